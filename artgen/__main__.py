@@ -1,0 +1,5 @@
+"""`python -m artgen`."""
+
+from artgen.cli.main import run
+
+run()

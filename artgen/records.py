@@ -1,0 +1,79 @@
+"""Request <-> one flat JSON record: a line of a prompt file, a picture's metadata, a ledger entry, `replay --set`.
+
+A record holds a request's settings under their own names, plus facts about what ran. Facts are written, never
+obeyed: reading a record back gives a request without them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from artgen.errors import UsageError
+from artgen.requests import TASKS, Request
+from artgen.settings import settings_of, type_of, unknown
+
+FACTS = (
+    "artgen",
+    "task",
+    "model_source",
+    "model_revision",
+    "model_variant",
+    "model_hash",
+    "architecture",
+    "image_sha256",
+    "mask_sha256",
+    "batch_size",
+    "dropped_prompt",
+    "fallbacks",
+    "torch",
+    "diffusers",
+    "transformers",
+)
+"""Keys of a record that are no settings."""
+
+NOT_RECORDED = frozenset({"offline"})
+
+
+def to_record(request: Request, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The flat record of a request: `task`, every setting that has a value, then `facts`.
+
+    Input files are recorded by name alone: their SHA-256 in the facts says which they were, and a folder's path
+    is nobody else's business.
+    """
+    record: dict[str, Any] = {"task": request.task}
+    for name in settings_of(type(request)):
+        value = getattr(request, name)
+        if value is None or name in NOT_RECORDED:
+            continue
+        record[name] = value.name if isinstance(value, Path) else value
+    return {**record, **(facts or {})}
+
+
+def from_record(record: Mapping[str, Any]) -> Request:
+    """The request that a record describes; facts are left out.
+
+    Raises:
+        UsageError: an unknown task, an unknown key (with close names), or a value outside its setting's limits.
+    """
+    task = record.get("task", "txt2img")
+    if task not in TASKS:
+        raise UsageError(f"There is no task called {task!r}.", f"Tasks: {', '.join(TASKS)}.")
+    cls = TASKS[task]
+    known = settings_of(cls)
+    values: dict[str, Any] = {}
+    for name, value in record.items():
+        if name in FACTS:
+            continue
+        if name not in known:
+            raise UsageError(*unknown(name, known))
+        values[name] = _from_json(cls, name, value)
+    return cls(**values)
+
+
+def _from_json(cls: type, name: str, value: Any) -> Any:
+    kind, _ = type_of(cls, name)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
