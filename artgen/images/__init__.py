@@ -1,0 +1,33 @@
+"""Pictures in: loading, masks, and the geometry around a picture. Pillow only; nothing here draws or writes."""
+
+from artgen.images.canvas import (
+    Box,
+    Expansion,
+    expand_canvas,
+    expansion_to,
+    nearest_sizes,
+    pad_to_multiple,
+    parse_expand,
+    parse_size,
+)
+from artgen.images.loading import FORMATS, MAX_PIXELS, LoadedImage, load_image
+from artgen.images.masks import LoadedMask, composite, feather, load_mask
+
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "Box",
+    "Expansion",
+    "LoadedImage",
+    "LoadedMask",
+    "composite",
+    "expand_canvas",
+    "expansion_to",
+    "feather",
+    "load_image",
+    "load_mask",
+    "nearest_sizes",
+    "pad_to_multiple",
+    "parse_expand",
+    "parse_size",
+]

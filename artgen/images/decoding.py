@@ -1,0 +1,160 @@
+"""From a path to decoded pixels: every way a picture file can be unusable is said here, with the path."""
+
+import hashlib
+import io
+import stat
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+from artgen.errors import InputFileError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+"""Formats that are read, in Pillow's names. Others are refused: each decoder is a surface for hostile files."""
+
+MAX_PIXELS = 89_000_000
+"""Width times height that is accepted when nothing else is said; just below Pillow's own warning."""
+
+MAX_BYTES = 1 << 30
+
+_OTHER_KINDS = (
+    (b"%PDF", 0, "a PDF document"),
+    (b"<svg", 0, "an SVG drawing"),
+    (b"ftypavif", 4, "an AVIF picture"),
+    (b"ftyphei", 4, "a HEIC picture"),
+    (b"ftypmif1", 4, "a HEIF picture"),
+    (b"\xff\x0a", 0, "a JPEG XL picture"),
+    (b"\x00\x00\x00\x0cJXL ", 0, "a JPEG XL picture"),
+    (b"8BPS", 0, "a Photoshop document"),
+    (b"PK\x03\x04", 0, "a zip archive"),
+)
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Decoded(NamedTuple):
+    """A decoded first frame as it is in the file: any mode, not yet turned.
+
+    `turn` is what the EXIF orientation asks for, None when the picture is upright.
+    """
+
+    image: Image.Image
+    turn: Image.Transpose | None
+    sha256: str
+    notes: tuple[str, ...]
+
+
+def decode(path: Path, max_pixels: int) -> Decoded:
+    """Read and fully decode the first picture of a file.
+
+    Raises:
+        InputFileError: the file is missing, a folder, unreadable, empty, no picture of `FORMATS`, damaged, truncated,
+            or larger than `max_pixels`.
+    """
+    data = _read(path)
+    _verify(data, path, max_pixels)
+    notes: list[str] = []
+    try:
+        image = _open(data)
+        count = int(getattr(image, "n_frames", 1))
+        image.seek(0)
+        image.load()
+    except Exception as error:  # decoders raise nearly anything on damaged data
+        raise InputFileError(
+            f"'{path}' is damaged or cut short: {_reason(error)}", "Save the picture again, or use another copy."
+        ) from error
+    if count > 1:
+        notes.append(f"'{path.name}' holds {count} pictures; the first one is used")
+    turn = None
+    try:
+        turn = _TURNS.get(image.getexif().get(0x0112, 1))
+    except Exception:  # a broken EXIF block says nothing about the pixels
+        notes.append(f"the EXIF data of '{path.name}' cannot be read; its orientation is ignored")
+    return Decoded(image, turn, hashlib.sha256(data).hexdigest(), tuple(notes))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise InputFileError(f"'{path}' is a folder; a picture file is wanted", "Name one file in it.")
+        if not stat.S_ISREG(status.st_mode):
+            raise InputFileError(f"'{path}' is not a regular file", "Save the picture to a file first.")
+        if status.st_size > MAX_BYTES:
+            raise InputFileError(f"'{path}' has {status.st_size} bytes; at most {MAX_BYTES} are read")
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputFileError(f"'{path}' does not exist", "Check the spelling and the folder.") from error
+    except PermissionError as error:
+        raise InputFileError(f"'{path}' may not be read: permission denied", "Check the file's permissions.") from error
+    except (OSError, ValueError) as error:
+        raise InputFileError(f"'{path}' cannot be read: {_reason(error)}") from error
+    if not data:
+        raise InputFileError(f"'{path}' is empty", "Save the picture again, or use another copy.")
+    return data
+
+
+def _verify(data: bytes, path: Path, max_pixels: int) -> None:
+    try:
+        image = _open(data)
+        width, height = image.size
+        if width * height > max_pixels:
+            raise InputFileError(
+                f"'{path}' is {width}x{height}, {width * height} pixels; at most {max_pixels} are accepted",
+                "Make it smaller first.",
+            )
+        image.verify()
+    except InputFileError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputFileError(
+            f"'{path}' is not a picture that can be read: it looks like {_kind(data)}",
+            "Use a PNG, JPEG, WebP, TIFF, BMP or GIF file.",
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise InputFileError(
+            f"'{path}' has too many pixels; at most {max_pixels} are accepted", "Make it smaller first."
+        ) from error
+    except Exception as error:  # as in decode
+        raise InputFileError(
+            f"'{path}' is damaged: {_reason(error)}", "Save the picture again, or use another copy."
+        ) from error
+
+
+def _open(data: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # size is checked here; doubtful metadata is not the user's business
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _kind(data: bytes) -> str:
+    for magic, offset, name in _OTHER_KINDS:
+        if data[offset:].startswith(magic):
+            return name
+    for signature, name in ((b"\x89PNG", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF"), (b"RIFF", "WebP")):
+        if data.startswith(signature):
+            return f"a damaged {name} file"
+    head = data[:4096]
+    if b"\0" in head:
+        return "something else"
+    try:
+        head.decode("utf-8", "strict")
+    except UnicodeDecodeError as error:
+        return "something else" if error.end < len(head) - 3 else "text"
+    return "text"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).strip() or type(error).__name__

@@ -1,0 +1,164 @@
+"""One loader for every picture that is drawn from: any mode in, upright 8-bit sRGB out."""
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageCms, ImageColor
+
+from artgen.errors import InputFileError, UsageError
+from artgen.images.decoding import FORMATS, MAX_PIXELS, decode
+
+__all__ = ["FORMATS", "MAX_PIXELS", "LoadedImage", "Separated", "load_image", "separate"]
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """A picture ready to be drawn from.
+
+    Attributes:
+        image: mode RGB, upright, sRGB, without any of the file's metadata.
+        alpha: mode L, 255 = opaque; None when every pixel is opaque.
+        sha256: of the file's bytes, 64 hex digits.
+        notes: what was changed on the way in, one sentence each; file names and profile names in them are untrusted.
+    """
+
+    image: Image.Image
+    alpha: Image.Image | None
+    sha256: str
+    notes: tuple[str, ...]
+
+    @property
+    def had_alpha(self) -> bool:
+        """Whether any pixel was not opaque."""
+        return self.alpha is not None
+
+
+@dataclass(frozen=True)
+class Separated:
+    """Colours (mode L, RGB or CMYK, 8 bits) and transparency (mode L or None) of a decoded picture."""
+
+    colours: Image.Image
+    alpha: Image.Image | None
+    notes: tuple[str, ...]
+
+
+def load_image(path: Path, *, background: str = "white", max_pixels: int = MAX_PIXELS) -> LoadedImage:
+    """Load a picture as upright 8-bit sRGB.
+
+    The EXIF orientation is applied, an embedded colour profile is converted to sRGB, 16-bit values are scaled, the
+    first frame of an animation is taken, transparency is laid over `background`. No EXIF is kept: an input's GPS
+    position must not reach an output.
+
+    Args:
+        path: a PNG, JPEG, WebP, TIFF, BMP or GIF file; the content counts, not the suffix.
+        background: a CSS colour name, `#rrggbb` or `rgb(r, g, b)`.
+        max_pixels: largest width times height, 1 or more.
+
+    Raises:
+        InputFileError: the file cannot be used; the message has the path and what is wrong.
+        UsageError: `background` is not a colour.
+    """
+    colour = _colour(background)
+    decoded = decode(path, max_pixels)
+    parts = separate(decoded.image, path)
+    notes = [*decoded.notes, *parts.notes]
+    rgb, note = _to_srgb(parts.colours, decoded.image.info.get("icc_profile"), path)
+    notes += note
+    alpha = parts.alpha
+    if decoded.turn is not None:
+        rgb = rgb.transpose(decoded.turn)
+        alpha = alpha.transpose(decoded.turn) if alpha else None
+    clean = Image.new("RGB", rgb.size, colour)
+    clean.paste(rgb, (0, 0), alpha)
+    if alpha is not None:
+        alpha.info = {}
+        notes.append(f"the transparent parts of '{path.name}' are laid over {background}")
+    return LoadedImage(clean, alpha, decoded.sha256, tuple(notes))
+
+
+def separate(image: Image.Image, path: Path) -> Separated:
+    """Split a decoded picture of any mode into 8-bit colours and transparency.
+
+    Raises:
+        InputFileError: a floating-point picture holds NaN or infinity.
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        grey, note = _scaled(image, path)
+        return Separated(grey, None, (note,))
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        whole = image.convert("RGBA")
+        alpha: Image.Image | None = whole.getchannel("A")
+        if alpha is not None and alpha.getextrema() == (255, 255):
+            alpha = None
+        return Separated(whole.convert("RGB"), alpha, ())
+    if image.mode == "1":
+        return Separated(image.convert("L"), None, ())
+    if image.mode in ("L", "RGB", "CMYK"):
+        return Separated(image, None, ())
+    return Separated(image.convert("RGB"), None, ())
+
+
+def _scaled(image: Image.Image, path: Path) -> tuple[Image.Image, str]:
+    """Bring 16-bit, 32-bit and floating-point greys to 0..255 without clipping."""
+    low, high = _range(image, path)
+    if image.mode != "F" and low >= 0 and high <= 65535:
+        start, width, note = 0.0, 65535.0, f"the 16-bit values of '{path.name}' are scaled to 8 bits"
+    elif image.mode == "F" and low >= 0 and high <= 1:
+        start, width, note = 0.0, 1.0, f"the values 0..1 of '{path.name}' are scaled to 8 bits"
+    elif image.mode == "F" and low >= 0 and high <= 255:
+        start, width, note = 0.0, 255.0, f"the values 0..255 of '{path.name}' are rounded to 8 bits"
+    else:
+        start, width = low, (high - low) or 1.0
+        note = f"the values {low:g}..{high:g} of '{path.name}' are scaled to 8 bits"
+    scale = 255.0 / width
+    # a linear point transform; the half makes the truncation that follows a rounding
+    wide = image.convert("F").point(lambda value: value * scale + (0.5 - start * scale))
+    return wide.convert("L"), note
+
+
+def _range(image: Image.Image, path: Path) -> tuple[float, float]:
+    if image.mode == "F":
+        import numpy  # Pillow's extrema skip NaN
+
+        values = numpy.asarray(image)
+        if not numpy.isfinite(values).all():
+            raise InputFileError(f"'{path}' holds values that are not numbers (NaN or infinity)")
+        return float(values.min()), float(values.max())
+    extrema = image.convert("I").getextrema()
+    low, high = (float(value) for value in extrema if not isinstance(value, tuple))
+    return (low, high) if math.isfinite(low) else (0.0, 65535.0)
+
+
+def _to_srgb(image: Image.Image, profile: object, path: Path) -> tuple[Image.Image, list[str]]:
+    if not isinstance(profile, bytes) or not profile:
+        return image.convert("RGB"), []
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        name = ImageCms.getProfileDescription(source).strip()
+        space = str(source.profile.xcolor_space).strip()
+        if space == "RGB" and "srgb" in name.lower():
+            return image.convert("RGB"), []
+        if space == "GRAY":
+            image = image.convert("L")
+        elif space == "RGB":
+            image = image.convert("RGB")
+        elif space != image.mode:
+            raise ValueError(f"a {space} profile on a {image.mode} picture")
+        result = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        if result is None:
+            raise ValueError("no conversion")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image.convert("RGB"), [f"the colour profile of '{path.name}' cannot be used and is ignored"]
+    return result, [f"the colours of '{path.name}' are converted from the profile '{name}' to sRGB"]
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError as error:
+        raise UsageError(
+            f"'{text}' is not a colour", "Use a name such as white, or #rrggbb, or rgb(255, 255, 255)."
+        ) from error
+    return red, green, blue
