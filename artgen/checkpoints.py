@@ -1,0 +1,244 @@
+"""What is in a weights file, read from its header alone: nothing is unpickled, no tensor is loaded.
+
+A safetensors file is an 8-byte little-endian length, that many bytes of JSON (name -> dtype, shape, offsets) and the
+tensors' bytes, so its kind, architecture and completeness are known after reading some kilobytes
+(https://github.com/huggingface/safetensors#format). The tell-tale keys are those of diffusers'
+`loaders/single_file_utils.py` and, for LoRAs, of kohya's sd-scripts and peft.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from artgen.errors import InputFileError, RefusedError
+
+PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".bin", ".pth", ".pkl", ".pickle"})
+MAX_HEADER = 100_000_000  # the limit of the safetensors library itself
+DTYPE_BITS = {
+    "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16,
+    "U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F8_E8M0": 8, "I8": 8, "U8": 8,
+    "BOOL": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Header:
+    """A safetensors header: `tensors` maps name -> (dtype, shape); `metadata` is free text of the file's author."""
+
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]]
+    metadata: Mapping[str, str]
+    size: int
+
+    @property
+    def parameters(self) -> int:
+        """Number of numbers in the file."""
+        return sum(math.prod(shape) for _, shape in self.tensors.values())
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a single safetensors file holds.
+
+    `architecture` is sd1, sd2, sdxl, sd3, flux or other; `kind` is checkpoint (a whole pipeline), unet (or
+    transformer, alone), vae, lora or unknown; `unet_channels` counts the denoiser's input channels (4; 9 = inpainting;
+    16 for SD 3) and is None when it is not known; `layout` is original (one file for all), diffusers or kohya/peft.
+    """
+
+    architecture: str
+    kind: str
+    unet_channels: int | None
+    dtype: str
+    tensors: int
+    size: int
+    layout: str = "original"
+
+
+def refuse_pickle(path: Path) -> None:
+    """Refuse a file that only pickle can read, by its name and unread.
+
+    Raises:
+        RefusedError: the suffix is one of `PICKLE_SUFFIXES`.
+    """
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise RefusedError(
+            f"{path.name} was not opened: a {path.suffix} file is a Python pickle and can run code when it is read.",
+            "Look for a .safetensors version of the model, or convert the file once on a machine you can afford to "
+            "lose: safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'model.safetensors').",
+        )
+
+
+def read_header(path: Path) -> Header:
+    """Read and check a safetensors header: valid JSON, known dtypes, gapless offsets, file length as promised.
+
+    Raises:
+        RefusedError: the name says pickle.
+        InputFileError: unreadable, not safetensors, or truncated; the message names the file and the two lengths.
+    """
+    refuse_pickle(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if size == 0:
+                raise InputFileError(f"{path} is empty.", "Download it again.")
+            if not 2 <= length <= MAX_HEADER or start[:2] == b"PK":
+                raise InputFileError(
+                    f"{path} is not a safetensors file.", "Pass a .safetensors file or a model folder."
+                )
+            raw = file.read(length)
+    except OSError as problem:
+        raise InputFileError(f"{path} cannot be read: {problem.strerror}.", "Check the path and its rights.") from None
+    if len(raw) < length:
+        raise InputFileError(f"{path} is truncated: its header ends after {size} bytes.", "Download it again.")
+    entries = _parse(path, raw)
+    metadata = entries.pop("__metadata__", {})
+    tensors = _check_entries(path, entries, size, 8 + length)
+    return Header(tensors, metadata if isinstance(metadata, dict) else {}, size)
+
+
+def _parse(path: Path, raw: bytes) -> dict[str, Any]:
+    try:
+        entries = json.loads(raw)
+    except (ValueError, RecursionError):
+        entries = None
+    if not isinstance(entries, dict):
+        raise InputFileError(
+            f"{path} is damaged or not a safetensors file: its header is no JSON.", "Download it again."
+        )
+    return entries
+
+
+def _check_entries(
+    path: Path, entries: Mapping[str, Any], size: int, data_start: int
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return name -> (dtype, shape) after checking that the tensors' bytes fill the file exactly."""
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
+    spans: list[tuple[int, int]] = []
+    for name, entry in entries.items():
+        try:
+            dtype, shape = str(entry["dtype"]), tuple(int(n) for n in entry["shape"])
+            begin, end = (int(n) for n in entry["data_offsets"])
+            fits = end - begin == math.prod(shape) * DTYPE_BITS[dtype] // 8 and min((0, *shape)) == 0
+        except (KeyError, TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise InputFileError(f"{path} is damaged: the header's entry for {name!r} is wrong.", "Download it again.")
+        tensors[name] = (dtype, shape)
+        spans.append((begin, end))
+    promised = data_start
+    for begin, end in sorted(spans):
+        if data_start + begin != promised:
+            raise InputFileError(f"{path} is damaged: its tensors overlap or leave a gap.", "Download it again.")
+        promised = data_start + end
+    if size != promised:
+        word = "truncated" if size < promised else "damaged"
+        raise InputFileError(
+            f"{path} is {word}: it has {size} bytes and its header promises {promised}.", "Download it again."
+        )
+    return tensors
+
+
+def inspect_file(path: Path) -> Checkpoint:
+    """Say what a `.safetensors` file holds, from its header alone.
+
+    Raises:
+        RefusedError: a pickle, by its name.
+        InputFileError: unreadable, not safetensors, or truncated.
+    """
+    header = read_header(path)
+    shapes = {name: shape for name, (_, shape) in header.tensors.items()}
+    counts: dict[str, int] = {}
+    for dtype, shape in header.tensors.values():
+        counts[dtype] = counts.get(dtype, 0) + math.prod(shape)
+    dtype = max(counts, key=lambda name: counts[name]) if counts else "none"
+    architecture, kind, channels, layout = classify(shapes)
+    return Checkpoint(architecture, kind, channels, dtype, len(shapes), header.size, layout)
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+Verdict = tuple[str, str, int | None, str]
+
+
+def classify(shapes: Shapes) -> Verdict:
+    """(architecture, kind, unet_channels, layout) of a state dict given as name -> shape."""
+    if _is_lora(shapes):
+        return _lora_architecture(shapes), "lora", None, "kohya" if _any(shapes, "lora_unet_", "lora_te") else "peft"
+    for judge in (_original, _diffusers):
+        verdict = judge(shapes)
+        if verdict:
+            return verdict
+    return "other", "unknown", None, "unknown"
+
+
+def _any(shapes: Shapes, *prefixes: str) -> bool:
+    return any(name.startswith(prefixes) for name in shapes)
+
+
+def _original(shapes: Shapes) -> Verdict | None:
+    """Checkpoints in the layout of the CompVis and Stability AI repositories."""
+    inner = "model.diffusion_model."
+    channels = shapes.get(f"{inner}input_blocks.0.0.weight", shapes.get("input_blocks.0.0.weight", ()))
+    if channels:
+        whole = _any(shapes, "first_stage_model.")
+        context = f"{inner}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"
+        if _any(shapes, "conditioner.embedders.1.") or f"{inner}label_emb.0.0.weight" in shapes:
+            refiner = not _any(shapes, "conditioner.embedders.1.") and _any(shapes, "conditioner.embedders.0.model.")
+            architecture = "other" if refiner else "sdxl"
+        elif shapes.get(context, (0, 768))[-1] == 1024 or _any(shapes, "cond_stage_model.model."):
+            architecture = "sd2"
+        else:
+            architecture = "sd1" if shapes.get(context, (0, 768))[-1] == 768 else "other"
+        return architecture, "checkpoint" if whole else "unet", channels[1], "original"
+    for prefix in (inner, ""):
+        if f"{prefix}joint_blocks.0.context_block.adaLN_modulation.1.bias" in shapes:
+            patches = shapes.get(f"{prefix}x_embedder.proj.weight", (0, 16))
+            kind = "checkpoint" if _any(shapes, "first_stage_model.") else "unet"
+            return "sd3", kind, patches[1], "original"
+        if f"{prefix}double_blocks.0.img_attn.norm.key_norm.scale" in shapes:
+            return "flux", "checkpoint" if _any(shapes, "vae.") else "unet", None, "original"
+    if "first_stage_model.encoder.conv_in.weight" in shapes or "encoder.down.0.block.0.conv1.weight" in shapes:
+        return "other", "vae", None, "original"
+    return None
+
+
+def _diffusers(shapes: Shapes) -> Verdict | None:
+    """One component in diffusers' layout: a UNet, a transformer or a VAE."""
+    if "conv_in.weight" in shapes and _any(shapes, "down_blocks.") and "time_embedding.linear_1.weight" in shapes:
+        context = next((s[-1] for n, s in shapes.items() if n.endswith("attn2.to_k.weight")), 0)
+        by_context = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+        architecture = "sdxl" if "add_embedding.linear_1.weight" in shapes else by_context.get(context, "other")
+        return architecture, "unet", shapes["conv_in.weight"][1], "diffusers"
+    if "pos_embed.proj.weight" in shapes and _any(shapes, "transformer_blocks.0.attn.add_q_proj."):
+        return "sd3", "unet", shapes["pos_embed.proj.weight"][1], "diffusers"
+    if _any(shapes, "single_transformer_blocks.0."):
+        return "flux", "unet", None, "diffusers"
+    if "encoder.conv_in.weight" in shapes and "decoder.conv_in.weight" in shapes:
+        return "other", "vae", None, "diffusers"
+    return None
+
+
+def _is_lora(shapes: Shapes) -> bool:
+    marks = (".lora_down.weight", ".lora_up.weight", ".lora_A.weight", ".lora_B.weight", ".lora.down.weight",
+             ".lora.up.weight", ".hada_w1_a", ".lokr_w1", ".lora_A.default.weight")  # fmt: skip
+    return any(name.endswith(marks) for name in shapes)
+
+
+def _lora_architecture(shapes: Shapes) -> str:
+    """A LoRA's base: by its second text encoder, its block names, then the width of the text its UNet attends to."""
+    single = any("single_transformer_blocks" in name for name in shapes)
+    if not single and any("joint_blocks" in name or "attn.add_q_proj" in name for name in shapes):
+        return "sd3"
+    if single or any("double_blocks" in name for name in shapes):
+        return "flux"
+    if _any(shapes, "lora_te1_", "lora_te2_", "text_encoder_2."):
+        return "sdxl"
+    downs = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight", ".lora_A.default.weight")
+    for name, shape in shapes.items():
+        if name.endswith(downs) and ("attn2_to_k" in name or "attn2.to_k" in name or "attn2.processor.to_k" in name):
+            return {768: "sd1", 1024: "sd2", 2048: "sdxl"}.get(shape[1], "other")
+    return "other"

@@ -1,0 +1,23 @@
+"""The models artgen knows and finds: names to files, defaults, checks. Imports no torch and opens no connection itself.
+
+The story: `parse` says what a name means, `resolve` finds or downloads it, `check` looks for damage before anything
+slow, `verify` computes hashes, `single_file_config` lends single checkpoints the configuration files they lack.
+"""
+
+from artgen.registry.cards import ModelCard, aliases, remove_alias, set_alias, user_aliases_path
+from artgen.registry.models import ResolvedModel
+from artgen.registry.references import Reference, parse
+from artgen.registry.resolving import find, resolve
+
+__all__ = [
+    "ModelCard",
+    "Reference",
+    "ResolvedModel",
+    "aliases",
+    "find",
+    "parse",
+    "remove_alias",
+    "resolve",
+    "set_alias",
+    "user_aliases_path",
+]

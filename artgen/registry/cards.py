@@ -1,0 +1,195 @@
+"""Models by short name: the table that ships with artgen (`assets/models.json`) and the user's own aliases."""
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from artgen.errors import InputFileError, OutputError, UsageError
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+BUNDLED = "bundled:"
+ALIAS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of a model before it is on the disk.
+
+    `source` is a hub id, a path, or `bundled:NAME`; `width` and `height` are pixels; `scheduler` is artgen's name of
+    one, or None for the model's own; `download_size` is in bytes, approximate, of the files artgen chooses. None says
+    "see the model itself".
+    """
+
+    name: str
+    source: str
+    revision: str | None = None
+    architecture: str | None = None
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    scheduler: str | None = None
+    licence: str = "unknown"
+    gated: bool = False
+    download_size: int | None = None
+    description: str = ""
+    inpainting: bool = False
+    notes: str = ""
+    builtin: bool = True
+
+    @property
+    def bundled(self) -> Path | None:
+        """The folder inside artgen that holds the model, or None when it is not part of artgen."""
+        return ASSETS / self.source.removeprefix(BUNDLED) if self.source.startswith(BUNDLED) else None
+
+
+@cache
+def builtin() -> dict[str, ModelCard]:
+    """The models that artgen knows by name."""
+    table = json.loads((ASSETS / "models.json").read_text(encoding="utf-8"))
+    return {name: ModelCard(name=name, **fields) for name, fields in table.items()}
+
+
+def user_aliases_path() -> Path:
+    """Where the user's aliases are kept: `ARTGEN_CONFIG_HOME`, else the platform's configuration folder."""
+    home = os.environ.get("ARTGEN_CONFIG_HOME")
+    if home:
+        return Path(home).expanduser() / "aliases.json"
+    import platformdirs
+
+    return platformdirs.user_config_path("artgen") / "aliases.json"
+
+
+def user_aliases() -> dict[str, str]:
+    """The user's aliases, name -> target; empty without a file.
+
+    Raises:
+        InputFileError: the file is not a JSON object of strings; it is named with the line and left as it is.
+    """
+    path = user_aliases_path()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputFileError(f"{path} cannot be read: {problem}.", "Mend the file, or move it away.") from None
+    try:
+        table: Any = json.loads(text) if text.strip() else {}
+    except ValueError as problem:
+        line = getattr(problem, "lineno", 1)
+        raise InputFileError(f"{path}, line {line}: {problem}.", "Mend the file, or move it away.") from None
+    if not isinstance(table, dict):
+        raise InputFileError(f"{path}, line 1: expected an object of aliases.", 'It looks like {"mine": "owner/name"}.')
+    for name, target in table.items():
+        if not isinstance(target, str) or not target or not ALIAS_NAME.fullmatch(name):
+            where = text[: max(text.find(json.dumps(name)), 0)].count("\n") + 1
+            hint = 'An entry looks like "mine": "owner/name".'
+            raise InputFileError(f"{path}, line {where}: {name!r} is no alias of a model.", hint)
+    return table
+
+
+def aliases() -> dict[str, ModelCard]:
+    """All short names: the built-in ones, then the user's, which win.
+
+    A user's alias carries what is known of its target, followed through other aliases.
+
+    Raises:
+        InputFileError: the user's file does not parse.
+    """
+    cards = dict(builtin())
+    own = user_aliases()
+    for name in own:
+        cards[name] = _follow(name, own)
+    return cards
+
+
+def card_for(source: str) -> ModelCard | None:
+    """The built-in card of a hub id, whatever its case."""
+    return next((c for c in builtin().values() if c.source.lower() == source.lower()), None)
+
+
+def _follow(name: str, own: dict[str, str]) -> ModelCard:
+    """The card behind a user's alias; a loop of aliases ends at its last name, which then is unknown."""
+    target, seen = own[name], {name}
+    while target in own and target not in seen:
+        seen.add(target)
+        target = own[target]
+    plain, _, revision = target.partition("@") if not Path(target).exists() else (target, "", "")
+    known = builtin().get(plain) or card_for(plain)
+    if known:
+        return replace(known, name=name, revision=revision or known.revision, builtin=False)
+    return ModelCard(name=name, source=plain, revision=revision or None, builtin=False)
+
+
+def set_alias(name: str, target: str) -> None:
+    """Give a model a short name, replacing the user's alias of that name.
+
+    `target` is an alias, a hub id, a folder or a file; paths are stored absolute.
+
+    Raises:
+        UsageError: the name has a slash or other unfit characters, or the alias would name itself.
+        ModelUnavailableError, RefusedError: the target names nothing (see `parse`) or a pickle.
+        InputFileError: the user's file does not parse.
+        OutputError: the file cannot be written.
+    """
+    from artgen.registry.references import parse
+
+    if not ALIAS_NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be an alias.", "Use letters, digits, '.', '_', '+' and '-'.")
+    own = user_aliases()
+    if target.partition("@")[0] == name:
+        raise UsageError(f"The alias {name!r} would name itself.", "Give a hub id, a folder or a file.")
+    reference = parse(target)
+    if reference.kind in ("folder", "file"):
+        target = str(Path(reference.target).resolve())
+    own[name] = target
+    if _follow(name, own).source == name:
+        raise UsageError(f"The alias {name!r} would lead back to itself through {target!r}.", "Break the loop first.")
+    _save(own)
+
+
+def remove_alias(name: str) -> None:
+    """Forget a user's alias; the model stays where it is.
+
+    Raises:
+        UsageError: there is no such alias of the user's.
+        InputFileError, OutputError: the file does not parse or cannot be written.
+    """
+    own = user_aliases()
+    if name not in own:
+        reason = "is built in and cannot be removed" if name in builtin() else "is not an alias"
+        raise UsageError(f"{name!r} {reason}.", "`artgen models list` shows your aliases.")
+    del own[name]
+    _save(own)
+
+
+def _save(own: dict[str, str]) -> None:
+    write_atomically(user_aliases_path(), json.dumps(own, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small text file so that readers see the old or the new one, never half of it.
+
+    Raises:
+        OutputError: the folder or the file cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except OSError as problem:
+        if temporary:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        raise OutputError(f"{path} cannot be written: {problem.strerror}.", "Check the folder's rights.") from None

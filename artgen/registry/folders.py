@@ -1,0 +1,167 @@
+"""Model folders in diffusers' layout, read without diffusers: `model_index.json`, configurations, weights by name."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from artgen.errors import InputFileError, ModelUnavailableError, RefusedError
+
+STEMS = ("diffusion_pytorch_model", "model")
+WEIGHTLESS = ("Scheduler", "Tokenizer", "TokenizerFast", "FeatureExtractor", "ImageProcessor", "Processor")
+"""Endings of the class names of components that have a configuration and no weights."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One component's weights of one variant: `files` in loading order, `index` when they are sharded."""
+
+    variant: str | None
+    files: tuple[Path, ...]
+    index: Path | None = None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model's folder.
+
+    Raises:
+        InputFileError: missing, unreadable or no object; names the file and the line.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as problem:
+        raise InputFileError(f"{path}, line {problem.lineno}: {problem.msg}.", "Download the model again.") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise InputFileError(f"{path} is damaged: it is no JSON.", "Download the model again.") from None
+    except OSError as problem:
+        raise InputFileError(f"{path} cannot be read: {problem.strerror}.", "Download the model again.") from None
+    if not isinstance(value, dict):
+        raise InputFileError(f"{path}, line 1: expected an object.", "Download the model again.")
+    return value
+
+
+def optional_json(path: Path) -> dict[str, Any]:
+    """`read_json`, or an empty object for a file that is not there."""
+    return read_json(path) if path.is_file() else {}
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The `model_index.json` of a folder.
+
+    Raises:
+        ModelUnavailableError: there is none.
+        InputFileError: it does not parse.
+    """
+    path = folder / "model_index.json"
+    if not path.is_file():
+        raise ModelUnavailableError(
+            f"{folder} is not a model folder: it has no model_index.json.",
+            "Pass a folder in diffusers' layout, or a single .safetensors file inside it.",
+        )
+    return read_json(path)
+
+
+def components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(component, library, class) of every component that a model has; absent ones are left out.
+
+    Raises:
+        RefusedError: a component's name would lead out of the folder.
+    """
+    for name, value in index.items():
+        if name.startswith("_") or not isinstance(value, list) or len(value) != 2 or value[0] is None:
+            continue
+        if PurePosixPath(name).name != name or name in (".", ".."):
+            raise RefusedError(
+                f"model_index.json names the component {name!r}, which is no folder name.", "Use another copy."
+            )
+        yield name, str(value[0]), str(value[1])
+
+
+def needs_weights(class_name: str) -> bool:
+    """Whether a component of this class has weights of its own."""
+    return not class_name.endswith(WEIGHTLESS)
+
+
+def find_weights(component: Path) -> list[Weights]:
+    """The safetensors weights a component folder offers, the plain ones before fp16; shards need not be present.
+
+    Raises:
+        RefusedError: an index that names files outside the folder.
+        InputFileError: an index that does not parse.
+    """
+    found: list[Weights] = []
+    for variant in (None, "fp16"):
+        dot = f".{variant}" if variant else ""
+        for stem in STEMS:
+            single = component / f"{stem}{dot}.safetensors"
+            index = component / f"{stem}.safetensors.index{dot}.json"
+            if single.is_file():
+                found.append(Weights(variant, (single,)))
+                break
+            if index.is_file():
+                found.append(
+                    Weights(variant, tuple(component / shard for shard in shards(read_json(index), index)), index)
+                )
+                break
+    return found
+
+
+def shards(index: Mapping[str, Any], path: Path) -> list[str]:
+    """The file names in a weights index, sorted.
+
+    Raises:
+        RefusedError: a name that is not a plain `.safetensors` file name.
+        InputFileError: there is no weight map.
+    """
+    table = index.get("weight_map")
+    if not isinstance(table, dict) or not table:
+        raise InputFileError(f"{path} has no weight map.", "Download the model again.")
+    names = sorted({str(value) for value in table.values()})
+    for name in names:
+        if PurePosixPath(name).name != name or "\\" in name or not name.endswith(".safetensors"):
+            raise RefusedError(f"{path} names {name!r}, which is no safetensors file beside it.", "Use another copy.")
+    return names
+
+
+def missing_files(folder: Path) -> list[str]:
+    """What a model folder lacks to be loaded, as paths relative to it; empty when it is complete by name.
+
+    Raises:
+        ModelUnavailableError, InputFileError, RefusedError: as `read_index` and `find_weights`.
+    """
+    missing = []
+    for name, _, class_name in components(read_index(folder)):
+        place = folder / name
+        if not place.is_dir() or not any(place.iterdir()):
+            missing.append(f"{name}/")
+        elif needs_weights(class_name):
+            offers = find_weights(place)
+            complete = [w for w in offers if all(file.is_file() for file in w.files)]
+            if not (place / "config.json").is_file():
+                missing.append(f"{name}/config.json")
+            if not offers:
+                missing.append(f"{name}/*.safetensors")
+            elif not complete:
+                missing += [f"{name}/{f.name}" for f in offers[0].files if not f.is_file()]
+    return missing
+
+
+def main_component(folder: Path) -> str:
+    """The denoiser's name: `unet` or `transformer`."""
+    return "transformer" if (folder / "transformer").is_dir() else "unet"
+
+
+def chosen_weights(folder: Path) -> tuple[str | None, dict[str, Weights]]:
+    """The variant to load with, and each component's weights as diffusers will choose them for it.
+
+    Plain weights are preferred (they serve every dtype); when some component has fp16 only, the variant is "fp16",
+    and diffusers then takes fp16 wherever it exists.
+    """
+    offers = {
+        name: [w for w in find_weights(folder / name) if all(file.is_file() for file in w.files)]
+        for name, _, class_name in components(read_index(folder))
+        if needs_weights(class_name)
+    }
+    variant = "fp16" if any(found and found[0].variant for found in offers.values()) else None
+    return variant, {name: found[-1 if variant else 0] for name, found in offers.items() if found}

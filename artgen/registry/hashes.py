@@ -1,0 +1,114 @@
+"""SHA-256 of weights, computed as seldom as possible."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from artgen.errors import InputFileError, OutputError
+from artgen.registry.cards import ASSETS, write_atomically
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+_BLOCK = 1 << 20
+
+
+def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of a file's contents, read now; `on_bytes` hears the size of each block.
+
+    Raises:
+        InputFileError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                if on_bytes:
+                    on_bytes(len(block))
+    except OSError as problem:
+        raise InputFileError(f"{path} cannot be read: {problem.strerror}.", "Check the path and its rights.") from None
+    return digest.hexdigest()
+
+
+def model_hash(files: Sequence[Path]) -> str:
+    """The hash of a model's main weights; for shards, that of their hashes in order, one a line.
+
+    Taken from the name of the cached blob or from `SHA256SUMS` where these say it; otherwise computed and remembered
+    by path, size and modification time. Empty for no files.
+
+    Raises:
+        InputFileError: a file cannot be read.
+    """
+    each = [known_hash(file) or _remembered(file) for file in files]
+    if len(each) < 2:
+        return each[0] if each else ""
+    return hashlib.sha256("\n".join(each).encode()).hexdigest()
+
+
+def known_hash(path: Path) -> str | None:
+    """A file's hash without reading it, or None.
+
+    It is the name of its blob in the hub's cache, or, for a bundled model, its line in that model's `SHA256SUMS`.
+    (Other folders' sums are not believed: whoever trains the weights on may forget them.)
+    """
+    if path.is_symlink():
+        target = path.readlink().name
+        return target if SHA256.fullmatch(target) else None
+    if path.is_relative_to(ASSETS):
+        parts = path.relative_to(ASSETS).parts
+        return read_sums(ASSETS / parts[0]).get("/".join(parts[1:]))
+    return None
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """The `SHA256SUMS` of a folder (`sha256sum`'s format), relative path -> hash; empty without one.
+
+    Raises:
+        InputFileError: a line that is no sum; names the file and the line.
+    """
+    path = folder / "SHA256SUMS"
+    if not path.is_file():
+        return {}
+    sums = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        digest, _, name = line.partition(" ")
+        if not SHA256.fullmatch(digest.lower()) or not name.strip():
+            raise InputFileError(f"{path}, line {number}: not a SHA-256 sum.", "Install artgen or the model again.")
+        sums[name.strip().lstrip("*").removeprefix("./")] = digest.lower()
+    return sums
+
+
+def _memory_path() -> Path:
+    import platformdirs
+
+    home = os.environ.get("ARTGEN_CACHE_HOME")
+    return (Path(home).expanduser() if home else platformdirs.user_cache_path("artgen")) / "hashes.json"
+
+
+def _remembered(path: Path) -> str:
+    """A file's hash, from the memory of earlier runs when path, size and modification time are the same.
+
+    The memory is a convenience: one that cannot be read or written is done without.
+    """
+    path = path.resolve()
+    try:
+        facts = path.stat()
+    except OSError as problem:
+        raise InputFileError(f"{path} cannot be read: {problem.strerror}.", "Check the path.") from None
+    key = f"{facts.st_size}:{facts.st_mtime_ns}:{path}"
+    memory: dict[str, str] = {}
+    with contextlib.suppress(OSError, ValueError):
+        loaded = json.loads(_memory_path().read_text(encoding="utf-8"))
+        memory = loaded if isinstance(loaded, dict) else {}
+    if SHA256.fullmatch(str(memory.get(key, ""))):
+        return memory[key]
+    digest = sha256_of(path)
+    kept = {old: value for old, value in memory.items() if not old.endswith(f":{path}")}
+    with contextlib.suppress(OutputError):
+        write_atomically(_memory_path(), json.dumps({**kept, key: digest}, indent=1))
+    return digest

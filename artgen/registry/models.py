@@ -1,0 +1,249 @@
+"""A model that is on the disk: what it is, what it can draw, and how to use it unless told otherwise."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from artgen.checkpoints import inspect_file
+from artgen.errors import InputFileError, ModelUnavailableError
+from artgen.registry import folders, hashes
+from artgen.registry.cards import ModelCard
+
+PIPELINES = {
+    "sd1": "StableDiffusionPipeline",
+    "sd2": "StableDiffusionPipeline",
+    "sdxl": "StableDiffusionXLPipeline",
+    "sd3": "StableDiffusion3Pipeline",
+    "flux": "FluxPipeline",
+}
+SIZES = {"sd1": 512, "sd2": 512, "sdxl": 1024, "sd3": 1024, "flux": 1024}
+SAMPLING = {"sd1": (30, 7.5), "sd2": (30, 7.5), "sdxl": (30, 5.0), "sd3": (28, 4.5), "flux": (28, 3.5)}
+"""Steps and guidance without better knowledge: diffusers' own guidance defaults (7.5, 5.0) with 30 steps; for SD 3
+and Flux the values of their model cards."""
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model found on the disk, with the defaults that hold for it.
+
+    Attributes:
+        name: as recorded (`sd15`, `owner/name`, or the path as typed).
+        path: its folder in diffusers' layout, or a single safetensors file.
+        is_file: whether `path` is a single file (load with `single_file_config`).
+        architecture: sd1, sd2, sdxl, sd3, flux or other.
+        pipeline: diffusers' text-to-image (or the folder's own) pipeline class.
+        revision: commit hash of a hub model, else None.
+        variant: "fp16" when some component has no other weights, else None; pass it to `from_pretrained`.
+        native: (width, height) in pixels it was trained for.
+        multiple: width and height must be divisible by this many pixels.
+        steps, guidance_scale, scheduler: defaults; scheduler None is the model's own.
+        unet_channels: input channels of the denoiser; 9 is an inpainting UNet.
+        latent_channels: channels of the VAE's latents.
+        flow: made for flow matching (its scheduler is a FlowMatch one).
+        text_limit: tokens of the first tokenizer, including the two it adds; None when unknown.
+        prediction: the scheduler's prediction type ("epsilon", "v_prediction", "sample"; "flow" for flow matching).
+    """
+
+    name: str
+    path: Path
+    is_file: bool
+    architecture: str
+    pipeline: str
+    revision: str | None = None
+    variant: str | None = None
+    native: tuple[int, int] = (512, 512)
+    multiple: int = 8
+    steps: int = 30
+    guidance_scale: float = 7.5
+    scheduler: str | None = None
+    unet_channels: int = 4
+    latent_channels: int = 4
+    flow: bool = False
+    text_limit: int | None = None
+    prediction: str = "epsilon"
+    licence: str = "unknown"
+    description: str = ""
+
+    @property
+    def inpainting(self) -> bool:
+        """Whether the denoiser takes a mask and the masked picture as further channels (SD's 4 + 1 + 4)."""
+        return self.unet_channels == 2 * self.latent_channels + 1
+
+    @property
+    def label(self) -> str:
+        """A short name for file names and A1111's `Model:` field: alias, repository name or file stem."""
+        return (
+            self.path.stem if self.is_file else self.name.rstrip("/").replace("\\", "/").rpartition("/")[2] or self.name
+        )
+
+    def weights(self) -> tuple[Path, ...]:
+        """The main weights: the denoiser's files, or the single file."""
+        if self.is_file:
+            return (self.path,)
+        chosen = folders.chosen_weights(self.path)[1]
+        main = chosen.get(folders.main_component(self.path))
+        return main.files if main else ()
+
+    def model_hash(self) -> str:
+        """SHA-256 of the main weights, 64 lower-case hex digits; see `hashes.model_hash`."""
+        return hashes.model_hash(self.weights())
+
+
+def describe_folder(name: str, path: Path, card: ModelCard | None = None) -> ResolvedModel:
+    """Read what a model folder says of itself; `card` and the folder's `artgen.json` give its defaults.
+
+    Raises:
+        ModelUnavailableError: no model folder, or a pipeline without a denoiser.
+        InputFileError, RefusedError: damaged or unsafe files.
+    """
+    index = folders.read_index(path)
+    main = folders.main_component(path)
+    denoiser = folders.optional_json(path / main / "config.json")
+    vae = folders.optional_json(path / "vae" / "config.json")
+    scheduler = folders.optional_json(path / "scheduler" / "scheduler_config.json")
+    if not denoiser:
+        parts = ", ".join(n for n, _, _ in folders.components(index)) or "nothing"
+        raise ModelUnavailableError(
+            f"{path} has no unet or transformer to draw with (it has {parts}).", "Check the folder."
+        )
+    architecture = architecture_of(str(index.get("_class_name", "")), denoiser)
+    factor = _vae_factor(vae)
+    patch = int(denoiser.get("patch_size") or 1) if main == "transformer" else 1
+    patch = 2 if architecture == "flux" else patch
+    size = denoiser.get("sample_size") or SIZES.get(architecture, 512) // factor
+    high, wide = (size, size) if isinstance(size, int) else (int(size[0]), int(size[-1]))
+    tokenizer = folders.optional_json(path / "tokenizer" / "tokenizer_config.json")
+    limit = tokenizer.get("model_max_length")
+    flow = str(scheduler.get("_class_name", "")).startswith("FlowMatch")
+    steps, guidance, named = _sampling(architecture, denoiser, scheduler)
+    found = ResolvedModel(
+        name=name,
+        path=path,
+        is_file=False,
+        architecture=architecture,
+        pipeline=str(index.get("_class_name", "")),
+        variant=folders.chosen_weights(path)[0],
+        native=(wide * factor, high * factor),
+        multiple=math.lcm(8, factor * patch),  # diffusers' Stable Diffusion pipelines insist on 8 whatever the VAE
+        steps=steps,
+        guidance_scale=guidance,
+        scheduler=named,
+        unet_channels=int(denoiser.get("in_channels", 4)),
+        latent_channels=int(vae.get("latent_channels", 4)),
+        flow=flow,
+        text_limit=int(limit) if isinstance(limit, int) and limit < 1_000_000 else None,
+        prediction="flow" if flow else str(scheduler.get("prediction_type", "epsilon")),
+    )
+    return _with_defaults(_with_defaults(found, _card_fields(card)), _own_fields(path))
+
+
+def describe_file(name: str, path: Path, card: ModelCard | None = None) -> ResolvedModel:
+    """Read what a single safetensors checkpoint is from its header.
+
+    Raises:
+        RefusedError: a pickle.
+        InputFileError: damaged or truncated.
+        ModelUnavailableError: no whole checkpoint (a LoRA, a VAE, a UNet alone) or an unknown architecture.
+    """
+    file = inspect_file(path)
+    if file.kind != "checkpoint" or file.architecture not in PIPELINES:
+        what = {"lora": f"a LoRA for {file.architecture}", "vae": "a VAE alone", "unet": "a denoiser alone"}
+        found = what.get(file.kind, "of a kind artgen does not know")
+        hint = "Pass it with --lora, and a model with --model." if file.kind == "lora" else "Pass a whole checkpoint."
+        raise ModelUnavailableError(f"{path.name} is {found}, not a whole model.", hint)
+    steps, guidance = SAMPLING[file.architecture]
+    size = SIZES[file.architecture]
+    flow = file.architecture in ("sd3", "flux")
+    channels = file.unet_channels or (16 if flow else 4)
+    found_model = ResolvedModel(
+        name=name,
+        path=path,
+        is_file=True,
+        architecture=file.architecture,
+        pipeline=PIPELINES[file.architecture],
+        native=(size, size),
+        multiple=16 if flow else 8,
+        steps=steps,
+        guidance_scale=guidance,
+        unet_channels=channels,
+        latent_channels=16 if flow else 4,
+        flow=flow,
+        text_limit=77,
+        prediction="flow" if flow else "epsilon",
+    )
+    beside = folders.optional_json(path.with_suffix(".json")) if path.with_suffix(".json").is_file() else {}
+    return _with_defaults(_with_defaults(found_model, _card_fields(card)), _known(beside.get("artgen", {}), path))
+
+
+def architecture_of(pipeline: str, denoiser: Mapping[str, Any]) -> str:
+    """The family of a pipeline class and its denoiser's configuration."""
+    kind = str(denoiser.get("_class_name", ""))
+    if pipeline.startswith("StableDiffusion3") or kind == "SD3Transformer2DModel":
+        return "sd3"
+    if pipeline.startswith("Flux") or kind == "FluxTransformer2DModel":
+        return "flux"
+    if pipeline.startswith("StableDiffusionXL") or denoiser.get("addition_embed_type") == "text_time":
+        return "sdxl"
+    if pipeline.startswith(("StableDiffusion", "LatentConsistency", "AltDiffusion")):
+        return "sd2" if denoiser.get("cross_attention_dim") == 1024 else "sd1"
+    return "other"
+
+
+def _vae_factor(vae: Mapping[str, Any]) -> int:
+    """Pixels per latent along one side: one halving between each two of the VAE's levels."""
+    blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
+    return int(2 ** (len(blocks) - 1)) if isinstance(blocks, list) and blocks else 8
+
+
+def _sampling(
+    architecture: str, denoiser: Mapping[str, Any], scheduler: Mapping[str, Any]
+) -> tuple[int, float, str | None]:
+    """Defaults from the scheduler's configuration, for models nobody has described.
+
+    Latent consistency models come with an LCMScheduler (guidance 8.0 where the UNet embeds it, else off); models
+    distilled to a few steps ("turbo") with Euler and trailing timesteps on epsilon prediction.
+    """
+    kind = str(scheduler.get("_class_name", ""))
+    if kind == "LCMScheduler":
+        return 4, 8.0 if denoiser.get("time_cond_proj_dim") else 1.0, "lcm"
+    distilled = kind.startswith("Euler") and scheduler.get("timestep_spacing") == "trailing"
+    if distilled and scheduler.get("prediction_type", "epsilon") == "epsilon":
+        return 4, 0.0, None
+    return (*SAMPLING.get(architecture, (30, 7.5)), None)
+
+
+def _card_fields(card: ModelCard | None) -> dict[str, Any]:
+    if not card:
+        return {}
+    names = ("width", "height", "steps", "guidance_scale", "scheduler", "licence", "description")
+    return {key: getattr(card, key) for key in names if getattr(card, key) not in (None, "", "unknown")}
+
+
+def _own_fields(path: Path) -> dict[str, Any]:
+    return _known(folders.optional_json(path / "artgen.json"), path / "artgen.json")
+
+
+def _known(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The fields of an `artgen.json` that artgen uses, checked.
+
+    Raises:
+        InputFileError: a value of the wrong kind; names the file and the key.
+    """
+    kinds: dict[str, tuple[type, ...]] = {
+        "width": (int,), "height": (int,), "steps": (int,), "guidance_scale": (int, float), "scheduler": (str,),
+        "licence": (str,), "description": (str,),
+    }  # fmt: skip
+    fields = {key: table[key] for key in kinds if table.get(key) is not None}
+    for key, value in fields.items():
+        bad_number = isinstance(value, int | float) and not (0 <= value < 100_000)
+        if not isinstance(value, kinds[key]) or isinstance(value, bool) or bad_number:
+            raise InputFileError(f"{path}: {key} cannot be {value!r}.", "Mend the file.")
+    return fields
+
+
+def _with_defaults(model: ResolvedModel, fields: Mapping[str, Any]) -> ResolvedModel:
+    wide, high = int(fields.get("width", model.native[0])), int(fields.get("height", model.native[1]))
+    others = {key: value for key, value in fields.items() if key not in ("width", "height")}
+    return replace(model, native=(wide, high), **others)

@@ -1,0 +1,109 @@
+"""What a user's word for a model means: an alias, a hub id, a folder or a file. Nothing is read but names."""
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from artgen.checkpoints import PICKLE_SUFFIXES, refuse_pickle
+from artgen.errors import ModelUnavailableError
+from artgen.hub import cache
+from artgen.registry.cards import ModelCard, aliases, builtin, card_for
+
+HUB_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9._-]{1,96}")
+REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model by name, not yet looked for.
+
+    `name` is what gets recorded; `target` is a hub id for kind "hub" and a path for the others; `revision` is a
+    branch, tag or commit of a hub model, None for its main branch; `card` is what is known of it, if anything.
+    """
+
+    kind: Literal["bundled", "hub", "folder", "file"]
+    name: str
+    target: str
+    revision: str | None = None
+    card: ModelCard | None = None
+
+
+def parse(name: str) -> Reference:
+    """Understand a model's name: alias, `owner/name[@revision]`, folder or `.safetensors` file.
+
+    An alias wins over a folder of the same name (write `./NAME` for the folder). Pickled checkpoints are refused by
+    their suffix, unread.
+
+    Raises:
+        ModelUnavailableError: the name means nothing, or both a folder and a cached hub model.
+        RefusedError: `.ckpt`, `.pt`, `.bin`, `.pth`.
+        InputFileError: the user's alias file does not parse.
+    """
+    name = name.strip()
+    if not name or "\0" in name or "\n" in name:
+        raise ModelUnavailableError("The name of the model is empty or has line breaks.", _help())
+    cards = aliases()
+    word, _, revision = name.partition("@")
+    card = cards.get(name) or cards.get(word)
+    if card:
+        return _from_card(card, revision or None)
+    return _from_text(name, None)
+
+
+def _from_card(card: ModelCard, revision: str | None) -> Reference:
+    if card.bundled:
+        return Reference("bundled", card.name, str(card.bundled), None, card)
+    if card.builtin:
+        return Reference("hub", card.name, card.source, _checked(revision or card.revision), card)
+    source = card.source if not (revision or card.revision) else f"{card.source}@{revision or card.revision}"
+    found = _from_text(source, card)
+    return Reference(found.kind, card.name, found.target, found.revision, found.card)
+
+
+def _from_text(text: str, card: ModelCard | None) -> Reference:
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+    if path.suffix.lower() in PICKLE_SUFFIXES and not path.is_dir():
+        refuse_pickle(path)
+    source, _, revision = text.partition("@")
+    on_hub = bool(HUB_ID.fullmatch(source))
+    if path.is_dir() and ((path / "model_index.json").is_file() or not on_hub):
+        if on_hub and cache.snapshot(source, revision or None):
+            hint = f"Write ./{text} for the folder, or {source}@main for the hub's model."
+            raise ModelUnavailableError(f"{text!r} is both a folder here and a downloaded model.", hint)
+        return Reference("folder", text, str(path), None, card)
+    if path.is_file():
+        return Reference("file", text, str(path), None, card)
+    if _looks_like_path(text):
+        raise ModelUnavailableError(f"There is no model at {text!r}.", _close(text))
+    if on_hub:
+        known = card or card_for(source)
+        return Reference("hub", source, source, _checked(revision or (known.revision if known else None)), known)
+    raise ModelUnavailableError(f"No model is called {text!r}.", _close(text))
+
+
+def _looks_like_path(text: str) -> bool:
+    return text.startswith((".", "/", "~")) or "\\" in text or text.endswith(("/", ".safetensors", ".gguf"))
+
+
+def _checked(revision: str | None) -> str | None:
+    if revision is not None and not REVISION.fullmatch(revision):
+        raise ModelUnavailableError(f"{revision!r} cannot be a revision.", "Give a branch, a tag or a commit hash.")
+    return revision
+
+
+def _close(text: str) -> str:
+    """A hint with the names that come close: aliases, hub ids of aliases and of models in the cache."""
+    known = {name.lower(): name for name in aliases()}
+    known |= {card.source.lower(): card.source for card in builtin().values() if not card.bundled}
+    known |= {repo.lower(): repo for repo in cache.repositories()}
+    tails = {full.rpartition("/")[2]: known[full] for full in known}
+    close = difflib.get_close_matches(text.lower(), [*known, *tails], n=4, cutoff=0.6)
+    found = dict.fromkeys(known.get(word) or tails[word] for word in close)
+    return f"Did you mean {' or '.join(found)}? {_help()}" if found else _help()
+
+
+def _help() -> str:
+    return "`artgen models list` shows the names; OWNER/NAME takes a model from the hub, ./FOLDER one from the disk."
