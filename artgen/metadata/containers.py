@@ -1,0 +1,182 @@
+"""Finding the texts inside a picture file, or taking a text file for what it is; no pixel is decoded."""
+
+import io
+import stat
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from artgen.errors import InputFileError
+from artgen.metadata.writing import MAX_SIDECAR, MAX_TEXT
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MAX_CHUNKS = 100_000
+_KEYS = {"artgen": "record", "parameters": "parameters", "prompt": "prompt", "workflow": "workflow"}
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Raw texts by what they are: artgen's record (JSON or XMP), A1111 parameters, ComfyUI's two graphs."""
+
+    is_picture: bool
+    record: str | None = None
+    parameters: str | None = None
+    prompt: str | None = None
+    workflow: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def texts_of(path: Path) -> Texts:
+    """Collect the texts of a file.
+
+    Raises:
+        InputFileError: the file is missing, a folder, unreadable, empty, damaged, or neither a picture nor text.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise InputFileError(f"'{path}' is {kind}; a picture or a record is wanted")
+        with path.open("rb") as file:
+            head = file.read(16)
+            file.seek(0)
+            if head.startswith(_PNG):
+                return _png(file)
+            if head.startswith(b"\xff\xd8\xff") or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+                return _exif_and_xmp(file, path)
+            data = file.read(MAX_SIDECAR + 1)
+    except FileNotFoundError as error:
+        raise InputFileError(f"'{path}' does not exist", "Check the spelling and the folder.") from error
+    except PermissionError as error:
+        raise InputFileError(f"'{path}' may not be read: permission denied", "Check the file's permissions.") from error
+    except (OSError, ValueError) as error:
+        raise InputFileError(f"'{path}' cannot be read: {error}") from error
+    return _plain_file(data, path)
+
+
+def _plain_file(data: bytes, path: Path) -> Texts:
+    if not data:
+        raise InputFileError(f"'{path}' is empty")
+    if len(data) > MAX_SIDECAR:
+        raise InputFileError(f"'{path}' has more than {MAX_SIDECAR} bytes and is neither PNG, JPEG nor WebP")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputFileError(
+            f"'{path}' is neither a PNG, JPEG or WebP picture nor UTF-8 text", "Other formats hold no record."
+        ) from error
+    if not text.lstrip().startswith("{"):
+        return Texts(False, parameters=text)
+    if '"class_type"' in text:
+        return Texts(False, prompt=text)
+    if '"widgets_values"' in text:
+        return Texts(False, workflow=text)
+    return Texts(False, record=text)
+
+
+def _png(file: io.BufferedReader) -> Texts:
+    """Walk the chunks of a PNG (https://www.w3.org/TR/png-3/#11textinfo); text may stand before or after the pixels."""
+    found: dict[str, str] = {}
+    notes: list[str] = []
+    file.seek(len(_PNG))
+    for _ in range(_MAX_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            notes.append("the file is cut short")
+            break
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IEND":
+            break
+        if kind not in (b"tEXt", b"zTXt", b"iTXt"):
+            file.seek(length + 4, io.SEEK_CUR)
+            continue
+        body = file.read(min(length, MAX_TEXT + 1024))
+        file.seek(length - len(body) + 4, io.SEEK_CUR)
+        name = body.split(b"\0", 1)[0].decode("latin-1")
+        if name not in _KEYS or _KEYS[name] in found:
+            continue
+        text = _chunk_text(kind, body) if length <= MAX_TEXT + 1024 else None
+        if text is None:
+            notes.append(f"the text '{name}' has more than {MAX_TEXT} bytes or is damaged, and is not read")
+        else:
+            found[_KEYS[name]] = text
+    return _picture(found, notes)
+
+
+def _picture(found: dict[str, str], notes: list[str]) -> Texts:
+    return Texts(
+        True, found.get("record"), found.get("parameters"), found.get("prompt"), found.get("workflow"), tuple(notes)
+    )
+
+
+def _chunk_text(kind: bytes, body: bytes) -> str | None:
+    try:
+        _, rest = body.split(b"\0", 1)
+        if kind == b"tEXt":
+            return _decoded(rest)
+        if kind == b"zTXt":
+            return _decoded(_inflated(rest[1:]))
+        compressed = rest[0] != 0
+        _, _, payload = rest[2:].split(b"\0", 2)
+        return (_inflated(payload) if compressed else payload).decode("utf-8")
+    except (ValueError, IndexError, zlib.error):
+        return None
+
+
+def _decoded(data: bytes) -> str:
+    """tEXt is Latin-1 by the standard; several tools write UTF-8 into it."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _inflated(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    plain = inflater.decompress(data, MAX_TEXT)
+    if inflater.unconsumed_tail:
+        raise ValueError("more than the largest text")
+    return plain
+
+
+def _exif_and_xmp(file: io.BufferedReader, path: Path) -> Texts:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(file, formats=("JPEG", "WEBP"))
+            packet = image.info.get("xmp")
+            exif = image.getexif()
+            comment = exif.get_ifd(0x8769).get(0x9286)
+            camera = [exif.get(tag) for tag in (0x010F, 0x0110)]
+    except Exception as error:  # decoders raise nearly anything on damaged data
+        raise InputFileError(f"'{path}' is damaged: {error}") from error
+    found: dict[str, str] = {}
+    notes: list[str] = []
+    if isinstance(packet, bytes) and b"artgen:record" in packet and len(packet) <= 2 * MAX_TEXT:
+        found["record"] = packet.decode("utf-8", "replace")
+    if isinstance(comment, str):
+        comment = comment.encode("utf-8", "replace")
+    if isinstance(comment, bytes) and len(comment) > 2 * MAX_TEXT:
+        notes.append(f"the EXIF comment has more than {2 * MAX_TEXT} bytes and is not read")
+    elif isinstance(comment, bytes) and (text := _user_comment(comment)):
+        found["parameters"] = text
+    for value in camera:  # where ComfyUI's WebP nodes put the graph
+        for name in ("prompt", "workflow"):
+            if isinstance(value, str) and value.startswith(f"{name}:") and len(value) <= MAX_TEXT:
+                found[name] = value.partition(":")[2]
+    return _picture(found, notes)
+
+
+def _user_comment(data: bytes) -> str:
+    """EXIF's UserComment: eight bytes name the encoding, whose byte order is said nowhere."""
+    code, body = data[:8], data[8:]
+    if code != b"UNICODE\0":
+        return (body if code[:5] in (b"ASCII", b"\0\0\0\0\0") else data).decode("utf-8", "replace").strip("\0 ")
+    little = body.startswith(b"\xff\xfe") or (
+        "Steps: ".encode("utf-16-le") in body and "Steps: ".encode("utf-16-be") not in body
+    )
+    return body.decode("utf-16-le" if little else "utf-16-be", "replace").lstrip("\ufeff")

@@ -1,0 +1,18 @@
+"""Where a picture goes and how it gets there: destinations, file names, and writing that leaves no half picture."""
+
+from artgen.outputs.destination import Destination, destination
+from artgen.outputs.locations import FORMATS
+from artgen.outputs.names import FIELDS, Template, parse_template, safe_part
+from artgen.outputs.writing import write_new, write_over
+
+__all__ = [
+    "FIELDS",
+    "FORMATS",
+    "Destination",
+    "Template",
+    "destination",
+    "parse_template",
+    "safe_part",
+    "write_new",
+    "write_over",
+]

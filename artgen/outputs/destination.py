@@ -1,0 +1,313 @@
+"""From `--output` to a file on the disk."""
+
+import hashlib
+import io
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePath
+
+from PIL import Image
+
+from artgen.errors import OutputError, RefusedError, UsageError
+from artgen.metadata import LEVELS, embed, needs_sidecar, sidecar_path
+from artgen.outputs.locations import settle_format, split_output
+from artgen.outputs.names import MAX_BYTES, Template, parse_template
+from artgen.outputs.writing import TEMPORARY, probe, sweep, write_new, write_over
+
+DEFAULT_QUALITY = 95
+
+_LONGEST_SIDE = {"jpeg": 65_500, "webp": 16_383, "png": 2**31 - 1}
+_RESERVE = len("-99999") + len(".json")
+_MAX_TRIES = 99_999
+_UNIQUE = frozenset({"index", "seed", "hash"})
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where pictures go; made by `destination`.
+
+    Attributes:
+        folder: what stands before the first component that has a field.
+        parts: further folders with fields, and at the end the file name without its suffix.
+        suffix: as typed, or the format's own.
+        format: png, jpeg or webp.
+        quality: 1..100 for jpeg and webp; 100 means lossless for webp.
+        overwrite: replace existing files.
+        metadata: full, minimal or none.
+        count: how many pictures will be saved; more than one get numbers when the name is fixed.
+        inputs: files that are read for the pictures.
+    """
+
+    folder: Path
+    parts: tuple[Template, ...]
+    suffix: str
+    format: str
+    quality: int
+    overwrite: bool
+    metadata: str
+    count: int
+    inputs: tuple[Path, ...]
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the name has no field: one name for all pictures."""
+        return not any(part.fields for part in self.parts)
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether `-1`, `-2` ... are put after the name because several pictures would share it."""
+        if self.count < 2:
+            return False
+        fields = frozenset[str]().union(*(part.fields for part in self.parts))
+        return not fields or (self.overwrite and not fields & _UNIQUE)
+
+    def preview(self, record: Mapping[str, object], number: int = 1) -> Path:
+        """The path that `save` would try first."""
+        return next(self._candidates(record, number))
+
+    def check(
+        self, width: int, height: int, record: Mapping[str, object], *, number: int = 1, alpha: bool = False
+    ) -> None:
+        """Find out before drawing whether `save` will work; makes no folder. Clears what killed processes left.
+
+        Args:
+            width: of the picture, in pixels.
+            height: of the picture, in pixels.
+            record: what is known so far; the final record should not be much longer.
+            number: which of `count` pictures this is, from 1.
+            alpha: whether the picture will have transparency.
+
+        Raises:
+            UsageError: the format cannot hold the picture, or the record is larger than 8 MiB.
+            RefusedError: the target is a symbolic link, or a field leads out of the output folder.
+            OutputError: the folder cannot be made or written to, or the file exists.
+        """
+        limit = _LONGEST_SIDE[self.format]
+        if max(width, height) > limit:
+            raise UsageError(
+                f"a {self.format} picture has at most {limit} pixels a side; this one is {width}x{height}",
+                "Use --format png.",
+            )
+        if alpha and self.format == "jpeg":
+            raise UsageError("jpeg cannot hold transparency", "Use --format png or webp.")
+        beside = needs_sidecar(record, self.format, self.metadata)
+        target = self.preview(record, number)
+        if any(len(os.fsencode(part)) > MAX_BYTES for part in target.parts):
+            raise OutputError(f"a name in '{target}' is longer than {MAX_BYTES} bytes", "Choose a shorter --output.")
+        self._check_folder(target.parent)
+        if self.is_fixed:
+            self._check_target(target, beside)
+
+    def save(self, image: Image.Image, record: Mapping[str, object], *, number: int = 1) -> Path:
+        """Write a picture with its record and return where it is.
+
+        The final name holds the whole picture or nothing. Without `overwrite` no file is ever replaced: when the name
+        is taken, a template with `{index}` takes the next index, any other name gets `-1`, `-2` ... (also when
+        somebody else took it since `check`: a finished picture is not thrown away). A fixed name for several pictures,
+        such as `fox.png`, becomes `fox-1.png`, `fox-2.png` ... by `number`. A record that the format cannot hold goes
+        to a JSON file beside the picture.
+
+        Args:
+            image: any mode the format holds; its own metadata is not written.
+            record: as for `artgen.metadata.embed`.
+            number: which of `count` pictures this is, from 1.
+
+        Raises:
+            OutputError: it could not be written (no space, no permission, no free name).
+            RefusedError: the target is a symbolic link, or a field leads out of the output folder.
+        """
+        data, sidecar = self._encoded(image, record)
+        target = self.preview(record, number)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._check_inside(target.parent)
+            if self.overwrite:
+                return _replace(target, data, sidecar)
+            for path in itertools.islice(self._candidates(record, number), _MAX_TRIES):
+                if _claim(path, data, sidecar):
+                    return path
+        except OSError as error:
+            raise OutputError(
+                f"'{target}' could not be written: {error.strerror or error}", "Make room or choose another --output."
+            ) from error
+        raise OutputError(f"no free name like '{target}' was found", "Choose another --output.")
+
+    def _encoded(self, image: Image.Image, record: Mapping[str, object]) -> tuple[bytes, str | None]:
+        embedded = embed(record, self.format, self.metadata)
+        options: dict[str, object] = dict(embedded.arguments)
+        if self.format == "jpeg":
+            options |= {"quality": self.quality, "subsampling": 0 if self.quality >= 90 else 2, "optimize": False}
+        elif self.format == "webp":
+            options |= {"lossless": True} if self.quality == 100 else {"quality": self.quality}
+        clean = image.copy()
+        clean.info = {}
+        buffer = io.BytesIO()
+        try:
+            clean.save(buffer, self.format.upper(), **options)
+        except (OSError, ValueError) as error:
+            raise OutputError(
+                f"the picture cannot be written as {self.format}: {error}", "Use --format png."
+            ) from error
+        return buffer.getvalue(), embedded.sidecar
+
+    def _candidates(self, record: Mapping[str, object], number: int) -> Iterator[Path]:
+        values = _values(record)
+        folders = [part.fill(values) for part in self.parts[:-1]]
+        folder = self.folder.joinpath(*folders)
+        name = self.parts[-1]
+        if "index" in name.fields:
+            for index in itertools.count(_next_index(folder, name)):
+                yield folder / name.fill({**values, "index": str(index)}, self.suffix, _RESERVE)
+        if self.is_numbered:
+            yield folder / f"{name.fill(values, '', _RESERVE + len(self.suffix))}-{number}{self.suffix}"
+        else:
+            yield folder / name.fill(values, self.suffix, _RESERVE)
+        for extra in itertools.count(number + 1 if self.is_numbered else 1):
+            yield folder / f"{name.fill(values, '', _RESERVE + len(self.suffix))}-{extra}{self.suffix}"
+
+    def _check_folder(self, folder: Path) -> None:
+        existing = folder
+        while not os.path.lexists(existing) and existing != existing.parent:
+            existing = existing.parent
+        if not existing.is_dir():
+            raise OutputError(f"'{existing}' is not a folder, so '{folder}' cannot be one", "Choose another --output.")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise OutputError(f"the folder '{existing}' may not be written to", "Choose another --output.")
+        self._check_inside(folder)
+        if existing == folder:
+            try:
+                probe(folder)
+            except OSError as error:
+                raise OutputError(
+                    f"no file can be made in '{folder}': {error.strerror or error}", "Choose another --output."
+                ) from error
+            sweep(folder)
+
+    def _check_inside(self, folder: Path) -> None:
+        if not folder.resolve().is_relative_to(self.folder.resolve()):
+            raise RefusedError(f"'{folder}' leads out of '{self.folder}' through a symbolic link")
+
+    def _check_target(self, target: Path, beside: bool) -> None:
+        _refuse_link(target)
+        if target.is_dir():
+            raise OutputError(f"'{target}' is a folder", "End --output with / to write into it.")
+        if self.overwrite:
+            return
+        for source in self.inputs:
+            if target.exists() and source.exists() and target.samefile(source):
+                raise OutputError(
+                    f"'{target}' is the input picture; it is not replaced", "Choose another --output, or --overwrite."
+                )
+        for path in (target, sidecar_path(target)) if beside else (target,):
+            if os.path.lexists(path):
+                raise OutputError(f"'{path}' exists already", "Choose another --output, or add --overwrite.")
+
+
+def destination(
+    output: str | None,
+    *,
+    format: str | None = None,  # noqa: A002 - the option's name
+    quality: int | None = None,
+    overwrite: bool = False,
+    metadata: str = "full",
+    default_template: str = "{index:05}-{seed}-{prompt}",
+    count: int = 1,
+    input_paths: Sequence[Path] = (),
+) -> Destination:
+    """Read `--output` and what belongs to it.
+
+    Args:
+        output: a file (`fox.png`; without a suffix the format's own is added), a folder (ends with `/` or exists), a
+            template (`{model}/{seed}.png`, see `artgen.outputs.names.FIELDS`), or None for the folder `outputs`.
+        format: png, jpeg (jpg) or webp; None takes the suffix, else png.
+        quality: 1..100 for jpeg and webp; None means 95.
+        overwrite: replace existing files.
+        metadata: full, minimal or none.
+        default_template: the file name inside a folder, without suffix.
+        count: how many pictures will be saved, 1 or more.
+        input_paths: files that are read; they are not overwritten unless `overwrite` says so.
+
+    Raises:
+        UsageError: an unknown field or format, a suffix and a format that contradict each other, a quality outside
+            1..100.
+    """
+    if metadata not in LEVELS:
+        raise UsageError(f"'{metadata}' is not a metadata level", f"Use {', '.join(LEVELS)}.")
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality is {quality}; 1 to 100 is possible", "Leave --quality out for 95.")
+    folder, components = split_output(output, default_template)
+    stem, suffix, kind = settle_format(components[-1], format)
+    parts = [parse_template(component) for component in (*components[:-1], stem)]
+    if any("index" in part.fields for part in parts[:-1]):
+        raise UsageError(f"--output '{output}' has {{index}} in a folder's name", "Use it in the file name.")
+    while len(parts) > 1 and not parts[0].fields:
+        folder /= parts.pop(0).fill({})
+    return Destination(
+        folder, tuple(parts), suffix, kind, quality or DEFAULT_QUALITY, overwrite, metadata, count, tuple(input_paths)
+    )
+
+
+def _values(record: Mapping[str, object]) -> dict[str, str]:
+    now = datetime.now().astimezone()
+    text = {key: "" if value is None else str(value) for key, value in record.items()}
+    canonical = json.dumps(dict(record), sort_keys=True, default=str)
+    return {
+        **{
+            name: text.get(name, "") for name in ("seed", "prompt", "scheduler", "steps", "strength", "width", "height")
+        },
+        "stem": PurePath(text.get("image", "")).stem or "picture",
+        "model": re.sub(r"\.safetensors$", "", re.split(r"[\\/]", text.get("model", "").rstrip("\\/"))[-1]),
+        "guidance": text.get("guidance_scale", ""),
+        "date": now.strftime("%Y-%m-%d"),
+        "time": now.strftime("%H%M%S"),
+        "hash": hashlib.sha256(canonical.encode()).hexdigest()[:10],
+    }
+
+
+def _next_index(folder: Path, name: Template) -> int:
+    pattern = name.pattern()
+    highest = 0
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith(TEMPORARY) and (match := pattern.fullmatch(entry.name)):
+                    highest = max(highest, int(match["index"]))
+    except OSError:
+        return 1
+    return highest + 1
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise RefusedError(f"'{path}' is a symbolic link and is not written through", "Name the file itself.")
+
+
+def _replace(target: Path, data: bytes, sidecar: str | None) -> Path:
+    _refuse_link(target)
+    write_over(target, data)
+    if sidecar is not None:
+        _refuse_link(sidecar_path(target))
+        write_over(sidecar_path(target), sidecar.encode("utf-8"))
+    return target
+
+
+def _claim(path: Path, data: bytes, sidecar: str | None) -> bool:
+    """Take a free name for the picture, and for its JSON file if it has one; False when either is taken."""
+    beside = sidecar_path(path)
+    if sidecar is None:
+        return write_new(path, data)
+    if os.path.lexists(path) or not write_new(beside, sidecar.encode("utf-8")):
+        return False
+    try:
+        if write_new(path, data):
+            return True
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    beside.unlink(missing_ok=True)
+    return False

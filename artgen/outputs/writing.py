@@ -1,0 +1,145 @@
+"""Writing a file so that its final name only ever holds the whole of it.
+
+The bytes go to a temporary file in the same folder, are flushed to the disk, and only then get the final name, by a
+hard link: linking fails where the name is taken, so that of many processes exactly one gets it.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import time
+from pathlib import Path
+
+TEMPORARY = ".artgen-"
+_STALE_SECONDS = 300
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """Write a file that must not exist yet; False when the name is taken, also by a dangling link.
+
+    Where the file system has no hard links (exFAT, some network shares), the name is reserved by an empty file that is
+    then replaced; only there could a crash in that instant leave an empty file.
+
+    Raises:
+        OSError: the file cannot be written; nothing is left under the final name.
+    """
+    if os.path.lexists(path):
+        return False
+    temporary = _temporary(path.parent, data)
+    try:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if not _reserve_and_replace(temporary, path):
+                return False
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+    return True
+
+
+def write_over(path: Path, data: bytes) -> None:
+    """Write a file, replacing one of that name in a single step.
+
+    Raises:
+        OSError: the file cannot be written; what was there is still there.
+    """
+    temporary = _temporary(path.parent, data)
+    try:
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
+def probe(folder: Path) -> None:
+    """Find out whether files can be made in an existing folder, by making one.
+
+    Raises:
+        OSError: they cannot.
+    """
+    _temporary(folder, b"").unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files that a killed process left here: unlocked and older than five minutes."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith(TEMPORARY) or not entry.name.endswith(".tmp"):
+                continue
+            with contextlib.suppress(OSError):
+                if entry.is_file(follow_symlinks=False) and _abandoned(entry):
+                    Path(entry.path).unlink()
+
+
+def _abandoned(entry: os.DirEntry[str]) -> bool:
+    if time.time() - entry.stat(follow_symlinks=False).st_mtime < _STALE_SECONDS:
+        return False
+    handle = os.open(entry.path, os.O_RDWR)
+    try:
+        return _lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _temporary(folder: Path, data: bytes) -> Path:
+    path = folder / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}.tmp"
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        _lock(handle)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
+        os.fsync(handle)
+    except BaseException:
+        os.close(handle)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+    os.close(handle)
+    return path
+
+
+def _lock(handle: int) -> bool:
+    """Lock a file as long as it is open; False if another process has it. True where there are no such locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return True
+
+
+def _reserve_and_replace(temporary: Path, path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except FileExistsError:
+        return False
+    try:
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new name itself survive a power cut, where folders can be flushed."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
