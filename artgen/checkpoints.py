@@ -45,7 +45,8 @@ class Checkpoint:
 
     `architecture` is sd1, sd2, sdxl, sd3, flux or other; `kind` is checkpoint (a whole pipeline), unet (or
     transformer, alone), vae, lora or unknown; `unet_channels` counts the denoiser's input channels (4; 9 = inpainting;
-    16 for SD 3) and is None when it is not known; `layout` is original (one file for all), diffusers or kohya/peft.
+    16 for SD 3) and is None when it is not known; `layout` is original (one file for all), diffusers or kohya/peft;
+    `parts` are the components a checkpoint brings, by diffusers' names.
     """
 
     architecture: str
@@ -55,6 +56,7 @@ class Checkpoint:
     tensors: int
     size: int
     layout: str = "original"
+    parts: tuple[str, ...] = ()
 
 
 def refuse_pickle(path: Path) -> None:
@@ -157,7 +159,21 @@ def inspect_file(path: Path) -> Checkpoint:
         counts[dtype] = counts.get(dtype, 0) + math.prod(shape)
     dtype = max(counts, key=lambda name: counts[name]) if counts else "none"
     architecture, kind, channels, layout = classify(shapes)
-    return Checkpoint(architecture, kind, channels, dtype, len(shapes), header.size, layout)
+    return Checkpoint(architecture, kind, channels, dtype, len(shapes), header.size, layout, _parts(shapes))
+
+
+PARTS = {
+    "vae": ("first_stage_model.", "vae."),
+    "text_encoder": (
+        "cond_stage_model.", "conditioner.embedders.0.transformer.", "text_encoders.clip_l.",
+    ),
+    "text_encoder_2": ("conditioner.embedders.1.", "text_encoders.clip_g."),
+    "text_encoder_3": ("text_encoders.t5xxl.",),
+}  # fmt: skip
+
+
+def _parts(shapes: "Shapes") -> tuple[str, ...]:
+    return tuple(part for part, prefixes in PARTS.items() if _any(shapes, *prefixes))
 
 
 Shapes = Mapping[str, tuple[int, ...]]

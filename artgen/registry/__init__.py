@@ -5,19 +5,25 @@ slow, `verify` computes hashes, `single_file_config` lends single checkpoints th
 """
 
 from artgen.registry.cards import ModelCard, aliases, remove_alias, set_alias, user_aliases_path
+from artgen.registry.checking import Finding, check, verify
+from artgen.registry.configs import single_file_config
 from artgen.registry.models import ResolvedModel
 from artgen.registry.references import Reference, parse
 from artgen.registry.resolving import find, resolve
 
 __all__ = [
+    "Finding",
     "ModelCard",
     "Reference",
     "ResolvedModel",
     "aliases",
+    "check",
     "find",
     "parse",
     "remove_alias",
     "resolve",
     "set_alias",
+    "single_file_config",
     "user_aliases_path",
+    "verify",
 ]

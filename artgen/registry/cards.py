@@ -35,6 +35,7 @@ class ModelCard:
     steps: int | None = None
     guidance_scale: float | None = None
     scheduler: str | None = None
+    sigmas: str | None = None
     licence: str = "unknown"
     gated: bool = False
     download_size: int | None = None

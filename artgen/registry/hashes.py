@@ -83,11 +83,14 @@ def read_sums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def _memory_path() -> Path:
+def cache_home() -> Path:
+    """Where artgen keeps what it can make again: `ARTGEN_CACHE_HOME`, else the platform's cache folder."""
+    home = os.environ.get("ARTGEN_CACHE_HOME")
+    if home:
+        return Path(home).expanduser()
     import platformdirs
 
-    home = os.environ.get("ARTGEN_CACHE_HOME")
-    return (Path(home).expanduser() if home else platformdirs.user_cache_path("artgen")) / "hashes.json"
+    return platformdirs.user_cache_path("artgen")
 
 
 def _remembered(path: Path) -> str:
@@ -103,12 +106,12 @@ def _remembered(path: Path) -> str:
     key = f"{facts.st_size}:{facts.st_mtime_ns}:{path}"
     memory: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError):
-        loaded = json.loads(_memory_path().read_text(encoding="utf-8"))
+        loaded = json.loads((cache_home() / "hashes.json").read_text(encoding="utf-8"))
         memory = loaded if isinstance(loaded, dict) else {}
     if SHA256.fullmatch(str(memory.get(key, ""))):
         return memory[key]
     digest = sha256_of(path)
     kept = {old: value for old, value in memory.items() if not old.endswith(f":{path}")}
     with contextlib.suppress(OutputError):
-        write_atomically(_memory_path(), json.dumps({**kept, key: digest}, indent=1))
+        write_atomically((cache_home() / "hashes.json"), json.dumps({**kept, key: digest}, indent=1))
     return digest

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from artgen.checkpoints import inspect_file
+from artgen.checkpoints import Checkpoint, inspect_file, read_header
 from artgen.errors import InputFileError, ModelUnavailableError
 from artgen.registry import folders, hashes
 from artgen.registry.cards import ModelCard
@@ -38,11 +38,12 @@ class ResolvedModel:
         variant: "fp16" when some component has no other weights, else None; pass it to `from_pretrained`.
         native: (width, height) in pixels it was trained for.
         multiple: width and height must be divisible by this many pixels.
-        steps, guidance_scale, scheduler: defaults; scheduler None is the model's own.
+        steps, guidance_scale, scheduler, sigmas: defaults; None is the model's own.
         unet_channels: input channels of the denoiser; 9 is an inpainting UNet.
         latent_channels: channels of the VAE's latents.
         flow: made for flow matching (its scheduler is a FlowMatch one).
         text_limit: tokens of the first tokenizer, including the two it adds; None when unknown.
+        source: where it came from, fit for a record: hub id, `bundled:NAME`, or the folder's or file's own name.
         prediction: the scheduler's prediction type ("epsilon", "v_prediction", "sample"; "flow" for flow matching).
     """
 
@@ -58,11 +59,13 @@ class ResolvedModel:
     steps: int = 30
     guidance_scale: float = 7.5
     scheduler: str | None = None
+    sigmas: str | None = None
     unet_channels: int = 4
     latent_channels: int = 4
     flow: bool = False
     text_limit: int | None = None
     prediction: str = "epsilon"
+    source: str = ""
     licence: str = "unknown"
     description: str = ""
 
@@ -85,6 +88,17 @@ class ResolvedModel:
         chosen = folders.chosen_weights(self.path)[1]
         main = chosen.get(folders.main_component(self.path))
         return main.files if main else ()
+
+    def facts(self) -> dict[str, Any]:
+        """What a picture's record says of its model beside the name; hashes the weights, once for each file."""
+        facts = {
+            "model_source": self.source,
+            "model_revision": self.revision,
+            "model_variant": self.variant,
+            "model_hash": self.model_hash(),
+            "architecture": self.architecture,
+        }
+        return {key: value for key, value in facts.items() if value}
 
     def model_hash(self) -> str:
         """SHA-256 of the main weights, 64 lower-case hex digits; see `hashes.model_hash`."""
@@ -121,6 +135,7 @@ def describe_folder(name: str, path: Path, card: ModelCard | None = None) -> Res
     found = ResolvedModel(
         name=name,
         path=path,
+        source=card.source if card and card.bundled else path.resolve().name,
         is_file=False,
         architecture=architecture,
         pipeline=str(index.get("_class_name", "")),
@@ -136,7 +151,7 @@ def describe_folder(name: str, path: Path, card: ModelCard | None = None) -> Res
         text_limit=int(limit) if isinstance(limit, int) and limit < 1_000_000 else None,
         prediction="flow" if flow else str(scheduler.get("prediction_type", "epsilon")),
     )
-    return _with_defaults(_with_defaults(found, _card_fields(card)), _own_fields(path))
+    return _with_defaults(_with_defaults(found, _card_fields(card)), _own_fields(path / "artgen.json"))
 
 
 def describe_file(name: str, path: Path, card: ModelCard | None = None) -> ResolvedModel:
@@ -148,18 +163,15 @@ def describe_file(name: str, path: Path, card: ModelCard | None = None) -> Resol
         ModelUnavailableError: no whole checkpoint (a LoRA, a VAE, a UNet alone) or an unknown architecture.
     """
     file = inspect_file(path)
-    if file.kind != "checkpoint" or file.architecture not in PIPELINES:
-        what = {"lora": f"a LoRA for {file.architecture}", "vae": "a VAE alone", "unet": "a denoiser alone"}
-        found = what.get(file.kind, "of a kind artgen does not know")
-        hint = "Pass it with --lora, and a model with --model." if file.kind == "lora" else "Pass a whole checkpoint."
-        raise ModelUnavailableError(f"{path.name} is {found}, not a whole model.", hint)
+    _check_whole(path, file)
     steps, guidance = SAMPLING[file.architecture]
-    size = SIZES[file.architecture]
-    flow = file.architecture in ("sd3", "flux")
-    channels = file.unet_channels or (16 if flow else 4)
-    found_model = ResolvedModel(
+    flow = file.architecture == "sd3"
+    prediction = "flow" if flow else _prediction(path, file)
+    size = 768 if (file.architecture, prediction) == ("sd2", "v_prediction") else SIZES[file.architecture]
+    found = ResolvedModel(
         name=name,
         path=path,
+        source=path.name,
         is_file=True,
         architecture=file.architecture,
         pipeline=PIPELINES[file.architecture],
@@ -167,14 +179,53 @@ def describe_file(name: str, path: Path, card: ModelCard | None = None) -> Resol
         multiple=16 if flow else 8,
         steps=steps,
         guidance_scale=guidance,
-        unet_channels=channels,
+        unet_channels=file.unet_channels or 4,
         latent_channels=16 if flow else 4,
         flow=flow,
         text_limit=77,
-        prediction="flow" if flow else "epsilon",
+        prediction=prediction,
     )
-    beside = folders.optional_json(path.with_suffix(".json")) if path.with_suffix(".json").is_file() else {}
-    return _with_defaults(_with_defaults(found_model, _card_fields(card)), _known(beside.get("artgen", {}), path))
+    return _with_defaults(_with_defaults(found, _card_fields(card)), _own_fields(path.with_suffix(".artgen.json")))
+
+
+def _check_whole(path: Path, file: Checkpoint) -> None:
+    """Refuse what is no whole checkpoint, saying what it is."""
+    if file.architecture == "flux" and file.kind != "lora":
+        hint = "Use the model's hub id or its folder in diffusers' layout, which bring one."
+        raise ModelUnavailableError(
+            f"{path.name} is a Flux file, and artgen has no T5 tokenizer to read it with.", hint
+        )
+    if file.kind != "checkpoint" or file.architecture not in PIPELINES:
+        what = {"lora": f"a LoRA for {file.architecture}", "vae": "a VAE alone", "unet": "a denoiser alone"}
+        found = what.get(file.kind, f"no Stable Diffusion 1, 2, XL or 3 checkpoint ({file.tensors} tensors)")
+        hint = "Pass it with --lora, and a model with --model." if file.kind == "lora" else "Pass a whole checkpoint."
+        raise ModelUnavailableError(f"{path.name} is {found}.", hint)
+    wanted = {"text_encoder", "text_encoder_2"} if file.architecture in ("sdxl", "sd3") else {"text_encoder"}
+    lacking = sorted(wanted - set(file.parts))
+    if lacking:
+        raise ModelUnavailableError(
+            f"{path.name} brings no {' and no '.join(lacking)}.",
+            "Look for a file that includes the text encoders, or use the model's hub id or folder.",
+        )
+
+
+def _prediction(path: Path, file: Checkpoint) -> str:
+    """What the denoiser predicts, which its tensors do not say.
+
+    In this order: the file's `modelspec` metadata (https://github.com/Stability-AI/ModelSpec), a `v_pred` tensor, the
+    file's name; Stable Diffusion 2 without any of these is the 768-pixel v-prediction model, as diffusers assumes, and
+    an inpainting one predicts the noise. `NAME.artgen.json` beside the file overrides it with {"prediction": ...}.
+    """
+    header = read_header(path)
+    spec = header.metadata.get("modelspec.prediction_type", "").lower()
+    name = path.stem.lower().replace("_", "-")
+    if spec:
+        return "v_prediction" if spec.startswith("v") else "epsilon"
+    if "v_pred" in header.tensors or any(mark in name for mark in ("v-pred", "vpred", "768-v")):
+        return "v_prediction"
+    if file.architecture == "sd2" and file.unet_channels == 4:
+        return "epsilon" if any(mark in name for mark in ("base", "512", "turbo")) else "v_prediction"
+    return "epsilon"
 
 
 def architecture_of(pipeline: str, denoiser: Mapping[str, Any]) -> str:
@@ -217,24 +268,21 @@ def _sampling(
 def _card_fields(card: ModelCard | None) -> dict[str, Any]:
     if not card:
         return {}
-    names = ("width", "height", "steps", "guidance_scale", "scheduler", "licence", "description")
+    names = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "licence", "description")
     return {key: getattr(card, key) for key in names if getattr(card, key) not in (None, "", "unknown")}
 
 
 def _own_fields(path: Path) -> dict[str, Any]:
-    return _known(folders.optional_json(path / "artgen.json"), path / "artgen.json")
-
-
-def _known(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The fields of an `artgen.json` that artgen uses, checked.
+    """The fields of an `artgen.json` that artgen uses, checked; empty without the file.
 
     Raises:
         InputFileError: a value of the wrong kind; names the file and the key.
     """
     kinds: dict[str, tuple[type, ...]] = {
         "width": (int,), "height": (int,), "steps": (int,), "guidance_scale": (int, float), "scheduler": (str,),
-        "licence": (str,), "description": (str,),
+        "sigmas": (str,), "licence": (str,), "description": (str,), "prediction": (str,),
     }  # fmt: skip
+    table = folders.optional_json(path)
     fields = {key: table[key] for key in kinds if table.get(key) is not None}
     for key, value in fields.items():
         bad_number = isinstance(value, int | float) and not (0 <= value < 100_000)

@@ -66,7 +66,9 @@ def _from_hub(reference: Reference, offline: bool, on_download: OnDownload | Non
         if offline:
             raise ModelUnavailableError(*_offline_message(reference))
         folder = hub.pull(reference.target, revision=reference.revision, on_progress=on_download)
-    return replace(describe_folder(reference.name, folder, reference.card), revision=folder.name)
+    return replace(
+        describe_folder(reference.name, folder, reference.card), revision=folder.name, source=reference.target
+    )
 
 
 def _offline_message(reference: Reference) -> tuple[str, str]:
