@@ -1,15 +1,11 @@
 """From `--output` to a file on the disk."""
 
-import hashlib
 import io
 import itertools
-import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path, PurePath
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from PIL import Image
 
@@ -17,14 +13,14 @@ from artgen.errors import OutputError, RefusedError, UsageError
 from artgen.metadata import LEVELS, embed, needs_sidecar, sidecar_path
 from artgen.outputs.locations import settle_format, split_output
 from artgen.outputs.names import MAX_BYTES, Template, parse_template
-from artgen.outputs.writing import TEMPORARY, probe, sweep, write_new, write_over
+from artgen.outputs.values import next_index, values_of
+from artgen.outputs.writing import probe, sweep, write_new, write_over
 
 DEFAULT_QUALITY = 95
 
 _LONGEST_SIDE = {"jpeg": 65_500, "webp": 16_383, "png": 2**31 - 1}
 _RESERVE = len("-99999") + len(".json")
 _MAX_TRIES = 99_999
-_UNIQUE = frozenset({"index", "seed", "hash"})
 
 
 @dataclass(frozen=True)
@@ -52,26 +48,19 @@ class Destination:
     metadata: str
     count: int
     inputs: tuple[Path, ...]
+    _saved: set[Path] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def is_fixed(self) -> bool:
         """Whether the name has no field: one name for all pictures."""
         return not any(part.fields for part in self.parts)
 
-    @property
-    def is_numbered(self) -> bool:
-        """Whether `-1`, `-2` ... are put after the name because several pictures would share it."""
-        if self.count < 2:
-            return False
-        fields = frozenset[str]().union(*(part.fields for part in self.parts))
-        return not fields or (self.overwrite and not fields & _UNIQUE)
-
-    def preview(self, record: Mapping[str, object], number: int = 1) -> Path:
-        """The path that `save` would try first."""
-        return next(self._candidates(record, number))
+    def preview(self, record: Mapping[str, object], *, stem: str | None = None) -> Path:
+        """The path that `save` would try first; `stem` as there."""
+        return next(self._candidates(record, stem))
 
     def check(
-        self, width: int, height: int, record: Mapping[str, object], *, number: int = 1, alpha: bool = False
+        self, width: int, height: int, record: Mapping[str, object], *, stem: str | None = None, alpha: bool = False
     ) -> None:
         """Find out before drawing whether `save` will work; makes no folder. Clears what killed processes left.
 
@@ -79,7 +68,7 @@ class Destination:
             width: of the picture, in pixels.
             height: of the picture, in pixels.
             record: what is known so far; the final record should not be much longer.
-            number: which of `count` pictures this is, from 1.
+            stem: as for `save`.
             alpha: whether the picture will have transparency.
 
         Raises:
@@ -96,40 +85,41 @@ class Destination:
         if alpha and self.format == "jpeg":
             raise UsageError("jpeg cannot hold transparency", "Use --format png or webp.")
         beside = needs_sidecar(record, self.format, self.metadata)
-        target = self.preview(record, number)
+        target = self.preview(record, stem=stem)
         if any(len(os.fsencode(part)) > MAX_BYTES for part in target.parts):
             raise OutputError(f"a name in '{target}' is longer than {MAX_BYTES} bytes", "Choose a shorter --output.")
         self._check_folder(target.parent)
         if self.is_fixed:
-            self._check_target(target, beside)
+            for each in itertools.islice(self._candidates(record, stem), self.count):
+                self._check_target(each, beside)
 
-    def save(self, image: Image.Image, record: Mapping[str, object], *, number: int = 1) -> Path:
+    def save(self, image: Image.Image, record: Mapping[str, object], *, stem: str | None = None) -> Path:
         """Write a picture with its record and return where it is.
 
         The final name holds the whole picture or nothing. Without `overwrite` no file is ever replaced: when the name
         is taken, a template with `{index}` takes the next index, any other name gets `-1`, `-2` ... (also when
         somebody else took it since `check`: a finished picture is not thrown away). A fixed name for several pictures,
-        such as `fox.png`, becomes `fox-1.png`, `fox-2.png` ... by `number`. A record that the format cannot hold goes
-        to a JSON file beside the picture.
+        such as `fox.png`, becomes `fox-1.png`, `fox-2.png` ... in the order of saving. Even with `overwrite` no
+        picture replaces another one saved through the same destination. A record that the format cannot hold goes to
+        a JSON file beside the picture.
 
         Args:
             image: any mode the format holds; its own metadata is not written.
             record: as for `artgen.metadata.embed`.
-            number: which of `count` pictures this is, from 1.
+            stem: what `{stem}` stands for; None takes the name of the record's `image`.
 
         Raises:
             OutputError: it could not be written (no space, no permission, no free name).
-            RefusedError: the target is a symbolic link, or a field leads out of the output folder.
+            RefusedError: the target to overwrite is a symbolic link, or a field leads out of the output folder.
         """
         data, sidecar = self._encoded(image, record)
-        target = self.preview(record, number)
+        target = self.preview(record, stem=stem)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._check_inside(target.parent)
-            if self.overwrite:
-                return _replace(target, data, sidecar)
-            for path in itertools.islice(self._candidates(record, number), _MAX_TRIES):
-                if _claim(path, data, sidecar):
+            for path in itertools.islice(self._candidates(record, stem), _MAX_TRIES):
+                if path not in self._saved and self._put(path, data, sidecar):
+                    self._saved.add(path)
                     return path
         except OSError as error:
             raise OutputError(
@@ -155,20 +145,28 @@ class Destination:
             ) from error
         return buffer.getvalue(), embedded.sidecar
 
-    def _candidates(self, record: Mapping[str, object], number: int) -> Iterator[Path]:
-        values = _values(record)
+    def _candidates(self, record: Mapping[str, object], stem: str | None) -> Iterator[Path]:
+        values = values_of(record, stem)
         folders = [part.fill(values) for part in self.parts[:-1]]
         folder = self.folder.joinpath(*folders)
         name = self.parts[-1]
         if "index" in name.fields:
-            for index in itertools.count(_next_index(folder, name)):
+            for index in itertools.count(next_index(folder, name)):
                 yield folder / name.fill({**values, "index": str(index)}, self.suffix, _RESERVE)
-        if self.is_numbered:
-            yield folder / f"{name.fill(values, '', _RESERVE + len(self.suffix))}-{number}{self.suffix}"
-        else:
+        if not self.is_fixed or self.count < 2:
             yield folder / name.fill(values, self.suffix, _RESERVE)
-        for extra in itertools.count(number + 1 if self.is_numbered else 1):
+        for extra in itertools.count(1):
             yield folder / f"{name.fill(values, '', _RESERVE + len(self.suffix))}-{extra}{self.suffix}"
+
+    def _put(self, path: Path, data: bytes, sidecar: str | None) -> bool:
+        if not self.overwrite:
+            return _claim(path, data, sidecar)
+        _refuse_link(path)
+        write_over(path, data)
+        if sidecar is not None:
+            _refuse_link(sidecar_path(path))
+            write_over(sidecar_path(path), sidecar.encode("utf-8"))
+        return True
 
     def _check_folder(self, folder: Path) -> None:
         existing = folder
@@ -252,48 +250,9 @@ def destination(
     )
 
 
-def _values(record: Mapping[str, object]) -> dict[str, str]:
-    now = datetime.now().astimezone()
-    text = {key: "" if value is None else str(value) for key, value in record.items()}
-    canonical = json.dumps(dict(record), sort_keys=True, default=str)
-    return {
-        **{
-            name: text.get(name, "") for name in ("seed", "prompt", "scheduler", "steps", "strength", "width", "height")
-        },
-        "stem": PurePath(text.get("image", "")).stem or "picture",
-        "model": re.sub(r"\.safetensors$", "", re.split(r"[\\/]", text.get("model", "").rstrip("\\/"))[-1]),
-        "guidance": text.get("guidance_scale", ""),
-        "date": now.strftime("%Y-%m-%d"),
-        "time": now.strftime("%H%M%S"),
-        "hash": hashlib.sha256(canonical.encode()).hexdigest()[:10],
-    }
-
-
-def _next_index(folder: Path, name: Template) -> int:
-    pattern = name.pattern()
-    highest = 0
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith(TEMPORARY) and (match := pattern.fullmatch(entry.name)):
-                    highest = max(highest, int(match["index"]))
-    except OSError:
-        return 1
-    return highest + 1
-
-
 def _refuse_link(path: Path) -> None:
     if path.is_symlink():
         raise RefusedError(f"'{path}' is a symbolic link and is not written through", "Name the file itself.")
-
-
-def _replace(target: Path, data: bytes, sidecar: str | None) -> Path:
-    _refuse_link(target)
-    write_over(target, data)
-    if sidecar is not None:
-        _refuse_link(sidecar_path(target))
-        write_over(sidecar_path(target), sidecar.encode("utf-8"))
-    return target
 
 
 def _claim(path: Path, data: bytes, sidecar: str | None) -> bool:
