@@ -30,7 +30,7 @@ from artgen.settings import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(Prompt, Seed, Sampling, Canvas, Model, Compute):
+class Request(Compute, Model, Canvas, Sampling, Seed, Prompt):  # fields come in the order Prompt ... Compute
     """What all tasks share.
 
     Raises:
@@ -83,7 +83,7 @@ class Txt2Img(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromImage(Request, Source):
+class FromImage(Source, Request):
     """What the tasks that start from a picture share."""
 
     def __post_init__(self) -> None:
@@ -101,7 +101,7 @@ class Img2Img(FromImage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inpaint(FromImage, Mask, Blend):
+class Inpaint(Blend, Mask, FromImage):
     """Repaint the part of a picture that a mask marks."""
 
     task: ClassVar[str] = "inpaint"
@@ -116,7 +116,7 @@ class Inpaint(FromImage, Mask, Blend):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outpaint(FromImage, Expansion, Blend):
+class Outpaint(Blend, Expansion, FromImage):
     """Extend a picture beyond its edges."""
 
     task: ClassVar[str] = "outpaint"

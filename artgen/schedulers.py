@@ -154,3 +154,21 @@ def find_with_sigmas(name: str) -> tuple[Scheduler, str | None]:
     close = difflib.get_close_matches(folded, folded_names, n=3, cutoff=0.4)
     hint = f"Close names: {', '.join(folded_names[match] for match in close)}. " if close else ""
     raise UsageError(f"There is no scheduler called {name!r}.", f"{hint}`artgen schedulers` lists all of them.")
+
+
+def matching(config: Mapping[str, object]) -> tuple[str | None, str | None]:
+    """The name and sigmas of a model's own scheduler, when the table has exactly that one.
+
+    Args:
+        config: the content of a model's `scheduler_config.json`.
+
+    Returns:
+        `(None, None)` for a scheduler that the table cannot name without changing it.
+    """
+    assumed = {"algorithm_type": "dpmsolver++", "solver_order": 2}
+    for entry in SCHEDULERS:
+        same = all(config.get(key, assumed.get(key)) == value for key, value in entry.config.items())
+        if entry.class_name == config.get("_class_name") and same:
+            chosen = [name for name in SIGMAS if config.get(f"use_{name}_sigmas")]
+            return entry.name, chosen[0] if chosen else None
+    return None, None

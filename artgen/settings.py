@@ -9,7 +9,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from artgen.schedulers import SIGMAS
 
 MAX_SEED = 2**64 - 1
 MAX_SIDE = 16_384
+BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 @dataclass(frozen=True)
@@ -177,15 +178,75 @@ class Compute:
     vae_tiling: bool = setting(False, "Decode in tiles: less memory for large pictures.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """How many pictures. Each becomes a request of its own, with a seed of its own."""
+
+    seed: str | None = setting(
+        None,
+        "Where chance starts: `7`, a list `1,2,5-8`, or -1 for random. [random, and always printed]",
+        flags=("-s", "--seed"),
+        metavar="SEED",
+    )
+    count: int = setting(
+        1,
+        "How many pictures, with seeds counting up.",
+        flags=("-c", "--count"),
+        aliases=("--num-images", "--batch-count"),
+        minimum=1,
+        maximum=100_000,
+    )
+    batch_size: int = setting(1, "How many are drawn at the same time.", minimum=1, maximum=256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Width and height in one word."""
+
+    size: str | None = setting(None, "Width and height in one word: 768x512.", metavar="WxH")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where pictures go."""
+
+    output: str | None = setting(
+        None,
+        "A file, a folder (with a trailing /) or a template such as `{seed}-{prompt}.png`. [outputs/]",
+        flags=("-o", "--output"),
+    )
+    format: str | None = setting(None, "File format. [png]", choices=("png", "jpeg", "jpg", "webp"))
+    quality: int | None = setting(None, "Quality of JPEG and WebP. [95]", minimum=1, maximum=100)
+    overwrite: bool = setting(False, "Replace a file that exists.")
+    metadata: str = setting(
+        "full",
+        "What the picture tells of its making: all, only that a model made it, or nothing.",
+        choices=("full", "minimal", "none"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What is printed."""
+
+    json: bool = setting(False, "Print a JSON record for each picture instead of its path.", flags=("--json",))
+    dry_run: bool = setting(False, "Check everything, print what would be made, draw nothing.", flags=("--dry-run",))
+    quiet: bool = setting(False, "Only errors on stderr.", flags=("-q", "--quiet"))
+
+
 def settings_of(group: type) -> dict[str, dataclasses.Field[Any]]:
     """The fields of a group or request that are settings, by name."""
     return {f.name: f for f in dataclasses.fields(group) if "setting" in f.metadata}
 
 
 @cache
+def _hints(group: Callable[..., object]) -> dict[str, Any]:
+    return typing.get_type_hints(group)
+
+
 def type_of(group: type, name: str) -> tuple[type, bool]:
     """The plain type of a setting (`int`, `float`, `bool`, `str`, `Path`) and whether it may be absent (None)."""
-    hint = typing.get_type_hints(group)[name]
+    hint = _hints(group)[name]
     if isinstance(hint, types.UnionType):
         plain = next(part for part in typing.get_args(hint) if part is not type(None))
         return plain, True

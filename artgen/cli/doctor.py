@@ -1,0 +1,97 @@
+"""`artgen doctor`."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from artgen import __version__, config, machine, registry
+from artgen.cli.reporting import emit, emit_json
+from artgen.errors import ArtgenError
+
+PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface-hub", "pillow", "typer")
+OPTIONAL = {"scipy": "lms, dpm++sde and beta sigmas", "torchsde": "dpm++sde"}
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Look at this installation: versions, device, memory, models; name what is missing and what mends it."""
+    facts = {**_versions(), **_hardware(), **_models()}
+    advice = _advice(facts)
+    if as_json:
+        emit_json({**facts, "advice": advice})
+    else:
+        for name, value in facts.items():
+            emit(f"{name:<16} {value}")
+        for line in advice or ["all is well"]:
+            emit(f"- {line}")
+    if facts["bundled model"] != "sound":
+        raise typer.Exit(5)
+
+
+def _versions() -> dict[str, Any]:
+    versions: dict[str, Any] = {"artgen": __version__, "python": platform.python_version()}
+    for name in (*PACKAGES, *OPTIONAL):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "missing"
+    return versions
+
+
+def _hardware() -> dict[str, Any]:
+    cuda = machine.torch_cuda_version()
+    devices = machine.cuda_devices()
+    memory = ""
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
+    return {
+        "device": f"cuda, {devices} found" if devices else "mps" if machine.has_mps() else "cpu",
+        "torch built for": f"CUDA {cuda}" if cuda else "the CPU",
+        "cores": os.cpu_count(),
+        "memory": memory,
+    }
+
+
+def _models() -> dict[str, Any]:
+    try:
+        findings = registry.verify("tiny")
+        bundled = "sound" if not findings else "; ".join(str(finding) for finding in findings)
+    except ArtgenError as error:
+        bundled = error.message
+    cache = registry.cache_folder()
+    free = shutil.disk_usage(next(p for p in (cache, *cache.parents) if p.exists())).free
+    return {
+        "bundled model": bundled,
+        "model cache": str(cache),
+        "disk free there": f"{free / 2**30:.0f} GiB",
+        "configuration": f"{config.user_file()}{'' if config.user_file().exists() else ' (none yet)'}",
+        "default model": os.environ.get("ARTGEN_MODEL") or _configured_model() or machine.default_model(),
+    }
+
+
+def _configured_model() -> str | None:
+    for path in (Path(config.PROJECT_FILE), config.user_file()):
+        value = config.read(path).get("model")
+        if isinstance(value, str):
+            return value
+    return None
+
+
+def _advice(facts: dict[str, Any]) -> list[str]:
+    advice = [
+        f"{name} is not installed; it serves {use}: pip install {name}"
+        for name, use in OPTIONAL.items()
+        if facts[name] == "missing"
+    ]
+    if facts["torch built for"] == "the CPU" and shutil.which("nvidia-smi"):
+        advice.append("an NVIDIA GPU seems to be here, but torch is built for the CPU: install torch with CUDA")
+    if importlib.util.find_spec("torchvision") and facts["torch built for"] == "the CPU":
+        advice.append("torchvision from another build breaks transformers' CLIP: pip uninstall torchvision")
+    if facts["bundled model"] != "sound":
+        advice.append("the bundled model is damaged: pip install --force-reinstall --no-deps artgen")
+    return advice

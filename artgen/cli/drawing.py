@@ -1,0 +1,213 @@
+"""The story that txt2img, img2img, inpaint, outpaint and replay share: settings in, requests made, engine called."""
+
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import typer
+
+from artgen import images, outputs
+from artgen.cli.reporting import Reporter, complain, emit, emit_json, note
+from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError
+from artgen.prepare import Prepared, check_source_seed, prepare
+from artgen.records import to_record
+from artgen.requests import FromImage, Request, draw_seed
+from artgen.settings import MAX_SEED, Canvas, Output, Prompt, Report, Series, Size
+
+SOME_FAILED = 7
+
+
+def draw(make: Callable[[int], Request], series: Series, output: Output, report: Report) -> None:
+    """Makes one request for each seed and draws them all.
+
+    Raises:
+        ArtgenError: whatever can be refused, before a model loads; a single picture's own failure.
+    """
+    draw_requests([make(seed) for seed in seeds(series)], output, report, batch_size=series.batch_size)
+
+
+def draw_requests(
+    requests: Sequence[Request],
+    output: Output,
+    report: Report,
+    *,
+    batch_size: int = 1,
+    expected: Mapping[str, Any] | None = None,
+) -> None:
+    """Checks, draws, saves and reports requests; leaves with exit code 7 when some of several failed.
+
+    Args:
+        expected: facts that every prepared job must agree with; see `replaying.Plan`.
+    """
+    destination = outputs.destination(
+        output.output,
+        format=output.format,
+        quality=output.quality,
+        overwrite=output.overwrite,
+        metadata=output.metadata,
+        default_template=_template(requests[0]),
+        input_paths=tuple(r.image for r in requests if isinstance(r, FromImage) and r.image),
+        count=len(requests),
+    )
+    with Reporter(report.quiet) as reporter:
+        jobs = prepare(requests, reporter)
+        for job in jobs:
+            _check_expected(job, expected or {})
+            destination.check(job.width, job.height, preview(job))
+        if not report.quiet:
+            _say_notes(jobs)
+        if report.dry_run:
+            _list(jobs, report)
+            return
+        failures = _draw(jobs, destination, report, reporter, batch_size)
+    _leave(failures, len(jobs))
+
+
+def preview(job: Prepared) -> dict[str, Any]:
+    """The record as far as it is known before drawing."""
+    return to_record(job.request, {**job.facts, "width": job.width, "height": job.height})
+
+
+def _draw(
+    jobs: Sequence[Prepared], destination: outputs.Destination, report: Report, reporter: Reporter, batch_size: int
+) -> list[ArtgenError]:
+    from artgen.engine import generate
+
+    failures = []
+    outcomes = generate.draw(jobs, batch_size=batch_size, listener=reporter)
+    for outcome in outcomes:
+        if isinstance(outcome, generate.Failure):
+            failures.append(outcome.error)
+            if len(jobs) > 1 and not report.quiet:
+                note(f"seed {outcome.request.seed}: {outcome.error.message}")
+            continue
+        path = destination.save(outcome.image, outcome.record)
+        if not report.quiet:
+            reporter.close()
+            note(f"seed {outcome.request.seed}")
+        if report.json:
+            emit_json({"file": str(path), **outcome.record})
+        else:
+            emit(str(path))
+    return failures
+
+
+def _leave(failures: Sequence[ArtgenError], total: int) -> None:
+    """A single picture's error is the command's; of several, exit 8 when all were filtered, else 7."""
+    if not failures:
+        return
+    if len(failures) == total and len({failure.exit_code for failure in failures}) == 1:
+        raise failures[0]
+    complain(ArtgenError(f"{len(failures)} of {total} pictures failed."))
+    raise typer.Exit(SOME_FAILED)
+
+
+def _say_notes(jobs: Sequence[Prepared]) -> None:
+    from artgen import metadata
+
+    said = set()
+    for job in jobs:
+        notes = list(job.notes)
+        if isinstance(job.request, FromImage) and job.request.image:
+            try:
+                found = metadata.read(job.request.image).record
+            except InputFileError:
+                found = None
+            notes.append(check_source_seed(job.request, found) or "")
+        for text in notes:
+            if text and text not in said:
+                said.add(text)
+                note(text)
+
+
+def _check_expected(job: Prepared, expected: Mapping[str, Any]) -> None:
+    for name, value in expected.items():
+        if job.facts.get(name) != value:
+            raise ModelUnavailableError(
+                f"{job.model.name} has other weights than the picture's model: {name} {str(value)[:10]}... was "
+                f"recorded, {str(job.facts.get(name))[:10]}... is here.",
+                f"--set model={job.model.name} draws with the present ones all the same.",
+            )
+
+
+def _list(jobs: Sequence[Prepared], report: Report) -> None:
+    for job in jobs:
+        record = preview(job)
+        if report.json:
+            emit_json(record)
+        else:
+            names = ("task", "prompt", "seed", "steps", "guidance_scale", "scheduler", "width", "height", "model")
+            emit("  ".join(f"{name}={record[name]}" for name in names if record.get(name) not in (None, "")))
+    note(f"dry run: {len(jobs)} picture{'s' if len(jobs) != 1 else ''} would be drawn, nothing was")
+
+
+def _template(request: Request) -> str:
+    return "{stem}-{seed}" if isinstance(request, FromImage) else "{index:05}-{seed}-{prompt}"
+
+
+def seeds(series: Series) -> list[int]:
+    """The seeds that `--seed` and `--count` mean together.
+
+    One seed counts up; -1 or none draws the first at random; a list stands for itself.
+
+    Raises:
+        UsageError: not a seed, out of range, or a list together with --count.
+    """
+    listed = _seed_list(series.seed) if series.seed is not None else [draw_seed()]
+    if len(listed) == 1:
+        listed = list(range(listed[0], listed[0] + series.count))
+    elif series.count != 1:
+        raise UsageError("--seed with several seeds already says how many; --count was given too.", "Leave one out.")
+    if listed[-1] > MAX_SEED or max(listed) > MAX_SEED:
+        raise UsageError(f"Seeds go from 0 to 2^64-1; {max(listed)} came.")
+    return listed
+
+
+MAX_LISTED = 100_000
+
+
+def _seed_list(text: str) -> list[int]:
+    result: list[int] = []
+    for part in text.split(","):
+        if part.strip() == "-1":
+            result.append(draw_seed())
+            continue
+        found = re.fullmatch(r"\s*(\d{1,20})(?:\s*-\s*(\d{1,20}))?\s*", part, re.ASCII)
+        if found is None:
+            raise UsageError(f"--seed must be a whole number, a list such as 1,2,5-8, or -1, not {text!r}.")
+        first = int(found[1])
+        last = int(found[2] or first)
+        if last < first or last - first >= MAX_LISTED:
+            raise UsageError(f"--seed {part.strip()} is not a range of at most {MAX_LISTED:,} seeds.")
+        result.extend(range(first, last + 1))
+    return result
+
+
+def sized(canvas: Canvas, size: Size) -> Canvas:
+    """`--size` and `--width --height` brought together.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if size.size is None:
+        return canvas
+    if canvas.width is not None or canvas.height is not None:
+        raise UsageError("--size and --width/--height were both given.", "Leave one out.")
+    width, height = images.parse_size(size.size)
+    return Canvas(width=width, height=height)
+
+
+def read_prompt(prompt: Prompt) -> Prompt:
+    """The prompt itself, read from stdin when it is `-`.
+
+    Raises:
+        UsageError: stdin is not UTF-8 text.
+    """
+    if prompt.prompt != "-":
+        return prompt
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The prompt on stdin is not UTF-8 text (byte {error.start}).") from error
+    return Prompt(prompt=text, negative_prompt=prompt.negative_prompt, long_prompt=prompt.long_prompt)

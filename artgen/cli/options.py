@@ -1,0 +1,146 @@
+"""Groups of settings -> the options that Typer sees.
+
+A command takes groups (`prompt: Prompt, sampling: Sampling`); `flattened` splices their fields into its signature,
+and hands the command its groups back, filled.
+"""
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from artgen import settings
+from artgen.errors import UsageError
+from artgen.settings import Setting, describe_limits, settings_of, type_of
+
+GROUPS: tuple[type, ...] = (
+    settings.Prompt,
+    settings.Series,
+    settings.Sampling,
+    settings.Canvas,
+    settings.Size,
+    settings.Source,
+    settings.Mask,
+    settings.Blend,
+    settings.Expansion,
+    settings.Model,
+    settings.Compute,
+    settings.Output,
+    settings.Report,
+)
+
+PER_PICTURE = frozenset({"prompt", "image", "mask", "expand", "to", "seed", "json", "dry_run", "quiet", "overwrite"})
+"""Settings that belong to one call and are not taken from the environment or a configuration file."""
+
+
+def flattened(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as Typer wants it: one parameter for each setting of each group it takes.
+
+    A positional setting may also be given by its flag; words fill, in order, those that were not.
+    """
+    groups: dict[str, type] = {name: hint for name, hint in typing.get_type_hints(command).items() if hint in GROUPS}
+    options, words = _parameters(groups.values())
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        _place_words([values.pop(name) for name in words], list(words.values()), values)
+        filled = {
+            name: group(**{setting_name: values.pop(setting_name) for setting_name in settings_of(group)})
+            for name, group in groups.items()
+        }
+        for group in filled.values():
+            settings.check(group)
+        command(**filled, **values)
+
+    own = [p for p in inspect.signature(command).parameters.values() if p.name not in groups]
+    signature = inspect.Signature([*options, *own])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return run
+
+
+def _parameters(groups: typing.Iterable[type]) -> tuple[list[inspect.Parameter], dict[str, str]]:
+    """The parameters Typer sees, and for each positional word the setting it may fill."""
+    arguments, options = [], []
+    words: dict[str, str] = {}
+    for group in groups:
+        for name, f in settings_of(group).items():
+            spec: Setting = f.metadata["setting"]
+            if spec.positional:
+                words[f"{name}_word"] = name
+                arguments.append(_argument(f"{name}_word", name, spec))
+            options.append(_option(group, name, f, spec))
+    return [*arguments, *options], words
+
+
+def _argument(word: str, name: str, spec: Setting) -> inspect.Parameter:
+    info = typer.Argument(metavar=f"[{name.upper()}]", help=spec.help, show_default=False)
+    return _parameter(word, None, Annotated[str | None, info])
+
+
+def _option(group: type, name: str, f: Field[Any], spec: Setting) -> inspect.Parameter:
+    kind, optional = type_of(group, name)
+    flag = "--" + name.replace("_", "-")
+    flags = spec.flags or ((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,))
+    limits = describe_limits(spec)
+    default = None if f.default is MISSING else f.default
+    info = typer.Option(
+        *flags,
+        help=spec.help + (f" ({limits})" if limits and "seed" not in name else ""),
+        metavar=spec.metavar or ("|".join(spec.choices) if spec.choices else None),
+        rich_help_panel=group.__name__,
+        show_default=default not in (None, "", False, True),
+        envvar=None if name in PER_PICTURE else f"ARTGEN_{name.upper()}",
+        show_envvar=False,
+    )
+    return _parameter(name, default, Annotated[kind | None if optional else kind, info])
+
+
+def _parameter(name: str, default: object, annotation: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _place_words(words: Sequence[str | None], names: Sequence[str], values: dict[str, Any]) -> None:
+    """Gives positional words to the settings that no flag filled.
+
+    Raises:
+        UsageError: more words than places.
+    """
+    given = [word for word in words if word is not None]
+    free = [name for name in names if not values[name]]
+    if len(given) > len(free):
+        taken = ", ".join(name for name in names if values[name])
+        raise UsageError(f"Unexpected {given[len(free)]!r}: {taken} is given already.", "Quote a prompt of many words.")
+    for word, name in zip(given, free, strict=False):
+        values[name] = Path(word) if name == "image" else word
+
+
+@functools.cache
+def _aliases() -> dict[str, str]:
+    return {
+        alias: spec.flags[-1] if spec.flags else "--" + name.replace("_", "-")
+        for group in GROUPS
+        for name, f in settings_of(group).items()
+        for spec in [f.metadata["setting"]]
+        for alias in spec.aliases
+    }
+
+
+class AliasCommand(TyperCommand):
+    """Understands the names that other tools give to the same options, without listing them in `--help`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = {flag for parameter in self.params for flag in parameter.opts}
+        end = args.index("--") if "--" in args else len(args)
+        for i, word in enumerate(args[:end]):
+            flag, separator, value = word.partition("=")
+            canonical = _aliases().get(flag)
+            if canonical in own:
+                args[i] = f"{canonical}{separator}{value}"
+        return super().parse_args(ctx, args)

@@ -1,0 +1,148 @@
+"""What is printed, and where: results on stdout, everything else on stderr.
+
+Every string that a user, a file or a model could have written passes `printable` before a terminal sees it; JSON
+stays exact.
+"""
+
+import json
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from artgen.errors import ArtgenError
+from artgen.events import Decoding, Downloading, Event, Loading, ModelChosen, Note, Step
+from artgen.terminal import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+
+def emit(line: str) -> None:
+    """One line of result on stdout, sanitised when a terminal reads it and exact when a program does."""
+    text = printable(line) if sys.stdout.isatty() else line
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def emit_json(value: Any) -> None:
+    """One line of JSON on stdout; ASCII, so that no terminal and no encoding can be hurt by it."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=True) + "\n")
+    sys.stdout.flush()
+
+
+@cache
+def console() -> "Console":
+    """The console on stderr. No colours or escapes without a terminal, with NO_COLOR or TERM=dumb."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A line on stderr."""
+    from rich.text import Text
+
+    console().print(Text(printable(text), style="dim"))
+
+
+def complain(error: ArtgenError) -> None:
+    """An error on stderr: what was wrong, and what to do."""
+    from rich.text import Text
+
+    console().print(Text.assemble(("error: ", "bold red"), printable(error.message)))
+    if error.hint:
+        console().print(Text(f"  {printable(error.hint)}", style="cyan"))
+
+
+class Reporter:
+    """Draws the engine's events as progress on stderr; a context manager around the work."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._progress: Progress | None = None
+        self._bar: TaskID | None = None
+        self._model: ModelChosen | None = None
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __call__(self, event: Event) -> None:
+        if self._quiet:
+            return
+        match event:
+            case ModelChosen() if event != self._model:
+                self._model = event
+                self.close()
+                note(_describe(event))
+            case Downloading(file, done, total):
+                self._show(f"downloading {file}", done, total or None, "bytes")
+            case Loading(component):
+                self._show(f"loading {component}", 0, None, "")
+            case Step(done, steps, first, pictures, total):
+                which = f"{first}" if pictures == 1 else f"{first}-{first + pictures - 1}"
+                self._show(f"picture {which} of {total}" if total > 1 else "drawing", done, steps, "steps")
+            case Decoding():
+                self._show("decoding", 0, None, "")
+            case Note(text):
+                note(text)
+            case _:
+                pass
+
+    def _show(self, what: str, done: int, total: int | None, unit: str) -> None:
+        if not console().is_terminal:
+            return
+        if self._progress is None:
+            self._progress = _bars()
+            self._progress.start()
+            self._bar = None
+        description = printable(what)
+        bar = self._bar
+        if bar is None or self._progress.tasks[0].description != description or done == 0:
+            if bar is not None:
+                self._progress.remove_task(bar)
+            bar = self._bar = self._progress.add_task(description, total=total, unit=unit)
+        self._progress.update(bar, completed=done, total=total)
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def _describe(event: ModelChosen) -> str:
+    from artgen import machine
+
+    device = event.device
+    if device == "cpu":
+        device = "the CPU" if machine.cuda_devices() else "the CPU (no CUDA device found)"
+    return f"{event.model} on {device} in {event.dtype}"
+
+
+def _bars() -> "Progress":
+    from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Steps or bytes done, and how many a second."""
+
+        def render(self, task: Any) -> Text:
+            if not task.total:
+                return Text("")
+            speed = task.finished_speed or task.speed or 0
+            if task.fields["unit"] == "bytes":
+                return Text(f"{task.completed / 1e6:,.0f}/{task.total / 1e6:,.0f} MB {speed / 1e6:.1f} MB/s")
+            return Text(f"{task.completed:.0f}/{task.total:.0f} {speed:.2f} it/s")
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        Rate(),
+        TimeRemainingColumn(),
+        console=console(),
+        transient=True,
+    )

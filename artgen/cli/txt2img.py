@@ -1,0 +1,30 @@
+"""`artgen txt2img`."""
+
+from artgen.cli.drawing import draw, read_prompt, sized
+from artgen.cli.options import flattened
+from artgen.errors import UsageError
+from artgen.requests import Txt2Img
+from artgen.settings import Canvas, Compute, Model, Output, Prompt, Report, Sampling, Series, Size
+
+
+@flattened
+def txt2img(
+    prompt: Prompt,
+    series: Series,
+    sampling: Sampling,
+    canvas: Canvas,
+    size: Size,
+    model: Model,
+    compute: Compute,
+    output: Output,
+    report: Report,
+) -> None:
+    """Draw a picture from words.
+
+    artgen txt2img "a red fox in the snow" --steps 30
+    """
+    prompt = read_prompt(prompt)
+    if not prompt.prompt.strip():
+        raise UsageError("txt2img needs a prompt.", 'artgen txt2img "a red fox in the snow"')
+    canvas = sized(canvas, size)
+    draw(lambda seed: Txt2Img.of(prompt, sampling, canvas, model, compute, seed=seed), series, output, report)

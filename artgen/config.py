@@ -1,0 +1,153 @@
+"""The user's own defaults: a file in the user's configuration folder, and one beside the work at hand.
+
+Order, strongest first: a flag, `ARTGEN_*` in the environment, `artgen.toml` in the current folder, the user's
+`config.toml`, the built-in default. Both files are TOML: settings by name at the top hold for every command, a table
+named after a command holds for that one::
+
+    model = "sdxl"
+
+    [img2img]
+    strength = 0.5
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from artgen import settings
+from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.requests import TASKS
+from artgen.settings import settings_of, unknown
+
+PROJECT_FILE = "artgen.toml"
+
+CONFIGURABLE: dict[str, type] = {
+    name: group
+    for group in (
+        settings.Prompt,
+        settings.Sampling,
+        settings.Canvas,
+        settings.Source,
+        settings.Mask,
+        settings.Blend,
+        settings.Series,
+        settings.Model,
+        settings.Compute,
+        settings.Output,
+    )
+    for name in settings_of(group)
+    if name not in ("prompt", "image", "mask", "seed", "overwrite")
+}
+"""Settings that a file may hold, and the group that declares each."""
+
+
+def user_folder() -> Path:
+    """Where artgen keeps a user's own files: `config.toml` and `aliases.json`."""
+    return Path(platformdirs.user_config_dir("artgen", appauthor=False))
+
+
+def user_file() -> Path:
+    """The user's configuration file; it need not exist."""
+    return user_folder() / "config.toml"
+
+
+def defaults(command: str) -> dict[str, dict[str, Any]]:
+    """What the files say for a command, in the form that Typer takes as `default_map`.
+
+    Raises:
+        InputFileError: a file does not parse, or holds what it cannot.
+    """
+    if command not in TASKS:
+        return {}
+    merged = {**_for_command(user_file(), command), **_for_command(Path(PROJECT_FILE), command)}
+    return {command: merged}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """One configuration file, checked; empty when it is not there.
+
+    Raises:
+        InputFileError: it does not parse or holds an unknown setting or a value outside its limits.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputFileError(f"The configuration file {path} cannot be read: {error}.") from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputFileError(
+            f"The configuration file {path} is not valid TOML: {error}.", "Mend it by hand."
+        ) from error
+    for name, value in content.items():
+        values = value if name in TASKS and isinstance(value, dict) else {name: value}
+        for key, item in values.items():
+            _check(path, key, item)
+    return content
+
+
+def set_value(name: str, text: str, path: Path) -> None:
+    """Writes one setting into a file and leaves the rest, comments included, as it is.
+
+    Args:
+        name: a setting, or `command.setting`.
+        text: its value as one would type it; empty removes the setting.
+
+    Raises:
+        UsageError: no such setting, or not a value of it.
+        OutputError: the file cannot be written.
+    """
+    import tomlkit
+
+    command, _, key = name.rpartition(".")
+    if command and command not in TASKS:
+        raise UsageError(f"There is no command called {command!r}.", f"Commands: {', '.join(TASKS)}.")
+    if key not in CONFIGURABLE:
+        raise UsageError(*unknown(key, CONFIGURABLE))
+    value = settings.parse(CONFIGURABLE[key], key, text)
+    settings.check(CONFIGURABLE[key](**{key: value}))
+    read(path)
+    document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+    table = document.setdefault(command, tomlkit.table()) if command else document
+    if value is None or text == "":
+        table.pop(key, None)
+    else:
+        table[key] = str(value) if isinstance(value, Path) else value
+    _write(path, tomlkit.dumps(document))
+
+
+def _for_command(path: Path, command: str) -> dict[str, Any]:
+    content = read(path)
+    shared = {name: value for name, value in content.items() if not isinstance(value, dict)}
+    return {**shared, **content.get(command, {})}
+
+
+def _check(path: Path, name: str, value: Any) -> None:
+    if name not in CONFIGURABLE:
+        message, hint = unknown(name, CONFIGURABLE)
+        raise InputFileError(f"{path}: {message}", hint)
+    group = CONFIGURABLE[name]
+    kind, _ = settings.type_of(group, name)
+    try:
+        settings.check(group(**{name: Path(value) if kind is Path and isinstance(value, str) else value}))
+    except UsageError as error:
+        raise InputFileError(f"{path}: {error.message}", error.hint) from error
+
+
+def _write(path: Path, text: str) -> None:
+    import os
+    import tempfile
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        Path(handle.name).replace(path)
+    except OSError as error:
+        raise OutputError(f"The configuration file {path} cannot be written: {error}.") from error

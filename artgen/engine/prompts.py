@@ -1,0 +1,119 @@
+"""What a text encoder can take, and what to do with a prompt that is longer.
+
+CLIP's text encoders see 77 tokens, two of them marks. A longer prompt is cut by diffusers with a log line; here the
+part that would be lost is found beforehand and, on request, the prompt is encoded in chunks of 75 tokens whose
+embeddings are laid end to end, as AUTOMATIC1111 does.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from artgen.errors import UsageError
+
+
+def dropped(pipe: Any, prompt: str) -> str:
+    """The end of `prompt` that the model's CLIP text encoder would not see; empty when all fits."""
+    tokenizer = getattr(pipe, "tokenizer", None)
+    if tokenizer is None or not prompt:
+        return ""
+    room = _room(tokenizer)
+    tokens = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+    if len(tokens) <= room:
+        return ""
+    return str(tokenizer.decode(tokens[room:], clean_up_tokenization_spaces=True)).strip()
+
+
+def refuse_long(pipe: Any, prompt: str) -> None:
+    """Refuses a prompt that does not fit.
+
+    Raises:
+        UsageError: naming the part that would be lost.
+    """
+    lost = dropped(pipe, prompt)
+    if lost:
+        raise UsageError(
+            f"The prompt is over the model's limit of {_room(pipe.tokenizer)} tokens by: {lost!r}.",
+            "Shorten it, or use --long-prompt chunk.",
+        )
+
+
+def chunked(pipe: Any, prompts: Sequence[str], negatives: Sequence[str], guided: bool) -> dict[str, Any]:
+    """Prompt embeddings of any length, as keyword arguments for the pipeline.
+
+    Args:
+        pipe: a Stable Diffusion 1, 2 or XL pipeline.
+        prompts, negatives: one of each for every picture of the batch.
+        guided: whether classifier-free guidance is on, so that negatives matter.
+
+    Returns:
+        `prompt_embeds` of shape (pictures, 77 * chunks, width), the same for negatives, and the pooled
+        embeddings (pictures, width) of the first chunk for SDXL.
+
+    Raises:
+        UsageError: the model's text encoder is not CLIP.
+    """
+    if not hasattr(pipe, "unet") or "CLIP" not in type(getattr(pipe, "text_encoder", None)).__name__:
+        raise UsageError(
+            f"--long-prompt chunk works with Stable Diffusion 1, 2 and XL, not with {type(pipe).__name__}.",
+            "Shorten the prompt.",
+        )
+    chunks = max(_chunk_count(pipe.tokenizer, text) for text in (*prompts, *negatives))
+    encoded = _encode(pipe, prompts, chunks)
+    result = {"prompt_embeds": encoded[0]}
+    if encoded[1] is not None:
+        result["pooled_prompt_embeds"] = encoded[1]
+    if not guided:
+        return result
+    unprompted: tuple[torch.Tensor, torch.Tensor | None]
+    if encoded[1] is not None and pipe.config.force_zeros_for_empty_prompt and not any(negatives):
+        # SDXL was trained to see zeros, not the embedding of an empty prompt.
+        unprompted = torch.zeros_like(encoded[0]), torch.zeros_like(encoded[1])
+    else:
+        unprompted = _encode(pipe, negatives, chunks)
+    result["negative_prompt_embeds"] = unprompted[0]
+    if unprompted[1] is not None:
+        result["negative_pooled_prompt_embeds"] = unprompted[1]
+    return result
+
+
+def _room(tokenizer: Any) -> int:
+    return int(tokenizer.model_max_length) - 2
+
+
+def _chunk_count(tokenizer: Any, text: str) -> int:
+    tokens = len(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+    return max(1, -(-tokens // _room(tokenizer)))
+
+
+def _encode(pipe: Any, texts: Sequence[str], chunks: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    second = getattr(pipe, "text_encoder_2", None)
+    rows, pooled = [], []
+    for text in texts:
+        first = [_hidden(pipe, 1, ids, second is not None) for ids in _chunk_ids(pipe.tokenizer, text, chunks)]
+        row = torch.cat([hidden for hidden, _ in first], dim=1)
+        if second is not None:
+            other = [_hidden(pipe, 2, ids, True) for ids in _chunk_ids(pipe.tokenizer_2, text, chunks)]
+            row = torch.cat([row, torch.cat([hidden for hidden, _ in other], dim=1)], dim=-1)
+            pooled.append(other[0][1])
+        rows.append(row)
+    return torch.cat(rows), torch.cat(pooled) if pooled else None
+
+
+def _chunk_ids(tokenizer: Any, text: str, chunks: int) -> list[list[int]]:
+    room = _room(tokenizer)
+    tokens = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    parts = [tokens[i * room : (i + 1) * room] for i in range(chunks)]
+    return [
+        [tokenizer.bos_token_id, *part, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * (room - len(part))]
+        for part in parts
+    ]
+
+
+def _hidden(pipe: Any, which: int, ids: list[int], penultimate: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    encoder = pipe.text_encoder if which == 1 else pipe.text_encoder_2
+    with torch.no_grad():
+        out = encoder(torch.tensor([ids], device=pipe._execution_device), output_hidden_states=penultimate)
+    hidden = out.hidden_states[-2] if penultimate else out[0]
+    return hidden.to(encoder.dtype), out[0]

@@ -1,0 +1,52 @@
+"""Scheduler names -> diffusers objects, made afresh for each job.
+
+Afresh, because some change their own configuration when used (`DPMSolverSinglestepScheduler`), and always from the
+model's own configuration, because the noise schedule and what the network predicts belong to the model.
+"""
+
+import importlib.util
+from typing import Any
+
+import diffusers
+
+from artgen.errors import UsageError
+from artgen.schedulers import find
+
+SIGMA_FLAGS = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas", "beta": "use_beta_sigmas"}
+
+
+def build(own: Any, name: str | None, sigmas: str | None) -> Any:
+    """A new scheduler for a model.
+
+    Args:
+        own: the scheduler that the model was loaded with.
+        name: artgen's name of the one wanted; None for the model's own.
+        sigmas: `normal`, `karras`, `exponential` or `beta`; None keeps what the configuration says.
+
+    Raises:
+        UsageError: a package it needs is missing, or it does not fit the model's kind of prediction.
+    """
+    config = dict(own.config)
+    if sigmas:
+        config.update({flag: False for flag in SIGMA_FLAGS.values() if flag in config or sigmas != "normal"})
+        if sigmas in SIGMA_FLAGS:
+            config[SIGMA_FLAGS[sigmas]] = True
+    if sigmas == "beta":
+        require_packages(name or "beta sigmas", ("scipy",))
+    if name is None:
+        return type(own).from_config(config)
+    entry = find(name)
+    require_packages(entry.name, entry.requires)
+    config.update(entry.config)
+    return getattr(diffusers, entry.class_name).from_config(config)
+
+
+def require_packages(what: str, packages: tuple[str, ...]) -> None:
+    """Refuses early, with the command that mends it, what would fail with an ImportError halfway.
+
+    Raises:
+        UsageError: one of `packages` is not installed.
+    """
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UsageError(f"{what} needs {' and '.join(missing)}.", f"pip install {' '.join(missing)}")

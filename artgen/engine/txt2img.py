@@ -1,0 +1,14 @@
+"""Text to image: words in, a picture out."""
+
+from typing import Any
+
+from diffusers import AutoPipelineForText2Image
+
+from artgen.prepare import Prepared
+
+PIPELINE = AutoPipelineForText2Image
+
+
+def arguments(jobs: list[Prepared]) -> dict[str, Any]:
+    """Keyword arguments of the pipeline beyond those all tasks share."""
+    return {"width": jobs[0].width, "height": jobs[0].height}

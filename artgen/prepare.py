@@ -1,0 +1,279 @@
+"""From a request as it was given to a job that can run: model found, pictures read, every open setting filled.
+
+All that can be refused is refused here, before torch is imported and before gigabytes are read.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from artgen import images, machine, registry
+from artgen.errors import ModelUnavailableError, UsageError
+from artgen.events import Downloading, Listener, ignore
+from artgen.requests import FromImage, Img2Img, Inpaint, Outpaint, Request, draw_seed
+from artgen.schedulers import SCHEDULERS, find, find_with_sigmas, matching
+
+FAR_FROM_NATIVE = 2.0
+"""How many times a side may differ from the size a model was trained at before a note is due."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job that lacks nothing.
+
+    Attributes:
+        request: complete: no setting that the pipeline needs is None.
+        model: where the model is and what is known of it.
+        image: the picture to start from, RGB, at the size of the result (for outpaint: the extended canvas).
+        mask: "L" of the same size, 255 where to repaint; None when nothing is masked.
+        facts: what the record says beside the settings.
+        notes: what the user should know.
+    """
+
+    request: Request
+    model: registry.ResolvedModel
+    image: Image.Image | None = None
+    mask: Image.Image | None = None
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Width of the result in pixels."""
+        return self.image.width if self.image else self.request.width or 0
+
+    @property
+    def height(self) -> int:
+        """Height of the result in pixels."""
+        return self.image.height if self.image else self.request.height or 0
+
+    @property
+    def strength(self) -> float | None:
+        """How much of the picture may change, 0 to 1; None for a task without one."""
+        return self.request.strength if isinstance(self.request, FromImage) else None
+
+    @property
+    def padded_image(self) -> Image.Image:
+        """The picture, extended by reflection to a size that the model can take."""
+        if self.image is None:
+            raise TypeError(f"a {self.request.task} job has no picture")
+        return images.pad_to_multiple(self.image, self.model.multiple)[0]
+
+    @property
+    def padded_mask(self) -> Image.Image:
+        """The mask, extended likewise; every pixel that is to change at all is white."""
+        if self.mask is None:
+            raise TypeError(f"a {self.request.task} job has no mask")
+        repaint = self.mask.point(lambda value: 255 if value else 0)
+        return images.pad_to_multiple(repaint, self.model.multiple)[0]
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    image: Image.Image | None = None
+    mask: Image.Image | None = None
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def prepare(requests: Sequence[Request], listener: Listener = ignore) -> list[Prepared]:
+    """Prepares requests in order; a picture or model that several of them name is looked at once.
+
+    Raises:
+        UsageError: settings that do not fit the model or each other.
+        InputFileError: a picture or mask that cannot be used.
+        ModelUnavailableError: the model cannot be had or cannot do the task.
+        RefusedError: the model is a pickle or asks to run code.
+    """
+    for request in requests:
+        _check_device(request)
+    pictures: dict[tuple[Any, ...], _Pictures] = {}
+    for request in requests:
+        key = _picture_key(request)
+        if key not in pictures:
+            pictures[key] = _read_pictures(request)
+    models: dict[tuple[str, bool], registry.ResolvedModel] = {}
+    jobs = []
+    for request in requests:
+        name = request.model or machine.default_model()
+        if (name, request.offline) not in models:
+            models[name, request.offline] = _find_model(name, request.offline, listener)
+        jobs.append(_complete(request, models[name, request.offline], pictures[_picture_key(request)]))
+    return jobs
+
+
+def _check_device(request: Request) -> None:
+    if request.device.startswith("cuda") and not machine.cuda_devices():
+        reason = "this torch is built for the CPU" if not machine.torch_cuda_version() else "no NVIDIA driver answers"
+        raise UsageError(
+            f"There is no CUDA device: {reason}.", "Leave --device out, or use --device cpu; see `artgen doctor`."
+        )
+    if request.device == "mps" and not machine.has_mps():
+        raise UsageError("There is no MPS device on this machine.", "Leave --device out, or use --device cpu.")
+    on_cpu = request.device == "cpu" or (
+        request.device == "auto" and not machine.cuda_devices() and not machine.has_mps()
+    )
+    if on_cpu and request.offload in ("model", "sequential"):
+        raise UsageError(f"--offload {request.offload} needs a GPU; this would run on the CPU.", "Leave it out.")
+
+
+def _find_model(name: str, offline: bool, listener: Listener) -> registry.ResolvedModel:
+    model = registry.resolve(
+        name, offline=offline, on_download=lambda file, done, total: listener(Downloading(file, done, total))
+    )
+    registry.check(model)
+    return model
+
+
+def _picture_key(request: Request) -> tuple[Any, ...]:
+    if not isinstance(request, FromImage):
+        return ()
+    names = ("image", "mask", "background", "width", "height", "invert_mask", "fit_mask", "feather", "expand", "to")
+    return (request.task, *(getattr(request, name, None) for name in names))
+
+
+def _read_pictures(request: Request) -> _Pictures:
+    if not isinstance(request, FromImage) or request.image is None:
+        return _Pictures()
+    loaded = images.load_image(request.image, background=request.background)
+    facts: dict[str, Any] = {"image_sha256": loaded.sha256}
+    notes = loaded.notes
+    image = _resized(loaded.image, request)
+    mask = None
+    if isinstance(request, Inpaint) and request.mask is not None:
+        masked = images.load_mask(request.mask, loaded.image.size, invert=request.invert_mask, fit=request.fit_mask)
+        mask = images.feather(masked.mask.resize(image.size, Image.Resampling.BILINEAR), request.feather)
+        facts["mask_sha256"] = masked.sha256
+        notes += (*masked.notes, f"{masked.share:.1%} of the picture will be repainted")
+    if isinstance(request, Outpaint):
+        image, mask = _extended(image, request)
+    return _Pictures(image, mask, facts, notes)
+
+
+def _resized(image: Image.Image, request: Request) -> Image.Image:
+    """The picture at the size asked for; one side alone keeps the proportions."""
+    if isinstance(request, Outpaint) or (request.width is None and request.height is None):
+        return image
+    width = request.width or max(1, round(image.width * (request.height or 0) / image.height))
+    height = request.height or max(1, round(image.height * (request.width or 0) / image.width))
+    return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _extended(image: Image.Image, request: Outpaint) -> tuple[Image.Image, Image.Image]:
+    if request.expand is not None:
+        by = images.parse_expand(request.expand)
+    else:
+        by = images.expansion_to(image.size, *images.parse_size(request.to or ""))
+    canvas, mask = images.expand_canvas(image, left=by.left, top=by.top, right=by.right, bottom=by.bottom)
+    return canvas, images.feather(mask, request.feather)
+
+
+def _complete(request: Request, model: registry.ResolvedModel, pictures: _Pictures) -> Prepared:
+    """Fills what was left open and checks what only the model can tell."""
+    _check_task(request, model)
+    filled: dict[str, Any] = {"model": model.name}
+    if request.seed is None:
+        filled["seed"] = draw_seed()
+    for name in ("steps", "guidance_scale"):
+        if getattr(request, name) is None:
+            filled[name] = getattr(model, name)
+    if request.scheduler is None:
+        filled.update(_own_scheduler(request, model))
+    if isinstance(request, FromImage):
+        if request.strength is None:
+            filled["strength"] = request.default_strength
+        if pictures.image is not None and not isinstance(request, Outpaint):
+            filled["width"], filled["height"] = pictures.image.size
+    else:
+        filled["width"], filled["height"] = _canvas(request, model)
+    request = request.replace(**filled)
+    _check_scheduler(request, model)
+    _check_strength(request)
+    notes = (*pictures.notes, *_size_notes(pictures.image, model))
+    facts = {**pictures.facts, **_model_facts(model)}
+    return Prepared(request, model, pictures.image, pictures.mask, facts, notes)
+
+
+def _own_scheduler(request: Request, model: registry.ResolvedModel) -> dict[str, Any]:
+    """The scheduler that a model brings, by name where the table has it."""
+    if model.scheduler is not None:
+        entry, sigmas = find_with_sigmas(model.scheduler)
+        return {"scheduler": entry.name, "sigmas": request.sigmas or sigmas}
+    file = model.path / "scheduler" / "scheduler_config.json"
+    if model.is_file or not file.is_file():
+        return {}
+    name, sigmas = matching(json.loads(file.read_text("utf-8")))
+    return {"scheduler": name, "sigmas": request.sigmas or sigmas} if name else {}
+
+
+def _model_facts(model: registry.ResolvedModel) -> dict[str, Any]:
+    """What the record says of the model; a local one is named without its folder, its hash tells which it was."""
+    facts = {
+        "model_revision": model.revision,
+        "model_variant": model.variant,
+        "model_hash": model.model_hash(),
+        "architecture": model.architecture,
+    }
+    reference = registry.parse(model.name)
+    if reference.kind in ("folder", "file") and reference.card is None:
+        facts.update(model=model.label, model_source="local")
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _check_task(request: Request, model: registry.ResolvedModel) -> None:
+    if model.inpainting and not isinstance(request, Inpaint | Outpaint):
+        raise ModelUnavailableError(
+            f"{model.name} is an inpainting model and cannot do {request.task}.",
+            "Use it with inpaint or outpaint, or choose another --model.",
+        )
+
+
+def _canvas(request: Request, model: registry.ResolvedModel) -> tuple[int, int]:
+    width, height = request.width or model.native[0], request.height or model.native[1]
+    if width % model.multiple or height % model.multiple:
+        near = " or ".join(f"{w}x{h}" for w, h in images.nearest_sizes(width, height, model.multiple))
+        raise UsageError(
+            f"{model.name} draws sizes that are multiples of {model.multiple}, not {width}x{height}.",
+            f"Try --size {near}.",
+        )
+    return width, height
+
+
+def _check_scheduler(request: Request, model: registry.ResolvedModel) -> None:
+    if request.scheduler is None or find(request.scheduler).flow == model.flow:
+        return
+    kind = "flow-matching" if model.flow else "noise-predicting"
+    fitting = ", ".join(entry.name for entry in SCHEDULERS if entry.flow == model.flow)
+    raise UsageError(f"{request.scheduler} does not fit {model.name}, a {kind} model.", f"These do: {fitting}.")
+
+
+def _check_strength(request: Request) -> None:
+    """diffusers runs int(steps * strength) steps, silently none when that is 0."""
+    if not isinstance(request, FromImage) or request.strength is None or request.steps is None:
+        return
+    if int(request.steps * request.strength) < 1:
+        raise UsageError(
+            f"strength {request.strength:g} of {request.steps} steps runs no step at all.",
+            f"Use --strength {1 / request.steps:.2g} or more, or more --steps.",
+        )
+
+
+def _size_notes(image: Image.Image | None, model: registry.ResolvedModel) -> tuple[str, ...]:
+    if image is None:
+        return ()
+    largest = max(image.width / model.native[0], image.height / model.native[1])
+    if largest > FAR_FROM_NATIVE:
+        near = f"{model.native[0]}x{model.native[1]}"
+        return (f"{model.name} was trained at {near}; at {image.width}x{image.height} shapes may repeat",)
+    return ()
+
+
+def check_source_seed(request: Request, found: dict[str, Any] | None) -> str | None:
+    """A note when a picture is redrawn with the very seed that made it, which burns it; None otherwise."""
+    if isinstance(request, Img2Img) and found and found.get("seed") == request.seed:
+        return f"seed {request.seed} made this input; the same noise again burns colours. Try another --seed."
+    return None

@@ -1,0 +1,163 @@
+"""From a picture back to the request that made it.
+
+What a picture says is data: file names in it are looked for only beside the picture and in the current folder, and
+used only when their SHA-256 is the recorded one; a recorded model is used only when it is an alias or a hub id, never
+as a path.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from artgen import machine, metadata, settings
+from artgen.errors import InputFileError, UsageError
+from artgen.records import from_record
+from artgen.requests import TASKS, Request
+from artgen.settings import settings_of
+
+FILES = ("image", "mask")
+FOREIGN = ("prompt", "negative_prompt", "steps", "scheduler", "sigmas", "guidance_scale", "seed", "width", "height")
+"""Fields that are taken from other tools' notes; a model's name there means nothing here."""
+
+PIXEL_FACTS = ("torch", "diffusers", "transformers")
+"""Versions on which pixels may depend."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A picture to make again.
+
+    Attributes:
+        request: what to make.
+        expected: facts the new record must agree with (`model_hash`), so that another model is not taken for it.
+        notes: why the pixels may differ.
+    """
+
+    request: Request
+    expected: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def plan(path: Path, changes: Mapping[str, str]) -> Plan:
+    """Reads a picture, its sidecar or A1111 text, and applies `--set` changes.
+
+    Args:
+        path: PNG, JPEG, WebP, a `.json` record or a text file in A1111's form.
+        changes: setting name -> value as typed; an empty value leaves the setting open.
+
+    Raises:
+        InputFileError: nothing is recorded, or an input picture of the original cannot be found.
+        UsageError: a change names no setting or is out of its limits; the model was a local file.
+    """
+    found = metadata.read(path)
+    notes = list(found.notes)
+    if found.record:
+        record = dict(found.record)
+    elif found.fields.get("prompt") is not None:
+        record = {"task": "txt2img", **{key: found.fields[key] for key in FOREIGN if key in found.fields}}
+        _foreign_notes(found.fields, changes, notes)
+    else:
+        raise InputFileError(
+            f"{path} does not say how it was made.",
+            "`artgen info` shows what a picture holds; metadata may be stripped.",
+        )
+    if record.get("task") not in TASKS:
+        raise InputFileError(f"{path} was made by {record.get('task')!r}, which replay does not know.")
+    if record.get("prompt") is None and found.record and "seed" not in record:
+        raise InputFileError(f"{path} holds no prompt or seed; it was saved with --metadata minimal.")
+    changed = _apply(record, changes)
+    _find_files(path, record, changes)
+    expected = _model(record, changes)
+    _device(record, changed, notes)
+    if found.record and not changed:
+        _version_notes(record, notes)
+    return Plan(_request(record), expected, tuple(notes))
+
+
+def _request(record: Mapping[str, Any]) -> Request:
+    try:
+        return from_record(record)
+    except UsageError as error:
+        raise InputFileError(f"The record cannot be followed: {error.message}", error.hint) from error
+
+
+def _apply(record: dict[str, Any], changes: Mapping[str, str]) -> bool:
+    """Puts changes into the record; says whether pixels are meant to differ."""
+    cls = TASKS[record["task"]]
+    for name, text in changes.items():
+        record[name] = settings.parse(cls, name, text)
+        if name == "scheduler":
+            record.pop("sigmas", None)
+    try:
+        from_record({k: v for k, v in record.items() if k in changes or k in ("task", *FILES, "expand", "to")})
+    except UsageError as error:
+        raise UsageError(f"--set: {error.message}", error.hint) from error
+    return bool(set(changes) - set(FILES) - {"model"})
+
+
+def _find_files(path: Path, record: dict[str, Any], changes: Mapping[str, str]) -> None:
+    for name in FILES:
+        if name not in settings_of(TASKS[record["task"]]) or name in changes:
+            continue
+        wanted = record.get(f"{name}_sha256")
+        file_name = Path(str(record.get(name, ""))).name
+        candidates = [folder / file_name for folder in (path.parent, Path())] if file_name else []
+        match = next((file for file in candidates if _sha256(file) == wanted), None)
+        if match is None:
+            raise InputFileError(
+                f"{path} was made from {name} {file_name!r}, which is not beside it or in this folder "
+                f"(SHA-256 {str(wanted)[:10]}...).",
+                f"Say where it is: --set {name}=PATH",
+            )
+        record[name] = str(match)
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _model(record: dict[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
+    if "model" in changes or "model" not in record:
+        return {}
+    name = str(record["model"])
+    if record.get("model_source") == "local":
+        raise UsageError(
+            f"It was drawn with the local model {name!r} (SHA-256 {str(record.get('model_hash'))[:10]}...).",
+            "Say where that is: --set model=PATH",
+        )
+    revision = record.get("model_revision")
+    if revision and "@" not in name:
+        record["model"] = f"{name}@{revision}"
+    return {"model_hash": record["model_hash"]} if record.get("model_hash") else {}
+
+
+def _device(record: dict[str, Any], changed: bool, notes: list[str]) -> None:
+    device = str(record.get("device", "auto"))
+    gone = (device.startswith("cuda") and not machine.cuda_devices()) or (device == "mps" and not machine.has_mps())
+    if gone:
+        record["device"], record["dtype"] = "auto", "auto"
+        notes.append(f"it was drawn on {device}, which is not here; the pixels will differ slightly")
+    if "vae tiling" in (record.get("fallbacks") or []):
+        record["vae_tiling"] = True
+    if not changed and int(record.get("batch_size") or 1) > 1:
+        notes.append("it was drawn together with others; pixels may differ by one grey level")
+
+
+def _version_notes(record: Mapping[str, Any], notes: list[str]) -> None:
+    import importlib.metadata
+
+    for package in PIXEL_FACTS:
+        then, now = record.get(package), importlib.metadata.version(package)
+        if then and str(then).partition("+")[0] != now.partition("+")[0]:
+            notes.append(f"it was drawn with {package} {then}; this is {now}, and pixels may differ")
+
+
+def _foreign_notes(fields: Mapping[str, Any], changes: Mapping[str, str], notes: list[str]) -> None:
+    if fields.get("model") and "model" not in changes:
+        notes.append(f"it was drawn elsewhere with {fields['model']!r}; add --set model=... to use the same")

@@ -1,0 +1,77 @@
+"""What every test stands on: one torch thread, no network, the user's folders elsewhere, an empty working folder."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True)
+def _blocked_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections go to this machine or nowhere."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else None
+        if self.family != socket.AF_UNIX and host not in _LOCAL:
+            raise OSError(f"a test tried to reach {host}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's configuration, caches and current folder are this test's own."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name, folder in {
+        "HOME": home,
+        "XDG_CONFIG_HOME": home / "config",
+        "XDG_CACHE_HOME": home / "cache",
+        "XDG_DATA_HOME": home / "data",
+        "XDG_STATE_HOME": home / "state",
+        "HF_HOME": home / "huggingface",
+    }.items():
+        monkeypatch.setenv(name, str(folder))
+    for name in [name for name in os.environ if name.startswith(("ARTGEN_", "HF_HUB_", "HF_TOKEN"))]:
+        monkeypatch.delenv(name)
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+
+@pytest.fixture(autouse=True)
+def _one_torch_thread() -> Iterator[None]:
+    """Tiny models run faster on one thread, and the same bits come out."""
+    import sys
+
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    yield
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of the tiny models, by architecture."""
+    import torch
+
+    torch.set_num_threads(1)
+    import tiny_models
+
+    root = tmp_path_factory.mktemp("models")
+    return {
+        "sd1": tiny_models.sd1(root / "sd1"),
+        "sd1-inpaint": tiny_models.sd1(root / "sd1-inpaint", unet_channels=9),
+        "sdxl": tiny_models.sdxl(root / "sdxl"),
+        "sd3": tiny_models.sd3(root / "sd3"),
+    }

@@ -1,0 +1,151 @@
+"""Real pipelines at tiny sizes, built in the test and saved in diffusers' folder layout.
+
+Real classes with random weights: what a test learns here holds for the models people use. Each builds in about half
+a second and draws in a twentieth.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+SIZE = 32
+"""Native width and height of every tiny model, in pixels."""
+
+WORDS = ("a", "red", "blue", "fox", "in", "the", "snow", "house", "tree", "cat", "of", "and", "with", "small", "big")
+
+
+def tokenizer(folder: Path) -> CLIPTokenizer:
+    """A CLIP tokenizer over the bytes and a few words."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    merges: list[tuple[str, str]] = []
+    for word in WORDS:
+        pieces = [*word[:-1], word[-1] + "</w>"]
+        while len(pieces) > 1:
+            pair = (pieces[0], pieces[1])
+            if pair not in merges:
+                merges.append(pair)
+                tokens.insert(-2, "".join(pair))
+            pieces = ["".join(pair), *pieces[2:]]
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(dict.fromkeys(tokens))}))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n")
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
+
+
+def _text_config(tokens: CLIPTokenizer, width: int = 32, projection: int = 32) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        hidden_size=width,
+        intermediate_size=37,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        vocab_size=len(tokens),
+        bos_token_id=tokens.bos_token_id,
+        eos_token_id=tokens.eos_token_id,
+        pad_token_id=tokens.pad_token_id,
+        projection_dim=projection,
+        max_position_embeddings=77,
+    )
+
+
+def _vae(latents: int = 4, **more: float) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=latents,
+        norm_num_groups=4,
+        sample_size=SIZE,
+        **more,
+    )
+
+
+def _unet(channels: int = 4, width: int = 32, **more: object) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        sample_size=SIZE // 2,
+        in_channels=channels,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=width,
+        attention_head_dim=4,
+        norm_num_groups=4,
+        **more,
+    )
+
+
+def sd1(folder: Path, *, seed: int = 0, unet_channels: int = 4) -> Path:
+    """A Stable Diffusion 1 model; with `unet_channels=9` an inpainting one."""
+    torch.manual_seed(seed)
+    tokens = tokenizer(folder / "tokenizer")
+    cls = StableDiffusionPipeline if unet_channels == 4 else StableDiffusionInpaintPipeline
+    cls(
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_text_config(tokens)),
+        tokenizer=tokens,
+        unet=_unet(unet_channels),
+        scheduler=DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def sdxl(folder: Path, *, seed: int = 0) -> Path:
+    """A Stable Diffusion XL model with both text encoders."""
+    torch.manual_seed(seed)
+    tokens = tokenizer(folder / "tokenizer")
+    StableDiffusionXLPipeline(
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_text_config(tokens)),
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(tokens)),
+        tokenizer=tokens,
+        tokenizer_2=tokenizer(folder / "tokenizer_2"),
+        unet=_unet(
+            width=64, addition_embed_type="text_time", addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=6 * 8 + 32, transformer_layers_per_block=(1, 2),
+            use_linear_projection=True,
+        ),
+        scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012),
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def sd3(folder: Path, *, seed: int = 0) -> Path:
+    """A Stable Diffusion 3 model without its third (T5) text encoder, as diffusers allows."""
+    torch.manual_seed(seed)
+    tokens = tokenizer(folder / "tokenizer")
+    StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=SIZE // 2, patch_size=1, in_channels=4, num_layers=1, attention_head_dim=8,
+            num_attention_heads=4, joint_attention_dim=64, caption_projection_dim=32, pooled_projection_dim=64,
+            out_channels=4,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=_vae(shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=CLIPTextModelWithProjection(_text_config(tokens)),
+        tokenizer=tokens,
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(tokens)),
+        tokenizer_2=tokenizer(folder / "tokenizer_2"),
+        text_encoder_3=None,
+        tokenizer_3=None,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
