@@ -1,0 +1,78 @@
+"""Which files of a hub model are needed: configurations, tokenizers, and one set of safetensors weights a component."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from artgen.errors import ModelUnavailableError, RefusedError
+from artgen.hub.client import RemoteFile
+
+SMALL = (".json", ".txt", ".model", ".jinja")
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".msgpack")
+STEM = r"(?:diffusion_pytorch_model|model)"
+SHARD = r"-(\d{5})-of-(\d{5})"
+SETS = {
+    "fp16": re.compile(rf"{STEM}(?:\.fp16(?:{SHARD})?|{SHARD}\.fp16)\.safetensors"),
+    None: re.compile(rf"{STEM}(?:{SHARD})?\.safetensors"),
+}
+INDEX = re.compile(rf"{STEM}\.safetensors\.index(?:\.(\w+))?\.json")
+WEIGHTLESS = ("Scheduler", "Tokenizer", "TokenizerFast", "FeatureExtractor", "ImageProcessor", "Processor")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The files to have, and what to tell the user about the choice."""
+
+    files: tuple[RemoteFile, ...]
+    notes: tuple[str, ...]
+
+
+def choose(repo: str, files: Iterable[RemoteFile], index: Mapping[str, Any]) -> Choice:
+    """Choose a model's files, given its `model_index.json`.
+
+    For each component the fp16 safetensors where they are complete, else the plain ones; never pickles, other
+    frameworks' weights, training leftovers (`non_ema`) or code.
+
+    Raises:
+        RefusedError: a component whose only weights are pickles.
+        ModelUnavailableError: a component without weights.
+    """
+    everything = tuple(files)
+    chosen = [file for file in everything if file.name in ("model_index.json", "artgen.json")]
+    plain: list[str] = []
+    half: list[str] = []
+    for component, value in index.items():
+        if component.startswith("_") or not isinstance(value, list) or len(value) != 2 or value[0] is None:
+            continue
+        inside = {f.name.rpartition("/")[2]: f for f in everything if f.name.rpartition("/")[0] == component}
+        chosen += [file for name, file in inside.items() if name.endswith(SMALL) and not INDEX.fullmatch(name)]
+        if str(value[1]).endswith(WEIGHTLESS):
+            continue
+        variant, weights = _weights(repo, component, inside)
+        chosen += weights
+        (half if variant else plain).append(component)
+    notes: tuple[str, ...] = ()
+    if plain and half:
+        notes = (f"{repo} has no fp16 safetensors of {', '.join(plain)}; the full ones are taken.",)
+    elif plain:
+        notes = (f"{repo} has no fp16 safetensors; the full ones are taken.",)
+    return Choice(tuple(chosen), notes)
+
+
+def _weights(repo: str, component: str, inside: Mapping[str, RemoteFile]) -> tuple[str | None, list[RemoteFile]]:
+    for variant, pattern in SETS.items():
+        found = {name: match for name in inside if (match := pattern.fullmatch(name))}
+        whole = [name for name, match in found.items() if not any(match.groups())]
+        if whole:
+            return variant, [inside[whole[0]]]
+        counts = {next(g for g in reversed(match.groups()) if g) for match in found.values()}
+        if len(counts) == 1 and len(found) == int(counts.pop()):
+            indices = [file for name, file in inside.items() if (m := INDEX.fullmatch(name)) and m[1] == variant]
+            return variant, [*indices, *(inside[name] for name in sorted(found))]
+    if any(name.endswith(PICKLES) for name in inside):
+        raise RefusedError(
+            f"The {component} of {repo} comes only as Python pickles, which can run code when they are read.",
+            "Look for a copy of the model with .safetensors weights.",
+        )
+    raise ModelUnavailableError(f"{repo} has no weights for its {component}.", "Look for a complete copy of the model.")
