@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from artgen import __version__, config, machine, registry
+from artgen import __version__, config, machine
 from artgen.cli.reporting import emit, emit_json
 from artgen.errors import ArtgenError
 
@@ -58,12 +58,15 @@ def _hardware() -> dict[str, Any]:
 
 
 def _models() -> dict[str, Any]:
+    from artgen import registry
+    from artgen.hub import cache as hub_cache
+
     try:
         findings = registry.verify("tiny")
         bundled = "sound" if not findings else "; ".join(str(finding) for finding in findings)
     except ArtgenError as error:
         bundled = error.message
-    cache = registry.cache_folder()
+    cache = hub_cache.folder()
     free = shutil.disk_usage(next(p for p in (cache, *cache.parents) if p.exists())).free
     return {
         "bundled model": bundled,

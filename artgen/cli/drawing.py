@@ -3,17 +3,19 @@
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from artgen import images, outputs
 from artgen.cli.reporting import Reporter, complain, emit, emit_json, note
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError
-from artgen.prepare import Prepared, check_source_seed, prepare
 from artgen.records import to_record
 from artgen.requests import FromImage, Request, draw_seed
 from artgen.settings import MAX_SEED, Canvas, Output, Prompt, Report, Series, Size
+
+if TYPE_CHECKING:
+    from artgen.outputs import Destination
+    from artgen.prepare import Prepared
 
 SOME_FAILED = 7
 
@@ -40,6 +42,10 @@ def draw_requests(
     Args:
         expected: facts that every prepared job must agree with; see `replaying.Plan`.
     """
+    # Imported here: `--help` and mistyped options need none of it.
+    from artgen import outputs
+    from artgen.prepare import prepare
+
     destination = outputs.destination(
         output.output,
         format=output.format,
@@ -64,13 +70,13 @@ def draw_requests(
     _leave(failures, len(jobs))
 
 
-def preview(job: Prepared) -> dict[str, Any]:
+def preview(job: "Prepared") -> dict[str, Any]:
     """The record as far as it is known before drawing."""
     return to_record(job.request, {**job.facts, "width": job.width, "height": job.height})
 
 
 def _draw(
-    jobs: Sequence[Prepared], destination: outputs.Destination, report: Report, reporter: Reporter, batch_size: int
+    jobs: "Sequence[Prepared]", destination: "Destination", report: Report, reporter: Reporter, batch_size: int
 ) -> list[ArtgenError]:
     from artgen.engine import generate
 
@@ -103,8 +109,9 @@ def _leave(failures: Sequence[ArtgenError], total: int) -> None:
     raise typer.Exit(SOME_FAILED)
 
 
-def _say_notes(jobs: Sequence[Prepared]) -> None:
+def _say_notes(jobs: "Sequence[Prepared]") -> None:
     from artgen import metadata
+    from artgen.prepare import check_source_seed
 
     said = set()
     for job in jobs:
@@ -121,7 +128,7 @@ def _say_notes(jobs: Sequence[Prepared]) -> None:
                 note(text)
 
 
-def _check_expected(job: Prepared, expected: Mapping[str, Any]) -> None:
+def _check_expected(job: "Prepared", expected: Mapping[str, Any]) -> None:
     for name, value in expected.items():
         if job.facts.get(name) != value:
             raise ModelUnavailableError(
@@ -131,7 +138,7 @@ def _check_expected(job: Prepared, expected: Mapping[str, Any]) -> None:
             )
 
 
-def _list(jobs: Sequence[Prepared], report: Report) -> None:
+def _list(jobs: "Sequence[Prepared]", report: Report) -> None:
     for job in jobs:
         record = preview(job)
         if report.json:
@@ -194,6 +201,8 @@ def sized(canvas: Canvas, size: Size) -> Canvas:
         return canvas
     if canvas.width is not None or canvas.height is not None:
         raise UsageError("--size and --width/--height were both given.", "Leave one out.")
+    from artgen import images
+
     width, height = images.parse_size(size.size)
     return Canvas(width=width, height=height)
 

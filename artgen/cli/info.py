@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from artgen import metadata
 from artgen.cli.reporting import complain, emit, emit_json, note
 from artgen.errors import ArtgenError
 
@@ -15,6 +14,8 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")] = False,
 ) -> None:
     """Tell what made a picture: artgen's record, A1111's text, or a ComfyUI workflow."""
+    from artgen import metadata
+
     failures: list[ArtgenError] = []
     for file in files:
         try:

@@ -1,11 +1,12 @@
 """The `artgen` program: its commands, and how it leaves."""
 
+import importlib
 import os
 import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import artgen
 from artgen.errors import ArtgenError
@@ -13,8 +14,45 @@ from artgen.errors import ArtgenError
 INTERRUPTED = 130
 
 
+SUMMARIES = {
+    "txt2img": "Draw a picture from words.",
+    "img2img": "Redraw a picture, guided by words.",
+    "inpaint": "Repaint the part of a picture that a mask marks white; the rest stays byte for byte.",
+    "outpaint": "Extend a picture beyond its edges; the picture itself stays byte for byte.",
+    "info": "Tell what made a picture: artgen's record, A1111's text, or a ComfyUI workflow.",
+    "replay": "Make a picture again from itself; the same pixels when nothing is changed.",
+    "models": "Models: list, show, pull, verify, name, remove.",
+    "schedulers": "List the schedulers, with the other names they answer to.",
+    "doctor": "Look at this installation: versions, device, memory, models; name what is missing and what mends it.",
+    "config": "Your own defaults: show them, set one, find the file.",
+}
+"""The commands, each a module of this package with a function or a Typer `app`, and the first line of their help.
+
+Kept here so that `artgen --help` imports none of them; a test holds them to the modules' own words.
+"""
+
+
 class ArtgenGroup(TyperGroup):
-    """Turns artgen's errors into a message and an exit code, for every command alike."""
+    """Imports a command when it is called, and turns artgen's errors into a message and an exit code."""
+
+    _listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return list(SUMMARIES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in SUMMARIES:
+            return None
+        if self._listing:
+            return TyperCommand(cmd_name, help=SUMMARIES[cmd_name])
+        return load_command(cmd_name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
 
     def invoke(self, ctx: Any) -> Any:
         from artgen.cli.reporting import complain
@@ -27,6 +65,21 @@ class ArtgenGroup(TyperGroup):
         except KeyboardInterrupt:
             complain(ArtgenError("Interrupted; the picture being drawn was dropped."))
             raise typer.Exit(INTERRUPTED) from None
+
+
+def load_command(name: str) -> Any:
+    """The click command of a module of this package."""
+    module = importlib.import_module(f"artgen.cli.{name}")
+    if hasattr(module, "app"):
+        command = typer.main.get_command(module.app)
+    else:
+        from artgen.cli.options import AliasCommand
+
+        single = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        single.command(cls=AliasCommand)(getattr(module, name))
+        command = typer.main.get_command(single)
+    command.name = name
+    return command
 
 
 app = typer.Typer(
@@ -56,25 +109,6 @@ def main(
     from artgen import config
 
     context.default_map = config.defaults(context.invoked_subcommand or "")
-
-
-def _register() -> None:
-    from artgen.cli import config, doctor, img2img, info, inpaint, models, outpaint, replay, schedulers, txt2img
-    from artgen.cli.options import AliasCommand
-
-    app.command(cls=AliasCommand)(txt2img.txt2img)
-    app.command(cls=AliasCommand)(img2img.img2img)
-    app.command(cls=AliasCommand)(inpaint.inpaint)
-    app.command(cls=AliasCommand)(outpaint.outpaint)
-    app.command()(info.info)
-    app.command()(replay.replay)
-    app.add_typer(models.app, name="models")
-    app.command()(schedulers.schedulers)
-    app.command()(doctor.doctor)
-    app.add_typer(config.app, name="config")
-
-
-_register()
 
 
 def run() -> None:

@@ -58,8 +58,12 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
             settings.check(group)
         command(**filled, **values)
 
-    own = [p for p in inspect.signature(command).parameters.values() if p.name not in groups]
-    signature = inspect.Signature([*options, *own])
+    own = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in inspect.signature(command).parameters.values()
+        if p.name not in groups
+    ]
+    signature = inspect.Signature([*own, *options])
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return run
@@ -80,7 +84,7 @@ def _parameters(groups: typing.Iterable[type]) -> tuple[list[inspect.Parameter],
 
 
 def _argument(word: str, name: str, spec: Setting) -> inspect.Parameter:
-    info = typer.Argument(metavar=f"[{name.upper()}]", help=spec.help, show_default=False)
+    info = typer.Argument(metavar=f"[{name.upper()}]", help=_unmarked(spec.help), show_default=False)
     return _parameter(word, None, Annotated[str | None, info])
 
 
@@ -92,7 +96,7 @@ def _option(group: type, name: str, f: Field[Any], spec: Setting) -> inspect.Par
     default = None if f.default is MISSING else f.default
     info = typer.Option(
         *flags,
-        help=spec.help + (f" ({limits})" if limits and "seed" not in name else ""),
+        help=_unmarked(spec.help + (f" ({limits})" if limits else "")),
         metavar=spec.metavar or ("|".join(spec.choices) if spec.choices else None),
         rich_help_panel=group.__name__,
         show_default=default not in (None, "", False, True),
@@ -100,6 +104,11 @@ def _option(group: type, name: str, f: Field[Any], spec: Setting) -> inspect.Par
         show_envvar=False,
     )
     return _parameter(name, default, Annotated[kind | None if optional else kind, info])
+
+
+def _unmarked(text: str) -> str:
+    # Square brackets are markup to rich.
+    return text.replace("[", "\\[")
 
 
 def _parameter(name: str, default: object, annotation: object) -> inspect.Parameter:

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from artgen import replaying
 from artgen.cli.drawing import draw_requests
 from artgen.cli.options import flattened
 from artgen.cli.reporting import note
@@ -28,6 +27,8 @@ def replay(
 
     artgen replay fox.png --set steps=50
     """
+    from artgen import replaying
+
     changes: dict[str, str] = {}
     for change in set_ or []:
         name, separator, value = change.partition("=")

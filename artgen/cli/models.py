@@ -1,0 +1,230 @@
+"""`artgen models`: which models there are, and getting, checking, naming and removing them."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from artgen import hub, registry
+from artgen.cli.reporting import Reporter, emit, emit_json, note
+from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError, UsageError
+from artgen.events import Downloading
+from artgen.hub import cache
+
+app = typer.Typer(no_args_is_help=True, help="Models: list, show, download, check, name and remove them.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+Name = Annotated[str, typer.Argument(help="An alias, OWNER/NAME[@REVISION], a folder or a .safetensors file.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List the models with a name, and those already downloaded."""
+    rows = list(_rows())
+    for row in rows:
+        if as_json:
+            emit_json(row)
+    if as_json:
+        return
+    note(f"{'name':<17} {'kind':<5} {'size':<10} {'on disk':>9}  licence")
+    for row in rows:
+        size = f"{row['width']}x{row['height']}" if row["width"] else "-"
+        disk = human(row["on_disk"]) if row["on_disk"] else "-"
+        disk += "" if row["complete"] or not row["on_disk"] else "*"
+        emit(f"{row['name']:<17} {row['architecture'] or '-':<5} {size:<10} {disk:>9}  {row['licence']}")
+    if any(row["on_disk"] and not row["complete"] for row in rows):
+        note("* not complete: `artgen models pull NAME` fetches the rest")
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    """Facts of every model with a name, then of the cached ones without."""
+    named: set[str] = set()
+    for card in registry.aliases().values():
+        named.add(card.source)
+        yield _row(card.name, card)
+    for repo in cache.repositories():
+        if repo not in named and (cache.snapshot(repo) or cache.repository_folder(repo).is_dir()):
+            row = _row(repo, registry.ModelCard(name=repo, source=repo, builtin=False))
+            if row["complete"]:
+                yield row
+
+
+def _row(name: str, card: registry.ModelCard) -> dict[str, Any]:
+    """What is known of a model by its card, and by its files where they are here."""
+    found: registry.ResolvedModel | None = None
+    try:
+        found = registry.find(name)
+    except ArtgenError:
+        found = None
+    width, height = found.native if found else (card.width, card.height)
+    return {
+        "name": name,
+        "source": card.source,
+        "revision": found.revision if found else card.revision,
+        "architecture": found.architecture if found else card.architecture,
+        "width": width,
+        "height": height,
+        "licence": found.licence if found and found.licence != "unknown" else card.licence,
+        "gated": card.gated,
+        "inpainting": found.inpainting if found else card.inpainting,
+        "on_disk": _size(card, found),
+        "complete": found is not None,
+        "builtin": card.builtin,
+        "description": (found.description if found else "") or card.description,
+    }
+
+
+def _size(card: registry.ModelCard, found: registry.ResolvedModel | None) -> int:
+    if found and not found.revision:
+        files = [found.path] if found.is_file else [path for path in found.path.rglob("*") if path.is_file()]
+        return sum(path.stat().st_size for path in files)
+    return cache.size_on_disk(card.source) if "/" in card.source else 0
+
+
+def human(size: int) -> str:
+    """A size in bytes for a reader."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
+
+
+@app.command()
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Show what is known of a model: its defaults, its licence, where it is; its card where it has one."""
+    reference = registry.parse(name)
+    card = reference.card or registry.ModelCard(name=reference.name, source=reference.target, builtin=False)
+    found = registry.find(name)
+    facts = _row(name, card) | {"path": str(found.path) if found else None}
+    if found:
+        facts |= {
+            key: value for key, value in asdict(found).items() if key not in ("name", "path", "native", "is_file")
+        }
+    else:
+        keys = ("steps", "guidance_scale", "scheduler", "sigmas", "download_size")
+        facts |= {key: getattr(card, key) for key in keys}
+    if as_json:
+        emit_json(facts)
+        return
+    for key, value in facts.items():
+        if value not in (None, "", False):
+            emit(f"{key.replace('_', ' ')}: {human(value) if key in ('on_disk', 'download_size') else value}")
+    readme = found.path / "README.md" if found and not found.is_file else None
+    if readme and readme.is_file():
+        emit("")
+        for line in readme.read_text(encoding="utf-8", errors="replace").splitlines():
+            emit(line)
+    if not found:
+        note(f"not on this computer yet: artgen models pull {name}")
+
+
+@app.command()
+def pull(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Aliases or hub ids, OWNER/NAME[@REVISION].")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Read what is here again and replace what is damaged.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Download models; a download that was cut goes on where it stopped. Prints their folders."""
+    references = [registry.parse(name) for name in names]
+    for reference in references:
+        if reference.kind != "hub":
+            note(f"{reference.name} is no model of the hub; there is nothing to download")
+            continue
+        with Reporter(quiet) as report:
+            folder = hub.pull(
+                reference.target,
+                revision=reference.revision,
+                force=force,
+                on_progress=lambda file, done, total: report(Downloading(file, done, total)),
+                on_note=note,
+            )
+        registry.check(registry.resolve(_pinned(reference, folder), offline=True))
+        emit(str(folder))
+
+
+def _pinned(reference: registry.Reference, folder: Path) -> str:
+    """The name of exactly what was downloaded."""
+    return f"{replace(reference).target}@{folder.name}"
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Models; all that are here by default.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read every byte of models and compare with the hashes they should have; leaves with 5 when one differs."""
+    chosen = names or [row["name"] for row in _rows() if row["on_disk"]]
+    if not chosen:
+        note("no models on this computer")
+    bad: list[registry.Finding] = []
+    for name in chosen:
+        with Reporter(quiet) as report:
+            findings = registry.verify(name, lambda file, done, total: report(Downloading(file, done, total)))
+        wrong = [finding for finding in findings if not finding.ok]
+        bad += wrong
+        for finding in findings if as_json else wrong:
+            if as_json:
+                emit_json(asdict(finding))
+            else:
+                emit(f"{finding.model}: {finding.file}: {finding.detail}")
+        if not as_json and not wrong:
+            emit(f"{name}: {len(findings)} files are as they should be")
+    if bad:
+        models = ", ".join(dict.fromkeys(finding.model for finding in bad))
+        raise RefusedError(
+            f"{len(bad)} files of {models} are not as they should be.",
+            f"Repair with `artgen models pull {bad[0].model} --force`.",
+        )
+
+
+@app.command()
+def alias(
+    name: Annotated[str, typer.Argument(help="The short name.")],
+    target: Annotated[str | None, typer.Argument(help="An alias, hub id, folder or .safetensors file.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Forget the name; the model stays.")] = False,
+) -> None:
+    """Give a model a short name of your own, or forget one."""
+    if remove == (target is not None):
+        raise UsageError("`artgen models alias` wants a TARGET, or --remove.", "artgen models alias mine OWNER/NAME")
+    if remove:
+        registry.remove_alias(name)
+        note(f"{name} is forgotten")
+    else:
+        registry.set_alias(name, str(target))
+        note(f"{name} now means {target}")
+
+
+@app.command()
+def remove(
+    name: Name,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a downloaded model from the cache, which other tools share. Asks first on a terminal."""
+    reference = registry.parse(name)
+    if reference.kind != "hub":
+        raise UsageError(f"{name} was not downloaded, so artgen does not delete it.", "Delete the files yourself.")
+    size = cache.size_on_disk(reference.target)
+    if size and not yes and sys.stdin.isatty() and sys.stderr.isatty():
+        question = f"Delete {reference.target} ({human(size)}) from the cache that other tools share, too?"
+        if not typer.confirm(question, err=True):
+            note("nothing was deleted")
+            return
+    note(f"{human(cache.remove(reference.target, reference.revision))} freed")
+
+
+@app.command()
+def path(name: Name) -> None:
+    """Print where a model is on this disk."""
+    found = registry.find(name)
+    if found is None:
+        raise ModelUnavailableError(f"{name} is not on this computer.", f"Run `artgen models pull {name}`.")
+    emit(str(found.path.absolute()))
