@@ -2,8 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -144,13 +143,8 @@ def pull(
                 on_progress=lambda file, done, total: report(Downloading(file, done, total)),
                 on_note=note,
             )
-        registry.check(registry.resolve(_pinned(reference, folder), offline=True))
+        registry.check(registry.resolve(f"{reference.target}@{folder.name}", offline=True))
         emit(str(folder))
-
-
-def _pinned(reference: registry.Reference, folder: Path) -> str:
-    """The name of exactly what was downloaded."""
-    return f"{replace(reference).target}@{folder.name}"
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The Hugging Face cache on this disk: where it is, what is in it. Reads only; shared with every other tool.
+"""The Hugging Face cache on this disk: where it is, what is in it. Shared with every other tool.
 
 Layout (https://huggingface.co/docs/huggingface_hub/guides/manage-cache): `models--OWNER--NAME/` with `refs/REVISION`
 (a commit hash), `snapshots/COMMIT/` (links) and `blobs/ETAG` (contents).
@@ -6,8 +6,11 @@ Layout (https://huggingface.co/docs/huggingface_hub/guides/manage-cache): `model
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from artgen.errors import ModelUnavailableError, OutputError
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -82,3 +85,37 @@ def size_on_disk(repo: str) -> int:
         if path.is_file() and not path.is_symlink():
             total += path.stat().st_size
     return total
+
+
+def remove(repo: str, revision: str | None = None) -> int:
+    """Delete a model from the cache, partial downloads included; returns the bytes that came free.
+
+    With a revision, and other revisions beside it, only what no other revision needs goes.
+
+    Raises:
+        ModelUnavailableError: it is not in the cache.
+        OutputError: it cannot be deleted.
+    """
+    root = repository_folder(repo)
+    found = commit(repo, revision)
+    if not root.is_dir() or (revision and found is None):
+        word = f"{repo}@{revision}" if revision else repo
+        raise ModelUnavailableError(f"{word} is not in the cache.", "`artgen models list` shows what is.")
+    before = size_on_disk(repo)
+    try:
+        others = [path for path in (root / "snapshots").iterdir() if path.name != found] if revision else []
+        if not others:
+            shutil.rmtree(root)
+            shutil.rmtree(folder() / ".locks" / root.name, ignore_errors=True)
+            return before
+        shutil.rmtree(root / "snapshots" / str(found))
+        for ref in (root / "refs").rglob("*"):
+            if ref.is_file() and ref.read_text(encoding="ascii", errors="replace").strip() == found:
+                ref.unlink()
+        needed = {path.resolve() for other in others for path in other.rglob("*") if path.is_symlink()}
+        for blob in (root / "blobs").iterdir():
+            if blob.resolve() not in needed:
+                blob.unlink()
+    except OSError as problem:
+        raise OutputError(f"{root} cannot be deleted: {problem.strerror}.", "Check its rights.") from None
+    return before - size_on_disk(repo)

@@ -58,13 +58,10 @@ def builtin() -> dict[str, ModelCard]:
 
 
 def user_aliases_path() -> Path:
-    """Where the user's aliases are kept: `ARTGEN_CONFIG_HOME`, else the platform's configuration folder."""
-    home = os.environ.get("ARTGEN_CONFIG_HOME")
-    if home:
-        return Path(home).expanduser() / "aliases.json"
-    import platformdirs
+    """Where the user's aliases are kept, beside `config.toml`."""
+    from artgen import config
 
-    return platformdirs.user_config_path("artgen") / "aliases.json"
+    return config.user_folder() / "aliases.json"
 
 
 def user_aliases() -> dict[str, str]:

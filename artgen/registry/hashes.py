@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -84,13 +83,10 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def cache_home() -> Path:
-    """Where artgen keeps what it can make again: `ARTGEN_CACHE_HOME`, else the platform's cache folder."""
-    home = os.environ.get("ARTGEN_CACHE_HOME")
-    if home:
-        return Path(home).expanduser()
+    """Where artgen keeps what it can make again, in the platform's cache folder."""
     import platformdirs
 
-    return platformdirs.user_cache_path("artgen")
+    return Path(platformdirs.user_cache_dir("artgen", appauthor=False))
 
 
 def _remembered(path: Path) -> str:
