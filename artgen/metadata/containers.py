@@ -176,7 +176,6 @@ def _user_comment(data: bytes) -> str:
     code, body = data[:8], data[8:]
     if code != b"UNICODE\0":
         return (body if code[:5] in (b"ASCII", b"\0\0\0\0\0") else data).decode("utf-8", "replace").strip("\0 ")
-    little = body.startswith(b"\xff\xfe") or (
-        "Steps: ".encode("utf-16-le") in body and "Steps: ".encode("utf-16-be") not in body
-    )
-    return body.decode("utf-16-le" if little else "utf-16-be", "replace").lstrip("\ufeff")
+    big, little = (body.decode(f"utf-16-{order}", "replace") for order in ("be", "le"))
+    swapped = body.startswith(b"\xff\xfe") or ("Steps: " in little and "Steps: " not in big)
+    return (little if swapped else big).lstrip("\ufeff")

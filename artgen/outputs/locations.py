@@ -24,7 +24,7 @@ def split_output(output: str | None, default_template: str) -> tuple[Path, list[
         raise UsageError("--output is empty or holds a NUL character", "Give a file, a folder or a template.")
     if output == "-":
         raise UsageError("pictures are not written to stdout", "Give a file, a folder or a template.")
-    if Path(output).is_dir():
+    if _is_folder(Path(output)):
         return Path(output), [default_template]
     path = PurePath(output)
     components = [part for part in path.parts if part != path.anchor]
@@ -33,7 +33,7 @@ def split_output(output: str | None, default_template: str) -> tuple[Path, list[
     elif components and components[-1] == "..":
         raise UsageError(f"--output '{output}' names no file", "End it with / to write into a folder.")
     start = Path(path.anchor)
-    while components[0] == ".." or (len(components) > 1 and (start / components[0]).is_dir()):
+    while components[0] == ".." or (len(components) > 1 and _is_folder(start / components[0])):
         start /= components.pop(0)
     return start, components
 
@@ -53,3 +53,10 @@ def settle_format(name: str, wanted: str | None) -> tuple[str, str, str]:
     if kind is not None and _SUFFIXES[suffix] != kind:
         raise UsageError(f"--output '{name}' and --format {wanted} contradict each other", "Leave one of them out.")
     return stem, dot + tail, _SUFFIXES[suffix]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # too long a name, or a folder above it that may not be entered: said by `Destination.check`
+        return False

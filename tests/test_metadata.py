@@ -1,0 +1,402 @@
+"""What is written into pictures comes back, by artgen and by an independent reader; hostile files do no harm."""
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+from sd_parsers import ParserManager
+
+from artgen import metadata
+from artgen.errors import InputFileError, UsageError
+
+RECORD: dict[str, object] = {
+    "task": "txt2img",
+    "prompt": "a red fox, oil",
+    "negative_prompt": "blurry",
+    "seed": 42,
+    "steps": 20,
+    "guidance_scale": 7.0,
+    "scheduler": "dpm++2m",
+    "sigmas": "karras",
+    "strength": 0.5,
+    "width": 512,
+    "height": 640,
+    "model": "v1-5",
+    "model_hash": "6ce0161689" + "0" * 54,
+    "artgen": "0.1",
+}
+FORMATS = ["png", "jpeg", "webp"]
+UNICODE = st.text(st.characters(), max_size=80)  # lone surrogates and NUL included
+fast = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def write(path: Path, record: dict[str, object], kind: str, level: str = "full") -> Path:
+    embedded = metadata.embed(record, kind, level)
+    Image.new("RGB", (4, 4), "teal").save(path, kind, **embedded.arguments)
+    if embedded.sidecar is not None:
+        metadata.sidecar_path(path).write_text(embedded.sidecar, "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@fast
+@given(prompt=UNICODE, negative=UNICODE, model=UNICODE, seed=st.integers(0, 2**64 - 1))
+def test_any_text_round_trips(tmp_path: Path, kind: str, prompt: str, negative: str, model: str, seed: int) -> None:
+    record = {**RECORD, "prompt": prompt, "negative_prompt": negative, "seed": seed, "model": model}
+    found = metadata.read(write(tmp_path / f"fox.{kind}", record, kind))
+    assert found.source == "artgen"
+    assert found.record == record
+    assert list(found.record) == list(record)
+    assert found.fields is found.record
+    assert found.parameters is not None
+    assert found.parameters["seed"] == seed
+
+
+def _plain_prompt(text: str) -> bool:
+    return "Negative prompt:" not in text and text == text.strip() and "\0" not in text and "\r" not in text
+
+
+PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(_plain_prompt)
+
+
+@fast
+@given(prompt=PLAIN, negative=PLAIN, model=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20))
+def test_a1111_text_round_trips(prompt: str, negative: str, model: str) -> None:
+    assume(model == model.strip() == metadata.a1111.model_label(model))
+    record = {**RECORD, "prompt": prompt, "negative_prompt": negative, "model": model}
+    parsed = metadata.parse_a1111(metadata.a1111_text(record))
+    wanted = {**record, "scheduler": "DPM++ 2M", "model_hash": "6ce0161689"}
+    for name in ("task", "artgen", *(key for key in ("negative_prompt", "model") if not wanted[key])):
+        del wanted[name]
+    assert {key: value for key, value in parsed.items() if key not in ("RNG", "Version")} == wanted
+
+
+def test_a1111_text_is_as_everybody_writes_it() -> None:
+    assert metadata.a1111_text(RECORD) == (
+        "a red fox, oil\n"
+        "Negative prompt: blurry\n"
+        "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 42, Size: 512x640, "
+        "Model hash: 6ce0161689, Model: v1-5, Denoising strength: 0.5, RNG: CPU, Version: artgen 0.1"
+    )
+    odd = metadata.a1111_text({"prompt": "x", "steps": 1, "model": "a, b: c", "artgen": "0.1"})
+    assert odd == 'x\nSteps: 1, Sampler: Unknown, Model: "a, b: c", RNG: CPU, Version: artgen 0.1'
+    assert "Model: fox," in metadata.a1111_text({**RECORD, "model": "/home/ada/models/fox.safetensors"})
+    assert "Model: ada/fox," in metadata.a1111_text({**RECORD, "model": "ada/fox"})
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    ("prompt", "negative"),
+    [("a red fox, oil", "blurry"), ("狐, 🦊 (x:1.2)", ""), ("two\nlines", "three\nmore: lines"), ("Steps: 9", "a")],
+)
+def test_an_independent_reader_understands(tmp_path: Path, kind: str, prompt: str, negative: str) -> None:
+    record = {**RECORD, "prompt": prompt, "negative_prompt": negative}
+    info = ParserManager().parse(write(tmp_path / f"fox.{kind}", record, kind))
+    assert info is not None
+    (sampler,) = info.samplers
+    assert [p.value for p in sampler.prompts] == [prompt]
+    assert [p.value for p in sampler.negative_prompts] == ([negative] if negative else [])
+    assert sampler.name == "DPM++ 2M"
+    assert sampler.parameters == {"scheduler": "Karras", "cfg_scale": "7", "seed": "42", "steps": "20"}
+    assert sampler.model is not None
+    assert (sampler.model.name, sampler.model.hash) == ("v1-5", "6ce0161689")
+
+
+def test_texts_of_other_tools_are_read() -> None:
+    text = (
+        "masterpiece, Steps: to heaven\nSteps: one, two\n<lora:a:0.5>\r\n"
+        "Negative prompt: bad\nNegative prompt: worse\n"
+        "Steps: 30, Sampler: DPM++ 2M Karras, CFG scale: 5.5, Seed: 7, Size: 512x768, Model: some, model, "
+        'Lora hashes: "a: 1, b: 2", Hashes: {"model": "abc", "lora:a": "def"}, image: /etc/passwd, ENSD: 31337, '
+        "Schedule type: Automatic, Version: v1.10"
+    )
+    found = metadata.parse_a1111(text)
+    assert found["prompt"] == "masterpiece, Steps: to heaven\nSteps: one, two\n<lora:a:0.5>"
+    assert found["negative_prompt"] == "bad\nNegative prompt: worse"
+    assert (found["steps"], found["seed"], found["guidance_scale"]) == (30, 7, 5.5)
+    assert (found["scheduler"], found["sigmas"]) == ("DPM++ 2M", "karras")
+    assert (found["width"], found["height"]) == (512, 768)
+    assert found["model"] == "some, model"
+    assert found["Lora hashes"] == "a: 1, b: 2"
+    assert json.loads(str(found["Hashes"])) == {"model": "abc", "lora:a": "def"}
+    assert found["ENSD"] == "31337"
+    assert "image" not in found
+    assert found["Image"] == "/etc/passwd"
+    assert (
+        metadata.parse_a1111("Steps: x, Seed: ten, CFG scale: inf, Size: big, Sampler: Euler")["scheduler"] == "Euler"
+    )
+    assert metadata.parse_a1111("just words") == {"prompt": "just words"}
+
+
+@fast
+@given(st.text(st.sampled_from('Steps: 1, Sampler"{}[]\\\nNegative prompt:x'), max_size=80))
+def test_reading_text_never_raises(text: str) -> None:
+    for key, value in metadata.parse_a1111(text).items():
+        assert isinstance(value, str | int | float)
+        assert isinstance(key, str)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_pictures_say_that_they_are_generated(tmp_path: Path, kind: str) -> None:
+    for number, (changes, made) in enumerate(
+        [({}, b"/trainedAlgorithmicMedia"), ({"task": "inpaint"}, b"/compositeWithTrainedAlgorithmicMedia")]
+    ):
+        for level in ("full", "minimal"):
+            path = write(tmp_path / f"{level}{number}.{kind}", {**RECORD, **changes}, kind, level)
+            with Image.open(path) as image:
+                assert made in image.info["xmp"]
+                tree = ElementTree.fromstring(image.info["xmp"])
+            element = tree.find(".//{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType")
+            assert element is not None
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_levels(tmp_path: Path, kind: str) -> None:
+    secret = {**RECORD, "model": "/home/ada/fox.safetensors", "prompt": "PRIVATE", "seed": 987654321}
+    minimal = write(tmp_path / f"minimal.{kind}", secret, kind, "minimal")
+    data = minimal.read_bytes()
+    for hidden in (b"PRIVATE", "PRIVATE".encode("utf-16-be"), b"987654321", b"ada"):
+        assert hidden not in data
+    assert metadata.read(minimal).record == {"artgen": "0.1", "model": "fox"}
+    none = write(tmp_path / f"none.{kind}", secret, kind, "none")
+    plain = tmp_path / f"plain.{kind}"
+    Image.new("RGB", (4, 4), "teal").save(plain, kind)
+    assert none.read_bytes() == plain.read_bytes()
+    with pytest.raises(InputFileError, match="does not say how it was made"):
+        metadata.read(none)
+    for kind_of, level in (("gif", "full"), ("png", "most")):
+        with pytest.raises(UsageError):
+            metadata.embed(RECORD, kind_of, level)
+
+
+@pytest.mark.parametrize("character", ["x", "狐", "🦊", "&", "\x01"])
+@pytest.mark.parametrize("count", [9_000, 15_900, 16_100, 31_000, 32_500, 70_000])
+def test_what_jpeg_cannot_hold_goes_beside_it(tmp_path: Path, character: str, count: int) -> None:
+    record = {**RECORD, "prompt": character * count}
+    path = write(tmp_path / "fox.jpg", record, "jpeg")
+    beside = metadata.sidecar_path(path)
+    assert beside.exists() == metadata.needs_sidecar(record, "jpeg", "full")
+    if count >= 32_500:
+        assert beside.exists()
+    if count <= 9_000 and character in "x狐":
+        assert not beside.exists()
+    found = metadata.read(path)
+    assert found.record == record
+    assert found.source == ("sidecar" if beside.exists() else "artgen")
+    with Image.open(path) as image:
+        assert b"trainedAlgorithmicMedia" in image.info["xmp"]
+    for kind in ("png", "webp"):
+        assert not metadata.needs_sidecar(record, kind, "full")
+        assert metadata.read(write(tmp_path / f"fox.{kind}", record, kind)).record == record
+    assert not metadata.needs_sidecar(record, "jpeg", "minimal")
+
+
+def test_huge_records(tmp_path: Path) -> None:
+    record = {**RECORD, "prompt": "x" * 2_000_000}
+    for kind in FORMATS:
+        assert metadata.needs_sidecar(record, kind, "full")
+        assert metadata.read(write(tmp_path / f"fox.{kind}", record, kind)).record == record
+    with pytest.raises(UsageError, match="at most"):
+        metadata.needs_sidecar({"prompt": "x" * 9_000_000}, "png", "full")
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(*chunks: bytes, late: tuple[bytes, ...] = ()) -> bytes:
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0\0"))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + pixels + b"".join(late) + chunk(b"IEND", b"")
+
+
+def itxt(name: bytes, text: bytes, packed: bool = False) -> bytes:
+    return chunk(b"iTXt", name + b"\0" + (b"\1" if packed else b"\0") + b"\0\0\0" + text)
+
+
+DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+HOSTILE = {
+    "long": itxt(b"artgen", b'{"prompt": "' + b"x" * 10_000_000 + b'"}'),
+    "bomb": itxt(b"artgen", zlib.compress(b" " * 200_000_000, 9), packed=True),
+    "zbomb": chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b" " * 200_000_000, 9)),
+    "deep": itxt(b"artgen", DEEP),
+    "deepgraph": itxt(b"prompt", DEEP),
+    "list": itxt(b"artgen", b"[1, 2]"),
+    "number": itxt(b"artgen", b"9" * 5000),
+    "infinity": itxt(b"artgen", b'{"steps": Infinity}'),
+    "float": itxt(b"artgen", b'{"steps": 1e999}'),
+    "nested": itxt(b"artgen", b'{"steps": {"a": [1]}, "prompt": [[1]]}'),
+    "broken": itxt(b"artgen", b"\xff\xfe{}"),
+    "short": chunk(b"iTXt", b"artgen"),
+    "empty": itxt(b"artgen", b""),
+    "doctype": itxt(b"artgen", b'<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>'),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pictures_are_refused_quickly(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "hostile.png"
+    path.write_bytes(png(HOSTILE[name]))
+    with pytest.raises(InputFileError) as caught:
+        metadata.read(path)
+    assert str(path) in caught.value.message
+    assert len(caught.value.message) < 500
+    path.write_bytes(png(HOSTILE[name], itxt(b"parameters", metadata.a1111_text(RECORD).encode())))
+    if name != "zbomb":
+        assert metadata.read(path).source == "a1111"
+
+
+def test_only_plain_values_come_through(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.png"
+    path.write_bytes(png(itxt(b"artgen", b'{"prompt": "x", "steps": {"a": 1}, "lora": ["a", "b"], "seed": null}')))
+    found = metadata.read(path)
+    assert found.record == {"prompt": "x", "lora": ["a", "b"], "seed": None}
+    assert "left out" in found.notes[0]
+
+
+def test_text_after_the_pixels_and_in_old_chunks_is_read(tmp_path: Path) -> None:
+    text = metadata.a1111_text({**RECORD, "prompt": "Füchse"})
+    path = tmp_path / "late.png"
+    for body in (
+        chunk(b"tEXt", b"parameters\0" + text.encode("latin-1")),
+        chunk(b"tEXt", b"parameters\0" + text.encode("utf-8")),
+        chunk(b"zTXt", b"parameters\0\0" + zlib.compress(text.encode("latin-1"))),
+        itxt(b"parameters", zlib.compress(text.encode("utf-8")), packed=True),
+    ):
+        path.write_bytes(png(late=(body,)))
+        found = metadata.read(path)
+        assert found.source == "a1111"
+        assert found.fields["prompt"] == "Füchse"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le", "utf-16"])
+def test_comments_in_either_byte_order_are_read(tmp_path: Path, encoding: str) -> None:
+    text = metadata.a1111_text({**RECORD, "prompt": "一一一 fox"})
+    exif = Image.Exif()
+    exif[0x8769] = {0x9286: b"UNICODE\0" + text.encode(encoding)}
+    path = tmp_path / "fox.jpg"
+    Image.new("RGB", (4, 4)).save(path, exif=exif)
+    assert metadata.read(path).fields["prompt"] == "一一一 fox"
+
+
+GRAPH = {
+    "3": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": ["20", 0], "steps": 25, "cfg": 6, "sampler_name": "dpmpp_2m", "scheduler": "karras", "denoise": 1,
+            "model": ["10", 0], "positive": ["11", 0], "negative": ["7", 0], "latent_image": ["5", 0],
+        },
+    },
+    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "v1-5.safetensors"}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 768, "batch_size": 1}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red fox", "clip": ["10", 1]}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": ["21", 0], "clip": ["10", 1]}},
+    "10": {"class_type": "LoraLoader", "inputs": {"lora_name": "x", "model": ["4", 0], "clip": ["4", 1]}},
+    "11": {"class_type": "ControlNetApply", "inputs": {"conditioning": ["6", 0], "strength": 1.0}},
+    "20": {"class_type": "PrimitiveInt", "inputs": {"value": 99}},
+    "21": {"class_type": "PrimitiveString", "inputs": {"value": "blurry"}},
+}  # fmt: skip
+GRAPH_FIELDS = {
+    "prompt": "a red fox", "negative_prompt": "blurry", "seed": 99, "steps": 25, "guidance_scale": 6.0,
+    "scheduler": "dpmpp_2m", "sigmas": "karras", "width": 512, "height": 768, "model": "v1-5.safetensors",
+}  # fmt: skip
+
+
+def test_comfy_graphs_are_read(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("prompt", json.dumps(GRAPH))
+    Image.new("RGB", (4, 4)).save(tmp_path / "comfy.png", pnginfo=info)
+    found = metadata.read(tmp_path / "comfy.png")
+    assert found.source == "comfyui"
+    assert found.comfy == found.fields == GRAPH_FIELDS
+    exif = Image.Exif()
+    exif[0x0110] = "prompt:" + json.dumps(GRAPH)
+    Image.new("RGB", (4, 4)).save(tmp_path / "comfy.webp", exif=exif)
+    assert metadata.read(tmp_path / "comfy.webp").comfy == GRAPH_FIELDS
+    (tmp_path / "graph.json").write_text(json.dumps(GRAPH))
+    assert metadata.read(tmp_path / "graph.json").comfy == GRAPH_FIELDS
+
+
+def test_comfy_workflows_are_read() -> None:
+    workflow = {
+        "nodes": [
+            {
+                "id": 3, "type": "KSampler", "widgets_values": [5, "fixed", 20, 8.0, "euler", "normal", 0.6],
+                "inputs": [{"name": "positive", "link": 1}, {"name": "negative", "link": 2}, {"name": "model"}],
+            },
+            {"id": 6, "type": "CLIPTextEncode", "widgets_values": ["a fox"]},
+            {"id": 7, "type": "CLIPTextEncode", "widgets_values": ["bad"]},
+        ],
+        "links": [[1, 6, 0, 3, 1, "CONDITIONING"], [2, 7, 0, 3, 2, "CONDITIONING"]],
+    }  # fmt: skip
+    assert metadata.parse_comfy(None, workflow) == {
+        "prompt": "a fox", "negative_prompt": "bad", "seed": 5, "steps": 20, "guidance_scale": 8.0,
+        "scheduler": "euler", "sigmas": "normal", "strength": 0.6,
+    }  # fmt: skip
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 30) | st.floats() | st.sampled_from(["3", "KSampler", "text"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["3", "class_type", "inputs", "positive", "seed", "nodes", "links"]), inner)
+    ),
+    max_leaves=20,
+)
+
+
+@fast
+@given(JSON, JSON)
+def test_odd_graphs_never_raise(prompt: object, workflow: object) -> None:
+    metadata.parse_comfy(prompt, workflow)
+    metadata.parse_comfy({"3": {"class_type": "KSampler", "inputs": prompt}}, workflow)
+
+
+def test_a_circle_in_a_graph_ends() -> None:
+    nodes = {"3": {"class_type": "KSampler", "inputs": {"positive": ["4", 0], "seed": 10**400, "cfg": 10**400}}}
+    nodes["4"] = {"class_type": "Loop", "inputs": {"conditioning": ["4", 0], "other": ["3", 0]}}
+    assert "prompt" not in (metadata.parse_comfy(nodes) or {})
+
+
+def test_text_files_and_records_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "fox.txt"
+    path.write_text("\ufeff" + metadata.a1111_text(RECORD).replace("\n", "\r\n"), "utf-8")
+    assert metadata.read(path).fields["seed"] == 42
+    path.write_text("only a poem", "utf-8")
+    with pytest.raises(InputFileError):
+        metadata.read(path)
+    path = tmp_path / "fox.json"
+    path.write_text(json.dumps(RECORD), "utf-8")
+    assert metadata.read(path).record == RECORD
+
+
+def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "bin").write_bytes(b"\xff\xfe\x00\x01")
+    (tmp_path / "cut.png").write_bytes(png()[:30])
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe1")
+    with (tmp_path / "big.txt").open("wb") as file:
+        file.truncate(9 << 20)
+    for name in ("missing.png", "", "empty.png", "bin", "cut.png", "cut.jpg", "big.txt"):
+        with pytest.raises(InputFileError) as caught:
+            metadata.read(tmp_path / name)
+        assert str(tmp_path / name) in caught.value.message
+
+
+def test_a_damaged_or_huge_sidecar_is_noted(tmp_path: Path) -> None:
+    path = write(tmp_path / "fox.jpg", RECORD, "jpeg", "minimal")
+    beside = metadata.sidecar_path(path)
+    for content in (b"{", b"\xff\xff", b"[]"):
+        beside.write_bytes(content)
+        found = metadata.read(path)
+        assert found.source == "artgen"
+        assert found.notes
+    with beside.open("wb") as file:
+        file.truncate(9 << 20)
+    assert "is not read" in metadata.read(path).notes[0]

@@ -1,0 +1,403 @@
+"""Destinations: names, refusals before drawing, and what is on the disk when something goes wrong."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from artgen import metadata
+from artgen.errors import OutputError, RefusedError, UsageError
+from artgen.outputs import Destination, destination, parse_template, safe_part, writing
+
+RECORD: dict[str, object] = {
+    "task": "txt2img", "prompt": "a red fox", "seed": 7, "steps": 4, "scheduler": "euler", "guidance_scale": 7.5,
+    "width": 8, "height": 8, "model": "ada/fox-v1", "artgen": "0.1", "image": "photo one.png", "strength": 0.5,
+}  # fmt: skip
+PICTURE = Image.new("RGB", (8, 8), "teal")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    folder = tmp_path / "pictures-of-outputs"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield
+    assert not list(folder.rglob(".artgen-*"))
+
+
+def to(output: str | None = None, **options: object) -> Destination:
+    defaults: dict[str, object] = {"format": None, "quality": None, "overwrite": False, "metadata": "full"}
+    return destination(output, **defaults | options)  # type: ignore[arg-type]
+
+
+def save(output: str | None = None, record: dict[str, object] | None = None, **options: object) -> str:
+    place = to(output, **options)
+    place.check(8, 8, record or RECORD)
+    path = place.save(PICTURE, record or RECORD)
+    with Image.open(path) as image:
+        image.load()
+        assert image.size == (8, 8)
+    return path.as_posix()
+
+
+def files() -> list[str]:
+    return sorted(path.as_posix() for path in Path().rglob("*") if not path.is_dir())
+
+
+def test_where_pictures_go() -> None:
+    assert save() == "outputs/00001-7-a-red-fox.png"
+    assert save(default_template="{stem}-{seed}") == "outputs/photo-one-7.png"
+    assert save("fox.png") == "fox.png"
+    assert save("fox2") == "fox2.png"
+    assert save("v1.5") == "v1.5.png"
+    assert save("new/folder/", format="jpg") == "new/folder/00001-7-a-red-fox.jpg"
+    assert save("new/folder", format="webp") == "new/folder/00002-7-a-red-fox.webp"
+    assert save("new/FOX.JPEG") == "new/FOX.JPEG"
+    assert save("{model}/{steps:03}_{scheduler}_{guidance}.webp") == "fox-v1/004_euler_7.5.webp"
+    assert save("{{x}}/{seed}.png") == "{x}/7.png"
+    Path("odd{name}").mkdir()
+    assert save("odd{name}") == "odd{name}/00001-7-a-red-fox.png"
+    assert save("../up/x.png") == "../up/x.png"
+    assert save(os.path.abspath("abs/x.png")) == Path("abs/x.png").absolute().as_posix()  # noqa: PTH100
+    assert to("{hash}.png").preview(RECORD) == to("{hash}.png").preview(dict(reversed(RECORD.items())))
+    assert to("{date}-{time}").preview(RECORD).stem.count("-") == 3
+    assert to("{prompt:5}.png").preview(RECORD).name == "a-red.png"
+    assert to("{seed}-{prompt}").preview({"seed": 7, "prompt": ""}).name == "7.png"
+    assert to("{stem}.png").preview(RECORD, stem="other").name == "other.png"
+
+
+@pytest.mark.parametrize(
+    ("output", "options"),
+    [
+        ("{nope}.png", {}),
+        ("{seed.__class__}.png", {}),
+        ("{0}.png", {}),
+        ("{seed:99999}.png", {}),
+        ("{seed:x}.png", {}),
+        ("{seed.png", {}),
+        ("seed}.png", {}),
+        ("{index}/fox.png", {}),
+        ("fox.gif", {}),
+        ("fox.tiff", {"format": "png"}),
+        ("fox.png", {"format": "jpeg"}),
+        ("fox.png", {"format": "gif"}),
+        ("fox.jpg", {"quality": 0}),
+        ("fox.jpg", {"quality": 101}),
+        ("fox.jpg", {"metadata": "some"}),
+        ("", {}),
+        ("-", {}),
+        ("fo\0x.png", {}),
+        ("new/..", {}),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(output: str, options: dict[str, object]) -> None:
+    with pytest.raises(UsageError) as caught:
+        to(output, **options)
+    if "field" in caught.value.message:
+        assert "{guidance}" in caught.value.hint
+
+
+def test_formats_hold_what_is_asked() -> None:
+    to("x.jpg").check(65_500, 8, RECORD)
+    to("x.webp").check(8, 16_383, RECORD)
+    to("x.png").check(100_000, 8, RECORD, alpha=True)
+    for name, size in (("x.jpg", (65_501, 8)), ("x.webp", (8, 16_384))):
+        with pytest.raises(UsageError, match="at most"):
+            to(name).check(*size, RECORD)
+    with pytest.raises(UsageError, match="transparency"):
+        to("x.jpg").check(8, 8, RECORD, alpha=True)
+    with pytest.raises(OutputError, match="jpeg"):
+        to("x.jpg").save(PICTURE.convert("RGBA"), RECORD)
+    assert files() == []
+
+
+def test_quality_matters() -> None:
+    noise = Image.effect_noise((64, 64), 80).convert("RGB")
+    sizes = []
+    for quality in (10, 95, 100):
+        for suffix in ("jpg", "webp"):
+            path = to(f"{quality}.{suffix}", quality=quality).save(noise, RECORD)
+            sizes.append(path.stat().st_size)
+    assert sizes[0] < sizes[2] < sizes[4]
+    assert sizes[1] < sizes[3]
+    with Image.open("100.webp") as image:
+        assert image.convert("RGB").tobytes() == noise.tobytes()
+
+
+def test_an_existing_file_is_kept() -> None:
+    save("fox.png")
+    before = Path("fox.png").read_bytes()
+    with pytest.raises(OutputError, match="exists") as caught:
+        to("fox.png").check(8, 8, RECORD)
+    assert caught.value.exit_code == 74
+    assert to("fox.png").save(PICTURE, RECORD) == Path("fox-1.png")
+    assert to("fox.png").save(PICTURE, RECORD) == Path("fox-2.png")
+    assert Path("fox.png").read_bytes() == before
+    assert save("fox.png", {**RECORD, "seed": 8}, overwrite=True) == "fox.png"
+    assert Path("fox.png").read_bytes() != before
+
+
+def test_several_pictures_under_one_name_are_numbered() -> None:
+    for overwrite in (False, True):
+        place = to("fox.png", count=3, overwrite=overwrite)
+        place.check(8, 8, RECORD)
+        assert [place.save(PICTURE, RECORD).name for _ in range(3)] == ["fox-1.png", "fox-2.png", "fox-3.png"]
+    assert files() == ["fox-1.png", "fox-2.png", "fox-3.png"]
+    Path("fox-1.png").unlink()
+    with pytest.raises(OutputError, match=r"fox-2\.png"):
+        to("fox.png", count=2).check(8, 8, RECORD)
+    place = to("{model}.png", count=2, overwrite=True)
+    assert [place.save(PICTURE, RECORD).name for _ in range(2)] == ["fox-v1.png", "fox-v1-1.png"]
+
+
+def test_the_index_goes_on() -> None:
+    assert save("{index:05}-{seed}") == "00001-7.png"
+    Path("00041-3.png").touch()
+    Path("99999.txt").touch()
+    assert save("{index:05}-{seed}") == "00042-7.png"
+    assert save("fox_{index}.png") == "fox_1.png"
+    assert save("fox_{index}.png") == "fox_2.png"
+
+
+def test_the_input_is_not_replaced() -> None:
+    PICTURE.save("in.png")
+    os.link("in.png", "same.png")
+    for name in ("in.png", "same.png"):
+        with pytest.raises(OutputError, match="input picture"):
+            to(name, input_paths=(Path("in.png"),)).check(8, 8, RECORD)
+    to("in.png", input_paths=(Path("in.png"),), overwrite=True).check(8, 8, RECORD)
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim.png"
+    victim.write_bytes(b"precious")
+    Path("link.png").symlink_to(victim)
+    Path("dangling.png").symlink_to(tmp_path / "nowhere.png")
+    for name in ("link.png", "dangling.png"):
+        for overwrite in (False, True):
+            with pytest.raises(RefusedError, match="symbolic link"):
+                to(name, overwrite=overwrite).check(8, 8, RECORD)
+        assert to(name).save(PICTURE, RECORD).name != name
+        with pytest.raises(RefusedError):
+            to(name, overwrite=True).save(PICTURE, RECORD)
+    assert victim.read_bytes() == b"precious"
+    assert not (tmp_path / "nowhere.png").exists()
+    Path("root").mkdir()
+    Path("root/fox-v1").symlink_to(tmp_path)
+    with pytest.raises(RefusedError, match="leads out"):
+        to("root/{model}/{seed}.png").check(8, 8, RECORD)
+    with pytest.raises(RefusedError, match="leads out"):
+        to("root/{model}/{seed}.png").save(PICTURE, RECORD)
+    with pytest.raises(RefusedError, match="leads out"):
+        to("root/{seed}/../../x{seed}.png").check(8, 8, RECORD)
+
+
+def test_unusable_folders_are_found_before_drawing() -> None:
+    Path("file").write_text("x")
+    for output in ("file/fox.png", "file/deeper/fox.png", "/proc/fox.png", f"{'n' * 300}.png", f"{'n' * 300}/x.png"):
+        with pytest.raises(OutputError) as caught:
+            to(output).check(8, 8, RECORD)
+        assert caught.value.exit_code == 74
+    Path("dir.png/x").mkdir(parents=True)
+    to("new/deep/fox.png").check(8, 8, RECORD)
+    assert files() == ["file"]
+    assert not Path("new").exists()
+    with pytest.raises(OutputError):
+        to("file/fox.png").save(PICTURE, RECORD)
+
+
+HOSTILE = [
+    "狐" * 300, "🦊" * 300, "a\nb\r\tc", "../../etc/passwd", "..", ".", "/", "\\", "-rf", "--help", ".hidden", "~root",
+    "con", "NUL", "a:b*c?d|e<f>g\"h", "\x1b[2J", "\u202egnp", "\udc80", "a\0b", " ", "", "e\u0301" * 200, "x. .",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("prompt", HOSTILE)
+@pytest.mark.parametrize("template", ["{prompt}", "{index:05}-{seed}-{prompt}", "{prompt}/{prompt}.jpg", "a/{stem}"])
+def test_hostile_prompts_make_harmless_names(prompt: str, template: str) -> None:
+    record = {**RECORD, "prompt": prompt, "image": f"{prompt}.png"}
+    path = Path(save(template, record, metadata="none"))
+    assert Path.cwd() in path.resolve().parents
+    assert len(path.parts) == template.count("/") + 1
+    for part in path.parts:
+        assert len(os.fsencode(part)) <= 255
+        assert part == unicodedata.normalize("NFC", part)
+        assert not part.startswith(("-", ".", "~"))
+        assert not set(part) & set('<>:"/\\|?*')
+        assert not {unicodedata.category(character) for character in part} & {"Cc", "Cf", "Cs"}
+        assert Path(part).stem.upper() not in ("CON", "NUL")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.characters(), max_size=300), st.text(st.characters(), max_size=300), st.integers(0, 40))
+def test_any_name_fits(prompt: str, model: str, reserve: int) -> None:
+    template = parse_template("{index:05}-{prompt:255}-{model}")
+    name = template.fill({"index": "3", "prompt": prompt, "model": model}, ".png", reserve)
+    assert name.startswith("00003")
+    assert name.endswith(".png")
+    assert len(name.encode()) + reserve <= 255
+    assert "/" not in name
+    assert safe_part(prompt) == safe_part(safe_part(prompt))
+
+
+def test_long_names_leave_room_for_numbers() -> None:
+    record = {**RECORD, "prompt": "狐" * 300}
+    names = [Path(save("{prompt:255}.png", record)) for _ in range(3)]
+    assert len(set(names)) == 3
+    assert names[2].stem.endswith("狐-2")
+
+
+def test_a_record_that_does_not_fit_lies_beside() -> None:
+    record = {**RECORD, "prompt": "x" * 40_000}
+    assert save("fox.jpg", record) == "fox.jpg"
+    assert files() == ["fox.jpg", "fox.jpg.json"]
+    assert metadata.read(Path("fox.jpg")).record == record
+    Path("owl.jpg.json").write_text("precious")
+    with pytest.raises(OutputError, match=r"owl\.jpg\.json"):
+        to("owl.jpg").check(8, 8, record)
+    assert to("owl.jpg").save(PICTURE, record) == Path("owl-1.jpg")
+    assert Path("owl.jpg.json").read_text() == "precious"
+    assert not Path("owl.jpg").exists()
+    assert save("fox.jpg", record, overwrite=True) == "fox.jpg"
+    to("owl.jpg").check(8, 8, RECORD)
+
+
+def python(program: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("output", "each"), [("fox.png", 3), ("{index:03}.png", 2), ("{prompt}.jpg", 1)])
+def test_sixteen_processes_make_sixteen_files(output: str, each: int) -> None:
+    program = (
+        "import sys\nfrom PIL import Image\nfrom artgen.outputs import destination\n"
+        "place = destination(sys.argv[1])\nrecord = {'seed': int(sys.argv[2]), 'steps': 1, "
+        "'prompt': 'fox' + 'x' * 40_000 * sys.argv[1].endswith('jpg')}\n"
+        "Image.init()\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+        "for n in range(int(sys.argv[3])): print(place.save(Image.new('RGB', (8, 8), (record['seed'], n, 0)), record), flush=True)\n"
+    )
+    workers = [python(program, output, str(seed), str(each)) for seed in range(16)]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    paths = []
+    for seed, worker in enumerate(workers):
+        out, complaint = worker.communicate(timeout=60)
+        assert worker.returncode == 0, complaint
+        for number, line in enumerate(out.split()):
+            paths.append(line)
+            assert metadata.read(Path(line)).fields["seed"] == seed
+            if output.endswith("png"):
+                with Image.open(line) as image:
+                    assert image.getpixel((0, 0)) == (seed, number, 0)
+    assert len(set(paths)) == 16 * each
+    assert len([name for name in files() if not name.endswith(".json")]) == 16 * each
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_full_disk_leaves_nothing(overwrite: bool) -> None:
+    if overwrite:
+        Path("big.png").write_bytes(b"before")
+    program = (
+        "import resource, sys, os\nfrom PIL import Image\nfrom artgen.errors import OutputError\n"
+        "from artgen.outputs import destination\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "picture = Image.frombytes('RGB', (200, 200), os.urandom(120_000))\n"
+        f"try: destination('big.png', overwrite={overwrite}).save(picture, {{'prompt': 'x'}})\n"
+        "except OutputError as error: print(error.message); sys.exit(error.exit_code)\n"
+    )
+    worker = python(program)
+    out, complaint = worker.communicate(timeout=60)
+    assert worker.returncode == 74, complaint
+    assert "File too large" in out
+    assert files() == (["big.png"] if overwrite else [])
+    if overwrite:
+        assert Path("big.png").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("point", ["write", "fsync", "link"])
+def test_a_killed_process_leaves_no_half_picture(point: str) -> None:
+    program = (
+        "import os, signal\nfrom PIL import Image\nfrom artgen.outputs import destination\n"
+        "real = os.write\n"
+        "def stop(*a):\n"
+        f"    if {point!r} == 'write': real(a[0], bytes(a[1])[:10])\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"os.{point} = stop\n"
+        "destination('fox.png').save(Image.new('RGB', (8, 8)), {'prompt': 'x'})\n"
+    )
+    worker = python(program)
+    worker.communicate(timeout=60)
+    assert worker.returncode == -signal.SIGKILL
+    (left,) = files()
+    assert left.startswith(".artgen-")
+    to("fox.png").check(8, 8, RECORD)
+    assert files() == [left], "it could belong to a process that runs"
+    old = time.time() - 3600
+    os.utime(left, (old, old))
+    with open(left) as held:  # noqa: PTH123
+        import fcntl
+
+        fcntl.flock(held, fcntl.LOCK_EX)
+        to("fox.png").check(8, 8, RECORD)
+        assert files() == [left], "somebody holds it"
+    to("fox.png").check(8, 8, RECORD)
+    assert files() == []
+
+
+def test_a_file_system_without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert save("fox.png") == "fox.png"
+    assert to("fox.png").save(PICTURE, RECORD).name == "fox-1.png"
+    assert not writing.write_new(Path("fox.png"), b"other")
+    with Image.open("fox.png") as image:
+        image.load()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OutputError, match="No space left"):
+        to("owl.png").save(PICTURE, RECORD)
+    with pytest.raises(OutputError, match="No space left"):
+        to("fox.png", overwrite=True).save(PICTURE, RECORD)
+    assert files() == ["fox-1.png", "fox.png"]
+
+
+def test_files_get_the_usual_permissions() -> None:
+    before = os.umask(0o027)
+    try:
+        save("fox.png")
+    finally:
+        os.umask(before)
+    assert Path("fox.png").stat().st_mode & 0o777 == 0o640
+    assert Path("fox.png").stat().st_nlink == 1
+
+
+def test_nothing_of_the_picture_object_is_written() -> None:
+    picture = PICTURE.copy()
+    picture.info = {"comment": b"SECRET", "icc_profile": b"SECRET", "exif": b"SECRET", "xmp": b"SECRET"}
+    for name in ("a.png", "a.jpg", "a.webp"):
+        to(name).save(picture, RECORD)
+        assert b"SECRET" not in Path(name).read_bytes()
+        assert picture.info

@@ -1,0 +1,61 @@
+"""The sanitiser: nothing that a terminal acts on gets through, whatever the text."""
+
+import io
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.text import Text
+
+from artgen.terminal import markup_safe, printable
+
+ANY_TEXT = st.text(st.characters(), max_size=60)  # lone surrogates included
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("\x1b]8;;http://evil\x1b\\text", "\\x1b]8;;http://evil\\x1b\\text"),
+        ("\x1b]52;c;cm0gLXJm\x07", "\\x1b]52;c;cm0gLXJm\\x07"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\x9b2J", "\\x9b2J"),
+        ("\x7f", "\\x7f"),
+        ("fox\u202egnp.exe", "fox\\u202egnp.exe"),
+        ("a\nb\tc\r", "a\\nb\\tc\\r"),
+        ("\u2028\u2029\ufeff", "\\u2028\\u2029\\ufeff"),
+        ("\udc80", "\\udc80"),
+        ("\U000e0041", "\\U000e0041"),
+        ("ein Füchslein 狐 🦊", "ein Füchslein 狐 🦊"),
+        (r"C:\fox", r"C:\fox"),
+    ],
+)
+def test_escapes_are_shown(hostile: str, shown: str) -> None:
+    assert printable(hostile) == shown
+
+
+@given(ANY_TEXT)
+def test_nothing_hidden_is_left(text: str) -> None:
+    shown = printable(text)
+    assert not {unicodedata.category(character) for character in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert printable(shown) == shown
+    shown.encode("utf-8")
+
+
+def _printed(renderable: object) -> str:
+    console = Console(file=io.StringIO(), force_terminal=False, width=4000, emoji=False, highlight=False)
+    console.print(renderable)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", ["[/nope]", "[red]x[/red]", "\\[bold]", "[link=http://evil]x[/link]", "tail\\"])
+def test_markup_is_printed_as_it_is(text: str) -> None:
+    assert _printed(f"[bold]{markup_safe(text)}[/bold]") == text + "\n"
+    assert _printed(Text(printable(text))) == text + "\n"
+
+
+@given(st.text(st.sampled_from("[]/\\ab=#@ \x1b"), max_size=20))
+def test_markup_never_raises(text: str) -> None:
+    _printed(f"[bold]{markup_safe(text)}[/bold]")
