@@ -16,6 +16,7 @@ from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Downloading, Listener, ignore
 from artgen.requests import FromImage, Img2Img, Inpaint, Outpaint, Request, draw_seed
 from artgen.schedulers import SCHEDULERS, find, find_with_sigmas, matching
+from artgen.settings import Canvas
 
 FAR_FROM_NATIVE = 2.0
 """How many times a side may differ from the size a model was trained at before a note is due."""
@@ -28,6 +29,7 @@ class Prepared:
     Attributes:
         request: complete: no setting that the pipeline needs is None.
         model: where the model is and what is known of it.
+        size: width and height of the result in pixels.
         image: the picture to start from, RGB, at the size of the result (for outpaint: the extended canvas).
         mask: "L" of the same size, 255 where to repaint; None when nothing is masked.
         facts: what the record says beside the settings.
@@ -36,6 +38,7 @@ class Prepared:
 
     request: Request
     model: registry.ResolvedModel
+    size: tuple[int, int]
     image: Image.Image | None = None
     mask: Image.Image | None = None
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -44,12 +47,12 @@ class Prepared:
     @property
     def width(self) -> int:
         """Width of the result in pixels."""
-        return self.image.width if self.image else self.request.width or 0
+        return self.size[0]
 
     @property
     def height(self) -> int:
         """Height of the result in pixels."""
-        return self.image.height if self.image else self.request.height or 0
+        return self.size[1]
 
     @property
     def strength(self) -> float | None:
@@ -156,7 +159,7 @@ def _read_pictures(request: Request) -> _Pictures:
 
 def _resized(image: Image.Image, request: Request) -> Image.Image:
     """The picture at the size asked for; one side alone keeps the proportions."""
-    if isinstance(request, Outpaint) or (request.width is None and request.height is None):
+    if not isinstance(request, Canvas) or (request.width is None and request.height is None):
         return image
     width = request.width or max(1, round(image.width * (request.height or 0) / image.height))
     height = request.height or max(1, round(image.height * (request.width or 0) / image.width))
@@ -183,19 +186,17 @@ def _complete(request: Request, model: registry.ResolvedModel, pictures: _Pictur
             filled[name] = getattr(model, name)
     if request.scheduler is None:
         filled.update(_own_scheduler(request, model))
-    if isinstance(request, FromImage):
-        if request.strength is None:
-            filled["strength"] = request.default_strength
-        if pictures.image is not None and not isinstance(request, Outpaint):
-            filled["width"], filled["height"] = pictures.image.size
-    else:
-        filled["width"], filled["height"] = _canvas(request, model)
+    if isinstance(request, FromImage) and request.strength is None:
+        filled["strength"] = request.default_strength
+    size = pictures.image.size if pictures.image else _canvas(request, model)
+    if isinstance(request, Canvas):
+        filled["width"], filled["height"] = size
     request = request.replace(**filled)
     _check_scheduler(request, model)
     _check_strength(request)
     notes = (*pictures.notes, *_size_notes(pictures.image, model))
-    facts = {**pictures.facts, **_model_facts(model)}
-    return Prepared(request, model, pictures.image, pictures.mask, facts, notes)
+    facts = {"width": size[0], "height": size[1], **pictures.facts, **_model_facts(model)}
+    return Prepared(request, model, size, pictures.image, pictures.mask, facts, notes)
 
 
 def _own_scheduler(request: Request, model: registry.ResolvedModel) -> dict[str, Any]:
@@ -233,7 +234,8 @@ def _check_task(request: Request, model: registry.ResolvedModel) -> None:
 
 
 def _canvas(request: Request, model: registry.ResolvedModel) -> tuple[int, int]:
-    width, height = request.width or model.native[0], request.height or model.native[1]
+    asked = request if isinstance(request, Canvas) else Canvas()
+    width, height = asked.width or model.native[0], asked.height or model.native[1]
     if width % model.multiple or height % model.multiple:
         near = " or ".join(f"{w}x{h}" for w, h in images.nearest_sizes(width, height, model.multiple))
         raise UsageError(

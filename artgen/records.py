@@ -20,6 +20,8 @@ FACTS = (
     "model_variant",
     "model_hash",
     "architecture",
+    "width",
+    "height",
     "image_sha256",
     "mask_sha256",
     "batch_size",
@@ -29,7 +31,7 @@ FACTS = (
     "diffusers",
     "transformers",
 )
-"""Keys of a record that are no settings."""
+"""Keys of a record that are no settings (width and height: of the tasks that do not take them)."""
 
 NOT_RECORDED = frozenset({"offline"})
 
@@ -62,7 +64,7 @@ def from_record(record: Mapping[str, Any]) -> Request:
     known = settings_of(cls)
     values: dict[str, Any] = {}
     for name, value in record.items():
-        if name in FACTS:
+        if name not in known and name in FACTS:
             continue
         if name not in known:
             raise UsageError(*unknown(name, known))

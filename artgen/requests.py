@@ -30,7 +30,7 @@ from artgen.settings import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(Compute, Model, Canvas, Sampling, Seed, Prompt):  # fields come in the order Prompt ... Compute
+class Request(Compute, Model, Sampling, Seed, Prompt):  # fields come in the order Prompt ... Compute
     """What all tasks share.
 
     Raises:
@@ -76,7 +76,7 @@ class Request(Compute, Model, Canvas, Sampling, Seed, Prompt):  # fields come in
 
 
 @dataclass(frozen=True, kw_only=True)
-class Txt2Img(Request):
+class Txt2Img(Canvas, Request):
     """Draw a picture from words."""
 
     task: ClassVar[str] = "txt2img"
@@ -93,7 +93,7 @@ class FromImage(Source, Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Img2Img(FromImage):
+class Img2Img(Canvas, FromImage):
     """Redraw a picture, guided by words."""
 
     task: ClassVar[str] = "img2img"
@@ -101,7 +101,7 @@ class Img2Img(FromImage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inpaint(Blend, Mask, FromImage):
+class Inpaint(Blend, Mask, Canvas, FromImage):
     """Repaint the part of a picture that a mask marks."""
 
     task: ClassVar[str] = "inpaint"
@@ -126,8 +126,6 @@ class Outpaint(Blend, Expansion, FromImage):
         super().__post_init__()
         if (self.expand is None) == (self.to is None):
             raise UsageError("outpaint needs either --expand or --to.", "artgen outpaint input.png --expand 64")
-        if self.width is not None or self.height is not None:
-            raise UsageError("outpaint takes its size from --expand or --to.", "Leave width and height out.")
 
 
 TASKS: dict[str, type[Request]] = {cls.task: cls for cls in (Txt2Img, Img2Img, Inpaint, Outpaint)}

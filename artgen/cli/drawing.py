@@ -72,7 +72,7 @@ def draw_requests(
 
 def preview(job: "Prepared") -> dict[str, Any]:
     """The record as far as it is known before drawing."""
-    return to_record(job.request, {**job.facts, "width": job.width, "height": job.height})
+    return to_record(job.request, job.facts)
 
 
 def _draw(
