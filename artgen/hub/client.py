@@ -141,7 +141,7 @@ def stream(listing: Listing, file: RemoteFile, start: int) -> Iterator[tuple[int
             resumed = response.status_code == 206 and _range_start(response) == start
             if response.status_code == 206 and not resumed:
                 raise Cut("the hub sent another part of the file than was asked for")
-            yield (start if resumed else 0), response.iter_bytes(1 << 20)
+            yield (start if resumed else 0), response.iter_bytes()  # no chunk size: what came before a cut counts
     except failure as error:
         raise Cut(_short(error)) from None
 

@@ -1,0 +1,175 @@
+"""A small model hub on 127.0.0.1 for tests, with the faults of a real one on demand.
+
+It answers what artgen and huggingface_hub ask of huggingface.co: `/api/models/ID[/revision/REV]`, `/refs`, and GET or
+HEAD of `/ID/resolve/REV/FILE` with ETag, X-Repo-Commit, X-Linked-ETag, X-Linked-Size and Range.
+"""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LARGE = (".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx")
+
+
+def etag(name: str, data: bytes) -> str:
+    """What the hub calls a file's contents: SHA-256 of large files, git's SHA-1 of the others."""
+    if name.endswith(LARGE):
+        return hashlib.sha256(data).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+@dataclass
+class Hub:
+    """What the server has and how it misbehaves. `requests` are (method, path, Range or "", Authorization or "")."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    repo: str = "owner/tiny"
+    commit: str = COMMIT
+    revisions: tuple[str, ...] = ("main", "v1.0")
+    url: str = ""
+    requests: list[tuple[str, str, str, str]] = field(default_factory=list)
+    cut_after: dict[str, int] = field(default_factory=dict)  # send so many bytes of a file, then hang up; once
+    cut_always: bool = False
+    instead: dict[str, bytes] = field(default_factory=dict)  # other contents under the announced hash
+    gated: int = 0  # 401 or 403 for every file
+    status: list[int] = field(default_factory=list)  # answers to the next requests
+    ignore_range: bool = False
+
+    def fill(self, folder: Path, prefix: str = "") -> None:
+        """Serve the files of a folder."""
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.files[prefix + path.relative_to(folder).as_posix()] = path.read_bytes()
+
+    def ranges(self, name: str) -> list[str]:
+        """The Range headers with which a file was asked for, "" for the whole."""
+        return [r for method, path, r, _ in self.requests if method == "GET" and path.endswith(f"/{name}")]
+
+    def downloads(self) -> list[str]:
+        """The files that were asked for."""
+        return [path.split("/resolve/")[1].partition("/")[2] for _, path, _, _ in self.requests if "/resolve/" in path]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, body: bool) -> None:
+        path = unquote(urlsplit(self.path).path)
+        headers = (self.headers.get("Range", ""), self.headers.get("Authorization", ""))
+        self.hub.requests.append((self.command, path, *headers))
+        if self.hub.status:
+            self._plain(self.hub.status.pop(0), {})
+        elif path.startswith("/api/models/"):
+            self._api(path.removeprefix("/api/models/"))
+        elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            self._file(match[1], match[2], match[3], body)
+        else:
+            self._plain(404, {"X-Error-Code": "RepoNotFound"})
+
+    def _plain(self, status: int, headers: dict[str, str], data: bytes = b"") -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def _api(self, rest: str) -> None:
+        hub = self.hub
+        if not (rest == hub.repo or rest.startswith(f"{hub.repo}/")):
+            return self._plain(401, {"X-Error-Code": "RepoNotFound"})  # so does the real one
+        rest = rest.removeprefix(hub.repo).strip("/")
+        if rest == "refs":
+            names = [{"name": name, "ref": name, "targetCommit": hub.commit} for name in hub.revisions]
+            return self._json({"branches": names, "tags": [], "converts": []})
+        revision = rest.removeprefix("revision/") if rest else "main"
+        if revision not in (*hub.revisions, hub.commit):
+            return self._plain(404, {"X-Error-Code": "RevisionNotFound"})
+        siblings: list[dict[str, Any]] = []
+        for name, data in hub.files.items():
+            sibling: dict[str, Any] = {"rfilename": name, "size": len(data), "blobId": "0" * 40}
+            if name.endswith(LARGE):
+                sibling["lfs"] = {"sha256": etag(name, data), "size": len(data), "pointerSize": 134}
+            else:
+                sibling["blobId"] = etag(name, data)
+            siblings.append(sibling)
+        return self._json({"id": hub.repo, "modelId": hub.repo, "sha": hub.commit, "siblings": siblings})
+
+    def _json(self, value: object) -> None:
+        self._plain(200, {"Content-Type": "application/json"}, json.dumps(value).encode())
+
+    def _file(self, repo: str, revision: str, name: str, body: bool) -> None:
+        hub = self.hub
+        if hub.gated:
+            return self._plain(hub.gated, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted."})
+        if repo != hub.repo or name not in hub.files:
+            return self._plain(404, {"X-Error-Code": "EntryNotFound"})
+        data = hub.instead.get(name, hub.files[name])
+        start = 0
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if match and not hub.ignore_range:
+            start = int(match[1])
+            if start >= len(data):
+                return self._plain(416, {"Content-Range": f"bytes */{len(data)}"})
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        tag = f'"{etag(name, hub.files[name])}"'
+        self.send_header("ETag", tag)
+        self.send_header("X-Repo-Commit", hub.commit)
+        if name.endswith(LARGE):
+            self.send_header("X-Linked-ETag", tag)
+            self.send_header("X-Linked-Size", str(len(hub.files[name])))
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        if body:
+            self._send(name, data[start:])
+        return None
+
+    def _send(self, name: str, data: bytes) -> None:
+        cut = self.hub.cut_after.get(name)
+        if cut is None:
+            self.wfile.write(data)
+            return
+        if not self.hub.cut_always:
+            del self.hub.cut_after[name]
+        self.wfile.write(data[:cut])
+        self.wfile.flush()
+        self.close_connection = True
+
+
+@contextmanager
+def serve(hub: Hub) -> Iterator[Hub]:
+    """Run the hub at `hub.url` until the block ends."""
+    handler = type("Handler", (_Handler,), {"hub": hub})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
