@@ -1,0 +1,80 @@
+"""Diffusers' Stable Diffusion 1 weights under the names of the original checkpoints: single files for tests.
+
+The inverse of `convert_ldm_unet_checkpoint`, `convert_ldm_vae_checkpoint` and `convert_ldm_clip_checkpoint` in
+diffusers' `loaders/single_file_utils.py`; names only, but for the VAE's attention, which the original keeps as 1x1
+convolutions. Works for any number of levels, so that tiny models can be renamed too.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+TOP = {
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "conv_in": "input_blocks.0.0",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+}
+
+
+def to_original_sd1(unet: Mapping[str, Any], vae: Mapping[str, Any], text_encoder: Mapping[str, Any]) -> dict[str, Any]:
+    """One state dict in the layout of `v1-5-pruned-emaonly.safetensors` from the state dicts of three components."""
+    state = {f"model.diffusion_model.{unet_name(key, unet)}": value for key, value in unet.items()}
+    levels = 1 + max(int(key.split(".")[2]) for key in vae if key.startswith("encoder.down_blocks."))
+    for key, value in vae.items():
+        name = vae_name(key, levels)
+        attention = re.search(r"mid\.attn_1\.(q|k|v|proj_out)\.weight$", name)
+        state[f"first_stage_model.{name}"] = value[:, :, None, None] if attention else value
+    for key, value in text_encoder.items():
+        if not key.endswith("position_ids"):
+            state[f"cond_stage_model.transformer.text_model.{key.removeprefix('text_model.')}"] = value
+    return {key: value.contiguous() for key, value in state.items()}
+
+
+def unet_name(key: str, unet: Mapping[str, Any]) -> str:
+    """The original name of a UNet's tensor; `unet` tells how many layers a block has."""
+    layers = 1 + max(int(name.split(".")[3]) for name in unet if name.startswith("down_blocks.0.resnets."))
+    for ours, theirs in TOP.items():
+        if key.startswith(f"{ours}."):
+            return theirs + key.removeprefix(ours)
+    if key.startswith("mid_block."):
+        _, kind, number, rest = key.split(".", 3)
+        return f"middle_block.{1 if kind == 'attentions' else 2 * int(number)}.{_inside(kind, rest)}"
+    side, block, kind, number, rest = key.split(".", 4)
+    at, layer = int(block), int(number)
+    if side == "down_blocks":
+        if kind == "downsamplers":
+            return f"input_blocks.{(at + 1) * (layers + 1)}.0.op.{rest.removeprefix('conv.')}"
+        return f"input_blocks.{at * (layers + 1) + layer + 1}.{int(kind == 'attentions')}.{_inside(kind, rest)}"
+    if kind == "upsamplers":
+        with_attention = any(name.startswith(f"up_blocks.{block}.attentions.") for name in unet)
+        return f"output_blocks.{at * (layers + 1) + layers}.{1 + with_attention}.{rest}"
+    return f"output_blocks.{at * (layers + 1) + layer}.{int(kind == 'attentions')}.{_inside(kind, rest)}"
+
+
+def _inside(kind: str, rest: str) -> str:
+    if kind == "attentions":
+        return rest
+    part, _, tail = rest.partition(".")
+    return f"{RESNET[part]}.{tail}"
+
+
+def vae_name(key: str, levels: int) -> str:
+    """The original name of a VAE's tensor; the decoder counts its levels from the other end."""
+    key = key.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
+    key = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", key)
+    for ours, theirs in {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}.items():
+        key = key.replace(f"mid_block.attentions.0.{ours}.", f"mid.attn_1.{theirs}.")
+    key = re.sub(r"down_blocks\.(\d)\.resnets\.", r"down.\1.block.", key)
+    key = re.sub(r"down_blocks\.(\d)\.downsamplers\.0\.", r"down.\1.downsample.", key)
+    key = re.sub(r"up_blocks\.(\d)\.resnets\.", lambda m: f"up.{levels - 1 - int(m[1])}.block.", key)
+    return re.sub(r"up_blocks\.(\d)\.upsamplers\.0\.", lambda m: f"up.{levels - 1 - int(m[1])}.upsample.", key)

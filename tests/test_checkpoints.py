@@ -1,0 +1,284 @@
+"""Weights files by their headers, and the configurations that single checkpoints need."""
+
+import hashlib
+import json
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from original_layout import to_original_sd1
+
+from artgen import registry
+from artgen.checkpoints import inspect_file, read_header
+from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
+from artgen.registry import configs
+
+Shapes = dict[str, tuple[int, ...]]
+M = "model.diffusion_model."
+TEXT_KEYS = f"{M}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"
+VAE = {"first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3)}
+SD1: Shapes = {
+    f"{M}input_blocks.0.0.weight": (320, 4, 3, 3),
+    TEXT_KEYS: (320, 768),
+    "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
+    **VAE,
+}
+SD2: Shapes = {
+    f"{M}input_blocks.0.0.weight": (320, 4, 3, 3),
+    TEXT_KEYS: (320, 1024),
+    "cond_stage_model.model.token_embedding.weight": (4, 1024),
+    **VAE,
+}
+SDXL: Shapes = {
+    f"{M}input_blocks.0.0.weight": (320, 4, 3, 3),
+    f"{M}label_emb.0.0.weight": (4, 2816),
+    "conditioner.embedders.0.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
+    "conditioner.embedders.1.model.positional_embedding": (77, 1280),
+    **VAE,
+}
+SD3: Shapes = {
+    f"{M}joint_blocks.0.context_block.adaLN_modulation.1.bias": (4,),
+    f"{M}x_embedder.proj.weight": (4, 16, 2, 2),
+    "text_encoders.clip_l.transformer.text_model.embeddings.position_embedding.weight": (4, 4),
+    "text_encoders.clip_g.transformer.text_model.embeddings.position_embedding.weight": (4, 4),
+    **VAE,
+}
+FLUX: Shapes = {f"{M}double_blocks.0.img_attn.norm.key_norm.scale": (128,)}
+
+
+def inpainting(shapes: Shapes) -> Shapes:
+    return {**shapes, f"{M}input_blocks.0.0.weight": (320, 9, 3, 3)}
+
+
+def write(path: Path, shapes: Shapes, metadata: dict[str, str] | None = None, dtype: str = "F16") -> Path:
+    """A safetensors file with these tensors, as sparse as the file system allows."""
+    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    at = 0
+    for name, shape in shapes.items():
+        size = 2
+        for side in shape:
+            size *= side
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + at)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shapes", "architecture", "kind", "channels"),
+    [
+        (SD1, "sd1", "checkpoint", 4),
+        (inpainting(SD1), "sd1", "checkpoint", 9),
+        (SD2, "sd2", "checkpoint", 4),
+        (inpainting(SD2), "sd2", "checkpoint", 9),
+        (SDXL, "sdxl", "checkpoint", 4),
+        (inpainting(SDXL), "sdxl", "checkpoint", 9),
+        (SD3, "sd3", "checkpoint", 16),
+        (FLUX, "flux", "unet", None),
+        ({k: v for k, v in SD1.items() if k.startswith(M)}, "sd1", "unet", 4),
+        ({"encoder.conv_in.weight": (4, 3, 3, 3), "decoder.conv_in.weight": (4, 4, 3, 3)}, "other", "vae", None),
+        (VAE, "other", "vae", None),
+        ({"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (8, 768)},
+         "sd1", "lora", None),
+        ({"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (8, 1024)},
+         "sd2", "lora", None),
+        ({"unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight": (8, 2048)},
+         "sdxl", "lora", None),
+        ({"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": (8, 1280)}, "sdxl", "lora", None),
+        ({"transformer.transformer_blocks.0.attn.add_q_proj.lora_A.weight": (8, 1536)}, "sd3", "lora", None),
+        ({"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": (8, 3072)}, "flux", "lora", None),
+        ({"something": (1,)}, "other", "unknown", None),
+    ],
+)  # fmt: skip
+def test_what_a_file_is(tmp_path: Path, shapes: Shapes, architecture: str, kind: str, channels: int | None) -> None:
+    found = inspect_file(write(tmp_path / "file.safetensors", shapes))
+    assert (found.architecture, found.kind, found.unet_channels) == (architecture, kind, channels)
+    assert (found.dtype, found.tensors) == ("F16", len(shapes))
+
+
+def test_real_diffusers_files_are_recognised(models: dict[str, Path]) -> None:
+    for name, channels in {"sd1": 4, "sd1-inpaint": 9}.items():
+        found = inspect_file(models[name] / "unet/diffusion_pytorch_model.safetensors")
+        assert (found.kind, found.unet_channels, found.layout) == ("unet", channels, "diffusers")
+    assert inspect_file(models["sdxl"] / "unet/diffusion_pytorch_model.safetensors").architecture == "sdxl"
+    assert inspect_file(models["sd3"] / "transformer/diffusion_pytorch_model.safetensors").architecture == "sd3"
+    assert inspect_file(models["sd1"] / "vae/diffusion_pytorch_model.safetensors").kind == "vae"
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(cut=st.integers(0, 10_000))
+def test_every_truncation_is_found(tmp_path: Path, cut: int) -> None:
+    whole = write(tmp_path / "whole.safetensors", {"a": (10, 3), "b": (7,)}).read_bytes()
+    part = tmp_path / "part.safetensors"
+    part.write_bytes(whole[: cut % len(whole)])
+    with pytest.raises(InputFileError, match=r"truncated|empty|not a safetensors"):
+        read_header(part)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.binary(max_size=300), where=st.integers(0, 400))
+def test_damage_is_an_error_of_ours(tmp_path: Path, data: bytes, where: int) -> None:
+    whole = bytearray(write(tmp_path / "whole.safetensors", SD1).read_bytes()[:2000])
+    whole[where : where + len(data)] = data
+    file = tmp_path / "damaged.safetensors"
+    file.write_bytes(bytes(whole))
+    with pytest.raises(ArtgenError):
+        inspect_file(file)
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin", ".pth"])
+def test_pickles_are_refused_unread(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"model{suffix}"
+    file.write_bytes(b"cos\nsystem\n(S'touch /tmp/owned'\ntR.")
+    file.chmod(0)
+    for refuse in (read_header, lambda path: registry.parse(str(path))):
+        with pytest.raises(RefusedError, match="pickle") as caught:
+            refuse(file)
+        assert caught.value.exit_code == 5
+        assert "safetensors" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "metadata", "config", "native"),
+    [
+        ("a", SD1, None, "sd1", 512),
+        ("a", inpainting(SD1), None, "sd1-inpaint", 512),
+        ("a", SD2, None, "sd2", 768),
+        ("v2-1-base", SD2, None, "sd2-base", 512),
+        ("a", SD2, {"modelspec.prediction_type": "epsilon"}, "sd2-base", 512),
+        ("a", inpainting(SD2), None, "sd2-inpaint", 512),
+        ("a", SDXL, None, "sdxl", 1024),
+        ("a", {**SDXL, "v_pred": ()}, None, "sdxl-v", 1024),
+        ("a", inpainting(SDXL), None, "sdxl-inpaint", 1024),
+        ("a", SD3, None, "sd3-medium", 1024),
+        ("a", {**SD3, f"{M}joint_blocks.0.x_block.attn2.qkv.weight": (4,)}, None, "sd35-medium", 1024),
+        ("a", {**SD3, f"{M}joint_blocks.37.x_block.mlp.fc1.weight": (4,)}, None, "sd35-large", 1024),
+    ],
+)
+def test_a_single_file_finds_its_configuration(
+    tmp_path: Path, name: str, shapes: Shapes, metadata: dict[str, str] | None, config: str, native: int
+) -> None:
+    model = registry.resolve(str(write(tmp_path / f"{name}.safetensors", shapes, metadata)))
+    assert configs.config_name(model) == config
+    assert model.native == (native, native)
+    assert model.is_file
+    index = json.loads((registry.single_file_config(model) / "model_index.json").read_text())
+    assert index["_class_name"].startswith("StableDiffusion")
+    assert ("Inpaint" in index["_class_name"]) == model.inpainting
+
+
+def test_a_file_beside_says_what_tensors_do_not(tmp_path: Path) -> None:
+    write(tmp_path / "mine.safetensors", SD2)
+    (tmp_path / "mine.artgen.json").write_text('{"prediction": "epsilon", "width": 512, "height": 640, "steps": 12}')
+    model = registry.resolve(str(tmp_path / "mine.safetensors"))
+    assert (configs.config_name(model), model.native, model.steps) == ("sd2-base", (512, 640), 12)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({"lora_te2_x.lora_down.weight": (1, 1)}, "is a LoRA for sdxl"),
+        (VAE, "is a VAE alone"),
+        (FLUX, "no T5 tokenizer"),
+        ({k: v for k, v in SD3.items() if "clip" not in k}, "brings no text_encoder and no text_encoder_2"),
+        ({"x": (1,)}, r"is no Stable Diffusion .* checkpoint \(1 tensors\)"),
+    ],
+)
+def test_a_part_of_a_model_is_said_to_be_one(tmp_path: Path, shapes: Shapes, message: str) -> None:
+    file = write(tmp_path / "part.safetensors", shapes)
+    with pytest.raises(ModelUnavailableError, match=message):
+        registry.resolve(str(file))
+
+
+PARAMETERS = {
+    "sd1": {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480},
+    "sd1-inpaint": {"unet": 859_535_364},
+    "sd2": {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840},
+    "sd2-base": {"unet": 865_910_724},
+    "sd2-inpaint": {"unet": 865_925_124},
+    "sdxl": {"unet": 2_567_463_684, "text_encoder": 123_060_480, "text_encoder_2": 694_659_840},
+    "sdxl-v": {"unet": 2_567_463_684},
+    "sdxl-inpaint": {"unet": 2_567_478_084},
+    "sd3-medium": {"transformer": 2_028_328_000, "vae": 83_819_683},
+    "sd35-medium": {"transformer": 2_243_171_520},
+    "sd35-large": {"transformer": 8_056_627_520},
+}
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_configurations_have_the_published_sizes(name: str) -> None:
+    """Each component, built without memory from its configuration, has as many parameters as the published one."""
+    import diffusers
+    import transformers
+    from accelerate import init_empty_weights
+
+    folder = configs.assemble(name)
+    for component, parameters in PARAMETERS[name].items():
+        config = json.loads((folder / component / "config.json").read_text())
+        with init_empty_weights():
+            if component.startswith("text"):
+                cls = getattr(transformers, config["architectures"][0])
+                module = cls(transformers.CLIPTextConfig(**config))
+            else:
+                module = getattr(diffusers, config["_class_name"]).from_config(config)
+        assert sum(p.numel() for p in module.parameters()) == parameters, component
+
+
+def test_the_vocabulary_is_clips(models: dict[str, Path]) -> None:
+    """Token numbers of OpenAI's CLIP; those of the astronaut sentence are in many a paper's code."""
+    from transformers import CLIPTokenizer
+
+    packed = (configs.CONFIGS / "clip-merges.txt.gz").read_bytes()
+    provenance = json.loads((configs.CONFIGS / "PROVENANCE.json").read_text())["clip-merges.txt.gz"]
+    assert hashlib.sha256(packed).hexdigest() == provenance["sha256"]
+    folder = configs.assemble("sdxl")
+    words = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
+    assert len(words) == 49_408
+    expected = [49406, 320, 1125, 539, 550, 18376, 6765, 320, 4558, 49407]
+    assert words("a photo of an astronaut riding a horse").input_ids == expected
+    assert (words.model_max_length, words.pad_token_id) == (77, 49407)
+    second = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer_2", local_files_only=True)
+    assert second.pad_token_id == 0
+
+
+def test_schedulers_of_the_configurations_build() -> None:
+    import diffusers
+
+    for path in configs.CONFIGS.glob("s*.json"):
+        config = json.loads(path.read_text())["scheduler/scheduler_config.json"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            getattr(diffusers, config["_class_name"]).from_config(config)
+
+
+def test_a_configuration_is_made_once(tmp_path: Path) -> None:
+    first = configs.assemble("sd1")
+    stamp = (first / "model_index.json").stat().st_mtime_ns
+    assert configs.assemble("sd1") == first
+    assert (first / "model_index.json").stat().st_mtime_ns == stamp
+    assert [path.name for path in first.parent.iterdir()] == [first.name]
+
+
+def test_renamed_weights_load_as_a_single_file(models: dict[str, Path], tmp_path: Path) -> None:
+    """A real tiny model, renamed to the original layout, comes back from `from_single_file` tensor for tensor."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+    from safetensors.torch import save_file
+
+    whole = StableDiffusionPipeline.from_pretrained(models["sd1"], local_files_only=True)
+    parts = {name: getattr(whole, name).state_dict() for name in ("unet", "vae", "text_encoder")}
+    file = tmp_path / "tiny.safetensors"
+    save_file(to_original_sd1(**parts), file)
+    again = StableDiffusionPipeline.from_single_file(str(file), config=str(models["sd1"]), local_files_only=True)
+    for name, state in parts.items():
+        found = getattr(again, name).state_dict()
+        assert found.keys() == state.keys()
+        for key, tensor in state.items():
+            assert torch.equal(found[key], tensor), f"{name}.{key}"
