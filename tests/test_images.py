@@ -201,6 +201,16 @@ def test_damaged_png_data_is_refused(tmp_path: Path) -> None:
         images.load_image(tmp_path / "bit.png")
 
 
+def test_a_wrong_check_sum_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    _noise().save(buffer, "PNG")
+    data = bytearray(buffer.getvalue())
+    data[-13] ^= 0xFF  # the last byte of the pixels' CRC, before the twelve bytes of IEND
+    (tmp_path / "crc.png").write_bytes(data)
+    with pytest.raises(InputFileError, match="damaged"):
+        images.load_image(tmp_path / "crc.png")
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"]), st.integers(0, 2000), st.binary(max_size=40))
 def test_garbage_is_an_input_error_or_a_picture(

@@ -32,7 +32,8 @@ RECORD: dict[str, object] = {
     "artgen": "0.1",
 }
 FORMATS = ["png", "jpeg", "webp"]
-UNICODE = st.text(st.characters(), max_size=80)  # lone surrogates and NUL included
+AWKWARD = st.sampled_from("\ud800\udfff\udc80\ufffe\uffff\0\x01\x1b\x7f\x85\u2028<&>]\"'\\\r\n狐🦊")
+UNICODE = st.text(st.characters() | AWKWARD, max_size=80)
 fast = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -106,6 +107,14 @@ def test_an_independent_reader_understands(tmp_path: Path, kind: str, prompt: st
     assert sampler.parameters == {"scheduler": "Karras", "cfg_scale": "7", "seed": "42", "steps": "20"}
     assert sampler.model is not None
     assert (sampler.model.name, sampler.model.hash) == ("v1-5", "6ce0161689")
+
+
+def test_the_last_line_of_parameters_counts() -> None:
+    old = "Steps: 1, Sampler: Euler, Seed: 1, CFG scale: 1"
+    record = {**RECORD, "prompt": f"copied\n{old}\nfrom elsewhere", "negative_prompt": old}
+    parsed = metadata.parse_a1111(metadata.a1111_text(record))
+    assert (parsed["prompt"], parsed["negative_prompt"]) == (record["prompt"], old)
+    assert (parsed["steps"], parsed["seed"]) == (20, 42)
 
 
 def test_texts_of_other_tools_are_read() -> None:

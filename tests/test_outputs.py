@@ -287,7 +287,8 @@ def test_sixteen_processes_make_sixteen_files(output: str, each: int) -> None:
         "place = destination(sys.argv[1])\nrecord = {'seed': int(sys.argv[2]), 'steps': 1, "
         "'prompt': 'fox' + 'x' * 40_000 * sys.argv[1].endswith('jpg')}\n"
         "Image.init()\nprint('ready', flush=True)\nsys.stdin.readline()\n"
-        "for n in range(int(sys.argv[3])): print(place.save(Image.new('RGB', (8, 8), (record['seed'], n, 0)), record), flush=True)\n"
+        "for n in range(int(sys.argv[3])):\n"
+        "    print(place.save(Image.new('RGB', (8, 8), (record['seed'], n, 0)), record), flush=True)\n"
     )
     workers = [python(program, output, str(seed), str(each)) for seed in range(16)]
     for worker in workers:

@@ -62,7 +62,13 @@ def decode(path: Path, max_pixels: int) -> Decoded:
             or larger than `max_pixels`.
     """
     data = _read(path)
-    _verify(data, path, max_pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the size is checked here; doubtful metadata is not the user's business
+        _verify(data, path, max_pixels)
+        return _decoded(data, path)
+
+
+def _decoded(data: bytes, path: Path) -> Decoded:
     notes: list[str] = []
     try:
         image = _open(data)
@@ -132,9 +138,7 @@ def _verify(data: bytes, path: Path, max_pixels: int) -> None:
 
 
 def _open(data: bytes) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # size is checked here; doubtful metadata is not the user's business
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+    return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
 def _kind(data: bytes) -> str:
