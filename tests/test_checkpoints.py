@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import struct
 import warnings
 from pathlib import Path
@@ -282,3 +283,21 @@ def test_renamed_weights_load_as_a_single_file(models: dict[str, Path], tmp_path
         assert found.keys() == state.keys()
         for key, tensor in state.items():
             assert torch.equal(found[key], tensor), f"{name}.{key}"
+
+
+def test_the_shipped_configuration_serves_from_single_file(models: dict[str, Path], tmp_path: Path) -> None:
+    """artgen's folder for SD 1 as diffusers reads it, with the three networks made small."""
+    from diffusers import StableDiffusionPipeline
+    from safetensors.torch import save_file
+
+    whole = StableDiffusionPipeline.from_pretrained(models["sd1"], local_files_only=True)
+    file = tmp_path / "tiny.safetensors"
+    save_file(to_original_sd1(*(getattr(whole, n).state_dict() for n in ("unet", "vae", "text_encoder"))), file)
+    folder = Path(shutil.copytree(configs.assemble("sd1"), tmp_path / "config"))
+    for component in ("unet", "vae", "text_encoder"):
+        shutil.copy(models["sd1"] / component / "config.json", folder / component / "config.json")
+    pipe = StableDiffusionPipeline.from_single_file(str(file), config=str(folder), local_files_only=True)
+    assert type(pipe.scheduler).__name__ == "PNDMScheduler"
+    assert pipe.scheduler.config.beta_schedule == "scaled_linear"
+    assert pipe.tokenizer("a photo").input_ids == [49406, 320, 1125, 49407]
+    assert pipe.safety_checker is None

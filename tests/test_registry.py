@@ -105,6 +105,8 @@ def test_a_hub_id_has_the_card_of_its_alias() -> None:
         ("gone.safetensors", "artgen models list"),
         ("a/b/c", "artgen models list"),
         ("owner/name@../../x", "branch, a tag"),
+        ("n" * 5000, "artgen models list"),
+        ("./" + "n" * 5000 + ".safetensors", "artgen models list"),
     ],
 )
 def test_unknown_names(name: str, hint: str) -> None:

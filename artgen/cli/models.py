@@ -46,10 +46,8 @@ def _rows() -> Iterator[dict[str, Any]]:
         named.add(card.source)
         yield _row(card.name, card)
     for repo in cache.repositories():
-        if repo not in named and (cache.snapshot(repo) or cache.repository_folder(repo).is_dir()):
-            row = _row(repo, registry.ModelCard(name=repo, source=repo, builtin=False))
-            if row["complete"]:
-                yield row
+        if repo not in named and cache.is_ours(repo):
+            yield _row(repo, registry.ModelCard(name=repo, source=repo, builtin=False))
 
 
 def _row(name: str, card: registry.ModelCard) -> dict[str, Any]:

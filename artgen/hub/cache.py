@@ -78,6 +78,11 @@ def snapshot(repo: str, revision: str | None = None) -> Path | None:
     return repository_folder(repo) / "snapshots" / found if found else None
 
 
+def is_ours(repo: str) -> bool:
+    """Whether a cached repository is an image model in diffusers' layout, as far as it has come."""
+    return any(repository_folder(repo).glob("snapshots/*/model_index.json"))
+
+
 def size_on_disk(repo: str) -> int:
     """Bytes a repository takes in the cache, partial downloads included."""
     total = 0

@@ -118,7 +118,7 @@ def _follow(name: str, own: dict[str, str]) -> ModelCard:
     while target in own and target not in seen:
         seen.add(target)
         target = own[target]
-    plain, _, revision = target.partition("@") if not Path(target).exists() else (target, "", "")
+    plain, _, revision = target.partition("@") if not os.path.exists(target) else (target, "", "")  # noqa: PTH110 - Path.exists raises for long names
     known = builtin().get(plain) or card_for(plain)
     if known:
         return replace(known, name=name, revision=revision or known.revision, builtin=False)

@@ -65,23 +65,24 @@ def _from_card(card: ModelCard, revision: str | None) -> Reference:
 
 def _from_text(text: str, card: ModelCard | None) -> Reference:
     path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
-    if path.suffix.lower() in PICKLE_SUFFIXES and not path.is_dir():
+    is_folder, is_file = os.path.isdir(path), os.path.isfile(path)  # noqa: PTH112, PTH113 - Path's raise for long names
+    if path.suffix.lower() in PICKLE_SUFFIXES and not is_folder:
         refuse_pickle(path)
     source, _, revision = text.partition("@")
     on_hub = bool(HUB_ID.fullmatch(source))
-    if path.is_dir() and ((path / "model_index.json").is_file() or not on_hub):
+    if is_folder and ((path / "model_index.json").is_file() or not on_hub):
         if on_hub and cache.snapshot(source, revision or None):
             hint = f"Write ./{text} for the folder, or {source}@main for the hub's model."
             raise ModelUnavailableError(f"{text!r} is both a folder here and a downloaded model.", hint)
         return Reference("folder", text, str(path), None, card)
-    if path.is_file():
+    if is_file:
         return Reference("file", text, str(path), None, card)
     if _looks_like_path(text):
-        raise ModelUnavailableError(f"There is no model at {text!r}.", _close(text))
+        raise ModelUnavailableError(f"There is no model at {text!r}.", close_names(text))
     if on_hub:
         known = card or card_for(source)
         return Reference("hub", source, source, _checked(revision or (known.revision if known else None)), known)
-    raise ModelUnavailableError(f"No model is called {text!r}.", _close(text))
+    raise ModelUnavailableError(f"No model is called {text!r}.", close_names(text))
 
 
 def _looks_like_path(text: str) -> bool:
@@ -94,13 +95,13 @@ def _checked(revision: str | None) -> str | None:
     return revision
 
 
-def _close(text: str) -> str:
+def close_names(text: str) -> str:
     """A hint with the names that come close: aliases, hub ids of aliases and of models in the cache."""
     known = {name.lower(): name for name in aliases()}
     known |= {card.source.lower(): card.source for card in builtin().values() if not card.bundled}
     known |= {repo.lower(): repo for repo in cache.repositories()}
     tails = {full.rpartition("/")[2]: known[full] for full in known}
-    close = difflib.get_close_matches(text.lower(), [*known, *tails], n=4, cutoff=0.6)
+    close = difflib.get_close_matches(text.lower()[:200], [*known, *tails], n=4, cutoff=0.6)
     found = dict.fromkeys(known.get(word) or tails[word] for word in close)
     return f"Did you mean {' or '.join(found)}? {_help()}" if found else _help()
 

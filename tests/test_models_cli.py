@@ -1,0 +1,170 @@
+"""`artgen models` as a user runs it: results on stdout, everything else on stderr, exit codes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hub_server
+import pytest
+from test_hub import UNET, tiny_files
+
+from artgen import registry
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run() -> Run:
+    """Runs the program in a process of its own."""
+
+    def artgen(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(Path(registry.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(
+            [sys.executable, "-m", "artgen", "models", *arguments],
+            env={**os.environ, "PYTHONPATH": path, **environment},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return artgen
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_server.Hub]:
+    with hub_server.serve(hub_server.Hub(tiny_files())) as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        yield running
+
+
+def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_list_knows_the_built_in_models(run: Run) -> None:
+    done = run("list")
+    assert [line.split()[0] for line in done.stdout.splitlines()][:3] == ["tiny", "sd15", "sd15-inpaint"]
+    assert "licence" in done.stderr
+    rows = {row["name"]: row for row in objects(run("list", "--json"))}
+    assert rows["sdxl"]["width"] == 1024
+    assert rows["sdxl"]["on_disk"] == 0
+    assert rows["sd35-medium"]["gated"] is True
+
+
+def test_the_story_of_a_download(run: Run, hub: hub_server.Hub) -> None:
+    """pull, list, show, path, verify, damage, verify, repair, remove."""
+    hub.cut_after[UNET] = 100_000
+    done = run("pull", hub.repo)
+    folder = Path(done.stdout.strip())
+    assert (folder / UNET).read_bytes() == hub.files[UNET]
+    assert hub.ranges(UNET) == ["", "bytes=100000-"]
+    assert done.stderr.strip() == "", "no progress without a terminal"
+
+    row = next(row for row in objects(run("list", "--json")) if row["name"] == hub.repo)
+    assert row["complete"] is True
+    assert int(str(row["on_disk"])) > 400_000
+    (facts,) = objects(run("show", hub.repo, "--json"))
+    assert (facts["revision"], facts["variant"], facts["architecture"]) == (hub.commit, "fp16", "sd1")
+    assert "architecture: sd1" in run("show", hub.repo).stdout
+    assert run("path", hub.repo).stdout == f"{folder}\n"
+    assert "as they should be" in run("verify").stdout
+
+    blob = (folder / UNET).resolve()
+    data = bytearray(blob.read_bytes())
+    data[-1] ^= 1
+    blob.write_bytes(bytes(data))
+    done = run("verify", hub.repo, code=5)
+    assert UNET in done.stdout
+    assert f"artgen models pull {hub.repo} --force" in done.stderr
+    bad = [finding for finding in objects(run("verify", hub.repo, "--json", code=5)) if not finding["ok"]]
+    assert [finding["file"] for finding in bad] == [UNET]
+    run("pull", hub.repo, "--force")
+    assert (folder / UNET).read_bytes() == hub.files[UNET]
+    run("verify", hub.repo)
+
+    assert "freed" in run("remove", hub.repo).stderr
+    assert not folder.exists()
+    run("path", hub.repo, code=4)
+    run("remove", hub.repo, code=4)
+
+
+def test_what_can_go_wrong_with_a_pull(run: Run, hub: hub_server.Hub) -> None:
+    assert "no model owner/other" in run("pull", "owner/other", code=4).stderr
+    assert "no revision 'x'" in run("pull", "owner/tiny@x", code=4).stderr
+    hub.gated = 401
+    done = run("pull", hub.repo, code=4, HF_TOKEN="hf_verysecret")
+    assert f"Accept the licence at {hub.url}/owner/tiny, then `hf auth login`" in done.stderr.replace("\n", " ")
+    assert "verysecret" not in done.stdout + done.stderr
+    hub.gated = 0
+    hub.instead[UNET] = b"x" * len(hub.files[UNET])
+    assert "arrived with the hash" in run("pull", hub.repo, code=5).stderr
+    hub.instead.clear()
+    assert "network is off" in run("pull", hub.repo, code=4, HF_HUB_OFFLINE="1").stderr
+    assert "pickle" in run("pull", "model.ckpt", code=5).stderr
+    run("pull", hub.repo)
+
+
+def test_a_partial_download_is_listed_as_such(run: Run, hub: hub_server.Hub) -> None:
+    hub.instead[UNET] = hub.files[UNET][:1000]
+    run("pull", hub.repo, code=4)
+    done = run("list")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(hub.repo)]
+    assert "*" in line
+    assert "not complete" in done.stderr
+    hub.instead.clear()
+    run("pull", hub.repo)
+    assert "not complete" not in run("list").stderr
+
+
+def test_a_hub_that_is_not_there(run: Run) -> None:
+    with hub_server.serve(hub_server.Hub()) as gone:
+        pass
+    assert "cannot be reached" in run("pull", "owner/tiny", code=4, HF_ENDPOINT=gone.url).stderr
+
+
+def test_aliases(run: Run, models: dict[str, Path]) -> None:
+    run("alias", "mine", str(models["sd1"]))
+    assert run("path", "mine").stdout == f"{models['sd1']}\n"
+    assert next(row for row in objects(run("list", "--json")) if row["name"] == "mine")["complete"] is True
+    assert "was not downloaded" in run("remove", "mine", code=2).stderr
+    assert models["sd1"].is_dir()
+    run("alias", "mine", "--remove")
+    run("path", "mine", code=4)
+    run("alias", "mine", code=2)
+    run("alias", "mine", "sd15", "--remove", code=2)
+    registry.user_aliases_path().write_text("{")
+    assert "aliases.json, line 1" in run("list", code=3).stderr
+
+
+def test_show_prints_a_models_own_card(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(models["sd1"], tmp_path / "with-card")
+    (folder / "README.md").write_text("# My model\n\nDraws foxes.\n")
+    assert "Draws foxes." in run("show", str(folder)).stdout
+    assert "artgen models pull sd15" in run("show", "sd15").stderr
+
+
+def test_the_commands_of_names_need_no_torch() -> None:
+    script = (
+        "import sys\nfrom artgen.cli.models import app\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'huggingface_hub'}\n"
+        "try:\n    app(sys.argv[1:])\nfinally:\n    print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    for arguments in (["list"], ["show", "sd15"], ["--help"], ["alias", "a", "sd15"], ["verify"]):
+        path = str(Path(registry.__file__).parents[2])
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "HEAVY []" in done.stdout, (arguments, done.stderr)
