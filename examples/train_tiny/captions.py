@@ -1,0 +1,157 @@
+"""Puts a scene into words, in many ways: the same picture is captioned anew for each caption."""
+
+import numpy as np
+from concepts import Concept, plural, with_article
+from scenes import PLACES, SETTINGS, Scene, Thing
+
+FRAMES = (
+    "a drawing of {}", "a picture of {}", "an image of {}", "an illustration of {}",
+    "an emoji of {}", "an icon of {}", "clip art of {}", "draw {}", "vector art of {}",
+    "a nice drawing of {}", "a simple picture of {}", "show me {}", "this is {}", "there is {}",
+    "a sticker of {}", "a cartoon of {}", "here you see {}", "i want to see {}", "{}, vector art",
+    "{} in a simple picture", "please draw {}", "{}, clip art", "{}, emoji",
+)  # fmt: skip
+STYLE_WORDS = {
+    "flat": ("flat", "flat", "simple flat"),
+    "glossy": ("glossy", "glossy", "shiny", "3d"),
+    "noto": ("noto", "noto", "outlined"),
+}
+SETTING_WORDS = {
+    "snow": ("in the snow", "in the snow", "in snow", "in winter", "on a snowy day"),
+    "night": ("at night", "at night", "in the night", "under the stars", "in the dark night"),
+    "grass": ("on grass", "on the grass", "in a meadow", "on a green field", "in a field"),
+    "desert": ("in the desert", "in the desert", "on sand", "on a sandy plain"),
+    "sea": ("under water", "under water", "in the sea", "in the ocean", "underwater"),
+    "sunset": ("at sunset", "at sunset", "in the evening", "at dusk"),
+    "sky": ("in the sky", "in the sky", "under a blue sky", "in front of the sky"),
+}
+NUMBERS = {2: ("two", "two", "2", "a pair of"), 3: ("three", "three", "3")}
+SAME = {"turquoise": ("turquoise", "teal"), "gray": ("gray", "grey"), "purple": ("purple", "violet"),
+        "light blue": ("light blue", "sky blue"), "beige": ("beige", "cream")}  # fmt: skip
+
+
+class Captioner:
+    """Words for scenes; `random` is the only state."""
+
+    def __init__(self, concepts: dict[str, Concept], seed: int) -> None:
+        self.concepts = concepts
+        self.random = np.random.default_rng(seed)
+
+    def pick(self, words: tuple[str, ...]) -> str:
+        """One of `words`."""
+        return words[self.random.integers(len(words))]
+
+    def chance(self, probability: float) -> bool:
+        """True with this probability."""
+        return bool(self.random.random() < probability)
+
+    def noun(self, name: str) -> str:
+        """A noun for a concept: the most usual one mostly, then others, then synonyms."""
+        concept = self.concepts[name]
+        draw = self.random.random()
+        if draw < 0.10 and concept.synonyms:
+            return self.pick(concept.synonyms)
+        return concept.nouns[0] if draw < 0.62 else self.pick(concept.nouns)
+
+    def colour(self, name: str) -> str:
+        """A word for a colour."""
+        return self.pick(SAME.get(name, (name,)))
+
+    def described(self, thing: Thing, *adjectives: str) -> str:
+        """Adjectives, colour and noun, without an article."""
+        words = [w for w in adjectives if w]
+        if thing.colour:
+            words.append(self.colour(thing.colour))
+        return " ".join([*words, self.noun(thing.concept)])
+
+    def subject(self, scene: Scene, style: str) -> str:
+        """What the picture shows, with an article or number; `style` is an adjective or empty."""
+        first = scene.things[0]
+        if scene.kind == "count":
+            many = plural(self.described(first))
+            words = [self.pick(NUMBERS[len(scene.things)]), style, many]
+            return " ".join(w for w in words if w)
+        if scene.kind == "pair":
+            return self.pair(scene, style)
+        size = ""
+        if scene.kind == "place" and self.chance(0.75):
+            size = self.pick(("small", "small", "tiny", "little"))
+        elif scene.kind == "one" and self.chance(0.06):
+            size = self.pick(("big", "large"))
+        subject = self.described(first, size, style)
+        if not self.chance(0.2):
+            subject = with_article(subject) if not self.chance(0.08) else f"the {subject}"
+        if scene.place:
+            where = PLACES[scene.place]
+            if self.chance(0.25):
+                where = where.replace("at the", "in the")
+            subject = f"{subject} {where}"
+        return subject
+
+    def pair(self, scene: Scene, style: str) -> str:
+        """Two things; two times in three the words say which is left."""
+        left = with_article(self.described(scene.things[0], style))
+        right = with_article(self.described(scene.things[1]))
+        if self.chance(0.35):
+            both = [left, right] if self.chance(0.5) else [right, left]
+            return self.pick(("{} and {}", "{} with {}", "{} next to {}", "{} beside {}")).format(*both)
+        if self.chance(0.6):
+            return self.pick(("{} to the left of {}", "{} on the left of {}", "{} left of {}")).format(left, right)
+        if self.chance(0.5):
+            return self.pick(("{} to the right of {}", "{} on the right of {}", "{} right of {}")).format(right, left)
+        return f"{left} on the left and {right} on the right"
+
+    def surroundings(self, scene: Scene) -> str:
+        """The background in words; white is the default and seldom said, all others always are."""
+        if scene.background in SETTINGS:
+            return self.pick(SETTING_WORDS[scene.background])
+        if scene.background == "white" and not self.chance(0.12):
+            return ""
+        colour = self.colour(scene.background)
+        article = with_article(colour)
+        return self.pick(
+            (f"on {article} background", f"on {article} background", f"on {colour}",
+             f"in front of {article} background", f"with {article} background",
+             f", {colour} background", f"against {colour}", f"on plain {colour}")
+        )  # fmt: skip
+
+    def keywords(self, scene: Scene) -> str:
+        """A list of keywords: things, style, background."""
+        thing = scene.things[0]
+        words = [self.described(thing)]
+        if len(scene.things) > 1 and scene.kind == "pair":
+            words.append(self.described(scene.things[1]))
+        if self.chance(0.5):
+            words.append(self.pick(STYLE_WORDS[thing.style]) + self.pick(("", " style")))
+        if scene.background in SETTINGS:
+            words.append(self.pick((scene.background, SETTING_WORDS[scene.background][0])))
+        elif scene.background != "white":
+            words.append(f"{self.colour(scene.background)} background")
+        return self.pick((", ", ", ", " ")).join(words)
+
+    def caption(self, scene: Scene) -> str:
+        """One caption."""
+        if scene.kind in {"one", "pair"} and self.chance(0.1):
+            return self.keywords(scene)
+        style = adjective = tail = ""
+        if self.chance(0.5):
+            style = self.pick(STYLE_WORDS[scene.things[0].style])
+            if self.chance(0.4):
+                adjective = style
+            else:
+                tail = self.pick((f"in {style} style", f", {style} style", f", {style}"))
+        subject = self.subject(scene, adjective)
+        where = self.surroundings(scene)
+        text = f"{subject} {where}"
+        if self.chance(0.45):
+            text = self.pick(FRAMES).format(text.strip())
+        elif self.chance(0.08):
+            text = f"{subject} emoji {where}"
+        text = " ".join(f"{text} {tail}".split())
+        text = text.replace(" ,", ",").replace(",,", ",").strip(" ,")
+        draw = self.random.random()
+        if draw < 0.04:
+            return text.upper()
+        if draw < 0.3:
+            text = text[0].upper() + text[1:]
+        return text + "." if self.chance(0.12) else text

@@ -1,0 +1,146 @@
+"""What the pictures show: the core of everyday nouns, every other icon's noun, and synonyms."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from sources import PACKS, read_characters, read_synonyms
+
+IRREGULAR = {
+    "mouse": "mice", "goose": "geese", "sheep": "sheep", "fish": "fish", "deer": "deer",
+    "child": "children", "man": "men", "woman": "women", "person": "people", "foot": "feet",
+    "tooth": "teeth", "wolf": "wolves", "leaf": "leaves", "knife": "knives", "moose": "moose",
+    "shrimp": "shrimp", "squid": "squid", "bison": "bison", "die": "dice", "scarf": "scarves",
+    "policeman": "policemen", "policewoman": "policewomen", "loaf": "loaves", "ox": "oxen",
+}  # fmt: skip
+MASS = frozenset(
+    [
+        "jeans",
+        "glasses",
+        "sunglasses",
+        "goggles",
+        "gloves",
+        "socks",
+        "headphones",
+        "scissors",
+        "eyes",
+        "lips",
+        "swords",
+        "skis",
+        "peanuts",
+        "cherries",
+        "grapes",
+        "fireworks",
+        "sparkles",
+        "books",
+        "fries",
+        "spaghetti",
+        "pasta",
+        "sushi",
+        "milk",
+        "beer",
+        "wine",
+        "coffee",
+        "tea",
+        "rice",
+        "lettuce",
+        "money",
+        "chocolate",
+        "honey",
+        "toilet_paper",
+        "bacon",
+        "corn",
+        "rain",
+        "fire",
+        "blueberries",
+        "pancakes",
+        "shrimp_tempura",
+        "broccoli",
+        "garlic",
+        "lightning",
+        "clothing",
+        "feet",
+        "trousers",
+        "cheese",
+        "popcorn",
+    ]
+)
+FAVOURITES = ("animals", "plants", "food", "vehicles", "sky and weather")
+UNKIND = ("shit", "crap", "turd", "shitface", "hankey", "dick", "penis", "bitch", "fuck", "sexy", "phallic")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One icon name with the nouns captions use for it (most usual first) and its synonyms."""
+
+    name: str
+    nouns: tuple[str, ...]
+    synonyms: tuple[str, ...]
+    core: bool
+    weight: float
+
+
+def is_mass(noun: str) -> bool:
+    """True for nouns that take no 'a': plural or uncountable ones."""
+    last = noun.split()[-1]
+    return last in MASS or noun.replace(" ", "_") in MASS
+
+
+def with_article(noun: str) -> str:
+    """'a fox', 'an apple', 'jeans'."""
+    if is_mass(noun):
+        return noun
+    an = noun[0] in "aeio" or noun.startswith(("umbrella", "ugly"))
+    return f"{'an' if an else 'a'} {noun}"
+
+
+def plural(noun: str) -> str:
+    """The plural of a noun phrase, by the ending of its last word."""
+    *first, last = noun.split(" ")
+    if last in IRREGULAR:
+        last = IRREGULAR[last]
+    elif not is_mass(noun):
+        if last.endswith("y") and last[-2:-1] not in tuple("aeiou"):
+            last = last[:-1] + "ies"
+        elif last.endswith(("s", "x", "ch", "sh", "z")) or last in {"tomato", "potato", "mango"}:
+            last += "es"
+        else:
+            last += "s"
+    return " ".join([*first, last])
+
+
+def read_core() -> dict[str, tuple[tuple[str, ...], float]]:
+    """The core list: icon name to nouns, and how often it is drawn beside the others."""
+    core: dict[str, tuple[tuple[str, ...], float]] = {}
+    weight = 1.0
+    for line in (Path(__file__).with_name("concepts.txt")).read_text().splitlines():
+        if line.startswith("#"):
+            weight = 2.0 if line[2:] in FAVOURITES else 1.0
+            continue
+        for entry in line.split():
+            name, _, nouns = entry.partition("=")
+            words = (nouns or name.replace("-", " ")).replace("_", " ").split("|")
+            core[name] = (tuple(words), weight)
+    return core
+
+
+def read_concepts(raw: Path, work: Path) -> dict[str, Concept]:
+    """Every concept that has a sprite, with synonyms that name at most two concepts."""
+    core = read_core()
+    names = sorted({name for _, name in json.loads((work / "sprites.json").read_text())})
+    emoji: dict[str, str] = {}
+    for pack in reversed(PACKS):
+        emoji.update(read_characters(raw, pack))
+    words = read_synonyms(raw)
+    found = {n: words.get(emoji.get(n, "").replace("\ufe0f", ""), []) for n in names}
+    uses = Counter(word for synonyms in found.values() for word in set(synonyms))
+    taken = {noun for nouns, _ in core.values() for noun in nouns}
+    concepts = {}
+    for name in names:
+        nouns, weight = core.get(name, ((name.replace("-", " "),), 1.0))
+        synonyms = tuple(
+            word for word in found[name] if uses[word] <= 2 and len(word) > 2 and word not in {*nouns, *taken, *UNKIND}
+        )
+        concepts[name] = Concept(name, nouns, synonyms[:4], name in core, weight)
+    return concepts

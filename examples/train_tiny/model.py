@@ -1,0 +1,80 @@
+"""What the model is made of: its sizes and noise schedule, said once."""
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+from words import LENGTH
+
+LATENT_CHANNELS = 16
+LATENT_SIDE = 8
+
+
+class Painter(nn.Module):
+    """The text encoder and the UNet, trained together from scratch."""
+
+    def __init__(self, vocabulary: int, width: tuple[int, int], text_width: int, text_layers: int) -> None:
+        super().__init__()
+        self.text = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=vocabulary,
+                hidden_size=text_width,
+                intermediate_size=3 * text_width,
+                num_hidden_layers=text_layers,
+                num_attention_heads=text_width // 64,
+                max_position_embeddings=LENGTH,
+                hidden_act="quick_gelu",
+                projection_dim=text_width,
+                bos_token_id=vocabulary - 2,
+                eos_token_id=vocabulary - 1,
+                pad_token_id=vocabulary - 1,
+            )
+        )
+        self.unet = UNet2DConditionModel(
+            sample_size=LATENT_SIDE,
+            in_channels=LATENT_CHANNELS,
+            out_channels=LATENT_CHANNELS,
+            block_out_channels=width,
+            layers_per_block=1,
+            mid_block_type=None,
+            down_block_types=("CrossAttnDownBlock2D",) * len(width),
+            up_block_types=("CrossAttnUpBlock2D",) * len(width),
+            cross_attention_dim=text_width,
+            # In this class the setting names the number of heads, one entry a level.
+            attention_head_dim=tuple(w // 32 for w in width),
+            use_linear_projection=True,
+            norm_num_groups=32,
+        )
+
+    def forward(self, noisy: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
+        """Predicted velocity, (batch, 16, 8, 8); `time` in 0..999, `tokens` (batch, LENGTH)."""
+        words = self.text(tokens).last_hidden_state
+        drawn: Tensor = self.unet(noisy, time, words).sample
+        return drawn
+
+
+def build_painter(vocabulary: int) -> Painter:
+    """The bundled model's sizes: about 16 million parameters."""
+    return Painter(vocabulary, (128, 256), 256, 3)
+
+
+def build_scheduler() -> DDIMScheduler:
+    """Zero terminal SNR, velocity, trailing steps (Lin et al. 2024, arXiv 2305.08891)."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+    )
+
+
+def cumulative() -> Tensor:
+    """The share of signal power at each of the 1000 timesteps, float32."""
+    alphas: Tensor = build_scheduler().alphas_cumprod.to(torch.float32)
+    return alphas

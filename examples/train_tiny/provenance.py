@@ -1,0 +1,65 @@
+"""Writes `provenance.json`: every source of the weights, what was taken, and how often it shows."""
+
+import argparse
+import json
+import re
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fetch import SOURCES
+from sources import PACKS
+
+
+def people(names: list[str]) -> dict[str, int]:
+    """Icons of people by the gender their names say, and those with a skin tone."""
+    count: Counter[str] = Counter()
+    for name in names:
+        words = re.split("[-]", name)
+        if re.search(r"tone\d", name):
+            count["with a skin tone"] += 1
+        if {"woman", "women", "girl", "princess", "mermaid"} & set(words):
+            count["women and girls"] += 1
+        elif {"man", "men", "boy", "prince", "merman"} & set(words):
+            count["men and boys"] += 1
+        elif {"person", "people", "child", "baby", "adult"} & set(words):
+            count["no gender said"] += 1
+    return dict(count)
+
+
+def record(work: Path) -> dict[str, Any]:
+    """The whole record, from the lists that the other steps wrote."""
+    index = json.loads((work / "sprites.json").read_text())
+    scenes = json.loads((work / "scenes.json").read_text())
+    drawn = Counter(style for style, _ in index)
+    styles = {pack.package: pack.style for pack in PACKS}
+    sources = []
+    for source in SOURCES:
+        entry: dict[str, Any] = asdict(source)
+        if source.package in styles:
+            entry["icons used"] = drawn[styles[source.package]]
+        sources.append(entry)
+    shown = Counter(thing["style"] for scene in scenes for thing in scene["things"])
+    return {
+        "sources": sources,
+        "scenes": len(scenes),
+        "scenes by kind": dict(Counter(scene["kind"] for scene in scenes)),
+        "things shown by style": dict(shown),
+        "people among icons": people([name for _, name in index]),
+        "left out": "skin-tone and facing-right variants, flags of regions, clock faces, keycaps",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--out", type=Path, default=Path("artgen/assets/tiny"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(record(options.work), indent=2) + "\n"
+    (options.out / "provenance.json").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

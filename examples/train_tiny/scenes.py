@@ -1,0 +1,168 @@
+"""Scenes whose truth is known: drawn as plain data, then composed to pixels at any size."""
+
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+Pixels = np.ndarray
+
+BACKGROUNDS: dict[str, tuple[int, int, int]] = {
+    "white": (255, 255, 255), "black": (20, 20, 24), "gray": (150, 150, 155),
+    "red": (224, 48, 48), "orange": (248, 140, 24), "yellow": (252, 216, 48),
+    "green": (56, 164, 72), "blue": (36, 104, 224), "purple": (136, 60, 176),
+    "pink": (248, 148, 188), "brown": (124, 84, 56), "turquoise": (48, 190, 190),
+    "light blue": (160, 214, 248), "beige": (240, 224, 196),
+}  # fmt: skip
+HUES = {
+    "red": 0.0, "orange": 0.075, "yellow": 0.145, "green": 0.35,
+    "turquoise": 0.5, "blue": 0.61, "purple": 0.77, "pink": 0.92,
+}  # fmt: skip
+SETTINGS = ("snow", "night", "grass", "desert", "sea", "sunset", "sky")
+PLACES = {
+    (0, 0): "at the top left", (0, 1): "at the top", (0, 2): "at the top right",
+    (1, 0): "on the left", (1, 1): "in the middle", (1, 2): "on the right",
+    (2, 0): "at the bottom left", (2, 1): "at the bottom", (2, 2): "at the bottom right",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One drawing in a scene: centre and size as fractions of the picture's side."""
+
+    concept: str
+    style: str
+    x: float
+    y: float
+    size: float
+    colour: str | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture's truth. `kind` is one, place, count, pair or join (a pair with no order said)."""
+
+    kind: str
+    things: tuple[Thing, ...]
+    background: str
+    seed: int = 0
+    place: tuple[int, int] | None = field(default=None)
+
+
+def _ramp(side: int, top: tuple[int, ...], bottom: tuple[int, ...]) -> Pixels:
+    """A vertical gradient, float32 of shape (side, side, 3)."""
+    ramp = np.linspace(0, 1, side, dtype=np.float32)[:, None, None]
+    return np.ascontiguousarray(
+        np.broadcast_to(np.array(top) * (1 - ramp) + np.array(bottom) * ramp, (side, side, 3)),
+        np.float32,
+    )
+
+
+def _dots(scene: Pixels, random: np.random.Generator, count: int, colour: int, low: float) -> None:
+    """Sprinkles soft square dots of 1/64 to 3/64 of the side above the line `low` (0 to 1)."""
+    side = len(scene)
+    for x, y, size in random.uniform(0, 1, (count, 3)):
+        edge = max(1, round((1 + 2 * size**2) * side / 64))
+        row, column = int(y * low * (side - edge)), int(x * (side - edge))
+        area = scene[row : row + edge, column : column + edge]
+        area += 0.85 * (colour - area)
+
+
+def _ground(side: int, sky: tuple[int, ...], haze: tuple[int, ...], earth: tuple[int, ...]) -> Pixels:
+    """A sky graded to `haze` above a gently curved ground that begins at 72 % of the height."""
+    scene = _ramp(side, sky, haze)
+    y, x = np.mgrid[0:side, 0:side] / side
+    cover = np.clip((y - 0.74 + 0.05 * np.sin(np.pi * x)) * side + 0.5, 0, 1)[..., None]
+    return (scene * (1 - cover) + np.array(earth, np.float32) * cover).astype(np.float32)
+
+
+def backdrop(name: str, side: int, seed: int) -> Pixels:
+    """The background, float32 RGB 0 to 255 of shape (side, side, 3)."""
+    random = np.random.default_rng(seed)
+    if name == "snow":
+        scene = _ground(side, (164, 204, 240), (208, 228, 246), (250, 252, 255))
+        _dots(scene, random, 22, 255, 0.8)
+    elif name == "night":
+        scene = _ramp(side, (14, 18, 52), (38, 44, 104))
+        _dots(scene, random, 18, 250, 0.95)
+    elif name == "grass":
+        scene = _ground(side, (132, 200, 248), (196, 230, 250), (104, 184, 72))
+    elif name == "desert":
+        scene = _ground(side, (250, 214, 150), (252, 234, 190), (228, 178, 104))
+    elif name == "sea":
+        scene = _ramp(side, (72, 180, 228), (16, 84, 160))
+        _dots(scene, random, 9, 210, 1.0)
+    elif name == "sunset":
+        scene = _ground(side, (120, 72, 160), (255, 160, 88), (84, 60, 104))
+    elif name == "sky":
+        scene = _ramp(side, (96, 176, 244), (200, 230, 252))
+    else:
+        scene = np.empty((side, side, 3), np.float32)
+        scene[:] = BACKGROUNDS[name]
+    return scene
+
+
+def recolour(sprite: Pixels, colour: str) -> Pixels:
+    """Turns the main hue of an RGBA sprite to `colour`; other hues, greys and alpha stay.
+
+    The main hue is the fullest of 24 bins of the hue histogram, weighed by saturation and alpha;
+    everything within 50 degrees of it turns with it.
+    """
+    hsv = np.asarray(Image.fromarray(sprite[..., :3]).convert("HSV"), np.float32) / 255
+    hue, saturation, value = hsv[..., 0], hsv[..., 1], hsv[..., 2]
+    weight = (saturation * value * sprite[..., 3] / 255).ravel()
+    counts = np.bincount((hue.ravel() * 24).astype(int) % 24, weight, 24)
+    smooth = counts + np.roll(counts, 1) + np.roll(counts, -1)
+    main = (int(smooth.argmax()) + 0.5) / 24
+    away = (hue - main + 0.5) % 1 - 0.5
+    turned = (np.abs(away) < 0.14) & (saturation > 0.12)
+    target = HUES[colour]
+    hsv = hsv.copy()
+    hsv[..., 0] = np.where(turned, (target + 0.25 * away) % 1, hue)
+    full = np.clip(saturation * 1.1 + 0.1, 0, 0.95)
+    light = value if colour != "pink" else np.clip(value * 1.1, 0, 1)
+    if colour == "pink":
+        full = full * 0.62
+    if colour in {"yellow", "orange", "red"}:
+        light = np.clip(value * 1.1 + 0.04, 0, 1)
+    hsv[..., 1] = np.where(turned, full, saturation)
+    hsv[..., 2] = np.where(turned, light, value)
+    image = Image.fromarray((hsv * 255).round().astype(np.uint8), "HSV").convert("RGB")
+    return np.dstack([np.asarray(image), sprite[..., 3]])
+
+
+def main_share(sprite: Pixels) -> float:
+    """How much of a sprite is colourful, 0 to 1: below about 0.2 a new colour would not show."""
+    hsv = np.asarray(Image.fromarray(sprite[..., :3]).convert("HSV"), np.float32) / 255
+    shown = sprite[..., 3] > 128
+    return float((hsv[..., 1][shown] > 0.3).mean()) if shown.any() else 0.0
+
+
+class Sprites:
+    """The rendered icons by style and concept."""
+
+    def __init__(self, pixels: Pixels, index: list[list[str]]) -> None:
+        self.pixels = pixels
+        self.row = {(style, name): row for row, (style, name) in enumerate(index)}
+
+    def get(self, thing: Thing) -> Pixels:
+        """uint8 RGBA of shape (128, 128, 4), recoloured when the thing says so."""
+        sprite: Pixels = self.pixels[self.row[thing.style, thing.concept]]
+        return recolour(sprite, thing.colour) if thing.colour else sprite
+
+
+def compose(scene: Scene, sprites: Sprites, side: int) -> Pixels:
+    """Draws a scene: uint8 RGB of shape (side, side, 3)."""
+    picture = backdrop(scene.background, side, scene.seed ^ zlib.crc32(b"backdrop"))
+    for thing in scene.things:
+        edge = max(4, round(thing.size * side))
+        image = Image.fromarray(sprites.get(thing)).convert("RGBa")
+        sprite = np.asarray(image.resize((edge, edge), Image.Resampling.HAMMING), np.float32)
+        left, top = round(thing.x * side - edge / 2), round(thing.y * side - edge / 2)
+        x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + edge, side), min(top + edge, side)
+        part = sprite[y0 - top : y1 - top, x0 - left : x1 - left]
+        area = picture[y0:y1, x0:x1]
+        area *= 1 - part[..., 3:] / 255
+        area += part[..., :3]
+    return picture.clip(0, 255).round().astype(np.uint8)

@@ -1,0 +1,97 @@
+"""Pictures of a fixed prompt set while training goes on, and the loss curve as a plot."""
+
+import csv
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from model import Painter, build_scheduler
+from PIL import Image
+from transformers import CLIPTokenizer
+
+PROMPTS = (
+    "a red fox in the snow", "a fox", "a cat", "an apple", "a purple apple", "a car", "a pizza",
+    "an owl at night", "a happy face", "a rocket", "a sunflower", "a tree on grass",
+    "two apples", "three fish", "a blue car on a yellow background", "a small cat at the top left",
+    "a dog to the left of a tree", "a cup of coffee, flat style", "a glossy cup of coffee",
+    "a house", "a snowman in the snow", "a whale under water", "a guitar", "a doctor",
+    "an elephant", "a strawberry on a blue background", "a bicycle", "the moon at night",
+    "a green dragon", "a drawing of a lighthouse", "a cosy cabin in the woods", "a butterfly",
+)  # fmt: skip
+
+
+def assemble(painter: Painter, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
+    """The parts as a plain Stable Diffusion pipeline."""
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=painter.text,
+        tokenizer=tokenizer,
+        unet=painter.unet,
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def tile(pictures: list[Image.Image], columns: int) -> Image.Image:
+    """A sheet of equal pictures, row by row."""
+    side = pictures[0].width
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * side, rows * side), "white")
+    for at, picture in enumerate(pictures):
+        sheet.paste(picture, ((at % columns) * side, (at // columns) * side))
+    return sheet
+
+
+def draw(
+    pipeline: StableDiffusionPipeline,
+    prompts: list[str],
+    seeds: list[int],
+    steps: int = 20,
+    guidance: float = 4.0,
+    batch: int = 32,
+) -> list[Image.Image]:
+    """One picture a prompt, each from its own seed, whatever batch it falls into."""
+    pictures: list[Image.Image] = []
+    for at in range(0, len(prompts), batch):
+        some = prompts[at : at + batch]
+        generators = [torch.Generator("cpu").manual_seed(s) for s in seeds[at : at + batch]]
+        drawn = pipeline(some, num_inference_steps=steps, guidance_scale=guidance, generator=generators)
+        pictures.extend(drawn.images)
+    return pictures
+
+
+@torch.no_grad()
+def draw_sheet(painter: Painter, work: Path, name: str) -> None:
+    """Draws the fixed prompts, seed 0, to a contact sheet."""
+    vae = AutoencoderKL.from_pretrained(work / "vae").to(painter.unet.device)
+    pipeline = assemble(painter, vae, CLIPTokenizer.from_pretrained(work / "tokenizer"))
+    painter.eval()
+    state = torch.get_rng_state()
+    pictures = draw(pipeline, list(PROMPTS), [0] * len(PROMPTS))
+    torch.set_rng_state(state)
+    painter.train()
+    sheet = tile(pictures, 8)
+    sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.BICUBIC).save(work / name)
+
+
+def plot(table: Path, picture: Path) -> None:
+    """Plots the loss against samples seen, from the training's CSV."""
+    if not table.exists():
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with table.open() as lines:
+        rows = [[float(cell) for cell in row] for row in csv.reader(lines)]
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    axes.plot([row[1] / 1000 for row in rows], [row[4] for row in rows])
+    axes.set(xlabel="thousand samples", ylabel="velocity loss", yscale="log")
+    figure.tight_layout()
+    figure.savefig(picture, dpi=100)
+    pyplot.close(figure)

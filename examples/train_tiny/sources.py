@@ -1,0 +1,95 @@
+"""Reads the icon packs and keyword lists that `fetch.py` brought."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+SKIN = re.compile(
+    r"-(light|medium-light|medium|medium-dark|dark)(-skin-tone)?(-|$)|-skin-tone"
+    r"|facing-right|^(regional|flag-for|keycap)|o-?clock|-thirty"
+)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One icon pack: where it lies, what its style is called in captions, and its terms."""
+
+    package: str
+    style: str
+    licence: str
+
+
+PACKS = (
+    Pack("@iconify-json/fluent-emoji-flat", "flat", "MIT"),
+    Pack("@iconify-json/fluent-emoji", "glossy", "MIT"),
+    Pack("@iconify-json/noto", "noto", "Apache-2.0"),
+)
+KEYWORDS = (("emojilib", "MIT"), ("emojibase-data", "MIT"))
+
+
+@dataclass(frozen=True)
+class Icon:
+    """One drawing: its style word, its name as the pack spells it, and its SVG."""
+
+    style: str
+    name: str
+    svg: str
+
+
+def folder_of(package: str) -> str:
+    """The folder an npm package is unpacked to: scope and name joined by a hyphen."""
+    return package.removeprefix("@").replace("/", "-")
+
+
+def find_package(raw: Path, package: str) -> Path:
+    """The unpacked folder of `package` below `raw`, whatever its version suffix."""
+    found = sorted(raw.glob(folder_of(package) + "-[0-9]*"))
+    if not found:
+        raise SystemExit(f"{package} is not below {raw}: run fetch.py first")
+    return found[-1]
+
+
+def is_variant(name: str) -> bool:
+    """True for skin-tone, facing-right, clock-face and flag variants, which are left out."""
+    return SKIN.search(name) is not None
+
+
+def read_icons(raw: Path, pack: Pack) -> list[Icon]:
+    """Every icon of a pack as a complete SVG, variants left out, sorted by name."""
+    data = json.loads((find_package(raw, pack.package) / "icons.json").read_text())
+    side = data.get("width", 16)
+    icons = []
+    for name, icon in sorted(data["icons"].items()):
+        if is_variant(name):
+            continue
+        box = f"0 0 {icon.get('width', side)} {icon.get('height', data.get('height', side))}"
+        svg = (
+            '<svg xmlns="http://www.w3.org/2000/svg" '
+            f'xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{box}">{icon["body"]}</svg>'
+        )
+        icons.append(Icon(pack.style, name, svg))
+    return icons
+
+
+def read_characters(raw: Path, pack: Pack) -> dict[str, str]:
+    """Icon name to the emoji it draws (the pack's `chars.json` maps code points to names)."""
+    chars = json.loads((find_package(raw, pack.package) / "chars.json").read_text())
+    return {name: "".join(chr(int(code, 16)) for code in codes.split("-")) for codes, name in chars.items()}
+
+
+def read_synonyms(raw: Path) -> dict[str, list[str]]:
+    """Emoji to its English keywords, from emojilib and emojibase together, plain words only."""
+    merged: dict[str, list[str]] = {}
+    lib = json.loads((find_package(raw, "emojilib") / "dist/emoji-en-US.json").read_text())
+    base = json.loads((find_package(raw, "emojibase-data") / "en/data.json").read_text())
+    for emoji, words in lib.items():
+        merged[emoji.replace("\ufe0f", "")] = [word.replace("_", " ") for word in words]
+    for entry in base:
+        key = entry["emoji"].replace("\ufe0f", "")
+        merged.setdefault(key, []).extend([entry["label"], *entry.get("tags", [])])
+    plain = re.compile(r"^[a-z][a-z \-']+$")
+    return {
+        emoji: list(dict.fromkeys(w.lower() for w in words if plain.match(w.lower())))
+        for emoji, words in merged.items()
+    }

@@ -1,0 +1,56 @@
+"""Renders every icon once, as a square RGBA sprite that scenes are composed from.
+
+Writes `sprites.npy`, uint8 of shape (icons, 128, 128, 4) with straight alpha, and `sprites.json`,
+the list of [style, name] in the same order.
+"""
+
+import argparse
+import io
+import json
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import resvg_py
+from PIL import Image
+from sources import PACKS, Icon, read_icons
+
+SIDE = 128
+
+
+def rasterise(icon: Icon) -> np.ndarray | None:
+    """The icon as uint8 RGBA of shape (128, 128, 4), centred; None when it cannot be drawn."""
+    try:
+        png = resvg_py.svg_to_bytes(svg_string=icon.svg, width=SIDE, skip_system_fonts=True)
+    except ValueError:
+        return None
+    picture = Image.open(io.BytesIO(png)).convert("RGBA")
+    if picture.size != (SIDE, SIDE):
+        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        canvas = Image.new("RGBA", (SIDE, SIDE))
+        canvas.paste(picture, ((SIDE - picture.width) // 2, (SIDE - picture.height) // 2))
+        picture = canvas
+    box = picture.getchannel("A").getbbox()
+    if box is None:
+        return None
+    return np.asarray(picture)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
+    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    options = parser.parse_args()
+    icons = [icon for pack in PACKS for icon in read_icons(options.data, pack)]
+    with ProcessPoolExecutor() as pool:
+        sprites = list(pool.map(rasterise, icons, chunksize=32))
+    drawn = [(i, s) for i, s in zip(icons, sprites, strict=True) if s is not None]
+    options.work.mkdir(parents=True, exist_ok=True)
+    np.save(options.work / "sprites.npy", np.stack([sprite for _, sprite in drawn]))
+    index = [[icon.style, icon.name] for icon, _ in drawn]
+    (options.work / "sprites.json").write_text(json.dumps(index))
+    print(f"{len(drawn)} of {len(icons)} icons drawn")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Trains text encoder and UNet together on encoded scenes.
+
+Velocity prediction (Salimans & Ho 2022, arXiv 2202.00512) on a schedule with zero terminal SNR (Lin
+et al. 2024, arXiv 2305.08891); one caption in ten is empty, for guidance (Ho & Salimans 2022,
+arXiv 2207.12598). Writes `painter.pt` (resumes exactly), `painter.csv`, `painter.png` (the loss
+curve) and `snapshot_<step>.png` (a fixed set of prompts, averaged weights).
+"""
+
+import argparse
+import csv
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from checkpoint import Average, load, save
+from model import build_painter, cumulative
+from snapshot import draw_sheet, plot
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the trainer yields after each step."""
+
+    step: int
+    loss: float
+    rate: float
+
+
+class Latents:
+    """Encoded scenes with their captions, drawn at random."""
+
+    def __init__(self, work: Path, empty: float = 0.1) -> None:
+        self.latents = torch.from_numpy(np.load(work / "latents.npy"))
+        self.tokens = np.load(work / "tokens.npy", mmap_mode="r")
+        vocabulary = json.loads((work / "tokenizer" / "vocab.json").read_text())
+        self.size = len(vocabulary)
+        self.blank = np.full(self.tokens.shape[-1], self.size - 1, np.int16)
+        self.blank[0] = self.size - 2
+        self.empty = empty
+
+    def batch(self, random: np.random.Generator, count: int, device: str) -> tuple[Tensor, Tensor]:
+        """Latents float32 (count, 16, 8, 8) and token ids int64 (count, LENGTH)."""
+        rows = random.integers(0, len(self.latents), count)
+        which = random.integers(0, self.tokens.shape[1], count)
+        tokens = self.tokens[rows, which]
+        tokens[random.random(count) < self.empty] = self.blank
+        latents = self.latents[rows].to(device, torch.float32)
+        return latents, torch.from_numpy(tokens.astype(np.int64)).to(device)
+
+
+def learning_rate(step: int, total: int, peak: float) -> float:
+    """400 steps of warm-up, then a cosine down to 2 % of the peak at `total` steps."""
+    left = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+    return peak * min(1.0, (step + 1) / 400) * (0.02 + 0.98 * left)
+
+
+class Trainer:
+    """The state of one training: everything a checkpoint holds."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        torch.manual_seed(options.seed)
+        self.random = np.random.default_rng(options.seed)
+        self.data = Latents(options.work)
+        self.painter = build_painter(self.data.size).to(options.device)
+        self.painter.to(memory_format=torch.channels_last)
+        self.average = Average(self.painter, options.average)
+        self.optimiser = torch.optim.AdamW(
+            self.painter.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01, fused=True
+        )
+        self.signal = cumulative().to(options.device)
+        self.step, self.seconds = 0, 0.0
+        self.path: Path = options.work / "painter.pt"
+        if self.path.exists():
+            state = load(self.path, self.painter, self.optimiser, self.average, self.random)
+            self.step, self.seconds = state["step"], state["seconds"]
+
+    def save(self) -> None:
+        """Writes the checkpoint."""
+        state = {"step": self.step, "seconds": self.seconds, "vocabulary": self.data.size}
+        save(self.path, self.painter, self.optimiser, self.average, self.random, state)
+
+    def loss(self) -> Tensor:
+        """The mean square error of the predicted velocity over one batch.
+
+        Timesteps are stratified: one from each of `batch` equal parts of 0..999.
+        """
+        count, device = self.options.batch, self.options.device
+        latents, tokens = self.data.batch(self.random, count, device)
+        spread = (np.arange(count) + self.random.random(count)) / count
+        times = torch.from_numpy((spread * 1000).astype(np.int64)).to(device)
+        noise = torch.from_numpy(self.random.standard_normal(latents.shape, np.float32)).to(device)
+        share = self.signal[times][:, None, None, None]
+        noisy = share.sqrt() * latents + (1 - share).sqrt() * noise
+        velocity = share.sqrt() * noise - (1 - share).sqrt() * latents
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device, torch.bfloat16):
+            drawn = self.painter(noisy, times, tokens)
+        return functional.mse_loss(drawn.float(), velocity)
+
+    def steps(self) -> Iterator[Step]:
+        """Trains to the end of `--steps`, yielding after each."""
+        while self.step < self.options.steps:
+            begun = time.monotonic()
+            rate = learning_rate(self.step, self.options.steps, self.options.rate)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            loss = self.loss()
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.painter.parameters(), 1.0)
+            self.optimiser.step()
+            self.average.update(self.painter, self.step)
+            self.step += 1
+            self.seconds += time.monotonic() - begun
+            yield Step(self.step, float(loss.detach()), rate)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=8e-4)
+    parser.add_argument("--average", type=float, default=0.999, help="decay of averaged weights")
+    parser.add_argument("--save-every", type=int, default=400)
+    parser.add_argument("--show-every", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    trainer = Trainer(options)
+    print(sum(p.numel() for p in trainer.painter.parameters()), "parameters", flush=True)
+    recent: list[float] = []
+    for done in trainer.steps():
+        recent.append(done.loss)
+        if done.step % 50 == 0:
+            speed = done.step * options.batch / trainer.seconds
+            row = [done.step, done.step * options.batch, round(trainer.seconds), round(speed, 1)]
+            with (options.work / "painter.csv").open("a", newline="") as log:
+                csv.writer(log).writerow([*row, round(sum(recent) / len(recent), 5), done.rate])
+            print(*row, round(sum(recent) / len(recent), 4), flush=True)
+            recent = []
+        if done.step % options.save_every == 0 or done.step == options.steps:
+            trainer.save()
+        if done.step % options.show_every == 0 or done.step == options.steps:
+            with trainer.average.applied(trainer.painter):
+                draw_sheet(trainer.painter, options.work, f"snapshot_{done.step:06d}.png")
+            plot(options.work / "painter.csv", options.work / "painter.png")
+
+
+if __name__ == "__main__":
+    main()

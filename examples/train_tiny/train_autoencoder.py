@@ -1,0 +1,170 @@
+"""Trains the autoencoder (Rombach et al. 2022, arXiv 2112.10752, section 3.1, without a critic).
+
+Stage 1 learns on 32 px crops, stage 2 on whole 64 px pictures: a fully convolutional autoencoder
+learns most of what it needs from crops, which cost a quarter. Pictures are sprites over plain
+backgrounds, drawn before training, mirrored and with channels swapped at random.
+
+Writes `ae.pt` (resumes exactly), `ae.csv` (step, seconds, crops, loss, PSNR in dB) and
+`ae_<step>.png` (held-out pictures above their reconstructions).
+"""
+
+import argparse
+import csv
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from checkpoint import Average, load, save
+from diffusers import AutoencoderKL
+from PIL import Image
+from scenes import BACKGROUNDS, Scene, Sprites, Thing, compose
+from torch import Tensor
+from torch.nn import functional
+
+WIDTH = (32, 64, 96, 128)
+NOISE = 0.05  # of the latents' deviation, added before decoding, so that decoding is robust
+
+
+def build(width: tuple[int, ...] = WIDTH) -> AutoencoderKL:
+    """An autoencoder with 16 latent channels, thin where there are many pixels.
+
+    Each entry of `width` but the first halves the side: four entries make factor 8.
+    """
+    return AutoencoderKL(
+        block_out_channels=width,
+        down_block_types=("DownEncoderBlock2D",) * len(width),
+        up_block_types=("UpDecoderBlock2D",) * len(width),
+        layers_per_block=1,
+        latent_channels=16,
+        norm_num_groups=16,
+        mid_block_add_attention=False,
+        sample_size=8 * 2 ** (len(width) - 1),
+    )
+
+
+class Pictures:
+    """Every sprite over a plain background: at 64 px each, and a third of them at 128 px too."""
+
+    def __init__(self, work: Path, seed: int) -> None:
+        index = json.loads((work / "sprites.json").read_text())
+        sprites = Sprites(np.load(work / "sprites.npy", mmap_mode="r"), index)
+        self.random = np.random.default_rng(seed)
+        names = list(BACKGROUNDS)
+        small, large = [], []
+        for style, name in index:
+            background = names[max(0, self.random.integers(-4, len(names)))]
+            scene = Scene("one", (Thing(name, style, 0.5, 0.5, 0.86),), background)
+            small.append(compose(scene, sprites, 64))
+            if self.random.random() < 0.35:
+                large.append(compose(scene, sprites, 128))
+        order = self.random.permutation(len(small))
+        stack = np.stack(small)
+        self.held, self.small, self.large = stack[order[:96]], stack[order[96:]], np.stack(large)
+
+    def batch(self, count: int, side: int) -> Tensor:
+        """Random crops, float32 in [-1, 1] of shape (count, 3, side, side)."""
+        crops = np.empty((count, side, side, 3), np.uint8)
+        for at in range(count):
+            near = self.random.random() < 0.75 if side == 32 else self.random.random() < 0.95
+            source = self.small if near else self.large
+            picture = source[self.random.integers(len(source))]
+            y, x = self.random.integers(0, len(picture) - side + 1, 2)
+            crop = picture[y : y + side, x : x + side]
+            if self.random.random() < 0.5:
+                crop = crop[:, ::-1]
+            if self.random.random() < 0.3:
+                crop = crop[..., self.random.permutation(3)]
+            crops[at] = crop
+        return as_batch(crops)
+
+
+def as_batch(pictures: np.ndarray) -> Tensor:
+    """uint8 (n, side, side, 3) to float32 in [-1, 1] of shape (n, 3, side, side)."""
+    batch = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
+    return (batch / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def difference(drawn: Tensor, pictures: Tensor) -> Tensor:
+    """Square error, absolute error, and absolute error of the differences of neighbours."""
+    edges = sum(functional.l1_loss(drawn.diff(dim=axis), pictures.diff(dim=axis)) for axis in (2, 3))
+    square = functional.mse_loss(drawn, pictures)
+    return 2 * square + 0.5 * functional.l1_loss(drawn, pictures) + 0.25 * edges
+
+
+def loss_of(model: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """Loss of reconstructing `pictures` from noisy latent means, which a faint prior holds small."""
+    mean = model.encode(pictures).latent_dist.mean
+    noise = NOISE * mean.detach().std() * torch.randn_like(mean)
+    drawn = model.decode(mean + noise).sample.float()
+    return difference(drawn, pictures) + 1e-5 * mean.float().square().mean()
+
+
+@torch.no_grad()
+def sheet(model: AutoencoderKL, pictures: Tensor, path: Path) -> float:
+    """Draws 24 originals above reconstructions; returns the mean PSNR in dB over all pictures."""
+    drawn = model.decode(model.encode(pictures).latent_dist.mean).sample.float().clamp(-1, 1)
+    rows = [torch.cat(list(part), 2) for part in (*pictures[:24].split(12), *drawn[:24].split(12))]
+    pixels = torch.cat([rows[0], rows[2], rows[1], rows[3]], 1)
+    image = ((pixels + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+    Image.fromarray(image).save(path)
+    error = (drawn - pictures).square().flatten(1).mean(1)
+    return float((10 * torch.log10(4 / error)).mean())
+
+
+def rate_at(share: float, step: int, peak: float) -> float:
+    """Learning rate: 200 steps of warm-up, then a cosine over the steps to 3 % of the peak."""
+    return peak * min(1.0, (step + 1) / 200) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch", type=int, default=32, help="crops a step; whole pictures: a third")
+    parser.add_argument("--rate", type=float, default=1.2e-3)
+    parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    pictures = Pictures(options.work, 0)
+    held = as_batch(pictures.held).to(options.device)
+    model = build().to(options.device, memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), options.rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
+    average = Average(model, 0.998)
+    path = options.work / "ae.pt"
+    state = {"step": 0, "spent": 0.0, "seen": 0, "width": list(WIDTH)}
+    if path.exists():
+        state = load(path, model, optimiser, average, pictures.random)
+    while state["step"] < options.steps:
+        begun, share = time.monotonic(), state["step"] / options.steps
+        side, count = (32, options.batch) if share < 0.7 else (64, max(1, options.batch * 3 // 8))
+        batch = pictures.batch(count, side).to(options.device)
+        with torch.autocast(options.device, torch.bfloat16):
+            loss = loss_of(model, batch)
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(share, state["step"], options.rate)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        average.update(model, state["step"])
+        state["step"] += 1
+        state["seen"] += count
+        state["spent"] += time.monotonic() - begun
+        if state["step"] % options.save_every == 0 or state["step"] == options.steps:
+            with average.applied(model):
+                psnr = sheet(model, held, options.work / f"ae_{state['step']:06d}.png")
+            row = [state["step"], round(state["spent"]), state["seen"], float(loss), psnr]
+            with (options.work / "ae.csv").open("a", newline="") as log:
+                csv.writer(log).writerow(row)
+            print(*row, flush=True)
+            save(path, model, optimiser, average, pictures.random, state)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Doubles the autoencoder's side to 128 px without touching its latents.
+
+The trained f8 autoencoder becomes f16 by one outer level. Its decoder keeps the inner blocks and
+learns, from the same latents, to draw the 128 px render (a learnt enlargement of vector art). Its
+encoder learns by distillation to give the latents that the f8 encoder gives for the same picture
+at half the side, so a UNet trained on those latents serves both.
+
+Writes `up.pt` (resumes exactly), `up.csv`, `up_<step>.png` and, at the end of each save,
+`vae128/`. Where `--encoder-steps` are done, the encoder is trained too.
+"""
+
+import argparse
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from checkpoint import Average, load, save
+from diffusers import AutoencoderKL
+from PIL import Image
+from render import compose_all, scene_from
+from torch import Tensor
+from torch.nn import functional
+from train_autoencoder import as_batch, build, difference, rate_at
+
+
+def enlarge(small: AutoencoderKL) -> AutoencoderKL:
+    """An f16 autoencoder whose inner weights are the f8 one's."""
+    width = tuple(small.config.block_out_channels)
+    large = build((width[0], *width))
+    large.register_to_config(scaling_factor=small.config.scaling_factor)
+    state = large.state_dict()
+    for key, value in small.state_dict().items():
+        target = key
+        if key.startswith("encoder.down_blocks."):
+            at, rest = key.removeprefix("encoder.down_blocks.").split(".", 1)
+            target = f"encoder.down_blocks.{int(at) + 1}.{rest}"
+        if state[target].shape == value.shape:
+            state[target] = value
+    large.load_state_dict(state)
+    return large
+
+
+class Renders:
+    """Scenes at 128 px with the f8 encoder's latents of their 64 px halves."""
+
+    def __init__(self, work: Path, small: AutoencoderKL, count: int) -> None:
+        cache = work / "renders128.npz"
+        if not cache.exists():
+            scenes = [scene_from(s) for s in json.loads((work / "scenes.json").read_text())[:count]]
+            pictures = compose_all(scenes, work, 128)
+            np.savez(cache, pictures=pictures, latents=_latents(small, pictures))
+        stored = np.load(cache)
+        self.pictures, self.latents = stored["pictures"], torch.from_numpy(stored["latents"])
+        self.random = np.random.default_rng(0)
+
+    def batch(self, count: int) -> tuple[Tensor, Tensor]:
+        """Pictures (count, 3, 128, 128) in [-1, 1] and latents (count, 16, 8, 8)."""
+        rows = self.random.integers(96, len(self.pictures), count)
+        return as_batch(self.pictures[rows]), self.latents[rows].float()
+
+
+@torch.no_grad()
+def _latents(small: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
+    parts = []
+    for at in range(0, len(pictures), 100):
+        half = functional.avg_pool2d(as_batch(pictures[at : at + 100]), 2)
+        with torch.autocast("cpu", torch.bfloat16):
+            parts.append(small.encode(half).latent_dist.mean.half())
+    return torch.cat(parts).numpy()
+
+
+@torch.no_grad()
+def evaluate(model: AutoencoderKL, data: Renders, path: Path) -> dict[str, float]:
+    """Held-out figures: PSNR from f8 latents, round-trip PSNR, latent error; draws a sheet."""
+    pictures, latents = as_batch(data.pictures[:96]), data.latents[:96].float()
+    with torch.autocast("cpu", torch.bfloat16):
+        drawn = model.decode(latents).sample.float().clamp(-1, 1)
+        mean = model.encode(pictures).latent_dist.mean.float()
+        back = model.decode(mean).sample.float().clamp(-1, 1)
+
+    def psnr(some: Tensor) -> float:
+        return float((10 * torch.log10(4 / (some - pictures).square().flatten(1).mean(1))).mean())
+
+    rows = [torch.cat(list(part[:8]), 2) for part in (pictures, drawn, back)]
+    image = ((torch.cat(rows, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(image).save(path)
+    error = float(functional.mse_loss(mean, latents))
+    return {"decoded": psnr(drawn), "round trip": psnr(back), "latent error": error}
+
+
+def loss_of(model: AutoencoderKL, pictures: Tensor, latents: Tensor, encoder: bool) -> Tensor:
+    """Decoding slightly noisy latents; with `encoder`, also giving the right latents."""
+    noisy = latents + 0.08 * torch.randn_like(latents)
+    loss = difference(model.decode(noisy).sample.float(), pictures)
+    if encoder:
+        mean = model.encode(pictures).latent_dist.mean
+        loss = loss + 0.3 * functional.mse_loss(mean.float(), latents)
+    return loss
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--pictures", type=int, default=12_000)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=8e-4)
+    parser.add_argument("--encoder-every", type=int, default=3, help="train the encoder each nth step")
+    parser.add_argument("--save-every", type=int, default=250)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    small = AutoencoderKL.from_pretrained(options.work / "vae").eval()
+    data = Renders(options.work, small, options.pictures)
+    model = enlarge(small).to(memory_format=torch.channels_last)
+    model.quant_conv.requires_grad_(False)
+    optimiser = torch.optim.AdamW(model.parameters(), options.rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
+    average = Average(model, 0.997)
+    path = options.work / "up.pt"
+    state: dict[str, Any] = {"step": 0, "spent": 0.0}
+    if path.exists():
+        state = load(path, model, optimiser, average, data.random)
+    while state["step"] < options.steps:
+        begun, step = time.monotonic(), state["step"]
+        pictures, latents = data.batch(options.batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(model, pictures, latents, step % options.encoder_every == 0)
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(step / options.steps, step, options.rate)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        average.update(model, step)
+        state = {"step": step + 1, "spent": state["spent"] + time.monotonic() - begun}
+        if state["step"] % options.save_every == 0 or state["step"] == options.steps:
+            with average.applied(model):
+                figures = evaluate(model, data, options.work / f"up_{state['step']:06d}.png")
+                model.save_pretrained(options.work / "vae128")
+            row = [state["step"], round(state["spent"]), float(loss), *figures.values()]
+            with (options.work / "up.csv").open("a", newline="") as log:
+                csv.writer(log).writerow(row)
+            print(*row, flush=True)
+            save(path, model, optimiser, average, data.random, state)
+
+
+if __name__ == "__main__":
+    main()
