@@ -43,6 +43,7 @@ class Hub:
     gated: int = 0  # 401 or 403 for every file
     status: list[int] = field(default_factory=list)  # answers to the next requests
     ignore_range: bool = False
+    redirect: bool = False  # large files lie on another host, as on the real hub
 
     def fill(self, folder: Path, prefix: str = "") -> None:
         """Serve the files of a folder."""
@@ -82,6 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._api(path.removeprefix("/api/models/"))
         elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file(match[1], match[2], match[3], body)
+        elif path.startswith("/cdn/"):
+            self._file(self.hub.repo, self.hub.commit, path.removeprefix("/cdn/"), body)
         else:
             self._plain(404, {"X-Error-Code": "RepoNotFound"})
 
@@ -124,6 +127,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._plain(hub.gated, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted."})
         if repo != hub.repo or name not in hub.files:
             return self._plain(404, {"X-Error-Code": "EntryNotFound"})
+        if hub.redirect and name.endswith(LARGE) and self.path.startswith(f"/{repo}/"):
+            elsewhere = hub.url.replace("127.0.0.1", "localhost")
+            return self._plain(302, {"Location": f"{elsewhere}/cdn/{name}"})
         data = hub.instead.get(name, hub.files[name])
         start = 0
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))

@@ -223,6 +223,8 @@ def test_configurations_have_the_published_sizes(name: str) -> None:
     folder = configs.assemble(name)
     for component, parameters in PARAMETERS[name].items():
         config = json.loads((folder / component / "config.json").read_text())
+        if "pos_embed_max_size" in config:  # a table that is no parameter and slow to compute
+            config["pos_embed_max_size"] = 64
         with init_empty_weights():
             if component.startswith("text"):
                 cls = getattr(transformers, config["architectures"][0])

@@ -291,6 +291,29 @@ def test_the_token_is_sent_and_never_shown(
     assert "verysecret" not in shown
 
 
+def test_large_files_come_from_another_host_without_the_token(
+    hub: hub_server.Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_verysecret")
+    hub.redirect = True
+    hub.cut_after[UNET] = 100_000
+    folder = downloads.pull(hub.repo)
+    assert (folder / UNET).read_bytes() == hub.files[UNET]
+    elsewhere = [request for request in hub.requests if request[1] == f"/cdn/{UNET}"]
+    assert [(asked, token) for _, _, asked, token in elsewhere] == [("", ""), ("bytes=100000-", "")]
+
+
+def test_two_processes_pull_the_same_model(hub: hub_server.Hub) -> None:
+    script = f"from artgen import hub; print(hub.pull({hub.repo!r}))"
+    root = Path(downloads.__file__).parents[2]
+    both = [subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, text=True) for _ in "ab"]
+    folders = {process.communicate(timeout=100)[0].strip() for process in both}
+    assert [process.returncode for process in both] == [0, 0]
+    (folder,) = folders
+    assert (Path(folder) / UNET).read_bytes() == hub.files[UNET]
+    assert hub.ranges(UNET) == [""], "one of them waited for the other"
+
+
 def test_a_disk_too_small_is_found_before_the_download(hub: hub_server.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(OutputError, match=r"needs 0\.0 GB") as caught:

@@ -129,6 +129,12 @@ def test_no_name_breaks_the_parser(name: str) -> None:
     assert text
 
 
+def test_a_misspelt_hub_id_offline() -> None:
+    with pytest.raises(ModelUnavailableError, match="not on this computer") as caught:
+        registry.resolve("stabilityai/sdxl-trubo", offline=True)
+    assert "Did you mean stabilityai/sdxl-turbo" in caught.value.hint
+
+
 def test_an_alias_wins_over_a_folder(copy: Callable[[str], Path]) -> None:
     copy("sd1").rename("sd15")
     assert registry.parse("sd15").kind == "hub"

@@ -9,7 +9,7 @@ from artgen.errors import ModelUnavailableError
 from artgen.hub import cache
 from artgen.registry.folders import missing_files
 from artgen.registry.models import ResolvedModel, describe_file, describe_folder
-from artgen.registry.references import Reference, parse
+from artgen.registry.references import Reference, close_names, parse
 
 OnDownload = Callable[[str, int, int], None]
 
@@ -79,4 +79,6 @@ def _offline_message(reference: Reference) -> tuple[str, str]:
         said = f"The model {word} is incomplete on this computer (missing {lacking}) and the network is off."
     else:
         said = f"The model {word} is not on this computer and the network is off (--offline or HF_HUB_OFFLINE)."
+    if reference.card is None and folder is None:
+        return said, f"Run `artgen models pull {word}` once with a network. {close_names(reference.target)}"
     return said, f"Run `artgen models pull {word}` once with a network, or choose a model of `artgen models list`."
