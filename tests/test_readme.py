@@ -1,0 +1,77 @@
+"""The README tells the truth: its commands run, its Python runs, its options exist."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+from typer.testing import CliRunner
+
+from artgen.cli.main import SUMMARIES, app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+COMMANDS = re.findall(r"^    \$ artgen (.+?)(?:\s{2,}#.*)?$", README, re.MULTILINE)
+NEEDS_DOWNLOAD = ("sdxl",)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder as the README assumes it: a picture and a mask of the bundled model's size."""
+    work = tmp_path_factory.mktemp("readme")
+    size = (64, 64)
+    picture = Image.new("RGB", size, "skyblue")
+    ImageDraw.Draw(picture).ellipse((10, 10, 50, 50), fill="orange")
+    picture.save(work / "fox.png")
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).rectangle((20, 20, 40, 40), fill=255)
+    mask.save(work / "mask.png")
+    yield work
+
+
+def test_readme_has_exactly_two_setup_commands() -> None:
+    assert README.count("python3 -m venv") == 2
+    for marker in ("install-and-draw", "install-and-test"):
+        assert README.count(f"<!-- {marker} -->\n\n    python3 -m venv") == 1
+
+
+def test_every_command_is_shown() -> None:
+    for command in ("txt2img", "img2img", "inpaint", "outpaint", "info", "replay", "models", "doctor", "config"):
+        assert command in SUMMARIES
+        assert re.search(rf"artgen {command}\b", README), command
+
+
+def test_commands_of_the_readme_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, in one folder, as a reader would; those that need a download are refused for just that."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    runner = CliRunner()
+    for line in COMMANDS:
+        words = shlex.split(line)
+        if words[:2] == ["models", "alias"]:
+            continue  # names a file of the reader's own
+        result = runner.invoke(app, words)
+        expected = 4 if any(word in NEEDS_DOWNLOAD for word in words) and words[0] != "config" else 0
+        if words[:2] == ["models", "pull"]:
+            expected = 4
+        assert result.exit_code == expected, f"artgen {line}\n{result.output}\n{result.stderr}"
+
+
+def test_python_of_the_readme_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(folder)
+    code = re.search(r"```python\n(.+?)```", README, re.DOTALL)
+    assert code is not None
+    exec(compile(code[1], "README.md", "exec"), {})
+    assert "a red fox in the snow" in capsys.readouterr().out
+    assert Image.open(folder / "fox.png").size == (64, 64)
+
+
+def test_pictures_of_the_readme_exist() -> None:
+    for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
+        assert (ROOT / path).is_file(), path
+    assert "@@" not in README
