@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ NEEDS_DOWNLOAD = ("sdxl",)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as the README assumes it: a picture and a mask of the bundled model's size."""
     work = tmp_path_factory.mktemp("readme")
     size = (64, 64)
@@ -29,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     mask = Image.new("L", size)
     ImageDraw.Draw(mask).rectangle((20, 20, 40, 40), fill=255)
     mask.save(work / "mask.png")
-    yield work
+    return work
 
 
 def test_readme_has_exactly_two_setup_commands() -> None:
