@@ -145,6 +145,16 @@ def test_aliases(run: Run, models: dict[str, Path]) -> None:
     assert "aliases.json, line 1" in run("list", code=3).stderr
 
 
+def test_the_bundled_model_is_shown_and_whole(run: Run) -> None:
+    """Before it is trained its name is known; when it is there, it is as its sums say."""
+    assert "comes with artgen" in run("show", "tiny").stdout or registry.find("tiny")
+    if registry.find("tiny") is None:
+        assert "pip install" in run("path", "tiny", code=4).stderr
+    else:
+        run("verify", "tiny")
+        assert Path(run("path", "tiny").stdout.strip()).is_dir()
+
+
 def test_show_prints_a_models_own_card(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(models["sd1"], tmp_path / "with-card")
     (folder / "README.md").write_text("# My model\n\nDraws foxes.\n")

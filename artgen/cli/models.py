@@ -116,7 +116,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
         for line in readme.read_text(encoding="utf-8", errors="replace").splitlines():
             emit(line)
     if not found:
-        note(f"not on this computer yet: artgen models pull {name}")
+        note(f"not on this computer yet. {_advice(reference, force=False)}")
 
 
 @app.command()
@@ -171,11 +171,20 @@ def verify(
         if not as_json and not wrong:
             emit(f"{name}: {len(findings)} files are as they should be")
     if bad:
-        models = ", ".join(dict.fromkeys(finding.model for finding in bad))
+        spoilt = list(dict.fromkeys(finding.model for finding in bad))
         raise RefusedError(
-            f"{len(bad)} files of {models} are not as they should be.",
-            f"Repair with `artgen models pull {bad[0].model} --force`.",
+            f"{len(bad)} {'file' if len(bad) == 1 else 'files'} of {', '.join(spoilt)} not as they should be.",
+            " ".join(dict.fromkeys(_advice(registry.parse(name), force=True) for name in spoilt)),
         )
+
+
+def _advice(reference: registry.Reference, force: bool) -> str:
+    """How to get or mend a model of this kind."""
+    if reference.kind == "hub":
+        return f"Run `artgen models pull {reference.name}{' --force' if force else ''}`."
+    if reference.kind == "bundled":
+        return "Install artgen again: pip install --force-reinstall artgen"
+    return "Copy the model again from where it came from."
 
 
 @app.command()
@@ -218,5 +227,6 @@ def path(name: Name) -> None:
     """Print where a model is on this disk."""
     found = registry.find(name)
     if found is None:
-        raise ModelUnavailableError(f"{name} is not on this computer.", f"Run `artgen models pull {name}`.")
+        advice = _advice(registry.parse(name), force=False)
+        raise ModelUnavailableError(f"{name} is not on this computer.", advice)
     emit(str(found.path.absolute()))

@@ -45,9 +45,11 @@ def resolve(name: str, *, offline: bool = False, on_download: OnDownload | None 
 
 
 def find(name: str) -> ResolvedModel | None:
-    """`resolve` offline, with None for a hub model that is not completely here."""
+    """`resolve` offline, with None for a hub or bundled model that is not completely here."""
     reference = parse(name)
     if reference.kind == "hub" and not complete_snapshot(reference):
+        return None
+    if reference.kind == "bundled" and not (Path(reference.target) / "model_index.json").is_file():
         return None
     return resolve(name, offline=True)
 
