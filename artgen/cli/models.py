@@ -10,7 +10,7 @@ import typer
 from artgen import hub, registry
 from artgen.cli.reporting import Reporter, emit, emit_json, note
 from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError, UsageError
-from artgen.events import Downloading
+from artgen.events import Downloading, Loading
 from artgen.hub import cache
 
 app = typer.Typer(no_args_is_help=True, help="Models: list, show, download, check, name and remove them.")
@@ -160,7 +160,7 @@ def verify(
     bad: list[registry.Finding] = []
     for name in chosen:
         with Reporter(quiet) as report:
-            findings = registry.verify(name, lambda file, done, total: report(Downloading(file, done, total)))
+            findings = registry.verify(name, lambda file, *_: report(Loading(file)))
         wrong = [finding for finding in findings if not finding.ok]
         bad += wrong
         for finding in findings if as_json else wrong:

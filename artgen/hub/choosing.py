@@ -18,6 +18,7 @@ SETS = {
 }
 INDEX = re.compile(rf"{STEM}\.safetensors\.index(?:\.(\w+))?\.json")
 WEIGHTLESS = ("Scheduler", "Tokenizer", "TokenizerFast", "FeatureExtractor", "ImageProcessor", "Processor")
+"""Endings of the class names of components that have a configuration and no weights."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from artgen.errors import ModelUnavailableError, OutputError, RefusedError
 from artgen.hub import cache, client
@@ -87,7 +86,7 @@ def _is_right(blob: Path, file: RemoteFile, force: bool) -> bool:
     if not blob.is_file():
         return False
     size = blob.stat().st_size
-    if size == file.size and (not force or _hash_file(blob, file).hexdigest() == file.etag):
+    if size == file.size and (not force or hash_file(blob, file.large) == file.etag):
         return True
     partial = blob.with_name(f"{blob.name}.incomplete")
     if size < file.size and not partial.exists():
@@ -101,7 +100,7 @@ def _download(listing: Listing, file: RemoteFile, blob: Path, on_progress: OnPro
     partial = blob.with_name(f"{blob.name}.incomplete")
     for fresh in (False, True):
         _receive_all(listing, file, partial, on_progress)
-        digest = _hash_file(partial, file).hexdigest()
+        digest = hash_file(partial, file.large)
         if digest == file.etag:
             partial.replace(blob)
             return
@@ -157,16 +156,13 @@ def _length(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _hash_file(path: Path, file: RemoteFile) -> Any:
-    """The hash that names a blob: SHA-256 of a large file, git's SHA-1 of a small one."""
-    if file.large:
-        digest = hashlib.sha256()
-    else:
-        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+def hash_file(path: Path, large: bool) -> str:
+    """The hash that names a blob: SHA-256 of a large file; of a small one git's SHA-1 of `blob SIZE`, NUL, bytes."""
+    digest = hashlib.sha256() if large else hashlib.sha1(b"blob %d\x00" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as data:
         while block := data.read(_BLOCK):
             digest.update(block)
-    return digest
+    return digest.hexdigest()
 
 
 def _link(blob: Path, pointer: Path) -> None:

@@ -1,6 +1,5 @@
 """Damage, gaps and danger in a model, found before anything slow (`check`) or by reading every byte (`verify`)."""
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from artgen.checkpoints import PICKLE_SUFFIXES, Header, read_header
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
-from artgen.hub import cache
+from artgen.hub import cache, transfer
 from artgen.registry import folders, hashes
 from artgen.registry.cards import ASSETS
 from artgen.registry.models import ResolvedModel
@@ -190,15 +189,11 @@ def _verify_file(
     try:
         if path.suffix == ".safetensors":
             read_header(path)
-        found = git_hash(path) if expected and len(expected) == 40 else hashes.sha256_of(path, heard)
+        found = (
+            transfer.hash_file(path, large=False) if expected and len(expected) == 40 else hashes.sha256_of(path, heard)
+        )
     except ArtgenError as error:
         return Finding(reference.name, relative, False, error.message)
     if expected and found != expected:
         return Finding(reference.name, relative, False, f"its hash is {found[:10]} and should be {expected[:10]}")
     return Finding(reference.name, relative, True, found if expected or path.suffix == ".safetensors" else "readable")
-
-
-def git_hash(path: Path) -> str:
-    """Git's name of a file's contents: SHA-1 of `blob SIZE`, a NUL and the bytes."""
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

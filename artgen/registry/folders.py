@@ -7,10 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError
+from artgen.hub.choosing import WEIGHTLESS
 
 STEMS = ("diffusion_pytorch_model", "model")
-WEIGHTLESS = ("Scheduler", "Tokenizer", "TokenizerFast", "FeatureExtractor", "ImageProcessor", "Processor")
-"""Endings of the class names of components that have a configuration and no weights."""
 
 
 @dataclass(frozen=True)
