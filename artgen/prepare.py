@@ -4,7 +4,7 @@ All that can be refused is refused here, before torch is imported and before gig
 """
 
 import dataclasses
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from PIL import Image
 from artgen import images, machine, registry
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Downloading, Listener, ignore
+from artgen.registry import folders
 from artgen.requests import FromImage, Img2Img, Inpaint, Outpaint, Request, draw_seed
 from artgen.schedulers import SCHEDULERS, find, find_with_sigmas, matching
 from artgen.settings import Canvas
@@ -203,11 +204,9 @@ def _own_scheduler(request: Request, model: registry.ResolvedModel) -> dict[str,
     """The scheduler that a model brings, by name where the table has it."""
     if model.scheduler is not None:
         entry, sigmas = find_with_sigmas(model.scheduler)
-        return {"scheduler": entry.name, "sigmas": request.sigmas or sigmas}
-    file = model.path / "scheduler" / "scheduler_config.json"
-    if model.is_file or not file.is_file():
-        return {}
-    name, sigmas = matching(json.loads(file.read_text("utf-8")))
+        return {"scheduler": entry.name, "sigmas": request.sigmas or model.sigmas or sigmas}
+    folder = registry.single_file_config(model) if model.is_file else model.path
+    name, sigmas = matching(folders.optional_json(folder / "scheduler" / "scheduler_config.json"))
     return {"scheduler": name, "sigmas": request.sigmas or sigmas} if name else {}
 
 
@@ -260,7 +259,7 @@ def _check_strength(request: Request) -> None:
     if int(request.steps * request.strength) < 1:
         raise UsageError(
             f"strength {request.strength:g} of {request.steps} steps runs no step at all.",
-            f"Use --strength {1 / request.steps:.2g} or more, or more --steps.",
+            f"Use --strength {math.ceil(1000 / request.steps) / 1000:g} or more, or more --steps.",
         )
 
 

@@ -26,6 +26,7 @@ FACTS = (
     "mask_sha256",
     "batch_size",
     "dropped_prompt",
+    "dropped_negative_prompt",
     "fallbacks",
     "torch",
     "diffusers",
@@ -58,7 +59,7 @@ def from_record(record: Mapping[str, Any]) -> Request:
         UsageError: an unknown task, an unknown key (with close names), or a value outside its setting's limits.
     """
     task = record.get("task", "txt2img")
-    if task not in TASKS:
+    if not isinstance(task, str) or task not in TASKS:
         raise UsageError(f"There is no task called {task!r}.", f"Tasks: {', '.join(TASKS)}.")
     cls = TASKS[task]
     known = settings_of(cls)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen import machine, metadata, settings
+from artgen import machine, metadata, registry, settings
 from artgen.errors import InputFileError, UsageError
 from artgen.records import from_record
 from artgen.requests import TASKS, Request
@@ -63,10 +63,13 @@ def plan(path: Path, changes: Mapping[str, str]) -> Plan:
             f"{path} does not say how it was made.",
             "`artgen info` shows what a picture holds; metadata may be stripped.",
         )
-    if record.get("task") not in TASKS:
+    if "task" not in record and "seed" not in record:
+        raise InputFileError(
+            f"{path} holds no prompt or seed; it was saved with --metadata minimal.",
+            "Pictures saved with --metadata full, the default, can be made again.",
+        )
+    if not isinstance(record.get("task"), str) or record["task"] not in TASKS:
         raise InputFileError(f"{path} was made by {record.get('task')!r}, which replay does not know.")
-    if record.get("prompt") is None and found.record and "seed" not in record:
-        raise InputFileError(f"{path} holds no prompt or seed; it was saved with --metadata minimal.")
     changed = _apply(record, changes)
     _find_files(path, record, changes)
     expected = _model(record, changes)
@@ -90,6 +93,8 @@ def _apply(record: dict[str, Any], changes: Mapping[str, str]) -> bool:
         record[name] = settings.parse(cls, name, text)
         if name == "scheduler":
             record.pop("sigmas", None)
+    if not changes:
+        return False
     try:
         from_record({k: v for k, v in record.items() if k in changes or k in ("task", *FILES, "expand", "to")})
     except UsageError as error:
@@ -104,7 +109,7 @@ def _find_files(path: Path, record: dict[str, Any], changes: Mapping[str, str]) 
         wanted = record.get(f"{name}_sha256")
         file_name = Path(str(record.get(name, ""))).name
         candidates = [folder / file_name for folder in (path.parent, Path())] if file_name else []
-        match = next((file for file in candidates if _sha256(file) == wanted), None)
+        match = next((file for file in candidates if wanted and _sha256(file) == wanted), None)
         if match is None:
             raise InputFileError(
                 f"{path} was made from {name} {file_name!r}, which is not beside it or in this folder "
@@ -115,6 +120,8 @@ def _find_files(path: Path, record: dict[str, Any], changes: Mapping[str, str]) 
 
 
 def _sha256(path: Path) -> str | None:
+    if not path.is_file():
+        return None
     try:
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
@@ -131,6 +138,11 @@ def _model(record: dict[str, Any], changes: Mapping[str, str]) -> dict[str, Any]
             f"It was drawn with the local model {name!r} (SHA-256 {str(record.get('model_hash'))[:10]}...).",
             "Say where that is: --set model=PATH",
         )
+    if registry.parse(name).kind in ("folder", "file"):
+        raise UsageError(
+            f"It names {name!r} as its model, a path on this computer; what a picture says is not followed there.",
+            "Say which model to use: --set model=...",
+        )
     revision = record.get("model_revision")
     if revision and "@" not in name:
         record["model"] = f"{name}@{revision}"
@@ -143,9 +155,10 @@ def _device(record: dict[str, Any], changed: bool, notes: list[str]) -> None:
     if gone:
         record["device"], record["dtype"] = "auto", "auto"
         notes.append(f"it was drawn on {device}, which is not here; the pixels will differ slightly")
-    if "vae tiling" in (record.get("fallbacks") or []):
+    fallbacks, batch_size = record.get("fallbacks"), record.get("batch_size")
+    if isinstance(fallbacks, list) and "vae tiling" in fallbacks:
         record["vae_tiling"] = True
-    if not changed and int(record.get("batch_size") or 1) > 1:
+    if not changed and isinstance(batch_size, int) and batch_size > 1:
         notes.append("it was drawn together with others; pixels may differ by one grey level")
 
 

@@ -5,6 +5,7 @@ what reaches a pipeline, and the record, is complete.
 """
 
 import dataclasses
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,5 @@ def draw_seed() -> int:
 
 
 def _check_device(device: str) -> None:
-    kind, _, index = device.partition(":")
-    if kind not in ("auto", "cpu", "mps", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", device):
         raise UsageError(f"device must be auto, cpu, mps, cuda or cuda:N, not {device!r}.")

@@ -86,6 +86,7 @@ def generate_all(
 
 def draw(jobs: Sequence[Prepared], *, batch_size: int = 1, listener: Listener = ignore) -> Iterator[Picture | Failure]:
     """Makes the pictures of prepared jobs; see `generate_all`."""
+    _refuse_long(jobs)
     done = 0
     economy: Economy | None = None
     while done < len(jobs):
@@ -95,12 +96,12 @@ def draw(jobs: Sequence[Prepared], *, batch_size: int = 1, listener: Listener = 
         together = _alike(jobs[done:], economy.batch_size)
         placement = place(first.device, first.dtype)
         report = _Progress(listener, done + 1, len(together), len(jobs))
+        outcomes: list[Picture | Failure] | None = None
         try:
             outcomes = _draw_batch(together, placement, economy, report)
         except (MemoryError, RuntimeError) as error:
             if not is_exhaustion(error):
                 raise
-            outcomes = None
         # Out of the except block: the traceback held the tensors that filled the memory.
         if outcomes is None:
             economy = _tighten(economy, placement, together, listener)
@@ -111,7 +112,10 @@ def draw(jobs: Sequence[Prepared], *, batch_size: int = 1, listener: Listener = 
 
 def _tighten(economy: Economy, placement: Placement, jobs: Sequence[Prepared], listener: Listener) -> Economy:
     tighter = economy.tighter(placement, len(jobs))
-    loading.release()
+    if tighter is None or tighter.offload != economy.offload:
+        loading.release()
+    else:
+        loading.collect()
     if tighter is None:
         raise MemoryExhaustedError(
             f"Out of memory on {placement.device} for {jobs[0].width}x{jobs[0].height}, after {_tried(economy)}.",
@@ -126,14 +130,18 @@ def _tried(economy: Economy) -> str:
 
 
 def _resources(request: Request) -> tuple[Any, ...]:
-    return (request.model, request.device, request.dtype, request.offload, request.vae_tiling)
+    return (
+        request.model, request.device, request.dtype, request.offload, request.vae_tiling, request.safety_checker
+    )  # fmt: skip
 
 
 def _alike(jobs: Sequence[Prepared], limit: int) -> list[Prepared]:
     """The leading jobs that one call of a pipeline can draw together."""
 
     def shape(job: Prepared) -> tuple[Any, ...]:
-        rest = job.request.replace(prompt="", negative_prompt="", seed=0)
+        rest = job.request.replace(seed=0)
+        if rest.long_prompt != "chunk":  # chunks would be as many as the longest neighbour needs
+            rest = rest.replace(prompt="", negative_prompt="")
         return rest, bool(job.request.negative_prompt), job.width, job.height
 
     together = [jobs[0]]
@@ -171,41 +179,46 @@ def _draw_batch(
     task = importlib.import_module(f"artgen.engine.{TASK_MODULES[request.task]}")
     pipe = loading.for_task(base, task.PIPELINE, request.task)
     pipe.scheduler = schedulers.build(base.scheduler, request.scheduler, request.sigmas)
-    lost = [_long_prompt(pipe, job.request, report.listener) for job in jobs]
-    latents = _Latents(report)
-    result = pipe(**_arguments(pipe, jobs, task.arguments(jobs), latents))
+    lost = [_dropped(job, report.listener) for job in jobs]
+    latents = _Latents(report, len(jobs))
+    try:
+        with loading.quiet():
+            result = pipe(**_arguments(pipe, jobs, task.arguments(jobs), latents))
+    except NonFiniteError:
+        return [Failure(job.request, latents.failure(i, placement)) for i, job in enumerate(jobs)]
     report.listener(Decoding())
-    pixels = _finite_pixels(pipe, np.asarray(result.images), latents, report.listener)
-    filtered = getattr(result, "nsfw_content_detected", None) or [False] * len(jobs)
+    decoded = _Decoded(
+        np.array(result.images), list(getattr(result, "nsfw_content_detected", None) or [False] * len(jobs))
+    )
+    mended = _decode_again(pipe, decoded, latents, report.listener)
     facts = {
         "artgen": artgen.__version__,
         "batch_size": len(jobs),
-        "fallbacks": list(economy.fallbacks),
+        "fallbacks": [*economy.fallbacks, *(["decoder in fp32"] if mended else [])],
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,
     }
     settled = {"device": placement.device, "dtype": placement.dtype}
-    return [
-        _outcome(job, pixels[i], bool(filtered[i]), {**job.facts, **facts, "dropped_prompt": lost[i]}, settled)
-        for i, job in enumerate(jobs)
-    ]
+    outcomes: list[Picture | Failure] = []
+    for i, job in enumerate(jobs):
+        if not latents.sound[i] or not np.isfinite(decoded.pixels[i]).all():
+            outcomes.append(Failure(job.request, latents.failure(i, placement)))
+        elif decoded.filtered[i]:
+            outcomes.append(Failure(job.request, _withheld()))
+        else:
+            outcomes.append(_picture(job, decoded.pixels[i], {**job.facts, **facts, **lost[i]}, settled))
+    return outcomes
 
 
-def _outcome(
-    job: Prepared, pixels: np.ndarray, filtered: bool, facts: dict[str, Any], settled: dict[str, Any]
-) -> Picture | Failure:
-    if filtered:
-        return Failure(
-            job.request,
-            FilteredError(
-                "The model's safety filter withheld the picture; nothing was written.",
-                "Try another --seed or prompt, or --no-safety-checker where that is appropriate.",
-            ),
-        )
-    if not np.isfinite(pixels).all():
-        hint = "Try --dtype fp32, or another scheduler." if settled["dtype"] != "fp32" else "Try another scheduler."
-        return Failure(job.request, NonFiniteError("The model produced NaN; nothing was written.", hint))
+def _withheld() -> FilteredError:
+    return FilteredError(
+        "The model's safety filter withheld the picture; nothing was written.",
+        "Try another --seed or prompt, or --no-safety-checker where that is appropriate.",
+    )
+
+
+def _picture(job: Prepared, pixels: np.ndarray, facts: dict[str, Any], settled: dict[str, Any]) -> Picture:
     image = Image.fromarray((pixels * 255).round().astype(np.uint8), "RGB")
     request = job.request.replace(**settled)
     facts = {name: value for name, value in facts.items() if value not in (None, "", [])}
@@ -222,17 +235,25 @@ def _finished(image: Image.Image, job: Prepared) -> Image.Image:
     return image
 
 
-def _long_prompt(pipe: Any, request: Request, listener: Listener) -> str:
-    """Applies `--long-prompt`; returns what a cut prompt loses."""
+def _refuse_long(jobs: Sequence[Prepared]) -> None:
+    """Refuses, before a model loads, what `--long-prompt error` forbids."""
+    for job in jobs:
+        if job.request.long_prompt == "error":
+            prompts.refuse_long(job.model, job.request.prompt)
+            prompts.refuse_long(job.model, job.request.negative_prompt)
+
+
+def _dropped(job: Prepared, listener: Listener) -> dict[str, str]:
+    """What a prompt that is cut loses, as facts for the record."""
+    request = job.request
     if request.long_prompt == "chunk":
-        return ""
-    for text in (request.prompt, request.negative_prompt):
-        if request.long_prompt == "error":
-            prompts.refuse_long(pipe, text)
-        elif lost := prompts.dropped(pipe, text):
-            listener(Note(f"the prompt is too long for this model; it does not see: {lost}"))
-            return lost
-    return ""
+        return {}
+    lost = {}
+    for name, said in (("prompt", "prompt"), ("negative_prompt", "negative prompt")):
+        if rest := prompts.dropped(job.model, getattr(request, name)):
+            listener(Note(f"the {said} is too long for this model, which does not see its end: {rest}"))
+            lost[f"dropped_{name}"] = rest
+    return lost
 
 
 def _arguments(pipe: Any, jobs: list[Prepared], task: dict[str, Any], latents: "_Latents") -> dict[str, Any]:
@@ -249,7 +270,7 @@ def _arguments(pipe: Any, jobs: list[Prepared], task: dict[str, Any], latents: "
     guided = (request.guidance_scale or 0) > 1
     words = [job.request.prompt for job in jobs]
     negatives = [job.request.negative_prompt for job in jobs]
-    if request.long_prompt == "chunk" and any(prompts.dropped(pipe, text) for text in (*words, *negatives)):
+    if request.long_prompt == "chunk" and any(prompts.dropped(jobs[0].model, text) for text in (*words, *negatives)):
         return {**arguments, **prompts.chunked(pipe, words, negatives, guided)}
     arguments["prompt"] = words
     if any(negatives):
@@ -265,47 +286,78 @@ def _seed(job: Prepared) -> int:
 
 
 class _Latents:
-    """Called by diffusers after each step: reports it, and stops a batch that has lost every picture to NaN."""
+    """Called by diffusers after each step: reports it, and stops a batch that has lost every picture to NaN.
 
-    def __init__(self, report: _Progress) -> None:
+    Attributes:
+        last: latents of the last step, (pictures, channels, height, width) for most models.
+        sound: for each picture, whether all its latents were finite at every step.
+    """
+
+    def __init__(self, report: _Progress, pictures: int) -> None:
         self.report = report
         self.last: torch.Tensor | None = None
+        self.sound = [True] * pictures
+        self._lost_at: dict[int, int] = {}
 
     def __call__(self, pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        latents = tensors["latents"]
-        self.last = latents
-        if not bool(torch.isfinite(latents).any()):
-            raise NonFiniteError(
-                f"The model produced NaN at step {step + 1}; nothing was written.",
-                "Try --dtype fp32, or another scheduler.",
-            )
+        self.last = tensors["latents"]
+        for i, finite in enumerate(torch.isfinite(self.last).flatten(1).all(1).tolist()):
+            if not finite and self.sound[i]:
+                self.sound[i] = False
+                self._lost_at[i] = step + 1
+        if not any(self.sound):
+            raise NonFiniteError("every picture is lost")
         self.report.step(step + 1, int(pipe.num_timesteps))
         return {}
 
+    def failure(self, picture: int, placement: Placement) -> NonFiniteError:
+        """What to say of a picture that is lost."""
+        where = f" at step {self._lost_at[picture]}" if picture in self._lost_at else " in the decoder"
+        hint = "Try another --scheduler or more --steps; the model itself may be damaged (`artgen models verify`)."
+        if placement.dtype != "fp32":
+            hint = "Try --dtype fp32, or another --scheduler."
+        return NonFiniteError(f"The model produced NaN or infinity{where}; nothing was written.", hint)
 
-def _finite_pixels(pipe: Any, pixels: np.ndarray, latents: _Latents, listener: Listener) -> np.ndarray:
-    """Decodes once more in fp32 when latents are sound and pixels are not (fp16 decoders overflow).
 
-    Args:
-        pixels: (pictures, height, width, 3), 0 to 1.
+@dataclass
+class _Decoded:
+    """Pictures as (pictures, height, width, 3), 0 to 1, and whether the safety filter withheld each."""
+
+    pixels: np.ndarray
+    filtered: list[bool]
+
+
+def _decode_again(pipe: Any, decoded: _Decoded, latents: _Latents, listener: Listener) -> bool:
+    """Decodes once more in fp32 where latents are sound and pixels are not: decoders overflow in low precision.
+
+    Changes `decoded` in place; says whether it did. The safety filter looks at what comes out.
     """
-    last = latents.last
-    if np.isfinite(pixels).all() or last is None or not bool(torch.isfinite(last).all()):
-        return pixels
+    last, vae = latents.last, pipe.vae
+    broken = [i for i, sound in enumerate(latents.sound) if sound and not np.isfinite(decoded.pixels[i]).all()]
+    reachable = last is not None and last.ndim == 4 and not any(p.is_meta for p in vae.parameters())
+    if not broken or last is None or not reachable or vae.dtype == torch.float32:
+        return False
     listener(Note("the decoder overflowed; decoding again in fp32"))
-    dtype = pipe.vae.dtype
-    config = pipe.vae.config
-    scaled = last.float() / config.scaling_factor
-    if getattr(config, "latents_mean", None) is not None and getattr(config, "latents_std", None) is not None:
-        mean = torch.tensor(config.latents_mean, device=last.device).view(1, -1, 1, 1)
-        std = torch.tensor(config.latents_std, device=last.device).view(1, -1, 1, 1)
-        scaled = scaled * std + mean
-    if getattr(config, "shift_factor", None):
-        scaled = scaled + config.shift_factor
+    dtype = vae.dtype
     try:
-        pipe.vae.to(torch.float32)
-        with torch.no_grad():
-            decoded = pipe.vae.decode(scaled).sample
+        vae.to(torch.float32)
+        for i in broken:
+            with torch.no_grad():
+                image = vae.decode(_unscaled(last[i : i + 1].float(), vae.config)).sample
+            if getattr(pipe, "safety_checker", None) is not None:
+                image, flags = pipe.run_safety_checker(image, image.device, dtype)
+                decoded.filtered[i] = bool(flags[0])
+            decoded.pixels[i] = pipe.image_processor.postprocess(image.float(), output_type="np")[0]
     finally:
-        pipe.vae.to(dtype)
-    return np.asarray(pipe.image_processor.postprocess(decoded, output_type="np"))
+        vae.to(dtype)
+    return True
+
+
+def _unscaled(latents: torch.Tensor, config: Any) -> torch.Tensor:
+    """Latents as the decoder takes them, from latents as the denoiser makes them."""
+    latents = latents / config.scaling_factor
+    if getattr(config, "latents_mean", None) is not None and getattr(config, "latents_std", None) is not None:
+        mean = torch.tensor(config.latents_mean, device=latents.device).view(1, -1, 1, 1)
+        std = torch.tensor(config.latents_std, device=latents.device).view(1, -1, 1, 1)
+        latents = latents * std + mean
+    return latents + (getattr(config, "shift_factor", None) or 0.0)

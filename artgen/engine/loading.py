@@ -5,23 +5,38 @@ tensor that a file lacks with random numbers and only log it.
 """
 
 import contextlib
+import gc
 import importlib
 import json
-import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import torch
 import transformers
+from diffusers.utils import dynamic_modules_utils
+from safetensors import SafetensorError
 
 from artgen.engine.device import Placement
+from artgen.engine.memory import is_exhaustion
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, single_file_config
 
 # transformers ties or derives these; files written by older versions lack or add them.
 DERIVED_SUFFIXES = ("position_ids",)
+
+LIBRARIES = {
+    "diffusers": "diffusers",
+    "transformers": "transformers",
+    "stable_diffusion": "diffusers.pipelines.stable_diffusion",
+    "stable_diffusion_xl": "diffusers.pipelines.stable_diffusion_xl",
+}
+"""Where a model's classes may come from: its word for it -> the module."""
+
+LOGS = (diffusers.logging, transformers.logging)
 
 Pipeline = Any
 """A diffusers pipeline, of whatever class the model has."""
@@ -44,26 +59,26 @@ def load(
         ModelUnavailableError: weights are missing, damaged or of another architecture.
         UsageError: offloading without a GPU.
     """
-    key = (model.path, model.revision, model.variant, placement, offload, vae_tiling, safety_checker)
+    key = (model.path, model.revision, model.variant, placement, offload, safety_checker)
     if key not in _kept:
         release()
-        with _quiet(), _no_remote_code():
+        with quiet(), _no_remote_code():
             pipe = _read(model, placement, safety_checker, listener)
         pipe.set_progress_bar_config(disable=True)
         put(pipe, placement, offload)
-        if vae_tiling:
-            tile(pipe)
         _kept[key] = pipe
+    tile(_kept[key], vae_tiling)
     return _kept[key]
 
 
 def release() -> None:
     """Lets go of the kept pipeline and the memory it holds."""
-    import gc
-
-    import torch
-
     _kept.clear()
+    collect()
+
+
+def collect() -> None:
+    """Gives memory that nothing uses any more back to the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -76,13 +91,17 @@ def for_task(pipe: Pipeline, auto_pipeline: Any, task: str) -> Pipeline:
         ModelUnavailableError: diffusers has no pipeline of this task for this architecture.
     """
     try:
-        with _quiet():
+        with quiet():
             shared = auto_pipeline.from_pipe(pipe)
     except ValueError as error:
         raise ModelUnavailableError(
             f"{type(pipe).__name__} models cannot do {task}.", "Choose another model: artgen models list"
         ) from error
     shared.set_progress_bar_config(disable=True)
+    # With these diffusers moves each part back to main memory after a call; it does not hand them on itself.
+    for name in ("_all_hooks", "_offload_device", "_offload_gpu_id"):
+        if hasattr(pipe, name):
+            setattr(shared, name, getattr(pipe, name))
     return shared
 
 
@@ -102,9 +121,10 @@ def put(pipe: Pipeline, placement: Placement, offload: str | None) -> None:
         pipe.to(placement.device)
 
 
-def tile(pipe: Pipeline) -> None:
-    """Decodes in slices and tiles from now on: less memory, the same picture up to faint seams."""
-    for method in ("enable_slicing", "enable_tiling"):
+def tile(pipe: Pipeline, on: bool) -> None:
+    """Decodes in slices and tiles from now on, or whole: less memory, the same picture up to faint seams."""
+    verb = "enable" if on else "disable"
+    for method in (f"{verb}_slicing", f"{verb}_tiling"):
         if hasattr(pipe.vae, method):
             getattr(pipe.vae, method)()
 
@@ -114,17 +134,15 @@ def _read(model: ResolvedModel, placement: Placement, safety_checker: bool, list
         if model.is_file:
             return _read_file(model, placement, listener)
         return _read_folder(model, placement, safety_checker, listener)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        if "out of memory" in str(error) or "can't allocate memory" in str(error):
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if is_exhaustion(error):
             raise
         raise ModelUnavailableError(
             f"The model {model.name} cannot be loaded: {_first_line(error)}", f"artgen models verify {model.name}"
         ) from error
 
 
-def _read_folder(
-    model: ResolvedModel, placement: Placement, safety_checker: bool, listener: Listener
-) -> Pipeline:
+def _read_folder(model: ResolvedModel, placement: Placement, safety_checker: bool, listener: Listener) -> Pipeline:
     index = json.loads((model.path / "model_index.json").read_text("utf-8"))
     components: dict[str, Any] = {}
     for name, entry in index.items():
@@ -132,13 +150,11 @@ def _read_folder(
             components[name] = None  # an optional part that this model leaves out
             continue
         cls = _weights_class(entry)
-        if cls is not None:
+        if cls is not None and (safety_checker or name != "safety_checker"):
             listener(Loading(name))
             components[name] = _read_component(cls, model, name, placement)
     if not safety_checker and "safety_checker" in index:
         components.update(safety_checker=None, requires_safety_checker=False)
-    elif (index.get("safety_checker") or [None])[0]:
-        listener(Loading("safety_checker"))
     return diffusers.DiffusionPipeline.from_pretrained(
         model.path, dtype=placement.torch_dtype, local_files_only=True, use_safetensors=True, **components
     )
@@ -146,9 +162,9 @@ def _read_folder(
 
 def _weights_class(entry: object) -> Any:
     """The class of a component that has weights, None for the rest (tokenizers, schedulers, absent ones)."""
-    if not isinstance(entry, list) or len(entry) != 2 or entry[0] not in ("diffusers", "transformers"):
+    if not isinstance(entry, list) or len(entry) != 2 or entry[0] not in LIBRARIES:
         return None
-    cls = getattr(importlib.import_module(entry[0]), entry[1], None)
+    cls = getattr(importlib.import_module(LIBRARIES[entry[0]]), entry[1], None)
     if cls is None:
         raise ModelUnavailableError(
             f"The model needs {entry[1]}, which the installed {entry[0]} does not have.",
@@ -183,9 +199,7 @@ def _read_file(model: ResolvedModel, placement: Placement, listener: Listener) -
     config = single_file_config(model)
     index = json.loads((config / "model_index.json").read_text("utf-8"))
     cls = getattr(diffusers, index["_class_name"])
-    pipe = cls.from_single_file(
-        str(model.path), config=str(config), dtype=placement.torch_dtype, local_files_only=True
-    )
+    pipe = cls.from_single_file(str(model.path), config=str(config), dtype=placement.torch_dtype, local_files_only=True)
     for name, module in pipe.components.items():
         empty = [key for key, tensor in _tensors(module) if tensor.is_meta]
         if empty:
@@ -206,29 +220,32 @@ def _first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the libraries' log lines and bars off the terminal; artgen reads their reports and says it itself."""
-    levels = diffusers.logging.get_verbosity(), transformers.logging.get_verbosity()
-    diffusers.logging.set_verbosity_error()
-    transformers.logging.set_verbosity_error()
-    diffusers.logging.disable_progress_bar()
-    transformers.logging.disable_progress_bar()
+def quiet() -> Iterator[None]:
+    """Keeps the libraries' log lines, warnings and bars off the terminal; artgen says itself what the user should know."""
+    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in LOGS]
+    for log in LOGS:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        diffusers.logging.set_verbosity(levels[0])
-        transformers.logging.set_verbosity(levels[1])
+        for log, level, bars in before:
+            log.set_verbosity(level)
+            if bars:
+                log.enable_progress_bar()
 
 
 @contextlib.contextmanager
 def _no_remote_code() -> Iterator[None]:
-    """No code from a model's repository runs, whatever its files say."""
-    before = os.environ.get("DIFFUSERS_DISABLE_REMOTE_CODE")
-    os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
+    """No code from a model's repository runs, whatever its files say.
+
+    DIFFUSERS_DISABLE_REMOTE_CODE is read once, when diffusers is imported; this is the same switch at run time.
+    """
+    before = dynamic_modules_utils.DIFFUSERS_DISABLE_REMOTE_CODE
+    dynamic_modules_utils.DIFFUSERS_DISABLE_REMOTE_CODE = True
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"]
-        else:
-            os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = before
+        dynamic_modules_utils.DIFFUSERS_DISABLE_REMOTE_CODE = before

@@ -5,36 +5,71 @@ part that would be lost is found beforehand and, on request, the prompt is encod
 embeddings are laid end to end, as AUTOMATIC1111 does.
 """
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
+import transformers
 
 from artgen.errors import UsageError
+from artgen.registry import ResolvedModel, single_file_config
 
 
-def dropped(pipe: Any, prompt: str) -> str:
-    """The end of `prompt` that the model's CLIP text encoder would not see; empty when all fits."""
-    tokenizer = getattr(pipe, "tokenizer", None)
-    if tokenizer is None or not prompt:
+@dataclass(frozen=True)
+class Reader:
+    """The tokenizer that sees most of a prompt, and how many tokens of it reach the model, marks not counted."""
+
+    tokenizer: Any
+    room: int
+
+
+@lru_cache(maxsize=8)
+def reader(model: ResolvedModel) -> Reader | None:
+    """What reads a model's prompts, without loading the model; None for a pipeline without a tokenizer.
+
+    Stable Diffusion 3 and Flux show CLIP 77 tokens and T5 as many as diffusers' `max_sequence_length`, 256 and 512.
+    """
+    folder = single_file_config(model) if model.is_file else model.path
+    index = json.loads((folder / "model_index.json").read_text("utf-8"))
+    for name, encoder, room in (
+        ("tokenizer_3", "text_encoder_3", 255),
+        ("tokenizer_2", "text_encoder_2", 511),
+        ("tokenizer", "text_encoder", 0),
+    ):
+        library, tokenizer_class = index.get(name) or ("", "")
+        encoder_class = (index.get(encoder) or (None, None))[1]
+        if library != "transformers" or not encoder_class or (room and not str(encoder_class).startswith("T5")):
+            continue
+        tokenizer = getattr(transformers, str(tokenizer_class)).from_pretrained(folder / name, local_files_only=True)
+        return Reader(tokenizer, room or _room(tokenizer))
+    return None
+
+
+def dropped(model: ResolvedModel, prompt: str) -> str:
+    """The end of `prompt`, as it was written, that the model's text encoder would not see; empty when all fits."""
+    found = reader(model) if prompt else None
+    if found is None:
         return ""
-    room = _room(tokenizer)
-    tokens = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
-    if len(tokens) <= room:
+    tokens = found.tokenizer(prompt, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+    if len(tokens.input_ids) <= found.room:
         return ""
-    return str(tokenizer.decode(tokens[room:], clean_up_tokenization_spaces=True)).strip()
+    return prompt[tokens.offset_mapping[found.room][0] :].strip()
 
 
-def refuse_long(pipe: Any, prompt: str) -> None:
+def refuse_long(model: ResolvedModel, prompt: str) -> None:
     """Refuses a prompt that does not fit.
 
     Raises:
         UsageError: naming the part that would be lost.
     """
-    lost = dropped(pipe, prompt)
-    if lost:
+    lost = dropped(model, prompt)
+    found = reader(model)
+    if lost and found:
         raise UsageError(
-            f"The prompt is over the model's limit of {_room(pipe.tokenizer)} tokens by: {lost!r}.",
+            f"The prompt is over the model's limit of {found.room} tokens by: {lost!r}.",
             "Shorten it, or use --long-prompt chunk.",
         )
 

@@ -1,0 +1,114 @@
+"""artgen's pictures equal, byte for byte, those of a plain diffusers script with the same arguments."""
+
+from pathlib import Path
+from typing import Any
+
+import plain_scripts as plain
+import pytest
+from PIL import Image
+
+from artgen import Img2Img, Inpaint, Outpaint, Txt2Img, generate, images
+
+PIPELINES = {"sd1": "StableDiffusion", "sd1-inpaint": "StableDiffusion", "sdxl": "StableDiffusionXL"}
+WORDS = {"prompt": "a red fox in the snow", "negative_prompt": "a small house"}
+KARRAS = {"scheduler": "dpm++2m", "sigmas": "karras"}
+
+
+@pytest.fixture(autouse=True)
+def _pictures() -> None:
+    plain.photo(Path("photo.png"))
+    plain.mask(Path("mask.png"))
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_txt2img_with_a_scheduler_sigmas_and_a_negative_prompt(models: dict[str, Path], kind: str) -> None:
+    ours = generate(
+        Txt2Img(
+            model=str(models[kind]), seed=7, steps=5, guidance_scale=6.5, width=48, height=32, device="cpu",
+            **WORDS, **KARRAS,
+        )
+    )  # fmt: skip
+    theirs = plain.draw(
+        f"{PIPELINES[kind]}Pipeline", models[kind], seed=7, scheduler=plain.SCHEDULER, num_inference_steps=5,
+        guidance_scale=6.5, width=48, height=32, **WORDS,
+    )  # fmt: skip
+    assert plain.same(ours.image, theirs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cls"),
+    [("sd1", "StableDiffusionPipeline"), ("sdxl", "StableDiffusionXLPipeline"), ("sd3", "StableDiffusion3Pipeline")],
+)
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+def test_txt2img_with_the_models_own_scheduler(models: dict[str, Path], kind: str, cls: str, guidance: float) -> None:
+    ours = generate(Txt2Img(prompt="a blue cat", model=str(models[kind]), seed=3, steps=4, guidance_scale=guidance))
+    theirs = plain.draw(cls, models[kind], seed=3, prompt="a blue cat", num_inference_steps=4, guidance_scale=guidance)
+    assert plain.same(ours.image, theirs)
+
+
+def test_txt2img_with_sd3_and_a_negative_prompt(models: dict[str, Path]) -> None:
+    ours = generate(Txt2Img(model=str(models["sd3"]), seed=3, steps=4, guidance_scale=4.5, **WORDS))
+    theirs = plain.draw(
+        "StableDiffusion3Pipeline", models["sd3"], seed=3, num_inference_steps=4, guidance_scale=4.5, **WORDS
+    )
+    assert plain.same(ours.image, theirs)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+@pytest.mark.parametrize("strength", [0.4, 1.0])
+def test_img2img(models: dict[str, Path], kind: str, strength: float) -> None:
+    shared: dict[str, Any] = {"strength": strength, "guidance_scale": 5.0, **WORDS}
+    ours = generate(Img2Img(model=str(models[kind]), seed=5, image=Path("photo.png"), steps=6, **shared, **KARRAS))
+    theirs = plain.draw(
+        f"{PIPELINES[kind]}Img2ImgPipeline", models[kind], seed=5, scheduler=plain.SCHEDULER,
+        image=Image.open("photo.png"), num_inference_steps=6, **shared,
+    )  # fmt: skip
+    assert plain.same(ours.image, theirs)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd1-inpaint", "sdxl"])
+@pytest.mark.parametrize("strength", [0.6, 1.0])
+def test_inpaint_and_what_pasting_back_does(models: dict[str, Path], kind: str, strength: float) -> None:
+    shared: dict[str, Any] = {"strength": strength, "guidance_scale": 5.0, **WORDS}
+    photo, mask = Image.open("photo.png"), Image.open("mask.png")
+    request = Inpaint(
+        model=str(models[kind]), seed=5, image=Path("photo.png"), mask=Path("mask.png"), steps=5, paste=False,
+        **shared, **KARRAS,
+    )  # fmt: skip
+    theirs = plain.draw(
+        f"{PIPELINES[kind]}InpaintPipeline", models[kind], seed=5, scheduler=plain.SCHEDULER, image=photo,
+        mask_image=mask, width=32, height=32, num_inference_steps=5, **shared,
+    )  # fmt: skip
+    assert plain.same(generate(request).image, theirs)
+    pasted = generate(request.replace(paste=True)).image
+    assert plain.same(pasted, Image.composite(theirs, photo, mask))
+    assert not plain.same(pasted, theirs)
+
+
+def test_outpaint_is_inpaint_on_the_expanded_canvas(models: dict[str, Path]) -> None:
+    photo = Image.open("photo.png")
+    canvas, mask = images.expand_canvas(photo, left=16, top=8)
+    ours = generate(
+        Outpaint(
+            prompt="a tree", model=str(models["sd1"]), seed=5, image=Path("photo.png"), expand="left=16,top=8",
+            steps=4, guidance_scale=5.0, paste=False,
+        )
+    )  # fmt: skip
+    theirs = plain.draw(
+        "StableDiffusionInpaintPipeline", models["sd1"], seed=5, prompt="a tree", image=canvas, mask_image=mask,
+        width=48, height=40, num_inference_steps=4, guidance_scale=5.0, strength=1.0,
+    )  # fmt: skip
+    assert plain.same(ours.image, theirs)
+
+
+def test_an_odd_size_is_the_plain_result_of_the_padded_picture(models: dict[str, Path]) -> None:
+    photo = Image.open(plain.photo(Path("odd.png"), 27, 35))
+    padded, box = images.pad_to_multiple(photo, 8)
+    ours = generate(
+        Img2Img(image=Path("odd.png"), model=str(models["sd1"]), seed=5, steps=4, strength=0.5, guidance_scale=5.0)
+    )
+    theirs = plain.draw(
+        "StableDiffusionImg2ImgPipeline", models["sd1"], seed=5, prompt="", image=padded, num_inference_steps=4,
+        strength=0.5, guidance_scale=5.0,
+    )  # fmt: skip
+    assert plain.same(ours.image, theirs.crop(box))

@@ -1,0 +1,131 @@
+"""Sizes: what comes out has the size that was asked for, or the input's, never a rounded one."""
+
+from pathlib import Path
+
+import plain_scripts as plain
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from artgen import Img2Img, Inpaint, Outpaint, Request, Txt2Img, generate
+from artgen.errors import UsageError
+
+FAST = {"seed": 1, "steps": 1, "guidance_scale": 1.0, "strength": 1.0}
+ODD = [(1, 1), (7, 13), (33, 47), (64, 1), (8, 40)]
+
+
+@pytest.mark.parametrize("size", ODD)
+def test_pictures_keep_their_size(models: dict[str, Path], size: tuple[int, int]) -> None:
+    image = plain.photo(Path("photo.png"), *size)
+    mask = plain.mask(Path("mask.png"), *size, box=(0, 0, 1, 1))
+    shared = {"model": str(models["sd1"]), "image": image, **FAST}
+    requests: list[Request] = [Img2Img(**shared), Inpaint(mask=mask, **shared)]
+    assert [generate(request).image.size for request in requests] == [size, size]
+    grown = generate(Outpaint(expand="left=3,bottom=5", **shared))
+    assert grown.image.size == (size[0] + 3, size[1] + 5)
+    assert (grown.record["width"], grown.record["height"]) == grown.image.size
+
+
+@pytest.mark.parametrize("kind", ["sdxl", "sd3", "sd1-inpaint"])
+def test_other_architectures_keep_odd_sizes_too(models: dict[str, Path], kind: str) -> None:
+    image = plain.photo(Path("photo.png"), 33, 47)
+    mask = plain.mask(Path("mask.png"), 33, 47)
+    shared = {"model": str(models[kind]), "image": image, **FAST}
+    if kind != "sd3":  # diffusers inpaints with 16 latent channels there, and the tiny model has 4
+        assert generate(Inpaint(mask=mask, **shared)).image.size == (33, 47)
+    if kind != "sd1-inpaint":
+        assert generate(Img2Img(**shared)).image.size == (33, 47)
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"), [((45, 21), (45, 21)), ((20, None), (20, 30)), ((None, 15), (10, 15)), ((1, None), (1, 2))]
+)
+def test_a_size_that_is_asked_for(
+    models: dict[str, Path], asked: tuple[int | None, int | None], size: tuple[int, int]
+) -> None:
+    image = plain.photo(Path("photo.png"), 40, 60)
+    request = Img2Img(model=str(models["sd1"]), image=image, width=asked[0], height=asked[1], **FAST)
+    picture = generate(request)
+    assert picture.image.size == size
+    assert (picture.record["width"], picture.record["height"]) == size
+
+
+def test_extending_to_a_size(models: dict[str, Path]) -> None:
+    image = plain.photo(Path("photo.png"), 21, 30)
+    assert generate(Outpaint(model=str(models["sd1"]), image=image, to="48x33", **FAST)).image.size == (48, 33)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
+@pytest.mark.parametrize("size", [(33, 32), (1, 32), (39, 41)])
+def test_words_to_a_size_that_cannot_be_drawn_name_sizes_that_can(
+    models: dict[str, Path], kind: str, size: tuple[int, int]
+) -> None:
+    request = Txt2Img(model=str(models[kind]), width=size[0], height=size[1], seed=1, steps=1)
+    with pytest.raises(UsageError, match=f"{size[0]}x{size[1]}") as refused:
+        generate(request)
+    named = refused.value.hint.removeprefix("Try --size ").rstrip(".").split(" or ")
+    assert named
+    for text in named:
+        width, height = map(int, text.split("x"))
+        assert abs(width - size[0]) < 8
+        assert abs(height - size[1]) < 8
+        assert generate(request.replace(width=width, height=height)).image.size == (width, height)
+
+
+def test_without_a_size_words_use_the_models_own(models: dict[str, Path]) -> None:
+    assert generate(Txt2Img(model=str(models["sd1"]), seed=1, steps=1)).image.size == (32, 32)
+    assert generate(Txt2Img(model=str(models["sd1"]), seed=1, steps=1, width=64)).image.size == (64, 32)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    size=st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    data=st.data(),
+    feather=st.sampled_from([0, 0, 1, 5]),
+    kind=st.sampled_from(["sd1", "sd1-inpaint"]),
+)
+def test_where_the_mask_is_black_no_byte_changes(
+    models: dict[str, Path], size: tuple[int, int], data: st.DataObject, feather: int, kind: str
+) -> None:
+    width, height = size
+    values = data.draw(st.binary(min_size=width * height, max_size=width * height).filter(any))
+    mask = Image.frombytes("L", size, values)
+    mask.save("mask.png")
+    photo = Image.open(plain.photo(Path("photo.png"), *size))
+    made = generate(
+        Inpaint(
+            model=str(models[kind]), image=Path("photo.png"), mask=Path("mask.png"), feather=feather, **FAST,
+        )
+    ).image  # fmt: skip
+    assert made.size == size
+    for before, after, value in zip(pixels(photo), pixels(made), values, strict=True):
+        assert value or before == after
+
+
+def pixels(image: Image.Image) -> list[bytes]:
+    data = image.tobytes()
+    return [data[i : i + 3] for i in range(0, len(data), 3)]
+
+
+@pytest.mark.parametrize("feather", [0, 4])
+def test_extending_keeps_every_byte_of_the_original(models: dict[str, Path], feather: int) -> None:
+    photo = Image.open(plain.photo(Path("photo.png"), 19, 23))
+    request = Outpaint(model=str(models["sd1"]), image=Path("photo.png"), expand="x=9,top=6", feather=feather, **FAST)
+    made = generate(request).image
+    assert plain.same(made.crop((9, 6, 28, 29)), photo)
+    assert not plain.same(made, generate(request.replace(seed=2)).image)
+
+
+def test_a_fitted_or_inverted_mask(models: dict[str, Path]) -> None:
+    photo = Image.open(plain.photo(Path("photo.png"), 24, 24))
+    plain.mask(Path("mask.png"), 24, 24, box=(0, 0, 12, 24))
+    request = Inpaint(
+        model=str(models["sd1"]), image=Path("photo.png"), mask=Path("mask.png"), invert_mask=True, **FAST
+    )
+    made = generate(request).image
+    assert plain.same(made.crop((0, 0, 12, 24)), photo.crop((0, 0, 12, 24)))
+    assert not plain.same(made.crop((12, 0, 24, 24)), photo.crop((12, 0, 24, 24)))
+    plain.mask(Path("half.png"), 12, 12, box=(0, 0, 6, 12))
+    fitted = generate(request.replace(mask=Path("half.png"), invert_mask=False, fit_mask=True)).image
+    assert plain.same(fitted.crop((16, 0, 24, 24)), photo.crop((16, 0, 24, 24)))
