@@ -4,6 +4,7 @@ A record holds a request's settings under their own names, plus facts about what
 obeyed: reading a record back gives a request without them.
 """
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,5 +79,6 @@ def _from_json(cls: type, name: str, value: Any) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        with contextlib.suppress(OverflowError):  # too large for a float is too large for every setting
+            return float(value)
     return value

@@ -90,7 +90,11 @@ SCHEDULERS: tuple[Scheduler, ...] = (
     ),
     Scheduler("ddim", "DDIM", "DDIMScheduler", note="the deterministic classic (Song et al. 2021)"),
     Scheduler("ddpm", "DDPM", "DDPMScheduler", note="the original (Ho et al. 2020); wants hundreds of steps"),
-    Scheduler("pndm", "PLMS", "PNDMScheduler", ("plms",), note="what Stable Diffusion 1 shipped with"),
+    # Without its Runge-Kutta warm-up, which fails below 4 steps: PLMS as Stable Diffusion 1 is configured.
+    Scheduler(
+        "pndm", "PLMS", "PNDMScheduler", ("plms",), _with(skip_prk_steps=True),
+        note="what Stable Diffusion 1 shipped with",
+    ),
     Scheduler("deis", "DEIS", "DEISMultistepScheduler", sigmas=True, note="good in few steps"),
     Scheduler(
         "unipc", "UniPC", "UniPCMultistepScheduler", ("uni_pc", "uni_pc_bh2"), sigmas=True, note="good in few steps"

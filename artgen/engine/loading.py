@@ -221,7 +221,7 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the libraries' log lines, warnings and bars off the terminal; artgen says itself what the user should know."""
+    """Keeps the libraries' log lines, warnings and bars off the terminal; artgen says itself what there is to know."""
     before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in LOGS]
     for log in LOGS:
         log.set_verbosity_error()

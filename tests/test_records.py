@@ -1,0 +1,154 @@
+"""Request -> record -> request is the identity, up to the folders of files; what is not known is refused by name."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from artgen import Txt2Img
+from artgen.errors import UsageError
+from artgen.records import FACTS, NOT_RECORDED, from_record, to_record
+from artgen.requests import TASKS, FromImage, Inpaint, Outpaint, Request
+from artgen.schedulers import SCHEDULERS
+from artgen.settings import settings_of, type_of
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60)
+FILE = st.text(st.sampled_from("abc xyz-_0éß漢字.👀"), min_size=1, max_size=12).filter(lambda name: name.strip(". "))
+SPACED = [entry.name for entry in SCHEDULERS if entry.sigmas]
+SPECIAL: dict[str, st.SearchStrategy[Any]] = {
+    "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:3", "mps"]),
+    "scheduler": st.none() | st.sampled_from(SPACED),
+    "to": st.none(),
+    "expand": st.sampled_from(["64", "left=8,top=16"]),
+    "offline": st.booleans(),
+}
+
+
+def value_of(cls: type[Request], name: str) -> st.SearchStrategy[Any]:
+    if name in SPECIAL:
+        return SPECIAL[name]
+    kind, optional = type_of(cls, name)
+    spec = settings_of(cls)[name].metadata["setting"]
+    values: st.SearchStrategy[Any]
+    if spec.choices:
+        values = st.sampled_from(spec.choices)
+    elif kind is bool:
+        values = st.booleans()
+    elif kind is int:
+        values = st.integers(int(spec.minimum), int(spec.maximum))
+    elif kind is float:
+        values = st.floats(spec.minimum, spec.maximum)
+    elif kind is Path:
+        values = FILE.map(Path)
+        optional = False
+    else:
+        values = TEXT
+    return st.none() | values if optional else values
+
+
+def requests(cls: type[Request]) -> st.SearchStrategy[Request]:
+    return st.builds(cls, **{name: value_of(cls, name) for name in settings_of(cls)})
+
+
+REQUESTS = st.one_of([requests(cls) for cls in TASKS.values()])
+
+
+@settings(max_examples=200, deadline=None)
+@given(REQUESTS)
+def test_there_and_back_again(request: Request) -> None:
+    record = json.loads(json.dumps(to_record(request), allow_nan=False))
+    again = from_record(record)
+    assert again == dataclasses.replace(request, **dict.fromkeys(NOT_RECORDED, False))
+    assert to_record(again) == record
+
+
+@settings(max_examples=50, deadline=None)
+@given(REQUESTS, st.dictionaries(st.sampled_from([name for name in FACTS if name != "task"]), st.integers() | TEXT))
+def test_facts_are_written_and_not_obeyed(request: Request, facts: dict[str, Any]) -> None:
+    facts = {name: value for name, value in facts.items() if name not in settings_of(type(request))}
+    record = to_record(request, facts)
+    assert facts.items() <= record.items()
+    assert from_record(record) == from_record(to_record(request))
+
+
+def test_a_record_is_flat_and_names_no_folder() -> None:
+    request = Inpaint(image=Path("/home/ada/secret/in.png"), mask=Path("../masks/m.png"), seed=7)
+    record = to_record(request)
+    assert (record["image"], record["mask"]) == ("in.png", "m.png")
+    assert "ada" not in json.dumps(record)
+    assert "steps" not in record, "what is not given is not recorded"
+    assert all(isinstance(value, str | int | float | bool) for value in record.values())
+
+
+@pytest.mark.parametrize(
+    ("key", "close"), [("step", "steps"), ("guidance-scale", "guidance_scale"), ("negative", "negative_prompt")]
+)
+def test_an_unknown_key_is_refused_with_close_names(key: str, close: str) -> None:
+    with pytest.raises(UsageError, match=f"no setting called '{key}'") as refused:
+        from_record({"task": "txt2img", key: 1})
+    assert close in refused.value.hint
+
+
+def test_a_key_of_another_task_is_refused() -> None:
+    with pytest.raises(UsageError, match="'mask'"):
+        from_record({"task": "img2img", "image": "a.png", "mask": "b.png"})
+    with pytest.raises(UsageError, match="'strength'"):
+        from_record({"task": "txt2img", "strength": 1})
+
+
+@pytest.mark.parametrize("task", ["upscale", "", None, 7, ["txt2img"], {"task": "txt2img"}])
+def test_an_unknown_task_is_refused(task: object) -> None:
+    with pytest.raises(UsageError, match="no task called") as refused:
+        from_record({"task": task})
+    assert "txt2img, img2img, inpaint, outpaint" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"steps": "20"},
+        {"steps": 10**9},
+        {"steps": 20.0},
+        {"steps": [20]},
+        {"steps": True},
+        {"prompt": None},
+        {"prompt": 7},
+        {"prompt": ["a"]},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"guidance_scale": "7"},
+        {"guidance_scale": 10**400},
+        {"scheduler": "unheard-of"},
+        {"scheduler": 7},
+        {"sigmas": "karras", "scheduler": "ddim"},
+        {"width": 10**6},
+        {"vae_tiling": 1},
+        {"device": "tpu"},
+        {"device": 0},
+        {"task": "img2img", "image": 7},
+        {"task": "img2img", "image": "a\0.png"},
+        {"task": "img2img"},
+        {"task": "outpaint", "image": "a.png", "expand": 64},
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        from_record({"task": "txt2img", **values})
+
+
+def test_a_whole_number_will_do_for_a_number() -> None:
+    made = from_record({"guidance_scale": 7})
+    assert made == Txt2Img(guidance_scale=7.0)
+    assert isinstance(made.guidance_scale, float)
+
+
+def test_every_task_reads_its_own_class() -> None:
+    for name, cls in TASKS.items():
+        rest = {"image": "a.png"} if issubclass(cls, FromImage) else {}
+        rest |= {"mask": "m.png"} if issubclass(cls, Inpaint) else {}
+        rest |= {"to": "64x64"} if issubclass(cls, Outpaint) else {}
+        assert type(from_record({"task": name, **rest})) is cls

@@ -1,0 +1,159 @@
+"""Every scheduler that is offered: found by all its names, drawing finite pixels from one step on."""
+
+import json
+from pathlib import Path
+
+import diffusers
+import plain_scripts as plain
+import pytest
+
+from artgen import Img2Img, Txt2Img, generate
+from artgen.engine import schedulers as building
+from artgen.errors import UsageError
+from artgen.schedulers import SCHEDULERS, SIGMAS, Scheduler, find, find_with_sigmas, matching
+
+SPACINGS = [(entry, sigmas) for entry in SCHEDULERS for sigmas in (None, *(SIGMAS if entry.sigmas else ("normal",)))]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 20])
+@pytest.mark.parametrize(("entry", "sigmas"), SPACINGS, ids=[f"{entry.name}-{sigmas}" for entry, sigmas in SPACINGS])
+def test_finite_pixels(models: dict[str, Path], entry: Scheduler, sigmas: str | None, steps: int) -> None:
+    model = models["sd3" if entry.flow else "sd1"]
+    request = Txt2Img(
+        model=str(model), prompt="a fox", seed=1, steps=steps, scheduler=entry.name, sigmas=sigmas, guidance_scale=5.0
+    )
+    picture = generate(request)  # NaN would be a NonFiniteError
+    assert len(set(picture.image.tobytes())) > 10
+    assert (picture.record["scheduler"], picture.record.get("sigmas")) == (entry.name, sigmas)
+    assert picture.record["steps"] == steps
+
+
+@pytest.mark.parametrize("entry", [entry for entry in SCHEDULERS if not entry.flow], ids=lambda entry: entry.name)
+@pytest.mark.parametrize("strength", [0.05, 0.5])
+def test_redrawing_with_every_scheduler(models: dict[str, Path], entry: Scheduler, strength: float) -> None:
+    image = plain.photo(Path("photo.png"))
+    request = Img2Img(
+        model=str(models["sd1"]), image=image, seed=1, steps=20, strength=strength, scheduler=entry.name,
+        guidance_scale=5.0,
+    )  # fmt: skip
+    assert len(set(generate(request).image.tobytes())) > 10
+
+
+@pytest.mark.parametrize("entry", [entry for entry in SCHEDULERS if entry.sigmas], ids=lambda entry: entry.name)
+def test_the_spacing_of_noise_levels_makes_a_difference(models: dict[str, Path], entry: Scheduler) -> None:
+    model = models["sd3" if entry.flow else "sd1"]
+    request = Txt2Img(model=str(model), prompt="a fox", seed=1, steps=4, scheduler=entry.name, guidance_scale=5.0)
+    images = {sigmas: generate(request.replace(sigmas=sigmas)).image.tobytes() for sigmas in SIGMAS}
+    assert len(set(images.values())) == len(SIGMAS)
+
+
+@pytest.mark.parametrize("entry", SCHEDULERS, ids=lambda entry: entry.name)
+def test_every_class_exists_and_takes_what_the_table_sets(entry: Scheduler) -> None:
+    made = getattr(diffusers, entry.class_name)(**entry.config)
+    for name, value in entry.config.items():
+        assert made.config[name] == value
+    for flag in building.SIGMA_FLAGS.values():
+        assert (flag in made.config) or not entry.sigmas
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("DPM++ 2M Karras", ("dpm++2m", "karras")),
+        ("DPM++ 2M", ("dpm++2m", None)),
+        ("dpmpp_2m", ("dpm++2m", None)),
+        ("dpm++2m", ("dpm++2m", None)),
+        ("DPMSolverMultistepScheduler", ("dpm++2m", None)),
+        ("DPMSolverMultistep", ("dpm++2m", None)),
+        ("DPM++ 2M SDE Karras", ("dpm++2m-sde", "karras")),
+        ("k_dpmpp_2m_sde", ("dpm++2m-sde", None)),
+        ("Euler a", ("euler-a", None)),
+        ("euler_a", ("euler-a", None)),
+        ("euler_ancestral", ("euler-a", None)),
+        ("EULER", ("euler", None)),
+        ("Euler Exponential", ("euler", "exponential")),
+        ("uni_pc", ("unipc", None)),
+        ("LMS Karras", ("lms", "karras")),
+        ("DPM2 a", ("dpm2-a", None)),
+        ("PLMS", ("pndm", None)),
+        ("FlowMatchEulerDiscreteScheduler", ("flow-euler", None)),
+    ],
+)
+def test_the_names_of_the_field(name: str, found: tuple[str, str | None]) -> None:
+    entry, sigmas = find_with_sigmas(name)
+    assert (entry.name, sigmas) == found
+
+
+def test_every_name_finds_its_own_entry() -> None:
+    for entry in SCHEDULERS:
+        for name in (entry.name, entry.label, *entry.aliases):
+            assert find(name) is entry
+            assert find(f"  {name.upper()} ") is entry
+
+
+def test_an_unknown_name_lists_close_ones() -> None:
+    with pytest.raises(UsageError, match="no scheduler called 'eulr'") as refused:
+        find("eulr")
+    assert "euler" in refused.value.hint
+    with pytest.raises(UsageError):
+        find("")
+    with pytest.raises(UsageError):
+        find("karras")
+
+
+@pytest.mark.parametrize("name", ["ddim", "euler-a", "pndm", "lcm", "flow-heun"])
+def test_sigmas_for_a_scheduler_without_them_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} has no karras sigmas"):
+        Txt2Img(scheduler=name, sigmas="karras")
+    assert Txt2Img(scheduler=name, sigmas="normal").sigmas == "normal"
+
+
+def test_a_name_and_sigmas_that_contradict_each_other() -> None:
+    with pytest.raises(UsageError, match="says karras and sigmas says beta"):
+        Txt2Img(scheduler="DPM++ 2M Karras", sigmas="beta")
+    assert Txt2Img(scheduler="DPM++ 2M Karras", sigmas="karras").scheduler == "dpm++2m"
+
+
+def test_sigmas_for_a_models_own_scheduler_without_them_are_refused(models: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match="ddim has no karras sigmas"):
+        generate(Txt2Img(model=str(models["sd1"]), sigmas="karras", seed=1, steps=1))
+    made = generate(Txt2Img(model=str(models["sdxl"]), sigmas="karras", seed=1, steps=1))
+    assert (made.record["scheduler"], made.record["sigmas"]) == ("euler", "karras")
+
+
+def test_a_missing_package_is_named_with_the_command_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building.importlib.util, "find_spec", lambda name: None)
+    own = diffusers.DDIMScheduler()
+    with pytest.raises(UsageError, match="lms needs scipy") as refused:
+        building.build(own, "lms", None)
+    assert refused.value.hint == "pip install scipy"
+    with pytest.raises(UsageError, match="dpm\\+\\+sde needs torchsde and scipy"):
+        building.build(own, "dpm++sde", None)
+    with pytest.raises(UsageError, match="needs scipy"):
+        building.build(own, "euler", "beta")
+    assert isinstance(building.build(own, "euler", "karras"), diffusers.EulerDiscreteScheduler)
+
+
+def test_the_models_noise_schedule_and_prediction_stay() -> None:
+    own = diffusers.DDIMScheduler(beta_start=0.001, prediction_type="v_prediction", timestep_spacing="trailing")
+    made = building.build(own, "dpm++2m-sde", "karras")
+    assert (made.config.beta_start, made.config.prediction_type) == (0.001, "v_prediction")
+    assert made.config.timestep_spacing == "trailing"
+    assert made.config.use_karras_sigmas
+    assert made.config.algorithm_type == "sde-dpmsolver++"
+    assert building.build(made, "euler", "exponential").config.use_karras_sigmas is False
+    assert building.build(made, None, "normal").config.use_karras_sigmas is False
+    assert building.build(made, None, None) is not made
+
+
+def test_a_models_own_scheduler_is_named_when_the_table_has_it() -> None:
+    for entry in SCHEDULERS:
+        config = getattr(diffusers, entry.class_name)(**entry.config).config
+        assert matching(json.loads(json.dumps(dict(config), default=str)) | {"_class_name": entry.class_name}) == (
+            entry.name,
+            None,
+        )
+    karras = diffusers.DPMSolverMultistepScheduler(use_karras_sigmas=True).config
+    assert matching({**karras, "_class_name": "DPMSolverMultistepScheduler"}) == ("dpm++2m", "karras")
+    assert matching({"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver"}) == (None, None)
+    assert matching({"_class_name": "EDMEulerScheduler"}) == (None, None)
