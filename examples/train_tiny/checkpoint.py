@@ -1,6 +1,5 @@
 """Checkpoints that resume exactly: weights, averaged weights, optimiser, counters, random states."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +56,7 @@ def save(
     }
     part = path.with_suffix(".part")
     torch.save(content, part)
-    os.replace(part, path)
+    part.replace(path)
 
 
 def load(

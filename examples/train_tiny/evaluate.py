@@ -113,7 +113,7 @@ class Evaluation:
             for t, n in zip(things, names, strict=True)
         ]
         found = [background_of(p) for p in self.pictures(prompts, list(range(count)))]
-        truth = self.real([Scene("one", (self.drawer.one(t),), n) for t, n in zip(things, names)])
+        truth = self.real([Scene("one", (self.drawer.one(t),), n) for t, n in zip(things, names, strict=True)])
         return self.share(names, found, [background_of(p) for p in truth])
 
     def colour_score(self, count: int = 200) -> dict[str, float]:

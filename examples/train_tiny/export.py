@@ -77,6 +77,8 @@ def main() -> None:
     pipeline.save_pretrained(options.out, safe_serialization=True)
     write_tokenizer(options.work / "tokenizer", options.out / "tokenizer")
     tidy(options.out)
+    for path in options.out.rglob("*.safetensors"):
+        path.chmod(0o644)
     (options.out / "artgen.json").write_text(json.dumps(defaults(vae), indent=2) + "\n")
     (options.out / "SHA256SUMS").write_text(sums(options.out))
     size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())

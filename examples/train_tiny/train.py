@@ -12,12 +12,14 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from checkpoint import Average, load, save
+from diffusers.models.attention_processor import AttnProcessor
 from model import build_painter, cumulative
 from snapshot import draw_sheet, plot
 from torch import Tensor
@@ -72,6 +74,11 @@ class Trainer:
         self.painter = build_painter(self.data.size).to(options.device)
         self.painter.to(memory_format=torch.channels_last)
         self.average = Average(self.painter, options.average)
+        # The work is done by a copy in bfloat16, updated from the full-precision weights: half the
+        # time of autocast on a CPU. Plain attention beats the fused one at 64 positions.
+        self.worker = deepcopy(self.painter).to(torch.bfloat16)
+        self.worker.unet.set_attn_processor(AttnProcessor())
+        self.worker.text.set_attn_implementation("eager")
         self.optimiser = torch.optim.AdamW(
             self.painter.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01, fused=True
         )
@@ -81,6 +88,19 @@ class Trainer:
         if self.path.exists():
             state = load(self.path, self.painter, self.optimiser, self.average, self.random)
             self.step, self.seconds = state["step"], state["seconds"]
+        self.refresh()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Copies the full-precision weights to the worker."""
+        torch._foreach_copy_(list(self.worker.parameters()), list(self.painter.parameters()))
+
+    @torch.no_grad()
+    def collect(self) -> None:
+        """Moves the worker's gradients to the full-precision weights."""
+        for full, half in zip(self.painter.parameters(), self.worker.parameters(), strict=True):
+            full.grad = None if half.grad is None else half.grad.float()
+            half.grad = None
 
     def save(self) -> None:
         """Writes the checkpoint."""
@@ -100,9 +120,8 @@ class Trainer:
         share = self.signal[times][:, None, None, None]
         noisy = share.sqrt() * latents + (1 - share).sqrt() * noise
         velocity = share.sqrt() * noise - (1 - share).sqrt() * latents
-        noisy = noisy.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device, torch.bfloat16):
-            drawn = self.painter(noisy, times, tokens)
+        noisy = noisy.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+        drawn = self.worker(noisy, times, tokens)
         return functional.mse_loss(drawn.float(), velocity)
 
     def steps(self) -> Iterator[Step]:
@@ -113,10 +132,11 @@ class Trainer:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             loss = self.loss()
-            self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            self.collect()
             torch.nn.utils.clip_grad_norm_(self.painter.parameters(), 1.0)
             self.optimiser.step()
+            self.refresh()
             self.average.update(self.painter, self.step)
             self.step += 1
             self.seconds += time.monotonic() - begun
