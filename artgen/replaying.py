@@ -95,8 +95,19 @@ def _apply(record: dict[str, Any], changes: Mapping[str, str]) -> bool:
             record.pop("sigmas", None)
     if not changes:
         return False
+    # What the task cannot do without is filled in: here only the changes are on trial.
+    needed: dict[str, Any] = {"image": "-", "mask": "-", "expand": "1"}
+    if "expand" in changes or "to" in changes:
+        needed |= {"expand": record.get("expand"), "to": record.get("to")}
+    known = settings_of(cls)
     try:
-        from_record({k: v for k, v in record.items() if k in changes or k in ("task", *FILES, "expand", "to")})
+        from_record(
+            {
+                "task": record["task"],
+                **{k: v for k, v in needed.items() if k in known},
+                **{k: record[k] for k in changes},
+            }
+        )
     except UsageError as error:
         raise UsageError(f"--set: {error.message}", error.hint) from error
     return bool(set(changes) - set(FILES) - {"model"})
