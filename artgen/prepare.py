@@ -212,16 +212,11 @@ def _own_scheduler(request: Request, model: registry.ResolvedModel) -> dict[str,
 
 def _model_facts(model: registry.ResolvedModel) -> dict[str, Any]:
     """What the record says of the model; a local one is named without its folder, its hash tells which it was."""
-    facts = {
-        "model_revision": model.revision,
-        "model_variant": model.variant,
-        "model_hash": model.model_hash(),
-        "architecture": model.architecture,
-    }
+    facts = model.facts()
     reference = registry.parse(model.name)
     if reference.kind in ("folder", "file") and reference.card is None:
         facts.update(model=model.label, model_source="local")
-    return {name: value for name, value in facts.items() if value is not None}
+    return facts
 
 
 def _check_task(request: Request, model: registry.ResolvedModel) -> None:
