@@ -109,6 +109,12 @@ def test_everything_is_checked_before_the_first_picture(models: dict[str, Path])
     assert heard.events == []
 
 
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_nothing_is_refused(models: dict[str, Path], batch_size: int) -> None:
+    with pytest.raises(UsageError, match="batch_size must be"):
+        list(generate_all([Txt2Img(model=str(models["sd1"]), **WORDS)], batch_size=batch_size))
+
+
 def test_an_interrupt_leaves_the_engine_usable(models: dict[str, Path]) -> None:
     request = Txt2Img(model=str(models["sd1"]), seed=1, **WORDS)
     before = generate(request).image

@@ -86,6 +86,8 @@ def generate_all(
 
 def draw(jobs: Sequence[Prepared], *, batch_size: int = 1, listener: Listener = ignore) -> Iterator[Picture | Failure]:
     """Makes the pictures of prepared jobs; see `generate_all`."""
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be 1 or more, not {batch_size}.")
     _refuse_long(jobs)
     done = 0
     economy: Economy | None = None

@@ -1,0 +1,140 @@
+"""On a CUDA device: parity in fp16, offloading, and running out of real memory. Skipped where there is none."""
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import plain_scripts as plain
+import pytest
+import torch
+from PIL import Image
+
+from artgen import Img2Img, Inpaint, Picture, Txt2Img, generate, generate_all
+from artgen.engine import loading
+from artgen.errors import MemoryExhaustedError, UsageError
+from artgen.events import ModelChosen
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+
+WORDS: dict[str, Any] = {"prompt": "a red fox", "negative_prompt": "a house", "guidance_scale": 5.0}
+MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def _clean_memory() -> Iterator[None]:
+    loading.release()
+    yield
+    loading.release()
+
+
+def plainly(cls: str, folder: Path, seed: int, **arguments: Any) -> Image.Image:
+    absent = dict.fromkeys(plain.ABSENT) if cls.startswith("StableDiffusion3") else {}
+    with plain.quiet():
+        pipe = getattr(diffusers, cls).from_pretrained(folder, torch_dtype=torch.float16, **absent).to("cuda")
+    pipe.set_progress_bar_config(disable=True)
+    image: Image.Image = pipe(generator=torch.Generator("cpu").manual_seed(seed), **arguments).images[0]
+    del pipe
+    gc.collect()
+    return image
+
+
+@pytest.mark.parametrize(
+    ("kind", "cls"),
+    [("sd1", "StableDiffusionPipeline"), ("sdxl", "StableDiffusionXLPipeline"), ("sd3", "StableDiffusion3Pipeline")],
+)
+def test_fp16_by_default_and_byte_for_byte(models: dict[str, Path], kind: str, cls: str) -> None:
+    heard = plain.Heard()
+    ours = generate(Txt2Img(model=str(models[kind]), seed=7, steps=4, **WORDS), listener=heard)
+    assert (ours.record["device"], ours.record["dtype"]) == ("cuda", "fp16")
+    assert ModelChosen(str(models[kind]), "cuda", "fp16") in heard.events
+    assert plain.same(ours.image, plainly(cls, models[kind], 7, num_inference_steps=4, **WORDS))
+
+
+def test_redrawing_and_inpainting_byte_for_byte(models: dict[str, Path]) -> None:
+    image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
+    shared: dict[str, Any] = {"strength": 0.6, **WORDS}
+    ours = generate(Img2Img(model=str(models["sd1"]), image=image, seed=7, steps=5, **shared)).image
+    theirs = plainly(
+        "StableDiffusionImg2ImgPipeline", models["sd1"], 7, image=Image.open(image), num_inference_steps=5, **shared
+    )
+    assert plain.same(ours, theirs)
+    request = Inpaint(model=str(models["sd1"]), image=image, mask=mask, seed=7, steps=5, paste=False, **shared)
+    theirs = plainly(
+        "StableDiffusionInpaintPipeline", models["sd1"], 7, image=Image.open(image), mask_image=Image.open(mask),
+        width=32, height=32, num_inference_steps=5, **shared,
+    )  # fmt: skip
+    assert plain.same(generate(request).image, theirs)
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("offload", ["model", "sequential"])
+def test_offloading_changes_no_pixel_and_leaves_the_gpu_empty(
+    models: dict[str, Path], offload: str, dtype: str
+) -> None:
+    request = Txt2Img(model=str(models["sd1"]), seed=7, steps=3, dtype=dtype, **WORDS)
+    whole = generate(request).image
+    loading.release()
+    before = torch.cuda.memory_allocated()
+    for _ in range(2):  # the second request finds the parts back in main memory
+        made = generate(request.replace(offload=offload))
+        assert plain.same(made.image, whole)
+        assert made.record["offload"] == offload
+        assert torch.cuda.memory_allocated() <= before + MIB
+
+
+def test_offloading_serves_several_tasks(models: dict[str, Path]) -> None:
+    image = plain.photo(Path("photo.png"))
+    shared: dict[str, Any] = {"model": str(models["sd1"]), "seed": 7, "steps": 3, **WORDS}
+    whole = generate(Img2Img(image=image, strength=0.7, **shared)).image
+    generate(Txt2Img(offload="model", **shared))
+    assert plain.same(generate(Img2Img(image=image, strength=0.7, offload="model", **shared)).image, whole)
+
+
+def test_a_device_by_number(models: dict[str, Path]) -> None:
+    request = Txt2Img(model=str(models["sd1"]), seed=7, steps=2, device="cuda:0", **WORDS)
+    assert generate(request).record["device"] == "cuda:0"
+    with pytest.raises(UsageError, match="cuda:99"):
+        generate(request.replace(device="cuda:99"))
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """The GPU as one that is nearly full: what is allocated now, and 256 MiB more."""
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 256 * MIB) / total)
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    torch.cuda.empty_cache()
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_real_lack_of_memory_halves_the_batch_until_it_fits(models: dict[str, Path]) -> None:
+    size = {"width": 256, "height": 256}
+    requests = [
+        Txt2Img(model=str(models["sd1"]), seed=seed, steps=2, offload="none", **WORDS, **size) for seed in range(64)
+    ]
+    heard = plain.Heard()
+    outcomes = list(generate_all(requests, batch_size=64, listener=heard))
+    assert all(isinstance(outcome, Picture) for outcome in outcomes)
+    assert heard.notes
+    assert heard.notes[0].startswith("out of memory; trying again with batch size")
+    last = outcomes[-1]
+    assert isinstance(last, Picture)
+    assert last.record["fallbacks"][0] == "batch size 32"
+    assert [outcome.request.seed for outcome in outcomes] == list(range(64))
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_real_lack_of_memory_after_every_fallback(models: dict[str, Path]) -> None:
+    request = Txt2Img(
+        model=str(models["sd1"]), seed=1, steps=1, width=4096, height=4096, offload="none", vae_tiling=True, **WORDS
+    )
+    with pytest.raises(MemoryExhaustedError):
+        generate(request)
+    assert generate(request.replace(width=32, height=32))
