@@ -149,7 +149,8 @@ def _model(record: dict[str, Any], changes: Mapping[str, str]) -> dict[str, Any]
             f"It was drawn with the local model {name!r} (SHA-256 {str(record.get('model_hash'))[:10]}...).",
             "Say where that is: --set model=PATH",
         )
-    if registry.parse(name).kind in ("folder", "file"):
+    reference = registry.parse(name)
+    if reference.kind in ("folder", "file") and reference.card is None:
         raise UsageError(
             f"It names {name!r} as its model, a path on this computer; what a picture says is not followed there.",
             "Say which model to use: --set model=...",

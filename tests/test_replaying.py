@@ -11,7 +11,19 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from artgen import Img2Img, Inpaint, Outpaint, Picture, Request, Txt2Img, generate, metadata, outputs, replaying
+from artgen import (
+    Img2Img,
+    Inpaint,
+    Outpaint,
+    Picture,
+    Request,
+    Txt2Img,
+    generate,
+    metadata,
+    outputs,
+    registry,
+    replaying,
+)
 from artgen.errors import ArtgenError, InputFileError, UsageError
 
 WORDS: dict[str, Any] = {"prompt": "a red fox, \n“quoted” 狐 {x}", "negative_prompt": "house", "seed": 2**40 + 7}
@@ -164,6 +176,15 @@ def test_an_alias_or_hub_id_keeps_its_revision_and_hash() -> None:
     assert plan.request.model == f"ada/fox@{'0' * 40}"
     assert plan.expected == {"model_hash": "ab" * 32}
     assert replaying.plan(tampered({**record, "model_hash": "ab" * 32}), {"model": "sd15"}).expected == {}
+
+
+def test_the_users_own_alias_is_followed_wherever_it_leads(models: dict[str, Path]) -> None:
+    registry.set_alias("mine", str(models["sd1"]))
+    made = generate(Txt2Img(model="mine", prompt="a fox", seed=1, steps=2))
+    assert made.record["model"] == "mine"
+    plan = replaying.plan(save(made), {})
+    assert plan.expected == {"model_hash": made.record["model_hash"]}
+    assert plain.same(generate(plan.request).image, made.image)
 
 
 A1111 = """a red fox, snow
