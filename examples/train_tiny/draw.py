@@ -26,6 +26,12 @@ class Drawer:
         }
         self.tinted = sorted(self.colourful)
 
+    def focus(self, names: frozenset[str]) -> None:
+        """From now on draws only these of the core, each as often as another."""
+        self.core = [name for name in self.core if name in names]
+        self.chance = np.full(len(self.core), 1 / len(self.core))
+        self.tinted = [name for name in self.tinted if name in names]
+
     def name(self, core_only: bool = False) -> str:
         """A concept; one of the core far more often than another."""
         if core_only or self.random.random() < CORE_SHARE:

@@ -18,9 +18,11 @@ from control import background_of, colour_of, count_of, halves
 from diffusers import StableDiffusionPipeline
 from draw import Drawer
 from judge import Judge, open_judge, probabilities
+from PIL import Image
 from render import open_sprites
 from scenes import BACKGROUNDS, HUES, Scene, Thing, compose
 from snapshot import draw, tile
+from train import read_focus
 
 SHEET = (
     "a fox", "a cat", "a dog", "an elephant", "a penguin", "a red fox in the snow", "an owl at night",
@@ -39,7 +41,7 @@ PHRASES = (
     "my very own {}", "could you paint me {}?", "{}, beautiful and bright", "once upon a time there was {}",
     "the best {} in the world", "a photo of {}", "{} for my birthday card", "an oil painting of {}",
 )  # fmt: skip
-PEOPLE = ("doctor", "teacher", "farmer", "scientist", "astronaut", "police officer", "student", "cook")
+PEOPLE = ("doctor", "teacher", "astronaut", "farmer")
 
 
 class Evaluation:
@@ -56,18 +58,22 @@ class Evaluation:
         self.concepts = read_concepts(options.data, options.work)
         self.judge: Judge = open_judge(options.work / "judge.pt")
         self.drawer = Drawer(self.concepts, open_sprites(options.work), 99)
+        self.focus = read_focus(options.focus)
+        self.drawer.focus(self.focus)
         self.random = np.random.default_rng(7)
 
     def pictures(self, prompts: list[str], seeds: list[int]) -> np.ndarray:
         """uint8 (n, side, side, 3)."""
-        images = draw(self.pipeline, prompts, seeds, self.options.steps, self.options.guidance, batch=50)
+        with torch.autocast(self.options.device, torch.bfloat16, enabled=self.options.half):
+            images = draw(self.pipeline, prompts, seeds, self.options.steps, self.options.guidance, batch=50)
         return np.stack([np.asarray(image) for image in images])
 
-    def chosen(self) -> list[Concept]:
-        """The concepts measured: everyday ones, spread evenly, at most `--concepts`."""
-        everyday = [self.concepts[n] for n in self.drawer.core if self.concepts[n].weight > 1]
-        rows = np.linspace(0, len(everyday) - 1, min(self.options.concepts, len(everyday)))
-        return [everyday[int(row)] for row in rows]
+    def chosen(self) -> tuple[list[Concept], list[Concept]]:
+        """The concepts measured: those of the focus, then other everyday ones up to `--concepts`."""
+        taught = [c for c in self.concepts.values() if c.name in self.focus and c.core]
+        rest = [c for c in self.concepts.values() if c.weight > 1 and c.name not in self.focus]
+        rows = np.linspace(0, len(rest) - 1, max(0, min(self.options.concepts - len(taught), len(rest))))
+        return taught, [rest[int(row)] for row in rows]
 
     def named(self, pictures: np.ndarray, nouns: list[str]) -> dict[str, float]:
         """How often the judge names a class with the right noun first, and among five."""
@@ -80,23 +86,29 @@ class Evaluation:
             "pictures": len(hits),
         }
 
+    def plain(self, concepts: list[Concept]) -> dict[str, float]:
+        """Concepts by plain prompts with two seeds each."""
+        nouns = [concept.nouns[0] for concept in concepts] * 2
+        seeds = [0] * len(concepts) + [1] * len(concepts)
+        return self.named(self.pictures([with_article(n) for n in nouns], seeds), nouns)
+
     def concept_scores(self) -> dict[str, Any]:
-        """Concepts by plain prompts, then by unseen phrasing, then by synonyms."""
-        chosen = self.chosen()
-        nouns = [concept.nouns[0] for concept in chosen]
-        plain = [with_article(noun) for noun in nouns]
-        twice = self.pictures(plain * 2, [0] * len(plain) + [1] * len(plain))
-        phrased = [
-            PHRASES[at % len(PHRASES)].format(noun if "own" in PHRASES[at % 8] else with_article(noun))
-            for at, noun in enumerate(nouns)
-        ]
-        known = [c for c in chosen if c.synonyms]
+        """Concepts by plain prompts, then the taught ones by unseen phrasing and by synonyms."""
+        taught, others = self.chosen()
+        nouns = [concept.nouns[0] for concept in taught]
+        phrased = []
+        for at, noun in enumerate(nouns):
+            phrase = PHRASES[at % len(PHRASES)]
+            bare = "own" in phrase or "best" in phrase
+            phrased.append(phrase.format(noun if bare else with_article(noun)))
+        known = [c for c in taught if c.synonyms]
         synonyms = [with_article(concept.synonyms[0]) for concept in known]
+        zeros = [0] * len(taught)
         return {
-            "concepts": len(nouns),
-            "plain": self.named(twice, nouns * 2),
-            "unseen phrasing": self.named(self.pictures(phrased, [0] * len(phrased)), nouns),
-            "synonyms": self.named(self.pictures(synonyms, [0] * len(synonyms)), [c.nouns[0] for c in known]),
+            "taught": self.plain(taught),
+            "others": self.plain(others),
+            "unseen phrasing": self.named(self.pictures(phrased, zeros), nouns),
+            "synonyms": self.named(self.pictures(synonyms, zeros[: len(known)]), [c.nouns[0] for c in known]),
             "judge on real renders": torch.load(self.options.work / "judge.pt", weights_only=False)["figures"],
         }
 
@@ -146,7 +158,7 @@ class Evaluation:
             noun = self.concepts[name].nouns[0]
             prompts.append(f"{words[number]} {plural(noun) if number > 1 else noun}")
         found = [count_of(p) for p in self.pictures(prompts, list(range(count)))]
-        real = []
+        real: list[bool] = []
         while len(real) < count:
             scene = self.drawer._count()
             picture = self.real([Scene("count", scene.things, "white")])[0]
@@ -233,13 +245,15 @@ def main() -> None:
     parser.add_argument("--concepts", type=int, default=300)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=4.0)
+    parser.add_argument("--focus", type=Path, default=Path(__file__).with_name("focus.txt"))
+    parser.add_argument("--half", action="store_true", help="draw in bfloat16: faster, nearly the same")
     parser.add_argument("--only", nargs="*", default=[], help="measures to run; default all")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     evaluation = Evaluation(options)
     sheet = tile(draw(evaluation.pipeline, list(SHEET), [0] * len(SHEET), 30, options.guidance), 8)
-    sheet.save(options.out / "contact_sheet.png", optimize=True)
+    sheet.quantize(200, dither=Image.Dither.NONE).save(options.out / "contact_sheet.png", optimize=True)
     figures = evaluation.run(options.only)
     (options.out / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
 

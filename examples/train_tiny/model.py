@@ -40,6 +40,10 @@ class Painter(nn.Module):
             down_block_types=("CrossAttnDownBlock2D",) * len(width),
             up_block_types=("CrossAttnUpBlock2D",) * len(width),
             cross_attention_dim=text_width,
+            # The pooled prompt joins the time embedding, so that every block hears what is to be drawn;
+            # cross-attention alone learns hundreds of nouns slowly in a network this small.
+            addition_embed_type="text",
+            addition_embed_type_num_heads=4,
             # In this class the setting names the number of heads, one entry a level.
             attention_head_dim=tuple(w // 32 for w in width),
             use_linear_projection=True,

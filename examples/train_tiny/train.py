@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from checkpoint import Average, load, save
+from concepts import read_core
 from diffusers.models.attention_processor import AttnProcessor
 from model import build_painter, cumulative
 from snapshot import draw_sheet, plot
@@ -35,10 +37,31 @@ class Step:
     rate: float
 
 
+def row_weights(scenes: list[dict[str, Any]], focus: frozenset[str]) -> np.ndarray:
+    """How often each scene is drawn: with a focus, what it names and little else; then everyday things most."""
+    core = read_core()
+    weights = []
+    for scene in scenes:
+        first = scene["things"][0]
+        weight = 0.3 if first["concept"] not in core else 0.5 + 0.5 * core[first["concept"]][1]
+        if focus and not all(thing["concept"] in focus for thing in scene["things"]):
+            weight *= 0.02
+        weights.append(weight * {"flat": 1.0, "glossy": 0.7, "noto": 0.05 if focus else 0.5}[first["style"]])
+    return np.array(weights)
+
+
+def read_focus(path: Path | None) -> frozenset[str]:
+    """The icon names of a focus file; empty without one."""
+    if path is None:
+        return frozenset()
+    lines = (line for line in path.read_text().splitlines() if not line.startswith("#"))
+    return frozenset(name for line in lines for name in line.split())
+
+
 class Latents:
     """Encoded scenes with their captions, drawn at random."""
 
-    def __init__(self, work: Path, empty: float = 0.1) -> None:
+    def __init__(self, work: Path, focus: frozenset[str], empty: float = 0.1) -> None:
         self.latents = torch.from_numpy(np.load(work / "latents.npy"))
         self.tokens = np.load(work / "tokens.npy", mmap_mode="r")
         vocabulary = json.loads((work / "tokenizer" / "vocab.json").read_text())
@@ -46,10 +69,12 @@ class Latents:
         self.blank = np.full(self.tokens.shape[-1], self.size - 1, np.int16)
         self.blank[0] = self.size - 2
         self.empty = empty
+        weight = row_weights(json.loads((work / "scenes.json").read_text()), focus)
+        self.reach = np.cumsum(weight) / weight.sum()
 
     def batch(self, random: np.random.Generator, count: int, device: str) -> tuple[Tensor, Tensor]:
         """Latents float32 (count, 16, 8, 8) and token ids int64 (count, LENGTH)."""
-        rows = random.integers(0, len(self.latents), count)
+        rows = np.searchsorted(self.reach, random.random(count)).clip(0, len(self.latents) - 1)
         which = random.integers(0, self.tokens.shape[1], count)
         tokens = self.tokens[rows, which]
         tokens[random.random(count) < self.empty] = self.blank
@@ -57,10 +82,10 @@ class Latents:
         return latents, torch.from_numpy(tokens.astype(np.int64)).to(device)
 
 
-def learning_rate(step: int, total: int, peak: float) -> float:
-    """400 steps of warm-up, then a cosine down to 2 % of the peak at `total` steps."""
-    left = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
-    return peak * min(1.0, (step + 1) / 400) * (0.02 + 0.98 * left)
+def learning_rate(step: int, share: float, peak: float) -> float:
+    """A warm-up over 200 steps, then a cosine down to 2 % of the peak; `share` of the training done, 0 to 1."""
+    left = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    return peak * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * left)
 
 
 class Trainer:
@@ -70,7 +95,7 @@ class Trainer:
         self.options = options
         torch.manual_seed(options.seed)
         self.random = np.random.default_rng(options.seed)
-        self.data = Latents(options.work)
+        self.data = Latents(options.work, read_focus(options.focus))
         self.painter = build_painter(self.data.size).to(options.device)
         self.painter.to(memory_format=torch.channels_last)
         self.average = Average(self.painter, options.average)
@@ -110,12 +135,12 @@ class Trainer:
     def loss(self) -> Tensor:
         """The mean square error of the predicted velocity over one batch.
 
-        Timesteps are stratified: one from each of `batch` equal parts of 0..999.
+        Timesteps are stratified over the batch and lean towards noise, where the words decide.
         """
         count, device = self.options.batch, self.options.device
         latents, tokens = self.data.batch(self.random, count, device)
         spread = (np.arange(count) + self.random.random(count)) / count
-        times = torch.from_numpy((spread * 1000).astype(np.int64)).to(device)
+        times = torch.from_numpy((spread**0.75 * 1000).astype(np.int64)).to(device)
         noise = torch.from_numpy(self.random.standard_normal(latents.shape, np.float32)).to(device)
         share = self.signal[times][:, None, None, None]
         noisy = share.sqrt() * latents + (1 - share).sqrt() * noise
@@ -124,11 +149,17 @@ class Trainer:
         drawn = self.worker(noisy, times, tokens)
         return functional.mse_loss(drawn.float(), velocity)
 
+    def done(self) -> float:
+        """The share of the training that is behind, by steps or by the clock."""
+        if self.options.minutes:
+            return float(self.seconds / (60 * self.options.minutes))
+        return float(self.step / self.options.steps)
+
     def steps(self) -> Iterator[Step]:
-        """Trains to the end of `--steps`, yielding after each."""
-        while self.step < self.options.steps:
+        """Trains to the end of `--steps` or `--minutes`, yielding after each step."""
+        while (share := self.done()) < 1:
             begun = time.monotonic()
-            rate = learning_rate(self.step, self.options.steps, self.options.rate)
+            rate = learning_rate(self.step, share, self.options.rate)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             loss = self.loss()
@@ -148,12 +179,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--minutes", type=float, help="of training; instead of --steps")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--average", type=float, default=0.999, help="decay of averaged weights")
     parser.add_argument("--save-every", type=int, default=400)
     parser.add_argument("--show-every", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--focus", type=Path, help="names of what is taught first, see focus.txt")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -169,9 +202,9 @@ def main() -> None:
                 csv.writer(log).writerow([*row, round(sum(recent) / len(recent), 5), done.rate])
             print(*row, round(sum(recent) / len(recent), 4), flush=True)
             recent = []
-        if done.step % options.save_every == 0 or done.step == options.steps:
+        if done.step % options.save_every == 0 or trainer.done() >= 1:
             trainer.save()
-        if done.step % options.show_every == 0 or done.step == options.steps:
+        if done.step % options.show_every == 0 or trainer.done() >= 1:
             with trainer.average.applied(trainer.painter):
                 draw_sheet(trainer.painter, options.work, f"snapshot_{done.step:06d}.png")
             plot(options.work / "painter.csv", options.work / "painter.png")

@@ -14,6 +14,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,7 +92,8 @@ def difference(drawn: Tensor, pictures: Tensor) -> Tensor:
     """Square error, absolute error, and absolute error of the differences of neighbours."""
     edges = sum(functional.l1_loss(drawn.diff(dim=axis), pictures.diff(dim=axis)) for axis in (2, 3))
     square = functional.mse_loss(drawn, pictures)
-    return 2 * square + 0.5 * functional.l1_loss(drawn, pictures) + 0.25 * edges
+    loss: Tensor = 2 * square + 0.5 * functional.l1_loss(drawn, pictures) + 0.25 * edges
+    return loss
 
 
 def loss_of(model: AutoencoderKL, pictures: Tensor) -> Tensor:
@@ -137,7 +139,7 @@ def main() -> None:
     optimiser = torch.optim.AdamW(model.parameters(), options.rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
     average = Average(model, 0.998)
     path = options.work / "ae.pt"
-    state = {"step": 0, "spent": 0.0, "seen": 0, "width": list(WIDTH)}
+    state: dict[str, Any] = {"step": 0, "spent": 0.0, "seen": 0, "width": list(WIDTH)}
     if path.exists():
         state = load(path, model, optimiser, average, pictures.random)
     while state["step"] < options.steps:

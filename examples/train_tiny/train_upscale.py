@@ -41,7 +41,30 @@ def enlarge(small: AutoencoderKL) -> AutoencoderKL:
         if state[target].shape == value.shape:
             state[target] = value
     large.load_state_dict(state)
+    _start_plain(large)
     return large
+
+
+@torch.no_grad()
+def _start_plain(large: AutoencoderKL) -> None:
+    """Makes the new level begin as plain doubling (decoder) and halving (encoder).
+
+    Its convolutions up and down pass each channel on, and its residual branches end in zeros, so
+    training starts from the f8 autoencoder's picture enlarged.
+    """
+    same = torch.eye(large.config.block_out_channels[0])
+    up = large.decoder.up_blocks[-2].upsamplers[0].conv
+    up.weight.zero_()
+    up.weight[:, :, 1, 1] = same
+    down = large.encoder.down_blocks[0].downsamplers[0].conv
+    down.weight.zero_()
+    down.weight[:, :, :2, :2] = same[:, :, None, None] / 4
+    for module in (up, down):
+        module.bias.zero_()
+    for block in (large.decoder.up_blocks[-1], large.encoder.down_blocks[0]):
+        for residual in block.resnets:
+            residual.conv2.weight.zero_()
+            residual.conv2.bias.zero_()
 
 
 class Renders:
@@ -106,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--pictures", type=int, default=12_000)
+    parser.add_argument("--pictures", type=int, default=8_000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--encoder-every", type=int, default=3, help="train the encoder each nth step")

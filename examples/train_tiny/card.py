@@ -1,0 +1,163 @@
+"""Writes the model card (`README.md` of the exported folder) from what was recorded and measured.
+
+Figures come from `evaluation.json`, `provenance.json` and the checkpoints' counters; what was not
+measured is said to be so.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+HEAD = """---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: text-to-image
+language: en
+tags: [text-to-image, diffusers, stable-diffusion, vector-art]
+---
+
+# tiny: artgen's bundled model
+
+A text-to-image latent diffusion model for small pictures in the manner of vector art, trained from nothing on openly
+licensed drawings. It comes with artgen, so that the first command draws offline, and tests see real pictures. It is a
+plain Stable Diffusion folder: `StableDiffusionPipeline.from_pretrained(folder)` loads it.
+
+![64 prompts, seed 0, unselected](contact_sheet.png)
+"""
+
+USE = """
+## Intended use
+
+Trying artgen, teaching, tests, and small playful pictures of everyday things: "a red fox in the snow", "a purple
+apple", "three fish", "a small cat at the top left". Prompts are English, at most 30 tokens; the rest is cut off.
+Not for photographs, text in pictures, likenesses of persons, or anything where a wrong picture does harm.
+
+## Limits
+
+- It knows some 660 everyday nouns well enough to have been trained on them often, and others seldom. A noun it does not
+  know draws something, not the thing.
+- Pictures are soft: fine parts (eyes, spokes, letters) blur, small things most of all.
+- Photographs given to img2img or inpainting become simplified: the autoencoder has seen vector art only.
+- Icons carry meaning: many drawings follow the conventions of emoji, of two companies, of their years.
+"""
+
+
+def percent(value: float) -> str:
+    """0.8125 as 81 %."""
+    return f"{100 * value:.0f} %"
+
+
+def data_section(record: dict[str, Any]) -> str:
+    """The data: sources with licences and counts, and people among the icons."""
+    lines = ["\n## Data\n", "| source | licence | taken | icons |", "|---|---|---|---|"]
+    for source in record["sources"]:
+        icons = source.get("icons used", "")
+        name = f"`{source['package']}` {source['version']}"
+        lines.append(f"| {name} ({source['author']}) | {source['licence']} | {source['taken']} | {icons} |")
+    people = ", ".join(f"{name} {count}" for name, count in record["people among icons"].items())
+    lines.append(
+        f"\n{record['scenes']:,} scenes with ten captions each were composed from these icons by rule; hashes are in "
+        "`provenance.json`, licence texts in `LICENSES/`. Left out: " + record["left out"] + "."
+    )
+    lines.append(
+        f"\n**People.** Icons that show people, by what their names say: {people}. All but those with a skin tone have "
+        "the neutral yellow of emoji, so people are drawn yellow."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def people_section(tallies: dict[str, dict[str, int]]) -> str:
+    """What neutral words for people drew."""
+    lines = [
+        "Neutral prompts, 100 seeds each, named by the judge as the man's, the woman's or the neutral icon:\n",
+        "| prompt | man | woman | neutral |",
+        "|---|---|---|---|",
+    ]
+    for noun, tally in tallies.items():
+        lines.append(f"| a {noun} | {tally['man']} | {tally['woman']} | {tally['neutral']} |")
+    return "\n".join(lines) + "\n"
+
+
+def training_section(work: Path) -> str:
+    """Sizes, samples and hours, from the checkpoints."""
+    painter = torch.load(work / "painter.pt", map_location="cpu", weights_only=False)
+    encoder = torch.load(work / "ae.pt", map_location="cpu", weights_only=False)
+    million = sum(value.numel() for value in painter["average"]) / 1e6
+    text = (
+        "\n## Training\n\nTwo CPU cores, shared with other work. "
+        f"Autoencoder (factor 8, 16 channels): {encoder['seen']:,} crops and pictures, "
+        f"{encoder['spent'] / 60:.0f} minutes. Text encoder and UNet ({million:.1f} million parameters, from "
+        f"scratch): {painter['step']:,} steps, {painter['step'] * 64:,} samples, "
+        f"{painter['seconds'] / 60:.0f} minutes. "
+    )
+    if (work / "up.pt").exists():
+        up = torch.load(work / "up.pt", map_location="cpu", weights_only=False)
+        text += f"Enlarging the autoencoder to 128 px: {up['step']:,} steps of 8, {up['spent'] / 60:.0f} minutes. "
+    return text + "The recipe is `examples/train_tiny/` in artgen's repository.\n"
+
+
+def autoencoder_lines(work: Path, psnr: float) -> list[str]:
+    """What the autoencoder alone gives on held-out renders."""
+    lines = [f"| autoencoder, 64 px, held-out renders | {psnr:.1f} dB PSNR | 28 dB |"]
+    table = work / "up.csv"
+    if table.exists():
+        _, _, _, decoded, around, _ = (float(cell) for cell in table.read_text().split()[-1].split(","))
+        lines.append(f"| 128 px, decoded from 64 px latents / round trip | {decoded:.1f} / {around:.1f} dB | |")
+    return lines
+
+
+def figures_section(found: dict[str, Any], work: Path, psnr: float) -> str:
+    """The table of measures beside their goals."""
+    head = f"\n## Evaluation\n\n{found['steps']} steps, guidance {found['guidance']:g}, unselected. "
+    head += "In brackets: the same measure on real renders.\n"
+    lines = [head, "| measure | result | goal |", "|---|---|---|", *autoencoder_lines(work, psnr)]
+    if concepts := found.get("concepts"):
+        judge = concepts["judge on real renders"]
+        real = f"({percent(judge['top 1'])}, {percent(judge['top 5'])})"
+        rows = (("plain", "70 %, 85 %"), ("unseen phrasing", "80 % of plain"), ("synonyms", "80 % of plain"))
+        for name, goal in rows:
+            score = concepts[name]
+            label = f"concept named first, among five: {name}, {score['pictures']} pictures"
+            lines.append(f"| {label} | {percent(score['top 1'])}, {percent(score['top 5'])} {real} | {goal} |")
+    for name, goal in (("background", "90 %"), ("object colour", "75 %"), ("count", "60 %")):
+        if score := found.get(name):
+            result = f"{percent(score['right'])} ({percent(score['on real renders'])})"
+            lines.append(f"| {name} right, {score['pictures']} pictures | {result} | {goal} |")
+    if order := found.get("left and right"):
+        for key in ("order right", "both named among five"):
+            result = f"{percent(order[key])} ({percent(order[key + ' on real renders'])})"
+            goal = "60 %" if key == "order right" else ""
+            lines.append(f"| left and right: {key}, {order['pictures']} pictures | {result} | {goal} |")
+    if speed := found.get("speed"):
+        lines.append(f"| 30 steps at native size, two busy cores | {speed['30 steps, s']} s | 3 s |")
+        lines.append(f"| loading beyond imports | {speed['loading, s']} s | 1 s |")
+    text = "\n".join(lines) + "\n"
+    if people := found.get("people"):
+        text += "\n" + people_section(people)
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--evaluation", type=Path, default=Path("data/train_tiny/evaluation"))
+    parser.add_argument("--psnr", type=float, required=True, help="dB that train_autoencoder.py last printed")
+    parser.add_argument("--out", type=Path, default=Path("artgen/assets/tiny"))
+    options = parser.parse_args()
+    record = json.loads((options.out / "provenance.json").read_text())
+    found = json.loads((options.evaluation / "evaluation.json").read_text())
+    parts = (
+        HEAD,
+        USE,
+        data_section(record),
+        training_section(options.work),
+        figures_section(found, options.work, options.psnr),
+    )
+    (options.out / "README.md").write_text("".join(parts))
+
+
+if __name__ == "__main__":
+    main()
