@@ -16,12 +16,16 @@ from artgen.errors import ArtgenError
 from artgen.requests import Img2Img, Inpaint, Outpaint, Request, Txt2Img
 
 if TYPE_CHECKING:
-    from artgen.engine.generate import Picture, generate, generate_all
+    from artgen.engine.generate import Failure, Picture, generate, generate_all, replay
+    from artgen.metadata import Found
+    from artgen.metadata import read as info
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ArtgenError",
+    "Failure",
+    "Found",
     "Img2Img",
     "Inpaint",
     "Outpaint",
@@ -31,12 +35,26 @@ __all__ = [
     "__version__",
     "generate",
     "generate_all",
+    "info",
+    "replay",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("generate", "generate_all", "Picture"):
-        from artgen.engine import generate as module
+_LAZY = {
+    "Failure": ("artgen.engine.generate", "Failure"),
+    "Picture": ("artgen.engine.generate", "Picture"),
+    "generate": ("artgen.engine.generate", "generate"),
+    "generate_all": ("artgen.engine.generate", "generate_all"),
+    "replay": ("artgen.engine.generate", "replay"),
+    "Found": ("artgen.metadata", "Found"),
+    "info": ("artgen.metadata", "read"),
+}
 
-        return getattr(module, name)
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        module, attribute = _LAZY[name]
+        return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'artgen' has no attribute {name!r}")

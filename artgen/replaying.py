@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from artgen import machine, metadata, registry, settings
-from artgen.errors import InputFileError, UsageError
+from artgen.errors import InputFileError, ModelUnavailableError, UsageError
+from artgen.prepare import Prepared
 from artgen.records import from_record
 from artgen.requests import TASKS, Request
 from artgen.settings import settings_of
@@ -38,6 +39,20 @@ class Plan:
     request: Request
     expected: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+
+    def check(self, job: Prepared) -> None:
+        """Holds a prepared job to the facts.
+
+        Raises:
+            ModelUnavailableError: the model has other weights than the one that drew the picture.
+        """
+        for name, value in self.expected.items():
+            if job.facts.get(name) != value:
+                raise ModelUnavailableError(
+                    f"{job.model.name} has other weights than the picture's model: {name} {str(value)[:10]}... was "
+                    f"recorded, {str(job.facts.get(name))[:10]}... is here.",
+                    f"--set model={job.model.name} draws with the present ones all the same.",
+                )
 
 
 def plan(path: Path, changes: Mapping[str, str]) -> Plan:

@@ -1,0 +1,150 @@
+"""One call of a diffusers pipeline: pictures of one shape, drawn together."""
+
+import importlib
+import inspect
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+
+import artgen
+from artgen import images
+from artgen.engine import loading, prompts, schedulers
+from artgen.engine.device import Placement
+from artgen.engine.memory import Economy
+from artgen.engine.outcomes import Failure, Picture
+from artgen.engine.soundness import Decoded, Latents, decode_again
+from artgen.errors import FilteredError, NonFiniteError, UsageError
+from artgen.events import Decoding, Listener, ModelChosen, Note, Step
+from artgen.prepare import Prepared
+from artgen.records import to_record
+
+TASK_MODULES = {"txt2img": "txt2img", "img2img": "img2img", "inpaint": "inpaint", "outpaint": "inpaint"}
+
+
+class Progress:
+    """Says which picture of how many is at which step."""
+
+    def __init__(self, listener: Listener, first: int, pictures: int, total: int) -> None:
+        self.listener = listener
+        self._place = (first, pictures, total)
+
+    def step(self, done: int, steps: int) -> None:
+        self.listener(Step(done, steps, *self._place))
+
+
+def draw_batch(
+    jobs: list[Prepared], placement: Placement, economy: Economy, progress: Progress
+) -> list[Picture | Failure]:
+    request, model = jobs[0].request, jobs[0].model
+    progress.listener(ModelChosen(model.name, placement.device, placement.dtype))
+    base = loading.load(
+        model,
+        placement,
+        offload=economy.offload,
+        vae_tiling=economy.vae_tiling,
+        safety_checker=request.safety_checker,
+        listener=progress.listener,
+    )
+    task = importlib.import_module(f"artgen.engine.{TASK_MODULES[request.task]}")
+    pipe = loading.for_task(base, task.PIPELINE, request.task)
+    pipe.scheduler = schedulers.build(base.scheduler, request.scheduler, request.sigmas)
+    lost = [_dropped(job, progress.listener) for job in jobs]
+    latents = Latents(progress.step, len(jobs))
+    try:
+        with loading.quiet():
+            result = pipe(**_arguments(pipe, jobs, task.arguments(jobs), latents))
+    except NonFiniteError:
+        return [Failure(job.request, latents.failure(i, placement)) for i, job in enumerate(jobs)]
+    progress.listener(Decoding())
+    decoded = Decoded(
+        np.array(result.images), list(getattr(result, "nsfw_content_detected", None) or [False] * len(jobs))
+    )
+    mended = decode_again(pipe, decoded, latents, progress.listener)
+    facts = {
+        "artgen": artgen.__version__,
+        "batch_size": len(jobs),
+        "fallbacks": [*economy.fallbacks, *(["decoder in fp32"] if mended else [])],
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+        "transformers": transformers.__version__,
+    }
+    settled = {"device": placement.device, "dtype": placement.dtype}
+    outcomes: list[Picture | Failure] = []
+    for i, job in enumerate(jobs):
+        if not latents.sound[i] or not np.isfinite(decoded.pixels[i]).all():
+            outcomes.append(Failure(job.request, latents.failure(i, placement)))
+        elif decoded.filtered[i]:
+            outcomes.append(Failure(job.request, _withheld()))
+        else:
+            outcomes.append(_picture(job, decoded.pixels[i], {**job.facts, **facts, **lost[i]}, settled))
+    return outcomes
+
+
+def _withheld() -> FilteredError:
+    return FilteredError(
+        "The model's safety filter withheld the picture; nothing was written.",
+        "Try another --seed or prompt, or --no-safety-checker where that is appropriate.",
+    )
+
+
+def _picture(job: Prepared, pixels: np.ndarray, facts: dict[str, Any], settled: dict[str, Any]) -> Picture:
+    image = Image.fromarray((pixels * 255).round().astype(np.uint8), "RGB")
+    request = job.request.replace(**settled)
+    facts = {name: value for name, value in facts.items() if value not in (None, "", [])}
+    return Picture(_finished(image, job), to_record(request, facts), request)
+
+
+def _finished(image: Image.Image, job: Prepared) -> Image.Image:
+    """Cuts the padding off and puts untouched pixels back."""
+    if job.image is None:
+        return image
+    image = image.crop((0, 0, job.width, job.height))
+    if job.mask is not None and getattr(job.request, "paste", True):
+        return images.composite(job.image, image, job.mask)
+    return image
+
+
+def _dropped(job: Prepared, listener: Listener) -> dict[str, str]:
+    """What a prompt that is cut loses, as facts for the record."""
+    request = job.request
+    if request.long_prompt == "chunk":
+        return {}
+    lost = {}
+    for name, said in (("prompt", "prompt"), ("negative_prompt", "negative prompt")):
+        if rest := prompts.dropped(job.model, getattr(request, name)):
+            listener(Note(f"the {said} is too long for this model, which does not see its end: {rest}"))
+            lost[f"dropped_{name}"] = rest
+    return lost
+
+
+def _arguments(pipe: Any, jobs: list[Prepared], task: dict[str, Any], latents: Latents) -> dict[str, Any]:
+    """Keyword arguments for one call of the pipeline."""
+    request = jobs[0].request
+    accepted = inspect.signature(pipe.__call__).parameters
+    # Some image pipelines take their size from the picture.
+    arguments = {name: value for name, value in task.items() if name in accepted or name not in ("width", "height")}
+    arguments["num_inference_steps"] = request.steps
+    arguments["guidance_scale"] = request.guidance_scale
+    arguments["generator"] = [torch.Generator("cpu").manual_seed(_seed(job)) for job in jobs]
+    arguments["output_type"] = "np"
+    arguments["callback_on_step_end"] = latents
+    guided = (request.guidance_scale or 0) > 1
+    words = [job.request.prompt for job in jobs]
+    negatives = [job.request.negative_prompt for job in jobs]
+    if request.long_prompt == "chunk" and any(prompts.dropped(jobs[0].model, text) for text in (*words, *negatives)):
+        return {**arguments, **prompts.chunked(pipe, words, negatives, guided)}
+    arguments["prompt"] = words
+    if any(negatives):
+        if "negative_prompt" not in accepted:
+            raise UsageError(f"{type(pipe).__name__} takes no negative prompt.", "Leave --negative-prompt out.")
+        arguments["negative_prompt"] = negatives
+    return arguments
+
+
+def _seed(job: Prepared) -> int:
+    # torch takes -2**63 .. 2**64-1 and reads both halves alike.
+    return int(job.request.seed or 0)

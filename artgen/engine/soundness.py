@@ -1,0 +1,90 @@
+"""Watches for NaN and infinity, from the first step to the decoded pixels, and mends what can be mended."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from artgen.engine.device import Placement
+from artgen.errors import NonFiniteError
+from artgen.events import Listener, Note
+
+
+class Latents:
+    """Called by diffusers after each step: reports it, and stops a batch that has lost every picture to NaN.
+
+    Attributes:
+        last: latents of the last step, (pictures, channels, height, width) for most models.
+        sound: for each picture, whether all its latents were finite at every step.
+    """
+
+    def __init__(self, report: Callable[[int, int], None], pictures: int) -> None:
+        self.report = report
+        self.last: torch.Tensor | None = None
+        self.sound = [True] * pictures
+        self._lost_at: dict[int, int] = {}
+
+    def __call__(self, pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        self.last = tensors["latents"]
+        for i, finite in enumerate(torch.isfinite(self.last).flatten(1).all(1).tolist()):
+            if not finite and self.sound[i]:
+                self.sound[i] = False
+                self._lost_at[i] = step + 1
+        if not any(self.sound):
+            raise NonFiniteError("every picture is lost")
+        self.report(step + 1, int(pipe.num_timesteps))
+        return {}
+
+    def failure(self, picture: int, placement: Placement) -> NonFiniteError:
+        """What to say of a picture that is lost."""
+        where = f" at step {self._lost_at[picture]}" if picture in self._lost_at else " in the decoder"
+        hint = "Try another --scheduler or more --steps; the model itself may be damaged (`artgen models verify`)."
+        if placement.dtype != "fp32":
+            hint = "Try --dtype fp32, or another --scheduler."
+        return NonFiniteError(f"The model produced NaN or infinity{where}; nothing was written.", hint)
+
+
+@dataclass
+class Decoded:
+    """Pictures as (pictures, height, width, 3), 0 to 1, and whether the safety filter withheld each."""
+
+    pixels: np.ndarray
+    filtered: list[bool]
+
+
+def decode_again(pipe: Any, decoded: Decoded, latents: Latents, listener: Listener) -> bool:
+    """Decodes once more in fp32 where latents are sound and pixels are not: decoders overflow in low precision.
+
+    Changes `decoded` in place; says whether it did. The safety filter looks at what comes out.
+    """
+    last, vae = latents.last, pipe.vae
+    broken = [i for i, sound in enumerate(latents.sound) if sound and not np.isfinite(decoded.pixels[i]).all()]
+    reachable = last is not None and last.ndim == 4 and not any(p.is_meta for p in vae.parameters())
+    if not broken or last is None or not reachable or vae.dtype == torch.float32:
+        return False
+    listener(Note("the decoder overflowed; decoding again in fp32"))
+    dtype = vae.dtype
+    try:
+        vae.to(torch.float32)
+        for i in broken:
+            with torch.no_grad():
+                image = vae.decode(_unscaled(last[i : i + 1].float(), vae.config)).sample
+            if getattr(pipe, "safety_checker", None) is not None:
+                image, flags = pipe.run_safety_checker(image, image.device, dtype)
+                decoded.filtered[i] = bool(flags[0])
+            decoded.pixels[i] = pipe.image_processor.postprocess(image.float(), output_type="np")[0]
+    finally:
+        vae.to(dtype)
+    return True
+
+
+def _unscaled(latents: torch.Tensor, config: Any) -> torch.Tensor:
+    """Latents as the decoder takes them, from latents as the denoiser makes them."""
+    latents = latents / config.scaling_factor
+    if getattr(config, "latents_mean", None) is not None and getattr(config, "latents_std", None) is not None:
+        mean = torch.tensor(config.latents_mean, device=latents.device).view(1, -1, 1, 1)
+        std = torch.tensor(config.latents_std, device=latents.device).view(1, -1, 1, 1)
+        latents = latents * std + mean
+    return latents + (getattr(config, "shift_factor", None) or 0.0)
