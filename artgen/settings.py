@@ -232,6 +232,7 @@ class Report:
     json: bool = setting(False, "Print a JSON record for each picture instead of its path.", flags=("--json",))
     dry_run: bool = setting(False, "Check everything, print what would be made, draw nothing.", flags=("--dry-run",))
     quiet: bool = setting(False, "Only errors on stderr.", flags=("-q", "--quiet"))
+    verbose: bool = setting(False, "Also say what is loaded and how long each picture took.", flags=("-v", "--verbose"))
 
 
 def settings_of(group: type) -> dict[str, dataclasses.Field[Any]]:

@@ -8,7 +8,9 @@ import typer
 from artgen import config
 from artgen.cli.reporting import emit, emit_json, note
 
-app = typer.Typer(no_args_is_help=True, help="Your own defaults: show them, set one, find the file.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Your own defaults: show them, set one, find the file."
+)
 
 Project = Annotated[bool, typer.Option("--project", help="artgen.toml in this folder instead of the user's file.")]
 

@@ -2,13 +2,14 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from artgen.cli.reporting import Reporter, complain, emit, emit_json, note
-from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError
+from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.records import to_record
 from artgen.requests import FromImage, Request, draw_seed
 from artgen.settings import MAX_SEED, Canvas, Output, Prompt, Report, Series, Size
@@ -35,12 +36,12 @@ def draw_requests(
     report: Report,
     *,
     batch_size: int = 1,
-    expected: Mapping[str, Any] | None = None,
+    check: "Callable[[Prepared], None] | None" = None,
 ) -> None:
     """Checks, draws, saves and reports requests; leaves with exit code 7 when some of several failed.
 
     Args:
-        expected: facts that every prepared job must agree with; see `replaying.Plan`.
+        check: raises for a prepared job that must not be drawn.
     """
     # Imported here: `--help` and mistyped options need none of it.
     from artgen import outputs
@@ -56,10 +57,11 @@ def draw_requests(
         input_paths=tuple(r.image for r in requests if isinstance(r, FromImage) and r.image),
         count=len(requests),
     )
-    with Reporter(report.quiet) as reporter:
+    with Reporter(report.quiet, report.verbose) as reporter:
         jobs = prepare(requests, reporter)
         for job in jobs:
-            _check_expected(job, expected or {})
+            if check is not None:
+                check(job)
             destination.check(job.width, job.height, preview(job))
         if not report.quiet:
             _say_notes(jobs)
@@ -81,6 +83,7 @@ def _draw(
     from artgen.engine import generate
 
     failures = []
+    began = time.monotonic()
     outcomes = generate.draw(jobs, batch_size=batch_size, listener=reporter)
     for outcome in outcomes:
         if isinstance(outcome, generate.Failure):
@@ -88,10 +91,13 @@ def _draw(
             if len(jobs) > 1 and not report.quiet:
                 note(f"seed {outcome.request.seed}: {outcome.error.message}")
             continue
+        reporter.saving()
         path = destination.save(outcome.image, outcome.record)
+        reporter.close()
         if not report.quiet:
-            reporter.close()
-            note(f"seed {outcome.request.seed}")
+            took = f", {time.monotonic() - began:.1f} s" if report.verbose else ""
+            note(f"seed {outcome.request.seed}{took}")
+        began = time.monotonic()
         if report.json:
             emit_json({"file": str(path), **outcome.record})
         else:
@@ -126,16 +132,6 @@ def _say_notes(jobs: "Sequence[Prepared]") -> None:
             if text and text not in said:
                 said.add(text)
                 note(text)
-
-
-def _check_expected(job: "Prepared", expected: Mapping[str, Any]) -> None:
-    for name, value in expected.items():
-        if job.facts.get(name) != value:
-            raise ModelUnavailableError(
-                f"{job.model.name} has other weights than the picture's model: {name} {str(value)[:10]}... was "
-                f"recorded, {str(job.facts.get(name))[:10]}... is here.",
-                f"--set model={job.model.name} draws with the present ones all the same.",
-            )
 
 
 def _list(jobs: "Sequence[Prepared]", report: Report) -> None:

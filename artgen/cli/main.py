@@ -21,7 +21,7 @@ SUMMARIES = {
     "outpaint": "Extend a picture beyond its edges; the picture itself stays byte for byte.",
     "info": "Tell what made a picture: artgen's record, A1111's text, or a ComfyUI workflow.",
     "replay": "Make a picture again from itself; the same pixels when nothing is changed.",
-    "models": "Models: list, show, pull, verify, name, remove.",
+    "models": "Models: list, show, download, check, name and remove them.",
     "schedulers": "List the schedulers, with the other names they answer to.",
     "doctor": "Look at this installation: versions, device, memory, models; name what is missing and what mends it.",
     "config": "Your own defaults: show them, set one, find the file.",

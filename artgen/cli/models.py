@@ -13,7 +13,9 @@ from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError, Usag
 from artgen.events import Downloading, Loading
 from artgen.hub import cache
 
-app = typer.Typer(no_args_is_help=True, help="Models: list, show, download, check, name and remove them.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Models: list, show, download, check, name and remove them."
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 Name = Annotated[str, typer.Argument(help="An alias, OWNER/NAME[@REVISION], a folder or a .safetensors file.")]

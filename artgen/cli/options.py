@@ -35,7 +35,9 @@ GROUPS: tuple[type, ...] = (
     settings.Report,
 )
 
-PER_PICTURE = frozenset({"prompt", "image", "mask", "expand", "to", "seed", "json", "dry_run", "quiet", "overwrite"})
+PER_PICTURE = frozenset(
+    {"prompt", "image", "mask", "expand", "to", "seed", "json", "dry_run", "quiet", "verbose", "overwrite"}
+)
 """Settings that belong to one call and are not taken from the environment or a configuration file."""
 
 

@@ -40,4 +40,4 @@ def replay(
         for text in plan.notes:
             note(text)
     facts: dict[str, Any] = {"offline": True} if offline else {}
-    draw_requests([plan.request.replace(**facts)], output, report, expected=plan.expected)
+    draw_requests([plan.request.replace(**facts)], output, report, check=plan.check)

@@ -58,8 +58,9 @@ def complain(error: ArtgenError) -> None:
 class Reporter:
     """Draws the engine's events as progress on stderr; a context manager around the work."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, verbose: bool = False) -> None:
         self._quiet = quiet
+        self._verbose = verbose
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
         self._model: ModelChosen | None = None
@@ -81,6 +82,8 @@ class Reporter:
             case Downloading(file, done, total):
                 self._show(f"downloading {file}", done, total or None, "bytes")
             case Loading(component):
+                if self._verbose:
+                    note(f"loading {component}")
                 self._show(f"loading {component}", 0, None, "")
             case Step(done, steps, first, pictures, total):
                 which = f"{first}" if pictures == 1 else f"{first}-{first + pictures - 1}"
@@ -91,6 +94,11 @@ class Reporter:
                 note(text)
             case _:
                 pass
+
+    def saving(self) -> None:
+        """Says that a picture is being written."""
+        if not self._quiet:
+            self._show("saving", 0, None, "")
 
     def _show(self, what: str, done: int, total: int | None, unit: str) -> None:
         if not console().is_terminal:

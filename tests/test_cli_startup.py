@@ -1,0 +1,152 @@
+"""What runs without torch: help, version, listings, and everything that is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from artgen.cli.main import SUMMARIES, app, load_command
+
+HEAVY = ("torch", "diffusers", "transformers", "numpy", "accelerate", "huggingface_hub")
+HELP = Path(__file__).parent / "help"
+WIDTH = "100"
+
+DRIVER = """
+import json, sys
+sys.argv = ["artgen", *json.loads(sys.argv[1])]
+try:
+    from artgen.cli.main import run
+    run()
+except SystemExit as leaving:
+    code = leaving.code
+loaded = [name for name in json.loads('{heavy}') if name in sys.modules]
+sys.stderr.write("\\n" + json.dumps([code or 0, loaded]))
+"""
+
+
+def modules_after(*words: str) -> tuple[int, list[str], str]:
+    """Exit code, heavy modules loaded, and stderr of `artgen WORDS` in a process of its own."""
+    ran = subprocess.run(
+        [sys.executable, "-c", DRIVER.replace("{heavy}", json.dumps(HEAVY)), json.dumps(words)],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    said, _, last = ran.stderr.rpartition("\n")
+    code, loaded = json.loads(last)
+    return code, loaded, said
+
+
+SUBCOMMANDS = ("list", "show", "pull", "verify", "alias", "remove", "path")
+HELPED = [
+    (),
+    *((name,) for name in SUMMARIES),
+    *(("models", name) for name in SUBCOMMANDS),
+    *(("config", name) for name in ("show", "set", "path")),
+]
+
+
+@pytest.mark.parametrize("words", HELPED, ids=" ".join)
+def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
+    assert modules_after(*words, "--help")[:2] == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--version",), 0, ""),
+        (("schedulers",), 0, ""),
+        (("config", "show"), 0, ""),
+        (("config", "path"), 0, ""),
+        (("models", "list"), 0, ""),
+        (("txt2img", "x", "--steps", "0"), 2, "1 to 1,000"),
+        (("txt2img", "x", "--steps", "many"), 2, "many"),
+        (("txt2img", "x", "--scheduler", "eulr"), 2, "euler"),
+        (("txt2img", "x", "--guidance-scale", "nan"), 2, "finite"),
+        (("txt2img", "x", "--guidance-scale", "inf"), 2, "finite"),
+        (("txt2img", "x", "--size", "0x0"), 2, ""),
+        (("txt2img", "x", "--width", "0"), 2, "width"),
+        (("txt2img", "x", "--count", "0"), 2, "count"),
+        (("txt2img", "x", "--seed", str(2**64)), 2, "2^64"),
+        (("txt2img", "x", "--seed", "seven"), 2, "seven"),
+        (("txt2img", "x", "--seed", "1,2", "--count", "2"), 2, "count"),
+        (("txt2img", "x", "--device", "cuda"), 2, "CUDA"),
+        (("txt2img", "x", "--device", "tpu"), 2, "tpu"),
+        (("txt2img", "x", "--nonsense"), 2, "nonsense"),
+        (("txt2img",), 2, "prompt"),
+        (("txt2img", "a", "b"), 2, "b"),
+        (("txt2img", "x", "-m", "nobody/nothing", "--offline"), 4, "nobody/nothing"),
+        (("txt2img", "x", "-m", "sd1k5"), 4, "sd15"),
+        (("txt2img", "x", "-m", "model.ckpt"), 5, "model.ckpt"),
+        (("txt2img", "x", "--size", "65x65"), 2, "64x64"),
+        (("img2img",), 2, "picture"),
+        (("img2img", "nope.png"), 3, "nope.png"),
+        (("img2img", "text.png"), 3, "text.png"),
+        (("img2img", "in.png", "--strength", "1.5"), 2, "0 to 1"),
+        (("img2img", "in.png", "--strength", "0.01"), 2, "step"),
+        (("inpaint", "in.png"), 2, "mask"),
+        (("inpaint", "in.png", "--mask", "black.png"), 3, ""),
+        (("outpaint", "in.png"), 2, "--expand"),
+        (("outpaint", "in.png", "--expand", "sideways"), 2, "sideways"),
+        (("info", "nope.png"), 3, "nope.png"),
+        (("info", "in.png"), 3, "in.png"),
+        (("replay", "in.png"), 3, "in.png"),
+        (("replay", "in.png", "--set", "steps"), 2, "NAME=VALUE"),
+        (("txt2img", "x", "-o", "in.png"), 74, "in.png"),
+        (("txt2img", "x", "-o", "fox.gif"), 2, "gif"),
+        (("config", "set", "nope", "1"), 2, "nope"),
+        (("config", "set", "steps", "0"), 2, "steps"),
+        (("nope",), 2, "nope"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_what_needs_no_model_imports_nothing_heavy(words: tuple[str, ...], code: int, said: str) -> None:
+    Image.new("RGB", (64, 64), "orange").save("in.png")
+    Image.new("L", (64, 64), 0).save("black.png")
+    Path("text.png").write_text("no picture")
+    found, loaded, complaint = modules_after(*words)
+    assert (found, loaded) == (code, []), complaint
+    assert said in complaint
+    assert "Traceback" not in complaint
+
+
+def test_summaries_are_the_commands_own_words() -> None:
+    for name, summary in SUMMARIES.items():
+        assert load_command(name).help.splitlines()[0].strip() == summary
+
+
+@pytest.mark.parametrize("words", HELPED, ids=" ".join)
+def test_help_texts_are_as_reviewed(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The texts under tests/help; `ARTGEN_NEW_HELP=1 pytest tests/test_cli_startup.py` would hide a change, so there
+    is no such switch: delete the file and the test writes it anew, and fails once."""
+    monkeypatch.setenv("TERMINAL_WIDTH", WIDTH)
+    monkeypatch.setenv("COLUMNS", WIDTH)
+    monkeypatch.setenv("NO_COLOR", "1")
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "artgen", *words, "--help"], capture_output=True, env=environment, check=True
+    )
+    text = "\n".join(line.rstrip() for line in ran.stdout.decode().splitlines()).strip() + "\n"
+    file = HELP / f"{'-'.join(words) or 'artgen'}.txt"
+    if not file.exists():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, "utf-8")
+        pytest.fail(f"{file} was missing and is written now; read it, and run the test again")
+    assert text == file.read_text("utf-8")
+
+
+def test_completion_names_commands_and_options() -> None:
+    environment = {**os.environ, "_ARTGEN_COMPLETE": "complete_bash", "COMP_WORDS": "artgen ou", "COMP_CWORD": "1"}
+    ran = subprocess.run([sys.executable, "-m", "artgen"], capture_output=True, text=True, env=environment, check=False)
+    assert "outpaint" in ran.stdout
+    environment.update(COMP_WORDS="artgen txt2img --sch", COMP_CWORD="2")
+    ran = subprocess.run([sys.executable, "-m", "artgen"], capture_output=True, text=True, env=environment, check=False)
+    assert "--scheduler" in ran.stdout
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.stdout.startswith("artgen 0.")
