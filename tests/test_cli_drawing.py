@@ -126,7 +126,8 @@ def test_the_prompt_comes_from_stdin(sd1: str) -> None:
 
 
 def test_a_prompt_may_begin_with_a_dash(sd1: str) -> None:
-    assert record("txt2img", "-m", sd1, "--", "--steps")["prompt"] == "--steps"
+    result = run("txt2img", "-m", sd1, "--dry-run", "--json", "--", "--steps")
+    assert json.loads(result.stdout)["prompt"] == "--steps"
 
 
 def test_size_and_width_together_are_refused(sd1: str) -> None:
@@ -204,6 +205,10 @@ def test_config_set_keeps_comments() -> None:
     assert "steps" not in Path("artgen.toml").read_text()
 
 
+def test_more_steps_than_timesteps_are_refused(sd1: str) -> None:
+    assert "1000" in run("txt2img", "x", "-m", sd1, "--steps", "1000", "--scheduler", "ddim", code=2).stderr
+
+
 def test_nan_leaves_with_nine_and_writes_nothing(models: dict[str, Path], tmp_path: Path) -> None:
     import shutil
 
@@ -231,7 +236,7 @@ def artgen(*words: str, **more: Any) -> subprocess.Popen[bytes]:
 
 
 def test_control_c_drops_the_picture_and_leaves_with_130(sd1: str) -> None:
-    process = artgen("txt2img", "x", "-m", sd1, "--steps", "1000", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = artgen("txt2img", "x", "-m", sd1, "--steps", "900", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stderr is not None
     assert b"on the CPU" in process.stderr.readline()
     time.sleep(0.5)

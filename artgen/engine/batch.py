@@ -52,6 +52,7 @@ def draw_batch(
     task = importlib.import_module(f"artgen.engine.{TASK_MODULES[request.task]}")
     pipe = loading.for_task(base, task.PIPELINE, request.task)
     pipe.scheduler = schedulers.build(base.scheduler, request.scheduler, request.sigmas)
+    schedulers.check_steps(pipe.scheduler, request.steps or 1)
     lost = [_dropped(job, progress.listener) for job in jobs]
     latents = Latents(progress.step, len(jobs))
     try:

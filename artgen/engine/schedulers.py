@@ -41,6 +41,24 @@ def build(own: Any, name: str | None, sigmas: str | None) -> Any:
     return getattr(diffusers, entry.class_name).from_config(config)
 
 
+def check_steps(scheduler: Any, steps: int) -> None:
+    """Refuses more steps than a scheduler can place, which diffusers finds out halfway, by an IndexError.
+
+    Raises:
+        UsageError: a timestep would lie beyond the last one of the training.
+    """
+    trained = scheduler.config.get("num_train_timesteps")
+    if trained is None or type(scheduler).__name__.startswith("FlowMatch"):
+        return
+    probe = type(scheduler).from_config(scheduler.config)
+    probe.set_timesteps(steps)
+    if float(probe.timesteps.max()) >= trained:
+        raise UsageError(
+            f"{steps} steps are more than this model's scheduler can place among its {trained} timesteps.",
+            f"Use --steps {trained // 2} or fewer, or another --scheduler.",
+        )
+
+
 def require_packages(what: str, packages: tuple[str, ...]) -> None:
     """Refuses early, with the command that mends it, what would fail with an ImportError halfway.
 
