@@ -101,7 +101,9 @@ def sd1(folder: Path, *, seed: int = 0, unet_channels: int = 4) -> Path:
         text_encoder=CLIPTextModel(_text_config(tokens)),
         tokenizer=tokens,
         unet=_unet(unet_channels),
-        scheduler=DDIMScheduler(steps_offset=1, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False),
+        scheduler=DDIMScheduler(
+            steps_offset=1, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False
+        ),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
