@@ -248,6 +248,17 @@ def test_control_c_drops_the_picture_and_leaves_with_130(sd1: str) -> None:
     assert not list(Path().glob("outputs/*"))
 
 
+def test_a_second_control_c_stops_at_once(sd1: str) -> None:
+    process = artgen("txt2img", "x", "-m", sd1, "--steps", "900", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert b"stopping" in process.stderr.readline() + process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
 def test_undecodable_arguments_are_refused() -> None:
     command = [os.fsencode(sys.executable), b"-m", b"artgen", b"txt2img", b"f\xf6x"]
     ran = subprocess.run(command, capture_output=True, check=False)

@@ -9,10 +9,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import artgen
+from artgen.cli.interrupts import INTERRUPTED
 from artgen.errors import ArtgenError
-
-INTERRUPTED = 130
-
 
 SUMMARIES = {
     "txt2img": "Draw a picture from words.",

@@ -9,6 +9,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from artgen.cli.interrupts import Interrupts
 from artgen.errors import ArtgenError
 from artgen.events import Decoding, Downloading, Event, Loading, ModelChosen, Note, Step
 from artgen.terminal import printable
@@ -64,14 +65,18 @@ class Reporter:
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
         self._model: ModelChosen | None = None
+        self._interrupts = Interrupts()
 
     def __enter__(self) -> "Reporter":
+        self._interrupts.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self.close()
+        self._interrupts.__exit__(*error)
 
     def __call__(self, event: Event) -> None:
+        self._interrupts.check()
         if self._quiet:
             return
         match event:
