@@ -11,6 +11,18 @@ FRAMES = (
     "a sticker of {}", "a cartoon of {}", "here you see {}", "i want to see {}", "{}, vector art",
     "{} in a simple picture", "please draw {}", "{}, clip art", "{}, emoji",
 )  # fmt: skip
+FILLERS = (
+    "my", "our", "your", "his", "her", "their", "some", "any", "very", "so", "quite", "really", "lovely",
+    "cute", "pretty", "good", "great", "funny", "old", "new", "young", "happy", "cool", "nice", "cosy",
+    "tiny", "amazing", "awesome", "perfect", "classic", "modern", "colourful", "cheerful", "friendly",
+    "gentle", "quiet", "loud", "hello", "hi", "hey", "ok", "well", "just", "only", "maybe", "now", "today",
+    "tonight", "again", "always", "never", "here", "there", "everywhere", "somewhere", "it", "is", "was",
+    "will", "be", "looks", "like", "with", "without", "for", "from", "by", "about", "after", "before", "make",
+    "made", "me", "us", "you", "they", "we", "give", "get", "got", "want", "need", "can", "would", "should",
+    "must", "let", "go", "going", "come", "look", "see", "seen", "think", "love", "liked", "enjoy", "high",
+    "quality", "detailed", "sharp", "style", "design", "sketch", "artwork", "render", "logo", "poster",
+    "banner", "page", "print", "collection", "set", "series", "number", "one", "first",
+)  # fmt: skip
 STYLE_WORDS = {
     "flat": ("flat", "flat", "simple flat"),
     "glossy": ("glossy", "glossy", "shiny", "3d"),
@@ -128,6 +140,13 @@ class Captioner:
         elif scene.background != "white":
             words.append(f"{self.colour(scene.background)} background")
         return self.pick((", ", ", ", " ")).join(words)
+
+    def wrapped(self, text: str) -> str:
+        """A caption among words that say nothing, so that the model learns to pass over what it does not know."""
+        before = [self.pick(FILLERS) for _ in range(self.random.integers(0, 5))]
+        after = [self.pick(FILLERS) for _ in range(self.random.integers(0, 5))]
+        joint = "" if not after else self.pick((" ", ", "))
+        return " ".join([*before, text.rstrip(".")]) + joint + " ".join(after) + self.pick(("", "", "!", "?", "."))
 
     def caption(self, scene: Scene) -> str:
         """One caption."""

@@ -99,3 +99,11 @@ def read_concepts(raw: Path, work: Path) -> dict[str, Concept]:
         )
         concepts[name] = Concept(name, nouns, synonyms[:4], name in core, weight)
     return concepts
+
+
+def read_focus(path: Path | None) -> frozenset[str]:
+    """The icon names of a focus file; empty without one."""
+    if path is None:
+        return frozenset()
+    lines = (line for line in path.read_text().splitlines() if not line.startswith("#"))
+    return frozenset(name for line in lines for name in line.split())

@@ -16,6 +16,7 @@ class Drawer:
 
     def __init__(self, concepts: dict[str, Concept], sprites: Sprites, seed: int) -> None:
         self.random = np.random.default_rng(seed)
+        self.kinds = KINDS
         self.sprites = sprites
         self.core = sorted(n for n, c in concepts.items() if c.core and ("flat", n) in sprites.row)
         self.rest = sorted(n for n, c in concepts.items() if not c.core)
@@ -56,8 +57,8 @@ class Drawer:
         return Thing(name, self.style(name), x, y, self.random.uniform(0.78, 0.9))
 
     def scene(self) -> Scene:
-        """One scene, its kind drawn by `KINDS`."""
-        kind = str(self.random.choice(list(KINDS), p=list(KINDS.values())))
+        """One scene, its kind drawn by `kinds`."""
+        kind = str(self.random.choice(list(self.kinds), p=list(self.kinds.values())))
         scene: Scene = getattr(self, f"_{kind}")()
         return replace(scene, seed=int(self.random.integers(2**31)))
 

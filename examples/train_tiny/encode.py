@@ -59,12 +59,17 @@ def whiten(model: AutoencoderKL, mean: Tensor, deviation: Tensor) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--vae", type=Path, help="use this whitened autoencoder, for further scenes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model = open_average(options.work / "ae.pt")
     pictures = np.load(options.work / "scenes.npy", mmap_mode="r")
+    if options.vae:
+        model = AutoencoderKL.from_pretrained(options.vae).eval()
+        np.save(options.work / "latents.npy", encode(model, pictures, options.device).half().numpy())
+        return
+    model = open_average(options.work / "ae.pt")
     latents = encode(model, pictures, options.device)
     mean = latents.mean(dim=(0, 2, 3))
     deviation = latents.std(dim=(0, 2, 3))

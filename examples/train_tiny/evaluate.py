@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from concepts import Concept, is_mass, plural, read_concepts, with_article
+from concepts import Concept, is_mass, plural, read_concepts, read_focus, with_article
 from control import background_of, colour_of, count_of, halves
 from diffusers import StableDiffusionPipeline
 from draw import Drawer
@@ -22,7 +22,6 @@ from PIL import Image
 from render import open_sprites
 from scenes import BACKGROUNDS, HUES, Scene, Thing, compose
 from snapshot import draw, tile
-from train import read_focus
 
 SHEET = (
     "a fox", "a cat", "a dog", "an elephant", "a penguin", "a red fox in the snow", "an owl at night",
@@ -244,7 +243,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--concepts", type=int, default=300)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance", type=float, default=4.0)
+    parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--focus", type=Path, default=Path(__file__).with_name("focus.txt"))
     parser.add_argument("--half", action="store_true", help="draw in bfloat16: faster, nearly the same")
     parser.add_argument("--only", nargs="*", default=[], help="measures to run; default all")

@@ -17,7 +17,7 @@ from model import LATENT_SIDE, Painter, build_painter
 from snapshot import assemble
 from transformers import CLIPTokenizer
 
-GUIDANCE = 4.0
+GUIDANCE = 3.0
 
 
 def open_painter(path: Path) -> Painter:
@@ -86,12 +86,15 @@ def main() -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Takes machine paths and versions of the moment out of the JSON files."""
+    """Takes machine paths out of the JSON files, and makes plain loading give full precision throughout."""
     for path in folder.rglob("*.json"):
         if path.parts[-2] in {"tokenizer"} or path.name == "provenance.json":
             continue
         content = json.loads(path.read_text())
         content.pop("_name_or_path", None)
+        if "dtype" in content:
+            # Else transformers would load the text encoder in half precision, and diffusers the rest in full.
+            content["dtype"] = "float32"
         path.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from captions import Captioner
-from concepts import read_concepts
+from concepts import read_concepts, read_focus
 from draw import Drawer
 from scenes import Scene, Sprites, Thing, compose
 
@@ -44,13 +44,22 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--scenes", type=int, default=60_000)
     parser.add_argument("--captions", type=int, default=10, help="captions a scene")
+    parser.add_argument("--wrapped", type=int, default=3, help="captions a scene put among filler words")
+    parser.add_argument("--focus", type=Path, help="draw only these of the core, see focus.txt")
+    parser.add_argument("--kinds", help='shares of the kinds of scenes, such as {"pair": 1.0}')
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     concepts = read_concepts(options.data, options.work)
     drawer = Drawer(concepts, open_sprites(options.work), options.seed)
+    if options.focus:
+        drawer.focus(read_focus(options.focus))
+    if options.kinds:
+        drawer.kinds = json.loads(options.kinds)
     scenes = [drawer.scene() for _ in range(options.scenes)]
     captioner = Captioner(concepts, options.seed + 1)
     words = [[captioner.caption(scene) for _ in range(options.captions)] for scene in scenes]
+    for some in words:
+        some[-options.wrapped :] = [captioner.wrapped(text) for text in some[-options.wrapped :]]
     (options.work / "scenes.json").write_text(json.dumps([asdict(scene) for scene in scenes]))
     (options.work / "captions.json").write_text(json.dumps(words))
     parts = [scenes[at : at + 500] for at in range(0, len(scenes), 500)]

@@ -51,7 +51,7 @@ def draw(
     prompts: list[str],
     seeds: list[int],
     steps: int = 20,
-    guidance: float = 4.0,
+    guidance: float = 3.0,
     batch: int = 32,
 ) -> list[Image.Image]:
     """One picture a prompt, each from its own seed, whatever batch it falls into."""

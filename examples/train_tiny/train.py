@@ -20,12 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 from checkpoint import Average, load, save
-from concepts import read_core
+from concepts import read_core, read_focus
 from diffusers.models.attention_processor import AttnProcessor
 from model import build_painter, cumulative
 from snapshot import draw_sheet, plot
 from torch import Tensor
 from torch.nn import functional
+
+
+MORE = 0.4  # how often a scene of a further folder is drawn beside one of the first
 
 
 @dataclass(frozen=True)
@@ -50,26 +53,20 @@ def row_weights(scenes: list[dict[str, Any]], focus: frozenset[str]) -> np.ndarr
     return np.array(weights)
 
 
-def read_focus(path: Path | None) -> frozenset[str]:
-    """The icon names of a focus file; empty without one."""
-    if path is None:
-        return frozenset()
-    lines = (line for line in path.read_text().splitlines() if not line.startswith("#"))
-    return frozenset(name for line in lines for name in line.split())
-
-
 class Latents:
     """Encoded scenes with their captions, drawn at random."""
 
-    def __init__(self, work: Path, focus: frozenset[str], empty: float = 0.1) -> None:
-        self.latents = torch.from_numpy(np.load(work / "latents.npy"))
-        self.tokens = np.load(work / "tokens.npy", mmap_mode="r")
-        vocabulary = json.loads((work / "tokenizer" / "vocab.json").read_text())
+    def __init__(self, folders: list[Path], focus: frozenset[str], empty: float = 0.1) -> None:
+        self.latents = torch.cat([torch.from_numpy(np.load(f / "latents.npy")) for f in folders])
+        self.tokens = np.concatenate([np.load(f / "tokens.npy") for f in folders])
+        vocabulary = json.loads((folders[0] / "tokenizer" / "vocab.json").read_text())
         self.size = len(vocabulary)
         self.blank = np.full(self.tokens.shape[-1], self.size - 1, np.int16)
         self.blank[0] = self.size - 2
         self.empty = empty
-        weight = row_weights(json.loads((work / "scenes.json").read_text()), focus)
+        scenes = [scene for f in folders for scene in json.loads((f / "scenes.json").read_text())]
+        weight = row_weights(scenes, focus)
+        weight[len(np.load(folders[0] / "latents.npy", mmap_mode="r")) :] *= MORE
         self.reach = np.cumsum(weight) / weight.sum()
 
     def batch(self, random: np.random.Generator, count: int, device: str) -> tuple[Tensor, Tensor]:
@@ -95,7 +92,7 @@ class Trainer:
         self.options = options
         torch.manual_seed(options.seed)
         self.random = np.random.default_rng(options.seed)
-        self.data = Latents(options.work, read_focus(options.focus))
+        self.data = Latents([options.work, *options.more], read_focus(options.focus))
         self.painter = build_painter(self.data.size).to(options.device)
         self.painter.to(memory_format=torch.channels_last)
         self.average = Average(self.painter, options.average)
@@ -187,6 +184,7 @@ def main() -> None:
     parser.add_argument("--show-every", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--focus", type=Path, help="names of what is taught first, see focus.txt")
+    parser.add_argument("--more", type=Path, nargs="*", default=[], help="more folders of encoded scenes")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -40,13 +40,8 @@ def train(texts: list[str], size: int) -> tuple[dict[str, int], list[tuple[str, 
     return {word: at for at, word in enumerate(words)}, [(a, b) for a, b in merges]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
-    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
-    parser.add_argument("--size", type=int, default=2900)
-    options = parser.parse_args()
-    captions: list[list[str]] = json.loads((options.work / "captions.json").read_text())
+def learn(options: argparse.Namespace, captions: list[list[str]]) -> CLIPTokenizer:
+    """Trains and writes the tokenizer."""
     names = [
         text
         for concept in read_concepts(options.data, options.work).values()
@@ -66,13 +61,25 @@ def main() -> None:
         pad_token=END,
     )
     tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
+    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--tokenizer", type=Path, help="use this folder's instead of training one")
+    parser.add_argument("--size", type=int, default=2900)
+    options = parser.parse_args()
+    captions: list[list[str]] = json.loads((options.work / "captions.json").read_text())
+    tokenizer = CLIPTokenizer.from_pretrained(options.tokenizer) if options.tokenizer else learn(options, captions)
     tokens = np.zeros((len(captions), len(captions[0]), LENGTH), np.int16)
     for at in range(0, len(captions), 1000):
         part = [caption for some in captions[at : at + 1000] for caption in some]
         ids = tokenizer(part, padding="max_length", truncation=True, max_length=LENGTH).input_ids
         tokens[at : at + 1000] = np.array(ids).reshape(-1, len(captions[0]), LENGTH)
     np.save(options.work / "tokens.npy", tokens)
-    print(len(vocabulary), "entries;", tokenizer.tokenize("a purple elephant in the snow 狐"))
+    print(len(tokenizer), "entries;", tokenizer.tokenize("a purple elephant in the snow 狐"))
 
 
 if __name__ == "__main__":
