@@ -40,7 +40,7 @@ PHRASES = (
     "my very own {}", "could you paint me {}?", "{}, beautiful and bright", "once upon a time there was {}",
     "the best {} in the world", "a photo of {}", "{} for my birthday card", "an oil painting of {}",
 )  # fmt: skip
-PEOPLE = ("doctor", "teacher", "astronaut", "farmer")
+PEOPLE = ("doctor", "astronaut", "person")
 
 
 class Evaluation:
@@ -105,7 +105,9 @@ class Evaluation:
         zeros = [0] * len(taught)
         return {
             "taught": self.plain(taught),
+            "taught concepts": len(taught),
             "others": self.plain(others),
+            "other concepts": len(others),
             "unseen phrasing": self.named(self.pictures(phrased, zeros), nouns),
             "synonyms": self.named(self.pictures(synonyms, zeros[: len(known)]), [c.nouns[0] for c in known]),
             "judge on real renders": torch.load(self.options.work / "judge.pt", weights_only=False)["figures"],
@@ -218,19 +220,20 @@ class Evaluation:
     def run(self, only: list[str]) -> dict[str, Any]:
         """Every measure, or those named in `only`."""
         measures = {
+            "speed": self.speed,
             "concepts": self.concept_scores,
             "background": self.background_score,
             "object colour": self.colour_score,
             "count": self.count_score,
             "left and right": self.order_score,
             "people": self.people,
-            "speed": self.speed,
         }
         figures: dict[str, Any] = {"steps": self.options.steps, "guidance": self.options.guidance}
         for name, measure in measures.items():
             if not only or name in only:
                 figures[name] = measure()
                 print(name, json.dumps(figures[name]), flush=True)
+                (self.options.out / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
         return figures
 
 
@@ -253,8 +256,7 @@ def main() -> None:
     evaluation = Evaluation(options)
     sheet = tile(draw(evaluation.pipeline, list(SHEET), [0] * len(SHEET), 30, options.guidance), 8)
     sheet.quantize(200, dither=Image.Dither.NONE).save(options.out / "contact_sheet.png", optimize=True)
-    figures = evaluation.run(options.only)
-    (options.out / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
+    evaluation.run(options.only)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from snapshot import draw_sheet, plot
 from torch import Tensor
 from torch.nn import functional
 
-
 MORE = 0.4  # how often a scene of a further folder is drawn beside one of the first
 
 
