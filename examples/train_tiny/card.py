@@ -63,8 +63,8 @@ def data_section(record: dict[str, Any]) -> str:
         "`provenance.json`, licence texts in `LICENSES/`. Left out: " + record["left out"] + "."
     )
     lines.append(
-        f"\n**People.** Icons that show people, by what their names say: {people}. All but those with a skin tone have "
-        "the neutral yellow of emoji, so people are drawn yellow."
+        f"\n**People.** Icons that show people, by what their names say: {people}. Nearly all have the neutral "
+        "yellow of emoji, so people are drawn yellow."
     )
     return "\n".join(lines) + "\n"
 
@@ -112,7 +112,8 @@ def autoencoder_lines(work: Path, psnr: float) -> list[str]:
 def figures_section(found: dict[str, Any], work: Path, psnr: float) -> str:
     """The table of measures beside their goals."""
     head = f"\n## Evaluation\n\n{found['steps']} steps, guidance {found['guidance']:g}, unselected. "
-    head += "In brackets: the same measure on real renders.\n"
+    head += "In brackets: the same measure on real renders. Control is measured over the taught concepts. "
+    head += "The judge is a small classifier of renders that the generator never saw.\n"
     lines = [head, "| measure | result | goal |", "|---|---|---|", *autoencoder_lines(work, psnr)]
     if concepts := found.get("concepts"):
         judge = concepts["judge on real renders"]

@@ -255,7 +255,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     evaluation = Evaluation(options)
     sheet = tile(draw(evaluation.pipeline, list(SHEET), [0] * len(SHEET), 30, options.guidance), 8)
-    sheet.quantize(200, dither=Image.Dither.NONE).save(options.out / "contact_sheet.png", optimize=True)
+    sheet.quantize(256).save(options.out / "contact_sheet.png", optimize=True)
     evaluation.run(options.only)
 
 
