@@ -18,7 +18,6 @@ from control import background_of, colour_of, count_of, halves
 from diffusers import StableDiffusionPipeline
 from draw import Drawer
 from judge import Judge, open_judge, probabilities
-from PIL import Image
 from render import open_sprites
 from scenes import BACKGROUNDS, HUES, Scene, Thing, compose
 from snapshot import draw, tile

@@ -28,7 +28,7 @@ def people(names: list[str]) -> dict[str, int]:
     return dict(count)
 
 
-def record(work: Path) -> dict[str, Any]:
+def record(work: Path, more: list[Path]) -> dict[str, Any]:
     """The whole record, from the lists that the other steps wrote."""
     index = json.loads((work / "sprites.json").read_text())
     scenes = json.loads((work / "scenes.json").read_text())
@@ -44,6 +44,7 @@ def record(work: Path) -> dict[str, Any]:
     return {
         "sources": sources,
         "scenes": len(scenes),
+        "further scenes": [len(json.loads((folder / "scenes.json").read_text())) for folder in more],
         "scenes by kind": dict(Counter(scene["kind"] for scene in scenes)),
         "things shown by style": dict(shown),
         "people among icons": people([name for _, name in index]),
@@ -54,10 +55,11 @@ def record(work: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--more", type=Path, nargs="*", default=[], help="further folders of scenes")
     parser.add_argument("--out", type=Path, default=Path("artgen/assets/tiny"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record(options.work), indent=2) + "\n"
+    text = json.dumps(record(options.work, options.more), indent=2) + "\n"
     (options.out / "provenance.json").write_text(text)
 
 
