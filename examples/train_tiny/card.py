@@ -79,7 +79,8 @@ def people_section(tallies: dict[str, dict[str, int]]) -> str:
     """What neutral words for people drew."""
     lines = [
         "Neutral prompts, 100 seeds each, named by the judge as the man's, the woman's or the neutral icon (pictures "
-        "of people are soft, so this reads hair and clothes more than faces; only the neutral icons were taught often):\n",
+        "of people are soft, so this reads hair and clothes more than faces; only the neutral icons were taught "
+        "often):\n",
         "| prompt | man | woman | neutral |",
         "|---|---|---|---|",
     ]
