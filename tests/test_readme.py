@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
+from artgen import registry
 from artgen.cli.main import SUMMARIES, app
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +22,7 @@ NEEDS_DOWNLOAD = ("sdxl",)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as the README assumes it: a picture and a mask of the bundled model's size."""
     work = tmp_path_factory.mktemp("readme")
-    size = (64, 64)
+    size = registry.resolve("tiny").native
     picture = Image.new("RGB", size, "skyblue")
     ImageDraw.Draw(picture).ellipse((10, 10, 50, 50), fill="orange")
     picture.save(work / "fox.png")
@@ -67,7 +68,7 @@ def test_python_of_the_readme_runs(
     assert code is not None
     exec(compile(code[1], "README.md", "exec"), {})
     assert "a red fox in the snow" in capsys.readouterr().out
-    assert Image.open(folder / "fox.png").size == (64, 64)
+    assert Image.open(folder / "fox.png").size == registry.resolve("tiny").native
 
 
 def test_pictures_of_the_readme_exist() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 import artgen
 from artgen import images
-from artgen.engine import loading, prompts, schedulers
+from artgen.engine import blending, loading, prompts, schedulers
 from artgen.engine.device import Placement
 from artgen.engine.memory import Economy
 from artgen.engine.outcomes import Failure, Picture
@@ -49,12 +49,13 @@ def draw_batch(
         safety_checker=request.safety_checker,
         listener=progress.listener,
     )
-    task = importlib.import_module(f"artgen.engine.{TASK_MODULES[request.task]}")
+    blended = jobs[0].mask is not None and blending.is_needed(model)
+    task = importlib.import_module(f"artgen.engine.{'img2img' if blended else TASK_MODULES[request.task]}")
     pipe = loading.for_task(base, task.PIPELINE, request.task)
     pipe.scheduler = schedulers.build(base.scheduler, request.scheduler, request.sigmas)
     schedulers.check_steps(pipe.scheduler, request.steps or 1)
     lost = [_dropped(job, progress.listener) for job in jobs]
-    latents = Latents(progress.step, len(jobs))
+    latents = Latents(progress.step, len(jobs), blending.Blend(pipe, jobs) if blended else None)
     try:
         with loading.quiet():
             result = pipe(**_arguments(pipe, jobs, task.arguments(jobs), latents))

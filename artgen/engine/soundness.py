@@ -11,17 +11,21 @@ from artgen.engine.device import Placement
 from artgen.errors import NonFiniteError
 from artgen.events import Listener, Note
 
+Change = Callable[[Any, int, torch.Tensor], torch.Tensor]
+
 
 class Latents:
     """Called by diffusers after each step: reports it, and stops a batch that has lost every picture to NaN.
 
     Attributes:
+        change: makes the next step's latents out of this step's; None leaves them.
         last: latents of the last step, (pictures, channels, height, width) for most models.
         sound: for each picture, whether all its latents were finite at every step.
     """
 
-    def __init__(self, report: Callable[[int, int], None], pictures: int) -> None:
+    def __init__(self, report: Callable[[int, int], None], pictures: int, change: Change | None = None) -> None:
         self.report = report
+        self.change = change
         self.last: torch.Tensor | None = None
         self.sound = [True] * pictures
         self._lost_at: dict[int, int] = {}
@@ -35,7 +39,10 @@ class Latents:
         if not any(self.sound):
             raise NonFiniteError("every picture is lost")
         self.report(step + 1, int(pipe.num_timesteps))
-        return {}
+        if self.change is None:
+            return {}
+        self.last = self.change(pipe, step, self.last)
+        return {"latents": self.last}
 
     def failure(self, picture: int, placement: Placement) -> NonFiniteError:
         """What to say of a picture that is lost."""

@@ -1,0 +1,95 @@
+"""Draws the pictures of the README with the bundled model, as a reader could.
+
+    python examples/readme/make.py
+
+Writes fox.png, img2img.png (four pictures redrawn at two strengths) and inpaint.png (four things replaced) beside
+this file. Nothing is selected: the first seed is taken.
+"""
+
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from artgen import Img2Img, Inpaint, Txt2Img, generate
+
+HERE = Path(__file__).parent
+ENLARGED = 128
+GAP = 6
+SEED = 0
+
+REDRAWN = (
+    ("a red apple", "a green apple"),
+    ("a yellow car", "a blue car"),
+    ("a cat", "a dog"),
+    ("a sunflower", "a tulip"),
+)
+REPLACED = (
+    ("two apples", "a star"),
+    ("two strawberries", "a carrot"),
+    ("two sunflowers", "a tulip"),
+    ("two cats", "a blue car"),
+)
+
+
+def shown(picture: Image.Image) -> Image.Image:
+    """A picture enlarged so that a reader sees it."""
+    return picture.resize((ENLARGED, ENLARGED), Image.Resampling.LANCZOS)
+
+
+def sheet(rows: list[list[Image.Image]]) -> Image.Image:
+    """Rows of pictures on white."""
+    across, down = max(len(row) for row in rows), len(rows)
+    paper = Image.new("RGB", (across * (ENLARGED + GAP) - GAP, down * (ENLARGED + GAP) - GAP), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            paper.paste(shown(picture), (x * (ENLARGED + GAP), y * (ENLARGED + GAP)))
+    return paper
+
+
+def right_half(size: tuple[int, int]) -> Image.Image:
+    """A mask over the right half."""
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).rectangle((size[0] // 2, 0, *size), fill=255)
+    return mask
+
+
+def redrawn(folder: Path) -> Image.Image:
+    """Source, strength 0.3 and strength 0.9, one column a picture."""
+    columns = []
+    for number, (before, after) in enumerate(REDRAWN):
+        source = folder / f"redraw-{number}.png"
+        drawn = generate(Txt2Img(prompt=before, seed=SEED, model="tiny")).image
+        drawn.save(source)
+        changed = [
+            generate(Img2Img(image=source, prompt=after, seed=SEED + 1, strength=strength, model="tiny")).image
+            for strength in (0.3, 0.9)
+        ]
+        columns.append([drawn, *changed])
+    return sheet([list(row) for row in zip(*columns, strict=True)])
+
+
+def replaced(folder: Path) -> Image.Image:
+    """Source, mask and result, one column a picture."""
+    columns = []
+    for number, (before, after) in enumerate(REPLACED):
+        source, mask = folder / f"replace-{number}.png", folder / f"mask-{number}.png"
+        drawn = generate(Txt2Img(prompt=before, seed=SEED, model="tiny")).image
+        drawn.save(source)
+        right_half(drawn.size).save(mask)
+        result = generate(Inpaint(image=source, mask=mask, prompt=after, seed=SEED + 1, model="tiny")).image
+        columns.append([drawn, right_half(drawn.size).convert("RGB"), result])
+    return sheet([list(row) for row in zip(*columns, strict=True)])
+
+
+def main() -> None:
+    import tempfile
+
+    fox = generate(Txt2Img(prompt="a red fox in the snow", seed=SEED, model="tiny")).image
+    fox.resize((256, 256), Image.Resampling.LANCZOS).save(HERE / "fox.png", optimize=True)
+    with tempfile.TemporaryDirectory() as folder:
+        redrawn(Path(folder)).save(HERE / "img2img.png", optimize=True)
+        replaced(Path(folder)).save(HERE / "inpaint.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The model that ships with artgen: whole, small, loaded by plain diffusers, and drawing what it was taught."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import artgen
+from artgen import Img2Img, Inpaint, Outpaint, Txt2Img, generate, registry
+
+TINY = Path(artgen.__file__).parent / "assets" / "tiny"
+GOLDEN = Path(__file__).parent / "golden"
+LARGEST = 40_000_000
+
+
+def test_files_have_the_hashes_that_are_recorded() -> None:
+    lines = (TINY / "SHA256SUMS").read_text("utf-8").splitlines()
+    recorded = {name.lstrip("*"): digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+    for name, digest in recorded.items():
+        assert hashlib.sha256((TINY / name).read_bytes()).hexdigest() == digest, name
+    weights = {str(path.relative_to(TINY)) for path in TINY.rglob("*.safetensors")}
+    assert weights <= set(recorded)
+    assert not [finding for finding in registry.verify("tiny") if not finding.ok]
+
+
+def test_it_is_small_and_says_where_it_comes_from() -> None:
+    assert sum(path.stat().st_size for path in TINY.rglob("*") if path.is_file()) <= LARGEST
+    sources = json.loads((TINY / "provenance.json").read_text("utf-8"))
+    text = json.dumps(sources)
+    for needed in ("licence", "sha256", "version"):
+        assert needed in text
+    card = (TINY / "README.md").read_text("utf-8")
+    for needed in ("licence", "limits", "people"):
+        assert needed in card.casefold()
+
+
+def test_plain_diffusers_draws_the_same_picture() -> None:
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    picture = generate(Txt2Img(prompt="a red apple", seed=3, steps=4, model="tiny"))
+    pipe = StableDiffusionPipeline.from_pretrained(TINY, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    plain = pipe(
+        "a red apple",
+        num_inference_steps=4,
+        guidance_scale=picture.request.guidance_scale,
+        generator=torch.Generator("cpu").manual_seed(3),
+    )
+    own = generate(Txt2Img(prompt="a red apple", seed=3, steps=4, model="tiny", scheduler=_own_scheduler()))
+    assert np.array_equal(np.asarray(own.image), np.asarray(plain.images[0]))
+
+
+def _own_scheduler() -> str:
+    from artgen.schedulers import matching
+
+    name, _ = matching(json.loads((TINY / "scheduler" / "scheduler_config.json").read_text("utf-8")))
+    assert name is not None
+    return name
+
+
+def test_any_prompt_draws_something() -> None:
+    for prompt in ("quixotic floccinaucinihilipilification", "狐狸 в снегу 🦊", "", "a" * 2000):
+        picture = generate(Txt2Img(prompt=prompt, seed=1, steps=2, model="tiny"))
+        assert np.asarray(picture.image).std() > 1
+
+
+def test_every_task_works_with_it(tmp_path: Path) -> None:
+    size = registry.resolve("tiny").native
+    Image.new("RGB", size, "orange").save(tmp_path / "in.png")
+    mask = Image.new("L", size)
+    mask.paste(255, (size[0] // 4, size[1] // 4, size[0] // 2, size[1] // 2))
+    mask.save(tmp_path / "mask.png")
+    common = {"image": tmp_path / "in.png", "prompt": "a fox", "seed": 1, "steps": 3, "model": "tiny"}
+    assert generate(Img2Img(**common)).image.size == size
+    assert generate(Inpaint(**common, mask=tmp_path / "mask.png")).image.size == size
+    assert generate(Outpaint(**common, expand="right=20")).image.size == (size[0] + 20, size[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["red-apple", "fox", "blue-car"])
+def test_golden_pictures(name: str) -> None:
+    """Close to the picture kept with the tests; other builds of torch round a little differently."""
+    expected = np.asarray(Image.open(GOLDEN / f"{name}.png").convert("RGB"), dtype=float)
+    prompt = f"a {name.replace('-', ' ')}"
+    picture = np.asarray(generate(Txt2Img(prompt=prompt, seed=0, model="tiny")).image, dtype=float)
+    error = float(((picture - expected) ** 2).mean())
+    psnr = 10 * np.log10(255**2 / max(error, 1e-9))
+    ssim = _ssim(picture, expected)
+    assert psnr > 30, f"PSNR {psnr:.1f} dB, SSIM {ssim:.3f}"
+    assert ssim > 0.95, f"PSNR {psnr:.1f} dB, SSIM {ssim:.3f}"
+
+
+def _ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """Structural similarity over 8x8 blocks (Wang et al. 2004, with a block window)."""
+
+    def blocks(x: np.ndarray) -> np.ndarray:
+        grey = x.mean(-1)
+        high, wide = grey.shape[0] // 8 * 8, grey.shape[1] // 8 * 8
+        return grey[:high, :wide].reshape(high // 8, 8, wide // 8, 8).swapaxes(1, 2).reshape(-1, 64)
+
+    x, y = blocks(a), blocks(b)
+    mx, my = x.mean(1), y.mean(1)
+    covariance = ((x - mx[:, None]) * (y - my[:, None])).mean(1)
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    top = (2 * mx * my + c1) * (2 * covariance + c2)
+    bottom = (mx**2 + my**2 + c1) * (x.var(1) + y.var(1) + c2)
+    return float((top / bottom).mean())
