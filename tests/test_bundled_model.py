@@ -80,6 +80,34 @@ def test_every_task_works_with_it(tmp_path: Path) -> None:
     assert generate(Outpaint(**common, expand="right=20")).image.size == (size[0] + 20, size[1])
 
 
+def test_inpainting_over_wide_latents_repaints_the_mask_alone(tmp_path: Path) -> None:
+    """diffusers' own inpainting takes 4 or 9 channels; artgen blends 16 itself."""
+    source = generate(Txt2Img(prompt="two apples", seed=0, steps=8, model="tiny")).image
+    source.save(tmp_path / "in.png")
+    width, height = source.size
+    mask = Image.new("L", source.size)
+    mask.paste(255, (width // 2, 0, width, height))
+    mask.save(tmp_path / "mask.png")
+    request = Inpaint(
+        image=tmp_path / "in.png", mask=tmp_path / "mask.png", prompt="a blue car", seed=1, steps=8, model="tiny"
+    )
+    before = np.asarray(source, dtype=int)
+    kept = np.asarray(generate(request).image, dtype=int)
+    assert np.array_equal(kept[:, : width // 2], before[:, : width // 2])
+    assert np.abs(kept[:, width // 2 :] - before[:, width // 2 :]).mean() > 5
+    assert np.array_equal(np.asarray(generate(request).image), kept)
+    # Without pasting, the surroundings are the decoder's, near the source because their latents were put back.
+    decoded = np.asarray(generate(request.replace(paste=False)).image, dtype=int)
+    free = np.asarray(generate(Txt2Img(prompt="a blue car", seed=1, steps=8, model="tiny")).image, dtype=int)
+    quarter = width // 4
+
+    def distance(picture: np.ndarray) -> float:
+        return float(np.abs(picture[:, :quarter] - before[:, :quarter]).mean())
+
+    assert distance(decoded) < 12
+    assert distance(decoded) < distance(free)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["red-apple", "fox", "blue-car"])
 def test_golden_pictures(name: str) -> None:

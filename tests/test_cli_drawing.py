@@ -297,8 +297,8 @@ def test_schedulers_as_json() -> None:
 
 
 def test_doctor_knows_the_versions() -> None:
-    result = CliRunner().invoke(app, ["doctor", "--json"])
-    facts = json.loads(result.stdout)
+    facts = json.loads(run("doctor", "--json").stdout)
+    assert facts["bundled model"] == "sound"
     assert facts["torch"].startswith("2.")
     assert facts["device"]
     assert isinstance(facts["advice"], list)

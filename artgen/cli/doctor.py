@@ -62,8 +62,8 @@ def _models() -> dict[str, Any]:
     from artgen.hub import cache as hub_cache
 
     try:
-        findings = registry.verify("tiny")
-        bundled = "sound" if not findings else "; ".join(str(finding) for finding in findings)
+        wrong = [finding for finding in registry.verify("tiny") if not finding.ok]
+        bundled = "sound" if not wrong else "; ".join(f"{finding.file}: {finding.detail}" for finding in wrong)
     except ArtgenError as error:
         bundled = error.message
     cache = hub_cache.folder()

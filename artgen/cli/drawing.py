@@ -1,5 +1,6 @@
 """The story that txt2img, img2img, inpaint, outpaint and replay share: settings in, requests made, engine called."""
 
+import gc
 import re
 import sys
 import time
@@ -80,6 +81,7 @@ def preview(job: "Prepared") -> dict[str, Any]:
 def _draw(
     jobs: "Sequence[Prepared]", destination: "Destination", report: Report, reporter: Reporter, batch_size: int
 ) -> list[ArtgenError]:
+    gc.enable()
     from artgen.engine import generate
 
     failures = []
