@@ -4,7 +4,8 @@ import gc
 
 
 def run() -> None:
-    """Starts the command line. Collecting garbage while modules load costs a tenth of a `--help`; drawing turns it on."""
+    """Starts the command line."""
+    # Collecting garbage while modules load is for nothing; drawing turns it on again.
     gc.disable()
     from artgen.cli.main import run as main
 

@@ -134,6 +134,8 @@ TASKS: dict[str, type[Request]] = {cls.task: cls for cls in (Txt2Img, Img2Img, I
 
 def draw_seed() -> int:
     """A seed at random, 0 to 2**32 - 1: what other tools can take too."""
+    import secrets  # it brings hashlib and random, which no `--help` needs
+
     return secrets.randbits(32)
 
 

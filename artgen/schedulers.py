@@ -5,7 +5,6 @@ stable-diffusion.cpp (`dpm++2m`, `euler_a`) and diffusers (`DPMSolverMultistepSc
 table in diffusers' documentation of schedulers. Case, spaces and punctuation do not matter.
 """
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -154,6 +153,8 @@ def find_with_sigmas(name: str) -> tuple[Scheduler, str | None]:
         stem = folded.removesuffix(sigmas)
         if stem != folded and stem in _BY_NAME:
             return _BY_NAME[stem], sigmas
+    import difflib
+
     folded_names = {fold(entry.name): entry.name for entry in SCHEDULERS}
     close = difflib.get_close_matches(folded, folded_names, n=3, cutoff=0.4)
     hint = f"Close names: {', '.join(folded_names[match] for match in close)}. " if close else ""

@@ -5,7 +5,6 @@ them; a record and a prompt file use the same field names. `check` holds the lim
 """
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -298,6 +297,8 @@ def _check_limits(name: str, value: Any, spec: Setting) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{name} must be a finite number, not {value}.", describe_limits(spec))
     if spec.choices and value not in spec.choices:
+        import difflib
+
         close = difflib.get_close_matches(str(value), spec.choices, n=1)
         raise UsageError(
             f"{name} must be one of {', '.join(spec.choices)}, not {value!r}.",
@@ -349,6 +350,8 @@ def parse(group: type, name: str, text: str) -> Any:
 
 def unknown(name: str, known: Mapping[str, object] | typing.Iterable[str]) -> tuple[str, str]:
     """The message and hint for a setting name that does not exist."""
+    import difflib
+
     close = difflib.get_close_matches(name.replace("-", "_"), list(known), n=3)
     return f"There is no setting called {name!r}.", f"Close names: {', '.join(close)}." if close else ""
 
