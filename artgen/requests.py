@@ -6,7 +6,6 @@ what reaches a pipeline, and the record, is complete.
 
 import dataclasses
 import re
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
