@@ -143,9 +143,13 @@ def _write(path: Path, text: str) -> None:
     import tempfile
 
     try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError("The value is not valid UTF-8, which a configuration file has to be.") from None
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as handle:
-            handle.write(text)
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as handle:
+            handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
         Path(handle.name).replace(path)

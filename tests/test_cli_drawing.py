@@ -284,10 +284,37 @@ def test_hostile_strings_do_not_reach_a_terminal(tmp_path: Path) -> None:
     assert b"[/nope]" in shown
 
 
-def test_a_closed_pipe_is_no_error(sd1: str) -> None:
-    ran = subprocess.run(
-        f"{sys.executable} -m artgen schedulers | head -1", shell=True, capture_output=True, check=False
-    )
+def test_a_closed_pipe_is_no_bug() -> None:
+    process = artgen("schedulers", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait() == 74
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("words", [("txt2img", "--help"), ("info", "nope.png")])
+def test_no_color_means_no_escapes_on_a_terminal_either(words: tuple[str, ...]) -> None:
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
+    process = artgen(*words, stdout=follower, stderr=follower, env=environment)
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 4096):
+            shown += chunk
+    except OSError:
+        pass  # the other end is closed
+    process.wait()
+    assert shown
+    assert b"\x1b" not in shown
+
+
+def test_a_value_that_is_no_text_is_refused() -> None:
+    command = [os.fsencode(sys.executable), b"-m", b"artgen", b"config", b"set", b"model", b"f\xf6x"]
+    ran = subprocess.run(command, capture_output=True, check=False)
+    assert ran.returncode == 2
+    assert b"UTF-8" in ran.stderr
     assert b"Traceback" not in ran.stderr
 
 

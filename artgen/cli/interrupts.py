@@ -9,6 +9,7 @@ from typing import Any
 INTERRUPTED = 130
 
 _HEARD = b"\nstopping after this step; Ctrl-C again stops at once\n"
+_SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Interrupts:
@@ -35,7 +36,10 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _hear(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
         if self._asked:
+            if os.isatty(stderr):
+                os.write(stderr, _SHOW_CURSOR)  # the progress display hides it
             os._exit(INTERRUPTED)
         self._asked = True
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _HEARD)
+        os.write(stderr, _HEARD)

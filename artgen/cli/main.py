@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import artgen
 from artgen.cli.interrupts import INTERRUPTED
-from artgen.errors import ArtgenError
+from artgen.errors import ArtgenError, OutputError
 
 SUMMARIES = {
     "txt2img": "Draw a picture from words.",
@@ -60,6 +60,10 @@ class ArtgenGroup(TyperGroup):
         except ArtgenError as error:
             complain(error)
             raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError:
+            # Nobody reads on; what Python flushes at the end must go somewhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(OutputError.exit_code) from None
         except KeyboardInterrupt:
             complain(ArtgenError("Interrupted; the picture being drawn was dropped."))
             raise typer.Exit(INTERRUPTED) from None
@@ -114,4 +118,6 @@ def run() -> None:
     # The libraries' log lines are for programmers; artgen says what matters in its own words.
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
+    if os.environ.get("NO_COLOR"):
+        os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
     app(prog_name="artgen")

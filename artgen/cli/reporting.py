@@ -5,6 +5,7 @@ stays exact.
 """
 
 import json
+import os
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,9 @@ def console() -> "Console":
     """The console on stderr. No colours or escapes without a terminal, with NO_COLOR or TERM=dumb."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    # rich takes NO_COLOR to leave bold and cursor movements in.
+    plain = False if os.environ.get("NO_COLOR") else None
+    return Console(stderr=True, highlight=False, soft_wrap=True, force_terminal=plain)
 
 
 def note(text: str) -> None:
