@@ -13,12 +13,12 @@ Importing artgen is cheap; torch and diffusers load when `generate` first runs.
 from typing import TYPE_CHECKING, Any
 
 from artgen.errors import ArtgenError
-from artgen.requests import Img2Img, Inpaint, Outpaint, Request, Txt2Img
 
 if TYPE_CHECKING:
     from artgen.engine.generate import Failure, Picture, generate, generate_all, replay
     from artgen.metadata import Found
     from artgen.metadata import read as info
+    from artgen.requests import Img2Img, Inpaint, Outpaint, Request, Txt2Img
 
 __version__ = "0.1.0"
 
@@ -41,6 +41,11 @@ __all__ = [
 
 
 _LAZY = {
+    "Img2Img": ("artgen.requests", "Img2Img"),
+    "Inpaint": ("artgen.requests", "Inpaint"),
+    "Outpaint": ("artgen.requests", "Outpaint"),
+    "Request": ("artgen.requests", "Request"),
+    "Txt2Img": ("artgen.requests", "Txt2Img"),
     "Failure": ("artgen.engine.generate", "Failure"),
     "Picture": ("artgen.engine.generate", "Picture"),
     "generate": ("artgen.engine.generate", "generate"),

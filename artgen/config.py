@@ -18,7 +18,6 @@ import platformdirs
 
 from artgen import settings
 from artgen.errors import InputFileError, OutputError, UsageError
-from artgen.requests import TASKS
 from artgen.settings import settings_of, unknown
 
 PROJECT_FILE = "artgen.toml"
@@ -59,7 +58,7 @@ def defaults(command: str) -> dict[str, dict[str, Any]]:
     Raises:
         InputFileError: a file does not parse, or holds what it cannot.
     """
-    if command not in TASKS:
+    if command not in settings.TASK_NAMES:
         return {}
     merged = {**_for_command(user_file(), command), **_for_command(Path(PROJECT_FILE), command)}
     return {command: merged}
@@ -84,7 +83,7 @@ def read(path: Path) -> dict[str, Any]:
             f"The configuration file {path} is not valid TOML: {error}.", "Mend it by hand."
         ) from error
     for name, value in content.items():
-        values = value if name in TASKS and isinstance(value, dict) else {name: value}
+        values = value if name in settings.TASK_NAMES and isinstance(value, dict) else {name: value}
         for key, item in values.items():
             _check(path, key, item)
     return content
@@ -104,8 +103,8 @@ def set_value(name: str, text: str, path: Path) -> None:
     import tomlkit
 
     command, _, key = name.rpartition(".")
-    if command and command not in TASKS:
-        raise UsageError(f"There is no command called {command!r}.", f"Commands: {', '.join(TASKS)}.")
+    if command and command not in settings.TASK_NAMES:
+        raise UsageError(f"There is no command called {command!r}.", f"Commands: {', '.join(settings.TASK_NAMES)}.")
     if key not in CONFIGURABLE:
         raise UsageError(*unknown(key, CONFIGURABLE))
     value = settings.parse(CONFIGURABLE[key], key, text)

@@ -19,6 +19,9 @@ from artgen.schedulers import SIGMAS
 
 MAX_SEED = 2**64 - 1
 MAX_SIDE = 16_384
+TASK_NAMES = ("txt2img", "img2img", "inpaint", "outpaint")
+"""The tasks, by name; `artgen.requests.TASKS` has a class for each."""
+
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 

@@ -202,3 +202,10 @@ def test_text_that_is_no_value(name: str, text: str, said: str) -> None:
         parse(Txt2Img, name, text)
     if name == "stepps":
         assert "steps" in refused.value.hint
+
+
+def test_every_task_name_has_a_class() -> None:
+    from artgen.requests import TASKS
+    from artgen.settings import TASK_NAMES
+
+    assert tuple(TASKS) == TASK_NAMES

@@ -11,18 +11,17 @@ import typer
 
 from artgen.cli.reporting import Reporter, complain, emit, emit_json, note
 from artgen.errors import ArtgenError, InputFileError, UsageError
-from artgen.records import to_record
-from artgen.requests import FromImage, Request, draw_seed
 from artgen.settings import MAX_SEED, Canvas, Output, Prompt, Report, Series, Size
 
 if TYPE_CHECKING:
     from artgen.outputs import Destination
     from artgen.prepare import Prepared
+    from artgen.requests import Request
 
 SOME_FAILED = 7
 
 
-def draw(make: Callable[[int], Request], series: Series, output: Output, report: Report) -> None:
+def draw(make: "Callable[[int], Request]", series: Series, output: Output, report: Report) -> None:
     """Makes one request for each seed and draws them all.
 
     Raises:
@@ -32,7 +31,7 @@ def draw(make: Callable[[int], Request], series: Series, output: Output, report:
 
 
 def draw_requests(
-    requests: Sequence[Request],
+    requests: "Sequence[Request]",
     output: Output,
     report: Report,
     *,
@@ -47,6 +46,7 @@ def draw_requests(
     # Imported here: `--help` and mistyped options need none of it.
     from artgen import outputs
     from artgen.prepare import prepare
+    from artgen.requests import FromImage
 
     destination = outputs.destination(
         output.output,
@@ -75,6 +75,8 @@ def draw_requests(
 
 def preview(job: "Prepared") -> dict[str, Any]:
     """The record as far as it is known before drawing."""
+    from artgen.records import to_record
+
     return to_record(job.request, job.facts)
 
 
@@ -120,6 +122,7 @@ def _leave(failures: Sequence[ArtgenError], total: int) -> None:
 def _say_notes(jobs: "Sequence[Prepared]") -> None:
     from artgen import metadata
     from artgen.prepare import check_source_seed
+    from artgen.requests import FromImage
 
     said = set()
     for job in jobs:
@@ -147,7 +150,9 @@ def _list(jobs: "Sequence[Prepared]", report: Report) -> None:
     note(f"dry run: {len(jobs)} picture{'s' if len(jobs) != 1 else ''} would be drawn, nothing was")
 
 
-def _template(request: Request) -> str:
+def _template(request: "Request") -> str:
+    from artgen.requests import FromImage
+
     return "{stem}-{seed}" if isinstance(request, FromImage) else "{index:05}-{seed}-{prompt}"
 
 
@@ -159,6 +164,8 @@ def seeds(series: Series) -> list[int]:
     Raises:
         UsageError: not a seed, out of range, or a list together with --count.
     """
+    from artgen.requests import draw_seed
+
     listed = _seed_list(series.seed) if series.seed is not None else [draw_seed()]
     if len(listed) == 1:
         listed = list(range(listed[0], listed[0] + series.count))
@@ -173,6 +180,8 @@ MAX_LISTED = 100_000
 
 
 def _seed_list(text: str) -> list[int]:
+    from artgen.requests import draw_seed
+
     result: list[int] = []
     for part in text.split(","):
         if part.strip() == "-1":

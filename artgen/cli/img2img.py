@@ -2,7 +2,6 @@
 
 from artgen.cli.drawing import draw, read_prompt, sized
 from artgen.cli.options import flattened
-from artgen.requests import Img2Img
 from artgen.settings import Canvas, Compute, Model, Output, Prompt, Report, Sampling, Series, Size, Source
 
 
@@ -23,6 +22,8 @@ def img2img(
 
     artgen img2img input.png "a blue fox" --strength 0.5
     """
+    from artgen.requests import Img2Img
+
     prompt = read_prompt(prompt)
     canvas = sized(canvas, size)
     draw(lambda seed: Img2Img.of(source, prompt, sampling, canvas, model, compute, seed=seed), series, output, report)

@@ -2,7 +2,6 @@
 
 from artgen.cli.drawing import draw, read_prompt, sized
 from artgen.cli.options import flattened
-from artgen.requests import Inpaint
 from artgen.settings import Blend, Canvas, Compute, Mask, Model, Output, Prompt, Report, Sampling, Series, Size, Source
 
 
@@ -25,6 +24,8 @@ def inpaint(
 
     artgen inpaint input.png --mask mask.png "a hat"
     """
+    from artgen.requests import Inpaint
+
     prompt = read_prompt(prompt)
     canvas = sized(canvas, size)
     groups = (source, prompt, mask, blend, sampling, canvas, model, compute)

@@ -2,7 +2,6 @@
 
 from artgen.cli.drawing import draw, read_prompt
 from artgen.cli.options import flattened
-from artgen.requests import Outpaint
 from artgen.settings import Blend, Compute, Expansion, Model, Output, Prompt, Report, Sampling, Series, Source
 
 
@@ -23,6 +22,8 @@ def outpaint(
 
     artgen outpaint input.png --expand 64 "a meadow"
     """
+    from artgen.requests import Outpaint
+
     prompt = read_prompt(prompt)
     groups = (source, prompt, expansion, blend, sampling, model, compute)
     draw(lambda seed: Outpaint.of(*groups, seed=seed), series, output, report)

@@ -3,7 +3,6 @@
 from artgen.cli.drawing import draw, read_prompt, sized
 from artgen.cli.options import flattened
 from artgen.errors import UsageError
-from artgen.requests import Txt2Img
 from artgen.settings import Canvas, Compute, Model, Output, Prompt, Report, Sampling, Series, Size
 
 
@@ -23,6 +22,8 @@ def txt2img(
 
     artgen txt2img "a red fox in the snow" --steps 30
     """
+    from artgen.requests import Txt2Img
+
     prompt = read_prompt(prompt)
     if not prompt.prompt.strip():
         raise UsageError("txt2img needs a prompt.", 'artgen txt2img "a red fox in the snow"')
