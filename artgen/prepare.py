@@ -84,6 +84,26 @@ class _Pictures:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A model, the name and sigmas of its own scheduler, and what records say of it."""
+
+    model: registry.ResolvedModel
+    scheduler: tuple[str | None, str | None]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What requests of one task for one model, the same pictures and the same size share."""
+
+    found: _Found
+    pictures: _Pictures
+    size: tuple[int, int]
+    facts: dict[str, Any]
+    notes: tuple[str, ...]
+
+
 def prepare(requests: Sequence[Request], listener: Listener = ignore) -> list[Prepared]:
     """Prepares requests in order; a picture or model that several of them name is looked at once.
 
@@ -93,50 +113,54 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore) -> list[Pr
         ModelUnavailableError: the model cannot be had or cannot do the task.
         RefusedError: the model is a pickle or asks to run code.
     """
-    for request in requests:
-        _check_device(request)
+    for device, offload in dict.fromkeys((request.device, request.offload) for request in requests):
+        _check_device(device, offload)
     pictures: dict[tuple[Any, ...], _Pictures] = {}
     for request in requests:
-        key = _picture_key(request)
+        key = _canvas_key(request)
         if key not in pictures:
             pictures[key] = _read_pictures(request)
-    models: dict[tuple[str, bool], registry.ResolvedModel] = {}
+    models: dict[tuple[str | None, bool], _Found] = {}
+    scenes: dict[tuple[Any, ...], _Scene] = {}
     jobs = []
     for request in requests:
-        name = request.model or machine.default_model()
-        if (name, request.offline) not in models:
-            models[name, request.offline] = _find_model(name, request.offline, listener)
-        jobs.append(_complete(request, models[name, request.offline], pictures[_picture_key(request)]))
+        named, canvas = (request.model, request.offline), _canvas_key(request)
+        if named not in models:
+            models[named] = _find_model(request, listener)
+        if (named, canvas) not in scenes:
+            scenes[named, canvas] = _scene(request, models[named], pictures[canvas])
+        jobs.append(_complete(request, scenes[named, canvas]))
     return jobs
 
 
-def _check_device(request: Request) -> None:
-    if request.device.startswith("cuda") and not machine.cuda_devices():
+def _check_device(device: str, offload: str | None) -> None:
+    if device.startswith("cuda") and not machine.cuda_devices():
         reason = "this torch is built for the CPU" if not machine.torch_cuda_version() else "no NVIDIA driver answers"
         raise UsageError(
             f"There is no CUDA device: {reason}.", "Leave --device out, or use --device cpu; see `artgen doctor`."
         )
-    if request.device == "mps" and not machine.has_mps():
+    if device == "mps" and not machine.has_mps():
         raise UsageError("There is no MPS device on this machine.", "Leave --device out, or use --device cpu.")
-    on_cpu = request.device == "cpu" or (
-        request.device == "auto" and not machine.cuda_devices() and not machine.has_mps()
-    )
-    if on_cpu and request.offload in ("model", "sequential"):
-        raise UsageError(f"--offload {request.offload} needs a GPU; this would run on the CPU.", "Leave it out.")
+    on_cpu = device == "cpu" or (device == "auto" and not machine.cuda_devices() and not machine.has_mps())
+    if on_cpu and offload in ("model", "sequential"):
+        raise UsageError(f"--offload {offload} needs a GPU; this would run on the CPU.", "Leave it out.")
 
 
-def _find_model(name: str, offline: bool, listener: Listener) -> registry.ResolvedModel:
+def _find_model(request: Request, listener: Listener) -> _Found:
     model = registry.resolve(
-        name, offline=offline, on_download=lambda file, done, total: listener(Downloading(file, done, total))
+        request.model or machine.default_model(),
+        offline=request.offline,
+        on_download=lambda file, done, total: listener(Downloading(file, done, total)),
     )
     registry.check(model)
-    return model
+    return _Found(model, _own_scheduler(model), _model_facts(model))
 
 
-def _picture_key(request: Request) -> tuple[Any, ...]:
-    if not isinstance(request, FromImage):
-        return ()
-    names = ("image", "mask", "background", "width", "height", "invert_mask", "fit_mask", "feather", "expand", "to")
+def _canvas_key(request: Request) -> tuple[Any, ...]:
+    """Equal for requests that draw on the same canvas: task, pictures and size."""
+    names = ("width", "height")
+    if isinstance(request, FromImage):
+        names += ("image", "mask", "background", "invert_mask", "fit_mask", "feather", "expand", "to")
     return (request.task, *(getattr(request, name, None) for name in names))
 
 
@@ -176,38 +200,42 @@ def _extended(image: Image.Image, request: Outpaint) -> tuple[Image.Image, Image
     return canvas, images.feather(mask, request.feather)
 
 
-def _complete(request: Request, model: registry.ResolvedModel, pictures: _Pictures) -> Prepared:
+def _scene(request: Request, found: _Found, pictures: _Pictures) -> _Scene:
+    _check_task(request, found.model)
+    size = pictures.image.size if pictures.image else _canvas(request, found.model)
+    facts = {"width": size[0], "height": size[1], **pictures.facts, **found.facts}
+    return _Scene(found, pictures, size, facts, (*pictures.notes, *_size_notes(pictures.image, found.model)))
+
+
+def _complete(request: Request, scene: _Scene) -> Prepared:
     """Fills what was left open and checks what only the model can tell."""
-    _check_task(request, model)
+    model, pictures = scene.found.model, scene.pictures
     filled: dict[str, Any] = {"model": model.name}
     if request.seed is None:
         filled["seed"] = draw_seed()
     for name in ("steps", "guidance_scale"):
         if getattr(request, name) is None:
             filled[name] = getattr(model, name)
-    if request.scheduler is None:
-        filled.update(_own_scheduler(request, model))
+    scheduler, sigmas = scene.found.scheduler
+    if request.scheduler is None and scheduler is not None:
+        filled.update(scheduler=scheduler, sigmas=request.sigmas or sigmas)
     if isinstance(request, FromImage) and request.strength is None:
         filled["strength"] = request.default_strength
-    size = pictures.image.size if pictures.image else _canvas(request, model)
     if isinstance(request, Canvas):
-        filled["width"], filled["height"] = size
+        filled["width"], filled["height"] = scene.size
     request = request.replace(**filled)
     _check_scheduler(request, model)
     _check_strength(request)
-    notes = (*pictures.notes, *_size_notes(pictures.image, model))
-    facts = {"width": size[0], "height": size[1], **pictures.facts, **_model_facts(model)}
-    return Prepared(request, model, size, pictures.image, pictures.mask, facts, notes)
+    return Prepared(request, model, scene.size, pictures.image, pictures.mask, scene.facts, scene.notes)
 
 
-def _own_scheduler(request: Request, model: registry.ResolvedModel) -> dict[str, Any]:
-    """The scheduler that a model brings, by name where the table has it."""
+def _own_scheduler(model: registry.ResolvedModel) -> tuple[str | None, str | None]:
+    """The scheduler and sigmas that a model brings, by name where the table has them."""
     if model.scheduler is not None:
         entry, sigmas = find_with_sigmas(model.scheduler)
-        return {"scheduler": entry.name, "sigmas": request.sigmas or model.sigmas or sigmas}
+        return entry.name, model.sigmas or sigmas
     folder = registry.single_file_config(model) if model.is_file else model.path
-    name, sigmas = matching(folders.optional_json(folder / "scheduler" / "scheduler_config.json"))
-    return {"scheduler": name, "sigmas": request.sigmas or sigmas} if name else {}
+    return matching(folders.optional_json(folder / "scheduler" / "scheduler_config.json"))
 
 
 def _model_facts(model: registry.ResolvedModel) -> dict[str, Any]:

@@ -247,6 +247,13 @@ def _hints(group: Callable[..., object]) -> dict[str, Any]:
     return typing.get_type_hints(group)
 
 
+@cache
+def _declared(group: type) -> tuple[tuple[str, type, bool, Setting], ...]:
+    """Name, type, whether it may be None, and limits of each setting."""
+    return tuple((name, *type_of(group, name), f.metadata["setting"]) for name, f in settings_of(group).items())
+
+
+@cache
 def type_of(group: type, name: str) -> tuple[type, bool]:
     """The plain type of a setting (`int`, `float`, `bool`, `str`, `Path`) and whether it may be absent (None)."""
     hint = _hints(group)[name]
@@ -262,13 +269,12 @@ def check(values: Any) -> None:
     Raises:
         UsageError: naming the setting, what was wanted and what came.
     """
-    for name, f in settings_of(type(values)).items():
+    for name, kind, optional, spec in _declared(type(values)):
         value = getattr(values, name)
-        kind, optional = type_of(type(values), name)
         if value is None and optional:
             continue
         _check_type(name, value, kind)
-        _check_limits(name, value, f.metadata["setting"])
+        _check_limits(name, value, spec)
 
 
 def _check_type(name: str, value: object, kind: type) -> None:

@@ -123,6 +123,19 @@ def test_a_picture_is_read_once_for_many_requests(models: dict[str, Path], monke
     assert all(job.image is jobs[0].image for job in jobs)
 
 
+def test_a_model_is_asked_once_for_many_requests(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from artgen.registry import hashes
+
+    asked = []
+    original = hashes.model_hash
+    monkeypatch.setattr(hashes, "model_hash", lambda files: asked.append(files) or original(files))
+    jobs = prepare([Txt2Img(model=str(models["sd1"]), prompt=str(i), width=32 + 32 * (i % 2)) for i in range(50)])
+    assert len(asked) == 1
+    assert [job.request.prompt for job in jobs] == [str(i) for i in range(50)]
+    assert [job.width for job in jobs[:2]] == [job.facts["width"] for job in jobs[:2]] == [32, 64]
+    assert all(job.facts is jobs[i % 2].facts and job.model is jobs[0].model for i, job in enumerate(jobs))
+
+
 def test_the_background_of_a_transparent_picture(models: dict[str, Path]) -> None:
     Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save("clear.png")
     for colour, pixel in (("white", (255, 255, 255)), ("#ff8000", (255, 128, 0))):
