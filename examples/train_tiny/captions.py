@@ -9,7 +9,9 @@ FRAMES = (
     "an emoji of {}", "an icon of {}", "clip art of {}", "draw {}", "vector art of {}",
     "a nice drawing of {}", "a simple picture of {}", "show me {}", "this is {}", "there is {}",
     "a sticker of {}", "a cartoon of {}", "here you see {}", "i want to see {}", "{}, vector art",
-    "{} in a simple picture", "please draw {}", "{}, clip art", "{}, emoji",
+    "{} in a simple picture", "please draw {}", "{}, clip art", "{}, emoji", "a sketch of {}",
+    "a watercolour of {}", "a portrait of {}", "can you make {} for me?", "i would love {}",
+    "{} as a sticker", "{} for my wall", "a story about {}", "what about {}?",
 )  # fmt: skip
 FILLERS = (
     "my", "our", "your", "his", "her", "their", "some", "any", "very", "so", "quite", "really", "lovely",
@@ -61,9 +63,9 @@ class Captioner:
         """A noun for a concept: the most usual one mostly, then others, then synonyms."""
         concept = self.concepts[name]
         draw = self.random.random()
-        if draw < 0.10 and concept.synonyms:
+        if draw < 0.22 and concept.synonyms:
             return self.pick(concept.synonyms)
-        return concept.nouns[0] if draw < 0.62 else self.pick(concept.nouns)
+        return concept.nouns[0] if draw < 0.68 else self.pick(concept.nouns)
 
     def colour(self, name: str) -> str:
         """A word for a colour."""
@@ -141,10 +143,17 @@ class Captioner:
             words.append(f"{self.colour(scene.background)} background")
         return self.pick((", ", ", ", " ")).join(words)
 
+    def filler(self) -> str:
+        """A word that says nothing here: a common one, or one made up of two to four syllables."""
+        if self.chance(0.65):
+            return self.pick(FILLERS)
+        count = self.random.integers(2, 5)
+        return "".join(self.pick(tuple("bcdfghklmnprstvw")) + self.pick(tuple("aeiou")) for _ in range(count))
+
     def wrapped(self, text: str) -> str:
         """A caption among words that say nothing, so that the model learns to pass over what it does not know."""
-        before = [self.pick(FILLERS) for _ in range(self.random.integers(0, 5))]
-        after = [self.pick(FILLERS) for _ in range(self.random.integers(0, 5))]
+        before = [self.filler() for _ in range(self.random.integers(0, 5))]
+        after = [self.filler() for _ in range(self.random.integers(0, 5))]
         joint = "" if not after else self.pick((" ", ", "))
         return " ".join([*before, text.rstrip(".")]) + joint + " ".join(after) + self.pick(("", "", "!", "?", "."))
 
