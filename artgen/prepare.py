@@ -104,8 +104,17 @@ class _Scene:
     notes: tuple[str, ...]
 
 
-def prepare(requests: Sequence[Request], listener: Listener = ignore) -> list[Prepared]:
+Models = dict[tuple[str | None, bool], _Found]
+"""Models found before, by name and whether the network was forbidden."""
+
+
+def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Models | None = None) -> list[Prepared]:
     """Prepares requests in order; a picture or model that several of them name is looked at once.
+
+    Args:
+        requests: what to make; settings left open are filled.
+        listener: is told of downloads.
+        models: remembers models from one call to the next.
 
     Raises:
         UsageError: settings that do not fit the model or each other.
@@ -120,7 +129,7 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore) -> list[Pr
         key = _canvas_key(request)
         if key not in pictures:
             pictures[key] = _read_pictures(request)
-    models: dict[tuple[str | None, bool], _Found] = {}
+    models = {} if models is None else models
     scenes: dict[tuple[Any, ...], _Scene] = {}
     jobs = []
     for request in requests:
@@ -158,7 +167,7 @@ def _find_model(request: Request, listener: Listener) -> _Found:
 
 def _canvas_key(request: Request) -> tuple[Any, ...]:
     """Equal for requests that draw on the same canvas: task, pictures and size."""
-    names = ("width", "height")
+    names: tuple[str, ...] = ("width", "height")
     if isinstance(request, FromImage):
         names += ("image", "mask", "background", "invert_mask", "fit_mask", "feather", "expand", "to")
     return (request.task, *(getattr(request, name, None) for name in names))

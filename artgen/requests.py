@@ -6,6 +6,7 @@ what reaches a pipeline, and the record, is complete.
 
 import dataclasses
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -25,8 +26,9 @@ from artgen.settings import (
     Source,
     check,
     settings_of,
-    type_of,
 )
+
+_PATHS = frozenset({"image", "mask"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +43,18 @@ class Request(Compute, Model, Sampling, Seed, Prompt):  # fields come in the ord
     default_strength: ClassVar[float | None] = None
 
     def __post_init__(self) -> None:
-        for name in settings_of(type(self)):
-            value = getattr(self, name)
-            if isinstance(value, str) and type_of(type(self), name)[0] is Path:
+        self._settle(settings_of(type(self)).keys())
+
+    def _settle(self, names: Collection[str]) -> None:
+        """Brings the settings named to their one form, and checks them and what they mean for others."""
+        for name in _PATHS.intersection(names):
+            if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
-        check(self)
-        self._settle_scheduler()
-        _check_device(self.device)
+        check(self, names)
+        if "scheduler" in names or "sigmas" in names:
+            self._settle_scheduler()
+        if "device" in names:
+            _check_device(self.device)
 
     def _settle_scheduler(self) -> None:
         # One spelling is recorded, whichever was typed.
@@ -71,8 +78,18 @@ class Request(Compute, Model, Sampling, Seed, Prompt):  # fields come in the ord
         return cls(**{**values, **more})
 
     def replace(self, **changes: Any) -> Self:
-        """The same request with some settings changed, and checked again."""
-        return dataclasses.replace(self, **changes)
+        """The same request with some settings changed; only what changed is checked again.
+
+        Raises:
+            TypeError: there is no such setting.
+            UsageError: a value outside its setting's type or limits, or one that does not fit the others.
+        """
+        if wrong := changes.keys() - settings_of(type(self)).keys():
+            raise TypeError(f"{type(self).__name__} has no setting {', '.join(sorted(wrong))}")
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__, **changes)
+        new._settle(changes)
+        return new
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +103,8 @@ class Txt2Img(Canvas, Request):
 class FromImage(Source, Request):
     """What the tasks that start from a picture share."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _settle(self, names: Collection[str]) -> None:
+        super()._settle(names)
         if self.image is None:
             raise UsageError(f"{self.task} needs a picture to start from.", f"artgen {self.task} input.png")
 
@@ -107,8 +124,8 @@ class Inpaint(Blend, Mask, Canvas, FromImage):
     task: ClassVar[str] = "inpaint"
     default_strength: ClassVar[float | None] = 1.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _settle(self, names: Collection[str]) -> None:
+        super()._settle(names)
         if self.mask is None:
             raise UsageError(
                 "inpaint needs a mask, white where to repaint.", "artgen inpaint input.png --mask mask.png"
@@ -122,8 +139,8 @@ class Outpaint(Blend, Expansion, FromImage):
     task: ClassVar[str] = "outpaint"
     default_strength: ClassVar[float | None] = 1.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _settle(self, names: Collection[str]) -> None:
+        super()._settle(names)
         if (self.expand is None) == (self.to is None):
             raise UsageError("outpaint needs either --expand or --to.", "artgen outpaint input.png --expand 64")
 

@@ -8,7 +8,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -243,33 +243,33 @@ def settings_of(group: type) -> dict[str, dataclasses.Field[Any]]:
 
 
 @cache
-def _hints(group: Callable[..., object]) -> dict[str, Any]:
-    return typing.get_type_hints(group)
+def _declared(group: Callable[..., object]) -> dict[str, tuple[type, bool, Setting]]:
+    hints = typing.get_type_hints(group)
+    fields = settings_of(typing.cast(type, group))
+    return {name: (*_plain(hints[name]), f.metadata["setting"]) for name, f in fields.items()}
 
 
-@cache
-def _declared(group: type) -> tuple[tuple[str, type, bool, Setting], ...]:
-    """Name, type, whether it may be None, and limits of each setting."""
-    return tuple((name, *type_of(group, name), f.metadata["setting"]) for name, f in settings_of(group).items())
-
-
-@cache
-def type_of(group: type, name: str) -> tuple[type, bool]:
-    """The plain type of a setting (`int`, `float`, `bool`, `str`, `Path`) and whether it may be absent (None)."""
-    hint = _hints(group)[name]
+def _plain(hint: Any) -> tuple[type, bool]:
     if isinstance(hint, types.UnionType):
-        plain = next(part for part in typing.get_args(hint) if part is not type(None))
-        return plain, True
+        return next(part for part in typing.get_args(hint) if part is not type(None)), True
     return hint, False
 
 
-def check(values: Any) -> None:
-    """Holds every value of a dataclass to its setting's type and limits.
+def type_of(group: type, name: str) -> tuple[type, bool]:
+    """The plain type of a setting (`int`, `float`, `bool`, `str`, `Path`) and whether it may be absent (None)."""
+    kind, optional, _ = _declared(group)[name]
+    return kind, optional
+
+
+def check(values: Any, names: Container[str] | None = None) -> None:
+    """Holds the values of a dataclass, all or those named, to their settings' types and limits.
 
     Raises:
         UsageError: naming the setting, what was wanted and what came.
     """
-    for name, kind, optional, spec in _declared(type(values)):
+    for name, (kind, optional, spec) in _declared(type(values)).items():
+        if names is not None and name not in names:
+            continue
         value = getattr(values, name)
         if value is None and optional:
             continue

@@ -1,7 +1,6 @@
 """The story that txt2img, img2img, inpaint, outpaint and replay share: settings in, requests made, engine called."""
 
 import gc
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ import typer
 
 from artgen.cli.reporting import Reporter, complain, emit, emit_json, note
 from artgen.errors import ArtgenError, InputFileError, UsageError
-from artgen.settings import MAX_SEED, Canvas, Output, Prompt, Report, Series, Size
+from artgen.settings import Canvas, Output, Prompt, Report, Series, Size
 
 if TYPE_CHECKING:
     from artgen.outputs import Destination
@@ -27,6 +26,8 @@ def draw(make: "Callable[[int], Request]", series: Series, output: Output, repor
     Raises:
         ArtgenError: whatever can be refused, before a model loads; a single picture's own failure.
     """
+    from artgen.seeds import seeds
+
     draw_requests([make(seed) for seed in seeds(series)], output, report, batch_size=series.batch_size)
 
 
@@ -154,48 +155,6 @@ def _template(request: "Request") -> str:
     from artgen.requests import FromImage
 
     return "{stem}-{seed}" if isinstance(request, FromImage) else "{index:05}-{seed}-{prompt}"
-
-
-def seeds(series: Series) -> list[int]:
-    """The seeds that `--seed` and `--count` mean together.
-
-    One seed counts up; -1 or none draws the first at random; a list stands for itself.
-
-    Raises:
-        UsageError: not a seed, out of range, or a list together with --count.
-    """
-    from artgen.requests import draw_seed
-
-    listed = _seed_list(series.seed) if series.seed is not None else [draw_seed()]
-    if len(listed) == 1:
-        listed = list(range(listed[0], listed[0] + series.count))
-    elif series.count != 1:
-        raise UsageError("--seed with several seeds already says how many; --count was given too.", "Leave one out.")
-    if listed[-1] > MAX_SEED or max(listed) > MAX_SEED:
-        raise UsageError(f"Seeds go from 0 to 2^64-1; {max(listed)} came.")
-    return listed
-
-
-MAX_LISTED = 100_000
-
-
-def _seed_list(text: str) -> list[int]:
-    from artgen.requests import draw_seed
-
-    result: list[int] = []
-    for part in text.split(","):
-        if part.strip() == "-1":
-            result.append(draw_seed())
-            continue
-        found = re.fullmatch(r"\s*(\d{1,20})(?:\s*-\s*(\d{1,20}))?\s*", part, re.ASCII)
-        if found is None:
-            raise UsageError(f"--seed must be a whole number, a list such as 1,2,5-8, or -1, not {text!r}.")
-        first = int(found[1])
-        last = int(found[2] or first)
-        if last < first or last - first >= MAX_LISTED:
-            raise UsageError(f"--seed {part.strip()} is not a range of at most {MAX_LISTED:,} seeds.")
-        result.extend(range(first, last + 1))
-    return result
 
 
 def sized(canvas: Canvas, size: Size) -> Canvas:

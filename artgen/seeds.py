@@ -1,0 +1,45 @@
+"""What `--seed` and `--count` mean together."""
+
+import re
+from collections.abc import Callable
+
+from artgen.errors import UsageError
+from artgen.requests import draw_seed
+from artgen.settings import MAX_SEED, Series
+
+MAX_LISTED = 100_000
+
+
+def seeds(series: Series, draw: Callable[[], int] = draw_seed) -> list[int]:
+    """The seeds that `--seed` and `--count` mean together.
+
+    One seed counts up; -1 or none takes the first from `draw`; a list stands for itself.
+
+    Raises:
+        UsageError: not a seed, out of range, or a list together with --count.
+    """
+    listed = _seed_list(series.seed, draw) if series.seed is not None else [draw()]
+    if len(listed) == 1:
+        listed = list(range(listed[0], listed[0] + series.count))
+    elif series.count != 1:
+        raise UsageError("--seed with several seeds already says how many; --count was given too.", "Leave one out.")
+    if max(listed[-1], *listed) > MAX_SEED:
+        raise UsageError(f"Seeds go from 0 to 2^64-1; {max(listed)} came.")
+    return listed
+
+
+def _seed_list(text: str, draw: Callable[[], int]) -> list[int]:
+    result: list[int] = []
+    for part in text.split(","):
+        if part.strip() == "-1":
+            result.append(draw())
+            continue
+        found = re.fullmatch(r"\s*(\d{1,20})(?:\s*-\s*(\d{1,20}))?\s*", part, re.ASCII)
+        if found is None:
+            raise UsageError(f"--seed must be a whole number, a list such as 1,2,5-8, or -1, not {text!r}.")
+        first = int(found[1])
+        last = int(found[2] or first)
+        if last < first or last - first >= MAX_LISTED:
+            raise UsageError(f"--seed {part.strip()} is not a range of at most {MAX_LISTED:,} seeds.")
+        result.extend(range(first, last + 1))
+    return result
