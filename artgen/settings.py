@@ -267,7 +267,8 @@ def check(values: Any, names: Container[str] | None = None) -> None:
     Raises:
         UsageError: naming the setting, what was wanted and what came.
     """
-    for name, (kind, optional, spec) in _declared(type(values)).items():
+    group: type = type(values)
+    for name, (kind, optional, spec) in _declared(group).items():
         if names is not None and name not in names:
             continue
         value = getattr(values, name)
