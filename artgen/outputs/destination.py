@@ -3,7 +3,7 @@
 import io
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,7 +93,15 @@ class Destination:
             for each in itertools.islice(self._candidates(record, stem), self.count):
                 self._check_target(each, beside)
 
-    def save(self, image: Image.Image, record: Mapping[str, object], *, stem: str | None = None) -> Path:
+    def save(
+        self,
+        image: Image.Image,
+        record: Mapping[str, object],
+        *,
+        stem: str | None = None,
+        index: int | None = None,
+        announce: Callable[[Path, bytes], None] | None = None,
+    ) -> Path:
         """Write a picture with its record and return where it is.
 
         The final name holds the whole picture or nothing. Without `overwrite` no file is ever replaced: when the name
@@ -107,6 +115,9 @@ class Destination:
             image: any mode the format holds; its own metadata is not written.
             record: as for `artgen.metadata.embed`.
             stem: what `{stem}` stands for; None takes the name of the record's `image`.
+            index: what `{index}` stands for; None takes the next free one.
+            announce: is called with the name and the file's bytes before the name is taken, and again when it was
+                taken by somebody else and another one is tried.
 
         Raises:
             OutputError: it could not be written (no space, no permission, no free name).
@@ -117,8 +128,12 @@ class Destination:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._check_inside(target.parent)
-            for path in itertools.islice(self._candidates(record, stem), _MAX_TRIES):
-                if path not in self._saved and self._put(path, data, sidecar):
+            for path in itertools.islice(self._candidates(record, stem, index), _MAX_TRIES):
+                if path in self._saved or (not self.overwrite and os.path.lexists(path)):
+                    continue
+                if announce is not None:
+                    announce(path, data)
+                if self._put(path, data, sidecar):
                     self._saved.add(path)
                     return path
         except OSError as error:
@@ -145,14 +160,16 @@ class Destination:
             ) from error
         return buffer.getvalue(), embedded.sidecar
 
-    def _candidates(self, record: Mapping[str, object], stem: str | None) -> Iterator[Path]:
+    def _candidates(self, record: Mapping[str, object], stem: str | None, index: int | None = None) -> Iterator[Path]:
         values = values_of(record, stem)
+        if index is not None:
+            values["index"] = str(index)
         folders = [part.fill(values) for part in self.parts[:-1]]
         folder = self.folder.joinpath(*folders)
         name = self.parts[-1]
-        if "index" in name.fields:
-            for index in itertools.count(next_index(folder, name)):
-                yield folder / name.fill({**values, "index": str(index)}, self.suffix, _RESERVE)
+        if "index" in name.fields and index is None:
+            for free in itertools.count(next_index(folder, name)):
+                yield folder / name.fill({**values, "index": str(free)}, self.suffix, _RESERVE)
         if not self.is_fixed or self.count < 2:
             yield folder / name.fill(values, self.suffix, _RESERVE)
         for extra in itertools.count(1):
