@@ -169,6 +169,35 @@ def test_the_index_goes_on() -> None:
     assert save("fox_{index}.png") == "fox_2.png"
 
 
+def test_a_folder_and_a_name_are_looked_over_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    for module, name in ((os, "scandir"), (os.path, "lexists")):
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda path, of=original: asked.append(path) or of(path))
+    for output in ("many/", "fox.png", "{model}.png"):
+        place = to(output, count=50)
+        for seed in range(50):
+            place.check(8, 8, {**RECORD, "seed": seed})
+        paths = [place.save(PICTURE, {**RECORD, "seed": seed}) for seed in range(50)]
+        assert len(set(paths)) == 50
+        assert len(asked) < 4 * 50
+        asked.clear()
+    assert Path("many/00050-49-a-red-fox.png").exists()
+
+
+def test_an_index_taken_meanwhile_is_passed_over() -> None:
+    place = to("{index}.png")
+    assert place.save(PICTURE, RECORD).name == "1.png"
+    for name in ("2.png", "3.png"):
+        Path(name).touch()
+    assert [place.save(PICTURE, RECORD).name for _ in range(2)] == ["4.png", "5.png"]
+    # What is drawn between check and save does not share an index.
+    place = to("{index}-{seed}.png")
+    place.check(8, 8, RECORD)
+    save("{index}-{seed}.png", {**RECORD, "seed": 8})
+    assert place.save(PICTURE, RECORD).name == "2-7.png"
+
+
 def test_the_input_is_not_replaced() -> None:
     PICTURE.save("in.png")
     os.link("in.png", "same.png")
@@ -204,7 +233,9 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 
 def test_unusable_folders_are_found_before_drawing() -> None:
     Path("file").write_text("x")
-    for output in ("file/fox.png", "file/deeper/fox.png", "/proc/fox.png", f"{'n' * 300}.png", f"{'n' * 300}/x.png"):
+    refusing = ("/proc/fox.png", "/proc/new/fox.png", "/sys/new/deep/", "/proc/{seed}/{prompt}.png")
+    long = (f"{'n' * 300}.png", f"{'n' * 300}/x.png")
+    for output in ("file/fox.png", "file/deeper/fox.png", *refusing, *long):
         with pytest.raises(OutputError) as caught:
             to(output).check(8, 8, RECORD)
         assert caught.value.exit_code == 74

@@ -1,16 +1,15 @@
 """From `--output` to a file on the disk."""
 
-import io
-import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
 from artgen.errors import OutputError, RefusedError, UsageError
-from artgen.metadata import LEVELS, embed, needs_sidecar, sidecar_path
+from artgen.metadata import LEVELS, needs_sidecar, sidecar_path
+from artgen.outputs.encoding import encode
 from artgen.outputs.locations import settle_format, split_output
 from artgen.outputs.names import MAX_BYTES, Template, parse_template
 from artgen.outputs.values import next_index, values_of
@@ -37,6 +36,8 @@ class Destination:
         metadata: full, minimal or none.
         count: how many pictures will be saved; more than one get numbers when the name is fixed.
         inputs: files that are read for the pictures.
+
+    A destination remembers what it found: a folder is looked over once, and numbers go on where they were.
     """
 
     folder: Path
@@ -48,7 +49,9 @@ class Destination:
     metadata: str
     count: int
     inputs: tuple[Path, ...]
-    _saved: set[Path] = field(default_factory=set, compare=False, repr=False)
+    _checked: set[Path] = field(default_factory=set, compare=False, repr=False)
+    _next: dict[Path, int] = field(default_factory=dict, compare=False, repr=False)
+    _replaced: set[Path] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def is_fixed(self) -> bool:
@@ -57,12 +60,16 @@ class Destination:
 
     def preview(self, record: Mapping[str, object], *, stem: str | None = None) -> Path:
         """The path that `save` would try first; `stem` as there."""
-        return next(self._candidates(record, stem))
+        key, named = self._names(record, stem)
+        return named(self._next.get(key) or self._first(key))
 
     def check(
         self, width: int, height: int, record: Mapping[str, object], *, stem: str | None = None, alpha: bool = False
     ) -> None:
-        """Find out before drawing whether `save` will work; makes no folder. Clears what killed processes left.
+        """Find out before drawing whether `save` will work. Clears what killed processes left.
+
+        No folder is made: where one is missing, the nearest one above has to take a file.
+        What holds for all pictures of a folder or of a fixed name is looked at once for each destination.
 
         Args:
             width: of the picture, in pixels.
@@ -85,13 +92,18 @@ class Destination:
         if alpha and self.format == "jpeg":
             raise UsageError("jpeg cannot hold transparency", "Use --format png or webp.")
         beside = needs_sidecar(record, self.format, self.metadata)
-        target = self.preview(record, stem=stem)
+        key, named = self._names(record, stem)
+        target = named(self._first(key) if self.is_fixed else 1)
         if any(len(os.fsencode(part)) > MAX_BYTES for part in target.parts):
             raise OutputError(f"a name in '{target}' is longer than {MAX_BYTES} bytes", "Choose a shorter --output.")
-        self._check_folder(target.parent)
-        if self.is_fixed:
-            for each in itertools.islice(self._candidates(record, stem), self.count):
-                self._check_target(each, beside)
+        if target.parent not in self._checked:
+            self._check_folder(target.parent)
+            self._checked.add(target.parent)
+        last = sidecar_path(target) if beside else target
+        if self.is_fixed and last not in self._checked:
+            for number in range(self._first(key), self._first(key) + self.count):
+                self._check_target(named(number), beside)
+            self._checked.add(last)
 
     def save(
         self,
@@ -123,63 +135,54 @@ class Destination:
             OutputError: it could not be written (no space, no permission, no free name).
             RefusedError: the target to overwrite is a symbolic link, or a field leads out of the output folder.
         """
-        data, sidecar = self._encoded(image, record)
-        target = self.preview(record, stem=stem)
+        data, sidecar = encode(image, record, self.format, self.quality, self.metadata)
+        key, named = self._names(record, stem, index)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._check_inside(target.parent)
-            for path in itertools.islice(self._candidates(record, stem, index), _MAX_TRIES):
-                if path in self._saved or (not self.overwrite and os.path.lexists(path)):
+            key.parent.mkdir(parents=True, exist_ok=True)
+            self._check_inside(key.parent)
+            first = self._next.get(key) or self._first(key)
+            for number in range(first, first + _MAX_TRIES):
+                path = named(number)
+                if path in self._replaced or (not self.overwrite and os.path.lexists(path)):
                     continue
                 if announce is not None:
                     announce(path, data)
                 if self._put(path, data, sidecar):
-                    self._saved.add(path)
+                    if number:
+                        self._next[key] = number + 1
                     return path
         except OSError as error:
             raise OutputError(
-                f"'{target}' could not be written: {error.strerror or error}", "Make room or choose another --output."
+                f"'{key}' could not be written: {error.strerror or error}", "Make room or choose another --output."
             ) from error
-        raise OutputError(f"no free name like '{target}' was found", "Choose another --output.")
+        raise OutputError(f"no free name like '{key}' was found", "Choose another --output.")
 
-    def _encoded(self, image: Image.Image, record: Mapping[str, object]) -> tuple[bytes, str | None]:
-        embedded = embed(record, self.format, self.metadata)
-        options: dict[str, object] = dict(embedded.arguments)
-        if self.format == "jpeg":
-            options |= {"quality": self.quality, "subsampling": 0 if self.quality >= 90 else 2, "optimize": False}
-        elif self.format == "webp":
-            options |= {"lossless": True} if self.quality == 100 else {"quality": self.quality}
-        clean = image.copy()
-        clean.info = {}
-        buffer = io.BytesIO()
-        try:
-            clean.save(buffer, self.format.upper(), **options)
-        except (OSError, ValueError) as error:
-            raise OutputError(
-                f"the picture cannot be written as {self.format}: {error}", "Use --format png."
-            ) from error
-        return buffer.getvalue(), embedded.sidecar
-
-    def _candidates(self, record: Mapping[str, object], stem: str | None, index: int | None = None) -> Iterator[Path]:
+    def _names(
+        self, record: Mapping[str, object], stem: str | None, index: int | None = None
+    ) -> tuple[Path, Callable[[int], Path]]:
+        """What a picture's numbers are remembered by, and the path that each number gives."""
         values = values_of(record, stem)
-        if index is not None:
-            values["index"] = str(index)
-        folders = [part.fill(values) for part in self.parts[:-1]]
-        folder = self.folder.joinpath(*folders)
+        folder = self.folder.joinpath(*(part.fill(values) for part in self.parts[:-1]))
         name = self.parts[-1]
-        if "index" in name.fields and index is None:
-            for free in itertools.count(next_index(folder, name)):
-                yield folder / name.fill({**values, "index": str(free)}, self.suffix, _RESERVE)
-        if not self.is_fixed or self.count < 2:
-            yield folder / name.fill(values, self.suffix, _RESERVE)
-        for extra in itertools.count(1):
-            yield folder / f"{name.fill(values, '', _RESERVE + len(self.suffix))}-{extra}{self.suffix}"
+        if "index" in name.fields and index is None:  # no picture is called "*": a suffix would follow
+            return folder / "*", lambda n: folder / name.fill({**values, "index": str(n)}, self.suffix, _RESERVE)
+        values["index"] = str(index)
+        plain = folder / name.fill(values, self.suffix, _RESERVE)
+        trunk = name.fill(values, "", _RESERVE + len(self.suffix))
+        return plain, lambda n: folder / f"{trunk}-{n}{self.suffix}" if n else plain
+
+    def _first(self, key: Path) -> int:
+        """The number to try first: the next index of the folder, or 0 for the name without a number."""
+        if key.name == "*":
+            return next_index(key.parent, self.parts[-1])
+        return 1 if self.is_fixed and self.count > 1 else 0
 
     def _put(self, path: Path, data: bytes, sidecar: str | None) -> bool:
         if not self.overwrite:
             return _claim(path, data, sidecar)
         _refuse_link(path)
         write_over(path, data)
+        self._replaced.add(path)
         if sidecar is not None:
             _refuse_link(sidecar_path(path))
             write_over(sidecar_path(path), sidecar.encode("utf-8"))
@@ -194,13 +197,13 @@ class Destination:
         if not os.access(existing, os.W_OK | os.X_OK):
             raise OutputError(f"the folder '{existing}' may not be written to", "Choose another --output.")
         self._check_inside(folder)
+        try:
+            probe(existing)
+        except OSError as error:
+            raise OutputError(
+                f"no file can be made in '{existing}': {error.strerror or error}", "Choose another --output."
+            ) from error
         if existing == folder:
-            try:
-                probe(folder)
-            except OSError as error:
-                raise OutputError(
-                    f"no file can be made in '{folder}': {error.strerror or error}", "Choose another --output."
-                ) from error
             sweep(folder)
 
     def _check_inside(self, folder: Path) -> None:
