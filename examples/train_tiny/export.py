@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from model import LATENT_SIDE, Painter, build_painter
+from model import LATENT_SIDE, Painter, Sizes
 from snapshot import assemble
 from transformers import CLIPTokenizer
 
@@ -23,7 +23,7 @@ GUIDANCE = 3.0
 def open_painter(path: Path) -> Painter:
     """The averaged text encoder and UNet of a checkpoint."""
     content = torch.load(path, map_location="cpu", weights_only=False)
-    painter = build_painter(content["vocabulary"])
+    painter = Painter(content["vocabulary"], Sizes(**content.get("sizes", {})))
     painter.load_state_dict(content["module"])
     for parameter, value in zip(painter.parameters(), content["average"], strict=True):
         parameter.data = value.clone()

@@ -17,6 +17,7 @@ from render import open_sprites
 from scenes import Scene, Thing, compose
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 
 class Judge(nn.Module):
@@ -108,7 +109,7 @@ def main() -> None:
     concepts = read_concepts(options.data, options.work)
     drawer = Drawer(concepts, open_sprites(options.work), 777)
     pictures, labels = real(drawer, drawer.core, options.pictures, plain=False)
-    judge = Judge(drawer.core).to(memory_format=torch.channels_last)
+    judge = convert_conv2d_weight_memory_format(Judge(drawer.core), torch.channels_last)
     steps = options.passes * (options.pictures // 64)
     optimiser = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.02)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
@@ -120,12 +121,12 @@ def main() -> None:
             logits = judge(batch.contiguous(memory_format=torch.channels_last))
         loss = functional.cross_entropy(logits.float(), labels[rows], label_smoothing=0.05)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         plan.step()
         if step % 200 == 0:
             print(step, round(float(loss), 3), round(time.monotonic() - begun), flush=True)
-    fresh, truth = real(Drawer(concepts, drawer.sprites, 4242), drawer.core, 2000, plain=False)
+    fresh, truth = real(Drawer(concepts, drawer.sprites, 4242), drawer.core, max(1, options.pictures // 8), plain=False)
     found = probabilities(judge, fresh).topk(5).indices
     right = found == truth[:, None]
     figures = {

@@ -1,5 +1,7 @@
 """What the model is made of: its sizes and noise schedule, said once."""
 
+from dataclasses import dataclass
+
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
@@ -10,17 +12,27 @@ LATENT_CHANNELS = 16
 LATENT_SIDE = 8
 
 
-class Painter(nn.Module):
-    """The text encoder and the UNet, trained together from scratch."""
+@dataclass(frozen=True)
+class Sizes:
+    """Channels of the UNet's levels, in multiples of 32; width, in multiples of 64, and layers of the text encoder."""
 
-    def __init__(self, vocabulary: int, width: tuple[int, int], text_width: int, text_layers: int) -> None:
+    width: tuple[int, ...] = (128, 256)
+    text_width: int = 256
+    text_layers: int = 3
+
+
+class Painter(nn.Module):
+    """The text encoder and the UNet, trained together from scratch: 16 million parameters, as the bundled one is."""
+
+    def __init__(self, vocabulary: int, sizes: Sizes) -> None:
         super().__init__()
+        width, text_width = sizes.width, sizes.text_width
         self.text = CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=vocabulary,
                 hidden_size=text_width,
                 intermediate_size=3 * text_width,
-                num_hidden_layers=text_layers,
+                num_hidden_layers=sizes.text_layers,
                 num_attention_heads=text_width // 64,
                 max_position_embeddings=LENGTH,
                 hidden_act="quick_gelu",
@@ -55,11 +67,6 @@ class Painter(nn.Module):
         words = self.text(tokens).last_hidden_state
         drawn: Tensor = self.unet(noisy, time, words).sample
         return drawn
-
-
-def build_painter(vocabulary: int) -> Painter:
-    """The bundled model's sizes: about 16 million parameters."""
-    return Painter(vocabulary, (128, 256), 256, 3)
 
 
 def build_scheduler() -> DDIMScheduler:

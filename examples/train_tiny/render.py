@@ -58,8 +58,9 @@ def main() -> None:
     scenes = [drawer.scene() for _ in range(options.scenes)]
     captioner = Captioner(concepts, options.seed + 1)
     words = [[captioner.caption(scene) for _ in range(options.captions)] for scene in scenes]
+    plain = max(0, options.captions - options.wrapped)
     for some in words:
-        some[-options.wrapped :] = [captioner.wrapped(text) for text in some[-options.wrapped :]]
+        some[plain:] = [captioner.wrapped(text) for text in some[plain:]]
     (options.work / "scenes.json").write_text(json.dumps([asdict(scene) for scene in scenes]))
     (options.work / "captions.json").write_text(json.dumps(words))
     parts = [scenes[at : at + 500] for at in range(0, len(scenes), 500)]

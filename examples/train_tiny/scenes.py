@@ -53,10 +53,8 @@ class Scene:
 def _ramp(side: int, top: tuple[int, ...], bottom: tuple[int, ...]) -> Pixels:
     """A vertical gradient, float32 of shape (side, side, 3)."""
     ramp = np.linspace(0, 1, side, dtype=np.float32)[:, None, None]
-    return np.ascontiguousarray(
-        np.broadcast_to(np.array(top) * (1 - ramp) + np.array(bottom) * ramp, (side, side, 3)),
-        np.float32,
-    )
+    graded = np.array(top) * (1 - ramp) + np.array(bottom) * ramp
+    return np.ascontiguousarray(np.broadcast_to(graded, (side, side, 3)), np.float32)
 
 
 def _dots(scene: Pixels, random: np.random.Generator, count: int, colour: int, low: float) -> None:
@@ -74,7 +72,8 @@ def _ground(side: int, sky: tuple[int, ...], haze: tuple[int, ...], earth: tuple
     scene = _ramp(side, sky, haze)
     y, x = np.mgrid[0:side, 0:side] / side
     cover = np.clip((y - 0.74 + 0.05 * np.sin(np.pi * x)) * side + 0.5, 0, 1)[..., None]
-    return (scene * (1 - cover) + np.array(earth, np.float32) * cover).astype(np.float32)
+    mixed: Pixels = scene * (1 - cover) + np.array(earth, np.float32) * cover
+    return mixed.astype(np.float32)
 
 
 def backdrop(name: str, side: int, seed: int) -> Pixels:

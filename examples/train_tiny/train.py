@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ import torch
 from checkpoint import Average, load, save
 from concepts import read_core, read_focus
 from diffusers.models.attention_processor import AttnProcessor
-from model import build_painter, cumulative
+from model import Painter, Sizes, cumulative
 from snapshot import draw_sheet, plot
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 MORE = 0.4  # how often a scene of a further folder is drawn beside one of the first
 
@@ -92,8 +93,9 @@ class Trainer:
         torch.manual_seed(options.seed)
         self.random = np.random.default_rng(options.seed)
         self.data = Latents([options.work, *options.more], read_focus(options.focus))
-        self.painter = build_painter(self.data.size).to(options.device)
-        self.painter.to(memory_format=torch.channels_last)
+        self.sizes = Sizes(tuple(options.width), options.text_width, options.text_layers)
+        self.painter = Painter(self.data.size, self.sizes).to(options.device)
+        convert_conv2d_weight_memory_format(self.painter, torch.channels_last)
         self.average = Average(self.painter, options.average)
         # The work is done by a copy in bfloat16, updated from the full-precision weights: half the
         # time of autocast on a CPU. Plain attention beats the fused one at 64 positions.
@@ -125,7 +127,7 @@ class Trainer:
 
     def save(self) -> None:
         """Writes the checkpoint."""
-        state = {"step": self.step, "seconds": self.seconds, "vocabulary": self.data.size}
+        state = {"step": self.step, "seconds": self.seconds, "vocabulary": self.data.size, "sizes": asdict(self.sizes)}
         save(self.path, self.painter, self.optimiser, self.average, self.random, state)
 
     def loss(self) -> Tensor:
@@ -151,15 +153,19 @@ class Trainer:
             return float(self.seconds / (60 * self.options.minutes))
         return float(self.step / self.options.steps)
 
+    def over(self) -> bool:
+        """True at the end of `--steps` or `--minutes`, and at the step `--until`."""
+        return self.done() >= 1 or self.step == self.options.until
+
     def steps(self) -> Iterator[Step]:
-        """Trains to the end of `--steps` or `--minutes`, yielding after each step."""
-        while (share := self.done()) < 1:
+        """Trains until it is over, yielding after each step."""
+        while not self.over():
             begun = time.monotonic()
-            rate = learning_rate(self.step, share, self.options.rate)
+            rate = learning_rate(self.step, self.done(), self.options.rate)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             loss = self.loss()
-            loss.backward()
+            torch.autograd.backward(loss)
             self.collect()
             torch.nn.utils.clip_grad_norm_(self.painter.parameters(), 1.0)
             self.optimiser.step()
@@ -176,6 +182,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--minutes", type=float, help="of training; instead of --steps")
+    parser.add_argument("--until", type=int, help="stop at this step; started again, it goes on")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--average", type=float, default=0.999, help="decay of averaged weights")
@@ -184,6 +191,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--focus", type=Path, help="names of what is taught first, see focus.txt")
     parser.add_argument("--more", type=Path, nargs="*", default=[], help="more folders of encoded scenes")
+    parser.add_argument("--width", type=int, nargs="+", default=Sizes.width, help="of the UNet's levels, times 32")
+    parser.add_argument("--text-width", type=int, default=Sizes.text_width, help="of the text encoder, times 64")
+    parser.add_argument("--text-layers", type=int, default=Sizes.text_layers)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -199,9 +209,9 @@ def main() -> None:
                 csv.writer(log).writerow([*row, round(sum(recent) / len(recent), 5), done.rate])
             print(*row, round(sum(recent) / len(recent), 4), flush=True)
             recent = []
-        if done.step % options.save_every == 0 or trainer.done() >= 1:
+        if done.step % options.save_every == 0 or trainer.over():
             trainer.save()
-        if done.step % options.show_every == 0 or trainer.done() >= 1:
+        if done.step % options.show_every == 0 or trainer.over():
             with trainer.average.applied(trainer.painter):
                 draw_sheet(trainer.painter, options.work, f"snapshot_{done.step:06d}.png")
             plot(options.work / "painter.csv", options.work / "painter.png")

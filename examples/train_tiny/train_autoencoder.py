@@ -56,14 +56,14 @@ class Pictures:
         names = list(BACKGROUNDS)
         small, large = [], []
         for style, name in index:
-            background = names[max(0, self.random.integers(-4, len(names)))]
+            background = names[max(0, int(self.random.integers(-4, len(names))))]
             scene = Scene("one", (Thing(name, style, 0.5, 0.5, 0.86),), background)
             small.append(compose(scene, sprites, 64))
             if self.random.random() < 0.35:
                 large.append(compose(scene, sprites, 128))
         order = self.random.permutation(len(small))
-        stack = np.stack(small)
-        self.held, self.small, self.large = stack[order[:96]], stack[order[96:]], np.stack(large)
+        stack, aside = np.stack(small), min(96, len(small) // 5)
+        self.held, self.small, self.large = stack[order[:aside]], stack[order[aside:]], np.stack(large)
 
     def batch(self, count: int, side: int) -> Tensor:
         """Random crops, float32 in [-1, 1] of shape (count, 3, side, side)."""
@@ -101,19 +101,24 @@ def loss_of(model: AutoencoderKL, pictures: Tensor) -> Tensor:
     mean = model.encode(pictures).latent_dist.mean
     noise = NOISE * mean.detach().std() * torch.randn_like(mean)
     drawn = model.decode(mean + noise).sample.float()
-    return difference(drawn, pictures) + 1e-5 * mean.float().square().mean()
+    loss: Tensor = difference(drawn, pictures) + 1e-5 * mean.float().square().mean()
+    return loss
+
+
+def psnr(drawn: Tensor, pictures: Tensor) -> float:
+    """The mean over pictures of the peak signal-to-noise ratio, in dB, of values in [-1, 1]."""
+    error = (drawn - pictures).square().flatten(1).mean(1)
+    return float((10 * torch.log10(4 / error)).mean())
 
 
 @torch.no_grad()
 def sheet(model: AutoencoderKL, pictures: Tensor, path: Path) -> float:
-    """Draws 24 originals above reconstructions; returns the mean PSNR in dB over all pictures."""
+    """Draws 24 pictures above their reconstructions; returns the mean PSNR in dB over all pictures."""
     drawn = model.decode(model.encode(pictures).latent_dist.mean).sample.float().clamp(-1, 1)
-    rows = [torch.cat(list(part), 2) for part in (*pictures[:24].split(12), *drawn[:24].split(12))]
-    pixels = torch.cat([rows[0], rows[2], rows[1], rows[3]], 1)
+    pixels = torch.cat([torch.cat(list(part[:24]), 2) for part in (pictures, drawn)], 1)
     image = ((pixels + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
     Image.fromarray(image).save(path)
-    error = (drawn - pictures).square().flatten(1).mean(1)
-    return float((10 * torch.log10(4 / error)).mean())
+    return psnr(drawn, pictures)
 
 
 def rate_at(share: float, step: int, peak: float) -> float:
@@ -129,17 +134,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="crops a step; whole pictures: a third")
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--width", type=int, nargs="+", default=WIDTH, help="channels a level, multiples of 16")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     pictures = Pictures(options.work, 0)
     held = as_batch(pictures.held).to(options.device)
-    model = build().to(options.device, memory_format=torch.channels_last)
+    model = build(tuple(options.width)).to(options.device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), options.rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
     average = Average(model, 0.998)
     path = options.work / "ae.pt"
-    state: dict[str, Any] = {"step": 0, "spent": 0.0, "seen": 0, "width": list(WIDTH)}
+    state: dict[str, Any] = {"step": 0, "spent": 0.0, "seen": 0, "width": list(options.width)}
     if path.exists():
         state = load(path, model, optimiser, average, pictures.random)
     while state["step"] < options.steps:
@@ -151,7 +157,7 @@ def main() -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate_at(share, state["step"], options.rate)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         average.update(model, state["step"])
@@ -160,8 +166,8 @@ def main() -> None:
         state["spent"] += time.monotonic() - begun
         if state["step"] % options.save_every == 0 or state["step"] == options.steps:
             with average.applied(model):
-                psnr = sheet(model, held, options.work / f"ae_{state['step']:06d}.png")
-            row = [state["step"], round(state["spent"]), state["seen"], float(loss), psnr]
+                quality = sheet(model, held, options.work / f"ae_{state['step']:06d}.png")
+            row = [state["step"], round(state["spent"]), state["seen"], float(loss), quality]
             with (options.work / "ae.csv").open("a", newline="") as log:
                 csv.writer(log).writerow(row)
             print(*row, flush=True)

@@ -5,8 +5,11 @@ learns, from the same latents, to draw the 128 px render (a learnt enlargement o
 encoder learns by distillation to give the latents that the f8 encoder gives for the same picture
 at half the side, so a UNet trained on those latents serves both.
 
-Writes `up.pt` (resumes exactly), `up.csv`, `up_<step>.png` and, at the end of each save,
-`vae128/`. Where `--encoder-steps` are done, the encoder is trained too.
+The encoder learns, at each third step, for the first `--encoder-steps` and stays as it is from then
+on; the decoder, which drawing depends on, gains from all the time it is given.
+
+Writes `up.pt` (resumes exactly), `up.csv` (step, seconds, loss, PSNR in dB of pictures decoded from
+the f8 encoder's latents and from its own, error of its latents), `up_<step>.png` and `vae128/`.
 """
 
 import argparse
@@ -24,7 +27,7 @@ from PIL import Image
 from render import compose_all, scene_from
 from torch import Tensor
 from torch.nn import functional
-from train_autoencoder import as_batch, build, difference, rate_at
+from train_autoencoder import as_batch, build, difference, psnr, rate_at
 
 
 def enlarge(small: AutoencoderKL) -> AutoencoderKL:
@@ -78,11 +81,12 @@ class Renders:
             np.savez(cache, pictures=pictures, latents=_latents(small, pictures))
         stored = np.load(cache)
         self.pictures, self.latents = stored["pictures"], torch.from_numpy(stored["latents"])
+        self.held = min(96, len(self.pictures) // 5)
         self.random = np.random.default_rng(0)
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
         """Pictures (count, 3, 128, 128) in [-1, 1] and latents (count, 16, 8, 8)."""
-        rows = self.random.integers(96, len(self.pictures), count)
+        rows = self.random.integers(self.held, len(self.pictures), count)
         return as_batch(self.pictures[rows]), self.latents[rows].float()
 
 
@@ -99,20 +103,17 @@ def _latents(small: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def evaluate(model: AutoencoderKL, data: Renders, path: Path) -> dict[str, float]:
     """Held-out figures: PSNR from f8 latents, round-trip PSNR, latent error; draws a sheet."""
-    pictures, latents = as_batch(data.pictures[:96]), data.latents[:96].float()
+    pictures, latents = as_batch(data.pictures[: data.held]), data.latents[: data.held].float()
     with torch.autocast("cpu", torch.bfloat16):
         drawn = model.decode(latents).sample.float().clamp(-1, 1)
         mean = model.encode(pictures).latent_dist.mean.float()
         back = model.decode(mean).sample.float().clamp(-1, 1)
 
-    def psnr(some: Tensor) -> float:
-        return float((10 * torch.log10(4 / (some - pictures).square().flatten(1).mean(1))).mean())
-
     rows = [torch.cat(list(part[:8]), 2) for part in (pictures, drawn, back)]
     image = ((torch.cat(rows, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     Image.fromarray(image).save(path)
     error = float(functional.mse_loss(mean, latents))
-    return {"decoded": psnr(drawn), "round trip": psnr(back), "latent error": error}
+    return {"decoded": psnr(drawn, pictures), "round trip": psnr(back, pictures), "latent error": error}
 
 
 def loss_of(model: AutoencoderKL, pictures: Tensor, latents: Tensor, encoder: bool) -> Tensor:
@@ -125,14 +126,42 @@ def loss_of(model: AutoencoderKL, pictures: Tensor, latents: Tensor, encoder: bo
     return loss
 
 
+@torch.no_grad()
+def settle(model: AutoencoderKL, average: Average) -> None:
+    """Makes the averaged encoder the encoder, for good: the latents it gives change no more."""
+    with average.applied(model):
+        final = [parameter.clone() for parameter in model.encoder.parameters()]
+    for parameter, value in zip(model.encoder.parameters(), final, strict=True):
+        parameter.copy_(value)
+    model.encoder.requires_grad_(False)
+
+
+def done(options: argparse.Namespace, state: dict[str, Any]) -> float:
+    """The share of the training that is behind, by steps or by the clock."""
+    if options.minutes:
+        return float(state["spent"] / (60 * options.minutes))
+    return float(state["step"] / options.steps)
+
+
+def report(work: Path, model: AutoencoderKL, data: Renders, state: dict[str, Any], loss: float) -> None:
+    """Measures and writes the model, which holds averaged weights here, and a line of `up.csv`."""
+    figures = evaluate(model, data, work / f"up_{state['step']:06d}.png")
+    model.save_pretrained(work / "vae128")
+    row = [state["step"], round(state["spent"]), loss, *figures.values()]
+    with (work / "up.csv").open("a", newline="") as log:
+        csv.writer(log).writerow(row)
+    print(*row, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--minutes", type=float, help="of training, those done before included; instead of --steps")
     parser.add_argument("--pictures", type=int, default=8_000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=8e-4)
-    parser.add_argument("--encoder-every", type=int, default=3, help="train the encoder each nth step")
+    parser.add_argument("--encoder-steps", type=int, default=750, help="steps after which the encoder stays")
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -148,27 +177,26 @@ def main() -> None:
     state: dict[str, Any] = {"step": 0, "spent": 0.0}
     if path.exists():
         state = load(path, model, optimiser, average, data.random)
-    while state["step"] < options.steps:
+    learning = True  # the encoder, for the first steps
+    while (share := done(options, state)) < 1:
         begun, step = time.monotonic(), state["step"]
+        if learning and step >= options.encoder_steps:
+            settle(model, average)
+            learning = False
         pictures, latents = data.batch(options.batch)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(model, pictures, latents, step % options.encoder_every == 0)
+            loss = loss_of(model, pictures, latents, learning and step % 3 == 0)
         for group in optimiser.param_groups:
-            group["lr"] = rate_at(step / options.steps, step, options.rate)
+            group["lr"] = rate_at(share, step, options.rate)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         average.update(model, step)
         state = {"step": step + 1, "spent": state["spent"] + time.monotonic() - begun}
-        if state["step"] % options.save_every == 0 or state["step"] == options.steps:
+        if state["step"] % options.save_every == 0 or done(options, state) >= 1:
             with average.applied(model):
-                figures = evaluate(model, data, options.work / f"up_{state['step']:06d}.png")
-                model.save_pretrained(options.work / "vae128")
-            row = [state["step"], round(state["spent"]), float(loss), *figures.values()]
-            with (options.work / "up.csv").open("a", newline="") as log:
-                csv.writer(log).writerow(row)
-            print(*row, flush=True)
+                report(options.work, model, data, state, float(loss))
             save(path, model, optimiser, average, data.random, state)
 
 
