@@ -18,6 +18,7 @@ import platformdirs
 
 from artgen import settings
 from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.files import write_atomically
 from artgen.settings import settings_of, unknown
 
 PROJECT_FILE = "artgen.toml"
@@ -98,7 +99,8 @@ def set_value(name: str, text: str, path: Path) -> None:
 
     Raises:
         UsageError: no such setting, or not a value of it.
-        OutputError: the file cannot be written.
+        InputFileError: what is in the file is no configuration; it is left as it is.
+        OutputError: the path cannot be used, or the file cannot be written.
     """
     import tomlkit
 
@@ -109,14 +111,19 @@ def set_value(name: str, text: str, path: Path) -> None:
         raise UsageError(*unknown(key, CONFIGURABLE))
     value = settings.parse(CONFIGURABLE[key], key, text)
     settings.check(CONFIGURABLE[key](**{key: value}))
-    read(path)
+    try:
+        read(path)
+    except InputFileError as error:
+        if isinstance(error.__cause__, OSError):  # a folder in its place, a file as its folder
+            raise OutputError(error.message, "Move away what is in its place.") from error
+        raise
     document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
     table = document.setdefault(command, tomlkit.table()) if command else document
     if value is None or text == "":
         table.pop(key, None)
     else:
         table[key] = str(value) if isinstance(value, Path) else value
-    _write(path, tomlkit.dumps(document))
+    write_atomically(path, tomlkit.dumps(document))
 
 
 def _for_command(path: Path, command: str) -> dict[str, Any]:
@@ -135,22 +142,3 @@ def _check(path: Path, name: str, value: Any) -> None:
         settings.check(group(**{name: Path(value) if kind is Path and isinstance(value, str) else value}))
     except UsageError as error:
         raise InputFileError(f"{path}: {error.message}", error.hint) from error
-
-
-def _write(path: Path, text: str) -> None:
-    import os
-    import tempfile
-
-    try:
-        data = text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UsageError("The value is not valid UTF-8, which a configuration file has to be.") from None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        Path(handle.name).replace(path)
-    except OSError as error:
-        raise OutputError(f"The configuration file {path} cannot be written: {error}.") from error

@@ -1,16 +1,15 @@
 """Models by short name: the table that ships with artgen (`assets/models.json`) and the user's own aliases."""
 
-import contextlib
 import json
 import os
 import re
-import tempfile
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.errors import InputFileError, UsageError
+from artgen.files import write_atomically
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED = "bundled:"
@@ -131,7 +130,8 @@ def set_alias(name: str, target: str) -> None:
     `target` is an alias, a hub id, a folder or a file; paths are stored absolute.
 
     Raises:
-        UsageError: the name has a slash or other unfit characters, or the alias would name itself.
+        UsageError: the name has a slash or other unfit characters, the alias would name itself, or the path is no
+            text.
         ModelUnavailableError, RefusedError: the target names nothing (see `parse`) or a pickle.
         InputFileError: the user's file does not parse.
         OutputError: the file cannot be written.
@@ -169,25 +169,3 @@ def remove_alias(name: str) -> None:
 
 def _save(own: dict[str, str]) -> None:
     write_atomically(user_aliases_path(), json.dumps(own, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file so that readers see the old or the new one, never half of it.
-
-    Raises:
-        OutputError: the folder or the file cannot be written.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except OSError as problem:
-        if temporary:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-        raise OutputError(f"{path} cannot be written: {problem.strerror}.", "Check the folder's rights.") from None

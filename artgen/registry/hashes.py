@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from artgen.errors import InputFileError, OutputError
-from artgen.registry.cards import ASSETS, write_atomically
+from artgen.files import write_atomically
+from artgen.registry.cards import ASSETS
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
