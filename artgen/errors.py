@@ -16,9 +16,10 @@ class ArtgenError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # File names may hold bytes that are no text; a message can always be encoded.
+        self.message = message.encode("utf-8", "backslashreplace").decode("utf-8")
+        self.hint = hint.encode("utf-8", "backslashreplace").decode("utf-8")
+        super().__init__(self.message)
 
 
 class UsageError(ArtgenError):

@@ -246,6 +246,7 @@ def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
     gradient().save(tmp_path / "vector.ico")
     for name, reason in {
         "nowhere.png": "does not exist",
+        "nowhere\udcff.png": "does not exist",
         "text.png": "looks like text",
         "empty.png": "is empty",
         "paper.png": "a PDF document",
@@ -254,7 +255,7 @@ def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(InputFileError, match=reason) as caught:
             images.load_image(tmp_path / name)
-        assert str(tmp_path / name) in caught.value.message
+        assert str(tmp_path / name).encode("utf-8", "backslashreplace").decode() in caught.value.message
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(InputFileError, match="regular file"):
         images.load_image(tmp_path / "pipe.png")

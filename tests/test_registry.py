@@ -116,6 +116,19 @@ def test_unknown_names(name: str, hint: str) -> None:
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["m\udcff", "./m\udcff", "m\udcff.safetensors", "owner/m\udcff", "\ud800"])
+def test_a_name_that_is_no_text_is_a_mistake_of_usage_unless_a_file_has_it(
+    name: str, copy: Callable[[str], Path]
+) -> None:
+    with pytest.raises(UsageError, match="not valid UTF-8") as caught:
+        registry.parse(name)
+    assert str(caught.value).encode()
+    if name.endswith("m\udcff"):
+        Path("owner").mkdir()
+        copy("sd1").rename(name)
+        assert registry.resolve(name).architecture == "sd1"
+
+
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text(max_size=60))
 def test_no_name_breaks_the_parser(name: str) -> None:

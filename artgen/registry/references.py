@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from artgen.checkpoints import PICKLE_SUFFIXES, refuse_pickle
-from artgen.errors import ModelUnavailableError
+from artgen.errors import ModelUnavailableError, UsageError
 from artgen.hub import cache
 from artgen.registry.cards import ModelCard, aliases, builtin, card_for
 
@@ -38,6 +38,7 @@ def parse(name: str) -> Reference:
     their suffix, unread.
 
     Raises:
+        UsageError: the name is not valid UTF-8, and no folder or file is called that.
         ModelUnavailableError: the name means nothing, or both a folder and a cached hub model.
         RefusedError: `.ckpt`, `.pt`, `.bin`, `.pth`.
         InputFileError: the user's alias file does not parse.
@@ -77,12 +78,21 @@ def _from_text(text: str, card: ModelCard | None) -> Reference:
         return Reference("folder", text, str(path), None, card)
     if is_file:
         return Reference("file", text, str(path), None, card)
+    _check_encoding(text)
     if _looks_like_path(text):
         raise ModelUnavailableError(f"There is no model at {text!r}.", close_names(text))
     if on_hub:
         known = card or card_for(source)
         return Reference("hub", source, source, _checked(revision or (known.revision if known else None)), known)
     raise ModelUnavailableError(f"No model is called {text!r}.", close_names(text))
+
+
+def _check_encoding(text: str) -> None:
+    """Names of files may hold bytes that are no text; a name that no file has is a slip of the terminal's."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(f"The model's name {text!r} is not valid UTF-8.", _help()) from None
 
 
 def _looks_like_path(text: str) -> bool:
