@@ -78,3 +78,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "sdxl": tiny_models.sdxl(root / "sdxl"),
         "sd3": tiny_models.sd3(root / "sd3"),
     }
+
+
+@pytest.fixture
+def sd1(models: dict[str, Path]) -> str:
+    """The tiny Stable Diffusion 1 model, as one would type it."""
+    return str(models["sd1"])

@@ -1,48 +1,17 @@
-"""The drawing commands as people and scripts use them, on a tiny real model."""
+"""The drawing commands as people and scripts use them: what is drawn, printed and written."""
 
 import json
-import os
-import pty
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from command_line import FAST, run, save_inputs
 from PIL import Image
-from typer.testing import CliRunner, Result
-
-from artgen.cli.main import app
-
-FAST = ("--steps", "2", "--seed", "7")
-
-
-@pytest.fixture
-def sd1(models: dict[str, Path]) -> str:
-    return str(models["sd1"])
 
 
 @pytest.fixture(autouse=True)
 def _inputs() -> None:
-    Image.new("RGB", (33, 47), "orange").save("in.png")
-    mask = Image.new("L", (33, 47))
-    mask.paste(255, (5, 5, 20, 20))
-    mask.save("mask.png")
-
-
-def run(*words: str, code: int = 0, **more: Any) -> Result:
-    result = CliRunner().invoke(app, list(words), **more)
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
-
-
-def record(*words: str, **more: Any) -> dict[str, Any]:
-    """The record of a dry run."""
-    loaded: dict[str, Any] = json.loads(run(*words, "--dry-run", "--json", **more).stdout)
-    return loaded
+    save_inputs()
 
 
 def test_stdout_has_paths_and_stderr_the_rest(sd1: str) -> None:
@@ -74,64 +43,6 @@ def test_dry_run_draws_nothing(sd1: str) -> None:
     assert [line.split("seed=")[1].split()[0] for line in result.stdout.splitlines()] == ["1", "4", "5", "6"]
     assert "4 pictures would be drawn" in result.stderr
     assert not Path("outputs").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "name", "value"),
-    [
-        (("--num-inference-steps", "9"), "steps", 9),
-        (("--cfg-scale=3.5",), "guidance_scale", 3.5),
-        (("--guidance", "3"), "guidance_scale", 3.0),
-        (("-g", "2"), "guidance_scale", 2.0),
-        (("--sampler", "DPM++ 2M Karras"), "sigmas", "karras"),
-        (("--scheduler", "dpmpp_2m"), "scheduler", "dpm++2m"),
-        (("--negative", "blur"), "negative_prompt", "blur"),
-        (("-n", "blur"), "negative_prompt", "blur"),
-        (("--size", "64x32"), "height", 32),
-        (("-W", "64"), "width", 64),
-    ],
-)
-def test_other_tools_spellings(sd1: str, words: tuple[str, ...], name: str, value: object) -> None:
-    assert record("txt2img", "x", "-m", sd1, *words)[name] == value
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("in.png", "a fox"),
-        ("-i", "in.png", "a fox"),
-        ("--init-image", "in.png", "-p", "a fox"),
-        ("in.png", "--prompt=a fox"),
-    ],
-)
-def test_a_picture_and_a_prompt_with_or_without_flags(sd1: str, words: tuple[str, ...]) -> None:
-    made = record("img2img", *words, "-m", sd1)
-    assert (made["image"], made["prompt"]) == ("in.png", "a fox")
-
-
-def test_counts_have_other_names(sd1: str) -> None:
-    lines = run("txt2img", "x", "-m", sd1, "-s", "5", "--num-images", "3", "--dry-run", "--json").stdout.splitlines()
-    assert [json.loads(line)["seed"] for line in lines] == [5, 6, 7]
-
-
-def test_a_random_seed_is_said_and_recorded(sd1: str) -> None:
-    first, second = (record("txt2img", "x", "-m", sd1, "--seed", "-1")["seed"] for _ in range(2))
-    assert first != second
-    assert 0 <= first < 2**32
-
-
-def test_the_prompt_comes_from_stdin(sd1: str) -> None:
-    assert record("txt2img", "-", "-m", sd1, input="\ufeffa fox\r\n".encode())["prompt"] == "a fox"
-    run("txt2img", "-", "-m", sd1, input=b"a f\xf6x", code=2)
-
-
-def test_a_prompt_may_begin_with_a_dash(sd1: str) -> None:
-    result = run("txt2img", "-m", sd1, "--dry-run", "--json", "--", "--steps")
-    assert json.loads(result.stdout)["prompt"] == "--steps"
-
-
-def test_size_and_width_together_are_refused(sd1: str) -> None:
-    assert "--size" in run("txt2img", "x", "-m", sd1, "--size", "32x32", "-W", "32", code=2).stderr
 
 
 def test_every_picture_task_draws_and_says_so(sd1: str) -> None:
@@ -174,41 +85,6 @@ def test_metadata_can_be_left_out(sd1: str) -> None:
     run("replay", "x.png", code=3)
 
 
-def test_flags_beat_environment_beats_project_beats_user(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("config", "set", "model", sd1)
-    run("config", "set", "steps", "11")
-    run("config", "set", "guidance_scale", "2.5")
-    assert record("txt2img", "x")["steps"] == 11
-    run("config", "set", "txt2img.steps", "12", "--project")
-    assert record("txt2img", "x")["steps"] == 12
-    assert record("img2img", "in.png")["steps"] == 11
-    monkeypatch.setenv("ARTGEN_STEPS", "13")
-    assert record("txt2img", "x")["steps"] == 13
-    made = record("txt2img", "x", "--steps", "14")
-    assert (made["steps"], made["guidance_scale"]) == (14, 2.5)
-
-
-def test_a_broken_configuration_file_is_named() -> None:
-    Path("artgen.toml").write_text("steps = 'many'\n")
-    assert "artgen.toml" in run("txt2img", "x", code=3).stderr
-    Path("artgen.toml").write_text("stepz = 3\n")
-    assert "steps" in run("txt2img", "x", code=3).stderr
-    Path("artgen.toml").write_text("steps = \n")
-    assert "TOML" in run("txt2img", "x", code=3).stderr
-
-
-def test_config_set_keeps_comments() -> None:
-    Path("artgen.toml").write_text("# mine\nsteps = 3 # three\n")
-    run("config", "set", "steps", "4", "--project")
-    assert Path("artgen.toml").read_text() == "# mine\nsteps = 4 # three\n"
-    run("config", "set", "steps", "", "--project")
-    assert "steps" not in Path("artgen.toml").read_text()
-
-
-def test_more_steps_than_timesteps_are_refused(sd1: str) -> None:
-    assert "1000" in run("txt2img", "x", "-m", sd1, "--steps", "1000", "--scheduler", "ddim", code=2).stderr
-
-
 def test_nan_leaves_with_nine_and_writes_nothing(models: dict[str, Path], tmp_path: Path) -> None:
     import shutil
 
@@ -229,93 +105,6 @@ def test_an_unusable_folder_is_found_before_drawing(sd1: str) -> None:
     result = run("txt2img", "x", "-m", sd1, *FAST, "-o", "taken/", code=74)
     assert "taken" in result.stderr
     assert "on the CPU" not in result.stderr
-
-
-def artgen(*words: str, **more: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "artgen", *words], **more)
-
-
-def test_control_c_drops_the_picture_and_leaves_with_130(sd1: str) -> None:
-    process = artgen("txt2img", "x", "-m", sd1, "--steps", "900", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stderr is not None
-    assert b"on the CPU" in process.stderr.readline()
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert b"Interrupted" in said
-    assert b"Traceback" not in said
-    assert not list(Path().glob("outputs/*"))
-
-
-def test_a_second_control_c_stops_at_once(sd1: str) -> None:
-    process = artgen("txt2img", "x", "-m", sd1, "--steps", "900", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stderr is not None
-    process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    assert b"stopping" in process.stderr.readline() + process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-
-
-def test_undecodable_arguments_are_refused() -> None:
-    command = [os.fsencode(sys.executable), b"-m", b"artgen", b"txt2img", b"f\xf6x"]
-    ran = subprocess.run(command, capture_output=True, check=False)
-    assert ran.returncode == 2
-    assert b"UTF-8" in ran.stderr
-
-
-def test_hostile_strings_do_not_reach_a_terminal(tmp_path: Path) -> None:
-    """On a pseudo-terminal, so that artgen believes that a person reads."""
-    hostile = "\x1b]52;c;ZXZpbA==\x07[/nope]\u202e\x9b2J.png"
-    leader, follower = pty.openpty()
-    process = artgen("info", hostile, stdout=follower, stderr=follower, env={**os.environ, "TERM": "xterm"})
-    os.close(follower)
-    shown = b""
-    try:
-        while chunk := os.read(leader, 4096):
-            shown += chunk
-    except OSError:
-        pass  # the other end is closed
-    assert process.wait() == 3
-    for raw in (b"\x1b]52", b"\x07", "\u202e".encode(), "\x9b".encode()):
-        assert raw not in shown
-    assert b"[/nope]" in shown
-
-
-def test_a_closed_pipe_is_no_bug() -> None:
-    process = artgen("schedulers", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.close()
-    assert process.wait() == 74
-    assert process.stderr is not None
-    assert process.stderr.read() == b""
-
-
-@pytest.mark.parametrize("words", [("txt2img", "--help"), ("info", "nope.png")])
-def test_no_color_means_no_escapes_on_a_terminal_either(words: tuple[str, ...]) -> None:
-    leader, follower = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
-    process = artgen(*words, stdout=follower, stderr=follower, env=environment)
-    os.close(follower)
-    shown = b""
-    try:
-        while chunk := os.read(leader, 4096):
-            shown += chunk
-    except OSError:
-        pass  # the other end is closed
-    process.wait()
-    assert shown
-    assert b"\x1b" not in shown
-
-
-def test_a_value_that_is_no_text_is_refused() -> None:
-    command = [os.fsencode(sys.executable), b"-m", b"artgen", b"config", b"set", b"model", b"f\xf6x"]
-    ran = subprocess.run(command, capture_output=True, check=False)
-    assert ran.returncode == 2
-    assert b"UTF-8" in ran.stderr
-    assert b"Traceback" not in ran.stderr
 
 
 def test_schedulers_as_json() -> None:
