@@ -7,6 +7,9 @@ def run() -> None:
     """Starts the command line."""
     # Collecting garbage while modules load is for nothing; drawing turns it on again.
     gc.disable()
+    from artgen.cli.interrupts import leave_at_once
+
+    leave_at_once()
     from artgen.cli.main import run as main
 
     main()

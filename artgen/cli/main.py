@@ -1,15 +1,18 @@
 """The `artgen` program: its commands, and how it leaves."""
 
+import contextlib
 import importlib
 import os
-import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 import artgen
+from artgen.cli import interrupts
 from artgen.cli.interrupts import INTERRUPTED
+from artgen.cli.reporting import abandon_stdout, complain, emit
 from artgen.errors import ArtgenError, OutputError
 
 SUMMARIES = {
@@ -43,7 +46,9 @@ class ArtgenGroup(TyperGroup):
             return None
         if self._listing:
             return TyperCommand(cmd_name, help=SUMMARIES[cmd_name])
-        return load_command(cmd_name)
+        command = load_command(cmd_name)
+        interrupts.raise_again()  # from here on something may be half done
+        return command
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self._listing = True
@@ -52,21 +57,29 @@ class ArtgenGroup(TyperGroup):
         finally:
             self._listing = False
 
-    def invoke(self, ctx: Any) -> Any:
-        from artgen.cli.reporting import complain
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        with _answering():
+            return super().make_context(*args, **more)
 
-        try:
+    def invoke(self, ctx: Any) -> Any:
+        with _answering():
             return super().invoke(ctx)
-        except ArtgenError as error:
-            complain(error)
-            raise typer.Exit(error.exit_code) from error
-        except BrokenPipeError:
-            # Nobody reads on; what Python flushes at the end must go somewhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(OutputError.exit_code) from None
-        except KeyboardInterrupt:
-            complain(ArtgenError("Interrupted; the picture being drawn was dropped."))
-            raise typer.Exit(INTERRUPTED) from None
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Turns what can go wrong on purpose into a message and an exit code."""
+    try:
+        yield
+    except ArtgenError as error:
+        complain(error)
+        raise typer.Exit(error.exit_code) from error
+    except BrokenPipeError:
+        abandon_stdout()
+        raise typer.Exit(OutputError.exit_code) from None
+    except KeyboardInterrupt:
+        complain(ArtgenError("Interrupted."))
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def load_command(name: str) -> Any:
@@ -96,7 +109,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"artgen {artgen.__version__}\n")
+        emit(f"artgen {artgen.__version__}")
         raise typer.Exit
 
 
@@ -120,4 +133,7 @@ def run() -> None:
         os.environ.setdefault(name, "error")
     if os.environ.get("NO_COLOR"):
         os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
-    app(prog_name="artgen")
+    try:
+        app(prog_name="artgen")
+    finally:
+        interrupts.leave_at_once()  # all is done; what is left is taking modules down

@@ -4,14 +4,15 @@ Every string that a user, a file or a model could have written passes `printable
 stays exact.
 """
 
+import contextlib
 import json
 import os
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from artgen.cli.interrupts import Interrupts
-from artgen.errors import ArtgenError
+from artgen.errors import ArtgenError, OutputError
 from artgen.events import Decoding, Downloading, Event, Loading, ModelChosen, Note, Step
 from artgen.terminal import printable
 
@@ -22,15 +23,51 @@ if TYPE_CHECKING:
 
 def emit(line: str) -> None:
     """One line of result on stdout, sanitised when a terminal reads it and exact when a program does."""
-    text = printable(line) if sys.stdout.isatty() else line
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    _write((printable(line) if _is_terminal(sys.stdout) else line) + "\n")
 
 
 def emit_json(value: Any) -> None:
     """One line of JSON on stdout; ASCII, so that no terminal and no encoding can be hurt by it."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=True) + "\n")
-    sys.stdout.flush()
+    _write(json.dumps(value, ensure_ascii=True) + "\n")
+
+
+def _write(text: str) -> None:
+    # Flushed at once: what fails only when Python leaves can be answered no more.
+    if sys.stdout is None:
+        raise OutputError("There is no standard output to write to.", "Start artgen without closing it.")
+    try:
+        try:
+            sys.stdout.write(text)
+        except UnicodeEncodeError:
+            sys.stdout.buffer.write(_bytes(text))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        abandon_stdout()
+        raise OutputError(
+            f"Standard output cannot be written: {error.strerror}.", "Look where it is redirected to."
+        ) from error
+
+
+def _bytes(text: str) -> bytes:
+    """Text that stdout's encoding does not have: a file's name as it is, anything else as escapes."""
+    try:
+        if not _is_terminal(sys.stdout):
+            return os.fsencode(text)
+    except UnicodeEncodeError:
+        pass
+    return text.encode(sys.stdout.encoding, "backslashreplace")
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def abandon_stdout() -> None:
+    """Sends what is still to be flushed nowhere, after stdout has failed: Python would complain of it on leaving."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @cache
@@ -38,25 +75,38 @@ def console() -> "Console":
     """The console on stderr. No colours or escapes without a terminal, with NO_COLOR or TERM=dumb."""
     from rich.console import Console
 
+    class Stderr(Console):
+        def on_broken_pipe(self) -> None:
+            # rich would leave with 1, which is for bugs.
+            raise BrokenPipeError
+
     # rich takes NO_COLOR to leave bold and cursor movements in.
     plain = False if os.environ.get("NO_COLOR") else None
-    return Console(stderr=True, highlight=False, soft_wrap=True, force_terminal=plain)
+    return Stderr(stderr=True, highlight=False, soft_wrap=True, force_terminal=plain)
 
 
 def note(text: str) -> None:
     """A line on stderr."""
     from rich.text import Text
 
-    console().print(Text(printable(text), style="dim"))
+    try:
+        console().print(Text(printable(text), style="dim"))
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # a full disk, and nowhere to say so
 
 
 def complain(error: ArtgenError) -> None:
     """An error on stderr: what was wrong, and what to do."""
     from rich.text import Text
 
-    console().print(Text.assemble(("error: ", "bold red"), printable(error.message)))
+    lines = [Text.assemble(("error: ", "bold red"), printable(error.message))]
     if error.hint:
-        console().print(Text(f"  {printable(error.hint)}", style="cyan"))
+        lines.append(Text(f"  {printable(error.hint)}", style="cyan"))
+    with contextlib.suppress(OSError):  # the exit code still says it
+        for line in lines:
+            console().print(line)
 
 
 class Reporter:

@@ -1,0 +1,130 @@
+"""How artgen leaves: Ctrl-C, closed pipes, full disks, bugs."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pseudo_terminal import artgen
+
+FULL = Path("/dev/full")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+
+
+def test_control_c_drops_the_picture_and_leaves_with_130(sd1: str) -> None:
+    process = artgen("txt2img", "x", "-m", sd1, "--steps", "900", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stderr is not None
+    assert b"on the CPU" in process.stderr.readline()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert b"Interrupted" in said
+    assert b"Traceback" not in said
+    assert not list(Path().glob("outputs/*"))
+
+
+def test_a_second_control_c_stops_at_once(sd1: str) -> None:
+    process = artgen("txt2img", "x", "-m", sd1, "--steps", "900", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert b"stopping" in process.stderr.readline() + process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="pipes here cannot be made small")
+@pytest.mark.parametrize("module", [b"typer.", b"artgen.cli.reporting", b"artgen.cli.drawing"])
+def test_control_c_while_modules_load_leaves_in_one_line(module: bytes) -> None:
+    """Python lists its imports on stderr and waits, the pipe being full, where the listing has come to `module`."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    command = [sys.executable, "-X", "importtime", "-m", "artgen", "txt2img", "--help"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb", buffering=0) as listing:
+        said = b""
+        while module not in said:
+            chunk = listing.read(256)
+            assert chunk, said
+            said += chunk
+        process.send_signal(signal.SIGINT)
+        said += listing.read()
+    assert process.wait() == 130
+    assert b"error: Interrupted.\n" in said
+    assert b"Traceback" not in said
+
+
+def test_who_ignores_control_c_goes_on_ignoring_it(sd1: str) -> None:
+    process = artgen(
+        *("txt2img", "x", "-m", sd1, "--steps", "40", "--seed", "7", "-o", "x.png"),
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    assert process.stderr is not None
+    assert b"on the CPU" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"seed 7\n")
+    assert Path("x.png").is_file()
+
+
+@pytest.mark.parametrize("words", [("schedulers",), ("--version",), ("models", "list")])
+def test_a_closed_pipe_is_no_bug(words: tuple[str, ...]) -> None:
+    process = artgen(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate()
+    assert process.returncode == 74
+    assert b"rror" not in said
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_pipe_closed_while_drawing_ends_it_quietly(sd1: str, closed: str) -> None:
+    words = ("txt2img", "x", "-m", sd1, "--steps", "2", "--seed", "7", "--count", "500")
+    process = artgen(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"outputs/00001-7-x.png\n"
+    (process.stdout if closed == "stdout" else process.stderr).close()
+    said = b"" if process.stderr.closed else process.stderr.read()
+    process.wait(timeout=60)
+    process.stdout.close()
+    assert process.returncode == 74
+    assert b"rror" not in said
+    assert len(list(Path("outputs").iterdir())) < 500
+
+
+@needs_full
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [("schedulers",), ("schedulers", "--json"), ("--version",), ("models", "list")])
+def test_a_full_disk_under_stdout_is_one_sentence(words: tuple[str, ...], unbuffered: str) -> None:
+    with FULL.open("w") as full:
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        process = artgen(*words, stdout=full, stderr=subprocess.PIPE, env=environment)
+    _, said = process.communicate()
+    assert process.returncode == 74
+    last, hint = said.decode().splitlines()[-2:]
+    assert last == "error: Standard output cannot be written: No space left on device."
+    assert hint.startswith("  ")
+    assert b"Traceback" not in said
+    assert b"ignored" not in said
+
+
+@needs_full
+def test_a_full_disk_under_stderr_leaves_the_exit_code() -> None:
+    with FULL.open("w") as full:
+        assert artgen("info", "nope.png", stderr=full).wait() == 3
+
+
+def test_no_stdout_at_all_is_said() -> None:
+    process = artgen("schedulers", stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1))
+    _, said = process.communicate()
+    assert process.returncode == 74
+    assert b"no standard output" in said
