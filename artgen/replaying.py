@@ -22,6 +22,9 @@ FILES = ("image", "mask")
 FOREIGN = ("prompt", "negative_prompt", "steps", "scheduler", "sigmas", "guidance_scale", "seed", "width", "height")
 """Fields that are taken from other tools' notes; a model's name there means nothing here."""
 
+NO_MATTER = frozenset({"model", "model_hash", "Version", "RNG"})
+"""What other tools say and no note is due for: it is said otherwise, or on pixels it has no say here."""
+
 PIXEL_FACTS = ("torch", "diffusers", "transformers")
 """Versions on which pixels may depend."""
 
@@ -71,8 +74,7 @@ def plan(path: Path, changes: Mapping[str, str]) -> Plan:
     if found.record:
         record = dict(found.record)
     elif found.fields.get("prompt") is not None:
-        record = {"task": "txt2img", **{key: found.fields[key] for key in FOREIGN if key in found.fields}}
-        _foreign_notes(found.fields, changes, notes)
+        record = _foreign(found.fields, changes, notes)
     else:
         raise InputFileError(
             f"{path} does not say how it was made.",
@@ -198,6 +200,27 @@ def _version_notes(record: Mapping[str, Any], notes: list[str]) -> None:
             notes.append(f"it was drawn with {package} {then}; this is {now}, and pixels may differ")
 
 
-def _foreign_notes(fields: Mapping[str, Any], changes: Mapping[str, str], notes: list[str]) -> None:
+def _foreign(fields: Mapping[str, Any], changes: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
+    """A record from what another tool says; what means nothing here is left open, with a note."""
+    record = {"task": "txt2img", **{name: fields[name] for name in ("prompt", "negative_prompt") if name in fields}}
+    for name in FOREIGN:
+        if name not in fields or name in record or name in changes:
+            continue
+        value = fields[name]
+        # Noise levels mean nothing without the scheduler they were said of.
+        orphan = name == "sigmas" and "scheduler" not in record and "scheduler" in fields
+        if orphan and "scheduler" in changes:
+            continue
+        try:
+            if not orphan:
+                from_record({**record, name: value})
+                record[name] = value
+        except UsageError:
+            instead = "one is drawn at random" if name == "seed" else "the model's own is used"
+            notes.append(f"its {name} {str(value)[:80]!r} is not understood here; {instead}")
+    if strange := [name for name in fields if name not in FOREIGN and name not in NO_MATTER]:
+        more = f" and {len(strange) - 8} more" if len(strange) > 8 else ""
+        notes.append(f"it also says {', '.join(strange[:8])}{more}, which means nothing here")
     if fields.get("model") and "model" not in changes:
         notes.append(f"it was drawn elsewhere with {fields['model']!r}; add --set model=... to use the same")
+    return record

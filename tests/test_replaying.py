@@ -206,8 +206,42 @@ def test_a1111_text(models: dict[str, Path]) -> None:
     )  # fmt: skip
     assert plain.same(generate(plan.request).image, theirs)
     assert replaying.plan(Path("fox.txt"), {}).notes == (
+        "it also says Clip skip, which means nothing here",
         "it was drawn elsewhere with 'other'; add --set model=... to use the same",
     )
+
+
+@pytest.mark.parametrize("sampler", ["Restart", "DPM++ 3M SDE Heun", "DPM++ 3M SDE Heun Karras", "[/nope]", "x" * 999])
+def test_a_sampler_that_is_not_known_gives_way_to_the_models_own(models: dict[str, Path], sampler: str) -> None:
+    Path("fox.txt").write_text(A1111.replace("DPM++ 2M", sampler))
+    plan = replaying.plan(Path("fox.txt"), {"model": str(models["sd1"])})
+    assert (plan.request.scheduler, plan.request.sigmas, plan.request.steps) == (None, None, 3)
+    assert sampler.removesuffix(" Karras")[:80] in plan.notes[0]
+    assert "the model's own is used" in plan.notes[0]
+    assert generate(plan.request).request.scheduler == "ddim"
+    chosen = replaying.plan(Path("fox.txt"), {"model": str(models["sd1"]), "scheduler": "Euler"})
+    assert chosen.request.scheduler == "euler"
+    assert chosen.request.sigmas is None
+    assert "not understood" not in " ".join(chosen.notes)
+
+
+def test_values_of_other_tools_that_mean_nothing_here(models: dict[str, Path]) -> None:
+    Path("fox.txt").write_text(
+        "fox\nSteps: 0, Sampler: Euler a, Schedule type: Karras, CFG scale: 1e9, Seed: -1, Foo: 1"
+    )
+    plan = replaying.plan(Path("fox.txt"), {"model": str(models["sd1"])})
+    assert plan.request == Txt2Img(prompt="fox", scheduler="euler-a", model=str(models["sd1"]))
+    assert len(plan.notes) == 5
+    for said in ("steps '0'", "sigmas 'karras'", "guidance_scale '1000000000.0'", "seed '-1'", "Foo"):
+        assert said in " | ".join(plan.notes)
+    graph = {
+        "1": {"class_type": "KSampler", "inputs": {"sampler_name": "res_multistep", "scheduler": "simple", "steps": 2,
+              "positive": ["2", 0]}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "fox"}},
+    }  # fmt: skip
+    plan = replaying.plan(tampered(graph), {"model": str(models["sd1"])})
+    assert plan.request == Txt2Img(prompt="fox", steps=2, model=str(models["sd1"]))
+    assert "'res_multistep' is not understood" in plan.notes[0]
 
 
 def test_a1111_text_inside_a_picture() -> None:
