@@ -213,7 +213,7 @@ def _scene(request: Request, found: _Found, pictures: _Pictures) -> _Scene:
     _check_task(request, found.model)
     size = pictures.image.size if pictures.image else _canvas(request, found.model)
     facts = {"width": size[0], "height": size[1], **pictures.facts, **found.facts}
-    return _Scene(found, pictures, size, facts, (*pictures.notes, *_size_notes(pictures.image, found.model)))
+    return _Scene(found, pictures, size, facts, (*pictures.notes, *_size_notes(size, found.model)))
 
 
 def _complete(request: Request, scene: _Scene) -> Prepared:
@@ -295,14 +295,12 @@ def _check_strength(request: Request) -> None:
         )
 
 
-def _size_notes(image: Image.Image | None, model: registry.ResolvedModel) -> tuple[str, ...]:
-    if image is None:
-        return ()
-    largest = max(image.width / model.native[0], image.height / model.native[1])
-    if largest > FAR_FROM_NATIVE:
-        near = f"{model.native[0]}x{model.native[1]}"
-        return (f"{model.name} was trained at {near}; at {image.width}x{image.height} shapes may repeat",)
-    return ()
+def _size_notes(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:
+    ratios = [side / native for side, native in zip(size, model.native, strict=True)]
+    at = f"{model.name} was trained at {model.native[0]}x{model.native[1]}; at {size[0]}x{size[1]}"
+    large = (f"{at} shapes may repeat",) if max(ratios) > FAR_FROM_NATIVE else ()
+    small = (f"{at} little may be recognised",) if min(ratios) < 1 / FAR_FROM_NATIVE else ()
+    return large + small
 
 
 def check_source_seed(request: Request, found: dict[str, Any] | None) -> str | None:

@@ -153,6 +153,28 @@ def test_what_the_user_should_know_is_noted(models: dict[str, Path]) -> None:
     assert "trained at 32x32; at 96x32 shapes may repeat" in notes
 
 
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ((64, 16), []),
+        ((72, 32), ["shapes may repeat"]),
+        ((8, 24), ["little may be recognised"]),
+        ((96, 8), ["shapes may repeat", "little may be recognised"]),
+    ],
+)
+def test_a_size_far_from_the_models_own_is_noted(
+    models: dict[str, Path], size: tuple[int, int], said: list[str]
+) -> None:
+    image = plain.photo(Path("photo.png"), *size)
+    expected = tuple(f"was trained at 32x32; at {size[0]}x{size[1]} {what}" for what in said)
+    for request in (
+        Txt2Img(model=str(models["sd1"]), width=size[0], height=size[1]),
+        Img2Img(model=str(models["sd1"]), image=image),
+    ):
+        notes = ready(request).notes
+        assert tuple(note.removeprefix(f"{models['sd1']} ") for note in notes) == expected
+
+
 def test_redrawing_with_the_seed_that_made_the_picture_is_noted() -> None:
     request = Img2Img(image=Path("a.png"), seed=7)
     assert "seed 7 made this input" in (check_source_seed(request, {"seed": 7}) or "")
