@@ -52,7 +52,14 @@ class Note:
     text: str
 
 
-Event = ModelChosen | Downloading | Loading | Step | Decoding | Note
+@dataclass(frozen=True)
+class Waiting:
+    """So many pictures are being drawn by other processes."""
+
+    jobs: int
+
+
+Event = ModelChosen | Downloading | Loading | Step | Decoding | Note | Waiting
 Listener = Callable[[Event], None]
 
 

@@ -182,7 +182,11 @@ class Compute:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """How many pictures. Each becomes a request of its own, with a seed of its own."""
+    """How many pictures. Each becomes a request of its own, with a seed of its own.
+
+    Seeds that differ by a multiple of 2**32 draw the same picture: torch's CPU generator, from which all noise comes,
+    takes the low 32 bits.
+    """
 
     seed: str | None = setting(
         None,
@@ -198,7 +202,37 @@ class Series:
         minimum=1,
         maximum=100_000,
     )
-    batch_size: int = setting(1, "How many are drawn at the same time.", minimum=1, maximum=256)
+    batch_size: str = setting(
+        "1", "How many are drawn at the same time: a number, or `auto` to find the fastest.", metavar="N|auto"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Settings to try out."""
+
+    sweep: tuple[str, ...] = setting(
+        (),
+        "Try every value: steps=10,20,30 or guidance=3:9:2; repeat it for every combination. "
+        "Draws labelled contact sheets too.",
+        metavar="NAME=VALUES",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Which pictures of a batch are drawn, and by whom."""
+
+    task: str | None = setting(None, "What lines ask for that do not say. [txt2img]", choices=TASK_NAMES)
+    limit: int | None = setting(None, "Draw at most so many now.", minimum=1, maximum=10_000_000)
+    shuffle: bool = setting(False, "Draw in random order; the pictures stay the same.", flags=("--shuffle",))
+    shard: str | None = setting(None, "Draw only part i of n, counted from 0: one of several machines.", metavar="i/n")
+    keep_going: bool = setting(False, "Draw what is right although other lines are wrong.", flags=("--keep-going",))
+    retry_failed: bool = setting(False, "Try again what failed before.", flags=("--retry-failed",))
+    workers: int = setting(1, "Processes on this machine: one for each GPU or group of cores.", minimum=1, maximum=256)
+    ray: str | None = setting(
+        None, "Draw on a Ray cluster: its address, or `auto` for the one at hand.", metavar="ADDRESS"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,11 +286,11 @@ def _declared(group: Callable[..., object]) -> dict[str, tuple[type, bool, Setti
 def _plain(hint: Any) -> tuple[type, bool]:
     if isinstance(hint, types.UnionType):
         return next(part for part in typing.get_args(hint) if part is not type(None)), True
-    return hint, False
+    return typing.get_origin(hint) or hint, False
 
 
 def type_of(group: type, name: str) -> tuple[type, bool]:
-    """The plain type of a setting (`int`, `float`, `bool`, `str`, `Path`) and whether it may be absent (None)."""
+    """The plain type of a setting (`int`, `float`, `bool`, `str`, `Path`, `tuple`) and whether None will do."""
     kind, optional, _ = _declared(group)[name]
     return kind, optional
 

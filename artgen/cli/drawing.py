@@ -4,6 +4,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,6 +14,9 @@ from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.settings import Canvas, Output, Prompt, Report, Series, Size
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from artgen.engine.sizes import BatchSize
     from artgen.outputs import Destination
     from artgen.prepare import Prepared
     from artgen.requests import Request
@@ -36,7 +40,7 @@ def draw_requests(
     output: Output,
     report: Report,
     *,
-    batch_size: int = 1,
+    batch_size: str = "1",
     check: "Callable[[Prepared], None] | None" = None,
 ) -> None:
     """Checks, draws, saves and reports requests; leaves with exit code 7 when some of several failed.
@@ -46,9 +50,11 @@ def draw_requests(
     """
     # Imported here: `--help` and mistyped options need none of it.
     from artgen import outputs
+    from artgen.engine.sizes import parse_batch_size
     from artgen.prepare import prepare
     from artgen.requests import FromImage
 
+    sizes = parse_batch_size(batch_size)
     destination = outputs.destination(
         output.output,
         format=output.format,
@@ -70,7 +76,7 @@ def draw_requests(
         if report.dry_run:
             _list(jobs, report)
             return
-        failures = _draw(jobs, destination, report, reporter, batch_size)
+        failures = _draw(jobs, destination, report, reporter, sizes)
     _leave(failures, len(jobs))
 
 
@@ -82,14 +88,14 @@ def preview(job: "Prepared") -> dict[str, Any]:
 
 
 def _draw(
-    jobs: "Sequence[Prepared]", destination: "Destination", report: Report, reporter: Reporter, batch_size: int
+    jobs: "Sequence[Prepared]", destination: "Destination", report: Report, reporter: Reporter, sizes: "BatchSize"
 ) -> list[ArtgenError]:
     gc.enable()
     from artgen.engine import generate
 
     failures = []
     began = time.monotonic()
-    outcomes = generate.draw(jobs, batch_size=batch_size, listener=reporter)
+    outcomes = generate.draw(jobs, batch_size=sizes, listener=reporter)
     for outcome in outcomes:
         if isinstance(outcome, generate.Failure):
             failures.append(outcome.error)
@@ -125,15 +131,18 @@ def _say_notes(jobs: "Sequence[Prepared]") -> None:
     from artgen.prepare import check_source_seed
     from artgen.requests import FromImage
 
+    @cache
+    def told(path: "Path") -> dict[str, Any] | None:
+        try:
+            return metadata.read(path).record
+        except InputFileError:
+            return None
+
     said = set()
     for job in jobs:
         notes = list(job.notes)
         if isinstance(job.request, FromImage) and job.request.image:
-            try:
-                found = metadata.read(job.request.image).record
-            except InputFileError:
-                found = None
-            notes.append(check_source_seed(job.request, found) or "")
+            notes.append(check_source_seed(job.request, told(job.request.image)) or "")
         for text in notes:
             if text and text not in said:
                 said.add(text)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+from typer.models import ArgumentInfo
 
 from artgen import settings
 from artgen.errors import UsageError
@@ -22,6 +23,8 @@ from artgen.settings import Setting, describe_limits, settings_of, type_of
 GROUPS: tuple[type, ...] = (
     settings.Prompt,
     settings.Series,
+    settings.Sweep,
+    settings.Run,
     settings.Sampling,
     settings.Canvas,
     settings.Size,
@@ -44,16 +47,17 @@ PER_PICTURE = frozenset(
 def flattened(command: Callable[..., None]) -> Callable[..., None]:
     """The command as Typer wants it: one parameter for each setting of each group it takes.
 
-    A positional setting may also be given by its flag; words fill, in order, those that were not.
+    A positional setting may also be given by its flag; words fill, in order, those that were not. A command that takes
+    words of its own gets them all.
     """
     groups: dict[str, type] = {name: hint for name, hint in typing.get_type_hints(command).items() if hint in GROUPS}
-    options, words = _parameters(groups.values())
+    options, words = _parameters(groups.values(), own_words=_takes_words(command))
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
         _place_words([values.pop(name) for name in words], list(words.values()), values)
         filled = {
-            name: group(**{setting_name: values.pop(setting_name) for setting_name in settings_of(group)})
+            name: group(**{setting_name: _plain(values.pop(setting_name)) for setting_name in settings_of(group)})
             for name, group in groups.items()
         }
         for group in filled.values():
@@ -71,14 +75,23 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _parameters(groups: typing.Iterable[type]) -> tuple[list[inspect.Parameter], dict[str, str]]:
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _takes_words(command: Callable[..., None]) -> bool:
+    hints = typing.get_type_hints(command, include_extras=True).values()
+    return any(isinstance(part, ArgumentInfo) for hint in hints for part in typing.get_args(hint))
+
+
+def _parameters(groups: typing.Iterable[type], *, own_words: bool) -> tuple[list[inspect.Parameter], dict[str, str]]:
     """The parameters Typer sees, and for each positional word the setting it may fill."""
     arguments, options = [], []
     words: dict[str, str] = {}
     for group in groups:
         for name, f in settings_of(group).items():
             spec: Setting = f.metadata["setting"]
-            if spec.positional:
+            if spec.positional and not own_words:
                 words[f"{name}_word"] = name
                 arguments.append(_argument(f"{name}_word", name, spec))
             options.append(_option(group, name, f, spec))
@@ -96,12 +109,14 @@ def _option(group: type, name: str, f: Field[Any], spec: Setting) -> inspect.Par
     flags = spec.flags or ((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,))
     limits = describe_limits(spec)
     default = None if f.default is MISSING else f.default
+    if kind is tuple:
+        kind, default = list[str], list(default or ())
     info = typer.Option(
         *flags,
         help=_unmarked(spec.help + (f" ({limits})" if limits else "")),
         metavar=spec.metavar or ("|".join(spec.choices) if spec.choices else None),
         rich_help_panel=group.__name__,
-        show_default=default not in (None, "", False, True),
+        show_default=default not in (None, "", False, True, []),
         envvar=None if name in PER_PICTURE else f"ARTGEN_{name.upper()}",
         show_envvar=False,
     )

@@ -1,5 +1,6 @@
 """The public verbs: requests in, pictures out."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from artgen.engine.batch import Progress, draw_batch
 from artgen.engine.device import Placement, place
 from artgen.engine.memory import Economy, is_exhaustion
 from artgen.engine.outcomes import Failure, Picture
-from artgen.errors import MemoryExhaustedError, UsageError
+from artgen.engine.sizes import LARGEST, BatchSize, Fixed
+from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, Note, ignore
 from artgen.prepare import Prepared, prepare
 from artgen.requests import Request
@@ -77,18 +79,20 @@ def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Li
     return outcome
 
 
-def draw(jobs: Sequence[Prepared], *, batch_size: int = 1, listener: Listener = ignore) -> Iterator[Picture | Failure]:
+def draw(
+    jobs: Sequence[Prepared], *, batch_size: int | BatchSize = 1, listener: Listener = ignore
+) -> Iterator[Picture | Failure]:
     """Makes the pictures of prepared jobs; see `generate_all`."""
-    if batch_size < 1:
-        raise UsageError(f"batch_size must be 1 or more, not {batch_size}.")
+    sizes = Fixed(batch_size) if isinstance(batch_size, int) else batch_size
     _refuse_long(jobs)
     done = 0
     economy: Economy | None = None
     while done < len(jobs):
         first = jobs[done].request
         if economy is None or _resources(first) != _resources(jobs[done - 1].request):
-            economy = Economy.of(first, batch_size)
-        together = _alike(jobs[done:], economy.batch_size)
+            economy = Economy.of(first, LARGEST)
+        together = _alike(jobs[done:], min(sizes.size(0), economy.batch_size))
+        began = time.monotonic()
         placement = place(first.device, first.dtype)
         progress = Progress(listener, done + 1, len(together), len(jobs))
         outcomes: list[Picture | Failure] | None = None
@@ -101,6 +105,7 @@ def draw(jobs: Sequence[Prepared], *, batch_size: int = 1, listener: Listener = 
         if outcomes is None:
             economy = _tighten(economy, placement, together, listener)
             continue
+        sizes.learn(0, len(together), (time.monotonic() - began) / len(together))
         yield from outcomes
         done += len(together)
 

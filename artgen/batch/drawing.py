@@ -1,0 +1,144 @@
+"""Draws jobs in this process: claims them, draws them together, saves and notes them while the next are drawn."""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from artgen.batch.claims import Claims
+from artgen.batch.ledger import Ledger, Record
+from artgen.batch.plan import Job
+from artgen.batch.results import Result
+from artgen.errors import ArtgenError, OutputError
+from artgen.events import Event, Listener, Loading, Step, ignore
+from artgen.prepare import Models, Prepared, prepare
+
+
+class Drawer:
+    """A context manager; on leaving, what was drawn is on the disk."""
+
+    def __init__(
+        self, ledger: Ledger, claims: Claims, report: Callable[[Result], None], listener: Listener = ignore
+    ) -> None:
+        """`report` is told of each job's end, from another thread."""
+        self._ledger = ledger
+        self._claims = claims
+        self._report = report
+        self._listener = listener
+        self._models = Models()
+        self._saver = ThreadPoolExecutor(1, "artgen-saver")
+        self._saving: list[Future[None]] = []
+
+    def __enter__(self) -> "Drawer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._saver.shutdown(wait=True)
+        for future in self._saving:
+            future.result()
+
+    def draw(self, jobs: Sequence[Job]) -> float | None:
+        """Draws jobs of one shape together; returns seconds a picture once loaded, None when none was drawn.
+
+        A job that fails is noted and reported; the others go on.
+
+        Raises:
+            OutputError: something could not be written; no further picture could be either.
+        """
+        self._raise_what_failed()
+        mine = self._claimed(jobs)
+        prepared: list[tuple[Job, Prepared]] = []
+        for job in mine:
+            try:
+                prepared.append((job, prepare([job.request], self._listener, self._models)[0]))
+            except ArtgenError as error:
+                self._fail(job, error)
+        return self._draw(prepared) if prepared else None
+
+    def _claimed(self, jobs: Sequence[Job]) -> list[Job]:
+        mine = [job for job in jobs if self._claims.take(job.key)]
+        self._ledger.refresh()  # somebody may have finished one just before it was claimed
+        open_ = [job for job in mine if not self._ledger.done(job.key)]
+        for job in jobs:
+            if job not in open_:
+                if job in mine:
+                    self._claims.drop(job.key)
+                self._report(Result(job.key, self._ledger.done(job.key)))
+        return open_
+
+    def _draw(self, jobs: list[tuple[Job, Prepared]]) -> float | None:
+        from artgen.engine import generate
+
+        clock = _Clock(self._listener)
+        saved = 0
+        try:
+            outcomes = generate.draw([p for _, p in jobs], batch_size=len(jobs), listener=clock)
+            for (job, _), outcome in zip(jobs, outcomes, strict=True):
+                saved += 1
+                if isinstance(outcome, generate.Failure):
+                    self._fail(job, outcome.error)
+                else:
+                    self._saving.append(self._saver.submit(self._save, job, outcome, clock.seconds / len(jobs)))
+        except OutputError:
+            raise
+        except ArtgenError as error:
+            for job, _ in jobs[saved:]:
+                self._fail(job, error)
+        except Exception as error:
+            # A job that trips over a bug must not take the night's work with it.
+            if len(jobs) - saved > 1:
+                for each in jobs[saved:]:
+                    self._draw([each])
+            else:
+                self._fail(jobs[saved][0], ArtgenError(f"{type(error).__name__}: {error}"))
+        return clock.seconds / len(jobs)
+
+    def _save(self, job: Job, picture: Any, seconds: float) -> None:
+        written = Record("done")
+
+        def announce(path: Path, data: bytes) -> None:
+            nonlocal written
+            file = path.relative_to(self._ledger.folder).as_posix()
+            written = Record(
+                "done", file, hashlib.sha256(data).hexdigest(), round(seconds, 3), job.where, time=round(time.time(), 3)
+            )
+            self._ledger.write(job.key, written)
+
+        try:
+            job.shape.destination.save(picture.image, picture.record, index=job.number, announce=announce)
+        finally:
+            self._claims.drop(job.key)
+        self._report(Result(job.key, written, picture.record))
+
+    def _fail(self, job: Job, error: ArtgenError) -> None:
+        record = Record("failed", where=job.where, error=error.message, exit_code=error.exit_code, time=time.time())
+        self._ledger.write(job.key, record)
+        self._claims.drop(job.key)
+        self._report(Result(job.key, record, message=f"{error.message}\n{error.hint}".strip()))
+
+    def _raise_what_failed(self) -> None:
+        while self._saving and self._saving[0].done():
+            self._saving.pop(0).result()
+
+
+class _Clock:
+    """Counts the seconds of drawing: loading a model says nothing about the next picture."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._begun = time.monotonic()
+        self._loading = False
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Loading):
+            self._loading = True
+        elif isinstance(event, Step) and self._loading:
+            self._begun, self._loading = time.monotonic(), False
+        self._listener(event)
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning, or since the first step after a model was loaded."""
+        return time.monotonic() - self._begun

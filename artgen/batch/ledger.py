@@ -1,0 +1,167 @@
+"""What a batch has done: append-only files beside its pictures, one line a job, that survive any crash.
+
+A line is written before a picture gets its final name, so that every picture has its line; a job counts as done when
+its line says so *and* the file is there. Each line goes out in one write to a file opened for appending and is
+flushed to the disk; one that was cut short by a crash is passed over.
+"""
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from artgen.errors import InputFileError, OutputError
+
+NAME = "artgen-ledger"
+_LOOK_EVERY = 10.0  # seconds between looks for the ledgers of others
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The last word on a job.
+
+    Attributes:
+        state: `done` or `failed`.
+        file: relative to the folder, with `/`; empty for a failure.
+        sha256: of the file's bytes.
+        seconds: that drawing took.
+        where: the line it came from.
+        error: what went wrong, one sentence.
+        exit_code: that the error alone would have had.
+        time: seconds since 1970.
+    """
+
+    state: str
+    file: str = ""
+    sha256: str = ""
+    seconds: float = 0.0
+    where: str = ""
+    error: str = ""
+    exit_code: int = 0
+    time: float = 0.0
+
+
+class Ledger:
+    """The ledger files of a folder: all are read, one is written."""
+
+    def __init__(self, folder: Path, suffix: str = "") -> None:
+        """Opens nothing yet; `suffix` tells apart those who write at the same time on file systems without locks."""
+        self.folder = folder
+        self.path = folder / f"{NAME}{suffix}.jsonl"
+        self.records: dict[str, Record] = {}
+        self.plans: list[dict[str, Any]] = []
+        self._read: dict[Path, int] = {}
+        self._looked = -math.inf
+        self._handle: int | None = None
+        self._lock = threading.Lock()
+
+    def refresh(self) -> None:
+        """Reads what was added since the last time, by this process or another.
+
+        Raises:
+            InputFileError: a ledger file cannot be read.
+        """
+        if time.monotonic() - self._looked > _LOOK_EVERY:
+            self._looked = time.monotonic()
+            for path in sorted(self.folder.glob(f"{NAME}*.jsonl")):
+                self._read.setdefault(path, 0)
+        for path in list(self._read):
+            for line in self._new_lines(path):
+                self._take(line)
+
+    def done(self, key: str) -> Record | None:
+        """The record of a job that is done and whose picture is there."""
+        record = self.records.get(key)
+        if record is None or record.state != "done" or not (self.folder / record.file).is_file():
+            return None
+        return record
+
+    def all_done(self) -> set[str]:
+        """The keys of all jobs that are done; lists the folder once instead of asking for each file."""
+        files = {
+            path.relative_to(self.folder).as_posix()
+            for root, _, names in os.walk(self.folder)
+            for path in (Path(root, name) for name in names)
+        }
+        return {key for key, record in self.records.items() if record.state == "done" and record.file in files}
+
+    def failed(self, key: str) -> Record | None:
+        """The record of a job that failed and was not done since."""
+        record = self.records.get(key)
+        return record if record is not None and record.state == "failed" else None
+
+    def plan(self, jobs: int, done: int) -> None:
+        """Notes that a run begins: how many jobs there are, and how many of them are done already."""
+        self._append({"plan": jobs, "done": done, "time": round(time.time(), 3)})
+
+    def write(self, key: str, record: Record) -> None:
+        """Appends the last word on a job.
+
+        Raises:
+            OutputError: the line could not be written.
+        """
+        fields = {name: value for name in Record.__slots__ if (value := getattr(record, name)) not in ("", 0)}
+        self._append({"job": key, **fields})
+        self.records[key] = record
+
+    def close(self) -> None:
+        """Closes the file that is written."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _new_lines(self, path: Path) -> Iterator[bytes]:
+        try:
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                data = file.read()
+        except OSError as error:
+            raise InputFileError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+        whole = data.rfind(b"\n") + 1
+        self._read[path] = self._read.get(path, 0) + whole
+        yield from data[:whole].split(b"\n")
+
+    def _take(self, line: bytes) -> None:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            return  # empty, or cut short by a crash
+        if not isinstance(value, dict):
+            return
+        if "plan" in value:
+            self.plans.append(value)
+        elif isinstance(key := value.get("job"), str):
+            self.records[key] = Record(**{name: value[name] for name in Record.__slots__ if name in value})
+
+    def _append(self, value: dict[str, Any]) -> None:
+        line = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        with self._lock:
+            try:
+                if self._handle is None:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    self._handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+                    line = self._healed() + line
+                written = os.write(self._handle, line)
+                os.fsync(self._handle)
+            except OSError as error:
+                raise self._full(error.strerror or str(error)) from error
+            if written != len(line):
+                self.close()  # what follows begins on a line of its own
+                raise self._full("no room")
+
+    def _healed(self) -> bytes:
+        """A line feed when a crash left the last line without one."""
+        size = self.path.stat().st_size
+        if not size:
+            return b""
+        with self.path.open("rb") as file:
+            file.seek(size - 1)
+            return b"" if file.read(1) == b"\n" else b"\n"
+
+    def _full(self, reason: str) -> OutputError:
+        return OutputError(f"'{self.path}' could not be written: {reason}.", "Make room, then run the same command.")

@@ -1,0 +1,220 @@
+"""Prompt files: `.txt`, `.jsonl`, `.csv` and `.yaml` to entries, each mistake with its line."""
+
+import codecs
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from artgen.batch.entries import Entry, Mistake, canonical, from_data, from_text
+from artgen.batch.option_words import parse_line
+from artgen.errors import ArtgenError, InputFileError, UsageError
+from artgen.records import FACTS
+
+STDIN = "-"
+SUFFIXES = (".txt", ".jsonl", ".csv", ".yaml", ".yml")
+_PATHS = ("image", "mask")
+
+Line = tuple[int, str]
+
+
+def read(path: Path) -> Iterator[Entry | Mistake]:
+    """The entries of a prompt file, in order. `-` is stdin, with a prompt a line.
+
+    A picture that a file names is looked for beside that file.
+
+    Args:
+        path: the file; its suffix says what is in it.
+
+    Raises:
+        InputFileError: the file cannot be read, or is none of these formats.
+    """
+    source = "stdin" if str(path) == STDIN else str(path)
+    suffix = ".txt" if str(path) == STDIN else path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputFileError(f"'{path}' is no prompt file.", f"Prompt files end in {', '.join(SUFFIXES)}.")
+    found: Iterator[Entry | Mistake] = _READERS[suffix](source, _bytes(path))
+    folder = Path() if str(path) == STDIN else path.parent
+    for item in found:
+        if isinstance(item, Mistake):
+            yield item
+        else:
+            yield Entry(item.source, item.line, _beside(folder, item.given), _beside(folder, item.defaults))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        data = sys.stdin.buffer.read() if str(path) == STDIN else path.read_bytes()
+    except OSError as error:
+        raise InputFileError(f"'{path}' cannot be read: {error.strerror or error}.", "Check the path.") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputFileError(f"'{path}' is UTF-16; prompt files are UTF-8.", "Save it as UTF-8.")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _beside(folder: Path, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not any(name in given for name in _PATHS):
+        return given
+    found = {name: folder / given[name] for name in _PATHS if isinstance(given.get(name), Path)}
+    return {**given, **found}
+
+
+def _lines(source: str, data: bytes) -> Iterator[Line | Mistake]:
+    """Lines of text with their numbers; those that are none, as mistakes."""
+    for number, raw in enumerate(data.split(b"\n"), 1):
+        try:
+            text = raw.rstrip(b"\r").decode("utf-8")
+        except UnicodeDecodeError as error:
+            reason = f"Not UTF-8 text: byte 0x{raw[error.start]:02x} at place {error.start + 1}."
+            yield Mistake(source, number, InputFileError(reason, "Save the file as UTF-8."))
+            continue
+        if "\0" in text:
+            yield Mistake(source, number, InputFileError("A NUL character.", "Remove it."))
+        else:
+            yield number, text
+
+
+def _text(source: str, data: bytes) -> Iterator[Entry | Mistake]:
+    for line in _lines(source, data):
+        if isinstance(line, Mistake):
+            yield line
+            continue
+        number, text = line
+        text = text.strip()
+        if not text or text.startswith("#"):
+            continue
+        yield _attempt(source, number, parse_line, text.removeprefix("\\") if text.startswith("\\#") else text)
+
+
+def _json_lines(source: str, data: bytes) -> Iterator[Entry | Mistake]:
+    defaults: dict[str, Any] = {}
+    for line in _lines(source, data):
+        if isinstance(line, Mistake):
+            yield line
+            continue
+        number, text = line
+        if not text.strip():
+            continue
+        item = _attempt(source, number, _json_object, text)
+        if isinstance(item, Entry) and set(item.given) == {"defaults"}:
+            item = _attempt(source, number, _settings, item.given["defaults"])
+            if isinstance(item, Entry):
+                defaults = dict(item.given)
+                continue
+        elif isinstance(item, Entry):
+            item = _attempt(source, number, _settings, item.given)
+        yield Entry(source, number, item.given, defaults) if isinstance(item, Entry) else item
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"Not JSON: {error}.", 'One object a line: {"prompt": "a red fox", "seed": 7}') from error
+    if not isinstance(value, dict):
+        raise UsageError(f"A line holds one JSON object, not {type(value).__name__}.", '{"prompt": "a red fox"}')
+    return value
+
+
+def _settings(values: Any) -> dict[str, Any]:
+    """Settings from JSON or YAML; what a picture's record says beside its settings is passed over."""
+    if not isinstance(values, dict):
+        raise UsageError(f"A job is a set of settings, not {type(values).__name__}.", "prompt: a red fox")
+    is_record = "artgen" in values and "task" in values
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        if is_record and (key == "file" or (key in FACTS and key not in ("task", "width", "height"))):
+            continue
+        name = canonical(str(key))
+        if value is not None:
+            given[name] = from_data(name, value)
+    return given
+
+
+def _table(source: str, data: bytes) -> Iterator[Entry | Mistake]:
+    text: list[str] = []
+    for line in _lines(source, data):
+        if isinstance(line, Mistake):
+            yield line
+        text.append("" if isinstance(line, Mistake) else line[1])
+    rows = csv.reader(io.StringIO("\n".join(text)), strict=True)
+    header: list[str] | None = None
+    start = 1
+    try:
+        for row in rows:
+            if header is None and row:
+                header = [canonical(cell) for cell in row]
+            elif header is not None and any(cell.strip() for cell in row):
+                yield _attempt(source, start, _row, header, row)
+            start = rows.line_num + 1
+    except csv.Error as error:
+        yield Mistake(source, start, UsageError(f"The table cannot be read from here on: {error}."))
+    except UsageError as error:
+        yield Mistake(source, start, UsageError(f"The first row names the settings. {error.message}", error.hint))
+
+
+def _row(header: list[str], row: list[str]) -> dict[str, Any]:
+    if len(row) > len(header):
+        raise UsageError(f"{len(row)} cells under {len(header)} names.", "Quote a cell that has commas.")
+    return {name: from_text(name, cell.strip()) for name, cell in zip(header, row, strict=False) if cell.strip()}
+
+
+def _yaml(source: str, data: bytes) -> Iterator[Entry | Mistake]:
+    import yaml
+
+    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+    try:
+        reader = loader(data.decode("utf-8"))
+        top = reader.get_single_node()
+        if top is None:
+            return
+        defaults: dict[str, Any] = {}
+        jobs = top
+        if isinstance(top, yaml.MappingNode):
+            parts = {key.value: (key, value) for key, value in top.value}
+            for name in parts.keys() - {"defaults", "jobs"}:
+                line = parts[name][0].start_mark.line + 1
+                yield Mistake(source, line, UsageError(f"There is no section {name!r}.", "Use defaults: and jobs:."))
+            if "defaults" in parts:
+                node = parts["defaults"][1]
+                item = _attempt(source, node.start_mark.line + 1, _settings, reader.construct_document(node))
+                if isinstance(item, Mistake):
+                    yield item
+                else:
+                    defaults = dict(item.given)
+            jobs = parts["jobs"][1] if "jobs" in parts else None
+        if not isinstance(jobs, yaml.SequenceNode):
+            line = (jobs or top).start_mark.line + 1
+            yield Mistake(source, line, UsageError("A YAML prompt file is a list of jobs, or has one under jobs:."))
+            return
+        for node in jobs.value:
+            line = node.start_mark.line + 1
+            value = reader.construct_document(node)
+            item = _attempt(source, line, _settings, {"prompt": value} if isinstance(value, str) else value)
+            yield Entry(source, line, item.given, defaults) if isinstance(item, Entry) else item
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        yield Mistake(source, line, InputFileError("Not UTF-8 text.", "Save the file as UTF-8."))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = getattr(error, "problem", None) or str(error)
+        yield Mistake(source, mark.line + 1 if mark else 0, UsageError(f"Not YAML: {reason}."))
+
+
+def _attempt(source: str, line: int, make: Callable[..., dict[str, Any]], *arguments: Any) -> Entry | Mistake:
+    try:
+        return Entry(source, line, make(*arguments))
+    except ArtgenError as error:
+        return Mistake(source, line, error)
+
+
+_READERS: dict[str, Callable[[str, bytes], Iterator[Entry | Mistake]]] = {
+    ".txt": _text,
+    ".jsonl": _json_lines,
+    ".csv": _table,
+    ".yaml": _yaml,
+    ".yml": _yaml,
+}

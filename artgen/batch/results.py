@@ -1,0 +1,25 @@
+"""What became of a job."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from artgen.batch.ledger import Record
+
+ELSEWHERE = "elsewhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One job's end, small enough to send from process to process.
+
+    Attributes:
+        key: the job's fingerprint.
+        record: what the ledger says now; None when another process has the job or has done it meanwhile.
+        picture: the record inside the picture, for `--json`; empty otherwise.
+        message: the error in full, with its hint on a second line.
+    """
+
+    key: str
+    record: Record | None
+    picture: dict[str, Any] | None = None
+    message: str = ""

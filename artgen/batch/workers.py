@@ -1,0 +1,223 @@
+"""Several processes on one machine: one to a GPU, or to a group of CPU cores; each pulls work when it is free.
+
+A process that dies takes nothing with it: its claims are let go by the system, what it had saved is in the ledger, and
+the rest is handed out again, one by one, so that a job that kills its process is found and left alone.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from artgen import machine
+from artgen.batch.claims import Claims
+from artgen.batch.drawing import Drawer
+from artgen.batch.ledger import Ledger, Record
+from artgen.batch.plan import Job
+from artgen.batch.results import Result
+from artgen.batch.running import OnResult, Queue, Runner
+from artgen.errors import ArtgenError, OutputError
+from artgen.events import Event, Listener, ModelChosen, Note, Waiting
+
+TRIES = 3
+"""How many processes one job may kill before it counts as failed."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker has drawn what it had, at so many seconds a picture."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Fatal:
+    """A worker met an error that all of them would meet, such as a full disk."""
+
+    error: ArtgenError
+
+
+@dataclass
+class Worker:
+    """A process, the line to it, the jobs whose end it has not told, and whether it is drawing."""
+
+    process: BaseProcess
+    line: Connection
+    given: list[Job] = field(default_factory=list)
+    open: dict[str, Job] = field(default_factory=dict)
+    busy: bool = False
+
+
+def run_on_workers(folder: Path, count: int, suffix: str = "") -> Runner:
+    """A runner with `count` processes on this machine."""
+
+    def run(queue: Queue, on_result: OnResult, listener: Listener) -> list[Job]:
+        return _Pool(folder, suffix, min(count, len(queue)), listener).run(queue, on_result)
+
+    return run
+
+
+class _Pool:
+    def __init__(self, folder: Path, suffix: str, count: int, listener: Listener) -> None:
+        self._folder = folder
+        self._suffix = suffix
+        self._count = count
+        self._listener = listener
+        self._workers: list[Worker] = []
+        self._deaths: Counter[str] = Counter()
+        self._elsewhere: list[Job] = []
+
+    def run(self, queue: Queue, on_result: OnResult) -> list[Job]:
+        """Draws all of a queue; returns what other processes had."""
+        try:
+            for number in range(self._count):
+                self._workers.append(self._start(number))
+                self._feed(self._workers[-1], queue)
+            while any(worker.open or worker.busy for worker in self._workers):
+                self._listen(queue, on_result)
+        finally:
+            self._stop()
+        return self._elsewhere
+
+    def _start(self, number: int) -> Worker:
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        arguments = (there, self._folder, self._suffix, number, self._count)
+        process = context.Process(target=_work, args=arguments, name=f"artgen-worker-{number}", daemon=True)
+        process.start()
+        there.close()
+        return Worker(process, here)
+
+    def _feed(self, worker: Worker, queue: Queue) -> None:
+        jobs = queue.take()
+        worker.busy = bool(jobs)
+        if jobs:
+            worker.given = jobs
+            worker.open |= {job.key: job for job in jobs}
+            with contextlib.suppress(OSError):  # dead already: `_listen` will find out
+                worker.line.send(jobs)
+
+    def _listen(self, queue: Queue, on_result: OnResult) -> None:
+        workers: dict[Any, Worker] = {worker.line: worker for worker in self._workers}
+        for line in wait(list(workers), timeout=0.5):
+            worker = workers[line]
+            try:
+                message = worker.line.recv()
+            except (EOFError, OSError):
+                self._bury(worker, queue, on_result)
+                continue
+            match message:
+                case Result():
+                    self._settle(worker.open.pop(message.key), message, on_result)
+                case Ready(seconds):
+                    queue.learn(worker.given, seconds)
+                    self._feed(worker, queue)
+                case Fatal(error):
+                    raise error
+                case _:
+                    self._listener(message)
+        self._listener(Waiting(sum(len(worker.open) for worker in self._workers)))
+
+    def _settle(self, job: Job, result: Result, on_result: OnResult) -> None:
+        if result.record is None:
+            self._elsewhere.append(job)
+        else:
+            on_result(job, result)
+
+    def _bury(self, worker: Worker, queue: Queue, on_result: OnResult) -> None:
+        """Hands a dead worker's open jobs out again, each alone, and puts another worker in its place."""
+        worker.process.join()
+        cause = _cause(worker.process.exitcode or 0)
+        self._listener(Note(f"a worker died ({cause}); what it had is tried again"))
+        again = list(worker.open.values())
+        if len(again) == 1:
+            job = again[0]
+            self._deaths[job.key] += 1
+            if self._deaths[job.key] >= TRIES:
+                again = []
+                on_result(job, self._give_up(job, cause))
+        queue.put_back(again)
+        number = self._workers.index(worker)
+        worker.line.close()
+        self._workers[number] = self._start(number)
+        self._feed(self._workers[number], queue)
+
+    def _give_up(self, job: Job, cause: str) -> Result:
+        message = f"Drawing this killed its process {TRIES} times ({cause})."
+        record = Record("failed", where=job.where, error=message, exit_code=ArtgenError.exit_code, time=time.time())
+        ledger = Ledger(self._folder, self._suffix)
+        try:
+            ledger.write(job.key, record)
+        finally:
+            ledger.close()
+        return Result(job.key, record, message=message)
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            if worker.open:
+                worker.process.terminate()
+            worker.line.close()
+        for worker in self._workers:
+            worker.process.join()
+
+
+def _cause(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-exit_code).name
+    return f"signal {-exit_code}"
+
+
+def _work(line: Connection, folder: Path, suffix: str, number: int, count: int) -> None:
+    """What a worker does: takes jobs from the line, draws them, tells."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one decides
+    take_share(number, count)
+    sending = threading.Lock()
+
+    def send(message: Result | Ready | Fatal | Event) -> None:
+        with sending:
+            line.send(message)
+
+    def heard(event: Event) -> None:
+        if isinstance(event, ModelChosen | Note):
+            send(event)
+
+    ledger = Ledger(folder, suffix)
+    try:
+        with Drawer(ledger, Claims(folder), send, heard) as drawer:
+            while True:
+                send(Ready(drawer.draw(line.recv())))
+    except OutputError as error:
+        send(Fatal(error))
+    except (EOFError, OSError):
+        pass  # no more work
+    finally:
+        ledger.close()
+
+
+def take_share(number: int, count: int) -> None:
+    """Keeps this process to its GPU, or to its part of the CPU cores; before torch is imported.
+
+    Args:
+        number: of this process, from 0.
+        count: of processes that share the machine.
+    """
+    if devices := machine.cuda_devices():
+        visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        visible = visible or [str(device) for device in range(devices)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % len(visible)]
+        return
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    mine = cores[number % count :: count] or cores
+    if mine:
+        os.sched_setaffinity(0, mine)
+        os.environ["OMP_NUM_THREADS"] = str(len(mine))
