@@ -22,6 +22,8 @@ from artgen.settings import Canvas
 FAR_FROM_NATIVE = 2.0
 """How many times a side may differ from the size a model was trained at before a note is due."""
 
+WRAPPED_SEED = "a seed of 2^32 or more draws the same picture as its remainder modulo 2^32"
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -235,7 +237,8 @@ def _complete(request: Request, scene: _Scene) -> Prepared:
     request = request.replace(**filled)
     _check_scheduler(request, model)
     _check_strength(request)
-    return Prepared(request, model, scene.size, pictures.image, pictures.mask, scene.facts, scene.notes)
+    notes = scene.notes if (request.seed or 0) < 2**32 else (*scene.notes, WRAPPED_SEED)
+    return Prepared(request, model, scene.size, pictures.image, pictures.mask, scene.facts, notes)
 
 
 def _own_scheduler(model: registry.ResolvedModel) -> tuple[str | None, str | None]:

@@ -10,6 +10,7 @@ from PIL import Image
 from artgen import Img2Img, Picture, Request, Txt2Img, generate, generate_all
 from artgen.errors import UsageError
 from artgen.events import ModelChosen, Step
+from artgen.prepare import prepare
 
 WORDS = {"prompt": "a red fox", "steps": 3, "guidance_scale": 5.0}
 
@@ -126,3 +127,14 @@ def test_an_interrupt_leaves_the_engine_usable(models: dict[str, Path]) -> None:
     with pytest.raises(KeyboardInterrupt):
         generate(request, listener=interrupt)
     assert plain.same(generate(request).image, before)
+
+
+def test_seeds_that_share_their_low_32_bits_draw_the_same_picture_and_that_is_noted(models: dict[str, Path]) -> None:
+    seeds = (5, 5 + 2**32, 5 + 7 * 2**32, 2**32 - 1)
+    requests = [Txt2Img(model=str(models["sd1"]), seed=seed, **WORDS) for seed in seeds]
+    first, second, third, other = pictures(requests)
+    assert plain.same(first, second)
+    assert plain.same(first, third)
+    assert not plain.same(first, other)
+    noted = ["remainder modulo 2^32" in " ".join(job.notes) for job in prepare(requests)]
+    assert noted == [False, True, True, False]
