@@ -4,54 +4,46 @@ A group is a small frozen dataclass. The command line splices groups into a comm
 them; a record and a prompt file use the same field names. `check` holds the limits wherever a value came from.
 """
 
-import dataclasses
-import math
-import types
-import typing
-from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from artgen.errors import UsageError
+from artgen.declarations import Setting, check, describe_limits, parse, setting, settings_of, type_of, unknown
 from artgen.schedulers import SIGMAS
+
+__all__ = [
+    "MAX_SEED",
+    "MAX_SIDE",
+    "TASK_NAMES",
+    "Blend",
+    "Canvas",
+    "Compute",
+    "Expansion",
+    "Mask",
+    "Model",
+    "Output",
+    "Prompt",
+    "Report",
+    "Run",
+    "Sampling",
+    "Seed",
+    "Series",
+    "Setting",
+    "Size",
+    "Source",
+    "Sweep",
+    "check",
+    "describe_limits",
+    "parse",
+    "setting",
+    "settings_of",
+    "type_of",
+    "unknown",
+]
 
 MAX_SEED = 2**64 - 1
 MAX_SIDE = 16_384
 TASK_NAMES = ("txt2img", "img2img", "inpaint", "outpaint")
 """The tasks, by name; `artgen.requests.TASKS` has a class for each."""
-
-BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is known of one setting beside its name, type and default.
-
-    Attributes:
-        help: one sentence for `--help`.
-        flags: spellings shown in `--help`, short ones included; empty means `--name-with-dashes`.
-        aliases: further spellings that are accepted and not shown.
-        minimum, maximum: inclusive limits of a number.
-        choices: the words allowed, matched without regard to case.
-        positional: may be given without its flag.
-        metavar: what stands for the value in `--help`.
-    """
-
-    help: str
-    flags: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] = ()
-    positional: bool = False
-    metavar: str | None = None
-
-
-def setting(default: Any, help: str, **rest: Any) -> Any:  # noqa: A002
-    """A dataclass field that carries a `Setting`."""
-    return field(default=default, metadata={"setting": Setting(help, **rest)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,137 +261,3 @@ class Report:
     dry_run: bool = setting(False, "Check everything, print what would be made, draw nothing.", flags=("--dry-run",))
     quiet: bool = setting(False, "Only errors on stderr.", flags=("-q", "--quiet"))
     verbose: bool = setting(False, "Also say what is loaded and how long each picture took.", flags=("-v", "--verbose"))
-
-
-def settings_of(group: type) -> dict[str, dataclasses.Field[Any]]:
-    """The fields of a group or request that are settings, by name."""
-    return {f.name: f for f in dataclasses.fields(group) if "setting" in f.metadata}
-
-
-@cache
-def _declared(group: Callable[..., object]) -> dict[str, tuple[type, bool, Setting]]:
-    hints = typing.get_type_hints(group)
-    fields = settings_of(typing.cast(type, group))
-    return {name: (*_plain(hints[name]), f.metadata["setting"]) for name, f in fields.items()}
-
-
-def _plain(hint: Any) -> tuple[type, bool]:
-    if isinstance(hint, types.UnionType):
-        return next(part for part in typing.get_args(hint) if part is not type(None)), True
-    return typing.get_origin(hint) or hint, False
-
-
-def type_of(group: type, name: str) -> tuple[type, bool]:
-    """The plain type of a setting (`int`, `float`, `bool`, `str`, `Path`, `tuple`) and whether None will do."""
-    kind, optional, _ = _declared(group)[name]
-    return kind, optional
-
-
-def check(values: Any, names: Container[str] | None = None) -> None:
-    """Holds the values of a dataclass, all or those named, to their settings' types and limits.
-
-    Raises:
-        UsageError: naming the setting, what was wanted and what came.
-    """
-    group: type = type(values)
-    for name, (kind, optional, spec) in _declared(group).items():
-        if names is not None and name not in names:
-            continue
-        value = getattr(values, name)
-        if value is None and optional:
-            continue
-        _check_type(name, value, kind)
-        _check_limits(name, value, spec)
-
-
-def _check_type(name: str, value: object, kind: type) -> None:
-    # bool is a subclass of int, and an int will do for a float.
-    fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
-    if not fits or (isinstance(value, bool) and kind is not bool):
-        raise UsageError(f"{name} must be {_article(kind)}, not {value!r}.")
-    if isinstance(value, str | Path):
-        _check_text(name, str(value))
-
-
-def _check_text(name: str, text: str) -> None:
-    if "\0" in text:
-        raise UsageError(f"{name} contains a NUL character.", "Remove it; text ends there for many programs.")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        # File names may hold bytes that are no text; the operating system takes them as they are.
-        if name not in PATH_SETTINGS:
-            raise UsageError(
-                f"{name} is not valid UTF-8.", "Save the file or set the terminal to UTF-8 and try again."
-            ) from None
-
-
-PATH_SETTINGS = frozenset({"image", "mask", "model"})
-
-
-def _check_limits(name: str, value: Any, spec: Setting) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{name} must be a finite number, not {value}.", describe_limits(spec))
-    if spec.choices and value not in spec.choices:
-        import difflib
-
-        close = difflib.get_close_matches(str(value), spec.choices, n=1)
-        raise UsageError(
-            f"{name} must be one of {', '.join(spec.choices)}, not {value!r}.",
-            f"Did you mean {close[0]}?" if close else "",
-        )
-    too_small = spec.minimum is not None and value < spec.minimum
-    too_large = spec.maximum is not None and value > spec.maximum
-    if too_small or too_large:
-        raise UsageError(f"{name} must be {describe_limits(spec)}, not {value}.")
-
-
-def describe_limits(spec: Setting) -> str:
-    """`1 to 1000`, or an empty string for a setting without limits."""
-    if spec.minimum is None or spec.maximum is None:
-        return ""
-    return f"{spec.minimum:,} to {spec.maximum:,}"
-
-
-def parse(group: type, name: str, text: str) -> Any:
-    """The value of setting `name` written as text: a cell of a table, or the right side of `--set steps=50`.
-
-    Raises:
-        UsageError: there is no such setting, or the text is not of its type.
-    """
-    if name not in settings_of(group):
-        raise UsageError(*unknown(name, settings_of(group)))
-    kind, optional = type_of(group, name)
-    if optional and text == "":
-        return None
-    if kind is bool:
-        words = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
-        if text.casefold() not in words:
-            raise UsageError(f"{name} must be true or false, not {text!r}.")
-        return words[text.casefold()]
-    try:
-        return kind(text)
-    except ValueError:
-        raise UsageError(f"{name} must be {_article(kind)}, not {text!r}.") from None
-
-
-def unknown(name: str, known: Mapping[str, object] | typing.Iterable[str]) -> tuple[str, str]:
-    """The message and hint for a setting name that does not exist."""
-    import difflib
-
-    close = difflib.get_close_matches(name.replace("-", "_"), list(known), n=3)
-    return f"There is no setting called {name!r}.", f"Close names: {', '.join(close)}." if close else ""
-
-
-def _article(kind: type) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
-    return names.get(kind, kind.__name__)
