@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from artgen import images, machine, registry
+from artgen import images, machine, registry, sources
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Downloading, Listener, ignore
 from artgen.registry import folders
@@ -79,14 +79,6 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    image: Image.Image | None = None
-    mask: Image.Image | None = None
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class _Found:
     """A model, the name and sigmas of its own scheduler, and what records say of it."""
 
@@ -100,7 +92,7 @@ class _Scene:
     """What requests of one task for one model, the same pictures and the same size share."""
 
     found: _Found
-    pictures: _Pictures
+    pictures: sources.Pictures
     size: tuple[int, int]
     facts: dict[str, Any]
     notes: tuple[str, ...]
@@ -126,16 +118,16 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
     """
     for device, offload in dict.fromkeys((request.device, request.offload) for request in requests):
         _check_device(device, offload)
-    pictures: dict[tuple[Any, ...], _Pictures] = {}
+    pictures: dict[tuple[Any, ...], sources.Pictures] = {}
     for request in requests:
-        key = _canvas_key(request)
+        key = sources.canvas_key(request)
         if key not in pictures:
-            pictures[key] = _read_pictures(request)
+            pictures[key] = sources.read(request)
     models = {} if models is None else models
     scenes: dict[tuple[Any, ...], _Scene] = {}
     jobs = []
     for request in requests:
-        named, canvas = (request.model, request.offline), _canvas_key(request)
+        named, canvas = (request.model, request.offline), sources.canvas_key(request)
         if named not in models:
             models[named] = _find_model(request, listener)
         if (named, canvas) not in scenes:
@@ -167,51 +159,7 @@ def _find_model(request: Request, listener: Listener) -> _Found:
     return _Found(model, _own_scheduler(model), _model_facts(model))
 
 
-def _canvas_key(request: Request) -> tuple[Any, ...]:
-    """Equal for requests that draw on the same canvas: task, pictures and size."""
-    names: tuple[str, ...] = ("width", "height")
-    if isinstance(request, FromImage):
-        names += ("image", "mask", "background", "invert_mask", "fit_mask", "feather", "expand", "to")
-    return (request.task, *(getattr(request, name, None) for name in names))
-
-
-def _read_pictures(request: Request) -> _Pictures:
-    if not isinstance(request, FromImage) or request.image is None:
-        return _Pictures()
-    loaded = images.load_image(request.image, background=request.background)
-    facts: dict[str, Any] = {"image_sha256": loaded.sha256}
-    notes = loaded.notes
-    image = _resized(loaded.image, request)
-    mask = None
-    if isinstance(request, Inpaint) and request.mask is not None:
-        masked = images.load_mask(request.mask, loaded.image.size, invert=request.invert_mask, fit=request.fit_mask)
-        mask = images.feather(masked.mask.resize(image.size, Image.Resampling.BILINEAR), request.feather)
-        facts["mask_sha256"] = masked.sha256
-        notes += (*masked.notes, f"{masked.share:.1%} of the picture will be repainted")
-    if isinstance(request, Outpaint):
-        image, mask = _extended(image, request)
-    return _Pictures(image, mask, facts, notes)
-
-
-def _resized(image: Image.Image, request: Request) -> Image.Image:
-    """The picture at the size asked for; one side alone keeps the proportions."""
-    if not isinstance(request, Canvas) or (request.width is None and request.height is None):
-        return image
-    width = request.width or max(1, round(image.width * (request.height or 0) / image.height))
-    height = request.height or max(1, round(image.height * (request.width or 0) / image.width))
-    return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _extended(image: Image.Image, request: Outpaint) -> tuple[Image.Image, Image.Image]:
-    if request.expand is not None:
-        by = images.parse_expand(request.expand)
-    else:
-        by = images.expansion_to(image.size, *images.parse_size(request.to or ""))
-    canvas, mask = images.expand_canvas(image, left=by.left, top=by.top, right=by.right, bottom=by.bottom)
-    return canvas, images.feather(mask, request.feather)
-
-
-def _scene(request: Request, found: _Found, pictures: _Pictures) -> _Scene:
+def _scene(request: Request, found: _Found, pictures: sources.Pictures) -> _Scene:
     _check_task(request, found.model)
     size = pictures.image.size if pictures.image else _canvas(request, found.model)
     facts = {"width": size[0], "height": size[1], **pictures.facts, **found.facts}
