@@ -97,7 +97,7 @@ class Ledger:
 
     def plan(self, jobs: int, done: int) -> None:
         """Notes that a run begins: how many jobs there are, and how many of them are done already."""
-        self._append({"plan": jobs, "done": done, "time": round(time.time(), 3)})
+        self._append({"plan": jobs, "done": done, "shard": self.path.stem, "time": round(time.time(), 3)})
 
     def write(self, key: str, record: Record) -> None:
         """Appends the last word on a job.

@@ -1,6 +1,5 @@
 """From entries to jobs: every line is checked, completed and given a fingerprint before anything is drawn."""
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -10,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from artgen import images, outputs
-from artgen.batch.entries import PER_LINE, Entry, Mistake, place
+from artgen.batch.entries import Entry, Mistake, place
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, ignore
 from artgen.outputs import Destination
@@ -264,10 +263,3 @@ def _settled(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
 
 _INSTEAD = {"size": {"width", "height"}, "width": {"size"}, "height": {"size"}, "expand": {"to"}, "to": {"expand"}}
 """Settings that say the same in another way: a default of one gives way to the other on a line."""
-
-
-def defaults_for(task: str | None, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a command line as defaults for lines: those that were given."""
-    plain = {f.name: f.default for name, group in PER_LINE.items() for f in dataclasses.fields(group) if f.name == name}
-    given = {name: value for name, value in values.items() if name in PER_LINE and value != plain[name]}
-    return {**given, **({"task": task} if task else {})}

@@ -185,9 +185,9 @@ def _yaml(source: str, data: bytes) -> Iterator[Entry | Mistake]:
                     yield item
                 else:
                     defaults = dict(item.given)
-            jobs = parts["jobs"][1] if "jobs" in parts else None
+            jobs = parts["jobs"][1] if "jobs" in parts else top
         if not isinstance(jobs, yaml.SequenceNode):
-            line = (jobs or top).start_mark.line + 1
+            line = jobs.start_mark.line + 1
             yield Mistake(source, line, UsageError("A YAML prompt file is a list of jobs, or has one under jobs:."))
             return
         for node in jobs.value:

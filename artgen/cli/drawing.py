@@ -3,7 +3,7 @@
 import gc
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -155,9 +155,14 @@ def _list(jobs: "Sequence[Prepared]", report: Report) -> None:
         if report.json:
             emit_json(record)
         else:
-            names = ("task", "prompt", "seed", "steps", "guidance_scale", "scheduler", "width", "height", "model")
-            emit("  ".join(f"{name}={record[name]}" for name in names if record.get(name) not in (None, "")))
+            emit(listed(record))
     note(f"dry run: {len(jobs)} picture{'s' if len(jobs) != 1 else ''} would be drawn, nothing was")
+
+
+def listed(record: Mapping[str, Any]) -> str:
+    """A record in one line, for `--dry-run`."""
+    names = ("task", "prompt", "seed", "steps", "guidance_scale", "scheduler", "width", "height", "model")
+    return "  ".join(f"{name}={record[name]}" for name in names if record.get(name) not in (None, ""))
 
 
 def _template(request: "Request") -> str:

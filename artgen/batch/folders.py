@@ -1,0 +1,84 @@
+"""Folders of pictures as entries: one job a picture, names and sub-folders kept."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from artgen.batch.entries import Entry
+from artgen.errors import InputFileError
+from artgen.outputs import FORMATS
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+"""What is taken for a picture in a folder; files named one by one may be called anything."""
+
+CAPTION = ".txt"
+
+
+def read(paths: Sequence[Path], *, masks: Path | None = None, format: str = "png", seeds: bool = False) -> list[Entry]:  # noqa: A002
+    """One entry for each picture, in order of path; a text file of the same name beside it is its prompt.
+
+    Args:
+        paths: pictures, and folders that are searched with their sub-folders.
+        masks: a folder with a mask for each picture, under the same name and sub-folder; any picture format.
+        format: png, jpeg (jpg) or webp: of the results.
+        seeds: whether each picture is drawn from with several seeds, which then become part of the names.
+
+    Raises:
+        InputFileError: there is no such file, no picture in a folder, or no mask for a picture.
+    """
+    suffix = FORMATS["jpeg" if format == "jpg" else format]
+    entries = []
+    for path, root in _pictures(paths):
+        within = path.relative_to(root)
+        name = str(within.with_suffix("")).replace("{", "{{").replace("}", "}}").replace(os.sep, "/")
+        given: dict[str, Any] = {"image": path, "output": f"{name}{'-{seed}' if seeds else ''}{suffix}"}
+        caption = path.with_suffix(CAPTION)
+        if caption.is_file():
+            given["prompt"] = _prompt(caption)
+        if masks is not None:
+            given["mask"] = _mask(masks, within)
+        entries.append(Entry(str(path), 0, given))
+    return entries
+
+
+def _pictures(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Pictures, and the folder that their names are told from."""
+    for path in paths:
+        if not path.is_dir():
+            yield path, path.parent
+            continue
+        found = sorted(
+            Path(folder, name)
+            for folder, folders, names in os.walk(path)
+            for name in names
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".") and _seen(folders)
+        )
+        if not found:
+            raise InputFileError(f"There is no picture in '{path}'.", f"It should hold {', '.join(sorted(SUFFIXES))}.")
+        yield from ((each, path) for each in found)
+
+
+def _seen(folders: list[str]) -> bool:
+    """Leaves hidden folders out of the walk."""
+    folders[:] = [name for name in folders if not name.startswith(".")]
+    return True
+
+
+def _prompt(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputFileError(f"'{path}' cannot be read as a prompt: {error}.", "Save it as UTF-8 text.") from error
+
+
+def _mask(masks: Path, picture: Path) -> Path:
+    exact = masks / picture
+    if exact.is_file():
+        return exact
+    others = sorted(p for p in exact.parent.glob(f"{picture.stem}.*") if p.suffix.lower() in SUFFIXES)
+    if len(others) == 1:
+        return others[0]
+    raise InputFileError(
+        f"There is no mask for '{picture}' in '{masks}'.", f"It should be called '{picture}', with any picture suffix."
+    )

@@ -1,0 +1,100 @@
+"""Progress of a batch on stderr: one line for all of it."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from artgen.cli.reporting import Reporter, console
+from artgen.events import Decoding, Event, Loading, Step
+from artgen.terminal import printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class BatchReporter(Reporter):
+    """Pictures done of how many, how many a minute, the time left, and what is going on."""
+
+    def __init__(self, total: int, quiet: bool, verbose: bool = False) -> None:
+        super().__init__(quiet, verbose)
+        self._total = total
+        self._done = 0
+        self._all: TaskID | None = None
+
+    def __enter__(self) -> "BatchReporter":
+        super().__enter__()
+        return self
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Step(done, steps, _, pictures, _):
+                self._interrupts.check()
+                together = f"{pictures} at a time, " if pictures > 1 else ""
+                self._tell(f"{together}step {done}/{steps}")
+            case Loading(component):
+                self._interrupts.check()
+                self._tell(f"loading {component}")
+            case Decoding():
+                self._interrupts.check()
+                self._tell("decoding")
+            case _:
+                super().__call__(event)
+
+    def advance(self) -> None:
+        """One more picture is done, or failed."""
+        self._done += 1
+        self._tell("")
+
+    def _tell(self, what: str) -> None:
+        if self._quiet or not console().is_terminal:
+            return
+        if self._progress is None:
+            self._progress = _line()
+            self._progress.start()
+            self._all = None
+        if self._all is None:
+            self._all = self._progress.add_task("", total=self._total, completed=self._done, begun=self._begun())
+        self._progress.update(self._all, completed=self._done, description=printable(what))
+
+    def _begun(self) -> tuple[float, int]:
+        """When counting began, and with how many: the first pictures wait for a model to load."""
+        return time.monotonic(), self._done
+
+
+def _line() -> "Progress":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Pictures a minute and the time left."""
+
+        def render(self, task: Any) -> Text:
+            begun, before = task.fields["begun"]
+            drawn, seconds = task.completed - before, time.monotonic() - begun
+            if drawn < 1 or seconds <= 0:
+                return Text("")
+            return Text(f"{rate(drawn, seconds)}, {span((task.total - task.completed) * seconds / drawn)} left")
+
+    return Progress(
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        Rate(),
+        TextColumn("{task.description}", markup=False, style="dim"),
+        console=console(),
+        transient=True,
+    )
+
+
+def rate(pictures: float, seconds: float) -> str:
+    """`42 pictures/min`, or `9.5 pictures/h` when they are slow."""
+    a_minute = 60 * pictures / seconds
+    return f"{a_minute:.0f} pictures/min" if a_minute >= 10 else f"{60 * a_minute:.3g} pictures/h"
+
+
+def span(seconds: float) -> str:
+    """`45 s`, `3:07 min` or `2:15 h`."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 6000:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
