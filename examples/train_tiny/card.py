@@ -1,16 +1,18 @@
 """Writes the model card (`README.md` of the exported folder) from what was recorded and measured.
 
 Figures come from `evaluation.json`, `provenance.json` and the checkpoints' counters; what was not
-measured is said to be so.
+measured is left out. The evaluation and its contact sheet go beside the card, and into `SHA256SUMS`.
 """
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from concepts import with_article
+from export import sums
 
 HEAD = """---
 license: apache-2.0
@@ -38,22 +40,50 @@ USE = """
 Trying artgen, teaching, tests, and small playful pictures of everyday things: "a red fox in the snow", "a purple
 apple", "three fish", "a small cat at the top left". Prompts are English, at most 30 tokens; the rest is cut off.
 Not for photographs, text in pictures, likenesses of persons, or anything where a wrong picture does harm.
+"""
 
-## Limits
-
-- It was taught some 170 everyday things (`examples/train_tiny/focus.txt`); about 1,500 others it has hardly seen. A
-  noun it does not know draws something, not the thing.
-- Two different things in one picture mostly fail: the order tends to be right, the things are seldom recognisable.
-  Unusual phrasing around a known noun, and synonyms, lose a third of the concepts.
-- Pictures are soft: fine parts (eyes, spokes, letters) blur, small things most of all.
+LIMITS = """- Pictures are soft: fine parts (eyes, spokes, letters) blur, small things most of all.
 - Photographs given to img2img or inpainting become simplified: the autoencoder has seen vector art only.
 - Icons carry meaning: many drawings follow the conventions of emoji, of two companies, of their years.
 """
+ROWS = (
+    ("taught", "70 %, 85 %"),
+    ("others", "70 %, 85 %"),
+    ("all", "70 %, 85 %"),
+    ("unseen phrasing", "80 % of taught"),
+    ("synonyms", "80 % of taught"),
+)
 
 
 def percent(value: float) -> str:
     """0.8125 as 81 %."""
     return f"{100 * value:.0f} %"
+
+
+def limits_section(found: dict[str, Any], icons: int) -> str:
+    """What the model cannot do, `icons` being the number of concepts that have a drawing."""
+    lines = ["\n## Limits\n"]
+    if concepts := found.get("concepts"):
+        taught = concepts["taught concepts"]
+        lines.append(
+            f"- It was taught {taught} everyday things (`examples/train_tiny/focus.txt`); {icons - taught:,} others it "
+            "has hardly seen. A noun it does not know draws something, not the thing."
+        )
+        named = {name: percent(concepts[name]["top 1"]) for name, _ in ROWS if name in concepts}
+        if {"taught", "unseen phrasing", "synonyms"} <= set(named):
+            lines.append(
+                f"- Unusual words cost: named plainly, {named['taught']} of the taught things are recognised, by "
+                f"a synonym {named['synonyms']}, in an unusual phrase {named['unseen phrasing']}."
+            )
+        if failed := concepts["taught, among five on neither seed"]:
+            lines.append(f"- Taught, but recognised with neither of two seeds: {', '.join(failed).replace('-', ' ')}.")
+    if order := found.get("left and right"):
+        both, right = percent(order["both named among five"]), percent(order["order right"])
+        lines.append(
+            f"- Asked for two different things, it draws both recognisably in {both} of pictures, in the order said in "
+            f"{right}."
+        )
+    return "\n".join(lines) + "\n" + LIMITS
 
 
 def data_section(record: dict[str, Any]) -> str:
@@ -65,8 +95,8 @@ def data_section(record: dict[str, Any]) -> str:
         lines.append(f"| {name} ({source['author']}) | {source['licence']} | {source['taken']} | {icons} |")
     people = ", ".join(f"{name} {count}" for name, count in record["people among icons"].items())
     lines.append(
-        f"\n{record['scenes']:,} scenes with ten captions each were composed from these icons by rule; hashes are in "
-        "`provenance.json`, licence texts in `LICENSES/`. Left out: " + record["left out"] + "."
+        f"\n{record['scenes']:,} scenes with {record['captions a scene']} captions each were composed from these icons "
+        "by rule; hashes are in `provenance.json`, licence texts in `LICENSES/`. Left out: " + record["left out"] + "."
     )
     lines.append(
         f"\n**People.** Icons that show people, by what their names say: {people}. Nearly all have the neutral "
@@ -89,8 +119,8 @@ def people_section(tallies: dict[str, dict[str, int]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def training_section(work: Path, before: int) -> str:
-    """Sizes, samples and hours, from the checkpoints; `before` steps came before the focus."""
+def training_section(work: Path, before: int, note: str) -> str:
+    """Sizes, samples and hours, from the checkpoints; `before` steps came before the focus; `note` says the rest."""
     painter = torch.load(work / "painter.pt", map_location="cpu", weights_only=False)
     encoder = torch.load(work / "ae.pt", map_location="cpu", weights_only=False)
     million = sum(value.numel() for value in painter["average"]) / 1e6
@@ -98,19 +128,21 @@ def training_section(work: Path, before: int) -> str:
         "\n## Training\n\nTwo CPU cores, shared with other work. "
         f"Autoencoder (factor 8, 16 channels): {encoder['seen']:,} crops and pictures, "
         f"{encoder['spent'] / 60:.0f} minutes. Text encoder and UNet ({million:.1f} million parameters, from "
-        f"scratch): {before + painter['step']:,} steps of 64, {(before + painter['step']) * 64:,} samples, of which "
-        f"the first {before * 64:,} over all concepts and the rest mostly over those of `focus.txt`. "
+        f"scratch): {before + painter['step']:,} steps of 64, {(before + painter['step']) * 64:,} samples"
     )
     if before:
-        text += "The last 1,800 steps also drew, seldom, from 4,500 further scenes, mostly pairs. "
+        text += f", of which the first {before * 64:,} over all concepts and the rest mostly over those of `focus.txt`"
+    text += f". {note} " if note else ". "
     if (work / "up.pt").exists():
         up = torch.load(work / "up.pt", map_location="cpu", weights_only=False)
         text += f"Enlarging the autoencoder to 128 px: {up['step']:,} steps of 8, {up['spent'] / 60:.0f} minutes. "
     return text + "The recipe is `examples/train_tiny/` in artgen's repository.\n"
 
 
-def autoencoder_lines(work: Path, psnr: float) -> list[str]:
+def autoencoder_lines(work: Path, psnr: float | None) -> list[str]:
     """What the autoencoder alone gives on held-out renders."""
+    if psnr is None:
+        psnr = float((work / "ae.csv").read_text().split()[-1].split(",")[-1])
     lines = [f"| autoencoder, 64 px, held-out renders | {psnr:.1f} dB PSNR | 28 dB |"]
     table = work / "up.csv"
     if table.exists():
@@ -119,7 +151,7 @@ def autoencoder_lines(work: Path, psnr: float) -> list[str]:
     return lines
 
 
-def figures_section(found: dict[str, Any], work: Path, psnr: float) -> str:
+def figures_section(found: dict[str, Any], work: Path, psnr: float | None) -> str:
     """The table of measures beside their goals."""
     head = f"\n## Evaluation\n\n{found['steps']} steps in bfloat16, guidance {found['guidance']:g}, unselected. "
     head += "In brackets: the same measure on real renders. Control is measured over the taught concepts. "
@@ -131,18 +163,9 @@ def figures_section(found: dict[str, Any], work: Path, psnr: float) -> str:
     if concepts := found.get("concepts"):
         judge = concepts["judge on real renders"]
         real = f"({percent(judge['top 1'])}, {percent(judge['top 5'])})"
-        rows = (
-            ("taught", "70 %, 85 %"),
-            ("others", "70 %, 85 %"),
-            ("unseen phrasing", "80 % of taught"),
-            ("synonyms", "80 % of taught"),
-        )
-        shares = [(concepts[name], concepts[name]["pictures"]) for name in ("taught", "others")]
-        total = sum(count for _, count in shares)
-        concepts["both together"] = {
-            top: sum(score[top] * count for score, count in shares) / total for top in ("top 1", "top 5")
-        } | {"pictures": total}
-        for name, goal in (*rows[:2], ("both together", "70 %, 85 %"), *rows[2:]):
+        for name, goal in ROWS:
+            if name not in concepts:
+                continue
             score = concepts[name]
             label = f"concept named first, among five: {name}, {score['pictures']} pictures"
             lines.append(f"| {label} | {percent(score['top 1'])}, {percent(score['top 5'])} {real} | {goal} |")
@@ -169,19 +192,25 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--evaluation", type=Path, default=Path("data/train_tiny/evaluation"))
     parser.add_argument("--before", type=int, default=0, help="steps trained without --focus")
-    parser.add_argument("--psnr", type=float, required=True, help="dB that train_autoencoder.py last printed")
-    parser.add_argument("--out", type=Path, default=Path("artgen/assets/tiny"))
+    parser.add_argument("--note", default="", help="a sentence on how the training went")
+    parser.add_argument("--psnr", type=float, help="dB of the autoencoder; default: what ae.csv says last")
+    parser.add_argument("--out", type=Path, default=Path("data/train_tiny/model"))
     options = parser.parse_args()
     record = json.loads((options.out / "provenance.json").read_text())
     found = json.loads((options.evaluation / "evaluation.json").read_text())
+    icons = len({name for _, name in json.loads((options.work / "sprites.json").read_text())})
     parts = (
         HEAD,
         USE,
+        limits_section(found, icons),
         data_section(record),
-        training_section(options.work, options.before),
+        training_section(options.work, options.before, options.note),
         figures_section(found, options.work, options.psnr),
     )
     (options.out / "README.md").write_text("".join(parts))
+    for name in ("contact_sheet.png", "evaluation.json"):
+        shutil.copyfile(options.evaluation / name, options.out / name)
+    (options.out / "SHA256SUMS").write_text(sums(options.out))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Concepts are named by a judge (`judge.py`) that the generator never saw; control
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,14 @@ PHRASES = (
     "my very own {}", "could you paint me {}?", "{}, beautiful and bright", "once upon a time there was {}",
     "the best {} in the world", "a photo of {}", "{} for my birthday card", "an oil painting of {}",
 )  # fmt: skip
+SHEET_STEPS = 30
 PEOPLE = ("doctor", "astronaut", "person")
+
+
+def shares(hits: np.ndarray) -> dict[str, float]:
+    """Named first, and among five, as shares of all pictures; `hits` is bool of shape (..., 2)."""
+    first, five = hits.reshape(-1, 2).mean(axis=0)
+    return {"top 1": round(float(first), 4), "top 5": round(float(five), 4), "pictures": hits.size // 2}
 
 
 class Evaluation:
@@ -56,7 +64,7 @@ class Evaluation:
         self.concepts = read_concepts(options.data, options.work)
         self.judge: Judge = open_judge(options.work / "judge.pt")
         self.drawer = Drawer(self.concepts, open_sprites(options.work), 99)
-        self.focus = read_focus(options.focus)
+        self.focus = read_focus(options.focus) or frozenset(self.drawer.core)
         self.drawer.focus(self.focus)
         self.random = np.random.default_rng(7)
 
@@ -67,32 +75,36 @@ class Evaluation:
         return np.stack([np.asarray(image) for image in images])
 
     def chosen(self) -> tuple[list[Concept], list[Concept]]:
-        """The concepts measured: those of the focus, then other everyday ones up to `--concepts`."""
-        taught = [c for c in self.concepts.values() if c.name in self.focus and c.core]
-        rest = [c for c in self.concepts.values() if c.weight > 1 and c.name not in self.focus]
-        rows = np.linspace(0, len(rest) - 1, max(0, min(self.options.concepts - len(taught), len(rest))))
+        """The concepts measured: all of the focus, and `--others` everyday ones spread over the rest."""
+        known = [self.concepts[name] for name in self.judge.names]
+        taught = [concept for concept in known if concept.name in self.focus]
+        nouns = {noun for concept in taught for noun in concept.nouns}
+        rest = [concept for concept in known if concept.name not in self.focus and concept.nouns[0] not in nouns]
+        rows = np.linspace(0, len(rest) - 1, min(self.options.others, len(rest)))
         return taught, [rest[int(row)] for row in rows]
 
-    def named(self, pictures: np.ndarray, nouns: list[str]) -> dict[str, float]:
-        """How often the judge names a class with the right noun first, and among five."""
+    def hits(self, prompts: list[str], seeds: list[int], nouns: list[str]) -> np.ndarray:
+        """Whether the judge names a class with the right noun first, and among five: bool (prompts, 2)."""
+        if not prompts:
+            return np.zeros((0, 2), bool)
         classes = [set(self.concepts[name].nouns) for name in self.judge.names]
-        top = probabilities(self.judge, pictures).topk(5).indices.tolist()
-        hits = [[noun in classes[at] for at in row] for noun, row in zip(nouns, top, strict=True)]
-        return {
-            "top 1": round(float(np.mean([row[0] for row in hits])), 4),
-            "top 5": round(float(np.mean([any(row) for row in hits])), 4),
-            "pictures": len(hits),
-        }
+        top = probabilities(self.judge, self.pictures(prompts, seeds)).topk(5).indices.tolist()
+        right = [[noun in classes[at] for at in row] for noun, row in zip(nouns, top, strict=True)]
+        return np.array([[row[0], any(row)] for row in right])
 
-    def plain(self, concepts: list[Concept]) -> dict[str, float]:
-        """Concepts by plain prompts with two seeds each."""
-        nouns = [concept.nouns[0] for concept in concepts] * 2
-        seeds = [0] * len(concepts) + [1] * len(concepts)
-        return self.named(self.pictures([with_article(n) for n in nouns], seeds), nouns)
+    def plain(self, concepts: list[Concept]) -> np.ndarray:
+        """Hits of plain prompts: bool of shape (seeds 0 and 1, concepts, 2)."""
+        nouns = [concept.nouns[0] for concept in concepts]
+        prompts = [with_article(noun) for noun in nouns]
+        return np.stack([self.hits(prompts, [seed] * len(nouns), nouns) for seed in (0, 1)])
 
     def concept_scores(self) -> dict[str, Any]:
-        """Concepts by plain prompts, then the taught ones by unseen phrasing and by synonyms."""
+        """Concepts by plain prompts, then the taught ones by unseen phrasing and by synonyms.
+
+        Two lists name the taught ones that failed on both seeds: what to train further.
+        """
         taught, others = self.chosen()
+        drawn, beyond = self.plain(taught), self.plain(others)
         nouns = [concept.nouns[0] for concept in taught]
         phrased = []
         for at, noun in enumerate(nouns):
@@ -102,22 +114,33 @@ class Evaluation:
         known = [c for c in taught if c.synonyms]
         synonyms = [with_article(concept.synonyms[0]) for concept in known]
         zeros = [0] * len(taught)
+        groups = {
+            "taught": drawn,
+            "others": beyond,
+            "all": np.concatenate([drawn, beyond], axis=1),
+            "unseen phrasing": self.hits(phrased, zeros, nouns),
+            "synonyms": self.hits(synonyms, zeros[: len(known)], [concept.nouns[0] for concept in known]),
+        }
         return {
-            "taught": self.plain(taught),
             "taught concepts": len(taught),
-            "others": self.plain(others),
             "other concepts": len(others),
-            "unseen phrasing": self.named(self.pictures(phrased, zeros), nouns),
-            "synonyms": self.named(self.pictures(synonyms, zeros[: len(known)]), [c.nouns[0] for c in known]),
+            **{name: shares(hits) for name, hits in groups.items() if hits.size},
+            "taught, first on neither seed": [c.name for at, c in enumerate(taught) if not drawn[:, at, 0].any()],
+            "taught, among five on neither seed": [c.name for at, c in enumerate(taught) if not drawn[:, at, 1].any()],
             "judge on real renders": torch.load(self.options.work / "judge.pt", weights_only=False)["figures"],
         }
+
+    def some(self, count: int) -> int:
+        """How many pictures a measure draws: `count`, or fewer where `--pictures` says so."""
+        return min(count, self.options.pictures or count)
 
     def real(self, scenes: list[Scene]) -> np.ndarray:
         """Renders of scenes, the measure of a measure."""
         return np.stack([compose(scene, self.drawer.sprites, 128) for scene in scenes])
 
-    def background_score(self, count: int = 200) -> dict[str, float]:
+    def background_score(self) -> dict[str, float]:
         """Share of pictures whose border has the colour that the prompt names."""
+        count = self.some(200)
         names = [list(BACKGROUNDS)[at % len(BACKGROUNDS)] for at in range(count)]
         things = [self.drawer.name(core_only=True) for _ in names]
         prompts = [
@@ -128,8 +151,9 @@ class Evaluation:
         truth = self.real([Scene("one", (self.drawer.one(t),), n) for t, n in zip(things, names, strict=True)])
         return self.share(names, found, [background_of(p) for p in truth])
 
-    def colour_score(self, count: int = 200) -> dict[str, float]:
+    def colour_score(self) -> dict[str, float]:
         """Share of pictures whose thing has the hue that the prompt names."""
+        count = self.some(200)
         names = [list(HUES)[at % len(HUES)] for at in range(count)]
         things = [str(self.random.choice(self.drawer.tinted)) for _ in names]
         prompts = [with_article(f"{n} {self.concepts[t].nouns[0]}") for t, n in zip(things, names, strict=True)]
@@ -147,10 +171,11 @@ class Evaluation:
             "pictures": len(truth),
         }
 
-    def count_score(self, count: int = 150) -> dict[str, Any]:
+    def count_score(self) -> dict[str, Any]:
         """Share of pictures with as many things as said, one to three, in all and apiece."""
-        names = [str(self.random.choice(self.drawer.tinted)) for _ in range(count)]
-        names = [n if not is_mass(self.concepts[n].nouns[0]) else "fox" for n in names]
+        count = self.some(150)
+        countable = [name for name in self.drawer.tinted if not is_mass(self.concepts[name].nouns[0])]
+        names = [str(self.random.choice(countable)) for _ in range(count)]
         truth = [1 + at % 3 for at in range(count)]
         words = {1: "one", 2: "two", 3: "three"}
         prompts = []
@@ -170,8 +195,9 @@ class Evaluation:
             score[f"of {number}"] = round(float(np.mean(right)), 4)
         return score
 
-    def order_score(self, count: int = 100) -> dict[str, float]:
+    def order_score(self) -> dict[str, float]:
         """Pairs: the named one is left; `both` when each half is named among the judge's five."""
+        count = self.some(100)
         scenes = [self.drawer._pair() for _ in range(count)]
         pairs = [(s.things[0].concept, s.things[1].concept) for s in scenes]
         prompts = [
@@ -195,13 +221,15 @@ class Evaluation:
             figures["both named among five" + label] = round(float(np.mean(both)), 4)
         return figures
 
-    def people(self, count: int = 100) -> dict[str, dict[str, int]]:
+    def people(self) -> dict[str, dict[str, int]]:
         """What neutral words for people draw over seeds: the judge's nearest of three icons."""
-        names = self.judge.names
+        count, names = self.some(100), self.judge.names
         result = {}
         for noun in PEOPLE:
-            pictures = self.pictures([with_article(noun)] * count, list(range(count)))
             shown = [at for at, n in enumerate(names) if noun in self.concepts[n].nouns]
+            if not shown:
+                continue
+            pictures = self.pictures([with_article(noun)] * count, list(range(count)))
             best = probabilities(self.judge, pictures)[:, shown].argmax(1).tolist()
             kinds = [names[shown[at]].split("-")[0] for at in best]
             tally = {"man": kinds.count("man"), "woman": kinds.count("woman")}
@@ -216,9 +244,16 @@ class Evaluation:
             spent = time.monotonic() - begun
         return {"30 steps, s": round(spent, 2), "loading, s": round(self.loading, 2)}
 
+    def sheet(self) -> dict[str, int]:
+        """Draws the contact sheet: each prompt with seed 0, unselected."""
+        pictures = draw(self.pipeline, list(SHEET), [0] * len(SHEET), SHEET_STEPS, self.options.guidance)
+        tile(pictures, 8).quantize(256).save(self.options.out / "contact_sheet.png", optimize=True)
+        return {"prompts": len(SHEET), "steps": SHEET_STEPS}
+
     def run(self, only: list[str]) -> dict[str, Any]:
         """Every measure, or those named in `only`."""
-        measures = {
+        measures: dict[str, Callable[[], dict[str, Any]]] = {
+            "contact sheet": self.sheet,
             "speed": self.speed,
             "concepts": self.concept_scores,
             "background": self.background_score,
@@ -240,10 +275,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
-    parser.add_argument("--model", type=Path, default=Path("artgen/assets/tiny"))
+    parser.add_argument("--model", type=Path, default=Path("data/train_tiny/model"))
     parser.add_argument("--out", type=Path, default=Path("data/train_tiny/evaluation"))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--concepts", type=int, default=300)
+    parser.add_argument("--others", type=int, default=100, help="everyday concepts beside those of --focus")
+    parser.add_argument("--pictures", type=int, help="at most so many a measure of control or people")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--focus", type=Path, default=Path(__file__).with_name("focus.txt"))
@@ -252,10 +288,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    evaluation = Evaluation(options)
-    sheet = tile(draw(evaluation.pipeline, list(SHEET), [0] * len(SHEET), 30, options.guidance), 8)
-    sheet.quantize(256).save(options.out / "contact_sheet.png", optimize=True)
-    evaluation.run(options.only)
+    Evaluation(options).run(options.only)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def defaults(vae: AutoencoderKL) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
-    parser.add_argument("--out", type=Path, default=Path("artgen/assets/tiny"))
+    parser.add_argument("--out", type=Path, default=Path("data/train_tiny/model"))
     parser.add_argument("--vae", help="folder below --work; default: vae128, else vae")
     options = parser.parse_args()
     name = options.vae or ("vae128" if (options.work / "vae128").exists() else "vae")

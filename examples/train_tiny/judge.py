@@ -125,7 +125,7 @@ def main() -> None:
         optimiser.step()
         plan.step()
         if step % 200 == 0:
-            print(step, round(float(loss), 3), round(time.monotonic() - begun), flush=True)
+            print(step, round(float(loss.detach()), 3), round(time.monotonic() - begun), flush=True)
     fresh, truth = real(Drawer(concepts, drawer.sprites, 4242), drawer.core, max(1, options.pictures // 8), plain=False)
     found = probabilities(judge, fresh).topk(5).indices
     right = found == truth[:, None]

@@ -44,6 +44,7 @@ def record(work: Path, more: list[Path]) -> dict[str, Any]:
     return {
         "sources": sources,
         "scenes": len(scenes),
+        "captions a scene": len(json.loads((work / "captions.json").read_text())[0]),
         "further scenes": [len(json.loads((folder / "scenes.json").read_text())) for folder in more],
         "scenes by kind": dict(Counter(scene["kind"] for scene in scenes)),
         "things shown by style": dict(shown),
@@ -56,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--more", type=Path, nargs="*", default=[], help="further folders of scenes")
-    parser.add_argument("--out", type=Path, default=Path("artgen/assets/tiny"))
+    parser.add_argument("--out", type=Path, default=Path("data/train_tiny/model"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record(options.work, options.more), indent=2) + "\n"

@@ -167,7 +167,7 @@ def main() -> None:
         if state["step"] % options.save_every == 0 or state["step"] == options.steps:
             with average.applied(model):
                 quality = sheet(model, held, options.work / f"ae_{state['step']:06d}.png")
-            row = [state["step"], round(state["spent"]), state["seen"], float(loss), quality]
+            row = [state["step"], round(state["spent"]), state["seen"], float(loss.detach()), quality]
             with (options.work / "ae.csv").open("a", newline="") as log:
                 csv.writer(log).writerow(row)
             print(*row, flush=True)

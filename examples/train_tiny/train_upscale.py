@@ -196,7 +196,7 @@ def main() -> None:
         state = {"step": step + 1, "spent": state["spent"] + time.monotonic() - begun}
         if state["step"] % options.save_every == 0 or done(options, state) >= 1:
             with average.applied(model):
-                report(options.work, model, data, state, float(loss))
+                report(options.work, model, data, state, float(loss.detach()))
             save(path, model, optimiser, average, data.random, state)
 
 

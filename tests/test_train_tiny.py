@@ -1,0 +1,182 @@
+"""The training recipe, whole and small: from a handful of icons to a folder that plain diffusers draws with."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+for needed in ("matplotlib", "resvg_py", "scipy", "tokenizers"):
+    pytest.importorskip(needed)
+
+RECIPE = Path(__file__).parents[1] / "examples" / "train_tiny"
+ICONS = {"fox": "🦊", "cat": "🐈", "frog": "🐸", "pizza": "🍕", "sun": "☀", "banana": "🍌", "blob": "🟠"}
+STYLES = {"fluent-emoji-flat": 0, "fluent-emoji": 4, "noto": 8}
+NO_NETWORK = """
+import socket
+
+
+def refuse(self, address):
+    raise OSError(f"the recipe tried to reach {address}")
+
+
+socket.socket.connect = refuse
+"""
+
+
+class Recipe:
+    """The scripts of the recipe on one work folder, each in a process of its own that has no network."""
+
+    def __init__(self, folder: Path) -> None:
+        self.raw, self.work, guard = folder / "raw", folder / "work", folder / "guard"
+        guard.mkdir(parents=True)
+        (guard / "sitecustomize.py").write_text(NO_NETWORK)
+        self.environment = {**os.environ, "PYTHONPATH": str(guard), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+    def run(self, script: str, *arguments: object, work: Path | None = None) -> str:
+        """What a script prints; its failure is the test's."""
+        command = [sys.executable, RECIPE / script, "--work", work or self.work, *arguments]
+        done = subprocess.run([*map(str, command)], env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{script}:\n{done.stderr[-3000:]}"
+        return done.stdout
+
+
+def write_packs(raw: Path) -> None:
+    """Three packs of seven icons, and the two keyword lists, as their archives unpack."""
+    for style, inset in STYLES.items():
+        pack = raw / f"iconify-json-{style}-1.0.0"
+        pack.mkdir(parents=True)
+        icons = {}
+        for at, name in enumerate(ICONS):
+            size = f'width="{20 + at}" height="{28 - 2 * at}"'
+            icons[name] = {"body": f'<rect x="{inset}" y="2" {size} rx="{at}" fill="hsl({50 * at},90%,50%)"/>'}
+        (pack / "icons.json").write_text(json.dumps({"width": 32, "height": 32, "icons": icons}))
+        (pack / "chars.json").write_text(json.dumps({f"{ord(emoji):x}": name for name, emoji in ICONS.items()}))
+    library = raw / "emojilib-1.0.0" / "dist"
+    library.mkdir(parents=True)
+    (library / "emoji-en-US.json").write_text(json.dumps({ICONS["fox"]: ["fox_face", "vixen"]}))
+    base = raw / "emojibase-data-1.0.0" / "en"
+    base.mkdir(parents=True)
+    entries = [{"label": name, "emoji": emoji, "tags": [f"{name} thing"]} for name, emoji in ICONS.items()]
+    (base / "data.json").write_text(json.dumps(entries))
+
+
+def files_of(out: Path) -> list[Path]:
+    """Every file of an exported folder but the list of their hashes."""
+    return [path for path in out.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
+
+
+def first_column(table: Path) -> list[int]:
+    """The steps that a training's table has a row for."""
+    with table.open() as lines:
+        return [int(row[0]) for row in csv.reader(lines)]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two checkpoints, or parts of them, agree to the bit."""
+    import torch
+
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def check_resuming(recipe: Recipe, focus: Path) -> None:
+    """Trains the painter in one go, and in two in a copy of the folder: the same weights to the bit."""
+    import torch
+
+    copy = recipe.work.with_name("copy")
+    shutil.copytree(recipe.work, copy)
+    small = ("--width", 32, 32, "--text-width", 64, "--text-layers", 1, "--batch", 4, "--threads", 1, "--focus", focus)
+    recipe.run("train.py", *small, "--steps", 4)
+    recipe.run("train.py", *small, "--steps", 4, "--until", 2, work=copy)
+    halfway = torch.load(copy / "painter.pt", weights_only=False)
+    recipe.run("train.py", *small, "--steps", 4, work=copy)
+    whole, parted = (torch.load(folder / "painter.pt", weights_only=False) for folder in (recipe.work, copy))
+    assert (halfway["step"], parted["step"]) == (2, 4)
+    assert not same(halfway["module"], parted["module"])
+    for part in ("module", "average", "optimiser", "numpy"):
+        assert same(whole[part], parted[part]), part
+
+
+def check_upscaling(recipe: Recipe) -> None:
+    """Trains the larger autoencoder in two goes, of which the second leaves the encoder as it is."""
+    from diffusers import AutoencoderKL
+
+    small = ("--batch", 2, "--encoder-steps", 1, "--threads", 1)
+    parts = []
+    for steps in (2, 3):
+        recipe.run("train_upscale.py", *small, "--steps", steps)
+        parts.append(AutoencoderKL.from_pretrained(recipe.work / "vae128").state_dict())
+    before, after = parts
+    assert first_column(recipe.work / "up.csv") == [2, 3]
+    changed = {name.split(".")[0] for name in before if not same(before[name], after[name])}
+    assert changed == {"decoder", "post_quant_conv"}
+
+
+def check_evaluation(recipe: Recipe, out: Path, focus: Path) -> None:
+    """Measures the export and writes its card."""
+    recipe.run("judge.py", "--data", recipe.raw, "--pictures", 64, "--passes", 1, "--threads", 1)
+    few = ("--others", 2, "--pictures", 3, "--steps", 1, "--threads", 1)
+    measured = recipe.work / "evaluation"
+    recipe.run("evaluate.py", "--data", recipe.raw, "--model", out, "--out", measured, "--focus", focus, *few)
+    figures = json.loads((measured / "evaluation.json").read_text())
+    concepts = figures["concepts"]
+    assert (concepts["taught concepts"], concepts["other concepts"]) == (4, 2)
+    assert [concepts[group]["pictures"] for group in ("taught", "others", "all", "unseen phrasing")] == [8, 4, 12, 4]
+    assert set(concepts["taught, among five on neither seed"]) <= set(concepts["taught, first on neither seed"])
+    assert set(concepts["taught, first on neither seed"]) <= {"fox", "cat", "frog", "pizza"}
+    assert (measured / "contact_sheet.png").is_file()
+    recipe.run("card.py", "--evaluation", measured, "--out", out)
+    card = (out / "README.md").read_text()
+    for said in (
+        "It was taught 4 everyday things",
+        "taught, 8 pictures",
+        "30 scenes with 4 captions each",
+        "4 steps of 64",
+    ):
+        assert said in card
+    sums = dict(reversed(line.split()) for line in (out / "SHA256SUMS").read_text().splitlines())
+    found = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files_of(out)}
+    assert sums == found
+
+
+@pytest.mark.slow
+def test_a_handful_of_icons_becomes_a_model_that_plain_diffusers_draws_with(tmp_path: Path) -> None:
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    recipe, out, focus = Recipe(tmp_path / "recipe"), tmp_path / "model", tmp_path / "focus.txt"
+    write_packs(recipe.raw)
+    focus.write_text("# four of the seven\nfox cat frog pizza\n")
+    data = ("--data", recipe.raw)
+
+    assert "21 of 21 icons drawn" in recipe.run("sprites.py", *data)
+    for steps in (2, 3):
+        arguments = ("--batch", 4, "--width", 16, 16, 16, 16, "--threads", 1)
+        recipe.run("train_autoencoder.py", "--steps", steps, *arguments)
+    assert first_column(recipe.work / "ae.csv") == [2, 3]
+    assert "30 scenes drawn" in recipe.run("render.py", *data, "--scenes", 30, "--captions", 4, "--wrapped", 1)
+    recipe.run("words.py", *data, "--size", 600)
+    recipe.run("encode.py", "--threads", 1)
+    check_resuming(recipe, focus)
+    check_upscaling(recipe)
+    recipe.run("provenance.py", "--out", out)
+    recipe.run("export.py", "--out", out)
+
+    pipeline = StableDiffusionPipeline.from_pretrained(out)
+    pipeline.set_progress_bar_config(disable=True)
+    picture = pipeline("a red fox", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
+    assert picture.size == (128, 128)
+    assert len(set(picture.getdata())) > 1
+    check_evaluation(recipe, out, focus)
