@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from artgen.cli.batch_progress import rate, span
+from artgen.cli.explaining import App, Group
 from artgen.cli.options import AliasCommand, flattened
 from artgen.cli.reporting import emit, emit_json, note
 from artgen.errors import InputFileError, RefusedError, UsageError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from artgen.batch.entries import Entry, Mistake
 
 
-class _RunsByDefault(TyperGroup):
+class _RunsByDefault(Group):
     """`artgen batch FILE` is `artgen batch run FILE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -42,13 +42,7 @@ class _RunsByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(
-    cls=_RunsByDefault,
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    help="Draw files of prompts and folders of pictures; run it again to go on where it stopped.",
-)
+app = App("Draw files of prompts and folders of pictures; run it again to go on where it stopped.", _RunsByDefault)
 
 Folder = Annotated[Path, typer.Argument(help="The folder that a batch wrote into.", metavar="FOLDER")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -82,8 +76,8 @@ def run(
 
     artgen batch prompts.txt -o pictures/
     """
-    from artgen.batch import folders, prompt_files
-    from artgen.cli.batching import draw_entries, given, place_of
+    from artgen.batch import prompt_files
+    from artgen.cli.batching import draw_entries, given, picture_entries, place_of
 
     if source.image is not None:
         raise UsageError("A batch takes its pictures from FILE.", f"artgen batch {source.image} --task img2img")
@@ -93,14 +87,12 @@ def run(
     defaults.pop("batch_size", None)
     if run.task:
         defaults["task"] = run.task
-    masks = defaults.pop("mask") if mask.mask is not None and mask.mask.is_dir() else None
     entries: list[Entry | Mistake] = []
     for file in files:
         if file.suffix.lower() in prompt_files.SUFFIXES or str(file) == prompt_files.STDIN:
             entries += prompt_files.read(file)
         else:
-            many = series.count > 1 or (series.seed or "").strip("0123456789") not in ("", "-")
-            entries += folders.read([file], masks=masks, format=output.format or "png", seeds=many)
+            entries += picture_entries([file], defaults, output)
     draw_entries(entries, folder, defaults, run, report, batch_size=series.batch_size)
 
 

@@ -2,7 +2,8 @@
 
 import dataclasses
 import gc
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import typer
 from artgen.cli.batch_progress import BatchReporter, span
 from artgen.cli.reporting import complain, emit, emit_json, note
 from artgen.errors import ArtgenError, UsageError
-from artgen.settings import Output, Report, Run, settings_of
+from artgen.settings import Output, Report, Run, Series, Sweep, settings_of
 
 if TYPE_CHECKING:
     from artgen.batch.entries import Entry, Mistake
@@ -34,7 +35,8 @@ def draw_entries(
     report: Report,
     *,
     batch_size: str = "1",
-) -> "Plan":
+    afterwards: "Callable[[Plan, Ledger], None] | None" = None,
+) -> None:
     """Checks every entry, draws what is not done yet, and leaves with exit code 7 when something failed.
 
     Args:
@@ -44,6 +46,7 @@ def draw_entries(
         run: which jobs, and by whom.
         report: what is printed.
         batch_size: `auto` or how many at a time.
+        afterwards: is called when all was tried, before failures are told.
 
     Raises:
         UsageError: mistakes, which are told one by one; or nothing to draw.
@@ -70,12 +73,76 @@ def draw_entries(
         note(_summary(counted, folder))
     if report.dry_run:
         _list(counted, report)
-        return plan
+        return
     failed = list(counted.failed)
     if counted.todo:
         failed += _draw(counted, ledger, _runner(folder, run, suffix), sizes, report)
+    if afterwards is not None:
+        afterwards(plan, ledger)
     _leave(failed, len(counted.jobs))
-    return plan
+
+
+def draw_as_batch(
+    task: str,
+    groups: Sequence[Any],
+    pictures: Sequence[Path],
+    series: Series,
+    sweep: Sweep,
+    output: Output,
+    report: Report,
+) -> None:
+    """Draws a folder, several pictures or a sweep; see `artgen.cli.drawing.draw`."""
+    values = {**given(*groups, series), "task": task}
+    values.pop("batch_size", None)
+    values.pop("image", None)
+    if sweep.sweep:
+        _draw_sweep(pictures, values, series, sweep, output, report)
+        return
+    folder, named = place_of(output, pictures[0].resolve().stem)
+    entries = picture_entries(pictures, values, output)
+    draw_entries(entries, folder, values | named, Run(), report, batch_size=series.batch_size)
+
+
+def picture_entries(pictures: Sequence[Path], values: dict[str, Any], output: Output) -> "list[Entry]":
+    """An entry for each picture; takes a folder of masks out of `values`."""
+    from artgen.batch import folders
+
+    mask = values.get("mask")
+    masks = values.pop("mask") if mask is not None and mask.is_dir() else None
+    seeds = values.get("count", 1) > 1 or not re.fullmatch(r"-?\d*", values.get("seed") or "")
+    return folders.read(pictures, masks=masks, format=output.format or "png", seeds=seeds)
+
+
+def _draw_sweep(
+    pictures: Sequence[Path], values: dict[str, Any], series: Series, sweep: Sweep, output: Output, report: Report
+) -> None:
+    from artgen.batch import sweeps
+    from artgen.cli.sweeping import same_seed, write_overview
+    from artgen.seeds import seeds
+
+    if len(pictures) > 1 or any(path.is_dir() for path in pictures):
+        raise UsageError("A sweep starts from one picture.", "Run it once for each.")
+    axes = sweeps.parse_axes(sweep.sweep)
+    if pictures:
+        values["image"] = pictures[0]
+    swept = {axis.name for axis in axes}
+    if "seed" not in swept:
+        first = values.pop("seed", None) or same_seed(values)
+        listed = seeds(Series(seed=first, count=values.pop("count", 1)))
+        if len(listed) > 1:
+            axes.insert(0, sweeps.Axis("seed", tuple(map(str, listed))))
+        else:
+            values["seed"] = str(listed[0])
+    folder, named = place_of(output, f"sweep-{'-'.join(axis.name for axis in axes)}")
+    draw_entries(
+        sweeps.entries(axes, {}),
+        folder,
+        {name: value for name, value in values.items() if name not in swept} | named,
+        Run(),
+        report,
+        batch_size=series.batch_size,
+        afterwards=lambda plan, ledger: write_overview(axes, plan, ledger),
+    )
 
 
 def _draw(

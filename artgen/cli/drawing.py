@@ -1,38 +1,66 @@
 """The story that txt2img, img2img, inpaint, outpaint and replay share: settings in, requests made, engine called."""
 
+import dataclasses
 import gc
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from artgen.cli.reporting import Reporter, complain, emit, emit_json, note
 from artgen.errors import ArtgenError, InputFileError, UsageError
-from artgen.settings import Canvas, Output, Prompt, Report, Series, Size
+from artgen.settings import Canvas, Output, Prompt, Report, Series, Size, Source, Sweep
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from artgen.engine.sizes import BatchSize
     from artgen.outputs import Destination
     from artgen.prepare import Prepared
     from artgen.requests import Request
 
 SOME_FAILED = 7
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+"""Suffixes of pictures."""
 
 
-def draw(make: "Callable[[int], Request]", series: Series, output: Output, report: Report) -> None:
-    """Makes one request for each seed and draws them all.
+def draw(
+    task: "type[Request]",
+    groups: Sequence[Any],
+    series: Series,
+    sweep: Sweep,
+    output: Output,
+    report: Report,
+    *,
+    pictures: Sequence[Path] = (),
+) -> None:
+    """Makes one request for each seed and draws them all; a folder, several pictures or a sweep become a batch.
+
+    Args:
+        task: the class of the requests.
+        groups: of settings that they take.
+        series: how many, and their seeds.
+        sweep: settings to try out.
+        output: where to.
+        report: what is printed.
+        pictures: to start from.
 
     Raises:
         ArtgenError: whatever can be refused, before a model loads; a single picture's own failure.
     """
     from artgen.seeds import seeds
 
-    draw_requests([make(seed) for seed in seeds(series)], output, report, batch_size=series.batch_size)
+    if sweep.sweep or len(pictures) > 1 or any(path.is_dir() for path in pictures):
+        from artgen.cli.batching import draw_as_batch
+
+        draw_as_batch(task.task, groups, pictures, series, sweep, output, report)
+        return
+    more = {"image": pictures[0]} if pictures else {}
+    requests = [task.of(*groups, **more, seed=seed) for seed in seeds(series)]
+    draw_requests(requests, output, report, batch_size=series.batch_size)
 
 
 def draw_requests(
@@ -132,7 +160,7 @@ def _say_notes(jobs: "Sequence[Prepared]") -> None:
     from artgen.requests import FromImage
 
     @cache
-    def told(path: "Path") -> dict[str, Any] | None:
+    def recorded(path: Path) -> dict[str, Any] | None:
         try:
             return metadata.read(path).record
         except InputFileError:
@@ -142,7 +170,7 @@ def _say_notes(jobs: "Sequence[Prepared]") -> None:
     for job in jobs:
         notes = list(job.notes)
         if isinstance(job.request, FromImage) and job.request.image:
-            notes.append(check_source_seed(job.request, told(job.request.image)) or "")
+            notes.append(check_source_seed(job.request, recorded(job.request.image)) or "")
         for text in notes:
             if text and text not in said:
                 said.add(text)
@@ -187,6 +215,39 @@ def sized(canvas: Canvas, size: Size) -> Canvas:
     return Canvas(width=width, height=height)
 
 
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Pictures or folders of them, then what to draw; `-` reads it from stdin.",
+        metavar="[PICTURE]... [PROMPT]",
+        show_default=False,
+    ),
+]
+
+
+def told(words: Sequence[str] | None, source: Source, prompt: Prompt) -> tuple[list[Path], Prompt]:
+    """Which of a command's words are pictures, and which is the prompt.
+
+    The first word is a picture unless --image gave one; so is every other that exists or is called like one. A single
+    other word is the prompt.
+
+    Raises:
+        UsageError: words that are neither.
+    """
+    pictures = [source.image] if source.image else []
+    others: list[str] = []
+    for word in words or []:
+        if not pictures or Path(word).suffix.lower() in PICTURES or os.path.lexists(word):
+            pictures.append(Path(word))
+        else:
+            others.append(word)
+    if prompt.prompt:
+        others.insert(0, prompt.prompt)
+    if len(others) > 1:
+        raise UsageError(f"Unexpected {others[1]!r}: the prompt is given already.", "Quote a prompt of many words.")
+    return pictures, read_prompt(dataclasses.replace(prompt, prompt=others[0] if others else ""))
+
+
 def read_prompt(prompt: Prompt) -> Prompt:
     """The prompt itself, read from stdin when it is `-`.
 
@@ -199,4 +260,4 @@ def read_prompt(prompt: Prompt) -> Prompt:
         text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise UsageError(f"The prompt on stdin is not UTF-8 text (byte {error.start}).") from error
-    return Prompt(prompt=text, negative_prompt=prompt.negative_prompt, long_prompt=prompt.long_prompt)
+    return dataclasses.replace(prompt, prompt=text)

@@ -1,8 +1,8 @@
 """`artgen img2img`."""
 
-from artgen.cli.drawing import draw, read_prompt, sized
+from artgen.cli.drawing import Words, draw, sized, told
 from artgen.cli.options import flattened
-from artgen.settings import Canvas, Compute, Model, Output, Prompt, Report, Sampling, Series, Size, Source
+from artgen.settings import Canvas, Compute, Model, Output, Prompt, Report, Sampling, Series, Size, Source, Sweep
 
 
 @flattened
@@ -10,6 +10,7 @@ def img2img(
     source: Source,
     prompt: Prompt,
     series: Series,
+    sweep: Sweep,
     sampling: Sampling,
     canvas: Canvas,
     size: Size,
@@ -17,6 +18,7 @@ def img2img(
     compute: Compute,
     output: Output,
     report: Report,
+    words: Words = None,
 ) -> None:
     """Redraw a picture, guided by words.
 
@@ -24,6 +26,6 @@ def img2img(
     """
     from artgen.requests import Img2Img
 
-    prompt = read_prompt(prompt)
-    canvas = sized(canvas, size)
-    draw(lambda seed: Img2Img.of(source, prompt, sampling, canvas, model, compute, seed=seed), series, output, report)
+    pictures, prompt = told(words, source, prompt)
+    groups = (source, prompt, sampling, sized(canvas, size), model, compute)
+    draw(Img2Img, groups, series, sweep, output, report, pictures=pictures)

@@ -1,8 +1,22 @@
 """`artgen inpaint`."""
 
-from artgen.cli.drawing import draw, read_prompt, sized
+from artgen.cli.drawing import Words, draw, sized, told
 from artgen.cli.options import flattened
-from artgen.settings import Blend, Canvas, Compute, Mask, Model, Output, Prompt, Report, Sampling, Series, Size, Source
+from artgen.settings import (
+    Blend,
+    Canvas,
+    Compute,
+    Mask,
+    Model,
+    Output,
+    Prompt,
+    Report,
+    Sampling,
+    Series,
+    Size,
+    Source,
+    Sweep,
+)
 
 
 @flattened
@@ -12,6 +26,7 @@ def inpaint(
     mask: Mask,
     blend: Blend,
     series: Series,
+    sweep: Sweep,
     sampling: Sampling,
     canvas: Canvas,
     size: Size,
@@ -19,6 +34,7 @@ def inpaint(
     compute: Compute,
     output: Output,
     report: Report,
+    words: Words = None,
 ) -> None:
     """Repaint the part of a picture that a mask marks white; the rest stays byte for byte.
 
@@ -26,7 +42,6 @@ def inpaint(
     """
     from artgen.requests import Inpaint
 
-    prompt = read_prompt(prompt)
-    canvas = sized(canvas, size)
-    groups = (source, prompt, mask, blend, sampling, canvas, model, compute)
-    draw(lambda seed: Inpaint.of(*groups, seed=seed), series, output, report)
+    pictures, prompt = told(words, source, prompt)
+    groups = (source, prompt, mask, blend, sampling, sized(canvas, size), model, compute)
+    draw(Inpaint, groups, series, sweep, output, report, pictures=pictures)

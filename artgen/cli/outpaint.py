@@ -1,8 +1,8 @@
 """`artgen outpaint`."""
 
-from artgen.cli.drawing import draw, read_prompt
+from artgen.cli.drawing import Words, draw, told
 from artgen.cli.options import flattened
-from artgen.settings import Blend, Compute, Expansion, Model, Output, Prompt, Report, Sampling, Series, Source
+from artgen.settings import Blend, Compute, Expansion, Model, Output, Prompt, Report, Sampling, Series, Source, Sweep
 
 
 @flattened
@@ -12,11 +12,13 @@ def outpaint(
     expansion: Expansion,
     blend: Blend,
     series: Series,
+    sweep: Sweep,
     sampling: Sampling,
     model: Model,
     compute: Compute,
     output: Output,
     report: Report,
+    words: Words = None,
 ) -> None:
     """Extend a picture beyond its edges; the picture itself stays byte for byte.
 
@@ -24,6 +26,6 @@ def outpaint(
     """
     from artgen.requests import Outpaint
 
-    prompt = read_prompt(prompt)
+    pictures, prompt = told(words, source, prompt)
     groups = (source, prompt, expansion, blend, sampling, model, compute)
-    draw(lambda seed: Outpaint.of(*groups, seed=seed), series, output, report)
+    draw(Outpaint, groups, series, sweep, output, report, pictures=pictures)

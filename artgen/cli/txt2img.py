@@ -3,13 +3,14 @@
 from artgen.cli.drawing import draw, read_prompt, sized
 from artgen.cli.options import flattened
 from artgen.errors import UsageError
-from artgen.settings import Canvas, Compute, Model, Output, Prompt, Report, Sampling, Series, Size
+from artgen.settings import Canvas, Compute, Model, Output, Prompt, Report, Sampling, Series, Size, Sweep
 
 
 @flattened
 def txt2img(
     prompt: Prompt,
     series: Series,
+    sweep: Sweep,
     sampling: Sampling,
     canvas: Canvas,
     size: Size,
@@ -25,7 +26,7 @@ def txt2img(
     from artgen.requests import Txt2Img
 
     prompt = read_prompt(prompt)
-    if not prompt.prompt.strip():
+    if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
         raise UsageError("txt2img needs a prompt.", 'artgen txt2img "a red fox in the snow"')
-    canvas = sized(canvas, size)
-    draw(lambda seed: Txt2Img.of(prompt, sampling, canvas, model, compute, seed=seed), series, output, report)
+    groups = (prompt, sampling, sized(canvas, size), model, compute)
+    draw(Txt2Img, groups, series, sweep, output, report)

@@ -1,0 +1,111 @@
+"""`artgen sheet`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from artgen.cli.reporting import emit, note
+from artgen.errors import InputFileError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from artgen.sheets import Sheet
+
+LABELLED = (
+    "prompt", "negative_prompt", "model", "seed", "steps", "guidance_scale", "scheduler", "sigmas", "strength",
+    "image", "width", "height", "task",
+)  # fmt: skip
+"""Settings that tell pictures apart, in the order of a label."""
+
+
+def sheet(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, and folders of them.", metavar="PICTURE...")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The sheet; further pages get -2, -3 ...")] = Path(
+        "sheet.png"
+    ),
+    columns: Annotated[int, typer.Option(min=0, max=100, help="Pictures side by side. [as wide as high]")] = 0,
+    rows: Annotated[int, typer.Option(min=1, max=100, help="Rows on a page.")] = 12,
+    cell: Annotated[int, typer.Option(min=32, max=2048, help="Pixels for each picture.")] = 256,
+    label: Annotated[
+        str, typer.Option(help="What stands under a picture: `auto`, `none`, or settings such as seed,steps.")
+    ] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+) -> None:
+    """Put pictures on a labelled contact sheet; labels say in what they differ.
+
+    artgen sheet outputs/*.png -o sheet.png
+    """
+    from artgen import sheets
+    from artgen.batch import folders
+
+    files = [entry.given["image"] for entry in folders.read(pictures)]
+    records = [_record(file) for file in files]
+    shared, differing = sheets.differences(records, LABELLED)
+    names = _names(label, differing)
+    cells = [
+        sheets.Cell(file, _label(record, names, file if label == "auto" and not differing else None))
+        for file, record in zip(files, records, strict=True)
+    ]
+    wide = columns or max(1, round(len(cells) ** 0.5))
+    title = "" if label == "none" else str(shared.get("prompt") or "")
+    write_sheets(sheets.pages(cells, columns=wide, rows=rows, title=title), output, cell=cell, overwrite=overwrite)
+
+
+def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bool) -> list[Path]:
+    """Draws and writes pages: `sheet.png`, `sheet-2.png` ...
+
+    Raises:
+        OutputError: a file exists already, or cannot be written.
+    """
+    import io
+
+    from artgen import sheets
+    from artgen.outputs import write_new, write_over
+
+    if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise UsageError(f"A sheet is a .png, .jpg or .webp file, not '{output}'.", "-o sheet.png")
+    written = []
+    for number, page in enumerate(pages, 1):
+        path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
+        buffer = io.BytesIO()
+        sheets.draw_sheet(page, cell=cell).save(buffer, "jpeg" if "jp" in path.suffix.lower() else path.suffix[1:])
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if overwrite:
+                write_over(path, buffer.getvalue())
+            elif not write_new(path, buffer.getvalue()):
+                raise OutputError(f"'{path}' exists already.", "Choose another --output, or add --overwrite.")
+        except OSError as error:
+            raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+        written.append(path)
+        emit(str(path))
+    return written
+
+
+def _record(path: Path) -> dict[str, Any]:
+    from artgen import metadata
+
+    try:
+        found = metadata.read(path)
+    except InputFileError:
+        return {}
+    return dict(found.record or found.parameters or found.comfy or {})
+
+
+def _names(label: str, differing: list[str]) -> list[str]:
+    from artgen.batch.entries import canonical
+
+    if label == "none":
+        return []
+    if label == "auto":
+        if not differing:
+            note("the pictures do not say in what they differ; their names are their labels")
+        return differing
+    return [canonical(name) for name in label.split(",")]
+
+
+def _label(record: dict[str, Any], names: list[str], file: Path | None) -> str:
+    if file is not None:
+        return file.stem
+    values = [(name, record[name]) for name in names if record.get(name) not in (None, "")]
+    return "\n".join(str(value) if name == "prompt" else f"{name} {value}" for name, value in values)
