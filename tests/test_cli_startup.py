@@ -122,7 +122,6 @@ def test_summaries_are_the_commands_own_words() -> None:
 def test_help_texts_are_as_reviewed(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """The texts under tests/help; `ARTGEN_NEW_HELP=1 pytest tests/test_cli_startup.py` would hide a change, so there
     is no such switch: delete the file and the test writes it anew, and fails once."""
-    monkeypatch.setenv("TERMINAL_WIDTH", WIDTH)
     monkeypatch.setenv("COLUMNS", WIDTH)
     monkeypatch.setenv("NO_COLOR", "1")
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}

@@ -1,15 +1,78 @@
 """What reaches a terminal: escapes of artgen's own, and none of anybody else's."""
 
+import json
+from typing import Any
+
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from pseudo_terminal import Terminal
 
 
-def test_hostile_strings_do_not_reach_a_terminal() -> None:
-    terminal = Terminal("info", "\x1b]52;c;ZXZpbA==\x07[/nope]\u202e\x9b2J.png")
-    assert terminal.leave() == 3
-    for raw in (b"\x1b]52", b"\x07", "\u202e".encode(), "\x9b".encode()):
-        assert raw not in terminal.shown
-    assert b"[/nope]" in terminal.shown
+HOSTILE = "fox\x1b]0;title\x07\x1b]8;;http://evil\x1b\\\x1b]52;c;ZXZpbDEx\x07\x1b[2J\x9b2J\x85\u202egnp[/nope]"
+RAW = (b"\x1b]", b"\x1b[2J", b"\x07", b"\x1b\\", "\x9b".encode(), "\x85".encode(), "\u202e".encode())
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("txt2img", HOSTILE, "-m", "tiny", "--dry-run"), 0),
+        (("txt2img", "x", HOSTILE), 2),
+        (("txt2img", "x", "-m", HOSTILE), 4),
+        (("txt2img", "x", f"--{HOSTILE}"), 2),
+        (("txt2img", "x", "--steps", HOSTILE), 2),
+        (("txt2img", "x", "--sigmas", HOSTILE), 2),
+        (("models", "show", HOSTILE), 4),
+        (("models", HOSTILE), 2),
+        (("schedulers", HOSTILE), 2),
+        ((HOSTILE,), 2),
+        (("info", f"{HOSTILE}.png"), 3),
+        (("info", "record.png"), 0),
+        (("info", "parameters.png"), 0),
+        (("info", "workflow.png"), 0),
+        (("replay", "parameters.png", "--dry-run", "--set", "model=tiny"), 0),
+    ],
+    ids=lambda value: " ".join(value).replace(HOSTILE, "HOSTILE") if isinstance(value, tuple) else None,
+)
+def test_hostile_text_does_not_reach_a_terminal(words: tuple[str, ...], code: int) -> None:
+    save_hostile()
+    terminal = Terminal(*words)
+    assert terminal.leave() == code, terminal.shown
+    assert not [raw for raw in RAW if raw in terminal.shown], terminal.shown
+    assert b"[/nope]" in terminal.shown.replace(b"\r\n", b"")
+
+
+def save_hostile() -> None:
+    """Pictures whose metadata, in each form, holds what a terminal would obey."""
+    texts = {
+        "record": ("artgen", json.dumps({"artgen": "0.1.0", "task": "txt2img", "prompt": HOSTILE, "seed": 1})),
+        "parameters": ("parameters", f"{HOSTILE}\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"),
+        "workflow": ("prompt", json.dumps(comfy_workflow(HOSTILE))),
+    }
+    for name, (key, text) in texts.items():
+        chunks = PngInfo()
+        chunks.add_itxt(key, text)
+        Image.new("RGB", (64, 64)).save(f"{name}.png", pnginfo=chunks)
+
+
+def comfy_workflow(prompt: str) -> dict[str, Any]:
+    return {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "v1-5.safetensors"}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": prompt, "clip": ["1", 1]}},
+        "3": {"class_type": "KSampler", "inputs": {"seed": 1, "steps": 20, "cfg": 7, "sampler_name": "euler",
+              "scheduler": "normal", "denoise": 1, "positive": ["2", 0], "negative": ["2", 0], "model": ["1", 0]}},
+    }  # fmt: skip
+
+
+def test_the_progress_tells_a_rate_once_it_is_known_and_control_c_gives_the_cursor_back(sd1: str) -> None:
+    terminal = Terminal("txt2img", "x", "-m", sd1, "--steps", "900")
+    terminal.wait_for(b" it/s")
+    terminal.press(b"\x03")
+    assert terminal.leave() == 130
+    assert b" 0.00 it/s" not in terminal.shown
+    assert b"stopping after this step" in terminal.shown
+    assert terminal.shown.rindex(b"\x1b[?25h") > terminal.shown.rindex(b"\x1b[?25l")
+    assert b"Traceback" not in terminal.shown
 
 
 @pytest.mark.parametrize("words", [("txt2img", "--help"), ("info", "nope.png")])

@@ -6,11 +6,10 @@ from typing import Annotated
 import typer
 
 from artgen import config
+from artgen.cli.explaining import App
 from artgen.cli.reporting import emit, emit_json, note
 
-app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Your own defaults: show them, set one, find the file."
-)
+app = App("Your own defaults: show them, set one, find the file.")
 
 Project = Annotated[bool, typer.Option("--project", help="artgen.toml in this folder instead of the user's file.")]
 

@@ -5,7 +5,6 @@ import importlib.util
 import os
 import platform
 import shutil
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -73,16 +72,18 @@ def _models() -> dict[str, Any]:
         "model cache": str(cache),
         "disk free there": f"{free / 2**30:.0f} GiB",
         "configuration": f"{config.user_file()}{'' if config.user_file().exists() else ' (none yet)'}",
-        "default model": os.environ.get("ARTGEN_MODEL") or _configured_model() or machine.default_model(),
+        "default model": _default_model(),
     }
 
 
-def _configured_model() -> str | None:
-    for path in (Path(config.PROJECT_FILE), config.user_file()):
-        value = config.read(path).get("model")
-        if isinstance(value, str):
-            return value
-    return None
+def _default_model() -> str:
+    """The model that is used when none is named; where the configuration cannot be read, what is wrong with it."""
+    if model := os.environ.get("ARTGEN_MODEL"):
+        return model
+    try:
+        return str(config.defaults("txt2img")["txt2img"].get("model") or machine.default_model())
+    except ArtgenError as error:
+        return error.message
 
 
 def _advice(facts: dict[str, Any]) -> list[str]:

@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 import artgen
 from artgen.cli import interrupts
+from artgen.cli.explaining import App, Group, write_section
 from artgen.cli.interrupts import INTERRUPTED
 from artgen.cli.reporting import abandon_stdout, complain, emit
-from artgen.errors import ArtgenError, OutputError
+from artgen.errors import ArtgenError, OutputError, UsageError
 
 SUMMARIES = {
     "txt2img": "Draw a picture from words.",
     "img2img": "Redraw a picture, guided by words.",
     "inpaint": "Repaint the part of a picture that a mask marks white; the rest stays byte for byte.",
     "outpaint": "Extend a picture beyond its edges; the picture itself stays byte for byte.",
+    "batch": "Draw files of prompts and folders of pictures; run it again to go on where it stopped.",
+    "sheet": "Put pictures on a labelled contact sheet; labels say in what they differ.",
     "info": "Tell what made a picture: artgen's record, A1111's text, or a ComfyUI workflow.",
     "replay": "Make a picture again from itself; the same pixels when nothing is changed.",
     "models": "Models: list, show, download, check, name and remove them.",
@@ -33,10 +35,8 @@ Kept here so that `artgen --help` imports none of them; a test holds them to the
 """
 
 
-class ArtgenGroup(TyperGroup):
+class ArtgenGroup(Group):
     """Imports a command when it is called, and turns artgen's errors into a message and an exit code."""
-
-    _listing = False
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(SUMMARIES)
@@ -44,18 +44,21 @@ class ArtgenGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name not in SUMMARIES:
             return None
-        if self._listing:
-            return TyperCommand(cmd_name, help=SUMMARIES[cmd_name])
         command = load_command(cmd_name)
         interrupts.raise_again()  # from here on something may be half done
         return command
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        self._listing = True
-        try:
-            super().format_help(ctx, formatter)
-        finally:
-            self._listing = False
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in SUMMARIES:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], SUMMARIES, n=1)
+            hint = f"Did you mean {close[0]}?" if close else f"Commands: {', '.join(SUMMARIES)}."
+            raise UsageError(f"There is no command {args[0]!r}.", hint)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        write_section(formatter, "Commands", list(SUMMARIES.items()))
 
     def make_context(self, *args: Any, **more: Any) -> Any:
         with _answering():
@@ -74,12 +77,21 @@ def _answering() -> Iterator[None]:
     except ArtgenError as error:
         complain(error)
         raise typer.Exit(error.exit_code) from error
+    except _MISTAKE as error:
+        if said := error.format_message():  # nothing where the help was the answer
+            help_of = f"{error.ctx.command_path} --help" if error.ctx else "artgen --help"
+            complain(UsageError(said, f"`{help_of}` tells what can be given."))
+        raise typer.Exit(UsageError.exit_code) from None
     except BrokenPipeError:
         abandon_stdout()
         raise typer.Exit(OutputError.exit_code) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         complain(ArtgenError("Interrupted."))
         raise typer.Exit(INTERRUPTED) from None
+
+
+_MISTAKE: Any = typer.BadParameter.__mro__[1]
+"""What Typer raises for every mistake on the command line; it exports only this child of it."""
 
 
 def load_command(name: str) -> Any:
@@ -90,20 +102,17 @@ def load_command(name: str) -> Any:
     else:
         from artgen.cli.options import AliasCommand
 
-        single = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        single = App("")
         single.command(cls=AliasCommand)(getattr(module, name))
         command = typer.main.get_command(single)
     command.name = name
     return command
 
 
-app = typer.Typer(
-    cls=ArtgenGroup,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Draw, redraw, mend and extend pictures with Stable Diffusion. Works offline from the first minute.",
+app = App(
+    "Draw, redraw, mend and extend pictures with Stable Diffusion. Works offline from the first minute.",
+    ArtgenGroup,
+    add_completion=True,
 )
 
 
@@ -131,8 +140,6 @@ def run() -> None:
     # The libraries' log lines are for programmers; artgen says what matters in its own words.
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
-    if os.environ.get("NO_COLOR"):
-        os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
     try:
         app(prog_name="artgen")
     finally:

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from artgen import hub, registry
+from artgen.cli.explaining import App
 from artgen.cli.reporting import Reporter, emit, emit_json, note
 from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError, UsageError
 from artgen.events import Downloading, Loading
 from artgen.hub import cache
 
-app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Models: list, show, download, check, name and remove them."
-)
+app = App("Models: list, show, download, check, name and remove them.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 Name = Annotated[str, typer.Argument(help="An alias, OWNER/NAME[@REVISION], a folder or a .safetensors file.")]

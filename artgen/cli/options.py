@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 from typer.models import ArgumentInfo
 
 from artgen import settings
+from artgen.cli.explaining import Command
 from artgen.errors import UsageError
 from artgen.settings import Setting, describe_limits, settings_of, type_of
 
@@ -99,7 +99,7 @@ def _parameters(groups: typing.Iterable[type], *, own_words: bool) -> tuple[list
 
 
 def _argument(word: str, name: str, spec: Setting) -> inspect.Parameter:
-    info = typer.Argument(metavar=f"[{name.upper()}]", help=_unmarked(spec.help), show_default=False)
+    info = typer.Argument(metavar=f"[{name.upper()}]", help=spec.help, show_default=False)
     return _parameter(word, None, Annotated[str | None, info])
 
 
@@ -107,25 +107,32 @@ def _option(group: type, name: str, f: Field[Any], spec: Setting) -> inspect.Par
     kind, optional = type_of(group, name)
     flag = "--" + name.replace("_", "-")
     flags = spec.flags or ((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,))
-    limits = describe_limits(spec)
-    default = None if f.default is MISSING else f.default
-    if kind is tuple:
+    text, default = _help(spec), None if f.default is MISSING else f.default
+    if kind is tuple:  # may be given several times
         kind, default = list[str], list(default or ())
     info = typer.Option(
         *flags,
-        help=_unmarked(spec.help + (f" ({limits})" if limits else "")),
+        help=text,
         metavar=spec.metavar or ("|".join(spec.choices) if spec.choices else None),
-        rich_help_panel=group.__name__,
-        show_default=default not in (None, "", False, True, []),
+        rich_help_panel=_SUBJECTS.get(group, group.__name__),
+        show_default=default not in (None, "", False, True, []) and "[default: " not in text,
         envvar=None if name in PER_PICTURE else f"ARTGEN_{name.upper()}",
         show_envvar=False,
     )
     return _parameter(name, default, Annotated[kind | None if optional else kind, info])
 
 
-def _unmarked(text: str) -> str:
-    # Square brackets are markup to rich.
-    return text.replace("[", "\\[")
+_SUBJECTS: dict[type, str] = {settings.Size: "Canvas"}
+"""Groups that are explained under another's name."""
+
+
+def _help(spec: Setting) -> str:
+    """`Quality of JPEG. [95]`, with its limits, becomes `Quality of JPEG (1 to 100). [default: 95]`."""
+    text, bracket, default = spec.help.partition(" [")
+    limits = describe_limits(spec)
+    if limits and limits not in text:
+        text = f"{text.removesuffix('.')} ({limits})."
+    return f"{text}  [default: {default}" if bracket else text
 
 
 def _parameter(name: str, default: object, annotation: object) -> inspect.Parameter:
@@ -158,7 +165,7 @@ def _aliases() -> dict[str, str]:
     }
 
 
-class AliasCommand(TyperCommand):
+class AliasCommand(Command):
     """Understands the names that other tools give to the same options, without listing them in `--help`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

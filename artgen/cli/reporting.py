@@ -31,6 +31,11 @@ def emit_json(value: Any) -> None:
     _write(json.dumps(value, ensure_ascii=True) + "\n")
 
 
+def emit_page(text: str) -> None:
+    """Text of artgen's own on stdout, as it is."""
+    _write(text + "\n")
+
+
 def _write(text: str) -> None:
     # Flushed at once: what fails only when Python leaves can be answered no more.
     if sys.stdout is None:
@@ -198,10 +203,12 @@ def _bars() -> "Progress":
         def render(self, task: Any) -> Text:
             if not task.total:
                 return Text("")
-            speed = task.finished_speed or task.speed or 0
+            speed = task.finished_speed or task.speed  # None until the second step
             if task.fields["unit"] == "bytes":
-                return Text(f"{task.completed / 1e6:,.0f}/{task.total / 1e6:,.0f} MB {speed / 1e6:.1f} MB/s")
-            return Text(f"{task.completed:.0f}/{task.total:.0f} {speed:.2f} it/s")
+                rate = f" {speed / 1e6:.1f} MB/s" if speed else ""
+                return Text(f"{task.completed / 1e6:,.0f}/{task.total / 1e6:,.0f} MB{rate}")
+            rate = f" {speed:.2f} it/s" if speed else ""
+            return Text(f"{task.completed:.0f}/{task.total:.0f}{rate}")
 
     return Progress(
         SpinnerColumn(),
