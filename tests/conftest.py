@@ -77,6 +77,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "sd1-inpaint": tiny_models.sd1(root / "sd1-inpaint", unet_channels=9),
         "sdxl": tiny_models.sdxl(root / "sdxl"),
         "sd3": tiny_models.sd3(root / "sd3"),
+        "sd3-inpaint": tiny_models.sd3(root / "sd3-inpaint", channels=33),
     }
 
 

@@ -7,7 +7,7 @@ import plain_scripts as plain
 import pytest
 from PIL import Image
 
-from artgen import Img2Img, Picture, Request, Txt2Img, generate, generate_all
+from artgen import Img2Img, Inpaint, Picture, Request, Txt2Img, generate, generate_all
 from artgen.errors import UsageError
 from artgen.events import ModelChosen, Step
 from artgen.prepare import prepare
@@ -38,6 +38,16 @@ def test_a_batch_of_redrawn_pictures_too(models: dict[str, Path]) -> None:
     ]
     single = [generate(request).image for request in requests]
     assert max(plain.difference(a, b) for a, b in zip(pictures(requests, 2), single, strict=True)) <= 1
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd1-inpaint", "sdxl", "sd3", "sd3-inpaint"])
+def test_a_batch_of_repainted_pictures_too(models: dict[str, Path], kind: str) -> None:
+    image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
+    requests = [
+        Inpaint(model=str(models[kind]), image=image, mask=mask, seed=seed, strength=0.7, **WORDS) for seed in (7, 8, 9)
+    ]
+    single = [generate(request).image for request in requests]
+    assert max(plain.difference(a, b) for a, b in zip(pictures(requests, 3), single, strict=True)) <= 1
 
 
 def test_order_and_neighbours_do_not_matter(models: dict[str, Path]) -> None:

@@ -41,22 +41,26 @@ def test_the_second_request_reads_no_weights(models: dict[str, Path], monkeypatc
     assert not [event for event in second.events if isinstance(event, Loading)]
 
 
-def test_tasks_share_the_very_same_components(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
+def test_tasks_share_the_very_same_components(
+    models: dict[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
     seen: list[dict[str, Any]] = []
     original = loading.for_task
 
     def spy(*arguments: Any) -> Any:
         pipe = original(*arguments)
-        seen.append({name: id(pipe.components[name]) for name in ("unet", "vae", "text_encoder", "tokenizer")})
+        seen.append({name: id(part) for name, part in pipe.components.items() if part and name != "scheduler"})
         return pipe
 
     monkeypatch.setattr(loading, "for_task", spy)
-    generate(Txt2Img(model=str(models["sd1"]), **FAST))
+    generate(Txt2Img(model=str(models[kind]), **FAST))
     monkeypatch.setattr(loading, "_read", lambda *_: pytest.fail("the model was read again"))
-    generate(Img2Img(model=str(models["sd1"]), image=image, strength=1.0, **FAST))
-    generate(Inpaint(model=str(models["sd1"]), image=image, mask=mask, **FAST))
+    generate(Img2Img(model=str(models[kind]), image=image, strength=1.0, **FAST))
+    generate(Inpaint(model=str(models[kind]), image=image, mask=mask, **FAST))
     assert len(seen) == 3
+    assert len(seen[0]) >= 4
     assert seen[0] == seen[1] == seen[2]
 
 

@@ -85,6 +85,40 @@ def test_inpaint_and_what_pasting_back_does(models: dict[str, Path], kind: str, 
     assert not plain.same(pasted, theirs)
 
 
+@pytest.mark.parametrize("sigmas", [None, "karras"])
+@pytest.mark.parametrize("strength", [0.4, 1.0])
+def test_img2img_with_sd3(models: dict[str, Path], strength: float, sigmas: str | None) -> None:
+    shared: dict[str, Any] = {"strength": strength, "guidance_scale": 5.0, **WORDS}
+    ours = generate(
+        Img2Img(model=str(models["sd3"]), seed=5, image=Path("photo.png"), steps=6, sigmas=sigmas, **shared)
+    )
+    own = {"class_name": "FlowMatchEulerDiscreteScheduler", "config": {"use_karras_sigmas": sigmas == "karras"}}
+    theirs = plain.draw(
+        "StableDiffusion3Img2ImgPipeline", models["sd3"], seed=5, scheduler=own, image=Image.open("photo.png"),
+        width=32, height=32, num_inference_steps=6, **shared,
+    )  # fmt: skip
+    assert plain.same(ours.image, theirs)
+
+
+@pytest.mark.parametrize("kind", ["sd3", "sd3-inpaint"])
+@pytest.mark.parametrize("strength", [0.6, 1.0])
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+def test_inpaint_with_sd3(models: dict[str, Path], kind: str, strength: float, guidance: float) -> None:
+    photo, mask = Image.open("photo.png"), Image.open("mask.png")
+    shared: dict[str, Any] = {"strength": strength, "guidance_scale": guidance, "prompt": "a red fox"}
+    request = Inpaint(
+        model=str(models[kind]), seed=5, image=Path("photo.png"), mask=Path("mask.png"), steps=5, paste=False, **shared
+    )
+    theirs = plain.draw(
+        "StableDiffusion3InpaintPipeline", models[kind], seed=5, image=photo, mask_image=mask, width=32, height=32,
+        num_inference_steps=5, **shared,
+    )  # fmt: skip
+    assert plain.same(generate(request).image, theirs)
+    pasted = generate(request.replace(paste=True)).image
+    assert plain.same(pasted, Image.composite(theirs, photo, mask))
+    assert not plain.same(pasted, theirs)
+
+
 def test_outpaint_is_inpaint_on_the_expanded_canvas(models: dict[str, Path]) -> None:
     photo = Image.open("photo.png")
     canvas, mask = images.expand_canvas(photo, left=16, top=8)

@@ -103,12 +103,12 @@ def test_a_strength_that_runs_no_step_is_refused_and_the_one_named_works(models:
         ready(request.replace(strength=0.0))
 
 
-@pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3", "sd1-inpaint"])
+@pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3", "sd1-inpaint", "sd3-inpaint"])
 def test_each_architecture_is_recognised(models: dict[str, Path], kind: str) -> None:
     image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
     job = ready(Inpaint(model=str(models[kind]), image=image, mask=mask))
     assert job.model.architecture == kind.removesuffix("-inpaint")
-    assert job.model.inpainting == (kind == "sd1-inpaint")
+    assert job.model.inpainting == kind.endswith("-inpaint")
 
 
 def test_a_picture_is_read_once_for_many_requests(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
+    StableDiffusion3InpaintPipeline,
     StableDiffusion3Pipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
@@ -131,18 +132,19 @@ def sdxl(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def sd3(folder: Path, *, seed: int = 0) -> Path:
-    """A Stable Diffusion 3 model without its third (T5) text encoder, as diffusers allows."""
+def sd3(folder: Path, *, seed: int = 0, channels: int = 16) -> Path:
+    """A Stable Diffusion 3 model without its third (T5) text encoder, as diffusers allows; 33 channels: inpainting."""
     torch.manual_seed(seed)
     tokens = tokenizer(folder / "tokenizer")
-    StableDiffusion3Pipeline(
+    cls = StableDiffusion3Pipeline if channels == 16 else StableDiffusion3InpaintPipeline
+    cls(
         transformer=SD3Transformer2DModel(
-            sample_size=SIZE // 2, patch_size=1, in_channels=4, num_layers=1, attention_head_dim=8,
+            sample_size=SIZE // 2, patch_size=1, in_channels=channels, num_layers=1, attention_head_dim=8,
             num_attention_heads=4, joint_attention_dim=64, caption_projection_dim=32, pooled_projection_dim=64,
-            out_channels=4,
+            out_channels=16,
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=_vae(shift_factor=0.06, scaling_factor=1.5),
+        vae=_vae(16, shift_factor=0.06, scaling_factor=1.5),
         text_encoder=CLIPTextModelWithProjection(_text_config(tokens)),
         tokenizer=tokens,
         text_encoder_2=CLIPTextModelWithProjection(_text_config(tokens)),
