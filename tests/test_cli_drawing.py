@@ -118,3 +118,8 @@ def test_doctor_knows_the_versions() -> None:
     assert facts["torch"].startswith("2.")
     assert facts["device"]
     assert isinstance(facts["advice"], list)
+
+
+def test_doctor_says_what_is_wrong_with_the_configuration() -> None:
+    Path("artgen.toml").write_text("steps = \n")
+    assert "artgen.toml is not valid TOML" in json.loads(run("doctor", "--json").stdout)["default model"]

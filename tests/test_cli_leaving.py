@@ -6,9 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import plain_scripts
 import pytest
+from command_line import FAST, run
 from pseudo_terminal import artgen
 
 FULL = Path("/dev/full")
@@ -75,7 +79,7 @@ def test_who_ignores_control_c_goes_on_ignoring_it(sd1: str) -> None:
     assert Path("x.png").is_file()
 
 
-@pytest.mark.parametrize("words", [("schedulers",), ("--version",), ("models", "list")])
+@pytest.mark.parametrize("words", [("schedulers",), ("--version",), ("models", "list"), ("txt2img", "--help")])
 def test_a_closed_pipe_is_no_bug(words: tuple[str, ...]) -> None:
     process = artgen(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
@@ -103,7 +107,9 @@ def test_a_pipe_closed_while_drawing_ends_it_quietly(sd1: str, closed: str) -> N
 
 @needs_full
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("words", [("schedulers",), ("schedulers", "--json"), ("--version",), ("models", "list")])
+@pytest.mark.parametrize(
+    "words", [("schedulers",), ("schedulers", "--json"), ("--version",), ("models", "list"), ("--help",), ("models",)]
+)
 def test_a_full_disk_under_stdout_is_one_sentence(words: tuple[str, ...], unbuffered: str) -> None:
     with FULL.open("w") as full:
         environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
@@ -128,3 +134,41 @@ def test_no_stdout_at_all_is_said() -> None:
     _, said = process.communicate()
     assert process.returncode == 74
     assert b"no standard output" in said
+
+
+def test_some_of_several_pictures_failed(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of three real pictures becomes NaN at its first step; the others are drawn and written."""
+    from diffusers import UNet2DConditionModel
+
+    calls = []
+
+    def forward(original: Callable[..., Any], self: Any, *arguments: Any, **more: Any) -> Any:
+        calls.append(1)
+        result = original(self, *arguments, **more)
+        if len(calls) == 3:  # two steps a picture
+            result[0][:] = float("nan")
+        return result
+
+    plain_scripts.around(monkeypatch, UNet2DConditionModel, "forward", forward)
+    result = run("txt2img", "x", "-m", sd1, *FAST, "--count", "3", code=7)
+    assert [line.split("-")[1] for line in result.stdout.splitlines()] == ["7", "9"]
+    assert all(Path(line).is_file() for line in result.stdout.splitlines())
+    assert "seed 8: " in result.stderr
+    assert "1 of 3 pictures failed" in result.stderr
+
+
+def test_a_bug_is_a_traceback_and_exit_code_one() -> None:
+    program = """
+import sys
+import artgen.metadata
+def read(path):
+    raise RuntimeError("a bug")
+artgen.metadata.read = read
+sys.argv = ["artgen", "info", "x.png"]
+from artgen.__main__ import run
+run()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "Traceback (most recent call last)" in ran.stderr
+    assert ran.stderr.rstrip().endswith("RuntimeError: a bug")

@@ -3,11 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from command_line import record, run, save_inputs
+from pseudo_terminal import artgen
 
 
 @pytest.fixture(autouse=True)
@@ -108,16 +108,57 @@ def test_more_steps_than_timesteps_are_refused(sd1: str) -> None:
     assert "1000" in run("txt2img", "x", "-m", sd1, "--steps", "1000", "--scheduler", "ddim", code=2).stderr
 
 
-def test_undecodable_arguments_are_refused() -> None:
-    command = [os.fsencode(sys.executable), b"-m", b"artgen", b"txt2img", b"f\xf6x"]
-    ran = subprocess.run(command, capture_output=True, check=False)
-    assert ran.returncode == 2
-    assert b"UTF-8" in ran.stderr
+def test_flag_beats_environment_beats_files_for_the_model(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("config", "set", "model", sd1)
+    assert record("txt2img", "x")["model"] == "sd1"
+    monkeypatch.setenv("ARTGEN_MODEL", "tiny")
+    assert record("txt2img", "x")["model"] == "tiny"
+    assert record("txt2img", "x", "-m", sd1)["model"] == "sd1"
 
 
-def test_a_value_that_is_no_text_is_refused() -> None:
-    command = [os.fsencode(sys.executable), b"-m", b"artgen", b"config", b"set", b"model", b"f\xf6x"]
-    ran = subprocess.run(command, capture_output=True, check=False)
-    assert ran.returncode == 2
-    assert b"UTF-8" in ran.stderr
-    assert b"Traceback" not in ran.stderr
+@pytest.mark.parametrize("project", [(), ("--project",)])
+def test_a_configuration_path_that_cannot_be_used_is_said(project: tuple[str, ...]) -> None:
+    path = Path(run("config", "path", *project).stdout.strip())
+    path.mkdir(parents=True)
+    said = run("config", "set", "steps", "3", *project, code=74).stderr
+    assert path.name in said
+    assert len(said.splitlines()) == 2, "what is wrong, and what to do"
+
+
+UNDECODABLE = os.fsdecode(b"f\xf6x")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("txt2img", UNDECODABLE), 2),
+        (("txt2img", "x", "-n", UNDECODABLE), 2),
+        (("txt2img", "x", "-m", UNDECODABLE), 2),
+        (("txt2img", "x", "-m", f"{UNDECODABLE}/{UNDECODABLE}"), 2),
+        (("txt2img", "x", "-o", f"{UNDECODABLE}.png"), 2),
+        (("txt2img", "x", f"--{UNDECODABLE}"), 2),
+        (("img2img", f"{UNDECODABLE}.png"), 3),
+        (("inpaint", "in.png", "--mask", f"{UNDECODABLE}.png"), 3),
+        (("info", f"{UNDECODABLE}.png"), 3),
+        (("replay", f"{UNDECODABLE}.png"), 3),
+        (("models", "show", UNDECODABLE), 2),
+        (("config", "set", "model", UNDECODABLE), 2),
+        ((UNDECODABLE,), 2),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused_in_words(words: tuple[str, ...], code: int) -> None:
+    said = run(*words, code=code).stderr
+    assert "f\\udcf6x" in said or "UTF-8" in said
+    assert said.startswith("error: ")
+
+
+def test_a_file_whose_name_is_no_text_is_a_file(sd1: str) -> None:
+    picture, model = f"{UNDECODABLE}.png", f"./{UNDECODABLE}"
+    Path("in.png").rename(picture)
+    Path(model).symlink_to(sd1)
+    made = record("img2img", picture, "-m", model)
+    assert (made["image"], made["model"]) == (picture, UNDECODABLE)
+    ran = artgen("img2img", picture, "-m", "tiny", "--dry-run", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    shown, said = ran.communicate()
+    assert ran.returncode == 0, said
+    assert shown.startswith(b"task=img2img")

@@ -29,11 +29,11 @@ sys.stderr.write("\\n" + json.dumps([code or 0, loaded]))
 """
 
 
-def modules_after(*words: str) -> tuple[int, list[str], str]:
+def modules_after(*words: str, **environment: str) -> tuple[int, list[str], str]:
     """Exit code, heavy modules loaded, and stderr of `artgen WORDS` in a process of its own."""
     ran = subprocess.run(
         [sys.executable, "-c", DRIVER.replace("{heavy}", json.dumps(HEAVY)), json.dumps(words)],
-        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env={**os.environ, **environment},
     )  # fmt: skip
     said, _, last = ran.stderr.rpartition("\n")
     code, loaded = json.loads(last)
@@ -144,6 +144,16 @@ def test_completion_names_commands_and_options() -> None:
     environment.update(COMP_WORDS="artgen txt2img --sch", COMP_CWORD="2")
     ran = subprocess.run([sys.executable, "-m", "artgen"], capture_output=True, text=True, env=environment, check=False)
     assert "--scheduler" in ran.stdout
+
+
+@pytest.mark.parametrize("typed", ["artgen ", "artgen txt2img --s", "artgen models show "])
+def test_completion_imports_nothing_heavy(typed: str) -> None:
+    asked = {"_ARTGEN_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split(" ")) - 1)}
+    assert modules_after(**asked)[:2] == (0, [])
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
+    assert "txt2img" in CliRunner().invoke(app, ["txt2im"]).stderr
 
 
 def test_version() -> None:
