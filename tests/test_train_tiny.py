@@ -137,13 +137,13 @@ def check_evaluation(recipe: Recipe, out: Path, focus: Path) -> None:
     assert set(concepts["taught, among five on neither seed"]) <= set(concepts["taught, first on neither seed"])
     assert set(concepts["taught, first on neither seed"]) <= {"fox", "cat", "frog", "pizza"}
     assert (measured / "contact_sheet.png").is_file()
-    recipe.run("card.py", "--evaluation", measured, "--out", out)
+    recipe.run("card.py", "--evaluation", measured, "--out", out, "--batch", 4)
     card = (out / "README.md").read_text()
     for said in (
         "It was taught 4 everyday things",
         "taught, 8 pictures",
         "30 scenes with 4 captions each",
-        "4 steps of 64",
+        "4 steps of 4, 16 samples",
     ):
         assert said in card
     sums = dict(reversed(line.split()) for line in (out / "SHA256SUMS").read_text().splitlines())
@@ -178,5 +178,5 @@ def test_a_handful_of_icons_becomes_a_model_that_plain_diffusers_draws_with(tmp_
     pipeline.set_progress_bar_config(disable=True)
     picture = pipeline("a red fox", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
     assert picture.size == (128, 128)
-    assert len(set(picture.getdata())) > 1
+    assert any(low != high for low, high in picture.getextrema())
     check_evaluation(recipe, out, focus)

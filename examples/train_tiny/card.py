@@ -107,10 +107,11 @@ def data_section(record: dict[str, Any]) -> str:
 
 def people_section(tallies: dict[str, dict[str, int]]) -> str:
     """What neutral words for people drew."""
+    seeds = max(sum(tally.values()) for tally in tallies.values())
     lines = [
-        "Neutral prompts, 100 seeds each, named by the judge as the man's, the woman's or the neutral icon (pictures "
-        "of people are soft, so this reads hair and clothes more than faces; only the neutral icons were taught "
-        "often):\n",
+        f"Neutral prompts, {seeds} seeds each, named by the judge as the man's, the woman's or the neutral icon "
+        "(pictures of people are soft, so this reads hair and clothes more than faces; only the neutral icons were "
+        "taught often):\n",
         "| prompt | man | woman | neutral |",
         "|---|---|---|---|",
     ]
@@ -119,8 +120,9 @@ def people_section(tallies: dict[str, dict[str, int]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def training_section(work: Path, before: int, note: str) -> str:
-    """Sizes, samples and hours, from the checkpoints; `before` steps came before the focus; `note` says the rest."""
+def training_section(options: argparse.Namespace) -> str:
+    """Sizes, samples and minutes, from the checkpoints and what the options add to them."""
+    work, before, batch = options.work, options.before, options.batch
     painter = torch.load(work / "painter.pt", map_location="cpu", weights_only=False)
     encoder = torch.load(work / "ae.pt", map_location="cpu", weights_only=False)
     million = sum(value.numel() for value in painter["average"]) / 1e6
@@ -128,11 +130,11 @@ def training_section(work: Path, before: int, note: str) -> str:
         "\n## Training\n\nTwo CPU cores, shared with other work. "
         f"Autoencoder (factor 8, 16 channels): {encoder['seen']:,} crops and pictures, "
         f"{encoder['spent'] / 60:.0f} minutes. Text encoder and UNet ({million:.1f} million parameters, from "
-        f"scratch): {before + painter['step']:,} steps of 64, {(before + painter['step']) * 64:,} samples"
+        f"scratch): {before + painter['step']:,} steps of {batch}, {(before + painter['step']) * batch:,} samples"
     )
     if before:
-        text += f", of which the first {before * 64:,} over all concepts and the rest mostly over those of `focus.txt`"
-    text += f". {note} " if note else ". "
+        text += f", of which the first {before * batch:,} over all concepts, the rest mostly over those of `focus.txt`"
+    text += f". {options.note} " if options.note else ". "
     if (work / "up.pt").exists():
         up = torch.load(work / "up.pt", map_location="cpu", weights_only=False)
         text += f"Enlarging the autoencoder to 128 px: {up['step']:,} steps of 8, {up['spent'] / 60:.0f} minutes. "
@@ -192,6 +194,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--evaluation", type=Path, default=Path("data/train_tiny/evaluation"))
     parser.add_argument("--before", type=int, default=0, help="steps trained without --focus")
+    parser.add_argument("--batch", type=int, default=64, help="of train.py")
     parser.add_argument("--note", default="", help="a sentence on how the training went")
     parser.add_argument("--psnr", type=float, help="dB of the autoencoder; default: what ae.csv says last")
     parser.add_argument("--out", type=Path, default=Path("data/train_tiny/model"))
@@ -204,7 +207,7 @@ def main() -> None:
         USE,
         limits_section(found, icons),
         data_section(record),
-        training_section(options.work, options.before, options.note),
+        training_section(options),
         figures_section(found, options.work, options.psnr),
     )
     (options.out / "README.md").write_text("".join(parts))

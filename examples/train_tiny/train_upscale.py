@@ -103,14 +103,15 @@ def _latents(small: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def evaluate(model: AutoencoderKL, data: Renders, path: Path) -> dict[str, float]:
     """Held-out figures: PSNR from f8 latents, round-trip PSNR, latent error; draws a sheet."""
-    pictures, latents = as_batch(data.pictures[: data.held]), data.latents[: data.held].float()
-    with torch.autocast("cpu", torch.bfloat16):
+    pictures = as_batch(data.pictures[: data.held]).to(model.device)
+    latents = data.latents[: data.held].to(model.device, torch.float32)
+    with torch.autocast(model.device.type, torch.bfloat16):
         drawn = model.decode(latents).sample.float().clamp(-1, 1)
         mean = model.encode(pictures).latent_dist.mean.float()
         back = model.decode(mean).sample.float().clamp(-1, 1)
 
     rows = [torch.cat(list(part[:8]), 2) for part in (pictures, drawn, back)]
-    image = ((torch.cat(rows, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    image = ((torch.cat(rows, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
     Image.fromarray(image).save(path)
     error = float(functional.mse_loss(mean, latents))
     return {"decoded": psnr(drawn, pictures), "round trip": psnr(back, pictures), "latent error": error}
@@ -156,6 +157,7 @@ def report(work: Path, model: AutoencoderKL, data: Renders, state: dict[str, Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, help="of training, those done before included; instead of --steps")
     parser.add_argument("--pictures", type=int, default=8_000)
@@ -169,7 +171,7 @@ def main() -> None:
     torch.manual_seed(0)
     small = AutoencoderKL.from_pretrained(options.work / "vae").eval()
     data = Renders(options.work, small, options.pictures)
-    model = enlarge(small).to(memory_format=torch.channels_last)
+    model = enlarge(small).to(options.device, memory_format=torch.channels_last)
     model.quant_conv.requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), options.rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
     average = Average(model, 0.997)
@@ -183,8 +185,8 @@ def main() -> None:
         if learning and step >= options.encoder_steps:
             settle(model, average)
             learning = False
-        pictures, latents = data.batch(options.batch)
-        with torch.autocast("cpu", torch.bfloat16):
+        pictures, latents = (part.to(options.device) for part in data.batch(options.batch))
+        with torch.autocast(model.device.type, torch.bfloat16):
             loss = loss_of(model, pictures, latents, learning and step % 3 == 0)
         for group in optimiser.param_groups:
             group["lr"] = rate_at(share, step, options.rate)
