@@ -91,7 +91,7 @@ def draw(
         first = jobs[done].request
         if economy is None or _resources(first) != _resources(jobs[done - 1].request):
             economy = Economy.of(first, LARGEST)
-        together = _alike(jobs[done:], min(sizes.size(0), economy.batch_size))
+        together = _alike(jobs[done : done + min(sizes.size(0), economy.batch_size)])
         began = time.monotonic()
         placement = place(first.device, first.dtype)
         progress = Progress(listener, done + 1, len(together), len(jobs))
@@ -135,7 +135,7 @@ def _resources(request: Request) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _alike(jobs: Sequence[Prepared], limit: int) -> list[Prepared]:
+def _alike(jobs: Sequence[Prepared]) -> list[Prepared]:
     """The leading jobs that one call of a pipeline can draw together."""
 
     def shape(job: Prepared) -> tuple[Any, ...]:
@@ -145,7 +145,7 @@ def _alike(jobs: Sequence[Prepared], limit: int) -> list[Prepared]:
         return rest, bool(job.request.negative_prompt), job.width, job.height
 
     together = [jobs[0]]
-    for job in jobs[1:limit]:
+    for job in jobs[1:]:
         if shape(job) != shape(jobs[0]):
             break
         together.append(job)
