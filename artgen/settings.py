@@ -223,7 +223,9 @@ class Run:
     retry_failed: bool = setting(False, "Try again what failed before.", flags=("--retry-failed",))
     workers: int = setting(1, "Processes on this machine: one for each GPU or group of cores.", minimum=1, maximum=256)
     ray: str | None = setting(
-        None, "Draw on a Ray cluster: its address, or `auto` for the one at hand.", metavar="ADDRESS"
+        None,
+        "Draw on a Ray cluster: its address, `auto` for the one at hand, `local` to start one here.",
+        metavar="ADDRESS",
     )
 
 

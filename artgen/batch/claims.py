@@ -8,16 +8,15 @@ import contextlib
 import os
 from pathlib import Path
 
+from artgen.batch import ledger
 from artgen.errors import OutputError
-
-NAME = ".artgen-claims"
 
 
 class Claims:
     """The claims of this process on the jobs of a folder. Where there are no record locks (Windows) all succeed."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+        self._path = folder / ledger.NAME / "claims"
         # One handle for the life of the process: closing any handle to the file would drop all its locks.
         self._handle: int | None = None
 

@@ -1,4 +1,4 @@
-"""What a batch has done: append-only files beside its pictures, one line a job, that survive any crash.
+"""What a batch has done: append-only files in a folder beside its pictures, a line a job, that survive any crash.
 
 A line is written before a picture gets its final name, so that every picture has its line; a job counts as done when
 its line says so *and* the file is there. Each line goes out in one write to a file opened for appending and is
@@ -6,7 +6,6 @@ flushed to the disk; one that was cut short by a crash is passed over.
 """
 
 import json
-import math
 import os
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import Any
 from artgen.errors import InputFileError, OutputError
 
 NAME = "artgen-ledger"
-_LOOK_EVERY = 10.0  # seconds between looks for the ledgers of others
+"""The folder of the ledger files, inside the folder of the pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,10 @@ class Ledger:
     def __init__(self, folder: Path, suffix: str = "") -> None:
         """Opens nothing yet; `suffix` tells apart those who write at the same time on file systems without locks."""
         self.folder = folder
-        self.path = folder / f"{NAME}{suffix}.jsonl"
+        self.path = folder / NAME / f"jobs{suffix}.jsonl"
         self.records: dict[str, Record] = {}
         self.plans: list[dict[str, Any]] = []
         self._read: dict[Path, int] = {}
-        self._looked = -math.inf
         self._handle: int | None = None
         self._lock = threading.Lock()
 
@@ -66,11 +64,7 @@ class Ledger:
         Raises:
             InputFileError: a ledger file cannot be read.
         """
-        if time.monotonic() - self._looked > _LOOK_EVERY:
-            self._looked = time.monotonic()
-            for path in sorted(self.folder.glob(f"{NAME}*.jsonl")):
-                self._read.setdefault(path, 0)
-        for path in list(self._read):
+        for path in sorted(self.path.parent.glob("jobs*.jsonl")):
             for line in self._new_lines(path):
                 self._take(line)
 
@@ -143,7 +137,7 @@ class Ledger:
         with self._lock:
             try:
                 if self._handle is None:
-                    self.folder.mkdir(parents=True, exist_ok=True)
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
                     self._handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
                     line = self._healed() + line
                 written = os.write(self._handle, line)

@@ -9,8 +9,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
-from collections import Counter
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -18,17 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from artgen import machine
+from artgen.batch.casualties import Casualties
 from artgen.batch.claims import Claims
 from artgen.batch.drawing import Drawer
-from artgen.batch.ledger import Ledger, Record
+from artgen.batch.ledger import Ledger
 from artgen.batch.plan import Job
 from artgen.batch.results import Result
 from artgen.batch.running import OnResult, Queue, Runner
 from artgen.errors import ArtgenError, OutputError
 from artgen.events import Event, Listener, ModelChosen, Note, Waiting
-
-TRIES = 3
-"""How many processes one job may kill before it counts as failed."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ class _Pool:
         self._count = count
         self._listener = listener
         self._workers: list[Worker] = []
-        self._deaths: Counter[str] = Counter()
+        self._casualties = Casualties(folder, suffix)
         self._elsewhere: list[Job] = []
 
     def run(self, queue: Queue, on_result: OnResult) -> list[Job]:
@@ -133,32 +129,15 @@ class _Pool:
             on_result(job, result)
 
     def _bury(self, worker: Worker, queue: Queue, on_result: OnResult) -> None:
-        """Hands a dead worker's open jobs out again, each alone, and puts another worker in its place."""
+        """Puts another worker in the place of a dead one."""
         worker.process.join()
         cause = _cause(worker.process.exitcode or 0)
         self._listener(Note(f"a worker died ({cause}); what it had is tried again"))
-        again = list(worker.open.values())
-        if len(again) == 1:
-            job = again[0]
-            self._deaths[job.key] += 1
-            if self._deaths[job.key] >= TRIES:
-                again = []
-                on_result(job, self._give_up(job, cause))
-        queue.put_back(again)
+        self._casualties.lost(list(worker.open.values()), cause, queue, on_result)
         number = self._workers.index(worker)
         worker.line.close()
         self._workers[number] = self._start(number)
         self._feed(self._workers[number], queue)
-
-    def _give_up(self, job: Job, cause: str) -> Result:
-        message = f"Drawing this killed its process {TRIES} times ({cause})."
-        record = Record("failed", where=job.where, error=message, exit_code=ArtgenError.exit_code, time=time.time())
-        ledger = Ledger(self._folder, self._suffix)
-        try:
-            ledger.write(job.key, record)
-        finally:
-            ledger.close()
-        return Result(job.key, record, message=message)
 
     def _stop(self) -> None:
         for worker in self._workers:

@@ -1,0 +1,83 @@
+"""Batches for the tests: plans over a tiny model, run in this process or in children that can be killed."""
+
+import hashlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from artgen.batch.entries import Entry
+from artgen.batch.ledger import Ledger
+from artgen.batch.plan import Job, Plan, Planner
+from artgen.batch.results import Result
+from artgen.batch.running import Runner, Selection, Tally, run, run_here, tally
+from artgen.engine.sizes import parse_batch_size
+from artgen.events import ignore
+
+
+def entries(count: int) -> list[Entry]:
+    """Prompts with different words, seeds and steps."""
+    return [
+        Entry("prompts.txt", number, {"prompt": f"a red fox {number}", "seed": str(number), "steps": 1 + number % 2})
+        for number in range(1, count + 1)
+    ]
+
+
+def plan(folder: Path, model: Path | str, found: Sequence[Entry]) -> Plan:
+    """A plan without mistakes."""
+    made = Planner(folder, {"model": str(model)}).plan(found)
+    assert not made.mistakes, [mistake.error for mistake in made.mistakes]
+    return made
+
+
+def draw(
+    made: Plan,
+    runner: Runner | None = None,
+    *,
+    batch_size: str = "1",
+    selection: Selection | None = None,
+    on_result: Callable[[Job, Result], None] | None = None,
+) -> tuple[Tally, list[Result]]:
+    """Runs a plan; what was left to do, and how each job ended."""
+    ledger = Ledger(made.folder)
+    counted = tally(made.jobs, ledger, selection or Selection())
+    results: list[Result] = []
+
+    def tell(job: Job, result: Result) -> None:
+        results.append(result)
+        if on_result is not None:
+            on_result(job, result)
+
+    run(counted.todo, runner or run_here(made.folder), parse_batch_size(batch_size), tell, ignore)
+    return counted, results
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each picture of a folder by its name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.png"))}
+
+
+def child(work: Callable[[], None]) -> int:
+    """A forked process that does some work and leaves without a word; its number."""
+    number = os.fork()
+    if number == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return number
+
+
+def killed_at_random(work: Callable[[], None], times: int, longest: float) -> Iterator[int]:
+    """Starts some work `times` times and kills it each time after up to `longest` seconds; yields after each death."""
+    chance = random.Random(7)
+    for _ in range(times):
+        number = child(work)
+        time.sleep(chance.uniform(0.02, longest))
+        os.kill(number, signal.SIGKILL)
+        os.waitpid(number, 0)
+        yield number

@@ -1,0 +1,222 @@
+"""Prompt files: what each format says, and every mistake with its line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artgen.batch import folders, prompt_files, sweeps
+from artgen.batch.entries import Entry, Mistake
+from artgen.batch.option_words import flags, parse_line
+from artgen.errors import InputFileError, UsageError
+
+
+def read(name: str, text: str | bytes) -> list[Entry | Mistake]:
+    path = Path(name)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return list(prompt_files.read(path))
+
+
+def found(name: str, text: str | bytes) -> list[tuple[int, dict[str, Any]]]:
+    items = read(name, text)
+    assert not [item.error for item in items if isinstance(item, Mistake)]
+    return [(item.line, {**item.defaults, **item.given}) for item in items if isinstance(item, Entry)]
+
+
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        ("a red fox", {"prompt": "a red fox"}),
+        ("a red fox --seed 7 --steps 40", {"prompt": "a red fox", "seed": "7", "steps": 40}),
+        ("a dog's den, 3-1=2 #1 - best -- ever", {"prompt": "a dog's den, 3-1=2 #1 - best -- ever"}),
+        ('"a red fox" -s 1,3-5', {"prompt": "a red fox", "seed": "1,3-5"}),
+        ('say "hi" twice', {"prompt": 'say "hi" twice'}),
+        ("x -n 'bad, dim' -g=3.5", {"prompt": "x", "negative_prompt": "bad, dim", "guidance_scale": 3.5}),
+        ("x --sampler 'Euler a' --cfg-scale 4", {"prompt": "x", "scheduler": "Euler a", "guidance_scale": 4.0}),
+        ("--task inpaint -i a.png -M m.png --invert-mask --no-paste",
+         {"task": "inpaint", "image": Path("a.png"), "mask": Path("m.png"), "invert_mask": True, "paste": False}),
+        ("fox --output 'my fox.png'", {"prompt": "fox", "output": "my fox.png"}),
+    ],
+)  # fmt: skip
+def test_a_line_is_a_prompt_and_options(line: str, given: dict[str, Any]) -> None:
+    assert parse_line(line) == given
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("x --stps 4", "--stps"),
+        ("x --steps", "needs a value"),
+        ("x --steps four", "whole number"),
+        ("x --seed 7 y", "'y'"),
+        ("x --no-paste=1", "no value"),
+        ("x --prompt 'y", "quotation"),
+    ],
+)
+def test_a_wrong_line_says_what_is_wrong(line: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse_line(line)
+
+
+def test_every_option_of_the_commands_may_stand_on_a_line() -> None:
+    from artgen.requests import TASKS
+    from artgen.settings import settings_of
+
+    named = {name for name, _ in flags().values()}
+    for cls in TASKS.values():
+        assert settings_of(cls).keys() <= named
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0")))
+def test_any_prompt_without_options_is_kept(text: str) -> None:
+    prompt = text.strip()
+    if not prompt or prompt.startswith(("#", "\\#", '"')) or any(w.startswith("-") for w in prompt.split()):
+        return
+    assert parse_line(prompt) == {"prompt": prompt}
+
+
+def test_text_files_have_comments_empty_lines_and_bom() -> None:
+    text = b"\xef\xbb\xbfa fox\r\n\r\n# no\r\n  # no\n\\#1 fan --seed 3\nlast"
+    expected = [(1, {"prompt": "a fox"}), (5, {"prompt": "#1 fan", "seed": "3"}), (6, {"prompt": "last"})]
+    assert found("p.txt", text) == expected
+
+
+def test_four_formats_say_the_same() -> None:
+    job = {"prompt": "a fox, red", "seed": "7", "steps": 12, "guidance_scale": 3.0}
+    same = [
+        found("a.txt", "a fox, red --seed 7 --steps 12 --guidance 3"),
+        found("a.jsonl", json.dumps({"prompt": "a fox, red", "seed": 7, "steps": 12, "cfg-scale": 3})),
+        found("a.csv", 'prompt,seed,steps,guidance\n"a fox, red",7,12,3'),
+        found("a.yaml", "- prompt: a fox, red\n  seed: 7\n  steps: 12\n  guidance_scale: 3"),
+    ]
+    assert [items[0][1] for items in same] == [job] * 4
+
+
+def test_defaults_of_a_file_give_way_to_its_lines() -> None:
+    lines = '{"defaults": {"steps": 9, "seed": 1}}\n{"prompt": "a"}\n{"prompt": "b", "steps": 2}'
+    assert [given["steps"] for _, given in found("a.jsonl", lines)] == [9, 2]
+    yaml = "defaults: {steps: 9}\njobs:\n  - a fox\n  - {prompt: b, seed: [1, 2]}\n"
+    assert found("a.yaml", yaml) == [
+        (3, {"steps": 9, "prompt": "a fox"}),
+        (4, {"steps": 9, "prompt": "b", "seed": "1,2"}),
+    ]
+
+
+def test_a_picture_is_looked_for_beside_the_file() -> None:
+    Path("jobs").mkdir()
+    (item,) = found("jobs/p.txt", "x --task img2img -i sub/a.png")
+    assert item[1]["image"] == Path("jobs/sub/a.png")
+
+
+def test_a_picture_s_own_record_is_a_line() -> None:
+    record = {"artgen": "0.1.0", "task": "txt2img", "prompt": "x", "steps": 3, "seed": 5, "width": 32, "height": 32}
+    facts = {"file": "a.png", "torch": "2", "model_hash": "0" * 64, "batch_size": 1}
+    assert found("a.jsonl", json.dumps({**facts, **record})) == [
+        (1, {"task": "txt2img", "prompt": "x", "steps": 3, "seed": "5", "width": 32, "height": 32})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "lines"),
+    [
+        ("a.txt", b"ok\nb\xffd\nx\0y\nz --stps 3", [2, 3, 4]),
+        ("a.jsonl", '{"prompt": "x"}\nnot\n[1]\n{"prmpt": "x"}\n{"task": "fly"}\n{"seed": 1.5}', [2, 3, 4, 5, 6]),
+        ("a.csv", "prompt,steps\nx,1\nx,y,z\nx,y\n", [3, 4]),
+        ("a.csv", "prompt,stps\nx,1\n", [1]),
+        ("a.yaml", "- x\n- 3\n- {prompt: y, stps: 4}\n- [a]\n", [2, 3, 4]),
+        ("a.yaml", "jobs: [x]\ndefault: {}\n", [2]),
+        ("a.yaml", "- a\n- {b: [\n", [3]),
+        ("a.yaml", "jobs: 3\n", [1]),
+    ],
+)  # fmt: skip
+def test_every_mistake_has_its_line(name: str, text: str | bytes, lines: list[int]) -> None:
+    assert [item.line for item in read(name, text) if isinstance(item, Mistake)] == lines
+
+
+@pytest.mark.parametrize(("name", "data"), [("a.txt", "fox".encode("utf-16")), ("a.doc", b"fox"), ("none.txt", None)])
+def test_a_file_that_is_none_is_refused(name: str, data: bytes | None) -> None:
+    if data is not None:
+        Path(name).write_bytes(data)
+    with pytest.raises(InputFileError, match=name):
+        list(prompt_files.read(Path(name)))
+
+
+def test_yaml_builds_nothing_but_data() -> None:
+    items = read("a.yaml", "- !!python/object/apply:os.system ['touch gotcha']\n")
+    assert isinstance(items[0], Mistake)
+    assert not Path("gotcha").exists()
+
+
+def test_a_folder_keeps_names_and_sub_folders() -> None:
+    for name in ("in/b.png", "in/sub/a {1}.jpg", "in/sub/.hidden.png", "in/.git/x.png", "in/notes.md"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"")
+    Path("in/b.txt").write_text("a blue fox\n")
+    items = [entry.given for entry in folders.read([Path("in")], format="webp")]
+    assert items == [
+        {"image": Path("in/b.png"), "output": "b.webp", "prompt": "a blue fox"},
+        {"image": Path("in/sub/a {1}.jpg"), "output": "sub/a {{1}}.webp"},
+    ]
+    assert folders.read([Path("in/b.png")], seeds=True)[0].given["output"] == "b-{seed}.png"
+    Path("empty").mkdir()
+    with pytest.raises(InputFileError, match="no picture"):
+        folders.read([Path("empty")])
+
+
+def test_masks_are_found_by_name() -> None:
+    for name in ("in/sub/a.jpg", "masks/sub/a.png"):
+        Path(name).parent.mkdir(parents=True)
+        Path(name).write_bytes(b"")
+    assert folders.read([Path("in")], masks=Path("masks"))[0].given["mask"] == Path("masks/sub/a.png")
+    Path("masks/sub/a.png").unlink()
+    with pytest.raises(InputFileError, match=r"no mask for 'sub/a\.jpg'"):
+        folders.read([Path("in")], masks=Path("masks"))
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "values"),
+    [
+        ("steps=10,20,30", "steps", ("10", "20", "30")),
+        ("guidance=3:9:2", "guidance_scale", ("3", "5", "7", "9")),
+        ("strength=0.1:0.5:0.1", "strength", ("0.1", "0.2", "0.3", "0.4", "0.5")),
+        ("seed=1:3", "seed", ("1", "2", "3")),
+        ("scheduler=euler,dpm++2m", "scheduler", ("euler", "dpm++2m")),
+        ('prompt=a fox,"a cat, blue",1:3', "prompt", ("a fox", "a cat, blue", "1:3")),
+    ],
+)
+def test_the_grammar_of_a_sweep(text: str, name: str, values: tuple[str, ...]) -> None:
+    assert sweeps.parse_axes([text]) == [sweeps.Axis(name, values)]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["steps"], ["steps="], ["stps=1"], ["steps=a"], ["steps=1", "steps=2"], ["steps=9:3"], ["seed=0:999999"],
+     ["steps=1:1000", "seed=1:1000"], ["output=a,b"]],
+)  # fmt: skip
+def test_a_wrong_sweep_is_refused(texts: list[str]) -> None:
+    with pytest.raises(UsageError):
+        sweeps.parse_axes(texts)
+
+
+def test_ten_mistakes_are_told_at_once_before_torch_loads() -> None:
+    lines = ["ok", "x --stps 1", "x --steps 0", "x --steps a", "x --seed -2", "x --strength 0.5", "x --size 33x32",
+             "x --task fly", "x --scheduler nope", "x --task img2img", "x --output ../y.png"]  # fmt: skip
+    Path("p.txt").write_text("\n".join(lines))
+    script = (
+        "import sys; sys.argv = ['artgen', 'batch', 'p.txt', '-o', 'out']\n"
+        "from artgen.__main__ import run\n"
+        "try:\n    run()\n"
+        "finally:\n    sys.stdout.write(','.join({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=dict(os.environ))
+    assert told.returncode == 2
+    assert told.stdout == ""
+    assert [f"p.txt:{number}:" in told.stderr for number in range(1, 12)] == [False] + [True] * 10, told.stderr
+    assert "Traceback" not in told.stderr
+    assert not Path("out").exists() or not list(Path("out").glob("*.png"))

@@ -1,0 +1,353 @@
+"""Running a batch: exact, resumable after any crash, shared between processes."""
+
+import json
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import batches
+import pytest
+import torch
+from batches import draw, entries, hashes
+from diffusers import UNet2DConditionModel
+from PIL import Image, ImageChops
+
+from artgen.batch.claims import Claims
+from artgen.batch.entries import Entry
+from artgen.batch.ledger import Ledger, Record
+from artgen.batch.running import Selection, parse_shard, run_here
+from artgen.batch.workers import run_on_workers
+from artgen.engine.sizes import Growing, parse_batch_size
+from artgen.errors import OutputError, UsageError
+
+
+@pytest.fixture
+def model(models: dict[str, Path]) -> Path:
+    return models["sd1"]
+
+
+@pytest.fixture
+def whole(model: Path) -> dict[str, str]:
+    """The hashes of an uninterrupted run of forty."""
+    made = batches.plan(Path("whole"), model, entries(40))
+    _, results = draw(made)
+    assert [result.record.state for result in results if result.record] == ["done"] * 40
+    return hashes(Path("whole"))
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for path in folder.rglob("*.jsonl") for line in path.read_bytes().splitlines() if line]
+    return [line for line in found if "job" in line]
+
+
+def test_a_batch_that_was_killed_ten_times_ends_as_if_it_had_not_been(model: Path, whole: dict[str, str]) -> None:
+    folder = Path("killed")
+    made = batches.plan(folder, model, entries(40))
+    done: list[int] = []
+    for _ in batches.killed_at_random(lambda: void(draw(made)), times=10, longest=0.6):
+        finals = hashes(folder)
+        assert finals.items() <= whole.items()  # no partial file under a final name
+        done.append(len(finals))
+    assert 0 < done[0] < 40 or done[-1] > 0
+    draw(made)
+    assert hashes(folder) == whole
+    announced = [line["job"] for line in lines(folder)]
+    assert len(announced) <= 40 + 10  # at most one redone for each kill
+    assert set(announced) == {job.key for job in made.jobs}
+
+
+def void(_: object) -> None:
+    pass
+
+
+def test_running_again_draws_only_what_is_not_there(model: Path) -> None:
+    made = batches.plan(Path("out"), model, entries(4))
+    draw(made)
+    before = hashes(Path("out"))
+    counted, results = draw(made)
+    assert (counted.done, counted.todo, results) == (4, [], [])
+    first, *_ = sorted(Path("out").glob("*.png"))
+    first.unlink()
+    _, results = draw(made)
+    assert [result.record.file for result in results if result.record] == [first.name]
+    assert hashes(Path("out")) == before
+
+
+def test_a_changed_line_is_a_new_job_and_the_others_stay(model: Path) -> None:
+    found = entries(4)
+    draw(batches.plan(Path("out"), model, found))
+    found[1] = Entry("prompts.txt", 2, {**found[1].given, "steps": 3})
+    counted, results = draw(batches.plan(Path("out"), model, found))
+    assert counted.done == 3
+    assert len(results) == 1
+    assert len(hashes(Path("out"))) == 5
+
+
+@pytest.mark.parametrize("batch_size", ["4", "auto"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_batches_of_any_size_and_order_draw_the_same_pictures(model: Path, batch_size: str, shuffle: bool) -> None:
+    found = entries(12)
+    one, other = batches.plan(Path("one"), model, found), batches.plan(Path("other"), model, found)
+    draw(one)
+    draw(other, batch_size=batch_size, selection=Selection(shuffle=shuffle))
+    names = sorted(path.name for path in Path("one").glob("*.png"))
+    assert names == sorted(path.name for path in Path("other").glob("*.png"))
+    for name in names:
+        with Image.open(Path("one", name)) as first, Image.open(Path("other", name)) as second:
+            extrema = ImageChops.difference(first, second).getextrema()
+        assert max(high for _, high in extrema) <= 1
+
+
+def test_order_alone_changes_no_bit(model: Path) -> None:
+    found = entries(8)
+    draw(batches.plan(Path("one"), model, found))
+    draw(batches.plan(Path("other"), model, found), selection=Selection(shuffle=True))
+    assert hashes(Path("one")) == hashes(Path("other"))
+
+
+def test_shards_are_the_whole_and_share_nothing(model: Path) -> None:
+    found = entries(10)
+    draw(batches.plan(Path("one"), model, found))
+    for shard in range(3):
+        made = batches.plan(Path("parts"), model, found)
+        draw(made, run_here(Path("parts"), f"-{shard}of3"), selection=Selection(shard=(shard, 3)))
+    assert hashes(Path("one")) == hashes(Path("parts"))
+    assert len(lines(Path("parts"))) == 10
+
+
+@pytest.mark.parametrize("text", ["3/3", "1", "-1/2", "a/b", "0/0"])
+def test_a_wrong_shard_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_shard(text)
+
+
+def test_limit_and_groups(model: Path) -> None:
+    made = batches.plan(Path("out"), model, entries(6))
+    counted, _ = draw(made, selection=Selection(limit=3))
+    assert [job.number for job in counted.todo] == [1, 3, 2]  # one shape after the other
+    counted, _ = draw(made)
+    assert counted.done == 3
+
+
+def test_a_job_that_fails_stops_no_other_and_is_tried_again_when_asked(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = batches.plan(Path("out"), model, entries(5))
+    spoiling = [True]
+    forward = UNet2DConditionModel.forward
+    calls = [0]
+
+    def spoilt(self: Any, *arguments: Any, **more: Any) -> Any:
+        calls[0] += 1
+        result = forward(self, *arguments, **more)
+        if spoiling[0] and calls[0] == 1:
+            result[0].fill_(torch.nan)
+        return result
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", spoilt)
+    _, results = draw(made)
+    states = [result.record.state for result in results if result.record]
+    assert sorted(states) == ["done"] * 4 + ["failed"]
+    failed = next(result for result in results if result.record and result.record.state == "failed")
+    assert failed.record is not None
+    assert failed.record.exit_code == 9
+    spoiling[0] = False
+    counted, results = draw(made)
+    assert (counted.done, len(counted.failed), results) == (4, 1, [])
+    counted, results = draw(made, selection=Selection(retry_failed=True))
+    assert [result.record.state for result in results if result.record] == ["done"]
+    assert len(hashes(Path("out"))) == 5
+
+
+def test_a_bug_in_one_job_of_a_batch_takes_no_other_with_it(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from artgen.engine import batch
+
+    made = batches.plan(Path("out"), model, [Entry("p", i, {"prompt": f"fox {i}", "steps": 1}) for i in range(4)])
+    drawn = batch.draw_batch
+
+    def trips(jobs: Any, *arguments: Any) -> Any:
+        if any(job.request.prompt == "fox 2" for job in jobs):
+            raise ZeroDivisionError("division by zero")
+        return drawn(jobs, *arguments)
+
+    monkeypatch.setattr("artgen.engine.generate.draw_batch", trips)
+    _, results = draw(made, batch_size="4")
+    records = [result.record for result in results if result.record]
+    assert sorted(record.state for record in records) == ["done"] * 3 + ["failed"]
+    assert [record.error for record in records if record.state == "failed"] == ["ZeroDivisionError: division by zero"]
+
+
+def test_a_picture_that_breaks_after_planning_fails_alone(model: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (32, 32), "red").save(name)
+    found = [Entry("p", i, {"task": "img2img", "image": Path(n), "steps": 2}) for i, n in enumerate(("a.png", "b.png"))]
+    made = batches.plan(Path("out"), model, found)
+    Path("a.png").write_bytes(b"no picture any more")
+    _, results = draw(made)
+    states = {result.record.where: result.record.exit_code for result in results if result.record}
+    assert states == {"p": 3, "p:1": 0}
+
+
+def test_a_full_disk_stops_the_batch_and_loses_nothing(model: Path, whole: dict[str, str]) -> None:
+    folder = Path("full")
+    made = batches.plan(folder, model, entries(40))
+
+    def work() -> None:
+        size = max(path.stat().st_size for path in Path("whole").glob("*.png"))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size * 2, size * 2))  # the ledger outgrows it soon
+        with pytest.raises(OutputError):
+            draw(made)
+
+    _, status = os.waitpid(batches.child(work), 0)
+    assert status == 0
+    assert 0 < len(hashes(folder)) < 40
+    assert hashes(folder).items() <= whole.items()
+    draw(made)
+    assert hashes(folder) == whole
+
+
+def test_two_coordinators_share_a_folder(model: Path, whole: dict[str, str]) -> None:
+    folder = Path("both")
+    made = batches.plan(folder, model, entries(40))
+    children = [batches.child(lambda: void(draw(made))) for _ in range(2)]
+    for number in children:
+        assert os.waitpid(number, 0)[1] == 0
+    assert hashes(folder) == whole
+    assert len(lines(folder)) == 40
+
+
+def test_what_a_dead_coordinator_had_is_taken_over(model: Path, whole: dict[str, str]) -> None:
+    folder = Path("heir")
+    made = batches.plan(folder, model, entries(40))
+
+    def stuck() -> None:
+        claims = Claims(folder)
+        assert claims.take(made.jobs[0].key)
+        time.sleep(60)
+
+    holder = batches.child(stuck)
+    while not (folder / "artgen-ledger" / "claims").exists():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    heir = batches.child(lambda: void(draw(made)))
+    while len(hashes(folder)) < 39:
+        time.sleep(0.05)
+    assert os.waitpid(heir, os.WNOHANG)[0] == 0  # waits for the one that is claimed
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+    assert os.waitpid(heir, 0)[1] == 0
+    assert hashes(folder) == whole
+
+
+def test_workers_draw_the_same_pictures(model: Path) -> None:
+    found = entries(8)
+    draw(batches.plan(Path("one"), model, found))
+    _, results = draw(batches.plan(Path("two"), model, found), run_on_workers(Path("two"), 2))
+    assert len(results) == 8
+    assert hashes(Path("one")) == hashes(Path("two"))
+
+
+KILLS = """
+import os, signal, sys
+
+def hook(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("poison.png"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+"""
+"""What every new Python process runs first: the one that opens `poison.png` dies."""
+
+
+def test_a_job_that_kills_its_worker_is_found_and_left_alone(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["a.png", "b.png", "poison.png", "c.png", "d.png"]
+    for name in names:
+        Image.new("RGB", (32, 32), "red").save(name)
+    found = [Entry(name, 0, {"task": "img2img", "image": Path(name), "steps": 2}) for name in names]
+    made = batches.plan(Path("out"), model, found)
+    Path("first").mkdir()
+    Path("first/sitecustomize.py").write_text(KILLS)
+    monkeypatch.setenv("PYTHONPATH", str(Path("first").resolve()))
+    _, results = draw(made, run_on_workers(Path("out"), 2), batch_size="2")
+    records = {result.record.where or "": result.record for result in results if result.record}
+    assert records["poison.png"].state == "failed"
+    assert "SIGKILL" in records["poison.png"].error
+    assert {where for where, record in records.items() if record.state == "done"} == set(names) - {"poison.png"}
+    counted, again = draw(made)
+    assert (counted.done, len(counted.failed), again) == (4, 1, [])
+
+
+class TestLedger:
+    """The ledger by itself."""
+
+    def test_a_line_cut_short_is_passed_over_and_the_next_begins_anew(self) -> None:
+        ledger = Ledger(Path("out"))
+        ledger.write("aa", Record("failed", error="x"))
+        ledger.close()
+        with ledger.path.open("ab") as file:
+            file.write(b'{"job": "bb", "sta')
+        again = Ledger(Path("out"))
+        again.write("cc", Record("failed", error="ünïcode \ud800"))
+        again.close()
+        third = Ledger(Path("out"))
+        third.refresh()
+        assert set(third.records) == {"aa", "cc"}
+
+    def test_done_needs_the_file(self) -> None:
+        ledger = Ledger(Path("out"))
+        ledger.write("aa", Record("done", "a.png", "00"))
+        assert ledger.done("aa") is None
+        assert ledger.all_done() == set()
+        Path("out/a.png").write_bytes(b"")
+        assert ledger.done("aa") is not None
+        assert ledger.all_done() == {"aa"}
+
+    def test_what_others_add_is_seen(self) -> None:
+        one, other = Ledger(Path("out")), Ledger(Path("out"), "-1of2")
+        one.write("aa", Record("failed"))
+        other.refresh()
+        other.write("bb", Record("failed"))
+        third = Ledger(Path("out"))
+        third.refresh()
+        assert set(other.records) == set(third.records) == {"aa", "bb"}
+        one.write("cc", Record("failed"))
+        third.refresh()
+        assert "cc" in third.records
+
+    def test_claims_are_exclusive_and_die_with_their_process(self) -> None:
+        key = "0" * 63 + "1"
+        other = "f" * 64
+
+        def take() -> None:
+            assert Claims(Path("out")).take(key)
+            time.sleep(60)
+
+        holder = batches.child(take)
+        claims = Claims(Path("out"))
+        for _ in range(500):
+            if not claims.take(key):
+                break
+            claims.drop(key)
+            time.sleep(0.01)
+        assert not claims.take(key)
+        assert claims.take(other)
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        assert claims.take(key)
+
+
+def test_batches_grow_while_it_pays() -> None:
+    sizes = Growing()
+    seconds = {1: 1.0, 2: 0.6, 4: 0.4, 8: 0.39, 16: 0.1}
+    asked = []
+    for _ in range(6):
+        asked.append(sizes.size(0))
+        sizes.learn(0, asked[-1], seconds[asked[-1]])
+    assert asked == [1, 2, 4, 8, 4, 4]
+    assert sizes.size(1) == 1
+    with pytest.raises(UsageError):
+        parse_batch_size("many")
