@@ -1,10 +1,6 @@
 """`artgen doctor`."""
 
-import importlib.metadata
-import importlib.util
 import os
-import platform
-import shutil
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +29,9 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
 
 
 def _versions() -> dict[str, Any]:
+    import importlib.metadata
+    import platform
+
     versions: dict[str, Any] = {"artgen": __version__, "python": platform.python_version()}
     for name in (*PACKAGES, *OPTIONAL):
         try:
@@ -57,6 +56,8 @@ def _hardware() -> dict[str, Any]:
 
 
 def _models() -> dict[str, Any]:
+    import shutil
+
     from artgen import registry
     from artgen.hub import cache as hub_cache
 
@@ -87,6 +88,9 @@ def _default_model() -> str:
 
 
 def _advice(facts: dict[str, Any]) -> list[str]:
+    import importlib.util
+    import shutil
+
     advice = [
         f"{name} is not installed; it serves {use}: pip install {name}"
         for name, use in OPTIONAL.items()

@@ -3,7 +3,6 @@
 Typer's own pages say the same in frames, and take longer to load than all the rest of a command's start.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from artgen.cli.reporting import emit_page
+from artgen.cli.reporting import emit_page, styled
 from artgen.terminal import printable
 
 WIDTH = 100
@@ -88,13 +87,8 @@ class App(typer.Typer):
 def write_section(formatter: Any, subject: str, rows: list[tuple[str, str]]) -> None:
     """A heading, and rows of a name and what there is to say of it."""
     with formatter.section(_heading(subject)):
-        formatter.write_dl([(_coloured(name, fg="cyan"), printable(text)) for name, text in rows])
+        formatter.write_dl([(styled(sys.stdout, name, fg="cyan"), printable(text)) for name, text in rows])
 
 
 def _heading(text: str) -> str:
-    return _coloured(text, bold=True)
-
-
-def _coloured(text: str, **style: Any) -> str:
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
-    return text if plain else typer.style(text, **style)
+    return styled(sys.stdout, text, bold=True)

@@ -12,7 +12,7 @@ import artgen
 from artgen.cli import interrupts
 from artgen.cli.explaining import App, Group, write_section
 from artgen.cli.interrupts import INTERRUPTED
-from artgen.cli.reporting import abandon_stdout, complain, emit
+from artgen.cli.reporting import abandon_broken, complain, emit
 from artgen.errors import ArtgenError, OutputError, UsageError
 
 SUMMARIES = {
@@ -83,7 +83,7 @@ def _answering() -> Iterator[None]:
             complain(UsageError(said, f"`{help_of}` tells what can be given."))
         raise typer.Exit(UsageError.exit_code) from None
     except BrokenPipeError:
-        abandon_stdout()
+        abandon_broken()
         raise typer.Exit(OutputError.exit_code) from None
     except (KeyboardInterrupt, typer.Abort):
         complain(ArtgenError("Interrupted."))

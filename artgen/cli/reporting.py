@@ -49,7 +49,7 @@ def _write(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        abandon_stdout()
+        abandon_broken()
         raise OutputError(
             f"Standard output cannot be written: {error.strerror}.", "Look where it is redirected to."
         ) from error
@@ -65,19 +65,57 @@ def _bytes(text: str) -> bytes:
     return text.encode(sys.stdout.encoding, "backslashreplace")
 
 
+def abandon_broken() -> None:
+    """Sends what a failed stdout or stderr still holds nowhere: Python would complain of it on leaving."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def note(text: str) -> None:
+    """A line on stderr."""
+    try:
+        _tell(styled(sys.stderr, printable(text), dim=True))
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # a full disk, and nowhere to say so
+
+
+def complain(error: ArtgenError) -> None:
+    """An error on stderr: what was wrong, and what to do."""
+    with contextlib.suppress(OSError):  # the exit code still says it
+        _tell(styled(sys.stderr, "error: ", fg="red", bold=True) + printable(error.message))
+        if error.hint:
+            _tell(styled(sys.stderr, f"  {printable(error.hint)}", fg="cyan"))
+    abandon_broken()
+
+
+def _tell(line: str) -> None:
+    # Not by rich, which a refusal would wait for; where its progress is shown, it sees to it that lines go above.
+    if sys.stderr is not None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def styled(stream: TextIO, text: str, **style: Any) -> str:
+    """The text in colour where a terminal shows it, unless NO_COLOR or TERM=dumb are set."""
+    import typer
+
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not _is_terminal(stream)
+    return text if plain else typer.style(text, **style)
+
+
 def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def abandon_stdout() -> None:
-    """Sends what is still to be flushed nowhere, after stdout has failed: Python would complain of it on leaving."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 @cache
 def console() -> "Console":
-    """The console on stderr. No colours or escapes without a terminal, with NO_COLOR or TERM=dumb."""
+    """The console on stderr that shows progress. No escapes without a terminal, with NO_COLOR or TERM=dumb."""
     from rich.console import Console
 
     class Stderr(Console):
@@ -88,30 +126,6 @@ def console() -> "Console":
     # rich takes NO_COLOR to leave bold and cursor movements in.
     plain = False if os.environ.get("NO_COLOR") else None
     return Stderr(stderr=True, highlight=False, soft_wrap=True, force_terminal=plain)
-
-
-def note(text: str) -> None:
-    """A line on stderr."""
-    from rich.text import Text
-
-    try:
-        console().print(Text(printable(text), style="dim"))
-    except BrokenPipeError:
-        raise
-    except OSError:
-        pass  # a full disk, and nowhere to say so
-
-
-def complain(error: ArtgenError) -> None:
-    """An error on stderr: what was wrong, and what to do."""
-    from rich.text import Text
-
-    lines = [Text.assemble(("error: ", "bold red"), printable(error.message))]
-    if error.hint:
-        lines.append(Text(f"  {printable(error.hint)}", style="cyan"))
-    with contextlib.suppress(OSError):  # the exit code still says it
-        for line in lines:
-            console().print(line)
 
 
 class Reporter:
@@ -164,7 +178,7 @@ class Reporter:
             self._show("saving", 0, None, "")
 
     def _show(self, what: str, done: int, total: int | None, unit: str) -> None:
-        if not console().is_terminal:
+        if not _is_terminal(sys.stderr) or not console().is_terminal:
             return
         if self._progress is None:
             self._progress = _bars()
