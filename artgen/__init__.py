@@ -10,10 +10,9 @@ Every command is also a library call::
 Importing artgen is cheap; torch and diffusers load when `generate` first runs.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from artgen.errors import ArtgenError
 
+TYPE_CHECKING = False  # what type checkers take for True; `typing` itself would be most of the import
 if TYPE_CHECKING:
     from artgen.engine.generate import Failure, Picture, generate, generate_all, replay
     from artgen.metadata import Found
@@ -56,7 +55,7 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _LAZY:
         import importlib
 
