@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mask = Image.new("L", size)
     ImageDraw.Draw(mask).rectangle((20, 20, 40, 40), fill=255)
     mask.save(work / "mask.png")
+    (work / "photos").mkdir()
+    picture.save(work / "photos" / "fox.jpg")
+    lines = re.search(r"^    \$ cat prompts\.txt\n((?:    .+\n)+)", README, re.MULTILINE)
+    assert lines is not None
+    (work / "prompts.txt").write_text(textwrap.dedent(lines[1]))
     return work
 
 
@@ -39,7 +45,19 @@ def test_readme_has_exactly_two_setup_commands() -> None:
 
 
 def test_every_command_is_shown() -> None:
-    for command in ("txt2img", "img2img", "inpaint", "outpaint", "info", "replay", "models", "doctor", "config"):
+    for command in (
+        "txt2img",
+        "img2img",
+        "inpaint",
+        "outpaint",
+        "batch",
+        "sheet",
+        "info",
+        "replay",
+        "models",
+        "doctor",
+        "config",
+    ):
         assert command in SUMMARIES
         assert re.search(rf"artgen {command}\b", README), command
 
@@ -50,7 +68,11 @@ def test_commands_of_the_readme_run(folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     runner = CliRunner()
     for line in COMMANDS:
-        words = shlex.split(line)
+        words = [
+            name
+            for word in shlex.split(line)
+            for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
+        ]
         if words[:2] == ["models", "alias"]:
             continue  # names a file of the reader's own
         result = runner.invoke(app, words)
