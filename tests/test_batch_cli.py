@@ -46,9 +46,9 @@ def test_prompts_come_through_stdin_and_records_go_to_stdout(sd1: str) -> None:
     records = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(r["prompt"], r["steps"], r["seed"]) for r in records] == [("a red fox", 2, 7), ("a blue cat", 3, 8)]
     assert result.stderr == ""
-    Path("again.jsonl").write_text(result.stdout)
-    # What was printed is itself a batch, of the same pictures.
-    run("batch", "again.jsonl", "-o", "again", "-m", sd1, "-q")
+    # What was printed is itself a batch, of the same pictures; a local model's folder is nobody's business and not in it.
+    Path("again.jsonl").write_text("".join(json.dumps({**record, "model": sd1}) + "\n" for record in records))
+    run("batch", "again.jsonl", "-o", "again", "-q")
     for record, name in zip(records, names("again"), strict=True):
         assert np.array_equal(np.asarray(Image.open(record["file"])), np.asarray(Image.open(f"again/{name}")))
 
@@ -124,7 +124,8 @@ def test_status_and_verify(sd1: str) -> None:
         (("p.txt", "--shard", "2/2"), "--shard"),
         (("p.txt", "--batch-size", "0"), "batch_size"),
         (("p.txt", "-i", "in.png"), "from FILE"),
-        (("p.txt", "--ray", "127.0.0.1:1"), "Ray"),
+        (("p.txt", "--ray", "127.0.0.1:1"), "No Ray cluster answers"),
+        (("p.txt", "--ray", "nonsense"), "host:port"),
     ],
 )
 def test_what_cannot_be_a_batch_is_refused(words: tuple[str, ...], said: str) -> None:

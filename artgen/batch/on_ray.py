@@ -5,6 +5,8 @@ pictures must be one that all machines see.
 """
 
 import os
+import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +139,30 @@ def _connected(address: str) -> Any:
     except ImportError as error:
         raise UsageError("Ray is not installed.", "pip install 'artgen[ray]'") from error
     if not ray.is_initialized():
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if address == LOCAL:
+            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        else:
+            _look_for(address)
+            options["address"] = address
         try:
-            ray.init(
-                address=None if address == LOCAL else address, log_to_driver=False, logging_level="ERROR",
-                include_dashboard=False if address == LOCAL else None,
-            )  # fmt: skip
+            ray.init(**options)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UsageError(
-                f"No Ray cluster answers at {address!r}: {error}", "Start one: ray start --head"
-            ) from error
+            raise UsageError(f"No Ray cluster answers at {address!r}: {error}", _START) from error
     return ray
+
+
+_START = "Start one with `ray start --head`, or use --ray local."
+
+
+def _look_for(address: str) -> None:
+    """Refuses an address where nobody listens; Ray itself would go on trying for ten minutes."""
+    found = re.fullmatch(r"(?:ray://)?\[?([^\]/]+?)\]?:([0-9]{1,5})", address)
+    if address == "auto":
+        return
+    if found is None:
+        raise UsageError(f"--ray takes host:port, auto or local, not {address!r}.", _START)
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"No Ray cluster answers at {address!r}: {error}.", _START) from error
