@@ -46,7 +46,7 @@ def test_prompts_come_through_stdin_and_records_go_to_stdout(sd1: str) -> None:
     records = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(r["prompt"], r["steps"], r["seed"]) for r in records] == [("a red fox", 2, 7), ("a blue cat", 3, 8)]
     assert result.stderr == ""
-    # What was printed is itself a batch, of the same pictures; a local model's folder is nobody's business and not in it.
+    # What was printed is itself a batch, of the same pictures; only a local model's folder is not told.
     Path("again.jsonl").write_text("".join(json.dumps({**record, "model": sd1}) + "\n" for record in records))
     run("batch", "again.jsonl", "-o", "again", "-q")
     for record, name in zip(records, names("again"), strict=True):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import resource
 import signal
 import time
@@ -15,13 +16,17 @@ from batches import draw, entries, hashes
 from diffusers import UNet2DConditionModel
 from PIL import Image, ImageChops
 
+from artgen import replay
+from artgen.batch import prompt_files
 from artgen.batch.claims import Claims
 from artgen.batch.entries import Entry
 from artgen.batch.ledger import Ledger, Record
+from artgen.batch.plan import Planner
 from artgen.batch.running import Selection, parse_shard, run_here
 from artgen.batch.workers import run_on_workers
 from artgen.engine.sizes import Growing, parse_batch_size
 from artgen.errors import OutputError, UsageError
+from artgen.records import to_record
 
 
 @pytest.fixture
@@ -351,3 +356,56 @@ def test_batches_grow_while_it_pays() -> None:
     assert sizes.size(1) == 1
     with pytest.raises(UsageError):
         parse_batch_size("many")
+
+
+def test_a_thousand_lines_with_every_option_come_back_from_their_pictures(model: Path) -> None:
+    """Plan, picture, metadata, replay: the same pixels; every line is planned, some of every task are drawn."""
+    Image.effect_noise((40, 48), 90).convert("RGB").save("in.png")
+    Image.new("L", (40, 48), 0).save("mask.png")
+    with Image.open("mask.png") as mask:
+        mask.paste(255, (4, 4, 30, 30))
+        mask.save("mask.png")
+    chance = random.Random(3)
+    Path("p.txt").write_text("".join(f"{line(number, chance)}\n" for number in range(1000)))
+    made = Planner(Path("out"), {"model": str(model)}).plan(prompt_files.read(Path("p.txt")))
+    assert not made.mistakes, [(mistake.where, mistake.error) for mistake in made.mistakes[:3]]
+    assert len(made.jobs) == 1000
+    made.jobs[:] = made.jobs[::97]
+    _, results = draw(made)
+    for job, result in zip(sorted(made.jobs, key=lambda j: j.key), sorted(results, key=lambda r: r.key), strict=True):
+        assert result.record is not None
+        assert result.record.state == "done", result.message
+        path = Path("out", result.record.file)
+        again = replay(path, {"model": str(model)})
+        with Image.open(path) as picture:
+            assert again.image.tobytes() == picture.tobytes(), job.where
+        assert to_record(again.request) == to_record(job.request)
+
+
+def line(number: int, chance: random.Random) -> str:
+    """A line of a prompt file with an option of every kind."""
+    task = ("txt2img", "img2img", "inpaint", "outpaint")[number % 4]
+    words = [
+        f"a red fox's {number}th #{number} snow, (white:1.2)",
+        "--task",
+        task,
+        "--seed",
+        str(chance.randrange(2**32)),
+    ]
+    words += ["-n", "'blue house'", "--steps", str(chance.randint(2, 4)), "-g", f"{chance.uniform(0, 9):.2f}"]
+    words += ["--scheduler", chance.choice(["euler", "'Euler a'", "dpmpp_2m", "DDIMScheduler"])]
+    words += ["--long-prompt", chance.choice(["truncate", "chunk"]), "--dtype", "fp32", "--device", "cpu"]
+    words += chance.choice([[], ["--vae-tiling"], ["--no-safety-checker"], ["--offline"]])
+    if task == "txt2img":
+        words += chance.choice([["--size", "32x48"], ["-W", "40"], []])
+    else:
+        words += ["-i", "in.png", "--strength", f"{chance.uniform(0.5, 1):.2f}", "--background", "'#102030'"]
+    if task == "img2img":
+        words += chance.choice([["--size", "48x32"], []])
+    if task == "inpaint":
+        words += ["--mask", "mask.png", *chance.choice([[], ["--invert-mask"]])]
+    if task == "outpaint":
+        words += chance.choice([["--expand", "left=7,top=3"], ["--to", "64x56"]])
+    if task in ("inpaint", "outpaint"):
+        words += chance.choice([["--feather", "3"], ["--no-paste"], []])
+    return " ".join(words)
