@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from artgen.batch.entries import Entry, Mistake
+from artgen.batch.history import History
 from artgen.batch.plan import Plan, Planner
 
 
@@ -124,3 +125,19 @@ def test_ten_thousand_lines_share_what_they_share() -> None:
     made = Planner(Path("out")).plan(batches.entries(10_000))
     assert len(made.jobs) == 10_000
     assert len({id(job.shape) for job in made.jobs}) == 2
+
+
+def test_what_was_learnt_of_speed_is_kept_for_the_next_time() -> None:
+    first, second = plan({"prompt": "a", "steps": 10}, {"prompt": "b", "steps": 10, "size": "64x64"}).jobs
+    history = History()
+    assert history.estimate([first]) is None
+    history.learn(first, 5.0)
+    history.learn_batch_sizes([first, second], {first.shape.number: 8})
+    history.save()
+    again = History()
+    assert again.estimate([first]) == pytest.approx(5.0)
+    assert again.estimate([first, second]) is None
+    assert again.batch_sizes([first, second]) == {first.shape.number: 8}
+    for spoilt in ("[]", '{"seconds": 3}', "not json"):
+        Path("history.json").write_text(spoilt)
+        assert History(Path("history.json")).estimate([first]) is None

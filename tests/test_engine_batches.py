@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import plain_scripts as plain
 import pytest
 from PIL import Image
+from transformers import CLIPTextModel
 
 from artgen import Img2Img, Inpaint, Picture, Request, Txt2Img, generate, generate_all
 from artgen.errors import UsageError
@@ -148,3 +150,23 @@ def test_seeds_that_share_their_low_32_bits_draw_the_same_picture_and_that_is_no
     assert not plain.same(first, other)
     noted = ["remainder modulo 2^32" in " ".join(job.notes) for job in prepare(requests)]
     assert noted == [False, True, True, False]
+
+
+def test_a_prompt_is_encoded_once(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = []
+
+    def count(original: Any, self: Any, *arguments: Any, **more: Any) -> Any:
+        encoded.append(type(self).__name__)
+        return original(self, *arguments, **more)
+
+    plain.around(monkeypatch, CLIPTextModel, "forward", count)
+    words = {
+        "model": str(models["sd1"]),
+        "steps": 1,
+        "guidance_scale": 3.0,
+        "prompt": "a prompt that no other test has",
+    }
+    list(generate_all([Txt2Img(seed=seed, **words) for seed in range(4)], batch_size=2))
+    assert len(encoded) == 2  # with and without the words
+    generate(Txt2Img(seed=9, **{**words, "negative_prompt": "blue"}))
+    assert len(encoded) == 4

@@ -1,7 +1,7 @@
-"""How long pictures took on this machine before, to say how long a batch will take."""
+"""How pictures were drawn on this machine before: how long they took, and how many at a time were fastest."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import platformdirs
@@ -16,7 +16,7 @@ _WEIGHT = 0.3
 
 
 class History:
-    """Seconds a step and picture, by model, task, size and device; kept in the user's cache."""
+    """Seconds a step and picture, and batch sizes, by model, task, size and device; kept in the user's cache."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path or Path(platformdirs.user_cache_dir("artgen", appauthor=False)) / "history.json"
@@ -24,8 +24,8 @@ class History:
             found = json.loads(self._path.read_text("utf-8"))
         except (OSError, ValueError):
             found = {}
-        values = found if isinstance(found, dict) else {}
-        self._seconds = {str(k): float(v) for k, v in values.items() if isinstance(v, int | float)}
+        self._seconds = _numbers(found, "seconds")
+        self._sizes = {key: int(size) for key, size in _numbers(found, "batch sizes").items() if size >= 1}
 
     def learn(self, job: Job, seconds: float) -> None:
         """Takes note of a picture that was drawn."""
@@ -43,12 +43,29 @@ class History:
             total += each * _steps(job)
         return total
 
+    def batch_sizes(self, jobs: Iterable[Job]) -> dict[int, int]:
+        """The best batch size of each shape that was found before, by the shape's number."""
+        return {job.shape.number: self._sizes[key] for job in jobs if (key := _key(job)) in self._sizes}
+
+    def learn_batch_sizes(self, jobs: Iterable[Job], sizes: Mapping[int, int]) -> None:
+        """Takes note of the best batch size of each shape."""
+        for job in jobs:
+            if job.shape.number in sizes:
+                self._sizes[_key(job)] = sizes[job.shape.number]
+
     def save(self) -> None:
         """Writes what was learnt; a cache that cannot be written is no loss."""
         try:
-            write_atomically(self._path, json.dumps(self._seconds, indent=0, sort_keys=True))
+            found = {"seconds": self._seconds, "batch sizes": self._sizes}
+            write_atomically(self._path, json.dumps(found, indent=0, sort_keys=True))
         except (OSError, ArtgenError):
             return
+
+
+def _numbers(found: object, name: str) -> dict[str, float]:
+    part = found.get(name) if isinstance(found, dict) else None
+    values = part if isinstance(part, dict) else {}
+    return {str(key): float(value) for key, value in values.items() if isinstance(value, int | float)}
 
 
 def _key(job: Job) -> str:

@@ -150,9 +150,12 @@ def _draw(
 ) -> "list[tuple[Job, Record]]":
     from artgen.batch import running
     from artgen.batch.history import History
+    from artgen.engine.sizes import Growing
 
     gc.enable()
     history = History()
+    if isinstance(sizes, Growing):
+        sizes.settled.update(history.batch_sizes(counted.todo))
     failed: list[tuple[Job, Record]] = []
     ledger.plan(len(counted.jobs), counted.done)
     ledger.close()
@@ -178,6 +181,8 @@ def _draw(
         try:
             running.run(counted.todo, runner, sizes, tell, reporter)
         finally:
+            if isinstance(sizes, Growing):
+                history.learn_batch_sizes(counted.todo, sizes.settled)
             history.save()
     return failed
 

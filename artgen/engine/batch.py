@@ -12,7 +12,7 @@ from PIL import Image
 
 import artgen
 from artgen import images
-from artgen.engine import blending, loading, prompts, schedulers
+from artgen.engine import blending, embeddings, loading, prompts, schedulers
 from artgen.engine.device import Placement
 from artgen.engine.memory import Economy
 from artgen.engine.outcomes import Failure, Picture
@@ -139,6 +139,8 @@ def _arguments(pipe: Any, jobs: list[Prepared], task: dict[str, Any], latents: L
     negatives = [job.request.negative_prompt for job in jobs]
     if request.long_prompt == "chunk" and any(prompts.dropped(jobs[0].model, text) for text in (*words, *negatives)):
         return {**arguments, **prompts.chunked(pipe, words, negatives, guided)}
+    if embeddings.can_embed(pipe):
+        return {**arguments, **embeddings.embedded(pipe, words, negatives, guided)}
     arguments["prompt"] = words
     if any(negatives):
         if "negative_prompt" not in accepted:

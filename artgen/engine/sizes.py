@@ -44,23 +44,24 @@ class Growing:
 
     def __init__(self) -> None:
         self._seconds: dict[int, dict[int, float]] = {}
-        self._settled: dict[int, int] = {}
+        self.settled: dict[int, int] = {}
+        """The best size of each shape, as far as it is known."""
 
     def size(self, shape: int) -> int:
-        if shape in self._settled:
-            return self._settled[shape]
+        if shape in self.settled:
+            return self.settled[shape]
         return 2 * max(self._seconds.get(shape, {}), default=0) or 1
 
     def learn(self, shape: int, drawn: int, seconds: float) -> None:
-        if shape in self._settled or drawn < self.size(shape):
+        if shape in self.settled or drawn < self.size(shape):
             return  # the rest of a shape says nothing
         tried = self._seconds.setdefault(shape, {})
         best = min(tried, key=lambda size: tried[size], default=None)
         tried[drawn] = seconds
         if best is not None and seconds * _WORTH > tried[best]:
-            self._settled[shape] = best
+            self.settled[shape] = best
         elif drawn >= LARGEST:
-            self._settled[shape] = drawn
+            self.settled[shape] = drawn
 
 
 def parse_batch_size(text: str) -> BatchSize:
