@@ -45,6 +45,7 @@ HELPED = [
     (),
     *((name,) for name in SUMMARIES),
     *(("models", name) for name in SUBCOMMANDS),
+    *(("batch", name) for name in ("run", "status", "verify")),
     *(("config", name) for name in ("show", "set", "path")),
 ]
 
