@@ -247,3 +247,30 @@ def test_a_ray_cluster_draws_the_same_pictures(sd1: str) -> None:
     assert names("one") == names("two")
     for name in names("one"):
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
+
+
+KILLS_ACTORS = """
+import os, signal, sys
+
+def hook(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("poison.png"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if any("default_worker" in word for word in sys.orig_argv):
+    sys.addaudithook(hook)
+"""
+"""What every new Python process runs first: a Ray worker that opens `poison.png` dies."""
+
+
+def test_a_job_that_kills_ray_s_actors_is_left_alone(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (32, 32), "red").save("poison.png")
+    Path("p.txt").write_text("a fox --seed 1\n--task img2img -i poison.png --seed 2\na cat --seed 3\n")
+    Path("first").mkdir()
+    Path("first/sitecustomize.py").write_text(KILLS_ACTORS)
+    monkeypatch.setenv("PYTHONPATH", str(Path("first").resolve()))
+    words = ("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "out/", "--ray", "local")
+    process = artgen(*words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    _, said = process.communicate(timeout=400)
+    assert process.returncode == 7, said
+    assert b"p.txt:2: Drawing this killed its process 3 times" in said
+    assert len(names("out")) == 2
