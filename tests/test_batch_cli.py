@@ -227,8 +227,9 @@ def test_control_c_leaves_a_batch_that_goes_on_where_it_stopped(sd1: str) -> Non
     first = process.stdout.readline()
     assert first.startswith(b"out/")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert b"the same command goes on from here" in said
     done = len(names("out"))
     assert 1 <= done < 12
     time.sleep(0.1)

@@ -76,13 +76,18 @@ class Ledger:
         return record
 
     def all_done(self) -> set[str]:
-        """The keys of all jobs that are done; lists the folder once instead of asking for each file."""
-        files = {
-            path.relative_to(self.folder).as_posix()
-            for root, _, names in os.walk(self.folder)
-            for path in (Path(root, name) for name in names)
-        }
-        return {key for key, record in self.records.items() if record.state == "done" and record.file in files}
+        """The keys of all jobs that are done; lists the folders of their files instead of asking for each file."""
+        done = {key: record.file for key, record in self.records.items() if record.state == "done"}
+        there = {name for parent in {_parent(file) for file in done.values()} for name in self._listed(parent)}
+        return {key for key, file in done.items() if file in there}
+
+    def _listed(self, parent: str) -> Iterator[str]:
+        try:
+            with os.scandir(self.folder / parent) as found:
+                for entry in found:
+                    yield f"{parent}{entry.name}"
+        except OSError:
+            return
 
     def failed(self, key: str) -> Record | None:
         """The record of a job that failed and was not done since."""
@@ -159,3 +164,8 @@ class Ledger:
 
     def _full(self, reason: str) -> OutputError:
         return OutputError(f"'{self.path}' could not be written: {reason}.", "Make room, then run the same command.")
+
+
+def _parent(file: str) -> str:
+    """`sub/dir/` of `sub/dir/fox.png`, an empty string of `fox.png`."""
+    return file[: file.rfind("/") + 1]

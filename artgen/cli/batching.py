@@ -180,6 +180,10 @@ def _draw(
 
         try:
             running.run(counted.todo, runner, sizes, tell, reporter)
+        except KeyboardInterrupt:
+            reporter.close()
+            note("what is done is kept; the same command goes on from here")
+            raise
         finally:
             if isinstance(sizes, Growing):
                 history.learn_batch_sizes(counted.todo, sizes.settled)

@@ -40,6 +40,7 @@ GROUPS: tuple[type, ...] = (
 
 PER_PICTURE = frozenset(
     {"prompt", "image", "mask", "expand", "to", "seed", "json", "dry_run", "quiet", "verbose", "overwrite"}
+    | {"sweep", "task", "limit", "shuffle", "shard", "keep_going", "retry_failed"}
 )
 """Settings that belong to one call and are not taken from the environment or a configuration file."""
 
