@@ -2,10 +2,12 @@
 
     python examples/readme/make.py
 
-Writes fox.png, img2img.png (four pictures redrawn at two strengths) and inpaint.png (four things replaced) beside
-this file. Nothing is selected: the first seed is taken.
+Writes fox.png, img2img.png (four pictures redrawn at two strengths), inpaint.png (four things replaced) and sweep.png
+(a sweep's own sheet) beside this file. Nothing is selected: the first seed is taken.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -89,6 +91,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         redrawn(Path(folder)).save(HERE / "img2img.png", optimize=True)
         replaced(Path(folder)).save(HERE / "inpaint.png", optimize=True)
+        words = ["txt2img", "a red fox in the snow", "--seed", "7", "-m", "tiny"]
+        sweep = ["--sweep", "steps=2,6", "--sweep", "guidance=1:5:2", "-o", f"{folder}/sweep/"]
+        subprocess.run([sys.executable, "-m", "artgen", *words, *sweep], check=True)
+        with Image.open(f"{folder}/sweep/sheet.png") as found:
+            found.save(HERE / "sweep.png", optimize=True)
 
 
 if __name__ == "__main__":
