@@ -57,7 +57,7 @@ def drawing(folder: Path, count: int) -> None:
     def loop() -> None:
         for number, line in enumerate(lines[:8]):
             words = line.split(" --")[0]
-            artgen("txt2img", words, "--seed", number, "--steps", 30, "-g", 3, "-m", "tiny", "-o", folder / "loop/")
+            artgen("txt2img", words, "--seed", number, "--steps", 30, "-g", 3, "-m", "tiny", "-o", f"{folder}/loop/")
 
     def plain() -> None:
         (folder / "plain").mkdir()
