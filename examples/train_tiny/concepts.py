@@ -22,7 +22,7 @@ MASS = frozenset({
     "broccoli", "garlic", "lightning", "clothing", "feet", "trousers", "cheese", "popcorn",
 })  # fmt: skip
 FAVOURITES = ("animals", "plants", "food", "vehicles", "sky and weather")
-UNKIND = ("shit", "crap", "turd", "shitface", "hankey", "dick", "penis", "bitch", "fuck", "sexy", "phallic")
+UNKIND = ("shit", "crap", "turd", "shitface", "hankey", "dick", "penis", "bitch", "fuck", "sexy", "phallic", "butt", "shipit", "shipits")
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,17 @@ def read_concepts(raw: Path, work: Path) -> dict[str, Concept]:
     found = {n: words.get(emoji.get(n, "").replace("\ufe0f", ""), []) for n in names}
     uses = Counter(word for synonyms in found.values() for word in set(synonyms))
     taken = {noun for nouns, _ in core.values() for noun in nouns}
+    named = {name.replace("-", " ") for name in names}
     concepts = {}
     for name in names:
         nouns, weight = core.get(name, ((name.replace("-", " "),), 1.0))
         synonyms = tuple(
-            word for word in found[name] if uses[word] <= 2 and len(word) > 2 and word not in {*nouns, *taken, *UNKIND}
+            word
+            for word in found[name]
+            if uses[word] <= 2
+            and len(word) > 2
+            and word not in {*nouns, *taken, *UNKIND}
+            and (word not in named or word == name.replace("-", " "))
         )
         concepts[name] = Concept(name, nouns, synonyms[:4], name in core, weight)
     return concepts

@@ -26,6 +26,7 @@ class Painter(nn.Module):
 
     def __init__(self, vocabulary: int, sizes: Sizes) -> None:
         super().__init__()
+        self.sizes = sizes
         width, text_width = sizes.width, sizes.text_width
         self.text = CLIPTextModel(
             CLIPTextConfig(

@@ -69,9 +69,14 @@ class Latents:
         weight[len(np.load(folders[0] / "latents.npy", mmap_mode="r")) :] *= MORE
         self.reach = np.cumsum(weight) / weight.sum()
 
+    def rows(self, random: np.random.Generator, count: int) -> np.ndarray:
+        """Which scenes are drawn next, int64 (count,)."""
+        rows: np.ndarray = np.searchsorted(self.reach, random.random(count)).clip(0, len(self.latents) - 1)
+        return rows
+
     def batch(self, random: np.random.Generator, count: int, device: str) -> tuple[Tensor, Tensor]:
         """Latents float32 (count, 16, 8, 8) and token ids int64 (count, LENGTH)."""
-        rows = np.searchsorted(self.reach, random.random(count)).clip(0, len(self.latents) - 1)
+        rows = self.rows(random, count)
         which = random.integers(0, self.tokens.shape[1], count)
         tokens = self.tokens[rows, which]
         tokens[random.random(count) < self.empty] = self.blank

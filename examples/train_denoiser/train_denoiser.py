@@ -1,0 +1,249 @@
+"""Trains an unconditional UNet2DModel to see noise, at sigmas of 0.5 to 100 on the scale of 0 to 255.
+
+Epsilon prediction of denoising diffusion (Ho, Jain and Abbeel 2020, arXiv 2006.11239), on a schedule of its own:
+its thousand levels are the sigmas 0.1, 0.2 ... 100, so that no level is spent on noise that hides all. Writes
+`denoiser.pt` (resumes exactly), `denoiser.csv` (with the PSNR on pictures that are watched, not trained on) and
+`denoiser.png` (both as curves).
+"""
+
+import argparse
+import csv
+import math
+import sys
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, UNet2DModel
+from patches import SIDE, STRONGEST, Patches, open_panorama
+from pictures import WATCHED
+from torch import Tensor
+from torch.nn import functional
+
+sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
+from checkpoint import Average, load, save
+
+LEVELS = 1000
+
+
+def sigma_at(time: Tensor) -> Tensor:
+    """Sigma on -1 to 1 of a level 0 to 999, which need not be whole."""
+    return (time + 1) * (STRONGEST / LEVELS / 127.5)
+
+
+def time_at(sigma: Tensor) -> Tensor:
+    """The level of a sigma on -1 to 1."""
+    return sigma * (127.5 * LEVELS / STRONGEST) - 1
+
+
+def build_schedule() -> DDIMScheduler:
+    """The schedule whose level k has sqrt((1 - abar) / abar) = sigma_at(k); computed in double precision."""
+    sigma = sigma_at(torch.arange(LEVELS, dtype=torch.float64))
+    kept = 1 / (1 + sigma**2)
+    before = torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
+    return DDIMScheduler(
+        num_train_timesteps=LEVELS,
+        trained_betas=[float(beta) for beta in 1 - kept / before],
+        clip_sample=False,
+        set_alpha_to_one=True,
+        prediction_type="epsilon",
+        timestep_spacing="trailing",
+    )
+
+
+def build(width: tuple[int, ...], layers: int) -> UNet2DModel:
+    """The network: no attention, so that its work grows with the pixels alone."""
+    return UNet2DModel(
+        sample_size=SIDE,
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=width,
+        layers_per_block=layers,
+        down_block_types=("DownBlock2D",) * len(width),
+        up_block_types=("UpBlock2D",) * len(width),
+        add_attention=False,
+        norm_num_groups=8,
+    )
+
+
+def learning_rate(step: int, share: float, peak: float) -> float:
+    """A warm-up over 300 steps, then a cosine down to 1 % of the peak; `share` of the training done, 0 to 1."""
+    left = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    return peak * min(1.0, (step + 1) / 300) * (0.01 + 0.99 * left)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the trainer yields after each step."""
+
+    step: int
+    loss: float
+    rate: float
+
+
+class Trainer:
+    """The state of one training: everything a checkpoint holds."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        torch.manual_seed(options.seed)
+        self.random = np.random.default_rng(options.seed)
+        self.patches = Patches(options.data, options.work / "leaves.npy")
+        self.width = tuple(options.width)
+        self.model = build(self.width, options.layers).to(options.device)
+        self.average = Average(self.model, options.average)
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), options.rate, (0.9, 0.99), weight_decay=0.001)
+        self.step, self.seconds = 0, 0.0
+        self.path: Path = options.work / "denoiser.pt"
+        if self.path.exists():
+            state = load(self.path, self.model, self.optimiser, self.average, self.random)
+            self.step, self.seconds = state["step"], state["seconds"]
+        # The work is done by a copy in bfloat16, updated from the full-precision weights: half the time on a CPU.
+        self.worker = deepcopy(self.model).to(torch.bfloat16) if options.half else self.model
+
+    def save(self) -> None:
+        """Writes the checkpoint."""
+        state = {"step": self.step, "seconds": self.seconds, "width": self.width, "layers": self.options.layers}
+        save(self.path, self.model, self.optimiser, self.average, self.random, state)
+
+    def loss(self) -> Tensor:
+        """The mean square error of the predicted noise, in units of sigma, over one batch."""
+        clean, noisy, sigma = self.patches.batch(self.random, self.options.batch)
+        start, given, level = (torch.from_numpy(a).to(self.options.device) for a in (clean, noisy, sigma))
+        wide = level[:, None, None, None]
+        noise = (given - start) / wide
+        state = given / (1 + wide**2).sqrt()
+        drawn = self.worker(state.to(self.worker.dtype), time_at(level)).sample
+        return functional.mse_loss(drawn.float(), noise)
+
+    @torch.no_grad()
+    def exchange(self) -> None:
+        """Moves the worker's gradients to the full-precision weights."""
+        for full, half in zip(self.model.parameters(), self.worker.parameters(), strict=True):
+            full.grad = None if half.grad is None else half.grad.float()
+            half.grad = None
+
+    def learn(self, rate: float) -> float:
+        """One step of the optimiser; the loss before it."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        loss = self.loss()
+        torch.autograd.backward(loss)
+        if self.options.half:
+            self.exchange()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        if self.options.half:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self.worker.parameters()), list(self.model.parameters()))
+        self.average.update(self.model, self.step)
+        return float(loss.detach())
+
+    def done(self) -> float:
+        """The share of the training that is behind, by steps or by the clock."""
+        if self.options.minutes:
+            return float(self.seconds / (60 * self.options.minutes))
+        return float(self.step / self.options.steps)
+
+    def over(self) -> bool:
+        """True at the end of `--steps` or `--minutes`, and at the step `--until`."""
+        return self.done() >= 1 or self.step == self.options.until
+
+    def steps(self) -> Iterator[Step]:
+        """Trains until it is over, yielding after each step."""
+        while not self.over():
+            begun = time.monotonic()
+            rate = learning_rate(self.step, self.done(), self.options.rate)
+            loss = self.learn(rate)
+            self.step += 1
+            self.seconds += time.monotonic() - begun
+            yield Step(self.step, loss, rate)
+
+    @torch.no_grad()
+    def watch(self) -> list[float]:
+        """PSNR in dB at sigma 15, 25 and 50 of one prediction on the watched pictures, 8-bit noise, averaged weights."""
+        random = np.random.default_rng(1)
+        scores = []
+        pictures = [open_panorama(self.options.data / f"{name}.npy")[64:192] for name in WATCHED]
+        clean = np.stack(pictures).astype(np.float32)
+        with self.average.applied(self.model):
+            for sigma in (15, 25, 50):
+                noisy = np.clip(np.round(clean + sigma * random.standard_normal(clean.shape, np.float32)), 0, 255)
+                given = torch.from_numpy(noisy).permute(0, 3, 1, 2).to(self.options.device) / 127.5 - 1
+                level = torch.full((len(given),), sigma / 127.5, device=given.device)
+                noise = self.model(given / (1 + level[0] ** 2).sqrt(), time_at(level)).sample
+                found = ((given - level[0] * noise).clamp(-1, 1) + 1) * 127.5
+                error = (found.permute(0, 2, 3, 1).cpu().numpy() - clean) ** 2
+                scores.append(round(float(np.mean(10 * np.log10(255**2 / error.mean((1, 2, 3))))), 3))
+        return scores
+
+
+def plot(table: Path, picture: Path) -> None:
+    """The loss and the PSNR over the patches seen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = np.genfromtxt(table, delimiter=",", ndmin=2)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
+    left.semilogy(rows[:, 1], rows[:, 3])
+    left.set(xlabel="patches", ylabel="mean square error of the noise, in sigma squared")
+    watched = rows[~np.isnan(rows[:, 5])]
+    for at, sigma in enumerate((15, 25, 50)):
+        right.plot(watched[:, 1], watched[:, 5 + at], label=f"sigma {sigma}")
+    right.set(xlabel="patches", ylabel="PSNR, dB, watched pictures")
+    right.legend()
+    figure.savefig(picture, dpi=100)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/train_denoiser/raw"))
+    parser.add_argument("--work", type=Path, default=Path("data/train_denoiser"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=40_000)
+    parser.add_argument("--minutes", type=float, help="of training; instead of --steps")
+    parser.add_argument("--until", type=int, help="stop at this step; started again, it goes on")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--average", type=float, default=0.999, help="decay of averaged weights")
+    parser.add_argument("--width", type=int, nargs="+", default=(32, 64, 96, 128), help="channels of each level")
+    parser.add_argument("--layers", type=int, default=1, help="blocks a level")
+    parser.add_argument("--half", action=argparse.BooleanOptionalAction, default=True, help="work in bfloat16")
+    parser.add_argument("--watch-every", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    trainer = Trainer(options)
+    print(sum(p.numel() for p in trainer.model.parameters()), "parameters", flush=True)
+    recent: list[float] = []
+    table = options.work / "denoiser.csv"
+    for done in trainer.steps():
+        recent.append(done.loss)
+        if done.step % options.watch_every and not trainer.over():
+            if done.step % 100:
+                continue
+            watched: list[float] = []
+        else:
+            watched = trainer.watch()
+            trainer.save()
+        seen = done.step * options.batch
+        row = [done.step, seen, round(trainer.seconds), round(sum(recent) / len(recent), 5), done.rate]
+        with table.open("a", newline="") as log:
+            csv.writer(log).writerow([*row, *(watched or [""] * 3)])
+        print(*row, round(seen / trainer.seconds, 1), *watched, flush=True)
+        recent = []
+        if watched:
+            plot(table, table.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

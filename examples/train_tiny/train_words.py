@@ -1,0 +1,181 @@
+"""Teaches a trained painter what it hardly heard: other names for things, and to pass over words it does not know.
+
+The painter is its own teacher (distillation: Hinton et al. 2015, arXiv 1503.02531). The teacher, fixed, is
+told plainly what a noisy scene shows; the pupil, which starts as its copy, is told the same in other words
+and learns to predict the same velocity. The target has no noise of its own, so this takes far fewer
+samples than captions met at random. Writes `words.pt` (resumes exactly) and `words.csv`.
+"""
+
+import argparse
+import csv
+import json
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from checkpoint import Average, load, save
+from concepts import read_concepts, read_focus
+from diffusers.models.attention_processor import AttnProcessor
+from export import open_painter
+from model import Painter, Sizes, cumulative
+from paraphrase import Paraphraser, open_words
+from render import scene_from
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils import convert_conv2d_weight_memory_format
+from train import Latents, Step, learning_rate
+from transformers import CLIPTokenizer
+from words import LENGTH
+
+
+def halved(painter: Painter) -> Painter:
+    """A copy in bfloat16 for the work: half the time of autocast on a CPU; plain attention is faster at 64 positions."""
+    worker = deepcopy(painter).to(torch.bfloat16)
+    worker.unet.set_attn_processor(AttnProcessor())
+    worker.text.set_attn_implementation("eager")
+    return worker
+
+
+class Lessons:
+    """Latents with what teacher and pupil are told of them."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        folders = [options.work, *options.more]
+        self.latents = Latents(folders, read_focus(options.focus), empty=0.0)
+        self.scenes = [scene_from(data) for folder in folders for data in json.loads((folder / "scenes.json").read_text())]
+        concepts = read_concepts(options.data, options.work)
+        self.words = Paraphraser(concepts, open_words(options.data, concepts), options.seed)
+        self.tokenizer = CLIPTokenizer.from_pretrained(options.work / "tokenizer")
+
+    def tokens(self, texts: list[str]) -> Tensor:
+        """Token ids, int64 (texts, LENGTH)."""
+        coded = self.tokenizer(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt")
+        ids: Tensor = coded.input_ids
+        return ids
+
+    def batch(self, random: np.random.Generator, count: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents float32 (count, 16, 8, 8), the teacher's token ids and the pupil's; one in ten has no words."""
+        rows = self.latents.rows(random, count)
+        self.words.random = random
+        scenes = [self.scenes[row] for row in rows]
+        plain = [self.words.plainly(scene) if random.random() > 0.1 else "" for scene in scenes]
+        other = [text and self.words.paraphrase(scene, text) for scene, text in zip(scenes, plain, strict=True)]
+        latents = self.latents.latents[rows].to(device, torch.float32)
+        return latents, self.tokens(plain).to(device), self.tokens(other).to(device)
+
+
+class Tutor:
+    """The state of one training: everything a checkpoint holds."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        torch.manual_seed(options.seed)
+        self.random = np.random.default_rng(options.seed)
+        self.lessons = Lessons(options)
+        self.pupil = open_painter(options.work / "painter.pt").to(options.device)
+        convert_conv2d_weight_memory_format(self.pupil, torch.channels_last)
+        self.teacher = halved(self.pupil).requires_grad_(False)
+        self.sizes: Sizes = self.pupil.sizes
+        self.average = Average(self.pupil, options.average)
+        self.optimiser = torch.optim.AdamW(self.pupil.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01)
+        self.signal = cumulative().to(options.device)
+        self.step, self.seconds = 0, 0.0
+        self.path: Path = options.work / "words.pt"
+        if self.path.exists():
+            state = load(self.path, self.pupil, self.optimiser, self.average, self.random)
+            self.step, self.seconds = state["step"], state["seconds"]
+        self.worker = halved(self.pupil)
+
+    def save(self) -> None:
+        """Writes the checkpoint, in the form that `export.py` reads."""
+        size = self.lessons.latents.size
+        state = {"step": self.step, "seconds": self.seconds, "vocabulary": size, "sizes": asdict(self.sizes)}
+        save(self.path, self.pupil, self.optimiser, self.average, self.random, state)
+
+    def loss(self) -> Tensor:
+        """The mean square between the velocities of pupil and teacher, leaning towards noise, where words decide."""
+        count, device = self.options.batch, self.options.device
+        latents, plain, other = self.lessons.batch(self.random, count, device)
+        spread = (np.arange(count) + self.random.random(count)) / count
+        times = torch.from_numpy((spread**0.6 * 1000).astype(np.int64)).to(device)
+        noise = torch.from_numpy(self.random.standard_normal(latents.shape, np.float32)).to(device)
+        share = self.signal[times][:, None, None, None]
+        noisy = (share.sqrt() * latents + (1 - share).sqrt() * noise).to(torch.bfloat16)
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            target = self.teacher(noisy, times, plain).float()
+        return functional.mse_loss(self.worker(noisy, times, other).float(), target)
+
+    def done(self) -> float:
+        """The share of the training that is behind, by steps or by the clock."""
+        if self.options.minutes:
+            return float(self.seconds / (60 * self.options.minutes))
+        return float(self.step / self.options.steps)
+
+    def learn(self, rate: float) -> float:
+        """One step of the optimiser; the loss before it."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        loss = self.loss()
+        torch.autograd.backward(loss)
+        pairs = list(zip(self.pupil.parameters(), self.worker.parameters(), strict=True))
+        for full, half in pairs:
+            full.grad = None if half.grad is None else half.grad.float()
+            half.grad = None
+        torch.nn.utils.clip_grad_norm_(self.pupil.parameters(), 1.0)
+        self.optimiser.step()
+        with torch.no_grad():
+            torch._foreach_copy_([half for _, half in pairs], [full for full, _ in pairs])
+        self.average.update(self.pupil, self.step)
+        return float(loss.detach())
+
+    def steps(self) -> Iterator[Step]:
+        """Trains until it is over, yielding after each step."""
+        while self.done() < 1 and self.step != self.options.until:
+            begun = time.monotonic()
+            rate = learning_rate(self.step, self.done(), self.options.rate)
+            loss = self.learn(rate)
+            self.step += 1
+            self.seconds += time.monotonic() - begun
+            yield Step(self.step, loss, rate)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
+    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=3_000)
+    parser.add_argument("--minutes", type=float, help="of training; instead of --steps")
+    parser.add_argument("--until", type=int, help="stop at this step; started again, it goes on")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--average", type=float, default=0.998, help="decay of averaged weights")
+    parser.add_argument("--save-every", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--focus", type=Path, help="names of what is taught first, see focus.txt")
+    parser.add_argument("--more", type=Path, nargs="*", default=[], help="more folders of encoded scenes")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    tutor = Tutor(options)
+    recent: list[float] = []
+    for done in tutor.steps():
+        recent.append(done.loss)
+        if done.step % 50 == 0:
+            row = [done.step, round(tutor.seconds), round(sum(recent) / len(recent), 5), done.rate]
+            with (options.work / "words.csv").open("a", newline="") as log:
+                csv.writer(log).writerow(row)
+            print(*row, flush=True)
+            recent = []
+        if done.step % options.save_every == 0:
+            tutor.save()
+    tutor.save()
+
+
+if __name__ == "__main__":
+    main()
