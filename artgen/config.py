@@ -25,18 +25,8 @@ PROJECT_FILE = "artgen.toml"
 
 CONFIGURABLE: dict[str, type] = {
     name: group
-    for group in (
-        settings.Prompt,
-        settings.Sampling,
-        settings.Canvas,
-        settings.Source,
-        settings.Mask,
-        settings.Blend,
-        settings.Series,
-        settings.Model,
-        settings.Compute,
-        settings.Output,
-    )
+    for group in settings.GROUPS
+    if group not in (settings.Sweep, settings.Run, settings.Size, settings.Expansion, settings.Report)
     for name in settings_of(group)
     if name not in ("prompt", "image", "mask", "seed", "overwrite")
 }

@@ -11,6 +11,7 @@ from artgen.declarations import Setting, check, describe_limits, parse, setting,
 from artgen.schedulers import SIGMAS
 
 __all__ = [
+    "GROUPS",
     "MAX_SEED",
     "MAX_SIDE",
     "TASK_NAMES",
@@ -263,3 +264,23 @@ class Report:
     dry_run: bool = setting(False, "Check everything, print what would be made, draw nothing.", flags=("--dry-run",))
     quiet: bool = setting(False, "Only errors on stderr.", flags=("-q", "--quiet"))
     verbose: bool = setting(False, "Also say what is loaded and how long each picture took.", flags=("-v", "--verbose"))
+
+
+GROUPS: tuple[type, ...] = (
+    Prompt,
+    Series,
+    Sweep,
+    Run,
+    Sampling,
+    Canvas,
+    Size,
+    Source,
+    Mask,
+    Blend,
+    Expansion,
+    Model,
+    Compute,
+    Output,
+    Report,
+)
+"""All groups that commands take. A prompt file and a configuration file hold what they name of these."""

@@ -12,20 +12,8 @@ from artgen.settings import settings_of, type_of, unknown
 
 PER_LINE: dict[str, type] = {
     name: group
-    for group in (
-        settings.Prompt,
-        settings.Series,
-        settings.Sampling,
-        settings.Canvas,
-        settings.Size,
-        settings.Source,
-        settings.Mask,
-        settings.Blend,
-        settings.Expansion,
-        settings.Model,
-        settings.Compute,
-        settings.Output,
-    )
+    for group in settings.GROUPS
+    if group not in (settings.Sweep, settings.Run, settings.Report)
     for name in settings_of(group)
     if name not in ("batch_size", "overwrite")
 }

@@ -20,24 +20,6 @@ from artgen.cli.explaining import Command
 from artgen.errors import UsageError
 from artgen.settings import Setting, describe_limits, settings_of, type_of
 
-GROUPS: tuple[type, ...] = (
-    settings.Prompt,
-    settings.Series,
-    settings.Sweep,
-    settings.Run,
-    settings.Sampling,
-    settings.Canvas,
-    settings.Size,
-    settings.Source,
-    settings.Mask,
-    settings.Blend,
-    settings.Expansion,
-    settings.Model,
-    settings.Compute,
-    settings.Output,
-    settings.Report,
-)
-
 PER_PICTURE = frozenset(
     {"prompt", "image", "mask", "expand", "to", "seed", "json", "dry_run", "quiet", "verbose", "overwrite"}
     | {"sweep", "task", "limit", "shuffle", "shard", "keep_going", "retry_failed"}
@@ -51,7 +33,9 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     A positional setting may also be given by its flag; words fill, in order, those that were not. A command that takes
     words of its own gets them all.
     """
-    groups: dict[str, type] = {name: hint for name, hint in typing.get_type_hints(command).items() if hint in GROUPS}
+    groups: dict[str, type] = {
+        name: hint for name, hint in typing.get_type_hints(command).items() if hint in settings.GROUPS
+    }
     options, words = _parameters(groups.values(), own_words=_takes_words(command))
 
     @functools.wraps(command)
@@ -159,7 +143,7 @@ def _place_words(words: Sequence[str | None], names: Sequence[str], values: dict
 def _aliases() -> dict[str, str]:
     return {
         alias: spec.flags[-1] if spec.flags else "--" + name.replace("_", "-")
-        for group in GROUPS
+        for group in settings.GROUPS
         for name, f in settings_of(group).items()
         for spec in [f.metadata["setting"]]
         for alias in spec.aliases
