@@ -7,10 +7,8 @@ from typing import Any
 
 from artgen.batch.entries import Entry
 from artgen.errors import InputFileError
+from artgen.images import SUFFIXES
 from artgen.outputs import FORMATS
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
-"""What is taken for a picture in a folder; files named one by one may be called anything."""
 
 CAPTION = ".txt"
 

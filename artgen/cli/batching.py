@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from artgen.cli.batch_progress import BatchReporter, span
-from artgen.cli.reporting import complain, emit, emit_json, note
+from artgen.cli.reporting import SOME_FAILED, complain, emit, emit_json, note
 from artgen.errors import ArtgenError, UsageError
 from artgen.settings import Output, Report, Run, Series, Sweep, settings_of
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from artgen.batch.running import Runner, Tally
     from artgen.engine.sizes import BatchSize
 
-SOME_FAILED = 7
 SHOWN = 50
 """So many mistakes, or failures, are printed; the rest are counted."""
 

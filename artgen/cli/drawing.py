@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.reporting import Reporter, complain, emit, emit_json, note
+from artgen.cli.reporting import SOME_FAILED, Reporter, complain, emit, emit_json, note
 from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.settings import Canvas, Output, Prompt, Report, Series, Size, Source, Sweep
 
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from artgen.outputs import Destination
     from artgen.prepare import Prepared
     from artgen.requests import Request
-
-SOME_FAILED = 7
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
-"""Suffixes of pictures."""
 
 
 def draw(
@@ -234,10 +230,12 @@ def told(words: Sequence[str] | None, source: Source, prompt: Prompt) -> tuple[l
     Raises:
         UsageError: words that are neither.
     """
+    from artgen.images import SUFFIXES
+
     pictures = [source.image] if source.image else []
     others: list[str] = []
     for word in words or []:
-        if not pictures or Path(word).suffix.lower() in PICTURES or os.path.lexists(word):
+        if not pictures or Path(word).suffix.lower() in SUFFIXES or os.path.lexists(word):
             pictures.append(Path(word))
         else:
             others.append(word)

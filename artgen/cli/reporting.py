@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+SOME_FAILED = 7
+"""The exit code when some of several pictures failed."""
+
 
 def emit(line: str) -> None:
     """One line of result on stdout, sanitised when a terminal reads it and exact when a program does."""

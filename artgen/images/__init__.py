@@ -10,12 +10,14 @@ from artgen.images.canvas import (
     parse_expand,
     parse_size,
 )
-from artgen.images.loading import FORMATS, MAX_PIXELS, LoadedImage, load_image
+from artgen.images.decoding import FORMATS, MAX_PIXELS, SUFFIXES
+from artgen.images.loading import LoadedImage, load_image
 from artgen.images.masks import LoadedMask, composite, feather, load_mask
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "SUFFIXES",
     "Box",
     "Expansion",
     "LoadedImage",

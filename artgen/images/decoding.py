@@ -14,6 +14,9 @@ from artgen.errors import InputFileError
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 """Formats that are read, in Pillow's names. Others are refused: each decoder is a surface for hostile files."""
 
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+"""What is taken for a picture by its name; a file that is named alone may be called anything."""
+
 MAX_PIXELS = 89_000_000
 """Width times height that is accepted when nothing else is said; just below Pillow's own warning."""
 

@@ -8,9 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageCms, ImageColor
 
 from artgen.errors import InputFileError, UsageError
-from artgen.images.decoding import FORMATS, MAX_PIXELS, decode
-
-__all__ = ["FORMATS", "MAX_PIXELS", "LoadedImage", "Separated", "load_image", "separate"]
+from artgen.images.decoding import MAX_PIXELS, decode
 
 
 @dataclass(frozen=True)
