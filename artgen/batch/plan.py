@@ -1,5 +1,6 @@
 """From entries to jobs: every line is checked, completed and given a fingerprint before anything is drawn."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -15,7 +16,7 @@ from artgen.events import Listener, ignore
 from artgen.outputs import Destination
 from artgen.prepare import Models, prepare
 from artgen.records import to_record
-from artgen.requests import TASKS, FromImage, Request, Txt2Img
+from artgen.requests import TASKS, Request, Txt2Img
 from artgen.seeds import seeds
 from artgen.settings import Canvas, Output, Prompt, Series, check, settings_of
 
@@ -91,25 +92,16 @@ class Plan:
 class Planner:
     """Makes jobs of entries; what many of them share is worked out once."""
 
-    def __init__(
-        self,
-        folder: Path,
-        defaults: Mapping[str, Any] | None = None,
-        *,
-        template: str | None = None,
-        listener: Listener = ignore,
-    ) -> None:
+    def __init__(self, folder: Path, defaults: Mapping[str, Any] | None = None, *, listener: Listener = ignore) -> None:
         """Nothing is read or written yet.
 
         Args:
             folder: takes the pictures.
             defaults: settings that hold where neither line nor file says anything, as far as the line's task has them.
-            template: names the pictures where a line does not.
             listener: is told of downloads.
         """
         self._folder = folder
         self._defaults = dict(defaults or {})
-        self._template = template
         self._listener = listener
         self._models = Models()
         self._shapes: dict[tuple[Any, ...], Shape | ArtgenError] = {}
@@ -208,21 +200,11 @@ class Planner:
         )
 
     def _destination(self, output: Output, request: Request) -> Destination:
-        default = self._template or (
-            "{stem}-{seed}" if isinstance(request, FromImage) else "{index:05}-{seed}-{prompt}"
-        )
         asked = output.output
         if asked is not None and (PurePath(asked).is_absolute() or ".." in PurePath(asked).parts):
             raise UsageError(f"output {asked!r} leads out of the batch's folder.", "Name a file inside it.")
         root = str(self._folder).replace("{", "{{").replace("}", "}}")
-        return outputs.destination(
-            f"{root}/{asked or ''}",
-            format=output.format,
-            quality=output.quality,
-            metadata=output.metadata,
-            default_template=default,
-            input_paths=(request.image,) if isinstance(request, FromImage) and request.image else (),
-        )
+        return outputs.destination_for([request], dataclasses.replace(output, output=f"{root}/{asked or ''}"))
 
 
 def request_of(task: str, given: Mapping[str, Any]) -> Request:

@@ -283,6 +283,8 @@ def place_of(output: Output, name: str) -> tuple[Path, dict[str, Any]]:
     Raises:
         UsageError: a single file, or --overwrite, which a batch has no use for.
     """
+    from artgen.outputs import SUFFIXES
+
     if output.overwrite:
         raise UsageError("A batch replaces no picture.", "Leave --overwrite out, or choose another --output.")
     rest = given(dataclasses.replace(output, output=None, overwrite=False))
@@ -290,7 +292,7 @@ def place_of(output: Output, name: str) -> tuple[Path, dict[str, Any]]:
         return Path("outputs", name), rest
     parts = PurePath(output.output).parts
     literal = next((i for i, part in enumerate(parts) if "{" in part), len(parts))
-    if literal == len(parts) and PurePath(output.output).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
+    if literal == len(parts) and PurePath(output.output).suffix.lower() in SUFFIXES:
         raise UsageError(f"{output.output!r} is one file; a batch needs a folder.", "-o pictures/")
     if literal < len(parts):
         tail = "/".join(parts[literal:]) + ("/" if output.output.endswith("/") else "")

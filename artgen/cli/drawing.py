@@ -76,19 +76,9 @@ def draw_requests(
     from artgen import outputs
     from artgen.engine.sizes import parse_batch_size
     from artgen.prepare import prepare
-    from artgen.requests import FromImage
 
     sizes = parse_batch_size(batch_size)
-    destination = outputs.destination(
-        output.output,
-        format=output.format,
-        quality=output.quality,
-        overwrite=output.overwrite,
-        metadata=output.metadata,
-        default_template=_template(requests[0]),
-        input_paths=tuple(r.image for r in requests if isinstance(r, FromImage) and r.image),
-        count=len(requests),
-    )
+    destination = outputs.destination_for(requests, output)
     with Reporter(report.quiet, report.verbose) as reporter:
         jobs = prepare(requests, reporter)
         for job in jobs:
@@ -187,12 +177,6 @@ def listed(record: Mapping[str, Any]) -> str:
     """A record in one line, for `--dry-run`."""
     names = ("task", "prompt", "seed", "steps", "guidance_scale", "scheduler", "width", "height", "model")
     return "  ".join(f"{name}={record[name]}" for name in names if record.get(name) not in (None, ""))
-
-
-def _template(request: "Request") -> str:
-    from artgen.requests import FromImage
-
-    return "{stem}-{seed}" if isinstance(request, FromImage) else "{index:05}-{seed}-{prompt}"
 
 
 def sized(canvas: Canvas, size: Size) -> Canvas:

@@ -60,15 +60,16 @@ def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bo
     import io
 
     from artgen import sheets
-    from artgen.outputs import write_new, write_over
+    from artgen.outputs import SUFFIXES, write_new, write_over
 
-    if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+    kind = SUFFIXES.get(output.suffix.lower())
+    if kind is None:
         raise UsageError(f"A sheet is a .png, .jpg or .webp file, not '{output}'.", "-o sheet.png")
     written = []
     for number, page in enumerate(pages, 1):
         path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
         buffer = io.BytesIO()
-        sheets.draw_sheet(page, cell=cell).save(buffer, "jpeg" if "jp" in path.suffix.lower() else path.suffix[1:])
+        sheets.draw_sheet(page, cell=cell).save(buffer, kind)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if overwrite:

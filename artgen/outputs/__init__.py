@@ -1,16 +1,18 @@
 """Where a picture goes and how it gets there: destinations, file names, and writing that leaves no half picture."""
 
-from artgen.outputs.destination import Destination, destination
-from artgen.outputs.locations import FORMATS
+from artgen.outputs.destination import Destination
+from artgen.outputs.locations import FORMATS, SUFFIXES, destination, destination_for
 from artgen.outputs.names import FIELDS, Template, parse_template, safe_part
 from artgen.outputs.writing import write_new, write_over
 
 __all__ = [
     "FIELDS",
     "FORMATS",
+    "SUFFIXES",
     "Destination",
     "Template",
     "destination",
+    "destination_for",
     "parse_template",
     "safe_part",
     "write_new",

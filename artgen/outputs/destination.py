@@ -1,21 +1,18 @@
-"""From `--output` to a file on the disk."""
+"""From a picture to a file on the disk."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
 from artgen.errors import OutputError, RefusedError, UsageError
-from artgen.metadata import LEVELS, needs_sidecar, sidecar_path
+from artgen.metadata import needs_sidecar, sidecar_path
 from artgen.outputs.encoding import encode
-from artgen.outputs.locations import settle_format, split_output
-from artgen.outputs.names import MAX_BYTES, Template, parse_template
+from artgen.outputs.names import MAX_BYTES, Template
 from artgen.outputs.values import next_index, values_of
 from artgen.outputs.writing import probe, sweep, write_new, write_over
-
-DEFAULT_QUALITY = 95
 
 _LONGEST_SIDE = {"jpeg": 65_500, "webp": 16_383, "png": 2**31 - 1}
 _RESERVE = len("-99999") + len(".json")
@@ -24,7 +21,7 @@ _MAX_TRIES = 99_999
 
 @dataclass(frozen=True)
 class Destination:
-    """Where pictures go; made by `destination`.
+    """Where pictures go; made by `artgen.outputs.destination`.
 
     Attributes:
         folder: what stands before the first component that has a field.
@@ -224,50 +221,6 @@ class Destination:
         for path in (target, sidecar_path(target)) if beside else (target,):
             if os.path.lexists(path):
                 raise OutputError(f"'{path}' exists already", "Choose another --output, or add --overwrite.")
-
-
-def destination(
-    output: str | None,
-    *,
-    format: str | None = None,  # noqa: A002 - the option's name
-    quality: int | None = None,
-    overwrite: bool = False,
-    metadata: str = "full",
-    default_template: str = "{index:05}-{seed}-{prompt}",
-    count: int = 1,
-    input_paths: Sequence[Path] = (),
-) -> Destination:
-    """Read `--output` and what belongs to it.
-
-    Args:
-        output: a file (`fox.png`; without a suffix the format's own is added), a folder (ends with `/` or exists), a
-            template (`{model}/{seed}.png`, see `artgen.outputs.names.FIELDS`), or None for the folder `outputs`.
-        format: png, jpeg (jpg) or webp; None takes the suffix, else png.
-        quality: 1..100 for jpeg and webp; None means 95.
-        overwrite: replace existing files.
-        metadata: full, minimal or none.
-        default_template: the file name inside a folder, without suffix.
-        count: how many pictures will be saved, 1 or more.
-        input_paths: files that are read; they are not overwritten unless `overwrite` says so.
-
-    Raises:
-        UsageError: an unknown field or format, a suffix and a format that contradict each other, a quality outside
-            1..100.
-    """
-    if metadata not in LEVELS:
-        raise UsageError(f"'{metadata}' is not a metadata level", f"Use {', '.join(LEVELS)}.")
-    if quality is not None and not 1 <= quality <= 100:
-        raise UsageError(f"quality is {quality}; 1 to 100 is possible", "Leave --quality out for 95.")
-    folder, components = split_output(output, default_template)
-    stem, suffix, kind = settle_format(components[-1], format)
-    parts = [parse_template(component) for component in (*components[:-1], stem)]
-    if any("index" in part.fields for part in parts[:-1]):
-        raise UsageError(f"--output '{output}' has {{index}} in a folder's name", "Use it in the file name.")
-    while len(parts) > 1 and not parts[0].fields:
-        folder /= parts.pop(0).fill({})
-    return Destination(
-        folder, tuple(parts), suffix, kind, quality or DEFAULT_QUALITY, overwrite, metadata, count, tuple(input_paths)
-    )
 
 
 def _refuse_link(path: Path) -> None:

@@ -1,19 +1,98 @@
-"""Reading `--output` and `--format`: which folder, which name, which format."""
+"""Reading `--output` and what belongs to it: which folder, which name, which format."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from artgen.errors import UsageError
+from artgen.metadata import LEVELS
+from artgen.outputs.destination import Destination
+from artgen.outputs.names import parse_template
+from artgen.requests import FromImage, Request
+from artgen.settings import Output
 
 FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 """Formats that are written and their suffixes; `jpg` is accepted for `jpeg`."""
 
-DEFAULT_FOLDER = "outputs"
+SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+"""Suffixes that name a file to write, and its format."""
 
-_SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+FROM_WORDS = "{index:05}-{seed}-{prompt}"
+FROM_PICTURE = "{stem}-{seed}"
+"""What pictures are called in a folder, when nothing is said."""
+
+DEFAULT_FOLDER = "outputs"
+DEFAULT_QUALITY = 95
+
 _OTHER_SUFFIXES = frozenset(
     {".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif", ".jxl", ".jfif", ".jpe", ".svg", ".pdf", ".psd"}
 )
+
+
+def destination_for(requests: Sequence[Request], output: Output) -> Destination:
+    """Where the pictures of some requests go.
+
+    Args:
+        requests: one or more, of one task.
+        output: as the command or a line asks for it.
+
+    Raises:
+        UsageError: as for `destination`.
+    """
+    return destination(
+        output.output,
+        format=output.format,
+        quality=output.quality,
+        overwrite=output.overwrite,
+        metadata=output.metadata,
+        default_template=FROM_PICTURE if isinstance(requests[0], FromImage) else FROM_WORDS,
+        count=len(requests),
+        input_paths=tuple(r.image for r in requests if isinstance(r, FromImage) and r.image),
+    )
+
+
+def destination(
+    output: str | None,
+    *,
+    format: str | None = None,  # noqa: A002 - the option's name
+    quality: int | None = None,
+    overwrite: bool = False,
+    metadata: str = "full",
+    default_template: str = FROM_WORDS,
+    count: int = 1,
+    input_paths: Sequence[Path] = (),
+) -> Destination:
+    """Read `--output` and what belongs to it.
+
+    Args:
+        output: a file (`fox.png`; without a suffix the format's own is added), a folder (ends with `/` or exists), a
+            template (`{model}/{seed}.png`, see `artgen.outputs.names.FIELDS`), or None for the folder `outputs`.
+        format: png, jpeg (jpg) or webp; None takes the suffix, else png.
+        quality: 1..100 for jpeg and webp; None means 95.
+        overwrite: replace existing files.
+        metadata: full, minimal or none.
+        default_template: the file name inside a folder, without suffix.
+        count: how many pictures will be saved, 1 or more.
+        input_paths: files that are read; they are not overwritten unless `overwrite` says so.
+
+    Raises:
+        UsageError: an unknown field or format, a suffix and a format that contradict each other, a quality outside
+            1..100.
+    """
+    if metadata not in LEVELS:
+        raise UsageError(f"'{metadata}' is not a metadata level", f"Use {', '.join(LEVELS)}.")
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality is {quality}; 1 to 100 is possible", "Leave --quality out for 95.")
+    folder, components = split_output(output, default_template)
+    stem, suffix, kind = settle_format(components[-1], format)
+    parts = [parse_template(component) for component in (*components[:-1], stem)]
+    if any("index" in part.fields for part in parts[:-1]):
+        raise UsageError(f"--output '{output}' has {{index}} in a folder's name", "Use it in the file name.")
+    while len(parts) > 1 and not parts[0].fields:
+        folder /= parts.pop(0).fill({})
+    return Destination(
+        folder, tuple(parts), suffix, kind, quality or DEFAULT_QUALITY, overwrite, metadata, count, tuple(input_paths)
+    )
 
 
 def split_output(output: str | None, default_template: str) -> tuple[Path, list[str]]:
@@ -47,12 +126,12 @@ def settle_format(name: str, wanted: str | None) -> tuple[str, str, str]:
     suffix = (dot + tail).lower() if stem else ""
     if suffix in _OTHER_SUFFIXES:
         raise UsageError(f"'{name}': {suffix} is not a format that is written", f"Use {', '.join(FORMATS.values())}.")
-    if suffix not in _SUFFIXES:
+    if suffix not in SUFFIXES:
         kind = kind or "png"
         return name, FORMATS[kind], kind
-    if kind is not None and _SUFFIXES[suffix] != kind:
+    if kind is not None and SUFFIXES[suffix] != kind:
         raise UsageError(f"--output '{name}' and --format {wanted} contradict each other", "Leave one of them out.")
-    return stem, dot + tail, _SUFFIXES[suffix]
+    return stem, dot + tail, SUFFIXES[suffix]
 
 
 def _is_folder(path: Path) -> bool:
