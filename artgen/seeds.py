@@ -1,5 +1,6 @@
 """What `--seed` and `--count` mean together."""
 
+import hashlib
 import re
 from collections.abc import Callable
 
@@ -26,6 +27,11 @@ def seeds(series: Series, draw: Callable[[], int] = draw_seed) -> list[int]:
     if max(listed[-1], *listed) > MAX_SEED:
         raise UsageError(f"Seeds go from 0 to 2^64-1; {max(listed)} came.")
     return listed
+
+
+def derived_seed(data: bytes) -> int:
+    """A seed made from what is to be drawn, 0 to 2**32 - 1; the same data gives the same seed on every machine."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:4], "big")
 
 
 def _seed_list(text: str, draw: Callable[[], int]) -> list[int]:

@@ -17,7 +17,7 @@ from artgen.outputs import Destination
 from artgen.prepare import Models, prepare
 from artgen.records import to_record
 from artgen.requests import TASKS, Request, Txt2Img
-from artgen.seeds import seeds
+from artgen.seeds import derived_seed, seeds
 from artgen.settings import Canvas, Output, Prompt, Series, check, settings_of
 
 HOW = frozenset({"device", "offload", "vae_tiling"})
@@ -147,7 +147,7 @@ class Planner:
     def _derived(self, line: bytes) -> int:
         """A seed made from a line, 0 to 2**32 - 1; another one when the same line comes again."""
         salt = self._count(line + b"seed")
-        return int.from_bytes(hashlib.sha256(line + str(salt).encode()).digest()[:4], "big")
+        return derived_seed(line + str(salt).encode())
 
     def _count(self, what: bytes) -> int:
         """How often this was seen before."""

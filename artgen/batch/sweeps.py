@@ -3,7 +3,7 @@
 import csv
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -52,6 +52,11 @@ def parse_axes(texts: Sequence[str]) -> list[Axis]:
     return axes
 
 
+def combinations(axes: Sequence[Axis]) -> Iterator[tuple[str, ...]]:
+    """The values of all axes together, the last axis running fastest; one without any when there is no axis."""
+    return itertools.product(*(axis.values for axis in axes))
+
+
 def entries(axes: Sequence[Axis], given: Mapping[str, Any]) -> list[Entry]:
     """One entry for each combination, the last axis running fastest.
 
@@ -59,7 +64,7 @@ def entries(axes: Sequence[Axis], given: Mapping[str, Any]) -> list[Entry]:
         UsageError: a value that its setting does not take.
     """
     found = []
-    for values in itertools.product(*(axis.values for axis in axes)):
+    for values in combinations(axes):
         tried = {axis.name: from_text(axis.name, value) for axis, value in zip(axes, values, strict=True)}
         found.append(Entry(_label(axes, values), 0, {**given, **tried}))
     return found

@@ -6,20 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artgen.batch.sweeps import Axis, combinations
 from artgen.cli.sheet import write_sheets
 from artgen.outputs import write_over
+from artgen.seeds import derived_seed
 
 if TYPE_CHECKING:
     from artgen.batch.ledger import Ledger
     from artgen.batch.plan import Plan
-    from artgen.batch.sweeps import Axis
     from artgen.sheets import Cell, Sheet
 
 CELL = 256
 COLUMNS = ROWS = 10
 
 
-def write_overview(axes: "Sequence[Axis]", plan: "Plan", ledger: "Ledger") -> None:
+def write_overview(axes: Sequence[Axis], plan: "Plan", ledger: "Ledger") -> None:
     """Writes `sheet.png` (and further pages) and `sweep.csv` into the sweep's folder.
 
     Raises:
@@ -35,7 +36,7 @@ def write_overview(axes: "Sequence[Axis]", plan: "Plan", ledger: "Ledger") -> No
     buffer = io.StringIO()
     table = csv.writer(buffer)
     table.writerow(["file", *(axis.name for axis in axes), "error"])
-    for job, file, values in zip(plan.jobs, files, _combinations(axes), strict=True):
+    for job, file, values in zip(plan.jobs, files, combinations(axes), strict=True):
         failure = ledger.failed(job.key)
         name = file.relative_to(ledger.folder).as_posix() if file else ""
         table.writerow([name, *values, failure.error if failure else ""])
@@ -45,13 +46,7 @@ def write_overview(axes: "Sequence[Axis]", plan: "Plan", ledger: "Ledger") -> No
     write_sheets(pages, ledger.folder / "sheet.png", cell=CELL, overwrite=True)
 
 
-def _combinations(axes: "Sequence[Axis]") -> list[tuple[str, ...]]:
-    import itertools
-
-    return list(itertools.product(*(axis.values for axis in axes)))
-
-
-def _pages(axes: "Sequence[Axis]", cells: "list[Cell]", title: str) -> "list[Sheet]":
+def _pages(axes: Sequence[Axis], cells: "list[Cell]", title: str) -> "list[Sheet]":
     """The last axis runs to the right, the one before it downwards, all others over pages, as do long axes."""
     from artgen import sheets
 
@@ -62,7 +57,7 @@ def _pages(axes: "Sequence[Axis]", cells: "list[Cell]", title: str) -> "list[She
         return sheets.pages(labelled, columns=min(COLUMNS, len(labelled)), rows=ROWS, title=title)
     size = len(across.values) * len(down.values)
     found = []
-    for number, values in enumerate(_combinations(axes[:-2])):
+    for number, values in enumerate(combinations(axes[:-2])):
         here = cells[number * size : (number + 1) * size]
         said = [title, ", ".join(f"{axis.name} {value}" for axis, value in zip(axes, values, strict=False))]
         for top in range(0, len(down.values), ROWS):
@@ -88,7 +83,5 @@ def same_seed(values: Mapping[str, Any]) -> str:
 
     Only the noise may be alike in what is to be compared, and a sweep run again is the same sweep.
     """
-    import hashlib
-
     text = repr(sorted((name, str(value)) for name, value in values.items()))
-    return str(int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:4], "big"))
+    return str(derived_seed(text.encode("utf-8", "surrogateescape")))
