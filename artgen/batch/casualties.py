@@ -1,11 +1,10 @@
 """Jobs whose process died: tried again alone, and left alone when they keep killing."""
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from artgen.batch.ledger import Ledger, Record
+from artgen.batch.ledger import Ledger, failure
 from artgen.batch.plan import Job
 from artgen.batch.results import Result
 from artgen.batch.running import OnResult, Queue
@@ -41,11 +40,11 @@ class Casualties:
         queue.put_back(again)
 
     def _give_up(self, job: Job, cause: str) -> Result:
-        message = f"Drawing this killed its process {TRIES} times ({cause})."
-        record = Record("failed", where=job.where, error=message, exit_code=ArtgenError.exit_code, time=time.time())
+        error = ArtgenError(f"Drawing this killed its process {TRIES} times ({cause}).")
+        record = failure(job.where, error)
         ledger = Ledger(self._folder, self._suffix)
         try:
             ledger.write(job.key, record)
         finally:
             ledger.close()
-        return Result(job.key, record, message=message)
+        return Result(job.key, record, message=error.message)

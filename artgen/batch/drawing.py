@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.batch.claims import Claims
-from artgen.batch.ledger import Ledger, Record
+from artgen.batch.ledger import Ledger, Record, failure, now
 from artgen.batch.plan import Job
 from artgen.batch.results import Result
 from artgen.errors import ArtgenError, OutputError
@@ -101,9 +101,7 @@ class Drawer:
         def announce(path: Path, data: bytes) -> None:
             nonlocal written
             file = path.relative_to(self._ledger.folder).as_posix()
-            written = Record(
-                "done", file, hashlib.sha256(data).hexdigest(), round(seconds, 3), job.where, time=round(time.time(), 3)
-            )
+            written = Record("done", file, hashlib.sha256(data).hexdigest(), round(seconds, 3), job.where, time=now())
             self._ledger.write(job.key, written)
 
         try:
@@ -113,7 +111,7 @@ class Drawer:
         self._report(Result(job.key, written, picture.record))
 
     def _fail(self, job: Job, error: ArtgenError) -> None:
-        record = Record("failed", where=job.where, error=error.message, exit_code=error.exit_code, time=time.time())
+        record = failure(job.where, error)
         self._ledger.write(job.key, record)
         self._claims.drop(job.key)
         self._report(Result(job.key, record, message=f"{error.message}\n{error.hint}".strip()))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import InputFileError, OutputError
+from artgen.errors import ArtgenError, InputFileError, OutputError
 
 NAME = "artgen-ledger"
 """The folder of the ledger files, inside the folder of the pictures."""
@@ -43,6 +43,16 @@ class Record:
     error: str = ""
     exit_code: int = 0
     time: float = 0.0
+
+
+def failure(where: str, error: ArtgenError) -> Record:
+    """The record of a job that just failed."""
+    return Record("failed", where=where, error=error.message, exit_code=error.exit_code, time=now())
+
+
+def now() -> float:
+    """Seconds since 1970, to a thousandth."""
+    return round(time.time(), 3)
 
 
 class Ledger:
@@ -96,7 +106,7 @@ class Ledger:
 
     def plan(self, jobs: int, done: int) -> None:
         """Notes that a run begins: how many jobs there are, and how many of them are done already."""
-        self._append({"plan": jobs, "done": done, "shard": self.path.stem, "time": round(time.time(), 3)})
+        self._append({"plan": jobs, "done": done, "shard": self.path.stem, "time": now()})
 
     def write(self, key: str, record: Record) -> None:
         """Appends the last word on a job.

@@ -16,7 +16,7 @@ from artgen.batch.drawing import Drawer
 from artgen.batch.ledger import Ledger
 from artgen.batch.plan import Job
 from artgen.batch.results import Result
-from artgen.batch.running import PATIENCE, OnResult, Queue, Runner
+from artgen.batch.running import PATIENCE, OnResult, Queue, Runner, settle
 from artgen.errors import ArtgenError, OutputError, UsageError
 from artgen.events import Listener, Note, Waiting, ignore
 
@@ -50,22 +50,18 @@ class Actor:
         os.chdir(start)  # paths in jobs are told from there
         self._folder = folder
         self._suffix = suffix
+        self._claims = Claims(folder)
 
     def draw(self, jobs: list[Job]) -> tuple[list[Result], float | None]:
         """Draws jobs; their ends, and the seconds a picture."""
         results: list[Result] = []
         ledger = Ledger(self._folder, self._suffix)
         try:
-            with Drawer(ledger, self._claims(), results.append, ignore) as drawer:
+            with Drawer(ledger, self._claims, results.append, ignore) as drawer:
                 seconds = drawer.draw(jobs)
         finally:
             ledger.close()
         return results, seconds
-
-    def _claims(self) -> Claims:
-        if not hasattr(self, "_taken"):
-            self._taken = Claims(self._folder)
-        return self._taken
 
 
 class _Cluster:
@@ -119,10 +115,7 @@ class _Cluster:
         else:
             open_ = {job.key: job for job in jobs}
             for result in results:
-                if result.record is None:
-                    self._elsewhere.append(open_[result.key])
-                else:
-                    on_result(open_[result.key], result)
+                settle(open_[result.key], result, on_result, self._elsewhere)
             queue.learn(jobs, seconds)
         self._feed(actor, queue)
 

@@ -5,8 +5,6 @@ from typing import Any
 
 from artgen.batch.ledger import Record
 
-ELSEWHERE = "elsewhere"
-
 
 @dataclass(frozen=True, slots=True)
 class Result:

@@ -127,6 +127,14 @@ class Runner(Protocol):
         """Returns the jobs that were another process's at the time."""
 
 
+def settle(job: Job, result: Result, on_result: OnResult, elsewhere: list[Job]) -> None:
+    """Tells of a job's end, or puts it with those that another process has."""
+    if result.record is None:
+        elsewhere.append(job)
+    else:
+        on_result(job, result)
+
+
 def run_here(folder: Path, suffix: str = "") -> Runner:
     """A runner that draws in this process, one device batch after the other."""
 
@@ -137,11 +145,7 @@ def run_here(folder: Path, suffix: str = "") -> Runner:
 
         def deliver() -> None:
             for result in _waiting(results):
-                job = known.pop(result.key)
-                if result.record is None:
-                    elsewhere.append(job)
-                else:
-                    on_result(job, result)
+                settle(known.pop(result.key), result, on_result, elsewhere)
 
         def heard(event: Event) -> None:
             deliver()

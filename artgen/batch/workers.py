@@ -22,7 +22,7 @@ from artgen.batch.drawing import Drawer
 from artgen.batch.ledger import Ledger
 from artgen.batch.plan import Job
 from artgen.batch.results import Result
-from artgen.batch.running import OnResult, Queue, Runner
+from artgen.batch.running import OnResult, Queue, Runner, settle
 from artgen.errors import ArtgenError, OutputError
 from artgen.events import Event, Listener, ModelChosen, Note, Waiting
 
@@ -112,7 +112,7 @@ class _Pool:
                 continue
             match message:
                 case Result():
-                    self._settle(worker.open.pop(message.key), message, on_result)
+                    settle(worker.open.pop(message.key), message, on_result, self._elsewhere)
                 case Ready(seconds):
                     queue.learn(worker.given, seconds)
                     self._feed(worker, queue)
@@ -121,12 +121,6 @@ class _Pool:
                 case _:
                     self._listener(message)
         self._listener(Waiting(sum(len(worker.open) for worker in self._workers)))
-
-    def _settle(self, job: Job, result: Result, on_result: OnResult) -> None:
-        if result.record is None:
-            self._elsewhere.append(job)
-        else:
-            on_result(job, result)
 
     def _bury(self, worker: Worker, queue: Queue, on_result: OnResult) -> None:
         """Puts another worker in the place of a dead one."""

@@ -41,7 +41,7 @@ def write_overview(axes: Sequence[Axis], plan: "Plan", ledger: "Ledger") -> None
         name = file.relative_to(ledger.folder).as_posix() if file else ""
         table.writerow([name, *values, failure.error if failure else ""])
     write_over(ledger.folder / "sweep.csv", buffer.getvalue().encode())
-    title = plan.jobs[0].request.prompt if all(axis.name != "prompt" for axis in axes) else ""
+    title = getattr(plan.jobs[0].request, "prompt", "") if all(axis.name != "prompt" for axis in axes) else ""
     pages = _pages(axes, [Cell(file) for file in files], title)
     write_sheets(pages, ledger.folder / "sheet.png", cell=CELL, overwrite=True)
 
