@@ -159,6 +159,7 @@ def test_a_job_that_fails_stops_no_other_and_is_tried_again_when_asked(
     failed = next(result for result in results if result.record and result.record.state == "failed")
     assert failed.record is not None
     assert failed.record.exit_code == 9
+    assert all(r.record.time == round(r.record.time, 3) for r in results if r.record)
     spoiling[0] = False
     counted, results = draw(made)
     assert (counted.done, len(counted.failed), results) == (4, 1, [])

@@ -77,7 +77,8 @@ def run(
     artgen batch prompts.txt -o pictures/
     """
     from artgen.batch import prompt_files
-    from artgen.cli.batching import draw_entries, given, picture_entries, place_of
+    from artgen.cli.as_batch import picture_entries
+    from artgen.cli.batching import draw_entries, given, place_of
 
     if source.image is not None:
         raise UsageError("A batch takes its pictures from FILE.", f"artgen batch {source.image} --task img2img")

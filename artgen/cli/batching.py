@@ -2,39 +2,41 @@
 
 import dataclasses
 import gc
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
+from artgen.batch import running
+from artgen.batch.entries import Entry, Mistake
+from artgen.batch.history import History
+from artgen.batch.ledger import Ledger, Record
+from artgen.batch.plan import Job, Plan, Planner
+from artgen.batch.results import Result
+from artgen.batch.running import Runner, Selection, Tally, parse_shard, run_here, tally
 from artgen.cli.batch_progress import BatchReporter, span
+from artgen.cli.drawing import listed
 from artgen.cli.reporting import SOME_FAILED, complain, emit, emit_json, note
+from artgen.engine.sizes import BatchSize, Growing, parse_batch_size
 from artgen.errors import ArtgenError, UsageError
-from artgen.settings import Output, Report, Run, Series, Sweep, settings_of
-
-if TYPE_CHECKING:
-    from artgen.batch.entries import Entry, Mistake
-    from artgen.batch.ledger import Ledger, Record
-    from artgen.batch.plan import Job, Plan
-    from artgen.batch.results import Result
-    from artgen.batch.running import Runner, Tally
-    from artgen.engine.sizes import BatchSize
+from artgen.outputs import SUFFIXES
+from artgen.records import to_record
+from artgen.settings import Output, Report, Run, settings_of
 
 SHOWN = 50
 """So many mistakes, or failures, are printed; the rest are counted."""
 
 
 def draw_entries(
-    entries: "Iterable[Entry | Mistake]",
+    entries: Iterable[Entry | Mistake],
     folder: Path,
     defaults: Mapping[str, Any],
     run: Run,
     report: Report,
     *,
     batch_size: str = "1",
-    afterwards: "Callable[[Plan, Ledger], None] | None" = None,
+    afterwards: Callable[[Plan, Ledger], None] | None = None,
 ) -> None:
     """Checks every entry, draws what is not done yet, and leaves with exit code 7 when something failed.
 
@@ -51,12 +53,6 @@ def draw_entries(
         UsageError: mistakes, which are told one by one; or nothing to draw.
         OutputError: something could not be written.
     """
-    # Imported here: `--help` needs none of it.
-    from artgen.batch.ledger import Ledger
-    from artgen.batch.plan import Planner
-    from artgen.batch.running import Selection, parse_shard, tally
-    from artgen.engine.sizes import parse_batch_size
-
     sizes = parse_batch_size(batch_size)
     selection = Selection(parse_shard(run.shard) if run.shard else (0, 1), run.shuffle, run.limit, run.retry_failed)
     with BatchReporter(0, report.quiet, report.verbose) as reporter:
@@ -81,76 +77,7 @@ def draw_entries(
     _leave(failed, len(counted.jobs))
 
 
-def draw_as_batch(
-    task: str,
-    groups: Sequence[Any],
-    pictures: Sequence[Path],
-    series: Series,
-    sweep: Sweep,
-    output: Output,
-    report: Report,
-) -> None:
-    """Draws a folder, several pictures or a sweep; see `artgen.cli.drawing.draw`."""
-    values = {**given(*groups, series), "task": task}
-    values.pop("batch_size", None)
-    values.pop("image", None)
-    if sweep.sweep:
-        _draw_sweep(pictures, values, series, sweep, output, report)
-        return
-    folder, named = place_of(output, pictures[0].resolve().stem)
-    entries = picture_entries(pictures, values, output)
-    draw_entries(entries, folder, values | named, Run(), report, batch_size=series.batch_size)
-
-
-def picture_entries(pictures: Sequence[Path], values: dict[str, Any], output: Output) -> "list[Entry]":
-    """An entry for each picture; takes a folder of masks out of `values`."""
-    from artgen.batch import folders
-
-    mask = values.get("mask")
-    masks = values.pop("mask") if mask is not None and mask.is_dir() else None
-    seeds = values.get("count", 1) > 1 or not re.fullmatch(r"-?\d*", values.get("seed") or "")
-    return folders.read(pictures, masks=masks, format=output.format or "png", seeds=seeds)
-
-
-def _draw_sweep(
-    pictures: Sequence[Path], values: dict[str, Any], series: Series, sweep: Sweep, output: Output, report: Report
-) -> None:
-    from artgen.batch import sweeps
-    from artgen.cli.sweeping import same_seed, write_overview
-    from artgen.seeds import seeds
-
-    if len(pictures) > 1 or any(path.is_dir() for path in pictures):
-        raise UsageError("A sweep starts from one picture.", "Run it once for each.")
-    axes = sweeps.parse_axes(sweep.sweep)
-    if pictures:
-        values["image"] = pictures[0]
-    swept = {axis.name for axis in axes}
-    if "seed" not in swept:
-        first = values.pop("seed", None) or same_seed(values)
-        listed = seeds(Series(seed=first, count=values.pop("count", 1)))
-        if len(listed) > 1:
-            axes.insert(0, sweeps.Axis("seed", tuple(map(str, listed))))
-        else:
-            values["seed"] = str(listed[0])
-    folder, named = place_of(output, f"sweep-{'-'.join(axis.name for axis in axes)}")
-    draw_entries(
-        sweeps.entries(axes, {}),
-        folder,
-        {name: value for name, value in values.items() if name not in swept} | named,
-        Run(),
-        report,
-        batch_size=series.batch_size,
-        afterwards=lambda plan, ledger: write_overview(axes, plan, ledger),
-    )
-
-
-def _draw(
-    counted: "Tally", ledger: "Ledger", runner: "Runner", sizes: "BatchSize", report: Report
-) -> "list[tuple[Job, Record]]":
-    from artgen.batch import running
-    from artgen.batch.history import History
-    from artgen.engine.sizes import Growing
-
+def _draw(counted: Tally, ledger: Ledger, runner: Runner, sizes: BatchSize, report: Report) -> list[tuple[Job, Record]]:
     gc.enable()
     history = History()
     if isinstance(sizes, Growing):
@@ -160,7 +87,7 @@ def _draw(
     ledger.close()
     with BatchReporter(len(counted.todo), report.quiet, report.verbose) as reporter:
 
-        def tell(job: "Job", result: "Result") -> None:
+        def tell(job: Job, result: Result) -> None:
             record = result.record
             if record is None:
                 return
@@ -190,7 +117,7 @@ def _draw(
     return failed
 
 
-def _runner(folder: Path, run: Run, suffix: str) -> "Runner":
+def _runner(folder: Path, run: Run, suffix: str) -> Runner:
     if run.ray is not None:
         from artgen.batch.on_ray import run_on_ray
 
@@ -199,12 +126,10 @@ def _runner(folder: Path, run: Run, suffix: str) -> "Runner":
         from artgen.batch.workers import run_on_workers
 
         return run_on_workers(folder, run.workers, suffix)
-    from artgen.batch.running import run_here
-
     return run_here(folder, suffix)
 
 
-def _tell_mistakes(plan: "Plan", run: Run) -> None:
+def _tell_mistakes(plan: Plan, run: Run) -> None:
     for mistake in plan.mistakes[:SHOWN]:
         complain(ArtgenError(f"{mistake.where}: {mistake.error.message}", mistake.error.hint))
     if len(plan.mistakes) > SHOWN:
@@ -222,9 +147,7 @@ def _tell_mistakes(plan: "Plan", run: Run) -> None:
         raise UsageError("There is nothing to draw.", "A prompt file has a prompt a line.")
 
 
-def _summary(counted: "Tally", folder: Path) -> str:
-    from artgen.batch.history import History
-
+def _summary(counted: Tally, folder: Path) -> str:
     total = len(counted.jobs)
     parts = [f"{total:,} picture{'s' if total != 1 else ''} in {folder}"]
     if counted.done:
@@ -238,10 +161,7 @@ def _summary(counted: "Tally", folder: Path) -> str:
     return ", ".join(parts)
 
 
-def _list(counted: "Tally", report: Report) -> None:
-    from artgen.cli.drawing import listed
-    from artgen.records import to_record
-
+def _list(counted: Tally, report: Report) -> None:
     for job in counted.todo:
         record = to_record(job.request)
         width, height = job.shape.size
@@ -252,7 +172,7 @@ def _list(counted: "Tally", report: Report) -> None:
     note(f"dry run: {len(counted.todo):,} pictures would be drawn, nothing was")
 
 
-def _leave(failed: "Sequence[tuple[Job, Record]]", total: int) -> None:
+def _leave(failed: Sequence[tuple[Job, Record]], total: int) -> None:
     if not failed:
         return
     for job, record in failed[:SHOWN]:
@@ -283,8 +203,6 @@ def place_of(output: Output, name: str) -> tuple[Path, dict[str, Any]]:
     Raises:
         UsageError: a single file, or --overwrite, which a batch has no use for.
     """
-    from artgen.outputs import SUFFIXES
-
     if output.overwrite:
         raise UsageError("A batch replaces no picture.", "Leave --overwrite out, or choose another --output.")
     rest = given(dataclasses.replace(output, output=None, overwrite=False))

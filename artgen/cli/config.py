@@ -1,5 +1,6 @@
 """`artgen config`: the user's own defaults."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +22,6 @@ def _path(project: bool) -> Path:
 @app.command()
 def show(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Print the settings of both files and the environment, the strongest last."""
-    import os
-
     sources = {str(path): config.read(path) for path in (config.user_file(), Path(config.PROJECT_FILE))}
     environment = {key: value for key, value in sorted(os.environ.items()) if key.startswith("ARTGEN_")}
     if as_json:

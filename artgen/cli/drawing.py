@@ -50,7 +50,7 @@ def draw(
     from artgen.seeds import seeds
 
     if sweep.sweep or len(pictures) > 1 or any(path.is_dir() for path in pictures):
-        from artgen.cli.batching import draw_as_batch
+        from artgen.cli.as_batch import draw_as_batch
 
         draw_as_batch(task.task, groups, pictures, series, sweep, output, report)
         return
