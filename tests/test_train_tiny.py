@@ -109,6 +109,22 @@ def check_resuming(recipe: Recipe, focus: Path) -> None:
         assert same(whole[part], parted[part]), part
 
 
+def check_words(recipe: Recipe, focus: Path) -> None:
+    """Teaches other words in two goes, which end as one would, and with another network than the teacher's."""
+    import torch
+
+    copy = recipe.work.with_name("words-copy")
+    shutil.copytree(recipe.work, copy)
+    small = ("--data", recipe.raw, "--batch", 4, "--threads", 1, "--focus", focus, "--steps", 3)
+    recipe.run("train_words.py", *small)
+    recipe.run("train_words.py", *small, "--until", 1, work=copy)
+    recipe.run("train_words.py", *small, work=copy)
+    whole, parted = (torch.load(folder / "words.pt", weights_only=False) for folder in (recipe.work, copy))
+    for part in ("module", "average", "optimiser", "numpy"):
+        assert same(whole[part], parted[part]), part
+    assert not same(whole["module"], torch.load(recipe.work / "painter.pt", weights_only=False)["module"])
+
+
 def check_upscaling(recipe: Recipe) -> None:
     """Trains the larger autoencoder in two goes, of which the second leaves the encoder as it is."""
     from diffusers import AutoencoderKL
@@ -170,6 +186,7 @@ def test_a_handful_of_icons_becomes_a_model_that_plain_diffusers_draws_with(tmp_
     recipe.run("words.py", *data, "--size", 600)
     recipe.run("encode.py", "--threads", 1)
     check_resuming(recipe, focus)
+    check_words(recipe, focus)
     check_upscaling(recipe)
     recipe.run("provenance.py", "--out", out)
     recipe.run("export.py", "--out", out)

@@ -19,8 +19,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from pictures import HELD_OUT, SKIMAGE, SOURCES, Source
+from PIL import Image
 
 RACCOON = (768, 1024, 3)
 

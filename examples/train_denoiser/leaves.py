@@ -6,8 +6,8 @@ and textures come from the training photographs. Writes `leaves.npy`, uint8 of s
 """
 
 import argparse
-from functools import partial
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np

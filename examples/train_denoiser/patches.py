@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from pictures import WATCHED
+from PIL import Image
 
 SIDE = 64
 WEAKEST, STRONGEST = 0.5, 100.0  # sigma, on the scale of 0 to 255

@@ -166,7 +166,7 @@ class Trainer:
 
     @torch.no_grad()
     def watch(self) -> list[float]:
-        """PSNR in dB at sigma 15, 25 and 50 of one prediction on the watched pictures, 8-bit noise, averaged weights."""
+        """PSNR in dB at sigma 15, 25 and 50 of one prediction on the watched pictures, with averaged weights."""
         random = np.random.default_rng(1)
         scores = []
         pictures = [open_panorama(self.options.data / f"{name}.npy")[64:192] for name in WATCHED]

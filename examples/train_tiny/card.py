@@ -51,6 +51,7 @@ ROWS = (
     ("others", "70 %, 85 %"),
     ("all", "70 %, 85 %"),
     ("unseen phrasing", "80 % of taught"),
+    ("unknown words", "80 % of taught"),
     ("synonyms", "80 % of taught"),
 )
 
@@ -70,10 +71,11 @@ def limits_section(found: dict[str, Any], icons: int) -> str:
             "has hardly seen. A noun it does not know draws something, not the thing."
         )
         named = {name: percent(concepts[name]["top 1"]) for name, _ in ROWS if name in concepts}
-        if {"taught", "unseen phrasing", "synonyms"} <= set(named):
+        if {"taught", "unseen phrasing", "unknown words", "synonyms"} <= set(named):
             lines.append(
                 f"- Unusual words cost: named plainly, {named['taught']} of the taught things are recognised, by "
-                f"a synonym {named['synonyms']}, in an unusual phrase {named['unseen phrasing']}."
+                f"a synonym {named['synonyms']}, in an unusual phrase {named['unseen phrasing']}, among words that no "
+                f"training caption held {named['unknown words']}."
             )
         if failed := concepts["taught, among five on neither seed"]:
             lines.append(f"- Taught, but recognised with neither of two seeds: {', '.join(failed).replace('-', ' ')}.")
@@ -135,6 +137,9 @@ def training_section(options: argparse.Namespace) -> str:
     if before:
         text += f", of which the first {before * batch:,} over all concepts, the rest mostly over those of `focus.txt`"
     text += f". {options.note} " if options.note else ". "
+    if (work / "words.pt").exists():
+        words = torch.load(work / "words.pt", map_location="cpu", weights_only=False)
+        text += f"Then other names and other words, by distillation: {words['step']:,} steps of {batch}. "
     if (work / "up.pt").exists():
         up = torch.load(work / "up.pt", map_location="cpu", weights_only=False)
         text += f"Enlarging the autoencoder to 128 px: {up['step']:,} steps of 8, {up['spent'] / 60:.0f} minutes. "
@@ -158,9 +163,9 @@ def figures_section(found: dict[str, Any], work: Path, psnr: float | None) -> st
     head = f"\n## Evaluation\n\n{found['steps']} steps in bfloat16, guidance {found['guidance']:g}, unselected. "
     head += "In brackets: the same measure on real renders. Control is measured over the taught concepts. "
     head += (
-        "The judge is a small classifier of renders that the generator never saw. Of unseen phrasing, single filler "
+        "The judge is a small classifier of renders that the generator never saw. Of unseen phrasing, single words "
+        "occur in training captions, the phrases do not; of unknown words, neither.\n"
     )
-    head += "words occur in training captions, the phrases do not.\n"
     lines = [head, "| measure | result | goal |", "|---|---|---|", *autoencoder_lines(work, psnr)]
     if concepts := found.get("concepts"):
         judge = concepts["judge on real renders"]

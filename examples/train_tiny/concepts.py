@@ -22,7 +22,22 @@ MASS = frozenset({
     "broccoli", "garlic", "lightning", "clothing", "feet", "trousers", "cheese", "popcorn",
 })  # fmt: skip
 FAVOURITES = ("animals", "plants", "food", "vehicles", "sky and weather")
-UNKIND = ("shit", "crap", "turd", "shitface", "hankey", "dick", "penis", "bitch", "fuck", "sexy", "phallic", "butt", "shipit", "shipits")
+UNKIND = (
+    "shit",
+    "crap",
+    "turd",
+    "shitface",
+    "hankey",
+    "dick",
+    "penis",
+    "bitch",
+    "fuck",
+    "sexy",
+    "phallic",
+    "butt",
+    "shipit",
+    "shipits",
+)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,12 @@ PHRASES = (
     "my very own {}", "could you paint me {}?", "{}, beautiful and bright", "once upon a time there was {}",
     "the best {} in the world", "a photo of {}", "{} for my birthday card", "an oil painting of {}",
 )  # fmt: skip
+# Their telling words are in no training caption (`paraphrase.HELD_OUT` keeps them out): truly unknown ones.
+UNKNOWN = (
+    "{} made groovy", "an etching of {}", "{} by the harbourmaster", "the alderman's favourite {}",
+    "{}, whimsical and serene", "wallpaper with {}", "{} for the kindergarten newsletter", "one glorious {}",
+)  # fmt: skip
+BARE = ("own", "best", "favourite", "glorious")  # a noun after these takes no article
 SHEET_STEPS = 30
 PEOPLE = ("doctor", "astronaut", "person")
 
@@ -48,6 +54,15 @@ def shares(hits: np.ndarray) -> dict[str, float]:
     """Named first, and among five, as shares of all pictures; `hits` is bool of shape (..., 2)."""
     first, five = hits.reshape(-1, 2).mean(axis=0)
     return {"top 1": round(float(first), 4), "top 5": round(float(five), 4), "pictures": hits.size // 2}
+
+
+def phrased(nouns: list[str], phrases: tuple[str, ...]) -> list[str]:
+    """Each noun in one of the phrases, in turn, with an article where the phrase lets it have one."""
+    taken = (phrases[at % len(phrases)] for at in range(len(nouns)))
+    return [
+        phrase.format(noun if any(word in phrase for word in BARE) else with_article(noun))
+        for phrase, noun in zip(taken, nouns, strict=True)
+    ]
 
 
 class Evaluation:
@@ -106,11 +121,6 @@ class Evaluation:
         taught, others = self.chosen()
         drawn, beyond = self.plain(taught), self.plain(others)
         nouns = [concept.nouns[0] for concept in taught]
-        phrased = []
-        for at, noun in enumerate(nouns):
-            phrase = PHRASES[at % len(PHRASES)]
-            bare = "own" in phrase or "best" in phrase
-            phrased.append(phrase.format(noun if bare else with_article(noun)))
         known = [c for c in taught if c.synonyms]
         synonyms = [with_article(concept.synonyms[0]) for concept in known]
         zeros = [0] * len(taught)
@@ -118,7 +128,8 @@ class Evaluation:
             "taught": drawn,
             "others": beyond,
             "all": np.concatenate([drawn, beyond], axis=1),
-            "unseen phrasing": self.hits(phrased, zeros, nouns),
+            "unseen phrasing": self.hits(phrased(nouns, PHRASES), zeros, nouns),
+            "unknown words": self.hits(phrased(nouns, UNKNOWN), zeros, nouns),
             "synonyms": self.hits(synonyms, zeros[: len(known)], [concept.nouns[0] for concept in known]),
         }
         return {

@@ -1,7 +1,8 @@
 """Writes the trained model as a diffusers folder in half precision, with the hash of each file.
 
 `StableDiffusionPipeline.from_pretrained(folder)` loads what this writes. The autoencoder is
-`vae128/` (see `train_upscale.py`) where it exists, else `vae/`. Half precision matters twice: it
+`vae128/` (see `train_upscale.py`) where it exists, else `vae/`; the painter is `words.pt` (see
+`train_words.py`) where it exists, else `painter.pt`. Half precision matters twice: it
 halves the folder, and it is checked here that every weight survives it finite.
 """
 
@@ -68,7 +69,8 @@ def main() -> None:
     options = parser.parse_args()
     name = options.vae or ("vae128" if (options.work / "vae128").exists() else "vae")
     vae = AutoencoderKL.from_pretrained(options.work / name)
-    painter = open_painter(options.work / "painter.pt")
+    taught = options.work / "words.pt"
+    painter = open_painter(taught if taught.exists() else options.work / "painter.pt")
     tokenizer = CLIPTokenizer.from_pretrained(options.work / "tokenizer")
     pipeline = assemble(painter, vae, tokenizer).to(torch.float16)
     for module in (pipeline.vae, pipeline.unet, pipeline.text_encoder):

@@ -24,8 +24,8 @@ ASKED = (
 )  # fmt: skip
 # Kept out of every training caption, so that evaluation has words that are truly unknown.
 HELD_OUT = (
-    "groovy", "etching", "harbourmaster", "grandma", "favourite", "whimsical", "serene", "wallpaper",
-    "kindergarten", "newsletter", "glorious", "but",
+    "groovy", "etching", "harbourmaster", "alderman", "favourite", "whimsical", "serene", "wallpaper",
+    "kindergarten", "newsletter", "glorious",
 )  # fmt: skip
 AFTER = (
     "{} for my {w}", "{} for my {w} {w}", "{} for the {w}", "{} for a {w} {w}", "{}, {w} and {w}", "{}, {w}",

@@ -33,7 +33,7 @@ from words import LENGTH
 
 
 def halved(painter: Painter) -> Painter:
-    """A copy in bfloat16 for the work: half the time of autocast on a CPU; plain attention is faster at 64 positions."""
+    """A copy in bfloat16 for the work, half the time of autocast on a CPU, with plain attention as in `train.py`."""
     worker = deepcopy(painter).to(torch.bfloat16)
     worker.unet.set_attn_processor(AttnProcessor())
     worker.text.set_attn_implementation("eager")
@@ -46,7 +46,9 @@ class Lessons:
     def __init__(self, options: argparse.Namespace) -> None:
         folders = [options.work, *options.more]
         self.latents = Latents(folders, read_focus(options.focus), empty=0.0)
-        self.scenes = [scene_from(data) for folder in folders for data in json.loads((folder / "scenes.json").read_text())]
+        self.scenes = [
+            scene_from(data) for folder in folders for data in json.loads((folder / "scenes.json").read_text())
+        ]
         concepts = read_concepts(options.data, options.work)
         self.words = Paraphraser(concepts, open_words(options.data, concepts), options.seed)
         self.tokenizer = CLIPTokenizer.from_pretrained(options.work / "tokenizer")

@@ -1,0 +1,46 @@
+"""Writes the trained denoiser as a diffusers folder in half precision, with the hash of each file.
+
+`DDIMPipeline.from_pretrained(folder)` loads what this writes: `unet/`, an unconditional UNet2DModel, and `scheduler/`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from diffusers import DDIMPipeline, UNet2DModel
+from train_denoiser import build, build_schedule
+
+sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
+from export import sums, tidy
+
+
+def open_denoiser(path: Path) -> UNet2DModel:
+    """The averaged network of a checkpoint."""
+    content = torch.load(path, map_location="cpu", weights_only=False)
+    model = build(tuple(content["width"]), content["layers"])
+    model.load_state_dict(content["module"])
+    for parameter, value in zip(model.parameters(), content["average"], strict=True):
+        parameter.data = value.clone()
+    return model.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("data/train_denoiser"))
+    parser.add_argument("--out", type=Path, default=Path("data/train_denoiser/model"))
+    options = parser.parse_args()
+    model = open_denoiser(options.work / "denoiser.pt").to(torch.float16)
+    if not all(bool(p.isfinite().all()) for p in model.parameters()):
+        raise SystemExit("a weight is not finite in half precision")
+    DDIMPipeline(unet=model, scheduler=build_schedule()).save_pretrained(options.out, safe_serialization=True)
+    tidy(options.out)
+    for path in options.out.rglob("*.safetensors"):
+        path.chmod(0o644)
+    (options.out / "SHA256SUMS").write_text(sums(options.out))
+    size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
+    print(f"{size / 1e6:.1f} MB in {options.out}")
+
+
+if __name__ == "__main__":
+    main()
