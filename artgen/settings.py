@@ -248,6 +248,7 @@ class Output:
     )
     format: str | None = setting(None, "File format. [png]", choices=("png", "jpeg", "jpg", "webp"))
     quality: int | None = setting(None, "Quality of JPEG and WebP. [95]", minimum=1, maximum=100)
+    png_level: int | None = setting(None, "How hard PNG is compressed. [fast]", minimum=0, maximum=9)
     overwrite: bool = setting(False, "Replace a file that exists.")
     metadata: str = setting(
         "full",

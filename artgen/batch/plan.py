@@ -20,11 +20,11 @@ from artgen.requests import TASKS, Request, Txt2Img
 from artgen.seeds import derived_seed, seeds
 from artgen.settings import Canvas, Output, Prompt, Series, check, settings_of
 
-HOW = frozenset({"device", "offload", "vae_tiling"})
+HOW = frozenset({"device", "offload", "vae_tiling", "png_level"})
 """Settings that say how a picture is made, not which: they are no part of its fingerprint."""
 
 _OWN = ("prompt", "negative_prompt", "seed")
-_OUTPUT = ("output", "format", "quality", "metadata")
+_OUTPUT = ("output", "format", "quality", "metadata", "png_level")
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Planner:
             for name, value in to_record(prepared.request, prepared.facts).items()
             if name not in HOW and name not in _OWN
         }
-        asked = [getattr(output, name) for name in _OUTPUT]
+        asked = [getattr(output, name) for name in _OUTPUT if name not in HOW]
         text = json.dumps([settings, prepared.request.model, asked], sort_keys=True, default=str)
         group = (prepared.request, prepared.size)
         number = self._groups.setdefault(group, len(self._groups))

@@ -13,7 +13,7 @@ from artgen.errors import UsageError
 
 MAX_COMBINATIONS = 100_000
 _RANGE = re.compile(r"(-?[0-9.]+):(-?[0-9.]+)(?::([0-9.]+))?")
-_NOT_SWEPT = frozenset({"task", "output", "format", "quality", "metadata", "count", "offline", "device"})
+_NOT_SWEPT = frozenset({"task", "output", "format", "quality", "png_level", "metadata", "count", "offline", "device"})
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Destination:
         suffix: as typed, or the format's own.
         format: png, jpeg or webp.
         quality: 1..100 for jpeg and webp; 100 means lossless for webp.
+        png_level: 0..9 for png; None means as fast as can be.
         overwrite: replace existing files.
         metadata: full, minimal or none.
         count: how many pictures will be saved; more than one get numbers when the name is fixed.
@@ -42,6 +43,7 @@ class Destination:
     suffix: str
     format: str
     quality: int
+    png_level: int | None
     overwrite: bool
     metadata: str
     count: int
@@ -132,7 +134,7 @@ class Destination:
             OutputError: it could not be written (no space, no permission, no free name).
             RefusedError: the target to overwrite is a symbolic link, or a field leads out of the output folder.
         """
-        data, sidecar = encode(image, record, self.format, self.quality, self.metadata)
+        data, sidecar = encode(image, record, self.format, self.quality, self.metadata, self.png_level)
         key, named = self._names(record, stem, index)
         try:
             key.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from PIL import Image
 
 from artgen.errors import OutputError
 from artgen.metadata import embed
+from artgen.outputs.png import encode_png
 
 
 def encode(
@@ -15,8 +16,17 @@ def encode(
     format: str,  # noqa: A002 - the option's name
     quality: int,
     metadata: str,
+    png_level: int | None = None,
 ) -> tuple[bytes, str | None]:
     """The whole file, and the JSON text that has to lie beside it when the format cannot hold the record.
+
+    Args:
+        image: its own metadata is not written.
+        record: as for `artgen.metadata.embed`.
+        format: png, jpeg or webp.
+        quality: 1..100 for jpeg and webp; 100 means lossless for webp.
+        metadata: full, minimal or none.
+        png_level: how hard PNG is compressed, 0..9; None is as fast as can be.
 
     Raises:
         OutputError: the format cannot hold the picture.
@@ -29,8 +39,10 @@ def encode(
         options |= {"lossless": True} if quality == 100 else {"quality": quality}
     clean = image.copy()
     clean.info = {}
-    buffer = io.BytesIO()
     try:
+        if format == "png":
+            return encode_png(clean, options, png_level), embedded.sidecar
+        buffer = io.BytesIO()
         clean.save(buffer, format.upper(), **options)
     except (OSError, ValueError) as error:
         raise OutputError(f"the picture cannot be written as {format}: {error}", "Use --format png.") from error

@@ -43,6 +43,7 @@ def destination_for(requests: Sequence[Request], output: Output) -> Destination:
         output.output,
         format=output.format,
         quality=output.quality,
+        png_level=output.png_level,
         overwrite=output.overwrite,
         metadata=output.metadata,
         default_template=FROM_PICTURE if isinstance(requests[0], FromImage) else FROM_WORDS,
@@ -56,6 +57,7 @@ def destination(
     *,
     format: str | None = None,  # noqa: A002 - the option's name
     quality: int | None = None,
+    png_level: int | None = None,
     overwrite: bool = False,
     metadata: str = "full",
     default_template: str = FROM_WORDS,
@@ -69,6 +71,7 @@ def destination(
             template (`{model}/{seed}.png`, see `artgen.outputs.names.FIELDS`), or None for the folder `outputs`.
         format: png, jpeg (jpg) or webp; None takes the suffix, else png.
         quality: 1..100 for jpeg and webp; None means 95.
+        png_level: how hard png is compressed, 0..9; None means as fast as can be.
         overwrite: replace existing files.
         metadata: full, minimal or none.
         default_template: the file name inside a folder, without suffix.
@@ -77,12 +80,14 @@ def destination(
 
     Raises:
         UsageError: an unknown field or format, a suffix and a format that contradict each other, a quality outside
-            1..100.
+            1..100, a level outside 0..9.
     """
     if metadata not in LEVELS:
         raise UsageError(f"'{metadata}' is not a metadata level", f"Use {', '.join(LEVELS)}.")
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality is {quality}; 1 to 100 is possible", "Leave --quality out for 95.")
+    if png_level is not None and not 0 <= png_level <= 9:
+        raise UsageError(f"png_level is {png_level}; 0 to 9 is possible", "Leave --png-level out to be fast.")
     folder, components = split_output(output, default_template)
     stem, suffix, kind = settle_format(components[-1], format)
     parts = [parse_template(component) for component in (*components[:-1], stem)]
@@ -91,7 +96,16 @@ def destination(
     while len(parts) > 1 and not parts[0].fields:
         folder /= parts.pop(0).fill({})
     return Destination(
-        folder, tuple(parts), suffix, kind, quality or DEFAULT_QUALITY, overwrite, metadata, count, tuple(input_paths)
+        folder=folder,
+        parts=tuple(parts),
+        suffix=suffix,
+        format=kind,
+        quality=quality or DEFAULT_QUALITY,
+        png_level=png_level,
+        overwrite=overwrite,
+        metadata=metadata,
+        count=count,
+        inputs=tuple(input_paths),
     )
 
 
