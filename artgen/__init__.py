@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from artgen.engine.generate import Failure, Picture, generate, generate_all, replay
     from artgen.metadata import Found
     from artgen.metadata import read as info
-    from artgen.requests import Img2Img, Inpaint, Outpaint, Request, Txt2Img
+    from artgen.requests import Denoise, Img2Img, Inpaint, Outpaint, Request, Txt2Img
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ArtgenError",
+    "Denoise",
     "Failure",
     "Found",
     "Img2Img",
@@ -40,6 +41,7 @@ __all__ = [
 
 
 _LAZY = {
+    "Denoise": ("artgen.requests", "Denoise"),
     "Img2Img": ("artgen.requests", "Img2Img"),
     "Inpaint": ("artgen.requests", "Inpaint"),
     "Outpaint": ("artgen.requests", "Outpaint"),

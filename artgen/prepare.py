@@ -11,11 +11,10 @@ from typing import Any
 
 from PIL import Image
 
-from artgen import images, machine, registry, sources
+from artgen import denoising, images, machine, registry, sources
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Downloading, Listener, ignore
-from artgen.registry import folders
-from artgen.requests import FromImage, Img2Img, Inpaint, Outpaint, Request, draw_seed
+from artgen.requests import Denoise, FromWords, Img2Img, Inpaint, Outpaint, Redraw, Request, draw_seed
 from artgen.schedulers import SCHEDULERS, find, find_with_sigmas, matching
 from artgen.settings import Canvas
 
@@ -31,21 +30,38 @@ class Prepared:
 
     Attributes:
         request: complete: no setting that the pipeline needs is None.
-        model: where the model is and what is known of it.
+        found: where the model is and what is known of it; None where none is needed.
         size: width and height of the result in pixels.
-        image: the picture to start from, RGB, at the size of the result (for outpaint: the extended canvas).
+        image: the picture to start from, RGB, at the size of the result (for outpaint: the extended canvas); for
+            denoise as `artgen.sources.Pictures` has it.
+        low: its lower bytes, where it has 16 bits a channel.
         mask: "L" of the same size, 255 where to repaint; None when nothing is masked.
         facts: what the record says beside the settings.
         notes: what the user should know.
     """
 
     request: Request
-    model: registry.ResolvedModel
+    found: registry.ResolvedModel | None
     size: tuple[int, int]
     image: Image.Image | None = None
+    low: Image.Image | None = None
     mask: Image.Image | None = None
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> registry.ResolvedModel:
+        """Where the model is and what is known of it."""
+        if self.found is None:
+            raise TypeError(f"this {self.request.task} job has no model")
+        return self.found
+
+    @property
+    def drawing(self) -> FromWords:
+        """The request of a task that follows a prompt."""
+        if not isinstance(self.request, FromWords):
+            raise TypeError(f"a {self.request.task} job has no prompt")
+        return self.request
 
     @property
     def width(self) -> int:
@@ -60,7 +76,7 @@ class Prepared:
     @property
     def strength(self) -> float | None:
         """How much of the picture may change, 0 to 1; None for a task without one."""
-        return self.request.strength if isinstance(self.request, FromImage) else None
+        return self.request.strength if isinstance(self.request, Redraw) else None
 
     @property
     def padded_image(self) -> Image.Image:
@@ -80,9 +96,9 @@ class Prepared:
 
 @dataclass(frozen=True)
 class _Found:
-    """A model, the name and sigmas of its own scheduler, and what records say of it."""
+    """A model (None where none is needed), name and sigmas of its own scheduler, and what records say of it."""
 
-    model: registry.ResolvedModel
+    model: registry.ResolvedModel | None
     scheduler: tuple[str | None, str | None]
     facts: dict[str, Any]
 
@@ -99,7 +115,7 @@ class _Scene:
 
 
 Models = dict[tuple[str | None, bool], _Found]
-"""Models found before, by name and whether the network was forbidden."""
+"""Models found before, by name and whether the network was forbidden; the name is None where none is needed."""
 
 
 def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Models | None = None) -> list[Prepared]:
@@ -116,7 +132,7 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
         ModelUnavailableError: the model cannot be had or cannot do the task.
         RefusedError: the model is a pickle or asks to run code.
     """
-    for device, offload in dict.fromkeys((request.device, request.offload) for request in requests):
+    for device, offload in dict.fromkeys((request.device, _offload(request)) for request in requests):
         _check_device(device, offload)
     pictures: dict[tuple[Any, ...], sources.Pictures] = {}
     for request in requests:
@@ -127,9 +143,9 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
     scenes: dict[tuple[Any, ...], _Scene] = {}
     jobs = []
     for request in requests:
-        named, canvas = (request.model, request.offline), sources.canvas_key(request)
+        named, canvas = (_model_name(request), request.offline), sources.canvas_key(request)
         if named not in models:
-            models[named] = _find_model(request, listener)
+            models[named] = _find_model(*named, listener)
         if (named, canvas) not in scenes:
             scenes[named, canvas] = _scene(request, models[named], pictures[canvas])
         jobs.append(_complete(request, scenes[named, canvas]))
@@ -149,10 +165,23 @@ def _check_device(device: str, offload: str | None) -> None:
         raise UsageError(f"--offload {offload} needs a GPU; this would run on the CPU.", "Leave it out.")
 
 
-def _find_model(request: Request, listener: Listener) -> _Found:
+def _offload(request: Request) -> str | None:
+    return request.offload if isinstance(request, FromWords) else None
+
+
+def _model_name(request: Request) -> str | None:
+    """The model that a request asks for, or that is taken for it; None when it needs none."""
+    if isinstance(request, Denoise):
+        return denoising.model_name(request)
+    return request.model or machine.default_model()
+
+
+def _find_model(name: str | None, offline: bool, listener: Listener) -> _Found:
+    if name is None:
+        return _Found(None, (None, None), {})
     model = registry.resolve(
-        request.model or machine.default_model(),
-        offline=request.offline,
+        name,
+        offline=offline,
         on_download=lambda file, done, total: listener(Downloading(file, done, total)),
     )
     registry.check(model)
@@ -160,15 +189,30 @@ def _find_model(request: Request, listener: Listener) -> _Found:
 
 
 def _scene(request: Request, found: _Found, pictures: sources.Pictures) -> _Scene:
-    _check_task(request, found.model)
-    size = pictures.image.size if pictures.image else _canvas(request, found.model)
+    model = found.model
+    if model is not None:
+        _check_task(request, model)
+    size = pictures.image.size if pictures.image else _canvas(request, model) if model else (0, 0)
     facts = {"width": size[0], "height": size[1], **pictures.facts, **found.facts}
-    return _Scene(found, pictures, size, facts, (*pictures.notes, *_size_notes(size, found.model)))
+    notes = _size_notes(size, model) if model and isinstance(request, FromWords) else ()
+    return _Scene(found, pictures, size, facts, (*pictures.notes, *notes))
 
 
 def _complete(request: Request, scene: _Scene) -> Prepared:
     """Fills what was left open and checks what only the model can tell."""
     model, pictures = scene.found.model, scene.pictures
+    if isinstance(request, Denoise):
+        request = denoising.complete(request, model)
+    elif isinstance(request, FromWords) and model is not None:
+        request = request.replace(**_open_of_drawing(request, model, scene))
+        _check_scheduler(request, model)
+        _check_strength(request)
+    notes = scene.notes if (request.seed or 0) < 2**32 else (*scene.notes, WRAPPED_SEED)
+    return Prepared(request, model, scene.size, pictures.image, pictures.low, pictures.mask, scene.facts, notes)
+
+
+def _open_of_drawing(request: FromWords, model: registry.ResolvedModel, scene: _Scene) -> dict[str, Any]:
+    """What a request that follows a prompt leaves open, and what holds for it."""
     filled: dict[str, Any] = {"model": model.name}
     if request.seed is None:
         filled["seed"] = draw_seed()
@@ -178,15 +222,11 @@ def _complete(request: Request, scene: _Scene) -> Prepared:
     scheduler, sigmas = scene.found.scheduler
     if request.scheduler is None and scheduler is not None:
         filled.update(scheduler=scheduler, sigmas=request.sigmas or sigmas)
-    if isinstance(request, FromImage) and request.strength is None:
+    if isinstance(request, Redraw) and request.strength is None:
         filled["strength"] = request.default_strength
     if isinstance(request, Canvas):
         filled["width"], filled["height"] = scene.size
-    request = request.replace(**filled)
-    _check_scheduler(request, model)
-    _check_strength(request)
-    notes = scene.notes if (request.seed or 0) < 2**32 else (*scene.notes, WRAPPED_SEED)
-    return Prepared(request, model, scene.size, pictures.image, pictures.mask, scene.facts, notes)
+    return filled
 
 
 def _own_scheduler(model: registry.ResolvedModel) -> tuple[str | None, str | None]:
@@ -194,8 +234,7 @@ def _own_scheduler(model: registry.ResolvedModel) -> tuple[str | None, str | Non
     if model.scheduler is not None:
         entry, sigmas = find_with_sigmas(model.scheduler)
         return entry.name, model.sigmas or sigmas
-    folder = registry.single_file_config(model) if model.is_file else model.path
-    return matching(folders.optional_json(folder / "scheduler" / "scheduler_config.json"))
+    return matching(registry.read_scheduler(registry.single_file_config(model) if model.is_file else model.path))
 
 
 def _model_facts(model: registry.ResolvedModel) -> dict[str, Any]:
@@ -208,6 +247,7 @@ def _model_facts(model: registry.ResolvedModel) -> dict[str, Any]:
 
 
 def _check_task(request: Request, model: registry.ResolvedModel) -> None:
+    denoising.check_kind(request, model)
     if model.inpainting and not isinstance(request, Inpaint | Outpaint):
         raise ModelUnavailableError(
             f"{model.name} is an inpainting model and cannot do {request.task}.",
@@ -227,7 +267,7 @@ def _canvas(request: Request, model: registry.ResolvedModel) -> tuple[int, int]:
     return width, height
 
 
-def _check_scheduler(request: Request, model: registry.ResolvedModel) -> None:
+def _check_scheduler(request: FromWords, model: registry.ResolvedModel) -> None:
     if request.scheduler is None or find(request.scheduler).flow == model.flow:
         return
     kind = "flow-matching" if model.flow else "noise-predicting"
@@ -235,9 +275,9 @@ def _check_scheduler(request: Request, model: registry.ResolvedModel) -> None:
     raise UsageError(f"{request.scheduler} does not fit {model.name}, a {kind} model.", f"These do: {fitting}.")
 
 
-def _check_strength(request: Request) -> None:
+def _check_strength(request: FromWords) -> None:
     """diffusers runs int(steps * strength) steps, silently none when that is 0."""
-    if not isinstance(request, FromImage) or request.strength is None or request.steps is None:
+    if not isinstance(request, Redraw) or request.strength is None or request.steps is None:
         return
     if int(request.steps * request.strength) < 1:
         raise UsageError(

@@ -25,6 +25,7 @@ FACTS = (
     "height",
     "image_sha256",
     "mask_sha256",
+    "sigma_estimated",
     "batch_size",
     "dropped_prompt",
     "dropped_negative_prompt",
@@ -32,6 +33,7 @@ FACTS = (
     "torch",
     "diffusers",
     "transformers",
+    "scikit-image",
 )
 """Keys of a record that are no settings (width and height: of the tasks that do not take them)."""
 

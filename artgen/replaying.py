@@ -25,7 +25,7 @@ FOREIGN = ("prompt", "negative_prompt", "steps", "scheduler", "sigmas", "guidanc
 NO_MATTER = frozenset({"model", "model_hash", "Version", "RNG"})
 """What other tools say and no note is due for: it is said otherwise, or on pixels it has no say here."""
 
-PIXEL_FACTS = ("torch", "diffusers", "transformers")
+PIXEL_FACTS = ("torch", "diffusers", "transformers", "scikit-image")
 """Versions on which pixels may depend."""
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from artgen.errors import UsageError
 from artgen.schedulers import find_with_sigmas
@@ -20,10 +20,15 @@ from artgen.settings import (
     Expansion,
     Mask,
     Model,
+    Noise,
+    Picture,
+    Place,
     Prompt,
     Sampling,
     Seed,
     Source,
+    Steps,
+    Weights,
     check,
     settings_of,
 )
@@ -32,7 +37,7 @@ _PATHS = frozenset({"image", "mask"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(Compute, Model, Sampling, Seed, Prompt):  # fields come in the order Prompt ... Compute
+class Request(Place, Weights, Steps, Seed):  # fields come in the order Seed ... Place
     """What all tasks share.
 
     Raises:
@@ -40,7 +45,8 @@ class Request(Compute, Model, Sampling, Seed, Prompt):  # fields come in the ord
     """
 
     task: ClassVar[str]
-    default_strength: ClassVar[float | None] = None
+    template: ClassVar[str] = "{index:05}-{seed}-{prompt}"
+    """What pictures are called where nothing else is said."""
 
     def __post_init__(self) -> None:
         self._settle(settings_of(type(self)).keys())
@@ -51,25 +57,8 @@ class Request(Compute, Model, Sampling, Seed, Prompt):  # fields come in the ord
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
         check(self, names)
-        if "scheduler" in names or "sigmas" in names:
-            self._settle_scheduler()
         if "device" in names:
             _check_device(self.device)
-
-    def _settle_scheduler(self) -> None:
-        # One spelling is recorded, whichever was typed.
-        if self.scheduler is None:
-            return
-        entry, sigmas = find_with_sigmas(self.scheduler)
-        if sigmas and self.sigmas and sigmas != self.sigmas:
-            raise UsageError(f"The scheduler {self.scheduler!r} says {sigmas} and sigmas says {self.sigmas}.")
-        object.__setattr__(self, "scheduler", entry.name)
-        object.__setattr__(self, "sigmas", self.sigmas or sigmas)
-        if self.sigmas not in (None, "normal") and not entry.sigmas:
-            raise UsageError(
-                f"The scheduler {entry.name} has no {self.sigmas} sigmas.",
-                "Leave --sigmas out, or use euler, dpm++2m or another that `artgen schedulers` marks.",
-            )
 
     @classmethod
     def of(cls, *groups: Any, **more: Any) -> Self:
@@ -93,15 +82,42 @@ class Request(Compute, Model, Sampling, Seed, Prompt):  # fields come in the ord
 
 
 @dataclass(frozen=True, kw_only=True)
-class Txt2Img(Canvas, Request):
+class FromWords(Compute, Model, Sampling, Request, Prompt):  # fields come in the order Prompt ... Compute
+    """What the tasks that follow a prompt share."""
+
+    def _settle(self, names: Collection[str]) -> None:
+        super()._settle(names)
+        if "scheduler" in names or "sigmas" in names:
+            self._settle_scheduler()
+
+    def _settle_scheduler(self) -> None:
+        # One spelling is recorded, whichever was typed.
+        if self.scheduler is None:
+            return
+        entry, sigmas = find_with_sigmas(self.scheduler)
+        if sigmas and self.sigmas and sigmas != self.sigmas:
+            raise UsageError(f"The scheduler {self.scheduler!r} says {sigmas} and sigmas says {self.sigmas}.")
+        object.__setattr__(self, "scheduler", entry.name)
+        object.__setattr__(self, "sigmas", self.sigmas or sigmas)
+        if self.sigmas not in (None, "normal") and not entry.sigmas:
+            raise UsageError(
+                f"The scheduler {entry.name} has no {self.sigmas} sigmas.",
+                "Leave --sigmas out, or use euler, dpm++2m or another that `artgen schedulers` marks.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Txt2Img(Canvas, FromWords):
     """Draw a picture from words."""
 
     task: ClassVar[str] = "txt2img"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromImage(Source, Request):
+class FromImage(Picture, Request):
     """What the tasks that start from a picture share."""
+
+    template: ClassVar[str] = "{stem}-{seed}"
 
     def _settle(self, names: Collection[str]) -> None:
         super()._settle(names)
@@ -110,19 +126,26 @@ class FromImage(Source, Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Img2Img(Canvas, FromImage):
-    """Redraw a picture, guided by words."""
+class Redraw(Source, FromImage, FromWords):
+    """What the tasks that follow a prompt from a picture share."""
 
-    task: ClassVar[str] = "img2img"
-    default_strength: ClassVar[float | None] = 0.6
+    default_strength: ClassVar[float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inpaint(Blend, Mask, Canvas, FromImage):
+class Img2Img(Canvas, Redraw):
+    """Redraw a picture, guided by words."""
+
+    task: ClassVar[str] = "img2img"
+    default_strength: ClassVar[float] = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inpaint(Blend, Mask, Canvas, Redraw):
     """Repaint the part of a picture that a mask marks."""
 
     task: ClassVar[str] = "inpaint"
-    default_strength: ClassVar[float | None] = 1.0
+    default_strength: ClassVar[float] = 1.0
 
     def _settle(self, names: Collection[str]) -> None:
         super()._settle(names)
@@ -133,11 +156,11 @@ class Inpaint(Blend, Mask, Canvas, FromImage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outpaint(Blend, Expansion, FromImage):
+class Outpaint(Blend, Expansion, Redraw):
     """Extend a picture beyond its edges."""
 
     task: ClassVar[str] = "outpaint"
-    default_strength: ClassVar[float | None] = 1.0
+    default_strength: ClassVar[float] = 1.0
 
     def _settle(self, names: Collection[str]) -> None:
         super()._settle(names)
@@ -145,7 +168,55 @@ class Outpaint(Blend, Expansion, FromImage):
             raise UsageError("outpaint needs either --expand or --to.", "artgen outpaint input.png --expand 64")
 
 
-TASKS: dict[str, type[Request]] = {cls.task: cls for cls in (Txt2Img, Img2Img, Inpaint, Outpaint)}
+class Asked(NamedTuple):
+    """What `--sigma` says: a standard deviation in grey levels, or None and what the estimate is multiplied with."""
+
+    sigma: float | None
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoise(Noise, FromImage):
+    """Remove noise from a picture."""
+
+    task: ClassVar[str] = "denoise"
+    template: ClassVar[str] = "{stem}-denoised"
+
+    @property
+    def asked(self) -> Asked:
+        """What `sigma` says; without it, the estimate."""
+        text = (self.sigma or "auto").strip().casefold()
+        if automatic := re.fullmatch(r"auto(?:\s*\*\s*(\d+\.?\d*|\.\d+))?", text):
+            return Asked(None, float(automatic[1] or 1))
+        try:
+            return Asked(float(text))
+        except ValueError:
+            raise UsageError(
+                f"sigma must be a number, auto or auto*1.2, not {self.sigma!r}.", "It counts grey levels: --sigma 15."
+            ) from None
+
+    def _settle(self, names: Collection[str]) -> None:
+        if isinstance(self.sigma, int | float) and not isinstance(self.sigma, bool):  # as JSON and Python write it
+            object.__setattr__(self, "sigma", f"{self.sigma:g}")
+        super()._settle(names)
+        sigma, factor = self.asked
+        if sigma is not None and not 0 < sigma <= 255:
+            raise UsageError(f"sigma must be above 0 and at most 255 grey levels, not {self.sigma}.")
+        if not 0.1 <= factor <= 10:
+            raise UsageError(f"sigma's estimate can be multiplied by 0.1 to 10, not {factor:g}.")
+        self._check_method()
+
+    def _check_method(self) -> None:
+        method = self.method or "pixel"
+        idle = {"pixel": (), "latent": ("eta", "fidelity")}.get(
+            method, ("model", "steps", "eta", "ensemble", "fidelity")
+        )
+        for name in idle:
+            if getattr(self, name) is not None:
+                raise UsageError(f"The method {method} takes no {name}.", f"Leave --{name} out, or use --method pixel.")
+
+
+TASKS: dict[str, type[Request]] = {cls.task: cls for cls in (Txt2Img, Img2Img, Inpaint, Outpaint, Denoise)}
 
 
 def draw_seed() -> int:

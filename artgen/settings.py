@@ -21,7 +21,10 @@ __all__ = [
     "Expansion",
     "Mask",
     "Model",
+    "Noise",
     "Output",
+    "Picture",
+    "Place",
     "Prompt",
     "Report",
     "Run",
@@ -31,7 +34,9 @@ __all__ = [
     "Setting",
     "Size",
     "Source",
+    "Steps",
     "Sweep",
+    "Weights",
     "check",
     "describe_limits",
     "parse",
@@ -43,7 +48,10 @@ __all__ = [
 
 MAX_SEED = 2**64 - 1
 MAX_SIDE = 16_384
-TASK_NAMES = ("txt2img", "img2img", "inpaint", "outpaint")
+METHODS = ("pixel", "latent", "tv", "nlm")
+"""Ways to remove noise."""
+
+TASK_NAMES = ("txt2img", "img2img", "inpaint", "outpaint", "denoise")
 """The tasks, by name; `artgen.requests.TASKS` has a class for each."""
 
 
@@ -67,15 +75,31 @@ class Seed:
     """Where chance starts."""
 
     seed: int | None = setting(
-        None, "Where chance starts; drawn at random when not given.", minimum=0, maximum=MAX_SEED
+        None,
+        "Where chance starts; drawn at random when not given.",
+        flags=("-s", "--seed"),
+        minimum=0,
+        maximum=MAX_SEED,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
+class Steps:
+    """How many steps."""
+
+    steps: int | None = setting(
+        None,
+        "Denoising steps. [the model's own; denoise: 1, the mean of all clean pictures]",
+        aliases=("--num-inference-steps",),
+        minimum=1,
+        maximum=1000,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling(Steps):
     """How noise becomes a picture. What is not given comes from the model's own defaults."""
 
-    steps: int | None = setting(None, "Denoising steps.", aliases=("--num-inference-steps",), minimum=1, maximum=1000)
     guidance_scale: float | None = setting(
         None,
         "How strictly the prompt is followed; 1 or less switches guidance off.",
@@ -99,12 +123,18 @@ class Canvas:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Picture:
     """The picture to start from."""
 
     image: Path | None = setting(
         None, "The picture to start from.", flags=("-i", "--image"), aliases=("--init-image",), positional=True
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Picture):
+    """The picture to start from, and how much of it may change."""
+
     strength: float | None = setting(
         None,
         "How much may change, 0 to 1; 1 ignores the picture. [img2img 0.6, inpaint and outpaint 1]",
@@ -112,6 +142,38 @@ class Source:
         maximum=1,
     )
     background: str = setting("white", "The colour behind a transparent picture: a name or #rrggbb.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """The noise in a picture, and how it is removed."""
+
+    sigma: str | None = setting(
+        None,
+        "Strength of the noise in grey levels (standard deviation, 0 to 255): `15`, `auto`, or `auto*1.2`. [auto]",
+        metavar="SIGMA",
+    )
+    method: str | None = setting(
+        None,
+        "pixel: a diffusion model of pixels, faithful. latent: Stable Diffusion, creative clean-up that draws details "
+        "anew and is limited by the autoencoder. tv, nlm: classical, without a model. [pixel]",
+        choices=METHODS,
+    )
+    eta: float | None = setting(
+        None, "With --steps 2 or more: how much of the noise is drawn anew at each step. [0]", minimum=0, maximum=1
+    )
+    ensemble: int | None = setting(
+        None,
+        "Mean of so many runs: of flips and turns of the picture (up to 8), with --eta of different noise. [1]",
+        minimum=1,
+        maximum=64,
+    )
+    fidelity: float | None = setting(
+        None,
+        "With --steps 2 or more: the share of the one-step result in the blend; 1 is faithful, 0 is sharp. [0]",
+        minimum=0,
+        maximum=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,27 +206,39 @@ class Expansion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
-    """Which model draws."""
+class Weights:
+    """Which model."""
 
     model: str | None = setting(
         None,
         "An alias, a hub id (owner/name[@revision]), a folder or a .safetensors file. "
-        "[sd15 with CUDA, the bundled `tiny` without]",
+        "[sd15 with CUDA, the bundled `tiny` without; denoise: the bundled `denoiser`]",
         flags=("-m", "--model"),
     )
     offline: bool = setting(False, "Never use the network.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Weights):
+    """Which model draws."""
+
     safety_checker: bool = setting(True, "Use the model's own safety filter, when it ships one.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compute:
-    """Where the model runs."""
+class Place:
+    """Which device, at which precision."""
 
     device: str = setting("auto", "auto, cpu, mps, cuda or cuda:N.")
     dtype: str = setting(
         "auto", "Precision. [auto: fp16 on a GPU, fp32 on the CPU]", choices=("auto", "fp32", "fp16", "bf16")
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute(Place):
+    """Where the model runs."""
+
     offload: str | None = setting(
         None,
         "Keep parts of the model in main memory until they are needed: slower, much less GPU memory.",
@@ -269,17 +343,23 @@ class Report:
 
 GROUPS: tuple[type, ...] = (
     Prompt,
+    Seed,
     Series,
     Sweep,
     Run,
+    Steps,
     Sampling,
     Canvas,
     Size,
+    Picture,
     Source,
+    Noise,
     Mask,
     Blend,
     Expansion,
+    Weights,
     Model,
+    Place,
     Compute,
     Output,
     Report,

@@ -23,12 +23,14 @@ class Cell:
     """One picture and what is written under it.
 
     Attributes:
-        path: None where a picture is missing.
+        path: None where a picture is missing or in memory.
         label: lines of text, possibly none.
+        picture: one that is in no file.
     """
 
     path: Path | None
     label: str = ""
+    picture: Image.Image | None = None
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def draw_sheet(sheet: Sheet, *, cell: int = 256) -> Image.Image:
             _write(pen, (_GAP, y + cell // 2 - line // 2), _wrapped(sheet.sides[number], font, side), font, line)
         for column, each in enumerate(row):
             x = left + column * (cell + _GAP)
-            if each.path is not None:
-                picture = _fitted(each.path, cell)
+            if each.path is not None or each.picture is not None:
+                picture = _fitted(each.picture or _read(each.path), cell)
                 page.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
             _write(pen, (x, y + cell + 2), labels[number][column], small, line)
         y += cell + under[number] + _GAP
@@ -117,12 +119,17 @@ def differences(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> t
     return shared, differing
 
 
-def _fitted(path: Path, cell: int) -> Image.Image:
+def _read(path: Path | None) -> Image.Image:
+    if path is None:
+        raise TypeError("this cell has no picture")
     try:
         with Image.open(path) as file:
-            picture = file.convert("RGB")
+            return file.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise InputFileError(f"'{path}' cannot be read as a picture: {error}.") from error
+
+
+def _fitted(picture: Image.Image, cell: int) -> Image.Image:
     factor = min(cell / picture.width, cell / picture.height, 2)
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     return picture if factor == 1 else picture.resize(size, Image.Resampling.LANCZOS)

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from artgen import images
-from artgen.requests import FromImage, Inpaint, Outpaint, Request
+from artgen.requests import Denoise, FromImage, Inpaint, Outpaint, Redraw, Request
 from artgen.settings import Canvas
 
 
@@ -16,13 +16,16 @@ class Pictures:
     """What a task starts from.
 
     Attributes:
-        image: RGB, at the size of the result; None for a task that starts from nothing.
+        image: RGB, at the size of the result; None for a task that starts from nothing. For denoise: L, LA, RGB or
+            RGBA, as the file has it.
+        low: the lower bytes of a picture with 16 bits a channel, in the same mode; None for 8 bits.
         mask: "L" of the same size, 255 where to repaint; None when nothing is masked.
         facts: what the record says of the files.
         notes: what the user should know.
     """
 
     image: Image.Image | None = None
+    low: Image.Image | None = None
     mask: Image.Image | None = None
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -45,7 +48,11 @@ def read(request: Request) -> Pictures:
     """
     if not isinstance(request, FromImage) or request.image is None:
         return Pictures()
-    loaded = images.load_image(request.image, background=request.background)
+    if isinstance(request, Denoise):
+        exact = images.load_exact(request.image)
+        return Pictures(exact.image, exact.low, facts={"image_sha256": exact.sha256}, notes=exact.notes)
+    background = request.background if isinstance(request, Redraw) else "white"
+    loaded = images.load_image(request.image, background=background)
     facts: dict[str, Any] = {"image_sha256": loaded.sha256}
     notes = loaded.notes
     image = _resized(loaded.image, request)
@@ -57,7 +64,7 @@ def read(request: Request) -> Pictures:
         notes += (*masked.notes, f"{masked.share:.1%} of the picture will be repainted")
     if isinstance(request, Outpaint):
         image, mask = _extended(image, request)
-    return Pictures(image, mask, facts, notes)
+    return Pictures(image, mask=mask, facts=facts, notes=notes)
 
 
 def _resized(image: Image.Image, request: Request) -> Image.Image:

@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 from typer.testing import CliRunner
 
 from artgen import registry
@@ -27,6 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture = Image.new("RGB", size, "skyblue")
     ImageDraw.Draw(picture).ellipse((10, 10, 50, 50), fill="orange")
     picture.save(work / "fox.png")
+    noise = Image.effect_noise(size, 25)
+    ImageChops.add(picture, Image.merge("RGB", [noise] * 3), 1, -128).save(work / "noisy.png")
     mask = Image.new("L", size)
     ImageDraw.Draw(mask).rectangle((20, 20, 40, 40), fill=255)
     mask.save(work / "mask.png")
@@ -50,6 +52,7 @@ def test_every_command_is_shown() -> None:
         "img2img",
         "inpaint",
         "outpaint",
+        "denoise",
         "batch",
         "sheet",
         "info",

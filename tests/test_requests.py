@@ -29,6 +29,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "img2img": {"image": Path("in.png")},
     "inpaint": {"image": Path("in.png"), "mask": Path("mask.png")},
     "outpaint": {"image": Path("in.png"), "expand": "64"},
+    "denoise": {"image": Path("in.png")},
 }
 
 

@@ -105,7 +105,9 @@ class Drawer:
             self._ledger.write(job.key, written)
 
         try:
-            job.shape.destination.save(picture.image, picture.record, index=job.number, announce=announce)
+            job.shape.destination.save(
+                picture.image, picture.record, index=job.number, announce=announce, low=picture.low
+            )
         finally:
             self._claims.drop(job.key)
         self._report(Result(job.key, written, picture.record))

@@ -13,7 +13,14 @@ from artgen.outputs import FORMATS
 CAPTION = ".txt"
 
 
-def read(paths: Sequence[Path], *, masks: Path | None = None, format: str = "png", seeds: bool = False) -> list[Entry]:  # noqa: A002
+def read(
+    paths: Sequence[Path],
+    *,
+    masks: Path | None = None,
+    format: str = "png",  # noqa: A002 - the option's name
+    seeds: bool = False,
+    captions: bool = True,
+) -> list[Entry]:
     """One entry for each picture, in order of path; a text file of the same name beside it is its prompt.
 
     Args:
@@ -21,6 +28,7 @@ def read(paths: Sequence[Path], *, masks: Path | None = None, format: str = "png
         masks: a folder with a mask for each picture, under the same name and sub-folder; any picture format.
         format: png, jpeg (jpg) or webp: of the results.
         seeds: whether each picture is drawn from with several seeds, which then become part of the names.
+        captions: whether the task takes prompts.
 
     Raises:
         InputFileError: there is no such file, no picture in a folder, or no mask for a picture.
@@ -32,7 +40,7 @@ def read(paths: Sequence[Path], *, masks: Path | None = None, format: str = "png
         name = str(within.with_suffix("")).replace("{", "{{").replace("}", "}}").replace(os.sep, "/")
         given: dict[str, Any] = {"image": path, "output": f"{name}{'-{seed}' if seeds else ''}{suffix}"}
         caption = path.with_suffix(CAPTION)
-        if caption.is_file():
+        if captions and caption.is_file():
             given["prompt"] = _prompt(caption)
         if masks is not None:
             given["mask"] = _mask(masks, within)

@@ -16,7 +16,7 @@ from artgen.events import Listener, ignore
 from artgen.outputs import Destination
 from artgen.prepare import Models, prepare
 from artgen.records import to_record
-from artgen.requests import TASKS, Request, Txt2Img
+from artgen.requests import TASKS, FromWords, Request, Txt2Img
 from artgen.seeds import derived_seed, seeds
 from artgen.settings import Canvas, Output, Prompt, Series, check, settings_of
 
@@ -130,6 +130,8 @@ class Planner:
         series = Series(seed=given.pop("seed", None), count=given.pop("count", 1))
         words = {name: given.pop(name) for name in ("prompt", "negative_prompt") if name in given}
         shape = self._shape(given)
+        if words and not isinstance(shape.request, FromWords):
+            raise UsageError(f"{shape.request.task} takes no {' and no '.join(words)}.", "Leave it out.")
         check(Prompt(**words))
         if isinstance(shape.request, Txt2Img) and not words.get("prompt", "").strip():
             raise UsageError("txt2img needs a prompt.")

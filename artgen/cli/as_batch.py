@@ -38,4 +38,5 @@ def picture_entries(pictures: Sequence[Path], values: dict[str, Any], output: Ou
     mask = values.get("mask")
     masks = values.pop("mask") if mask is not None and mask.is_dir() else None
     seeds = values.get("count", 1) > 1 or not re.fullmatch(r"-?\d*", values.get("seed") or "")
-    return folders.read(pictures, masks=masks, format=output.format or "png", seeds=seeds)
+    captions = values.get("task") != "denoise"
+    return folders.read(pictures, masks=masks, format=output.format or "png", seeds=seeds, captions=captions)

@@ -18,6 +18,7 @@ from artgen.settings import (
     Expansion,
     Mask,
     Model,
+    Noise,
     Output,
     Prompt,
     Report,
@@ -67,6 +68,7 @@ def run(
     mask: Mask,
     blend: Blend,
     expansion: Expansion,
+    noise: Noise,
     model: Model,
     compute: Compute,
     output: Output,
@@ -84,7 +86,8 @@ def run(
         raise UsageError("A batch takes its pictures from FILE.", f"artgen batch {source.image} --task img2img")
     first = files[0]
     folder, named = place_of(output, "stdin" if str(first) == prompt_files.STDIN else first.resolve().stem)
-    defaults = given(prompt, series, sampling, canvas, size, source, mask, blend, expansion, model, compute) | named
+    shared = (prompt, series, sampling, canvas, size, source, mask, blend, expansion, noise, model, compute)
+    defaults = given(*shared) | named
     defaults.pop("batch_size", None)
     if run.task:
         defaults["task"] = run.task

@@ -17,6 +17,7 @@ from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.settings import Canvas, Output, Prompt, Report, Series, Size, Source, Sweep
 
 if TYPE_CHECKING:
+    from artgen.engine.generate import Picture
     from artgen.engine.sizes import BatchSize
     from artgen.outputs import Destination
     from artgen.prepare import Prepared
@@ -66,11 +67,13 @@ def draw_requests(
     *,
     batch_size: str = "1",
     check: "Callable[[Prepared], None] | None" = None,
+    finished: "Callable[[Picture, Path], dict[str, Any]] | None" = None,
 ) -> None:
     """Checks, draws, saves and reports requests; leaves with exit code 7 when some of several failed.
 
     Args:
         check: raises for a prepared job that must not be drawn.
+        finished: is called with each picture and its file, and gives what `--json` says of it beside its record.
     """
     # Imported here: `--help` and mistyped options need none of it.
     from artgen import outputs
@@ -90,7 +93,7 @@ def draw_requests(
         if report.dry_run:
             _list(jobs, report)
             return
-        failures = _draw(jobs, destination, report, reporter, sizes)
+        failures = _draw(jobs, destination, report, reporter, sizes, finished)
     _leave(failures, len(jobs))
 
 
@@ -102,7 +105,12 @@ def preview(job: "Prepared") -> dict[str, Any]:
 
 
 def _draw(
-    jobs: "Sequence[Prepared]", destination: "Destination", report: Report, reporter: Reporter, sizes: "BatchSize"
+    jobs: "Sequence[Prepared]",
+    destination: "Destination",
+    report: Report,
+    reporter: Reporter,
+    sizes: "BatchSize",
+    finished: "Callable[[Picture, Path], dict[str, Any]] | None",
 ) -> list[ArtgenError]:
     gc.enable()
     from artgen.engine import generate
@@ -117,14 +125,17 @@ def _draw(
                 note(f"seed {outcome.request.seed}: {outcome.error.message}")
             continue
         reporter.saving()
-        path = destination.save(outcome.image, outcome.record)
+        path = destination.save(outcome.image, outcome.record, low=outcome.low)
         reporter.close()
         if not report.quiet:
-            took = f", {time.monotonic() - began:.1f} s" if report.verbose else ""
-            note(f"seed {outcome.request.seed}{took}")
+            said = [f"seed {outcome.request.seed}"] if outcome.request.seed is not None else []
+            said += [f"{time.monotonic() - began:.1f} s"] if report.verbose else []
+            if said:
+                note(", ".join(said))
+        more = finished(outcome, path) if finished is not None else {}
         began = time.monotonic()
         if report.json:
-            emit_json({"file": str(path), **outcome.record})
+            emit_json({"file": str(path), **outcome.record, **more})
         else:
             emit(str(path))
     return failures
@@ -175,8 +186,9 @@ def _list(jobs: "Sequence[Prepared]", report: Report) -> None:
 
 def listed(record: Mapping[str, Any]) -> str:
     """A record in one line, for `--dry-run`."""
-    names = ("task", "prompt", "seed", "steps", "guidance_scale", "scheduler", "width", "height", "model")
-    return "  ".join(f"{name}={record[name]}" for name in names if record.get(name) not in (None, ""))
+    names = ("task", "prompt", "image", "method", "sigma", "seed", "steps", "guidance_scale", "scheduler")
+    shown = (name for name in (*names, "width", "height", "model") if record.get(name) not in (None, ""))
+    return "  ".join(f"{name}={record[name]}" for name in shown)
 
 
 def sized(canvas: Canvas, size: Size) -> Canvas:

@@ -20,6 +20,7 @@ SUMMARIES = {
     "img2img": "Redraw a picture, guided by words.",
     "inpaint": "Repaint the part of a picture that a mask marks white; the rest stays byte for byte.",
     "outpaint": "Extend a picture beyond its edges; the picture itself stays byte for byte.",
+    "denoise": "Remove noise from pictures, such as grain and sensor noise; nothing is drawn from words.",
     "batch": "Draw files of prompts and folders of pictures; run it again to go on where it stopped.",
     "sheet": "Put pictures on a labelled contact sheet; labels say in what they differ.",
     "info": "Tell what made a picture: artgen's record, A1111's text, or a ComfyUI workflow.",

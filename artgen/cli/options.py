@@ -107,7 +107,14 @@ def _option(group: type, name: str, f: Field[Any], spec: Setting) -> inspect.Par
     return _parameter(name, default, Annotated[kind | None if optional else kind, info])
 
 
-_SUBJECTS: dict[type, str] = {settings.Size: "Canvas"}
+_SUBJECTS: dict[type, str] = {
+    settings.Size: "Canvas",
+    settings.Steps: "Noise",
+    settings.Seed: "Noise",
+    settings.Picture: "Source",
+    settings.Weights: "Model",
+    settings.Place: "Compute",
+}
 """Groups that are explained under another's name."""
 
 

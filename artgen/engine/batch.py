@@ -39,7 +39,7 @@ class Progress:
 def draw_batch(
     jobs: list[Prepared], placement: Placement, economy: Economy, progress: Progress
 ) -> list[Picture | Failure]:
-    request, model = jobs[0].request, jobs[0].model
+    request, model = jobs[0].drawing, jobs[0].model
     progress.listener(ModelChosen(model.name, placement.device, placement.dtype))
     base = loading.load(
         model,
@@ -112,7 +112,7 @@ def _finished(image: Image.Image, job: Prepared) -> Image.Image:
 
 def _dropped(job: Prepared, listener: Listener) -> dict[str, str]:
     """What a prompt that is cut loses, as facts for the record."""
-    request = job.request
+    request = job.drawing
     if request.long_prompt == "chunk":
         return {}
     lost = {}
@@ -125,7 +125,7 @@ def _dropped(job: Prepared, listener: Listener) -> dict[str, str]:
 
 def _arguments(pipe: Any, jobs: list[Prepared], task: dict[str, Any], latents: Latents) -> dict[str, Any]:
     """Keyword arguments for one call of the pipeline."""
-    request = jobs[0].request
+    request = jobs[0].drawing
     accepted = inspect.signature(pipe.__call__).parameters
     # Some image pipelines take their size from the picture.
     arguments = {name: value for name, value in task.items() if name in accepted or name not in ("width", "height")}
@@ -135,8 +135,8 @@ def _arguments(pipe: Any, jobs: list[Prepared], task: dict[str, Any], latents: L
     arguments["output_type"] = "np"
     arguments["callback_on_step_end"] = latents
     guided = (request.guidance_scale or 0) > 1
-    words = [job.request.prompt for job in jobs]
-    negatives = [job.request.negative_prompt for job in jobs]
+    words = [job.drawing.prompt for job in jobs]
+    negatives = [job.drawing.negative_prompt for job in jobs]
     if request.long_prompt == "chunk" and any(prompts.dropped(jobs[0].model, text) for text in (*words, *negatives)):
         return {**arguments, **prompts.chunked(pipe, words, negatives, guided)}
     if embeddings.can_embed(pipe):

@@ -1,21 +1,22 @@
 """The public verbs: requests in, pictures out."""
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from artgen import replaying
-from artgen.engine import loading, prompts
+from artgen.engine import denoise, loading, prompts
 from artgen.engine.batch import Progress, draw_batch
 from artgen.engine.device import Placement, place
 from artgen.engine.memory import Economy, is_exhaustion
 from artgen.engine.outcomes import Failure, Picture
 from artgen.engine.sizes import LARGEST, BatchSize, Fixed
-from artgen.errors import MemoryExhaustedError
+from artgen.errors import MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, Note, ignore
 from artgen.prepare import Prepared, prepare
-from artgen.requests import Request
+from artgen.requests import Denoise, FromWords, Request
 
 __all__ = ["Failure", "Picture", "draw", "generate", "generate_all", "replay"]
 
@@ -88,8 +89,12 @@ def draw(
     done = 0
     economy: Economy | None = None
     while done < len(jobs):
-        first = jobs[done].request
-        if economy is None or _resources(first) != _resources(jobs[done - 1].request):
+        if isinstance(request := jobs[done].request, Denoise):
+            yield _denoised(jobs[done], request, Progress(listener, done + 1, 1, len(jobs)))
+            done, economy = done + 1, None
+            continue
+        first = jobs[done].drawing
+        if economy is None or _resources(first) != _resources(jobs[done - 1].drawing):
             economy = Economy.of(first, LARGEST)
         together = _alike(jobs[done : done + min(sizes.size(0), economy.batch_size)])
         began = time.monotonic()
@@ -108,6 +113,27 @@ def draw(
         sizes.learn(0, len(together), (time.monotonic() - began) / len(together))
         yield from outcomes
         done += len(together)
+
+
+def _denoised(job: Prepared, request: Denoise, progress: Progress) -> Picture | Failure:
+    """Denoises one picture, in smaller and smaller tiles when memory runs out."""
+    placement = place(request.device, request.dtype)
+    for halvings in itertools.count():
+        try:
+            return denoise.denoise(job, placement, progress.listener, progress.step, halvings)
+        except NonFiniteError as error:
+            return Failure(request, error)
+        except (MemoryError, RuntimeError) as error:
+            if not is_exhaustion(error):
+                raise
+            last = request.method != "pixel" or (isinstance(error, MemoryError) and not error.args)
+        loading.collect()
+        if last:
+            break
+        progress.listener(Note("out of memory; trying again with smaller tiles"))
+    raise MemoryExhaustedError(
+        f"Out of memory on {placement.device} for {job.width}x{job.height}.", "Use a smaller model, or --method tv."
+    )
 
 
 def _tighten(economy: Economy, placement: Placement, jobs: Sequence[Prepared], listener: Listener) -> Economy:
@@ -129,7 +155,7 @@ def _tried(economy: Economy) -> str:
     return ", ".join(economy.fallbacks) or "the settings given (no fallback applies)"
 
 
-def _resources(request: Request) -> tuple[Any, ...]:
+def _resources(request: FromWords) -> tuple[Any, ...]:
     return (
         request.model, request.device, request.dtype, request.offload, request.vae_tiling, request.safety_checker
     )  # fmt: skip
@@ -139,6 +165,8 @@ def _alike(jobs: Sequence[Prepared]) -> list[Prepared]:
     """The leading jobs that one call of a pipeline can draw together."""
 
     def shape(job: Prepared) -> tuple[Any, ...]:
+        if not isinstance(job.request, FromWords):
+            return (job.request,)
         rest = job.request.replace(seed=0)
         if rest.long_prompt != "chunk":  # chunks would be as many as the longest neighbour needs
             rest = rest.replace(prompt="", negative_prompt="")
@@ -155,6 +183,6 @@ def _alike(jobs: Sequence[Prepared]) -> list[Prepared]:
 def _refuse_long(jobs: Sequence[Prepared]) -> None:
     """Refuses, before a model loads, what `--long-prompt error` forbids."""
     for job in jobs:
-        if job.request.long_prompt == "error":
+        if isinstance(job.request, FromWords) and job.request.long_prompt == "error":
             prompts.refuse_long(job.model, job.request.prompt)
             prompts.refuse_long(job.model, job.request.negative_prompt)

@@ -9,7 +9,7 @@ import gc
 import importlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +59,28 @@ def load(
         ModelUnavailableError: weights are missing, damaged or of another architecture.
         UsageError: offloading without a GPU.
     """
-    key = (model.path, model.revision, model.variant, placement, offload, safety_checker)
-    if key not in _kept:
-        release()
-        with quiet(), _no_remote_code():
-            pipe = _read(model, placement, safety_checker, listener)
+
+    def read() -> Pipeline:
+        pipe = _read(model, placement, safety_checker, listener)
         pipe.set_progress_bar_config(disable=True)
         put(pipe, placement, offload)
-        _kept[key] = pipe
-    tile(_kept[key], vae_tiling)
+        return pipe
+
+    pipe = kept((model.path, model.revision, model.variant, placement, offload, safety_checker), model, read)
+    tile(pipe, vae_tiling)
+    return pipe
+
+
+def kept(key: tuple[Any, ...], model: ResolvedModel, read: Callable[[], Any]) -> Any:
+    """What was loaded under this key, or what `read` loads now; it is kept until another is asked for.
+
+    Raises:
+        ModelUnavailableError: weights are missing, damaged or of another architecture.
+    """
+    if key not in _kept:
+        release()
+        with quiet(), _no_remote_code(), _damage_told(model):
+            _kept[key] = read()
     return _kept[key]
 
 
@@ -130,10 +143,15 @@ def tile(pipe: Pipeline, on: bool) -> None:
 
 
 def _read(model: ResolvedModel, placement: Placement, safety_checker: bool, listener: Listener) -> Pipeline:
+    if model.is_file:
+        return _read_file(model, placement, listener)
+    return _read_folder(model, placement, safety_checker, listener)
+
+
+@contextlib.contextmanager
+def _damage_told(model: ResolvedModel) -> Iterator[None]:
     try:
-        if model.is_file:
-            return _read_file(model, placement, listener)
-        return _read_folder(model, placement, safety_checker, listener)
+        yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         if is_exhaustion(error):
             raise
@@ -152,7 +170,7 @@ def _read_folder(model: ResolvedModel, placement: Placement, safety_checker: boo
         cls = _weights_class(entry)
         if cls is not None and (safety_checker or name != "safety_checker"):
             listener(Loading(name))
-            components[name] = _read_component(cls, model, name, placement)
+            components[name] = read_component(cls, model, name, placement)
     if not safety_checker and "safety_checker" in index:
         components.update(safety_checker=None, requires_safety_checker=False)
     return diffusers.DiffusionPipeline.from_pretrained(
@@ -173,12 +191,18 @@ def _weights_class(entry: object) -> Any:
     return cls if issubclass(cls, diffusers.ModelMixin | transformers.PreTrainedModel) else None
 
 
-def _read_component(cls: Any, model: ResolvedModel, name: str, placement: Placement) -> Any:
-    folder = Path(model.path) / name
+def read_component(cls: Any, model: ResolvedModel, name: str, placement: Placement) -> Any:
+    """One component with weights, of class `cls`; it may lie in the model's own folder in the oldest layout.
+
+    Raises:
+        ModelUnavailableError: tensors are missing.
+    """
+    inside = (model.path / name).is_dir()
+    folder = Path(model.path) / name if inside else Path(model.path)
     variant = model.variant if model.variant and any(folder.glob(f"*.{model.variant}*safetensors*")) else None
     module, report = cls.from_pretrained(
         model.path,
-        subfolder=name,
+        subfolder=name if inside else None,
         variant=variant,
         use_safetensors=True,
         local_files_only=True,

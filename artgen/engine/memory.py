@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from artgen.engine.device import Placement
-from artgen.requests import Request
+from artgen.requests import FromWords
 
 _MARKS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -39,7 +39,7 @@ class Economy:
     fallbacks: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, request: Request, batch_size: int) -> "Economy":
+    def of(cls, request: FromWords, batch_size: int) -> "Economy":
         """What the request asks for."""
         return cls(batch_size, request.vae_tiling, request.offload)
 

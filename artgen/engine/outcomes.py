@@ -14,14 +14,16 @@ class Picture:
     """A picture that was made.
 
     Attributes:
-        image: RGB, at the size asked for.
+        image: RGB, at the size asked for; denoised pictures have their file's mode.
         record: the flat JSON record of what ran; `artgen.records.from_record` turns it into a request again.
         request: the complete request.
+        low: the lower bytes of a picture with 16 bits a channel, whose upper ones are `image`; None for 8 bits.
     """
 
     image: Image.Image
     record: dict[str, Any]
     request: Request
+    low: Image.Image | None = None
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def choose(repo: str, files: Iterable[RemoteFile], index: Mapping[str, Any]) -> 
     for component, value in index.items():
         if component.startswith("_") or not isinstance(value, list) or len(value) != 2 or value[0] is None:
             continue
-        inside = {f.name.rpartition("/")[2]: f for f in everything if f.name.rpartition("/")[0] == component}
+        inside = _files_of(everything, component)
         chosen += [file for name, file in inside.items() if name.endswith(SMALL) and not INDEX.fullmatch(name)]
         if str(value[1]).endswith(WEIGHTLESS):
             continue
@@ -58,7 +58,18 @@ def choose(repo: str, files: Iterable[RemoteFile], index: Mapping[str, Any]) -> 
         notes = (f"{repo} has no fp16 safetensors of {', '.join(plain)}; the full ones are taken.",)
     elif plain:
         notes = (f"{repo} has no fp16 safetensors; the full ones are taken.",)
-    return Choice(tuple(chosen), notes)
+    return Choice(tuple(dict.fromkeys(chosen)), notes)
+
+
+def _files_of(files: Iterable[RemoteFile], component: str) -> dict[str, RemoteFile]:
+    """A component's files by name: of its folder, or of the model's own in the oldest layout (google/ddpm-*)."""
+    found: dict[str, dict[str, RemoteFile]] = {component: {}, "": {}}
+    for file in files:
+        folder, _, name = file.name.rpartition("/")
+        if folder in found:
+            found[folder][name] = file
+    old = not found[component] and component in ("unet", "scheduler")
+    return found["" if old else component]
 
 
 def _weights(repo: str, component: str, inside: Mapping[str, RemoteFile]) -> tuple[str | None, list[RemoteFile]]:

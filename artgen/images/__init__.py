@@ -11,6 +11,7 @@ from artgen.images.canvas import (
     parse_size,
 )
 from artgen.images.decoding import FORMATS, MAX_PIXELS, SUFFIXES
+from artgen.images.exact import ExactImage, load_exact, without_alpha
 from artgen.images.loading import LoadedImage, load_image
 from artgen.images.masks import LoadedMask, composite, feather, load_mask
 
@@ -19,6 +20,7 @@ __all__ = [
     "MAX_PIXELS",
     "SUFFIXES",
     "Box",
+    "ExactImage",
     "Expansion",
     "LoadedImage",
     "LoadedMask",
@@ -26,10 +28,12 @@ __all__ = [
     "expand_canvas",
     "expansion_to",
     "feather",
+    "load_exact",
     "load_image",
     "load_mask",
     "nearest_sizes",
     "pad_to_multiple",
     "parse_expand",
     "parse_size",
+    "without_alpha",
 ]

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from artgen.errors import InputFileError
 
@@ -48,13 +48,23 @@ _TURNS = {
 class Decoded(NamedTuple):
     """A decoded first frame as it is in the file: any mode, not yet turned.
 
-    `turn` is what the EXIF orientation asks for, None when the picture is upright.
+    `turn` is what the EXIF orientation asks for, None when the picture is upright; `data` are the file's bytes; `raw`
+    is Pillow's name for the order of a PNG's bits, empty for other formats.
     """
 
     image: Image.Image
     turn: Image.Transpose | None
     sha256: str
     notes: tuple[str, ...]
+    data: bytes
+    raw: str
+
+    def again(self, raw: str) -> Image.Image:
+        """The same PNG, its bits read in another order of as many bits a pixel."""
+        image = _open(self.data)
+        image.tile = [tile._replace(args=raw) for tile in image.tile]
+        image.load()
+        return image
 
 
 def decode(path: Path, max_pixels: int) -> Decoded:
@@ -77,6 +87,7 @@ def _decoded(data: bytes, path: Path) -> Decoded:
         image = _open(data)
         count = int(getattr(image, "n_frames", 1))
         image.seek(0)
+        raw = str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
         image.load()
     except Exception as error:  # decoders raise nearly anything on damaged data
         raise InputFileError(
@@ -89,7 +100,7 @@ def _decoded(data: bytes, path: Path) -> Decoded:
         turn = _TURNS.get(image.getexif().get(0x0112, 1))
     except Exception:  # a broken EXIF block says nothing about the pixels
         notes.append(f"the EXIF data of '{path.name}' cannot be read; its orientation is ignored")
-    return Decoded(image, turn, hashlib.sha256(data).hexdigest(), tuple(notes))
+    return Decoded(image, turn, hashlib.sha256(data).hexdigest(), tuple(notes), data, raw)
 
 
 def _read(path: Path) -> bytes:
@@ -140,7 +151,7 @@ def _verify(data: bytes, path: Path, max_pixels: int) -> None:
         ) from error
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(data), formats=FORMATS)
 
 

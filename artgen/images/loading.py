@@ -62,7 +62,7 @@ def load_image(path: Path, *, background: str = "white", max_pixels: int = MAX_P
     decoded = decode(path, max_pixels)
     parts = separate(decoded.image, path)
     notes = [*decoded.notes, *parts.notes]
-    rgb, note = _to_srgb(parts.colours, decoded.image.info.get("icc_profile"), path)
+    rgb, note = to_srgb(parts.colours, decoded.image.info.get("icc_profile"), path)
     notes += note
     alpha = parts.alpha
     if decoded.turn is not None:
@@ -129,7 +129,8 @@ def _range(image: Image.Image, path: Path) -> tuple[float, float]:
     return (low, high) if math.isfinite(low) else (0.0, 65535.0)
 
 
-def _to_srgb(image: Image.Image, profile: object, path: Path) -> tuple[Image.Image, list[str]]:
+def to_srgb(image: Image.Image, profile: object, path: Path) -> tuple[Image.Image, list[str]]:
+    """Colours (mode L, RGB or CMYK) as mode RGB in sRGB, by the file's own profile, and what to say of it."""
     if not isinstance(profile, bytes) or not profile:
         return image.convert("RGB"), []
     try:

@@ -89,7 +89,7 @@ def embed(record: Mapping[str, object], format: str, level: str = "full") -> Emb
         return Embedded()
     overflow = needs_sidecar(record, kind, level)
     kept = record if level == "full" and not overflow else _minimal(record)
-    text = a1111_text(record) if kept is record and record.get("steps") is not None else None
+    text = a1111_text(record) if kept is record and record.get("steps") is not None and "prompt" in record else None
     sidecar = _json(record, indent=1) + "\n" if overflow else None
     made = source_type(record)
     if kind == "png":
@@ -100,7 +100,9 @@ def embed(record: Mapping[str, object], format: str, level: str = "full") -> Emb
 def source_type(record: Mapping[str, object]) -> str:
     """IPTC's digital source type of a record, a URI (https://cv.iptc.org/newscodes/digitalsourcetype/)."""
     made = "trainedAlgorithmicMedia"
-    if record.get("task", "txt2img") != "txt2img" or record.get("image") is not None:
+    if record.get("task") == "denoise" and record.get("method") != "latent":
+        made = "algorithmicallyEnhanced"
+    elif record.get("task", "txt2img") != "txt2img" or record.get("image") is not None:
         made = "compositeWithTrainedAlgorithmicMedia"
     return _SOURCE + made
 

@@ -112,6 +112,7 @@ class Destination:
         stem: str | None = None,
         index: int | None = None,
         announce: Callable[[Path, bytes], None] | None = None,
+        low: Image.Image | None = None,
     ) -> Path:
         """Write a picture with its record and return where it is.
 
@@ -129,12 +130,13 @@ class Destination:
             index: what `{index}` stands for; None takes the next free one.
             announce: is called with the name and the file's bytes before the name is taken, and again when it was
                 taken by somebody else and another one is tried.
+            low: the lower bytes of a picture with 16 bits a channel; see `artgen.outputs.encoding.encode`.
 
         Raises:
             OutputError: it could not be written (no space, no permission, no free name).
             RefusedError: the target to overwrite is a symbolic link, or a field leads out of the output folder.
         """
-        data, sidecar = encode(image, record, self.format, self.quality, self.metadata, self.png_level)
+        data, sidecar = encode(image, record, self.format, self.quality, self.metadata, self.png_level, low)
         key, named = self._names(record, stem, index)
         try:
             key.parent.mkdir(parents=True, exist_ok=True)

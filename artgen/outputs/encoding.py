@@ -17,6 +17,7 @@ def encode(
     quality: int,
     metadata: str,
     png_level: int | None = None,
+    low: Image.Image | None = None,
 ) -> tuple[bytes, str | None]:
     """The whole file, and the JSON text that has to lie beside it when the format cannot hold the record.
 
@@ -27,6 +28,7 @@ def encode(
         quality: 1..100 for jpeg and webp; 100 means lossless for webp.
         metadata: full, minimal or none.
         png_level: how hard PNG is compressed, 0..9; None is as fast as can be.
+        low: the lower bytes of a picture with 16 bits a channel, in the image's mode; only PNG keeps them.
 
     Raises:
         OutputError: the format cannot hold the picture.
@@ -41,7 +43,7 @@ def encode(
     clean.info = {}
     try:
         if format == "png":
-            return encode_png(clean, options, png_level), embedded.sidecar
+            return encode_png(clean, options, png_level, low), embedded.sidecar
         buffer = io.BytesIO()
         clean.save(buffer, format.upper(), **options)
     except (OSError, ValueError) as error:

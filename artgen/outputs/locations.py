@@ -17,10 +17,6 @@ FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 """Suffixes that name a file to write, and its format."""
 
-FROM_WORDS = "{index:05}-{seed}-{prompt}"
-FROM_PICTURE = "{stem}-{seed}"
-"""What pictures are called in a folder, when nothing is said."""
-
 DEFAULT_FOLDER = "outputs"
 DEFAULT_QUALITY = 95
 
@@ -46,7 +42,7 @@ def destination_for(requests: Sequence[Request], output: Output) -> Destination:
         png_level=output.png_level,
         overwrite=output.overwrite,
         metadata=output.metadata,
-        default_template=FROM_PICTURE if isinstance(requests[0], FromImage) else FROM_WORDS,
+        default_template=requests[0].template,
         count=len(requests),
         input_paths=tuple(r.image for r in requests if isinstance(r, FromImage) and r.image),
     )
@@ -60,7 +56,7 @@ def destination(
     png_level: int | None = None,
     overwrite: bool = False,
     metadata: str = "full",
-    default_template: str = FROM_WORDS,
+    default_template: str = Request.template,
     count: int = 1,
     input_paths: Sequence[Path] = (),
 ) -> Destination:

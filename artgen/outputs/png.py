@@ -29,17 +29,23 @@ _PIECE = 1 << 20
 _SIGNATURE = 8
 
 
-def encode_png(image: Image.Image, options: Mapping[str, object], level: int | None = None) -> bytes:
+def encode_png(
+    image: Image.Image, options: Mapping[str, object], level: int | None = None, low: Image.Image | None = None
+) -> bytes:
     """The whole file.
 
     Args:
         image: its `info` is written too, as far as Pillow does that.
         options: what `Image.save` takes for PNG.
         level: how hard to compress, 0 to 9 as zlib counts; None is as fast as can be.
+        low: of a picture with 16 bits a channel the lower bytes, in the image's mode; Pillow cannot write those.
 
     Raises:
         OSError, ValueError: the format cannot hold the picture.
     """
+    if low is not None:
+        data = zlib.compress(_filtered(image, low).tobytes(), zlib.Z_DEFAULT_COMPRESSION if level is None else level)
+        return _framed(image, options, data, depth=16)
     if level is not None:
         return _by_pillow(image, {**options, "compress_level": level})
     if image.mode not in _MODES or 0 in image.size:
@@ -66,13 +72,15 @@ def _by_pillow(image: Image.Image, options: Mapping[str, object]) -> bytes:
     return buffer.getvalue()
 
 
-def _filtered(image: Image.Image) -> "numpy.ndarray":
+def _filtered(image: Image.Image, low: Image.Image | None = None) -> "numpy.ndarray":
     """Each line as its filter's number and its bytes less those of the line above, modulo 256."""
     import numpy  # loading it takes longer than many a command
 
     pixels = numpy.asarray(image)
     if image.mode == "I;16":
         pixels = pixels.astype(">u2").view(numpy.uint8)
+    if low is not None:
+        pixels = numpy.stack([pixels, numpy.asarray(low)], axis=-1)
     lines = pixels.reshape(image.height, -1)
     filtered = numpy.empty((lines.shape[0], lines.shape[1] + 1), numpy.uint8)
     filtered[:, 0] = 2
@@ -81,8 +89,8 @@ def _filtered(image: Image.Image) -> "numpy.ndarray":
     return filtered
 
 
-def _framed(image: Image.Image, options: Mapping[str, object], data: bytes) -> bytes:
-    """The file that Pillow writes for one pixel, with this picture's size and data in it."""
+def _framed(image: Image.Image, options: Mapping[str, object], data: bytes, depth: int | None = None) -> bytes:
+    """The file that Pillow writes for one pixel, with this picture's size, data and, if given, bits a channel in it."""
     pixel = Image.new(image.mode, (1, 1))
     pixel.info = image.info
     file = _by_pillow(pixel, options)
@@ -94,7 +102,7 @@ def _framed(image: Image.Image, options: Mapping[str, object], data: bytes) -> b
         kind, body = file[at + 4 : at + 8], file[at + 8 : at + 8 + length]
         at += 12 + length
         if kind == b"IHDR":
-            head.append(_chunk(kind, struct.pack(">II", *image.size) + body[8:]))
+            head.append(_chunk(kind, struct.pack(">II", *image.size) + bytes([depth or body[8]]) + body[9:]))
         elif kind == b"IDAT":
             seen = True
         else:

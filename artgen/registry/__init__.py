@@ -7,6 +7,7 @@ slow, `verify` computes hashes, `single_file_config` lends single checkpoints th
 from artgen.registry.cards import ModelCard, aliases, remove_alias, set_alias, user_aliases_path
 from artgen.registry.checking import Finding, check, verify
 from artgen.registry.configs import single_file_config
+from artgen.registry.folders import read_scheduler
 from artgen.registry.models import ResolvedModel
 from artgen.registry.references import Reference, parse
 from artgen.registry.resolving import find, resolve
@@ -20,6 +21,7 @@ __all__ = [
     "check",
     "find",
     "parse",
+    "read_scheduler",
     "remove_alias",
     "resolve",
     "set_alias",

@@ -65,9 +65,10 @@ def refuse_code(folder: Path) -> None:
     if not isinstance(index.get("_class_name"), str):
         raise RefusedError(f"{folder.name} asks for a pipeline written in Python of its own.", hint)
     for name, library, class_name in folders.components(index):
-        if library not in LIBRARIES or list((folder / name).glob("*.py")):
+        place = folders.place_of(folder, name, class_name)
+        if library not in LIBRARIES or list(place.glob("*.py")):
             raise RefusedError(f"{folder.name} takes its {name} ({class_name}) from code of its own ({library}).", hint)
-        for config in (folder / name).glob("*.json"):
+        for config in place.glob("*.json"):
             if config.name.endswith("config.json") and "auto_map" in folders.read_json(config):
                 raise RefusedError(f"{name}/{config.name} asks for code of its own (auto_map).", hint)
 
@@ -76,11 +77,12 @@ def _check_complete(model: ResolvedModel, repair: str) -> None:
     missing = folders.missing_files(model.path)
     for lack in missing:
         if lack.endswith("*.safetensors"):
-            component = model.path / lack.rpartition("/")[0]
-            pickles = sorted(p.name for p in component.iterdir() if p.suffix in PICKLE_SUFFIXES)
+            name = lack.rpartition("/")[0]
+            place = model.path / name if (model.path / name).is_dir() else model.path
+            pickles = sorted(p.name for p in place.iterdir() if p.suffix in PICKLE_SUFFIXES)
             if pickles:
                 raise RefusedError(
-                    f"The {component.name} of {model.name} has only {pickles[0]}, a Python pickle that can run code.",
+                    f"The {name} of {model.name} has only {pickles[0]}, a Python pickle that can run code.",
                     "Use a copy of the model with .safetensors weights, or convert it where nothing can be lost.",
                 )
     if missing:

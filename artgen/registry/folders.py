@@ -46,13 +46,17 @@ def optional_json(path: Path) -> dict[str, Any]:
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The `model_index.json` of a folder.
+    """The `model_index.json` of a folder, or what it would say of a folder that holds an unconditional UNet alone.
 
     Raises:
         ModelUnavailableError: there is none.
         InputFileError: it does not parse.
     """
     path = folder / "model_index.json"
+    if not path.is_file() and optional_json(folder / "config.json").get("_class_name") == "UNet2DModel":
+        scheduler = optional_json(folder / "scheduler_config.json").get("_class_name", "DDPMScheduler")
+        parts = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", scheduler]}
+        return {"_class_name": "DDPMPipeline", **parts}
     if not path.is_file():
         raise ModelUnavailableError(
             f"{folder} is not a model folder: it has no model_index.json.",
@@ -75,6 +79,16 @@ def components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
                 f"model_index.json names the component {name!r}, which is no folder name.", "Use another copy."
             )
         yield name, str(value[0]), str(value[1])
+
+
+def place_of(folder: Path, component: str, class_name: str) -> Path:
+    """The folder that holds a component: its own, or the model's own folder in the oldest layout (google/ddpm-*).
+
+    diffusers looks there too when the component has no folder.
+    """
+    config = "config.json" if needs_weights(class_name) else "scheduler_config.json"
+    old = not (folder / component).is_dir() and class_name.startswith(("UNet", "DDPM", "DDIM", "PNDM"))
+    return folder if old and (folder / config).is_file() else folder / component
 
 
 def needs_weights(class_name: str) -> bool:
@@ -131,7 +145,7 @@ def missing_files(folder: Path) -> list[str]:
     """
     missing = []
     for name, _, class_name in components(read_index(folder)):
-        place = folder / name
+        place = place_of(folder, name, class_name)
         if not place.is_dir() or not any(place.iterdir()):
             missing.append(f"{name}/")
         elif needs_weights(class_name):
@@ -158,9 +172,20 @@ def chosen_weights(folder: Path) -> tuple[str | None, dict[str, Weights]]:
     and diffusers then takes fp16 wherever it exists.
     """
     offers = {
-        name: [w for w in find_weights(folder / name) if all(file.is_file() for file in w.files)]
+        name: [w for w in find_weights(place_of(folder, name, class_name)) if all(file.is_file() for file in w.files)]
         for name, _, class_name in components(read_index(folder))
         if needs_weights(class_name)
     }
     variant = "fp16" if any(found and found[0].variant for found in offers.values()) else None
     return variant, {name: found[-1 if variant else 0] for name, found in offers.items() if found}
+
+
+def read_scheduler(path: Path) -> dict[str, Any]:
+    """The configuration of a model folder's scheduler; empty where it has none.
+
+    Raises:
+        InputFileError: it does not parse.
+    """
+    index = read_index(path)
+    names = {name: class_name for name, _, class_name in components(index)}
+    return optional_json(place_of(path, "scheduler", names.get("scheduler", "")) / "scheduler_config.json")

@@ -32,7 +32,7 @@ class ResolvedModel:
         name: as recorded (`sd15`, `owner/name`, or the path as typed).
         path: its folder in diffusers' layout, or a single safetensors file.
         is_file: whether `path` is a single file (load with `single_file_config`).
-        architecture: sd1, sd2, sdxl, sd3, flux or other.
+        architecture: sd1, sd2, sdxl, sd3, flux, pixel (an unconditional model of pixels) or other.
         pipeline: diffusers' text-to-image (or the folder's own) pipeline class.
         revision: commit hash of a hub model, else None.
         variant: "fp16" when some component has no other weights, else None; pass it to `from_pretrained`.
@@ -114,16 +114,19 @@ def describe_folder(name: str, path: Path, card: ModelCard | None = None) -> Res
     """
     index = folders.read_index(path)
     main = folders.main_component(path)
-    denoiser = folders.optional_json(path / main / "config.json")
+    names = {name: class_name for name, _, class_name in folders.components(index)}
+    denoiser = folders.optional_json(folders.place_of(path, main, names.get(main, "")) / "config.json")
     vae = folders.optional_json(path / "vae" / "config.json")
-    scheduler = folders.optional_json(path / "scheduler" / "scheduler_config.json")
+    scheduler = folders.read_scheduler(path)
     if not denoiser:
-        parts = ", ".join(n for n, _, _ in folders.components(index)) or "nothing"
+        parts = ", ".join(names) or "nothing"
         raise ModelUnavailableError(
             f"{path} has no unet or transformer to draw with (it has {parts}).", "Check the folder."
         )
     architecture = architecture_of(str(index.get("_class_name", "")), denoiser)
-    factor = _vae_factor(vae)
+    if architecture == "other" and not names.keys() - {"unet", "scheduler"}:
+        architecture = "pixel"
+    factor = 1 if architecture == "pixel" else _vae_factor(vae)
     patch = int(denoiser.get("patch_size") or 1) if main == "transformer" else 1
     patch = 2 if architecture == "flux" else patch
     size = denoiser.get("sample_size") or SIZES.get(architecture, 512) // factor

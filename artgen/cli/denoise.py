@@ -1,0 +1,180 @@
+"""`artgen denoise`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from artgen.cli.drawing import draw_requests
+from artgen.cli.options import flattened
+from artgen.cli.reporting import note
+from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.settings import Noise, Output, Picture, Place, Report, Seed, Series, Steps, Sweep, Weights
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from artgen.engine.generate import Picture as Made
+    from artgen.prepare import Prepared
+
+SHOWN = 768
+"""Pixels a side of a picture that a comparison shows; of a larger one, the middle."""
+
+GAIN = 2
+"""How much stronger the removed noise is shown."""
+
+Words = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Pictures or folders of them.", metavar="[PICTURE]...", show_default=False),
+]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        help="The same picture without noise: prints PSNR, SSIM and perceptual distance to it, before and after.",
+        metavar="FILE",
+        rich_help_panel="Report",
+    ),
+]
+Compare = Annotated[
+    Path | None,
+    typer.Option(
+        "--compare",
+        help="Also draw a sheet: noisy, denoised, the noise removed, and the reference if there is one.",
+        metavar="FILE",
+        rich_help_panel="Report",
+    ),
+]
+
+
+@flattened
+def denoise(
+    source: Picture,
+    noise: Noise,
+    steps: Steps,
+    seed: Seed,
+    sweep: Sweep,
+    model: Weights,
+    compute: Place,
+    output: Output,
+    report: Report,
+    words: Words = None,
+    reference: Reference = None,
+    compare: Compare = None,
+) -> None:
+    """Remove noise from pictures, such as grain and sensor noise; nothing is drawn from words.
+
+    The noise is estimated unless --sigma says how strong it is. Size, grey, transparency and 16 bits stay.
+
+    artgen denoise noisy.png
+    """
+    from artgen.requests import Denoise
+
+    pictures = [*([source.image] if source.image else []), *(words or [])]
+    groups = (noise, steps, seed, model, compute)
+    if sweep.sweep or len(pictures) > 1 or any(path.is_dir() for path in pictures):
+        if reference or compare:
+            raise UsageError("--reference and --compare take one picture at a time.", "Run it once for each.")
+        from artgen.cli.as_batch import draw_as_batch
+
+        series = Series(seed=None if seed.seed is None else str(seed.seed))
+        draw_as_batch(Denoise.task, (noise, steps, model, compute), pictures, series, sweep, output, report)
+        return
+    request = Denoise.of(*groups, image=pictures[0] if pictures else None)
+    judge = _Judge(reference, compare, output.overwrite, report.quiet)
+    draw_requests([request], output, report, check=judge.check, finished=judge.finished)
+
+
+class _Judge:
+    """Compares a denoised picture with the noisy one and with a reference."""
+
+    def __init__(self, reference: Path | None, compare: Path | None, overwrite: bool, quiet: bool) -> None:
+        """Reads the reference, if there is one.
+
+        Raises:
+            InputFileError: it cannot be used.
+            UsageError, OutputError: a comparison cannot be written to that file.
+        """
+        from artgen import images
+        from artgen.outputs import SUFFIXES
+
+        self._reference = images.load_exact(reference).image if reference else None
+        self._name = reference
+        self._compare = compare
+        self._overwrite = overwrite
+        self._quiet = quiet
+        self._noisy: Image.Image | None = None
+        if compare is not None and compare.suffix.lower() not in SUFFIXES:
+            raise UsageError(f"A sheet is a .png, .jpg or .webp file, not '{compare}'.", "--compare sheet.png")
+        if compare is not None and not overwrite and compare.exists():
+            raise OutputError(f"'{compare}' exists already.", "Choose another --compare, or add --overwrite.")
+
+    def check(self, job: "Prepared") -> None:
+        """Holds the reference to the picture's size.
+
+        Raises:
+            InputFileError: it has another one.
+        """
+        self._noisy = job.image
+        if self._reference is not None and self._reference.size != job.size:
+            wide, high = self._reference.size
+            raise InputFileError(
+                f"'{self._name}' is {wide}x{high} and the picture {job.width}x{job.height}.",
+                "A reference is the same picture without noise.",
+            )
+
+    def finished(self, picture: "Made", path: Path) -> dict[str, Any]:  # noqa: ARG002
+        """Prints what was measured and draws the comparison; returns what was measured."""
+        if self._noisy is None:
+            raise TypeError("nothing was checked")
+        found: dict[str, Any] = {}
+        if self._reference is not None:
+            from artgen.engine.measuring import measure
+
+            before, after = (measure(image, self._reference) for image in (self._noisy, picture.image))
+            found = {"before": before, "after": after}
+            if not self._quiet:
+                for name, words in _WORDS.items():
+                    note(f"{words.format(before[name])} -> {words.partition(' ')[2].format(after[name])}")
+        if self._compare is not None:
+            self._draw(picture.image, found)
+        return found
+
+    def _draw(self, clean: "Image.Image", found: dict[str, Any]) -> None:
+        from PIL import ImageChops
+
+        from artgen.cli.sheet import write_sheets
+        from artgen.sheets import Cell, Sheet
+
+        noisy, clean = (_middle(image) for image in (self._noisy, clean))
+        removed = ImageChops.subtract(noisy, clean, 1 / GAIN, 128)
+        shown = [("noisy", noisy), ("denoised", clean), (f"removed, {GAIN} times as strong", removed)]
+        if self._reference is not None:
+            shown.append(("reference", _middle(self._reference)))
+        labels = {"noisy": found.get("before"), "denoised": found.get("after")}
+        cells = [Cell(None, _label(name, labels.get(name)), image) for name, image in shown]
+        side = max(256, *noisy.size)
+        write_sheets([Sheet([cells])], Path(self._compare or ""), cell=side, overwrite=self._overwrite)
+
+
+_WORDS = {
+    "psnr": "PSNR {:.2f} dB",
+    "ssim": "SSIM {:.4f}",
+    "perceptual_distance": "distance {:.4f}",
+}
+
+
+def _label(name: str, measured: dict[str, float] | None) -> str:
+    if measured is None:
+        return name
+    return "\n".join([name, *(words.format(measured[key]) for key, words in _WORDS.items())])
+
+
+def _middle(image: "Image.Image | None") -> "Image.Image":
+    if image is None:
+        raise TypeError("there is no picture")
+    wide, high = (min(side, SHOWN) for side in image.size)
+    left, top = (image.width - wide) // 2, (image.height - high) // 2
+    from artgen.images import without_alpha
+
+    return without_alpha(image).convert("RGB").crop((left, top, left + wide, top + high))

@@ -1,0 +1,89 @@
+"""A picture as its file has it: grey stays grey, transparency stays transparency, 16 bits stay 16 bits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from artgen.images.decoding import MAX_PIXELS, Decoded, decode
+from artgen.images.loading import separate, to_srgb
+
+_WIDE = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+"""How Pillow reads the upper bytes of 16-bit PNG, and how it then comes by the lower ones.
+
+Pillow has no mode for such pictures and keeps the upper byte of each value; told that the bytes come the other way
+round, it keeps the lower one.
+"""
+
+_GREY_ALPHA = "LA;16B"
+"""16-bit grey with transparency; read as four plain bytes it gives upper and lower bytes of both."""
+
+
+@dataclass(frozen=True)
+class ExactImage:
+    """A picture upright, with all its bits, without any of the file's metadata.
+
+    Attributes:
+        image: mode L, LA, RGB or RGBA; of 16-bit pictures the upper bytes.
+        low: in the same mode the lower bytes; None for 8 bits.
+        sha256: of the file's bytes, 64 hex digits.
+        notes: what was changed on the way in; file names and profile names in them are untrusted.
+    """
+
+    image: Image.Image
+    low: Image.Image | None
+    sha256: str
+    notes: tuple[str, ...]
+
+
+def load_exact(path: Path, *, max_pixels: int = MAX_PIXELS) -> ExactImage:
+    """Load a picture with its own channels and bits; the EXIF orientation is applied.
+
+    8-bit colours are converted to sRGB. 16 bits a channel are kept for PNG and for grey TIFF.
+
+    Raises:
+        InputFileError: the file cannot be used; the message has the path and what is wrong.
+    """
+    decoded = decode(path, max_pixels)
+    notes = list(decoded.notes)
+    image: Image.Image
+    low: Image.Image | None = None
+    if (wide := _both_bytes(decoded)) is not None:
+        image, low = wide
+        if decoded.image.info.get("icc_profile"):
+            notes.append(f"the colour profile of '{path.name}' is ignored: its 16-bit values are kept as they are")
+    else:
+        parts = separate(decoded.image, path)
+        grey = parts.colours.mode == "L" or decoded.image.mode.startswith("L")
+        colours, said = to_srgb(parts.colours, decoded.image.info.get("icc_profile"), path)
+        image = colours.convert("L") if grey else colours
+        notes += [*parts.notes, *said]
+        if parts.alpha is not None:
+            image.putalpha(parts.alpha)
+    if decoded.turn is not None:
+        image = image.transpose(decoded.turn)
+        low = low.transpose(decoded.turn) if low else None
+    for each in (image, low) if low is not None else (image,):
+        each.info = {}
+    return ExactImage(image, low, decoded.sha256, tuple(notes))
+
+
+def _both_bytes(decoded: Decoded) -> tuple[Image.Image, Image.Image] | None:
+    """Upper and lower bytes of a 16-bit picture in one mode, None for any other."""
+    image = decoded.image
+    if image.mode.startswith("I;16"):
+        first, second = (Image.frombytes("L", image.size, image.tobytes()[at::2]) for at in (0, 1))
+        return (first, second) if image.mode == "I;16B" else (second, first)
+    raw = decoded.raw
+    if "transparency" in image.info or raw not in (*_WIDE, _GREY_ALPHA):
+        return None
+    if raw == _GREY_ALPHA:
+        high, low, high_alpha, low_alpha = decoded.again("RGBA").split()
+        return Image.merge("LA", (high, high_alpha)), Image.merge("LA", (low, low_alpha))
+    return image, decoded.again(_WIDE[raw])
+
+
+def without_alpha(image: Image.Image) -> Image.Image:
+    """The colours alone, mode L or RGB, of a picture with or without transparency; nothing is laid behind them."""
+    mode = image.mode.removesuffix("A")
+    return Image.merge(mode, image.split()[: len(mode)])

@@ -1,0 +1,152 @@
+"""`artgen denoise` as people type it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_denoisers as tiny
+from command_line import record, run
+from PIL import Image
+
+from artgen import metadata
+from artgen.images import load_exact
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny.save(tmp_path_factory.mktemp("denoiser"))
+
+
+@pytest.fixture(autouse=True)
+def _inputs() -> None:
+    values = np.random.default_rng(2).normal(120, 30, (40, 50, 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(values).save("noisy.png")
+
+
+def pixels(path: str | Path) -> bytes:
+    return Image.open(path).tobytes()
+
+
+def test_a_picture_is_denoised_recorded_and_replayed(model: str) -> None:
+    result = run("denoise", "noisy.png", "-m", model, "--steps", "2", "--eta", "1", "-s", "5", "--sigma", "auto*1.2")
+    assert result.stdout.split() == ["outputs/noisy-denoised.png"]
+    found = metadata.read(Path("outputs/noisy-denoised.png")).record
+    assert found is not None
+    assert (found["task"], found["method"], found["steps"], found["eta"], found["seed"]) == (
+        "denoise",
+        "pixel",
+        2,
+        1.0,
+        5,
+    )
+    assert float(found["sigma"]) == pytest.approx(1.2 * found["sigma_estimated"], abs=0.01)
+    assert (found["width"], found["height"], len(found["image_sha256"]), len(found["model_hash"])) == (50, 40, 64, 64)
+    assert "prompt" not in found
+    again = run("replay", "outputs/noisy-denoised.png", "--set", f"model={model}", "-o", "again.png")
+    assert "seed 5" in again.stderr
+    assert pixels("again.png") == pixels("outputs/noisy-denoised.png")
+
+
+def test_a_dry_run_needs_no_engine_and_says_what_would_run(model: str) -> None:
+    found = record("denoise", "noisy.png", "-m", model)
+    assert (found["sigma"], found["method"], found["steps"], found["ensemble"]) == ("auto", "pixel", 1, 1)
+    assert not found.keys() & {"prompt", "guidance_scale", "scheduler", "strength", "eta", "fidelity", "seed"}
+
+
+@pytest.mark.parametrize(
+    "words", [("--prompt", "x"), ("-g", "3"), ("--scheduler", "euler"), ("--strength", "0.3"), ("--count", "2")]
+)
+def test_what_has_no_meaning_here_is_no_option(words: tuple[str, ...]) -> None:
+    assert "No such option" in run("denoise", "noisy.png", *words, code=2).stderr
+
+
+def test_folders_and_several_pictures_keep_their_names(model: str) -> None:
+    Path("in/deep").mkdir(parents=True)
+    for name in ("in/a.png", "in/deep/b.jpg", "c.png"):
+        Image.open("noisy.png").save(name)
+    Path("in/a.txt").write_text("a caption is no prompt here")
+    run("denoise", "in/", "c.png", "-m", model, "--sigma", "20", "-o", "out/")
+    assert sorted(str(path) for path in Path("out").rglob("*.png")) == ["out/a.png", "out/c.png", "out/deep/b.png"]
+    run("denoise", "noisy.png", "-m", model, "--sigma", "20", "-o", "one.png")
+    assert pixels("out/a.png") == pixels("one.png")
+
+
+def test_prompt_files_and_batches_denoise(model: str) -> None:
+    lines = [{"task": "denoise", "image": "noisy.png", "sigma": 20, "model": model, "output": "x"}]
+    lines.append({"task": "denoise", "image": "noisy.png", "method": "tv", "output": "y"})
+    Path("lines.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    run("batch", "lines.jsonl", "-o", "out/")
+    run("denoise", "noisy.png", "-m", model, "--sigma", "20", "-o", "one.png")
+    assert pixels("out/x.png") == pixels("one.png")
+    Path("in").mkdir()
+    Image.open("noisy.png").save("in/a.png")
+    run("batch", "in/", "--task", "denoise", "-m", model, "--sigma", "20", "-o", "more/")
+    assert pixels("more/a.png") == pixels("one.png")
+    Path("bad.jsonl").write_text('{"task": "denoise", "image": "noisy.png", "prompt": "a fox"}\n')
+    assert "denoise takes no prompt" in run("batch", "bad.jsonl", "-o", "bad/", code=2).stderr
+
+
+def test_a_reference_is_measured_and_a_comparison_drawn() -> None:
+    y, x = np.mgrid[0:40, 0:50]
+    clean = np.stack([x * 4, y * 5, 255 - 2 * x], axis=-1).astype(np.uint8)
+    noisy = np.clip(clean + np.random.default_rng(0).normal(0, 20, clean.shape), 0, 255).round().astype(np.uint8)
+    Image.fromarray(clean).save("clean.png")
+    Image.fromarray(noisy).save("noisy.png")
+    words = ("denoise", "noisy.png", "--method", "tv", "--sigma", "20", "--reference", "clean.png")
+    result = run(*words, "--json")
+    told = json.loads(result.stdout)
+    assert told["after"]["psnr"] > told["before"]["psnr"] + 5
+    assert told["after"]["ssim"] > told["before"]["ssim"]
+    assert f"PSNR {told['before']['psnr']:.2f} dB -> {told['after']['psnr']:.2f} dB" in result.stderr
+    lines = run(*words, "--compare", "sheet.png").stdout.split()
+    assert lines[-1] == "sheet.png"
+    sheet = Image.open("sheet.png")
+    assert sheet.width > 4 * 256
+    assert "exists already" in run(*words, "--compare", "sheet.png", code=74).stderr
+
+
+def test_references_that_cannot_be_meant_are_refused(model: str) -> None:
+    Image.new("RGB", (9, 9)).save("small.png")
+    said = run("denoise", "noisy.png", "-m", model, "--reference", "small.png", code=3).stderr
+    assert "is 9x9 and the picture 50x40" in said
+    assert "one picture at a time" in run("denoise", "noisy.png", "small.png", "--compare", "s.png", code=2).stderr
+    assert "does not exist" in run("denoise", "noisy.png", "-m", model, "--reference", "no.png", code=3).stderr
+
+
+def test_missing_pictures_are_refused() -> None:
+    assert "denoise needs a picture" in run("denoise", code=2).stderr
+    assert "does not exist" in run("denoise", "no.png", code=3).stderr
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_sixteen_bits_stay(model: str, mode: str) -> None:
+    from artgen.outputs.png import encode_png
+
+    values = np.random.default_rng(1).integers(0, 65536, (20, 30, len(mode)), dtype=np.uint16)
+    high, low = (Image.fromarray((part & 255).astype(np.uint8).squeeze(), mode) for part in (values >> 8, values))
+    Path("deep.png").write_bytes(encode_png(high, {}, low=low))
+    read = load_exact(Path("deep.png"))
+    assert read.low is not None
+    assert (read.image.tobytes(), read.low.tobytes()) == (high.tobytes(), low.tobytes())
+    run("denoise", "deep.png", "-m", model, "--sigma", "20", "-o", "out.png")
+    found = load_exact(Path("out.png"))
+    assert found.low is not None
+    assert found.image.mode == mode
+    assert found.image.tobytes() != high.tobytes()
+    if mode.endswith("A"):
+        assert found.image.getchannel("A").tobytes() == high.getchannel("A").tobytes()
+        assert found.low.getchannel("A").tobytes() == low.getchannel("A").tobytes()
+
+
+def test_sixteen_bits_are_those_that_other_programs_read(model: str) -> None:
+    import skimage.io
+
+    values = np.random.default_rng(1).integers(0, 65536, (20, 30), dtype=np.uint16)
+    Image.fromarray(values).save("deep.png")  # by Pillow, which knows 16-bit grey
+    read = load_exact(Path("deep.png"))
+    assert read.low is not None
+    found = np.asarray(read.image).astype(int) * 256 + np.asarray(read.low)
+    np.testing.assert_array_equal(found, values)
+    run("denoise", "deep.png", "-m", model, "--sigma", "0.001", "-o", "same.png")  # too weak: left as it is
+    np.testing.assert_array_equal(skimage.io.imread("same.png"), values)
