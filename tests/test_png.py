@@ -7,6 +7,7 @@ import sys
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 from unittest import mock
 
 import pytest
@@ -72,21 +73,20 @@ def chunks(file: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def lines(file: bytes, image: Image.Image) -> list[bytes]:
-    """The filtered lines of a picture, which must fill its data exactly."""
+def lines(file: bytes, width: int, height: int) -> list[bytes]:
+    """The filtered lines of a picture of so many bytes a line, which must fill its data exactly."""
     inflate = zlib.decompressobj()
     data = inflate.decompress(b"".join(body for kind, body in chunks(file) if kind == b"IDAT"))
     assert inflate.eof
     assert inflate.unused_data == b""
-    stride = 1 + image.width * CHANNELS[image.mode] * (2 if image.mode == "I;16" else 1)
-    assert len(data) == stride * image.height
-    found = [data[i : i + stride] for i in range(0, len(data), stride)]
+    assert len(data) == (1 + width) * height
+    found = [data[i : i + 1 + width] for i in range(0, len(data), 1 + width)]
     assert all(line[0] <= 4 for line in found)
     return found
 
 
 def check_file(file: bytes, image: Image.Image) -> None:
-    lines(file, image)
+    lines(file, len(image.tobytes()) // image.height, image.height)
     width, height, depth, colour, *rest = struct.unpack(">IIBBBBB", chunks(file)[0][1])
     assert (width, height) == image.size
     assert (depth, colour) == (16 if image.mode == "I;16" else 8, COLOUR_TYPES[image.mode])
@@ -115,6 +115,31 @@ def test_pixels_and_chunks_are_pillows(image: Image.Image, isal: bool, level: in
     assert [chunk for chunk in chunks(file) if chunk[0] != b"IDAT"] == same
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    mode=st.sampled_from(["L", "LA", "RGB", "RGBA"]),
+    isal=st.booleans(),
+    level=st.none() | st.integers(0, 9),
+    random=st.randoms(use_true_random=False),
+)
+def test_sixteen_bits_a_channel(
+    size: tuple[int, int], mode: str, isal: bool, level: int | None, random: Random
+) -> None:
+    length = size[0] * size[1] * CHANNELS[mode]
+    high, low = random.randbytes(length), random.randbytes(length)
+    image = Image.frombytes(mode, size, high)
+    with contextlib.nullcontext() if isal else without_isal():
+        file = encode_png(image, {}, level, Image.frombytes(mode, size, low))
+    assert chunks(file)[0][1] == struct.pack(">IIBBBBB", *size, 16, COLOUR_TYPES[mode], 0, 0, 0)
+    above, pixels = bytes(2 * length // size[1]), b""
+    for line in lines(file, 2 * length // size[1], size[1]):
+        assert line[0] == 2
+        above = bytes((a + b) % 256 for a, b in zip(line[1:], above, strict=True))
+        pixels += above
+    assert (pixels[0::2], pixels[1::2]) == (high, low)
+
+
 def test_chunks_before_and_after_the_pixels_stay_where_they_are() -> None:
     image = Image.effect_noise((40, 30), 80).convert("RGB")
     info = PngInfo()
@@ -140,7 +165,7 @@ def test_large_pictures_come_in_several_chunks() -> None:
 def test_the_fast_way_is_taken_where_there_is_one() -> None:
     pytest.importorskip("isal")
     picture = Image.linear_gradient("L").convert("RGB")
-    assert {line[0] for line in lines(encode_png(picture, {}), picture)} == {2}
+    assert {line[0] for line in lines(encode_png(picture, {}), 3 * picture.width, picture.height)} == {2}
     with without_isal():
         assert encode_png(picture, {}) != encode_png(picture, {}, 6) == pillows(picture, {})
 

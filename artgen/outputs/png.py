@@ -43,14 +43,15 @@ def encode_png(
     Raises:
         OSError, ValueError: the format cannot hold the picture.
     """
+    deflate = _deflate() if level is None else None
     if low is not None:
-        data = zlib.compress(_filtered(image, low).tobytes(), zlib.Z_DEFAULT_COMPRESSION if level is None else level)
+        lines = _filtered(image, low)
+        data = deflate(lines, _LEVEL) if deflate else zlib.compress(lines.tobytes(), 1 if level is None else level)
         return _framed(image, options, data, depth=16)
     if level is not None:
         return _by_pillow(image, {**options, "compress_level": level})
     if image.mode not in _MODES or 0 in image.size:
         return _by_pillow(image, options)
-    deflate = _deflate()
     if deflate is None:
         # The next best: zlib looks only for bytes that stay the same, which filtered lines have most of.
         return _by_pillow(image, {**options, "compress_level": 1, "compress_type": zlib.Z_RLE})
