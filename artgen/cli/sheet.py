@@ -57,10 +57,8 @@ def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bo
     Raises:
         OutputError: a file exists already, or cannot be written.
     """
-    import io
-
     from artgen import sheets
-    from artgen.outputs import SUFFIXES, write_new, write_over
+    from artgen.outputs import DEFAULT_QUALITY, SUFFIXES, encode, write_new, write_over
 
     kind = SUFFIXES.get(output.suffix.lower())
     if kind is None:
@@ -68,13 +66,12 @@ def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bo
     written = []
     for number, page in enumerate(pages, 1):
         path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
-        buffer = io.BytesIO()
-        sheets.draw_sheet(page, cell=cell).save(buffer, kind)
+        data, _ = encode(sheets.draw_sheet(page, cell=cell), {}, kind, DEFAULT_QUALITY, "none")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if overwrite:
-                write_over(path, buffer.getvalue())
-            elif not write_new(path, buffer.getvalue()):
+                write_over(path, data)
+            elif not write_new(path, data):
                 raise OutputError(f"'{path}' exists already.", "Choose another --output, or add --overwrite.")
         except OSError as error:
             raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error

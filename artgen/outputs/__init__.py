@@ -1,11 +1,13 @@
 """Where a picture goes and how it gets there: destinations, file names, and writing that leaves no half picture."""
 
 from artgen.outputs.destination import Destination
-from artgen.outputs.locations import FORMATS, SUFFIXES, destination, destination_for
+from artgen.outputs.encoding import encode
+from artgen.outputs.locations import DEFAULT_QUALITY, FORMATS, SUFFIXES, destination, destination_for
 from artgen.outputs.names import FIELDS, Template, parse_template, safe_part
 from artgen.outputs.writing import write_new, write_over
 
 __all__ = [
+    "DEFAULT_QUALITY",
     "FIELDS",
     "FORMATS",
     "SUFFIXES",
@@ -13,6 +15,7 @@ __all__ = [
     "Template",
     "destination",
     "destination_for",
+    "encode",
     "parse_template",
     "safe_part",
     "write_new",
