@@ -83,7 +83,7 @@ def test_prompt_files_and_batches_denoise(model: str) -> None:
     Image.open("noisy.png").save("in/a.png")
     run("batch", "in/", "--task", "denoise", "-m", model, "--sigma", "20", "-o", "more/")
     assert pixels("more/a.png") == pixels("one.png")
-    Path("bad.jsonl").write_text('{"task": "denoise", "image": "noisy.png", "prompt": "a fox"}\n')
+    Path("bad.jsonl").write_text('{"task": "denoise", "image": "noisy.png", "method": "tv", "prompt": "a fox"}\n')
     assert "denoise takes no prompt" in run("batch", "bad.jsonl", "-o", "bad/", code=2).stderr
 
 

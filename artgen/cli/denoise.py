@@ -1,5 +1,6 @@
 """`artgen denoise`."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,14 +82,14 @@ def denoise(
         draw_as_batch(Denoise.task, (noise, steps, model, compute), pictures, series, sweep, output, report)
         return
     request = Denoise.of(*groups, image=pictures[0] if pictures else None)
-    judge = _Judge(reference, compare, output.overwrite, report.quiet)
+    judge = _Judge(reference, compare, output.overwrite, report)
     draw_requests([request], output, report, check=judge.check, finished=judge.finished)
 
 
 class _Judge:
     """Compares a denoised picture with the noisy one and with a reference."""
 
-    def __init__(self, reference: Path | None, compare: Path | None, overwrite: bool, quiet: bool) -> None:
+    def __init__(self, reference: Path | None, compare: Path | None, overwrite: bool, report: Report) -> None:
         """Reads the reference, if there is one.
 
         Raises:
@@ -102,7 +103,7 @@ class _Judge:
         self._name = reference
         self._compare = compare
         self._overwrite = overwrite
-        self._quiet = quiet
+        self._report = report
         self._noisy: Image.Image | None = None
         if compare is not None and compare.suffix.lower() not in SUFFIXES:
             raise UsageError(f"A sheet is a .png, .jpg or .webp file, not '{compare}'.", "--compare sheet.png")
@@ -127,20 +128,21 @@ class _Judge:
         """Prints what was measured and draws the comparison; returns what was measured."""
         if self._noisy is None:
             raise TypeError("nothing was checked")
-        found: dict[str, Any] = {}
+        found: dict[str, dict[str, float]] = {}
         if self._reference is not None:
             from artgen.engine.measuring import measure
 
             before, after = (measure(image, self._reference) for image in (self._noisy, picture.image))
             found = {"before": before, "after": after}
-            if not self._quiet:
+            if not self._report.quiet:
                 for name, words in _WORDS.items():
                     note(f"{words.format(before[name])} -> {words.partition(' ')[2].format(after[name])}")
         if self._compare is not None:
             self._draw(picture.image, found)
-        return found
+        # JSON has no infinity, the PSNR of equal pictures.
+        return {when: {name: _finite(value) for name, value in each.items()} for when, each in found.items()}
 
-    def _draw(self, clean: "Image.Image", found: dict[str, Any]) -> None:
+    def _draw(self, clean: "Image.Image", found: dict[str, dict[str, float]]) -> None:
         from PIL import ImageChops
 
         from artgen.cli.sheet import write_sheets
@@ -154,7 +156,13 @@ class _Judge:
         labels = {"noisy": found.get("before"), "denoised": found.get("after")}
         cells = [Cell(None, _label(name, labels.get(name)), image) for name, image in shown]
         side = max(256, *noisy.size)
-        write_sheets([Sheet([cells])], Path(self._compare or ""), cell=side, overwrite=self._overwrite)
+        write_sheets(
+            [Sheet([cells])],
+            Path(self._compare or ""),
+            cell=side,
+            overwrite=self._overwrite,
+            told=not self._report.json,
+        )
 
 
 _WORDS = {
@@ -162,6 +170,10 @@ _WORDS = {
     "ssim": "SSIM {:.4f}",
     "perceptual_distance": "distance {:.4f}",
 }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _label(name: str, measured: dict[str, float] | None) -> str:

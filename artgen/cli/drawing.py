@@ -132,12 +132,13 @@ def _draw(
             said += [f"{time.monotonic() - began:.1f} s"] if report.verbose else []
             if said:
                 note(", ".join(said))
-        more = finished(outcome, path) if finished is not None else {}
-        began = time.monotonic()
         if report.json:
-            emit_json({"file": str(path), **outcome.record, **more})
+            emit_json({"file": str(path), **outcome.record, **(finished(outcome, path) if finished else {})})
         else:
             emit(str(path))
+            if finished:
+                finished(outcome, path)
+        began = time.monotonic()
     return failures
 
 

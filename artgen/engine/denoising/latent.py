@@ -43,7 +43,8 @@ class LatentDenoiser:
         scheduler = EulerDiscreteScheduler.from_config(self.pipe.scheduler.config, use_karras_sigmas=False)
         trained = ((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod) ** 0.5
         first = min(max(level, float(trained[0])), float(trained[-1]))
-        sigmas = np.geomspace(first, float(trained[0]), steps + 1)[:-1].tolist()
+        descent = np.geomspace(first, float(trained[0]), steps + 1)[:-1].tolist()
+        sigmas = [*(descent if first > float(trained[0]) else [first]), 0.0]
         scheduler.set_timesteps(sigmas=sigmas)
         self.pipe.scheduler = scheduler
         words = embeddings.embedded(self.pipe, [""], [""], False) if embeddings.can_embed(self.pipe) else {"prompt": ""}

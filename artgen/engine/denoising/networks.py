@@ -17,11 +17,11 @@ from artgen.errors import ModelUnavailableError, NonFiniteError
 from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, read_scheduler
 
-TILE = 512
+TILE = 640
 """Pixels a side that one tile contributes, for networks without attention."""
 
-HALO = 64
-"""Pixels around a tile that the network sees too."""
+HALO = 80
+"""Pixels around a tile that the network sees too; with 64, tiles and the whole picture differ by half a grey level."""
 
 OVERLAP = 0.25
 """Of neighbouring tiles, for networks with attention, which see each tile as a whole picture."""

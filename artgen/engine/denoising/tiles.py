@@ -52,8 +52,8 @@ class Tiling:
         """Each tile, seen with its halo, is put beside the others."""
         _, height, width = picture.shape
         result = np.empty_like(picture)
-        for rows, seen_rows in _spans(height, self.tile, self.halo):
-            for columns, seen_columns in _spans(width, self.tile, self.halo):
+        for rows, seen_rows in _spans(height, self):
+            for columns, seen_columns in _spans(width, self):
                 found = predict(picture[:, seen_rows, seen_columns])
                 inside = tuple(
                     slice(part.start - seen.start, part.stop - seen.start)
@@ -76,11 +76,12 @@ class Tiling:
         return total / weights
 
 
-def _spans(side: int, tile: int, halo: int) -> Iterator[tuple[slice, slice]]:
+def _spans(side: int, tiling: Tiling) -> Iterator[tuple[slice, slice]]:
     """What each tile contributes along one side, and what it sees."""
-    for start in range(0, side, tile):
-        stop = min(start + tile, side)
-        yield slice(start, stop), slice(max(0, start - halo), min(side, stop + halo))
+    for start in range(0, side, tiling.tile):
+        stop = min(start + tiling.tile, side)
+        first = max(0, min(start - tiling.halo, side - tiling.least))
+        yield slice(start, stop), slice(first, min(side, stop + tiling.halo))
 
 
 def reflect(picture: np.ndarray, height: int, width: int) -> np.ndarray:
