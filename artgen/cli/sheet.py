@@ -51,8 +51,8 @@ def sheet(
     write_sheets(sheets.pages(cells, columns=wide, rows=rows, title=title), output, cell=cell, overwrite=overwrite)
 
 
-def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bool) -> list[Path]:
-    """Draws and writes pages: `sheet.png`, `sheet-2.png` ...
+def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bool, told: bool = True) -> list[Path]:
+    """Draws and writes pages: `sheet.png`, `sheet-2.png` ...; prints their names if `told`.
 
     Raises:
         OutputError: a file exists already, or cannot be written.
@@ -76,7 +76,8 @@ def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bo
         except OSError as error:
             raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
         written.append(path)
-        emit(str(path))
+        if told:
+            emit(str(path))
     return written
 
 
