@@ -1,0 +1,141 @@
+"""How close a picture comes to another one: by numbers, by structure, and by features of a trained network.
+
+Pictures are arrays of (height, width) or (height, width, 3), 0 to 255, of one shape.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.floating] | NDArray[np.uint8]
+
+TILE = 512
+"""Pixels a side that are looked at together by `perceptual_distance`; bounds its memory."""
+LEVELS = 3
+"""Of the encoder's blocks, the first: further ones tell what is there more than how it looks."""
+_WINDOW = 11
+_LEAST = 16
+
+
+def psnr(found: Pixels, reference: Pixels) -> float:
+    """Peak signal-to-noise ratio in dB, higher is better; infinity for equal pictures.
+
+    Raises:
+        ValueError: shapes differ, or are no picture's.
+    """
+    first, second = _pair(found, reference)
+    error = float(((first - second) ** 2).mean(dtype=np.float64))
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
+
+
+def ssim(found: Pixels, reference: Pixels) -> float:
+    """Structural similarity, 1 for equal pictures, the mean over channels; with the settings of the paper.
+
+    Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural similarity",
+    IEEE TIP 13(4), 2004. A side below its window of 11 pixels is extended to that by mirroring.
+
+    Raises:
+        ValueError: shapes differ, or are no picture's.
+    """
+    from skimage.metrics import structural_similarity
+
+    first, second = (_extended(picture, _WINDOW) for picture in _pair(found, reference))
+    similarity = structural_similarity(  # type: ignore[no-untyped-call]
+        first,
+        second,
+        data_range=255,
+        channel_axis=2,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    return float(similarity)
+
+
+def perceptual_distance(found: Pixels, reference: Pixels) -> float:
+    """How different two pictures look, from 0 for equal ones; lower is better.
+
+    In the manner of LPIPS (Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric",
+    CVPR 2018, arXiv 1801.03924), without its weights: the features of a trained network at each position are brought to
+    length 1, and their squared differences are averaged over positions and levels. The network is the encoder of the
+    bundled model's autoencoder, which takes no part in removing noise from pixels. It encodes brightness, unlike a
+    classifier, so each picture's mean features are taken away first; without that, a change of brightness would be
+    worse than a blur of equal error.
+
+    It grows with noise, blur and compression, and calls a blur worse than noise, a change of brightness or a loss of
+    contrast of equal error, as people do. It does not forgive a shift, even of half a pixel. No human judgements were
+    used to fit it, and its figures cannot be compared with published ones of LPIPS.
+    Pictures of more than 512 pixels a side are cut into equal parts.
+
+    Raises:
+        ValueError: shapes differ, or are no picture's.
+    """
+    first, second = _pair(found, reference)
+    total = 0.0
+    for part in _parts(*first.shape[:2]):
+        share = (part[0].stop - part[0].start) * (part[1].stop - part[1].start) / (first.shape[0] * first.shape[1])
+        total += share * _compared(first[part], second[part])
+    return total
+
+
+def _pair(found: Pixels, reference: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both as (height, width, channels), float32."""
+    if found.shape != reference.shape:
+        raise ValueError(f"pictures of one shape can be compared, not {found.shape} and {reference.shape}")
+    if found.ndim not in (2, 3) or (found.ndim == 3 and found.shape[2] not in (1, 3)) or 0 in found.shape:
+        raise ValueError(f"pixels must be (height, width) or (height, width, 3), not {found.shape}")
+    height, width = found.shape[:2]
+    first, second = (picture.reshape(height, width, -1).astype(np.float32) for picture in (found, reference))
+    return first, second
+
+
+def _extended(picture: NDArray[np.float32], least: int) -> NDArray[np.float32]:
+    """Mirrored at the bottom and on the right until no side is below `least`."""
+    more = [(0, max(0, least - side)) for side in picture.shape[:2]]
+    return np.pad(picture, [*more, (0, 0)], mode="symmetric")
+
+
+def _parts(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Equal parts of at most `TILE` pixels a side, over the whole picture."""
+    rows, columns = (np.linspace(0, side, -(-side // TILE) + 1).astype(int) for side in (height, width))
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
+            yield slice(int(top), int(bottom)), slice(int(left), int(right))
+
+
+@torch.inference_mode()
+def _compared(found: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """The distance of two parts."""
+    if np.array_equal(found, reference):
+        return 0.0
+    levels = zip(_features(found), _features(reference), strict=True)
+    distances = [float((one - other).square().sum(1).mean()) for one, other in levels]
+    return sum(distances) / len(distances)
+
+
+def _features(picture: NDArray[np.float32]) -> Iterator[torch.Tensor]:
+    """What the encoder's first blocks make of a picture, (1, channels, height, width), each position of length 1."""
+    encoder = _encoder()
+    given = torch.from_numpy(_extended(picture, _LEAST)).permute(2, 0, 1)[None] / 127.5 - 1
+    state = encoder.conv_in(given.expand(1, 3, -1, -1))
+    for block in encoder.down_blocks[:LEVELS]:
+        state = block(state)
+        centred = state - state.mean((2, 3), keepdim=True)
+        # A flat picture's features are rounding errors, of no direction.
+        yield centred / (centred.norm(dim=1, keepdim=True) + 1e-3)
+
+
+@lru_cache(maxsize=1)
+def _encoder() -> Any:
+    """The encoder of the bundled text-to-image model's autoencoder, on the CPU."""
+    from diffusers import AutoencoderKL
+
+    from artgen.registry.cards import ASSETS
+
+    vae = AutoencoderKL.from_pretrained(ASSETS / "tiny", subfolder="vae", torch_dtype=torch.float32)
+    return vae.encoder.eval()

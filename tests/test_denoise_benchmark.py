@@ -1,0 +1,38 @@
+"""The benchmark of denoisers: what it measures, and that it goes on where it was."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "denoise_benchmark" / "benchmark.py"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_it_measures_goes_on_and_prints_a_table(tmp_path: Path) -> None:
+    first = run("--out", tmp_path, "--only", "noisy", "--sigma", 50, "--kind", "grey")
+    assert first.returncode == 0, first.stderr
+    rows = json.loads((tmp_path / "measurements.json").read_text())
+    assert [row["picture"] for row in rows] == ["astronaut", "chelsea", "coffee", "rocket", "camera"]
+    # 14.15 dB without clipping, which hides some of the noise.
+    assert all(14.1 < row["psnr"] < 16 for row in rows)
+    again = run("--out", tmp_path, "--only", "noisy", "TV", "--sigma", 50, "--kind", "grey")
+    assert json.loads((tmp_path / "measurements.json").read_text())[:5] == rows
+    assert "| TV | " in again.stdout
+    assert again.stdout == (tmp_path / "table.md").read_text() + "\n"
+
+
+@pytest.mark.slow
+def test_a_method_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    refused = run("--out", tmp_path, "--only", "magic")
+    assert refused.returncode == 2
+    assert "there is no method magic" in refused.stderr
