@@ -65,7 +65,8 @@ def denoise(
 ) -> None:
     """Remove noise from pictures, such as grain and sensor noise; nothing is drawn from words.
 
-    The noise is estimated unless --sigma says how strong it is. Size, grey, transparency and 16 bits stay.
+    The noise is estimated unless --sigma says how strong it is. Size, grey, transparency and 16 bits stay. No noise is
+    added: img2img's --strength, which other tools call denoising, is something else.
 
     artgen denoise noisy.png
     """

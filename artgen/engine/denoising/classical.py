@@ -2,8 +2,8 @@
 
 import numpy as np
 
-TV_WEIGHT = 1.0
-"""Times sigma: the weight of total variation."""
+TV_WEIGHT = 0.8
+"""Times sigma: the weight of total variation; the best of 0.5 to 1.3 on a photograph at sigma 15 and 50."""
 
 
 def total_variation(noisy: np.ndarray, sigma: float) -> np.ndarray:
