@@ -59,6 +59,14 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.png"))}
 
 
+def seconds(folder: Path) -> float:
+    """From the end of a batch's first picture to that of its last."""
+    ledger = Ledger(folder)
+    ledger.refresh()
+    times = [record.time for record in ledger.records.values()]
+    return max(times) - min(times)
+
+
 def child(work: Callable[[], None]) -> int:
     """A forked process that does some work and leaves without a word; its number."""
     number = os.fork()
