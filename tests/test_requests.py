@@ -53,7 +53,7 @@ IDS = [f"{task}-{name}" for task, name, _, _ in NUMBERS]
 
 def test_every_number_has_limits() -> None:
     assert {name for _, name, _, _ in NUMBERS} == {
-        "seed", "steps", "guidance_scale", "width", "height", "strength", "feather",
+        "seed", "steps", "guidance_scale", "width", "height", "strength", "feather", "eta", "ensemble", "fidelity",
     }  # fmt: skip
     assert all(spec.minimum is not None and spec.maximum is not None for _, _, spec, _ in NUMBERS)
 
