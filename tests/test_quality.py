@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from artgen.engine.quality import perceptual_distance, psnr, ssim
 
@@ -49,8 +50,10 @@ def as_bad_as(other: np.ndarray, scene: np.ndarray, distort: Callable[[float], n
     for _ in range(20):
         middle = (low + high) / 2
         low, high = (middle, high) if psnr(distort(middle), scene) > psnr(other, scene) else (low, middle)
-    assert psnr(distort(high), scene) == pytest.approx(psnr(other, scene), abs=0.3)
-    return distort(high)
+    found = distort(high)
+    # Brightness comes in whole grey levels; the distortion may be the worse one by that.
+    assert psnr(other, scene) - 0.6 < psnr(found, scene) <= psnr(other, scene)
+    return found
 
 
 def test_psnr_is_that_of_the_textbook(scene: np.ndarray) -> None:
@@ -100,17 +103,19 @@ def test_the_distance_grows_with_noise_blur_and_compression(scene: np.ndarray) -
         assert 0 < distances[0] < distances[-1] / 2
 
 
-def test_blur_looks_worse_than_changes_of_equal_error_that_keep_what_is_there(scene: np.ndarray) -> None:
-    blur = blurred(scene, 1.5)
-    distance = perceptual_distance(blur, scene)
-    random = np.random.default_rng(1).standard_normal(scene.shape)
-    middle = scene.mean((0, 1))
+@pytest.mark.parametrize("name", ["scene", "chelsea", "hubble_deep_field"])
+def test_blur_looks_worse_than_changes_of_equal_error_that_keep_what_is_there(name: str, scene: np.ndarray) -> None:
+    given = scene if name == "scene" else getattr(data, name)()[100:196, 200:296]
+    blur = blurred(given, 1.5)
+    distance = perceptual_distance(blur, given)
+    random = np.random.default_rng(1).standard_normal(given.shape)
+    middle = given.mean((0, 1))
     for distort in (
-        lambda strength: eight_bits(scene + strength * random),
-        lambda strength: eight_bits(scene + strength),
-        lambda strength: eight_bits((scene - middle) * (1 - strength / 150) + middle),
+        lambda strength: eight_bits(given + strength * random),
+        lambda strength: eight_bits(given + strength),
+        lambda strength: eight_bits((given - middle) * (1 - strength / 150) + middle),
     ):
-        assert perceptual_distance(as_bad_as(blur, scene, distort), scene) < distance
+        assert perceptual_distance(as_bad_as(blur, given, distort), given) < 0.97 * distance
 
 
 def test_grey_counts_as_three_equal_channels(scene: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 Pictures are arrays of (height, width) or (height, width, 3), 0 to 255, of one shape.
 """
 
+import math
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
@@ -61,11 +62,13 @@ def perceptual_distance(found: Pixels, reference: Pixels) -> float:
     """How different two pictures look, from 0 for equal ones; lower is better.
 
     In the manner of LPIPS (Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric",
-    CVPR 2018, arXiv 1801.03924), without its weights: the features of a trained network at each position are brought to
-    length 1, and their squared differences are averaged over positions and levels. The network is the encoder of the
-    bundled model's autoencoder, which takes no part in removing noise from pixels. It encodes brightness, unlike a
-    classifier, so each picture's mean features are taken away first; without that, a change of brightness would be
-    worse than a blur of equal error.
+    CVPR 2018, arXiv 1801.03924), without its weights: the features of a trained network are normalised at each
+    position, and it is the root of their mean squared difference over positions and levels. The network is the encoder
+    of the bundled model's autoencoder, which takes no part in removing noise from pixels. It encodes brightness, unlike
+    a classifier, so each picture's mean features are taken away first; without that, a change of brightness would be
+    worse than a blur of equal error. They are divided by their length there and its root mean square over the picture
+    together, as eyes are thought to do (Heeger, "Normalization of cell responses in cat striate cortex", Visual
+    Neuroscience 9, 1992): by their length there alone, noise in flat places could be worse than that blur.
 
     It grows with noise, blur and compression, and calls a blur worse than noise, a change of brightness or a loss of
     contrast of equal error, as people do. It does not forgive a shift, even of half a pixel. No human judgements were
@@ -115,19 +118,20 @@ def _compared(found: NDArray[np.float32], reference: NDArray[np.float32]) -> flo
         return 0.0
     levels = zip(_features(found), _features(reference), strict=True)
     distances = [float((one - other).square().sum(1).mean()) for one, other in levels]
-    return sum(distances) / len(distances)
+    return math.sqrt(sum(distances) / len(distances))
 
 
 def _features(picture: NDArray[np.float32]) -> Iterator[torch.Tensor]:
-    """What the encoder's first blocks make of a picture, (1, channels, height, width), each position of length 1."""
+    """What the encoder's first blocks make of a picture, (1, channels, height, width), of lengths 0 to 1."""
     encoder = _encoder()
     given = torch.from_numpy(_extended(picture, _LEAST)).permute(2, 0, 1)[None] / 127.5 - 1
     state = encoder.conv_in(given.expand(1, 3, -1, -1))
     for block in encoder.down_blocks[:LEVELS]:
         state = block(state)
         centred = state - state.mean((2, 3), keepdim=True)
-        # A flat picture's features are rounding errors, of no direction.
-        yield centred / (centred.norm(dim=1, keepdim=True) + 1e-3)
+        energy = centred.square().sum(1, keepdim=True)
+        # A flat picture's features are rounding errors, and stay small.
+        yield centred / (energy + energy.mean() + 1e-6).sqrt()
 
 
 @lru_cache(maxsize=1)

@@ -36,7 +36,9 @@ def total_variation(pixels: np.ndarray, sigma: float) -> np.ndarray:
     """Chambolle, "An algorithm for total variation minimization and applications", JMIV 2004."""
     from skimage.restoration import denoise_tv_chambolle
 
-    return 255 * np.asarray(denoise_tv_chambolle(pixels / 255, weight=TV_WEIGHT * sigma / 255, **_channels(pixels)))
+    weight = TV_WEIGHT * sigma / 255
+    found = denoise_tv_chambolle(pixels / 255, weight=weight, **_channels(pixels))  # type: ignore[no-untyped-call]
+    return 255 * np.asarray(found)
 
 
 def non_local_means(pixels: np.ndarray, sigma: float) -> np.ndarray:
@@ -64,7 +66,7 @@ def wavelet(pixels: np.ndarray, sigma: float) -> np.ndarray:
 
 def bm3d(pixels: np.ndarray, sigma: float) -> np.ndarray:
     """Dabov, Foi, Katkovnik and Egiazarian, IEEE TIP 16(8), 2007, in colour (CBM3D) or grey; the package `bm3d`."""
-    import bm3d as package
+    import bm3d as package  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     way = package.bm3d_rgb if pixels.ndim == 3 else package.bm3d
     return 255 * np.asarray(way(pixels / 255, sigma / 255))
