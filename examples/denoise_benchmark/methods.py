@@ -59,7 +59,7 @@ def wavelet(pixels: np.ndarray, sigma: float) -> np.ndarray:
     shifts = (3, 3, 0) if colour else (3, 3)
     # Channels are told to the inner function: the outer one would take them apart.
     found = cycle_spin(
-        pixels / 255, denoise_wavelet, shifts, num_workers=1, func_kw=how | _channels(pixels), channel_axis=None
+        pixels / 255, denoise_wavelet, shifts, workers=1, func_kw=how | _channels(pixels), channel_axis=None
     )
     return 255 * np.asarray(found)
 
