@@ -200,8 +200,8 @@ class Denoise(Noise, FromImage):
             object.__setattr__(self, "sigma", f"{self.sigma:g}")
         super()._settle(names)
         sigma, factor = self.asked
-        if sigma is not None and not 0 < sigma <= 255:
-            raise UsageError(f"sigma must be above 0 and at most 255 grey levels, not {self.sigma}.")
+        if sigma is not None and not 0 <= sigma <= 255:
+            raise UsageError(f"sigma must be 0 to 255 grey levels, not {self.sigma}.")
         if not 0.1 <= factor <= 10:
             raise UsageError(f"sigma's estimate can be multiplied by 0.1 to 10, not {factor:g}.")
         self._check_method()

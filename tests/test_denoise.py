@@ -360,8 +360,8 @@ def test_latent_denoising_runs_and_says_what_it_is(sd1: str) -> None:
         ({"method": "nlm", "model": "tiny"}, "nlm takes no model"),
         ({"method": "latent", "eta": 1.0}, "latent takes no eta"),
         ({"sigma": "strong"}, "sigma must be a number"),
-        ({"sigma": "0"}, "above 0"),
-        ({"sigma": "nan"}, "above 0"),
+        ({"sigma": "256"}, "sigma must be 0 to 255"),
+        ({"sigma": "nan"}, "sigma must be 0 to 255"),
         ({"sigma": "auto*99"}, "multiplied by 0.1 to 10"),
     ],
 )

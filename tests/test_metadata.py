@@ -91,6 +91,10 @@ def test_a1111_text_is_as_everybody_writes_it() -> None:
     assert "Model: ada/fox," in metadata.a1111_text({**RECORD, "model": "ada/fox"})
 
 
+KEPT: list[Image.Image] = []
+"""The independent reader knows a picture by its `id`, which must not come again while the tests run."""
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize(
     ("prompt", "negative"),
@@ -98,7 +102,8 @@ def test_a1111_text_is_as_everybody_writes_it() -> None:
 )
 def test_an_independent_reader_understands(tmp_path: Path, kind: str, prompt: str, negative: str) -> None:
     record = {**RECORD, "prompt": prompt, "negative_prompt": negative}
-    info = ParserManager().parse(write(tmp_path / f"fox.{kind}", record, kind))
+    KEPT.append(Image.open(write(tmp_path / f"fox.{kind}", record, kind)))
+    info = ParserManager().parse(KEPT[-1])
     assert info is not None
     (sampler,) = info.samplers
     assert [p.value for p in sampler.prompts] == [prompt]

@@ -52,7 +52,7 @@ def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
 
 def test_list_knows_the_built_in_models(run: Run) -> None:
     done = run("list")
-    assert [line.split()[0] for line in done.stdout.splitlines()][:3] == ["tiny", "sd15", "sd15-inpaint"]
+    assert [line.split()[0] for line in done.stdout.splitlines()][:3] == ["tiny", "denoiser", "sd15"]
     assert "licence" in done.stderr
     rows = {row["name"]: row for row in objects(run("list", "--json"))}
     assert rows["sdxl"]["width"] == 1024

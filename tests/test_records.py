@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from artgen import Txt2Img
 from artgen.errors import UsageError
 from artgen.records import FACTS, NOT_RECORDED, from_record, to_record
-from artgen.requests import TASKS, FromImage, Inpaint, Outpaint, Request
+from artgen.requests import TASKS, Denoise, FromImage, Inpaint, Outpaint, Request
 from artgen.schedulers import SCHEDULERS
 from artgen.settings import settings_of, type_of
 
@@ -54,7 +54,14 @@ def requests(cls: type[Request]) -> st.SearchStrategy[Request]:
     return st.builds(cls, **{name: value_of(cls, name) for name in settings_of(cls)})
 
 
-REQUESTS = st.one_of([requests(cls) for cls in TASKS.values()])
+def denoisings() -> st.SearchStrategy[Request]:
+    """Of pixels, which takes every setting that there is; other methods refuse some."""
+    values = {name: value_of(Denoise, name) for name in settings_of(Denoise)}
+    sigma = st.none() | st.sampled_from(["auto", "AUTO * 1.2"]) | st.floats(0, 255).map("{:.3f}".format)
+    return st.builds(Denoise, **{**values, "method": st.sampled_from([None, "pixel"]), "sigma": sigma})
+
+
+REQUESTS = st.one_of([denoisings(), *(requests(cls) for cls in TASKS.values() if cls is not Denoise)])
 
 
 @settings(max_examples=200, deadline=None)

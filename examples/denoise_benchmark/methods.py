@@ -1,7 +1,8 @@
 """The removers of noise that are compared; each is given the true sigma.
 
 What classical methods leave open was chosen in their favour, once, by mean PSNR at sigma 15 and 50 on parts of
-scikit-image's `brick`, `hubble_deep_field` and `coins`, none of which is measured.
+scikit-image's `brick`, `hubble_deep_field` and `coins`, none of which is measured; TV and NLM are those of
+`artgen denoise --method`, where their constants are.
 """
 
 import os
@@ -14,15 +15,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from artgen.engine.denoising.classical import non_local_means, total_variation
+
 Method = Callable[[np.ndarray, float], np.ndarray]
 """(height, width) or (height, width, 3) of uint8, and sigma in grey levels -> the same shape, 0 to 255."""
 
-TV_WEIGHT = 0.8
-"""Times sigma; tried were 0.6 to 1.9."""
-NLM_STRENGTH = ((15, 50), (0.8, 0.4))
-"""Times sigma, from sigma 15 to 50; tried were 0.4 to 1."""
-NLM_SMALL, NLM_LARGE = ({"patch_size": 5, "patch_distance": 6}, {"patch_size": 7, "patch_distance": 11})
-"""The better one at sigma 15, and the better one at 50."""
 WAVELET = "db2"
 """Under BayesShrink; tried were db2, sym8 and bior4.4, under it and under VisuShrink of a quarter and 0.4 of sigma."""
 
@@ -32,22 +29,14 @@ def noisy(pixels: np.ndarray, sigma: float) -> np.ndarray:  # noqa: ARG001
     return pixels
 
 
-def total_variation(pixels: np.ndarray, sigma: float) -> np.ndarray:
-    """Chambolle, "An algorithm for total variation minimization and applications", JMIV 2004."""
-    from skimage.restoration import denoise_tv_chambolle
+def classical(way: Method) -> Method:
+    """A method of `artgen denoise` that needs no model, on an array."""
 
-    weight = TV_WEIGHT * sigma / 255
-    found = denoise_tv_chambolle(pixels / 255, weight=weight, **_channels(pixels))  # type: ignore[no-untyped-call]
-    return 255 * np.asarray(found)
+    def with_channels_last(pixels: np.ndarray, sigma: float) -> np.ndarray:
+        first = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        return way(first.astype(np.float64), sigma).transpose(1, 2, 0).reshape(pixels.shape)
 
-
-def non_local_means(pixels: np.ndarray, sigma: float) -> np.ndarray:
-    """Buades, Coll and Morel, "A non-local algorithm for image denoising", CVPR 2005; corrected for sigma."""
-    from skimage.restoration import denoise_nl_means
-
-    level, strength = sigma / 255, float(np.interp(sigma, *NLM_STRENGTH))
-    how = (NLM_SMALL if sigma <= 30 else NLM_LARGE) | _channels(pixels)
-    return 255 * np.asarray(denoise_nl_means(pixels / 255, h=strength * level, sigma=level, fast_mode=True, **how))
+    return with_channels_last
 
 
 def wavelet(pixels: np.ndarray, sigma: float) -> np.ndarray:
@@ -94,8 +83,8 @@ def methods(model: str | None, latent_model: str | None) -> dict[str, Method]:
     latent = {"model": latent_model} if latent_model else {}
     return {
         "noisy": noisy,
-        "TV": total_variation,
-        "NLM": non_local_means,
+        "TV": classical(total_variation),
+        "NLM": classical(non_local_means),
         "wavelet": wavelet,
         "BM3D": bm3d,
         "artgen 1 step": artgen_with(**pixel),

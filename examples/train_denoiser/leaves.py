@@ -29,7 +29,9 @@ def outline(random: np.random.Generator, size: float, centre: np.ndarray) -> lis
     kind = random.random()
     if kind < 0.5:
         turns = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-        wobble = 1 + sum(random.uniform(0, 0.25) * np.cos(n * turns + random.uniform(0, 7)) for n in (2, 3, 5))
+        wobble = np.ones(48)
+        for n in (2, 3, 5):
+            wobble += random.uniform(0, 0.25) * np.cos(n * turns + random.uniform(0, 7))
         points = size * wobble[:, None] * np.stack([np.cos(turns), np.sin(turns) * random.uniform(0.4, 1)], 1)
     elif kind < 0.75:
         wide, high = size * random.uniform(0.15, 1.4, 2)

@@ -238,7 +238,7 @@ def main() -> None:
         seen = done.step * options.batch
         row = [done.step, seen, round(trainer.seconds), round(sum(recent) / len(recent), 5), done.rate]
         with table.open("a", newline="") as log:
-            csv.writer(log).writerow([*row, *(watched or [""] * 3)])
+            csv.writer(log).writerow([*row, *(watched or ("", "", ""))])
         print(*row, round(seen / trainer.seconds, 1), *watched, flush=True)
         recent = []
         if watched:

@@ -107,6 +107,8 @@ def read_concepts(raw: Path, work: Path) -> dict[str, Concept]:
     uses = Counter(word for synonyms in found.values() for word in set(synonyms))
     taken = {noun for nouns, _ in core.values() for noun in nouns}
     named = {name.replace("-", " ") for name in names}
+    # "teddy" is no other name of a bear where teddy bears are a thing of their own.
+    parts = Counter(word for nouns, _ in core.values() for noun in nouns if " " in noun for word in set(noun.split()))
     concepts = {}
     for name in names:
         nouns, weight = core.get(name, ((name.replace("-", " "),), 1.0))
@@ -117,6 +119,7 @@ def read_concepts(raw: Path, work: Path) -> dict[str, Concept]:
             and len(word) > 2
             and word not in {*nouns, *taken, *UNKIND}
             and (word not in named or word == name.replace("-", " "))
+            and parts[word] <= sum(word in noun.split() for noun in nouns)
         )
         concepts[name] = Concept(name, nouns, synonyms[:4], name in core, weight)
     return concepts

@@ -103,9 +103,9 @@ class Paraphraser(Captioner):
             return text
         if self.chance(0.25):
             text = self.adorned(scene, text)
-        if draw < 0.62:
+        if draw < 0.72:
             text = self.renamed(scene, text)
-        if draw > 0.45:
+        if draw > 0.6:
             text = self.filled(self.pick((*BEFORE, *AFTER, *AFTER, *FRAMES)), text)
             if self.chance(0.3):
                 text = self.filled(self.pick(AFTER), text)
