@@ -236,16 +236,20 @@ def test_a_grey_picture_stored_in_colour_stays_grey(model: str) -> None:
     assert red.tobytes() == green.tobytes() == blue.tobytes()
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("method", ["tv", "nlm"])
-def test_classical_methods_need_no_model(method: str) -> None:
+def test_classical_methods_need_no_model(method: str, mode: str) -> None:
     from artgen.engine.measuring import measure
 
     y, x = np.mgrid[0:48, 0:64]
     clean = np.stack([x * 3, y * 4, 255 - 2 * x], axis=-1).astype(np.float64)
     noisy = np.clip(clean + np.random.default_rng(0).normal(0, 20, clean.shape), 0, 255).round().astype(np.uint8)
+    if mode == "L":
+        clean, noisy = clean[..., 1], noisy[..., 1]
     Image.fromarray(noisy).save("in.png")
     reference = Image.fromarray(clean.clip(0, 255).astype(np.uint8))
     picture = generate(Denoise(image=Path("in.png"), method=method, sigma="20"))
+    assert picture.image.mode == mode
     before, after = (measure(each, reference)["psnr"] for each in (Image.open("in.png"), picture.image))
     assert after > before + 5
     assert not picture.record.keys() & {"model", "steps", "eta", "ensemble", "fidelity", "torch"}

@@ -82,12 +82,12 @@ def training_section(work: Path, batch: int, note: str) -> str:
     )
 
 
-def benchmark_section(folder: Path) -> str:
+def benchmark_section(folder: Path, timing: str) -> str:
     """The tables of the benchmark."""
     return (
         "\n## Evaluation\n\nOn photographs that training never saw, with Gaussian noise added, clipped and rounded to "
         "8 bits; every method is told the true sigma. `examples/denoise_benchmark` makes these tables and says how the "
-        f"classical methods were tuned.\n\n{(folder / 'table.md').read_text()}"
+        f"classical methods were tuned.\n\n{(folder / 'table.md').read_text()}\n{timing}\n"
     )
 
 
@@ -98,13 +98,14 @@ def main() -> None:
     parser.add_argument("--benchmark", type=Path, help="folder that the benchmark wrote")
     parser.add_argument("--batch", type=int, default=8, help="of train_denoiser.py")
     parser.add_argument("--note", default="", help="a sentence on how the training went")
+    parser.add_argument("--timing", default="", help="a sentence on how the seconds were taken")
     parser.add_argument("--out", type=Path, default=Path("data/train_denoiser/model"))
     options = parser.parse_args()
     record = provenance(options.data, options.work)
     (options.out / "provenance.json").write_text(json.dumps(record, indent=2) + "\n")
     card = HEAD + data_section(record) + training_section(options.work, options.batch, options.note)
     if options.benchmark:
-        card += benchmark_section(options.benchmark)
+        card += benchmark_section(options.benchmark, options.timing)
     (options.out / "README.md").write_text(card)
     (options.out / "SHA256SUMS").write_text(sums(options.out))
 

@@ -38,7 +38,9 @@ def non_local_means(noisy: np.ndarray, sigma: float) -> np.ndarray:
 
     level, strength = sigma / 255, float(np.interp(sigma, *NLM_STRENGTH))
     sizes = NLM_LITTLE if sigma <= 30 else NLM_MUCH
+    # Grey is told to it as such: of a single channel it makes something else.
+    pixels, axis = (noisy[0], None) if len(noisy) == 1 else (noisy, 0)
     found: np.ndarray = denoise_nl_means(
-        noisy / 255, h=strength * level, sigma=level, fast_mode=True, channel_axis=0, **sizes
+        pixels / 255, h=strength * level, sigma=level, fast_mode=True, channel_axis=axis, **sizes
     )
-    return found.astype(np.float32) * 255
+    return found.reshape(noisy.shape).astype(np.float32) * 255
