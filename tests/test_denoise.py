@@ -74,6 +74,7 @@ def test_a_descent_begins_at_the_pictures_noise_and_falls() -> None:
     for steps in (1, 2, 10):
         found = levels.descent(25, steps)
         assert (found[0], len(found)) == (25, steps)
+        assert found[-1] == pytest.approx(25 if steps == 1 else 10)
         assert all(a > b >= levels.smallest for a, b in itertools.pairwise(found))
 
 

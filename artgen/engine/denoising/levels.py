@@ -17,6 +17,11 @@ from artgen.errors import ModelUnavailableError
 HALF_RANGE = 127.5
 """Grey levels to one unit of a model, whose pictures are -1 to 1."""
 
+LAST = 0.4
+"""The noise at the last step, as a share of the first's. Of what is left below it, small networks see their own errors
+as much as noise: on photographs at sigma 15, 25 and 50, PSNR and perceptual distance of ten steps are better than when
+the levels go down to nothing."""
+
 
 @dataclass(frozen=True)
 class Levels:
@@ -45,12 +50,11 @@ class Levels:
         return float(np.interp(np.log(sigma), np.log(self.sigmas), np.arange(len(self.sigmas))))
 
     def descent(self, sigma: float, steps: int) -> list[float]:
-        """Levels for a number of steps, from `sigma` down, evenly spaced in timesteps; each step ends at the next one.
+        """Levels for a number of steps, from `sigma` evenly down to `LAST` of it; each step ends at the next one.
 
         The last step ends at no noise at all, so one step is the posterior mean at `sigma`.
         """
-        ends = np.linspace(self.timestep(sigma), 0, steps, endpoint=False)
-        return [float(sigma), *np.exp(np.interp(ends[1:], np.arange(len(self.sigmas)), np.log(self.sigmas))).tolist()]
+        return [float(level) for level in np.linspace(sigma, max(LAST * sigma, self.smallest), steps)]
 
 
 def read_levels(config: Mapping[str, Any], name: str) -> Levels:
