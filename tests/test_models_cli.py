@@ -162,6 +162,13 @@ def test_show_prints_a_models_own_card(run: Run, models: dict[str, Path], tmp_pa
     assert "artgen models pull sd15" in run("show", "sd15").stderr
 
 
+def test_show_says_of_a_denoiser_nothing_that_is_about_words(run: Run) -> None:
+    facts = json.loads(run("show", "denoiser", "--json").stdout)
+    assert facts["prediction"] == "epsilon"
+    assert not facts.keys() & {"steps", "guidance_scale", "width"}
+    assert "BM3D" in run("show", "denoiser").stdout
+
+
 def test_the_commands_of_names_need_no_torch() -> None:
     script = (
         "import sys\nfrom artgen.cli.models import app\n"

@@ -91,6 +91,10 @@ def human(size: int) -> str:
     return f"{size} B"
 
 
+FOR_WORDS = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "latent_channels")
+"""What is known of a model that draws pictures from words, and means nothing for others."""
+
+
 @app.command()
 def show(name: Name, as_json: AsJson = False) -> None:
     """Show what is known of a model: its defaults, its licence, where it is; its card where it has one."""
@@ -105,6 +109,8 @@ def show(name: Name, as_json: AsJson = False) -> None:
     else:
         keys = ("steps", "guidance_scale", "scheduler", "sigmas", "download_size")
         facts |= {key: getattr(card, key) for key in keys}
+    if facts.get("architecture") == "pixel":  # which draws from no words, at no size of its own
+        facts = {key: value for key, value in facts.items() if key not in FOR_WORDS}
     if as_json:
         emit_json(facts)
         return
