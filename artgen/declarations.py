@@ -1,4 +1,4 @@
-"""What a setting is: its type, its limits, and how text becomes one. The settings themselves are in `settings.py`."""
+"""What a setting is: its type, its limits, and how text becomes one. The settings themselves are in `settings/`."""
 
 import dataclasses
 import math

@@ -4,22 +4,17 @@ All that can be refused is refused here, before torch is imported and before gig
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
-from artgen import denoising, images, machine, registry, sources
-from artgen.errors import ModelUnavailableError, UsageError
+from artgen import denoising, fitting, images, machine, registry, sources
 from artgen.events import Downloading, Listener, ignore
-from artgen.requests import Denoise, FromWords, Img2Img, Inpaint, Outpaint, Redraw, Request, draw_seed
-from artgen.schedulers import SCHEDULERS, find, find_with_sigmas, matching
+from artgen.requests import Denoise, FromWords, Img2Img, Redraw, Request, draw_seed
+from artgen.schedulers import find_with_sigmas, matching
 from artgen.settings import Canvas
-
-FAR_FROM_NATIVE = 2.0
-"""How many times a side may differ from the size a model was trained at before a note is due."""
 
 WRAPPED_SEED = "a seed of 2^32 or more draws the same picture as its remainder modulo 2^32"
 
@@ -133,7 +128,7 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
         RefusedError: the model is a pickle or asks to run code.
     """
     for device, offload in dict.fromkeys((request.device, _offload(request)) for request in requests):
-        _check_device(device, offload)
+        fitting.check_device(device, offload)
     pictures: dict[tuple[Any, ...], sources.Pictures] = {}
     for request in requests:
         key = sources.canvas_key(request)
@@ -150,19 +145,6 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
             scenes[named, canvas] = _scene(request, models[named], pictures[canvas])
         jobs.append(_complete(request, scenes[named, canvas]))
     return jobs
-
-
-def _check_device(device: str, offload: str | None) -> None:
-    if device.startswith("cuda") and not machine.cuda_devices():
-        reason = "this torch is built for the CPU" if not machine.torch_cuda_version() else "no NVIDIA driver answers"
-        raise UsageError(
-            f"There is no CUDA device: {reason}.", "Leave --device out, or use --device cpu; see `artgen doctor`."
-        )
-    if device == "mps" and not machine.has_mps():
-        raise UsageError("There is no MPS device on this machine.", "Leave --device out, or use --device cpu.")
-    on_cpu = device == "cpu" or (device == "auto" and not machine.cuda_devices() and not machine.has_mps())
-    if on_cpu and offload in ("model", "sequential"):
-        raise UsageError(f"--offload {offload} needs a GPU; this would run on the CPU.", "Leave it out.")
 
 
 def _offload(request: Request) -> str | None:
@@ -191,10 +173,10 @@ def _find_model(name: str | None, offline: bool, listener: Listener) -> _Found:
 def _scene(request: Request, found: _Found, pictures: sources.Pictures) -> _Scene:
     model = found.model
     if model is not None:
-        _check_task(request, model)
-    size = pictures.image.size if pictures.image else _canvas(request, model) if model else (0, 0)
+        fitting.check_task(request, model)
+    size = pictures.image.size if pictures.image else fitting.canvas(request, model) if model else (0, 0)
     facts = {"width": size[0], "height": size[1], **pictures.facts, **found.facts}
-    notes = _size_notes(size, model) if model and isinstance(request, FromWords) else ()
+    notes = fitting.size_notes(size, model) if model and isinstance(request, FromWords) else ()
     return _Scene(found, pictures, size, facts, (*pictures.notes, *notes))
 
 
@@ -205,8 +187,8 @@ def _complete(request: Request, scene: _Scene) -> Prepared:
         request = denoising.complete(request, model)
     elif isinstance(request, FromWords) and model is not None:
         request = request.replace(**_open_of_drawing(request, model, scene))
-        _check_scheduler(request, model)
-        _check_strength(request)
+        fitting.check_scheduler(request, model)
+        fitting.check_strength(request)
     notes = scene.notes if (request.seed or 0) < 2**32 else (*scene.notes, WRAPPED_SEED)
     return Prepared(request, model, scene.size, pictures.image, pictures.low, pictures.mask, scene.facts, notes)
 
@@ -244,54 +226,6 @@ def _model_facts(model: registry.ResolvedModel) -> dict[str, Any]:
     if reference.kind in ("folder", "file") and reference.card is None:
         facts.update(model=model.label, model_source="local")
     return facts
-
-
-def _check_task(request: Request, model: registry.ResolvedModel) -> None:
-    denoising.check_kind(request, model)
-    if model.inpainting and not isinstance(request, Inpaint | Outpaint):
-        raise ModelUnavailableError(
-            f"{model.name} is an inpainting model and cannot do {request.task}.",
-            "Use it with inpaint or outpaint, or choose another --model.",
-        )
-
-
-def _canvas(request: Request, model: registry.ResolvedModel) -> tuple[int, int]:
-    asked = request if isinstance(request, Canvas) else Canvas()
-    width, height = asked.width or model.native[0], asked.height or model.native[1]
-    if width % model.multiple or height % model.multiple:
-        near = " or ".join(f"{w}x{h}" for w, h in images.nearest_sizes(width, height, model.multiple))
-        raise UsageError(
-            f"{model.name} draws sizes that are multiples of {model.multiple}, not {width}x{height}.",
-            f"Try --size {near}.",
-        )
-    return width, height
-
-
-def _check_scheduler(request: FromWords, model: registry.ResolvedModel) -> None:
-    if request.scheduler is None or find(request.scheduler).flow == model.flow:
-        return
-    kind = "flow-matching" if model.flow else "noise-predicting"
-    fitting = ", ".join(entry.name for entry in SCHEDULERS if entry.flow == model.flow)
-    raise UsageError(f"{request.scheduler} does not fit {model.name}, a {kind} model.", f"These do: {fitting}.")
-
-
-def _check_strength(request: FromWords) -> None:
-    """diffusers runs int(steps * strength) steps, silently none when that is 0."""
-    if not isinstance(request, Redraw) or request.strength is None or request.steps is None:
-        return
-    if int(request.steps * request.strength) < 1:
-        raise UsageError(
-            f"strength {request.strength:g} of {request.steps} steps runs no step at all.",
-            f"Use --strength {math.ceil(1000 / request.steps) / 1000:g} or more, or more --steps.",
-        )
-
-
-def _size_notes(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:
-    ratios = [side / native for side, native in zip(size, model.native, strict=True)]
-    at = f"{model.name} was trained at {model.native[0]}x{model.native[1]}; at {size[0]}x{size[1]}"
-    large = (f"{at} shapes may repeat",) if max(ratios) > FAR_FROM_NATIVE else ()
-    small = (f"{at} little may be recognised",) if min(ratios) < 1 / FAR_FROM_NATIVE else ()
-    return large + small
 
 
 def check_source_seed(request: Request, found: dict[str, Any] | None) -> str | None:

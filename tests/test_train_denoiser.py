@@ -6,10 +6,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from bits import same
 from PIL import Image
 
 pytest.importorskip("matplotlib")
@@ -34,19 +34,6 @@ def write_pictures(raw: Path) -> None:
         Image.fromarray(random.integers(0, 256, shape).astype(np.uint8)).save(raw / f"{name}.png")
     for name in ("hall", "forest", "venice"):
         np.save(raw / f"{name}.npy", random.random((256, 192, 3)).astype(np.float16))
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two checkpoints' parts agree to the bit."""
-    import torch
-
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
 
 
 @pytest.mark.slow

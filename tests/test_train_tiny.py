@@ -8,9 +8,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from bits import same
 
 for needed in ("matplotlib", "resvg_py", "scipy", "tokenizers"):
     pytest.importorskip(needed)
@@ -76,19 +76,6 @@ def first_column(table: Path) -> list[int]:
     """The steps that a training's table has a row for."""
     with table.open() as lines:
         return [int(row[0]) for row in csv.reader(lines)]
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two checkpoints, or parts of them, agree to the bit."""
-    import torch
-
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
 
 
 def check_resuming(recipe: Recipe, focus: Path) -> None:

@@ -22,6 +22,9 @@ import numpy as np
 from pictures import HELD_OUT, SKIMAGE, SOURCES, Source
 from PIL import Image
 
+sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
+from fetch import checked
+
 RACCOON = (768, 1024, 3)
 
 
@@ -39,10 +42,7 @@ def fetch(source: Source, archives: Path) -> Path:
         wanted = f"{source.package}=={source.version}"
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", *chosen, wanted]
         subprocess.run([*command, "-d", archives], check=True)
-    found = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if found != source.sha256:
-        raise SystemExit(f"{archive}: SHA-256 is {found}, not {source.sha256}: delete it and retry")
-    return archive
+    return checked(archive, source.sha256)
 
 
 def read(archive: Path, member: str) -> bytes:

@@ -8,12 +8,8 @@ its thousand levels are the sigmas 0.1, 0.2 ... 100, so that no level is spent o
 
 import argparse
 import csv
-import math
 import sys
-import time
-from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +22,7 @@ from torch.nn import functional
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
 from checkpoint import Average, load, save
+from training import Training
 
 LEVELS = 1000
 
@@ -70,26 +67,14 @@ def build(width: tuple[int, ...], layers: int) -> UNet2DModel:
     )
 
 
-def learning_rate(step: int, share: float, peak: float) -> float:
-    """A warm-up over 300 steps, then a cosine down to 1 % of the peak; `share` of the training done, 0 to 1."""
-    left = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-    return peak * min(1.0, (step + 1) / 300) * (0.01 + 0.99 * left)
-
-
-@dataclass(frozen=True)
-class Step:
-    """What the trainer yields after each step."""
-
-    step: int
-    loss: float
-    rate: float
-
-
-class Trainer:
+class Trainer(Training):
     """The state of one training: everything a checkpoint holds."""
 
+    warm_up = 300
+    least = 0.01
+
     def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
+        super().__init__(options)
         torch.manual_seed(options.seed)
         self.random = np.random.default_rng(options.seed)
         self.patches = Patches(options.data, options.work / "leaves.npy")
@@ -97,7 +82,6 @@ class Trainer:
         self.model = build(self.width, options.layers).to(options.device)
         self.average = Average(self.model, options.average)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), options.rate, (0.9, 0.99), weight_decay=0.001)
-        self.step, self.seconds = 0, 0.0
         self.path: Path = options.work / "denoiser.pt"
         if self.path.exists():
             state = load(self.path, self.model, self.optimiser, self.average, self.random)
@@ -143,26 +127,6 @@ class Trainer:
                 torch._foreach_copy_(list(self.worker.parameters()), list(self.model.parameters()))
         self.average.update(self.model, self.step)
         return float(loss.detach())
-
-    def done(self) -> float:
-        """The share of the training that is behind, by steps or by the clock."""
-        if self.options.minutes:
-            return float(self.seconds / (60 * self.options.minutes))
-        return float(self.step / self.options.steps)
-
-    def over(self) -> bool:
-        """True at the end of `--steps` or `--minutes`, and at the step `--until`."""
-        return self.done() >= 1 or self.step == self.options.until
-
-    def steps(self) -> Iterator[Step]:
-        """Trains until it is over, yielding after each step."""
-        while not self.over():
-            begun = time.monotonic()
-            rate = learning_rate(self.step, self.done(), self.options.rate)
-            loss = self.learn(rate)
-            self.step += 1
-            self.seconds += time.monotonic() - begun
-            yield Step(self.step, loss, rate)
 
     @torch.no_grad()
     def watch(self) -> list[float]:

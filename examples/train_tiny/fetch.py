@@ -62,16 +62,21 @@ SOURCES = (
 )  # fmt: skip
 
 
+def checked(archive: Path, sha256: str) -> Path:
+    """The archive, when its SHA-256 is the one expected; ends the program otherwise."""
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != sha256:
+        raise SystemExit(f"{archive}: SHA-256 is {found}, not {sha256}: delete it and retry")
+    return archive
+
+
 def fetch(source: Source, archives: Path) -> Path:
     """The checked archive, fetched when it is not there yet."""
     archive = archives / source.archive
     if not archive.exists():
         wanted = f"{source.package}@{source.version}"
         subprocess.run(["npm", "pack", wanted, "--pack-destination", archives], check=True)
-    found = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if found != source.sha256:
-        raise SystemExit(f"{archive}: SHA-256 is {found}, not {source.sha256}: delete it and retry")
-    return archive
+    return checked(archive, source.sha256)
 
 
 def unpack(archive: Path, folder: Path) -> None:

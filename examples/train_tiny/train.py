@@ -9,11 +9,8 @@ curve) and `snapshot_<step>.png` (a fixed set of prompts, averaged weights).
 import argparse
 import csv
 import json
-import math
-import time
-from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +24,9 @@ from snapshot import draw_sheet, plot
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
+from training import Training
 
 MORE = 0.4  # how often a scene of a further folder is drawn beside one of the first
-
-
-@dataclass(frozen=True)
-class Step:
-    """What the trainer yields after each step."""
-
-    step: int
-    loss: float
-    rate: float
 
 
 def row_weights(scenes: list[dict[str, Any]], focus: frozenset[str]) -> np.ndarray:
@@ -84,17 +73,11 @@ class Latents:
         return latents, torch.from_numpy(tokens.astype(np.int64)).to(device)
 
 
-def learning_rate(step: int, share: float, peak: float) -> float:
-    """A warm-up over 200 steps, then a cosine down to 2 % of the peak; `share` of the training done, 0 to 1."""
-    left = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-    return peak * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * left)
-
-
-class Trainer:
+class Trainer(Training):
     """The state of one training: everything a checkpoint holds."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
+        super().__init__(options)
         torch.manual_seed(options.seed)
         self.random = np.random.default_rng(options.seed)
         self.data = Latents([options.work, *options.more], read_focus(options.focus))
@@ -111,7 +94,6 @@ class Trainer:
             self.painter.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01, fused=True
         )
         self.signal = cumulative().to(options.device)
-        self.step, self.seconds = 0, 0.0
         self.path: Path = options.work / "painter.pt"
         if self.path.exists():
             state = load(self.path, self.painter, self.optimiser, self.average, self.random)
@@ -152,33 +134,18 @@ class Trainer:
         drawn = self.worker(noisy, times, tokens)
         return functional.mse_loss(drawn.float(), velocity)
 
-    def done(self) -> float:
-        """The share of the training that is behind, by steps or by the clock."""
-        if self.options.minutes:
-            return float(self.seconds / (60 * self.options.minutes))
-        return float(self.step / self.options.steps)
-
-    def over(self) -> bool:
-        """True at the end of `--steps` or `--minutes`, and at the step `--until`."""
-        return self.done() >= 1 or self.step == self.options.until
-
-    def steps(self) -> Iterator[Step]:
-        """Trains until it is over, yielding after each step."""
-        while not self.over():
-            begun = time.monotonic()
-            rate = learning_rate(self.step, self.done(), self.options.rate)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            loss = self.loss()
-            torch.autograd.backward(loss)
-            self.collect()
-            torch.nn.utils.clip_grad_norm_(self.painter.parameters(), 1.0)
-            self.optimiser.step()
-            self.refresh()
-            self.average.update(self.painter, self.step)
-            self.step += 1
-            self.seconds += time.monotonic() - begun
-            yield Step(self.step, float(loss.detach()), rate)
+    def learn(self, rate: float) -> float:
+        """One step of the optimiser; the loss before it."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        loss = self.loss()
+        torch.autograd.backward(loss)
+        self.collect()
+        torch.nn.utils.clip_grad_norm_(self.painter.parameters(), 1.0)
+        self.optimiser.step()
+        self.refresh()
+        self.average.update(self.painter, self.step)
+        return float(loss.detach())
 
 
 def main() -> None:

@@ -9,8 +9,6 @@ samples than captions met at random. Writes `words.pt` (resumes exactly) and `wo
 import argparse
 import csv
 import json
-import time
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +25,8 @@ from render import scene_from
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
-from train import Latents, Step, learning_rate
+from train import Latents
+from training import Training
 from transformers import CLIPTokenizer
 from words import LENGTH
 
@@ -70,11 +69,11 @@ class Lessons:
         return latents, self.tokens(plain).to(device), self.tokens(other).to(device)
 
 
-class Tutor:
+class Tutor(Training):
     """The state of one training: everything a checkpoint holds."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
+        super().__init__(options)
         torch.manual_seed(options.seed)
         self.random = np.random.default_rng(options.seed)
         self.lessons = Lessons(options)
@@ -85,7 +84,6 @@ class Tutor:
         self.average = Average(self.pupil, options.average)
         self.optimiser = torch.optim.AdamW(self.pupil.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01)
         self.signal = cumulative().to(options.device)
-        self.step, self.seconds = 0, 0.0
         self.path: Path = options.work / "words.pt"
         if self.path.exists():
             state = load(self.path, self.pupil, self.optimiser, self.average, self.random)
@@ -112,12 +110,6 @@ class Tutor:
             target = self.teacher(noisy, times, plain).float()
         return functional.mse_loss(self.worker(noisy, times, other).float(), target)
 
-    def done(self) -> float:
-        """The share of the training that is behind, by steps or by the clock."""
-        if self.options.minutes:
-            return float(self.seconds / (60 * self.options.minutes))
-        return float(self.step / self.options.steps)
-
     def learn(self, rate: float) -> float:
         """One step of the optimiser; the loss before it."""
         for group in self.optimiser.param_groups:
@@ -134,16 +126,6 @@ class Tutor:
             torch._foreach_copy_([half for _, half in pairs], [full for full, _ in pairs])
         self.average.update(self.pupil, self.step)
         return float(loss.detach())
-
-    def steps(self) -> Iterator[Step]:
-        """Trains until it is over, yielding after each step."""
-        while self.done() < 1 and self.step != self.options.until:
-            begun = time.monotonic()
-            rate = learning_rate(self.step, self.done(), self.options.rate)
-            loss = self.learn(rate)
-            self.step += 1
-            self.seconds += time.monotonic() - begun
-            yield Step(self.step, loss, rate)
 
 
 def main() -> None:

@@ -1,0 +1,98 @@
+"""Whether a request fits the machine and the model: what only they can tell, and what the user should know."""
+
+import math
+
+from artgen import denoising, images, machine, registry
+from artgen.errors import ModelUnavailableError, UsageError
+from artgen.requests import FromWords, Inpaint, Outpaint, Redraw, Request
+from artgen.schedulers import SCHEDULERS, find
+from artgen.settings import Canvas
+
+FAR_FROM_NATIVE = 2.0
+"""How many times a side may differ from the size a model was trained at before a note is due."""
+
+
+def check_device(device: str, offload: str | None) -> None:
+    """Refuses, without importing torch, a device that is not there and an `offload` that has no GPU to relieve.
+
+    Raises:
+        UsageError: naming what is missing.
+    """
+    if device.startswith("cuda") and not machine.cuda_devices():
+        reason = "this torch is built for the CPU" if not machine.torch_cuda_version() else "no NVIDIA driver answers"
+        raise UsageError(
+            f"There is no CUDA device: {reason}.", "Leave --device out, or use --device cpu; see `artgen doctor`."
+        )
+    if device == "mps" and not machine.has_mps():
+        raise UsageError("There is no MPS device on this machine.", "Leave --device out, or use --device cpu.")
+    on_cpu = device == "cpu" or (device == "auto" and not machine.cuda_devices() and not machine.has_mps())
+    if on_cpu and offload in ("model", "sequential"):
+        raise UsageError(f"--offload {offload} needs a GPU; this would run on the CPU.", "Leave it out.")
+
+
+def check_task(request: Request, model: registry.ResolvedModel) -> None:
+    """Refuses a model that cannot do the task.
+
+    Raises:
+        ModelUnavailableError: saying what kind of model it is.
+    """
+    denoising.check_kind(request, model)
+    if model.inpainting and not isinstance(request, Inpaint | Outpaint):
+        raise ModelUnavailableError(
+            f"{model.name} is an inpainting model and cannot do {request.task}.",
+            "Use it with inpaint or outpaint, or choose another --model.",
+        )
+
+
+def canvas(request: Request, model: registry.ResolvedModel) -> tuple[int, int]:
+    """Width and height in pixels of a picture drawn from nothing: as asked, else the size the model was trained at.
+
+    Raises:
+        UsageError: a size that the model cannot draw, with the nearest ones that it can.
+    """
+    asked = request if isinstance(request, Canvas) else Canvas()
+    width, height = asked.width or model.native[0], asked.height or model.native[1]
+    if width % model.multiple or height % model.multiple:
+        near = " or ".join(f"{w}x{h}" for w, h in images.nearest_sizes(width, height, model.multiple))
+        raise UsageError(
+            f"{model.name} draws sizes that are multiples of {model.multiple}, not {width}x{height}.",
+            f"Try --size {near}.",
+        )
+    return width, height
+
+
+def check_scheduler(request: FromWords, model: registry.ResolvedModel) -> None:
+    """Refuses a scheduler of the other kind: flow-matching for a model that predicts noise, or the reverse.
+
+    Raises:
+        UsageError: with the schedulers that fit.
+    """
+    if request.scheduler is None or find(request.scheduler).flow == model.flow:
+        return
+    kind = "flow-matching" if model.flow else "noise-predicting"
+    these = ", ".join(entry.name for entry in SCHEDULERS if entry.flow == model.flow)
+    raise UsageError(f"{request.scheduler} does not fit {model.name}, a {kind} model.", f"These do: {these}.")
+
+
+def check_strength(request: FromWords) -> None:
+    """Refuses a strength that leaves no step: diffusers runs int(steps * strength), silently none when that is 0.
+
+    Raises:
+        UsageError: with the least strength that runs one.
+    """
+    if not isinstance(request, Redraw) or request.strength is None or request.steps is None:
+        return
+    if int(request.steps * request.strength) < 1:
+        raise UsageError(
+            f"strength {request.strength:g} of {request.steps} steps runs no step at all.",
+            f"Use --strength {math.ceil(1000 / request.steps) / 1000:g} or more, or more --steps.",
+        )
+
+
+def size_notes(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:
+    """What to expect at width and height (in pixels) far from those that the model was trained at."""
+    ratios = [side / native for side, native in zip(size, model.native, strict=True)]
+    at = f"{model.name} was trained at {model.native[0]}x{model.native[1]}; at {size[0]}x{size[1]}"
+    large = (f"{at} shapes may repeat",) if max(ratios) > FAR_FROM_NATIVE else ()
+    small = (f"{at} little may be recognised",) if min(ratios) < 1 / FAR_FROM_NATIVE else ()
+    return large + small

@@ -1,0 +1,73 @@
+"""Every setting, declared once: default, help, flags and limits stand on its field and nowhere else.
+
+A group is a small frozen dataclass. The command line splices groups into a command's options; a request inherits
+them; a record and a prompt file use the same field names. `check` holds the limits wherever a value came from.
+"""
+
+from artgen.declarations import Setting, check, describe_limits, parse, setting, settings_of, type_of, unknown
+from artgen.settings.drawing import MAX_SEED, MAX_SIDE, Canvas, Prompt, Sampling, Seed, Size, Steps
+from artgen.settings.models import Compute, Model, Place, Weights
+from artgen.settings.pictures import Blend, Expansion, Mask, Noise, Picture, Source
+from artgen.settings.results import Output, Report
+from artgen.settings.running import TASK_NAMES, Run, Series, Sweep
+
+__all__ = [
+    "GROUPS",
+    "MAX_SEED",
+    "MAX_SIDE",
+    "TASK_NAMES",
+    "Blend",
+    "Canvas",
+    "Compute",
+    "Expansion",
+    "Mask",
+    "Model",
+    "Noise",
+    "Output",
+    "Picture",
+    "Place",
+    "Prompt",
+    "Report",
+    "Run",
+    "Sampling",
+    "Seed",
+    "Series",
+    "Setting",
+    "Size",
+    "Source",
+    "Steps",
+    "Sweep",
+    "Weights",
+    "check",
+    "describe_limits",
+    "parse",
+    "setting",
+    "settings_of",
+    "type_of",
+    "unknown",
+]
+
+GROUPS: tuple[type, ...] = (
+    Prompt,
+    Seed,
+    Series,
+    Sweep,
+    Run,
+    Steps,
+    Sampling,
+    Canvas,
+    Size,
+    Picture,
+    Source,
+    Noise,
+    Mask,
+    Blend,
+    Expansion,
+    Weights,
+    Model,
+    Place,
+    Compute,
+    Output,
+    Report,
+)
+"""All groups that commands take. A prompt file and a configuration file hold what they name of these."""

@@ -1,0 +1,83 @@
+"""What to draw, from which noise and how large."""
+
+from dataclasses import dataclass
+
+from artgen.declarations import setting
+from artgen.schedulers import SIGMAS
+
+MAX_SEED = 2**64 - 1
+MAX_SIDE = 16_384
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """What to draw."""
+
+    prompt: str = setting("", "What to draw; `-` reads it from stdin.", flags=("-p", "--prompt"), positional=True)
+    negative_prompt: str = setting(
+        "", "What to keep out of the picture.", flags=("-n", "--negative-prompt"), aliases=("--negative",)
+    )
+    long_prompt: str = setting(
+        "truncate",
+        "A prompt over the model's limit (77 tokens): cut it with a note, encode it in chunks, or refuse it.",
+        choices=("truncate", "chunk", "error"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """Where chance starts."""
+
+    seed: int | None = setting(
+        None,
+        "Where chance starts; drawn at random when not given.",
+        flags=("-s", "--seed"),
+        minimum=0,
+        maximum=MAX_SEED,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """How many steps."""
+
+    steps: int | None = setting(
+        None,
+        "Denoising steps. [the model's own; denoise: 1, the mean of all clean pictures]",
+        aliases=("--num-inference-steps",),
+        minimum=1,
+        maximum=1000,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling(Steps):
+    """How noise becomes a picture. What is not given comes from the model's own defaults."""
+
+    guidance_scale: float | None = setting(
+        None,
+        "How strictly the prompt is followed; 1 or less switches guidance off.",
+        flags=("-g", "--guidance-scale"),
+        aliases=("--cfg-scale", "--guidance"),
+        minimum=0,
+        maximum=100,
+    )
+    scheduler: str | None = setting(
+        None, "Sampler; `artgen schedulers` lists them.", aliases=("--sampler",), metavar="NAME"
+    )
+    sigmas: str | None = setting(None, "Spacing of the noise levels.", choices=SIGMAS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canvas:
+    """How large, in pixels. Not given: the model's own size, or the input picture's."""
+
+    width: int | None = setting(None, "Width in pixels.", flags=("-W", "--width"), minimum=1, maximum=MAX_SIDE)
+    height: int | None = setting(None, "Height in pixels.", flags=("-H", "--height"), minimum=1, maximum=MAX_SIDE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Width and height in one word."""
+
+    size: str | None = setting(None, "Width and height in one word: 768x512.", metavar="WxH")

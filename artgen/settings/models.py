@@ -1,0 +1,47 @@
+"""Which model, and where it runs."""
+
+from dataclasses import dataclass
+
+from artgen.declarations import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Which model."""
+
+    model: str | None = setting(
+        None,
+        "An alias, a hub id (owner/name[@revision]), a folder or a .safetensors file. "
+        "[sd15 with CUDA, the bundled `tiny` without; denoise: the bundled `denoiser`]",
+        flags=("-m", "--model"),
+    )
+    offline: bool = setting(False, "Never use the network.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Weights):
+    """Which model draws."""
+
+    safety_checker: bool = setting(True, "Use the model's own safety filter, when it ships one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Which device, at which precision."""
+
+    device: str = setting("auto", "auto, cpu, mps, cuda or cuda:N.")
+    dtype: str = setting(
+        "auto", "Precision. [auto: fp16 on a GPU, fp32 on the CPU]", choices=("auto", "fp32", "fp16", "bf16")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute(Place):
+    """Where the model runs."""
+
+    offload: str | None = setting(
+        None,
+        "Keep parts of the model in main memory until they are needed: slower, much less GPU memory.",
+        choices=("none", "model", "sequential"),
+    )
+    vae_tiling: bool = setting(False, "Decode in tiles: less memory for large pictures.")
