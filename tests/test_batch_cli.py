@@ -250,6 +250,17 @@ def test_a_ray_cluster_draws_the_same_pictures(sd1: str) -> None:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
 
 
+def test_ray_that_does_not_start_is_told(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def slow(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # as ray._private.node has it
+
+    monkeypatch.setattr(ray, "init", slow)
+    done = run("batch", "p.txt", "-m", sd1, "-o", "out/", "--ray", "local", code=2)
+    assert "Ray could not start here: The current node timed out" in done.stderr
+
+
 KILLS_ACTORS = """
 import os, signal, sys
 

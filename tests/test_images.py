@@ -81,7 +81,7 @@ def test_every_mode_ends_in_rgb(tmp_path: Path, mode: str) -> None:
     loaded = images.load_image(path)
     assert loaded.image.mode == "RGB"
     assert same(loaded.image, wanted)
-    assert not loaded.had_alpha
+    assert loaded.alpha is None
     assert bool(loaded.notes) == (mode in ("I;16", "I", "F"))
 
 
@@ -118,7 +118,6 @@ def test_transparency_lies_over_the_background(tmp_path: Path) -> None:
     assert loaded.image.getpixel((0, 0)) == (200, 0, 0)
     assert loaded.image.getpixel((1, 0)) == (0, 0, 255)
     assert loaded.image.getpixel((2, 0)) == (100, 0, 127)
-    assert loaded.had_alpha
     assert loaded.alpha is not None
     assert loaded.alpha.getpixel((1, 0)) == 0
     assert "#0000ff" in loaded.notes[0]

@@ -1,6 +1,7 @@
 """Destinations: names, refusals before drawing, and what is on the disk when something goes wrong."""
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from PIL import Image
 from artgen import metadata
 from artgen.errors import OutputError, RefusedError, UsageError
 from artgen.outputs import Destination, destination, parse_template, safe_part, writing
+from artgen.outputs.encoding import encode
 
 RECORD: dict[str, object] = {
     "task": "txt2img", "prompt": "a red fox", "seed": 7, "steps": 4, "scheduler": "euler", "guidance_scale": 7.5,
@@ -433,3 +435,13 @@ def test_nothing_of_the_picture_object_is_written() -> None:
         to(name).save(picture, RECORD)
         assert b"SECRET" not in Path(name).read_bytes()
         assert picture.info
+
+
+def test_sixteen_bits_are_rounded_where_a_format_has_eight() -> None:
+    import numpy
+
+    values = numpy.arange(65536, dtype=numpy.uint32).reshape(256, 256)
+    high, low = (Image.fromarray((part & 255).astype(numpy.uint8), "L") for part in (values >> 8, values))
+    file, _ = encode(high, {}, "webp", 100, "none", low=low)
+    found = numpy.asarray(Image.open(io.BytesIO(file)).convert("L"))
+    assert (found == numpy.round(values / 257)).all()

@@ -140,7 +140,9 @@ def _connected(address: str) -> Any:
             options["address"] = address
         try:
             ray.init(**options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray says by a bare Exception that a node took too long to start
+            if address == LOCAL:
+                raise UsageError(f"Ray could not start here: {error}", "Try again, or use --workers.") from error
             raise UsageError(f"No Ray cluster answers at {address!r}: {error}", _START) from error
     return ray
 

@@ -27,11 +27,6 @@ class LoadedImage:
     sha256: str
     notes: tuple[str, ...]
 
-    @property
-    def had_alpha(self) -> bool:
-        """Whether any pixel was not opaque."""
-        return self.alpha is not None
-
 
 @dataclass(frozen=True)
 class Separated:

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from artgen.errors import OutputError
 from artgen.metadata import embed
@@ -28,7 +28,7 @@ def encode(
         quality: 1..100 for jpeg and webp; 100 means lossless for webp.
         metadata: full, minimal or none.
         png_level: how hard PNG is compressed, 0..9; None is as fast as can be.
-        low: the lower bytes of a picture with 16 bits a channel, in the image's mode; only PNG keeps them.
+        low: the lower bytes of a picture with 16 bits a channel, in the image's mode; PNG keeps them, others round.
 
     Raises:
         OutputError: the format cannot hold the picture.
@@ -44,8 +44,17 @@ def encode(
     try:
         if format == "png":
             return encode_png(clean, options, png_level, low), embedded.sidecar
+        if low is not None:
+            clean = _rounded(clean, low)
         buffer = io.BytesIO()
         clean.save(buffer, format.upper(), **options)
     except (OSError, ValueError) as error:
         raise OutputError(f"the picture cannot be written as {format}: {error}", "Use --format png.") from error
     return buffer.getvalue(), embedded.sidecar
+
+
+def _rounded(high: Image.Image, low: Image.Image) -> Image.Image:
+    """The nearest 8 bits to 16: `256 high + low` over 257, which is `high` or one off."""
+    more, less = ImageChops.subtract(low, high), ImageChops.subtract(high, low)
+    up, down = (part.point([value > 128 for value in range(256)] * len(part.getbands())) for part in (more, less))
+    return ImageChops.subtract(ImageChops.add(high, up), down)
