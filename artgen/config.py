@@ -26,7 +26,8 @@ PROJECT_FILE = "artgen.toml"
 CONFIGURABLE: dict[str, type] = {
     name: group
     for group in settings.GROUPS
-    if group not in (settings.Sweep, settings.Run, settings.Size, settings.Expansion, settings.Report)
+    if group
+    not in (settings.Sweep, settings.Run, settings.Size, settings.Expansion, settings.Report, *settings.TRAINING)
     for name in settings_of(group)
     if name not in ("prompt", "image", "mask", "seed", "overwrite")
 }

@@ -22,7 +22,7 @@ from artgen.settings import Setting, describe_limits, settings_of, type_of
 
 PER_PICTURE = frozenset(
     {"prompt", "image", "mask", "expand", "to", "seed", "json", "dry_run", "quiet", "verbose", "overwrite"}
-    | {"sweep", "task", "limit", "shuffle", "shard", "keep_going", "retry_failed"}
+    | {"sweep", "task", "limit", "shuffle", "shard", "keep_going", "retry_failed", "folder"}
 )
 """Settings that belong to one call and are not taken from the environment or a configuration file."""
 
@@ -143,7 +143,7 @@ def _place_words(words: Sequence[str | None], names: Sequence[str], values: dict
         taken = ", ".join(name for name in names if values[name])
         raise UsageError(f"Unexpected {given[len(free)]!r}: {taken} is given already.", "Quote a prompt of many words.")
     for word, name in zip(given, free, strict=False):
-        values[name] = Path(word) if name == "image" else word
+        values[name] = Path(word) if name in ("image", "folder") else word
 
 
 @functools.cache

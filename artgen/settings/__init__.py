@@ -10,15 +10,18 @@ from artgen.settings.models import Compute, Model, Place, Weights
 from artgen.settings.pictures import Blend, Expansion, Mask, Noise, Picture, Source
 from artgen.settings.results import Output, Report
 from artgen.settings.running import TASK_NAMES, Run, Series, Sweep
+from artgen.settings.training import Data
 
 __all__ = [
     "GROUPS",
     "MAX_SEED",
     "MAX_SIDE",
     "TASK_NAMES",
+    "TRAINING",
     "Blend",
     "Canvas",
     "Compute",
+    "Data",
     "Expansion",
     "Mask",
     "Model",
@@ -69,5 +72,9 @@ GROUPS: tuple[type, ...] = (
     Compute,
     Output,
     Report,
+    Data,
 )
 """All groups that commands take. A prompt file and a configuration file hold what they name of these."""
+
+TRAINING: tuple[type, ...] = (Data,)
+"""Groups that only training takes."""

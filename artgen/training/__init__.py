@@ -1,0 +1,1 @@
+"""The pictures that training learns from: found, verified, captioned, traced to their sources. Nothing here learns."""
