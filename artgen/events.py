@@ -59,7 +59,15 @@ class Waiting:
     jobs: int
 
 
-Event = ModelChosen | Downloading | Loading | Step | Decoding | Note | Waiting
+@dataclass(frozen=True)
+class Verifying:
+    """Pictures to learn from that are decoded and checked, of how many."""
+
+    done: int
+    total: int
+
+
+Event = ModelChosen | Downloading | Loading | Step | Decoding | Note | Waiting | Verifying
 Listener = Callable[[Event], None]
 
 

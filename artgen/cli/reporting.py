@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from artgen.cli.interrupts import Interrupts
 from artgen.errors import ArtgenError, OutputError
-from artgen.events import Decoding, Downloading, Event, Loading, ModelChosen, Note, Step
+from artgen.events import Decoding, Downloading, Event, Loading, ModelChosen, Note, Step, Verifying
 from artgen.terminal import printable
 
 if TYPE_CHECKING:
@@ -170,6 +170,8 @@ class Reporter:
                 self._show(f"picture {which} of {total}" if total > 1 else "drawing", done, steps, "steps")
             case Decoding():
                 self._show("decoding", 0, None, "")
+            case Verifying(done, total):
+                self._show("reading pictures", done, total, "steps")
             case Note(text):
                 note(text)
             case _:

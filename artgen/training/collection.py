@@ -3,7 +3,7 @@
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from artgen.errors import InputFileError
+from artgen.events import Listener, Verifying, ignore
 from artgen.settings import Data, check
 from artgen.training import captions, licences, tables
 from artgen.training.finding import TABLES, Found, find
@@ -23,10 +24,8 @@ __all__ = ["Collection", "Example", "MistakesError", "Provenance", "Rejected", "
 SMALLEST = 64
 """The shortest side in pixels, where neither `min_side` nor `resolution` says."""
 
-Told = Callable[[int, int], None]
 
-
-def read(data: Data, told: Told | None = None) -> Collection:
+def read(data: Data, listener: Listener = ignore) -> Collection:
     """Read a folder: find and verify every picture, give each its caption and provenance, leave out duplicates.
 
     The same folder gives the same collection, in order of name. Pictures are decoded one by one on all cores, and none
@@ -34,7 +33,7 @@ def read(data: Data, told: Told | None = None) -> Collection:
 
     Args:
         data: the folder, and what is done with it.
-        told: called after each picture with how many are done and how many there are.
+        listener: told of each picture that is verified.
 
     Raises:
         UsageError: a setting cannot be used as given.
@@ -50,7 +49,7 @@ def read(data: Data, told: Told | None = None) -> Collection:
         raise InputFileError(f"There is no picture in '{folder}'.", "PNG, JPEG, WebP, TIFF, BMP and GIF are read.")
     said = {kind: tables.read(found.tables, folder, kind) for kind in TABLES}
     texts = _texts(found, folder, said)
-    verified, rejected = _verified(found, folder, told)
+    verified, rejected = _verified(found, folder, listener)
     rejected += found.rejected
     examples = [_example(each, folder, data, texts, said["provenance.jsonl"]) for each in verified]
     examples, small = _large_enough(examples, data)
@@ -80,7 +79,7 @@ def open_example(example: Example) -> Image.Image:
     return loaded.image
 
 
-def _verified(found: Found, folder: Path, told: Told | None) -> tuple[list[Verified], list[Rejected]]:
+def _verified(found: Found, folder: Path, listener: Listener) -> tuple[list[Verified], list[Rejected]]:
     def one(path: Path) -> Verified | Rejected:
         return verify(path, named(path, folder))
 
@@ -89,8 +88,7 @@ def _verified(found: Found, folder: Path, told: Told | None) -> tuple[list[Verif
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside of Python's lock
         for done, each in enumerate(pool.map(one, found.pictures), 1):
             good.append(each) if isinstance(each, Verified) else bad.append(each)
-            if told:
-                told(done, len(found.pictures))
+            listener(Verifying(done, len(found.pictures)))
     return good, bad
 
 
@@ -218,9 +216,9 @@ def _first(rejected: Sequence[Rejected]) -> str:
 
 def _notes(found: Found, folder: Path, said: dict[str, tables.Table], examples: Sequence[Example]) -> Iterator[str]:
     names = [named(path, folder) for path in found.pictures]
-    for table in said.values():
-        yield from table.unmatched(names)
     for kind, table in said.items():
+        if missing := table.unmatched(names):
+            yield f"{kind} speaks of {_several(missing, 'picture')} that are not there"
         if table.unknown:
             yield f"{kind}: {', '.join(sorted(table.unknown))} mean nothing here and are passed over"
     stems = {path.with_suffix("") for path in found.pictures}

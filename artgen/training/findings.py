@@ -84,9 +84,8 @@ class MistakesError(InputFileError):
 
     def __init__(self, folder: Path, mistakes: tuple[str, ...]) -> None:
         self.mistakes = mistakes
-        shown = "; ".join(mistakes[:3]) + (f"; and {len(mistakes) - 3} more" if len(mistakes) > 3 else "")
-        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        super().__init__(f"{count} in the texts of '{folder}': {shown}", "Mend the files; nothing was trained.")
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes):,} mistakes, the first"
+        super().__init__(f"What '{folder}' says of its pictures has {count}: {mistakes[0]}.", "Mend the files.")
 
 
 def named(path: Path, folder: Path) -> str:

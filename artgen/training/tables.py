@@ -51,11 +51,11 @@ class Table:
         return next((values for pattern, values in self.patterns if fnmatch.fnmatchcase(key, pattern)), None)
 
     def unmatched(self, names: Iterable[str]) -> list[str]:
-        """What is said of pictures that are not there: file, line and name."""
+        """Names and patterns that no picture has, each with its file and line."""
         there = {_plain(name) for name in names}
         missing = [name for name in self.exact if name not in there]
         missing += [p for p, _ in self.patterns if not any(fnmatch.fnmatchcase(name, p) for name in there)]
-        return [f"{self.where[name]}: there is no picture '{name}'" for name in missing]
+        return [f"{self.where[name]}: '{name}'" for name in missing]
 
 
 def read(files: Iterable[Path], folder: Path, kind: str) -> Table:
