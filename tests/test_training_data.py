@@ -4,41 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
-from PIL import Image
+from training_folders import lines, load, save, write
 
 from artgen.errors import InputFileError, UsageError
 from artgen.settings import Data
 from artgen.training import collection, datasheet
-from artgen.training.collection import Collection, MistakesError, read
-
-
-def picture(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
-    """Soft patches of colour, no two seeds alike."""
-    patches = numpy.random.default_rng(seed).integers(0, 255, (6, 6, 3)).astype("uint8")
-    return Image.fromarray(patches).resize(size, Image.Resampling.BICUBIC)
-
-
-def save(name: str, seed: int = 0, size: tuple[int, int] = (160, 120), **more: Any) -> Path:
-    path = Path("data") / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture(seed, size).save(path, **more)
-    return path
-
-
-def write(name: str, text: str | bytes) -> None:
-    path = Path("data") / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-
-
-def lines(name: str, *values: Any) -> None:
-    write(name, "".join(json.dumps(value) + "\n" for value in values))
-
-
-def load(**settings: Any) -> Collection:
-    return read(Data(folder=Path("data"), **settings))
+from artgen.training.collection import MistakesError, read
 
 
 def captions(**settings: Any) -> dict[str, str]:
@@ -70,6 +42,7 @@ def test_every_mistake_is_told_at_once() -> None:
     wrong = [f"metadata.jsonl:{line}:" for line in (1, 3, 4, 5, 6)]
     assert sorted(starts) == ["a.txt:", *wrong, "provenance.jsonl:2:"]
     assert "7 mistakes" in caught.value.message
+    assert "Mend" in caught.value.hint
 
 
 @pytest.mark.parametrize("template", ["{style}", "{}", "{folder!r}", "{stem:>9}", "{folder.parent}", "{folder", "x}"])

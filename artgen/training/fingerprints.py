@@ -1,10 +1,9 @@
-"""Which pictures are the same to the eye: resized, compressed again, recoloured a little, or mirrored.
+"""Which pictures are the same to the eye: resized, compressed again, or mirrored. Cropped ones count as others.
 
-The fingerprint is pHash (Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010): signs of
-the low frequencies of a small grey copy. It is compared with zero instead of with the median, next to which the median
-lies anyway; mirroring a picture turns the sign of every other horizontal frequency, so its fingerprint is known too.
-Drawings on plain grounds leave many frequencies near zero, whose signs are chance. So a fingerprint only proposes, and
-a small copy in colour decides.
+The fingerprint is pHash (Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010): which of
+the low frequencies of a small grey copy are high. They are compared with a little more than zero, not with their
+median: symmetric drawings on plain grounds have many that are nearly nothing, whose signs are chance. Different
+drawings of one kind often share a fingerprint, so it only proposes, and a small copy in colour decides.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, ImageOps
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
+
+    Pixels = NDArray[np.float32]
 
 BITS = 64
 SIDE = 32
@@ -22,21 +24,28 @@ SIDE = 32
 SMALL = 16
 """Pixels a side of the copy in colour."""
 
-NEAR = 12
+NEAR = 10
 """Bits of the fingerprint that may differ."""
 
-CLOSE = 8.0
-"""Grey levels that small copies may differ by, root of the mean square."""
+FAINT = 0.1
+"""Frequencies below this share of their root mean square are nothing."""
 
-_MIRROR = sum(1 << (8 * row + column) for row in range(8) for column in range(0, 8, 2))
-"""The bits of frequencies that are odd from left to right; frequencies are counted from 1."""
+CLOSE = 8.0
+"""Grey levels that small copies may differ by at most, root of the mean square."""
+
+OF_CONTRAST = 0.25
+"""What they may differ by as a share of their contrast: fine lines on a plain ground leave little of it."""
+
+LEAST = 1.0
+"""Grey levels that they may differ by in any case; what compression does to a flat picture."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a picture looks, in 776 bytes: the fingerprint, and the small copy as RGB bytes."""
+    """How a picture looks: the fingerprints of it and of its mirror image, and the small copy as RGB bytes."""
 
     fingerprint: int
+    mirrored: int
     small: bytes
 
 
@@ -45,20 +54,16 @@ def look(image: Image.Image) -> Look:
     # Pillow's box filter first, which is exact and fast; a large picture is halved often.
     grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
     small = image.resize((SMALL, SMALL), Image.Resampling.BOX)
-    return Look(_fingerprint(grey), small.tobytes())
-
-
-def mirrored(fingerprint: int) -> int:
-    """The fingerprint of the mirrored picture."""
-    return fingerprint ^ _MIRROR
+    return Look(_fingerprint(grey), _fingerprint(ImageOps.mirror(grey)), small.tobytes())
 
 
 def alike(one: Look, other: Look) -> str | None:
     """`looks like`, `mirrors`, or None where two pictures are different ones."""
-    if _distance(one.small, other.small) <= CLOSE:
+    first, second = _small(one), _small(other)
+    allowed = max(LEAST, min(CLOSE, OF_CONTRAST * _contrast(first), OF_CONTRAST * _contrast(second)))
+    if _distance(first, second) <= allowed:
         return "looks like"
-    turned = ImageOps.mirror(Image.frombytes("RGB", (SMALL, SMALL), other.small)).tobytes()
-    return "mirrors" if _distance(one.small, turned) <= CLOSE else None
+    return "mirrors" if _distance(first, second[:, ::-1]) <= allowed else None
 
 
 class Known:
@@ -81,7 +86,7 @@ class Known:
         """The number of a picture that this one is the same as, and how: `looks like` or `mirrors`."""
         import numpy as np
 
-        differing = np.minimum(self._bits(each.fingerprint), self._bits(mirrored(each.fingerprint)))
+        differing = np.minimum(self._bits(each.fingerprint), self._bits(each.mirrored))
         for number in np.flatnonzero(differing <= NEAR):
             how = alike(each, self._looks[number])
             if how:
@@ -102,12 +107,21 @@ def _fingerprint(grey: Image.Image) -> int:
     pixels = np.asarray(grey, np.float32) - 128
     place = np.arange(SIDE) + 0.5
     waves = np.cos(np.pi / SIDE * np.arange(1, 9)[:, None] * place).astype(np.float32)
-    frequencies = waves @ pixels @ waves.T
-    return sum(1 << place for place, value in enumerate(frequencies.ravel().tolist()) if value > 0)
+    frequencies = (waves @ pixels @ waves.T).ravel()
+    least = FAINT * float(np.sqrt((frequencies**2).mean()))
+    return sum(1 << place for place, value in enumerate(frequencies.tolist()) if value > least)
 
 
-def _distance(one: bytes, other: bytes) -> float:
+def _small(each: Look) -> "Pixels":
     import numpy as np
 
-    first, second = (np.frombuffer(each, np.uint8).astype(np.float32) for each in (one, other))
-    return float(np.sqrt(((first - second) ** 2).mean()))
+    return np.frombuffer(each.small, np.uint8).reshape(SMALL, SMALL, 3).astype(np.float32)
+
+
+def _distance(one: "Pixels", other: "Pixels") -> float:
+    return float(((one - other) ** 2).mean() ** 0.5)
+
+
+def _contrast(small: "Pixels") -> float:
+    """How much a small copy varies, in grey levels, the mean over its colours."""
+    return float(small.std((0, 1)).mean())
