@@ -14,11 +14,10 @@ from typing import Any
 import original_layout
 import pytest
 import torch
+from benchmarks import full_size
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel
-
-from artgen.registry import configs
+from transformers import CLIPTextModel
 
 pytestmark = pytest.mark.slow
 
@@ -66,39 +65,22 @@ image = generate(Txt2Img(model=sys.argv[1], device="cpu", **json.loads(sys.argv[
 
 
 @pytest.fixture(scope="module")
-def full_size(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     """A folder and a single file with the same random weights, about 2 GiB each, deleted afterwards."""
     root = tmp_path_factory.mktemp("full-size")
     folder, file = root / "sd15", root / "sd15.safetensors"
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(root / "cache"))
-        shutil.copytree(configs.assemble("sd1"), folder)
-    torch.manual_seed(0)
-    unet = _unet(folder / "unet" / "config.json")
+        full_size.build("sd1", folder, torch.float16)
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float16)
     assert sum(weight.numel() for weight in unet.parameters()) == UNET_PARAMETERS
-    vae = AutoencoderKL.from_config(json.loads((folder / "vae" / "config.json").read_text())).half()
-    text = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder")).half()
-    for name, module in (("unet", unet), ("vae", vae), ("text_encoder", text)):
-        module.save_pretrained(folder / name)
+    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float16)
+    text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float16)
     original = original_layout.to_original_sd1(unet.state_dict(), vae.state_dict(), text.state_dict())
     save_file(original, file, metadata={"format": "pt"})
-    del unet, vae, text, original, module
+    del unet, vae, text, original
     yield folder, file
     shutil.rmtree(root)
-
-
-def _unet(config: Path) -> UNet2DConditionModel:
-    """Built without the slow default initialisation, in fp16."""
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(json.loads(config.read_text()))
-    unet = unet.half().to_empty(device="cpu")
-    with torch.no_grad():
-        for name, weight in unet.named_parameters():
-            if weight.ndim > 1:
-                weight.copy_(torch.empty(weight.shape).uniform_(-0.03, 0.03))
-            else:
-                weight.fill_(1.0 if name.endswith("weight") else 0.0)
-    return unet
 
 
 def measured(draw: str, model: Path, *more: Path) -> dict[str, Any]:
@@ -115,9 +97,9 @@ def measured(draw: str, model: Path, *more: Path) -> dict[str, Any]:
 
 
 def test_it_draws_from_a_folder_and_from_a_file_in_no_more_memory_than_diffusers(
-    full_size: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    weights: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, file = full_size
+    folder, file = weights
     theirs = measured(PLAIN, folder)
     ours = measured(OURS, folder)
     their_file = measured(PLAIN_FILE, file, folder)

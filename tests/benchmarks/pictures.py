@@ -1,0 +1,113 @@
+"""Rows: one picture in a new process and in a running one, every task, loading."""
+
+import json
+import sys
+from pathlib import Path
+
+from measuring import OUT, Row, Way
+from workshop import DENOISER, PROGRAMS, PROMPT, TINY, Workshop, command, library, plain
+
+from artgen.registry import configs
+
+QUIET = ("-o", f"{OUT}/", "--quiet")
+
+
+def rows(workshop: Workshop) -> list[Row]:
+    return [*_bundled(workshop), *_tiny(workshop), *_full_size(workshop)]
+
+
+def _bundled(workshop: Workshop) -> list[Row]:
+    picture, noisy = workshop.picture(128), workshop.noisy(512)
+    common = ("--seed", 0, "--steps", 30, "-g", 3, "-m", "tiny", *QUIET)
+    strength = ("--strength", 0.6)
+    return [
+        Row(
+            "new", "One picture in a new process: bundled model, 30 steps, 128x128, fp32",
+            (plain("plain diffusers", TINY), command("artgen", "txt2img", PROMPT, *common)),
+        ),
+        Row(
+            "warm", "One picture in a running process: bundled model, 30 steps, 128x128, fp32",
+            (_warm(TINY, 12, steps=30, guidance_scale=3.0, width=128, height=128),), ("wall", "cpu"), rounds=1,
+        ),
+        Row(
+            "img2img", "`img2img` in a new process: bundled model, 30 steps at strength 0.6, 128x128, fp32",
+            (
+                plain("plain diffusers", TINY, "--pipeline", "StableDiffusionImg2ImgPipeline", "--image", picture,
+                      *strength),
+                command("artgen", "img2img", picture, PROMPT, *common, *strength),
+            ),
+        ),
+        Row(
+            "denoise", "`denoise` in a new process: bundled denoiser, 1 step, 512x512, sigma 25, fp32",
+            (
+                plain("plain diffusers", DENOISER, noisy, 25, program="plain_denoise.py"),
+                command("artgen", "denoise", noisy, "--sigma", 25, *QUIET),
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def _tiny(workshop: Workshop) -> list[Row]:
+    model = workshop.path("tiny")
+    return [
+        Row(
+            "tiny", "One picture in a new process: a tiny model, 2 steps, 32x32, fp32 (what is not drawing)",
+            (
+                plain("plain diffusers", model, "--steps", 2, "--size", 32),
+                command("artgen", "txt2img", PROMPT, "-m", model, "--seed", 0, "--steps", 2, "-g", 3, *QUIET),
+            ),
+            needs=("tiny",),
+        )
+    ]  # fmt: skip
+
+
+def _full_size(workshop: Workshop) -> list[Row]:
+    folder, file = workshop.path("sd15"), workshop.path("sd15.safetensors")
+    picture, mask = workshop.picture(256), workshop.mask(256)
+    drawn = {"prompt": PROMPT, "seed": 0, "steps": 4, "guidance_scale": 7.5, "width": 256, "height": 256}
+    words = ("--steps", 4, "--guidance", 7.5, "--size", 256, "--tell")
+    once = ("--steps", 1, "--guidance", 1, "--size", 64)
+    ours = (PROMPT, "--seed", 0, "--steps", 1, "-g", 1, "--size", "64x64", "--dtype", "fp32", *QUIET)
+    config = configs.assemble("sd1")
+    return [
+        Row(
+            "sd15", "One picture in a new process: Stable Diffusion 1.5, random weights, 4 steps, 256x256",
+            (
+                plain("plain diffusers, fp32", folder, *words),
+                plain("plain diffusers, bf16", folder, *words, "--dtype", "bfloat16"),
+                library("artgen, fp32", folder, dtype="fp32", **drawn),
+                library("artgen, bf16", folder, dtype="bf16", **drawn),
+                library("artgen, `--dtype auto`", folder, **drawn),
+            ),
+            ("step", "step_cpu", "wall", "cpu", "peak"), rounds=3, needs=("sd15",),
+        ),
+        Row(
+            "inpaint", "`inpaint` in a new process: Stable Diffusion 1.5, random weights, 2 steps, 256x256, fp32",
+            (
+                plain("plain diffusers", folder, "--steps", 2, "--guidance", 7.5, "--strength", 1.0, "--size", 256,
+                      "--pipeline", "StableDiffusionInpaintPipeline", "--image", picture, "--mask", mask),
+                command("artgen", "inpaint", picture, PROMPT, "--mask", mask, "--seed", 0, "--steps", 2, "-g", 7.5,
+                        "--no-paste", "--strength", 1.0, "--dtype", "fp32", "-m", folder, *QUIET),
+            ),
+            rounds=3, needs=("sd15",),
+            note="Without putting the protected pixels back, which the plain script does not do either.",
+        ),
+        Row(
+            "folder", "Loading from a folder: Stable Diffusion 1.5, fp32, a new process, 1 step at 64x64",
+            (plain("plain diffusers", folder, *once), command("artgen", "txt2img", *ours, "-m", folder)),
+            rounds=3, needs=("sd15",),
+        ),
+        Row(
+            "file", "Loading from a single file: Stable Diffusion 1.5, fp32, a new process, 1 step at 64x64",
+            (
+                plain("plain diffusers", file, *once, "--config", config),
+                command("artgen", "txt2img", *ours, "-m", file),
+            ),
+            rounds=3, needs=("sd15.safetensors",),
+        ),
+    ]  # fmt: skip
+
+
+def _warm(model: Path, rounds: int, **settings: object) -> Way:
+    told = json.dumps({"dtype": "fp32", **settings})
+    return Way("by turns", (sys.executable, "-W", "ignore", str(PROGRAMS / "warm.py"), str(model), str(rounds), told))
