@@ -3,7 +3,9 @@
 import math
 
 from artgen import denoising, images, machine, registry
+from artgen.approximations import chosen
 from artgen.errors import ModelUnavailableError, UsageError
+from artgen.registry import folders
 from artgen.requests import FromWords, Inpaint, Outpaint, Redraw, Request
 from artgen.schedulers import SCHEDULERS, find
 from artgen.settings import Canvas
@@ -87,6 +89,37 @@ def check_strength(request: FromWords) -> None:
             f"strength {request.strength:g} of {request.steps} steps runs no step at all.",
             f"Use --strength {math.ceil(1000 / request.steps) / 1000:g} or more, or more --steps.",
         )
+
+
+def check_fast(request: FromWords, model: registry.ResolvedModel) -> None:
+    """Refuses an approximation that the model cannot take, or that would save nothing.
+
+    Raises:
+        UsageError: saying why.
+    """
+    strength = (request.strength if isinstance(request, Redraw) else None) or 1
+    steps = int((request.steps or 1) * strength)
+    for entry in chosen(request.fast):
+        without = f"Leave {entry.name} out of --fast."
+        if model.architecture not in entry.architectures:
+            these = ", ".join(entry.architectures)
+            raise UsageError(f"--fast {entry.name} works with {these}; {model.name} is {model.architecture}.", without)
+        if steps < entry.fewest_steps:
+            raise UsageError(
+                f"--fast {entry.name} takes over from one step what the next would compute; in {steps} steps they "
+                "differ too much.",
+                f"Use --steps {math.ceil(entry.fewest_steps / strength)} or more, or leave {entry.name} out.",
+            )
+        if entry.name == "guidance" and ((request.guidance_scale or 0) <= 1 or _told_guidance(model)):
+            raise UsageError(f"--fast guidance saves nothing: {model.name} draws this without a second pass.", without)
+
+
+def _told_guidance(model: registry.ResolvedModel) -> bool:
+    """Whether a denoiser is told the guidance and asked once, as those of latent consistency models are."""
+    if model.is_file:
+        return False
+    config = model.path / folders.main_component(model.path) / "config.json"
+    return folders.optional_json(config).get("time_cond_proj_dim") is not None
 
 
 def size_notes(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:

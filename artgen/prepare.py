@@ -189,6 +189,7 @@ def _complete(request: Request, scene: _Scene) -> Prepared:
         request = request.replace(**_open_of_drawing(request, model, scene))
         fitting.check_scheduler(request, model)
         fitting.check_strength(request)
+        fitting.check_fast(request, model)
     notes = scene.notes if (request.seed or 0) < 2**32 else (*scene.notes, WRAPPED_SEED)
     return Prepared(request, model, scene.size, pictures.image, pictures.low, pictures.mask, scene.facts, notes)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
+from artgen import approximations
 from artgen.errors import UsageError
 from artgen.schedulers import find_with_sigmas
 from artgen.settings import (
@@ -89,6 +90,8 @@ class FromWords(Compute, Model, Sampling, Request, Prompt):  # fields come in th
         super()._settle(names)
         if "scheduler" in names or "sigmas" in names:
             self._settle_scheduler()
+        if self.fast is not None and "fast" in names:
+            object.__setattr__(self, "fast", approximations.canonical(self.fast))
 
     def _settle_scheduler(self) -> None:
         # One spelling is recorded, whichever was typed.

@@ -22,6 +22,7 @@ SPACED = [entry.name for entry in SCHEDULERS if entry.sigmas]
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:3", "mps"]),
     "scheduler": st.none() | st.sampled_from(SPACED),
+    "fast": st.none() | st.sampled_from(["none", "cache", "guidance+Cache"]),
     "to": st.none(),
     "expand": st.sampled_from(["64", "left=8,top=16"]),
     "offline": st.booleans(),

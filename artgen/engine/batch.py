@@ -13,6 +13,7 @@ from PIL import Image
 import artgen
 from artgen import images
 from artgen.engine import blending, embeddings, loading, prompts, schedulers
+from artgen.engine.approximating import approximated
 from artgen.engine.device import Placement
 from artgen.engine.memory import Economy
 from artgen.engine.outcomes import Failure, Picture
@@ -57,7 +58,7 @@ def draw_batch(
     lost = [_dropped(job, progress.listener) for job in jobs]
     latents = Latents(progress.step, len(jobs), blending.Blend(pipe, jobs) if blended else None)
     try:
-        with loading.quiet():
+        with loading.quiet(), approximated(pipe, request.fast, len(jobs)):
             result = pipe(**_arguments(pipe, jobs, task.arguments(jobs), latents))
     except NonFiniteError:
         return [Failure(job.request, latents.failure(i, placement)) for i, job in enumerate(jobs)]

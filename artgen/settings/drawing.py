@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from artgen.approximations import APPROXIMATIONS
 from artgen.declarations import setting
 from artgen.schedulers import SIGMAS
 
@@ -66,6 +67,13 @@ class Sampling(Steps):
         None, "Sampler; `artgen schedulers` lists them.", aliases=("--sampler",), metavar="NAME"
     )
     sigmas: str | None = setting(None, "Spacing of the noise levels.", choices=SIGMAS)
+    fast: str | None = setting(
+        None,
+        "Approximations, which draw sooner and not the exact picture, several with commas: "
+        + ", ".join(f"{entry.name} ({entry.summary})" for entry in APPROXIMATIONS.values())
+        + ".",
+        metavar="NAMES",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

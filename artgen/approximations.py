@@ -1,0 +1,72 @@
+"""What `--fast` may do: approximations, by name. Each makes a picture sooner, and another one than the exact one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from artgen.errors import UsageError
+
+CACHE_INTERVAL = 3
+"""Of so many steps, one computes the deep features and the others take them from it."""
+GUIDANCE_INTERVAL = 3
+"""After the first steps, one of so many computes how far the prompt guides, and the others take that from it."""
+GUIDANCE_EXACT = 0.2
+"""The share of the steps, the first ones, that guide exactly: they lay the picture out."""
+NONE = "none"
+"""What asks for the exact picture where a configuration file asks for another."""
+FEWEST_STEPS = 6
+"""Below this, one step differs too much from the next for anything to be taken over."""
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """One preset of `--fast`.
+
+    Attributes:
+        name: as typed and recorded.
+        summary: what it does, for `--help`, without a full stop.
+        architectures: those it works with.
+        fewest_steps: how many steps it needs to run.
+    """
+
+    name: str
+    summary: str
+    architectures: tuple[str, ...]
+    fewest_steps: int = 1
+
+
+APPROXIMATIONS: Mapping[str, Approximation] = {
+    entry.name: entry
+    for entry in (
+        Approximation("cache", "reuses deep features", ("sd1", "sd2", "sdxl"), FEWEST_STEPS),
+        Approximation("guidance", "reuses what guidance adds", ("sd1", "sd2", "sdxl", "sd3"), FEWEST_STEPS),
+    )
+}
+"""All presets, in the order in which they are recorded.
+
+Tuples of architectures are those whose denoiser has the parts: `cache` needs the down and up path of a UNet.
+"""
+
+
+def canonical(text: str) -> str | None:
+    """`guidance, Cache` or `guidance+cache` in the one form that is recorded: `cache,guidance`; None for `none`.
+
+    Raises:
+        UsageError: a name that is no preset's, or none at all.
+    """
+    words = {word.strip().casefold() for word in text.replace("+", ",").split(",")}
+    if words == {NONE}:
+        return None
+    for word in sorted(words - APPROXIMATIONS.keys()):
+        import difflib
+
+        close = difflib.get_close_matches(word, APPROXIMATIONS, n=1)
+        raise UsageError(
+            f"fast must name some of {', '.join(APPROXIMATIONS)}, not {word!r}.",
+            f"Did you mean {close[0]}?" if close else "Several go with commas: --fast cache,guidance.",
+        )
+    return ",".join(name for name in APPROXIMATIONS if name in words)
+
+
+def chosen(fast: str | None) -> tuple[Approximation, ...]:
+    """The presets of a request's `fast`, in its canonical form; none for None."""
+    return tuple(APPROXIMATIONS[name] for name in fast.split(",")) if fast else ()

@@ -1,0 +1,206 @@
+"""`--fast`: approximations on request; the exact picture stays exact, before, after and beside them."""
+
+from pathlib import Path
+from typing import Any
+
+import plain_scripts as plain
+import pytest
+import torch
+from command_line import run
+from diffusers import UNet2DConditionModel
+from PIL import Image
+from torch import nn
+
+from artgen import Img2Img, Inpaint, Outpaint, Picture, Txt2Img, generate, generate_all, replay
+from artgen.engine.approximating import approximated
+from artgen.errors import NonFiniteError, UsageError
+
+WORDS = {"prompt": "a red fox", "negative_prompt": "blue", "steps": 9, "guidance_scale": 5.0, "seed": 7}
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, cls: type = nn.Conv2d) -> list[int]:
+    """The rows that each convolution is called with, from now on."""
+    rows: list[int] = []
+
+    def count(original: Any, self: Any, *arguments: Any, **more: Any) -> Any:
+        rows.append(len(arguments[0]))
+        return original(self, *arguments, **more)
+
+    plain.around(monkeypatch, cls, "forward", count)
+    return rows
+
+
+def test_names_have_one_form_and_others_are_refused() -> None:
+    assert Txt2Img(fast=" Guidance+cache").fast == "cache,guidance"
+    assert Txt2Img(fast="cache,cache").fast == "cache"
+    assert Txt2Img(fast="none").fast is None
+    with pytest.raises(UsageError, match="not 'cash'") as refused:
+        Txt2Img(fast="cash,guidance")
+    assert refused.value.hint == "Did you mean cache?"
+    for wrong in ("", ",", "cache,none"):
+        with pytest.raises(UsageError, match="fast must name some of"):
+            Txt2Img(fast=wrong)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": 5, "fast": "cache"}, "in 5 steps they differ too much"),
+        ({"guidance_scale": 1.0, "fast": "guidance"}, "without a second pass"),
+    ],
+)
+def test_what_would_save_nothing_is_refused(sd1: str, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        generate(Txt2Img(model=sd1, **{**WORDS, **settings}))
+
+
+def test_a_transformer_has_no_deep_features_to_keep(models: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match=r"works with sd1, sd2, sdxl; .* is sd3"):
+        generate(Txt2Img(model=str(models["sd3"]), fast="cache", **WORDS))
+
+
+def test_steps_are_those_that_run(sd1: str) -> None:
+    plain.photo(Path("photo.png"))
+    request = Img2Img(model=sd1, image=Path("photo.png"), strength=0.5, fast="cache", **WORDS)
+    with pytest.raises(UsageError, match="in 4 steps") as refused:
+        generate(request)
+    assert "--steps 12" in refused.value.hint
+    assert generate(request.replace(steps=12)).record["fast"] == "cache"
+
+
+@pytest.mark.parametrize("fast", ["cache", "guidance", "cache,guidance"])
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_the_exact_picture_stays_exact_and_the_other_repeats(models: dict[str, Path], kind: str, fast: str) -> None:
+    request = Txt2Img(model=str(models[kind]), **WORDS)
+    exact = generate(request)
+    once = generate(request.replace(fast=fast))
+    again = generate(request.replace(fast=fast))
+    assert "fast" not in exact.record
+    assert once.record["fast"] == fast
+    assert plain.same(once.image, again.image)
+    assert not plain.same(once.image, exact.image)
+    assert plain.same(generate(request).image, exact.image)
+
+
+def test_guidance_works_with_a_transformer(models: dict[str, Path]) -> None:
+    request = Txt2Img(model=str(models["sd3"]), **WORDS)
+    assert not plain.same(generate(request).image, generate(request.replace(fast="guidance")).image)
+
+
+def test_every_task_takes_it(models: dict[str, Path]) -> None:
+    image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
+    words = {**WORDS, "steps": 12, "fast": "cache,guidance"}
+    for request in (
+        Inpaint(model=str(models["sd1"]), image=image, mask=mask, **words),
+        Inpaint(model=str(models["sd1-inpaint"]), image=image, mask=mask, **words),
+        Outpaint(model=str(models["sd1"]), image=image, expand="8", **words),
+    ):
+        fast, exact = generate(request), generate(request.replace(fast=None))
+        assert not plain.same(fast.image, exact.image)
+        assert plain.same(generate(request).image, fast.image)
+
+
+def test_neighbours_are_drawn_apart_and_do_not_matter(sd1: str) -> None:
+    exact = Txt2Img(model=sd1, **WORDS)
+    fast = exact.replace(fast="cache,guidance")
+    alone = [generate(request).image for request in (fast, fast.replace(seed=8))]
+    outcomes = list(generate_all([exact, fast, fast.replace(seed=8), exact.replace(seed=9)], batch_size=4))
+    pictures = [outcome for outcome in outcomes if isinstance(outcome, Picture)]
+    assert [picture.record["batch_size"] for picture in pictures] == [1, 2, 2, 1]
+    assert max(plain.difference(a, b.image) for a, b in zip(alone, pictures[1:3], strict=True)) <= 1
+    assert plain.same(pictures[0].image, generate(exact).image)
+
+
+def test_a_picture_tells_and_replay_draws_it_again(sd1: str) -> None:
+    words = ("-m", sd1, "--steps", "9", "-g", "5", "--seed", "7", "--fast", "cache")
+    run("txt2img", "a red fox", *words, "-o", "a.png")
+    again = replay(Path("a.png"), {"model": sd1})
+    assert again.record["fast"] == "cache"
+    assert plain.same(again.image, Image.open("a.png"))
+    exact = replay(Path("a.png"), {"model": sd1, "fast": ""})
+    assert "fast" not in exact.record
+    assert not plain.same(exact.image, again.image)
+
+
+def test_nothing_stays_on_a_model_after_a_failure(sd1: str) -> None:
+    request = Txt2Img(model=sd1, **WORDS)
+    exact = generate(request).image
+
+    def stop(event: object) -> None:
+        if type(event).__name__ == "Step":
+            raise NonFiniteError("as if")
+
+    with pytest.raises(NonFiniteError):
+        generate(request.replace(fast="cache,guidance"), listener=stop)
+    assert plain.same(generate(request).image, exact)
+
+
+def unet() -> UNet2DConditionModel:
+    import tiny_models
+
+    torch.manual_seed(0)
+    return tiny_models._unet().eval()
+
+
+def asked(model: UNet2DConditionModel, at: int, rows: int = 2, scale: float = 1.0) -> torch.Tensor:
+    sample = scale * torch.randn(rows, 4, 16, 16, generator=torch.Generator().manual_seed(at))
+    with torch.no_grad():
+        words = torch.ones(rows, 77, 32)
+        answer: torch.Tensor = model(sample, at, encoder_hidden_states=words, return_dict=False)[0]
+    return answer
+
+
+def test_a_kept_step_computes_less_and_is_right_for_the_same_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = unet()
+    exact = asked(model, 5)
+    calls = counted(monkeypatch)
+    asked(model, 5)
+    whole = len(calls)
+    pipe = type("Pipe", (), {"unet": model, "num_timesteps": 9})()
+    with approximated(pipe, "cache", 1):
+        calls.clear()
+        first = asked(model, 5)
+        assert len(calls) == whole
+        calls.clear()
+        second = asked(model, 5)
+        assert len(calls) < whole / 3
+        other = asked(model, 6)
+        fourth = asked(model, 6)
+    assert torch.equal(first, exact)
+    assert torch.equal(second, exact)  # the same input has the same deep features
+    assert not torch.equal(other, asked(model, 6))
+    assert torch.equal(fourth, asked(model, 6))  # the fourth call computes everything again
+    assert torch.equal(asked(model, 5), exact)
+
+
+def test_a_batch_that_grows_computes_everything_and_one_that_shrinks_takes_its_own_rows() -> None:
+    model = unet()
+    pipe = type("Pipe", (), {"unet": model, "num_timesteps": 9})()
+    with approximated(pipe, "cache", 1):
+        both = asked(model, 5, rows=2)
+        sample = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(5))[1:]
+        with torch.no_grad():
+            second = model(sample, 5, encoder_hidden_states=torch.ones(1, 77, 32), return_dict=False)[0]
+        assert torch.allclose(second, both[1:], atol=1e-5)
+        exact = asked(unet(), 7, rows=4)
+        assert torch.allclose(asked(model, 7, rows=4), exact, atol=1e-6)
+
+
+def test_guidance_asks_once_where_it_may_and_is_right_when_nothing_moves() -> None:
+    class Denoiser(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows: list[int] = []
+
+        def forward(self, sample: torch.Tensor, **more: Any) -> tuple[torch.Tensor]:
+            self.rows.append(len(sample))
+            assert len(more["embeds"]["text"]) == len(sample)
+            return (sample * more["embeds"]["text"],)
+
+    denoiser = Denoiser()
+    pipe = type("Pipe", (), {"unet": denoiser, "num_timesteps": 10})()
+    sample, text = torch.ones(4, 1), torch.tensor([[1.0], [1.0], [2.0], [3.0]])
+    with approximated(pipe, "guidance", 2):
+        answers = [denoiser(sample, embeds={"text": text})[0] for _ in range(10)]
+    assert denoiser.rows == [4, 4, 2, 4, 2, 2, 4, 2, 2, 4]
+    assert all(torch.equal(answer, text) for answer in answers)
