@@ -1,14 +1,14 @@
 """The console script, and `python -m artgen`."""
 
-import gc
 import sys
 
 
 def run() -> None:
     """Starts the command line."""
-    # Collecting garbage while modules load is for nothing; drawing turns it on again.
-    gc.disable()
     try:
+        from artgen import process
+
+        process.take()
         from artgen.cli.interrupts import leave_at_once
 
         leave_at_once()
@@ -17,7 +17,8 @@ def run() -> None:
         raise SystemExit(130) from None
     from artgen.cli.main import run as main
 
-    main()
+    with process.ending():
+        main()
 
 
 if __name__ == "__main__":

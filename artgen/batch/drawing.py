@@ -69,6 +69,9 @@ class Drawer:
         return open_
 
     def _draw(self, jobs: list[tuple[Job, Prepared]]) -> float | None:
+        from artgen.engine import starting
+
+        starting.start()
         from artgen.engine import generate
 
         clock = _Clock(self._listener)

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from artgen import machine
+from artgen import machine, process
 from artgen.batch.casualties import Casualties
 from artgen.batch.claims import Claims
 from artgen.batch.drawing import Drawer
@@ -152,6 +152,7 @@ def _cause(exit_code: int) -> str:
 
 def _work(line: Connection, folder: Path, suffix: str, number: int, count: int) -> None:
     """What a worker does: takes jobs from the line, draws them, tells."""
+    process.take()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one decides
     take_share(number, count)
     sending = threading.Lock()

@@ -1,7 +1,6 @@
 """The story of every batch: entries in, all of them checked, the rest drawn, failures told at the end."""
 
 import dataclasses
-import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -78,7 +77,6 @@ def draw_entries(
 
 
 def _draw(counted: Tally, ledger: Ledger, runner: Runner, sizes: BatchSize, report: Report) -> list[tuple[Job, Record]]:
-    gc.enable()
     history = History()
     if isinstance(sizes, Growing):
         sizes.settled.update(history.batch_sizes(counted.todo))

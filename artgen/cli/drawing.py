@@ -1,7 +1,6 @@
 """The story that txt2img, img2img, inpaint, outpaint and replay share: settings in, requests made, engine called."""
 
 import dataclasses
-import gc
 import os
 import sys
 import time
@@ -112,7 +111,9 @@ def _draw(
     sizes: "BatchSize",
     finished: "Callable[[Picture, Path], dict[str, Any]] | None",
 ) -> list[ArtgenError]:
-    gc.enable()
+    from artgen.engine import starting
+
+    starting.start(loras=any(getattr(job.request, "lora", ()) for job in jobs))
     from artgen.engine import generate
 
     failures = []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen import replaying
-from artgen.engine import denoise, loading, prompts
+from artgen.engine import loading, prompts
 from artgen.engine.batch import Progress, draw_batch
 from artgen.engine.device import Placement, place
 from artgen.engine.memory import Economy, is_exhaustion
@@ -117,6 +117,8 @@ def draw(
 
 def _denoised(job: Prepared, request: Denoise, progress: Progress) -> Picture | Failure:
     """Denoises one picture, in smaller and smaller tiles when memory runs out."""
+    from artgen.engine import denoise  # what it imports, other tasks would wait for
+
     placement = place(request.device, request.dtype)
     for halvings in itertools.count():
         try:

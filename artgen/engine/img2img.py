@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from diffusers import AutoPipelineForImage2Image
-
 from artgen.prepare import Prepared
 
-PIPELINE = AutoPipelineForImage2Image
+PIPELINE = "Image2Image"
 
 
 def arguments(jobs: list[Prepared]) -> dict[str, Any]:

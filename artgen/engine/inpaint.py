@@ -7,11 +7,9 @@ UNet's channels.
 
 from typing import Any
 
-from diffusers import AutoPipelineForInpainting
-
 from artgen.prepare import Prepared
 
-PIPELINE = AutoPipelineForInpainting
+PIPELINE = "Inpainting"
 
 
 def arguments(jobs: list[Prepared]) -> dict[str, Any]:

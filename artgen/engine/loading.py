@@ -7,7 +7,9 @@ tensor that a file lacks with random numbers and only log it.
 import contextlib
 import gc
 import importlib
+import inspect
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +37,10 @@ LIBRARIES = {
     "stable_diffusion_xl": "diffusers.pipelines.stable_diffusion_xl",
 }
 """Where a model's classes may come from: its word for it -> the module."""
+
+FAMILY = re.compile("(StableDiffusion(?:XL)?)(?:Img2Img|Inpaint)?Pipeline")
+KINDS = {"Text2Image": "", "Image2Image": "Img2Img", "Inpainting": "Inpaint"}
+"""The pipelines that are found by their names: diffusers' own table of them imports those of all other models too."""
 
 LOGS = (diffusers.logging, transformers.logging)
 
@@ -78,7 +84,8 @@ def kept(key: tuple[Any, ...], model: ResolvedModel, read: Callable[[], Any]) ->
         ModelUnavailableError: weights are missing, damaged or of another architecture.
     """
     if key not in _kept:
-        release()
+        if _kept:
+            release()
         with quiet(), _no_remote_code(), _damage_told(model):
             _kept[key] = read()
     return _kept[key]
@@ -97,15 +104,24 @@ def collect() -> None:
         torch.cuda.empty_cache()
 
 
-def for_task(pipe: Pipeline, auto_pipeline: Any, task: str) -> Pipeline:
+def for_task(pipe: Pipeline, kind: str, task: str) -> Pipeline:
     """The pipeline of a task over the components of `pipe`, without loading anything again.
+
+    Args:
+        pipe: the model's own pipeline.
+        kind: what diffusers calls the task: `Text2Image`, `Image2Image` or `Inpainting`.
+        task: what artgen calls it.
 
     Raises:
         ModelUnavailableError: diffusers has no pipeline of this task for this architecture.
     """
     try:
         with quiet():
-            shared = auto_pipeline.from_pipe(pipe)
+            family = FAMILY.fullmatch(type(pipe).__name__)
+            if family:
+                shared = _over(pipe, getattr(diffusers, f"{family[1]}{KINDS[kind]}Pipeline"))
+            else:
+                shared = getattr(diffusers, f"AutoPipelineFor{kind}").from_pipe(pipe)
     except ValueError as error:
         raise ModelUnavailableError(
             f"{type(pipe).__name__} models cannot do {task}.", "Choose another model: artgen models list"
@@ -116,6 +132,12 @@ def for_task(pipe: Pipeline, auto_pipeline: Any, task: str) -> Pipeline:
         if hasattr(pipe, name):
             setattr(shared, name, getattr(pipe, name))
     return shared
+
+
+def _over(pipe: Pipeline, cls: Any) -> Pipeline:
+    """A pipeline of class `cls` over the components of `pipe`, with what else of its configuration fits."""
+    accepted = inspect.signature(cls.__init__).parameters
+    return cls(**{name: value for name, value in {**pipe.config, **pipe.components}.items() if name in accepted})
 
 
 def put(pipe: Pipeline, placement: Placement, offload: str | None) -> None:

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from diffusers import AutoPipelineForText2Image
-
 from artgen.prepare import Prepared
 
-PIPELINE = AutoPipelineForText2Image
+PIPELINE = "Text2Image"
 
 
 def arguments(jobs: list[Prepared]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoPipelineForText2Image, EulerDiscreteScheduler
+from diffusers import EulerDiscreteScheduler
 
 from artgen.engine import embeddings, loading
 from artgen.engine.denoising.levels import HALF_RANGE
@@ -80,6 +80,6 @@ def load(model: ResolvedModel, placement: Placement, listener: Listener) -> Late
         ModelUnavailableError: weights are missing or damaged.
     """
     base = loading.load(model, placement, offload=None, vae_tiling=False, safety_checker=False, listener=listener)
-    pipe = loading.for_task(base, AutoPipelineForText2Image, "denoise")
+    pipe = loading.for_task(base, "Text2Image", "denoise")
     size = max(model.multiple, min(model.native) // model.multiple * model.multiple)
     return LatentDenoiser(pipe, Tiling(1, size, size, int(size * OVERLAP), blended=True))

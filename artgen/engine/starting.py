@@ -1,0 +1,123 @@
+"""Importing torch, transformers and diffusers, without what no picture needs.
+
+Imports nothing else itself, so that it can come first. transformers and diffusers look for optional packages when they
+are imported, and load those that they find: SciPy for the losses of object detection, the quantiles of `beta` sigmas
+and one scheduler, PEFT for LoRAs. Here they take for absent what is not going to be used (None in `sys.modules`, as
+Python documents it), and what may be used is loaded when it is.
+"""
+
+import contextlib
+import ctypes
+import importlib.abc
+import importlib.util
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from artgen import process
+
+_loading = threading.RLock()
+
+_LIBRARIES = ("libtorch_cpu.so", "libtorch_python.so")
+
+
+def start(*, loras: bool = True) -> None:
+    """Imports the engine; quickly where the process is artgen's own and diffusers is not there yet.
+
+    Args:
+        loras: whether any picture of this process may need PEFT.
+    """
+    if process.is_own() and "diffusers" not in sys.modules:
+        threading.Thread(target=_map_torch, name="artgen-torch", daemon=True).start()
+        with _absent("scipy"):
+            importlib.import_module("transformers.models.clip.modeling_clip")
+        with _absent(*(() if loras else ("peft",))), _on_first_use("scipy.integrate", "scipy.stats"):
+            importlib.import_module("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
+    importlib.import_module("artgen.engine.generate")
+    process.settle()
+
+
+def _map_torch() -> None:
+    """Maps torch's shared objects into memory, a fifth of the time its import takes, while Python does other things.
+
+    By the system's own function: what Python calls it through keeps all other threads waiting.
+    """
+    spec = importlib.util.find_spec("torch")
+    if os.name != "posix" or spec is None or spec.origin is None:
+        return
+    folder = Path(spec.origin).parent / "lib"
+    with contextlib.suppress(OSError, AttributeError):
+        system = ctypes.CDLL(None)
+        for name in _LIBRARIES:
+            if (folder / name).exists():
+                system.dlopen(os.fsencode(folder / name), os.RTLD_NOW)
+
+
+@contextlib.contextmanager
+def _absent(*packages: str) -> Iterator[None]:
+    """Lets packages that are not loaded yet look as if they were not installed."""
+    hidden = [name for name in packages if name not in sys.modules]
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            modules.pop(name, None)
+
+
+class _Deferred(ModuleType):
+    """A module that is loaded when something is missing in it."""
+
+    def __getattr__(self, name: str) -> Any:
+        with _loading:
+            spec = self.__spec__
+            if type(self) is _Deferred and spec is not None and isinstance(spec.loader, _Deferring):
+                self.__class__ = ModuleType  # type: ignore[assignment]
+                spec.loader.of.exec_module(self)
+        return getattr(self, name)
+
+
+class _Deferring(importlib.abc.Loader):
+    """Leaves a module to be filled by another loader on first use.
+
+    As `importlib.util.LazyLoader` does, whose modules are filled as soon as they are imported a second time.
+    """
+
+    def __init__(self, of: importlib.abc.Loader) -> None:
+        self.of = of
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.of.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__class__ = _Deferred
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds modules as Python does, for loading on first use."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path, target) if fullname in self._names else None
+        if spec is not None and isinstance(spec.loader, importlib.abc.Loader):
+            spec.loader = _Deferring(spec.loader)
+        return spec
+
+
+@contextlib.contextmanager
+def _on_first_use(*names: str) -> Iterator[None]:
+    """Lets `import NAME` put off the work until something of the module is used."""
+    finder = _Finder(names)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)

@@ -1,0 +1,59 @@
+"""Whose process this is: in one that runs nothing but artgen, what libraries would load for others can be left out."""
+
+import atexit
+import contextlib
+import gc
+import os
+import sys
+from collections.abc import Iterator
+
+_own = False
+_code: int | None = None
+
+
+def take() -> None:
+    """Says that this process runs nothing but artgen.
+
+    Collecting garbage while modules load is for nothing, so it stops until `settle`.
+    """
+    global _own
+    _own = True
+    gc.disable()
+    atexit.register(_end)  # the first one registered is the last one called
+
+
+def is_own() -> bool:
+    """Whether this process runs nothing but artgen."""
+    return _own
+
+
+def settle() -> None:
+    """Collects garbage from now on, but not among what is there already; does nothing in a process of others."""
+    if _own:
+        gc.freeze()
+        gc.enable()
+
+
+@contextlib.contextmanager
+def ending() -> Iterator[None]:
+    """Around all that this process does: it then ends without taking thousands of modules down one by one."""
+    global _code
+    try:
+        yield
+    except SystemExit as leaving:
+        if leaving.code is None or isinstance(leaving.code, int):
+            _code = int(leaving.code or 0)
+        raise
+
+
+def _end() -> None:
+    """Ends the process, once every other function that was to be called at the end has been."""
+    if _code is None:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            return  # Python has its own way of saying so
+    os._exit(_code)
