@@ -55,6 +55,7 @@ def test_every_command_is_shown() -> None:
         "denoise",
         "batch",
         "sheet",
+        "train",
         "info",
         "replay",
         "models",
@@ -78,6 +79,8 @@ def test_commands_of_the_readme_run(folder: Path, monkeypatch: pytest.MonkeyPatc
         ]
         if words[:2] == ["models", "alias"]:
             continue  # names a file of the reader's own
+        if words[0] == "train":
+            words += ["--train-steps", "2", "--snapshot-every", "0"]  # as many as show that it works
         result = runner.invoke(app, words)
         expected = 4 if any(word in NEEDS_DOWNLOAD for word in words) and words[0] != "config" else 0
         if words[:2] == ["models", "pull"]:

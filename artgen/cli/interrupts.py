@@ -50,6 +50,11 @@ class Interrupts:
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._before)
 
+    @property
+    def asked(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self._asked
+
     def check(self) -> None:
         """Raises KeyboardInterrupt once Ctrl-C was pressed."""
         if self._asked:

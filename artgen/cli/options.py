@@ -22,7 +22,7 @@ from artgen.settings import Setting, describe_limits, settings_of, type_of
 
 PER_PICTURE = frozenset(
     {"prompt", "image", "mask", "expand", "to", "seed", "json", "dry_run", "quiet", "verbose", "overwrite"}
-    | {"sweep", "task", "limit", "shuffle", "shard", "keep_going", "retry_failed", "folder"}
+    | {"sweep", "task", "limit", "shuffle", "shard", "keep_going", "retry_failed", "folder", "resume"}
 )
 """Settings that belong to one call and are not taken from the environment or a configuration file."""
 

@@ -6,6 +6,7 @@ them; a record and a prompt file use the same field names. `check` holds the lim
 
 from artgen.declarations import Setting, check, describe_limits, parse, setting, settings_of, type_of, unknown
 from artgen.settings.drawing import MAX_SEED, MAX_SIDE, Canvas, Prompt, Sampling, Seed, Size, Steps
+from artgen.settings.learning import Learning, Loss, Optimisation, Progress
 from artgen.settings.models import Compute, Model, Place, Weights
 from artgen.settings.pictures import Blend, Expansion, Mask, Noise, Picture, Source
 from artgen.settings.results import Output, Report
@@ -23,12 +24,16 @@ __all__ = [
     "Compute",
     "Data",
     "Expansion",
+    "Learning",
+    "Loss",
     "Mask",
     "Model",
     "Noise",
+    "Optimisation",
     "Output",
     "Picture",
     "Place",
+    "Progress",
     "Prompt",
     "Report",
     "Run",
@@ -73,8 +78,12 @@ GROUPS: tuple[type, ...] = (
     Output,
     Report,
     Data,
+    Learning,
+    Optimisation,
+    Loss,
+    Progress,
 )
 """All groups that commands take. A prompt file and a configuration file hold what they name of these."""
 
-TRAINING: tuple[type, ...] = (Data,)
+TRAINING: tuple[type, ...] = (Data, Learning, Optimisation, Loss, Progress)
 """Groups that only training takes."""

@@ -1,0 +1,124 @@
+"""`artgen train`."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from artgen.cli.options import flattened
+from artgen.cli.reporting import emit, emit_json, note
+from artgen.errors import ArtgenError, UsageError
+from artgen.settings import MAX_SEED, Data, Learning, Loss, Optimisation, Place, Progress, Report, Weights
+
+if TYPE_CHECKING:
+    from artgen.training.plans import Plan
+
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help="The result: a .safetensors file for a LoRA, else a model folder. Beside it NAME-training/ holds "
+        "checkpoints, samples.png, loss.csv, loss.png and datasheet.md.",
+        rich_help_panel="Output",
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Begin again where there is a result.", rich_help_panel="Output")
+]
+Chance = Annotated[
+    int,
+    typer.Option("-s", "--seed", help="Decides everything that is drawn at random.", min=0, max=MAX_SEED,
+                 rich_help_panel="Optimisation"),
+]  # fmt: skip
+
+
+@flattened
+def train(
+    data: Data,
+    learning: Learning,
+    optimisation: Optimisation,
+    loss: Loss,
+    progress: Progress,
+    model: Weights,
+    compute: Place,
+    report: Report,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    seed: Chance = 0,
+) -> None:
+    """Teach a model your own pictures: a LoRA, all of its weights, or its autoencoder.
+
+    Ctrl-C saves; --resume goes on exactly. On several GPUs: accelerate launch -m artgen
+    train ...
+
+    artgen train pictures/ -o my-style.safetensors --trigger mystyle
+    """
+    from artgen.training import plans
+
+    if data.folder is None:
+        raise UsageError("train needs a folder of pictures.", "artgen train pictures/ -o my-style.safetensors")
+    settings = plans.Settings(data, learning, optimisation, loss, progress, compute, seed)
+    plan = plans.plan(settings, model, output, overwrite=overwrite)
+    if not report.quiet:
+        _tell(plan)
+    if report.dry_run:
+        if report.json:
+            emit_json(plan.record())
+        return
+    _run(plan, report)
+
+
+def _tell(plan: "Plan") -> None:
+    settings, pictures = plan.settings, plan.pictures
+    for text in plan.notes:
+        note(text)
+    for rejected in pictures.rejected:
+        note(f"left out: {rejected.name} {rejected.reason}")
+    what = {"lora": f"a LoRA of rank {settings.learning.rank} ({settings.learning.target})", "full": "all weights",
+            "autoencoder": f"the autoencoder ({settings.learning.target})"}[settings.kind]  # fmt: skip
+    optimisation = settings.optimisation
+    batch = optimisation.train_batch_size * optimisation.gradient_accumulation_steps
+    note(
+        f"{len(pictures.examples)} pictures at {plan.resolution}x{plan.resolution} or that area, for {what} of "
+        f"{plan.model.label}"
+    )
+    note(
+        f"{optimisation.train_steps} steps of {batch} pictures, learning rate {optimisation.learning_rate:g} "
+        f"({optimisation.lr_scheduler}), seed {settings.seed}"
+    )
+    note(f"result: {plan.layout.result}, and {plan.layout.folder}")
+
+
+def _run(plan: "Plan", report: Report) -> None:
+    from artgen.cli.interrupts import Interrupts
+    from artgen.cli.training_progress import Table
+    from artgen.engine.training import run
+
+    finished: Any = None
+    with Interrupts() as interrupts, Table(plan, quiet=report.quiet) as table:
+        try:
+            for happening in run.train(plan, listener=table.listen, stop=lambda: interrupts.asked):
+                table.show(happening)
+                if isinstance(happening, run.Finished):
+                    finished = happening
+        except KeyboardInterrupt:
+            raise ArtgenInterrupted(plan) from None
+    if finished is None:
+        return  # not the first of several processes
+    if report.json:
+        emit_json({"path": str(finished.path), "steps": finished.steps, "loss": finished.loss, **plan.record()})
+    else:
+        emit(str(finished.path))
+
+
+class ArtgenInterrupted(ArtgenError):
+    """Ctrl-C was pressed, and a checkpoint saved."""
+
+    exit_code = 130
+
+    def __init__(self, plan: "Plan") -> None:
+        newest = plan.layout.newest()
+        super().__init__(
+            f"Interrupted after {newest.name}." if newest else "Interrupted.",
+            "The same command with --resume goes on." if newest else "",
+        )

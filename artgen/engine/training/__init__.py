@@ -1,0 +1,1 @@
+"""Training: LoRAs, whole denoisers and autoencoders."""

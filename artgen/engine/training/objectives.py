@@ -1,0 +1,136 @@
+"""What a training makes small: each a module that gives the loss of a batch, so that accelerate can wrap it whole."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from artgen.engine.training.noising import Noising
+from artgen.engine.training.perceptual import Distance
+
+LEAST_SNR = 0.1
+"""Latents meant at more noise than this are too vague for the perceptual term, which leaves them out."""
+
+KL_WEIGHT = 1e-6
+"""Of the pull of an autoencoder's latents to a normal distribution, as Stable Diffusion's was trained with."""
+
+Parts = dict[str, Tensor]
+"""Of a loss, by name; `loss` is what is made small."""
+
+
+class Objective(nn.Module):
+    """A module whose forward gives the parts of a loss."""
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that learn, by name."""
+        return {name: value for name, value in self.named_parameters() if value.requires_grad}
+
+
+class DenoiserLoss(Objective):
+    """The diffusion loss, and with a weight the perceptual distance of the latents that the network meant.
+
+    Ho et al., "Denoising diffusion probabilistic models", NeurIPS 2020, with the model's own kind of prediction.
+
+    Args:
+        pipe: a Stable Diffusion 1, 2 or XL pipeline; its denoiser and text encoders become parts of this module.
+        noising: of the model.
+        gamma: of min-SNR weighting; 0 for none.
+        distance: between latents; None for none.
+        weight: of that.
+    """
+
+    def __init__(self, pipe: Any, noising: Noising, gamma: float, distance: Distance | None, weight: float) -> None:
+        super().__init__()
+        self._pipe = pipe
+        self.unet = pipe.unet
+        self.text_encoder, self.text_encoder_2 = pipe.text_encoder, getattr(pipe, "text_encoder_2", None)
+        self.noising, self.gamma, self.weight = noising, gamma, weight
+        self.distance = distance
+        encoders = [encoder for encoder in (self.text_encoder, self.text_encoder_2) if encoder is not None]
+        self.learns_words = any(value.requires_grad for each in encoders for value in each.parameters())
+        self._known: dict[str, tuple[Tensor, Tensor | None]] = {}
+
+    def forward(
+        self, clean: Tensor, noise: Tensor, times: Tensor, captions: Sequence[str], time_ids: Tensor | None
+    ) -> Parts:
+        """The loss of a batch.
+
+        Args:
+            clean, noise: latents, (batch, channels, height, width).
+            times: (batch,), whole numbers.
+            captions: one for each.
+            time_ids: for SDXL, (batch, 6): original height and width, top and left of the crop, height and width.
+        """
+        noisy = self.noising.noisy(clean, noise, times)
+        words, pooled = self._words(captions)
+        dtype = self.unet.dtype
+        added = None if pooled is None else {"text_embeds": pooled.to(dtype), "time_ids": time_ids}
+        said = self.unet(noisy.to(dtype), times, words.to(dtype), added_cond_kwargs=added).sample.float()
+        error = (said - self.noising.target(clean, noise, times)).square().mean((1, 2, 3))
+        parts = {"diffusion": (self.noising.weights(times, self.gamma) * error).mean()}
+        parts["loss"] = parts["diffusion"]
+        if self.distance is not None:
+            clear = (self.noising.snr(times) >= LEAST_SNR).nonzero().flatten()
+            meant = self.noising.clean(noisy, said, times)
+            # A batch without any still has the term's gradient, 0, which several processes wait for.
+            chosen = self.distance(meant[clear], clean[clear]).sum() if len(clear) else 0 * meant.sum()
+            parts["perceptual"] = chosen / len(times)
+            parts["loss"] = parts["diffusion"] + self.weight * parts["perceptual"]
+        return parts
+
+    def _words(self, captions: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        """Embeddings of captions, (batch, tokens, width), and SDXL's pooled ones; encoded once while they stay."""
+        if self.learns_words:
+            return self._encode(list(captions))
+        with torch.no_grad():
+            for caption in dict.fromkeys(captions):
+                if caption not in self._known:
+                    self._known[caption] = self._encode([caption])
+        rows = [self._known[caption] for caption in captions]
+        pooled = [second for _, second in rows if second is not None]
+        return torch.cat([first for first, _ in rows]), torch.cat(pooled) if pooled else None
+
+    def _encode(self, captions: list[str]) -> tuple[Tensor, Tensor | None]:
+        device = next(self.unet.parameters()).device
+        found = self._pipe.encode_prompt(
+            captions, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        return found[0], found[2] if len(found) > 2 else None
+
+
+class AutoencoderLoss(Objective):
+    """The squared error of reconstructions, and with a weight their perceptual distance.
+
+    With an encoder that learns, also the pull of its latents to a normal distribution (Kingma and Welling,
+    "Auto-encoding variational Bayes", ICLR 2014).
+
+    Args:
+        vae: diffusers' `AutoencoderKL`; what of it learns has `requires_grad`.
+        distance: between pictures; None for none.
+        weight: of that.
+    """
+
+    def __init__(self, vae: Any, distance: Distance | None, weight: float) -> None:
+        super().__init__()
+        self.vae, self.distance, self.weight = vae, distance, weight
+        self.encoder_learns = any(value.requires_grad for value in vae.encoder.parameters())
+
+    def forward(self, pictures: Tensor, noise: Tensor) -> Parts:
+        """The loss of a batch.
+
+        Args:
+            pictures: (batch, 3, height, width) from -1 to 1.
+            noise: of the latents' shape, normally distributed.
+        """
+        with torch.set_grad_enabled(self.encoder_learns):
+            posterior = self.vae.encode(pictures).latent_dist
+        rebuilt = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
+        parts = {"mse": (rebuilt - pictures).square().mean()}
+        parts["loss"] = parts["mse"]
+        if self.encoder_learns:
+            parts["loss"] = parts["loss"] + KL_WEIGHT * posterior.kl().mean()
+        if self.distance is not None:
+            parts["perceptual"] = self.distance(rebuilt, pictures).mean()
+            parts["loss"] = parts["loss"] + self.weight * parts["perceptual"]
+        return parts
