@@ -1,7 +1,7 @@
 """What `--fast` may do: approximations, by name. Each makes a picture sooner, and another one than the exact one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from artgen.errors import UsageError
 
@@ -13,6 +13,13 @@ GUIDANCE_EXACT = 0.2
 """The share of the steps, the first ones, that guide exactly: they lay the picture out."""
 NONE = "none"
 """What asks for the exact picture where a configuration file asks for another."""
+TINY_DECODERS = {
+    "sd1": "madebyollin/taesd",
+    "sd2": "madebyollin/taesd",
+    "sdxl": "madebyollin/taesdxl",
+    "sd3": "madebyollin/taesd3",
+}
+"""TAESD, tiny autoencoders distilled from those of Stable Diffusion (https://github.com/madebyollin/taesd, MIT)."""
 FEWEST_STEPS = 6
 """Below this, one step differs too much from the next for anything to be taken over."""
 
@@ -26,12 +33,16 @@ class Approximation:
         summary: what it does, for `--help`, without a full stop.
         architectures: those it works with.
         fewest_steps: how many steps it needs to run.
+        files: what it needs of the hub.
+        repositories: where that is, by architecture.
     """
 
     name: str
     summary: str
     architectures: tuple[str, ...]
     fewest_steps: int = 1
+    files: tuple[str, ...] = ()
+    repositories: Mapping[str, str] = field(default_factory=dict)
 
 
 APPROXIMATIONS: Mapping[str, Approximation] = {
@@ -39,6 +50,13 @@ APPROXIMATIONS: Mapping[str, Approximation] = {
     for entry in (
         Approximation("cache", "reuses deep features", ("sd1", "sd2", "sdxl"), FEWEST_STEPS),
         Approximation("guidance", "reuses what guidance adds", ("sd1", "sd2", "sdxl", "sd3"), FEWEST_STEPS),
+        Approximation(
+            "tiny-decoder",
+            "a small decoder, downloaded",
+            tuple(TINY_DECODERS),
+            files=("config.json", "diffusion_pytorch_model.safetensors"),
+            repositories=TINY_DECODERS,
+        ),
     )
 }
 """All presets, in the order in which they are recorded.

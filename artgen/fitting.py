@@ -1,6 +1,8 @@
 """Whether a request fits the machine and the model: what only they can tell, and what the user should know."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from artgen import denoising, images, machine, registry
 from artgen.approximations import chosen
@@ -9,6 +11,9 @@ from artgen.registry import folders
 from artgen.requests import FromWords, Inpaint, Outpaint, Redraw, Request
 from artgen.schedulers import SCHEDULERS, find
 from artgen.settings import Canvas
+
+LATENTS = {"sd1": (4, 0.18215), "sd2": (4, 0.18215), "sdxl": (4, 0.13025), "sd3": (16, 1.5305)}
+"""Channels of the usual autoencoder of each architecture, and what it multiplies its latents with."""
 
 FAR_FROM_NATIVE = 2.0
 """How many times a side may differ from the size a model was trained at before a note is due."""
@@ -104,6 +109,8 @@ def check_fast(request: FromWords, model: registry.ResolvedModel) -> None:
         if model.architecture not in entry.architectures:
             these = ", ".join(entry.architectures)
             raise UsageError(f"--fast {entry.name} works with {these}; {model.name} is {model.architecture}.", without)
+        if entry.name == "tiny-decoder":
+            _check_latents(model)
         if steps < entry.fewest_steps:
             raise UsageError(
                 f"--fast {entry.name} takes over from one step what the next would compute; in {steps} steps they "
@@ -112,6 +119,58 @@ def check_fast(request: FromWords, model: registry.ResolvedModel) -> None:
             )
         if entry.name == "guidance" and ((request.guidance_scale or 0) <= 1 or _told_guidance(model)):
             raise UsageError(f"--fast guidance saves nothing: {model.name} draws this without a second pass.", without)
+
+
+def find_parts(
+    request: FromWords,
+    model: registry.ResolvedModel,
+    known: dict[str, registry.Part],
+    on_download: Callable[[str, int, int], None],
+) -> dict[str, registry.Part]:
+    """What a request's approximations need beside the model, by their names; downloads what is not here.
+
+    Args:
+        known: remembers those of a model from one request to the next.
+
+    Raises:
+        ModelUnavailableError: offline and not here, or not to be had.
+        UsageError: a tiny decoder for pictures of another size.
+    """
+    needed = [entry for entry in chosen(request.fast) if entry.files]
+    for entry in needed:
+        if entry.name not in known:
+            repo = entry.repositories[model.architecture]
+            found = registry.find_part(repo, entry.files, offline=request.offline, on_download=on_download)
+            _check_decoder(found, model)
+            known[entry.name] = found
+    return {entry.name: known[entry.name] for entry in needed}
+
+
+def _check_latents(model: registry.ResolvedModel) -> None:
+    own = _autoencoder(model)
+    channels, scale = LATENTS[model.architecture]
+    same = model.latent_channels == channels and not own.get("latents_mean")
+    if not same or not math.isclose(own.get("scaling_factor", scale), scale, rel_tol=1e-3):
+        raise UsageError(*_other_latents(model))
+
+
+def _check_decoder(part: registry.Part, model: registry.ResolvedModel) -> None:
+    tiny, own = folders.optional_json(part.folder / "config.json"), _autoencoder(model)
+    factor = tiny.get("upsampling_scaling_factor", 2) ** (len(tiny.get("decoder_block_out_channels", (0,) * 4)) - 1)
+    if factor != 2 ** (len(own.get("block_out_channels", (0,) * 4)) - 1):
+        raise UsageError(*_other_latents(model))
+
+
+def _other_latents(model: registry.ResolvedModel) -> tuple[str, str]:
+    return (
+        f"--fast tiny-decoder was made for other latents than those of {model.name}.",
+        "Leave tiny-decoder out of --fast.",
+    )
+
+
+def _autoencoder(model: registry.ResolvedModel) -> dict[str, Any]:
+    """The configuration of a model's autoencoder; nothing for a single file, which has the usual one."""
+    return {} if model.is_file else folders.optional_json(model.path / "vae" / "config.json")
 
 
 def _told_guidance(model: registry.ResolvedModel) -> bool:

@@ -4,7 +4,7 @@ All that can be refused is refused here, before torch is imported and before gig
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ class Prepared:
         mask: "L" of the same size, 255 where to repaint; None when nothing is masked.
         facts: what the record says beside the settings.
         notes: what the user should know.
+        parts: what `--fast` needs beside the model, by its names.
     """
 
     request: Request
@@ -43,6 +44,7 @@ class Prepared:
     mask: Image.Image | None = None
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    parts: Mapping[str, registry.Part] = dataclasses.field(default_factory=dict)
 
     @property
     def model(self) -> registry.ResolvedModel:
@@ -91,11 +93,15 @@ class Prepared:
 
 @dataclass(frozen=True)
 class _Found:
-    """A model (None where none is needed), name and sigmas of its own scheduler, and what records say of it."""
+    """A model (None where none is needed), name and sigmas of its own scheduler, and what records say of it.
+
+    `parts` are those found for it so far, by the approximation that needs them.
+    """
 
     model: registry.ResolvedModel | None
     scheduler: tuple[str | None, str | None]
     facts: dict[str, Any]
+    parts: dict[str, registry.Part] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,8 +149,21 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
             models[named] = _find_model(*named, listener)
         if (named, canvas) not in scenes:
             scenes[named, canvas] = _scene(request, models[named], pictures[canvas])
-        jobs.append(_complete(request, scenes[named, canvas]))
+        jobs.append(_with_parts(_complete(request, scenes[named, canvas]), models[named], listener))
     return jobs
+
+
+def _with_parts(job: Prepared, found: _Found, listener: Listener) -> Prepared:
+    """The job with what its approximations need beside the model."""
+    if not isinstance(job.request, FromWords) or not job.request.fast:
+        return job
+    parts = fitting.find_parts(job.request, job.model, found.parts, _downloading(listener))
+    facts = {**job.facts, "fast_parts": [part.label for part in parts.values()]} if parts else job.facts
+    return dataclasses.replace(job, parts=parts, facts=facts)
+
+
+def _downloading(listener: Listener) -> Callable[[str, int, int], None]:
+    return lambda file, done, total: listener(Downloading(file, done, total))
 
 
 def _offload(request: Request) -> str | None:
@@ -164,7 +183,7 @@ def _find_model(name: str | None, offline: bool, listener: Listener) -> _Found:
     model = registry.resolve(
         name,
         offline=offline,
-        on_download=lambda file, done, total: listener(Downloading(file, done, total)),
+        on_download=_downloading(listener),
     )
     registry.check(model)
     return _Found(model, _own_scheduler(model), _model_facts(model))

@@ -27,6 +27,7 @@ FACTS = (
     "mask_sha256",
     "sigma_estimated",
     "batch_size",
+    "fast_parts",
     "dropped_prompt",
     "dropped_negative_prompt",
     "fallbacks",

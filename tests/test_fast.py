@@ -3,17 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import hub_server
 import plain_scripts as plain
 import pytest
 import torch
 from command_line import run
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from torch import nn
 
 from artgen import Img2Img, Inpaint, Outpaint, Picture, Txt2Img, generate, generate_all, replay
 from artgen.engine.approximating import approximated
-from artgen.errors import NonFiniteError, UsageError
+from artgen.errors import ModelUnavailableError, NonFiniteError, UsageError
+from artgen.hub import cache
 
 WORDS = {"prompt": "a red fox", "negative_prompt": "blue", "steps": 9, "guidance_scale": 5.0, "seed": 7}
 
@@ -133,6 +135,71 @@ def test_nothing_stays_on_a_model_after_a_failure(sd1: str) -> None:
     with pytest.raises(NonFiniteError):
         generate(request.replace(fast="cache,guidance"), listener=stop)
     assert plain.same(generate(request).image, exact)
+
+
+def save_tiny_decoder(blocks: int = 2) -> Path:
+    """A real tiny autoencoder with random weights, where the hub's cache would have it."""
+    torch.manual_seed(0)
+    folder = cache.repository_folder("madebyollin/taesd") / "snapshots" / ("a" * 40)
+    channels = dict.fromkeys(("encoder_block_out_channels", "decoder_block_out_channels"), (8,) * blocks)
+    counts = {"num_encoder_blocks": (1,) * blocks, "num_decoder_blocks": (1,) * blocks}
+    AutoencoderTiny(**channels, **counts).save_pretrained(folder)
+    refs = folder.parent.parent / "refs"
+    refs.mkdir(exist_ok=True)
+    (refs / "main").write_text("a" * 40)
+    return folder
+
+
+def test_a_tiny_decoder_decodes_what_plain_diffusers_decodes_with_it(sd1: str) -> None:
+    folder = save_tiny_decoder()
+    picture = generate(Txt2Img(model=sd1, fast="tiny-decoder", **WORDS))
+    assert picture.record["fast_parts"] == [f"madebyollin/taesd@{'a' * 40}"]
+    with plain.quiet():
+        pipe = StableDiffusionPipeline.from_pretrained(sd1, vae=AutoencoderTiny.from_pretrained(folder))
+    pipe.set_progress_bar_config(disable=True)
+    words = {"num_inference_steps": 9, "guidance_scale": 5.0, "prompt": "a red fox", "negative_prompt": "blue"}
+    wanted = pipe(generator=torch.Generator().manual_seed(7), width=32, height=32, **words).images[0]
+    assert plain.difference(picture.image, wanted) <= 1
+
+
+def test_with_a_tiny_decoder_pictures_still_go_in_through_the_models_own_encoder(
+    sd1: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_tiny_decoder()
+    plain.photo(Path("photo.png"))
+    exact = Img2Img(model=sd1, image=Path("photo.png"), strength=0.7, **WORDS)
+    before, fast = generate(exact), generate(exact.replace(fast="tiny-decoder"))
+    encoded = counted(monkeypatch, AutoencoderTiny)
+    assert plain.same(generate(exact.replace(fast="tiny-decoder")).image, fast.image)
+    assert plain.same(generate(exact).image, before.image)
+    assert not plain.same(fast.image, before.image)
+    assert encoded == []
+
+
+def test_a_part_that_is_not_here_is_refused_offline(sd1: str) -> None:
+    with pytest.raises(ModelUnavailableError, match="madebyollin/taesd is not on this computer"):
+        generate(Txt2Img(model=sd1, fast="tiny-decoder", offline=True, **WORDS))
+
+
+def test_a_tiny_decoder_is_refused_for_other_latents(models: dict[str, Path], sd1: str) -> None:
+    save_tiny_decoder(blocks=4)
+    for model in ("tiny", str(models["sdxl"]), sd1):
+        with pytest.raises(UsageError, match="other latents"):
+            generate(Txt2Img(model=model, fast="tiny-decoder", offline=True, **WORDS))
+
+
+def test_a_part_is_downloaded_once(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_tiny_decoder()
+    hub = hub_server.Hub(repo="madebyollin/taesd")
+    hub.fill(folder)
+    hub.files["taesd_encoder.pth"] = b"not asked for"
+    monkeypatch.setenv("HF_HOME", str(Path("elsewhere").absolute()))
+    with hub_server.serve(hub):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        first, second = (generate(Txt2Img(model=sd1, fast="tiny-decoder", **WORDS)) for _ in range(2))
+    assert plain.same(first.image, second.image)
+    assert first.record["fast_parts"] == [f"madebyollin/taesd@{hub_server.COMMIT}"]
+    assert sorted(hub.downloads()) == ["config.json", "diffusion_pytorch_model.safetensors"]
 
 
 def unet() -> UNet2DConditionModel:

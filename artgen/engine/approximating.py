@@ -6,7 +6,8 @@ Its hooks, on which they stand, serve a UNet as well.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from diffusers.hooks import HookRegistry, ModelHook
@@ -14,14 +15,18 @@ from torch import nn
 
 from artgen.approximations import CACHE_INTERVAL, GUIDANCE_EXACT, GUIDANCE_INTERVAL, chosen
 from artgen.engine.caching import Rhythm, caching_hooks
+from artgen.engine.decoding import tiny_decoder
 from artgen.engine.guiding import SparseGuidance
+from artgen.registry import Part
 
 HOOK = "artgen"
 Hooked = tuple[nn.Module, ModelHook]
 
 
 @contextlib.contextmanager
-def approximated(pipe: Any, fast: str | None, pictures: int) -> Iterator[None]:
+def approximated(
+    pipe: Any, fast: str | None, pictures: int, parts: Mapping[str, Part] = MappingProxyType({})
+) -> Iterator[None]:
     """The pipeline with the approximations that a request names; as it was when the block is left.
 
     What they remember is made here and goes with them, so that nothing leaks from one call into the next.
@@ -30,14 +35,17 @@ def approximated(pipe: Any, fast: str | None, pictures: int) -> Iterator[None]:
         pipe: a pipeline that `artgen.fitting` lets have them.
         fast: their names in canonical form; None for the exact picture.
         pictures: how many are drawn together.
+        parts: what they need of the hub, by their names.
     """
     attached: list[nn.Module] = []
+    decoder = parts.get("tiny-decoder")
     try:
         for module, hook in _hooks(pipe, fast, pictures):
             name = f"{HOOK}_{type(hook).__name__}"
             HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, name)
             attached.append(module)
-        yield
+        with tiny_decoder(pipe, decoder.folder) if decoder else contextlib.nullcontext():
+            yield
     finally:
         for module in reversed(attached):
             registry = HookRegistry.check_if_exists_or_initialize(module)

@@ -58,7 +58,7 @@ def draw_batch(
     lost = [_dropped(job, progress.listener) for job in jobs]
     latents = Latents(progress.step, len(jobs), blending.Blend(pipe, jobs) if blended else None)
     try:
-        with loading.quiet(), approximated(pipe, request.fast, len(jobs)):
+        with loading.quiet(), approximated(pipe, request.fast, len(jobs), jobs[0].parts):
             result = pipe(**_arguments(pipe, jobs, task.arguments(jobs), latents))
     except NonFiniteError:
         return [Failure(job.request, latents.failure(i, placement)) for i, job in enumerate(jobs)]

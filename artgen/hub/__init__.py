@@ -5,7 +5,7 @@ inside `pull`.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from artgen.hub import cache, client, transfer
 from artgen.hub.choosing import choose
 from artgen.hub.transfer import OnProgress
 
-__all__ = ["OnNote", "OnProgress", "pull"]
+__all__ = ["OnNote", "OnProgress", "pull", "pull_files"]
 
 OnNote = Callable[[str], None]
 
@@ -53,6 +53,25 @@ def pull(
     for file in sorted(choice.files, key=lambda file: file.size):
         transfer.fetch(listing, file, force=force, on_progress=on_progress)
     _remember(listing, revision)
+    return cache.repository_folder(repo) / "snapshots" / listing.commit
+
+
+def pull_files(repo: str, names: Sequence[str], *, on_progress: OnProgress | None = None) -> Path:
+    """Download some files of a repository's main branch; returns the folder of its snapshot.
+
+    Raises:
+        ModelUnavailableError: unknown, gated, a file that it does not have, or the hub cannot be reached.
+        RefusedError: a hash that does not match.
+        OutputError: not enough disk, or the cache cannot be written.
+    """
+    listing = client.listing(repo, None)
+    files = tuple(file for file in listing.files if file.name in names)
+    if missing := sorted(set(names) - {file.name for file in files}):
+        raise ModelUnavailableError(f"{repo} has no {' and no '.join(missing)}.", "Look at its page on the hub.")
+    transfer.check_space(transfer.missing_bytes(listing, files))
+    for file in files:
+        transfer.fetch(listing, file, on_progress=on_progress)
+    _remember(listing, None)
     return cache.repository_folder(repo) / "snapshots" / listing.commit
 
 

@@ -9,17 +9,20 @@ from artgen.registry.checking import Finding, check, verify
 from artgen.registry.configs import single_file_config
 from artgen.registry.folders import read_scheduler
 from artgen.registry.models import ResolvedModel
+from artgen.registry.parts import Part, find_part
 from artgen.registry.references import Reference, parse
 from artgen.registry.resolving import find, resolve
 
 __all__ = [
     "Finding",
     "ModelCard",
+    "Part",
     "Reference",
     "ResolvedModel",
     "aliases",
     "check",
     "find",
+    "find_part",
     "parse",
     "read_scheduler",
     "remove_alias",

@@ -1,0 +1,52 @@
+"""A tiny decoder in the place of a model's own, for one call."""
+
+import contextlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderTiny
+from diffusers.models.autoencoders.vae import DecoderOutput
+
+from artgen.errors import ModelUnavailableError
+
+
+@contextlib.contextmanager
+def tiny_decoder(pipe: Any, folder: Path) -> Iterator[None]:
+    """The pipeline with a tiny decoder (TAESD); its encoder, which sees input pictures, stays its own.
+
+    Args:
+        pipe: a Stable Diffusion pipeline whose latents the tiny decoder was distilled for.
+        folder: an `AutoencoderTiny`.
+
+    Raises:
+        ModelUnavailableError: its file lacks tensors.
+    """
+    vae, decoder = pipe.vae, _read(folder, str(pipe._execution_device), pipe.vae.dtype)
+
+    def decode(latents: torch.Tensor, return_dict: bool = True, **_: Any) -> Any:
+        # diffusers has made the autoencoder's latents of the denoiser's, which the tiny one takes as they were.
+        latents = (latents - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor
+        sample = decoder.decode(latents.to(decoder.device, decoder.dtype)).sample
+        return DecoderOutput(sample=sample) if return_dict else (sample,)
+
+    vae.decode = decode
+    try:
+        yield
+    finally:
+        del vae.decode
+
+
+@lru_cache(maxsize=1)
+def _read(folder: Path, device: str, dtype: torch.dtype) -> Any:
+    decoder, report = AutoencoderTiny.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+    )
+    if report["missing_keys"]:
+        raise ModelUnavailableError(
+            f"The tiny decoder in {folder} lacks {len(report['missing_keys'])} of its tensors.",
+            "Remove that folder and run the command again with a network.",
+        )
+    return decoder.to(device)
