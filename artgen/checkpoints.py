@@ -34,6 +34,14 @@ class Header:
     size: int
 
     @property
+    def dtype(self) -> str:
+        """The dtype of most numbers in the file, `none` when there are none."""
+        counts: dict[str, int] = {}
+        for dtype, shape in self.tensors.values():
+            counts[dtype] = counts.get(dtype, 0) + math.prod(shape)
+        return max(counts, key=lambda name: counts[name]) if counts else "none"
+
+    @property
     def parameters(self) -> int:
         """Number of numbers in the file."""
         return sum(math.prod(shape) for _, shape in self.tensors.values())
@@ -154,12 +162,8 @@ def inspect_file(path: Path) -> Checkpoint:
     """
     header = read_header(path)
     shapes = {name: shape for name, (_, shape) in header.tensors.items()}
-    counts: dict[str, int] = {}
-    for dtype, shape in header.tensors.values():
-        counts[dtype] = counts.get(dtype, 0) + math.prod(shape)
-    dtype = max(counts, key=lambda name: counts[name]) if counts else "none"
     architecture, kind, channels, layout = classify(shapes)
-    return Checkpoint(architecture, kind, channels, dtype, len(shapes), header.size, layout, _parts(shapes))
+    return Checkpoint(architecture, kind, channels, header.dtype, len(shapes), header.size, layout, _parts(shapes))
 
 
 PARTS = {
@@ -251,6 +255,8 @@ def _lora_architecture(shapes: Shapes) -> str:
         return "sd3"
     if single or any("double_blocks" in name for name in shapes):
         return "flux"
+    if _any(shapes, "transformer."):
+        return "other"
     if _any(shapes, "lora_te1_", "lora_te2_", "text_encoder_2."):
         return "sdxl"
     downs = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight", ".lora_A.default.weight")

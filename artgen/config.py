@@ -10,6 +10,7 @@ named after a command holds for that one::
     strength = 0.5
 """
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,16 @@ def defaults(command: str) -> dict[str, dict[str, Any]]:
         return {}
     merged = {**_for_command(user_file(), command), **_for_command(Path(PROJECT_FILE), command)}
     return {command: merged}
+
+
+def lora_folder() -> Path | None:
+    """Where the user keeps LoRAs: `ARTGEN_LORA_FOLDER`, or `lora_folder` in a file; None when neither says.
+
+    Raises:
+        InputFileError: a file does not parse, or holds what it cannot.
+    """
+    said = os.environ.get("ARTGEN_LORA_FOLDER") or {**read(user_file()), **read(Path(PROJECT_FILE))}.get("lora_folder")
+    return Path(os.path.expanduser(said)) if said else None  # noqa: PTH111 - Path's raises for an unknown ~user
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -113,7 +124,7 @@ def set_value(name: str, text: str, path: Path) -> None:
     if value is None or text == "":
         table.pop(key, None)
     else:
-        table[key] = str(value) if isinstance(value, Path) else value
+        table[key] = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
     write_atomically(path, tomlkit.dumps(document))
 
 
@@ -130,6 +141,8 @@ def _check(path: Path, name: str, value: Any) -> None:
     group = CONFIGURABLE[name]
     kind, _ = settings.type_of(group, name)
     try:
-        settings.check(group(**{name: Path(value) if kind is Path and isinstance(value, str) else value}))
+        if kind is Path and isinstance(value, str):
+            value = Path(value)
+        settings.check(group(**{name: tuple(value) if kind is tuple and isinstance(value, list) else value}))
     except UsageError as error:
         raise InputFileError(f"{path}: {error.message}", error.hint) from error

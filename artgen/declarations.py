@@ -14,7 +14,7 @@ from artgen.errors import UsageError
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
-PATH_SETTINGS = frozenset({"image", "mask", "model", "folder"})
+PATH_SETTINGS = frozenset({"image", "mask", "model", "lora", "folder"})
 """Settings that may name a file, whose name need not be text."""
 
 
@@ -93,6 +93,8 @@ def _check_type(name: str, value: object, kind: type) -> None:
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and kind is not bool):
         raise UsageError(f"{name} must be {_article(kind)}, not {value!r}.")
+    for item in value if isinstance(value, tuple) else ():
+        _check_type(name, item, str)
     if isinstance(value, str | Path):
         _check_text(name, str(value))
 
@@ -145,6 +147,10 @@ def parse(group: type, name: str, text: str) -> Any:
     kind, optional = type_of(group, name)
     if optional and text == "":
         return None
+    if kind is tuple:  # several, between commas; one that holds a comma stands in double quotes
+        import csv
+
+        return tuple(next(csv.reader([text], skipinitialspace=True), ()))
     if kind is bool:
         if text.casefold() not in BOOLEANS:
             raise UsageError(f"{name} must be true or false, not {text!r}.")
@@ -164,5 +170,12 @@ def unknown(name: str, known: Mapping[str, object] | typing.Iterable[str]) -> tu
 
 
 def _article(kind: type) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        Path: "a path",
+        tuple: "a list",
+    }
     return names.get(kind, kind.__name__)

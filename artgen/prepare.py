@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from artgen import denoising, fitting, images, machine, registry, sources
+from artgen import adapters, denoising, fitting, images, machine, registry, sources
 from artgen.events import Downloading, Listener, ignore
 from artgen.requests import Denoise, FromWords, Img2Img, Redraw, Request, draw_seed
 from artgen.schedulers import find_with_sigmas, matching
@@ -34,6 +34,7 @@ class Prepared:
         facts: what the record says beside the settings.
         notes: what the user should know.
         parts: what `--fast` needs beside the model, by its names.
+        loras: what the model is changed by, in the request's order.
     """
 
     request: Request
@@ -45,6 +46,7 @@ class Prepared:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     parts: Mapping[str, registry.Part] = dataclasses.field(default_factory=dict)
+    loras: tuple[adapters.Attachment, ...] = ()
 
     @property
     def model(self) -> registry.ResolvedModel:
@@ -129,9 +131,9 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
 
     Raises:
         UsageError: settings that do not fit the model or each other.
-        InputFileError: a picture or mask that cannot be used.
-        ModelUnavailableError: the model cannot be had or cannot do the task.
-        RefusedError: the model is a pickle or asks to run code.
+        InputFileError: a picture, mask or LoRA that cannot be used.
+        ModelUnavailableError: the model cannot be had, cannot do the task, or does not fit a LoRA.
+        RefusedError: the model or a LoRA is a pickle, or the model asks to run code.
     """
     for device, offload in dict.fromkeys((request.device, _offload(request)) for request in requests):
         fitting.check_device(device, offload)
@@ -140,6 +142,8 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
         key = sources.canvas_key(request)
         if key not in pictures:
             pictures[key] = sources.read(request)
+    # Before the model is looked for, which may be gigabytes away.
+    loras = {lora: adapters.attachments(lora) for lora in dict.fromkeys(request.loras for request in requests)}
     models = {} if models is None else models
     scenes: dict[tuple[Any, ...], _Scene] = {}
     jobs = []
@@ -149,7 +153,8 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
             models[named] = _find_model(*named, listener)
         if (named, canvas) not in scenes:
             scenes[named, canvas] = _scene(request, models[named], pictures[canvas])
-        jobs.append(_with_parts(_complete(request, scenes[named, canvas]), models[named], listener))
+        job = _with_parts(_complete(request, scenes[named, canvas]), models[named], listener)
+        jobs.append(_with_loras(job, loras[request.loras]))
     return jobs
 
 
@@ -164,6 +169,16 @@ def _with_parts(job: Prepared, found: _Found, listener: Listener) -> Prepared:
 
 def _downloading(listener: Listener) -> Callable[[str, int, int], None]:
     return lambda file, done, total: listener(Downloading(file, done, total))
+
+
+def _with_loras(job: Prepared, loras: tuple[adapters.Attachment, ...]) -> Prepared:
+    """The job with what changes its model, held to that model."""
+    if not loras:
+        return job
+    for each in loras:
+        adapters.check_fit(each.adapter, job.model)
+    request = job.request.replace(lora=tuple(map(str, loras)))
+    return dataclasses.replace(job, request=request, facts={**job.facts, **adapters.facts(loras)}, loras=loras)
 
 
 def _offload(request: Request) -> str | None:

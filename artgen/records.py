@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import UsageError
+from artgen.loras import Lora
 from artgen.requests import TASKS, Request
 from artgen.settings import settings_of, type_of, unknown
 
@@ -21,6 +22,8 @@ FACTS = (
     "model_variant",
     "model_hash",
     "architecture",
+    "lora_sha256",
+    "lora_autov3",
     "width",
     "height",
     "image_sha256",
@@ -44,15 +47,17 @@ NOT_RECORDED = frozenset({"offline"})
 def to_record(request: Request, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The flat record of a request: `task`, every setting that has a value, then `facts`.
 
-    Input files are recorded by name alone: their SHA-256 in the facts says which they were, and a folder's path
-    is nobody else's business.
+    Input files and LoRAs are recorded by name alone: their SHA-256 in the facts says which they were, and a folder's
+    path is nobody else's business.
     """
     record: dict[str, Any] = {"task": request.task}
     for name in settings_of(type(request)):
         value = getattr(request, name)
-        if value is None or name in NOT_RECORDED:
+        if value in (None, ()) or name in NOT_RECORDED:
             continue
         record[name] = value.name if isinstance(value, Path) else value
+    if "lora" in record:
+        record["lora"] = [str(Lora(lora.file, lora.scale)) for lora in request.loras]
     return {**record, **(facts or {})}
 
 
@@ -81,6 +86,8 @@ def _from_json(cls: type, name: str, value: Any) -> Any:
     kind, _ = type_of(cls, name)
     if kind is Path and isinstance(value, str):
         return Path(value)
+    if kind is tuple and isinstance(value, list):
+        return tuple(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):  # too large for a float is too large for every setting
             return float(value)

@@ -1,8 +1,8 @@
 """From a picture back to the request that made it.
 
 What a picture says is data: file names in it are looked for only beside the picture and in the current folder, and
-used only when their SHA-256 is the recorded one; a recorded model is used only when it is an alias or a hub id, never
-as a path.
+used only when their SHA-256 is the recorded one, LoRAs likewise and in the user's folder of LoRAs; a recorded model is
+used only when it is an alias or a hub id, never as a path.
 """
 
 import hashlib
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen import machine, metadata, registry, settings
+from artgen import adapters, machine, metadata, registry, settings
 from artgen.errors import InputFileError, ModelUnavailableError, UsageError
+from artgen.loras import Lora, parse_lora
 from artgen.prepare import Prepared
 from artgen.records import from_record
 from artgen.requests import TASKS, Request
@@ -22,7 +23,7 @@ FILES = ("image", "mask")
 FOREIGN = ("prompt", "negative_prompt", "steps", "scheduler", "sigmas", "guidance_scale", "seed", "width", "height")
 """Fields that are taken from other tools' notes; a model's name there means nothing here."""
 
-NO_MATTER = frozenset({"model", "model_hash", "Version", "RNG"})
+NO_MATTER = frozenset({"model", "model_hash", "Version", "RNG", "lora", "lora_autov3", "Lora hashes"})
 """What other tools say and no note is due for: it is said otherwise, or on pixels it has no say here."""
 
 PIXEL_FACTS = ("torch", "diffusers", "transformers", "scikit-image")
@@ -66,7 +67,7 @@ def plan(path: Path, changes: Mapping[str, str]) -> Plan:
         changes: setting name -> value as typed; an empty value leaves the setting open.
 
     Raises:
-        InputFileError: nothing is recorded, or an input picture of the original cannot be found.
+        InputFileError: nothing is recorded, or an input picture or a LoRA of the original cannot be found.
         UsageError: a change names no setting or is out of its limits; the model was a local file.
     """
     found = metadata.read(path)
@@ -75,6 +76,8 @@ def plan(path: Path, changes: Mapping[str, str]) -> Plan:
         record = dict(found.record)
     elif found.fields.get("prompt") is not None:
         record = _foreign(found.fields, changes, notes)
+        if "lora" not in changes:
+            _find_foreign_loras(path, found.fields, record, notes)
     else:
         raise InputFileError(
             f"{path} does not say how it was made.",
@@ -89,6 +92,8 @@ def plan(path: Path, changes: Mapping[str, str]) -> Plan:
         raise InputFileError(f"{path} was made by {record.get('task')!r}, which replay does not know.")
     changed = _apply(record, changes)
     _find_files(path, record, changes)
+    if found.record and "lora" not in changes:
+        _find_loras(path, record)
     expected = _model(record, changes)
     _device(record, changed, notes)
     if found.record and not changed:
@@ -145,6 +150,48 @@ def _find_files(path: Path, record: dict[str, Any], changes: Mapping[str, str]) 
                 f"Say where it is: --set {name}=PATH",
             )
         record[name] = str(match)
+
+
+def _find_loras(path: Path, record: dict[str, Any]) -> None:
+    """Puts the files in the place of the names.
+
+    Raises:
+        InputFileError: one is not to be found, or has other contents than the recorded one.
+    """
+    named, digests = record.get("lora") or [], record.get("lora_sha256") or []
+    if not isinstance(named, list) or not isinstance(digests, list) or len(named) != len(digests):
+        raise InputFileError("The record cannot be followed: its LoRAs and their hashes do not match.", SAY_LORAS)
+    record["lora"] = [_lora(path, str(text), str(digest)) for text, digest in zip(named, digests, strict=True)]
+
+
+SAY_LORAS = "Say which: --set lora=PATH:0.8, or --set lora= to draw without."
+
+
+def _lora(path: Path, text: str, digest: str) -> str:
+    try:
+        lora = parse_lora(text)
+    except UsageError as error:
+        raise InputFileError(f"The record cannot be followed: {error.message}", SAY_LORAS) from error
+    adapter = adapters.recorded(lora.name, digest, (path.parent, Path()))
+    if adapter is None:
+        raise InputFileError(
+            f"{path} was drawn with the LoRA {lora.file!r} (SHA-256 {digest[:10]}...), which is not beside it, in this "
+            "folder or in your lora_folder; a file of that name and other contents does not count.",
+            f"Say where it is: --set lora=PATH:{lora.scale:g}, or --set lora= to draw without.",
+        )
+    return str(Lora(str(adapter.path), lora.scale))
+
+
+def _find_foreign_loras(path: Path, fields: Mapping[str, Any], record: dict[str, Any], notes: list[str]) -> None:
+    """Takes the LoRAs that another tool names, as far as they are here with the hash that it says."""
+    found = []
+    for text, digest in zip(fields.get("lora", ()), fields.get("lora_autov3", ()), strict=False):
+        try:
+            found.append(_lora(path, text, digest))
+        except InputFileError:
+            notes.append(f"its LoRA {text} is not here, or has another hash; add --set lora=PATH:SCALE to use it")
+    if found:
+        record["lora"] = found
 
 
 def _sha256(path: Path) -> str | None:

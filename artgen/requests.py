@@ -13,8 +13,10 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from artgen import approximations
 from artgen.errors import UsageError
+from artgen.loras import Lora, parse_lora, settled
 from artgen.schedulers import find_with_sigmas
 from artgen.settings import (
+    Adapted,
     Blend,
     Canvas,
     Compute,
@@ -57,9 +59,16 @@ class Request(Place, Weights, Steps, Seed):  # fields come in the order Seed ...
         for name in _PATHS.intersection(names):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
+        if "lora" in names:
+            object.__setattr__(self, "lora", settled(getattr(self, "lora", ())))
         check(self, names)
         if "device" in names:
             _check_device(self.device)
+
+    @property
+    def loras(self) -> tuple[Lora, ...]:
+        """The LoRAs to draw with, in order."""
+        return tuple(parse_lora(text) for text in getattr(self, "lora", ()))
 
     @classmethod
     def of(cls, *groups: Any, **more: Any) -> Self:
@@ -179,7 +188,7 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Denoise(Noise, FromImage):
+class Denoise(Adapted, Noise, FromImage):
     """Remove noise from a picture."""
 
     task: ClassVar[str] = "denoise"
@@ -217,6 +226,8 @@ class Denoise(Noise, FromImage):
         for name in idle:
             if getattr(self, name) is not None:
                 raise UsageError(f"The method {method} takes no {name}.", f"Leave --{name} out, or use --method pixel.")
+        if self.lora and method != "latent":
+            raise UsageError(f"The method {method} takes no lora.", "Leave --lora out, or use --method latent.")
 
 
 TASKS: dict[str, type[Request]] = {cls.task: cls for cls in (Txt2Img, Img2Img, Inpaint, Outpaint, Denoise)}

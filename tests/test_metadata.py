@@ -131,7 +131,8 @@ def test_texts_of_other_tools_are_read() -> None:
         "Schedule type: Automatic, Version: v1.10"
     )
     found = metadata.parse_a1111(text)
-    assert found["prompt"] == "masterpiece, Steps: to heaven\nSteps: one, two\n<lora:a:0.5>"
+    assert found["prompt"] == "masterpiece, Steps: to heaven\nSteps: one, two"
+    assert (found["lora"], found["lora_autov3"]) == (["a:0.5"], ["1"])
     assert found["negative_prompt"] == "bad\nNegative prompt: worse"
     assert (found["steps"], found["seed"], found["guidance_scale"]) == (30, 7, 5.5)
     assert (found["scheduler"], found["sigmas"]) == ("DPM++ 2M", "karras")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from artgen import Txt2Img
 from artgen.errors import UsageError
+from artgen.loras import Lora
 from artgen.records import FACTS, NOT_RECORDED, from_record, to_record
 from artgen.requests import TASKS, Denoise, FromImage, Inpaint, Outpaint, Request
 from artgen.schedulers import SCHEDULERS
@@ -19,6 +20,7 @@ from artgen.settings import settings_of, type_of
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60)
 FILE = st.text(st.sampled_from("abc xyz-_0éß漢字.👀"), min_size=1, max_size=12).filter(lambda name: name.strip(". "))
 SPACED = [entry.name for entry in SCHEDULERS if entry.sigmas]
+LORA = st.builds(Lora, FILE, st.floats(-10, 10)).map(str)
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:3", "mps"]),
     "scheduler": st.none() | st.sampled_from(SPACED),
@@ -26,6 +28,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "to": st.none(),
     "expand": st.sampled_from(["64", "left=8,top=16"]),
     "offline": st.booleans(),
+    "lora": st.lists(LORA, max_size=3).map(tuple),
 }
 
 
@@ -59,7 +62,9 @@ def denoisings() -> st.SearchStrategy[Request]:
     """Of pixels, which takes every setting that there is; other methods refuse some."""
     values = {name: value_of(Denoise, name) for name in settings_of(Denoise)}
     sigma = st.none() | st.sampled_from(["auto", "AUTO * 1.2"]) | st.floats(0, 255).map("{:.3f}".format)
-    return st.builds(Denoise, **{**values, "method": st.sampled_from([None, "pixel"]), "sigma": sigma})
+    return st.builds(
+        Denoise, **{**values, "method": st.sampled_from([None, "pixel"]), "sigma": sigma, "lora": st.just(())}
+    )
 
 
 REQUESTS = st.one_of([denoisings(), *(requests(cls) for cls in TASKS.values() if cls is not Denoise)])
@@ -84,9 +89,11 @@ def test_facts_are_written_and_not_obeyed(request: Request, facts: dict[str, Any
 
 
 def test_a_record_is_flat_and_names_no_folder() -> None:
-    request = Inpaint(image=Path("/home/ada/secret/in.png"), mask=Path("../masks/m.png"), seed=7)
+    lora = ("/home/ada/x.safetensors:0.5", r"C:\ada\y.safetensors")
+    request = Inpaint(image=Path("/home/ada/secret/in.png"), mask=Path("../masks/m.png"), seed=7, lora=lora)
     record = to_record(request)
     assert (record["image"], record["mask"]) == ("in.png", "m.png")
+    assert record.pop("lora") == ["x.safetensors:0.5", "y.safetensors:1"]
     assert "ada" not in json.dumps(record)
     assert "steps" not in record, "what is not given is not recorded"
     assert all(isinstance(value, str | int | float | bool) for value in record.values())

@@ -13,7 +13,7 @@ from artgen.settings import settings_of, type_of, unknown
 PER_LINE: dict[str, type] = {
     name: group
     for group in settings.GROUPS
-    if group not in (settings.Sweep, settings.Run, settings.Report, *settings.TRAINING)
+    if group not in (settings.Sweep, settings.Run, settings.Report, settings.Shelf, *settings.TRAINING)
     for name in settings_of(group)
     if name not in ("batch_size", "overwrite")
 }
@@ -96,6 +96,8 @@ def from_data(name: str, value: Any) -> Any:
     kind, _ = type_of(PER_LINE[name], name)
     if kind is Path and isinstance(value, str):
         return Path(value)
+    if kind is tuple and isinstance(value, str | list):
+        return tuple(value) if isinstance(value, list) else (value,)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

@@ -37,7 +37,8 @@ def parse_line(text: str) -> dict[str, Any]:
         if not word.startswith("-") or word == "-":
             raise UsageError(f"Unexpected {word!r} after an option.", "Put the prompt first, and quote long values.")
         name, value = _option(word, words)
-        given[name] = value
+        # What may be repeated adds up, as it does on the command line.
+        given[name] = (*given.get(name, ()), *value) if isinstance(value, tuple) else value
     return given
 
 
@@ -56,6 +57,8 @@ def _option(word: str, rest: Iterator[str]) -> tuple[str, Any]:
         if following is None:
             raise UsageError(f"{flag} needs a value.")
         text = following
+    if name in PER_LINE and type_of(PER_LINE[name], name)[0] is tuple:
+        return name, (text,)
     return name, from_text(name, text)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from artgen.batch.entries import Entry, Mistake, canonical, from_data, from_text
 from artgen.batch.option_words import parse_line
 from artgen.errors import ArtgenError, InputFileError, UsageError
+from artgen.loras import Lora, parse_lora
 from artgen.records import FACTS
 
 STDIN = "-"
@@ -24,7 +25,7 @@ Line = tuple[int, str]
 def read(path: Path) -> Iterator[Entry | Mistake]:
     """The entries of a prompt file, in order. `-` is stdin, with a prompt a line.
 
-    A picture that a file names is looked for beside that file.
+    A picture that a file names is looked for beside that file, and a LoRA first of all.
 
     Args:
         path: the file; its suffix says what is in it.
@@ -56,10 +57,24 @@ def _bytes(path: Path) -> bytes:
 
 
 def _beside(folder: Path, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not any(name in given for name in _PATHS):
+    if not any(name in given for name in (*_PATHS, "lora")):
         return given
-    found = {name: folder / given[name] for name in _PATHS if isinstance(given.get(name), Path)}
+    found: dict[str, Any] = {name: folder / given[name] for name in _PATHS if isinstance(given.get(name), Path)}
+    if isinstance(given.get("lora"), tuple):
+        found["lora"] = tuple(_lora_beside(folder, text) for text in given["lora"])
     return {**given, **found}
+
+
+def _lora_beside(folder: Path, text: Any) -> Any:
+    """A LoRA's path beside the file; a bare name that is not there may be one of the user's own folder."""
+    try:
+        lora = parse_lora(text)
+    except (ArtgenError, AttributeError):
+        return text  # the request says what is wrong
+    beside = folder / lora.name
+    bare = Path(lora.name).name == lora.name
+    there = any(file.is_file() for file in (beside, Path(f"{beside}.safetensors")))
+    return text if bare and not there else str(Lora(str(beside), lora.scale))
 
 
 def _lines(source: str, data: bytes) -> Iterator[Line | Mistake]:

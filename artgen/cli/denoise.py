@@ -10,7 +10,7 @@ from artgen.cli.drawing import draw_requests
 from artgen.cli.options import flattened
 from artgen.cli.reporting import note
 from artgen.errors import InputFileError, OutputError, UsageError
-from artgen.settings import Noise, Output, Picture, Place, Report, Seed, Series, Steps, Sweep, Weights
+from artgen.settings import Adapted, Noise, Output, Picture, Place, Report, Seed, Series, Steps, Sweep
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,7 +55,7 @@ def denoise(
     steps: Steps,
     seed: Seed,
     sweep: Sweep,
-    model: Weights,
+    model: Adapted,
     compute: Place,
     output: Output,
     report: Report,

@@ -190,7 +190,8 @@ def listed(record: Mapping[str, Any]) -> str:
     """A record in one line, for `--dry-run`."""
     names = ("task", "prompt", "image", "method", "sigma", "seed", "steps", "guidance_scale", "scheduler")
     shown = (name for name in (*names, "width", "height", "model") if record.get(name) not in (None, ""))
-    return "  ".join(f"{name}={record[name]}" for name in shown)
+    loras = [f"lora={text}" for text in record.get("lora") or ()]
+    return "  ".join([*(f"{name}={record[name]}" for name in shown), *loras])
 
 
 def sized(canvas: Canvas, size: Size) -> Canvas:

@@ -24,7 +24,7 @@ SUMMARIES = {
     "batch": "Draw files of prompts and folders of pictures; run it again to go on where it stopped.",
     "train": "Teach a model your own pictures: a LoRA, all of its weights, or its autoencoder.",
     "sheet": "Put pictures on a labelled contact sheet; labels say in what they differ.",
-    "info": "Tell what made a picture: artgen's record, A1111's text, or a ComfyUI workflow.",
+    "info": "Tell what made a picture (artgen's record, A1111's text, a ComfyUI workflow), and what a LoRA is.",
     "replay": "Make a picture again from itself; the same pixels when nothing is changed.",
     "models": "Models: list, show, download, check, name and remove them.",
     "schedulers": "List the schedulers, with the other names they answer to.",

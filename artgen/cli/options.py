@@ -113,6 +113,7 @@ _SUBJECTS: dict[type, str] = {
     settings.Seed: "Noise",
     settings.Picture: "Source",
     settings.Weights: "Model",
+    settings.Adapted: "Model",
     settings.Place: "Compute",
 }
 """Groups that are explained under another's name."""

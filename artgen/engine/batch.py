@@ -12,7 +12,7 @@ from PIL import Image
 
 import artgen
 from artgen import images
-from artgen.engine import blending, embeddings, loading, prompts, schedulers
+from artgen.engine import adapters, blending, embeddings, loading, prompts, schedulers
 from artgen.engine.approximating import approximated
 from artgen.engine.device import Placement
 from artgen.engine.memory import Economy
@@ -50,6 +50,7 @@ def draw_batch(
         safety_checker=request.safety_checker,
         listener=progress.listener,
     )
+    adapters.attach(base, jobs[0].loras, placement, economy.offload)
     blended = jobs[0].mask is not None and blending.is_needed(model)
     task = importlib.import_module(f"artgen.engine.{'img2img' if blended else TASK_MODULES[request.task]}")
     pipe = loading.for_task(base, task.PIPELINE, request.task)

@@ -169,7 +169,7 @@ def _in_latents(
     request: Denoise, job: Prepared, pixels: Pixels, sigma: float, placement: Placement, listener: Listener, step: Step
 ) -> np.ndarray:
     listener(Note(LATENT))
-    denoiser = latent.load(job.model, placement, listener)
+    denoiser = latent.load(job.model, job.loras, placement, listener)
     noisy = _spread(pixels.colours)
     runs = request.ensemble or 1
     calls = _Calls(step, runs * denoiser.tiling.count(*noisy.shape[1:]))

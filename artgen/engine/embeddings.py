@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from artgen.engine import adapters
+
 NAMES = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 """What `encode_prompt` returns, in order, and what a pipeline takes in a prompt's place."""
 
@@ -56,7 +58,8 @@ def embedded(pipe: Any, prompts: Sequence[str], negatives: Sequence[str], guided
 
 def _encoded(pipe: Any, prompt: str, negative: str, guided: bool) -> Encoded:
     kept = _kept.setdefault(pipe.text_encoder, _Kept())
-    key = (prompt, negative, guided, pipe.text_encoder.dtype, str(pipe._execution_device))
+    changed = adapters.on_text_encoders(pipe)
+    key = (prompt, negative, guided, pipe.text_encoder.dtype, str(pipe._execution_device), changed)
     if key in kept:
         kept.move_to_end(key)
         return kept[key]

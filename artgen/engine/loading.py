@@ -178,7 +178,7 @@ def _damage_told(model: ResolvedModel) -> Iterator[None]:
         if is_exhaustion(error):
             raise
         raise ModelUnavailableError(
-            f"The model {model.name} cannot be loaded: {_first_line(error)}", f"artgen models verify {model.name}"
+            f"The model {model.name} cannot be loaded: {first_line(error)}", f"artgen models verify {model.name}"
         ) from error
 
 
@@ -261,7 +261,8 @@ def _tensors(module: Any) -> Iterator[tuple[str, Any]]:
         yield from module.named_parameters()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a library says first of an error."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 

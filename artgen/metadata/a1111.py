@@ -6,8 +6,12 @@
 
 The format has no escapes in its prompts: a prompt with a line that begins "Negative prompt:" cannot be told from a
 negative prompt, and outer white space is lost. artgen's own record has no such limits and comes first when reading.
+
+LoRAs stand in the prompt as `<lora:NAME:SCALE>`, and as `Lora hashes: "NAME: 0123456789ab"` among the parameters: the
+first 12 digits of the SHA-256 of the file without its header (the web UI's `extensions-builtin/Lora/network.py`).
 """
 
+import contextlib
 import json
 import math
 import re
@@ -15,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 
 from artgen.errors import UsageError
+from artgen.loras import Lora, parse_lora
 from artgen.schedulers import find
 
 NEGATIVE = "Negative prompt:"
@@ -22,6 +27,7 @@ NEGATIVE = "Negative prompt:"
 _SCHEDULES = {"karras": "Karras", "exponential": "Exponential", "beta": "Beta", "normal": "Normal"}
 _KEY = re.compile(r"\s*(\w[\w \-/.]{0,63}?)\s*:\s*")
 _HASH = re.compile(r"[0-9a-fA-F]{10,64}")
+_LORA = re.compile(r"[ ,]*<lora:([^:<>]+)(?::([-+]?(?:\d+\.?\d*|\.\d+)))?>")
 _QUOTED_BECAUSE = re.compile(r'[,:\n\r\t]|^["{\[\s]|\s$')
 
 
@@ -45,13 +51,25 @@ def a1111_text(record: Mapping[str, object]) -> str:
     The "Steps: " line always names a sampler. Text values with `,`, `:` or a newline are JSON-quoted. The model hash
     is the first 10 hex digits of the SHA-256. Characters that UTF-8 cannot hold are written as escapes.
     """
-    lines = [_text(record.get("prompt"))]
+    loras = [f"<lora:{name}:{_text(scale)}>" for name, scale in _loras(record)]
+    lines = [" ".join([_text(record.get("prompt")), *loras]).lstrip() if loras else _text(record.get("prompt"))]
     negative = _text(record.get("negative_prompt"))
     if negative:
         lines.append(f"{NEGATIVE} {negative}")
     lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in _parameters(record)))
     text = "\n".join(lines).replace("\0", "\ufffd")
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _loras(record: Mapping[str, object]) -> list[Lora]:
+    """The LoRAs of a record, by names that the text can hold."""
+    given = record.get("lora")
+    found = []
+    for text in given if isinstance(given, list | tuple) else ():
+        with contextlib.suppress(UsageError):  # a record of another version, say
+            lora = parse_lora(str(text))
+            found.append(Lora(re.sub(r'[<>:,"\s]', "_", lora.file.removesuffix(".safetensors")), lora.scale))
+    return found
 
 
 def _parameters(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -72,6 +90,9 @@ def _parameters(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
         yield "Model", model
     if record.get("strength") is not None:
         yield "Denoising strength", _text(record["strength"])
+    digests = record.get("lora_autov3")
+    if isinstance(digests, list) and (loras := _loras(record)) and len(loras) == len(digests):
+        yield "Lora hashes", ", ".join(f"{lora.name}: {digest}" for lora, digest in zip(loras, digests, strict=True))
     yield "RNG", "CPU"
     yield "Version", f"artgen {_text(record.get('artgen'))}".strip()
 
@@ -91,9 +112,10 @@ def parse_a1111(text: str) -> dict[str, object]:
 
     The parameters are the last line that begins "Steps: " (or the last line with three or more `Key: value` pairs).
     Known keys become prompt, negative_prompt, steps, scheduler, sigmas, guidance_scale, seed, width, height,
-    model_hash, model and strength, if they have the right type; every other key is kept as a string under its own
-    name, which always begins with a capital or a digit, so that no foreign key passes for a record field such as
-    `image`. Nothing is raised: text without parameters gives a prompt only.
+    model_hash, model and strength, if they have the right type. LoRAs are taken out of the prompt: lora (`NAME:SCALE`)
+    and lora_autov3 (their hashes, empty where none is said) are lists of the same length. Every other key is kept as a
+    string under its own name, which always begins with a capital or a digit, so that no foreign key passes for a
+    record field such as `image`. Nothing is raised: text without parameters gives a prompt only.
     """
     lines = text.replace("\r\n", "\n").strip().split("\n")
     at = _parameter_line(lines)
@@ -104,7 +126,21 @@ def parse_a1111(text: str) -> dict[str, object]:
     for name, value in _pairs("\n".join(lines[at:])):
         _take(found, name, value)
     _split_schedule(found)
+    _take_loras(found)
     return found
+
+
+def _take_loras(found: dict[str, object]) -> None:
+    """Moves `<lora:NAME:SCALE>` from the prompt to a field of its own; forms with more numbers stay where they are."""
+    prompt = str(found["prompt"])
+    named = [(name.strip(), scale or "1") for name, scale in _LORA.findall(prompt)]
+    if not named:
+        return
+    found["prompt"] = _LORA.sub("", prompt).strip()
+    parts = (part.rpartition(":") for part in str(found.get("Lora hashes", "")).split(","))
+    digests = {name.strip(): digest.strip() for name, _, digest in parts}
+    found["lora"] = [f"{name}:{scale}" for name, scale in named]
+    found["lora_autov3"] = [digests.get(name, "") for name, _ in named]
 
 
 def _parameter_line(lines: list[str]) -> int:

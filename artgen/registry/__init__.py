@@ -8,6 +8,7 @@ from artgen.registry.cards import ModelCard, aliases, remove_alias, set_alias, u
 from artgen.registry.checking import Finding, check, verify
 from artgen.registry.configs import single_file_config
 from artgen.registry.folders import read_scheduler
+from artgen.registry.hashes import file_hash
 from artgen.registry.models import ResolvedModel
 from artgen.registry.parts import Part, find_part
 from artgen.registry.references import Reference, parse
@@ -21,6 +22,7 @@ __all__ = [
     "ResolvedModel",
     "aliases",
     "check",
+    "file_hash",
     "find",
     "find_part",
     "parse",

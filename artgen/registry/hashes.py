@@ -15,8 +15,10 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
 
 
-def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
+def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None, *, tensors_only: bool = False) -> str:
     """The SHA-256 of a file's contents, read now; `on_bytes` hears the size of each block.
+
+    With `tensors_only`, of what follows the header of a safetensors file (kohya's `addnet_hash_safetensors`).
 
     Raises:
         InputFileError: the file cannot be read.
@@ -24,6 +26,8 @@ def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
+            if tensors_only:
+                file.seek(8 + int.from_bytes(file.read(8), "little"))
             while block := file.read(_BLOCK):
                 digest.update(block)
                 if on_bytes:
@@ -42,10 +46,23 @@ def model_hash(files: Sequence[Path]) -> str:
     Raises:
         InputFileError: a file cannot be read.
     """
-    each = [known_hash(file) or _remembered(file) for file in files]
+    each = [file_hash(file) for file in files]
     if len(each) < 2:
         return each[0] if each else ""
     return hashlib.sha256("\n".join(each).encode()).hexdigest()
+
+
+def file_hash(path: Path, *, tensors_only: bool = False) -> str:
+    """The SHA-256 of a file, known, remembered or computed; see `model_hash`.
+
+    Args:
+        path: the file.
+        tensors_only: of a safetensors file without its header, so that edited metadata make no difference.
+
+    Raises:
+        InputFileError: the file cannot be read.
+    """
+    return (None if tensors_only else known_hash(path)) or _remembered(path, tensors_only)
 
 
 def known_hash(path: Path) -> str | None:
@@ -90,7 +107,7 @@ def cache_home() -> Path:
     return Path(platformdirs.user_cache_dir("artgen", appauthor=False))
 
 
-def _remembered(path: Path) -> str:
+def _remembered(path: Path, tensors_only: bool = False) -> str:
     """A file's hash, from the memory of earlier runs when path, size and modification time are the same.
 
     The memory is a convenience: one that cannot be read or written is done without.
@@ -100,15 +117,16 @@ def _remembered(path: Path) -> str:
         facts = path.stat()
     except OSError as problem:
         raise InputFileError(f"{path} cannot be read: {problem.strerror}.", "Check the path.") from None
-    key = f"{facts.st_size}:{facts.st_mtime_ns}:{path}"
+    version = f"{facts.st_size}:{facts.st_mtime_ns}:{path}"
+    key = f"tensors:{version}" if tensors_only else version
     memory: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError):
         loaded = json.loads((cache_home() / "hashes.json").read_text(encoding="utf-8"))
         memory = loaded if isinstance(loaded, dict) else {}
     if SHA256.fullmatch(str(memory.get(key, ""))):
         return memory[key]
-    digest = sha256_of(path)
-    kept = {old: value for old, value in memory.items() if not old.endswith(f":{path}")}
+    digest = sha256_of(path, tensors_only=tensors_only)
+    kept = {old: value for old, value in memory.items() if not old.endswith(f":{path}") or old.endswith(version)}
     with contextlib.suppress(OutputError):
         write_atomically((cache_home() / "hashes.json"), json.dumps({**kept, key: digest}, indent=1))
     return digest

@@ -7,7 +7,7 @@ them; a record and a prompt file use the same field names. `check` holds the lim
 from artgen.declarations import Setting, check, describe_limits, parse, setting, settings_of, type_of, unknown
 from artgen.settings.drawing import MAX_SEED, MAX_SIDE, Canvas, Prompt, Sampling, Seed, Size, Steps
 from artgen.settings.learning import Learning, Loss, Optimisation, Progress
-from artgen.settings.models import Compute, Model, Place, Weights
+from artgen.settings.models import Adapted, Compute, Model, Place, Shelf, Weights
 from artgen.settings.pictures import Blend, Expansion, Mask, Noise, Picture, Source
 from artgen.settings.results import Output, Report
 from artgen.settings.running import TASK_NAMES, Run, Series, Sweep
@@ -19,6 +19,7 @@ __all__ = [
     "MAX_SIDE",
     "TASK_NAMES",
     "TRAINING",
+    "Adapted",
     "Blend",
     "Canvas",
     "Compute",
@@ -41,6 +42,7 @@ __all__ = [
     "Seed",
     "Series",
     "Setting",
+    "Shelf",
     "Size",
     "Source",
     "Steps",
@@ -72,7 +74,9 @@ GROUPS: tuple[type, ...] = (
     Blend,
     Expansion,
     Weights,
+    Adapted,
     Model,
+    Shelf,
     Place,
     Compute,
     Output,

@@ -19,7 +19,26 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(Weights):
+class Adapted(Weights):
+    """Which model, and what changes it."""
+
+    lora: tuple[str, ...] = setting(
+        (),
+        "A LoRA to draw with and how strongly (-10 to 10, 1 when not said): a .safetensors file, or its name in "
+        "your lora_folder. May be repeated.",
+        metavar="PATH[:SCALE]",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shelf:
+    """Where LoRAs lie; for configuration files and the environment."""
+
+    lora_folder: str | None = setting(None, "A folder whose LoRAs are found by name.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Adapted):
     """Which model draws."""
 
     safety_checker: bool = setting(True, "Use the model's own safety filter, when it ships one.")

@@ -6,6 +6,7 @@ limits PSNR to about 24 dB for Stable Diffusion's own), and details are drawn an
 it: at the weak noise of photographs `int(steps * strength)` would run nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from artgen.engine import embeddings, loading
+from artgen.adapters import Attachment
+from artgen.engine import adapters, embeddings, loading
 from artgen.engine.denoising.levels import HALF_RANGE
 from artgen.engine.denoising.tiles import Tiling
 from artgen.engine.device import Placement
@@ -73,13 +75,14 @@ class LatentDenoiser:
         return scaled
 
 
-def load(model: ResolvedModel, placement: Placement, listener: Listener) -> LatentDenoiser:
-    """Reads a model, or takes the one read last.
+def load(model: ResolvedModel, loras: Sequence[Attachment], placement: Placement, listener: Listener) -> LatentDenoiser:
+    """Reads a model, or takes the one read last, and lets LoRAs change it.
 
     Raises:
-        ModelUnavailableError: weights are missing or damaged.
+        ModelUnavailableError: weights are missing or damaged, or a LoRA does not fit.
     """
     base = loading.load(model, placement, offload=None, vae_tiling=False, safety_checker=False, listener=listener)
+    adapters.attach(base, loras, placement, None)
     pipe = loading.for_task(base, "Text2Image", "denoise")
     size = max(model.multiple, min(model.native) // model.multiple * model.multiple)
     return LatentDenoiser(pipe, Tiling(1, size, size, int(size * OVERLAP), blended=True))

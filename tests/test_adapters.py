@@ -1,0 +1,277 @@
+"""LoRAs before torch: what a file is, which is meant, and whether the model can take it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_loras
+from command_line import run
+from hypothesis import given
+from hypothesis import strategies as st
+from original_layout import unet_name
+from safetensors.torch import load_file, save_file
+
+from artgen import Denoise, Txt2Img, adapters, registry
+from artgen.adapters.naming import Layer, flat, from_original, parse_tensor
+from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
+from artgen.loras import Lora, parse_lora
+from artgen.prepare import prepare
+
+SD1_KEY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+XL_KEY = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
+
+
+def kohya(key: str, width: int, out: int = 320, rank: int = 4) -> tiny_loras.Shapes:
+    return {f"{key}.lora_down.weight": (rank, width), f"{key}.lora_up.weight": (out, rank), f"{key}.alpha": ()}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "scale"),
+    [
+        ("style.safetensors", "style.safetensors", 1.0),
+        ("style.safetensors:0.8", "style.safetensors", 0.8),
+        ("style:-1", "style", -1.0),
+        ("style: .5 ", "style", 0.5),
+        (r"C:\loras\style.safetensors", r"C:\loras\style.safetensors", 1.0),
+        (r"C:\loras\style.safetensors:1e-1", r"C:\loras\style.safetensors", 0.1),
+        ("a:b/c:d.safetensors:2", "a:b/c:d.safetensors", 2.0),
+    ],
+)
+def test_paths_may_hold_colons(text: str, name: str, scale: float) -> None:
+    assert parse_lora(text) == Lora(name, scale)
+
+
+@given(st.text(min_size=1).filter(str.strip), st.floats(-10, 10))
+def test_what_is_written_is_read(name: str, scale: float) -> None:
+    assert parse_lora(str(Lora(name, scale))) == Lora(name, scale)
+
+
+@pytest.mark.parametrize(
+    ("lora", "said"),
+    [
+        (["x.safetensors:strong"], "number from -10 to 10, not 'strong'"),
+        (["x:11"], "not 11"),
+        (["x:nan"], "not nan"),
+        (["x:-inf"], "not -inf"),
+        ([":1"], "PATH"),
+        ([3], "must be text, not 3"),
+        (3, "must be a list, not 3"),
+        (["a\0"], "NUL"),
+    ],
+)
+def test_what_is_no_lora_is_refused_by_the_setting(lora: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Txt2Img(prompt="x", lora=lora)
+
+
+def test_one_may_be_given_as_text_or_path() -> None:
+    assert Txt2Img(lora="x.safetensors:0.5").lora == ("x.safetensors:0.5",)
+    assert Txt2Img(lora=Path("x.safetensors")).lora == ("x.safetensors",)
+    assert Txt2Img(lora=["x", ""]).loras == (Lora("x"),)
+
+
+@pytest.mark.parametrize("method", ["pixel", "tv", "nlm"])
+def test_methods_without_stable_diffusion_take_none(method: str) -> None:
+    with pytest.raises(UsageError, match="takes no lora"):
+        Denoise(image=Path("x.png"), method=method, lora=("x",))
+
+
+@pytest.mark.parametrize(
+    ("key", "layer", "down"),
+    [
+        ("unet.mid_block.attentions.0.proj_in.lora_A.weight", ("unet", "mid_block_attentions_0_proj_in"), True),
+        ("unet.a.attn1.processor.to_out_lora.up.weight", ("unet", "a_attn1_to_out_0"), False),
+        ("unet.a.attn1.to_q.lora.down.weight", ("unet", "a_attn1_to_q"), True),
+        ("text_encoder.text_model.encoder.layers.0.self_attn.to_out_lora.down.weight",
+         ("text_encoder", "encoder_layers_0_self_attn_out_proj"), True),
+        ("text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_linear_layer.up.weight",
+         ("text_encoder", "encoder_layers_0_mlp_fc1"), False),
+        ("lora_te2_text_model_encoder_layers_1_mlp_fc2.lora_down.weight",
+         ("text_encoder_2", "encoder_layers_1_mlp_fc2"), True),
+        ("transformer.transformer_blocks.0.attn.to_q.lora_B.weight", ("transformer", "transformer_blocks_0_attn_to_q"),
+         False),
+        ("down_blocks.0.to_q.lora_A.weight", None, False),
+        ("unet.a.weight", None, False),
+    ],
+)  # fmt: skip
+def test_every_spelling_of_a_layer(key: str, layer: tuple[str, str] | None, down: bool) -> None:
+    found = parse_tensor(key)
+    assert (found is None) == (layer is None)
+    if found and layer:
+        assert found == (Layer(*layer), down)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_original_names_lead_back_to_diffusers(models: dict[str, Path], kind: str) -> None:
+    unet = load_file(models[kind] / "unet" / "diffusion_pytorch_model.safetensors")
+    layers = {name.removesuffix(".weight") for name, values in unet.items() if values.ndim in (2, 4)}
+    layers = {name for name in layers if not name.startswith("add_embedding")}  # not of the helper's
+    assert len(layers) > 50
+    for name in layers:
+        original = flat(unet_name(f"{name}.weight", unet).removesuffix(".weight"))
+        assert from_original(original, 1) == flat(name), name
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
+def test_what_a_lora_is(models: dict[str, Path], kind: str) -> None:
+    path = tiny_loras.diffusers_lora(Path("style.safetensors"), models[kind], rank=3)
+    found = json.loads(run("info", str(path), "--json").stdout)
+    part = "transformer" if kind == "sd3" else "unet"
+    assert found["components"] == [part, "text_encoder", *(["text_encoder_2"] if kind != "sd1" else [])]
+    assert (found["kind"], found["format"], found["rank"], found["dtype"]) == ("lora", "diffusers", 3, "F32")
+    assert found["sha256"] == registry.file_hash(path)
+    assert found["autov3"] not in found["sha256"]
+
+
+def test_hashes_of_the_tensors_stay_when_metadata_change(models: dict[str, Path]) -> None:
+    path = tiny_loras.diffusers_lora(Path("style.safetensors"), models["sd1"])
+    before = adapters.read(path)
+    save_file(load_file(path), path, {"ss_output_name": "another name"})
+    after = adapters.read(path)
+    assert (before.autov3, before.sha256 == after.sha256) == (after.autov3, False)
+    assert adapters.read(path) is after, "it is read again only when it changes"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "metadata", "architecture"),
+    [
+        (kohya(SD1_KEY, 768), {}, "sd1"),
+        (kohya(XL_KEY, 2048), {}, "sdxl"),
+        (kohya("lora_unet_mid_block_attentions_0_proj_in", 64), {"ss_base_model_version": "sd_v2"}, "sd2"),
+        (kohya("lora_unet_mid_block_attentions_0_proj_in", 64), {"ss_base_model_version": "sdxl_base_v1-0"}, "sdxl"),
+        (kohya("lora_unet_mid_block_attentions_0_proj_in", 64),
+         {"modelspec.architecture": "stable-diffusion-v1/lora"}, "sd1"),
+        (kohya("lora_unet_mid_block_attentions_0_proj_in", 64), {}, "other"),
+    ],
+)  # fmt: skip
+def test_architecture_by_shapes_then_by_metadata(
+    shapes: tiny_loras.Shapes, metadata: dict[str, str], architecture: str
+) -> None:
+    path = tiny_loras.blank(Path("style.safetensors"), shapes, metadata)
+    assert adapters.read(path).architecture == architecture
+    shown = run("info", str(path)).stdout
+    assert f"architecture: {architecture}\n" in shown
+    for name, value in metadata.items():
+        assert f"metadata.{name}: {value}" in shown
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ({"a.lokr_w1": (4, 4)}, "is a LoKr"),
+        ({"lora_unet_a.hada_w1_a": (4, 4)}, "is a LoHa"),
+        ({**kohya(SD1_KEY, 768), f"{SD1_KEY}.dora_scale": (1, 320)}, "is a DoRA"),
+        ({"lora_te3_a.lora_down.weight": (4, 4)}, "T5"),
+        ({"weight": (4, 4)}, "is no LoRA: it holds no layers"),
+        ({"encoder.conv_in.weight": (4, 4), "decoder.conv_in.weight": (4, 4)}, "holds a VAE"),
+        ({**kohya(SD1_KEY, 768), "bundle_emb.word": (4, 4)}, r"would not load: bundle_emb\.word\."),
+        ({f"{SD1_KEY}.lora_down.weight": (4, 768)}, "two matrices"),
+        ({f"{SD1_KEY}.lora_down.weight": (4, 768), f"{SD1_KEY}.lora_up.weight": (320, 8)}, "two matrices"),
+    ],
+)
+def test_other_files_are_refused(shapes: tiny_loras.Shapes, said: str) -> None:
+    with pytest.raises(InputFileError, match=said) as caught:
+        adapters.read(tiny_loras.blank(Path("style.safetensors"), shapes))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("shapes", "model", "said"),
+    [
+        (kohya(XL_KEY, 2048), "tiny", "style.safetensors was made for Stable Diffusion XL; tiny is Stable Diffusion 1"),
+        (kohya(SD1_KEY, 1024), "tiny", "style.safetensors was made for Stable Diffusion 2; tiny is"),
+        ({"transformer.transformer_blocks.0.attn.add_q_proj.lora_A.weight": (4, 8),
+          "transformer.transformer_blocks.0.attn.add_q_proj.lora_B.weight": (8, 4)}, "tiny",
+         "Stable Diffusion 3; tiny"),
+        (kohya(SD1_KEY, 768), "tiny", "does not fit tiny: unet down_blocks_0_attentions_0_transformer_blocks_0_attn2"),
+        (kohya("lora_unet_nowhere", 8), "tiny", "it changes unet nowhere, which the model does not have"),
+        (kohya("lora_te2_text_model_encoder_layers_0_mlp_fc1", 8), "tiny", "was made for Stable Diffusion XL"),
+        (kohya("lora_unet_mid_block_attentions_0_proj_in", 8), "sd3", "kohya's form"),
+        (kohya(SD1_KEY, 768), "sdxl", "made for Stable Diffusion 1; sdxl is Stable Diffusion XL"),
+        (kohya("lora_unet_nowhere", 8), "denoiser", "takes no LoRA"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_in_one_sentence(
+    models: dict[str, Path], shapes: tiny_loras.Shapes, model: str, said: str
+) -> None:
+    path = tiny_loras.blank(Path("style.safetensors"), shapes)
+    found = registry.resolve(str(models.get(model, model)))
+    with pytest.raises(ModelUnavailableError) as caught:
+        adapters.check_fit(adapters.read(path), found)
+    assert said in caught.value.message
+    assert caught.value.message.count(". ") == 0
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"), [("sd1", "kohya"), ("sd1", "diffusers"), ("sdxl", "kohya"), ("sd3", "diffusers")]
+)
+def test_what_fits_is_taken(models: dict[str, Path], kind: str, form: str) -> None:
+    make = tiny_loras.kohya_lora if form == "kohya" else tiny_loras.diffusers_lora
+    path = make(Path("style.safetensors"), models[kind])
+    adapters.check_fit(adapters.read(path), registry.resolve(str(models[kind])))
+
+
+def test_single_checkpoints_of_real_sizes() -> None:
+    """SD 1.5 and SDXL in the original layout, as sparse files of the layers that a LoRA names."""
+    inner = "model.diffusion_model."
+    sd1 = {
+        f"{inner}input_blocks.0.0.weight": (320, 4, 3, 3),
+        f"{inner}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+        f"{inner}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+        f"{inner}input_blocks.3.0.op.weight": (320, 320, 3, 3),
+        "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
+        "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
+    }
+    model = registry.resolve(str(tiny_loras.blank(Path("sd15.safetensors"), sd1)))
+    fits = {**kohya(SD1_KEY, 768), **kohya("lora_te_text_model_encoder_layers_11_mlp_fc1", 768, 3072)}
+    adapters.check_fit(adapters.read(tiny_loras.blank(Path("fits.safetensors"), fits)), model)
+    with pytest.raises(ModelUnavailableError, match="640x768 there and 320x768 in the model"):
+        adapters.check_fit(adapters.read(tiny_loras.blank(Path("not.safetensors"), kohya(SD1_KEY, 768, 640))), model)
+    with pytest.raises(ModelUnavailableError, match="made for Stable Diffusion XL"):
+        adapters.check_fit(adapters.read(tiny_loras.blank(Path("xl.safetensors"), kohya(XL_KEY, 2048))), model)
+
+
+def test_a_name_is_found_in_the_users_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Path("shelf")
+    (shelf / "deep").mkdir(parents=True)
+    for name in ("style", "deep/other", "deep/style"):
+        tiny_loras.blank(shelf / f"{name}.safetensors", kohya(SD1_KEY, 768))
+    with pytest.raises(InputFileError, match="no LoRA 'style'") as caught:
+        adapters.find("style")
+    assert "lora_folder" in caught.value.hint
+    run("config", "set", "lora_folder", str(shelf))
+    assert adapters.find("style") == shelf / "style.safetensors"
+    assert adapters.find("Other.safetensors") == shelf / "deep" / "other.safetensors"
+    with pytest.raises(InputFileError) as caught:
+        adapters.find("styel")
+    assert caught.value.hint == "Did you mean style?"
+    (shelf / "wide").mkdir()
+    tiny_loras.blank(shelf / "wide" / "other.safetensors", kohya(SD1_KEY, 768))
+    with pytest.raises(InputFileError, match="Several") as caught:
+        adapters.find("other")
+    tiny_loras.blank(Path("style.safetensors"), kohya(SD1_KEY, 768))
+    assert adapters.find("style") == Path("style.safetensors"), "this folder comes first"
+    monkeypatch.setenv("ARTGEN_LORA_FOLDER", "elsewhere")
+    with pytest.raises(InputFileError, match="no LoRA 'other'"):
+        adapters.find("other")
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("nowhere.safetensors", InputFileError), ("x.pt", RefusedError), (".", InputFileError),
+     ("x" * 5000, InputFileError),
+     ("~nobody/x.safetensors", InputFileError), ("empty.safetensors", InputFileError)],
+)  # fmt: skip
+def test_stupid_names(name: str, error: type[ArtgenError]) -> None:
+    Path("x.pt").write_bytes(b"PK")
+    Path("empty.safetensors").touch()
+    with pytest.raises(error):
+        adapters.read(adapters.find(name))
+
+
+def test_a_mistake_is_found_before_the_model_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artgen.registry.resolve", lambda *_, **__: pytest.fail("the model was looked for"))
+    with pytest.raises(InputFileError, match="no LoRA"):
+        prepare([Txt2Img(prompt="x", lora=("nowhere",))])
