@@ -24,11 +24,21 @@ from artgen.settings import settings_of, unknown
 
 PROJECT_FILE = "artgen.toml"
 
+_OF_ONE_CALL = (
+    settings.Sweep,
+    settings.Run,
+    settings.Size,
+    settings.Expansion,
+    settings.Film,
+    settings.Frames,
+    settings.Report,
+    *settings.TRAINING,
+)
+
 CONFIGURABLE: dict[str, type] = {
     name: group
     for group in settings.GROUPS
-    if group
-    not in (settings.Sweep, settings.Run, settings.Size, settings.Expansion, settings.Report, *settings.TRAINING)
+    if group not in _OF_ONE_CALL
     for name in settings_of(group)
     if name not in ("prompt", "image", "mask", "seed", "overwrite")
 }

@@ -8,9 +8,9 @@ from artgen import denoising, images, machine, registry
 from artgen.approximations import chosen
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.registry import folders
-from artgen.requests import FromWords, Inpaint, Outpaint, Redraw, Request
+from artgen.requests import Denoise, FromWords, Inpaint, Outpaint, Redraw, Request
 from artgen.schedulers import SCHEDULERS, find
-from artgen.settings import Canvas
+from artgen.settings import Canvas, Frames
 
 LATENTS = {"sd1": (4, 0.18215), "sd2": (4, 0.18215), "sdxl": (4, 0.13025), "sd3": (16, 1.5305)}
 """Channels of the usual autoencoder of each architecture, and what it multiplies its latents with."""
@@ -179,6 +179,31 @@ def _told_guidance(model: registry.ResolvedModel) -> bool:
         return False
     config = model.path / folders.main_component(model.path) / "config.json"
     return folders.optional_json(config).get("time_cond_proj_dim") is not None
+
+
+def check_frames(frames: Frames, request: Request, model: registry.ResolvedModel | None) -> None:
+    """Refuses frames of what has none to show; `request` is complete.
+
+    Raises:
+        UsageError: with what to leave out, or to add.
+    """
+    if isinstance(request, Denoise):
+        if request.method in ("tv", "nlm"):
+            raise UsageError(
+                f"--method {request.method} takes no steps that frames could show.", "Leave --frames or --method out."
+            )
+        if (request.steps or 1) < 2:
+            raise UsageError("One step makes no frames.", "Add --steps 10, or leave --frames out.")
+    elif model is not None and model.architecture not in ("sd1", "sd2", "sdxl", "sd3"):
+        raise UsageError(
+            f"{model.name} keeps its latents in a form that frames cannot show.", "Leave --frames out for this model."
+        )
+    if frames.noise_first and not isinstance(request, Redraw):
+        why = "adds no noise" if isinstance(request, Denoise) else "starts from noise alone"
+        raise UsageError(
+            f"--noise-first shows how noise takes a picture over, and {request.task} {why}.",
+            "Leave it out.",
+        )
 
 
 def size_notes(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:

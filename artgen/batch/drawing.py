@@ -77,7 +77,9 @@ class Drawer:
         clock = _Clock(self._listener)
         saved = 0
         try:
-            outcomes = generate.draw([p for _, p in jobs], batch_size=len(jobs), listener=clock)
+            reel = jobs[0][0].shape.reel
+            shown = reel.frames if reel else None
+            outcomes = generate.draw([p for _, p in jobs], batch_size=len(jobs), frames=shown, listener=clock)
             for (job, _), outcome in zip(jobs, outcomes, strict=True):
                 saved += 1
                 if isinstance(outcome, generate.Failure):
@@ -103,6 +105,8 @@ class Drawer:
 
         def announce(path: Path, data: bytes) -> None:
             nonlocal written
+            if job.shape.reel is not None and not written.file:  # before the picture counts as done
+                job.shape.reel.save(picture.frames, picture.record, path, job.number)
             file = path.relative_to(self._ledger.folder).as_posix()
             written = Record("done", file, hashlib.sha256(data).hexdigest(), round(seconds, 3), job.where, time=now())
             self._ledger.write(job.key, written)

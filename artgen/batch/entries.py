@@ -13,7 +13,16 @@ from artgen.settings import settings_of, type_of, unknown
 PER_LINE: dict[str, type] = {
     name: group
     for group in settings.GROUPS
-    if group not in (settings.Sweep, settings.Run, settings.Report, settings.Shelf, *settings.TRAINING)
+    if group
+    not in (
+        settings.Sweep,
+        settings.Run,
+        settings.Film,
+        settings.Frames,
+        settings.Report,
+        settings.Shelf,
+        *settings.TRAINING,
+    )
     for name in settings_of(group)
     if name not in ("batch_size", "overwrite")
 }

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from artgen import images, outputs
+from artgen import fitting, images, outputs
 from artgen.batch.entries import Entry, Mistake, place
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, ignore
-from artgen.outputs import Destination
+from artgen.outputs import Destination, Reel
 from artgen.prepare import Models, prepare
 from artgen.records import to_record
 from artgen.requests import TASKS, FromWords, Request, Txt2Img
 from artgen.seeds import derived_seed, seeds
-from artgen.settings import Canvas, Output, Prompt, Series, check, settings_of
+from artgen.settings import Canvas, Frames, Output, Prompt, Series, check, settings_of
 
 HOW = frozenset({"device", "offload", "vae_tiling", "png_level"})
 """Settings that say how a picture is made, not which: they are no part of its fingerprint."""
@@ -38,6 +38,7 @@ class Shape:
         notes: what the user should know.
         digest: the part of the fingerprint that they share.
         number: the same for jobs that one call of a pipeline can draw.
+        reel: where the frames of their making go, if they are wanted.
     """
 
     request: Request
@@ -46,6 +47,7 @@ class Shape:
     notes: tuple[str, ...]
     digest: bytes
     number: int
+    reel: Reel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,14 @@ class Planner:
 
         Args:
             folder: takes the pictures.
-            defaults: settings that hold where neither line nor file says anything, as far as the line's task has them.
+            defaults: settings that hold where neither line nor file says anything, as far as the line's task has them;
+                those of frames hold for all.
             listener: is told of downloads.
         """
         self._folder = folder
         self._defaults = dict(defaults or {})
+        shown = {name: self._defaults.pop(name) for name in settings_of(Frames) if name in self._defaults}
+        self._reel = outputs.reel_for(Frames(**shown), several=True, overwrite=False)
         self._listener = listener
         self._models = Models()
         self._shapes: dict[tuple[Any, ...], Shape | ArtgenError] = {}
@@ -183,6 +188,9 @@ class Planner:
         prepared = prepare([bare], self._listener, self._models)[0]
         destination = self._destination(output, prepared.request)
         destination.check(*prepared.size, to_record(prepared.request, prepared.facts))
+        if self._reel is not None:
+            fitting.check_frames(self._reel.frames, prepared.request, prepared.found)
+            self._reel.check(to_record(prepared.request, prepared.facts))
         settings = {
             name: value
             for name, value in to_record(prepared.request, prepared.facts).items()
@@ -199,6 +207,7 @@ class Planner:
             prepared.notes,
             hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest(),
             number,
+            self._reel,
         )
 
     def _destination(self, output: Output, request: Request) -> Destination:

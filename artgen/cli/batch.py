@@ -16,6 +16,7 @@ from artgen.settings import (
     Canvas,
     Compute,
     Expansion,
+    Frames,
     Mask,
     Model,
     Noise,
@@ -72,6 +73,7 @@ def run(
     model: Model,
     compute: Compute,
     output: Output,
+    frames: Frames,
     report: Report,
 ) -> None:
     """Draw what FILE says, one picture a line; what is done already is not drawn again. `run` may be left out.
@@ -86,7 +88,7 @@ def run(
         raise UsageError("A batch takes its pictures from FILE.", f"artgen batch {source.image} --task img2img")
     first = files[0]
     folder, named = place_of(output, "stdin" if str(first) == prompt_files.STDIN else first.resolve().stem)
-    shared = (prompt, series, sampling, canvas, size, source, mask, blend, expansion, noise, model, compute)
+    shared = (prompt, series, sampling, canvas, size, source, mask, blend, expansion, noise, model, compute, frames)
     defaults = given(*shared) | named
     defaults.pop("batch_size", None)
     if run.task:

@@ -10,7 +10,7 @@ from artgen.cli.drawing import draw_requests
 from artgen.cli.options import flattened
 from artgen.cli.reporting import note
 from artgen.errors import InputFileError, OutputError, UsageError
-from artgen.settings import Adapted, Noise, Output, Picture, Place, Report, Seed, Series, Steps, Sweep
+from artgen.settings import Adapted, Frames, Noise, Output, Picture, Place, Report, Seed, Series, Steps, Sweep
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -58,6 +58,7 @@ def denoise(
     model: Adapted,
     compute: Place,
     output: Output,
+    frames: Frames,
     report: Report,
     words: Words = None,
     reference: Reference = None,
@@ -80,11 +81,11 @@ def denoise(
         from artgen.cli.as_batch import draw_as_batch
 
         series = Series(seed=None if seed.seed is None else str(seed.seed))
-        draw_as_batch(Denoise.task, (noise, steps, model, compute), pictures, series, sweep, output, report)
+        draw_as_batch(Denoise.task, (noise, steps, model, compute, frames), pictures, series, sweep, output, report)
         return
     request = Denoise.of(*groups, image=pictures[0] if pictures else None)
     judge = _Judge(reference, compare, output.overwrite, report)
-    draw_requests([request], output, report, check=judge.check, finished=judge.finished)
+    draw_requests([request], output, report, frames=frames, check=judge.check, finished=judge.finished)
 
 
 class _Judge:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from artgen.cli.reporting import SOME_FAILED, Reporter, complain, emit, emit_json, note
-from artgen.errors import ArtgenError, InputFileError, UsageError
-from artgen.settings import Canvas, Output, Prompt, Report, Series, Size, Source, Sweep
+from artgen.errors import ArtgenError, InputFileError, OutputError, UsageError
+from artgen.settings import Canvas, Frames, Output, Prompt, Report, Series, Size, Source, Sweep
 
 if TYPE_CHECKING:
     from artgen.engine.generate import Picture
     from artgen.engine.sizes import BatchSize
-    from artgen.outputs import Destination
+    from artgen.outputs import Destination, Reel
     from artgen.prepare import Prepared
     from artgen.requests import Request
 
@@ -31,6 +31,7 @@ def draw(
     output: Output,
     report: Report,
     *,
+    frames: Frames,
     pictures: Sequence[Path] = (),
 ) -> None:
     """Makes one request for each seed and draws them all; a folder, several pictures or a sweep become a batch.
@@ -42,6 +43,7 @@ def draw(
         sweep: settings to try out.
         output: where to.
         report: what is printed.
+        frames: what to show of the making, and where.
         pictures: to start from.
 
     Raises:
@@ -52,11 +54,11 @@ def draw(
     if sweep.sweep or len(pictures) > 1 or any(path.is_dir() for path in pictures):
         from artgen.cli.as_batch import draw_as_batch
 
-        draw_as_batch(task.task, groups, pictures, series, sweep, output, report)
+        draw_as_batch(task.task, (*groups, frames), pictures, series, sweep, output, report)
         return
     more = {"image": pictures[0]} if pictures else {}
     requests = [task.of(*groups, **more, seed=seed) for seed in seeds(series)]
-    draw_requests(requests, output, report, batch_size=series.batch_size)
+    draw_requests(requests, output, report, batch_size=series.batch_size, frames=frames)
 
 
 def draw_requests(
@@ -64,6 +66,7 @@ def draw_requests(
     output: Output,
     report: Report,
     *,
+    frames: Frames,
     batch_size: str = "1",
     check: "Callable[[Prepared], None] | None" = None,
     finished: "Callable[[Picture, Path], dict[str, Any]] | None" = None,
@@ -71,28 +74,35 @@ def draw_requests(
     """Checks, draws, saves and reports requests; leaves with exit code 7 when some of several failed.
 
     Args:
+        frames: what to show of the making, and where.
         check: raises for a prepared job that must not be drawn.
         finished: is called with each picture and its file, and gives what `--json` says of it beside its record.
     """
     # Imported here: `--help` and mistyped options need none of it.
-    from artgen import outputs
+    from artgen import fitting, outputs
     from artgen.engine.sizes import parse_batch_size
     from artgen.prepare import prepare
 
     sizes = parse_batch_size(batch_size)
     destination = outputs.destination_for(requests, output)
+    reel = outputs.reel_for(frames, several=len(requests) > 1, overwrite=output.overwrite)
     with Reporter(report.quiet, report.verbose) as reporter:
         jobs = prepare(requests, reporter)
         for job in jobs:
             if check is not None:
                 check(job)
             destination.check(job.width, job.height, preview(job))
+            if reel is not None:
+                fitting.check_frames(frames, job.request, job.found)
+                reel.check(preview(job))
         if not report.quiet:
             _say_notes(jobs)
+            if reel is not None and (text := reel.note(jobs[0].size)):
+                note(text)
         if report.dry_run:
             _list(jobs, report)
             return
-        failures = _draw(jobs, destination, report, reporter, sizes, finished)
+        failures = _draw(jobs, destination, report, reporter, sizes, finished, reel)
     _leave(failures, len(jobs))
 
 
@@ -110,15 +120,16 @@ def _draw(
     reporter: Reporter,
     sizes: "BatchSize",
     finished: "Callable[[Picture, Path], dict[str, Any]] | None",
+    reel: "Reel | None",
 ) -> list[ArtgenError]:
     from artgen.engine import starting
 
     starting.start(loras=any(getattr(job.request, "lora", ()) for job in jobs))
     from artgen.engine import generate
 
-    failures = []
+    failures: list[ArtgenError] = []
     began = time.monotonic()
-    outcomes = generate.draw(jobs, batch_size=sizes, listener=reporter)
+    outcomes = generate.draw(jobs, batch_size=sizes, frames=reel.frames if reel else None, listener=reporter)
     for outcome in outcomes:
         if isinstance(outcome, generate.Failure):
             failures.append(outcome.error)
@@ -127,6 +138,11 @@ def _draw(
             continue
         reporter.saving()
         path = destination.save(outcome.image, outcome.record, low=outcome.low)
+        try:
+            shown = [reel.save(outcome.frames, outcome.record, path)] if reel else []
+        except OutputError as error:  # the picture is there, and is told of
+            failures.append(error)
+            shown = []
         reporter.close()
         if not report.quiet:
             said = [f"seed {outcome.request.seed}"] if outcome.request.seed is not None else []
@@ -134,9 +150,11 @@ def _draw(
             if said:
                 note(", ".join(said))
         if report.json:
-            emit_json({"file": str(path), **outcome.record, **(finished(outcome, path) if finished else {})})
+            more = ({"frames": str(shown[0])} if shown else {}) | (finished(outcome, path) if finished else {})
+            emit_json({"file": str(path), **outcome.record, **more})
         else:
-            emit(str(path))
+            for file in (path, *shown):
+                emit(str(file))
             if finished:
                 finished(outcome, path)
         began = time.monotonic()

@@ -2,7 +2,20 @@
 
 from artgen.cli.drawing import Words, draw, sized, told
 from artgen.cli.options import flattened
-from artgen.settings import Canvas, Compute, Model, Output, Prompt, Report, Sampling, Series, Size, Source, Sweep
+from artgen.settings import (
+    Canvas,
+    Compute,
+    Frames,
+    Model,
+    Output,
+    Prompt,
+    Report,
+    Sampling,
+    Series,
+    Size,
+    Source,
+    Sweep,
+)
 
 
 @flattened
@@ -17,6 +30,7 @@ def img2img(
     model: Model,
     compute: Compute,
     output: Output,
+    frames: Frames,
     report: Report,
     words: Words = None,
 ) -> None:
@@ -28,4 +42,4 @@ def img2img(
 
     pictures, prompt = told(words, source, prompt)
     groups = (source, prompt, sampling, sized(canvas, size), model, compute)
-    draw(Img2Img, groups, series, sweep, output, report, pictures=pictures)
+    draw(Img2Img, groups, series, sweep, output, report, frames=frames, pictures=pictures)

@@ -6,6 +6,7 @@ from artgen.settings import (
     Blend,
     Canvas,
     Compute,
+    Frames,
     Mask,
     Model,
     Output,
@@ -33,6 +34,7 @@ def inpaint(
     model: Model,
     compute: Compute,
     output: Output,
+    frames: Frames,
     report: Report,
     words: Words = None,
 ) -> None:
@@ -44,4 +46,4 @@ def inpaint(
 
     pictures, prompt = told(words, source, prompt)
     groups = (source, prompt, mask, blend, sampling, sized(canvas, size), model, compute)
-    draw(Inpaint, groups, series, sweep, output, report, pictures=pictures)
+    draw(Inpaint, groups, series, sweep, output, report, frames=frames, pictures=pictures)

@@ -22,6 +22,7 @@ from artgen.settings import Setting, describe_limits, settings_of, type_of
 
 PER_PICTURE = frozenset(
     {"prompt", "image", "mask", "expand", "to", "seed", "json", "dry_run", "quiet", "verbose", "overwrite"}
+    | {"frames", "fps", "frames_of", "every", "noise_first"}
     | {"sweep", "task", "limit", "shuffle", "shard", "keep_going", "retry_failed", "folder", "resume"}
 )
 """Settings that belong to one call and are not taken from the environment or a configuration file."""
@@ -115,6 +116,7 @@ _SUBJECTS: dict[type, str] = {
     settings.Weights: "Model",
     settings.Adapted: "Model",
     settings.Place: "Compute",
+    settings.Film: "Frames",
 }
 """Groups that are explained under another's name."""
 

@@ -2,7 +2,20 @@
 
 from artgen.cli.drawing import Words, draw, told
 from artgen.cli.options import flattened
-from artgen.settings import Blend, Compute, Expansion, Model, Output, Prompt, Report, Sampling, Series, Source, Sweep
+from artgen.settings import (
+    Blend,
+    Compute,
+    Expansion,
+    Frames,
+    Model,
+    Output,
+    Prompt,
+    Report,
+    Sampling,
+    Series,
+    Source,
+    Sweep,
+)
 
 
 @flattened
@@ -17,6 +30,7 @@ def outpaint(
     model: Model,
     compute: Compute,
     output: Output,
+    frames: Frames,
     report: Report,
     words: Words = None,
 ) -> None:
@@ -28,4 +42,4 @@ def outpaint(
 
     pictures, prompt = told(words, source, prompt)
     groups = (source, prompt, expansion, blend, sampling, model, compute)
-    draw(Outpaint, groups, series, sweep, output, report, pictures=pictures)
+    draw(Outpaint, groups, series, sweep, output, report, frames=frames, pictures=pictures)

@@ -9,12 +9,13 @@ from artgen.cli.drawing import draw_requests
 from artgen.cli.options import flattened
 from artgen.cli.reporting import note
 from artgen.errors import UsageError
-from artgen.settings import Output, Report
+from artgen.settings import Frames, Output, Report
 
 
 @flattened
 def replay(
     output: Output,
+    frames: Frames,
     report: Report,
     file: Annotated[Path, typer.Argument(help="A picture, its sidecar, or A1111 text.", metavar="FILE")],
     set_: Annotated[
@@ -40,4 +41,4 @@ def replay(
         for text in plan.notes:
             note(text)
     facts: dict[str, Any] = {"offline": True} if offline else {}
-    draw_requests([plan.request.replace(**facts)], output, report, check=plan.check)
+    draw_requests([plan.request.replace(**facts)], output, report, frames=frames, check=plan.check)

@@ -16,7 +16,7 @@ from artgen.cli.sheet import write_sheets
 from artgen.errors import UsageError
 from artgen.outputs import write_over
 from artgen.seeds import derived_seed, seeds
-from artgen.settings import Output, Report, Run, Series, Sweep
+from artgen.settings import Frames, Output, Report, Run, Series, Sweep, settings_of
 from artgen.sheets import Cell, Sheet
 
 CELL = 256
@@ -123,5 +123,5 @@ def same_seed(values: Mapping[str, Any]) -> str:
 
     Only the noise may be alike in what is to be compared, and a sweep run again is the same sweep.
     """
-    text = repr(sorted((name, str(value)) for name, value in values.items()))
+    text = repr(sorted((name, str(value)) for name, value in values.items() if name not in settings_of(Frames)))
     return str(derived_seed(text.encode("utf-8", "surrogateescape")))

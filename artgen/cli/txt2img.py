@@ -3,7 +3,7 @@
 from artgen.cli.drawing import draw, read_prompt, sized
 from artgen.cli.options import flattened
 from artgen.errors import UsageError
-from artgen.settings import Canvas, Compute, Model, Output, Prompt, Report, Sampling, Series, Size, Sweep
+from artgen.settings import Canvas, Compute, Frames, Model, Output, Prompt, Report, Sampling, Series, Size, Sweep
 
 
 @flattened
@@ -17,6 +17,7 @@ def txt2img(
     model: Model,
     compute: Compute,
     output: Output,
+    frames: Frames,
     report: Report,
 ) -> None:
     """Draw a picture from words.
@@ -29,4 +30,4 @@ def txt2img(
     if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
         raise UsageError("txt2img needs a prompt.", 'artgen txt2img "a red fox in the snow"')
     groups = (prompt, sampling, sized(canvas, size), model, compute)
-    draw(Txt2Img, groups, series, sweep, output, report)
+    draw(Txt2Img, groups, series, sweep, output, report, frames=frames)

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import diffusers
@@ -15,6 +16,7 @@ from artgen import images
 from artgen.engine import adapters, blending, embeddings, loading, prompts, schedulers
 from artgen.engine.approximating import approximated
 from artgen.engine.device import Placement
+from artgen.engine.frames import Recorder
 from artgen.engine.memory import Economy
 from artgen.engine.outcomes import Failure, Picture
 from artgen.engine.soundness import Decoded, Latents, decode_again
@@ -22,6 +24,7 @@ from artgen.errors import FilteredError, NonFiniteError, UsageError
 from artgen.events import Decoding, Listener, ModelChosen, Note, Step
 from artgen.prepare import Prepared
 from artgen.records import to_record
+from artgen.settings import Frames
 
 TASK_MODULES = {"txt2img": "txt2img", "img2img": "img2img", "inpaint": "inpaint", "outpaint": "inpaint"}
 
@@ -38,7 +41,11 @@ class Progress:
 
 
 def draw_batch(
-    jobs: list[Prepared], placement: Placement, economy: Economy, progress: Progress
+    jobs: list[Prepared],
+    placement: Placement,
+    economy: Economy,
+    progress: Progress,
+    frames: Frames | None = None,
 ) -> list[Picture | Failure]:
     request, model = jobs[0].drawing, jobs[0].model
     progress.listener(ModelChosen(model.name, placement.device, placement.dtype))
@@ -56,6 +63,7 @@ def draw_batch(
     pipe = loading.for_task(base, task.PIPELINE, request.task)
     pipe.scheduler = schedulers.build(base.scheduler, request.scheduler, request.sigmas)
     schedulers.check_steps(pipe.scheduler, request.steps or 1)
+    recorder = Recorder(pipe, frames) if frames else None
     lost = [_dropped(job, progress.listener) for job in jobs]
     latents = Latents(progress.step, len(jobs), blending.Blend(pipe, jobs) if blended else None)
     try:
@@ -84,7 +92,8 @@ def draw_batch(
         elif decoded.filtered[i]:
             outcomes.append(Failure(job.request, _withheld()))
         else:
-            outcomes.append(_picture(job, decoded.pixels[i], {**job.facts, **facts, **lost[i]}, settled))
+            picture = _picture(job, decoded.pixels[i], {**job.facts, **facts, **lost[i]}, settled)
+            outcomes.append(_with_frames(picture, recorder, i, job) if recorder else picture)
     return outcomes
 
 
@@ -102,12 +111,19 @@ def _picture(job: Prepared, pixels: np.ndarray, facts: dict[str, Any], settled: 
     return Picture(_finished(image, job), to_record(request, facts), request)
 
 
-def _finished(image: Image.Image, job: Prepared) -> Image.Image:
-    """Cuts the padding off and puts untouched pixels back."""
+def _with_frames(picture: Picture, recorder: Recorder, number: int, job: Prepared) -> Picture:
+    def finish(image: Image.Image, paste: bool) -> Image.Image:
+        return _finished(image, job, paste)
+
+    return replace(picture, frames=recorder.frames(number, job, picture.image, finish))
+
+
+def _finished(image: Image.Image, job: Prepared, paste: bool = True) -> Image.Image:
+    """Cuts the padding off and, with `paste`, puts untouched pixels back."""
     if job.image is None:
         return image
     image = image.crop((0, 0, job.width, job.height))
-    if job.mask is not None and getattr(job.request, "paste", True):
+    if paste and job.mask is not None and getattr(job.request, "paste", True):
         return images.composite(job.image, image, job.mask)
     return image
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from artgen.engine.autoencoding import encoded
 from artgen.prepare import Prepared
 from artgen.registry import ResolvedModel
 
@@ -48,11 +49,7 @@ class Blend:
 
 def _encoded(pipe: Any, job: Prepared) -> torch.Tensor:
     pixels = pipe.image_processor.preprocess(job.padded_image).to(pipe._execution_device, pipe.vae.dtype)
-    with torch.no_grad():
-        encoded = pipe.vae.encode(pixels)
-    latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-    scaled: torch.Tensor = latents * pipe.vae.config.scaling_factor
-    return scaled
+    return encoded(pipe.vae, pixels)
 
 
 def _other_seed(job: Prepared) -> int:

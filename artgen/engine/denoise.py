@@ -22,6 +22,7 @@ import artgen
 from artgen.engine import noise
 from artgen.engine.denoising import classical, latent, networks
 from artgen.engine.denoising.sampling import sample, turned
+from artgen.engine.denoising.strip import Strip
 from artgen.engine.device import Placement
 from artgen.engine.outcomes import Picture
 from artgen.errors import UsageError
@@ -29,6 +30,7 @@ from artgen.events import Listener, ModelChosen, Note
 from artgen.prepare import Prepared
 from artgen.records import to_record
 from artgen.requests import Denoise
+from artgen.settings import Frames
 
 NOTHING = 0.5
 """Grey levels of noise below which a method without a smallest level leaves the picture alone."""
@@ -60,7 +62,14 @@ class Pixels:
     deep: bool
 
 
-def denoise(job: Prepared, placement: Placement, listener: Listener, step: Step, halvings: int = 0) -> Picture:
+def denoise(
+    job: Prepared,
+    placement: Placement,
+    listener: Listener,
+    step: Step,
+    halvings: int = 0,
+    frames: Frames | None = None,
+) -> Picture:
     """Removes the noise from a picture.
 
     Args:
@@ -69,6 +78,7 @@ def denoise(job: Prepared, placement: Placement, listener: Listener, step: Step,
         listener: is told what is found and used.
         step: is told of network calls done, and of how many.
         halvings: how often tiles are made half as large, to save memory.
+        frames: what to show of it, in `Picture.frames`.
 
     Raises:
         ModelUnavailableError: weights are missing, damaged or of another kind.
@@ -82,6 +92,7 @@ def denoise(job: Prepared, placement: Placement, listener: Listener, step: Step,
     sigma, estimated = _sigma(request, pixels, listener)
     facts: dict[str, Any] = {"artgen": artgen.__version__, "sigma_estimated": estimated}
     settled: dict[str, Any] = {"sigma": f"{sigma:g}"}
+    strip = Strip(frames, request.steps or 1)
     if request.method in CLASSICAL:
         facts["scikit-image"] = importlib.metadata.version("scikit-image")
         step(0, 1)
@@ -93,13 +104,14 @@ def denoise(job: Prepared, placement: Placement, listener: Listener, step: Step,
         listener(ModelChosen(job.model.name, placement.device, placement.dtype))
         if request.method == "latent":
             facts["transformers"] = transformers.__version__
-            clean = _in_latents(request, job, pixels, sigma, placement, listener, step)
+            clean = _in_latents(request, job, pixels, sigma, placement, listener, step, strip)
         else:
-            clean = _in_pixels(request, job, pixels, sigma, placement, listener, step, halvings)
+            clean = _in_pixels(request, job, pixels, sigma, placement, listener, step, halvings, strip)
     request = request.replace(**settled)
     facts = {name: value for name, value in {**job.facts, **facts}.items() if value not in (None, "", [])}
     image, low = write_pixels(pixels, clean)
-    return Picture(image, to_record(request, facts), request, low)
+    before = [write_pixels(pixels, _like(pixels, each))[0] for each in strip.frames]
+    return Picture(image, to_record(request, facts), request, low, (*before, image) if frames else ())
 
 
 def _sigma(request: Denoise, pixels: Pixels, listener: Listener) -> tuple[float, float | None]:
@@ -123,7 +135,7 @@ def _unchanged(pixels: Pixels, listener: Listener) -> np.ndarray:
 
 def _in_pixels(
     request: Denoise, job: Prepared, pixels: Pixels, sigma: float, placement: Placement, listener: Listener,
-    step: Step, halvings: int,
+    step: Step, halvings: int, strip: Strip,
 ) -> np.ndarray:  # fmt: skip
     network = networks.load(job.model, placement, listener)
     for _ in range(halvings):
@@ -152,30 +164,38 @@ def _in_pixels(
 
     def once(state: np.ndarray, run: int = 0) -> np.ndarray:
         random = np.random.default_rng([request.seed or 0, run])
-        first, last = sample(mean, state, levels.descent(sigma, steps), request.eta or 0.0, random)
+        first, last = sample(mean, state, levels.descent(sigma, steps), request.eta or 0.0, random, strip.see)
+        strip.end()
         return _blended(first, last, request.fidelity or 0.0)
 
     def way(state: np.ndarray) -> np.ndarray:
+        strip.begin()
         if request.eta:
             mean_of_runs: np.ndarray = np.stack([once(state, run) for run in range(runs)]).mean(axis=0)
             return mean_of_runs
         return turned(once, state, runs)
 
     found = np.concatenate([way(plane) for plane in planes])
-    return found.mean(0, keepdims=True) if len(noisy) == 1 else found
+    strip.join_planes()
+    return _like(pixels, found)
 
 
 def _in_latents(
-    request: Denoise, job: Prepared, pixels: Pixels, sigma: float, placement: Placement, listener: Listener, step: Step
-) -> np.ndarray:
+    request: Denoise, job: Prepared, pixels: Pixels, sigma: float, placement: Placement, listener: Listener,
+    step: Step, strip: Strip,
+) -> np.ndarray:  # fmt: skip
     listener(Note(LATENT))
     denoiser = latent.load(job.model, job.loras, placement, listener)
     noisy = _spread(pixels.colours)
     runs = request.ensemble or 1
-    calls = _Calls(step, runs * denoiser.tiling.count(*noisy.shape[1:]))
+    tiles = denoiser.tiling.count(*noisy.shape[1:])
+    calls = _Calls(step, runs * tiles)
 
     def tile(part: np.ndarray) -> np.ndarray:
-        found = denoiser.clean(part, sigma, request.steps or 1)
+        first = calls.done < tiles
+        found, shown = denoiser.clean(part, sigma, request.steps or 1, strip.wanted if first else None)
+        if first:
+            strip.add_part(shown)
         calls.one_more()
         return found
 
@@ -183,6 +203,12 @@ def _in_latents(
         return denoiser.tiling.run(tile, state)
 
     found = turned(way, noisy, runs)
+    strip.join_tiles(denoiser.tiling, noisy)
+    return _like(pixels, found)
+
+
+def _like(pixels: Pixels, found: np.ndarray) -> np.ndarray:
+    """One channel for a picture that is grey."""
     return found.mean(0, keepdims=True) if len(pixels.colours) == 1 else found
 
 
@@ -202,12 +228,12 @@ class _Calls:
     def __init__(self, step: Step, total: int) -> None:
         self._step = step
         self._total = total
-        self._done = 0
+        self.done = 0
         step(0, total)
 
     def one_more(self) -> None:
-        self._done += 1
-        self._step(self._done, self._total)
+        self.done += 1
+        self._step(self.done, self._total)
 
 
 def read_pixels(job: Prepared) -> Pixels:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from artgen import replaying
+from artgen import fitting, replaying
 from artgen.engine import loading, prompts
 from artgen.engine.batch import Progress, draw_batch
 from artgen.engine.device import Placement, place
@@ -17,15 +17,17 @@ from artgen.errors import MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, Note, ignore
 from artgen.prepare import Prepared, prepare
 from artgen.requests import Denoise, FromWords, Request
+from artgen.settings import Frames
 
 __all__ = ["Failure", "Picture", "draw", "generate", "generate_all", "replay"]
 
 
-def generate(request: Request, *, listener: Listener = ignore) -> Picture:
+def generate(request: Request, *, frames: Frames | None = None, listener: Listener = ignore) -> Picture:
     """Makes one picture.
 
     Args:
         request: what to make; settings left open come from the model's defaults, the seed from chance.
+        frames: what to show of its making, in `Picture.frames`; where they go is the caller's.
         listener: is told of loading, steps and notes (`artgen.events`).
 
     Raises:
@@ -34,14 +36,18 @@ def generate(request: Request, *, listener: Listener = ignore) -> Picture:
         FilteredError: the model's safety filter withheld the picture.
         NonFiniteError: the model produced NaN or infinity.
     """
-    outcome = next(generate_all([request], listener=listener))
+    outcome = next(generate_all([request], frames=frames, listener=listener))
     if isinstance(outcome, Failure):
         raise outcome.error
     return outcome
 
 
 def generate_all(
-    requests: Sequence[Request], *, batch_size: int = 1, listener: Listener = ignore
+    requests: Sequence[Request],
+    *,
+    batch_size: int = 1,
+    frames: Frames | None = None,
+    listener: Listener = ignore,
 ) -> Iterator[Picture | Failure]:
     """Makes many pictures, in order; one that fails does not stop the others.
 
@@ -53,7 +59,7 @@ def generate_all(
         UsageError, InputFileError, ModelUnavailableError, RefusedError: before any model is loaded.
         MemoryExhaustedError: out of memory after every fallback.
     """
-    yield from draw(prepare(requests, listener), batch_size=batch_size, listener=listener)
+    yield from draw(prepare(requests, listener), batch_size=batch_size, frames=frames, listener=listener)
 
 
 def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Listener = ignore) -> Picture:
@@ -81,16 +87,23 @@ def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Li
 
 
 def draw(
-    jobs: Sequence[Prepared], *, batch_size: int | BatchSize = 1, listener: Listener = ignore
+    jobs: Sequence[Prepared],
+    *,
+    batch_size: int | BatchSize = 1,
+    frames: Frames | None = None,
+    listener: Listener = ignore,
 ) -> Iterator[Picture | Failure]:
     """Makes the pictures of prepared jobs; see `generate_all`."""
     sizes = Fixed(batch_size) if isinstance(batch_size, int) else batch_size
     _refuse_long(jobs)
+    if frames is not None:
+        for job in jobs:
+            fitting.check_frames(frames, job.request, job.found)
     done = 0
     economy: Economy | None = None
     while done < len(jobs):
         if isinstance(request := jobs[done].request, Denoise):
-            yield _denoised(jobs[done], request, Progress(listener, done + 1, 1, len(jobs)))
+            yield _denoised(jobs[done], request, Progress(listener, done + 1, 1, len(jobs)), frames)
             done, economy = done + 1, None
             continue
         first = jobs[done].drawing
@@ -102,7 +115,7 @@ def draw(
         progress = Progress(listener, done + 1, len(together), len(jobs))
         outcomes: list[Picture | Failure] | None = None
         try:
-            outcomes = draw_batch(together, placement, economy, progress)
+            outcomes = draw_batch(together, placement, economy, progress, frames)
         except (MemoryError, RuntimeError) as error:
             if not is_exhaustion(error):
                 raise
@@ -115,14 +128,14 @@ def draw(
         done += len(together)
 
 
-def _denoised(job: Prepared, request: Denoise, progress: Progress) -> Picture | Failure:
+def _denoised(job: Prepared, request: Denoise, progress: Progress, frames: Frames | None) -> Picture | Failure:
     """Denoises one picture, in smaller and smaller tiles when memory runs out."""
     from artgen.engine import denoise  # what it imports, other tasks would wait for
 
     placement = place(request.device, request.dtype)
     for halvings in itertools.count():
         try:
-            return denoise.denoise(job, placement, progress.listener, progress.step, halvings)
+            return denoise.denoise(job, placement, progress.listener, progress.step, halvings, frames)
         except NonFiniteError as error:
             return Failure(request, error)
         except (MemoryError, RuntimeError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from artgen.engine.autoencoding import unscaled
 from artgen.engine.device import Placement
 from artgen.errors import NonFiniteError
 from artgen.events import Listener, Note
@@ -77,7 +78,7 @@ def decode_again(pipe: Any, decoded: Decoded, latents: Latents, listener: Listen
         vae.to(torch.float32)
         for i in broken:
             with torch.no_grad():
-                image = vae.decode(_unscaled(last[i : i + 1].float(), vae.config)).sample
+                image = vae.decode(unscaled(last[i : i + 1].float(), vae.config)).sample
             if getattr(pipe, "safety_checker", None) is not None:
                 image, flags = pipe.run_safety_checker(image, image.device, dtype)
                 decoded.filtered[i] = bool(flags[0])
@@ -85,13 +86,3 @@ def decode_again(pipe: Any, decoded: Decoded, latents: Latents, listener: Listen
     finally:
         vae.to(dtype)
     return True
-
-
-def _unscaled(latents: torch.Tensor, config: Any) -> torch.Tensor:
-    """Latents as the decoder takes them, from latents as the denoiser makes them."""
-    latents = latents / config.scaling_factor
-    if getattr(config, "latents_mean", None) is not None and getattr(config, "latents_std", None) is not None:
-        mean = torch.tensor(config.latents_mean, device=latents.device).view(1, -1, 1, 1)
-        std = torch.tensor(config.latents_std, device=latents.device).view(1, -1, 1, 1)
-        latents = latents * std + mean
-    return latents + (getattr(config, "shift_factor", None) or 0.0)

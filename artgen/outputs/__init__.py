@@ -4,6 +4,7 @@ from artgen.outputs.destination import Destination
 from artgen.outputs.encoding import encode
 from artgen.outputs.locations import DEFAULT_QUALITY, FORMATS, SUFFIXES, destination, destination_for
 from artgen.outputs.names import FIELDS, Template, parse_template, safe_part
+from artgen.outputs.reels import Reel, reel_for
 from artgen.outputs.writing import write_new, write_over
 
 __all__ = [
@@ -12,11 +13,13 @@ __all__ = [
     "FORMATS",
     "SUFFIXES",
     "Destination",
+    "Reel",
     "Template",
     "destination",
     "destination_for",
     "encode",
     "parse_template",
+    "reel_for",
     "safe_part",
     "write_new",
     "write_over",

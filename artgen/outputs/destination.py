@@ -34,6 +34,7 @@ class Destination:
         metadata: full, minimal or none.
         count: how many pictures will be saved; more than one get numbers when the name is fixed.
         inputs: files that are read for the pictures.
+        option: what the user typed it after.
 
     A destination remembers what it found: a folder is looked over once, and numbers go on where they were.
     """
@@ -48,6 +49,7 @@ class Destination:
     metadata: str
     count: int
     inputs: tuple[Path, ...]
+    option: str = "--output"
     _checked: set[Path] = field(default_factory=set, compare=False, repr=False)
     _next: dict[Path, int] = field(default_factory=dict, compare=False, repr=False)
     _replaced: set[Path] = field(default_factory=set, compare=False, repr=False)
@@ -90,11 +92,20 @@ class Destination:
             )
         if alpha and self.format == "jpeg":
             raise UsageError("jpeg cannot hold transparency", "Use --format png or webp.")
-        beside = needs_sidecar(record, self.format, self.metadata)
+        self.check_name(record, stem=stem, beside=needs_sidecar(record, self.format, self.metadata))
+
+    def check_name(self, record: Mapping[str, object], *, stem: str | None = None, beside: bool = False) -> None:
+        """The part of `check` that is about names and folders; `beside` says whether a JSON file lies there too.
+
+        Raises:
+            RefusedError, OutputError: as for `check`.
+        """
         key, named = self._names(record, stem)
         target = named(self._first(key) if self.is_fixed else 1)
         if any(len(os.fsencode(part)) > MAX_BYTES for part in target.parts):
-            raise OutputError(f"a name in '{target}' is longer than {MAX_BYTES} bytes", "Choose a shorter --output.")
+            raise OutputError(
+                f"a name in '{target}' is longer than {MAX_BYTES} bytes", f"Choose a shorter {self.option}."
+            )
         if target.parent not in self._checked:
             self._check_folder(target.parent)
             self._checked.add(target.parent)
@@ -137,6 +148,27 @@ class Destination:
             RefusedError: the target to overwrite is a symbolic link, or a field leads out of the output folder.
         """
         data, sidecar = encode(image, record, self.format, self.quality, self.metadata, self.png_level, low)
+
+        def write(path: Path) -> bool:
+            if announce is not None:
+                announce(path, data)
+            return self.put(path, data, sidecar)
+
+        return self.take_name(record, write, stem=stem, index=index)
+
+    def take_name(
+        self,
+        record: Mapping[str, object],
+        write: Callable[[Path], bool],
+        *,
+        stem: str | None = None,
+        index: int | None = None,
+    ) -> Path:
+        """The part of `save` that looks for a free name: tries one after the other until `write` says that it wrote.
+
+        Raises:
+            OutputError, RefusedError: as for `save`.
+        """
         key, named = self._names(record, stem, index)
         try:
             key.parent.mkdir(parents=True, exist_ok=True)
@@ -144,19 +176,19 @@ class Destination:
             first = self._next.get(key) or self._first(key)
             for number in range(first, first + _MAX_TRIES):
                 path = named(number)
-                if path in self._replaced or (not self.overwrite and os.path.lexists(path)):
+                if path in self._replaced or (not self.overwrite and self._is_taken(path)):
                     continue
-                if announce is not None:
-                    announce(path, data)
-                if self._put(path, data, sidecar):
+                if write(path):
+                    self._replaced.add(path)
                     if number:
                         self._next[key] = number + 1
                     return path
         except OSError as error:
             raise OutputError(
-                f"'{key}' could not be written: {error.strerror or error}", "Make room or choose another --output."
+                f"'{key}' could not be written: {error.strerror or error}",
+                f"Make room or choose another {self.option}.",
             ) from error
-        raise OutputError(f"no free name like '{key}' was found", "Choose another --output.")
+        raise OutputError(f"no free name like '{key}' was found", f"Choose another {self.option}.")
 
     def _names(
         self, record: Mapping[str, object], stem: str | None, index: int | None = None
@@ -178,12 +210,20 @@ class Destination:
             return next_index(key.parent, self.parts[-1])
         return 1 if self.is_fixed and self.count > 1 else 0
 
-    def _put(self, path: Path, data: bytes, sidecar: str | None) -> bool:
+    def _is_taken(self, path: Path) -> bool:
+        return os.path.lexists(path)
+
+    def put(self, path: Path, data: bytes, sidecar: str | None = None) -> bool:
+        """Writes one file, and the JSON text beside it if there is one; False where the name is taken.
+
+        Raises:
+            RefusedError: the file to overwrite is a symbolic link.
+            OSError: it cannot be written.
+        """
         if not self.overwrite:
             return _claim(path, data, sidecar)
         _refuse_link(path)
         write_over(path, data)
-        self._replaced.add(path)
         if sidecar is not None:
             _refuse_link(sidecar_path(path))
             write_over(sidecar_path(path), sidecar.encode("utf-8"))
@@ -194,15 +234,17 @@ class Destination:
         while not os.path.lexists(existing) and existing != existing.parent:
             existing = existing.parent
         if not existing.is_dir():
-            raise OutputError(f"'{existing}' is not a folder, so '{folder}' cannot be one", "Choose another --output.")
+            raise OutputError(
+                f"'{existing}' is not a folder, so '{folder}' cannot be one", f"Choose another {self.option}."
+            )
         if not os.access(existing, os.W_OK | os.X_OK):
-            raise OutputError(f"the folder '{existing}' may not be written to", "Choose another --output.")
+            raise OutputError(f"the folder '{existing}' may not be written to", f"Choose another {self.option}.")
         self._check_inside(folder)
         try:
             probe(existing)
         except OSError as error:
             raise OutputError(
-                f"no file can be made in '{existing}': {error.strerror or error}", "Choose another --output."
+                f"no file can be made in '{existing}': {error.strerror or error}", f"Choose another {self.option}."
             ) from error
         if existing == folder:
             sweep(folder)
@@ -214,17 +256,18 @@ class Destination:
     def _check_target(self, target: Path, beside: bool) -> None:
         _refuse_link(target)
         if target.is_dir():
-            raise OutputError(f"'{target}' is a folder", "End --output with / to write into it.")
+            raise OutputError(f"'{target}' is a folder", f"End {self.option} with / to write into it.")
         if self.overwrite:
             return
         for source in self.inputs:
             if target.exists() and source.exists() and target.samefile(source):
                 raise OutputError(
-                    f"'{target}' is the input picture; it is not replaced", "Choose another --output, or --overwrite."
+                    f"'{target}' is the input picture; it is not replaced",
+                    f"Choose another {self.option}, or --overwrite.",
                 )
         for path in (target, sidecar_path(target)) if beside else (target,):
             if os.path.lexists(path):
-                raise OutputError(f"'{path}' exists already", "Choose another --output, or add --overwrite.")
+                raise OutputError(f"'{path}' exists already", f"Choose another {self.option}, or add --overwrite.")
 
 
 def _refuse_link(path: Path) -> None:

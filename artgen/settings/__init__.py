@@ -6,6 +6,7 @@ them; a record and a prompt file use the same field names. `check` holds the lim
 
 from artgen.declarations import Setting, check, describe_limits, parse, setting, settings_of, type_of, unknown
 from artgen.settings.drawing import MAX_SEED, MAX_SIDE, Canvas, Prompt, Sampling, Seed, Size, Steps
+from artgen.settings.frames import Film, Frames
 from artgen.settings.learning import Learning, Loss, Optimisation, Progress
 from artgen.settings.models import Adapted, Compute, Model, Place, Shelf, Weights
 from artgen.settings.pictures import Blend, Expansion, Mask, Noise, Picture, Source
@@ -25,6 +26,8 @@ __all__ = [
     "Compute",
     "Data",
     "Expansion",
+    "Film",
+    "Frames",
     "Learning",
     "Loss",
     "Mask",
@@ -80,6 +83,8 @@ GROUPS: tuple[type, ...] = (
     Place,
     Compute,
     Output,
+    Film,
+    Frames,
     Report,
     Data,
     Learning,

@@ -2,8 +2,9 @@
 
     python examples/readme/make.py
 
-Writes fox.png, img2img.png (four pictures redrawn at two strengths), inpaint.png (four things replaced) and sweep.png
-(a sweep's own sheet) beside this file. Nothing is selected: the first seed is taken.
+Writes fox.png, frames.gif (how the fox came about), img2img.png (four pictures
+redrawn at two strengths), inpaint.png (four things replaced) and sweep.png (a sweep's own sheet) beside this file.
+Nothing is selected: the first seed is taken.
 """
 
 import subprocess
@@ -83,6 +84,13 @@ def replaced(folder: Path) -> Image.Image:
     return sheet([list(row) for row in zip(*columns, strict=True)])
 
 
+def come_about(folder: Path) -> None:
+    """The fox's making."""
+    fox = ["txt2img", "a red fox in the snow", "--seed", str(SEED), "--steps", "30", "-m", "tiny"]
+    frames = ["-o", f"{folder}/made.png", "--frames", str(HERE / "frames.gif"), "--every", "2", "--overwrite"]
+    subprocess.run([sys.executable, "-m", "artgen", *fox, *frames], check=True)
+
+
 def main() -> None:
     import tempfile
 
@@ -96,6 +104,7 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "artgen", *words, *sweep], check=True)
         with Image.open(f"{folder}/sweep/sheet.png") as found:
             found.save(HERE / "sweep.png", optimize=True)
+        come_about(Path(folder))
 
 
 if __name__ == "__main__":

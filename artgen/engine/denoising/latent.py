@@ -16,11 +16,14 @@ from diffusers import EulerDiscreteScheduler
 
 from artgen.adapters import Attachment
 from artgen.engine import adapters, embeddings, loading
+from artgen.engine.autoencoding import encoded
 from artgen.engine.denoising.levels import HALF_RANGE
 from artgen.engine.denoising.tiles import Tiling
 from artgen.engine.device import Placement
+from artgen.engine.frames import Recorder
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
+from artgen.settings import Frames
 
 OVERLAP = 0.25
 """Of neighbouring tiles; each is as large as the pictures that the model was trained on."""
@@ -34,13 +37,15 @@ class LatentDenoiser:
     tiling: Tiling
 
     @torch.inference_mode()
-    def clean(self, noisy: np.ndarray, sigma: float, steps: int) -> np.ndarray:
-        """One tile: (3, height, width), 0 to 255, float32."""
+    def clean(
+        self, noisy: np.ndarray, sigma: float, steps: int, frames: Frames | None = None
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """One tile, (3, height, width), 0 to 255, float32, and the frames before it."""
         vae = self.pipe.vae
         pixels = torch.from_numpy(np.ascontiguousarray(noisy))[None] / HALF_RANGE - 1
         # How strong noise of this strength is in the latents is measured: encoders weaken it, each in its way.
         extra = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0)) * (sigma / HALF_RANGE)
-        latents, shaken = (self._encoded(each.to(vae.device, vae.dtype)) for each in (pixels, pixels + extra))
+        latents, shaken = (encoded(vae, each.to(vae.device, vae.dtype)) for each in (pixels, pixels + extra))
         level = float((shaken - latents).float().std())
         scheduler = EulerDiscreteScheduler.from_config(self.pipe.scheduler.config, use_karras_sigmas=False)
         trained = ((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod) ** 0.5
@@ -49,6 +54,7 @@ class LatentDenoiser:
         sigmas = [*(descent if first > float(trained[0]) else [first]), 0.0]
         scheduler.set_timesteps(sigmas=sigmas)
         self.pipe.scheduler = scheduler
+        recorder = Recorder(self.pipe, frames) if frames else None
         words = embeddings.embedded(self.pipe, [""], [""], False) if embeddings.can_embed(self.pipe) else {"prompt": ""}
         with loading.quiet():
             drawn = self.pipe(
@@ -62,17 +68,8 @@ class LatentDenoiser:
                 output_type="np",
             )
         found: np.ndarray = np.asarray(drawn.images[0], np.float32).transpose(2, 0, 1) * 255
-        return found
-
-    def _encoded(self, pixels: torch.Tensor) -> torch.Tensor:
-        config = self.pipe.vae.config
-        latents = self.pipe.vae.encode(pixels).latent_dist.mode()
-        mean, std = (getattr(config, name, None) for name in ("latents_mean", "latents_std"))
-        if mean is not None and std is not None:
-            mean, std = (torch.tensor(each).to(latents).view(1, -1, 1, 1) for each in (mean, std))
-            latents = (latents - mean) / std
-        scaled: torch.Tensor = latents * config.scaling_factor
-        return scaled
+        shown = [np.asarray(each, np.float32).transpose(2, 0, 1) for each in recorder.pictures(0)] if recorder else []
+        return found, shown
 
 
 def load(model: ResolvedModel, loras: Sequence[Attachment], placement: Placement, listener: Listener) -> LatentDenoiser:

@@ -13,11 +13,18 @@ import numpy as np
 Mean = Callable[[np.ndarray, float], np.ndarray]
 """A noisy picture and its sigma -> the mean of all clean pictures it may come from (Tweedie's formula)."""
 
+Watch = Callable[[np.ndarray, np.ndarray], None]
+
 Way = Callable[[np.ndarray], np.ndarray]
 
 
 def sample(
-    mean: Mean, noisy: np.ndarray, sigmas: list[float], eta: float, random: np.random.Generator
+    mean: Mean,
+    noisy: np.ndarray,
+    sigmas: list[float],
+    eta: float,
+    random: np.random.Generator,
+    watch: Watch | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Steps down from the noise in the picture; nothing is added but what `eta` asks for.
 
@@ -29,11 +36,14 @@ def sample(
         sigmas: noise levels in grey levels, the picture's own first; one is the posterior mean.
         eta: 0 follows the noise down deterministically, 1 draws all of it anew.
         random: where new noise comes from.
+        watch: is shown, at each level, the noisy state and the mean of the clean pictures behind it.
     """
     state, means = noisy, []
     for sigma, after in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
         clean = mean(state, sigma)
         means.append(clean)
+        if watch is not None:
+            watch(state, clean)
         if after == 0:
             break
         fresh = eta * after * math.sqrt(sigma**2 - after**2) / sigma

@@ -1,0 +1,65 @@
+"""Between pictures, latents as the autoencoder has them, and latents as the denoiser works on them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from PIL import Image
+
+
+def unscaled(latents: torch.Tensor, config: Any) -> torch.Tensor:
+    """Latents as the decoder takes them, from latents as the denoiser makes them; (pictures, channels, h, w)."""
+    latents = latents / config.scaling_factor
+    if (statistics := _statistics(latents, config)) is not None:
+        mean, std = statistics
+        latents = latents * std + mean
+    return latents + (getattr(config, "shift_factor", None) or 0.0)
+
+
+def scaled(latents: torch.Tensor, config: Any) -> torch.Tensor:
+    """The inverse of `unscaled`: latents as the denoiser makes them, from latents as the encoder makes them."""
+    latents = latents - (getattr(config, "shift_factor", None) or 0.0)
+    if (statistics := _statistics(latents, config)) is not None:
+        mean, std = statistics
+        latents = (latents - mean) / std
+    found: torch.Tensor = latents * config.scaling_factor
+    return found
+
+
+def _statistics(latents: torch.Tensor, config: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
+    mean, std = (getattr(config, name, None) for name in ("latents_mean", "latents_std"))
+    if mean is None or std is None:
+        return None
+    first, second = (torch.tensor(each).to(latents).view(1, -1, 1, 1) for each in (mean, std))
+    return first, second
+
+
+@torch.no_grad()
+def encoded(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """Pictures (pictures, 3, height, width), -1 to 1, as latents the denoiser works on; no noise is drawn."""
+    found = vae.encode(pixels)
+    return scaled(found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latents, vae.config)
+
+
+def decoded(pipe: Any, latents: torch.Tensor) -> Iterator[Image.Image | None]:
+    """The pictures of latents (pictures, channels, h, w) one after the other; None for what is not finite.
+
+    Decoders that overflow in fp16 and say so (`force_upcast`) run in fp32 meanwhile, as diffusers has it.
+    """
+    vae = pipe.vae
+    dtype = vae.dtype
+    upcast = dtype == torch.float16 and getattr(vae.config, "force_upcast", False)
+    movable = not any(parameter.is_meta for parameter in vae.parameters())
+    try:
+        if upcast and movable:
+            vae.to(torch.float32)
+        for each in latents:
+            with torch.no_grad():
+                pixels = vae.decode(unscaled(each[None].to(pipe._execution_device, vae.dtype), vae.config)).sample
+            if not torch.isfinite(pixels).all():
+                yield None
+                continue
+            yield pipe.image_processor.postprocess(pixels.float(), output_type="pil")[0]
+    finally:
+        if upcast and movable:
+            vae.to(dtype)

@@ -1,0 +1,119 @@
+"""Pictures one after the other, as the bytes of an animation or of numbered files."""
+
+import importlib.util
+import io
+from collections.abc import Sequence
+
+from PIL import Image
+
+from artgen.errors import OutputError, UsageError
+from artgen.outputs.png import encode_png
+
+FOLDER = "folder"
+FORMATS = {".gif": "gif", ".webp": "webp", ".mp4": "mp4"}
+"""Suffixes of animations; anything else is a folder."""
+
+LARGEST = {"gif": 512, "webp": 1024, "mp4": 4096}
+"""Pixels of the longer side; larger pictures are scaled down. GIF keeps every pixel of noise, at a byte each."""
+
+SECONDS = 4.0
+"""How long an animation takes when nothing else is said."""
+
+FASTEST, SLOWEST = 25.0, 3.0
+"""Frames a second, at most and at least, when nothing else is said."""
+
+HELD = 1.5
+"""Seconds that the last frame stays longer than the others."""
+
+
+def require_format(kind: str) -> None:
+    """Refuses, before anything is drawn, a format whose encoder is not installed.
+
+    Raises:
+        UsageError: with the command that installs it.
+    """
+    if kind == "mp4" and importlib.util.find_spec("av") is None:
+        raise UsageError("An .mp4 file needs PyAV.", 'pip install "artgen[video]", or name a .gif or .webp file.')
+
+
+def fitted(size: tuple[int, int], kind: str) -> tuple[int, int]:
+    """Width and height in pixels at which pictures of `size` are shown in an animation of this kind."""
+    factor = min(1.0, LARGEST.get(kind, max(size)) / max(size))
+    width, height = (max(1, round(side * factor)) for side in size)
+    return width, height
+
+
+def encode_animation(frames: Sequence[Image.Image], kind: str, fps: float | None) -> bytes:
+    """The whole file.
+
+    Args:
+        frames: one or more of any mode, all of one size; the last is held longer.
+        kind: gif, webp or mp4.
+        fps: frames a second, above 0; None makes the frames take four seconds, within 3 to 25 a second.
+
+    Raises:
+        OutputError: the encoder failed.
+    """
+    rate = fps or min(FASTEST, max(SLOWEST, len(frames) / SECONDS))
+    size = fitted(frames[0].size, kind)
+    shown = [frame.convert("RGB") for frame in frames]
+    shown = [frame if frame.size == size else frame.resize(size, Image.Resampling.LANCZOS) for frame in shown]
+    milliseconds = round(1000 / rate)
+    durations = [milliseconds] * (len(shown) - 1) + [milliseconds + round(1000 * HELD)]
+    try:
+        if kind == "gif":
+            return _gif(shown, durations)
+        return _webp(shown, durations) if kind == "webp" else _mp4(shown, rate)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"The frames cannot be written as {kind}: {error}.", "Use a folder/ of PNG files.") from error
+
+
+def encode_files(frames: Sequence[Image.Image]) -> dict[str, bytes]:
+    """`0001.png`, `0002.png` ... and their bytes; nothing is lost."""
+    return {f"{number:04}.png": encode_png(frame, {}) for number, frame in enumerate(frames, 1)}
+
+
+def in_256_colours(frame: Image.Image) -> Image.Image:
+    """A picture (mode RGB) as GIF holds it, in a palette of its own; dithering would make files large."""
+    return frame.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+
+def _gif(frames: Sequence[Image.Image], durations: list[int]) -> bytes:
+    first, *rest = [in_256_colours(frame) for frame in frames]
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False, disposal=1)
+    return buffer.getvalue()
+
+
+def _webp(frames: Sequence[Image.Image], durations: list[int]) -> bytes:
+    buffer = io.BytesIO()
+    frames[0].save(
+        buffer, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=90, method=4
+    )
+    return buffer.getvalue()
+
+
+def _mp4(frames: Sequence[Image.Image], rate: float) -> bytes:
+    """H.264 as every player takes it: 4:2:0 and even sides, so a last odd row or column is shown twice."""
+    from fractions import Fraction
+
+    import av
+
+    codec = next((name for name in ("libx264", "libopenh264", "mpeg4") if name in av.codecs_available), None)
+    if codec is None:
+        raise OSError("this PyAV has no encoder for it")
+    buffer = io.BytesIO()
+    width, height = (side + side % 2 for side in frames[0].size)
+    exact = Fraction(rate).limit_denominator(1000)
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream(codec, rate=exact)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        if codec == "libx264":
+            stream.options = {"crf": "16", "preset": "medium"}
+        for frame in [*frames, *[frames[-1]] * round(HELD * rate)]:
+            even = Image.new("RGB", (width, height))
+            even.paste(frame.resize((width, height), Image.Resampling.NEAREST))
+            even.paste(frame)
+            container.mux(stream.encode(av.VideoFrame.from_image(even)))  # type: ignore[no-untyped-call]
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
