@@ -202,7 +202,7 @@ def check_frames(frames: Frames, request: Request, model: registry.ResolvedModel
         why = "adds no noise" if isinstance(request, Denoise) else "starts from noise alone"
         raise UsageError(
             f"--noise-first shows how noise takes a picture over, and {request.task} {why}.",
-            "Leave it out.",
+            "Leave it out; `artgen noise input.png` draws the noising of any picture.",
         )
 
 

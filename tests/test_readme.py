@@ -53,6 +53,7 @@ def test_every_command_is_shown() -> None:
         "inpaint",
         "outpaint",
         "denoise",
+        "noise",
         "batch",
         "sheet",
         "train",

@@ -2,7 +2,7 @@
 
     python examples/readme/make.py
 
-Writes fox.png, frames.gif (how the fox came about), img2img.png (four pictures
+Writes fox.png, frames.gif (how the fox came about), noise.png (how noise takes it over), img2img.png (four pictures
 redrawn at two strengths), inpaint.png (four things replaced) and sweep.png (a sweep's own sheet) beside this file.
 Nothing is selected: the first seed is taken.
 """
@@ -85,10 +85,14 @@ def replaced(folder: Path) -> Image.Image:
 
 
 def come_about(folder: Path) -> None:
-    """The fox's making."""
+    """The fox's making, and its unmaking by noise in 256 colours, which are enough for it."""
     fox = ["txt2img", "a red fox in the snow", "--seed", str(SEED), "--steps", "30", "-m", "tiny"]
     frames = ["-o", f"{folder}/made.png", "--frames", str(HERE / "frames.gif"), "--every", "2", "--overwrite"]
     subprocess.run([sys.executable, "-m", "artgen", *fox, *frames], check=True)
+    noise = ["noise", f"{folder}/made.png", "--steps", "8", "-o", f"{folder}/noise.png"]
+    subprocess.run([sys.executable, "-m", "artgen", *noise], check=True)
+    with Image.open(f"{folder}/noise.png") as found:
+        found.quantize(256).save(HERE / "noise.png", optimize=True)
 
 
 def main() -> None:
