@@ -14,6 +14,8 @@ from artgen.errors import ArtgenError
 
 TYPE_CHECKING = False  # what type checkers take for True; `typing` itself would be most of the import
 if TYPE_CHECKING:
+    from artgen.anomalies import Anomaly
+    from artgen.engine.anomaly import Finding, find_anomalies
     from artgen.engine.generate import Failure, Picture, generate, generate_all, replay
     from artgen.metadata import Found
     from artgen.metadata import read as info
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Anomaly",
     "ArtgenError",
     "Denoise",
     "Failure",
+    "Finding",
     "Found",
     "Img2Img",
     "Inpaint",
@@ -33,6 +37,7 @@ __all__ = [
     "Request",
     "Txt2Img",
     "__version__",
+    "find_anomalies",
     "generate",
     "generate_all",
     "info",
@@ -41,6 +46,9 @@ __all__ = [
 
 
 _LAZY = {
+    "Anomaly": ("artgen.anomalies", "Anomaly"),
+    "Finding": ("artgen.engine.anomaly", "Finding"),
+    "find_anomalies": ("artgen.engine.anomaly", "find_anomalies"),
     "Denoise": ("artgen.requests", "Denoise"),
     "Img2Img": ("artgen.requests", "Img2Img"),
     "Inpaint": ("artgen.requests", "Inpaint"),

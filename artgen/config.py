@@ -32,6 +32,7 @@ _OF_ONE_CALL = (
     settings.Film,
     settings.Frames,
     settings.Report,
+    settings.Surprise,
     *settings.TRAINING,
 )
 

@@ -14,7 +14,7 @@ from artgen.errors import UsageError
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
-PATH_SETTINGS = frozenset({"image", "mask", "model", "lora", "folder"})
+PATH_SETTINGS = frozenset({"image", "mask", "model", "lora", "folder", "fit"})
 """Settings that may name a file, whose name need not be text."""
 
 

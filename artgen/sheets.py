@@ -57,8 +57,8 @@ def draw_sheet(sheet: Sheet, *, cell: int = 256) -> Image.Image:
         InputFileError: a picture cannot be read.
         UsageError: the sheet would be larger than 16,000 pixels a side.
     """
-    font = _font(max(11, cell // 16))
-    small = _font(max(10, cell // 20))
+    font = label_font(max(11, cell // 16))
+    small = label_font(max(10, cell // 20))
     line = int(font.getbbox("Ag|")[3]) + 4
     width = len(sheet.rows[0])
     labels = [[_wrapped(each.label, small, cell) for each in row] for row in sheet.rows]
@@ -136,7 +136,8 @@ def _fitted(picture: Image.Image, cell: int) -> Image.Image:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def label_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The first font at hand that knows many scripts, at a size in pixels."""
     for name in _FONTS:
         try:
             return ImageFont.truetype(name, size)

@@ -100,6 +100,24 @@ def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
         (("txt2img", "x", "-o", "fox.gif"), 2, "gif"),
         (("config", "set", "nope", "1"), 2, "nope"),
         (("config", "set", "steps", "0"), 2, "steps"),
+        (("anomaly",), 2, "picture"),
+        (("anomaly", "nope.png"), 3, "nope.png"),
+        (("anomaly", "text.png"), 3, "text.png"),
+        (("anomaly", "in.png", "--fit", "nowhere"), 3, "nowhere"),
+        (("anomaly", "in.png", "--fit", "text.png"), 3, "no fit"),
+        (("anomaly", "in.png", "--fit", "empty"), 3, "no picture"),
+        (("anomaly", "in.png", "--fit", "few"), 3, "19 are needed"),
+        (("anomaly", "in.png", "--fit", "few", "--alpha", "0.5"), 3, "8 are needed"),
+        (("anomaly", "in.png", "--alpha", "2"), 2, "alpha"),
+        (("anomaly", "in.png", "--levels", "strong"), 2, "strong"),
+        (("anomaly", "in.png", "--method", "pixel", "-p", "x"), 2, "prompt"),
+        (("anomaly", "in.png", "-m", "tiny"), 4, "--method latent"),
+        (("anomaly", "in.png", "-m", "denoiser", "-p", "x"), 4, "latents"),
+        (("anomaly", "in.png", "-m", "nobody/nothing", "--offline"), 4, "nobody/nothing"),
+        (("anomaly", "in.png", "--save-fit", "x.safetensors"), 2, "--fit"),
+        (("anomaly", "in.png", "--map", "heat.gif"), 2, "gif"),
+        (("anomaly", "in.png", "--map", "in.png"), 74, "in.png"),
+        (("anomaly", "in.png", "--csv", "in.png"), 74, "in.png"),
         (("nope",), 2, "nope"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
@@ -108,6 +126,9 @@ def test_what_needs_no_model_imports_nothing_heavy(words: tuple[str, ...], code:
     Image.new("RGB", (64, 64), "orange").save("in.png")
     Image.new("L", (64, 64), 0).save("black.png")
     Path("text.png").write_text("no picture")
+    Path("empty").mkdir()
+    Path("few").mkdir()
+    Image.new("RGB", (64, 64), "orange").save("few/in.png")
     found, loaded, complaint = modules_after(*words)
     assert (found, loaded) == (code, []), complaint
     assert said in complaint

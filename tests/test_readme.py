@@ -34,6 +34,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mask.save(work / "mask.png")
     (work / "photos").mkdir()
     picture.save(work / "photos" / "fox.jpg")
+    for name in ("normal", "new"):
+        (work / name).mkdir()
+    for number in range(19):
+        Image.effect_noise((64, 64), 20 + number % 3).save(work / "normal" / f"{number:02}.png")
+    cloth = Image.effect_noise((64, 64), 21)
+    cloth.save(work / "new" / "cloth.png")
+    cloth.paste(128, (20, 20, 40, 40))
+    cloth.save(work / "new" / "spot.png")
     lines = re.search(r"^    \$ cat prompts\.txt\n((?:    .+\n)+)", README, re.MULTILINE)
     assert lines is not None
     (work / "prompts.txt").write_text(textwrap.dedent(lines[1]))
@@ -54,6 +62,7 @@ def test_every_command_is_shown() -> None:
         "outpaint",
         "denoise",
         "noise",
+        "anomaly",
         "batch",
         "sheet",
         "train",

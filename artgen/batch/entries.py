@@ -21,6 +21,7 @@ PER_LINE: dict[str, type] = {
         settings.Frames,
         settings.Report,
         settings.Shelf,
+        settings.Surprise,
         *settings.TRAINING,
     )
     for name in settings_of(group)

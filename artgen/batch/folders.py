@@ -1,13 +1,13 @@
 """Folders of pictures as entries: one job a picture, names and sub-folders kept."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from artgen.batch.entries import Entry
 from artgen.errors import InputFileError
-from artgen.images import SUFFIXES
+from artgen.images import SUFFIXES, pictures_in
 from artgen.outputs import FORMATS
 
 CAPTION = ".txt"
@@ -35,7 +35,7 @@ def read(
     """
     suffix = FORMATS["jpeg" if format == "jpg" else format]
     entries = []
-    for path, root in _pictures(paths):
+    for path, root in pictures_in(paths):
         within = path.relative_to(root)
         name = str(within.with_suffix("")).replace("{", "{{").replace("}", "}}").replace(os.sep, "/")
         given: dict[str, Any] = {"image": path, "output": f"{name}{'-{seed}' if seeds else ''}{suffix}"}
@@ -46,29 +46,6 @@ def read(
             given["mask"] = _mask(masks, within)
         entries.append(Entry(str(path), 0, given))
     return entries
-
-
-def _pictures(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Pictures, and the folder that their names are told from."""
-    for path in paths:
-        if not path.is_dir():
-            yield path, path.parent
-            continue
-        found = sorted(
-            Path(folder, name)
-            for folder, folders, names in os.walk(path)
-            for name in names
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".") and _seen(folders)
-        )
-        if not found:
-            raise InputFileError(f"There is no picture in '{path}'.", f"It should hold {', '.join(sorted(SUFFIXES))}.")
-        yield from ((each, path) for each in found)
-
-
-def _seen(folders: list[str]) -> bool:
-    """Leaves hidden folders out of the walk."""
-    folders[:] = [name for name in folders if not name.startswith(".")]
-    return True
 
 
 def _prompt(path: Path) -> str:

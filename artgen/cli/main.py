@@ -22,6 +22,7 @@ SUMMARIES = {
     "outpaint": "Extend a picture beyond its edges; the picture itself stays byte for byte.",
     "denoise": "Remove noise from pictures, such as grain and sensor noise; nothing is drawn from words.",
     "noise": "Draw how noise takes a picture over: the forward process of diffusion, as a strip.",
+    "anomaly": "Tell how surprising a picture is, and where.",
     "batch": "Draw files of prompts and folders of pictures; run it again to go on where it stopped.",
     "train": "Teach a model your own pictures: a LoRA, all of its weights, or its autoencoder.",
     "sheet": "Put pictures on a labelled contact sheet; labels say in what they differ.",

@@ -24,6 +24,7 @@ PER_PICTURE = frozenset(
     {"prompt", "image", "mask", "expand", "to", "seed", "json", "dry_run", "quiet", "verbose", "overwrite"}
     | {"frames", "fps", "frames_of", "every", "noise_first"}
     | {"sweep", "task", "limit", "shuffle", "shard", "keep_going", "retry_failed", "folder", "resume"}
+    | {"levels", "draws", "fit", "alpha"}
 )
 """Settings that belong to one call and are not taken from the environment or a configuration file."""
 
@@ -115,6 +116,7 @@ _SUBJECTS: dict[type, str] = {
     settings.Picture: "Source",
     settings.Weights: "Model",
     settings.Adapted: "Model",
+    settings.Surprise: "What is normal",
     settings.Place: "Compute",
     settings.Film: "Frames",
 }

@@ -116,13 +116,17 @@ def _compared(found: NDArray[np.float32], reference: NDArray[np.float32]) -> flo
     """The distance of two parts."""
     if np.array_equal(found, reference):
         return 0.0
-    levels = zip(_features(found), _features(reference), strict=True)
+    levels = zip(features(found), features(reference), strict=True)
     distances = [float((one - other).square().sum(1).mean()) for one, other in levels]
     return math.sqrt(sum(distances) / len(distances))
 
 
-def _features(picture: NDArray[np.float32]) -> Iterator[torch.Tensor]:
-    """What the encoder's first blocks make of a picture, (1, channels, height, width), of lengths 0 to 1."""
+def features(picture: NDArray[np.float32]) -> Iterator[torch.Tensor]:
+    """What the encoder's first blocks make of a picture, (1, channels, height, width), of lengths 0 to 1.
+
+    Args:
+        picture: (height, width, 1 or 3), 0 to 255.
+    """
     encoder = _encoder()
     given = torch.from_numpy(_extended(picture, _LEAST)).permute(2, 0, 1)[None] / 127.5 - 1
     state = encoder.conv_in(given.expand(1, 3, -1, -1))

@@ -12,6 +12,7 @@ from artgen.images.canvas import (
 )
 from artgen.images.decoding import FORMATS, MAX_PIXELS, SUFFIXES
 from artgen.images.exact import ExactImage, load_exact, without_alpha
+from artgen.images.folders import pictures_in
 from artgen.images.loading import LoadedImage, load_image
 from artgen.images.masks import LoadedMask, composite, feather, load_mask
 
@@ -35,5 +36,6 @@ __all__ = [
     "pad_to_multiple",
     "parse_expand",
     "parse_size",
+    "pictures_in",
     "without_alpha",
 ]

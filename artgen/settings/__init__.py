@@ -5,6 +5,7 @@ them; a record and a prompt file use the same field names. `check` holds the lim
 """
 
 from artgen.declarations import Setting, check, describe_limits, parse, setting, settings_of, type_of, unknown
+from artgen.settings.anomalies import Surprise
 from artgen.settings.drawing import MAX_SEED, MAX_SIDE, Canvas, Prompt, Sampling, Seed, Size, Steps
 from artgen.settings.frames import Film, Frames
 from artgen.settings.learning import Learning, Loss, Optimisation, Progress
@@ -49,6 +50,7 @@ __all__ = [
     "Size",
     "Source",
     "Steps",
+    "Surprise",
     "Sweep",
     "Weights",
     "check",
@@ -91,6 +93,7 @@ GROUPS: tuple[type, ...] = (
     Optimisation,
     Loss,
     Progress,
+    Surprise,
 )
 """All groups that commands take. A prompt file and a configuration file hold what they name of these."""
 

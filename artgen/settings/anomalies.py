@@ -1,0 +1,43 @@
+"""How surprise is measured, and from what it is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from artgen.declarations import setting
+
+WAYS = ("pixel", "latent")
+"""Where noise is added: to the pixels, or to the latents of a Stable Diffusion model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surprise:
+    """How a picture is noised and compared, and what is normal."""
+
+    method: str | None = setting(
+        None,
+        "pixel: a diffusion model of pixels (the bundled `denoiser`), for textures and for things alike, with --fit. "
+        "latent: Stable Diffusion; without --fit the score is above 0 for what --prompt does not say. [pixel; latent "
+        "with --prompt]",
+        choices=WAYS,
+    )
+    prompt: str | None = setting(None, "With latent: what is normal, in words.", flags=("-p", "--prompt"))
+    levels: str | None = setting(
+        None,
+        "How much noise, several times. pixel: grey levels, above the model's largest on the picture made smaller. "
+        "latent: strengths, 0 to 1. [25,50,100,200,400; latent 0.3,0.5,0.7,0.85]",
+        metavar="LIST",
+    )
+    draws: int | None = setting(None, "Means over so many draws of noise. [2]", minimum=1, maximum=64)
+    seed: int = setting(0, "Where the noise starts.", flags=("-s", "--seed"), minimum=0, maximum=2**64 - 1)
+    fit: Path | None = setting(
+        None,
+        "What is normal: a folder of pictures without defects, at least 1/alpha - 1 of them (19), or what --save-fit "
+        "wrote. Without it there is a score, but no p-value and no verdict.",
+        metavar="FOLDER|FILE",
+    )
+    alpha: float = setting(
+        0.05,
+        "How many normal pictures may be called surprising: the verdict is p <= alpha.",
+        minimum=0.001,
+        maximum=0.5,
+    )
