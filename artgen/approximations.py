@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from artgen.errors import UsageError
 
@@ -20,6 +21,12 @@ TINY_DECODERS = {
     "sd3": "madebyollin/taesd3",
 }
 """TAESD, tiny autoencoders distilled from those of Stable Diffusion (https://github.com/madebyollin/taesd, MIT)."""
+LCM_LORAS = {
+    "sd1": "latent-consistency/lcm-lora-sdv1-5",
+    "sdxl": "latent-consistency/lcm-lora-sdxl",
+}
+"""LoRAs that make latent consistency models of others (Luo et al. 2023, arXiv 2311.05556)."""
+LCM_FILE = "pytorch_lora_weights.safetensors"
 FEWEST_STEPS = 6
 """Below this, one step differs too much from the next for anything to be taken over."""
 
@@ -35,6 +42,7 @@ class Approximation:
         fewest_steps: how many steps it needs to run.
         files: what it needs of the hub.
         repositories: where that is, by architecture.
+        sampling: what it draws with unless told otherwise.
     """
 
     name: str
@@ -43,6 +51,7 @@ class Approximation:
     fewest_steps: int = 1
     files: tuple[str, ...] = ()
     repositories: Mapping[str, str] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
 APPROXIMATIONS: Mapping[str, Approximation] = {
@@ -56,6 +65,14 @@ APPROXIMATIONS: Mapping[str, Approximation] = {
             tuple(TINY_DECODERS),
             files=("config.json", "diffusion_pytorch_model.safetensors"),
             repositories=TINY_DECODERS,
+        ),
+        Approximation(
+            "lcm",
+            "4 steps by a LoRA, downloaded",
+            tuple(LCM_LORAS),
+            files=(LCM_FILE,),
+            repositories=LCM_LORAS,
+            sampling={"steps": 4, "guidance_scale": 1.0, "scheduler": "lcm"},
         ),
     )
 }

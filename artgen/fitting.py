@@ -8,6 +8,7 @@ from artgen import denoising, images, machine, registry
 from artgen.approximations import chosen
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.registry import folders
+from artgen.registry.cards import BUNDLED
 from artgen.requests import Denoise, FromWords, Inpaint, Outpaint, Redraw, Request
 from artgen.schedulers import SCHEDULERS, find
 from artgen.settings import Canvas, Frames
@@ -111,6 +112,8 @@ def check_fast(request: FromWords, model: registry.ResolvedModel) -> None:
             raise UsageError(f"--fast {entry.name} works with {these}; {model.name} is {model.architecture}.", without)
         if entry.name == "tiny-decoder":
             _check_latents(model)
+        if entry.name == "lcm":
+            _check_distilled(request, model)
         if steps < entry.fewest_steps:
             raise UsageError(
                 f"--fast {entry.name} takes over from one step what the next would compute; in {steps} steps they "
@@ -141,7 +144,8 @@ def find_parts(
         if entry.name not in known:
             repo = entry.repositories[model.architecture]
             found = registry.find_part(repo, entry.files, offline=request.offline, on_download=on_download)
-            _check_decoder(found, model)
+            if entry.name == "tiny-decoder":
+                _check_decoder(found, model)
             known[entry.name] = found
     return {entry.name: known[entry.name] for entry in needed}
 
@@ -152,6 +156,18 @@ def _check_latents(model: registry.ResolvedModel) -> None:
     same = model.latent_channels == channels and not own.get("latents_mean")
     if not same or not math.isclose(own.get("scaling_factor", scale), scale, rel_tol=1e-3):
         raise UsageError(*_other_latents(model))
+
+
+def _check_distilled(request: FromWords, model: registry.ResolvedModel) -> None:
+    """A LoRA that shortens sampling wants a model that it can shorten, and its own scheduler."""
+    if model.source.startswith(BUNDLED):
+        raise UsageError(
+            f"--fast lcm was made for Stable Diffusion's weights; {model.name} has others.", "Leave it out."
+        )
+    if model.guidance_scale <= 1 or _told_guidance(model):
+        raise UsageError(f"{model.name} draws in {model.steps} steps as it is.", "Leave lcm out of --fast.")
+    if request.scheduler != "lcm":
+        raise UsageError(f"--fast lcm draws with the scheduler lcm, not {request.scheduler}.", "Leave --scheduler out.")
 
 
 def _check_decoder(part: registry.Part, model: registry.ResolvedModel) -> None:

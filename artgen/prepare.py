@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from artgen import adapters, denoising, fitting, images, machine, registry, sources
+from artgen.approximations import LCM_FILE, chosen
 from artgen.events import Downloading, Listener, ignore
 from artgen.requests import Denoise, FromWords, Img2Img, Redraw, Request, draw_seed
 from artgen.schedulers import find_with_sigmas, matching
@@ -153,8 +154,8 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
             models[named] = _find_model(*named, listener)
         if (named, canvas) not in scenes:
             scenes[named, canvas] = _scene(request, models[named], pictures[canvas])
-        job = _with_parts(_complete(request, scenes[named, canvas]), models[named], listener)
-        jobs.append(_with_loras(job, loras[request.loras]))
+        job = _with_loras(_complete(request, scenes[named, canvas]), loras[request.loras])
+        jobs.append(_with_parts(job, models[named], listener))
     return jobs
 
 
@@ -164,7 +165,11 @@ def _with_parts(job: Prepared, found: _Found, listener: Listener) -> Prepared:
         return job
     parts = fitting.find_parts(job.request, job.model, found.parts, _downloading(listener))
     facts = {**job.facts, "fast_parts": [part.label for part in parts.values()]} if parts else job.facts
-    return dataclasses.replace(job, parts=parts, facts=facts)
+    loras = job.loras
+    if lcm := parts.get("lcm"):
+        loras = adapters.once((*loras, adapters.Attachment(adapters.read(lcm.folder / LCM_FILE), 1.0)))
+        adapters.check_fit(loras[-1].adapter, job.model)
+    return dataclasses.replace(job, parts=parts, facts=facts, loras=loras)
 
 
 def _downloading(listener: Listener) -> Callable[[str, int, int], None]:
@@ -221,9 +226,9 @@ def _complete(request: Request, scene: _Scene) -> Prepared:
         request = denoising.complete(request, model)
     elif isinstance(request, FromWords) and model is not None:
         request = request.replace(**_open_of_drawing(request, model, scene))
+        fitting.check_fast(request, model)
         fitting.check_scheduler(request, model)
         fitting.check_strength(request)
-        fitting.check_fast(request, model)
     notes = scene.notes if (request.seed or 0) < 2**32 else (*scene.notes, WRAPPED_SEED)
     return Prepared(request, model, scene.size, pictures.image, pictures.low, pictures.mask, scene.facts, notes)
 
@@ -233,10 +238,11 @@ def _open_of_drawing(request: FromWords, model: registry.ResolvedModel, scene: _
     filled: dict[str, Any] = {"model": model.name}
     if request.seed is None:
         filled["seed"] = draw_seed()
-    for name in ("steps", "guidance_scale"):
-        if getattr(request, name) is None:
-            filled[name] = getattr(model, name)
-    scheduler, sigmas = scene.found.scheduler
+    own = {"steps": model.steps, "guidance_scale": model.guidance_scale}
+    for entry in chosen(request.fast):
+        own.update(entry.sampling)
+    scheduler, sigmas = (own.pop("scheduler"), None) if "scheduler" in own else scene.found.scheduler
+    filled.update({name: value for name, value in own.items() if getattr(request, name) is None})
     if request.scheduler is None and scheduler is not None:
         filled.update(scheduler=scheduler, sigmas=request.sigmas or sigmas)
     if isinstance(request, Redraw) and request.strength is None:

@@ -6,6 +6,7 @@ from typing import Any
 import hub_server
 import plain_scripts as plain
 import pytest
+import tiny_loras
 import torch
 from command_line import run
 from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from artgen import Img2Img, Inpaint, Outpaint, Picture, Txt2Img, generate, generate_all, replay
+from artgen.approximations import LCM_FILE
 from artgen.engine.approximating import approximated
 from artgen.errors import ModelUnavailableError, NonFiniteError, UsageError
 from artgen.hub import cache
@@ -137,16 +139,23 @@ def test_nothing_stays_on_a_model_after_a_failure(sd1: str) -> None:
     assert plain.same(generate(request).image, exact)
 
 
+def cached(repo: str) -> Path:
+    """The folder of a snapshot in the hub's cache, where `main` points."""
+    folder = cache.repository_folder(repo) / "snapshots" / ("a" * 40)
+    refs = folder.parent.parent / "refs"
+    for each in (folder, refs):
+        each.mkdir(parents=True)
+    (refs / "main").write_text("a" * 40)
+    return folder
+
+
 def save_tiny_decoder(blocks: int = 2) -> Path:
     """A real tiny autoencoder with random weights, where the hub's cache would have it."""
     torch.manual_seed(0)
-    folder = cache.repository_folder("madebyollin/taesd") / "snapshots" / ("a" * 40)
+    folder = cached("madebyollin/taesd")
     channels = dict.fromkeys(("encoder_block_out_channels", "decoder_block_out_channels"), (8,) * blocks)
     counts = {"num_encoder_blocks": (1,) * blocks, "num_decoder_blocks": (1,) * blocks}
     AutoencoderTiny(**channels, **counts).save_pretrained(folder)
-    refs = folder.parent.parent / "refs"
-    refs.mkdir(exist_ok=True)
-    (refs / "main").write_text("a" * 40)
     return folder
 
 
@@ -200,6 +209,39 @@ def test_a_part_is_downloaded_once(sd1: str, monkeypatch: pytest.MonkeyPatch) ->
     assert plain.same(first.image, second.image)
     assert first.record["fast_parts"] == [f"madebyollin/taesd@{hub_server.COMMIT}"]
     assert sorted(hub.downloads()) == ["config.json", "diffusion_pytorch_model.safetensors"]
+
+
+def test_lcm_is_a_lora_and_a_way_to_sample(models: dict[str, Path]) -> None:
+    words = {"model": str(models["sd1"]), "prompt": "a red fox", "seed": 7}
+    exact = generate(Txt2Img(**words, steps=4, guidance_scale=1.0, scheduler="lcm"))
+    lora = tiny_loras.diffusers_lora(cached("latent-consistency/lcm-lora-sdv1-5") / LCM_FILE, models["sd1"])
+    fast = generate(Txt2Img(fast="lcm", **words))
+    assert [fast.record[name] for name in ("steps", "guidance_scale", "scheduler", "fast")] == [4, 1.0, "lcm", "lcm"]
+    assert "lora_sha256" not in fast.record
+    by_hand = generate(Txt2Img(lora=(str(lora),), steps=4, guidance_scale=1.0, scheduler="lcm", **words))
+    assert plain.same(fast.image, by_hand.image)
+    assert not plain.same(fast.image, exact.image)
+    assert plain.same(generate(exact.request).image, exact.image)
+    more = generate(Txt2Img(fast="lcm", steps=6, guidance_scale=1.5, **words))
+    assert (more.record["steps"], more.record["guidance_scale"]) == (6, 1.5)
+    with pytest.raises(UsageError, match="draws with the scheduler lcm, not euler"):
+        generate(Txt2Img(fast="lcm", scheduler="euler", **words))
+    twice = Txt2Img(fast="lcm", lora=(str(lora),), **words)
+    with pytest.raises(UsageError, match="given twice"):
+        generate(twice)
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "said"),
+    [
+        ("tiny", UsageError, "made for Stable Diffusion's weights"),
+        ("sd3", UsageError, "works with sd1, sdxl"),
+        ("sdxl", ModelUnavailableError, "lcm-lora-sdxl is not on this computer"),
+    ],
+)
+def test_lcm_is_refused_early(models: dict[str, Path], model: str, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        generate(Txt2Img(model=str(models.get(model, model)), fast="lcm", offline=True))
 
 
 def unet() -> UNet2DConditionModel:

@@ -4,7 +4,7 @@ The story: `attachments` finds and reads what a request asks for, `check_fit` ho
 for what a picture names.
 """
 
-from artgen.adapters.attaching import Attachment, attachments, facts
+from artgen.adapters.attaching import Attachment, attachments, facts, once
 from artgen.adapters.finding import find, recorded
 from artgen.adapters.fitting import check_fit
 from artgen.adapters.reading import ARCHITECTURES, PARTS, Adapter, describe, read
@@ -19,6 +19,7 @@ __all__ = [
     "describe",
     "facts",
     "find",
+    "once",
     "read",
     "recorded",
 ]

@@ -30,13 +30,21 @@ def attachments(asked: Sequence[Lora]) -> tuple[Attachment, ...]:
         RefusedError: a pickle, by its name.
         InputFileError: there is no such file, or it is no LoRA that can be used.
     """
-    found = tuple(Attachment(read(find(lora.name)), lora.scale) for lora in asked)
+    return once(tuple(Attachment(read(find(lora.name)), lora.scale) for lora in asked))
+
+
+def once(loras: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
+    """LoRAs of which none is there twice.
+
+    Raises:
+        UsageError: one is.
+    """
     seen: set[str] = set()
-    for each in found:
+    for each in loras:
         if each.adapter.sha256 in seen:
             raise UsageError(f"The LoRA {each.adapter.name} is given twice.", "Give it once, with one scale.")
         seen.add(each.adapter.sha256)
-    return found
+    return loras
 
 
 def facts(loras: Sequence[Attachment]) -> dict[str, Any]:
