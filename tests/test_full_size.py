@@ -60,7 +60,7 @@ PLAIN_FILE = PLAIN.replace(
 
 OURS = """
 from artgen import Txt2Img, generate
-image = generate(Txt2Img(model=sys.argv[1], device="cpu", **json.loads(sys.argv[2]))).image
+image = generate(Txt2Img(model=sys.argv[1], device="cpu", dtype="fp32", **json.loads(sys.argv[2]))).image
 """
 
 

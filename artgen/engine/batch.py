@@ -13,7 +13,7 @@ from PIL import Image
 
 import artgen
 from artgen import images
-from artgen.engine import adapters, blending, embeddings, loading, prompts, schedulers
+from artgen.engine import adapters, attention, blending, embeddings, loading, prompts, schedulers
 from artgen.engine.approximating import approximated
 from artgen.engine.device import Placement
 from artgen.engine.frames import Recorder
@@ -67,7 +67,8 @@ def draw_batch(
     lost = [_dropped(job, progress.listener) for job in jobs]
     latents = Latents(progress.step, len(jobs), blending.Blend(pipe, jobs) if blended else None)
     try:
-        with loading.quiet(), approximated(pipe, request.fast, len(jobs), jobs[0].parts):
+        approximation = approximated(pipe, request.fast, len(jobs), jobs[0].parts)
+        with loading.quiet(), attention.in_rows(placement), approximation:
             result = pipe(**_arguments(pipe, jobs, task.arguments(jobs), latents))
     except NonFiniteError:
         return [Failure(job.request, latents.failure(i, placement)) for i, job in enumerate(jobs)]

@@ -11,6 +11,9 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 AUTO_DTYPE = {"cuda": "fp16", "mps": "fp16", "cpu": "fp32"}
 """What `--dtype auto` means on each device. fp16 on the CPU is slow and lacks kernels."""
 
+BF16_PAYS = 500_000_000
+"""Bytes of weights from which drawing in bf16 is worth what it costs in exactness, on a CPU that has it."""
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -33,8 +36,13 @@ class Placement:
         return not self.device.startswith("cpu")
 
 
-def place(device: str, dtype: str) -> Placement:
+def place(device: str, dtype: str, weights: int = 0) -> Placement:
     """Settles `auto`.
+
+    Args:
+        device: `auto`, or torch's name of it.
+        dtype: `auto` or a precision.
+        weights: bytes that the model's weights take on the disk; 0 for work that is not to be done in bf16 unasked.
 
     Raises:
         UsageError: the device asked for is not there.
@@ -48,4 +56,16 @@ def place(device: str, dtype: str) -> Placement:
         raise UsageError(f"There is no device {device}; torch sees {torch.cuda.device_count()}.")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UsageError("There is no MPS device on this machine.", "Leave --device out, or use --device cpu.")
-    return Placement(device, AUTO_DTYPE[kind] if dtype == "auto" else dtype)
+    if dtype == "auto":
+        dtype = "bf16" if kind == "cpu" and weights >= BF16_PAYS and _computes_bf16() else AUTO_DTYPE[kind]
+    return Placement(device, dtype)
+
+
+def _computes_bf16() -> bool:
+    """Whether this CPU has instructions for products in bf16: AVX512_BF16, AMX or ARM's.
+
+    Asked, not timed: the same machine has to choose the same precision each time.
+    """
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    known = ask() if ask else {}
+    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from artgen.engine.sizes import LARGEST, BatchSize, Fixed
 from artgen.errors import MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, Note, ignore
 from artgen.prepare import Prepared, prepare
+from artgen.registry import ResolvedModel
 from artgen.requests import Denoise, FromWords, Request
 from artgen.settings import Frames
 
@@ -111,7 +113,7 @@ def draw(
             economy = Economy.of(first, LARGEST)
         together = _alike(jobs[done : done + min(sizes.size(0), economy.batch_size)])
         began = time.monotonic()
-        placement = place(first.device, first.dtype)
+        placement = place(first.device, first.dtype, _bytes(jobs[done].model))
         progress = Progress(listener, done + 1, len(together), len(jobs))
         outcomes: list[Picture | Failure] | None = None
         try:
@@ -126,6 +128,12 @@ def draw(
         sizes.learn(0, len(together), (time.monotonic() - began) / len(together))
         yield from outcomes
         done += len(together)
+
+
+@lru_cache(maxsize=8)
+def _bytes(model: ResolvedModel) -> int:
+    """What the weights that draw take on the disk."""
+    return sum(path.stat().st_size for path in model.weights())
 
 
 def _denoised(job: Prepared, request: Denoise, progress: Progress, frames: Frames | None) -> Picture | Failure:

@@ -50,7 +50,9 @@ class Place:
 
     device: str = setting("auto", "auto, cpu, mps, cuda or cuda:N.")
     dtype: str = setting(
-        "auto", "Precision. [auto: fp16 on a GPU, fp32 on the CPU]", choices=("auto", "fp32", "fp16", "bf16")
+        "auto",
+        "Precision. [auto: fp16 on a GPU; on the CPU fp32, or bf16 to draw with a large model where the CPU has it]",
+        choices=("auto", "fp32", "fp16", "bf16"),
     )
 
 

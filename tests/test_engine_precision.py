@@ -1,0 +1,92 @@
+"""Which precision `auto` means, and attention in bf16."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from artgen import Txt2Img, generate, replay
+from artgen.engine import attention, device
+from artgen.engine.device import Placement, place
+from artgen.outputs import destination_for
+from artgen.settings import Output
+
+ON_CPU = Placement("cpu", "bf16")
+
+
+def has(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+
+
+def test_auto_is_bf16_for_large_models_on_a_cpu_that_computes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    has(monkeypatch, avx512_bf16=True)
+    assert place("cpu", "auto", device.BF16_PAYS).dtype == "bf16"
+    assert place("cpu", "auto", device.BF16_PAYS - 1).dtype == "fp32"
+    assert place("cpu", "auto").dtype == "fp32"
+    assert place("cpu", "fp32", device.BF16_PAYS).dtype == "fp32"
+    has(monkeypatch, avx512_f=True, avx512_bf16=False)
+    assert place("cpu", "auto", device.BF16_PAYS).dtype == "fp32"
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in older torch
+    assert place("cpu", "auto", device.BF16_PAYS).dtype == "fp32"
+
+
+def test_a_picture_says_that_it_was_drawn_in_bf16_and_is_drawn_so_again(
+    sd1: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has(monkeypatch, avx512_bf16=True)
+    monkeypatch.setattr(device, "BF16_PAYS", 1)
+    made = generate(Txt2Img(prompt="a fox", model=sd1, seed=3, steps=2, device="cpu"))
+    assert made.record["dtype"] == "bf16"
+    saved = destination_for([made.request], Output(output="fox.png")).save(made.image, made.record)
+    has(monkeypatch)
+    again = replay(Path(saved), {"model": sd1})
+    assert again.record["dtype"] == "bf16"
+    assert again.image.tobytes() == made.image.tobytes()
+    assert generate(made.request.replace(dtype="auto")).record["dtype"] == "fp32"
+
+
+@pytest.mark.parametrize("keys", [1024, 1300])
+def test_attention_by_rows_is_as_near_to_the_truth_as_torchs_own(keys: int) -> None:
+    draw = torch.Generator().manual_seed(1)
+    query, key, value = (torch.randn(2, 2, n, 40, generator=draw) for n in (1100, keys, keys))
+    true = functional.scaled_dot_product_attention(query, key, value)
+    low = [tensor.bfloat16() for tensor in (query, key, value)]
+    torchs = functional.scaled_dot_product_attention(*low)
+    with attention.in_rows(ON_CPU):
+        rows = functional.scaled_dot_product_attention(*low)
+        named = functional.scaled_dot_product_attention(query=low[0], key=low[1], value=low[2], scale=0.1)
+    assert torch.equal(rows, attention.by_rows(*low))
+    assert torch.equal(named, attention.by_rows(*low, 0.1))
+
+    def error(result: torch.Tensor) -> float:
+        return float((result.float() - true).square().mean().sqrt())
+
+    assert not torch.equal(rows, torchs)
+    assert error(rows) < 1.5 * error(torchs)
+
+
+def test_what_is_not_plain_long_attention_in_bf16_is_left_to_torch() -> None:
+    draw = torch.Generator().manual_seed(1)
+    long, short = torch.randn(1, 2, 1024, 8, generator=draw), torch.randn(1, 2, 77, 8, generator=draw)
+    mask = torch.rand(1, 1, 1024, 1024, generator=draw).bfloat16()
+    half = long.bfloat16()
+    calls = [
+        ((long, long, long), {}),
+        ((half, short.bfloat16(), short.bfloat16()), {}),
+        ((half, half, half), {"attn_mask": mask}),
+        ((half, half, half, mask), {}),
+        ((half, half, half), {"is_causal": True}),
+    ]
+    for given, more in calls:
+        before = functional.scaled_dot_product_attention(*given, **more)
+        with attention.in_rows(ON_CPU):
+            assert torch.equal(functional.scaled_dot_product_attention(*given, **more), before)
+
+
+def test_fp32_and_gpus_are_left_alone() -> None:
+    half = torch.randn(1, 1, 1024, 8).bfloat16()
+    own = functional.scaled_dot_product_attention(half, half, half)
+    for placement in (Placement("cpu", "fp32"), Placement("cuda", "bf16")):
+        with attention.in_rows(placement):
+            assert torch.equal(functional.scaled_dot_product_attention(half, half, half), own)
