@@ -151,6 +151,8 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
     for request in requests:
         named, canvas = (_model_name(request), request.offline), sources.canvas_key(request)
         if named not in models:
+            for each in loras[request.loras]:
+                adapters.check_name(each.adapter, named[0] or "")
             models[named] = _find_model(*named, listener)
         if (named, canvas) not in scenes:
             scenes[named, canvas] = _scene(request, models[named], pictures[canvas])

@@ -273,5 +273,8 @@ def test_stupid_names(name: str, error: type[ArtgenError]) -> None:
 
 def test_a_mistake_is_found_before_the_model_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artgen.registry.resolve", lambda *_, **__: pytest.fail("the model was looked for"))
+    tiny_loras.blank(Path("xl.safetensors"), kohya(XL_KEY, 2048))
+    with pytest.raises(ModelUnavailableError, match=r"made for Stable Diffusion XL; sd15 is Stable Diffusion 1\."):
+        prepare([Txt2Img(prompt="x", model="sd15", lora=("xl",))])
     with pytest.raises(InputFileError, match="no LoRA"):
         prepare([Txt2Img(prompt="x", lora=("nowhere",))])

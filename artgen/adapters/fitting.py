@@ -8,7 +8,7 @@ from artgen.adapters.naming import flat, from_original
 from artgen.adapters.reading import ARCHITECTURES, Adapter, Shape
 from artgen.checkpoints import read_header
 from artgen.errors import ModelUnavailableError
-from artgen.registry import ResolvedModel, folders, single_file_config
+from artgen.registry import ResolvedModel, folders, parse, single_file_config
 
 SUPPORTED = ("sd1", "sd2", "sdxl", "sd3")
 _ORIGINAL = "model.diffusion_model."
@@ -26,23 +26,36 @@ def check_fit(adapter: Adapter, model: ResolvedModel) -> None:
     Raises:
         ModelUnavailableError: it was made for another architecture, or for other sizes.
     """
-    ours, theirs = ARCHITECTURES.get(model.architecture), ARCHITECTURES.get(adapter.architecture)
-    if model.architecture not in SUPPORTED:
+    _check_architecture(adapter, model.label, model.architecture)
+    _check_layers(adapter, model)
+
+
+def check_name(adapter: Adapter, name: str) -> None:
+    """Holds a LoRA to what is known of a model by its name, so that none is downloaded in vain.
+
+    Raises:
+        ModelUnavailableError: it was made for another architecture, or the name means nothing.
+        UsageError, RefusedError, InputFileError: as `registry.parse`.
+    """
+    card = parse(name).card
+    if card is not None and card.architecture is not None:
+        _check_architecture(adapter, card.name, card.architecture)
+
+
+def _check_architecture(adapter: Adapter, model: str, architecture: str) -> None:
+    ours, theirs = ARCHITECTURES.get(architecture), ARCHITECTURES.get(adapter.architecture)
+    if architecture not in SUPPORTED:
         raise ModelUnavailableError(
-            f"{model.label} takes no LoRA: it is {ours or 'of another architecture'}.",
+            f"{model} takes no LoRA: it is {ours or 'of another architecture'}.",
             "LoRAs work with Stable Diffusion 1, 2, XL and 3.",
         )
-    if theirs and adapter.architecture != model.architecture:
-        raise ModelUnavailableError(
-            f"{adapter.path.name} was made for {theirs}; {model.label} is {ours}.",
-            _CHOOSE,
-        )
-    if adapter.format == "kohya" and model.architecture == "sd3":
+    if theirs and adapter.architecture != architecture:
+        raise ModelUnavailableError(f"{adapter.path.name} was made for {theirs}; {model} is {ours}.", _CHOOSE)
+    if adapter.format == "kohya" and architecture == "sd3":
         raise ModelUnavailableError(
             f"{adapter.path.name} is in kohya's form, which diffusers does not read for {ours}.",
             "Use the same LoRA in diffusers' form.",
         )
-    _check_layers(adapter, model)
 
 
 def _check_layers(adapter: Adapter, model: ResolvedModel) -> None:
