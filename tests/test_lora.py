@@ -172,6 +172,16 @@ def test_a_kohya_loras_alphas_of_text_encoders_count(models: dict[str, Path]) ->
     assert plain.difference(found, right) <= 1
 
 
+@pytest.mark.parametrize("layer", ["q_proj", "fc2"])
+def test_a_kohya_lora_of_any_layer_of_the_text_encoder(models: dict[str, Path], layer: str) -> None:
+    """diffusers 0.42 takes few of them by itself; the same in peft's names must give the same."""
+    parts = {"text_encoder": [layer], "unet": ["to_q"]}
+    kohya = tiny_loras.kohya_lora(Path("kohya.safetensors"), models["sd1"], alphas=2.0, parts=parts)
+    peft = tiny_loras.diffusers_lora(Path("peft.safetensors"), models["sd1"], parts=parts)
+    request = Txt2Img(model=str(models["sd1"]), **FAST)
+    assert plain.same(*(generate(request.replace(lora=(str(path),))).image for path in (kohya, peft)))
+
+
 def test_the_record_names_them_without_their_folder(models: dict[str, Path], loras: dict[str, Path]) -> None:
     made = generate(Txt2Img(model=str(models["sd1"]), lora=(f"{loras['unet']}:0.5",), **FAST))
     assert made.record["lora"] == ["unet.safetensors:0.5"]

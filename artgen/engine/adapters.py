@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from artgen.adapters import PARTS, Adapter, Attachment
-from artgen.adapters.naming import flat, from_original, parse_tensor
+from artgen.adapters.naming import Layer, flat, from_original, parse_tensor
 from artgen.engine import loading
 from artgen.engine.device import Placement
 from artgen.engine.memory import is_exhaustion
@@ -21,6 +21,14 @@ from artgen.errors import ModelUnavailableError
 
 Attached = tuple[tuple[str, float, bool], ...]
 """Hash, scale, and whether it changes text encoders, of each LoRA."""
+
+METADATA = "lora_adapter_metadata"
+"""Where newer versions of diffusers write peft's settings, which may say more than the tensors."""
+
+DOWN_UP = {False: ("lora_A", "lora_B"), True: ("lora_linear_layer.down", "lora_linear_layer.up")}
+"""What diffusers calls the two matrices, of a denoiser and of a text encoder."""
+
+State = dict[str, torch.Tensor]
 
 _attached: "weakref.WeakKeyDictionary[Any, Attached]" = weakref.WeakKeyDictionary()
 
@@ -99,14 +107,18 @@ def _change(pipe: Any, loras: Sequence[Attachment], there: set[str]) -> None:
 def _load(pipe: Any, adapter: Adapter) -> None:
     """Reads one LoRA and makes sure that all of it arrived: diffusers drops what it does not know with a log line."""
     try:
-        pipe.load_lora_weights(
-            str(adapter.path.parent),
-            weight_name=adapter.path.name,
-            adapter_name=adapter.sha256,
-            local_files_only=True,
-            use_safetensors=True,
-        )
-        lost = _lost(pipe, adapter)
+        state = load_file(adapter.path)
+        if METADATA in adapter.metadata:
+            pipe.load_lora_weights(
+                str(adapter.path.parent),
+                weight_name=adapter.path.name,
+                adapter_name=adapter.sha256,
+                local_files_only=True,
+                use_safetensors=True,
+            )
+        else:
+            pipe.load_lora_weights(_renamed(pipe, state), adapter_name=adapter.sha256)
+        lost = _lost(pipe, adapter, state)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
         if is_exhaustion(error):
             raise
@@ -121,23 +133,34 @@ def _cannot(adapter: Adapter, why: str) -> ModelUnavailableError:
     )
 
 
-def _lost(pipe: Any, adapter: Adapter) -> list[str]:
-    """The tensors of a LoRA that are not on the pipeline as the file has them; sets alphas that diffusers lost.
+def _renamed(pipe: Any, state: State) -> State:
+    """A LoRA under names that diffusers takes in every case; `_lost` sets the alphas.
 
-    diffusers 0.42 looks for the alphas of a text encoder under names that transformers 5 has shortened.
+    Its own renaming of kohya's loses the alphas of text encoders whose names transformers 5 has shortened, and what it
+    takes of a text encoder depends on which layers there are (`convert_state_dict_to_diffusers`, diffusers 0.42).
     """
-    on = _layers_with(pipe, adapter.sha256)
-    layers = getattr(getattr(pipe, "unet", None), "config", {}).get("layers_per_block", 2)
-    layers = layers if isinstance(layers, int) else int(layers[0])
-    state = load_file(adapter.path)
+    modules = _layers(pipe)
+    found = {}
+    for name, values in state.items():
+        tensor = parse_tensor(name)
+        if tensor is not None:
+            place = _place(pipe, tensor.layer)
+            layer = modules[place][0] if place in modules else tensor.layer.name
+            matrix = DOWN_UP[place.component.startswith("text")][0 if tensor.down else 1]
+            found[f"{place.component}.{layer}.{matrix}.weight"] = values
+    return found
+
+
+def _lost(pipe: Any, adapter: Adapter, state: State) -> list[str]:
+    """The tensors of a LoRA that are not on the pipeline as the file has them; sets the alphas of those that are."""
+    modules = _layers(pipe)
     lost = []
     for name, values in state.items():
         tensor = parse_tensor(name)
         if tensor is None:
             continue
-        part, layer = tensor.layer
-        module = on.get((part, from_original(layer, layers) if part == "unet" else layer))
-        if module is None:
+        _, module = modules.get(_place(pipe, tensor.layer), ("", None))
+        if adapter.sha256 not in getattr(module, "lora_A", {}):
             lost.append(name)
             continue
         here = (module.lora_A if tensor.down else module.lora_B)[adapter.sha256].weight
@@ -149,11 +172,18 @@ def _lost(pipe: Any, adapter: Adapter) -> list[str]:
     return lost
 
 
-def _layers_with(pipe: Any, adapter: str) -> dict[tuple[str, str], Any]:
-    """The layers of a pipeline that an adapter is on, by part and name with underscores."""
+def _place(pipe: Any, layer: Layer) -> Layer:
+    """A layer as the pipeline has it: of the UNet in diffusers' words."""
+    if layer.component != "unet" or not hasattr(pipe, "unet"):
+        return layer
+    layers = pipe.unet.config.layers_per_block
+    return Layer("unet", from_original(layer.name, layers if isinstance(layers, int) else int(layers[0])))
+
+
+def _layers(pipe: Any) -> dict[Layer, tuple[str, Any]]:
+    """The layers of a pipeline with their names in diffusers' words."""
     return {
-        (part, flat(name)): module
+        Layer(part, flat(name)): (name, module)
         for part in PARTS
         for name, module in (getattr(pipe, part, None) or torch.nn.Module()).named_modules()
-        if adapter in getattr(module, "lora_A", {})
     }
