@@ -1,7 +1,7 @@
 """LoRAs: found by path or name, read from their headers, and held against the model, all without torch.
 
-The story: `attachments` finds and reads what a request asks for, `check_name` and
-`check_fit` hold it to the model, `recorded` looks for what a picture names.
+The story: `attachments` finds and reads what a request asks for, `check_name` and `check_fit` hold it to the model,
+`recorded` looks for what a picture names.
 """
 
 from artgen.adapters.attaching import Attachment, attachments, facts, once

@@ -124,7 +124,7 @@ def _draw(
 ) -> list[ArtgenError]:
     from artgen.engine import starting
 
-    starting.start(loras=any(getattr(job.request, "lora", ()) for job in jobs))
+    starting.start(loras=any(job.loras for job in jobs))
     from artgen.engine import generate
 
     failures: list[ArtgenError] = []
