@@ -92,6 +92,7 @@ def test_failures_are_told_at_the_end_with_exit_code_7(sd1: str, monkeypatch: py
         patch.setattr("artgen.images.load_image", twice)
         result = run("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "out/", code=7)
     assert "p.txt:2: 'gone.png' does not exist" in result.stderr
+    assert "\\n" not in result.stderr
     assert "1 of 2 pictures failed" in result.stderr
     Image.new("RGB", (32, 32)).save("gone.png")
     result = run("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "out/", code=7)

@@ -93,7 +93,10 @@ def _draw(counted: Tally, ledger: Ledger, runner: Runner, sizes: BatchSize, repo
             if record.state == "failed":
                 failed.append((job, record))
                 if not report.quiet:
-                    note(f"{job.where}: {result.message or record.error}")
+                    said, *hints = (result.message or record.error).splitlines() or [""]
+                    note(f"{job.where}: {said}")
+                    for hint in hints:
+                        note(f"  {hint}")
                 return
             history.learn(job, record.seconds)
             path = ledger.folder / record.file
