@@ -41,6 +41,13 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """How the picture will be fitted into memory, and why: what was chosen, not what the user asked for."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Decoding:
     """The latents are turned into pixels."""
 
@@ -67,7 +74,7 @@ class Verifying:
     total: int
 
 
-Event = ModelChosen | Downloading | Loading | Step | Decoding | Note | Waiting | Verifying
+Event = Planned | ModelChosen | Downloading | Loading | Step | Decoding | Note | Waiting | Verifying
 Listener = Callable[[Event], None]
 
 

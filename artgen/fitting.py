@@ -16,6 +16,10 @@ from artgen.settings import Canvas, Frames
 LATENTS = {"sd1": (4, 0.18215), "sd2": (4, 0.18215), "sdxl": (4, 0.13025), "sd3": (16, 1.5305)}
 """Channels of the usual autoencoder of each architecture, and what it multiplies its latents with."""
 
+TILED_ABOVE = 2**21
+"""Pixels from which a picture is decoded in tiles. Decoding 1024x1024 whole in fp32 takes 3.8 GiB beside the weights,
+2048x2048 takes 15."""
+
 FAR_FROM_NATIVE = 2.0
 """How many times a side may differ from the size a model was trained at before a note is due."""
 
@@ -34,8 +38,26 @@ def check_device(device: str, offload: str | None) -> None:
     if device == "mps" and not machine.has_mps():
         raise UsageError("There is no MPS device on this machine.", "Leave --device out, or use --device cpu.")
     on_cpu = device == "cpu" or (device == "auto" and not machine.cuda_devices() and not machine.has_mps())
-    if on_cpu and offload in ("model", "sequential"):
+    if on_cpu and offload not in (None, "none", "auto"):
         raise UsageError(f"--offload {offload} needs a GPU; this would run on the CPU.", "Leave it out.")
+
+
+def check_budget(device: str, memory_budget: str | None) -> None:
+    """Refuses a budget of GPU memory where no CUDA device would be used.
+
+    Raises:
+        UsageError: saying so.
+    """
+    if memory_budget is not None and (device in ("cpu", "mps") or not machine.cuda_devices()):
+        raise UsageError("--memory-budget is for a CUDA device, and none would be used here.", "Leave it out.")
+
+
+def needs_tiles(size: tuple[int, int]) -> bool:
+    """Whether a picture of this width and height in pixels is decoded in tiles unless told otherwise.
+
+    By its size alone, so that the same request gives the same pixels on every machine.
+    """
+    return size[0] * size[1] > TILED_ABOVE
 
 
 def check_task(request: Request, model: registry.ResolvedModel) -> None:

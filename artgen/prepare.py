@@ -138,6 +138,8 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
     """
     for device, offload in dict.fromkeys((request.device, _offload(request)) for request in requests):
         fitting.check_device(device, offload)
+    for device, budget in dict.fromkeys((r.device, r.memory_budget) for r in requests if isinstance(r, FromWords)):
+        fitting.check_budget(device, budget)
     pictures: dict[tuple[Any, ...], sources.Pictures] = {}
     for request in requests:
         key = sources.canvas_key(request)
@@ -247,6 +249,8 @@ def _open_of_drawing(request: FromWords, model: registry.ResolvedModel, scene: _
     filled.update({name: value for name, value in own.items() if getattr(request, name) is None})
     if request.scheduler is None and scheduler is not None:
         filled.update(scheduler=scheduler, sigmas=request.sigmas or sigmas)
+    if request.vae_tiling is None:
+        filled["vae_tiling"] = fitting.needs_tiles(scene.size)
     if isinstance(request, Redraw) and request.strength is None:
         filled["strength"] = request.default_strength
     if isinstance(request, Canvas):

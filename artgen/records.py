@@ -41,7 +41,7 @@ FACTS = (
 )
 """Keys of a record that are no settings (width and height: of the tasks that do not take them)."""
 
-NOT_RECORDED = frozenset({"offline"})
+NOT_RECORDED = frozenset({"offline", "memory_budget"})
 
 
 def to_record(request: Request, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -230,6 +230,7 @@ def _device(record: dict[str, Any], changed: bool, notes: list[str]) -> None:
     gone = (device.startswith("cuda") and not machine.cuda_devices()) or (device == "mps" and not machine.has_mps())
     if gone:
         record["device"], record["dtype"] = "auto", "auto"
+        record.pop("offload", None)  # it needs that device, and no pixel depends on it
         notes.append(f"it was drawn on {device}, which is not here; the pixels will differ slightly")
     fallbacks, batch_size = record.get("fallbacks"), record.get("batch_size")
     if isinstance(fallbacks, list) and "vae tiling" in fallbacks:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
-from artgen import approximations
+from artgen import approximations, budget
 from artgen.errors import UsageError
 from artgen.loras import Lora, parse_lora, settled
 from artgen.schedulers import find_with_sigmas
@@ -99,6 +99,10 @@ class FromWords(Compute, Model, Sampling, Request, Prompt):  # fields come in th
         super()._settle(names)
         if "scheduler" in names or "sigmas" in names:
             self._settle_scheduler()
+        if "memory_budget" in names and self.memory_budget is not None:
+            budget.parse_bytes(self.memory_budget)
+        if self.weights and self.lora:
+            raise UsageError("A LoRA cannot be attached to weights in 8 bits.", "Leave --weights or --lora out.")
         if self.fast is not None and "fast" in names:
             object.__setattr__(self, "fast", approximations.canonical(self.fast))
 

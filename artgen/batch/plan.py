@@ -20,7 +20,7 @@ from artgen.requests import TASKS, FromWords, Request, Txt2Img
 from artgen.seeds import derived_seed, seeds
 from artgen.settings import Canvas, Frames, Output, Prompt, Series, check, settings_of
 
-HOW = frozenset({"device", "offload", "vae_tiling", "png_level"})
+HOW = frozenset({"device", "offload", "memory_budget", "vae_tiling", "png_level"})
 """Settings that say how a picture is made, not which: they are no part of its fingerprint."""
 
 _OWN = ("prompt", "negative_prompt", "seed")

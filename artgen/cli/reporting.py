@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from artgen.cli.interrupts import Interrupts
 from artgen.errors import ArtgenError, OutputError
-from artgen.events import Decoding, Downloading, Event, Loading, ModelChosen, Note, Step, Verifying
+from artgen.events import Decoding, Downloading, Event, Loading, ModelChosen, Note, Planned, Step, Verifying
 from artgen.terminal import printable
 
 if TYPE_CHECKING:
@@ -161,6 +161,9 @@ class Reporter:
                 note(_describe(event))
             case Downloading(file, done, total):
                 self._show(f"downloading {file}", done, total or None, "bytes")
+            case Planned(text):
+                if self._verbose:
+                    note(text)
             case Loading(component):
                 if self._verbose:
                     note(f"loading {component}")

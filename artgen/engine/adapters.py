@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from artgen.adapters import PARTS, Adapter, Attachment
 from artgen.adapters.naming import Layer, flat, from_original, parse_tensor
-from artgen.engine import loading
+from artgen.engine import loading, offloading
 from artgen.engine.device import Placement
 from artgen.engine.memory import is_exhaustion
 from artgen.errors import ModelUnavailableError
@@ -69,7 +69,7 @@ def attach(pipe: Any, loras: Sequence[Attachment], placement: Placement, offload
         raise
     finally:
         if offloaded:
-            loading.put(pipe, placement, offload)
+            offloading.put(pipe, placement, offload)
     _attached[_denoiser(pipe)] = wanted
 
 

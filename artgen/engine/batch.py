@@ -85,7 +85,9 @@ def draw_batch(
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,
     }
-    settled = {"device": placement.device, "dtype": placement.dtype}
+    settled: dict[str, Any] = {"device": placement.device, "dtype": placement.dtype}
+    if economy.automatic:
+        settled |= {"offload": economy.offload, "vae_tiling": economy.vae_tiling}
     outcomes: list[Picture | Failure] = []
     for i, job in enumerate(jobs):
         if not latents.sound[i] or not np.isfinite(decoded.pixels[i]).all():

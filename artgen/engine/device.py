@@ -21,11 +21,13 @@ class Placement:
 
     Attributes:
         device: torch's name of it, `cpu`, `mps`, `cuda` or `cuda:1`.
-        dtype: `fp32`, `fp16` or `bf16`.
+        dtype: `fp32`, `fp16` or `bf16`: what it computes in.
+        weights: `fp8` when the denoiser's weights are stored in 8 bits, else None.
     """
 
     device: str
     dtype: str
+    weights: str | None = None
 
     @property
     def torch_dtype(self) -> torch.dtype:

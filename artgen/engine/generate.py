@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from artgen import fitting, replaying
 from artgen.engine import loading, prompts
 from artgen.engine.batch import Progress, draw_batch
 from artgen.engine.device import Placement, place
-from artgen.engine.memory import Economy, is_exhaustion
+from artgen.engine.memory import Economy, is_exhaustion, limited, planned
 from artgen.engine.outcomes import Failure, Picture
 from artgen.engine.sizes import LARGEST, BatchSize, Fixed
 from artgen.errors import MemoryExhaustedError, NonFiniteError
@@ -103,6 +104,7 @@ def draw(
             fitting.check_frames(frames, job.request, job.found)
     done = 0
     economy: Economy | None = None
+    settled = False
     while done < len(jobs):
         if isinstance(request := jobs[done].request, Denoise):
             yield _denoised(jobs[done], request, Progress(listener, done + 1, 1, len(jobs)), frames)
@@ -111,13 +113,17 @@ def draw(
         first = jobs[done].drawing
         if economy is None or _resources(first) != _resources(jobs[done - 1].drawing):
             economy = Economy.of(first, LARGEST)
+            settled = False
         together = _alike(jobs[done : done + min(sizes.size(0), economy.batch_size)])
         began = time.monotonic()
-        placement = place(first.device, first.dtype, _bytes(jobs[done].model))
+        placement = replace(place(first.device, first.dtype, _bytes(jobs[done].model)), weights=first.weights)
+        if not settled:
+            economy, settled = planned(economy, together, placement, listener), True
         progress = Progress(listener, done + 1, len(together), len(jobs))
         outcomes: list[Picture | Failure] | None = None
         try:
-            outcomes = draw_batch(together, placement, economy, progress, frames)
+            with limited(placement, first.memory_budget):
+                outcomes = draw_batch(together, placement, economy, progress, frames)
         except (MemoryError, RuntimeError) as error:
             if not is_exhaustion(error):
                 raise
@@ -180,7 +186,8 @@ def _tried(economy: Economy) -> str:
 
 def _resources(request: FromWords) -> tuple[Any, ...]:
     return (
-        request.model, request.device, request.dtype, request.offload, request.vae_tiling, request.safety_checker
+        request.model, request.device, request.dtype, request.weights, request.offload, request.memory_budget,
+        request.vae_tiling, request.safety_checker,
     )  # fmt: skip
 
 

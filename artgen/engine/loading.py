@@ -21,9 +21,10 @@ import transformers
 from diffusers.utils import dynamic_modules_utils
 from safetensors import SafetensorError
 
+from artgen.engine import offloading
 from artgen.engine.device import Placement
 from artgen.engine.memory import is_exhaustion
-from artgen.errors import ModelUnavailableError, UsageError
+from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, single_file_config
 
@@ -69,11 +70,12 @@ def load(
     def read() -> Pipeline:
         pipe = _read(model, placement, safety_checker, listener)
         pipe.set_progress_bar_config(disable=True)
-        put(pipe, placement, offload)
+        offloading.store(pipe, placement)
+        offloading.put(pipe, placement, offload)
         return pipe
 
     pipe = kept((model.path, model.revision, model.variant, placement, offload, safety_checker), model, read)
-    tile(pipe, vae_tiling)
+    offloading.tile(pipe, vae_tiling)
     return pipe
 
 
@@ -138,30 +140,6 @@ def _over(pipe: Pipeline, cls: Any) -> Pipeline:
     """A pipeline of class `cls` over the components of `pipe`, with what else of its configuration fits."""
     accepted = inspect.signature(cls.__init__).parameters
     return cls(**{name: value for name, value in {**pipe.config, **pipe.components}.items() if name in accepted})
-
-
-def put(pipe: Pipeline, placement: Placement, offload: str | None) -> None:
-    """Moves a pipeline to its device, whole or part by part as `offload` says.
-
-    Raises:
-        UsageError: offloading without a GPU.
-    """
-    if offload in ("model", "sequential") and not placement.on_gpu:
-        raise UsageError(f"--offload {offload} needs a GPU; this runs on the {placement.device}.", "Leave it out.")
-    if offload == "model":
-        pipe.enable_model_cpu_offload(device=placement.device)
-    elif offload == "sequential":
-        pipe.enable_sequential_cpu_offload(device=placement.device)
-    else:
-        pipe.to(placement.device)
-
-
-def tile(pipe: Pipeline, on: bool) -> None:
-    """Decodes in slices and tiles from now on, or whole: less memory, the same picture up to faint seams."""
-    verb = "enable" if on else "disable"
-    for method in (f"{verb}_slicing", f"{verb}_tiling"):
-        if hasattr(pipe.vae, method):
-            getattr(pipe.vae, method)()
 
 
 def _read(model: ResolvedModel, placement: Placement, safety_checker: bool, listener: Listener) -> Pipeline:

@@ -4,12 +4,18 @@ The order costs least first: fewer pictures at a time, the decoder in tiles, par
 Seeds stay the same throughout, and what was done is recorded.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
+from artgen import budget
 from artgen.engine.device import Placement
+from artgen.events import Listener, Planned
+from artgen.prepare import Prepared
+from artgen.registry import demand
 from artgen.requests import FromWords
 
 _MARKS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -29,19 +35,22 @@ class Economy:
     Attributes:
         batch_size: pictures at a time, 1 or more.
         vae_tiling: decode in tiles.
-        offload: None, `none`, `model` or `sequential`.
+        offload: None or one of `artgen.budget.MODES`.
         fallbacks: what was done because memory ran out, in order.
+        automatic: whether artgen chose how to offload, and may choose again.
     """
 
     batch_size: int
     vae_tiling: bool
     offload: str | None
     fallbacks: tuple[str, ...] = ()
+    automatic: bool = False
 
     @classmethod
     def of(cls, request: FromWords, batch_size: int) -> "Economy":
-        """What the request asks for."""
-        return cls(batch_size, request.vae_tiling, request.offload)
+        """What the request asks for; with `auto`, nothing is offloaded until `planned` says so."""
+        automatic = request.offload == "auto"
+        return cls(batch_size, bool(request.vae_tiling), "none" if automatic else request.offload, automatic=automatic)
 
     def tighter(self, placement: Placement, pictures: int) -> "Economy | None":
         """The next thing to try, None when nothing is left. An explicit `--offload` is never overridden.
@@ -57,7 +66,50 @@ class Economy:
             return self._with("vae tiling", vae_tiling=True)
         if placement.on_gpu and self.offload is None:
             return self._with("offload model", offload="model")
+        if placement.on_gpu and self.automatic and self.offload != budget.MODES[-1]:
+            costlier = budget.MODES[budget.MODES.index(self.offload or "none") + 1]
+            return self._with(f"offload {costlier}", offload=costlier)
         return None
 
     def _with(self, what: str, **changes: object) -> "Economy":
         return dataclasses.replace(self, fallbacks=(*self.fallbacks, what), **changes)  # type: ignore[arg-type]
+
+
+def planned(economy: Economy, jobs: list[Prepared], placement: Placement, listener: Listener) -> Economy:
+    """The economy with the cheapest way of offloading that fits the GPU's free memory, where `auto` asks for it.
+
+    Args:
+        economy: of the first job.
+        jobs: those that are drawn together.
+        placement: where; on the CPU and on MPS, whose memory is the machine's own, nothing is offloaded.
+        listener: is told what was chosen, and why.
+    """
+    if not economy.automatic or not placement.device.startswith("cuda"):
+        return economy
+    job, request = jobs[0], jobs[0].drawing
+    rows = len(jobs) * (2 if (request.guidance_scale or 0) > 1 else 1)
+    wanted = demand(job.model, placement.dtype, job.size, rows, fp8=placement.weights == "fp8")
+    choice = budget.choose(wanted, free(placement, request.memory_budget), tiling=economy.vae_tiling)
+    listener(Planned(str(choice)))
+    return dataclasses.replace(economy, offload=choice.offload, vae_tiling=choice.vae_tiling)
+
+
+def free(placement: Placement, memory_budget: str | None) -> int:
+    """Bytes of GPU memory that a model and its pictures may take, what this process holds of them included."""
+    available = torch.cuda.mem_get_info(placement.device)[0] + torch.cuda.memory_reserved(placement.device)
+    return min(available, budget.parse_bytes(memory_budget)) if memory_budget else available
+
+
+@contextlib.contextmanager
+def limited(placement: Placement, memory_budget: str | None) -> Iterator[None]:
+    """Keeps torch within a budget of GPU memory: what goes beyond it runs out of memory, as on a smaller GPU."""
+    if memory_budget is None:
+        yield
+        return
+    total = torch.cuda.get_device_properties(placement.device).total_memory
+    share = min(1.0, budget.parse_bytes(memory_budget) / total)
+    torch.cuda.set_per_process_memory_fraction(share, placement.device)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, placement.device)

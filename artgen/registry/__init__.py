@@ -7,6 +7,7 @@ slow, `verify` computes hashes, `single_file_config` lends single checkpoints th
 from artgen.registry.cards import ModelCard, aliases, remove_alias, set_alias, user_aliases_path
 from artgen.registry.checking import Finding, check, verify
 from artgen.registry.configs import single_file_config
+from artgen.registry.demands import TILE, demand
 from artgen.registry.folders import read_scheduler
 from artgen.registry.hashes import file_hash
 from artgen.registry.models import ResolvedModel
@@ -15,6 +16,7 @@ from artgen.registry.references import Reference, parse
 from artgen.registry.resolving import find, resolve
 
 __all__ = [
+    "TILE",
     "Finding",
     "ModelCard",
     "Part",
@@ -22,6 +24,7 @@ __all__ = [
     "ResolvedModel",
     "aliases",
     "check",
+    "demand",
     "file_hash",
     "find",
     "find_part",

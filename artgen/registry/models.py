@@ -126,7 +126,7 @@ def describe_folder(name: str, path: Path, card: ModelCard | None = None) -> Res
     architecture = architecture_of(str(index.get("_class_name", "")), denoiser)
     if architecture == "other" and not names.keys() - {"unet", "scheduler"}:
         architecture = "pixel"
-    factor = 1 if architecture == "pixel" else _vae_factor(vae)
+    factor = 1 if architecture == "pixel" else vae_factor(vae)
     patch = int(denoiser.get("patch_size") or 1) if main == "transformer" else 1
     patch = 2 if architecture == "flux" else patch
     size = denoiser.get("sample_size") or SIZES.get(architecture, 512) // factor
@@ -245,7 +245,7 @@ def architecture_of(pipeline: str, denoiser: Mapping[str, Any]) -> str:
     return "other"
 
 
-def _vae_factor(vae: Mapping[str, Any]) -> int:
+def vae_factor(vae: Mapping[str, Any]) -> int:
     """Pixels per latent along one side: one halving between each two of the VAE's levels."""
     blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
     return int(2 ** (len(blocks) - 1)) if isinstance(blocks, list) and blocks else 8

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from artgen.budget import MODES
 from artgen.declarations import setting
 
 
@@ -62,7 +63,20 @@ class Compute(Place):
 
     offload: str | None = setting(
         None,
-        "Keep parts of the model in main memory until they are needed: slower, much less GPU memory.",
-        choices=("none", "model", "sequential"),
+        "What lies in main memory until it is needed; pixels stay the same. none; text: the text encoders; model: all "
+        "parts but the one at work; group: layers, fetched ahead; sequential: layers, one by one. auto: the first of "
+        "these that fits. [none, until memory runs out]",
+        choices=("auto", *MODES),
     )
-    vae_tiling: bool = setting(False, "Decode in tiles: less memory for large pictures.")
+    memory_budget: str | None = setting(
+        None, "How much of the GPU's memory may be used, such as 8GiB; see --offload auto. [all]", metavar="SIZE"
+    )
+    weights: str | None = setting(
+        None,
+        "fp8: store the denoiser's weights in 8 bits, half of fp16's memory; slower, and the picture changes slightly. "
+        "[as --dtype]",
+        choices=("fp8",),
+    )
+    vae_tiling: bool | None = setting(
+        None, "Decode in tiles: less memory, faint seams. [above 2 megapixels]", flags=("--vae-tiling/--no-vae-tiling",)
+    )

@@ -1,0 +1,80 @@
+"""Where the parts of a pipeline lie, and in how many bits: on their device, or in main memory until they are needed."""
+
+from typing import Any
+
+import torch
+
+from artgen.engine.device import Placement
+from artgen.errors import UsageError
+from artgen.registry import TILE
+
+CPU = torch.device("cpu")
+
+
+def put(pipe: Any, placement: Placement, offload: str | None) -> None:
+    """Moves a pipeline to its device, whole or part by part as `offload` says; no pixel depends on it.
+
+    Args:
+        pipe: a diffusers pipeline in main memory.
+        placement: where it computes.
+        offload: one of `artgen.budget.MODES`, or None for `none`.
+
+    Raises:
+        UsageError: offloading without a GPU.
+    """
+    if offload not in (None, "none") and not placement.on_gpu:
+        raise UsageError(f"--offload {offload} needs a GPU; this runs on the {placement.device}.", "Leave it out.")
+    if offload == "model":
+        pipe.enable_model_cpu_offload(device=placement.device)
+    elif offload == "sequential":
+        pipe.enable_sequential_cpu_offload(device=placement.device)
+    elif offload in ("text", "group"):
+        stream_layers(pipe, torch.device(placement.device), text_only=offload == "text")
+    else:
+        pipe.to(placement.device)
+
+
+def stream_layers(pipe: Any, device: torch.device, *, text_only: bool) -> None:
+    """Leaves layers in main memory and brings each to the device when its turn comes, the next one ahead of time.
+
+    The weights stay where they are: what was on the device is let go of, not carried back. Autoencoders lie on the
+    device in any case: they are small, and diffusers changes their precision in between.
+
+    Args:
+        pipe: a diffusers pipeline in main memory.
+        device: where it computes.
+        text_only: whether the text encoders alone are treated so; the rest lies on the device.
+    """
+    from diffusers.hooks import apply_group_offloading  # what it imports, others would wait for
+
+    for name, module in pipe.components.items():
+        if not isinstance(module, torch.nn.Module):
+            continue
+        if name.startswith("vae") or (text_only and not name.startswith("text_encoder")):
+            module.to(device)
+        else:
+            apply_group_offloading(
+                module, onload_device=device, offload_device=CPU, offload_type="leaf_level",
+                use_stream=device.type == "cuda",
+            )  # fmt: skip
+
+
+def store(pipe: Any, placement: Placement) -> None:
+    """Stores the denoiser's weights in 8 bits (e4m3) where the placement says so; they are widened layer by layer.
+
+    Norms, positions and first and last layers keep their precision, as diffusers has it. Pictures change slightly.
+    """
+    if placement.weights == "fp8":
+        denoiser = getattr(pipe, "unet", None) or pipe.transformer
+        denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=placement.torch_dtype)
+
+
+def tile(pipe: Any, on: bool) -> None:
+    """Decodes in slices and tiles from now on, or whole: less memory, the same picture up to faint seams."""
+    verb = "enable" if on else "disable"
+    for method in (f"{verb}_slicing", f"{verb}_tiling"):
+        if hasattr(pipe.vae, method):
+            getattr(pipe.vae, method)()
+    if on and hasattr(pipe.vae, "tile_latent_min_size") and pipe.vae.tile_sample_min_size > TILE:
+        pipe.vae.tile_latent_min_size = pipe.vae.tile_latent_min_size * TILE // pipe.vae.tile_sample_min_size
+        pipe.vae.tile_sample_min_size = TILE

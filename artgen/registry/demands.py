@@ -1,0 +1,76 @@
+"""What a model takes in memory, from its headers and configurations: nothing is loaded."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from artgen import budget
+from artgen.checkpoints import PARTS, read_header
+from artgen.registry import folders
+from artgen.registry.configs import single_file_config
+from artgen.registry.models import ResolvedModel, vae_factor
+
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+TILE = 512
+"""Width and height at most, in pixels, of the tiles that a decoder works in."""
+
+
+def parameters(model: ResolvedModel) -> dict[str, int]:
+    """How many numbers each component of a model has, by diffusers' names."""
+    if not model.is_file:
+        chosen = folders.chosen_weights(model.path)[1]
+        return {name: sum(read_header(file).parameters for file in found.files) for name, found in chosen.items()}
+    counted: dict[str, int] = {}
+    main = "transformer" if model.flow else "unet"
+    for name, (_, shape) in read_header(model.path).tensors.items():
+        part = next((part for part, prefixes in PARTS.items() if name.startswith(prefixes)), main)
+        numbers = 1
+        for side in shape:
+            numbers *= side
+        counted[part] = counted.get(part, 0) + numbers
+    return counted
+
+
+def demand(model: ResolvedModel, dtype: str, size: tuple[int, int], rows: int, *, fp8: bool = False) -> budget.Demand:
+    """What a model and pictures of one size take.
+
+    Args:
+        model: with its files.
+        dtype: `fp32`, `fp16` or `bf16`.
+        size: width and height in pixels.
+        rows: pictures drawn together, counted twice with guidance.
+        fp8: whether the denoiser's weights are stored in 8 bits.
+    """
+    numbers, width = parameters(model), BYTES[dtype]
+    folder = single_file_config(model) if model.is_file else model.path
+    main = folders.main_component(folder)
+    vae = folders.optional_json(folder / "vae" / "config.json")
+    # diffusers decodes in fp32 what overflows in fp16.
+    decoder = 4 if vae.get("force_upcast", True) and dtype == "fp16" and model.architecture == "sdxl" else width
+    pixels = size[0] * size[1]
+    latents = pixels // vae_factor(vae) ** 2
+    live = budget.LIVE_DECODER * _first(vae, "block_out_channels", 128) * decoder
+    text = [name for name in numbers if name.startswith("text_encoder")]
+    known = {*text, main, "vae"}
+    return budget.Demand(
+        text=tuple(numbers[name] * width for name in text),
+        denoiser=numbers.get(main, 0) * (1 if fp8 else width),
+        vae=numbers.get("vae", 0) * decoder,
+        others=sum(count * width for name, count in numbers.items() if name not in known),
+        drawing=_values(folders.optional_json(folder / main / "config.json"), latents) * rows * width,
+        decoding=round(pixels * live),
+        tile=round(min(pixels, TILE * TILE) * live + pixels * 3 * decoder),
+    )
+
+
+def _values(config: Mapping[str, Any], latents: int) -> int:
+    """How many numbers a denoiser computes with at once, for each picture of so many latents."""
+    if "block_out_channels" in config:
+        return budget.LIVE_UNET * _first(config, "block_out_channels", 320) * latents
+    hidden = int(config.get("num_attention_heads", 24)) * int(config.get("attention_head_dim", 64))
+    patch = 2 if "Flux" in str(config.get("_class_name")) else int(config.get("patch_size") or 1)
+    return budget.LIVE_TRANSFORMER * hidden * latents // (patch * patch)
+
+
+def _first(config: Mapping[str, Any], name: str, default: int) -> int:
+    value = config.get(name)
+    return int(value[0]) if isinstance(value, list) and value else default

@@ -1,0 +1,292 @@
+"""Which way of offloading fits: arithmetic over sizes of real models, and what it becomes on tiny ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import plain_scripts as plain
+import pytest
+import tiny_loras
+import torch
+
+from artgen import Img2Img, Txt2Img, budget, generate, registry
+from artgen.budget import MODES, Choice, Demand, choose, needed, parse_bytes
+from artgen.engine import loading, memory, offloading
+from artgen.engine.device import Placement
+from artgen.engine.memory import Economy, planned
+from artgen.errors import UsageError
+from artgen.events import Planned
+from artgen.prepare import prepare
+from artgen.registry import configs
+
+MIB, GIB = 2**20, 2**30
+
+# Parameters in millions, as tests/test_checkpoints.py counts them: text encoders, denoiser, autoencoder.
+SIZES = {
+    "sd15": ((123.1,), 859.5, 83.7),
+    "sdxl": ((123.1, 694.7), 2567.5, 83.7),
+    "sd35-medium": ((123.7, 694.7, 4762.3), 2243.2, 83.8),
+    "sd35-large": ((123.7, 694.7, 4762.3), 8056.6, 83.8),
+}
+UPCAST = {"sdxl"}
+
+
+def of(name: str, side: int, rows: int = 2) -> Demand:
+    """What a real model takes in fp16, by its configuration and its known size."""
+    text, denoiser, vae = (tuple(int(2e6 * each) for each in part) if isinstance(part, tuple) else int(2e6 * part)
+                           for part in SIZES[name])  # fmt: skip
+    latents = side * side // 64
+    values = {"sd15": 26 * 320, "sdxl": 26 * 320, "sd35-medium": 14 * 1536 // 4, "sd35-large": 14 * 2432 // 4}[name]
+    decoder = 4 if name in UPCAST else 2
+    live = 6 * 128 * decoder
+    return Demand(
+        text=text, denoiser=denoiser, vae=vae * decoder // 2, others=0, drawing=values * latents * rows * 2,  # type: ignore[arg-type, operator]
+        decoding=side * side * live, tile=512 * 512 * live,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "gpu", "offload", "tiling"),
+    [
+        ("sd15", 512, 24, "none", False),
+        ("sd15", 512, 4, "none", False),
+        ("sd15", 512, 2.5, "text", False),
+        ("sd15", 512, 2.3, "model", False),
+        ("sd15", 512, 1.2, "group", False),
+        ("sdxl", 1024, 24, "none", False),
+        ("sdxl", 1024, 10, "text", False),
+        ("sdxl", 1024, 8, "model", False),
+        ("sdxl", 1024, 6, "model", False),
+        ("sdxl", 1024, 5, "group", False),
+        ("sdxl", 1024, 3, "group", True),
+        ("sd35-medium", 1024, 24, "none", False),
+        ("sd35-medium", 1024, 16, "text", False),
+        ("sd35-medium", 1024, 10, "text", False),
+        ("sd35-medium", 1024, 5, "group", False),
+        ("sd35-large", 1024, 32, "none", False),
+        ("sd35-large", 1024, 20, "text", False),
+        ("sd35-large", 1024, 12, "group", False),
+    ],
+)
+def test_the_cheapest_that_fits(name: str, side: int, gpu: float, offload: str, tiling: bool) -> None:
+    choice = choose(of(name, side), int(gpu * GIB))
+    assert (choice.offload, choice.vae_tiling) == (offload, tiling), str(choice)
+    assert choice.needed <= choice.budget
+
+
+def test_sdxl_on_eight_gibibytes_stays_below_six() -> None:
+    assert choose(of("sdxl", 1024), 8 * GIB).needed < 6 * GIB
+
+
+def test_each_way_takes_no_more_than_the_one_before() -> None:
+    """With one exception: Stable Diffusion 3.5's T5 is larger than all else, and lies on the GPU whole with `model`."""
+    for name in SIZES:
+        for tiling in (False, True):
+            modes = MODES if name in ("sd15", "sdxl") else ("none", "text", "group", "sequential")
+            sizes = [needed(of(name, 1024), mode, tiling) for mode in modes]
+            assert sizes == sorted(sizes, reverse=True)
+        assert needed(of(name, 2048), "none", True) < needed(of(name, 2048), "none", False)
+
+
+def test_where_nothing_fits_the_least_is_taken_and_said() -> None:
+    choice = choose(of("sd35-large", 2048), GIB // 2)
+    assert (choice.offload, choice.vae_tiling) == ("sequential", True)
+    assert "more than the 0.5 GiB there are" in str(choice)
+    assert str(Choice("model", True, 3 * GIB, 8 * GIB)) == (
+        "offload model, decoding in tiles: about 3.0 GiB of 8.0 GiB there are"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("8GiB", 8 * GIB), ("8GB", 8 * 10**9), ("8G", 8 * GIB), (" 6.5 gib ", 13 * GIB // 2), ("8000MiB", 8000 * MIB)],
+)
+def test_amounts(text: str, amount: int) -> None:
+    assert parse_bytes(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "8", "lots", "-8GiB", "8TiB", "8 G i B", "nan", "1e3GiB", "0GiB"])
+def test_what_is_no_amount_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="memory_budget must be"):
+        Txt2Img(memory_budget=text)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
+def test_sizes_are_read_from_headers(models: dict[str, Path], kind: str) -> None:
+    """As many bytes as the loaded pipeline's own weights."""
+    model = registry.resolve(str(models[kind]), offline=True)
+    found = registry.demand(model, "fp32", (32, 32), 2)
+    pipe = loading.load(
+        model, Placement("cpu", "fp32"), offload=None, vae_tiling=False, safety_checker=True, listener=lambda _: None
+    )
+
+    def size(module: torch.nn.Module) -> int:
+        return sum(tensor.nbytes for tensor in module.state_dict().values())
+
+    assert found.denoiser == size(getattr(pipe, "unet", None) or pipe.transformer)
+    assert found.vae == size(pipe.vae)
+    readers = [module for name, module in pipe.components.items() if name.startswith("text_encoder") and module]
+    assert sorted(found.text) == sorted(map(size, readers))
+    eighth = registry.demand(model, "fp32", (32, 32), 2, fp8=True)
+    assert eighth.denoiser == found.denoiser // 4
+    assert registry.demand(model, "fp32", (64, 32), 2).decoding == 2 * found.decoding
+
+
+class Live(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts the bytes that tensors made within it hold at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held, self.most, self.known = 0, 0, set[int]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        import weakref
+
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, torch.Tensor) and (key := tensor.untyped_storage()._cdata) not in self.known:
+                size = tensor.untyped_storage().nbytes()
+                self.known.add(key)
+                self.held += size
+                self.most = max(self.most, self.held)
+                weakref.finalize(tensor.untyped_storage(), self._gone, key, size)
+        return made
+
+    def _gone(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.held -= size
+
+
+@pytest.mark.parametrize("side", [512, 1024])
+def test_what_decoding_holds_is_what_was_counted(side: int) -> None:
+    """Stable Diffusion's own decoder, on tensors without contents."""
+    from diffusers import AutoencoderKL
+
+    config = json.loads((configs.CONFIGS / "sd1.json").read_text("utf-8"))["vae/config.json"]
+    with torch.device("meta"), torch.no_grad():
+        vae = AutoencoderKL.from_config(config)
+        with Live() as live:
+            vae.decode(torch.empty(1, 4, side // 8, side // 8))
+    counted = budget.LIVE_DECODER * config["block_out_channels"][0] * side * side * 4
+    assert live.most == pytest.approx(counted, rel=0.02)
+
+
+@pytest.mark.parametrize(("kind", "text_only"), [("sd1", False), ("sdxl", True), ("sd3", False)])
+def test_layers_that_come_and_go_change_no_pixel(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str, text_only: bool
+) -> None:
+    """The wiring of `text` and `group`; here both places are main memory."""
+    request = Txt2Img(model=str(models[kind]), prompt="a red fox", negative_prompt="a cat", seed=7, steps=3)
+    whole = generate(request).image
+    loading.release()
+    cpu = torch.device("cpu")
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            offloading, "put", lambda pipe, *_: offloading.stream_layers(pipe, cpu, text_only=text_only)
+        )  # a GPU's place is taken by main memory
+        assert plain.same(generate(request).image, whole)
+        photo = plain.photo(Path("photo.png"))
+        shared: dict[str, Any] = {"model": str(models[kind]), "seed": 7, "steps": 3, "image": photo}
+        redrawn = generate(Img2Img(**shared)).image
+    loading.release()
+    assert plain.same(generate(Img2Img(**shared)).image, redrawn)
+
+
+def test_weights_in_8_bits_are_stored_so_and_recorded(models: dict[str, Path]) -> None:
+    request = Txt2Img(model=str(models["sd1"]), prompt="a red fox", seed=7, steps=3)
+    exact = generate(request)
+    rough = generate(request.replace(weights="fp8"))
+    assert "weights" not in exact.record
+    assert rough.record["weights"] == "fp8"
+    assert not plain.same(rough.image, exact.image)
+    assert plain.difference(rough.image, exact.image) < 64
+    ((pipe),) = loading._kept.values()
+    stored = {weight.dtype for weight in pipe.unet.parameters()}
+    assert torch.float8_e4m3fn in stored
+    # Asked for without it, the first picture comes again.
+    assert plain.same(generate(request).image, exact.image)
+
+
+def test_a_lora_acts_on_layers_that_come_and_go(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    lora = tiny_loras.diffusers_lora(Path("style.safetensors"), models["sd1"])
+    bare = Txt2Img(model=str(models["sd1"]), prompt="a red fox", seed=7, steps=3)
+    request = bare.replace(lora=(str(lora),))
+    exact, plainly = generate(request).image, generate(bare).image
+    assert plain.difference(exact, plainly) > 0
+    loading.release()
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(offloading, "put", lambda pipe, *_: offloading.stream_layers(pipe, cpu, text_only=False))
+    assert plain.same(generate(request).image, exact)
+    assert plain.same(generate(bare).image, plainly)
+    loading.release()
+
+
+def test_a_lora_on_weights_in_8_bits_is_refused() -> None:
+    with pytest.raises(UsageError, match="A LoRA cannot be attached to weights in 8 bits"):
+        Txt2Img(weights="fp8", lora=("style.safetensors",))
+
+
+@pytest.fixture
+def gpu_of(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Lets the planner see a GPU with so many bytes free, half of them held by this process."""
+
+    def pretend(free: int) -> None:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free // 2, 80 * GIB))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: free // 2)
+
+    return pretend
+
+
+def test_auto_settles_what_a_gpu_has_room_for(models: dict[str, Path], gpu_of: Any) -> None:
+    jobs = prepare([Txt2Img(model=str(models["sd1"]), offload="auto", seed=1, steps=2)])
+    gpu, heard = Placement("cuda", "fp16"), plain.Heard()
+    asked = Economy.of(jobs[0].drawing, 4)
+    gpu_of(8 * GIB)
+    roomy = planned(asked, jobs, gpu, heard)
+    assert (roomy.offload, roomy.vae_tiling, roomy.batch_size) == ("none", False, 4)
+    assert heard.events == [Planned("offload none: about 0.3 GiB of 8.0 GiB there are")]
+    gpu_of(10 * MIB)
+    assert planned(asked, jobs, gpu, heard).offload == "sequential"
+    assert planned(asked, jobs, Placement("cpu", "fp32"), heard) == asked
+    explicit = Economy.of(jobs[0].drawing.replace(offload="model"), 4)
+    assert planned(explicit, jobs, gpu, heard) == explicit
+
+
+def test_a_budget_is_what_there_is_at_most(gpu_of: Any) -> None:
+    gpu = Placement("cuda", "fp16")
+    gpu_of(80 * GIB)
+    assert memory.free(gpu, "8GiB") == 8 * GIB
+    assert memory.free(gpu, None) == 80 * GIB
+    gpu_of(6 * GIB)
+    assert memory.free(gpu, "8GiB") == 6 * GIB
+
+
+def test_what_was_chosen_gives_way_step_by_step_when_memory_runs_out() -> None:
+    economy: Economy | None = Economy.of(Txt2Img(offload="auto"), 1)
+    seen = []
+    while economy is not None:
+        seen.append((economy.offload, economy.vae_tiling))
+        economy = economy.tighter(Placement("cuda", "fp16"), 1)
+    assert seen == [("none", False), *((mode, True) for mode in MODES)]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_on_the_cpu_auto_offloads_nothing_and_a_budget_is_refused(models: dict[str, Path]) -> None:
+    request = Txt2Img(model=str(models["sd1"]), offload="auto", seed=1, steps=2)
+    record = generate(request).record
+    assert (record["offload"], record["vae_tiling"]) == ("none", False)
+    with pytest.raises(UsageError, match="for a CUDA device"):
+        prepare([request.replace(memory_budget="8GiB")])
+    for mode in ("text", "group"):
+        with pytest.raises(UsageError, match=f"--offload {mode} needs a GPU"):
+            prepare([request.replace(offload=mode)])
+
+
+def test_large_pictures_are_decoded_in_tiles_unless_told_otherwise(models: dict[str, Path]) -> None:
+    def tiled(**more: Any) -> object:
+        return prepare([Txt2Img(model=str(models["sd1"]), **more)])[0].drawing.vae_tiling
+
+    assert tiled(width=1448, height=1448) is False
+    assert tiled(width=1456, height=1456) is True
+    assert tiled(width=2048, height=2048, vae_tiling=False) is False
+    assert tiled(vae_tiling=True) is True
