@@ -14,7 +14,7 @@ from PIL import Image
 from artgen import Img2Img, Inpaint, Picture, Txt2Img, generate, generate_all
 from artgen.engine import loading
 from artgen.errors import MemoryExhaustedError, UsageError
-from artgen.events import ModelChosen
+from artgen.events import ModelChosen, Planned
 
 pytestmark = [
     pytest.mark.gpu,
@@ -85,6 +85,28 @@ def test_offloading_changes_no_pixel_and_leaves_the_gpu_empty(
         assert plain.same(made.image, whole)
         assert made.record["offload"] == offload
         assert torch.cuda.memory_allocated() <= before + MIB
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
+@pytest.mark.parametrize("offload", ["text", "group"])
+def test_layers_that_come_and_go_change_no_pixel(models: dict[str, Path], offload: str, kind: str) -> None:
+    request = Txt2Img(model=str(models[kind]), seed=7, steps=3, **WORDS)
+    whole = generate(request).image
+    for _ in range(2):
+        assert plain.same(generate(request.replace(offload=offload)).image, whole)
+
+
+def test_auto_keeps_within_its_budget_and_gives_the_same_pixels(models: dict[str, Path]) -> None:
+    request = Txt2Img(model=str(models["sd1"]), seed=7, steps=3, **WORDS)
+    whole = generate(request).image
+    loading.release()
+    torch.cuda.reset_peak_memory_stats()
+    heard = plain.Heard()
+    made = generate(request.replace(offload="auto", memory_budget="300MiB"), listener=heard)
+    assert plain.same(made.image, whole)
+    assert any(isinstance(event, Planned) for event in heard.events)
+    assert made.record["offload"] == "none"
+    assert torch.cuda.max_memory_reserved() <= 300 * MIB
 
 
 def test_offloading_serves_several_tasks(models: dict[str, Path]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from modes import AUTO
 from report import Result, digits
 from startup import OTHER, REFERENCE
 
@@ -71,8 +72,7 @@ def _overhead(result: Result) -> tuple[str, bool]:
 
 
 def _small_card(result: Result) -> tuple[str, bool]:
-    ours = result.samples["artgen, `--offload auto --memory-budget 8GiB`"]
-    most, times = max(ours["gpu"]), result.times("artgen, `--offload auto --memory-budget 8GiB`", "wall")
+    most, times = max(result.samples[AUTO]["gpu"]), result.times(AUTO, "wall")
     return f"{digits(most)} MiB, {1 / times:.2f} of the plain script's time", most <= BUDGET_MIB and times >= 1 / 1.1
 
 
