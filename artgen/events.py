@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Planned:
-    """How the picture will be fitted into memory, and why: what was chosen, not what the user asked for."""
+    """How pictures will be drawn on this machine, and why: what was chosen, not what the user asked for."""
 
     text: str
 

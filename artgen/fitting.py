@@ -132,6 +132,8 @@ def check_fast(request: FromWords, model: registry.ResolvedModel) -> None:
         if model.architecture not in entry.architectures:
             these = ", ".join(entry.architectures)
             raise UsageError(f"--fast {entry.name} works with {these}; {model.name} is {model.architecture}.", without)
+        if entry.name == "cache" and request.offload == "group":
+            raise UsageError("--fast cache skips layers that --offload group waits for.", without)
         if entry.name == "tiny-decoder":
             _check_latents(model)
         if entry.name == "lcm":

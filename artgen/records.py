@@ -31,6 +31,7 @@ FACTS = (
     "sigma_estimated",
     "batch_size",
     "fast_parts",
+    "rounding",
     "dropped_prompt",
     "dropped_negative_prompt",
     "fallbacks",

@@ -235,6 +235,8 @@ def _device(record: dict[str, Any], changed: bool, notes: list[str]) -> None:
     fallbacks, batch_size = record.get("fallbacks"), record.get("batch_size")
     if isinstance(fallbacks, list) and "vae tiling" in fallbacks:
         record["vae_tiling"] = True
+    if not changed and isinstance(rounding := record.get("rounding"), list) and rounding:
+        notes.append(f"it was drawn with {', '.join(map(str, rounding))}; pixels may differ slightly")
     if not changed and isinstance(batch_size, int) and batch_size > 1:
         notes.append("it was drawn together with others; pixels may differ by one grey level")
 

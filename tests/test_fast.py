@@ -295,6 +295,14 @@ def test_a_batch_that_grows_computes_everything_and_one_that_shrinks_takes_its_o
         assert torch.allclose(asked(model, 7, rows=4), exact, atol=1e-6)
 
 
+def test_layers_that_fetch_others_are_not_skipped() -> None:
+    model = unet()
+    model.enable_group_offload(onload_device=torch.device("cpu"), offload_type="leaf_level")
+    pipe = type("Pipe", (), {"unet": model, "num_timesteps": 9})()
+    with pytest.raises(UsageError, match="--offload group"), approximated(pipe, "cache", 1):
+        pass
+
+
 def test_guidance_asks_once_where_it_may_and_is_right_when_nothing_moves() -> None:
     class Denoiser(nn.Module):
         def __init__(self) -> None:

@@ -55,6 +55,29 @@ def test_fp16_by_default_and_byte_for_byte(models: dict[str, Path], kind: str, c
     assert plain.same(ours.image, plainly(cls, models[kind], 7, num_inference_steps=4, **WORDS))
 
 
+def test_a_graph_of_the_step_changes_no_bit(models: dict[str, Path]) -> None:
+    heard = plain.Heard()
+    request = Txt2Img(model=str(models["sd1"]), seed=7, steps=10, **WORDS)
+    ours = [generate(request.replace(seed=seed), listener=heard).image for seed in (7, 8, 7)]
+    assert any(isinstance(event, Planned) and event.text.startswith("a CUDA graph") for event in heard.events)
+    module = next(iter(loading._kept.values())).unet
+    assert module.__dict__["_artgen_graphed"]._recorded, "it was captured, and repeats the step bit for bit"
+    assert plain.same(ours[0], plainly("StableDiffusionPipeline", models["sd1"], 7, num_inference_steps=10, **WORDS))
+    assert plain.same(ours[0], ours[2])
+    assert plain.same(generate(request.replace(acceleration="none")).image, ours[0])
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_full_acceleration_rounds_otherwise_and_says_so(models: dict[str, Path], kind: str) -> None:
+    request = Txt2Img(model=str(models[kind]), seed=7, steps=10, **WORDS)
+    exact, full = generate(request), generate(request.replace(acceleration="full"))
+    assert "rounding" not in exact.record
+    assert full.record["rounding"][:2] == ["channels last", "fused projections"]
+    assert ("decoder in bf16" in full.record["rounding"]) == (kind == "sdxl")
+    assert plain.difference(full.image, exact.image) <= 8
+    assert plain.same(generate(request).image, exact.image)
+
+
 def test_redrawing_and_inpainting_byte_for_byte(models: dict[str, Path]) -> None:
     image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
     shared: dict[str, Any] = {"strength": 0.6, **WORDS}

@@ -68,7 +68,7 @@ def test_a_prepared_request_is_complete(models: dict[str, Path], task: str) -> N
             "outpaint": lambda: Outpaint(model=model, image=image, expand="8"),
         }[task]()
     )
-    may_be_open = {"sigmas", "fast", "offload", "memory_budget", "weights", "expand", "to"}
+    may_be_open = {"sigmas", "fast", "acceleration", "offload", "memory_budget", "weights", "expand", "to"}
     open_still = {name for name in settings_of(type(job.request)) if getattr(job.request, name) is None}
     assert open_still <= may_be_open
     assert job.facts["architecture"] == "sd1"

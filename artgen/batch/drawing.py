@@ -30,6 +30,7 @@ class Drawer:
         self._models = Models()
         self._saver = ThreadPoolExecutor(1, "artgen-saver")
         self._saving: list[Future[None]] = []
+        self._pace = 0.0
 
     def __enter__(self) -> "Drawer":
         return self
@@ -39,10 +40,10 @@ class Drawer:
         for future in self._saving:
             future.result()
 
-    def draw(self, jobs: Sequence[Job]) -> float | None:
+    def draw(self, jobs: Sequence[Job], ahead: int = 0) -> float | None:
         """Draws jobs of one shape together; returns seconds a picture once loaded, None when none was drawn.
 
-        A job that fails is noted and reported; the others go on.
+        A job that fails is noted and reported; the others go on. `ahead` is how many more are to follow.
 
         Raises:
             OutputError: something could not be written; no further picture could be either.
@@ -55,7 +56,7 @@ class Drawer:
                 prepared.append((job, prepare([job.request], self._listener, self._models)[0]))
             except ArtgenError as error:
                 self._fail(job, error)
-        return self._draw(prepared) if prepared else None
+        return self._draw(prepared, self._pace * ahead) if prepared else None
 
     def _claimed(self, jobs: Sequence[Job]) -> list[Job]:
         mine = [job for job in jobs if self._claims.take(job.key)]
@@ -68,7 +69,7 @@ class Drawer:
                 self._report(Result(job.key, self._ledger.done(job.key)))
         return open_
 
-    def _draw(self, jobs: list[tuple[Job, Prepared]]) -> float | None:
+    def _draw(self, jobs: list[tuple[Job, Prepared]], outlook: float = 0.0) -> float | None:
         from artgen.engine import starting
 
         starting.start()
@@ -79,7 +80,9 @@ class Drawer:
         try:
             reel = jobs[0][0].shape.reel
             shown = reel.frames if reel else None
-            outcomes = generate.draw([p for _, p in jobs], batch_size=len(jobs), frames=shown, listener=clock)
+            outcomes = generate.draw(
+                [p for _, p in jobs], batch_size=len(jobs), outlook=outlook, frames=shown, listener=clock
+            )
             for (job, _), outcome in zip(jobs, outcomes, strict=True):
                 saved += 1
                 if isinstance(outcome, generate.Failure):
@@ -98,7 +101,8 @@ class Drawer:
                     self._draw([each])
             else:
                 self._fail(jobs[saved][0], ArtgenError(f"{type(error).__name__}: {error}"))
-        return clock.seconds / len(jobs)
+        self._pace = clock.seconds / len(jobs)
+        return self._pace
 
     def _save(self, job: Job, picture: Any, seconds: float) -> None:
         written = Record("done")

@@ -156,7 +156,7 @@ def run_here(folder: Path, suffix: str = "") -> Runner:
             with Drawer(ledger, Claims(folder), results.put, heard) as drawer:
                 while jobs := queue.take():
                     known |= {job.key: job for job in jobs}
-                    queue.learn(jobs, drawer.draw(jobs))
+                    queue.learn(jobs, drawer.draw(jobs, len(queue)))
                     deliver()
         finally:
             deliver()

@@ -17,9 +17,13 @@ from artgen.approximations import CACHE_INTERVAL, GUIDANCE_EXACT, GUIDANCE_INTER
 from artgen.engine.caching import Rhythm, caching_hooks
 from artgen.engine.decoding import tiny_decoder
 from artgen.engine.guiding import SparseGuidance
+from artgen.errors import UsageError
 from artgen.registry import Part
 
 HOOK = "artgen"
+STREAMED = "group_offloading"
+"""What diffusers calls its hook on a layer that fetches the next one."""
+_NONE = HookRegistry(nn.Identity())
 Hooked = tuple[nn.Module, ModelHook]
 
 
@@ -36,6 +40,9 @@ def approximated(
         fast: their names in canonical form; None for the exact picture.
         pictures: how many are drawn together.
         parts: what they need of the hub, by their names.
+
+    Raises:
+        UsageError: layers would be skipped that fetch others, as group offloading lets them.
     """
     attached: list[nn.Module] = []
     decoder = parts.get("tiny-decoder")
@@ -59,6 +66,10 @@ def _hooks(pipe: Any, fast: str | None, pictures: int) -> Iterator[Hooked]:
     names = {entry.name for entry in chosen(fast)}
     denoiser = getattr(pipe, "unet", None) or pipe.transformer
     if "cache" in names:
+        if any(STREAMED in getattr(module, "_diffusers_hook", _NONE).hooks for module in denoiser.modules()):
+            raise UsageError(
+                "--fast cache skips layers that --offload group waits for.", "Use --offload model instead."
+            )
         yield from caching_hooks(denoiser, Rhythm(CACHE_INTERVAL))
     if "guidance" in names:
         yield denoiser, SparseGuidance(lambda: int(pipe.num_timesteps), pictures, GUIDANCE_EXACT, GUIDANCE_INTERVAL)

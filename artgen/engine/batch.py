@@ -12,8 +12,9 @@ import transformers
 from PIL import Image
 
 import artgen
-from artgen import images
+from artgen import acceleration, images
 from artgen.engine import adapters, attention, blending, embeddings, loading, prompts, schedulers
+from artgen.engine.accelerating import accelerated, is_compiled
 from artgen.engine.approximating import approximated
 from artgen.engine.device import Placement
 from artgen.engine.frames import Recorder
@@ -21,7 +22,7 @@ from artgen.engine.memory import Economy
 from artgen.engine.outcomes import Failure, Picture
 from artgen.engine.soundness import Decoded, Latents, decode_again
 from artgen.errors import FilteredError, NonFiniteError, UsageError
-from artgen.events import Decoding, Listener, ModelChosen, Note, Step
+from artgen.events import Decoding, Listener, ModelChosen, Note, Planned, Step
 from artgen.prepare import Prepared
 from artgen.records import to_record
 from artgen.settings import Frames
@@ -32,8 +33,9 @@ TASK_MODULES = {"txt2img": "txt2img", "img2img": "img2img", "inpaint": "inpaint"
 class Progress:
     """Says which picture of how many is at which step."""
 
-    def __init__(self, listener: Listener, first: int, pictures: int, total: int) -> None:
+    def __init__(self, listener: Listener, first: int, pictures: int, total: int, seconds_left: float = 0.0) -> None:
         self.listener = listener
+        self.seconds_left = seconds_left
         self._place = (first, pictures, total)
 
     def step(self, done: int, steps: int) -> None:
@@ -63,12 +65,15 @@ def draw_batch(
     pipe = loading.for_task(base, task.PIPELINE, request.task)
     pipe.scheduler = schedulers.build(base.scheduler, request.scheduler, request.sigmas)
     schedulers.check_steps(pipe.scheduler, request.steps or 1)
+    plan = _plan(
+        jobs, placement, whole=economy.offload in (None, "none"), compiled=is_compiled(pipe), progress=progress
+    )
     recorder = Recorder(pipe, frames) if frames else None
     lost = [_dropped(job, progress.listener) for job in jobs]
     latents = Latents(progress.step, len(jobs), blending.Blend(pipe, jobs) if blended else None)
     try:
-        approximation = approximated(pipe, request.fast, len(jobs), jobs[0].parts)
-        with loading.quiet(), attention.in_rows(placement), approximation:
+        attached = approximated(pipe, request.fast, len(jobs), jobs[0].parts)
+        with loading.quiet(), attention.in_rows(placement), accelerated(pipe, plan), attached:
             result = pipe(**_arguments(pipe, jobs, task.arguments(jobs), latents))
     except NonFiniteError:
         return [Failure(job.request, latents.failure(i, placement)) for i, job in enumerate(jobs)]
@@ -80,6 +85,7 @@ def draw_batch(
     facts = {
         "artgen": artgen.__version__,
         "batch_size": len(jobs),
+        "rounding": plan.rounding,
         "fallbacks": [*economy.fallbacks, *(["decoder in fp32"] if mended else [])],
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
@@ -98,6 +104,30 @@ def draw_batch(
             picture = _picture(job, decoded.pixels[i], {**job.facts, **facts, **lost[i]}, settled)
             outcomes.append(_with_frames(picture, recorder, i, job) if recorder else picture)
     return outcomes
+
+
+def _plan(
+    jobs: list[Prepared], placement: Placement, *, whole: bool, compiled: bool, progress: Progress
+) -> acceleration.Plan:
+    job, request = jobs[0], jobs[0].drawing
+    plan = acceleration.plan(
+        acceleration.Task(
+            level=request.acceleration or "exact",
+            device=placement.device,
+            dtype=placement.dtype,
+            architecture=job.model.architecture,
+            size=job.size,
+            together=len(jobs),
+            steps=max(1, int((request.steps or 1) * (job.strength or 1))),
+            whole=whole,
+            plain=whole and not job.loras and not request.fast,
+            compiled=compiled,
+            seconds_left=progress.seconds_left,
+        )
+    )
+    if plan.why:
+        progress.listener(Planned(plan.why))
+    return plan
 
 
 def _withheld() -> FilteredError:

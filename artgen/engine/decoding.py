@@ -1,7 +1,9 @@
-"""A tiny decoder in the place of a model's own, for one call."""
+"""Another decoder in the place of a model's own, for one call."""
 
 import contextlib
-from collections.abc import Iterator
+import copy
+import weakref
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,11 +34,43 @@ def tiny_decoder(pipe: Any, folder: Path) -> Iterator[None]:
         sample = decoder.decode(latents.to(decoder.device, decoder.dtype)).sample
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
+    with _decoding(vae, decode):
+        yield
+
+
+@contextlib.contextmanager
+def bf16_decoder(pipe: Any) -> Iterator[None]:
+    """The pipeline with its own decoder in bf16, for one that overflows in fp16 and is slow in fp32.
+
+    Args:
+        pipe: a pipeline with an `AutoencoderKL`.
+    """
+    if pipe.vae not in _in_bf16:
+        _in_bf16[pipe.vae] = copy.deepcopy(pipe.vae).to(torch.bfloat16)  # weights that go there do not come back
+    decoder = _in_bf16[pipe.vae]
+
+    def decode(latents: torch.Tensor, return_dict: bool = True, **_: Any) -> Any:
+        sample = decoder.decode(latents.to(torch.bfloat16)).sample.to(latents.dtype)
+        return DecoderOutput(sample=sample) if return_dict else (sample,)
+
+    with _decoding(pipe.vae, decode):
+        yield
+
+
+_in_bf16: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def _decoding(vae: Any, decode: Callable[..., Any]) -> Iterator[None]:
+    before = vae.__dict__.get("decode")
     vae.decode = decode
     try:
         yield
     finally:
-        del vae.decode
+        if before is None:
+            del vae.decode
+        else:
+            vae.decode = before
 
 
 @lru_cache(maxsize=1)

@@ -94,15 +94,19 @@ def draw(
     *,
     batch_size: int | BatchSize = 1,
     frames: Frames | None = None,
+    outlook: float = 0.0,
     listener: Listener = ignore,
 ) -> Iterator[Picture | Failure]:
-    """Makes the pictures of prepared jobs; see `generate_all`."""
+    """Makes the pictures of prepared jobs; see `generate_all`.
+
+    `outlook` is how many seconds others like them, drawn in this process later, would take as it goes now.
+    """
     sizes = Fixed(batch_size) if isinstance(batch_size, int) else batch_size
     _refuse_long(jobs)
     if frames is not None:
         for job in jobs:
             fitting.check_frames(frames, job.request, job.found)
-    done = 0
+    done, pace = 0, 0.0
     economy: Economy | None = None
     settled = False
     while done < len(jobs):
@@ -119,7 +123,8 @@ def draw(
         placement = replace(place(first.device, first.dtype, _bytes(jobs[done].model)), weights=first.weights)
         if not settled:
             economy, settled = planned(economy, together, placement, listener), True
-        progress = Progress(listener, done + 1, len(together), len(jobs))
+        left = outlook + pace * (len(jobs) - done)
+        progress = Progress(listener, done + 1, len(together), len(jobs), left)
         outcomes: list[Picture | Failure] | None = None
         try:
             with limited(placement, first.memory_budget):
@@ -131,7 +136,9 @@ def draw(
         if outcomes is None:
             economy = _tighten(economy, placement, together, listener)
             continue
-        sizes.learn(0, len(together), (time.monotonic() - began) / len(together))
+        seconds = (time.monotonic() - began) / len(together)
+        sizes.learn(0, len(together), seconds)
+        pace = seconds if done else 0.0  # the first ones waited for the model
         yield from outcomes
         done += len(together)
 

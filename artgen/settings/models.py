@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from artgen.acceleration import LEVELS
 from artgen.budget import MODES
 from artgen.declarations import setting
 
@@ -79,4 +80,10 @@ class Compute(Place):
     )
     vae_tiling: bool | None = setting(
         None, "Decode in tiles: less memory, faint seams. [above 2 megapixels]", flags=("--vae-tiling/--no-vae-tiling",)
+    )
+    acceleration: str | None = setting(
+        None,
+        "On CUDA. exact: what changes no bit, a CUDA graph for single pictures of Stable Diffusion 1 and 2. full: also "
+        "what rounds otherwise, such as torch.compile where enough pictures repay it. [exact]",
+        choices=LEVELS,
     )

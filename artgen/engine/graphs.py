@@ -1,0 +1,155 @@
+"""A CUDA graph of the denoiser's call: recorded once, then launched as a whole.
+
+A small denoiser drawing one picture launches hundreds of kernels a step, each of which takes longer to launch than to
+run. https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs says what a graph demands: the same shapes, the
+same addresses of inputs and outputs, a warm-up on another stream.
+"""
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+GRAPHS = 4
+"""Graphs that are kept; each holds the memory that one call works in."""
+_WARM_UP = 3
+
+Tensors = tuple[torch.Tensor, ...]
+Work = Callable[[], Tensors]
+
+
+class Recorder(Protocol):
+    """Records work that reads tensors at fixed addresses."""
+
+    def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
+        """Its outputs, at fixed addresses too, and what does the work again."""
+
+
+class CudaRecorder:
+    """Records into CUDA graphs."""
+
+    def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
+        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                work()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs = work()
+        return outputs, graph.replay
+
+
+class Graphed:
+    """A module's `forward` that is recorded when it is called in the same way a second time.
+
+    What cannot be recorded, and what a recording does not repeat bit for bit when it is tried, runs as before.
+    """
+
+    def __init__(self, forward: Callable[..., Any], recorder: Recorder) -> None:
+        self._forward = forward
+        self._recorder = recorder
+        self._seen: set[Any] = set()
+        self._unfit: set[Any] = set()
+        self._recorded: OrderedDict[Any, tuple[Tensors, Tensors, Callable[[], None]]] = OrderedDict()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        inputs: list[torch.Tensor] = []
+        layout = _taken_apart((args, kwargs), inputs)
+        key = (layout, tuple((t.shape, t.dtype, t.device, t.stride()) for t in inputs))
+        if layout is None or torch.is_grad_enabled() or key in self._unfit:
+            return self._forward(*args, **kwargs)
+        if key in self._recorded:
+            self._recorded.move_to_end(key)
+            return self._repeated(key, inputs)
+        if key not in self._seen:
+            self._seen.add(key)
+            return self._forward(*args, **kwargs)
+        return self._record(key, layout, inputs)
+
+    def _record(self, key: Any, layout: Any, inputs: list[torch.Tensor]) -> Any:
+        static = tuple(tensor.clone() for tensor in inputs)
+        args, kwargs = _put_together(layout, iter(static))
+        exact = self._forward(*args, **kwargs)
+        if not _is_plain(exact):
+            self._unfit.add(key)
+            return exact
+        try:
+            outputs, again = self._recorder.record(lambda: self._forward(*args, **kwargs))
+            self._recorded[key] = (static, outputs, again)
+            repeated = self._repeated(key, inputs)
+        except RuntimeError:  # what torch raises for work that no graph can hold, such as waiting for the device
+            self._recorded.pop(key, None)
+            self._unfit.add(key)
+            return exact
+        if not all(torch.equal(a, b) for a, b in zip(repeated, exact, strict=True)):
+            del self._recorded[key]
+            self._unfit.add(key)
+        while len(self._recorded) > GRAPHS:
+            self._recorded.popitem(last=False)
+        return exact
+
+    def _repeated(self, key: Any, inputs: list[torch.Tensor]) -> Tensors:
+        static, outputs, again = self._recorded[key]
+        for place, tensor in zip(static, inputs, strict=True):
+            place.copy_(tensor)
+        again()
+        # The next call overwrites them, and schedulers remember what a denoiser said before.
+        return tuple(tensor.clone() for tensor in outputs)
+
+
+@contextlib.contextmanager
+def graphed(module: nn.Module, recorder: Recorder) -> Iterator[None]:
+    """The module with its calls recorded; the recordings are kept with it for the next time.
+
+    Args:
+        module: called without gradients, with tensors, numbers, texts, and dicts and tuples of these; what it gives
+            is recorded when it is a tuple of tensors.
+        recorder: `CudaRecorder` for a module on a CUDA device.
+    """
+    kept = module.__dict__.setdefault("_artgen_graphed", Graphed(module.forward, recorder))
+    module.forward = kept
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+def forget(module: nn.Module) -> None:
+    """Drops what was recorded of a module: it is about to change."""
+    module.__dict__.pop("_artgen_graphed", None)
+
+
+def _is_plain(outputs: Any) -> bool:
+    return isinstance(outputs, tuple) and all(isinstance(output, torch.Tensor) for output in outputs)
+
+
+def _taken_apart(value: Any, tensors: list[torch.Tensor]) -> Any:
+    """A hashable description of nested arguments, whose tensors go to a list; None for what has none."""
+    if isinstance(value, torch.Tensor):
+        tensors.append(value)
+        return "tensor"
+    if value is None or isinstance(value, bool | int | float | str):
+        return ("value", type(value), value)
+    if isinstance(value, tuple | list):
+        parts = tuple(_taken_apart(part, tensors) for part in value)
+        return None if None in parts else (type(value), parts)
+    if isinstance(value, dict):
+        parts = tuple((name, _taken_apart(part, tensors)) for name, part in value.items())
+        return None if any(part is None for _, part in parts) else (dict, parts)
+    return None
+
+
+def _put_together(layout: Any, tensors: Iterator[torch.Tensor]) -> Any:
+    if layout == "tensor":
+        return next(tensors)
+    if layout[0] == "value":
+        return layout[2]
+    kind, parts = layout
+    if kind is dict:
+        return {name: _put_together(part, tensors) for name, part in parts}
+    return kind(_put_together(part, tensors) for part in parts)

@@ -1,0 +1,261 @@
+"""CUDA's levers, as far as a processor can tell: which are chosen, and that none leaves a trace."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import batches
+import plain_scripts as plain
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from torch import nn
+
+from artgen import Txt2Img, generate_all
+from artgen.acceleration import COMPILED_GAIN, COMPILING, Plan, Task, plan
+from artgen.engine.accelerating import accelerated
+from artgen.engine.batch import Progress
+from artgen.engine.graphs import Graphed, Tensors, Work, forget, graphed
+
+ALONE = Task("exact", "cuda", "fp16", "sd1", (512, 512), 1, 30, whole=True, plain=True)
+
+
+class Again:
+    """In the place of a CUDA graph: does the work again on the tensors that were there when it was recorded."""
+
+    def __init__(self) -> None:
+        self.recorded = 0
+
+    def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
+        self.recorded += 1
+        outputs = work()
+
+        def again() -> None:
+            for place, tensor in zip(outputs, work(), strict=True):
+                place.copy_(tensor)
+
+        return outputs, again
+
+
+@pytest.mark.parametrize(
+    ("changes", "graph"),
+    [
+        ({}, True),
+        ({"architecture": "sd2", "size": (768, 768), "device": "cuda:1"}, True),
+        ({"level": "none"}, False),
+        ({"device": "cpu"}, False),
+        ({"device": "mps"}, False),
+        ({"architecture": "sdxl"}, False),
+        ({"size": (1024, 1024)}, False),
+        ({"together": 2}, False),
+        ({"steps": 4}, False),
+        ({"plain": False}, False),
+    ],
+)
+def test_graphs_are_for_single_small_pictures(changes: dict[str, Any], graph: bool) -> None:
+    chosen = plan(replace(ALONE, **changes))
+    assert chosen.graph is graph
+    assert chosen.rounding == [], "what is not asked for changes no bit"
+    assert bool(chosen.why) == (replace(ALONE, **changes).device.startswith("cuda") and changes != {"level": "none"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "rounding"),
+    [
+        ({}, ["channels last", "fused projections"]),
+        ({"architecture": "sdxl"}, ["channels last", "fused projections", "decoder in bf16"]),
+        ({"architecture": "sdxl", "dtype": "bf16"}, ["channels last", "fused projections"]),
+        ({"architecture": "sd3"}, []),
+        ({"plain": False}, ["channels last"]),
+        ({"plain": False, "whole": False}, []),
+        ({"device": "cpu"}, []),
+        ({"seconds_left": COMPILING / COMPILED_GAIN + 1}, ["channels last", "compiled"]),
+        ({"seconds_left": COMPILING / COMPILED_GAIN - 1}, ["channels last", "fused projections"]),
+        ({"seconds_left": 1e6, "plain": False}, ["channels last"]),
+        ({"compiled": True}, ["channels last", "compiled"]),
+    ],
+)
+def test_what_rounds_otherwise_is_asked_for_and_named(changes: dict[str, Any], rounding: list[str]) -> None:
+    assert plan(replace(ALONE, level="full", **changes)).rounding == rounding
+
+
+def test_a_compiled_denoiser_has_no_graph() -> None:
+    assert not plan(replace(ALONE, level="full", seconds_left=1e6)).graph
+
+
+def test_a_batch_tells_what_is_left(models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+
+    def listen(original: Any, self: Any, *arguments: Any, **more: Any) -> None:
+        original(self, *arguments, **more)
+        told.append(self.seconds_left)
+
+    plain.around(monkeypatch, Progress, "__init__", listen)
+    batches.draw(batches.plan(tmp_path, models["sd1"], batches.entries(6)), batch_size="2")
+    assert told[0] == 0, "nothing was measured yet"
+    assert told[1] > 0
+    assert told[-1] == 0, "nothing is left"
+    told.clear()
+    requests = [Txt2Img(model=str(models["sd1"]), prompt="a fox", steps=2, seed=seed) for seed in range(4)]
+    list(generate_all(requests))
+    assert told[:2] == [0, 0], "the first picture waits for the model"
+    assert min(told[2:]) > 0
+
+
+class Denoiser(nn.Module):
+    """Takes what a UNet takes, nested likewise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+        self.calls = 0
+
+    def forward(self, sample: torch.Tensor, step: torch.Tensor, *, words: Any, more: Any = None) -> Any:
+        self.calls += 1
+        if words == "an object":
+            return sample
+        return (self.weight * sample + step + more["added"]["text"],)
+
+
+def call(module: nn.Module, value: float, step: float = 1.0, rows: int = 2, **more: Any) -> Any:
+    text = {"text": torch.full((rows, 3), 10 * value)}
+    with torch.no_grad():
+        return module(torch.full((rows, 3), value), torch.tensor(step), words=None, more={"added": text}, **more)
+
+
+def test_a_recording_reads_what_comes_in_now_and_gives_what_stays() -> None:
+    module, recorder = Denoiser(), Again()
+    with graphed(module, recorder):
+        answers = [call(module, float(value), float(value + 1))[0] for value in range(6)]
+    assert recorder.recorded == 1
+    assert [answer[0, 0].item() for answer in answers] == [12.0 * v + v + 1 for v in range(6)]
+    assert "forward" not in module.__dict__
+    before = module.calls
+    with graphed(module, recorder):
+        assert call(module, 7.0)[0][0, 0].item() == 85.0
+    assert (recorder.recorded, module.calls) == (1, before + 1), "the recording is kept for the next picture"
+
+
+def test_every_shape_and_every_setting_is_recorded_by_itself() -> None:
+    module, recorder = Denoiser(), Again()
+    with graphed(module, recorder):
+        for rows in (1, 2, 1, 2, 1, 2):
+            assert call(module, 1.0, rows=rows)[0].shape == (rows, 3)
+    assert recorder.recorded == 2
+
+
+def test_few_recordings_are_kept() -> None:
+    module, recorder = Denoiser(), Again()
+    with graphed(module, recorder):
+        for _ in range(2):
+            for rows in range(1, 8):
+                call(module, 1.0, rows=rows)
+        assert recorder.recorded == 7
+        assert len(module.__dict__["_artgen_graphed"]._recorded) == 4
+        assert call(module, 3.0, rows=1)[0][0, 0].item() == 37.0
+
+
+def test_what_changes_is_recorded_anew() -> None:
+    module, recorder = Denoiser(), Again()
+    with graphed(module, recorder):
+        for _ in range(3):
+            call(module, 1.0)
+    module.weight = nn.Parameter(torch.tensor(3.0))
+    forget(module)
+    with graphed(module, recorder):
+        assert [call(module, 1.0)[0][0, 0].item() for _ in range(3)] == [14.0] * 3
+    assert recorder.recorded == 2
+
+
+def test_what_cannot_be_recorded_runs_as_before() -> None:
+    class Refusing:
+        def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    class Lying:
+        """A recording that does not read its inputs again."""
+
+        def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
+            return tuple(torch.zeros_like(tensor) for tensor in work()), lambda: None
+
+    for recorder in (Refusing(), Lying()):
+        module = Denoiser()
+        with graphed(module, recorder):
+            assert [call(module, float(value))[0][0, 0].item() for value in range(4)] == [1.0, 13.0, 25.0, 37.0]
+
+
+def test_arguments_that_are_no_tensors_or_numbers_and_gradients_are_left_alone() -> None:
+    module, recorder = Denoiser(), Again()
+    wrapped = Graphed(module.forward, recorder)
+    for _ in range(3):
+        with torch.no_grad():
+            wrapped(torch.ones(1), torch.ones(1), words=object(), more={"added": {"text": torch.ones(1)}})
+            assert isinstance(wrapped(torch.ones(1), torch.ones(1), words="an object"), torch.Tensor)
+        wrapped(torch.ones(1), torch.ones(1), words=None, more={"added": {"text": torch.ones(1)}})[0].backward()
+    assert recorder.recorded == 0
+
+
+def loaded(folder: Path) -> Any:
+    with plain.quiet():
+        pipe = DiffusionPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def draw(pipe: Any, seed: int = 7, prompt: str = "a red fox") -> Any:
+    words = {"num_inference_steps": 5, "guidance_scale": 5.0, "generator": torch.Generator().manual_seed(seed)}
+    return pipe(prompt, **words).images[0]
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_a_recorded_step_draws_the_same_picture_byte_for_byte(models: dict[str, Path], kind: str) -> None:
+    pipe, recorder = loaded(models[kind]), Again()
+    wanted = [draw(pipe), draw(pipe, 8, "a blue house")]
+    with accelerated(pipe, Plan(graph=True), recorder):
+        assert plain.same(draw(pipe), wanted[0])
+        assert plain.same(draw(pipe, 8, "a blue house"), wanted[1])
+        assert plain.same(draw(pipe), wanted[0])
+    assert recorder.recorded == 1
+    assert plain.same(draw(pipe), wanted[0])
+
+
+@pytest.mark.parametrize("lever", [{"channels_last": True}, {"fused": True}, {"fused": True, "channels_last": True}])
+def test_other_rounding_stays_within_a_grey_level_and_is_undone(
+    models: dict[str, Path], lever: dict[str, bool]
+) -> None:
+    pipe = loaded(models["sd1"])
+    wanted = draw(pipe)
+    for _ in range(2):
+        with accelerated(pipe, Plan(**lever)):
+            assert plain.difference(draw(pipe), wanted) <= 1
+    with accelerated(pipe, Plan()):
+        assert plain.same(draw(pipe), wanted)
+
+
+def test_a_decoder_in_bf16_decodes_nearly_the_same_and_leaves_the_weights_alone(models: dict[str, Path]) -> None:
+    pipe = loaded(models["sdxl"])
+    wanted, decoded = draw(pipe), []
+    plan = Plan(bf16_decoder=True)
+    with accelerated(pipe, plan):
+        decoded.append(draw(pipe))
+    assert not plain.same(decoded[0], wanted)
+    assert plain.difference(decoded[0], wanted) <= 4
+    assert plain.same(draw(pipe), wanted)
+    pipe.vae.register_to_config(force_upcast=False)
+    with accelerated(pipe, plan):
+        assert plain.same(draw(pipe), wanted), "a decoder that is safe in fp16 stays in fp16"
+
+
+@pytest.mark.slow
+def test_compiled_blocks_draw_nearly_the_same_and_are_undone(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    pipe = loaded(models["sd1"])
+    wanted = draw(pipe)
+    with accelerated(pipe, Plan(compiled=True)):
+        assert plain.difference(draw(pipe), wanted) <= 1
+    assert any((tmp_path / "inductor").rglob("*.so"))
+    with accelerated(pipe, Plan()):
+        assert plain.same(draw(pipe), wanted)
