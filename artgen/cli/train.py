@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from artgen.cli import training_report
 from artgen.cli.options import flattened
-from artgen.cli.reporting import emit, emit_json, note
+from artgen.cli.reporting import Reporter, emit, emit_json, note
 from artgen.errors import ArtgenError, UsageError
 from artgen.settings import MAX_SEED, Data, Learning, Loss, Optimisation, Place, Progress, Report, Weights
 
@@ -53,27 +54,25 @@ def train(
 
     artgen train pictures/ -o my-style.safetensors --trigger mystyle
     """
-    from artgen.training import plans
+    from artgen.training import datasheet, plans
 
     if data.folder is None:
         raise UsageError("train needs a folder of pictures.", "artgen train pictures/ -o my-style.safetensors")
     settings = plans.Settings(data, learning, optimisation, loss, progress, compute, seed)
-    plan = plans.plan(settings, model, output, overwrite=overwrite)
+    with Reporter(report.quiet) as reporter, training_report.mistakes_told():
+        plan = plans.plan(settings, model, output, overwrite=overwrite, listener=reporter)
     if not report.quiet:
         _tell(plan)
     if report.dry_run:
         if report.json:
-            emit_json(plan.record())
+            emit_json({**plan.record(), "data": datasheet.facts(plan.pictures, {})})
         return
     _run(plan, report)
 
 
 def _tell(plan: "Plan") -> None:
     settings, pictures = plan.settings, plan.pictures
-    for text in plan.notes:
-        note(text)
-    for rejected in pictures.rejected:
-        note(f"left out: {rejected.name} {rejected.reason}")
+    training_report.tell(pictures, plan.sizes)
     what = {"lora": f"a LoRA of rank {settings.learning.rank} ({settings.learning.target})", "full": "all weights",
             "autoencoder": f"the autoencoder ({settings.learning.target})"}[settings.kind]  # fmt: skip
     optimisation = settings.optimisation

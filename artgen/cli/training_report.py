@@ -1,7 +1,8 @@
 """What `train` found in a folder, for people: what is learnt from, what is left out, and why."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from artgen.cli.reporting import complain, note
 from artgen.errors import ArtgenError
@@ -10,58 +11,61 @@ from artgen.training.findings import Collection, MistakesError
 SHOWN = 12
 """So many lines of one kind are printed; the rest are counted."""
 
-Shapes = Mapping[tuple[int, int], int]
+Sizes = Sequence[tuple[int, int]]
 
 
-def tell(found: Collection, shapes: Shapes, *, verbose: bool = False) -> None:
-    """Prints a summary on stderr; all of it with `verbose`.
+def tell(found: Collection, sizes: Sizes) -> None:
+    """Prints a summary on stderr.
 
     Args:
         found: the folder, read.
-        shapes: (width, height) that is trained at -> how many pictures have it.
-        verbose: without it, long lists are cut.
+        sizes: the width and height that each example is trained at.
     """
-    for line in lines(found, shapes, None if verbose else SHOWN):
+    for line in lines(found, sizes):
         note(line)
 
 
-def tell_mistakes(error: MistakesError) -> None:
-    """Prints every mistake on stderr, a line each."""
-    for mistake in error.mistakes:
-        complain(ArtgenError(mistake))
+@contextlib.contextmanager
+def mistakes_told() -> Iterator[None]:
+    """Prints every mistake in captions and tables on stderr, a line each, before it leaves with the error."""
+    try:
+        yield
+    except MistakesError as error:
+        for mistake in error.mistakes:
+            complain(ArtgenError(mistake))
+        raise
 
 
-def lines(found: Collection, shapes: Shapes, shown: int | None) -> Iterator[str]:
-    """The summary, line by line, at most `shown` of a kind."""
+def lines(found: Collection, sizes: Sizes) -> Iterator[str]:
+    """The summary, line by line."""
     total = len(found.examples) + len(found.rejected)
     yield f"{found.folder}: {len(found.examples):,} of {total:,} pictures are learnt from"
-    yield from _rows("folder", Counter(each.folder or "(top)" for each in found.examples), shown)
-    sizes = Counter({f"{width}x{height}": count for (width, height), count in shapes.items()})
-    yield from _rows("shape", sizes, shown)
+    yield from _rows("folder", Counter(each.folder or "(top)" for each in found.examples))
+    yield from _rows("shape", Counter(f"{width}x{height}" for width, height in sizes))
     said = (each.provenance.licence if each.provenance else None for each in found.examples)
-    yield from _rows("licence", Counter(licence or "not said" for licence in said), shown)
+    yield from _rows("licence", Counter(licence or "not said" for licence in said))
     for kind in sorted({each.kind for each in found.rejected}):
         some = [(each.name, each.reason) for each in found.rejected if each.kind == kind]
         yield f"left out, {kind}: {len(some):,}"
-        yield from _pairs(some, shown)
+        yield from _pairs(some)
     noted = [(each.name, "; ".join(each.notes)) for each in found.examples if each.notes]
     if noted:
         yield f"learnt from, to be known: {len(noted):,}"
-        yield from _pairs(noted, shown)
+        yield from _pairs(noted)
     yield from found.notes
 
 
-def _rows(what: str, counts: Counter[str], shown: int | None) -> Iterator[str]:
+def _rows(what: str, counts: Counter[str]) -> Iterator[str]:
     """Nothing where there is one answer that says nothing: all at the top, of no licence."""
     if set(counts) <= {"(top)"}:
         return
-    parts = [f"{name} {count:,}" for name, count in counts.most_common(shown)]
+    parts = [f"{name} {count:,}" for name, count in counts.most_common(SHOWN)]
     more = f" and {len(counts) - len(parts):,} more" if len(counts) > len(parts) else ""
     yield f"  by {what}: {', '.join(parts)}{more}"
 
 
-def _pairs(some: Sequence[tuple[str, str]], shown: int | None) -> Iterator[str]:
-    wide = min(40, max(len(name) for name, _ in some[:shown]))
-    yield from (f"  {name:<{wide}}  {words}" for name, words in some[:shown])
-    if shown is not None and len(some) > shown:
-        yield f"  and {len(some) - shown:,} more; --verbose lists them"
+def _pairs(some: Sequence[tuple[str, str]]) -> Iterator[str]:
+    wide = min(40, max(len(name) for name, _ in some[:SHOWN]))
+    yield from (f"  {name:<{wide}}  {words}" for name, words in some[:SHOWN])
+    if len(some) > SHOWN:
+        yield f"  and {len(some) - SHOWN:,} more; --dry-run --json lists them"

@@ -6,8 +6,6 @@ all, sides in steps whose product does not exceed that square's.
 
 import math
 import random as chance
-from collections import Counter
-from collections.abc import Iterable
 
 from PIL import Image
 
@@ -76,9 +74,3 @@ def lost(width: int, height: int, size: tuple[int, int]) -> float:
     """The share of a picture, 0 to 1, that is cut off at a bucket's shape."""
     kept = min(width / size[0], height / size[1])
     return max(0.0, 1 - kept * kept * size[0] * size[1] / (width * height))
-
-
-def shapes(sizes: Iterable[tuple[int, int]], resolution: int, multiple: int) -> Counter[tuple[int, int]]:
-    """How many pictures of these sizes are trained at each shape, the most frequent first."""
-    found = Counter(bucket(width, height, resolution, multiple) for width, height in sizes)
-    return Counter(dict(found.most_common()))

@@ -15,6 +15,7 @@ from artgen.events import Downloading, Listener, ignore
 from artgen.settings import Learning, Loss, Optimisation, Place, Progress, Weights
 from artgen.settings.training import Data
 from artgen.training import collection, results
+from artgen.training.buckets import bucket
 
 TRAINABLE = ("sd1", "sd2", "sdxl")
 PERCEPTUAL_WEIGHT = 0.1
@@ -23,6 +24,8 @@ SNR_GAMMA = 5.0
 """As in the paper: Hang et al., "Efficient diffusion training via min-SNR weighting strategy", ICCV 2023."""
 RATES = {"lora": 3e-4, "full": 1e-5, "autoencoder": 1e-4}
 SNAPSHOTS = 4
+COARSE = 64
+"""Sides of models of 512 pixels and more are multiples of this, so that all levels of the network halve evenly."""
 FREE = frozenset({"checkpoint_every", "keep", "snapshot_every", "snapshot_prompts", "resume", "lora_format"})
 """Settings that change nothing in what is learnt, and may change when it goes on."""
 
@@ -57,7 +60,6 @@ class Plan:
         pictures: what is learnt from.
         layout: where everything goes.
         resolution: side in pixels of the square whose area a picture gets.
-        notes: what the user should know.
     """
 
     settings: Settings
@@ -65,7 +67,12 @@ class Plan:
     pictures: collection.Collection
     layout: results.Layout
     resolution: int
-    notes: tuple[str, ...] = ()
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """The shape that each picture is trained at, width and height in pixels."""
+        multiple = COARSE if self.resolution >= 512 else self.model.multiple
+        return [bucket(each.width, each.height, self.resolution, multiple) for each in self.pictures.examples]
 
     @property
     def captions(self) -> tuple[str, ...]:
@@ -124,9 +131,8 @@ def plan(
     check_model(model, settings.kind)
     resolution = settings.data.resolution or min(model.native)
     data = dataclasses.replace(settings.data, resolution=resolution)
-    pictures = collection.read(data)
+    pictures = collection.read(data, listener)
     found = Plan(_completed(dataclasses.replace(settings, data=data), model), model, pictures, layout, resolution)
-    found = dataclasses.replace(found, notes=tuple(pictures.notes))
     if settings.progress.resume:
         _check_same(found)
     return found

@@ -20,15 +20,12 @@ from torch import Tensor
 from artgen.engine.training.order import Pick, Size
 from artgen.errors import OutputError
 from artgen.outputs import write_over
-from artgen.training.buckets import bucket, placed
+from artgen.training.buckets import placed
 from artgen.training.collection import Example, open_example
 from artgen.training.plans import Plan
 
 CROPS = 4
 """Versions of a picture with `--crop random`."""
-
-COARSE = 64
-"""Sides of models of 512 pixels and more are multiples of this, so that all levels of the network halve evenly."""
 
 Encode = Callable[[Tensor], Tensor]
 """(1, 3, height, width) from -1 to 1 -> what is kept of it, (channels, height, width)."""
@@ -53,10 +50,7 @@ class Stock:
 
     def __init__(self, plan: Plan, key: str, encode: Encode) -> None:
         self._plan, self._key, self._encode = plan, key, encode
-        coarse = COARSE if plan.resolution >= 512 else plan.model.multiple
-        self.sizes: list[Size] = [
-            bucket(each.width, each.height, plan.resolution, coarse) for each in plan.pictures.examples
-        ]
+        self.sizes: list[Size] = plan.sizes
         data = plan.settings.data
         self.versions = [
             Version(mirrored, crop)
