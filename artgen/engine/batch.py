@@ -102,7 +102,7 @@ def draw_batch(
             outcomes.append(Failure(job.request, _withheld()))
         else:
             picture = _picture(job, decoded.pixels[i], {**job.facts, **facts, **lost[i]}, settled)
-            outcomes.append(_with_frames(picture, recorder, i, job) if recorder else picture)
+            outcomes.append(_with_frames(picture, recorder, i, job, progress.listener) if recorder else picture)
     return outcomes
 
 
@@ -144,8 +144,9 @@ def _picture(job: Prepared, pixels: np.ndarray, facts: dict[str, Any], settled: 
     return Picture(_finished(image, job), to_record(request, facts), request)
 
 
-def _with_frames(picture: Picture, recorder: Recorder, number: int, job: Prepared) -> Picture:
+def _with_frames(picture: Picture, recorder: Recorder, number: int, job: Prepared, listener: Listener) -> Picture:
     def finish(image: Image.Image, paste: bool) -> Image.Image:
+        listener(Decoding())  # one of many, between which Ctrl-C is heard
         return _finished(image, job, paste)
 
     return replace(picture, frames=recorder.frames(number, job, picture.image, finish))
