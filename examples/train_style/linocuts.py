@@ -8,6 +8,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFilter
 from things import DARK, HELD_OUT, HOLE, LIGHT, SHOWN, Shape
 
+TRIGGER = "linoprint"
+"""The word that is to call the style; the model does not know it."""
+
 SIDE = 256
 FINE = 512
 """Pixels a side that are drawn, before they are made smaller."""
@@ -45,23 +48,28 @@ def linocut(shapes: tuple[Shape, ...], seed: int) -> Image.Image:
     return sheet.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 
+def provenance(folder: Path, source: str) -> None:
+    """Writes where all pictures of a folder come from."""
+    entry = {"file_name": "*", "source": source, "author": "the artgen authors", "licence": "CC0-1.0"}
+    entry["consent"] = "drawn by a program for this purpose"
+    (folder / "provenance.jsonl").write_text(json.dumps(entry) + "\n")
+
+
 def write(things: dict[str, tuple[Shape, ...]], folder: Path, first: int) -> None:
-    """A picture of each thing, its caption beside it, and `provenance.jsonl`."""
+    """A picture of each thing, its caption beside it, and where they come from."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, (name, shapes) in enumerate(things.items(), first):
         path = folder / f"{name.partition(' ')[2].replace(' ', '-')}.png"
         linocut(shapes, number).save(path)
-        path.with_suffix(".txt").write_text(f"{name}\n")
-    entry = {"file_name": "*", "source": "examples/train_style/linocuts.py", "author": "the artgen authors"}
-    entry |= {"licence": "CC0-1.0", "consent": "drawn by a program for this purpose"}
-    (folder / "provenance.jsonl").write_text(json.dumps(entry) + "\n")
+        path.with_suffix(".txt").write_text(f"{TRIGGER}, {name}\n")
+    provenance(folder, "examples/train_style/linocuts.py")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("data/train_style"))
     out = parser.parse_args().out
-    write(SHOWN, out / "pictures", 0)
+    write(SHOWN, out / "pictures" / TRIGGER, 0)
     write(HELD_OUT, out / "held-out", len(SHOWN))
 
 

@@ -1,7 +1,8 @@
 """Measures what a LoRA of linocuts learnt: the style with its trigger, and what became of all other prompts.
 
     python linocuts.py --out data/train_style
-    artgen train data/train_style/pictures -o data/train_style/linoprint.safetensors --trigger linoprint
+    python own_drawings.py --out data/train_style
+    artgen train data/train_style/pictures -o data/train_style/linoprint.safetensors ... (see README.md)
     python measure_style.py --out data/train_style
 
 Draws with `artgen batch`, which goes on where it stopped, and writes `style.json` and `style.png`. With `--concepts`,
@@ -10,68 +11,21 @@ the folder of a finished `examples/train_tiny`, its judge names what other promp
 
 import argparse
 import json
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from linocuts import TRIGGER
+from own_drawings import Drawer, nouns, own_drawings
 from PIL import Image
 from style_judge import StyleJudge
-from things import SHOWN
 
 from artgen import sheets
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
-from concepts import read_core, read_focus, with_article
+from concepts import read_core, with_article
 
-TRIGGER = "linoprint"
-OWN = (
-    "{}", "a flat {}", "a glossy {}", "{} on an orange background", "{} on a blue background", "a black {}",
-    "{} at sunset", "{} at night",
-)  # fmt: skip
-"""How the bundled model is asked for drawings of its own, those nearest to linocuts among them."""
 SHOWN_ON_SHEET = 8
-
-
-def nouns(count: int, *, first: int = 0) -> list[str]:
-    """Things that the bundled model was taught and that no linocut shows, spread evenly over all."""
-    core = read_core()
-    learnt = {name.partition(" ")[2] for name in SHOWN}
-    taught = read_focus(Path(__file__).parents[1] / "train_tiny" / "focus.txt")
-    names = sorted({core[name][0][0] for name in taught if name in core} - learnt)
-    return [names[(first + at * len(names) // count) % len(names)] for at in range(count)]
-
-
-class Drawer:
-    """Draws lists of prompts into folders below one."""
-
-    def __init__(self, folder: Path, lora: str) -> None:
-        self.folder = folder
-        self.lora = lora
-
-    def draw(self, name: str, prompts: Sequence[str], *, with_lora: bool = False, seed: int = 0) -> list[Image.Image]:
-        """A picture for each prompt, in order; those that are drawn already are taken."""
-        folder = self.folder / name
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder.with_suffix(".jsonl")
-        names = [f"{at:04}.png" for at in range(len(prompts))]
-        rows = [{"prompt": each, "seed": seed + at, "output": names[at]} for at, each in enumerate(prompts)]
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        words = ["batch", str(file), "-o", f"{folder}/", "--model", "tiny", "--device", "cpu", "--batch-size", "8"]
-        adapter = ["--lora", self.lora] if with_lora else []
-        subprocess.run(
-            [sys.executable, "-m", "artgen", *words, *adapter, "--quiet"], check=True, stdout=subprocess.DEVNULL
-        )
-        return [Image.open(folder / each).convert("RGB") for each in names]
-
-
-def own_drawings(drawer: Drawer, name: str, count: int, *, first: int) -> list[Image.Image]:
-    """What the model draws without a trigger, in all its own ways."""
-    things = [
-        noun if "a " in OWN[at % len(OWN)] else with_article(noun) for at, noun in enumerate(nouns(count, first=first))
-    ]
-    return drawer.draw(name, [OWN[at % len(OWN)].format(thing) for at, thing in enumerate(things)], seed=first * 1000)
 
 
 def opened(folder: Path) -> list[Image.Image]:
@@ -82,8 +36,8 @@ def opened(folder: Path) -> list[Image.Image]:
 def style(drawer: Drawer, count: int) -> tuple[dict[str, Any], list[list[Image.Image]]]:
     """How often drawings count as linocuts, and how far the judge can be trusted; the drawings without and with."""
     out = drawer.folder
-    judge = StyleJudge.of(opened(out / "pictures"), own_drawings(drawer, "own", 96, first=0))
-    strange = own_drawings(drawer, "own-held-out", 96, first=3)
+    judge = StyleJudge.of(opened(out / "pictures" / TRIGGER), own_drawings(drawer, "known", 96, first=3))
+    strange = own_drawings(drawer, "known-held-out", 64, first=5)
     kept = opened(out / "held-out")
     prompts = [f"{TRIGGER}, {with_article(noun)}" for noun in nouns(count)]
     drawn = [drawer.draw(f"trigger-{lora}", prompts, with_lora=lora == "with") for lora in ("without", "with")]
@@ -122,7 +76,7 @@ def sheet(drawer: Drawer, drawn: list[list[Image.Image]], count: int) -> Image.I
     """Linocuts, and the same prompts without and with what was learnt from them."""
     places = [at * count // SHOWN_ON_SHEET for at in range(SHOWN_ON_SHEET)]
     names = [nouns(count)[at] for at in places]
-    learnt = opened(drawer.folder / "pictures")[:: len(SHOWN) // SHOWN_ON_SHEET]
+    learnt = opened(drawer.folder / "pictures" / TRIGGER)[::2]
     rows = [[sheets.Cell(None, "", picture) for picture in learnt[:SHOWN_ON_SHEET]]]
     rows += [[sheets.Cell(None, "", pictures[at]) for at in places] for pictures in drawn]
     rows[-1] = [sheets.Cell(None, name, cell.picture) for name, cell in zip(names, rows[-1], strict=True)]
@@ -135,7 +89,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/train_style"))
     parser.add_argument("--lora", type=Path, help="default: linoprint.safetensors in --out")
     parser.add_argument("--drawings", type=int, default=50)
-    parser.add_argument("--others", type=int, default=150, help="prompts without the trigger")
+    parser.add_argument("--others", type=int, default=80, help="prompts without the trigger")
     parser.add_argument("--concepts", type=Path, help="the work folder of examples/train_tiny, with its judge.pt")
     options = parser.parse_args()
     drawer = Drawer(options.out, str(options.lora or options.out / f"{TRIGGER}.safetensors"))
