@@ -5,7 +5,7 @@
     artgen train data/train_style/pictures -o data/train_style/linoprint.safetensors ... (see README.md)
     python measure_style.py --out data/train_style
 
-Draws with `artgen batch`, which goes on where it stopped, and writes `style.json` and `style.png`. With `--concepts`,
+Draws with `artgen batch` what is not drawn yet, and writes `style.json` and `style.png`. With `--concepts`,
 the folder of a finished `examples/train_tiny`, its judge names what other prompts show, with the LoRA and without.
 """
 

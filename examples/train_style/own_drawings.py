@@ -49,13 +49,17 @@ class Drawer:
         file = folder.with_suffix(".jsonl")
         names = [f"{at:04}.png" for at in range(len(prompts))]
         rows = [{"prompt": each, "seed": seed + at, "output": names[at]} for at, each in enumerate(prompts)]
+        file = folder.with_suffix(".jsonl")
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        words = ["batch", str(file), "-o", f"{folder}/", "--model", "tiny", "--device", "cpu", "--batch-size", "8"]
-        adapter = ["--lora", self.lora] if with_lora else []
-        subprocess.run(
-            [sys.executable, "-m", "artgen", *words, *adapter, "--quiet"], check=True, stdout=subprocess.DEVNULL
-        )
-        return [Image.open(folder / each).convert("RGB") for each in names]
+        missing = "".join(json.dumps(row) + "\n" for row in rows if not (folder / str(row["output"])).exists())
+        if missing:
+            todo = folder / "todo.jsonl"
+            todo.write_text(missing)
+            words = ["batch", str(todo), "-o", f"{folder}/", "--model", "tiny", "--device", "cpu", "--batch-size", "8"]
+            adapter = ["--lora", self.lora] if with_lora else []
+            command = [sys.executable, "-m", "artgen", *words, *adapter, "--quiet"]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return [Image.open(folder / name).convert("RGB") for name in names]
 
 
 def own_drawings(drawer: Drawer, name: str, count: int, *, first: int) -> list[Image.Image]:
