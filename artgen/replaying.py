@@ -48,9 +48,15 @@ class Plan:
         """Holds a prepared job to the facts.
 
         Raises:
-            ModelUnavailableError: the model has other weights than the one that drew the picture.
+            ModelUnavailableError: the model, or a part that `fast` named, has other weights than what drew the picture.
         """
         for name, value in self.expected.items():
+            if job.facts.get(name) != value and name == "fast_parts":
+                here = ", ".join(job.facts.get(name, ["none"]))
+                raise ModelUnavailableError(
+                    f"It was drawn with {', '.join(map(str, value))}; here is {here}.",
+                    f"--set fast={getattr(job.request, 'fast', None)} draws with the present ones all the same.",
+                )
             if job.facts.get(name) != value:
                 raise ModelUnavailableError(
                     f"{job.model.name} has other weights than the picture's model: {name} {str(value)[:10]}... was "
@@ -95,6 +101,8 @@ def plan(path: Path, changes: Mapping[str, str]) -> Plan:
     if found.record and "lora" not in changes:
         _find_loras(path, record)
     expected = _model(record, changes)
+    if isinstance(parts := record.get("fast_parts"), list) and "fast" not in changes:
+        expected["fast_parts"] = parts
     _device(record, changed, notes)
     if found.record and not changed:
         _version_notes(record, notes)

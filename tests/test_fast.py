@@ -190,6 +190,19 @@ def test_a_part_that_is_not_here_is_refused_offline(sd1: str) -> None:
         generate(Txt2Img(model=sd1, fast="tiny-decoder", offline=True, **WORDS))
 
 
+def test_a_picture_is_not_made_again_with_another_part(sd1: str) -> None:
+    folder = save_tiny_decoder()
+    sampled = ("--steps", "9", "-g", "5", "--seed", "7")
+    run("txt2img", "a red fox", "-m", sd1, *sampled, "--fast", "tiny-decoder", "-o", "a.png")
+    assert plain.same(replay(Path("a.png"), {"model": sd1}).image, Image.open("a.png"))
+    folder.rename(folder.with_name("b" * 40))
+    (folder.parent.parent / "refs" / "main").write_text("b" * 40)
+    with pytest.raises(ModelUnavailableError, match=r"taesd@aaaa\w+; here is madebyollin/taesd@bbbb") as refused:
+        replay(Path("a.png"), {"model": sd1})
+    assert "--set fast=tiny-decoder" in refused.value.hint
+    replay(Path("a.png"), {"model": sd1, "fast": "tiny-decoder"})
+
+
 def test_a_tiny_decoder_is_refused_for_other_latents(models: dict[str, Path], sd1: str) -> None:
     save_tiny_decoder(blocks=4)
     for model in ("tiny", str(models["sdxl"]), sd1):
