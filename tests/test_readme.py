@@ -66,6 +66,7 @@ def test_every_command_is_shown() -> None:
         "batch",
         "sheet",
         "train",
+        "reconstruct",
         "info",
         "replay",
         "models",

@@ -25,6 +25,7 @@ SUMMARIES = {
     "anomaly": "Tell how surprising a picture is, and where.",
     "batch": "Draw files of prompts and folders of pictures; run it again to go on where it stopped.",
     "train": "Teach a model your own pictures: a LoRA, all of its weights, or its autoencoder.",
+    "reconstruct": "Show pictures beside what a model's autoencoder makes of them, and measure the difference.",
     "sheet": "Put pictures on a labelled contact sheet; labels say in what they differ.",
     "info": "Tell what made a picture (artgen's record, A1111's text, a ComfyUI workflow), and what a LoRA is.",
     "replay": "Make a picture again from itself; the same pixels when nothing is changed.",

@@ -1,16 +1,19 @@
 """`artgen train`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import os
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from artgen.cli import training_report
+from artgen.cli.interrupts import INTERRUPTED, Interrupts
 from artgen.cli.options import flattened
 from artgen.cli.reporting import Reporter, emit, emit_json, note
 from artgen.errors import ArtgenError, UsageError
-from artgen.settings import MAX_SEED, Data, Learning, Loss, Optimisation, Place, Progress, Report, Weights
+from artgen.settings import MAX_SEED, Data, Learning, Loss, Optimisation, Place, Progress, Weights
 
 if TYPE_CHECKING:
+    from artgen.engine.training.run import Finished
     from artgen.training.plans import Plan
 
 Output = Annotated[
@@ -19,7 +22,7 @@ Output = Annotated[
         "-o",
         "--output",
         help="The result: a .safetensors file for a LoRA, else a model folder. Beside it NAME-training/ holds "
-        "checkpoints, samples.png, loss.csv, loss.png and datasheet.md.",
+        "checkpoints, samples.png, loss.csv, loss.png, TensorBoard's files where it is installed, and datasheet.md.",
         rich_help_panel="Output",
     ),
 ]
@@ -42,15 +45,19 @@ def train(
     progress: Progress,
     model: Weights,
     compute: Place,
-    report: Report,
     output: Output = None,
     overwrite: Overwrite = False,
     seed: Chance = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, train nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON record of the result, not its path.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
 ) -> None:
     """Teach a model your own pictures: a LoRA, all of its weights, or its autoencoder.
 
-    Ctrl-C saves; --resume goes on exactly. On several GPUs: accelerate launch -m artgen
-    train ...
+    Ctrl-C saves; --resume goes on exactly. What learns is kept in fp32; --dtype is that of the computation (auto on a
+    GPU: bf16 where it has it). On several GPUs: accelerate launch -m artgen train ...
 
     artgen train pictures/ -o my-style.safetensors --trigger mystyle
     """
@@ -59,15 +66,25 @@ def train(
     if data.folder is None:
         raise UsageError("train needs a folder of pictures.", "artgen train pictures/ -o my-style.safetensors")
     settings = plans.Settings(data, learning, optimisation, loss, progress, compute, seed)
-    with Reporter(report.quiet) as reporter, training_report.mistakes_told():
+    quiet = quiet or not _first_process()
+    with Reporter(quiet) as reporter, training_report.mistakes_told():
         plan = plans.plan(settings, model, output, overwrite=overwrite, listener=reporter)
-    if not report.quiet:
+    if not quiet:
         _tell(plan)
-    if report.dry_run:
-        if report.json:
+    if dry_run:
+        if as_json:
             emit_json({**plan.record(), "data": datasheet.facts(plan.pictures, {})})
         return
-    _run(plan, report)
+    finished = _run(plan, quiet)
+    if finished is not None and as_json:
+        emit_json({"path": str(finished.path), "steps": finished.steps, "loss": finished.loss, **plan.record()})
+    elif finished is not None:  # None in all but the first of several processes
+        emit(str(finished.path))
+
+
+def _first_process() -> bool:
+    """Whether this is the only process, or the first of those that a launcher started: that one speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _tell(plan: "Plan") -> None:
@@ -88,32 +105,26 @@ def _tell(plan: "Plan") -> None:
     note(f"result: {plan.layout.result}, and {plan.layout.folder}")
 
 
-def _run(plan: "Plan", report: Report) -> None:
-    from artgen.cli.interrupts import Interrupts
+def _run(plan: "Plan", quiet: bool) -> "Finished | None":
     from artgen.cli.training_progress import Table
     from artgen.engine.training import run
 
-    finished: Any = None
-    with Interrupts() as interrupts, Table(plan, quiet=report.quiet) as table:
+    finished: Finished | None = None
+    with Interrupts() as interrupts, Table(plan, quiet=quiet) as table:
         try:
             for happening in run.train(plan, listener=table.listen, stop=lambda: interrupts.asked):
                 table.show(happening)
                 if isinstance(happening, run.Finished):
                     finished = happening
         except KeyboardInterrupt:
-            raise ArtgenInterrupted(plan) from None
-    if finished is None:
-        return  # not the first of several processes
-    if report.json:
-        emit_json({"path": str(finished.path), "steps": finished.steps, "loss": finished.loss, **plan.record()})
-    else:
-        emit(str(finished.path))
+            raise InterruptedTraining(plan) from None
+    return finished
 
 
-class ArtgenInterrupted(ArtgenError):
+class InterruptedTraining(ArtgenError):
     """Ctrl-C was pressed, and a checkpoint saved."""
 
-    exit_code = 130
+    exit_code = INTERRUPTED
 
     def __init__(self, plan: "Plan") -> None:
         newest = plan.layout.newest()

@@ -82,7 +82,7 @@ class Table:
         means = {name: sum(step.parts[name] for step in self._recent) / len(self._recent) for name in last.parts}
         return [
             ("step", f"{last.step}/{total}"),
-            *((name, f"{value:.4f}") for name, value in sorted(means.items())),
+            *((name, f"{value:.4f}") for name, value in means.items()),
             ("learning rate", f"{last.rate:.2e}"),
             ("samples/s", f"{last.pictures / max(seconds, 1e-9):.1f}"),
             ("left", _clock(seconds * (total - last.step))),

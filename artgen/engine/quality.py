@@ -132,10 +132,18 @@ def features(picture: NDArray[np.float32]) -> Iterator[torch.Tensor]:
     state = encoder.conv_in(given.expand(1, 3, -1, -1))
     for block in encoder.down_blocks[:LEVELS]:
         state = block(state)
-        centred = state - state.mean((2, 3), keepdim=True)
-        energy = centred.square().sum(1, keepdim=True)
-        # A flat picture's features are rounding errors, and stay small.
-        yield centred / (energy + energy.mean() + 1e-6).sqrt()
+        yield normalised(state)
+
+
+def normalised(features: torch.Tensor) -> torch.Tensor:
+    """Features of a picture, (batch, channels, height, width), as `perceptual_distance` compares them: lengths 0 to 1.
+
+    Without their mean, divided by their length at each position and its root mean square over the picture together.
+    """
+    centred = features - features.mean((2, 3), keepdim=True)
+    energy = centred.square().sum(1, keepdim=True)
+    # A flat picture's features are rounding errors, and stay small.
+    return centred / (energy + energy.mean((1, 2, 3), keepdim=True) + 1e-6).sqrt()
 
 
 @lru_cache(maxsize=1)

@@ -58,6 +58,11 @@ class Layout:
         return self.folder / "loss.png"
 
     @property
+    def board(self) -> Path:
+        """The same for TensorBoard, where it is installed."""
+        return self.folder / "tensorboard"
+
+    @property
     def datasheet(self) -> Path:
         """What was learnt from."""
         return self.folder / "datasheet.md"

@@ -83,7 +83,8 @@ def assemble(plan: Plan, accelerator: Accelerator, listener: Listener) -> Assemb
     dtype = half if kind == "lora" and accelerator.device.type != "cpu" else "fp32"
     placement = Placement(str(accelerator.device), dtype)
     pipe = loading.load(plan.model, placement, offload=None, vae_tiling=False, safety_checker=False, listener=listener)
-    pipe.vae.to(torch.float32)
+    with loading.quiet():
+        pipe.vae.to(torch.float32)
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.requires_grad_(False)

@@ -110,9 +110,8 @@ class Loop:
         return means
 
     def _means(self, sums: Mapping[str, Tensor], step: int) -> dict[str, float]:
-        stacked = torch.stack([sums[name] for name in sorted(sums)])
-        reduced: Any = self.accelerator.reduce(stacked, reduction="mean")
-        found = dict(zip(sorted(sums), reduced.tolist(), strict=True))
+        reduced: Any = self.accelerator.reduce(torch.stack(list(sums.values())), reduction="mean")
+        found = dict(zip(sums, reduced.tolist(), strict=True))
         if not torch.isfinite(reduced).all():
             raise NonFiniteError(
                 f"The loss of step {step + 1} is not a finite number.",

@@ -20,7 +20,7 @@ Parts = dict[str, Tensor]
 
 
 class Objective(nn.Module):
-    """A module whose forward gives the parts of a loss."""
+    """A module whose forward gives `loss`, and the parts it is made of where there are several."""
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that learn, by name."""
@@ -68,15 +68,15 @@ class DenoiserLoss(Objective):
         added = None if pooled is None else {"text_embeds": pooled.to(dtype), "time_ids": time_ids}
         said = self.unet(noisy.to(dtype), times, words.to(dtype), added_cond_kwargs=added).sample.float()
         error = (said - self.noising.target(clean, noise, times)).square().mean((1, 2, 3))
-        parts = {"diffusion": (self.noising.weights(times, self.gamma) * error).mean()}
-        parts["loss"] = parts["diffusion"]
+        diffusion = (self.noising.weights(times, self.gamma) * error).mean()
+        parts = {"loss": diffusion}
         if self.distance is not None:
             clear = (self.noising.snr(times) >= LEAST_SNR).nonzero().flatten()
             meant = self.noising.clean(noisy, said, times)
             # A batch without any still has the term's gradient, 0, which several processes wait for.
             chosen = self.distance(meant[clear], clean[clear]).sum() if len(clear) else 0 * meant.sum()
-            parts["perceptual"] = chosen / len(times)
-            parts["loss"] = parts["diffusion"] + self.weight * parts["perceptual"]
+            distance = chosen / len(times)
+            parts = {"loss": diffusion + self.weight * distance, "diffusion": diffusion, "perceptual": distance}
         return parts
 
     def _words(self, captions: Sequence[str]) -> tuple[Tensor, Tensor | None]:
@@ -126,11 +126,9 @@ class AutoencoderLoss(Objective):
         with torch.set_grad_enabled(self.encoder_learns):
             posterior = self.vae.encode(pictures).latent_dist
         rebuilt = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
-        parts = {"mse": (rebuilt - pictures).square().mean()}
-        parts["loss"] = parts["mse"]
-        if self.encoder_learns:
-            parts["loss"] = parts["loss"] + KL_WEIGHT * posterior.kl().mean()
-        if self.distance is not None:
-            parts["perceptual"] = self.distance(rebuilt, pictures).mean()
-            parts["loss"] = parts["loss"] + self.weight * parts["perceptual"]
-        return parts
+        error = (rebuilt - pictures).square().mean()
+        loss = error + KL_WEIGHT * posterior.kl().mean() if self.encoder_learns else error
+        if self.distance is None:
+            return {"loss": loss, "mse": error} if self.encoder_learns else {"loss": loss}
+        distance = self.distance(rebuilt, pictures).mean()
+        return {"loss": loss + self.weight * distance, "mse": error, "perceptual": distance}

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from artgen.engine.quality import normalised
 from artgen.training.plans import VGG_LAYERS
 
 
@@ -75,9 +76,9 @@ def _as_decoded(latents: Tensor, vae: Any) -> Tensor:
 class NetworkFeatures(nn.Module):
     """What the first levels of a network make of pictures, (batch, 3, height, width) from -1 to 1.
 
-    As LPIPS does it, without its fitted weights: features are divided by their length at each position, and what counts
-    is their mean squared difference (Zhang et al., "The unreasonable effectiveness of deep features as a perceptual
-    metric", CVPR 2018, arXiv 1801.03924). A child says what the levels are.
+    As LPIPS does it, without its fitted weights (Zhang et al., "The unreasonable effectiveness of deep features as a
+    perceptual metric", CVPR 2018, arXiv 1801.03924): what counts is the mean squared difference of features that are
+    normalised, here as `artgen.engine.quality` does it. A child says what the levels are.
     """
 
     def levels(self, pictures: Tensor) -> Iterator[Tensor]:
@@ -86,17 +87,12 @@ class NetworkFeatures(nn.Module):
 
     def forward(self, found: Tensor, reference: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = [_unit(level) for level in self.levels(reference)]
+            wanted = [normalised(level.float()) for level in self.levels(reference)]
         distances = [
-            (_unit(mine) - theirs).square().sum(1).mean((1, 2))
+            (normalised(mine.float()) - theirs).square().sum(1).mean((1, 2))
             for mine, theirs in zip(self.levels(found), wanted, strict=True)
         ]
         return torch.stack(distances).mean(0)
-
-
-def _unit(features: Tensor) -> Tensor:
-    features = features.float()
-    return features / (features.square().sum(1, keepdim=True) + 1e-6).sqrt()
 
 
 class Vgg16(NetworkFeatures):

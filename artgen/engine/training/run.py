@@ -13,6 +13,7 @@ from artgen.engine import loading
 from artgen.engine.memory import is_exhaustion
 from artgen.engine.training import assembling, checkpoints, results, snapshots
 from artgen.engine.training.assembling import Assembly
+from artgen.engine.training.board import Board
 from artgen.engine.training.loop import Loop, Step
 from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, ModelChosen, ignore
@@ -125,7 +126,11 @@ def _train(plan: Plan, listener: Listener, stop: Callable[[], bool]) -> Iterator
         begun = int(read_state(newest)["step"])
     yield Begun(begun, plan.settings.optimisation.train_steps, sum(p.numel() for p in loop.learner.parameters.values()),
                 accelerator.num_processes)  # fmt: skip
-    yield from _Keeper(assembly, loop, begun).steps(stop)
+    keeper = _Keeper(assembly, loop, begun)
+    try:
+        yield from keeper.steps(stop)
+    finally:
+        keeper.close()
     accelerator.end_training()
 
 
@@ -138,6 +143,12 @@ class _Keeper:
         self._writes = loop.accelerator.is_main_process
         self._saved = begun if begun else -1
         self._curves = Curves(self._plan.layout, begun) if self._writes else None
+        self._board = Board(self._plan.layout.board, begun) if self._writes else None
+
+    def close(self) -> None:
+        """Writes what is still in memory."""
+        if self._board:
+            self._board.close()
 
     def steps(self, stop: Callable[[], bool]) -> Iterator[Happening]:
         progress, total = self._plan.settings.progress, self._plan.settings.optimisation.train_steps
@@ -149,6 +160,8 @@ class _Keeper:
             step = last.step
             if self._curves:
                 self._curves.add(step, last.parts, last.rate, last.seconds)
+            if self._board:
+                self._board.add(last)
             yield last
             stopped = self._any(stop())
             if stopped or step % progress.checkpoint_every == 0 or step == total:

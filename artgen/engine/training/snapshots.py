@@ -35,8 +35,8 @@ def draw(pipe: Any, model: ResolvedModel, prompts: Sequence[str], seed: int) -> 
     try:
         for part in modes:
             part.eval()
-        pipe.vae.to(pipe.unet.dtype)
         with loading.quiet():
+            pipe.vae.to(pipe.unet.dtype)
             return [
                 pipe(
                     prompt,
@@ -49,7 +49,8 @@ def draw(pipe: Any, model: ResolvedModel, prompts: Sequence[str], seed: int) -> 
                 for number, prompt in enumerate(prompts)
             ]
     finally:
-        pipe.vae.to(precision)
+        with loading.quiet():
+            pipe.vae.to(precision)
         for part, mode in modes.items():
             part.train(mode)
 
