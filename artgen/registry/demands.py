@@ -11,7 +11,7 @@ from artgen.registry.models import ResolvedModel, vae_factor
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 TILE = 512
-"""Width and height at most, in pixels, of the tiles that a decoder works in."""
+"""Width and height in pixels of the tiles that a decoder works in."""
 
 
 def parameters(model: ResolvedModel) -> dict[str, int]:

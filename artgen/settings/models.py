@@ -79,7 +79,9 @@ class Compute(Place):
         choices=("fp8",),
     )
     vae_tiling: bool | None = setting(
-        None, "Decode in tiles: less memory, faint seams. [above 2 megapixels]", flags=("--vae-tiling/--no-vae-tiling",)
+        None,
+        "Decode in tiles: less memory, slightly other tones. [above 2 megapixels]",
+        flags=("--vae-tiling/--no-vae-tiling",),
     )
     acceleration: str | None = setting(
         None,

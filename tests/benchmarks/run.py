@@ -1,6 +1,6 @@
 """The benchmark: artgen beside plain diffusers scripts with the same weights, steps, scheduler, size and dtype.
 
-    python tests/benchmarks/run.py [--only ROW...] [--quick] [--cache FOLDER] [--profile ROW]
+    python tests/benchmarks/run.py [--only ROW...] [--quick] [--rounds N] [--cache FOLDER] [--profile ROW]
 
 Every way of a row runs once a round, by turns, in a process of its own. What is measured goes to `results/run.json`
 and the section `run` of `RESULTS.md`, at once after each row; rows that are not run keep what was measured before.
@@ -72,6 +72,7 @@ def _arguments() -> Any:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--only", nargs="+", metavar="ROW", help="these rows alone")
     words.add_argument("--quick", action="store_true", help="one round, nothing warmed up")
+    words.add_argument("--rounds", type=int, metavar="N", help="how often each way runs, instead of the row's number")
     words.add_argument("--cache", type=Path, metavar="FOLDER", help="where models of full size are kept")
     words.add_argument("--profile", metavar="ROW", help="where the time of a row goes, instead of measuring it")
     words.add_argument("--page", type=Path, default=results.PAGE, metavar="FILE", help="the page to write")
@@ -93,7 +94,8 @@ def _missing(row: Row, workshop: Workshop) -> str:
 
 def _run(row: Row, given: Any) -> None:
     before = os.getloadavg()[0]
-    measured = measure(row, 1 if given.quick else row.rounds, _say, warm_up=not given.quick)
+    rounds = 1 if given.quick else given.rounds or row.rounds
+    measured = measure(row, rounds, _say, warm_up=not given.quick)
     result = report.Result.of(row, measured, results.today(), (before, os.getloadavg()[0]))
     known = results.read(SECTION, given.page) or {}
     known.setdefault(results.machine(_gpu()), {})[row.name] = result.numbers()
