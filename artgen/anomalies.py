@@ -147,6 +147,20 @@ class Prepared:
         wide, high = (max(multiple, round(side * factor / multiple) * multiple) for side in size)
         return wide, high
 
+    def check_size(self, path: Path, size: tuple[int, int]) -> None:
+        """Holds a picture to the size that all pictures of the fit have, if they do.
+
+        Raises:
+            InputFileError: it has another one.
+        """
+        if self.known is None or self.known.size is None or self.seen(size) == self.known.size:
+            return
+        wide, high = self.known.size
+        raise InputFileError(
+            f"'{path}' is {size[0]}x{size[1]}, and all normal pictures are {wide}x{high}.",
+            "Give it their size, or fit with pictures of several sizes, which are not compared place by place.",
+        )
+
 
 def prepare(request: Anomaly, listener: Listener = ignore) -> Prepared:
     """Finds the model and holds the normal pictures, or the fit, to the request.
@@ -199,16 +213,15 @@ def read_known(path: Path) -> Known:
         ) from None
 
 
-def read_pictures(paths: Sequence[Path]) -> tuple[list[Path], list[InputFileError]]:
-    """The pictures that can be looked at, and what is wrong with the others."""
-    usable, failures = [], []
+def read_pictures(paths: Sequence[Path]) -> tuple[dict[Path, tuple[int, int]], list[InputFileError]]:
+    """The pictures that can be looked at, with their (width, height), and what is wrong with the others."""
+    usable: dict[Path, tuple[int, int]] = {}
+    failures = []
     for path in paths:
         try:
-            load(path)
+            usable[path] = load(path).image.size
         except InputFileError as error:
             failures.append(error)
-        else:
-            usable.append(path)
     return usable, failures
 
 

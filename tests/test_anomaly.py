@@ -9,6 +9,8 @@ import pytest
 import tiny_denoisers as tiny
 from command_line import run
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from artgen import Anomaly, Txt2Img, find_anomalies, generate
 from artgen.anomalies import least_number, prepare
@@ -222,6 +224,16 @@ def test_a_fit_judges_only_what_was_made_as_it_was(fit: Path, tmp_path: Path) ->
     Image.fromarray(cloth(1)).resize((50, 50)).save("larger.png")
     with pytest.raises(InputFileError, match="50x50"):
         found("larger.png", fit=fit)
+
+
+def test_a_fit_is_not_believed_beyond_its_header(fit: Path) -> None:
+    parts, header = load_file(fit), safe_open(fit, "numpy").metadata()
+    save_file({**parts, "mean": parts["mean"][:-1].copy()}, "short.safetensors", metadata=header)
+    with pytest.raises(InputFileError, match="damaged"):
+        found("torn.png", fit=Path("short.safetensors"))
+    save_file(parts, "other.safetensors")
+    with pytest.raises(InputFileError, match="no fit"):
+        found("torn.png", fit=Path("other.safetensors"))
 
 
 def test_models_of_the_other_kind_are_refused(sd1: str, tmp_path: Path) -> None:

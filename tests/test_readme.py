@@ -38,10 +38,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (work / name).mkdir()
     for number in range(19):
         Image.effect_noise((64, 64), 20 + number % 3).save(work / "normal" / f"{number:02}.png")
-    cloth = Image.effect_noise((64, 64), 21)
-    cloth.save(work / "new" / "cloth.png")
-    cloth.paste(128, (20, 20, 40, 40))
-    cloth.save(work / "new" / "spot.png")
+    whole = Image.effect_noise((64, 64), 21)
+    whole.save(work / "new" / "whole.png")
+    whole.paste(128, (20, 20, 40, 40))
+    whole.save(work / "new" / "hurt.png")
     lines = re.search(r"^    \$ cat prompts\.txt\n((?:    .+\n)+)", README, re.MULTILINE)
     assert lines is not None
     (work / "prompts.txt").write_text(textwrap.dedent(lines[1]))

@@ -3,7 +3,7 @@
 import csv
 import gc
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,10 +78,11 @@ def anomaly(
         complain(error)
     with Reporter(report.quiet, report.verbose) as reporter:
         job = anomalies.prepare(request, reporter)
+        pictures = _of_size(job, usable, failures)
         if report.dry_run:
-            note(f"dry run: {len(usable)} pictures would be looked at, {len(job.normal)} learnt from, nothing was")
+            note(f"dry run: {len(pictures)} pictures would be looked at, {len(job.normal)} learnt from, nothing was")
             return
-        found, stopped = _look(job, usable, targets, reporter, failures)
+        found, stopped = _look(job, pictures, targets, reporter, failures)
         reporter.close()
     found.sort(key=lambda each: -each.score)
     for each in found:
@@ -91,6 +92,22 @@ def anomaly(
             emit(_line(each))
     targets.write_table(found)
     _leave(len(named), failures, stopped, told=not report.quiet)
+
+
+def _of_size(job: "Prepared", pictures: "Mapping[Path, tuple[int, int]]", failures: list[ArtgenError]) -> list[Path]:
+    """The pictures that the fit can judge; a single one that it cannot is the command's error."""
+    found = []
+    for path, size in pictures.items():
+        try:
+            job.check_size(path, size)
+        except InputFileError as error:
+            if len(pictures) == 1:
+                raise
+            complain(error)
+            failures.append(error)
+        else:
+            found.append(path)
+    return found
 
 
 def _look(

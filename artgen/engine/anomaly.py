@@ -5,27 +5,27 @@ back (AnoDDPM, Wyatt et al., CVPR workshops 2022; Graham et al., arXiv 2211.0774
 where, is learnt from normal pictures.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
 from artgen.anomalies import Anomaly, Known, Prepared, load, prepare
 from artgen.engine.anomalies import latents, reconstructions
-from artgen.engine.anomalies.comparing import Comparison, compare
+from artgen.engine.anomalies.comparing import Comparison, channels, compare, grid
 from artgen.engine.anomalies.normality import Normality, Surprise, learn, p_value, unfitted
 from artgen.engine.denoising import networks
 from artgen.engine.device import place
-from artgen.errors import InputFileError, NonFiniteError
+from artgen.engine.memory import is_exhaustion
+from artgen.errors import InputFileError, MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, ModelChosen, Note, Step, ignore
-
-Looker = Callable[[NDArray[np.float32], Callable[[], None]], Comparison]
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ def find_anomalies(
     job = prepare(request or Anomaly(), listener)
     paths = [Path(path) for path in pictures]
     for path in paths:
-        load(path)
-    looker = Eye(job, listener)
-    normal = looker.learn() if job.normal else read(job)
+        job.check_size(path, load(path).image.size)
+    eye = Eye(job, listener)
+    normal = eye.learn() if job.normal else read(job)
     for number, path in enumerate(paths, 1):
-        yield looker.look(path, normal, number, len(paths))
+        yield eye.look(path, normal, number, len(paths))
 
 
 class Eye:
@@ -161,7 +161,8 @@ class Eye:
         loaded, alpha = load(path), self._job.request.alpha
         for text in loaded.notes:
             self._listener(Note(text))
-        check_size(self._job, normal.known if normal else None, path, loaded.image.size)
+        if normal is not None:
+            replace(self._job, known=normal.known).check_size(path, loaded.image.size)
         compared = self.compared(loaded.image, number, total)
         if normal is None:
             found = unfitted(compared)
@@ -194,10 +195,18 @@ class Eye:
 
         self._listener(Step(0, steps, number, 1, total))
         given = (pixels, look.levels, look.draws, look.seed, step)
-        if look.method == "latent":
-            compared = compare(list(self._words.rebuilt(*given)), size)
-        else:
-            compared = compare(list(reconstructions.in_pixels(self._network, *given)), size)
+        try:
+            if look.method == "latent":
+                compared = compare(list(self._words.rebuilt(*given)), size)
+            else:
+                compared = compare(list(reconstructions.in_pixels(self._network, *given)), size)
+        except (MemoryError, RuntimeError) as error:
+            if not is_exhaustion(error):
+                raise
+            wide, high = seen
+            raise MemoryExhaustedError(
+                f"Out of memory for {wide}x{high} pixels.", "Make the picture smaller, or use --device cpu."
+            ) from None
         if not np.isfinite(compared.maps).all():
             raise NonFiniteError("The model produced NaN or infinity.", "Try --dtype fp32.")
         return compared
@@ -213,24 +222,25 @@ def read(job: Prepared) -> Normal | None:
         return None
     try:
         parts = load_file(job.request.fit)
-        return Normal(job.known, Normality(**{name: parts[name] for name in _PARTS}), parts["scores"])
-    except (KeyError, OSError, ValueError) as error:
+        normal = Normal(job.known, Normality(**{name: parts[name] for name in _PARTS}), parts["scores"])
+        _check_parts(normal)
+    except (KeyError, OSError, ValueError, SafetensorError) as error:
         raise InputFileError(f"'{job.request.fit}' is damaged: {error}.", "Fit again.") from error
+    return normal
 
 
-def check_size(job: Prepared, known: Known | None, path: Path, size: tuple[int, int]) -> None:
-    """Holds a picture to the size that all normal pictures have, if they do.
-
-    Raises:
-        InputFileError: it has another one.
-    """
-    if known is None or known.size is None or job.seen(size) == known.size:
-        return
-    wide, high = known.size
-    raise InputFileError(
-        f"'{path}' is {size[0]}x{size[1]}, and all normal pictures are {wide}x{high}.",
-        "Give it their size, or fit with pictures of several sizes, which are not compared place by place.",
-    )
+def _check_parts(normal: Normal) -> None:
+    """Raises ValueError for a fit whose parts are not those of its header."""
+    look, size = normal.known.look, normal.known.size
+    count = len(look.levels) * channels(prompted=bool(look.prompt))
+    places = grid(size[1], size[0]) if size else (1, 1)
+    shapes = {"mean": (count,), "offset": (count,), "whitening": (count, count)}
+    shapes |= {"places": (count, *places), "deviation": (count, *places)}
+    for name, shape in shapes.items():
+        if getattr(normal.normality, name).shape != shape:
+            raise ValueError(f"{name} has not the shape {shape}")
+    if normal.scores.shape != (len(normal.known.pictures),):
+        raise ValueError("a score is missing")
 
 
 def _standardised(size: tuple[int, int] | None, different: int, count: int) -> str:

@@ -28,7 +28,7 @@ class Surprise:
         metavar="LIST",
     )
     draws: int | None = setting(None, "Means over so many draws of noise. [2]", minimum=1, maximum=64)
-    seed: int = setting(0, "Where the noise starts.", flags=("-s", "--seed"), minimum=0, maximum=2**64 - 1)
+    seed: int = setting(0, "Where the noise starts. [0]", flags=("-s", "--seed"), minimum=0, maximum=2**64 - 1)
     fit: Path | None = setting(
         None,
         "What is normal: a folder of pictures without defects, at least 1/alpha - 1 of them (19), or what --save-fit "

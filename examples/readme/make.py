@@ -2,9 +2,9 @@
 
     python examples/readme/make.py
 
-Writes fox.png, frames.gif (how the fox came about), noise.png (how noise takes it over), img2img.png (four pictures
-redrawn at two strengths), inpaint.png (four things replaced) and sweep.png (a sweep's own sheet) beside this file.
-Nothing is selected: the first seed is taken.
+Writes anomaly.png (two apples beside normal ones), fox.png, frames.gif (how the fox came about), noise.png (how noise
+takes it over), img2img.png (four pictures redrawn at two strengths), inpaint.png (four things replaced) and sweep.png
+(a sweep's own sheet) beside this file. Nothing is selected: the first seed is taken.
 """
 
 import subprocess
@@ -95,6 +95,28 @@ def come_about(folder: Path) -> None:
         found.quantize(256).save(HERE / "noise.png", optimize=True)
 
 
+def looked_at(folder: Path) -> Image.Image:
+    """Two apples beside 20 normal ones: one that is whole, and one with a spot repainted."""
+    whole, hurt, mask = folder / "new/whole.png", folder / "new/hurt.png", folder / "spot.png"
+    artgen = [sys.executable, "-m", "artgen"]
+    apples = ["txt2img", "a red apple", "-m", "tiny", "--count", "20", "--seed", "100", "-o", f"{folder}/normal/"]
+    subprocess.run([*artgen, *apples], check=True)
+    drawn = generate(Txt2Img(prompt="a red apple", seed=SEED, model="tiny")).image
+    whole.parent.mkdir()
+    drawn.save(whole)
+    spot = Image.new("L", drawn.size)
+    ImageDraw.Draw(spot).ellipse((38, 66, 66, 94), fill=255)
+    spot.save(mask)
+    generate(Inpaint(image=whole, mask=mask, prompt="a green leaf", seed=SEED, model="tiny")).image.save(hurt)
+    words = ["anomaly", f"{folder}/new", "--fit", f"{folder}/normal", "--map", f"{folder}/maps"]
+    subprocess.run([*artgen, *words], check=True)
+    maps = [Image.open(folder / "maps" / name).convert("RGB") for name in ("whole.png", "hurt.png")]
+    paper = Image.new("RGB", (max(each.width for each in maps), sum(each.height for each in maps)), "white")
+    for number, each in enumerate(maps):
+        paper.paste(each, (0, number * maps[0].height))
+    return paper
+
+
 def main() -> None:
     import tempfile
 
@@ -109,6 +131,7 @@ def main() -> None:
         with Image.open(f"{folder}/sweep/sheet.png") as found:
             found.save(HERE / "sweep.png", optimize=True)
         come_about(Path(folder))
+        looked_at(Path(folder)).save(HERE / "anomaly.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ phase, scale, colour and light. Drawings are the bundled model's, each from its 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,15 +87,12 @@ OTHERS = {
 """Things of another class, near ones."""
 
 
-def drawn(prompt: str, seed: int, folder: Path) -> Pixels:
-    """A picture of the bundled model; kept in `folder` for the next run."""
+def drawn(prompt: str, seed: int) -> Pixels:
+    """A picture of the bundled model."""
     from artgen import Txt2Img, generate
 
-    file = folder / f"{prompt.replace(' ', '-')}-{seed}.png"
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        generate(Txt2Img(prompt=prompt, model="tiny", seed=seed, steps=12, device="cpu")).image.save(file)
-    return np.asarray(Image.open(file).convert("RGB"), np.float32)
+    image = generate(Txt2Img(prompt=prompt, model="tiny", seed=seed, steps=12, device="cpu")).image
+    return np.asarray(image.convert("RGB"), np.float32)
 
 
 def blob(random: np.random.Generator) -> NDArray[np.bool_]:
@@ -116,12 +112,6 @@ def swapped(picture: Pixels, other: Pixels, random: np.random.Generator) -> Case
     mask = np.zeros((SIDE, SIDE), bool)
     mask[top : top + side, left : left + side] = True
     return Case(np.where(mask[..., None], other, picture), mask)
-
-
-def turned(picture: Pixels, random: np.random.Generator) -> Case:
-    """A spot of the picture's own texture, turned by a quarter."""
-    mask = blob(random)
-    return Case(_joined(picture, np.rot90(picture).copy(), mask), mask)
 
 
 def worn(picture: Pixels, random: np.random.Generator) -> Case:
@@ -148,6 +138,70 @@ def covered(picture: Pixels, thing: Pixels, random: np.random.Generator) -> Case
     pasted = picture.copy()
     pasted[top : top + side, left : left + side] = small
     return Case(np.where(mask[..., None], pasted, picture), mask)
+
+
+@dataclass(frozen=True)
+class Set:
+    """Pictures of one kind; none is in two of the parts.
+
+    Attributes:
+        fit: normal, to learn from.
+        held: normal, never learnt from.
+        defects: by kind of defect.
+    """
+
+    fit: list[Pixels]
+    held: list[Pixels]
+    defects: dict[str, list[Case]]
+
+
+def made(kind: str, learnt: int, count: int) -> Set:
+    """A set of a texture or of a drawing: so many pictures to learn from, and so many of each other sort."""
+    if kind in DRAWINGS:
+        return _drawings(kind, learnt, count)
+    number, texture = list(TEXTURES).index(kind), TEXTURES[kind]
+
+    def chance(*parts: int) -> np.random.Generator:
+        return np.random.default_rng([number, *parts])
+
+    def some(part: int, several: int) -> list[Pixels]:
+        return [texture(chance(part, i)) for i in range(several)]
+
+    things = [drawn(prompt, seed) for seed in range(count) for prompt in [list(DRAWINGS.values())[seed % 2]]]
+    defects = {
+        "patch": [
+            swapped(one, other, chance(6, i))
+            for i, (one, other) in enumerate(zip(some(2, count), some(3, count), strict=True))
+        ],
+        "texture": [worn(one, chance(7, i)) for i, one in enumerate(some(4, count))],
+        "object": [covered(one, things[i], chance(8, i)) for i, one in enumerate(some(5, count))],
+    }
+    return Set(some(0, learnt), some(1, count), defects)
+
+
+def _drawings(kind: str, learnt: int, count: int) -> Set:
+    """Drawings of one thing; patches and worn spots lie where they change something."""
+    bases = [drawn(DRAWINGS[kind], seed) for seed in range(learnt + 3 * count)]
+    others = [drawn(OTHERS[kind][i % 4], i // 4) for i in range(2 * count)]
+    defects: dict[str, list[Case]] = {"patch": [], "texture": [], "object": []}
+    for i in range(count):
+        random = np.random.default_rng([9, i])
+        base = bases[learnt + count + i]
+        defects["patch"].append(_visible(base, lambda base=base, i=i, r=random: swapped(base, others[count + i], r)))  # type: ignore[misc]
+        base = bases[learnt + 2 * count + i]
+        defects["texture"].append(_visible(base, lambda base=base, r=random: worn(base, r)))  # type: ignore[misc]
+        defects["object"].append(Case(others[i], None))
+    return Set(bases[:learnt], bases[learnt : learnt + count], defects)
+
+
+def _visible(base: Pixels, make: Callable[[], Case]) -> Case:
+    """A defect that changes at least 150 pixels by 15 grey levels: white on white is none. Its mask is what changed."""
+    for _ in range(1000):
+        case = make()
+        changed = np.abs(case.pixels - base).max(2)
+        if (changed > 15).sum() >= 150:
+            return Case(case.pixels, (case.mask if case.mask is not None else changed > 0) & (changed > 5))
+    raise ValueError("no defect can be seen")
 
 
 def _grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:

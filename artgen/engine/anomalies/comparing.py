@@ -51,7 +51,12 @@ class Comparison:
         """(levels, rows, columns): how much better each place is explained without the prompt; None without one."""
         rows, columns = self.maps.shape[1:]
         levels = self.maps.reshape(-1, self.per_level, rows, columns)
-        return levels[:, -1] if self.per_level > DISTANCES + 3 else None
+        return levels[:, -1] if self.per_level == channels(prompted=True) else None
+
+
+def channels(*, prompted: bool) -> int:
+    """Of a level: distances, signed colours and, where there is a prompt, the ratio."""
+    return DISTANCES + 3 + prompted
 
 
 def grid(height: int, width: int) -> tuple[int, int]:
