@@ -251,6 +251,18 @@ def test_a_ray_cluster_draws_the_same_pictures(sd1: str) -> None:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
 
 
+def test_lines_with_names_of_their_own_go_on_too(sd1: str) -> None:
+    Path("p.txt").write_text("a red fox --seed 7 --count 2 --output fox.png\na cat --seed 8 -o pets/cat.png\n")
+    words = ("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "out/")
+    run(*words, "--limit", "1")
+    run(*words)
+    assert names("out") == ["fox-1.png", "fox.png", "pets/cat.png"]
+    assert "3 done, 0 to draw" in run(*words).stderr
+    Path("out/dog.png").write_bytes(b"not the batch's")
+    Path("p.txt").write_text("a dog --output dog.png\n")
+    assert "'out/dog.png' exists already" in run(*words, code=74).stderr
+
+
 def test_ray_that_does_not_start_is_told(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 

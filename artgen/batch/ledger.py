@@ -91,6 +91,10 @@ class Ledger:
         there = {name for parent in {_parent(file) for file in done.values()} for name in self._listed(parent)}
         return {key for key, file in done.items() if file in there}
 
+    def files(self) -> set[Path]:
+        """Every picture that was drawn, whether its job is still asked for or not."""
+        return {self.folder / record.file for record in self.records.values() if record.state == "done"}
+
     def _listed(self, parent: str) -> Iterator[str]:
         try:
             with os.scandir(self.folder / parent) as found:

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -94,16 +94,25 @@ class Plan:
 class Planner:
     """Makes jobs of entries; what many of them share is worked out once."""
 
-    def __init__(self, folder: Path, defaults: Mapping[str, Any] | None = None, *, listener: Listener = ignore) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        defaults: Mapping[str, Any] | None = None,
+        *,
+        drawn: Container[Path] = (),
+        listener: Listener = ignore,
+    ) -> None:
         """Nothing is read or written yet.
 
         Args:
             folder: takes the pictures.
             defaults: settings that hold where neither line nor file says anything, as far as the line's task has them;
                 those of frames hold for all.
+            drawn: files that the batch made before; they are no reason to refuse a name.
             listener: is told of downloads.
         """
         self._folder = folder
+        self._drawn = drawn
         self._defaults = dict(defaults or {})
         shown = {name: self._defaults.pop(name) for name in settings_of(Frames) if name in self._defaults}
         self._reel = outputs.reel_for(Frames(**shown), several=True, overwrite=False)
@@ -187,7 +196,7 @@ class Planner:
         bare = request_of(task, given).replace(seed=0)
         prepared = prepare([bare], self._listener, self._models)[0]
         destination = self._destination(output, prepared.request)
-        destination.check(*prepared.size, to_record(prepared.request, prepared.facts))
+        destination.check(*prepared.size, to_record(prepared.request, prepared.facts), own=self._drawn)
         if self._reel is not None:
             fitting.check_frames(self._reel.frames, prepared.request, prepared.found)
             self._reel.check(to_record(prepared.request, prepared.facts))

@@ -54,12 +54,13 @@ def draw_entries(
     """
     sizes = parse_batch_size(batch_size)
     selection = Selection(parse_shard(run.shard) if run.shard else (0, 1), run.shuffle, run.limit, run.retry_failed)
-    with BatchReporter(0, report.quiet, report.verbose) as reporter:
-        plan = Planner(folder, defaults, listener=reporter).plan(entries)
-    _tell_mistakes(plan, run)
     # Shards may run on machines that share a folder without locks: each writes a ledger of its own.
     suffix = f"-{run.shard.replace('/', 'of')}" if run.shard else ""
     ledger = Ledger(folder, suffix)
+    ledger.refresh()
+    with BatchReporter(0, report.quiet, report.verbose) as reporter:
+        plan = Planner(folder, defaults, drawn=ledger.files(), listener=reporter).plan(entries)
+    _tell_mistakes(plan, run)
     counted = tally(plan.jobs, ledger, selection)
     if not report.quiet:
         for text in plan.notes:

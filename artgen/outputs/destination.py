@@ -1,7 +1,7 @@
 """From a picture to a file on the disk."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,7 +65,14 @@ class Destination:
         return named(self._next.get(key) or self._first(key))
 
     def check(
-        self, width: int, height: int, record: Mapping[str, object], *, stem: str | None = None, alpha: bool = False
+        self,
+        width: int,
+        height: int,
+        record: Mapping[str, object],
+        *,
+        stem: str | None = None,
+        alpha: bool = False,
+        own: Container[Path] = (),
     ) -> None:
         """Find out before drawing whether `save` will work. Clears what killed processes left.
 
@@ -78,6 +85,7 @@ class Destination:
             record: what is known so far; the final record should not be much longer.
             stem: as for `save`.
             alpha: whether the picture will have transparency.
+            own: files that may be there, made before for the same purpose; `save` goes around them.
 
         Raises:
             UsageError: the format cannot hold the picture, or the record is larger than 8 MiB.
@@ -92,9 +100,16 @@ class Destination:
             )
         if alpha and self.format == "jpeg":
             raise UsageError("jpeg cannot hold transparency", "Use --format png or webp.")
-        self.check_name(record, stem=stem, beside=needs_sidecar(record, self.format, self.metadata))
+        self.check_name(record, stem=stem, beside=needs_sidecar(record, self.format, self.metadata), own=own)
 
-    def check_name(self, record: Mapping[str, object], *, stem: str | None = None, beside: bool = False) -> None:
+    def check_name(
+        self,
+        record: Mapping[str, object],
+        *,
+        stem: str | None = None,
+        beside: bool = False,
+        own: Container[Path] = (),
+    ) -> None:
         """The part of `check` that is about names and folders; `beside` says whether a JSON file lies there too.
 
         Raises:
@@ -112,7 +127,8 @@ class Destination:
         last = sidecar_path(target) if beside else target
         if self.is_fixed and last not in self._checked:
             for number in range(self._first(key), self._first(key) + self.count):
-                self._check_target(named(number), beside)
+                if named(number) not in own:
+                    self._check_target(named(number), beside)
             self._checked.add(last)
 
     def save(
