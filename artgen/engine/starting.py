@@ -23,7 +23,9 @@ from artgen import process
 
 _loading = threading.RLock()
 
-_LIBRARIES = ("libtorch_cpu.so", "libtorch_python.so")
+_LIBRARY = "libtorch_cpu.so"
+"""The largest, which knows nothing of Python. One that does could wait for Python's lock while the importing thread,
+which has it, waits for the linker's."""
 
 
 def start(*, loras: bool = True) -> None:
@@ -43,19 +45,17 @@ def start(*, loras: bool = True) -> None:
 
 
 def _map_torch() -> None:
-    """Maps torch's shared objects into memory, a fifth of the time its import takes, while Python does other things.
+    """Maps torch's largest library into memory, which takes a part of its import's time, while Python does other things.
 
     By the system's own function: what Python calls it through keeps all other threads waiting.
     """
     spec = importlib.util.find_spec("torch")
     if os.name != "posix" or spec is None or spec.origin is None:
         return
-    folder = Path(spec.origin).parent / "lib"
+    library = Path(spec.origin).parent / "lib" / _LIBRARY
     with contextlib.suppress(OSError, AttributeError):
-        system = ctypes.CDLL(None)
-        for name in _LIBRARIES:
-            if (folder / name).exists():
-                system.dlopen(os.fsencode(folder / name), os.RTLD_NOW)
+        if library.exists():
+            ctypes.CDLL(None).dlopen(os.fsencode(library), os.RTLD_NOW)
 
 
 @contextlib.contextmanager

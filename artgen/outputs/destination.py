@@ -192,7 +192,7 @@ class Destination:
             first = self._next.get(key) or self._first(key)
             for number in range(first, first + _MAX_TRIES):
                 path = named(number)
-                if path in self._replaced or (not self.overwrite and self._is_taken(path)):
+                if path in self._replaced if self.overwrite else self._is_taken(path):
                     continue
                 if write(path):
                     self._replaced.add(path)

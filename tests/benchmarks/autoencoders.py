@@ -30,7 +30,7 @@ from artgen.training import plans
 
 SEEN = ("astronaut", "chelsea", "retina", "motorcycle_left")
 UNSEEN = ("coffee", "rocket", "hubble_deep_field")
-WEIGHTS = (0.0, 0.3)
+WEIGHTS = (0.0, 0.03, 0.1, 0.3)
 COLUMNS, ROWS, SIDE, SHOWN = 4, 3, 128, 64
 CPU = Placement("cpu", "fp32")
 

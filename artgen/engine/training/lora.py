@@ -67,7 +67,8 @@ def tensors(parts: Mapping[str, nn.Module], names: str) -> dict[str, Tensor]:
         for layer, down, up in _matrices(module):
             if names == "kohya":
                 prefix = _KOHYA[part] if part != "text_encoder" or "text_encoder_2" not in parts else "lora_te1"
-                name = f"{prefix}_{layer.replace('.', '_')}"
+                inside = layer if part == "unet" else f"text_model.{layer.removeprefix('text_model.')}"
+                name = f"{prefix}_{inside.replace('.', '_')}"
                 found[f"{name}.alpha"] = torch.tensor(float(down.shape[0]))
                 found[f"{name}.lora_down.weight"], found[f"{name}.lora_up.weight"] = down, up
             else:
