@@ -45,7 +45,7 @@ def start(*, loras: bool = True) -> None:
 
 
 def _map_torch() -> None:
-    """Maps torch's largest library into memory, which takes a part of its import's time, while Python does other things.
+    """Maps torch's largest library into memory, a part of its import's time, while Python does other things.
 
     By the system's own function: what Python calls it through keeps all other threads waiting.
     """
