@@ -300,7 +300,7 @@ def test_the_hash_is_that_of_the_denoiser_and_remembered(
     assert found.facts()["model_hash"] == first
     read: list[Path] = []
     original = hashes.sha256_of
-    monkeypatch.setattr(hashes, "sha256_of", lambda path, *rest: read.append(path) or original(path, *rest))
+    monkeypatch.setattr(hashes, "sha256_of", lambda path, **more: read.append(path) or original(path, **more))
     assert found.model_hash() == first
     assert read == []
     data = bytearray(weights.read_bytes())
