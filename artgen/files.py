@@ -1,11 +1,16 @@
-"""Small text files that are written whole or not at all."""
+"""Files that are not there, and small text files that are written whole or not at all."""
 
 import contextlib
 import os
 import tempfile
 from pathlib import Path
 
-from artgen.errors import OutputError, UsageError
+from artgen.errors import InputFileError, OutputError, UsageError
+
+
+def not_there(path: Path) -> InputFileError:
+    """The error to raise for a file that does not exist."""
+    return InputFileError(f"'{path}' does not exist", "Check the spelling and the folder.")
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from artgen.cli.reporting import SOME_FAILED, Reporter, complain, emit, emit_json, note
 from artgen.errors import ArtgenError, InputFileError, OutputError, UsageError
+from artgen.files import not_there
 from artgen.settings import Canvas, Frames, Output, Prompt, Report, Series, Size, Source, Sweep
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ def draw(
     Raises:
         ArtgenError: whatever can be refused, before a model loads; a single picture's own failure.
     """
+    for path in pictures:
+        if not os.path.lexists(path):  # said before anything that it takes to read one is imported
+            raise not_there(path)
     from artgen.seeds import seeds
 
     if sweep.sweep or len(pictures) > 1 or any(path.is_dir() for path in pictures):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from artgen.errors import InputFileError
+from artgen.files import not_there
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 """Formats that are read, in Pillow's names. Others are refused: each decoder is a surface for hostile files."""
@@ -114,7 +115,7 @@ def _read(path: Path) -> bytes:
             raise InputFileError(f"'{path}' has {status.st_size} bytes; at most {MAX_BYTES} are read")
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise InputFileError(f"'{path}' does not exist", "Check the spelling and the folder.") from error
+        raise not_there(path) from error
     except PermissionError as error:
         raise InputFileError(f"'{path}' may not be read: permission denied", "Check the file's permissions.") from error
     except (OSError, ValueError) as error:

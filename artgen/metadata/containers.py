@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from artgen.errors import InputFileError
+from artgen.files import not_there
 from artgen.metadata.writing import MAX_SIDECAR, MAX_TEXT
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -50,7 +51,7 @@ def texts_of(path: Path) -> Texts:
                 return _exif_and_xmp(file, path)
             data = file.read(MAX_SIDECAR + 1)
     except FileNotFoundError as error:
-        raise InputFileError(f"'{path}' does not exist", "Check the spelling and the folder.") from error
+        raise not_there(path) from error
     except PermissionError as error:
         raise InputFileError(f"'{path}' may not be read: permission denied", "Check the file's permissions.") from error
     except (OSError, ValueError) as error:

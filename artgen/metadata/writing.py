@@ -4,8 +4,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from PIL import Image, PngImagePlugin
 
@@ -141,7 +141,7 @@ def _exif(record: Mapping[str, object], text: str | None) -> Image.Exif:
 
 
 def _packet(record: Mapping[str, object], made: str, payload: str | None) -> bytes:
-    body = f"<artgen:record>{escape(payload)}</artgen:record>" if payload is not None else ""
+    body = f"<artgen:record>{escape(payload, quote=False)}</artgen:record>" if payload is not None else ""
     packet = (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -149,7 +149,7 @@ def _packet(record: Mapping[str, object], made: str, payload: str | None) -> byt
         f'<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:Iptc4xmpExt="{IPTC}" '
         f'xmlns:artgen="{NAMESPACE}">'
         f"<Iptc4xmpExt:DigitalSourceType>{made}</Iptc4xmpExt:DigitalSourceType>"
-        f"<xmp:CreatorTool>{escape(_software(record))}</xmp:CreatorTool>{body}"
+        f"<xmp:CreatorTool>{escape(_software(record), quote=False)}</xmp:CreatorTool>{body}"
         '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
     )
     return packet.encode("utf-8")
