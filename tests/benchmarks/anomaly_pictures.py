@@ -15,6 +15,9 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 SIDE = 128
 """Pixels a side of every picture."""
 
+FIRST = 5000
+"""Seed of all pictures; others were looked at while the method was made."""
+
 Pixels = NDArray[np.float32]
 """(128, 128, 3), 0 to 255."""
 
@@ -162,12 +165,12 @@ def made(kind: str, learnt: int, count: int) -> Set:
     number, texture = list(TEXTURES).index(kind), TEXTURES[kind]
 
     def chance(*parts: int) -> np.random.Generator:
-        return np.random.default_rng([number, *parts])
+        return np.random.default_rng([FIRST, number, *parts])
 
     def some(part: int, several: int) -> list[Pixels]:
         return [texture(chance(part, i)) for i in range(several)]
 
-    things = [drawn(prompt, seed) for seed in range(count) for prompt in [list(DRAWINGS.values())[seed % 2]]]
+    things = [drawn(prompt, FIRST + seed) for seed in range(count) for prompt in [list(DRAWINGS.values())[seed % 2]]]
     defects = {
         "patch": [
             swapped(one, other, chance(6, i))
@@ -181,11 +184,11 @@ def made(kind: str, learnt: int, count: int) -> Set:
 
 def _drawings(kind: str, learnt: int, count: int) -> Set:
     """Drawings of one thing; patches and worn spots lie where they change something."""
-    bases = [drawn(DRAWINGS[kind], seed) for seed in range(learnt + 3 * count)]
-    others = [drawn(OTHERS[kind][i % 4], i // 4) for i in range(2 * count)]
+    bases = [drawn(DRAWINGS[kind], FIRST + seed) for seed in range(learnt + 3 * count)]
+    others = [drawn(OTHERS[kind][i % 4], FIRST + i // 4) for i in range(2 * count)]
     defects: dict[str, list[Case]] = {"patch": [], "texture": [], "object": []}
     for i in range(count):
-        random = np.random.default_rng([9, i])
+        random = np.random.default_rng([FIRST, 9, i])
         base = bases[learnt + count + i]
         defects["patch"].append(_visible(base, lambda base=base, i=i, r=random: swapped(base, others[count + i], r)))  # type: ignore[misc]
         base = bases[learnt + 2 * count + i]
