@@ -249,16 +249,9 @@ class _Targets:
         self._write(self._table, text.getvalue().encode("utf-8", "surrogateescape"))
 
     def _write(self, path: Path, data: bytes) -> None:
-        from artgen.outputs import write_new, write_over
+        from artgen.outputs import write_asked
 
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if self._overwrite:
-                write_over(path, data)
-            elif not write_new(path, data):
-                raise OutputError(f"'{path}' exists already.", "Choose another name, or add --overwrite.")
-        except OSError as error:
-            raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+        write_asked(path, data, overwrite=self._overwrite, hint="Choose another name, or add --overwrite.")
 
 
 def _safe(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from artgen.cli.reporting import emit, note
-from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.errors import InputFileError, UsageError
 
 if TYPE_CHECKING:
     from artgen.sheets import Sheet
@@ -58,7 +58,7 @@ def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bo
         OutputError: a file exists already, or cannot be written.
     """
     from artgen import sheets
-    from artgen.outputs import DEFAULT_QUALITY, SUFFIXES, encode, write_new, write_over
+    from artgen.outputs import DEFAULT_QUALITY, SUFFIXES, encode, write_asked
 
     kind = SUFFIXES.get(output.suffix.lower())
     if kind is None:
@@ -67,14 +67,7 @@ def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bo
     for number, page in enumerate(pages, 1):
         path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
         data, _ = encode(sheets.draw_sheet(page, cell=cell), {}, kind, DEFAULT_QUALITY, "none")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if overwrite:
-                write_over(path, data)
-            elif not write_new(path, data):
-                raise OutputError(f"'{path}' exists already.", "Choose another --output, or add --overwrite.")
-        except OSError as error:
-            raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+        write_asked(path, data, overwrite=overwrite, hint="Choose another --output, or add --overwrite.")
         written.append(path)
         if told:
             emit(str(path))

@@ -5,7 +5,7 @@ from artgen.outputs.encoding import encode
 from artgen.outputs.locations import DEFAULT_QUALITY, FORMATS, SUFFIXES, destination, destination_for
 from artgen.outputs.names import FIELDS, Template, parse_template, safe_part
 from artgen.outputs.reels import Reel, reel_for
-from artgen.outputs.writing import write_new, write_over
+from artgen.outputs.writing import write_asked, write_over
 
 __all__ = [
     "DEFAULT_QUALITY",
@@ -21,6 +21,6 @@ __all__ = [
     "parse_template",
     "reel_for",
     "safe_part",
-    "write_new",
+    "write_asked",
     "write_over",
 ]

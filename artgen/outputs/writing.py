@@ -11,6 +11,8 @@ import secrets
 import time
 from pathlib import Path
 
+from artgen.errors import OutputError
+
 TEMPORARY = ".artgen-"
 _STALE_SECONDS = 300
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
@@ -58,6 +60,28 @@ def write_over(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     _flush_folder(path.parent)
+
+
+def write_asked(path: Path, data: bytes, *, overwrite: bool, hint: str) -> None:
+    """Write a file that the user named, and the folders above it.
+
+    Args:
+        path: of the file.
+        data: all that it holds.
+        overwrite: whether a file of that name is replaced.
+        hint: what to do where there is one and it is not replaced.
+
+    Raises:
+        OutputError: a file of that name is there, or it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            write_over(path, data)
+        elif not write_new(path, data):
+            raise OutputError(f"'{path}' exists already.", hint)
+    except OSError as error:
+        raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
 
 
 def probe(folder: Path) -> None:
