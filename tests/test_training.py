@@ -158,7 +158,8 @@ def test_two_processes_learn_together(sd1: str) -> None:
               "--rdzv-endpoint", "127.0.0.1:0", "-m", "artgen"]  # fmt: skip
     words = ["train", "pictures", *SMALL, "-m", sd1, "-o", "two.safetensors", "--train-steps", "3", "--device", "cpu",
              "--learning-rate", "0.001"]  # fmt: skip
-    made = subprocess.run([*launch, *words], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    made = subprocess.run([*launch, *words], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+                          timeout=600)  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert made.stdout.split() == ["two.safetensors"]
     assert "2 processes" in made.stderr

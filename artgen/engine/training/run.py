@@ -2,6 +2,8 @@
 
 import contextlib
 import shutil
+import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,8 +184,16 @@ class _Keeper:
             return stop
         import torch
 
-        flag: Any = accelerator.reduce(torch.tensor(float(stop), device=accelerator.device), reduction="sum")
-        return bool(flag.item())
+        flag = torch.tensor(float(stop), device=accelerator.device)
+        torch.distributed.all_reduce(flag)
+        answer = bool(flag.item())
+        # Gloo's thread lets go of the tensor when it has Python's lock, and the end of a process group waits for that
+        # thread with the lock held: were this the last call, the two could wait for each other for ever.
+        held, end = weakref.ref(flag), time.monotonic() + 1
+        del flag
+        while held() is not None and time.monotonic() < end:
+            time.sleep(0.001)
+        return answer
 
     def _save(self, step: int) -> Iterator[Happening]:
         self._saved = step
