@@ -8,8 +8,9 @@ from typing import Any
 from artgen.batch import folders
 from artgen.batch.entries import Entry
 from artgen.cli.batching import draw_entries, given, place_of
+from artgen.cli.drawing import Delivery
 from artgen.cli.sweeping import draw_sweep
-from artgen.settings import Output, Report, Run, Series, Sweep
+from artgen.settings import Output, Run, Series, Sweep
 
 
 def draw_as_batch(
@@ -18,11 +19,11 @@ def draw_as_batch(
     pictures: Sequence[Path],
     series: Series,
     sweep: Sweep,
-    output: Output,
-    report: Report,
+    delivery: Delivery,
 ) -> None:
     """Draws a folder, several pictures or a sweep; see `artgen.cli.drawing.draw`."""
-    values = {**given(*groups, series), "task": task}
+    output, report = delivery.output, delivery.report
+    values = {**given(*groups, delivery.frames, series), "task": task}
     values.pop("batch_size", None)
     values.pop("image", None)
     if sweep.sweep:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.drawing import draw_requests
+from artgen.cli.drawing import Delivery, draw_requests
 from artgen.cli.options import flattened
 from artgen.cli.reporting import note
 from artgen.errors import InputFileError, OutputError, UsageError
@@ -75,17 +75,18 @@ def denoise(
 
     pictures = [*([source.image] if source.image else []), *(words or [])]
     groups = (noise, steps, seed, model, compute)
+    delivery = Delivery(output, frames, report)
     if sweep.sweep or len(pictures) > 1 or any(path.is_dir() for path in pictures):
         if reference or compare:
             raise UsageError("--reference and --compare take one picture at a time.", "Run it once for each.")
         from artgen.cli.as_batch import draw_as_batch
 
         series = Series(seed=None if seed.seed is None else str(seed.seed))
-        draw_as_batch(Denoise.task, (noise, steps, model, compute, frames), pictures, series, sweep, output, report)
+        draw_as_batch(Denoise.task, (noise, steps, model, compute), pictures, series, sweep, delivery)
         return
     request = Denoise.of(*groups, image=pictures[0] if pictures else None)
     judge = _Judge(reference, compare, output.overwrite, report)
-    draw_requests([request], output, report, frames=frames, check=judge.check, finished=judge.finished)
+    draw_requests([request], delivery, check=judge.check, finished=judge.finished)
 
 
 class _Judge:

@@ -1,20 +1,19 @@
 """The story that txt2img, img2img, inpaint, outpaint and replay share: settings in, requests made, engine called."""
 
-import dataclasses
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from artgen.cli.reporting import SOME_FAILED, Reporter, complain, emit, emit_json, note
-from artgen.errors import ArtgenError, InputFileError, OutputError, UsageError
+from artgen.errors import ArtgenError, InputFileError, OutputError
 from artgen.files import not_there
-from artgen.settings import Canvas, Frames, Output, Prompt, Report, Series, Size, Source, Sweep
+from artgen.settings import Frames, Output, Report, Series, Sweep
 
 if TYPE_CHECKING:
     from artgen.engine.generate import Picture
@@ -24,15 +23,28 @@ if TYPE_CHECKING:
     from artgen.requests import Request
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """What becomes of pictures.
+
+    Attributes:
+        output: where to.
+        frames: what to show of the making, and where.
+        report: what is printed.
+    """
+
+    output: Output
+    frames: Frames
+    report: Report
+
+
 def draw(
     task: "type[Request]",
     groups: Sequence[Any],
     series: Series,
     sweep: Sweep,
-    output: Output,
-    report: Report,
+    delivery: Delivery,
     *,
-    frames: Frames,
     pictures: Sequence[Path] = (),
 ) -> None:
     """Makes one request for each seed and draws them all; a folder, several pictures or a sweep become a batch.
@@ -42,9 +54,7 @@ def draw(
         groups: of settings that they take.
         series: how many, and their seeds.
         sweep: settings to try out.
-        output: where to.
-        report: what is printed.
-        frames: what to show of the making, and where.
+        delivery: what becomes of the pictures.
         pictures: to start from.
 
     Raises:
@@ -58,19 +68,17 @@ def draw(
     if sweep.sweep or len(pictures) > 1 or any(path.is_dir() for path in pictures):
         from artgen.cli.as_batch import draw_as_batch
 
-        draw_as_batch(task.task, (*groups, frames), pictures, series, sweep, output, report)
+        draw_as_batch(task.task, groups, pictures, series, sweep, delivery)
         return
     more = {"image": pictures[0]} if pictures else {}
     requests = [task.of(*groups, **more, seed=seed) for seed in seeds(series)]
-    draw_requests(requests, output, report, batch_size=series.batch_size, frames=frames)
+    draw_requests(requests, delivery, batch_size=series.batch_size)
 
 
 def draw_requests(
     requests: "Sequence[Request]",
-    output: Output,
-    report: Report,
+    delivery: Delivery,
     *,
-    frames: Frames,
     batch_size: str = "1",
     check: "Callable[[Prepared], None] | None" = None,
     finished: "Callable[[Picture, Path], dict[str, Any]] | None" = None,
@@ -78,7 +86,9 @@ def draw_requests(
     """Checks, draws, saves and reports requests; leaves with exit code 7 when some of several failed.
 
     Args:
-        frames: what to show of the making, and where.
+        requests: one for each picture, of one task.
+        delivery: what becomes of the pictures.
+        batch_size: `auto` or how many at a time.
         check: raises for a prepared job that must not be drawn.
         finished: is called with each picture and its file, and gives what `--json` says of it beside its record.
     """
@@ -88,6 +98,7 @@ def draw_requests(
     from artgen.prepare import prepare
 
     sizes = parse_batch_size(batch_size)
+    output, frames, report = delivery.output, delivery.frames, delivery.report
     destination = outputs.destination_for(requests, output)
     reel = outputs.reel_for(frames, several=len(requests) > 1, overwrite=output.overwrite)
     with Reporter(report.quiet, report.verbose) as reporter:
@@ -106,7 +117,7 @@ def draw_requests(
         if report.dry_run:
             _list(jobs, report)
             return
-        failures = _draw(jobs, destination, report, reporter, sizes, finished, reel)
+        failures = _draw(jobs, sizes, _Desk(destination, reel, report, reporter, finished))
     _leave(failures, len(jobs))
 
 
@@ -117,15 +128,7 @@ def preview(job: "Prepared") -> dict[str, Any]:
     return to_record(job.request, job.facts)
 
 
-def _draw(
-    jobs: "Sequence[Prepared]",
-    destination: "Destination",
-    report: Report,
-    reporter: Reporter,
-    sizes: "BatchSize",
-    finished: "Callable[[Picture, Path], dict[str, Any]] | None",
-    reel: "Reel | None",
-) -> list[ArtgenError]:
+def _draw(jobs: "Sequence[Prepared]", sizes: "BatchSize", desk: "_Desk") -> list[ArtgenError]:
     from artgen.engine import starting
 
     starting.start(loras=any(job.loras for job in jobs))
@@ -133,36 +136,58 @@ def _draw(
 
     failures: list[ArtgenError] = []
     began = time.monotonic()
-    outcomes = generate.draw(jobs, batch_size=sizes, frames=reel.frames if reel else None, listener=reporter)
-    for outcome in outcomes:
+    shown = desk.reel.frames if desk.reel else None
+    for outcome in generate.draw(jobs, batch_size=sizes, frames=shown, listener=desk.reporter):
         if isinstance(outcome, generate.Failure):
             failures.append(outcome.error)
-            if len(jobs) > 1 and not report.quiet:
+            if len(jobs) > 1 and not desk.report.quiet:
                 note(f"seed {outcome.request.seed}: {outcome.error.message}")
             continue
-        reporter.saving()
-        path = destination.save(outcome.image, outcome.record, low=outcome.low)
-        try:
-            shown = [reel.save(outcome.frames, outcome.record, path)] if reel else []
-        except OutputError as error:  # the picture is there, and is told of
-            failures.append(error)
-            shown = []
-        reporter.close()
-        if not report.quiet:
-            said = [f"seed {outcome.request.seed}"] if outcome.request.seed is not None else []
-            said += [f"{time.monotonic() - began:.1f} s"] if report.verbose else []
-            if said:
-                note(", ".join(said))
-        if report.json:
-            more = ({"frames": str(shown[0])} if shown else {}) | (finished(outcome, path) if finished else {})
-            emit_json({"file": str(path), **outcome.record, **more})
-        else:
-            for file in (path, *shown):
-                emit(str(file))
-            if finished:
-                finished(outcome, path)
+        failures += desk.take(outcome, began)
         began = time.monotonic()
     return failures
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """Saves finished pictures and tells of them."""
+
+    destination: "Destination"
+    reel: "Reel | None"
+    report: Report
+    reporter: Reporter
+    finished: "Callable[[Picture, Path], dict[str, Any]] | None"
+
+    def take(self, picture: "Picture", began: float) -> list[OutputError]:
+        """Saves a picture, begun at a time of `time.monotonic`, and its frames; returns why these could not be saved.
+
+        Raises:
+            OutputError: the picture could not be saved.
+        """
+        self.reporter.saving()
+        path = self.destination.save(picture.image, picture.record, low=picture.low)
+        shown, failures = [], []
+        try:
+            if self.reel is not None:
+                shown.append(self.reel.save(picture.frames, picture.record, path))
+        except OutputError as error:  # the picture is there, and is told of
+            failures.append(error)
+        self.reporter.close()
+        if not self.report.quiet:
+            said = [f"seed {picture.request.seed}"] if picture.request.seed is not None else []
+            said += [f"{time.monotonic() - began:.1f} s"] if self.report.verbose else []
+            if said:
+                note(", ".join(said))
+        if self.report.json:
+            more = {"frames": str(shown[0])} if shown else {}
+            more |= self.finished(picture, path) if self.finished else {}
+            emit_json({"file": str(path), **picture.record, **more})
+            return failures
+        for file in (path, *shown):
+            emit(str(file))
+        if self.finished:
+            self.finished(picture, path)
+        return failures
 
 
 def _leave(failures: Sequence[ArtgenError], total: int) -> None:
@@ -214,69 +239,3 @@ def listed(record: Mapping[str, Any]) -> str:
     shown = (name for name in (*names, "width", "height", "model") if record.get(name) not in (None, ""))
     loras = [f"lora={text}" for text in record.get("lora") or ()]
     return "  ".join([*(f"{name}={record[name]}" for name in shown), *loras])
-
-
-def sized(canvas: Canvas, size: Size) -> Canvas:
-    """`--size` and `--width --height` brought together.
-
-    Raises:
-        UsageError: both are given.
-    """
-    if size.size is None:
-        return canvas
-    if canvas.width is not None or canvas.height is not None:
-        raise UsageError("--size and --width/--height were both given.", "Leave one out.")
-    from artgen import images
-
-    width, height = images.parse_size(size.size)
-    return Canvas(width=width, height=height)
-
-
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Pictures or folders of them, then what to draw; `-` reads it from stdin.",
-        metavar="[PICTURE]... [PROMPT]",
-        show_default=False,
-    ),
-]
-
-
-def told(words: Sequence[str] | None, source: Source, prompt: Prompt) -> tuple[list[Path], Prompt]:
-    """Which of a command's words are pictures, and which is the prompt.
-
-    The first word is a picture unless --image gave one; so is every other that exists or is called like one. A single
-    other word is the prompt.
-
-    Raises:
-        UsageError: words that are neither.
-    """
-    from artgen.images import SUFFIXES
-
-    pictures = [source.image] if source.image else []
-    others: list[str] = []
-    for word in words or []:
-        if not pictures or Path(word).suffix.lower() in SUFFIXES or os.path.lexists(word):
-            pictures.append(Path(word))
-        else:
-            others.append(word)
-    if prompt.prompt:
-        others.insert(0, prompt.prompt)
-    if len(others) > 1:
-        raise UsageError(f"Unexpected {others[1]!r}: the prompt is given already.", "Quote a prompt of many words.")
-    return pictures, read_prompt(dataclasses.replace(prompt, prompt=others[0] if others else ""))
-
-
-def read_prompt(prompt: Prompt) -> Prompt:
-    """The prompt itself, read from stdin when it is `-`.
-
-    Raises:
-        UsageError: stdin is not UTF-8 text.
-    """
-    if prompt.prompt != "-":
-        return prompt
-    try:
-        text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"The prompt on stdin is not UTF-8 text (byte {error.start}).") from error
-    return dataclasses.replace(prompt, prompt=text)

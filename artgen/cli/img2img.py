@@ -1,7 +1,8 @@
 """`artgen img2img`."""
 
-from artgen.cli.drawing import Words, draw, sized, told
+from artgen.cli.drawing import Delivery, draw
 from artgen.cli.options import flattened
+from artgen.cli.words import Words, sized, told
 from artgen.settings import (
     Canvas,
     Compute,
@@ -42,4 +43,4 @@ def img2img(
 
     pictures, prompt = told(words, source, prompt)
     groups = (source, prompt, sampling, sized(canvas, size), model, compute)
-    draw(Img2Img, groups, series, sweep, output, report, frames=frames, pictures=pictures)
+    draw(Img2Img, groups, series, sweep, Delivery(output, frames, report), pictures=pictures)

@@ -1,7 +1,8 @@
 """`artgen inpaint`."""
 
-from artgen.cli.drawing import Words, draw, sized, told
+from artgen.cli.drawing import Delivery, draw
 from artgen.cli.options import flattened
+from artgen.cli.words import Words, sized, told
 from artgen.settings import (
     Blend,
     Canvas,
@@ -46,4 +47,4 @@ def inpaint(
 
     pictures, prompt = told(words, source, prompt)
     groups = (source, prompt, mask, blend, sampling, sized(canvas, size), model, compute)
-    draw(Inpaint, groups, series, sweep, output, report, frames=frames, pictures=pictures)
+    draw(Inpaint, groups, series, sweep, Delivery(output, frames, report), pictures=pictures)

@@ -1,7 +1,8 @@
 """`artgen outpaint`."""
 
-from artgen.cli.drawing import Words, draw, told
+from artgen.cli.drawing import Delivery, draw
 from artgen.cli.options import flattened
+from artgen.cli.words import Words, told
 from artgen.settings import (
     Blend,
     Compute,
@@ -42,4 +43,4 @@ def outpaint(
 
     pictures, prompt = told(words, source, prompt)
     groups = (source, prompt, expansion, blend, sampling, model, compute)
-    draw(Outpaint, groups, series, sweep, output, report, frames=frames, pictures=pictures)
+    draw(Outpaint, groups, series, sweep, Delivery(output, frames, report), pictures=pictures)

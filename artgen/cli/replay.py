@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from artgen.cli.drawing import draw_requests
+from artgen.cli.drawing import Delivery, draw_requests
 from artgen.cli.options import flattened
 from artgen.cli.reporting import note
 from artgen.errors import UsageError
@@ -41,4 +41,4 @@ def replay(
         for text in plan.notes:
             note(text)
     facts: dict[str, Any] = {"offline": True} if offline else {}
-    draw_requests([plan.request.replace(**facts)], output, report, frames=frames, check=plan.check)
+    draw_requests([plan.request.replace(**facts)], Delivery(output, frames, report), check=plan.check)

@@ -1,7 +1,8 @@
 """`artgen txt2img`."""
 
-from artgen.cli.drawing import draw, read_prompt, sized
+from artgen.cli.drawing import Delivery, draw
 from artgen.cli.options import flattened
+from artgen.cli.words import read_prompt, sized
 from artgen.errors import UsageError
 from artgen.settings import Canvas, Compute, Frames, Model, Output, Prompt, Report, Sampling, Series, Size, Sweep
 
@@ -30,4 +31,4 @@ def txt2img(
     if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
         raise UsageError("txt2img needs a prompt.", 'artgen txt2img "a red fox in the snow"')
     groups = (prompt, sampling, sized(canvas, size), model, compute)
-    draw(Txt2Img, groups, series, sweep, output, report, frames=frames)
+    draw(Txt2Img, groups, series, sweep, Delivery(output, frames, report))
