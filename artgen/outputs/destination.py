@@ -7,12 +7,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from artgen.errors import OutputError, RefusedError, UsageError
+from artgen.errors import OutputError, UsageError
 from artgen.metadata import needs_sidecar, sidecar_path
 from artgen.outputs.encoding import encode
+from artgen.outputs.folders import check_folder, check_inside
 from artgen.outputs.names import MAX_BYTES, Template
+from artgen.outputs.pairs import claim, refuse_link, replace
 from artgen.outputs.values import next_index, values_of
-from artgen.outputs.writing import probe, sweep, write_new, write_over
 
 _LONGEST_SIDE = {"jpeg": 65_500, "webp": 16_383, "png": 2**31 - 1}
 _RESERVE = len("-99999") + len(".json")
@@ -122,7 +123,7 @@ class Destination:
                 f"a name in '{target}' is longer than {MAX_BYTES} bytes", f"Choose a shorter {self.option}."
             )
         if target.parent not in self._checked:
-            self._check_folder(target.parent)
+            check_folder(target.parent, self.folder, self.option)
             self._checked.add(target.parent)
         last = sidecar_path(target) if beside else target
         if self.is_fixed and last not in self._checked:
@@ -188,7 +189,7 @@ class Destination:
         key, named = self._names(record, stem, index)
         try:
             key.parent.mkdir(parents=True, exist_ok=True)
-            self._check_inside(key.parent)
+            check_inside(key.parent, self.folder)
             first = self._next.get(key) or self._first(key)
             for number in range(first, first + _MAX_TRIES):
                 path = named(number)
@@ -237,40 +238,12 @@ class Destination:
             OSError: it cannot be written.
         """
         if not self.overwrite:
-            return _claim(path, data, sidecar)
-        _refuse_link(path)
-        write_over(path, data)
-        if sidecar is not None:
-            _refuse_link(sidecar_path(path))
-            write_over(sidecar_path(path), sidecar.encode("utf-8"))
+            return claim(path, data, sidecar)
+        replace(path, data, sidecar)
         return True
 
-    def _check_folder(self, folder: Path) -> None:
-        existing = folder
-        while not os.path.lexists(existing) and existing != existing.parent:
-            existing = existing.parent
-        if not existing.is_dir():
-            raise OutputError(
-                f"'{existing}' is not a folder, so '{folder}' cannot be one", f"Choose another {self.option}."
-            )
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise OutputError(f"the folder '{existing}' may not be written to", f"Choose another {self.option}.")
-        self._check_inside(folder)
-        try:
-            probe(existing)
-        except OSError as error:
-            raise OutputError(
-                f"no file can be made in '{existing}': {error.strerror or error}", f"Choose another {self.option}."
-            ) from error
-        if existing == folder:
-            sweep(folder)
-
-    def _check_inside(self, folder: Path) -> None:
-        if not folder.resolve().is_relative_to(self.folder.resolve()):
-            raise RefusedError(f"'{folder}' leads out of '{self.folder}' through a symbolic link")
-
     def _check_target(self, target: Path, beside: bool) -> None:
-        _refuse_link(target)
+        refuse_link(target)
         if target.is_dir():
             raise OutputError(f"'{target}' is a folder", f"End {self.option} with / to write into it.")
         if self.overwrite:
@@ -284,25 +257,3 @@ class Destination:
         for path in (target, sidecar_path(target)) if beside else (target,):
             if os.path.lexists(path):
                 raise OutputError(f"'{path}' exists already", f"Choose another {self.option}, or add --overwrite.")
-
-
-def _refuse_link(path: Path) -> None:
-    if path.is_symlink():
-        raise RefusedError(f"'{path}' is a symbolic link and is not written through", "Name the file itself.")
-
-
-def _claim(path: Path, data: bytes, sidecar: str | None) -> bool:
-    """Take a free name for the picture, and for its JSON file if it has one; False when either is taken."""
-    beside = sidecar_path(path)
-    if sidecar is None:
-        return write_new(path, data)
-    if os.path.lexists(path) or not write_new(beside, sidecar.encode("utf-8")):
-        return False
-    try:
-        if write_new(path, data):
-            return True
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    beside.unlink(missing_ok=True)
-    return False
