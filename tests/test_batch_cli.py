@@ -220,6 +220,14 @@ def test_a_sheet_of_any_pictures(sd1: str) -> None:
     assert "p.txt" in run("sheet", "p.txt", "-o", "y.png", code=3).stderr
 
 
+@pytest.mark.parametrize("words", [("sheet", "-o"), ("reconstruct", "-o"), ("denoise", "--compare")], ids=" ".join)
+def test_where_a_sheet_cannot_go_is_said_before_a_picture_is_read(words: tuple[str, str]) -> None:
+    command, option = words
+    assert "A sheet is a .png" in run(command, "in.png", option, "sheet.gif", code=2).stderr
+    Path("torn.png").write_bytes(Path("in.png").read_bytes()[:60])
+    assert "'in.png' exists already" in run(command, "torn.png", option, "in.png", code=74).stderr
+
+
 def test_control_c_leaves_a_batch_that_goes_on_where_it_stopped(sd1: str) -> None:
     Path("p.txt").write_text("".join(f"fox {i} --seed {i} --steps 40\n" for i in range(12)))
     words = ("batch", "p.txt", "-m", sd1, "-o", "out/")

@@ -13,6 +13,7 @@ import typer
 from artgen.cli.interrupts import INTERRUPTED
 from artgen.cli.options import flattened
 from artgen.cli.reporting import SOME_FAILED, Reporter, complain, emit, emit_json, note
+from artgen.cli.words import Pictures
 from artgen.errors import ArtgenError, InputFileError, OutputError, UsageError
 from artgen.settings import Place, Report, Surprise, Weights
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from artgen.anomalies import Prepared
     from artgen.engine.anomaly import Finding
 
-Words = Annotated[
-    list[Path] | None,
-    typer.Argument(help="Pictures, and folders of them.", metavar="[PICTURE]...", show_default=False),
-]
 SaveFit = Annotated[
     Path | None,
     typer.Option(
@@ -51,7 +48,7 @@ def anomaly(
     model: Weights,
     compute: Place,
     report: Report,
-    words: Words = None,
+    words: Pictures = None,
     save_fit: SaveFit = None,
     map: Map = None,  # noqa: A002 - the option's name
     csv: Table = None,
@@ -190,7 +187,7 @@ class _Targets:
             UsageError: no picture; a map or a fit without what it takes; another suffix.
             OutputError: a file exists already.
         """
-        from artgen.outputs import SUFFIXES
+        from artgen.outputs import picture_format
 
         if not self._roots and not (self._fit and request.fit):
             raise UsageError("anomaly needs a picture, or --fit and --save-fit.", "artgen anomaly picture.png")
@@ -199,8 +196,8 @@ class _Targets:
                 raise UsageError("--save-fit keeps what a folder of normal pictures taught.", "Add --fit normal/.")
             if self._fit.suffix != ".safetensors":
                 raise UsageError(f"A fit is a .safetensors file, not '{self._fit}'.", "--save-fit normal.safetensors")
-        if self._map is not None and not self._several and self._map.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"A heat map is a .png, .jpg or .webp file, not '{self._map}'.", "--map heat.png")
+        if self._map is not None and not self._several:
+            picture_format(self._map, "A heat map", "--map heat.png")
         drawn = [self._map_of(path) for path in self._roots] if self._map else []
         if len(set(drawn)) < len(drawn):
             raise UsageError("The heat maps of two pictures would have one name.", "Draw them into different folders.")
@@ -223,10 +220,11 @@ class _Targets:
         if self._map is None:
             return
         from artgen.engine.anomalies.drawing import draw
-        from artgen.outputs import DEFAULT_QUALITY, SUFFIXES, encode
+        from artgen.outputs import DEFAULT_QUALITY, encode, picture_format
 
         path = self._map_of(found.path)
-        self._write(path, encode(draw(found), {}, SUFFIXES[path.suffix.lower()], DEFAULT_QUALITY, "none")[0])
+        kind = picture_format(path, "A heat map", "--map heat.png")
+        self._write(path, encode(draw(found), {}, kind, DEFAULT_QUALITY, "none")[0])
 
     def write_fit(self, data: bytes) -> None:
         """Keeps what was learnt, if that is wanted."""

@@ -9,7 +9,8 @@ import typer
 from artgen.cli.drawing import Delivery, draw_requests
 from artgen.cli.options import flattened
 from artgen.cli.reporting import note
-from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.cli.words import Pictures
+from artgen.errors import InputFileError, UsageError
 from artgen.settings import Adapted, Frames, Noise, Output, Picture, Place, Report, Seed, Series, Steps, Sweep
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ SHOWN = 768
 GAIN = 2
 """How much stronger the removed noise is shown."""
 
-Words = Annotated[
-    list[Path] | None,
-    typer.Argument(help="Pictures or folders of them.", metavar="[PICTURE]...", show_default=False),
-]
 Reference = Annotated[
     Path | None,
     typer.Option(
@@ -60,7 +57,7 @@ def denoise(
     output: Output,
     frames: Frames,
     report: Report,
-    words: Words = None,
+    words: Pictures = None,
     reference: Reference = None,
     compare: Compare = None,
 ) -> None:
@@ -100,7 +97,7 @@ class _Judge:
             UsageError, OutputError: a comparison cannot be written to that file.
         """
         from artgen import images
-        from artgen.outputs import SUFFIXES
+        from artgen.cli.sheet import check_sheet
 
         self._reference = images.load_exact(reference).image if reference else None
         self._name = reference
@@ -108,10 +105,8 @@ class _Judge:
         self._overwrite = overwrite
         self._report = report
         self._noisy: Image.Image | None = None
-        if compare is not None and compare.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"A sheet is a .png, .jpg or .webp file, not '{compare}'.", "--compare sheet.png")
-        if compare is not None and not overwrite and compare.exists():
-            raise OutputError(f"'{compare}' exists already.", "Choose another --compare, or add --overwrite.")
+        if compare is not None:
+            check_sheet(compare, overwrite, "--compare")
 
     def check(self, job: "Prepared") -> None:
         """Holds the reference to the picture's size.

@@ -8,7 +8,9 @@ import typer
 
 from artgen.cli.options import flattened
 from artgen.cli.reporting import Reporter, emit, emit_json, note
-from artgen.errors import ModelUnavailableError, OutputError, UsageError
+from artgen.cli.sheet import check_sheet, write_sheets
+from artgen.cli.words import SomePictures
+from artgen.errors import ModelUnavailableError
 from artgen.settings import Place, Weights
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ SHOWN = 512
 
 @flattened
 def reconstruct(
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures, and folders of them.", metavar="PICTURE...")],
+    pictures: SomePictures,
     model: Weights,
     compute: Place,
     output: Annotated[Path, typer.Option("-o", "--output", help="The sheet; further pages get -2, -3 ...")] = Path(
@@ -47,7 +49,7 @@ def reconstruct(
     from artgen.batch import folders
 
     fitting.check_device(compute.device, None)
-    _check_output(output, overwrite)
+    check_sheet(output, overwrite, "--output")
     found = _model(model)
     files = [entry.given["image"] for entry in folders.read(pictures, captions=False)]
     for file in files:
@@ -69,15 +71,6 @@ def reconstruct(
     _write(rows, output, overwrite)
     if not as_json:
         emit(str(output))
-
-
-def _check_output(output: Path, overwrite: bool) -> None:
-    from artgen.outputs import SUFFIXES
-
-    if output.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"A sheet is a .png, .jpg or .webp file, not '{output}'.", "-o sheet.png")
-    if output.exists() and not overwrite:
-        raise OutputError(f"'{output}' exists already.", "Choose another --output, or add --overwrite.")
 
 
 def _model(asked: Weights) -> "ResolvedModel":
@@ -120,7 +113,6 @@ def _shown(picture: "Image.Image") -> "Image.Image":
 
 
 def _write(rows: "list[list[Cell]]", output: Path, overwrite: bool) -> None:
-    from artgen.cli.sheet import write_sheets
     from artgen.sheets import Sheet
 
     pages = [

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from artgen.cli.reporting import emit, note
-from artgen.errors import InputFileError, UsageError
+from artgen.cli.words import SomePictures
+from artgen.errors import InputFileError, OutputError
 
 if TYPE_CHECKING:
     from artgen.sheets import Sheet
@@ -19,7 +20,7 @@ LABELLED = (
 
 
 def sheet(
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures, and folders of them.", metavar="PICTURE...")],
+    pictures: SomePictures,
     output: Annotated[Path, typer.Option("-o", "--output", help="The sheet; further pages get -2, -3 ...")] = Path(
         "sheet.png"
     ),
@@ -38,6 +39,7 @@ def sheet(
     from artgen import sheets
     from artgen.batch import folders
 
+    check_sheet(output, overwrite, "--output")
     files = [entry.given["image"] for entry in folders.read(pictures)]
     records = [_record(file) for file in files]
     shared, differing = sheets.differences(records, LABELLED)
@@ -51,18 +53,32 @@ def sheet(
     write_sheets(sheets.pages(cells, columns=wide, rows=rows, title=title), output, cell=cell, overwrite=overwrite)
 
 
+def check_sheet(output: Path, overwrite: bool, option: str) -> None:
+    """Finds out before anything is drawn whether a sheet can be written.
+
+    Raises:
+        UsageError: its suffix is that of no picture.
+        OutputError: it exists already.
+    """
+    from artgen.outputs import picture_format
+
+    example = "-o" if option == "--output" else option
+    picture_format(output, "A sheet", f"{example} sheet.png")
+    if output.exists() and not overwrite:
+        raise OutputError(f"'{output}' exists already.", f"Choose another {option}, or add --overwrite.")
+
+
 def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bool, told: bool = True) -> list[Path]:
     """Draws and writes pages: `sheet.png`, `sheet-2.png` ...; prints their names if `told`.
 
     Raises:
+        UsageError: the suffix is that of no picture.
         OutputError: a file exists already, or cannot be written.
     """
     from artgen import sheets
-    from artgen.outputs import DEFAULT_QUALITY, SUFFIXES, encode, write_asked
+    from artgen.outputs import DEFAULT_QUALITY, encode, picture_format, write_asked
 
-    kind = SUFFIXES.get(output.suffix.lower())
-    if kind is None:
-        raise UsageError(f"A sheet is a .png, .jpg or .webp file, not '{output}'.", "-o sheet.png")
+    kind = picture_format(output, "A sheet", "-o sheet.png")
     written = []
     for number, page in enumerate(pages, 1):
         path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")

@@ -12,6 +12,11 @@ import typer
 from artgen.errors import UsageError
 from artgen.settings import Canvas, Prompt, Size, Source
 
+Pictures = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Pictures, and folders of them.", metavar="[PICTURE]...", show_default=False),
+]
+SomePictures = Annotated[list[Path], typer.Argument(help="Pictures, and folders of them.", metavar="PICTURE...")]
 Words = Annotated[
     list[str] | None,
     typer.Argument(

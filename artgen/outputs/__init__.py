@@ -2,7 +2,14 @@
 
 from artgen.outputs.destination import Destination
 from artgen.outputs.encoding import encode
-from artgen.outputs.locations import DEFAULT_QUALITY, FORMATS, SUFFIXES, destination, destination_for
+from artgen.outputs.locations import (
+    DEFAULT_QUALITY,
+    FORMATS,
+    SUFFIXES,
+    destination,
+    destination_for,
+    picture_format,
+)
 from artgen.outputs.names import FIELDS, Template, parse_template, safe_part
 from artgen.outputs.reels import Reel, reel_for
 from artgen.outputs.writing import write_asked, write_over
@@ -19,6 +26,7 @@ __all__ = [
     "destination_for",
     "encode",
     "parse_template",
+    "picture_format",
     "reel_for",
     "safe_part",
     "write_asked",

@@ -105,6 +105,23 @@ def destination(
     )
 
 
+def picture_format(path: Path, what: str, hint: str) -> str:
+    """The format of a file that the user named, from its suffix: png, jpeg or webp.
+
+    Args:
+        path: of the file.
+        what: it will be, such as "A sheet".
+        hint: an example.
+
+    Raises:
+        UsageError: another suffix.
+    """
+    kind = SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        raise UsageError(f"{what} is a .png, .jpg or .webp file, not '{path}'.", hint)
+    return kind
+
+
 def split_output(output: str | None, default_template: str) -> tuple[Path, list[str]]:
     """A literal folder that needs no parsing, and the components that may hold fields."""
     if output is None:
