@@ -42,6 +42,9 @@ FACTS = (
 )
 """Keys of a record that are no settings (width and height: of the tasks that do not take them)."""
 
+BESIDE = ("file", "frames", "before", "after", "source")
+"""Keys that `--json` prints beside a record: where the picture and its frames are, what was measured, who said it."""
+
 NOT_RECORDED = frozenset({"offline", "memory_budget"})
 
 

@@ -12,6 +12,7 @@ from command_line import FAST, run, save_inputs
 from PIL import Image, ImageSequence
 
 from artgen.outputs.animation import encode_animation, in_256_colours
+from artgen.outputs.reels import _cleared
 
 FRAMED = ("txt2img", "a fox", "--steps", "4", "--seed", "7", "-m")
 
@@ -99,6 +100,50 @@ def test_batches_and_sweeps_save_frames_and_draw_the_same(sd1: str) -> None:
         p.read_bytes() for p in Path("swept").glob("0*.png")
     )
     assert sorted(Image.open(path).n_frames for path in Path("swept").glob("*.gif")) == [2, 3]
+
+
+def test_workers_save_frames_and_draw_the_same(sd1: str) -> None:
+    lines = [f"a fox --seed {seed} --output {folder}/fox.png" for seed, folder in enumerate("abcd")]
+    Path("prompts.txt").write_text("\n".join(lines))
+    words = ("batch", "prompts.txt", "-m", sd1, "--steps", "3")
+    framed = (*words, "-o", "framed/", "--frames", "frames/", "--workers", "2")
+    run(*words, "-o", "plain/")
+    records = [json.loads(line) for line in run(*framed, "--json").stdout.splitlines()]
+    assert len({record["frames"] for record in records}) == 4, "pictures of one name have frames of several"
+    for record in records:
+        picture = Path(record["file"])
+        assert picture.read_bytes() == Path("plain", *picture.parts[1:]).read_bytes()
+        last = Image.open(Path(record["frames"], "0003.png"))
+        assert np.array_equal(np.asarray(last), np.asarray(Image.open(picture)))
+    assert "4 done, 0 to draw" in run(*framed).stderr
+    assert len(list(Path("frames").iterdir())) == 4
+
+
+def test_a_folder_that_somebody_else_makes_meanwhile_is_left_to_them(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cleared(path: Path, overwrite: bool) -> bool:
+        free = _cleared(path, overwrite)
+        if path.name == "fox":
+            path.mkdir()
+            (path / "0001.png").write_bytes(b"theirs")
+        return free
+
+    monkeypatch.setattr("artgen.outputs.reels._cleared", cleared)
+    printed = run(*FRAMED, sd1, "-o", "fox.png", "--frames", "frames/{stem}/", "--json").stdout
+    assert json.loads(printed)["frames"] == "frames/fox-1"
+    assert [path.read_bytes() for path in Path("frames/fox").iterdir()] == [b"theirs"]
+    assert len(list(Path("frames").iterdir())) == 2, "nothing unfinished is left"
+
+
+def test_what_json_prints_of_frames_and_measures_is_a_prompt_file(sd1: str) -> None:
+    printed = run(*FRAMED, sd1, "-o", "fox.png", "--frames", "fox.gif", "--json").stdout
+    Path("again.jsonl").write_text(json.dumps({**json.loads(printed), "model": sd1}))
+    run("batch", "again.jsonl", "-o", "again/")
+    [again] = Path("again").glob("*.png")
+    assert np.array_equal(np.asarray(Image.open(again)), np.asarray(Image.open("fox.png")))
+    printed = run("denoise", "in.png", "--method", "tv", "--reference", "in.png", "--json", "-o", "clean.png").stdout
+    assert {"before", "after"} <= json.loads(printed).keys()
+    Path("again.jsonl").write_text(printed)
+    run("batch", "again.jsonl", "-o", "clean/", "--dry-run")
 
 
 def test_nothing_is_overwritten_unasked(sd1: str) -> None:

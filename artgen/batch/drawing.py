@@ -106,11 +106,12 @@ class Drawer:
 
     def _save(self, job: Job, picture: Any, seconds: float) -> None:
         written = Record("done")
+        shown: dict[str, str] = {}
 
         def announce(path: Path, data: bytes) -> None:
             nonlocal written
             if job.shape.reel is not None and not written.file:  # before the picture counts as done
-                job.shape.reel.save(picture.frames, picture.record, path, job.number)
+                shown["frames"] = str(job.shape.reel.save(picture.frames, picture.record, path, job.number))
             file = path.relative_to(self._ledger.folder).as_posix()
             written = Record("done", file, hashlib.sha256(data).hexdigest(), round(seconds, 3), job.where, time=now())
             self._ledger.write(job.key, written)
@@ -121,7 +122,7 @@ class Drawer:
             )
         finally:
             self._claims.drop(job.key)
-        self._report(Result(job.key, written, picture.record))
+        self._report(Result(job.key, written, {**picture.record, **shown}))
 
     def _fail(self, job: Job, error: ArtgenError) -> None:
         record = failure(job.where, error)

@@ -13,7 +13,9 @@ from artgen.batch.entries import Entry, Mistake, canonical, from_data, from_text
 from artgen.batch.option_words import parse_line
 from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.loras import Lora, parse_lora
-from artgen.records import FACTS
+from artgen.records import BESIDE, FACTS
+from artgen.requests import TASKS
+from artgen.settings import settings_of
 
 STDIN = "-"
 SUFFIXES = (".txt", ".jsonl", ".csv", ".yaml", ".yml")
@@ -138,15 +140,23 @@ def _settings(values: Any) -> dict[str, Any]:
     """Settings from JSON or YAML; what a picture's record says beside its settings is passed over."""
     if not isinstance(values, dict):
         raise UsageError(f"A job is a set of settings, not {type(values).__name__}.", "prompt: a red fox")
-    is_record = "artgen" in values and "task" in values
+    beside = _beside(values)
     given: dict[str, Any] = {}
     for key, value in values.items():
-        if is_record and (key == "file" or (key in FACTS and key not in ("task", "width", "height"))):
+        if key in beside:
             continue
         name = canonical(str(key))
         if value is not None:
             given[name] = from_data(name, value)
     return given
+
+
+def _beside(values: Mapping[str, Any]) -> set[str]:
+    """What a picture's record, and `--json`, say beside settings; nothing where the values are no record."""
+    task = values.get("task")
+    if "artgen" not in values or not isinstance(task, str) or task not in TASKS:
+        return set()
+    return {*BESIDE, *FACTS} - {"task", *settings_of(TASKS[task])}
 
 
 def _table(source: str, data: bytes) -> Iterator[Entry | Mistake]:

@@ -13,7 +13,7 @@ class Result:
     Attributes:
         key: the job's fingerprint.
         record: what the ledger says now; None when another process has the job or has done it meanwhile.
-        picture: the record inside the picture, for `--json`; empty otherwise.
+        picture: the record inside the picture and where its frames are, for `--json`; None where none was drawn.
         message: the error in full, with its hint on a second line.
     """
 

@@ -1,5 +1,6 @@
 """Where the frames of a picture go: reading `--frames`, and writing an animation or a folder of pictures whole."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -174,7 +175,12 @@ def _write_folder(path: Path, files: Mapping[str, bytes], overwrite: bool) -> bo
             write_over(made / name, data)
         if not _cleared(path, overwrite):
             return False
-        made.rename(path)
+        try:
+            made.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            return False  # somebody took the name a moment ago
     finally:
         shutil.rmtree(made, ignore_errors=True)  # nothing is left of it once it has its final name
     return True
