@@ -140,10 +140,10 @@ def _settings(values: Any) -> dict[str, Any]:
     """Settings from JSON or YAML; what a picture's record says beside its settings is passed over."""
     if not isinstance(values, dict):
         raise UsageError(f"A job is a set of settings, not {type(values).__name__}.", "prompt: a red fox")
-    beside = _beside(values)
+    facts = _facts(values)
     given: dict[str, Any] = {}
     for key, value in values.items():
-        if key in beside:
+        if key in facts:
             continue
         name = canonical(str(key))
         if value is not None:
@@ -151,7 +151,7 @@ def _settings(values: Any) -> dict[str, Any]:
     return given
 
 
-def _beside(values: Mapping[str, Any]) -> set[str]:
+def _facts(values: Mapping[str, Any]) -> set[str]:
     """What a picture's record, and `--json`, say beside settings; nothing where the values are no record."""
     task = values.get("task")
     if "artgen" not in values or not isinstance(task, str) or task not in TASKS:
