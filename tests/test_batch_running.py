@@ -6,6 +6,7 @@ import random
 import resource
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from PIL import Image, ImageChops
 from artgen import replay
 from artgen.batch import prompt_files
 from artgen.batch.claims import Claims
+from artgen.batch.drawing import WAITING
 from artgen.batch.entries import Entry
 from artgen.batch.ledger import Ledger, Record
 from artgen.batch.plan import Planner
 from artgen.batch.running import Selection, parse_shard, run_here
 from artgen.batch.workers import run_on_workers
+from artgen.engine import generate
 from artgen.engine.sizes import Growing, parse_batch_size
 from artgen.errors import OutputError, UsageError
+from artgen.outputs import Destination
 from artgen.records import to_record
 
 
@@ -68,6 +72,33 @@ def test_a_batch_that_was_killed_ten_times_ends_as_if_it_had_not_been(model: Pat
 
 def void(_: object) -> None:
     pass
+
+
+def test_pictures_do_not_pile_up_before_a_slow_disk(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = batches.plan(Path("out"), model, entries(12))
+    drawn: list[Any] = []
+    ahead: list[int] = []
+    draw_them, save = generate.draw, Destination.save
+
+    def counted(*words: Any, **more: Any) -> Iterator[Any]:
+        for outcome in draw_them(*words, **more):
+            drawn.append(outcome)
+            yield outcome
+
+    def slow(self: Destination, *words: Any, **more: Any) -> Path:
+        seen = 0
+        while not ahead and seen < len(drawn):  # the first picture, until drawing comes to a stop
+            seen = len(drawn)
+            time.sleep(1)
+        ahead.append(seen)
+        return save(self, *words, **more)
+
+    monkeypatch.setattr(generate, "draw", counted)
+    monkeypatch.setattr(Destination, "save", slow)
+    _, results = draw(made)
+    assert 1 <= ahead[0] <= WAITING + 1
+    assert [result.record.state for result in results if result.record] == ["done"] * 12
+    assert len(hashes(Path("out"))) == 12
 
 
 def test_running_again_draws_only_what_is_not_there(model: Path) -> None:

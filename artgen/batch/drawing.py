@@ -15,6 +15,9 @@ from artgen.errors import ArtgenError, OutputError
 from artgen.events import Event, Listener, Loading, Step, ignore
 from artgen.prepare import Models, Prepared, prepare
 
+WAITING = 4
+"""Pictures that may wait to be saved while others are drawn, besides those of one device batch."""
+
 
 class Drawer:
     """A context manager; on leaving, what was drawn is on the disk."""
@@ -48,7 +51,7 @@ class Drawer:
         Raises:
             OutputError: something could not be written; no further picture could be either.
         """
-        self._raise_what_failed()
+        self._catch_up()
         mine = self._claimed(jobs)
         prepared: list[tuple[Job, Prepared]] = []
         for job in mine:
@@ -130,8 +133,9 @@ class Drawer:
         self._claims.drop(job.key)
         self._report(Result(job.key, record, message=f"{error.message}\n{error.hint}".strip()))
 
-    def _raise_what_failed(self) -> None:
-        while self._saving and self._saving[0].done():
+    def _catch_up(self) -> None:
+        """Raises what failed in saving; waits where a slow disk would let pictures pile up in memory."""
+        while self._saving and (len(self._saving) > WAITING or self._saving[0].done()):
             self._saving.pop(0).result()
 
 
