@@ -1,19 +1,23 @@
 """Loading, masks and canvases, on real files."""
 
 import io
+import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from artgen import images
 from artgen.errors import InputFileError, UsageError
+from artgen.outputs.png import encode_png
 
 
 def gradient(width: int = 12, height: int = 8) -> Image.Image:
@@ -101,6 +105,57 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     loaded = images.load_image(tmp_path / "deep.png")
     assert [pixel[0] for pixel in numpy.asarray(loaded.image)[0].tolist()] == [0, 1, 128, 255]
     assert "16-bit" in loaded.notes[0]
+
+
+_CHUNKY = [{}, {"tile": (16, 16)}, {"compression": "zlib", "predictor": True}]
+_PLANAR = [{"planarconfig": "separate"}, {"planarconfig": "separate", "rowsperstrip": 5}]
+_UPPER = {"compression": "zlib", "planarconfig": "separate"}
+
+
+def write_deep_tiff(
+    path: Path, values: "numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.uint16]]", **how: Any
+) -> None:
+    """By tifffile, which knows them all."""
+    planes = values.transpose(2, 0, 1) if "planarconfig" in how else values.squeeze()
+    grey = values.shape[2] == 1
+    tifffile.imwrite(path, numpy.ascontiguousarray(planes), photometric="minisblack" if grey else "rgb", **how)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize(
+    ("mode", "how"),
+    [*itertools.product(["L", "RGB", "RGBA"], _CHUNKY), *itertools.product(["RGB", "RGBA"], _PLANAR)],
+    ids=str,
+)
+def test_tiffs_of_sixteen_bits_are_read_whole(tmp_path: Path, mode: str, how: dict[str, Any], byteorder: str) -> None:
+    values = numpy.random.default_rng(1).integers(0, 65536, (33, 21, len(mode)), dtype="uint16")
+    more = {"extrasamples": ("unassalpha",)} if mode == "RGBA" else {}
+    write_deep_tiff(tmp_path / "deep.tiff", values, byteorder=byteorder, **how, **more)
+    read = images.load_exact(tmp_path / "deep.tiff")
+    assert read.image.mode == mode
+    assert read.low is not None
+    high, low = (numpy.asarray(part).reshape(values.shape).astype("uint16") for part in (read.image, read.low))
+    numpy.testing.assert_array_equal(high * 256 + low, values)
+    assert not read.notes
+    loaded = images.load_image(tmp_path / "deep.tiff")
+    assert "16" in loaded.notes[0]
+    if mode != "RGBA":
+        difference = numpy.asarray(loaded.image).astype(int) - values / 257
+        assert abs(difference).max() < 1
+
+
+def test_what_is_lost_of_sixteen_bits_is_said(tmp_path: Path) -> None:
+    values = numpy.random.default_rng(1).integers(0, 65536, (33, 21, 3), dtype="uint16")
+    write_deep_tiff(tmp_path / "planes.tiff", values, **_UPPER)
+    read = images.load_exact(tmp_path / "planes.tiff")
+    numpy.testing.assert_array_equal(numpy.asarray(read.image), values >> 8)
+    assert read.low is None
+    assert read.notes == ("of the 16 bits of each value in 'planes.tiff' the upper 8 are used",)
+    high, low = (Image.fromarray((part & 255).astype("uint8")) for part in (values >> 8, values))
+    (tmp_path / "deep.png").write_bytes(encode_png(high, {}, low=low))
+    loaded = images.load_image(tmp_path / "deep.png")
+    assert loaded.notes == ("of the 16 bits of each value in 'deep.png' the upper 8 are used",)
+    assert not images.load_exact(tmp_path / "deep.png").notes
 
 
 def test_values_that_are_not_numbers_are_refused(tmp_path: Path) -> None:

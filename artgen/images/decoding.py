@@ -11,6 +11,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from artgen.errors import InputFileError
 from artgen.files import not_there
+from artgen.images.deep import is_deep, mend_planes, order_of, read_as, read_lower
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 """Formats that are read, in Pillow's names. Others are refused: each decoder is a surface for hostile files."""
@@ -49,8 +50,8 @@ _TURNS = {
 class Decoded(NamedTuple):
     """A decoded first frame as it is in the file: any mode, not yet turned.
 
-    `turn` is what the EXIF orientation asks for, None when the picture is upright; `data` are the file's bytes; `raw`
-    is Pillow's name for the order of a PNG's bits, empty for other formats.
+    `turn` is what the EXIF orientation asks for, None when the picture is upright; `data` are the file's bytes; `order`
+    is Pillow's name for the order of the bits, see `artgen.images.deep`; `deep` says that there are 16 a channel.
     """
 
     image: Image.Image
@@ -58,12 +59,21 @@ class Decoded(NamedTuple):
     sha256: str
     notes: tuple[str, ...]
     data: bytes
-    raw: str
+    order: str
+    deep: bool
 
-    def again(self, raw: str) -> Image.Image:
-        """The same PNG, its bits read in another order of as many bits a pixel."""
+    def again(self, order: str) -> Image.Image:
+        """The same PNG or TIFF, its bits read in another order of as many bits a pixel."""
         image = _open(self.data)
-        image.tile = [tile._replace(args=raw) for tile in image.tile]
+        read_as(image, lambda _: order)
+        image.load()
+        return image
+
+    def lower(self) -> Image.Image | None:
+        """The lower bytes of 16 bits a channel, in the picture's mode; None where they cannot be had."""
+        image = _open(self.data)
+        if not read_lower(image):
+            return None
         image.load()
         return image
 
@@ -88,7 +98,7 @@ def _decoded(data: bytes, path: Path) -> Decoded:
         image = _open(data)
         count = int(getattr(image, "n_frames", 1))
         image.seek(0)
-        raw = str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
+        order, deep = order_of(image), is_deep(image)
         image.load()
     except Exception as error:  # decoders raise nearly anything on damaged data
         raise InputFileError(
@@ -101,7 +111,7 @@ def _decoded(data: bytes, path: Path) -> Decoded:
         turn = _TURNS.get(image.getexif().get(0x0112, 1))
     except Exception:  # a broken EXIF block says nothing about the pixels
         notes.append(f"the EXIF data of '{path.name}' cannot be read; its orientation is ignored")
-    return Decoded(image, turn, hashlib.sha256(data).hexdigest(), tuple(notes), data, raw)
+    return Decoded(image, turn, hashlib.sha256(data).hexdigest(), tuple(notes), data, order, deep)
 
 
 def _read(path: Path) -> bytes:
@@ -153,7 +163,9 @@ def _verify(data: bytes, path: Path, max_pixels: int) -> None:
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
-    return Image.open(io.BytesIO(data), formats=FORMATS)
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    mend_planes(image)
+    return image
 
 
 def _kind(data: bytes) -> str:

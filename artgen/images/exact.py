@@ -8,13 +8,6 @@ from PIL import Image
 from artgen.images.decoding import MAX_PIXELS, Decoded, decode
 from artgen.images.loading import separate, to_srgb
 
-_WIDE = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
-"""How Pillow reads the upper bytes of 16-bit PNG, and how it then comes by the lower ones.
-
-Pillow has no mode for such pictures and keeps the upper byte of each value; told that the bytes come the other way
-round, it keeps the lower one.
-"""
-
 _GREY_ALPHA = "LA;16B"
 """16-bit grey with transparency; read as four plain bytes it gives upper and lower bytes of both."""
 
@@ -39,7 +32,8 @@ class ExactImage:
 def load_exact(path: Path, *, max_pixels: int = MAX_PIXELS) -> ExactImage:
     """Load a picture with its own channels and bits; the EXIF orientation is applied.
 
-    8-bit colours are converted to sRGB. 16 bits a channel are kept for PNG and for grey TIFF.
+    8-bit colours are converted to sRGB. 16 bits a channel are kept, except in a TIFF whose planes are compressed,
+    whose colours are multiplied by their transparency, or which is CMYK: of these, with a note, the upper 8.
 
     Raises:
         InputFileError: the file cannot be used; the message has the path and what is wrong.
@@ -53,7 +47,7 @@ def load_exact(path: Path, *, max_pixels: int = MAX_PIXELS) -> ExactImage:
         if decoded.image.info.get("icc_profile"):
             notes.append(f"the colour profile of '{path.name}' is ignored: its 16-bit values are kept as they are")
     else:
-        parts = separate(decoded.image, path)
+        parts = separate(decoded, path)
         grey = parts.colours.mode == "L" or decoded.image.mode.startswith("L")
         colours, said = to_srgb(parts.colours, decoded.image.info.get("icc_profile"), path)
         image = colours.convert("L") if grey else colours
@@ -74,13 +68,13 @@ def _both_bytes(decoded: Decoded) -> tuple[Image.Image, Image.Image] | None:
     if image.mode.startswith("I;16"):
         first, second = (Image.frombytes("L", image.size, image.tobytes()[at::2]) for at in (0, 1))
         return (first, second) if image.mode == "I;16B" else (second, first)
-    raw = decoded.raw
-    if "transparency" in image.info or raw not in (*_WIDE, _GREY_ALPHA):
+    if "transparency" in image.info or not decoded.deep:
         return None
-    if raw == _GREY_ALPHA:
+    if decoded.order == _GREY_ALPHA:
         high, low, high_alpha, low_alpha = decoded.again("RGBA").split()
         return Image.merge("LA", (high, high_alpha)), Image.merge("LA", (low, low_alpha))
-    return image, decoded.again(_WIDE[raw])
+    lower = decoded.lower()
+    return None if lower is None else (image, lower)
 
 
 def without_alpha(image: Image.Image) -> Image.Image:

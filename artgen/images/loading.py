@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageCms, ImageColor
 
 from artgen.errors import InputFileError, UsageError
-from artgen.images.decoding import MAX_PIXELS, decode
+from artgen.images.decoding import MAX_PIXELS, Decoded, decode
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def load_image(path: Path, *, background: str = "white", max_pixels: int = MAX_P
     """
     colour = _colour(background)
     decoded = decode(path, max_pixels)
-    parts = separate(decoded.image, path)
+    parts = separate(decoded, path)
     notes = [*decoded.notes, *parts.notes]
     rgb, note = to_srgb(parts.colours, decoded.image.info.get("icc_profile"), path)
     notes += note
@@ -71,26 +71,28 @@ def load_image(path: Path, *, background: str = "white", max_pixels: int = MAX_P
     return LoadedImage(clean, alpha, decoded.sha256, tuple(notes))
 
 
-def separate(image: Image.Image, path: Path) -> Separated:
+def separate(decoded: Decoded, path: Path) -> Separated:
     """Split a decoded picture of any mode into 8-bit colours and transparency.
 
     Raises:
         InputFileError: a floating-point picture holds NaN or infinity.
     """
+    image = decoded.image
     if image.mode == "F" or image.mode.startswith("I"):
         grey, note = _scaled(image, path)
         return Separated(grey, None, (note,))
+    notes = (f"of the 16 bits of each value in '{path.name}' the upper 8 are used",) if decoded.deep else ()
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         whole = image.convert("RGBA")
         alpha: Image.Image | None = whole.getchannel("A")
         if alpha is not None and alpha.getextrema() == (255, 255):
             alpha = None
-        return Separated(whole.convert("RGB"), alpha, ())
+        return Separated(whole.convert("RGB"), alpha, notes)
     if image.mode == "1":
         return Separated(image.convert("L"), None, ())
     if image.mode in ("L", "RGB", "CMYK"):
-        return Separated(image, None, ())
-    return Separated(image.convert("RGB"), None, ())
+        return Separated(image, None, notes)
+    return Separated(image.convert("RGB"), None, notes)
 
 
 def _scaled(image: Image.Image, path: Path) -> tuple[Image.Image, str]:

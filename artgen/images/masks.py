@@ -46,7 +46,7 @@ def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, fit: b
         InputFileError: the file cannot be used, its size is another one (without `fit`), or nothing is repainted.
     """
     decoded = decode(path, MAX_PIXELS)
-    parts = separate(decoded.image, path)
+    parts = separate(decoded, path)
     notes = [*decoded.notes, *parts.notes]
     mask = parts.colours.convert("L")
     if parts.alpha is not None and _constant(parts.colours) and not _constant(parts.alpha):
