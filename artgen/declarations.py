@@ -150,7 +150,10 @@ def parse(group: type, name: str, text: str) -> Any:
     if kind is tuple:  # several, between commas; one that holds a comma stands in double quotes
         import csv
 
-        return tuple(next(csv.reader([text], skipinitialspace=True), ()))
+        try:
+            return tuple(next(csv.reader([text], skipinitialspace=True), ()))
+        except csv.Error as error:
+            raise UsageError(f"{name} must be values with commas between them: {error}.") from None
     if kind is bool:
         if text.casefold() not in BOOLEANS:
             raise UsageError(f"{name} must be true or false, not {text!r}.")

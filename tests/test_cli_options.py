@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tiny_loras
 from command_line import record, run, save_inputs
 from pseudo_terminal import artgen
 
@@ -85,6 +86,27 @@ def test_flags_beat_environment_beats_project_beats_user(sd1: str, monkeypatch: 
     assert record("txt2img", "x")["steps"] == 13
     made = record("txt2img", "x", "--steps", "14")
     assert (made["steps"], made["guidance_scale"]) == (14, 2.5)
+
+
+def test_several_values_in_the_environment_stand_between_commas(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed, name in enumerate(("my style", "red, blue", "other")):
+        tiny_loras.diffusers_lora(Path(f"{name}.safetensors"), Path(sd1), seed=seed)
+    words = ("txt2img", "x", "-m", sd1)
+    text = 'my style.safetensors:0.5, "red, blue.safetensors"'
+    both = ["my style.safetensors:0.5", "red, blue.safetensors:1"]
+    run("config", "set", "lora", text)
+    assert record(*words)["lora"] == both
+    run("config", "set", "lora", "other.safetensors")
+    assert record(*words)["lora"] == ["other.safetensors:1"]
+    monkeypatch.setenv("ARTGEN_LORA", text)
+    assert record(*words)["lora"] == both
+    assert record(*words, "--lora", "other.safetensors:2")["lora"] == ["other.safetensors:2"]
+    Path("p.txt").write_text("a fox\n")
+    printed = run("batch", "p.txt", "-m", sd1, "--dry-run", "--json").stdout
+    assert json.loads(printed)["lora"] == both
+    monkeypatch.setenv("ARTGEN_LORA", "one\ntwo")
+    assert "commas" in run(*words, code=2).stderr
+    run("info", "in.png", code=3)  # takes no LoRA and is not in the way
 
 
 def test_a_broken_configuration_file_is_named() -> None:

@@ -6,6 +6,7 @@ and hands the command its groups back, filled.
 
 import functools
 import inspect
+import os
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field
@@ -92,6 +93,7 @@ def _argument(word: str, name: str, spec: Setting) -> inspect.Parameter:
 
 def _option(group: type, name: str, f: Field[Any], spec: Setting) -> inspect.Parameter:
     kind, optional = type_of(group, name)
+    variable = None if name in PER_PICTURE or kind is tuple else f"ARTGEN_{name.upper()}"
     flag = "--" + name.replace("_", "-")
     flags = spec.flags or ((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,))
     text, default = _help(spec), None if f.default is MISSING else f.default
@@ -103,7 +105,7 @@ def _option(group: type, name: str, f: Field[Any], spec: Setting) -> inspect.Par
         metavar=spec.metavar or ("|".join(spec.choices) if spec.choices else None),
         rich_help_panel=_SUBJECTS.get(group, group.__name__),
         show_default=default not in (None, "", False, True, []) and "[default: " not in text,
-        envvar=None if name in PER_PICTURE else f"ARTGEN_{name.upper()}",
+        envvar=variable,  # see `AliasCommand` for settings of several values
         show_envvar=False,
     )
     return _parameter(name, default, Annotated[kind | None if optional else kind, info])
@@ -162,8 +164,23 @@ def _aliases() -> dict[str, str]:
     }
 
 
+@functools.cache
+def _lists() -> dict[str, type]:
+    """The settings of several values that the environment may hold, and the group that declares each."""
+    return {
+        name: group
+        for group in settings.GROUPS
+        for name in settings_of(group)
+        if name not in PER_PICTURE and type_of(group, name)[0] is tuple
+    }
+
+
 class AliasCommand(Command):
-    """Understands the names that other tools give to the same options, without listing them in `--help`."""
+    """Understands the names that other tools give to the same options, without listing them in `--help`.
+
+    Reads settings of several values from the environment as the files and tables have them, with commas between: Typer
+    would end each at a blank.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         own = {flag for parameter in self.params for flag in parameter.opts}
@@ -173,4 +190,9 @@ class AliasCommand(Command):
             canonical = _aliases().get(flag)
             if canonical in own:
                 args[i] = f"{canonical}{separator}{value}"
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for name, group in _lists().items():
+            said = os.environ.get(f"ARTGEN_{name.upper()}")
+            if said and name in ctx.params and ctx.get_parameter_source(name).name != "COMMANDLINE":
+                ctx.params[name] = list(settings.parse(group, name, said))
+        return rest
