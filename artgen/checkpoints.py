@@ -176,6 +176,11 @@ PARTS = {
 }  # fmt: skip
 
 
+def part_of(name: str) -> str | None:
+    """The component that a tensor of a single file belongs to, by diffusers' names; None for the denoiser."""
+    return next((part for part, prefixes in PARTS.items() if name.startswith(prefixes)), None)
+
+
 def _parts(shapes: "Shapes") -> tuple[str, ...]:
     return tuple(part for part, prefixes in PARTS.items() if _any(shapes, *prefixes))
 

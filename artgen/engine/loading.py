@@ -21,7 +21,7 @@ import transformers
 from diffusers.utils import dynamic_modules_utils
 from safetensors import SafetensorError
 
-from artgen.engine import offloading
+from artgen.engine import offloading, weights
 from artgen.engine.device import Placement
 from artgen.engine.memory import is_exhaustion
 from artgen.errors import ModelUnavailableError
@@ -200,16 +200,19 @@ def read_component(cls: Any, model: ResolvedModel, name: str, placement: Placeme
     inside = (model.path / name).is_dir()
     folder = Path(model.path) / name if inside else Path(model.path)
     variant = model.variant if model.variant and any(folder.glob(f"*.{model.variant}*safetensors*")) else None
-    module, report = cls.from_pretrained(
-        model.path,
-        subfolder=name if inside else None,
-        variant=variant,
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-        dtype=placement.torch_dtype,
-    )
-    missing = sorted(key for key in report["missing_keys"] if not key.endswith(DERIVED_SUFFIXES))
+    module, lost = weights.read(cls, folder, variant, placement.torch_dtype)
+    if module is None:
+        module, report = cls.from_pretrained(
+            model.path,
+            subfolder=name if inside else None,
+            variant=variant,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            dtype=placement.torch_dtype,
+        )
+        lost = report["missing_keys"]
+    missing = sorted(key for key in lost if not key.endswith(DERIVED_SUFFIXES))
     if missing:
         raise ModelUnavailableError(
             f"The {name} of {model.name} lacks {len(missing)} of its tensors, first {missing[0]}.",
@@ -223,7 +226,10 @@ def _read_file(model: ResolvedModel, placement: Placement, listener: Listener) -
     config = single_file_config(model)
     index = json.loads((config / "model_index.json").read_text("utf-8"))
     cls = getattr(diffusers, index["_class_name"])
-    pipe = cls.from_single_file(str(model.path), config=str(config), dtype=placement.torch_dtype, local_files_only=True)
+    parts = weights.read_parts(model.path, config, placement.torch_dtype)
+    pipe = cls.from_single_file(
+        str(model.path), config=str(config), dtype=placement.torch_dtype, local_files_only=True, **parts
+    )
     for name, module in pipe.components.items():
         empty = [key for key, tensor in _tensors(module) if tensor.is_meta]
         if empty:

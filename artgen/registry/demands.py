@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from artgen import budget
-from artgen.checkpoints import PARTS, read_header
+from artgen.checkpoints import part_of, read_header
 from artgen.registry import folders
 from artgen.registry.configs import single_file_config
 from artgen.registry.models import ResolvedModel, vae_factor
@@ -22,7 +22,7 @@ def parameters(model: ResolvedModel) -> dict[str, int]:
     counted: dict[str, int] = {}
     main = "transformer" if model.flow else "unet"
     for name, (_, shape) in read_header(model.path).tensors.items():
-        part = next((part for part, prefixes in PARTS.items() if name.startswith(prefixes)), main)
+        part = part_of(name) or main
         numbers = 1
         for side in shape:
             numbers *= side
