@@ -2,22 +2,25 @@
 
 import errno
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from batches import child
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from artgen import metadata
-from artgen.errors import OutputError, RefusedError, UsageError
+from artgen.errors import InputFileError, OutputError, RefusedError, UsageError
 from artgen.outputs import Destination, destination, parse_template, safe_part, writing
 from artgen.outputs.encoding import encode
 
@@ -317,7 +320,7 @@ def python(program: str, *arguments: str) -> subprocess.Popen[str]:
 def test_sixteen_processes_make_sixteen_files(output: str, each: int) -> None:
     program = (
         "import sys\nfrom PIL import Image\nfrom artgen.outputs import destination\n"
-        "place = destination(sys.argv[1])\nrecord = {'seed': int(sys.argv[2]), 'steps': 1, "
+        "place = destination(sys.argv[1])\nrecord = {'seed': int(sys.argv[2]), 'steps': 1, 'artgen': '0.1', "
         "'prompt': 'fox' + 'x' * 40_000 * sys.argv[1].endswith('jpg')}\n"
         "Image.init()\nprint('ready', flush=True)\nsys.stdin.readline()\n"
         "for n in range(int(sys.argv[3])):\n"
@@ -343,6 +346,85 @@ def test_sixteen_processes_make_sixteen_files(output: str, each: int) -> None:
                     assert image.getpixel((0, 0)) == (seed, number, 0)
     assert len(set(paths)) == 16 * each
     assert len([name for name in files() if not name.endswith(".json")]) == 16 * each
+
+
+LONG = "a red fox in the snow, " * 4000
+
+
+@pytest.mark.parametrize("metadata_now", ["full", "none"])
+@pytest.mark.parametrize("before", [LONG, "short"])
+def test_a_crash_leaves_no_picture_beside_the_record_of_another(before: str, metadata_now: str) -> None:
+    pictures = {"old": Image.new("RGB", (8, 8), "teal"), "new": Image.new("RGB", (8, 8), "red")}
+    records = {"old": {**RECORD, "prompt": f"old {before}"}, "new": {**RECORD, "prompt": f"new {LONG}"}}
+
+    def write(which: str, level: str) -> None:
+        to("fox.jpg", overwrite=True, metadata=level).save(pictures[which], records[which])
+
+    def crash(after: int) -> None:
+        left = iter(range(after))
+
+        def counted(operation: Callable[..., None]) -> Callable[..., None]:
+            def run(*words: Any, **more: Any) -> None:
+                if next(left, None) is None:
+                    os._exit(9)
+                operation(*words, **more)
+
+            return run
+
+        for name in ("replace", "rename", "unlink", "link"):
+            setattr(os, name, counted(getattr(os, name)))
+        write("new", metadata_now)
+
+    seen = set()
+    for after in range(20):
+        write("old", "full")
+        crashed = os.waitstatus_to_exitcode(os.waitpid(child(lambda after=after: crash(after)), 0)[1])
+        assert crashed in (0, 9)
+        with Image.open("fox.jpg") as file:
+            there = "new" if file.convert("RGB").getpixel((4, 4))[0] > 128 else "old"
+        try:
+            said = str(metadata.read(Path("fox.jpg")).fields.get("prompt", ""))
+        except InputFileError:
+            said = ""
+        assert said in ("", records[there]["prompt"])
+        seen.add((there, said[:3]))
+        for rest in Path().glob(".artgen-*"):
+            rest.unlink()
+        if not crashed:
+            break
+    assert ("old", "old") in seen, "a crash at the start changes nothing"
+    assert (there, said[:3]) == ("new", "new" if metadata_now == "full" else "")
+    assert files() == ["fox.jpg", *(["fox.jpg.json"] if metadata_now == "full" else [])]
+
+
+def test_a_picture_that_cannot_be_replaced_keeps_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    save("fox.jpg", {**RECORD, "prompt": LONG})
+    replace = os.replace
+
+    def failing(source: Any, target: Any) -> None:
+        if Path(target).name == "fox.jpg":
+            raise OSError(errno.EIO, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OutputError, match="Input/output"):
+        save("fox.jpg", {**RECORD, "prompt": f"new {LONG}"}, overwrite=True)
+    assert metadata.read(Path("fox.jpg")).fields["prompt"] == LONG
+
+
+def test_a_record_without_its_picture_keeps_its_name() -> None:
+    Path("fox.png.json").write_text(json.dumps(RECORD))
+    with pytest.raises(OutputError, match=r"fox\.png\.json"):
+        save("fox.png", metadata="none")
+    assert to("{prompt}.png", metadata="none").save(PICTURE, {"prompt": "fox"}) == Path("fox-1.png")
+    assert save("fox.png", metadata="none", overwrite=True) == "fox.png"
+    assert files() == ["fox-1.png", "fox.png"]
+    Path("owl.png.json").write_text('{"category": "birds"}')
+    for _ in range(2):
+        assert save("owl.png", metadata="none", overwrite=True) == "owl.png"
+    assert Path("owl.png.json").read_text() == '{"category": "birds"}', "other tools call their files so, too"
+    with pytest.raises(InputFileError, match="does not say"):
+        metadata.read(Path("owl.png"))
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

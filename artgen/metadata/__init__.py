@@ -2,7 +2,7 @@
 
 from artgen.metadata.a1111 import a1111_text, parse_a1111, sampler_names
 from artgen.metadata.comfy import parse_comfy
-from artgen.metadata.reading import Found, read
+from artgen.metadata.reading import Found, has_sidecar, read
 from artgen.metadata.writing import LEVELS, Embedded, embed, needs_sidecar, sidecar_path
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Found",
     "a1111_text",
     "embed",
+    "has_sidecar",
     "needs_sidecar",
     "parse_a1111",
     "parse_comfy",

@@ -69,6 +69,11 @@ def read(path: Path) -> Found:
     return Found(source, record, parameters, comfy, tuple(notes))
 
 
+def has_sidecar(picture: Path) -> bool:
+    """Whether a JSON file that artgen wrote lies beside a picture, or where a picture could be."""
+    return _beside(picture, []) is not None
+
+
 def _beside(path: Path, notes: list[str]) -> dict[str, object] | None:
     beside = sidecar_path(path)
     try:
@@ -77,7 +82,8 @@ def _beside(path: Path, notes: list[str]) -> dict[str, object] | None:
         if beside.stat().st_size > MAX_SIDECAR:
             notes.append(f"'{beside.name}' has more than {MAX_SIDECAR} bytes and is not read")
             return None
-        return _record(beside.read_text("utf-8"), notes)
+        record = _record(beside.read_text("utf-8"), notes)
+        return record if record and "artgen" in record else None  # other tools call files so, too
     except (OSError, UnicodeDecodeError):
         notes.append(f"'{beside.name}' cannot be read")
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from artgen.errors import OutputError, UsageError
-from artgen.metadata import needs_sidecar, sidecar_path
+from artgen.metadata import has_sidecar, needs_sidecar, sidecar_path
 from artgen.outputs.encoding import encode
 from artgen.outputs.folders import check_folder, check_inside
 from artgen.outputs.names import MAX_BYTES, Template
@@ -149,7 +149,7 @@ class Destination:
         somebody else took it since `check`: a finished picture is not thrown away). A fixed name for several pictures,
         such as `fox.png`, becomes `fox-1.png`, `fox-2.png` ... in the order of saving. Even with `overwrite` no
         picture replaces another one saved through the same destination. A record that the format cannot hold goes to
-        a JSON file beside the picture.
+        a JSON file beside the picture; with `overwrite`, one that belongs to the picture before goes.
 
         Args:
             image: any mode the format holds; its own metadata is not written.
@@ -244,6 +244,8 @@ class Destination:
 
     def _check_target(self, target: Path, beside: bool) -> None:
         refuse_link(target)
+        if beside:
+            refuse_link(sidecar_path(target))
         if target.is_dir():
             raise OutputError(f"'{target}' is a folder", f"End {self.option} with / to write into it.")
         if self.overwrite:
@@ -254,6 +256,6 @@ class Destination:
                     f"'{target}' is the input picture; it is not replaced",
                     f"Choose another {self.option}, or --overwrite.",
                 )
-        for path in (target, sidecar_path(target)) if beside else (target,):
+        for path in (target, sidecar_path(target)) if beside or has_sidecar(target) else (target,):
             if os.path.lexists(path):
                 raise OutputError(f"'{path}' exists already", f"Choose another {self.option}, or add --overwrite.")

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from artgen.errors import OutputError, UsageError
 from artgen.outputs.animation import FOLDER, FORMATS, encode_animation, encode_files, fitted, require_format
 from artgen.outputs.destination import Destination
 from artgen.outputs.names import parse_template
-from artgen.outputs.writing import TEMPORARY, write_over
+from artgen.outputs.writing import temporary_name, write_over
 from artgen.settings import Frames
 
 _SUFFIXES = f"{', '.join(FORMATS)} or a folder/"
@@ -168,7 +167,7 @@ def _write_folder(path: Path, files: Mapping[str, bytes], overwrite: bool) -> bo
 
     An empty folder of that name is taken over, and with `overwrite` one that holds nothing but frames.
     """
-    made = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}"
+    made = temporary_name(path.parent)
     made.mkdir()
     try:
         for name, data in files.items():

@@ -9,6 +9,7 @@ import errno
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from artgen.errors import OutputError
@@ -29,8 +30,7 @@ def write_new(path: Path, data: bytes) -> bool:
     """
     if os.path.lexists(path):
         return False
-    temporary = _temporary(path.parent, data)
-    try:
+    with staged(path.parent, data) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -40,10 +40,7 @@ def write_new(path: Path, data: bytes) -> bool:
                 raise
             if not _reserve_and_replace(temporary, path):
                 return False
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
     return True
 
 
@@ -53,13 +50,48 @@ def write_over(path: Path, data: bytes) -> None:
     Raises:
         OSError: the file cannot be written; what was there is still there.
     """
-    temporary = _temporary(path.parent, data)
-    try:
+    with staged(path.parent, data) as temporary:
         temporary.replace(path)
+    flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def staged(folder: Path, data: bytes) -> Iterator[Path]:
+    """A temporary file that holds these bytes, on the disk; removed at the end, unless it got another name.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = _temporary(folder, data)
+    try:
+        yield temporary
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    _flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def set_aside(path: Path) -> Iterator[None]:
+    """Takes a file out of the way: for good, or until what is done meanwhile has failed.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    aside = temporary_name(path.parent, ".tmp")
+    path.replace(aside)
+    flush_folder(path.parent)
+    try:
+        yield
+    except BaseException:
+        aside.replace(path)
+        raise
+    with contextlib.suppress(OSError):
+        aside.unlink()
+
+
+def temporary_name(folder: Path, suffix: str = "") -> Path:
+    """A name that nobody else takes, for something unfinished in a folder."""
+    return folder / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}{suffix}"
 
 
 def write_asked(path: Path, data: bytes, *, overwrite: bool, hint: str) -> None:
@@ -115,7 +147,7 @@ def _abandoned(entry: os.DirEntry[str]) -> bool:
 
 
 def _temporary(folder: Path, data: bytes) -> Path:
-    path = folder / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}.tmp"
+    path = temporary_name(folder, ".tmp")
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         _lock(handle)
@@ -159,7 +191,7 @@ def _reserve_and_replace(temporary: Path, path: Path) -> bool:
     return True
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make the new name itself survive a power cut, where folders can be flushed."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
