@@ -52,6 +52,36 @@ def test_a_row_that_is_not_there_is_refused_and_nothing_is_written(page: Path) -
     assert page.read_text() == PAGE
 
 
+def test_a_profile_tells_files_of_one_name_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import profiling
+    from measuring import Row, Way
+
+    program = tmp_path / "program.py"
+    program.write_text("import json\nimport logging\njson.loads('[1]')\n")
+    ways = (Way("loads", (sys.executable, str(program))), Way("nothing", (sys.executable, "-c", "pass")))
+    told = profiling.profile(Row("row", "A row", ways), tmp_path)
+    assert "row, loads, by cumulative:" in told
+    assert "row, loads, by tottime:" in told
+    assert {"json/__init__.py:1(<module>)", "logging/__init__.py:1(<module>)"} <= set(told.split())
+    assert "row, nothing: no program that cProfile runs" in told
+
+
+def test_png_files_are_measured_and_written_in_their_section(page: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "encoding.py"), "--rounds", "1", "--sides", "32", "--page", str(page)]
+    subprocess.run(command, check=True, timeout=600)
+    text = page.read_text()
+    assert text.startswith(PAGE.rstrip())
+    section = text.partition("<!-- begin encoding -->")[2].partition("<!-- end encoding -->")[0]
+    assert "| | drawings 128 | photographs 32 | drawings 32 | noise 32 |" in section
+    numbers = results.read("encoding", page)
+    assert section.count("\n| ") == 1 + len(numbers)
+    assert all(size == 1 for _, size in numbers["Pillow, as it comes"].values())
+    sizes = {way: by_kind["drawings 128"][1] for way, by_kind in numbers.items()}
+    assert 0.5 < sizes["Pillow, level 9 (`--png-level 9`)"] <= 1 < sizes["filter up, ISA-L level 0"] < 3
+    assert all(ms > 0 for by_kind in numbers.values() for ms, _ in by_kind.values())
+
+
 def test_a_section_replaces_itself_alone(page: Path) -> None:
     results.write("mine", "first", {"a": 1}, page)
     results.write("other", "changed", {}, page)
