@@ -76,6 +76,11 @@ class Choice:
     needed: int
     budget: int
 
+    @property
+    def how(self) -> tuple[str, bool]:
+        """Where the model lies, and whether tiles are decoded, without the bytes."""
+        return self.offload, self.vae_tiling
+
     def __str__(self) -> str:
         tiles = ", decoding in tiles" if self.vae_tiling else ""
         verdict = "of" if self.needed <= self.budget else "which is more than the"

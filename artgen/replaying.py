@@ -17,7 +17,7 @@ from artgen.loras import Lora, parse_lora
 from artgen.prepare import Prepared
 from artgen.records import from_record
 from artgen.requests import TASKS, Request
-from artgen.settings import settings_of
+from artgen.settings import LARGEST_BATCH, settings_of
 
 FILES = ("image", "mask")
 FOREIGN = ("prompt", "negative_prompt", "steps", "scheduler", "sigmas", "guidance_scale", "seed", "width", "height")
@@ -38,11 +38,13 @@ class Plan:
         request: what to make.
         expected: facts the new record must agree with (`model_hash`), so that another model is not taken for it.
         notes: why the pixels may differ.
+        rows: of the device batch that it was drawn in; with others, kernels round otherwise.
     """
 
     request: Request
     expected: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    rows: int = 1
 
     def check(self, job: Prepared) -> None:
         """Holds a prepared job to the facts.
@@ -103,10 +105,11 @@ def plan(path: Path, changes: Mapping[str, str]) -> Plan:
     expected = _model(record, changes)
     if isinstance(parts := record.get("fast_parts"), list) and "fast" not in changes:
         expected["fast_parts"] = parts
-    _device(record, changed, notes)
+    there = _device(record, changed, notes)
     if found.record and not changed:
         _version_notes(record, notes)
-    return Plan(_request(record), expected, tuple(notes))
+    rows = _rows(record, notes) if there and not changed else 1
+    return Plan(_request(record), expected, tuple(notes), rows)
 
 
 def _request(record: Mapping[str, Any]) -> Request:
@@ -233,20 +236,28 @@ def _model(record: dict[str, Any], changes: Mapping[str, str]) -> dict[str, Any]
     return {"model_hash": record["model_hash"]} if record.get("model_hash") else {}
 
 
-def _device(record: dict[str, Any], changed: bool, notes: list[str]) -> None:
+def _device(record: dict[str, Any], changed: bool, notes: list[str]) -> bool:
+    """Whether the device that drew it is here; if not, another is taken."""
     device = str(record.get("device", "auto"))
     gone = (device.startswith("cuda") and not machine.cuda_devices()) or (device == "mps" and not machine.has_mps())
     if gone:
         record["device"], record["dtype"] = "auto", "auto"
         record.pop("offload", None)  # it needs that device, and no pixel depends on it
         notes.append(f"it was drawn on {device}, which is not here; the pixels will differ slightly")
-    fallbacks, batch_size = record.get("fallbacks"), record.get("batch_size")
+    fallbacks = record.get("fallbacks")
     if isinstance(fallbacks, list) and "vae tiling" in fallbacks:
         record["vae_tiling"] = True
     if not changed and isinstance(rounding := record.get("rounding"), list) and rounding:
         notes.append(f"it was drawn with {', '.join(map(str, rounding))}; pixels may differ slightly")
-    if not changed and isinstance(batch_size, int) and batch_size > 1:
-        notes.append("it was drawn together with others; pixels may differ by one grey level")
+    return not gone
+
+
+def _rows(record: Mapping[str, Any], notes: list[str]) -> int:
+    rows = record.get("batch_size")
+    if not isinstance(rows, int) or not 1 < rows <= LARGEST_BATCH:
+        return 1
+    notes.append(f"it was drawn as one of {rows} at a time; so it is again, which takes as long, for the same bits")
+    return rows
 
 
 def _version_notes(record: Mapping[str, Any], notes: list[str]) -> None:

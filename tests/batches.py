@@ -36,7 +36,7 @@ def draw(
     made: Plan,
     runner: Runner | None = None,
     *,
-    batch_size: str = "1",
+    batch_size: str | None = "1",
     selection: Selection | None = None,
     on_result: Callable[[Job, Result], None] | None = None,
 ) -> tuple[Tally, list[Result]]:
@@ -50,7 +50,7 @@ def draw(
         if on_result is not None:
             on_result(job, result)
 
-    run(counted.todo, runner or run_here(made.folder), parse_batch_size(batch_size), tell, ignore)
+    run(counted, runner or run_here(made.folder), parse_batch_size(batch_size), tell, ignore)
     return counted, results
 
 

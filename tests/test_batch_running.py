@@ -27,7 +27,7 @@ from artgen.batch.plan import Planner
 from artgen.batch.running import Selection, parse_shard, run_here
 from artgen.batch.workers import run_on_workers
 from artgen.engine import generate
-from artgen.engine.sizes import Growing, parse_batch_size
+from artgen.engine.sizes import Alike, Growing, parse_batch_size
 from artgen.errors import OutputError, UsageError
 from artgen.outputs import Destination
 from artgen.records import to_record
@@ -384,10 +384,10 @@ def test_batches_grow_while_it_pays() -> None:
     seconds = {1: 1.0, 2: 0.6, 4: 0.4, 8: 0.39, 16: 0.1}
     asked = []
     for _ in range(6):
-        asked.append(sizes.size(0))
+        asked.append(sizes.rows(Alike(0, 400, 400, 8)))
         sizes.learn(0, asked[-1], seconds[asked[-1]])
     assert asked == [1, 2, 4, 8, 4, 4]
-    assert sizes.size(1) == 1
+    assert sizes.rows(Alike(1, 400, 400, 8)) == 1
     with pytest.raises(UsageError):
         parse_batch_size("many")
 

@@ -242,14 +242,19 @@ def test_auto_settles_what_a_gpu_has_room_for(models: dict[str, Path], gpu_of: A
     gpu, heard = Placement("cuda", "fp16"), plain.Heard()
     asked = Economy.of(jobs[0].drawing, 4)
     gpu_of(8 * GIB)
-    roomy = planned(asked, jobs, gpu, heard)
+    roomy = planned(asked, jobs[0], 4, gpu, heard)
     assert (roomy.offload, roomy.vae_tiling, roomy.batch_size) == ("none", False, 4)
     assert heard.events == [Planned("offload none: about 0.3 GiB of 8.0 GiB there are")]
     gpu_of(10 * MIB)
-    assert planned(asked, jobs, gpu, heard).offload == "sequential"
-    assert planned(asked, jobs, Placement("cpu", "fp32"), heard) == asked
+    assert planned(asked, jobs[0], 4, gpu, heard).offload == "sequential"
+    assert planned(asked, jobs[0], 4, Placement("cpu", "fp32"), heard) == asked
+    one = registry.demand(jobs[0].model, "fp16", jobs[0].size, 2)
+    gpu_of(needed(one, "none", tiling=False) + 20_000)
+    fewer = planned(asked, jobs[0], 4, gpu, heard)
+    assert (fewer.offload, fewer.vae_tiling, fewer.batch_size) == ("none", False, 1)
+    assert str(heard.events[-1]).endswith(", 1 of 4 pictures at a time')")
     explicit = Economy.of(jobs[0].drawing.replace(offload="model"), 4)
-    assert planned(explicit, jobs, gpu, heard) == explicit
+    assert planned(explicit, jobs[0], 4, gpu, heard) == explicit
 
 
 def test_a_budget_is_what_there_is_at_most(gpu_of: Any) -> None:

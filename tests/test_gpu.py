@@ -13,8 +13,11 @@ from PIL import Image
 
 from artgen import Img2Img, Inpaint, Picture, Txt2Img, generate, generate_all
 from artgen.engine import loading
+from artgen.engine.generate import draw
+from artgen.engine.sizes import Exactly
 from artgen.errors import MemoryExhaustedError, UsageError
 from artgen.events import ModelChosen, Planned
+from artgen.prepare import prepare
 
 pytestmark = [
     pytest.mark.gpu,
@@ -65,6 +68,28 @@ def test_a_graph_of_the_step_changes_no_bit(models: dict[str, Path]) -> None:
     assert plain.same(ours[0], plainly("StableDiffusionPipeline", models["sd1"], 7, num_inference_steps=10, **WORDS))
     assert plain.same(ours[0], ours[2])
     assert plain.same(generate(request.replace(acceleration="none")).image, ours[0])
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_no_bit_depends_on_neighbours_or_place(models: dict[str, Path], kind: str, pinned: bool) -> None:
+    """At one number of rows; kernels are chosen by shapes, and those are the same."""
+    words = [{**WORDS, "prompt": f"a fox {seed}"} for seed in range(5)]
+    requests = [Txt2Img(model=str(models[kind]), seed=seed, steps=4, **each) for seed, each in enumerate(words)]
+
+    def drawn(requests: list[Txt2Img]) -> list[Image.Image]:
+        outcomes = list(draw(prepare(requests), batch_size=Exactly(4)))
+        return [outcome.image for outcome in outcomes if isinstance(outcome, Picture)]
+
+    torch.use_deterministic_algorithms(pinned, warn_only=True)
+    try:
+        together, turned = drawn(requests), drawn(requests[::-1])[::-1]
+        alone = [drawn([request])[0] for request in requests]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for first, second, third in zip(together, turned, alone, strict=True):
+        assert plain.same(first, second)
+        assert plain.same(first, third)
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])

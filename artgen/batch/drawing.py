@@ -43,10 +43,11 @@ class Drawer:
         for future in self._saving:
             future.result()
 
-    def draw(self, jobs: Sequence[Job], ahead: int = 0) -> float | None:
+    def draw(self, jobs: Sequence[Job], rows: int, ahead: int = 0) -> float | None:
         """Draws jobs of one shape together; returns seconds a picture once loaded, None when none was drawn.
 
-        A job that fails is noted and reported; the others go on. `ahead` is how many more are to follow.
+        A job that fails is noted and reported; the others go on. `rows` are those of the device batch, `ahead` is how
+        many more jobs are to follow.
 
         Raises:
             OutputError: something could not be written; no further picture could be either.
@@ -59,7 +60,7 @@ class Drawer:
                 prepared.append((job, prepare([job.request], self._listener, self._models)[0]))
             except ArtgenError as error:
                 self._fail(job, error)
-        return self._draw(prepared, self._pace * ahead) if prepared else None
+        return self._draw(prepared, rows, self._pace * ahead) if prepared else None
 
     def _claimed(self, jobs: Sequence[Job]) -> list[Job]:
         mine = [job for job in jobs if self._claims.take(job.key)]
@@ -72,11 +73,12 @@ class Drawer:
                 self._report(Result(job.key, self._ledger.done(job.key)))
         return open_
 
-    def _draw(self, jobs: list[tuple[Job, Prepared]], outlook: float = 0.0) -> float | None:
+    def _draw(self, jobs: list[tuple[Job, Prepared]], rows: int, outlook: float = 0.0) -> float | None:
         from artgen.engine import starting
 
         starting.start()
         from artgen.engine import generate
+        from artgen.engine.sizes import Exactly
 
         clock = _Clock(self._listener)
         saved = 0
@@ -84,7 +86,7 @@ class Drawer:
             reel = jobs[0][0].shape.reel
             shown = reel.frames if reel else None
             outcomes = generate.draw(
-                [p for _, p in jobs], batch_size=len(jobs), outlook=outlook, frames=shown, listener=clock
+                [p for _, p in jobs], batch_size=Exactly(rows), outlook=outlook, frames=shown, listener=clock
             )
             for (job, _), outcome in zip(jobs, outcomes, strict=True):
                 saved += 1
@@ -101,7 +103,7 @@ class Drawer:
             # A job that trips over a bug must not take the night's work with it.
             if len(jobs) - saved > 1:
                 for each in jobs[saved:]:
-                    self._draw([each])
+                    self._draw([each], rows)
             else:
                 self._fail(jobs[saved][0], ArtgenError(f"{type(error).__name__}: {error}"))
         self._pace = clock.seconds / len(jobs)

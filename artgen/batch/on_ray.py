@@ -16,7 +16,7 @@ from artgen.batch.drawing import Drawer
 from artgen.batch.ledger import Ledger
 from artgen.batch.plan import Job
 from artgen.batch.results import Result
-from artgen.batch.running import PATIENCE, OnResult, Queue, Runner, settle
+from artgen.batch.running import PATIENCE, Handful, OnResult, Queue, Runner, settle
 from artgen.errors import ArtgenError, OutputError, UsageError
 from artgen.events import Listener, Note, Waiting, ignore
 
@@ -52,13 +52,13 @@ class Actor:
         self._suffix = suffix
         self._claims = Claims(folder)
 
-    def draw(self, jobs: list[Job]) -> tuple[list[Result], float | None]:
+    def draw(self, taken: Handful) -> tuple[list[Result], float | None]:
         """Draws jobs; their ends, and the seconds a picture."""
         results: list[Result] = []
         ledger = Ledger(self._folder, self._suffix)
         try:
             with Drawer(ledger, self._claims, results.append, ignore) as drawer:
-                seconds = drawer.draw(jobs)
+                seconds = drawer.draw(taken.jobs, taken.rows)
         finally:
             ledger.close()
         return results, seconds
@@ -98,8 +98,8 @@ class _Cluster:
         return make.remote(str(Path.cwd()), self._folder, self._suffix)
 
     def _feed(self, actor: Any, queue: Queue) -> None:
-        if jobs := queue.take():
-            self._work[actor.draw.remote(jobs)] = (actor, jobs)
+        if (taken := queue.take()).jobs:
+            self._work[actor.draw.remote(taken)] = (actor, taken.jobs)
 
     def _settle(self, reference: Any, make: Any, queue: Queue, on_result: OnResult) -> None:
         actor, jobs = self._work.pop(reference)

@@ -11,6 +11,7 @@ from typing import Any
 
 from artgen import fitting, images, outputs
 from artgen.batch.entries import Entry, Mistake, place
+from artgen.engine.sizes import suited
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, ignore
 from artgen.outputs import Destination, Reel
@@ -39,6 +40,7 @@ class Shape:
         digest: the part of the fingerprint that they share.
         number: the same for jobs that one call of a pipeline can draw.
         reel: where the frames of their making go, if they are wanted.
+        suited: how many of them are best drawn together.
     """
 
     request: Request
@@ -48,6 +50,7 @@ class Shape:
     digest: bytes
     number: int
     reel: Reel | None = None
+    suited: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +220,7 @@ class Planner:
             hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest(),
             number,
             self._reel,
+            suited(prepared),
         )
 
     def _destination(self, output: Output, request: Request) -> Destination:

@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -14,7 +14,7 @@ from artgen.batch.drawing import Drawer
 from artgen.batch.ledger import Ledger, Record
 from artgen.batch.plan import Job
 from artgen.batch.results import Result
-from artgen.engine.sizes import BatchSize
+from artgen.engine.sizes import Alike, BatchSize
 from artgen.errors import UsageError
 from artgen.events import Event, Listener, Waiting
 
@@ -31,12 +31,14 @@ class Selection:
         shuffle: in random order.
         limit: at most so many.
         retry_failed: also those that failed before.
+        workers: processes that share it.
     """
 
     shard: tuple[int, int] = (0, 1)
     shuffle: bool = False
     limit: int | None = None
     retry_failed: bool = False
+    workers: int = 1
 
 
 @dataclass
@@ -48,12 +50,14 @@ class Tally:
         todo: to draw now, in order of drawing.
         done: how many were done before.
         failed: those that failed before and are left alone.
+        shapes: how many jobs of each shape the plan has for each process, those that are done included.
     """
 
     jobs: Sequence[Job]
     todo: list[Job]
     done: int
     failed: list[tuple[Job, Record]] = field(default_factory=list)
+    shapes: Mapping[int, int] = field(default_factory=dict)
 
 
 def tally(jobs: Sequence[Job], ledger: Ledger, selection: Selection) -> Tally:
@@ -68,7 +72,9 @@ def tally(jobs: Sequence[Job], ledger: Ledger, selection: Selection) -> Tally:
     todo = [job for job in left if job.key not in skipped]
     if selection.shuffle:
         random.shuffle(todo)
-    return Tally(chosen, _grouped(todo[: selection.limit]), len(chosen) - len(left), failed)
+    processes = count * selection.workers
+    shapes = {number: -(-total // processes) for number, total in Counter(job.shape.number for job in jobs).items()}
+    return Tally(chosen, _grouped(todo[: selection.limit]), len(chosen) - len(left), failed, shapes)
 
 
 def _grouped(jobs: list[Job]) -> list[Job]:
@@ -81,35 +87,54 @@ def _grouped(jobs: list[Job]) -> list[Job]:
     return sorted(jobs, key=lambda job: (models[job.request.model], shapes[job.shape.number]))
 
 
+@dataclass(frozen=True)
+class Handful:
+    """Jobs of one shape to draw in one device batch, and its rows; none when nothing is left."""
+
+    jobs: list[Job] = field(default_factory=list)
+    rows: int = 1
+
+
 class Queue:
     """Jobs to draw, handed out a device batch at a time."""
 
-    def __init__(self, jobs: Sequence[Job], batch_size: BatchSize) -> None:
+    def __init__(self, jobs: Sequence[Job], batch_size: BatchSize, shapes: Mapping[int, int]) -> None:
+        """`shapes` says how many jobs of each shape there are, however many of them are left."""
         self._left = deque(jobs)
+        self._shapes = shapes
+        self._open = Counter(job.shape.number for job in jobs)
         self._batch_size = batch_size
         self._alone: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._left)
 
-    def take(self) -> list[Job]:
-        """The next jobs of one shape; empty when none is left."""
+    def take(self) -> Handful:
+        """The next jobs."""
         if not self._left:
-            return []
+            return Handful()
+        rows = self._rows(self._left[0])
         taken = [self._left.popleft()]
-        shape = taken[0].shape.number
-        size = 1 if taken[0].key in self._alone else self._batch_size.size(shape)
-        while self._left and len(taken) < size:
+        number = taken[0].shape.number
+        while self._left and len(taken) < rows:
             following = self._left[0]
-            if following.shape.number != shape or following.key in self._alone:
+            if following.shape.number != number or following.key in self._alone:
                 break
             taken.append(self._left.popleft())
-        return taken
+        self._open[number] -= len(taken)
+        return Handful(taken, rows)
+
+    def _rows(self, job: Job) -> int:
+        if job.key in self._alone:
+            return 1
+        number = job.shape.number
+        return self._batch_size.rows(Alike(number, self._shapes[number], self._open[number], job.shape.suited))
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Returns jobs, to be handed out next and each alone."""
         self._alone.update(job.key for job in jobs)
         self._left.extendleft(reversed(jobs))
+        self._open.update(job.shape.number for job in jobs)
 
     def learn(self, jobs: Sequence[Job], seconds: float | None) -> None:
         """Takes note of how long each of some jobs took."""
@@ -154,9 +179,9 @@ def run_here(folder: Path, suffix: str = "") -> Runner:
         ledger = Ledger(folder, suffix)
         try:
             with Drawer(ledger, Claims(folder), results.put, heard) as drawer:
-                while jobs := queue.take():
-                    known |= {job.key: job for job in jobs}
-                    queue.learn(jobs, drawer.draw(jobs, len(queue)))
+                while (taken := queue.take()).jobs:
+                    known |= {job.key: job for job in taken.jobs}
+                    queue.learn(taken.jobs, drawer.draw(taken.jobs, taken.rows, len(queue)))
                     deliver()
         finally:
             deliver()
@@ -166,15 +191,15 @@ def run_here(folder: Path, suffix: str = "") -> Runner:
     return run
 
 
-def run(todo: Sequence[Job], runner: Runner, batch_size: BatchSize, on_result: OnResult, listener: Listener) -> None:
+def run(counted: Tally, runner: Runner, batch_size: BatchSize, on_result: OnResult, listener: Listener) -> None:
     """Draws jobs; those that another process has are waited for, and taken over should it die.
 
     Raises:
         OutputError: something could not be written; what was done is safe.
     """
-    left = list(todo)
+    left = list(counted.todo)
     while left:
-        waiting = runner(Queue(left, batch_size), on_result, listener)
+        waiting = runner(Queue(left, batch_size, counted.shapes), on_result, listener)
         if len(waiting) == len(left):
             listener(Waiting(len(waiting)))
             time.sleep(PATIENCE)

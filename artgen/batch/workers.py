@@ -22,7 +22,7 @@ from artgen.batch.drawing import Drawer
 from artgen.batch.ledger import Ledger
 from artgen.batch.plan import Job
 from artgen.batch.results import Result
-from artgen.batch.running import OnResult, Queue, Runner, settle
+from artgen.batch.running import Handful, OnResult, Queue, Runner, settle
 from artgen.errors import ArtgenError, OutputError
 from artgen.events import Event, Listener, ModelChosen, Note, Waiting
 
@@ -93,13 +93,13 @@ class _Pool:
         return Worker(process, here)
 
     def _feed(self, worker: Worker, queue: Queue) -> None:
-        jobs = queue.take()
-        worker.busy = bool(jobs)
-        if jobs:
-            worker.given = jobs
-            worker.open |= {job.key: job for job in jobs}
+        taken = queue.take()
+        worker.busy = bool(taken.jobs)
+        if taken.jobs:
+            worker.given = taken.jobs
+            worker.open |= {job.key: job for job in taken.jobs}
             with contextlib.suppress(OSError):  # dead already: `_listen` will find out
-                worker.line.send(jobs)
+                worker.line.send(taken)
 
     def _listen(self, queue: Queue, on_result: OnResult) -> None:
         workers: dict[Any, Worker] = {worker.line: worker for worker in self._workers}
@@ -169,7 +169,8 @@ def _work(line: Connection, folder: Path, suffix: str, number: int, count: int) 
     try:
         with Drawer(ledger, Claims(folder), send, heard) as drawer:
             while True:
-                send(Ready(drawer.draw(line.recv())))
+                taken: Handful = line.recv()
+                send(Ready(drawer.draw(taken.jobs, taken.rows)))
     except OutputError as error:
         send(Fatal(error))
     except (EOFError, OSError):

@@ -34,7 +34,7 @@ def draw_entries(
     run: Run,
     report: Report,
     *,
-    batch_size: str = "1",
+    batch_size: str | None = None,
     afterwards: Callable[[Plan, Ledger], None] | None = None,
 ) -> None:
     """Checks every entry, draws what is not done yet, and leaves with exit code 7 when something failed.
@@ -45,7 +45,7 @@ def draw_entries(
         defaults: settings that hold where an entry says nothing.
         run: which jobs, and by whom.
         report: what is printed.
-        batch_size: `auto` or how many at a time.
+        batch_size: `auto` or how many at a time; None is what suits model and device.
         afterwards: is called when all was tried, before failures are told.
 
     Raises:
@@ -53,7 +53,8 @@ def draw_entries(
         OutputError: something could not be written.
     """
     sizes = parse_batch_size(batch_size)
-    selection = Selection(parse_shard(run.shard) if run.shard else (0, 1), run.shuffle, run.limit, run.retry_failed)
+    shard = parse_shard(run.shard) if run.shard else (0, 1)
+    selection = Selection(shard, run.shuffle, run.limit, run.retry_failed, run.workers)
     # Shards may run on machines that share a folder without locks: each writes a ledger of its own.
     suffix = f"-{run.shard.replace('/', 'of')}" if run.shard else ""
     ledger = Ledger(folder, suffix)
@@ -107,7 +108,7 @@ def _draw(counted: Tally, ledger: Ledger, runner: Runner, sizes: BatchSize, repo
                 emit(str(path))
 
         try:
-            running.run(counted.todo, runner, sizes, tell, reporter)
+            running.run(counted, runner, sizes, tell, reporter)
         except KeyboardInterrupt:
             reporter.close()
             note("what is done is kept; the same command goes on from here")

@@ -63,6 +63,7 @@ def draw(
     for path in pictures:
         if not os.path.lexists(path):  # said before anything that it takes to read one is imported
             raise not_there(path)
+    from artgen.engine.sizes import parse_batch_size
     from artgen.seeds import seeds
 
     if sweep.sweep or len(pictures) > 1 or any(path.is_dir() for path in pictures):
@@ -72,14 +73,14 @@ def draw(
         return
     more = {"image": pictures[0]} if pictures else {}
     requests = [task.of(*groups, **more, seed=seed) for seed in seeds(series)]
-    draw_requests(requests, delivery, batch_size=series.batch_size)
+    draw_requests(requests, delivery, batch_size=parse_batch_size(series.batch_size))
 
 
 def draw_requests(
     requests: "Sequence[Request]",
     delivery: Delivery,
     *,
-    batch_size: str = "1",
+    batch_size: "int | BatchSize" = 1,
     check: "Callable[[Prepared], None] | None" = None,
     finished: "Callable[[Picture, Path], dict[str, Any]] | None" = None,
 ) -> None:
@@ -88,16 +89,14 @@ def draw_requests(
     Args:
         requests: one for each picture, of one task.
         delivery: what becomes of the pictures.
-        batch_size: `auto` or how many at a time.
+        batch_size: how many at a time.
         check: raises for a prepared job that must not be drawn.
         finished: is called with each picture and its file, and gives what `--json` says of it beside its record.
     """
     # Imported here: `--help` and mistyped options need none of it.
     from artgen import fitting, outputs
-    from artgen.engine.sizes import parse_batch_size
     from artgen.prepare import prepare
 
-    sizes = parse_batch_size(batch_size)
     output, frames, report = delivery.output, delivery.frames, delivery.report
     destination = outputs.destination_for(requests, output)
     reel = outputs.reel_for(frames, several=len(requests) > 1, overwrite=output.overwrite)
@@ -117,7 +116,7 @@ def draw_requests(
         if report.dry_run:
             _list(jobs, report)
             return
-        failures = _draw(jobs, sizes, _Desk(destination, reel, report, reporter, finished))
+        failures = _draw(jobs, batch_size, _Desk(destination, reel, report, reporter, finished))
     _leave(failures, len(jobs))
 
 
@@ -128,7 +127,7 @@ def preview(job: "Prepared") -> dict[str, Any]:
     return to_record(job.request, job.facts)
 
 
-def _draw(jobs: "Sequence[Prepared]", sizes: "BatchSize", desk: "_Desk") -> list[ArtgenError]:
+def _draw(jobs: "Sequence[Prepared]", sizes: "int | BatchSize", desk: "_Desk") -> list[ArtgenError]:
     from artgen.engine import starting
 
     starting.start(loras=any(job.loras for job in jobs))

@@ -29,6 +29,7 @@ def replay(
     artgen replay fox.png --set steps=50
     """
     from artgen import replaying
+    from artgen.engine.sizes import Exactly
 
     changes: dict[str, str] = {}
     for change in set_ or []:
@@ -41,4 +42,5 @@ def replay(
         for text in plan.notes:
             note(text)
     facts: dict[str, Any] = {"offline": True} if offline else {}
-    draw_requests([plan.request.replace(**facts)], Delivery(output, frames, report), check=plan.check)
+    request = plan.request.replace(**facts)
+    draw_requests([request], Delivery(output, frames, report), batch_size=Exactly(plan.rows), check=plan.check)

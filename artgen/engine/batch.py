@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 import artgen
 from artgen import acceleration, images
-from artgen.engine import adapters, attention, blending, embeddings, loading, prompts, schedulers
+from artgen.engine import adapters, attention, blending, embeddings, loading, offloading, prompts, schedulers
 from artgen.engine.accelerating import accelerated, is_compiled
 from artgen.engine.approximating import approximated
 from artgen.engine.device import Placement
@@ -43,13 +44,25 @@ class Progress:
 
 
 def draw_batch(
-    jobs: list[Prepared],
+    jobs: Sequence[Prepared],
+    rows: int,
     placement: Placement,
     economy: Economy,
     progress: Progress,
     frames: Frames | None = None,
 ) -> list[Picture | Failure]:
+    """Draws pictures in one call.
+
+    Args:
+        jobs: alike but for words, seeds and what they start from.
+        rows: of the device batch, at least as many; the last job is in those that are left over, too.
+        placement: where.
+        economy: how sparingly.
+        progress: is told of each step.
+        frames: what to show of the making.
+    """
     request, model = jobs[0].drawing, jobs[0].model
+    filled = [*jobs, *[jobs[-1]] * (rows - len(jobs))]
     progress.listener(ModelChosen(model.name, placement.device, placement.dtype))
     base = loading.load(
         model,
@@ -59,6 +72,7 @@ def draw_batch(
         safety_checker=request.safety_checker,
         listener=progress.listener,
     )
+    offloading.decode_singly(base, rows, jobs[0].width * jobs[0].height)
     adapters.attach(base, jobs[0].loras, placement, economy.offload)
     blended = jobs[0].mask is not None and blending.is_needed(model)
     task = importlib.import_module(f"artgen.engine.{'img2img' if blended else TASK_MODULES[request.task]}")
@@ -66,25 +80,23 @@ def draw_batch(
     pipe.scheduler = schedulers.build(base.scheduler, request.scheduler, request.sigmas)
     schedulers.check_steps(pipe.scheduler, request.steps or 1)
     plan = _plan(
-        jobs, placement, whole=economy.offload in (None, "none"), compiled=is_compiled(pipe), progress=progress
+        filled, placement, whole=economy.offload in (None, "none"), compiled=is_compiled(pipe), progress=progress
     )
     recorder = Recorder(pipe, frames) if frames else None
     lost = [_dropped(job, progress.listener) for job in jobs]
-    latents = Latents(progress.step, len(jobs), blending.Blend(pipe, jobs) if blended else None)
+    latents = Latents(progress.step, rows, blending.Blend(pipe, filled) if blended else None)
     try:
-        attached = approximated(pipe, request.fast, len(jobs), jobs[0].parts)
+        attached = approximated(pipe, request.fast, rows, jobs[0].parts)
         with loading.quiet(), attention.in_rows(placement), accelerated(pipe, plan), attached:
-            result = pipe(**_arguments(pipe, jobs, task.arguments(jobs), latents))
+            result = pipe(**_arguments(pipe, filled, task.arguments(filled), latents))
     except NonFiniteError:
         return [Failure(job.request, latents.failure(i, placement)) for i, job in enumerate(jobs)]
     progress.listener(Decoding())
-    decoded = Decoded(
-        np.array(result.images), list(getattr(result, "nsfw_content_detected", None) or [False] * len(jobs))
-    )
+    decoded = Decoded(np.array(result.images), list(getattr(result, "nsfw_content_detected", None) or [False] * rows))
     mended = decode_again(pipe, decoded, latents, progress.listener)
     facts = {
         "artgen": artgen.__version__,
-        "batch_size": len(jobs),
+        "batch_size": rows,
         "rounding": plan.rounding,
         "fallbacks": [*economy.fallbacks, *(["decoder in fp32"] if mended else [])],
         "torch": torch.__version__,

@@ -4,7 +4,6 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ from artgen.engine.batch import Progress, draw_batch
 from artgen.engine.device import Placement, place
 from artgen.engine.memory import Economy, is_exhaustion, limited, planned
 from artgen.engine.outcomes import Failure, Picture
-from artgen.engine.sizes import LARGEST, BatchSize, Fixed
+from artgen.engine.sizes import Alike, BatchSize, Exactly, Fixed, suited
 from artgen.errors import MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, Note, ignore
 from artgen.prepare import Prepared, prepare
-from artgen.registry import ResolvedModel
 from artgen.requests import Denoise, FromWords, Request
-from artgen.settings import Frames
+from artgen.settings import LARGEST_BATCH, Frames
 
 __all__ = ["Failure", "Picture", "draw", "generate", "generate_all", "replay"]
 
@@ -56,7 +54,8 @@ def generate_all(
 
     All requests are checked before the first model loads. Neighbours that differ only in prompt and seed are drawn
     together, up to `batch_size` at a time; each keeps its own generator, so the pictures are those that single
-    requests make (bit for bit at equal batch size, otherwise within one grey level on the CPU in fp32).
+    requests make (bit for bit at equal batch size, otherwise within one grey level on the CPU in fp32). Where fewer
+    are left than others of their kind were drawn at a time, the rest of the batch is filled up.
 
     Raises:
         UsageError, InputFileError, ModelUnavailableError, RefusedError: before any model is loaded.
@@ -83,7 +82,7 @@ def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Li
         listener(Note(text))
     jobs = prepare([plan.request], listener)
     plan.check(jobs[0])
-    outcome = next(draw(jobs, listener=listener))
+    outcome = next(draw(jobs, batch_size=Exactly(plan.rows), listener=listener))
     if isinstance(outcome, Failure):
         raise outcome.error
     return outcome
@@ -107,6 +106,7 @@ def draw(
         for job in jobs:
             fitting.check_frames(frames, job.request, job.found)
     done, pace = 0, 0.0
+    begun = end = 0  # of those that are alike
     economy: Economy | None = None
     settled = False
     while done < len(jobs):
@@ -116,37 +116,35 @@ def draw(
             continue
         first = jobs[done].drawing
         if economy is None or _resources(first) != _resources(jobs[done - 1].drawing):
-            economy = Economy.of(first, LARGEST)
+            economy = Economy.of(first, LARGEST_BATCH)
             settled = False
-        together = _alike(jobs[done : done + min(sizes.size(0), economy.batch_size)])
+        if done == end:
+            begun, end = done, _end_of_alike(jobs, done)
+        rows = min(sizes.rows(Alike(0, end - begun, end - done, suited(jobs[done]))), economy.batch_size)
         began = time.monotonic()
-        placement = replace(place(first.device, first.dtype, _bytes(jobs[done].model)), weights=first.weights)
+        placement = replace(place(first.device, first.dtype, jobs[done].model.weight_bytes()), weights=first.weights)
         if not settled:
-            economy, settled = planned(economy, together, placement, listener), True
+            economy, settled = planned(economy, jobs[done], rows, placement, listener), True
+            rows = min(rows, economy.batch_size)
+        together = jobs[done : min(end, done + rows)]
         left = outlook + pace * (len(jobs) - done)
         progress = Progress(listener, done + 1, len(together), len(jobs), left)
         outcomes: list[Picture | Failure] | None = None
         try:
             with limited(placement, first.memory_budget):
-                outcomes = draw_batch(together, placement, economy, progress, frames)
+                outcomes = draw_batch(together, rows, placement, economy, progress, frames)
         except (MemoryError, RuntimeError) as error:
             if not is_exhaustion(error):
                 raise
         # Out of the except block: the traceback held the tensors that filled the memory.
         if outcomes is None:
-            economy = _tighten(economy, placement, together, listener)
+            economy = _tighten(economy, placement, together[0], rows, listener)
             continue
         seconds = (time.monotonic() - began) / len(together)
         sizes.learn(0, len(together), seconds)
         pace = seconds if done else 0.0  # the first ones waited for the model
         yield from outcomes
         done += len(together)
-
-
-@lru_cache(maxsize=8)
-def _bytes(model: ResolvedModel) -> int:
-    """What the weights that draw take on the disk."""
-    return sum(path.stat().st_size for path in model.weights())
 
 
 def _denoised(job: Prepared, request: Denoise, progress: Progress, frames: Frames | None) -> Picture | Failure:
@@ -172,15 +170,15 @@ def _denoised(job: Prepared, request: Denoise, progress: Progress, frames: Frame
     )
 
 
-def _tighten(economy: Economy, placement: Placement, jobs: Sequence[Prepared], listener: Listener) -> Economy:
-    tighter = economy.tighter(placement, len(jobs))
+def _tighten(economy: Economy, placement: Placement, job: Prepared, rows: int, listener: Listener) -> Economy:
+    tighter = economy.tighter(placement, rows)
     if tighter is None or tighter.offload != economy.offload:
         loading.release()
     else:
         loading.collect()
     if tighter is None:
         raise MemoryExhaustedError(
-            f"Out of memory on {placement.device} for {jobs[0].width}x{jobs[0].height}, after {_tried(economy)}.",
+            f"Out of memory on {placement.device} for {job.width}x{job.height}, after {_tried(economy)}.",
             "Use a smaller --size or model, or --offload sequential with a GPU.",
         )
     listener(Note(f"out of memory; trying again with {tighter.fallbacks[-1]}"))
@@ -198,8 +196,8 @@ def _resources(request: FromWords) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _alike(jobs: Sequence[Prepared]) -> list[Prepared]:
-    """The leading jobs that one call of a pipeline can draw together."""
+def _end_of_alike(jobs: Sequence[Prepared], first: int) -> int:
+    """Where those end that one call of a pipeline can draw together with the job of a number."""
 
     def shape(job: Prepared) -> tuple[Any, ...]:
         if not isinstance(job.request, FromWords):
@@ -209,12 +207,8 @@ def _alike(jobs: Sequence[Prepared]) -> list[Prepared]:
             rest = rest.replace(prompt="", negative_prompt="")
         return rest, bool(job.request.negative_prompt), job.width, job.height
 
-    together = [jobs[0]]
-    for job in jobs[1:]:
-        if shape(job) != shape(jobs[0]):
-            break
-        together.append(job)
-    return together
+    wanted = shape(jobs[first])
+    return next((i for i in range(first + 1, len(jobs)) if shape(jobs[i]) != wanted), len(jobs))
 
 
 def _refuse_long(jobs: Sequence[Prepared]) -> None:

@@ -75,23 +75,40 @@ class Economy:
         return dataclasses.replace(self, fallbacks=(*self.fallbacks, what), **changes)  # type: ignore[arg-type]
 
 
-def planned(economy: Economy, jobs: list[Prepared], placement: Placement, listener: Listener) -> Economy:
+def planned(economy: Economy, job: Prepared, rows: int, placement: Placement, listener: Listener) -> Economy:
     """The economy with the cheapest way of offloading that fits the GPU's free memory, where `auto` asks for it.
 
+    Fewer pictures at a time cost less than moving the model to and fro, so they are tried first.
+
     Args:
-        economy: of the first job.
-        jobs: those that are drawn together.
+        economy: of the job.
+        job: the first of those that are drawn together.
+        rows: how many they are.
         placement: where; on the CPU and on MPS, whose memory is the machine's own, nothing is offloaded.
         listener: is told what was chosen, and why.
     """
     if not economy.automatic or not placement.device.startswith("cuda"):
         return economy
-    job, request = jobs[0], jobs[0].drawing
-    rows = len(jobs) * (2 if (request.guidance_scale or 0) > 1 else 1)
-    wanted = demand(job.model, placement.dtype, job.size, rows, fp8=placement.weights == "fp8")
-    choice = budget.choose(wanted, free(placement, request.memory_budget), tiling=economy.vae_tiling)
-    listener(Planned(str(choice)))
-    return dataclasses.replace(economy, offload=choice.offload, vae_tiling=choice.vae_tiling)
+    request = job.drawing
+    there = free(placement, request.memory_budget)
+
+    def chosen(rows: int) -> budget.Choice:
+        guided = rows * (2 if (request.guidance_scale or 0) > 1 else 1)
+        wanted = demand(job.model, placement.dtype, job.size, guided, fp8=placement.weights == "fp8")
+        return budget.choose(wanted, there, tiling=economy.vae_tiling)
+
+    choice, alone, together = chosen(rows), chosen(1), rows
+    while choice.how != alone.how:
+        together //= 2
+        choice = chosen(together)
+    fewer = f", {together} of {rows} pictures at a time" if together < rows else ""
+    listener(Planned(f"{choice}{fewer}"))
+    return dataclasses.replace(
+        economy,
+        batch_size=together if together < rows else economy.batch_size,
+        offload=choice.offload,
+        vae_tiling=choice.vae_tiling,
+    )
 
 
 def free(placement: Placement, memory_budget: str | None) -> int:

@@ -10,6 +10,9 @@ from artgen.registry import TILE
 
 CPU = torch.device("cpu")
 
+LARGE = 256 * 256
+"""Pixels of a picture beyond which a decoder gains nothing from several at a time."""
+
 
 def put(pipe: Any, placement: Placement, offload: str | None) -> None:
     """Moves a pipeline to its device, whole or part by part as `offload` says; no pixel depends on it.
@@ -67,6 +70,18 @@ def store(pipe: Any, placement: Placement) -> None:
     if placement.weights == "fp8":
         denoiser = getattr(pipe, "unet", None) or pipe.transformer
         denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=placement.torch_dtype)
+
+
+def decode_singly(pipe: Any, rows: int, pixels: int) -> None:
+    """Decodes large pictures that are drawn together one after the other: the decoder's memory is then that of one.
+
+    Args:
+        pipe: after `tile`.
+        rows: pictures drawn together.
+        pixels: of one of them.
+    """
+    if rows > 1 and pixels > LARGE and hasattr(pipe.vae, "enable_slicing"):
+        pipe.vae.enable_slicing()
 
 
 def tile(pipe: Any, on: bool) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,10 @@ class ResolvedModel:
         main = chosen.get(folders.main_component(self.path))
         return main.files if main else ()
 
+    def weight_bytes(self) -> int:
+        """What `weights` take on the disk; looked up once."""
+        return _weight_bytes(self)
+
     def facts(self) -> dict[str, Any]:
         """What a picture's record says of its model beside the name; hashes the weights, once for each file."""
         facts = {
@@ -103,6 +108,11 @@ class ResolvedModel:
     def model_hash(self) -> str:
         """SHA-256 of the main weights, 64 lower-case hex digits; see `hashes.model_hash`."""
         return hashes.model_hash(self.weights())
+
+
+@lru_cache(maxsize=8)
+def _weight_bytes(model: ResolvedModel) -> int:
+    return sum(path.stat().st_size for path in model.weights())
 
 
 def describe_folder(name: str, path: Path, card: ModelCard | None = None) -> ResolvedModel:

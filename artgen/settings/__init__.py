@@ -12,11 +12,12 @@ from artgen.settings.learning import Learning, Loss, Optimisation, Progress
 from artgen.settings.models import Adapted, Compute, Model, Place, Shelf, Weights
 from artgen.settings.pictures import Blend, Expansion, Mask, Noise, Picture, Source
 from artgen.settings.results import Output, Report
-from artgen.settings.running import TASK_NAMES, Run, Series, Sweep
+from artgen.settings.running import LARGEST_BATCH, TASK_NAMES, Run, Series, Sweep
 from artgen.settings.training import Data
 
 __all__ = [
     "GROUPS",
+    "LARGEST_BATCH",
     "MAX_SEED",
     "MAX_SIDE",
     "TASK_NAMES",

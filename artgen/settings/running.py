@@ -7,6 +7,9 @@ from artgen.declarations import setting
 TASK_NAMES = ("txt2img", "img2img", "inpaint", "outpaint", "denoise")
 """The tasks, by name; `artgen.requests.TASKS` has a class for each."""
 
+LARGEST_BATCH = 256
+"""How many pictures can be drawn at the same time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
@@ -30,8 +33,10 @@ class Series:
         minimum=1,
         maximum=100_000,
     )
-    batch_size: str = setting(
-        "1", "How many are drawn at the same time: a number, or `auto` to find the fastest.", metavar="N|auto"
+    batch_size: str | None = setting(
+        None,
+        "How many are drawn at the same time: a number, or `auto` to find the fastest. [by model, size and device]",
+        metavar="N|auto",
     )
 
 

@@ -54,9 +54,11 @@ def _pair(model: Path, drawn: dict[str, Any], *more: str) -> tuple[Way, ...]:
 
 def _limits(model: Path, prompts: Path, size: int, settings: dict[str, Any]) -> tuple[Way, ...]:
     program = (sys.executable, "-W", "ignore", str(PROGRAMS / "limit.py"), str(model), OUT, str(prompts))
+    told = json.dumps(settings)
     return (
-        Way("plain diffusers, one by one", (*program, "1", json.dumps(settings), "plain")),
-        Way(f"plain diffusers, {size} at a time", (*program, str(size), json.dumps(settings), "plain")),
-        Way("artgen, one by one", (*program, "1", json.dumps(settings))),
-        Way(f"artgen, {size} at a time", (*program, str(size), json.dumps(settings))),
+        Way("plain diffusers, one by one", (*program, "1", told, "plain")),
+        Way(f"plain diffusers, {size} at a time", (*program, str(size), told, "plain")),
+        Way("artgen, one by one", (*program, "1", told)),
+        Way(f"artgen, {size} at a time", (*program, str(size), told)),
+        Way(f"artgen, {size} at a time, deterministic algorithms", (*program, str(size), told, "pinned")),
     )

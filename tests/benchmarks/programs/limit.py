@@ -1,13 +1,14 @@
 """Many prompts to PNG files: what share of the processor's own rate of matrix products the drawing reaches.
 
-    limit.py MODEL OUT PROMPTS BATCH_SIZE SETTINGS [plain]
+    limit.py MODEL OUT PROMPTS BATCH_SIZE SETTINGS [plain|pinned]
 
 The work of a picture is counted over the denoiser's calls (torch's FlopCounterMode); the limit is the rate of one
 large product of the same dtype on the same device. Tells `wall` (without loading) and `limit` (0 to 1). SETTINGS is
-JSON: what `Txt2Img` takes.
+JSON: what `Txt2Img` takes. `pinned` lets torch choose among deterministic algorithms only.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from artgen import Picture, Txt2Img, generate_all, outputs
 from artgen.settings import Output
 
+if sys.argv[6:] == ["pinned"]:
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when CUDA starts
+    torch.use_deterministic_algorithms(True, warn_only=True)
 model, out, lines, size = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 settings = json.loads(sys.argv[5])
 prompts = [line.split(" --")[0] for line in lines.read_text().splitlines()]
