@@ -31,14 +31,12 @@ class Selection:
         shuffle: in random order.
         limit: at most so many.
         retry_failed: also those that failed before.
-        workers: processes that share it.
     """
 
     shard: tuple[int, int] = (0, 1)
     shuffle: bool = False
     limit: int | None = None
     retry_failed: bool = False
-    workers: int = 1
 
 
 @dataclass
@@ -50,7 +48,7 @@ class Tally:
         todo: to draw now, in order of drawing.
         done: how many were done before.
         failed: those that failed before and are left alone.
-        shapes: how many jobs of each shape the plan has for each process, those that are done included.
+        shapes: how many jobs of each shape the plan has, those of other shards and those that are done included.
     """
 
     jobs: Sequence[Job]
@@ -72,8 +70,8 @@ def tally(jobs: Sequence[Job], ledger: Ledger, selection: Selection) -> Tally:
     todo = [job for job in left if job.key not in skipped]
     if selection.shuffle:
         random.shuffle(todo)
-    processes = count * selection.workers
-    shapes = {number: -(-total // processes) for number, total in Counter(job.shape.number for job in jobs).items()}
+    # The same device batches, and so the same bits, however many processes share the work.
+    shapes = Counter(job.shape.number for job in jobs)
     return Tally(chosen, _grouped(todo[: selection.limit]), len(chosen) - len(left), failed, shapes)
 
 

@@ -53,8 +53,7 @@ def draw_entries(
         OutputError: something could not be written.
     """
     sizes = parse_batch_size(batch_size)
-    shard = parse_shard(run.shard) if run.shard else (0, 1)
-    selection = Selection(shard, run.shuffle, run.limit, run.retry_failed, run.workers)
+    selection = Selection(parse_shard(run.shard) if run.shard else (0, 1), run.shuffle, run.limit, run.retry_failed)
     # Shards may run on machines that share a folder without locks: each writes a ledger of its own.
     suffix = f"-{run.shard.replace('/', 'of')}" if run.shard else ""
     ledger = Ledger(folder, suffix)
