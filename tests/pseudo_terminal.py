@@ -44,7 +44,7 @@ class Terminal:
         while self._read():
             pass
         os.close(self._leader)
-        return self.process.wait()
+        return self.process.wait(timeout=300)
 
     def _read(self) -> bytes:
         try:

@@ -214,7 +214,9 @@ def test_ten_mistakes_are_told_at_once_before_torch_loads() -> None:
         "try:\n    run()\n"
         "finally:\n    sys.stdout.write(','.join({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=dict(os.environ))
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=dict(os.environ), timeout=600
+    )
     assert told.returncode == 2
     assert told.stdout == ""
     assert [f"p.txt:{number}:" in told.stderr for number in range(1, 12)] == [False] + [True] * 10, told.stderr

@@ -60,7 +60,7 @@ def test_control_c_while_modules_load_leaves_in_one_line(module: bytes) -> None:
             said += chunk
         process.send_signal(signal.SIGINT)
         said += listing.read()
-    assert process.wait() == 130
+    assert process.wait(timeout=300) == 130
     assert b"error: Interrupted.\n" in said
     assert b"Traceback" not in said
 
@@ -84,7 +84,7 @@ def test_a_closed_pipe_is_no_bug(words: tuple[str, ...]) -> None:
     process = artgen(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
-    _, said = process.communicate()
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 74
     assert b"rror" not in said
 
@@ -114,7 +114,7 @@ def test_a_full_disk_under_stdout_is_one_sentence(words: tuple[str, ...], unbuff
     with FULL.open("w") as full:
         environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
         process = artgen(*words, stdout=full, stderr=subprocess.PIPE, env=environment)
-    _, said = process.communicate()
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 74
     last, hint = said.decode().splitlines()[-2:]
     assert last == "error: Standard output cannot be written: No space left on device."
@@ -126,12 +126,12 @@ def test_a_full_disk_under_stdout_is_one_sentence(words: tuple[str, ...], unbuff
 @needs_full
 def test_a_full_disk_under_stderr_leaves_the_exit_code() -> None:
     with FULL.open("w") as full:
-        assert artgen("info", "nope.png", stderr=full).wait() == 3
+        assert artgen("info", "nope.png", stderr=full).wait(timeout=300) == 3
 
 
 def test_no_stdout_at_all_is_said() -> None:
     process = artgen("schedulers", stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1))
-    _, said = process.communicate()
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 74
     assert b"no standard output" in said
 
@@ -168,7 +168,7 @@ sys.argv = ["artgen", "info", "x.png"]
 from artgen.__main__ import run
 run()
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=600)
     assert ran.returncode == 1
     assert "Traceback (most recent call last)" in ran.stderr
     assert ran.stderr.rstrip().endswith("RuntimeError: a bug")

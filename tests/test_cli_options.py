@@ -181,6 +181,6 @@ def test_a_file_whose_name_is_no_text_is_a_file(sd1: str) -> None:
     made = record("img2img", picture, "-m", model)
     assert (made["image"], made["model"]) == (picture, UNDECODABLE)
     ran = artgen("img2img", picture, "-m", "tiny", "--dry-run", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    shown, said = ran.communicate()
+    shown, said = ran.communicate(timeout=300)
     assert ran.returncode == 0, said
     assert shown.startswith(b"task=img2img")

@@ -34,6 +34,7 @@ def modules_after(*words: str, **environment: str) -> tuple[int, list[str], str]
     ran = subprocess.run(
         [sys.executable, "-c", DRIVER.replace("{heavy}", json.dumps(HEAVY)), json.dumps(words)],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env={**os.environ, **environment},
+        timeout=600,
     )  # fmt: skip
     said, _, last = ran.stderr.rpartition("\n")
     code, loaded = json.loads(last)
@@ -148,7 +149,11 @@ def test_help_texts_are_as_reviewed(words: tuple[str, ...], monkeypatch: pytest.
     monkeypatch.setenv("NO_COLOR", "1")
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     ran = subprocess.run(
-        [sys.executable, "-m", "artgen", *words, "--help"], capture_output=True, env=environment, check=True
+        [sys.executable, "-m", "artgen", *words, "--help"],
+        capture_output=True,
+        env=environment,
+        check=True,
+        timeout=600,
     )
     text = "\n".join(line.rstrip() for line in ran.stdout.decode().splitlines()).strip() + "\n"
     file = HELP / f"{'-'.join(words) or 'artgen'}.txt"
@@ -161,10 +166,14 @@ def test_help_texts_are_as_reviewed(words: tuple[str, ...], monkeypatch: pytest.
 
 def test_completion_names_commands_and_options() -> None:
     environment = {**os.environ, "_ARTGEN_COMPLETE": "complete_bash", "COMP_WORDS": "artgen ou", "COMP_CWORD": "1"}
-    ran = subprocess.run([sys.executable, "-m", "artgen"], capture_output=True, text=True, env=environment, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-m", "artgen"], capture_output=True, text=True, env=environment, check=False, timeout=600
+    )
     assert "outpaint" in ran.stdout
     environment.update(COMP_WORDS="artgen txt2img --sch", COMP_CWORD="2")
-    ran = subprocess.run([sys.executable, "-m", "artgen"], capture_output=True, text=True, env=environment, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-m", "artgen"], capture_output=True, text=True, env=environment, check=False, timeout=600
+    )
     assert "--scheduler" in ran.stdout
 
 

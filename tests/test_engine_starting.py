@@ -34,7 +34,7 @@ def test_a_picture_is_drawn_without_what_it_does_not_need(sd1: str) -> None:
     runs = [[*words, "-o", "plain.png"], [*words, "--sigmas", "beta", "-o", "beta.png"]]
     runs += [[*words[:-2], "--scheduler", "lms", "-o", "lms.png"]]
     command = [sys.executable, "-c", DRIVER, json.dumps(runs), json.dumps(SPARED)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     assert json.loads(ran.stdout) == [
         [],
         ["scipy.stats._stats_py", "scipy.optimize"],

@@ -22,7 +22,11 @@ def run(name: str, *words: str, **environment: str) -> subprocess.CompletedProce
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     settings = {"ARTGEN_STEPS": "2", "ARTGEN_MODEL": "tiny", "PATH": path, **environment}
     result = subprocess.run(
-        ["bash", str(SCRIPTS / name), *words], env={**os.environ, **settings}, capture_output=True, text=True
+        ["bash", str(SCRIPTS / name), *words],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert result.returncode == 0, result.stderr
     return result

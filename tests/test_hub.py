@@ -151,7 +151,9 @@ def test_a_killed_process_is_continued_by_another(hub: hub_server.Hub) -> None:
         f"hub.pull({hub.repo!r}, on_progress=stop)\n"
     )
     hub.cut_after[UNET] = 150_000
-    done = subprocess.run([sys.executable, "-c", script], cwd=Path(downloads.__file__).parents[2], check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(downloads.__file__).parents[2], check=False, timeout=600
+    )
     assert done.returncode == -9
     have = unet_blob(hub).with_name(unet_blob(hub).name + ".incomplete").stat().st_size
     assert 0 < have < len(hub.files[UNET])
@@ -339,6 +341,7 @@ def test_a_disk_that_fills_up_keeps_what_came(hub: hub_server.Hub) -> None:
         check=False,
         capture_output=True,
         text=True,
+        timeout=600,
     )
     assert done.returncode == 74, done.stderr
     assert "full" in done.stdout

@@ -31,7 +31,9 @@ def same(one: Image.Image, other: Image.Image) -> bool:
 
 def python(program: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment, timeout=600
+    )
 
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:

@@ -183,5 +183,6 @@ def test_the_commands_of_names_need_no_torch() -> None:
             capture_output=True,
             text=True,
             check=False,
+            timeout=600,
         )
         assert "HEAVY []" in done.stdout, (arguments, done.stderr)

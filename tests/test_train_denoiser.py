@@ -21,7 +21,9 @@ def run(script: str, *arguments: object) -> str:
     """What a script prints; its failure is the test's."""
     command = [sys.executable, RECIPE / script, *arguments]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*map(str, command)], env=environment, capture_output=True, text=True, check=False, timeout=600
+    )
     assert done.returncode == 0, f"{script}:\n{done.stderr[-3000:]}"
     return done.stdout
 

@@ -42,7 +42,9 @@ class Recipe:
     def run(self, script: str, *arguments: object, work: Path | None = None) -> str:
         """What a script prints; its failure is the test's."""
         command = [sys.executable, RECIPE / script, "--work", work or self.work, *arguments]
-        done = subprocess.run([*map(str, command)], env=self.environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*map(str, command)], env=self.environment, capture_output=True, text=True, check=False, timeout=600
+        )
         assert done.returncode == 0, f"{script}:\n{done.stderr[-3000:]}"
         return done.stdout
 

@@ -87,7 +87,7 @@ def test_killed_and_resumed_equals_straight(sd1: str) -> None:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it was done before it could be killed"
+    assert process.wait(timeout=300) == -signal.SIGKILL, "it was done before it could be killed"
     run("train", "pictures", *words, "-o", "killed.safetensors", "--resume")
     straight, killed = load_file("straight.safetensors"), load_file("killed.safetensors")
     assert straight.keys() == killed.keys()
@@ -183,7 +183,7 @@ def test_ctrl_c_saves_and_resume_goes_on(sd1: str) -> None:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "--resume goes on" in said
     (checkpoint,) = Path("cut-training/checkpoints").iterdir()
@@ -231,7 +231,7 @@ def test_refused_before_torch_is_imported(words: tuple[str, ...], code: int, sai
     )
     asked = ["train", *words] if "-m" in words else ["train", *words, "-m", "tiny"]
     ran = subprocess.run([sys.executable, "-c", script.replace("run()", "run()", 1), *asked], capture_output=True,
-                         text=True, check=False)  # fmt: skip
+                         text=True, check=False, timeout=600)  # fmt: skip
     assert (ran.returncode, "Traceback" in ran.stderr) == (code, False), ran.stderr
     assert said in ran.stderr
 

@@ -274,5 +274,7 @@ def test_reading_a_folder_imports_nothing_heavy() -> None:
         "collection.read(Data(folder=Path('data'))); print([n for n in ('torch', 'diffusers') if n in sys.modules])"
     )
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment, timeout=600
+    )
     assert ran.stdout.strip() == "[]"

@@ -258,7 +258,7 @@ def test_the_file_does_not_stay_in_memory(tmp_path: Path) -> None:
         assert sizes[name] > 90
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", MEASURED, *(str(tmp_path / name) for name in sizes)],
-        capture_output=True, text=True, check=True,
+        capture_output=True, text=True, check=True, timeout=600,
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"},  # what is let go of goes back to the system
     )  # fmt: skip
     taken = {(way, name): int(most) for way, name, most in map(str.split, ran.stdout.splitlines())}
