@@ -1,8 +1,9 @@
-"""Files that are not there, and small text files that are written whole or not at all."""
+"""Files that cannot be read, and small text files that are written whole or not at all."""
 
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from artgen.errors import InputFileError, OutputError, UsageError
@@ -11,6 +12,24 @@ from artgen.errors import InputFileError, OutputError, UsageError
 def not_there(path: Path) -> InputFileError:
     """The error to raise for a file that does not exist."""
     return InputFileError(f"'{path}' does not exist", "Check the spelling and the folder.")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around the reading of a file that a user named.
+
+    Raises:
+        InputFileError: it is missing or cannot be read.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise not_there(path) from error
+    except PermissionError as error:
+        raise InputFileError(f"'{path}' may not be read: permission denied", "Check the file's permissions.") from error
+    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputFileError(f"'{path}' cannot be read: {said}") from error
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ a second and draws in a twentieth.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from safetensors.torch import load_file, save_file
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -152,4 +154,14 @@ def sd3(folder: Path, *, seed: int = 0, channels: int = 16) -> Path:
         text_encoder_3=None,
         tokenizer_3=None,
     ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def without_numbers(folder: Path, model: Path) -> Path:
+    """A copy of a model whose UNet gives NaN."""
+    shutil.copytree(model, folder)
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights["conv_in.weight"][:] = float("nan")
+    save_file(weights, file, metadata={"format": "pt"})
     return folder

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from artgen.errors import InputFileError
-from artgen.files import not_there
+from artgen.files import reading
 from artgen.images.deep import is_deep, mend_planes, order_of, read_as, read_lower
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
@@ -115,7 +115,7 @@ def _decoded(data: bytes, path: Path) -> Decoded:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with reading(path):
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise InputFileError(f"'{path}' is a folder; a picture file is wanted", "Name one file in it.")
@@ -124,12 +124,6 @@ def _read(path: Path) -> bytes:
         if status.st_size > MAX_BYTES:
             raise InputFileError(f"'{path}' has {status.st_size} bytes; at most {MAX_BYTES} are read")
         data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise not_there(path) from error
-    except PermissionError as error:
-        raise InputFileError(f"'{path}' may not be read: permission denied", "Check the file's permissions.") from error
-    except (OSError, ValueError) as error:
-        raise InputFileError(f"'{path}' cannot be read: {_reason(error)}") from error
     if not data:
         raise InputFileError(f"'{path}' is empty", "Save the picture again, or use another copy.")
     return data

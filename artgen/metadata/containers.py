@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from artgen.errors import InputFileError
-from artgen.files import not_there
+from artgen.files import reading
 from artgen.metadata.writing import MAX_SIDECAR, MAX_TEXT
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -37,7 +37,7 @@ def texts_of(path: Path) -> Texts:
     Raises:
         InputFileError: the file is missing, a folder, unreadable, empty, damaged, or neither a picture nor text.
     """
-    try:
+    with reading(path):
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
@@ -50,12 +50,6 @@ def texts_of(path: Path) -> Texts:
             if head.startswith(b"\xff\xd8\xff") or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
                 return _exif_and_xmp(file, path)
             data = file.read(MAX_SIDECAR + 1)
-    except FileNotFoundError as error:
-        raise not_there(path) from error
-    except PermissionError as error:
-        raise InputFileError(f"'{path}' may not be read: permission denied", "Check the file's permissions.") from error
-    except (OSError, ValueError) as error:
-        raise InputFileError(f"'{path}' cannot be read: {error}") from error
     return _plain_file(data, path)
 
 

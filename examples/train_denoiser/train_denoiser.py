@@ -22,7 +22,7 @@ from torch.nn import functional
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
 from checkpoint import Average, load, save
-from training import Training
+from training import Training, parser
 
 LEVELS = 1000
 
@@ -168,23 +168,13 @@ def plot(table: Path, picture: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("data/train_denoiser/raw"))
-    parser.add_argument("--work", type=Path, default=Path("data/train_denoiser"))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=40_000)
-    parser.add_argument("--minutes", type=float, help="of training; instead of --steps")
-    parser.add_argument("--until", type=int, help="stop at this step; started again, it goes on")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--average", type=float, default=0.999, help="decay of averaged weights")
-    parser.add_argument("--width", type=int, nargs="+", default=(32, 64, 96, 128), help="channels of each level")
-    parser.add_argument("--layers", type=int, default=1, help="blocks a level")
-    parser.add_argument("--half", action=argparse.BooleanOptionalAction, default=True, help="work in bfloat16")
-    parser.add_argument("--watch-every", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+    words = parser(__doc__, "data/train_denoiser", steps=40_000, batch=8, rate=1e-3, average=0.999)
+    words.add_argument("--data", type=Path, default=Path("data/train_denoiser/raw"))
+    words.add_argument("--width", type=int, nargs="+", default=(32, 64, 96, 128), help="channels of each level")
+    words.add_argument("--layers", type=int, default=1, help="blocks a level")
+    words.add_argument("--half", action=argparse.BooleanOptionalAction, default=True, help="work in bfloat16")
+    words.add_argument("--watch-every", type=int, default=1000)
+    options = words.parse_args()
     torch.set_num_threads(options.threads)
     trainer = Trainer(options)
     print(sum(p.numel() for p in trainer.model.parameters()), "parameters", flush=True)

@@ -24,7 +24,7 @@ from snapshot import draw_sheet, plot
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
-from training import Training
+from training import Training, parser
 
 MORE = 0.4  # how often a scene of a further folder is drawn beside one of the first
 
@@ -149,25 +149,15 @@ class Trainer(Training):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=12_000)
-    parser.add_argument("--minutes", type=float, help="of training; instead of --steps")
-    parser.add_argument("--until", type=int, help="stop at this step; started again, it goes on")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=8e-4)
-    parser.add_argument("--average", type=float, default=0.999, help="decay of averaged weights")
-    parser.add_argument("--save-every", type=int, default=400)
-    parser.add_argument("--show-every", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--focus", type=Path, help="names of what is taught first, see focus.txt")
-    parser.add_argument("--more", type=Path, nargs="*", default=[], help="more folders of encoded scenes")
-    parser.add_argument("--width", type=int, nargs="+", default=Sizes.width, help="of the UNet's levels, times 32")
-    parser.add_argument("--text-width", type=int, default=Sizes.text_width, help="of the text encoder, times 64")
-    parser.add_argument("--text-layers", type=int, default=Sizes.text_layers)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+    words = parser(__doc__, "data/train_tiny", steps=12_000, batch=64, rate=8e-4, average=0.999)
+    words.add_argument("--save-every", type=int, default=400)
+    words.add_argument("--show-every", type=int, default=1000)
+    words.add_argument("--focus", type=Path, help="names of what is taught first, see focus.txt")
+    words.add_argument("--more", type=Path, nargs="*", default=[], help="more folders of encoded scenes")
+    words.add_argument("--width", type=int, nargs="+", default=Sizes.width, help="of the UNet's levels, times 32")
+    words.add_argument("--text-width", type=int, default=Sizes.text_width, help="of the text encoder, times 64")
+    words.add_argument("--text-layers", type=int, default=Sizes.text_layers)
+    options = words.parse_args()
     torch.set_num_threads(options.threads)
     trainer = Trainer(options)
     print(sum(p.numel() for p in trainer.painter.parameters()), "parameters", flush=True)

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from train import Latents
-from training import Training
+from training import Training, parser
 from transformers import CLIPTokenizer
 from words import LENGTH
 
@@ -129,22 +129,12 @@ class Tutor(Training):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
-    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=3_000)
-    parser.add_argument("--minutes", type=float, help="of training; instead of --steps")
-    parser.add_argument("--until", type=int, help="stop at this step; started again, it goes on")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=3e-4)
-    parser.add_argument("--average", type=float, default=0.998, help="decay of averaged weights")
-    parser.add_argument("--save-every", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--focus", type=Path, help="names of what is taught first, see focus.txt")
-    parser.add_argument("--more", type=Path, nargs="*", default=[], help="more folders of encoded scenes")
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+    words = parser(__doc__, "data/train_tiny", steps=3_000, batch=64, rate=3e-4, average=0.998)
+    words.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
+    words.add_argument("--save-every", type=int, default=400)
+    words.add_argument("--focus", type=Path, help="names of what is taught first, see focus.txt")
+    words.add_argument("--more", type=Path, nargs="*", default=[], help="more folders of encoded scenes")
+    options = words.parse_args()
     torch.set_num_threads(options.threads)
     tutor = Tutor(options)
     recent: list[float] = []

@@ -1,10 +1,11 @@
-"""What the trainings of this folder and of `train_denoiser` share: their clock, their learning rate and their steps."""
+"""What the trainings of this folder and of `train_denoiser` share: options, clock, learning rate and steps."""
 
 import argparse
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,24 @@ def learning_rate(step: int, share: float, peak: float, warm_up: int, least: flo
     """A warm-up over some steps, then a cosine down to `least` of the peak; `share` of the training done, 0 to 1."""
     left = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
     return peak * min(1.0, (step + 1) / warm_up) * (least + (1 - least) * left)
+
+
+def parser(
+    about: str | None, work: str, *, steps: int, batch: int, rate: float, average: float
+) -> argparse.ArgumentParser:
+    """The options that all trainings take, with what one of them begins with."""
+    words = argparse.ArgumentParser(description=about)
+    words.add_argument("--work", type=Path, default=Path(work))
+    words.add_argument("--device", default="cpu")
+    words.add_argument("--steps", type=int, default=steps)
+    words.add_argument("--minutes", type=float, help="of training; instead of --steps")
+    words.add_argument("--until", type=int, help="stop at this step; started again, it goes on")
+    words.add_argument("--batch", type=int, default=batch)
+    words.add_argument("--rate", type=float, default=rate)
+    words.add_argument("--average", type=float, default=average, help="decay of averaged weights")
+    words.add_argument("--seed", type=int, default=0)
+    words.add_argument("--threads", type=int, default=2)
+    return words
 
 
 class Training:
