@@ -215,6 +215,10 @@ def test_a_sheet_of_any_pictures(sd1: str) -> None:
         "sheet-2.png",
     ]
     assert "exists already" in run("sheet", *files, code=74).stderr
+    Path("sheet.png").unlink()
+    words = ("sheet", *files, "in.png", "--columns", "2", "--rows", "1")
+    assert "sheet-2.png" in run(*words, code=74).stderr
+    assert not Path("sheet.png").exists(), "no page is written where another cannot be"
     run("sheet", "outputs", "--label", "seed,steps", "--overwrite")
     assert "There is no setting" in run("sheet", *files, "--label", "nope", "-o", "x.png", code=2).stderr
     assert "p.txt" in run("sheet", "p.txt", "-o", "y.png", code=3).stderr

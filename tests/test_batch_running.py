@@ -5,6 +5,8 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +26,7 @@ from artgen.batch.drawing import WAITING
 from artgen.batch.entries import Entry
 from artgen.batch.ledger import Ledger, Record
 from artgen.batch.plan import Planner
-from artgen.batch.running import Selection, parse_shard, run_here
+from artgen.batch.running import Selection, parse_shard, run_here, tally
 from artgen.batch.workers import run_on_workers
 from artgen.engine import generate
 from artgen.engine.sizes import Alike, Growing, parse_batch_size
@@ -280,6 +282,20 @@ def test_what_a_dead_coordinator_had_is_taken_over(model: Path, whole: dict[str,
     os.waitpid(holder, 0)
     assert os.waitpid(heir, 0)[1] == 0
     assert hashes(folder) == whole
+
+
+def test_a_worker_that_cannot_begin_is_not_taken_for_a_picture_that_kills(model: Path) -> None:
+    Path("p.txt").write_text("a fox --seed 1\na cat --seed 2\n")
+    words = ["artgen", "batch", "p.txt", "-m", str(model), "-o", "out/", "--workers", "2"]
+    # Without the usual guard, a new process runs the program again instead of what it is for.
+    Path("unguarded.py").write_text(f"import sys\nsys.argv = {words!r}\nfrom artgen.cli.main import run\nrun()\n")
+    ran = subprocess.run([sys.executable, "unguarded.py"], capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 1
+    assert "error: A worker died before it began (exit code 1)." in ran.stderr
+    counted = tally(
+        batches.plan(Path("out"), model, prompt_files.read(Path("p.txt"))).jobs, Ledger(Path("out")), Selection()
+    )
+    assert (len(counted.todo), counted.failed) == (2, []), "no picture is to blame"
 
 
 def test_workers_draw_the_same_pictures(model: Path) -> None:

@@ -28,6 +28,11 @@ from artgen.events import Event, Listener, ModelChosen, Note, Waiting
 
 
 @dataclass(frozen=True)
+class Started:
+    """A worker is there and waits for jobs."""
+
+
+@dataclass(frozen=True)
 class Ready:
     """A worker has drawn what it had, at so many seconds a picture."""
 
@@ -43,12 +48,13 @@ class Fatal:
 
 @dataclass
 class Worker:
-    """A process, the line to it, the jobs whose end it has not told, and whether it is drawing."""
+    """A process, the line to it, the jobs whose end it has not told, whether it began and whether it is drawing."""
 
     process: BaseProcess
     line: Connection
     given: list[Job] = field(default_factory=list)
     open: dict[str, Job] = field(default_factory=dict)
+    started: bool = False
     busy: bool = False
 
 
@@ -113,6 +119,8 @@ class _Pool:
             match message:
                 case Result():
                     settle(worker.open.pop(message.key), message, on_result, self._elsewhere)
+                case Started():
+                    worker.started = True
                 case Ready(seconds):
                     queue.learn(worker.given, seconds)
                     self._feed(worker, queue)
@@ -123,9 +131,17 @@ class _Pool:
         self._listener(Waiting(sum(len(worker.open) for worker in self._workers)))
 
     def _bury(self, worker: Worker, queue: Queue, on_result: OnResult) -> None:
-        """Puts another worker in the place of a dead one."""
+        """Puts another worker in the place of a dead one.
+
+        Raises:
+            ArtgenError: it died before it began, as others would: no picture is to blame.
+        """
         worker.process.join()
         cause = _cause(worker.process.exitcode or 0)
+        if not worker.started:
+            raise ArtgenError(
+                f"A worker died before it began ({cause}).", "What it said is above; without --workers none is needed."
+            )
         self._listener(Note(f"a worker died ({cause}); what it had is tried again"))
         self._casualties.lost(list(worker.open.values()), cause, queue, on_result)
         number = self._workers.index(worker)
@@ -157,7 +173,7 @@ def _work(line: Connection, folder: Path, suffix: str, number: int, count: int) 
     take_share(number, count)
     sending = threading.Lock()
 
-    def send(message: Result | Ready | Fatal | Event) -> None:
+    def send(message: Started | Result | Ready | Fatal | Event) -> None:
         with sending:
             line.send(message)
 
@@ -167,6 +183,7 @@ def _work(line: Connection, folder: Path, suffix: str, number: int, count: int) 
 
     ledger = Ledger(folder, suffix)
     try:
+        send(Started())
         with Drawer(ledger, Claims(folder), send, heard) as drawer:
             while True:
                 taken: Handful = line.recv()

@@ -79,15 +79,16 @@ def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bo
     from artgen.outputs import DEFAULT_QUALITY, encode, picture_format, write_asked
 
     kind = picture_format(output, "A sheet", "-o sheet.png")
-    written = []
-    for number, page in enumerate(pages, 1):
-        path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
+    hint = "Choose another --output, or add --overwrite."
+    paths = [output, *(output.with_stem(f"{output.stem}-{number}") for number in range(2, len(pages) + 1))]
+    if not overwrite and (there := next((path for path in paths if path.exists()), None)):
+        raise OutputError(f"'{there}' exists already.", hint)
+    for path, page in zip(paths, pages, strict=True):
         data, _ = encode(sheets.draw_sheet(page, cell=cell), {}, kind, DEFAULT_QUALITY, "none")
-        write_asked(path, data, overwrite=overwrite, hint="Choose another --output, or add --overwrite.")
-        written.append(path)
+        write_asked(path, data, overwrite=overwrite, hint=hint)
         if told:
             emit(str(path))
-    return written
+    return paths
 
 
 def _record(path: Path) -> dict[str, Any]:
