@@ -150,7 +150,7 @@ def test_some_of_several_pictures_failed(sd1: str, monkeypatch: pytest.MonkeyPat
         return result
 
     plain_scripts.around(monkeypatch, UNet2DConditionModel, "forward", forward)
-    result = run("txt2img", "x", "-m", sd1, *FAST, "--count", "3", code=7)
+    result = run("txt2img", "x", "-m", sd1, *FAST, "--count", "3", "--batch-size", "1", code=7)
     assert [line.split("-")[1] for line in result.stdout.splitlines()] == ["7", "9"]
     assert all(Path(line).is_file() for line in result.stdout.splitlines())
     assert "seed 8: " in result.stderr
