@@ -220,11 +220,11 @@ class _Targets:
         if self._map is None:
             return
         from artgen.engine.anomalies.drawing import draw
-        from artgen.outputs import DEFAULT_QUALITY, encode, picture_format
+        from artgen.outputs import encode_plain, picture_format
 
         path = self._map_of(found.path)
         kind = picture_format(path, "A heat map", "--map heat.png")
-        self._write(path, encode(draw(found), {}, kind, DEFAULT_QUALITY, "none")[0])
+        self._write(path, encode_plain(draw(found), kind))
 
     def write_fit(self, data: bytes) -> None:
         """Keeps what was learnt, if that is wanted."""

@@ -76,7 +76,7 @@ def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bo
         OutputError: a file exists already, or cannot be written.
     """
     from artgen import sheets
-    from artgen.outputs import DEFAULT_QUALITY, encode, picture_format, write_asked
+    from artgen.outputs import encode_plain, picture_format, write_asked
 
     kind = picture_format(output, "A sheet", "-o sheet.png")
     hint = "Choose another --output, or add --overwrite."
@@ -84,7 +84,7 @@ def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bo
     if not overwrite and (there := next((path for path in paths if path.exists()), None)):
         raise OutputError(f"'{there}' exists already.", hint)
     for path, page in zip(paths, pages, strict=True):
-        data, _ = encode(sheets.draw_sheet(page, cell=cell), {}, kind, DEFAULT_QUALITY, "none")
+        data = encode_plain(sheets.draw_sheet(page, cell=cell), kind)
         write_asked(path, data, overwrite=overwrite, hint=hint)
         if told:
             emit(str(path))

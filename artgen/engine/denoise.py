@@ -102,11 +102,12 @@ def denoise(
         settled |= {"device": placement.device, "dtype": placement.dtype}
         facts |= {"torch": torch.__version__, "diffusers": diffusers.__version__}
         listener(ModelChosen(job.model.name, placement.device, placement.dtype))
+        task = _Task(job, pixels, sigma, placement, listener)
         if request.method == "latent":
             facts["transformers"] = transformers.__version__
-            clean = _in_latents(request, job, pixels, sigma, placement, listener, step, strip)
+            clean = _in_latents(request, task, step, strip)
         else:
-            clean = _in_pixels(request, job, pixels, sigma, placement, listener, step, halvings, strip)
+            clean = _in_pixels(request, task, step, strip, halvings)
     request = request.replace(**settled)
     facts = {name: value for name, value in {**job.facts, **facts}.items() if value not in (None, "", [])}
     image, low = write_pixels(pixels, clean)
@@ -133,11 +134,20 @@ def _unchanged(pixels: Pixels, listener: Listener) -> np.ndarray:
     return pixels.colours
 
 
-def _in_pixels(
-    request: Denoise, job: Prepared, pixels: Pixels, sigma: float, placement: Placement, listener: Listener,
-    step: Step, halvings: int, strip: Strip,
-) -> np.ndarray:  # fmt: skip
-    network = networks.load(job.model, placement, listener)
+@dataclass(frozen=True)
+class _Task:
+    """What a model is to denoise, where, and who is told of it; sigma in grey levels."""
+
+    job: Prepared
+    pixels: Pixels
+    sigma: float
+    placement: Placement
+    listener: Listener
+
+
+def _in_pixels(request: Denoise, task: _Task, step: Step, strip: Strip, halvings: int) -> np.ndarray:
+    pixels, sigma, model = task.pixels, task.sigma, task.job.model
+    network = networks.load(model, task.placement, task.listener)
     for _ in range(halvings):
         smaller = network.smaller()
         if smaller is None:
@@ -145,9 +155,9 @@ def _in_pixels(
         network = smaller
     levels = network.levels
     if sigma < levels.smallest:
-        return _unchanged(pixels, listener)
+        return _unchanged(pixels, task.listener)
     if sigma > levels.largest:
-        listener(Note(f"{job.model.name} knows noise up to sigma {levels.largest:.4g}; that is used"))
+        task.listener(Note(f"{model.name} knows noise up to sigma {levels.largest:.4g}; that is used"))
         sigma = levels.largest
     noisy = pixels.colours
     steps, runs = request.steps or 1, request.ensemble or 1
@@ -180,20 +190,17 @@ def _in_pixels(
     return _like(pixels, found)
 
 
-def _in_latents(
-    request: Denoise, job: Prepared, pixels: Pixels, sigma: float, placement: Placement, listener: Listener,
-    step: Step, strip: Strip,
-) -> np.ndarray:  # fmt: skip
-    listener(Note(LATENT))
-    denoiser = latent.load(job.model, job.loras, placement, listener)
-    noisy = _spread(pixels.colours)
+def _in_latents(request: Denoise, task: _Task, step: Step, strip: Strip) -> np.ndarray:
+    task.listener(Note(LATENT))
+    denoiser = latent.load(task.job.model, task.job.loras, task.placement, task.listener)
+    noisy = _spread(task.pixels.colours)
     runs = request.ensemble or 1
     tiles = denoiser.tiling.count(*noisy.shape[1:])
     calls = _Calls(step, runs * tiles)
 
     def tile(part: np.ndarray) -> np.ndarray:
         first = calls.done < tiles
-        found, shown = denoiser.clean(part, sigma, request.steps or 1, strip.wanted if first else None)
+        found, shown = denoiser.clean(part, task.sigma, request.steps or 1, strip.wanted if first else None)
         if first:
             strip.add_part(shown)
         calls.one_more()
@@ -204,7 +211,7 @@ def _in_latents(
 
     found = turned(way, noisy, runs)
     strip.join_tiles(denoiser.tiling, noisy)
-    return _like(pixels, found)
+    return _like(task.pixels, found)
 
 
 def _like(pixels: Pixels, found: np.ndarray) -> np.ndarray:

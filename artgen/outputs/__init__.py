@@ -1,9 +1,8 @@
 """Where a picture goes and how it gets there: destinations, file names, and writing that leaves no half picture."""
 
 from artgen.outputs.destination import Destination
-from artgen.outputs.encoding import encode
+from artgen.outputs.encoding import encode_plain
 from artgen.outputs.locations import (
-    DEFAULT_QUALITY,
     FORMATS,
     SUFFIXES,
     destination,
@@ -15,7 +14,6 @@ from artgen.outputs.reels import Reel, reel_for
 from artgen.outputs.writing import write_asked, write_over
 
 __all__ = [
-    "DEFAULT_QUALITY",
     "FIELDS",
     "FORMATS",
     "SUFFIXES",
@@ -24,7 +22,7 @@ __all__ = [
     "Template",
     "destination",
     "destination_for",
-    "encode",
+    "encode_plain",
     "parse_template",
     "picture_format",
     "reel_for",

@@ -9,6 +9,9 @@ from artgen.errors import OutputError
 from artgen.metadata import embed
 from artgen.outputs.png import encode_png
 
+DEFAULT_QUALITY = 95
+"""Of jpeg and webp, 1..100."""
+
 
 def encode(
     image: Image.Image,
@@ -51,6 +54,15 @@ def encode(
     except (OSError, ValueError) as error:
         raise OutputError(f"the picture cannot be written as {format}: {error}", "Use --format png.") from error
     return buffer.getvalue(), embedded.sidecar
+
+
+def encode_plain(image: Image.Image, format: str) -> bytes:  # noqa: A002 - as above
+    """The whole file of a picture that says nothing about itself, such as a sheet or a curve.
+
+    Raises:
+        OutputError: the format cannot hold the picture.
+    """
+    return encode(image, {}, format, DEFAULT_QUALITY, "none")[0]
 
 
 def _rounded(high: Image.Image, low: Image.Image) -> Image.Image:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from artgen.errors import UsageError
 from artgen.metadata import LEVELS
 from artgen.outputs.destination import Destination
+from artgen.outputs.encoding import DEFAULT_QUALITY
 from artgen.outputs.names import parse_template
 from artgen.requests import FromImage, Request
 from artgen.settings import Output
@@ -18,7 +19,6 @@ SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 """Suffixes that name a file to write, and its format."""
 
 DEFAULT_FOLDER = "outputs"
-DEFAULT_QUALITY = 95
 
 _OTHER_SUFFIXES = frozenset(
     {".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif", ".jxl", ".jfif", ".jpe", ".svg", ".pdf", ".psd"}

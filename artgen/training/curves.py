@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from artgen.errors import OutputError
-from artgen.outputs import DEFAULT_QUALITY, encode, write_over
+from artgen.outputs import encode_plain, write_over
 from artgen.training.results import Layout
 
 WIDTH, HEIGHT, MARGIN = 960, 360, 56
@@ -70,7 +70,7 @@ class Curves:
             OutputError: the picture cannot be written.
         """
         try:
-            write_over(self._layout.curve, encode(picture(self._rows), {}, "png", DEFAULT_QUALITY, "none")[0])
+            write_over(self._layout.curve, encode_plain(picture(self._rows), "png"))
         except OSError as error:
             raise OutputError(
                 f"'{self._layout.curve}' cannot be written: {error.strerror}.", "Make room, and add --resume."

@@ -11,7 +11,7 @@ from artgen import sheets
 from artgen.engine import loading
 from artgen.engine.reconstructing import reconstruct
 from artgen.errors import OutputError
-from artgen.outputs import DEFAULT_QUALITY, encode, write_over
+from artgen.outputs import encode_plain, write_over
 from artgen.registry import ResolvedModel
 from artgen.training.collection import Example, open_example
 from artgen.training.results import Layout
@@ -88,7 +88,7 @@ def _cell(path: Path) -> sheets.Cell:
 
 
 def _png(picture: Image.Image) -> bytes:
-    return encode(picture, {}, "png", DEFAULT_QUALITY, "none")[0]
+    return encode_plain(picture, "png")
 
 
 @torch.no_grad()
