@@ -117,9 +117,24 @@ def test_a_line_that_cannot_be_drawn_is_a_mistake(given: dict[str, Any], said: s
     assert re.search(said, mistake.error.message), mistake.error.message
 
 
-def test_jobs_that_one_call_can_draw_share_a_shape_number() -> None:
-    made = plan({"prompt": "a"}, {"prompt": "b", "steps": 3}, {"prompt": "c", "output": "sub/"}, {"prompt": "d"})
-    assert [job.shape.number for job in made.jobs] == [0, 1, 0, 0]
+def test_jobs_that_one_call_can_draw_are_alike() -> None:
+    chunks = {"prompt": "a", "long_prompt": "chunk"}
+    made = plan(
+        {"prompt": "a"}, {"prompt": "b", "steps": 3}, {"prompt": "c", "output": "sub/"}, {"prompt": "d", "seed": "1,2"},
+        {"prompt": "a", "negative_prompt": "x"}, {"prompt": "b", "negative_prompt": "y"},
+        {"prompt": "a", "size": "64x64"}, chunks, {**chunks, "prompt": "b"}, {**chunks, "seed": "7"},
+    )  # fmt: skip
+    assert [job.alike for job in made.jobs] == [0, 1, 0, 0, 0, 2, 2, 3, 4, 5, 4]
+
+
+def test_pictures_of_one_size_are_redrawn_together() -> None:
+    for name, size in (("a", (32, 32)), ("b", (32, 32)), ("c", (40, 32))):
+        Image.new("RGB", size, "orange").save(f"{name}.png")
+    words = {"task": "img2img", "prompt": "a fox"}
+    made = plan(*({**words, "image": f"{name}.png"} for name in "abc"), {**words, "image": "b.png", "strength": 0.3})
+    assert [job.alike for job in made.jobs] == [0, 0, 1, 2]
+    denoised = plan(*({"task": "denoise", "image": f"{name}.png"} for name in "ab"))
+    assert [job.alike for job in denoised.jobs] == [0, 1]
 
 
 def test_ten_thousand_lines_share_what_they_share() -> None:
@@ -133,12 +148,12 @@ def test_what_was_learnt_of_speed_is_kept_for_the_next_time() -> None:
     history = History()
     assert history.estimate([first]) is None
     history.learn(first, 5.0)
-    history.learn_batch_sizes([first, second], {first.shape.number: 8})
+    history.learn_batch_sizes([first, second], {first.alike: 8})
     history.save()
     again = History()
     assert again.estimate([first]) == pytest.approx(5.0)
     assert again.estimate([first, second]) is None
-    assert again.batch_sizes([first, second]) == {first.shape.number: 8}
+    assert again.batch_sizes([first, second]) == {first.alike: 8}
     for spoilt in ("[]", '{"seconds": 3}', "not json"):
         Path("history.json").write_text(spoilt)
         assert History(Path("history.json")).estimate([first]) is None

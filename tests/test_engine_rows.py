@@ -31,14 +31,18 @@ def drawn(requests: Sequence[Request], rows: int) -> list[Image.Image]:
 
 
 def series(task: str, model: Path) -> list[Request]:
-    """Five pictures that differ in words and seeds."""
-    image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
+    """Five pictures that differ in words, seeds and what they start from."""
     words = [{**WORDS, "prompt": f"a red fox {n}", "seed": n, "model": str(model)} for n in range(5)]
-    return {
-        "txt2img": lambda: [Txt2Img(**each) for each in words],
-        "img2img": lambda: [Img2Img(image=image, strength=0.7, **each) for each in words],
-        "inpaint": lambda: [Inpaint(image=image, mask=mask, strength=0.7, **each) for each in words],
-    }[task]()
+    if task == "txt2img":
+        return [Txt2Img(**each) for each in words]
+    image, mask = Image.open(plain.photo(Path("photo.png"))), Image.open(plain.mask(Path("mask.png")))
+    for n in range(5):
+        image.rotate(20 * n).save(f"{n}.png")
+        mask.rotate(20 * n).save(f"{n}-mask.png")
+    if task == "img2img":
+        return [Img2Img(image=Path(f"{n}.png"), strength=0.7, **each) for n, each in enumerate(words)]
+    masked = [{**each, "mask": Path(f"{n}-mask.png")} for n, each in enumerate(words)]
+    return [Inpaint(image=Path(f"{n}.png"), strength=0.7, **each) for n, each in enumerate(masked)]
 
 
 @pytest.mark.parametrize(

@@ -44,14 +44,14 @@ class History:
         return total
 
     def batch_sizes(self, jobs: Iterable[Job]) -> dict[int, int]:
-        """The best batch size of each shape that was found before, by the shape's number."""
-        return {job.shape.number: self._sizes[key] for job in jobs if (key := _key(job)) in self._sizes}
+        """The best batch size that was found before for each kind of job, by `Job.alike`."""
+        return {job.alike: self._sizes[key] for job in jobs if (key := _key(job)) in self._sizes}
 
     def learn_batch_sizes(self, jobs: Iterable[Job], sizes: Mapping[int, int]) -> None:
-        """Takes note of the best batch size of each shape."""
+        """Takes note of the best batch size of each kind."""
         for job in jobs:
-            if job.shape.number in sizes:
-                self._sizes[_key(job)] = sizes[job.shape.number]
+            if job.alike in sizes:
+                self._sizes[_key(job)] = sizes[job.alike]
 
     def save(self) -> None:
         """Writes what was learnt; a cache that cannot be written is no loss."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from artgen import fitting, images, outputs
 from artgen.batch.entries import Entry, Mistake, place
-from artgen.engine.sizes import suited
+from artgen.engine.sizes import appearance, suited, wording
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, ignore
 from artgen.outputs import Destination, Reel
@@ -38,7 +38,7 @@ class Shape:
         destination: where the pictures go.
         notes: what the user should know.
         digest: the part of the fingerprint that they share.
-        number: the same for jobs that one call of a pipeline can draw.
+        number: the same for shapes that differ only in the pictures that their jobs start from.
         reel: where the frames of their making go, if they are wanted.
         suited: how many of them are best drawn together.
     """
@@ -63,6 +63,7 @@ class Job:
         line: of that file, 0 where lines mean nothing.
         request: complete.
         shape: what it shares with others.
+        alike: a number, the same for jobs that one call of a pipeline can draw.
         key: its fingerprint, 64 hex digits: SHA-256 of all that decides about the picture, input files included.
     """
 
@@ -71,6 +72,7 @@ class Job:
     line: int
     request: Request
     shape: Shape
+    alike: int
     key: str
 
     @property
@@ -123,6 +125,7 @@ class Planner:
         self._models = Models()
         self._shapes: dict[tuple[Any, ...], Shape | ArtgenError] = {}
         self._groups: dict[tuple[Any, ...], int] = {}
+        self._kinds: dict[tuple[Any, ...], int] = {}
         self._seen: dict[bytes, int] = {}
 
     def plan(self, entries: Iterable[Entry | Mistake]) -> Plan:
@@ -154,6 +157,8 @@ class Planner:
             raise UsageError("txt2img needs a prompt.")
         said = f"{words.get('prompt', '')}\0{words.get('negative_prompt', '')}"
         line = hashlib.sha256(shape.digest + said.encode()).digest()
+        kind = (shape.number, *wording(shape.request.replace(**words)))
+        alike = self._kinds.setdefault(kind, len(self._kinds))
         for seed in seeds(series, lambda: self._derived(line)):
             job = hashlib.sha256(line + str(seed).encode())
             again = self._count(job.digest())
@@ -161,7 +166,7 @@ class Planner:
                 job.update(str(again).encode())
             number = len(plan.jobs) + 1
             made = shape.request.replace(**words, seed=seed)
-            plan.jobs.append(Job(number, entry.source, entry.line, made, shape, job.hexdigest()))
+            plan.jobs.append(Job(number, entry.source, entry.line, made, shape, alike, job.hexdigest()))
 
     def _derived(self, line: bytes) -> int:
         """A seed made from a line, 0 to 2**32 - 1; another one when the same line comes again."""
@@ -210,7 +215,7 @@ class Planner:
         }
         asked = [getattr(output, name) for name in _OUTPUT if name not in HOW]
         text = json.dumps([settings, prepared.request.model, asked], sort_keys=True, default=str)
-        group = (prepared.request, prepared.size)
+        group = (appearance(prepared.request), prepared.size)
         number = self._groups.setdefault(group, len(self._groups))
         return Shape(
             prepared.request,

@@ -71,7 +71,7 @@ def tally(jobs: Sequence[Job], ledger: Ledger, selection: Selection) -> Tally:
     if selection.shuffle:
         random.shuffle(todo)
     # The same device batches, and so the same bits, however many processes share the work.
-    shapes = Counter(job.shape.number for job in jobs)
+    shapes = Counter(job.alike for job in jobs)
     return Tally(chosen, _grouped(todo[: selection.limit]), len(chosen) - len(left), failed, shapes)
 
 
@@ -81,8 +81,8 @@ def _grouped(jobs: list[Job]) -> list[Job]:
     shapes: dict[int, int] = {}
     for job in jobs:
         models.setdefault(job.request.model, len(models))
-        shapes.setdefault(job.shape.number, len(shapes))
-    return sorted(jobs, key=lambda job: (models[job.request.model], shapes[job.shape.number]))
+        shapes.setdefault(job.alike, len(shapes))
+    return sorted(jobs, key=lambda job: (models[job.request.model], shapes[job.alike]))
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Queue:
         """`shapes` says how many jobs of each shape there are, however many of them are left."""
         self._left = deque(jobs)
         self._shapes = shapes
-        self._open = Counter(job.shape.number for job in jobs)
+        self._open = Counter(job.alike for job in jobs)
         self._batch_size = batch_size
         self._alone: set[str] = set()
 
@@ -113,10 +113,10 @@ class Queue:
             return Handful()
         rows = self._rows(self._left[0])
         taken = [self._left.popleft()]
-        number = taken[0].shape.number
+        number = taken[0].alike
         while self._left and len(taken) < rows:
             following = self._left[0]
-            if following.shape.number != number or following.key in self._alone:
+            if following.alike != number or following.key in self._alone:
                 break
             taken.append(self._left.popleft())
         self._open[number] -= len(taken)
@@ -125,19 +125,19 @@ class Queue:
     def _rows(self, job: Job) -> int:
         if job.key in self._alone:
             return 1
-        number = job.shape.number
+        number = job.alike
         return self._batch_size.rows(Alike(number, self._shapes[number], self._open[number], job.shape.suited))
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Returns jobs, to be handed out next and each alone."""
         self._alone.update(job.key for job in jobs)
         self._left.extendleft(reversed(jobs))
-        self._open.update(job.shape.number for job in jobs)
+        self._open.update(job.alike for job in jobs)
 
     def learn(self, jobs: Sequence[Job], seconds: float | None) -> None:
         """Takes note of how long each of some jobs took."""
         if seconds is not None:
-            self._batch_size.learn(jobs[0].shape.number, len(jobs), seconds)
+            self._batch_size.learn(jobs[0].alike, len(jobs), seconds)
 
 
 OnResult = Callable[[Job, Result], None]

@@ -13,7 +13,7 @@ from artgen.engine.batch import Progress, draw_batch
 from artgen.engine.device import Placement, place
 from artgen.engine.memory import Economy, is_exhaustion, limited, planned
 from artgen.engine.outcomes import Failure, Picture
-from artgen.engine.sizes import Alike, BatchSize, Exactly, Fixed, suited
+from artgen.engine.sizes import Alike, BatchSize, Exactly, Fixed, appearance, suited, wording
 from artgen.errors import MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, Note, ignore
 from artgen.prepare import Prepared, prepare
@@ -52,10 +52,10 @@ def generate_all(
 ) -> Iterator[Picture | Failure]:
     """Makes many pictures, in order; one that fails does not stop the others.
 
-    All requests are checked before the first model loads. Neighbours that differ only in prompt and seed are drawn
-    together, up to `batch_size` at a time; each keeps its own generator, so the pictures are those that single
-    requests make (bit for bit at equal batch size, otherwise within one grey level on the CPU in fp32). Where fewer
-    are left than others of their kind were drawn at a time, the rest of the batch is filled up.
+    All requests are checked before the first model loads. Neighbours that differ only in words, seed and input picture
+    are drawn together, up to `batch_size` at a time; each keeps its own generator, so the pictures are those that
+    single requests make (bit for bit at equal batch size, otherwise within one grey level on the CPU in fp32). Where
+    fewer are left than others of their kind were drawn at a time, the rest of the batch is filled up.
 
     Raises:
         UsageError, InputFileError, ModelUnavailableError, RefusedError: before any model is loaded.
@@ -200,12 +200,7 @@ def _end_of_alike(jobs: Sequence[Prepared], first: int) -> int:
     """Where those end that one call of a pipeline can draw together with the job of a number."""
 
     def shape(job: Prepared) -> tuple[Any, ...]:
-        if not isinstance(job.request, FromWords):
-            return (job.request,)
-        rest = job.request.replace(seed=0)
-        if rest.long_prompt != "chunk":  # chunks would be as many as the longest neighbour needs
-            rest = rest.replace(prompt="", negative_prompt="")
-        return rest, bool(job.request.negative_prompt), job.width, job.height
+        return appearance(job.request), *wording(job.request), job.size
 
     wanted = shape(jobs[first])
     return next((i for i in range(first + 1, len(jobs)) if shape(jobs[i]) != wanted), len(jobs))

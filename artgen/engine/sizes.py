@@ -7,12 +7,13 @@ free, and thrown away. The record keeps the number, and `replay` uses it.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from artgen import machine
 from artgen.errors import UsageError
 from artgen.prepare import Prepared
-from artgen.requests import FromWords
+from artgen.requests import FromWords, Request
 from artgen.settings import LARGEST_BATCH
 
 AUTO = "auto"
@@ -26,6 +27,8 @@ ON_CUDA_ELSE = 4
 
 ON_CPU = 8
 """Rows at which a small model is fastest on a CPU, with pictures of 128x128 pixels; see RESULTS.md."""
+
+_ANY = Path("any")
 
 SMALL = 500_000_000
 """Bytes of weights up to which a CPU is kept waiting by the calls, not by the products in them."""
@@ -125,6 +128,23 @@ class Growing:
 def _fewer(rows: int, total: int) -> int:
     """The rows for a shape that may have fewer pictures: then the next power of two holds them all."""
     return min(rows, 1 << (total - 1).bit_length())
+
+
+def appearance(request: Request) -> Request:
+    """What must agree in requests that are drawn together, beside size and wording: all but seed and pictures."""
+    if not isinstance(request, FromWords):
+        return request
+    pictures = {name: _ANY for name in ("image", "mask") if getattr(request, name, None) is not None}
+    return request.replace(seed=0, prompt="", negative_prompt="", **pictures)
+
+
+def wording(request: Request) -> tuple[Any, ...]:
+    """What must agree in the words of requests that are drawn together."""
+    if not isinstance(request, FromWords):
+        return ()
+    # Chunks would be as many as the longest neighbour needs.
+    words = (request.prompt, request.negative_prompt) if request.long_prompt == "chunk" else ()
+    return bool(request.negative_prompt), *words
 
 
 def suited(job: Prepared) -> int:
