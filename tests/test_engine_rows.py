@@ -66,6 +66,15 @@ def test_no_bit_depends_on_neighbours_place_or_how_many_are_left(models: dict[st
         assert plain.same(first, third)
 
 
+def test_what_stands_between_others_parts_them(models: dict[str, Path]) -> None:
+    first, second, *_, last = series("txt2img", models["sd1"])
+    between = Denoise(image=plain.photo(Path("photo.png")), method="tv", sigma="10")
+    outcomes = list(generate_all([first, second, between, last, first], batch_size=8))
+    assert [outcome.request.task for outcome in outcomes] == ["txt2img", "txt2img", "denoise", "txt2img", "txt2img"]
+    rows = [outcome.record.get("batch_size") for outcome in outcomes if isinstance(outcome, Picture)]
+    assert rows == [2, 2, None, 2, 2]
+
+
 def test_the_bundled_model_draws_the_same_bits_at_any_place() -> None:
     requests = [Txt2Img(model="tiny", prompt=f"a red fox {n}", seed=n, steps=2) for n in range(9)]
     together = drawn(requests, 8)

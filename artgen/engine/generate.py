@@ -118,9 +118,9 @@ def draw(
         if economy is None or _resources(first) != _resources(jobs[done - 1].drawing):
             economy = Economy.of(first, LARGEST_BATCH)
             settled = False
-        if done == end:
+        if done >= end:
             begun, end = done, _end_of_alike(jobs, done)
-        rows = min(sizes.rows(Alike(0, end - begun, end - done, suited(jobs[done]))), economy.batch_size)
+        rows = min(sizes.rows(Alike(begun, end - begun, end - done, suited(jobs[done]))), economy.batch_size)
         began = time.monotonic()
         placement = replace(place(first.device, first.dtype, jobs[done].model.weight_bytes()), weights=first.weights)
         if not settled:
@@ -141,7 +141,7 @@ def draw(
             economy = _tighten(economy, placement, together[0], rows, listener)
             continue
         seconds = (time.monotonic() - began) / len(together)
-        sizes.learn(0, len(together), seconds)
+        sizes.learn(begun, len(together), seconds)
         pace = seconds if done else 0.0  # the first ones waited for the model
         yield from outcomes
         done += len(together)

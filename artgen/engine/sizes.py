@@ -28,8 +28,6 @@ ON_CUDA_ELSE = 4
 ON_CPU = 8
 """Rows at which a small model is fastest on a CPU, with pictures of 128x128 pixels; see RESULTS.md."""
 
-_ANY = Path("any")
-
 SMALL = 500_000_000
 """Bytes of weights up to which a CPU is kept waiting by the calls, not by the products in them."""
 
@@ -134,7 +132,7 @@ def appearance(request: Request) -> Request:
     """What must agree in requests that are drawn together, beside size and wording: all but seed and pictures."""
     if not isinstance(request, FromWords):
         return request
-    pictures = {name: _ANY for name in ("image", "mask") if getattr(request, name, None) is not None}
+    pictures = {name: Path("any") for name in ("image", "mask") if getattr(request, name, None) is not None}
     return request.replace(seed=0, prompt="", negative_prompt="", **pictures)
 
 
