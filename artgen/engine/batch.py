@@ -61,24 +61,11 @@ def draw_batch(
         progress: is told of each step.
         frames: what to show of the making.
     """
-    request, model = jobs[0].drawing, jobs[0].model
+    request = jobs[0].drawing
     filled = [*jobs, *[jobs[-1]] * (rows - len(jobs))]
-    progress.listener(ModelChosen(model.name, placement.device, placement.dtype))
-    base = loading.load(
-        model,
-        placement,
-        offload=economy.offload,
-        vae_tiling=economy.vae_tiling,
-        safety_checker=request.safety_checker,
-        listener=progress.listener,
-    )
-    offloading.decode_singly(base, rows, jobs[0].width * jobs[0].height)
-    adapters.attach(base, jobs[0].loras, placement, economy.offload)
-    blended = jobs[0].mask is not None and blending.is_needed(model)
+    blended = jobs[0].mask is not None and blending.is_needed(jobs[0].model)
     task = importlib.import_module(f"artgen.engine.{'img2img' if blended else TASK_MODULES[request.task]}")
-    pipe = loading.for_task(base, task.PIPELINE, request.task)
-    pipe.scheduler = schedulers.build(base.scheduler, request.scheduler, request.sigmas)
-    schedulers.check_steps(pipe.scheduler, request.steps or 1)
+    pipe = _pipeline(filled, task.PIPELINE, placement, economy, progress.listener)
     plan = _plan(
         filled, placement, whole=economy.offload in (None, "none"), compiled=is_compiled(pipe), progress=progress
     )
@@ -94,15 +81,8 @@ def draw_batch(
     progress.listener(Decoding())
     decoded = Decoded(np.array(result.images), list(getattr(result, "nsfw_content_detected", None) or [False] * rows))
     mended = decode_again(pipe, decoded, latents, progress.listener)
-    facts = {
-        "artgen": artgen.__version__,
-        "batch_size": rows,
-        "rounding": plan.rounding,
-        "fallbacks": [*economy.fallbacks, *(["decoder in fp32"] if mended else [])],
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
-        "transformers": transformers.__version__,
-    }
+    fallbacks = [*economy.fallbacks, *(["decoder in fp32"] if mended else [])]
+    facts = {"batch_size": rows, "rounding": plan.rounding, "fallbacks": fallbacks, **_versions()}
     settled: dict[str, Any] = {"device": placement.device, "dtype": placement.dtype}
     if economy.automatic:
         settled |= {"offload": economy.offload, "vae_tiling": economy.vae_tiling}
@@ -116,6 +96,35 @@ def draw_batch(
             picture = _picture(job, decoded.pixels[i], {**job.facts, **facts, **lost[i]}, settled)
             outcomes.append(_with_frames(picture, recorder, i, job, progress.listener) if recorder else picture)
     return outcomes
+
+
+def _pipeline(jobs: list[Prepared], kind: str, placement: Placement, economy: Economy, listener: Listener) -> Any:
+    """The model as a pipeline of a kind, with the scheduler and the LoRAs that the jobs share."""
+    job, request = jobs[0], jobs[0].drawing
+    listener(ModelChosen(job.model.name, placement.device, placement.dtype))
+    base = loading.load(
+        job.model,
+        placement,
+        offload=economy.offload,
+        vae_tiling=economy.vae_tiling,
+        safety_checker=request.safety_checker,
+        listener=listener,
+    )
+    offloading.decode_singly(base, len(jobs), job.width * job.height)
+    adapters.attach(base, job.loras, placement, economy.offload)
+    pipe = loading.for_task(base, kind, request.task)
+    pipe.scheduler = schedulers.build(base.scheduler, request.scheduler, request.sigmas)
+    schedulers.check_steps(pipe.scheduler, request.steps or 1)
+    return pipe
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "artgen": artgen.__version__,
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+        "transformers": transformers.__version__,
+    }
 
 
 def _plan(

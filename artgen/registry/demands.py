@@ -7,7 +7,8 @@ from artgen import budget
 from artgen.checkpoints import part_of, read_header
 from artgen.registry import folders
 from artgen.registry.configs import single_file_config
-from artgen.registry.models import ResolvedModel, vae_factor
+from artgen.registry.describing import vae_factor
+from artgen.registry.models import ResolvedModel
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 TILE = 512

@@ -7,8 +7,9 @@ from pathlib import Path
 from artgen import hub
 from artgen.errors import ModelUnavailableError
 from artgen.hub import cache
+from artgen.registry.describing import describe_file, describe_folder
 from artgen.registry.folders import missing_files
-from artgen.registry.models import ResolvedModel, describe_file, describe_folder
+from artgen.registry.models import ResolvedModel
 from artgen.registry.references import Reference, close_names, parse
 
 OnDownload = Callable[[str, int, int], None]
