@@ -31,6 +31,9 @@ ALLOWANCE = 1.25
 WORKSPACE = 256 << 20
 """Bytes that kernels and their libraries take in any case."""
 
+RUNTIME = 384 << 20
+"""Bytes of main memory that Python, torch and the libraries take."""
+
 STREAMED = 0.1
 """The part of the largest component that lies on the GPU when its layers come and go."""
 
@@ -67,7 +70,7 @@ class Choice:
     Attributes:
         offload: one of `MODES`.
         vae_tiling: whether the decoder works in tiles.
-        needed: bytes of GPU memory, estimated.
+        needed: bytes of memory, estimated.
         budget: bytes there are.
     """
 
@@ -120,6 +123,23 @@ def choose(demand: Demand, budget: int, *, tiling: bool = False) -> Choice:
     """
     ways = [Choice(mode, tiles, needed(demand, mode, tiles), budget) for tiles in (tiling, True) for mode in MODES]
     return next((way for way in ways if way.needed <= budget), ways[-1])
+
+
+def choose_on_cpu(demand: Demand, budget: int, *, tiling: bool, apart: bool) -> Choice:
+    """`none`, or where main memory does not hold all of a model `text`: its text encoders first, then the rest.
+
+    Args:
+        demand: of the model and the picture.
+        budget: bytes of main memory.
+        tiling: whether the decoder works in tiles.
+        apart: whether the model's text encoders can be had by themselves.
+    """
+    working = round(ALLOWANCE * max(demand.drawing, demand.tile if tiling else demand.decoding))
+    drawing = demand.denoiser + demand.vae + demand.others + working
+    more = WORKSPACE + RUNTIME
+    whole = Choice("none", tiling, sum(demand.text) + drawing + more, budget)
+    parted = Choice("text", tiling, max(sum(demand.text), drawing) + more, budget)
+    return parted if apart and whole.needed > budget else whole
 
 
 def parse_bytes(text: str) -> int:

@@ -1,10 +1,11 @@
 """Whether a request fits the machine and the model: what only they can tell, and what the user should know."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from artgen import denoising, images, machine, registry
+from artgen.adapters import Attachment
 from artgen.approximations import chosen
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.registry import folders
@@ -37,19 +38,45 @@ def check_device(device: str, offload: str | None) -> None:
         )
     if device == "mps" and not machine.has_mps():
         raise UsageError("There is no MPS device on this machine.", "Leave --device out, or use --device cpu.")
-    on_cpu = device == "cpu" or (device == "auto" and not machine.cuda_devices() and not machine.has_mps())
-    if on_cpu and offload not in (None, "none", "auto"):
-        raise UsageError(f"--offload {offload} needs a GPU; this would run on the CPU.", "Leave it out.")
+    if _on_cpu(device) and offload not in (None, "none", "auto", "text"):
+        raise UsageError(
+            f"--offload {offload} needs a GPU; this would run on the CPU.", "Use --offload text, or leave it out."
+        )
 
 
 def check_budget(device: str, memory_budget: str | None) -> None:
-    """Refuses a budget of GPU memory where no CUDA device would be used.
+    """Refuses a budget of memory where neither a CUDA device nor the CPU would be used.
 
     Raises:
         UsageError: saying so.
     """
-    if memory_budget is not None and (device in ("cpu", "mps") or not machine.cuda_devices()):
-        raise UsageError("--memory-budget is for a CUDA device, and none would be used here.", "Leave it out.")
+    if memory_budget is not None and not machine.cuda_devices() and not _on_cpu(device):
+        raise UsageError("--memory-budget is for a CUDA device or the CPU, and this would run on MPS.", "Leave it out.")
+
+
+def _on_cpu(device: str) -> bool:
+    return device == "cpu" or (device == "auto" and not machine.cuda_devices() and not machine.has_mps())
+
+
+def check_apart(request: FromWords, model: registry.ResolvedModel, loras: Sequence[Attachment]) -> None:
+    """Refuses `--offload text` on the CPU for a model whose text encoders cannot be had by themselves.
+
+    Raises:
+        UsageError: saying why.
+    """
+    if request.offload == "text" and _on_cpu(request.device) and (why := why_not_apart(model, loras)):
+        raise UsageError(f"--offload text on the CPU reads prompts before the model is loaded: {why}.", "Leave it out.")
+
+
+def why_not_apart(model: registry.ResolvedModel, loras: Sequence[Attachment]) -> str:
+    """What keeps a model's text encoders from being loaded without the rest of it; empty when nothing does."""
+    if not model.pipeline.startswith("StableDiffusion"):
+        return f"{model.name} is none of Stable Diffusion 1, 2, XL and 3"
+    if changed := [
+        each.adapter.name for each in loras if any(part.startswith("text") for part in each.adapter.components)
+    ]:
+        return f"the LoRA {changed[0]} changes its text encoders"
+    return ""
 
 
 def needs_tiles(size: tuple[int, int]) -> bool:

@@ -159,7 +159,9 @@ def prepare(requests: Sequence[Request], listener: Listener = ignore, models: Mo
         if (named, canvas) not in scenes:
             scenes[named, canvas] = _scene(request, models[named], pictures[canvas])
         job = _with_loras(_complete(request, scenes[named, canvas]), loras[request.loras])
-        jobs.append(_with_parts(job, models[named], listener))
+        jobs.append(job := _with_parts(job, models[named], listener))
+        if isinstance(job.request, FromWords):
+            fitting.check_apart(job.request, job.model, job.loras)
     return jobs
 
 

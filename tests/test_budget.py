@@ -9,7 +9,7 @@ import pytest
 import tiny_loras
 import torch
 
-from artgen import Img2Img, Txt2Img, budget, generate, registry
+from artgen import Img2Img, Txt2Img, budget, generate, machine, registry
 from artgen.budget import MODES, Choice, Demand, choose, needed, parse_bytes
 from artgen.engine import loading, memory, offloading
 from artgen.engine.device import Placement
@@ -276,15 +276,23 @@ def test_what_was_chosen_gives_way_step_by_step_when_memory_runs_out() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_on_the_cpu_auto_offloads_nothing_and_a_budget_is_refused(models: dict[str, Path]) -> None:
+def test_on_the_cpu_layers_cannot_come_and_go(models: dict[str, Path]) -> None:
     request = Txt2Img(model=str(models["sd1"]), offload="auto", seed=1, steps=2)
     record = generate(request).record
     assert (record["offload"], record["vae_tiling"]) == ("none", False)
-    with pytest.raises(UsageError, match="for a CUDA device"):
-        prepare([request.replace(memory_budget="8GiB")])
-    for mode in ("text", "group"):
-        with pytest.raises(UsageError, match=f"--offload {mode} needs a GPU"):
+    for mode in ("model", "group", "sequential"):
+        with pytest.raises(UsageError, match=f"--offload {mode} needs a GPU") as raised:
             prepare([request.replace(offload=mode)])
+        assert "--offload text" in raised.value.hint
+
+
+def test_a_budget_on_mps_is_refused(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cuda_devices", lambda: 0)
+    monkeypatch.setattr(machine, "has_mps", lambda: True)
+    for device in ("auto", "mps"):
+        with pytest.raises(UsageError, match="for a CUDA device or the CPU"):
+            prepare([Txt2Img(model=str(models["sd1"]), device=device, memory_budget="8GiB")])
+    assert prepare([Txt2Img(model=str(models["sd1"]), device="cpu", memory_budget="8GiB")])
 
 
 def test_large_pictures_are_decoded_in_tiles_unless_told_otherwise(models: dict[str, Path]) -> None:

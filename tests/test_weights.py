@@ -17,7 +17,7 @@ from original_layout import to_original_sd1
 from safetensors.torch import load_file, save_file
 
 from artgen import Txt2Img, generate, registry
-from artgen.engine import loading, weights
+from artgen.engine import components, loading, weights
 from artgen.engine.device import DTYPES, Placement
 from artgen.errors import ModelUnavailableError
 from artgen.events import ignore
@@ -60,6 +60,10 @@ def check_same(one: torch.nn.Module, other: torch.nn.Module) -> None:
             assert torch.equal(tensor.contiguous().view(torch.uint8), expected.contiguous().view(torch.uint8)), name
     assert list(one.state_dict()) == list(other.state_dict())
     assert one.training is other.training is False
+
+
+def every(_: str) -> bool:
+    return True
 
 
 def tied(module: torch.nn.Module) -> list[set[str]]:
@@ -146,7 +150,7 @@ def test_what_is_more_than_filling_in_is_left_to_the_libraries(models: dict[str,
     placement = Placement("cpu", "bf16")
     model = registry.resolve(str(tiny_models.sd1(tmp_path / "model")), offline=True)
     save_file(renamed, model.path / "vae" / file.name, metadata={"format": "pt"})
-    check_same(loading.read_component(cls, model, "vae", placement), theirs(cls, model.path / "vae", torch.bfloat16))
+    check_same(components.read_component(cls, model, "vae", placement), theirs(cls, model.path / "vae", torch.bfloat16))
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
@@ -185,16 +189,16 @@ def single_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> registry.Res
     file = tmp_path / "whole.safetensors"
     save_file({**state, **{name: tensor.clone() for name, tensor in averages.items()}}, file)
     found = registry.resolve(str(folder), offline=True)
-    monkeypatch.setattr(loading, "single_file_config", lambda _: folder)
-    return dataclasses.replace(found, path=file, variant=None)
+    monkeypatch.setattr(components, "single_file_config", lambda _: folder)
+    return dataclasses.replace(found, path=file, is_file=True)
 
 
 @pytest.mark.parametrize("wanted", ["bf16", "fp16"])
 def test_a_single_file_gives_the_same_tensors(single_file: registry.ResolvedModel, wanted: str) -> None:
-    config, dtype = loading.single_file_config(single_file), DTYPES[wanted]
-    assert weights.read_parts(single_file.path, config, torch.float32) == {}
-    assert weights.read_parts(single_file.path, config, dtype).keys() == {"unet", "vae"}
-    pipe = loading._read_file(single_file, Placement("cpu", wanted), ignore)
+    config, dtype = components.single_file_config(single_file), DTYPES[wanted]
+    assert weights.read_parts(single_file.path, config, torch.float32, every) == {}
+    assert weights.read_parts(single_file.path, config, dtype, every).keys() == {"unet", "vae"}
+    pipe = components.read_file(single_file, Placement("cpu", wanted), ignore, every)
     whole = diffusers.StableDiffusionPipeline.from_single_file(
         str(single_file.path), config=str(config), torch_dtype=dtype, local_files_only=True
     )
@@ -209,7 +213,7 @@ def test_a_single_file_that_lacks_a_tensor_is_refused(single_file: registry.Reso
     save_file(tensors, single_file.path)
     with pytest.raises(ModelUnavailableError):
         loading.kept(
-            ("a file",), single_file, lambda: loading._read_file(single_file, Placement("cpu", "bf16"), ignore)
+            ("a file",), single_file, lambda: components.read_file(single_file, Placement("cpu", "bf16"), ignore, every)
         )
 
 

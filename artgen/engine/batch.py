@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 import artgen
 from artgen import acceleration, images
-from artgen.engine import adapters, attention, blending, embeddings, loading, offloading, prompts, schedulers
+from artgen.engine import adapters, attention, blending, embeddings, loading, offloading, prompts, reading, schedulers
 from artgen.engine.accelerating import accelerated, is_compiled
 from artgen.engine.approximating import approximated
 from artgen.engine.device import Placement
@@ -63,6 +63,7 @@ def draw_batch(
     """
     request = jobs[0].drawing
     filled = [*jobs, *[jobs[-1]] * (rows - len(jobs))]
+    told = reading.told(filled, placement) if reading.is_apart(economy, placement) else None
     blended = jobs[0].mask is not None and blending.is_needed(jobs[0].model)
     task = importlib.import_module(f"artgen.engine.{'img2img' if blended else TASK_MODULES[request.task]}")
     pipe = _pipeline(filled, task.PIPELINE, placement, economy, progress.listener)
@@ -75,7 +76,7 @@ def draw_batch(
     try:
         attached = approximated(pipe, request.fast, rows, jobs[0].parts)
         with loading.quiet(), attention.in_rows(placement), accelerated(pipe, plan), attached:
-            result = pipe(**_arguments(pipe, filled, task.arguments(filled), latents))
+            result = pipe(**_arguments(pipe, filled, task.arguments(filled), latents, told))
     except NonFiniteError:
         return [Failure(job.request, latents.failure(i, placement)) for i, job in enumerate(jobs)]
     progress.listener(Decoding())
@@ -196,8 +197,10 @@ def _dropped(job: Prepared, listener: Listener) -> dict[str, str]:
     return lost
 
 
-def _arguments(pipe: Any, jobs: list[Prepared], task: dict[str, Any], latents: Latents) -> dict[str, Any]:
-    """Keyword arguments for one call of the pipeline."""
+def _arguments(
+    pipe: Any, jobs: list[Prepared], task: dict[str, Any], latents: Latents, told: Mapping[str, torch.Tensor] | None
+) -> dict[str, Any]:
+    """Keyword arguments for one call of the pipeline; `told` are the embeddings of its prompts where there are any."""
     request = jobs[0].drawing
     accepted = inspect.signature(pipe.__call__).parameters
     # Some image pipelines take their size from the picture.
@@ -207,6 +210,8 @@ def _arguments(pipe: Any, jobs: list[Prepared], task: dict[str, Any], latents: L
     arguments["generator"] = [torch.Generator("cpu").manual_seed(_seed(job)) for job in jobs]
     arguments["output_type"] = "np"
     arguments["callback_on_step_end"] = latents
+    if told is not None:
+        return {**arguments, **told}
     guided = (request.guidance_scale or 0) > 1
     words = [job.drawing.prompt for job in jobs]
     negatives = [job.drawing.negative_prompt for job in jobs]

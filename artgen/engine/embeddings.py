@@ -48,7 +48,13 @@ def embedded(pipe: Any, prompts: Sequence[str], negatives: Sequence[str], guided
         prompts, negatives: one of each a picture; an empty negative counts as none.
         guided: whether classifier-free guidance is on.
     """
-    rows = [_encoded(pipe, prompt, negative, guided) for prompt, negative in zip(prompts, negatives, strict=True)]
+    return joined(
+        [_encoded(pipe, prompt, negative, guided) for prompt, negative in zip(prompts, negatives, strict=True)]
+    )
+
+
+def joined(rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+    """What `encode` returned of several prompts, as keyword arguments for a pipeline."""
     found = {}
     for name, parts in zip(NAMES, zip(*rows, strict=True), strict=False):
         if all(part is not None for part in parts):
@@ -63,17 +69,23 @@ def _encoded(pipe: Any, prompt: str, negative: str, guided: bool) -> Encoded:
     if key in kept:
         kept.move_to_end(key)
         return kept[key]
+    encoded = encode(pipe, prompt, negative, guided, pipe._execution_device)
+    kept.keep(key, encoded)
+    return encoded
+
+
+def encode(pipe: Any, prompt: str, negative: str, guided: bool, device: torch.device) -> Encoded:
+    """What a pipeline's text encoders make of a prompt on `device`, in the order of `NAMES`; nothing is remembered."""
     several = {name: None for name in ("prompt_2", "prompt_3") if hasattr(pipe, f"text_encoder{name[6:]}")}
     with torch.no_grad():
         encoded: Encoded = pipe.encode_prompt(
             prompt=[prompt],
             **several,
-            device=pipe._execution_device,
+            device=device,
             num_images_per_prompt=1,
             do_classifier_free_guidance=guided,
             negative_prompt=[negative] if negative else None,
         )
-    kept.keep(key, encoded)
     return encoded
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen import fitting, replaying
-from artgen.engine import loading, prompts
+from artgen.engine import loading, prompts, reading
 from artgen.engine.batch import Progress, draw_batch
 from artgen.engine.device import Placement, place
 from artgen.engine.memory import Economy, is_exhaustion, limited, planned
@@ -132,6 +132,8 @@ def draw(
         outcomes: list[Picture | Failure] | None = None
         try:
             with limited(placement, first.memory_budget):
+                if reading.is_apart(economy, placement):
+                    reading.read(together, _like(jobs[done:]), placement, listener)
                 outcomes = draw_batch(together, rows, placement, economy, progress, frames)
         except (MemoryError, RuntimeError) as error:
             if not is_exhaustion(error):
@@ -194,6 +196,14 @@ def _resources(request: FromWords) -> tuple[Any, ...]:
         request.model, request.device, request.dtype, request.weights, request.offload, request.memory_budget,
         request.vae_tiling, request.safety_checker,
     )  # fmt: skip
+
+
+def _like(jobs: Sequence[Prepared]) -> Iterator[Prepared]:
+    """Those that want the same of model and machine as the first, as long as they follow each other."""
+    for job in jobs:
+        if not isinstance(job.request, FromWords) or _resources(job.request) != _resources(jobs[0].drawing):
+            return
+        yield job
 
 
 def _end_of_alike(jobs: Sequence[Prepared], first: int) -> int:

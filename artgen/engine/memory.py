@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from artgen import budget
+from artgen import budget, fitting, machine
 from artgen.engine.device import Placement
 from artgen.events import Listener, Planned
 from artgen.prepare import Prepared
@@ -76,28 +76,36 @@ class Economy:
 
 
 def planned(economy: Economy, job: Prepared, rows: int, placement: Placement, listener: Listener) -> Economy:
-    """The economy with the cheapest way of offloading that fits the GPU's free memory, where `auto` asks for it.
+    """The economy with the cheapest way of offloading that fits the free memory, where `auto` asks for it.
 
-    Fewer pictures at a time cost less than moving the model to and fro, so they are tried first.
+    On the CPU where nothing was asked for, too: there, what does not fit ends the process. Fewer pictures at a time
+    cost less than moving the model to and fro, so they are tried first.
 
     Args:
         economy: of the job.
         job: the first of those that are drawn together.
         rows: how many they are.
-        placement: where; on the CPU and on MPS, whose memory is the machine's own, nothing is offloaded.
+        placement: where; on MPS, whose memory is the machine's own, nothing is offloaded.
         listener: is told what was chosen, and why.
     """
-    if not economy.automatic or not placement.device.startswith("cuda"):
+    on_cpu, request = placement.device == "cpu", job.drawing
+    if not economy.automatic and not (on_cpu and economy.offload is None):
         return economy
-    request = job.drawing
-    there = free(placement, request.memory_budget)
+    there = free(placement, request.memory_budget) if on_cpu or placement.device.startswith("cuda") else None
+    if there is None:
+        return economy
+    apart = on_cpu and not fitting.why_not_apart(job.model, job.loras)
 
     def chosen(rows: int) -> budget.Choice:
         guided = rows * (2 if (request.guidance_scale or 0) > 1 else 1)
         wanted = demand(job.model, placement.dtype, job.size, guided, fp8=placement.weights == "fp8")
+        if on_cpu:
+            return budget.choose_on_cpu(wanted, there, tiling=economy.vae_tiling, apart=apart)
         return budget.choose(wanted, there, tiling=economy.vae_tiling)
 
     choice, alone, together = chosen(rows), chosen(1), rows
+    if not economy.automatic and alone.offload == "none":
+        return economy
     while choice.how != alone.how:
         together //= 2
         choice = chosen(together)
@@ -108,19 +116,27 @@ def planned(economy: Economy, job: Prepared, rows: int, placement: Placement, li
         batch_size=together if together < rows else economy.batch_size,
         offload=choice.offload,
         vae_tiling=choice.vae_tiling,
+        automatic=True,
     )
 
 
-def free(placement: Placement, memory_budget: str | None) -> int:
-    """Bytes of GPU memory that a model and its pictures may take, what this process holds of them included."""
-    available = torch.cuda.mem_get_info(placement.device)[0] + torch.cuda.memory_reserved(placement.device)
-    return min(available, budget.parse_bytes(memory_budget)) if memory_budget else available
+def free(placement: Placement, memory_budget: str | None) -> int | None:
+    """Bytes of memory that a model and its pictures may take, what this process holds of them included.
+
+    Of the GPU's, or on the CPU of main memory; None where neither the system nor the user says how much there is.
+    """
+    known = [budget.parse_bytes(memory_budget)] if memory_budget else []
+    if placement.on_gpu:
+        known.append(torch.cuda.mem_get_info(placement.device)[0] + torch.cuda.memory_reserved(placement.device))
+    elif (available := machine.free_memory()) is not None:
+        known.append(available)
+    return min(known, default=None)
 
 
 @contextlib.contextmanager
 def limited(placement: Placement, memory_budget: str | None) -> Iterator[None]:
     """Keeps torch within a budget of GPU memory: what goes beyond it runs out of memory, as on a smaller GPU."""
-    if memory_budget is None:
+    if memory_budget is None or not placement.on_gpu:
         yield
         return
     total = torch.cuda.get_device_properties(placement.device).total_memory

@@ -20,13 +20,16 @@ def put(pipe: Any, placement: Placement, offload: str | None) -> None:
     Args:
         pipe: a diffusers pipeline in main memory.
         placement: where it computes.
-        offload: one of `artgen.budget.MODES`, or None for `none`.
+        offload: one of `artgen.budget.MODES`, or None for `none`; with `text` a pipeline on the CPU has no
+            text encoders.
 
     Raises:
         UsageError: offloading without a GPU.
     """
-    if offload not in (None, "none") and not placement.on_gpu:
-        raise UsageError(f"--offload {offload} needs a GPU; this runs on the {placement.device}.", "Leave it out.")
+    if not placement.on_gpu:
+        if offload not in (None, "none", "text"):
+            raise UsageError(f"--offload {offload} needs a GPU; this runs on the {placement.device}.", "Leave it out.")
+        offload = None
     if offload == "model":
         pipe.enable_model_cpu_offload(device=placement.device)
     elif offload == "sequential":

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from artgen import images
-from artgen.engine import loading
+from artgen.engine import components, loading
 from artgen.engine.device import Placement
 from artgen.engine.measuring import measure
 from artgen.engine.memory import is_exhaustion
@@ -99,7 +99,7 @@ def load(model: ResolvedModel, place: Placement, listener: Listener = ignore) ->
                 model, place, offload=None, vae_tiling=False, safety_checker=False, listener=listener
             ).vae
         listener(Loading("vae"))
-        return loading.read_component(AutoencoderKL, model, "vae", place).to(place.device)
+        return components.read_component(AutoencoderKL, model, "vae", place).to(place.device)
 
     vae = loading.kept(("vae", model.path, model.revision, place), model, read)
     if not isinstance(vae, AutoencoderKL):

@@ -59,13 +59,14 @@ def read(cls: Any, folder: Path, variant: str | None, dtype: torch.dtype) -> Loa
     return _of_diffusers(cls, folder, files, dtype), ()
 
 
-def read_parts(file: Path, config: Path, dtype: torch.dtype) -> dict[str, Any]:
+def read_parts(file: Path, config: Path, dtype: torch.dtype, wanted: Callable[[str], bool]) -> dict[str, Any]:
     """The denoiser and the autoencoder of a single file in another precision, as `from_single_file` would load them.
 
     Args:
         file: a whole checkpoint.
         config: a model folder without weights.
         dtype: the precision wanted.
+        wanted: says by its name whether a component is wanted.
 
     Returns:
         By diffusers' names; none where mapping the file costs nothing.
@@ -79,7 +80,7 @@ def read_parts(file: Path, config: Path, dtype: torch.dtype) -> dict[str, Any]:
     found = {}
     for name, _, class_name in components(read_index(config)):
         cls = getattr(diffusers, class_name, None)
-        if name not in (main, "vae") or cls is None or cls._keep_in_fp32_modules:
+        if name not in (main, "vae") or not wanted(name) or cls is None or cls._keep_in_fp32_modules:
             continue
 
         def belongs(key: str, part: str = name) -> bool:

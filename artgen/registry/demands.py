@@ -1,6 +1,7 @@
 """What a model takes in memory, from its headers and configurations: nothing is loaded."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from artgen import budget
@@ -15,7 +16,8 @@ TILE = 512
 """Width and height in pixels of the tiles that a decoder works in."""
 
 
-def parameters(model: ResolvedModel) -> dict[str, int]:
+@lru_cache(maxsize=8)
+def parameters(model: ResolvedModel) -> Mapping[str, int]:
     """How many numbers each component of a model has, by diffusers' names."""
     if not model.is_file:
         chosen = folders.chosen_weights(model.path)[1]

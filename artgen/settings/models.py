@@ -66,11 +66,15 @@ class Compute(Place):
         None,
         "What lies in main memory until it is needed; pixels stay the same. none; text: the text encoders; model: all "
         "parts but the one at work; group: layers, fetched ahead; sequential: layers, one by one. auto: the first of "
-        "these that fits. [none, until memory runs out]",
+        "these that fits. On the CPU, text reads prompts first and then lets go of the text encoders. [none, until "
+        "memory runs out; on the CPU auto: none or text]",
         choices=("auto", *MODES),
     )
     memory_budget: str | None = setting(
-        None, "How much of the GPU's memory may be used, such as 8GiB; see --offload auto. [all]", metavar="SIZE"
+        None,
+        "How much of the GPU's memory may be used, such as 8GiB; on the CPU, how much main memory --offload auto "
+        "counts on. [all that is free]",
+        metavar="SIZE",
     )
     weights: str | None = setting(
         None,

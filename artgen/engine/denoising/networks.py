@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from diffusers import UNet2DModel
 
-from artgen.engine import loading
+from artgen.engine import components, loading
 from artgen.engine.denoising.levels import HALF_RANGE, Levels, read_levels
 from artgen.engine.denoising.local_norm import Frame, localise
 from artgen.engine.denoising.tiles import Tiling
@@ -100,7 +100,7 @@ def load(model: ResolvedModel, placement: Placement, listener: Listener) -> Netw
 def _read(model: ResolvedModel, placement: Placement, listener: Listener) -> Network:
     levels = read_levels(read_scheduler(model.path), model.name)
     listener(Loading("unet"))
-    unet = loading.read_component(UNet2DModel, model, "unet", placement).to(placement.device)
+    unet = components.read_component(UNet2DModel, model, "unet", placement).to(placement.device)
     config = unet.config
     if config.in_channels not in (1, 3) or config.out_channels not in (config.in_channels, 2 * config.in_channels):
         raise ModelUnavailableError(

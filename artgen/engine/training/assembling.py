@@ -13,7 +13,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
 from artgen import registry
-from artgen.engine import loading
+from artgen.engine import components, loading
 from artgen.engine.device import Placement, place
 from artgen.engine.training import lora, noising, order, perceptual
 from artgen.engine.training.averages import Average
@@ -156,7 +156,7 @@ def _bundled_features() -> perceptual.DenoiserFeatures:
     from diffusers import UNet2DModel
 
     model = registry.resolve("denoiser", offline=True)
-    unet = loading.read_component(UNet2DModel, model, "unet", Placement("cpu", "fp32"))
+    unet = components.read_component(UNet2DModel, model, "unet", Placement("cpu", "fp32"))
     return perceptual.DenoiserFeatures(unet.eval())
 
 
