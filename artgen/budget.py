@@ -111,7 +111,7 @@ def needed(demand: Demand, offload: str, tiling: bool) -> int:
     return round(worst.get(offload, streamed)) + WORKSPACE
 
 
-def choose(demand: Demand, budget: int, *, tiling: bool = False) -> Choice:
+def choose(demand: Demand, budget: int, *, tiling: bool = False, without: str | None = None) -> Choice:
     """The cheapest way that fits the budget; decoding in tiles, which changes pixels, comes after all that do not.
 
     Where nothing fits: what takes the least.
@@ -120,8 +120,10 @@ def choose(demand: Demand, budget: int, *, tiling: bool = False) -> Choice:
         demand: of the model and the picture.
         budget: bytes of GPU memory.
         tiling: whether the decoder works in tiles in any case.
+        without: a mode that is not to be had.
     """
-    ways = [Choice(mode, tiles, needed(demand, mode, tiles), budget) for tiles in (tiling, True) for mode in MODES]
+    modes = [mode for mode in MODES if mode != without]
+    ways = [Choice(mode, tiles, needed(demand, mode, tiles), budget) for tiles in (tiling, True) for mode in modes]
     return next((way for way in ways if way.needed <= budget), ways[-1])
 
 

@@ -295,6 +295,21 @@ def test_a_budget_on_mps_is_refused(models: dict[str, Path], monkeypatch: pytest
     assert prepare([Txt2Img(model=str(models["sd1"]), device="cpu", memory_budget="8GiB")])
 
 
+def test_skipped_layers_are_not_those_that_fetch_others(models: dict[str, Path], gpu_of: Any) -> None:
+    """`--fast cache` and groups of layers exclude each other: another way is chosen, before anything is read."""
+    gpu_of(80 * MIB)
+    group = needed(of("sd15", 512), "group", False)
+    assert choose(of("sd15", 512), group).offload == "group"
+    assert choose(of("sd15", 512), group, without="group").offload == "sequential"
+    request = Txt2Img(model=str(models["sd1"]), offload="auto", fast="cache", seed=1, steps=30)
+    economy: Economy | None = Economy.of(request, 1)
+    seen = []
+    while economy is not None:
+        seen.append(economy.offload)
+        economy = economy.tighter(Placement("cuda", "fp16"), 1)
+    assert seen == ["none", "none", "text", "model", "sequential"]
+
+
 def test_large_pictures_are_decoded_in_tiles_unless_told_otherwise(models: dict[str, Path]) -> None:
     def tiled(**more: Any) -> object:
         return prepare([Txt2Img(model=str(models["sd1"]), **more)])[0].drawing.vae_tiling

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from artgen import budget, fitting, machine
+from artgen import approximations, budget, fitting, machine
 from artgen.engine.device import Placement
 from artgen.events import Listener, Planned
 from artgen.prepare import Prepared
@@ -38,6 +38,8 @@ class Economy:
         offload: None or one of `artgen.budget.MODES`.
         fallbacks: what was done because memory ran out, in order.
         automatic: whether artgen chose how to offload, and may choose again.
+        without: a way of offloading that it must not choose: an approximation that skips layers cannot have them fetch
+            each other.
     """
 
     batch_size: int
@@ -45,12 +47,20 @@ class Economy:
     offload: str | None
     fallbacks: tuple[str, ...] = ()
     automatic: bool = False
+    without: str | None = None
 
     @classmethod
     def of(cls, request: FromWords, batch_size: int) -> "Economy":
         """What the request asks for; with `auto`, nothing is offloaded until `planned` says so."""
         automatic = request.offload == "auto"
-        return cls(batch_size, bool(request.vae_tiling), "none" if automatic else request.offload, automatic=automatic)
+        skips = any(entry.name == "cache" for entry in approximations.chosen(request.fast))
+        return cls(
+            batch_size,
+            bool(request.vae_tiling),
+            "none" if automatic else request.offload,
+            automatic=automatic,
+            without="group" if skips else None,
+        )
 
     def tighter(self, placement: Placement, pictures: int) -> "Economy | None":
         """The next thing to try, None when nothing is left. An explicit `--offload` is never overridden.
@@ -67,7 +77,8 @@ class Economy:
         if placement.on_gpu and self.offload is None:
             return self._with("offload model", offload="model")
         if placement.on_gpu and self.automatic and self.offload != budget.MODES[-1]:
-            costlier = budget.MODES[budget.MODES.index(self.offload or "none") + 1]
+            modes = [mode for mode in budget.MODES if mode != self.without]
+            costlier = modes[modes.index(self.offload or "none") + 1]
             return self._with(f"offload {costlier}", offload=costlier)
         return None
 
@@ -101,7 +112,7 @@ def planned(economy: Economy, job: Prepared, rows: int, placement: Placement, li
         wanted = demand(job.model, placement.dtype, job.size, guided, fp8=placement.weights == "fp8")
         if on_cpu:
             return budget.choose_on_cpu(wanted, there, tiling=economy.vae_tiling, apart=apart)
-        return budget.choose(wanted, there, tiling=economy.vae_tiling)
+        return budget.choose(wanted, there, tiling=economy.vae_tiling, without=economy.without)
 
     choice, alone, together = chosen(rows), chosen(1), rows
     if not economy.automatic and alone.offload == "none":
