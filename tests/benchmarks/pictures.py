@@ -82,6 +82,14 @@ def _full_size(workshop: Workshop) -> list[Row]:
             ("step", "step_cpu", "wall", "cpu", "peak"), rounds=3, needs=("sd15",),
         ),
         Row(
+            "sd15-whole", "One picture in a new process: Stable Diffusion 1.5, random weights, 10 steps, 512x512",
+            (
+                plain("plain diffusers, fp32", folder, "--steps", 10, "--guidance", 7.5, "--size", 512, "--tell"),
+                library("artgen, `--dtype auto`", folder, **{**drawn, "steps": 10, "width": 512, "height": 512}),
+            ),
+            ("step", "step_cpu", "wall", "cpu", "peak"), rounds=2, needs=("sd15",),
+        ),
+        Row(
             "inpaint", "`inpaint` in a new process: Stable Diffusion 1.5, random weights, 2 steps, 256x256, fp32",
             (
                 plain("plain diffusers", folder, "--steps", 2, "--guidance", 7.5, "--strength", 1.0, "--size", 256,

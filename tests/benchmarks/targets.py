@@ -82,9 +82,9 @@ TARGETS = (
     Target("one picture in a new process, bundled model, CPU: 1.4 x faster", "new", faster("artgen", ("wall",), 1.4)),
     Target(
         "Stable Diffusion 1.5 on a CPU with bf16, a step and the whole picture: 2 x faster than plain fp32",
-        "sd15", faster("artgen, `--dtype auto`", ("step", "wall"), 2.0),
+        "sd15-whole", faster("artgen, `--dtype auto`", ("step", "wall"), 2.0),
     ),
-    Target("the same: no more memory", "sd15", _no_more_memory),
+    Target("the same: no more memory", "sd15-whole", _no_more_memory),
     Target("64 prompts, CPU, PNG: 2 x faster than a loop", "batch", faster(BATCH, ("wall",), 2.0)),
     Target("a running process: at most 30 ms a picture over the pipeline's call", "warm", _overhead),
     Target("SDXL within 8 GiB of GPU memory: at most 6 GiB, at most 10 % slower", "cuda-8gb", _small_card),
