@@ -188,10 +188,11 @@ class _Keeper:
         answer = bool(flag.item())
         # Gloo's thread lets go of the tensor when it has Python's lock, and the end of a process group waits for that
         # thread with the lock held: were this the last call, the two could wait for each other for ever.
-        held, end = weakref.ref(flag), time.monotonic() + 1
-        del flag
-        while held() is not None and time.monotonic() < end:
-            time.sleep(0.001)
+        if flag.device.type == "cpu":
+            held, end = weakref.ref(flag), time.monotonic() + 1
+            del flag
+            while held() is not None and time.monotonic() < end:
+                time.sleep(0.001)
         return answer
 
     def _save(self, step: int) -> Iterator[Happening]:
