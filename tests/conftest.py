@@ -1,6 +1,7 @@
 """What every test stands on: one torch thread, no network, the user's folders elsewhere, an empty working folder."""
 
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 # A busy machine is no failure.
 hypothesis.settings.register_profile("artgen", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("artgen")
+
+# A shell's background job ignores Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
