@@ -36,7 +36,9 @@ def build(architecture: str, folder: Path, dtype: torch.dtype) -> Path:
         cls = getattr(LIBRARIES.get(entry[0] or ""), entry[1] or "", None) if isinstance(entry, list) else None
         if cls is not None and issubclass(cls, diffusers.ModelMixin | transformers.PreTrainedModel):
             component(cls, folder / name, dtype, seed=number).save_pretrained(folder / name)
-    shutil.copy(source / "model_index.json", folder)
+    # diffusers' inpainting pipeline looks for the version, as every folder that diffusers saved has it.
+    whole = {**index, "_diffusers_version": diffusers.__version__}
+    (folder / "model_index.json").write_text(json.dumps(whole, indent=2), "utf-8")
     return folder
 
 
