@@ -157,8 +157,6 @@ class Planner:
             raise UsageError("txt2img needs a prompt.")
         said = f"{words.get('prompt', '')}\0{words.get('negative_prompt', '')}"
         line = hashlib.sha256(shape.digest + said.encode()).digest()
-        kind = (shape.number, *wording(shape.request.replace(**words)))
-        alike = self._kinds.setdefault(kind, len(self._kinds))
         for seed in seeds(series, lambda: self._derived(line)):
             job = hashlib.sha256(line + str(seed).encode())
             again = self._count(job.digest())
@@ -166,6 +164,7 @@ class Planner:
                 job.update(str(again).encode())
             number = len(plan.jobs) + 1
             made = shape.request.replace(**words, seed=seed)
+            alike = self._kinds.setdefault((shape.number, *wording(made)), len(self._kinds))
             plan.jobs.append(Job(number, entry.source, entry.line, made, shape, alike, job.hexdigest()))
 
     def _derived(self, line: bytes) -> int:
