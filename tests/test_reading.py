@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import batches
 import diffusers
 import plain_scripts as plain
 import pytest
@@ -16,9 +17,12 @@ import tiny_models
 import torch
 import transformers
 from original_layout import to_original_sd1
+from PIL import Image
 from safetensors.torch import save_file
 
-from artgen import Img2Img, Inpaint, Txt2Img, budget, generate, generate_all, machine, registry
+from artgen import Img2Img, Inpaint, Picture, Txt2Img, budget, generate, generate_all, machine, registry
+from artgen.batch.entries import Entry
+from artgen.batch.plan import Planner
 from artgen.engine import components, loading, memory, reading
 from artgen.engine.device import Placement
 from artgen.engine.memory import Economy, planned
@@ -137,6 +141,27 @@ def test_prompts_of_coming_pictures_are_read_at_once_and_known_ones_never_again(
     assert read(again) == ["text_encoder", "unet", "vae"]  # never both in memory
 
 
+def test_a_batch_reads_the_prompts_of_its_later_pictures_with_the_first_ones(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[Any] = []
+    load_reader = loading.load_reader
+    monkeypatch.setattr(loading, "load_reader", lambda *given: readers.append(given[0].path) or load_reader(*given))
+    settings = {"model": str(models["sd1"]), "offload": "text", "device": "cpu", "steps": 1}
+    words = [{"prompt": f"a fox {number}", "seed": str(number)} for number in range(5)]
+    words += [{**words[0], "model": str(models["sdxl"])}, {"prompt": "a bear", "seed": "1"}]
+    found = [Entry("prompts.txt", number, each) for number, each in enumerate(words, 1)]
+    made = Planner(tmp_path / "apart", settings).plan(found)
+    batches.draw(made, batch_size="2")
+    assert readers == [models["sd1"], models["sdxl"]], "each model's text encoders were loaded once"
+    batches.draw(Planner(tmp_path / "whole", {**settings, "offload": "none"}).plan(found), batch_size="2")
+    apart, whole = (sorted((tmp_path / name).glob("*.png")) for name in ("apart", "whole"))
+    assert len(apart) == len(found)
+    for one, other in zip(apart, whole, strict=True):
+        with Image.open(one) as first, Image.open(other) as second:
+            assert plain.same(first, second)
+
+
 def test_no_more_is_read_ahead_than_there_is_room_for(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "AHEAD", 1)
     shared = {"model": str(models["sd1"]), "steps": 1, "guidance_scale": 1.0, "offload": "text", "seed": 1}
@@ -194,6 +219,32 @@ def test_what_cannot_be_read_apart_is_refused_or_left_whole(models: dict[str, Pa
     (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "LatentConsistencyModelPipeline"}))
     with pytest.raises(UsageError, match="none of Stable Diffusion 1, 2, XL and 3"):
         prepare([Txt2Img(model=str(folder), device="cpu", offload="text", **WORDS)])
+
+
+def test_a_later_picture_whose_lora_reads_the_prompt_is_drawn_with_the_whole_model(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    lora = tiny_loras.diffusers_lora(tmp_path / "style.safetensors", models["sd1"])
+    request = Txt2Img(model=str(models["sd1"]), device="cpu", memory_budget="256MiB", **WORDS)
+    changed = request.replace(lora=(str(lora),))
+    alone = [generate(each).image for each in (request, changed)]
+    found = [made for made in generate_all([request, changed, request]) if isinstance(made, Picture)]
+    assert [made.record.get("offload") for made in found] == ["text", None, "text"]
+    assert all(plain.same(made.image, image) for made, image in zip(found, (*alone, alone[0]), strict=True))
+
+
+def test_a_later_picture_that_takes_more_is_planned_for(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def demand(_: Any, __: str, size: tuple[int, int], *___: Any, **____: Any) -> budget.Demand:
+        return budget.Demand(text=(GIB,), denoiser=GIB, vae=0, others=0, drawing=size[0] << 20, decoding=0, tile=0)
+
+    monkeypatch.setattr(memory, "demand", demand)
+    monkeypatch.setattr(machine, "free_memory", lambda: round(2.7 * GIB))
+    shared = {"model": str(models["sd1"]), "device": "cpu", "steps": 1, "guidance_scale": 1.0}
+    requests = [Txt2Img(prompt="a fox", seed=1, width=side, height=32, **shared) for side in (32, 160, 32)]
+    found = [made.record.get("offload") for made in generate_all(requests) if isinstance(made, Picture)]
+    assert found == [None, "text", "text"]
 
 
 def test_a_lora_of_the_denoiser_alone_stays_possible(models: dict[str, Path], tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,11 @@ class Drawer:
         for future in self._saving:
             future.result()
 
-    def draw(self, jobs: Sequence[Job], rows: int, ahead: int = 0) -> float | None:
+    def draw(self, jobs: Sequence[Job], rows: int, coming: Sequence[Job] = ()) -> float | None:
         """Draws jobs of one shape together; returns seconds a picture once loaded, None when none was drawn.
 
-        A job that fails is noted and reported; the others go on. `rows` are those of the device batch, `ahead` is how
-        many more jobs are to follow.
+        A job that fails is noted and reported; the others go on. `rows` are those of the device batch, `coming`
+        are the jobs that this process draws after them.
 
         Raises:
             OutputError: something could not be written; no further picture could be either.
@@ -60,7 +60,7 @@ class Drawer:
                 prepared.append((job, prepare([job.request], self._listener, self._models)[0]))
             except ArtgenError as error:
                 self._fail(job, error)
-        return self._draw(prepared, rows, self._pace * ahead) if prepared else None
+        return self._draw(prepared, rows, coming) if prepared else None
 
     def _claimed(self, jobs: Sequence[Job]) -> list[Job]:
         mine = [job for job in jobs if self._claims.take(job.key)]
@@ -73,7 +73,7 @@ class Drawer:
                 self._report(Result(job.key, self._ledger.done(job.key)))
         return open_
 
-    def _draw(self, jobs: list[tuple[Job, Prepared]], rows: int, outlook: float = 0.0) -> float | None:
+    def _draw(self, jobs: list[tuple[Job, Prepared]], rows: int, coming: Sequence[Job] = ()) -> float | None:
         from artgen.engine import starting
 
         starting.start()
@@ -85,8 +85,9 @@ class Drawer:
         try:
             reel = jobs[0][0].shape.reel
             shown = reel.frames if reel else None
+            later = generate.Coming(self._made_ready(coming, jobs[0][0].request.model), self._pace * len(coming))
             outcomes = generate.draw(
-                [p for _, p in jobs], batch_size=Exactly(rows), outlook=outlook, frames=shown, listener=clock
+                [p for _, p in jobs], batch_size=Exactly(rows), coming=later, frames=shown, listener=clock
             )
             for (job, _), outcome in zip(jobs, outcomes, strict=True):
                 saved += 1
@@ -108,6 +109,16 @@ class Drawer:
                 self._fail(jobs[saved][0], ArtgenError(f"{type(error).__name__}: {error}"))
         self._pace = clock.seconds / len(jobs)
         return self._pace
+
+    def _made_ready(self, jobs: Iterable[Job], model: str | None) -> Iterator[Prepared]:
+        """Jobs for a model as they are when their turn comes, up to the first one that cannot be drawn."""
+        for job in jobs:
+            if job.request.model != model:
+                return
+            try:
+                yield prepare([job.request], self._listener, self._models)[0]
+            except ArtgenError:
+                return  # it is told of in its turn
 
     def _save(self, job: Job, picture: Any, seconds: float) -> None:
         written = Record("done")

@@ -107,6 +107,11 @@ class Queue:
     def __len__(self) -> int:
         return len(self._left)
 
+    @property
+    def left(self) -> Sequence[Job]:
+        """What is not handed out, in order."""
+        return self._left
+
     def take(self) -> Handful:
         """The next jobs."""
         if not self._left:
@@ -179,7 +184,7 @@ def run_here(folder: Path, suffix: str = "") -> Runner:
             with Drawer(ledger, Claims(folder), results.put, heard) as drawer:
                 while (taken := queue.take()).jobs:
                     known |= {job.key: job for job in taken.jobs}
-                    queue.learn(taken.jobs, drawer.draw(taken.jobs, taken.rows, len(queue)))
+                    queue.learn(taken.jobs, drawer.draw(taken.jobs, taken.rows, queue.left))
                     deliver()
         finally:
             deliver()

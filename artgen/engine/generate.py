@@ -2,8 +2,8 @@
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +88,33 @@ def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Li
     return outcome
 
 
+@dataclass(frozen=True)
+class Coming:
+    """What a process is going to draw later.
+
+    Attributes:
+        jobs: in order; looked at only where something is made ready for them beforehand.
+        seconds: how long they would take as it goes now, 0 when unknown.
+    """
+
+    jobs: Iterable[Prepared] = ()
+    seconds: float = 0.0
+
+
+NOTHING = Coming()
+
+
 def draw(
     jobs: Sequence[Prepared],
     *,
     batch_size: int | BatchSize = 1,
     frames: Frames | None = None,
-    outlook: float = 0.0,
+    coming: Coming = NOTHING,
     listener: Listener = ignore,
 ) -> Iterator[Picture | Failure]:
     """Makes the pictures of prepared jobs; see `generate_all`.
 
-    `outlook` is how many seconds others like them, drawn in this process later, would take as it goes now.
+    `coming` is what this process is going to draw after them.
     """
     sizes = Fixed(batch_size) if isinstance(batch_size, int) else batch_size
     _refuse_long(jobs)
@@ -108,32 +124,33 @@ def draw(
     done, pace = 0, 0.0
     begun = end = 0  # of those that are alike
     economy: Economy | None = None
-    settled = False
+    largest = 0  # pixels that the economy was planned for
     while done < len(jobs):
         if isinstance(request := jobs[done].request, Denoise):
             yield _denoised(jobs[done], request, Progress(listener, done + 1, 1, len(jobs)), frames)
             done, economy = done + 1, None
             continue
         first = jobs[done].drawing
-        if economy is None or _resources(first) != _resources(jobs[done - 1].drawing):
-            economy = Economy.of(first, LARGEST_BATCH)
-            settled = False
+        if economy is None or _resources(jobs[done]) != _resources(jobs[done - 1]):
+            economy, largest = Economy.of(first, LARGEST_BATCH), 0
         if done >= end:
             begun, end = done, _end_of_alike(jobs, done)
         rows = min(sizes.rows(Alike(begun, end - begun, end - done, suited(jobs[done]))), economy.batch_size)
         began = time.monotonic()
         placement = replace(place(first.device, first.dtype, jobs[done].model.weight_bytes()), weights=first.weights)
-        if not settled:
-            economy, settled = planned(economy, jobs[done], rows, placement, listener), True
-            rows = min(rows, economy.batch_size)
+        if (pixels := jobs[done].width * jobs[done].height) > largest:
+            largest = pixels
+            if not economy.fallbacks:  # where memory ran out, that is known better than any plan
+                economy = planned(economy, jobs[done], rows, placement, listener)
+                rows = min(rows, economy.batch_size)
         together = jobs[done : min(end, done + rows)]
-        left = outlook + pace * (len(jobs) - done)
+        left = coming.seconds + pace * (len(jobs) - done)
         progress = Progress(listener, done + 1, len(together), len(jobs), left)
         outcomes: list[Picture | Failure] | None = None
         try:
             with limited(placement, first.memory_budget):
                 if reading.is_apart(economy, placement):
-                    reading.read(together, _like(jobs[done:]), placement, listener)
+                    reading.read(together, _like(jobs[done], jobs[done:], coming.jobs), placement, listener)
                 outcomes = draw_batch(together, rows, placement, economy, progress, frames)
         except (MemoryError, RuntimeError) as error:
             if not is_exhaustion(error):
@@ -191,17 +208,19 @@ def _tried(economy: Economy) -> str:
     return ", ".join(economy.fallbacks) or "the settings given (no fallback applies)"
 
 
-def _resources(request: FromWords) -> tuple[Any, ...]:
+def _resources(job: Prepared) -> tuple[Any, ...]:
+    """What an economy depends on beside the size of the picture."""
+    request = job.drawing
     return (
         request.model, request.device, request.dtype, request.weights, request.offload, request.memory_budget,
-        request.vae_tiling, request.safety_checker,
+        request.vae_tiling, request.safety_checker, fitting.why_not_apart(job.model, job.loras),
     )  # fmt: skip
 
 
-def _like(jobs: Sequence[Prepared]) -> Iterator[Prepared]:
+def _like(first: Prepared, *jobs: Iterable[Prepared]) -> Iterator[Prepared]:
     """Those that want the same of model and machine as the first, as long as they follow each other."""
-    for job in jobs:
-        if not isinstance(job.request, FromWords) or _resources(job.request) != _resources(jobs[0].drawing):
+    for job in itertools.chain(*jobs):
+        if not isinstance(job.request, FromWords) or _resources(job) != _resources(first):
             return
         yield job
 
