@@ -128,3 +128,30 @@ def test_the_overhead_of_a_running_process_is_a_difference(judged: Any, over: fl
         "artgen: `generate`, written with its record": {"wall": [call + over for call in calls]},
     }
     assert list(judged("warm", samples).values()) == [verdict]
+
+
+def test_every_target_is_judged_by_a_way_that_its_row_has(
+    judged: Any, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of a row that no machine has measured yet must find their verdict when one does."""
+    import many
+    import modes
+    import on_cuda
+    import pictures
+    import startup
+    import targets
+    from measuring import run as measured
+    from workshop import Workshop, by_turns
+
+    workshop = Workshop(tmp_path, None, print)
+    rows = {row.name: row for part in (startup, pictures, many, modes, on_cuda) for row in part.rows(workshop)}
+    drawn = {"steps": 1, "guidance_scale": 3.0, "width": 32, "height": 32, "device": "cpu", "dtype": "fp32"}
+    for target in targets.TARGETS:
+        ways = [way.name for way in rows[target.row].ways]
+        if ways == ["by turns"]:
+            (tmp_path / target.row).mkdir()
+            level = "full" if target.row.endswith("-full") else None
+            way = by_turns(models["sd1"], 1, **drawn, acceleration=level)
+            ways = list(measured(way, tmp_path / target.row)["ways"])
+        samples = {name: {column: [1.0] for column in ("wall", "cpu", "step", "peak", "gpu", "limit")} for name in ways}
+        assert judged(target.row, samples).keys() >= {target.says}

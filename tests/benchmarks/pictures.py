@@ -1,11 +1,7 @@
 """Rows: one picture in a new process and in a running one, every task, loading."""
 
-import json
-import sys
-from pathlib import Path
-
-from measuring import OUT, Row, Way
-from workshop import DENOISER, PROGRAMS, PROMPT, TINY, Workshop, command, library, plain
+from measuring import OUT, Row
+from workshop import DENOISER, PROMPT, TINY, Workshop, by_turns, command, library, plain
 
 from artgen.registry import configs
 
@@ -27,7 +23,8 @@ def _bundled(workshop: Workshop) -> list[Row]:
         ),
         Row(
             "warm", "One picture in a running process: bundled model, 30 steps, 128x128, fp32",
-            (_warm(TINY, 12, steps=30, guidance_scale=3.0, width=128, height=128),), ("wall", "cpu"), rounds=1,
+            (by_turns(TINY, 12, dtype="fp32", steps=30, guidance_scale=3.0, width=128, height=128),),
+            ("wall", "cpu"), rounds=1,
         ),
         Row(
             "img2img", "`img2img` in a new process: bundled model, 30 steps at strength 0.6, 128x128, fp32",
@@ -114,8 +111,3 @@ def _full_size(workshop: Workshop) -> list[Row]:
             rounds=3, needs=("sd15.safetensors",),
         ),
     ]  # fmt: skip
-
-
-def _warm(model: Path, rounds: int, **settings: object) -> Way:
-    told = json.dumps({"dtype": "fp32", **settings})
-    return Way("by turns", (sys.executable, "-W", "ignore", str(PROGRAMS / "warm.py"), str(model), str(rounds), told))

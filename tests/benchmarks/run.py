@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import batches
+import many
 import modes
 import on_cuda
 import pictures
@@ -44,7 +44,7 @@ def main() -> int:
     given = _arguments()
     with tempfile.TemporaryDirectory(prefix="artgen-benchmark-") as scratch:
         workshop = Workshop(Path(scratch), given.cache, _say)
-        rows = {row.name: row for part in (startup, pictures, batches, modes, on_cuda) for row in part.rows(workshop)}
+        rows = {row.name: row for part in (startup, pictures, many, modes, on_cuda) for row in part.rows(workshop)}
         wanted = given.only or ([given.profile] if given.profile else list(rows))
         if unknown := [name for name in wanted if name not in rows]:
             _say(f"there is no row {', '.join(unknown)}; there are {', '.join(rows)}")

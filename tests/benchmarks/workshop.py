@@ -97,3 +97,9 @@ def command(name: str, *words: object, exit: int = 0) -> Way:  # noqa: A002 - a 
 def library(name: str, model: Path, program: str = "ours.py", **settings: Any) -> Way:
     """artgen's library."""
     return Way(name, (sys.executable, str(PROGRAMS / program), str(model), OUT, json.dumps(settings)))
+
+
+def by_turns(model: Path, rounds: int, **settings: object) -> Way:
+    """The pipeline's call, the plain script and artgen, all in one running process."""
+    program = (sys.executable, "-W", "ignore", str(PROGRAMS / "warm.py"))
+    return Way("by turns", (*program, str(model), str(rounds), json.dumps(settings)))

@@ -26,6 +26,7 @@ pipe = cls.from_pretrained(model, torch_dtype=dtype).to(settings.get("device", "
 pipe.set_progress_bar_config(disable=True)
 out = Path(tempfile.mkdtemp())
 first = Txt2Img(model=model, **settings)
+artgen = f"artgen, `--acceleration {first.acceleration}`" if first.acceleration else "artgen"
 destination = outputs.destination_for([first], Output(output=f"{out}/"))
 
 
@@ -55,8 +56,8 @@ def saved(number: int) -> None:
 WAYS: dict[str, Callable[[int], Any]] = {
     "the pipeline's call alone": call,
     "plain: call and `image.save`": lambda number: call(number).save(out / f"{number}.png"),
-    "artgen: `generate`": ours,
-    "artgen: `generate`, written with its record": saved,
+    f"{artgen}: `generate`": ours,
+    f"{artgen}: `generate`, written with its record": saved,
 }
 seconds: dict[str, dict[str, list[float]]] = {name: {"wall": [], "cpu": []} for name in WAYS}
 for number in range(-1, rounds):
