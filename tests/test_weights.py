@@ -87,6 +87,22 @@ def test_every_tensor_is_the_one_that_the_libraries_load(
         check_same(module, theirs(cls, folder, DTYPES[wanted]))
 
 
+@pytest.mark.parametrize(("kind", "part", "cls"), [PARTS[0], PARTS[3], PARTS[5]])
+@pytest.mark.parametrize(("file", "wanted"), [("fp32", "fp32"), ("fp32", "bf16"), ("fp16", "fp16")])
+def test_every_weight_in_8_bits_is_the_one_that_diffusers_makes(
+    models: dict[str, Path], tmp_path: Path, kind: str, part: str, cls: Any, file: str, wanted: str
+) -> None:
+    folder = stored(models[kind] / part, tmp_path / part, DTYPES[file])
+    module, _ = weights.read(cls, folder, None, DTYPES[wanted], eighths=True)
+    before = {name: tensor.data_ptr() for name, tensor in module.named_parameters()}
+    weights.in_8_bits(module, DTYPES[wanted])
+    plainly = theirs(cls, folder, DTYPES[wanted])
+    plainly.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=DTYPES[wanted])
+    check_same(module, plainly)
+    assert before == {name: tensor.data_ptr() for name, tensor in module.named_parameters()}, "all was stored as read"
+    assert {tensor.dtype for tensor in module.parameters()} == {torch.float8_e4m3fn, DTYPES[wanted]}
+
+
 def test_the_variant_asked_for_is_read(models: dict[str, Path], tmp_path: Path) -> None:
     cls = diffusers.UNet2DConditionModel
     folder = stored(models["sd1"] / "unet", tmp_path / "unet", torch.float32)
@@ -238,6 +254,12 @@ for way in ("ours", "theirs"):
             module = cls.from_pretrained(folder, dtype=torch.bfloat16, use_safetensors=True)
         print(way, folder.name, status("VmHWM") - before)
         del module
+cls, folder = diffusers.UNet2DModel, Path(sys.argv[2])
+Path("/proc/self/clear_refs").write_text("5")
+before = status("VmRSS")
+module, _ = weights.read(cls, folder, None, torch.float32, eighths=True)
+weights.in_8_bits(module, torch.float32)
+print("ours", "eighths", status("VmHWM") - before)
 """
 
 
@@ -266,6 +288,7 @@ def test_the_file_does_not_stay_in_memory(tmp_path: Path) -> None:
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"},  # what is let go of goes back to the system
     )  # fmt: skip
     taken = {(way, name): int(most) for way, name, most in map(str.split, ran.stdout.splitlines())}
+    assert taken["ours", "eighths"] < 0.25 * sizes["unet"] + 40, (taken, sizes)
     for name, size in sizes.items():
         assert taken["ours", name] < 0.5 * size + 40, (taken, sizes)
         assert taken["theirs", name] > 1.3 * size, (taken, sizes)  # else the test could not fail

@@ -19,6 +19,7 @@ from artgen.engine.device import Placement
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, single_file_config
+from artgen.registry.folders import main_component
 
 # transformers ties or derives these; files written by older versions lack or add them.
 DERIVED_SUFFIXES = ("position_ids",)
@@ -98,7 +99,8 @@ def read_component(cls: Any, model: ResolvedModel, name: str, placement: Placeme
     inside = (model.path / name).is_dir()
     folder = Path(model.path) / name if inside else Path(model.path)
     variant = model.variant if model.variant and any(folder.glob(f"*.{model.variant}*safetensors*")) else None
-    module, lost = weights.read(cls, folder, variant, placement.torch_dtype)
+    eighths = placement.weights == "fp8" and name == main_component(model.path)
+    module, lost = weights.read(cls, folder, variant, placement.torch_dtype, eighths)
     if module is None:
         module, report = cls.from_pretrained(
             model.path,

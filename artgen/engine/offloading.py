@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from artgen.engine import weights
 from artgen.engine.device import Placement
 from artgen.errors import UsageError
 from artgen.registry import TILE
@@ -66,13 +67,10 @@ def stream_layers(pipe: Any, device: torch.device, *, text_only: bool) -> None:
 
 
 def store(pipe: Any, placement: Placement) -> None:
-    """Stores the denoiser's weights in 8 bits (e4m3) where the placement says so; they are widened layer by layer.
-
-    Norms, positions and first and last layers keep their precision, as diffusers has it. Pictures change slightly.
-    """
+    """Stores the denoiser's weights in 8 bits where the placement says so; see `weights.in_8_bits`."""
     if placement.weights == "fp8":
         denoiser = getattr(pipe, "unet", None) or pipe.transformer
-        denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=placement.torch_dtype)
+        weights.in_8_bits(denoiser, placement.torch_dtype)
 
 
 def decode_singly(pipe: Any, rows: int, pixels: int) -> None:

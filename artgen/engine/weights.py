@@ -1,10 +1,11 @@
-"""Weights in another precision than that of their files, converted piece by piece.
+"""Weights in another precision than that of their files, converted piece by piece, and in 8 bits.
 
 safetensors maps a file into memory, and what was read of it counts as the process's own until it is let go of: for
 diffusers and transformers, when all of a component is there. In bf16, from a file in fp32, a component takes three
 times its size for that while. Here files are opened anew for every piece, so that no more than one lies in memory.
 """
 
+import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from artgen.registry.folders import components, find_weights, main_component, re
 PIECE = 16 << 20
 """Bytes of a file after which it is opened anew; single tensors may be larger."""
 
+EIGHTHS = torch.float8_e4m3fn
+
 FORMATS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 """What safetensors calls the precisions."""
 
@@ -35,7 +38,19 @@ Loaded = tuple[Any, Collection[str]]
 """A component, None where its library has to read it, and the names of tensors that no file has."""
 
 
-def read(cls: Any, folder: Path, variant: str | None, dtype: torch.dtype) -> Loaded:
+def in_8_bits(module: Any, dtype: torch.dtype) -> None:
+    """Stores the weights of a module of diffusers in 8 bits (e4m3), and widens those of each layer when it is called.
+
+    Norms, positions and first and last layers keep their precision, as diffusers has it. Pictures change slightly.
+
+    Args:
+        module: with weights in the precision `dtype`, 8 bits or none yet.
+        dtype: the precision that it computes in.
+    """
+    module.enable_layerwise_casting(storage_dtype=EIGHTHS, compute_dtype=dtype)
+
+
+def read(cls: Any, folder: Path, variant: str | None, dtype: torch.dtype, eighths: bool = False) -> Loaded:
     """A component whose files have another precision than `dtype`, as its own `from_pretrained` would load it.
 
     Args:
@@ -43,6 +58,7 @@ def read(cls: Any, folder: Path, variant: str | None, dtype: torch.dtype) -> Loa
         folder: where its `config.json` and its weights lie.
         variant: `fp16` to take these weights, None for the plain ones.
         dtype: the precision wanted.
+        eighths: whether `in_8_bits` comes next, so that what it stores is read as it stores it.
 
     Returns:
         The component and what it lacks. Without a component where mapping the files costs nothing, because they have
@@ -52,11 +68,11 @@ def read(cls: Any, folder: Path, variant: str | None, dtype: torch.dtype) -> Loa
         InputFileError: a file is damaged.
     """
     files = next((offer.files for offer in find_weights(folder) if offer.variant == variant), ())
-    if all(read_header(file).dtype == FORMATS[dtype] for file in files):
+    if not eighths and all(read_header(file).dtype == FORMATS[dtype] for file in files):
         return None, ()
     if issubclass(cls, transformers.PreTrainedModel):
         return _of_transformers(cls, folder, files, dtype)
-    return _of_diffusers(cls, folder, files, dtype), ()
+    return _of_diffusers(cls, folder, files, dtype, eighths), ()
 
 
 def read_parts(file: Path, config: Path, dtype: torch.dtype, wanted: Callable[[str], bool]) -> dict[str, Any]:
@@ -98,6 +114,7 @@ def converted(
     dtype: torch.dtype,
     kept: Collection[str] = (),
     only: Callable[[str], bool] = lambda _: True,
+    eighths: Collection[str] = (),
 ) -> dict[str, torch.Tensor]:
     """The tensors of safetensors files, in main memory; nothing of the files stays mapped.
 
@@ -106,10 +123,14 @@ def converted(
         dtype: what floating point numbers become; others stay.
         kept: parts of the names of tensors that keep their precision.
         only: says by its name whether a tensor is wanted.
+        eighths: names of tensors that are stored in 8 bits afterwards.
     """
     found = {}
     for file in files:
         for name, tensor in _pieces(file, only):
+            if name in eighths:
+                found[name] = tensor.to(dtype).to(EIGHTHS)
+                continue
             stays = not tensor.is_floating_point() or any(part in name for part in kept)
             found[name] = tensor.to(tensor.dtype if stays else dtype, copy=True)
     return found
@@ -130,7 +151,7 @@ def _pieces(file: Path, only: Callable[[str], bool]) -> Iterator[tuple[str, torc
             del tensor  # the last reference to what is mapped
 
 
-def _of_diffusers(cls: Any, folder: Path, files: Sequence[Path], dtype: torch.dtype) -> Any:
+def _of_diffusers(cls: Any, folder: Path, files: Sequence[Path], dtype: torch.dtype, eighths: bool) -> Any:
     """A component of diffusers; None where files and module differ in a name or a shape."""
     config = cls.load_config(folder)
     if issubclass(cls, LegacyModelMixin) or cls._keep_in_fp32_modules or "quantization_config" in config:
@@ -145,9 +166,16 @@ def _of_diffusers(cls: Any, folder: Path, files: Sequence[Path], dtype: torch.dt
     shapes = {name: shape for file in files for name, (_, shape) in read_header(file).tensors.items()}
     if shapes != {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}:
         return None
-    module.load_state_dict(converted(files, dtype), assign=True)
+    module.load_state_dict(converted(files, dtype, eighths=_eighths(module, dtype) if eighths else ()), assign=True)
     module.register_to_config(_name_or_path=str(folder))
     return module.eval()
+
+
+def _eighths(module: Any, dtype: torch.dtype) -> set[str]:
+    """The names of the weights of an empty module that `in_8_bits` stores so."""
+    stored = copy.deepcopy(module)
+    in_8_bits(stored, dtype)
+    return {name for name, tensor in stored.state_dict().items() if tensor.dtype == EIGHTHS}
 
 
 def _of_transformers(cls: Any, folder: Path, files: Sequence[Path], dtype: torch.dtype) -> Loaded:
