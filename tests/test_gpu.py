@@ -8,6 +8,7 @@ from typing import Any
 import diffusers
 import plain_scripts as plain
 import pytest
+import tiny_models
 import torch
 from PIL import Image
 
@@ -15,7 +16,7 @@ from artgen import Img2Img, Inpaint, Picture, Txt2Img, generate, generate_all
 from artgen.engine import loading
 from artgen.engine.generate import draw
 from artgen.engine.sizes import Exactly
-from artgen.errors import MemoryExhaustedError, UsageError
+from artgen.errors import MemoryExhaustedError, NonFiniteError, UsageError
 from artgen.events import ModelChosen, Planned
 from artgen.prepare import prepare
 
@@ -90,6 +91,13 @@ def test_no_bit_depends_on_neighbours_or_place(models: dict[str, Path], kind: st
     for first, second, third in zip(together, turned, alone, strict=True):
         assert plain.same(first, second)
         assert plain.same(first, third)
+
+
+def test_nan_is_told_with_its_step_though_nothing_waits_for_it(models: dict[str, Path], tmp_path: Path) -> None:
+    broken = str(tiny_models.without_numbers(tmp_path / "broken", models["sd1"]))
+    for steps in (1, 6):
+        with pytest.raises(NonFiniteError, match="at step 1"):
+            generate(Txt2Img(model=broken, seed=7, steps=steps, **WORDS))
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])

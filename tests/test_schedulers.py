@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any, ClassVar
 
 import diffusers
 import plain_scripts as plain
 import pytest
+import torch
 
 from artgen import Img2Img, Txt2Img, generate
 from artgen.engine import schedulers as building
@@ -119,6 +121,40 @@ def test_sigmas_for_a_models_own_scheduler_without_them_are_refused(models: dict
         generate(Txt2Img(model=str(models["sd1"]), sigmas="karras", seed=1, steps=1))
     made = generate(Txt2Img(model=str(models["sdxl"]), sigmas="karras", seed=1, steps=1))
     assert (made.record["scheduler"], made.record["sigmas"]) == ("euler", "karras")
+
+
+class Away(torch.Tensor):
+    """A tensor as if it lay on a device, with its copy in main memory."""
+
+    copies: ClassVar[list[torch.Tensor]] = []
+
+    def cpu(self) -> torch.Tensor:  # type: ignore[override]
+        self.copies.append(self.as_subclass(torch.Tensor).clone())
+        return self.copies[-1]
+
+
+def test_a_step_is_told_its_timestep_in_main_memory() -> None:
+    """From whichever step a pipeline begins; what is no element of the timesteps is handed on."""
+    scheduler: Any = diffusers.PNDMScheduler(skip_prk_steps=True)
+    heard: list[Any] = []
+    scheduler.step = lambda _, timestep, *__, **___: heard.append(timestep)
+    building.reading_here(scheduler)
+    for steps in (6, 4):
+        Away.copies.clear()
+        scheduler.set_timesteps(steps)
+        expected = scheduler.timesteps.tolist()[2:]
+        scheduler.timesteps = scheduler.timesteps.as_subclass(Away)
+        heard.clear()
+        for timestep in scheduler.timesteps[2:]:
+            scheduler.step(None, timestep, None)
+        assert [int(timestep) for timestep in heard] == expected
+        (copy,) = Away.copies
+        assert {each.untyped_storage().data_ptr() for each in heard} == {copy.untyped_storage().data_ptr()}
+    own = torch.tensor(7)
+    scheduler.step(None, own, None)
+    scheduler.step(None, 8, None)
+    assert heard[-2] is own
+    assert heard[-1] == 8
 
 
 def test_a_missing_package_is_named_with_the_command_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ def _pipeline(jobs: list[Prepared], kind: str, placement: Placement, economy: Ec
     offloading.decode_singly(base, len(jobs), job.width * job.height)
     adapters.attach(base, job.loras, placement, economy.offload)
     pipe = loading.for_task(base, kind, request.task)
-    pipe.scheduler = schedulers.build(base.scheduler, request.scheduler, request.sigmas)
+    pipe.scheduler = schedulers.reading_here(schedulers.build(base.scheduler, request.scheduler, request.sigmas))
     schedulers.check_steps(pipe.scheduler, request.steps or 1)
     return pipe
 

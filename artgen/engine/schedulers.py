@@ -4,10 +4,12 @@ Afresh, because some change their own configuration when used (`DPMSolverSingles
 model's own configuration, because the noise schedule and what the network predicts belong to the model.
 """
 
+import functools
 import importlib.util
 from typing import Any
 
 import diffusers
+import torch
 
 from artgen.errors import UsageError
 from artgen.schedulers import find
@@ -39,6 +41,36 @@ def build(own: Any, name: str | None, sigmas: str | None) -> Any:
     require_packages(entry.name, entry.requires)
     config.update(entry.config)
     return getattr(diffusers, entry.class_name).from_config(config)
+
+
+def reading_here(scheduler: Any) -> Any:
+    """The scheduler, which is told the timestep of each step in main memory.
+
+    Some (PNDM, DDIM, DDPM, LCM, TCD) choose their numbers by it. A pipeline hands them a part of `timesteps`, which
+    lie on the device, so that they would wait at every step until the denoiser is done.
+    """
+    step = scheduler.step
+    there: torch.Tensor | None = None
+    here: torch.Tensor | None = None
+
+    @functools.wraps(step)
+    def stepped(model_output: torch.Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal there, here
+        every = scheduler.timesteps
+        if there is not every or here is None:
+            there, here = every, every.cpu()
+        if isinstance(timestep, torch.Tensor) and _is_part(timestep, every):
+            timestep = here[timestep.storage_offset() - every.storage_offset()]
+        return step(model_output, timestep, *args, **kwargs)
+
+    scheduler.step = stepped
+    return scheduler
+
+
+def _is_part(timestep: torch.Tensor, every: torch.Tensor) -> bool:
+    """Whether a timestep is an element of a list of them, not a copy."""
+    same = timestep.untyped_storage().data_ptr() == every.untyped_storage().data_ptr()
+    return same and timestep.ndim == 0 and every.stride() == (1,)
 
 
 def check_steps(scheduler: Any, steps: int) -> None:

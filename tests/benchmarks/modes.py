@@ -37,15 +37,18 @@ def _on_cuda(workshop: Workshop) -> list[Row]:
 def _on_the_cpu(workshop: Workshop) -> Row:
     model = workshop.path("sd15")
     drawn = {"prompt": PROMPT, "seed": 0, "steps": 1, "guidance_scale": 1.0, "width": 768, "height": 768}
+    all_three = {"offload": "text", "vae_tiling": True, "weights": "fp8"}
     words = ("--steps", 1, "--guidance", 1, "--size", 768)
     return Row(
             "modes", "Memory on the CPU: Stable Diffusion 1.5, 1 step, 768x768",
             (
                 plain("plain diffusers, fp32", model, *words),
                 library("artgen, fp32", model, dtype="fp32", **drawn),
+                library("artgen, fp32, `--offload text`", model, dtype="fp32", offload="text", **drawn),
                 library("artgen, fp32, `--vae-tiling`", model, dtype="fp32", vae_tiling=True, **drawn),
-                library("artgen, bf16", model, dtype="bf16", **drawn),
                 library("artgen, fp32, `--weights fp8`", model, dtype="fp32", weights="fp8", **drawn),
+                library("artgen, bf16", model, dtype="bf16", **drawn),
+                library("artgen, bf16, all three", model, dtype="bf16", **all_three, **drawn),
             ),
             rounds=1, needs=("sd15",),
         )  # fmt: skip

@@ -66,6 +66,8 @@ def _full_size(workshop: Workshop) -> list[Row]:
     once = ("--steps", 1, "--guidance", 1, "--size", 64)
     ours = (PROMPT, "--seed", 0, "--steps", 1, "-g", 1, "--size", "64x64", "--dtype", "fp32", *QUIET)
     config = configs.assemble("sd1")
+    xl, large = workshop.path("sdxl"), {**drawn, "steps": 2, "guidance_scale": 5.0, "width": 512, "height": 512}
+    twice = ("--pipeline", "StableDiffusionXLPipeline", "--steps", 2, "--guidance", 5, "--size", 512, "--tell")
     return [
         Row(
             "sd15", "One picture in a new process: Stable Diffusion 1.5, random weights, 4 steps, 256x256",
@@ -85,6 +87,16 @@ def _full_size(workshop: Workshop) -> list[Row]:
                 library("artgen, `--dtype auto`", folder, **{**drawn, "steps": 10, "width": 512, "height": 512}),
             ),
             ("step", "step_cpu", "wall", "cpu", "peak"), rounds=2, needs=("sd15",),
+        ),
+        Row(
+            "sdxl", "One picture in a new process: SDXL, random weights in fp16, 2 steps, 512x512",
+            (
+                plain("plain diffusers, fp32", xl, *twice),
+                plain("plain diffusers, bf16", xl, *twice, "--dtype", "bfloat16"),
+                library("artgen, `--dtype auto`", xl, **large),
+                library("artgen, `--dtype auto --offload text`", xl, offload="text", **large),
+            ),
+            ("step", "step_cpu", "wall", "cpu", "peak"), rounds=1, needs=("sdxl",),
         ),
         Row(
             "inpaint", "`inpaint` in a new process: Stable Diffusion 1.5, random weights, 2 steps, 256x256, fp32",
