@@ -133,9 +133,10 @@ class Away(torch.Tensor):
         return self.copies[-1]
 
 
-def test_a_step_is_told_its_timestep_in_main_memory() -> None:
+@pytest.mark.parametrize("kind", ["PNDMScheduler", "DDIMScheduler"])
+def test_a_step_is_told_its_timestep_in_main_memory(kind: str) -> None:
     """From whichever step a pipeline begins; what is no element of the timesteps is handed on."""
-    scheduler: Any = diffusers.PNDMScheduler(skip_prk_steps=True)
+    scheduler: Any = getattr(diffusers, kind)()
     heard: list[Any] = []
     scheduler.step = lambda _, timestep, *__, **___: heard.append(timestep)
     building.reading_here(scheduler)

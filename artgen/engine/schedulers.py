@@ -14,6 +14,9 @@ import torch
 from artgen.errors import UsageError
 from artgen.schedulers import find
 
+BY_TIMESTEP = frozenset({"PNDMScheduler", "DDIMScheduler"})
+"""Those that look their numbers up by the timestep; others do not look at it, or compute with it on the device."""
+
 SIGMA_FLAGS = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas", "beta": "use_beta_sigmas"}
 
 
@@ -44,11 +47,13 @@ def build(own: Any, name: str | None, sigmas: str | None) -> Any:
 
 
 def reading_here(scheduler: Any) -> Any:
-    """The scheduler, which is told the timestep of each step in main memory.
+    """The scheduler; one of `BY_TIMESTEP` is told the timestep of each step in main memory.
 
-    Some (PNDM, DDIM, DDPM, LCM, TCD) choose their numbers by it. A pipeline hands them a part of `timesteps`, which
-    lie on the device, so that they would wait at every step until the denoiser is done.
+    A pipeline hands it a part of `timesteps`, which lie on the device, so that it would wait at every step until the
+    denoiser is done.
     """
+    if type(scheduler).__name__ not in BY_TIMESTEP:
+        return scheduler
     step = scheduler.step
     there: torch.Tensor | None = None
     here: torch.Tensor | None = None
