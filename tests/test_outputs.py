@@ -22,7 +22,8 @@ from PIL import Image
 from artgen import metadata
 from artgen.errors import InputFileError, OutputError, RefusedError, UsageError
 from artgen.outputs import Destination, destination, parse_template, safe_part, writing
-from artgen.outputs.encoding import encode
+from artgen.outputs.encoding import Form, encode
+from artgen.settings import Output
 
 RECORD: dict[str, object] = {
     "task": "txt2img", "prompt": "a red fox", "seed": 7, "steps": 4, "scheduler": "euler", "guidance_scale": 7.5,
@@ -40,9 +41,10 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     assert not list(folder.rglob(".artgen-*"))
 
 
-def to(output: str | None = None, **options: object) -> Destination:
-    defaults: dict[str, object] = {"format": None, "quality": None, "overwrite": False, "metadata": "full"}
-    return destination(output, **defaults | options)  # type: ignore[arg-type]
+def to(output: str | None = None, **options: Any) -> Destination:
+    """A destination; `options` are settings of `Output` and arguments of `destination`."""
+    asked = {name: options.pop(name) for name in tuple(options) if name in Output.__dataclass_fields__}
+    return destination(Output(output=output, **asked), **options)
 
 
 def save(output: str | None = None, record: dict[str, object] | None = None, **options: object) -> str:
@@ -320,7 +322,9 @@ def python(program: str, *arguments: str) -> subprocess.Popen[str]:
 def test_sixteen_processes_make_sixteen_files(output: str, each: int) -> None:
     program = (
         "import sys\nfrom PIL import Image\nfrom artgen.outputs import destination\n"
-        "place = destination(sys.argv[1])\nrecord = {'seed': int(sys.argv[2]), 'steps': 1, 'artgen': '0.1', "
+        "from artgen.settings import Output\n"
+        "place = destination(Output(output=sys.argv[1]))\n"
+        "record = {'seed': int(sys.argv[2]), 'steps': 1, 'artgen': '0.1', "
         "'prompt': 'fox' + 'x' * 40_000 * sys.argv[1].endswith('jpg')}\n"
         "Image.init()\nprint('ready', flush=True)\nsys.stdin.readline()\n"
         "for n in range(int(sys.argv[3])):\n"
@@ -433,10 +437,10 @@ def test_a_full_disk_leaves_nothing(overwrite: bool) -> None:
         Path("big.png").write_bytes(b"before")
     program = (
         "import resource, sys, os\nfrom PIL import Image\nfrom artgen.errors import OutputError\n"
-        "from artgen.outputs import destination\n"
+        "from artgen.outputs import destination\nfrom artgen.settings import Output\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "picture = Image.frombytes('RGB', (200, 200), os.urandom(120_000))\n"
-        f"try: destination('big.png', overwrite={overwrite}).save(picture, {{'prompt': 'x'}})\n"
+        f"try: destination(Output(output='big.png', overwrite={overwrite})).save(picture, {{'prompt': 'x'}})\n"
         "except OutputError as error: print(error.message); sys.exit(error.exit_code)\n"
     )
     worker = python(program)
@@ -452,12 +456,13 @@ def test_a_full_disk_leaves_nothing(overwrite: bool) -> None:
 def test_a_killed_process_leaves_no_half_picture(point: str) -> None:
     program = (
         "import os, signal\nfrom PIL import Image\nfrom artgen.outputs import destination\n"
+        "from artgen.settings import Output\n"
         "real = os.write\n"
         "def stop(*a):\n"
         f"    if {point!r} == 'write': real(a[0], bytes(a[1])[:10])\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         f"os.{point} = stop\n"
-        "destination('fox.png').save(Image.new('RGB', (8, 8)), {'prompt': 'x'})\n"
+        "destination(Output(output='fox.png')).save(Image.new('RGB', (8, 8)), {'prompt': 'x'})\n"
     )
     worker = python(program)
     worker.communicate(timeout=60)
@@ -524,6 +529,6 @@ def test_sixteen_bits_are_rounded_where_a_format_has_eight() -> None:
 
     values = numpy.arange(65536, dtype=numpy.uint32).reshape(256, 256)
     high, low = (Image.fromarray((part & 255).astype(numpy.uint8), "L") for part in (values >> 8, values))
-    file, _ = encode(high, {}, "webp", 100, "none", low=low)
+    file, _ = encode(high, {}, Form("webp", 100, "none"), low)
     found = numpy.asarray(Image.open(io.BytesIO(file)).convert("L"))
     assert (found == numpy.round(values / 257)).all()

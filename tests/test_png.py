@@ -20,8 +20,9 @@ from artgen import metadata
 from artgen.errors import UsageError
 from artgen.metadata import embed
 from artgen.outputs import destination
-from artgen.outputs.encoding import encode
+from artgen.outputs.encoding import Form, encode
 from artgen.outputs.png import encode_png
+from artgen.settings import Output
 
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1}
 COLOUR_TYPES = {"L": 0, "LA": 4, "RGB": 2, "RGBA": 6, "I;16": 0}
@@ -107,7 +108,7 @@ def pillows(image: Image.Image, options: Mapping[str, object]) -> bytes:
 @given(image=pictures(), isal=st.booleans(), level=st.none() | st.integers(0, 9), kept=st.sampled_from(metadata.LEVELS))
 def test_pixels_and_chunks_are_pillows(image: Image.Image, isal: bool, level: int | None, kept: str) -> None:
     with contextlib.nullcontext() if isal else without_isal():
-        file, beside = encode(image, RECORD, "png", 95, kept, level)
+        file, beside = encode(image, RECORD, Form("png", metadata=kept, png_level=level))
     assert beside is None
     check_file(file, image)
     options = embed(RECORD, "png", kept).arguments
@@ -192,10 +193,10 @@ def test_a_level_trades_time_for_size() -> None:
 
 
 def test_a_destination_takes_a_level(tmp_path: Path) -> None:
-    places = [destination(str(tmp_path / f"{level}.png"), png_level=level) for level in (0, 1, 9)]
+    places = [destination(Output(output=str(tmp_path / f"{level}.png"), png_level=level)) for level in (0, 1, 9)]
     sizes = [place.save(drawing(), RECORD).stat().st_size for place in places]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == 3
     for wrong in (-1, 10):
         with pytest.raises(UsageError, match="0 to 9"):
-            destination("fox.png", png_level=wrong)
+            destination(Output(output="fox.png", png_level=wrong))

@@ -25,6 +25,7 @@ from artgen import (
     replaying,
 )
 from artgen.errors import ArtgenError, InputFileError, UsageError
+from artgen.settings import Output
 
 WORDS: dict[str, Any] = {"prompt": "a red fox, \n“quoted” 狐 {x}", "negative_prompt": "house", "seed": 2**40 + 7}
 BASE: dict[str, Any] = {**WORDS, "steps": 3, "guidance_scale": 4.5, "scheduler": "DPM++ 2M Karras"}
@@ -42,7 +43,7 @@ def request(task: str, model: Path) -> Request:
 
 
 def save(picture: Picture, name: str = "made.png", level: str = "full") -> Path:
-    place = outputs.destination(name, format=None, quality=None, overwrite=True, metadata=level)
+    place = outputs.destination(Output(output=name, overwrite=True, metadata=level))
     return place.save(picture.image, picture.record)
 
 

@@ -7,7 +7,7 @@ import typer
 from artgen.cli.options import flattened
 from artgen.cli.reporting import Reporter, emit, emit_json, note
 from artgen.errors import ModelUnavailableError, UsageError
-from artgen.settings import Film, Frames, Picture, Report
+from artgen.settings import Film, Frames, Output, Picture, Report
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -77,9 +77,8 @@ def noise(
         raise UsageError("noise needs a picture.", "artgen noise input.png")
     loaded = images.load_image(source.image)
     record = {"task": "noise", "image": source.image.name, "seed": seed, "steps": steps}
-    destination = outputs.destination(
-        output, overwrite=overwrite, metadata="none", default_template="{stem}-noise", input_paths=(source.image,)
-    )
+    asked = Output(output=output, overwrite=overwrite, metadata="none")
+    destination = outputs.destination(asked, "{stem}-noise", input_paths=(source.image,))
     reel = outputs.reel_for(Frames(frames=film.frames, fps=film.fps), several=False, overwrite=overwrite)
     with Reporter(report.quiet, report.verbose) as reporter:
         found = _model(model, space, reporter)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from artgen.errors import OutputError, UsageError
 from artgen.metadata import has_sidecar, needs_sidecar, sidecar_path
-from artgen.outputs.encoding import encode
+from artgen.outputs.encoding import Form, encode
 from artgen.outputs.folders import check_folder, check_inside
 from artgen.outputs.names import MAX_BYTES, Template
 from artgen.outputs.pairs import claim, refuse_link, replace
@@ -28,11 +28,8 @@ class Destination:
         folder: what stands before the first component that has a field.
         parts: further folders with fields, and at the end the file name without its suffix.
         suffix: as typed, or the format's own.
-        format: png, jpeg or webp.
-        quality: 1..100 for jpeg and webp; 100 means lossless for webp.
-        png_level: 0..9 for png; None means as fast as can be.
+        form: how pictures are written.
         overwrite: replace existing files.
-        metadata: full, minimal or none.
         count: how many pictures will be saved; more than one get numbers when the name is fixed.
         inputs: files that are read for the pictures.
         option: what the user typed it after.
@@ -43,11 +40,8 @@ class Destination:
     folder: Path
     parts: tuple[Template, ...]
     suffix: str
-    format: str
-    quality: int
-    png_level: int | None
+    form: Form
     overwrite: bool
-    metadata: str
     count: int
     inputs: tuple[Path, ...]
     option: str = "--output"
@@ -93,15 +87,15 @@ class Destination:
             RefusedError: the target is a symbolic link, or a field leads out of the output folder.
             OutputError: the folder cannot be made or written to, or the file exists.
         """
-        limit = _LONGEST_SIDE[self.format]
+        limit = _LONGEST_SIDE[self.form.format]
         if max(width, height) > limit:
             raise UsageError(
-                f"a {self.format} picture has at most {limit} pixels a side; this one is {width}x{height}",
+                f"a {self.form.format} picture has at most {limit} pixels a side; this one is {width}x{height}",
                 "Use --format png.",
             )
-        if alpha and self.format == "jpeg":
+        if alpha and self.form.format == "jpeg":
             raise UsageError("jpeg cannot hold transparency", "Use --format png or webp.")
-        self.check_name(record, stem=stem, beside=needs_sidecar(record, self.format, self.metadata), own=own)
+        self.check_name(record, stem=stem, beside=needs_sidecar(record, self.form.format, self.form.metadata), own=own)
 
     def check_name(
         self,
@@ -164,7 +158,7 @@ class Destination:
             OutputError: it could not be written (no space, no permission, no free name).
             RefusedError: the target to overwrite is a symbolic link, or a field leads out of the output folder.
         """
-        data, sidecar = encode(image, record, self.format, self.quality, self.metadata, self.png_level, low)
+        data, sidecar = encode(image, record, self.form, low)
 
         def write(path: Path) -> bool:
             if announce is not None:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from PIL import Image, ImageChops
 
@@ -13,56 +14,64 @@ DEFAULT_QUALITY = 95
 """Of jpeg and webp, 1..100."""
 
 
+@dataclass(frozen=True)
+class Form:
+    """How a picture is written.
+
+    Attributes:
+        format: png, jpeg or webp; of frames, one of `artgen.outputs.animation`.
+        quality: 1..100 for jpeg and webp; 100 means lossless for webp.
+        metadata: full, minimal or none.
+        png_level: how hard PNG is compressed, 0..9; None is as fast as can be.
+    """
+
+    format: str
+    quality: int = DEFAULT_QUALITY
+    metadata: str = "full"
+    png_level: int | None = None
+
+
 def encode(
-    image: Image.Image,
-    record: Mapping[str, object],
-    format: str,  # noqa: A002 - the option's name
-    quality: int,
-    metadata: str,
-    png_level: int | None = None,
-    low: Image.Image | None = None,
+    image: Image.Image, record: Mapping[str, object], form: Form, low: Image.Image | None = None
 ) -> tuple[bytes, str | None]:
     """The whole file, and the JSON text that has to lie beside it when the format cannot hold the record.
 
     Args:
         image: its own metadata is not written.
         record: as for `artgen.metadata.embed`.
-        format: png, jpeg or webp.
-        quality: 1..100 for jpeg and webp; 100 means lossless for webp.
-        metadata: full, minimal or none.
-        png_level: how hard PNG is compressed, 0..9; None is as fast as can be.
+        form: of the file.
         low: the lower bytes of a picture with 16 bits a channel, in the image's mode; PNG keeps them, others round.
 
     Raises:
         OutputError: the format cannot hold the picture.
     """
-    embedded = embed(record, format, metadata)
+    embedded = embed(record, form.format, form.metadata)
     options: dict[str, object] = dict(embedded.arguments)
-    if format == "jpeg":
-        options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "optimize": False}
-    elif format == "webp":
-        options |= {"lossless": True} if quality == 100 else {"quality": quality}
+    if form.format == "jpeg":
+        options |= {"quality": form.quality, "subsampling": 0 if form.quality >= 90 else 2, "optimize": False}
+    elif form.format == "webp":
+        options |= {"lossless": True} if form.quality == 100 else {"quality": form.quality}
     clean = image.copy()
     clean.info = {}
     try:
-        if format == "png":
-            return encode_png(clean, options, png_level, low), embedded.sidecar
+        if form.format == "png":
+            return encode_png(clean, options, form.png_level, low), embedded.sidecar
         if low is not None:
             clean = _rounded(clean, low)
         buffer = io.BytesIO()
-        clean.save(buffer, format.upper(), **options)
+        clean.save(buffer, form.format.upper(), **options)
     except (OSError, ValueError) as error:
-        raise OutputError(f"the picture cannot be written as {format}: {error}", "Use --format png.") from error
+        raise OutputError(f"the picture cannot be written as {form.format}: {error}", "Use --format png.") from error
     return buffer.getvalue(), embedded.sidecar
 
 
-def encode_plain(image: Image.Image, format: str) -> bytes:  # noqa: A002 - as above
+def encode_plain(image: Image.Image, format: str) -> bytes:  # noqa: A002 - the option's name
     """The whole file of a picture that says nothing about itself, such as a sheet or a curve.
 
     Raises:
         OutputError: the format cannot hold the picture.
     """
-    return encode(image, {}, format, DEFAULT_QUALITY, "none")[0]
+    return encode(image, {}, Form(format, metadata="none"))[0]
 
 
 def _rounded(high: Image.Image, low: Image.Image) -> Image.Image:

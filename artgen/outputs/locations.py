@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from artgen.errors import UsageError
 from artgen.metadata import LEVELS
 from artgen.outputs.destination import Destination
-from artgen.outputs.encoding import DEFAULT_QUALITY
+from artgen.outputs.encoding import DEFAULT_QUALITY, Form
 from artgen.outputs.names import parse_template
 from artgen.requests import FromImage, Request
 from artgen.settings import Output
@@ -35,41 +35,19 @@ def destination_for(requests: Sequence[Request], output: Output) -> Destination:
     Raises:
         UsageError: as for `destination`.
     """
-    return destination(
-        output.output,
-        format=output.format,
-        quality=output.quality,
-        png_level=output.png_level,
-        overwrite=output.overwrite,
-        metadata=output.metadata,
-        default_template=requests[0].template,
-        count=len(requests),
-        input_paths=tuple(r.image for r in requests if isinstance(r, FromImage) and r.image),
-    )
+    pictures = tuple(r.image for r in requests if isinstance(r, FromImage) and r.image)
+    return destination(output, requests[0].template, len(requests), pictures)
 
 
 def destination(
-    output: str | None,
-    *,
-    format: str | None = None,  # noqa: A002 - the option's name
-    quality: int | None = None,
-    png_level: int | None = None,
-    overwrite: bool = False,
-    metadata: str = "full",
-    default_template: str = Request.template,
-    count: int = 1,
-    input_paths: Sequence[Path] = (),
+    output: Output, default_template: str = Request.template, count: int = 1, input_paths: Sequence[Path] = ()
 ) -> Destination:
     """Read `--output` and what belongs to it.
 
     Args:
-        output: a file (`fox.png`; without a suffix the format's own is added), a folder (ends with `/` or exists), a
-            template (`{model}/{seed}.png`, see `artgen.outputs.names.FIELDS`), or None for the folder `outputs`.
-        format: png, jpeg (jpg) or webp; None takes the suffix, else png.
-        quality: 1..100 for jpeg and webp; None means 95.
-        png_level: how hard png is compressed, 0..9; None means as fast as can be.
-        overwrite: replace existing files.
-        metadata: full, minimal or none.
+        output: its `output` is a file (`fox.png`; without a suffix the format's own is added), a folder (ends with `/`
+            or exists), a template (`{model}/{seed}.png`, see `artgen.outputs.names.FIELDS`), or None for the folder
+            `outputs`.
         default_template: the file name inside a folder, without suffix.
         count: how many pictures will be saved, 1 or more.
         input_paths: files that are read; they are not overwritten unless `overwrite` says so.
@@ -78,31 +56,21 @@ def destination(
         UsageError: an unknown field or format, a suffix and a format that contradict each other, a quality outside
             1..100, a level outside 0..9.
     """
-    if metadata not in LEVELS:
-        raise UsageError(f"'{metadata}' is not a metadata level", f"Use {', '.join(LEVELS)}.")
-    if quality is not None and not 1 <= quality <= 100:
-        raise UsageError(f"quality is {quality}; 1 to 100 is possible", "Leave --quality out for 95.")
-    if png_level is not None and not 0 <= png_level <= 9:
-        raise UsageError(f"png_level is {png_level}; 0 to 9 is possible", "Leave --png-level out to be fast.")
-    folder, components = split_output(output, default_template)
-    stem, suffix, kind = settle_format(components[-1], format)
+    if output.metadata not in LEVELS:
+        raise UsageError(f"'{output.metadata}' is not a metadata level", f"Use {', '.join(LEVELS)}.")
+    if output.quality is not None and not 1 <= output.quality <= 100:
+        raise UsageError(f"quality is {output.quality}; 1 to 100 is possible", "Leave --quality out for 95.")
+    if output.png_level is not None and not 0 <= output.png_level <= 9:
+        raise UsageError(f"png_level is {output.png_level}; 0 to 9 is possible", "Leave --png-level out to be fast.")
+    folder, components = split_output(output.output, default_template)
+    stem, suffix, kind = settle_format(components[-1], output.format)
     parts = [parse_template(component) for component in (*components[:-1], stem)]
     if any("index" in part.fields for part in parts[:-1]):
-        raise UsageError(f"--output '{output}' has {{index}} in a folder's name", "Use it in the file name.")
+        raise UsageError(f"--output '{output.output}' has {{index}} in a folder's name", "Use it in the file name.")
     while len(parts) > 1 and not parts[0].fields:
         folder /= parts.pop(0).fill({})
-    return Destination(
-        folder=folder,
-        parts=tuple(parts),
-        suffix=suffix,
-        format=kind,
-        quality=quality or DEFAULT_QUALITY,
-        png_level=png_level,
-        overwrite=overwrite,
-        metadata=metadata,
-        count=count,
-        inputs=tuple(input_paths),
-    )
+    form = Form(kind, output.quality or DEFAULT_QUALITY, output.metadata, output.png_level)
+    return Destination(folder, tuple(parts), suffix, form, output.overwrite, count, tuple(input_paths))
 
 
 def picture_format(path: Path, what: str, hint: str) -> str:

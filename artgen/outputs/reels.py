@@ -12,6 +12,7 @@ from PIL import Image
 from artgen.errors import OutputError, UsageError
 from artgen.outputs.animation import FOLDER, FORMATS, encode_animation, encode_files, fitted, require_format
 from artgen.outputs.destination import Destination
+from artgen.outputs.encoding import Form
 from artgen.outputs.names import parse_template
 from artgen.outputs.writing import temporary_name, write_over
 from artgen.settings import Frames
@@ -41,7 +42,7 @@ class Reel:
 
     def note(self, size: tuple[int, int]) -> str | None:
         """What to know of frames of pictures of `size` (width and height in pixels)."""
-        shown = fitted(size, self.destination.format)
+        shown = fitted(size, self.destination.form.format)
         if shown == size:
             return None
         return f"frames are scaled down to {shown[0]}x{shown[1]} in a {self.destination.suffix} file"
@@ -61,13 +62,13 @@ class Reel:
             OutputError, RefusedError: as for `Destination.save`.
         """
         place = self.destination
-        if place.format == FOLDER:
+        if place.form.format == FOLDER:
             files = encode_files(frames)
 
             def write(path: Path) -> bool:
                 return _write_folder(path, files, place.overwrite)
         else:
-            data = encode_animation(frames, place.format, self.frames.fps)
+            data = encode_animation(frames, place.form.format, self.frames.fps)
 
             def write(path: Path) -> bool:
                 return place.put(path, data)
@@ -139,11 +140,8 @@ def _named(names: list[str], anchor: str, suffix: str, kind: str, overwrite: boo
         folder=start,
         parts=tuple(parts),
         suffix=suffix,
-        format=kind,
-        quality=100,
-        png_level=None,
+        form=Form(kind, metadata="none"),
         overwrite=overwrite,
-        metadata="none",
         count=1,
         inputs=(),
         option="--frames",
