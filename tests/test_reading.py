@@ -173,6 +173,21 @@ def test_no_more_is_read_ahead_than_there_is_room_for(models: dict[str, Path], m
     assert read(heard).count("text_encoder") == 3
 
 
+def test_what_was_read_ahead_is_kept_until_something_new_is_needed(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = {"model": str(models["sd1"]), "steps": 1, "guidance_scale": 1.0, "offload": "text", "seed": 1}
+    requests = [Txt2Img(prompt=f"fox {number}", **shared) for number in range(7)]
+    generate(requests[0])
+    ((rows),) = reading._read.values()
+    monkeypatch.setattr(reading, "AHEAD", 2 * reading._size(rows))
+    reading._read.clear()
+    loading.release()
+    heard = plain.Heard()
+    assert len(list(generate_all(requests, listener=heard))) == 7
+    assert read(heard).count("text_encoder") == 3  # for the first, the fourth and the seventh
+
+
 def test_it_is_chosen_where_main_memory_does_not_hold_all(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,7 +124,7 @@ def draw(
     done, pace = 0, 0.0
     begun = end = 0  # of those that are alike
     economy: Economy | None = None
-    largest = 0  # pixels that the economy was planned for
+    most = 0  # pixels at a time that the economy was planned for
     while done < len(jobs):
         if isinstance(request := jobs[done].request, Denoise):
             yield _denoised(jobs[done], request, Progress(listener, done + 1, 1, len(jobs)), frames)
@@ -132,14 +132,14 @@ def draw(
             continue
         first = jobs[done].drawing
         if economy is None or _resources(jobs[done]) != _resources(jobs[done - 1]):
-            economy, largest = Economy.of(first, LARGEST_BATCH), 0
+            economy, most = Economy.of(first, LARGEST_BATCH), 0
         if done >= end:
             begun, end = done, _end_of_alike(jobs, done)
         rows = min(sizes.rows(Alike(begun, end - begun, end - done, suited(jobs[done]))), economy.batch_size)
         began = time.monotonic()
         placement = replace(place(first.device, first.dtype, jobs[done].model.weight_bytes()), weights=first.weights)
-        if (pixels := jobs[done].width * jobs[done].height) > largest:
-            largest = pixels
+        if (pixels := rows * jobs[done].width * jobs[done].height) > most:
+            most = pixels
             if not economy.fallbacks:  # where memory ran out, that is known better than any plan
                 economy = planned(economy, jobs[done], rows, placement, listener)
                 rows = min(rows, economy.batch_size)

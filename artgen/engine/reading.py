@@ -64,11 +64,13 @@ def read(jobs: Sequence[Prepared], coming: Iterable[Prepared], placement: Placem
         ModelUnavailableError: weights are missing, damaged or of another architecture.
     """
     place = _place(jobs[0], placement)
-    if place not in _read or _size(_read[place]) > AHEAD:
+    if place not in _read:
         _read.clear()
     rows = _read.setdefault(place, {})
     wanted = [_Words.of(job) for job in jobs]
     if any(words not in rows for words in wanted):
+        if _size(rows) > AHEAD:
+            rows.clear()
         loading.release()
         reader = loading.load_reader(jobs[0].model, placement, listener)
         for words in wanted:
