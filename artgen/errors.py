@@ -52,6 +52,10 @@ class MemoryExhaustedError(ArtgenError):
     exit_code = 6
 
 
+class DeviceLostError(ArtgenError):
+    """A GPU answers this process no more; another process may use it."""
+
+
 class FilteredError(ArtgenError):
     """Every picture was withheld by the model's safety filter."""
 

@@ -28,8 +28,11 @@ def is_own() -> bool:
 
 
 def settle() -> None:
-    """Collects garbage from now on, but not among what is there already; does nothing in a process of others."""
-    if _own:
+    """Collects garbage from now on, but not among what is there already; does nothing in a process of others.
+
+    Once: what comes later, such as a model that another takes the place of, has to be collected.
+    """
+    if _own and not gc.isenabled():
         gc.freeze()
         gc.enable()
 

@@ -12,11 +12,17 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
-from artgen import Txt2Img, generate_all
+from artgen import Txt2Img, acceleration, generate_all, registry
 from artgen.acceleration import COMPILED_GAIN, COMPILING, Plan, Task, plan
+from artgen.engine import batch, decoding, loading, offloading
+from artgen.engine import generate as generating
 from artgen.engine.accelerating import accelerated
 from artgen.engine.batch import Progress
+from artgen.engine.device import Placement
 from artgen.engine.graphs import Graphed, Tensors, Work, forget, graphed
+from artgen.engine.memory import Economy
+from artgen.events import Note, ignore
+from artgen.prepare import prepare
 
 ALONE = Task("exact", "cuda", "fp16", "sd1", (512, 512), 1, 30, whole=True, plain=True)
 
@@ -46,14 +52,17 @@ class Again:
         ({"level": "none"}, False),
         ({"device": "cpu"}, False),
         ({"device": "mps"}, False),
-        ({"architecture": "sdxl"}, False),
+        ({"architecture": "sdxl", "size": (768, 768)}, True),
+        ({"architecture": "sdxl", "size": (1024, 1024)}, False),
+        ({"architecture": "sd3"}, False),
         ({"size": (1024, 1024)}, False),
-        ({"together": 2}, False),
+        ({"together": 2}, True),
+        ({"together": 4}, False),
         ({"steps": 4}, False),
         ({"plain": False}, False),
     ],
 )
-def test_graphs_are_for_single_small_pictures(changes: dict[str, Any], graph: bool) -> None:
+def test_graphs_are_for_few_pixels_at_a_time(changes: dict[str, Any], graph: bool) -> None:
     chosen = plan(replace(ALONE, **changes))
     assert chosen.graph is graph
     assert chosen.rounding == [], "what is not asked for changes no bit"
@@ -64,8 +73,8 @@ def test_graphs_are_for_single_small_pictures(changes: dict[str, Any], graph: bo
     ("changes", "rounding"),
     [
         ({}, ["channels last", "fused projections"]),
-        ({"architecture": "sdxl"}, ["channels last", "fused projections", "decoder in bf16"]),
-        ({"architecture": "sdxl", "dtype": "bf16"}, ["channels last", "fused projections"]),
+        ({"architecture": "sdxl", "upcast": True}, ["channels last", "fused projections", "decoder in bf16"]),
+        ({"architecture": "sdxl"}, ["channels last", "fused projections"]),
         ({"architecture": "sd3"}, []),
         ({"plain": False}, ["channels last"]),
         ({"plain": False, "whole": False}, []),
@@ -179,7 +188,13 @@ def test_what_cannot_be_recorded_runs_as_before() -> None:
         def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
             return tuple(torch.zeros_like(tensor) for tensor in work()), lambda: None
 
-    for recorder in (Refusing(), Lying()):
+    class Empty:
+        """A recording that does nothing, and whose outputs are those of the call that was recorded."""
+
+        def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
+            return work(), lambda: None
+
+    for recorder in (Refusing(), Lying(), Empty()):
         module = Denoiser()
         with graphed(module, recorder):
             assert [call(module, float(value))[0][0, 0].item() for value in range(4)] == [1.0, 13.0, 25.0, 37.0]
@@ -242,9 +257,57 @@ def test_a_decoder_in_bf16_decodes_nearly_the_same_and_leaves_the_weights_alone(
     assert not plain.same(decoded[0], wanted)
     assert plain.difference(decoded[0], wanted) <= 4
     assert plain.same(draw(pipe), wanted)
-    pipe.vae.register_to_config(force_upcast=False)
-    with accelerated(pipe, plan):
-        assert plain.same(draw(pipe), wanted), "a decoder that is safe in fp16 stays in fp16"
+
+
+def test_a_decoder_in_bf16_decodes_in_pieces_when_the_pipelines_own_does(models: dict[str, Path]) -> None:
+    pipe, seen = loaded(models["sdxl"]), []
+    for on in (False, True, False):
+        offloading.tile(pipe, on)
+        with accelerated(pipe, Plan(bf16_decoder=True)):
+            draw(pipe)
+        (own,) = (kept for vae, kept in decoding._in_bf16.items() if vae is pipe.vae)
+        seen.append((own.use_tiling, own.use_slicing, own.tile_sample_min_size))
+    assert seen[1] == (True, True, registry.TILE)
+    assert [each[:2] for each in seen[::2]] == [(False, False)] * 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "safe", "said"), [("fp16", False, True), ("fp16", True, False), ("fp32", False, False)]
+)
+def test_a_decoder_is_in_bf16_where_it_would_overflow(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, dtype: str, safe: bool, said: bool
+) -> None:
+    asked: list[Task] = []
+    monkeypatch.setattr(acceleration, "plan", lambda task: asked.append(task) or Plan())
+    pipe = loaded(models["sdxl"])
+    pipe.vae.register_to_config(force_upcast=not safe)
+    (job,) = prepare([Txt2Img(model=str(models["sdxl"]), prompt="a fox", seed=1, weights="fp8")])
+    economy = Economy.of(job.drawing, 1)
+    batch._plan(pipe, [job], Placement("cuda", dtype, "fp8"), economy, Progress(ignore, 1, 1, 1))
+    (task,) = asked
+    assert task.upcast is said
+    assert (task.whole, task.plain) == (True, False), (
+        "a recording would read weights that are widened anew for each call"
+    )
+
+
+def test_without_graphs_once_memory_ran_out_with_one(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = loaded(models["sd1"])
+    (job,) = prepare([Txt2Img(model=str(models["sd1"]), prompt="a fox", seed=1, width=64, height=64, steps=30)])
+    economy = Economy.of(job.drawing, 1)
+    monkeypatch.setitem(loading._kept, ("this",), pipe)
+    with accelerated(pipe, Plan(graph=True), Again()):
+        for _ in range(2):
+            draw(pipe)
+    shapes = job, Placement("cuda", "fp16"), Progress(ignore, 1, 1, 1)
+    assert batch._plan(pipe, [shapes[0]], shapes[1], economy, shapes[2]).graph
+    heard = plain.Heard()
+    tighter = generating._tighten(economy, shapes[1], job, 1, heard)
+    assert heard.events == [Note("out of memory; trying again without CUDA graphs")]
+    assert tighter.fallbacks == (), "no bit depends on it"
+    assert "_artgen_graphed" not in pipe.unet.__dict__
+    assert not batch._plan(pipe, [shapes[0]], shapes[1], tighter, shapes[2]).graph
+    assert generating._tighten(tighter, shapes[1], job, 1, heard).fallbacks == ("vae tiling",)
 
 
 @pytest.mark.slow

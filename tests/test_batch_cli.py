@@ -14,6 +14,7 @@ from command_line import FAST, run, save_inputs
 from PIL import Image
 from pseudo_terminal import artgen
 
+from artgen import machine
 from artgen.images import load_image
 
 LINES = "a red fox --seed 7\na blue cat --seed 8 --steps 3\n"
@@ -311,3 +312,17 @@ def test_a_job_that_kills_ray_s_actors_is_left_alone(sd1: str, monkeypatch: pyte
     assert process.returncode == 7, said
     assert b"p.txt:2: Drawing this killed its process 3 times" in said
     assert len(names("out")) == 2
+
+
+def test_workers_and_one_named_gpu_are_refused_before_anything_loads(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cuda_devices", lambda: 2)
+    for arguments, said in (
+        (
+            ("--device", "cuda:1"),
+            "--workers gives each process a GPU of its own, and --device cuda:1 names one for all.",
+        ),
+        (("--device", "cuda:1", "--dry-run"), "CUDA_VISIBLE_DEVICES=0,2 chooses among GPUs."),
+    ):
+        assert said in run("batch", "p.txt", "-m", sd1, "--workers", "2", *arguments, code=2).stderr
+    assert run("batch", "p.txt", "-m", sd1, "--workers", "2", "--device", "cuda", "--dry-run").exit_code == 0
+    assert run("batch", "p.txt", "-m", sd1, "--device", "cuda:1", "--dry-run").exit_code == 0

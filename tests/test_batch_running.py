@@ -19,7 +19,7 @@ from batches import draw, entries, hashes
 from diffusers import UNet2DConditionModel
 from PIL import Image, ImageChops
 
-from artgen import replay
+from artgen import machine, replay
 from artgen.batch import prompt_files
 from artgen.batch.claims import Claims
 from artgen.batch.drawing import WAITING
@@ -27,10 +27,10 @@ from artgen.batch.entries import Entry
 from artgen.batch.ledger import Ledger, Record
 from artgen.batch.plan import Planner
 from artgen.batch.running import Selection, parse_shard, run_here, tally
-from artgen.batch.workers import run_on_workers
+from artgen.batch.workers import run_on_workers, take_share
 from artgen.engine import generate
 from artgen.engine.sizes import Alike, Growing, parse_batch_size
-from artgen.errors import OutputError, UsageError
+from artgen.errors import DeviceLostError, OutputError, UsageError
 from artgen.outputs import Destination
 from artgen.records import to_record
 
@@ -98,7 +98,7 @@ def test_pictures_do_not_pile_up_before_a_slow_disk(model: Path, monkeypatch: py
     monkeypatch.setattr(generate, "draw", counted)
     monkeypatch.setattr(Destination, "save", slow)
     _, results = draw(made)
-    assert 1 <= ahead[0] <= WAITING + 1
+    assert 1 <= ahead[0] <= WAITING + 2  # one a device batch: one more may wait, and one is being drawn
     assert [result.record.state for result in results if result.record] == ["done"] * 12
     assert len(hashes(Path("out"))) == 12
 
@@ -221,6 +221,50 @@ def test_a_bug_in_one_job_of_a_batch_takes_no_other_with_it(model: Path, monkeyp
     assert [record.error for record in records if record.state == "failed"] == ["ZeroDivisionError: division by zero"]
 
 
+def test_a_gpu_that_answers_no_more_ends_the_batch_and_fails_no_picture(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from artgen.engine import batch
+
+    made = batches.plan(Path("out"), model, entries(5))
+    drawn, calls = batch.draw_batch, []
+
+    def lost(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) > 2:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with ...")
+        return drawn(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("artgen.engine.generate.draw_batch", lost)
+        with pytest.raises(DeviceLostError, match=r"illegal memory access was encountered$"):
+            draw(made)
+    counted, results = draw(made)
+    assert (counted.done, counted.failed) == (2, [])
+    assert [result.record.state for result in results if result.record] == ["done"] * 3
+
+
+def test_what_running_out_of_memory_taught_holds_for_the_next_device_batches(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from artgen.engine import batch
+
+    found = [Entry("p", i, {"prompt": f"fox {i}", "seed": str(i), "steps": 1}) for i in range(8)]
+    made = batches.plan(Path("out"), model, [*found, *[Entry("p", 9, {**found[0].given, "size": "16x16"})] * 4])
+    drawn, asked = batch.draw_batch, []
+
+    def short(jobs: Any, rows: int, *arguments: Any) -> Any:
+        asked.append((rows, jobs[0].size[0]))
+        if rows * jobs[0].width > 2 * 32:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return drawn(jobs, rows, *arguments)
+
+    monkeypatch.setattr("artgen.engine.generate.draw_batch", short)
+    _, results = draw(made, batch_size="4")
+    assert [result.record.state for result in results if result.record] == ["done"] * 12
+    assert asked == [(4, 32), *[(2, 32)] * 4, (4, 16)], "tried once, and smaller ones are tried as they are"
+
+
 def test_a_picture_that_breaks_after_planning_fails_alone(model: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.new("RGB", (32, 32), "red").save(name)
@@ -334,6 +378,53 @@ def test_a_job_that_kills_its_worker_is_found_and_left_alone(model: Path, monkey
     assert {where for where, record in records.items() if record.state == "done"} == set(names) - {"poison.png"}
     counted, again = draw(made)
     assert (counted.done, len(counted.failed), again) == (4, 1, [])
+
+
+LOST = """
+import sys
+
+if "spawn_main" in " ".join(sys.orig_argv):
+    import pathlib
+    import artgen.engine.generate as generate
+    draw = generate.draw_batch
+
+    def lost(jobs, *arguments):
+        try:
+            pathlib.Path("lost").touch(exist_ok=False)
+        except FileExistsError:
+            return draw(jobs, *arguments)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    generate.draw_batch = lost
+"""
+
+
+def test_a_worker_whose_gpu_answers_no_more_is_replaced(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = batches.plan(Path("out"), model, entries(6))
+    Path("first").mkdir()
+    Path("first/sitecustomize.py").write_text(LOST)
+    monkeypatch.setenv("PYTHONPATH", str(Path("first").resolve()))
+    _, results = draw(made, run_on_workers(Path("out"), 2))
+    assert Path("lost").exists()
+    assert [result.record.state for result in results if result.record] == ["done"] * 6
+    said = capfd.readouterr().err
+    assert "The GPU has stopped working for this process: CUDA error: an illegal memory access" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("visible", "mine"), [("", "1"), ("4,7", "7"), ("GPU-5c,GPU-8e,GPU-9f", "GPU-5c")])
+def test_a_worker_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch, visible: str, mine: str) -> None:
+    """The fourth of four, of which each second or third has the same GPU."""
+
+    def asked() -> int:
+        raise AssertionError("the driver reads the variable once, when it is first asked")
+
+    monkeypatch.setattr(machine, "cuda_devices", asked)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    take_share(3, 4, devices=2)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == mine
 
 
 class TestLedger:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import plain_scripts as plain
@@ -219,6 +220,17 @@ def test_a_lora_acts_on_layers_that_come_and_go(models: dict[str, Path], monkeyp
     assert plain.same(generate(request).image, exact)
     assert plain.same(generate(bare).image, plainly)
     loading.release()
+
+
+@pytest.mark.parametrize(("device", "index"), [("cuda", 0), ("cuda:1", 1)])
+def test_a_budget_limits_the_gpu_that_is_meant(monkeypatch: pytest.MonkeyPatch, device: str, index: int) -> None:
+    limits: list[tuple[float, int]] = []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=32 * GIB))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: limits.append(given))
+    with memory.limited(Placement(device, "fp16"), "8GiB"):
+        assert limits == [(0.25, index)]  # torch takes no device without a number here
+    assert limits[1:] == [(1.0, index)]
 
 
 def test_a_lora_on_weights_in_8_bits_is_refused() -> None:

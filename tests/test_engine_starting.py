@@ -90,3 +90,14 @@ def test_a_package_is_absent_only_for_a_while_and_only_before_it_is_there(packag
 
 def test_a_process_of_somebody_else_is_left_alone() -> None:
     assert not process.is_own()
+
+
+def test_what_comes_after_the_start_is_collected_however_often_the_engine_is_started() -> None:
+    """A model that another takes the place of hangs together in circles; frozen, it would stay for ever."""
+    program = (
+        "import gc, weakref\nfrom artgen import process\nprocess.take()\nprocess.settle()\n"
+        "class Model: pass\nmodel = Model()\nmodel.own = model\nleft = weakref.ref(model)\n"
+        "process.settle()\ndel model\ngc.collect()\nprint(left())"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert ran.stdout.strip() == "None"

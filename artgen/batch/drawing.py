@@ -11,7 +11,7 @@ from artgen.batch.claims import Claims
 from artgen.batch.ledger import Ledger, Record, failure, now
 from artgen.batch.plan import Job
 from artgen.batch.results import Result
-from artgen.errors import ArtgenError, OutputError
+from artgen.errors import ArtgenError, DeviceLostError, OutputError
 from artgen.events import Event, Listener, Loading, Step, ignore
 from artgen.prepare import Models, Prepared, prepare
 
@@ -34,6 +34,7 @@ class Drawer:
         self._saver = ThreadPoolExecutor(1, "artgen-saver")
         self._saving: list[Future[None]] = []
         self._pace = 0.0
+        self._learned: dict[tuple[Any, ...], Any] = {}
 
     def __enter__(self) -> "Drawer":
         return self
@@ -51,8 +52,9 @@ class Drawer:
 
         Raises:
             OutputError: something could not be written; no further picture could be either.
+            DeviceLostError: this process can draw no more; what it had is open still.
         """
-        self._catch_up()
+        self._catch_up(rows)
         mine = self._claimed(jobs)
         prepared: list[tuple[Job, Prepared]] = []
         for job in mine:
@@ -78,6 +80,8 @@ class Drawer:
 
         starting.start()
         from artgen.engine import generate
+        from artgen.engine.loading import first_line
+        from artgen.engine.memory import is_lost
         from artgen.engine.sizes import Exactly
 
         clock = _Clock(self._listener)
@@ -85,9 +89,10 @@ class Drawer:
         try:
             reel = jobs[0][0].shape.reel
             shown = reel.frames if reel else None
-            later = generate.Coming(self._made_ready(coming, jobs[0][0].request.model), self._pace * len(coming))
+            later = self._made_ready(coming, jobs[0][0].request.model)
+            course = generate.Course(later, self._pace * len(coming), self._learned)
             outcomes = generate.draw(
-                [p for _, p in jobs], batch_size=Exactly(rows), coming=later, frames=shown, listener=clock
+                [p for _, p in jobs], batch_size=Exactly(rows), course=course, frames=shown, listener=clock
             )
             for (job, _), outcome in zip(jobs, outcomes, strict=True):
                 saved += 1
@@ -95,12 +100,17 @@ class Drawer:
                     self._fail(job, outcome.error)
                 else:
                     self._saving.append(self._saver.submit(self._save, job, outcome, clock.seconds / len(jobs)))
-        except OutputError:
+        except (OutputError, DeviceLostError):
             raise
         except ArtgenError as error:
             for job, _ in jobs[saved:]:
                 self._fail(job, error)
         except Exception as error:
+            if is_lost(error):
+                raise DeviceLostError(
+                    f"The GPU has stopped working for this process: {first_line(error)}",
+                    "Run the same command again; it goes on with what is not drawn.",
+                ) from error
             # A job that trips over a bug must not take the night's work with it.
             if len(jobs) - saved > 1:
                 for each in jobs[saved:]:
@@ -146,9 +156,9 @@ class Drawer:
         self._claims.drop(job.key)
         self._report(Result(job.key, record, message=f"{error.message}\n{error.hint}".strip()))
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, rows: int) -> None:
         """Raises what failed in saving; waits where a slow disk would let pictures pile up in memory."""
-        while self._saving and (len(self._saving) > WAITING or self._saving[0].done()):
+        while self._saving and (len(self._saving) > WAITING + rows or self._saving[0].done()):
             self._saving.pop(0).result()
 
 

@@ -7,6 +7,7 @@ pictures must be one that all machines see.
 import os
 import re
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from artgen.batch.ledger import Ledger
 from artgen.batch.plan import Job
 from artgen.batch.results import Result
 from artgen.batch.running import PATIENCE, Handful, OnResult, Queue, Runner, settle
-from artgen.errors import ArtgenError, OutputError, UsageError
+from artgen.errors import ArtgenError, DeviceLostError, OutputError, UsageError
 from artgen.events import Listener, Note, Waiting, ignore
 
 LOCAL = "local"
@@ -59,6 +60,9 @@ class Actor:
         try:
             with Drawer(ledger, self._claims, results.append, ignore) as drawer:
                 seconds = drawer.draw(taken.jobs, taken.rows)
+        except DeviceLostError as error:
+            print(error.message, file=sys.stderr, flush=True)
+            os._exit(1)  # another actor takes this one's place
         finally:
             ledger.close()
         return results, seconds

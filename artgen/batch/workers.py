@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -23,7 +24,7 @@ from artgen.batch.ledger import Ledger
 from artgen.batch.plan import Job
 from artgen.batch.results import Result
 from artgen.batch.running import Handful, OnResult, Queue, Runner, settle
-from artgen.errors import ArtgenError, OutputError
+from artgen.errors import ArtgenError, DeviceLostError, OutputError
 from artgen.events import Event, Listener, ModelChosen, Note, Waiting
 
 
@@ -92,7 +93,7 @@ class _Pool:
     def _start(self, number: int) -> Worker:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        arguments = (there, self._folder, self._suffix, number, self._count)
+        arguments = (there, self._folder, self._suffix, number, self._count, machine.cuda_devices())
         process = context.Process(target=_work, args=arguments, name=f"artgen-worker-{number}", daemon=True)
         process.start()
         there.close()
@@ -166,11 +167,11 @@ def _cause(exit_code: int) -> str:
     return f"signal {-exit_code}"
 
 
-def _work(line: Connection, folder: Path, suffix: str, number: int, count: int) -> None:
+def _work(line: Connection, folder: Path, suffix: str, number: int, count: int, devices: int) -> None:
     """What a worker does: takes jobs from the line, draws them, tells."""
     process.take()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one decides
-    take_share(number, count)
+    take_share(number, count, devices)
     sending = threading.Lock()
 
     def send(message: Started | Result | Ready | Fatal | Event) -> None:
@@ -190,20 +191,24 @@ def _work(line: Connection, folder: Path, suffix: str, number: int, count: int) 
                 send(Ready(drawer.draw(taken.jobs, taken.rows)))
     except OutputError as error:
         send(Fatal(error))
+    except DeviceLostError as error:
+        sys.exit(error.message)  # a new process takes this one's place
     except (EOFError, OSError):
         pass  # no more work
     finally:
         ledger.close()
 
 
-def take_share(number: int, count: int) -> None:
+def take_share(number: int, count: int, devices: int) -> None:
     """Keeps this process to its GPU, or to its part of the CPU cores; before torch is imported.
 
     Args:
         number: of this process, from 0.
         count: of processes that share the machine.
+        devices: CUDA devices there are, counted by another process: once the driver was asked, it has read the
+            variable that hides the others.
     """
-    if devices := machine.cuda_devices():
+    if devices:
         visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         visible = visible or [str(device) for device in range(devices)]
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % len(visible)]

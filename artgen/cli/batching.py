@@ -61,6 +61,7 @@ def draw_entries(
     with BatchReporter(0, report.quiet, report.verbose) as reporter:
         plan = Planner(folder, defaults, drawn=ledger.files(), listener=reporter).plan(entries)
     _tell_mistakes(plan, run)
+    _refuse_named_gpu(plan, run)
     counted = tally(plan.jobs, ledger, selection)
     if not report.quiet:
         for text in plan.notes:
@@ -129,6 +130,16 @@ def _runner(folder: Path, run: Run, suffix: str) -> Runner:
 
         return run_on_workers(folder, run.workers, suffix)
     return run_here(folder, suffix)
+
+
+def _refuse_named_gpu(plan: Plan, run: Run) -> None:
+    """Refuses one GPU for all of several workers, each of which sees but its own."""
+    named = next((job for job in plan.jobs if job.request.device.startswith("cuda:")), None)
+    if run.workers > 1 and named is not None:
+        raise UsageError(
+            f"--workers gives each process a GPU of its own, and --device {named.request.device} names one for all.",
+            "Leave --device out; CUDA_VISIBLE_DEVICES=0,2 chooses among GPUs.",
+        )
 
 
 def _tell_mistakes(plan: Plan, run: Run) -> None:

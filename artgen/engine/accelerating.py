@@ -47,8 +47,8 @@ def accelerated(pipe: Any, plan: Plan, recorder: Recorder | None = None) -> Iter
         _pulled[denoiser] = plan
     with contextlib.ExitStack() as stack:
         if plan.graph:
-            stack.enter_context(graphed(denoiser, recorder or CudaRecorder()))
-        if plan.bf16_decoder and getattr(pipe.vae.config, "force_upcast", False):
+            stack.enter_context(graphed(denoiser, recorder or CudaRecorder(denoiser.device)))
+        if plan.bf16_decoder:
             stack.enter_context(bf16_decoder(pipe))
         yield
 

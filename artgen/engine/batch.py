@@ -67,9 +67,7 @@ def draw_batch(
     blended = jobs[0].mask is not None and blending.is_needed(jobs[0].model)
     task = importlib.import_module(f"artgen.engine.{'img2img' if blended else TASK_MODULES[request.task]}")
     pipe = _pipeline(filled, task.PIPELINE, placement, economy, progress.listener)
-    plan = _plan(
-        filled, placement, whole=economy.offload in (None, "none"), compiled=is_compiled(pipe), progress=progress
-    )
+    plan = _plan(pipe, filled, placement, economy, progress)
     recorder = Recorder(pipe, frames) if frames else None
     lost = [_dropped(job, progress.listener) for job in jobs]
     latents = Latents(progress.step, rows, blending.Blend(pipe, filled) if blended else None)
@@ -129,9 +127,10 @@ def _versions() -> dict[str, str]:
 
 
 def _plan(
-    jobs: list[Prepared], placement: Placement, *, whole: bool, compiled: bool, progress: Progress
+    pipe: Any, jobs: list[Prepared], placement: Placement, economy: Economy, progress: Progress
 ) -> acceleration.Plan:
     job, request = jobs[0], jobs[0].drawing
+    whole = economy.offload in (None, "none")
     plan = acceleration.plan(
         acceleration.Task(
             level=request.acceleration or "exact",
@@ -142,11 +141,14 @@ def _plan(
             together=len(jobs),
             steps=max(1, int((request.steps or 1) * (job.strength or 1))),
             whole=whole,
-            plain=whole and not job.loras and not request.fast,
-            compiled=compiled,
+            plain=whole and placement.weights is None and not job.loras and not request.fast,
+            upcast=placement.dtype == "fp16" and getattr(pipe.vae.config, "force_upcast", False),
+            compiled=is_compiled(pipe),
             seconds_left=progress.seconds_left,
         )
     )
+    if plan.graph and not economy.graphs:
+        plan = replace(plan, graph=False, why="no CUDA graph: memory ran out with one")
     if plan.why:
         progress.listener(Planned(plan.why))
     return plan

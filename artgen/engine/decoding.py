@@ -38,6 +38,10 @@ def tiny_decoder(pipe: Any, folder: Path) -> Iterator[None]:
         yield
 
 
+_PIECEMEAL = ("use_slicing", "use_tiling", "tile_sample_min_size", "tile_latent_min_size")
+"""How diffusers' autoencoders keep whether they decode pictures one by one, and in tiles."""
+
+
 @contextlib.contextmanager
 def bf16_decoder(pipe: Any) -> Iterator[None]:
     """The pipeline with its own decoder in bf16, for one that overflows in fp16 and is slow in fp32.
@@ -48,6 +52,9 @@ def bf16_decoder(pipe: Any) -> Iterator[None]:
     if pipe.vae not in _in_bf16:
         _in_bf16[pipe.vae] = copy.deepcopy(pipe.vae).to(torch.bfloat16)  # weights that go there do not come back
     decoder = _in_bf16[pipe.vae]
+    for name in _PIECEMEAL:
+        if hasattr(pipe.vae, name):
+            setattr(decoder, name, getattr(pipe.vae, name))
 
     def decode(latents: torch.Tensor, return_dict: bool = True, **_: Any) -> Any:
         sample = decoder.decode(latents.to(torch.bfloat16)).sample.to(latents.dtype)

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,19 +89,18 @@ def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Li
 
 
 @dataclass(frozen=True)
-class Coming:
-    """What a process is going to draw later.
+class Course:
+    """What a process that draws in several calls knows beyond one of them.
 
     Attributes:
-        jobs: in order; looked at only where something is made ready for them beforehand.
-        seconds: how long they would take as it goes now, 0 when unknown.
+        coming: what it draws afterwards, in order; looked at only where something is made ready for it beforehand.
+        seconds: how long that would take as it goes now, 0 when unknown.
+        learned: what running out of memory taught: how to draw so many pixels at a time with the same resources.
     """
 
-    jobs: Iterable[Prepared] = ()
+    coming: Iterable[Prepared] = ()
     seconds: float = 0.0
-
-
-NOTHING = Coming()
+    learned: dict[tuple[Any, ...], tuple[int, Economy]] = field(default_factory=dict)
 
 
 def draw(
@@ -109,13 +108,14 @@ def draw(
     *,
     batch_size: int | BatchSize = 1,
     frames: Frames | None = None,
-    coming: Coming = NOTHING,
+    course: Course | None = None,
     listener: Listener = ignore,
 ) -> Iterator[Picture | Failure]:
     """Makes the pictures of prepared jobs; see `generate_all`.
 
-    `coming` is what this process is going to draw after them.
+    `course` is the same from one call to the next where others follow.
     """
+    course = course or Course()
     sizes = Fixed(batch_size) if isinstance(batch_size, int) else batch_size
     _refuse_long(jobs)
     if frames is not None:
@@ -131,26 +131,30 @@ def draw(
             done, economy = done + 1, None
             continue
         first = jobs[done].drawing
-        if economy is None or _resources(jobs[done]) != _resources(jobs[done - 1]):
-            economy, most = Economy.of(first, LARGEST_BATCH), 0
         if done >= end:
             begun, end = done, _end_of_alike(jobs, done)
-        rows = min(sizes.rows(Alike(begun, end - begun, end - done, suited(jobs[done]))), economy.batch_size)
+        rows = sizes.rows(Alike(begun, end - begun, end - done, suited(jobs[done])))
+        pixels = rows * jobs[done].width * jobs[done].height
+        resources = _resources(jobs[done])
+        if economy is None or resources != _resources(jobs[done - 1]):
+            economy, most = Economy.of(first, LARGEST_BATCH), 0
+            if resources in course.learned and pixels >= course.learned[resources][0]:
+                most, economy = course.learned[resources]
         began = time.monotonic()
         placement = replace(place(first.device, first.dtype, jobs[done].model.weight_bytes()), weights=first.weights)
-        if (pixels := rows * jobs[done].width * jobs[done].height) > most:
+        if pixels > most:
             most = pixels
             if not economy.fallbacks:  # where memory ran out, that is known better than any plan
-                economy = planned(economy, jobs[done], rows, placement, listener)
-                rows = min(rows, economy.batch_size)
+                economy = planned(economy, jobs[done], min(rows, economy.batch_size), placement, listener)
+        rows = min(rows, economy.batch_size)
         together = jobs[done : min(end, done + rows)]
-        left = coming.seconds + pace * (len(jobs) - done)
+        left = course.seconds + pace * (len(jobs) - done)
         progress = Progress(listener, done + 1, len(together), len(jobs), left)
         outcomes: list[Picture | Failure] | None = None
         try:
             with limited(placement, first.memory_budget):
                 if reading.is_apart(economy, placement):
-                    reading.read(together, _like(jobs[done], jobs[done:], coming.jobs), placement, listener)
+                    reading.read(together, _like(jobs[done], jobs[done:], course.coming), placement, listener)
                 outcomes = draw_batch(together, rows, placement, economy, progress, frames)
         except (MemoryError, RuntimeError) as error:
             if not is_exhaustion(error):
@@ -158,6 +162,7 @@ def draw(
         # Out of the except block: the traceback held the tensors that filled the memory.
         if outcomes is None:
             economy = _tighten(economy, placement, together[0], rows, listener)
+            course.learned[resources] = most, economy
             continue
         seconds = (time.monotonic() - began) / len(together)
         sizes.learn(begun, len(together), seconds)
@@ -190,6 +195,10 @@ def _denoised(job: Prepared, request: Denoise, progress: Progress, frames: Frame
 
 
 def _tighten(economy: Economy, placement: Placement, job: Prepared, rows: int, listener: Listener) -> Economy:
+    if economy.graphs and loading.drop_recordings():
+        loading.collect()
+        listener(Note("out of memory; trying again without CUDA graphs"))
+        return replace(economy, graphs=False)
     tighter = economy.tighter(placement, rows)
     if tighter is None or tighter.offload != economy.offload:
         loading.release()

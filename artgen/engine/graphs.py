@@ -6,6 +6,7 @@ same addresses of inputs and outputs, a warm-up on another stream.
 """
 
 import contextlib
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -28,20 +29,50 @@ class Recorder(Protocol):
         """Its outputs, at fixed addresses too, and what does the work again."""
 
 
+@functools.cache
+def _stream(index: int) -> Any:
+    """The stream that a device's recordings are made on: cuBLAS keeps memory for every stream that it has worked on."""
+    return torch.cuda.Stream(index)  # type: ignore[no-untyped-call]
+
+
 class CudaRecorder:
-    """Records into CUDA graphs."""
+    """Records into CUDA graphs.
+
+    They share the memory that they work in: each one's outputs are read before another runs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool: Any = None
 
     def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
-        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP):
-                work()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            outputs = work()
+        """Raises RuntimeError where the work waits for the device; that is found before a capture, which it breaks."""
+        with torch.cuda.device(self._device):  # streams and captures are those of the current one
+            stream, here = _stream(torch.cuda.current_device()), torch.cuda.current_stream()
+            stream.wait_stream(here)
+            with torch.cuda.stream(stream), _refusing_to_wait():
+                for _ in range(_WARM_UP):
+                    work()
+            here.wait_stream(stream)
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            graph = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
+                    outputs = work()
+            finally:
+                torch.cuda.set_stream(here)  # a capture that fails leaves its own
         return outputs, graph.replay
+
+
+@contextlib.contextmanager
+def _refusing_to_wait() -> Iterator[None]:
+    """Lets work that waits for the device raise a RuntimeError."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 class Graphed:
@@ -81,6 +112,8 @@ class Graphed:
         try:
             outputs, again = self._recorder.record(lambda: self._forward(*args, **kwargs))
             self._recorded[key] = (static, outputs, again)
+            for output in outputs:
+                output.zero_()  # what a recording does not write must not look as if it did
             repeated = self._repeated(key, inputs)
         except RuntimeError:  # what torch raises for work that no graph can hold, such as waiting for the device
             self._recorded.pop(key, None)
@@ -119,9 +152,9 @@ def graphed(module: nn.Module, recorder: Recorder) -> Iterator[None]:
         del module.forward
 
 
-def forget(module: nn.Module) -> None:
-    """Drops what was recorded of a module: it is about to change."""
-    module.__dict__.pop("_artgen_graphed", None)
+def forget(module: nn.Module) -> bool:
+    """Drops what was recorded of a module, and the memory it works in; says whether anything was."""
+    return module.__dict__.pop("_artgen_graphed", None) is not None
 
 
 def _is_plain(outputs: Any) -> bool:

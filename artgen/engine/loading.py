@@ -14,7 +14,7 @@ import transformers
 from diffusers.utils import dynamic_modules_utils
 from safetensors import SafetensorError
 
-from artgen.engine import components, offloading
+from artgen.engine import components, graphs, offloading
 from artgen.engine.components import Pipeline
 from artgen.engine.device import Placement
 from artgen.engine.memory import is_exhaustion
@@ -96,8 +96,16 @@ def kept(key: tuple[Any, ...], model: ResolvedModel, read: Callable[[], Any]) ->
 
 def release() -> None:
     """Lets go of the kept pipeline and the memory it holds."""
+    drop_recordings()
     _kept.clear()
     collect()
+
+
+def drop_recordings() -> bool:
+    """Drops CUDA graphs of the kept pipeline, and the memory they work in; says whether there were any."""
+    parts = [part for pipe in _kept.values() for part in getattr(pipe, "components", {}).values()]
+    dropped = [graphs.forget(part) for part in parts if isinstance(part, torch.nn.Module)]
+    return any(dropped)
 
 
 def collect() -> None:

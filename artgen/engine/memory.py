@@ -18,7 +18,11 @@ from artgen.prepare import Prepared
 from artgen.registry import demand
 from artgen.requests import FromWords
 
-_MARKS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_MARKS = (
+    "out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_ALLOC_FAILED", "unable to find an engine to execute",
+)  # fmt: skip
+"""What libraries say. cuBLAS cannot make its handle, cuDNN finds no algorithm, where too little memory is left."""
 
 
 def is_exhaustion(error: BaseException) -> bool:
@@ -26,6 +30,11 @@ def is_exhaustion(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _MARKS)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an exception means that a GPU answers this process no more, whatever it is asked."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not is_exhaustion(error)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class Economy:
         automatic: whether artgen chose how to offload, and may choose again.
         without: a way of offloading that it must not choose: an approximation that skips layers cannot have them fetch
             each other.
+        graphs: whether CUDA graphs may be recorded; each holds the memory that one call works in.
     """
 
     batch_size: int
@@ -48,6 +58,7 @@ class Economy:
     fallbacks: tuple[str, ...] = ()
     automatic: bool = False
     without: str | None = None
+    graphs: bool = True
 
     @classmethod
     def of(cls, request: FromWords, batch_size: int) -> "Economy":
@@ -152,8 +163,10 @@ def limited(placement: Placement, memory_budget: str | None) -> Iterator[None]:
         return
     total = torch.cuda.get_device_properties(placement.device).total_memory
     share = min(1.0, budget.parse_bytes(memory_budget) / total)
-    torch.cuda.set_per_process_memory_fraction(share, placement.device)
+    index = torch.device(placement.device).index
+    index = torch.cuda.current_device() if index is None else index  # this function alone wants to know
+    torch.cuda.set_per_process_memory_fraction(share, index)
     try:
         yield
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, placement.device)
+        torch.cuda.set_per_process_memory_fraction(1.0, index)
