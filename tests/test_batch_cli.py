@@ -319,7 +319,7 @@ def test_workers_and_one_named_gpu_are_refused_before_anything_loads(sd1: str, m
     for arguments, said in (
         (
             ("--device", "cuda:1"),
-            "--workers gives each process a GPU of its own, and --device cuda:1 names one for all.",
+            "each process a GPU of its own, and --device cuda:1 names one for all.",
         ),
         (("--device", "cuda:1", "--dry-run"), "CUDA_VISIBLE_DEVICES=0,2 chooses among GPUs."),
     ):

@@ -170,6 +170,20 @@ def test_local_statistics_of_one_window_are_the_plain_ones() -> None:
     assert isinstance(holder[0], LocalGroupNorm)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_local_norms_are_sound_in_short_numbers(dtype: torch.dtype) -> None:
+    """Of values whose squares overflow fp16, and that lie far from zero beside how much they differ."""
+    torch.manual_seed(0)
+    holder = torch.nn.Sequential(torch.nn.GroupNorm(2, 4))
+    localise(holder, 16).height = 32
+    x = (300 + 20 * torch.randn(1, 4, 32, 32)).to(dtype)
+    with torch.no_grad():
+        exact = holder(x.float())
+        short = holder.to(dtype)(x)
+    assert short.dtype == dtype
+    assert (short.float() - exact).abs().max() < (0.01 if dtype == torch.float16 else 0.05)
+
+
 def test_local_statistics_do_not_see_what_is_far() -> None:
     holder = torch.nn.Sequential(torch.nn.GroupNorm(1, 2, affine=True))
     frame = localise(holder, 16)

@@ -1,13 +1,16 @@
 """Which precision `auto` means, and attention in bf16."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
+from diffusers.image_processor import VaeImageProcessor
 from torch.nn import functional
 
 from artgen import Txt2Img, generate, replay
-from artgen.engine import attention, device
+from artgen.engine import attention, autoencoding, device
 from artgen.engine.device import Placement, place
 from artgen.outputs import destination_for
 from artgen.settings import Output
@@ -90,3 +93,23 @@ def test_fp32_and_gpus_are_left_alone() -> None:
     for placement in (Placement("cpu", "fp32"), Placement("cuda", "bf16")):
         with attention.in_rows(placement):
             assert torch.equal(functional.scaled_dot_product_attention(half, half, half), own)
+
+
+@pytest.mark.parametrize("overflows", [True, False])
+def test_autoencoders_that_overflow_in_fp16_work_in_fp32(models: dict[str, Path], overflows: bool) -> None:
+    vae = AutoencoderKL.from_pretrained(models["sdxl"] / "vae").half()
+    vae.register_to_config(force_upcast=overflows)
+    asked: list[torch.dtype] = []
+    for part in (vae.encoder, vae.decoder):
+        part.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0].dtype))
+    pixels = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)).mul(2).sub(1).half()
+    latents = autoencoding.encoded(vae, pixels)
+    pipe = SimpleNamespace(vae=vae, _execution_device="cpu", image_processor=VaeImageProcessor())
+    (picture,) = autoencoding.decoded(pipe, latents)
+    assert picture is not None
+    assert asked == [torch.float32 if overflows else torch.float16] * 2
+    assert latents.dtype == vae.dtype == torch.float16
+    if overflows:
+        with torch.no_grad():
+            exact = vae.float().encode(pixels.float()).latent_dist.mode() * vae.config.scaling_factor
+        assert torch.equal(latents, exact.half())

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import resource
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from artgen import registry
-from artgen.engine.training import board, checkpoints, noising, order, perceptual
+from artgen.engine.training import assembling, board, checkpoints, noising, order, perceptual
 from artgen.engine.training.averages import Average
 from artgen.engine.training.loop import Step
 from artgen.engine.training.schedule import learning_rate
@@ -50,6 +51,18 @@ def test_noise_and_target_are_those_of_diffusers(prediction: str, zero: bool) ->
     torch.testing.assert_close(target, wanted)
     known = slice(0, 3) if zero and prediction == "epsilon" else slice(0, 4)  # pure noise says nothing of what was
     torch.testing.assert_close(mine.clean(noisy, target, times)[known], clean[known], atol=1e-3, rtol=1e-3)
+
+
+def test_a_gpu_that_is_named_is_not_that_of_later_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACCELERATE_TORCH_DEVICE", raising=False)
+    with assembling._device_named("cuda:1"):
+        assert os.environ["ACCELERATE_TORCH_DEVICE"] == "cuda:1"
+    with assembling._device_named("cuda"):
+        assert "ACCELERATE_TORCH_DEVICE" not in os.environ
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "cuda:3")  # the user's own
+    with assembling._device_named("cuda:1"):
+        pass
+    assert os.environ["ACCELERATE_TORCH_DEVICE"] == "cuda:3"
 
 
 def test_flow_goes_straight_from_clean_to_noise() -> None:

@@ -1,5 +1,6 @@
 """Between pictures, latents as the autoencoder has them, and latents as the denoiser works on them."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,22 +38,16 @@ def _statistics(latents: torch.Tensor, config: Any) -> tuple[torch.Tensor, torch
 @torch.no_grad()
 def encoded(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
     """Pictures (pictures, 3, height, width), -1 to 1, as latents the denoiser works on; no noise is drawn."""
-    found = vae.encode(pixels)
-    return scaled(found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latents, vae.config)
+    with _in_sound_precision(vae):
+        found = vae.encode(pixels.to(vae.dtype))
+    latents = found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latents
+    return scaled(latents, vae.config).to(pixels.dtype)
 
 
 def decoded(pipe: Any, latents: torch.Tensor) -> Iterator[Image.Image | None]:
-    """The pictures of latents (pictures, channels, h, w) one after the other; None for what is not finite.
-
-    Decoders that overflow in fp16 and say so (`force_upcast`) run in fp32 meanwhile, as diffusers has it.
-    """
+    """The pictures of latents (pictures, channels, h, w) one after the other; None for what is not finite."""
     vae = pipe.vae
-    dtype = vae.dtype
-    upcast = dtype == torch.float16 and getattr(vae.config, "force_upcast", False)
-    movable = not any(parameter.is_meta for parameter in vae.parameters())
-    try:
-        if upcast and movable:
-            vae.to(torch.float32)
+    with _in_sound_precision(vae):
         for each in latents:
             with torch.no_grad():
                 pixels = vae.decode(unscaled(each[None].to(pipe._execution_device, vae.dtype), vae.config)).sample
@@ -60,6 +55,18 @@ def decoded(pipe: Any, latents: torch.Tensor) -> Iterator[Image.Image | None]:
                 yield None
                 continue
             yield pipe.image_processor.postprocess(pixels.float(), output_type="pil")[0]
+
+
+@contextlib.contextmanager
+def _in_sound_precision(vae: Any) -> Iterator[None]:
+    """Autoencoders that overflow in fp16 and say so (`force_upcast`) work in fp32 meanwhile, as diffusers has it."""
+    dtype = vae.dtype
+    upcast = dtype == torch.float16 and getattr(vae.config, "force_upcast", False)
+    movable = not any(parameter.is_meta for parameter in vae.parameters())
+    try:
+        if upcast and movable:
+            vae.to(torch.float32)
+        yield
     finally:
         if upcast and movable:
             vae.to(dtype)

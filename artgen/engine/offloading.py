@@ -62,7 +62,7 @@ def stream_layers(pipe: Any, device: torch.device, *, text_only: bool) -> None:
         else:
             apply_group_offloading(
                 module, onload_device=device, offload_device=CPU, offload_type="leaf_level",
-                use_stream=device.type == "cuda",
+                use_stream=device.type == "cuda", record_stream=device.type == "cuda",  # else each layer is waited for
             )  # fmt: skip
 
 

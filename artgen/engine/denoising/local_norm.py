@@ -41,7 +41,12 @@ class LocalGroupNorm(torch.nn.Module):
         self.frame = frame
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalises (pictures, channels, height, width); the sides are multiples of a cell, one window at least."""
+        """Normalises (pictures, channels, height, width); the sides are multiples of a cell, one window at least.
+
+        In float32, as torch's own layer reckons on a GPU: squares overflow fp16, and their mean less that of the
+        values squared would be lost in the rounding of either short type.
+        """
+        dtype, x = x.dtype, x.float()
         window = max(1, self.frame.window * x.shape[-2] // self.frame.height)
         cell = max(1, window // CELLS)
         mean, square = (self._windows(part, cell, window // cell) for part in (x, x * x))
@@ -49,7 +54,7 @@ class LocalGroupNorm(torch.nn.Module):
         size = x.shape
         groups = x.reshape(size[0], self.num_groups, -1, size[2], size[3])
         normal = (groups - mean.unsqueeze(2)).mul_(scale.unsqueeze(2)).reshape(size)
-        return torch.addcmul(self.bias.view(1, -1, 1, 1), normal, self.weight.view(1, -1, 1, 1))
+        return torch.addcmul(self.bias.view(1, -1, 1, 1), normal.to(dtype), self.weight.view(1, -1, 1, 1))
 
     def _windows(self, x: torch.Tensor, cell: int, cells: int) -> torch.Tensor:
         """Means over the groups' channels and the window around each place: (pictures, groups, height, width)."""

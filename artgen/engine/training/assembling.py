@@ -1,7 +1,8 @@
 """From a plan to a loop that can be stepped: what is loaded, what learns, and how batches come about."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,6 @@ def start(plan: Plan) -> Accelerator:
     wanted = plan.settings.place
     if wanted.device != "auto":
         place(wanted.device, "fp32")
-    if wanted.device.startswith("cuda:"):
-        os.environ.setdefault("ACCELERATE_TORCH_DEVICE", wanted.device)
     if "WORLD_SIZE" not in os.environ:
         AcceleratorState._reset_state(reset_partial_state=True)  # of an earlier training in this process
     precision = PRECISIONS.get(wanted.dtype)
@@ -68,7 +67,22 @@ def start(plan: Plan) -> Accelerator:
         precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if cuda else "no"
     # The last layer of an encoder whose words are taken from the one before learns nothing.
     unused = DistributedDataParallelKwargs(find_unused_parameters=plan.settings.learning.train_text_encoder)
-    return Accelerator(cpu=wanted.device == "cpu", mixed_precision=precision, kwargs_handlers=[unused])
+    with _device_named(wanted.device):
+        return Accelerator(cpu=wanted.device == "cpu", mixed_precision=precision, kwargs_handlers=[unused])
+
+
+@contextlib.contextmanager
+def _device_named(device: str) -> Iterator[None]:
+    """Tells accelerate which of several GPUs is meant, for which it has an environment variable alone."""
+    name = "ACCELERATE_TORCH_DEVICE"
+    if not device.startswith("cuda:") or name in os.environ:
+        yield
+        return
+    os.environ[name] = device
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def assemble(plan: Plan, accelerator: Accelerator, listener: Listener) -> Assembly:
@@ -121,7 +135,7 @@ def _denoiser(plan: Plan, pipe: Any) -> Built:
             else perceptual.DecoderFeatures(pipe.vae)
         )
         distance.requires_grad_(False)
-    noise = noising.read(pipe.scheduler, plan.model.name)
+    noise = noising.read(pipe.scheduler, plan.model.name).on(pipe.unet.device)
     objective = DenoiserLoss(pipe, noise, settings.loss.snr_gamma or 0.0, distance, weight)
 
     @torch.no_grad()

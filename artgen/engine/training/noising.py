@@ -3,7 +3,7 @@
 Latents are (batch, channels, height, width), float32; `times` are whole numbers from 0 to 999, (batch,).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,10 @@ class Noising:
 
     kept: Tensor
     prediction: str
+
+    def on(self, device: torch.device) -> "Noising":
+        """The same with its numbers on a device, where nothing waits for them."""
+        return replace(self, kept=self.kept.to(device))
 
     @property
     def times(self) -> int:
