@@ -12,7 +12,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
-from artgen import Txt2Img, acceleration, generate_all, registry
+from artgen import Denoise, Txt2Img, acceleration, generate, generate_all, registry
 from artgen.acceleration import COMPILED_GAIN, COMPILING, Plan, Task, plan
 from artgen.engine import batch, decoding, loading, offloading
 from artgen.engine import generate as generating
@@ -246,6 +246,18 @@ def test_other_rounding_stays_within_a_grey_level_and_is_undone(
             assert plain.difference(draw(pipe), wanted) <= 1
     with accelerated(pipe, Plan()):
         assert plain.same(draw(pipe), wanted)
+
+
+def test_what_calls_the_parts_of_a_kept_pipeline_finds_them_as_they_were_loaded(models: dict[str, Path]) -> None:
+    noisy = plain.photo(Path("noisy.png"))
+    request = Denoise(image=noisy, method="latent", model=str(models["sd1"]), sigma="25", steps=2, device="cpu")
+    wanted = generate(request).image
+    ((pipe),) = loading._kept.values()
+    with accelerated(pipe, Plan(channels_last=True, fused=True)):
+        pass
+    assert not pipe.unet.conv_in.weight.is_contiguous()
+    assert plain.same(generate(request).image, wanted)
+    assert pipe.unet.conv_in.weight.is_contiguous()
 
 
 def test_a_decoder_in_bf16_decodes_nearly_the_same_and_leaves_the_weights_alone(models: dict[str, Path]) -> None:

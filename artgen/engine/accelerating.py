@@ -37,6 +37,22 @@ def accelerated(pipe: Any, plan: Plan, recorder: Recorder | None = None) -> Iter
         plan: what to use.
         recorder: records the denoiser's calls; CUDA graphs when not given.
     """
+    _pull(pipe, plan)
+    with contextlib.ExitStack() as stack:
+        if plan.graph:
+            denoiser = _denoiser(pipe)
+            stack.enter_context(graphed(denoiser, recorder or CudaRecorder(denoiser.device)))
+        if plan.bf16_decoder:
+            stack.enter_context(bf16_decoder(pipe))
+        yield
+
+
+def undo(pipe: Any) -> None:
+    """Lets weights and layers be as they were loaded, for what calls a kept pipeline's parts by themselves."""
+    _pull(pipe, Plan())
+
+
+def _pull(pipe: Any, plan: Plan) -> None:
     denoiser = _denoiser(pipe)
     before = _pulled.get(denoiser, Plan())
     if before != plan:
@@ -45,12 +61,6 @@ def accelerated(pipe: Any, plan: Plan, recorder: Recorder | None = None) -> Iter
         _fuse(denoiser, before.fused, plan.fused)
         _compile(denoiser, before.compiled, plan.compiled)
         _pulled[denoiser] = plan
-    with contextlib.ExitStack() as stack:
-        if plan.graph:
-            stack.enter_context(graphed(denoiser, recorder or CudaRecorder(denoiser.device)))
-        if plan.bf16_decoder:
-            stack.enter_context(bf16_decoder(pipe))
-        yield
 
 
 def _lay_out(pipe: Any, denoiser: Any, before: bool, now: bool) -> None:

@@ -15,7 +15,7 @@ import torch
 from diffusers import EulerDiscreteScheduler
 
 from artgen.adapters import Attachment
-from artgen.engine import adapters, embeddings, loading
+from artgen.engine import accelerating, adapters, embeddings, loading
 from artgen.engine.autoencoding import encoded
 from artgen.engine.denoising.levels import HALF_RANGE
 from artgen.engine.denoising.tiles import Tiling
@@ -79,6 +79,7 @@ def load(model: ResolvedModel, loras: Sequence[Attachment], placement: Placement
         ModelUnavailableError: weights are missing or damaged, or a LoRA does not fit.
     """
     base = loading.load(model, placement, offload=None, vae_tiling=False, safety_checker=False, listener=listener)
+    accelerating.undo(base)
     adapters.attach(base, loras, placement, None)
     pipe = loading.for_task(base, "Text2Image", "denoise")
     size = max(model.multiple, min(model.native) // model.multiple * model.multiple)

@@ -14,7 +14,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
 from artgen import registry
-from artgen.engine import components, loading
+from artgen.engine import accelerating, components, loading
 from artgen.engine.device import Placement, place
 from artgen.engine.training import lora, noising, order, perceptual
 from artgen.engine.training.averages import Average
@@ -97,6 +97,7 @@ def assemble(plan: Plan, accelerator: Accelerator, listener: Listener) -> Assemb
     dtype = half if kind == "lora" and accelerator.device.type != "cpu" else "fp32"
     placement = Placement(str(accelerator.device), dtype)
     pipe = loading.load(plan.model, placement, offload=None, vae_tiling=False, safety_checker=False, listener=listener)
+    accelerating.undo(pipe)
     with loading.quiet():
         pipe.vae.to(torch.float32)
     for part in pipe.components.values():
