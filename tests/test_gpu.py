@@ -15,6 +15,7 @@ from PIL import Image
 from artgen import Img2Img, Inpaint, Picture, Txt2Img, generate, generate_all
 from artgen.engine import loading
 from artgen.engine.generate import draw
+from artgen.engine.graphs import CudaRecorder
 from artgen.engine.sizes import Exactly
 from artgen.errors import MemoryExhaustedError, NonFiniteError, UsageError
 from artgen.events import ModelChosen, Planned
@@ -59,16 +60,38 @@ def test_fp16_by_default_and_byte_for_byte(models: dict[str, Path], kind: str, c
     assert plain.same(ours.image, plainly(cls, models[kind], 7, num_inference_steps=4, **WORDS))
 
 
-def test_a_graph_of_the_step_changes_no_bit(models: dict[str, Path]) -> None:
+@pytest.mark.parametrize(("kind", "cls"), [("sd1", "StableDiffusionPipeline"), ("sdxl", "StableDiffusionXLPipeline")])
+def test_a_graph_of_the_step_changes_no_bit(models: dict[str, Path], kind: str, cls: str) -> None:
     heard = plain.Heard()
-    request = Txt2Img(model=str(models["sd1"]), seed=7, steps=10, **WORDS)
+    request = Txt2Img(model=str(models[kind]), seed=7, steps=10, **WORDS)
     ours = [generate(request.replace(seed=seed), listener=heard).image for seed in (7, 8, 7)]
     assert any(isinstance(event, Planned) and event.text.startswith("a CUDA graph") for event in heard.events)
     module = next(iter(loading._kept.values())).unet
     assert module.__dict__["_artgen_graphed"]._recorded, "it was captured, and repeats the step bit for bit"
-    assert plain.same(ours[0], plainly("StableDiffusionPipeline", models["sd1"], 7, num_inference_steps=10, **WORDS))
+    assert plain.same(ours[0], plainly(cls, models[kind], 7, num_inference_steps=10, **WORDS))
     assert plain.same(ours[0], ours[2])
     assert plain.same(generate(request.replace(acceleration="none")).image, ours[0])
+
+
+def test_work_that_waits_is_not_captured_and_leaves_the_device_usable(models: dict[str, Path]) -> None:
+    recorder, tensor = CudaRecorder(torch.device("cuda")), torch.ones(3, device="cuda")
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            recorder.record(lambda: (tensor * tensor.sum().item(),))
+    outputs, again = recorder.record(lambda: (tensor + 1,))
+    tensor.fill_(4)
+    again()
+    assert outputs[0].tolist() == [5.0] * 3
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    loading.collect()
+    generate(Txt2Img(model=str(models["sd1"]), seed=7, steps=10, **WORDS))
+
+
+def test_weights_in_8_bits_have_no_graph(models: dict[str, Path]) -> None:
+    request = Txt2Img(model=str(models["sd1"]), seed=7, steps=10, weights="fp8", **WORDS)
+    first, second = generate(request).image, generate(request).image
+    assert plain.same(first, second)
+    assert plain.same(first, generate(request.replace(acceleration="none")).image)
 
 
 @pytest.mark.parametrize("pinned", [False, True])

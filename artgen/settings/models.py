@@ -89,7 +89,7 @@ class Compute(Place):
     )
     acceleration: str | None = setting(
         None,
-        "On CUDA. exact: what changes no bit, a CUDA graph for single pictures of Stable Diffusion 1 and 2. full: also "
-        "what rounds otherwise, such as torch.compile where enough pictures repay it. [exact]",
+        "On CUDA. exact: what changes no bit, a CUDA graph for small pictures of Stable Diffusion 1, 2 and XL. full: "
+        "also what rounds otherwise, such as torch.compile where enough pictures repay it. [exact]",
         choices=LEVELS,
     )
