@@ -31,7 +31,7 @@ class Task:
         steps: of each.
         whole: whether all of the model lies on the device, in the precision it computes in.
         plain: whether it does, and the denoiser has neither LoRAs nor approximations on it, nor weights in 8 bits.
-        upcast: whether the decoder would overflow in this precision, so that diffusers decodes in fp32.
+        upcast: whether diffusers decodes in fp32, because the decoder would overflow in this precision.
         compiled: whether the denoiser is compiled already.
         seconds_left: what these pictures and those like them that follow would take as it goes now; 0 when unknown.
     """

@@ -55,6 +55,8 @@ class MemoryExhaustedError(ArtgenError):
 class DeviceLostError(ArtgenError):
     """A GPU answers this process no more; another process may use it."""
 
+    exit_code = 71
+
 
 class FilteredError(ArtgenError):
     """Every picture was withheld by the model's safety filter."""

@@ -284,16 +284,22 @@ def test_a_decoder_in_bf16_decodes_in_pieces_when_the_pipelines_own_does(models:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "safe", "said"), [("fp16", False, True), ("fp16", True, False), ("fp32", False, False)]
+    ("kind", "dtype", "safe", "said"),
+    [
+        ("sdxl", "fp16", False, True),
+        ("sdxl", "fp16", True, False),
+        ("sdxl", "fp32", False, False),
+        ("sd1", "fp16", False, False),
+    ],
 )
-def test_a_decoder_is_in_bf16_where_it_would_overflow(
-    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, dtype: str, safe: bool, said: bool
+def test_a_decoder_is_in_bf16_where_diffusers_would_take_fp32(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str, dtype: str, safe: bool, said: bool
 ) -> None:
     asked: list[Task] = []
     monkeypatch.setattr(acceleration, "plan", lambda task: asked.append(task) or Plan())
-    pipe = loaded(models["sdxl"])
+    pipe = loaded(models[kind])
     pipe.vae.register_to_config(force_upcast=not safe)
-    (job,) = prepare([Txt2Img(model=str(models["sdxl"]), prompt="a fox", seed=1, weights="fp8")])
+    (job,) = prepare([Txt2Img(model=str(models[kind]), prompt="a fox", seed=1, weights="fp8")])
     economy = Economy.of(job.drawing, 1)
     batch._plan(pipe, [job], Placement("cuda", dtype, "fp8"), economy, Progress(ignore, 1, 1, 1))
     (task,) = asked

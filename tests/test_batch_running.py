@@ -414,6 +414,46 @@ def test_a_worker_whose_gpu_answers_no_more_is_replaced(
     assert "Traceback" not in said
 
 
+DEAD = """
+import multiprocessing, sys
+
+if "spawn_main" in " ".join(sys.orig_argv):
+    import artgen.engine.generate as generate
+    draw = generate.draw_batch
+
+    def lost(*arguments):
+        if multiprocessing.current_process().name in NAMES:
+            raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
+        return draw(*arguments)
+
+    generate.draw_batch = lost
+"""
+
+
+def test_a_gpu_that_stays_dead_is_left_alone_and_takes_no_picture_with_it(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = batches.plan(Path("out"), model, entries(6))
+    Path("first").mkdir()
+    Path("first/sitecustomize.py").write_text(f"NAMES = ['artgen-worker-0']\n{DEAD}")
+    monkeypatch.setenv("PYTHONPATH", str(Path("first").resolve()))
+    _, results = draw(made, run_on_workers(Path("out"), 2))
+    assert [result.record.state for result in results if result.record] == ["done"] * 6
+
+
+def test_without_any_gpu_left_the_batch_ends_and_fails_no_picture(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = batches.plan(Path("out"), model, entries(6))
+    Path("first").mkdir()
+    Path("first/sitecustomize.py").write_text(f"NAMES = ['artgen-worker-0', 'artgen-worker-1']\n{DEAD}")
+    with monkeypatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(Path("first").resolve()))
+        with pytest.raises(DeviceLostError, match="No GPU answers any more"):
+            draw(made, run_on_workers(Path("out"), 2))
+    counted, results = draw(made)
+    assert (counted.done, counted.failed) == (0, [])
+    assert [result.record.state for result in results if result.record] == ["done"] * 6
+
+
 @pytest.mark.parametrize(("visible", "mine"), [("", "1"), ("4,7", "7"), ("GPU-5c,GPU-8e,GPU-9f", "GPU-5c")])
 def test_a_worker_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch, visible: str, mine: str) -> None:
     """The fourth of four, of which each second or third has the same GPU."""

@@ -1,5 +1,6 @@
 """NaN, the safety filter and running out of memory: real models that misbehave, and what becomes of the pictures."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,14 @@ from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
 from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor
 
-from artgen import Picture, Txt2Img, generate, generate_all
+from artgen import Denoise, Picture, Txt2Img, generate, generate_all
+from artgen.engine import generate as generating
+from artgen.engine import loading, memory, offloading
+from artgen.engine.device import Placement
 from artgen.engine.generate import Failure
-from artgen.errors import FilteredError, MemoryExhaustedError, NonFiniteError
+from artgen.engine.memory import Economy, is_lost
+from artgen.errors import DeviceLostError, FilteredError, MemoryExhaustedError, NonFiniteError
+from artgen.prepare import Prepared, prepare
 
 WORDS: dict[str, Any] = {"prompt": "a red fox", "steps": 3, "guidance_scale": 5.0}
 
@@ -267,3 +273,84 @@ def test_the_record_is_plain_json(models: dict[str, Path], monkeypatch: pytest.M
     for outcome in generate_all(four(models["sd1"])[:2], batch_size=2):
         assert isinstance(outcome, Picture)
         assert json.loads(json.dumps(outcome.record, allow_nan=False)) == outcome.record
+
+
+BUSY = "CUDA error: CUDA-capable device(s) is/are busy or unavailable\nCompile with TORCH_USE_CUDA_DSA"
+
+
+def test_a_gpu_that_answers_no_more_is_told_while_loading_too(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead(*_: Any) -> None:
+        raise RuntimeError(BUSY)
+
+    loading.release()
+    monkeypatch.setattr(offloading, "put", dead)
+    with pytest.raises(DeviceLostError, match=r"stopped working for this process: CUDA error: .* unavailable$") as told:
+        generate(four(models["sd1"])[0])
+    assert told.value.exit_code == 71
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_device_that_still_answers_is_not_lost(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+    def synchronize(_: int) -> None:
+        if not answers:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    for name, value in (("device_count", 1), ("memory_reserved", 9), ("is_initialized", True)):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    assert is_lost(RuntimeError("CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling cublasGemmEx")) is not answers
+    assert not is_lost(RuntimeError("CUDA error: out of memory"))
+    assert not is_lost(RuntimeError("shapes do not fit"))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_memory_runs_out_next_to_another_task(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    noisy = Denoise(image=plain.photo(Path("noisy.png")), method="tv", sigma="25")
+    exhausted_by(monkeypatch, untiled=True)
+    requests = [noisy, four(models["sd1"])[0]]
+    made = list(generate_all(requests if first else requests[::-1]))
+    assert all(isinstance(each, Picture) for each in made)
+
+
+def test_memory_is_planned_anew_for_what_takes_more(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[int, float | None]] = []
+    plan = generating.planned
+
+    def planned(economy: Economy, job: Prepared, *arguments: Any) -> Economy:
+        found.append((job.width, job.drawing.guidance_scale))
+        return plan(economy, job, *arguments)
+
+    monkeypatch.setattr(generating, "planned", planned)
+    one = four(models["sd1"])[0].replace(steps=1, guidance_scale=1.0)
+    wide, guided = one.replace(width=64), one.replace(width=64, guidance_scale=5.0)
+    list(generate_all([one, wide, one, guided, wide, guided]))
+    assert found == [(32, 1.0), (64, 1.0), (64, 5.0)]
+
+
+def test_what_memory_taught_is_not_for_requests_that_must_not_offload_so(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--fast cache` skips layers, which must not fetch each other."""
+    tried: list[tuple[str | None, str | None]] = []
+
+    def short(jobs: list[Prepared], _: int, __: Any, economy: Economy, *___: Any) -> list[Failure]:
+        tried.append((jobs[0].drawing.fast, economy.offload))
+        if economy.offload not in ("group", "sequential"):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return [Failure(job.request, NonFiniteError("as if")) for job in jobs]
+
+    monkeypatch.setattr(generating, "place", lambda *_: Placement("cuda", "fp16"))
+    monkeypatch.setattr(generating, "limited", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(memory, "free", lambda *_: 100 << 30)
+    monkeypatch.setattr(generating, "draw_batch", short)
+    exact = four(models["sd1"])[0].replace(steps=30, offload="auto")
+    course = generating.Course()
+    for request in (exact, exact.replace(fast="cache"), exact):
+        list(generating.draw(prepare([request]), course=course))
+    assert [offload for fast, offload in tried if not fast][-2:] == ["group", "group"], "known the second time"
+    assert ("cache", "group") not in tried
+    assert tried[-2] == ("cache", "sequential")

@@ -20,7 +20,7 @@ from original_layout import to_original_sd1
 from PIL import Image
 from safetensors.torch import save_file
 
-from artgen import Img2Img, Inpaint, Picture, Txt2Img, budget, generate, generate_all, machine, registry
+from artgen import Img2Img, Inpaint, Picture, Txt2Img, budget, generate, generate_all, machine, registry, sources
 from artgen.batch.entries import Entry
 from artgen.batch.plan import Planner
 from artgen.engine import components, loading, memory, reading
@@ -160,6 +160,23 @@ def test_a_batch_reads_the_prompts_of_its_later_pictures_with_the_first_ones(
     for one, other in zip(apart, whole, strict=True):
         with Image.open(one) as first, Image.open(other) as second:
             assert plain.same(first, second)
+
+
+def test_input_pictures_of_a_batch_are_not_read_for_words_that_are_known(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for number in range(6):
+        picture = plain.photo(tmp_path / f"{number}.png")
+        found.append(Entry("p", number, {"task": "img2img", "image": picture, "prompt": f"a fox {number // 5}"}))
+    settings = {"model": str(models["sd1"]), "offload": "text", "device": "cpu", "steps": 2}
+    made = Planner(tmp_path / "out", settings).plan(found)
+    opened: list[Path] = []
+    source = sources.read
+    monkeypatch.setattr(sources, "read", lambda request: opened.append(request.image) or source(request))
+    _, results = batches.draw(made)
+    assert [result.record.state for result in results if result.record] == ["done"] * 6
+    assert len(opened) == 6 + 2, "each in its turn, and the first of each other wording"
 
 
 def test_no_more_is_read_ahead_than_there_is_room_for(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

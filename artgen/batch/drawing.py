@@ -19,13 +19,22 @@ WAITING = 4
 """Pictures that may wait to be saved while others are drawn, besides those of one device batch."""
 
 
+WORDS = ("prompt", "negative_prompt", "guidance_scale", "long_prompt", "fast")
+"""Settings that tell whether a job has anything to read that another has not."""
+
+
 class Drawer:
     """A context manager; on leaving, what was drawn is on the disk."""
 
     def __init__(
-        self, ledger: Ledger, claims: Claims, report: Callable[[Result], None], listener: Listener = ignore
+        self,
+        ledger: Ledger,
+        claims: Claims,
+        report: Callable[[Result], None],
+        listener: Listener = ignore,
+        learned: dict[tuple[Any, ...], Any] | None = None,
     ) -> None:
-        """`report` is told of each job's end, from another thread."""
+        """`report` is told of each job's end, from another thread; `learned` is that of an earlier one's drawing."""
         self._ledger = ledger
         self._claims = claims
         self._report = report
@@ -34,7 +43,7 @@ class Drawer:
         self._saver = ThreadPoolExecutor(1, "artgen-saver")
         self._saving: list[Future[None]] = []
         self._pace = 0.0
-        self._learned: dict[tuple[Any, ...], Any] = {}
+        self._learned: dict[tuple[Any, ...], Any] = {} if learned is None else learned
 
     def __enter__(self) -> "Drawer":
         return self
@@ -80,8 +89,6 @@ class Drawer:
 
         starting.start()
         from artgen.engine import generate
-        from artgen.engine.loading import first_line
-        from artgen.engine.memory import is_lost
         from artgen.engine.sizes import Exactly
 
         clock = _Clock(self._listener)
@@ -106,11 +113,6 @@ class Drawer:
             for job, _ in jobs[saved:]:
                 self._fail(job, error)
         except Exception as error:
-            if is_lost(error):
-                raise DeviceLostError(
-                    f"The GPU has stopped working for this process: {first_line(error)}",
-                    "Run the same command again; it goes on with what is not drawn.",
-                ) from error
             # A job that trips over a bug must not take the night's work with it.
             if len(jobs) - saved > 1:
                 for each in jobs[saved:]:
@@ -121,10 +123,15 @@ class Drawer:
         return self._pace
 
     def _made_ready(self, jobs: Iterable[Job], model: str | None) -> Iterator[Prepared]:
-        """Jobs for a model as they are when their turn comes, up to the first one that cannot be drawn."""
+        """Jobs for a model as they are when their turn comes, one of each wording, up to one that cannot be drawn."""
+        seen: set[tuple[Any, ...]] = set()
         for job in jobs:
             if job.request.model != model:
                 return
+            words = tuple(getattr(job.request, name, None) for name in WORDS)
+            if words in seen:
+                continue  # to make it ready would read its pictures for nothing
+            seen.add(words)
             try:
                 yield prepare([job.request], self._listener, self._models)[0]
             except ArtgenError:

@@ -52,13 +52,14 @@ class Actor:
         self._folder = folder
         self._suffix = suffix
         self._claims = Claims(folder)
+        self._learned: dict[tuple[Any, ...], Any] = {}
 
     def draw(self, taken: Handful) -> tuple[list[Result], float | None]:
         """Draws jobs; their ends, and the seconds a picture."""
         results: list[Result] = []
         ledger = Ledger(self._folder, self._suffix)
         try:
-            with Drawer(ledger, self._claims, results.append, ignore) as drawer:
+            with Drawer(ledger, self._claims, results.append, ignore, self._learned) as drawer:
                 seconds = drawer.draw(taken.jobs, taken.rows)
         except DeviceLostError as error:
             print(error.message, file=sys.stderr, flush=True)

@@ -49,13 +49,27 @@ class Fatal:
 
 @dataclass
 class Worker:
-    """A process, the line to it, the jobs whose end it has not told, whether it began and whether it is drawing."""
+    """A process, and what is known of it.
 
+    Attributes:
+        number: its share of the machine; another process has it when this one dies.
+        line: to the process.
+        replaces: whether it took the place of a dead one.
+        given: the jobs that it was given last.
+        open: the jobs whose end it has not told.
+        started: whether it began.
+        proven: whether it has drawn all of what it was given once.
+        busy: whether it is drawing.
+    """
+
+    number: int
     process: BaseProcess
     line: Connection
+    replaces: bool = False
     given: list[Job] = field(default_factory=list)
     open: dict[str, Job] = field(default_factory=dict)
     started: bool = False
+    proven: bool = False
     busy: bool = False
 
 
@@ -90,14 +104,14 @@ class _Pool:
             self._stop()
         return self._elsewhere
 
-    def _start(self, number: int) -> Worker:
+    def _start(self, number: int, replaces: bool = False) -> Worker:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         arguments = (there, self._folder, self._suffix, number, self._count, machine.cuda_devices())
         process = context.Process(target=_work, args=arguments, name=f"artgen-worker-{number}", daemon=True)
         process.start()
         there.close()
-        return Worker(process, here)
+        return Worker(number, process, here, replaces)
 
     def _feed(self, worker: Worker, queue: Queue) -> None:
         taken = queue.take()
@@ -123,6 +137,7 @@ class _Pool:
                 case Started():
                     worker.started = True
                 case Ready(seconds):
+                    worker.proven = True
                     queue.learn(worker.given, seconds)
                     self._feed(worker, queue)
                 case Fatal(error):
@@ -132,10 +147,11 @@ class _Pool:
         self._listener(Waiting(sum(len(worker.open) for worker in self._workers)))
 
     def _bury(self, worker: Worker, queue: Queue, on_result: OnResult) -> None:
-        """Puts another worker in the place of a dead one.
+        """Puts another worker in the place of a dead one, but for a GPU that two in turn have lost.
 
         Raises:
             ArtgenError: it died before it began, as others would: no picture is to blame.
+            DeviceLostError: no GPU is left.
         """
         worker.process.join()
         cause = _cause(worker.process.exitcode or 0)
@@ -145,10 +161,17 @@ class _Pool:
             )
         self._listener(Note(f"a worker died ({cause}); what it had is tried again"))
         self._casualties.lost(list(worker.open.values()), cause, queue, on_result)
-        number = self._workers.index(worker)
         worker.line.close()
-        self._workers[number] = self._start(number)
-        self._feed(self._workers[number], queue)
+        place = self._workers.index(worker)
+        if worker.process.exitcode == DeviceLostError.exit_code and worker.replaces and not worker.proven:
+            self._workers.pop(place)
+            if not self._workers:
+                raise DeviceLostError("No GPU answers any more.", "Run the same command again; it goes on.")
+        else:
+            self._workers[place] = self._start(worker.number, replaces=True)
+        for idle in self._workers:
+            if not idle.busy:
+                self._feed(idle, queue)
 
     def _stop(self) -> None:
         for worker in self._workers:
@@ -192,7 +215,8 @@ def _work(line: Connection, folder: Path, suffix: str, number: int, count: int, 
     except OutputError as error:
         send(Fatal(error))
     except DeviceLostError as error:
-        sys.exit(error.message)  # a new process takes this one's place
+        print(error.message, file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)  # a new process takes this one's place
     except (EOFError, OSError):
         pass  # no more work
     finally:

@@ -133,11 +133,12 @@ def _runner(folder: Path, run: Run, suffix: str) -> Runner:
 
 
 def _refuse_named_gpu(plan: Plan, run: Run) -> None:
-    """Refuses one GPU for all of several workers, each of which sees but its own."""
+    """Refuses one GPU for all of several processes, each of which sees but its own."""
     named = next((job for job in plan.jobs if job.request.device.startswith("cuda:")), None)
-    if run.workers > 1 and named is not None:
+    if (run.workers > 1 or run.ray is not None) and named is not None:
+        given = "--workers" if run.ray is None else "--ray"
         raise UsageError(
-            f"--workers gives each process a GPU of its own, and --device {named.request.device} names one for all.",
+            f"{given} gives each process a GPU of its own, and --device {named.request.device} names one for all.",
             "Leave --device out; CUDA_VISIBLE_DEVICES=0,2 chooses among GPUs.",
         )
 

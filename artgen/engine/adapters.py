@@ -16,7 +16,7 @@ from artgen.adapters import PARTS, Adapter, Attachment
 from artgen.adapters.naming import Layer, flat, from_original, parse_tensor
 from artgen.engine import loading, offloading
 from artgen.engine.device import Placement
-from artgen.engine.memory import is_exhaustion
+from artgen.engine.memory import is_exhaustion, is_lost
 from artgen.errors import ModelUnavailableError
 
 Attached = tuple[tuple[str, float, bool], ...]
@@ -120,7 +120,7 @@ def _load(pipe: Any, adapter: Adapter) -> None:
             pipe.load_lora_weights(_renamed(pipe, state), adapter_name=adapter.sha256)
         lost = _lost(pipe, adapter, state)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
-        if is_exhaustion(error):
+        if is_exhaustion(error) or is_lost(error):
             raise
         raise _cannot(adapter, loading.first_line(error)) from error
     if lost:

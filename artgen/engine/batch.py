@@ -142,7 +142,7 @@ def _plan(
             steps=max(1, int((request.steps or 1) * (job.strength or 1))),
             whole=whole,
             plain=whole and placement.weights is None and not job.loras and not request.fast,
-            upcast=placement.dtype == "fp16" and getattr(pipe.vae.config, "force_upcast", False),
+            upcast=_is_upcast(pipe, job.model.architecture, placement),
             compiled=is_compiled(pipe),
             seconds_left=progress.seconds_left,
         )
@@ -152,6 +152,11 @@ def _plan(
     if plan.why:
         progress.listener(Planned(plan.why))
     return plan
+
+
+def _is_upcast(pipe: Any, architecture: str, placement: Placement) -> bool:
+    """Whether the pipeline decodes in fp32: SDXL's alone look at `force_upcast`, which others have by default."""
+    return architecture == "sdxl" and placement.dtype == "fp16" and bool(pipe.vae.config.force_upcast)
 
 
 def _withheld() -> FilteredError:

@@ -11,10 +11,10 @@ from artgen import fitting, replaying
 from artgen.engine import loading, prompts, reading
 from artgen.engine.batch import Progress, draw_batch
 from artgen.engine.device import Placement, place
-from artgen.engine.memory import Economy, is_exhaustion, limited, planned
+from artgen.engine.memory import Economy, is_exhaustion, is_lost, limited, planned
 from artgen.engine.outcomes import Failure, Picture
 from artgen.engine.sizes import Alike, BatchSize, Exactly, Fixed, appearance, suited, wording
-from artgen.errors import MemoryExhaustedError, NonFiniteError
+from artgen.errors import DeviceLostError, MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, Note, ignore
 from artgen.prepare import Prepared, prepare
 from artgen.requests import Denoise, FromWords, Request
@@ -34,6 +34,7 @@ def generate(request: Request, *, frames: Frames | None = None, listener: Listen
     Raises:
         UsageError, InputFileError, ModelUnavailableError, RefusedError: before any model is loaded.
         MemoryExhaustedError: out of memory after every fallback.
+        DeviceLostError: the GPU answers this process no more.
         FilteredError: the model's safety filter withheld the picture.
         NonFiniteError: the model produced NaN or infinity.
     """
@@ -60,6 +61,7 @@ def generate_all(
     Raises:
         UsageError, InputFileError, ModelUnavailableError, RefusedError: before any model is loaded.
         MemoryExhaustedError: out of memory after every fallback.
+        DeviceLostError: the GPU answers this process no more.
     """
     yield from draw(prepare(requests, listener), batch_size=batch_size, frames=frames, listener=listener)
 
@@ -95,7 +97,8 @@ class Course:
     Attributes:
         coming: what it draws afterwards, in order; looked at only where something is made ready for it beforehand.
         seconds: how long that would take as it goes now, 0 when unknown.
-        learned: what running out of memory taught: how to draw so many pixels at a time with the same resources.
+        learned: what running out of memory taught: how to draw so many pixels at a time with the same resources; the
+            same from call to call.
     """
 
     coming: Iterable[Prepared] = ()
@@ -111,10 +114,7 @@ def draw(
     course: Course | None = None,
     listener: Listener = ignore,
 ) -> Iterator[Picture | Failure]:
-    """Makes the pictures of prepared jobs; see `generate_all`.
-
-    `course` is the same from one call to the next where others follow.
-    """
+    """Makes the pictures of prepared jobs; see `generate_all`."""
     course = course or Course()
     sizes = Fixed(batch_size) if isinstance(batch_size, int) else batch_size
     _refuse_long(jobs)
@@ -124,6 +124,7 @@ def draw(
     done, pace = 0, 0.0
     begun = end = 0  # of those that are alike
     economy: Economy | None = None
+    known: tuple[Any, ...] = ()  # the resources that it is for
     most = 0  # pixels at a time that the economy was planned for
     while done < len(jobs):
         if isinstance(request := jobs[done].request, Denoise):
@@ -134,10 +135,10 @@ def draw(
         if done >= end:
             begun, end = done, _end_of_alike(jobs, done)
         rows = sizes.rows(Alike(begun, end - begun, end - done, suited(jobs[done])))
-        pixels = rows * jobs[done].width * jobs[done].height
+        pixels = rows * jobs[done].width * jobs[done].height * (2 if (first.guidance_scale or 0) > 1 else 1)
         resources = _resources(jobs[done])
-        if economy is None or resources != _resources(jobs[done - 1]):
-            economy, most = Economy.of(first, LARGEST_BATCH), 0
+        if economy is None or resources != known:
+            economy, most, known = Economy.of(first, LARGEST_BATCH), 0, resources
             if resources in course.learned and pixels >= course.learned[resources][0]:
                 most, economy = course.learned[resources]
         began = time.monotonic()
@@ -157,6 +158,7 @@ def draw(
                     reading.read(together, _like(jobs[done], jobs[done:], course.coming), placement, listener)
                 outcomes = draw_batch(together, rows, placement, economy, progress, frames)
         except (MemoryError, RuntimeError) as error:
+            _refuse_lost(error)
             if not is_exhaustion(error):
                 raise
         # Out of the except block: the traceback held the tensors that filled the memory.
@@ -182,6 +184,7 @@ def _denoised(job: Prepared, request: Denoise, progress: Progress, frames: Frame
         except NonFiniteError as error:
             return Failure(request, error)
         except (MemoryError, RuntimeError) as error:
+            _refuse_lost(error)
             if not is_exhaustion(error):
                 raise
             last = request.method != "pixel" or (isinstance(error, MemoryError) and not error.args)
@@ -192,6 +195,15 @@ def _denoised(job: Prepared, request: Denoise, progress: Progress, frames: Frame
     raise MemoryExhaustedError(
         f"Out of memory on {placement.device} for {job.width}x{job.height}.", "Use a smaller model, or --method tv."
     )
+
+
+def _refuse_lost(error: BaseException) -> None:
+    """Raises DeviceLostError for what means that the GPU answers no more."""
+    if is_lost(error):
+        raise DeviceLostError(
+            f"The GPU has stopped working for this process: {loading.first_line(error)}",
+            "Run the same command again; a batch goes on with what is not drawn.",
+        ) from error
 
 
 def _tighten(economy: Economy, placement: Placement, job: Prepared, rows: int, listener: Listener) -> Economy:
@@ -223,6 +235,7 @@ def _resources(job: Prepared) -> tuple[Any, ...]:
     return (
         request.model, request.device, request.dtype, request.weights, request.offload, request.memory_budget,
         request.vae_tiling, request.safety_checker, fitting.why_not_apart(job.model, job.loras),
+        Economy.of(request, 1).without,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 GRAPHS = 4
-"""Graphs that are kept; each holds the memory that one call works in."""
+"""Graphs that are kept; each holds what goes in and comes out, and all one memory that their calls work in."""
 _WARM_UP = 3
 
 Tensors = tuple[torch.Tensor, ...]
@@ -59,8 +59,11 @@ class CudaRecorder:
             try:
                 with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
                     outputs = work()
+            except BaseException:
+                self._pool = None  # a capture that fails may leave its memory marked as in use
+                raise
             finally:
-                torch.cuda.set_stream(here)  # a capture that fails leaves its own
+                torch.cuda.set_stream(here)  # and its own stream as the current one
         return outputs, graph.replay
 
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from artgen.engine import components, graphs, offloading
 from artgen.engine.components import Pipeline
 from artgen.engine.device import Placement
-from artgen.engine.memory import is_exhaustion
+from artgen.engine.memory import is_exhaustion, is_lost
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
@@ -169,14 +169,14 @@ def _damage_told(model: ResolvedModel) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        if is_exhaustion(error):
+        if is_exhaustion(error) or is_lost(error):
             raise
         raise ModelUnavailableError(
             f"The model {model.name} cannot be loaded: {first_line(error)}", f"artgen models verify {model.name}"
         ) from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What a library says first of an error."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 

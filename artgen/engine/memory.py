@@ -33,8 +33,16 @@ def is_exhaustion(error: BaseException) -> bool:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an exception means that a GPU answers this process no more, whatever it is asked."""
-    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not is_exhaustion(error)
+    """Whether an exception means that a GPU answers this process no more, whatever it is asked; asks it."""
+    if not isinstance(error, RuntimeError) or "CUDA error" not in str(error) or is_exhaustion(error):
+        return False
+    try:
+        for index in range(torch.cuda.device_count()):
+            if torch.cuda.memory_reserved(index):
+                torch.cuda.synchronize(index)  # what has broken a process's context is told by every call
+    except RuntimeError:
+        return True
+    return not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Economy:
         automatic: whether artgen chose how to offload, and may choose again.
         without: a way of offloading that it must not choose: an approximation that skips layers cannot have them fetch
             each other.
-        graphs: whether CUDA graphs may be recorded; each holds the memory that one call works in.
+        graphs: whether CUDA graphs may be recorded; they hold the memory that a call works in.
     """
 
     batch_size: int

@@ -15,7 +15,8 @@ from artgen.errors import UsageError
 from artgen.schedulers import find
 
 BY_TIMESTEP = frozenset({"PNDMScheduler", "DDIMScheduler"})
-"""Those that look their numbers up by the timestep; others do not look at it, or compute with it on the device."""
+"""Those that only look their numbers up by the timestep. Some others (LCM) compute with it on the device as well, and
+would round otherwise in main memory."""
 
 SIGMA_FLAGS = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas", "beta": "use_beta_sigmas"}
 
