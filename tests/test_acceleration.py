@@ -14,8 +14,7 @@ from torch import nn
 
 from artgen import Denoise, Txt2Img, acceleration, generate, generate_all, registry
 from artgen.acceleration import COMPILED_GAIN, COMPILING, Plan, Task, plan
-from artgen.engine import batch, decoding, loading, offloading
-from artgen.engine import generate as generating
+from artgen.engine import batch, decoding, loading, offloading, thrift
 from artgen.engine.accelerating import accelerated
 from artgen.engine.batch import Progress
 from artgen.engine.device import Placement
@@ -320,12 +319,12 @@ def test_without_graphs_once_memory_ran_out_with_one(models: dict[str, Path], mo
     shapes = job, Placement("cuda", "fp16"), Progress(ignore, 1, 1, 1)
     assert batch._plan(pipe, [shapes[0]], shapes[1], economy, shapes[2]).graph
     heard = plain.Heard()
-    tighter = generating._tighten(economy, shapes[1], job, 1, heard)
+    tighter = thrift._tightened(economy, shapes[1], job, 1, heard)
     assert heard.events == [Note("out of memory; trying again without CUDA graphs")]
     assert tighter.fallbacks == (), "no bit depends on it"
     assert "_artgen_graphed" not in pipe.unet.__dict__
     assert not batch._plan(pipe, [shapes[0]], shapes[1], tighter, shapes[2]).graph
-    assert generating._tighten(tighter, shapes[1], job, 1, heard).fallbacks == ("vae tiling",)
+    assert thrift._tightened(tighter, shapes[1], job, 1, heard).fallbacks == ("vae tiling",)
 
 
 @pytest.mark.slow

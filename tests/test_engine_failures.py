@@ -17,7 +17,7 @@ from transformers import CLIPConfig, CLIPImageProcessor
 
 from artgen import Denoise, Picture, Txt2Img, generate, generate_all
 from artgen.engine import generate as generating
-from artgen.engine import loading, memory, offloading
+from artgen.engine import loading, memory, offloading, thrift
 from artgen.engine.device import Placement
 from artgen.engine.generate import Failure
 from artgen.engine.memory import Economy, is_lost
@@ -318,13 +318,13 @@ def test_memory_runs_out_next_to_another_task(
 
 def test_memory_is_planned_anew_for_what_takes_more(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[tuple[int, float | None]] = []
-    plan = generating.planned
+    plan = thrift.planned
 
     def planned(economy: Economy, job: Prepared, *arguments: Any) -> Economy:
         found.append((job.width, job.drawing.guidance_scale))
         return plan(economy, job, *arguments)
 
-    monkeypatch.setattr(generating, "planned", planned)
+    monkeypatch.setattr(thrift, "planned", planned)
     one = four(models["sd1"])[0].replace(steps=1, guidance_scale=1.0)
     wide, guided = one.replace(width=64), one.replace(width=64, guidance_scale=5.0)
     list(generate_all([one, wide, one, guided, wide, guided]))

@@ -10,15 +10,16 @@ from typing import Any
 from artgen import fitting, replaying
 from artgen.engine import loading, prompts, reading
 from artgen.engine.batch import Progress, draw_batch
-from artgen.engine.device import Placement, place
-from artgen.engine.memory import Economy, is_exhaustion, is_lost, limited, planned
+from artgen.engine.device import place
+from artgen.engine.memory import is_exhaustion, is_lost, limited
 from artgen.engine.outcomes import Failure, Picture
 from artgen.engine.sizes import Alike, BatchSize, Exactly, Fixed, appearance, suited, wording
+from artgen.engine.thrift import Learned, Thrift, resources
 from artgen.errors import DeviceLostError, MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, Note, ignore
 from artgen.prepare import Prepared, prepare
 from artgen.requests import Denoise, FromWords, Request
-from artgen.settings import LARGEST_BATCH, Frames
+from artgen.settings import Frames
 
 __all__ = ["Failure", "Picture", "draw", "generate", "generate_all", "replay"]
 
@@ -97,13 +98,12 @@ class Course:
     Attributes:
         coming: what it draws afterwards, in order; looked at only where something is made ready for it beforehand.
         seconds: how long that would take as it goes now, 0 when unknown.
-        learned: what running out of memory taught: how to draw so many pixels at a time with the same resources; the
-            same from call to call.
+        learned: what running out of memory taught, the same from call to call.
     """
 
     coming: Iterable[Prepared] = ()
     seconds: float = 0.0
-    learned: dict[tuple[Any, ...], tuple[int, Economy]] = field(default_factory=dict)
+    learned: Learned = field(default_factory=dict)
 
 
 def draw(
@@ -123,30 +123,19 @@ def draw(
             fitting.check_frames(frames, job.request, job.found)
     done, pace = 0, 0.0
     begun = end = 0  # of those that are alike
-    economy: Economy | None = None
-    known: tuple[Any, ...] = ()  # the resources that it is for
-    most = 0  # pixels at a time that the economy was planned for
+    thrift = Thrift(course.learned, listener)
     while done < len(jobs):
         if isinstance(request := jobs[done].request, Denoise):
             yield _denoised(jobs[done], request, Progress(listener, done + 1, 1, len(jobs)), frames)
-            done, economy = done + 1, None
+            done += 1
             continue
         first = jobs[done].drawing
         if done >= end:
             begun, end = done, _end_of_alike(jobs, done)
         rows = sizes.rows(Alike(begun, end - begun, end - done, suited(jobs[done])))
-        pixels = rows * jobs[done].width * jobs[done].height * (2 if (first.guidance_scale or 0) > 1 else 1)
-        resources = _resources(jobs[done])
-        if economy is None or resources != known:
-            economy, most, known = Economy.of(first, LARGEST_BATCH), 0, resources
-            if resources in course.learned and pixels >= course.learned[resources][0]:
-                most, economy = course.learned[resources]
         began = time.monotonic()
         placement = replace(place(first.device, first.dtype, jobs[done].model.weight_bytes()), weights=first.weights)
-        if pixels > most:
-            most = pixels
-            if not economy.fallbacks:  # where memory ran out, that is known better than any plan
-                economy = planned(economy, jobs[done], min(rows, economy.batch_size), placement, listener)
+        economy = thrift.settle(jobs[done], rows, placement)
         rows = min(rows, economy.batch_size)
         together = jobs[done : min(end, done + rows)]
         left = course.seconds + pace * (len(jobs) - done)
@@ -163,8 +152,7 @@ def draw(
                 raise
         # Out of the except block: the traceback held the tensors that filled the memory.
         if outcomes is None:
-            economy = _tighten(economy, placement, together[0], rows, listener)
-            course.learned[resources] = most, economy
+            thrift.tighten(placement, together[0], rows)
             continue
         seconds = (time.monotonic() - began) / len(together)
         sizes.learn(begun, len(together), seconds)
@@ -206,43 +194,10 @@ def _refuse_lost(error: BaseException) -> None:
         ) from error
 
 
-def _tighten(economy: Economy, placement: Placement, job: Prepared, rows: int, listener: Listener) -> Economy:
-    if economy.graphs and loading.drop_recordings():
-        loading.collect()
-        listener(Note("out of memory; trying again without CUDA graphs"))
-        return replace(economy, graphs=False)
-    tighter = economy.tighter(placement, rows)
-    if tighter is None or tighter.offload != economy.offload:
-        loading.release()
-    else:
-        loading.collect()
-    if tighter is None:
-        raise MemoryExhaustedError(
-            f"Out of memory on {placement.device} for {job.width}x{job.height}, after {_tried(economy)}.",
-            "Use a smaller --size or model, or --offload sequential with a GPU.",
-        )
-    listener(Note(f"out of memory; trying again with {tighter.fallbacks[-1]}"))
-    return tighter
-
-
-def _tried(economy: Economy) -> str:
-    return ", ".join(economy.fallbacks) or "the settings given (no fallback applies)"
-
-
-def _resources(job: Prepared) -> tuple[Any, ...]:
-    """What an economy depends on beside the size of the picture."""
-    request = job.drawing
-    return (
-        request.model, request.device, request.dtype, request.weights, request.offload, request.memory_budget,
-        request.vae_tiling, request.safety_checker, fitting.why_not_apart(job.model, job.loras),
-        Economy.of(request, 1).without,
-    )  # fmt: skip
-
-
 def _like(first: Prepared, *jobs: Iterable[Prepared]) -> Iterator[Prepared]:
     """Those that want the same of model and machine as the first, as long as they follow each other."""
     for job in itertools.chain(*jobs):
-        if not isinstance(job.request, FromWords) or _resources(job) != _resources(first):
+        if not isinstance(job.request, FromWords) or resources(job) != resources(first):
             return
         yield job
 
