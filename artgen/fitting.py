@@ -171,7 +171,7 @@ def check_fast(request: FromWords, model: registry.ResolvedModel) -> None:
                 "differ too much.",
                 f"Use --steps {math.ceil(entry.fewest_steps / strength)} or more, or leave {entry.name} out.",
             )
-        if entry.name == "guidance" and ((request.guidance_scale or 0) <= 1 or _told_guidance(model)):
+        if entry.name == "guidance" and (not request.guided or _told_guidance(model)):
             raise UsageError(f"--fast guidance saves nothing: {model.name} draws this without a second pass.", without)
 
 

@@ -95,6 +95,11 @@ class Request(Place, Weights, Steps, Seed):  # fields come in the order Seed ...
 class FromWords(Compute, Model, Sampling, Request, Prompt):  # fields come in the order Prompt ... Compute
     """What the tasks that follow a prompt share."""
 
+    @property
+    def guided(self) -> bool:
+        """Whether classifier-free guidance is on, for which the denoiser works twice for each picture."""
+        return (self.guidance_scale or 0) > 1
+
     def _settle(self, names: Collection[str]) -> None:
         super()._settle(names)
         if "scheduler" in names or "sigmas" in names:

@@ -350,6 +350,13 @@ def test_workers_draw_the_same_pictures(model: Path) -> None:
     assert hashes(Path("one")) == hashes(Path("two"))
 
 
+def first_in_children(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Lets every new Python process run a program first."""
+    Path("first").mkdir()
+    Path("first/sitecustomize.py").write_text(program)
+    monkeypatch.setenv("PYTHONPATH", str(Path("first").resolve()))
+
+
 KILLS = """
 import os, signal, sys
 
@@ -368,9 +375,7 @@ def test_a_job_that_kills_its_worker_is_found_and_left_alone(model: Path, monkey
         Image.new("RGB", (32, 32), "red").save(name)
     found = [Entry(name, 0, {"task": "img2img", "image": Path(name), "steps": 2}) for name in names]
     made = batches.plan(Path("out"), model, found)
-    Path("first").mkdir()
-    Path("first/sitecustomize.py").write_text(KILLS)
-    monkeypatch.setenv("PYTHONPATH", str(Path("first").resolve()))
+    first_in_children(monkeypatch, KILLS)
     _, results = draw(made, run_on_workers(Path("out"), 2), batch_size="2")
     records = {result.record.where or "": result.record for result in results if result.record}
     assert records["poison.png"].state == "failed"
@@ -403,9 +408,7 @@ def test_a_worker_whose_gpu_answers_no_more_is_replaced(
     model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made = batches.plan(Path("out"), model, entries(6))
-    Path("first").mkdir()
-    Path("first/sitecustomize.py").write_text(LOST)
-    monkeypatch.setenv("PYTHONPATH", str(Path("first").resolve()))
+    first_in_children(monkeypatch, LOST)
     _, results = draw(made, run_on_workers(Path("out"), 2))
     assert Path("lost").exists()
     assert [result.record.state for result in results if result.record] == ["done"] * 6
@@ -434,19 +437,15 @@ def test_a_gpu_that_stays_dead_is_left_alone_and_takes_no_picture_with_it(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = batches.plan(Path("out"), model, entries(6))
-    Path("first").mkdir()
-    Path("first/sitecustomize.py").write_text(f"NAMES = ['artgen-worker-0']\n{DEAD}")
-    monkeypatch.setenv("PYTHONPATH", str(Path("first").resolve()))
+    first_in_children(monkeypatch, f"NAMES = ['artgen-worker-0']\n{DEAD}")
     _, results = draw(made, run_on_workers(Path("out"), 2))
     assert [result.record.state for result in results if result.record] == ["done"] * 6
 
 
 def test_without_any_gpu_left_the_batch_ends_and_fails_no_picture(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = batches.plan(Path("out"), model, entries(6))
-    Path("first").mkdir()
-    Path("first/sitecustomize.py").write_text(f"NAMES = ['artgen-worker-0', 'artgen-worker-1']\n{DEAD}")
     with monkeypatch.context() as patched:
-        patched.setenv("PYTHONPATH", str(Path("first").resolve()))
+        first_in_children(patched, f"NAMES = ['artgen-worker-0', 'artgen-worker-1']\n{DEAD}")
         with pytest.raises(DeviceLostError, match="No GPU answers any more"):
             draw(made, run_on_workers(Path("out"), 2))
     counted, results = draw(made)

@@ -134,17 +134,12 @@ def test_every_target_is_judged_by_a_way_that_its_row_has(
     judged: Any, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Numbers of a row that no machine has measured yet must find their verdict when one does."""
-    import many
-    import modes
-    import on_cuda
-    import pictures
-    import startup
     import targets
     from measuring import run as measured
+    from run import all_rows
     from workshop import Workshop, by_turns
 
-    workshop = Workshop(tmp_path, None, print)
-    rows = {row.name: row for part in (startup, pictures, many, modes, on_cuda) for row in part.rows(workshop)}
+    rows = all_rows(Workshop(tmp_path, None, print))
     drawn = {"steps": 1, "guidance_scale": 3.0, "width": 32, "height": 32, "device": "cpu", "dtype": "fp32"}
     for target in targets.TARGETS:
         ways = [way.name for way in rows[target.row].ways]

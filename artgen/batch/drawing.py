@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artgen.batch.claims import Claims
 from artgen.batch.ledger import Ledger, Record, failure, now
@@ -15,9 +15,11 @@ from artgen.errors import ArtgenError, DeviceLostError, OutputError
 from artgen.events import Event, Listener, Loading, Step, ignore
 from artgen.prepare import Models, Prepared, prepare
 
+if TYPE_CHECKING:
+    from artgen.engine.thrift import Learned
+
 WAITING = 4
 """Pictures that may wait to be saved while others are drawn, besides those of one device batch."""
-
 
 WORDS = ("prompt", "negative_prompt", "guidance_scale", "long_prompt", "fast")
 """Settings that tell whether a job has anything to read that another has not."""
@@ -32,7 +34,7 @@ class Drawer:
         claims: Claims,
         report: Callable[[Result], None],
         listener: Listener = ignore,
-        learned: dict[tuple[Any, ...], Any] | None = None,
+        learned: "Learned | None" = None,
     ) -> None:
         """`report` is told of each job's end, from another thread; `learned` is that of an earlier one's drawing."""
         self._ledger = ledger
@@ -43,7 +45,7 @@ class Drawer:
         self._saver = ThreadPoolExecutor(1, "artgen-saver")
         self._saving: list[Future[None]] = []
         self._pace = 0.0
-        self._learned: dict[tuple[Any, ...], Any] = {} if learned is None else learned
+        self._learned: Learned = {} if learned is None else learned
 
     def __enter__(self) -> "Drawer":
         return self

@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artgen.batch.casualties import Casualties
 from artgen.batch.claims import Claims
@@ -20,6 +20,9 @@ from artgen.batch.results import Result
 from artgen.batch.running import PATIENCE, Handful, OnResult, Queue, Runner, settle
 from artgen.errors import ArtgenError, DeviceLostError, OutputError, UsageError
 from artgen.events import Listener, Note, Waiting, ignore
+
+if TYPE_CHECKING:
+    from artgen.engine.thrift import Learned
 
 LOCAL = "local"
 """In place of an address: a cluster of this machine alone, for the time of the batch."""
@@ -52,7 +55,7 @@ class Actor:
         self._folder = folder
         self._suffix = suffix
         self._claims = Claims(folder)
-        self._learned: dict[tuple[Any, ...], Any] = {}
+        self._learned: Learned = {}
 
     def draw(self, taken: Handful) -> tuple[list[Result], float | None]:
         """Draws jobs; their ends, and the seconds a picture."""
@@ -63,7 +66,7 @@ class Actor:
                 seconds = drawer.draw(taken.jobs, taken.rows)
         except DeviceLostError as error:
             print(error.message, file=sys.stderr, flush=True)
-            os._exit(1)  # another actor takes this one's place
+            os._exit(error.exit_code)  # another actor takes this one's place
         finally:
             ledger.close()
         return results, seconds

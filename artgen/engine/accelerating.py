@@ -10,8 +10,12 @@ import torch
 from torch import nn
 
 from artgen.acceleration import Plan
+from artgen.engine import loading
 from artgen.engine.decoding import bf16_decoder
+from artgen.engine.device import Placement
 from artgen.engine.graphs import CudaRecorder, Recorder, forget, graphed
+from artgen.events import Listener
+from artgen.registry import ResolvedModel
 from artgen.registry.hashes import cache_home
 
 _pulled: "weakref.WeakKeyDictionary[Any, Plan]" = weakref.WeakKeyDictionary()
@@ -47,9 +51,15 @@ def accelerated(pipe: Any, plan: Plan, recorder: Recorder | None = None) -> Iter
         yield
 
 
-def undo(pipe: Any) -> None:
-    """Lets weights and layers be as they were loaded, for what calls a kept pipeline's parts by themselves."""
+def load_plain(model: ResolvedModel, placement: Placement, listener: Listener) -> Any:
+    """The model's pipeline, whole on its device and without any lever: for what calls its parts by themselves.
+
+    Raises:
+        ModelUnavailableError: weights are missing or damaged.
+    """
+    pipe = loading.load(model, placement, offload=None, vae_tiling=False, safety_checker=False, listener=listener)
     _pull(pipe, Plan())
+    return pipe
 
 
 def _pull(pipe: Any, plan: Plan) -> None:

@@ -219,13 +219,12 @@ def _arguments(
     arguments["callback_on_step_end"] = latents
     if told is not None:
         return {**arguments, **told}
-    guided = (request.guidance_scale or 0) > 1
     words = [job.drawing.prompt for job in jobs]
     negatives = [job.drawing.negative_prompt for job in jobs]
     if request.long_prompt == "chunk" and any(prompts.dropped(jobs[0].model, text) for text in (*words, *negatives)):
-        return {**arguments, **prompts.chunked(pipe, words, negatives, guided)}
+        return {**arguments, **prompts.chunked(pipe, words, negatives, request.guided)}
     if embeddings.can_embed(pipe):
-        return {**arguments, **embeddings.embedded(pipe, words, negatives, guided)}
+        return {**arguments, **embeddings.embedded(pipe, words, negatives, request.guided)}
     arguments["prompt"] = words
     if any(negatives):
         if "negative_prompt" not in accepted:

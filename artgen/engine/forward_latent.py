@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from artgen import images
-from artgen.engine import accelerating, loading
+from artgen.engine import accelerating
 from artgen.engine.autoencoding import decoded, encoded
 from artgen.engine.device import place
 from artgen.engine.forward import Moment
@@ -25,8 +25,7 @@ def noised(
     """
     placement = place("auto", "auto")
     listener(ModelChosen(model.name, placement.device, placement.dtype))
-    pipe = loading.load(model, placement, offload=None, vae_tiling=False, safety_checker=False, listener=listener)
-    accelerating.undo(pipe)
+    pipe = accelerating.load_plain(model, placement, listener)
     padded = images.pad_to_multiple(picture, model.multiple)[0]
     pixels = torch.from_numpy(np.asarray(padded, np.float32).transpose(2, 0, 1))[None] / 127.5 - 1
     clean = encoded(pipe.vae, pixels.to(pipe._execution_device, pipe.vae.dtype)).float().cpu()

@@ -196,8 +196,9 @@ def _refuse_lost(error: BaseException) -> None:
 
 def _like(first: Prepared, *jobs: Iterable[Prepared]) -> Iterator[Prepared]:
     """Those that want the same of model and machine as the first, as long as they follow each other."""
+    wanted = resources(first)
     for job in itertools.chain(*jobs):
-        if not isinstance(job.request, FromWords) or resources(job) != resources(first):
+        if not isinstance(job.request, FromWords) or resources(job) != wanted:
             return
         yield job
 

@@ -127,7 +127,7 @@ def planned(economy: Economy, job: Prepared, rows: int, placement: Placement, li
     apart = on_cpu and not fitting.why_not_apart(job.model, job.loras)
 
     def chosen(rows: int) -> budget.Choice:
-        guided = rows * (2 if (request.guidance_scale or 0) > 1 else 1)
+        guided = rows * (2 if request.guided else 1)
         wanted = demand(job.model, placement.dtype, job.size, guided, fp8=placement.weights == "fp8")
         if on_cpu:
             return budget.choose_on_cpu(wanted, there, tiling=economy.vae_tiling, apart=apart)

@@ -37,7 +37,7 @@ class _Words:
         request = job.drawing
         texts = request.prompt, request.negative_prompt
         long = request.long_prompt == "chunk" and any(prompts.dropped(job.model, text) for text in texts)
-        return cls(*texts, (request.guidance_scale or 0) > 1, long)
+        return cls(*texts, request.guided, long)
 
 
 _read: dict[tuple[Any, ...], dict[_Words, Row]] = {}

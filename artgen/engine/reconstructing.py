@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from artgen import images
-from artgen.engine import components, loading
+from artgen.engine import accelerating, components, loading
 from artgen.engine.device import Placement
 from artgen.engine.measuring import measure
 from artgen.engine.memory import is_exhaustion
@@ -95,9 +95,7 @@ def load(model: ResolvedModel, place: Placement, listener: Listener = ignore) ->
 
     def read() -> Any:
         if model.is_file:
-            return loading.load(
-                model, place, offload=None, vae_tiling=False, safety_checker=False, listener=listener
-            ).vae
+            return accelerating.load_plain(model, place, listener).vae
         listener(Loading("vae"))
         return components.read_component(AutoencoderKL, model, "vae", place).to(place.device)
 

@@ -29,8 +29,8 @@ class Thrift:
 
     def settle(self, job: Prepared, rows: int, placement: Placement) -> Economy:
         """The economy for so many pictures like this one; planned anew where they take more than those before."""
-        wanted, guided = resources(job), (job.drawing.guidance_scale or 0) > 1
-        values = rows * job.width * job.height * (2 if guided else 1)
+        wanted = resources(job)
+        values = rows * job.width * job.height * (2 if job.drawing.guided else 1)
         if wanted != self._resources:
             self._resources, self._most, self._economy = wanted, 0, Economy.of(job.drawing, LARGEST_BATCH)
             if wanted in self._learned and values >= self._learned[wanted][0]:

@@ -44,7 +44,7 @@ def main() -> int:
     given = _arguments()
     with tempfile.TemporaryDirectory(prefix="artgen-benchmark-") as scratch:
         workshop = Workshop(Path(scratch), given.cache, _say)
-        rows = {row.name: row for part in (startup, pictures, many, modes, on_cuda) for row in part.rows(workshop)}
+        rows = all_rows(workshop)
         wanted = given.only or ([given.profile] if given.profile else list(rows))
         if unknown := [name for name in wanted if name not in rows]:
             _say(f"there is no row {', '.join(unknown)}; there are {', '.join(rows)}")
@@ -66,6 +66,11 @@ def main() -> int:
     if not given.profile:
         _write(given.page, results.read(SECTION, given.page) or {})
     return failed
+
+
+def all_rows(workshop: Workshop) -> dict[str, Row]:
+    """Every row by its name, in the order in which they run."""
+    return {row.name: row for part in (startup, pictures, many, modes, on_cuda) for row in part.rows(workshop)}
 
 
 def _arguments() -> Any:

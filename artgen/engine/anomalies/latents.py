@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler
 
-from artgen.engine import accelerating, adapters, embeddings, loading
+from artgen.engine import accelerating, adapters, embeddings
 from artgen.engine.anomalies.reconstructions import Done, Floats, Reconstruction, noise
 from artgen.engine.autoencoding import decoded, encoded
 from artgen.engine.denoising.levels import HALF_RANGE
@@ -132,8 +132,7 @@ def load(model: ResolvedModel, prompt: str, placement: Placement, listener: List
     Raises:
         ModelUnavailableError: weights are missing or damaged.
     """
-    pipe = loading.load(model, placement, offload=None, vae_tiling=False, safety_checker=False, listener=listener)
-    accelerating.undo(pipe)
+    pipe = accelerating.load_plain(model, placement, listener)
     adapters.attach(pipe, (), placement, None)
     return Words(pipe, prompt)
 

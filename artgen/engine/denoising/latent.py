@@ -78,8 +78,7 @@ def load(model: ResolvedModel, loras: Sequence[Attachment], placement: Placement
     Raises:
         ModelUnavailableError: weights are missing or damaged, or a LoRA does not fit.
     """
-    base = loading.load(model, placement, offload=None, vae_tiling=False, safety_checker=False, listener=listener)
-    accelerating.undo(base)
+    base = accelerating.load_plain(model, placement, listener)
     adapters.attach(base, loras, placement, None)
     pipe = loading.for_task(base, "Text2Image", "denoise")
     size = max(model.multiple, min(model.native) // model.multiple * model.multiple)

@@ -96,8 +96,7 @@ def assemble(plan: Plan, accelerator: Accelerator, listener: Listener) -> Assemb
     # What learns is kept in float32; what stays may be as short as what it is computed in.
     dtype = half if kind == "lora" and accelerator.device.type != "cpu" else "fp32"
     placement = Placement(str(accelerator.device), dtype)
-    pipe = loading.load(plan.model, placement, offload=None, vae_tiling=False, safety_checker=False, listener=listener)
-    accelerating.undo(pipe)
+    pipe = accelerating.load_plain(plan.model, placement, listener)
     with loading.quiet():
         pipe.vae.to(torch.float32)
     for part in pipe.components.values():
