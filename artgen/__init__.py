@@ -15,25 +15,25 @@ from artgen.errors import ArtgenError
 TYPE_CHECKING = False  # what type checkers take for True; `typing` itself would be most of the import
 if TYPE_CHECKING:
     from artgen.anomalies import Anomaly
-    from artgen.engine.anomaly import Finding, find_anomalies
-    from artgen.engine.generate import Failure, Picture, generate, generate_all, replay
-    from artgen.metadata import Found
-    from artgen.metadata import read as info
+    from artgen.engine.anomaly import AnomalyResult, find_anomalies
+    from artgen.engine.generate import FailedImage, GeneratedImage, generate, generate_all, replay
+    from artgen.metadata import ImageMetadata
+    from artgen.metadata import read_metadata as info
     from artgen.requests import Denoise, Img2Img, Inpaint, Outpaint, Request, Txt2Img
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Anomaly",
+    "AnomalyResult",
     "ArtgenError",
     "Denoise",
-    "Failure",
-    "Finding",
-    "Found",
+    "FailedImage",
+    "GeneratedImage",
+    "ImageMetadata",
     "Img2Img",
     "Inpaint",
     "Outpaint",
-    "Picture",
     "Request",
     "Txt2Img",
     "__version__",
@@ -45,9 +45,9 @@ __all__ = [
 ]
 
 
-_LAZY = {
+_LAZY_IMPORTS = {
     "Anomaly": ("artgen.anomalies", "Anomaly"),
-    "Finding": ("artgen.engine.anomaly", "Finding"),
+    "AnomalyResult": ("artgen.engine.anomaly", "AnomalyResult"),
     "find_anomalies": ("artgen.engine.anomaly", "find_anomalies"),
     "Denoise": ("artgen.requests", "Denoise"),
     "Img2Img": ("artgen.requests", "Img2Img"),
@@ -55,20 +55,20 @@ _LAZY = {
     "Outpaint": ("artgen.requests", "Outpaint"),
     "Request": ("artgen.requests", "Request"),
     "Txt2Img": ("artgen.requests", "Txt2Img"),
-    "Failure": ("artgen.engine.generate", "Failure"),
-    "Picture": ("artgen.engine.generate", "Picture"),
+    "FailedImage": ("artgen.engine.generate", "FailedImage"),
+    "GeneratedImage": ("artgen.engine.generate", "GeneratedImage"),
     "generate": ("artgen.engine.generate", "generate"),
     "generate_all": ("artgen.engine.generate", "generate_all"),
     "replay": ("artgen.engine.generate", "replay"),
-    "Found": ("artgen.metadata", "Found"),
-    "info": ("artgen.metadata", "read"),
+    "ImageMetadata": ("artgen.metadata", "ImageMetadata"),
+    "info": ("artgen.metadata", "read_metadata"),
 }
 
 
 def __getattr__(name: str) -> object:
-    if name in _LAZY:
+    if name in _LAZY_IMPORTS:
         import importlib
 
-        module, attribute = _LAZY[name]
+        module, attribute = _LAZY_IMPORTS[name]
         return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'artgen' has no attribute {name!r}")

@@ -8,16 +8,16 @@ def run() -> None:
     try:
         from artgen import process
 
-        process.take()
-        from artgen.cli.interrupts import leave_at_once
+        process.configure_process()
+        from artgen.cli.interrupts import exit_on_sigint
 
-        leave_at_once()
+        exit_on_sigint()
     except KeyboardInterrupt:
         sys.stderr.write("error: Interrupted.\n")
         raise SystemExit(130) from None
     from artgen.cli.main import run as main
 
-    with process.ending():
+    with process.fast_exit():
         main()
 
 

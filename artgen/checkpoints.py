@@ -17,7 +17,7 @@ from typing import Any
 from artgen.errors import InputFileError, RefusedError
 
 PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".bin", ".pth", ".pkl", ".pickle"})
-MAX_HEADER = 100_000_000  # the limit of the safetensors library itself
+MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 DTYPE_BITS = {
     "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16,
     "U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F8_E8M0": 8, "I8": 8, "U8": 8,
@@ -26,12 +26,12 @@ DTYPE_BITS = {
 
 
 @dataclass(frozen=True)
-class Header:
+class SafetensorsHeader:
     """A safetensors header: `tensors` maps name -> (dtype, shape); `metadata` is free text of the file's author."""
 
     tensors: Mapping[str, tuple[str, tuple[int, ...]]]
     metadata: Mapping[str, str]
-    size: int
+    file_size_bytes: int
 
     @property
     def dtype(self) -> str:
@@ -42,13 +42,13 @@ class Header:
         return max(counts, key=lambda name: counts[name]) if counts else "none"
 
     @property
-    def parameters(self) -> int:
+    def parameter_count(self) -> int:
         """Number of numbers in the file."""
         return sum(math.prod(shape) for _, shape in self.tensors.values())
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class CheckpointInfo:
     """What a single safetensors file holds.
 
     `architecture` is sd1, sd2, sdxl, sd3, flux or other; `kind` is checkpoint (a whole pipeline), unet (or
@@ -67,7 +67,7 @@ class Checkpoint:
     parts: tuple[str, ...] = ()
 
 
-def refuse_pickle(path: Path) -> None:
+def reject_pickle(path: Path) -> None:
     """Refuse a file that only pickle can read, by its name and unread.
 
     Raises:
@@ -81,14 +81,14 @@ def refuse_pickle(path: Path) -> None:
         )
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> SafetensorsHeader:
     """Read and check a safetensors header: valid JSON, known dtypes, gapless offsets, file length as promised.
 
     Raises:
         RefusedError: the name says pickle.
         InputFileError: unreadable, not safetensors, or truncated; the message names the file and the two lengths.
     """
-    refuse_pickle(path)
+    reject_pickle(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -96,7 +96,7 @@ def read_header(path: Path) -> Header:
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if size == 0:
                 raise InputFileError(f"{path} is empty.", "Download it again.")
-            if not 2 <= length <= MAX_HEADER or start[:2] == b"PK":
+            if not 2 <= length <= MAX_HEADER_BYTES or start[:2] == b"PK":
                 raise InputFileError(
                     f"{path} is not a safetensors file.", "Pass a .safetensors file or a model folder."
                 )
@@ -105,13 +105,13 @@ def read_header(path: Path) -> Header:
         raise InputFileError(f"{path} cannot be read: {problem.strerror}.", "Check the path and its rights.") from None
     if len(raw) < length:
         raise InputFileError(f"{path} is truncated: its header ends after {size} bytes.", "Download it again.")
-    entries = _parse(path, raw)
+    entries = _parse_header(path, raw)
     metadata = entries.pop("__metadata__", {})
     tensors = _check_entries(path, entries, size, 8 + length)
-    return Header(tensors, metadata if isinstance(metadata, dict) else {}, size)
+    return SafetensorsHeader(tensors, metadata if isinstance(metadata, dict) else {}, size)
 
 
-def _parse(path: Path, raw: bytes) -> dict[str, Any]:
+def _parse_header(path: Path, raw: bytes) -> dict[str, Any]:
     try:
         entries = json.loads(raw)
     except (ValueError, RecursionError):
@@ -153,7 +153,7 @@ def _check_entries(
     return tensors
 
 
-def inspect_file(path: Path) -> Checkpoint:
+def inspect_file(path: Path) -> CheckpointInfo:
     """Say what a `.safetensors` file holds, from its header alone.
 
     Raises:
@@ -162,11 +162,20 @@ def inspect_file(path: Path) -> Checkpoint:
     """
     header = read_header(path)
     shapes = {name: shape for name, (_, shape) in header.tensors.items()}
-    architecture, kind, channels, layout = classify(shapes)
-    return Checkpoint(architecture, kind, channels, header.dtype, len(shapes), header.size, layout, _parts(shapes))
+    architecture, kind, channels, layout = detect_architecture(shapes)
+    return CheckpointInfo(
+        architecture,
+        kind,
+        channels,
+        header.dtype,
+        len(shapes),
+        header.file_size_bytes,
+        layout,
+        _included_components(shapes),
+    )
 
 
-PARTS = {
+COMPONENT_PREFIXES = {
     "vae": ("first_stage_model.", "vae."),
     "text_encoder": (
         "cond_stage_model.", "conditioner.embedders.0.transformer.", "text_encoders.clip_l.",
@@ -176,45 +185,52 @@ PARTS = {
 }  # fmt: skip
 
 
-def part_of(name: str) -> str | None:
+def component_of(tensor_name: str) -> str | None:
     """The component that a tensor of a single file belongs to, by diffusers' names; None for the denoiser."""
-    return next((part for part, prefixes in PARTS.items() if name.startswith(prefixes)), None)
+    return next((part for part, prefixes in COMPONENT_PREFIXES.items() if tensor_name.startswith(prefixes)), None)
 
 
-def _parts(shapes: "Shapes") -> tuple[str, ...]:
-    return tuple(part for part, prefixes in PARTS.items() if _any(shapes, *prefixes))
+def _included_components(shapes: "TensorShapes") -> tuple[str, ...]:
+    return tuple(part for part, prefixes in COMPONENT_PREFIXES.items() if _has_prefix(shapes, *prefixes))
 
 
-Shapes = Mapping[str, tuple[int, ...]]
-Verdict = tuple[str, str, int | None, str]
+TensorShapes = Mapping[str, tuple[int, ...]]
+DetectedArchitecture = tuple[str, str, int | None, str]
 
 
-def classify(shapes: Shapes) -> Verdict:
+def detect_architecture(shapes: TensorShapes) -> DetectedArchitecture:
     """(architecture, kind, unet_channels, layout) of a state dict given as name -> shape."""
     if _is_lora(shapes):
-        return _lora_architecture(shapes), "lora", None, "kohya" if _any(shapes, "lora_unet_", "lora_te") else "peft"
-    for judge in (_original, _diffusers):
+        return (
+            _lora_architecture(shapes),
+            "lora",
+            None,
+            "kohya" if _has_prefix(shapes, "lora_unet_", "lora_te") else "peft",
+        )
+    for judge in (_detect_ldm, _detect_diffusers):
         verdict = judge(shapes)
         if verdict:
             return verdict
     return "other", "unknown", None, "unknown"
 
 
-def _any(shapes: Shapes, *prefixes: str) -> bool:
+def _has_prefix(shapes: TensorShapes, *prefixes: str) -> bool:
     return any(name.startswith(prefixes) for name in shapes)
 
 
-def _original(shapes: Shapes) -> Verdict | None:
+def _detect_ldm(shapes: TensorShapes) -> DetectedArchitecture | None:
     """Checkpoints in the layout of the CompVis and Stability AI repositories."""
     inner = "model.diffusion_model."
     channels = shapes.get(f"{inner}input_blocks.0.0.weight", shapes.get("input_blocks.0.0.weight", ()))
     if channels:
-        whole = _any(shapes, "first_stage_model.")
+        whole = _has_prefix(shapes, "first_stage_model.")
         context = f"{inner}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"
-        if _any(shapes, "conditioner.embedders.1.") or f"{inner}label_emb.0.0.weight" in shapes:
-            refiner = not _any(shapes, "conditioner.embedders.1.") and _any(shapes, "conditioner.embedders.0.model.")
+        if _has_prefix(shapes, "conditioner.embedders.1.") or f"{inner}label_emb.0.0.weight" in shapes:
+            refiner = not _has_prefix(shapes, "conditioner.embedders.1.") and _has_prefix(
+                shapes, "conditioner.embedders.0.model."
+            )
             architecture = "other" if refiner else "sdxl"
-        elif shapes.get(context, (0, 768))[-1] == 1024 or _any(shapes, "cond_stage_model.model."):
+        elif shapes.get(context, (0, 768))[-1] == 1024 or _has_prefix(shapes, "cond_stage_model.model."):
             architecture = "sd2"
         else:
             architecture = "sd1" if shapes.get(context, (0, 768))[-1] == 768 else "other"
@@ -222,47 +238,51 @@ def _original(shapes: Shapes) -> Verdict | None:
     for prefix in (inner, ""):
         if f"{prefix}joint_blocks.0.context_block.adaLN_modulation.1.bias" in shapes:
             patches = shapes.get(f"{prefix}x_embedder.proj.weight", (0, 16))
-            kind = "checkpoint" if _any(shapes, "first_stage_model.") else "unet"
+            kind = "checkpoint" if _has_prefix(shapes, "first_stage_model.") else "unet"
             return "sd3", kind, patches[1], "original"
         if f"{prefix}double_blocks.0.img_attn.norm.key_norm.scale" in shapes:
-            return "flux", "checkpoint" if _any(shapes, "vae.") else "unet", None, "original"
+            return "flux", "checkpoint" if _has_prefix(shapes, "vae.") else "unet", None, "original"
     if "first_stage_model.encoder.conv_in.weight" in shapes or "encoder.down.0.block.0.conv1.weight" in shapes:
         return "other", "vae", None, "original"
     return None
 
 
-def _diffusers(shapes: Shapes) -> Verdict | None:
+def _detect_diffusers(shapes: TensorShapes) -> DetectedArchitecture | None:
     """One component in diffusers' layout: a UNet, a transformer or a VAE."""
-    if "conv_in.weight" in shapes and _any(shapes, "down_blocks.") and "time_embedding.linear_1.weight" in shapes:
+    if (
+        "conv_in.weight" in shapes
+        and _has_prefix(shapes, "down_blocks.")
+        and "time_embedding.linear_1.weight" in shapes
+    ):
         context = next((s[-1] for n, s in shapes.items() if n.endswith("attn2.to_k.weight")), 0)
         by_context = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
         architecture = "sdxl" if "add_embedding.linear_1.weight" in shapes else by_context.get(context, "other")
         return architecture, "unet", shapes["conv_in.weight"][1], "diffusers"
-    if "pos_embed.proj.weight" in shapes and _any(shapes, "transformer_blocks.0.attn.add_q_proj."):
+    if "pos_embed.proj.weight" in shapes and _has_prefix(shapes, "transformer_blocks.0.attn.add_q_proj."):
         return "sd3", "unet", shapes["pos_embed.proj.weight"][1], "diffusers"
-    if _any(shapes, "single_transformer_blocks.0."):
+    if _has_prefix(shapes, "single_transformer_blocks.0."):
         return "flux", "unet", None, "diffusers"
     if "encoder.conv_in.weight" in shapes and "decoder.conv_in.weight" in shapes:
         return "other", "vae", None, "diffusers"
     return None
 
 
-def _is_lora(shapes: Shapes) -> bool:
+def _is_lora(shapes: TensorShapes) -> bool:
     marks = (".lora_down.weight", ".lora_up.weight", ".lora_A.weight", ".lora_B.weight", ".lora.down.weight",
              ".lora.up.weight", ".hada_w1_a", ".lokr_w1", ".lora_A.default.weight")  # fmt: skip
     return any(name.endswith(marks) for name in shapes)
 
 
-def _lora_architecture(shapes: Shapes) -> str:
+def _lora_architecture(shapes: TensorShapes) -> str:
     """A LoRA's base: by its second text encoder, its block names, then the width of the text its UNet attends to."""
     single = any("single_transformer_blocks" in name for name in shapes)
     if not single and any("joint_blocks" in name or "attn.add_q_proj" in name for name in shapes):
         return "sd3"
     if single or any("double_blocks" in name for name in shapes):
         return "flux"
-    if _any(shapes, "transformer."):
+    if _has_prefix(shapes, "transformer."):
         return "other"
-    if _any(shapes, "lora_te1_", "lora_te2_", "text_encoder_2."):
+    if _has_prefix(shapes, "lora_te1_", "lora_te2_", "text_encoder_2."):
         return "sdxl"
     downs = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight", ".lora_A.default.weight")
     for name, shape in shapes.items():

@@ -20,43 +20,43 @@ import platformdirs
 from artgen import settings
 from artgen.errors import InputFileError, OutputError, UsageError
 from artgen.files import write_atomically
-from artgen.settings import settings_of, unknown
+from artgen.settings import options_of, unknown_setting_error
 
 PROJECT_FILE = "artgen.toml"
 
-_OF_ONE_CALL = (
-    settings.Sweep,
-    settings.Run,
-    settings.Size,
-    settings.Expansion,
-    settings.Film,
-    settings.Frames,
-    settings.Report,
-    settings.Surprise,
-    *settings.TRAINING,
+_PER_CALL_GROUPS = (
+    settings.SweepSettings,
+    settings.BatchRunSettings,
+    settings.SizeSettings,
+    settings.OutpaintSettings,
+    settings.AnimationSettings,
+    settings.FramesSettings,
+    settings.ReportSettings,
+    settings.AnomalySettings,
+    *settings.TRAINING_GROUPS,
 )
 
-CONFIGURABLE: dict[str, type] = {
+CONFIGURABLE_SETTINGS: dict[str, type] = {
     name: group
-    for group in settings.GROUPS
-    if group not in _OF_ONE_CALL
-    for name in settings_of(group)
+    for group in settings.SETTING_GROUPS
+    if group not in _PER_CALL_GROUPS
+    for name in options_of(group)
     if name not in ("prompt", "image", "mask", "seed", "overwrite")
 }
 """Settings that a file may hold, and the group that declares each."""
 
 
-def user_folder() -> Path:
+def user_config_folder() -> Path:
     """Where artgen keeps a user's own files: `config.toml` and `aliases.json`."""
     return Path(platformdirs.user_config_dir("artgen", appauthor=False))
 
 
-def user_file() -> Path:
+def user_config_file() -> Path:
     """The user's configuration file; it need not exist."""
-    return user_folder() / "config.toml"
+    return user_config_folder() / "config.toml"
 
 
-def defaults(command: str) -> dict[str, dict[str, Any]]:
+def load_defaults(command: str) -> dict[str, dict[str, Any]]:
     """What the files say for a command, in the form that Typer takes as `default_map`.
 
     Raises:
@@ -64,7 +64,7 @@ def defaults(command: str) -> dict[str, dict[str, Any]]:
     """
     if command not in settings.TASK_NAMES:
         return {}
-    merged = {**_for_command(user_file(), command), **_for_command(Path(PROJECT_FILE), command)}
+    merged = {**_command_settings(user_config_file(), command), **_command_settings(Path(PROJECT_FILE), command)}
     return {command: merged}
 
 
@@ -74,11 +74,14 @@ def lora_folder() -> Path | None:
     Raises:
         InputFileError: a file does not parse, or holds what it cannot.
     """
-    said = os.environ.get("ARTGEN_LORA_FOLDER") or {**read(user_file()), **read(Path(PROJECT_FILE))}.get("lora_folder")
+    said = os.environ.get("ARTGEN_LORA_FOLDER") or {
+        **read_config_file(user_config_file()),
+        **read_config_file(Path(PROJECT_FILE)),
+    }.get("lora_folder")
     return Path(os.path.expanduser(said)) if said else None  # noqa: PTH111 - Path's raises for an unknown ~user
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_config_file(path: Path) -> dict[str, Any]:
     """One configuration file, checked; empty when it is not there.
 
     Raises:
@@ -99,7 +102,7 @@ def read(path: Path) -> dict[str, Any]:
     for name, value in content.items():
         values = value if name in settings.TASK_NAMES and isinstance(value, dict) else {name: value}
         for key, item in values.items():
-            _check(path, key, item)
+            _check_setting(path, key, item)
     return content
 
 
@@ -120,12 +123,12 @@ def set_value(name: str, text: str, path: Path) -> None:
     command, _, key = name.rpartition(".")
     if command and command not in settings.TASK_NAMES:
         raise UsageError(f"There is no command called {command!r}.", f"Commands: {', '.join(settings.TASK_NAMES)}.")
-    if key not in CONFIGURABLE:
-        raise UsageError(*unknown(key, CONFIGURABLE))
-    value = settings.parse(CONFIGURABLE[key], key, text)
-    settings.check(CONFIGURABLE[key](**{key: value}))
+    if key not in CONFIGURABLE_SETTINGS:
+        raise UsageError(*unknown_setting_error(key, CONFIGURABLE_SETTINGS))
+    value = settings.parse_value(CONFIGURABLE_SETTINGS[key], key, text)
+    settings.validate(CONFIGURABLE_SETTINGS[key](**{key: value}))
     try:
-        read(path)
+        read_config_file(path)
     except InputFileError as error:
         if isinstance(error.__cause__, OSError):  # a folder in its place, a file as its folder
             raise OutputError(error.message, "Move away what is in its place.") from error
@@ -139,21 +142,21 @@ def set_value(name: str, text: str, path: Path) -> None:
     write_atomically(path, tomlkit.dumps(document))
 
 
-def _for_command(path: Path, command: str) -> dict[str, Any]:
-    content = read(path)
+def _command_settings(path: Path, command: str) -> dict[str, Any]:
+    content = read_config_file(path)
     shared = {name: value for name, value in content.items() if not isinstance(value, dict)}
     return {**shared, **content.get(command, {})}
 
 
-def _check(path: Path, name: str, value: Any) -> None:
-    if name not in CONFIGURABLE:
-        message, hint = unknown(name, CONFIGURABLE)
+def _check_setting(path: Path, name: str, value: Any) -> None:
+    if name not in CONFIGURABLE_SETTINGS:
+        message, hint = unknown_setting_error(name, CONFIGURABLE_SETTINGS)
         raise InputFileError(f"{path}: {message}", hint)
-    group = CONFIGURABLE[name]
+    group = CONFIGURABLE_SETTINGS[name]
     kind, _ = settings.type_of(group, name)
     try:
         if kind is Path and isinstance(value, str):
             value = Path(value)
-        settings.check(group(**{name: tuple(value) if kind is tuple and isinstance(value, list) else value}))
+        settings.validate(group(**{name: tuple(value) if kind is tuple and isinstance(value, list) else value}))
     except UsageError as error:
         raise InputFileError(f"{path}: {error.message}", error.hint) from error

@@ -12,7 +12,16 @@ from typing import Any
 
 from artgen.errors import UsageError
 
-BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+BOOLEAN_LITERALS = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
 
 PATH_SETTINGS = frozenset({"image", "mask", "model", "lora", "folder", "fit"})
 """Settings that may name a file, whose name need not be text."""
@@ -42,24 +51,24 @@ class Setting:
     metavar: str | None = None
 
 
-def setting(default: Any, help: str, **rest: Any) -> Any:  # noqa: A002
+def option(default: Any, help: str, **rest: Any) -> Any:  # noqa: A002
     """A dataclass field that carries a `Setting`."""
     return field(default=default, metadata={"setting": Setting(help, **rest)})
 
 
-def settings_of(group: type) -> dict[str, dataclasses.Field[Any]]:
+def options_of(group: type) -> dict[str, dataclasses.Field[Any]]:
     """The fields of a group or request that are settings, by name."""
     return {f.name: f for f in dataclasses.fields(group) if "setting" in f.metadata}
 
 
 @cache
-def _declared(group: Callable[..., object]) -> dict[str, tuple[type, bool, Setting]]:
+def _declarations(group: Callable[..., object]) -> dict[str, tuple[type, bool, Setting]]:
     hints = typing.get_type_hints(group)
-    fields = settings_of(typing.cast(type, group))
-    return {name: (*_plain(hints[name]), f.metadata["setting"]) for name, f in fields.items()}
+    fields = options_of(typing.cast(type, group))
+    return {name: (*_base_type(hints[name]), f.metadata["setting"]) for name, f in fields.items()}
 
 
-def _plain(hint: Any) -> tuple[type, bool]:
+def _base_type(hint: Any) -> tuple[type, bool]:
     if isinstance(hint, types.UnionType):
         return next(part for part in typing.get_args(hint) if part is not type(None)), True
     return typing.get_origin(hint) or hint, False
@@ -67,18 +76,18 @@ def _plain(hint: Any) -> tuple[type, bool]:
 
 def type_of(group: type, name: str) -> tuple[type, bool]:
     """The plain type of a setting (`int`, `float`, `bool`, `str`, `Path`, `tuple`) and whether None will do."""
-    kind, optional, _ = _declared(group)[name]
+    kind, optional, _ = _declarations(group)[name]
     return kind, optional
 
 
-def check(values: Any, names: Container[str] | None = None) -> None:
+def validate(values: Any, names: Container[str] | None = None) -> None:
     """Holds the values of a dataclass, all or those named, to their settings' types and limits.
 
     Raises:
         UsageError: naming the setting, what was wanted and what came.
     """
     group: type = type(values)
-    for name, (kind, optional, spec) in _declared(group).items():
+    for name, (kind, optional, spec) in _declarations(group).items():
         if names is not None and name not in names:
             continue
         value = getattr(values, name)
@@ -92,7 +101,7 @@ def _check_type(name: str, value: object, kind: type) -> None:
     # bool is a subclass of int, and an int will do for a float.
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and kind is not bool):
-        raise UsageError(f"{name} must be {_article(kind)}, not {value!r}.")
+        raise UsageError(f"{name} must be {_describe_type(kind)}, not {value!r}.")
     for item in value if isinstance(value, tuple) else ():
         _check_type(name, item, str)
     if isinstance(value, str | Path):
@@ -136,14 +145,14 @@ def describe_limits(spec: Setting) -> str:
     return f"{spec.minimum:,} to {spec.maximum:,}"
 
 
-def parse(group: type, name: str, text: str) -> Any:
+def parse_value(group: type, name: str, text: str) -> Any:
     """The value of setting `name` written as text: a cell of a table, or the right side of `--set steps=50`.
 
     Raises:
         UsageError: there is no such setting, or the text is not of its type.
     """
-    if name not in settings_of(group):
-        raise UsageError(*unknown(name, settings_of(group)))
+    if name not in options_of(group):
+        raise UsageError(*unknown_setting_error(name, options_of(group)))
     kind, optional = type_of(group, name)
     if optional and text == "":
         return None
@@ -155,24 +164,24 @@ def parse(group: type, name: str, text: str) -> Any:
         except csv.Error as error:
             raise UsageError(f"{name} must be values with commas between them: {error}.") from None
     if kind is bool:
-        if text.casefold() not in BOOLEANS:
+        if text.casefold() not in BOOLEAN_LITERALS:
             raise UsageError(f"{name} must be true or false, not {text!r}.")
-        return BOOLEANS[text.casefold()]
+        return BOOLEAN_LITERALS[text.casefold()]
     try:
         return kind(text)
     except ValueError:
-        raise UsageError(f"{name} must be {_article(kind)}, not {text!r}.") from None
+        raise UsageError(f"{name} must be {_describe_type(kind)}, not {text!r}.") from None
 
 
-def unknown(name: str, known: Mapping[str, object] | typing.Iterable[str]) -> tuple[str, str]:
+def unknown_setting_error(name: str, known_names: Mapping[str, object] | typing.Iterable[str]) -> tuple[str, str]:
     """The message and hint for a setting name that does not exist."""
     import difflib
 
-    close = difflib.get_close_matches(name.replace("-", "_"), list(known), n=3)
+    close = difflib.get_close_matches(name.replace("-", "_"), list(known_names), n=3)
     return f"There is no setting called {name!r}.", f"Close names: {', '.join(close)}." if close else ""
 
 
-def _article(kind: type) -> str:
+def _describe_type(kind: type) -> str:
     names = {
         int: "a whole number",
         float: "a number",

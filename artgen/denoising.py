@@ -5,15 +5,15 @@ from typing import Any
 from artgen import machine
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.registry import ResolvedModel
-from artgen.requests import Denoise, Request, draw_seed
+from artgen.requests import Denoise, Request, generate_seed
 
-DENOISER = "denoiser"
+DEFAULT_DENOISER = "denoiser"
 """The model of pixels that is taken when none is named."""
 
-LATENT_STEPS = 4
+DEFAULT_LATENT_STEPS = 4
 """Steps in latents when none are asked for."""
 
-TURNS = 8
+NUM_AUGMENTATIONS = 8
 """Flips and quarter turns of a picture."""
 
 
@@ -21,10 +21,10 @@ def model_name(request: Denoise) -> str | None:
     """The model that a request asks for, or that is taken for it; None for the classical methods."""
     if request.method in ("tv", "nlm"):
         return None
-    return request.model or (machine.default_model() if request.method == "latent" else DENOISER)
+    return request.model or (machine.default_model() if request.method == "latent" else DEFAULT_DENOISER)
 
 
-def complete(request: Denoise, model: ResolvedModel | None) -> Denoise:
+def fill_defaults(request: Denoise, model: ResolvedModel | None) -> Denoise:
     """The request with nothing left open; a seed is drawn only where chance has a say.
 
     Raises:
@@ -33,28 +33,28 @@ def complete(request: Denoise, model: ResolvedModel | None) -> Denoise:
     method = request.method or "pixel"
     filled: dict[str, Any] = {"method": method, "sigma": request.sigma or "auto"}
     if model is not None:
-        steps = request.steps or (LATENT_STEPS if method == "latent" else 1)
-        _check_runs(request, steps)
+        steps = request.steps or (DEFAULT_LATENT_STEPS if method == "latent" else 1)
+        _check_steps_and_ensemble(request, steps)
         filled |= {"model": model.name, "steps": steps, "ensemble": request.ensemble or 1}
         if method == "pixel" and steps > 1:
             filled |= {"fidelity": request.fidelity or 0.0, "eta": request.eta or 0.0}
     if request.seed is None and request.eta:
-        filled["seed"] = draw_seed()
+        filled["seed"] = generate_seed()
     return request.replace(**filled)
 
 
-def _check_runs(request: Denoise, steps: int) -> None:
+def _check_steps_and_ensemble(request: Denoise, steps: int) -> None:
     for name in ("eta", "fidelity"):
         if steps == 1 and getattr(request, name):
             raise UsageError(f"{name} needs 2 steps or more.", f"Add --steps 10, or leave --{name} out.")
-    if not request.eta and (request.ensemble or 1) > TURNS:
+    if not request.eta and (request.ensemble or 1) > NUM_AUGMENTATIONS:
         raise UsageError(
-            f"A picture has {TURNS} flips and turns; ensemble cannot be {request.ensemble}.",
+            f"A picture has {NUM_AUGMENTATIONS} flips and turns; ensemble cannot be {request.ensemble}.",
             "Add --steps 10 --eta 1 for runs with different noise.",
         )
 
 
-def check_kind(request: Request, model: ResolvedModel) -> None:
+def check_model_type(request: Request, model: ResolvedModel) -> None:
     """Holds a task to its kind of model: unconditional models of pixels denoise, those that follow words do the rest.
 
     Raises:

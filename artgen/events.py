@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class ModelChosen:
+class ModelSelected:
     """Said once for each model: what will be used."""
 
     model: str
@@ -18,8 +18,8 @@ class Downloading:
     """A file of a model is on its way; bytes so far and in all (0 when unknown)."""
 
     file: str
-    done: int
-    total: int
+    done_bytes: int
+    total_bytes: int
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,18 @@ class Loading:
 
 
 @dataclass(frozen=True)
-class Step:
-    """Denoising steps done, of how many, for pictures `first` to `first + pictures - 1` (counted from 1) of `total`."""
+class StepEvent:
+    """Denoising steps done, of how many, for pictures `first_image` to `first + pictures - 1` (counted from 1) of `total_images`."""
 
-    done: int
-    steps: int
-    first: int
-    pictures: int
-    total: int
+    completed_steps: int
+    num_steps: int
+    first_image: int
+    num_images: int
+    total_images: int
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlanNote:
     """How pictures will be drawn on this machine, and why: what was chosen, not what the user asked for."""
 
     text: str
@@ -53,30 +53,32 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class Note:
+class Notice:
     """Something the user should know; the picture is still made."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Waiting:
+class WaitingForOthers:
     """So many pictures are being drawn by other processes."""
 
-    jobs: int
+    num_jobs: int
 
 
 @dataclass(frozen=True)
-class Verifying:
+class CheckingImages:
     """Pictures to learn from that are decoded and checked, of how many."""
 
     done: int
     total: int
 
 
-Event = Planned | ModelChosen | Downloading | Loading | Step | Decoding | Note | Waiting | Verifying
+Event = (
+    PlanNote | ModelSelected | Downloading | Loading | StepEvent | Decoding | Notice | WaitingForOthers | CheckingImages
+)
 Listener = Callable[[Event], None]
 
 
-def ignore(event: Event) -> None:
+def no_op(event: Event) -> None:
     """The listener that does nothing."""

@@ -9,13 +9,13 @@ from pathlib import Path
 from artgen.errors import InputFileError, OutputError, UsageError
 
 
-def not_there(path: Path) -> InputFileError:
+def missing_file_error(path: Path) -> InputFileError:
     """The error to raise for a file that does not exist."""
     return InputFileError(f"'{path}' does not exist", "Check the spelling and the folder.")
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
+def wrap_read_errors(path: Path) -> Iterator[None]:
     """Around the reading of a file that a user named.
 
     Raises:
@@ -24,7 +24,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise not_there(path) from error
+        raise missing_file_error(path) from error
     except PermissionError as error:
         raise InputFileError(f"'{path}' may not be read: permission denied", "Check the file's permissions.") from error
     except (OSError, ValueError) as error:  # a name that no file can have is a ValueError

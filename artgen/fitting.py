@@ -5,23 +5,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from artgen import denoising, images, machine, registry
-from artgen.adapters import Attachment
-from artgen.approximations import chosen
+from artgen.adapters import LoraRequest
+from artgen.approximations import parse_presets
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.registry import folders
-from artgen.registry.cards import BUNDLED
-from artgen.requests import Denoise, FromWords, Inpaint, Outpaint, Redraw, Request
-from artgen.schedulers import SCHEDULERS, find
-from artgen.settings import Canvas, Frames
+from artgen.registry.cards import BUNDLED_PREFIX
+from artgen.requests import Denoise, Inpaint, Outpaint, PromptedImageRequest, PromptRequest, Request
+from artgen.schedulers import SCHEDULERS, find_scheduler
+from artgen.settings import CanvasSettings, FramesSettings
 
-LATENTS = {"sd1": (4, 0.18215), "sd2": (4, 0.18215), "sdxl": (4, 0.13025), "sd3": (16, 1.5305)}
+LATENT_FORMATS = {"sd1": (4, 0.18215), "sd2": (4, 0.18215), "sdxl": (4, 0.13025), "sd3": (16, 1.5305)}
 """Channels of the usual autoencoder of each architecture, and what it multiplies its latents with."""
 
-TILED_ABOVE = 2**21
+VAE_TILING_MIN_PIXELS = 2**21
 """Pixels from which a picture is decoded in tiles. Decoding 1024x1024 whole in fp32 takes 3.8 GiB beside the weights,
 2048x2048 takes 15."""
 
-FAR_FROM_NATIVE = 2.0
+MAX_NATIVE_RATIO = 2.0
 """How many times a side may differ from the size a model was trained at before a note is due."""
 
 
@@ -31,60 +31,62 @@ def check_device(device: str, offload: str | None) -> None:
     Raises:
         UsageError: naming what is missing.
     """
-    if device.startswith("cuda") and not machine.cuda_devices():
+    if device.startswith("cuda") and not machine.cuda_device_count():
         reason = "this torch is built for the CPU" if not machine.torch_cuda_version() else "no NVIDIA driver answers"
         raise UsageError(
             f"There is no CUDA device: {reason}.", "Leave --device out, or use --device cpu; see `artgen doctor`."
         )
     if device == "mps" and not machine.has_mps():
         raise UsageError("There is no MPS device on this machine.", "Leave --device out, or use --device cpu.")
-    if _on_cpu(device) and offload not in (None, "none", "auto", "text"):
+    if _runs_on_cpu(device) and offload not in (None, "none", "auto", "text"):
         raise UsageError(
             f"--offload {offload} needs a GPU; this would run on the CPU.", "Use --offload text, or leave it out."
         )
 
 
-def check_budget(device: str, memory_budget: str | None) -> None:
+def check_memory_budget(device: str, memory_budget: str | None) -> None:
     """Refuses a budget of memory where neither a CUDA device nor the CPU would be used.
 
     Raises:
         UsageError: saying so.
     """
-    if memory_budget is not None and not machine.cuda_devices() and not _on_cpu(device):
+    if memory_budget is not None and not machine.cuda_device_count() and not _runs_on_cpu(device):
         raise UsageError("--memory-budget is for a CUDA device or the CPU, and this would run on MPS.", "Leave it out.")
 
 
-def _on_cpu(device: str) -> bool:
-    return device == "cpu" or (device == "auto" and not machine.cuda_devices() and not machine.has_mps())
+def _runs_on_cpu(device: str) -> bool:
+    return device == "cpu" or (device == "auto" and not machine.cuda_device_count() and not machine.has_mps())
 
 
-def check_apart(request: FromWords, model: registry.ResolvedModel, loras: Sequence[Attachment]) -> None:
+def check_text_offload(request: PromptRequest, model: registry.ResolvedModel, loras: Sequence[LoraRequest]) -> None:
     """Refuses `--offload text` on the CPU for a model whose text encoders cannot be had by themselves.
 
     Raises:
         UsageError: saying why.
     """
-    if request.offload == "text" and _on_cpu(request.device) and (why := why_not_apart(model, loras)):
+    if (
+        request.offload == "text"
+        and _runs_on_cpu(request.device)
+        and (why := text_encoders_inseparable_reason(model, loras))
+    ):
         raise UsageError(f"--offload text on the CPU reads prompts before the model is loaded: {why}.", "Leave it out.")
 
 
-def why_not_apart(model: registry.ResolvedModel, loras: Sequence[Attachment]) -> str:
+def text_encoders_inseparable_reason(model: registry.ResolvedModel, loras: Sequence[LoraRequest]) -> str:
     """What keeps a model's text encoders from being loaded without the rest of it; empty when nothing does."""
     if not model.pipeline.startswith("StableDiffusion"):
         return f"{model.name} is none of Stable Diffusion 1, 2, XL and 3"
-    if changed := [
-        each.adapter.name for each in loras if any(part.startswith("text") for part in each.adapter.components)
-    ]:
+    if changed := [each.file.name for each in loras if any(part.startswith("text") for part in each.file.components)]:
         return f"the LoRA {changed[0]} changes its text encoders"
     return ""
 
 
-def needs_tiles(size: tuple[int, int]) -> bool:
+def needs_vae_tiling(size: tuple[int, int]) -> bool:
     """Whether a picture of this width and height in pixels is decoded in tiles unless told otherwise.
 
     By its size alone, so that the same request gives the same pixels on every machine.
     """
-    return size[0] * size[1] > TILED_ABOVE
+    return size[0] * size[1] > VAE_TILING_MIN_PIXELS
 
 
 def check_task(request: Request, model: registry.ResolvedModel) -> None:
@@ -93,51 +95,51 @@ def check_task(request: Request, model: registry.ResolvedModel) -> None:
     Raises:
         ModelUnavailableError: saying what kind of model it is.
     """
-    denoising.check_kind(request, model)
-    if model.inpainting and not isinstance(request, Inpaint | Outpaint):
+    denoising.check_model_type(request, model)
+    if model.is_inpainting and not isinstance(request, Inpaint | Outpaint):
         raise ModelUnavailableError(
             f"{model.name} is an inpainting model and cannot do {request.task}.",
             "Use it with inpaint or outpaint, or choose another --model.",
         )
 
 
-def canvas(request: Request, model: registry.ResolvedModel) -> tuple[int, int]:
+def output_size(request: Request, model: registry.ResolvedModel) -> tuple[int, int]:
     """Width and height in pixels of a picture drawn from nothing: as asked, else the size the model was trained at.
 
     Raises:
         UsageError: a size that the model cannot draw, with the nearest ones that it can.
     """
-    asked = request if isinstance(request, Canvas) else Canvas()
-    width, height = asked.width or model.native[0], asked.height or model.native[1]
-    if width % model.multiple or height % model.multiple:
-        near = " or ".join(f"{w}x{h}" for w, h in images.nearest_sizes(width, height, model.multiple))
+    asked = request if isinstance(request, CanvasSettings) else CanvasSettings()
+    width, height = asked.width or model.native_size[0], asked.height or model.native_size[1]
+    if width % model.size_multiple or height % model.size_multiple:
+        near = " or ".join(f"{w}x{h}" for w, h in images.nearest_sizes(width, height, model.size_multiple))
         raise UsageError(
-            f"{model.name} draws sizes that are multiples of {model.multiple}, not {width}x{height}.",
+            f"{model.name} draws sizes that are multiples of {model.size_multiple}, not {width}x{height}.",
             f"Try --size {near}.",
         )
     return width, height
 
 
-def check_scheduler(request: FromWords, model: registry.ResolvedModel) -> None:
+def check_scheduler(request: PromptRequest, model: registry.ResolvedModel) -> None:
     """Refuses a scheduler of the other kind: flow-matching for a model that predicts noise, or the reverse.
 
     Raises:
         UsageError: with the schedulers that fit.
     """
-    if request.scheduler is None or find(request.scheduler).flow == model.flow:
+    if request.scheduler is None or find_scheduler(request.scheduler).is_flow_matching == model.is_flow_matching:
         return
-    kind = "flow-matching" if model.flow else "noise-predicting"
-    these = ", ".join(entry.name for entry in SCHEDULERS if entry.flow == model.flow)
+    kind = "flow-matching" if model.is_flow_matching else "noise-predicting"
+    these = ", ".join(entry.name for entry in SCHEDULERS if entry.is_flow_matching == model.is_flow_matching)
     raise UsageError(f"{request.scheduler} does not fit {model.name}, a {kind} model.", f"These do: {these}.")
 
 
-def check_strength(request: FromWords) -> None:
+def check_strength(request: PromptRequest) -> None:
     """Refuses a strength that leaves no step: diffusers runs int(steps * strength), silently none when that is 0.
 
     Raises:
         UsageError: with the least strength that runs one.
     """
-    if not isinstance(request, Redraw) or request.strength is None or request.steps is None:
+    if not isinstance(request, PromptedImageRequest) or request.strength is None or request.steps is None:
         return
     if int(request.steps * request.strength) < 1:
         raise UsageError(
@@ -146,15 +148,15 @@ def check_strength(request: FromWords) -> None:
         )
 
 
-def check_fast(request: FromWords, model: registry.ResolvedModel) -> None:
+def check_fast(request: PromptRequest, model: registry.ResolvedModel) -> None:
     """Refuses an approximation that the model cannot take, or that would save nothing.
 
     Raises:
         UsageError: saying why.
     """
-    strength = (request.strength if isinstance(request, Redraw) else None) or 1
+    strength = (request.strength if isinstance(request, PromptedImageRequest) else None) or 1
     steps = int((request.steps or 1) * strength)
-    for entry in chosen(request.fast):
+    for entry in parse_presets(request.fast):
         without = f"Leave {entry.name} out of --fast."
         if model.architecture not in entry.architectures:
             these = ", ".join(entry.architectures)
@@ -162,93 +164,93 @@ def check_fast(request: FromWords, model: registry.ResolvedModel) -> None:
         if entry.name == "cache" and request.offload == "group":
             raise UsageError("--fast cache skips layers that --offload group waits for.", without)
         if entry.name == "tiny-decoder":
-            _check_latents(model)
+            _check_latent_format(model)
         if entry.name == "lcm":
-            _check_distilled(request, model)
-        if steps < entry.fewest_steps:
+            _check_lcm(request, model)
+        if steps < entry.min_steps:
             raise UsageError(
                 f"--fast {entry.name} takes over from one step what the next would compute; in {steps} steps they "
                 "differ too much.",
-                f"Use --steps {math.ceil(entry.fewest_steps / strength)} or more, or leave {entry.name} out.",
+                f"Use --steps {math.ceil(entry.min_steps / strength)} or more, or leave {entry.name} out.",
             )
-        if entry.name == "guidance" and (not request.guided or _told_guidance(model)):
+        if entry.name == "guidance" and (not request.uses_cfg or _has_embedded_guidance(model)):
             raise UsageError(f"--fast guidance saves nothing: {model.name} draws this without a second pass.", without)
 
 
-def find_parts(
-    request: FromWords,
+def find_extras(
+    request: PromptRequest,
     model: registry.ResolvedModel,
-    known: dict[str, registry.Part],
+    extras_cache: dict[str, registry.HubFiles],
     on_download: Callable[[str, int, int], None],
-) -> dict[str, registry.Part]:
+) -> dict[str, registry.HubFiles]:
     """What a request's approximations need beside the model, by their names; downloads what is not here.
 
     Args:
-        known: remembers those of a model from one request to the next.
+        extras_cache: remembers those of a model from one request to the next.
 
     Raises:
         ModelUnavailableError: offline and not here, or not to be had.
         UsageError: a tiny decoder for pictures of another size.
     """
-    needed = [entry for entry in chosen(request.fast) if entry.files]
+    needed = [entry for entry in parse_presets(request.fast) if entry.filenames]
     for entry in needed:
-        if entry.name not in known:
+        if entry.name not in extras_cache:
             repo = entry.repositories[model.architecture]
-            found = registry.find_part(repo, entry.files, offline=request.offline, on_download=on_download)
+            found = registry.fetch_hub_files(repo, entry.filenames, offline=request.offline, on_download=on_download)
             if entry.name == "tiny-decoder":
-                _check_decoder(found, model)
-            known[entry.name] = found
-    return {entry.name: known[entry.name] for entry in needed}
+                _check_tiny_decoder(found, model)
+            extras_cache[entry.name] = found
+    return {entry.name: extras_cache[entry.name] for entry in needed}
 
 
-def _check_latents(model: registry.ResolvedModel) -> None:
-    own = _autoencoder(model)
-    channels, scale = LATENTS[model.architecture]
+def _check_latent_format(model: registry.ResolvedModel) -> None:
+    own = _vae_config(model)
+    channels, scale = LATENT_FORMATS[model.architecture]
     same = model.latent_channels == channels and not own.get("latents_mean")
     if not same or not math.isclose(own.get("scaling_factor", scale), scale, rel_tol=1e-3):
-        raise UsageError(*_other_latents(model))
+        raise UsageError(*_latent_mismatch_error(model))
 
 
-def _check_distilled(request: FromWords, model: registry.ResolvedModel) -> None:
+def _check_lcm(request: PromptRequest, model: registry.ResolvedModel) -> None:
     """A LoRA that shortens sampling wants a model that it can shorten, and its own scheduler."""
-    if model.source.startswith(BUNDLED):
+    if model.source.startswith(BUNDLED_PREFIX):
         raise UsageError(
             f"--fast lcm was made for Stable Diffusion's weights; {model.name} has others.", "Leave it out."
         )
-    if model.guidance_scale <= 1 or _told_guidance(model):
+    if model.guidance_scale <= 1 or _has_embedded_guidance(model):
         raise UsageError(f"{model.name} draws in {model.steps} steps as it is.", "Leave lcm out of --fast.")
     if request.scheduler != "lcm":
         raise UsageError(f"--fast lcm draws with the scheduler lcm, not {request.scheduler}.", "Leave --scheduler out.")
 
 
-def _check_decoder(part: registry.Part, model: registry.ResolvedModel) -> None:
-    tiny, own = folders.optional_json(part.folder / "config.json"), _autoencoder(model)
+def _check_tiny_decoder(hub_files: registry.HubFiles, model: registry.ResolvedModel) -> None:
+    tiny, own = folders.read_optional_json(hub_files.folder / "config.json"), _vae_config(model)
     factor = tiny.get("upsampling_scaling_factor", 2) ** (len(tiny.get("decoder_block_out_channels", (0,) * 4)) - 1)
     if factor != 2 ** (len(own.get("block_out_channels", (0,) * 4)) - 1):
-        raise UsageError(*_other_latents(model))
+        raise UsageError(*_latent_mismatch_error(model))
 
 
-def _other_latents(model: registry.ResolvedModel) -> tuple[str, str]:
+def _latent_mismatch_error(model: registry.ResolvedModel) -> tuple[str, str]:
     return (
         f"--fast tiny-decoder was made for other latents than those of {model.name}.",
         "Leave tiny-decoder out of --fast.",
     )
 
 
-def _autoencoder(model: registry.ResolvedModel) -> dict[str, Any]:
+def _vae_config(model: registry.ResolvedModel) -> dict[str, Any]:
     """The configuration of a model's autoencoder; nothing for a single file, which has the usual one."""
-    return {} if model.is_file else folders.optional_json(model.path / "vae" / "config.json")
+    return {} if model.is_file else folders.read_optional_json(model.path / "vae" / "config.json")
 
 
-def _told_guidance(model: registry.ResolvedModel) -> bool:
+def _has_embedded_guidance(model: registry.ResolvedModel) -> bool:
     """Whether a denoiser is told the guidance and asked once, as those of latent consistency models are."""
     if model.is_file:
         return False
-    config = model.path / folders.main_component(model.path) / "config.json"
-    return folders.optional_json(config).get("time_cond_proj_dim") is not None
+    config = model.path / folders.denoiser_name(model.path) / "config.json"
+    return folders.read_optional_json(config).get("time_cond_proj_dim") is not None
 
 
-def check_frames(frames: Frames, request: Request, model: registry.ResolvedModel | None) -> None:
+def check_frames(frames: FramesSettings, request: Request, model: registry.ResolvedModel | None) -> None:
     """Refuses frames of what has none to show; `request` is complete.
 
     Raises:
@@ -265,7 +267,7 @@ def check_frames(frames: Frames, request: Request, model: registry.ResolvedModel
         raise UsageError(
             f"{model.name} keeps its latents in a form that frames cannot show.", "Leave --frames out for this model."
         )
-    if frames.noise_first and not isinstance(request, Redraw):
+    if frames.noise_first and not isinstance(request, PromptedImageRequest):
         why = "adds no noise" if isinstance(request, Denoise) else "starts from noise alone"
         raise UsageError(
             f"--noise-first shows how noise takes a picture over, and {request.task} {why}.",
@@ -273,10 +275,10 @@ def check_frames(frames: Frames, request: Request, model: registry.ResolvedModel
         )
 
 
-def size_notes(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:
+def size_warnings(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:
     """What to expect at width and height (in pixels) far from those that the model was trained at."""
-    ratios = [side / native for side, native in zip(size, model.native, strict=True)]
-    at = f"{model.name} was trained at {model.native[0]}x{model.native[1]}; at {size[0]}x{size[1]}"
-    large = (f"{at} shapes may repeat",) if max(ratios) > FAR_FROM_NATIVE else ()
-    small = (f"{at} little may be recognised",) if min(ratios) < 1 / FAR_FROM_NATIVE else ()
+    ratios = [side / native for side, native in zip(size, model.native_size, strict=True)]
+    at = f"{model.name} was trained at {model.native_size[0]}x{model.native_size[1]}; at {size[0]}x{size[1]}"
+    large = (f"{at} shapes may repeat",) if max(ratios) > MAX_NATIVE_RATIO else ()
+    small = (f"{at} little may be recognised",) if min(ratios) < 1 / MAX_NATIVE_RATIO else ()
     return large + small

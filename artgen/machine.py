@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @cache
-def cuda_devices() -> int:
+def cuda_device_count() -> int:
     """How many CUDA devices the installed torch could use; 0 without a driver or with a CPU build of torch.
 
     Asks NVIDIA's driver library directly, so it costs milliseconds where importing torch costs a second.
@@ -49,54 +49,54 @@ def has_mps() -> bool:
     return sys.platform == "darwin" and platform.machine() == "arm64"
 
 
-def free_memory() -> int | None:
+def available_ram() -> int | None:
     """Bytes of main memory that this process may have: what is free or can be made so, and what it has taken already.
 
     Within the limits of its control groups. None where the system does not say so in Linux' way.
     """
     try:
-        free = _kibibytes("/proc/meminfo", "MemAvailable")
-        own = _kibibytes("/proc/self/status", "RssAnon")
+        free = _read_kib("/proc/meminfo", "MemAvailable")
+        own = _read_kib("/proc/self/status", "RssAnon")
     except (OSError, ValueError, KeyError):
         return None
-    return min((free, *_group_limits())) + own
+    return min((free, *_cgroup_limits())) + own
 
 
-def _kibibytes(file: str, name: str) -> int:
+def _read_kib(file: str, name: str) -> int:
     """A line of a table of the kernel's, in bytes."""
     table = dict(line.split(":", 1) for line in Path(file).read_text("utf-8").splitlines() if ":" in line)
     return int(table[name].split()[0]) * 1024
 
 
-GROUPS = Path("/sys/fs/cgroup")
-OWN_GROUPS = Path("/proc/self/cgroup")
-V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-V2 = ("memory.max", "memory.current", "inactive_file")
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+PROCESS_CGROUPS_FILE = Path("/proc/self/cgroup")
+CGROUP_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+CGROUP_V2 = ("memory.max", "memory.current", "inactive_file")
 
 
-def _group_limits() -> Iterator[int]:
+def _cgroup_limits() -> Iterator[int]:
     """What each control group that limits this process leaves it; files that are cached do not count as taken."""
     with contextlib.suppress(OSError):
-        for line in OWN_GROUPS.read_text("utf-8").splitlines():
+        for line in PROCESS_CGROUPS_FILE.read_text("utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers not in ("", "memory"):
                 continue
-            root, names = (GROUPS / "memory", V1) if controllers else (GROUPS, V2)
+            root, names = (CGROUP_ROOT / "memory", CGROUP_V1) if controllers else (CGROUP_ROOT, CGROUP_V2)
             own = root / path.lstrip("/")
             for folder in (own, *own.parents):
-                yield from _left(folder, *names)
+                yield from _cgroup_available(folder, *names)
                 if folder == root:
                     break
 
 
-def _left(folder: Path, most: str, taken: str, cached: str) -> Iterator[int]:
+def _cgroup_available(folder: Path, limit_file: str, usage_file: str, cache_key: str) -> Iterator[int]:
     # A group without a limit says so in a word, a file may be missing, and a container shows its own group as the root.
     with contextlib.suppress(OSError, ValueError, KeyError):
-        limit, used = (int((folder / name).read_text("utf-8")) for name in (most, taken))
+        limit, used = (int((folder / name).read_text("utf-8")) for name in (limit_file, usage_file))
         table = dict(line.split() for line in (folder / "memory.stat").read_text("utf-8").splitlines())
-        yield max(0, limit - used + int(table[cached]))
+        yield max(0, limit - used + int(table[cache_key]))
 
 
 def default_model() -> str:
     """`sd15` where CUDA is at hand, else the bundled `tiny`."""
-    return "sd15" if cuda_devices() else "tiny"
+    return "sd15" if cuda_device_count() else "tiny"

@@ -7,51 +7,51 @@ import os
 import sys
 from collections.abc import Iterator
 
-_own = False
-_code: int | None = None
+_owns_process = False
+_exit_code: int | None = None
 
 
-def take() -> None:
+def configure_process() -> None:
     """Says that this process runs nothing but artgen.
 
     Collecting garbage while modules load is for nothing, so it stops until `settle`.
     """
     global _own
-    _own = True
+    _owns_process = True
     gc.disable()
-    atexit.register(_end)  # the first one registered is the last one called
+    atexit.register(_exit_fast)  # the first one registered is the last one called
 
 
-def is_own() -> bool:
+def owns_process() -> bool:
     """Whether this process runs nothing but artgen."""
-    return _own
+    return _owns_process
 
 
-def settle() -> None:
+def freeze_gc() -> None:
     """Collects garbage from now on, but not among what is there already; does nothing in a process of others.
 
     Once: what comes later, such as a model that another takes the place of, has to be collected.
     """
-    if _own and not gc.isenabled():
+    if _owns_process and not gc.isenabled():
         gc.freeze()
         gc.enable()
 
 
 @contextlib.contextmanager
-def ending() -> Iterator[None]:
+def fast_exit() -> Iterator[None]:
     """Around all that this process does: it then ends without taking thousands of modules down one by one."""
     global _code
     try:
         yield
     except SystemExit as leaving:
         if leaving.code is None or isinstance(leaving.code, int):
-            _code = int(leaving.code or 0)
+            _exit_code = int(leaving.code or 0)
         raise
 
 
-def _end() -> None:
+def _exit_fast() -> None:
     """Ends the process, once every other function that was to be called at the end has been."""
-    if _code is None:
+    if _exit_code is None:
         return
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -59,4 +59,4 @@ def _end() -> None:
                 stream.flush()
         except (OSError, ValueError):
             return  # Python has its own way of saying so
-    os._exit(_code)
+    os._exit(_exit_code)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import UsageError
-from artgen.loras import Lora
+from artgen.loras import LoraSpec
 from artgen.requests import TASKS, Request
-from artgen.settings import settings_of, type_of, unknown
+from artgen.settings import options_of, type_of, unknown_setting_error
 
-FACTS = (
+PROVENANCE_KEYS = (
     "artgen",
     "task",
     "model_source",
@@ -42,27 +42,27 @@ FACTS = (
 )
 """Keys of a record that are no settings (width and height: of the tasks that do not take them)."""
 
-BESIDE = ("file", "frames", "before", "after", "source")
+JSON_ONLY_KEYS = ("file", "frames", "before", "after", "source")
 """Keys that `--json` prints beside a record: where the picture and its frames are, what was measured, who said it."""
 
 NOT_RECORDED = frozenset({"offline", "memory_budget"})
 
 
-def to_record(request: Request, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The flat record of a request: `task`, every setting that has a value, then `facts`.
+def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The flat record of a request: `task`, every setting that has a value, then `provenance`.
 
     Input files and LoRAs are recorded by name alone: their SHA-256 in the facts says which they were, and a folder's
     path is nobody else's business.
     """
     record: dict[str, Any] = {"task": request.task}
-    for name in settings_of(type(request)):
+    for name in options_of(type(request)):
         value = getattr(request, name)
         if value in (None, ()) or name in NOT_RECORDED:
             continue
         record[name] = value.name if isinstance(value, Path) else value
     if "lora" in record:
-        record["lora"] = [str(Lora(lora.file, lora.scale)) for lora in request.loras]
-    return {**record, **(facts or {})}
+        record["lora"] = [str(LoraSpec(lora.file_name, lora.scale)) for lora in request.loras]
+    return {**record, **(provenance or {})}
 
 
 def from_record(record: Mapping[str, Any]) -> Request:
@@ -75,13 +75,13 @@ def from_record(record: Mapping[str, Any]) -> Request:
     if not isinstance(task, str) or task not in TASKS:
         raise UsageError(f"There is no task called {task!r}.", f"Tasks: {', '.join(TASKS)}.")
     cls = TASKS[task]
-    known = settings_of(cls)
+    known = options_of(cls)
     values: dict[str, Any] = {}
     for name, value in record.items():
-        if name not in known and name in FACTS:
+        if name not in known and name in PROVENANCE_KEYS:
             continue
         if name not in known:
-            raise UsageError(*unknown(name, known))
+            raise UsageError(*unknown_setting_error(name, known))
         values[name] = _from_json(cls, name, value)
     return cls(**values)
 

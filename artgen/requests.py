@@ -13,34 +13,34 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from artgen import approximations, budget
 from artgen.errors import UsageError
-from artgen.loras import Lora, parse_lora, settled
-from artgen.schedulers import find_with_sigmas
+from artgen.loras import LoraSpec, normalize_lora_list, parse_lora
+from artgen.schedulers import find_scheduler_with_sigmas
 from artgen.settings import (
-    Adapted,
-    Blend,
-    Canvas,
-    Compute,
-    Expansion,
-    Mask,
-    Model,
-    Noise,
-    Picture,
-    Place,
-    Prompt,
-    Sampling,
-    Seed,
-    Source,
-    Steps,
-    Weights,
-    check,
-    settings_of,
+    CanvasSettings,
+    ComputeSettings,
+    DenoiseSettings,
+    DeviceSettings,
+    Img2ImgInput,
+    InpaintBlend,
+    InputImage,
+    LoraSettings,
+    MaskSettings,
+    ModelRef,
+    ModelSettings,
+    OutpaintSettings,
+    PromptSettings,
+    SamplingSettings,
+    SeedSettings,
+    StepsSettings,
+    options_of,
+    validate,
 )
 
-_PATHS = frozenset({"image", "mask"})
+_PATH_FIELDS = frozenset({"image", "mask"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(Place, Weights, Steps, Seed):  # fields come in the order Seed ... Place
+class Request(DeviceSettings, ModelRef, StepsSettings, SeedSettings):  # fields come in the order Seed ... Place
     """What all tasks share.
 
     Raises:
@@ -48,33 +48,33 @@ class Request(Place, Weights, Steps, Seed):  # fields come in the order Seed ...
     """
 
     task: ClassVar[str]
-    template: ClassVar[str] = "{index:05}-{seed}-{prompt}"
+    filename_template: ClassVar[str] = "{index:05}-{seed}-{prompt}"
     """What pictures are called where nothing else is said."""
 
     def __post_init__(self) -> None:
-        self._settle(settings_of(type(self)).keys())
+        self._normalize(options_of(type(self)).keys())
 
-    def _settle(self, names: Collection[str]) -> None:
+    def _normalize(self, names: Collection[str]) -> None:
         """Brings the settings named to their one form, and checks them and what they mean for others."""
-        for name in _PATHS.intersection(names):
+        for name in _PATH_FIELDS.intersection(names):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
         if "lora" in names:
-            object.__setattr__(self, "lora", settled(getattr(self, "lora", ())))
-        check(self, names)
+            object.__setattr__(self, "lora", normalize_lora_list(getattr(self, "lora", ())))
+        validate(self, names)
         if "device" in names:
             _check_device(self.device)
 
     @property
-    def loras(self) -> tuple[Lora, ...]:
+    def loras(self) -> tuple[LoraSpec, ...]:
         """The LoRAs to draw with, in order."""
         return tuple(parse_lora(text) for text in getattr(self, "lora", ()))
 
     @classmethod
-    def of(cls, *groups: Any, **more: Any) -> Self:
+    def from_settings(cls, *groups: Any, **overrides: Any) -> Self:
         """A request from the groups of settings that a command received, plus single values."""
         values = {f.name: getattr(group, f.name) for group in groups for f in dataclasses.fields(group)}
-        return cls(**{**values, **more})
+        return cls(**{**values, **overrides})
 
     def replace(self, **changes: Any) -> Self:
         """The same request with some settings changed; only what changed is checked again.
@@ -83,44 +83,46 @@ class Request(Place, Weights, Steps, Seed):  # fields come in the order Seed ...
             TypeError: there is no such setting.
             UsageError: a value outside its setting's type or limits, or one that does not fit the others.
         """
-        if wrong := changes.keys() - settings_of(type(self)).keys():
+        if wrong := changes.keys() - options_of(type(self)).keys():
             raise TypeError(f"{type(self).__name__} has no setting {', '.join(sorted(wrong))}")
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__, **changes)
-        new._settle(changes)
+        new._normalize(changes)
         return new
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromWords(Compute, Model, Sampling, Request, Prompt):  # fields come in the order Prompt ... Compute
+class PromptRequest(
+    ComputeSettings, ModelSettings, SamplingSettings, Request, PromptSettings
+):  # fields come in the order Prompt ... Compute
     """What the tasks that follow a prompt share."""
 
     @property
-    def guided(self) -> bool:
+    def uses_cfg(self) -> bool:
         """Whether classifier-free guidance is on, for which the denoiser works twice for each picture."""
         return (self.guidance_scale or 0) > 1
 
-    def _settle(self, names: Collection[str]) -> None:
-        super()._settle(names)
+    def _normalize(self, names: Collection[str]) -> None:
+        super()._normalize(names)
         if "scheduler" in names or "sigmas" in names:
-            self._settle_scheduler()
+            self._normalize_scheduler()
         if "memory_budget" in names and self.memory_budget is not None:
             budget.parse_bytes(self.memory_budget)
         if self.weights and self.lora:
             raise UsageError("A LoRA cannot be attached to weights in 8 bits.", "Leave --weights or --lora out.")
         if self.fast is not None and "fast" in names:
-            object.__setattr__(self, "fast", approximations.canonical(self.fast))
+            object.__setattr__(self, "fast", approximations.normalize(self.fast))
 
-    def _settle_scheduler(self) -> None:
+    def _normalize_scheduler(self) -> None:
         # One spelling is recorded, whichever was typed.
         if self.scheduler is None:
             return
-        entry, sigmas = find_with_sigmas(self.scheduler)
+        entry, sigmas = find_scheduler_with_sigmas(self.scheduler)
         if sigmas and self.sigmas and sigmas != self.sigmas:
             raise UsageError(f"The scheduler {self.scheduler!r} says {sigmas} and sigmas says {self.sigmas}.")
         object.__setattr__(self, "scheduler", entry.name)
         object.__setattr__(self, "sigmas", self.sigmas or sigmas)
-        if self.sigmas not in (None, "normal") and not entry.sigmas:
+        if self.sigmas not in (None, "normal") and not entry.supports_sigmas:
             raise UsageError(
                 f"The scheduler {entry.name} has no {self.sigmas} sigmas.",
                 "Leave --sigmas out, or use euler, dpm++2m or another that `artgen schedulers` marks.",
@@ -128,33 +130,33 @@ class FromWords(Compute, Model, Sampling, Request, Prompt):  # fields come in th
 
 
 @dataclass(frozen=True, kw_only=True)
-class Txt2Img(Canvas, FromWords):
+class Txt2Img(CanvasSettings, PromptRequest):
     """Draw a picture from words."""
 
     task: ClassVar[str] = "txt2img"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromImage(Picture, Request):
+class ImageRequest(InputImage, Request):
     """What the tasks that start from a picture share."""
 
-    template: ClassVar[str] = "{stem}-{seed}"
+    filename_template: ClassVar[str] = "{stem}-{seed}"
 
-    def _settle(self, names: Collection[str]) -> None:
-        super()._settle(names)
+    def _normalize(self, names: Collection[str]) -> None:
+        super()._normalize(names)
         if self.image is None:
             raise UsageError(f"{self.task} needs a picture to start from.", f"artgen {self.task} input.png")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Redraw(Source, FromImage, FromWords):
+class PromptedImageRequest(Img2ImgInput, ImageRequest, PromptRequest):
     """What the tasks that follow a prompt from a picture share."""
 
     default_strength: ClassVar[float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Img2Img(Canvas, Redraw):
+class Img2Img(CanvasSettings, PromptedImageRequest):
     """Redraw a picture, guided by words."""
 
     task: ClassVar[str] = "img2img"
@@ -162,14 +164,14 @@ class Img2Img(Canvas, Redraw):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inpaint(Blend, Mask, Canvas, Redraw):
+class Inpaint(InpaintBlend, MaskSettings, CanvasSettings, PromptedImageRequest):
     """Repaint the part of a picture that a mask marks."""
 
     task: ClassVar[str] = "inpaint"
     default_strength: ClassVar[float] = 1.0
 
-    def _settle(self, names: Collection[str]) -> None:
-        super()._settle(names)
+    def _normalize(self, names: Collection[str]) -> None:
+        super()._normalize(names)
         if self.mask is None:
             raise UsageError(
                 "inpaint needs a mask, white where to repaint.", "artgen inpaint input.png --mask mask.png"
@@ -177,50 +179,50 @@ class Inpaint(Blend, Mask, Canvas, Redraw):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outpaint(Blend, Expansion, Redraw):
+class Outpaint(InpaintBlend, OutpaintSettings, PromptedImageRequest):
     """Extend a picture beyond its edges."""
 
     task: ClassVar[str] = "outpaint"
     default_strength: ClassVar[float] = 1.0
 
-    def _settle(self, names: Collection[str]) -> None:
-        super()._settle(names)
+    def _normalize(self, names: Collection[str]) -> None:
+        super()._normalize(names)
         if (self.expand is None) == (self.to is None):
             raise UsageError("outpaint needs either --expand or --to.", "artgen outpaint input.png --expand 64")
 
 
-class Asked(NamedTuple):
+class SigmaSpec(NamedTuple):
     """What `--sigma` says: a standard deviation in grey levels, or None and what the estimate is multiplied with."""
 
     sigma: float | None
-    factor: float = 1.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Denoise(Adapted, Noise, FromImage):
+class Denoise(LoraSettings, DenoiseSettings, ImageRequest):
     """Remove noise from a picture."""
 
     task: ClassVar[str] = "denoise"
-    template: ClassVar[str] = "{stem}-denoised"
+    filename_template: ClassVar[str] = "{stem}-denoised"
 
     @property
-    def asked(self) -> Asked:
+    def sigma_spec(self) -> SigmaSpec:
         """What `sigma` says; without it, the estimate."""
         text = (self.sigma or "auto").strip().casefold()
         if automatic := re.fullmatch(r"auto(?:\s*\*\s*(\d+\.?\d*|\.\d+))?", text):
-            return Asked(None, float(automatic[1] or 1))
+            return SigmaSpec(None, float(automatic[1] or 1))
         try:
-            return Asked(float(text))
+            return SigmaSpec(float(text))
         except ValueError:
             raise UsageError(
                 f"sigma must be a number, auto or auto*1.2, not {self.sigma!r}.", "It counts grey levels: --sigma 15."
             ) from None
 
-    def _settle(self, names: Collection[str]) -> None:
+    def _normalize(self, names: Collection[str]) -> None:
         if isinstance(self.sigma, int | float) and not isinstance(self.sigma, bool):  # as JSON and Python write it
             object.__setattr__(self, "sigma", f"{self.sigma:g}")
-        super()._settle(names)
-        sigma, factor = self.asked
+        super()._normalize(names)
+        sigma, factor = self.sigma_spec
         if sigma is not None and not 0 <= sigma <= 255:
             raise UsageError(f"sigma must be 0 to 255 grey levels, not {self.sigma}.")
         if not 0.1 <= factor <= 10:
@@ -242,7 +244,7 @@ class Denoise(Adapted, Noise, FromImage):
 TASKS: dict[str, type[Request]] = {cls.task: cls for cls in (Txt2Img, Img2Img, Inpaint, Outpaint, Denoise)}
 
 
-def draw_seed() -> int:
+def generate_seed() -> int:
     """A seed at random, 0 to 2**32 - 1: what other tools can take too."""
     import secrets  # it brings hashlib and random, which no `--help` needs
 

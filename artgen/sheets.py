@@ -10,12 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from artgen.errors import InputFileError, UsageError
 
-MAX_SIDE = 16_000
+MAX_SHEET_SIDE_PX = 16_000
 """Of a sheet, in pixels; what would be larger goes onto further pages."""
 
 _FONTS = ("NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
-_GAP = 8
-_INK, _PAPER = (32, 32, 36), (255, 255, 255)
+_GAP_PX = 8
+_TEXT_COLOR, _BACKGROUND_COLOR = (32, 32, 36), (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -25,88 +25,97 @@ class Cell:
     Attributes:
         path: None where a picture is missing or in memory.
         label: lines of text, possibly none.
-        picture: one that is in no file.
+        image: one that is in no file.
     """
 
     path: Path | None
     label: str = ""
-    picture: Image.Image | None = None
+    image: Image.Image | None = None
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ContactSheet:
     """Rows of cells with what is written above and beside them.
 
     Attributes:
         rows: all of the same length.
         title: above everything.
-        columns: above each column; empty for none.
-        sides: left of each row; empty for none.
+        column_labels: above each column; empty for none.
+        row_labels: left of each row; empty for none.
     """
 
     rows: Sequence[Sequence[Cell]]
     title: str = ""
-    columns: Sequence[str] = ()
-    sides: Sequence[str] = ()
+    column_labels: Sequence[str] = ()
+    row_labels: Sequence[str] = ()
 
 
-def draw_sheet(sheet: Sheet, *, cell: int = 256) -> Image.Image:
-    """Draws a sheet, mode RGB; every picture is fitted into `cell` pixels a side and never enlarged beyond twice.
+def render_sheet(sheet: ContactSheet, *, cell_px: int = 256) -> Image.Image:
+    """Draws a sheet, mode RGB; every picture is fitted into `cell_px` pixels a side and never enlarged beyond twice.
 
     Raises:
         InputFileError: a picture cannot be read.
         UsageError: the sheet would be larger than 16,000 pixels a side.
     """
-    font = label_font(max(11, cell // 16))
-    small = label_font(max(10, cell // 20))
+    font = label_font(max(11, cell_px // 16))
+    small = label_font(max(10, cell_px // 20))
     line = int(font.getbbox("Ag|")[3]) + 4
     width = len(sheet.rows[0])
-    labels = [[_wrapped(each.label, small, cell) for each in row] for row in sheet.rows]
+    labels = [[_wrap_text(each.label, small, cell_px) for each in row] for row in sheet.rows]
     under = [max((len(text) for text in row), default=0) * line for row in labels]
-    side = max((int(font.getlength(text)) for text in sheet.sides), default=0)
-    side = min(side, 2 * cell) + _GAP if sheet.sides else 0
-    heads = [_wrapped(text, font, cell) for text in sheet.columns]
+    side = max((int(font.getlength(text)) for text in sheet.row_labels), default=0)
+    side = min(side, 2 * cell_px) + _GAP_PX if sheet.row_labels else 0
+    heads = [_wrap_text(text, font, cell_px) for text in sheet.column_labels]
     head = max((len(text) for text in heads), default=0) * line
-    left = _GAP + side
-    total = left + width * (cell + _GAP)
-    title = _wrapped(sheet.title, font, total - 2 * _GAP)
-    top = _GAP + len(title) * line + head
-    height = top + sum(cell + extra + _GAP for extra in under)
-    if max(total, height) > MAX_SIDE:
+    left = _GAP_PX + side
+    total = left + width * (cell_px + _GAP_PX)
+    title = _wrap_text(sheet.title, font, total - 2 * _GAP_PX)
+    top = _GAP_PX + len(title) * line + head
+    height = top + sum(cell_px + extra + _GAP_PX for extra in under)
+    if max(total, height) > MAX_SHEET_SIDE_PX:
         raise UsageError(
-            f"The sheet would have {total}x{height} pixels; {MAX_SIDE:,} a side is the most.", "Make --cell smaller."
+            f"The sheet would have {total}x{height} pixels; {MAX_SHEET_SIDE_PX:,} a side is the most.",
+            "Make --cell smaller.",
         )
-    page = Image.new("RGB", (total, height), _PAPER)
+    page = Image.new("RGB", (total, height), _BACKGROUND_COLOR)
     pen = ImageDraw.Draw(page)
-    _write(pen, (_GAP, _GAP), title, font, line)
+    _draw_lines(pen, (_GAP_PX, _GAP_PX), title, font, line)
     for column, text in enumerate(heads):
-        _write(pen, (left + column * (cell + _GAP), top - head), text, font, line)
+        _draw_lines(pen, (left + column * (cell_px + _GAP_PX), top - head), text, font, line)
     y = top
     for number, row in enumerate(sheet.rows):
-        if sheet.sides:
-            _write(pen, (_GAP, y + cell // 2 - line // 2), _wrapped(sheet.sides[number], font, side), font, line)
+        if sheet.row_labels:
+            _draw_lines(
+                pen,
+                (_GAP_PX, y + cell_px // 2 - line // 2),
+                _wrap_text(sheet.row_labels[number], font, side),
+                font,
+                line,
+            )
         for column, each in enumerate(row):
-            x = left + column * (cell + _GAP)
-            if each.path is not None or each.picture is not None:
-                picture = _fitted(each.picture or _read(each.path), cell)
-                page.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
-            _write(pen, (x, y + cell + 2), labels[number][column], small, line)
-        y += cell + under[number] + _GAP
+            x = left + column * (cell_px + _GAP_PX)
+            if each.path is not None or each.image is not None:
+                picture = _fit_image(each.image or _read_cell_image(each.path), cell_px)
+                page.paste(picture, (x + (cell_px - picture.width) // 2, y + (cell_px - picture.height) // 2))
+            _draw_lines(pen, (x, y + cell_px + 2), labels[number][column], small, line)
+        y += cell_px + under[number] + _GAP_PX
     return page
 
 
-def pages(cells: Sequence[Cell], *, columns: int, rows: int, title: str = "") -> list[Sheet]:
+def paginate(cells: Sequence[Cell], *, columns: int, rows: int, title: str = "") -> list[ContactSheet]:
     """Cells in reading order, `columns` wide and at most `rows` high a page; the last row is filled up."""
     found = []
     for start in range(0, len(cells), columns * rows):
         page = list(cells[start : start + columns * rows])
         wide = min(columns, len(page))
         page += [Cell(None)] * (-len(page) % wide)
-        found.append(Sheet([page[at : at + wide] for at in range(0, len(page), wide)], title))
+        found.append(ContactSheet([page[at : at + wide] for at in range(0, len(page), wide)], title))
     return found
 
 
-def differences(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def split_common_settings(
+    records: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
     """What records share, and the names of the settings in which they differ, among `names`."""
     shared: dict[str, Any] = {}
     differing: list[str] = []
@@ -119,7 +128,7 @@ def differences(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> t
     return shared, differing
 
 
-def _read(path: Path | None) -> Image.Image:
+def _read_cell_image(path: Path | None) -> Image.Image:
     if path is None:
         raise TypeError("this cell has no picture")
     try:
@@ -129,10 +138,10 @@ def _read(path: Path | None) -> Image.Image:
         raise InputFileError(f"'{path}' cannot be read as a picture: {error}.") from error
 
 
-def _fitted(picture: Image.Image, cell: int) -> Image.Image:
-    factor = min(cell / picture.width, cell / picture.height, 2)
-    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-    return picture if factor == 1 else picture.resize(size, Image.Resampling.LANCZOS)
+def _fit_image(image: Image.Image, cell_px: int) -> Image.Image:
+    factor = min(cell_px / image.width, cell_px / image.height, 2)
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image if factor == 1 else image.resize(size, Image.Resampling.LANCZOS)
 
 
 @cache
@@ -146,12 +155,12 @@ def label_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _wrapped(text: str, font: Any, width: int) -> list[str]:
+def _wrap_text(text: str, font: Any, width: int) -> list[str]:
     """Lines no wider than `width` pixels; what cannot be drawn is left out, and long words are broken."""
     lines = []
     for paragraph in text.splitlines():
         line = ""
-        for character in _drawable(paragraph):
+        for character in _replace_unprintable(paragraph):
             if font.getlength(line + character) > width and line:
                 cut = line.rfind(" ") + 1 or len(line)
                 lines.append(line[:cut].rstrip())
@@ -161,10 +170,12 @@ def _wrapped(text: str, font: Any, width: int) -> list[str]:
     return lines
 
 
-def _drawable(text: str) -> str:
+def _replace_unprintable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], lines: Sequence[str], font: Any, height: int) -> None:
+def _draw_lines(
+    draw: ImageDraw.ImageDraw, position: tuple[int, int], lines: Sequence[str], font: Any, line_height: int
+) -> None:
     for number, line in enumerate(lines):
-        pen.text((at[0], at[1] + number * height), line, fill=_INK, font=font)
+        draw.text((position[0], position[1] + number * line_height), line, fill=_TEXT_COLOR, font=font)

@@ -9,9 +9,9 @@ import re
 import unicodedata
 
 # Cc control, Cf format (bidi overrides, zero width, tags), Cs lone surrogates, Zl and Zp line and paragraph separators
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_PLAIN = re.compile(r"[ -~]*\Z")
+_ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_PRINTABLE_ASCII = re.compile(r"[ -~]*\Z")
 
 
 def printable(text: str) -> str:
@@ -21,9 +21,9 @@ def printable(text: str) -> str:
     can always be encoded as UTF-8, and `printable(printable(x)) == printable(x)`. Backslashes stay as they are, so
     the result is for people to read, not for a program to parse back.
     """
-    if _PLAIN.match(text):
+    if _PRINTABLE_ASCII.match(text):
         return text
-    return "".join(_visible(character) for character in text)
+    return "".join(_escape_character(character) for character in text)
 
 
 def markup_safe(text: str) -> str:
@@ -37,11 +37,11 @@ def markup_safe(text: str) -> str:
     return escape(printable(text))
 
 
-def _visible(character: str) -> str:
-    if unicodedata.category(character) not in _HIDDEN:
+def _escape_character(character: str) -> str:
+    if unicodedata.category(character) not in _ESCAPED_CATEGORIES:
         return character
-    if character in _SHORT:
-        return _SHORT[character]
+    if character in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[character]
     code = ord(character)
     if code <= 0xFF:
         return f"\\x{code:02x}"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from artgen.batch.entries import Entry
 from artgen.batch.ledger import Ledger
-from artgen.batch.plan import Job, Plan, Planner
-from artgen.batch.results import Result
-from artgen.batch.running import Runner, Selection, Tally, run, run_here, tally
+from artgen.batch.plan import BatchPlan, PlannedJob, Planner
+from artgen.batch.results import JobResult
+from artgen.batch.running import JobFilter, Runner, RunState, in_process_runner, pending_jobs, run_jobs
 from artgen.engine.sizes import parse_batch_size
-from artgen.events import ignore
+from artgen.events import no_op
 
 
 def entries(count: int) -> list[Entry]:
@@ -25,32 +25,32 @@ def entries(count: int) -> list[Entry]:
     ]
 
 
-def plan(folder: Path, model: Path | str, found: Sequence[Entry]) -> Plan:
+def plan(folder: Path, model: Path | str, found: Sequence[Entry]) -> BatchPlan:
     """A plan without mistakes."""
-    made = Planner(folder, {"model": str(model)}).plan(found)
-    assert not made.mistakes, [mistake.error for mistake in made.mistakes]
+    made = Planner(folder, {"model": str(model)}).build_plan(found)
+    assert not made.line_errors, [mistake.error for mistake in made.line_errors]
     return made
 
 
 def draw(
-    made: Plan,
+    made: BatchPlan,
     runner: Runner | None = None,
     *,
     batch_size: str | None = "1",
-    selection: Selection | None = None,
-    on_result: Callable[[Job, Result], None] | None = None,
-) -> tuple[Tally, list[Result]]:
+    selection: JobFilter | None = None,
+    on_result: Callable[[PlannedJob, JobResult], None] | None = None,
+) -> tuple[RunState, list[JobResult]]:
     """Runs a plan; what was left to do, and how each job ended."""
     ledger = Ledger(made.folder)
-    counted = tally(made.jobs, ledger, selection or Selection())
-    results: list[Result] = []
+    counted = pending_jobs(made.jobs, ledger, selection or JobFilter())
+    results: list[JobResult] = []
 
-    def tell(job: Job, result: Result) -> None:
+    def tell(job: PlannedJob, result: JobResult) -> None:
         results.append(result)
         if on_result is not None:
             on_result(job, result)
 
-    run(counted, runner or run_here(made.folder), parse_batch_size(batch_size), tell, ignore)
+    run_jobs(counted, runner or in_process_runner(made.folder), parse_batch_size(batch_size), tell, no_op)
     return counted, results
 
 

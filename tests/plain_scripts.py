@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from artgen.events import Event, Note
+from artgen.events import Event, Notice
 
 SCHEDULER = {
     "class_name": "DPMSolverMultistepScheduler",
@@ -82,7 +82,7 @@ class Heard:
 
     @property
     def notes(self) -> list[str]:
-        return [event.text for event in self.events if isinstance(event, Note)]
+        return [event.text for event in self.events if isinstance(event, Notice)]
 
 
 def around(monkeypatch: pytest.MonkeyPatch, cls: type, method: str, wrap: Callable[..., Any]) -> None:

@@ -13,17 +13,23 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 from artgen import Denoise, Txt2Img, acceleration, generate, generate_all, registry
-from artgen.acceleration import COMPILED_GAIN, COMPILING, Plan, Task, plan
+from artgen.acceleration import (
+    COMPILE_SECONDS,
+    COMPILE_SPEEDUP,
+    OptimizationContext,
+    OptimizationPlan,
+    select_optimizations,
+)
 from artgen.engine import batch, decoding, loading, offloading, thrift
-from artgen.engine.accelerating import accelerated
-from artgen.engine.batch import Progress
-from artgen.engine.device import Placement
-from artgen.engine.graphs import Graphed, Tensors, Work, forget, graphed
-from artgen.engine.memory import Economy
-from artgen.events import Note, ignore
-from artgen.prepare import prepare
+from artgen.engine.accelerating import optimized
+from artgen.engine.batch import ProgressReporter
+from artgen.engine.device import DeviceConfig
+from artgen.engine.graphs import CaptureFn, GraphedModule, Tensors, drop_graphs, with_cuda_graph
+from artgen.engine.memory import MemorySettings
+from artgen.events import Notice, no_op
+from artgen.prepare import prepare_jobs
 
-ALONE = Task("exact", "cuda", "fp16", "sd1", (512, 512), 1, 30, whole=True, plain=True)
+ALONE = OptimizationContext("exact", "cuda", "fp16", "sd1", (512, 512), 1, 30, on_device=True, unmodified=True)
 
 
 class Again:
@@ -32,7 +38,7 @@ class Again:
     def __init__(self) -> None:
         self.recorded = 0
 
-    def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
+    def record(self, work: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
         self.recorded += 1
         outputs = work()
 
@@ -62,10 +68,10 @@ class Again:
     ],
 )
 def test_graphs_are_for_few_pixels_at_a_time(changes: dict[str, Any], graph: bool) -> None:
-    chosen = plan(replace(ALONE, **changes))
-    assert chosen.graph is graph
-    assert chosen.rounding == [], "what is not asked for changes no bit"
-    assert bool(chosen.why) == (replace(ALONE, **changes).device.startswith("cuda") and changes != {"level": "none"})
+    chosen = select_optimizations(replace(ALONE, **changes))
+    assert chosen.cuda_graph is graph
+    assert chosen.inexact_optimizations == [], "what is not asked for changes no bit"
+    assert bool(chosen.reason) == (replace(ALONE, **changes).device.startswith("cuda") and changes != {"level": "none"})
 
 
 @pytest.mark.parametrize(
@@ -78,18 +84,18 @@ def test_graphs_are_for_few_pixels_at_a_time(changes: dict[str, Any], graph: boo
         ({"plain": False}, ["channels last"]),
         ({"plain": False, "whole": False}, []),
         ({"device": "cpu"}, []),
-        ({"seconds_left": COMPILING / COMPILED_GAIN + 1}, ["channels last", "compiled"]),
-        ({"seconds_left": COMPILING / COMPILED_GAIN - 1}, ["channels last", "fused projections"]),
+        ({"seconds_left": COMPILE_SECONDS / COMPILE_SPEEDUP + 1}, ["channels last", "compiled"]),
+        ({"seconds_left": COMPILE_SECONDS / COMPILE_SPEEDUP - 1}, ["channels last", "fused projections"]),
         ({"seconds_left": 1e6, "plain": False}, ["channels last"]),
         ({"compiled": True}, ["channels last", "compiled"]),
     ],
 )
 def test_what_rounds_otherwise_is_asked_for_and_named(changes: dict[str, Any], rounding: list[str]) -> None:
-    assert plan(replace(ALONE, level="full", **changes)).rounding == rounding
+    assert select_optimizations(replace(ALONE, level="full", **changes)).inexact_optimizations == rounding
 
 
 def test_a_compiled_denoiser_has_no_graph() -> None:
-    assert not plan(replace(ALONE, level="full", seconds_left=1e6)).graph
+    assert not select_optimizations(replace(ALONE, level="full", remaining_seconds=1e6)).cuda_graph
 
 
 def test_a_batch_tells_what_is_left(models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +105,7 @@ def test_a_batch_tells_what_is_left(models: dict[str, Path], tmp_path: Path, mon
         original(self, *arguments, **more)
         told.append(self.seconds_left)
 
-    plain.around(monkeypatch, Progress, "__init__", listen)
+    plain.around(monkeypatch, ProgressReporter, "__init__", listen)
     batches.draw(batches.plan(tmp_path, models["sd1"], batches.entries(6)), batch_size="2")
     assert told[0] == 0, "nothing was measured yet"
     assert told[1] > 0
@@ -134,20 +140,20 @@ def call(module: nn.Module, value: float, step: float = 1.0, rows: int = 2, **mo
 
 def test_a_recording_reads_what_comes_in_now_and_gives_what_stays() -> None:
     module, recorder = Denoiser(), Again()
-    with graphed(module, recorder):
+    with with_cuda_graph(module, recorder):
         answers = [call(module, float(value), float(value + 1))[0] for value in range(6)]
     assert recorder.recorded == 1
     assert [answer[0, 0].item() for answer in answers] == [12.0 * v + v + 1 for v in range(6)]
     assert "forward" not in module.__dict__
     before = module.calls
-    with graphed(module, recorder):
+    with with_cuda_graph(module, recorder):
         assert call(module, 7.0)[0][0, 0].item() == 85.0
     assert (recorder.recorded, module.calls) == (1, before + 1), "the recording is kept for the next picture"
 
 
 def test_every_shape_and_every_setting_is_recorded_by_itself() -> None:
     module, recorder = Denoiser(), Again()
-    with graphed(module, recorder):
+    with with_cuda_graph(module, recorder):
         for rows in (1, 2, 1, 2, 1, 2):
             assert call(module, 1.0, rows=rows)[0].shape == (rows, 3)
     assert recorder.recorded == 2
@@ -155,7 +161,7 @@ def test_every_shape_and_every_setting_is_recorded_by_itself() -> None:
 
 def test_few_recordings_are_kept() -> None:
     module, recorder = Denoiser(), Again()
-    with graphed(module, recorder):
+    with with_cuda_graph(module, recorder):
         for _ in range(2):
             for rows in range(1, 8):
                 call(module, 1.0, rows=rows)
@@ -166,42 +172,42 @@ def test_few_recordings_are_kept() -> None:
 
 def test_what_changes_is_recorded_anew() -> None:
     module, recorder = Denoiser(), Again()
-    with graphed(module, recorder):
+    with with_cuda_graph(module, recorder):
         for _ in range(3):
             call(module, 1.0)
     module.weight = nn.Parameter(torch.tensor(3.0))
-    forget(module)
-    with graphed(module, recorder):
+    drop_graphs(module)
+    with with_cuda_graph(module, recorder):
         assert [call(module, 1.0)[0][0, 0].item() for _ in range(3)] == [14.0] * 3
     assert recorder.recorded == 2
 
 
 def test_what_cannot_be_recorded_runs_as_before() -> None:
     class Refusing:
-        def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
+        def record(self, work: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
             raise RuntimeError("operation not permitted when stream is capturing")
 
     class Lying:
         """A recording that does not read its inputs again."""
 
-        def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
+        def record(self, work: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
             return tuple(torch.zeros_like(tensor) for tensor in work()), lambda: None
 
     class Empty:
         """A recording that does nothing, and whose outputs are those of the call that was recorded."""
 
-        def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
+        def record(self, work: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
             return work(), lambda: None
 
     for recorder in (Refusing(), Lying(), Empty()):
         module = Denoiser()
-        with graphed(module, recorder):
+        with with_cuda_graph(module, recorder):
             assert [call(module, float(value))[0][0, 0].item() for value in range(4)] == [1.0, 13.0, 25.0, 37.0]
 
 
 def test_arguments_that_are_no_tensors_or_numbers_and_gradients_are_left_alone() -> None:
     module, recorder = Denoiser(), Again()
-    wrapped = Graphed(module.forward, recorder)
+    wrapped = GraphedModule(module.forward, recorder)
     for _ in range(3):
         with torch.no_grad():
             wrapped(torch.ones(1), torch.ones(1), words=object(), more={"added": {"text": torch.ones(1)}})
@@ -226,7 +232,7 @@ def draw(pipe: Any, seed: int = 7, prompt: str = "a red fox") -> Any:
 def test_a_recorded_step_draws_the_same_picture_byte_for_byte(models: dict[str, Path], kind: str) -> None:
     pipe, recorder = loaded(models[kind]), Again()
     wanted = [draw(pipe), draw(pipe, 8, "a blue house")]
-    with accelerated(pipe, Plan(graph=True), recorder):
+    with optimized(pipe, OptimizationPlan(cuda_graph=True), recorder):
         assert plain.same(draw(pipe), wanted[0])
         assert plain.same(draw(pipe, 8, "a blue house"), wanted[1])
         assert plain.same(draw(pipe), wanted[0])
@@ -241,9 +247,9 @@ def test_other_rounding_stays_within_a_grey_level_and_is_undone(
     pipe = loaded(models["sd1"])
     wanted = draw(pipe)
     for _ in range(2):
-        with accelerated(pipe, Plan(**lever)):
+        with optimized(pipe, OptimizationPlan(**lever)):
             assert plain.difference(draw(pipe), wanted) <= 1
-    with accelerated(pipe, Plan()):
+    with optimized(pipe, OptimizationPlan()):
         assert plain.same(draw(pipe), wanted)
 
 
@@ -251,8 +257,8 @@ def test_what_calls_the_parts_of_a_kept_pipeline_finds_them_as_they_were_loaded(
     noisy = plain.photo(Path("noisy.png"))
     request = Denoise(image=noisy, method="latent", model=str(models["sd1"]), sigma="25", steps=2, device="cpu")
     wanted = generate(request).image
-    ((pipe),) = loading._kept.values()
-    with accelerated(pipe, Plan(channels_last=True, fused=True)):
+    ((pipe),) = loading._cache.values()
+    with optimized(pipe, OptimizationPlan(channels_last=True, fused_qkv=True)):
         pass
     assert not pipe.unet.conv_in.weight.is_contiguous()
     assert plain.same(generate(request).image, wanted)
@@ -262,8 +268,8 @@ def test_what_calls_the_parts_of_a_kept_pipeline_finds_them_as_they_were_loaded(
 def test_a_decoder_in_bf16_decodes_nearly_the_same_and_leaves_the_weights_alone(models: dict[str, Path]) -> None:
     pipe = loaded(models["sdxl"])
     wanted, decoded = draw(pipe), []
-    plan = Plan(bf16_decoder=True)
-    with accelerated(pipe, plan):
+    plan = OptimizationPlan(bf16_decoder=True)
+    with optimized(pipe, plan):
         decoded.append(draw(pipe))
     assert not plain.same(decoded[0], wanted)
     assert plain.difference(decoded[0], wanted) <= 4
@@ -273,12 +279,12 @@ def test_a_decoder_in_bf16_decodes_nearly_the_same_and_leaves_the_weights_alone(
 def test_a_decoder_in_bf16_decodes_in_pieces_when_the_pipelines_own_does(models: dict[str, Path]) -> None:
     pipe, seen = loaded(models["sdxl"]), []
     for on in (False, True, False):
-        offloading.tile(pipe, on)
-        with accelerated(pipe, Plan(bf16_decoder=True)):
+        offloading.set_vae_tiling(pipe, on)
+        with optimized(pipe, OptimizationPlan(bf16_decoder=True)):
             draw(pipe)
-        (own,) = (kept for vae, kept in decoding._in_bf16.items() if vae is pipe.vae)
+        (own,) = (kept for vae, kept in decoding._bf16_decoders.items() if vae is pipe.vae)
         seen.append((own.use_tiling, own.use_slicing, own.tile_sample_min_size))
-    assert seen[1] == (True, True, registry.TILE)
+    assert seen[1] == (True, True, registry.VAE_TILE_PX)
     assert [each[:2] for each in seen[::2]] == [(False, False)] * 2
 
 
@@ -294,37 +300,39 @@ def test_a_decoder_in_bf16_decodes_in_pieces_when_the_pipelines_own_does(models:
 def test_a_decoder_is_in_bf16_where_diffusers_would_take_fp32(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str, dtype: str, safe: bool, said: bool
 ) -> None:
-    asked: list[Task] = []
-    monkeypatch.setattr(acceleration, "plan", lambda task: asked.append(task) or Plan())
+    asked: list[OptimizationContext] = []
+    monkeypatch.setattr(acceleration, "select_optimizations", lambda task: asked.append(task) or OptimizationPlan())
     pipe = loaded(models[kind])
     pipe.vae.register_to_config(force_upcast=not safe)
-    (job,) = prepare([Txt2Img(model=str(models[kind]), prompt="a fox", seed=1, weights="fp8")])
-    economy = Economy.of(job.drawing, 1)
-    batch._plan(pipe, [job], Placement("cuda", dtype, "fp8"), economy, Progress(ignore, 1, 1, 1))
+    (job,) = prepare_jobs([Txt2Img(model=str(models[kind]), prompt="a fox", seed=1, weights="fp8")])
+    economy = MemorySettings.from_request(job.prompt_request, 1)
+    batch._plan_optimizations(
+        pipe, [job], DeviceConfig("cuda", dtype, "fp8"), economy, ProgressReporter(no_op, 1, 1, 1)
+    )
     (task,) = asked
-    assert task.upcast is said
-    assert (task.whole, task.plain) == (True, False), (
+    assert task.vae_upcast is said
+    assert (task.on_device, task.unmodified) == (True, False), (
         "a recording would read weights that are widened anew for each call"
     )
 
 
 def test_without_graphs_once_memory_ran_out_with_one(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = loaded(models["sd1"])
-    (job,) = prepare([Txt2Img(model=str(models["sd1"]), prompt="a fox", seed=1, width=64, height=64, steps=30)])
-    economy = Economy.of(job.drawing, 1)
-    monkeypatch.setitem(loading._kept, ("this",), pipe)
-    with accelerated(pipe, Plan(graph=True), Again()):
+    (job,) = prepare_jobs([Txt2Img(model=str(models["sd1"]), prompt="a fox", seed=1, width=64, height=64, steps=30)])
+    economy = MemorySettings.from_request(job.prompt_request, 1)
+    monkeypatch.setitem(loading._cache, ("this",), pipe)
+    with optimized(pipe, OptimizationPlan(cuda_graph=True), Again()):
         for _ in range(2):
             draw(pipe)
-    shapes = job, Placement("cuda", "fp16"), Progress(ignore, 1, 1, 1)
-    assert batch._plan(pipe, [shapes[0]], shapes[1], economy, shapes[2]).graph
+    shapes = job, DeviceConfig("cuda", "fp16"), ProgressReporter(no_op, 1, 1, 1)
+    assert batch._plan_optimizations(pipe, [shapes[0]], shapes[1], economy, shapes[2]).cuda_graph
     heard = plain.Heard()
-    tighter = thrift._tightened(economy, shapes[1], job, 1, heard)
-    assert heard.events == [Note("out of memory; trying again without CUDA graphs")]
+    tighter = thrift._next_settings(economy, shapes[1], job, 1, heard)
+    assert heard.events == [Notice("out of memory; trying again without CUDA graphs")]
     assert tighter.fallbacks == (), "no bit depends on it"
     assert "_artgen_graphed" not in pipe.unet.__dict__
-    assert not batch._plan(pipe, [shapes[0]], shapes[1], tighter, shapes[2]).graph
-    assert thrift._tightened(tighter, shapes[1], job, 1, heard).fallbacks == ("vae tiling",)
+    assert not batch._plan_optimizations(pipe, [shapes[0]], shapes[1], tighter, shapes[2]).cuda_graph
+    assert thrift._next_settings(tighter, shapes[1], job, 1, heard).fallbacks == ("vae tiling",)
 
 
 @pytest.mark.slow
@@ -334,8 +342,8 @@ def test_compiled_blocks_draw_nearly_the_same_and_are_undone(
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     pipe = loaded(models["sd1"])
     wanted = draw(pipe)
-    with accelerated(pipe, Plan(compiled=True)):
+    with optimized(pipe, OptimizationPlan(compiled=True)):
         assert plain.difference(draw(pipe), wanted) <= 1
     assert any((tmp_path / "inductor").rglob("*.so"))
-    with accelerated(pipe, Plan()):
+    with optimized(pipe, OptimizationPlan()):
         assert plain.same(draw(pipe), wanted)

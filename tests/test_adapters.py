@@ -13,10 +13,10 @@ from original_layout import unet_name
 from safetensors.torch import load_file, save_file
 
 from artgen import Denoise, Txt2Img, adapters, registry
-from artgen.adapters.naming import Layer, flat, from_original, parse_tensor
+from artgen.adapters.naming import LayerKey, from_ldm_key, kohya_key, parse_tensor_key
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
-from artgen.loras import Lora, parse_lora
-from artgen.prepare import prepare
+from artgen.loras import LoraSpec, parse_lora
+from artgen.prepare import prepare_jobs
 
 SD1_KEY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 XL_KEY = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
@@ -39,12 +39,12 @@ def kohya(key: str, width: int, out: int = 320, rank: int = 4) -> tiny_loras.Sha
     ],
 )
 def test_paths_may_hold_colons(text: str, name: str, scale: float) -> None:
-    assert parse_lora(text) == Lora(name, scale)
+    assert parse_lora(text) == LoraSpec(name, scale)
 
 
 @given(st.text(min_size=1).filter(str.strip), st.floats(-10, 10))
 def test_what_is_written_is_read(name: str, scale: float) -> None:
-    assert parse_lora(str(Lora(name, scale))) == Lora(name, scale)
+    assert parse_lora(str(LoraSpec(name, scale))) == LoraSpec(name, scale)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_is_no_lora_is_refused_by_the_setting(lora: Any, said: str) -> None
 def test_one_may_be_given_as_text_or_path() -> None:
     assert Txt2Img(lora="x.safetensors:0.5").lora == ("x.safetensors:0.5",)
     assert Txt2Img(lora=Path("x.safetensors")).lora == ("x.safetensors",)
-    assert Txt2Img(lora=["x", ""]).loras == (Lora("x"),)
+    assert Txt2Img(lora=["x", ""]).loras == (LoraSpec("x"),)
 
 
 @pytest.mark.parametrize("method", ["pixel", "tv", "nlm"])
@@ -96,10 +96,10 @@ def test_methods_without_stable_diffusion_take_none(method: str) -> None:
     ],
 )  # fmt: skip
 def test_every_spelling_of_a_layer(key: str, layer: tuple[str, str] | None, down: bool) -> None:
-    found = parse_tensor(key)
+    found = parse_tensor_key(key)
     assert (found is None) == (layer is None)
     if found and layer:
-        assert found == (Layer(*layer), down)
+        assert found == (LayerKey(*layer), down)
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
@@ -109,8 +109,8 @@ def test_original_names_lead_back_to_diffusers(models: dict[str, Path], kind: st
     layers = {name for name in layers if not name.startswith("add_embedding")}  # not of the helper's
     assert len(layers) > 50
     for name in layers:
-        original = flat(unet_name(f"{name}.weight", unet).removesuffix(".weight"))
-        assert from_original(original, 1) == flat(name), name
+        original = kohya_key(unet_name(f"{name}.weight", unet).removesuffix(".weight"))
+        assert from_ldm_key(original, 1) == kohya_key(name), name
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
@@ -126,11 +126,11 @@ def test_what_a_lora_is(models: dict[str, Path], kind: str) -> None:
 
 def test_hashes_of_the_tensors_stay_when_metadata_change(models: dict[str, Path]) -> None:
     path = tiny_loras.diffusers_lora(Path("style.safetensors"), models["sd1"])
-    before = adapters.read(path)
+    before = adapters.read_lora(path)
     save_file(load_file(path), path, {"ss_output_name": "another name"})
-    after = adapters.read(path)
+    after = adapters.read_lora(path)
     assert (before.autov3, before.sha256 == after.sha256) == (after.autov3, False)
-    assert adapters.read(path) is after, "it is read again only when it changes"
+    assert adapters.read_lora(path) is after, "it is read again only when it changes"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_architecture_by_shapes_then_by_metadata(
     shapes: tiny_loras.Shapes, metadata: dict[str, str], architecture: str
 ) -> None:
     path = tiny_loras.blank(Path("style.safetensors"), shapes, metadata)
-    assert adapters.read(path).architecture == architecture
+    assert adapters.read_lora(path).architecture == architecture
     shown = run("info", str(path)).stdout
     assert f"architecture: {architecture}\n" in shown
     for name, value in metadata.items():
@@ -172,7 +172,7 @@ def test_architecture_by_shapes_then_by_metadata(
 )
 def test_other_files_are_refused(shapes: tiny_loras.Shapes, said: str) -> None:
     with pytest.raises(InputFileError, match=said) as caught:
-        adapters.read(tiny_loras.blank(Path("style.safetensors"), shapes))
+        adapters.read_lora(tiny_loras.blank(Path("style.safetensors"), shapes))
     assert caught.value.hint
 
 
@@ -196,9 +196,9 @@ def test_what_does_not_fit_is_refused_in_one_sentence(
     models: dict[str, Path], shapes: tiny_loras.Shapes, model: str, said: str
 ) -> None:
     path = tiny_loras.blank(Path("style.safetensors"), shapes)
-    found = registry.resolve(str(models.get(model, model)))
+    found = registry.resolve_model(str(models.get(model, model)))
     with pytest.raises(ModelUnavailableError) as caught:
-        adapters.check_fit(adapters.read(path), found)
+        adapters.check_compatible(adapters.read_lora(path), found)
     assert said in caught.value.message
     assert caught.value.message.count(". ") == 0
     assert caught.value.hint
@@ -210,7 +210,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence(
 def test_what_fits_is_taken(models: dict[str, Path], kind: str, form: str) -> None:
     make = tiny_loras.kohya_lora if form == "kohya" else tiny_loras.diffusers_lora
     path = make(Path("style.safetensors"), models[kind])
-    adapters.check_fit(adapters.read(path), registry.resolve(str(models[kind])))
+    adapters.check_compatible(adapters.read_lora(path), registry.resolve_model(str(models[kind])))
 
 
 def test_single_checkpoints_of_real_sizes() -> None:
@@ -224,13 +224,17 @@ def test_single_checkpoints_of_real_sizes() -> None:
         "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
         "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
     }
-    model = registry.resolve(str(tiny_loras.blank(Path("sd15.safetensors"), sd1)))
+    model = registry.resolve_model(str(tiny_loras.blank(Path("sd15.safetensors"), sd1)))
     fits = {**kohya(SD1_KEY, 768), **kohya("lora_te_text_model_encoder_layers_11_mlp_fc1", 768, 3072)}
-    adapters.check_fit(adapters.read(tiny_loras.blank(Path("fits.safetensors"), fits)), model)
+    adapters.check_compatible(adapters.read_lora(tiny_loras.blank(Path("fits.safetensors"), fits)), model)
     with pytest.raises(ModelUnavailableError, match="640x768 there and 320x768 in the model"):
-        adapters.check_fit(adapters.read(tiny_loras.blank(Path("not.safetensors"), kohya(SD1_KEY, 768, 640))), model)
+        adapters.check_compatible(
+            adapters.read_lora(tiny_loras.blank(Path("not.safetensors"), kohya(SD1_KEY, 768, 640))), model
+        )
     with pytest.raises(ModelUnavailableError, match="made for Stable Diffusion XL"):
-        adapters.check_fit(adapters.read(tiny_loras.blank(Path("xl.safetensors"), kohya(XL_KEY, 2048))), model)
+        adapters.check_compatible(
+            adapters.read_lora(tiny_loras.blank(Path("xl.safetensors"), kohya(XL_KEY, 2048))), model
+        )
 
 
 def test_a_name_is_found_in_the_users_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,23 +243,23 @@ def test_a_name_is_found_in_the_users_folder(monkeypatch: pytest.MonkeyPatch) ->
     for name in ("style", "deep/other", "deep/style"):
         tiny_loras.blank(shelf / f"{name}.safetensors", kohya(SD1_KEY, 768))
     with pytest.raises(InputFileError, match="no LoRA 'style'") as caught:
-        adapters.find("style")
+        adapters.find_lora("style")
     assert "lora_folder" in caught.value.hint
     run("config", "set", "lora_folder", str(shelf))
-    assert adapters.find("style") == shelf / "style.safetensors"
-    assert adapters.find("Other.safetensors") == shelf / "deep" / "other.safetensors"
+    assert adapters.find_lora("style") == shelf / "style.safetensors"
+    assert adapters.find_lora("Other.safetensors") == shelf / "deep" / "other.safetensors"
     with pytest.raises(InputFileError) as caught:
-        adapters.find("styel")
+        adapters.find_lora("styel")
     assert caught.value.hint == "Did you mean style?"
     (shelf / "wide").mkdir()
     tiny_loras.blank(shelf / "wide" / "other.safetensors", kohya(SD1_KEY, 768))
     with pytest.raises(InputFileError, match="Several") as caught:
-        adapters.find("other")
+        adapters.find_lora("other")
     tiny_loras.blank(Path("style.safetensors"), kohya(SD1_KEY, 768))
-    assert adapters.find("style") == Path("style.safetensors"), "this folder comes first"
+    assert adapters.find_lora("style") == Path("style.safetensors"), "this folder comes first"
     monkeypatch.setenv("ARTGEN_LORA_FOLDER", "elsewhere")
     with pytest.raises(InputFileError, match="no LoRA 'other'"):
-        adapters.find("other")
+        adapters.find_lora("other")
 
 
 @pytest.mark.parametrize(
@@ -268,13 +272,13 @@ def test_stupid_names(name: str, error: type[ArtgenError]) -> None:
     Path("x.pt").write_bytes(b"PK")
     Path("empty.safetensors").touch()
     with pytest.raises(error):
-        adapters.read(adapters.find(name))
+        adapters.read_lora(adapters.find_lora(name))
 
 
 def test_a_mistake_is_found_before_the_model_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artgen.registry.resolve", lambda *_, **__: pytest.fail("the model was looked for"))
     tiny_loras.blank(Path("xl.safetensors"), kohya(XL_KEY, 2048))
     with pytest.raises(ModelUnavailableError, match=r"made for Stable Diffusion XL; sd15 is Stable Diffusion 1\."):
-        prepare([Txt2Img(prompt="x", model="sd15", lora=("xl",))])
+        prepare_jobs([Txt2Img(prompt="x", model="sd15", lora=("xl",))])
     with pytest.raises(InputFileError, match="no LoRA"):
-        prepare([Txt2Img(prompt="x", lora=("nowhere",))])
+        prepare_jobs([Txt2Img(prompt="x", lora=("nowhere",))])

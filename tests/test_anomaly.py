@@ -13,12 +13,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from artgen import Anomaly, Txt2Img, find_anomalies, generate
-from artgen.anomalies import least_number, prepare
+from artgen.anomalies import min_normal_images, prepare_anomaly_job
 from artgen.engine.anomalies import comparing, reconstructions
-from artgen.engine.anomalies.normality import Normality, learn, p_value
-from artgen.engine.anomaly import Eye, Finding
+from artgen.engine.anomalies.normality import NormalStatistics, fit_statistics, p_value
+from artgen.engine.anomaly import AnomalyDetector, AnomalyResult
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
-from artgen.events import ignore
+from artgen.events import no_op
 
 SIDE = 48
 SPOT = (slice(12, 28), slice(20, 36))
@@ -55,7 +55,7 @@ def normal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fit(normal: Path) -> Path:
     file = normal.parent / "cloth.safetensors"
-    file.write_bytes(Eye(prepare(Anomaly(fit=normal, **QUICK)), ignore).learn().packed())
+    file.write_bytes(AnomalyDetector(prepare_anomaly_job(Anomaly(fit=normal, **QUICK)), no_op).fit().to_safetensors())
     return file
 
 
@@ -65,7 +65,7 @@ def _pictures() -> None:
     Image.fromarray(torn(100)).save("torn.png")
 
 
-def found(name: str | Path, **settings: object) -> Finding:
+def found(name: str | Path, **settings: object) -> AnomalyResult:
     return next(find_anomalies([name], Anomaly(**settings)))  # type: ignore[arg-type]
 
 
@@ -75,23 +75,23 @@ def found(name: str | Path, **settings: object) -> Finding:
 def test_a_defect_is_surprising_and_the_map_says_where(fit: Path) -> None:
     whole, defect = (found(name, fit=fit) for name in ("whole.png", "torn.png"))
     assert defect.score > 1.5 * whole.score
-    assert (defect.p_value, defect.surprising) == (pytest.approx(1 / (COUNT + 1)), True)
+    assert (defect.p_value, defect.is_anomalous) == (pytest.approx(1 / (COUNT + 1)), True)
     assert whole.p_value is not None
     assert whole.p_value > 0.05
-    assert not whole.surprising
+    assert not whole.is_anomalous
     rows, columns = SPOT
-    x, y = defect.peak
+    x, y = defect.peak_xy
     assert rows.start <= y < rows.stop
     assert columns.start <= x < columns.stop
-    assert defect.heat[SPOT].mean() > 2 * np.delete(defect.heat, np.arange(8, 32), axis=0).mean()
-    assert defect.heat.shape == (SIDE, SIDE)
+    assert defect.heatmap[SPOT].mean() > 2 * np.delete(defect.heatmap, np.arange(8, 32), axis=0).mean()
+    assert defect.heatmap.shape == (SIDE, SIDE)
 
 
 def test_without_normal_pictures_there_is_a_score_and_a_place(normal: Path) -> None:
     whole, defect = (found(name, **QUICK) for name in ("whole.png", "torn.png"))
-    assert (defect.p_value, defect.surprising, defect.threshold) == (None, None, None)
+    assert (defect.p_value, defect.is_anomalous, defect.threshold) == (None, None, None)
     assert defect.score > whole.score
-    x, y = defect.peak
+    x, y = defect.peak_xy
     assert SPOT[0].start - 4 <= y < SPOT[0].stop + 4
     assert SPOT[1].start - 4 <= x < SPOT[1].stop + 4
 
@@ -99,7 +99,7 @@ def test_without_normal_pictures_there_is_a_score_and_a_place(normal: Path) -> N
 def test_chance_is_seeded(fit: Path) -> None:
     first, again, other = (found("torn.png", seed=seed, **QUICK) for seed in (3, 3, 4))
     assert first.score == again.score
-    assert np.array_equal(first.heat, again.heat)
+    assert np.array_equal(first.heatmap, again.heatmap)
     assert first.score != other.score
 
 
@@ -115,15 +115,15 @@ def test_any_mode_is_looked_at(mode: str) -> None:
         image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
     image.save("in.tif" if mode == "CMYK" else "in.png")
     one = found("in.tif" if mode == "CMYK" else "in.png", levels="50", draws=1)
-    assert one.heat.shape == (SIDE, SIDE)
-    assert np.isfinite(one.heat).all()
+    assert one.heatmap.shape == (SIDE, SIDE)
+    assert np.isfinite(one.heatmap).all()
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 90), (301, 40)])
 def test_any_size_is_looked_at(size: tuple[int, int]) -> None:
     Image.fromarray(cloth(1)).resize(size).save("in.png")
     one = found("in.png", levels="50,200", draws=1)
-    assert one.heat.shape == size[::-1]
+    assert one.heatmap.shape == size[::-1]
 
 
 def test_a_model_of_grey_pictures_looks_at_each_colour(tmp_path: Path) -> None:
@@ -138,17 +138,17 @@ def test_normal_pictures_of_several_sizes_share_their_statistics(normal: Path, t
         Image.fromarray(cloth(seed)[: 40 + seed % 3]).save(mixed / f"{seed}.png")
     told: list[object] = []
     [one] = find_anomalies(["torn.png"], Anomaly(fit=mixed, **QUICK), listener=told.append)
-    assert one.surprising
+    assert one.is_anomalous
     assert "over all places" in str(told)
 
 
 def test_words_say_what_is_normal(sd1: str) -> None:
     request = Anomaly(model=sd1, prompt="a red fox", levels="0.3,0.6", draws=1)
-    assert request.way == "latent"
+    assert request.resolved_method == "latent"
     [told], [untold] = (
         list(find_anomalies(["torn.png"], each)) for each in (request, Anomaly(model=sd1, method="latent", draws=1))
     )
-    assert told.heat.shape == untold.heat.shape == (SIDE, SIDE)
+    assert told.heatmap.shape == untold.heatmap.shape == (SIDE, SIDE)
     assert told.score != untold.score
 
 
@@ -174,8 +174,8 @@ def test_p_values_of_normal_pictures_are_uniform() -> None:
 
     found = []
     for _ in range(10):
-        normality, scores = learn(pictures(30))
-        found += [p_value(normality.surprise(each).score, scores) for each in pictures(30)]
+        normality, scores = fit_statistics(pictures(30))
+        found += [p_value(normality.score(each).score, scores) for each in pictures(30)]
     for level in (0.1, 0.25, 0.5, 0.75):
         assert np.mean(np.array(found) <= level) == pytest.approx(level, abs=0.09)
 
@@ -184,7 +184,7 @@ def test_places_have_statistics_of_their_own_only_where_they_differ() -> None:
     random = np.random.default_rng(1)
     noise = random.normal(0, 1, (30, 2, 8, 8))
     noise[:, 1] += np.linspace(-3, 3, 64).reshape(8, 8)
-    learnt = Normality.learn(list(noise))
+    learnt = NormalStatistics.fit(list(noise))
     assert np.abs(learnt.places[0]).max() < 0.3
     np.testing.assert_allclose(learnt.places[1], np.linspace(-3, 3, 64).reshape(8, 8), atol=0.8)
 
@@ -192,20 +192,20 @@ def test_places_have_statistics_of_their_own_only_where_they_differ() -> None:
 def test_p_value_is_the_conformal_one() -> None:
     assert p_value(5.0, np.array([1.0, 2.0, 3.0])) == 0.25
     assert p_value(2.0, np.array([1.0, 2.0, 3.0])) == 0.75
-    assert least_number(0.05) == 19
-    assert least_number(0.01) == 99
+    assert min_normal_images(0.05) == 19
+    assert min_normal_images(0.01) == 99
 
 
 def test_strong_noise_is_reached_on_smaller_pictures() -> None:
-    assert [reconstructions.shrinking(level, 100.4) for level in (25, 100, 101, 200, 400)] == [1, 1, 2, 2, 4]
-    first, second = (reconstructions.noise((3, 4, 4), 0, 1, draw) for draw in (0, 1))
+    assert [reconstructions.downscale_factor(level, 100.4) for level in (25, 100, 101, 200, 400)] == [1, 1, 2, 2, 4]
+    first, second = (reconstructions.antithetic_noise((3, 4, 4), 0, 1, draw) for draw in (0, 1))
     assert np.array_equal(first, -second)
 
 
 def test_equal_pictures_have_the_least_distance() -> None:
     picture = cloth(0).astype(np.float32).transpose(2, 0, 1)
-    same = comparing.compare([reconstructions.Reconstruction(picture, picture)], (SIDE, SIDE))
-    other = comparing.compare([reconstructions.Reconstruction(picture, picture + 9)], (SIDE, SIDE))
+    same = comparing.compute_feature_maps([reconstructions.LevelReconstruction(picture, picture)], (SIDE, SIDE))
+    other = comparing.compute_feature_maps([reconstructions.LevelReconstruction(picture, picture + 9)], (SIDE, SIDE))
     assert (same.distances[:4] == 0).all()
     assert (other.distances[:2] > 4).all()
     np.testing.assert_allclose(other.maps[-3:], -9, atol=1e-3)

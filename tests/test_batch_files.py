@@ -12,21 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artgen.batch import folders, prompt_files, sweeps
-from artgen.batch.entries import Entry, Mistake
-from artgen.batch.option_words import flags, parse_line
+from artgen.batch.entries import Entry, LineError
+from artgen.batch.option_words import option_flags, parse_prompt_line
 from artgen.errors import InputFileError, UsageError
 
 
-def read(name: str, text: str | bytes) -> list[Entry | Mistake]:
+def read(name: str, text: str | bytes) -> list[Entry | LineError]:
     path = Path(name)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return list(prompt_files.read(path))
+    return list(prompt_files.read_prompt_file(path))
 
 
 def found(name: str, text: str | bytes) -> list[tuple[int, dict[str, Any]]]:
     items = read(name, text)
-    assert not [item.error for item in items if isinstance(item, Mistake)]
-    return [(item.line, {**item.defaults, **item.given}) for item in items if isinstance(item, Entry)]
+    assert not [item.error for item in items if isinstance(item, LineError)]
+    return [(item.line, {**item.defaults, **item.setting_values}) for item in items if isinstance(item, Entry)]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def found(name: str, text: str | bytes) -> list[tuple[int, dict[str, Any]]]:
     ],
 )  # fmt: skip
 def test_a_line_is_a_prompt_and_options(line: str, given: dict[str, Any]) -> None:
-    assert parse_line(line) == given
+    assert parse_prompt_line(line) == given
 
 
 @pytest.mark.parametrize(
@@ -61,16 +61,16 @@ def test_a_line_is_a_prompt_and_options(line: str, given: dict[str, Any]) -> Non
 )
 def test_a_wrong_line_says_what_is_wrong(line: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        parse_line(line)
+        parse_prompt_line(line)
 
 
 def test_every_option_of_the_commands_may_stand_on_a_line() -> None:
     from artgen.requests import TASKS
-    from artgen.settings import settings_of
+    from artgen.settings import options_of
 
-    named = {name for name, _ in flags().values()}
+    named = {name for name, _ in option_flags().values()}
     for cls in TASKS.values():
-        assert settings_of(cls).keys() <= named
+        assert options_of(cls).keys() <= named
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0")))
@@ -78,7 +78,7 @@ def test_any_prompt_without_options_is_kept(text: str) -> None:
     prompt = text.strip()
     if not prompt or prompt.startswith(("#", "\\#", '"')) or any(w.startswith("-") for w in prompt.split()):
         return
-    assert parse_line(prompt) == {"prompt": prompt}
+    assert parse_prompt_line(prompt) == {"prompt": prompt}
 
 
 def test_text_files_have_comments_empty_lines_and_bom() -> None:
@@ -136,7 +136,7 @@ def test_a_picture_s_own_record_is_a_line() -> None:
     ],
 )  # fmt: skip
 def test_every_mistake_has_its_line(name: str, text: str | bytes, lines: list[int]) -> None:
-    assert [item.line for item in read(name, text) if isinstance(item, Mistake)] == lines
+    assert [item.line for item in read(name, text) if isinstance(item, LineError)] == lines
 
 
 @pytest.mark.parametrize(("name", "data"), [("a.txt", "fox".encode("utf-16")), ("a.doc", b"fox"), ("none.txt", None)])
@@ -144,12 +144,12 @@ def test_a_file_that_is_none_is_refused(name: str, data: bytes | None) -> None:
     if data is not None:
         Path(name).write_bytes(data)
     with pytest.raises(InputFileError, match=name):
-        list(prompt_files.read(Path(name)))
+        list(prompt_files.read_prompt_file(Path(name)))
 
 
 def test_yaml_builds_nothing_but_data() -> None:
     items = read("a.yaml", "- !!python/object/apply:os.system ['touch gotcha']\n")
-    assert isinstance(items[0], Mistake)
+    assert isinstance(items[0], LineError)
     assert not Path("gotcha").exists()
 
 
@@ -158,25 +158,29 @@ def test_a_folder_keeps_names_and_sub_folders() -> None:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(b"")
     Path("in/b.txt").write_text("a blue fox\n")
-    items = [entry.given for entry in folders.read([Path("in")], format="webp")]
+    items = [entry.setting_values for entry in folders.read_image_folders([Path("in")], format="webp")]
     assert items == [
         {"image": Path("in/b.png"), "output": "b.webp", "prompt": "a blue fox"},
         {"image": Path("in/sub/a {1}.jpg"), "output": "sub/a {{1}}.webp"},
     ]
-    assert folders.read([Path("in/b.png")], seeds=True)[0].given["output"] == "b-{seed}.png"
+    assert (
+        folders.read_image_folders([Path("in/b.png")], several_seeds=True)[0].setting_values["output"] == "b-{seed}.png"
+    )
     Path("empty").mkdir()
     with pytest.raises(InputFileError, match="no picture"):
-        folders.read([Path("empty")])
+        folders.read_image_folders([Path("empty")])
 
 
 def test_masks_are_found_by_name() -> None:
     for name in ("in/sub/a.jpg", "masks/sub/a.png"):
         Path(name).parent.mkdir(parents=True)
         Path(name).write_bytes(b"")
-    assert folders.read([Path("in")], masks=Path("masks"))[0].given["mask"] == Path("masks/sub/a.png")
+    assert folders.read_image_folders([Path("in")], mask_folder=Path("masks"))[0].setting_values["mask"] == Path(
+        "masks/sub/a.png"
+    )
     Path("masks/sub/a.png").unlink()
     with pytest.raises(InputFileError, match=r"no mask for 'sub/a\.jpg'"):
-        folders.read([Path("in")], masks=Path("masks"))
+        folders.read_image_folders([Path("in")], mask_folder=Path("masks"))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ def test_masks_are_found_by_name() -> None:
     ],
 )
 def test_the_grammar_of_a_sweep(text: str, name: str, values: tuple[str, ...]) -> None:
-    assert sweeps.parse_axes([text]) == [sweeps.Axis(name, values)]
+    assert sweeps.parse_axes([text]) == [sweeps.SweepAxis(name, values)]
 
 
 @pytest.mark.parametrize(

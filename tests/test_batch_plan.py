@@ -9,19 +9,19 @@ import batches
 import pytest
 from PIL import Image
 
-from artgen.batch.entries import Entry, Mistake
-from artgen.batch.history import History
-from artgen.batch.plan import Plan, Planner
+from artgen.batch.entries import Entry, LineError
+from artgen.batch.history import Timings
+from artgen.batch.plan import BatchPlan, Planner
 
 
-def plan(*given: dict[str, Any], **defaults: Any) -> Plan:
-    return Planner(Path("out"), defaults).plan(Entry("p.txt", i, g) for i, g in enumerate(given, 1))
+def plan(*given: dict[str, Any], **defaults: Any) -> BatchPlan:
+    return Planner(Path("out"), defaults).build_plan(Entry("p.txt", i, g) for i, g in enumerate(given, 1))
 
 
 def keys(*given: dict[str, Any], **defaults: Any) -> list[str]:
     made = plan(*given, **defaults)
-    assert not made.mistakes, made.mistakes[0].error
-    return [job.key for job in made.jobs]
+    assert not made.line_errors, made.line_errors[0].error
+    return [job.fingerprint for job in made.jobs]
 
 
 def test_a_line_without_a_seed_has_the_same_one_wherever_it_stands() -> None:
@@ -35,7 +35,7 @@ def test_a_line_without_a_seed_has_the_same_one_wherever_it_stands() -> None:
 
 def test_the_same_line_twice_makes_two_pictures() -> None:
     made = plan({"prompt": "fox"}, {"prompt": "fox"}, {"prompt": "fox", "seed": "3"}, {"prompt": "fox", "seed": "3"})
-    assert len({job.key for job in made.jobs}) == 4
+    assert len({job.fingerprint for job in made.jobs}) == 4
     first, second, third, fourth = (job.request.seed for job in made.jobs)
     assert first != second
     assert third == fourth == 3
@@ -85,9 +85,9 @@ def test_defaults_fit_the_line_s_task_or_are_left_out() -> None:
         size="32x32",
         steps=4,
     )
-    assert not made.mistakes
+    assert not made.line_errors
     assert [getattr(job.request, "strength", None) for job in made.jobs] == [None, 0.5, None]
-    assert [job.shape.size for job in made.jobs] == [(32, 32), (32, 32), (64, 128)]
+    assert [job.template.size for job in made.jobs] == [(32, 32), (32, 32), (64, 128)]
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_defaults_fit_the_line_s_task_or_are_left_out() -> None:
 def test_a_line_that_cannot_be_drawn_is_a_mistake(given: dict[str, Any], said: str) -> None:
     made = plan({"prompt": "fine"}, given)
     assert len(made.jobs) == 1
-    (mistake,) = made.mistakes
-    assert isinstance(mistake, Mistake)
-    assert mistake.where == "p.txt:2"
+    (mistake,) = made.line_errors
+    assert isinstance(mistake, LineError)
+    assert mistake.location == "p.txt:2"
     assert re.search(said, mistake.error.message), mistake.error.message
 
 
@@ -124,7 +124,7 @@ def test_jobs_that_one_call_can_draw_are_alike() -> None:
         {"prompt": "a", "negative_prompt": "x"}, {"prompt": "b", "negative_prompt": "y"},
         {"prompt": "a", "size": "64x64"}, chunks, {**chunks, "prompt": "b"}, {**chunks, "seed": "7"},
     )  # fmt: skip
-    assert [job.alike for job in made.jobs] == [0, 1, 0, 0, 0, 2, 2, 3, 4, 5, 4]
+    assert [job.group_id for job in made.jobs] == [0, 1, 0, 0, 0, 2, 2, 3, 4, 5, 4]
 
 
 def test_pictures_of_one_size_are_redrawn_together() -> None:
@@ -132,28 +132,28 @@ def test_pictures_of_one_size_are_redrawn_together() -> None:
         Image.new("RGB", size, "orange").save(f"{name}.png")
     words = {"task": "img2img", "prompt": "a fox"}
     made = plan(*({**words, "image": f"{name}.png"} for name in "abc"), {**words, "image": "b.png", "strength": 0.3})
-    assert [job.alike for job in made.jobs] == [0, 0, 1, 2]
+    assert [job.group_id for job in made.jobs] == [0, 0, 1, 2]
     denoised = plan(*({"task": "denoise", "image": f"{name}.png"} for name in "ab"))
-    assert [job.alike for job in denoised.jobs] == [0, 1]
+    assert [job.group_id for job in denoised.jobs] == [0, 1]
 
 
 def test_ten_thousand_lines_share_what_they_share() -> None:
-    made = Planner(Path("out")).plan(batches.entries(10_000))
+    made = Planner(Path("out")).build_plan(batches.entries(10_000))
     assert len(made.jobs) == 10_000
-    assert len({id(job.shape) for job in made.jobs}) == 2
+    assert len({id(job.template) for job in made.jobs}) == 2
 
 
 def test_what_was_learnt_of_speed_is_kept_for_the_next_time() -> None:
     first, second = plan({"prompt": "a", "steps": 10}, {"prompt": "b", "steps": 10, "size": "64x64"}).jobs
-    history = History()
-    assert history.estimate([first]) is None
-    history.learn(first, 5.0)
-    history.learn_batch_sizes([first, second], {first.alike: 8})
+    history = Timings()
+    assert history.estimate_seconds([first]) is None
+    history.update(first, 5.0)
+    history.update_batch_sizes([first, second], {first.group_id: 8})
     history.save()
-    again = History()
-    assert again.estimate([first]) == pytest.approx(5.0)
-    assert again.estimate([first, second]) is None
-    assert again.batch_sizes([first, second]) == {first.alike: 8}
+    again = Timings()
+    assert again.estimate_seconds([first]) == pytest.approx(5.0)
+    assert again.estimate_seconds([first, second]) is None
+    assert again.batch_sizes([first, second]) == {first.group_id: 8}
     for spoilt in ("[]", '{"seconds": 3}', "not json"):
         Path("history.json").write_text(spoilt)
-        assert History(Path("history.json")).estimate([first]) is None
+        assert Timings(Path("history.json")).estimate_seconds([first]) is None

@@ -21,15 +21,15 @@ from PIL import Image, ImageChops
 
 from artgen import machine, replay
 from artgen.batch import prompt_files
-from artgen.batch.claims import Claims
-from artgen.batch.drawing import WAITING
+from artgen.batch.claims import JobLocks
+from artgen.batch.drawing import MAX_PENDING_SAVES
 from artgen.batch.entries import Entry
-from artgen.batch.ledger import Ledger, Record
+from artgen.batch.ledger import JobRecord, Ledger
 from artgen.batch.plan import Planner
-from artgen.batch.running import Selection, parse_shard, run_here, tally
-from artgen.batch.workers import run_on_workers, take_share
+from artgen.batch.running import JobFilter, in_process_runner, parse_shard, pending_jobs
+from artgen.batch.workers import pin_to_device, worker_pool_runner
 from artgen.engine import generate
-from artgen.engine.sizes import Alike, Growing, parse_batch_size
+from artgen.engine.sizes import AutoTuneBatchSize, JobGroup, parse_batch_size
 from artgen.errors import DeviceLostError, OutputError, UsageError
 from artgen.outputs import Destination
 from artgen.records import to_record
@@ -69,7 +69,7 @@ def test_a_batch_that_was_killed_ten_times_ends_as_if_it_had_not_been(model: Pat
     assert hashes(folder) == whole
     announced = [line["job"] for line in lines(folder)]
     assert len(announced) <= 40 + 10  # at most one redone for each kill
-    assert set(announced) == {job.key for job in made.jobs}
+    assert set(announced) == {job.fingerprint for job in made.jobs}
 
 
 def void(_: object) -> None:
@@ -80,7 +80,7 @@ def test_pictures_do_not_pile_up_before_a_slow_disk(model: Path, monkeypatch: py
     made = batches.plan(Path("out"), model, entries(12))
     drawn: list[Any] = []
     ahead: list[int] = []
-    draw_them, save = generate.draw, Destination.save
+    draw_them, save = generate.generate_jobs, Destination.save
 
     def counted(*words: Any, **more: Any) -> Iterator[Any]:
         for outcome in draw_them(*words, **more):
@@ -95,10 +95,10 @@ def test_pictures_do_not_pile_up_before_a_slow_disk(model: Path, monkeypatch: py
         ahead.append(seen)
         return save(self, *words, **more)
 
-    monkeypatch.setattr(generate, "draw", counted)
+    monkeypatch.setattr(generate, "generate_jobs", counted)
     monkeypatch.setattr(Destination, "save", slow)
     _, results = draw(made)
-    assert 1 <= ahead[0] <= WAITING + 2  # one a device batch: one more may wait, and one is being drawn
+    assert 1 <= ahead[0] <= MAX_PENDING_SAVES + 2  # one a device batch: one more may wait, and one is being drawn
     assert [result.record.state for result in results if result.record] == ["done"] * 12
     assert len(hashes(Path("out"))) == 12
 
@@ -108,7 +108,7 @@ def test_running_again_draws_only_what_is_not_there(model: Path) -> None:
     draw(made)
     before = hashes(Path("out"))
     counted, results = draw(made)
-    assert (counted.done, counted.todo, results) == (4, [], [])
+    assert (counted.num_completed, counted.pending, results) == (4, [], [])
     first, *_ = sorted(Path("out").glob("*.png"))
     first.unlink()
     _, results = draw(made)
@@ -119,9 +119,9 @@ def test_running_again_draws_only_what_is_not_there(model: Path) -> None:
 def test_a_changed_line_is_a_new_job_and_the_others_stay(model: Path) -> None:
     found = entries(4)
     draw(batches.plan(Path("out"), model, found))
-    found[1] = Entry("prompts.txt", 2, {**found[1].given, "steps": 3})
+    found[1] = Entry("prompts.txt", 2, {**found[1].setting_values, "steps": 3})
     counted, results = draw(batches.plan(Path("out"), model, found))
-    assert counted.done == 3
+    assert counted.num_completed == 3
     assert len(results) == 1
     assert len(hashes(Path("out"))) == 5
 
@@ -132,7 +132,7 @@ def test_batches_of_any_size_and_order_draw_the_same_pictures(model: Path, batch
     found = entries(12)
     one, other = batches.plan(Path("one"), model, found), batches.plan(Path("other"), model, found)
     draw(one)
-    draw(other, batch_size=batch_size, selection=Selection(shuffle=shuffle))
+    draw(other, batch_size=batch_size, selection=JobFilter(shuffle=shuffle))
     names = sorted(path.name for path in Path("one").glob("*.png"))
     assert names == sorted(path.name for path in Path("other").glob("*.png"))
     for name in names:
@@ -144,7 +144,7 @@ def test_batches_of_any_size_and_order_draw_the_same_pictures(model: Path, batch
 def test_order_alone_changes_no_bit(model: Path) -> None:
     found = entries(8)
     draw(batches.plan(Path("one"), model, found))
-    draw(batches.plan(Path("other"), model, found), selection=Selection(shuffle=True))
+    draw(batches.plan(Path("other"), model, found), selection=JobFilter(shuffle=True))
     assert hashes(Path("one")) == hashes(Path("other"))
 
 
@@ -153,7 +153,7 @@ def test_shards_are_the_whole_and_share_nothing(model: Path) -> None:
     draw(batches.plan(Path("one"), model, found))
     for shard in range(3):
         made = batches.plan(Path("parts"), model, found)
-        draw(made, run_here(Path("parts"), f"-{shard}of3"), selection=Selection(shard=(shard, 3)))
+        draw(made, in_process_runner(Path("parts"), f"-{shard}of3"), selection=JobFilter(shard=(shard, 3)))
     assert hashes(Path("one")) == hashes(Path("parts"))
     assert len(lines(Path("parts"))) == 10
 
@@ -166,10 +166,10 @@ def test_a_wrong_shard_is_refused(text: str) -> None:
 
 def test_limit_and_groups(model: Path) -> None:
     made = batches.plan(Path("out"), model, entries(6))
-    counted, _ = draw(made, selection=Selection(limit=3))
-    assert [job.number for job in counted.todo] == [1, 3, 2]  # one shape after the other
+    counted, _ = draw(made, selection=JobFilter(limit=3))
+    assert [job.number for job in counted.pending] == [1, 3, 2]  # one shape after the other
     counted, _ = draw(made)
-    assert counted.done == 3
+    assert counted.num_completed == 3
 
 
 def test_a_job_that_fails_stops_no_other_and_is_tried_again_when_asked(
@@ -197,8 +197,8 @@ def test_a_job_that_fails_stops_no_other_and_is_tried_again_when_asked(
     assert all(r.record.time == round(r.record.time, 3) for r in results if r.record)
     spoiling[0] = False
     counted, results = draw(made)
-    assert (counted.done, len(counted.failed), results) == (4, 1, [])
-    counted, results = draw(made, selection=Selection(retry_failed=True))
+    assert (counted.num_completed, len(counted.failed), results) == (4, 1, [])
+    counted, results = draw(made, selection=JobFilter(retry_failed=True))
     assert [result.record.state for result in results if result.record] == ["done"]
     assert len(hashes(Path("out"))) == 5
 
@@ -207,7 +207,7 @@ def test_a_bug_in_one_job_of_a_batch_takes_no_other_with_it(model: Path, monkeyp
     from artgen.engine import batch
 
     made = batches.plan(Path("out"), model, [Entry("p", i, {"prompt": f"fox {i}", "steps": 1}) for i in range(4)])
-    drawn = batch.draw_batch
+    drawn = batch.run_pipeline
 
     def trips(jobs: Any, *arguments: Any) -> Any:
         if any(job.request.prompt == "fox 2" for job in jobs):
@@ -227,7 +227,7 @@ def test_a_gpu_that_answers_no_more_ends_the_batch_and_fails_no_picture(
     from artgen.engine import batch
 
     made = batches.plan(Path("out"), model, entries(5))
-    drawn, calls = batch.draw_batch, []
+    drawn, calls = batch.run_pipeline, []
 
     def lost(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -240,7 +240,7 @@ def test_a_gpu_that_answers_no_more_ends_the_batch_and_fails_no_picture(
         with pytest.raises(DeviceLostError, match=r"illegal memory access was encountered$"):
             draw(made)
     counted, results = draw(made)
-    assert (counted.done, counted.failed) == (2, [])
+    assert (counted.num_completed, counted.failed) == (2, [])
     assert [result.record.state for result in results if result.record] == ["done"] * 3
 
 
@@ -250,8 +250,10 @@ def test_what_running_out_of_memory_taught_holds_for_the_next_device_batches(
     from artgen.engine import batch
 
     found = [Entry("p", i, {"prompt": f"fox {i}", "seed": str(i), "steps": 1}) for i in range(8)]
-    made = batches.plan(Path("out"), model, [*found, *[Entry("p", 9, {**found[0].given, "size": "16x16"})] * 4])
-    drawn, asked = batch.draw_batch, []
+    made = batches.plan(
+        Path("out"), model, [*found, *[Entry("p", 9, {**found[0].setting_values, "size": "16x16"})] * 4]
+    )
+    drawn, asked = batch.run_pipeline, []
 
     def short(jobs: Any, rows: int, *arguments: Any) -> Any:
         asked.append((rows, jobs[0].size[0]))
@@ -310,8 +312,8 @@ def test_what_a_dead_coordinator_had_is_taken_over(model: Path, whole: dict[str,
     made = batches.plan(folder, model, entries(40))
 
     def stuck() -> None:
-        claims = Claims(folder)
-        assert claims.take(made.jobs[0].key)
+        claims = JobLocks(folder)
+        assert claims.acquire(made.jobs[0].fingerprint)
         time.sleep(60)
 
     holder = batches.child(stuck)
@@ -336,16 +338,18 @@ def test_a_worker_that_cannot_begin_is_not_taken_for_a_picture_that_kills(model:
     ran = subprocess.run([sys.executable, "unguarded.py"], capture_output=True, text=True, timeout=300)
     assert ran.returncode == 1
     assert "error: A worker died before it began (exit code 1)." in ran.stderr
-    counted = tally(
-        batches.plan(Path("out"), model, prompt_files.read(Path("p.txt"))).jobs, Ledger(Path("out")), Selection()
+    counted = pending_jobs(
+        batches.plan(Path("out"), model, prompt_files.read_prompt_file(Path("p.txt"))).jobs,
+        Ledger(Path("out")),
+        JobFilter(),
     )
-    assert (len(counted.todo), counted.failed) == (2, []), "no picture is to blame"
+    assert (len(counted.pending), counted.failed) == (2, []), "no picture is to blame"
 
 
 def test_workers_draw_the_same_pictures(model: Path) -> None:
     found = entries(8)
     draw(batches.plan(Path("one"), model, found))
-    _, results = draw(batches.plan(Path("two"), model, found), run_on_workers(Path("two"), 2))
+    _, results = draw(batches.plan(Path("two"), model, found), worker_pool_runner(Path("two"), 2))
     assert len(results) == 8
     assert hashes(Path("one")) == hashes(Path("two"))
 
@@ -376,13 +380,13 @@ def test_a_job_that_kills_its_worker_is_found_and_left_alone(model: Path, monkey
     found = [Entry(name, 0, {"task": "img2img", "image": Path(name), "steps": 2}) for name in names]
     made = batches.plan(Path("out"), model, found)
     first_in_children(monkeypatch, KILLS)
-    _, results = draw(made, run_on_workers(Path("out"), 2), batch_size="2")
+    _, results = draw(made, worker_pool_runner(Path("out"), 2), batch_size="2")
     records = {result.record.where or "": result.record for result in results if result.record}
     assert records["poison.png"].state == "failed"
     assert "SIGKILL" in records["poison.png"].error
     assert {where for where, record in records.items() if record.state == "done"} == set(names) - {"poison.png"}
     counted, again = draw(made)
-    assert (counted.done, len(counted.failed), again) == (4, 1, [])
+    assert (counted.num_completed, len(counted.failed), again) == (4, 1, [])
 
 
 LOST = """
@@ -409,7 +413,7 @@ def test_a_worker_whose_gpu_answers_no_more_is_replaced(
 ) -> None:
     made = batches.plan(Path("out"), model, entries(6))
     first_in_children(monkeypatch, LOST)
-    _, results = draw(made, run_on_workers(Path("out"), 2))
+    _, results = draw(made, worker_pool_runner(Path("out"), 2))
     assert Path("lost").exists()
     assert [result.record.state for result in results if result.record] == ["done"] * 6
     said = capfd.readouterr().err
@@ -438,7 +442,7 @@ def test_a_gpu_that_stays_dead_is_left_alone_and_takes_no_picture_with_it(
 ) -> None:
     made = batches.plan(Path("out"), model, entries(6))
     first_in_children(monkeypatch, f"NAMES = ['artgen-worker-0']\n{DEAD}")
-    _, results = draw(made, run_on_workers(Path("out"), 2))
+    _, results = draw(made, worker_pool_runner(Path("out"), 2))
     assert [result.record.state for result in results if result.record] == ["done"] * 6
 
 
@@ -447,9 +451,9 @@ def test_without_any_gpu_left_the_batch_ends_and_fails_no_picture(model: Path, m
     with monkeypatch.context() as patched:
         first_in_children(patched, f"NAMES = ['artgen-worker-0', 'artgen-worker-1']\n{DEAD}")
         with pytest.raises(DeviceLostError, match="No GPU answers any more"):
-            draw(made, run_on_workers(Path("out"), 2))
+            draw(made, worker_pool_runner(Path("out"), 2))
     counted, results = draw(made)
-    assert (counted.done, counted.failed) == (0, [])
+    assert (counted.num_completed, counted.failed) == (0, [])
     assert [result.record.state for result in results if result.record] == ["done"] * 6
 
 
@@ -460,9 +464,9 @@ def test_a_worker_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch, visibl
     def asked() -> int:
         raise AssertionError("the driver reads the variable once, when it is first asked")
 
-    monkeypatch.setattr(machine, "cuda_devices", asked)
+    monkeypatch.setattr(machine, "cuda_device_count", asked)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    take_share(3, 4, devices=2)
+    pin_to_device(3, 4, num_devices=2)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == mine
 
 
@@ -471,12 +475,12 @@ class TestLedger:
 
     def test_a_line_cut_short_is_passed_over_and_the_next_begins_anew(self) -> None:
         ledger = Ledger(Path("out"))
-        ledger.write("aa", Record("failed", error="x"))
+        ledger.write("aa", JobRecord("failed", error="x"))
         ledger.close()
         with ledger.path.open("ab") as file:
             file.write(b'{"job": "bb", "sta')
         again = Ledger(Path("out"))
-        again.write("cc", Record("failed", error="ünïcode \ud800"))
+        again.write("cc", JobRecord("failed", error="ünïcode \ud800"))
         again.close()
         third = Ledger(Path("out"))
         third.refresh()
@@ -484,22 +488,22 @@ class TestLedger:
 
     def test_done_needs_the_file(self) -> None:
         ledger = Ledger(Path("out"))
-        ledger.write("aa", Record("done", "a.png", "00"))
-        assert ledger.done("aa") is None
-        assert ledger.all_done() == set()
+        ledger.write("aa", JobRecord("done", "a.png", "00"))
+        assert ledger.completed("aa") is None
+        assert ledger.completed_keys() == set()
         Path("out/a.png").write_bytes(b"")
-        assert ledger.done("aa") is not None
-        assert ledger.all_done() == {"aa"}
+        assert ledger.completed("aa") is not None
+        assert ledger.completed_keys() == {"aa"}
 
     def test_what_others_add_is_seen(self) -> None:
         one, other = Ledger(Path("out")), Ledger(Path("out"), "-1of2")
-        one.write("aa", Record("failed"))
+        one.write("aa", JobRecord("failed"))
         other.refresh()
-        other.write("bb", Record("failed"))
+        other.write("bb", JobRecord("failed"))
         third = Ledger(Path("out"))
         third.refresh()
         assert set(other.records) == set(third.records) == {"aa", "bb"}
-        one.write("cc", Record("failed"))
+        one.write("cc", JobRecord("failed"))
         third.refresh()
         assert "cc" in third.records
 
@@ -508,32 +512,32 @@ class TestLedger:
         other = "f" * 64
 
         def take() -> None:
-            assert Claims(Path("out")).take(key)
+            assert JobLocks(Path("out")).acquire(key)
             time.sleep(60)
 
         holder = batches.child(take)
-        claims = Claims(Path("out"))
+        claims = JobLocks(Path("out"))
         for _ in range(500):
-            if not claims.take(key):
+            if not claims.acquire(key):
                 break
-            claims.drop(key)
+            claims.release(key)
             time.sleep(0.01)
-        assert not claims.take(key)
-        assert claims.take(other)
+        assert not claims.acquire(key)
+        assert claims.acquire(other)
         os.kill(holder, signal.SIGKILL)
         os.waitpid(holder, 0)
-        assert claims.take(key)
+        assert claims.acquire(key)
 
 
 def test_batches_grow_while_it_pays() -> None:
-    sizes = Growing()
+    sizes = AutoTuneBatchSize()
     seconds = {1: 1.0, 2: 0.6, 4: 0.4, 8: 0.39, 16: 0.1}
     asked = []
     for _ in range(6):
-        asked.append(sizes.rows(Alike(0, 400, 400, 8)))
-        sizes.learn(0, asked[-1], seconds[asked[-1]])
+        asked.append(sizes.next_batch_size(JobGroup(0, 400, 400, 8)))
+        sizes.record_timing(0, asked[-1], seconds[asked[-1]])
     assert asked == [1, 2, 4, 8, 4, 4]
-    assert sizes.rows(Alike(1, 400, 400, 8)) == 1
+    assert sizes.next_batch_size(JobGroup(1, 400, 400, 8)) == 1
     with pytest.raises(UsageError):
         parse_batch_size("many")
 
@@ -547,18 +551,20 @@ def test_a_thousand_lines_with_every_option_come_back_from_their_pictures(model:
         mask.save("mask.png")
     chance = random.Random(3)
     Path("p.txt").write_text("".join(f"{line(number, chance)}\n" for number in range(1000)))
-    made = Planner(Path("out"), {"model": str(model)}).plan(prompt_files.read(Path("p.txt")))
-    assert not made.mistakes, [(mistake.where, mistake.error) for mistake in made.mistakes[:3]]
+    made = Planner(Path("out"), {"model": str(model)}).build_plan(prompt_files.read_prompt_file(Path("p.txt")))
+    assert not made.line_errors, [(mistake.location, mistake.error) for mistake in made.line_errors[:3]]
     assert len(made.jobs) == 1000
     made.jobs[:] = made.jobs[::97]
     _, results = draw(made)
-    for job, result in zip(sorted(made.jobs, key=lambda j: j.key), sorted(results, key=lambda r: r.key), strict=True):
+    for job, result in zip(
+        sorted(made.jobs, key=lambda j: j.fingerprint), sorted(results, key=lambda r: r.fingerprint), strict=True
+    ):
         assert result.record is not None
         assert result.record.state == "done", result.message
         path = Path("out", result.record.file)
         again = replay(path, {"model": str(model)})
         with Image.open(path) as picture:
-            assert again.image.tobytes() == picture.tobytes(), job.where
+            assert again.image.tobytes() == picture.tobytes(), job.location
         assert to_record(again.request) == to_record(job.request)
 
 

@@ -11,13 +11,13 @@ import tiny_loras
 import torch
 
 from artgen import Img2Img, Txt2Img, budget, generate, machine, registry
-from artgen.budget import MODES, Choice, Demand, choose, needed, parse_bytes
+from artgen.budget import OFFLOAD_MODES, MemoryEstimate, OffloadPlan, choose_offload, estimate_peak_bytes, parse_bytes
 from artgen.engine import loading, memory, offloading
-from artgen.engine.device import Placement
-from artgen.engine.memory import Economy, planned
+from artgen.engine.device import DeviceConfig
+from artgen.engine.memory import MemorySettings, plan_memory
 from artgen.errors import UsageError
-from artgen.events import Planned
-from artgen.prepare import prepare
+from artgen.events import PlanNote
+from artgen.prepare import prepare_jobs
 from artgen.registry import configs
 
 MIB, GIB = 2**20, 2**30
@@ -32,7 +32,7 @@ SIZES = {
 UPCAST = {"sdxl"}
 
 
-def of(name: str, side: int, rows: int = 2) -> Demand:
+def of(name: str, side: int, rows: int = 2) -> MemoryEstimate:
     """What a real model takes in fp16, by its configuration and its known size."""
     text, denoiser, vae = (tuple(int(2e6 * each) for each in part) if isinstance(part, tuple) else int(2e6 * part)
                            for part in SIZES[name])  # fmt: skip
@@ -40,9 +40,9 @@ def of(name: str, side: int, rows: int = 2) -> Demand:
     values = {"sd15": 26 * 320, "sdxl": 26 * 320, "sd35-medium": 14 * 1536 // 4, "sd35-large": 14 * 2432 // 4}[name]
     decoder = 4 if name in UPCAST else 2
     live = 6 * 128 * decoder
-    return Demand(
-        text=text, denoiser=denoiser, vae=vae * decoder // 2, others=0, drawing=values * latents * rows * 2,  # type: ignore[arg-type, operator]
-        decoding=side * side * live, tile=512 * 512 * live,
+    return MemoryEstimate(
+        text_encoder_bytes=text, denoiser_bytes=denoiser, vae_bytes=vae * decoder // 2, other_bytes=0, denoise_activation_bytes=values * latents * rows * 2,  # type: ignore[arg-type, operator]
+        decode_activation_bytes=side * side * live, tiled_decode_bytes=512 * 512 * live,
     )  # fmt: skip
 
 
@@ -70,30 +70,30 @@ def of(name: str, side: int, rows: int = 2) -> Demand:
     ],
 )
 def test_the_cheapest_that_fits(name: str, side: int, gpu: float, offload: str, tiling: bool) -> None:
-    choice = choose(of(name, side), int(gpu * GIB))
+    choice = choose_offload(of(name, side), int(gpu * GIB))
     assert (choice.offload, choice.vae_tiling) == (offload, tiling), str(choice)
-    assert choice.needed <= choice.budget
+    assert choice.required_bytes <= choice.budget_bytes
 
 
 def test_sdxl_on_eight_gibibytes_stays_below_six() -> None:
-    assert choose(of("sdxl", 1024), 8 * GIB).needed < 6 * GIB
+    assert choose_offload(of("sdxl", 1024), 8 * GIB).required_bytes < 6 * GIB
 
 
 def test_each_way_takes_no_more_than_the_one_before() -> None:
     """With one exception: Stable Diffusion 3.5's T5 is larger than all else, and lies on the GPU whole with `model`."""
     for name in SIZES:
         for tiling in (False, True):
-            modes = MODES if name in ("sd15", "sdxl") else ("none", "text", "group", "sequential")
-            sizes = [needed(of(name, 1024), mode, tiling) for mode in modes]
+            modes = OFFLOAD_MODES if name in ("sd15", "sdxl") else ("none", "text", "group", "sequential")
+            sizes = [estimate_peak_bytes(of(name, 1024), mode, tiling) for mode in modes]
             assert sizes == sorted(sizes, reverse=True)
-        assert needed(of(name, 2048), "none", True) < needed(of(name, 2048), "none", False)
+        assert estimate_peak_bytes(of(name, 2048), "none", True) < estimate_peak_bytes(of(name, 2048), "none", False)
 
 
 def test_where_nothing_fits_the_least_is_taken_and_said() -> None:
-    choice = choose(of("sd35-large", 2048), GIB // 2)
+    choice = choose_offload(of("sd35-large", 2048), GIB // 2)
     assert (choice.offload, choice.vae_tiling) == ("sequential", True)
     assert "more than the 0.5 GiB there are" in str(choice)
-    assert str(Choice("model", True, 3 * GIB, 8 * GIB)) == (
+    assert str(OffloadPlan("model", True, 3 * GIB, 8 * GIB)) == (
         "offload model, decoding in tiles: about 3.0 GiB of 8.0 GiB there are"
     )
 
@@ -115,22 +115,25 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
 def test_sizes_are_read_from_headers(models: dict[str, Path], kind: str) -> None:
     """As many bytes as the loaded pipeline's own weights."""
-    model = registry.resolve(str(models[kind]), offline=True)
-    found = registry.demand(model, "fp32", (32, 32), 2)
-    pipe = loading.load(
-        model, Placement("cpu", "fp32"), offload=None, vae_tiling=False, safety_checker=True, listener=lambda _: None
+    model = registry.resolve_model(str(models[kind]), offline=True)
+    found = registry.estimate_memory(model, "fp32", (32, 32), 2)
+    pipe = loading.load_pipeline(
+        model, DeviceConfig("cpu", "fp32"), offload=None, vae_tiling=False, safety_checker=True, listener=lambda _: None
     )
 
     def size(module: torch.nn.Module) -> int:
         return sum(tensor.nbytes for tensor in module.state_dict().values())
 
-    assert found.denoiser == size(getattr(pipe, "unet", None) or pipe.transformer)
-    assert found.vae == size(pipe.vae)
+    assert found.denoiser_bytes == size(getattr(pipe, "unet", None) or pipe.transformer)
+    assert found.vae_bytes == size(pipe.vae)
     readers = [module for name, module in pipe.components.items() if name.startswith("text_encoder") and module]
-    assert sorted(found.text) == sorted(map(size, readers))
-    eighth = registry.demand(model, "fp32", (32, 32), 2, fp8=True)
-    assert eighth.denoiser == found.denoiser // 4
-    assert registry.demand(model, "fp32", (64, 32), 2).decoding == 2 * found.decoding
+    assert sorted(found.text_encoder_bytes) == sorted(map(size, readers))
+    eighth = registry.estimate_memory(model, "fp32", (32, 32), 2, fp8=True)
+    assert eighth.denoiser_bytes == found.denoiser_bytes // 4
+    assert (
+        registry.estimate_memory(model, "fp32", (64, 32), 2).decode_activation_bytes
+        == 2 * found.decode_activation_bytes
+    )
 
 
 class Live(torch.utils._python_dispatch.TorchDispatchMode):
@@ -163,12 +166,12 @@ def test_what_decoding_holds_is_what_was_counted(side: int) -> None:
     """Stable Diffusion's own decoder, on tensors without contents."""
     from diffusers import AutoencoderKL
 
-    config = json.loads((configs.CONFIGS / "sd1.json").read_text("utf-8"))["vae/config.json"]
+    config = json.loads((configs.CONFIGS_FOLDER / "sd1.json").read_text("utf-8"))["vae/config.json"]
     with torch.device("meta"), torch.no_grad():
         vae = AutoencoderKL.from_config(config)
         with Live() as live:
             vae.decode(torch.empty(1, 4, side // 8, side // 8))
-    counted = budget.LIVE_DECODER * config["block_out_channels"][0] * side * side * 4
+    counted = budget.DECODER_ACTIVATION_FACTOR * config["block_out_channels"][0] * side * side * 4
     assert live.most == pytest.approx(counted, rel=0.02)
 
 
@@ -179,17 +182,19 @@ def test_layers_that_come_and_go_change_no_pixel(
     """The wiring of `text` and `group`; here both places are main memory."""
     request = Txt2Img(model=str(models[kind]), prompt="a red fox", negative_prompt="a cat", seed=7, steps=3)
     whole = generate(request).image
-    loading.release()
+    loading.clear_cache()
     cpu = torch.device("cpu")
     with monkeypatch.context() as patched:
         patched.setattr(
-            offloading, "put", lambda pipe, *_: offloading.stream_layers(pipe, cpu, text_only=text_only)
+            offloading,
+            "apply_offload",
+            lambda pipe, *_: offloading.group_offload(pipe, cpu, text_encoders_only=text_only),
         )  # a GPU's place is taken by main memory
         assert plain.same(generate(request).image, whole)
         photo = plain.photo(Path("photo.png"))
         shared: dict[str, Any] = {"model": str(models[kind]), "seed": 7, "steps": 3, "image": photo}
         redrawn = generate(Img2Img(**shared)).image
-    loading.release()
+    loading.clear_cache()
     assert plain.same(generate(Img2Img(**shared)).image, redrawn)
 
 
@@ -201,7 +206,7 @@ def test_weights_in_8_bits_are_stored_so_and_recorded(models: dict[str, Path]) -
     assert rough.record["weights"] == "fp8"
     assert not plain.same(rough.image, exact.image)
     assert plain.difference(rough.image, exact.image) < 64
-    ((pipe),) = loading._kept.values()
+    ((pipe),) = loading._cache.values()
     stored = {weight.dtype for weight in pipe.unet.parameters()}
     assert torch.float8_e4m3fn in stored
     # Asked for without it, the first picture comes again.
@@ -214,12 +219,14 @@ def test_a_lora_acts_on_layers_that_come_and_go(models: dict[str, Path], monkeyp
     request = bare.replace(lora=(str(lora),))
     exact, plainly = generate(request).image, generate(bare).image
     assert plain.difference(exact, plainly) > 0
-    loading.release()
+    loading.clear_cache()
     cpu = torch.device("cpu")
-    monkeypatch.setattr(offloading, "put", lambda pipe, *_: offloading.stream_layers(pipe, cpu, text_only=False))
+    monkeypatch.setattr(
+        offloading, "apply_offload", lambda pipe, *_: offloading.group_offload(pipe, cpu, text_encoders_only=False)
+    )
     assert plain.same(generate(request).image, exact)
     assert plain.same(generate(bare).image, plainly)
-    loading.release()
+    loading.clear_cache()
 
 
 @pytest.mark.parametrize(("device", "index"), [("cuda", 0), ("cuda:1", 1)])
@@ -228,7 +235,7 @@ def test_a_budget_limits_the_gpu_that_is_meant(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=32 * GIB))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: limits.append(given))
-    with memory.limited(Placement(device, "fp16"), "8GiB"):
+    with memory.memory_limit(DeviceConfig(device, "fp16"), "8GiB"):
         assert limits == [(0.25, index)]  # torch takes no device without a number here
     assert limits[1:] == [(1.0, index)]
 
@@ -250,41 +257,41 @@ def gpu_of(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_auto_settles_what_a_gpu_has_room_for(models: dict[str, Path], gpu_of: Any) -> None:
-    jobs = prepare([Txt2Img(model=str(models["sd1"]), offload="auto", seed=1, steps=2)])
-    gpu, heard = Placement("cuda", "fp16"), plain.Heard()
-    asked = Economy.of(jobs[0].drawing, 4)
+    jobs = prepare_jobs([Txt2Img(model=str(models["sd1"]), offload="auto", seed=1, steps=2)])
+    gpu, heard = DeviceConfig("cuda", "fp16"), plain.Heard()
+    asked = MemorySettings.from_request(jobs[0].prompt_request, 4)
     gpu_of(8 * GIB)
-    roomy = planned(asked, jobs[0], 4, gpu, heard)
+    roomy = plan_memory(asked, jobs[0], 4, gpu, heard)
     assert (roomy.offload, roomy.vae_tiling, roomy.batch_size) == ("none", False, 4)
-    assert heard.events == [Planned("offload none: about 0.3 GiB of 8.0 GiB there are")]
+    assert heard.events == [PlanNote("offload none: about 0.3 GiB of 8.0 GiB there are")]
     gpu_of(10 * MIB)
-    assert planned(asked, jobs[0], 4, gpu, heard).offload == "sequential"
-    assert planned(asked, jobs[0], 4, Placement("cpu", "fp32"), heard) == asked
-    one = registry.demand(jobs[0].model, "fp16", jobs[0].size, 2)
-    gpu_of(needed(one, "none", tiling=False) + 20_000)
-    fewer = planned(asked, jobs[0], 4, gpu, heard)
+    assert plan_memory(asked, jobs[0], 4, gpu, heard).offload == "sequential"
+    assert plan_memory(asked, jobs[0], 4, DeviceConfig("cpu", "fp32"), heard) == asked
+    one = registry.estimate_memory(jobs[0].model, "fp16", jobs[0].size, 2)
+    gpu_of(estimate_peak_bytes(one, "none", vae_tiling=False) + 20_000)
+    fewer = plan_memory(asked, jobs[0], 4, gpu, heard)
     assert (fewer.offload, fewer.vae_tiling, fewer.batch_size) == ("none", False, 1)
     assert str(heard.events[-1]).endswith(", 1 of 4 pictures at a time')")
-    explicit = Economy.of(jobs[0].drawing.replace(offload="model"), 4)
-    assert planned(explicit, jobs[0], 4, gpu, heard) == explicit
+    explicit = MemorySettings.from_request(jobs[0].prompt_request.replace(offload="model"), 4)
+    assert plan_memory(explicit, jobs[0], 4, gpu, heard) == explicit
 
 
 def test_a_budget_is_what_there_is_at_most(gpu_of: Any) -> None:
-    gpu = Placement("cuda", "fp16")
+    gpu = DeviceConfig("cuda", "fp16")
     gpu_of(80 * GIB)
-    assert memory.free(gpu, "8GiB") == 8 * GIB
-    assert memory.free(gpu, None) == 80 * GIB
+    assert memory.available_bytes(gpu, "8GiB") == 8 * GIB
+    assert memory.available_bytes(gpu, None) == 80 * GIB
     gpu_of(6 * GIB)
-    assert memory.free(gpu, "8GiB") == 6 * GIB
+    assert memory.available_bytes(gpu, "8GiB") == 6 * GIB
 
 
 def test_what_was_chosen_gives_way_step_by_step_when_memory_runs_out() -> None:
-    economy: Economy | None = Economy.of(Txt2Img(offload="auto"), 1)
+    economy: MemorySettings | None = MemorySettings.from_request(Txt2Img(offload="auto"), 1)
     seen = []
     while economy is not None:
         seen.append((economy.offload, economy.vae_tiling))
-        economy = economy.tighter(Placement("cuda", "fp16"), 1)
-    assert seen == [("none", False), *((mode, True) for mode in MODES)]
+        economy = economy.next_fallback(DeviceConfig("cuda", "fp16"), 1)
+    assert seen == [("none", False), *((mode, True) for mode in OFFLOAD_MODES)]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -294,37 +301,37 @@ def test_on_the_cpu_layers_cannot_come_and_go(models: dict[str, Path]) -> None:
     assert (record["offload"], record["vae_tiling"]) == ("none", False)
     for mode in ("model", "group", "sequential"):
         with pytest.raises(UsageError, match=f"--offload {mode} needs a GPU") as raised:
-            prepare([request.replace(offload=mode)])
+            prepare_jobs([request.replace(offload=mode)])
         assert "--offload text" in raised.value.hint
 
 
 def test_a_budget_on_mps_is_refused(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cuda_devices", lambda: 0)
+    monkeypatch.setattr(machine, "cuda_device_count", lambda: 0)
     monkeypatch.setattr(machine, "has_mps", lambda: True)
     for device in ("auto", "mps"):
         with pytest.raises(UsageError, match="for a CUDA device or the CPU"):
-            prepare([Txt2Img(model=str(models["sd1"]), device=device, memory_budget="8GiB")])
-    assert prepare([Txt2Img(model=str(models["sd1"]), device="cpu", memory_budget="8GiB")])
+            prepare_jobs([Txt2Img(model=str(models["sd1"]), device=device, memory_budget="8GiB")])
+    assert prepare_jobs([Txt2Img(model=str(models["sd1"]), device="cpu", memory_budget="8GiB")])
 
 
 def test_skipped_layers_are_not_those_that_fetch_others(models: dict[str, Path], gpu_of: Any) -> None:
     """`--fast cache` and groups of layers exclude each other: another way is chosen, before anything is read."""
     gpu_of(80 * MIB)
-    group = needed(of("sd15", 512), "group", False)
-    assert choose(of("sd15", 512), group).offload == "group"
-    assert choose(of("sd15", 512), group, without="group").offload == "sequential"
+    group = estimate_peak_bytes(of("sd15", 512), "group", False)
+    assert choose_offload(of("sd15", 512), group).offload == "group"
+    assert choose_offload(of("sd15", 512), group, excluded_mode="group").offload == "sequential"
     request = Txt2Img(model=str(models["sd1"]), offload="auto", fast="cache", seed=1, steps=30)
-    economy: Economy | None = Economy.of(request, 1)
+    economy: MemorySettings | None = MemorySettings.from_request(request, 1)
     seen = []
     while economy is not None:
         seen.append(economy.offload)
-        economy = economy.tighter(Placement("cuda", "fp16"), 1)
+        economy = economy.next_fallback(DeviceConfig("cuda", "fp16"), 1)
     assert seen == ["none", "none", "text", "model", "sequential"]
 
 
 def test_large_pictures_are_decoded_in_tiles_unless_told_otherwise(models: dict[str, Path]) -> None:
     def tiled(**more: Any) -> object:
-        return prepare([Txt2Img(model=str(models["sd1"]), **more)])[0].drawing.vae_tiling
+        return prepare_jobs([Txt2Img(model=str(models["sd1"]), **more)])[0].prompt_request.vae_tiling
 
     assert tiled(width=1448, height=1448) is False
     assert tiled(width=1456, height=1456) is True

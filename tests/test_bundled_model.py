@@ -23,7 +23,7 @@ def test_files_have_the_hashes_that_are_recorded() -> None:
         assert hashlib.sha256((TINY / name).read_bytes()).hexdigest() == digest, name
     weights = {str(path.relative_to(TINY)) for path in TINY.rglob("*.safetensors")}
     assert weights <= set(recorded)
-    assert not [finding for finding in registry.verify("tiny") if not finding.ok]
+    assert not [finding for finding in registry.verify_model_files("tiny") if not finding.ok]
 
 
 def test_it_is_small_and_says_where_it_comes_from() -> None:
@@ -55,9 +55,9 @@ def test_plain_diffusers_draws_the_same_picture() -> None:
 
 
 def _own_scheduler() -> str:
-    from artgen.schedulers import matching
+    from artgen.schedulers import identify_scheduler
 
-    name, _ = matching(json.loads((TINY / "scheduler" / "scheduler_config.json").read_text("utf-8")))
+    name, _ = identify_scheduler(json.loads((TINY / "scheduler" / "scheduler_config.json").read_text("utf-8")))
     assert name is not None
     return name
 
@@ -69,7 +69,7 @@ def test_any_prompt_draws_something() -> None:
 
 
 def test_every_task_works_with_it(tmp_path: Path) -> None:
-    size = registry.resolve("tiny").native
+    size = registry.resolve_model("tiny").native_size
     Image.new("RGB", size, "orange").save(tmp_path / "in.png")
     mask = Image.new("L", size)
     mask.paste(255, (size[0] // 4, size[1] // 4, size[0] // 2, size[1] // 2))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from artgen.cli.main import SUMMARIES, app, load_command
+from artgen.cli.main import COMMAND_SUMMARIES, app, load_command
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "accelerate", "huggingface_hub", "rich")
 HELP = Path(__file__).parent / "help"
@@ -44,7 +44,7 @@ def modules_after(*words: str, **environment: str) -> tuple[int, list[str], str]
 SUBCOMMANDS = ("list", "show", "pull", "verify", "alias", "remove", "path")
 HELPED = [
     (),
-    *((name,) for name in SUMMARIES),
+    *((name,) for name in COMMAND_SUMMARIES),
     *(("models", name) for name in SUBCOMMANDS),
     *(("batch", name) for name in ("run", "status", "verify")),
     *(("config", name) for name in ("show", "set", "path")),
@@ -137,7 +137,7 @@ def test_what_needs_no_model_imports_nothing_heavy(words: tuple[str, ...], code:
 
 
 def test_summaries_are_the_commands_own_words() -> None:
-    for name, summary in SUMMARIES.items():
+    for name, summary in COMMAND_SUMMARIES.items():
         assert load_command(name).help.splitlines()[0].strip() == summary
 
 

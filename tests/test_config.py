@@ -9,14 +9,14 @@ from artgen.errors import InputFileError, OutputError, UsageError
 
 
 def test_setting_one_leaves_the_rest() -> None:
-    path = config.user_file()
+    path = config.user_config_file()
     path.parent.mkdir(parents=True)
     path.write_text("# mine\nsteps = 9\n")
     config.set_value("img2img.strength", "0.5", path)
     assert path.read_text().startswith("# mine\nsteps = 9\n")
-    assert config.read(path) == {"steps": 9, "img2img": {"strength": 0.5}}
+    assert config.read_config_file(path) == {"steps": 9, "img2img": {"strength": 0.5}}
     config.set_value("steps", "", path)
-    assert config.read(path) == {"img2img": {"strength": 0.5}}
+    assert config.read_config_file(path) == {"img2img": {"strength": 0.5}}
     assert [file.name for file in path.parent.iterdir()] == ["config.toml"]
 
 

@@ -12,16 +12,16 @@ from PIL import Image
 
 from artgen import Denoise, generate, registry
 from artgen.engine.denoising import networks
-from artgen.engine.denoising.levels import HALF_RANGE, read_levels
-from artgen.engine.denoising.local_norm import LocalGroupNorm, localise
-from artgen.engine.denoising.networks import Network
-from artgen.engine.denoising.sampling import sample, turned
+from artgen.engine.denoising.levels import PIXEL_HALF_RANGE, sigma_schedule
+from artgen.engine.denoising.local_norm import LocalGroupNorm, use_local_group_norm
+from artgen.engine.denoising.networks import PixelDenoiser
+from artgen.engine.denoising.sampling import ddim_denoise, self_ensemble
 from artgen.engine.denoising.tiles import Tiling
-from artgen.engine.device import Placement
+from artgen.engine.device import DeviceConfig
 from artgen.errors import ModelUnavailableError, RefusedError, UsageError
-from artgen.events import Event, Note, ignore
+from artgen.events import Event, Notice, no_op
 
-CPU = Placement("cpu", "fp32")
+CPU = DeviceConfig("cpu", "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return tiny.save(tmp_path_factory.mktemp("denoiser"))
 
 
-def network(folder: str) -> Network:
-    return networks.load(registry.resolve(folder), CPU, ignore)
+def network(folder: str) -> PixelDenoiser:
+    return networks.load_pixel_denoiser(registry.resolve_model(folder), CPU, no_op)
 
 
 def noisy_picture(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -53,29 +53,29 @@ def denoised(image: Path, **settings: object) -> Image.Image:
 
 def test_levels_are_the_schedulers_own() -> None:
     scheduler = DDIMScheduler(beta_schedule="linear")
-    levels = read_levels(scheduler.config, "it")
+    levels = sigma_schedule(scheduler.config, "it")
     kept = scheduler.alphas_cumprod.double().numpy()
-    np.testing.assert_allclose(levels.sigmas[10:], HALF_RANGE * np.sqrt((1 - kept) / kept)[10:], rtol=1e-3)
+    np.testing.assert_allclose(levels.sigmas[10:], PIXEL_HALF_RANGE * np.sqrt((1 - kept) / kept)[10:], rtol=1e-3)
     for step in (0, 17, 400, 999):
         assert levels.timestep(levels.sigmas[step]) == pytest.approx(step, abs=1e-6)
     assert 17 < levels.timestep((levels.sigmas[17] + levels.sigmas[18]) / 2) < 18
 
 
 def test_the_weakest_levels_are_not_lost_to_rounding() -> None:
-    sigmas = 0.1 * np.arange(1, 1001) / HALF_RANGE
+    sigmas = 0.1 * np.arange(1, 1001) / PIXEL_HALF_RANGE
     kept = 1 / (1 + sigmas**2)
     betas = 1 - kept / np.concatenate([[1.0], kept[:-1]])
-    levels = read_levels(DDIMScheduler(trained_betas=betas.tolist()).config, "it")
+    levels = sigma_schedule(DDIMScheduler(trained_betas=betas.tolist()).config, "it")
     np.testing.assert_allclose(levels.sigmas, 0.1 * np.arange(1, 1001), rtol=1e-4)
 
 
 def test_a_descent_begins_at_the_pictures_noise_and_falls() -> None:
-    levels = read_levels(DDIMScheduler().config, "it")
+    levels = sigma_schedule(DDIMScheduler().config, "it")
     for steps in (1, 2, 10):
-        found = levels.descent(25, steps)
+        found = levels.sigmas_for(25, steps)
         assert (found[0], len(found)) == (25, steps)
         assert found[-1] == pytest.approx(25 if steps == 1 else 10)
-        assert all(a > b >= levels.smallest for a, b in itertools.pairwise(found))
+        assert all(a > b >= levels.min_sigma for a, b in itertools.pairwise(found))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_descent_begins_at_the_pictures_noise_and_falls() -> None:
 )
 def test_schedules_of_another_kind_are_refused(config: dict[str, object]) -> None:
     with pytest.raises(ModelUnavailableError, match="cannot read noise levels"):
-        read_levels(config, "it")
+        sigma_schedule(config, "it")
 
 
 # -- steps
@@ -100,7 +100,7 @@ def test_steps_are_those_of_diffusers_ddim(tmp_path: Path, prediction: str, eta:
     times = [109, 99, 89]
     noisy, random = noisy_picture(tiny.SIZE, tiny.SIZE), np.random.default_rng(1)
     kept = scheduler.alphas_cumprod[times[0]]
-    state = torch.from_numpy(noisy)[None] / HALF_RANGE - 1
+    state = torch.from_numpy(noisy)[None] / PIXEL_HALF_RANGE - 1
     state = state * kept.sqrt()
     with torch.inference_mode():
         for time in times:
@@ -109,47 +109,47 @@ def test_steps_are_those_of_diffusers_ddim(tmp_path: Path, prediction: str, eta:
             after = scheduler.step(said, time, state, eta=eta, variance_noise=drawn if eta else None)
             state = after.prev_sample
         last = scheduler.alphas_cumprod[times[-1] - 10]
-    sigmas = [float(found.levels.sigmas[time]) for time in (*times, times[-1] - 10)]
+    sigmas = [float(found.schedule.sigmas[time]) for time in (*times, times[-1] - 10)]
     random = np.random.default_rng(1)
     states: list[np.ndarray] = []
 
     def mean(given: np.ndarray, sigma: float) -> np.ndarray:
         states.append(given)
-        return found.mean(given, sigma)
+        return found.predict_x0(given, sigma)
 
-    sample(mean, noisy, sigmas, eta, random)
+    ddim_denoise(mean, noisy, sigmas, eta, random)
     expected = (state / last.sqrt())[0].numpy()
-    np.testing.assert_allclose(states[-1] / HALF_RANGE - 1, expected, atol=2e-4)
+    np.testing.assert_allclose(states[-1] / PIXEL_HALF_RANGE - 1, expected, atol=2e-4)
 
 
 def test_one_step_is_the_posterior_mean(model: str) -> None:
     found, noisy = network(model), noisy_picture(tiny.SIZE, tiny.SIZE)
-    first, last = sample(found.mean, noisy, found.levels.descent(30, 1), 0, np.random.default_rng())
+    first, last = ddim_denoise(found.predict_x0, noisy, found.schedule.sigmas_for(30, 1), 0, np.random.default_rng())
     np.testing.assert_array_equal(first, last)
     plain = UNet2DModel.from_pretrained(Path(model) / "unet").eval()
-    state, amount = torch.from_numpy(noisy)[None] / HALF_RANGE - 1, 30 / HALF_RANGE
+    state, amount = torch.from_numpy(noisy)[None] / PIXEL_HALF_RANGE - 1, 30 / PIXEL_HALF_RANGE
     with torch.inference_mode():
-        said = plain(state / (1 + amount**2) ** 0.5, torch.tensor(found.levels.timestep(30))).sample
-    np.testing.assert_allclose(first, ((state - amount * said)[0].numpy() + 1) * HALF_RANGE, atol=1e-2)
+        said = plain(state / (1 + amount**2) ** 0.5, torch.tensor(found.schedule.timestep(30))).sample
+    np.testing.assert_allclose(first, ((state - amount * said)[0].numpy() + 1) * PIXEL_HALF_RANGE, atol=1e-2)
 
 
 def test_learned_variance_is_left_aside(tmp_path: Path) -> None:
     both = tiny.unet(out_channels=6)
     found, noisy = network(tiny.save(tmp_path / "model", both)), noisy_picture(tiny.SIZE, tiny.SIZE)
-    assert found.mean(noisy, 30).shape == noisy.shape
+    assert found.predict_x0(noisy, 30).shape == noisy.shape
 
 
 def test_flips_and_turns_are_undone() -> None:
     picture = noisy_picture(7, 5)
     for runs in (1, 3, 8):
-        np.testing.assert_allclose(turned(lambda state: state, picture, runs), picture, rtol=1e-5)
+        np.testing.assert_allclose(self_ensemble(lambda state: state, picture, runs), picture, rtol=1e-5)
     seen: list[bytes] = []
 
     def way(state: np.ndarray) -> np.ndarray:
         seen.append(state.tobytes())
         return state
 
-    turned(way, noisy_picture(6, 6), 8)
+    self_ensemble(way, noisy_picture(6, 6), 8)
     assert len(set(seen)) == 8
 
 
@@ -161,10 +161,10 @@ def test_local_statistics_of_one_window_are_the_plain_ones() -> None:
     torch.nn.init.normal_(plain.weight)
     torch.nn.init.normal_(plain.bias)
     holder = torch.nn.Sequential(plain)
-    frame = localise(holder, 64)
+    frame = use_local_group_norm(holder, 64)
     x = torch.randn(1, 8, 64, 64) * 3 + 1
     for side in (64, 32, 8):  # one window at three levels of a network
-        frame.height = 64
+        frame.image_height_px = 64
         part = x[:, :, :side, :side].contiguous()
         torch.testing.assert_close(holder(part), plain(part), atol=1e-5, rtol=1e-5)
     assert isinstance(holder[0], LocalGroupNorm)
@@ -175,7 +175,7 @@ def test_local_norms_are_sound_in_short_numbers(dtype: torch.dtype) -> None:
     """Of values whose squares overflow fp16, and that lie far from zero beside how much they differ."""
     torch.manual_seed(0)
     holder = torch.nn.Sequential(torch.nn.GroupNorm(2, 4))
-    localise(holder, 16).height = 32
+    use_local_group_norm(holder, 16).image_height_px = 32
     x = (300 + 20 * torch.randn(1, 4, 32, 32)).to(dtype)
     with torch.no_grad():
         exact = holder(x.float())
@@ -186,8 +186,8 @@ def test_local_norms_are_sound_in_short_numbers(dtype: torch.dtype) -> None:
 
 def test_local_statistics_do_not_see_what_is_far() -> None:
     holder = torch.nn.Sequential(torch.nn.GroupNorm(1, 2, affine=True))
-    frame = localise(holder, 16)
-    frame.height = 64
+    frame = use_local_group_norm(holder, 16)
+    frame.image_height_px = 64
     x = torch.randn(1, 2, 64, 64)
     y = x.clone()
     y[:, :, :, 40:] *= 9
@@ -206,8 +206,8 @@ def test_tiles_put_together_are_the_picture(size: tuple[int, int], blended: bool
         assert min(part.shape[1:]) >= 16
         return part * 2
 
-    np.testing.assert_allclose(tiling.run(predict, picture), picture * 2, rtol=1e-5)
-    assert len(calls) == tiling.count(*size)
+    np.testing.assert_allclose(tiling.apply(predict, picture), picture * 2, rtol=1e-5)
+    assert len(calls) == tiling.num_tiles(*size)
     if blended:
         assert set(calls) == {(3, 16, 16)}
 
@@ -220,7 +220,7 @@ def test_what_a_tile_sees_is_bounded() -> None:
         largest = max(largest, *part.shape[1:])
         return part
 
-    Tiling(8, 64, 64, 16).run(predict, noisy_picture(300, 500))
+    Tiling(8, 64, 64, 16).apply(predict, noisy_picture(300, 500))
     assert largest == 64 + 2 * 16
 
 
@@ -254,7 +254,7 @@ def test_a_grey_picture_stored_in_colour_stays_grey(model: str) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("method", ["tv", "nlm"])
 def test_classical_methods_need_no_model(method: str, mode: str) -> None:
-    from artgen.engine.measuring import measure
+    from artgen.engine.measuring import compare_images
 
     y, x = np.mgrid[0:48, 0:64]
     clean = np.stack([x * 3, y * 4, 255 - 2 * x], axis=-1).astype(np.float64)
@@ -265,7 +265,7 @@ def test_classical_methods_need_no_model(method: str, mode: str) -> None:
     reference = Image.fromarray(clean.clip(0, 255).astype(np.uint8))
     picture = generate(Denoise(image=Path("in.png"), method=method, sigma="20"))
     assert picture.image.mode == mode
-    before, after = (measure(each, reference)["psnr"] for each in (Image.open("in.png"), picture.image))
+    before, after = (compare_images(each, reference)["psnr"] for each in (Image.open("in.png"), picture.image))
     assert after > before + 5
     assert not picture.record.keys() & {"model", "steps", "eta", "ensemble", "fidelity", "torch"}
 
@@ -273,11 +273,11 @@ def test_classical_methods_need_no_model(method: str, mode: str) -> None:
 def test_noise_below_the_weakest_level_is_left(tmp_path: Path) -> None:
     path, said = save_picture("in.png"), []
     folder = tiny.save(tmp_path / "model", beta_start=0.01, beta_end=0.02)
-    weakest = network(folder).levels.smallest
+    weakest = network(folder).schedule.min_sigma
     for sigma, note in ((weakest * 0.9, "too little noise"), (254.0, None)):
         said.clear()
         picture = generate(Denoise(image=path, model=folder, sigma=f"{sigma:g}"), listener=said.append)
-        notes = [event.text for event in said if isinstance(event, Note)]
+        notes = [event.text for event in said if isinstance(event, Notice)]
         assert any(note in text for text in notes) if note else not notes
         assert (picture.image.tobytes() == Image.open(path).tobytes()) is (note is not None)
 
@@ -285,9 +285,9 @@ def test_noise_below_the_weakest_level_is_left(tmp_path: Path) -> None:
 def test_noise_above_the_strongest_level_is_met_with_that_level(tmp_path: Path) -> None:
     said: list[Event] = []
     folder = tiny.save(tmp_path / "model", num_train_timesteps=20)
-    largest = network(folder).levels.largest
+    largest = network(folder).schedule.max_sigma
     picture = generate(Denoise(image=save_picture("in.png"), model=folder, sigma="200"), listener=said.append)
-    assert any(isinstance(event, Note) and "knows noise up to" in event.text for event in said)
+    assert any(isinstance(event, Notice) and "knows noise up to" in event.text for event in said)
     same = generate(Denoise(image=Path("in.png"), model=folder, sigma=str(largest)))
     assert picture.image.tobytes() == same.image.tobytes()
 
@@ -328,8 +328,8 @@ def test_an_ensemble_averages_runs(model: str) -> None:
 
 def test_a_model_with_attention_sees_tiles_of_its_own_size(tmp_path: Path) -> None:
     found = network(tiny.save(tmp_path / "model", tiny.unet(attention=True)))
-    assert found.frame is None
-    assert (found.tiling.tile, found.tiling.blended) == (tiny.SIZE, True)
+    assert found.norm_context is None
+    assert (found.tiling.tile_size, found.tiling.blend) == (tiny.SIZE, True)
     assert denoised(save_picture("in.png"), model=str(tmp_path / "model"), sigma="20").size == (33, 21)
 
 
@@ -363,7 +363,7 @@ def test_latent_denoising_runs_and_says_what_it_is(sd1: str) -> None:
     path, said = save_picture("in.png", size=(50, 41)), []
     picture = generate(Denoise(image=path, method="latent", model=sd1, sigma="25"), listener=said.append)
     assert picture.image.size == (50, 41)
-    assert any(isinstance(event, Note) and "creative clean-up" in event.text for event in said)
+    assert any(isinstance(event, Notice) and "creative clean-up" in event.text for event in said)
     assert picture.record["steps"] == 4
     again = generate(Denoise(image=path, method="latent", model=sd1, sigma="25"))
     assert picture.image.tobytes() == again.image.tobytes()
@@ -404,34 +404,35 @@ def ramp() -> np.ndarray:
 
 @pytest.mark.parametrize("sigma", [10, 25, 50])
 def test_the_bundled_model_removes_noise(ramp: np.ndarray, sigma: int) -> None:
-    from artgen.engine.measuring import measure
+    from artgen.engine.measuring import compare_images
 
     noisy = np.clip(ramp + np.random.default_rng(0).normal(0, sigma, ramp.shape), 0, 255).round().astype(np.uint8)
     Image.fromarray(noisy).save("in.png")
     picture = generate(Denoise(image=Path("in.png")))
     reference = Image.fromarray(ramp.clip(0, 255).round().astype(np.uint8))
-    before, after = (measure(each, reference)["psnr"] for each in (Image.open("in.png"), picture.image))
+    before, after = (compare_images(each, reference)["psnr"] for each in (Image.open("in.png"), picture.image))
     assert after > before + 6
     assert picture.record["sigma_estimated"] == pytest.approx(sigma, rel=0.15)
     assert float(picture.record["sigma"]) == picture.record["sigma_estimated"]
 
 
 def test_the_bundled_model_leaves_clean_pictures_alone(ramp: np.ndarray) -> None:
-    from artgen.engine.measuring import measure
+    from artgen.engine.measuring import compare_images
 
     clean = Image.fromarray(ramp.clip(0, 255).round().astype(np.uint8))
     clean.save("in.png")
-    assert measure(denoised(Path("in.png")), clean)["psnr"] >= 38
+    assert compare_images(denoised(Path("in.png")), clean)["psnr"] >= 38
 
 
 def test_tiles_of_the_bundled_model_do_not_show() -> None:
     from dataclasses import replace
 
-    found = networks.load(registry.resolve("denoiser"), CPU, ignore)
+    found = networks.load_pixel_denoiser(registry.resolve_model("denoiser"), CPU, no_op)
     y, x = np.mgrid[0:160, 0:416].astype(np.float32)
     clean = np.stack([128 + 100 * np.sin(x / 40), 100 + 80 * np.sin(y / 30 + x / 90), x / 2])
     noisy = (clean + np.random.default_rng(0).normal(0, 25, clean.shape)).astype(np.float32)
     whole, tiled = (
-        replace(found.tiling, tile=tile).run(lambda part: found.mean(part, 25), noisy) for tile in (416, 128)
+        replace(found.tiling, tile_size=tile).apply(lambda part: found.predict_x0(part, 25), noisy)
+        for tile in (416, 128)
     )
     assert np.abs(whole - tiled).max() <= 1

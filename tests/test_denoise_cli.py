@@ -10,7 +10,7 @@ from command_line import record, run
 from PIL import Image
 
 from artgen import metadata
-from artgen.images import load_exact
+from artgen.images import load_lossless
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def pixels(path: str | Path) -> bytes:
 def test_a_picture_is_denoised_recorded_and_replayed(model: str) -> None:
     result = run("denoise", "noisy.png", "-m", model, "--steps", "2", "--eta", "1", "-s", "5", "--sigma", "auto*1.2")
     assert result.stdout.split() == ["outputs/noisy-denoised.png"]
-    found = metadata.read(Path("outputs/noisy-denoised.png")).record
+    found = metadata.read_metadata(Path("outputs/noisy-denoised.png")).record
     assert found is not None
     assert (found["task"], found["method"], found["steps"], found["eta"], found["seed"]) == (
         "denoise",
@@ -126,17 +126,17 @@ def test_sixteen_bits_stay(model: str, mode: str) -> None:
     values = np.random.default_rng(1).integers(0, 65536, (20, 30, len(mode)), dtype=np.uint16)
     high, low = (Image.fromarray((part & 255).astype(np.uint8).squeeze(), mode) for part in (values >> 8, values))
     Path("deep.png").write_bytes(encode_png(high, {}, low=low))
-    read = load_exact(Path("deep.png"))
-    assert read.low is not None
-    assert (read.image.tobytes(), read.low.tobytes()) == (high.tobytes(), low.tobytes())
+    read = load_lossless(Path("deep.png"))
+    assert read.low_bytes is not None
+    assert (read.image.tobytes(), read.low_bytes.tobytes()) == (high.tobytes(), low.tobytes())
     run("denoise", "deep.png", "-m", model, "--sigma", "20", "-o", "out.png")
-    found = load_exact(Path("out.png"))
-    assert found.low is not None
+    found = load_lossless(Path("out.png"))
+    assert found.low_bytes is not None
     assert found.image.mode == mode
     assert found.image.tobytes() != high.tobytes()
     if mode.endswith("A"):
         assert found.image.getchannel("A").tobytes() == high.getchannel("A").tobytes()
-        assert found.low.getchannel("A").tobytes() == low.getchannel("A").tobytes()
+        assert found.low_bytes.getchannel("A").tobytes() == low.getchannel("A").tobytes()
 
 
 def test_sixteen_bits_are_those_that_other_programs_read(model: str) -> None:
@@ -144,9 +144,9 @@ def test_sixteen_bits_are_those_that_other_programs_read(model: str) -> None:
 
     values = np.random.default_rng(1).integers(0, 65536, (20, 30), dtype=np.uint16)
     Image.fromarray(values).save("deep.png")  # by Pillow, which knows 16-bit grey
-    read = load_exact(Path("deep.png"))
-    assert read.low is not None
-    found = np.asarray(read.image).astype(int) * 256 + np.asarray(read.low)
+    read = load_lossless(Path("deep.png"))
+    assert read.low_bytes is not None
+    found = np.asarray(read.image).astype(int) * 256 + np.asarray(read.low_bytes)
     np.testing.assert_array_equal(found, values)
     run("denoise", "deep.png", "-m", model, "--sigma", "0.001", "-o", "same.png")  # too weak: left as it is
     np.testing.assert_array_equal(skimage.io.imread("same.png"), values)

@@ -9,18 +9,18 @@ import pytest
 from PIL import Image
 from transformers import CLIPTextModel
 
-from artgen import Img2Img, Inpaint, Picture, Request, Txt2Img, generate, generate_all
+from artgen import GeneratedImage, Img2Img, Inpaint, Request, Txt2Img, generate, generate_all
 from artgen.errors import UsageError
-from artgen.events import ModelChosen, Step
-from artgen.prepare import prepare
+from artgen.events import ModelSelected, StepEvent
+from artgen.prepare import prepare_jobs
 
 WORDS = {"prompt": "a red fox", "steps": 3, "guidance_scale": 5.0}
 
 
 def pictures(requests: Sequence[Request], batch_size: int = 1) -> list[Image.Image]:
     outcomes = list(generate_all(requests, batch_size=batch_size))
-    assert all(isinstance(outcome, Picture) for outcome in outcomes), outcomes
-    return [outcome.image for outcome in outcomes if isinstance(outcome, Picture)]
+    assert all(isinstance(outcome, GeneratedImage) for outcome in outcomes), outcomes
+    return [outcome.image for outcome in outcomes if isinstance(outcome, GeneratedImage)]
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
@@ -97,7 +97,13 @@ def test_only_what_fits_together_is_drawn_together(models: dict[str, Path]) -> N
     base = Txt2Img(model=str(models["sd1"]), seed=1, **WORDS)
     requests = [base, base.replace(seed=2), base.replace(steps=4), base.replace(width=40), base.replace(width=40)]
     outcomes = list(generate_all(requests, batch_size=8))
-    assert [outcome.record["batch_size"] for outcome in outcomes if isinstance(outcome, Picture)] == [2, 2, 1, 2, 2]
+    assert [outcome.record["batch_size"] for outcome in outcomes if isinstance(outcome, GeneratedImage)] == [
+        2,
+        2,
+        1,
+        2,
+        2,
+    ]
     assert [outcome.request.steps for outcome in outcomes] == [3, 3, 4, 3, 3]
 
 
@@ -105,13 +111,13 @@ def test_progress_says_which_picture_of_how_many(models: dict[str, Path]) -> Non
     heard = plain.Heard()
     requests = [Txt2Img(model=str(models["sd1"]), seed=seed, **WORDS) for seed in (1, 2, 3)]
     list(generate_all(requests, batch_size=2, listener=heard))
-    steps = [event for event in heard.events if isinstance(event, Step)]
+    steps = [event for event in heard.events if isinstance(event, StepEvent)]
     assert steps == [
-        *(Step(done=i, steps=3, first=1, pictures=2, total=3) for i in (1, 2, 3)),
-        *(Step(done=i, steps=3, first=3, pictures=1, total=3) for i in (1, 2, 3)),
+        *(StepEvent(completed_steps=i, num_steps=3, first_image=1, num_images=2, total_images=3) for i in (1, 2, 3)),
+        *(StepEvent(completed_steps=i, num_steps=3, first_image=3, num_images=1, total_images=3) for i in (1, 2, 3)),
     ]
-    chosen = [event for event in heard.events if isinstance(event, ModelChosen)]
-    assert set(chosen) == {ModelChosen(str(models["sd1"]), "cpu", "fp32")}
+    chosen = [event for event in heard.events if isinstance(event, ModelSelected)]
+    assert set(chosen) == {ModelSelected(str(models["sd1"]), "cpu", "fp32")}
 
 
 def test_everything_is_checked_before_the_first_picture(models: dict[str, Path]) -> None:
@@ -133,7 +139,7 @@ def test_an_interrupt_leaves_the_engine_usable(models: dict[str, Path]) -> None:
     before = generate(request).image
 
     def interrupt(event: object) -> None:
-        if isinstance(event, Step) and event.done == 2:
+        if isinstance(event, StepEvent) and event.completed_steps == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -148,7 +154,7 @@ def test_seeds_that_share_their_low_32_bits_draw_the_same_picture_and_that_is_no
     assert plain.same(first, second)
     assert plain.same(first, third)
     assert not plain.same(first, other)
-    noted = ["remainder modulo 2^32" in " ".join(job.notes) for job in prepare(requests)]
+    noted = ["remainder modulo 2^32" in " ".join(job.notes) for job in prepare_jobs(requests)]
     assert noted == [False, True, True, False]
 
 

@@ -15,14 +15,14 @@ from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
 from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor
 
-from artgen import Denoise, Picture, Txt2Img, generate, generate_all
+from artgen import Denoise, GeneratedImage, Txt2Img, generate, generate_all
 from artgen.engine import generate as generating
 from artgen.engine import loading, memory, offloading, thrift
-from artgen.engine.device import Placement
-from artgen.engine.generate import Failure
-from artgen.engine.memory import Economy, is_lost
+from artgen.engine.device import DeviceConfig
+from artgen.engine.generate import FailedImage
+from artgen.engine.memory import MemorySettings, is_device_lost
 from artgen.errors import DeviceLostError, FilteredError, MemoryExhaustedError, NonFiniteError
-from artgen.prepare import Prepared, prepare
+from artgen.prepare import Job, prepare_jobs
 
 WORDS: dict[str, Any] = {"prompt": "a red fox", "steps": 3, "guidance_scale": 5.0}
 
@@ -71,7 +71,7 @@ def test_a_picture_lost_in_a_batch_does_not_take_the_others_along(
 
     spoil(monkeypatch, spoils)
     outcomes = list(generate_all(four(models["sd1"]), batch_size=4))
-    assert isinstance(outcomes[1], Failure)
+    assert isinstance(outcomes[1], FailedImage)
     assert isinstance(outcomes[1].error, NonFiniteError)
     assert outcomes[1].request.seed == 8
     for i in (0, 2, 3):
@@ -85,11 +85,11 @@ def test_a_batch_lost_whole_does_not_stop_the_next(models: dict[str, Path], monk
 
     spoil(monkeypatch, spoils)
     outcomes = list(generate_all(four(models["sd1"]), batch_size=2))
-    assert [type(outcome) for outcome in outcomes] == [Failure, Failure, Picture, Picture]
+    assert [type(outcome) for outcome in outcomes] == [FailedImage, FailedImage, GeneratedImage, GeneratedImage]
 
 
-def image_of(outcome: Picture | Failure) -> Image.Image:
-    assert isinstance(outcome, Picture), outcome.error
+def image_of(outcome: GeneratedImage | FailedImage) -> Image.Image:
+    assert isinstance(outcome, GeneratedImage), outcome.error
     return outcome.image
 
 
@@ -172,7 +172,7 @@ def test_the_safety_filter_withholds_with_its_own_error(guarded: Path) -> None:
         generate(Txt2Img(model=str(guarded), seed=7, **WORDS))
     assert raised.value.exit_code == 8
     outcomes = list(generate_all(four(guarded), batch_size=2))
-    assert all(isinstance(outcome, Failure) and isinstance(outcome.error, FilteredError) for outcome in outcomes)
+    assert all(isinstance(outcome, FailedImage) and isinstance(outcome.error, FilteredError) for outcome in outcomes)
 
 
 def test_without_the_safety_filter_the_picture_is_drawn(guarded: Path, models: dict[str, Path]) -> None:
@@ -229,7 +229,7 @@ def test_out_of_memory_halves_the_batch(models: dict[str, Path], monkeypatch: py
     ]
     assert all(plain.same(image_of(a), b) for a, b in zip(outcomes, single, strict=True))
     for outcome in outcomes:
-        assert isinstance(outcome, Picture)
+        assert isinstance(outcome, GeneratedImage)
         assert outcome.record["fallbacks"] == ["batch size 2", "batch size 1"]
         assert outcome.record["batch_size"] == 1
 
@@ -242,7 +242,7 @@ def test_then_the_decoder_works_in_tiles(models: dict[str, Path], monkeypatch: p
         outcomes = list(generate_all(four(models["sd1"])[:2], batch_size=2, listener=heard))
     assert [note.rpartition("with ")[2] for note in heard.notes] == ["batch size 1", "vae tiling"]
     assert all(plain.same(image_of(a), b) for a, b in zip(outcomes, single, strict=True))
-    assert isinstance(outcomes[0], Picture)
+    assert isinstance(outcomes[0], GeneratedImage)
     assert outcomes[0].record["fallbacks"] == ["batch size 1", "vae tiling"]
     assert outcomes[0].request.vae_tiling is False, "what was asked for is recorded as it was asked"
     # The next request, which asks for none of it, gets none of it.
@@ -271,7 +271,7 @@ def test_another_error_is_not_taken_for_lack_of_memory(
 def test_the_record_is_plain_json(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     exhausted_by(monkeypatch, pictures=1)
     for outcome in generate_all(four(models["sd1"])[:2], batch_size=2):
-        assert isinstance(outcome, Picture)
+        assert isinstance(outcome, GeneratedImage)
         assert json.loads(json.dumps(outcome.record, allow_nan=False)) == outcome.record
 
 
@@ -284,8 +284,8 @@ def test_a_gpu_that_answers_no_more_is_told_while_loading_too(
     def dead(*_: Any) -> None:
         raise RuntimeError(BUSY)
 
-    loading.release()
-    monkeypatch.setattr(offloading, "put", dead)
+    loading.clear_cache()
+    monkeypatch.setattr(offloading, "apply_offload", dead)
     with pytest.raises(DeviceLostError, match=r"stopped working for this process: CUDA error: .* unavailable$") as told:
         generate(four(models["sd1"])[0])
     assert told.value.exit_code == 71
@@ -300,9 +300,11 @@ def test_a_device_that_still_answers_is_not_lost(monkeypatch: pytest.MonkeyPatch
     for name, value in (("device_count", 1), ("memory_reserved", 9), ("is_initialized", True)):
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
-    assert is_lost(RuntimeError("CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling cublasGemmEx")) is not answers
-    assert not is_lost(RuntimeError("CUDA error: out of memory"))
-    assert not is_lost(RuntimeError("shapes do not fit"))
+    assert (
+        is_device_lost(RuntimeError("CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling cublasGemmEx")) is not answers
+    )
+    assert not is_device_lost(RuntimeError("CUDA error: out of memory"))
+    assert not is_device_lost(RuntimeError("shapes do not fit"))
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -313,18 +315,18 @@ def test_memory_runs_out_next_to_another_task(
     exhausted_by(monkeypatch, untiled=True)
     requests = [noisy, four(models["sd1"])[0]]
     made = list(generate_all(requests if first else requests[::-1]))
-    assert all(isinstance(each, Picture) for each in made)
+    assert all(isinstance(each, GeneratedImage) for each in made)
 
 
 def test_memory_is_planned_anew_for_what_takes_more(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[tuple[int, float | None]] = []
-    plan = thrift.planned
+    plan = thrift.plan_memory
 
-    def planned(economy: Economy, job: Prepared, *arguments: Any) -> Economy:
-        found.append((job.width, job.drawing.guidance_scale))
+    def planned(economy: MemorySettings, job: Job, *arguments: Any) -> MemorySettings:
+        found.append((job.width, job.prompt_request.guidance_scale))
         return plan(economy, job, *arguments)
 
-    monkeypatch.setattr(thrift, "planned", planned)
+    monkeypatch.setattr(thrift, "plan_memory", planned)
     one = four(models["sd1"])[0].replace(steps=1, guidance_scale=1.0)
     wide, guided = one.replace(width=64), one.replace(width=64, guidance_scale=5.0)
     list(generate_all([one, wide, one, guided, wide, guided]))
@@ -337,20 +339,20 @@ def test_what_memory_taught_is_not_for_requests_that_must_not_offload_so(
     """`--fast cache` skips layers, which must not fetch each other."""
     tried: list[tuple[str | None, str | None]] = []
 
-    def short(jobs: list[Prepared], _: int, __: Any, economy: Economy, *___: Any) -> list[Failure]:
-        tried.append((jobs[0].drawing.fast, economy.offload))
+    def short(jobs: list[Job], _: int, __: Any, economy: MemorySettings, *___: Any) -> list[FailedImage]:
+        tried.append((jobs[0].prompt_request.fast, economy.offload))
         if economy.offload not in ("group", "sequential"):
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return [Failure(job.request, NonFiniteError("as if")) for job in jobs]
+        return [FailedImage(job.request, NonFiniteError("as if")) for job in jobs]
 
-    monkeypatch.setattr(generating, "place", lambda *_: Placement("cuda", "fp16"))
-    monkeypatch.setattr(generating, "limited", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(memory, "free", lambda *_: 100 << 30)
-    monkeypatch.setattr(generating, "draw_batch", short)
+    monkeypatch.setattr(generating, "resolve_device", lambda *_: DeviceConfig("cuda", "fp16"))
+    monkeypatch.setattr(generating, "memory_limit", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(memory, "available_bytes", lambda *_: 100 << 30)
+    monkeypatch.setattr(generating, "run_pipeline", short)
     exact = four(models["sd1"])[0].replace(steps=30, offload="auto")
-    course = generating.Course()
+    course = generating.GenerationContext()
     for request in (exact, exact.replace(fast="cache"), exact):
-        list(generating.draw(prepare([request]), course=course))
+        list(generating.generate_jobs(prepare_jobs([request]), context=course))
     assert [offload for fast, offload in tried if not fast][-2:] == ["group", "group"], "known the second time"
     assert ("cache", "group") not in tried
     assert tried[-2] == ("cache", "sequential")

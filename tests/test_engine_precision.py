@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from artgen import Txt2Img, generate, replay
 from artgen.engine import attention, autoencoding, device
-from artgen.engine.device import Placement, place
-from artgen.outputs import destination_for
-from artgen.settings import Output
+from artgen.engine.device import DeviceConfig, resolve_device
+from artgen.outputs import destination_for_requests
+from artgen.settings import OutputSettings
 
-ON_CPU = Placement("cpu", "bf16")
+ON_CPU = DeviceConfig("cpu", "bf16")
 
 
 def has(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
@@ -24,24 +24,24 @@ def has(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
 
 def test_auto_is_bf16_for_large_models_on_a_cpu_that_computes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     has(monkeypatch, avx512_bf16=True)
-    assert place("cpu", "auto", device.BF16_PAYS).dtype == "bf16"
-    assert place("cpu", "auto", device.BF16_PAYS - 1).dtype == "fp32"
-    assert place("cpu", "auto").dtype == "fp32"
-    assert place("cpu", "fp32", device.BF16_PAYS).dtype == "fp32"
+    assert resolve_device("cpu", "auto", device.BF16_MIN_MODEL_BYTES).dtype == "bf16"
+    assert resolve_device("cpu", "auto", device.BF16_MIN_MODEL_BYTES - 1).dtype == "fp32"
+    assert resolve_device("cpu", "auto").dtype == "fp32"
+    assert resolve_device("cpu", "fp32", device.BF16_MIN_MODEL_BYTES).dtype == "fp32"
     has(monkeypatch, avx512_f=True, avx512_bf16=False)
-    assert place("cpu", "auto", device.BF16_PAYS).dtype == "fp32"
+    assert resolve_device("cpu", "auto", device.BF16_MIN_MODEL_BYTES).dtype == "fp32"
     monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in older torch
-    assert place("cpu", "auto", device.BF16_PAYS).dtype == "fp32"
+    assert resolve_device("cpu", "auto", device.BF16_MIN_MODEL_BYTES).dtype == "fp32"
 
 
 def test_a_picture_says_that_it_was_drawn_in_bf16_and_is_drawn_so_again(
     sd1: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     has(monkeypatch, avx512_bf16=True)
-    monkeypatch.setattr(device, "BF16_PAYS", 1)
+    monkeypatch.setattr(device, "BF16_MIN_MODEL_BYTES", 1)
     made = generate(Txt2Img(prompt="a fox", model=sd1, seed=3, steps=2, device="cpu"))
     assert made.record["dtype"] == "bf16"
-    saved = destination_for([made.request], Output(output="fox.png")).save(made.image, made.record)
+    saved = destination_for_requests([made.request], OutputSettings(output="fox.png")).save(made.image, made.record)
     has(monkeypatch)
     again = replay(Path(saved), {"model": sd1})
     assert again.record["dtype"] == "bf16"
@@ -56,11 +56,11 @@ def test_attention_by_rows_is_as_near_to_the_truth_as_torchs_own(keys: int) -> N
     true = functional.scaled_dot_product_attention(query, key, value)
     low = [tensor.bfloat16() for tensor in (query, key, value)]
     torchs = functional.scaled_dot_product_attention(*low)
-    with attention.in_rows(ON_CPU):
+    with attention.use_chunked_attention(ON_CPU):
         rows = functional.scaled_dot_product_attention(*low)
         named = functional.scaled_dot_product_attention(query=low[0], key=low[1], value=low[2], scale=0.1)
-    assert torch.equal(rows, attention.by_rows(*low))
-    assert torch.equal(named, attention.by_rows(*low, 0.1))
+    assert torch.equal(rows, attention.chunked_attention(*low))
+    assert torch.equal(named, attention.chunked_attention(*low, 0.1))
 
     def error(result: torch.Tensor) -> float:
         return float((result.float() - true).square().mean().sqrt())
@@ -83,15 +83,15 @@ def test_what_is_not_plain_long_attention_in_bf16_is_left_to_torch() -> None:
     ]
     for given, more in calls:
         before = functional.scaled_dot_product_attention(*given, **more)
-        with attention.in_rows(ON_CPU):
+        with attention.use_chunked_attention(ON_CPU):
             assert torch.equal(functional.scaled_dot_product_attention(*given, **more), before)
 
 
 def test_fp32_and_gpus_are_left_alone() -> None:
     half = torch.randn(1, 1, 1024, 8).bfloat16()
     own = functional.scaled_dot_product_attention(half, half, half)
-    for placement in (Placement("cpu", "fp32"), Placement("cuda", "bf16")):
-        with attention.in_rows(placement):
+    for device_config in (DeviceConfig("cpu", "fp32"), DeviceConfig("cuda", "bf16")):
+        with attention.use_chunked_attention(device_config):
             assert torch.equal(functional.scaled_dot_product_attention(half, half, half), own)
 
 
@@ -103,9 +103,9 @@ def test_autoencoders_that_overflow_in_fp16_work_in_fp32(models: dict[str, Path]
     for part in (vae.encoder, vae.decoder):
         part.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0].dtype))
     pixels = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)).mul(2).sub(1).half()
-    latents = autoencoding.encoded(vae, pixels)
+    latents = autoencoding.encode_images(vae, pixels)
     pipe = SimpleNamespace(vae=vae, _execution_device="cpu", image_processor=VaeImageProcessor())
-    (picture,) = autoencoding.decoded(pipe, latents)
+    (picture,) = autoencoding.decode_latents(pipe, latents)
     assert picture is not None
     assert asked == [torch.float32 if overflows else torch.float16] * 2
     assert latents.dtype == vae.dtype == torch.float16

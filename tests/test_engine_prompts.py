@@ -6,7 +6,7 @@ from typing import Any
 import plain_scripts as plain
 import pytest
 
-from artgen import Img2Img, Picture, Txt2Img, generate, generate_all
+from artgen import GeneratedImage, Img2Img, Txt2Img, generate, generate_all
 from artgen.errors import UsageError
 from artgen.events import Loading
 
@@ -92,14 +92,14 @@ def test_in_chunks_a_long_neighbour_changes_nothing(models: dict[str, Path]) -> 
     requests = [request(models["sd1"], "a red fox", "chunk"), request(models["sd1"], OVER, "chunk")]
     together = list(generate_all(requests, batch_size=2))
     for each, outcome in zip(requests, together, strict=True):
-        assert isinstance(outcome, Picture)
+        assert isinstance(outcome, GeneratedImage)
         assert plain.same(outcome.image, generate(each).image)
 
 
 def test_in_chunks_seeds_of_one_prompt_are_drawn_together(models: dict[str, Path]) -> None:
     requests = [request(models["sd1"], OVER, "chunk").replace(seed=seed) for seed in (1, 2)]
     for each, outcome in zip(requests, generate_all(requests, batch_size=2), strict=True):
-        assert isinstance(outcome, Picture)
+        assert isinstance(outcome, GeneratedImage)
         assert outcome.record["batch_size"] == 2
         assert plain.difference(outcome.image, generate(each).image) <= 1
 

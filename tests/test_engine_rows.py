@@ -12,22 +12,41 @@ from batches import draw, entries, hashes
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from artgen import Denoise, Img2Img, Inpaint, Picture, Request, Txt2Img, generate, generate_all, machine, replaying
+from artgen import (
+    Denoise,
+    GeneratedImage,
+    Img2Img,
+    Inpaint,
+    Request,
+    Txt2Img,
+    generate,
+    generate_all,
+    machine,
+    replaying,
+)
 from artgen.batch.ledger import Ledger
-from artgen.batch.running import Queue, Selection, run_here, tally
-from artgen.batch.workers import run_on_workers
+from artgen.batch.running import JobFilter, JobQueue, in_process_runner, pending_jobs
+from artgen.batch.workers import worker_pool_runner
 from artgen.engine import generate as engine
-from artgen.engine.sizes import Alike, Exactly, Fixed, Growing, Suited, parse_batch_size, suited
-from artgen.prepare import prepare
+from artgen.engine.sizes import (
+    AutoTuneBatchSize,
+    DefaultBatchSize,
+    ExactBatchSize,
+    JobGroup,
+    MaxBatchSize,
+    default_batch_size,
+    parse_batch_size,
+)
+from artgen.prepare import prepare_jobs
 
 WORDS: dict[str, Any] = {"prompt": "a red fox", "steps": 2, "guidance_scale": 5.0}
 
 
 def drawn(requests: Sequence[Request], rows: int) -> list[Image.Image]:
-    outcomes = list(engine.draw(prepare(requests), batch_size=Exactly(rows)))
-    assert all(isinstance(outcome, Picture) for outcome in outcomes), outcomes
-    assert {outcome.record["batch_size"] for outcome in outcomes if isinstance(outcome, Picture)} == {rows}
-    return [outcome.image for outcome in outcomes if isinstance(outcome, Picture)]
+    outcomes = list(engine.generate_jobs(prepare_jobs(requests), batch_size=ExactBatchSize(rows)))
+    assert all(isinstance(outcome, GeneratedImage) for outcome in outcomes), outcomes
+    assert {outcome.record["batch_size"] for outcome in outcomes if isinstance(outcome, GeneratedImage)} == {rows}
+    return [outcome.image for outcome in outcomes if isinstance(outcome, GeneratedImage)]
 
 
 def series(task: str, model: Path) -> list[Request]:
@@ -71,7 +90,7 @@ def test_what_stands_between_others_parts_them(models: dict[str, Path]) -> None:
     between = Denoise(image=plain.photo(Path("photo.png")), method="tv", sigma="10")
     outcomes = list(generate_all([first, second, between, last, first], batch_size=8))
     assert [outcome.request.task for outcome in outcomes] == ["txt2img", "txt2img", "denoise", "txt2img", "txt2img"]
-    rows = [outcome.record.get("batch_size") for outcome in outcomes if isinstance(outcome, Picture)]
+    rows = [outcome.record.get("batch_size") for outcome in outcomes if isinstance(outcome, GeneratedImage)]
     assert rows == [2, 2, None, 2, 2]
 
 
@@ -88,24 +107,24 @@ def test_a_picture_of_many_is_made_again_from_itself(
     requests = series("txt2img", models["sd1"])[:3]
     outcomes = list(generate_all(requests, batch_size=4))
     for outcome in outcomes:
-        assert isinstance(outcome, Picture)
+        assert isinstance(outcome, GeneratedImage)
         assert outcome.record["batch_size"] == 4
         Path("one.json").write_text(json.dumps(outcome.record))
-        plan = replaying.plan(Path("one.json"), {"model": str(models["sd1"])})
-        assert plan.rows == 4
+        plan = replaying.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])})
+        assert plan.batch_size == 4
         assert "one of 4 at a time" in " ".join(plan.notes)
         again = engine.replay(Path("one.json"), {"model": str(models["sd1"])})
         assert plain.same(again.image, outcome.image)
         assert again.record == outcome.record
-    changed = replaying.plan(Path("one.json"), {"model": str(models["sd1"]), "steps": "3"})
-    assert (changed.rows, changed.notes) == (1, ())
+    changed = replaying.read_replay_spec(Path("one.json"), {"model": str(models["sd1"]), "steps": "3"})
+    assert (changed.batch_size, changed.notes) == (1, ())
 
 
 @pytest.mark.parametrize("rows", [1, 0, -4, 257, 10**9, 2.0, "4", True, None])
 def test_what_is_no_number_of_rows_is_not_followed(models: dict[str, Path], rows: Any) -> None:
     made = generate(Txt2Img(model=str(models["sd1"]), seed=1, **WORDS))
     Path("one.json").write_text(json.dumps({**made.record, "batch_size": rows}))
-    assert replaying.plan(Path("one.json"), {"model": str(models["sd1"])}).rows == 1
+    assert replaying.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])}).batch_size == 1
 
 
 @pytest.mark.parametrize(("side", "rows"), [(256, [3]), (264, [1, 1, 1])])
@@ -131,17 +150,17 @@ def test_large_pictures_are_decoded_one_after_the_other(
 )  # fmt: skip
 def test_rows_are_those_of_the_whole_whatever_is_left(size: str | None, total: int, rows: int) -> None:
     sizes = parse_batch_size(size)
-    assert {sizes.rows(Alike(0, total, left, 4)) for left in range(1, total + 1)} == {rows}
+    assert {sizes.next_batch_size(JobGroup(0, total, left, 4)) for left in range(1, total + 1)} == {rows}
 
 
 def test_sizes_that_are_tried_are_not_filled_up() -> None:
-    sizes = Growing()
+    sizes = AutoTuneBatchSize()
     for drawn in (1, 2, 4):
-        assert sizes.rows(Alike(0, 9, 9, 8)) == drawn
-        sizes.learn(0, drawn, 1 / drawn)
-    assert sizes.rows(Alike(0, 9, 2, 8)) == 2
-    sizes.learn(0, 8, 9.0)
-    assert sizes.rows(Alike(0, 9, 1, 8)) == 4  # settled
+        assert sizes.next_batch_size(JobGroup(0, 9, 9, 8)) == drawn
+        sizes.record_timing(0, drawn, 1 / drawn)
+    assert sizes.next_batch_size(JobGroup(0, 9, 2, 8)) == 2
+    sizes.record_timing(0, 8, 9.0)
+    assert sizes.next_batch_size(JobGroup(0, 9, 1, 8)) == 4  # settled
 
 
 @pytest.mark.parametrize(
@@ -152,27 +171,29 @@ def test_sizes_that_are_tried_are_not_filled_up() -> None:
 def test_what_suits_depends_on_model_size_and_device(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, cuda: int, kind: str, size: int, rows: int
 ) -> None:
-    monkeypatch.setattr(machine, "cuda_devices", lambda: cuda)
+    monkeypatch.setattr(machine, "cuda_device_count", lambda: cuda)
     model = str(models.get(kind, kind))
-    (job,) = prepare([Txt2Img(model=model, prompt="a fox", width=size, height=size)])
-    assert suited(job) == rows
+    (job,) = prepare_jobs([Txt2Img(model=model, prompt="a fox", width=size, height=size)])
+    assert default_batch_size(job) == rows
 
 
 def test_large_models_keep_a_processor_busy_with_one(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artgen.engine.sizes.SMALL", 1000)
-    jobs = prepare([Txt2Img(model=str(models["sd1"]), prompt="a fox"), Denoise(image=plain.photo(Path("photo.png")))])
-    assert [suited(job) for job in jobs] == [1, 1]
+    jobs = prepare_jobs(
+        [Txt2Img(model=str(models["sd1"]), prompt="a fox"), Denoise(image=plain.photo(Path("photo.png")))]
+    )
+    assert [default_batch_size(job) for job in jobs] == [1, 1]
 
 
 def test_a_queue_hands_out_whole_batches_and_rows_for_the_rest(models: dict[str, Path]) -> None:
     made = batches.plan(Path("out"), models["sd1"], entries(20))
-    counted = tally(made.jobs, Ledger(Path("out")), Selection())
-    queue = Queue(counted.todo, Fixed(8), counted.shapes)
-    taken = [queue.take() for _ in range(4)]
-    assert [(len(each.jobs), each.rows) for each in taken] == [(8, 8), (2, 8), (8, 8), (2, 8)]
+    counted = pending_jobs(made.jobs, Ledger(Path("out")), JobFilter())
+    queue = JobQueue(counted.pending, MaxBatchSize(8), counted.group_sizes)
+    taken = [queue.next_batch() for _ in range(4)]
+    assert [(len(each.jobs), each.batch_size) for each in taken] == [(8, 8), (2, 8), (8, 8), (2, 8)]
     queue.put_back(taken[1].jobs)
-    taken = [queue.take() for _ in range(3)]
-    assert [(len(each.jobs), each.rows) for each in taken] == [(1, 1), (1, 1), (0, 1)]
+    taken = [queue.next_batch() for _ in range(3)]
+    assert [(len(each.jobs), each.batch_size) for each in taken] == [(1, 1), (1, 1), (0, 1)]
 
 
 def test_a_batch_draws_the_same_bits_however_it_is_cut(models: dict[str, Path]) -> None:
@@ -187,12 +208,17 @@ def test_a_batch_draws_the_same_bits_however_it_is_cut(models: dict[str, Path]) 
     assert len(whole) == 11
     made = folder("parts")
     for limit in (1, 5, None):
-        draw(made, batch_size=None, selection=Selection(limit=limit, shuffle=True))
+        draw(made, batch_size=None, selection=JobFilter(limit=limit, shuffle=True))
     assert hashes(Path("parts")) == whole
     made = folder("shards")
     for shard in range(2):
-        draw(made, run_here(Path("shards"), f"-{shard}of2"), batch_size=None, selection=Selection(shard=(shard, 2)))
+        draw(
+            made,
+            in_process_runner(Path("shards"), f"-{shard}of2"),
+            batch_size=None,
+            selection=JobFilter(shard=(shard, 2)),
+        )
     assert hashes(Path("shards")) == whole
-    draw(folder("workers"), run_on_workers(Path("workers"), 2), batch_size=None)
+    draw(folder("workers"), worker_pool_runner(Path("workers"), 2), batch_size=None)
     assert hashes(Path("workers")) == whole
-    assert isinstance(parse_batch_size(None), Suited)
+    assert isinstance(parse_batch_size(None), DefaultBatchSize)

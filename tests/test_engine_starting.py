@@ -60,7 +60,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_module_is_loaded_when_something_of_it_is_used(package: str) -> None:
-    with starting._on_first_use("apackage.inside"):
+    with starting._lazy_import("apackage.inside"):
         import apackage.inside
     import apackage.inside  # again, as several modules do
 
@@ -74,7 +74,7 @@ def test_a_module_is_loaded_when_something_of_it_is_used(package: str) -> None:
 
 
 def test_taking_a_name_from_a_module_is_a_use(package: str) -> None:
-    with starting._on_first_use("apackage.inside"):
+    with starting._lazy_import("apackage.inside"):
         from apackage.inside import value
     assert value == 7
 
@@ -82,14 +82,14 @@ def test_taking_a_name_from_a_module_is_a_use(package: str) -> None:
 def test_a_package_is_absent_only_for_a_while_and_only_before_it_is_there(package: str) -> None:
     from importlib.util import find_spec
 
-    with starting._absent("apackage", "json"):
+    with starting._hide_packages("apackage", "json"):
         assert find_spec("apackage") is None
         assert find_spec("json") is not None
     assert find_spec("apackage") is not None
 
 
 def test_a_process_of_somebody_else_is_left_alone() -> None:
-    assert not process.is_own()
+    assert not process.owns_process()
 
 
 def test_what_comes_after_the_start_is_collected_however_often_the_engine_is_started() -> None:

@@ -13,9 +13,9 @@ from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionM
 from PIL import Image
 from torch import nn
 
-from artgen import Img2Img, Inpaint, Outpaint, Picture, Txt2Img, generate, generate_all, replay
-from artgen.approximations import LCM_FILE
-from artgen.engine.approximating import approximated
+from artgen import GeneratedImage, Img2Img, Inpaint, Outpaint, Txt2Img, generate, generate_all, replay
+from artgen.approximations import LCM_LORA_FILENAME
+from artgen.engine.approximating import with_approximations
 from artgen.errors import ModelUnavailableError, NonFiniteError, UsageError
 from artgen.hub import cache
 
@@ -109,7 +109,7 @@ def test_neighbours_are_drawn_apart_and_do_not_matter(sd1: str) -> None:
     fast = exact.replace(fast="cache,guidance")
     alone = [generate(request).image for request in (fast, fast.replace(seed=8))]
     outcomes = list(generate_all([exact, fast, fast.replace(seed=8), exact.replace(seed=9)], batch_size=4))
-    pictures = [outcome for outcome in outcomes if isinstance(outcome, Picture)]
+    pictures = [outcome for outcome in outcomes if isinstance(outcome, GeneratedImage)]
     assert [picture.record["batch_size"] for picture in pictures] == [1, 2, 2, 1]
     assert max(plain.difference(a, b.image) for a, b in zip(alone, pictures[1:3], strict=True)) <= 1
     assert plain.same(pictures[0].image, generate(exact).image)
@@ -227,7 +227,7 @@ def test_a_part_is_downloaded_once(sd1: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_lcm_is_a_lora_and_a_way_to_sample(models: dict[str, Path]) -> None:
     words = {"model": str(models["sd1"]), "prompt": "a red fox", "seed": 7}
     exact = generate(Txt2Img(**words, steps=4, guidance_scale=1.0, scheduler="lcm"))
-    lora = tiny_loras.diffusers_lora(cached("latent-consistency/lcm-lora-sdv1-5") / LCM_FILE, models["sd1"])
+    lora = tiny_loras.diffusers_lora(cached("latent-consistency/lcm-lora-sdv1-5") / LCM_LORA_FILENAME, models["sd1"])
     fast = generate(Txt2Img(fast="lcm", **words))
     assert [fast.record[name] for name in ("steps", "guidance_scale", "scheduler", "fast")] == [4, 1.0, "lcm", "lcm"]
     assert "lora_sha256" not in fast.record
@@ -279,7 +279,7 @@ def test_a_kept_step_computes_less_and_is_right_for_the_same_input(monkeypatch: 
     asked(model, 5)
     whole = len(calls)
     pipe = type("Pipe", (), {"unet": model, "num_timesteps": 9})()
-    with approximated(pipe, "cache", 1):
+    with with_approximations(pipe, "cache", 1):
         calls.clear()
         first = asked(model, 5)
         assert len(calls) == whole
@@ -298,7 +298,7 @@ def test_a_kept_step_computes_less_and_is_right_for_the_same_input(monkeypatch: 
 def test_a_batch_that_grows_computes_everything_and_one_that_shrinks_takes_its_own_rows() -> None:
     model = unet()
     pipe = type("Pipe", (), {"unet": model, "num_timesteps": 9})()
-    with approximated(pipe, "cache", 1):
+    with with_approximations(pipe, "cache", 1):
         both = asked(model, 5, rows=2)
         sample = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(5))[1:]
         with torch.no_grad():
@@ -312,7 +312,7 @@ def test_layers_that_fetch_others_are_not_skipped() -> None:
     model = unet()
     model.enable_group_offload(onload_device=torch.device("cpu"), offload_type="leaf_level")
     pipe = type("Pipe", (), {"unet": model, "num_timesteps": 9})()
-    with pytest.raises(UsageError, match="--offload group"), approximated(pipe, "cache", 1):
+    with pytest.raises(UsageError, match="--offload group"), with_approximations(pipe, "cache", 1):
         pass
 
 
@@ -330,7 +330,7 @@ def test_guidance_asks_once_where_it_may_and_is_right_when_nothing_moves() -> No
     denoiser = Denoiser()
     pipe = type("Pipe", (), {"unet": denoiser, "num_timesteps": 10})()
     sample, text = torch.ones(4, 1), torch.tensor([[1.0], [1.0], [2.0], [3.0]])
-    with approximated(pipe, "guidance", 2):
+    with with_approximations(pipe, "guidance", 2):
         answers = [denoiser(sample, embeds={"text": text})[0] for _ in range(10)]
     assert denoiser.rows == [4, 4, 2, 4, 2, 2, 4, 2, 2, 4]
     assert all(torch.equal(answer, text) for answer in answers)

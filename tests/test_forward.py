@@ -11,7 +11,7 @@ from PIL import Image
 
 from artgen import registry
 from artgen.cli.noise import SCHEDULES
-from artgen.engine.forward import CONFIGS, moments, noised
+from artgen.engine.forward import SCHEDULE_CONFIGS, add_noise, noise_levels
 
 ELSEWHERE = {
     "linear": DDPMScheduler(),
@@ -29,37 +29,37 @@ def _inputs() -> None:
 def test_schedules_are_those_of_diffusers(name: str) -> None:
     """diffusers counts its timesteps from 0, the first with noise; here 0 is the clean picture."""
     kept = ELSEWHERE[name].alphas_cumprod.numpy()
-    for moment in moments(CONFIGS[name], 11)[1:]:
-        assert moment.signal**2 == pytest.approx(kept[moment.t - 1], rel=2e-3, abs=1e-9)
-        assert moment.signal**2 + moment.noise**2 == pytest.approx(1)
+    for moment in noise_levels(SCHEDULE_CONFIGS[name], 11)[1:]:
+        assert moment.alpha**2 == pytest.approx(kept[moment.timestep - 1], rel=2e-3, abs=1e-9)
+        assert moment.alpha**2 + moment.sigma**2 == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_goes_from_the_picture_to_noise(name: str) -> None:
-    first, *between, last = moments(CONFIGS[name], 8)
-    assert (first.t, first.signal, first.noise, first.snr_db) == (0, 1, 0, None)
-    assert last.t == 1000
-    assert last.signal < 0.07
+    first, *between, last = noise_levels(SCHEDULE_CONFIGS[name], 8)
+    assert (first.timestep, first.alpha, first.sigma, first.snr_db) == (0, 1, 0, None)
+    assert last.timestep == 1000
+    assert last.alpha < 0.07
     ratios = [moment.snr_db for moment in between]
     assert ratios == sorted(ratios, reverse=True)
-    assert list(CONFIGS) == list(SCHEDULES)
+    assert list(SCHEDULE_CONFIGS) == list(SCHEDULES)
 
 
 def test_states_have_the_mean_and_variance_of_the_formula() -> None:
     grey = Image.new("RGB", (128, 128), (140, 140, 140))
-    times = [moment for moment in moments(CONFIGS["linear"], 41) if 0 < moment.noise < 0.4]
+    times = [moment for moment in noise_levels(SCHEDULE_CONFIGS["linear"], 41) if 0 < moment.sigma < 0.4]
     assert len(times) >= 3
-    for moment, state in zip(times, noised(grey, times, 5), strict=True):
+    for moment, state in zip(times, add_noise(grey, times, 5), strict=True):
         values = np.asarray(state) / 127.5 - 1
-        assert values.mean() == pytest.approx(moment.signal * (140 / 127.5 - 1), abs=0.01)
-        assert values.std() == pytest.approx(moment.noise, rel=0.03)
+        assert values.mean() == pytest.approx(moment.alpha * (140 / 127.5 - 1), abs=0.01)
+        assert values.std() == pytest.approx(moment.sigma, rel=0.03)
 
 
 def test_one_noise_for_all_times_by_the_seed() -> None:
     grey = Image.new("RGB", (64, 64), (128, 128, 128))
-    times = moments(CONFIGS["linear"], 9)[3:5]
-    first, second = (np.asarray(state, float).ravel() for state in noised(grey, times, 1))
-    other = np.asarray(noised(grey, times, 2)[0], float).ravel()
+    times = noise_levels(SCHEDULE_CONFIGS["linear"], 9)[3:5]
+    first, second = (np.asarray(state, float).ravel() for state in add_noise(grey, times, 1))
+    other = np.asarray(add_noise(grey, times, 2)[0], float).ravel()
     assert np.corrcoef(first, second)[0, 1] > 0.9
     assert abs(np.corrcoef(first, other)[0, 1]) < 0.1
 
@@ -89,11 +89,11 @@ def test_a_large_picture_is_noised_at_the_size_it_is_shown_at() -> None:
 
 def test_latents_and_schedules_of_models(sd1: str) -> None:
     made = json.loads(run("noise", "in.png", "-m", sd1, "--json", "-o", "a.png").stdout)
-    assert made["times"][4]["signal"] == pytest.approx(moments(CONFIGS["scaled-linear"], 8)[4].signal)
+    assert made["times"][4]["signal"] == pytest.approx(noise_levels(SCHEDULE_CONFIGS["scaled-linear"], 8)[4].alpha)
     run("noise", "in.png", "-m", sd1, "--space", "latent", "-o", "b.png", "--steps", "4", "--frames", "b/")
     assert {Image.open(path).size for path in Path("b").iterdir()} == {(22, 32)}
     assert Path("a.png").read_bytes() != Path("b.png").read_bytes()
-    assert registry.resolve("denoiser").architecture == "pixel"
+    assert registry.resolve_model("denoiser").architecture == "pixel"
     run("noise", "in.png", "-m", "denoiser", "-o", "c.png")
     assert "no latents" in run("noise", "in.png", "-m", "denoiser", "--space", "latent", code=4).stderr
 

@@ -15,11 +15,11 @@ from command_line import FAST, run
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from PIL import Image
 
-from artgen import Denoise, Img2Img, Inpaint, Outpaint, Picture, Request, Txt2Img, generate, generate_all
+from artgen import Denoise, GeneratedImage, Img2Img, Inpaint, Outpaint, Request, Txt2Img, generate, generate_all
 from artgen.engine import frames, schedulers
-from artgen.events import Step
+from artgen.events import StepEvent
 from artgen.schedulers import SCHEDULERS
-from artgen.settings import Frames
+from artgen.settings import FramesSettings
 
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False}
 
@@ -43,12 +43,12 @@ def _told(clean: torch.Tensor, state: torch.Tensor, t: float, prediction: str) -
     }[prediction]
 
 
-def _run(name: str, prediction: str, wanted: Frames, steps: int = 8) -> tuple[torch.Tensor, torch.Tensor, Any]:
+def _run(name: str, prediction: str, wanted: FramesSettings, steps: int = 8) -> tuple[torch.Tensor, torch.Tensor, Any]:
     own = FlowMatchEulerDiscreteScheduler() if prediction == "flow" else DDIMScheduler(**SD, prediction_type=prediction)
-    scheduler = schedulers.build(own, name, None)
+    scheduler = schedulers.build_scheduler(own, name, None)
     scheduler.set_timesteps(steps)
     pipe = SimpleNamespace(scheduler=scheduler, num_timesteps=len(scheduler.timesteps))
-    recorder = frames.Recorder(pipe, wanted)
+    recorder = frames.StepRecorder(pipe, wanted)
     random = torch.Generator().manual_seed(3)
     clean = torch.randn((2, 4, 8, 8), generator=random)
     sample = torch.randn((2, 4, 8, 8), generator=random) * getattr(scheduler, "init_noise_sigma", 1.0)
@@ -63,7 +63,7 @@ def _run(name: str, prediction: str, wanted: Frames, steps: int = 8) -> tuple[to
 CASES = [
     (entry.name, prediction)
     for entry in SCHEDULERS
-    for prediction in (("flow",) if entry.flow else ("epsilon", "v_prediction", "sample"))
+    for prediction in (("flow",) if entry.is_flow_matching else ("epsilon", "v_prediction", "sample"))
     if prediction != "sample" or entry.name not in ("dpm++sde", "euler-a", "dpm2", "dpm2-a", "pndm")  # not theirs
 ]
 
@@ -71,7 +71,7 @@ CASES = [
 @pytest.mark.parametrize(("name", "prediction"), CASES)
 def test_every_scheduler_shows_what_the_network_expects(name: str, prediction: str) -> None:
     """A network that knows the picture expects it at every step; in the end the state is that picture."""
-    clean, last, recorder = _run(name, prediction, Frames(frames="x.gif"))
+    clean, last, recorder = _run(name, prediction, FramesSettings(frames="x.gif"))
     assert len(recorder._seen) == len(recorder._scheduler.timesteps)
     for each in recorder._seen:
         torch.testing.assert_close(each.latents, clean, atol=1e-3, rtol=0)
@@ -82,7 +82,7 @@ def test_every_scheduler_shows_what_the_network_expects(name: str, prediction: s
 @pytest.mark.parametrize("name", ["euler", "ddim", "dpm++2m", "heun"])
 def test_states_are_shown_at_one_scale(name: str) -> None:
     """Noise of deviation 1 at first, whatever the scheduler's own scale, and the share of noise falls."""
-    _, _, recorder = _run(name, "epsilon", Frames(frames="x.gif", frames_of="state"))
+    _, _, recorder = _run(name, "epsilon", FramesSettings(frames="x.gif", frames_of="state"))
     states = [each.latents for each in recorder._seen]
     assert all(0.8 < float(state.std()) < 1.2 for state in states)
     noises = [each.level.noise for each in recorder._seen]
@@ -126,10 +126,12 @@ def test_frames_end_in_the_picture_and_change_nothing(
             steps: list[int] = []
             made = generate(
                 request,
-                frames=Frames(frames_of=shown),
-                listener=lambda event, steps=steps: steps.append(event.steps) if isinstance(event, Step) else None,
+                frames=FramesSettings(frames_of=shown),
+                listener=lambda event, steps=steps: (
+                    steps.append(event.num_steps) if isinstance(event, StepEvent) else None
+                ),
             )
-            assert isinstance(before, Picture)
+            assert isinstance(before, GeneratedImage)
             assert not before.frames
             assert before.image.tobytes() == made.image.tobytes()
             assert before.record == made.record
@@ -142,31 +144,31 @@ def test_frames_end_in_the_picture_and_change_nothing(
 def test_what_is_kept_is_the_input_in_estimates_and_noisy_in_states(sd1: str, picture: Path) -> None:
     inpaint = _requests(sd1, picture)[2]
     source, kept = _pixels(Image.open(picture)), _pixels(Image.open(picture.with_name("mask.png"))) == 0
-    for frame in generate(inpaint, frames=Frames()).frames:
+    for frame in generate(inpaint, frames=FramesSettings()).frames:
         assert (_pixels(frame)[kept] == source[kept]).all()
-    *states, last = generate(inpaint, frames=Frames(frames_of="state")).frames
+    *states, last = generate(inpaint, frames=FramesSettings(frames_of="state")).frames
     assert (_pixels(last)[kept] == source[kept]).all()
     assert all((_pixels(frame)[kept] != source[kept]).mean() > 0.5 for frame in states)
 
 
 def test_pictures_drawn_together_have_frames_of_their_own(sd1: str) -> None:
     requests = [Txt2Img(prompt="a fox", model=sd1, seed=seed, steps=3) for seed in (1, 2)]
-    both = list(generate_all(requests, batch_size=2, frames=Frames()))
+    both = list(generate_all(requests, batch_size=2, frames=FramesSettings()))
     for made, request in zip(both, requests, strict=True):
-        assert isinstance(made, Picture)
-        alone = generate(request, frames=Frames())
+        assert isinstance(made, GeneratedImage)
+        alone = generate(request, frames=FramesSettings())
         for one, other in zip(made.frames, alone.frames, strict=True):
             assert np.abs(_pixels(one).astype(int) - _pixels(other)).max() <= 1
 
 
 @pytest.mark.parametrize(("every", "expected"), [(1, 10), (3, 4), (4, 4), (50, 2)])
 def test_every_kth_step_and_the_last(sd1: str, every: int, expected: int) -> None:
-    made = generate(Txt2Img(prompt="x", model=sd1, seed=1, steps=10), frames=Frames(every=every))
+    made = generate(Txt2Img(prompt="x", model=sd1, seed=1, steps=10), frames=FramesSettings(every=every))
     assert len(made.frames) == expected
 
 
 def test_many_steps_make_no_more_than_a_hundred_frames() -> None:
-    _, _, recorder = _run("ddim", "epsilon", Frames(frames="x.gif"), steps=250)
+    _, _, recorder = _run("ddim", "epsilon", FramesSettings(frames="x.gif"), steps=250)
     assert len(recorder._seen) == 84
 
 
@@ -176,8 +178,8 @@ def test_noise_first_goes_from_the_input_to_where_denoising_begins(
     sd1: str, picture: Path, scheduler: str, shown: str
 ) -> None:
     request = Img2Img(image=picture, model=sd1, seed=3, steps=8, strength=0.5, scheduler=scheduler)
-    plain = generate(request, frames=Frames(frames_of=shown)).frames
-    *forward, _ = found = generate(request, frames=Frames(frames_of=shown, noise_first=True)).frames
+    plain = generate(request, frames=FramesSettings(frames_of=shown)).frames
+    *forward, _ = found = generate(request, frames=FramesSettings(frames_of=shown, noise_first=True)).frames
     more = len(found) - len(plain)
     assert [frame.tobytes() for frame in found[more:]] == [frame.tobytes() for frame in plain]
     assert found[0].tobytes() == Image.open(picture).tobytes()
@@ -205,7 +207,7 @@ def test_denoising_pixels(tmp_path: Path, mode: str, more: dict[str, Any]) -> No
     request = Denoise(image=tmp_path / "noisy.png", model=model, sigma="25", steps=4, **more)
     plain = generate(request)
     for shown, expected in (("estimate", 4), ("state", 5)):
-        made = generate(request, frames=Frames(frames_of=shown))
+        made = generate(request, frames=FramesSettings(frames_of=shown))
         assert made.image.tobytes() == plain.image.tobytes() == made.frames[-1].tobytes()
         assert len(made.frames) == expected
         assert {frame.mode for frame in made.frames} == {mode} == {made.image.mode}
@@ -214,7 +216,7 @@ def test_denoising_pixels(tmp_path: Path, mode: str, more: dict[str, Any]) -> No
 
 def test_denoising_grey_planes_of_a_coloured_picture(tmp_path: Path, picture: Path) -> None:
     model = tiny_denoisers.save(tmp_path / "model", tiny_denoisers.unet(channels=1))
-    made = generate(Denoise(image=picture, model=model, sigma="25", steps=3), frames=Frames(frames_of="state"))
+    made = generate(Denoise(image=picture, model=model, sigma="25", steps=3), frames=FramesSettings(frames_of="state"))
     assert made.frames[0].tobytes() == Image.open(picture).tobytes()
     assert len(made.frames) == 4
 
@@ -224,7 +226,7 @@ def test_denoising_latents_in_tiles(sd1: str, tmp_path: Path) -> None:
     Image.fromarray(random.integers(80, 170, (40, 70, 3), dtype=np.uint8)).save(tmp_path / "noisy.png")
     request = Denoise(image=tmp_path / "noisy.png", model=sd1, method="latent", sigma="200", steps=3, ensemble=2)
     plain = generate(request)
-    made = generate(request, frames=Frames())
+    made = generate(request, frames=FramesSettings())
     assert made.image.tobytes() == plain.image.tobytes() == made.frames[-1].tobytes()
     assert len(made.frames) == 3
     assert {frame.size for frame in made.frames} == {(70, 40)}

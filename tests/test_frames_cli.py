@@ -11,8 +11,8 @@ import pytest
 from command_line import FAST, run, save_inputs
 from PIL import Image, ImageSequence
 
-from artgen.outputs.animation import encode_animation, in_256_colours
-from artgen.outputs.reels import _cleared
+from artgen.outputs.animation import encode_animation, quantize_frame
+from artgen.outputs.reels import _clear_target
 
 FRAMED = ("txt2img", "a fox", "--steps", "4", "--seed", "7", "-m")
 
@@ -34,7 +34,7 @@ def test_a_gif_ends_in_the_picture_and_leaves_it_as_it_is(sd1: str) -> None:
     assert Path("plain.png").read_bytes() == Path("fox.png").read_bytes()
     found = _frames(Path("fox.gif"))
     assert len(found) == 4
-    expected = in_256_colours(Image.open("fox.png")).convert("RGB")
+    expected = quantize_frame(Image.open("fox.png")).convert("RGB")
     assert np.array_equal(found[-1], np.asarray(expected))
 
 
@@ -121,7 +121,7 @@ def test_workers_save_frames_and_draw_the_same(sd1: str) -> None:
 
 def test_a_folder_that_somebody_else_makes_meanwhile_is_left_to_them(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def cleared(path: Path, overwrite: bool) -> bool:
-        free = _cleared(path, overwrite)
+        free = _clear_target(path, overwrite)
         if path.name == "fox":
             path.mkdir()
             (path / "0001.png").write_bytes(b"theirs")
@@ -230,6 +230,6 @@ def test_thirty_steps_of_the_bundled_model_are_a_small_gif() -> None:
     assert Path("fox.gif").stat().st_size < 1_000_000
     found = _frames(Path("fox.gif"))
     assert len(found) == 30
-    assert np.array_equal(found[-1], np.asarray(in_256_colours(Image.open("fox.png")).convert("RGB")))
+    assert np.array_equal(found[-1], np.asarray(quantize_frame(Image.open("fox.png")).convert("RGB")))
     apart = [float(np.abs(frame.astype(int) - found[-1]).mean()) for frame in found]
     assert apart[0] > 10 > apart[20] > apart[28], "it comes nearer"

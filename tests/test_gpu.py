@@ -12,14 +12,14 @@ import tiny_models
 import torch
 from PIL import Image
 
-from artgen import Img2Img, Inpaint, Picture, Txt2Img, generate, generate_all
+from artgen import GeneratedImage, Img2Img, Inpaint, Txt2Img, generate, generate_all
 from artgen.engine import loading
-from artgen.engine.generate import draw
-from artgen.engine.graphs import CudaRecorder
-from artgen.engine.sizes import Exactly
+from artgen.engine.generate import generate_jobs
+from artgen.engine.graphs import CudaGraphRecorder
+from artgen.engine.sizes import ExactBatchSize
 from artgen.errors import MemoryExhaustedError, NonFiniteError, UsageError
-from artgen.events import ModelChosen, Planned
-from artgen.prepare import prepare
+from artgen.events import ModelSelected, PlanNote
+from artgen.prepare import prepare_jobs
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,9 +32,9 @@ MIB = 2**20
 
 @pytest.fixture(autouse=True)
 def _clean_memory() -> Iterator[None]:
-    loading.release()
+    loading.clear_cache()
     yield
-    loading.release()
+    loading.clear_cache()
 
 
 def plainly(cls: str, folder: Path, seed: int, **arguments: Any) -> Image.Image:
@@ -56,7 +56,7 @@ def test_fp16_by_default_and_byte_for_byte(models: dict[str, Path], kind: str, c
     heard = plain.Heard()
     ours = generate(Txt2Img(model=str(models[kind]), seed=7, steps=4, **WORDS), listener=heard)
     assert (ours.record["device"], ours.record["dtype"]) == ("cuda", "fp16")
-    assert ModelChosen(str(models[kind]), "cuda", "fp16") in heard.events
+    assert ModelSelected(str(models[kind]), "cuda", "fp16") in heard.events
     assert plain.same(ours.image, plainly(cls, models[kind], 7, num_inference_steps=4, **WORDS))
 
 
@@ -65,8 +65,8 @@ def test_a_graph_of_the_step_changes_no_bit(models: dict[str, Path], kind: str, 
     heard = plain.Heard()
     request = Txt2Img(model=str(models[kind]), seed=7, steps=10, **WORDS)
     ours = [generate(request.replace(seed=seed), listener=heard).image for seed in (7, 8, 7)]
-    assert any(isinstance(event, Planned) and event.text.startswith("a CUDA graph") for event in heard.events)
-    module = next(iter(loading._kept.values())).unet
+    assert any(isinstance(event, PlanNote) and event.text.startswith("a CUDA graph") for event in heard.events)
+    module = next(iter(loading._cache.values())).unet
     assert module.__dict__["_artgen_graphed"]._recorded, "it was captured, and repeats the step bit for bit"
     assert plain.same(ours[0], plainly(cls, models[kind], 7, num_inference_steps=10, **WORDS))
     assert plain.same(ours[0], ours[2])
@@ -74,7 +74,7 @@ def test_a_graph_of_the_step_changes_no_bit(models: dict[str, Path], kind: str, 
 
 
 def test_work_that_waits_is_not_captured_and_leaves_the_device_usable(models: dict[str, Path]) -> None:
-    recorder, tensor = CudaRecorder(torch.device("cuda")), torch.ones(3, device="cuda")
+    recorder, tensor = CudaGraphRecorder(torch.device("cuda")), torch.ones(3, device="cuda")
     for _ in range(2):
         with pytest.raises(RuntimeError):
             recorder.record(lambda: (tensor * tensor.sum().item(),))
@@ -83,7 +83,7 @@ def test_work_that_waits_is_not_captured_and_leaves_the_device_usable(models: di
     again()
     assert outputs[0].tolist() == [5.0] * 3
     assert torch.cuda.current_stream() == torch.cuda.default_stream()
-    loading.collect()
+    loading.empty_cuda_cache()
     generate(Txt2Img(model=str(models["sd1"]), seed=7, steps=10, **WORDS))
 
 
@@ -102,8 +102,8 @@ def test_no_bit_depends_on_neighbours_or_place(models: dict[str, Path], kind: st
     requests = [Txt2Img(model=str(models[kind]), seed=seed, steps=4, **each) for seed, each in enumerate(words)]
 
     def drawn(requests: list[Txt2Img]) -> list[Image.Image]:
-        outcomes = list(draw(prepare(requests), batch_size=Exactly(4)))
-        return [outcome.image for outcome in outcomes if isinstance(outcome, Picture)]
+        outcomes = list(generate_jobs(prepare_jobs(requests), batch_size=ExactBatchSize(4)))
+        return [outcome.image for outcome in outcomes if isinstance(outcome, GeneratedImage)]
 
     torch.use_deterministic_algorithms(pinned, warn_only=True)
     try:
@@ -157,7 +157,7 @@ def test_offloading_changes_no_pixel_and_leaves_the_gpu_empty(
 ) -> None:
     request = Txt2Img(model=str(models["sd1"]), seed=7, steps=3, dtype=dtype, **WORDS)
     whole = generate(request).image
-    loading.release()
+    loading.clear_cache()
     before = torch.cuda.memory_allocated()
     for _ in range(2):  # the second request finds the parts back in main memory
         made = generate(request.replace(offload=offload))
@@ -178,12 +178,12 @@ def test_layers_that_come_and_go_change_no_pixel(models: dict[str, Path], offloa
 def test_auto_keeps_within_its_budget_and_gives_the_same_pixels(models: dict[str, Path]) -> None:
     request = Txt2Img(model=str(models["sd1"]), seed=7, steps=3, **WORDS)
     whole = generate(request).image
-    loading.release()
+    loading.clear_cache()
     torch.cuda.reset_peak_memory_stats()
     heard = plain.Heard()
     made = generate(request.replace(offload="auto", memory_budget="300MiB"), listener=heard)
     assert plain.same(made.image, whole)
-    assert any(isinstance(event, Planned) for event in heard.events)
+    assert any(isinstance(event, PlanNote) for event in heard.events)
     assert made.record["offload"] == "none"
     assert torch.cuda.max_memory_reserved() <= 300 * MIB
 
@@ -222,11 +222,11 @@ def test_real_lack_of_memory_halves_the_batch_until_it_fits(models: dict[str, Pa
     ]
     heard = plain.Heard()
     outcomes = list(generate_all(requests, batch_size=64, listener=heard))
-    assert all(isinstance(outcome, Picture) for outcome in outcomes)
+    assert all(isinstance(outcome, GeneratedImage) for outcome in outcomes)
     assert heard.notes
     assert heard.notes[0].startswith("out of memory; trying again with batch size")
     last = outcomes[-1]
-    assert isinstance(last, Picture)
+    assert isinstance(last, GeneratedImage)
     assert last.record["fallbacks"][0] == "batch size 32"
     assert [outcome.request.seed for outcome in outcomes] == list(range(64))
 

@@ -17,7 +17,7 @@ from artgen import hub as downloads
 from artgen import registry
 from artgen.errors import ArtgenError, ModelUnavailableError, OutputError, RefusedError
 from artgen.hub import cache, client, transfer
-from artgen.hub.choosing import choose
+from artgen.hub.choosing import select_files
 from artgen.hub.client import RemoteFile
 
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
@@ -84,7 +84,7 @@ NEEDED = {
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_server.Hub]:
-    monkeypatch.setattr(client, "pause", lambda seconds: None)
+    monkeypatch.setattr(client, "sleep", lambda seconds: None)
     with hub_server.serve(hub_server.Hub(tiny_files())) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
@@ -103,16 +103,16 @@ def test_pull_takes_what_is_needed_and_nothing_else(hub: hub_server.Hub) -> None
     assert all((folder / name).read_bytes() == hub.files[name] for name in NEEDED)
     size = len(hub.files[UNET])
     assert (UNET, size, size) in heard
-    assert not list(cache.folder().rglob("*.incomplete"))
+    assert not list(cache.cache_folder().rglob("*.incomplete"))
 
 
 def test_the_cache_is_the_one_other_tools_read(hub: hub_server.Hub) -> None:
     folder = downloads.pull(hub.repo)
     from huggingface_hub import scan_cache_dir, try_to_load_from_cache
 
-    found = try_to_load_from_cache(hub.repo, UNET, cache_dir=cache.folder())
+    found = try_to_load_from_cache(hub.repo, UNET, cache_dir=cache.cache_folder())
     assert found == str(folder / UNET)
-    (repo,) = scan_cache_dir(cache.folder()).repos
+    (repo,) = scan_cache_dir(cache.cache_folder()).repos
     assert repo.repo_id == hub.repo
     assert repo.refs.keys() == {"main"}
 
@@ -123,7 +123,7 @@ def test_huggingface_hub_reads_and_writes_beside_artgen(hub: hub_server.Hub) -> 
     hub.requests.clear()
     from huggingface_hub import hf_hub_download
 
-    path = hf_hub_download(hub.repo, UNET, cache_dir=cache.folder(), endpoint=hub.url)
+    path = hf_hub_download(hub.repo, UNET, cache_dir=cache.cache_folder(), endpoint=hub.url)
     assert Path(path).read_bytes() == hub.files[UNET]
     assert not hub.ranges(UNET)
 
@@ -157,7 +157,7 @@ def test_a_killed_process_is_continued_by_another(hub: hub_server.Hub) -> None:
     assert done.returncode == -9
     have = unet_blob(hub).with_name(unet_blob(hub).name + ".incomplete").stat().st_size
     assert 0 < have < len(hub.files[UNET])
-    assert cache.snapshot(hub.repo) is None, "a name must not point at half a model"
+    assert cache.snapshot_folder(hub.repo) is None, "a name must not point at half a model"
     hub.requests.clear()
     hub.cut_after.clear()
     folder = downloads.pull(hub.repo)
@@ -191,7 +191,7 @@ def test_wrong_bytes_are_refused_and_thrown_away(hub: hub_server.Hub) -> None:
         downloads.pull(hub.repo)
     assert caught.value.exit_code == 5
     assert not unet_blob(hub).exists()
-    assert not list(cache.folder().rglob("*.incomplete"))
+    assert not list(cache.cache_folder().rglob("*.incomplete"))
     hub.instead.clear()
     assert (downloads.pull(hub.repo) / UNET).read_bytes() == hub.files[UNET]
 
@@ -268,7 +268,7 @@ def test_it_goes_away_in_the_middle(hub: hub_server.Hub) -> None:
     hub.cut_always = True
     with pytest.raises(ModelUnavailableError, match="cannot be reached"):
         downloads.pull(hub.repo)
-    assert len(hub.ranges(UNET)) == client.ATTEMPTS
+    assert len(hub.ranges(UNET)) == client.MAX_ATTEMPTS
     hub.cut_after = {}
     downloads.pull(hub.repo)
 
@@ -363,22 +363,22 @@ def test_an_unwritable_cache_is_an_output_error(monkeypatch: pytest.MonkeyPatch,
 
 def test_offline_asks_nothing(hub: hub_server.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelUnavailableError, match="network is off"):
-        registry.resolve(hub.repo, offline=True)
+        registry.resolve_model(hub.repo, offline=True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelUnavailableError, match="network is off"):
-        registry.resolve(hub.repo)
+        registry.resolve_model(hub.repo)
     with pytest.raises(ModelUnavailableError, match="HF_HUB_OFFLINE"):
         downloads.pull(hub.repo)
     assert hub.requests == []
 
 
 def test_resolve_downloads_once_and_then_asks_nothing(hub: hub_server.Hub) -> None:
-    first = registry.resolve(hub.repo)
-    assert (first.name, first.revision, first.variant, first.native) == (hub.repo, hub.commit, "fp16", (64, 64))
+    first = registry.resolve_model(hub.repo)
+    assert (first.name, first.revision, first.variant, first.native_size) == (hub.repo, hub.commit, "fp16", (64, 64))
     assert first.model_hash() == hub_server.etag(UNET, hub.files[UNET])
     hub.requests.clear()
-    assert registry.resolve(hub.repo) == first
-    assert registry.resolve(f"{hub.repo}@{hub.commit}").path == first.path
+    assert registry.resolve_model(hub.repo) == first
+    assert registry.resolve_model(f"{hub.repo}@{hub.commit}").path == first.path
     assert hub.requests == []
 
 
@@ -386,15 +386,15 @@ def test_resolve_names_what_is_missing_offline(hub: hub_server.Hub) -> None:
     folder = downloads.pull(hub.repo)
     (folder / UNET).unlink()
     with pytest.raises(ModelUnavailableError, match=r"incomplete on this computer \(missing unet/") as caught:
-        registry.resolve(hub.repo, offline=True)
+        registry.resolve_model(hub.repo, offline=True)
     assert f"artgen models pull {hub.repo}" in caught.value.hint
 
 
 def test_a_revision_by_tag(hub: hub_server.Hub) -> None:
     folder = downloads.pull(hub.repo, revision="v1.0")
     assert folder.name == hub.commit
-    assert cache.commit(hub.repo, "v1.0") == hub.commit
-    assert cache.commit(hub.repo, None) is None
+    assert cache.resolve_commit(hub.repo, "v1.0") == hub.commit
+    assert cache.resolve_commit(hub.repo, None) is None
 
 
 def test_fp16_falls_back_with_a_note(hub: hub_server.Hub) -> None:
@@ -403,7 +403,7 @@ def test_fp16_falls_back_with_a_note(hub: hub_server.Hub) -> None:
     folder = downloads.pull(hub.repo, on_note=notes.append)
     assert notes == ["owner/tiny has no fp16 safetensors of unet; the full ones are taken."]
     assert (folder / "unet/diffusion_pytorch_model.safetensors").is_file()
-    assert registry.resolve(hub.repo).variant == "fp16", "the others have fp16 only"
+    assert registry.resolve_model(hub.repo).variant == "fp16", "the others have fp16 only"
 
 
 def test_pickles_only_is_refused_and_not_downloaded(hub: hub_server.Hub) -> None:
@@ -436,12 +436,12 @@ def test_shards_are_taken_whole_or_not_at_all() -> None:
     plain = [f"diffusion_pytorch_model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     half = [f"diffusion_pytorch_model.fp16-0000{n}-of-00002.safetensors" for n in (1, 2)]
     indices = ["diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors.index.fp16.json"]
-    chosen = choose("a/b", files("config.json", *plain, *half, *indices), index).files
+    chosen = select_files("a/b", files("config.json", *plain, *half, *indices), index).files
     assert {f.name.partition("/")[2] for f in chosen} == {"config.json", *half, indices[1]}
-    chosen = choose("a/b", files("config.json", *plain, half[0], *indices), index).files
+    chosen = select_files("a/b", files("config.json", *plain, half[0], *indices), index).files
     assert {f.name.partition("/")[2] for f in chosen} == {"config.json", *plain, indices[0]}
     with pytest.raises(ArtgenError, match="no weights"):
-        choose("a/b", files("config.json", plain[0]), index)
+        select_files("a/b", files("config.json", plain[0]), index)
 
 
 def test_remove_frees_what_no_other_revision_needs(hub: hub_server.Hub) -> None:
@@ -449,11 +449,11 @@ def test_remove_frees_what_no_other_revision_needs(hub: hub_server.Hub) -> None:
     hub.commit = "f" * 40
     hub.files["unet/config.json"] += b" "
     second = downloads.pull(hub.repo)
-    assert cache.commit(hub.repo, None) == "f" * 40
-    assert cache.remove(hub.repo, first.name) == len(hub.files["unet/config.json"]) - 1
+    assert cache.resolve_commit(hub.repo, None) == "f" * 40
+    assert cache.remove_model(hub.repo, first.name) == len(hub.files["unet/config.json"]) - 1
     assert not first.exists()
     assert (second / UNET).read_bytes() == hub.files[UNET]
-    assert cache.remove(hub.repo) > 400_000
+    assert cache.remove_model(hub.repo) > 400_000
     assert not cache.repository_folder(hub.repo).exists()
     with pytest.raises(ModelUnavailableError):
-        cache.remove(hub.repo)
+        cache.remove_model(hub.repo)

@@ -80,9 +80,9 @@ def test_every_mode_ends_in_rgb(tmp_path: Path, mode: str) -> None:
         image.save(path)
     except OSError:  # no format of ours stores it; the splitting of colours is still tested
         assert mode == "PA"
-        from artgen.images.loading import separate
+        from artgen.images.loading import split_alpha
 
-        assert same(separate(image, path).colours, wanted)
+        assert same(split_alpha(image, path).color, wanted)
         return
     loaded = images.load_image(path)
     assert loaded.image.mode == "RGB"
@@ -133,10 +133,10 @@ def test_tiffs_of_sixteen_bits_are_read_whole(tmp_path: Path, mode: str, how: di
     values = numpy.random.default_rng(1).integers(0, 65536, (33, 21, len(mode)), dtype="uint16")
     more = {"extrasamples": ("unassalpha",)} if mode == "RGBA" else {}
     write_deep_tiff(tmp_path / "deep.tiff", values, byteorder=byteorder, **how, **more)
-    read = images.load_exact(tmp_path / "deep.tiff")
+    read = images.load_lossless(tmp_path / "deep.tiff")
     assert read.image.mode == mode
-    assert read.low is not None
-    high, low = (numpy.asarray(part).reshape(values.shape).astype("uint16") for part in (read.image, read.low))
+    assert read.low_bytes is not None
+    high, low = (numpy.asarray(part).reshape(values.shape).astype("uint16") for part in (read.image, read.low_bytes))
     numpy.testing.assert_array_equal(high * 256 + low, values)
     assert not read.notes
     loaded = images.load_image(tmp_path / "deep.tiff")
@@ -149,15 +149,15 @@ def test_tiffs_of_sixteen_bits_are_read_whole(tmp_path: Path, mode: str, how: di
 def test_what_is_lost_of_sixteen_bits_is_said(tmp_path: Path) -> None:
     values = numpy.random.default_rng(1).integers(0, 65536, (33, 21, 3), dtype="uint16")
     write_deep_tiff(tmp_path / "planes.tiff", values, **_UPPER)
-    read = images.load_exact(tmp_path / "planes.tiff")
+    read = images.load_lossless(tmp_path / "planes.tiff")
     numpy.testing.assert_array_equal(numpy.asarray(read.image), values >> 8)
-    assert read.low is None
+    assert read.low_bytes is None
     assert read.notes == ("of the 16 bits of each value in 'planes.tiff' the upper 8 are used",)
     high, low = (Image.fromarray((part & 255).astype("uint8")) for part in (values >> 8, values))
     (tmp_path / "deep.png").write_bytes(encode_png(high, {}, low=low))
     loaded = images.load_image(tmp_path / "deep.png")
     assert loaded.notes == ("of the 16 bits of each value in 'deep.png' the upper 8 are used",)
-    assert not images.load_exact(tmp_path / "deep.png").notes
+    assert not images.load_lossless(tmp_path / "deep.png").notes
 
 
 def test_values_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_masks(tmp_path: Path) -> None:
     half.paste(255, (0, 0, 5, 10))
     half.save(tmp_path / "half.png")
     loaded = images.load_mask(tmp_path / "half.png", (10, 10))
-    assert loaded.share == 0.5
+    assert loaded.coverage == 0.5
     assert same(loaded.mask, half)
     assert loaded.notes == ()
     inverted = images.load_mask(tmp_path / "half.png", (10, 10), invert=True)
@@ -349,7 +349,7 @@ def test_masks(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="10x10 and the picture is 20x30") as caught:
         images.load_mask(tmp_path / "half.png", (20, 30))
     assert "--fit-mask" in caught.value.hint
-    fitted = images.load_mask(tmp_path / "half.png", (20, 30), fit=True)
+    fitted = images.load_mask(tmp_path / "half.png", (20, 30), resize=True)
     assert fitted.mask.size == (20, 30)
     assert "10x10 to 20x30" in fitted.notes[0]
 
@@ -359,7 +359,7 @@ def test_an_empty_mask_is_refused_and_a_full_one_noted(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="repaints nothing"):
         images.load_mask(tmp_path / "black.png", (10, 10))
     full = images.load_mask(tmp_path / "black.png", (10, 10), invert=True)
-    assert full.share == 1
+    assert full.coverage == 1
     assert "100.0%" in full.notes[0]
     Image.new("L", (10, 10), 255).save(tmp_path / "white.png")
     with pytest.raises(InputFileError, match="once inverted"):
@@ -367,7 +367,7 @@ def test_an_empty_mask_is_refused_and_a_full_one_noted(tmp_path: Path) -> None:
     one = Image.new("L", (10, 10), 0)
     one.putpixel((3, 3), 1)
     one.save(tmp_path / "faint.png")
-    assert images.load_mask(tmp_path / "faint.png", (10, 10)).share == pytest.approx(0.01)
+    assert images.load_mask(tmp_path / "faint.png", (10, 10)).coverage == pytest.approx(0.01)
 
 
 def test_masks_with_transparency(tmp_path: Path) -> None:
@@ -441,7 +441,7 @@ def test_expansions_are_read() -> None:
     assert images.parse_expand("64") == images.Expansion(64, 64, 64, 64)
     assert images.parse_expand(" left=64, top=32") == images.Expansion(64, 32, 0, 0)
     assert images.parse_expand("x=8,y=16") == images.Expansion(8, 16, 8, 16)
-    assert images.parse_expand("64").size(10, 20) == (138, 148)
+    assert images.parse_expand("64").expanded_size(10, 20) == (138, 148)
     for bad in (
         "",
         "0",
@@ -459,10 +459,10 @@ def test_expansions_are_read() -> None:
     ):
         with pytest.raises(UsageError):
             images.parse_expand(bad)
-    assert images.expansion_to((100, 101), 103, 101) == images.Expansion(1, 0, 2, 0)
+    assert images.expansion_to_size((100, 101), 103, 101) == images.Expansion(1, 0, 2, 0)
     for width, height in ((99, 200), (100, 101), (100_000, 101)):
         with pytest.raises(UsageError):
-            images.expansion_to((100, 101), width, height)
+            images.expansion_to_size((100, 101), width, height)
 
 
 def test_sizes_are_read() -> None:

@@ -16,7 +16,7 @@ from test_cli_startup import modules_after
 from artgen import adapters, generate, metadata, registry, replay, replaying
 from artgen.batch.entries import Entry
 from artgen.batch.plan import Planner
-from artgen.batch.prompt_files import read as read_prompts
+from artgen.batch.prompt_files import read_prompt_file as read_prompts
 from artgen.errors import InputFileError
 
 
@@ -99,20 +99,20 @@ def test_prompt_files_of_every_kind(sd1: str, here: str) -> None:
     for name in ("a.txt", "b.jsonl", "c.yaml", "d.csv"):
         (entry,) = read_prompts(sub / name)
         assert isinstance(entry, Entry)
-        assert entry.given["lora"] == (beside, "style"), name
+        assert entry.setting_values["lora"] == (beside, "style"), name
     (sub / "e.jsonl").write_text('{"prompt": "x", "lora": 3}\n{"prompt": "x", "lora": "other"}\n')
-    mistakes = Planner(Path("out"), {"model": sd1}).plan(read_prompts(sub / "e.jsonl")).mistakes
-    assert [mistake.where for mistake in mistakes] == [f"{sub / 'e.jsonl'}:1"]
+    mistakes = Planner(Path("out"), {"model": sd1}).build_plan(read_prompts(sub / "e.jsonl")).line_errors
+    assert [mistake.location for mistake in mistakes] == [f"{sub / 'e.jsonl'}:1"]
     run("batch", str(sub / "a.txt"), "-m", sd1, "--steps", "1", "-o", "out/")
     (name,) = Path("out").glob("*.png")
-    found = metadata.read(name).record
+    found = metadata.read_metadata(name).record
     assert found
     assert found["lora"] == ["other.safetensors:0.5", "style.safetensors:1"]
 
 
 def test_a_sweep_over_scales(sd1: str, here: str) -> None:
     run("txt2img", "a fox", "-m", sd1, *FAST, "--sweep", "lora=style:0,style:0.5,other:1", "-o", "sweep/")
-    records = [metadata.read(path).record or {} for path in sorted(Path("sweep").glob("0*.png"))]
+    records = [metadata.read_metadata(path).record or {} for path in sorted(Path("sweep").glob("0*.png"))]
     assert [found["lora"] for found in records] == [
         ["style.safetensors:0"], ["style.safetensors:0.5"], ["other.safetensors:1"]
     ]  # fmt: skip
@@ -126,32 +126,36 @@ def test_a_lora_that_changes_is_another_job_and_is_read_once(
         for number in range(1, 101)
     ]
     hashed: list[Path] = []
-    original = registry.hashes.sha256_of
+    original = registry.hashes.compute_sha256
 
     def counted(path: Path, **more: Any) -> str:
         hashed.append(path)
         return original(path, **more)
 
-    monkeypatch.setattr(registry.hashes, "sha256_of", counted)
-    jobs = Planner(Path("out"), {"model": sd1}).plan(entries).jobs
-    assert len({job.key for job in jobs}) == 100
+    monkeypatch.setattr(registry.hashes, "compute_sha256", counted)
+    jobs = Planner(Path("out"), {"model": sd1}).build_plan(entries).jobs
+    assert len({job.fingerprint for job in jobs}) == 100
     assert sum(path.name == here for path in hashed) == 2, "once whole, once without its header"
-    again = Planner(Path("out"), {"model": sd1}).plan(entries).jobs
-    assert [job.key for job in again] == [job.key for job in jobs]
+    again = Planner(Path("out"), {"model": sd1}).build_plan(entries).jobs
+    assert [job.fingerprint for job in again] == [job.fingerprint for job in jobs]
     shutil.copy("other.safetensors", here)
-    assert not {job.key for job in Planner(Path("out"), {"model": sd1}).plan(entries).jobs} & {job.key for job in jobs}
+    assert not {job.fingerprint for job in Planner(Path("out"), {"model": sd1}).build_plan(entries).jobs} & {
+        job.fingerprint for job in jobs
+    }
     moved = Path("moved")
     moved.mkdir()
     shutil.copy(here, moved / here)
-    elsewhere = Entry("prompts.txt", 1, {**entries[0].given, "lora": (str(moved / here),)})
-    (job,) = Planner(Path("out"), {"model": sd1}).plan([elsewhere]).jobs
-    assert job.key == Planner(Path("out"), {"model": sd1}).plan(entries[:1]).jobs[0].key, "a folder makes no difference"
+    elsewhere = Entry("prompts.txt", 1, {**entries[0].setting_values, "lora": (str(moved / here),)})
+    (job,) = Planner(Path("out"), {"model": sd1}).build_plan([elsewhere]).jobs
+    assert job.fingerprint == Planner(Path("out"), {"model": sd1}).build_plan(entries[:1]).jobs[0].fingerprint, (
+        "a folder makes no difference"
+    )
 
 
 def test_other_tools_read_it_and_it_is_read_back(sd1: str, here: str) -> None:
     path = drawn(sd1, "--lora", f"{here}:0.8", "--lora", "other:-0.5")
     text = Image.open(path).text["parameters"]
-    first, second = (adapters.read(Path(name)).autov3 for name in (here, "other.safetensors"))
+    first, second = (adapters.read_lora(Path(name)).autov3 for name in (here, "other.safetensors"))
     assert text.startswith("a red fox <lora:style:0.8> <lora:other:-0.5>\n")
     assert f'Lora hashes: "style: {first}, other: {second}"' in text
     found = metadata.parse_a1111(text)
@@ -182,7 +186,7 @@ def test_replay_finds_it_by_name_and_hash(sd1: str, here: str, made: Path, monke
     for name in (here, "other.safetensors"):
         Path(name).unlink()
     with pytest.raises(InputFileError, match=r"with the LoRA 'style\.safetensors'") as caught:
-        replaying.plan(path, model)
+        replaying.read_replay_spec(path, model)
     assert "--set lora=PATH:0.8" in caught.value.hint
     shelf = Path("shelf/deep")
     shutil.copytree(made, shelf)
@@ -190,35 +194,35 @@ def test_replay_finds_it_by_name_and_hash(sd1: str, here: str, made: Path, monke
     assert replay(path, model).image.tobytes() == pixels(path)
     shutil.copy(shelf / "other.safetensors", shelf / here)
     with pytest.raises(InputFileError, match="other contents"):
-        replaying.plan(path, model)
+        replaying.read_replay_spec(path, model)
     chosen = {**model, "lora": f"{made / here}:0.8,{made / 'other.safetensors'}:-0.5"}
     assert replay(path, chosen).image.tobytes() == pixels(path)
-    assert replaying.plan(path, {**model, "lora": ""}).request.lora == ()
+    assert replaying.read_replay_spec(path, {**model, "lora": ""}).request.lora == ()
 
 
 def test_a_record_opens_no_file_of_its_choice(sd1: str, here: str, made: Path) -> None:
     path = drawn(sd1, "--lora", here)
-    recorded: dict[str, Any] = dict(metadata.read(path).record or {})
+    recorded: dict[str, Any] = dict(metadata.read_metadata(path).record or {})
     Path(here).unlink()
     for name in (str(made / here), f"../made0/{here}", f"sub/../../{here}", "..", "", "/", "*"):
         Path("tampered.json").write_text(json.dumps({**recorded, "lora": [f"{name}:1"]}))
         with pytest.raises(InputFileError):
-            replaying.plan(Path("tampered.json"), {"model": sd1})
+            replaying.read_replay_spec(Path("tampered.json"), {"model": sd1})
     for more in ({"lora": ["a:1", "b:1"]}, {"lora": "style"}, {"lora": ["style:99"]}, {"lora_sha256": [""]}):
         Path("tampered.json").write_text(json.dumps({**recorded, **more}))
         with pytest.raises(InputFileError):
-            replaying.plan(Path("tampered.json"), {"model": sd1})
+            replaying.read_replay_spec(Path("tampered.json"), {"model": sd1})
 
 
 def test_a_picture_of_the_web_ui_gets_its_lora_where_the_hash_agrees(sd1: str, here: str) -> None:
     words = "a fox <lora:style:0.5>\nSteps: 2, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 32x32"
-    digest = adapters.read(Path(here)).autov3
+    digest = adapters.read_lora(Path(here)).autov3
     said = ', Lora hashes: "style: {}"'
     for hashes, used in ((said.format(digest), True), (said.format("0123456789ab"), False), ("", False)):
         info = PngInfo()
         info.add_text("parameters", words + hashes)
         Image.new("RGB", (32, 32)).save("web.png", pnginfo=info)
-        plan = replaying.plan(Path("web.png"), {"model": sd1})
+        plan = replaying.read_replay_spec(Path("web.png"), {"model": sd1})
         assert plan.request.prompt == "a fox"
         assert plan.request.lora == ((f"{here}:0.5",) if used else ())
         assert any("LoRA style:0.5 is not here" in note for note in plan.notes) != used

@@ -38,8 +38,8 @@ fast = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 
 
 def write(path: Path, record: dict[str, object], kind: str, level: str = "full") -> Path:
-    embedded = metadata.embed(record, kind, level)
-    Image.new("RGB", (4, 4), "teal").save(path, kind, **embedded.arguments)
+    embedded = metadata.image_save_args(record, kind, level)
+    Image.new("RGB", (4, 4), "teal").save(path, kind, **embedded.save_kwargs)
     if embedded.sidecar is not None:
         metadata.sidecar_path(path).write_text(embedded.sidecar, "utf-8")
     return path
@@ -50,7 +50,7 @@ def write(path: Path, record: dict[str, object], kind: str, level: str = "full")
 @given(prompt=UNICODE, negative=UNICODE, model=UNICODE, seed=st.integers(0, 2**64 - 1))
 def test_any_text_round_trips(tmp_path: Path, kind: str, prompt: str, negative: str, model: str, seed: int) -> None:
     record = {**RECORD, "prompt": prompt, "negative_prompt": negative, "seed": seed, "model": model}
-    found = metadata.read(write(tmp_path / f"fox.{kind}", record, kind))
+    found = metadata.read_metadata(write(tmp_path / f"fox.{kind}", record, kind))
     assert found.source == "artgen"
     assert found.record == record
     assert list(found.record) == list(record)
@@ -69,9 +69,9 @@ PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(_p
 @fast
 @given(prompt=PLAIN, negative=PLAIN, model=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20))
 def test_a1111_text_round_trips(prompt: str, negative: str, model: str) -> None:
-    assume(model == model.strip() == metadata.a1111.model_label(model))
+    assume(model == model.strip() == metadata.a1111.public_model_name(model))
     record = {**RECORD, "prompt": prompt, "negative_prompt": negative, "model": model}
-    parsed = metadata.parse_a1111(metadata.a1111_text(record))
+    parsed = metadata.parse_a1111(metadata.format_a1111(record))
     wanted = {**record, "scheduler": "DPM++ 2M", "model_hash": "6ce0161689"}
     for name in ("task", "artgen", *(key for key in ("negative_prompt", "model") if not wanted[key])):
         del wanted[name]
@@ -79,16 +79,16 @@ def test_a1111_text_round_trips(prompt: str, negative: str, model: str) -> None:
 
 
 def test_a1111_text_is_as_everybody_writes_it() -> None:
-    assert metadata.a1111_text(RECORD) == (
+    assert metadata.format_a1111(RECORD) == (
         "a red fox, oil\n"
         "Negative prompt: blurry\n"
         "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 42, Size: 512x640, "
         "Model hash: 6ce0161689, Model: v1-5, Denoising strength: 0.5, RNG: CPU, Version: artgen 0.1"
     )
-    odd = metadata.a1111_text({"prompt": "x", "steps": 1, "model": "a, b: c", "artgen": "0.1"})
+    odd = metadata.format_a1111({"prompt": "x", "steps": 1, "model": "a, b: c", "artgen": "0.1"})
     assert odd == 'x\nSteps: 1, Sampler: Unknown, Model: "a, b: c", RNG: CPU, Version: artgen 0.1'
-    assert "Model: fox," in metadata.a1111_text({**RECORD, "model": "/home/ada/models/fox.safetensors"})
-    assert "Model: ada/fox," in metadata.a1111_text({**RECORD, "model": "ada/fox"})
+    assert "Model: fox," in metadata.format_a1111({**RECORD, "model": "/home/ada/models/fox.safetensors"})
+    assert "Model: ada/fox," in metadata.format_a1111({**RECORD, "model": "ada/fox"})
 
 
 KEPT: list[Image.Image] = []
@@ -117,7 +117,7 @@ def test_an_independent_reader_understands(tmp_path: Path, kind: str, prompt: st
 def test_the_last_line_of_parameters_counts() -> None:
     old = "Steps: 1, Sampler: Euler, Seed: 1, CFG scale: 1"
     record = {**RECORD, "prompt": f"copied\n{old}\nfrom elsewhere", "negative_prompt": old}
-    parsed = metadata.parse_a1111(metadata.a1111_text(record))
+    parsed = metadata.parse_a1111(metadata.format_a1111(record))
     assert (parsed["prompt"], parsed["negative_prompt"]) == (record["prompt"], old)
     assert (parsed["steps"], parsed["seed"]) == (20, 42)
 
@@ -178,16 +178,16 @@ def test_levels(tmp_path: Path, kind: str) -> None:
     data = minimal.read_bytes()
     for hidden in (b"PRIVATE", "PRIVATE".encode("utf-16-be"), b"987654321", b"ada"):
         assert hidden not in data
-    assert metadata.read(minimal).record == {"artgen": "0.1", "model": "fox"}
+    assert metadata.read_metadata(minimal).record == {"artgen": "0.1", "model": "fox"}
     none = write(tmp_path / f"none.{kind}", secret, kind, "none")
     plain = tmp_path / f"plain.{kind}"
     Image.new("RGB", (4, 4), "teal").save(plain, kind)
     assert none.read_bytes() == plain.read_bytes()
     with pytest.raises(InputFileError, match="does not say how it was made"):
-        metadata.read(none)
+        metadata.read_metadata(none)
     for kind_of, level in (("gif", "full"), ("png", "most")):
         with pytest.raises(UsageError):
-            metadata.embed(RECORD, kind_of, level)
+            metadata.image_save_args(RECORD, kind_of, level)
 
 
 @pytest.mark.parametrize("character", ["x", "狐", "🦊", "&", "\x01"])
@@ -201,14 +201,14 @@ def test_what_jpeg_cannot_hold_goes_beside_it(tmp_path: Path, character: str, co
         assert beside.exists()
     if count <= 9_000 and character in "x狐":
         assert not beside.exists()
-    found = metadata.read(path)
+    found = metadata.read_metadata(path)
     assert found.record == record
     assert found.source == ("sidecar" if beside.exists() else "artgen")
     with Image.open(path) as image:
         assert b"trainedAlgorithmicMedia" in image.info["xmp"]
     for kind in ("png", "webp"):
         assert not metadata.needs_sidecar(record, kind, "full")
-        assert metadata.read(write(tmp_path / f"fox.{kind}", record, kind)).record == record
+        assert metadata.read_metadata(write(tmp_path / f"fox.{kind}", record, kind)).record == record
     assert not metadata.needs_sidecar(record, "jpeg", "minimal")
 
 
@@ -216,7 +216,7 @@ def test_huge_records(tmp_path: Path) -> None:
     record = {**RECORD, "prompt": "x" * 2_000_000}
     for kind in FORMATS:
         assert metadata.needs_sidecar(record, kind, "full")
-        assert metadata.read(write(tmp_path / f"fox.{kind}", record, kind)).record == record
+        assert metadata.read_metadata(write(tmp_path / f"fox.{kind}", record, kind)).record == record
     with pytest.raises(UsageError, match="at most"):
         metadata.needs_sidecar({"prompt": "x" * 9_000_000}, "png", "full")
 
@@ -259,24 +259,24 @@ def test_hostile_pictures_are_refused_quickly(tmp_path: Path, name: str) -> None
     path = tmp_path / "hostile.png"
     path.write_bytes(png(HOSTILE[name]))
     with pytest.raises(InputFileError) as caught:
-        metadata.read(path)
+        metadata.read_metadata(path)
     assert str(path) in caught.value.message
     assert len(caught.value.message) < 500
-    path.write_bytes(png(HOSTILE[name], itxt(b"parameters", metadata.a1111_text(RECORD).encode())))
+    path.write_bytes(png(HOSTILE[name], itxt(b"parameters", metadata.format_a1111(RECORD).encode())))
     if name != "zbomb":
-        assert metadata.read(path).source == "a1111"
+        assert metadata.read_metadata(path).source == "a1111"
 
 
 def test_only_plain_values_come_through(tmp_path: Path) -> None:
     path = tmp_path / "mixed.png"
     path.write_bytes(png(itxt(b"artgen", b'{"prompt": "x", "steps": {"a": 1}, "lora": ["a", "b"], "seed": null}')))
-    found = metadata.read(path)
+    found = metadata.read_metadata(path)
     assert found.record == {"prompt": "x", "lora": ["a", "b"], "seed": None}
     assert "left out" in found.notes[0]
 
 
 def test_text_after_the_pixels_and_in_old_chunks_is_read(tmp_path: Path) -> None:
-    text = metadata.a1111_text({**RECORD, "prompt": "Füchse"})
+    text = metadata.format_a1111({**RECORD, "prompt": "Füchse"})
     path = tmp_path / "late.png"
     for body in (
         chunk(b"tEXt", b"parameters\0" + text.encode("latin-1")),
@@ -285,19 +285,19 @@ def test_text_after_the_pixels_and_in_old_chunks_is_read(tmp_path: Path) -> None
         itxt(b"parameters", zlib.compress(text.encode("utf-8")), packed=True),
     ):
         path.write_bytes(png(late=(body,)))
-        found = metadata.read(path)
+        found = metadata.read_metadata(path)
         assert found.source == "a1111"
         assert found.fields["prompt"] == "Füchse"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le", "utf-16"])
 def test_comments_in_either_byte_order_are_read(tmp_path: Path, encoding: str) -> None:
-    text = metadata.a1111_text({**RECORD, "prompt": "一一一 fox"})
+    text = metadata.format_a1111({**RECORD, "prompt": "一一一 fox"})
     exif = Image.Exif()
     exif[0x8769] = {0x9286: b"UNICODE\0" + text.encode(encoding)}
     path = tmp_path / "fox.jpg"
     Image.new("RGB", (4, 4)).save(path, exif=exif)
-    assert metadata.read(path).fields["prompt"] == "一一一 fox"
+    assert metadata.read_metadata(path).fields["prompt"] == "一一一 fox"
 
 
 GRAPH = {
@@ -327,15 +327,15 @@ def test_comfy_graphs_are_read(tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("prompt", json.dumps(GRAPH))
     Image.new("RGB", (4, 4)).save(tmp_path / "comfy.png", pnginfo=info)
-    found = metadata.read(tmp_path / "comfy.png")
+    found = metadata.read_metadata(tmp_path / "comfy.png")
     assert found.source == "comfyui"
     assert found.comfy == found.fields == GRAPH_FIELDS
     exif = Image.Exif()
     exif[0x0110] = "prompt:" + json.dumps(GRAPH)
     Image.new("RGB", (4, 4)).save(tmp_path / "comfy.webp", exif=exif)
-    assert metadata.read(tmp_path / "comfy.webp").comfy == GRAPH_FIELDS
+    assert metadata.read_metadata(tmp_path / "comfy.webp").comfy == GRAPH_FIELDS
     (tmp_path / "graph.json").write_text(json.dumps(GRAPH))
-    assert metadata.read(tmp_path / "graph.json").comfy == GRAPH_FIELDS
+    assert metadata.read_metadata(tmp_path / "graph.json").comfy == GRAPH_FIELDS
 
 
 def test_comfy_workflows_are_read() -> None:
@@ -381,14 +381,14 @@ def test_a_circle_in_a_graph_ends() -> None:
 
 def test_text_files_and_records_are_read(tmp_path: Path) -> None:
     path = tmp_path / "fox.txt"
-    path.write_text("\ufeff" + metadata.a1111_text(RECORD).replace("\n", "\r\n"), "utf-8")
-    assert metadata.read(path).fields["seed"] == 42
+    path.write_text("\ufeff" + metadata.format_a1111(RECORD).replace("\n", "\r\n"), "utf-8")
+    assert metadata.read_metadata(path).fields["seed"] == 42
     path.write_text("only a poem", "utf-8")
     with pytest.raises(InputFileError):
-        metadata.read(path)
+        metadata.read_metadata(path)
     path = tmp_path / "fox.json"
     path.write_text(json.dumps(RECORD), "utf-8")
-    assert metadata.read(path).record == RECORD
+    assert metadata.read_metadata(path).record == RECORD
 
 
 def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:
@@ -400,7 +400,7 @@ def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:
         file.truncate(9 << 20)
     for name in ("missing.png", "", "empty.png", "bin", "cut.png", "cut.jpg", "big.txt"):
         with pytest.raises(InputFileError) as caught:
-            metadata.read(tmp_path / name)
+            metadata.read_metadata(tmp_path / name)
         assert str(tmp_path / name) in caught.value.message
 
 
@@ -409,9 +409,9 @@ def test_a_damaged_or_huge_sidecar_is_noted(tmp_path: Path) -> None:
     beside = metadata.sidecar_path(path)
     for content in (b"{", b"\xff\xff", b"[]"):
         beside.write_bytes(content)
-        found = metadata.read(path)
+        found = metadata.read_metadata(path)
         assert found.source == "artgen"
         assert found.notes
     with beside.open("wb") as file:
         file.truncate(9 << 20)
-    assert "is not read" in metadata.read(path).notes[0]
+    assert "is not read" in metadata.read_metadata(path).notes[0]

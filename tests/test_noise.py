@@ -30,7 +30,7 @@ def noisy(clean: np.ndarray, sigma: float, seed: int = 0) -> Pixels:
 def test_the_sigma_of_clipped_noise_is_found(sigma: float, seed: int) -> None:
     found = estimate_sigma(noisy(photograph(), sigma, seed))
     assert found.sigma == pytest.approx(sigma, rel=0.1)
-    assert found.white
+    assert found.is_white
 
 
 @pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "rocket", "camera"])
@@ -41,7 +41,7 @@ def test_on_photographs(name: str) -> None:
     for sigma in (10, 50):
         found = estimate_sigma(noisy(clean, sigma))
         assert found.sigma == pytest.approx(sigma, rel=0.04)
-        assert found.white
+        assert found.is_white
 
 
 @pytest.mark.parametrize("name", ["grass", "gravel", "brick"])
@@ -63,8 +63,8 @@ def test_blurred_noise_is_not_white() -> None:
     blurred = gaussian_filter(np.random.default_rng(0).standard_normal((240, 320, 3)), (0.6, 0.6, 0))
     given = np.clip(np.round(photograph() + 15 * blurred / blurred.std()), 0, 255).astype(np.uint8)
     found = estimate_sigma(given)
-    assert not found.white
-    assert "correlated" in found.why
+    assert not found.is_white
+    assert "correlated" in found.reason
     assert 8 < found.sigma < 22
 
 
@@ -75,8 +75,8 @@ def test_jpeg_is_not_white_even_where_its_grid_is_cut_off(quality: int) -> None:
     opened = np.asarray(Image.open(file))
     for left in (0, 3):
         found = estimate_sigma(opened[left:, left:])
-        assert not found.white
-        assert "JPEG" in found.why
+        assert not found.is_white
+        assert "JPEG" in found.reason
         assert 0.5 < found.sigma < 12
 
 
@@ -93,7 +93,7 @@ def test_floats_count_as_bytes_do() -> None:
 @pytest.mark.parametrize("value", [0, 1, 128, 255])
 def test_a_constant_picture_has_none(value: int) -> None:
     found = estimate_sigma(np.full((60, 40, 3), value, np.uint8))
-    assert (found.sigma, found.white) == (0, True)
+    assert (found.sigma, found.is_white) == (0, True)
 
 
 def test_graphics_have_none() -> None:
@@ -108,15 +108,15 @@ def test_graphics_have_none() -> None:
 def test_below_a_patch_nothing_is_said(shape: tuple[int, ...]) -> None:
     found = estimate_sigma(np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8))
     assert found.sigma == 0
-    assert found.white
-    assert "small" in found.why
+    assert found.is_white
+    assert "small" in found.reason
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 16, 3), (9, 41), (64, 48)])
 def test_small_pictures_are_judged_roughly(shape: tuple[int, ...]) -> None:
     found = estimate_sigma(noisy(np.full(shape, 120.0), 20))
     assert found.sigma == pytest.approx(20, rel=0.35)
-    assert found.white
+    assert found.is_white
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 4, 2), (4, 4, 4), (2, 4, 4, 3), (0, 4)])

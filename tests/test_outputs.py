@@ -21,9 +21,9 @@ from PIL import Image
 
 from artgen import metadata
 from artgen.errors import InputFileError, OutputError, RefusedError, UsageError
-from artgen.outputs import Destination, destination, parse_template, safe_part, writing
-from artgen.outputs.encoding import Form, encode
-from artgen.settings import Output
+from artgen.outputs import Destination, parse_destination, parse_template, sanitize_component, writing
+from artgen.outputs.encoding import EncodingOptions, encode_image
+from artgen.settings import OutputSettings
 
 RECORD: dict[str, object] = {
     "task": "txt2img", "prompt": "a red fox", "seed": 7, "steps": 4, "scheduler": "euler", "guidance_scale": 7.5,
@@ -43,8 +43,8 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 def to(output: str | None = None, **options: Any) -> Destination:
     """A destination; `options` are settings of `Output` and arguments of `destination`."""
-    asked = {name: options.pop(name) for name in tuple(options) if name in Output.__dataclass_fields__}
-    return destination(Output(output=output, **asked), **options)
+    asked = {name: options.pop(name) for name in tuple(options) if name in OutputSettings.__dataclass_fields__}
+    return parse_destination(OutputSettings(output=output, **asked), **options)
 
 
 def save(output: str | None = None, record: dict[str, object] | None = None, **options: object) -> str:
@@ -117,12 +117,12 @@ def test_what_cannot_be_meant_is_refused(output: str, options: dict[str, object]
 def test_formats_hold_what_is_asked() -> None:
     to("x.jpg").check(65_500, 8, RECORD)
     to("x.webp").check(8, 16_383, RECORD)
-    to("x.png").check(100_000, 8, RECORD, alpha=True)
+    to("x.png").check(100_000, 8, RECORD, has_alpha=True)
     for name, size in (("x.jpg", (65_501, 8)), ("x.webp", (8, 16_384))):
         with pytest.raises(UsageError, match="at most"):
             to(name).check(*size, RECORD)
     with pytest.raises(UsageError, match="transparency"):
-        to("x.jpg").check(8, 8, RECORD, alpha=True)
+        to("x.jpg").check(8, 8, RECORD, has_alpha=True)
     with pytest.raises(OutputError, match="jpeg"):
         to("x.jpg").save(PICTURE.convert("RGBA"), RECORD)
     assert files() == []
@@ -280,12 +280,12 @@ def test_hostile_prompts_make_harmless_names(prompt: str, template: str) -> None
 @given(st.text(st.characters(), max_size=300), st.text(st.characters(), max_size=300), st.integers(0, 40))
 def test_any_name_fits(prompt: str, model: str, reserve: int) -> None:
     template = parse_template("{index:05}-{prompt:255}-{model}")
-    name = template.fill({"index": "3", "prompt": prompt, "model": model}, ".png", reserve)
+    name = template.render({"index": "3", "prompt": prompt, "model": model}, ".png", reserve)
     assert name.startswith("00003")
     assert name.endswith(".png")
     assert len(name.encode()) + reserve <= 255
     assert "/" not in name
-    assert safe_part(prompt) == safe_part(safe_part(prompt))
+    assert sanitize_component(prompt) == sanitize_component(sanitize_component(prompt))
 
 
 def test_long_names_leave_room_for_numbers() -> None:
@@ -299,7 +299,7 @@ def test_a_record_that_does_not_fit_lies_beside() -> None:
     record = {**RECORD, "prompt": "x" * 40_000}
     assert save("fox.jpg", record) == "fox.jpg"
     assert files() == ["fox.jpg", "fox.jpg.json"]
-    assert metadata.read(Path("fox.jpg")).record == record
+    assert metadata.read_metadata(Path("fox.jpg")).record == record
     Path("owl.jpg.json").write_text("precious")
     with pytest.raises(OutputError, match=r"owl\.jpg\.json"):
         to("owl.jpg").check(8, 8, record)
@@ -344,7 +344,7 @@ def test_sixteen_processes_make_sixteen_files(output: str, each: int) -> None:
         assert worker.returncode == 0, complaint
         for number, line in enumerate(out.split()):
             paths.append(line)
-            assert metadata.read(Path(line)).fields["seed"] == seed
+            assert metadata.read_metadata(Path(line)).fields["seed"] == seed
             if output.endswith("png"):
                 with Image.open(line) as image:
                     assert image.getpixel((0, 0)) == (seed, number, 0)
@@ -387,7 +387,7 @@ def test_a_crash_leaves_no_picture_beside_the_record_of_another(before: str, met
         with Image.open("fox.jpg") as file:
             there = "new" if file.convert("RGB").getpixel((4, 4))[0] > 128 else "old"
         try:
-            said = str(metadata.read(Path("fox.jpg")).fields.get("prompt", ""))
+            said = str(metadata.read_metadata(Path("fox.jpg")).fields.get("prompt", ""))
         except InputFileError:
             said = ""
         assert said in ("", records[there]["prompt"])
@@ -413,7 +413,7 @@ def test_a_picture_that_cannot_be_replaced_keeps_its_record(monkeypatch: pytest.
     monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(OutputError, match="Input/output"):
         save("fox.jpg", {**RECORD, "prompt": f"new {LONG}"}, overwrite=True)
-    assert metadata.read(Path("fox.jpg")).fields["prompt"] == LONG
+    assert metadata.read_metadata(Path("fox.jpg")).fields["prompt"] == LONG
 
 
 def test_a_record_without_its_picture_keeps_its_name() -> None:
@@ -428,7 +428,7 @@ def test_a_record_without_its_picture_keeps_its_name() -> None:
         assert save("owl.png", metadata="none", overwrite=True) == "owl.png"
     assert Path("owl.png.json").read_text() == '{"category": "birds"}', "other tools call their files so, too"
     with pytest.raises(InputFileError, match="does not say"):
-        metadata.read(Path("owl.png"))
+        metadata.read_metadata(Path("owl.png"))
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -490,7 +490,7 @@ def test_a_file_system_without_links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", refuse)
     assert save("fox.png") == "fox.png"
     assert to("fox.png").save(PICTURE, RECORD).name == "fox-1.png"
-    assert not writing.write_new(Path("fox.png"), b"other")
+    assert not writing.atomic_create(Path("fox.png"), b"other")
     with Image.open("fox.png") as image:
         image.load()
 
@@ -529,6 +529,6 @@ def test_sixteen_bits_are_rounded_where_a_format_has_eight() -> None:
 
     values = numpy.arange(65536, dtype=numpy.uint32).reshape(256, 256)
     high, low = (Image.fromarray((part & 255).astype(numpy.uint8), "L") for part in (values >> 8, values))
-    file, _ = encode(high, {}, Form("webp", 100, "none"), low)
+    file, _ = encode_image(high, {}, EncodingOptions("webp", 100, "none"), low)
     found = numpy.asarray(Image.open(io.BytesIO(file)).convert("L"))
     assert (found == numpy.round(values / 257)).all()

@@ -18,11 +18,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from artgen import metadata
 from artgen.errors import UsageError
-from artgen.metadata import embed
-from artgen.outputs import destination
-from artgen.outputs.encoding import Form, encode
+from artgen.metadata import image_save_args
+from artgen.outputs import parse_destination
+from artgen.outputs.encoding import EncodingOptions, encode_image
 from artgen.outputs.png import encode_png
-from artgen.settings import Output
+from artgen.settings import OutputSettings
 
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1}
 COLOUR_TYPES = {"L": 0, "LA": 4, "RGB": 2, "RGBA": 6, "I;16": 0}
@@ -105,13 +105,18 @@ def pillows(image: Image.Image, options: Mapping[str, object]) -> bytes:
 
 
 @settings(deadline=None, max_examples=150)
-@given(image=pictures(), isal=st.booleans(), level=st.none() | st.integers(0, 9), kept=st.sampled_from(metadata.LEVELS))
+@given(
+    image=pictures(),
+    isal=st.booleans(),
+    level=st.none() | st.integers(0, 9),
+    kept=st.sampled_from(metadata.METADATA_LEVELS),
+)
 def test_pixels_and_chunks_are_pillows(image: Image.Image, isal: bool, level: int | None, kept: str) -> None:
     with contextlib.nullcontext() if isal else without_isal():
-        file, beside = encode(image, RECORD, Form("png", metadata=kept, png_level=level))
+        file, beside = encode_image(image, RECORD, EncodingOptions("png", metadata=kept, png_level=level))
     assert beside is None
     check_file(file, image)
-    options = embed(RECORD, "png", kept).arguments
+    options = image_save_args(RECORD, "png", kept).save_kwargs
     same = [chunk for chunk in chunks(pillows(image, options)) if chunk[0] != b"IDAT"]
     assert [chunk for chunk in chunks(file) if chunk[0] != b"IDAT"] == same
 
@@ -193,10 +198,12 @@ def test_a_level_trades_time_for_size() -> None:
 
 
 def test_a_destination_takes_a_level(tmp_path: Path) -> None:
-    places = [destination(Output(output=str(tmp_path / f"{level}.png"), png_level=level)) for level in (0, 1, 9)]
+    places = [
+        parse_destination(OutputSettings(output=str(tmp_path / f"{level}.png"), png_level=level)) for level in (0, 1, 9)
+    ]
     sizes = [place.save(drawing(), RECORD).stat().st_size for place in places]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == 3
     for wrong in (-1, 10):
         with pytest.raises(UsageError, match="0 to 9"):
-            destination(Output(output="fox.png", png_level=wrong))
+            parse_destination(OutputSettings(output="fox.png", png_level=wrong))

@@ -14,13 +14,13 @@ from PIL import Image
 
 from artgen import Img2Img, Inpaint, Outpaint, Txt2Img
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
-from artgen.prepare import Prepared, check_source_seed, prepare
-from artgen.requests import FromImage, Request
-from artgen.settings import settings_of
+from artgen.prepare import Job, prepare_jobs, source_seed_warning
+from artgen.requests import ImageRequest, Request
+from artgen.settings import options_of
 
 
-def ready(request: Request) -> Prepared:
-    return prepare([request])[0]
+def ready(request: Request) -> Job:
+    return prepare_jobs([request])[0]
 
 
 @pytest.fixture
@@ -69,16 +69,16 @@ def test_a_prepared_request_is_complete(models: dict[str, Path], task: str) -> N
         }[task]()
     )
     may_be_open = {"sigmas", "fast", "acceleration", "offload", "memory_budget", "weights", "expand", "to"}
-    open_still = {name for name in settings_of(type(job.request)) if getattr(job.request, name) is None}
+    open_still = {name for name in options_of(type(job.request)) if getattr(job.request, name) is None}
     assert open_still <= may_be_open
-    assert job.facts["architecture"] == "sd1"
-    assert (job.facts["width"], job.facts["height"]) == job.size
-    if isinstance(job.request, FromImage):
+    assert job.provenance["architecture"] == "sd1"
+    assert (job.provenance["width"], job.provenance["height"]) == job.size
+    if isinstance(job.request, ImageRequest):
         assert job.strength == {"img2img": 0.6, "inpaint": 1.0, "outpaint": 1.0}[task]
-        assert job.facts["image_sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
+        assert job.provenance["image_sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
     weights = models["sd1"] / "unet" / "diffusion_pytorch_model.safetensors"
-    assert job.facts["model_hash"] == hashlib.sha256(weights.read_bytes()).hexdigest()
-    assert (job.facts["model"], job.facts["model_source"]) == ("sd1", "local")
+    assert job.provenance["model_hash"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert (job.provenance["model"], job.provenance["model_source"]) == ("sd1", "local")
 
 
 def test_padding_reflects_and_mask_padding_is_binary(models: dict[str, Path]) -> None:
@@ -108,7 +108,7 @@ def test_each_architecture_is_recognised(models: dict[str, Path], kind: str) -> 
     image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
     job = ready(Inpaint(model=str(models[kind]), image=image, mask=mask))
     assert job.model.architecture == kind.removesuffix("-inpaint")
-    assert job.model.inpainting == kind.endswith("-inpaint")
+    assert job.model.is_inpainting == kind.endswith("-inpaint")
 
 
 def test_a_picture_is_read_once_for_many_requests(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_picture_is_read_once_for_many_requests(models: dict[str, Path], monke
     calls = []
     original = images.load_image
     monkeypatch.setattr(images, "load_image", lambda *a, **k: calls.append(a) or original(*a, **k))
-    jobs = prepare([Img2Img(model=str(models["sd1"]), image=image, seed=seed) for seed in range(5)])
+    jobs = prepare_jobs([Img2Img(model=str(models["sd1"]), image=image, seed=seed) for seed in range(5)])
     assert len(calls) == 1
     assert all(job.image is jobs[0].image for job in jobs)
 
@@ -129,11 +129,11 @@ def test_a_model_is_asked_once_for_many_requests(models: dict[str, Path], monkey
     asked = []
     original = hashes.model_hash
     monkeypatch.setattr(hashes, "model_hash", lambda files: asked.append(files) or original(files))
-    jobs = prepare([Txt2Img(model=str(models["sd1"]), prompt=str(i), width=32 + 32 * (i % 2)) for i in range(50)])
+    jobs = prepare_jobs([Txt2Img(model=str(models["sd1"]), prompt=str(i), width=32 + 32 * (i % 2)) for i in range(50)])
     assert len(asked) == 1
     assert [job.request.prompt for job in jobs] == [str(i) for i in range(50)]
-    assert [job.width for job in jobs[:2]] == [job.facts["width"] for job in jobs[:2]] == [32, 64]
-    assert all(job.facts is jobs[i % 2].facts and job.model is jobs[0].model for i, job in enumerate(jobs))
+    assert [job.width for job in jobs[:2]] == [job.provenance["width"] for job in jobs[:2]] == [32, 64]
+    assert all(job.provenance is jobs[i % 2].provenance and job.model is jobs[0].model for i, job in enumerate(jobs))
 
 
 def test_the_background_of_a_transparent_picture(models: dict[str, Path]) -> None:
@@ -177,10 +177,10 @@ def test_a_size_far_from_the_models_own_is_noted(
 
 def test_redrawing_with_the_seed_that_made_the_picture_is_noted() -> None:
     request = Img2Img(image=Path("a.png"), seed=7)
-    assert "seed 7 made this input" in (check_source_seed(request, {"seed": 7}) or "")
+    assert "seed 7 made this input" in (source_seed_warning(request, {"seed": 7}) or "")
     for found in ({"seed": 8}, {}, None):
-        assert check_source_seed(request, found) is None
-    assert check_source_seed(Txt2Img(seed=7), {"seed": 7}) is None
+        assert source_seed_warning(request, found) is None
+    assert source_seed_warning(Txt2Img(seed=7), {"seed": 7}) is None
 
 
 def bad_requests(models: dict[str, Path]) -> list[tuple[Any, type[ArtgenError]]]:

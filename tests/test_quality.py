@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from artgen.engine.quality import perceptual_distance, psnr, ssim
+from artgen.engine.quality import psnr, ssim, vae_feature_distance
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +75,16 @@ def test_ssim_falls_with_noise(scene: np.ndarray) -> None:
     assert all(better > worse for better, worse in pairwise(found))
 
 
-@pytest.mark.parametrize("measure", [psnr, ssim, perceptual_distance])
+@pytest.mark.parametrize("measure", [psnr, ssim, vae_feature_distance])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 30), (5, 5, 3), (11, 7), (17, 33, 3), (20, 20, 1)])
 def test_any_size_is_measured(measure: Callable[..., float], shape: tuple[int, ...]) -> None:
     random = np.random.default_rng(0)
     first, second = (random.integers(0, 256, shape).astype(np.uint8) for _ in range(2))
     assert math.isfinite(measure(first, second))
-    assert measure(first, first) == {psnr: math.inf, ssim: pytest.approx(1), perceptual_distance: 0}[measure]
+    assert measure(first, first) == {psnr: math.inf, ssim: pytest.approx(1), vae_feature_distance: 0}[measure]
 
 
-@pytest.mark.parametrize("measure", [psnr, ssim, perceptual_distance])
+@pytest.mark.parametrize("measure", [psnr, ssim, vae_feature_distance])
 def test_pictures_that_cannot_be_compared_are_refused(measure: Callable[..., float]) -> None:
     with pytest.raises(ValueError, match="of one shape"):
         measure(np.zeros((4, 4)), np.zeros((4, 5)))
@@ -98,7 +98,7 @@ def test_the_distance_grows_with_noise_blur_and_compression(scene: np.ndarray) -
         (blurred, (0.5, 1, 2, 4)),
         (compressed, (90, 50, 20, 5)),
     ):
-        distances = [perceptual_distance(distort(scene, strength), scene) for strength in strengths]
+        distances = [vae_feature_distance(distort(scene, strength), scene) for strength in strengths]
         assert distances == sorted(distances)
         assert 0 < distances[0] < distances[-1] / 2
 
@@ -107,7 +107,7 @@ def test_the_distance_grows_with_noise_blur_and_compression(scene: np.ndarray) -
 def test_blur_looks_worse_than_changes_of_equal_error_that_keep_what_is_there(name: str, scene: np.ndarray) -> None:
     given = scene if name == "scene" else getattr(data, name)()[100:196, 200:296]
     blur = blurred(given, 1.5)
-    distance = perceptual_distance(blur, given)
+    distance = vae_feature_distance(blur, given)
     random = np.random.default_rng(1).standard_normal(given.shape)
     middle = given.mean((0, 1))
     for distort in (
@@ -115,19 +115,19 @@ def test_blur_looks_worse_than_changes_of_equal_error_that_keep_what_is_there(na
         lambda strength: eight_bits(given + strength),
         lambda strength: eight_bits((given - middle) * (1 - strength / 150) + middle),
     ):
-        assert perceptual_distance(as_bad_as(blur, given, distort), given) < 0.97 * distance
+        assert vae_feature_distance(as_bad_as(blur, given, distort), given) < 0.97 * distance
 
 
 def test_grey_counts_as_three_equal_channels(scene: np.ndarray) -> None:
     grey, worse = scene[..., 0], noisy(scene, 20)[..., 0]
-    coloured = perceptual_distance(np.stack([worse] * 3, -1), np.stack([grey] * 3, -1))
-    assert perceptual_distance(worse, grey) == pytest.approx(coloured, rel=1e-4)
+    coloured = vae_feature_distance(np.stack([worse] * 3, -1), np.stack([grey] * 3, -1))
+    assert vae_feature_distance(worse, grey) == pytest.approx(coloured, rel=1e-4)
 
 
 def test_a_large_picture_is_the_mean_of_its_parts(scene: np.ndarray) -> None:
     worse = noisy(scene, 20)
-    small = perceptual_distance(worse, scene)
+    small = vae_feature_distance(worse, scene)
     wide = [np.tile(picture[:24], (1, 6, 1)) for picture in (worse, scene)]
     assert wide[0].shape == (24, 576, 3)
-    assert perceptual_distance(*wide) == pytest.approx(perceptual_distance(*(p[:, :288] for p in wide)), rel=1e-3)
-    assert perceptual_distance(*wide) == pytest.approx(small, rel=0.5)
+    assert vae_feature_distance(*wide) == pytest.approx(vae_feature_distance(*(p[:, :288] for p in wide)), rel=1e-3)
+    assert vae_feature_distance(*wide) == pytest.approx(small, rel=0.5)

@@ -20,16 +20,16 @@ from original_layout import to_original_sd1
 from PIL import Image
 from safetensors.torch import save_file
 
-from artgen import Img2Img, Inpaint, Picture, Txt2Img, budget, generate, generate_all, machine, registry, sources
+from artgen import GeneratedImage, Img2Img, Inpaint, Txt2Img, budget, generate, generate_all, machine, registry, sources
 from artgen.batch.entries import Entry
 from artgen.batch.plan import Planner
 from artgen.engine import components, loading, memory, reading
-from artgen.engine.device import Placement
-from artgen.engine.memory import Economy, planned
+from artgen.engine.device import DeviceConfig
+from artgen.engine.memory import MemorySettings, plan_memory
 from artgen.errors import UsageError
-from artgen.events import Loading, Planned
-from artgen.prepare import prepare
-from artgen.requests import FromWords
+from artgen.events import Loading, PlanNote
+from artgen.prepare import prepare_jobs
+from artgen.requests import PromptRequest
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
@@ -56,8 +56,8 @@ def sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nothing_read() -> None:
-    reading._read.clear()
-    loading.release()
+    reading._embedding_cache.clear()
+    loading.clear_cache()
 
 
 def read(heard: plain.Heard) -> list[str]:
@@ -73,11 +73,11 @@ def test_the_pixels_are_the_same(models: dict[str, Path], sd3: Path, kind: str, 
     request = Txt2Img(model=str(models.get(kind, sd3)), dtype=dtype, device="cpu", **WORDS)
     for changes in ({}, {"negative_prompt": "", "guidance_scale": 1.0}):
         whole = generate(request.replace(**changes)).image
-        loading.release()
+        loading.clear_cache()
         apart = generate(request.replace(offload="text", **changes))
         assert plain.same(apart.image, whole), changes
         assert apart.record["offload"] == "text"
-    ((pipe),) = loading._kept.values()
+    ((pipe),) = loading._cache.values()
     assert not any(part for name, part in pipe.components.items() if name.startswith("text_encoder"))
 
 
@@ -87,7 +87,7 @@ def test_so_are_those_of_long_prompts_and_of_several_at_a_time(models: dict[str,
     requests = [Txt2Img(prompt=LONG, **shared), Txt2Img(prompt=LONG, **{**shared, "seed": 2}),
                 Txt2Img(prompt="a cat", negative_prompt=LONG, **shared), Txt2Img(prompt="a fox", **shared)]  # fmt: skip
     whole = [found.image for found in generate_all(requests, batch_size=2)]
-    loading.release()
+    loading.clear_cache()
     heard = plain.Heard()
     apart = generate_all([each.replace(offload="text") for each in requests], batch_size=2, listener=heard)
     assert all(plain.same(found.image, other) for found, other in zip(apart, whole, strict=True))
@@ -110,15 +110,15 @@ def test_a_single_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     save_file(state, tmp_path / "whole.safetensors")
     monkeypatch.setattr(components, "single_file_config", lambda _: folder)
     model = dataclasses.replace(
-        registry.resolve(str(folder), offline=True), path=tmp_path / "whole.safetensors", is_file=True
+        registry.resolve_model(str(folder), offline=True), path=tmp_path / "whole.safetensors", is_file=True
     )
     for dtype in ("fp32", "bf16"):
-        reader = loading.load_reader(model, Placement("cpu", dtype), plain.Heard())
+        reader = loading.load_text_encoders(model, DeviceConfig("cpu", dtype), plain.Heard())
         assert reader.text_encoder is not None
         assert reader.unet is reader.vae is None
-        drawer = loading.load(
+        drawer = loading.load_pipeline(
             model,
-            Placement("cpu", dtype),
+            DeviceConfig("cpu", dtype),
             offload="text",
             vae_tiling=False,
             safety_checker=True,
@@ -145,16 +145,18 @@ def test_a_batch_reads_the_prompts_of_its_later_pictures_with_the_first_ones(
     models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readers: list[Any] = []
-    load_reader = loading.load_reader
-    monkeypatch.setattr(loading, "load_reader", lambda *given: readers.append(given[0].path) or load_reader(*given))
+    load_reader = loading.load_text_encoders
+    monkeypatch.setattr(
+        loading, "load_text_encoders", lambda *given: readers.append(given[0].path) or load_reader(*given)
+    )
     settings = {"model": str(models["sd1"]), "offload": "text", "device": "cpu", "steps": 1}
     words = [{"prompt": f"a fox {number}", "seed": str(number)} for number in range(5)]
     words += [{**words[0], "model": str(models["sdxl"])}, {"prompt": "a bear", "seed": "1"}]
     found = [Entry("prompts.txt", number, each) for number, each in enumerate(words, 1)]
-    made = Planner(tmp_path / "apart", settings).plan(found)
+    made = Planner(tmp_path / "apart", settings).build_plan(found)
     batches.draw(made, batch_size="2")
     assert readers == [models["sd1"], models["sdxl"]], "each model's text encoders were loaded once"
-    batches.draw(Planner(tmp_path / "whole", {**settings, "offload": "none"}).plan(found), batch_size="2")
+    batches.draw(Planner(tmp_path / "whole", {**settings, "offload": "none"}).build_plan(found), batch_size="2")
     apart, whole = (sorted((tmp_path / name).glob("*.png")) for name in ("apart", "whole"))
     assert len(apart) == len(found)
     for one, other in zip(apart, whole, strict=True):
@@ -170,17 +172,17 @@ def test_input_pictures_of_a_batch_are_not_read_for_words_that_are_known(
         picture = plain.photo(tmp_path / f"{number}.png")
         found.append(Entry("p", number, {"task": "img2img", "image": picture, "prompt": f"a fox {number // 5}"}))
     settings = {"model": str(models["sd1"]), "offload": "text", "device": "cpu", "steps": 2}
-    made = Planner(tmp_path / "out", settings).plan(found)
+    made = Planner(tmp_path / "out", settings).build_plan(found)
     opened: list[Path] = []
-    source = sources.read
-    monkeypatch.setattr(sources, "read", lambda request: opened.append(request.image) or source(request))
+    source = sources.load_inputs
+    monkeypatch.setattr(sources, "load_inputs", lambda request: opened.append(request.image) or source(request))
     _, results = batches.draw(made)
     assert [result.record.state for result in results if result.record] == ["done"] * 6
     assert len(opened) == 6 + 2, "each in its turn, and the first of each other wording"
 
 
 def test_no_more_is_read_ahead_than_there_is_room_for(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "AHEAD", 1)
+    monkeypatch.setattr(reading, "MAX_PREFETCH_BYTES", 1)
     shared = {"model": str(models["sd1"]), "steps": 1, "guidance_scale": 1.0, "offload": "text", "seed": 1}
     requests = [Txt2Img(prompt=f"a {thing}", **shared) for thing in ("fox", "cat", "fox")]
     heard = plain.Heard()
@@ -196,10 +198,10 @@ def test_what_was_read_ahead_is_kept_until_something_new_is_needed(
     shared = {"model": str(models["sd1"]), "steps": 1, "guidance_scale": 1.0, "offload": "text", "seed": 1}
     requests = [Txt2Img(prompt=f"fox {number}", **shared) for number in range(7)]
     generate(requests[0])
-    ((rows),) = reading._read.values()
-    monkeypatch.setattr(reading, "AHEAD", 2 * reading._size(rows))
-    reading._read.clear()
-    loading.release()
+    ((rows),) = reading._embedding_cache.values()
+    monkeypatch.setattr(reading, "MAX_PREFETCH_BYTES", 2 * reading._nbytes(rows))
+    reading._embedding_cache.clear()
+    loading.clear_cache()
     heard = plain.Heard()
     assert len(list(generate_all(requests, listener=heard))) == 7
     assert read(heard).count("text_encoder") == 3  # for the first, the fourth and the seventh
@@ -209,22 +211,30 @@ def test_it_is_chosen_where_main_memory_does_not_hold_all(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unasked too: on the CPU nothing can be tried again, the system ends a process that takes too much."""
-    whole = budget.Demand(text=(9 * GIB, GIB), denoiser=4 * GIB, vae=0, others=0, drawing=0, decoding=0, tile=0)
-    monkeypatch.setattr(memory, "demand", lambda *_, **__: whole)
-    cpu = Placement("cpu", "bf16")
+    whole = budget.MemoryEstimate(
+        text_encoder_bytes=(9 * GIB, GIB),
+        denoiser_bytes=4 * GIB,
+        vae_bytes=0,
+        other_bytes=0,
+        denoise_activation_bytes=0,
+        decode_activation_bytes=0,
+        tiled_decode_bytes=0,
+    )
+    monkeypatch.setattr(memory, "estimate_memory", lambda *_, **__: whole)
+    cpu = DeviceConfig("cpu", "bf16")
 
-    def settle(request: FromWords, there: int | None) -> tuple[str | None, list[Any]]:
-        monkeypatch.setattr(machine, "free_memory", lambda: there)
-        heard, jobs = plain.Heard(), prepare([request])
-        economy = planned(Economy.of(jobs[0].drawing, 1), jobs[0], 1, cpu, heard)
+    def settle(request: PromptRequest, there: int | None) -> tuple[str | None, list[Any]]:
+        monkeypatch.setattr(machine, "available_ram", lambda: there)
+        heard, jobs = plain.Heard(), prepare_jobs([request])
+        economy = plan_memory(MemorySettings.from_request(jobs[0].prompt_request, 1), jobs[0], 1, cpu, heard)
         assert not economy.vae_tiling
         return economy.offload, heard.events
 
     request = Txt2Img(model=str(models["sd1"]), device="cpu", **WORDS)
     auto = request.replace(offload="auto")
     assert settle(request, 24 * GIB) == (None, [])
-    assert settle(auto, 24 * GIB) == ("none", [Planned("offload none: about 14.6 GiB of 24.0 GiB there are")])
-    chosen = ("text", [Planned("offload text: about 10.6 GiB of 12.0 GiB there are")])
+    assert settle(auto, 24 * GIB) == ("none", [PlanNote("offload none: about 14.6 GiB of 24.0 GiB there are")])
+    chosen = ("text", [PlanNote("offload text: about 10.6 GiB of 12.0 GiB there are")])
     assert settle(request, 12 * GIB) == settle(auto, 12 * GIB) == chosen
     assert settle(auto.replace(memory_budget="12GiB"), 24 * GIB) == chosen
     assert settle(auto.replace(memory_budget="24GiB"), 12 * GIB) == chosen
@@ -244,13 +254,13 @@ def test_what_cannot_be_read_apart_is_refused_or_left_whole(models: dict[str, Pa
     lora = tiny_loras.diffusers_lora(tmp_path / "style.safetensors", models["sd1"])
     request = Txt2Img(model=str(models["sd1"]), device="cpu", lora=(str(lora),), **WORDS)
     with pytest.raises(UsageError, match="the LoRA style changes its text encoders"):
-        prepare([request.replace(offload="text")])
+        prepare_jobs([request.replace(offload="text")])
     assert generate(request.replace(memory_budget="256MiB")).record.get("offload") != "text"
     folder = tiny_models.sd1(tmp_path / "other")
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "LatentConsistencyModelPipeline"}))
     with pytest.raises(UsageError, match="none of Stable Diffusion 1, 2, XL and 3"):
-        prepare([Txt2Img(model=str(folder), device="cpu", offload="text", **WORDS)])
+        prepare_jobs([Txt2Img(model=str(folder), device="cpu", offload="text", **WORDS)])
 
 
 def test_a_later_picture_whose_lora_reads_the_prompt_is_drawn_with_the_whole_model(
@@ -260,7 +270,7 @@ def test_a_later_picture_whose_lora_reads_the_prompt_is_drawn_with_the_whole_mod
     request = Txt2Img(model=str(models["sd1"]), device="cpu", memory_budget="256MiB", **WORDS)
     changed = request.replace(lora=(str(lora),))
     alone = [generate(each).image for each in (request, changed)]
-    found = [made for made in generate_all([request, changed, request]) if isinstance(made, Picture)]
+    found = [made for made in generate_all([request, changed, request]) if isinstance(made, GeneratedImage)]
     assert [made.record.get("offload") for made in found] == ["text", None, "text"]
     assert all(plain.same(made.image, image) for made, image in zip(found, (*alone, alone[0]), strict=True))
 
@@ -268,14 +278,22 @@ def test_a_later_picture_whose_lora_reads_the_prompt_is_drawn_with_the_whole_mod
 def test_a_later_picture_that_takes_more_is_planned_for(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def demand(_: Any, __: str, size: tuple[int, int], *___: Any, **____: Any) -> budget.Demand:
-        return budget.Demand(text=(GIB,), denoiser=GIB, vae=0, others=0, drawing=size[0] << 20, decoding=0, tile=0)
+    def demand(_: Any, __: str, size: tuple[int, int], *___: Any, **____: Any) -> budget.MemoryEstimate:
+        return budget.MemoryEstimate(
+            text_encoder_bytes=(GIB,),
+            denoiser_bytes=GIB,
+            vae_bytes=0,
+            other_bytes=0,
+            denoise_activation_bytes=size[0] << 20,
+            decode_activation_bytes=0,
+            tiled_decode_bytes=0,
+        )
 
-    monkeypatch.setattr(memory, "demand", demand)
-    monkeypatch.setattr(machine, "free_memory", lambda: round(2.7 * GIB))
+    monkeypatch.setattr(memory, "estimate_memory", demand)
+    monkeypatch.setattr(machine, "available_ram", lambda: round(2.7 * GIB))
     shared = {"model": str(models["sd1"]), "device": "cpu", "steps": 1, "guidance_scale": 1.0}
     requests = [Txt2Img(prompt="a fox", seed=1, width=side, height=32, **shared) for side in (32, 160, 32)]
-    found = [made.record.get("offload") for made in generate_all(requests) if isinstance(made, Picture)]
+    found = [made.record.get("offload") for made in generate_all(requests) if isinstance(made, GeneratedImage)]
     assert found == [None, "text", "text"]
 
 
@@ -305,23 +323,23 @@ def test_control_groups_limit_what_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, root: str, names: tuple[str, str, str]
 ) -> None:
     (tmp_path / "own").write_text(f"1:name=systemd:/\n{line}\n")
-    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "own")
-    monkeypatch.setattr(machine, "GROUPS", tmp_path)
-    assert list(machine._group_limits()) == []
+    monkeypatch.setattr(machine, "PROCESS_CGROUPS_FILE", tmp_path / "own")
+    monkeypatch.setattr(machine, "CGROUP_ROOT", tmp_path)
+    assert list(machine._cgroup_limits()) == []
     step = tmp_path / root / "job" / "step"
     step.mkdir(parents=True)
     for folder, limit in ((step, "max"), (step.parent, str(8 * GIB))):
         (folder / names[0]).write_text(f"{limit}\n")
         (folder / names[1]).write_text(f"{3 * GIB}\n")
         (folder / "memory.stat").write_text(f"anon 7\n{names[2]} {GIB}\n")
-    assert list(machine._group_limits()) == [6 * GIB]
-    monkeypatch.setattr(machine, "_kibibytes", lambda file, _: {"/proc/meminfo": 9, "/proc/self/status": 2}[file] * GIB)
-    assert machine.free_memory() == 8 * GIB
+    assert list(machine._cgroup_limits()) == [6 * GIB]
+    monkeypatch.setattr(machine, "_read_kib", lambda file, _: {"/proc/meminfo": 9, "/proc/self/status": 2}[file] * GIB)
+    assert machine.available_ram() == 8 * GIB
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux' tables")
 def test_free_memory_is_a_part_of_what_the_machine_has() -> None:
-    free = machine.free_memory()
+    free = machine.available_ram()
     assert free is not None
     assert 0 < free <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageDraw
 from typer.testing import CliRunner
 
 from artgen import registry
-from artgen.cli.main import SUMMARIES, app
+from artgen.cli.main import COMMAND_SUMMARIES, app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -23,7 +23,7 @@ NEEDS_DOWNLOAD = ("sdxl",)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as the README assumes it: a picture and a mask of the bundled model's size."""
     work = tmp_path_factory.mktemp("readme")
-    size = registry.resolve("tiny").native
+    size = registry.resolve_model("tiny").native_size
     picture = Image.new("RGB", size, "skyblue")
     ImageDraw.Draw(picture).ellipse((10, 10, 50, 50), fill="orange")
     picture.save(work / "fox.png")
@@ -73,7 +73,7 @@ def test_every_command_is_shown() -> None:
         "doctor",
         "config",
     ):
-        assert command in SUMMARIES
+        assert command in COMMAND_SUMMARIES
         assert re.search(rf"artgen {command}\b", README), command
 
 
@@ -107,7 +107,7 @@ def test_python_of_the_readme_runs(
     assert code is not None
     exec(compile(code[1], "README.md", "exec"), {})
     assert "a red fox in the snow" in capsys.readouterr().out
-    assert Image.open(folder / "fox.png").size == registry.resolve("tiny").native
+    assert Image.open(folder / "fox.png").size == registry.resolve_model("tiny").native_size
 
 
 def test_pictures_of_the_readme_exist() -> None:

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from artgen import Txt2Img
 from artgen.errors import UsageError
-from artgen.loras import Lora
-from artgen.records import FACTS, NOT_RECORDED, from_record, to_record
-from artgen.requests import TASKS, Denoise, FromImage, Inpaint, Outpaint, Request
+from artgen.loras import LoraSpec
+from artgen.records import NOT_RECORDED, PROVENANCE_KEYS, from_record, to_record
+from artgen.requests import TASKS, Denoise, ImageRequest, Inpaint, Outpaint, Request
 from artgen.schedulers import SCHEDULERS
-from artgen.settings import settings_of, type_of
+from artgen.settings import options_of, type_of
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60)
 FILE = st.text(st.sampled_from("abc xyz-_0éß漢字.👀"), min_size=1, max_size=12).filter(lambda name: name.strip(". "))
-SPACED = [entry.name for entry in SCHEDULERS if entry.sigmas]
-LORA = st.builds(Lora, FILE, st.floats(-10, 10)).map(str)
+SPACED = [entry.name for entry in SCHEDULERS if entry.supports_sigmas]
+LORA = st.builds(LoraSpec, FILE, st.floats(-10, 10)).map(str)
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:3", "mps"]),
     "scheduler": st.none() | st.sampled_from(SPACED),
@@ -37,7 +37,7 @@ def value_of(cls: type[Request], name: str) -> st.SearchStrategy[Any]:
     if name in SPECIAL:
         return SPECIAL[name]
     kind, optional = type_of(cls, name)
-    spec = settings_of(cls)[name].metadata["setting"]
+    spec = options_of(cls)[name].metadata["setting"]
     values: st.SearchStrategy[Any]
     if spec.choices:
         values = st.sampled_from(spec.choices)
@@ -56,14 +56,14 @@ def value_of(cls: type[Request], name: str) -> st.SearchStrategy[Any]:
 
 
 def requests(cls: type[Request]) -> st.SearchStrategy[Request]:
-    values = {name: value_of(cls, name) for name in settings_of(cls)}
+    values = {name: value_of(cls, name) for name in options_of(cls)}
     # No LoRA goes with weights in 8 bits.
     return st.builds(cls, **values | {"weights": st.none()}) | st.builds(cls, **values | {"lora": st.just(())})
 
 
 def denoisings() -> st.SearchStrategy[Request]:
     """Of pixels, which takes every setting that there is; other methods refuse some."""
-    values = {name: value_of(Denoise, name) for name in settings_of(Denoise)}
+    values = {name: value_of(Denoise, name) for name in options_of(Denoise)}
     sigma = st.none() | st.sampled_from(["auto", "AUTO * 1.2"]) | st.floats(0, 255).map("{:.3f}".format)
     return st.builds(
         Denoise, **{**values, "method": st.sampled_from([None, "pixel"]), "sigma": sigma, "lora": st.just(())}
@@ -84,9 +84,12 @@ def test_there_and_back_again(request: Request) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(REQUESTS, st.dictionaries(st.sampled_from([name for name in FACTS if name != "task"]), st.integers() | TEXT))
+@given(
+    REQUESTS,
+    st.dictionaries(st.sampled_from([name for name in PROVENANCE_KEYS if name != "task"]), st.integers() | TEXT),
+)
 def test_facts_are_written_and_not_obeyed(request: Request, facts: dict[str, Any]) -> None:
-    facts = {name: value for name, value in facts.items() if name not in settings_of(type(request))}
+    facts = {name: value for name, value in facts.items() if name not in options_of(type(request))}
     record = to_record(request, facts)
     assert facts.items() <= record.items()
     assert from_record(record) == from_record(to_record(request))
@@ -167,7 +170,7 @@ def test_a_whole_number_will_do_for_a_number() -> None:
 
 def test_every_task_reads_its_own_class() -> None:
     for name, cls in TASKS.items():
-        rest = {"image": "a.png"} if issubclass(cls, FromImage) else {}
+        rest = {"image": "a.png"} if issubclass(cls, ImageRequest) else {}
         rest |= {"mask": "m.png"} if issubclass(cls, Inpaint) else {}
         rest |= {"to": "64x64"} if issubclass(cls, Outpaint) else {}
         assert type(from_record({"task": name, **rest})) is cls

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from artgen import Img2Img, Inpaint, Outpaint, Request, Txt2Img
 from artgen.errors import UsageError
-from artgen.requests import TASKS, draw_seed
+from artgen.requests import TASKS, generate_seed
 from artgen.settings import (
-    Output,
-    Prompt,
-    Sampling,
-    Series,
+    OutputSettings,
+    PromptSettings,
+    SamplingSettings,
+    SeriesSettings,
     Setting,
-    check,
-    parse,
-    settings_of,
+    options_of,
+    parse_value,
     type_of,
+    validate,
 )
 
 NEEDED: dict[str, dict[str, Any]] = {
@@ -40,7 +40,7 @@ def make(task: str, **values: Any) -> Request:
 def numbers() -> list[tuple[str, str, Setting, type]]:
     found = []
     for task, cls in TASKS.items():
-        for name, field in settings_of(cls).items():
+        for name, field in options_of(cls).items():
             kind = type_of(cls, name)[0]
             if kind in (int, float):
                 found.append((task, name, field.metadata["setting"], kind))
@@ -113,14 +113,14 @@ def test_values_that_cannot_be_used_are_named(values: dict[str, Any], name: str)
 
 
 @pytest.mark.parametrize(
-    "group", [Series(count=1), Output()], ids=lambda group: type(group).__name__
+    "group", [SeriesSettings(count=1), OutputSettings()], ids=lambda group: type(group).__name__
 )  # what belongs to a command rather than to a picture
 def test_groups_that_are_no_requests_have_limits_too(group: Any) -> None:
-    check(group)
+    validate(group)
     for name, value in {"count": 0, "batch_size": 0, "quality": 101, "metadata": "some"}.items():
-        if name in settings_of(type(group)):
+        if name in options_of(type(group)):
             with pytest.raises(UsageError, match=f"{name} must be"):
-                check(dataclasses.replace(group, **{name: value}))
+                validate(dataclasses.replace(group, **{name: value}))
 
 
 def test_a_near_word_is_suggested() -> None:
@@ -153,7 +153,7 @@ def test_a_request_is_frozen_and_a_change_is_checked() -> None:
 
 
 def test_a_request_is_made_of_groups() -> None:
-    made = Txt2Img.of(Prompt(prompt="a fox"), Sampling(steps=4, scheduler="Euler a"), seed=7)
+    made = Txt2Img.from_settings(PromptSettings(prompt="a fox"), SamplingSettings(steps=4, scheduler="Euler a"), seed=7)
     assert made == Txt2Img(prompt="a fox", steps=4, scheduler="euler-a", seed=7)
 
 
@@ -162,14 +162,14 @@ def test_paths_may_be_given_as_text() -> None:
 
 
 def test_random_seeds_fit_other_tools() -> None:
-    seeds = {draw_seed() for _ in range(64)}
+    seeds = {generate_seed() for _ in range(64)}
     assert len(seeds) > 60
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
 @given(st.integers(1, 1000))
 def test_numbers_are_read_from_text(value: int) -> None:
-    assert parse(Txt2Img, "steps", str(value)) == value
+    assert parse_value(Txt2Img, "steps", str(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_numbers_are_read_from_text(value: int) -> None:
     ],
 )
 def test_values_are_read_from_text(name: str, text: str, value: object) -> None:
-    assert parse(Txt2Img, name, text) == value
+    assert parse_value(Txt2Img, name, text) == value
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_values_are_read_from_text(name: str, text: str, value: object) -> None:
 )
 def test_text_that_is_no_value(name: str, text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as refused:
-        parse(Txt2Img, name, text)
+        parse_value(Txt2Img, name, text)
     if name == "stepps":
         assert "steps" in refused.value.hint
 

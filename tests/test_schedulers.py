@@ -12,15 +12,26 @@ import torch
 from artgen import Img2Img, Txt2Img, generate
 from artgen.engine import schedulers as building
 from artgen.errors import UsageError
-from artgen.schedulers import SCHEDULERS, SIGMAS, Scheduler, find, find_with_sigmas, matching
+from artgen.schedulers import (
+    SCHEDULERS,
+    SIGMA_SPACINGS,
+    Scheduler,
+    find_scheduler,
+    find_scheduler_with_sigmas,
+    identify_scheduler,
+)
 
-SPACINGS = [(entry, sigmas) for entry in SCHEDULERS for sigmas in (None, *(SIGMAS if entry.sigmas else ("normal",)))]
+SPACINGS = [
+    (entry, sigmas)
+    for entry in SCHEDULERS
+    for sigmas in (None, *(SIGMA_SPACINGS if entry.supports_sigmas else ("normal",)))
+]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 20])
 @pytest.mark.parametrize(("entry", "sigmas"), SPACINGS, ids=[f"{entry.name}-{sigmas}" for entry, sigmas in SPACINGS])
 def test_finite_pixels(models: dict[str, Path], entry: Scheduler, sigmas: str | None, steps: int) -> None:
-    model = models["sd3" if entry.flow else "sd1"]
+    model = models["sd3" if entry.is_flow_matching else "sd1"]
     request = Txt2Img(
         model=str(model), prompt="a fox", seed=1, steps=steps, scheduler=entry.name, sigmas=sigmas, guidance_scale=5.0
     )
@@ -30,7 +41,9 @@ def test_finite_pixels(models: dict[str, Path], entry: Scheduler, sigmas: str | 
     assert picture.record["steps"] == steps
 
 
-@pytest.mark.parametrize("entry", [entry for entry in SCHEDULERS if not entry.flow], ids=lambda entry: entry.name)
+@pytest.mark.parametrize(
+    "entry", [entry for entry in SCHEDULERS if not entry.is_flow_matching], ids=lambda entry: entry.name
+)
 @pytest.mark.parametrize("strength", [0.05, 0.5])
 def test_redrawing_with_every_scheduler(models: dict[str, Path], entry: Scheduler, strength: float) -> None:
     image = plain.photo(Path("photo.png"))
@@ -41,21 +54,23 @@ def test_redrawing_with_every_scheduler(models: dict[str, Path], entry: Schedule
     assert len(set(generate(request).image.tobytes())) > 10
 
 
-@pytest.mark.parametrize("entry", [entry for entry in SCHEDULERS if entry.sigmas], ids=lambda entry: entry.name)
+@pytest.mark.parametrize(
+    "entry", [entry for entry in SCHEDULERS if entry.supports_sigmas], ids=lambda entry: entry.name
+)
 def test_the_spacing_of_noise_levels_makes_a_difference(models: dict[str, Path], entry: Scheduler) -> None:
-    model = models["sd3" if entry.flow else "sd1"]
+    model = models["sd3" if entry.is_flow_matching else "sd1"]
     request = Txt2Img(model=str(model), prompt="a fox", seed=1, steps=4, scheduler=entry.name, guidance_scale=5.0)
-    images = {sigmas: generate(request.replace(sigmas=sigmas)).image.tobytes() for sigmas in SIGMAS}
-    assert len(set(images.values())) == len(SIGMAS)
+    images = {sigmas: generate(request.replace(sigmas=sigmas)).image.tobytes() for sigmas in SIGMA_SPACINGS}
+    assert len(set(images.values())) == len(SIGMA_SPACINGS)
 
 
 @pytest.mark.parametrize("entry", SCHEDULERS, ids=lambda entry: entry.name)
 def test_every_class_exists_and_takes_what_the_table_sets(entry: Scheduler) -> None:
-    made = getattr(diffusers, entry.class_name)(**entry.config)
-    for name, value in entry.config.items():
+    made = getattr(diffusers, entry.class_name)(**entry.config_overrides)
+    for name, value in entry.config_overrides.items():
         assert made.config[name] == value
     for flag in building.SIGMA_FLAGS.values():
-        assert (flag in made.config) or not entry.sigmas
+        assert (flag in made.config) or not entry.supports_sigmas
 
 
 @pytest.mark.parametrize(
@@ -82,25 +97,25 @@ def test_every_class_exists_and_takes_what_the_table_sets(entry: Scheduler) -> N
     ],
 )
 def test_the_names_of_the_field(name: str, found: tuple[str, str | None]) -> None:
-    entry, sigmas = find_with_sigmas(name)
+    entry, sigmas = find_scheduler_with_sigmas(name)
     assert (entry.name, sigmas) == found
 
 
 def test_every_name_finds_its_own_entry() -> None:
     for entry in SCHEDULERS:
-        for name in (entry.name, entry.label, *entry.aliases):
-            assert find(name) is entry
-            assert find(f"  {name.upper()} ") is entry
+        for name in (entry.name, entry.a1111_name, *entry.aliases):
+            assert find_scheduler(name) is entry
+            assert find_scheduler(f"  {name.upper()} ") is entry
 
 
 def test_an_unknown_name_lists_close_ones() -> None:
     with pytest.raises(UsageError, match="no scheduler called 'eulr'") as refused:
-        find("eulr")
+        find_scheduler("eulr")
     assert "euler" in refused.value.hint
     with pytest.raises(UsageError):
-        find("")
+        find_scheduler("")
     with pytest.raises(UsageError):
-        find("karras")
+        find_scheduler("karras")
 
 
 @pytest.mark.parametrize("name", ["ddim", "euler-a", "pndm", "lcm", "flow-heun"])
@@ -139,7 +154,7 @@ def test_a_step_is_told_its_timestep_in_main_memory(kind: str) -> None:
     scheduler: Any = getattr(diffusers, kind)()
     heard: list[Any] = []
     scheduler.step = lambda _, timestep, *__, **___: heard.append(timestep)
-    building.reading_here(scheduler)
+    building.use_cpu_timesteps(scheduler)
     for steps in (6, 4):
         Away.copies.clear()
         scheduler.set_timesteps(steps)
@@ -162,35 +177,40 @@ def test_a_missing_package_is_named_with_the_command_that_mends_it(monkeypatch: 
     monkeypatch.setattr(building.importlib.util, "find_spec", lambda name: None)
     own = diffusers.DDIMScheduler()
     with pytest.raises(UsageError, match="lms needs scipy") as refused:
-        building.build(own, "lms", None)
+        building.build_scheduler(own, "lms", None)
     assert refused.value.hint == "pip install scipy"
     with pytest.raises(UsageError, match="dpm\\+\\+sde needs torchsde and scipy"):
-        building.build(own, "dpm++sde", None)
+        building.build_scheduler(own, "dpm++sde", None)
     with pytest.raises(UsageError, match="needs scipy"):
-        building.build(own, "euler", "beta")
-    assert isinstance(building.build(own, "euler", "karras"), diffusers.EulerDiscreteScheduler)
+        building.build_scheduler(own, "euler", "beta")
+    assert isinstance(building.build_scheduler(own, "euler", "karras"), diffusers.EulerDiscreteScheduler)
 
 
 def test_the_models_noise_schedule_and_prediction_stay() -> None:
     own = diffusers.DDIMScheduler(beta_start=0.001, prediction_type="v_prediction", timestep_spacing="trailing")
-    made = building.build(own, "dpm++2m-sde", "karras")
+    made = building.build_scheduler(own, "dpm++2m-sde", "karras")
     assert (made.config.beta_start, made.config.prediction_type) == (0.001, "v_prediction")
     assert made.config.timestep_spacing == "trailing"
     assert made.config.use_karras_sigmas
     assert made.config.algorithm_type == "sde-dpmsolver++"
-    assert building.build(made, "euler", "exponential").config.use_karras_sigmas is False
-    assert building.build(made, None, "normal").config.use_karras_sigmas is False
-    assert building.build(made, None, None) is not made
+    assert building.build_scheduler(made, "euler", "exponential").config.use_karras_sigmas is False
+    assert building.build_scheduler(made, None, "normal").config.use_karras_sigmas is False
+    assert building.build_scheduler(made, None, None) is not made
 
 
 def test_a_models_own_scheduler_is_named_when_the_table_has_it() -> None:
     for entry in SCHEDULERS:
-        config = getattr(diffusers, entry.class_name)(**entry.config).config
-        assert matching(json.loads(json.dumps(dict(config), default=str)) | {"_class_name": entry.class_name}) == (
+        config = getattr(diffusers, entry.class_name)(**entry.config_overrides).config
+        assert identify_scheduler(
+            json.loads(json.dumps(dict(config), default=str)) | {"_class_name": entry.class_name}
+        ) == (
             entry.name,
             None,
         )
     karras = diffusers.DPMSolverMultistepScheduler(use_karras_sigmas=True).config
-    assert matching({**karras, "_class_name": "DPMSolverMultistepScheduler"}) == ("dpm++2m", "karras")
-    assert matching({"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver"}) == (None, None)
-    assert matching({"_class_name": "EDMEulerScheduler"}) == (None, None)
+    assert identify_scheduler({**karras, "_class_name": "DPMSolverMultistepScheduler"}) == ("dpm++2m", "karras")
+    assert identify_scheduler({"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver"}) == (
+        None,
+        None,
+    )
+    assert identify_scheduler({"_class_name": "EDMEulerScheduler"}) == (None, None)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from artgen.settings import Data
-from artgen.training.collection import read
+from artgen.settings import DatasetSettings
+from artgen.training.collection import read_dataset
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = [str(ROOT / "examples" / name) for name in ("train_style", "train_tiny")]
@@ -37,9 +37,11 @@ def test_the_pictures_are_read_with_captions_and_sources() -> None:
 
     linocuts.write(SHOWN, Path("data/linoprint"), 0)
     linocuts.write(HELD_OUT, Path("held-out"), len(SHOWN))
-    found = read(Data(folder=Path("data"), resolution=128, licences="CC0-1.0", duplicates="refuse", unusable="refuse"))
-    assert len(found.examples) == 16
-    assert {each.caption for each in found.examples} >= {"linoprint, a house", "linoprint, an umbrella"}
+    found = read_dataset(
+        DatasetSettings(folder=Path("data"), resolution=128, licences="CC0-1.0", duplicates="refuse", unusable="refuse")
+    )
+    assert len(found.images) == 16
+    assert {each.caption for each in found.images} >= {"linoprint, a house", "linoprint, an umbrella"}
     assert not set(SHOWN) & set(HELD_OUT)
 
 

@@ -8,13 +8,13 @@ import pytest
 from training_folders import lines, load, save, write
 
 from artgen.errors import InputFileError, UsageError
-from artgen.settings import Data
+from artgen.settings import DatasetSettings
 from artgen.training import collection, datasheet
-from artgen.training.collection import MistakesError, read
+from artgen.training.collection import DatasetError, read_dataset
 
 
 def captions(**settings: Any) -> dict[str, str]:
-    return {each.name: each.caption for each in load(**settings).examples}
+    return {each.name: each.caption for each in load(**settings).images}
 
 
 def test_captions_come_from_the_nearest_source() -> None:
@@ -36,7 +36,7 @@ def test_every_mistake_is_told_at_once() -> None:
     write("a.txt", b"caf\xe9")
     write("metadata.jsonl", b'{"file_name": "b.png", "text": 5}\n\nnot json\n[1]\n{"text": "x"}\n\xff\n')
     lines("provenance.jsonl", {"file_name": "b.png"}, {"file_name": "./b.png"})
-    with pytest.raises(MistakesError) as caught:
+    with pytest.raises(DatasetError) as caught:
         load()
     starts = [mistake.split(" ")[0] for mistake in caught.value.mistakes]
     wrong = [f"metadata.jsonl:{line}:" for line in (1, 3, 4, 5, 6)]
@@ -54,7 +54,7 @@ def test_a_template_that_cannot_be_filled_is_refused(template: str) -> None:
 
 def test_no_folder_no_pictures() -> None:
     with pytest.raises(UsageError):
-        read(Data())
+        read_dataset(DatasetSettings())
     with pytest.raises(InputFileError, match="does not exist"):
         load()
     write("a.txt", "words")
@@ -65,8 +65,8 @@ def test_no_folder_no_pictures() -> None:
 def test_a_datasheet_is_written_and_its_hash_is_that_of_its_data(tmp_path: Path) -> None:
     save("a|b.png")
     found = load()
-    sheet = datasheet.write(found, tmp_path / "datasheet.md", about={"model": "tiny"})
-    assert collection.open_example(found.examples[0]).size == (160, 120)
-    assert json.loads(sheet.data.read_text())["examples"][0]["sha256"] == found.examples[0].sha256
-    assert datasheet.write(found, tmp_path / "again.md", about={"model": "tiny"}).sha256 == sheet.sha256
-    assert "a\\|b.png" in sheet.path.read_text() or "a|b.png" not in sheet.path.read_text()
+    sheet = datasheet.write_datasheet(found, tmp_path / "datasheet.md", run_info={"model": "tiny"})
+    assert collection.open_training_image(found.images[0]).size == (160, 120)
+    assert json.loads(sheet.json_path.read_text())["examples"][0]["sha256"] == found.images[0].sha256
+    assert datasheet.write_datasheet(found, tmp_path / "again.md", run_info={"model": "tiny"}).sha256 == sheet.sha256
+    assert "a\\|b.png" in sheet.markdown_path.read_text() or "a|b.png" not in sheet.markdown_path.read_text()

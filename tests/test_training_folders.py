@@ -19,15 +19,15 @@ from training_folders import lines, load, picture, save, write
 from artgen.cli import training_report
 from artgen.errors import InputFileError, UsageError
 from artgen.training import buckets, datasheet, fingerprints
-from artgen.training.collection import Collection, open_example
+from artgen.training.collection import Dataset, open_training_image
 
 
-def reasons(found: Collection) -> dict[str, str]:
+def reasons(found: Dataset) -> dict[str, str]:
     return {each.name: each.reason for each in found.rejected}
 
 
-def used(found: Collection) -> list[str]:
-    return [each.name for each in found.examples]
+def used(found: Dataset) -> list[str]:
+    return [each.name for each in found.images]
 
 
 def test_a_folder_with_every_kind_of_file_is_read_and_each_bad_one_has_its_reason() -> None:
@@ -64,13 +64,13 @@ def test_a_folder_with_every_kind_of_file_is_read_and_each_bad_one_has_its_reaso
     assert reasons(found).keys() == words.keys()
     for name, word in words.items():
         assert word in reasons(found)[name], reasons(found)[name]
-    by_name = {each.name: each for each in found.examples}
+    by_name = {each.name: each for each in found.images}
     assert (by_name["turned.jpg"].width, by_name["turned.jpg"].height) == (120, 160)
     assert "holds 2 pictures" in by_name["moving.gif"].notes[0]
     assert "laid over white" in " ".join(by_name["palette.png"].notes)
     assert any("Thumbs.db" in note for note in found.notes)
-    for example in found.examples:
-        opened = open_example(example)
+    for example in found.images:
+        opened = open_training_image(example)
         assert (opened.mode, opened.size) == ("RGB", (example.width, example.height))
 
 
@@ -105,10 +105,10 @@ def test_names_that_are_no_text_or_normalised_otherwise() -> None:
     Path("data/\udcff\x1b[2J.png").write_bytes(save("b.png", 1).read_bytes())
     lines("metadata.jsonl", {"file_name": "\u00e9clair.png", "text": "a cake"})
     found = load(duplicates="keep")
-    assert {each.caption for each in found.examples} >= {"a cake"}
-    sheet = datasheet.write(found, Path("sheet.md"), about={"trigger": "x | y"})
-    assert "\x1b" not in sheet.path.read_text()
-    assert json.loads(sheet.data.read_text())["pictures"] == 3
+    assert {each.caption for each in found.images} >= {"a cake"}
+    sheet = datasheet.write_datasheet(found, Path("sheet.md"), run_info={"trigger": "x | y"})
+    assert "\x1b" not in sheet.markdown_path.read_text()
+    assert json.loads(sheet.json_path.read_text())["pictures"] == 3
 
 
 def twins(path: str, seed: int, quality: int, *, mirror: bool = False) -> None:
@@ -124,16 +124,16 @@ def test_duplicates_are_kept_dropped_or_refused() -> None:
     save("another.png", 1)
     dropped = load()
     assert used(dropped) == ["another.png", "b-copy.png"]
-    assert dropped.duplicates == (("b-copy.png", "c-smaller.jpg", "d-mirrored.jpg", "m-original.png"),)
+    assert dropped.duplicate_groups == (("b-copy.png", "c-smaller.jpg", "d-mirrored.jpg", "m-original.png"),)
     assert reasons(dropped) == {
         "m-original.png": "is the same file as 'b-copy.png'",
         "c-smaller.jpg": "looks like 'b-copy.png'",
         "d-mirrored.jpg": "mirrors 'b-copy.png'",
     }
     kept = load(duplicates="keep")
-    assert len(kept.examples) == 5
-    assert kept.duplicates == dropped.duplicates
-    assert "it mirrors 'b-copy.png'" in next(e for e in kept.examples if e.name == "d-mirrored.jpg").notes
+    assert len(kept.images) == 5
+    assert kept.duplicate_groups == dropped.duplicate_groups
+    assert "it mirrors 'b-copy.png'" in next(e for e in kept.images if e.name == "d-mirrored.jpg").notes
     with pytest.raises(InputFileError, match="3 duplicate"):
         load(duplicates="refuse")
 
@@ -148,20 +148,23 @@ def test_different_drawings_of_fine_lines_are_no_duplicates() -> None:
         draw.line([(chance.randint(60, 196), chance.randint(60, 196)) for _ in range(8)], "black", 1)
         Path("data").mkdir(exist_ok=True)
         sketch.save(f"data/{number}.png")
-    assert len(load().examples) == 8
+    assert len(load().images) == 8
 
 
 @given(st.integers(0, 1000), st.booleans())
 def test_a_picture_is_known_again_after_compression_and_mirroring(seed: int, mirror: bool) -> None:
-    known = fingerprints.Known(4)
+    known = fingerprints.DuplicateIndex(4)
     for other in range(3):
-        known.add(fingerprints.look(picture(seed + other)))
+        known.add(fingerprints.hash_image(picture(seed + other)))
     data = io.BytesIO()
     again = picture(seed).resize((80, 60))
     (ImageOps.mirror(again) if mirror else again).save(data, "JPEG", quality=50)
     with Image.open(data) as reopened:
-        assert known.same_as(fingerprints.look(reopened.convert("RGB"))) == (0, "mirrors" if mirror else "looks like")
-    assert known.same_as(fingerprints.look(picture(seed + 5000))) is None
+        assert known.find_match(fingerprints.hash_image(reopened.convert("RGB"))) == (
+            0,
+            "mirrors" if mirror else "looks like",
+        )
+    assert known.find_match(fingerprints.hash_image(picture(seed + 5000))) is None
 
 
 def test_licences() -> None:
@@ -176,7 +179,7 @@ def test_licences() -> None:
         {"file_name": "*", "source": "the attic"},
     )
     every = load()
-    assert next(e for e in every.examples if e.name == "silent.png").provenance is not None
+    assert next(e for e in every.images if e.name == "silent.png").provenance is not None
     assert used(load(require_licence=True)) == ["both.png", "cc0.png", "nested.png"]
     assert used(load(licences="mit, cc0-1.0")) == ["both.png", "cc0.png"]
     assert "is under" in reasons(load(licences="mit,cc0-1.0"))["nested.png"]
@@ -186,7 +189,7 @@ def test_licences() -> None:
         load(licences="Apache-2.0")
     with pytest.raises(UsageError):
         load(licences=" , ")
-    facts = datasheet.facts(every, {})
+    facts = datasheet.datasheet_record(every, {})
     assert facts["licences"]["not said"] == 2
     assert facts["consents"] == {"not said": 5, "asked by letter": 1}
 
@@ -197,7 +200,7 @@ def test_what_tables_say_that_means_nothing_is_told() -> None:
     lines("metadata.jsonl", {"file_name": "deep/b.png", "text": "gone"}, {"file_name": "../a.png", "text": "out"})
     write("deep/alone.txt", "words")
     found = load()
-    assert found.examples[0].caption == "near"
+    assert found.images[0].caption == "near"
     told = "\n".join(found.notes)
     assert "score" in told
     assert "metadata.jsonl:1: 'deep/b.png'" in told
@@ -210,45 +213,45 @@ def test_long_and_empty_captions_are_noted() -> None:
     save("b.png", 1)
     write("a.txt", "word, " * 40)
     write("b.txt", "")
-    long, empty = load().examples
+    long, empty = load().images
     assert "82 tokens" in long.notes[0]
     assert (empty.caption, empty.notes) == ("", ("its caption is empty",))
 
 
 def test_a_picture_that_changes_after_it_was_read_is_refused() -> None:
     save("a.png")
-    example = load().examples[0]
+    example = load().images[0]
     save("a.png", 1)
     with pytest.raises(InputFileError, match="changed"):
-        open_example(example)
+        open_training_image(example)
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([(16, 8), (64, 8), (128, 8), (512, 64), (768, 8)]))
 def test_buckets_are_within_their_limits_and_near_the_picture(width: int, height: int, kind: tuple[int, int]) -> None:
     resolution, multiple = kind
-    wide, high = buckets.bucket(width, height, resolution, multiple)
+    wide, high = buckets.nearest_bucket(width, height, resolution, multiple)
     assert wide % multiple == high % multiple == 0
     assert resolution**2 / 2.1 <= wide * high <= resolution**2
     assert max(wide, high) <= 2 * min(wide, high)
-    assert buckets.bucket(height, width, resolution, multiple) == (high, wide) or width == height
-    assert 0 <= buckets.lost(width, height, (wide, high)) < 1
+    assert buckets.nearest_bucket(height, width, resolution, multiple) == (high, wide) or width == height
+    assert 0 <= buckets.cropped_fraction(width, height, (wide, high)) < 1
     assert (wide > high) <= (width > height)
-    assert buckets.bucket(wide, high, resolution, multiple) == (wide, high)
+    assert buckets.nearest_bucket(wide, high, resolution, multiple) == (wide, high)
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from(["center", "random"]), st.integers(0, 9))
 def test_placed_pictures_have_the_size_and_show_the_picture(width: int, height: int, crop: str, seed: int) -> None:
     image = Image.new("RGB", (width, height), (10, 200, 30))
-    placed = buckets.placed(image, (24, 16), crop, random.Random(seed))
+    placed = buckets.resize_and_crop(image, (24, 16), crop, random.Random(seed))
     assert placed.size == (24, 16)
     assert placed.getextrema() == ((10, 10), (200, 200), (30, 30))
 
 
 def test_random_crops_reach_both_ends_and_centred_ones_stay() -> None:
     ramp = Image.linear_gradient("L").rotate(90).convert("RGB").resize((200, 50))
-    starts = {buckets.placed(ramp, (50, 50), "random", random.Random(s)).getpixel((0, 0)) for s in range(60)}
+    starts = {buckets.resize_and_crop(ramp, (50, 50), "random", random.Random(s)).getpixel((0, 0)) for s in range(60)}
     assert len(starts) > 20
-    centre = {buckets.placed(ramp, (50, 50), "center", random.Random(s)).tobytes() for s in range(5)}
+    centre = {buckets.resize_and_crop(ramp, (50, 50), "center", random.Random(s)).tobytes() for s in range(5)}
     assert len(centre) == 1
 
 
@@ -257,7 +260,7 @@ def test_the_report_says_how_many_and_cuts_long_lists(capsys: pytest.CaptureFixt
         write(f"bad{number:02}.png", "no picture")
     save("roses/good\x1b[2J.png")
     found = load()
-    training_report.tell(found, [(144, 112)])
+    training_report.print_dataset_report(found, [(144, 112)])
     short = capsys.readouterr().err
     assert "by shape: 144x112 1" in short
     assert "data: 1 of 21 pictures are learnt from" in short

@@ -17,11 +17,11 @@ from torch import nn
 
 from artgen import registry
 from artgen.engine.training import assembling, board, checkpoints, noising, order, perceptual
-from artgen.engine.training.averages import Average
-from artgen.engine.training.loop import Step
-from artgen.engine.training.schedule import learning_rate
+from artgen.engine.training.averages import EMA
+from artgen.engine.training.loop import TrainStep
+from artgen.engine.training.schedule import learning_rate_at
 from artgen.errors import ArtgenError, InputFileError, OutputError
-from artgen.settings import Optimisation
+from artgen.settings import OptimizerSettings
 from artgen.training import curves, plans, results
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -42,49 +42,51 @@ def latents(seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("zero", [False, True])
 def test_noise_and_target_are_those_of_diffusers(prediction: str, zero: bool) -> None:
     theirs = scheduler(prediction, zero)
-    mine = noising.read(theirs, "a model")
+    mine = noising.read_noise_schedule(theirs, "a model")
     clean, noise, times = latents(1), latents(2), torch.tensor([0, 300, 700, 999])
-    noisy = mine.noisy(clean, noise, times)
+    noisy = mine.add_noise(clean, noise, times)
     torch.testing.assert_close(noisy, theirs.add_noise(clean, noise, times))
     wanted = {"epsilon": noise, "v_prediction": theirs.get_velocity(clean, noise, times), "sample": clean}[prediction]
     target = mine.target(clean, noise, times)
     torch.testing.assert_close(target, wanted)
     known = slice(0, 3) if zero and prediction == "epsilon" else slice(0, 4)  # pure noise says nothing of what was
-    torch.testing.assert_close(mine.clean(noisy, target, times)[known], clean[known], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(mine.predict_x0(noisy, target, times)[known], clean[known], atol=1e-3, rtol=1e-3)
 
 
 def test_a_gpu_that_is_named_is_not_that_of_later_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ACCELERATE_TORCH_DEVICE", raising=False)
-    with assembling._device_named("cuda:1"):
+    with assembling._select_accelerate_device("cuda:1"):
         assert os.environ["ACCELERATE_TORCH_DEVICE"] == "cuda:1"
-    with assembling._device_named("cuda"):
+    with assembling._select_accelerate_device("cuda"):
         assert "ACCELERATE_TORCH_DEVICE" not in os.environ
     monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "cuda:3")  # the user's own
-    with assembling._device_named("cuda:1"):
+    with assembling._select_accelerate_device("cuda:1"):
         pass
     assert os.environ["ACCELERATE_TORCH_DEVICE"] == "cuda:3"
 
 
 def test_flow_goes_straight_from_clean_to_noise() -> None:
-    mine = noising.read(FlowMatchEulerDiscreteScheduler(), "a model")
+    mine = noising.read_noise_schedule(FlowMatchEulerDiscreteScheduler(), "a model")
     clean, noise, times = latents(1), latents(2), torch.tensor([0, 300, 700, 999])
-    noisy = mine.noisy(clean, noise, times)
+    noisy = mine.add_noise(clean, noise, times)
     torch.testing.assert_close(noisy[3], noise[3])
-    torch.testing.assert_close(mine.clean(noisy, mine.target(clean, noise, times), times), clean, atol=1e-5, rtol=1e-4)
-    drawn = mine.draw(4000, torch.Generator().manual_seed(0)).float()
+    torch.testing.assert_close(
+        mine.predict_x0(noisy, mine.target(clean, noise, times), times), clean, atol=1e-5, rtol=1e-4
+    )
+    drawn = mine.sample_timesteps(4000, torch.Generator().manual_seed(0)).float()
     assert 480 < drawn.mean() < 520
     assert drawn.std() < 230  # 289 if all were alike
 
 
 @pytest.mark.parametrize(("prediction", "by"), [("epsilon", "snr"), ("v_prediction", "snr + 1"), ("sample", "1")])
 def test_min_snr_is_that_of_the_paper(prediction: str, by: str) -> None:
-    mine = noising.read(scheduler(prediction), "a model")
+    mine = noising.read_noise_schedule(scheduler(prediction), "a model")
     times = torch.tensor([1, 100, 500, 900])
     alpha = scheduler(prediction).alphas_cumprod[times]
     snr = alpha / (1 - alpha)
     wanted = snr.clamp(max=5.0) / eval(by, {"snr": snr})
-    torch.testing.assert_close(mine.weights(times, 5.0), wanted, rtol=1e-4, atol=1e-6)
-    assert mine.weights(times, 0.0).tolist() == [1, 1, 1, 1]
+    torch.testing.assert_close(mine.min_snr_weights(times, 5.0), wanted, rtol=1e-4, atol=1e-6)
+    assert mine.min_snr_weights(times, 0.0).tolist() == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -96,23 +98,23 @@ def test_min_snr_is_that_of_the_paper(prediction: str, by: str) -> None:
     ],
 )
 def test_learning_rates(name: str, wanted: dict[int, float]) -> None:
-    settings = Optimisation(train_steps=100, lr_warmup_steps=1, lr_scheduler=name, learning_rate=2.0)
+    settings = OptimizerSettings(train_steps=100, lr_warmup_steps=1, lr_scheduler=name, learning_rate=2.0)
     for step, share in wanted.items():
-        assert learning_rate(step, settings) == pytest.approx(2 * share, abs=0.01)
+        assert learning_rate_at(step, settings) == pytest.approx(2 * share, abs=0.01)
 
 
 def test_every_picture_is_seen_equally_often_with_its_own_size() -> None:
     sizes = [(64, 64)] * 7 + [(96, 48)] * 2 + [(48, 96)]
     picks = list(itertools.islice(order.batches(sizes, 3, seed=5), 200))
-    seen = Counter(member for pick in picks for member in pick.members)
+    seen = Counter(member for pick in picks for member in pick.indices)
     assert max(seen.values()) - min(seen.values()) <= 3
-    assert all(sizes[member] == pick.size for pick in picks for member in pick.members)
+    assert all(sizes[member] == pick.size for pick in picks for member in pick.indices)
     assert picks == list(itertools.islice(order.batches(sizes, 3, seed=5), 200))
     assert picks != list(itertools.islice(order.batches(sizes, 3, seed=6), 200))
 
 
 def vae() -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(registry.resolve("tiny", offline=True).path / "vae")
+    return AutoencoderKL.from_pretrained(registry.resolve_model("tiny", offline=True).path / "vae")
 
 
 @pytest.fixture(scope="module")
@@ -121,18 +123,18 @@ def distances(tmp_path_factory: pytest.TempPathFactory) -> dict[str, nn.Module]:
     torch.manual_seed(0)
     file = tmp_path_factory.mktemp("vgg") / "vgg.safetensors"
     save_file(vgg_tensors(), file)
-    unet = UNet2DModel.from_pretrained(registry.resolve("denoiser", offline=True).path / "unet")
-    vgg = perceptual.Vgg16(file)
+    unet = UNet2DModel.from_pretrained(registry.resolve_model("denoiser", offline=True).path / "unet")
+    vgg = perceptual.Vgg16Distance(file)
     return {
-        "decoder": perceptual.DecoderFeatures(vae()), "vgg": vgg, "denoiser": perceptual.DenoiserFeatures(unet),
-        "decoded": perceptual.DecodedFeatures(vae(), vgg),
+        "decoder": perceptual.DecoderFeatureDistance(vae()), "vgg": vgg, "denoiser": perceptual.DenoiserFeatureDistance(unet),
+        "decoded": perceptual.DecodedImageDistance(vae(), vgg),
     }  # fmt: skip
 
 
 def vgg_tensors() -> dict[str, torch.Tensor]:
-    widths = [width for level in perceptual.Vgg16.WIDTHS for width in itertools.pairwise(level)]
+    widths = [width for level in perceptual.Vgg16Distance.BLOCK_CHANNELS for width in itertools.pairwise(level)]
     tensors = {}
-    for number, (before, after) in zip(plans.VGG_LAYERS, widths, strict=True):
+    for number, (before, after) in zip(plans.VGG_CONV_INDICES, widths, strict=True):
         tensors[f"features.{number}.weight"] = torch.randn(after, before, 3, 3) / (3 * before**0.5)
         tensors[f"features.{number}.bias"] = torch.zeros(after)
     return tensors
@@ -163,27 +165,27 @@ def test_a_file_without_vgg_is_refused(tmp_path: Path) -> None:
         plans.check_vgg(tmp_path / "vgg.safetensors")
 
 
-def learner(seed: int = 0, average: bool = True) -> checkpoints.Learner:
+def learner(seed: int = 0, average: bool = True) -> checkpoints.TrainState:
     torch.manual_seed(seed)
     module = nn.Linear(3, 2)
     parameters = dict(module.named_parameters())
     optimiser = torch.optim.AdamW(parameters.values(), lr=0.1)
     module(torch.ones(3)).sum().backward()
     optimiser.step()
-    return checkpoints.Learner(parameters, optimiser, Average(parameters, 0.9) if average else None)
+    return checkpoints.TrainState(parameters, optimiser, EMA(parameters, 0.9) if average else None)
 
 
 def test_checkpoints_keep_everything_and_only_the_last(tmp_path: Path) -> None:
-    layout = results.Layout(tmp_path / "x.safetensors")
+    layout = results.TrainingPaths(tmp_path / "x.safetensors")
     one, other = learner(0), learner(1)
     for step in (1, 2, 3):
-        checkpoints.save(layout, one, step, {"a": 1}, keep=2)
-    assert sorted(path.name for path in layout.checkpoints.iterdir()) == ["step-0000002", "step-0000003"]
-    checkpoints.restore(layout.checkpoint(3), other)
+        checkpoints.save_checkpoint(layout, one, step, {"a": 1}, max_checkpoints=2)
+    assert sorted(path.name for path in layout.checkpoints_dir.iterdir()) == ["step-0000002", "step-0000003"]
+    checkpoints.restore_checkpoint(layout.checkpoint_dir(3), other)
     for name, parameter in one.parameters.items():
         assert torch.equal(parameter, other.parameters[name])
-        assert torch.equal(one.average.shadow[name], other.average.shadow[name])
-        mine, theirs = one.optimiser.state[parameter], other.optimiser.state[other.parameters[name]]
+        assert torch.equal(one.ema.shadow[name], other.ema.shadow[name])
+        mine, theirs = one.optimizer.state[parameter], other.optimizer.state[other.parameters[name]]
         assert all(torch.equal(mine[key], theirs[key]) for key in ("step", "exp_avg", "exp_avg_sq"))
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".pt", ".bin", ".pkl")]
 
@@ -200,36 +202,36 @@ def full_disk() -> Iterator[None]:
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
-    layout = results.Layout(tmp_path / "x.safetensors")
-    checkpoints.save(layout, learner(), 1, {}, keep=1)
+    layout = results.TrainingPaths(tmp_path / "x.safetensors")
+    checkpoints.save_checkpoint(layout, learner(), 1, {}, max_checkpoints=1)
     with full_disk(), pytest.raises(OutputError, match="cannot be written") as refused:
-        checkpoints.save(layout, learner(), 2, {}, keep=1)
+        checkpoints.save_checkpoint(layout, learner(), 2, {}, max_checkpoints=1)
     assert "step-0000001" in refused.value.hint
-    assert layout.newest() == layout.checkpoint(1)
-    assert [path.name for path in layout.checkpoints.iterdir()] == ["step-0000001"]
+    assert layout.newest_checkpoint() == layout.checkpoint_dir(1)
+    assert [path.name for path in layout.checkpoints_dir.iterdir()] == ["step-0000001"]
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
-    layout = results.Layout(tmp_path / "x.safetensors")
-    place = checkpoints.save(layout, learner(), 1, {}, keep=1)
-    (place / checkpoints.OPTIMISER).write_bytes(b"short")
+    layout = results.TrainingPaths(tmp_path / "x.safetensors")
+    place = checkpoints.save_checkpoint(layout, learner(), 1, {}, max_checkpoints=1)
+    (place / checkpoints.OPTIMIZER_FILE).write_bytes(b"short")
     with pytest.raises(InputFileError, match="cannot be read"):
-        checkpoints.restore(place, learner())
+        checkpoints.restore_checkpoint(place, learner())
 
 
 def test_losses_of_steps_done_again_are_dropped(tmp_path: Path) -> None:
-    layout = results.Layout(tmp_path / "x.safetensors")
-    first = curves.Curves(layout, 0)
+    layout = results.TrainingPaths(tmp_path / "x.safetensors")
+    first = curves.LossLog(layout, 0)
     for step in range(1, 8):
-        first.add(step, {"loss": 1 / step}, 0.1, 0.5)
-    second = curves.Curves(layout, 4)
-    second.add(5, {"loss": 9.0}, 0.1, 0.5)
-    second.draw()
-    rows = curves.read(layout.losses)
+        first.log_step(step, {"loss": 1 / step}, 0.1, 0.5)
+    second = curves.LossLog(layout, 4)
+    second.log_step(5, {"loss": 9.0}, 0.1, 0.5)
+    second.save_plot()
+    rows = curves.read_loss_csv(layout.loss_csv)
     assert [row.step for row in rows] == [1, 2, 3, 4, 5]
-    assert rows[-1].parts == {"loss": 9.0}
-    with Image.open(layout.curve) as picture:
-        assert picture.size == (curves.WIDTH, curves.HEIGHT)
+    assert rows[-1].losses == {"loss": 9.0}
+    with Image.open(layout.loss_png) as picture:
+        assert picture.size == (curves.PLOT_WIDTH_PX, curves.PLOT_HEIGHT_PX)
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 3
 
 
@@ -248,20 +250,20 @@ def test_losses_of_steps_done_again_are_dropped(tmp_path: Path) -> None:
 def test_where_results_go(output: str | None, whole: bool, wanted: str | None) -> None:
     if wanted is None:
         with pytest.raises(ArtgenError):
-            results.layout(output, whole=whole)
+            results.resolve_training_paths(output, is_model_folder=whole)
         return
-    found = results.layout(output, whole=whole)
+    found = results.resolve_training_paths(output, is_model_folder=whole)
     assert found.result == Path(wanted)
-    assert found.folder.name == Path(wanted).name.removesuffix(".safetensors") + "-training"
+    assert found.training_dir.name == Path(wanted).name.removesuffix(".safetensors") + "-training"
 
 
 def test_tensorboard_hears_every_step(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    written = board.Board(tmp_path, 0)
+    written = board.TensorBoardLogger(tmp_path, 0)
     for step in (1, 2, 3):
-        written.add(Step(step, {"loss": 1 / step}, 0.1, 1.0, 4))
+        written.log_step(TrainStep(step, {"loss": 1 / step}, 0.1, 1.0, 4))
     written.close()
     events = EventAccumulator(str(tmp_path))
     events.Reload()

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from artgen import Txt2Img, generate, registry
 from artgen.engine import components, loading, weights
-from artgen.engine.device import DTYPES, Placement
+from artgen.engine.device import DTYPES, DeviceConfig
 from artgen.errors import ModelUnavailableError
-from artgen.events import ignore
+from artgen.events import no_op
 
 FAST: dict[str, Any] = {"prompt": "a fox", "seed": 1, "steps": 1, "guidance_scale": 1.0}
 
@@ -82,7 +82,7 @@ def test_every_tensor_is_the_one_that_the_libraries_load(
     for shard in ("1GB", "20KB"):
         folder = stored(models[kind] / part, tmp_path / shard, DTYPES[file], shard=shard)
         assert len(list(folder.glob("*.safetensors"))) > (0 if shard == "1GB" else 2)
-        module, missing = weights.read(cls, folder, None, DTYPES[wanted])
+        module, missing = weights.load_converted_component(cls, folder, None, DTYPES[wanted])
         assert not missing
         check_same(module, theirs(cls, folder, DTYPES[wanted]))
 
@@ -93,9 +93,9 @@ def test_every_weight_in_8_bits_is_the_one_that_diffusers_makes(
     models: dict[str, Path], tmp_path: Path, kind: str, part: str, cls: Any, file: str, wanted: str
 ) -> None:
     folder = stored(models[kind] / part, tmp_path / part, DTYPES[file])
-    module, _ = weights.read(cls, folder, None, DTYPES[wanted], eighths=True)
+    module, _ = weights.load_converted_component(cls, folder, None, DTYPES[wanted], fp8=True)
     before = {name: tensor.data_ptr() for name, tensor in module.named_parameters()}
-    weights.in_8_bits(module, DTYPES[wanted])
+    weights.cast_to_fp8(module, DTYPES[wanted])
     plainly = theirs(cls, folder, DTYPES[wanted])
     plainly.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=DTYPES[wanted])
     check_same(module, plainly)
@@ -110,7 +110,7 @@ def test_the_variant_asked_for_is_read(models: dict[str, Path], tmp_path: Path) 
     halves = {name: (tensor * 2).half() for name, tensor in rough.items()}
     save_file(halves, folder / "diffusion_pytorch_model.fp16.safetensors", metadata={"format": "pt"})
     for variant in (None, "fp16"):
-        module, _ = weights.read(cls, folder, variant, torch.bfloat16)
+        module, _ = weights.load_converted_component(cls, folder, variant, torch.bfloat16)
         check_same(module, theirs(cls, folder, torch.bfloat16, variant=variant))
 
 
@@ -121,7 +121,7 @@ def test_layers_that_stay_in_fp32_and_tied_ones(tmp_path: Path, wanted: str) -> 
     config = transformers.T5Config(vocab_size=64, d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=4)
     encoder = transformers.T5EncoderModel(config)
     encoder.save_pretrained(tmp_path)
-    module, missing = weights.read(transformers.T5EncoderModel, tmp_path, None, DTYPES[wanted])
+    module, missing = weights.load_converted_component(transformers.T5EncoderModel, tmp_path, None, DTYPES[wanted])
     expected = theirs(transformers.T5EncoderModel, tmp_path, DTYPES[wanted])
     check_same(module, expected)
     assert not missing
@@ -140,10 +140,10 @@ def test_numbers_that_are_whole_stay_so(models: dict[str, Path], tmp_path: Path)
     named = {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in tensors.items()}
     named["text_model.embeddings.position_ids"] = positions
     save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
-    assert weights.converted((folder / "model.safetensors",), torch.bfloat16)[
+    assert weights.load_converted((folder / "model.safetensors",), torch.bfloat16)[
         "text_model.embeddings.position_ids"
     ].equal(positions)
-    module, missing = weights.read(transformers.CLIPTextModel, folder, None, torch.bfloat16)
+    module, missing = weights.load_converted_component(transformers.CLIPTextModel, folder, None, torch.bfloat16)
     assert not missing
     check_same(module, theirs(transformers.CLIPTextModel, folder, torch.bfloat16))
 
@@ -151,7 +151,7 @@ def test_numbers_that_are_whole_stay_so(models: dict[str, Path], tmp_path: Path)
 def test_what_is_more_than_filling_in_is_left_to_the_libraries(models: dict[str, Path], tmp_path: Path) -> None:
     cls = diffusers.AutoencoderKL
     folder = stored(models["sd1"] / "vae", tmp_path, torch.float32)
-    assert weights.read(cls, folder, None, torch.float32)[0] is None  # mapped, at no cost
+    assert weights.load_converted_component(cls, folder, None, torch.float32)[0] is None  # mapped, at no cost
     file = folder / "diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
@@ -162,11 +162,13 @@ def test_what_is_more_than_filling_in_is_left_to_the_libraries(models: dict[str,
         renamed[name] = tensor
     assert renamed.keys() != tensors.keys()
     save_file(renamed, file, metadata={"format": "pt"})
-    assert weights.read(cls, folder, None, torch.bfloat16)[0] is None  # names of the oldest files
-    placement = Placement("cpu", "bf16")
-    model = registry.resolve(str(tiny_models.sd1(tmp_path / "model")), offline=True)
+    assert weights.load_converted_component(cls, folder, None, torch.bfloat16)[0] is None  # names of the oldest files
+    device_config = DeviceConfig("cpu", "bf16")
+    model = registry.resolve_model(str(tiny_models.sd1(tmp_path / "model")), offline=True)
     save_file(renamed, model.path / "vae" / file.name, metadata={"format": "pt"})
-    check_same(components.read_component(cls, model, "vae", placement), theirs(cls, model.path / "vae", torch.bfloat16))
+    check_same(
+        components.load_component(cls, model, "vae", device_config), theirs(cls, model.path / "vae", torch.bfloat16)
+    )
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
@@ -180,7 +182,7 @@ def test_what_lacks_a_tensor_is_refused_in_every_precision(tmp_path: Path, part:
     with pytest.raises(ModelUnavailableError, match=f"The {part} of .* lacks 1 of its tensors") as raised:
         generate(Txt2Img(model=str(folder), dtype="bf16", device="cpu", **FAST))
     assert lost in raised.value.message
-    assert not loading._kept
+    assert not loading._cache
 
 
 @pytest.mark.parametrize("part", ["vae", "text_encoder"])
@@ -204,7 +206,7 @@ def single_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> registry.Res
     averages = {f"model_ema.{name.replace('.', '')}": tensor for name, tensor in list(state.items())[:5]}
     file = tmp_path / "whole.safetensors"
     save_file({**state, **{name: tensor.clone() for name, tensor in averages.items()}}, file)
-    found = registry.resolve(str(folder), offline=True)
+    found = registry.resolve_model(str(folder), offline=True)
     monkeypatch.setattr(components, "single_file_config", lambda _: folder)
     return dataclasses.replace(found, path=file, is_file=True)
 
@@ -212,9 +214,9 @@ def single_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> registry.Res
 @pytest.mark.parametrize("wanted", ["bf16", "fp16"])
 def test_a_single_file_gives_the_same_tensors(single_file: registry.ResolvedModel, wanted: str) -> None:
     config, dtype = components.single_file_config(single_file), DTYPES[wanted]
-    assert weights.read_parts(single_file.path, config, torch.float32, every) == {}
-    assert weights.read_parts(single_file.path, config, dtype, every).keys() == {"unet", "vae"}
-    pipe = components.read_file(single_file, Placement("cpu", wanted), ignore, every)
+    assert weights.load_converted_single_file(single_file.path, config, torch.float32, every) == {}
+    assert weights.load_converted_single_file(single_file.path, config, dtype, every).keys() == {"unet", "vae"}
+    pipe = components.load_single_file_pipeline(single_file, DeviceConfig("cpu", wanted), no_op, every)
     whole = diffusers.StableDiffusionPipeline.from_single_file(
         str(single_file.path), config=str(config), torch_dtype=dtype, local_files_only=True
     )
@@ -228,8 +230,10 @@ def test_a_single_file_that_lacks_a_tensor_is_refused(single_file: registry.Reso
     del tensors[lost]
     save_file(tensors, single_file.path)
     with pytest.raises(ModelUnavailableError):
-        loading.kept(
-            ("a file",), single_file, lambda: components.read_file(single_file, Placement("cpu", "bf16"), ignore, every)
+        loading.cached(
+            ("a file",),
+            single_file,
+            lambda: components.load_single_file_pipeline(single_file, DeviceConfig("cpu", "bf16"), no_op, every),
         )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy
 from PIL import Image
 
-from artgen.settings import Data
-from artgen.training.collection import Collection, read
+from artgen.settings import DatasetSettings
+from artgen.training.collection import Dataset, read_dataset
 
 
 def picture(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
@@ -31,8 +31,8 @@ def lines(name: str, *values: Any) -> None:
     write(name, "".join(json.dumps(value) + "\n" for value in values))
 
 
-def load(**settings: Any) -> Collection:
-    return read(Data(folder=Path("data"), **settings))
+def load(**settings: Any) -> Dataset:
+    return read_dataset(DatasetSettings(folder=Path("data"), **settings))
 
 
 def _place(name: str) -> Path:

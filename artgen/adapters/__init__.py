@@ -4,23 +4,23 @@ The story: `attachments` finds and reads what a request asks for, `check_name` a
 `recorded` looks for what a picture names.
 """
 
-from artgen.adapters.attaching import Attachment, attachments, facts, once
-from artgen.adapters.finding import find, recorded
-from artgen.adapters.fitting import check_fit, check_name
-from artgen.adapters.reading import ARCHITECTURES, PARTS, Adapter, describe, read
+from artgen.adapters.attaching import LoraRequest, lora_provenance, reject_duplicates, resolve_loras
+from artgen.adapters.finding import find_lora, find_recorded
+from artgen.adapters.fitting import check_architecture, check_compatible
+from artgen.adapters.reading import ARCHITECTURE_NAMES, LORA_COMPONENTS, LoraFile, describe_lora, read_lora
 
 __all__ = [
-    "ARCHITECTURES",
-    "PARTS",
-    "Adapter",
-    "Attachment",
-    "attachments",
-    "check_fit",
-    "check_name",
-    "describe",
-    "facts",
-    "find",
-    "once",
-    "read",
-    "recorded",
+    "ARCHITECTURE_NAMES",
+    "LORA_COMPONENTS",
+    "LoraFile",
+    "LoraRequest",
+    "check_architecture",
+    "check_compatible",
+    "describe_lora",
+    "find_lora",
+    "find_recorded",
+    "lora_provenance",
+    "read_lora",
+    "reject_duplicates",
+    "resolve_loras",
 ]

@@ -4,25 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from artgen.adapters.finding import find
-from artgen.adapters.reading import Adapter, read
+from artgen.adapters.finding import find_lora
+from artgen.adapters.reading import LoraFile, read_lora
 from artgen.errors import UsageError
-from artgen.loras import Lora
+from artgen.loras import LoraSpec
 
 
 @dataclass(frozen=True)
-class Attachment:
+class LoraRequest:
     """A LoRA and how strongly it acts."""
 
-    adapter: Adapter
+    file: LoraFile
     scale: float
 
     def __str__(self) -> str:
         """As `--lora` takes it."""
-        return str(Lora(str(self.adapter.path), self.scale))
+        return str(LoraSpec(str(self.file.path), self.scale))
 
 
-def attachments(asked: Sequence[Lora]) -> tuple[Attachment, ...]:
+def resolve_loras(specs: Sequence[LoraSpec]) -> tuple[LoraRequest, ...]:
     """Finds and reads what is asked for.
 
     Raises:
@@ -30,10 +30,10 @@ def attachments(asked: Sequence[Lora]) -> tuple[Attachment, ...]:
         RefusedError: a pickle, by its name.
         InputFileError: there is no such file, or it is no LoRA that can be used.
     """
-    return once(tuple(Attachment(read(find(lora.name)), lora.scale) for lora in asked))
+    return reject_duplicates(tuple(LoraRequest(read_lora(find_lora(lora.name)), lora.scale) for lora in specs))
 
 
-def once(loras: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
+def reject_duplicates(loras: tuple[LoraRequest, ...]) -> tuple[LoraRequest, ...]:
     """LoRAs of which none is there twice.
 
     Raises:
@@ -41,15 +41,15 @@ def once(loras: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
     """
     seen: set[str] = set()
     for each in loras:
-        if each.adapter.sha256 in seen:
-            raise UsageError(f"The LoRA {each.adapter.name} is given twice.", "Give it once, with one scale.")
-        seen.add(each.adapter.sha256)
+        if each.file.sha256 in seen:
+            raise UsageError(f"The LoRA {each.file.name} is given twice.", "Give it once, with one scale.")
+        seen.add(each.file.sha256)
     return loras
 
 
-def facts(loras: Sequence[Attachment]) -> dict[str, Any]:
+def lora_provenance(loras: Sequence[LoraRequest]) -> dict[str, Any]:
     """What a record says of LoRAs beside their names and scales."""
     return {
-        "lora_sha256": [each.adapter.sha256 for each in loras],
-        "lora_autov3": [each.adapter.autov3 for each in loras],
+        "lora_sha256": [each.file.sha256 for each in loras],
+        "lora_autov3": [each.file.autov3 for each in loras],
     }

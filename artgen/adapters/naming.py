@@ -8,11 +8,11 @@ come down to diffusers' with underscores, and text encoders' without their outer
 import re
 from typing import NamedTuple
 
-_TENSOR = re.compile(
+_TENSOR_PATTERN = re.compile(
     r"(?P<layer>.+?)(?:\.(?P<ab>lora_[AB])|\.(?P<way>lora_down|lora_up)|[._]lora\.(?P<old>down|up)"
     r"|\.lora_linear_layer\.(?P<linear>down|up))\.weight"
 )
-_COMPONENTS = {
+_COMPONENT_PREFIXES = {
     "lora_unet_": "unet",
     "lora_te_": "text_encoder",
     "lora_te1_": "text_encoder",
@@ -24,14 +24,14 @@ _COMPONENTS = {
 }
 """How names begin -> the part of a pipeline."""
 
-_OLD_TEXT = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
-_RESNET = {
+_LEGACY_TEXT_KEYS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
+_RESNET_KEYS = {
     "in_layers_2": "conv1",
     "emb_layers_1": "time_emb_proj",
     "out_layers_3": "conv2",
     "skip_connection": "conv_shortcut",
 }
-_TOP = {
+_TOP_LEVEL_KEYS = {
     "input_blocks_0_0": "conv_in",
     "out_2": "conv_out",
     "time_embed_0": "time_embedding_linear_1",
@@ -41,64 +41,66 @@ _TOP = {
 }
 
 
-class Layer(NamedTuple):
+class LayerKey(NamedTuple):
     """A layer of a model: the part of the pipeline, and its name with underscores."""
 
     component: str
     name: str
 
 
-class Tensor(NamedTuple):
+class TensorKey(NamedTuple):
     """One tensor of a LoRA: its layer, and whether it leads down to the rank or up from it."""
 
-    layer: Layer
-    down: bool
+    layer: LayerKey
+    is_down: bool
 
 
-def parse_tensor(key: str) -> Tensor | None:
+def parse_tensor_key(key: str) -> TensorKey | None:
     """The layer that a tensor belongs to; None for a name in no form that is known."""
-    found = _TENSOR.fullmatch(key)
-    start = next((start for start in _COMPONENTS if key.startswith(start)), None)
+    found = _TENSOR_PATTERN.fullmatch(key)
+    start = next((start for start in _COMPONENT_PREFIXES if key.startswith(start)), None)
     if found is None or start is None:
         return None
-    part = _COMPONENTS[start]
+    part = _COMPONENT_PREFIXES[start]
     name = found["layer"][len(start) :].replace(".processor.", ".")
     if found["old"] and found[0][found.end("layer")] == "_":  # the oldest form: attn1.processor.to_q_lora.down
         head, _, last = name.rpartition(".")
         if part.startswith("text"):
-            last = _OLD_TEXT.get(last, last)
+            last = _LEGACY_TEXT_KEYS.get(last, last)
         name = f"{head}.{'to_out.0' if last == 'to_out' else last}"
     way = found["ab"] or found["way"] or found["old"] or found["linear"]
-    return Tensor(Layer(part, flat(name)), way in ("lora_A", "lora_down", "down"))
+    return TensorKey(LayerKey(part, kohya_key(name)), way in ("lora_A", "lora_down", "down"))
 
 
-def flat(name: str) -> str:
+def kohya_key(name: str) -> str:
     """A layer's name with underscores, as kohya writes it."""
     return name.replace(".", "_").removeprefix("text_model_")
 
 
-def from_original(name: str, layers: int) -> str:
+def from_ldm_key(name: str, layers_per_block: int) -> str:
     """A UNet layer's name as diffusers has it, from that of the original code; both with underscores.
 
     Args:
         name: such as `input_blocks_4_1_proj_in`; one that is not the original's is left as it is.
-        layers: residual layers of each block on the way down (diffusers' `layers_per_block`).
+        layers_per_block: residual layers of each block on the way down (diffusers' `layers_per_block`).
     """
-    if name in _TOP:
-        return _TOP[name]
+    if name in _TOP_LEVEL_KEYS:
+        return _TOP_LEVEL_KEYS[name]
     if middle := re.fullmatch(r"middle_block_([012])_(.+)", name):
         at = int(middle[1])
-        return "mid_block_" + (f"attentions_0_{middle[2]}" if at == 1 else f"resnets_{at // 2}_{_inside(middle[2])}")
+        return "mid_block_" + (
+            f"attentions_0_{middle[2]}" if at == 1 else f"resnets_{at // 2}_{_resnet_key(middle[2])}"
+        )
     found = re.fullmatch(r"(input|output)_blocks_(\d+)_([012])_(.+)", name)
     if found is None:
         return name
     down, number, kind, rest = found[1] == "input", int(found[2]), int(found[3]), found[4]
-    block, layer = divmod(number - 1 if down else number, layers + 1)
+    block, layer = divmod(number - 1 if down else number, layers_per_block + 1)
     start = f"{'down' if down else 'up'}_blocks_{block}"
     if rest in ("op", "conv"):
         return f"{start}_{'downsamplers' if down else 'upsamplers'}_0_conv"
-    return f"{start}_attentions_{layer}_{rest}" if kind else f"{start}_resnets_{layer}_{_inside(rest)}"
+    return f"{start}_attentions_{layer}_{rest}" if kind else f"{start}_resnets_{layer}_{_resnet_key(rest)}"
 
 
-def _inside(rest: str) -> str:
-    return _RESNET.get(rest, rest)
+def _resnet_key(rest: str) -> str:
+    return _RESNET_KEYS.get(rest, rest)

@@ -1,8 +1,18 @@
 """Looking at pictures for what is not normal: all that is asked, and all that can be refused without torch."""
 
-from artgen.anomalies.fits import Known, Look, least_number, read_known
-from artgen.anomalies.pictures import load, read_pictures
-from artgen.anomalies.preparing import Prepared, prepare
+from artgen.anomalies.fits import AnomalyConfig, FitHeader, min_normal_images, read_fit_header
+from artgen.anomalies.pictures import load_input_image, read_image_sizes
+from artgen.anomalies.preparing import AnomalyJob, prepare_anomaly_job
 from artgen.anomalies.request import Anomaly
 
-__all__ = ["Anomaly", "Known", "Look", "Prepared", "least_number", "load", "prepare", "read_known", "read_pictures"]
+__all__ = [
+    "Anomaly",
+    "AnomalyConfig",
+    "AnomalyJob",
+    "FitHeader",
+    "load_input_image",
+    "min_normal_images",
+    "prepare_anomaly_job",
+    "read_fit_header",
+    "read_image_sizes",
+]

@@ -9,14 +9,14 @@ from pathlib import Path
 from artgen.checkpoints import read_header
 from artgen.errors import InputFileError
 
-LEAST_FIT, LARGEST_FIT = 8, 500
+MIN_NORMAL_IMAGES, MAX_NORMAL_IMAGES = 8, 500
 """Normal pictures: fewer say nothing of how they vary; more would not fit into memory."""
-KIND = "artgen normal pictures"
-VERSION = "1"
+FIT_FILE_KIND = "artgen normal pictures"
+FIT_FILE_VERSION = "1"
 
 
 @dataclass(frozen=True)
-class Look:
+class AnomalyConfig:
     """How pictures are looked at, settled: what a fit has to share with the pictures that are judged by it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Known:
+class FitHeader:
     """What a fit says of itself.
 
     Attributes:
@@ -48,16 +48,16 @@ class Known:
         pictures: SHA-256 of each file.
     """
 
-    look: Look
+    look: AnomalyConfig
     size: tuple[int, int] | None
     pictures: tuple[str, ...]
 
-    def header(self) -> dict[str, str]:
+    def to_metadata(self) -> dict[str, str]:
         """As text, for the header of a file."""
-        return {"kind": KIND, "version": VERSION, "known": json.dumps(dataclasses.asdict(self))}
+        return {"kind": FIT_FILE_KIND, "version": FIT_FILE_VERSION, "known": json.dumps(dataclasses.asdict(self))}
 
 
-def read_known(path: Path) -> Known:
+def read_fit_header(path: Path) -> FitHeader:
     """What a fit says of itself, from its header alone.
 
     Raises:
@@ -67,12 +67,12 @@ def read_known(path: Path) -> Known:
         raise InputFileError(f"There is no '{path}'.", "--fit takes a folder of normal pictures, or a fit of them.")
     try:
         header = read_header(path)
-        if header.metadata.get("kind") != KIND or header.metadata.get("version") != VERSION:
+        if header.metadata.get("kind") != FIT_FILE_KIND or header.metadata.get("version") != FIT_FILE_VERSION:
             raise ValueError
         values = json.loads(header.metadata["known"])
-        look = Look(**{**values["look"], "levels": tuple(map(float, values["look"]["levels"]))})
+        look = AnomalyConfig(**{**values["look"], "levels": tuple(map(float, values["look"]["levels"]))})
         size = tuple(map(int, values["size"])) if values["size"] else None
-        return Known(look, size, tuple(map(str, values["pictures"])))  # type: ignore[arg-type]
+        return FitHeader(look, size, tuple(map(str, values["pictures"])))  # type: ignore[arg-type]
     except (InputFileError, ValueError, KeyError, TypeError):
         raise InputFileError(
             f"'{path}' is no fit that this version of artgen wrote.",
@@ -80,23 +80,25 @@ def read_known(path: Path) -> Known:
         ) from None
 
 
-def least_number(alpha: float) -> int:
+def min_normal_images(alpha: float) -> int:
     """Normal pictures below which no p-value can be as small as alpha: the smallest of n is 1/(n+1)."""
-    return max(LEAST_FIT, math.ceil(1 / alpha - 1e-9) - 1)
+    return max(MIN_NORMAL_IMAGES, math.ceil(1 / alpha - 1e-9) - 1)
 
 
-def check_number(count: int, alpha: float) -> None:
+def check_normal_count(count: int, alpha: float) -> None:
     """Holds the number of normal pictures to what alpha asks for and memory allows.
 
     Raises:
         InputFileError: too few, or too many.
     """
-    least = least_number(alpha)
+    least = min_normal_images(alpha)
     if count < least:
         raise InputFileError(
             f"{count} normal pictures are too few for alpha {alpha:g}: of n, the smallest p-value is 1/(n+1), so that "
             f"{least} are needed.",
-            f"Add pictures to the folder{'' if count < LEAST_FIT else f', or use --alpha {1 / (count + 1):.3f}1'}.",
+            f"Add pictures to the folder{'' if count < MIN_NORMAL_IMAGES else f', or use --alpha {1 / (count + 1):.3f}1'}.",
         )
-    if count > LARGEST_FIT:
-        raise InputFileError(f"{count} normal pictures are more than {LARGEST_FIT}.", "Take a part of them at random.")
+    if count > MAX_NORMAL_IMAGES:
+        raise InputFileError(
+            f"{count} normal pictures are more than {MAX_NORMAL_IMAGES}.", "Take a part of them at random."
+        )

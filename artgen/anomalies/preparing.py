@@ -6,42 +6,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artgen import fitting, images, machine, registry
-from artgen.anomalies.fits import Known, Look, check_number, read_known
-from artgen.anomalies.pictures import read_pictures
+from artgen.anomalies.fits import AnomalyConfig, FitHeader, check_normal_count, read_fit_header
+from artgen.anomalies.pictures import read_image_sizes
 from artgen.anomalies.request import Anomaly
-from artgen.denoising import DENOISER
+from artgen.denoising import DEFAULT_DENOISER
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
-from artgen.events import Downloading, Listener, ignore
+from artgen.events import Downloading, Listener, no_op
 
-DRAWS = 2
+DEFAULT_NOISE_SAMPLES = 2
 
 
 @dataclass(frozen=True)
-class Prepared:
+class AnomalyJob:
     """A request that lacks nothing.
 
     Attributes:
         request: as it was given.
-        look: how pictures are looked at.
+        config: how pictures are looked at.
         model: where the model is.
-        normal: pictures to learn from; empty where a fit was given, or nothing.
-        known: what the fit says of itself, where one was given.
+        normal_paths: pictures to learn from; empty where a fit was given, or nothing.
+        fit_header: what the fit says of itself, where one was given.
     """
 
     request: Anomaly
-    look: Look
+    config: AnomalyConfig
     model: registry.ResolvedModel
-    normal: tuple[Path, ...] = ()
-    known: Known | None = None
+    normal_paths: tuple[Path, ...] = ()
+    fit_header: FitHeader | None = None
 
-    def seen(self, size: tuple[int, int]) -> tuple[int, int]:
+    def working_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The (width, height) at which a picture of this size is looked at.
 
         In pixels its own; in latents about the area that the model was trained for, with sides that it takes.
         """
-        if self.look.method == "pixel":
+        if self.config.method == "pixel":
             return size
-        native, multiple = self.model.native, self.model.multiple
+        native, multiple = self.model.native_size, self.model.size_multiple
         factor = math.sqrt(native[0] * native[1] / (size[0] * size[1]))
         wide, high = (max(multiple, round(side * factor / multiple) * multiple) for side in size)
         return wide, high
@@ -52,16 +52,16 @@ class Prepared:
         Raises:
             InputFileError: it has another one.
         """
-        if self.known is None or self.known.size is None or self.seen(size) == self.known.size:
+        if self.fit_header is None or self.fit_header.size is None or self.working_size(size) == self.fit_header.size:
             return
-        wide, high = self.known.size
+        wide, high = self.fit_header.size
         raise InputFileError(
             f"'{path}' is {size[0]}x{size[1]}, and all normal pictures are {wide}x{high}.",
             "Give it their size, or fit with pictures of several sizes, which are not compared place by place.",
         )
 
 
-def prepare(request: Anomaly, listener: Listener = ignore) -> Prepared:
+def prepare_anomaly_job(request: Anomaly, listener: Listener = no_op) -> AnomalyJob:
     """Finds the model and holds the normal pictures, or the fit, to the request.
 
     Raises:
@@ -74,69 +74,78 @@ def prepare(request: Anomaly, listener: Listener = ignore) -> Prepared:
     normal: tuple[Path, ...] = ()
     known = None
     if request.fit is not None and request.fit.is_dir():
-        normal = tuple(path for path, _ in images.pictures_in([request.fit]))
-        check_number(len(normal), request.alpha)
+        normal = tuple(path for path, _ in images.iter_images([request.fit]))
+        check_normal_count(len(normal), request.alpha)
     elif request.fit is not None:
-        known = read_known(request.fit)
-        check_number(len(known.pictures), request.alpha)
-    look, model = _settled(request, known.look if known else None, listener)
+        known = read_fit_header(request.fit)
+        check_normal_count(len(known.pictures), request.alpha)
+    look, model = _resolve_config(request, known.look if known else None, listener)
     if known is not None:
-        _check_same(request, look, known.look)
-    if failures := read_pictures(normal)[1]:
+        _check_matches_fit(request, look, known.look)
+    if failures := read_image_sizes(normal)[1]:
         more = f" ({len(failures) - 1} more cannot be used either)" if len(failures) > 1 else ""
         said = f"{failures[0].message.rstrip('.')}{more}."
         raise InputFileError(said, "Take it out of the folder that --fit names.")
-    return Prepared(request, look, model, normal, known)
+    return AnomalyJob(request, look, model, normal, known)
 
 
-def _settled(request: Anomaly, earlier: Look | None, listener: Listener) -> tuple[Look, registry.ResolvedModel]:
+def _resolve_config(
+    request: Anomaly, fit_config: AnomalyConfig | None, listener: Listener
+) -> tuple[AnomalyConfig, registry.ResolvedModel]:
     """What the request says, then what the fit says, then what holds for all."""
-    method = request.method or (earlier.method if earlier else request.way)
-    if earlier is not None and method != earlier.method:
-        raise UsageError(f"'{request.fit}' was made with method {earlier.method}, not {method}.", "Fit again.")
-    name = request.model or (earlier.model if earlier else "")
-    name = name or (DENOISER if method == "pixel" else machine.default_model())
-    model = registry.resolve(
+    method = request.method or (fit_config.method if fit_config else request.resolved_method)
+    if fit_config is not None and method != fit_config.method:
+        raise UsageError(f"'{request.fit}' was made with method {fit_config.method}, not {method}.", "Fit again.")
+    name = request.model or (fit_config.model if fit_config else "")
+    name = name or (DEFAULT_DENOISER if method == "pixel" else machine.default_model())
+    model = registry.resolve_model(
         name,
         offline=request.offline,
         on_download=lambda file, done, total: listener(Downloading(file, done, total)),
     )
-    registry.check(model)
-    _check_kind(method, model)
+    registry.check_model_files(model)
+    _check_model_type(method, model)
     asked = dataclasses.replace(request, method=method)
-    if earlier is None:
-        prompt, levels, draws, seed = request.prompt or "", asked.asked_levels(), request.draws or DRAWS, request.seed
+    if fit_config is None:
+        prompt, levels, draws, seed = (
+            request.prompt or "",
+            asked.parsed_levels(),
+            request.draws or DEFAULT_NOISE_SAMPLES,
+            request.seed,
+        )
     else:
-        prompt = earlier.prompt if request.prompt is None else request.prompt
-        levels = earlier.levels if request.levels is None else asked.asked_levels()
-        draws, seed = request.draws or earlier.draws, request.seed or earlier.seed
-    return Look(method, model.name, model.model_hash(), prompt, levels, draws, seed), model
+        prompt = fit_config.prompt if request.prompt is None else request.prompt
+        levels = fit_config.levels if request.levels is None else asked.parsed_levels()
+        draws, seed = request.draws or fit_config.draws, request.seed or fit_config.seed
+    return AnomalyConfig(method, model.name, model.model_hash(), prompt, levels, draws, seed), model
 
 
-def _check_kind(method: str, model: registry.ResolvedModel) -> None:
+def _check_model_type(method: str, model: registry.ResolvedModel) -> None:
     if method == "pixel" and model.architecture != "pixel":
         raise ModelUnavailableError(
             f"{model.name} is no unconditional diffusion model of pixels.",
             "Add --method latent to use it all the same, or leave --model out.",
         )
-    if method == "latent" and (model.architecture not in ("sd1", "sd2", "sdxl") or model.inpainting):
+    if method == "latent" and (model.architecture not in ("sd1", "sd2", "sdxl") or model.is_inpainting):
         raise ModelUnavailableError(
             f"{model.name} cannot be used in latents, which takes a Stable Diffusion 1, 2 or XL model.",
             "Choose another --model (`artgen models list`).",
         )
 
 
-def _check_same(request: Anomaly, look: Look, earlier: Look) -> None:
+def _check_matches_fit(request: Anomaly, config: AnomalyConfig, fit_config: AnomalyConfig) -> None:
     for name in ("prompt", "levels", "draws", "seed"):
-        now, then = getattr(look, name), getattr(earlier, name)
+        now, then = getattr(config, name), getattr(fit_config, name)
         if now != then:
-            raise UsageError(f"'{request.fit}' was made with {name} {_said(then)}, not {_said(now)}.", "Fit again.")
-    if look.model_hash != earlier.model_hash:
+            raise UsageError(
+                f"'{request.fit}' was made with {name} {_format_value(then)}, not {_format_value(now)}.", "Fit again."
+            )
+    if config.model_hash != fit_config.model_hash:
         raise RefusedError(
-            f"'{request.fit}' was made with {earlier.model} and other weights than those of {look.model}.",
+            f"'{request.fit}' was made with {fit_config.model} and other weights than those of {config.model}.",
             "Use the model that it was made with, or fit again.",
         )
 
 
-def _said(value: object) -> str:
+def _format_value(value: object) -> str:
     return ",".join(f"{each:g}" for each in value) if isinstance(value, tuple) else repr(value)

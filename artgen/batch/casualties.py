@@ -4,25 +4,25 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from artgen.batch.ledger import Ledger, failure
-from artgen.batch.plan import Job
-from artgen.batch.results import Result
-from artgen.batch.running import OnResult, Queue
+from artgen.batch.ledger import Ledger, failure_record
+from artgen.batch.plan import PlannedJob
+from artgen.batch.results import JobResult
+from artgen.batch.running import JobQueue, OnResult
 from artgen.errors import ArtgenError
 
-TRIES = 3
+MAX_CRASHES = 3
 """How many processes one job may kill before it counts as failed."""
 
 
-class Casualties:
+class CrashTracker:
     """Counts the deaths that each job was alone in."""
 
     def __init__(self, folder: Path, suffix: str) -> None:
         self._folder = folder
         self._suffix = suffix
-        self._deaths: Counter[str] = Counter()
+        self._crash_counts: Counter[str] = Counter()
 
-    def lost(self, jobs: Sequence[Job], cause: str, queue: Queue, on_result: OnResult) -> None:
+    def requeue(self, jobs: Sequence[PlannedJob], cause: str, queue: JobQueue, on_result: OnResult) -> None:
         """Hands the jobs of a dead process out again, each alone; a single one too often there is given up.
 
         Args:
@@ -33,18 +33,18 @@ class Casualties:
         """
         again = list(jobs)
         if len(again) == 1:
-            self._deaths[again[0].key] += 1
-            if self._deaths[again[0].key] >= TRIES:
-                on_result(again[0], self._give_up(again[0], cause))
+            self._crash_counts[again[0].fingerprint] += 1
+            if self._crash_counts[again[0].fingerprint] >= MAX_CRASHES:
+                on_result(again[0], self._record_failure(again[0], cause))
                 again = []
         queue.put_back(again)
 
-    def _give_up(self, job: Job, cause: str) -> Result:
-        error = ArtgenError(f"Drawing this killed its process {TRIES} times ({cause}).")
-        record = failure(job.where, error)
+    def _record_failure(self, job: PlannedJob, cause: str) -> JobResult:
+        error = ArtgenError(f"Drawing this killed its process {MAX_CRASHES} times ({cause}).")
+        record = failure_record(job.location, error)
         ledger = Ledger(self._folder, self._suffix)
         try:
-            ledger.write(job.key, record)
+            ledger.write(job.fingerprint, record)
         finally:
             ledger.close()
-        return Result(job.key, record, message=error.message)
+        return JobResult(job.fingerprint, record, message=error.message)

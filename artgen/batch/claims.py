@@ -12,19 +12,19 @@ from artgen.batch import ledger
 from artgen.errors import OutputError
 
 
-class Claims:
+class JobLocks:
     """The claims of this process on the jobs of a folder. Where there are no record locks (Windows) all succeed."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / ledger.NAME / "claims"
+        self._path = folder / ledger.LEDGER_FOLDER_NAME / "claims"
         # One handle for the life of the process: closing any handle to the file would drop all its locks.
-        self._handle: int | None = None
+        self._fd: int | None = None
 
-    def take(self, key: str) -> bool:
+    def acquire(self, fingerprint: str) -> bool:
         """Claims a job for this process; False when another one has it.
 
         Args:
-            key: the job's fingerprint, hexadecimal.
+            fingerprint: the job's fingerprint, hexadecimal.
 
         Raises:
             OutputError: the folder cannot be written to.
@@ -33,30 +33,30 @@ class Claims:
             import fcntl
 
             try:
-                fcntl.lockf(self._open(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(key))
+                fcntl.lockf(self._open_lock_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte_offset(fingerprint))
             except (BlockingIOError, PermissionError):
                 return False
             except OSError as error:
                 raise OutputError(f"'{self._path}' cannot be locked: {error.strerror or error}.") from error
         return True
 
-    def drop(self, key: str) -> None:
+    def release(self, fingerprint: str) -> None:
         """Lets a job go."""
         with contextlib.suppress(ImportError, OSError):
             import fcntl
 
-            fcntl.lockf(self._open(), fcntl.LOCK_UN, 1, _place(key))
+            fcntl.lockf(self._open_lock_file(), fcntl.LOCK_UN, 1, _byte_offset(fingerprint))
 
-    def _open(self) -> int:
-        if self._handle is None:
+    def _open_lock_file(self) -> int:
+        if self._fd is None:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             except OSError as error:
                 raise OutputError(f"'{self._path}' cannot be made: {error.strerror or error}.") from error
-        return self._handle
+        return self._fd
 
 
-def _place(key: str) -> int:
+def _byte_offset(fingerprint: str) -> int:
     # 56 bits of the fingerprint; two jobs that fall on one byte only wait for each other.
-    return int(key[:14], 16)
+    return int(fingerprint[:14], 16)

@@ -8,23 +8,23 @@ from typing import Any
 from artgen import settings
 from artgen.errors import ArtgenError, UsageError
 from artgen.requests import TASKS
-from artgen.settings import settings_of, type_of, unknown
+from artgen.settings import options_of, type_of, unknown_setting_error
 
-PER_LINE: dict[str, type] = {
+LINE_SETTINGS: dict[str, type] = {
     name: group
-    for group in settings.GROUPS
+    for group in settings.SETTING_GROUPS
     if group
     not in (
-        settings.Sweep,
-        settings.Run,
-        settings.Film,
-        settings.Frames,
-        settings.Report,
-        settings.Shelf,
-        settings.Surprise,
-        *settings.TRAINING,
+        settings.SweepSettings,
+        settings.BatchRunSettings,
+        settings.AnimationSettings,
+        settings.FramesSettings,
+        settings.ReportSettings,
+        settings.LoraFolder,
+        settings.AnomalySettings,
+        *settings.TRAINING_GROUPS,
     )
-    for name in settings_of(group)
+    for name in options_of(group)
     if name not in ("batch_size", "overwrite")
 }
 """Settings that a line may hold, and the group that declares each."""
@@ -37,18 +37,18 @@ class Entry:
     Attributes:
         source: the file's name as given, or `stdin`.
         line: counted from 1; 0 where lines mean nothing (a folder of pictures).
-        given: setting name -> value; `task` beside them.
+        setting_values: setting name -> value; `task` beside them.
         defaults: what the file says for lines that say nothing.
     """
 
     source: str
     line: int
-    given: Mapping[str, Any]
+    setting_values: Mapping[str, Any]
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class LineError:
     """A line that cannot become a job, and why."""
 
     source: str
@@ -56,39 +56,39 @@ class Mistake:
     error: ArtgenError
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """`prompts.txt:12`, or the source alone."""
-        return place(self.source, self.line)
+        return location(self.source, self.line)
 
 
-def place(source: str, line: int) -> str:
+def location(source: str, line: int) -> str:
     """Where a job or a mistake stands: `prompts.txt:12`."""
     return f"{source}:{line}" if line else source
 
 
-def canonical(name: str) -> str:
+def setting_name(name: str) -> str:
     """The setting that a key or a flag without its dashes means: `guidance` and `cfg-scale` are `guidance_scale`.
 
     Raises:
         UsageError: there is no such setting; close names are in the hint.
     """
     plain = name.strip().replace("-", "_").casefold()
-    found = plain if plain in PER_LINE or plain == "task" else _OTHER_NAMES.get(plain)
+    found = plain if plain in LINE_SETTINGS or plain == "task" else _SETTING_ALIASES.get(plain)
     if found is None:
-        raise UsageError(*unknown(name, (*PER_LINE, "task")))
+        raise UsageError(*unknown_setting_error(name, (*LINE_SETTINGS, "task")))
     return found
 
 
-def from_text(name: str, text: str) -> Any:
+def parse_text_value(name: str, text: str) -> Any:
     """A setting's value written as text.
 
     Raises:
         UsageError: the text is not of the setting's type.
     """
-    return text if name == "task" else settings.parse(PER_LINE[name], name, text)
+    return text if name == "task" else settings.parse_value(LINE_SETTINGS[name], name, text)
 
 
-def from_data(name: str, value: Any) -> Any:
+def parse_data_value(name: str, value: Any) -> Any:
     """A setting's value as JSON or YAML has it; a seed may be a number or a list of them.
 
     Raises:
@@ -103,7 +103,7 @@ def from_data(name: str, value: Any) -> Any:
         if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
             raise UsageError(f"seed must be a whole number or a list of them, not {value!r}.")
         return ",".join(map(str, parts))
-    kind, _ = type_of(PER_LINE[name], name)
+    kind, _ = type_of(LINE_SETTINGS[name], name)
     if kind is Path and isinstance(value, str):
         return Path(value)
     if kind is tuple and isinstance(value, str | list):
@@ -113,10 +113,10 @@ def from_data(name: str, value: Any) -> Any:
     return value
 
 
-_OTHER_NAMES: dict[str, str] = {
+_SETTING_ALIASES: dict[str, str] = {
     flag.lstrip("-").replace("-", "_"): name
-    for name, group in PER_LINE.items()
-    for spec in [settings_of(group)[name].metadata["setting"]]
+    for name, group in LINE_SETTINGS.items()
+    for spec in [options_of(group)[name].metadata["setting"]]
     for flag in (*spec.aliases, *spec.flags)
     if flag.startswith("--") and "/" not in flag
 }

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from artgen.batch.entries import PER_LINE, from_text
+from artgen.batch.entries import LINE_SETTINGS, parse_text_value
 from artgen.errors import UsageError
-from artgen.settings import settings_of, type_of
+from artgen.settings import options_of, type_of
 
 _FIRST_OPTION = re.compile(r"(?:^|(?<=\s))(?:--[A-Za-z]|-[A-Za-z](?=\s|$))")
 
 
-def parse_line(text: str) -> dict[str, Any]:
+def parse_prompt_line(text: str) -> dict[str, Any]:
     """The settings that a line gives: `a red fox --seed 7 --steps 40`.
 
     The prompt ends where the first option begins, and needs no quotes: apostrophes and `#` in it are text. A prompt
@@ -25,7 +25,7 @@ def parse_line(text: str) -> dict[str, Any]:
         UsageError: an unknown option (with close names), one without its value, or a value of the wrong type.
     """
     first = _FIRST_OPTION.search(text)
-    prompt = _unquoted(text[: first.start()] if first else text)
+    prompt = _strip_quotes(text[: first.start()] if first else text)
     given: dict[str, Any] = {"prompt": prompt} if prompt else {}
     if first is None:
         return given
@@ -36,38 +36,38 @@ def parse_line(text: str) -> dict[str, Any]:
     for word in words:
         if not word.startswith("-") or word == "-":
             raise UsageError(f"Unexpected {word!r} after an option.", "Put the prompt first, and quote long values.")
-        name, value = _option(word, words)
+        name, value = _parse_option(word, words)
         # What may be repeated adds up, as it does on the command line.
         given[name] = (*given.get(name, ()), *value) if isinstance(value, tuple) else value
     return given
 
 
-def _option(word: str, rest: Iterator[str]) -> tuple[str, Any]:
-    flag, separator, text = word.partition("=")
-    if flag not in flags():
-        close = difflib.get_close_matches(flag, list(flags()), n=3)
+def _parse_option(token: str, remaining_tokens: Iterator[str]) -> tuple[str, Any]:
+    flag, separator, text = token.partition("=")
+    if flag not in option_flags():
+        close = difflib.get_close_matches(flag, list(option_flags()), n=3)
         raise UsageError(f"There is no option {flag}.", f"Close ones: {', '.join(close)}." if close else "")
-    name, switch = flags()[flag]
+    name, switch = option_flags()[flag]
     if switch is not None:
         if separator:
             raise UsageError(f"{flag} takes no value.")
         return name, switch
     if not separator:
-        following = next(rest, None)
+        following = next(remaining_tokens, None)
         if following is None:
             raise UsageError(f"{flag} needs a value.")
         text = following
-    if name in PER_LINE and type_of(PER_LINE[name], name)[0] is tuple:
+    if name in LINE_SETTINGS and type_of(LINE_SETTINGS[name], name)[0] is tuple:
         return name, (text,)
-    return name, from_text(name, text)
+    return name, parse_text_value(name, text)
 
 
 @cache
-def flags() -> dict[str, tuple[str, bool | None]]:
+def option_flags() -> dict[str, tuple[str, bool | None]]:
     """Every spelling of every option that a line may hold: the setting, and for a switch what it is set to."""
     known: dict[str, tuple[str, bool | None]] = {"--task": ("task", None)}
-    for name, group in PER_LINE.items():
-        spec = settings_of(group)[name].metadata["setting"]
+    for name, group in LINE_SETTINGS.items():
+        spec = options_of(group)[name].metadata["setting"]
         long = name.replace("_", "-")
         if type_of(group, name)[0] is bool:
             known |= {f"--{long}": (name, True), f"--no-{long}": (name, False)}
@@ -76,7 +76,7 @@ def flags() -> dict[str, tuple[str, bool | None]]:
     return known
 
 
-def _unquoted(prompt: str) -> str:
+def _strip_quotes(prompt: str) -> str:
     prompt = prompt.strip()
     if len(prompt) > 1 and prompt[0] == prompt[-1] == '"' and '"' not in prompt[1:-1]:
         return prompt[1:-1]

@@ -8,12 +8,12 @@ from typing import Any
 
 from artgen.batch.ledger import Ledger
 
-_RECENT = 50
+_MAX_RECENT_IMAGES = 50
 """So many of the last pictures tell how fast it goes."""
 
 
 @dataclass(frozen=True)
-class Overview:
+class BatchStatus:
     """How far a batch is.
 
     Attributes:
@@ -35,20 +35,20 @@ class Overview:
         return dataclasses.asdict(self)
 
 
-def overview(ledger: Ledger) -> Overview:
+def batch_status(ledger: Ledger) -> BatchStatus:
     """Counts a ledger that was refreshed."""
-    done = len(ledger.all_done())
+    done = len(ledger.completed_keys())
     failed = sum(record.state == "failed" for record in ledger.records.values())
-    latest = {plan.get("shard", ""): int(plan["plan"]) for plan in ledger.plans}
+    latest = {plan.get("shard", ""): int(plan["plan"]) for plan in ledger.run_starts}
     total = max(sum(latest.values()), done + failed)
-    times = sorted(r.time for r in ledger.records.values() if r.state == "done" and r.time)[-_RECENT:]
-    begun = max((plan.get("time", 0) for plan in ledger.plans), default=0)
+    times = sorted(r.time for r in ledger.records.values() if r.state == "done" and r.time)[-_MAX_RECENT_IMAGES:]
+    begun = max((plan.get("time", 0) for plan in ledger.run_starts), default=0)
     times = [time for time in times if time >= begun]
     speed = 60 * (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else None
-    return Overview(total, done, failed, total - done - failed, speed)
+    return BatchStatus(total, done, failed, total - done - failed, speed)
 
 
-def check_files(ledger: Ledger) -> Iterator[tuple[str, str]]:
+def verify_files(ledger: Ledger) -> Iterator[tuple[str, str]]:
     """Each picture that the ledger calls done, and whether it is sound, changed or missing."""
     for record in ledger.records.values():
         if record.state != "done":

@@ -10,26 +10,34 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from artgen import fitting, images, outputs
-from artgen.batch.entries import Entry, Mistake, place
-from artgen.engine.sizes import appearance, suited, wording
+from artgen.batch.entries import Entry, LineError, location
+from artgen.engine.sizes import default_batch_size, group_key, prompt_group_key
 from artgen.errors import ArtgenError, UsageError
-from artgen.events import Listener, ignore
-from artgen.outputs import Destination, Reel
-from artgen.prepare import Models, prepare
+from artgen.events import Listener, no_op
+from artgen.outputs import AnimationOutput, Destination
+from artgen.prepare import ModelCache, prepare_jobs
 from artgen.records import to_record
-from artgen.requests import TASKS, FromWords, Request, Txt2Img
-from artgen.seeds import derived_seed, seeds
-from artgen.settings import Canvas, Frames, Output, Prompt, Series, check, settings_of
+from artgen.requests import TASKS, PromptRequest, Request, Txt2Img
+from artgen.seeds import expand_seeds, hash_seed
+from artgen.settings import (
+    CanvasSettings,
+    FramesSettings,
+    OutputSettings,
+    PromptSettings,
+    SeriesSettings,
+    options_of,
+    validate,
+)
 
-HOW = frozenset({"device", "offload", "memory_budget", "vae_tiling", "png_level"})
+NON_FINGERPRINT_SETTINGS = frozenset({"device", "offload", "memory_budget", "vae_tiling", "png_level"})
 """Settings that say how a picture is made, not which: they are no part of its fingerprint."""
 
-_OWN = ("prompt", "negative_prompt", "seed")
-_OUTPUT = ("output", "format", "quality", "metadata", "png_level")
+_PER_IMAGE_FIELDS = ("prompt", "negative_prompt", "seed")
+_OUTPUT_FIELDS = ("output", "format", "quality", "metadata", "png_level")
 
 
 @dataclass(frozen=True)
-class Shape:
+class JobTemplate:
     """What jobs share that differ only in words and seed.
 
     Attributes:
@@ -37,24 +45,24 @@ class Shape:
         size: width and height of the result in pixels.
         destination: where the pictures go.
         notes: what the user should know.
-        digest: the part of the fingerprint that they share.
-        number: the same for shapes that differ only in the pictures that their jobs start from.
-        reel: where the frames of their making go, if they are wanted.
-        suited: how many of them are best drawn together.
+        settings_digest: the part of the fingerprint that they share.
+        shape_id: the same for shapes that differ only in the pictures that their jobs start from.
+        animation_output: where the frames of their making go, if they are wanted.
+        default_size: how many of them are best drawn together.
     """
 
     request: Request
     size: tuple[int, int]
     destination: Destination
     notes: tuple[str, ...]
-    digest: bytes
-    number: int
-    reel: Reel | None = None
-    suited: int = 1
+    settings_digest: bytes
+    shape_id: int
+    animation_output: AnimationOutput | None = None
+    default_size: int = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PlannedJob:
     """One picture of a batch.
 
     Attributes:
@@ -62,37 +70,37 @@ class Job:
         source: the file that asked for it.
         line: of that file, 0 where lines mean nothing.
         request: complete.
-        shape: what it shares with others.
-        alike: a number, the same for jobs that one call of a pipeline can draw.
-        key: its fingerprint, 64 hex digits: SHA-256 of all that decides about the picture, input files included.
+        template: what it shares with others.
+        group_id: a number, the same for jobs that one call of a pipeline can draw.
+        fingerprint: its fingerprint, 64 hex digits: SHA-256 of all that decides about the picture, input files included.
     """
 
     number: int
     source: str
     line: int
     request: Request
-    shape: Shape
-    alike: int
-    key: str
+    template: JobTemplate
+    group_id: int
+    fingerprint: str
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """`prompts.txt:12`."""
-        return place(self.source, self.line)
+        return location(self.source, self.line)
 
 
 @dataclass
-class Plan:
+class BatchPlan:
     """Jobs in order, and what kept others from becoming one."""
 
     folder: Path
-    jobs: list[Job] = field(default_factory=list)
-    mistakes: list[Mistake] = field(default_factory=list)
+    jobs: list[PlannedJob] = field(default_factory=list)
+    line_errors: list[LineError] = field(default_factory=list)
 
     @property
     def notes(self) -> list[str]:
         """What the user should know, each thing once."""
-        shapes = {id(job.shape): job.shape for job in self.jobs}.values()
+        shapes = {id(job.template): job.template for job in self.jobs}.values()
         return list(dict.fromkeys(text for shape in shapes for text in shape.notes))
 
 
@@ -104,8 +112,8 @@ class Planner:
         folder: Path,
         defaults: Mapping[str, Any] | None = None,
         *,
-        drawn: Container[Path] = (),
-        listener: Listener = ignore,
+        existing_files: Container[Path] = (),
+        listener: Listener = no_op,
     ) -> None:
         """Nothing is read or written yet.
 
@@ -113,163 +121,173 @@ class Planner:
             folder: takes the pictures.
             defaults: settings that hold where neither line nor file says anything, as far as the line's task has them;
                 those of frames hold for all.
-            drawn: files that the batch made before; they are no reason to refuse a name.
+            existing_files: files that the batch made before; they are no reason to refuse a name.
             listener: is told of downloads.
         """
         self._folder = folder
-        self._drawn = drawn
+        self._existing_files = existing_files
         self._defaults = dict(defaults or {})
-        shown = {name: self._defaults.pop(name) for name in settings_of(Frames) if name in self._defaults}
-        self._reel = outputs.reel_for(Frames(**shown), several=True, overwrite=False)
+        shown = {name: self._defaults.pop(name) for name in options_of(FramesSettings) if name in self._defaults}
+        self._animation_output = outputs.parse_frames_option(
+            FramesSettings(**shown), multiple_images=True, overwrite=False
+        )
         self._listener = listener
-        self._models = Models()
-        self._shapes: dict[tuple[Any, ...], Shape | ArtgenError] = {}
-        self._groups: dict[tuple[Any, ...], int] = {}
-        self._kinds: dict[tuple[Any, ...], int] = {}
-        self._seen: dict[bytes, int] = {}
+        self._model_cache = ModelCache()
+        self._templates: dict[tuple[Any, ...], JobTemplate | ArtgenError] = {}
+        self._shape_ids: dict[tuple[Any, ...], int] = {}
+        self._group_ids: dict[tuple[Any, ...], int] = {}
+        self._digest_counts: dict[bytes, int] = {}
 
-    def plan(self, entries: Iterable[Entry | Mistake]) -> Plan:
+    def build_plan(self, entries: Iterable[Entry | LineError]) -> BatchPlan:
         """Checks every entry; mistakes are gathered, not raised.
 
         A line without a seed, or with seed -1, gets one made from the line itself: the batch run again is the same
         batch, whatever was added, moved or taken out around the line.
         """
-        plan = Plan(self._folder)
+        plan = BatchPlan(self._folder)
         for entry in entries:
-            if isinstance(entry, Mistake):
-                plan.mistakes.append(entry)
+            if isinstance(entry, LineError):
+                plan.line_errors.append(entry)
                 continue
             try:
-                self._add(plan, entry)
+                self._add_jobs(plan, entry)
             except ArtgenError as error:
-                plan.mistakes.append(Mistake(entry.source, entry.line, error))
+                plan.line_errors.append(LineError(entry.source, entry.line, error))
         return plan
 
-    def _add(self, plan: Plan, entry: Entry) -> None:
-        given = _settled(entry.given, {**self._defaults, **entry.defaults})
-        series = Series(seed=given.pop("seed", None), count=given.pop("count", 1))
+    def _add_jobs(self, plan: BatchPlan, entry: Entry) -> None:
+        given = _merge_defaults(entry.setting_values, {**self._defaults, **entry.defaults})
+        series = SeriesSettings(seed=given.pop("seed", None), count=given.pop("count", 1))
         words = {name: given.pop(name) for name in ("prompt", "negative_prompt") if name in given}
-        shape = self._shape(given)
-        if words and not isinstance(shape.request, FromWords):
+        shape = self._cached_template(given)
+        if words and not isinstance(shape.request, PromptRequest):
             raise UsageError(f"{shape.request.task} takes no {' and no '.join(words)}.", "Leave it out.")
-        check(Prompt(**words))
+        validate(PromptSettings(**words))
         if isinstance(shape.request, Txt2Img) and not words.get("prompt", "").strip():
             raise UsageError("txt2img needs a prompt.")
         said = f"{words.get('prompt', '')}\0{words.get('negative_prompt', '')}"
-        line = hashlib.sha256(shape.digest + said.encode()).digest()
-        for seed in seeds(series, lambda: self._derived(line)):
+        line = hashlib.sha256(shape.settings_digest + said.encode()).digest()
+        for seed in expand_seeds(series, lambda: self._derive_seed(line)):
             job = hashlib.sha256(line + str(seed).encode())
-            again = self._count(job.digest())
+            again = self._count_previous(job.digest())
             if again:
                 job.update(str(again).encode())
             number = len(plan.jobs) + 1
             made = shape.request.replace(**words, seed=seed)
-            alike = self._kinds.setdefault((shape.number, *wording(made)), len(self._kinds))
-            plan.jobs.append(Job(number, entry.source, entry.line, made, shape, alike, job.hexdigest()))
+            alike = self._group_ids.setdefault((shape.shape_id, *prompt_group_key(made)), len(self._group_ids))
+            plan.jobs.append(PlannedJob(number, entry.source, entry.line, made, shape, alike, job.hexdigest()))
 
-    def _derived(self, line: bytes) -> int:
+    def _derive_seed(self, line_digest: bytes) -> int:
         """A seed made from a line, 0 to 2**32 - 1; another one when the same line comes again."""
-        salt = self._count(line + b"seed")
-        return derived_seed(line + str(salt).encode())
+        salt = self._count_previous(line_digest + b"seed")
+        return hash_seed(line_digest + str(salt).encode())
 
-    def _count(self, what: bytes) -> int:
+    def _count_previous(self, digest: bytes) -> int:
         """How often this was seen before."""
-        seen = self._seen.get(what, 0)
-        self._seen[what] = seen + 1
+        seen = self._digest_counts.get(digest, 0)
+        self._digest_counts[digest] = seen + 1
         return seen
 
-    def _shape(self, given: dict[str, Any]) -> Shape:
-        key: tuple[Any, ...] = tuple(sorted(given.items(), key=lambda item: item[0]))
+    def _cached_template(self, setting_values: dict[str, Any]) -> JobTemplate:
+        key: tuple[Any, ...] = tuple(sorted(setting_values.items(), key=lambda item: item[0]))
         try:
-            found = self._shapes.get(key)
+            found = self._templates.get(key)
         except TypeError:  # a list or an object where a plain value should be
             found = None
             key = (repr(key),)
         if found is None:
             try:
-                found = self._make_shape(given)
+                found = self._build_template(setting_values)
             except ArtgenError as error:
                 found = error
-            self._shapes[key] = found
+            self._templates[key] = found
         if isinstance(found, ArtgenError):
             raise found
         return found
 
-    def _make_shape(self, given: dict[str, Any]) -> Shape:
-        task = given.pop("task", "txt2img")
+    def _build_template(self, setting_values: dict[str, Any]) -> JobTemplate:
+        task = setting_values.pop("task", "txt2img")
         if task not in TASKS:
             raise UsageError(f"There is no task called {task!r}.", f"Tasks: {', '.join(TASKS)}.")
-        output = Output(**{name: given.pop(name) for name in _OUTPUT if name in given})
-        bare = request_of(task, given).replace(seed=0)
-        prepared = prepare([bare], self._listener, self._models)[0]
-        destination = self._destination(output, prepared.request)
-        destination.check(*prepared.size, to_record(prepared.request, prepared.facts), own=self._drawn)
-        if self._reel is not None:
-            fitting.check_frames(self._reel.frames, prepared.request, prepared.found)
-            self._reel.check(to_record(prepared.request, prepared.facts))
+        output = OutputSettings(**{name: setting_values.pop(name) for name in _OUTPUT_FIELDS if name in setting_values})
+        bare = build_request(task, setting_values).replace(seed=0)
+        prepared = prepare_jobs([bare], self._listener, self._model_cache)[0]
+        destination = self._resolve_destination(output, prepared.request)
+        destination.check(
+            *prepared.size, to_record(prepared.request, prepared.provenance), owned_paths=self._existing_files
+        )
+        if self._animation_output is not None:
+            fitting.check_frames(self._animation_output.settings, prepared.request, prepared.model_or_none)
+            self._animation_output.check(to_record(prepared.request, prepared.provenance))
         settings = {
             name: value
-            for name, value in to_record(prepared.request, prepared.facts).items()
-            if name not in HOW and name not in _OWN
+            for name, value in to_record(prepared.request, prepared.provenance).items()
+            if name not in NON_FINGERPRINT_SETTINGS and name not in _PER_IMAGE_FIELDS
         }
-        asked = [getattr(output, name) for name in _OUTPUT if name not in HOW]
+        asked = [getattr(output, name) for name in _OUTPUT_FIELDS if name not in NON_FINGERPRINT_SETTINGS]
         text = json.dumps([settings, prepared.request.model, asked], sort_keys=True, default=str)
-        group = (appearance(prepared.request), prepared.size)
-        number = self._groups.setdefault(group, len(self._groups))
-        return Shape(
+        group = (group_key(prepared.request), prepared.size)
+        number = self._shape_ids.setdefault(group, len(self._shape_ids))
+        return JobTemplate(
             prepared.request,
             prepared.size,
             destination,
             prepared.notes,
             hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest(),
             number,
-            self._reel,
-            suited(prepared),
+            self._animation_output,
+            default_batch_size(prepared),
         )
 
-    def _destination(self, output: Output, request: Request) -> Destination:
+    def _resolve_destination(self, output: OutputSettings, request: Request) -> Destination:
         asked = output.output
         if asked is not None and (PurePath(asked).is_absolute() or ".." in PurePath(asked).parts):
             raise UsageError(f"output {asked!r} leads out of the batch's folder.", "Name a file inside it.")
         root = str(self._folder).replace("{", "{{").replace("}", "}}")
-        return outputs.destination_for([request], dataclasses.replace(output, output=f"{root}/{asked or ''}"))
+        return outputs.destination_for_requests([request], dataclasses.replace(output, output=f"{root}/{asked or ''}"))
 
 
-def request_of(task: str, given: Mapping[str, Any]) -> Request:
+def build_request(task: str, setting_values: Mapping[str, Any]) -> Request:
     """The request that a line's settings make.
 
     Raises:
         UsageError: a setting that the task does not take, or a value outside its limits.
     """
     cls = TASKS[task]
-    values = dict(given)
+    values = dict(setting_values)
     size = values.pop("size", None)
     if size is not None:
-        if not issubclass(cls, Canvas):
+        if not issubclass(cls, CanvasSettings):
             raise UsageError(f"{task} takes no size.")
         values["width"], values["height"] = images.parse_size(size)
-    for name in values.keys() - settings_of(cls).keys():
+    for name in values.keys() - options_of(cls).keys():
         raise UsageError(f"{task} takes no {name}.", "Leave it out, or choose another task for this line.")
     return cls(**values)
 
 
-def _settled(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_defaults(setting_values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """What a line gives, with defaults for the rest as far as they fit its task and what it gives."""
     if not defaults:
-        return dict(given)
-    task = given.get("task", defaults.get("task", "txt2img"))
+        return dict(setting_values)
+    task = setting_values.get("task", defaults.get("task", "txt2img"))
     if task not in TASKS:
-        return dict(given)
-    taken = {*settings_of(TASKS[task]), "task", "count", *_OUTPUT}
-    if issubclass(TASKS[task], Canvas):
+        return dict(setting_values)
+    taken = {*options_of(TASKS[task]), "task", "count", *_OUTPUT_FIELDS}
+    if issubclass(TASKS[task], CanvasSettings):
         taken.add("size")
-    for name, others in _INSTEAD.items():
-        if name in given:
+    for name, others in _EXCLUSIVE_WITH.items():
+        if name in setting_values:
             taken -= others
-    if re.search(r"\d-|,", str(given.get("seed", ""))):  # a list says how many
+    if re.search(r"\d-|,", str(setting_values.get("seed", ""))):  # a list says how many
         taken.discard("count")
-    return {**{name: value for name, value in defaults.items() if name in taken}, **given}
+    return {**{name: value for name, value in defaults.items() if name in taken}, **setting_values}
 
 
-_INSTEAD = {"size": {"width", "height"}, "width": {"size"}, "height": {"size"}, "expand": {"to"}, "to": {"expand"}}
+_EXCLUSIVE_WITH = {
+    "size": {"width", "height"},
+    "width": {"size"},
+    "height": {"size"},
+    "expand": {"to"},
+    "to": {"expand"},
+}
 """Settings that say the same in another way: a default of one gives way to the other on a line."""

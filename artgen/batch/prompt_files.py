@@ -9,22 +9,22 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from artgen.batch.entries import Entry, Mistake, canonical, from_data, from_text
-from artgen.batch.option_words import parse_line
+from artgen.batch.entries import Entry, LineError, parse_data_value, parse_text_value, setting_name
+from artgen.batch.option_words import parse_prompt_line
 from artgen.errors import ArtgenError, InputFileError, UsageError
-from artgen.loras import Lora, parse_lora
-from artgen.records import BESIDE, FACTS
+from artgen.loras import LoraSpec, parse_lora
+from artgen.records import JSON_ONLY_KEYS, PROVENANCE_KEYS
 from artgen.requests import TASKS
-from artgen.settings import settings_of
+from artgen.settings import options_of
 
 STDIN = "-"
-SUFFIXES = (".txt", ".jsonl", ".csv", ".yaml", ".yml")
-_PATHS = ("image", "mask")
+PROMPT_FILE_SUFFIXES = (".txt", ".jsonl", ".csv", ".yaml", ".yml")
+_PATH_SETTINGS = ("image", "mask")
 
-Line = tuple[int, str]
+NumberedLine = tuple[int, str]
 
 
-def read(path: Path) -> Iterator[Entry | Mistake]:
+def read_prompt_file(path: Path) -> Iterator[Entry | LineError]:
     """The entries of a prompt file, in order. `-` is stdin, with a prompt a line.
 
     A picture that a file names is looked for beside that file, and a LoRA first of all.
@@ -37,18 +37,23 @@ def read(path: Path) -> Iterator[Entry | Mistake]:
     """
     source = "stdin" if str(path) == STDIN else str(path)
     suffix = ".txt" if str(path) == STDIN else path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputFileError(f"'{path}' is no prompt file.", f"Prompt files end in {', '.join(SUFFIXES)}.")
-    found: Iterator[Entry | Mistake] = _READERS[suffix](source, _bytes(path))
+    if suffix not in PROMPT_FILE_SUFFIXES:
+        raise InputFileError(f"'{path}' is no prompt file.", f"Prompt files end in {', '.join(PROMPT_FILE_SUFFIXES)}.")
+    found: Iterator[Entry | LineError] = _PARSERS[suffix](source, _read_bytes(path))
     folder = Path() if str(path) == STDIN else path.parent
     for item in found:
-        if isinstance(item, Mistake):
+        if isinstance(item, LineError):
             yield item
         else:
-            yield Entry(item.source, item.line, _beside(folder, item.given), _beside(folder, item.defaults))
+            yield Entry(
+                item.source,
+                item.line,
+                _resolve_paths(folder, item.setting_values),
+                _resolve_paths(folder, item.defaults),
+            )
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         data = sys.stdin.buffer.read() if str(path) == STDIN else path.read_bytes()
     except OSError as error:
@@ -58,75 +63,79 @@ def _bytes(path: Path) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _beside(folder: Path, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not any(name in given for name in (*_PATHS, "lora")):
-        return given
-    found: dict[str, Any] = {name: folder / given[name] for name in _PATHS if isinstance(given.get(name), Path)}
-    if isinstance(given.get("lora"), tuple):
-        found["lora"] = tuple(_lora_beside(folder, text) for text in given["lora"])
-    return {**given, **found}
+def _resolve_paths(folder: Path, setting_values: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not any(name in setting_values for name in (*_PATH_SETTINGS, "lora")):
+        return setting_values
+    found: dict[str, Any] = {
+        name: folder / setting_values[name] for name in _PATH_SETTINGS if isinstance(setting_values.get(name), Path)
+    }
+    if isinstance(setting_values.get("lora"), tuple):
+        found["lora"] = tuple(_resolve_lora(folder, text) for text in setting_values["lora"])
+    return {**setting_values, **found}
 
 
-def _lora_beside(folder: Path, text: Any) -> Any:
+def _resolve_lora(folder: Path, lora_text: Any) -> Any:
     """A LoRA's path beside the file; a bare name that is not there may be one of the user's own folder."""
     try:
-        lora = parse_lora(text)
+        lora = parse_lora(lora_text)
     except (ArtgenError, AttributeError):
-        return text  # the request says what is wrong
+        return lora_text  # the request says what is wrong
     beside = folder / lora.name
     bare = Path(lora.name).name == lora.name
     there = any(file.is_file() for file in (beside, Path(f"{beside}.safetensors")))
-    return text if bare and not there else str(Lora(str(beside), lora.scale))
+    return lora_text if bare and not there else str(LoraSpec(str(beside), lora.scale))
 
 
-def _lines(source: str, data: bytes) -> Iterator[Line | Mistake]:
+def _decode_lines(source: str, data: bytes) -> Iterator[NumberedLine | LineError]:
     """Lines of text with their numbers; those that are none, as mistakes."""
     for number, raw in enumerate(data.split(b"\n"), 1):
         try:
             text = raw.rstrip(b"\r").decode("utf-8")
         except UnicodeDecodeError as error:
             reason = f"Not UTF-8 text: byte 0x{raw[error.start]:02x} at place {error.start + 1}."
-            yield Mistake(source, number, InputFileError(reason, "Save the file as UTF-8."))
+            yield LineError(source, number, InputFileError(reason, "Save the file as UTF-8."))
             continue
         if "\0" in text:
-            yield Mistake(source, number, InputFileError("A NUL character.", "Remove it."))
+            yield LineError(source, number, InputFileError("A NUL character.", "Remove it."))
         else:
             yield number, text
 
 
-def _text(source: str, data: bytes) -> Iterator[Entry | Mistake]:
-    for line in _lines(source, data):
-        if isinstance(line, Mistake):
+def _parse_txt(source: str, data: bytes) -> Iterator[Entry | LineError]:
+    for line in _decode_lines(source, data):
+        if isinstance(line, LineError):
             yield line
             continue
         number, text = line
         text = text.strip()
         if not text or text.startswith("#"):
             continue
-        yield _attempt(source, number, parse_line, text.removeprefix("\\") if text.startswith("\\#") else text)
+        yield _entry_or_error(
+            source, number, parse_prompt_line, text.removeprefix("\\") if text.startswith("\\#") else text
+        )
 
 
-def _json_lines(source: str, data: bytes) -> Iterator[Entry | Mistake]:
+def _parse_jsonl(source: str, data: bytes) -> Iterator[Entry | LineError]:
     defaults: dict[str, Any] = {}
-    for line in _lines(source, data):
-        if isinstance(line, Mistake):
+    for line in _decode_lines(source, data):
+        if isinstance(line, LineError):
             yield line
             continue
         number, text = line
         if not text.strip():
             continue
-        item = _attempt(source, number, _json_object, text)
-        if isinstance(item, Entry) and set(item.given) == {"defaults"}:
-            item = _attempt(source, number, _settings, item.given["defaults"])
+        item = _entry_or_error(source, number, _parse_json_object, text)
+        if isinstance(item, Entry) and set(item.setting_values) == {"defaults"}:
+            item = _entry_or_error(source, number, _parse_settings, item.setting_values["defaults"])
             if isinstance(item, Entry):
-                defaults = dict(item.given)
+                defaults = dict(item.setting_values)
                 continue
         elif isinstance(item, Entry):
-            item = _attempt(source, number, _settings, item.given)
-        yield Entry(source, number, item.given, defaults) if isinstance(item, Entry) else item
+            item = _entry_or_error(source, number, _parse_settings, item.setting_values)
+        yield Entry(source, number, item.setting_values, defaults) if isinstance(item, Entry) else item
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def _parse_json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -136,58 +145,58 @@ def _json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def _settings(values: Any) -> dict[str, Any]:
+def _parse_settings(values: Any) -> dict[str, Any]:
     """Settings from JSON or YAML; what a picture's record says beside its settings is passed over."""
     if not isinstance(values, dict):
         raise UsageError(f"A job is a set of settings, not {type(values).__name__}.", "prompt: a red fox")
-    facts = _facts(values)
+    facts = _non_setting_keys(values)
     given: dict[str, Any] = {}
     for key, value in values.items():
         if key in facts:
             continue
-        name = canonical(str(key))
+        name = setting_name(str(key))
         if value is not None:
-            given[name] = from_data(name, value)
+            given[name] = parse_data_value(name, value)
     return given
 
 
-def _facts(values: Mapping[str, Any]) -> set[str]:
+def _non_setting_keys(values: Mapping[str, Any]) -> set[str]:
     """What a picture's record, and `--json`, say beside settings; nothing where the values are no record."""
     task = values.get("task")
     if "artgen" not in values or not isinstance(task, str) or task not in TASKS:
         return set()
-    return {*BESIDE, *FACTS} - {"task", *settings_of(TASKS[task])}
+    return {*JSON_ONLY_KEYS, *PROVENANCE_KEYS} - {"task", *options_of(TASKS[task])}
 
 
-def _table(source: str, data: bytes) -> Iterator[Entry | Mistake]:
+def _parse_csv(source: str, data: bytes) -> Iterator[Entry | LineError]:
     text: list[str] = []
-    for line in _lines(source, data):
-        if isinstance(line, Mistake):
+    for line in _decode_lines(source, data):
+        if isinstance(line, LineError):
             yield line
-        text.append("" if isinstance(line, Mistake) else line[1])
+        text.append("" if isinstance(line, LineError) else line[1])
     rows = csv.reader(io.StringIO("\n".join(text)), strict=True)
     header: list[str] | None = None
     start = 1
     try:
         for row in rows:
             if header is None and row:
-                header = [canonical(cell) for cell in row]
+                header = [setting_name(cell) for cell in row]
             elif header is not None and any(cell.strip() for cell in row):
-                yield _attempt(source, start, _row, header, row)
+                yield _entry_or_error(source, start, _parse_csv_row, header, row)
             start = rows.line_num + 1
     except csv.Error as error:
-        yield Mistake(source, start, UsageError(f"The table cannot be read from here on: {error}."))
+        yield LineError(source, start, UsageError(f"The table cannot be read from here on: {error}."))
     except UsageError as error:
-        yield Mistake(source, start, UsageError(f"The first row names the settings. {error.message}", error.hint))
+        yield LineError(source, start, UsageError(f"The first row names the settings. {error.message}", error.hint))
 
 
-def _row(header: list[str], row: list[str]) -> dict[str, Any]:
+def _parse_csv_row(header: list[str], row: list[str]) -> dict[str, Any]:
     if len(row) > len(header):
         raise UsageError(f"{len(row)} cells under {len(header)} names.", "Quote a cell that has commas.")
-    return {name: from_text(name, cell.strip()) for name, cell in zip(header, row, strict=False) if cell.strip()}
+    return {name: parse_text_value(name, cell.strip()) for name, cell in zip(header, row, strict=False) if cell.strip()}
 
 
-def _yaml(source: str, data: bytes) -> Iterator[Entry | Mistake]:
+def _parse_yaml(source: str, data: bytes) -> Iterator[Entry | LineError]:
     import yaml
 
     loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
@@ -202,44 +211,48 @@ def _yaml(source: str, data: bytes) -> Iterator[Entry | Mistake]:
             parts = {key.value: (key, value) for key, value in top.value}
             for name in parts.keys() - {"defaults", "jobs"}:
                 line = parts[name][0].start_mark.line + 1
-                yield Mistake(source, line, UsageError(f"There is no section {name!r}.", "Use defaults: and jobs:."))
+                yield LineError(source, line, UsageError(f"There is no section {name!r}.", "Use defaults: and jobs:."))
             if "defaults" in parts:
                 node = parts["defaults"][1]
-                item = _attempt(source, node.start_mark.line + 1, _settings, reader.construct_document(node))
-                if isinstance(item, Mistake):
+                item = _entry_or_error(
+                    source, node.start_mark.line + 1, _parse_settings, reader.construct_document(node)
+                )
+                if isinstance(item, LineError):
                     yield item
                 else:
-                    defaults = dict(item.given)
+                    defaults = dict(item.setting_values)
             jobs = parts["jobs"][1] if "jobs" in parts else top
         if not isinstance(jobs, yaml.SequenceNode):
             line = jobs.start_mark.line + 1
-            yield Mistake(source, line, UsageError("A YAML prompt file is a list of jobs, or has one under jobs:."))
+            yield LineError(source, line, UsageError("A YAML prompt file is a list of jobs, or has one under jobs:."))
             return
         for node in jobs.value:
             line = node.start_mark.line + 1
             value = reader.construct_document(node)
-            item = _attempt(source, line, _settings, {"prompt": value} if isinstance(value, str) else value)
-            yield Entry(source, line, item.given, defaults) if isinstance(item, Entry) else item
+            item = _entry_or_error(
+                source, line, _parse_settings, {"prompt": value} if isinstance(value, str) else value
+            )
+            yield Entry(source, line, item.setting_values, defaults) if isinstance(item, Entry) else item
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        yield Mistake(source, line, InputFileError("Not UTF-8 text.", "Save the file as UTF-8."))
+        yield LineError(source, line, InputFileError("Not UTF-8 text.", "Save the file as UTF-8."))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error)
-        yield Mistake(source, mark.line + 1 if mark else 0, UsageError(f"Not YAML: {reason}."))
+        yield LineError(source, mark.line + 1 if mark else 0, UsageError(f"Not YAML: {reason}."))
 
 
-def _attempt(source: str, line: int, make: Callable[..., dict[str, Any]], *arguments: Any) -> Entry | Mistake:
+def _entry_or_error(source: str, line: int, parse: Callable[..., dict[str, Any]], *arguments: Any) -> Entry | LineError:
     try:
-        return Entry(source, line, make(*arguments))
+        return Entry(source, line, parse(*arguments))
     except ArtgenError as error:
-        return Mistake(source, line, error)
+        return LineError(source, line, error)
 
 
-_READERS: dict[str, Callable[[str, bytes], Iterator[Entry | Mistake]]] = {
-    ".txt": _text,
-    ".jsonl": _json_lines,
-    ".csv": _table,
-    ".yaml": _yaml,
-    ".yml": _yaml,
+_PARSERS: dict[str, Callable[[str, bytes], Iterator[Entry | LineError]]] = {
+    ".txt": _parse_txt,
+    ".jsonl": _parse_jsonl,
+    ".csv": _parse_csv,
+    ".yaml": _parse_yaml,
+    ".yml": _parse_yaml,
 }

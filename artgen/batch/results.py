@@ -3,21 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
-from artgen.batch.ledger import Record
+from artgen.batch.ledger import JobRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class JobResult:
     """One job's end, small enough to send from process to process.
 
     Attributes:
-        key: the job's fingerprint.
+        fingerprint: the job's fingerprint.
         record: what the ledger says now; None when another process has the job or has done it meanwhile.
-        picture: the record inside the picture and where its frames are, for `--json`; None where none was drawn.
+        image_record: the record inside the picture and where its frames are, for `--json`; None where none was drawn.
         message: the error in full, with its hint on a second line.
     """
 
-    key: str
-    record: Record | None
-    picture: dict[str, Any] | None = None
+    fingerprint: str
+    record: JobRecord | None
+    image_record: dict[str, Any] | None = None
     message: str = ""

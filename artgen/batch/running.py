@@ -9,21 +9,21 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from artgen.batch.claims import Claims
-from artgen.batch.drawing import Drawer
-from artgen.batch.ledger import Ledger, Record
-from artgen.batch.plan import Job
-from artgen.batch.results import Result
-from artgen.engine.sizes import Alike, BatchSize
+from artgen.batch.claims import JobLocks
+from artgen.batch.drawing import JobRunner
+from artgen.batch.ledger import JobRecord, Ledger
+from artgen.batch.plan import PlannedJob
+from artgen.batch.results import JobResult
+from artgen.engine.sizes import BatchSizePolicy, JobGroup
 from artgen.errors import UsageError
-from artgen.events import Event, Listener, Waiting
+from artgen.events import Event, Listener, WaitingForOthers
 
-PATIENCE = 0.5
+POLL_SECONDS = 0.5
 """Seconds between looks at the jobs that other processes have."""
 
 
 @dataclass(frozen=True)
-class Selection:
+class JobFilter:
     """Which jobs of a plan this run is about.
 
     Attributes:
@@ -40,140 +40,144 @@ class Selection:
 
 
 @dataclass
-class Tally:
+class RunState:
     """What is known of a plan's jobs.
 
     Attributes:
         jobs: in this run's shard.
-        todo: to draw now, in order of drawing.
-        done: how many were done before.
+        pending: to draw now, in order of drawing.
+        num_completed: how many were done before.
         failed: those that failed before and are left alone.
-        shapes: how many jobs of each shape the plan has, those of other shards and those that are done included.
+        group_sizes: how many jobs of each shape the plan has, those of other shards and those that are done included.
     """
 
-    jobs: Sequence[Job]
-    todo: list[Job]
-    done: int
-    failed: list[tuple[Job, Record]] = field(default_factory=list)
-    shapes: Mapping[int, int] = field(default_factory=dict)
+    jobs: Sequence[PlannedJob]
+    pending: list[PlannedJob]
+    num_completed: int
+    failed: list[tuple[PlannedJob, JobRecord]] = field(default_factory=list)
+    group_sizes: Mapping[int, int] = field(default_factory=dict)
 
 
-def tally(jobs: Sequence[Job], ledger: Ledger, selection: Selection) -> Tally:
+def pending_jobs(jobs: Sequence[PlannedJob], ledger: Ledger, job_filter: JobFilter) -> RunState:
     """Looks up in the ledger what is left to do."""
     ledger.refresh()
-    index, count = selection.shard
+    index, count = job_filter.shard
     chosen = [job for job in jobs if (job.number - 1) % count == index]
-    done = ledger.all_done()
-    left = [job for job in chosen if job.key not in done]
-    failed = [] if selection.retry_failed else [(job, r) for job in left if (r := ledger.failed(job.key))]
-    skipped = {job.key for job, _ in failed}
-    todo = [job for job in left if job.key not in skipped]
-    if selection.shuffle:
+    done = ledger.completed_keys()
+    left = [job for job in chosen if job.fingerprint not in done]
+    failed = [] if job_filter.retry_failed else [(job, r) for job in left if (r := ledger.failed(job.fingerprint))]
+    skipped = {job.fingerprint for job, _ in failed}
+    todo = [job for job in left if job.fingerprint not in skipped]
+    if job_filter.shuffle:
         random.shuffle(todo)
     # The same device batches, and so the same bits, however many processes share the work.
-    shapes = Counter(job.alike for job in jobs)
-    return Tally(chosen, _grouped(todo[: selection.limit]), len(chosen) - len(left), failed, shapes)
+    shapes = Counter(job.group_id for job in jobs)
+    return RunState(chosen, _sort_by_model(todo[: job_filter.limit]), len(chosen) - len(left), failed, shapes)
 
 
-def _grouped(jobs: list[Job]) -> list[Job]:
+def _sort_by_model(jobs: list[PlannedJob]) -> list[PlannedJob]:
     """Models one after the other, shapes one after the other, each where it came first."""
     models: dict[str | None, int] = {}
     shapes: dict[int, int] = {}
     for job in jobs:
         models.setdefault(job.request.model, len(models))
-        shapes.setdefault(job.alike, len(shapes))
-    return sorted(jobs, key=lambda job: (models[job.request.model], shapes[job.alike]))
+        shapes.setdefault(job.group_id, len(shapes))
+    return sorted(jobs, key=lambda job: (models[job.request.model], shapes[job.group_id]))
 
 
 @dataclass(frozen=True)
-class Handful:
+class JobBatch:
     """Jobs of one shape to draw in one device batch, and its rows; none when nothing is left."""
 
-    jobs: list[Job] = field(default_factory=list)
-    rows: int = 1
+    jobs: list[PlannedJob] = field(default_factory=list)
+    batch_size: int = 1
 
 
-class Queue:
+class JobQueue:
     """Jobs to draw, handed out a device batch at a time."""
 
-    def __init__(self, jobs: Sequence[Job], batch_size: BatchSize, shapes: Mapping[int, int]) -> None:
-        """`shapes` says how many jobs of each shape there are, however many of them are left."""
-        self._left = deque(jobs)
-        self._shapes = shapes
-        self._open = Counter(job.alike for job in jobs)
-        self._batch_size = batch_size
-        self._alone: set[str] = set()
+    def __init__(
+        self, jobs: Sequence[PlannedJob], batch_size_policy: BatchSizePolicy, group_sizes: Mapping[int, int]
+    ) -> None:
+        """`group_sizes` says how many jobs of each shape there are, however many of them are left."""
+        self._remaining = deque(jobs)
+        self._group_sizes = group_sizes
+        self._remaining_per_group = Counter(job.group_id for job in jobs)
+        self._batch_size_policy = batch_size_policy
+        self._run_alone: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._left)
+        return len(self._remaining)
 
     @property
-    def left(self) -> Sequence[Job]:
+    def remaining(self) -> Sequence[PlannedJob]:
         """What is not handed out, in order."""
-        return self._left
+        return self._remaining
 
-    def take(self) -> Handful:
+    def next_batch(self) -> JobBatch:
         """The next jobs."""
-        if not self._left:
-            return Handful()
-        rows = self._rows(self._left[0])
-        taken = [self._left.popleft()]
-        number = taken[0].alike
-        while self._left and len(taken) < rows:
-            following = self._left[0]
-            if following.alike != number or following.key in self._alone:
+        if not self._remaining:
+            return JobBatch()
+        rows = self._batch_size_for(self._remaining[0])
+        taken = [self._remaining.popleft()]
+        number = taken[0].group_id
+        while self._remaining and len(taken) < rows:
+            following = self._remaining[0]
+            if following.group_id != number or following.fingerprint in self._run_alone:
                 break
-            taken.append(self._left.popleft())
-        self._open[number] -= len(taken)
-        return Handful(taken, rows)
+            taken.append(self._remaining.popleft())
+        self._remaining_per_group[number] -= len(taken)
+        return JobBatch(taken, rows)
 
-    def _rows(self, job: Job) -> int:
-        if job.key in self._alone:
+    def _batch_size_for(self, job: PlannedJob) -> int:
+        if job.fingerprint in self._run_alone:
             return 1
-        number = job.alike
-        return self._batch_size.rows(Alike(number, self._shapes[number], self._open[number], job.shape.suited))
+        number = job.group_id
+        return self._batch_size_policy.next_batch_size(
+            JobGroup(number, self._group_sizes[number], self._remaining_per_group[number], job.template.default_size)
+        )
 
-    def put_back(self, jobs: Sequence[Job]) -> None:
+    def put_back(self, jobs: Sequence[PlannedJob]) -> None:
         """Returns jobs, to be handed out next and each alone."""
-        self._alone.update(job.key for job in jobs)
-        self._left.extendleft(reversed(jobs))
-        self._open.update(job.alike for job in jobs)
+        self._run_alone.update(job.fingerprint for job in jobs)
+        self._remaining.extendleft(reversed(jobs))
+        self._remaining_per_group.update(job.group_id for job in jobs)
 
-    def learn(self, jobs: Sequence[Job], seconds: float | None) -> None:
+    def record_timing(self, jobs: Sequence[PlannedJob], seconds_per_image: float | None) -> None:
         """Takes note of how long each of some jobs took."""
-        if seconds is not None:
-            self._batch_size.learn(jobs[0].alike, len(jobs), seconds)
+        if seconds_per_image is not None:
+            self._batch_size_policy.record_timing(jobs[0].group_id, len(jobs), seconds_per_image)
 
 
-OnResult = Callable[[Job, Result], None]
+OnResult = Callable[[PlannedJob, JobResult], None]
 
 
 class Runner(Protocol):
     """Draws a queue of jobs to its end, in this process, others, or on other machines."""
 
-    def __call__(self, queue: Queue, on_result: OnResult, listener: Listener) -> list[Job]:
+    def __call__(self, queue: JobQueue, on_result: OnResult, listener: Listener) -> list[PlannedJob]:
         """Returns the jobs that were another process's at the time."""
 
 
-def settle(job: Job, result: Result, on_result: OnResult, elsewhere: list[Job]) -> None:
+def handle_result(job: PlannedJob, result: JobResult, on_result: OnResult, claimed_elsewhere: list[PlannedJob]) -> None:
     """Tells of a job's end, or puts it with those that another process has."""
     if result.record is None:
-        elsewhere.append(job)
+        claimed_elsewhere.append(job)
     else:
         on_result(job, result)
 
 
-def run_here(folder: Path, suffix: str = "") -> Runner:
+def in_process_runner(folder: Path, suffix: str = "") -> Runner:
     """A runner that draws in this process, one device batch after the other."""
 
-    def run(queue: Queue, on_result: OnResult, listener: Listener) -> list[Job]:
-        results: SimpleQueue[Result] = SimpleQueue()
-        known: dict[str, Job] = {}
-        elsewhere: list[Job] = []
+    def run(queue: JobQueue, on_result: OnResult, listener: Listener) -> list[PlannedJob]:
+        results: SimpleQueue[JobResult] = SimpleQueue()
+        known: dict[str, PlannedJob] = {}
+        elsewhere: list[PlannedJob] = []
 
         def deliver() -> None:
-            for result in _waiting(results):
-                settle(known.pop(result.key), result, on_result, elsewhere)
+            for result in _drain(results):
+                handle_result(known.pop(result.fingerprint), result, on_result, elsewhere)
 
         def heard(event: Event) -> None:
             deliver()
@@ -181,10 +185,10 @@ def run_here(folder: Path, suffix: str = "") -> Runner:
 
         ledger = Ledger(folder, suffix)
         try:
-            with Drawer(ledger, Claims(folder), results.put, heard) as drawer:
-                while (taken := queue.take()).jobs:
-                    known |= {job.key: job for job in taken.jobs}
-                    queue.learn(taken.jobs, drawer.draw(taken.jobs, taken.rows, queue.left))
+            with JobRunner(ledger, JobLocks(folder), results.put, heard) as drawer:
+                while (taken := queue.next_batch()).jobs:
+                    known |= {job.fingerprint: job for job in taken.jobs}
+                    queue.record_timing(taken.jobs, drawer.run(taken.jobs, taken.batch_size, queue.remaining))
                     deliver()
         finally:
             deliver()
@@ -194,22 +198,24 @@ def run_here(folder: Path, suffix: str = "") -> Runner:
     return run
 
 
-def run(counted: Tally, runner: Runner, batch_size: BatchSize, on_result: OnResult, listener: Listener) -> None:
+def run_jobs(
+    state: RunState, runner: Runner, batch_size_policy: BatchSizePolicy, on_result: OnResult, listener: Listener
+) -> None:
     """Draws jobs; those that another process has are waited for, and taken over should it die.
 
     Raises:
         OutputError: something could not be written; what was done is safe.
     """
-    left = list(counted.todo)
+    left = list(state.pending)
     while left:
-        waiting = runner(Queue(left, batch_size, counted.shapes), on_result, listener)
+        waiting = runner(JobQueue(left, batch_size_policy, state.group_sizes), on_result, listener)
         if len(waiting) == len(left):
-            listener(Waiting(len(waiting)))
-            time.sleep(PATIENCE)
+            listener(WaitingForOthers(len(waiting)))
+            time.sleep(POLL_SECONDS)
         left = waiting
 
 
-def _waiting(results: "SimpleQueue[Result]") -> Iterator[Result]:
+def _drain(results: "SimpleQueue[JobResult]") -> Iterator[JobResult]:
     while True:
         try:
             yield results.get_nowait()

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.interrupts import INTERRUPTED
-from artgen.cli.options import flattened
-from artgen.cli.reporting import SOME_FAILED, Reporter, complain, emit, emit_json, note
-from artgen.cli.words import Pictures
+from artgen.cli.interrupts import EXIT_INTERRUPTED
+from artgen.cli.options import flatten_settings
+from artgen.cli.reporting import EXIT_SOME_FAILED, Reporter, print_error, print_json, print_note, print_result
+from artgen.cli.words import OptionalImages
 from artgen.errors import ArtgenError, InputFileError, OutputError, UsageError
-from artgen.settings import Place, Report, Surprise, Weights
+from artgen.settings import AnomalySettings, DeviceSettings, ModelRef, ReportSettings
 
 if TYPE_CHECKING:
-    from artgen.anomalies import Prepared
-    from artgen.engine.anomaly import Finding
+    from artgen.anomalies import AnomalyJob
+    from artgen.engine.anomaly import AnomalyResult
 
-SaveFit = Annotated[
+FitOutputFile = Annotated[
     Path | None,
     typer.Option(
         "--save-fit", help="Keep what --fit learnt: a .safetensors file.", metavar="FILE", rich_help_panel="Result"
     ),
 ]
-Map = Annotated[
+HeatmapFile = Annotated[
     Path | None,
     typer.Option(
         "--map",
@@ -36,22 +36,22 @@ Map = Annotated[
         rich_help_panel="Result",
     ),
 ]
-Table = Annotated[
+CsvFile = Annotated[
     Path | None, typer.Option("--csv", help="Also write the ranked table.", metavar="FILE", rich_help_panel="Result")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.", rich_help_panel="Result")]
 
 
-@flattened
+@flatten_settings
 def anomaly(
-    surprise: Surprise,
-    model: Weights,
-    compute: Place,
-    report: Report,
-    words: Pictures = None,
-    save_fit: SaveFit = None,
-    map: Map = None,  # noqa: A002 - the option's name
-    csv: Table = None,
+    anomaly_settings: AnomalySettings,
+    model: ModelRef,
+    compute: DeviceSettings,
+    report: ReportSettings,
+    image_args: OptionalImages = None,
+    fit_path: FitOutputFile = None,
+    heatmap_path: HeatmapFile = None,
+    csv_path: CsvFile = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Tell how surprising a picture is, and where.
@@ -63,195 +63,215 @@ def anomaly(
     """
     from artgen import anomalies, images
 
-    request = anomalies.Anomaly.of(surprise, model, compute)
-    named = list(images.pictures_in(words or []))
-    targets = _Targets(named, map, csv, save_fit, overwrite)
-    targets.check(request)
-    usable, unusable = anomalies.read_pictures([path for path, _ in named])
+    request = anomalies.Anomaly.from_settings(anomaly_settings, model, compute)
+    named = list(images.iter_images(image_args or []))
+    targets = _OutputFiles(named, heatmap_path, csv_path, fit_path, overwrite)
+    targets.check_writable(request)
+    usable, unusable = anomalies.read_image_sizes([path for path, _ in named])
     if named and not usable:
         raise unusable[0]
     failures: list[ArtgenError] = [*unusable]
     for error in failures:
-        complain(error)
+        print_error(error)
     with Reporter(report.quiet, report.verbose) as reporter:
-        job = anomalies.prepare(request, reporter)
-        pictures = _of_size(job, usable, failures)
+        job = anomalies.prepare_anomaly_job(request, reporter)
+        pictures = _filter_by_size(job, usable, failures)
         if report.dry_run:
-            note(f"dry run: {len(pictures)} pictures would be looked at, {len(job.normal)} learnt from, nothing was")
+            print_note(
+                f"dry run: {len(pictures)} pictures would be looked at, {len(job.normal_paths)} learnt from, nothing was"
+            )
             return
-        found, stopped = _look(job, pictures, targets, reporter, failures)
+        found, stopped = _score_all(job, pictures, targets, reporter, failures)
         reporter.close()
     found.sort(key=lambda each: -each.score)
     for each in found:
         if report.json:
-            emit_json(_record(each, job))
+            print_json(_result_record(each, job))
         else:
-            emit(_line(each))
-    targets.write_table(found)
-    _leave(len(named), failures, stopped, told=not report.quiet)
+            print_result(_result_line(each))
+    targets.write_csv(found)
+    _exit(len(named), failures, stopped, print_summary=not report.quiet)
 
 
-def _of_size(job: "Prepared", pictures: "Mapping[Path, tuple[int, int]]", failures: list[ArtgenError]) -> list[Path]:
+def _filter_by_size(
+    job: "AnomalyJob", image_sizes: "Mapping[Path, tuple[int, int]]", failures: list[ArtgenError]
+) -> list[Path]:
     """The pictures that the fit can judge; a single one that it cannot is the command's error."""
     found = []
-    for path, size in pictures.items():
+    for path, size in image_sizes.items():
         try:
             job.check_size(path, size)
         except InputFileError as error:
-            if len(pictures) == 1:
+            if len(image_sizes) == 1:
                 raise
-            complain(error)
+            print_error(error)
             failures.append(error)
         else:
             found.append(path)
     return found
 
 
-def _look(
-    job: "Prepared", pictures: Sequence[Path], targets: "_Targets", reporter: Reporter, failures: list[ArtgenError]
-) -> "tuple[list[Finding], bool]":
+def _score_all(
+    job: "AnomalyJob",
+    image_paths: Sequence[Path],
+    output_files: "_OutputFiles",
+    reporter: Reporter,
+    failures: list[ArtgenError],
+) -> "tuple[list[AnomalyResult], bool]":
     """What was found, and whether Ctrl-C ended it; what was found before is kept."""
     gc.enable()
-    from artgen.engine.anomaly import Eye, read
+    from artgen.engine.anomaly import AnomalyDetector, load_fit
 
-    found: list[Finding] = []
-    eye = Eye(job, reporter)
-    normal = eye.learn() if job.normal else read(job)
-    if job.normal and normal is not None:
-        targets.write_fit(normal.packed())
-    for number, path in enumerate(pictures, 1):
+    found: list[AnomalyResult] = []
+    eye = AnomalyDetector(job, reporter)
+    normal = eye.fit() if job.normal_paths else load_fit(job)
+    if job.normal_paths and normal is not None:
+        output_files.write_fit(normal.to_safetensors())
+    for number, path in enumerate(image_paths, 1):
         try:
-            each = eye.look(path, normal, number, len(pictures))
+            each = eye.score(path, normal, number, len(image_paths))
         except InputFileError as error:
-            if len(pictures) == 1:
+            if len(image_paths) == 1:
                 raise
-            complain(error)
+            print_error(error)
             failures.append(error)
             continue
         except KeyboardInterrupt:
             if not found:
                 raise
             return found, True
-        targets.write_map(each)
+        output_files.write_heatmap(each)
         found.append(each)
     return found, False
 
 
-def _leave(total: int, failures: Sequence[ArtgenError], stopped: bool, *, told: bool) -> None:
-    if stopped:
-        complain(ArtgenError("Interrupted; what was looked at before is above."))
-        raise typer.Exit(INTERRUPTED)
+def _exit(total: int, failures: Sequence[ArtgenError], interrupted: bool, *, print_summary: bool) -> None:
+    if interrupted:
+        print_error(ArtgenError("Interrupted; what was looked at before is above."))
+        raise typer.Exit(EXIT_INTERRUPTED)
     if failures:
-        if told:
-            note(f"{len(failures)} of {total} pictures could not be looked at")
-        raise typer.Exit(SOME_FAILED if len(failures) < total else failures[0].exit_code)
+        if print_summary:
+            print_note(f"{len(failures)} of {total} pictures could not be looked at")
+        raise typer.Exit(EXIT_SOME_FAILED if len(failures) < total else failures[0].exit_code)
 
 
-def _line(found: "Finding") -> str:
+def _result_line(result: "AnomalyResult") -> str:
     """`0.05  surprising  score 2.31  at 76,90  picture.png`."""
-    where = "{},{}".format(*found.peak)
-    if found.p_value is None:
-        return f"score {found.score:.3f}  at {where}  {found.path}"
-    verdict = "surprising" if found.surprising else "normal"
-    return f"{verdict:<10}  p {found.p_value:.4f}  score {found.score:.3f}  at {where}  {found.path}"
+    where = "{},{}".format(*result.peak_xy)
+    if result.p_value is None:
+        return f"score {result.score:.3f}  at {where}  {result.path}"
+    verdict = "surprising" if result.is_anomalous else "normal"
+    return f"{verdict:<10}  p {result.p_value:.4f}  score {result.score:.3f}  at {where}  {result.path}"
 
 
-def _record(found: "Finding", job: "Prepared") -> dict[str, Any]:
-    normal = {"p_value": found.p_value, "surprising": found.surprising, "threshold": found.threshold}
-    given = normal if found.p_value is not None else {}
-    look = {name: value for name, value in asdict(job.look).items() if value != ""}
+def _result_record(result: "AnomalyResult", job: "AnomalyJob") -> dict[str, Any]:
+    normal = {"p_value": result.p_value, "surprising": result.is_anomalous, "threshold": result.threshold}
+    given = normal if result.p_value is not None else {}
+    look = {name: value for name, value in asdict(job.config).items() if value != ""}
     values: dict[str, Any] = {
-        "file": str(found.path),
-        "score": found.score,
+        "file": str(result.path),
+        "score": result.score,
         **given,
-        "alpha": found.alpha if given else None,
+        "alpha": result.alpha if given else None,
     }
-    values |= {"peak": list(found.peak), "width": found.image.width, "height": found.image.height, **look}
+    values |= {"peak": list(result.peak_xy), "width": result.image.width, "height": result.image.height, **look}
     return {name: value for name, value in values.items() if value is not None}
 
 
-class _Targets:
+class _OutputFiles:
     """The files that are written beside what is printed."""
 
     def __init__(
-        self, named: Sequence[tuple[Path, Path]], maps: Path | None, table: Path | None, fit: Path | None, over: bool
+        self,
+        paths_and_roots: Sequence[tuple[Path, Path]],
+        heatmap_path: Path | None,
+        csv_path: Path | None,
+        fit_path: Path | None,
+        overwrite: bool,
     ) -> None:
-        self._roots = dict(named)
-        self._map, self._table, self._fit, self._overwrite = maps, table, fit, over
-        self._several = len(named) > 1 or any(path.parent != root for path, root in named)
+        self._root_by_path = dict(paths_and_roots)
+        self._heatmap_path, self._csv_path, self._fit_path, self._overwrite = (
+            heatmap_path,
+            csv_path,
+            fit_path,
+            overwrite,
+        )
+        self._multiple_images = len(paths_and_roots) > 1 or any(path.parent != root for path, root in paths_and_roots)
 
-    def check(self, request: Any) -> None:
+    def check_writable(self, request: Any) -> None:
         """Refuses what cannot be written, or has nothing to be made from.
 
         Raises:
             UsageError: no picture; a map or a fit without what it takes; another suffix.
             OutputError: a file exists already.
         """
-        from artgen.outputs import picture_format
+        from artgen.outputs import format_from_suffix
 
-        if not self._roots and not (self._fit and request.fit):
+        if not self._root_by_path and not (self._fit_path and request.fit):
             raise UsageError("anomaly needs a picture, or --fit and --save-fit.", "artgen anomaly picture.png")
-        if self._fit is not None:
+        if self._fit_path is not None:
             if request.fit is None or not request.fit.is_dir():
                 raise UsageError("--save-fit keeps what a folder of normal pictures taught.", "Add --fit normal/.")
-            if self._fit.suffix != ".safetensors":
-                raise UsageError(f"A fit is a .safetensors file, not '{self._fit}'.", "--save-fit normal.safetensors")
-        if self._map is not None and not self._several:
-            picture_format(self._map, "A heat map", "--map heat.png")
-        drawn = [self._map_of(path) for path in self._roots] if self._map else []
+            if self._fit_path.suffix != ".safetensors":
+                raise UsageError(
+                    f"A fit is a .safetensors file, not '{self._fit_path}'.", "--save-fit normal.safetensors"
+                )
+        if self._heatmap_path is not None and not self._multiple_images:
+            format_from_suffix(self._heatmap_path, "A heat map", "--map heat.png")
+        drawn = [self._heatmap_path_for(path) for path in self._root_by_path] if self._heatmap_path else []
         if len(set(drawn)) < len(drawn):
             raise UsageError("The heat maps of two pictures would have one name.", "Draw them into different folders.")
-        for target in (self._table, self._fit, *drawn):
+        for target in (self._csv_path, self._fit_path, *drawn):
             if target is not None and target.exists() and not self._overwrite:
                 raise OutputError(f"'{target}' exists already.", "Choose another name, or add --overwrite.")
             if target is not None and target.is_dir():
                 raise OutputError(f"'{target}' is a folder.", "Name a file.")
 
-    def _map_of(self, path: Path) -> Path:
-        if self._map is None:
+    def _heatmap_path_for(self, path: Path) -> Path:
+        if self._heatmap_path is None:
             raise TypeError("no heat map is wanted")
-        if not self._several:
-            return self._map
-        within = path.relative_to(self._roots[path])
-        return self._map / within.with_suffix(".png")
+        if not self._multiple_images:
+            return self._heatmap_path
+        within = path.relative_to(self._root_by_path[path])
+        return self._heatmap_path / within.with_suffix(".png")
 
-    def write_map(self, found: "Finding") -> None:
+    def write_heatmap(self, result: "AnomalyResult") -> None:
         """Draws a picture beside its heat map, if that is wanted."""
-        if self._map is None:
+        if self._heatmap_path is None:
             return
-        from artgen.engine.anomalies.drawing import draw
-        from artgen.outputs import encode_plain, picture_format
+        from artgen.engine.anomalies.drawing import render_result
+        from artgen.outputs import encode_without_metadata, format_from_suffix
 
-        path = self._map_of(found.path)
-        kind = picture_format(path, "A heat map", "--map heat.png")
-        self._write(path, encode_plain(draw(found), kind))
+        path = self._heatmap_path_for(result.path)
+        kind = format_from_suffix(path, "A heat map", "--map heat.png")
+        self._write_file(path, encode_without_metadata(render_result(result), kind))
 
     def write_fit(self, data: bytes) -> None:
         """Keeps what was learnt, if that is wanted."""
-        if self._fit is not None:
-            self._write(self._fit, data)
-            if not self._roots:
-                emit(str(self._fit))
+        if self._fit_path is not None:
+            self._write_file(self._fit_path, data)
+            if not self._root_by_path:
+                print_result(str(self._fit_path))
 
-    def write_table(self, found: "Sequence[Finding]") -> None:
+    def write_csv(self, results: "Sequence[AnomalyResult]") -> None:
         """Writes the ranked table, if it is wanted."""
-        if self._table is None:
+        if self._csv_path is None:
             return
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["rank", "file", "score", "p_value", "surprising", "x", "y"])
-        for rank, each in enumerate(found, 1):
-            verdict = "" if each.surprising is None else str(each.surprising).lower()
+        for rank, each in enumerate(results, 1):
+            verdict = "" if each.is_anomalous is None else str(each.is_anomalous).lower()
             p = "" if each.p_value is None else f"{each.p_value:.6g}"
-            rows.writerow([rank, _safe(str(each.path)), f"{each.score:.6g}", p, verdict, *each.peak])
-        self._write(self._table, text.getvalue().encode("utf-8", "surrogateescape"))
+            rows.writerow([rank, _escape_formula(str(each.path)), f"{each.score:.6g}", p, verdict, *each.peak_xy])
+        self._write_file(self._csv_path, text.getvalue().encode("utf-8", "surrogateescape"))
 
-    def _write(self, path: Path, data: bytes) -> None:
-        from artgen.outputs import write_asked
+    def _write_file(self, path: Path, data: bytes) -> None:
+        from artgen.outputs import write_user_file
 
-        write_asked(path, data, overwrite=self._overwrite, hint="Choose another name, or add --overwrite.")
+        write_user_file(path, data, overwrite=self._overwrite, hint="Choose another name, or add --overwrite.")
 
 
-def _safe(name: str) -> str:
+def _escape_formula(name: str) -> str:
     """A name that a spreadsheet does not take for a formula."""
     return f"./{name}" if name[:1] in "=+-@\t\r" else name

@@ -3,8 +3,8 @@
 import time
 from typing import TYPE_CHECKING, Any
 
-from artgen.cli.reporting import Reporter, console
-from artgen.events import Decoding, Event, Loading, Step
+from artgen.cli.reporting import Reporter, stderr_console
+from artgen.events import Decoding, Event, Loading, StepEvent
 from artgen.terminal import printable
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class BatchReporter(Reporter):
         super().__init__(quiet, verbose)
         self._total = total
         self._done = 0
-        self._all: TaskID | None = None
+        self._batch_task_id: TaskID | None = None
 
     def __enter__(self) -> "BatchReporter":
         super().__enter__()
@@ -26,41 +26,43 @@ class BatchReporter(Reporter):
 
     def __call__(self, event: Event) -> None:
         match event:
-            case Step(done, steps, _, pictures, _):
-                self._interrupts.check()
+            case StepEvent(done, steps, _, pictures, _):
+                self._interrupts.raise_if_interrupted()
                 together = f"{pictures} at a time, " if pictures > 1 else ""
-                self._tell(f"{together}step {done}/{steps}")
+                self._update_progress(f"{together}step {done}/{steps}")
             case Loading(component):
-                self._interrupts.check()
-                self._tell(f"loading {component}")
+                self._interrupts.raise_if_interrupted()
+                self._update_progress(f"loading {component}")
             case Decoding():
-                self._interrupts.check()
-                self._tell("decoding")
+                self._interrupts.raise_if_interrupted()
+                self._update_progress("decoding")
             case _:
                 super().__call__(event)
 
     def advance(self) -> None:
         """One more picture is done, or failed."""
         self._done += 1
-        self._tell("")
+        self._update_progress("")
 
-    def _tell(self, what: str) -> None:
-        if self._quiet or not console().is_terminal:
+    def _update_progress(self, activity: str) -> None:
+        if self._quiet or not stderr_console().is_terminal:
             return
         if self._progress is None:
-            self._progress = _line()
+            self._progress = _create_progress_line()
             self._progress.start()
-            self._all = None
-        if self._all is None:
-            self._all = self._progress.add_task("", total=self._total, completed=self._done, begun=self._begun())
-        self._progress.update(self._all, completed=self._done, description=printable(what))
+            self._batch_task_id = None
+        if self._batch_task_id is None:
+            self._batch_task_id = self._progress.add_task(
+                "", total=self._total, completed=self._done, begun=self._rate_baseline()
+            )
+        self._progress.update(self._batch_task_id, completed=self._done, description=printable(activity))
 
-    def _begun(self) -> tuple[float, int]:
+    def _rate_baseline(self) -> tuple[float, int]:
         """When counting began, and with how many: the first pictures wait for a model to load."""
         return time.monotonic(), self._done
 
 
-def _line() -> "Progress":
+def _create_progress_line() -> "Progress":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
     from rich.text import Text
 
@@ -72,25 +74,27 @@ def _line() -> "Progress":
             drawn, seconds = task.completed - before, time.monotonic() - begun
             if drawn < 1 or seconds <= 0:
                 return Text("")
-            return Text(f"{rate(drawn, seconds)}, {span((task.total - task.completed) * seconds / drawn)} left")
+            return Text(
+                f"{format_rate(drawn, seconds)}, {format_duration((task.total - task.completed) * seconds / drawn)} left"
+            )
 
     return Progress(
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         Rate(),
         TextColumn("{task.description}", markup=False, style="dim"),
-        console=console(),
+        console=stderr_console(),
         transient=True,
     )
 
 
-def rate(pictures: float, seconds: float) -> str:
+def format_rate(num_images: float, seconds: float) -> str:
     """`42 pictures/min`, or `9.5 pictures/h` when they are slow."""
-    a_minute = 60 * pictures / seconds
+    a_minute = 60 * num_images / seconds
     return f"{a_minute:.0f} pictures/min" if a_minute >= 10 else f"{60 * a_minute:.3g} pictures/h"
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`45 s`, `3:07 min` or `2:15 h`."""
     whole = round(seconds)
     if whole < 100:

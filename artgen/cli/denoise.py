@@ -6,23 +6,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.drawing import Delivery, draw_requests
-from artgen.cli.options import flattened
-from artgen.cli.reporting import note
-from artgen.cli.words import Pictures
+from artgen.cli.drawing import OutputOptions, run_requests
+from artgen.cli.options import flatten_settings
+from artgen.cli.reporting import print_note
+from artgen.cli.words import OptionalImages
 from artgen.errors import InputFileError, UsageError
-from artgen.settings import Adapted, Frames, Noise, Output, Picture, Place, Report, Seed, Series, Steps, Sweep
+from artgen.settings import (
+    DenoiseSettings,
+    DeviceSettings,
+    FramesSettings,
+    InputImage,
+    LoraSettings,
+    OutputSettings,
+    ReportSettings,
+    SeedSettings,
+    SeriesSettings,
+    StepsSettings,
+    SweepSettings,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from artgen.engine.generate import Picture as Made
-    from artgen.prepare import Prepared
+    from artgen.engine.generate import GeneratedImage as Made
+    from artgen.prepare import Job
 
-SHOWN = 768
+MAX_COMPARED_PX = 768
 """Pixels a side of a picture that a comparison shows; of a larger one, the middle."""
 
-GAIN = 2
+REMOVED_NOISE_GAIN = 2
 """How much stronger the removed noise is shown."""
 
 Reference = Annotated[
@@ -31,7 +43,7 @@ Reference = Annotated[
         "--reference",
         help="The same picture without noise: prints PSNR, SSIM and perceptual distance to it, before and after.",
         metavar="FILE",
-        rich_help_panel="Report",
+        rich_help_panel="ReportSettings",
     ),
 ]
 Compare = Annotated[
@@ -40,24 +52,24 @@ Compare = Annotated[
         "--compare",
         help="Also draw a sheet: noisy, denoised, the noise removed, and the reference if there is one.",
         metavar="FILE",
-        rich_help_panel="Report",
+        rich_help_panel="ReportSettings",
     ),
 ]
 
 
-@flattened
+@flatten_settings
 def denoise(
-    source: Picture,
-    noise: Noise,
-    steps: Steps,
-    seed: Seed,
-    sweep: Sweep,
-    model: Adapted,
-    compute: Place,
-    output: Output,
-    frames: Frames,
-    report: Report,
-    words: Pictures = None,
+    source: InputImage,
+    denoise_settings: DenoiseSettings,
+    steps: StepsSettings,
+    seed: SeedSettings,
+    sweep: SweepSettings,
+    model: LoraSettings,
+    compute: DeviceSettings,
+    output: OutputSettings,
+    frames: FramesSettings,
+    report: ReportSettings,
+    image_args: OptionalImages = None,
     reference: Reference = None,
     compare: Compare = None,
 ) -> None:
@@ -70,26 +82,28 @@ def denoise(
     """
     from artgen.requests import Denoise
 
-    pictures = [*([source.image] if source.image else []), *(words or [])]
-    groups = (noise, steps, seed, model, compute)
-    delivery = Delivery(output, frames, report)
+    pictures = [*([source.image] if source.image else []), *(image_args or [])]
+    groups = (denoise_settings, steps, seed, model, compute)
+    delivery = OutputOptions(output, frames, report)
     if sweep.sweep or len(pictures) > 1 or any(path.is_dir() for path in pictures):
         if reference or compare:
             raise UsageError("--reference and --compare take one picture at a time.", "Run it once for each.")
-        from artgen.cli.as_batch import draw_as_batch
+        from artgen.cli.as_batch import dispatch_batch
 
-        series = Series(seed=None if seed.seed is None else str(seed.seed))
-        draw_as_batch(Denoise.task, (noise, steps, model, compute), pictures, series, sweep, delivery)
+        series = SeriesSettings(seed=None if seed.seed is None else str(seed.seed))
+        dispatch_batch(Denoise.task, (denoise_settings, steps, model, compute), pictures, series, sweep, delivery)
         return
-    request = Denoise.of(*groups, image=pictures[0] if pictures else None)
-    judge = _Judge(reference, compare, output.overwrite, report)
-    draw_requests([request], delivery, check=judge.check, finished=judge.finished)
+    request = Denoise.from_settings(*groups, image=pictures[0] if pictures else None)
+    judge = _Comparison(reference, compare, output.overwrite, report)
+    run_requests([request], delivery, check_job=judge.check_job, on_saved=judge.on_saved)
 
 
-class _Judge:
+class _Comparison:
     """Compares a denoised picture with the noisy one and with a reference."""
 
-    def __init__(self, reference: Path | None, compare: Path | None, overwrite: bool, report: Report) -> None:
+    def __init__(
+        self, reference_path: Path | None, sheet_path: Path | None, overwrite: bool, report: ReportSettings
+    ) -> None:
         """Reads the reference, if there is one.
 
         Raises:
@@ -97,18 +111,18 @@ class _Judge:
             UsageError, OutputError: a comparison cannot be written to that file.
         """
         from artgen import images
-        from artgen.cli.sheet import check_sheet
+        from artgen.cli.sheet import check_sheet_path
 
-        self._reference = images.load_exact(reference).image if reference else None
-        self._name = reference
-        self._compare = compare
+        self._reference = images.load_lossless(reference_path).image if reference_path else None
+        self._reference_path = reference_path
+        self._sheet_path = sheet_path
         self._overwrite = overwrite
         self._report = report
         self._noisy: Image.Image | None = None
-        if compare is not None:
-            check_sheet(compare, overwrite, "--compare")
+        if sheet_path is not None:
+            check_sheet_path(sheet_path, overwrite, "--compare")
 
-    def check(self, job: "Prepared") -> None:
+    def check_job(self, job: "Job") -> None:
         """Holds the reference to the picture's size.
 
         Raises:
@@ -118,73 +132,73 @@ class _Judge:
         if self._reference is not None and self._reference.size != job.size:
             wide, high = self._reference.size
             raise InputFileError(
-                f"'{self._name}' is {wide}x{high} and the picture {job.width}x{job.height}.",
+                f"'{self._reference_path}' is {wide}x{high} and the picture {job.width}x{job.height}.",
                 "A reference is the same picture without noise.",
             )
 
-    def finished(self, picture: "Made", path: Path) -> dict[str, Any]:  # noqa: ARG002
+    def on_saved(self, result: "Made", path: Path) -> dict[str, Any]:  # noqa: ARG002
         """Prints what was measured and draws the comparison; returns what was measured."""
         if self._noisy is None:
             raise TypeError("nothing was checked")
         found: dict[str, dict[str, float]] = {}
         if self._reference is not None:
-            from artgen.engine.measuring import measure
+            from artgen.engine.measuring import compare_images
 
-            before, after = (measure(image, self._reference) for image in (self._noisy, picture.image))
+            before, after = (compare_images(image, self._reference) for image in (self._noisy, result.image))
             found = {"before": before, "after": after}
             if not self._report.quiet:
-                for name, words in _WORDS.items():
-                    note(f"{words.format(before[name])} -> {words.partition(' ')[2].format(after[name])}")
-        if self._compare is not None:
-            self._draw(picture.image, found)
+                for name, words in _METRIC_FORMATS.items():
+                    print_note(f"{words.format(before[name])} -> {words.partition(' ')[2].format(after[name])}")
+        if self._sheet_path is not None:
+            self._write_sheet(result.image, found)
         # JSON has no infinity, the PSNR of equal pictures.
-        return {when: {name: _finite(value) for name, value in each.items()} for when, each in found.items()}
+        return {when: {name: _finite_or_none(value) for name, value in each.items()} for when, each in found.items()}
 
-    def _draw(self, clean: "Image.Image", found: dict[str, dict[str, float]]) -> None:
+    def _write_sheet(self, denoised: "Image.Image", metrics: dict[str, dict[str, float]]) -> None:
         from PIL import ImageChops
 
         from artgen.cli.sheet import write_sheets
-        from artgen.sheets import Cell, Sheet
+        from artgen.sheets import Cell, ContactSheet
 
-        noisy, clean = (_middle(image) for image in (self._noisy, clean))
-        removed = ImageChops.subtract(noisy, clean, 1 / GAIN, 128)
-        shown = [("noisy", noisy), ("denoised", clean), (f"removed, {GAIN} times as strong", removed)]
+        noisy, denoised = (_center_crop(image) for image in (self._noisy, denoised))
+        removed = ImageChops.subtract(noisy, denoised, 1 / REMOVED_NOISE_GAIN, 128)
+        shown = [("noisy", noisy), ("denoised", denoised), (f"removed, {REMOVED_NOISE_GAIN} times as strong", removed)]
         if self._reference is not None:
-            shown.append(("reference", _middle(self._reference)))
-        labels = {"noisy": found.get("before"), "denoised": found.get("after")}
-        cells = [Cell(None, _label(name, labels.get(name)), image) for name, image in shown]
+            shown.append(("reference", _center_crop(self._reference)))
+        labels = {"noisy": metrics.get("before"), "denoised": metrics.get("after")}
+        cells = [Cell(None, _cell_label(name, labels.get(name)), image) for name, image in shown]
         side = max(256, *noisy.size)
         write_sheets(
-            [Sheet([cells])],
-            Path(self._compare or ""),
-            cell=side,
+            [ContactSheet([cells])],
+            Path(self._sheet_path or ""),
+            cell_px=side,
             overwrite=self._overwrite,
-            told=not self._report.json,
+            print_paths=not self._report.json,
         )
 
 
-_WORDS = {
+_METRIC_FORMATS = {
     "psnr": "PSNR {:.2f} dB",
     "ssim": "SSIM {:.4f}",
     "perceptual_distance": "distance {:.4f}",
 }
 
 
-def _finite(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _label(name: str, measured: dict[str, float] | None) -> str:
-    if measured is None:
+def _cell_label(name: str, metrics: dict[str, float] | None) -> str:
+    if metrics is None:
         return name
-    return "\n".join([name, *(words.format(measured[key]) for key, words in _WORDS.items())])
+    return "\n".join([name, *(words.format(metrics[key]) for key, words in _METRIC_FORMATS.items())])
 
 
-def _middle(image: "Image.Image | None") -> "Image.Image":
+def _center_crop(image: "Image.Image | None") -> "Image.Image":
     if image is None:
         raise TypeError("there is no picture")
-    wide, high = (min(side, SHOWN) for side in image.size)
+    wide, high = (min(side, MAX_COMPARED_PX) for side in image.size)
     left, top = (image.width - wide) // 2, (image.height - high) // 2
-    from artgen.images import without_alpha
+    from artgen.images import drop_alpha
 
-    return without_alpha(image).convert("RGB").crop((left, top, left + wide, top + high))
+    return drop_alpha(image).convert("RGB").crop((left, top, left + wide, top + high))

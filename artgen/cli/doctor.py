@@ -6,13 +6,13 @@ from typing import Annotated, Any
 import typer
 
 from artgen import __version__, config, machine
-from artgen.cli.reporting import emit, emit_json
+from artgen.cli.reporting import print_json, print_result
 from artgen.errors import ArtgenError
 
-PACKAGES = (
+REQUIRED_PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "huggingface-hub", "pillow", "typer"
 )  # fmt: skip
-OPTIONAL = {
+OPTIONAL_PACKAGES = {
     "isal": "PNG files in a third of the time",
     "scipy": "lms, dpm++sde and beta sigmas",
     "torchsde": "dpm++sde",
@@ -21,25 +21,25 @@ OPTIONAL = {
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Look at this installation: versions, device, memory, models; name what is missing and what mends it."""
-    facts = {**_versions(), **_hardware(), **_models()}
+    facts = {**_package_versions(), **_hardware_status(), **_model_status()}
     advice = _advice(facts)
     if as_json:
-        emit_json({**facts, "advice": advice})
+        print_json({**facts, "advice": advice})
     else:
         for name, value in facts.items():
-            emit(f"{name:<16} {value}")
+            print_result(f"{name:<16} {value}")
         for line in advice or ["all is well"]:
-            emit(f"- {line}")
+            print_result(f"- {line}")
     if facts["bundled model"] != "sound":
         raise typer.Exit(5)
 
 
-def _versions() -> dict[str, Any]:
+def _package_versions() -> dict[str, Any]:
     import importlib.metadata
     import platform
 
     versions: dict[str, Any] = {"artgen": __version__, "python": platform.python_version()}
-    for name in (*PACKAGES, *OPTIONAL):
+    for name in (*REQUIRED_PACKAGES, *OPTIONAL_PACKAGES):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -47,9 +47,9 @@ def _versions() -> dict[str, Any]:
     return versions
 
 
-def _hardware() -> dict[str, Any]:
+def _hardware_status() -> dict[str, Any]:
     cuda = machine.torch_cuda_version()
-    devices = machine.cuda_devices()
+    devices = machine.cuda_device_count()
     memory = ""
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
@@ -61,24 +61,24 @@ def _hardware() -> dict[str, Any]:
     }
 
 
-def _models() -> dict[str, Any]:
+def _model_status() -> dict[str, Any]:
     import shutil
 
     from artgen import registry
     from artgen.hub import cache as hub_cache
 
     try:
-        wrong = [finding for finding in registry.verify("tiny") if not finding.ok]
+        wrong = [finding for finding in registry.verify_model_files("tiny") if not finding.ok]
         bundled = "sound" if not wrong else "; ".join(f"{finding.file}: {finding.detail}" for finding in wrong)
     except ArtgenError as error:
         bundled = error.message
-    cache = hub_cache.folder()
+    cache = hub_cache.cache_folder()
     free = shutil.disk_usage(next(p for p in (cache, *cache.parents) if p.exists())).free
     return {
         "bundled model": bundled,
         "model cache": str(cache),
         "disk free there": f"{free / 2**30:.0f} GiB",
-        "configuration": f"{config.user_file()}{'' if config.user_file().exists() else ' (none yet)'}",
+        "configuration": f"{config.user_config_file()}{'' if config.user_config_file().exists() else ' (none yet)'}",
         "default model": _default_model(),
     }
 
@@ -88,7 +88,7 @@ def _default_model() -> str:
     if model := os.environ.get("ARTGEN_MODEL"):
         return model
     try:
-        return str(config.defaults("txt2img")["txt2img"].get("model") or machine.default_model())
+        return str(config.load_defaults("txt2img")["txt2img"].get("model") or machine.default_model())
     except ArtgenError as error:
         return error.message
 
@@ -99,7 +99,7 @@ def _advice(facts: dict[str, Any]) -> list[str]:
 
     advice = [
         f"{name} is not installed; it serves {use}: pip install {name}"
-        for name, use in OPTIONAL.items()
+        for name, use in OPTIONAL_PACKAGES.items()
         if facts[name] == "missing"
     ]
     if facts["torch built for"] == "the CPU" and shutil.which("nvidia-smi"):

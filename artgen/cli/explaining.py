@@ -10,23 +10,23 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from artgen.cli.reporting import emit_page, styled
+from artgen.cli.reporting import print_text, styled
 from artgen.terminal import printable
 
-WIDTH = 100
+MAX_HELP_COLUMNS = 100
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class _Explained:
+class PlainHelpMixin:
     """How commands and groups of commands explain themselves."""
 
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **{**more, "rich_markup_mode": None})
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "rich_markup_mode": None})
 
     def get_help(self: Any, ctx: Any) -> str:
         # Printed here, where a stdout that fails is answered; Typer prints what is returned.
-        emit_page(super().get_help(ctx))  # type: ignore[misc]
+        print_text(super().get_help(ctx))  # type: ignore[misc]
         return ""
 
     def collect_usage_pieces(self: Any, ctx: Any) -> list[str]:
@@ -48,11 +48,11 @@ class _Explained:
             write_section(formatter, subject, rows)
 
 
-class Command(_Explained, TyperCommand):
+class Command(PlainHelpMixin, TyperCommand):
     """One command."""
 
 
-class Group(_Explained, TyperGroup):
+class Group(PlainHelpMixin, TyperGroup):
     """A command of commands."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -75,18 +75,18 @@ class App(typer.Typer):
             no_args_is_help=True,
             add_completion=add_completion,
             pretty_exceptions_enable=False,
-            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
+            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": MAX_HELP_COLUMNS},
         )
 
     def command(
-        self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **more: Any
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **kwargs: Any
     ) -> Callable[[Function], Function]:
-        return super().command(name, cls=cls, **more)
+        return super().command(name, cls=cls, **kwargs)
 
 
-def write_section(formatter: Any, subject: str, rows: list[tuple[str, str]]) -> None:
+def write_section(formatter: Any, title: str, rows: list[tuple[str, str]]) -> None:
     """A heading, and rows of a name and what there is to say of it."""
-    with formatter.section(_heading(subject)):
+    with formatter.section(_heading(title)):
         formatter.write_dl([(styled(sys.stdout, name, fg="cyan"), printable(text)) for name, text in rows])
 
 

@@ -1,39 +1,39 @@
 """`artgen img2img`."""
 
-from artgen.cli.drawing import Delivery, draw
-from artgen.cli.options import flattened
-from artgen.cli.words import Words, sized, told
+from artgen.cli.drawing import OutputOptions, dispatch
+from artgen.cli.options import flatten_settings
+from artgen.cli.words import ImagesAndPrompt, resolve_size, split_positionals
 from artgen.settings import (
-    Canvas,
-    Compute,
-    Frames,
-    Model,
-    Output,
-    Prompt,
-    Report,
-    Sampling,
-    Series,
-    Size,
-    Source,
-    Sweep,
+    CanvasSettings,
+    ComputeSettings,
+    FramesSettings,
+    Img2ImgInput,
+    ModelSettings,
+    OutputSettings,
+    PromptSettings,
+    ReportSettings,
+    SamplingSettings,
+    SeriesSettings,
+    SizeSettings,
+    SweepSettings,
 )
 
 
-@flattened
+@flatten_settings
 def img2img(
-    source: Source,
-    prompt: Prompt,
-    series: Series,
-    sweep: Sweep,
-    sampling: Sampling,
-    canvas: Canvas,
-    size: Size,
-    model: Model,
-    compute: Compute,
-    output: Output,
-    frames: Frames,
-    report: Report,
-    words: Words = None,
+    source: Img2ImgInput,
+    prompt: PromptSettings,
+    series: SeriesSettings,
+    sweep: SweepSettings,
+    sampling: SamplingSettings,
+    canvas: CanvasSettings,
+    size: SizeSettings,
+    model: ModelSettings,
+    compute: ComputeSettings,
+    output: OutputSettings,
+    frames: FramesSettings,
+    report: ReportSettings,
+    positionals: ImagesAndPrompt = None,
 ) -> None:
     """Redraw a picture, guided by words.
 
@@ -41,6 +41,6 @@ def img2img(
     """
     from artgen.requests import Img2Img
 
-    pictures, prompt = told(words, source, prompt)
-    groups = (source, prompt, sampling, sized(canvas, size), model, compute)
-    draw(Img2Img, groups, series, sweep, Delivery(output, frames, report), pictures=pictures)
+    pictures, prompt = split_positionals(positionals, source, prompt)
+    groups = (source, prompt, sampling, resolve_size(canvas, size), model, compute)
+    dispatch(Img2Img, groups, series, sweep, OutputOptions(output, frames, report), image_paths=pictures)

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from artgen.checkpoints import PICKLE_SUFFIXES
-from artgen.cli.reporting import complain, emit, emit_json, note
+from artgen.cli.reporting import print_error, print_json, print_note, print_result
 from artgen.errors import ArtgenError
 
-WEIGHTS = PICKLE_SUFFIXES | {".safetensors"}
+WEIGHT_FILE_SUFFIXES = PICKLE_SUFFIXES | {".safetensors"}
 """Files whose headers are read; pickles are refused unread."""
 
-SHOWN = 300
+MAX_VALUE_CHARS = 300
 """Characters of a file's own words that are printed of each entry."""
 
 
@@ -29,45 +29,47 @@ def info(
     failures: list[ArtgenError] = []
     for file in files:
         try:
-            source, values = _weights(file) if file.suffix.lower() in WEIGHTS else _picture(file)
+            source, values = (
+                _weight_file_metadata(file) if file.suffix.lower() in WEIGHT_FILE_SUFFIXES else _image_metadata(file)
+            )
         except ArtgenError as error:
-            complain(error)
+            print_error(error)
             failures.append(error)
             continue
         if as_json:
-            emit_json({"file": str(file), "source": source, **values})
+            print_json({"file": str(file), "source": source, **values})
             continue
-        note(f"{file}: {source}" if values else f"{file}: nothing is recorded in it")
+        print_note(f"{file}: {source}" if values else f"{file}: nothing is recorded in it")
         for name, value in values.items():
-            for line in _lines(name, value):
-                emit(line)
+            for line in _format_value(name, value):
+                print_result(line)
     if failures:
         raise typer.Exit(failures[0].exit_code)
 
 
-def _picture(file: Path) -> tuple[str, dict[str, Any]]:
+def _image_metadata(file: Path) -> tuple[str, dict[str, Any]]:
     from artgen import metadata
 
-    found = metadata.read(file)
+    found = metadata.read_metadata(file)
     return found.source, found.record or found.parameters or found.comfy or {}
 
 
-def _weights(file: Path) -> tuple[str, dict[str, Any]]:
+def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any]]:
     from artgen import adapters
     from artgen.checkpoints import inspect_file
 
     checkpoint = inspect_file(file)
     if checkpoint.kind == "lora":
-        return "header", adapters.describe(file)
+        return "header", adapters.describe_lora(file)
     return "header", dataclasses.asdict(checkpoint)
 
 
-def _lines(name: str, value: Any) -> Iterator[str]:
+def _format_value(name: str, value: Any) -> Iterator[str]:
     """A value as one line, or the entries of one that has names; long ones are cut, as `--json` does not."""
     if isinstance(value, dict):
         for key, item in value.items():
             text = str(item)
-            yield f"{name}.{key}: {text if len(text) <= SHOWN else f'{text[:SHOWN]}... ({len(text):,} characters)'}"
+            yield f"{name}.{key}: {text if len(text) <= MAX_VALUE_CHARS else f'{text[:MAX_VALUE_CHARS]}... ({len(text):,} characters)'}"
     elif isinstance(value, list | tuple):
         yield f"{name}: {', '.join(map(str, value))}"
     else:

@@ -1,43 +1,43 @@
 """`artgen inpaint`."""
 
-from artgen.cli.drawing import Delivery, draw
-from artgen.cli.options import flattened
-from artgen.cli.words import Words, sized, told
+from artgen.cli.drawing import OutputOptions, dispatch
+from artgen.cli.options import flatten_settings
+from artgen.cli.words import ImagesAndPrompt, resolve_size, split_positionals
 from artgen.settings import (
-    Blend,
-    Canvas,
-    Compute,
-    Frames,
-    Mask,
-    Model,
-    Output,
-    Prompt,
-    Report,
-    Sampling,
-    Series,
-    Size,
-    Source,
-    Sweep,
+    CanvasSettings,
+    ComputeSettings,
+    FramesSettings,
+    Img2ImgInput,
+    InpaintBlend,
+    MaskSettings,
+    ModelSettings,
+    OutputSettings,
+    PromptSettings,
+    ReportSettings,
+    SamplingSettings,
+    SeriesSettings,
+    SizeSettings,
+    SweepSettings,
 )
 
 
-@flattened
+@flatten_settings
 def inpaint(
-    source: Source,
-    prompt: Prompt,
-    mask: Mask,
-    blend: Blend,
-    series: Series,
-    sweep: Sweep,
-    sampling: Sampling,
-    canvas: Canvas,
-    size: Size,
-    model: Model,
-    compute: Compute,
-    output: Output,
-    frames: Frames,
-    report: Report,
-    words: Words = None,
+    source: Img2ImgInput,
+    prompt: PromptSettings,
+    mask: MaskSettings,
+    blend: InpaintBlend,
+    series: SeriesSettings,
+    sweep: SweepSettings,
+    sampling: SamplingSettings,
+    canvas: CanvasSettings,
+    size: SizeSettings,
+    model: ModelSettings,
+    compute: ComputeSettings,
+    output: OutputSettings,
+    frames: FramesSettings,
+    report: ReportSettings,
+    positionals: ImagesAndPrompt = None,
 ) -> None:
     """Repaint the part of a picture that a mask marks white; the rest stays byte for byte.
 
@@ -45,6 +45,6 @@ def inpaint(
     """
     from artgen.requests import Inpaint
 
-    pictures, prompt = told(words, source, prompt)
-    groups = (source, prompt, mask, blend, sampling, sized(canvas, size), model, compute)
-    draw(Inpaint, groups, series, sweep, Delivery(output, frames, report), pictures=pictures)
+    pictures, prompt = split_positionals(positionals, source, prompt)
+    groups = (source, prompt, mask, blend, sampling, resolve_size(canvas, size), model, compute)
+    dispatch(Inpaint, groups, series, sweep, OutputOptions(output, frames, report), image_paths=pictures)

@@ -11,11 +11,11 @@ import typer
 import artgen
 from artgen.cli import interrupts
 from artgen.cli.explaining import App, Group, write_section
-from artgen.cli.interrupts import INTERRUPTED
-from artgen.cli.reporting import abandon_broken, complain, emit
+from artgen.cli.interrupts import EXIT_INTERRUPTED
+from artgen.cli.reporting import discard_broken_streams, print_error, print_result
 from artgen.errors import ArtgenError, OutputError, UsageError
 
-SUMMARIES = {
+COMMAND_SUMMARIES = {
     "txt2img": "Draw a picture from words.",
     "img2img": "Redraw a picture, guided by words.",
     "inpaint": "Repaint the part of a picture that a mask marks white; the rest stays byte for byte.",
@@ -44,58 +44,58 @@ class ArtgenGroup(Group):
     """Imports a command when it is called, and turns artgen's errors into a message and an exit code."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
-        return list(SUMMARIES)
+        return list(COMMAND_SUMMARIES)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        if cmd_name not in SUMMARIES:
+        if cmd_name not in COMMAND_SUMMARIES:
             return None
         command = load_command(cmd_name)
-        interrupts.raise_again()  # from here on something may be half done
+        interrupts.restore_sigint()  # from here on something may be half done
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] not in SUMMARIES:
+        if args[0] not in COMMAND_SUMMARIES:
             import difflib
 
-            close = difflib.get_close_matches(args[0], SUMMARIES, n=1)
-            hint = f"Did you mean {close[0]}?" if close else f"Commands: {', '.join(SUMMARIES)}."
+            close = difflib.get_close_matches(args[0], COMMAND_SUMMARIES, n=1)
+            hint = f"Did you mean {close[0]}?" if close else f"Commands: {', '.join(COMMAND_SUMMARIES)}."
             raise UsageError(f"There is no command {args[0]!r}.", hint)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        write_section(formatter, "Commands", list(SUMMARIES.items()))
+        write_section(formatter, "Commands", list(COMMAND_SUMMARIES.items()))
 
-    def make_context(self, *args: Any, **more: Any) -> Any:
-        with _answering():
-            return super().make_context(*args, **more)
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _handle_errors():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        with _answering():
+        with _handle_errors():
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
-def _answering() -> Iterator[None]:
+def _handle_errors() -> Iterator[None]:
     """Turns what can go wrong on purpose into a message and an exit code."""
     try:
         yield
     except ArtgenError as error:
-        complain(error)
+        print_error(error)
         raise typer.Exit(error.exit_code) from error
-    except _MISTAKE as error:
+    except _CLICK_USAGE_ERROR as error:
         if said := error.format_message():  # nothing where the help was the answer
             help_of = f"{error.ctx.command_path} --help" if error.ctx else "artgen --help"
-            complain(UsageError(said, f"`{help_of}` tells what can be given."))
+            print_error(UsageError(said, f"`{help_of}` tells what can be given."))
         raise typer.Exit(UsageError.exit_code) from None
     except BrokenPipeError:
-        abandon_broken()
+        discard_broken_streams()
         raise typer.Exit(OutputError.exit_code) from None
     except (KeyboardInterrupt, typer.Abort):
-        complain(ArtgenError("Interrupted."))
-        raise typer.Exit(INTERRUPTED) from None
+        print_error(ArtgenError("Interrupted."))
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-_MISTAKE: Any = typer.BadParameter.__mro__[1]
+_CLICK_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """What Typer raises for every mistake on the command line; it exports only this child of it."""
 
 
@@ -121,9 +121,9 @@ app = App(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        emit(f"artgen {artgen.__version__}")
+def _print_version(requested: bool) -> None:
+    if requested:
+        print_result(f"artgen {artgen.__version__}")
         raise typer.Exit
 
 
@@ -131,13 +131,13 @@ def _version(wanted: bool) -> None:
 def main(
     context: typer.Context,
     version: Annotated[  # noqa: ARG001
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
     """Applies the configuration files before a command reads its options."""
     from artgen import config
 
-    context.default_map = config.defaults(context.invoked_subcommand or "")
+    context.default_map = config.load_defaults(context.invoked_subcommand or "")
 
 
 def run() -> None:
@@ -148,4 +148,4 @@ def run() -> None:
     try:
         app(prog_name="artgen")
     finally:
-        interrupts.leave_at_once()  # all is done; what is left is taking modules down
+        interrupts.exit_on_sigint()  # all is done; what is left is taking modules down

@@ -9,7 +9,7 @@ import typer
 
 from artgen import hub, registry
 from artgen.cli.explaining import App
-from artgen.cli.reporting import Reporter, emit, emit_json, note
+from artgen.cli.reporting import Reporter, print_json, print_note, print_result
 from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError, UsageError
 from artgen.events import Downloading, Loading
 from artgen.hub import cache
@@ -17,113 +17,115 @@ from artgen.hub import cache
 app = App("Models: list, show, download, check, name and remove them.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
-Name = Annotated[str, typer.Argument(help="An alias, OWNER/NAME[@REVISION], a folder or a .safetensors file.")]
+ModelName = Annotated[str, typer.Argument(help="An alias, OWNER/NAME[@REVISION], a folder or a .safetensors file.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
 
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List the models with a name, and those already downloaded."""
-    rows = list(_rows())
+    rows = list(_iter_model_details())
     for row in rows:
         if as_json:
-            emit_json(row)
+            print_json(row)
     if as_json:
         return
-    note(f"{'name':<17} {'kind':<5} {'size':<10} {'on disk':>9}  licence")
+    print_note(f"{'name':<17} {'kind':<5} {'size':<10} {'on disk':>9}  licence")
     for row in rows:
         size = f"{row['width']}x{row['height']}" if row["width"] else "-"
-        disk = human(row["on_disk"]) if row["on_disk"] else "-"
+        disk = format_bytes(row["on_disk"]) if row["on_disk"] else "-"
         disk += "" if row["complete"] or not row["on_disk"] else "*"
-        emit(f"{row['name']:<17} {row['architecture'] or '-':<5} {size:<10} {disk:>9}  {row['licence']}")
+        print_result(f"{row['name']:<17} {row['architecture'] or '-':<5} {size:<10} {disk:>9}  {row['licence']}")
     if any(row["on_disk"] and not row["complete"] for row in rows):
-        note("* not complete: `artgen models pull NAME` fetches the rest")
+        print_note("* not complete: `artgen models pull NAME` fetches the rest")
 
 
-def _rows() -> Iterator[dict[str, Any]]:
+def _iter_model_details() -> Iterator[dict[str, Any]]:
     """Facts of every model with a name, then of the cached ones without."""
     named: set[str] = set()
-    for card in registry.aliases().values():
+    for card in registry.known_models().values():
         named.add(card.source)
-        yield _row(card.name, card)
-    for repo in cache.repositories():
-        if repo not in named and cache.is_ours(repo):
-            yield _row(repo, registry.ModelCard(name=repo, source=repo, builtin=False))
+        yield _model_details(card.name, card)
+    for repo in cache.cached_repositories():
+        if repo not in named and cache.is_diffusers_model(repo):
+            yield _model_details(repo, registry.ModelInfo(name=repo, source=repo, builtin=False))
 
 
-def _row(name: str, card: registry.ModelCard) -> dict[str, Any]:
+def _model_details(name: str, model_info: registry.ModelInfo) -> dict[str, Any]:
     """What is known of a model by its card, and by its files where they are here."""
     found: registry.ResolvedModel | None = None
     try:
-        found = registry.find(name)
+        found = registry.find_local_model(name)
     except ArtgenError:
         found = None
-    width, height = found.native if found else (card.width, card.height)
+    width, height = found.native_size if found else (model_info.width, model_info.height)
     return {
         "name": name,
-        "source": card.source,
-        "revision": found.revision if found else card.revision,
-        "architecture": found.architecture if found else card.architecture,
+        "source": model_info.source,
+        "revision": found.revision if found else model_info.revision,
+        "architecture": found.architecture if found else model_info.architecture,
         "width": width,
         "height": height,
-        "licence": found.licence if found and found.licence != "unknown" else card.licence,
-        "gated": card.gated,
-        "inpainting": found.inpainting if found else card.inpainting,
-        "on_disk": _size(card, found),
+        "licence": found.licence if found and found.licence != "unknown" else model_info.licence,
+        "gated": model_info.gated,
+        "inpainting": found.is_inpainting if found else model_info.inpainting,
+        "on_disk": _size_on_disk(model_info, found),
         "complete": found is not None,
-        "builtin": card.builtin,
-        "description": (found.description if found else "") or card.description,
+        "builtin": model_info.builtin,
+        "description": (found.description if found else "") or model_info.description,
     }
 
 
-def _size(card: registry.ModelCard, found: registry.ResolvedModel | None) -> int:
-    if found and not found.revision:
-        files = [found.path] if found.is_file else [path for path in found.path.rglob("*") if path.is_file()]
+def _size_on_disk(model_info: registry.ModelInfo, model: registry.ResolvedModel | None) -> int:
+    if model and not model.revision:
+        files = [model.path] if model.is_file else [path for path in model.path.rglob("*") if path.is_file()]
         return sum(path.stat().st_size for path in files)
-    return cache.size_on_disk(card.source) if "/" in card.source else 0
+    return cache.size_on_disk(model_info.source) if "/" in model_info.source else 0
 
 
-def human(size: int) -> str:
+def format_bytes(num_bytes: int) -> str:
     """A size in bytes for a reader."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size} B"
+        if num_bytes >= factor:
+            return f"{num_bytes / factor:.1f} {unit}"
+    return f"{num_bytes} B"
 
 
-FOR_WORDS = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "latent_channels")
+TXT2IMG_ONLY_FIELDS = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "latent_channels")
 """What is known of a model that draws pictures from words, and means nothing for others."""
 
 
 @app.command()
-def show(name: Name, as_json: AsJson = False) -> None:
+def show(name: ModelName, as_json: AsJson = False) -> None:
     """Show what is known of a model: its defaults, its licence, where it is; its card where it has one."""
-    reference = registry.parse(name)
-    card = reference.card or registry.ModelCard(name=reference.name, source=reference.target, builtin=False)
-    found = registry.find(name)
-    facts = _row(name, card) | {"path": str(found.path) if found else None}
+    reference = registry.parse_reference(name)
+    card = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
+    found = registry.find_local_model(name)
+    facts = _model_details(name, card) | {"path": str(found.path) if found else None}
     if found:
         facts |= {
-            key: value for key, value in asdict(found).items() if key not in ("name", "path", "native", "is_file")
+            key: value for key, value in asdict(found).items() if key not in ("name", "path", "native_size", "is_file")
         }
     else:
         keys = ("steps", "guidance_scale", "scheduler", "sigmas", "download_size")
         facts |= {key: getattr(card, key) for key in keys}
     if facts.get("architecture") == "pixel":  # which draws from no words, at no size of its own
-        facts = {key: value for key, value in facts.items() if key not in FOR_WORDS}
+        facts = {key: value for key, value in facts.items() if key not in TXT2IMG_ONLY_FIELDS}
     if as_json:
-        emit_json(facts)
+        print_json(facts)
         return
     for key, value in facts.items():
         if value not in (None, "", False):
-            emit(f"{key.replace('_', ' ')}: {human(value) if key in ('on_disk', 'download_size') else value}")
+            print_result(
+                f"{key.replace('_', ' ')}: {format_bytes(value) if key in ('on_disk', 'download_size') else value}"
+            )
     readme = found.path / "README.md" if found and not found.is_file else None
     if readme and readme.is_file():
-        emit("")
+        print_result("")
         for line in readme.read_text(encoding="utf-8", errors="replace").splitlines():
-            emit(line)
+            print_result(line)
     if not found:
-        note(f"not on this computer yet. {_advice(reference, force=False)}")
+        print_note(f"not on this computer yet. {_install_hint(reference, force=False)}")
 
 
 @app.command()
@@ -135,10 +137,10 @@ def pull(
     quiet: Quiet = False,
 ) -> None:
     """Download models; a download that was cut goes on where it stopped. Prints their folders."""
-    references = [registry.parse(name) for name in names]
+    references = [registry.parse_reference(name) for name in names]
     for reference in references:
         if reference.kind != "hub":
-            note(f"{reference.name} is no model of the hub; there is nothing to download")
+            print_note(f"{reference.name} is no model of the hub; there is nothing to download")
             continue
         with Reporter(quiet) as report:
             folder = hub.pull(
@@ -146,10 +148,10 @@ def pull(
                 revision=reference.revision,
                 force=force,
                 on_progress=lambda file, done, total: report(Downloading(file, done, total)),
-                on_note=note,
+                on_note=print_note,
             )
-        registry.check(registry.resolve(f"{reference.target}@{folder.name}", offline=True))
-        emit(str(folder))
+        registry.check_model_files(registry.resolve_model(f"{reference.target}@{folder.name}", offline=True))
+        print_result(str(folder))
 
 
 @app.command()
@@ -161,31 +163,31 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Read every byte of models and compare with the hashes they should have; leaves with 5 when one differs."""
-    chosen = names or [row["name"] for row in _rows() if row["on_disk"]]
+    chosen = names or [row["name"] for row in _iter_model_details() if row["on_disk"]]
     if not chosen:
-        note("no models on this computer")
-    bad: list[registry.Finding] = []
+        print_note("no models on this computer")
+    bad: list[registry.FileCheck] = []
     for name in chosen:
         with Reporter(quiet) as report:
-            findings = registry.verify(name, lambda file, *_: report(Loading(file)))
+            findings = registry.verify_model_files(name, lambda file, *_: report(Loading(file)))
         wrong = [finding for finding in findings if not finding.ok]
         bad += wrong
         for finding in findings if as_json else wrong:
             if as_json:
-                emit_json(asdict(finding))
+                print_json(asdict(finding))
             else:
-                emit(f"{finding.model}: {finding.file}: {finding.detail}")
+                print_result(f"{finding.model}: {finding.file}: {finding.detail}")
         if not as_json and not wrong:
-            emit(f"{name}: {len(findings)} files are as they should be")
+            print_result(f"{name}: {len(findings)} files are as they should be")
     if bad:
         spoilt = list(dict.fromkeys(finding.model for finding in bad))
         raise RefusedError(
             f"{len(bad)} {'file' if len(bad) == 1 else 'files'} of {', '.join(spoilt)} not as they should be.",
-            " ".join(dict.fromkeys(_advice(registry.parse(name), force=True) for name in spoilt)),
+            " ".join(dict.fromkeys(_install_hint(registry.parse_reference(name), force=True) for name in spoilt)),
         )
 
 
-def _advice(reference: registry.Reference, force: bool) -> str:
+def _install_hint(reference: registry.ModelReference, force: bool) -> str:
     """How to get or mend a model of this kind."""
     if reference.kind == "hub":
         return f"Run `artgen models pull {reference.name}{' --force' if force else ''}`."
@@ -205,35 +207,35 @@ def alias(
         raise UsageError("`artgen models alias` wants a TARGET, or --remove.", "artgen models alias mine OWNER/NAME")
     if remove:
         registry.remove_alias(name)
-        note(f"{name} is forgotten")
+        print_note(f"{name} is forgotten")
     else:
         registry.set_alias(name, str(target))
-        note(f"{name} now means {target}")
+        print_note(f"{name} now means {target}")
 
 
 @app.command()
 def remove(
-    name: Name,
+    name: ModelName,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete a downloaded model from the cache, which other tools share. Asks first on a terminal."""
-    reference = registry.parse(name)
+    reference = registry.parse_reference(name)
     if reference.kind != "hub":
         raise UsageError(f"{name} was not downloaded, so artgen does not delete it.", "Delete the files yourself.")
     size = cache.size_on_disk(reference.target)
     if size and not yes and sys.stdin.isatty() and sys.stderr.isatty():
-        question = f"Delete {reference.target} ({human(size)}) from the cache that other tools share, too?"
+        question = f"Delete {reference.target} ({format_bytes(size)}) from the cache that other tools share, too?"
         if not typer.confirm(question, err=True):
-            note("nothing was deleted")
+            print_note("nothing was deleted")
             return
-    note(f"{human(cache.remove(reference.target, reference.revision))} freed")
+    print_note(f"{format_bytes(cache.remove_model(reference.target, reference.revision))} freed")
 
 
 @app.command()
-def path(name: Name) -> None:
+def path(name: ModelName) -> None:
     """Print where a model is on this disk."""
-    found = registry.find(name)
+    found = registry.find_local_model(name)
     if found is None:
-        advice = _advice(registry.parse(name), force=False)
+        advice = _install_hint(registry.parse_reference(name), force=False)
         raise ModelUnavailableError(f"{name} is not on this computer.", advice)
-    emit(str(found.path.absolute()))
+    print_result(str(found.path.absolute()))

@@ -19,9 +19,9 @@ from typer.models import ArgumentInfo
 from artgen import settings
 from artgen.cli.explaining import Command
 from artgen.errors import UsageError
-from artgen.settings import Setting, describe_limits, settings_of, type_of
+from artgen.settings import Setting, describe_limits, options_of, type_of
 
-PER_PICTURE = frozenset(
+PER_CALL_SETTINGS = frozenset(
     {"prompt", "image", "mask", "expand", "to", "seed", "json", "dry_run", "quiet", "verbose", "overwrite"}
     | {"frames", "fps", "frames_of", "every", "noise_first"}
     | {"sweep", "task", "limit", "shuffle", "shard", "keep_going", "retry_failed", "folder", "resume"}
@@ -30,26 +30,28 @@ PER_PICTURE = frozenset(
 """Settings that belong to one call and are not taken from the environment or a configuration file."""
 
 
-def flattened(command: Callable[..., None]) -> Callable[..., None]:
+def flatten_settings(command: Callable[..., None]) -> Callable[..., None]:
     """The command as Typer wants it: one parameter for each setting of each group it takes.
 
     A positional setting may also be given by its flag; words fill, in order, those that were not. A command that takes
     words of its own gets them all.
     """
     groups: dict[str, type] = {
-        name: hint for name, hint in typing.get_type_hints(command).items() if hint in settings.GROUPS
+        name: hint for name, hint in typing.get_type_hints(command).items() if hint in settings.SETTING_GROUPS
     }
-    options, words = _parameters(groups.values(), own_words=_takes_words(command))
+    options, words = _build_parameters(groups.values(), has_positionals=_has_positionals(command))
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        _place_words([values.pop(name) for name in words], list(words.values()), values)
+        _assign_positionals([values.pop(name) for name in words], list(words.values()), values)
         filled = {
-            name: group(**{setting_name: _plain(values.pop(setting_name)) for setting_name in settings_of(group)})
+            name: group(
+                **{setting_name: _list_to_tuple(values.pop(setting_name)) for setting_name in options_of(group)}
+            )
             for name, group in groups.items()
         }
         for group in filled.values():
-            settings.check(group)
+            settings.validate(group)
         command(**filled, **values)
 
     own = [
@@ -63,69 +65,71 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _plain(value: Any) -> Any:
+def _list_to_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _takes_words(command: Callable[..., None]) -> bool:
+def _has_positionals(command: Callable[..., None]) -> bool:
     hints = typing.get_type_hints(command, include_extras=True).values()
     return any(isinstance(part, ArgumentInfo) for hint in hints for part in typing.get_args(hint))
 
 
-def _parameters(groups: typing.Iterable[type], *, own_words: bool) -> tuple[list[inspect.Parameter], dict[str, str]]:
+def _build_parameters(
+    groups: typing.Iterable[type], *, has_positionals: bool
+) -> tuple[list[inspect.Parameter], dict[str, str]]:
     """The parameters Typer sees, and for each positional word the setting it may fill."""
     arguments, options = [], []
     words: dict[str, str] = {}
     for group in groups:
-        for name, f in settings_of(group).items():
+        for name, f in options_of(group).items():
             spec: Setting = f.metadata["setting"]
-            if spec.positional and not own_words:
+            if spec.positional and not has_positionals:
                 words[f"{name}_word"] = name
-                arguments.append(_argument(f"{name}_word", name, spec))
-            options.append(_option(group, name, f, spec))
+                arguments.append(_argument_parameter(f"{name}_word", name, spec))
+            options.append(_option_parameter(group, name, f, spec))
     return [*arguments, *options], words
 
 
-def _argument(word: str, name: str, spec: Setting) -> inspect.Parameter:
+def _argument_parameter(parameter_name: str, name: str, spec: Setting) -> inspect.Parameter:
     info = typer.Argument(metavar=f"[{name.upper()}]", help=spec.help, show_default=False)
-    return _parameter(word, None, Annotated[str | None, info])
+    return _keyword_parameter(parameter_name, None, Annotated[str | None, info])
 
 
-def _option(group: type, name: str, f: Field[Any], spec: Setting) -> inspect.Parameter:
+def _option_parameter(group: type, name: str, field: Field[Any], spec: Setting) -> inspect.Parameter:
     kind, optional = type_of(group, name)
-    variable = None if name in PER_PICTURE or kind is tuple else f"ARTGEN_{name.upper()}"
+    variable = None if name in PER_CALL_SETTINGS or kind is tuple else f"ARTGEN_{name.upper()}"
     flag = "--" + name.replace("_", "-")
     flags = spec.flags or ((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,))
-    text, default = _help(spec), None if f.default is MISSING else f.default
+    text, default = _help_text(spec), None if field.default is MISSING else field.default
     if kind is tuple:  # may be given several times
         kind, default = list[str], list(default or ())
     info = typer.Option(
         *flags,
         help=text,
         metavar=spec.metavar or ("|".join(spec.choices) if spec.choices else None),
-        rich_help_panel=_SUBJECTS.get(group, group.__name__),
+        rich_help_panel=_PANEL_TITLES.get(group, group.__name__),
         show_default=default not in (None, "", False, True, []) and "[default: " not in text,
         envvar=variable,  # see `AliasCommand` for settings of several values
         show_envvar=False,
     )
-    return _parameter(name, default, Annotated[kind | None if optional else kind, info])
+    return _keyword_parameter(name, default, Annotated[kind | None if optional else kind, info])
 
 
-_SUBJECTS: dict[type, str] = {
-    settings.Size: "Canvas",
-    settings.Steps: "Noise",
-    settings.Seed: "Noise",
-    settings.Picture: "Source",
-    settings.Weights: "Model",
-    settings.Adapted: "Model",
-    settings.Surprise: "What is normal",
-    settings.Place: "Compute",
-    settings.Film: "Frames",
+_PANEL_TITLES: dict[type, str] = {
+    settings.SizeSettings: "Canvas",
+    settings.StepsSettings: "Noise",
+    settings.SeedSettings: "Noise",
+    settings.InputImage: "Source",
+    settings.ModelRef: "Model",
+    settings.LoraSettings: "Model",
+    settings.AnomalySettings: "What is normal",
+    settings.DeviceSettings: "Compute",
+    settings.AnimationSettings: "Frames",
 }
 """Groups that are explained under another's name."""
 
 
-def _help(spec: Setting) -> str:
+def _help_text(spec: Setting) -> str:
     """`Quality of JPEG. [95]`, with its limits, becomes `Quality of JPEG (1 to 100). [default: 95]`."""
     text, bracket, default = spec.help.partition(" [")
     limits = describe_limits(spec)
@@ -134,44 +138,46 @@ def _help(spec: Setting) -> str:
     return f"{text}  [default: {default}" if bracket else text
 
 
-def _parameter(name: str, default: object, annotation: object) -> inspect.Parameter:
+def _keyword_parameter(name: str, default: object, annotation: object) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _place_words(words: Sequence[str | None], names: Sequence[str], values: dict[str, Any]) -> None:
+def _assign_positionals(
+    positionals: Sequence[str | None], setting_names: Sequence[str], values: dict[str, Any]
+) -> None:
     """Gives positional words to the settings that no flag filled.
 
     Raises:
         UsageError: more words than places.
     """
-    given = [word for word in words if word is not None]
-    free = [name for name in names if not values[name]]
+    given = [word for word in positionals if word is not None]
+    free = [name for name in setting_names if not values[name]]
     if len(given) > len(free):
-        taken = ", ".join(name for name in names if values[name])
+        taken = ", ".join(name for name in setting_names if values[name])
         raise UsageError(f"Unexpected {given[len(free)]!r}: {taken} is given already.", "Quote a prompt of many words.")
     for word, name in zip(given, free, strict=False):
         values[name] = Path(word) if name in ("image", "folder") else word
 
 
 @functools.cache
-def _aliases() -> dict[str, str]:
+def _flag_aliases() -> dict[str, str]:
     return {
         alias: spec.flags[-1] if spec.flags else "--" + name.replace("_", "-")
-        for group in settings.GROUPS
-        for name, f in settings_of(group).items()
+        for group in settings.SETTING_GROUPS
+        for name, f in options_of(group).items()
         for spec in [f.metadata["setting"]]
         for alias in spec.aliases
     }
 
 
 @functools.cache
-def _lists() -> dict[str, type]:
+def _multi_value_settings() -> dict[str, type]:
     """The settings of several values that the environment may hold, and the group that declares each."""
     return {
         name: group
-        for group in settings.GROUPS
-        for name in settings_of(group)
-        if name not in PER_PICTURE and type_of(group, name)[0] is tuple
+        for group in settings.SETTING_GROUPS
+        for name in options_of(group)
+        if name not in PER_CALL_SETTINGS and type_of(group, name)[0] is tuple
     }
 
 
@@ -187,12 +193,12 @@ class AliasCommand(Command):
         end = args.index("--") if "--" in args else len(args)
         for i, word in enumerate(args[:end]):
             flag, separator, value = word.partition("=")
-            canonical = _aliases().get(flag)
+            canonical = _flag_aliases().get(flag)
             if canonical in own:
                 args[i] = f"{canonical}{separator}{value}"
         rest = super().parse_args(ctx, args)
-        for name, group in _lists().items():
+        for name, group in _multi_value_settings().items():
             said = os.environ.get(f"ARTGEN_{name.upper()}")
             if said and name in ctx.params and ctx.get_parameter_source(name).name != "COMMANDLINE":
-                ctx.params[name] = list(settings.parse(group, name, said))
+                ctx.params[name] = list(settings.parse_value(group, name, said))
         return rest

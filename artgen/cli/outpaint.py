@@ -1,39 +1,39 @@
 """`artgen outpaint`."""
 
-from artgen.cli.drawing import Delivery, draw
-from artgen.cli.options import flattened
-from artgen.cli.words import Words, told
+from artgen.cli.drawing import OutputOptions, dispatch
+from artgen.cli.options import flatten_settings
+from artgen.cli.words import ImagesAndPrompt, split_positionals
 from artgen.settings import (
-    Blend,
-    Compute,
-    Expansion,
-    Frames,
-    Model,
-    Output,
-    Prompt,
-    Report,
-    Sampling,
-    Series,
-    Source,
-    Sweep,
+    ComputeSettings,
+    FramesSettings,
+    Img2ImgInput,
+    InpaintBlend,
+    ModelSettings,
+    OutpaintSettings,
+    OutputSettings,
+    PromptSettings,
+    ReportSettings,
+    SamplingSettings,
+    SeriesSettings,
+    SweepSettings,
 )
 
 
-@flattened
+@flatten_settings
 def outpaint(
-    source: Source,
-    prompt: Prompt,
-    expansion: Expansion,
-    blend: Blend,
-    series: Series,
-    sweep: Sweep,
-    sampling: Sampling,
-    model: Model,
-    compute: Compute,
-    output: Output,
-    frames: Frames,
-    report: Report,
-    words: Words = None,
+    source: Img2ImgInput,
+    prompt: PromptSettings,
+    expansion: OutpaintSettings,
+    blend: InpaintBlend,
+    series: SeriesSettings,
+    sweep: SweepSettings,
+    sampling: SamplingSettings,
+    model: ModelSettings,
+    compute: ComputeSettings,
+    output: OutputSettings,
+    frames: FramesSettings,
+    report: ReportSettings,
+    positionals: ImagesAndPrompt = None,
 ) -> None:
     """Extend a picture beyond its edges; the picture itself stays byte for byte.
 
@@ -41,6 +41,6 @@ def outpaint(
     """
     from artgen.requests import Outpaint
 
-    pictures, prompt = told(words, source, prompt)
+    pictures, prompt = split_positionals(positionals, source, prompt)
     groups = (source, prompt, expansion, blend, sampling, model, compute)
-    draw(Outpaint, groups, series, sweep, Delivery(output, frames, report), pictures=pictures)
+    dispatch(Outpaint, groups, series, sweep, OutputOptions(output, frames, report), image_paths=pictures)

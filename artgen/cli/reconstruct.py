@@ -6,32 +6,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.options import flattened
-from artgen.cli.reporting import Reporter, emit, emit_json, note
-from artgen.cli.sheet import check_sheet, write_sheets
-from artgen.cli.words import SomePictures
+from artgen.cli.options import flatten_settings
+from artgen.cli.reporting import Reporter, print_json, print_note, print_result
+from artgen.cli.sheet import check_sheet_path, write_sheets
+from artgen.cli.words import RequiredImages
 from artgen.errors import ModelUnavailableError
-from artgen.settings import Place, Weights
+from artgen.settings import DeviceSettings, ModelRef
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from artgen.engine.reconstructing import Rebuilt
+    from artgen.engine.reconstructing import Reconstruction
     from artgen.registry import ResolvedModel
     from artgen.sheets import Cell
 
-ROWS = 8
+ROWS_PER_PAGE = 8
 """Pictures on a page of the sheet."""
 
-SHOWN = 512
+MAX_CELL_PX = 512
 """Pixels a side of a picture on the sheet at most."""
 
 
-@flattened
+@flatten_settings
 def reconstruct(
-    pictures: SomePictures,
-    model: Weights,
-    compute: Place,
+    image_paths: RequiredImages,
+    model: ModelRef,
+    compute: DeviceSettings,
     output: Annotated[Path, typer.Option("-o", "--output", help="The sheet; further pages get -2, -3 ...")] = Path(
         "reconstruction.png"
     ),
@@ -49,35 +49,37 @@ def reconstruct(
     from artgen.batch import folders
 
     fitting.check_device(compute.device, None)
-    check_sheet(output, overwrite, "--output")
-    found = _model(model)
-    files = [entry.given["image"] for entry in folders.read(pictures, captions=False)]
+    check_sheet_path(output, overwrite, "--output")
+    found = _resolve_model(model)
+    files = [entry.setting_values["image"] for entry in folders.read_image_folders(image_paths, use_captions=False)]
     for file in files:
         images.load_image(file)  # every one is read before a model loads
     rows: list[list[Cell]] = []
     totals: dict[str, float] = {}
     with Reporter(quiet) as reporter:
-        for file, rebuilt in zip(files, _rebuilt(files, found, compute, reporter), strict=True):
+        for file, rebuilt in zip(files, _reconstruct_files(files, found, compute, reporter), strict=True):
             reporter.close()
-            rows.append(_row(file, rebuilt))
-            for name, value in rebuilt.measured.items():
+            rows.append(_sheet_row(file, rebuilt))
+            for name, value in rebuilt.metrics.items():
                 totals[name] = totals.get(name, 0.0) + value / len(files)
             if as_json:
-                emit_json({"image": str(file), "model": found.name, "sheet": str(output), **_finite(rebuilt.measured)})
+                print_json(
+                    {"image": str(file), "model": found.name, "sheet": str(output), **_finite_metrics(rebuilt.metrics)}
+                )
             elif not quiet:
-                note(f"{file}: {_words(rebuilt.measured)}")
+                print_note(f"{file}: {_format_metrics(rebuilt.metrics)}")
     if len(files) > 1 and not quiet and not as_json:
-        note(f"mean of {len(files)}: {_words(totals)}")
-    _write(rows, output, overwrite)
+        print_note(f"mean of {len(files)}: {_format_metrics(totals)}")
+    _write_pages(rows, output, overwrite)
     if not as_json:
-        emit(str(output))
+        print_result(str(output))
 
 
-def _model(asked: Weights) -> "ResolvedModel":
+def _resolve_model(model_ref: ModelRef) -> "ResolvedModel":
     from artgen import machine, registry
 
-    model = registry.resolve(asked.model or machine.default_model(), offline=asked.offline)
-    registry.check(model)
+    model = registry.resolve_model(model_ref.model or machine.default_model(), offline=model_ref.offline)
+    registry.check_model_files(model)
     if model.architecture == "pixel":
         raise ModelUnavailableError(
             f"{model.name} is a model of pixels and has no autoencoder.", "Choose another --model."
@@ -85,50 +87,53 @@ def _model(asked: Weights) -> "ResolvedModel":
     return model
 
 
-def _rebuilt(files: list[Path], model: "ResolvedModel", compute: Place, reporter: Reporter) -> Any:
+def _reconstruct_files(files: list[Path], model: "ResolvedModel", compute: DeviceSettings, reporter: Reporter) -> Any:
     from artgen import images
     from artgen.engine import reconstructing
-    from artgen.engine.device import place
-    from artgen.events import ModelChosen
+    from artgen.engine.device import resolve_device
+    from artgen.events import ModelSelected
 
-    where = place(compute.device, "fp32" if compute.dtype == "auto" else compute.dtype)
-    reporter(ModelChosen(f"the autoencoder of {model.label}", where.device, where.dtype))
+    where = resolve_device(compute.device, "fp32" if compute.dtype == "auto" else compute.dtype)
+    reporter(ModelSelected(f"the autoencoder of {model.short_name}", where.device, where.dtype))
     given = (images.load_image(file).image for file in files)
-    return reconstructing.rebuild(model, given, where, reporter)
+    return reconstructing.reconstruct_all(model, given, where, reporter)
 
 
-def _row(file: Path, rebuilt: "Rebuilt") -> "list[Cell]":
+def _sheet_row(file: Path, reconstruction: "Reconstruction") -> "list[Cell]":
     from artgen.sheets import Cell
 
     return [
-        Cell(None, str(file), _shown(rebuilt.given)),
-        Cell(None, _words(rebuilt.measured).replace(", ", "\n"), _shown(rebuilt.picture)),
+        Cell(None, str(file), _thumbnail(reconstruction.original)),
+        Cell(
+            None, _format_metrics(reconstruction.metrics).replace(", ", "\n"), _thumbnail(reconstruction.reconstructed)
+        ),
     ]
 
 
-def _shown(picture: "Image.Image") -> "Image.Image":
-    shown = picture.copy()
-    shown.thumbnail((SHOWN, SHOWN))
+def _thumbnail(image: "Image.Image") -> "Image.Image":
+    shown = image.copy()
+    shown.thumbnail((MAX_CELL_PX, MAX_CELL_PX))
     return shown
 
 
-def _write(rows: "list[list[Cell]]", output: Path, overwrite: bool) -> None:
-    from artgen.sheets import Sheet
+def _write_pages(rows: "list[list[Cell]]", output: Path, overwrite: bool) -> None:
+    from artgen.sheets import ContactSheet
 
     pages = [
-        Sheet(rows[start : start + ROWS], columns=("picture", "reconstruction")) for start in range(0, len(rows), ROWS)
+        ContactSheet(rows[start : start + ROWS_PER_PAGE], column_labels=("picture", "reconstruction"))
+        for start in range(0, len(rows), ROWS_PER_PAGE)
     ]
-    side = max(256, *(cell.picture.width for row in rows for cell in row if cell.picture))
-    write_sheets(pages, output, cell=min(SHOWN, side), overwrite=overwrite, told=False)
+    side = max(256, *(cell.image.width for row in rows for cell in row if cell.image))
+    write_sheets(pages, output, cell_px=min(MAX_CELL_PX, side), overwrite=overwrite, print_paths=False)
 
 
-def _words(measured: dict[str, float]) -> str:
+def _format_metrics(metrics: dict[str, float]) -> str:
     return (
-        f"PSNR {measured['psnr']:.2f} dB, SSIM {measured['ssim']:.4f}, "
-        f"perceptual distance {measured['perceptual_distance']:.4f}"
+        f"PSNR {metrics['psnr']:.2f} dB, SSIM {metrics['ssim']:.4f}, "
+        f"perceptual distance {metrics['perceptual_distance']:.4f}"
     )
 
 
-def _finite(measured: dict[str, float]) -> dict[str, float | None]:
+def _finite_metrics(metrics: dict[str, float]) -> dict[str, float | None]:
     """JSON has no infinity, the PSNR of equal pictures."""
-    return {name: value if math.isfinite(value) else None for name, value in measured.items()}
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

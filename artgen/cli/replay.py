@@ -5,18 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from artgen.cli.drawing import Delivery, draw_requests
-from artgen.cli.options import flattened
-from artgen.cli.reporting import note
+from artgen.cli.drawing import OutputOptions, run_requests
+from artgen.cli.options import flatten_settings
+from artgen.cli.reporting import print_note
 from artgen.errors import UsageError
-from artgen.settings import Frames, Output, Report
+from artgen.settings import FramesSettings, OutputSettings, ReportSettings
 
 
-@flattened
+@flatten_settings
 def replay(
-    output: Output,
-    frames: Frames,
-    report: Report,
+    output: OutputSettings,
+    frames: FramesSettings,
+    report: ReportSettings,
     file: Annotated[Path, typer.Argument(help="A picture, its sidecar, or A1111 text.", metavar="FILE")],
     set_: Annotated[
         list[str] | None,
@@ -29,7 +29,7 @@ def replay(
     artgen replay fox.png --set steps=50
     """
     from artgen import replaying
-    from artgen.engine.sizes import Exactly
+    from artgen.engine.sizes import ExactBatchSize
 
     changes: dict[str, str] = {}
     for change in set_ or []:
@@ -37,10 +37,15 @@ def replay(
         if not separator:
             raise UsageError(f"--set takes NAME=VALUE, not {change!r}.", "--set steps=50")
         changes[name.strip().replace("-", "_")] = value
-    plan = replaying.plan(file, changes)
+    plan = replaying.read_replay_spec(file, changes)
     if not report.quiet:
         for text in plan.notes:
-            note(text)
+            print_note(text)
     facts: dict[str, Any] = {"offline": True} if offline else {}
     request = plan.request.replace(**facts)
-    draw_requests([request], Delivery(output, frames, report), batch_size=Exactly(plan.rows), check=plan.check)
+    run_requests(
+        [request],
+        OutputOptions(output, frames, report),
+        batch_size=ExactBatchSize(plan.batch_size),
+        check_job=plan.check_job,
+    )

@@ -11,35 +11,45 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO
 
-from artgen.cli.interrupts import Interrupts
+from artgen.cli.interrupts import DeferredSigint
 from artgen.errors import ArtgenError, OutputError
-from artgen.events import Decoding, Downloading, Event, Loading, ModelChosen, Note, Planned, Step, Verifying
+from artgen.events import (
+    CheckingImages,
+    Decoding,
+    Downloading,
+    Event,
+    Loading,
+    ModelSelected,
+    Notice,
+    PlanNote,
+    StepEvent,
+)
 from artgen.terminal import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-SOME_FAILED = 7
+EXIT_SOME_FAILED = 7
 """The exit code when some of several pictures failed."""
 
 
-def emit(line: str) -> None:
+def print_result(line: str) -> None:
     """One line of result on stdout, sanitised when a terminal reads it and exact when a program does."""
-    _write((printable(line) if _is_terminal(sys.stdout) else line) + "\n")
+    _write_stdout((printable(line) if _is_terminal(sys.stdout) else line) + "\n")
 
 
-def emit_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """One line of JSON on stdout; ASCII, so that no terminal and no encoding can be hurt by it."""
-    _write(json.dumps(value, ensure_ascii=True) + "\n")
+    _write_stdout(json.dumps(value, ensure_ascii=True) + "\n")
 
 
-def emit_page(text: str) -> None:
+def print_text(text: str) -> None:
     """Text of artgen's own on stdout, as it is."""
-    _write(text + "\n")
+    _write_stdout(text + "\n")
 
 
-def _write(text: str) -> None:
+def _write_stdout(text: str) -> None:
     # Flushed at once: what fails only when Python leaves can be answered no more.
     if sys.stdout is None:
         raise OutputError("There is no standard output to write to.", "Start artgen without closing it.")
@@ -47,18 +57,18 @@ def _write(text: str) -> None:
         try:
             sys.stdout.write(text)
         except UnicodeEncodeError:
-            sys.stdout.buffer.write(_bytes(text))
+            sys.stdout.buffer.write(_encode_for_stdout(text))
         sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
-        abandon_broken()
+        discard_broken_streams()
         raise OutputError(
             f"Standard output cannot be written: {error.strerror}.", "Look where it is redirected to."
         ) from error
 
 
-def _bytes(text: str) -> bytes:
+def _encode_for_stdout(text: str) -> bytes:
     """Text that stdout's encoding does not have: a file's name as it is, anything else as escapes."""
     try:
         if not _is_terminal(sys.stdout):
@@ -68,7 +78,7 @@ def _bytes(text: str) -> bytes:
     return text.encode(sys.stdout.encoding, "backslashreplace")
 
 
-def abandon_broken() -> None:
+def discard_broken_streams() -> None:
     """Sends what a failed stdout or stderr still holds nowhere: Python would complain of it on leaving."""
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -78,26 +88,26 @@ def abandon_broken() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def note(text: str) -> None:
+def print_note(text: str) -> None:
     """A line on stderr."""
     try:
-        _tell(styled(sys.stderr, printable(text), dim=True))
+        _write_stderr(styled(sys.stderr, printable(text), dim=True))
     except BrokenPipeError:
         raise
     except OSError:
         pass  # a full disk, and nowhere to say so
 
 
-def complain(error: ArtgenError) -> None:
+def print_error(error: ArtgenError) -> None:
     """An error on stderr: what was wrong, and what to do."""
     with contextlib.suppress(OSError):  # the exit code still says it
-        _tell(styled(sys.stderr, "error: ", fg="red", bold=True) + printable(error.message))
+        _write_stderr(styled(sys.stderr, "error: ", fg="red", bold=True) + printable(error.message))
         if error.hint:
-            _tell(styled(sys.stderr, f"  {printable(error.hint)}", fg="cyan"))
-    abandon_broken()
+            _write_stderr(styled(sys.stderr, f"  {printable(error.hint)}", fg="cyan"))
+    discard_broken_streams()
 
 
-def _tell(line: str) -> None:
+def _write_stderr(line: str) -> None:
     # Not by rich, which a refusal would wait for; where its progress is shown, it sees to it that lines go above.
     if sys.stderr is not None:
         sys.stderr.write(line + "\n")
@@ -117,7 +127,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 @cache
-def console() -> "Console":
+def stderr_console() -> "Console":
     """The console on stderr that shows progress. No escapes without a terminal, with NO_COLOR or TERM=dumb."""
     from rich.console import Console
 
@@ -138,9 +148,9 @@ class Reporter:
         self._quiet = quiet
         self._verbose = verbose
         self._progress: Progress | None = None
-        self._bar: TaskID | None = None
-        self._model: ModelChosen | None = None
-        self._interrupts = Interrupts()
+        self._task_id: TaskID | None = None
+        self._announced_model: ModelSelected | None = None
+        self._interrupts = DeferredSigint()
 
     def __enter__(self) -> "Reporter":
         self._interrupts.__enter__()
@@ -151,53 +161,53 @@ class Reporter:
         self._interrupts.__exit__(*error)
 
     def __call__(self, event: Event) -> None:
-        self._interrupts.check()
+        self._interrupts.raise_if_interrupted()
         if self._quiet:
             return
         match event:
-            case ModelChosen() if event != self._model:
-                self._model = event
+            case ModelSelected() if event != self._announced_model:
+                self._announced_model = event
                 self.close()
-                note(_describe(event))
+                print_note(_model_line(event))
             case Downloading(file, done, total):
-                self._show(f"downloading {file}", done, total or None, "bytes")
-            case Planned(text):
+                self._show_progress(f"downloading {file}", done, total or None, "bytes")
+            case PlanNote(text):
                 if self._verbose:
-                    note(text)
+                    print_note(text)
             case Loading(component):
                 if self._verbose:
-                    note(f"loading {component}")
-                self._show(f"loading {component}", 0, None, "")
-            case Step(done, steps, first, pictures, total):
+                    print_note(f"loading {component}")
+                self._show_progress(f"loading {component}", 0, None, "")
+            case StepEvent(done, steps, first, pictures, total):
                 which = f"{first}" if pictures == 1 else f"{first}-{first + pictures - 1}"
-                self._show(f"picture {which} of {total}" if total > 1 else "drawing", done, steps, "steps")
+                self._show_progress(f"picture {which} of {total}" if total > 1 else "drawing", done, steps, "steps")
             case Decoding():
-                self._show("decoding", 0, None, "")
-            case Verifying(done, total):
-                self._show("reading pictures", done, total, "steps")
-            case Note(text):
-                note(text)
+                self._show_progress("decoding", 0, None, "")
+            case CheckingImages(done, total):
+                self._show_progress("reading pictures", done, total, "steps")
+            case Notice(text):
+                print_note(text)
             case _:
                 pass
 
-    def saving(self) -> None:
+    def show_saving(self) -> None:
         """Says that a picture is being written."""
         if not self._quiet:
-            self._show("saving", 0, None, "")
+            self._show_progress("saving", 0, None, "")
 
-    def _show(self, what: str, done: int, total: int | None, unit: str) -> None:
-        if not _is_terminal(sys.stderr) or not console().is_terminal:
+    def _show_progress(self, activity: str, done: int, total: int | None, unit: str) -> None:
+        if not _is_terminal(sys.stderr) or not stderr_console().is_terminal:
             return
         if self._progress is None:
-            self._progress = _bars()
+            self._progress = _create_progress_bars()
             self._progress.start()
-            self._bar = None
-        description = printable(what)
-        bar = self._bar
+            self._task_id = None
+        description = printable(activity)
+        bar = self._task_id
         if bar is None or self._progress.tasks[0].description != description or done == 0:
             if bar is not None:
                 self._progress.remove_task(bar)
-            bar = self._bar = self._progress.add_task(description, total=total, unit=unit)
+            bar = self._task_id = self._progress.add_task(description, total=total, unit=unit)
         self._progress.update(bar, completed=done, total=total)
 
     def close(self) -> None:
@@ -206,16 +216,16 @@ class Reporter:
             self._progress = None
 
 
-def _describe(event: ModelChosen) -> str:
+def _model_line(event: ModelSelected) -> str:
     from artgen import machine
 
     device = event.device
     if device == "cpu":
-        device = "the CPU" if machine.cuda_devices() else "the CPU (no CUDA device found)"
+        device = "the CPU" if machine.cuda_device_count() else "the CPU (no CUDA device found)"
     return f"{event.model} on {device} in {event.dtype}"
 
 
-def _bars() -> "Progress":
+def _create_progress_bars() -> "Progress":
     from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
@@ -238,6 +248,6 @@ def _bars() -> "Progress":
         BarColumn(bar_width=30),
         Rate(),
         TimeRemainingColumn(),
-        console=console(),
+        console=stderr_console(),
         transient=True,
     )

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from artgen.cli.reporting import emit, emit_json
+from artgen.cli.reporting import print_json, print_result
 from artgen.schedulers import SCHEDULERS
 
 
@@ -16,19 +16,19 @@ def schedulers(as_json: Annotated[bool, typer.Option("--json", help="Print one J
     """
     for entry in SCHEDULERS:
         if as_json:
-            emit_json(
+            print_json(
                 {
                     "name": entry.name,
-                    "label": entry.label,
+                    "label": entry.a1111_name,
                     "class": entry.class_name,
                     "aliases": list(entry.aliases),
-                    "sigmas": entry.sigmas,
-                    "flow": entry.flow,
-                    "requires": list(entry.requires),
+                    "sigmas": entry.supports_sigmas,
+                    "flow": entry.is_flow_matching,
+                    "requires": list(entry.required_packages),
                     "note": entry.note,
                 }
             )
             continue
-        marks = [*(["sigmas"] if entry.sigmas else []), *(f"needs {name}" for name in entry.requires)]
+        marks = [*(["sigmas"] if entry.supports_sigmas else []), *(f"needs {name}" for name in entry.required_packages)]
         listed = f"  [{', '.join(marks)}]" if marks else ""
-        emit(f"{entry.name:<12} {entry.label:<14} {entry.note}{listed}")
+        print_result(f"{entry.name:<12} {entry.a1111_name:<14} {entry.note}{listed}")

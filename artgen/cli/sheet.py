@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.reporting import emit, note
-from artgen.cli.words import SomePictures
+from artgen.cli.reporting import print_note, print_result
+from artgen.cli.words import RequiredImages
 from artgen.errors import InputFileError, OutputError
 
 if TYPE_CHECKING:
-    from artgen.sheets import Sheet
+    from artgen.sheets import ContactSheet
 
-LABELLED = (
+LABEL_SETTINGS = (
     "prompt", "negative_prompt", "model", "seed", "steps", "guidance_scale", "scheduler", "sigmas", "strength",
     "image", "width", "height", "task",
 )  # fmt: skip
@@ -20,7 +20,7 @@ LABELLED = (
 
 
 def sheet(
-    pictures: SomePictures,
+    image_paths: RequiredImages,
     output: Annotated[Path, typer.Option("-o", "--output", help="The sheet; further pages get -2, -3 ...")] = Path(
         "sheet.png"
     ),
@@ -39,81 +39,85 @@ def sheet(
     from artgen import sheets
     from artgen.batch import folders
 
-    check_sheet(output, overwrite, "--output")
-    files = [entry.given["image"] for entry in folders.read(pictures)]
-    records = [_record(file) for file in files]
-    shared, differing = sheets.differences(records, LABELLED)
-    names = _names(label, differing)
+    check_sheet_path(output, overwrite, "--output")
+    files = [entry.setting_values["image"] for entry in folders.read_image_folders(image_paths)]
+    records = [_read_record(file) for file in files]
+    shared, differing = sheets.split_common_settings(records, LABEL_SETTINGS)
+    names = _label_settings(label, differing)
     cells = [
-        sheets.Cell(file, _label(record, names, file if label == "auto" and not differing else None))
+        sheets.Cell(file, _label_text(record, names, file if label == "auto" and not differing else None))
         for file, record in zip(files, records, strict=True)
     ]
     wide = columns or max(1, round(len(cells) ** 0.5))
     title = "" if label == "none" else str(shared.get("prompt") or "")
-    write_sheets(sheets.pages(cells, columns=wide, rows=rows, title=title), output, cell=cell, overwrite=overwrite)
+    write_sheets(
+        sheets.paginate(cells, columns=wide, rows=rows, title=title), output, cell_px=cell, overwrite=overwrite
+    )
 
 
-def check_sheet(output: Path, overwrite: bool, option: str) -> None:
+def check_sheet_path(output: Path, overwrite: bool, option: str) -> None:
     """Finds out before anything is drawn whether a sheet can be written.
 
     Raises:
         UsageError: its suffix is that of no picture.
         OutputError: it exists already.
     """
-    from artgen.outputs import picture_format
+    from artgen.outputs import format_from_suffix
 
     example = "-o" if option == "--output" else option
-    picture_format(output, "A sheet", f"{example} sheet.png")
+    format_from_suffix(output, "A sheet", f"{example} sheet.png")
     if output.exists() and not overwrite:
         raise OutputError(f"'{output}' exists already.", f"Choose another {option}, or add --overwrite.")
 
 
-def write_sheets(pages: "list[Sheet]", output: Path, *, cell: int, overwrite: bool, told: bool = True) -> list[Path]:
-    """Draws and writes pages: `sheet.png`, `sheet-2.png` ...; prints their names if `told`.
+def write_sheets(
+    pages: "list[ContactSheet]", output: Path, *, cell_px: int, overwrite: bool, print_paths: bool = True
+) -> list[Path]:
+    """Draws and writes pages: `sheet.png`, `sheet-2.png` ...; prints their names if `print_paths`.
 
     Raises:
         UsageError: the suffix is that of no picture.
         OutputError: a file exists already, or cannot be written.
     """
     from artgen import sheets
-    from artgen.outputs import encode_plain, picture_format, write_asked
+    from artgen.outputs import encode_without_metadata, format_from_suffix, write_user_file
 
-    kind = picture_format(output, "A sheet", "-o sheet.png")
+    kind = format_from_suffix(output, "A sheet", "-o sheet.png")
     hint = "Choose another --output, or add --overwrite."
     paths = [output, *(output.with_stem(f"{output.stem}-{number}") for number in range(2, len(pages) + 1))]
     if not overwrite and (there := next((path for path in paths if path.exists()), None)):
         raise OutputError(f"'{there}' exists already.", hint)
     for path, page in zip(paths, pages, strict=True):
-        data = encode_plain(sheets.draw_sheet(page, cell=cell), kind)
-        write_asked(path, data, overwrite=overwrite, hint=hint)
-        if told:
-            emit(str(path))
+        data = encode_without_metadata(sheets.render_sheet(page, cell_px=cell_px), kind)
+        write_user_file(path, data, overwrite=overwrite, hint=hint)
+        if print_paths:
+            print_result(str(path))
     return paths
 
 
-def _record(path: Path) -> dict[str, Any]:
+def _read_record(path: Path) -> dict[str, Any]:
     from artgen import metadata
 
     try:
-        found = metadata.read(path)
+        found = metadata.read_metadata(path)
     except InputFileError:
         return {}
     return dict(found.record or found.parameters or found.comfy or {})
 
 
-def _names(label: str, differing: list[str]) -> list[str]:
-    from artgen.batch.entries import canonical
+def _label_settings(label: str, differing: list[str]) -> list[str]:
+    from artgen.batch.entries import setting_name
 
     if label == "none":
         return []
     if label == "auto":
         if not differing:
-            note("the pictures do not say in what they differ; their names are their labels")
+            print_note("the pictures do not say in what they differ; their names are their labels")
         return differing
-    return [canonical(name) for name in label.split(",")]
+    return [setting_name(name) for name in label.split(",")]
 
 
-def _label(record: dict[str, Any], names: list[str], file: Path | None) -> str:
+def _label_text(record: dict[str, Any], names: list[str], file: Path | None) -> str:
     if file is not None:
         return file.stem
     values = [(name, record[name]) for name in names if record.get(name) not in (None, "")]

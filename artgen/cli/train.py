@@ -6,15 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from artgen.cli import training_report
-from artgen.cli.interrupts import INTERRUPTED, Interrupts
-from artgen.cli.options import flattened
-from artgen.cli.reporting import Reporter, emit, emit_json, note
+from artgen.cli.interrupts import EXIT_INTERRUPTED, DeferredSigint
+from artgen.cli.options import flatten_settings
+from artgen.cli.reporting import Reporter, print_json, print_note, print_result
 from artgen.errors import ArtgenError, UsageError
-from artgen.settings import MAX_SEED, Data, Learning, Loss, Optimisation, Place, Progress, Weights
+from artgen.settings import (
+    MAX_SEED,
+    CheckpointSettings,
+    DatasetSettings,
+    DeviceSettings,
+    LoraTrainingSettings,
+    LossSettings,
+    ModelRef,
+    OptimizerSettings,
+)
 
 if TYPE_CHECKING:
     from artgen.engine.training.run import Finished
-    from artgen.training.plans import Plan
+    from artgen.training.plans import TrainingPlan
 
 Output = Annotated[
     str | None,
@@ -29,25 +38,25 @@ Output = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Begin again where there is a result.", rich_help_panel="Output")
 ]
-Chance = Annotated[
+SeedOption = Annotated[
     int,
     typer.Option("-s", "--seed", help="Decides everything that is drawn at random.", min=0, max=MAX_SEED,
-                 rich_help_panel="Optimisation"),
+                 rich_help_panel="OptimizerSettings"),
 ]  # fmt: skip
 
 
-@flattened
+@flatten_settings
 def train(
-    data: Data,
-    learning: Learning,
-    optimisation: Optimisation,
-    loss: Loss,
-    progress: Progress,
-    model: Weights,
-    compute: Place,
+    dataset: DatasetSettings,
+    lora: LoraTrainingSettings,
+    optimizer: OptimizerSettings,
+    loss: LossSettings,
+    checkpoints: CheckpointSettings,
+    model: ModelRef,
+    compute: DeviceSettings,
     output: Output = None,
     overwrite: Overwrite = False,
-    seed: Chance = 0,
+    seed: SeedOption = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, train nothing.")
     ] = False,
@@ -63,57 +72,59 @@ def train(
     """
     from artgen.training import datasheet, plans
 
-    if data.folder is None:
+    if dataset.folder is None:
         raise UsageError("train needs a folder of pictures.", "artgen train pictures/ -o my-style.safetensors")
-    settings = plans.Settings(data, learning, optimisation, loss, progress, compute, seed)
-    quiet = quiet or not _first_process()
-    with Reporter(quiet) as reporter, training_report.mistakes_told():
-        plan = plans.plan(settings, model, output, overwrite=overwrite, listener=reporter)
+    settings = plans.TrainingSettings(dataset, lora, optimizer, loss, checkpoints, compute, seed)
+    quiet = quiet or not _is_main_process()
+    with Reporter(quiet) as reporter, training_report.print_dataset_errors():
+        plan = plans.create_training_plan(settings, model, output, overwrite=overwrite, listener=reporter)
     if not quiet:
-        _tell(plan)
+        _print_plan(plan)
     if dry_run:
         if as_json:
-            emit_json({**plan.record(), "data": datasheet.facts(plan.pictures, {})})
+            print_json({**plan.settings_record(), "data": datasheet.datasheet_record(plan.dataset, {})})
         return
-    finished = _run(plan, quiet)
+    finished = _run_training(plan, quiet)
     if finished is not None and as_json:
-        emit_json({"path": str(finished.path), "steps": finished.steps, "loss": finished.loss, **plan.record()})
+        print_json(
+            {"path": str(finished.path), "steps": finished.steps, "loss": finished.loss, **plan.settings_record()}
+        )
     elif finished is not None:  # None in all but the first of several processes
-        emit(str(finished.path))
+        print_result(str(finished.path))
 
 
-def _first_process() -> bool:
+def _is_main_process() -> bool:
     """Whether this is the only process, or the first of those that a launcher started: that one speaks."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def _tell(plan: "Plan") -> None:
-    settings, pictures = plan.settings, plan.pictures
-    training_report.tell(pictures, plan.sizes)
-    what = {"lora": f"a LoRA of rank {settings.learning.rank} ({settings.learning.target})", "full": "all weights",
-            "autoencoder": f"the autoencoder ({settings.learning.target})"}[settings.kind]  # fmt: skip
-    optimisation = settings.optimisation
+def _print_plan(plan: "TrainingPlan") -> None:
+    settings, pictures = plan.settings, plan.dataset
+    training_report.print_dataset_report(pictures, plan.image_sizes)
+    what = {"lora": f"a LoRA of rank {settings.training.rank} ({settings.training.target})", "full": "all weights",
+            "autoencoder": f"the autoencoder ({settings.training.target})"}[settings.mode]  # fmt: skip
+    optimisation = settings.optimizer
     batch = optimisation.train_batch_size * optimisation.gradient_accumulation_steps
-    note(
-        f"{len(pictures.examples)} pictures at {plan.resolution}x{plan.resolution} or that area, for {what} of "
-        f"{plan.model.label}"
+    print_note(
+        f"{len(pictures.images)} pictures at {plan.resolution}x{plan.resolution} or that area, for {what} of "
+        f"{plan.model.short_name}"
     )
-    note(
+    print_note(
         f"{optimisation.train_steps} steps of {batch} pictures, learning rate {optimisation.learning_rate:g} "
         f"({optimisation.lr_scheduler}), seed {settings.seed}"
     )
-    note(f"result: {plan.layout.result}, and {plan.layout.folder}")
+    print_note(f"result: {plan.paths.result}, and {plan.paths.training_dir}")
 
 
-def _run(plan: "Plan", quiet: bool) -> "Finished | None":
-    from artgen.cli.training_progress import Table
+def _run_training(plan: "TrainingPlan", quiet: bool) -> "Finished | None":
+    from artgen.cli.training_progress import TrainingProgressTable
     from artgen.engine.training import run
 
     finished: Finished | None = None
-    with Interrupts() as interrupts, Table(plan, quiet=quiet) as table:
+    with DeferredSigint() as interrupts, TrainingProgressTable(plan, quiet=quiet) as table:
         try:
-            for happening in run.train(plan, listener=table.listen, stop=lambda: interrupts.asked):
-                table.show(happening)
+            for happening in run.train(plan, listener=table.on_loading, should_stop=lambda: interrupts.interrupted):
+                table.on_training_event(happening)
                 if isinstance(happening, run.Finished):
                     finished = happening
         except KeyboardInterrupt:
@@ -124,10 +135,10 @@ def _run(plan: "Plan", quiet: bool) -> "Finished | None":
 class InterruptedTraining(ArtgenError):
     """Ctrl-C was pressed, and a checkpoint saved."""
 
-    exit_code = INTERRUPTED
+    exit_code = EXIT_INTERRUPTED
 
-    def __init__(self, plan: "Plan") -> None:
-        newest = plan.layout.newest()
+    def __init__(self, plan: "TrainingPlan") -> None:
+        newest = plan.paths.newest_checkpoint()
         super().__init__(
             f"Interrupted after {newest.name}." if newest else "Interrupted.",
             "The same command with --resume goes on." if newest else "",

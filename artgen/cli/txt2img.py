@@ -1,25 +1,37 @@
 """`artgen txt2img`."""
 
-from artgen.cli.drawing import Delivery, draw
-from artgen.cli.options import flattened
-from artgen.cli.words import read_prompt, sized
+from artgen.cli.drawing import OutputOptions, dispatch
+from artgen.cli.options import flatten_settings
+from artgen.cli.words import read_prompt, resolve_size
 from artgen.errors import UsageError
-from artgen.settings import Canvas, Compute, Frames, Model, Output, Prompt, Report, Sampling, Series, Size, Sweep
+from artgen.settings import (
+    CanvasSettings,
+    ComputeSettings,
+    FramesSettings,
+    ModelSettings,
+    OutputSettings,
+    PromptSettings,
+    ReportSettings,
+    SamplingSettings,
+    SeriesSettings,
+    SizeSettings,
+    SweepSettings,
+)
 
 
-@flattened
+@flatten_settings
 def txt2img(
-    prompt: Prompt,
-    series: Series,
-    sweep: Sweep,
-    sampling: Sampling,
-    canvas: Canvas,
-    size: Size,
-    model: Model,
-    compute: Compute,
-    output: Output,
-    frames: Frames,
-    report: Report,
+    prompt: PromptSettings,
+    series: SeriesSettings,
+    sweep: SweepSettings,
+    sampling: SamplingSettings,
+    canvas: CanvasSettings,
+    size: SizeSettings,
+    model: ModelSettings,
+    compute: ComputeSettings,
+    output: OutputSettings,
+    frames: FramesSettings,
+    report: ReportSettings,
 ) -> None:
     """Draw a picture from words.
 
@@ -30,5 +42,5 @@ def txt2img(
     prompt = read_prompt(prompt)
     if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
         raise UsageError("txt2img needs a prompt.", 'artgen txt2img "a red fox in the snow"')
-    groups = (prompt, sampling, sized(canvas, size), model, compute)
-    draw(Txt2Img, groups, series, sweep, Delivery(output, frames, report))
+    groups = (prompt, sampling, resolve_size(canvas, size), model, compute)
+    dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report))

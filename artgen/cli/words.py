@@ -10,14 +10,16 @@ from typing import Annotated
 import typer
 
 from artgen.errors import UsageError
-from artgen.settings import Canvas, Prompt, Size, Source
+from artgen.settings import CanvasSettings, Img2ImgInput, PromptSettings, SizeSettings
 
-Pictures = Annotated[
+OptionalImages = Annotated[
     list[Path] | None,
-    typer.Argument(help="Pictures, and folders of them.", metavar="[PICTURE]...", show_default=False),
+    typer.Argument(help="OptionalImages, and folders of them.", metavar="[PICTURE]...", show_default=False),
 ]
-SomePictures = Annotated[list[Path], typer.Argument(help="Pictures, and folders of them.", metavar="PICTURE...")]
-Words = Annotated[
+RequiredImages = Annotated[
+    list[Path], typer.Argument(help="OptionalImages, and folders of them.", metavar="PICTURE...")
+]
+ImagesAndPrompt = Annotated[
     list[str] | None,
     typer.Argument(
         help="Pictures or folders of them, then what to draw; `-` reads it from stdin.",
@@ -27,7 +29,9 @@ Words = Annotated[
 ]
 
 
-def told(words: Sequence[str] | None, source: Source, prompt: Prompt) -> tuple[list[Path], Prompt]:
+def split_positionals(
+    positionals: Sequence[str] | None, source: Img2ImgInput, prompt: PromptSettings
+) -> tuple[list[Path], PromptSettings]:
     """Which of a command's words are pictures, and which is the prompt.
 
     The first word is a picture unless --image gave one; so is every other that exists or is called like one. A single
@@ -36,12 +40,12 @@ def told(words: Sequence[str] | None, source: Source, prompt: Prompt) -> tuple[l
     Raises:
         UsageError: words that are neither.
     """
-    from artgen.images import SUFFIXES
+    from artgen.images import IMAGE_SUFFIXES
 
     pictures = [source.image] if source.image else []
     others: list[str] = []
-    for word in words or []:
-        if not pictures or Path(word).suffix.lower() in SUFFIXES or os.path.lexists(word):
+    for word in positionals or []:
+        if not pictures or Path(word).suffix.lower() in IMAGE_SUFFIXES or os.path.lexists(word):
             pictures.append(Path(word))
         else:
             others.append(word)
@@ -52,7 +56,7 @@ def told(words: Sequence[str] | None, source: Source, prompt: Prompt) -> tuple[l
     return pictures, read_prompt(dataclasses.replace(prompt, prompt=others[0] if others else ""))
 
 
-def read_prompt(prompt: Prompt) -> Prompt:
+def read_prompt(prompt: PromptSettings) -> PromptSettings:
     """The prompt itself, read from stdin when it is `-`.
 
     Raises:
@@ -67,7 +71,7 @@ def read_prompt(prompt: Prompt) -> Prompt:
     return dataclasses.replace(prompt, prompt=text)
 
 
-def sized(canvas: Canvas, size: Size) -> Canvas:
+def resolve_size(canvas: CanvasSettings, size: SizeSettings) -> CanvasSettings:
     """`--size` and `--width --height` brought together.
 
     Raises:
@@ -80,4 +84,4 @@ def sized(canvas: Canvas, size: Size) -> Canvas:
     from artgen import images
 
     width, height = images.parse_size(size.size)
-    return Canvas(width=width, height=height)
+    return CanvasSettings(width=width, height=height)

@@ -9,21 +9,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from artgen.acceleration import Plan
+from artgen.acceleration import OptimizationPlan
 from artgen.engine import loading
-from artgen.engine.decoding import bf16_decoder
-from artgen.engine.device import Placement
-from artgen.engine.graphs import CudaRecorder, Recorder, forget, graphed
+from artgen.engine.decoding import use_bf16_decoder
+from artgen.engine.device import DeviceConfig
+from artgen.engine.graphs import CudaGraphRecorder, GraphRecorder, drop_graphs, with_cuda_graph
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
-from artgen.registry.hashes import cache_home
+from artgen.registry.hashes import user_cache_folder
 
-_pulled: "weakref.WeakKeyDictionary[Any, Plan]" = weakref.WeakKeyDictionary()
+_applied: "weakref.WeakKeyDictionary[Any, OptimizationPlan]" = weakref.WeakKeyDictionary()
 
 
 def is_compiled(pipe: Any) -> bool:
     """Whether the denoiser of a pipeline runs compiled."""
-    return _pulled.get(_denoiser(pipe), Plan()).compiled
+    return _applied.get(_denoiser(pipe), OptimizationPlan()).compiled
 
 
 def _denoiser(pipe: Any) -> Any:
@@ -31,7 +31,7 @@ def _denoiser(pipe: Any) -> Any:
 
 
 @contextlib.contextmanager
-def accelerated(pipe: Any, plan: Plan, recorder: Recorder | None = None) -> Iterator[None]:
+def optimized(pipe: Any, plan: OptimizationPlan, recorder: GraphRecorder | None = None) -> Iterator[None]:
     """The pipeline with the levers of a plan for one call.
 
     What takes time to set up stays for the next call with the same plan, and is undone before one with another.
@@ -41,59 +41,61 @@ def accelerated(pipe: Any, plan: Plan, recorder: Recorder | None = None) -> Iter
         plan: what to use.
         recorder: records the denoiser's calls; CUDA graphs when not given.
     """
-    _pull(pipe, plan)
+    _apply(pipe, plan)
     with contextlib.ExitStack() as stack:
-        if plan.graph:
+        if plan.cuda_graph:
             denoiser = _denoiser(pipe)
-            stack.enter_context(graphed(denoiser, recorder or CudaRecorder(denoiser.device)))
+            stack.enter_context(with_cuda_graph(denoiser, recorder or CudaGraphRecorder(denoiser.device)))
         if plan.bf16_decoder:
-            stack.enter_context(bf16_decoder(pipe))
+            stack.enter_context(use_bf16_decoder(pipe))
         yield
 
 
-def load_plain(model: ResolvedModel, placement: Placement, listener: Listener) -> Any:
+def load_unoptimized(model: ResolvedModel, device_config: DeviceConfig, listener: Listener) -> Any:
     """The model's pipeline, whole on its device and without any lever: for what calls its parts by themselves.
 
     Raises:
         ModelUnavailableError: weights are missing or damaged.
     """
-    pipe = loading.load(model, placement, offload=None, vae_tiling=False, safety_checker=False, listener=listener)
-    _pull(pipe, Plan())
+    pipe = loading.load_pipeline(
+        model, device_config, offload=None, vae_tiling=False, safety_checker=False, listener=listener
+    )
+    _apply(pipe, OptimizationPlan())
     return pipe
 
 
-def _pull(pipe: Any, plan: Plan) -> None:
+def _apply(pipe: Any, plan: OptimizationPlan) -> None:
     denoiser = _denoiser(pipe)
-    before = _pulled.get(denoiser, Plan())
+    before = _applied.get(denoiser, OptimizationPlan())
     if before != plan:
-        forget(denoiser)
-        _lay_out(pipe, denoiser, before.channels_last, plan.channels_last)
-        _fuse(denoiser, before.fused, plan.fused)
-        _compile(denoiser, before.compiled, plan.compiled)
-        _pulled[denoiser] = plan
+        drop_graphs(denoiser)
+        _set_memory_format(pipe, denoiser, before.channels_last, plan.channels_last)
+        _fuse_qkv(denoiser, before.fused_qkv, plan.fused_qkv)
+        _compile_blocks(denoiser, before.compiled, plan.compiled)
+        _applied[denoiser] = plan
 
 
-def _lay_out(pipe: Any, denoiser: Any, before: bool, now: bool) -> None:
-    if before != now:
+def _set_memory_format(pipe: Any, denoiser: Any, was_channels_last: bool, channels_last: bool) -> None:
+    if was_channels_last != channels_last:
         for module in (denoiser, pipe.vae):
-            module.to(memory_format=torch.channels_last if now else torch.contiguous_format)
+            module.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
-def _fuse(denoiser: Any, before: bool, now: bool) -> None:
-    if before != now:
-        (denoiser.fuse_qkv_projections if now else denoiser.unfuse_qkv_projections)()
+def _fuse_qkv(denoiser: Any, was_enabled: bool, enabled: bool) -> None:
+    if was_enabled != enabled:
+        (denoiser.fuse_qkv_projections if enabled else denoiser.unfuse_qkv_projections)()
 
 
-def _compile(denoiser: nn.Module, before: bool, now: bool) -> None:
+def _compile_blocks(denoiser: nn.Module, was_enabled: bool, enabled: bool) -> None:
     """Compiles the blocks that repeat, each kind once: whole denoisers take several times longer."""
-    if before == now:
+    if was_enabled == enabled:
         return
     # Kept between runs, beside artgen's other caches; torch reads it when it first compiles.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_home() / "inductor"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache_folder() / "inductor"))
     repeated = set(getattr(denoiser, "_repeated_blocks", None) or ())
     for module in denoiser.modules():
         if type(module).__name__ in repeated:
-            if now:
+            if enabled:
                 module.forward = torch.compile(module.forward)
             else:
                 del module.forward

@@ -17,52 +17,52 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
-from artgen.anomalies import Anomaly, Known, Prepared, load, prepare
+from artgen.anomalies import Anomaly, AnomalyJob, FitHeader, load_input_image, prepare_anomaly_job
 from artgen.engine.anomalies import latents, reconstructions
-from artgen.engine.anomalies.comparing import Comparison, channels, compare, grid
-from artgen.engine.anomalies.normality import Normality, Surprise, learn, p_value, unfitted
+from artgen.engine.anomalies.comparing import FeatureMaps, compute_feature_maps, grid_shape, num_channels
+from artgen.engine.anomalies.normality import AnomalyMap, NormalStatistics, fit_statistics, p_value, score_without_fit
 from artgen.engine.denoising import networks
-from artgen.engine.device import place
-from artgen.engine.memory import is_exhaustion
+from artgen.engine.device import resolve_device
+from artgen.engine.memory import is_oom
 from artgen.errors import InputFileError, MemoryExhaustedError, NonFiniteError
-from artgen.events import Listener, ModelChosen, Note, Step, ignore
+from artgen.events import Listener, ModelSelected, Notice, StepEvent, no_op
 
 
 @dataclass(frozen=True)
-class Normal:
+class FittedNormal:
     """What was learnt from normal pictures.
 
     Attributes:
-        known: which pictures, and how they were looked at.
-        normality: their statistics.
-        scores: (pictures,), of each by the statistics of the others.
+        header: which pictures, and how they were looked at.
+        statistics: their statistics.
+        calibration_scores: (pictures,), of each by the statistics of the others.
     """
 
-    known: Known
-    normality: Normality
-    scores: NDArray[np.float64]
+    header: FitHeader
+    statistics: NormalStatistics
+    calibration_scores: NDArray[np.float64]
 
     def threshold(self, alpha: float) -> float:
         """The score from which on a picture is surprising."""
-        return float(np.sort(self.scores)[-max(1, int(alpha * (len(self.scores) + 1) + 1e-9))])
+        return float(np.sort(self.calibration_scores)[-max(1, int(alpha * (len(self.calibration_scores) + 1) + 1e-9))])
 
-    def packed(self) -> bytes:
+    def to_safetensors(self) -> bytes:
         """As the bytes of a .safetensors file."""
-        parts = {name: np.ascontiguousarray(getattr(self.normality, name)) for name in _PARTS}
-        return to_bytes({**parts, "scores": self.scores}, metadata=self.known.header())
+        parts = {name: np.ascontiguousarray(getattr(self.statistics, name)) for name in _STATISTICS_FIELDS}
+        return to_bytes({**parts, "scores": self.calibration_scores}, metadata=self.header.to_metadata())
 
 
-_PARTS = ("mean", "places", "deviation", "whitening", "offset")
+_STATISTICS_FIELDS = ("mean", "places", "deviation", "whitening", "offset")
 
 
 @dataclass(frozen=True)
-class Finding:
+class AnomalyResult:
     """What was found in one picture.
 
     Attributes:
         path: its file.
         image: mode RGB, as it was looked at, at the size of the file.
-        heat: (height, width), float32: how surprising each pixel is, in the unit of `score`.
+        heatmap: (height, width), float32: how surprising each pixel is, in the unit of `score`.
         score: the mean of the most surprising fiftieth of places, 0 up and 1 usual; with a prompt and nothing normal,
             above 0 where the model explains the picture better without the prompt.
         p_value: how often a normal picture is at least as surprising; None where nothing normal was given.
@@ -72,31 +72,31 @@ class Finding:
 
     path: Path
     image: Image.Image
-    heat: NDArray[np.float32]
+    heatmap: NDArray[np.float32]
     score: float
     p_value: float | None
     threshold: float | None
     alpha: float
 
     @property
-    def surprising(self) -> bool | None:
+    def is_anomalous(self) -> bool | None:
         """The verdict; None where nothing normal was given."""
         return None if self.p_value is None else self.p_value <= self.alpha
 
     @property
-    def peak(self) -> tuple[int, int]:
+    def peak_xy(self) -> tuple[int, int]:
         """(x, y) of the most surprising pixel."""
-        y, x = np.unravel_index(int(self.heat.argmax()), self.heat.shape)
+        y, x = np.unravel_index(int(self.heatmap.argmax()), self.heatmap.shape)
         return int(x), int(y)
 
 
 def find_anomalies(
-    pictures: Sequence[str | Path], request: Anomaly | None = None, *, listener: Listener = ignore
-) -> Iterator[Finding]:
+    image_paths: Sequence[str | Path], request: Anomaly | None = None, *, listener: Listener = no_op
+) -> Iterator[AnomalyResult]:
     """Looks at pictures, in order, for what is not normal.
 
     Args:
-        pictures: files.
+        image_paths: files.
         request: how, and beside which normal pictures (`fit`); without one, scores of the bundled denoiser.
         listener: is told of loading, steps and notes (`artgen.events`).
 
@@ -104,20 +104,20 @@ def find_anomalies(
         UsageError, InputFileError, ModelUnavailableError, RefusedError: before any model is loaded.
         NonFiniteError: the model produced NaN or infinity.
     """
-    job = prepare(request or Anomaly(), listener)
-    paths = [Path(path) for path in pictures]
+    job = prepare_anomaly_job(request or Anomaly(), listener)
+    paths = [Path(path) for path in image_paths]
     for path in paths:
-        job.check_size(path, load(path).image.size)
-    eye = Eye(job, listener)
-    normal = eye.learn() if job.normal else read(job)
+        job.check_size(path, load_input_image(path).image.size)
+    eye = AnomalyDetector(job, listener)
+    normal = eye.fit() if job.normal_paths else load_fit(job)
     for number, path in enumerate(paths, 1):
-        yield eye.look(path, normal, number, len(paths))
+        yield eye.score(path, normal, number, len(paths))
 
 
-class Eye:
+class AnomalyDetector:
     """A model, ready to look at pictures."""
 
-    def __init__(self, job: Prepared, listener: Listener) -> None:
+    def __init__(self, job: AnomalyJob, listener: Listener) -> None:
         """Loads the model.
 
         Raises:
@@ -125,14 +125,16 @@ class Eye:
         """
         self._job = job
         self._listener = listener
-        look, placement = job.look, place(job.request.device, job.request.dtype)
-        listener(ModelChosen(job.model.name, placement.device, placement.dtype))
+        look, device_config = job.config, resolve_device(job.request.device, job.request.dtype)
+        listener(ModelSelected(job.model.name, device_config.device, device_config.dtype))
         if look.method == "latent":
-            self._words = latents.load(job.model, look.prompt, placement, listener)
+            self._latent_reconstructor = latents.load_latent_reconstructor(
+                job.model, look.prompt, device_config, listener
+            )
         else:
-            self._network = networks.load(job.model, placement, listener)
+            self._pixel_denoiser = networks.load_pixel_denoiser(job.model, device_config, listener)
 
-    def learn(self) -> Normal:
+    def fit(self) -> FittedNormal:
         """What the normal pictures of the request have in common.
 
         Raises:
@@ -140,68 +142,72 @@ class Eye:
             NonFiniteError: the model produced NaN or infinity.
         """
         job, maps, sizes, hashes = self._job, [], set(), []
-        self._listener(Note(f"learning what is normal from {len(job.normal)} pictures"))
-        for number, path in enumerate(job.normal, 1):
-            loaded = load(path)
-            maps.append(self.compared(loaded.image, number, len(job.normal)).maps)
-            sizes.add(job.seen(loaded.image.size))
+        self._listener(Notice(f"learning what is normal from {len(job.normal_paths)} pictures"))
+        for number, path in enumerate(job.normal_paths, 1):
+            loaded = load_input_image(path)
+            maps.append(self.compare(loaded.image, number, len(job.normal_paths)).maps)
+            sizes.add(job.working_size(loaded.image.size))
             hashes.append(loaded.sha256)
         size = sizes.pop() if len(sizes) == 1 else None
-        normality, scores = learn(maps, local=size is not None)
-        self._listener(Note(_standardised(size, len(set(hashes)), len(hashes))))
-        return Normal(Known(job.look, size, tuple(hashes)), normality, scores)
+        normality, scores = fit_statistics(maps, per_cell=size is not None)
+        self._listener(Notice(_standardization_note(size, len(set(hashes)), len(hashes))))
+        return FittedNormal(FitHeader(job.config, size, tuple(hashes)), normality, scores)
 
-    def look(self, path: Path, normal: Normal | None, number: int = 1, total: int = 1) -> Finding:
-        """How surprising a picture is, and where; `number` of `total` is for the listener.
+    def score(
+        self, path: Path, fitted: FittedNormal | None, image_number: int = 1, num_images: int = 1
+    ) -> AnomalyResult:
+        """How surprising a picture is, and where; `image_number` of `num_images` is for the listener.
 
         Raises:
             InputFileError: it cannot be used, or has another size than all normal pictures.
             NonFiniteError: the model produced NaN or infinity.
         """
-        loaded, alpha = load(path), self._job.request.alpha
+        loaded, alpha = load_input_image(path), self._job.request.alpha
         for text in loaded.notes:
-            self._listener(Note(text))
-        if normal is not None:
-            replace(self._job, known=normal.known).check_size(path, loaded.image.size)
-        compared = self.compared(loaded.image, number, total)
-        if normal is None:
-            found = unfitted(compared)
-            return Finding(path, loaded.image, _heat(found, loaded.image.size), found.score, None, None, alpha)
-        if loaded.sha256 in normal.known.pictures:
-            self._listener(Note(f"'{path.name}' is one of the normal pictures; its p-value is too large"))
-        found = normal.normality.surprise(compared.maps)
-        heat, p = _heat(found, loaded.image.size), p_value(found.score, normal.scores)
-        return Finding(path, loaded.image, heat, found.score, p, normal.threshold(alpha), alpha)
+            self._listener(Notice(text))
+        if fitted is not None:
+            replace(self._job, fit_header=fitted.header).check_size(path, loaded.image.size)
+        compared = self.compare(loaded.image, image_number, num_images)
+        if fitted is None:
+            found = score_without_fit(compared)
+            return AnomalyResult(
+                path, loaded.image, _upsample_to_heatmap(found, loaded.image.size), found.score, None, None, alpha
+            )
+        if loaded.sha256 in fitted.header.pictures:
+            self._listener(Notice(f"'{path.name}' is one of the normal pictures; its p-value is too large"))
+        found = fitted.statistics.score(compared.maps)
+        heat, p = _upsample_to_heatmap(found, loaded.image.size), p_value(found.score, fitted.calibration_scores)
+        return AnomalyResult(path, loaded.image, heat, found.score, p, fitted.threshold(alpha), alpha)
 
-    def compared(self, image: Image.Image, number: int = 1, total: int = 1) -> Comparison:
+    def compare(self, image: Image.Image, image_number: int = 1, num_images: int = 1) -> FeatureMaps:
         """How a picture, mode RGB, differs from what the model makes of it.
 
         Raises:
             NonFiniteError: the model produced NaN or infinity.
         """
-        look, seen, done = self._job.look, self._job.seen(image.size), 0
+        look, seen, done = self._job.config, self._job.working_size(image.size), 0
         image = image if image.size == seen else image.resize(seen, Image.Resampling.LANCZOS)
         pixels = np.ascontiguousarray(np.asarray(image, np.float32).transpose(2, 0, 1))
         size = pixels.shape[1:]
         if look.method == "latent":
-            steps = latents.calls(look.levels, look.draws)
+            steps = latents.num_model_calls(look.levels, look.draws)
         else:
-            steps = reconstructions.calls(self._network, size, look.levels, look.draws)
+            steps = reconstructions.num_model_calls(self._pixel_denoiser, size, look.levels, look.draws)
 
         def step() -> None:
             nonlocal done
             done += 1
-            self._listener(Step(min(done, steps), steps, number, 1, total))
+            self._listener(StepEvent(min(done, steps), steps, image_number, 1, num_images))
 
-        self._listener(Step(0, steps, number, 1, total))
+        self._listener(StepEvent(0, steps, image_number, 1, num_images))
         given = (pixels, look.levels, look.draws, look.seed, step)
         try:
             if look.method == "latent":
-                compared = compare(list(self._words.rebuilt(*given)), size)
+                compared = compute_feature_maps(list(self._latent_reconstructor.reconstruct(*given)), size)
             else:
-                compared = compare(list(reconstructions.in_pixels(self._network, *given)), size)
+                compared = compute_feature_maps(list(reconstructions.reconstruct(self._pixel_denoiser, *given)), size)
         except (MemoryError, RuntimeError) as error:
-            if not is_exhaustion(error):
+            if not is_oom(error):
                 raise
             wide, high = seen
             raise MemoryExhaustedError(
@@ -212,45 +218,47 @@ class Eye:
         return compared
 
 
-def read(job: Prepared) -> Normal | None:
+def load_fit(job: AnomalyJob) -> FittedNormal | None:
     """The fit that a request names; None where it names none.
 
     Raises:
         InputFileError: its file is damaged.
     """
-    if job.known is None or job.request.fit is None:
+    if job.fit_header is None or job.request.fit is None:
         return None
     try:
         parts = load_file(job.request.fit)
-        normal = Normal(job.known, Normality(**{name: parts[name] for name in _PARTS}), parts["scores"])
-        _check_parts(normal)
+        normal = FittedNormal(
+            job.fit_header, NormalStatistics(**{name: parts[name] for name in _STATISTICS_FIELDS}), parts["scores"]
+        )
+        _check_shapes(normal)
     except (KeyError, OSError, ValueError, SafetensorError) as error:
         raise InputFileError(f"'{job.request.fit}' is damaged: {error}.", "Fit again.") from error
     return normal
 
 
-def _check_parts(normal: Normal) -> None:
+def _check_shapes(fitted: FittedNormal) -> None:
     """Raises ValueError for a fit whose parts are not those of its header."""
-    look, size = normal.known.look, normal.known.size
-    count = len(look.levels) * channels(prompted=bool(look.prompt))
-    places = grid(size[1], size[0]) if size else (1, 1)
+    look, size = fitted.header.look, fitted.header.size
+    count = len(look.levels) * num_channels(has_prompt=bool(look.prompt))
+    places = grid_shape(size[1], size[0]) if size else (1, 1)
     shapes = {"mean": (count,), "offset": (count,), "whitening": (count, count)}
     shapes |= {"places": (count, *places), "deviation": (count, *places)}
     for name, shape in shapes.items():
-        if getattr(normal.normality, name).shape != shape:
+        if getattr(fitted.statistics, name).shape != shape:
             raise ValueError(f"{name} has not the shape {shape}")
-    if normal.scores.shape != (len(normal.known.pictures),):
+    if fitted.calibration_scores.shape != (len(fitted.header.pictures),):
         raise ValueError("a score is missing")
 
 
-def _standardised(size: tuple[int, int] | None, different: int, count: int) -> str:
+def _standardization_note(size: tuple[int, int] | None, num_distinct: int, num_images: int) -> str:
     how = f"at each place, as all are {size[0]}x{size[1]}" if size else "over all places, as their sizes differ"
-    twice = f"; only {different} of {count} differ from each other" if different < count else ""
+    twice = f"; only {num_distinct} of {num_images} differ from each other" if num_distinct < num_images else ""
     return f"scores are standardised {how}{twice}"
 
 
-def _heat(found: Surprise, size: tuple[int, int]) -> NDArray[np.float32]:
-    places = torch.from_numpy(np.ascontiguousarray(found.places, np.float32))[None, None]
+def _upsample_to_heatmap(anomaly_map: AnomalyMap, size: tuple[int, int]) -> NDArray[np.float32]:
+    places = torch.from_numpy(np.ascontiguousarray(anomaly_map.cells, np.float32))[None, None]
     larger = torch.nn.functional.interpolate(places, size=size[::-1], mode="bilinear", align_corners=False)
     heat: NDArray[np.float32] = larger[0, 0].numpy()
     return heat

@@ -13,23 +13,23 @@ from typing import Any
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 
-from artgen.approximations import CACHE_INTERVAL, GUIDANCE_EXACT, GUIDANCE_INTERVAL, chosen
-from artgen.engine.caching import Rhythm, caching_hooks
-from artgen.engine.decoding import tiny_decoder
+from artgen.approximations import CACHE_INTERVAL_STEPS, GUIDANCE_EXACT, GUIDANCE_INTERVAL, parse_presets
+from artgen.engine.caching import CacheSchedule, deepcache_hooks
+from artgen.engine.decoding import use_tiny_decoder
 from artgen.engine.guiding import SparseGuidance
 from artgen.errors import UsageError
-from artgen.registry import Part
+from artgen.registry import HubFiles
 
-HOOK = "artgen"
-STREAMED = "group_offloading"
+HOOK_PREFIX = "artgen"
+GROUP_OFFLOADING_HOOK = "group_offloading"
 """What diffusers calls its hook on a layer that fetches the next one."""
-_NONE = HookRegistry(nn.Identity())
-Hooked = tuple[nn.Module, ModelHook]
+_EMPTY_HOOK_REGISTRY = HookRegistry(nn.Identity())
+ModuleWithHook = tuple[nn.Module, ModelHook]
 
 
 @contextlib.contextmanager
-def approximated(
-    pipe: Any, fast: str | None, pictures: int, parts: Mapping[str, Part] = MappingProxyType({})
+def with_approximations(
+    pipe: Any, fast: str | None, batch_size: int, extras: Mapping[str, HubFiles] = MappingProxyType({})
 ) -> Iterator[None]:
     """The pipeline with the approximations that a request names; as it was when the block is left.
 
@@ -38,38 +38,41 @@ def approximated(
     Args:
         pipe: a pipeline that `artgen.fitting` lets have them.
         fast: their names in canonical form; None for the exact picture.
-        pictures: how many are drawn together.
-        parts: what they need of the hub, by their names.
+        batch_size: how many are drawn together.
+        extras: what they need of the hub, by their names.
 
     Raises:
         UsageError: layers would be skipped that fetch others, as group offloading lets them.
     """
     attached: list[nn.Module] = []
-    decoder = parts.get("tiny-decoder")
+    decoder = extras.get("tiny-decoder")
     try:
-        for module, hook in _hooks(pipe, fast, pictures):
-            name = f"{HOOK}_{type(hook).__name__}"
+        for module, hook in _approximation_hooks(pipe, fast, batch_size):
+            name = f"{HOOK_PREFIX}_{type(hook).__name__}"
             HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, name)
             attached.append(module)
-        with tiny_decoder(pipe, decoder.folder) if decoder else contextlib.nullcontext():
+        with use_tiny_decoder(pipe, decoder.folder) if decoder else contextlib.nullcontext():
             yield
     finally:
         for module in reversed(attached):
             registry = HookRegistry.check_if_exists_or_initialize(module)
             registry.remove_hook(
-                next(name for name in reversed(registry.hooks) if name.startswith(HOOK)), recurse=False
+                next(name for name in reversed(registry.hooks) if name.startswith(HOOK_PREFIX)), recurse=False
             )
 
 
-def _hooks(pipe: Any, fast: str | None, pictures: int) -> Iterator[Hooked]:
+def _approximation_hooks(pipe: Any, fast: str | None, batch_size: int) -> Iterator[ModuleWithHook]:
     """The hooks of each approximation on their modules, the innermost first."""
-    names = {entry.name for entry in chosen(fast)}
+    names = {entry.name for entry in parse_presets(fast)}
     denoiser = getattr(pipe, "unet", None) or pipe.transformer
     if "cache" in names:
-        if any(STREAMED in getattr(module, "_diffusers_hook", _NONE).hooks for module in denoiser.modules()):
+        if any(
+            GROUP_OFFLOADING_HOOK in getattr(module, "_diffusers_hook", _EMPTY_HOOK_REGISTRY).hooks
+            for module in denoiser.modules()
+        ):
             raise UsageError(
                 "--fast cache skips layers that --offload group waits for.", "Use --offload model instead."
             )
-        yield from caching_hooks(denoiser, Rhythm(CACHE_INTERVAL))
+        yield from deepcache_hooks(denoiser, CacheSchedule(CACHE_INTERVAL_STEPS))
     if "guidance" in names:
-        yield denoiser, SparseGuidance(lambda: int(pipe.num_timesteps), pictures, GUIDANCE_EXACT, GUIDANCE_INTERVAL)
+        yield denoiser, SparseGuidance(lambda: int(pipe.num_timesteps), batch_size, GUIDANCE_EXACT, GUIDANCE_INTERVAL)

@@ -13,24 +13,24 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from artgen.engine.device import Placement
+from artgen.engine.device import DeviceConfig
 
-ROWS = 512
-LEAST = 1024
+ATTENTION_CHUNK = 512
+MIN_TOKENS = 1024
 """Fewer queries or keys are left to torch."""
 
 
 @contextlib.contextmanager
-def in_rows(placement: Placement) -> Iterator[None]:
+def use_chunked_attention(device_config: DeviceConfig) -> Iterator[None]:
     """Lets attention be computed by rows while a pipeline draws, where that is faster."""
-    if placement.on_gpu or placement.dtype != "bf16":
+    if device_config.is_gpu or device_config.dtype != "bf16":
         yield
     else:
-        with _Rows():
+        with _ChunkedSDPA():
             yield
 
 
-class _Rows(TorchFunctionMode):
+class _ChunkedSDPA(TorchFunctionMode):
     """Answers for `scaled_dot_product_attention`; every other function of torch is left alone."""
 
     def __torch_function__(
@@ -38,26 +38,31 @@ class _Rows(TorchFunctionMode):
     ) -> Any:
         given = dict(kwargs or {})
         if func is functional.scaled_dot_product_attention:
-            named = {**dict(zip(_NAMES, args, strict=False)), **given}
-            if _fits(named):
-                return by_rows(named["query"], named["key"], named["value"], named.get("scale"))
+            named = {**dict(zip(_SDPA_PARAMETERS, args, strict=False)), **given}
+            if _supports_chunking(named):
+                return chunked_attention(named["query"], named["key"], named["value"], named.get("scale"))
         return func(*args, **given)
 
 
-_NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+_SDPA_PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
-def _fits(named: Mapping[str, Any]) -> bool:
+def _supports_chunking(arguments: Mapping[str, Any]) -> bool:
     """Whether this is plain attention: bf16 on the CPU, neither masked nor causal, and long enough to be worth it."""
-    if any(named.get(name) for name in ("dropout_p", "is_causal", "enable_gqa")) or named.get("attn_mask") is not None:
+    if (
+        any(arguments.get(name) for name in ("dropout_p", "is_causal", "enable_gqa"))
+        or arguments.get("attn_mask") is not None
+    ):
         return False
-    query, key = named["query"], named["key"]
+    query, key = arguments["query"], arguments["key"]
     if query.dtype != torch.bfloat16 or query.device.type != "cpu" or query.ndim < 3:
         return False
-    return bool(min(query.shape[-2], key.shape[-2]) >= LEAST and query.shape[:-2] == key.shape[:-2])
+    return bool(min(query.shape[-2], key.shape[-2]) >= MIN_TOKENS and query.shape[:-2] == key.shape[:-2])
 
 
-def by_rows(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None = None) -> torch.Tensor:
+def chunked_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None = None
+) -> torch.Tensor:
     """softmax(query key^T scale) value.
 
     Args:
@@ -69,7 +74,7 @@ def by_rows(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: 
     out = torch.empty((*query.shape[:-1], value.shape[-1]), dtype=query.dtype)
     parts = (tensor.flatten(0, -3) for tensor in (out, query, key, value))
     for result, queries, keys, values in zip(*parts, strict=True):
-        for first in range(0, len(queries), ROWS):
-            weights = torch.mm(queries[first : first + ROWS], keys.t()).softmax(-1)
-            torch.mm(weights, values, out=result[first : first + ROWS])
+        for first in range(0, len(queries), ATTENTION_CHUNK):
+            weights = torch.mm(queries[first : first + ATTENTION_CHUNK], keys.t()).softmax(-1)
+            torch.mm(weights, values, out=result[first : first + ATTENTION_CHUNK])
     return out

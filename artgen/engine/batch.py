@@ -15,109 +15,135 @@ from PIL import Image
 import artgen
 from artgen import acceleration, images
 from artgen.engine import adapters, attention, blending, embeddings, loading, offloading, prompts, reading, schedulers
-from artgen.engine.accelerating import accelerated, is_compiled
-from artgen.engine.approximating import approximated
-from artgen.engine.device import Placement
-from artgen.engine.frames import Recorder
-from artgen.engine.memory import Economy
-from artgen.engine.outcomes import Failure, Picture
-from artgen.engine.soundness import Decoded, Latents, decode_again
+from artgen.engine.accelerating import is_compiled, optimized
+from artgen.engine.approximating import with_approximations
+from artgen.engine.device import DeviceConfig
+from artgen.engine.frames import StepRecorder
+from artgen.engine.memory import MemorySettings
+from artgen.engine.outcomes import FailedImage, GeneratedImage
+from artgen.engine.soundness import DecodedBatch, NanGuard, redecode_fp32
 from artgen.errors import FilteredError, NonFiniteError, UsageError
-from artgen.events import Decoding, Listener, ModelChosen, Note, Planned, Step
-from artgen.prepare import Prepared
+from artgen.events import Decoding, Listener, ModelSelected, Notice, PlanNote, StepEvent
+from artgen.prepare import Job
 from artgen.records import to_record
-from artgen.settings import Frames
+from artgen.settings import FramesSettings
 
 TASK_MODULES = {"txt2img": "txt2img", "img2img": "img2img", "inpaint": "inpaint", "outpaint": "inpaint"}
 
 
-class Progress:
+class ProgressReporter:
     """Says which picture of how many is at which step."""
 
-    def __init__(self, listener: Listener, first: int, pictures: int, total: int, seconds_left: float = 0.0) -> None:
+    def __init__(
+        self, listener: Listener, first: int, num_images: int, total: int, remaining_seconds: float = 0.0
+    ) -> None:
         self.listener = listener
-        self.seconds_left = seconds_left
-        self._place = (first, pictures, total)
+        self.remaining_seconds = remaining_seconds
+        self._position = (first, num_images, total)
 
-    def step(self, done: int, steps: int) -> None:
-        self.listener(Step(done, steps, *self._place))
+    def on_step(self, done: int, steps: int) -> None:
+        self.listener(StepEvent(done, steps, *self._position))
 
 
-def draw_batch(
-    jobs: Sequence[Prepared],
-    rows: int,
-    placement: Placement,
-    economy: Economy,
-    progress: Progress,
-    frames: Frames | None = None,
-) -> list[Picture | Failure]:
+def run_pipeline(
+    jobs: Sequence[Job],
+    batch_size: int,
+    device_config: DeviceConfig,
+    memory_settings: MemorySettings,
+    progress: ProgressReporter,
+    frames: FramesSettings | None = None,
+) -> list[GeneratedImage | FailedImage]:
     """Draws pictures in one call.
 
     Args:
         jobs: alike but for words, seeds and what they start from.
-        rows: of the device batch, at least as many; the last job is in those that are left over, too.
-        placement: where.
-        economy: how sparingly.
+        batch_size: of the device batch, at least as many; the last job is in those that are left over, too.
+        device_config: where.
+        memory_settings: how sparingly.
         progress: is told of each step.
         frames: what to show of the making.
     """
-    request = jobs[0].drawing
-    filled = [*jobs, *[jobs[-1]] * (rows - len(jobs))]
-    told = reading.told(filled, placement) if reading.is_apart(economy, placement) else None
-    blended = jobs[0].mask is not None and blending.is_needed(jobs[0].model)
+    request = jobs[0].prompt_request
+    filled = [*jobs, *[jobs[-1]] * (batch_size - len(jobs))]
+    told = (
+        reading.cached_embeddings(filled, device_config)
+        if reading.encodes_prompts_first(memory_settings, device_config)
+        else None
+    )
+    blended = jobs[0].mask is not None and blending.needs_latent_masking(jobs[0].model)
     task = importlib.import_module(f"artgen.engine.{'img2img' if blended else TASK_MODULES[request.task]}")
-    pipe = _pipeline(filled, task.PIPELINE, placement, economy, progress.listener)
-    plan = _plan(pipe, filled, placement, economy, progress)
-    recorder = Recorder(pipe, frames) if frames else None
-    lost = [_dropped(job, progress.listener) for job in jobs]
-    latents = Latents(progress.step, rows, blending.Blend(pipe, filled) if blended else None)
+    pipe = _prepare_pipeline(filled, task.PIPELINE, device_config, memory_settings, progress.listener)
+    plan = _plan_optimizations(pipe, filled, device_config, memory_settings, progress)
+    recorder = StepRecorder(pipe, frames) if frames else None
+    lost = [_truncated_prompts(job, progress.listener) for job in jobs]
+    latents = NanGuard(progress.on_step, batch_size, blending.MaskedLatentCallback(pipe, filled) if blended else None)
     try:
-        attached = approximated(pipe, request.fast, rows, jobs[0].parts)
-        with loading.quiet(), attention.in_rows(placement), accelerated(pipe, plan), attached:
-            result = pipe(**_arguments(pipe, filled, task.arguments(filled), latents, told))
+        attached = with_approximations(pipe, request.fast, batch_size, jobs[0].extras)
+        with (
+            loading.silence_libraries(),
+            attention.use_chunked_attention(device_config),
+            optimized(pipe, plan),
+            attached,
+        ):
+            result = pipe(**_pipeline_kwargs(pipe, filled, task.arguments(filled), latents, told))
     except NonFiniteError:
-        return [Failure(job.request, latents.failure(i, placement)) for i, job in enumerate(jobs)]
+        return [FailedImage(job.request, latents.nonfinite_error(i, device_config)) for i, job in enumerate(jobs)]
     progress.listener(Decoding())
-    decoded = Decoded(np.array(result.images), list(getattr(result, "nsfw_content_detected", None) or [False] * rows))
-    mended = decode_again(pipe, decoded, latents, progress.listener)
-    fallbacks = [*economy.fallbacks, *(["decoder in fp32"] if mended else [])]
-    facts = {"batch_size": rows, "rounding": plan.rounding, "fallbacks": fallbacks, **_versions()}
-    settled: dict[str, Any] = {"device": placement.device, "dtype": placement.dtype}
-    if economy.automatic:
-        settled |= {"offload": economy.offload, "vae_tiling": economy.vae_tiling}
-    outcomes: list[Picture | Failure] = []
+    decoded = DecodedBatch(
+        np.array(result.images), list(getattr(result, "nsfw_content_detected", None) or [False] * batch_size)
+    )
+    mended = redecode_fp32(pipe, decoded, latents, progress.listener)
+    fallbacks = [*memory_settings.fallbacks, *(["decoder in fp32"] if mended else [])]
+    facts = {
+        "batch_size": batch_size,
+        "rounding": plan.inexact_optimizations,
+        "fallbacks": fallbacks,
+        **_library_versions(),
+    }
+    settled: dict[str, Any] = {"device": device_config.device, "dtype": device_config.dtype}
+    if memory_settings.auto:
+        settled |= {"offload": memory_settings.offload, "vae_tiling": memory_settings.vae_tiling}
+    outcomes: list[GeneratedImage | FailedImage] = []
     for i, job in enumerate(jobs):
-        if not latents.sound[i] or not np.isfinite(decoded.pixels[i]).all():
-            outcomes.append(Failure(job.request, latents.failure(i, placement)))
+        if not latents.finite[i] or not np.isfinite(decoded.pixels[i]).all():
+            outcomes.append(FailedImage(job.request, latents.nonfinite_error(i, device_config)))
         elif decoded.filtered[i]:
-            outcomes.append(Failure(job.request, _withheld()))
+            outcomes.append(FailedImage(job.request, _filtered_error()))
         else:
-            picture = _picture(job, decoded.pixels[i], {**job.facts, **facts, **lost[i]}, settled)
-            outcomes.append(_with_frames(picture, recorder, i, job, progress.listener) if recorder else picture)
+            picture = _to_generated_image(job, decoded.pixels[i], {**job.provenance, **facts, **lost[i]}, settled)
+            outcomes.append(_attach_frames(picture, recorder, i, job, progress.listener) if recorder else picture)
     return outcomes
 
 
-def _pipeline(jobs: list[Prepared], kind: str, placement: Placement, economy: Economy, listener: Listener) -> Any:
+def _prepare_pipeline(
+    jobs: list[Job],
+    pipeline_kind: str,
+    device_config: DeviceConfig,
+    memory_settings: MemorySettings,
+    listener: Listener,
+) -> Any:
     """The model as a pipeline of a kind, with the scheduler and the LoRAs that the jobs share."""
-    job, request = jobs[0], jobs[0].drawing
-    listener(ModelChosen(job.model.name, placement.device, placement.dtype))
-    base = loading.load(
+    job, request = jobs[0], jobs[0].prompt_request
+    listener(ModelSelected(job.model.name, device_config.device, device_config.dtype))
+    base = loading.load_pipeline(
         job.model,
-        placement,
-        offload=economy.offload,
-        vae_tiling=economy.vae_tiling,
+        device_config,
+        offload=memory_settings.offload,
+        vae_tiling=memory_settings.vae_tiling,
         safety_checker=request.safety_checker,
         listener=listener,
     )
-    offloading.decode_singly(base, len(jobs), job.width * job.height)
-    adapters.attach(base, job.loras, placement, economy.offload)
-    pipe = loading.for_task(base, kind, request.task)
-    pipe.scheduler = schedulers.reading_here(schedulers.build(base.scheduler, request.scheduler, request.sigmas))
+    offloading.enable_vae_slicing_if_large(base, len(jobs), job.width * job.height)
+    adapters.set_loras(base, job.loras, device_config, memory_settings.offload)
+    pipe = loading.pipeline_for_task(base, pipeline_kind, request.task)
+    pipe.scheduler = schedulers.use_cpu_timesteps(
+        schedulers.build_scheduler(base.scheduler, request.scheduler, request.sigmas)
+    )
     schedulers.check_steps(pipe.scheduler, request.steps or 1)
     return pipe
 
 
-def _versions() -> dict[str, str]:
+def _library_versions() -> dict[str, str]:
     return {
         "artgen": artgen.__version__,
         "torch": torch.__version__,
@@ -126,105 +152,117 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _plan(
-    pipe: Any, jobs: list[Prepared], placement: Placement, economy: Economy, progress: Progress
-) -> acceleration.Plan:
-    job, request = jobs[0], jobs[0].drawing
-    whole = economy.offload in (None, "none")
-    plan = acceleration.plan(
-        acceleration.Task(
+def _plan_optimizations(
+    pipe: Any, jobs: list[Job], device_config: DeviceConfig, memory_settings: MemorySettings, progress: ProgressReporter
+) -> acceleration.OptimizationPlan:
+    job, request = jobs[0], jobs[0].prompt_request
+    whole = memory_settings.offload in (None, "none")
+    plan = acceleration.select_optimizations(
+        acceleration.OptimizationContext(
             level=request.acceleration or "exact",
-            device=placement.device,
-            dtype=placement.dtype,
+            device=device_config.device,
+            dtype=device_config.dtype,
             architecture=job.model.architecture,
             size=job.size,
-            together=len(jobs),
+            batch_size=len(jobs),
             steps=max(1, int((request.steps or 1) * (job.strength or 1))),
-            whole=whole,
-            plain=whole and placement.weights is None and not job.loras and not request.fast,
-            upcast=_is_upcast(pipe, job.model.architecture, placement),
-            compiled=is_compiled(pipe),
-            seconds_left=progress.seconds_left,
+            on_device=whole,
+            unmodified=whole and device_config.quantize is None and not job.loras and not request.fast,
+            vae_upcast=_is_vae_upcast(pipe, job.model.architecture, device_config),
+            already_compiled=is_compiled(pipe),
+            remaining_seconds=progress.remaining_seconds,
         )
     )
-    if plan.graph and not economy.graphs:
-        plan = replace(plan, graph=False, why="no CUDA graph: memory ran out with one")
-    if plan.why:
-        progress.listener(Planned(plan.why))
+    if plan.cuda_graph and not memory_settings.allow_cuda_graphs:
+        plan = replace(plan, cuda_graph=False, reason="no CUDA graph: memory ran out with one")
+    if plan.reason:
+        progress.listener(PlanNote(plan.reason))
     return plan
 
 
-def _is_upcast(pipe: Any, architecture: str, placement: Placement) -> bool:
+def _is_vae_upcast(pipe: Any, architecture: str, device_config: DeviceConfig) -> bool:
     """Whether the pipeline decodes in fp32: SDXL's alone look at `force_upcast`, which others have by default."""
-    return architecture == "sdxl" and placement.dtype == "fp16" and bool(pipe.vae.config.force_upcast)
+    return architecture == "sdxl" and device_config.dtype == "fp16" and bool(pipe.vae.config.force_upcast)
 
 
-def _withheld() -> FilteredError:
+def _filtered_error() -> FilteredError:
     return FilteredError(
         "The model's safety filter withheld the picture; nothing was written.",
         "Try another --seed or prompt, or --no-safety-checker where that is appropriate.",
     )
 
 
-def _picture(job: Prepared, pixels: np.ndarray, facts: dict[str, Any], settled: dict[str, Any]) -> Picture:
+def _to_generated_image(
+    job: Job, pixels: np.ndarray, provenance: dict[str, Any], resolved_settings: dict[str, Any]
+) -> GeneratedImage:
     image = Image.fromarray((pixels * 255).round().astype(np.uint8), "RGB")
-    request = job.request.replace(**settled)
-    facts = {name: value for name, value in facts.items() if value not in (None, "", [])}
-    return Picture(_finished(image, job), to_record(request, facts), request)
+    request = job.request.replace(**resolved_settings)
+    provenance = {name: value for name, value in provenance.items() if value not in (None, "", [])}
+    return GeneratedImage(_postprocess(image, job), to_record(request, provenance), request)
 
 
-def _with_frames(picture: Picture, recorder: Recorder, number: int, job: Prepared, listener: Listener) -> Picture:
+def _attach_frames(
+    generated: GeneratedImage, recorder: StepRecorder, index: int, job: Job, listener: Listener
+) -> GeneratedImage:
     def finish(image: Image.Image, paste: bool) -> Image.Image:
         listener(Decoding())  # one of many, between which Ctrl-C is heard
-        return _finished(image, job, paste)
+        return _postprocess(image, job, paste)
 
-    return replace(picture, frames=recorder.frames(number, job, picture.image, finish))
+    return replace(generated, frames=recorder.frames(index, job, generated.image, finish))
 
 
-def _finished(image: Image.Image, job: Prepared, paste: bool = True) -> Image.Image:
-    """Cuts the padding off and, with `paste`, puts untouched pixels back."""
+def _postprocess(image: Image.Image, job: Job, keep_original: bool = True) -> Image.Image:
+    """Cuts the padding off and, with `keep_original`, puts untouched pixels back."""
     if job.image is None:
         return image
     image = image.crop((0, 0, job.width, job.height))
-    if paste and job.mask is not None and getattr(job.request, "paste", True):
+    if keep_original and job.mask is not None and getattr(job.request, "paste", True):
         return images.composite(job.image, image, job.mask)
     return image
 
 
-def _dropped(job: Prepared, listener: Listener) -> dict[str, str]:
+def _truncated_prompts(job: Job, listener: Listener) -> dict[str, str]:
     """What a prompt that is cut loses, as facts for the record."""
-    request = job.drawing
+    request = job.prompt_request
     if request.long_prompt == "chunk":
         return {}
     lost = {}
     for name, said in (("prompt", "prompt"), ("negative_prompt", "negative prompt")):
-        if rest := prompts.dropped(job.model, getattr(request, name)):
-            listener(Note(f"the {said} is too long for this model, which does not see its end: {rest}"))
+        if rest := prompts.truncated_part(job.model, getattr(request, name)):
+            listener(Notice(f"the {said} is too long for this model, which does not see its end: {rest}"))
             lost[f"dropped_{name}"] = rest
     return lost
 
 
-def _arguments(
-    pipe: Any, jobs: list[Prepared], task: dict[str, Any], latents: Latents, told: Mapping[str, torch.Tensor] | None
+def _pipeline_kwargs(
+    pipe: Any,
+    jobs: list[Job],
+    task_kwargs: dict[str, Any],
+    nan_guard: NanGuard,
+    prompt_embeds: Mapping[str, torch.Tensor] | None,
 ) -> dict[str, Any]:
-    """Keyword arguments for one call of the pipeline; `told` are the embeddings of its prompts where there are any."""
-    request = jobs[0].drawing
+    """Keyword arguments for one call of the pipeline; `prompt_embeds` are the embeddings of its prompts where there are any."""
+    request = jobs[0].prompt_request
     accepted = inspect.signature(pipe.__call__).parameters
     # Some image pipelines take their size from the picture.
-    arguments = {name: value for name, value in task.items() if name in accepted or name not in ("width", "height")}
+    arguments = {
+        name: value for name, value in task_kwargs.items() if name in accepted or name not in ("width", "height")
+    }
     arguments["num_inference_steps"] = request.steps
     arguments["guidance_scale"] = request.guidance_scale
-    arguments["generator"] = [torch.Generator("cpu").manual_seed(_seed(job)) for job in jobs]
+    arguments["generator"] = [torch.Generator("cpu").manual_seed(_generator_seed(job)) for job in jobs]
     arguments["output_type"] = "np"
-    arguments["callback_on_step_end"] = latents
-    if told is not None:
-        return {**arguments, **told}
-    words = [job.drawing.prompt for job in jobs]
-    negatives = [job.drawing.negative_prompt for job in jobs]
-    if request.long_prompt == "chunk" and any(prompts.dropped(jobs[0].model, text) for text in (*words, *negatives)):
-        return {**arguments, **prompts.chunked(pipe, words, negatives, request.guided)}
-    if embeddings.can_embed(pipe):
-        return {**arguments, **embeddings.embedded(pipe, words, negatives, request.guided)}
+    arguments["callback_on_step_end"] = nan_guard
+    if prompt_embeds is not None:
+        return {**arguments, **prompt_embeds}
+    words = [job.prompt_request.prompt for job in jobs]
+    negatives = [job.prompt_request.negative_prompt for job in jobs]
+    if request.long_prompt == "chunk" and any(
+        prompts.truncated_part(jobs[0].model, text) for text in (*words, *negatives)
+    ):
+        return {**arguments, **prompts.encode_chunked(pipe, words, negatives, request.uses_cfg)}
+    if embeddings.supports_embeddings(pipe):
+        return {**arguments, **embeddings.prompt_embeddings(pipe, words, negatives, request.uses_cfg)}
     arguments["prompt"] = words
     if any(negatives):
         if "negative_prompt" not in accepted:
@@ -233,6 +271,6 @@ def _arguments(
     return arguments
 
 
-def _seed(job: Prepared) -> int:
+def _generator_seed(job: Job) -> int:
     # torch takes -2**63 .. 2**64-1 and reads both halves alike.
     return int(job.request.seed or 0)

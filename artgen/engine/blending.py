@@ -12,34 +12,36 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from artgen.engine.autoencoding import encoded
-from artgen.prepare import Prepared
+from artgen.engine.autoencoding import encode_images
+from artgen.prepare import Job
 from artgen.registry import ResolvedModel
 
 
-def is_needed(model: ResolvedModel) -> bool:
+def needs_latent_masking(model: ResolvedModel) -> bool:
     """Whether a model can inpaint in no other way: a UNet over latents that are not 4 channels wide."""
     return model.architecture in ("sd1", "sd2", "sdxl") and model.unet_channels == model.latent_channels != 4
 
 
-class Blend:
+class MaskedLatentCallback:
     """Puts the source's latents back outside the mask, after each step."""
 
-    def __init__(self, pipe: Any, jobs: list[Prepared]) -> None:
-        self.latents = torch.cat([_encoded(pipe, job) for job in jobs])
+    def __init__(self, pipe: Any, jobs: list[Job]) -> None:
+        self.source_latents = torch.cat([_encode_source(pipe, job) for job in jobs])
         masks = torch.from_numpy(np.stack([np.asarray(job.padded_mask) for job in jobs]))[:, None].float() / 255
         # A latent that touches the mask at all is repainted; the pixels beside it are pasted back in the end.
-        self.mask = functional.adaptive_max_pool2d(masks, self.latents.shape[-2:]).to(self.latents)
+        self.mask = functional.adaptive_max_pool2d(masks, self.source_latents.shape[-2:]).to(self.source_latents)
         # Other noise than the pipeline's own, and the same for the same seed.
-        shape = self.latents.shape[1:]
-        generators = [torch.Generator("cpu").manual_seed(_other_seed(job)) for job in jobs]
-        self.noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(self.latents)
+        shape = self.source_latents.shape[1:]
+        generators = [torch.Generator("cpu").manual_seed(_noise_seed(job)) for job in jobs]
+        self.noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(
+            self.source_latents
+        )
 
     def __call__(self, pipe: Any, step: int, latents: torch.Tensor) -> torch.Tensor:
         """The latents after `step` (counted from 0) with the surroundings put back; same shape."""
         timesteps = pipe.scheduler.timesteps
         following = len(timesteps) - int(pipe.num_timesteps) + step + 1
-        known = self.latents
+        known = self.source_latents
         if following < len(timesteps):
             at = timesteps[following].reshape(1).repeat(len(known))
             known = pipe.scheduler.add_noise(known, self.noise, at)
@@ -47,10 +49,10 @@ class Blend:
         return mask * latents + (1 - mask) * known.to(latents)
 
 
-def _encoded(pipe: Any, job: Prepared) -> torch.Tensor:
+def _encode_source(pipe: Any, job: Job) -> torch.Tensor:
     pixels = pipe.image_processor.preprocess(job.padded_image).to(pipe._execution_device, pipe.vae.dtype)
-    return encoded(pipe.vae, pixels)
+    return encode_images(pipe.vae, pixels)
 
 
-def _other_seed(job: Prepared) -> int:
+def _noise_seed(job: Job) -> int:
     return (int(job.request.seed or 0) + 0x9E3779B9) % 2**64

@@ -16,7 +16,7 @@ from artgen.errors import ModelUnavailableError
 
 
 @contextlib.contextmanager
-def tiny_decoder(pipe: Any, folder: Path) -> Iterator[None]:
+def use_tiny_decoder(pipe: Any, folder: Path) -> Iterator[None]:
     """The pipeline with a tiny decoder (TAESD); its encoder, which sees input pictures, stays its own.
 
     Args:
@@ -26,7 +26,7 @@ def tiny_decoder(pipe: Any, folder: Path) -> Iterator[None]:
     Raises:
         ModelUnavailableError: its file lacks tensors.
     """
-    vae, decoder = pipe.vae, _read(folder, str(pipe._execution_device), pipe.vae.dtype)
+    vae, decoder = pipe.vae, _load_tiny_decoder(folder, str(pipe._execution_device), pipe.vae.dtype)
 
     def decode(latents: torch.Tensor, return_dict: bool = True, **_: Any) -> Any:
         # diffusers has made the autoencoder's latents of the denoiser's, which the tiny one takes as they were.
@@ -34,25 +34,25 @@ def tiny_decoder(pipe: Any, folder: Path) -> Iterator[None]:
         sample = decoder.decode(latents.to(decoder.device, decoder.dtype)).sample
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
-    with _decoding(vae, decode):
+    with _patched_decode(vae, decode):
         yield
 
 
-_PIECEMEAL = ("use_slicing", "use_tiling", "tile_sample_min_size", "tile_latent_min_size")
+_TILING_ATTRS = ("use_slicing", "use_tiling", "tile_sample_min_size", "tile_latent_min_size")
 """How diffusers' autoencoders keep whether they decode pictures one by one, and in tiles."""
 
 
 @contextlib.contextmanager
-def bf16_decoder(pipe: Any) -> Iterator[None]:
+def use_bf16_decoder(pipe: Any) -> Iterator[None]:
     """The pipeline with its own decoder in bf16, for one that overflows in fp16 and is slow in fp32.
 
     Args:
         pipe: a pipeline with an `AutoencoderKL`.
     """
-    if pipe.vae not in _in_bf16:
-        _in_bf16[pipe.vae] = copy.deepcopy(pipe.vae).to(torch.bfloat16)  # weights that go there do not come back
-    decoder = _in_bf16[pipe.vae]
-    for name in _PIECEMEAL:
+    if pipe.vae not in _bf16_decoders:
+        _bf16_decoders[pipe.vae] = copy.deepcopy(pipe.vae).to(torch.bfloat16)  # weights that go there do not come back
+    decoder = _bf16_decoders[pipe.vae]
+    for name in _TILING_ATTRS:
         if hasattr(pipe.vae, name):
             setattr(decoder, name, getattr(pipe.vae, name))
 
@@ -60,15 +60,15 @@ def bf16_decoder(pipe: Any) -> Iterator[None]:
         sample = decoder.decode(latents.to(torch.bfloat16)).sample.to(latents.dtype)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
-    with _decoding(pipe.vae, decode):
+    with _patched_decode(pipe.vae, decode):
         yield
 
 
-_in_bf16: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
+_bf16_decoders: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
-def _decoding(vae: Any, decode: Callable[..., Any]) -> Iterator[None]:
+def _patched_decode(vae: Any, decode: Callable[..., Any]) -> Iterator[None]:
     before = vae.__dict__.get("decode")
     vae.decode = decode
     try:
@@ -81,7 +81,7 @@ def _decoding(vae: Any, decode: Callable[..., Any]) -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def _read(folder: Path, device: str, dtype: torch.dtype) -> Any:
+def _load_tiny_decoder(folder: Path, device: str, dtype: torch.dtype) -> Any:
     decoder, report = AutoencoderTiny.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
     )

@@ -21,64 +21,66 @@ from PIL import Image
 import artgen
 from artgen.engine import noise
 from artgen.engine.denoising import classical, latent, networks
-from artgen.engine.denoising.sampling import sample, turned
-from artgen.engine.denoising.strip import Strip
-from artgen.engine.device import Placement
-from artgen.engine.outcomes import Picture
+from artgen.engine.denoising.sampling import ddim_denoise, self_ensemble
+from artgen.engine.denoising.strip import FrameCollector
+from artgen.engine.device import DeviceConfig
+from artgen.engine.outcomes import GeneratedImage
 from artgen.errors import UsageError
-from artgen.events import Listener, ModelChosen, Note
-from artgen.prepare import Prepared
+from artgen.events import Listener, ModelSelected, Notice
+from artgen.prepare import Job
 from artgen.records import to_record
 from artgen.requests import Denoise
-from artgen.settings import Frames
+from artgen.settings import FramesSettings
 
-NOTHING = 0.5
+MIN_SIGMA = 0.5
 """Grey levels of noise below which a method without a smallest level leaves the picture alone."""
 
-LATENT = "latent denoising is creative clean-up: the autoencoder limits fidelity and details are drawn anew"
+LATENT_METHOD_WARNING = (
+    "latent denoising is creative clean-up: the autoencoder limits fidelity and details are drawn anew"
+)
 
-CLASSICAL: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+CLASSICAL_METHODS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "tv": classical.total_variation,
     "nlm": classical.non_local_means,
 }
 
-Step = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Pixels:
+class ImageArray:
     """A picture as numbers.
 
     Attributes:
-        colours: (channels, height, width), float32, 0 to 255; one channel when it is grey.
+        color: (channels, height, width), float32, 0 to 255; one channel when it is grey.
         alpha: mode L (and its lower bytes), None without transparency.
         mode: L or RGB, as the file has it.
-        deep: whether it has 16 bits a channel.
+        is_16bit: whether it has 16 bits a channel.
     """
 
-    colours: np.ndarray
+    color: np.ndarray
     alpha: tuple[Image.Image, Image.Image | None] | None
     mode: str
-    deep: bool
+    is_16bit: bool
 
 
 def denoise(
-    job: Prepared,
-    placement: Placement,
+    job: Job,
+    device_config: DeviceConfig,
     listener: Listener,
-    step: Step,
-    halvings: int = 0,
-    frames: Frames | None = None,
-) -> Picture:
+    on_progress: ProgressCallback,
+    tile_halvings: int = 0,
+    frame_settings: FramesSettings | None = None,
+) -> GeneratedImage:
     """Removes the noise from a picture.
 
     Args:
         job: of a `Denoise` request.
-        placement: where the model runs.
+        device_config: where the model runs.
         listener: is told what is found and used.
-        step: is told of network calls done, and of how many.
-        halvings: how often tiles are made half as large, to save memory.
-        frames: what to show of it, in `Picture.frames`.
+        on_progress: is told of network calls done, and of how many.
+        tile_halvings: how often tiles are made half as large, to save memory.
+        frame_settings: what to show of it, in `Picture.frames`.
 
     Raises:
         ModelUnavailableError: weights are missing, damaged or of another kind.
@@ -88,194 +90,216 @@ def denoise(
     request = job.request
     if not isinstance(request, Denoise):
         raise TypeError(f"a {request.task} job is not denoised")
-    pixels = read_pixels(job)
-    sigma, estimated = _sigma(request, pixels, listener)
+    pixels = image_to_array(job)
+    sigma, estimated = _resolve_sigma(request, pixels, listener)
     facts: dict[str, Any] = {"artgen": artgen.__version__, "sigma_estimated": estimated}
     settled: dict[str, Any] = {"sigma": f"{sigma:g}"}
-    strip = Strip(frames, request.steps or 1)
-    if request.method in CLASSICAL:
+    strip = FrameCollector(frame_settings, request.steps or 1)
+    if request.method in CLASSICAL_METHODS:
         facts["scikit-image"] = importlib.metadata.version("scikit-image")
-        step(0, 1)
-        clean = CLASSICAL[request.method](pixels.colours, sigma) if sigma >= NOTHING else _unchanged(pixels, listener)
-        step(1, 1)
+        on_progress(0, 1)
+        clean = (
+            CLASSICAL_METHODS[request.method](pixels.color, sigma)
+            if sigma >= MIN_SIGMA
+            else _copy_input(pixels, listener)
+        )
+        on_progress(1, 1)
     else:
-        settled |= {"device": placement.device, "dtype": placement.dtype}
+        settled |= {"device": device_config.device, "dtype": device_config.dtype}
         facts |= {"torch": torch.__version__, "diffusers": diffusers.__version__}
-        listener(ModelChosen(job.model.name, placement.device, placement.dtype))
-        task = _Task(job, pixels, sigma, placement, listener)
+        listener(ModelSelected(job.model.name, device_config.device, device_config.dtype))
+        task = _ModelRun(job, pixels, sigma, device_config, listener)
         if request.method == "latent":
             facts["transformers"] = transformers.__version__
-            clean = _in_latents(request, task, step, strip)
+            clean = _denoise_latents(request, task, on_progress, strip)
         else:
-            clean = _in_pixels(request, task, step, strip, halvings)
+            clean = _denoise_pixels(request, task, on_progress, strip, tile_halvings)
     request = request.replace(**settled)
-    facts = {name: value for name, value in {**job.facts, **facts}.items() if value not in (None, "", [])}
-    image, low = write_pixels(pixels, clean)
-    before = [write_pixels(pixels, _like(pixels, each))[0] for each in strip.frames]
-    return Picture(image, to_record(request, facts), request, low, (*before, image) if frames else ())
+    facts = {name: value for name, value in {**job.provenance, **facts}.items() if value not in (None, "", [])}
+    image, low = array_to_image(pixels, clean)
+    before = [array_to_image(pixels, _match_channels(pixels, each))[0] for each in strip.frames]
+    return GeneratedImage(image, to_record(request, facts), request, low, (*before, image) if frame_settings else ())
 
 
-def _sigma(request: Denoise, pixels: Pixels, listener: Listener) -> tuple[float, float | None]:
+def _resolve_sigma(request: Denoise, pixels: ImageArray, listener: Listener) -> tuple[float, float | None]:
     """The noise to remove, in grey levels, and the estimate where one was made."""
-    asked, factor = request.asked
+    asked, factor = request.sigma_spec
     if asked is not None:
         return asked, None
-    shown = pixels.colours[0] if len(pixels.colours) == 1 else pixels.colours.transpose(1, 2, 0)
+    shown = pixels.color[0] if len(pixels.color) == 1 else pixels.color.transpose(1, 2, 0)
     found = noise.estimate_sigma(np.ascontiguousarray(shown))
     estimated = round(found.sigma, 2)
-    listener(Note(f"estimated noise: sigma {estimated:g} of 255 grey levels"))
-    if not found.white:
-        listener(Note(f"the noise is not white ({found.why}); some of it may stay, and --sigma may suit it better"))
+    listener(Notice(f"estimated noise: sigma {estimated:g} of 255 grey levels"))
+    if not found.is_white:
+        listener(
+            Notice(f"the noise is not white ({found.reason}); some of it may stay, and --sigma may suit it better")
+        )
     return round(estimated * factor, 2), estimated
 
 
-def _unchanged(pixels: Pixels, listener: Listener) -> np.ndarray:
-    listener(Note("there is too little noise to remove; the picture is left as it is"))
-    return pixels.colours
+def _copy_input(pixels: ImageArray, listener: Listener) -> np.ndarray:
+    listener(Notice("there is too little noise to remove; the picture is left as it is"))
+    return pixels.color
 
 
 @dataclass(frozen=True)
-class _Task:
+class _ModelRun:
     """What a model is to denoise, where, and who is told of it; sigma in grey levels."""
 
-    job: Prepared
-    pixels: Pixels
+    job: Job
+    pixels: ImageArray
     sigma: float
-    placement: Placement
+    device_config: DeviceConfig
     listener: Listener
 
 
-def _in_pixels(request: Denoise, task: _Task, step: Step, strip: Strip, halvings: int) -> np.ndarray:
-    pixels, sigma, model = task.pixels, task.sigma, task.job.model
-    network = networks.load(model, task.placement, task.listener)
-    for _ in range(halvings):
-        smaller = network.smaller()
+def _denoise_pixels(
+    request: Denoise,
+    model_run: _ModelRun,
+    on_progress: ProgressCallback,
+    frame_collector: FrameCollector,
+    tile_halvings: int,
+) -> np.ndarray:
+    pixels, sigma, model = model_run.pixels, model_run.sigma, model_run.job.model
+    network = networks.load_pixel_denoiser(model, model_run.device_config, model_run.listener)
+    for _ in range(tile_halvings):
+        smaller = network.with_smaller_tiles()
         if smaller is None:
             raise MemoryError
         network = smaller
-    levels = network.levels
-    if sigma < levels.smallest:
-        return _unchanged(pixels, task.listener)
-    if sigma > levels.largest:
-        task.listener(Note(f"{model.name} knows noise up to sigma {levels.largest:.4g}; that is used"))
-        sigma = levels.largest
-    noisy = pixels.colours
+    levels = network.schedule
+    if sigma < levels.min_sigma:
+        return _copy_input(pixels, model_run.listener)
+    if sigma > levels.max_sigma:
+        model_run.listener(Notice(f"{model.name} knows noise up to sigma {levels.max_sigma:.4g}; that is used"))
+        sigma = levels.max_sigma
+    noisy = pixels.color
     steps, runs = request.steps or 1, request.ensemble or 1
-    planes = [noisy[i : i + 1] for i in range(len(noisy))] if network.channels == 1 else [_spread(noisy)]
-    calls = _Calls(step, steps * runs * len(planes) * network.tiling.count(*noisy.shape[1:]))
+    planes = [noisy[i : i + 1] for i in range(len(noisy))] if network.channels == 1 else [_to_rgb(noisy)]
+    calls = _CallCounter(on_progress, steps * runs * len(planes) * network.tiling.num_tiles(*noisy.shape[1:]))
 
     def mean(state: np.ndarray, level: float) -> np.ndarray:
         def tile(part: np.ndarray) -> np.ndarray:
-            found = network.mean(part, level)
-            calls.one_more()
+            found = network.predict_x0(part, level)
+            calls.increment()
             return found
 
-        return network.tiling.run(tile, state)
+        return network.tiling.apply(tile, state)
 
     def once(state: np.ndarray, run: int = 0) -> np.ndarray:
         random = np.random.default_rng([request.seed or 0, run])
-        first, last = sample(mean, state, levels.descent(sigma, steps), request.eta or 0.0, random, strip.see)
-        strip.end()
-        return _blended(first, last, request.fidelity or 0.0)
+        first, last = ddim_denoise(
+            mean, state, levels.sigmas_for(sigma, steps), request.eta or 0.0, random, frame_collector.on_step
+        )
+        frame_collector.finish_part()
+        return _blend_by_fidelity(first, last, request.fidelity or 0.0)
 
     def way(state: np.ndarray) -> np.ndarray:
-        strip.begin()
+        frame_collector.start_part()
         if request.eta:
             mean_of_runs: np.ndarray = np.stack([once(state, run) for run in range(runs)]).mean(axis=0)
             return mean_of_runs
-        return turned(once, state, runs)
+        return self_ensemble(once, state, runs)
 
     found = np.concatenate([way(plane) for plane in planes])
-    strip.join_planes()
-    return _like(pixels, found)
+    frame_collector.merge_channels()
+    return _match_channels(pixels, found)
 
 
-def _in_latents(request: Denoise, task: _Task, step: Step, strip: Strip) -> np.ndarray:
-    task.listener(Note(LATENT))
-    denoiser = latent.load(task.job.model, task.job.loras, task.placement, task.listener)
-    noisy = _spread(task.pixels.colours)
+def _denoise_latents(
+    request: Denoise, model_run: _ModelRun, on_progress: ProgressCallback, frame_collector: FrameCollector
+) -> np.ndarray:
+    model_run.listener(Notice(LATENT_METHOD_WARNING))
+    denoiser = latent.load_latent_denoiser(
+        model_run.job.model, model_run.job.loras, model_run.device_config, model_run.listener
+    )
+    noisy = _to_rgb(model_run.pixels.color)
     runs = request.ensemble or 1
-    tiles = denoiser.tiling.count(*noisy.shape[1:])
-    calls = _Calls(step, runs * tiles)
+    tiles = denoiser.tiling.num_tiles(*noisy.shape[1:])
+    calls = _CallCounter(on_progress, runs * tiles)
 
     def tile(part: np.ndarray) -> np.ndarray:
         first = calls.done < tiles
-        found, shown = denoiser.clean(part, task.sigma, request.steps or 1, strip.wanted if first else None)
+        found, shown = denoiser.denoise_tile(
+            part, model_run.sigma, request.steps or 1, frame_collector.frame_settings if first else None
+        )
         if first:
-            strip.add_part(shown)
-        calls.one_more()
+            frame_collector.add_part(shown)
+        calls.increment()
         return found
 
     def way(state: np.ndarray) -> np.ndarray:
-        return denoiser.tiling.run(tile, state)
+        return denoiser.tiling.apply(tile, state)
 
-    found = turned(way, noisy, runs)
-    strip.join_tiles(denoiser.tiling, noisy)
-    return _like(task.pixels, found)
+    found = self_ensemble(way, noisy, runs)
+    frame_collector.merge_tiles(denoiser.tiling, noisy)
+    return _match_channels(model_run.pixels, found)
 
 
-def _like(pixels: Pixels, found: np.ndarray) -> np.ndarray:
+def _match_channels(pixels: ImageArray, denoised: np.ndarray) -> np.ndarray:
     """One channel for a picture that is grey."""
-    return found.mean(0, keepdims=True) if len(pixels.colours) == 1 else found
+    return denoised.mean(0, keepdims=True) if len(pixels.color) == 1 else denoised
 
 
-def _blended(first: np.ndarray, last: np.ndarray, fidelity: float) -> np.ndarray:
+def _blend_by_fidelity(posterior_mean: np.ndarray, posterior_sample: np.ndarray, fidelity: float) -> np.ndarray:
     share = np.float32(fidelity)
-    return share * first + (1 - share) * last if fidelity else last
+    return share * posterior_mean + (1 - share) * posterior_sample if fidelity else posterior_sample
 
 
-def _spread(colours: np.ndarray) -> np.ndarray:
+def _to_rgb(color: np.ndarray) -> np.ndarray:
     """Three channels, of a grey picture the same three times."""
-    return np.repeat(colours, 3, axis=0) if len(colours) == 1 else colours
+    return np.repeat(color, 3, axis=0) if len(color) == 1 else color
 
 
-class _Calls:
+class _CallCounter:
     """Counts what is done."""
 
-    def __init__(self, step: Step, total: int) -> None:
-        self._step = step
+    def __init__(self, on_progress: ProgressCallback, total: int) -> None:
+        self._on_progress = on_progress
         self._total = total
         self.done = 0
-        step(0, total)
+        on_progress(0, total)
 
-    def one_more(self) -> None:
+    def increment(self) -> None:
         self.done += 1
-        self._step(self.done, self._total)
+        self._on_progress(self.done, self._total)
 
 
-def read_pixels(job: Prepared) -> Pixels:
+def image_to_array(job: Job) -> ImageArray:
     """The picture of a job as numbers; colour files whose channels are all equal are grey."""
     if job.image is None:
         raise UsageError("denoise needs a picture to start from.", "artgen denoise input.png")
-    values = _bands(job.image).astype(np.float32)
-    if job.low is not None:
-        values = (values * 256 + _bands(job.low)) / 257
+    values = _to_channels_first(job.image).astype(np.float32)
+    if job.low_bytes is not None:
+        values = (values * 256 + _to_channels_first(job.low_bytes)) / 257
     alpha = None
     if job.image.mode in ("LA", "RGBA"):
         values = values[:-1]
-        alpha = job.image.getchannel("A"), job.low.getchannel("A") if job.low else None
+        alpha = job.image.getchannel("A"), job.low_bytes.getchannel("A") if job.low_bytes else None
     grey = len(values) == 1 or bool((values == values[:1]).all())
     mode = job.image.mode.removesuffix("A")
-    return Pixels(np.ascontiguousarray(values[:1] if grey else values), alpha, mode, job.low is not None)
+    return ImageArray(np.ascontiguousarray(values[:1] if grey else values), alpha, mode, job.low_bytes is not None)
 
 
-def write_pixels(pixels: Pixels, clean: np.ndarray) -> tuple[Image.Image, Image.Image | None]:
+def array_to_image(source: ImageArray, denoised: np.ndarray) -> tuple[Image.Image, Image.Image | None]:
     """A picture like the one that was read, and its lower bytes where it has 16 bits a channel."""
-    if len(clean) == 1 and pixels.mode == "RGB":
-        clean = np.repeat(clean, 3, axis=0)
-    if not pixels.deep:
-        return _image(np.rint(np.clip(clean, 0, 255)).astype(np.uint8), pixels, 0), None
-    values = np.rint(np.clip(clean.astype(np.float64) * 257, 0, 65535)).astype(np.uint16)
-    return _image((values >> 8).astype(np.uint8), pixels, 0), _image((values & 255).astype(np.uint8), pixels, 1)
+    if len(denoised) == 1 and source.mode == "RGB":
+        denoised = np.repeat(denoised, 3, axis=0)
+    if not source.is_16bit:
+        return _to_pil_image(np.rint(np.clip(denoised, 0, 255)).astype(np.uint8), source, 0), None
+    values = np.rint(np.clip(denoised.astype(np.float64) * 257, 0, 65535)).astype(np.uint16)
+    return _to_pil_image((values >> 8).astype(np.uint8), source, 0), _to_pil_image(
+        (values & 255).astype(np.uint8), source, 1
+    )
 
 
-def _bands(image: Image.Image) -> np.ndarray:
+def _to_channels_first(image: Image.Image) -> np.ndarray:
     values = np.asarray(image)
     return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
 
 
-def _image(values: np.ndarray, pixels: Pixels, half: int) -> Image.Image:
-    image = Image.fromarray(values[0] if pixels.mode == "L" else np.ascontiguousarray(values.transpose(1, 2, 0)))
-    if pixels.alpha is not None and (alpha := pixels.alpha[half]) is not None:
+def _to_pil_image(values: np.ndarray, source: ImageArray, byte_index: int) -> Image.Image:
+    image = Image.fromarray(values[0] if source.mode == "L" else np.ascontiguousarray(values.transpose(1, 2, 0)))
+    if source.alpha is not None and (alpha := source.alpha[byte_index]) is not None:
         image.putalpha(alpha)
     return image

@@ -11,40 +11,40 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 AUTO_DTYPE = {"cuda": "fp16", "mps": "fp16", "cpu": "fp32"}
 """What `--dtype auto` means on each device. fp16 on the CPU is slow and lacks kernels."""
 
-BF16_PAYS = 500_000_000
+BF16_MIN_MODEL_BYTES = 500_000_000
 """Bytes of weights from which drawing in bf16 is worth what it costs in exactness, on a CPU that has it."""
 
 
 @dataclass(frozen=True)
-class Placement:
+class DeviceConfig:
     """A device and a precision, chosen.
 
     Attributes:
         device: torch's name of it, `cpu`, `mps`, `cuda` or `cuda:1`.
         dtype: `fp32`, `fp16` or `bf16`: what it computes in.
-        weights: `fp8` when the denoiser's weights are stored in 8 bits, else None.
+        quantize: `fp8` when the denoiser's weights are stored in 8 bits, else None.
     """
 
     device: str
     dtype: str
-    weights: str | None = None
+    quantize: str | None = None
 
     @property
     def torch_dtype(self) -> torch.dtype:
         return DTYPES[self.dtype]
 
     @property
-    def on_gpu(self) -> bool:
+    def is_gpu(self) -> bool:
         return not self.device.startswith("cpu")
 
 
-def place(device: str, dtype: str, weights: int = 0) -> Placement:
+def resolve_device(device: str, dtype: str, model_bytes: int = 0) -> DeviceConfig:
     """Settles `auto`.
 
     Args:
         device: `auto`, or torch's name of it.
         dtype: `auto` or a precision.
-        weights: bytes that the model's weights take on the disk; 0 for work that is not to be done in bf16 unasked.
+        model_bytes: bytes that the model's weights take on the disk; 0 for work that is not to be done in bf16 unasked.
 
     Raises:
         UsageError: the device asked for is not there.
@@ -59,11 +59,15 @@ def place(device: str, dtype: str, weights: int = 0) -> Placement:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UsageError("There is no MPS device on this machine.", "Leave --device out, or use --device cpu.")
     if dtype == "auto":
-        dtype = "bf16" if kind == "cpu" and weights >= BF16_PAYS and _computes_bf16() else AUTO_DTYPE[kind]
-    return Placement(device, dtype)
+        dtype = (
+            "bf16"
+            if kind == "cpu" and model_bytes >= BF16_MIN_MODEL_BYTES and _cpu_supports_bf16()
+            else AUTO_DTYPE[kind]
+        )
+    return DeviceConfig(device, dtype)
 
 
-def _computes_bf16() -> bool:
+def _cpu_supports_bf16() -> bool:
     """Whether this CPU has instructions for products in bf16: AVX512_BF16, AMX or ARM's.
 
     Asked, not timed: the same machine has to choose the same precision each time.

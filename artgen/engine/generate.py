@@ -9,22 +9,30 @@ from typing import Any
 
 from artgen import fitting, replaying
 from artgen.engine import loading, prompts, reading
-from artgen.engine.batch import Progress, draw_batch
-from artgen.engine.device import place
-from artgen.engine.memory import is_exhaustion, is_lost, limited
-from artgen.engine.outcomes import Failure, Picture
-from artgen.engine.sizes import Alike, BatchSize, Exactly, Fixed, appearance, suited, wording
-from artgen.engine.thrift import Learned, Thrift, resources
+from artgen.engine.batch import ProgressReporter, run_pipeline
+from artgen.engine.device import resolve_device
+from artgen.engine.memory import is_device_lost, is_oom, memory_limit
+from artgen.engine.outcomes import FailedImage, GeneratedImage
+from artgen.engine.sizes import (
+    BatchSizePolicy,
+    ExactBatchSize,
+    JobGroup,
+    MaxBatchSize,
+    default_batch_size,
+    group_key,
+    prompt_group_key,
+)
+from artgen.engine.thrift import MemoryPolicy, OomHistory, resource_key
 from artgen.errors import DeviceLostError, MemoryExhaustedError, NonFiniteError
-from artgen.events import Listener, Note, ignore
-from artgen.prepare import Prepared, prepare
-from artgen.requests import Denoise, FromWords, Request
-from artgen.settings import Frames
+from artgen.events import Listener, Notice, no_op
+from artgen.prepare import Job, prepare_jobs
+from artgen.requests import Denoise, PromptRequest, Request
+from artgen.settings import FramesSettings
 
-__all__ = ["Failure", "Picture", "draw", "generate", "generate_all", "replay"]
+__all__ = ["FailedImage", "GeneratedImage", "generate", "generate_all", "generate_jobs", "replay"]
 
 
-def generate(request: Request, *, frames: Frames | None = None, listener: Listener = ignore) -> Picture:
+def generate(request: Request, *, frames: FramesSettings | None = None, listener: Listener = no_op) -> GeneratedImage:
     """Makes one picture.
 
     Args:
@@ -40,7 +48,7 @@ def generate(request: Request, *, frames: Frames | None = None, listener: Listen
         NonFiniteError: the model produced NaN or infinity.
     """
     outcome = next(generate_all([request], frames=frames, listener=listener))
-    if isinstance(outcome, Failure):
+    if isinstance(outcome, FailedImage):
         raise outcome.error
     return outcome
 
@@ -49,9 +57,9 @@ def generate_all(
     requests: Sequence[Request],
     *,
     batch_size: int = 1,
-    frames: Frames | None = None,
-    listener: Listener = ignore,
-) -> Iterator[Picture | Failure]:
+    frames: FramesSettings | None = None,
+    listener: Listener = no_op,
+) -> Iterator[GeneratedImage | FailedImage]:
     """Makes many pictures, in order; one that fails does not stop the others.
 
     All requests are checked before the first model loads. Neighbours that differ only in words, seed and input picture
@@ -64,10 +72,10 @@ def generate_all(
         MemoryExhaustedError: out of memory after every fallback.
         DeviceLostError: the GPU answers this process no more.
     """
-    yield from draw(prepare(requests, listener), batch_size=batch_size, frames=frames, listener=listener)
+    yield from generate_jobs(prepare_jobs(requests, listener), batch_size=batch_size, frames=frames, listener=listener)
 
 
-def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Listener = ignore) -> Picture:
+def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Listener = no_op) -> GeneratedImage:
     """Makes a picture again from what it says of itself; the same pixels when nothing is changed.
 
     Args:
@@ -80,142 +88,148 @@ def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Li
         ModelUnavailableError: the model is not here, or has other weights than the recorded one.
         Besides, everything that `generate` raises.
     """
-    plan = replaying.plan(path, changes or {})
+    plan = replaying.read_replay_spec(path, changes or {})
     for text in plan.notes:
-        listener(Note(text))
-    jobs = prepare([plan.request], listener)
-    plan.check(jobs[0])
-    outcome = next(draw(jobs, batch_size=Exactly(plan.rows), listener=listener))
-    if isinstance(outcome, Failure):
+        listener(Notice(text))
+    jobs = prepare_jobs([plan.request], listener)
+    plan.check_job(jobs[0])
+    outcome = next(generate_jobs(jobs, batch_size=ExactBatchSize(plan.batch_size), listener=listener))
+    if isinstance(outcome, FailedImage):
         raise outcome.error
     return outcome
 
 
 @dataclass(frozen=True)
-class Course:
+class GenerationContext:
     """What a process that draws in several calls knows beyond one of them.
 
     Attributes:
-        coming: what it draws afterwards, in order; looked at only where something is made ready for it beforehand.
-        seconds: how long that would take as it goes now, 0 when unknown.
-        learned: what running out of memory taught, the same from call to call.
+        upcoming: what it draws afterwards, in order; looked at only where something is made ready for it beforehand.
+        remaining_seconds: how long that would take as it goes now, 0 when unknown.
+        oom_history: what running out of memory taught, the same from call to call.
     """
 
-    coming: Iterable[Prepared] = ()
-    seconds: float = 0.0
-    learned: Learned = field(default_factory=dict)
+    upcoming: Iterable[Job] = ()
+    remaining_seconds: float = 0.0
+    oom_history: OomHistory = field(default_factory=dict)
 
 
-def draw(
-    jobs: Sequence[Prepared],
+def generate_jobs(
+    jobs: Sequence[Job],
     *,
-    batch_size: int | BatchSize = 1,
-    frames: Frames | None = None,
-    course: Course | None = None,
-    listener: Listener = ignore,
-) -> Iterator[Picture | Failure]:
+    batch_size: int | BatchSizePolicy = 1,
+    frames: FramesSettings | None = None,
+    context: GenerationContext | None = None,
+    listener: Listener = no_op,
+) -> Iterator[GeneratedImage | FailedImage]:
     """Makes the pictures of prepared jobs; see `generate_all`."""
-    course = course or Course()
-    sizes = Fixed(batch_size) if isinstance(batch_size, int) else batch_size
-    _refuse_long(jobs)
+    context = context or GenerationContext()
+    sizes = MaxBatchSize(batch_size) if isinstance(batch_size, int) else batch_size
+    _reject_long_prompts(jobs)
     if frames is not None:
         for job in jobs:
-            fitting.check_frames(frames, job.request, job.found)
+            fitting.check_frames(frames, job.request, job.model_or_none)
     done, pace = 0, 0.0
     begun = end = 0  # of those that are alike
-    thrift = Thrift(course.learned, listener)
+    thrift = MemoryPolicy(context.oom_history, listener)
     while done < len(jobs):
         if isinstance(request := jobs[done].request, Denoise):
-            yield _denoised(jobs[done], request, Progress(listener, done + 1, 1, len(jobs)), frames)
+            yield _denoise_job(jobs[done], request, ProgressReporter(listener, done + 1, 1, len(jobs)), frames)
             done += 1
             continue
-        first = jobs[done].drawing
+        first = jobs[done].prompt_request
         if done >= end:
-            begun, end = done, _end_of_alike(jobs, done)
-        rows = sizes.rows(Alike(begun, end - begun, end - done, suited(jobs[done])))
+            begun, end = done, _group_end(jobs, done)
+        rows = sizes.next_batch_size(JobGroup(begun, end - begun, end - done, default_batch_size(jobs[done])))
         began = time.monotonic()
-        placement = replace(place(first.device, first.dtype, jobs[done].model.weight_bytes()), weights=first.weights)
-        economy = thrift.settle(jobs[done], rows, placement)
+        device_config = replace(
+            resolve_device(first.device, first.dtype, jobs[done].model.weight_bytes()), quantize=first.weights
+        )
+        economy = thrift.settings_for(jobs[done], rows, device_config)
         rows = min(rows, economy.batch_size)
         together = jobs[done : min(end, done + rows)]
-        left = course.seconds + pace * (len(jobs) - done)
-        progress = Progress(listener, done + 1, len(together), len(jobs), left)
-        outcomes: list[Picture | Failure] | None = None
+        left = context.remaining_seconds + pace * (len(jobs) - done)
+        progress = ProgressReporter(listener, done + 1, len(together), len(jobs), left)
+        outcomes: list[GeneratedImage | FailedImage] | None = None
         try:
-            with limited(placement, first.memory_budget):
-                if reading.is_apart(economy, placement):
-                    reading.read(together, _like(jobs[done], jobs[done:], course.coming), placement, listener)
-                outcomes = draw_batch(together, rows, placement, economy, progress, frames)
+            with memory_limit(device_config, first.memory_budget):
+                if reading.encodes_prompts_first(economy, device_config):
+                    reading.encode_prompts(
+                        together, _same_resources(jobs[done], jobs[done:], context.upcoming), device_config, listener
+                    )
+                outcomes = run_pipeline(together, rows, device_config, economy, progress, frames)
         except (MemoryError, RuntimeError) as error:
-            _refuse_lost(error)
-            if not is_exhaustion(error):
+            _raise_if_device_lost(error)
+            if not is_oom(error):
                 raise
         # Out of the except block: the traceback held the tensors that filled the memory.
         if outcomes is None:
-            thrift.tighten(placement, together[0], rows)
+            thrift.degrade(device_config, together[0], rows)
             continue
         seconds = (time.monotonic() - began) / len(together)
-        sizes.learn(begun, len(together), seconds)
+        sizes.record_timing(begun, len(together), seconds)
         pace = seconds if done else 0.0  # the first ones waited for the model
         yield from outcomes
         done += len(together)
 
 
-def _denoised(job: Prepared, request: Denoise, progress: Progress, frames: Frames | None) -> Picture | Failure:
+def _denoise_job(
+    job: Job, request: Denoise, progress: ProgressReporter, frames: FramesSettings | None
+) -> GeneratedImage | FailedImage:
     """Denoises one picture, in smaller and smaller tiles when memory runs out."""
     from artgen.engine import denoise  # what it imports, other tasks would wait for
 
-    placement = place(request.device, request.dtype)
+    device_config = resolve_device(request.device, request.dtype)
     for halvings in itertools.count():
         try:
-            return denoise.denoise(job, placement, progress.listener, progress.step, halvings, frames)
+            return denoise.denoise(job, device_config, progress.listener, progress.on_step, halvings, frames)
         except NonFiniteError as error:
-            return Failure(request, error)
+            return FailedImage(request, error)
         except (MemoryError, RuntimeError) as error:
-            _refuse_lost(error)
-            if not is_exhaustion(error):
+            _raise_if_device_lost(error)
+            if not is_oom(error):
                 raise
             last = request.method != "pixel" or (isinstance(error, MemoryError) and not error.args)
-        loading.collect()
+        loading.empty_cuda_cache()
         if last:
             break
-        progress.listener(Note("out of memory; trying again with smaller tiles"))
+        progress.listener(Notice("out of memory; trying again with smaller tiles"))
     raise MemoryExhaustedError(
-        f"Out of memory on {placement.device} for {job.width}x{job.height}.", "Use a smaller model, or --method tv."
+        f"Out of memory on {device_config.device} for {job.width}x{job.height}.", "Use a smaller model, or --method tv."
     )
 
 
-def _refuse_lost(error: BaseException) -> None:
+def _raise_if_device_lost(error: BaseException) -> None:
     """Raises DeviceLostError for what means that the GPU answers no more."""
-    if is_lost(error):
+    if is_device_lost(error):
         raise DeviceLostError(
             f"The GPU has stopped working for this process: {loading.first_line(error)}",
             "Run the same command again; a batch goes on with what is not drawn.",
         ) from error
 
 
-def _like(first: Prepared, *jobs: Iterable[Prepared]) -> Iterator[Prepared]:
+def _same_resources(first: Job, *jobs: Iterable[Job]) -> Iterator[Job]:
     """Those that want the same of model and machine as the first, as long as they follow each other."""
-    wanted = resources(first)
+    wanted = resource_key(first)
     for job in itertools.chain(*jobs):
-        if not isinstance(job.request, FromWords) or resources(job) != wanted:
+        if not isinstance(job.request, PromptRequest) or resource_key(job) != wanted:
             return
         yield job
 
 
-def _end_of_alike(jobs: Sequence[Prepared], first: int) -> int:
+def _group_end(jobs: Sequence[Job], start: int) -> int:
     """Where those end that one call of a pipeline can draw together with the job of a number."""
 
-    def shape(job: Prepared) -> tuple[Any, ...]:
-        return appearance(job.request), *wording(job.request), job.size
+    def shape(job: Job) -> tuple[Any, ...]:
+        return group_key(job.request), *prompt_group_key(job.request), job.size
 
-    wanted = shape(jobs[first])
-    return next((i for i in range(first + 1, len(jobs)) if shape(jobs[i]) != wanted), len(jobs))
+    wanted = shape(jobs[start])
+    return next((i for i in range(start + 1, len(jobs)) if shape(jobs[i]) != wanted), len(jobs))
 
 
-def _refuse_long(jobs: Sequence[Prepared]) -> None:
+def _reject_long_prompts(jobs: Sequence[Job]) -> None:
     """Refuses, before a model loads, what `--long-prompt error` forbids."""
     for job in jobs:
-        if isinstance(job.request, FromWords) and job.request.long_prompt == "error":
-            prompts.refuse_long(job.model, job.request.prompt)
-            prompts.refuse_long(job.model, job.request.negative_prompt)
+        if isinstance(job.request, PromptRequest) and job.request.long_prompt == "error":
+            prompts.reject_long(job.model, job.request.prompt)
+            prompts.reject_long(job.model, job.request.negative_prompt)

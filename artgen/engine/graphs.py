@@ -14,28 +14,28 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-GRAPHS = 4
+MAX_CACHED_GRAPHS = 4
 """Graphs that are kept; each holds what goes in and comes out, and all one memory that their calls work in."""
-_WARM_UP = 3
+_WARMUP_RUNS = 3
 
 Tensors = tuple[torch.Tensor, ...]
-Work = Callable[[], Tensors]
+CaptureFn = Callable[[], Tensors]
 
 
-class Recorder(Protocol):
+class GraphRecorder(Protocol):
     """Records work that reads tensors at fixed addresses."""
 
-    def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
+    def record(self, capture_fn: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
         """Its outputs, at fixed addresses too, and what does the work again."""
 
 
 @functools.cache
-def _stream(index: int) -> Any:
+def _capture_stream(device_index: int) -> Any:
     """The stream that a device's recordings are made on: cuBLAS keeps memory for every stream that it has worked on."""
-    return torch.cuda.Stream(index)  # type: ignore[no-untyped-call]
+    return torch.cuda.Stream(device_index)  # type: ignore[no-untyped-call]
 
 
-class CudaRecorder:
+class CudaGraphRecorder:
     """Records into CUDA graphs.
 
     They share the memory that they work in: each one's outputs are read before another runs.
@@ -45,20 +45,20 @@ class CudaRecorder:
         self._device = device
         self._pool: Any = None
 
-    def record(self, work: Work) -> tuple[Tensors, Callable[[], None]]:
+    def record(self, capture_fn: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
         """Raises RuntimeError where the work waits for the device; that is found before a capture, which it breaks."""
         with torch.cuda.device(self._device):  # streams and captures are those of the current one
-            stream, here = _stream(torch.cuda.current_device()), torch.cuda.current_stream()
+            stream, here = _capture_stream(torch.cuda.current_device()), torch.cuda.current_stream()
             stream.wait_stream(here)
-            with torch.cuda.stream(stream), _refusing_to_wait():
-                for _ in range(_WARM_UP):
-                    work()
+            with torch.cuda.stream(stream), _raise_on_sync():
+                for _ in range(_WARMUP_RUNS):
+                    capture_fn()
             here.wait_stream(stream)
             self._pool = self._pool or torch.cuda.graph_pool_handle()
             graph = torch.cuda.CUDAGraph()
             try:
                 with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
-                    outputs = work()
+                    outputs = capture_fn()
             except BaseException:
                 self._pool = None  # a capture that fails may leave its memory marked as in use
                 raise
@@ -68,7 +68,7 @@ class CudaRecorder:
 
 
 @contextlib.contextmanager
-def _refusing_to_wait() -> Iterator[None]:
+def _raise_on_sync() -> Iterator[None]:
     """Lets work that waits for the device raise a RuntimeError."""
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
@@ -78,59 +78,59 @@ def _refusing_to_wait() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode(before)
 
 
-class Graphed:
+class GraphedModule:
     """A module's `forward` that is recorded when it is called in the same way a second time.
 
     What cannot be recorded, and what a recording does not repeat bit for bit when it is tried, runs as before.
     """
 
-    def __init__(self, forward: Callable[..., Any], recorder: Recorder) -> None:
+    def __init__(self, forward: Callable[..., Any], recorder: GraphRecorder) -> None:
         self._forward = forward
         self._recorder = recorder
-        self._seen: set[Any] = set()
-        self._unfit: set[Any] = set()
-        self._recorded: OrderedDict[Any, tuple[Tensors, Tensors, Callable[[], None]]] = OrderedDict()
+        self._seen_keys: set[Any] = set()
+        self._uncapturable: set[Any] = set()
+        self._graphs: OrderedDict[Any, tuple[Tensors, Tensors, Callable[[], None]]] = OrderedDict()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         inputs: list[torch.Tensor] = []
-        layout = _taken_apart((args, kwargs), inputs)
+        layout = _flatten((args, kwargs), inputs)
         key = (layout, tuple((t.shape, t.dtype, t.device, t.stride()) for t in inputs))
-        if layout is None or torch.is_grad_enabled() or key in self._unfit:
+        if layout is None or torch.is_grad_enabled() or key in self._uncapturable:
             return self._forward(*args, **kwargs)
-        if key in self._recorded:
-            self._recorded.move_to_end(key)
-            return self._repeated(key, inputs)
-        if key not in self._seen:
-            self._seen.add(key)
+        if key in self._graphs:
+            self._graphs.move_to_end(key)
+            return self._replay(key, inputs)
+        if key not in self._seen_keys:
+            self._seen_keys.add(key)
             return self._forward(*args, **kwargs)
-        return self._record(key, layout, inputs)
+        return self._capture(key, layout, inputs)
 
-    def _record(self, key: Any, layout: Any, inputs: list[torch.Tensor]) -> Any:
+    def _capture(self, key: Any, tree_spec: Any, inputs: list[torch.Tensor]) -> Any:
         static = tuple(tensor.clone() for tensor in inputs)
-        args, kwargs = _put_together(layout, iter(static))
+        args, kwargs = _unflatten(tree_spec, iter(static))
         exact = self._forward(*args, **kwargs)
-        if not _is_plain(exact):
-            self._unfit.add(key)
+        if not _is_tensor_tuple(exact):
+            self._uncapturable.add(key)
             return exact
         try:
             outputs, again = self._recorder.record(lambda: self._forward(*args, **kwargs))
-            self._recorded[key] = (static, outputs, again)
+            self._graphs[key] = (static, outputs, again)
             for output in outputs:
                 output.zero_()  # what a recording does not write must not look as if it did
-            repeated = self._repeated(key, inputs)
+            repeated = self._replay(key, inputs)
         except RuntimeError:  # what torch raises for work that no graph can hold, such as waiting for the device
-            self._recorded.pop(key, None)
-            self._unfit.add(key)
+            self._graphs.pop(key, None)
+            self._uncapturable.add(key)
             return exact
         if not all(torch.equal(a, b) for a, b in zip(repeated, exact, strict=True)):
-            del self._recorded[key]
-            self._unfit.add(key)
-        while len(self._recorded) > GRAPHS:
-            self._recorded.popitem(last=False)
+            del self._graphs[key]
+            self._uncapturable.add(key)
+        while len(self._graphs) > MAX_CACHED_GRAPHS:
+            self._graphs.popitem(last=False)
         return exact
 
-    def _repeated(self, key: Any, inputs: list[torch.Tensor]) -> Tensors:
-        static, outputs, again = self._recorded[key]
+    def _replay(self, key: Any, inputs: list[torch.Tensor]) -> Tensors:
+        static, outputs, again = self._graphs[key]
         for place, tensor in zip(static, inputs, strict=True):
             place.copy_(tensor)
         again()
@@ -139,7 +139,7 @@ class Graphed:
 
 
 @contextlib.contextmanager
-def graphed(module: nn.Module, recorder: Recorder) -> Iterator[None]:
+def with_cuda_graph(module: nn.Module, recorder: GraphRecorder) -> Iterator[None]:
     """The module with its calls recorded; the recordings are kept with it for the next time.
 
     Args:
@@ -147,7 +147,7 @@ def graphed(module: nn.Module, recorder: Recorder) -> Iterator[None]:
             is recorded when it is a tuple of tensors.
         recorder: `CudaRecorder` for a module on a CUDA device.
     """
-    kept = module.__dict__.setdefault("_artgen_graphed", Graphed(module.forward, recorder))
+    kept = module.__dict__.setdefault("_artgen_graphed", GraphedModule(module.forward, recorder))
     module.forward = kept
     try:
         yield
@@ -155,16 +155,16 @@ def graphed(module: nn.Module, recorder: Recorder) -> Iterator[None]:
         del module.forward
 
 
-def forget(module: nn.Module) -> bool:
+def drop_graphs(module: nn.Module) -> bool:
     """Drops what was recorded of a module, and the memory it works in; says whether anything was."""
     return module.__dict__.pop("_artgen_graphed", None) is not None
 
 
-def _is_plain(outputs: Any) -> bool:
+def _is_tensor_tuple(outputs: Any) -> bool:
     return isinstance(outputs, tuple) and all(isinstance(output, torch.Tensor) for output in outputs)
 
 
-def _taken_apart(value: Any, tensors: list[torch.Tensor]) -> Any:
+def _flatten(value: Any, tensors: list[torch.Tensor]) -> Any:
     """A hashable description of nested arguments, whose tensors go to a list; None for what has none."""
     if isinstance(value, torch.Tensor):
         tensors.append(value)
@@ -172,20 +172,20 @@ def _taken_apart(value: Any, tensors: list[torch.Tensor]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return ("value", type(value), value)
     if isinstance(value, tuple | list):
-        parts = tuple(_taken_apart(part, tensors) for part in value)
+        parts = tuple(_flatten(part, tensors) for part in value)
         return None if None in parts else (type(value), parts)
     if isinstance(value, dict):
-        parts = tuple((name, _taken_apart(part, tensors)) for name, part in value.items())
+        parts = tuple((name, _flatten(part, tensors)) for name, part in value.items())
         return None if any(part is None for _, part in parts) else (dict, parts)
     return None
 
 
-def _put_together(layout: Any, tensors: Iterator[torch.Tensor]) -> Any:
-    if layout == "tensor":
+def _unflatten(tree_spec: Any, tensors: Iterator[torch.Tensor]) -> Any:
+    if tree_spec == "tensor":
         return next(tensors)
-    if layout[0] == "value":
-        return layout[2]
-    kind, parts = layout
+    if tree_spec[0] == "value":
+        return tree_spec[2]
+    kind, parts = tree_spec
     if kind is dict:
-        return {name: _put_together(part, tensors) for name, part in parts}
-    return kind(_put_together(part, tensors) for part in parts)
+        return {name: _unflatten(part, tensors) for name, part in parts}
+    return kind(_unflatten(part, tensors) for part in parts)

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from artgen.prepare import Prepared
+from artgen.prepare import Job
 
 PIPELINE = "Image2Image"
 
 
-def arguments(jobs: list[Prepared]) -> dict[str, Any]:
+def arguments(jobs: list[Job]) -> dict[str, Any]:
     """Keyword arguments of the pipeline beyond those all tasks share."""
     return {
         "image": [job.padded_image for job in jobs],

@@ -16,24 +16,24 @@ from safetensors import SafetensorError
 
 from artgen.engine import components, graphs, offloading
 from artgen.engine.components import Pipeline
-from artgen.engine.device import Placement
-from artgen.engine.memory import is_exhaustion, is_lost
+from artgen.engine.device import DeviceConfig
+from artgen.engine.memory import is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
 
-FAMILY = re.compile("(StableDiffusion(?:XL)?)(?:Img2Img|Inpaint)?Pipeline")
-KINDS = {"Text2Image": "", "Image2Image": "Img2Img", "Inpainting": "Inpaint"}
+SD_PIPELINE_PATTERN = re.compile("(StableDiffusion(?:XL)?)(?:Img2Img|Inpaint)?Pipeline")
+PIPELINE_SUFFIXES = {"Text2Image": "", "Image2Image": "Img2Img", "Inpainting": "Inpaint"}
 """The pipelines that are found by their names: diffusers' own table of them imports those of all other models too."""
 
-LOGS = (diffusers.logging, transformers.logging)
+LIBRARY_LOGGERS = (diffusers.logging, transformers.logging)
 
-_kept: dict[tuple[Any, ...], Pipeline] = {}
+_cache: dict[tuple[Any, ...], Pipeline] = {}
 
 
-def load(
+def load_pipeline(
     model: ResolvedModel,
-    placement: Placement,
+    device_config: DeviceConfig,
     *,
     offload: str | None,
     vae_tiling: bool,
@@ -50,89 +50,91 @@ def load(
     """
 
     def read() -> Pipeline:
-        wanted = _draws if offload == "text" and not placement.on_gpu else _any
-        pipe = _read(model, placement, safety_checker, listener, wanted)
+        wanted = _is_denoiser_part if offload == "text" and not device_config.is_gpu else _any_component
+        pipe = _read_pipeline(model, device_config, safety_checker, listener, wanted)
         pipe.set_progress_bar_config(disable=True)
-        offloading.store(pipe, placement)
-        offloading.put(pipe, placement, offload)
+        offloading.quantize_denoiser(pipe, device_config)
+        offloading.apply_offload(pipe, device_config, offload)
         return pipe
 
-    pipe = kept((model.path, model.revision, model.variant, placement, offload, safety_checker), model, read)
-    offloading.tile(pipe, vae_tiling)
+    pipe = cached((model.path, model.revision, model.variant, device_config, offload, safety_checker), model, read)
+    offloading.set_vae_tiling(pipe, vae_tiling)
     return pipe
 
 
-def load_reader(model: ResolvedModel, placement: Placement, listener: Listener) -> Pipeline:
+def load_text_encoders(model: ResolvedModel, device_config: DeviceConfig, listener: Listener) -> Pipeline:
     """The model's pipeline with its text encoders alone, on the CPU; it is not kept.
 
     Raises:
         ModelUnavailableError: weights are missing, damaged or of another architecture.
     """
-    with quiet(), _no_remote_code(), _damage_told(model):
-        return _read(model, placement, False, listener, lambda name: not _draws(name))
+    with silence_libraries(), _no_remote_code(), _wrap_load_errors(model):
+        return _read_pipeline(model, device_config, False, listener, lambda name: not _is_denoiser_part(name))
 
 
-def _draws(name: str) -> bool:
+def _is_denoiser_part(name: str) -> bool:
     return not name.startswith("text_encoder")
 
 
-def _any(_: str) -> bool:
+def _any_component(_: str) -> bool:
     return True
 
 
-def kept(key: tuple[Any, ...], model: ResolvedModel, read: Callable[[], Any]) -> Any:
-    """What was loaded under this key, or what `read` loads now; it is kept until another is asked for.
+def cached(key: tuple[Any, ...], model: ResolvedModel, loader: Callable[[], Any]) -> Any:
+    """What was loaded under this key, or what `loader` loads now; it is kept until another is asked for.
 
     Raises:
         ModelUnavailableError: weights are missing, damaged or of another architecture.
     """
-    if key not in _kept:
-        if _kept:
-            release()
-        with quiet(), _no_remote_code(), _damage_told(model):
-            _kept[key] = read()
-    return _kept[key]
+    if key not in _cache:
+        if _cache:
+            clear_cache()
+        with silence_libraries(), _no_remote_code(), _wrap_load_errors(model):
+            _cache[key] = loader()
+    return _cache[key]
 
 
-def release() -> None:
+def clear_cache() -> None:
     """Lets go of the kept pipeline and the memory it holds."""
-    drop_recordings()
-    _kept.clear()
-    collect()
+    drop_cuda_graphs()
+    _cache.clear()
+    empty_cuda_cache()
 
 
-def drop_recordings() -> bool:
+def drop_cuda_graphs() -> bool:
     """Drops CUDA graphs of the kept pipeline, and the memory they work in; says whether there were any."""
-    parts = [part for pipe in _kept.values() for part in getattr(pipe, "components", {}).values()]
-    dropped = [graphs.forget(part) for part in parts if isinstance(part, torch.nn.Module)]
+    parts = [part for pipe in _cache.values() for part in getattr(pipe, "components", {}).values()]
+    dropped = [graphs.drop_graphs(part) for part in parts if isinstance(part, torch.nn.Module)]
     return any(dropped)
 
 
-def collect() -> None:
+def empty_cuda_cache() -> None:
     """Gives memory that nothing uses any more back to the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def for_task(pipe: Pipeline, kind: str, task: str) -> Pipeline:
+def pipeline_for_task(pipe: Pipeline, diffusers_task: str, task: str) -> Pipeline:
     """The pipeline of a task over the components of `pipe`, without loading anything again.
 
     Args:
         pipe: the model's own pipeline.
-        kind: what diffusers calls the task: `Text2Image`, `Image2Image` or `Inpainting`.
+        diffusers_task: what diffusers calls the task: `Text2Image`, `Image2Image` or `Inpainting`.
         task: what artgen calls it.
 
     Raises:
         ModelUnavailableError: diffusers has no pipeline of this task for this architecture.
     """
     try:
-        with quiet():
-            family = FAMILY.fullmatch(type(pipe).__name__)
+        with silence_libraries():
+            family = SD_PIPELINE_PATTERN.fullmatch(type(pipe).__name__)
             if family:
-                shared = _over(pipe, getattr(diffusers, f"{family[1]}{KINDS[kind]}Pipeline"))
+                shared = _share_components(
+                    pipe, getattr(diffusers, f"{family[1]}{PIPELINE_SUFFIXES[diffusers_task]}Pipeline")
+                )
             else:
-                shared = getattr(diffusers, f"AutoPipelineFor{kind}").from_pipe(pipe)
+                shared = getattr(diffusers, f"AutoPipelineFor{diffusers_task}").from_pipe(pipe)
     except ValueError as error:
         raise ModelUnavailableError(
             f"{type(pipe).__name__} models cannot do {task}.", "Choose another model: artgen models list"
@@ -145,31 +147,31 @@ def for_task(pipe: Pipeline, kind: str, task: str) -> Pipeline:
     return shared
 
 
-def _over(pipe: Pipeline, cls: Any) -> Pipeline:
+def _share_components(pipe: Pipeline, cls: Any) -> Pipeline:
     """A pipeline of class `cls` over the components of `pipe`, with what else of its configuration fits."""
     accepted = inspect.signature(cls.__init__).parameters
     return cls(**{name: value for name, value in {**pipe.config, **pipe.components}.items() if name in accepted})
 
 
-def _read(
+def _read_pipeline(
     model: ResolvedModel,
-    placement: Placement,
+    device_config: DeviceConfig,
     safety_checker: bool,
     listener: Listener,
-    wanted: components.Wanted = _any,
+    component_filter: components.ComponentFilter = _any_component,
 ) -> Pipeline:
     """The pipeline with those components of its weights that are wanted, by name."""
     if model.is_file:
-        return components.read_file(model, placement, listener, wanted)
-    return components.read_folder(model, placement, safety_checker, listener, wanted)
+        return components.load_single_file_pipeline(model, device_config, listener, component_filter)
+    return components.load_folder_pipeline(model, device_config, safety_checker, listener, component_filter)
 
 
 @contextlib.contextmanager
-def _damage_told(model: ResolvedModel) -> Iterator[None]:
+def _wrap_load_errors(model: ResolvedModel) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        if is_exhaustion(error) or is_lost(error):
+        if is_oom(error) or is_device_lost(error):
             raise
         raise ModelUnavailableError(
             f"The model {model.name} cannot be loaded: {first_line(error)}", f"artgen models verify {model.name}"
@@ -182,10 +184,10 @@ def first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """Keeps the libraries' log lines, warnings and bars off the terminal; artgen says itself what there is to know."""
-    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in LOGS]
-    for log in LOGS:
+    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in LIBRARY_LOGGERS]
+    for log in LIBRARY_LOGGERS:
         log.set_verbosity_error()
         log.disable_progress_bar()
     try:

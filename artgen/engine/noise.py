@@ -20,58 +20,64 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.float32] | NDArray[np.uint8]
-Floats = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
-SIDE = 8
-_SAMPLES = 60_000
-_SMOOTH, _SMOOTHEST = 0.2, 0.05
+PATCH_SIDE_PX = 8
+_MAX_PATCHES = 60_000
+_SMOOTH_FRACTION, _SMOOTHEST_FRACTION = 0.2, 0.05
 """The shares of patches, smoothest first, that noise is measured in, and that tell noise from texture."""
-_LEAST = 48
+_MIN_PATCHES = 48
 """Patches below which shares are not shared out further."""
-_VISIBLE = 0.6
+_MIN_CLIPPING_FACTOR = 0.6
 """Patches keep at least this much of the noise's deviation after clipping, or do not count."""
-_COSINES = np.cos(np.pi / SIDE * np.outer(np.arange(SIDE), np.arange(SIDE) + 0.5)) * sqrt(2 / SIDE)
-_COSINES[0] /= sqrt(2)
-_ORDER = np.add.outer(np.arange(SIDE), np.arange(SIDE))
-_LOW, _MIDDLE, _HIGH = (_ORDER >= 1) & (_ORDER <= 4), (_ORDER >= 5) & (_ORDER <= 7), _ORDER >= 9
+_DCT_MATRIX = np.cos(np.pi / PATCH_SIDE_PX * np.outer(np.arange(PATCH_SIDE_PX), np.arange(PATCH_SIDE_PX) + 0.5)) * sqrt(
+    2 / PATCH_SIDE_PX
+)
+_DCT_MATRIX[0] /= sqrt(2)
+_FREQUENCY_ORDER = np.add.outer(np.arange(PATCH_SIDE_PX), np.arange(PATCH_SIDE_PX))
+_LOW_FREQUENCY_MASK, _MIDDLE_FREQUENCY_MASK, _HIGH_FREQUENCY_MASK = (
+    (_FREQUENCY_ORDER >= 1) & (_FREQUENCY_ORDER <= 4),
+    (_FREQUENCY_ORDER >= 5) & (_FREQUENCY_ORDER <= 7),
+    _FREQUENCY_ORDER >= 9,
+)
 
 
 @dataclass(frozen=True)
-class Estimate:
+class NoiseEstimate:
     """What is known of a picture's noise.
 
     Attributes:
         sigma: its standard deviation on the scale of 0 to 255.
-        white: whether it is the same at all frequencies, as far as can be told.
-        why: the reason why it is not white, a clause about "it"; or why nothing can be told; else empty.
+        is_white: whether it is the same at all frequencies, as far as can be told.
+        reason: the reason why it is not white, a clause about "it"; or why nothing can be told; else empty.
     """
 
     sigma: float
-    white: bool
-    why: str
+    is_white: bool
+    reason: str
 
 
 @dataclass(frozen=True)
 class _Spectrum:
     """Standard deviations in smooth patches: of high and of middle frequencies, and of the latter in the smoothest."""
 
-    floor: float
-    high: float
-    middle: float
-    smoothest: float
+    noise_floor: float
+    high_sigma: float
+    middle_sigma: float
+    smoothest_middle_sigma: float
 
     @property
     def tilt(self) -> float:
         """1 for white noise, more for noise or texture that is correlated."""
-        return self.middle / max(self.high, 1e-6)
+        return self.middle_sigma / max(self.high_sigma, 1e-6)
 
     @property
     def evenness(self) -> float:
         """About 1 for noise, which is the same everywhere; less for texture, which is not."""
-        return self.smoothest / max(self.middle, 1e-6)
+        return self.smoothest_middle_sigma / max(self.middle_sigma, 1e-6)
 
 
-def estimate_sigma(pixels: Pixels) -> Estimate:
+def estimate_sigma(pixels: Pixels) -> NoiseEstimate:
     """Estimates additive noise.
 
     Args:
@@ -80,26 +86,31 @@ def estimate_sigma(pixels: Pixels) -> Estimate:
     Raises:
         ValueError: another shape.
     """
-    planes = _planes(pixels)
-    if min(planes.shape[:2]) < SIDE:
-        return Estimate(0.0, True, f"it is too small a picture to tell, below {SIDE} pixels a side")
-    seen, blocks = _spectrum(*_sampled(planes)), _blocking(planes)
+    planes = _to_planes(pixels)
+    if min(planes.shape[:2]) < PATCH_SIDE_PX:
+        return NoiseEstimate(0.0, True, f"it is too small a picture to tell, below {PATCH_SIDE_PX} pixels a side")
+    seen, blocks = _estimate_spectrum(*_sample_patch_dcts(planes)), _jpeg_blockiness(planes)
     if blocks:
         # What JPEG leaves at its block's edges, in one pixel; inside of the blocks there is somewhat more.
-        sigma = max(1.5 * blocks, seen.middle if seen.evenness > 0.85 else seen.floor)
-        return Estimate(sigma, False, "it has the 8x8 blocks that JPEG leaves")
-    if _drawn(planes):
-        return Estimate(0.0, True, "")
-    if seen.tilt > 1.12 and seen.middle > 2 and seen.evenness > 0.7 and min(planes.shape[:2]) >= 2 * SIDE:
+        sigma = max(1.5 * blocks, seen.middle_sigma if seen.evenness > 0.85 else seen.noise_floor)
+        return NoiseEstimate(sigma, False, "it has the 8x8 blocks that JPEG leaves")
+    if _is_synthetic(planes):
+        return NoiseEstimate(0.0, True, "")
+    if (
+        seen.tilt > 1.12
+        and seen.middle_sigma > 2
+        and seen.evenness > 0.7
+        and min(planes.shape[:2]) >= 2 * PATCH_SIDE_PX
+    ):
         # Fine texture looks the same but for being uneven; in doubt, it is not called noise.
-        sigma = seen.middle if seen.evenness > 0.85 else seen.floor
-        return Estimate(
+        sigma = seen.middle_sigma if seen.evenness > 0.85 else seen.noise_floor
+        return NoiseEstimate(
             sigma, False, "it is correlated from pixel to pixel, as cameras, scaling or fine texture have it"
         )
-    return Estimate(seen.floor, True, "")
+    return NoiseEstimate(seen.noise_floor, True, "")
 
 
-def _planes(pixels: Pixels) -> NDArray[np.float32]:
+def _to_planes(pixels: Pixels) -> NDArray[np.float32]:
     """(height, width, 1 or 3), the channels one when they are equal."""
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)) or 0 in pixels.shape:
         raise ValueError(f"pixels must be (height, width) or (height, width, 3), not {pixels.shape}")
@@ -109,50 +120,55 @@ def _planes(pixels: Pixels) -> NDArray[np.float32]:
     return planes.astype(np.float32, copy=False)
 
 
-def _sampled(planes: NDArray[np.float32]) -> tuple[Floats, Floats]:
+def _sample_patch_dcts(planes: NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:
     """Means (patches,) and cosine transforms (patches, 8, 8) of patches at random places, always the same ones."""
     random, found = np.random.default_rng(0), []
     for channel in range(planes.shape[2]):
-        windows = sliding_window_view(planes[..., channel], (SIDE, SIDE))
-        places, wanted = windows.shape[0] * windows.shape[1], _SAMPLES // planes.shape[2]
+        windows = sliding_window_view(planes[..., channel], (PATCH_SIDE_PX, PATCH_SIDE_PX))
+        places, wanted = windows.shape[0] * windows.shape[1], _MAX_PATCHES // planes.shape[2]
         chosen = random.integers(0, places, wanted) if places > wanted else np.arange(places)
         found.append(windows[np.divmod(chosen, windows.shape[1])])
     patches = np.concatenate(found)
-    return patches.mean((1, 2), dtype=np.float64), _COSINES @ patches @ _COSINES.T
+    return patches.mean((1, 2), dtype=np.float64), _DCT_MATRIX @ patches @ _DCT_MATRIX.T
 
 
-def _spectrum(means: Floats, transforms: Floats) -> _Spectrum:
+def _estimate_spectrum(means: FloatArray, dcts: FloatArray) -> _Spectrum:
     """The noise in smooth patches, by a fixed point: what clipping hides depends on what is sought."""
-    energies = transforms**2
-    low = energies[:, _LOW].sum(1)
+    energies = dcts**2
+    low = energies[:, _LOW_FREQUENCY_MASK].sum(1)
     kept, known, found = np.ones(len(means)), -1.0, _Spectrum(0.0, 0.0, 0.0, 0.0)
     for _ in range(10):
         # Noise that is correlated has more in its middle frequencies, and is clipped by that.
-        visible = np.flatnonzero(_kept(means, max(found.middle, 0.1)) > _VISIBLE)
+        visible = np.flatnonzero(_clipping_factor(means, max(found.middle_sigma, 0.1)) > _MIN_CLIPPING_FACTOR)
         if len(visible) == 0:
             break
         order = visible[np.argsort(low[visible] / kept[visible] ** 2, kind="stable")]
-        smooth, smoothest = (order[: max(_LEAST, int(len(order) * share))] for share in (_SMOOTH, _SMOOTHEST))
-        high = np.sort((energies[smooth][:, _HIGH] / kept[smooth, None] ** 2).mean(0))
+        smooth, smoothest = (
+            order[: max(_MIN_PATCHES, int(len(order) * share))] for share in (_SMOOTH_FRACTION, _SMOOTHEST_FRACTION)
+        )
+        high = np.sort((energies[smooth][:, _HIGH_FREQUENCY_MASK] / kept[smooth, None] ** 2).mean(0))
         # What texture there is falls with frequency: the lowest third, where chance does not choose it, is nearest.
         floor = high[: len(high) // 3] if len(smooth) > 8000 else high
         found = _Spectrum(
             float(np.sqrt(floor.mean())),
             float(np.sqrt(np.median(high))),
-            *(_deviation(energies[some][:, _MIDDLE] / kept[some, None] ** 2) for some in (smooth, smoothest)),
+            *(
+                _median_std(energies[some][:, _MIDDLE_FREQUENCY_MASK] / kept[some, None] ** 2)
+                for some in (smooth, smoothest)
+            ),
         )
-        if abs(found.floor - known) < 0.002 * max(found.floor, 0.1):
+        if abs(found.noise_floor - known) < 0.002 * max(found.noise_floor, 0.1):
             break
-        known = found.floor
-        kept = _kept(means, max(known, 0.1))
+        known = found.noise_floor
+        kept = _clipping_factor(means, max(known, 0.1))
     return found
 
 
-def _deviation(energies: Floats) -> float:
+def _median_std(energies: FloatArray) -> float:
     return float(np.sqrt(np.median(energies.mean(0))))
 
 
-def _kept(means: Floats, sigma: float) -> Floats:
+def _clipping_factor(means: FloatArray, sigma: float) -> FloatArray:
     """The share of sigma left by clipping at 0 and 255, by the mean after it; same shape."""
     true = np.linspace(-3 * sigma, 255 + 3 * sigma, 2000)
     low, high = -true / sigma, (255 - true) / sigma
@@ -163,25 +179,25 @@ def _kept(means: Floats, sigma: float) -> Floats:
     square = (
         (true**2 + sigma**2) * inside + sigma * (true * (at_low - at_high) - 255 * at_high) + 255**2 * (1 - below[1])
     )
-    left: Floats = np.sqrt(np.maximum(square - mean**2, 0)) / sigma
+    left: FloatArray = np.sqrt(np.maximum(square - mean**2, 0)) / sigma
     return np.interp(means, mean, left)
 
 
-def _drawn(planes: NDArray[np.float32]) -> bool:
+def _is_synthetic(planes: NDArray[np.float32]) -> bool:
     """Whether most neighbours are equal, as in graphics: noise of sigma 1 leaves 28 % of them so, even when rounded."""
     steps, inside = np.diff(planes[:: 1 + len(planes) // 512], axis=1), (planes > 0) & (planes < 255)
     counted = steps[inside[:: 1 + len(planes) // 512, 1:]]
     return counted.size == 0 or bool((counted == 0).mean() > 0.6)
 
 
-def _blocking(planes: NDArray[np.float32]) -> float:
+def _jpeg_blockiness(planes: NDArray[np.float32]) -> float:
     """How much neighbours differ more across one in eight edges than elsewhere, as a sigma; 0 for not at all.
 
     After Wang, Bovik and Evans ("Blind measurement of blocking artifacts in images", ICIP 2000), in the pixel domain.
     """
-    if min(planes.shape[:2]) < 4 * SIDE:
+    if min(planes.shape[:2]) < 4 * PATCH_SIDE_PX:
         return 0.0
-    phases = sum((_phases(np.moveaxis(planes, axis, 0)) for axis in (0, 1)), np.zeros(SIDE)) / 2
+    phases = sum((_step_energy_by_phase(np.moveaxis(planes, axis, 0)) for axis in (0, 1)), np.zeros(PATCH_SIDE_PX)) / 2
     at = int(phases.argmax())
     rest = np.delete(phases, at)
     excess = phases[at] - np.median(rest)
@@ -192,12 +208,12 @@ def _blocking(planes: NDArray[np.float32]) -> float:
     return float(np.sqrt(excess / 2))
 
 
-def _phases(planes: NDArray[np.float32]) -> Floats:
+def _step_energy_by_phase(planes: NDArray[np.float32]) -> FloatArray:
     """Mean square steps down the first axis by their place modulo 8, the largest cut short; (8,)."""
     planes = planes[:4096, :: max(1, planes.shape[1] // 256)]
     steps = np.abs(np.diff(planes, axis=0))
     # The picture's own edges are no blocks.
     steps = np.minimum(steps, np.quantile(steps[:: 1 + len(steps) // 512], 0.8) + 1)
-    rows = (steps**2).mean((1, 2), dtype=np.float64)[: len(steps) // SIDE * SIDE]
-    means: Floats = rows.reshape(-1, SIDE).mean(0)
+    rows = (steps**2).mean((1, 2), dtype=np.float64)[: len(steps) // PATCH_SIDE_PX * PATCH_SIDE_PX]
+    means: FloatArray = rows.reshape(-1, PATCH_SIDE_PX).mean(0)
     return means

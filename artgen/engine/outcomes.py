@@ -10,26 +10,26 @@ from artgen.requests import Request
 
 
 @dataclass(frozen=True)
-class Picture:
+class GeneratedImage:
     """A picture that was made.
 
     Attributes:
         image: RGB, at the size asked for; denoised pictures have their file's mode.
         record: the flat JSON record of what ran; `artgen.records.from_record` turns it into a request again.
         request: the complete request.
-        low: the lower bytes of a picture with 16 bits a channel, whose upper ones are `image`; None for 8 bits.
+        low_bytes: the lower bytes of a picture with 16 bits a channel, whose upper ones are `image`; None for 8 bits.
         frames: how it came about, the last the picture itself; empty unless they were asked for.
     """
 
     image: Image.Image
     record: dict[str, Any]
     request: Request
-    low: Image.Image | None = None
+    low_bytes: Image.Image | None = None
     frames: tuple[Image.Image, ...] = ()
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedImage:
     """A picture that was not made, and why."""
 
     request: Request

@@ -19,15 +19,15 @@ from artgen.registry import ResolvedModel, single_file_config
 
 
 @dataclass(frozen=True)
-class Reader:
+class PromptTokenizer:
     """The tokenizer that sees most of a prompt, and how many tokens of it reach the model, marks not counted."""
 
     tokenizer: Any
-    room: int
+    max_tokens: int
 
 
 @lru_cache(maxsize=8)
-def reader(model: ResolvedModel) -> Reader | None:
+def tokenizer_for(model: ResolvedModel) -> PromptTokenizer | None:
     """What reads a model's prompts, without loading the model; None for a pipeline without a tokenizer.
 
     Stable Diffusion 3 and Flux show CLIP 77 tokens and T5 as many as diffusers' `max_sequence_length`, 256 and 512.
@@ -44,43 +44,45 @@ def reader(model: ResolvedModel) -> Reader | None:
         if library != "transformers" or not encoder_class or (room and not str(encoder_class).startswith("T5")):
             continue
         tokenizer = getattr(transformers, str(tokenizer_class)).from_pretrained(folder / name, local_files_only=True)
-        return Reader(tokenizer, room or _room(tokenizer))
+        return PromptTokenizer(tokenizer, room or _max_tokens(tokenizer))
     return None
 
 
-def dropped(model: ResolvedModel, prompt: str) -> str:
+def truncated_part(model: ResolvedModel, prompt: str) -> str:
     """The end of `prompt`, as it was written, that the model's text encoder would not see; empty when all fits."""
-    found = reader(model) if prompt else None
+    found = tokenizer_for(model) if prompt else None
     if found is None:
         return ""
     tokens = found.tokenizer(prompt, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
-    if len(tokens.input_ids) <= found.room:
+    if len(tokens.input_ids) <= found.max_tokens:
         return ""
-    return prompt[tokens.offset_mapping[found.room][0] :].strip()
+    return prompt[tokens.offset_mapping[found.max_tokens][0] :].strip()
 
 
-def refuse_long(model: ResolvedModel, prompt: str) -> None:
+def reject_long(model: ResolvedModel, prompt: str) -> None:
     """Refuses a prompt that does not fit.
 
     Raises:
         UsageError: naming the part that would be lost.
     """
-    lost = dropped(model, prompt)
-    found = reader(model)
+    lost = truncated_part(model, prompt)
+    found = tokenizer_for(model)
     if lost and found:
         raise UsageError(
-            f"The prompt is over the model's limit of {found.room} tokens by: {lost!r}.",
+            f"The prompt is over the model's limit of {found.max_tokens} tokens by: {lost!r}.",
             "Shorten it, or use --long-prompt chunk.",
         )
 
 
-def chunked(pipe: Any, prompts: Sequence[str], negatives: Sequence[str], guided: bool) -> dict[str, Any]:
+def encode_chunked(
+    pipe: Any, prompts: Sequence[str], negative_prompts: Sequence[str], uses_cfg: bool
+) -> dict[str, Any]:
     """Prompt embeddings of any length, as keyword arguments for the pipeline.
 
     Args:
         pipe: a Stable Diffusion 1, 2 or XL pipeline.
-        prompts, negatives: one of each for every picture of the batch.
-        guided: whether classifier-free guidance is on, so that negatives matter.
+        prompts, negative_prompts: one of each for every picture of the batch.
+        uses_cfg: whether classifier-free guidance is on, so that negatives matter.
 
     Returns:
         `prompt_embeds` of shape (pictures, 77 * chunks, width), the same for negatives, and the pooled
@@ -94,61 +96,65 @@ def chunked(pipe: Any, prompts: Sequence[str], negatives: Sequence[str], guided:
             f"--long-prompt chunk works with Stable Diffusion 1, 2 and XL, not with {type(pipe).__name__}.",
             "Shorten the prompt.",
         )
-    chunks = max(_chunk_count(pipe.tokenizer, text) for text in (*prompts, *negatives))
-    encoded = _encode(pipe, prompts, chunks)
+    chunks = max(_count_chunks(pipe.tokenizer, text) for text in (*prompts, *negative_prompts))
+    encoded = _encode_chunks(pipe, prompts, chunks)
     result = {"prompt_embeds": encoded[0]}
     if encoded[1] is not None:
         result["pooled_prompt_embeds"] = encoded[1]
-    if not guided:
+    if not uses_cfg:
         return result
     unprompted: tuple[torch.Tensor, torch.Tensor | None]
-    if encoded[1] is not None and pipe.config.force_zeros_for_empty_prompt and not any(negatives):
+    if encoded[1] is not None and pipe.config.force_zeros_for_empty_prompt and not any(negative_prompts):
         # SDXL was trained to see zeros, not the embedding of an empty prompt.
         unprompted = torch.zeros_like(encoded[0]), torch.zeros_like(encoded[1])
     else:
-        unprompted = _encode(pipe, negatives, chunks)
+        unprompted = _encode_chunks(pipe, negative_prompts, chunks)
     result["negative_prompt_embeds"] = unprompted[0]
     if unprompted[1] is not None:
         result["negative_pooled_prompt_embeds"] = unprompted[1]
     return result
 
 
-def _room(tokenizer: Any) -> int:
+def _max_tokens(tokenizer: Any) -> int:
     return int(tokenizer.model_max_length) - 2
 
 
-def _chunk_count(tokenizer: Any, text: str) -> int:
+def _count_chunks(tokenizer: Any, text: str) -> int:
     tokens = len(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
-    return max(1, -(-tokens // _room(tokenizer)))
+    return max(1, -(-tokens // _max_tokens(tokenizer)))
 
 
-def _encode(pipe: Any, texts: Sequence[str], chunks: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _encode_chunks(pipe: Any, texts: Sequence[str], num_chunks: int) -> tuple[torch.Tensor, torch.Tensor | None]:
     second = getattr(pipe, "text_encoder_2", None)
     rows, pooled = [], []
     for text in texts:
-        first = [_hidden(pipe, 1, ids, second is not None) for ids in _chunk_ids(pipe.tokenizer, text, chunks)]
+        first = [
+            _run_text_encoder(pipe, 1, ids, second is not None) for ids in _chunk_ids(pipe.tokenizer, text, num_chunks)
+        ]
         row = torch.cat([hidden for hidden, _ in first], dim=1)
         if second is not None:
-            other = [_hidden(pipe, 2, ids, True) for ids in _chunk_ids(pipe.tokenizer_2, text, chunks)]
+            other = [_run_text_encoder(pipe, 2, ids, True) for ids in _chunk_ids(pipe.tokenizer_2, text, num_chunks)]
             row = torch.cat([row, torch.cat([hidden for hidden, _ in other], dim=1)], dim=-1)
             pooled.append(other[0][1])
         rows.append(row)
     return torch.cat(rows), torch.cat(pooled) if pooled else None
 
 
-def _chunk_ids(tokenizer: Any, text: str, chunks: int) -> list[list[int]]:
-    room = _room(tokenizer)
+def _chunk_ids(tokenizer: Any, text: str, num_chunks: int) -> list[list[int]]:
+    room = _max_tokens(tokenizer)
     tokens = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-    parts = [tokens[i * room : (i + 1) * room] for i in range(chunks)]
+    parts = [tokens[i * room : (i + 1) * room] for i in range(num_chunks)]
     return [
         [tokenizer.bos_token_id, *part, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * (room - len(part))]
         for part in parts
     ]
 
 
-def _hidden(pipe: Any, which: int, ids: list[int], penultimate: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    encoder = pipe.text_encoder if which == 1 else pipe.text_encoder_2
+def _run_text_encoder(
+    pipe: Any, encoder_number: int, token_ids: list[int], penultimate: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    encoder = pipe.text_encoder if encoder_number == 1 else pipe.text_encoder_2
     with torch.no_grad():
-        out = encoder(torch.tensor([ids], device=pipe._execution_device), output_hidden_states=penultimate)
+        out = encoder(torch.tensor([token_ids], device=pipe._execution_device), output_hidden_states=penultimate)
     hidden = out.hidden_states[-2] if penultimate else out[0]
     return hidden.to(encoder.dtype), out[0]

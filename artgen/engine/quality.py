@@ -15,26 +15,26 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.floating] | NDArray[np.uint8]
 
-TILE = 512
+FEATURE_TILE_PX = 512
 """Pixels a side that are looked at together by `perceptual_distance`; bounds its memory."""
-LEVELS = 3
+NUM_ENCODER_BLOCKS = 3
 """Of the encoder's blocks, the first: further ones tell what is there more than how it looks."""
-_WINDOW = 11
-_LEAST = 16
+_SSIM_WINDOW_PX = 11
+_MIN_ENCODER_SIDE_PX = 16
 
 
-def psnr(found: Pixels, reference: Pixels) -> float:
+def psnr(image: Pixels, reference: Pixels) -> float:
     """Peak signal-to-noise ratio in dB, higher is better; infinity for equal pictures.
 
     Raises:
         ValueError: shapes differ, or are no picture's.
     """
-    first, second = _pair(found, reference)
+    first, second = _to_matching_arrays(image, reference)
     error = float(((first - second) ** 2).mean(dtype=np.float64))
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
-def ssim(found: Pixels, reference: Pixels) -> float:
+def ssim(image: Pixels, reference: Pixels) -> float:
     """Structural similarity, 1 for equal pictures, the mean over channels; with the settings of the paper.
 
     Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural similarity",
@@ -45,7 +45,7 @@ def ssim(found: Pixels, reference: Pixels) -> float:
     """
     from skimage.metrics import structural_similarity
 
-    first, second = (_extended(picture, _WINDOW) for picture in _pair(found, reference))
+    first, second = (_pad_to_min_side(picture, _SSIM_WINDOW_PX) for picture in _to_matching_arrays(image, reference))
     similarity = structural_similarity(  # type: ignore[no-untyped-call]
         first,
         second,
@@ -58,7 +58,7 @@ def ssim(found: Pixels, reference: Pixels) -> float:
     return float(similarity)
 
 
-def perceptual_distance(found: Pixels, reference: Pixels) -> float:
+def vae_feature_distance(image: Pixels, reference: Pixels) -> float:
     """How different two pictures look, from 0 for equal ones; lower is better.
 
     In the manner of LPIPS (Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric",
@@ -78,64 +78,64 @@ def perceptual_distance(found: Pixels, reference: Pixels) -> float:
     Raises:
         ValueError: shapes differ, or are no picture's.
     """
-    first, second = _pair(found, reference)
+    first, second = _to_matching_arrays(image, reference)
     total = 0.0
-    for part in _parts(*first.shape[:2]):
+    for part in _tile_slices(*first.shape[:2]):
         share = (part[0].stop - part[0].start) * (part[1].stop - part[1].start) / (first.shape[0] * first.shape[1])
-        total += share * _compared(first[part], second[part])
+        total += share * _tile_distance(first[part], second[part])
     return total
 
 
-def _pair(found: Pixels, reference: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _to_matching_arrays(image: Pixels, reference: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Both as (height, width, channels), float32."""
-    if found.shape != reference.shape:
-        raise ValueError(f"pictures of one shape can be compared, not {found.shape} and {reference.shape}")
-    if found.ndim not in (2, 3) or (found.ndim == 3 and found.shape[2] not in (1, 3)) or 0 in found.shape:
-        raise ValueError(f"pixels must be (height, width) or (height, width, 3), not {found.shape}")
-    height, width = found.shape[:2]
-    first, second = (picture.reshape(height, width, -1).astype(np.float32) for picture in (found, reference))
+    if image.shape != reference.shape:
+        raise ValueError(f"pictures of one shape can be compared, not {image.shape} and {reference.shape}")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)) or 0 in image.shape:
+        raise ValueError(f"pixels must be (height, width) or (height, width, 3), not {image.shape}")
+    height, width = image.shape[:2]
+    first, second = (picture.reshape(height, width, -1).astype(np.float32) for picture in (image, reference))
     return first, second
 
 
-def _extended(picture: NDArray[np.float32], least: int) -> NDArray[np.float32]:
-    """Mirrored at the bottom and on the right until no side is below `least`."""
-    more = [(0, max(0, least - side)) for side in picture.shape[:2]]
-    return np.pad(picture, [*more, (0, 0)], mode="symmetric")
+def _pad_to_min_side(image: NDArray[np.float32], min_side: int) -> NDArray[np.float32]:
+    """Mirrored at the bottom and on the right until no side is below `min_side`."""
+    more = [(0, max(0, min_side - side)) for side in image.shape[:2]]
+    return np.pad(image, [*more, (0, 0)], mode="symmetric")
 
 
-def _parts(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+def _tile_slices(height: int, width: int) -> Iterator[tuple[slice, slice]]:
     """Equal parts of at most `TILE` pixels a side, over the whole picture."""
-    rows, columns = (np.linspace(0, side, -(-side // TILE) + 1).astype(int) for side in (height, width))
+    rows, columns = (np.linspace(0, side, -(-side // FEATURE_TILE_PX) + 1).astype(int) for side in (height, width))
     for top, bottom in pairwise(rows):
         for left, right in pairwise(columns):
             yield slice(int(top), int(bottom)), slice(int(left), int(right))
 
 
 @torch.inference_mode()
-def _compared(found: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+def _tile_distance(image: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
     """The distance of two parts."""
-    if np.array_equal(found, reference):
+    if np.array_equal(image, reference):
         return 0.0
-    levels = zip(features(found), features(reference), strict=True)
+    levels = zip(encoder_features(image), encoder_features(reference), strict=True)
     distances = [float((one - other).square().sum(1).mean()) for one, other in levels]
     return math.sqrt(sum(distances) / len(distances))
 
 
-def features(picture: NDArray[np.float32]) -> Iterator[torch.Tensor]:
+def encoder_features(image: NDArray[np.float32]) -> Iterator[torch.Tensor]:
     """What the encoder's first blocks make of a picture, (1, channels, height, width), of lengths 0 to 1.
 
     Args:
-        picture: (height, width, 1 or 3), 0 to 255.
+        image: (height, width, 1 or 3), 0 to 255.
     """
-    encoder = _encoder()
-    given = torch.from_numpy(_extended(picture, _LEAST)).permute(2, 0, 1)[None] / 127.5 - 1
+    encoder = _load_encoder()
+    given = torch.from_numpy(_pad_to_min_side(image, _MIN_ENCODER_SIDE_PX)).permute(2, 0, 1)[None] / 127.5 - 1
     state = encoder.conv_in(given.expand(1, 3, -1, -1))
-    for block in encoder.down_blocks[:LEVELS]:
+    for block in encoder.down_blocks[:NUM_ENCODER_BLOCKS]:
         state = block(state)
-        yield normalised(state)
+        yield normalize_features(state)
 
 
-def normalised(features: torch.Tensor) -> torch.Tensor:
+def normalize_features(features: torch.Tensor) -> torch.Tensor:
     """Features of a picture, (batch, channels, height, width), as `perceptual_distance` compares them: lengths 0 to 1.
 
     Without their mean, divided by their length at each position and its root mean square over the picture together.
@@ -147,11 +147,11 @@ def normalised(features: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=1)
-def _encoder() -> Any:
+def _load_encoder() -> Any:
     """The encoder of the bundled text-to-image model's autoencoder, on the CPU."""
     from diffusers import AutoencoderKL
 
-    from artgen.registry.cards import ASSETS
+    from artgen.registry.cards import ASSETS_FOLDER
 
-    vae = AutoencoderKL.from_pretrained(ASSETS / "tiny", subfolder="vae", torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(ASSETS_FOLDER / "tiny", subfolder="vae", torch_dtype=torch.float32)
     return vae.encoder.eval()

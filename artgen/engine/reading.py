@@ -12,100 +12,102 @@ from typing import Any
 import torch
 
 from artgen.engine import embeddings, loading, prompts
-from artgen.engine.device import Placement
-from artgen.engine.memory import Economy
+from artgen.engine.device import DeviceConfig
+from artgen.engine.memory import MemorySettings
 from artgen.events import Listener
-from artgen.prepare import Prepared
+from artgen.prepare import Job
 
-AHEAD = 256 << 20
+MAX_PREFETCH_BYTES = 256 << 20
 """Bytes of embeddings up to which prompts of coming pictures are read too, while the text encoders are there."""
 
-Row = dict[str, torch.Tensor]
+PromptEmbeddings = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class _Words:
+class _PromptKey:
     """What a picture's embeddings depend on beside the model."""
 
     prompt: str
-    negative: str
-    guided: bool
-    in_chunks: bool
+    negative_prompt: str
+    uses_cfg: bool
+    chunked: bool
 
     @classmethod
-    def of(cls, job: Prepared) -> "_Words":
-        request = job.drawing
+    def from_job(cls, job: Job) -> "_PromptKey":
+        request = job.prompt_request
         texts = request.prompt, request.negative_prompt
-        long = request.long_prompt == "chunk" and any(prompts.dropped(job.model, text) for text in texts)
-        return cls(*texts, request.guided, long)
+        long = request.long_prompt == "chunk" and any(prompts.truncated_part(job.model, text) for text in texts)
+        return cls(*texts, request.uses_cfg, long)
 
 
-_read: dict[tuple[Any, ...], dict[_Words, Row]] = {}
+_embedding_cache: dict[tuple[Any, ...], dict[_PromptKey, PromptEmbeddings]] = {}
 """The embeddings of the last model, by its files and where it computes."""
 
 
-def is_apart(economy: Economy, placement: Placement) -> bool:
+def encodes_prompts_first(memory_settings: MemorySettings, device_config: DeviceConfig) -> bool:
     """Whether prompts are read before the model is loaded."""
-    return economy.offload == "text" and not placement.on_gpu
+    return memory_settings.offload == "text" and not device_config.is_gpu
 
 
-def read(jobs: Sequence[Prepared], coming: Iterable[Prepared], placement: Placement, listener: Listener) -> None:
+def encode_prompts(
+    jobs: Sequence[Job], upcoming: Iterable[Job], device_config: DeviceConfig, listener: Listener
+) -> None:
     """Reads the prompts of pictures, for `told`.
 
     Where one of them is new, the model that is loaded is let go of, and the text encoders after it.
 
     Args:
         jobs: pictures that are drawn together, with a model that `artgen.fitting` lets be read apart.
-        coming: pictures after them, for the same model.
-        placement: the CPU, and the precision.
+        upcoming: pictures after them, for the same model.
+        device_config: the CPU, and the precision.
         listener: is told what is loaded.
 
     Raises:
         ModelUnavailableError: weights are missing, damaged or of another architecture.
     """
-    place = _place(jobs[0], placement)
-    if place not in _read:
-        _read.clear()
-    rows = _read.setdefault(place, {})
-    wanted = [_Words.of(job) for job in jobs]
+    place = _cache_key(jobs[0], device_config)
+    if place not in _embedding_cache:
+        _embedding_cache.clear()
+    rows = _embedding_cache.setdefault(place, {})
+    wanted = [_PromptKey.from_job(job) for job in jobs]
     if any(words not in rows for words in wanted):
-        if _size(rows) > AHEAD:
+        if _nbytes(rows) > MAX_PREFETCH_BYTES:
             rows.clear()
-        loading.release()
-        reader = loading.load_reader(jobs[0].model, placement, listener)
+        loading.clear_cache()
+        reader = loading.load_text_encoders(jobs[0].model, device_config, listener)
         for words in wanted:
             if words not in rows:
-                rows[words] = _row(reader, words)
-        for job in coming:
-            if _size(rows) > AHEAD:
+                rows[words] = _encode_prompt(reader, words)
+        for job in upcoming:
+            if _nbytes(rows) > MAX_PREFETCH_BYTES:
                 break
-            if (words := _Words.of(job)) not in rows:
-                rows[words] = _row(reader, words)
+            if (words := _PromptKey.from_job(job)) not in rows:
+                rows[words] = _encode_prompt(reader, words)
         del reader
-        loading.collect()
+        loading.empty_cuda_cache()
 
 
-def told(jobs: Sequence[Prepared], placement: Placement) -> dict[str, torch.Tensor]:
+def cached_embeddings(jobs: Sequence[Job], device_config: DeviceConfig) -> dict[str, torch.Tensor]:
     """What was read of these pictures' prompts, as keyword arguments for a pipeline, one row a picture.
 
     The same that a pipeline is given that reads itself.
     """
-    rows = _read[_place(jobs[0], placement)]
-    found = [rows[_Words.of(job)] for job in jobs]
+    rows = _embedding_cache[_cache_key(jobs[0], device_config)]
+    found = [rows[_PromptKey.from_job(job)] for job in jobs]
     return {name: torch.cat([row[name] for row in found]) if len(found) > 1 else one for name, one in found[0].items()}
 
 
-def _place(job: Prepared, placement: Placement) -> tuple[Any, ...]:
-    return job.model.path, job.model.revision, job.model.variant, placement
+def _cache_key(job: Job, device_config: DeviceConfig) -> tuple[Any, ...]:
+    return job.model.path, job.model.revision, job.model.variant, device_config
 
 
-def _row(reader: Any, words: _Words) -> Row:
-    with loading.quiet():
-        if words.in_chunks:
-            return dict(prompts.chunked(reader, [words.prompt], [words.negative], words.guided))
-        encoded = embeddings.encode(reader, words.prompt, words.negative, words.guided, torch.device("cpu"))
-    return embeddings.joined([encoded])
+def _encode_prompt(pipe: Any, key: _PromptKey) -> PromptEmbeddings:
+    with loading.silence_libraries():
+        if key.chunked:
+            return dict(prompts.encode_chunked(pipe, [key.prompt], [key.negative_prompt], key.uses_cfg))
+        encoded = embeddings.encode_prompt(pipe, key.prompt, key.negative_prompt, key.uses_cfg, torch.device("cpu"))
+    return embeddings.stack_embeddings([encoded])
 
 
-def _size(rows: dict[_Words, Row]) -> int:
-    return sum(tensor.nbytes for row in rows.values() for tensor in row.values())
+def _nbytes(entries: dict[_PromptKey, PromptEmbeddings]) -> int:
+    return sum(tensor.nbytes for row in entries.values() for tensor in row.values())

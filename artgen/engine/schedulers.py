@@ -12,27 +12,27 @@ import diffusers
 import torch
 
 from artgen.errors import UsageError
-from artgen.schedulers import find
+from artgen.schedulers import find_scheduler
 
-BY_TIMESTEP = frozenset({"PNDMScheduler", "DDIMScheduler"})
+CPU_TIMESTEP_SCHEDULERS = frozenset({"PNDMScheduler", "DDIMScheduler"})
 """Those that only look their numbers up by the timestep. Some others (LCM) compute with it on the device as well, and
 would round otherwise in main memory."""
 
 SIGMA_FLAGS = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas", "beta": "use_beta_sigmas"}
 
 
-def build(own: Any, name: str | None, sigmas: str | None) -> Any:
+def build_scheduler(model_scheduler: Any, name: str | None, sigmas: str | None) -> Any:
     """A new scheduler for a model.
 
     Args:
-        own: the scheduler that the model was loaded with.
+        model_scheduler: the scheduler that the model was loaded with.
         name: artgen's name of the one wanted; None for the model's own.
         sigmas: `normal`, `karras`, `exponential` or `beta`; None keeps what the configuration says.
 
     Raises:
         UsageError: a package it needs is missing, or it does not fit the model's kind of prediction.
     """
-    config = dict(own.config)
+    config = dict(model_scheduler.config)
     if sigmas:
         config.update({flag: False for flag in SIGMA_FLAGS.values() if flag in config or sigmas != "normal"})
         if sigmas in SIGMA_FLAGS:
@@ -40,20 +40,20 @@ def build(own: Any, name: str | None, sigmas: str | None) -> Any:
     if sigmas == "beta":
         require_packages(name or "beta sigmas", ("scipy",))
     if name is None:
-        return type(own).from_config(config)
-    entry = find(name)
-    require_packages(entry.name, entry.requires)
-    config.update(entry.config)
+        return type(model_scheduler).from_config(config)
+    entry = find_scheduler(name)
+    require_packages(entry.name, entry.required_packages)
+    config.update(entry.config_overrides)
     return getattr(diffusers, entry.class_name).from_config(config)
 
 
-def reading_here(scheduler: Any) -> Any:
+def use_cpu_timesteps(scheduler: Any) -> Any:
     """The scheduler; one of `BY_TIMESTEP` is told the timestep of each step in main memory.
 
     A pipeline hands it a part of `timesteps`, which lie on the device, so that it would wait at every step until the
     denoiser is done.
     """
-    if type(scheduler).__name__ not in BY_TIMESTEP:
+    if type(scheduler).__name__ not in CPU_TIMESTEP_SCHEDULERS:
         return scheduler
     step = scheduler.step
     there: torch.Tensor | None = None
@@ -65,7 +65,7 @@ def reading_here(scheduler: Any) -> Any:
         every = scheduler.timesteps
         if there is not every or here is None:
             there, here = every, every.cpu()
-        if isinstance(timestep, torch.Tensor) and _is_part(timestep, every):
+        if isinstance(timestep, torch.Tensor) and _is_element_of(timestep, every):
             timestep = here[timestep.storage_offset() - every.storage_offset()]
         return step(model_output, timestep, *args, **kwargs)
 
@@ -73,10 +73,10 @@ def reading_here(scheduler: Any) -> Any:
     return scheduler
 
 
-def _is_part(timestep: torch.Tensor, every: torch.Tensor) -> bool:
+def _is_element_of(timestep: torch.Tensor, timesteps: torch.Tensor) -> bool:
     """Whether a timestep is an element of a list of them, not a copy."""
-    same = timestep.untyped_storage().data_ptr() == every.untyped_storage().data_ptr()
-    return same and timestep.ndim == 0 and every.stride() == (1,)
+    same = timestep.untyped_storage().data_ptr() == timesteps.untyped_storage().data_ptr()
+    return same and timestep.ndim == 0 and timesteps.stride() == (1,)
 
 
 def check_steps(scheduler: Any, steps: int) -> None:
@@ -97,7 +97,7 @@ def check_steps(scheduler: Any, steps: int) -> None:
         )
 
 
-def require_packages(what: str, packages: tuple[str, ...]) -> None:
+def require_packages(feature: str, packages: tuple[str, ...]) -> None:
     """Refuses early, with the command that mends it, what would fail with an ImportError halfway.
 
     Raises:
@@ -105,4 +105,4 @@ def require_packages(what: str, packages: tuple[str, ...]) -> None:
     """
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise UsageError(f"{what} needs {' and '.join(missing)}.", f"pip install {' '.join(missing)}")
+        raise UsageError(f"{feature} needs {' and '.join(missing)}.", f"pip install {' '.join(missing)}")

@@ -12,167 +12,170 @@ from typing import Any, Protocol
 
 from artgen import machine
 from artgen.errors import UsageError
-from artgen.prepare import Prepared
-from artgen.requests import FromWords, Request
-from artgen.settings import LARGEST_BATCH
+from artgen.prepare import Job
+from artgen.requests import PromptRequest, Request
+from artgen.settings import MAX_BATCH_SIZE
 
 AUTO = "auto"
-_WORTH = 1.05
+MIN_SPEEDUP = 1.05
 """How much faster a larger batch must be, to make up for what it takes in memory."""
 
-ON_CUDA = {"sd1": 8, "sd2": 8}
+CUDA_BATCH_SIZES = {"sd1": 8, "sd2": 8}
 """Rows that fill a GPU with pictures of a model's own size."""
 
-ON_CUDA_ELSE = 4
+CUDA_DEFAULT_BATCH_SIZE = 4
 
-ON_CPU = 8
+CPU_BATCH_SIZE = 8
 """Rows at which a small model is fastest on a CPU, with pictures of 128x128 pixels; see RESULTS.md."""
 
-SMALL = 500_000_000
+SMALL_MODEL_BYTES = 500_000_000
 """Bytes of weights up to which a CPU is kept waiting by the calls, not by the products in them."""
 
 
 @dataclass(frozen=True)
-class Alike:
+class JobGroup:
     """Pictures of one shape: one call of a pipeline could draw any of them together.
 
     Attributes:
-        shape: its number.
+        shape_id: its number.
         total: how many pictures there are of it, with those that are drawn already.
-        left: how many are not drawn yet, 1 or more.
-        suited: what `suited` says of them.
+        remaining: how many are not drawn yet, 1 or more.
+        default_size: what `default_size` says of them.
     """
 
-    shape: int
+    shape_id: int
     total: int
-    left: int
-    suited: int
+    remaining: int
+    default_size: int
 
 
-class BatchSize(Protocol):
+class BatchSizePolicy(Protocol):
     """Chooses the number of rows for each shape of picture."""
 
-    def rows(self, alike: Alike) -> int:
+    def next_batch_size(self, group: JobGroup) -> int:
         """The rows of the next device batch, 1 to 256; they may be more than there are pictures left."""
 
-    def learn(self, shape: int, drawn: int, seconds: float) -> None:
-        """Takes note that `drawn` pictures together took `seconds` each."""
+    def record_timing(self, shape_id: int, num_images: int, seconds_per_image: float) -> None:
+        """Takes note that `num_images` pictures together took `seconds_per_image` each."""
 
 
-class Exactly:
+class ExactBatchSize:
     """Always the same, however few pictures there are."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, batch_size: int) -> None:
         """Raises UsageError for a number outside 1 to 256."""
-        if not 1 <= rows <= LARGEST_BATCH:
-            raise UsageError(f"batch_size must be auto or 1 to {LARGEST_BATCH}, not {rows}.")
-        self._rows = rows
+        if not 1 <= batch_size <= MAX_BATCH_SIZE:
+            raise UsageError(f"batch_size must be auto or 1 to {MAX_BATCH_SIZE}, not {batch_size}.")
+        self._batch_size = batch_size
 
-    def rows(self, alike: Alike) -> int:  # noqa: ARG002
-        return self._rows
+    def next_batch_size(self, group: JobGroup) -> int:  # noqa: ARG002
+        return self._batch_size
 
-    def learn(self, shape: int, drawn: int, seconds: float) -> None:
+    def record_timing(self, shape_id: int, num_images: int, seconds_per_image: float) -> None:
         """Nothing to learn."""
 
 
-class Fixed(Exactly):
+class MaxBatchSize(ExactBatchSize):
     """The same for all shapes that have as many pictures."""
 
-    def rows(self, alike: Alike) -> int:
-        return _fewer(self._rows, alike.total)
+    def next_batch_size(self, group: JobGroup) -> int:
+        return _cap_to_remaining(self._batch_size, group.total)
 
 
-class Suited:
+class DefaultBatchSize:
     """What suits the model and the device."""
 
-    def rows(self, alike: Alike) -> int:
-        return _fewer(alike.suited, alike.total)
+    def next_batch_size(self, group: JobGroup) -> int:
+        return _cap_to_remaining(group.default_size, group.total)
 
-    def learn(self, shape: int, drawn: int, seconds: float) -> None:
+    def record_timing(self, shape_id: int, num_images: int, seconds_per_image: float) -> None:
         """Nothing to learn."""
 
 
-class Growing:
+class AutoTuneBatchSize:
     """Doubles as long as pictures come faster for it, and goes back to the best when they do not.
 
     The engine halves a batch that does not fit in memory; the seconds of such a try tell against its size.
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[int, dict[int, float]] = {}
-        self.settled: dict[int, int] = {}
+        self._seconds_by_size: dict[int, dict[int, float]] = {}
+        self.best_sizes: dict[int, int] = {}
         """The best size of each shape, as far as it is known."""
 
-    def rows(self, alike: Alike) -> int:
-        if alike.shape in self.settled:
-            return _fewer(self.settled[alike.shape], alike.total)
-        return min(self._next(alike.shape), alike.left)
+    def next_batch_size(self, group: JobGroup) -> int:
+        if group.shape_id in self.best_sizes:
+            return _cap_to_remaining(self.best_sizes[group.shape_id], group.total)
+        return min(self._next_trial_size(group.shape_id), group.remaining)
 
-    def learn(self, shape: int, drawn: int, seconds: float) -> None:
-        if shape in self.settled or drawn < self._next(shape):
+    def record_timing(self, shape_id: int, num_images: int, seconds_per_image: float) -> None:
+        if shape_id in self.best_sizes or num_images < self._next_trial_size(shape_id):
             return  # the rest of a shape says nothing
-        tried = self._seconds.setdefault(shape, {})
+        tried = self._seconds_by_size.setdefault(shape_id, {})
         best = min(tried, key=lambda size: tried[size], default=None)
-        tried[drawn] = seconds
-        if best is not None and seconds * _WORTH > tried[best]:
-            self.settled[shape] = best
-        elif drawn >= LARGEST_BATCH:
-            self.settled[shape] = drawn
+        tried[num_images] = seconds_per_image
+        if best is not None and seconds_per_image * MIN_SPEEDUP > tried[best]:
+            self.best_sizes[shape_id] = best
+        elif num_images >= MAX_BATCH_SIZE:
+            self.best_sizes[shape_id] = num_images
 
-    def _next(self, shape: int) -> int:
-        return 2 * max(self._seconds.get(shape, {}), default=0) or 1
+    def _next_trial_size(self, shape_id: int) -> int:
+        return 2 * max(self._seconds_by_size.get(shape_id, {}), default=0) or 1
 
 
-def _fewer(rows: int, total: int) -> int:
+def _cap_to_remaining(batch_size: int, total: int) -> int:
     """The rows for a shape that may have fewer pictures: then the next power of two holds them all."""
-    return min(rows, 1 << (total - 1).bit_length())
+    return min(batch_size, 1 << (total - 1).bit_length())
 
 
-def appearance(request: Request) -> Request:
+def group_key(request: Request) -> Request:
     """What must agree in requests that are drawn together, beside size and wording: all but seed and pictures."""
-    if not isinstance(request, FromWords):
+    if not isinstance(request, PromptRequest):
         return request
     pictures = {name: Path("any") for name in ("image", "mask") if getattr(request, name, None) is not None}
     return request.replace(seed=0, prompt="", negative_prompt="", **pictures)
 
 
-def wording(request: Request) -> tuple[Any, ...]:
+def prompt_group_key(request: Request) -> tuple[Any, ...]:
     """What must agree in the words of requests that are drawn together."""
-    if not isinstance(request, FromWords):
+    if not isinstance(request, PromptRequest):
         return ()
     # Chunks would be as many as the longest neighbour needs.
     words = (request.prompt, request.negative_prompt) if request.long_prompt == "chunk" else ()
     return bool(request.negative_prompt), *words
 
 
-def suited(job: Prepared) -> int:
+def default_batch_size(job: Job) -> int:
     """How many pictures like this one are best drawn together, by model, size and device; a power of two.
 
     On a CPU, a large model keeps all cores busy with one picture.
     """
-    if job.found is None or not isinstance(job.request, FromWords):
+    if job.model_or_none is None or not isinstance(job.request, PromptRequest):
         return 1
     device = job.request.device
-    if device.startswith("cuda") or (device == "auto" and machine.cuda_devices()):
-        most, (width, height) = ON_CUDA.get(job.found.architecture, ON_CUDA_ELSE), job.found.native
-    elif job.found.weight_bytes() < SMALL:
-        most, width, height = ON_CPU, 128, 128
+    if device.startswith("cuda") or (device == "auto" and machine.cuda_device_count()):
+        most, (width, height) = (
+            CUDA_BATCH_SIZES.get(job.model_or_none.architecture, CUDA_DEFAULT_BATCH_SIZE),
+            job.model_or_none.native_size,
+        )
+    elif job.model_or_none.weight_bytes() < SMALL_MODEL_BYTES:
+        most, width, height = CPU_BATCH_SIZE, 128, 128
     else:
         return 1
     rows = min(most, most * width * height // (job.width * job.height))
     return 1 << max(0, rows.bit_length() - 1)
 
 
-def parse_batch_size(text: str | None) -> BatchSize:
+def parse_batch_size(text: str | None) -> BatchSizePolicy:
     """`auto`, how many at a time, or None for what suits.
 
     Raises:
         UsageError: neither.
     """
     if text is None:
-        return Suited()
+        return DefaultBatchSize()
     if text.strip().casefold() == AUTO:
-        return Growing()
+        return AutoTuneBatchSize()
     if not text.strip().isdecimal():
-        raise UsageError(f"batch_size must be auto or 1 to {LARGEST_BATCH}, not {text!r}.")
-    return Fixed(int(text))
+        raise UsageError(f"batch_size must be auto or 1 to {MAX_BATCH_SIZE}, not {text!r}.")
+    return MaxBatchSize(int(text))

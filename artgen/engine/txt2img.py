@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from artgen.prepare import Prepared
+from artgen.prepare import Job
 
 PIPELINE = "Text2Image"
 
 
-def arguments(jobs: list[Prepared]) -> dict[str, Any]:
+def arguments(jobs: list[Job]) -> dict[str, Any]:
     """Keyword arguments of the pipeline beyond those all tasks share."""
     return {"width": jobs[0].width, "height": jobs[0].height}

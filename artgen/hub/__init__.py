@@ -11,7 +11,7 @@ from typing import Any
 
 from artgen.errors import ModelUnavailableError, OutputError
 from artgen.hub import cache, client, transfer
-from artgen.hub.choosing import choose
+from artgen.hub.choosing import select_files
 from artgen.hub.transfer import OnProgress
 
 __all__ = ["OnNote", "OnProgress", "pull", "pull_files"]
@@ -43,20 +43,20 @@ def pull(
     """
     if cache.is_offline():
         raise ModelUnavailableError("The network is off (HF_HUB_OFFLINE).", f"Unset it to download {repo}.")
-    listing = client.listing(repo, revision)
-    index = _index(listing, force)
-    choice = choose(repo, listing.files, index)
+    listing = client.fetch_listing(repo, revision)
+    index = _download_index(listing, force)
+    choice = select_files(repo, listing.files, index)
     for note in choice.notes:
         if on_note:
             on_note(note)
-    transfer.check_space(transfer.missing_bytes(listing, choice.files))
+    transfer.check_disk_space(transfer.missing_bytes(listing, choice.files))
     for file in sorted(choice.files, key=lambda file: file.size):
-        transfer.fetch(listing, file, force=force, on_progress=on_progress)
-    _remember(listing, revision)
+        transfer.download(listing, file, force=force, on_progress=on_progress)
+    _write_ref(listing, revision)
     return cache.repository_folder(repo) / "snapshots" / listing.commit
 
 
-def pull_files(repo: str, names: Sequence[str], *, on_progress: OnProgress | None = None) -> Path:
+def pull_files(repo: str, file_names: Sequence[str], *, on_progress: OnProgress | None = None) -> Path:
     """Download some files of a repository's main branch; returns the folder of its snapshot.
 
     Raises:
@@ -64,25 +64,25 @@ def pull_files(repo: str, names: Sequence[str], *, on_progress: OnProgress | Non
         RefusedError: a hash that does not match.
         OutputError: not enough disk, or the cache cannot be written.
     """
-    listing = client.listing(repo, None)
-    files = tuple(file for file in listing.files if file.name in names)
-    if missing := sorted(set(names) - {file.name for file in files}):
+    listing = client.fetch_listing(repo, None)
+    files = tuple(file for file in listing.files if file.name in file_names)
+    if missing := sorted(set(file_names) - {file.name for file in files}):
         raise ModelUnavailableError(f"{repo} has no {' and no '.join(missing)}.", "Look at its page on the hub.")
-    transfer.check_space(transfer.missing_bytes(listing, files))
+    transfer.check_disk_space(transfer.missing_bytes(listing, files))
     for file in files:
-        transfer.fetch(listing, file, on_progress=on_progress)
-    _remember(listing, None)
+        transfer.download(listing, file, on_progress=on_progress)
+    _write_ref(listing, None)
     return cache.repository_folder(repo) / "snapshots" / listing.commit
 
 
-def _index(listing: client.Listing, force: bool) -> dict[str, Any]:
+def _download_index(listing: client.RepoListing, force: bool) -> dict[str, Any]:
     """The model's `model_index.json`, fetched."""
     file = next((file for file in listing.files if file.name == "model_index.json"), None)
     if file is None:
         single = [f.name for f in listing.files if f.name.endswith(".safetensors") and "/" not in f.name]
         hint = f"It has {single[0]}: download that file and pass its path." if single else "Look for another copy."
         raise ModelUnavailableError(f"{listing.repo} is not a diffusers model: it has no model_index.json.", hint)
-    path = transfer.fetch(listing, file, force=force)
+    path = transfer.download(listing, file, force=force)
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -94,7 +94,7 @@ def _index(listing: client.Listing, force: bool) -> dict[str, Any]:
     return index
 
 
-def _remember(listing: client.Listing, revision: str | None) -> None:
+def _write_ref(listing: client.RepoListing, revision: str | None) -> None:
     """Write `refs/REVISION`, last, so that a name never points at a snapshot that is not complete."""
     name = revision or "main"
     if name == listing.commit:

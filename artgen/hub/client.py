@@ -17,28 +17,28 @@ from urllib.parse import quote
 from artgen.errors import ModelUnavailableError
 from artgen.hub import cache
 
-ATTEMPTS = 4
-TIMEOUT = 30.0  # seconds without a byte
-BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+MAX_ATTEMPTS = 4
+TIMEOUT_SECONDS = 30.0  # seconds without a byte
+RETRY_STATUS_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
 T = TypeVar("T")
 
 
-class Cut(Exception):
+class TransientError(Exception):
     """A connection that failed or a hub that is busy: worth another attempt."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a hub model. `etag` names its blob in the cache: its SHA-256 when `large`, else git's SHA-1."""
+    """A file of a hub model. `etag` names its blob in the cache: its SHA-256 when `is_lfs`, else git's SHA-1."""
 
     name: str
     size: int
     etag: str
-    large: bool
+    is_lfs: bool
 
 
 @dataclass(frozen=True)
-class Listing:
+class RepoListing:
     """A model's files at one commit."""
 
     repo: str
@@ -51,7 +51,7 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def pause(seconds: float) -> None:
+def sleep(seconds: float) -> None:
     """Wait between two attempts."""
     time.sleep(seconds)
 
@@ -65,7 +65,7 @@ def _headers() -> dict[str, str]:
     return {**headers, "Accept-Encoding": "identity"}
 
 
-def _session() -> tuple[Any, type[Exception]]:
+def _http_session() -> tuple[Any, type[Exception]]:
     """The HTTP client and the base class of its errors: httpx in huggingface_hub 1, httpx2 in 2."""
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # exported lazily
 
@@ -75,7 +75,7 @@ def _session() -> tuple[Any, type[Exception]]:
     return session, importlib.import_module(library).HTTPError
 
 
-def listing(repo: str, revision: str | None) -> Listing:
+def fetch_listing(repo: str, revision: str | None) -> RepoListing:
     """The files of a model at a revision, with sizes and hashes.
 
     Raises:
@@ -84,38 +84,40 @@ def listing(repo: str, revision: str | None) -> Listing:
     where = f"{endpoint()}/api/models/{repo}"
     if revision:
         where += f"/revision/{quote(revision, safe='')}"
-    answer = attempt(lambda: _get_json(where, repo, revision, {"blobs": "true"}))
+    answer = retry(lambda: _get_json(where, repo, revision, {"blobs": "true"}))
     try:
-        files = tuple(_remote_file(sibling) for sibling in answer["siblings"])
-        return Listing(repo, str(answer["sha"]), files)
+        files = tuple(_parse_remote_file(sibling) for sibling in answer["siblings"])
+        return RepoListing(repo, str(answer["sha"]), files)
     except (KeyError, TypeError, ValueError):
         raise ModelUnavailableError(
             f"{endpoint()} gave an answer about {repo} that artgen does not understand.", "Check HF_ENDPOINT."
         ) from None
 
 
-def _remote_file(sibling: dict[str, Any]) -> RemoteFile:
+def _parse_remote_file(sibling: dict[str, Any]) -> RemoteFile:
     name, large = str(sibling["rfilename"]), sibling.get("lfs")
     if name.startswith("/") or "\\" in name or ".." in name.split("/"):
         raise ValueError(name)
     if large:
-        return RemoteFile(name, int(large["size"]), _hexadecimal(large["sha256"], 64), True)
-    return RemoteFile(name, int(sibling["size"]), _hexadecimal(sibling["blobId"], 40), False)
+        return RemoteFile(name, int(large["size"]), _validate_hex(large["sha256"], 64), True)
+    return RemoteFile(name, int(sibling["size"]), _validate_hex(sibling["blobId"], 40), False)
 
 
-def _hexadecimal(text: str, digits: int) -> str:
+def _validate_hex(text: str, digits: int) -> str:
     if len(text) != digits or not set(text) <= set("0123456789abcdef"):
         raise ValueError(text)
     return text
 
 
-def _get_json(where: str, repo: str, revision: str | None, parameters: dict[str, str]) -> Any:
-    session, failure = _session()
+def _get_json(url: str, repo: str, revision: str | None, parameters: dict[str, str]) -> Any:
+    session, failure = _http_session()
     try:
-        response = session.get(where, headers=_headers(), params=parameters, timeout=TIMEOUT, follow_redirects=True)
+        response = session.get(
+            url, headers=_headers(), params=parameters, timeout=TIMEOUT_SECONDS, follow_redirects=True
+        )
     except failure as error:
-        raise Cut(_short(error)) from None
-    raise_for(response, repo, revision)
+        raise TransientError(_error_summary(error)) from None
+    raise_for_status(response, repo, revision)
     try:
         return response.json()
     except ValueError:
@@ -123,27 +125,27 @@ def _get_json(where: str, repo: str, revision: str | None, parameters: dict[str,
 
 
 @contextmanager
-def stream(listing: Listing, file: RemoteFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-    """Open a file of the hub from byte `start`; gives the byte it really starts at, and its blocks.
+def stream(listing: RepoListing, file: RemoteFile, start_byte: int) -> Iterator[tuple[int, Iterator[bytes]]]:
+    """Open a file of the hub from byte `start_byte`; gives the byte it really starts at, and its blocks.
 
     Raises:
         Cut: the connection failed, on opening or later.
         ModelUnavailableError: gated or gone.
     """
     where = f"{endpoint()}/{listing.repo}/resolve/{listing.commit}/{quote(file.name)}"
-    headers = _headers() | ({"Range": f"bytes={start}-"} if start else {})
-    session, failure = _session()
+    headers = _headers() | ({"Range": f"bytes={start_byte}-"} if start_byte else {})
+    session, failure = _http_session()
     try:
-        with session.stream("GET", where, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
+        with session.stream("GET", where, headers=headers, timeout=TIMEOUT_SECONDS, follow_redirects=True) as response:
             if response.status_code == 416:
-                raise Cut(f"the hub has no bytes of it beyond {start}")
-            raise_for(response, listing.repo, None)
-            resumed = response.status_code == 206 and _range_start(response) == start
+                raise TransientError(f"the hub has no bytes of it beyond {start_byte}")
+            raise_for_status(response, listing.repo, None)
+            resumed = response.status_code == 206 and _range_start(response) == start_byte
             if response.status_code == 206 and not resumed:
-                raise Cut("the hub sent another part of the file than was asked for")
-            yield (start if resumed else 0), response.iter_bytes()  # no chunk size: what came before a cut counts
+                raise TransientError("the hub sent another part of the file than was asked for")
+            yield (start_byte if resumed else 0), response.iter_bytes()  # no chunk size: what came before a cut counts
     except failure as error:
-        raise Cut(_short(error)) from None
+        raise TransientError(_error_summary(error)) from None
 
 
 def _range_start(response: Any) -> int | None:
@@ -153,23 +155,23 @@ def _range_start(response: Any) -> int | None:
     return int(first) if first.isdigit() else None
 
 
-def attempt(work: Callable[[], T]) -> T:
-    """Do `work`, again after a pause while it is `Cut`, `ATTEMPTS` times in all.
+def retry(operation: Callable[[], T]) -> T:
+    """Do `operation`, again after a pause while it is `Cut`, `ATTEMPTS` times in all.
 
     Raises:
         ModelUnavailableError: every attempt was cut.
     """
-    for number in range(ATTEMPTS):
+    for number in range(MAX_ATTEMPTS):
         try:
-            return work()
-        except Cut as cut:
+            return operation()
+        except TransientError as cut:
             last = cut
-            if number + 1 < ATTEMPTS:
-                pause(0.5 * 2**number)
-    raise unreachable(str(last))
+            if number + 1 < MAX_ATTEMPTS:
+                sleep(0.5 * 2**number)
+    raise unreachable_error(str(last))
 
 
-def unreachable(reason: str) -> ModelUnavailableError:
+def unreachable_error(reason: str) -> ModelUnavailableError:
     """The error for a hub that does not answer."""
     return ModelUnavailableError(
         f"The model hub at {endpoint()} cannot be reached: {reason}.",
@@ -178,7 +180,7 @@ def unreachable(reason: str) -> ModelUnavailableError:
     )
 
 
-def raise_for(response: Any, repo: str, revision: str | None) -> None:
+def raise_for_status(response: Any, repo: str, revision: str | None) -> None:
     """Turn an answer that is no success into the error a user can act on.
 
     The codes are those of huggingface_hub's `hf_raise_for_status`: the hub answers 401 for a repository that does not
@@ -193,41 +195,44 @@ def raise_for(response: Any, repo: str, revision: str | None) -> None:
         return
     code, said = response.headers.get("X-Error-Code", ""), str(response.headers.get("X-Error-Message", ""))
     page = f"{endpoint()}/{repo}"
-    if status in BUSY:
-        raise Cut(f"it answers {status}")
+    if status in RETRY_STATUS_CODES:
+        raise TransientError(f"it answers {status}")
     if status == 401 and "invalid" in said.lower():
         raise ModelUnavailableError("The hub does not accept your access token.", "Make a new one: `hf auth login`.")
     if code == "GatedRepo" or status == 403:
         hint = f"Accept the licence at {page}, then `hf auth login`."
         raise ModelUnavailableError(f"{repo} is gated: its owner wants its licence accepted first.", hint)
     if code == "RevisionNotFound":
-        hint = _close(revision or "", _revisions(repo)) or f"See {page}/tree/main for its branches and tags."
+        hint = (
+            _similar_names_hint(revision or "", _fetch_revisions(repo))
+            or f"See {page}/tree/main for its branches and tags."
+        )
         raise ModelUnavailableError(f"{repo} has no revision {revision!r}.", hint)
     if code == "EntryNotFound":
         raise ModelUnavailableError(f"A file of {repo} is gone from the hub.", "Run `artgen models pull` again.")
     if status in (401, 404):
-        near = _close(repo, list(cache.repositories()))
+        near = _similar_names_hint(repo, list(cache.cached_repositories()))
         hint = f"{near} " if near else ""
         hint += "Check the spelling; for a private model log in first: `hf auth login`."
         raise ModelUnavailableError(f"There is no model {repo} on the hub at {endpoint()}.", hint)
     raise ModelUnavailableError(f"The hub at {endpoint()} answers {status} for {repo}.", "Try again later.")
 
 
-def _revisions(repo: str) -> list[str]:
+def _fetch_revisions(repo: str) -> list[str]:
     """A model's branches and tags, for a hint; empty when they cannot be had."""
     try:
         refs = _get_json(f"{endpoint()}/api/models/{repo}/refs", repo, None, {})
         return [str(ref["name"]) for kind in ("branches", "tags") for ref in refs.get(kind, [])]
-    except (Cut, ModelUnavailableError, AttributeError, KeyError, TypeError):
+    except (TransientError, ModelUnavailableError, AttributeError, KeyError, TypeError):
         return []
 
 
-def _close(word: str, known: list[str]) -> str:
+def _similar_names_hint(word: str, known: list[str]) -> str:
     found = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(found)}?" if found else ""
 
 
-def _short(error: Exception) -> str:
+def _error_summary(error: Exception) -> str:
     """The first line of a transport error, or its kind; addresses with credentials do not occur in them."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -14,14 +14,16 @@ from pathlib import Path, PurePosixPath
 
 from artgen.errors import ModelUnavailableError, OutputError, RefusedError
 from artgen.hub import cache, client
-from artgen.hub.client import Cut, Listing, RemoteFile
+from artgen.hub.client import RemoteFile, RepoListing, TransientError
 
 OnProgress = Callable[[str, int, int], None]
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_BLOCK = 1 << 20
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_READ_BLOCK_BYTES = 1 << 20
 
 
-def fetch(listing: Listing, file: RemoteFile, *, force: bool = False, on_progress: OnProgress | None = None) -> Path:
+def download(
+    listing: RepoListing, file: RemoteFile, *, force: bool = False, on_progress: OnProgress | None = None
+) -> Path:
     """Have a file in the cache, downloading what is missing of it; returns its place in the snapshot.
 
     A blob of the right length is taken as it is, or with `force` only if its hash is right too.
@@ -36,24 +38,24 @@ def fetch(listing: Listing, file: RemoteFile, *, force: bool = False, on_progres
     root = cache.repository_folder(listing.repo)
     blob = root / "blobs" / file.etag
     pointer = root / "snapshots" / listing.commit / PurePosixPath(file.name)
-    lock = cache.folder() / ".locks" / root.name / f"{file.etag}.lock"
+    lock = cache.cache_folder() / ".locks" / root.name / f"{file.etag}.lock"
     try:
         for folder in (blob.parent, pointer.parent, lock.parent):
             folder.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(lock):
             if not blob.exists() and pointer.is_file() and not pointer.is_symlink():
                 pointer.replace(blob)  # a cache without links, as on some Windows systems
-            if not _is_right(blob, file, force):
-                _download(listing, file, blob, on_progress)
+            if not _is_valid_blob(blob, file, force):
+                _download_and_verify(listing, file, blob, on_progress)
             elif on_progress:
                 on_progress(file.name, file.size, file.size)
-            _link(blob, pointer)
+            _link_into_snapshot(blob, pointer)
     except OSError as problem:
-        raise _unwritable(problem, root) from None
+        raise _write_error(problem, root) from None
     return pointer
 
 
-def missing_bytes(listing: Listing, files: tuple[RemoteFile, ...]) -> int:
+def missing_bytes(listing: RepoListing, files: tuple[RemoteFile, ...]) -> int:
     """How many bytes of these files are not in the cache yet."""
     total = 0
     for file in {file.etag: file for file in files}.values():
@@ -64,29 +66,29 @@ def missing_bytes(listing: Listing, files: tuple[RemoteFile, ...]) -> int:
     return total
 
 
-def check_space(needed: int) -> None:
+def check_disk_space(needed_bytes: int) -> None:
     """Refuse a download that the disk cannot hold, before it begins.
 
     Raises:
         OutputError: less free space than needed.
     """
-    place = cache.folder()
+    place = cache.cache_folder()
     while not place.exists() and place != place.parent:
         place = place.parent
     free = shutil.disk_usage(place).free
-    if needed > free:
+    if needed_bytes > free:
         raise OutputError(
-            f"The download needs {needed / 1e9:.1f} GB and the disk of {cache.folder()} has {free / 1e9:.1f} GB left.",
+            f"The download needs {needed_bytes / 1e9:.1f} GB and the disk of {cache.cache_folder()} has {free / 1e9:.1f} GB left.",
             "Free some space (`artgen models list` shows sizes; `artgen models remove NAME`), or set HF_HOME.",
         )
 
 
-def _is_right(blob: Path, file: RemoteFile, force: bool) -> bool:
+def _is_valid_blob(blob: Path, file: RemoteFile, force: bool) -> bool:
     """Whether a blob needs no download; a short one becomes the partial file, a wrong one goes away."""
     if not blob.is_file():
         return False
     size = blob.stat().st_size
-    if size == file.size and (not force or hash_file(blob, file.large) == file.etag):
+    if size == file.size and (not force or blob_hash(blob, file.is_lfs) == file.etag):
         return True
     partial = blob.with_name(f"{blob.name}.incomplete")
     if size < file.size and not partial.exists():
@@ -96,11 +98,11 @@ def _is_right(blob: Path, file: RemoteFile, force: bool) -> bool:
     return False
 
 
-def _download(listing: Listing, file: RemoteFile, blob: Path, on_progress: OnProgress | None) -> None:
+def _download_and_verify(listing: RepoListing, file: RemoteFile, blob: Path, on_progress: OnProgress | None) -> None:
     partial = blob.with_name(f"{blob.name}.incomplete")
     for fresh in (False, True):
-        _receive_all(listing, file, partial, on_progress)
-        digest = hash_file(partial, file.large)
+        _download_ranges(listing, file, partial, on_progress)
+        digest = blob_hash(partial, file.is_lfs)
         if digest == file.etag:
             partial.replace(blob)
             return
@@ -112,60 +114,67 @@ def _download(listing: Listing, file: RemoteFile, blob: Path, on_progress: OnPro
             )
 
 
-def _receive_all(listing: Listing, file: RemoteFile, partial: Path, on_progress: OnProgress | None) -> None:
+def _download_ranges(listing: RepoListing, file: RemoteFile, partial: Path, on_progress: OnProgress | None) -> None:
     """Fill the partial file to its full length, over as many connections as it takes while each brings something."""
     barren, reason = 0, ""
-    while (before := _length(partial)) != file.size or not partial.exists():
+    while (before := _file_size(partial)) != file.size or not partial.exists():
         if before > file.size:
             partial.unlink()
             continue
         try:
-            _receive(listing, file, partial, before, on_progress)
-        except Cut as cut:
+            _download_range(listing, file, partial, before, on_progress)
+        except TransientError as cut:
             reason = str(cut)
-        gained = _length(partial) > before or file.size == 0
+        gained = _file_size(partial) > before or file.size == 0
         barren = 0 if gained else barren + 1
-        if barren >= client.ATTEMPTS:
-            raise _stuck(listing, file, before, reason)
-        if _length(partial) < file.size:
-            client.pause(0.5 * 2**barren)
+        if barren >= client.MAX_ATTEMPTS:
+            raise _no_progress_error(listing, file, before, reason)
+        if _file_size(partial) < file.size:
+            client.sleep(0.5 * 2**barren)
 
 
-def _stuck(listing: Listing, file: RemoteFile, have: int, reason: str) -> ModelUnavailableError:
-    error = client.unreachable(reason or "it ends the file early")
-    said = f"{file.name} of {listing.repo} is truncated: {have} of {file.size} bytes came. {error.message}"
-    return ModelUnavailableError(said if have else error.message, error.hint)
+def _no_progress_error(
+    listing: RepoListing, file: RemoteFile, received_bytes: int, reason: str
+) -> ModelUnavailableError:
+    error = client.unreachable_error(reason or "it ends the file early")
+    said = f"{file.name} of {listing.repo} is truncated: {received_bytes} of {file.size} bytes came. {error.message}"
+    return ModelUnavailableError(said if received_bytes else error.message, error.hint)
 
 
-def _receive(listing: Listing, file: RemoteFile, partial: Path, start: int, on_progress: OnProgress | None) -> None:
-    with client.stream(listing, file, start) as (begins, blocks), partial.open("r+b" if start else "wb") as out:
+def _download_range(
+    listing: RepoListing, file: RemoteFile, partial: Path, start_byte: int, on_progress: OnProgress | None
+) -> None:
+    with (
+        client.stream(listing, file, start_byte) as (begins, blocks),
+        partial.open("r+b" if start_byte else "wb") as out,
+    ):
         out.truncate(begins)
         out.seek(begins)
         done = begins
         for block in blocks:
             done += len(block)
             if done > file.size:
-                raise Cut("the hub sent more bytes than it announced")
+                raise TransientError("the hub sent more bytes than it announced")
             out.write(block)
             out.flush()  # what has come is on its way to the disk should the next block never come
             if on_progress:
                 on_progress(file.name, done, file.size)
 
 
-def _length(path: Path) -> int:
+def _file_size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def hash_file(path: Path, large: bool) -> str:
+def blob_hash(path: Path, is_lfs: bool) -> str:
     """The hash that names a blob: SHA-256 of a large file; of a small one git's SHA-1 of `blob SIZE`, NUL, bytes."""
-    digest = hashlib.sha256() if large else hashlib.sha1(b"blob %d\x00" % path.stat().st_size, usedforsecurity=False)
+    digest = hashlib.sha256() if is_lfs else hashlib.sha1(b"blob %d\x00" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as data:
-        while block := data.read(_BLOCK):
+        while block := data.read(_READ_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
 
 
-def _link(blob: Path, pointer: Path) -> None:
+def _link_into_snapshot(blob: Path, pointer: Path) -> None:
     """Put a file into the snapshot: a relative link, or the file itself where links cannot be made."""
     target = os.path.relpath(blob, pointer.parent)
     if pointer.is_symlink() and os.readlink(pointer) == target:  # noqa: PTH115 - compared as text
@@ -178,8 +187,8 @@ def _link(blob: Path, pointer: Path) -> None:
         blob.replace(pointer)
 
 
-def _unwritable(problem: OSError, root: Path) -> OutputError:
-    if problem.errno in FULL:
+def _write_error(problem: OSError, root: Path) -> OutputError:
+    if problem.errno in DISK_FULL_ERRNOS:
         return OutputError(
             f"The disk of {root.parent} is full.",
             "Free some space and run the command again: what has arrived is kept. HF_HOME moves the cache.",

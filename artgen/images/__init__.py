@@ -4,38 +4,38 @@ from artgen.images.canvas import (
     Box,
     Expansion,
     expand_canvas,
-    expansion_to,
+    expansion_to_size,
     nearest_sizes,
     pad_to_multiple,
     parse_expand,
     parse_size,
 )
-from artgen.images.decoding import FORMATS, MAX_PIXELS, SUFFIXES
-from artgen.images.exact import ExactImage, load_exact, without_alpha
-from artgen.images.folders import pictures_in
+from artgen.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS, READABLE_FORMATS
+from artgen.images.exact import LosslessImage, drop_alpha, load_lossless
+from artgen.images.folders import iter_images
 from artgen.images.loading import LoadedImage, load_image
 from artgen.images.masks import LoadedMask, composite, feather, load_mask
 
 __all__ = [
-    "FORMATS",
+    "IMAGE_SUFFIXES",
     "MAX_PIXELS",
-    "SUFFIXES",
+    "READABLE_FORMATS",
     "Box",
-    "ExactImage",
     "Expansion",
     "LoadedImage",
     "LoadedMask",
+    "LosslessImage",
     "composite",
+    "drop_alpha",
     "expand_canvas",
-    "expansion_to",
+    "expansion_to_size",
     "feather",
-    "load_exact",
+    "iter_images",
     "load_image",
+    "load_lossless",
     "load_mask",
     "nearest_sizes",
     "pad_to_multiple",
     "parse_expand",
     "parse_size",
-    "pictures_in",
-    "without_alpha",
 ]

@@ -10,7 +10,7 @@ from artgen.errors import UsageError
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels, as `Image.crop` takes it."""
 
-MAX_EXPANSION = 8192
+MAX_EXPANSION_PX = 8192
 """Pixels that can be added on one side."""
 
 _SIDES = {
@@ -33,7 +33,7 @@ class Expansion:
     right: int = 0
     bottom: int = 0
 
-    def size(self, width: int, height: int) -> tuple[int, int]:
+    def expanded_size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of a picture once expanded."""
         return width + self.left + self.right, height + self.top + self.bottom
 
@@ -78,8 +78,8 @@ def parse_expand(text: str) -> Expansion:
             name = "all"
         if name.lower() not in _SIDES:
             raise UsageError(f"'{part.strip()}' in --expand names no side; known are {', '.join(_SIDES)}", hint)
-        if not re.fullmatch(r"[0-9]{1,6}", value) or int(value) > MAX_EXPANSION:
-            raise UsageError(f"'{value}' in --expand is not a number of pixels from 0 to {MAX_EXPANSION}", hint)
+        if not re.fullmatch(r"[0-9]{1,6}", value) or int(value) > MAX_EXPANSION_PX:
+            raise UsageError(f"'{value}' in --expand is not a number of pixels from 0 to {MAX_EXPANSION_PX}", hint)
         for side in _SIDES[name.lower()]:
             if side in sides:
                 raise UsageError(f"--expand '{text}' gives the {side} side twice", hint)
@@ -89,7 +89,7 @@ def parse_expand(text: str) -> Expansion:
     return Expansion(**sides)
 
 
-def expansion_to(size: tuple[int, int], width: int, height: int) -> Expansion:
+def expansion_to_size(size: tuple[int, int], width: int, height: int) -> Expansion:
     """How much to add so that a picture of `size` becomes width x height, centred; an odd pixel goes right or below.
 
     Raises:
@@ -103,8 +103,8 @@ def expansion_to(size: tuple[int, int], width: int, height: int) -> Expansion:
         )
     if extra_x == 0 and extra_y == 0:
         raise UsageError(f"the picture already is {width}x{height}", "Give a larger size.")
-    if max(extra_x, extra_y) > 2 * MAX_EXPANSION:
-        raise UsageError(f"--to {width}x{height} adds more than {MAX_EXPANSION} pixels on one side")
+    if max(extra_x, extra_y) > 2 * MAX_EXPANSION_PX:
+        raise UsageError(f"--to {width}x{height} adds more than {MAX_EXPANSION_PX} pixels on one side")
     return Expansion(extra_x // 2, extra_y // 2, extra_x - extra_x // 2, extra_y - extra_y // 2)
 
 
@@ -147,18 +147,18 @@ def expand_canvas(
     return canvas, mask
 
 
-def _reflect(image: Image.Image, by: Expansion) -> Image.Image:
+def _reflect(image: Image.Image, expansion: Expansion) -> Image.Image:
     """Extend by reflection about the outermost pixels (numpy's mode "reflect")."""
-    image = _reflect_right(image, by.right)
-    image = ImageOps.mirror(_reflect_right(ImageOps.mirror(image), by.left))
+    image = _reflect_right(image, expansion.right)
+    image = ImageOps.mirror(_reflect_right(ImageOps.mirror(image), expansion.left))
     image = image.transpose(Image.Transpose.TRANSPOSE)
-    image = _reflect_right(image, by.bottom)
-    image = ImageOps.mirror(_reflect_right(ImageOps.mirror(image), by.top))
+    image = _reflect_right(image, expansion.bottom)
+    image = ImageOps.mirror(_reflect_right(ImageOps.mirror(image), expansion.top))
     return image.transpose(Image.Transpose.TRANSPOSE)
 
 
-def _reflect_right(image: Image.Image, amount: int) -> Image.Image:
-    target = image.width + amount
+def _reflect_right(image: Image.Image, pixels: int) -> Image.Image:
+    target = image.width + pixels
     while image.width < target:
         width, height = image.size
         missing = target - width

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from PIL import ImageFile, TiffImagePlugin
 
-_SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_BITS, _PLANES = 258, 284
+_SWAPPED_BYTE_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_TIFF_BITS_PER_SAMPLE, _TIFF_PLANAR_CONFIGURATION = 258, 284
 """TIFF's tags BitsPerSample and PlanarConfiguration (TIFF 6.0)."""
 
 
-def order_of(image: ImageFile.ImageFile) -> str:
+def raw_mode(image: ImageFile.ImageFile) -> str:
     """Pillow's name for the order of the bits of a PNG or TIFF, such as `RGB;16B`; empty for other formats."""
     if image.format not in ("PNG", "TIFF") or not image.tile:
         return ""
@@ -21,41 +21,41 @@ def order_of(image: ImageFile.ImageFile) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
-def is_deep(image: ImageFile.ImageFile) -> bool:
+def is_16bit(image: ImageFile.ImageFile) -> bool:
     """Whether a PNG or TIFF has 16 bits a channel."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return set(image.tag_v2.get(_BITS, ())) == {16}
-    return ";16" in order_of(image)
+        return set(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, ())) == {16}
+    return ";16" in raw_mode(image)
 
 
-def mend_planes(image: ImageFile.ImageFile) -> None:
+def fix_planar_tiff(image: ImageFile.ImageFile) -> None:
     """Says of an uncompressed TIFF with a plane for each channel that its values have 16 bits.
 
     Pillow (13.0) takes every byte of them for a value of 8 bits, and half of the picture for all of it.
     """
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and is_deep(image):
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and is_16bit(image):
         end = "L" if image.tag_v2.prefix == b"II" else "B"
-        read_as(image, lambda order: f"{order};16{end}" if len(order) == 1 else order)
+        set_raw_mode(image, lambda order: f"{order};16{end}" if len(order) == 1 else order)
 
 
-def read_lower(image: ImageFile.ImageFile) -> bool:
+def read_low_byte(image: ImageFile.ImageFile) -> bool:
     """Has a picture that is not loaded yet read the lower bytes of its values; False where Pillow cannot.
 
     It can for RGB and RGBA, unless they are multiplied by their transparency or lie in compressed planes.
     """
-    channels, deep, _ = order_of(image).partition(";16")
-    planes = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PLANES) == 2
+    channels, deep, _ = raw_mode(image).partition(";16")
+    planes = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_TIFF_PLANAR_CONFIGURATION) == 2
     if not deep or image.mode not in ("RGB", "RGBA") or channels != ("R" if planes else image.mode):
         return False
-    read_as(image, lambda order: order[:-1] + _SWAPPED[order[-1]])
+    set_raw_mode(image, lambda order: order[:-1] + _SWAPPED_BYTE_ORDER[order[-1]])
     return True
 
 
-def read_as(image: ImageFile.ImageFile, order: Callable[[str], str]) -> None:
+def set_raw_mode(image: ImageFile.ImageFile, convert: Callable[[str], str]) -> None:
     """Has a picture that is not loaded yet read its bits in another order, given the one of each of its parts."""
     image.tile = [
-        tile._replace(args=(order(str(tile.args[0])), *tile.args[1:]))
+        tile._replace(args=(convert(str(tile.args[0])), *tile.args[1:]))
         if isinstance(tile.args, tuple)
-        else tile._replace(args=order(str(tile.args)))
+        else tile._replace(args=convert(str(tile.args)))
         for tile in image.tile
     ]

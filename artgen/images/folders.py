@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from artgen.errors import InputFileError
-from artgen.images.decoding import SUFFIXES
+from artgen.images.decoding import IMAGE_SUFFIXES
 
 
-def pictures_in(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+def iter_images(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     """Pictures, in order of path, and the folder that their names are told from.
 
     Args:
@@ -25,14 +25,18 @@ def pictures_in(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
             Path(folder, name)
             for folder, folders, names in os.walk(path)
             for name in names
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".") and _seen(folders)
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES
+            and not name.startswith(".")
+            and _skip_hidden_folders(folders)
         )
         if not found:
-            raise InputFileError(f"There is no picture in '{path}'.", f"It should hold {', '.join(sorted(SUFFIXES))}.")
+            raise InputFileError(
+                f"There is no picture in '{path}'.", f"It should hold {', '.join(sorted(IMAGE_SUFFIXES))}."
+            )
         yield from ((each, path) for each in found)
 
 
-def _seen(folders: list[str]) -> bool:
+def _skip_hidden_folders(folders: list[str]) -> bool:
     """Leaves hidden folders out of the walk."""
     folders[:] = [name for name in folders if not name.startswith(".")]
     return True

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageCms, ImageColor
 
 from artgen.errors import InputFileError, UsageError
-from artgen.images.decoding import MAX_PIXELS, Decoded, decode
+from artgen.images.decoding import MAX_PIXELS, DecodedImage, decode_image
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class LoadedImage:
 
 
 @dataclass(frozen=True)
-class Separated:
+class ColorAndAlpha:
     """Colours (mode L, RGB or CMYK, 8 bits) and transparency (mode L or None) of a decoded picture."""
 
-    colours: Image.Image
+    color: Image.Image
     alpha: Image.Image | None
     notes: tuple[str, ...]
 
@@ -53,16 +53,16 @@ def load_image(path: Path, *, background: str = "white", max_pixels: int = MAX_P
         InputFileError: the file cannot be used; the message has the path and what is wrong.
         UsageError: `background` is not a colour.
     """
-    colour = _colour(background)
-    decoded = decode(path, max_pixels)
-    parts = separate(decoded, path)
+    colour = _parse_color(background)
+    decoded = decode_image(path, max_pixels)
+    parts = split_alpha(decoded, path)
     notes = [*decoded.notes, *parts.notes]
-    rgb, note = to_srgb(parts.colours, decoded.image.info.get("icc_profile"), path)
+    rgb, note = to_srgb(parts.color, decoded.image.info.get("icc_profile"), path)
     notes += note
     alpha = parts.alpha
-    if decoded.turn is not None:
-        rgb = rgb.transpose(decoded.turn)
-        alpha = alpha.transpose(decoded.turn) if alpha else None
+    if decoded.exif_transpose is not None:
+        rgb = rgb.transpose(decoded.exif_transpose)
+        alpha = alpha.transpose(decoded.exif_transpose) if alpha else None
     clean = Image.new("RGB", rgb.size, colour)
     clean.paste(rgb, (0, 0), alpha)
     if alpha is not None:
@@ -71,7 +71,7 @@ def load_image(path: Path, *, background: str = "white", max_pixels: int = MAX_P
     return LoadedImage(clean, alpha, decoded.sha256, tuple(notes))
 
 
-def separate(decoded: Decoded, path: Path) -> Separated:
+def split_alpha(decoded: DecodedImage, path: Path) -> ColorAndAlpha:
     """Split a decoded picture of any mode into 8-bit colours and transparency.
 
     Raises:
@@ -79,25 +79,25 @@ def separate(decoded: Decoded, path: Path) -> Separated:
     """
     image = decoded.image
     if image.mode == "F" or image.mode.startswith("I"):
-        grey, note = _scaled(image, path)
-        return Separated(grey, None, (note,))
-    notes = (f"of the 16 bits of each value in '{path.name}' the upper 8 are used",) if decoded.deep else ()
+        grey, note = _to_uint8(image, path)
+        return ColorAndAlpha(grey, None, (note,))
+    notes = (f"of the 16 bits of each value in '{path.name}' the upper 8 are used",) if decoded.has_16_bits else ()
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         whole = image.convert("RGBA")
         alpha: Image.Image | None = whole.getchannel("A")
         if alpha is not None and alpha.getextrema() == (255, 255):
             alpha = None
-        return Separated(whole.convert("RGB"), alpha, notes)
+        return ColorAndAlpha(whole.convert("RGB"), alpha, notes)
     if image.mode == "1":
-        return Separated(image.convert("L"), None, ())
+        return ColorAndAlpha(image.convert("L"), None, ())
     if image.mode in ("L", "RGB", "CMYK"):
-        return Separated(image, None, notes)
-    return Separated(image.convert("RGB"), None, notes)
+        return ColorAndAlpha(image, None, notes)
+    return ColorAndAlpha(image.convert("RGB"), None, notes)
 
 
-def _scaled(image: Image.Image, path: Path) -> tuple[Image.Image, str]:
+def _to_uint8(image: Image.Image, path: Path) -> tuple[Image.Image, str]:
     """Bring 16-bit, 32-bit and floating-point greys to 0..255 without clipping."""
-    low, high = _range(image, path)
+    low, high = _value_range(image, path)
     if image.mode != "F" and low >= 0 and high <= 65535:
         start, width, note = 0.0, 65535.0, f"the 16-bit values of '{path.name}' are scaled to 8 bits"
     elif image.mode == "F" and low >= 0 and high <= 1:
@@ -113,7 +113,7 @@ def _scaled(image: Image.Image, path: Path) -> tuple[Image.Image, str]:
     return wide.convert("L"), note
 
 
-def _range(image: Image.Image, path: Path) -> tuple[float, float]:
+def _value_range(image: Image.Image, path: Path) -> tuple[float, float]:
     if image.mode == "F":
         import numpy  # Pillow's extrema skip NaN
 
@@ -126,12 +126,12 @@ def _range(image: Image.Image, path: Path) -> tuple[float, float]:
     return (low, high) if math.isfinite(low) else (0.0, 65535.0)
 
 
-def to_srgb(image: Image.Image, profile: object, path: Path) -> tuple[Image.Image, list[str]]:
+def to_srgb(image: Image.Image, icc_profile: object, path: Path) -> tuple[Image.Image, list[str]]:
     """Colours (mode L, RGB or CMYK) as mode RGB in sRGB, by the file's own profile, and what to say of it."""
-    if not isinstance(profile, bytes) or not profile:
+    if not isinstance(icc_profile, bytes) or not icc_profile:
         return image.convert("RGB"), []
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        source = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
         name = ImageCms.getProfileDescription(source).strip()
         space = str(source.profile.xcolor_space).strip()
         if space == "RGB" and "srgb" in name.lower():
@@ -150,7 +150,7 @@ def to_srgb(image: Image.Image, profile: object, path: Path) -> tuple[Image.Imag
     return result, [f"the colours of '{path.name}' are converted from the profile '{name}' to sRGB"]
 
 
-def _colour(text: str) -> tuple[int, int, int]:
+def _parse_color(text: str) -> tuple[int, int, int]:
     try:
         red, green, blue = ImageColor.getrgb(text)[:3]
     except ValueError as error:

@@ -6,10 +6,10 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from artgen.errors import InputFileError
-from artgen.images.decoding import MAX_PIXELS, decode
-from artgen.images.loading import separate
+from artgen.images.decoding import MAX_PIXELS, decode_image
+from artgen.images.loading import split_alpha
 
-NEARLY_ALL = 0.95
+WARN_COVERAGE_FRACTION = 0.95
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,18 @@ class LoadedMask:
 
     Attributes:
         mask: mode L, 255 = repaint, 0 = keep, values between blend.
-        share: part of the pixels with any value above 0, over 0 and up to 1.
+        coverage: part of the pixels with any value above 0, over 0 and up to 1.
         sha256: of the file's bytes, 64 hex digits.
         notes: what was decided or deserves attention, one sentence each; file names in them are untrusted.
     """
 
     mask: Image.Image
-    share: float
+    coverage: float
     sha256: str
     notes: tuple[str, ...]
 
 
-def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, fit: bool = False) -> LoadedMask:
+def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize: bool = False) -> LoadedMask:
     """Load a mask for a picture of `size`; white is repainted.
 
     Brightness counts. A picture of one single colour with varying transparency is read by its transparency (opaque
@@ -39,28 +39,28 @@ def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, fit: b
         path: a picture file as for `load_image`; embedded colour profiles are ignored, values are data here.
         size: width and height of the picture that is repainted.
         invert: black is repainted instead.
-        fit: resize a mask of another size, bilinearly with antialiasing: nearest-neighbour would lose thin strokes
+        resize: resize a mask of another size, bilinearly with antialiasing: nearest-neighbour would lose thin strokes
             when it shrinks and give stairs when it grows.
 
     Raises:
-        InputFileError: the file cannot be used, its size is another one (without `fit`), or nothing is repainted.
+        InputFileError: the file cannot be used, its size is another one (without `resize`), or nothing is repainted.
     """
-    decoded = decode(path, MAX_PIXELS)
-    parts = separate(decoded, path)
+    decoded = decode_image(path, MAX_PIXELS)
+    parts = split_alpha(decoded, path)
     notes = [*decoded.notes, *parts.notes]
-    mask = parts.colours.convert("L")
-    if parts.alpha is not None and _constant(parts.colours) and not _constant(parts.alpha):
+    mask = parts.color.convert("L")
+    if parts.alpha is not None and _is_single_color(parts.color) and not _is_single_color(parts.alpha):
         mask = parts.alpha
         notes.append(f"the mask '{path.name}' has one colour only; its transparency is used: opaque is repainted")
     elif parts.alpha is not None:
         mask = Image.composite(mask, Image.new("L", mask.size, 0), parts.alpha)
         notes.append(f"the mask '{path.name}' has transparent parts; they count as black")
-    if decoded.turn is not None:
-        mask = mask.transpose(decoded.turn)
+    if decoded.exif_transpose is not None:
+        mask = mask.transpose(decoded.exif_transpose)
     mask = ImageOps.invert(mask) if invert else mask.copy()
     mask.info = {}
     if mask.size != size:
-        if not fit:
+        if not resize:
             raise InputFileError(
                 f"the mask '{path}' is {mask.width}x{mask.height} and the picture is {size[0]}x{size[1]}",
                 "Use a mask of the picture's size, or add --fit-mask.",
@@ -73,31 +73,31 @@ def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, fit: b
             f"the mask '{path}' repaints nothing: it is black everywhere{' once inverted' if invert else ''}",
             "White is repainted; leave out --invert-mask." if invert else "White is repainted; try --invert-mask.",
         )
-    if share > NEARLY_ALL:
+    if share > WARN_COVERAGE_FRACTION:
         notes.append(f"the mask '{path.name}' repaints {share:.1%} of the picture; --invert-mask repaints the rest")
     return LoadedMask(mask, share, decoded.sha256, tuple(notes))
 
 
-def composite(source: Image.Image, painted: Image.Image, mask: Image.Image) -> Image.Image:
-    """Put `painted` over `source` where `mask` says so.
+def composite(source: Image.Image, generated: Image.Image, mask: Image.Image) -> Image.Image:
+    """Put `generated` over `source` where `mask` says so.
 
-    Pixels where the mask is 0 are byte-identical to `source`, where it is 255 to `painted`; between, the result is
+    Pixels where the mask is 0 are byte-identical to `source`, where it is 255 to `generated`; between, the result is
     the linear blend, rounded.
 
     Args:
         source: the untouched picture.
-        painted: same size and mode.
+        generated: same size and mode.
         mask: same size, mode L, 0..255.
 
     Raises:
         ValueError: sizes or modes differ.
     """
-    if source.size != painted.size or source.size != mask.size or source.mode != painted.mode or mask.mode != "L":
+    if source.size != generated.size or source.size != mask.size or source.mode != generated.mode or mask.mode != "L":
         raise ValueError(
-            f"cannot composite {painted.mode} {painted.size} over {source.mode} {source.size} "
+            f"cannot composite {generated.mode} {generated.size} over {source.mode} {source.size} "
             f"with a {mask.mode} mask {mask.size}"
         )
-    return Image.composite(painted, source, mask)
+    return Image.composite(generated, source, mask)
 
 
 def feather(mask: Image.Image, radius: float) -> Image.Image:
@@ -120,5 +120,5 @@ def feather(mask: Image.Image, radius: float) -> Image.Image:
     return ImageChops.darker(mask, mask.filter(ImageFilter.GaussianBlur(radius)))
 
 
-def _constant(image: Image.Image) -> bool:
+def _is_single_color(image: Image.Image) -> bool:
     return all(channel.getextrema()[0] == channel.getextrema()[1] for channel in image.split())

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 _MAX_NODES = 5000
 _MAX_DEPTH = 64
 
-_WIDGETS = {
+_WIDGET_NAMES = {
     "KSampler": ("seed", "", "steps", "cfg", "sampler_name", "scheduler", "denoise"),
     "KSamplerAdvanced": ("add_noise", "noise_seed", "", "steps", "cfg", "sampler_name", "scheduler"),
     "CLIPTextEncode": ("text",),
@@ -29,18 +29,20 @@ def parse_comfy(prompt: object, workflow: object = None) -> dict[str, object] | 
     Returns prompt, negative_prompt, seed, steps, guidance_scale, scheduler, sigmas, strength, width, height and model
     as far as the graph has them with the right type; None if there is no sampler in it. Never raises.
     """
-    for graph in (_nodes(prompt), _from_workflow(workflow)):
-        samplers = [node for _, node in sorted(graph.items(), key=_order) if "ksampler" in _class(node).lower()]
+    for graph in (_prompt_nodes(prompt), _workflow_nodes(workflow)):
+        samplers = [
+            node for _, node in sorted(graph.items(), key=_node_sort_key) if "ksampler" in _class_type(node).lower()
+        ]
         if samplers:
-            return _extract(graph, samplers[0])
+            return _extract_fields(graph, samplers[0])
     return None
 
 
-def _extract(graph: Graph, sampler: Node) -> dict[str, object]:
-    inputs = _inputs(sampler)
+def _extract_fields(graph: Graph, sampler: Node) -> dict[str, object]:
+    inputs = _node_inputs(sampler)
     found: dict[str, object] = {}
     for field, link in (("prompt", "positive"), ("negative_prompt", "negative")):
-        text = _search(graph, inputs.get(link), ("text", "text_g", "text_l", "string", "value"), str)
+        text = _find_input(graph, inputs.get(link), ("text", "text_g", "text_l", "string", "value"), str)
         if text is not None:
             found[field] = text
     for field, names, kind in (
@@ -53,22 +55,22 @@ def _extract(graph: Graph, sampler: Node) -> dict[str, object]:
     ):
         value = next((inputs[name] for name in names if name in inputs), None)
         if isinstance(value, list):
-            value = _search(graph, value, (*names, "value", "int", "float"), kind)
-        if (typed := _typed(value, kind)) is not None:
+            value = _find_input(graph, value, (*names, "value", "int", "float"), kind)
+        if (typed := _coerce(value, kind)) is not None:
             found[field] = typed
     if found.get("strength") == 1.0:
         del found["strength"]  # text to image
     for side in ("width", "height"):
-        value = _search(graph, inputs.get("latent_image"), (side,), int)
+        value = _find_input(graph, inputs.get("latent_image"), (side,), int)
         if value is not None:
             found[side] = value
-    model = _search(graph, inputs.get("model"), ("ckpt_name", "unet_name"), str)
+    model = _find_input(graph, inputs.get("model"), ("ckpt_name", "unet_name"), str)
     if model is not None:
         found["model"] = model
     return found
 
 
-def _search(graph: Graph, link: object, names: tuple[str, ...], kind: type) -> object:
+def _find_input(graph: Graph, link: object, names: tuple[str, ...], kind: type) -> object:
     """Follow links from `link`, nearest nodes first, until a node has one of `names` with the right type."""
     frontier, seen = [link], set[str]()
     for _ in range(_MAX_DEPTH):
@@ -78,9 +80,9 @@ def _search(graph: Graph, link: object, names: tuple[str, ...], kind: type) -> o
             if key is None or key in seen or key not in graph:
                 continue
             seen.add(key)
-            inputs = _inputs(graph[key])
+            inputs = _node_inputs(graph[key])
             for name in names:
-                if (typed := _typed(inputs.get(name), kind)) is not None:
+                if (typed := _coerce(inputs.get(name), kind)) is not None:
                     return typed
             following += [value for value in inputs.values() if isinstance(value, list)]
         if not following:
@@ -89,7 +91,7 @@ def _search(graph: Graph, link: object, names: tuple[str, ...], kind: type) -> o
     return None
 
 
-def _typed(value: object, kind: type) -> object:
+def _coerce(value: object, kind: type) -> object:
     if isinstance(value, bool):
         return None
     if kind is float and isinstance(value, int | float):
@@ -101,47 +103,49 @@ def _typed(value: object, kind: type) -> object:
     return value if isinstance(value, kind) else None
 
 
-def _nodes(prompt: object) -> dict[str, Node]:
+def _prompt_nodes(prompt: object) -> dict[str, Node]:
     if not isinstance(prompt, dict) or len(prompt) > _MAX_NODES:
         return {}
     return {str(key): node for key, node in prompt.items() if isinstance(node, dict)}
 
 
-def _from_workflow(workflow: object) -> dict[str, Node]:
+def _workflow_nodes(workflow: object) -> dict[str, Node]:
     if not isinstance(workflow, dict):
         return {}
     sources = {
         link[0]: [str(link[1]), link[2]]
-        for link in _list(workflow.get("links"))
+        for link in _as_list(workflow.get("links"))
         if isinstance(link, list) and len(link) >= 3 and isinstance(link[0], int)
     }
-    return dict(_rewritten(_list(workflow.get("nodes"))[:_MAX_NODES], sources))
+    return dict(_convert_nodes(_as_list(workflow.get("nodes"))[:_MAX_NODES], sources))
 
 
-def _rewritten(nodes: list[object], sources: Mapping[int, list[object]]) -> Iterator[tuple[str, Node]]:
+def _convert_nodes(nodes: list[object], sources: Mapping[int, list[object]]) -> Iterator[tuple[str, Node]]:
     for node in nodes:
         if not isinstance(node, dict):
             continue
         kind = str(node.get("type", ""))
-        inputs: dict[str, object] = dict(zip(_WIDGETS.get(kind, ()), _list(node.get("widgets_values")), strict=False))
-        for slot in _list(node.get("inputs")):
+        inputs: dict[str, object] = dict(
+            zip(_WIDGET_NAMES.get(kind, ()), _as_list(node.get("widgets_values")), strict=False)
+        )
+        for slot in _as_list(node.get("inputs")):
             if isinstance(slot, dict) and isinstance(slot.get("link"), int) and slot["link"] in sources:
                 inputs[str(slot.get("name"))] = sources[slot["link"]]
         yield str(node.get("id")), {"class_type": kind, "inputs": inputs}
 
 
-def _class(node: Node) -> str:
+def _class_type(node: Node) -> str:
     return str(node.get("class_type", ""))
 
 
-def _inputs(node: Node) -> dict[str, object]:
+def _node_inputs(node: Node) -> dict[str, object]:
     inputs = node.get("inputs")
     return inputs if isinstance(inputs, dict) else {}
 
 
-def _list(value: object) -> list[object]:
+def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _order(item: tuple[str, Node]) -> tuple[int, str]:
+def _node_sort_key(item: tuple[str, Node]) -> tuple[int, str]:
     return (int(item[0]) if item[0].isascii() and item[0].isdigit() and len(item[0]) < 10 else 10**9), item[0]

@@ -11,19 +11,19 @@ from pathlib import Path
 from PIL import Image
 
 from artgen.errors import InputFileError
-from artgen.files import reading
-from artgen.metadata.writing import MAX_SIDECAR, MAX_TEXT
+from artgen.files import wrap_read_errors
+from artgen.metadata.writing import MAX_SIDECAR_BYTES, MAX_TEXT_BYTES
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_MAX_CHUNKS = 100_000
-_KEYS = {"artgen": "record", "parameters": "parameters", "prompt": "prompt", "workflow": "workflow"}
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAX_PNG_CHUNKS = 100_000
+_TEXT_KEYS = {"artgen": "record", "parameters": "parameters", "prompt": "prompt", "workflow": "workflow"}
 
 
 @dataclass(frozen=True)
-class Texts:
+class RawTexts:
     """Raw texts by what they are: artgen's record (JSON or XMP), A1111 parameters, ComfyUI's two graphs."""
 
-    is_picture: bool
+    is_image: bool
     record: str | None = None
     parameters: str | None = None
     prompt: str | None = None
@@ -31,13 +31,13 @@ class Texts:
     notes: tuple[str, ...] = ()
 
 
-def texts_of(path: Path) -> Texts:
+def extract_texts(path: Path) -> RawTexts:
     """Collect the texts of a file.
 
     Raises:
         InputFileError: the file is missing, a folder, unreadable, empty, damaged, or neither a picture nor text.
     """
-    with reading(path):
+    with wrap_read_errors(path):
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
@@ -45,19 +45,19 @@ def texts_of(path: Path) -> Texts:
         with path.open("rb") as file:
             head = file.read(16)
             file.seek(0)
-            if head.startswith(_PNG):
-                return _png(file)
+            if head.startswith(_PNG_SIGNATURE):
+                return _read_png_texts(file)
             if head.startswith(b"\xff\xd8\xff") or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-                return _exif_and_xmp(file, path)
-            data = file.read(MAX_SIDECAR + 1)
-    return _plain_file(data, path)
+                return _read_exif_and_xmp(file, path)
+            data = file.read(MAX_SIDECAR_BYTES + 1)
+    return _classify_text_file(data, path)
 
 
-def _plain_file(data: bytes, path: Path) -> Texts:
+def _classify_text_file(data: bytes, path: Path) -> RawTexts:
     if not data:
         raise InputFileError(f"'{path}' is empty")
-    if len(data) > MAX_SIDECAR:
-        raise InputFileError(f"'{path}' has more than {MAX_SIDECAR} bytes and is neither PNG, JPEG nor WebP")
+    if len(data) > MAX_SIDECAR_BYTES:
+        raise InputFileError(f"'{path}' has more than {MAX_SIDECAR_BYTES} bytes and is neither PNG, JPEG nor WebP")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -65,20 +65,20 @@ def _plain_file(data: bytes, path: Path) -> Texts:
             f"'{path}' is neither a PNG, JPEG or WebP picture nor UTF-8 text", "Other formats hold no record."
         ) from error
     if not text.lstrip().startswith("{"):
-        return Texts(False, parameters=text)
+        return RawTexts(False, parameters=text)
     if '"class_type"' in text:
-        return Texts(False, prompt=text)
+        return RawTexts(False, prompt=text)
     if '"widgets_values"' in text:
-        return Texts(False, workflow=text)
-    return Texts(False, record=text)
+        return RawTexts(False, workflow=text)
+    return RawTexts(False, record=text)
 
 
-def _png(file: io.BufferedReader) -> Texts:
+def _read_png_texts(file: io.BufferedReader) -> RawTexts:
     """Walk the chunks of a PNG (https://www.w3.org/TR/png-3/#11textinfo); text may stand before or after the pixels."""
     found: dict[str, str] = {}
     notes: list[str] = []
-    file.seek(len(_PNG))
-    for _ in range(_MAX_CHUNKS):
+    file.seek(len(_PNG_SIGNATURE))
+    for _ in range(_MAX_PNG_CHUNKS):
         head = file.read(8)
         if len(head) < 8:
             notes.append("the file is cut short")
@@ -89,40 +89,40 @@ def _png(file: io.BufferedReader) -> Texts:
         if kind not in (b"tEXt", b"zTXt", b"iTXt"):
             file.seek(length + 4, io.SEEK_CUR)
             continue
-        body = file.read(min(length, MAX_TEXT + 1024))
+        body = file.read(min(length, MAX_TEXT_BYTES + 1024))
         file.seek(length - len(body) + 4, io.SEEK_CUR)
         name = body.split(b"\0", 1)[0].decode("latin-1")
-        if name not in _KEYS or _KEYS[name] in found:
+        if name not in _TEXT_KEYS or _TEXT_KEYS[name] in found:
             continue
-        text = _chunk_text(kind, body) if length <= MAX_TEXT + 1024 else None
+        text = _decode_chunk(kind, body) if length <= MAX_TEXT_BYTES + 1024 else None
         if text is None:
-            notes.append(f"the text '{name}' has more than {MAX_TEXT} bytes or is damaged, and is not read")
+            notes.append(f"the text '{name}' has more than {MAX_TEXT_BYTES} bytes or is damaged, and is not read")
         else:
-            found[_KEYS[name]] = text
-    return _picture(found, notes)
+            found[_TEXT_KEYS[name]] = text
+    return _image_texts(found, notes)
 
 
-def _picture(found: dict[str, str], notes: list[str]) -> Texts:
-    return Texts(
-        True, found.get("record"), found.get("parameters"), found.get("prompt"), found.get("workflow"), tuple(notes)
+def _image_texts(texts: dict[str, str], notes: list[str]) -> RawTexts:
+    return RawTexts(
+        True, texts.get("record"), texts.get("parameters"), texts.get("prompt"), texts.get("workflow"), tuple(notes)
     )
 
 
-def _chunk_text(kind: bytes, body: bytes) -> str | None:
+def _decode_chunk(kind: bytes, body: bytes) -> str | None:
     try:
         _, rest = body.split(b"\0", 1)
         if kind == b"tEXt":
-            return _decoded(rest)
+            return _decode_text(rest)
         if kind == b"zTXt":
-            return _decoded(_inflated(rest[1:]))
+            return _decode_text(_inflate(rest[1:]))
         compressed = rest[0] != 0
         _, _, payload = rest[2:].split(b"\0", 2)
-        return (_inflated(payload) if compressed else payload).decode("utf-8")
+        return (_inflate(payload) if compressed else payload).decode("utf-8")
     except (ValueError, IndexError, zlib.error):
         return None
 
 
-def _decoded(data: bytes) -> str:
+def _decode_text(data: bytes) -> str:
     """tEXt is Latin-1 by the standard; several tools write UTF-8 into it."""
     try:
         return data.decode("utf-8")
@@ -130,15 +130,15 @@ def _decoded(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def _inflated(data: bytes) -> bytes:
+def _inflate(data: bytes) -> bytes:
     inflater = zlib.decompressobj()
-    plain = inflater.decompress(data, MAX_TEXT)
+    plain = inflater.decompress(data, MAX_TEXT_BYTES)
     if inflater.unconsumed_tail:
         raise ValueError("more than the largest text")
     return plain
 
 
-def _exif_and_xmp(file: io.BufferedReader, path: Path) -> Texts:
+def _read_exif_and_xmp(file: io.BufferedReader, path: Path) -> RawTexts:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -151,22 +151,22 @@ def _exif_and_xmp(file: io.BufferedReader, path: Path) -> Texts:
         raise InputFileError(f"'{path}' is damaged: {error}") from error
     found: dict[str, str] = {}
     notes: list[str] = []
-    if isinstance(packet, bytes) and b"artgen:record" in packet and len(packet) <= 2 * MAX_TEXT:
+    if isinstance(packet, bytes) and b"artgen:record" in packet and len(packet) <= 2 * MAX_TEXT_BYTES:
         found["record"] = packet.decode("utf-8", "replace")
     if isinstance(comment, str):
         comment = comment.encode("utf-8", "replace")
-    if isinstance(comment, bytes) and len(comment) > 2 * MAX_TEXT:
-        notes.append(f"the EXIF comment has more than {2 * MAX_TEXT} bytes and is not read")
-    elif isinstance(comment, bytes) and (text := _user_comment(comment)):
+    if isinstance(comment, bytes) and len(comment) > 2 * MAX_TEXT_BYTES:
+        notes.append(f"the EXIF comment has more than {2 * MAX_TEXT_BYTES} bytes and is not read")
+    elif isinstance(comment, bytes) and (text := _decode_user_comment(comment)):
         found["parameters"] = text
     for value in camera:  # where ComfyUI's WebP nodes put the graph
         for name in ("prompt", "workflow"):
-            if isinstance(value, str) and value.startswith(f"{name}:") and len(value) <= MAX_TEXT:
+            if isinstance(value, str) and value.startswith(f"{name}:") and len(value) <= MAX_TEXT_BYTES:
                 found[name] = value.partition(":")[2]
-    return _picture(found, notes)
+    return _image_texts(found, notes)
 
 
-def _user_comment(data: bytes) -> str:
+def _decode_user_comment(data: bytes) -> str:
     """EXIF's UserComment: eight bytes name the encoding, whose byte order is said nowhere."""
     code, body = data[:8], data[8:]
     if code != b"UNICODE\0":

@@ -1,32 +1,32 @@
 """Where a picture goes and how it gets there: destinations, file names, and writing that leaves no half picture."""
 
 from artgen.outputs.destination import Destination
-from artgen.outputs.encoding import encode_plain
+from artgen.outputs.encoding import encode_without_metadata
 from artgen.outputs.locations import (
-    FORMATS,
-    SUFFIXES,
-    destination,
-    destination_for,
-    picture_format,
+    FORMAT_SUFFIXES,
+    SUFFIX_FORMATS,
+    destination_for_requests,
+    format_from_suffix,
+    parse_destination,
 )
-from artgen.outputs.names import FIELDS, Template, parse_template, safe_part
-from artgen.outputs.reels import Reel, reel_for
-from artgen.outputs.writing import write_asked, write_over
+from artgen.outputs.names import TEMPLATE_FIELDS, Template, parse_template, sanitize_component
+from artgen.outputs.reels import AnimationOutput, parse_frames_option
+from artgen.outputs.writing import atomic_replace, write_user_file
 
 __all__ = [
-    "FIELDS",
-    "FORMATS",
-    "SUFFIXES",
+    "FORMAT_SUFFIXES",
+    "SUFFIX_FORMATS",
+    "TEMPLATE_FIELDS",
+    "AnimationOutput",
     "Destination",
-    "Reel",
     "Template",
-    "destination",
-    "destination_for",
-    "encode_plain",
+    "atomic_replace",
+    "destination_for_requests",
+    "encode_without_metadata",
+    "format_from_suffix",
+    "parse_destination",
+    "parse_frames_option",
     "parse_template",
-    "picture_format",
-    "reel_for",
-    "safe_part",
-    "write_asked",
-    "write_over",
+    "sanitize_component",
+    "write_user_file",
 ]

@@ -9,24 +9,24 @@ from PIL import Image
 from artgen.errors import OutputError, UsageError
 from artgen.outputs.png import encode_png
 
-FOLDER = "folder"
-FORMATS = {".gif": "gif", ".webp": "webp", ".mp4": "mp4"}
+FOLDER_FORMAT = "folder"
+ANIMATION_FORMATS = {".gif": "gif", ".webp": "webp", ".mp4": "mp4"}
 """Suffixes of animations; anything else is a folder."""
 
-LARGEST = {"gif": 512, "webp": 1024, "mp4": 4096}
+MAX_SIDE_PX = {"gif": 512, "webp": 1024, "mp4": 4096}
 """Pixels of the longer side; larger pictures are scaled down. GIF keeps every pixel of noise, at a byte each."""
 
-SECONDS = 4.0
+DEFAULT_SECONDS = 4.0
 """How long an animation takes when nothing else is said."""
 
-FASTEST, SLOWEST = 25.0, 3.0
+MAX_FPS, MIN_FPS = 25.0, 3.0
 """Frames a second, at most and at least, when nothing else is said."""
 
-HELD = 1.5
+LAST_FRAME_EXTRA_SECONDS = 1.5
 """Seconds that the last frame stays longer than the others."""
 
 
-def require_format(kind: str) -> None:
+def require_encoder(kind: str) -> None:
     """Refuses, before anything is drawn, a format whose encoder is not installed.
 
     Raises:
@@ -36,9 +36,9 @@ def require_format(kind: str) -> None:
         raise UsageError("An .mp4 file needs PyAV.", 'pip install "artgen[video]", or name a .gif or .webp file.')
 
 
-def fitted(size: tuple[int, int], kind: str) -> tuple[int, int]:
+def fitted_size(size: tuple[int, int], kind: str) -> tuple[int, int]:
     """Width and height in pixels at which pictures of `size` are shown in an animation of this kind."""
-    factor = min(1.0, LARGEST.get(kind, max(size)) / max(size))
+    factor = min(1.0, MAX_SIDE_PX.get(kind, max(size)) / max(size))
     width, height = (max(1, round(side * factor)) for side in size)
     return width, height
 
@@ -54,38 +54,38 @@ def encode_animation(frames: Sequence[Image.Image], kind: str, fps: float | None
     Raises:
         OutputError: the encoder failed.
     """
-    rate = fps or min(FASTEST, max(SLOWEST, len(frames) / SECONDS))
-    size = fitted(frames[0].size, kind)
+    rate = fps or min(MAX_FPS, max(MIN_FPS, len(frames) / DEFAULT_SECONDS))
+    size = fitted_size(frames[0].size, kind)
     shown = [frame.convert("RGB") for frame in frames]
     shown = [frame if frame.size == size else frame.resize(size, Image.Resampling.LANCZOS) for frame in shown]
     milliseconds = round(1000 / rate)
-    durations = [milliseconds] * (len(shown) - 1) + [milliseconds + round(1000 * HELD)]
+    durations = [milliseconds] * (len(shown) - 1) + [milliseconds + round(1000 * LAST_FRAME_EXTRA_SECONDS)]
     try:
         if kind == "gif":
-            return _gif(shown, durations)
-        return _webp(shown, durations) if kind == "webp" else _mp4(shown, rate)
+            return _encode_gif(shown, durations)
+        return _encode_webp(shown, durations) if kind == "webp" else _encode_mp4(shown, rate)
     except (OSError, ValueError) as error:
         raise OutputError(f"The frames cannot be written as {kind}: {error}.", "Use a folder/ of PNG files.") from error
 
 
-def encode_files(frames: Sequence[Image.Image]) -> dict[str, bytes]:
+def encode_png_frames(frames: Sequence[Image.Image]) -> dict[str, bytes]:
     """`0001.png`, `0002.png` ... and their bytes; nothing is lost."""
     return {f"{number:04}.png": encode_png(frame, {}) for number, frame in enumerate(frames, 1)}
 
 
-def in_256_colours(frame: Image.Image) -> Image.Image:
+def quantize_frame(frame: Image.Image) -> Image.Image:
     """A picture (mode RGB) as GIF holds it, in a palette of its own; dithering would make files large."""
     return frame.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
 
 
-def _gif(frames: Sequence[Image.Image], durations: list[int]) -> bytes:
-    first, *rest = [in_256_colours(frame) for frame in frames]
+def _encode_gif(frames: Sequence[Image.Image], durations: list[int]) -> bytes:
+    first, *rest = [quantize_frame(frame) for frame in frames]
     buffer = io.BytesIO()
     first.save(buffer, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False, disposal=1)
     return buffer.getvalue()
 
 
-def _webp(frames: Sequence[Image.Image], durations: list[int]) -> bytes:
+def _encode_webp(frames: Sequence[Image.Image], durations: list[int]) -> bytes:
     buffer = io.BytesIO()
     frames[0].save(
         buffer, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=90, method=4
@@ -93,7 +93,7 @@ def _webp(frames: Sequence[Image.Image], durations: list[int]) -> bytes:
     return buffer.getvalue()
 
 
-def _mp4(frames: Sequence[Image.Image], rate: float) -> bytes:
+def _encode_mp4(frames: Sequence[Image.Image], fps: float) -> bytes:
     """H.264 as every player takes it: 4:2:0 and even sides, so a last odd row or column is shown twice."""
     from fractions import Fraction
 
@@ -104,13 +104,13 @@ def _mp4(frames: Sequence[Image.Image], rate: float) -> bytes:
         raise OSError("this PyAV has no encoder for it")
     buffer = io.BytesIO()
     width, height = (side + side % 2 for side in frames[0].size)
-    exact = Fraction(rate).limit_denominator(1000)
+    exact = Fraction(fps).limit_denominator(1000)
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream(codec, rate=exact)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         if codec == "libx264":
             stream.options = {"crf": "16", "preset": "medium"}
-        for frame in [*frames, *[frames[-1]] * round(HELD * rate)]:
+        for frame in [*frames, *[frames[-1]] * round(LAST_FRAME_EXTRA_SECONDS * fps)]:
             even = Image.new("RGB", (width, height))
             even.paste(frame.resize((width, height), Image.Resampling.NEAREST))
             even.paste(frame)

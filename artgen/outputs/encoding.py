@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageChops
 
 from artgen.errors import OutputError
-from artgen.metadata import embed
+from artgen.metadata import image_save_args
 from artgen.outputs.png import encode_png
 
 DEFAULT_QUALITY = 95
@@ -15,7 +15,7 @@ DEFAULT_QUALITY = 95
 
 
 @dataclass(frozen=True)
-class Form:
+class EncodingOptions:
     """How a picture is written.
 
     Attributes:
@@ -31,51 +31,53 @@ class Form:
     png_level: int | None = None
 
 
-def encode(
-    image: Image.Image, record: Mapping[str, object], form: Form, low: Image.Image | None = None
+def encode_image(
+    image: Image.Image, record: Mapping[str, object], encoding: EncodingOptions, low_bytes: Image.Image | None = None
 ) -> tuple[bytes, str | None]:
     """The whole file, and the JSON text that has to lie beside it when the format cannot hold the record.
 
     Args:
         image: its own metadata is not written.
         record: as for `artgen.metadata.embed`.
-        form: of the file.
-        low: the lower bytes of a picture with 16 bits a channel, in the image's mode; PNG keeps them, others round.
+        encoding: of the file.
+        low_bytes: the lower bytes of a picture with 16 bits a channel, in the image's mode; PNG keeps them, others round.
 
     Raises:
         OutputError: the format cannot hold the picture.
     """
-    embedded = embed(record, form.format, form.metadata)
-    options: dict[str, object] = dict(embedded.arguments)
-    if form.format == "jpeg":
-        options |= {"quality": form.quality, "subsampling": 0 if form.quality >= 90 else 2, "optimize": False}
-    elif form.format == "webp":
-        options |= {"lossless": True} if form.quality == 100 else {"quality": form.quality}
+    embedded = image_save_args(record, encoding.format, encoding.metadata)
+    options: dict[str, object] = dict(embedded.save_kwargs)
+    if encoding.format == "jpeg":
+        options |= {"quality": encoding.quality, "subsampling": 0 if encoding.quality >= 90 else 2, "optimize": False}
+    elif encoding.format == "webp":
+        options |= {"lossless": True} if encoding.quality == 100 else {"quality": encoding.quality}
     clean = image.copy()
     clean.info = {}
     try:
-        if form.format == "png":
-            return encode_png(clean, options, form.png_level, low), embedded.sidecar
-        if low is not None:
-            clean = _rounded(clean, low)
+        if encoding.format == "png":
+            return encode_png(clean, options, encoding.png_level, low_bytes), embedded.sidecar
+        if low_bytes is not None:
+            clean = _round_to_8bit(clean, low_bytes)
         buffer = io.BytesIO()
-        clean.save(buffer, form.format.upper(), **options)
+        clean.save(buffer, encoding.format.upper(), **options)
     except (OSError, ValueError) as error:
-        raise OutputError(f"the picture cannot be written as {form.format}: {error}", "Use --format png.") from error
+        raise OutputError(
+            f"the picture cannot be written as {encoding.format}: {error}", "Use --format png."
+        ) from error
     return buffer.getvalue(), embedded.sidecar
 
 
-def encode_plain(image: Image.Image, format: str) -> bytes:  # noqa: A002 - the option's name
+def encode_without_metadata(image: Image.Image, format: str) -> bytes:  # noqa: A002 - the option's name
     """The whole file of a picture that says nothing about itself, such as a sheet or a curve.
 
     Raises:
         OutputError: the format cannot hold the picture.
     """
-    return encode(image, {}, Form(format, metadata="none"))[0]
+    return encode_image(image, {}, EncodingOptions(format, metadata="none"))[0]
 
 
-def _rounded(high: Image.Image, low: Image.Image) -> Image.Image:
-    """The nearest 8 bits to 16: `256 high + low` over 257, which is `high` or one off."""
-    more, less = ImageChops.subtract(low, high), ImageChops.subtract(high, low)
+def _round_to_8bit(high_bytes: Image.Image, low_bytes: Image.Image) -> Image.Image:
+    """The nearest 8 bits to 16: `256 high + low` over 257, which is `high_bytes` or one off."""
+    more, less = ImageChops.subtract(low_bytes, high_bytes), ImageChops.subtract(high_bytes, low_bytes)
     up, down = (part.point([value > 128 for value in range(256)] * len(part.getbands())) for part in (more, less))
-    return ImageChops.subtract(ImageChops.add(high, up), down)
+    return ImageChops.subtract(ImageChops.add(high_bytes, up), down)

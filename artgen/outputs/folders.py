@@ -4,16 +4,16 @@ import os
 from pathlib import Path
 
 from artgen.errors import OutputError, RefusedError
-from artgen.outputs.writing import probe, sweep
+from artgen.outputs.writing import check_writable, clean_stale
 
 
-def check_folder(folder: Path, root: Path, option: str) -> None:
+def check_folder(folder: Path, root: Path, option_name: str) -> None:
     """Finds out whether files can be made in a folder, or it can be made. Clears what killed processes left there.
 
     Args:
         folder: it may be missing, and is not made.
         root: the folder that it must not lead out of.
-        option: what the user typed it after.
+        option_name: what the user typed it after.
 
     Raises:
         OutputError: a file stands in the way, or nothing can be written there.
@@ -23,18 +23,20 @@ def check_folder(folder: Path, root: Path, option: str) -> None:
     while not os.path.lexists(existing) and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
-        raise OutputError(f"'{existing}' is not a folder, so '{folder}' cannot be one", f"Choose another {option}.")
+        raise OutputError(
+            f"'{existing}' is not a folder, so '{folder}' cannot be one", f"Choose another {option_name}."
+        )
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f"the folder '{existing}' may not be written to", f"Choose another {option}.")
+        raise OutputError(f"the folder '{existing}' may not be written to", f"Choose another {option_name}.")
     check_inside(folder, root)
     try:
-        probe(existing)
+        check_writable(existing)
     except OSError as error:
         raise OutputError(
-            f"no file can be made in '{existing}': {error.strerror or error}", f"Choose another {option}."
+            f"no file can be made in '{existing}': {error.strerror or error}", f"Choose another {option_name}."
         ) from error
     if existing == folder:
-        sweep(folder)
+        clean_stale(folder)
 
 
 def check_inside(folder: Path, root: Path) -> None:

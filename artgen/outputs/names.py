@@ -10,26 +10,26 @@ from dataclasses import dataclass
 
 from artgen.errors import UsageError
 
-NUMBERS = frozenset({"index", "seed", "steps", "width", "height"})
-FIELDS = (
+NUMERIC_FIELDS = frozenset({"index", "seed", "steps", "width", "height"})
+TEMPLATE_FIELDS = (
     "index", "seed", "prompt", "stem", "model", "scheduler", "steps", "guidance", "strength", "width", "height",
     "date", "time", "hash",
 )  # fmt: skip
 """What can stand in braces. A number after a colon: the zero-padded width of a whole number, else most characters."""
 
-MAX_BYTES = 255
+MAX_NAME_BYTES = 255
 """Longest file name on common file systems, in UTF-8 bytes."""
 
-PROMPT_CHARACTERS = 80
+MAX_PROMPT_CHARS = 80
 """Characters of a prompt in a name where the template says nothing else (`{prompt:40}`)."""
 
-_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_FORBIDDEN = frozenset('<>:"/\\|?*')
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+_TOKEN_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_FORBIDDEN_CHARS = frozenset('<>:"/\\|?*')
+_RESERVED_NAMES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Token:
+class TemplateToken:
     """A literal (`field` is empty) or a field with its number after the colon (0 when there is none)."""
 
     literal: str = ""
@@ -41,53 +41,53 @@ class Token:
 class Template:
     """One component of a path: tokens in order."""
 
-    tokens: tuple[Token, ...]
+    tokens: tuple[TemplateToken, ...]
 
     @property
     def fields(self) -> frozenset[str]:
         """Names of the fields in use."""
         return frozenset(token.field for token in self.tokens if token.field)
 
-    def fill(self, values: Mapping[str, str], suffix: str = "", reserve: int = 0) -> str:
+    def render(self, values: Mapping[str, str], suffix: str = "", reserved_bytes: int = 0) -> str:
         """Put values in. Text without a field is the user's own and stays as it is.
 
-        Otherwise the result has at most 255 bytes together with `suffix` and `reserve` bytes to come.
+        Otherwise the result has at most 255 bytes together with `suffix` and `reserved_bytes` bytes to come.
         The prompt gives way first when the name is too long, then the longest other value, then the end. A name
         that would be empty, or consist of dots, becomes "picture".
 
         Args:
             values: raw values by field name; a missing one counts as empty.
             suffix: appended as it is, such as `.png`.
-            reserve: bytes kept free, for a number or another suffix.
+            reserved_bytes: bytes kept free, for a number or another suffix.
         """
         if not self.fields:
             return "".join(token.literal for token in self.tokens) + suffix
-        room = MAX_BYTES - len(suffix.encode("utf-8")) - reserve
-        parts = [token.literal if not token.field else _value(token, values) for token in self.tokens]
-        while (excess := sum(len(_encoded(part)) for part in parts) - room) > 0:
-            index = self._longest(parts)
+        room = MAX_NAME_BYTES - len(suffix.encode("utf-8")) - reserved_bytes
+        parts = [token.literal if not token.field else _field_value(token, values) for token in self.tokens]
+        while (excess := sum(len(_encode_utf8(part)) for part in parts) - room) > 0:
+            index = self._longest_field(parts)
             if index is None:
                 break
-            parts[index] = _cut(parts[index], max(len(_encoded(parts[index])) - excess, 0))
+            parts[index] = _truncate_utf8(parts[index], max(len(_encode_utf8(parts[index])) - excess, 0))
         literal = "".join(token.literal for token in self.tokens)
-        name = _cut("".join(parts), room)
+        name = _truncate_utf8("".join(parts), room)
         name = re.sub(r"-{2,}", "-", name) if "--" not in literal else name
         name = name.rstrip("-. ")
         if not literal.startswith(("-", ".")):
             name = name.lstrip("-. ")
         if not name.strip(". "):
             name = "picture"
-        if _RESERVED.fullmatch(name):
+        if _RESERVED_NAMES.fullmatch(name):
             name = f"_{name}"
         return name + suffix
 
-    def _longest(self, parts: list[str]) -> int | None:
+    def _longest_field(self, parts: list[str]) -> int | None:
         fields = [index for index, token in enumerate(self.tokens) if token.field and parts[index]]
         prompts = [index for index in fields if self.tokens[index].field == "prompt"]
         candidates = prompts or fields
         return max(candidates, key=lambda index: len(parts[index]), default=None)
 
-    def pattern(self) -> re.Pattern[str]:
+    def index_pattern(self) -> re.Pattern[str]:
         """A pattern that finds the index (group "index") in names this template could have made."""
         pieces = []
         named = False
@@ -106,57 +106,57 @@ def parse_template(text: str) -> Template:
     Raises:
         UsageError: an unknown field, a width that is not 1..255, or a brace without its partner.
     """
-    known = f"Known fields: {', '.join('{' + field + '}' for field in FIELDS)}; {{{{ and }}}} are braces."
-    tokens: list[Token] = []
+    known = f"Known fields: {', '.join('{' + field + '}' for field in TEMPLATE_FIELDS)}; {{{{ and }}}} are braces."
+    tokens: list[TemplateToken] = []
     position = 0
-    for match in _TOKEN.finditer(text):
+    for match in _TOKEN_PATTERN.finditer(text):
         if match.start() > position:
-            tokens.append(Token(literal=text[position : match.start()]))
+            tokens.append(TemplateToken(literal=text[position : match.start()]))
         position = match.end()
         if match[0] in ("{{", "}}"):
-            tokens.append(Token(literal=match[0][0]))
+            tokens.append(TemplateToken(literal=match[0][0]))
             continue
         if match[1] is None:
             raise UsageError(f"'{text}' has a single '{match[0]}'", known)
         name, separator, width = match[1].partition(":")
-        if name not in FIELDS:
+        if name not in TEMPLATE_FIELDS:
             raise UsageError(f"'{{{match[1]}}}' in '{text}' is no field of a file name", known)
-        if separator and not (re.fullmatch(r"[0-9]{1,3}", width) and 1 <= int(width) <= MAX_BYTES):
-            raise UsageError(f"'{width}' in '{{{match[1]}}}' is not a number from 1 to {MAX_BYTES}", known)
-        tokens.append(Token(field=name, width=int(width or 0)))
+        if separator and not (re.fullmatch(r"[0-9]{1,3}", width) and 1 <= int(width) <= MAX_NAME_BYTES):
+            raise UsageError(f"'{width}' in '{{{match[1]}}}' is not a number from 1 to {MAX_NAME_BYTES}", known)
+        tokens.append(TemplateToken(field=name, width=int(width or 0)))
     if position < len(text):
-        tokens.append(Token(literal=text[position:]))
+        tokens.append(TemplateToken(literal=text[position:]))
     return Template(tuple(tokens))
 
 
-def safe_part(text: str) -> str:
+def sanitize_component(text: str) -> str:
     """Make a value fit for a part of a file name on any system.
 
     NFC; white space becomes `-`; separators, characters Windows forbids and control, format and undecodable characters
     become `_`; dots, dashes and spaces at the ends are dropped. The result may be empty.
     """
     spaced = re.sub(r"\s+", "-", unicodedata.normalize("NFC", text).strip())
-    cleaned = "".join("_" if _unfit(character) else character for character in spaced)
+    cleaned = "".join("_" if _is_forbidden(character) else character for character in spaced)
     return re.sub(r"^[-. ~]+|[-. ]+$", "", re.sub(r"-{2,}", "-", cleaned))
 
 
-def _unfit(character: str) -> bool:
-    return character in _FORBIDDEN or unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp", "Cn"}
+def _is_forbidden(character: str) -> bool:
+    return character in _FORBIDDEN_CHARS or unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp", "Cn"}
 
 
-def _value(token: Token, values: Mapping[str, str]) -> str:
-    value = safe_part(values.get(token.field, ""))
-    if token.field in NUMBERS:
+def _field_value(token: TemplateToken, values: Mapping[str, str]) -> str:
+    value = sanitize_component(values.get(token.field, ""))
+    if token.field in NUMERIC_FIELDS:
         return value.zfill(token.width) if value else value
-    limit = token.width or (PROMPT_CHARACTERS if token.field == "prompt" else MAX_BYTES)
+    limit = token.width or (MAX_PROMPT_CHARS if token.field == "prompt" else MAX_NAME_BYTES)
     return value[:limit].rstrip("-. ")
 
 
-def _encoded(text: str) -> bytes:
+def _encode_utf8(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _cut(text: str, size: int) -> str:
-    """At most `size` bytes of UTF-8, without cutting a character."""
-    data = _encoded(text)
-    return text if len(data) <= size else data[:size].decode("utf-8", "ignore").rstrip("-. ")
+def _truncate_utf8(text: str, max_bytes: int) -> str:
+    """At most `max_bytes` bytes of UTF-8, without cutting a character."""
+    data = _encode_utf8(text)
+    return text if len(data) <= max_bytes else data[:max_bytes].decode("utf-8", "ignore").rstrip("-. ")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from artgen.errors import RefusedError
 from artgen.metadata import has_sidecar, sidecar_path
-from artgen.outputs.writing import flush_folder, set_aside, staged, write_new
+from artgen.outputs.writing import atomic_create, displace, fsync_folder, temp_file
 
 
-def claim(path: Path, data: bytes, sidecar: str | None) -> bool:
+def create_with_sidecar(path: Path, data: bytes, sidecar: str | None) -> bool:
     """Takes a free name for the picture, and for its JSON file if it has one; False when either is taken.
 
     A name where artgen's JSON file of another picture lies is taken, whether there is one to write or not.
@@ -19,11 +19,11 @@ def claim(path: Path, data: bytes, sidecar: str | None) -> bool:
     """
     beside = sidecar_path(path)
     if sidecar is None:
-        return not has_sidecar(path) and write_new(path, data)
-    if os.path.lexists(path) or not write_new(beside, sidecar.encode("utf-8")):
+        return not has_sidecar(path) and atomic_create(path, data)
+    if os.path.lexists(path) or not atomic_create(beside, sidecar.encode("utf-8")):
         return False
     try:
-        if write_new(path, data):
+        if atomic_create(path, data):
             return True
     except BaseException:
         beside.unlink(missing_ok=True)
@@ -32,7 +32,7 @@ def claim(path: Path, data: bytes, sidecar: str | None) -> bool:
     return False
 
 
-def replace(path: Path, data: bytes, sidecar: str | None) -> None:
+def overwrite_with_sidecar(path: Path, data: bytes, sidecar: str | None) -> None:
     """Writes the picture, and its JSON file if it has one, over what is there; artgen's older JSON file goes.
 
     The older one goes first and the newer one comes last: in between the picture, be it the older or the newer, says no
@@ -43,21 +43,21 @@ def replace(path: Path, data: bytes, sidecar: str | None) -> None:
         OSError: it cannot be written; what was there is still there, if only the JSON file failed, the newer picture.
     """
     beside = sidecar_path(path)
-    refuse_link(path)
+    reject_symlink(path)
     if sidecar is not None:
-        refuse_link(beside)
+        reject_symlink(beside)
     with contextlib.ExitStack() as stack:
-        picture = stack.enter_context(staged(path.parent, data))
-        record = None if sidecar is None else stack.enter_context(staged(path.parent, sidecar.encode("utf-8")))
-        with set_aside(beside) if has_sidecar(path) else contextlib.nullcontext():
+        picture = stack.enter_context(temp_file(path.parent, data))
+        record = None if sidecar is None else stack.enter_context(temp_file(path.parent, sidecar.encode("utf-8")))
+        with displace(beside) if has_sidecar(path) else contextlib.nullcontext():
             picture.replace(path)
-        flush_folder(path.parent)
+        fsync_folder(path.parent)
         if record is not None:
             record.replace(beside)
-            flush_folder(path.parent)
+            fsync_folder(path.parent)
 
 
-def refuse_link(path: Path) -> None:
+def reject_symlink(path: Path) -> None:
     """Symbolic links are not written through.
 
     Raises:

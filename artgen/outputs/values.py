@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path, PurePath
 
 from artgen.outputs.names import Template
-from artgen.outputs.writing import TEMPORARY
+from artgen.outputs.writing import TEMPORARY_PREFIX
 
 
-def values_of(record: Mapping[str, object], stem: str | None) -> dict[str, str]:
+def template_values(record: Mapping[str, object], stem: str | None) -> dict[str, str]:
     """Raw values of all fields but the index; `hash` is of the record, `date` and `time` are now, here."""
     now = datetime.now().astimezone()
     text = {key: "" if value is None else str(value) for key, value in record.items()}
@@ -30,14 +30,14 @@ def values_of(record: Mapping[str, object], stem: str | None) -> dict[str, str]:
     }
 
 
-def next_index(folder: Path, name: Template) -> int:
+def next_index(folder: Path, template: Template) -> int:
     """One more than the highest index among the folder's files that the template could have named; 1 if none."""
-    pattern = name.pattern()
+    pattern = template.index_pattern()
     highest = 0
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not entry.name.startswith(TEMPORARY) and (match := pattern.fullmatch(entry.name)):
+                if not entry.name.startswith(TEMPORARY_PREFIX) and (match := pattern.fullmatch(entry.name)):
                     highest = max(highest, int(match["index"]))
     except OSError:
         return 1

@@ -14,12 +14,20 @@ from pathlib import Path
 
 from artgen.errors import OutputError
 
-TEMPORARY = ".artgen-"
+TEMPORARY_PREFIX = ".artgen-"
 _STALE_SECONDS = 300
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
+_NO_HARDLINK_ERRNOS = {
+    errno.EPERM,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EMLINK,
+    errno.EXDEV,
+    errno.EACCES,
+}
 
 
-def write_new(path: Path, data: bytes) -> bool:
+def atomic_create(path: Path, data: bytes) -> bool:
     """Write a file that must not exist yet; False when the name is taken, also by a dangling link.
 
     Where the file system has no hard links (exFAT, some network shares), the name is reserved by an empty file that is
@@ -30,39 +38,39 @@ def write_new(path: Path, data: bytes) -> bool:
     """
     if os.path.lexists(path):
         return False
-    with staged(path.parent, data) as temporary:
+    with temp_file(path.parent, data) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in _NO_HARDLINK_ERRNOS:
                 raise
             if not _reserve_and_replace(temporary, path):
                 return False
-    flush_folder(path.parent)
+    fsync_folder(path.parent)
     return True
 
 
-def write_over(path: Path, data: bytes) -> None:
+def atomic_replace(path: Path, data: bytes) -> None:
     """Write a file, replacing one of that name in a single step.
 
     Raises:
         OSError: the file cannot be written; what was there is still there.
     """
-    with staged(path.parent, data) as temporary:
+    with temp_file(path.parent, data) as temporary:
         temporary.replace(path)
-    flush_folder(path.parent)
+    fsync_folder(path.parent)
 
 
 @contextlib.contextmanager
-def staged(folder: Path, data: bytes) -> Iterator[Path]:
+def temp_file(folder: Path, data: bytes) -> Iterator[Path]:
     """A temporary file that holds these bytes, on the disk; removed at the end, unless it got another name.
 
     Raises:
         OSError: it cannot be written.
     """
-    temporary = _temporary(folder, data)
+    temporary = _write_temporary(folder, data)
     try:
         yield temporary
     finally:
@@ -71,7 +79,7 @@ def staged(folder: Path, data: bytes) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def set_aside(path: Path) -> Iterator[None]:
+def displace(path: Path) -> Iterator[None]:
     """Takes a file out of the way: for good, or until what is done meanwhile has failed.
 
     Raises:
@@ -79,7 +87,7 @@ def set_aside(path: Path) -> Iterator[None]:
     """
     aside = temporary_name(path.parent, ".tmp")
     path.replace(aside)
-    flush_folder(path.parent)
+    fsync_folder(path.parent)
     try:
         yield
     except BaseException:
@@ -91,10 +99,10 @@ def set_aside(path: Path) -> Iterator[None]:
 
 def temporary_name(folder: Path, suffix: str = "") -> Path:
     """A name that nobody else takes, for something unfinished in a folder."""
-    return folder / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}{suffix}"
+    return folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(6)}{suffix}"
 
 
-def write_asked(path: Path, data: bytes, *, overwrite: bool, hint: str) -> None:
+def write_user_file(path: Path, data: bytes, *, overwrite: bool, hint: str) -> None:
     """Write a file that the user named, and the folders above it.
 
     Args:
@@ -109,48 +117,48 @@ def write_asked(path: Path, data: bytes, *, overwrite: bool, hint: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if overwrite:
-            write_over(path, data)
-        elif not write_new(path, data):
+            atomic_replace(path, data)
+        elif not atomic_create(path, data):
             raise OutputError(f"'{path}' exists already.", hint)
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
 
 
-def probe(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Find out whether files can be made in an existing folder, by making one.
 
     Raises:
         OSError: they cannot.
     """
-    _temporary(folder, b"").unlink()
+    _write_temporary(folder, b"").unlink()
 
 
-def sweep(folder: Path) -> None:
+def clean_stale(folder: Path) -> None:
     """Remove temporary files that a killed process left here: unlocked and older than five minutes."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.name.startswith(TEMPORARY) or not entry.name.endswith(".tmp"):
+            if not entry.name.startswith(TEMPORARY_PREFIX) or not entry.name.endswith(".tmp"):
                 continue
             with contextlib.suppress(OSError):
-                if entry.is_file(follow_symlinks=False) and _abandoned(entry):
+                if entry.is_file(follow_symlinks=False) and _is_stale(entry):
                     Path(entry.path).unlink()
 
 
-def _abandoned(entry: os.DirEntry[str]) -> bool:
+def _is_stale(entry: os.DirEntry[str]) -> bool:
     if time.time() - entry.stat(follow_symlinks=False).st_mtime < _STALE_SECONDS:
         return False
     handle = os.open(entry.path, os.O_RDWR)
     try:
-        return _lock(handle)
+        return _try_lock(handle)
     finally:
         os.close(handle)
 
 
-def _temporary(folder: Path, data: bytes) -> Path:
+def _write_temporary(folder: Path, data: bytes) -> Path:
     path = temporary_name(folder, ".tmp")
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        _lock(handle)
+        _try_lock(handle)
         view = memoryview(data)
         while view:
             view = view[os.write(handle, view) :]
@@ -164,7 +172,7 @@ def _temporary(folder: Path, data: bytes) -> Path:
     return path
 
 
-def _lock(handle: int) -> bool:
+def _try_lock(handle: int) -> bool:
     """Lock a file as long as it is open; False if another process has it. True where there are no such locks."""
     try:
         import fcntl
@@ -191,7 +199,7 @@ def _reserve_and_replace(temporary: Path, path: Path) -> bool:
     return True
 
 
-def flush_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Make the new name itself survive a power cut, where folders can be flushed."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -11,16 +11,16 @@ from typing import Any
 from artgen.errors import InputFileError, UsageError
 from artgen.files import write_atomically
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
-BUNDLED = "bundled:"
-ALIAS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+ASSETS_FOLDER = Path(__file__).resolve().parent.parent / "assets"
+BUNDLED_PREFIX = "bundled:"
+ALIAS_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
 @dataclass(frozen=True)
-class ModelCard:
+class ModelInfo:
     """What is known of a model before it is on the disk.
 
-    `source` is a hub id, a path, or `bundled:NAME`; `width` and `height` are pixels; `scheduler` is artgen's name of
+    `source` is a hub id, a path, or `bundled_folder:NAME`; `width` and `height` are pixels; `scheduler` is artgen's name of
     one, or None for the model's own; `download_size` is in bytes, approximate, of the files artgen chooses. None says
     "see the model itself".
     """
@@ -44,23 +44,25 @@ class ModelCard:
     builtin: bool = True
 
     @property
-    def bundled(self) -> Path | None:
+    def bundled_folder(self) -> Path | None:
         """The folder inside artgen that holds the model, or None when it is not part of artgen."""
-        return ASSETS / self.source.removeprefix(BUNDLED) if self.source.startswith(BUNDLED) else None
+        return (
+            ASSETS_FOLDER / self.source.removeprefix(BUNDLED_PREFIX) if self.source.startswith(BUNDLED_PREFIX) else None
+        )
 
 
 @cache
-def builtin() -> dict[str, ModelCard]:
+def builtin_models() -> dict[str, ModelInfo]:
     """The models that artgen knows by name."""
-    table = json.loads((ASSETS / "models.json").read_text(encoding="utf-8"))
-    return {name: ModelCard(name=name, **fields) for name, fields in table.items()}
+    table = json.loads((ASSETS_FOLDER / "models.json").read_text(encoding="utf-8"))
+    return {name: ModelInfo(name=name, **fields) for name, fields in table.items()}
 
 
 def user_aliases_path() -> Path:
     """Where the user's aliases are kept, beside `config.toml`."""
     from artgen import config
 
-    return config.user_folder() / "aliases.json"
+    return config.user_config_folder() / "aliases.json"
 
 
 def user_aliases() -> dict[str, str]:
@@ -84,14 +86,14 @@ def user_aliases() -> dict[str, str]:
     if not isinstance(table, dict):
         raise InputFileError(f"{path}, line 1: expected an object of aliases.", 'It looks like {"mine": "owner/name"}.')
     for name, target in table.items():
-        if not isinstance(target, str) or not target or not ALIAS_NAME.fullmatch(name):
+        if not isinstance(target, str) or not target or not ALIAS_PATTERN.fullmatch(name):
             where = text[: max(text.find(json.dumps(name)), 0)].count("\n") + 1
             hint = 'An entry looks like "mine": "owner/name".'
             raise InputFileError(f"{path}, line {where}: {name!r} is no alias of a model.", hint)
     return table
 
 
-def aliases() -> dict[str, ModelCard]:
+def known_models() -> dict[str, ModelInfo]:
     """All short names: the built-in ones, then the user's, which win.
 
     A user's alias carries what is known of its target, followed through other aliases.
@@ -99,29 +101,29 @@ def aliases() -> dict[str, ModelCard]:
     Raises:
         InputFileError: the user's file does not parse.
     """
-    cards = dict(builtin())
+    cards = dict(builtin_models())
     own = user_aliases()
     for name in own:
-        cards[name] = _follow(name, own)
+        cards[name] = _resolve_alias(name, own)
     return cards
 
 
-def card_for(source: str) -> ModelCard | None:
+def model_info(source: str) -> ModelInfo | None:
     """The built-in card of a hub id, whatever its case."""
-    return next((c for c in builtin().values() if c.source.lower() == source.lower()), None)
+    return next((c for c in builtin_models().values() if c.source.lower() == source.lower()), None)
 
 
-def _follow(name: str, own: dict[str, str]) -> ModelCard:
+def _resolve_alias(name: str, alias_targets: dict[str, str]) -> ModelInfo:
     """The card behind a user's alias; a loop of aliases ends at its last name, which then is unknown."""
-    target, seen = own[name], {name}
-    while target in own and target not in seen:
+    target, seen = alias_targets[name], {name}
+    while target in alias_targets and target not in seen:
         seen.add(target)
-        target = own[target]
+        target = alias_targets[target]
     plain, _, revision = target.partition("@") if not os.path.exists(target) else (target, "", "")  # noqa: PTH110 - Path.exists raises for long names
-    known = builtin().get(plain) or card_for(plain)
+    known = builtin_models().get(plain) or model_info(plain)
     if known:
         return replace(known, name=name, revision=revision or known.revision, builtin=False)
-    return ModelCard(name=name, source=plain, revision=revision or None, builtin=False)
+    return ModelInfo(name=name, source=plain, revision=revision or None, builtin=False)
 
 
 def set_alias(name: str, target: str) -> None:
@@ -136,20 +138,20 @@ def set_alias(name: str, target: str) -> None:
         InputFileError: the user's file does not parse.
         OutputError: the file cannot be written.
     """
-    from artgen.registry.references import parse
+    from artgen.registry.references import parse_reference
 
-    if not ALIAS_NAME.fullmatch(name):
+    if not ALIAS_PATTERN.fullmatch(name):
         raise UsageError(f"{name!r} cannot be an alias.", "Use letters, digits, '.', '_', '+' and '-'.")
     own = user_aliases()
     if target.partition("@")[0] == name:
         raise UsageError(f"The alias {name!r} would name itself.", "Give a hub id, a folder or a file.")
-    reference = parse(target)
+    reference = parse_reference(target)
     if reference.kind in ("folder", "file"):
         target = str(Path(reference.target).resolve())
     own[name] = target
-    if _follow(name, own).source == name:
+    if _resolve_alias(name, own).source == name:
         raise UsageError(f"The alias {name!r} would lead back to itself through {target!r}.", "Break the loop first.")
-    _save(own)
+    _save_aliases(own)
 
 
 def remove_alias(name: str) -> None:
@@ -161,11 +163,13 @@ def remove_alias(name: str) -> None:
     """
     own = user_aliases()
     if name not in own:
-        reason = "is built in and cannot be removed" if name in builtin() else "is not an alias"
+        reason = "is built in and cannot be removed" if name in builtin_models() else "is not an alias"
         raise UsageError(f"{name!r} {reason}.", "`artgen models list` shows your aliases.")
     del own[name]
-    _save(own)
+    _save_aliases(own)
 
 
-def _save(own: dict[str, str]) -> None:
-    write_atomically(user_aliases_path(), json.dumps(own, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+def _save_aliases(alias_targets: dict[str, str]) -> None:
+    write_atomically(
+        user_aliases_path(), json.dumps(alias_targets, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    )

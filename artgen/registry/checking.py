@@ -5,22 +5,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from artgen.checkpoints import PICKLE_SUFFIXES, Header, read_header
+from artgen.checkpoints import PICKLE_SUFFIXES, SafetensorsHeader, read_header
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
 from artgen.hub import cache, transfer
 from artgen.registry import folders, hashes
-from artgen.registry.cards import ASSETS
+from artgen.registry.cards import ASSETS_FOLDER
 from artgen.registry.models import ResolvedModel
-from artgen.registry.references import Reference, parse
+from artgen.registry.references import ModelReference, parse_reference
 
-LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion", "stable_diffusion_xl"})
+ALLOWED_LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion", "stable_diffusion_xl"})
 """Where components' classes may come from; the last two are diffusers' own modules."""
 
 OnVerify = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Finding:
+class FileCheck:
     """One file of a model: `ok`, or what is wrong with it. `detail` is its hash or the reason."""
 
     model: str
@@ -29,7 +29,7 @@ class Finding:
     detail: str
 
 
-def check(model: ResolvedModel) -> None:
+def check_model_files(model: ResolvedModel) -> None:
     """Look a model over quickly: complete, parsing, of the promised lengths, and without code of its own.
 
     Reads configurations and safetensors headers only, some milliseconds for any model.
@@ -39,41 +39,41 @@ def check(model: ResolvedModel) -> None:
         ModelUnavailableError: a file is missing, truncated or damaged; names it and the command that repairs it.
     """
     if model.is_file:
-        _headers(model.name, model.path)
+        _read_weights_header(model.name, model.path)
         return
-    repair = _repair(model)
+    repair = _repair_hint(model)
     try:
-        refuse_code(model.path)
+        reject_remote_code(model.path)
         _check_complete(model, repair)
-        weights = folders.chosen_weights(model.path)[1]
+        weights = folders.select_weights(model.path)[1]
     except InputFileError as error:
         raise ModelUnavailableError(error.message, repair) from None
     for component, chosen in weights.items():
-        headers = [_headers(model.name, file, repair) for file in chosen.files]
+        headers = [_read_weights_header(model.name, file, repair) for file in chosen.files]
         _check_tensors(model, component, chosen, headers, repair)
 
 
-def refuse_code(folder: Path) -> None:
+def reject_remote_code(folder: Path) -> None:
     """Refuse a folder that asks for code of its own: diffusers and transformers would import it.
 
     Raises:
         RefusedError: a pipeline class or a component from a module of the model's, or `auto_map` in a configuration.
         InputFileError: a configuration that does not parse.
     """
-    index = folders.read_index(folder)
+    index = folders.read_model_index(folder)
     hint = "artgen runs no code that comes with a model. Use another copy of it."
     if not isinstance(index.get("_class_name"), str):
         raise RefusedError(f"{folder.name} asks for a pipeline written in Python of its own.", hint)
-    for name, library, class_name in folders.components(index):
-        place = folders.place_of(folder, name, class_name)
-        if library not in LIBRARIES or list(place.glob("*.py")):
+    for name, library, class_name in folders.iter_components(index):
+        place = folders.component_folder(folder, name, class_name)
+        if library not in ALLOWED_LIBRARIES or list(place.glob("*.py")):
             raise RefusedError(f"{folder.name} takes its {name} ({class_name}) from code of its own ({library}).", hint)
         for config in place.glob("*.json"):
             if config.name.endswith("config.json") and "auto_map" in folders.read_json(config):
                 raise RefusedError(f"{name}/{config.name} asks for code of its own (auto_map).", hint)
 
 
-def _check_complete(model: ResolvedModel, repair: str) -> None:
+def _check_complete(model: ResolvedModel, repair_hint: str) -> None:
     missing = folders.missing_files(model.path)
     for lack in missing:
         if lack.endswith("*.safetensors"):
@@ -87,44 +87,48 @@ def _check_complete(model: ResolvedModel, repair: str) -> None:
                 )
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise ModelUnavailableError(f"{model.name} lacks {', '.join(missing[:3])}{more}.", repair)
+        raise ModelUnavailableError(f"{model.name} lacks {', '.join(missing[:3])}{more}.", repair_hint)
 
 
-def _headers(name: str, path: Path, repair: str = "Download the file again.") -> Header:
+def _read_weights_header(name: str, path: Path, repair_hint: str = "Download the file again.") -> SafetensorsHeader:
     try:
         return read_header(path)
     except InputFileError as error:
-        raise ModelUnavailableError(f"{name}: {error.message}", repair) from None
+        raise ModelUnavailableError(f"{name}: {error.message}", repair_hint) from None
 
 
 def _check_tensors(
-    model: ResolvedModel, component: str, chosen: folders.Weights, headers: list[Header], repair: str
+    model: ResolvedModel,
+    component: str,
+    weights: folders.WeightFiles,
+    headers: list[SafetensorsHeader],
+    repair_hint: str,
 ) -> None:
     """Every tensor of a shard index is in its shard, and a UNet's first layer is as wide as its configuration says."""
     shapes = {name: shape for header in headers for name, (_, shape) in header.tensors.items()}
     if not shapes:
-        raise ModelUnavailableError(f"The {component} of {model.name} has no tensors.", repair)
-    if chosen.index:
-        lacking = sorted(set(folders.read_json(chosen.index)["weight_map"]) - set(shapes))
+        raise ModelUnavailableError(f"The {component} of {model.name} has no tensors.", repair_hint)
+    if weights.index:
+        lacking = sorted(set(folders.read_json(weights.index)["weight_map"]) - set(shapes))
         if lacking:
             said = f"The {component} of {model.name} lacks {len(lacking)} of its tensors, first {lacking[0]}."
-            raise ModelUnavailableError(said, repair)
+            raise ModelUnavailableError(said, repair_hint)
     first = shapes.get("conv_in.weight")
     if component == "unet" and first and first[1] != model.unet_channels:
         said = f"The unet of {model.name} takes {first[1]} channels and its config.json says {model.unet_channels}."
-        raise ModelUnavailableError(said, repair)
+        raise ModelUnavailableError(said, repair_hint)
 
 
-def _repair(model: ResolvedModel) -> str:
+def _repair_hint(model: ResolvedModel) -> str:
     """The command that mends a model of this kind."""
-    if model.path.is_relative_to(ASSETS):
+    if model.path.is_relative_to(ASSETS_FOLDER):
         return "Install artgen again: pip install --force-reinstall artgen"
     if model.revision:
         return f"Run `artgen models pull {model.name} --force`."
     return f"Replace the file, or copy the model again; `artgen models verify {model.name}` looks at all of it."
 
 
-def verify(name: str, on_progress: OnVerify | None = None) -> list[Finding]:
+def verify_model_files(name: str, on_progress: OnVerify | None = None) -> list[FileCheck]:
     """Read every file of a model that is on this disk and say which are what they should be.
 
     Cached files are compared with the hash that is their blob's name (SHA-256, or git's SHA-1 for small files),
@@ -134,39 +138,39 @@ def verify(name: str, on_progress: OnVerify | None = None) -> list[Finding]:
         ModelUnavailableError: unknown, or not on this disk.
         RefusedError: a pickle.
     """
-    reference = parse(name)
-    root = _root(reference)
-    sums = hashes.read_sums(root) if root.is_dir() else {}
+    reference = parse_reference(name)
+    root = _model_root(reference)
+    sums = hashes.read_sha256sums(root) if root.is_dir() else {}
     files = sorted(p for p in root.rglob("*") if p.is_file() or p.is_symlink()) if root.is_dir() else [root]
-    findings = [_lost(reference, file) for file in sums if not (root / file).is_file()]
+    findings = [_missing_file(reference, file) for file in sums if not (root / file).is_file()]
     for path in files:
         relative = path.relative_to(root).as_posix() if path != root else path.name
         if relative in sums or relative != "SHA256SUMS":
             findings.append(_verify_file(reference, path, relative, sums.get(relative), on_progress))
     if root.is_dir():
-        findings += _gaps(reference, root)
+        findings += _missing_files(reference, root)
     return findings
 
 
-def _lost(reference: Reference, file: str) -> Finding:
-    return Finding(reference.name, file, False, "missing")
+def _missing_file(reference: ModelReference, file: str) -> FileCheck:
+    return FileCheck(reference.name, file, False, "missing")
 
 
-def _gaps(reference: Reference, root: Path) -> Iterator[Finding]:
+def _missing_files(reference: ModelReference, root: Path) -> Iterator[FileCheck]:
     try:
-        refuse_code(root)
+        reject_remote_code(root)
         for lack in folders.missing_files(root):
-            yield _lost(reference, lack)
+            yield _missing_file(reference, lack)
     except ArtgenError as error:
-        yield Finding(reference.name, "model_index.json", False, error.message)
+        yield FileCheck(reference.name, "model_index.json", False, error.message)
 
 
-def _root(reference: Reference) -> Path:
+def _model_root(reference: ModelReference) -> Path:
     if reference.kind != "hub":
         if not Path(reference.target).exists():
             raise ModelUnavailableError(f"The model {reference.name} is not on this computer.", "Install artgen again.")
         return Path(reference.target)
-    folder = cache.snapshot(reference.target, reference.revision)
+    folder = cache.snapshot_folder(reference.target, reference.revision)
     if folder is None:
         hint = f"Run `artgen models pull {reference.name}` first."
         raise ModelUnavailableError(f"The model {reference.name} is not on this computer.", hint)
@@ -174,10 +178,10 @@ def _root(reference: Reference) -> Path:
 
 
 def _verify_file(
-    reference: Reference, path: Path, relative: str, expected: str | None, on_progress: OnVerify | None
-) -> Finding:
+    reference: ModelReference, path: Path, relative: str, expected: str | None, on_progress: OnVerify | None
+) -> FileCheck:
     if not path.is_file():
-        return Finding(reference.name, relative, False, "missing (a broken link)")
+        return FileCheck(reference.name, relative, False, "missing (a broken link)")
     blob = path.readlink().name if path.is_symlink() else ""
     expected = expected or (blob if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob) else None)
     size, done = path.stat().st_size, 0
@@ -192,10 +196,12 @@ def _verify_file(
         if path.suffix == ".safetensors":
             read_header(path)
         found = (
-            transfer.hash_file(path, large=False) if expected and len(expected) == 40 else hashes.sha256_of(path, heard)
+            transfer.blob_hash(path, is_lfs=False)
+            if expected and len(expected) == 40
+            else hashes.compute_sha256(path, heard)
         )
     except ArtgenError as error:
-        return Finding(reference.name, relative, False, error.message)
+        return FileCheck(reference.name, relative, False, error.message)
     if expected and found != expected:
-        return Finding(reference.name, relative, False, f"its hash is {found[:10]} and should be {expected[:10]}")
-    return Finding(reference.name, relative, True, found if expected or path.suffix == ".safetensors" else "readable")
+        return FileCheck(reference.name, relative, False, f"its hash is {found[:10]} and should be {expected[:10]}")
+    return FileCheck(reference.name, relative, True, found if expected or path.suffix == ".safetensors" else "readable")

@@ -14,13 +14,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from artgen.checkpoints import Header, read_header
+from artgen.checkpoints import SafetensorsHeader, read_header
 from artgen.errors import ModelUnavailableError, OutputError
-from artgen.registry.cards import ASSETS
-from artgen.registry.hashes import cache_home
+from artgen.registry.cards import ASSETS_FOLDER
+from artgen.registry.hashes import user_cache_folder
 from artgen.registry.models import ResolvedModel
 
-CONFIGS = ASSETS / "configs"
+CONFIGS_FOLDER = ASSETS_FOLDER / "configs"
 
 
 def single_file_config(model: ResolvedModel) -> Path:
@@ -33,7 +33,7 @@ def single_file_config(model: ResolvedModel) -> Path:
         ModelUnavailableError: no configuration for this architecture.
         OutputError: the cache folder cannot be written.
     """
-    return assemble(config_name(model))
+    return build_config_folder(config_name(model))
 
 
 def config_name(model: ResolvedModel) -> str:
@@ -43,15 +43,15 @@ def config_name(model: ResolvedModel) -> str:
         ModelUnavailableError: none does.
     """
     name = model.architecture
-    if name == "sd2" and model.prediction == "epsilon" and not model.inpainting:
+    if name == "sd2" and model.prediction == "epsilon" and not model.is_inpainting:
         name = "sd2-base"
-    elif name == "sdxl" and model.prediction == "v_prediction" and not model.inpainting:
+    elif name == "sdxl" and model.prediction == "v_prediction" and not model.is_inpainting:
         name = "sdxl-v"
     elif name == "sd3":
-        name = _sd3(read_header(model.path))
-    if model.inpainting:
+        name = _sd3_variant(read_header(model.path))
+    if model.is_inpainting:
         name += "-inpaint"
-    if not (CONFIGS / f"{name}.json").is_file():
+    if not (CONFIGS_FOLDER / f"{name}.json").is_file():
         raise ModelUnavailableError(
             f"artgen has no configuration for single {name} files like {model.path.name}.",
             "Use the model's folder or hub id, which bring their own.",
@@ -59,7 +59,7 @@ def config_name(model: ResolvedModel) -> str:
     return name
 
 
-def _sd3(header: Header) -> str:
+def _sd3_variant(header: SafetensorsHeader) -> str:
     """Stable Diffusion 3 medium, 3.5 medium (a second attention) or 3.5 large (38 blocks)."""
     names = header.tensors
     if any("joint_blocks.37." in name for name in names):
@@ -67,23 +67,23 @@ def _sd3(header: Header) -> str:
     return "sd35-medium" if any(".x_block.attn2." in name for name in names) else "sd3-medium"
 
 
-def assemble(name: str) -> Path:
+def build_config_folder(name: str) -> Path:
     """The folder of one configuration, made when it is not there yet; concurrent makers are harmless.
 
     Raises:
         OutputError: the cache folder cannot be written.
     """
-    text = (CONFIGS / f"{name}.json").read_text(encoding="utf-8")
-    packed = (CONFIGS / "clip-merges.txt.gz").read_bytes()
+    text = (CONFIGS_FOLDER / f"{name}.json").read_text(encoding="utf-8")
+    packed = (CONFIGS_FOLDER / "clip-merges.txt.gz").read_bytes()
     digest = hashlib.sha256(text.encode() + packed).hexdigest()[:12]
-    folder = cache_home() / "configs" / f"{name}-{digest}"
+    folder = user_cache_folder() / "configs" / f"{name}-{digest}"
     if folder.is_dir():
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{name}-"))
         try:
-            _lay_out(temporary, json.loads(text), gzip.decompress(packed).decode("utf-8"))
+            _write_config_files(temporary, json.loads(text), gzip.decompress(packed).decode("utf-8"))
             os.chmod(temporary, 0o755)  # noqa: PTH101 - mkdtemp makes it private, a cache is not
             temporary.rename(folder)
         except OSError:
@@ -98,7 +98,7 @@ def assemble(name: str) -> Path:
     return folder
 
 
-def _lay_out(folder: Path, files: dict[str, Any], merges: str) -> None:
+def _write_config_files(folder: Path, files: dict[str, Any], merges: str) -> None:
     vocabulary = json.dumps(clip_vocabulary(merges), ensure_ascii=False)
     for name, contents in files.items():
         path = folder / name

@@ -5,27 +5,27 @@ from functools import lru_cache
 from typing import Any
 
 from artgen import budget
-from artgen.checkpoints import part_of, read_header
+from artgen.checkpoints import component_of, read_header
 from artgen.registry import folders
 from artgen.registry.configs import single_file_config
-from artgen.registry.describing import vae_factor
+from artgen.registry.describing import vae_scale_factor
 from artgen.registry.models import ResolvedModel
 
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-TILE = 512
+DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+VAE_TILE_PX = 512
 """Width and height in pixels of the tiles that a decoder works in."""
 
 
 @lru_cache(maxsize=8)
-def parameters(model: ResolvedModel) -> Mapping[str, int]:
+def parameter_counts(model: ResolvedModel) -> Mapping[str, int]:
     """How many numbers each component of a model has, by diffusers' names."""
     if not model.is_file:
-        chosen = folders.chosen_weights(model.path)[1]
-        return {name: sum(read_header(file).parameters for file in found.files) for name, found in chosen.items()}
+        chosen = folders.select_weights(model.path)[1]
+        return {name: sum(read_header(file).parameter_count for file in found.files) for name, found in chosen.items()}
     counted: dict[str, int] = {}
-    main = "transformer" if model.flow else "unet"
+    main = "transformer" if model.is_flow_matching else "unet"
     for name, (_, shape) in read_header(model.path).tensors.items():
-        part = part_of(name) or main
+        part = component_of(name) or main
         numbers = 1
         for side in shape:
             numbers *= side
@@ -33,45 +33,49 @@ def parameters(model: ResolvedModel) -> Mapping[str, int]:
     return counted
 
 
-def demand(model: ResolvedModel, dtype: str, size: tuple[int, int], rows: int, *, fp8: bool = False) -> budget.Demand:
+def estimate_memory(
+    model: ResolvedModel, dtype: str, size: tuple[int, int], batch_size: int, *, fp8: bool = False
+) -> budget.MemoryEstimate:
     """What a model and pictures of one size take.
 
     Args:
         model: with its files.
         dtype: `fp32`, `fp16` or `bf16`.
         size: width and height in pixels.
-        rows: pictures drawn together, counted twice with guidance.
+        batch_size: pictures drawn together, counted twice with guidance.
         fp8: whether the denoiser's weights are stored in 8 bits.
     """
-    numbers, width = parameters(model), BYTES[dtype]
+    numbers, width = parameter_counts(model), DTYPE_BYTES[dtype]
     folder = single_file_config(model) if model.is_file else model.path
-    main = folders.main_component(folder)
-    vae = folders.optional_json(folder / "vae" / "config.json")
+    main = folders.denoiser_name(folder)
+    vae = folders.read_optional_json(folder / "vae" / "config.json")
     # diffusers decodes in fp32 what overflows in fp16.
     decoder = 4 if vae.get("force_upcast", True) and dtype == "fp16" and model.architecture == "sdxl" else width
     pixels = size[0] * size[1]
-    latents = pixels // vae_factor(vae) ** 2
-    live = budget.LIVE_DECODER * _first(vae, "block_out_channels", 128) * decoder
+    latents = pixels // vae_scale_factor(vae) ** 2
+    live = budget.DECODER_ACTIVATION_FACTOR * _first(vae, "block_out_channels", 128) * decoder
     text = [name for name in numbers if name.startswith("text_encoder")]
     known = {*text, main, "vae"}
-    return budget.Demand(
-        text=tuple(numbers[name] * width for name in text),
-        denoiser=numbers.get(main, 0) * (1 if fp8 else width),
-        vae=numbers.get("vae", 0) * decoder,
-        others=sum(count * width for name, count in numbers.items() if name not in known),
-        drawing=_values(folders.optional_json(folder / main / "config.json"), latents) * rows * width,
-        decoding=round(pixels * live),
-        tile=round(min(pixels, TILE * TILE) * live + pixels * 3 * decoder),
+    return budget.MemoryEstimate(
+        text_encoder_bytes=tuple(numbers[name] * width for name in text),
+        denoiser_bytes=numbers.get(main, 0) * (1 if fp8 else width),
+        vae_bytes=numbers.get("vae", 0) * decoder,
+        other_bytes=sum(count * width for name, count in numbers.items() if name not in known),
+        denoise_activation_bytes=_values(folders.read_optional_json(folder / main / "config.json"), latents)
+        * batch_size
+        * width,
+        decode_activation_bytes=round(pixels * live),
+        tiled_decode_bytes=round(min(pixels, VAE_TILE_PX * VAE_TILE_PX) * live + pixels * 3 * decoder),
     )
 
 
 def _values(config: Mapping[str, Any], latents: int) -> int:
     """How many numbers a denoiser computes with at once, for each picture of so many latents."""
     if "block_out_channels" in config:
-        return budget.LIVE_UNET * _first(config, "block_out_channels", 320) * latents
+        return budget.UNET_ACTIVATION_FACTOR * _first(config, "block_out_channels", 320) * latents
     hidden = int(config.get("num_attention_heads", 24)) * int(config.get("attention_head_dim", 64))
     patch = 2 if "Flux" in str(config.get("_class_name")) else int(config.get("patch_size") or 1)
-    return budget.LIVE_TRANSFORMER * hidden * latents // (patch * patch)
+    return budget.TRANSFORMER_ACTIVATION_FACTOR * hidden * latents // (patch * patch)
 
 
 def _first(config: Mapping[str, Any], name: str, default: int) -> int:

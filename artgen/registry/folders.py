@@ -7,13 +7,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError
-from artgen.hub.choosing import WEIGHTLESS
+from artgen.hub.choosing import NO_WEIGHTS_CLASSES
 
-STEMS = ("diffusion_pytorch_model", "model")
+WEIGHTS_STEMS = ("diffusion_pytorch_model", "model")
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightFiles:
     """One component's weights of one variant: `files` in loading order, `index` when they are sharded."""
 
     variant: str | None
@@ -40,12 +40,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def optional_json(path: Path) -> dict[str, Any]:
+def read_optional_json(path: Path) -> dict[str, Any]:
     """`read_json`, or an empty object for a file that is not there."""
     return read_json(path) if path.is_file() else {}
 
 
-def read_index(folder: Path) -> dict[str, Any]:
+def read_model_index(folder: Path) -> dict[str, Any]:
     """The `model_index.json` of a folder, or what it would say of a folder that holds an unconditional UNet alone.
 
     Raises:
@@ -53,8 +53,8 @@ def read_index(folder: Path) -> dict[str, Any]:
         InputFileError: it does not parse.
     """
     path = folder / "model_index.json"
-    if not path.is_file() and optional_json(folder / "config.json").get("_class_name") == "UNet2DModel":
-        scheduler = optional_json(folder / "scheduler_config.json").get("_class_name", "DDPMScheduler")
+    if not path.is_file() and read_optional_json(folder / "config.json").get("_class_name") == "UNet2DModel":
+        scheduler = read_optional_json(folder / "scheduler_config.json").get("_class_name", "DDPMScheduler")
         parts = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", scheduler]}
         return {"_class_name": "DDPMPipeline", **parts}
     if not path.is_file():
@@ -65,7 +65,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     return read_json(path)
 
 
-def components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def iter_components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(component, library, class) of every component that a model has; absent ones are left out.
 
     Raises:
@@ -81,7 +81,7 @@ def components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield name, str(value[0]), str(value[1])
 
 
-def place_of(folder: Path, component: str, class_name: str) -> Path:
+def component_folder(folder: Path, component: str, class_name: str) -> Path:
     """The folder that holds a component: its own, or the model's own folder in the oldest layout (google/ddpm-*).
 
     diffusers looks there too when the component has no folder.
@@ -93,34 +93,36 @@ def place_of(folder: Path, component: str, class_name: str) -> Path:
 
 def needs_weights(class_name: str) -> bool:
     """Whether a component of this class has weights of its own."""
-    return not class_name.endswith(WEIGHTLESS)
+    return not class_name.endswith(NO_WEIGHTS_CLASSES)
 
 
-def find_weights(component: Path) -> list[Weights]:
+def find_weights(component_path: Path) -> list[WeightFiles]:
     """The safetensors weights a component folder offers, the plain ones before fp16; shards need not be present.
 
     Raises:
         RefusedError: an index that names files outside the folder.
         InputFileError: an index that does not parse.
     """
-    found: list[Weights] = []
+    found: list[WeightFiles] = []
     for variant in (None, "fp16"):
         dot = f".{variant}" if variant else ""
-        for stem in STEMS:
-            single = component / f"{stem}{dot}.safetensors"
-            index = component / f"{stem}.safetensors.index{dot}.json"
+        for stem in WEIGHTS_STEMS:
+            single = component_path / f"{stem}{dot}.safetensors"
+            index = component_path / f"{stem}.safetensors.index{dot}.json"
             if single.is_file():
-                found.append(Weights(variant, (single,)))
+                found.append(WeightFiles(variant, (single,)))
                 break
             if index.is_file():
                 found.append(
-                    Weights(variant, tuple(component / shard for shard in shards(read_json(index), index)), index)
+                    WeightFiles(
+                        variant, tuple(component_path / shard for shard in shard_names(read_json(index), index)), index
+                    )
                 )
                 break
     return found
 
 
-def shards(index: Mapping[str, Any], path: Path) -> list[str]:
+def shard_names(index: Mapping[str, Any], index_path: Path) -> list[str]:
     """The file names in a weights index, sorted.
 
     Raises:
@@ -129,11 +131,13 @@ def shards(index: Mapping[str, Any], path: Path) -> list[str]:
     """
     table = index.get("weight_map")
     if not isinstance(table, dict) or not table:
-        raise InputFileError(f"{path} has no weight map.", "Download the model again.")
+        raise InputFileError(f"{index_path} has no weight map.", "Download the model again.")
     names = sorted({str(value) for value in table.values()})
     for name in names:
         if PurePosixPath(name).name != name or "\\" in name or not name.endswith(".safetensors"):
-            raise RefusedError(f"{path} names {name!r}, which is no safetensors file beside it.", "Use another copy.")
+            raise RefusedError(
+                f"{index_path} names {name!r}, which is no safetensors file beside it.", "Use another copy."
+            )
     return names
 
 
@@ -144,8 +148,8 @@ def missing_files(folder: Path) -> list[str]:
         ModelUnavailableError, InputFileError, RefusedError: as `read_index` and `find_weights`.
     """
     missing = []
-    for name, _, class_name in components(read_index(folder)):
-        place = place_of(folder, name, class_name)
+    for name, _, class_name in iter_components(read_model_index(folder)):
+        place = component_folder(folder, name, class_name)
         if not place.is_dir() or not any(place.iterdir()):
             missing.append(f"{name}/")
         elif needs_weights(class_name):
@@ -160,32 +164,36 @@ def missing_files(folder: Path) -> list[str]:
     return missing
 
 
-def main_component(folder: Path) -> str:
+def denoiser_name(folder: Path) -> str:
     """The denoiser's name: `unet` or `transformer`."""
     return "transformer" if (folder / "transformer").is_dir() else "unet"
 
 
-def chosen_weights(folder: Path) -> tuple[str | None, dict[str, Weights]]:
+def select_weights(folder: Path) -> tuple[str | None, dict[str, WeightFiles]]:
     """The variant to load with, and each component's weights as diffusers will choose them for it.
 
     Plain weights are preferred (they serve every dtype); when some component has fp16 only, the variant is "fp16",
     and diffusers then takes fp16 wherever it exists.
     """
     offers = {
-        name: [w for w in find_weights(place_of(folder, name, class_name)) if all(file.is_file() for file in w.files)]
-        for name, _, class_name in components(read_index(folder))
+        name: [
+            w
+            for w in find_weights(component_folder(folder, name, class_name))
+            if all(file.is_file() for file in w.files)
+        ]
+        for name, _, class_name in iter_components(read_model_index(folder))
         if needs_weights(class_name)
     }
     variant = "fp16" if any(found and found[0].variant for found in offers.values()) else None
     return variant, {name: found[-1 if variant else 0] for name, found in offers.items() if found}
 
 
-def read_scheduler(path: Path) -> dict[str, Any]:
+def read_scheduler_config(path: Path) -> dict[str, Any]:
     """The configuration of a model folder's scheduler; empty where it has none.
 
     Raises:
         InputFileError: it does not parse.
     """
-    index = read_index(path)
-    names = {name: class_name for name, _, class_name in components(index)}
-    return optional_json(place_of(path, "scheduler", names.get("scheduler", "")) / "scheduler_config.json")
+    index = read_model_index(path)
+    names = {name: class_name for name, _, class_name in iter_components(index)}
+    return read_optional_json(component_folder(path, "scheduler", names.get("scheduler", "")) / "scheduler_config.json")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from artgen.errors import InputFileError, OutputError
 from artgen.files import write_atomically
-from artgen.registry.cards import ASSETS
+from artgen.registry.cards import ASSETS_FOLDER
 
-SHA256 = re.compile(r"[0-9a-f]{64}")
-_BLOCK = 1 << 20
+SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
+_READ_BLOCK_BYTES = 1 << 20
 
 
-def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None, *, tensors_only: bool = False) -> str:
+def compute_sha256(path: Path, on_bytes: Callable[[int], None] | None = None, *, tensors_only: bool = False) -> str:
     """The SHA-256 of a file's contents, read now; `on_bytes` hears the size of each block.
 
     With `tensors_only`, of what follows the header of a safetensors file (kohya's `addnet_hash_safetensors`).
@@ -28,7 +28,7 @@ def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None, *, tens
         with path.open("rb") as file:
             if tensors_only:
                 file.seek(8 + int.from_bytes(file.read(8), "little"))
-            while block := file.read(_BLOCK):
+            while block := file.read(_READ_BLOCK_BYTES):
                 digest.update(block)
                 if on_bytes:
                     on_bytes(len(block))
@@ -62,10 +62,10 @@ def file_hash(path: Path, *, tensors_only: bool = False) -> str:
     Raises:
         InputFileError: the file cannot be read.
     """
-    return (None if tensors_only else known_hash(path)) or _remembered(path, tensors_only)
+    return (None if tensors_only else precomputed_hash(path)) or _cached_hash(path, tensors_only)
 
 
-def known_hash(path: Path) -> str | None:
+def precomputed_hash(path: Path) -> str | None:
     """A file's hash without reading it, or None.
 
     It is the name of its blob in the hub's cache, or, for a bundled model, its line in that model's `SHA256SUMS`.
@@ -73,14 +73,14 @@ def known_hash(path: Path) -> str | None:
     """
     if path.is_symlink():
         target = path.readlink().name
-        return target if SHA256.fullmatch(target) else None
-    if path.is_relative_to(ASSETS):
-        parts = path.relative_to(ASSETS).parts
-        return read_sums(ASSETS / parts[0]).get("/".join(parts[1:]))
+        return target if SHA256_PATTERN.fullmatch(target) else None
+    if path.is_relative_to(ASSETS_FOLDER):
+        parts = path.relative_to(ASSETS_FOLDER).parts
+        return read_sha256sums(ASSETS_FOLDER / parts[0]).get("/".join(parts[1:]))
     return None
 
 
-def read_sums(folder: Path) -> dict[str, str]:
+def read_sha256sums(folder: Path) -> dict[str, str]:
     """The `SHA256SUMS` of a folder (`sha256sum`'s format), relative path -> hash; empty without one.
 
     Raises:
@@ -94,20 +94,20 @@ def read_sums(folder: Path) -> dict[str, str]:
         if not line.strip():
             continue
         digest, _, name = line.partition(" ")
-        if not SHA256.fullmatch(digest.lower()) or not name.strip():
+        if not SHA256_PATTERN.fullmatch(digest.lower()) or not name.strip():
             raise InputFileError(f"{path}, line {number}: not a SHA-256 sum.", "Install artgen or the model again.")
         sums[name.strip().lstrip("*").removeprefix("./")] = digest.lower()
     return sums
 
 
-def cache_home() -> Path:
+def user_cache_folder() -> Path:
     """Where artgen keeps what it can make again, in the platform's cache folder."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("artgen", appauthor=False))
 
 
-def _remembered(path: Path, tensors_only: bool = False) -> str:
+def _cached_hash(path: Path, tensors_only: bool = False) -> str:
     """A file's hash, from the memory of earlier runs when path, size and modification time are the same.
 
     The memory is a convenience: one that cannot be read or written is done without.
@@ -121,12 +121,12 @@ def _remembered(path: Path, tensors_only: bool = False) -> str:
     key = f"tensors:{version}" if tensors_only else version
     memory: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError):
-        loaded = json.loads((cache_home() / "hashes.json").read_text(encoding="utf-8"))
+        loaded = json.loads((user_cache_folder() / "hashes.json").read_text(encoding="utf-8"))
         memory = loaded if isinstance(loaded, dict) else {}
-    if SHA256.fullmatch(str(memory.get(key, ""))):
+    if SHA256_PATTERN.fullmatch(str(memory.get(key, ""))):
         return memory[key]
-    digest = sha256_of(path, tensors_only=tensors_only)
+    digest = compute_sha256(path, tensors_only=tensors_only)
     kept = {old: value for old, value in memory.items() if not old.endswith(f":{path}") or old.endswith(version)}
     with contextlib.suppress(OutputError):
-        write_atomically((cache_home() / "hashes.json"), json.dumps({**kept, key: digest}, indent=1))
+        write_atomically((user_cache_folder() / "hashes.json"), json.dumps({**kept, key: digest}, indent=1))
     return digest

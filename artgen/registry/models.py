@@ -20,13 +20,13 @@ class ResolvedModel:
         pipeline: diffusers' text-to-image (or the folder's own) pipeline class.
         revision: commit hash of a hub model, else None.
         variant: "fp16" when some component has no other weights, else None; pass it to `from_pretrained`.
-        native: (width, height) in pixels it was trained for.
-        multiple: width and height must be divisible by this many pixels.
+        native_size: (width, height) in pixels it was trained for.
+        size_multiple: width and height must be divisible by this many pixels.
         steps, guidance_scale, scheduler, sigmas: defaults; None is the model's own.
         unet_channels: input channels of the denoiser; 9 is an inpainting UNet.
         latent_channels: channels of the VAE's latents.
-        flow: made for flow matching (its scheduler is a FlowMatch one).
-        text_limit: tokens of the first tokenizer, including the two it adds; None when unknown.
+        is_flow_matching: made for flow matching (its scheduler is a FlowMatch one).
+        max_prompt_tokens: tokens of the first tokenizer, including the two it adds; None when unknown.
         source: where it came from, fit for a record: hub id, `bundled:NAME`, or the folder's or file's own name.
         prediction: the scheduler's prediction type ("epsilon", "v_prediction", "sample"; "flow" for flow matching).
     """
@@ -38,46 +38,46 @@ class ResolvedModel:
     pipeline: str
     revision: str | None = None
     variant: str | None = None
-    native: tuple[int, int] = (512, 512)
-    multiple: int = 8
+    native_size: tuple[int, int] = (512, 512)
+    size_multiple: int = 8
     steps: int = 30
     guidance_scale: float = 7.5
     scheduler: str | None = None
     sigmas: str | None = None
     unet_channels: int = 4
     latent_channels: int = 4
-    flow: bool = False
-    text_limit: int | None = None
+    is_flow_matching: bool = False
+    max_prompt_tokens: int | None = None
     prediction: str = "epsilon"
     source: str = ""
     licence: str = "unknown"
     description: str = ""
 
     @property
-    def inpainting(self) -> bool:
+    def is_inpainting(self) -> bool:
         """Whether the denoiser takes a mask and the masked picture as further channels (SD's 4 + 1 + 4)."""
         return self.unet_channels == 2 * self.latent_channels + 1
 
     @property
-    def label(self) -> str:
+    def short_name(self) -> str:
         """A short name for file names and A1111's `Model:` field: alias, repository name or file stem."""
         return (
             self.path.stem if self.is_file else self.name.rstrip("/").replace("\\", "/").rpartition("/")[2] or self.name
         )
 
-    def weights(self) -> tuple[Path, ...]:
+    def weight_files(self) -> tuple[Path, ...]:
         """The main weights: the denoiser's files, or the single file."""
         if self.is_file:
             return (self.path,)
-        chosen = folders.chosen_weights(self.path)[1]
-        main = chosen.get(folders.main_component(self.path))
+        chosen = folders.select_weights(self.path)[1]
+        main = chosen.get(folders.denoiser_name(self.path))
         return main.files if main else ()
 
     def weight_bytes(self) -> int:
         """What `weights` take on the disk; looked up once."""
         return _weight_bytes(self)
 
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What a picture's record says of its model beside the name; hashes the weights, once for each file."""
         facts = {
             "model_source": self.source,
@@ -90,9 +90,9 @@ class ResolvedModel:
 
     def model_hash(self) -> str:
         """SHA-256 of the main weights, 64 lower-case hex digits; see `hashes.model_hash`."""
-        return hashes.model_hash(self.weights())
+        return hashes.model_hash(self.weight_files())
 
 
 @lru_cache(maxsize=8)
 def _weight_bytes(model: ResolvedModel) -> int:
-    return sum(path.stat().st_size for path in model.weights())
+    return sum(path.stat().st_size for path in model.weight_files())

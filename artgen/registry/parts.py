@@ -11,7 +11,7 @@ from artgen.hub.transfer import OnProgress
 
 
 @dataclass(frozen=True)
-class Part:
+class HubFiles:
     """Files of a hub repository, on the disk.
 
     Attributes:
@@ -23,12 +23,14 @@ class Part:
     folder: Path
 
     @property
-    def label(self) -> str:
+    def repo_at_commit(self) -> str:
         """What a record says of it: the hub id and the commit."""
         return f"{self.repo}@{self.folder.name}"
 
 
-def find_part(repo: str, files: Sequence[str], *, offline: bool = False, on_download: OnProgress | None = None) -> Part:
+def fetch_hub_files(
+    repo: str, file_names: Sequence[str], *, offline: bool = False, on_download: OnProgress | None = None
+) -> HubFiles:
     """Finds some files of a repository in the cache; what is missing is downloaded unless offline.
 
     Raises:
@@ -36,12 +38,12 @@ def find_part(repo: str, files: Sequence[str], *, offline: bool = False, on_down
         RefusedError: a hash that does not match.
         OutputError: the disk is full.
     """
-    folder = cache.snapshot(repo)
-    if folder is not None and all((folder / name).is_file() for name in files):
-        return Part(repo, folder)
+    folder = cache.snapshot_folder(repo)
+    if folder is not None and all((folder / name).is_file() for name in file_names):
+        return HubFiles(repo, folder)
     if offline or cache.is_offline():
         raise ModelUnavailableError(
             f"{repo} is not on this computer and the network is off (--offline or HF_HUB_OFFLINE).",
-            f"Run the command once with a network; it needs {' and '.join(files)} in {cache.folder()}.",
+            f"Run the command once with a network; it needs {' and '.join(file_names)} in {cache.cache_folder()}.",
         )
-    return Part(repo, hub.pull_files(repo, files, on_progress=on_download))
+    return HubFiles(repo, hub.pull_files(repo, file_names, on_progress=on_download))

@@ -10,12 +10,12 @@ from artgen.hub import cache
 from artgen.registry.describing import describe_file, describe_folder
 from artgen.registry.folders import missing_files
 from artgen.registry.models import ResolvedModel
-from artgen.registry.references import Reference, close_names, parse
+from artgen.registry.references import ModelReference, parse_reference, similar_names_hint
 
 OnDownload = Callable[[str, int, int], None]
 
 
-def resolve(name: str, *, offline: bool = False, on_download: OnDownload | None = None) -> ResolvedModel:
+def resolve_model(name: str, *, offline: bool = False, on_download: OnDownload | None = None) -> ResolvedModel:
     """Find a model, on the disk first; a hub model that is not complete there is downloaded unless offline.
 
     No connection is made when the snapshot in the cache is complete, or for folders, files and bundled models.
@@ -31,57 +31,57 @@ def resolve(name: str, *, offline: bool = False, on_download: OnDownload | None 
         InputFileError: damaged files.
         OutputError: the disk is full.
     """
-    reference = parse(name)
+    reference = parse_reference(name)
     if reference.kind == "file":
-        return describe_file(reference.name, Path(reference.target), reference.card)
+        return describe_file(reference.name, Path(reference.target), reference.info)
     if reference.kind == "hub":
-        return _from_hub(reference, offline or cache.is_offline(), on_download)
+        return _resolve_hub_model(reference, offline or cache.is_offline(), on_download)
     folder = Path(reference.target)
     if reference.kind == "bundled" and not (folder / "model_index.json").is_file():
         raise ModelUnavailableError(
             f"The bundled model {reference.name!r} is not part of this installation.",
             "Install artgen again, or choose another with --model (`artgen models list`).",
         )
-    return describe_folder(reference.name, folder, reference.card)
+    return describe_folder(reference.name, folder, reference.info)
 
 
-def find(name: str) -> ResolvedModel | None:
+def find_local_model(name: str) -> ResolvedModel | None:
     """`resolve` offline, with None for a hub or bundled model that is not completely here."""
-    reference = parse(name)
+    reference = parse_reference(name)
     if reference.kind == "hub" and not complete_snapshot(reference):
         return None
     if reference.kind == "bundled" and not (Path(reference.target) / "model_index.json").is_file():
         return None
-    return resolve(name, offline=True)
+    return resolve_model(name, offline=True)
 
 
-def complete_snapshot(reference: Reference) -> Path | None:
+def complete_snapshot(reference: ModelReference) -> Path | None:
     """The folder of a hub model's snapshot when nothing is missing from it, else None."""
-    folder = cache.snapshot(reference.target, reference.revision)
+    folder = cache.snapshot_folder(reference.target, reference.revision)
     if folder is None or not (folder / "model_index.json").is_file() or missing_files(folder):
         return None
     return folder
 
 
-def _from_hub(reference: Reference, offline: bool, on_download: OnDownload | None) -> ResolvedModel:
+def _resolve_hub_model(reference: ModelReference, offline: bool, on_download: OnDownload | None) -> ResolvedModel:
     folder = complete_snapshot(reference)
     if folder is None:
         if offline:
             raise ModelUnavailableError(*_offline_message(reference))
         folder = hub.pull(reference.target, revision=reference.revision, on_progress=on_download)
     return replace(
-        describe_folder(reference.name, folder, reference.card), revision=folder.name, source=reference.target
+        describe_folder(reference.name, folder, reference.info), revision=folder.name, source=reference.target
     )
 
 
-def _offline_message(reference: Reference) -> tuple[str, str]:
-    folder = cache.snapshot(reference.target, reference.revision)
+def _offline_message(reference: ModelReference) -> tuple[str, str]:
+    folder = cache.snapshot_folder(reference.target, reference.revision)
     word = reference.name if not reference.revision else f"{reference.name}@{reference.revision}"
     if folder is not None and (folder / "model_index.json").is_file():
         lacking = ", ".join(missing_files(folder)[:3])
         said = f"The model {word} is incomplete on this computer (missing {lacking}) and the network is off."
     else:
         said = f"The model {word} is not on this computer and the network is off (--offline or HF_HUB_OFFLINE)."
-    if reference.card is None and folder is None:
-        return said, f"Run `artgen models pull {word}` once with a network. {close_names(reference.target)}"
+    if reference.info is None and folder is None:
+        return said, f"Run `artgen models pull {word}` once with a network. {similar_names_hint(reference.target)}"
     return said, f"Run `artgen models pull {word}` once with a network, or choose a model of `artgen models list`."

@@ -3,22 +3,22 @@
 from dataclasses import dataclass
 
 from artgen.approximations import APPROXIMATIONS
-from artgen.declarations import setting
-from artgen.schedulers import SIGMAS
+from artgen.declarations import option
+from artgen.schedulers import SIGMA_SPACINGS
 
 MAX_SEED = 2**64 - 1
-MAX_SIDE = 16_384
+MAX_SIDE_PX = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prompt:
+class PromptSettings:
     """What to draw."""
 
-    prompt: str = setting("", "What to draw; `-` reads it from stdin.", flags=("-p", "--prompt"), positional=True)
-    negative_prompt: str = setting(
+    prompt: str = option("", "What to draw; `-` reads it from stdin.", flags=("-p", "--prompt"), positional=True)
+    negative_prompt: str = option(
         "", "What to keep out of the picture.", flags=("-n", "--negative-prompt"), aliases=("--negative",)
     )
-    long_prompt: str = setting(
+    long_prompt: str = option(
         "truncate",
         "A prompt over the model's limit (77 tokens): cut it with a note, encode it in chunks, or refuse it.",
         choices=("truncate", "chunk", "error"),
@@ -26,10 +26,10 @@ class Prompt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seed:
+class SeedSettings:
     """Where chance starts."""
 
-    seed: int | None = setting(
+    seed: int | None = option(
         None,
         "Where chance starts; drawn at random when not given.",
         flags=("-s", "--seed"),
@@ -39,10 +39,10 @@ class Seed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steps:
+class StepsSettings:
     """How many steps."""
 
-    steps: int | None = setting(
+    steps: int | None = option(
         None,
         "Denoising steps. [the model's own; denoise: 1, the mean of all clean pictures]",
         aliases=("--num-inference-steps",),
@@ -52,10 +52,10 @@ class Steps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling(Steps):
+class SamplingSettings(StepsSettings):
     """How noise becomes a picture. What is not given comes from the model's own defaults."""
 
-    guidance_scale: float | None = setting(
+    guidance_scale: float | None = option(
         None,
         "How strictly the prompt is followed; 1 or less switches guidance off.",
         flags=("-g", "--guidance-scale"),
@@ -63,11 +63,11 @@ class Sampling(Steps):
         minimum=0,
         maximum=100,
     )
-    scheduler: str | None = setting(
+    scheduler: str | None = option(
         None, "Sampler; `artgen schedulers` lists them.", aliases=("--sampler",), metavar="NAME"
     )
-    sigmas: str | None = setting(None, "Spacing of the noise levels.", choices=SIGMAS)
-    fast: str | None = setting(
+    sigmas: str | None = option(None, "Spacing of the noise levels.", choices=SIGMA_SPACINGS)
+    fast: str | None = option(
         None,
         "Approximations, which draw sooner and not the exact picture, several with commas: "
         + ", ".join(f"{entry.name} ({entry.summary})" for entry in APPROXIMATIONS.values())
@@ -77,15 +77,15 @@ class Sampling(Steps):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Canvas:
+class CanvasSettings:
     """How large, in pixels. Not given: the model's own size, or the input picture's."""
 
-    width: int | None = setting(None, "Width in pixels.", flags=("-W", "--width"), minimum=1, maximum=MAX_SIDE)
-    height: int | None = setting(None, "Height in pixels.", flags=("-H", "--height"), minimum=1, maximum=MAX_SIDE)
+    width: int | None = option(None, "Width in pixels.", flags=("-W", "--width"), minimum=1, maximum=MAX_SIDE_PX)
+    height: int | None = option(None, "Height in pixels.", flags=("-H", "--height"), minimum=1, maximum=MAX_SIDE_PX)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
+class SizeSettings:
     """Width and height in one word."""
 
-    size: str | None = setting(None, "Width and height in one word: 768x512.", metavar="WxH")
+    size: str | None = option(None, "Width and height in one word: 768x512.", metavar="WxH")

@@ -2,29 +2,29 @@
 
 from dataclasses import dataclass
 
-from artgen.acceleration import LEVELS
-from artgen.budget import MODES
-from artgen.declarations import setting
+from artgen.acceleration import ACCELERATION_LEVELS
+from artgen.budget import OFFLOAD_MODES
+from artgen.declarations import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
+class ModelRef:
     """Which model."""
 
-    model: str | None = setting(
+    model: str | None = option(
         None,
         "An alias, a hub id (owner/name[@revision]), a folder or a .safetensors file. "
         "[sd15 with CUDA, the bundled `tiny` without; denoise: the bundled `denoiser`]",
         flags=("-m", "--model"),
     )
-    offline: bool = setting(False, "Never use the network.")
+    offline: bool = option(False, "Never use the network.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adapted(Weights):
+class LoraSettings(ModelRef):
     """Which model, and what changes it."""
 
-    lora: tuple[str, ...] = setting(
+    lora: tuple[str, ...] = option(
         (),
         "A LoRA to draw with and how strongly (-10 to 10, 1 when not said): a .safetensors file, or its name in "
         "your lora_folder. May be repeated.",
@@ -33,25 +33,25 @@ class Adapted(Weights):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shelf:
+class LoraFolder:
     """Where LoRAs lie; for configuration files and the environment."""
 
-    lora_folder: str | None = setting(None, "A folder whose LoRAs are found by name.")
+    lora_folder: str | None = option(None, "A folder whose LoRAs are found by name.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(Adapted):
+class ModelSettings(LoraSettings):
     """Which model draws."""
 
-    safety_checker: bool = setting(True, "Use the model's own safety filter, when it ships one.")
+    safety_checker: bool = option(True, "Use the model's own safety filter, when it ships one.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class DeviceSettings:
     """Which device, at which precision."""
 
-    device: str = setting("auto", "auto, cpu, mps, cuda or cuda:N.")
-    dtype: str = setting(
+    device: str = option("auto", "auto, cpu, mps, cuda or cuda:N.")
+    dtype: str = option(
         "auto",
         "Precision. [auto: fp16 on a GPU; on the CPU fp32, or bf16 to draw with a large model where the CPU has it]",
         choices=("auto", "fp32", "fp16", "bf16"),
@@ -59,37 +59,37 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compute(Place):
+class ComputeSettings(DeviceSettings):
     """Where the model runs."""
 
-    offload: str | None = setting(
+    offload: str | None = option(
         None,
         "What lies in main memory until it is needed; pixels stay the same. none; text: the text encoders; model: all "
         "parts but the one at work; group: layers, fetched ahead; sequential: layers, one by one. auto: the first of "
         "these that fits. On the CPU, text reads prompts first and then lets go of the text encoders. [none, until "
         "memory runs out; on the CPU auto: none or text]",
-        choices=("auto", *MODES),
+        choices=("auto", *OFFLOAD_MODES),
     )
-    memory_budget: str | None = setting(
+    memory_budget: str | None = option(
         None,
         "How much of the GPU's memory may be used, such as 8GiB; on the CPU, how much main memory --offload auto "
         "counts on. [all that is free]",
         metavar="SIZE",
     )
-    weights: str | None = setting(
+    weights: str | None = option(
         None,
         "fp8: store the denoiser's weights in 8 bits, half of fp16's memory; slower, and the picture changes slightly. "
         "[as --dtype]",
         choices=("fp8",),
     )
-    vae_tiling: bool | None = setting(
+    vae_tiling: bool | None = option(
         None,
         "Decode in tiles: less memory, slightly other tones. [above 2 megapixels]",
         flags=("--vae-tiling/--no-vae-tiling",),
     )
-    acceleration: str | None = setting(
+    acceleration: str | None = option(
         None,
         "On CUDA. exact: what changes no bit, a CUDA graph for small pictures of Stable Diffusion 1, 2 and XL. full: "
         "also what rounds otherwise, such as torch.compile where enough pictures repay it. [exact]",
-        choices=LEVELS,
+        choices=ACCELERATION_LEVELS,
     )

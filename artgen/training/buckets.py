@@ -9,11 +9,11 @@ import random as chance
 
 from PIL import Image
 
-WIDEST = 2.0
+MAX_ASPECT_RATIO = 2.0
 """Longer side to shorter side of a bucket at most, as in NovelAI's; what is longer is cropped."""
 
 
-def bucket(width: int, height: int, resolution: int, multiple: int) -> tuple[int, int]:
+def nearest_bucket(width: int, height: int, resolution: int, multiple: int) -> tuple[int, int]:
     """The shape that a picture is trained at: of all (width, height) that are allowed, the nearest to its own.
 
     Both sides are multiples of `multiple`, their product is at most resolution**2, and the larger is at most twice the
@@ -32,33 +32,33 @@ def bucket(width: int, height: int, resolution: int, multiple: int) -> tuple[int
     shape = math.log(width / height)
     # Among equally near ones the larger; then the upright one, so that the answer never depends on an order.
     return min(
-        _allowed(resolution, multiple),
+        _list_buckets(resolution, multiple),
         key=lambda size: (round(abs(math.log(size[0] / size[1]) - shape), 9), -size[0] * size[1], size),
     )
 
 
-def _allowed(resolution: int, multiple: int) -> set[tuple[int, int]]:
+def _list_buckets(resolution: int, multiple: int) -> set[tuple[int, int]]:
     found = set()
     for short in range(multiple, resolution + 1, multiple):
-        long = min(resolution**2 // short, int(short * WIDEST)) // multiple * multiple
+        long = min(resolution**2 // short, int(short * MAX_ASPECT_RATIO)) // multiple * multiple
         if long >= short:
             # Short ends of the range are allowed only where no more pixels fit into their shape.
-            found |= {(short, long), (long, short)} if _full(short, long, resolution, multiple) else set()
+            found |= {(short, long), (long, short)} if _is_full_bucket(short, long, resolution, multiple) else set()
     return found or {(multiple, multiple)}
 
 
-def _full(short: int, long: int, resolution: int, multiple: int) -> bool:
+def _is_full_bucket(short: int, long: int, resolution: int, multiple: int) -> bool:
     return (short + multiple) * (long + multiple) > resolution**2
 
 
-def placed(image: Image.Image, size: tuple[int, int], crop: str, random: chance.Random) -> Image.Image:
+def resize_and_crop(image: Image.Image, size: tuple[int, int], crop: str, rng: chance.Random) -> Image.Image:
     """The picture at a bucket's size: resized until it covers it, and what juts out cut off.
 
     Args:
         image: any size, mode RGB.
         size: width and height in pixels.
         crop: center or random: which part is kept.
-        random: decides where a random crop begins; not asked for a centred one.
+        rng: decides where a random crop begins; not asked for a centred one.
     """
     width, height = size
     scale = max(width / image.width, height / image.height)
@@ -66,11 +66,11 @@ def placed(image: Image.Image, size: tuple[int, int], crop: str, random: chance.
     if covered != image.size:
         image = image.resize(covered, Image.Resampling.LANCZOS, reducing_gap=3.0)
     left, top = covered[0] - width, covered[1] - height
-    at = (random.randint(0, left), random.randint(0, top)) if crop == "random" else (left // 2, top // 2)
+    at = (rng.randint(0, left), rng.randint(0, top)) if crop == "random" else (left // 2, top // 2)
     return image.crop((*at, at[0] + width, at[1] + height))
 
 
-def lost(width: int, height: int, size: tuple[int, int]) -> float:
+def cropped_fraction(width: int, height: int, size: tuple[int, int]) -> float:
     """The share of a picture, 0 to 1, that is cut off at a bucket's shape."""
     kept = min(width / size[0], height / size[1])
     return max(0.0, 1 - kept * kept * size[0] * size[1] / (width * height))

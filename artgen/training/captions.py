@@ -7,17 +7,17 @@ from pathlib import Path
 
 from artgen.errors import UsageError
 
-FIELDS = ("folder", "stem", "name")
+TEMPLATE_FIELDS = ("folder", "stem", "name")
 
-MOST_BYTES = 65_536
+MAX_CAPTION_BYTES = 65_536
 
-MOST_TOKENS = 77
+MAX_CLIP_TOKENS = 77
 """What CLIP's text encoder reads, its marks of beginning and end among them."""
 
-_CAMERA = re.compile(
+_CAMERA_FILE_NAME = re.compile(
     r"(img|dsc|dscn|dscf|pxl|mvi|image|picture|photo|screenshot|untitled|scan)?[ \d]*|[0-9a-f]{12,}", re.I
 )
-_PIECES = re.compile(r"[^\W\d_]+|\d|(?:[^\s\w]|_)+")
+_TOKEN_PATTERN = re.compile(r"[^\W\d_]+|\d|(?:[^\s\w]|_)+")
 
 
 def check_template(template: str | None) -> None:
@@ -32,12 +32,12 @@ def check_template(template: str | None) -> None:
     except ValueError as error:
         raise UsageError(f"The caption template {template!r} cannot be read: {error}.", hint) from None
     for _, field, form, conversion in parts:
-        if field is not None and (field not in FIELDS or form or conversion):
+        if field is not None and (field not in TEMPLATE_FIELDS or form or conversion):
             shown = "{" + field + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "") + "}"
             raise UsageError(f"A caption template has no field {shown}.", hint)
 
 
-def own(path: Path) -> str | None:
+def read_caption(path: Path) -> str | None:
     """The text beside a picture, its lines joined; None when there is none.
 
     Raises:
@@ -51,8 +51,8 @@ def own(path: Path) -> str | None:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError("is UTF-16; UTF-8 is wanted")
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"has {len(data):,} bytes; a caption has at most {MOST_BYTES:,}")
+    if len(data) > MAX_CAPTION_BYTES:
+        raise ValueError(f"has {len(data):,} bytes; a caption has at most {MAX_CAPTION_BYTES:,}")
     for number, line in enumerate(data.split(b"\n"), 1):
         try:
             text = line.decode("utf-8")
@@ -63,32 +63,32 @@ def own(path: Path) -> str | None:
     return " ".join(data.removeprefix(codecs.BOM_UTF8).decode("utf-8").split())
 
 
-def from_names(name: str, folder: Path, template: str | None) -> str:
+def caption_from_path(name: str, folder: Path, template: str | None) -> str:
     """A caption made of a picture's names: the template's, or `water lilies, monet` for monet/water-lilies.jpg.
 
     Underscores and hyphens become spaces. Names that cameras give and mere numbers are no words; then, and for
     `{folder}` of a picture at the top, it is the folder's name.
     """
     *folders, file = name.split("/")
-    around = readable(folders[-1] if folders else folder.resolve().name)
-    stem = readable(file.rpartition(".")[0] or file)
+    around = readable_name(folders[-1] if folders else folder.resolve().name)
+    stem = readable_name(file.rpartition(".")[0] or file)
     if template is not None:
-        whole = readable(name.rpartition(".")[0] or name)
+        whole = readable_name(name.rpartition(".")[0] or name)
         return " ".join(template.format(folder=around, stem=stem, name=whole).split())
     words = re.sub(r"[\s(]*\d+\)?$", "", stem)
-    if _CAMERA.fullmatch(stem) or not words:
+    if _CAMERA_FILE_NAME.fullmatch(stem) or not words:
         return around
     return f"{words}, {around}" if folders else words
 
 
-def readable(name: str) -> str:
+def readable_name(name: str) -> str:
     """A name's words: `water_lilies-02` is `water lilies 02`."""
     return " ".join(re.sub(r"[_\-]+", " ", name).split())
 
 
-def least_tokens(caption: str) -> int:
+def min_token_count(caption: str) -> int:
     """How many tokens CLIP's text encoder makes of a caption at least, marks included.
 
     Its tokenizer splits a text into words, digits and runs of signs first, and each of them is one token or more.
     """
-    return len(_PIECES.findall(caption)) + 2
+    return len(_TOKEN_PATTERN.findall(caption)) + 2

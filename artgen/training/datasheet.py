@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from artgen.files import write_atomically
-from artgen.training.findings import Collection, Example
+from artgen.training.findings import Dataset, TrainingImage
 
-VERSION = 1
-UNKNOWN = "not said"
+FORMAT_VERSION = 1
+UNKNOWN_VALUE = "not said"
 """Stands for a licence, source, author or consent that nobody stated."""
 
 
@@ -25,129 +25,135 @@ UNKNOWN = "not said"
 class Datasheet:
     """What was written: the text, the JSON beside it, and the SHA-256 of the JSON, 64 hex digits."""
 
-    path: Path
-    data: Path
+    markdown_path: Path
+    json_path: Path
     sha256: str
 
 
-def write(collection: Collection, path: Path, *, about: Mapping[str, Any]) -> Datasheet:
+def write_datasheet(dataset: Dataset, path: Path, *, run_info: Mapping[str, Any]) -> Datasheet:
     """Write `datasheet.md` and, under the same name, `datasheet.json`; both are replaced where they exist.
 
     Args:
-        collection: what was read.
+        dataset: what was read.
         path: of the Markdown file.
-        about: what else there is to say, in order: JSON values by name (model, resolution, trigger ...).
+        run_info: what else there is to say, in order: JSON values by name (model, resolution, trigger ...).
 
     Raises:
         OutputError: a file cannot be written.
     """
-    text = json.dumps(facts(collection, about), indent=2, ensure_ascii=True) + "\n"
+    text = json.dumps(datasheet_record(dataset, run_info), indent=2, ensure_ascii=True) + "\n"
     data = path.with_suffix(".json")
     write_atomically(data, text)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    write_atomically(path, "\n".join(_lines(collection, about, data.name, digest)) + "\n")
+    write_atomically(path, "\n".join(_markdown_lines(dataset, run_info, data.name, digest)) + "\n")
     return Datasheet(path, data, digest)
 
 
-def facts(collection: Collection, about: Mapping[str, Any]) -> dict[str, Any]:
+def datasheet_record(dataset: Dataset, run_info: Mapping[str, Any]) -> dict[str, Any]:
     """The datasheet as JSON values; the same collection gives the same ones."""
     return {
-        "version": VERSION,
-        "about": dict(about),
-        "pictures": len(collection.examples),
-        "licences": dict(_stated(collection, "licence")),
-        "authors": dict(_stated(collection, "author")),
-        "sources": dict(_stated(collection, "source")),
-        "consents": dict(_stated(collection, "consent")),
-        "folders": dict(Counter(each.folder or "" for each in collection.examples).most_common()),
-        "duplicates": [list(names) for names in collection.duplicates],
-        "rejected": [asdict(each) for each in collection.rejected],
-        "notes": list(collection.notes),
-        "examples": [_entry(each) for each in collection.examples],
+        "version": FORMAT_VERSION,
+        "about": dict(run_info),
+        "pictures": len(dataset.images),
+        "licences": dict(_count_values(dataset, "licence")),
+        "authors": dict(_count_values(dataset, "author")),
+        "sources": dict(_count_values(dataset, "source")),
+        "consents": dict(_count_values(dataset, "consent")),
+        "folders": dict(Counter(each.folder or "" for each in dataset.images).most_common()),
+        "duplicates": [list(names) for names in dataset.duplicate_groups],
+        "rejected": [asdict(each) for each in dataset.rejected],
+        "notes": list(dataset.notes),
+        "examples": [_image_entry(each) for each in dataset.images],
     }
 
 
-def _entry(each: Example) -> dict[str, Any]:
+def _image_entry(image: TrainingImage) -> dict[str, Any]:
     return {
-        "name": each.name,
-        "sha256": each.sha256,
-        "fingerprint": f"{each.fingerprint:016x}",
-        "width": each.width,
-        "height": each.height,
-        "caption": each.caption,
-        "provenance": asdict(each.provenance) if each.provenance else None,
-        "notes": list(each.notes),
+        "name": image.name,
+        "sha256": image.sha256,
+        "fingerprint": f"{image.phash:016x}",
+        "width": image.width,
+        "height": image.height,
+        "caption": image.caption,
+        "provenance": asdict(image.provenance) if image.provenance else None,
+        "notes": list(image.notes),
     }
 
 
-def _stated(collection: Collection, what: str) -> list[tuple[str, int]]:
-    values = (getattr(each.provenance, what, None) or UNKNOWN for each in collection.examples)
+def _count_values(dataset: Dataset, field_name: str) -> list[tuple[str, int]]:
+    values = (getattr(each.provenance, field_name, None) or UNKNOWN_VALUE for each in dataset.images)
     return Counter(values).most_common()
 
 
-def _lines(collection: Collection, about: Mapping[str, Any], data: str, digest: str) -> Iterator[str]:
-    examples = collection.examples
+def _markdown_lines(dataset: Dataset, run_info: Mapping[str, Any], json_name: str, digest: str) -> Iterator[str]:
+    examples = dataset.images
     yield from ("# Datasheet of the training pictures", "")
-    yield from (f"{len(examples):,} pictures; each file with its hash, caption and source is in `{data}`", "")
+    yield from (f"{len(examples):,} pictures; each file with its hash, caption and source is in `{json_name}`", "")
     yield from (f"(SHA-256 `{digest}`).", "")
-    yield from _table(("", ""), [(key, _shown(value)) for key, value in about.items()])
+    yield from _markdown_table(("", ""), [(key, _format_value(value)) for key, value in run_info.items()])
     yield from ("## Motivation", "", "Why these pictures were chosen, and by whom: not said by the folder.", "")
     yield from ("## Composition", "")
-    yield from _composition(collection)
+    yield from _composition_section(dataset)
     yield from ("## Collection process", "", "As `provenance.jsonl` states it; nothing of it was checked.", "")
     for what in ("licence", "author", "source", "consent"):
-        yield from _table((what, "pictures"), [(_cell(name), f"{n:,}") for name, n in _stated(collection, what)])
+        yield from _markdown_table(
+            (what, "pictures"), [(_escape_markdown(name), f"{n:,}") for name, n in _count_values(dataset, what)]
+        )
     yield from ("## Preprocessing and cleaning", "")
-    yield from _cleaning(collection)
+    yield from _cleaning_section(dataset)
     yield from ("## Uses, distribution, maintenance", "")
     yield "The pictures are not part of what was trained, but a trained model can come close to repeating those that it"
     yield "saw often. Before passing it on, look whether the licences above allow that."
     yield ""
 
 
-def _composition(collection: Collection) -> Iterator[str]:
-    examples = collection.examples
+def _composition_section(dataset: Dataset) -> Iterator[str]:
+    examples = dataset.images
     sides = sorted(min(each.width, each.height) for each in examples)
     words = sorted(len(each.caption.split()) for each in examples)
     yield f"- shorter side: {sides[0]:,} to {sides[-1]:,} pixels, median {statistics.median(sides):,.0f}"
     yield f"- captions: {words[0]} to {words[-1]} words, {len({each.caption for each in examples}):,} different ones"
-    yield f"- the same to the eye: {_groups(collection)}"
+    yield f"- the same to the eye: {_format_duplicates(dataset)}"
     yield ""
     folders = Counter(each.folder or "(top)" for each in examples).most_common()
-    yield from _table(("folder", "pictures"), [(_cell(name), f"{count:,}") for name, count in folders])
-    noted = [(_cell(each.name), _cell("; ".join(each.notes))) for each in examples if each.notes]
-    yield from _table(("picture", "note"), noted)
+    yield from _markdown_table(
+        ("folder", "pictures"), [(_escape_markdown(name), f"{count:,}") for name, count in folders]
+    )
+    noted = [(_escape_markdown(each.name), _escape_markdown("; ".join(each.notes))) for each in examples if each.notes]
+    yield from _markdown_table(("picture", "note"), noted)
 
 
-def _cleaning(collection: Collection) -> Iterator[str]:
+def _cleaning_section(dataset: Dataset) -> Iterator[str]:
     yield from ("Pictures are turned upright, converted to RGB in sRGB, transparency laid over white.", "")
-    yield f"{len(collection.rejected):,} files were left out."
+    yield f"{len(dataset.rejected):,} files were left out."
     yield ""
-    yield from _table(("file", "why"), [(_cell(each.name), _cell(each.reason)) for each in collection.rejected])
-    yield from (f"- {_cell(text)}" for text in collection.notes)
+    yield from _markdown_table(
+        ("file", "why"), [(_escape_markdown(each.name), _escape_markdown(each.reason)) for each in dataset.rejected]
+    )
+    yield from (f"- {_escape_markdown(text)}" for text in dataset.notes)
     yield ""
 
 
-def _groups(collection: Collection) -> str:
-    if not collection.duplicates:
+def _format_duplicates(dataset: Dataset) -> str:
+    if not dataset.duplicate_groups:
         return "none found"
-    count = len(collection.duplicates)
-    names = "; ".join(_cell(", ".join(group)) for group in collection.duplicates)
+    count = len(dataset.duplicate_groups)
+    names = "; ".join(_escape_markdown(", ".join(group)) for group in dataset.duplicate_groups)
     return f"{count:,} group{'s' if count > 1 else ''}: {names}"
 
 
-def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> Iterator[str]:
+def _markdown_table(header: tuple[str, str], rows: list[tuple[str, str]]) -> Iterator[str]:
     if rows:
-        yield from (f"| {head[0]} | {head[1]} |", "|---|---|")
+        yield from (f"| {header[0]} | {header[1]} |", "|---|---|")
         yield from (f"| {first} | {second} |" for first, second in rows)
         yield ""
 
 
-def _shown(value: object) -> str:
-    return _cell(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+def _format_value(value: object) -> str:
+    return _escape_markdown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _cell(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     """Text from elsewhere, as it can stand in a table: no line breaks, no markup."""
     from artgen.terminal import printable
 

@@ -24,7 +24,7 @@ class Provenance:
 
 
 @dataclass(frozen=True)
-class Example:
+class TrainingImage:
     """A picture that can be learnt from.
 
     Attributes:
@@ -34,7 +34,7 @@ class Example:
         folder: the sub-folder that it is in, its class; None at the top.
         width, height: upright, in pixels.
         sha256: of the file's bytes, 64 hex digits.
-        fingerprint: 64 bits that hardly change when a picture is resized or compressed.
+        phash: 64 bits that hardly change when a picture is resized or compressed.
         provenance: None when nothing is said.
         notes: what has to be known of it, one sentence each.
     """
@@ -46,13 +46,13 @@ class Example:
     width: int
     height: int
     sha256: str
-    fingerprint: int
+    phash: int
     provenance: Provenance | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedFile:
     """A file that is not learnt from, and why; `kind` puts equal reasons together."""
 
     name: str
@@ -61,33 +61,33 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Collection:
+class Dataset:
     """A folder, read.
 
     Attributes:
         folder: as it was named.
-        examples: in order of name.
+        images: in order of name.
         rejected: in order of name.
-        duplicates: names of pictures that are the same to the eye, the one that is kept first.
+        duplicate_groups: names of pictures that are the same to the eye, the one that is kept first.
         notes: about the folder as a whole.
     """
 
     folder: Path
-    examples: tuple[Example, ...]
-    rejected: tuple[Rejected, ...] = ()
-    duplicates: tuple[tuple[str, ...], ...] = ()
+    images: tuple[TrainingImage, ...]
+    rejected: tuple[RejectedFile, ...] = ()
+    duplicate_groups: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
 
 
-class MistakesError(InputFileError):
-    """What captions and tables say cannot be used as written; `mistakes` has all of it, a line each."""
+class DatasetError(InputFileError):
+    """What captions and tables say cannot be used as written; `errors` has all of it, a line each."""
 
-    def __init__(self, folder: Path, mistakes: tuple[str, ...]) -> None:
-        self.mistakes = mistakes
-        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes):,} mistakes, the first"
-        super().__init__(f"What '{folder}' says of its pictures has {count}: {mistakes[0]}.", "Mend the files.")
+    def __init__(self, folder: Path, errors: tuple[str, ...]) -> None:
+        self.errors = errors
+        count = "1 mistake" if len(errors) == 1 else f"{len(errors):,} mistakes, the first"
+        super().__init__(f"What '{folder}' says of its pictures has {count}: {errors[0]}.", "Mend the files.")
 
 
-def named(path: Path, folder: Path) -> str:
+def relative_name(path: Path, folder: Path) -> str:
     """A file's name as it is told: relative, with `/`, bytes that are no text as escapes."""
     return path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")

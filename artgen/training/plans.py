@@ -11,103 +11,115 @@ from typing import Any
 from artgen import fitting, machine, registry
 from artgen.checkpoints import read_header
 from artgen.errors import InputFileError, ModelUnavailableError, UsageError
-from artgen.events import Downloading, Listener, ignore
-from artgen.settings import Learning, Loss, Optimisation, Place, Progress, Weights
-from artgen.settings.training import Data
+from artgen.events import Downloading, Listener, no_op
+from artgen.settings import (
+    CheckpointSettings,
+    DeviceSettings,
+    LoraTrainingSettings,
+    LossSettings,
+    ModelRef,
+    OptimizerSettings,
+)
+from artgen.settings.training import DatasetSettings
 from artgen.training import collection, results
-from artgen.training.buckets import bucket
+from artgen.training.buckets import nearest_bucket
 
-TRAINABLE = ("sd1", "sd2", "sdxl")
-PERCEPTUAL_WEIGHT = 0.1
+TRAINABLE_ARCHITECTURES = ("sd1", "sd2", "sdxl")
+DEFAULT_PERCEPTUAL_WEIGHT = 0.1
 """Of the autoencoder's perceptual term, unless it is said."""
-SNR_GAMMA = 5.0
+DEFAULT_SNR_GAMMA = 5.0
 """As in the paper: Hang et al., "Efficient diffusion training via min-SNR weighting strategy", ICCV 2023."""
-RATES = {"lora": 3e-4, "full": 1e-5, "autoencoder": 1e-4}
-SNAPSHOTS = 4
-COARSE = 64
+DEFAULT_LEARNING_RATES = {"lora": 3e-4, "full": 1e-5, "autoencoder": 1e-4}
+DEFAULT_NUM_SAMPLES = 4
+BUCKET_MULTIPLE = 64
 """Sides of models of 512 pixels and more are multiples of this, so that all levels of the network halve evenly."""
-FREE = frozenset({"checkpoint_every", "keep", "snapshot_every", "snapshot_prompts", "resume", "lora_format"})
+RESUME_MUTABLE = frozenset({"checkpoint_every", "keep", "snapshot_every", "snapshot_prompts", "resume", "lora_format"})
 """Settings that change nothing in what is learnt, and may change when it goes on."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """The settings of a training, by group."""
 
-    data: Data
-    learning: Learning
-    optimisation: Optimisation
-    loss: Loss
-    progress: Progress
-    place: Place
+    dataset: DatasetSettings
+    training: LoraTrainingSettings
+    optimizer: OptimizerSettings
+    loss: LossSettings
+    checkpointing: CheckpointSettings
+    device: DeviceSettings
     seed: int = 0
 
     @property
-    def kind(self) -> str:
+    def mode(self) -> str:
         """lora, full or autoencoder."""
-        if self.learning.train_task == "autoencoder":
+        if self.training.train_task == "autoencoder":
             return "autoencoder"
-        return "full" if self.learning.full else "lora"
+        return "full" if self.training.full else "lora"
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A training that lacks nothing.
 
     Attributes:
         settings: none that the kind of training needs is None.
         model: what is trained on from.
-        pictures: what is learnt from.
-        layout: where everything goes.
+        dataset: what is learnt from.
+        paths: where everything goes.
         resolution: side in pixels of the square whose area a picture gets.
     """
 
-    settings: Settings
+    settings: TrainingSettings
     model: registry.ResolvedModel
-    pictures: collection.Collection
-    layout: results.Layout
+    dataset: collection.Dataset
+    paths: results.TrainingPaths
     resolution: int
 
     @property
-    def sizes(self) -> list[tuple[int, int]]:
+    def image_sizes(self) -> list[tuple[int, int]]:
         """The shape that each picture is trained at, width and height in pixels."""
-        multiple = COARSE if self.resolution >= 512 else self.model.multiple
-        return [bucket(each.width, each.height, self.resolution, multiple) for each in self.pictures.examples]
+        multiple = BUCKET_MULTIPLE if self.resolution >= 512 else self.model.size_multiple
+        return [nearest_bucket(each.width, each.height, self.resolution, multiple) for each in self.dataset.images]
 
     @property
     def captions(self) -> tuple[str, ...]:
         """A caption for each picture, the trigger in front where it is not in it."""
-        trigger = self.settings.learning.trigger
-        captions = (example.caption for example in self.pictures.examples)
-        return tuple(with_trigger(caption, trigger) for caption in captions)
+        trigger = self.settings.training.trigger
+        captions = (example.caption for example in self.dataset.images)
+        return tuple(add_trigger(caption, trigger) for caption in captions)
 
     @property
-    def snapshot_prompts(self) -> tuple[str, ...]:
+    def sample_prompts(self) -> tuple[str, ...]:
         """What snapshots draw: what was asked for, else the first different captions."""
-        return self.settings.progress.snapshot_prompts or tuple(dict.fromkeys(self.captions))[:SNAPSHOTS]
+        return self.settings.checkpointing.snapshot_prompts or tuple(dict.fromkeys(self.captions))[:DEFAULT_NUM_SAMPLES]
 
-    def record(self) -> dict[str, Any]:
+    def settings_record(self) -> dict[str, Any]:
         """What decides what is learnt: settings by name, the model's hash, the hashes of the pictures."""
         given = self.settings
-        groups = (given.learning, given.optimisation, given.loss, given.data)
-        found = {name: _plain(value) for group in groups for name, value in dataclasses.asdict(group).items()}
-        found.update(seed=given.seed, dtype=given.place.dtype, resolution=self.resolution, model=self.model.name)
+        groups = (given.training, given.optimizer, given.loss, given.dataset)
+        found = {name: _json_value(value) for group in groups for name, value in dataclasses.asdict(group).items()}
+        found.update(seed=given.seed, dtype=given.device.dtype, resolution=self.resolution, model=self.model.name)
         found["model_hash"] = self.model.model_hash()
-        found["pictures"] = [example.sha256 for example in self.pictures.examples]
+        found["pictures"] = [example.sha256 for example in self.dataset.images]
         found["captions"] = list(self.captions)
-        return {name: value for name, value in found.items() if name not in FREE and name != "folder"}
+        return {name: value for name, value in found.items() if name not in RESUME_MUTABLE and name != "folder"}
 
 
-def with_trigger(caption: str, trigger: str | None) -> str:
+def add_trigger(caption: str, trigger: str | None) -> str:
     """`trigger, caption`, or the caption where it says the word already."""
     if not trigger or trigger.casefold() in caption.casefold():
         return caption
     return f"{trigger}, {caption}" if caption else trigger
 
 
-def plan(
-    settings: Settings, weights: Weights, output: str | None, *, overwrite: bool = False, listener: Listener = ignore
-) -> Plan:
+def create_training_plan(
+    settings: TrainingSettings,
+    model_ref: ModelRef,
+    output: str | None,
+    *,
+    overwrite: bool = False,
+    listener: Listener = no_op,
+) -> TrainingPlan:
     """Checks and completes what was asked for.
 
     Raises:
@@ -116,43 +128,45 @@ def plan(
         ModelUnavailableError: the model is not to be had, or is of a kind that is not trained.
         InputFileError: the folder has no usable picture; nothing to resume; no VGG16 in the file given.
     """
-    _check_together(settings)
-    fitting.check_device(settings.place.device, None)
+    _check_conflicts(settings)
+    fitting.check_device(settings.device.device, None)
     if settings.loss.vgg is not None:
         check_vgg(settings.loss.vgg)
-    layout = results.layout(output, whole=settings.kind != "lora")
-    results.check_free(layout, resume=settings.progress.resume, overwrite=overwrite)
-    model = registry.resolve(
-        weights.model or machine.default_model(),
-        offline=weights.offline,
+    layout = results.resolve_training_paths(output, is_model_folder=settings.mode != "lora")
+    results.check_training_paths(layout, resume=settings.checkpointing.resume, overwrite=overwrite)
+    model = registry.resolve_model(
+        model_ref.model or machine.default_model(),
+        offline=model_ref.offline,
         on_download=lambda file, done, total: listener(Downloading(file, done, total)),
     )
-    registry.check(model)
-    check_model(model, settings.kind)
-    resolution = settings.data.resolution or min(model.native)
-    data = dataclasses.replace(settings.data, resolution=resolution)
-    pictures = collection.read(data, listener)
-    found = Plan(_completed(dataclasses.replace(settings, data=data), model), model, pictures, layout, resolution)
-    if settings.progress.resume:
-        _check_same(found)
+    registry.check_model_files(model)
+    check_trainable(model, settings.mode)
+    resolution = settings.dataset.resolution or min(model.native_size)
+    data = dataclasses.replace(settings.dataset, resolution=resolution)
+    pictures = collection.read_dataset(data, listener)
+    found = TrainingPlan(
+        _fill_defaults(dataclasses.replace(settings, dataset=data), model), model, pictures, layout, resolution
+    )
+    if settings.checkpointing.resume:
+        _check_resume_settings(found)
     return found
 
 
-def check_model(model: registry.ResolvedModel, kind: str) -> None:
+def check_trainable(model: registry.ResolvedModel, mode: str) -> None:
     """Refuses models that are not trained here.
 
     Raises:
         ModelUnavailableError: saying what kind of model it is.
     """
-    if kind == "autoencoder" and model.architecture != "pixel":
+    if mode == "autoencoder" and model.architecture != "pixel":
         return
-    if model.architecture not in TRAINABLE:
+    if model.architecture not in TRAINABLE_ARCHITECTURES:
         known = {"sd3": "Stable Diffusion 3", "flux": "Flux", "pixel": "pixel"}.get(model.architecture, "such")
         raise ModelUnavailableError(
             f"{model.name}: {known} models cannot be trained here; Stable Diffusion 1, 2 and XL can.",
             "Choose another --model.",
         )
-    if model.inpainting:
+    if model.is_inpainting:
         raise ModelUnavailableError(
             f"{model.name} is an inpainting model, and its masks are not trained here.",
             "Train on the model it was made from; a LoRA of that works with it too.",
@@ -171,35 +185,37 @@ def check_vgg(path: Path) -> None:
         InputFileError: naming what it lacks.
     """
     names = {name.rpartition("features.")[2] for name in read_header(path).tensors if "features." in name}
-    lacking = [f"features.{number}.weight" for number in VGG_LAYERS if f"{number}.weight" not in names]
+    lacking = [f"features.{number}.weight" for number in VGG_CONV_INDICES if f"{number}.weight" not in names]
     if lacking:
         raise InputFileError(
             f"'{path}' holds no VGG16: it lacks {lacking[0]}.", "Save torchvision's vgg16 as .safetensors."
         )
 
 
-VGG_LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
+VGG_CONV_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
 """Numbers of the convolutions up to conv4_3 in torchvision's `vgg16().features`."""
 
 
-def _check_together(settings: Settings) -> None:
-    learning = settings.learning
-    autoencoder = settings.kind == "autoencoder"
+def _check_conflicts(settings: TrainingSettings) -> None:
+    learning = settings.training
+    autoencoder = settings.mode == "autoencoder"
     clashes = (
         (learning.full and autoencoder, "--full", "--task autoencoder"),
         (learning.train_text_encoder and autoencoder, "--text-encoder", "--task autoencoder"),
-        (learning.train_text_encoder and settings.kind == "full", "--text-encoder", "--full"),
+        (learning.train_text_encoder and settings.mode == "full", "--text-encoder", "--full"),
         (learning.target == "decoder" and not autoencoder, "--target decoder", "a LoRA"),
         (learning.target in ("attention", "linear") and autoencoder, f"--target {learning.target}", "an autoencoder"),
-        (bool(learning.target) and settings.kind == "full", "--target", "--full"),
+        (bool(learning.target) and settings.mode == "full", "--target", "--full"),
         (settings.loss.vgg is not None and settings.loss.perceptual_weight == 0, "--vgg", "--perceptual-weight 0"),
     )
     for wrong, one, other in clashes:
         if wrong:
             raise UsageError(f"{one} does not go with {other}.", "Leave one of them out.")
-    optimisation = settings.optimisation
+    optimisation = settings.optimizer
     if optimisation.learning_rate == 0:
-        raise UsageError("--learning-rate 0 learns nothing.", f"The usual is {RATES[settings.kind]:g}.")
+        raise UsageError(
+            "--learning-rate 0 learns nothing.", f"The usual is {DEFAULT_LEARNING_RATES[settings.mode]:g}."
+        )
     if (optimisation.lr_warmup_steps or 0) > optimisation.train_steps:
         raise UsageError(
             f"The warm-up of {optimisation.lr_warmup_steps} steps is longer than the {optimisation.train_steps} steps "
@@ -208,43 +224,46 @@ def _check_together(settings: Settings) -> None:
         )
 
 
-def _completed(settings: Settings, model: registry.ResolvedModel) -> Settings:
+def _fill_defaults(settings: TrainingSettings, model: registry.ResolvedModel) -> TrainingSettings:
     """Every open setting filled."""
-    kind, learning, loss = settings.kind, settings.learning, settings.loss
+    kind, learning, loss = settings.mode, settings.training, settings.loss
     autoencoder = kind == "autoencoder"
     weight = loss.perceptual_weight
     if weight is None:
-        weight = PERCEPTUAL_WEIGHT if autoencoder or loss.vgg is not None else 0.0
+        weight = DEFAULT_PERCEPTUAL_WEIGHT if autoencoder or loss.vgg is not None else 0.0
     gamma = loss.snr_gamma
     if gamma is None:
-        gamma = SNR_GAMMA if model.prediction == "epsilon" else 0.0
-    optimisation = settings.optimisation
+        gamma = DEFAULT_SNR_GAMMA if model.prediction == "epsilon" else 0.0
+    optimisation = settings.optimizer
     warm_up = optimisation.lr_warmup_steps
     optimisation = dataclasses.replace(
         optimisation,
-        learning_rate=optimisation.learning_rate or RATES[kind],
+        learning_rate=optimisation.learning_rate or DEFAULT_LEARNING_RATES[kind],
         lr_warmup_steps=optimisation.train_steps // 20 if warm_up is None else warm_up,
     )
     return dataclasses.replace(
         settings,
-        learning=dataclasses.replace(
+        training=dataclasses.replace(
             learning,
             target=learning.target or ("decoder" if autoencoder else "attention"),
             alpha=learning.alpha or float(learning.rank),
         ),
         loss=dataclasses.replace(loss, perceptual_weight=weight, snr_gamma=gamma),
-        optimisation=optimisation,
+        optimizer=optimisation,
     )
 
 
-def _check_same(found: Plan) -> None:
+def _check_resume_settings(plan: TrainingPlan) -> None:
     """Refuses to go on with other settings than those that the checkpoint was made with."""
-    newest = found.layout.newest()
-    before = results.read_state(newest)["settings"] if newest else {}
-    now = found.record()
+    newest = plan.paths.newest_checkpoint()
+    before = results.read_checkpoint_state(newest)["settings"] if newest else {}
+    now = plan.settings_record()
     differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differing:
-        told = [f"{name} was {_short(before.get(name))} and is {_short(now.get(name))}" for name in differing[:4]]
+        told = [
+            f"{name} was {_format_value(before.get(name))} and is {_format_value(now.get(name))}"
+            for name in differing[:4]
+        ]
         more = f", and {len(differing) - 4} more" if len(differing) > 4 else ""
         raise UsageError(
             f"The checkpoint was made with other settings: {'; '.join(told)}{more}.",
@@ -252,11 +271,11 @@ def _check_same(found: Plan) -> None:
         )
 
 
-def _short(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, list):
         return f"{len(value)} others"
     return repr(value)
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value

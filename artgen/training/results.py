@@ -7,12 +7,12 @@ from typing import Any
 
 from artgen.errors import InputFileError, OutputError, UsageError
 
-SUFFIX = ".safetensors"
-STATE = "state.json"
+LORA_SUFFIX = ".safetensors"
+STATE_FILE = "state.json"
 
 
 @dataclass(frozen=True)
-class Layout:
+class TrainingPaths:
     """The files of one training.
 
     Attributes:
@@ -22,85 +22,85 @@ class Layout:
     result: Path
 
     @property
-    def folder(self) -> Path:
+    def training_dir(self) -> Path:
         """`NAME-training`, beside the result: everything else."""
-        name = self.result.name.removesuffix(SUFFIX)
+        name = self.result.name.removesuffix(LORA_SUFFIX)
         return self.result.with_name(f"{name}-training")
 
     @property
-    def checkpoints(self) -> Path:
+    def checkpoints_dir(self) -> Path:
         """A folder for each checkpoint, `step-0000100`."""
-        return self.folder / "checkpoints"
+        return self.training_dir / "checkpoints"
 
     @property
-    def latents(self) -> Path:
+    def latents_dir(self) -> Path:
         """The pictures as the encoder sees them; can be made again."""
-        return self.folder / "latents"
+        return self.training_dir / "latents"
 
     @property
-    def samples(self) -> Path:
+    def samples_dir(self) -> Path:
         """A folder for the pictures of each snapshot."""
-        return self.folder / "samples"
+        return self.training_dir / "samples"
 
     @property
-    def sheet(self) -> Path:
+    def samples_sheet(self) -> Path:
         """All snapshots on one sheet, a row for each."""
-        return self.folder / "samples.png"
+        return self.training_dir / "samples.png"
 
     @property
-    def losses(self) -> Path:
+    def loss_csv(self) -> Path:
         """A line for each step."""
-        return self.folder / "loss.csv"
+        return self.training_dir / "loss.csv"
 
     @property
-    def curve(self) -> Path:
+    def loss_png(self) -> Path:
         """The lines of `losses` as a picture."""
-        return self.folder / "loss.png"
+        return self.training_dir / "loss.png"
 
     @property
-    def board(self) -> Path:
+    def tensorboard_dir(self) -> Path:
         """The same for TensorBoard, where it is installed."""
-        return self.folder / "tensorboard"
+        return self.training_dir / "tensorboard"
 
     @property
     def datasheet(self) -> Path:
         """What was learnt from."""
-        return self.folder / "datasheet.md"
+        return self.training_dir / "datasheet.md"
 
-    def checkpoint(self, step: int) -> Path:
+    def checkpoint_dir(self, step: int) -> Path:
         """The folder of the checkpoint after `step` steps."""
-        return self.checkpoints / f"step-{step:07d}"
+        return self.checkpoints_dir / f"step-{step:07d}"
 
-    def newest(self) -> Path | None:
+    def newest_checkpoint(self) -> Path | None:
         """The last whole checkpoint; None when there is none."""
-        found = sorted(path.parent for path in self.checkpoints.glob(f"step-*/{STATE}"))
+        found = sorted(path.parent for path in self.checkpoints_dir.glob(f"step-*/{STATE_FILE}"))
         return found[-1] if found else None
 
 
-def layout(output: str | None, *, whole: bool) -> Layout:
+def resolve_training_paths(output: str | None, *, is_model_folder: bool) -> TrainingPaths:
     """Where `--output` asks the result to go.
 
     Args:
         output: as typed; a suffix `.safetensors` is added for a LoRA.
-        whole: the result is a model folder, not a LoRA.
+        is_model_folder: the result is a model folder, not a LoRA.
 
     Raises:
         UsageError: nothing is named, or a name that does not fit what is made.
     """
-    example = "-o my-model/" if whole else f"-o my-style{SUFFIX}"
-    if not output or not output.strip() or not Path(output).name.removesuffix(SUFFIX):
+    example = "-o my-model/" if is_model_folder else f"-o my-style{LORA_SUFFIX}"
+    if not output or not output.strip() or not Path(output).name.removesuffix(LORA_SUFFIX):
         raise UsageError("train needs to know where its result goes.", example)
     path = Path(output)
-    if whole:
-        if path.suffix == SUFFIX:
+    if is_model_folder:
+        if path.suffix == LORA_SUFFIX:
             raise UsageError(f"The result is a model folder, not the file '{output}'.", example)
-        return Layout(path)
+        return TrainingPaths(path)
     if output.endswith("/") or path.is_dir():
         raise UsageError(f"A LoRA is one file, and '{output}' names a folder.", example)
-    return Layout(path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX))
+    return TrainingPaths(path if path.suffix == LORA_SUFFIX else path.with_name(path.name + LORA_SUFFIX))
 
 
-def check_free(found: Layout, *, resume: bool, overwrite: bool) -> None:
+def check_training_paths(paths: TrainingPaths, *, resume: bool, overwrite: bool) -> None:
     """Refuses, before anything slow, a place that is taken or cannot be written.
 
     Raises:
@@ -108,38 +108,38 @@ def check_free(found: Layout, *, resume: bool, overwrite: bool) -> None:
         InputFileError: there is nothing to resume.
     """
     if resume:
-        if found.newest() is None:
+        if paths.newest_checkpoint() is None:
             raise InputFileError(
-                f"'{found.checkpoints}' has no checkpoint to go on from.", "Leave --resume out to begin."
+                f"'{paths.checkpoints_dir}' has no checkpoint to go on from.", "Leave --resume out to begin."
             )
     elif not overwrite:
-        for path in (found.result, found.folder):
+        for path in (paths.result, paths.training_dir):
             if path.exists():
                 hint = "Add --resume to go on, --overwrite to begin again, or choose another --output."
                 raise OutputError(f"'{path}' exists already.", hint)
-    _check_writable(found.result.parent)
+    _check_writable(paths.result.parent)
 
 
 def _check_writable(folder: Path) -> None:
-    from artgen.outputs.writing import probe
+    from artgen.outputs.writing import check_writable
 
     existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     try:
-        probe(existing)
+        check_writable(existing)
     except OSError as error:
         raise OutputError(
             f"'{folder}' cannot be written: {error.strerror or error}.", "Choose another --output."
         ) from None
 
 
-def read_state(checkpoint: Path) -> dict[str, Any]:
+def read_checkpoint_state(checkpoint: Path) -> dict[str, Any]:
     """What a checkpoint says of itself.
 
     Raises:
         InputFileError: it cannot be read.
     """
     try:
-        found = json.loads((checkpoint / STATE).read_text("utf-8"))
+        found = json.loads((checkpoint / STATE_FILE).read_text("utf-8"))
         return dict(found, step=int(found["step"]), settings=dict(found["settings"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputFileError(

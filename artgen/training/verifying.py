@@ -5,12 +5,12 @@ from pathlib import Path
 
 from artgen.errors import InputFileError
 from artgen.images import LoadedImage, load_image
-from artgen.training.findings import Rejected
-from artgen.training.fingerprints import Look, look
+from artgen.training.findings import RejectedFile
+from artgen.training.fingerprints import ImageHash, hash_image
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedImage:
     """A picture that can be read.
 
     Attributes:
@@ -18,7 +18,7 @@ class Verified:
         name: as it is told.
         size: width and height, upright, in pixels.
         sha256: of the file's bytes.
-        look: to compare it with others.
+        image_hash: to compare it with others.
         notes: what was changed on the way in.
     """
 
@@ -26,20 +26,20 @@ class Verified:
     name: str
     size: tuple[int, int]
     sha256: str
-    look: Look
+    image_hash: ImageHash
     notes: tuple[str, ...]
 
 
-def verify(path: Path, name: str) -> Verified | Rejected:
+def verify_image(path: Path, name: str) -> VerifiedImage | RejectedFile:
     """Decode a file fully and look at what comes out."""
     try:
-        loaded = loaded_picture(path)
+        loaded = load_rgb_image(path)
     except InputFileError as error:
-        return Rejected(name, _reason(error.message, path), "unreadable")
-    return Verified(path, name, loaded.image.size, loaded.sha256, look(loaded.image), loaded.notes)
+        return RejectedFile(name, _strip_path(error.message, path), "unreadable")
+    return VerifiedImage(path, name, loaded.image.size, loaded.sha256, hash_image(loaded.image), loaded.notes)
 
 
-def loaded_picture(path: Path) -> LoadedImage:
+def load_rgb_image(path: Path) -> LoadedImage:
     """A picture as training sees it: RGB, upright, sRGB, transparency over white, the first frame.
 
     Raises:
@@ -48,7 +48,7 @@ def loaded_picture(path: Path) -> LoadedImage:
     return load_image(path, background="white")
 
 
-def _reason(message: str, path: Path) -> str:
+def _strip_path(message: str, path: Path) -> str:
     """What is wrong, without the path before it."""
     for start in (f"'{path}' is ", f"'{path}' has ", f"'{path}' "):
         if message.startswith(start):

@@ -86,7 +86,7 @@ def measure(kind: str, name: str, clean: np.ndarray, sigma: float, method: str, 
         kind, name, sigma, method,
         round(quality.psnr(found, clean), 3),
         round(quality.ssim(found, clean), 4),
-        round(quality.perceptual_distance(found, clean), 4),
+        round(quality.vae_feature_distance(found, clean), 4),
         round(seconds, 2),
         threads(),
     )  # fmt: skip

@@ -79,9 +79,9 @@ def sheet(drawer: Drawer, drawn: list[list[Image.Image]], count: int) -> Image.I
     learnt = opened(drawer.folder / "pictures" / TRIGGER)[::2]
     rows = [[sheets.Cell(None, "", picture) for picture in learnt[:SHOWN_ON_SHEET]]]
     rows += [[sheets.Cell(None, "", pictures[at]) for at in places] for pictures in drawn]
-    rows[-1] = [sheets.Cell(None, name, cell.picture) for name, cell in zip(names, rows[-1], strict=True)]
+    rows[-1] = [sheets.Cell(None, name, cell.image) for name, cell in zip(names, rows[-1], strict=True)]
     sides = ("learnt from", "without", "with the LoRA")
-    return sheets.draw_sheet(sheets.Sheet(rows, sides=sides), cell=128)
+    return sheets.render_sheet(sheets.ContactSheet(rows, row_labels=sides), cell_px=128)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from PIL import Image
 
-from artgen.registry.cards import ASSETS
+from artgen.registry.cards import ASSETS_FOLDER
 
 SIDE = 128
 LEVELS = 3
@@ -48,7 +48,7 @@ class StyleJudge:
 @torch.inference_mode()
 def features(pictures: Iterable[Image.Image]) -> Features:
     """Channel means and standard deviations, (pictures, numbers)."""
-    encoder = AutoencoderKL.from_pretrained(ASSETS / "tiny", subfolder="vae").encoder.eval()
+    encoder = AutoencoderKL.from_pretrained(ASSETS_FOLDER / "tiny", subfolder="vae").encoder.eval()
     rows = []
     for picture in pictures:
         small = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)

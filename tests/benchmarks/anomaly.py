@@ -26,11 +26,11 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
 
-from artgen.anomalies import Anomaly, prepare
+from artgen.anomalies import Anomaly, prepare_anomaly_job
 from artgen.engine import quality
-from artgen.engine.anomalies.normality import TOP, Surprise, unfitted
-from artgen.engine.anomaly import Eye
-from artgen.events import ignore
+from artgen.engine.anomalies.normality import TOP_FRACTION, AnomalyMap, score_without_fit
+from artgen.engine.anomaly import AnomalyDetector
+from artgen.events import no_op
 
 LEARNT = 20
 KINDS = (*TEXTURES, *DRAWINGS)
@@ -57,18 +57,18 @@ def ours(fit: list[Pixels], **settings: Any) -> dict[str, Judge]:
     with TemporaryDirectory() as folder:
         for number, picture in enumerate(fit):
             image_of(picture).save(Path(folder) / f"{number}.png")
-        eye = Eye(prepare(Anomaly(fit=Path(folder), device="cpu", **settings)), ignore)
-        normal = eye.learn()
+        eye = AnomalyDetector(prepare_anomaly_job(Anomaly(fit=Path(folder), device="cpu", **settings)), no_op)
+        normal = eye.fit()
     seen: dict[int, Any] = {}
 
     def compared(picture: Pixels) -> Any:
         if id(picture) not in seen:
-            seen[id(picture)] = eye.compared(image_of(picture))
+            seen[id(picture)] = eye.compare(image_of(picture))
         return seen[id(picture)]
 
     return {
-        "with --fit": lambda picture: enlarged(normal.normality.surprise(compared(picture).maps)),
-        "without --fit": lambda picture: enlarged(unfitted(compared(picture))),
+        "with --fit": lambda picture: enlarged(normal.statistics.score(compared(picture).maps)),
+        "without --fit": lambda picture: enlarged(score_without_fit(compared(picture))),
     }
 
 
@@ -103,9 +103,9 @@ def bundled(fit: list[Pixels]) -> dict[str, Judge]:
     """The autoencoder of the bundled text-to-image model, as it is."""
     from diffusers import AutoencoderKL
 
-    from artgen.registry.cards import ASSETS
+    from artgen.registry.cards import ASSETS_FOLDER
 
-    vae = AutoencoderKL.from_pretrained(ASSETS / "tiny", subfolder="vae").eval()
+    vae = AutoencoderKL.from_pretrained(ASSETS_FOLDER / "tiny", subfolder="vae").eval()
     return by_error(lambda batch: vae.decode(vae.encode(batch).latent_dist.mode()).sample, fit)
 
 
@@ -129,12 +129,12 @@ def by_error(rebuild: Callable[[torch.Tensor], torch.Tensor], fit: list[Pixels])
 
 def scored(errors: Maps) -> tuple[float, Maps]:
     """The mean of the largest errors, as artgen has it, and the errors."""
-    return float(np.sort(errors, axis=None)[-round(TOP * errors.size) :].mean()), errors
+    return float(np.sort(errors, axis=None)[-round(TOP_FRACTION * errors.size) :].mean()), errors
 
 
-def enlarged(found: Surprise) -> tuple[float, Maps]:
+def enlarged(found: AnomalyMap) -> tuple[float, Maps]:
     """Score and map at the picture's size."""
-    places = Image.fromarray(found.places.astype(np.float32))
+    places = Image.fromarray(found.cells.astype(np.float32))
     return found.score, np.asarray(places.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32)
 
 
@@ -151,7 +151,7 @@ def tensor_of(picture: Pixels) -> torch.Tensor:
 def measured(kind: str, count: int) -> dict[str, dict[str, Any]]:
     """Of one kind of picture: method -> defect -> AUROCs of images and of pixels, and those of the bootstrap."""
     torch.set_num_threads(1)
-    quality.features(np.zeros((16, 16, 3), np.float32))
+    quality.encoder_features(np.zeros((16, 16, 3), np.float32))
     made = anomaly_pictures.made(kind, LEARNT, count)
     judges: dict[str, Judge] = {}
     for name, several in (

@@ -23,16 +23,24 @@ from skimage import data
 
 from artgen import registry
 from artgen.engine import reconstructing
-from artgen.engine.device import Placement
+from artgen.engine.device import DeviceConfig
 from artgen.engine.training import run
-from artgen.settings import Data, Learning, Loss, Optimisation, Place, Progress, Weights
+from artgen.settings import (
+    CheckpointSettings,
+    DatasetSettings,
+    DeviceSettings,
+    LoraTrainingSettings,
+    LossSettings,
+    ModelRef,
+    OptimizerSettings,
+)
 from artgen.training import plans
 
 SEEN = ("astronaut", "chelsea", "retina", "motorcycle_left")
 UNSEEN = ("coffee", "rocket", "hubble_deep_field")
 WEIGHTS = (0.0, 0.03, 0.1, 0.3)
 COLUMNS, ROWS, SIDE, SHOWN = 4, 3, 128, 64
-CPU = Placement("cpu", "fp32")
+CPU = DeviceConfig("cpu", "fp32")
 
 Measured = list[dict[str, float]]
 
@@ -59,25 +67,25 @@ def parts(names: Sequence[str]) -> list[Image.Image]:
 
 def trained(folder: Path, work: Path, weight: float, steps: int, seed: int) -> Path:
     """A model whose autoencoder was trained with a perceptual term of this weight."""
-    settings = plans.Settings(
-        Data(folder=folder, flip=True, resolution=SHOWN, duplicates="keep"),
-        Learning(train_task="autoencoder"),
-        Optimisation(train_steps=steps, learning_rate=2e-4),
-        Loss(perceptual_weight=weight),
-        Progress(snapshot_every=0, checkpoint_every=steps),
-        Place(device="cpu"),
+    settings = plans.TrainingSettings(
+        DatasetSettings(folder=folder, flip=True, resolution=SHOWN, duplicates="keep"),
+        LoraTrainingSettings(train_task="autoencoder"),
+        OptimizerSettings(train_steps=steps, learning_rate=2e-4),
+        LossSettings(perceptual_weight=weight),
+        CheckpointSettings(snapshot_every=0, checkpoint_every=steps),
+        DeviceSettings(device="cpu"),
         seed,
     )
-    plan = plans.plan(settings, Weights(model="tiny", offline=True), str(work / f"{weight}-{seed}"))
+    plan = plans.create_training_plan(settings, ModelRef(model="tiny", offline=True), str(work / f"{weight}-{seed}"))
     for _ in run.train(plan):
         pass
-    return plan.layout.result
+    return plan.paths.result
 
 
 def measured(model: str, pictures: Sequence[Image.Image]) -> Measured:
     """Each reconstruction's figures."""
-    found = registry.resolve(model, offline=True)
-    return [each.measured for each in reconstructing.rebuild(found, pictures, CPU)]
+    found = registry.resolve_model(model, offline=True)
+    return [each.metrics for each in reconstructing.reconstruct_all(found, pictures, CPU)]
 
 
 def row(name: str, before: Measured, after: Measured, wins: str) -> str:

@@ -21,9 +21,9 @@ import torch
 
 import artgen
 from artgen import Txt2Img, generate
-from artgen.engine.approximating import approximated
-from artgen.engine.loading import quiet
-from artgen.engine.quality import perceptual_distance, psnr
+from artgen.engine.approximating import with_approximations
+from artgen.engine.loading import silence_libraries
+from artgen.engine.quality import psnr, vae_feature_distance
 
 THINGS = ("fox", "cat", "dog", "apple", "car", "tree", "house", "star", "rose", "owl", "key", "guitar")
 COLOURS = ("red", "blue", "green", "yellow")
@@ -72,7 +72,7 @@ def bundled(count: int) -> tuple[list[str], dict[str, Any]]:
             pixels = np.asarray(picture.image).astype(float)
             if name == "exact":
                 exact, whole = pixels, seconds
-            rows[name].append((whole / seconds, psnr(pixels, exact), perceptual_distance(pixels, exact)))
+            rows[name].append((whole / seconds, psnr(pixels, exact), vae_feature_distance(pixels, exact)))
     lines = [
         f"| {count} prompts, 30 steps | x exact | PSNR, dB | the worst | perceptual | the worst |",
         "|---" * 6 + "|",
@@ -93,14 +93,14 @@ def full_size(rounds: int = 3) -> tuple[list[str], dict[str, Any]]:
     configs = Path(artgen.__file__).parent / "assets" / "configs" / "sd1.json"
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    with quiet():
+    with silence_libraries():
         unet = UNet2DConditionModel.from_config(json.loads(configs.read_text("utf-8"))["unet/config.json"]).eval()
     pipe = type("Pipe", (), {"unet": unet, "num_timesteps": SD15_CALLS})()
     inputs = torch.randn(2, 4, 32, 32), 500
     words = torch.randn(2, 77, 768)
 
     def draw(fast: str | None) -> None:
-        with torch.no_grad(), approximated(pipe, fast, 1):
+        with torch.no_grad(), with_approximations(pipe, fast, 1):
             for _ in range(SD15_CALLS):
                 unet(*inputs, encoder_hidden_states=words, return_dict=False)
 

@@ -3,7 +3,7 @@
 from measuring import Row
 from workshop import PROMPT, Workshop, library, plain
 
-from artgen.budget import MODES
+from artgen.budget import OFFLOAD_MODES
 
 SDXL = {"prompt": PROMPT, "seed": 0, "steps": 30, "guidance_scale": 5.0, "width": 1024, "height": 1024}
 CUDA = {"device": "cuda", "dtype": "fp16"}
@@ -18,7 +18,7 @@ def _on_cuda(workshop: Workshop) -> list[Row]:
     model = workshop.path("sdxl")
     words = ("--pipeline", "StableDiffusionXLPipeline", "--steps", 30, "--guidance", 5, "--size", 1024, "--tell")
     whole = plain("plain diffusers", model, *words, "--device", "cuda", "--dtype", "float16")
-    modes = {f"artgen, `--offload {mode}`": {"offload": mode} for mode in MODES}
+    modes = {f"artgen, `--offload {mode}`": {"offload": mode} for mode in OFFLOAD_MODES}
     modes |= {"artgen, `--vae-tiling`": {"vae_tiling": True}, "artgen, `--weights fp8`": {"weights": "fp8"}}
     return [
         Row(

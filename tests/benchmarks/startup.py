@@ -8,7 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from workshop import Workshop, command
 
-from artgen.cli.main import SUMMARIES
+from artgen.cli.main import COMMAND_SUMMARIES
 
 REFERENCE = "import typer, typer.rich_utils"
 """What an empty Typer program pays for one page of help."""
@@ -28,7 +28,7 @@ def rows(workshop: Workshop) -> list[Row]:
         Way("python, nothing", (sys.executable, "-c", "pass")),
         Way(REFERENCE, (sys.executable, "-c", REFERENCE)),
         command("artgen --help", "--help"),
-        *(command(f"artgen {name} --help", name, "--help") for name in SUMMARIES),
+        *(command(f"artgen {name} --help", name, "--help") for name in COMMAND_SUMMARIES),
         command("artgen --version", "--version"),
         command("artgen txt2img x --steps 0", "txt2img", "x", "--steps", 0, exit=2),
         command("artgen img2img missing.png", "img2img", "missing.png", exit=3),

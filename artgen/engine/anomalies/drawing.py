@@ -3,24 +3,24 @@
 import numpy as np
 from PIL import Image
 
-from artgen.engine.anomaly import Finding
-from artgen.heat import heat_sheet
+from artgen.engine.anomaly import AnomalyResult
+from artgen.heat import render_heatmap
 
 
-def draw(found: Finding) -> Image.Image:
+def render_result(result: AnomalyResult) -> Image.Image:
     """The picture beside its heat map.
 
     With normal pictures, the scale goes to twice the score from which on a picture is surprising, or to the most that
     this picture has, if that is more; that score is marked. Without, from the least to the most of this picture.
     """
-    if found.threshold is None:
-        low, high = float(found.heat.min()), float(found.heat.max())
+    if result.threshold is None:
+        low, high = float(result.heatmap.min()), float(result.heatmap.max())
         ticks = [(0.0, f"{low:.2f}"), (1.0, f"{high:.2f}")]
-        caption = f"score {found.score:.2f}, without normal pictures"
+        caption = f"score {result.score:.2f}, without normal pictures"
     else:
-        low, high = 0.0, max(2 * found.threshold, float(found.heat.max()))
-        ticks = [(0.0, "0"), (found.threshold / high, f"{found.threshold:.2f} alpha"), (1.0, f"{high:.2f}")]
-        verdict = "surprising" if found.surprising else "normal"
-        caption = f"{verdict}: p = {found.p_value:.3f}, score {found.score:.2f}"
-    share = np.clip((found.heat - low) / max(high - low, 1e-9), 0, 1)
-    return heat_sheet(found.image, Image.fromarray(np.rint(share * 255).astype(np.uint8)), ticks, caption)
+        low, high = 0.0, max(2 * result.threshold, float(result.heatmap.max()))
+        ticks = [(0.0, "0"), (result.threshold / high, f"{result.threshold:.2f} alpha"), (1.0, f"{high:.2f}")]
+        verdict = "surprising" if result.is_anomalous else "normal"
+        caption = f"{verdict}: p = {result.p_value:.3f}, score {result.score:.2f}"
+    share = np.clip((result.heatmap - low) / max(high - low, 1e-9), 0, 1)
+    return render_heatmap(result.image, Image.fromarray(np.rint(share * 255).astype(np.uint8)), ticks, caption)

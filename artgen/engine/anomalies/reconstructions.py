@@ -14,98 +14,112 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from artgen.engine.denoising.networks import Network
+from artgen.engine.denoising.networks import PixelDenoiser
 from artgen.errors import InputFileError
 
-Floats = NDArray[np.float32]
+FloatArray = NDArray[np.float32]
 
-LEAST = 8
+MIN_SIDE_PX = 8
 """Pixels a side below which a picture is not made smaller."""
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class LevelReconstruction:
     """A picture at one level of noise, and what the model makes of it.
 
     Attributes:
-        picture: (3, height, width), float32, 0 to 255; perhaps smaller than the file.
-        rebuilt: the same shape; the mean over all draws of noise.
-        ratio: (rows, columns), how much better the model explains each place without its prompt than with it; None
+        image: (3, height, width), float32, 0 to 255; perhaps smaller than the file.
+        reconstruction: the same shape; the mean over all draws of noise.
+        likelihood_ratio: (rows, columns), how much better the model explains each place without its prompt than with it; None
             where there is no prompt.
     """
 
-    picture: Floats
-    rebuilt: Floats
-    ratio: Floats | None = None
+    image: FloatArray
+    reconstruction: FloatArray
+    likelihood_ratio: FloatArray | None = None
 
 
-Done = Callable[[], None]
+OnModelCall = Callable[[], None]
 """Called after each call of the network."""
 
 
-def in_pixels(
-    network: Network, picture: Floats, levels: tuple[float, ...], draws: int, seed: int, done: Done
-) -> Iterator[Reconstruction]:
+def reconstruct(
+    denoiser: PixelDenoiser,
+    image: FloatArray,
+    noise_levels: tuple[float, ...],
+    noise_samples: int,
+    seed: int,
+    on_model_call: OnModelCall,
+) -> Iterator[LevelReconstruction]:
     """One reconstruction for each level.
 
     Args:
-        network: of pixels.
-        picture: (3, height, width), 0 to 255.
-        levels: standard deviations in grey levels, at the size of the picture.
-        draws: of noise, whose reconstructions are averaged.
+        denoiser: of pixels.
+        image: (3, height, width), 0 to 255.
+        noise_levels: standard deviations in grey levels, at the size of the picture.
+        noise_samples: of noise, whose reconstructions are averaged.
         seed: of the noise; the same for every picture.
-        done: called after each call of the network.
+        on_model_call: called after each call of the network.
 
     Raises:
         InputFileError: the picture is too small for a level.
         NonFiniteError: the model produced NaN or infinity.
     """
-    for number, level in enumerate(levels):
-        times = shrinking(level, network.levels.largest)
-        if times > 1 and min(picture.shape[1:]) < LEAST * times:
+    for number, level in enumerate(noise_levels):
+        times = downscale_factor(level, denoiser.schedule.max_sigma)
+        if times > 1 and min(image.shape[1:]) < MIN_SIDE_PX * times:
             raise InputFileError(
                 f"Noise of {level:g} grey levels is reached on a picture {times} times smaller, which takes "
-                f"{LEAST * times} pixels a side, not {picture.shape[2]}x{picture.shape[1]}.",
+                f"{MIN_SIDE_PX * times} pixels a side, not {image.shape[2]}x{image.shape[1]}.",
                 "Leave the strongest --levels out.",
             )
-        small = functional.avg_pool2d(torch.from_numpy(picture)[None], times)[0].numpy() if times > 1 else picture
-        sigma = max(level / times, network.levels.smallest)
-        total: Floats = np.zeros_like(small)
-        for draw in range(draws):
-            total += _mean(network, small + np.float32(sigma) * noise(small.shape, seed, number, draw), sigma, done)
-        yield Reconstruction(small, (total / draws).astype(np.float32))
+        small = functional.avg_pool2d(torch.from_numpy(image)[None], times)[0].numpy() if times > 1 else image
+        sigma = max(level / times, denoiser.schedule.min_sigma)
+        total: FloatArray = np.zeros_like(small)
+        for draw in range(noise_samples):
+            total += _predict_x0(
+                denoiser,
+                small + np.float32(sigma) * antithetic_noise(small.shape, seed, number, draw),
+                sigma,
+                on_model_call,
+            )
+        yield LevelReconstruction(small, (total / noise_samples).astype(np.float32))
 
 
-def noise(shape: Sequence[int], seed: int, level: int, draw: int) -> Floats:
+def antithetic_noise(shape: Sequence[int], seed: int, level_index: int, sample_index: int) -> FloatArray:
     """White noise of variance 1, the same for every picture; each second draw is the one before it, turned round.
 
     What a reconstruction owes to the noise itself then nearly cancels (antithetic variates, Hammersley and Morton,
     1956).
     """
-    drawn: Floats = np.random.default_rng([seed, level, draw // 2]).standard_normal(tuple(shape), np.float32)
-    return -drawn if draw % 2 else drawn
+    drawn: FloatArray = np.random.default_rng([seed, level_index, sample_index // 2]).standard_normal(
+        tuple(shape), np.float32
+    )
+    return -drawn if sample_index % 2 else drawn
 
 
-def shrinking(level: float, largest: float) -> int:
-    """How many times smaller a picture has to be for noise of `level` to be at most `largest` there; a power of two."""
+def downscale_factor(sigma: float, max_sigma: float) -> int:
+    """How many times smaller a picture has to be for noise of `sigma` to be at most `max_sigma` there; a power of two."""
     times = 1
-    while level / times > largest * 1.001:
+    while sigma / times > max_sigma * 1.001:
         times *= 2
     return times
 
 
-def calls(network: Network, size: tuple[int, int], levels: tuple[float, ...], draws: int) -> int:
+def num_model_calls(
+    denoiser: PixelDenoiser, size: tuple[int, int], noise_levels: tuple[float, ...], noise_samples: int
+) -> int:
     """How often the network is called for a picture of (height, width)."""
-    planes = 1 if network.channels == 3 else 3
-    factors = [shrinking(level, network.levels.largest) for level in levels]
-    return draws * planes * sum(network.tiling.count(size[0] // k, size[1] // k) for k in factors)
+    planes = 1 if denoiser.channels == 3 else 3
+    factors = [downscale_factor(level, denoiser.schedule.max_sigma) for level in noise_levels]
+    return noise_samples * planes * sum(denoiser.tiling.num_tiles(size[0] // k, size[1] // k) for k in factors)
 
 
-def _mean(network: Network, noisy: Floats, sigma: float, done: Done) -> Floats:
-    def tile(part: Floats) -> Floats:
-        found = network.mean(part, sigma)
-        done()
+def _predict_x0(denoiser: PixelDenoiser, noisy: FloatArray, sigma: float, on_model_call: OnModelCall) -> FloatArray:
+    def tile(part: FloatArray) -> FloatArray:
+        found = denoiser.predict_x0(part, sigma)
+        on_model_call()
         return found
 
-    planes = [noisy] if network.channels == 3 else [noisy[i : i + 1] for i in range(len(noisy))]
-    return np.concatenate([network.tiling.run(tile, plane) for plane in planes])
+    planes = [noisy] if denoiser.channels == 3 else [noisy[i : i + 1] for i in range(len(noisy))]
+    return np.concatenate([denoiser.tiling.apply(tile, plane) for plane in planes])

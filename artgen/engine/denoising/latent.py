@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from artgen.adapters import Attachment
+from artgen.adapters import LoraRequest
 from artgen.engine import accelerating, adapters, embeddings, loading
-from artgen.engine.autoencoding import encoded
-from artgen.engine.denoising.levels import HALF_RANGE
+from artgen.engine.autoencoding import encode_images
+from artgen.engine.denoising.levels import PIXEL_HALF_RANGE
 from artgen.engine.denoising.tiles import Tiling
-from artgen.engine.device import Placement
-from artgen.engine.frames import Recorder
+from artgen.engine.device import DeviceConfig
+from artgen.engine.frames import StepRecorder
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
-from artgen.settings import Frames
+from artgen.settings import FramesSettings
 
-OVERLAP = 0.25
+TILE_OVERLAP_FRACTION = 0.25
 """Of neighbouring tiles; each is as large as the pictures that the model was trained on."""
 
 
@@ -37,15 +37,15 @@ class LatentDenoiser:
     tiling: Tiling
 
     @torch.inference_mode()
-    def clean(
-        self, noisy: np.ndarray, sigma: float, steps: int, frames: Frames | None = None
+    def denoise_tile(
+        self, noisy: np.ndarray, sigma: float, steps: int, frame_settings: FramesSettings | None = None
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """One tile, (3, height, width), 0 to 255, float32, and the frames before it."""
         vae = self.pipe.vae
-        pixels = torch.from_numpy(np.ascontiguousarray(noisy))[None] / HALF_RANGE - 1
+        pixels = torch.from_numpy(np.ascontiguousarray(noisy))[None] / PIXEL_HALF_RANGE - 1
         # How strong noise of this strength is in the latents is measured: encoders weaken it, each in its way.
-        extra = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0)) * (sigma / HALF_RANGE)
-        latents, shaken = (encoded(vae, each.to(vae.device, vae.dtype)) for each in (pixels, pixels + extra))
+        extra = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0)) * (sigma / PIXEL_HALF_RANGE)
+        latents, shaken = (encode_images(vae, each.to(vae.device, vae.dtype)) for each in (pixels, pixels + extra))
         level = float((shaken - latents).float().std())
         scheduler = EulerDiscreteScheduler.from_config(self.pipe.scheduler.config, use_karras_sigmas=False)
         trained = ((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod) ** 0.5
@@ -54,9 +54,13 @@ class LatentDenoiser:
         sigmas = [*(descent if first > float(trained[0]) else [first]), 0.0]
         scheduler.set_timesteps(sigmas=sigmas)
         self.pipe.scheduler = scheduler
-        recorder = Recorder(self.pipe, frames) if frames else None
-        words = embeddings.embedded(self.pipe, [""], [""], False) if embeddings.can_embed(self.pipe) else {"prompt": ""}
-        with loading.quiet():
+        recorder = StepRecorder(self.pipe, frame_settings) if frame_settings else None
+        words = (
+            embeddings.prompt_embeddings(self.pipe, [""], [""], False)
+            if embeddings.supports_embeddings(self.pipe)
+            else {"prompt": ""}
+        )
+        with loading.silence_libraries():
             drawn = self.pipe(
                 **words,
                 # The pipeline multiplies by this; the encoded picture already is the noisy state.
@@ -68,18 +72,24 @@ class LatentDenoiser:
                 output_type="np",
             )
         found: np.ndarray = np.asarray(drawn.images[0], np.float32).transpose(2, 0, 1) * 255
-        shown = [np.asarray(each, np.float32).transpose(2, 0, 1) for each in recorder.pictures(0)] if recorder else []
+        shown = (
+            [np.asarray(each, np.float32).transpose(2, 0, 1) for each in recorder.intermediate_images(0)]
+            if recorder
+            else []
+        )
         return found, shown
 
 
-def load(model: ResolvedModel, loras: Sequence[Attachment], placement: Placement, listener: Listener) -> LatentDenoiser:
+def load_latent_denoiser(
+    model: ResolvedModel, loras: Sequence[LoraRequest], device_config: DeviceConfig, listener: Listener
+) -> LatentDenoiser:
     """Reads a model, or takes the one read last, and lets LoRAs change it.
 
     Raises:
         ModelUnavailableError: weights are missing or damaged, or a LoRA does not fit.
     """
-    base = accelerating.load_plain(model, placement, listener)
-    adapters.attach(base, loras, placement, None)
-    pipe = loading.for_task(base, "Text2Image", "denoise")
-    size = max(model.multiple, min(model.native) // model.multiple * model.multiple)
-    return LatentDenoiser(pipe, Tiling(1, size, size, int(size * OVERLAP), blended=True))
+    base = accelerating.load_unoptimized(model, device_config, listener)
+    adapters.set_loras(base, loras, device_config, None)
+    pipe = loading.pipeline_for_task(base, "Text2Image", "denoise")
+    size = max(model.size_multiple, min(model.native_size) // model.size_multiple * model.size_multiple)
+    return LatentDenoiser(pipe, Tiling(1, size, size, int(size * TILE_OVERLAP_FRACTION), blend=True))

@@ -14,31 +14,31 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
-CELLS = 8
+CELLS_PER_WINDOW = 8
 """Cells along the side of a window."""
 
 
 @dataclass
-class Frame:
+class NormContext:
     """What all layers of one network share.
 
     Attributes:
-        window: side of the training patches, in pixels of the picture.
-        height: of the picture that is being looked at, in pixels; set before each call of the network.
+        window_px: side of the training patches, in pixels of the picture.
+        image_height_px: of the picture that is being looked at, in pixels; set before each call of the network.
     """
 
-    window: int
-    height: int = 0
+    window_px: int
+    image_height_px: int = 0
 
 
 class LocalGroupNorm(torch.nn.Module):
     """A `torch.nn.GroupNorm` with local statistics, over its parameters."""
 
-    def __init__(self, plain: torch.nn.GroupNorm, frame: Frame) -> None:
+    def __init__(self, group_norm: torch.nn.GroupNorm, context: NormContext) -> None:
         super().__init__()
-        self.weight, self.bias = plain.weight, plain.bias
-        self.num_groups, self.eps = plain.num_groups, plain.eps
-        self.frame = frame
+        self.weight, self.bias = group_norm.weight, group_norm.bias
+        self.num_groups, self.eps = group_norm.num_groups, group_norm.eps
+        self.context = context
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalises (pictures, channels, height, width); the sides are multiples of a cell, one window at least.
@@ -47,32 +47,32 @@ class LocalGroupNorm(torch.nn.Module):
         values squared would be lost in the rounding of either short type.
         """
         dtype, x = x.dtype, x.float()
-        window = max(1, self.frame.window * x.shape[-2] // self.frame.height)
-        cell = max(1, window // CELLS)
-        mean, square = (self._windows(part, cell, window // cell) for part in (x, x * x))
+        window = max(1, self.context.window_px * x.shape[-2] // self.context.image_height_px)
+        cell = max(1, window // CELLS_PER_WINDOW)
+        mean, square = (self._window_means(part, cell, window // cell) for part in (x, x * x))
         scale = (square - mean * mean).clamp_(min=0).add_(self.eps).rsqrt_()
         size = x.shape
         groups = x.reshape(size[0], self.num_groups, -1, size[2], size[3])
         normal = (groups - mean.unsqueeze(2)).mul_(scale.unsqueeze(2)).reshape(size)
         return torch.addcmul(self.bias.view(1, -1, 1, 1), normal.to(dtype), self.weight.view(1, -1, 1, 1))
 
-    def _windows(self, x: torch.Tensor, cell: int, cells: int) -> torch.Tensor:
+    def _window_means(self, x: torch.Tensor, cell_size: int, cells_per_window: int) -> torch.Tensor:
         """Means over the groups' channels and the window around each place: (pictures, groups, height, width)."""
         pictures, _, height, width = x.shape
-        means = functional.avg_pool2d(x, cell) if cell > 1 else x
+        means = functional.avg_pool2d(x, cell_size) if cell_size > 1 else x
         means = means.reshape(pictures, self.num_groups, -1, *means.shape[2:]).mean(2)
-        means = functional.avg_pool2d(means, cells, stride=1)
+        means = functional.avg_pool2d(means, cells_per_window, stride=1)
         # Windows are centred on corners of cells; between them lies a straight line, beyond the outermost nothing.
-        inner = [(n - 1) * cell + 1 for n in means.shape[2:]]
+        inner = [(n - 1) * cell_size + 1 for n in means.shape[2:]]
         means = functional.interpolate(means, size=inner, mode="bilinear", align_corners=True)
-        top, left = (cells * cell) // 2, (cells * cell) // 2
+        top, left = (cells_per_window * cell_size) // 2, (cells_per_window * cell_size) // 2
         edges = (left, width - inner[1] - left, top, height - inner[0] - top)
         return functional.pad(means, edges, mode="replicate")
 
 
-def localise(network: torch.nn.Module, window: int) -> Frame:
+def use_local_group_norm(network: torch.nn.Module, window_px: int) -> NormContext:
     """Replaces every group normalisation of a network in place; the frame has to be told each picture's height."""
-    frame = Frame(window)
+    frame = NormContext(window_px)
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, torch.nn.GroupNorm):

@@ -9,75 +9,75 @@ import torch
 from diffusers import UNet2DModel
 
 from artgen.engine import components, loading
-from artgen.engine.denoising.levels import HALF_RANGE, Levels, read_levels
-from artgen.engine.denoising.local_norm import Frame, localise
+from artgen.engine.denoising.levels import PIXEL_HALF_RANGE, SigmaSchedule, sigma_schedule
+from artgen.engine.denoising.local_norm import NormContext, use_local_group_norm
 from artgen.engine.denoising.tiles import Tiling
-from artgen.engine.device import Placement
+from artgen.engine.device import DeviceConfig
 from artgen.errors import ModelUnavailableError, NonFiniteError
 from artgen.events import Listener, Loading
-from artgen.registry import ResolvedModel, read_scheduler
+from artgen.registry import ResolvedModel, read_scheduler_config
 
-TILE = 640
+TILE_PX = 640
 """Pixels a side that one tile contributes, for networks without attention."""
 
-HALO = 80
+TILE_OVERLAP_PX = 80
 """Pixels around a tile that the network sees too; with 64, tiles and the whole picture differ by half a grey level."""
 
-OVERLAP = 0.25
+TILE_OVERLAP_FRACTION = 0.25
 """Of neighbouring tiles, for networks with attention, which see each tile as a whole picture."""
 
 
 @dataclass(frozen=True)
-class Network:
+class PixelDenoiser:
     """A network that knows the mean of all clean pictures a noisy one may come from.
 
     Attributes:
         unet: the network.
-        frame: tells its normalisation layers how large the picture is; None where they look at all of it.
-        levels: the noise it knows.
+        norm_context: tells its normalisation layers how large the picture is; None where they look at all of it.
+        schedule: the noise it knows.
         tiling: how it takes a picture.
-        placement: where it runs.
+        device_config: where it runs.
     """
 
     unet: Any
-    frame: Frame | None
-    levels: Levels
+    norm_context: NormContext | None
+    schedule: SigmaSchedule
     tiling: Tiling
-    placement: Placement
+    device_config: DeviceConfig
 
     @property
     def channels(self) -> int:
         """1 for grey models, 3 for colour."""
         return int(self.unet.config.in_channels)
 
-    def smaller(self) -> "Network | None":
+    def with_smaller_tiles(self) -> "PixelDenoiser | None":
         """The same with tiles half as large, None where they are as small as they can be."""
-        if self.tiling.blended or self.tiling.tile <= self.tiling.least:
+        if self.tiling.blend or self.tiling.tile_size <= self.tiling.min_side:
             return None
-        return replace(self, tiling=replace(self.tiling, tile=self.tiling.tile // 2))
+        return replace(self, tiling=replace(self.tiling, tile_size=self.tiling.tile_size // 2))
 
     @torch.inference_mode()
-    def mean(self, noisy: np.ndarray, sigma: float) -> np.ndarray:
+    def predict_x0(self, noisy: np.ndarray, sigma: float) -> np.ndarray:
         """Tweedie's formula, y - sigma * epsilon, for one tile: (channels, height, width), 0 to 255, float32.
 
         Raises:
             NonFiniteError: the model produced NaN or infinity.
         """
-        amount = sigma / HALF_RANGE
+        amount = sigma / PIXEL_HALF_RANGE
         kept = 1 / math.sqrt(1 + amount**2)
-        device, dtype = self.placement.device, self.placement.torch_dtype
-        state = torch.from_numpy(np.ascontiguousarray(noisy))[None].to(device) / HALF_RANGE - 1
-        if self.frame is not None:
-            self.frame.height = state.shape[-2]
-        time = torch.tensor(self.levels.timestep(sigma), device=device)
+        device, dtype = self.device_config.device, self.device_config.torch_dtype
+        state = torch.from_numpy(np.ascontiguousarray(noisy))[None].to(device) / PIXEL_HALF_RANGE - 1
+        if self.norm_context is not None:
+            self.norm_context.image_height_px = state.shape[-2]
+        time = torch.tensor(self.schedule.timestep(sigma), device=device)
         said = self.unet((state * kept).to(dtype), time).sample[:, : self.channels].float()
-        if self.levels.prediction == "sample":
+        if self.schedule.prediction_type == "sample":
             clean = said
-        elif self.levels.prediction == "v_prediction":
+        elif self.schedule.prediction_type == "v_prediction":
             clean = kept**2 * state - kept * amount * said
         else:
             clean = state - amount * said
-        pixels: np.ndarray = (clean[0].add(1).mul(HALF_RANGE)).cpu().numpy()
+        pixels: np.ndarray = (clean[0].add(1).mul(PIXEL_HALF_RANGE)).cpu().numpy()
         if not np.isfinite(pixels).all():
             raise NonFiniteError(
                 "The model produced NaN or infinity; nothing was written.",
@@ -86,21 +86,21 @@ class Network:
         return pixels
 
 
-def load(model: ResolvedModel, placement: Placement, listener: Listener) -> Network:
+def load_pixel_denoiser(model: ResolvedModel, device_config: DeviceConfig, listener: Listener) -> PixelDenoiser:
     """Reads a model, or takes the one read last.
 
     Raises:
         ModelUnavailableError: weights are missing or damaged, or it is no unconditional model of pixels.
     """
-    key = ("denoise", model.path, model.revision, placement)
-    network: Network = loading.kept(key, model, lambda: _read(model, placement, listener))
+    key = ("denoise", model.path, model.revision, device_config)
+    network: PixelDenoiser = loading.cached(key, model, lambda: _load_uncached(model, device_config, listener))
     return network
 
 
-def _read(model: ResolvedModel, placement: Placement, listener: Listener) -> Network:
-    levels = read_levels(read_scheduler(model.path), model.name)
+def _load_uncached(model: ResolvedModel, device_config: DeviceConfig, listener: Listener) -> PixelDenoiser:
+    levels = sigma_schedule(read_scheduler_config(model.path), model.name)
     listener(Loading("unet"))
-    unet = components.read_component(UNet2DModel, model, "unet", placement).to(placement.device)
+    unet = components.load_component(UNet2DModel, model, "unet", device_config).to(device_config.device)
     config = unet.config
     if config.in_channels not in (1, 3) or config.out_channels not in (config.in_channels, 2 * config.in_channels):
         raise ModelUnavailableError(
@@ -112,20 +112,22 @@ def _read(model: ResolvedModel, placement: Placement, listener: Listener) -> Net
         raise ModelUnavailableError(
             f"{model.name} wants to be told what is in the picture.", "Use an unconditional model."
         )
-    size = min(_sides(config.sample_size))
+    size = min(_sample_sides(config.sample_size))
     stride = 2 ** (len(config.block_out_channels) - 1)
     size = -(-size // stride) * stride
     if _has_attention(unet):
-        tiling = Tiling(multiple=1, least=size, tile=size, halo=int(size * OVERLAP), blended=True)
-        return Network(unet, None, levels, tiling, placement)
+        tiling = Tiling(
+            size_multiple=1, min_side=size, tile_size=size, overlap=int(size * TILE_OVERLAP_FRACTION), blend=True
+        )
+        return PixelDenoiser(unet, None, levels, tiling, device_config)
     # Tiles begin where cells of the statistics do and where the network's coarsest pixels do.
     grid = math.lcm(stride, max(1, size // 8))
-    tile, halo = (-(-pixels // grid) * grid for pixels in (TILE, HALO))
-    return Network(unet, localise(unet, size), levels, Tiling(grid, size, tile, halo), placement)
+    tile, halo = (-(-pixels // grid) * grid for pixels in (TILE_PX, TILE_OVERLAP_PX))
+    return PixelDenoiser(unet, use_local_group_norm(unet, size), levels, Tiling(grid, size, tile, halo), device_config)
 
 
-def _sides(size: Any) -> tuple[int, ...]:
-    return (size,) if isinstance(size, int) else tuple(size or (64,))
+def _sample_sides(sample_size: Any) -> tuple[int, ...]:
+    return (sample_size,) if isinstance(sample_size, int) else tuple(sample_size or (64,))
 
 
 def _has_attention(unet: Any) -> bool:

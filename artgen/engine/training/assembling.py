@@ -15,64 +15,64 @@ from torch import Tensor
 
 from artgen import registry
 from artgen.engine import accelerating, components, loading
-from artgen.engine.device import Placement, place
+from artgen.engine.device import DeviceConfig, resolve_device
 from artgen.engine.training import lora, noising, order, perceptual
-from artgen.engine.training.averages import Average
-from artgen.engine.training.checkpoints import Learner
-from artgen.engine.training.loop import Assemble, Loop
+from artgen.engine.training.averages import EMA
+from artgen.engine.training.checkpoints import TrainState
+from artgen.engine.training.loop import BuildBatch, TrainingLoop
 from artgen.engine.training.objectives import AutoencoderLoss, DenoiserLoss, Objective
-from artgen.engine.training.stock import Stock
+from artgen.engine.training.stock import LatentCache
 from artgen.events import Listener
 from artgen.registry import hashes
-from artgen.training.plans import Plan
+from artgen.training.plans import TrainingPlan
 
-PRECISIONS = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
+MIXED_PRECISION_BY_DTYPE = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
 
 
 @dataclass(frozen=True)
-class Assembly:
+class TrainingSetup:
     """Everything that a training needs.
 
     Attributes:
         plan: what was asked for.
         accelerator: device, precision and processes.
-        pipe: the whole pipeline; `parts` of it learn.
-        parts: modules with a LoRA, by name; without one, the part that learns.
+        pipe: the whole pipeline; `trained_modules` of it learn.
+        trained_modules: modules with a LoRA, by name; without one, the part that learns.
         objective: the loss, before accelerate wraps it.
-        stock: the pictures.
+        latent_cache: the pictures.
     """
 
-    plan: Plan
+    plan: TrainingPlan
     accelerator: Accelerator
     pipe: Any
-    parts: dict[str, Any]
+    trained_modules: dict[str, Any]
     objective: Objective
-    stock: Stock
+    latent_cache: LatentCache
 
 
-def start(plan: Plan) -> Accelerator:
+def create_accelerator(plan: TrainingPlan) -> Accelerator:
     """Finds device, precision and the other processes, if `accelerate launch` or `torchrun` started some.
 
     Raises:
         UsageError: the device asked for is not there.
     """
-    wanted = plan.settings.place
+    wanted = plan.settings.device
     if wanted.device != "auto":
-        place(wanted.device, "fp32")
+        resolve_device(wanted.device, "fp32")
     if "WORLD_SIZE" not in os.environ:
         AcceleratorState._reset_state(reset_partial_state=True)  # of an earlier training in this process
-    precision = PRECISIONS.get(wanted.dtype)
+    precision = MIXED_PRECISION_BY_DTYPE.get(wanted.dtype)
     if precision is None and "ACCELERATE_MIXED_PRECISION" not in os.environ:
         cuda = wanted.device != "cpu" and torch.cuda.is_available()
         precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if cuda else "no"
     # The last layer of an encoder whose words are taken from the one before learns nothing.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=plan.settings.learning.train_text_encoder)
-    with _device_named(wanted.device):
+    unused = DistributedDataParallelKwargs(find_unused_parameters=plan.settings.training.train_text_encoder)
+    with _select_accelerate_device(wanted.device):
         return Accelerator(cpu=wanted.device == "cpu", mixed_precision=precision, kwargs_handlers=[unused])
 
 
 @contextlib.contextmanager
-def _device_named(device: str) -> Iterator[None]:
+def _select_accelerate_device(device: str) -> Iterator[None]:
     """Tells accelerate which of several GPUs is meant, for which it has an environment variable alone."""
     name = "ACCELERATE_TORCH_DEVICE"
     if not device.startswith("cuda:") or name in os.environ:
@@ -85,44 +85,44 @@ def _device_named(device: str) -> Iterator[None]:
         del os.environ[name]
 
 
-def assemble(plan: Plan, accelerator: Accelerator, listener: Listener) -> Assembly:
+def build_setup(plan: TrainingPlan, accelerator: Accelerator, listener: Listener) -> TrainingSetup:
     """Loads the model and makes ready what learns.
 
     Raises:
         ModelUnavailableError: weights are missing or damaged.
     """
-    kind = plan.settings.kind
+    kind = plan.settings.mode
     half = {"fp16": "fp16", "bf16": "bf16"}.get(accelerator.mixed_precision, "fp32")
     # What learns is kept in float32; what stays may be as short as what it is computed in.
     dtype = half if kind == "lora" and accelerator.device.type != "cpu" else "fp32"
-    placement = Placement(str(accelerator.device), dtype)
-    pipe = accelerating.load_plain(plan.model, placement, listener)
-    with loading.quiet():
+    device_config = DeviceConfig(str(accelerator.device), dtype)
+    pipe = accelerating.load_unoptimized(plan.model, device_config, listener)
+    with loading.silence_libraries():
         pipe.vae.to(torch.float32)
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.requires_grad_(False)
             part.eval()
     torch.manual_seed(plan.settings.seed)
-    build = _autoencoder if kind == "autoencoder" else _denoiser
+    build = _build_autoencoder_loss if kind == "autoencoder" else _build_denoiser_loss
     parts, objective, key, keep = build(plan, pipe)
     objective.to(accelerator.device)
     for part in parts.values():
         part.train()
-    return Assembly(plan, accelerator, pipe, parts, objective, Stock(plan, key, keep))
+    return TrainingSetup(plan, accelerator, pipe, parts, objective, LatentCache(plan, key, keep))
 
 
-Built = tuple[dict[str, Any], Objective, str, Callable[[Tensor], Tensor]]
+SetupParts = tuple[dict[str, Any], Objective, str, Callable[[Tensor], Tensor]]
 
 
-def _denoiser(plan: Plan, pipe: Any) -> Built:
+def _build_denoiser_loss(plan: TrainingPlan, pipe: Any) -> SetupParts:
     settings = plan.settings
-    if settings.kind == "lora":
-        parts: dict[str, Any] = dict(lora.attach(pipe, settings.learning))
+    if settings.mode == "lora":
+        parts: dict[str, Any] = dict(lora.add_lora(pipe, settings.training))
     else:
         pipe.unet.requires_grad_(True)
         parts = {"unet": pipe.unet}
-    if settings.optimisation.gradient_checkpointing:
+    if settings.optimizer.gradient_checkpointing:
         pipe.unet.enable_gradient_checkpointing()
         for name in parts.keys() - {"unet"}:
             parts[name].gradient_checkpointing_enable()
@@ -130,12 +130,12 @@ def _denoiser(plan: Plan, pipe: Any) -> Built:
     distance: Any = None
     if weight:
         distance = (
-            perceptual.DecodedFeatures(pipe.vae, perceptual.Vgg16(settings.loss.vgg))
+            perceptual.DecodedImageDistance(pipe.vae, perceptual.Vgg16Distance(settings.loss.vgg))
             if settings.loss.vgg
-            else perceptual.DecoderFeatures(pipe.vae)
+            else perceptual.DecoderFeatureDistance(pipe.vae)
         )
         distance.requires_grad_(False)
-    noise = noising.read(pipe.scheduler, plan.model.name).on(pipe.unet.device)
+    noise = noising.read_noise_schedule(pipe.scheduler, plan.model.name).to(pipe.unet.device)
     objective = DenoiserLoss(pipe, noise, settings.loss.snr_gamma or 0.0, distance, weight)
 
     @torch.no_grad()
@@ -146,77 +146,77 @@ def _denoiser(plan: Plan, pipe: Any) -> Built:
     return parts, objective, f"latents {plan.model.model_hash()} {_vae_hash(plan)}", keep
 
 
-def _autoencoder(plan: Plan, pipe: Any) -> Built:
+def _build_autoencoder_loss(plan: TrainingPlan, pipe: Any) -> SetupParts:
     settings, vae = plan.settings, pipe.vae
-    learning = [vae] if settings.learning.target == "all" else [vae.decoder, vae.post_quant_conv]
+    learning = [vae] if settings.training.target == "all" else [vae.decoder, vae.post_quant_conv]
     for module in learning:
         if module is not None:
             module.requires_grad_(True)
-    if settings.optimisation.gradient_checkpointing:
+    if settings.optimizer.gradient_checkpointing:
         vae.enable_gradient_checkpointing()
     weight = settings.loss.perceptual_weight or 0.0
     distance: Any = None
     if weight:
-        distance = perceptual.Vgg16(settings.loss.vgg) if settings.loss.vgg else _bundled_features()
+        distance = perceptual.Vgg16Distance(settings.loss.vgg) if settings.loss.vgg else _bundled_denoiser_features()
         distance.requires_grad_(False)
-    return {"vae": vae}, AutoencoderLoss(vae, distance, weight), "pixels", _eight_bits
+    return {"vae": vae}, AutoencoderLoss(vae, distance, weight), "pixels", _to_uint8
 
 
-def _eight_bits(pixels: Tensor) -> Tensor:
-    return ((pixels[0] + 1) * 127.5).round().to(torch.uint8)
+def _to_uint8(images: Tensor) -> Tensor:
+    return ((images[0] + 1) * 127.5).round().to(torch.uint8)
 
 
-def _bundled_features() -> perceptual.DenoiserFeatures:
+def _bundled_denoiser_features() -> perceptual.DenoiserFeatureDistance:
     from diffusers import UNet2DModel
 
-    model = registry.resolve("denoiser", offline=True)
-    unet = components.read_component(UNet2DModel, model, "unet", Placement("cpu", "fp32"))
-    return perceptual.DenoiserFeatures(unet.eval())
+    model = registry.resolve_model("denoiser", offline=True)
+    unet = components.load_component(UNet2DModel, model, "unet", DeviceConfig("cpu", "fp32"))
+    return perceptual.DenoiserFeatureDistance(unet.eval())
 
 
-def _vae_hash(plan: Plan) -> str:
+def _vae_hash(plan: TrainingPlan) -> str:
     """Of the autoencoder's own weights, where it lies in a folder; a single file's hash covers it."""
     folder = plan.model.path / "vae"
     files = [] if plan.model.is_file else sorted(Path(folder).glob("*.safetensors"))
     return hashes.model_hash(files)
 
 
-def loop(assembly: Assembly) -> Loop:
+def build_loop(setup: TrainingSetup) -> TrainingLoop:
     """The loop over an assembly, with its optimiser."""
-    settings, accelerator = assembly.plan.settings, assembly.accelerator
-    parameters = assembly.objective.trained()
-    chosen = settings.optimisation
+    settings, accelerator = setup.plan.settings, setup.accelerator
+    parameters = setup.objective.trainable_parameters()
+    chosen = settings.optimizer
     optimiser = torch.optim.AdamW(
         list(parameters.values()), lr=chosen.learning_rate or 0.0, weight_decay=chosen.weight_decay
     )
-    average = Average(parameters, chosen.ema_decay) if chosen.ema_decay else None
-    objective, prepared = accelerator.prepare(assembly.objective, optimiser)
-    learner = Learner(parameters, prepared, average, accelerator.scaler)
-    batch = _pictures(assembly) if settings.kind == "autoencoder" else _latents(assembly)
-    return Loop(accelerator, objective, learner, chosen, settings.seed, assembly.stock.sizes, batch)
+    average = EMA(parameters, chosen.ema_decay) if chosen.ema_decay else None
+    objective, prepared = accelerator.prepare(setup.objective, optimiser)
+    learner = TrainState(parameters, prepared, average, accelerator.scaler)
+    batch = _image_batch_builder(setup) if settings.mode == "autoencoder" else _latent_batch_builder(setup)
+    return TrainingLoop(accelerator, objective, learner, chosen, settings.seed, setup.latent_cache.image_sizes, batch)
 
 
-def _latents(assembly: Assembly) -> Assemble:
-    plan, device = assembly.plan, assembly.accelerator.device
-    captions, examples = plan.captions, plan.pictures.examples
-    dropout = plan.settings.learning.caption_dropout
-    vae, noise_of = assembly.pipe.vae, noising.read(assembly.pipe.scheduler, plan.model.name)
+def _latent_batch_builder(setup: TrainingSetup) -> BuildBatch:
+    plan, device = setup.plan, setup.accelerator.device
+    captions, examples = plan.captions, plan.dataset.images
+    dropout = plan.settings.training.caption_dropout
+    vae, noise_of = setup.pipe.vae, noising.read_noise_schedule(setup.pipe.scheduler, plan.model.name)
     shift, scale = getattr(vae.config, "shift_factor", None) or 0.0, vae.config.scaling_factor
     sized = plan.model.architecture == "sdxl"
 
-    def assemble(pick: order.Pick, generator: torch.Generator) -> dict[str, Any]:
-        mean, spread = assembly.stock.tensors(pick, generator).float().chunk(2, dim=1)
+    def assemble(pick: order.BatchSpec, generator: torch.Generator) -> dict[str, Any]:
+        mean, spread = setup.latent_cache.load_batch(pick, generator).float().chunk(2, dim=1)
         deviation = (0.5 * spread.clamp(-30, 20)).exp()
         clean = (mean + deviation * torch.randn(mean.shape, generator=generator) - shift) * scale
         noise = torch.randn(clean.shape, generator=generator)
-        times = noise_of.draw(len(clean), generator)
+        times = noise_of.sample_timesteps(len(clean), generator)
         silent = torch.rand(len(clean), generator=generator) < dropout
-        said = ["" if empty else captions[each] for each, empty in zip(pick.members, silent.tolist(), strict=True)]
+        said = ["" if empty else captions[each] for each, empty in zip(pick.indices, silent.tolist(), strict=True)]
         ids = None
         if sized:
             width, height = pick.size
             # Pictures drawn later say that nothing is cut off, and are to look like these.
-            rows = [(examples[each].height, examples[each].width, 0, 0, height, width) for each in pick.members]
+            rows = [(examples[each].height, examples[each].width, 0, 0, height, width) for each in pick.indices]
             ids = torch.tensor(rows, dtype=torch.float32, device=device)
         return {
             "clean": clean.to(device), "noise": noise.to(device), "times": times.to(device),
@@ -226,12 +226,12 @@ def _latents(assembly: Assembly) -> Assemble:
     return assemble
 
 
-def _pictures(assembly: Assembly) -> Assemble:
-    device, vae = assembly.accelerator.device, assembly.pipe.vae
+def _image_batch_builder(setup: TrainingSetup) -> BuildBatch:
+    device, vae = setup.accelerator.device, setup.pipe.vae
     factor, channels = 2 ** (len(vae.config.block_out_channels) - 1), vae.config.latent_channels
 
-    def assemble(pick: order.Pick, generator: torch.Generator) -> dict[str, Any]:
-        pictures = assembly.stock.tensors(pick, generator).float() / 127.5 - 1
+    def assemble(pick: order.BatchSpec, generator: torch.Generator) -> dict[str, Any]:
+        pictures = setup.latent_cache.load_batch(pick, generator).float() / 127.5 - 1
         height, width = pictures.shape[-2:]
         shape = (len(pictures), channels, height // factor, width // factor)
         noise = torch.randn(shape, generator=generator)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class EMA:
     """An exponential moving average of parameters, float32.
 
     Args:
@@ -27,7 +27,7 @@ class Average:
             self.shadow[name].lerp_(value.detach(), 1 - decay)
 
     @contextmanager
-    def applied(self, parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
+    def swap_in(self, parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
         """Within, the parameters are the averaged ones."""
         kept = {name: value.data for name, value in parameters.items()}
         for name, value in parameters.items():

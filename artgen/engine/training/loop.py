@@ -12,106 +12,106 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from artgen.engine.training import order
-from artgen.engine.training.checkpoints import Learner
+from artgen.engine.training.checkpoints import TrainState
 from artgen.engine.training.objectives import Objective
-from artgen.engine.training.schedule import learning_rate
+from artgen.engine.training.schedule import learning_rate_at
 from artgen.errors import NonFiniteError
-from artgen.settings import Optimisation
+from artgen.settings import OptimizerSettings
 
-Assemble = Callable[[order.Pick, torch.Generator], dict[str, Any]]
+BuildBatch = Callable[[order.BatchSpec, torch.Generator], dict[str, Any]]
 """A pick -> the arguments of the objective's forward, on the device."""
 
 
 @dataclass(frozen=True)
-class Step:
+class TrainStep:
     """One step of the optimiser.
 
     Attributes:
         step: counted from 1.
-        parts: of the loss, by name, each the mean over the step's batches and all processes.
-        rate: the learning rate.
+        losses: of the loss, by name, each the mean over the step's batches and all processes.
+        learning_rate: the learning rate.
         seconds: that it took.
-        pictures: that it saw.
+        num_images: that it saw.
     """
 
     step: int
-    parts: Mapping[str, float]
-    rate: float
+    losses: Mapping[str, float]
+    learning_rate: float
     seconds: float
-    pictures: int
+    num_images: int
 
     @property
     def loss(self) -> float:
         """What was made small."""
-        return self.parts["loss"]
+        return self.losses["loss"]
 
 
 @dataclass(frozen=True)
-class Loop:
+class TrainingLoop:
     """A training that can be stepped.
 
     Attributes:
         accelerator: device, precision and processes.
         objective: as accelerate wraps it.
-        learner: what changes.
+        train_state: what changes.
         settings: how it learns.
         seed: decides everything that is drawn at random.
-        sizes: of the pictures, width and height in pixels.
-        assemble: makes batches.
+        image_sizes: of the pictures, width and height in pixels.
+        build_batch: makes batches.
     """
 
     accelerator: Accelerator
     objective: Any
-    learner: Learner
-    settings: Optimisation
+    train_state: TrainState
+    settings: OptimizerSettings
     seed: int
-    sizes: list[order.Size] = field(repr=False)
-    assemble: Assemble = field(repr=False)
+    image_sizes: list[order.ImageSize] = field(repr=False)
+    build_batch: BuildBatch = field(repr=False)
 
-    def steps(self, done: int = 0) -> Iterator[Step]:
-        """Trains from after step `done` to the end.
+    def steps(self, start_step: int = 0) -> Iterator[TrainStep]:
+        """Trains from after step `start_step` to the end.
 
         Raises:
             NonFiniteError: the loss is NaN or infinite; the weights are those of the step before.
         """
         processes = self.accelerator.num_processes
         each = self.settings.gradient_accumulation_steps * processes
-        picks = order.batches(self.sizes, self.settings.train_batch_size, self.seed)
-        picks = islice(picks, done * each, None)
-        for step in range(done, self.settings.train_steps):
+        picks = order.batches(self.image_sizes, self.settings.train_batch_size, self.seed)
+        picks = islice(picks, start_step * each, None)
+        for step in range(start_step, self.settings.train_steps):
             began = time.monotonic()
-            rate = learning_rate(step, self.settings)
+            rate = learning_rate_at(step, self.settings)
             mine = list(islice(picks, each))[self.accelerator.process_index :: processes]
-            parts = self._learn(mine, rate, step)
+            parts = self._train_step(mine, rate, step)
             pictures = each * self.settings.train_batch_size
-            yield Step(step + 1, parts, rate, time.monotonic() - began, pictures)
+            yield TrainStep(step + 1, parts, rate, time.monotonic() - began, pictures)
 
-    def _learn(self, picks: list[order.Pick], rate: float, step: int) -> dict[str, float]:
-        optimiser = self.learner.optimiser
+    def _train_step(self, batch_specs: list[order.BatchSpec], learning_rate: float, step: int) -> dict[str, float]:
+        optimiser = self.train_state.optimizer
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate
         sums: dict[str, Tensor] = {}
-        for place, pick in enumerate(picks):
-            generator = order.generator(self.seed, pick.number)
+        for place, pick in enumerate(batch_specs):
+            generator = order.batch_generator(self.seed, pick.index)
             torch.manual_seed(generator.initial_seed())  # for what draws by itself, such as dropout
-            last = place == len(picks) - 1
-            with _together(self.accelerator, self.objective, last):
-                parts = self.objective(**self.assemble(pick, generator))
-                self.accelerator.backward(parts["loss"] / len(picks))
+            last = place == len(batch_specs) - 1
+            with _gradient_sync(self.accelerator, self.objective, last):
+                parts = self.objective(**self.build_batch(pick, generator))
+                self.accelerator.backward(parts["loss"] / len(batch_specs))
             for name, value in parts.items():
-                sums[name] = sums.get(name, 0) + value.detach().float() / len(picks)
-        means = self._means(sums, step)
+                sums[name] = sums.get(name, 0) + value.detach().float() / len(batch_specs)
+        means = self._reduce_losses(sums, step)
         if self.settings.max_grad_norm:
-            self.accelerator.clip_grad_norm_(list(self.learner.parameters.values()), self.settings.max_grad_norm)
+            self.accelerator.clip_grad_norm_(list(self.train_state.parameters.values()), self.settings.max_grad_norm)
         optimiser.step()
         optimiser.zero_grad()
-        if self.learner.average is not None:
-            self.learner.average.update(self.learner.parameters, step)
+        if self.train_state.ema is not None:
+            self.train_state.ema.update(self.train_state.parameters, step)
         return means
 
-    def _means(self, sums: Mapping[str, Tensor], step: int) -> dict[str, float]:
-        reduced: Any = self.accelerator.reduce(torch.stack(list(sums.values())), reduction="mean")
-        found = dict(zip(sums, reduced.tolist(), strict=True))
+    def _reduce_losses(self, losses: Mapping[str, Tensor], step: int) -> dict[str, float]:
+        reduced: Any = self.accelerator.reduce(torch.stack(list(losses.values())), reduction="mean")
+        found = dict(zip(losses, reduced.tolist(), strict=True))
         if not torch.isfinite(reduced).all():
             raise NonFiniteError(
                 f"The loss of step {step + 1} is not a finite number.",
@@ -120,6 +120,6 @@ class Loop:
         return found
 
 
-def _together(accelerator: Accelerator, objective: Objective, last: bool) -> Any:
+def _gradient_sync(accelerator: Accelerator, objective: Objective, is_last_batch: bool) -> Any:
     """Gradients of all processes are put together at the last batch of a step only."""
-    return contextlib.nullcontext() if last else accelerator.no_sync(objective)
+    return contextlib.nullcontext() if is_last_batch else accelerator.no_sync(objective)

@@ -6,23 +6,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from artgen.engine.training.noising import Noising
-from artgen.engine.training.perceptual import Distance
+from artgen.engine.training.noising import NoiseSchedule
+from artgen.engine.training.perceptual import PerceptualDistance
 
-LEAST_SNR = 0.1
+MIN_PERCEPTUAL_SNR = 0.1
 """Latents meant at more noise than this are too vague for the perceptual term, which leaves them out."""
 
 KL_WEIGHT = 1e-6
 """Of the pull of an autoencoder's latents to a normal distribution, as Stable Diffusion's was trained with."""
 
-Parts = dict[str, Tensor]
+Losses = dict[str, Tensor]
 """Of a loss, by name; `loss` is what is made small."""
 
 
 class Objective(nn.Module):
     """A module whose forward gives `loss`, and the parts it is made of where there are several."""
 
-    def trained(self) -> dict[str, nn.Parameter]:
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that learn, by name."""
         return {name: value for name, value in self.named_parameters() if value.requires_grad}
 
@@ -34,26 +34,33 @@ class DenoiserLoss(Objective):
 
     Args:
         pipe: a Stable Diffusion 1, 2 or XL pipeline; its denoiser and text encoders become parts of this module.
-        noising: of the model.
-        gamma: of min-SNR weighting; 0 for none.
+        noise_schedule: of the model.
+        snr_gamma: of min-SNR weighting; 0 for none.
         distance: between latents; None for none.
-        weight: of that.
+        perceptual_weight: of that.
     """
 
-    def __init__(self, pipe: Any, noising: Noising, gamma: float, distance: Distance | None, weight: float) -> None:
+    def __init__(
+        self,
+        pipe: Any,
+        noise_schedule: NoiseSchedule,
+        snr_gamma: float,
+        distance: PerceptualDistance | None,
+        perceptual_weight: float,
+    ) -> None:
         super().__init__()
         self._pipe = pipe
         self.unet = pipe.unet
         self.text_encoder, self.text_encoder_2 = pipe.text_encoder, getattr(pipe, "text_encoder_2", None)
-        self.noising, self.gamma, self.weight = noising, gamma, weight
+        self.noise_schedule, self.snr_gamma, self.perceptual_weight = noise_schedule, snr_gamma, perceptual_weight
         self.distance = distance
         encoders = [encoder for encoder in (self.text_encoder, self.text_encoder_2) if encoder is not None]
-        self.learns_words = any(value.requires_grad for each in encoders for value in each.parameters())
-        self._known: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self.trains_text_encoder = any(value.requires_grad for each in encoders for value in each.parameters())
+        self._caption_embeddings: dict[str, tuple[Tensor, Tensor | None]] = {}
 
     def forward(
         self, clean: Tensor, noise: Tensor, times: Tensor, captions: Sequence[str], time_ids: Tensor | None
-    ) -> Parts:
+    ) -> Losses:
         """The loss of a batch.
 
         Args:
@@ -62,36 +69,40 @@ class DenoiserLoss(Objective):
             captions: one for each.
             time_ids: for SDXL, (batch, 6): original height and width, top and left of the crop, height and width.
         """
-        noisy = self.noising.noisy(clean, noise, times)
-        words, pooled = self._words(captions)
+        noisy = self.noise_schedule.add_noise(clean, noise, times)
+        words, pooled = self._encode_captions(captions)
         dtype = self.unet.dtype
         added = None if pooled is None else {"text_embeds": pooled.to(dtype), "time_ids": time_ids}
         said = self.unet(noisy.to(dtype), times, words.to(dtype), added_cond_kwargs=added).sample.float()
-        error = (said - self.noising.target(clean, noise, times)).square().mean((1, 2, 3))
-        diffusion = (self.noising.weights(times, self.gamma) * error).mean()
+        error = (said - self.noise_schedule.target(clean, noise, times)).square().mean((1, 2, 3))
+        diffusion = (self.noise_schedule.min_snr_weights(times, self.snr_gamma) * error).mean()
         parts = {"loss": diffusion}
         if self.distance is not None:
-            clear = (self.noising.snr(times) >= LEAST_SNR).nonzero().flatten()
-            meant = self.noising.clean(noisy, said, times)
+            clear = (self.noise_schedule.snr(times) >= MIN_PERCEPTUAL_SNR).nonzero().flatten()
+            meant = self.noise_schedule.predict_x0(noisy, said, times)
             # A batch without any still has the term's gradient, 0, which several processes wait for.
             chosen = self.distance(meant[clear], clean[clear]).sum() if len(clear) else 0 * meant.sum()
             distance = chosen / len(times)
-            parts = {"loss": diffusion + self.weight * distance, "diffusion": diffusion, "perceptual": distance}
+            parts = {
+                "loss": diffusion + self.perceptual_weight * distance,
+                "diffusion": diffusion,
+                "perceptual": distance,
+            }
         return parts
 
-    def _words(self, captions: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+    def _encode_captions(self, captions: Sequence[str]) -> tuple[Tensor, Tensor | None]:
         """Embeddings of captions, (batch, tokens, width), and SDXL's pooled ones; encoded once while they stay."""
-        if self.learns_words:
-            return self._encode(list(captions))
+        if self.trains_text_encoder:
+            return self._run_text_encoders(list(captions))
         with torch.no_grad():
             for caption in dict.fromkeys(captions):
-                if caption not in self._known:
-                    self._known[caption] = self._encode([caption])
-        rows = [self._known[caption] for caption in captions]
+                if caption not in self._caption_embeddings:
+                    self._caption_embeddings[caption] = self._run_text_encoders([caption])
+        rows = [self._caption_embeddings[caption] for caption in captions]
         pooled = [second for _, second in rows if second is not None]
         return torch.cat([first for first, _ in rows]), torch.cat(pooled) if pooled else None
 
-    def _encode(self, captions: list[str]) -> tuple[Tensor, Tensor | None]:
+    def _run_text_encoders(self, captions: list[str]) -> tuple[Tensor, Tensor | None]:
         device = next(self.unet.parameters()).device
         found = self._pipe.encode_prompt(
             captions, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
@@ -108,27 +119,27 @@ class AutoencoderLoss(Objective):
     Args:
         vae: diffusers' `AutoencoderKL`; what of it learns has `requires_grad`.
         distance: between pictures; None for none.
-        weight: of that.
+        perceptual_weight: of that.
     """
 
-    def __init__(self, vae: Any, distance: Distance | None, weight: float) -> None:
+    def __init__(self, vae: Any, distance: PerceptualDistance | None, perceptual_weight: float) -> None:
         super().__init__()
-        self.vae, self.distance, self.weight = vae, distance, weight
-        self.encoder_learns = any(value.requires_grad for value in vae.encoder.parameters())
+        self.vae, self.distance, self.perceptual_weight = vae, distance, perceptual_weight
+        self.trains_encoder = any(value.requires_grad for value in vae.encoder.parameters())
 
-    def forward(self, pictures: Tensor, noise: Tensor) -> Parts:
+    def forward(self, pictures: Tensor, noise: Tensor) -> Losses:
         """The loss of a batch.
 
         Args:
             pictures: (batch, 3, height, width) from -1 to 1.
             noise: of the latents' shape, normally distributed.
         """
-        with torch.set_grad_enabled(self.encoder_learns):
+        with torch.set_grad_enabled(self.trains_encoder):
             posterior = self.vae.encode(pictures).latent_dist
         rebuilt = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
         error = (rebuilt - pictures).square().mean()
-        loss = error + KL_WEIGHT * posterior.kl().mean() if self.encoder_learns else error
+        loss = error + KL_WEIGHT * posterior.kl().mean() if self.trains_encoder else error
         if self.distance is None:
-            return {"loss": loss, "mse": error} if self.encoder_learns else {"loss": loss}
+            return {"loss": loss, "mse": error} if self.trains_encoder else {"loss": loss}
         distance = self.distance(rebuilt, pictures).mean()
-        return {"loss": loss + self.weight * distance, "mse": error, "perceptual": distance}
+        return {"loss": loss + self.perceptual_weight * distance, "mse": error, "perceptual": distance}

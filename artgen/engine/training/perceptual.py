@@ -12,18 +12,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from artgen.engine.quality import normalised
-from artgen.training.plans import VGG_LAYERS
+from artgen.engine.quality import normalize_features
+from artgen.training.plans import VGG_CONV_INDICES
 
 
-class Distance(Protocol):
+class PerceptualDistance(Protocol):
     """How different two stacks of pictures or latents are to a frozen network."""
 
-    def __call__(self, found: Tensor, reference: Tensor) -> Tensor:
+    def __call__(self, prediction: Tensor, reference: Tensor) -> Tensor:
         """One number for each pair, (batch,)."""
 
 
-class DecoderFeatures(nn.Module):
+class DecoderFeatureDistance(nn.Module):
     """The latent perceptual loss: what the model's own decoder makes of latents, up to its last level.
 
     Berrada et al., "Boosting latent diffusion with perceptual objectives", ICLR 2025, arXiv 2411.04873. The features of
@@ -36,23 +36,23 @@ class DecoderFeatures(nn.Module):
         super().__init__()
         self.vae = vae
 
-    def forward(self, found: Tensor, reference: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, reference: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = list(self._levels(reference))
-        total = torch.zeros(len(found), device=found.device)
+            wanted = list(self._features(reference))
+        total = torch.zeros(len(prediction), device=prediction.device)
         weights = 0.0
-        for mine, theirs in zip(self._levels(found), wanted, strict=True):
+        for mine, theirs in zip(self._features(prediction), wanted, strict=True):
             mine, theirs = mine.float(), theirs.float()
             mean = theirs.mean((2, 3), keepdim=True)
             deviation = theirs.std((2, 3), keepdim=True) + 1e-4
-            usual = (theirs - mean).abs() < OUTLIER * deviation
+            usual = (theirs - mean).abs() < OUTLIER_STD_FACTOR * deviation
             weight = (wanted[0].shape[-1] / theirs.shape[-1]) if weights else 1.0
             total = total + weight * (((mine - theirs) / deviation).square() * usual).mean((1, 2, 3))
             weights += weight
         return total / weights
 
-    def _levels(self, latents: Tensor) -> Iterator[Tensor]:
-        state = _as_decoded(latents, self.vae)
+    def _features(self, latents: Tensor) -> Iterator[Tensor]:
+        state = _unscale_latents(latents, self.vae)
         if self.vae.post_quant_conv is not None:
             state = self.vae.post_quant_conv(state)
         decoder = self.vae.decoder
@@ -63,17 +63,17 @@ class DecoderFeatures(nn.Module):
             yield state
 
 
-OUTLIER = 6.0
+OUTLIER_STD_FACTOR = 6.0
 
 
-def _as_decoded(latents: Tensor, vae: Any) -> Tensor:
+def _unscale_latents(latents: Tensor, vae: Any) -> Tensor:
     """Latents as the denoiser sees them -> as the decoder takes them."""
     shift = getattr(vae.config, "shift_factor", None) or 0.0
     found: Tensor = latents / vae.config.scaling_factor + shift
     return found
 
 
-class NetworkFeatures(nn.Module):
+class FeatureDistance(nn.Module):
     """What the first levels of a network make of pictures, (batch, 3, height, width) from -1 to 1.
 
     As LPIPS does it, without its fitted weights (Zhang et al., "The unreasonable effectiveness of deep features as a
@@ -81,21 +81,21 @@ class NetworkFeatures(nn.Module):
     normalised, here as `artgen.engine.quality` does it. A child says what the levels are.
     """
 
-    def levels(self, pictures: Tensor) -> Iterator[Tensor]:
+    def features(self, images: Tensor) -> Iterator[Tensor]:
         """Features, finest first, each (batch, channels, height, width)."""
         raise NotImplementedError
 
-    def forward(self, found: Tensor, reference: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, reference: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = [normalised(level.float()) for level in self.levels(reference)]
+            wanted = [normalize_features(level.float()) for level in self.features(reference)]
         distances = [
-            (normalised(mine.float()) - theirs).square().sum(1).mean((1, 2))
-            for mine, theirs in zip(self.levels(found), wanted, strict=True)
+            (normalize_features(mine.float()) - theirs).square().sum(1).mean((1, 2))
+            for mine, theirs in zip(self.features(prediction), wanted, strict=True)
         ]
         return torch.stack(distances).mean(0)
 
 
-class Vgg16(NetworkFeatures):
+class Vgg16Distance(FeatureDistance):
     """VGG16's levels, each before its pooling, up to conv4_3.
 
     Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015. The levels
@@ -105,30 +105,30 @@ class Vgg16(NetworkFeatures):
         path: torchvision's weights as safetensors; names may have anything before `features.`.
     """
 
-    WIDTHS = ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256), (256, 512, 512, 512))
+    BLOCK_CHANNELS = ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256), (256, 512, 512, 512))
     # ImageNet's means and deviations, which torchvision's weights expect.
-    MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         convolutions = [
-            nn.Conv2d(before, after, 3, padding=1) for level in self.WIDTHS for before, after in pairwise(level)
+            nn.Conv2d(before, after, 3, padding=1) for level in self.BLOCK_CHANNELS for before, after in pairwise(level)
         ]
         self.convolutions = nn.ModuleList(convolutions)
         tensors = {name.rpartition("features.")[2]: tensor for name, tensor in load_file(path).items()}
         with torch.no_grad():
-            for number, convolution in zip(VGG_LAYERS, convolutions, strict=True):
+            for number, convolution in zip(VGG_CONV_INDICES, convolutions, strict=True):
                 convolution.weight.copy_(tensors[f"{number}.weight"])
                 convolution.bias.copy_(tensors[f"{number}.bias"])  # type: ignore[union-attr]
         self.mean: Tensor
         self.deviation: Tensor
-        self.register_buffer("mean", torch.tensor(self.MEAN).view(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(self.DEVIATION).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(self.IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(self.IMAGENET_STD).view(1, 3, 1, 1))
 
-    def levels(self, pictures: Tensor) -> Iterator[Tensor]:
-        state = ((pictures + 1) / 2 - self.mean) / self.deviation
+    def features(self, images: Tensor) -> Iterator[Tensor]:
+        state = ((images + 1) / 2 - self.mean) / self.deviation
         at = 0
-        for number, level in enumerate(self.WIDTHS):
+        for number, level in enumerate(self.BLOCK_CHANNELS):
             if number:
                 state = nn.functional.max_pool2d(state, 2)
             for _ in level[1:]:
@@ -137,25 +137,25 @@ class Vgg16(NetworkFeatures):
             yield state
 
 
-class DecodedFeatures(nn.Module):
+class DecodedImageDistance(nn.Module):
     """A distance between pictures, for latents as the denoiser sees them: they are decoded first."""
 
-    def __init__(self, vae: Any, pictures: NetworkFeatures) -> None:
+    def __init__(self, vae: Any, image_distance: FeatureDistance) -> None:
         super().__init__()
-        self.vae, self.pictures = vae, pictures
+        self.vae, self.image_distance = vae, image_distance
 
-    def forward(self, found: Tensor, reference: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, reference: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = self._decoded(reference)
-        distance: Tensor = self.pictures(self._decoded(found), wanted)
+            wanted = self._decode(reference)
+        distance: Tensor = self.image_distance(self._decode(prediction), wanted)
         return distance
 
-    def _decoded(self, latents: Tensor) -> Tensor:
-        decoded: Tensor = self.vae.decode(_as_decoded(latents, self.vae)).sample
+    def _decode(self, latents: Tensor) -> Tensor:
+        decoded: Tensor = self.vae.decode(_unscale_latents(latents, self.vae)).sample
         return decoded
 
 
-class DenoiserFeatures(NetworkFeatures):
+class DenoiserFeatureDistance(FeatureDistance):
     """The levels on the way down of the bundled denoiser of pixels, told to expect noise of sigma 15.
 
     That the features of a diffusion model make a perceptual loss: Lin and Yang, "Diffusion model with perceptual loss",
@@ -167,17 +167,17 @@ class DenoiserFeatures(NetworkFeatures):
         unet: diffusers' `UNet2DModel` of three channels.
     """
 
-    TIME = 150
+    TIMESTEP = 150
 
     def __init__(self, unet: Any) -> None:
         super().__init__()
         self.unet = unet
 
-    def levels(self, pictures: Tensor) -> Iterator[Tensor]:
+    def features(self, images: Tensor) -> Iterator[Tensor]:
         unet = self.unet
-        times = torch.full((len(pictures),), self.TIME, device=pictures.device)
-        time = unet.time_embedding(unet.time_proj(times).to(pictures.dtype))
-        state = unet.conv_in(pictures)
+        times = torch.full((len(images),), self.TIMESTEP, device=images.device)
+        time = unet.time_embedding(unet.time_proj(times).to(images.dtype))
+        state = unet.conv_in(images)
         for block in unet.down_blocks:
             state, skipped = block(hidden_states=state, temb=time)
             yield skipped[0]

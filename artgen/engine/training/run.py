@@ -11,23 +11,32 @@ from pathlib import Path
 from PIL import Image
 
 from artgen.engine import loading
-from artgen.engine.memory import is_exhaustion
+from artgen.engine.memory import is_oom
 from artgen.engine.training import assembling, checkpoints, results, snapshots
-from artgen.engine.training.assembling import Assembly
-from artgen.engine.training.board import Board
-from artgen.engine.training.loop import Loop, Step
+from artgen.engine.training.assembling import TrainingSetup
+from artgen.engine.training.board import TensorBoardLogger
+from artgen.engine.training.loop import TrainingLoop, TrainStep
 from artgen.errors import MemoryExhaustedError
-from artgen.events import Listener, ModelChosen, ignore
+from artgen.events import Listener, ModelSelected, no_op
 from artgen.training import datasheet
-from artgen.training.curves import Curves
-from artgen.training.plans import SNAPSHOTS, Plan
-from artgen.training.results import read_state
+from artgen.training.curves import LossLog
+from artgen.training.plans import DEFAULT_NUM_SAMPLES, TrainingPlan
+from artgen.training.results import read_checkpoint_state
 
-__all__ = ["Begun", "Finished", "Happening", "Prepared", "Saved", "Shown", "Step", "train"]
+__all__ = [
+    "CheckpointSaved",
+    "Finished",
+    "LatentsCached",
+    "SamplesSaved",
+    "Started",
+    "TrainStep",
+    "TrainingEvent",
+    "train",
+]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class LatentsCached:
     """So many pictures are ready, of how many."""
 
     done: int
@@ -35,17 +44,17 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Begun:
-    """The first step is about to be done, after `done` of an earlier run."""
+class Started:
+    """The first step is about to be done, after `start_step` of an earlier run."""
 
-    done: int
-    steps: int
-    parameters: int
-    processes: int
+    start_step: int
+    total_steps: int
+    num_parameters: int
+    num_processes: int
 
 
 @dataclass(frozen=True)
-class Saved:
+class CheckpointSaved:
     """A checkpoint was written."""
 
     step: int
@@ -53,7 +62,7 @@ class Saved:
 
 
 @dataclass(frozen=True)
-class Shown:
+class SamplesSaved:
     """A snapshot was drawn, and the sheet of all."""
 
     step: int
@@ -69,21 +78,23 @@ class Finished:
     loss: float | None
 
 
-Happening = Prepared | Begun | Step | Saved | Shown | Finished
+TrainingEvent = LatentsCached | Started | TrainStep | CheckpointSaved | SamplesSaved | Finished
 
 
-def never() -> bool:
+def never_stop() -> bool:
     """Goes on to the end."""
     return False
 
 
-def train(plan: Plan, *, listener: Listener = ignore, stop: Callable[[], bool] = never) -> Iterator[Happening]:
+def train(
+    plan: TrainingPlan, *, listener: Listener = no_op, should_stop: Callable[[], bool] = never_stop
+) -> Iterator[TrainingEvent]:
     """Trains, and leaves a result, checkpoints, snapshots, losses and a datasheet where the plan says.
 
     Args:
         plan: from `artgen.training.plans.plan`.
         listener: is told of loading.
-        stop: asked after each step; True saves a checkpoint and raises KeyboardInterrupt.
+        should_stop: asked after each step; True saves a checkpoint and raises KeyboardInterrupt.
 
     Raises:
         ModelUnavailableError: weights are missing or damaged.
@@ -93,9 +104,9 @@ def train(plan: Plan, *, listener: Listener = ignore, stop: Callable[[], bool] =
         KeyboardInterrupt: stopped, with a checkpoint.
     """
     try:
-        yield from _train(plan, listener, stop)
+        yield from _train(plan, listener, should_stop)
     except (MemoryError, RuntimeError) as error:
-        if not is_exhaustion(error):
+        if not is_oom(error):
             raise
         raise MemoryExhaustedError(
             "Out of memory while training.",
@@ -103,87 +114,89 @@ def train(plan: Plan, *, listener: Listener = ignore, stop: Callable[[], bool] =
             "smaller --resolution; --resume is for the same settings only.",
         ) from None
     finally:
-        loading.release()  # its weights are no longer the model's
+        loading.clear_cache()  # its weights are no longer the model's
 
 
-def _train(plan: Plan, listener: Listener, stop: Callable[[], bool]) -> Iterator[Happening]:
-    loading.release()
-    accelerator = assembling.start(plan)
+def _train(plan: TrainingPlan, listener: Listener, should_stop: Callable[[], bool]) -> Iterator[TrainingEvent]:
+    loading.clear_cache()
+    accelerator = assembling.create_accelerator(plan)
     if accelerator.is_main_process:
         precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
-        listener(ModelChosen(plan.model.label, str(accelerator.device), precision))
-        if not plan.settings.progress.resume:
-            shutil.rmtree(plan.layout.folder, ignore_errors=True)
+        listener(ModelSelected(plan.model.short_name, str(accelerator.device), precision))
+        if not plan.settings.checkpointing.resume:
+            shutil.rmtree(plan.paths.training_dir, ignore_errors=True)
     accelerator.wait_for_everyone()
-    assembly = assembling.assemble(plan, accelerator, listener)
+    assembly = assembling.build_setup(plan, accelerator, listener)
     if accelerator.is_main_process:
-        for done, total in assembly.stock.fill():
-            yield Prepared(done, total)
+        for done, total in assembly.latent_cache.populate():
+            yield LatentsCached(done, total)
     accelerator.wait_for_everyone()
-    loop = assembling.loop(assembly)
+    loop = assembling.build_loop(assembly)
     begun = 0
-    if plan.settings.progress.resume and (newest := plan.layout.newest()) is not None:
-        checkpoints.restore(newest, loop.learner)
-        begun = int(read_state(newest)["step"])
-    yield Begun(begun, plan.settings.optimisation.train_steps, sum(p.numel() for p in loop.learner.parameters.values()),
+    if plan.settings.checkpointing.resume and (newest := plan.paths.newest_checkpoint()) is not None:
+        checkpoints.restore_checkpoint(newest, loop.train_state)
+        begun = int(read_checkpoint_state(newest)["step"])
+    yield Started(begun, plan.settings.optimizer.train_steps, sum(p.numel() for p in loop.train_state.parameters.values()),
                 accelerator.num_processes)  # fmt: skip
-    keeper = _Keeper(assembly, loop, begun)
+    keeper = _Recorder(assembly, loop, begun)
     try:
-        yield from keeper.steps(stop)
+        yield from keeper.record_steps(should_stop)
     finally:
         keeper.close()
     accelerator.end_training()
 
 
-class _Keeper:
+class _Recorder:
     """Keeps what a loop makes: losses, checkpoints, snapshots, the result. Only the first process writes."""
 
-    def __init__(self, assembly: Assembly, loop: Loop, begun: int) -> None:
-        self._assembly, self._loop, self._begun = assembly, loop, begun
-        self._plan = assembly.plan
-        self._writes = loop.accelerator.is_main_process
-        self._saved = begun if begun else -1
-        self._curves = Curves(self._plan.layout, begun) if self._writes else None
-        self._board = Board(self._plan.layout.board, begun) if self._writes else None
+    def __init__(self, setup: TrainingSetup, loop: TrainingLoop, start_step: int) -> None:
+        self._setup, self._loop, self._start_step = setup, loop, start_step
+        self._plan = setup.plan
+        self._is_main_process = loop.accelerator.is_main_process
+        self._last_saved_step = start_step if start_step else -1
+        self._loss_log = LossLog(self._plan.paths, start_step) if self._is_main_process else None
+        self._tensorboard = (
+            TensorBoardLogger(self._plan.paths.tensorboard_dir, start_step) if self._is_main_process else None
+        )
 
     def close(self) -> None:
         """Writes what is still in memory."""
-        if self._board:
-            self._board.close()
+        if self._tensorboard:
+            self._tensorboard.close()
 
-    def steps(self, stop: Callable[[], bool]) -> Iterator[Happening]:
-        progress, total = self._plan.settings.progress, self._plan.settings.optimisation.train_steps
-        sheet = self._datasheet()
-        if not self._begun and progress.snapshot_every:
-            yield from self._show(0)
-        last: Step | None = None
-        for last in self._loop.steps(self._begun):
+    def record_steps(self, should_stop: Callable[[], bool]) -> Iterator[TrainingEvent]:
+        progress, total = self._plan.settings.checkpointing, self._plan.settings.optimizer.train_steps
+        sheet = self._write_datasheet()
+        if not self._start_step and progress.snapshot_every:
+            yield from self._save_samples(0)
+        last: TrainStep | None = None
+        for last in self._loop.steps(self._start_step):
             step = last.step
-            if self._curves:
-                self._curves.add(step, last.parts, last.rate, last.seconds)
-            if self._board:
-                self._board.add(last)
+            if self._loss_log:
+                self._loss_log.log_step(step, last.losses, last.learning_rate, last.seconds)
+            if self._tensorboard:
+                self._tensorboard.log_step(last)
             yield last
-            stopped = self._any(stop())
+            stopped = self._any_process_stops(should_stop())
             if stopped or step % progress.checkpoint_every == 0 or step == total:
-                yield from self._save(step)
+                yield from self._save_checkpoint(step)
             if stopped:
                 raise KeyboardInterrupt
             if progress.snapshot_every and (step % progress.snapshot_every == 0 or step == total):
-                yield from self._show(step)
-        if self._writes:
-            with self._averaged():
-                path = results.write(self._assembly, total, sheet)
+                yield from self._save_samples(step)
+        if self._is_main_process:
+            with self._ema_weights():
+                path = results.export_result(self._setup, total, sheet)
             yield Finished(path, total, last.loss if last else None)
 
-    def _any(self, stop: bool) -> bool:
+    def _any_process_stops(self, stop_requested: bool) -> bool:
         """Whether any process was asked to stop: all stop after the same step."""
         accelerator = self._loop.accelerator
         if accelerator.num_processes == 1:
-            return stop
+            return stop_requested
         import torch
 
-        flag = torch.tensor(float(stop), device=accelerator.device)
+        flag = torch.tensor(float(stop_requested), device=accelerator.device)
         torch.distributed.all_reduce(flag)
         answer = bool(flag.item())
         # Gloo's thread lets go of the tensor when it has Python's lock, and the end of a process group waits for that
@@ -195,39 +208,45 @@ class _Keeper:
                 time.sleep(0.001)
         return answer
 
-    def _save(self, step: int) -> Iterator[Happening]:
-        self._saved = step
-        if self._writes:
-            keep = self._plan.settings.progress.keep
-            path = checkpoints.save(self._plan.layout, self._loop.learner, step, self._plan.record(), keep)
-            if self._curves:
-                self._curves.draw()
-            yield Saved(step, path)
+    def _save_checkpoint(self, step: int) -> Iterator[TrainingEvent]:
+        self._last_saved_step = step
+        if self._is_main_process:
+            keep = self._plan.settings.checkpointing.keep
+            path = checkpoints.save_checkpoint(
+                self._plan.paths, self._loop.train_state, step, self._plan.settings_record(), keep
+            )
+            if self._loss_log:
+                self._loss_log.save_plot()
+            yield CheckpointSaved(step, path)
 
-    def _show(self, step: int) -> Iterator[Happening]:
-        if not self._writes:
+    def _save_samples(self, step: int) -> Iterator[TrainingEvent]:
+        if not self._is_main_process:
             return
-        names, pictures = self._drawn()
-        path = snapshots.keep(self._plan.layout, step, pictures, names, self._plan.layout.result.stem)
-        yield Shown(step, path)
+        names, pictures = self._create_samples()
+        path = snapshots.save_samples(self._plan.paths, step, pictures, names, self._plan.paths.result.stem)
+        yield SamplesSaved(step, path)
 
-    def _drawn(self) -> tuple[Sequence[str], list[Image.Image]]:
+    def _create_samples(self) -> tuple[Sequence[str], list[Image.Image]]:
         plan = self._plan
-        with self._averaged(), self._loop.accelerator.autocast():
-            if plan.settings.kind == "autoencoder":
-                examples = plan.pictures.examples[:SNAPSHOTS]
-                rebuilt = snapshots.rebuild(self._assembly.pipe.vae, examples, plan.resolution)
+        with self._ema_weights(), self._loop.accelerator.autocast():
+            if plan.settings.mode == "autoencoder":
+                examples = plan.dataset.images[:DEFAULT_NUM_SAMPLES]
+                rebuilt = snapshots.reconstruct_images(self._setup.pipe.vae, examples, plan.resolution)
                 return [example.name for example in examples], rebuilt
-            prompts = plan.snapshot_prompts
-            return prompts, snapshots.draw(self._assembly.pipe, plan.model, prompts, plan.settings.seed)
+            prompts = plan.sample_prompts
+            return prompts, snapshots.sample_images(self._setup.pipe, plan.model, prompts, plan.settings.seed)
 
-    def _averaged(self) -> contextlib.AbstractContextManager[None]:
-        learner = self._loop.learner
-        return learner.average.applied(learner.parameters) if learner.average else contextlib.nullcontext()
+    def _ema_weights(self) -> contextlib.AbstractContextManager[None]:
+        learner = self._loop.train_state
+        return learner.ema.swap_in(learner.parameters) if learner.ema else contextlib.nullcontext()
 
-    def _datasheet(self) -> str:
-        if not self._writes:
+    def _write_datasheet(self) -> str:
+        if not self._is_main_process:
             return ""
         plan = self._plan
-        about = {"model": plan.model.label, "resolution": plan.resolution, "trigger": plan.settings.learning.trigger}
-        return datasheet.write(plan.pictures, plan.layout.datasheet, about=about).sha256
+        about = {
+            "model": plan.model.short_name,
+            "resolution": plan.resolution,
+            "trigger": plan.settings.training.trigger,
+        }
+        return datasheet.write_datasheet(plan.dataset, plan.paths.datasheet, run_info=about).sha256

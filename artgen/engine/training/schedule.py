@@ -2,10 +2,10 @@
 
 import math
 
-from artgen.settings import Optimisation
+from artgen.settings import OptimizerSettings
 
 
-def learning_rate(step: int, settings: Optimisation) -> float:
+def learning_rate_at(step: int, settings: OptimizerSettings) -> float:
     """The learning rate of one step.
 
     constant: the peak. cosine: half a cosine down to nothing (Loshchilov and Hutter, "SGDR", ICLR 2017). step: a tenth

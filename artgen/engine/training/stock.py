@@ -17,14 +17,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from artgen.engine.training.order import Pick, Size
+from artgen.engine.training.order import BatchSpec, ImageSize
 from artgen.errors import OutputError
-from artgen.outputs import write_over
-from artgen.training.buckets import placed
-from artgen.training.collection import Example, open_example
-from artgen.training.plans import Plan
+from artgen.outputs import atomic_replace
+from artgen.training.buckets import resize_and_crop
+from artgen.training.collection import TrainingImage, open_training_image
+from artgen.training.plans import TrainingPlan
 
-CROPS = 4
+NUM_RANDOM_CROPS = 4
 """Versions of a picture with `--crop random`."""
 
 Encode = Callable[[Tensor], Tensor]
@@ -32,86 +32,90 @@ Encode = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Version:
+class Augmentation:
     """One way to show a picture."""
 
     mirrored: bool
-    crop: int
+    crop_index: int
 
 
-class Stock:
+class LatentCache:
     """What batches are made of.
 
     Args:
         plan: whose pictures.
-        key: says what `encode` depends on beside the picture, such as the weights' hash.
+        encoder_key: says what `encode` depends on beside the picture, such as the weights' hash.
         encode: called once for each version of a picture.
     """
 
-    def __init__(self, plan: Plan, key: str, encode: Encode) -> None:
-        self._plan, self._key, self._encode = plan, key, encode
-        self.sizes: list[Size] = plan.sizes
-        data = plan.settings.data
-        self.versions = [
-            Version(mirrored, crop)
+    def __init__(self, plan: TrainingPlan, encoder_key: str, encode: Encode) -> None:
+        self._plan, self._encoder_key, self._encode = plan, encoder_key, encode
+        self.image_sizes: list[ImageSize] = plan.image_sizes
+        data = plan.settings.dataset
+        self.augmentations = [
+            Augmentation(mirrored, crop)
             for mirrored in ((False, True) if data.flip else (False,))
-            for crop in range(CROPS if data.crop == "random" else 1)
+            for crop in range(NUM_RANDOM_CROPS if data.crop == "random" else 1)
         ]
 
-    def fill(self) -> Iterator[tuple[int, int]]:
+    def populate(self) -> Iterator[tuple[int, int]]:
         """Prepares what is not there yet; yields how many pictures are done, of how many.
 
         Raises:
             InputFileError: a picture cannot be read any more.
             OutputError: the disk is full.
         """
-        folder = self._plan.layout.latents
+        folder = self._plan.paths.latents_dir
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"'{folder}' cannot be made: {error.strerror}.", "Check its folder's rights.") from error
-        examples = self._plan.pictures.examples
+        examples = self._plan.dataset.images
         for number, example in enumerate(examples):
-            missing = [version for version in self.versions if not self._sound(self._path(number, version))]
-            picture = open_example(example) if missing else None
+            missing = [
+                version for version in self.augmentations if not self._is_valid(self._entry_path(number, version))
+            ]
+            picture = open_training_image(example) if missing else None
             for version in missing:
                 if picture is not None:
-                    self._write(number, version, self._encode(self._cut(picture, example, number, version)))
+                    self._write_entry(number, version, self._encode(self._augment(picture, example, number, version)))
             yield number + 1, len(examples)
 
-    def tensors(self, pick: Pick, generator: torch.Generator) -> Tensor:
+    def load_batch(self, batch_spec: BatchSpec, generator: torch.Generator) -> Tensor:
         """The pictures of a batch, (batch, channels, height, width), each in a version by chance."""
-        drawn = torch.randint(0, len(self.versions), (len(pick.members),), generator=generator).tolist()
+        drawn = torch.randint(0, len(self.augmentations), (len(batch_spec.indices),), generator=generator).tolist()
         return torch.stack(
             [
-                load(self._path(member, self.versions[version]).read_bytes())["kept"]
-                for member, version in zip(pick.members, drawn, strict=True)
+                load(self._entry_path(member, self.augmentations[version]).read_bytes())["kept"]
+                for member, version in zip(batch_spec.indices, drawn, strict=True)
             ]
         )
 
-    def _cut(self, picture: Image.Image, example: Example, number: int, version: Version) -> Tensor:
-        data = self._plan.settings.data
-        random = chance.Random(f"{example.sha256} {version.crop}")
-        cut = placed(picture, self.sizes[number], data.crop, random)
-        pixels = np.array(ImageOps.mirror(cut) if version.mirrored else cut, dtype=np.float32)
+    def _augment(
+        self, image: Image.Image, training_image: TrainingImage, index: int, augmentation: Augmentation
+    ) -> Tensor:
+        data = self._plan.settings.dataset
+        random = chance.Random(f"{training_image.sha256} {augmentation.crop_index}")
+        cut = resize_and_crop(image, self.image_sizes[index], data.crop, random)
+        pixels = np.array(ImageOps.mirror(cut) if augmentation.mirrored else cut, dtype=np.float32)
         return torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1
 
-    def _path(self, number: int, version: Version) -> Path:
-        example = self._plan.pictures.examples[number]
-        crop = self._plan.settings.data.crop
-        said = f"{self._key} {example.sha256} {self.sizes[number]} {crop} {version.crop} {version.mirrored}"
-        return self._plan.layout.latents / f"{hashlib.sha256(said.encode()).hexdigest()[:32]}.safetensors"
+    def _entry_path(self, index: int, augmentation: Augmentation) -> Path:
+        example = self._plan.dataset.images[index]
+        crop = self._plan.settings.dataset.crop
+        said = f"{self._encoder_key} {example.sha256} {self.image_sizes[index]} {crop} {augmentation.crop_index} {augmentation.mirrored}"
+        return self._plan.paths.latents_dir / f"{hashlib.sha256(said.encode()).hexdigest()[:32]}.safetensors"
 
-    def _sound(self, path: Path) -> bool:
+    def _is_valid(self, path: Path) -> bool:
         try:
             return "kept" in load(path.read_bytes())
         except (OSError, SafetensorError):
             return False
 
-    def _write(self, number: int, version: Version, kept: Tensor) -> None:
-        path = self._path(number, version)
+    def _write_entry(self, index: int, augmentation: Augmentation, encoded: Tensor) -> None:
+        path = self._entry_path(index, augmentation)
         try:
-            write_over(path, save({"kept": kept.contiguous().cpu()}))
+            atomic_replace(path, save({"kept": encoded.contiguous().cpu()}))
         except OSError as error:
             raise OutputError(
                 f"'{path}' cannot be written: {error.strerror or error}.", "Make room on the disk."

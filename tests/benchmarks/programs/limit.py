@@ -19,8 +19,8 @@ import diffusers
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from artgen import Picture, Txt2Img, generate_all, outputs
-from artgen.settings import Output
+from artgen import GeneratedImage, Txt2Img, generate_all, outputs
+from artgen.settings import OutputSettings
 
 if sys.argv[6:] == ["pinned"]:
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when CUDA starts
@@ -69,9 +69,9 @@ def plainly(pipe: Any, texts: list[str]) -> None:
 
 def ours(texts: list[str]) -> None:
     requests = [Txt2Img(model=model, prompt=text, seed=seed, **settings) for seed, text in enumerate(texts)]
-    destination = outputs.destination_for(requests, Output(output=f"{out}/"))
+    destination = outputs.destination_for_requests(requests, OutputSettings(output=f"{out}/"))
     for outcome in generate_all(requests, batch_size=size):
-        if not isinstance(outcome, Picture):
+        if not isinstance(outcome, GeneratedImage):
             raise outcome.error
         destination.save(outcome.image, outcome.record)
 

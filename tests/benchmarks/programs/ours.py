@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 
 from artgen import Txt2Img, generate
-from artgen.events import Event, Step
+from artgen.events import Event, StepEvent
 
 model, out, settings = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 ends: list[tuple[float, float]] = []
 
 
 def listen(event: Event) -> None:
-    if isinstance(event, Step) and event.done:
+    if isinstance(event, StepEvent) and event.completed_steps:
         if on_gpu:
             import torch
 

@@ -17,7 +17,7 @@ import diffusers
 import torch
 
 from artgen import Txt2Img, generate, outputs
-from artgen.settings import Output
+from artgen.settings import OutputSettings
 
 model, rounds, settings = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
 cls = getattr(diffusers, settings.pop("pipeline", "StableDiffusionPipeline"))
@@ -27,7 +27,7 @@ pipe.set_progress_bar_config(disable=True)
 out = Path(tempfile.mkdtemp())
 first = Txt2Img(model=model, **settings)
 artgen = f"artgen, `--acceleration {first.acceleration}`" if first.acceleration else "artgen"
-destination = outputs.destination_for([first], Output(output=f"{out}/"))
+destination = outputs.destination_for_requests([first], OutputSettings(output=f"{out}/"))
 
 
 def call(number: int) -> Any:
