@@ -14,14 +14,14 @@ from artgen.errors import ArtgenError
 
 TYPE_CHECKING = False  # what type checkers take for True; `typing` itself would be most of the import
 if TYPE_CHECKING:
-    from artgen.anomalies import Anomaly
-    from artgen.engine.anomaly import AnomalyResult, find_anomalies
+    from artgen.engine.anomaly.detector import find_anomalies
+    from artgen.engine.anomaly.result import AnomalyResult
     from artgen.engine.generate import FailedImage, GeneratedImage, generate, generate_all, replay
+    from artgen.jobs.anomaly import Anomaly
     from artgen.metadata import ImageMetadata
     from artgen.metadata import read_metadata as info
-    from artgen.requests import Denoise, Img2Img, Inpaint, Outpaint, Request, Txt2Img
+    from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Request, Txt2Img
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Anomaly",
@@ -46,15 +46,15 @@ __all__ = [
 
 
 _LAZY_IMPORTS = {
-    "Anomaly": ("artgen.anomalies", "Anomaly"),
-    "AnomalyResult": ("artgen.engine.anomaly", "AnomalyResult"),
-    "find_anomalies": ("artgen.engine.anomaly", "find_anomalies"),
-    "Denoise": ("artgen.requests", "Denoise"),
-    "Img2Img": ("artgen.requests", "Img2Img"),
-    "Inpaint": ("artgen.requests", "Inpaint"),
-    "Outpaint": ("artgen.requests", "Outpaint"),
-    "Request": ("artgen.requests", "Request"),
-    "Txt2Img": ("artgen.requests", "Txt2Img"),
+    "Anomaly": ("artgen.jobs.anomaly", "Anomaly"),
+    "AnomalyResult": ("artgen.engine.anomaly.detector", "AnomalyResult"),
+    "find_anomalies": ("artgen.engine.anomaly.detector", "find_anomalies"),
+    "Denoise": ("artgen.spec.requests", "Denoise"),
+    "Img2Img": ("artgen.spec.requests", "Img2Img"),
+    "Inpaint": ("artgen.spec.requests", "Inpaint"),
+    "Outpaint": ("artgen.spec.requests", "Outpaint"),
+    "Request": ("artgen.spec.requests", "Request"),
+    "Txt2Img": ("artgen.spec.requests", "Txt2Img"),
     "FailedImage": ("artgen.engine.generate", "FailedImage"),
     "GeneratedImage": ("artgen.engine.generate", "GeneratedImage"),
     "generate": ("artgen.engine.generate", "generate"),

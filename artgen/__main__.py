@@ -6,7 +6,7 @@ import sys
 def run() -> None:
     """Starts the command line."""
     try:
-        from artgen import process
+        from artgen.system import process
 
         process.configure_process()
         from artgen.cli.interrupts import exit_on_sigint

@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from artgen.batch.entries import Entry
-from artgen.batch.ledger import Ledger
-from artgen.batch.plan import BatchPlan, PlannedJob, Planner
-from artgen.batch.results import JobResult
-from artgen.batch.running import JobFilter, Runner, RunState, in_process_runner, pending_jobs, run_jobs
-from artgen.engine.sizes import parse_batch_size
 from artgen.events import no_op
+from artgen.jobs.batch_size import parse_batch_size
+from artgen.queue.entries import Entry
+from artgen.queue.job_queue import JobFilter, Runner, RunState, in_process_runner, pending_jobs, run_jobs
+from artgen.queue.ledger import JobResult, Ledger
+from artgen.queue.planner import BatchPlan, PlannedJob, Planner
 
 
 def entries(count: int) -> list[Entry]:

@@ -12,22 +12,26 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
-from artgen import Denoise, Txt2Img, acceleration, generate, generate_all, registry
-from artgen.acceleration import (
+from artgen import Denoise, Txt2Img, generate, generate_all, registry
+from artgen.engine import memory_policy
+from artgen.engine.acceleration import decoders, policy
+from artgen.engine.acceleration.apply import optimized
+from artgen.engine.acceleration.cuda_graphs import CaptureFn, GraphedModule, Tensors, drop_graphs, with_cuda_graph
+from artgen.engine.acceleration.policy import (
     COMPILE_SECONDS,
     COMPILE_SPEEDUP,
     OptimizationContext,
     OptimizationPlan,
     select_optimizations,
 )
-from artgen.engine import batch, decoding, loading, offloading, thrift
-from artgen.engine.accelerating import optimized
-from artgen.engine.batch import ProgressReporter
-from artgen.engine.device import DeviceConfig
-from artgen.engine.graphs import CaptureFn, GraphedModule, Tensors, drop_graphs, with_cuda_graph
-from artgen.engine.memory import MemorySettings
+from artgen.engine.loading import offload as offloading
+from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.sampling import pipeline_call
+from artgen.engine.sampling.pipeline_call import ProgressReporter
 from artgen.events import Notice, no_op
-from artgen.prepare import prepare_jobs
+from artgen.jobs.prepare import prepare_jobs
 
 ALONE = OptimizationContext("exact", "cuda", "fp16", "sd1", (512, 512), 1, 30, on_device=True, unmodified=True)
 
@@ -257,7 +261,7 @@ def test_what_calls_the_parts_of_a_kept_pipeline_finds_them_as_they_were_loaded(
     noisy = plain.photo(Path("noisy.png"))
     request = Denoise(image=noisy, method="latent", model=str(models["sd1"]), sigma="25", steps=2, device="cpu")
     wanted = generate(request).image
-    ((pipe),) = loading._cache.values()
+    ((pipe),) = pipeline_cache._cache.values()
     with optimized(pipe, OptimizationPlan(channels_last=True, fused_qkv=True)):
         pass
     assert not pipe.unet.conv_in.weight.is_contiguous()
@@ -282,7 +286,7 @@ def test_a_decoder_in_bf16_decodes_in_pieces_when_the_pipelines_own_does(models:
         offloading.set_vae_tiling(pipe, on)
         with optimized(pipe, OptimizationPlan(bf16_decoder=True)):
             draw(pipe)
-        (own,) = (kept for vae, kept in decoding._bf16_decoders.items() if vae is pipe.vae)
+        (own,) = (kept for vae, kept in decoders._bf16_decoders.items() if vae is pipe.vae)
         seen.append((own.use_tiling, own.use_slicing, own.tile_sample_min_size))
     assert seen[1] == (True, True, registry.VAE_TILE_PX)
     assert [each[:2] for each in seen[::2]] == [(False, False)] * 2
@@ -301,12 +305,12 @@ def test_a_decoder_is_in_bf16_where_diffusers_would_take_fp32(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str, dtype: str, safe: bool, said: bool
 ) -> None:
     asked: list[OptimizationContext] = []
-    monkeypatch.setattr(acceleration, "select_optimizations", lambda task: asked.append(task) or OptimizationPlan())
+    monkeypatch.setattr(policy, "select_optimizations", lambda task: asked.append(task) or OptimizationPlan())
     pipe = loaded(models[kind])
     pipe.vae.register_to_config(force_upcast=not safe)
     (job,) = prepare_jobs([Txt2Img(model=str(models[kind]), prompt="a fox", seed=1, weights="fp8")])
     economy = MemorySettings.from_request(job.prompt_request, 1)
-    batch._plan_optimizations(
+    pipeline_call._plan_optimizations(
         pipe, [job], DeviceConfig("cuda", dtype, "fp8"), economy, ProgressReporter(no_op, 1, 1, 1)
     )
     (task,) = asked
@@ -320,19 +324,19 @@ def test_without_graphs_once_memory_ran_out_with_one(models: dict[str, Path], mo
     pipe = loaded(models["sd1"])
     (job,) = prepare_jobs([Txt2Img(model=str(models["sd1"]), prompt="a fox", seed=1, width=64, height=64, steps=30)])
     economy = MemorySettings.from_request(job.prompt_request, 1)
-    monkeypatch.setitem(loading._cache, ("this",), pipe)
+    monkeypatch.setitem(pipeline_cache._cache, ("this",), pipe)
     with optimized(pipe, OptimizationPlan(cuda_graph=True), Again()):
         for _ in range(2):
             draw(pipe)
     shapes = job, DeviceConfig("cuda", "fp16"), ProgressReporter(no_op, 1, 1, 1)
-    assert batch._plan_optimizations(pipe, [shapes[0]], shapes[1], economy, shapes[2]).cuda_graph
+    assert pipeline_call._plan_optimizations(pipe, [shapes[0]], shapes[1], economy, shapes[2]).cuda_graph
     heard = plain.Heard()
-    tighter = thrift._next_settings(economy, shapes[1], job, 1, heard)
+    tighter = memory_policy._next_settings(economy, shapes[1], job, 1, heard)
     assert heard.events == [Notice("out of memory; trying again without CUDA graphs")]
     assert tighter.fallbacks == (), "no bit depends on it"
     assert "_artgen_graphed" not in pipe.unet.__dict__
-    assert not batch._plan_optimizations(pipe, [shapes[0]], shapes[1], tighter, shapes[2]).cuda_graph
-    assert thrift._next_settings(tighter, shapes[1], job, 1, heard).fallbacks == ("vae tiling",)
+    assert not pipeline_call._plan_optimizations(pipe, [shapes[0]], shapes[1], tighter, shapes[2]).cuda_graph
+    assert memory_policy._next_settings(tighter, shapes[1], job, 1, heard).fallbacks == ("vae tiling",)
 
 
 @pytest.mark.slow

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from original_layout import unet_name
 from safetensors.torch import load_file, save_file
 
-from artgen import Denoise, Txt2Img, adapters, registry
-from artgen.adapters.naming import LayerKey, from_ldm_key, kohya_key, parse_tensor_key
+from artgen import Denoise, Txt2Img, registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
-from artgen.loras import LoraSpec, parse_lora
-from artgen.prepare import prepare_jobs
+from artgen.jobs.prepare import prepare_jobs
+from artgen.registry import lora as lora_files
+from artgen.registry.lora.keys import LayerKey, from_ldm_key, kohya_key, parse_tensor_key
+from artgen.spec.lora import LoraSpec, parse_lora
 
 SD1_KEY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 XL_KEY = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
@@ -126,11 +127,11 @@ def test_what_a_lora_is(models: dict[str, Path], kind: str) -> None:
 
 def test_hashes_of_the_tensors_stay_when_metadata_change(models: dict[str, Path]) -> None:
     path = tiny_loras.diffusers_lora(Path("style.safetensors"), models["sd1"])
-    before = adapters.read_lora(path)
+    before = lora_files.read_lora(path)
     save_file(load_file(path), path, {"ss_output_name": "another name"})
-    after = adapters.read_lora(path)
+    after = lora_files.read_lora(path)
     assert (before.autov3, before.sha256 == after.sha256) == (after.autov3, False)
-    assert adapters.read_lora(path) is after, "it is read again only when it changes"
+    assert lora_files.read_lora(path) is after, "it is read again only when it changes"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_architecture_by_shapes_then_by_metadata(
     shapes: tiny_loras.Shapes, metadata: dict[str, str], architecture: str
 ) -> None:
     path = tiny_loras.blank(Path("style.safetensors"), shapes, metadata)
-    assert adapters.read_lora(path).architecture == architecture
+    assert lora_files.read_lora(path).architecture == architecture
     shown = run("info", str(path)).stdout
     assert f"architecture: {architecture}\n" in shown
     for name, value in metadata.items():
@@ -172,7 +173,7 @@ def test_architecture_by_shapes_then_by_metadata(
 )
 def test_other_files_are_refused(shapes: tiny_loras.Shapes, said: str) -> None:
     with pytest.raises(InputFileError, match=said) as caught:
-        adapters.read_lora(tiny_loras.blank(Path("style.safetensors"), shapes))
+        lora_files.read_lora(tiny_loras.blank(Path("style.safetensors"), shapes))
     assert caught.value.hint
 
 
@@ -198,7 +199,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence(
     path = tiny_loras.blank(Path("style.safetensors"), shapes)
     found = registry.resolve_model(str(models.get(model, model)))
     with pytest.raises(ModelUnavailableError) as caught:
-        adapters.check_compatible(adapters.read_lora(path), found)
+        lora_files.check_compatible(lora_files.read_lora(path), found)
     assert said in caught.value.message
     assert caught.value.message.count(". ") == 0
     assert caught.value.hint
@@ -210,7 +211,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence(
 def test_what_fits_is_taken(models: dict[str, Path], kind: str, form: str) -> None:
     make = tiny_loras.kohya_lora if form == "kohya" else tiny_loras.diffusers_lora
     path = make(Path("style.safetensors"), models[kind])
-    adapters.check_compatible(adapters.read_lora(path), registry.resolve_model(str(models[kind])))
+    lora_files.check_compatible(lora_files.read_lora(path), registry.resolve_model(str(models[kind])))
 
 
 def test_single_checkpoints_of_real_sizes() -> None:
@@ -226,14 +227,14 @@ def test_single_checkpoints_of_real_sizes() -> None:
     }
     model = registry.resolve_model(str(tiny_loras.blank(Path("sd15.safetensors"), sd1)))
     fits = {**kohya(SD1_KEY, 768), **kohya("lora_te_text_model_encoder_layers_11_mlp_fc1", 768, 3072)}
-    adapters.check_compatible(adapters.read_lora(tiny_loras.blank(Path("fits.safetensors"), fits)), model)
+    lora_files.check_compatible(lora_files.read_lora(tiny_loras.blank(Path("fits.safetensors"), fits)), model)
     with pytest.raises(ModelUnavailableError, match="640x768 there and 320x768 in the model"):
-        adapters.check_compatible(
-            adapters.read_lora(tiny_loras.blank(Path("not.safetensors"), kohya(SD1_KEY, 768, 640))), model
+        lora_files.check_compatible(
+            lora_files.read_lora(tiny_loras.blank(Path("not.safetensors"), kohya(SD1_KEY, 768, 640))), model
         )
     with pytest.raises(ModelUnavailableError, match="made for Stable Diffusion XL"):
-        adapters.check_compatible(
-            adapters.read_lora(tiny_loras.blank(Path("xl.safetensors"), kohya(XL_KEY, 2048))), model
+        lora_files.check_compatible(
+            lora_files.read_lora(tiny_loras.blank(Path("xl.safetensors"), kohya(XL_KEY, 2048))), model
         )
 
 
@@ -243,23 +244,23 @@ def test_a_name_is_found_in_the_users_folder(monkeypatch: pytest.MonkeyPatch) ->
     for name in ("style", "deep/other", "deep/style"):
         tiny_loras.blank(shelf / f"{name}.safetensors", kohya(SD1_KEY, 768))
     with pytest.raises(InputFileError, match="no LoRA 'style'") as caught:
-        adapters.find_lora("style")
+        lora_files.find_lora("style")
     assert "lora_folder" in caught.value.hint
     run("config", "set", "lora_folder", str(shelf))
-    assert adapters.find_lora("style") == shelf / "style.safetensors"
-    assert adapters.find_lora("Other.safetensors") == shelf / "deep" / "other.safetensors"
+    assert lora_files.find_lora("style") == shelf / "style.safetensors"
+    assert lora_files.find_lora("Other.safetensors") == shelf / "deep" / "other.safetensors"
     with pytest.raises(InputFileError) as caught:
-        adapters.find_lora("styel")
+        lora_files.find_lora("styel")
     assert caught.value.hint == "Did you mean style?"
     (shelf / "wide").mkdir()
     tiny_loras.blank(shelf / "wide" / "other.safetensors", kohya(SD1_KEY, 768))
     with pytest.raises(InputFileError, match="Several") as caught:
-        adapters.find_lora("other")
+        lora_files.find_lora("other")
     tiny_loras.blank(Path("style.safetensors"), kohya(SD1_KEY, 768))
-    assert adapters.find_lora("style") == Path("style.safetensors"), "this folder comes first"
+    assert lora_files.find_lora("style") == Path("style.safetensors"), "this folder comes first"
     monkeypatch.setenv("ARTGEN_LORA_FOLDER", "elsewhere")
     with pytest.raises(InputFileError, match="no LoRA 'other'"):
-        adapters.find_lora("other")
+        lora_files.find_lora("other")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +273,7 @@ def test_stupid_names(name: str, error: type[ArtgenError]) -> None:
     Path("x.pt").write_bytes(b"PK")
     Path("empty.safetensors").touch()
     with pytest.raises(error):
-        adapters.read_lora(adapters.find_lora(name))
+        lora_files.read_lora(lora_files.find_lora(name))
 
 
 def test_a_mistake_is_found_before_the_model_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,13 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from artgen import Anomaly, Txt2Img, find_anomalies, generate
-from artgen.anomalies import min_normal_images, prepare_anomaly_job
-from artgen.engine.anomalies import comparing, reconstructions
-from artgen.engine.anomalies.normality import NormalStatistics, fit_statistics, p_value
-from artgen.engine.anomaly import AnomalyDetector, AnomalyResult
+from artgen.engine.anomaly import features, pixel
+from artgen.engine.anomaly.detector import AnomalyDetector
+from artgen.engine.anomaly.result import AnomalyResult
+from artgen.engine.anomaly.statistics import NormalStatistics, fit_statistics, p_value
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.events import no_op
+from artgen.jobs.anomaly import min_normal_images, prepare_anomaly_job
 
 SIDE = 48
 SPOT = (slice(12, 28), slice(20, 36))
@@ -197,15 +198,15 @@ def test_p_value_is_the_conformal_one() -> None:
 
 
 def test_strong_noise_is_reached_on_smaller_pictures() -> None:
-    assert [reconstructions.downscale_factor(level, 100.4) for level in (25, 100, 101, 200, 400)] == [1, 1, 2, 2, 4]
-    first, second = (reconstructions.antithetic_noise((3, 4, 4), 0, 1, draw) for draw in (0, 1))
+    assert [pixel.downscale_factor(level, 100.4) for level in (25, 100, 101, 200, 400)] == [1, 1, 2, 2, 4]
+    first, second = (pixel.antithetic_noise((3, 4, 4), 0, 1, draw) for draw in (0, 1))
     assert np.array_equal(first, -second)
 
 
 def test_equal_pictures_have_the_least_distance() -> None:
     picture = cloth(0).astype(np.float32).transpose(2, 0, 1)
-    same = comparing.compute_feature_maps([reconstructions.LevelReconstruction(picture, picture)], (SIDE, SIDE))
-    other = comparing.compute_feature_maps([reconstructions.LevelReconstruction(picture, picture + 9)], (SIDE, SIDE))
+    same = features.compute_feature_maps([pixel.LevelReconstruction(picture, picture)], (SIDE, SIDE))
+    other = features.compute_feature_maps([pixel.LevelReconstruction(picture, picture + 9)], (SIDE, SIDE))
     assert (same.distances[:4] == 0).all()
     assert (other.distances[:2] > 4).all()
     np.testing.assert_allclose(other.maps[-3:], -9, atol=1e-3)

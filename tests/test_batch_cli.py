@@ -14,8 +14,8 @@ from command_line import FAST, run, save_inputs
 from PIL import Image
 from pseudo_terminal import artgen
 
-from artgen import machine
 from artgen.images import load_image
+from artgen.system import hardware
 
 LINES = "a red fox --seed 7\na blue cat --seed 8 --steps 3\n"
 
@@ -315,7 +315,7 @@ def test_a_job_that_kills_ray_s_actors_is_left_alone(sd1: str, monkeypatch: pyte
 
 
 def test_workers_and_one_named_gpu_are_refused_before_anything_loads(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cuda_device_count", lambda: 2)
+    monkeypatch.setattr(hardware, "cuda_device_count", lambda: 2)
     for arguments, said in (
         (
             ("--device", "cuda:1"),

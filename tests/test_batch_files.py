@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artgen.batch import folders, prompt_files, sweeps
-from artgen.batch.entries import Entry, LineError
-from artgen.batch.option_words import option_flags, parse_prompt_line
 from artgen.errors import InputFileError, UsageError
+from artgen.queue import image_folders, prompt_files, sweeps
+from artgen.queue.entries import Entry, LineError
+from artgen.queue.prompt_line import option_flags, parse_prompt_line
 
 
 def read(name: str, text: str | bytes) -> list[Entry | LineError]:
@@ -65,8 +65,8 @@ def test_a_wrong_line_says_what_is_wrong(line: str, said: str) -> None:
 
 
 def test_every_option_of_the_commands_may_stand_on_a_line() -> None:
-    from artgen.requests import TASKS
-    from artgen.settings import options_of
+    from artgen.spec.requests import TASKS
+    from artgen.spec.settings import options_of
 
     named = {name for name, _ in option_flags().values()}
     for cls in TASKS.values():
@@ -158,29 +158,30 @@ def test_a_folder_keeps_names_and_sub_folders() -> None:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(b"")
     Path("in/b.txt").write_text("a blue fox\n")
-    items = [entry.setting_values for entry in folders.read_image_folders([Path("in")], format="webp")]
+    items = [entry.setting_values for entry in image_folders.read_image_folders([Path("in")], format="webp")]
     assert items == [
         {"image": Path("in/b.png"), "output": "b.webp", "prompt": "a blue fox"},
         {"image": Path("in/sub/a {1}.jpg"), "output": "sub/a {{1}}.webp"},
     ]
     assert (
-        folders.read_image_folders([Path("in/b.png")], several_seeds=True)[0].setting_values["output"] == "b-{seed}.png"
+        image_folders.read_image_folders([Path("in/b.png")], several_seeds=True)[0].setting_values["output"]
+        == "b-{seed}.png"
     )
     Path("empty").mkdir()
     with pytest.raises(InputFileError, match="no picture"):
-        folders.read_image_folders([Path("empty")])
+        image_folders.read_image_folders([Path("empty")])
 
 
 def test_masks_are_found_by_name() -> None:
     for name in ("in/sub/a.jpg", "masks/sub/a.png"):
         Path(name).parent.mkdir(parents=True)
         Path(name).write_bytes(b"")
-    assert folders.read_image_folders([Path("in")], mask_folder=Path("masks"))[0].setting_values["mask"] == Path(
+    assert image_folders.read_image_folders([Path("in")], mask_folder=Path("masks"))[0].setting_values["mask"] == Path(
         "masks/sub/a.png"
     )
     Path("masks/sub/a.png").unlink()
     with pytest.raises(InputFileError, match=r"no mask for 'sub/a\.jpg'"):
-        folders.read_image_folders([Path("in")], mask_folder=Path("masks"))
+        image_folders.read_image_folders([Path("in")], mask_folder=Path("masks"))
 
 
 @pytest.mark.parametrize(

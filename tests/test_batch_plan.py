@@ -9,9 +9,9 @@ import batches
 import pytest
 from PIL import Image
 
-from artgen.batch.entries import Entry, LineError
-from artgen.batch.history import Timings
-from artgen.batch.plan import BatchPlan, Planner
+from artgen.queue.entries import Entry, LineError
+from artgen.queue.planner import BatchPlan, Planner
+from artgen.queue.timings import Timings
 
 
 def plan(*given: dict[str, Any], **defaults: Any) -> BatchPlan:

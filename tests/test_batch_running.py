@@ -19,20 +19,21 @@ from batches import draw, entries, hashes
 from diffusers import UNet2DConditionModel
 from PIL import Image, ImageChops
 
-from artgen import machine, replay
-from artgen.batch import prompt_files
-from artgen.batch.claims import JobLocks
-from artgen.batch.drawing import MAX_PENDING_SAVES
-from artgen.batch.entries import Entry
-from artgen.batch.ledger import JobRecord, Ledger
-from artgen.batch.plan import Planner
-from artgen.batch.running import JobFilter, in_process_runner, parse_shard, pending_jobs
-from artgen.batch.workers import pin_to_device, worker_pool_runner
+from artgen import replay
 from artgen.engine import generate
-from artgen.engine.sizes import AutoTuneBatchSize, JobGroup, parse_batch_size
 from artgen.errors import DeviceLostError, OutputError, UsageError
+from artgen.jobs.batch_size import AutoTuneBatchSize, JobGroup, parse_batch_size
 from artgen.outputs import Destination
-from artgen.records import to_record
+from artgen.queue import prompt_files
+from artgen.queue.entries import Entry
+from artgen.queue.job_queue import JobFilter, in_process_runner, parse_shard, pending_jobs
+from artgen.queue.job_runner import MAX_PENDING_SAVES
+from artgen.queue.ledger import JobRecord, Ledger
+from artgen.queue.locks import JobLocks
+from artgen.queue.planner import Planner
+from artgen.queue.process_pool import pin_to_device, worker_pool_runner
+from artgen.spec.records import to_record
+from artgen.system import hardware
 
 
 @pytest.fixture
@@ -204,10 +205,10 @@ def test_a_job_that_fails_stops_no_other_and_is_tried_again_when_asked(
 
 
 def test_a_bug_in_one_job_of_a_batch_takes_no_other_with_it(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from artgen.engine import batch
+    from artgen.engine.sampling import pipeline_call
 
     made = batches.plan(Path("out"), model, [Entry("p", i, {"prompt": f"fox {i}", "steps": 1}) for i in range(4)])
-    drawn = batch.run_pipeline
+    drawn = pipeline_call.run_pipeline
 
     def trips(jobs: Any, *arguments: Any) -> Any:
         if any(job.request.prompt == "fox 2" for job in jobs):
@@ -224,10 +225,10 @@ def test_a_bug_in_one_job_of_a_batch_takes_no_other_with_it(model: Path, monkeyp
 def test_a_gpu_that_answers_no_more_ends_the_batch_and_fails_no_picture(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from artgen.engine import batch
+    from artgen.engine.sampling import pipeline_call
 
     made = batches.plan(Path("out"), model, entries(5))
-    drawn, calls = batch.run_pipeline, []
+    drawn, calls = pipeline_call.run_pipeline, []
 
     def lost(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -247,13 +248,13 @@ def test_a_gpu_that_answers_no_more_ends_the_batch_and_fails_no_picture(
 def test_what_running_out_of_memory_taught_holds_for_the_next_device_batches(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from artgen.engine import batch
+    from artgen.engine.sampling import pipeline_call
 
     found = [Entry("p", i, {"prompt": f"fox {i}", "seed": str(i), "steps": 1}) for i in range(8)]
     made = batches.plan(
         Path("out"), model, [*found, *[Entry("p", 9, {**found[0].setting_values, "size": "16x16"})] * 4]
     )
-    drawn, asked = batch.run_pipeline, []
+    drawn, asked = pipeline_call.run_pipeline, []
 
     def short(jobs: Any, rows: int, *arguments: Any) -> Any:
         asked.append((rows, jobs[0].size[0]))
@@ -464,7 +465,7 @@ def test_a_worker_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch, visibl
     def asked() -> int:
         raise AssertionError("the driver reads the variable once, when it is first asked")
 
-    monkeypatch.setattr(machine, "cuda_device_count", asked)
+    monkeypatch.setattr(hardware, "cuda_device_count", asked)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     pin_to_device(3, 4, num_devices=2)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == mine

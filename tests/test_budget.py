@@ -10,15 +10,26 @@ import pytest
 import tiny_loras
 import torch
 
-from artgen import Img2Img, Txt2Img, budget, generate, machine, registry
-from artgen.budget import OFFLOAD_MODES, MemoryEstimate, OffloadPlan, choose_offload, estimate_peak_bytes, parse_bytes
-from artgen.engine import loading, memory, offloading
-from artgen.engine.device import DeviceConfig
-from artgen.engine.memory import MemorySettings, plan_memory
+from artgen import Img2Img, Txt2Img, generate, registry
+from artgen.engine import memory_policy
+from artgen.engine.loading import offload as offloading
+from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.memory_policy import MemorySettings, plan_memory
 from artgen.errors import UsageError
 from artgen.events import PlanNote
-from artgen.prepare import prepare_jobs
-from artgen.registry import configs
+from artgen.jobs.prepare import prepare_jobs
+from artgen.registry import single_file_configs
+from artgen.spec import memory_budget
+from artgen.spec.memory_budget import (
+    OFFLOAD_MODES,
+    MemoryEstimate,
+    OffloadPlan,
+    choose_offload,
+    estimate_peak_bytes,
+    parse_bytes,
+)
+from artgen.system import hardware
 
 MIB, GIB = 2**20, 2**30
 
@@ -117,7 +128,7 @@ def test_sizes_are_read_from_headers(models: dict[str, Path], kind: str) -> None
     """As many bytes as the loaded pipeline's own weights."""
     model = registry.resolve_model(str(models[kind]), offline=True)
     found = registry.estimate_memory(model, "fp32", (32, 32), 2)
-    pipe = loading.load_pipeline(
+    pipe = pipeline_cache.load_pipeline(
         model, DeviceConfig("cpu", "fp32"), offload=None, vae_tiling=False, safety_checker=True, listener=lambda _: None
     )
 
@@ -166,12 +177,12 @@ def test_what_decoding_holds_is_what_was_counted(side: int) -> None:
     """Stable Diffusion's own decoder, on tensors without contents."""
     from diffusers import AutoencoderKL
 
-    config = json.loads((configs.CONFIGS_FOLDER / "sd1.json").read_text("utf-8"))["vae/config.json"]
+    config = json.loads((single_file_configs.CONFIGS_FOLDER / "sd1.json").read_text("utf-8"))["vae/config.json"]
     with torch.device("meta"), torch.no_grad():
         vae = AutoencoderKL.from_config(config)
         with Live() as live:
             vae.decode(torch.empty(1, 4, side // 8, side // 8))
-    counted = budget.DECODER_ACTIVATION_FACTOR * config["block_out_channels"][0] * side * side * 4
+    counted = memory_budget.DECODER_ACTIVATION_FACTOR * config["block_out_channels"][0] * side * side * 4
     assert live.most == pytest.approx(counted, rel=0.02)
 
 
@@ -182,7 +193,7 @@ def test_layers_that_come_and_go_change_no_pixel(
     """The wiring of `text` and `group`; here both places are main memory."""
     request = Txt2Img(model=str(models[kind]), prompt="a red fox", negative_prompt="a cat", seed=7, steps=3)
     whole = generate(request).image
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
     cpu = torch.device("cpu")
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -194,7 +205,7 @@ def test_layers_that_come_and_go_change_no_pixel(
         photo = plain.photo(Path("photo.png"))
         shared: dict[str, Any] = {"model": str(models[kind]), "seed": 7, "steps": 3, "image": photo}
         redrawn = generate(Img2Img(**shared)).image
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
     assert plain.same(generate(Img2Img(**shared)).image, redrawn)
 
 
@@ -206,7 +217,7 @@ def test_weights_in_8_bits_are_stored_so_and_recorded(models: dict[str, Path]) -
     assert rough.record["weights"] == "fp8"
     assert not plain.same(rough.image, exact.image)
     assert plain.difference(rough.image, exact.image) < 64
-    ((pipe),) = loading._cache.values()
+    ((pipe),) = pipeline_cache._cache.values()
     stored = {weight.dtype for weight in pipe.unet.parameters()}
     assert torch.float8_e4m3fn in stored
     # Asked for without it, the first picture comes again.
@@ -219,14 +230,14 @@ def test_a_lora_acts_on_layers_that_come_and_go(models: dict[str, Path], monkeyp
     request = bare.replace(lora=(str(lora),))
     exact, plainly = generate(request).image, generate(bare).image
     assert plain.difference(exact, plainly) > 0
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
     cpu = torch.device("cpu")
     monkeypatch.setattr(
         offloading, "apply_offload", lambda pipe, *_: offloading.group_offload(pipe, cpu, text_encoders_only=False)
     )
     assert plain.same(generate(request).image, exact)
     assert plain.same(generate(bare).image, plainly)
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
 
 
 @pytest.mark.parametrize(("device", "index"), [("cuda", 0), ("cuda:1", 1)])
@@ -235,7 +246,7 @@ def test_a_budget_limits_the_gpu_that_is_meant(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=32 * GIB))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: limits.append(given))
-    with memory.memory_limit(DeviceConfig(device, "fp16"), "8GiB"):
+    with memory_policy.memory_limit(DeviceConfig(device, "fp16"), "8GiB"):
         assert limits == [(0.25, index)]  # torch takes no device without a number here
     assert limits[1:] == [(1.0, index)]
 
@@ -279,10 +290,10 @@ def test_auto_settles_what_a_gpu_has_room_for(models: dict[str, Path], gpu_of: A
 def test_a_budget_is_what_there_is_at_most(gpu_of: Any) -> None:
     gpu = DeviceConfig("cuda", "fp16")
     gpu_of(80 * GIB)
-    assert memory.available_bytes(gpu, "8GiB") == 8 * GIB
-    assert memory.available_bytes(gpu, None) == 80 * GIB
+    assert memory_policy.available_bytes(gpu, "8GiB") == 8 * GIB
+    assert memory_policy.available_bytes(gpu, None) == 80 * GIB
     gpu_of(6 * GIB)
-    assert memory.available_bytes(gpu, "8GiB") == 6 * GIB
+    assert memory_policy.available_bytes(gpu, "8GiB") == 6 * GIB
 
 
 def test_what_was_chosen_gives_way_step_by_step_when_memory_runs_out() -> None:
@@ -306,8 +317,8 @@ def test_on_the_cpu_layers_cannot_come_and_go(models: dict[str, Path]) -> None:
 
 
 def test_a_budget_on_mps_is_refused(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cuda_device_count", lambda: 0)
-    monkeypatch.setattr(machine, "has_mps", lambda: True)
+    monkeypatch.setattr(hardware, "cuda_device_count", lambda: 0)
+    monkeypatch.setattr(hardware, "has_mps", lambda: True)
     for device in ("auto", "mps"):
         with pytest.raises(UsageError, match="for a CUDA device or the CPU"):
             prepare_jobs([Txt2Img(model=str(models["sd1"]), device=device, memory_budget="8GiB")])

@@ -55,7 +55,7 @@ def test_plain_diffusers_draws_the_same_picture() -> None:
 
 
 def _own_scheduler() -> str:
-    from artgen.schedulers import identify_scheduler
+    from artgen.spec.schedulers import identify_scheduler
 
     name, _ = identify_scheduler(json.loads((TINY / "scheduler" / "scheduler_config.json").read_text("utf-8")))
     assert name is not None

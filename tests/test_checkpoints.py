@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from original_layout import to_original_sd1
 
 from artgen import registry
-from artgen.checkpoints import inspect_file, read_header
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
-from artgen.registry import configs
+from artgen.registry import single_file_configs
+from artgen.registry.safetensors_header import inspect_file, read_header
 
 Shapes = dict[str, tuple[int, ...]]
 M = "model.diffusion_model."
@@ -167,7 +167,7 @@ def test_a_single_file_finds_its_configuration(
     tmp_path: Path, name: str, shapes: Shapes, metadata: dict[str, str] | None, config: str, native: int
 ) -> None:
     model = registry.resolve_model(str(write(tmp_path / f"{name}.safetensors", shapes, metadata)))
-    assert configs.config_name(model) == config
+    assert single_file_configs.config_name(model) == config
     assert model.native_size == (native, native)
     assert model.is_file
     index = json.loads((registry.single_file_config(model) / "model_index.json").read_text())
@@ -179,7 +179,7 @@ def test_a_file_beside_says_what_tensors_do_not(tmp_path: Path) -> None:
     write(tmp_path / "mine.safetensors", SD2)
     (tmp_path / "mine.artgen.json").write_text('{"prediction": "epsilon", "width": 512, "height": 640, "steps": 12}')
     model = registry.resolve_model(str(tmp_path / "mine.safetensors"))
-    assert (configs.config_name(model), model.native_size, model.steps) == ("sd2-base", (512, 640), 12)
+    assert (single_file_configs.config_name(model), model.native_size, model.steps) == ("sd2-base", (512, 640), 12)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_configurations_have_the_published_sizes(name: str) -> None:
     import transformers
     from accelerate import init_empty_weights
 
-    folder = configs.build_config_folder(name)
+    folder = single_file_configs.build_config_folder(name)
     for component, parameters in PARAMETERS[name].items():
         config = json.loads((folder / component / "config.json").read_text())
         if "pos_embed_max_size" in config:  # a table that is no parameter and slow to compute
@@ -238,10 +238,10 @@ def test_the_vocabulary_is_clips(models: dict[str, Path]) -> None:
     """Token numbers of OpenAI's CLIP; those of the astronaut sentence are in many a paper's code."""
     from transformers import CLIPTokenizer
 
-    packed = (configs.CONFIGS_FOLDER / "clip-merges.txt.gz").read_bytes()
-    provenance = json.loads((configs.CONFIGS_FOLDER / "PROVENANCE.json").read_text())["clip-merges.txt.gz"]
+    packed = (single_file_configs.CONFIGS_FOLDER / "clip-merges.txt.gz").read_bytes()
+    provenance = json.loads((single_file_configs.CONFIGS_FOLDER / "PROVENANCE.json").read_text())["clip-merges.txt.gz"]
     assert hashlib.sha256(packed).hexdigest() == provenance["sha256"]
-    folder = configs.build_config_folder("sdxl")
+    folder = single_file_configs.build_config_folder("sdxl")
     words = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
     assert len(words) == 49_408
     expected = [49406, 320, 1125, 539, 550, 18376, 6765, 320, 4558, 49407]
@@ -254,7 +254,7 @@ def test_the_vocabulary_is_clips(models: dict[str, Path]) -> None:
 def test_schedulers_of_the_configurations_build() -> None:
     import diffusers
 
-    for path in configs.CONFIGS_FOLDER.glob("s*.json"):
+    for path in single_file_configs.CONFIGS_FOLDER.glob("s*.json"):
         config = json.loads(path.read_text())["scheduler/scheduler_config.json"]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -262,9 +262,9 @@ def test_schedulers_of_the_configurations_build() -> None:
 
 
 def test_a_configuration_is_made_once(tmp_path: Path) -> None:
-    first = configs.build_config_folder("sd1")
+    first = single_file_configs.build_config_folder("sd1")
     stamp = (first / "model_index.json").stat().st_mtime_ns
-    assert configs.build_config_folder("sd1") == first
+    assert single_file_configs.build_config_folder("sd1") == first
     assert (first / "model_index.json").stat().st_mtime_ns == stamp
     assert [path.name for path in first.parent.iterdir()] == [first.name]
 
@@ -295,7 +295,7 @@ def test_the_shipped_configuration_serves_from_single_file(models: dict[str, Pat
     whole = StableDiffusionPipeline.from_pretrained(models["sd1"], local_files_only=True)
     file = tmp_path / "tiny.safetensors"
     save_file(to_original_sd1(*(getattr(whole, n).state_dict() for n in ("unet", "vae", "text_encoder"))), file)
-    folder = Path(shutil.copytree(configs.build_config_folder("sd1"), tmp_path / "config"))
+    folder = Path(shutil.copytree(single_file_configs.build_config_folder("sd1"), tmp_path / "config"))
     for component in ("unet", "vae", "text_encoder"):
         shutil.copy(models["sd1"] / component / "config.json", folder / component / "config.json")
     pipe = StableDiffusionPipeline.from_single_file(str(file), config=str(folder), local_files_only=True)

@@ -44,7 +44,7 @@ def test_a_second_control_c_stops_at_once(sd1: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="pipes here cannot be made small")
-@pytest.mark.parametrize("module", [b"typer.", b"artgen.cli.reporting", b"artgen.cli.drawing"])
+@pytest.mark.parametrize("module", [b"typer.", b"artgen.cli.console", b"artgen.cli.dispatch"])
 def test_control_c_while_modules_load_leaves_in_one_line(module: bytes) -> None:
     """Python lists its imports on stderr and waits, the pipe being full, where the listing has come to `module`."""
     reader, writer = os.pipe()

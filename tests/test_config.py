@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from artgen import config, files, registry
+from artgen import registry
 from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.spec import config
+from artgen.system import files
 
 
 def test_setting_one_leaves_the_rest() -> None:

@@ -11,13 +11,13 @@ from diffusers import DDIMScheduler, UNet2DModel
 from PIL import Image
 
 from artgen import Denoise, generate, registry
-from artgen.engine.denoising import networks
-from artgen.engine.denoising.levels import PIXEL_HALF_RANGE, sigma_schedule
-from artgen.engine.denoising.local_norm import LocalGroupNorm, use_local_group_norm
-from artgen.engine.denoising.networks import PixelDenoiser
-from artgen.engine.denoising.sampling import ddim_denoise, self_ensemble
-from artgen.engine.denoising.tiles import Tiling
-from artgen.engine.device import DeviceConfig
+from artgen.engine.denoise import pixel_denoiser
+from artgen.engine.denoise.ddim import ddim_denoise, self_ensemble
+from artgen.engine.denoise.local_group_norm import LocalGroupNorm, use_local_group_norm
+from artgen.engine.denoise.pixel_denoiser import PixelDenoiser
+from artgen.engine.denoise.tiling import Tiling
+from artgen.engine.diffusion.noise_schedule import PIXEL_HALF_RANGE, sigma_schedule
+from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import ModelUnavailableError, RefusedError, UsageError
 from artgen.events import Event, Notice, no_op
 
@@ -30,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def network(folder: str) -> PixelDenoiser:
-    return networks.load_pixel_denoiser(registry.resolve_model(folder), CPU, no_op)
+    return pixel_denoiser.load_pixel_denoiser(registry.resolve_model(folder), CPU, no_op)
 
 
 def noisy_picture(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -254,7 +254,7 @@ def test_a_grey_picture_stored_in_colour_stays_grey(model: str) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("method", ["tv", "nlm"])
 def test_classical_methods_need_no_model(method: str, mode: str) -> None:
-    from artgen.engine.measuring import compare_images
+    from artgen.engine.metrics import compare_images
 
     y, x = np.mgrid[0:48, 0:64]
     clean = np.stack([x * 3, y * 4, 255 - 2 * x], axis=-1).astype(np.float64)
@@ -404,7 +404,7 @@ def ramp() -> np.ndarray:
 
 @pytest.mark.parametrize("sigma", [10, 25, 50])
 def test_the_bundled_model_removes_noise(ramp: np.ndarray, sigma: int) -> None:
-    from artgen.engine.measuring import compare_images
+    from artgen.engine.metrics import compare_images
 
     noisy = np.clip(ramp + np.random.default_rng(0).normal(0, sigma, ramp.shape), 0, 255).round().astype(np.uint8)
     Image.fromarray(noisy).save("in.png")
@@ -417,7 +417,7 @@ def test_the_bundled_model_removes_noise(ramp: np.ndarray, sigma: int) -> None:
 
 
 def test_the_bundled_model_leaves_clean_pictures_alone(ramp: np.ndarray) -> None:
-    from artgen.engine.measuring import compare_images
+    from artgen.engine.metrics import compare_images
 
     clean = Image.fromarray(ramp.clip(0, 255).round().astype(np.uint8))
     clean.save("in.png")
@@ -427,7 +427,7 @@ def test_the_bundled_model_leaves_clean_pictures_alone(ramp: np.ndarray) -> None
 def test_tiles_of_the_bundled_model_do_not_show() -> None:
     from dataclasses import replace
 
-    found = networks.load_pixel_denoiser(registry.resolve_model("denoiser"), CPU, no_op)
+    found = pixel_denoiser.load_pixel_denoiser(registry.resolve_model("denoiser"), CPU, no_op)
     y, x = np.mgrid[0:160, 0:416].astype(np.float32)
     clean = np.stack([128 + 100 * np.sin(x / 40), 100 + 80 * np.sin(y / 30 + x / 90), x / 2])
     noisy = (clean + np.random.default_rng(0).normal(0, 25, clean.shape)).astype(np.float32)

@@ -12,7 +12,7 @@ from transformers import CLIPTextModel
 from artgen import GeneratedImage, Img2Img, Inpaint, Request, Txt2Img, generate, generate_all
 from artgen.errors import UsageError
 from artgen.events import ModelSelected, StepEvent
-from artgen.prepare import prepare_jobs
+from artgen.jobs.prepare import prepare_jobs
 
 WORDS = {"prompt": "a red fox", "steps": 3, "guidance_scale": 5.0}
 

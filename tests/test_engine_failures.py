@@ -17,12 +17,15 @@ from transformers import CLIPConfig, CLIPImageProcessor
 
 from artgen import Denoise, GeneratedImage, Txt2Img, generate, generate_all
 from artgen.engine import generate as generating
-from artgen.engine import loading, memory, offloading, thrift
-from artgen.engine.device import DeviceConfig
+from artgen.engine import memory_policy
 from artgen.engine.generate import FailedImage
-from artgen.engine.memory import MemorySettings, is_device_lost
+from artgen.engine.loading import offload as offloading
+from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.loading.oom import is_device_lost
+from artgen.engine.memory_policy import MemorySettings
 from artgen.errors import DeviceLostError, FilteredError, MemoryExhaustedError, NonFiniteError
-from artgen.prepare import Job, prepare_jobs
+from artgen.jobs.prepare import Job, prepare_jobs
 
 WORDS: dict[str, Any] = {"prompt": "a red fox", "steps": 3, "guidance_scale": 5.0}
 
@@ -284,7 +287,7 @@ def test_a_gpu_that_answers_no_more_is_told_while_loading_too(
     def dead(*_: Any) -> None:
         raise RuntimeError(BUSY)
 
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
     monkeypatch.setattr(offloading, "apply_offload", dead)
     with pytest.raises(DeviceLostError, match=r"stopped working for this process: CUDA error: .* unavailable$") as told:
         generate(four(models["sd1"])[0])
@@ -320,13 +323,13 @@ def test_memory_runs_out_next_to_another_task(
 
 def test_memory_is_planned_anew_for_what_takes_more(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[tuple[int, float | None]] = []
-    plan = thrift.plan_memory
+    plan = memory_policy.plan_memory
 
     def planned(economy: MemorySettings, job: Job, *arguments: Any) -> MemorySettings:
         found.append((job.width, job.prompt_request.guidance_scale))
         return plan(economy, job, *arguments)
 
-    monkeypatch.setattr(thrift, "plan_memory", planned)
+    monkeypatch.setattr(memory_policy, "plan_memory", planned)
     one = four(models["sd1"])[0].replace(steps=1, guidance_scale=1.0)
     wide, guided = one.replace(width=64), one.replace(width=64, guidance_scale=5.0)
     list(generate_all([one, wide, one, guided, wide, guided]))
@@ -347,7 +350,7 @@ def test_what_memory_taught_is_not_for_requests_that_must_not_offload_so(
 
     monkeypatch.setattr(generating, "resolve_device", lambda *_: DeviceConfig("cuda", "fp16"))
     monkeypatch.setattr(generating, "memory_limit", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(memory, "available_bytes", lambda *_: 100 << 30)
+    monkeypatch.setattr(memory_policy, "available_bytes", lambda *_: 100 << 30)
     monkeypatch.setattr(generating, "run_pipeline", short)
     exact = four(models["sd1"])[0].replace(steps=30, offload="auto")
     course = generating.GenerationContext()

@@ -10,8 +10,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from artgen import Img2Img, Inpaint, Txt2Img, generate, registry
-from artgen.engine import loading
-from artgen.engine.device import DeviceConfig
+from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import ModelUnavailableError, RefusedError, UsageError
 from artgen.events import Loading, no_op
 
@@ -30,11 +30,11 @@ def spoil_json(path: Path, **changes: Any) -> None:
 
 def test_the_second_request_reads_no_weights(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = plain.Heard(), plain.Heard()
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
     request = Txt2Img(model=str(models["sd1"]), **FAST)
     before = generate(request, listener=first).image
     assert {event.component for event in first.events if isinstance(event, Loading)} == {"unet", "vae", "text_encoder"}
-    monkeypatch.setattr(loading, "_read_pipeline", lambda *_: pytest.fail("the model was read again"))
+    monkeypatch.setattr(pipeline_cache, "_read_pipeline", lambda *_: pytest.fail("the model was read again"))
     for changed in ({}, {"vae_tiling": True}, {"scheduler": "euler"}, {"width": 40}):
         generate(request.replace(**changed), listener=second)
     assert plain.same(generate(request, listener=second).image, before)
@@ -47,16 +47,16 @@ def test_tasks_share_the_very_same_components(
 ) -> None:
     image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
     seen: list[dict[str, Any]] = []
-    original = loading.pipeline_for_task
+    original = pipeline_cache.pipeline_for_task
 
     def spy(*arguments: Any) -> Any:
         pipe = original(*arguments)
         seen.append({name: id(part) for name, part in pipe.components.items() if part and name != "scheduler"})
         return pipe
 
-    monkeypatch.setattr(loading, "pipeline_for_task", spy)
+    monkeypatch.setattr(pipeline_cache, "pipeline_for_task", spy)
     generate(Txt2Img(model=str(models[kind]), **FAST))
-    monkeypatch.setattr(loading, "_read_pipeline", lambda *_: pytest.fail("the model was read again"))
+    monkeypatch.setattr(pipeline_cache, "_read_pipeline", lambda *_: pytest.fail("the model was read again"))
     generate(Img2Img(model=str(models[kind]), image=image, strength=1.0, **FAST))
     generate(Inpaint(model=str(models[kind]), image=image, mask=mask, **FAST))
     assert len(seen) == 3
@@ -68,7 +68,7 @@ def test_another_precision_or_model_takes_the_place_of_the_kept_one(models: dict
     generate(Txt2Img(model=str(models["sd1"]), **FAST))
     generate(Txt2Img(model=str(models["sd1"]), dtype="bf16", device="cpu", **FAST))
     generate(Txt2Img(model=str(models["sd3"]), **FAST))
-    assert len(loading._cache) == 1
+    assert len(pipeline_cache._cache) == 1
 
 
 def test_a_scheduler_does_not_stick(models: dict[str, Path]) -> None:
@@ -98,7 +98,7 @@ def test_weights_that_lack_a_tensor_are_never_filled_with_chance(copy: Path, com
     assert component in raised.value.message
     assert lost in raised.value.message
     assert raised.value.hint
-    assert not loading._cache
+    assert not pipeline_cache._cache
 
 
 def test_truncated_weights_are_refused_before_anything_loads(copy: Path) -> None:
@@ -142,7 +142,7 @@ def test_code_that_a_model_brings_never_runs(copy: Path, trap: str) -> None:
     if trap != "file":  # with the check out of the way the engine itself does not run it either
         model = registry.resolve_model(str(copy))
         with pytest.raises(ModelUnavailableError):
-            loading.load_pipeline(
+            pipeline_cache.load_pipeline(
                 model, DeviceConfig("cpu", "fp32"), offload=None, vae_tiling=False, safety_checker=True, listener=no_op
             )
         assert not (copy / "ran").exists()
@@ -180,7 +180,7 @@ def test_the_libraries_keep_quiet_and_keep_their_settings(
 ) -> None:
     import diffusers
 
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
     level, bars = diffusers.logging.get_verbosity(), diffusers.logging.is_progress_bar_enabled()
     generate(Txt2Img(model=str(models["sd1"]), **{**FAST, "prompt": "a fox " * 60}))
     image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from artgen import Txt2Img
-from artgen.engine.device import DeviceConfig, resolve_device
-from artgen.engine.memory import MemorySettings, is_oom
+from artgen.engine.loading.device import DeviceConfig, resolve_device
+from artgen.engine.loading.oom import is_oom
+from artgen.engine.memory_policy import MemorySettings
 from artgen.errors import UsageError
-from artgen.prepare import prepare_jobs
+from artgen.jobs.prepare import prepare_jobs
 
 CPU, GPU = DeviceConfig("cpu", "fp32"), DeviceConfig("cuda:1", "fp16")
 
@@ -86,7 +87,7 @@ def test_it_is_refused_before_torch_is_imported() -> None:
     script = """
 import sys
 from artgen import Txt2Img, ArtgenError
-from artgen.prepare import prepare
+from artgen.jobs.prepare import prepare
 try:
     prepare([Txt2Img(device="cuda")])
 except ArtgenError as error:

@@ -10,10 +10,12 @@ from diffusers.image_processor import VaeImageProcessor
 from torch.nn import functional
 
 from artgen import Txt2Img, generate, replay
-from artgen.engine import attention, autoencoding, device
-from artgen.engine.device import DeviceConfig, resolve_device
+from artgen.engine.acceleration import cpu_attention
+from artgen.engine.loading import device
+from artgen.engine.loading.device import DeviceConfig, resolve_device
+from artgen.engine.sampling import vae as vae_ops
 from artgen.outputs import destination_for_requests
-from artgen.settings import OutputSettings
+from artgen.spec.settings import OutputSettings
 
 ON_CPU = DeviceConfig("cpu", "bf16")
 
@@ -56,11 +58,11 @@ def test_attention_by_rows_is_as_near_to_the_truth_as_torchs_own(keys: int) -> N
     true = functional.scaled_dot_product_attention(query, key, value)
     low = [tensor.bfloat16() for tensor in (query, key, value)]
     torchs = functional.scaled_dot_product_attention(*low)
-    with attention.use_chunked_attention(ON_CPU):
+    with cpu_attention.use_chunked_attention(ON_CPU):
         rows = functional.scaled_dot_product_attention(*low)
         named = functional.scaled_dot_product_attention(query=low[0], key=low[1], value=low[2], scale=0.1)
-    assert torch.equal(rows, attention.chunked_attention(*low))
-    assert torch.equal(named, attention.chunked_attention(*low, 0.1))
+    assert torch.equal(rows, cpu_attention.chunked_attention(*low))
+    assert torch.equal(named, cpu_attention.chunked_attention(*low, 0.1))
 
     def error(result: torch.Tensor) -> float:
         return float((result.float() - true).square().mean().sqrt())
@@ -83,7 +85,7 @@ def test_what_is_not_plain_long_attention_in_bf16_is_left_to_torch() -> None:
     ]
     for given, more in calls:
         before = functional.scaled_dot_product_attention(*given, **more)
-        with attention.use_chunked_attention(ON_CPU):
+        with cpu_attention.use_chunked_attention(ON_CPU):
             assert torch.equal(functional.scaled_dot_product_attention(*given, **more), before)
 
 
@@ -91,7 +93,7 @@ def test_fp32_and_gpus_are_left_alone() -> None:
     half = torch.randn(1, 1, 1024, 8).bfloat16()
     own = functional.scaled_dot_product_attention(half, half, half)
     for device_config in (DeviceConfig("cpu", "fp32"), DeviceConfig("cuda", "bf16")):
-        with attention.use_chunked_attention(device_config):
+        with cpu_attention.use_chunked_attention(device_config):
             assert torch.equal(functional.scaled_dot_product_attention(half, half, half), own)
 
 
@@ -103,9 +105,9 @@ def test_autoencoders_that_overflow_in_fp16_work_in_fp32(models: dict[str, Path]
     for part in (vae.encoder, vae.decoder):
         part.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0].dtype))
     pixels = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)).mul(2).sub(1).half()
-    latents = autoencoding.encode_images(vae, pixels)
+    latents = vae_ops.encode_images(vae, pixels)
     pipe = SimpleNamespace(vae=vae, _execution_device="cpu", image_processor=VaeImageProcessor())
-    (picture,) = autoencoding.decode_latents(pipe, latents)
+    (picture,) = vae_ops.decode_latents(pipe, latents)
     assert picture is not None
     assert asked == [torch.float32 if overflows else torch.float16] * 2
     assert latents.dtype == vae.dtype == torch.float16

@@ -12,23 +12,10 @@ from batches import draw, entries, hashes
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from artgen import (
-    Denoise,
-    GeneratedImage,
-    Img2Img,
-    Inpaint,
-    Request,
-    Txt2Img,
-    generate,
-    generate_all,
-    machine,
-    replaying,
-)
-from artgen.batch.ledger import Ledger
-from artgen.batch.running import JobFilter, JobQueue, in_process_runner, pending_jobs
-from artgen.batch.workers import worker_pool_runner
+from artgen import Denoise, GeneratedImage, Img2Img, Inpaint, Request, Txt2Img, generate, generate_all
 from artgen.engine import generate as engine
-from artgen.engine.sizes import (
+from artgen.jobs import replay as replay_jobs
+from artgen.jobs.batch_size import (
     AutoTuneBatchSize,
     DefaultBatchSize,
     ExactBatchSize,
@@ -37,7 +24,11 @@ from artgen.engine.sizes import (
     default_batch_size,
     parse_batch_size,
 )
-from artgen.prepare import prepare_jobs
+from artgen.jobs.prepare import prepare_jobs
+from artgen.queue.job_queue import JobFilter, JobQueue, in_process_runner, pending_jobs
+from artgen.queue.ledger import Ledger
+from artgen.queue.process_pool import worker_pool_runner
+from artgen.system import hardware
 
 WORDS: dict[str, Any] = {"prompt": "a red fox", "steps": 2, "guidance_scale": 5.0}
 
@@ -110,13 +101,13 @@ def test_a_picture_of_many_is_made_again_from_itself(
         assert isinstance(outcome, GeneratedImage)
         assert outcome.record["batch_size"] == 4
         Path("one.json").write_text(json.dumps(outcome.record))
-        plan = replaying.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])})
+        plan = replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])})
         assert plan.batch_size == 4
         assert "one of 4 at a time" in " ".join(plan.notes)
         again = engine.replay(Path("one.json"), {"model": str(models["sd1"])})
         assert plain.same(again.image, outcome.image)
         assert again.record == outcome.record
-    changed = replaying.read_replay_spec(Path("one.json"), {"model": str(models["sd1"]), "steps": "3"})
+    changed = replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"]), "steps": "3"})
     assert (changed.batch_size, changed.notes) == (1, ())
 
 
@@ -124,7 +115,7 @@ def test_a_picture_of_many_is_made_again_from_itself(
 def test_what_is_no_number_of_rows_is_not_followed(models: dict[str, Path], rows: Any) -> None:
     made = generate(Txt2Img(model=str(models["sd1"]), seed=1, **WORDS))
     Path("one.json").write_text(json.dumps({**made.record, "batch_size": rows}))
-    assert replaying.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])}).batch_size == 1
+    assert replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])}).batch_size == 1
 
 
 @pytest.mark.parametrize(("side", "rows"), [(256, [3]), (264, [1, 1, 1])])
@@ -171,14 +162,14 @@ def test_sizes_that_are_tried_are_not_filled_up() -> None:
 def test_what_suits_depends_on_model_size_and_device(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, cuda: int, kind: str, size: int, rows: int
 ) -> None:
-    monkeypatch.setattr(machine, "cuda_device_count", lambda: cuda)
+    monkeypatch.setattr(hardware, "cuda_device_count", lambda: cuda)
     model = str(models.get(kind, kind))
     (job,) = prepare_jobs([Txt2Img(model=model, prompt="a fox", width=size, height=size)])
     assert default_batch_size(job) == rows
 
 
 def test_large_models_keep_a_processor_busy_with_one(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artgen.engine.sizes.SMALL", 1000)
+    monkeypatch.setattr("artgen.jobs.batch_size.SMALL", 1000)
     jobs = prepare_jobs(
         [Txt2Img(model=str(models["sd1"]), prompt="a fox"), Denoise(image=plain.photo(Path("photo.png")))]
     )

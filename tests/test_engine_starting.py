@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from artgen import Txt2Img, generate, process
-from artgen.engine import starting
+from artgen import Txt2Img, generate
+from artgen.engine import fast_import
+from artgen.system import process
 
 DRIVER = """
 import json, sys
@@ -60,7 +61,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_module_is_loaded_when_something_of_it_is_used(package: str) -> None:
-    with starting._lazy_import("apackage.inside"):
+    with fast_import._lazy_import("apackage.inside"):
         import apackage.inside
     import apackage.inside  # again, as several modules do
 
@@ -74,7 +75,7 @@ def test_a_module_is_loaded_when_something_of_it_is_used(package: str) -> None:
 
 
 def test_taking_a_name_from_a_module_is_a_use(package: str) -> None:
-    with starting._lazy_import("apackage.inside"):
+    with fast_import._lazy_import("apackage.inside"):
         from apackage.inside import value
     assert value == 7
 
@@ -82,7 +83,7 @@ def test_taking_a_name_from_a_module_is_a_use(package: str) -> None:
 def test_a_package_is_absent_only_for_a_while_and_only_before_it_is_there(package: str) -> None:
     from importlib.util import find_spec
 
-    with starting._hide_packages("apackage", "json"):
+    with fast_import._hide_packages("apackage", "json"):
         assert find_spec("apackage") is None
         assert find_spec("json") is not None
     assert find_spec("apackage") is not None

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import nn
 
 from artgen import GeneratedImage, Img2Img, Inpaint, Outpaint, Txt2Img, generate, generate_all, replay
-from artgen.approximations import LCM_LORA_FILENAME
-from artgen.engine.approximating import with_approximations
+from artgen.engine.acceleration.fast_hooks import with_approximations
 from artgen.errors import ModelUnavailableError, NonFiniteError, UsageError
-from artgen.hub import cache
+from artgen.registry.hub import cache
+from artgen.spec.fast import LCM_LORA_FILENAME
 
 WORDS = {"prompt": "a red fox", "negative_prompt": "blue", "steps": 9, "guidance_scale": 5.0, "seed": 7}
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from artgen import registry
 from artgen.cli.noise import SCHEDULES
-from artgen.engine.forward import SCHEDULE_CONFIGS, add_noise, noise_levels
+from artgen.engine.diffusion.noise_schedule import SCHEDULE_CONFIGS, add_noise, noise_levels
 
 ELSEWHERE = {
     "linear": DDPMScheduler(),

@@ -16,10 +16,11 @@ from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from PIL import Image
 
 from artgen import Denoise, GeneratedImage, Img2Img, Inpaint, Outpaint, Request, Txt2Img, generate, generate_all
-from artgen.engine import frames, schedulers
+from artgen.engine.loading import schedulers
+from artgen.engine.sampling import frames
 from artgen.events import StepEvent
-from artgen.schedulers import SCHEDULERS
-from artgen.settings import FramesSettings
+from artgen.spec.schedulers import SCHEDULERS
+from artgen.spec.settings import FramesSettings
 
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False}
 

@@ -12,7 +12,7 @@ from command_line import FAST, run, save_inputs
 from PIL import Image, ImageSequence
 
 from artgen.outputs.animation import encode_animation, quantize_frame
-from artgen.outputs.reels import _clear_target
+from artgen.outputs.animation_output import _clear_target
 
 FRAMED = ("txt2img", "a fox", "--steps", "4", "--seed", "7", "-m")
 
@@ -127,7 +127,7 @@ def test_a_folder_that_somebody_else_makes_meanwhile_is_left_to_them(sd1: str, m
             (path / "0001.png").write_bytes(b"theirs")
         return free
 
-    monkeypatch.setattr("artgen.outputs.reels._cleared", cleared)
+    monkeypatch.setattr("artgen.outputs.animation_output._cleared", cleared)
     printed = run(*FRAMED, sd1, "-o", "fox.png", "--frames", "frames/{stem}/", "--json").stdout
     assert json.loads(printed)["frames"] == "frames/fox-1"
     assert [path.read_bytes() for path in Path("frames/fox").iterdir()] == [b"theirs"]

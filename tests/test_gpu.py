@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from artgen import GeneratedImage, Img2Img, Inpaint, Txt2Img, generate, generate_all
-from artgen.engine import loading
+from artgen.engine.acceleration.cuda_graphs import CudaGraphRecorder
 from artgen.engine.generate import generate_jobs
-from artgen.engine.graphs import CudaGraphRecorder
-from artgen.engine.sizes import ExactBatchSize
+from artgen.engine.loading import pipeline_cache
 from artgen.errors import MemoryExhaustedError, NonFiniteError, UsageError
 from artgen.events import ModelSelected, PlanNote
-from artgen.prepare import prepare_jobs
+from artgen.jobs.batch_size import ExactBatchSize
+from artgen.jobs.prepare import prepare_jobs
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,9 +32,9 @@ MIB = 2**20
 
 @pytest.fixture(autouse=True)
 def _clean_memory() -> Iterator[None]:
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
     yield
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
 
 
 def plainly(cls: str, folder: Path, seed: int, **arguments: Any) -> Image.Image:
@@ -66,7 +66,7 @@ def test_a_graph_of_the_step_changes_no_bit(models: dict[str, Path], kind: str, 
     request = Txt2Img(model=str(models[kind]), seed=7, steps=10, **WORDS)
     ours = [generate(request.replace(seed=seed), listener=heard).image for seed in (7, 8, 7)]
     assert any(isinstance(event, PlanNote) and event.text.startswith("a CUDA graph") for event in heard.events)
-    module = next(iter(loading._cache.values())).unet
+    module = next(iter(pipeline_cache._cache.values())).unet
     assert module.__dict__["_artgen_graphed"]._recorded, "it was captured, and repeats the step bit for bit"
     assert plain.same(ours[0], plainly(cls, models[kind], 7, num_inference_steps=10, **WORDS))
     assert plain.same(ours[0], ours[2])
@@ -83,7 +83,7 @@ def test_work_that_waits_is_not_captured_and_leaves_the_device_usable(models: di
     again()
     assert outputs[0].tolist() == [5.0] * 3
     assert torch.cuda.current_stream() == torch.cuda.default_stream()
-    loading.empty_cuda_cache()
+    pipeline_cache.empty_cuda_cache()
     generate(Txt2Img(model=str(models["sd1"]), seed=7, steps=10, **WORDS))
 
 
@@ -157,7 +157,7 @@ def test_offloading_changes_no_pixel_and_leaves_the_gpu_empty(
 ) -> None:
     request = Txt2Img(model=str(models["sd1"]), seed=7, steps=3, dtype=dtype, **WORDS)
     whole = generate(request).image
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
     before = torch.cuda.memory_allocated()
     for _ in range(2):  # the second request finds the parts back in main memory
         made = generate(request.replace(offload=offload))
@@ -178,7 +178,7 @@ def test_layers_that_come_and_go_change_no_pixel(models: dict[str, Path], offloa
 def test_auto_keeps_within_its_budget_and_gives_the_same_pixels(models: dict[str, Path]) -> None:
     request = Txt2Img(model=str(models["sd1"]), seed=7, steps=3, **WORDS)
     whole = generate(request).image
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
     torch.cuda.reset_peak_memory_stats()
     heard = plain.Heard()
     made = generate(request.replace(offload="auto", memory_budget="300MiB"), listener=heard)

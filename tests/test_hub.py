@@ -13,12 +13,12 @@ from pathlib import Path
 import hub_server
 import pytest
 
-from artgen import hub as downloads
 from artgen import registry
 from artgen.errors import ArtgenError, ModelUnavailableError, OutputError, RefusedError
-from artgen.hub import cache, client, transfer
-from artgen.hub.choosing import select_files
-from artgen.hub.client import RemoteFile
+from artgen.registry import hub as downloads
+from artgen.registry.hub import cache, client, download
+from artgen.registry.hub.client import RemoteFile
+from artgen.registry.hub.select_files import select_files
 
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
 
@@ -317,7 +317,7 @@ def test_two_processes_pull_the_same_model(hub: hub_server.Hub) -> None:
 
 
 def test_a_disk_too_small_is_found_before_the_download(hub: hub_server.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(OutputError, match=r"needs 0\.0 GB") as caught:
         downloads.pull(hub.repo)
     assert caught.value.exit_code == 74

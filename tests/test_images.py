@@ -476,7 +476,7 @@ def test_sizes_are_read() -> None:
 
 
 def test_loading_needs_no_numpy() -> None:
-    program = "import sys, artgen.images, artgen.metadata, artgen.outputs, artgen.terminal\n"
+    program = "import sys, artgen.images, artgen.metadata, artgen.outputs, artgen.system.terminal\n"
     program += "sys.exit(bool({'numpy', 'torch', 'rich'} & set(sys.modules)))"
     assert python(program).returncode == 0
 

@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from artgen import Denoise, Img2Img, Inpaint, Txt2Img, generate, generate_all
-from artgen.engine import adapters, loading
+from artgen.engine.loading import lora as engine_lora
+from artgen.engine.loading import pipeline_cache
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Loading
 
@@ -88,7 +89,7 @@ def test_attached_changed_and_taken_off_without_reading_the_model_again(
 ) -> None:
     bare = Txt2Img(model=str(models["sd1"]), **FAST)
     first = generate(bare).image
-    monkeypatch.setattr(loading, "_read_pipeline", lambda *_: pytest.fail("the model was read again"))
+    monkeypatch.setattr(pipeline_cache, "_read_pipeline", lambda *_: pytest.fail("the model was read again"))
     one, two = loras["sd1-diffusers"], loras["sd1-kohya"]
     steps = [{one: 1.0}, {one: 0.5}, {one: 0.5, two: 0.3}, {two: 0.3}, {two: 0.3, one: 0.5}, {one: 1.0}]
     drawn = []
@@ -98,7 +99,9 @@ def test_attached_changed_and_taken_off_without_reading_the_model_again(
         assert not plain.same(drawn[-1], first)
     assert plain.same(drawn[0], drawn[-1])
     assert plain.same(generate(bare).image, first)
-    weights = [name for pipe in loading._cache.values() for name, _ in pipe.unet.named_parameters() if "lora" in name]
+    weights = [
+        name for pipe in pipeline_cache._cache.values() for name, _ in pipe.unet.named_parameters() if "lora" in name
+    ]
     assert not weights
 
 
@@ -122,7 +125,7 @@ def test_a_lora_of_the_text_encoder_does_not_get_a_cached_embedding(
     models: dict[str, Path], loras: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = Txt2Img(model=str(models["sd1"]), **FAST)
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
     encoded: list[Any] = []
 
     def counted(original: Any, self: Any, *arguments: Any, **more: Any) -> Any:
@@ -220,11 +223,11 @@ def test_what_diffusers_passes_over_is_refused(
     state = load_file(loras["unet"])
     state |= {name.replace("down_blocks.1", "down_blocks.7"): values.clone() for name, values in state.items()}
     save_file(state, "more.safetensors")
-    monkeypatch.setattr("artgen.adapters.check_fit", lambda *_: None)
+    monkeypatch.setattr("artgen.registry.lora.check_fit", lambda *_: None)
     with pytest.raises(ModelUnavailableError, match=r"more\.safetensors cannot be attached: "):
         generate(Txt2Img(model=str(models["sd1"]), lora=("more.safetensors",), **FAST))
-    pipe = next(iter(loading._cache.values()))
-    assert adapters.active_loras(pipe) == ()
+    pipe = next(iter(pipeline_cache._cache.values()))
+    assert engine_lora.active_loras(pipe) == ()
     assert not [name for name, _ in pipe.unet.named_parameters() if "lora" in name]
 
 

@@ -13,11 +13,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from test_cli_startup import modules_after
 
-from artgen import adapters, generate, metadata, registry, replay, replaying
-from artgen.batch.entries import Entry
-from artgen.batch.plan import Planner
-from artgen.batch.prompt_files import read_prompt_file as read_prompts
+from artgen import generate, metadata, registry, replay
 from artgen.errors import InputFileError
+from artgen.jobs import replay as replay_jobs
+from artgen.queue.entries import Entry
+from artgen.queue.planner import Planner
+from artgen.queue.prompt_files import read_prompt_file as read_prompts
+from artgen.registry import lora as lora_files
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +157,7 @@ def test_a_lora_that_changes_is_another_job_and_is_read_once(
 def test_other_tools_read_it_and_it_is_read_back(sd1: str, here: str) -> None:
     path = drawn(sd1, "--lora", f"{here}:0.8", "--lora", "other:-0.5")
     text = Image.open(path).text["parameters"]
-    first, second = (adapters.read_lora(Path(name)).autov3 for name in (here, "other.safetensors"))
+    first, second = (lora_files.read_lora(Path(name)).autov3 for name in (here, "other.safetensors"))
     assert text.startswith("a red fox <lora:style:0.8> <lora:other:-0.5>\n")
     assert f'Lora hashes: "style: {first}, other: {second}"' in text
     found = metadata.parse_a1111(text)
@@ -186,7 +188,7 @@ def test_replay_finds_it_by_name_and_hash(sd1: str, here: str, made: Path, monke
     for name in (here, "other.safetensors"):
         Path(name).unlink()
     with pytest.raises(InputFileError, match=r"with the LoRA 'style\.safetensors'") as caught:
-        replaying.read_replay_spec(path, model)
+        replay_jobs.read_replay_spec(path, model)
     assert "--set lora=PATH:0.8" in caught.value.hint
     shelf = Path("shelf/deep")
     shutil.copytree(made, shelf)
@@ -194,10 +196,10 @@ def test_replay_finds_it_by_name_and_hash(sd1: str, here: str, made: Path, monke
     assert replay(path, model).image.tobytes() == pixels(path)
     shutil.copy(shelf / "other.safetensors", shelf / here)
     with pytest.raises(InputFileError, match="other contents"):
-        replaying.read_replay_spec(path, model)
+        replay_jobs.read_replay_spec(path, model)
     chosen = {**model, "lora": f"{made / here}:0.8,{made / 'other.safetensors'}:-0.5"}
     assert replay(path, chosen).image.tobytes() == pixels(path)
-    assert replaying.read_replay_spec(path, {**model, "lora": ""}).request.lora == ()
+    assert replay_jobs.read_replay_spec(path, {**model, "lora": ""}).request.lora == ()
 
 
 def test_a_record_opens_no_file_of_its_choice(sd1: str, here: str, made: Path) -> None:
@@ -207,22 +209,22 @@ def test_a_record_opens_no_file_of_its_choice(sd1: str, here: str, made: Path) -
     for name in (str(made / here), f"../made0/{here}", f"sub/../../{here}", "..", "", "/", "*"):
         Path("tampered.json").write_text(json.dumps({**recorded, "lora": [f"{name}:1"]}))
         with pytest.raises(InputFileError):
-            replaying.read_replay_spec(Path("tampered.json"), {"model": sd1})
+            replay_jobs.read_replay_spec(Path("tampered.json"), {"model": sd1})
     for more in ({"lora": ["a:1", "b:1"]}, {"lora": "style"}, {"lora": ["style:99"]}, {"lora_sha256": [""]}):
         Path("tampered.json").write_text(json.dumps({**recorded, **more}))
         with pytest.raises(InputFileError):
-            replaying.read_replay_spec(Path("tampered.json"), {"model": sd1})
+            replay_jobs.read_replay_spec(Path("tampered.json"), {"model": sd1})
 
 
 def test_a_picture_of_the_web_ui_gets_its_lora_where_the_hash_agrees(sd1: str, here: str) -> None:
     words = "a fox <lora:style:0.5>\nSteps: 2, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 32x32"
-    digest = adapters.read_lora(Path(here)).autov3
+    digest = lora_files.read_lora(Path(here)).autov3
     said = ', Lora hashes: "style: {}"'
     for hashes, used in ((said.format(digest), True), (said.format("0123456789ab"), False), ("", False)):
         info = PngInfo()
         info.add_text("parameters", words + hashes)
         Image.new("RGB", (32, 32)).save("web.png", pnginfo=info)
-        plan = replaying.read_replay_spec(Path("web.png"), {"model": sd1})
+        plan = replay_jobs.read_replay_spec(Path("web.png"), {"model": sd1})
         assert plan.request.prompt == "a fox"
         assert plan.request.lora == ((f"{here}:0.5",) if used else ())
         assert any("LoRA style:0.5 is not here" in note for note in plan.notes) != used

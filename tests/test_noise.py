@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from artgen.engine.noise import Pixels, estimate_sigma
+from artgen.engine.denoise.noise_estimate import Pixels, estimate_sigma
 
 
 def photograph(height: int = 240, width: int = 320, channels: int = 3, texture: float = 6) -> np.ndarray:

@@ -23,7 +23,7 @@ from artgen import metadata
 from artgen.errors import InputFileError, OutputError, RefusedError, UsageError
 from artgen.outputs import Destination, parse_destination, parse_template, sanitize_component, writing
 from artgen.outputs.encoding import EncodingOptions, encode_image
-from artgen.settings import OutputSettings
+from artgen.spec.settings import OutputSettings
 
 RECORD: dict[str, object] = {
     "task": "txt2img", "prompt": "a red fox", "seed": 7, "steps": 4, "scheduler": "euler", "guidance_scale": 7.5,
@@ -322,7 +322,7 @@ def python(program: str, *arguments: str) -> subprocess.Popen[str]:
 def test_sixteen_processes_make_sixteen_files(output: str, each: int) -> None:
     program = (
         "import sys\nfrom PIL import Image\nfrom artgen.outputs import destination\n"
-        "from artgen.settings import Output\n"
+        "from artgen.spec.settings import Output\n"
         "place = destination(Output(output=sys.argv[1]))\n"
         "record = {'seed': int(sys.argv[2]), 'steps': 1, 'artgen': '0.1', "
         "'prompt': 'fox' + 'x' * 40_000 * sys.argv[1].endswith('jpg')}\n"
@@ -437,7 +437,7 @@ def test_a_full_disk_leaves_nothing(overwrite: bool) -> None:
         Path("big.png").write_bytes(b"before")
     program = (
         "import resource, sys, os\nfrom PIL import Image\nfrom artgen.errors import OutputError\n"
-        "from artgen.outputs import destination\nfrom artgen.settings import Output\n"
+        "from artgen.outputs import destination\nfrom artgen.spec.settings import Output\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "picture = Image.frombytes('RGB', (200, 200), os.urandom(120_000))\n"
         f"try: destination(Output(output='big.png', overwrite={overwrite})).save(picture, {{'prompt': 'x'}})\n"
@@ -456,7 +456,7 @@ def test_a_full_disk_leaves_nothing(overwrite: bool) -> None:
 def test_a_killed_process_leaves_no_half_picture(point: str) -> None:
     program = (
         "import os, signal\nfrom PIL import Image\nfrom artgen.outputs import destination\n"
-        "from artgen.settings import Output\n"
+        "from artgen.spec.settings import Output\n"
         "real = os.write\n"
         "def stop(*a):\n"
         f"    if {point!r} == 'write': real(a[0], bytes(a[1])[:10])\n"

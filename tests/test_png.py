@@ -22,7 +22,7 @@ from artgen.metadata import image_save_args
 from artgen.outputs import parse_destination
 from artgen.outputs.encoding import EncodingOptions, encode_image
 from artgen.outputs.png import encode_png
-from artgen.settings import OutputSettings
+from artgen.spec.settings import OutputSettings
 
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1}
 COLOUR_TYPES = {"L": 0, "LA": 4, "RGB": 2, "RGBA": 6, "I;16": 0}

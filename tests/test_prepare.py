@@ -14,9 +14,9 @@ from PIL import Image
 
 from artgen import Img2Img, Inpaint, Outpaint, Txt2Img
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
-from artgen.prepare import Job, prepare_jobs, source_seed_warning
-from artgen.requests import ImageRequest, Request
-from artgen.settings import options_of
+from artgen.jobs.prepare import Job, prepare_jobs, source_seed_warning
+from artgen.spec.requests import ImageRequest, Request
+from artgen.spec.settings import options_of
 
 
 def ready(request: Request) -> Job:
@@ -238,7 +238,7 @@ from pathlib import Path
 for name in ("torch", "diffusers", "transformers", "numpy"):
     sys.modules[name] = None  # importing it is an error now
 from artgen import ArtgenError, Img2Img, Txt2Img
-from artgen.prepare import prepare
+from artgen.jobs.prepare import prepare
 sd1 = sys.argv[1]
 for make in (
     lambda: Txt2Img(model=sd1, steps=0),

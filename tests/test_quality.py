@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from artgen.engine.quality import psnr, ssim, vae_feature_distance
+from artgen.engine.metrics import psnr, ssim, vae_feature_distance
 
 
 @pytest.fixture(scope="module")

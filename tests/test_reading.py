@@ -20,16 +20,21 @@ from original_layout import to_original_sd1
 from PIL import Image
 from safetensors.torch import save_file
 
-from artgen import GeneratedImage, Img2Img, Inpaint, Txt2Img, budget, generate, generate_all, machine, registry, sources
-from artgen.batch.entries import Entry
-from artgen.batch.plan import Planner
-from artgen.engine import components, loading, memory, reading
-from artgen.engine.device import DeviceConfig
-from artgen.engine.memory import MemorySettings, plan_memory
+from artgen import GeneratedImage, Img2Img, Inpaint, Txt2Img, generate, generate_all, registry
+from artgen.engine import memory_policy
+from artgen.engine.loading import components, pipeline_cache
+from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.memory_policy import MemorySettings, plan_memory
+from artgen.engine.sampling import text_encoder_offload
 from artgen.errors import UsageError
 from artgen.events import Loading, PlanNote
-from artgen.prepare import prepare_jobs
-from artgen.requests import PromptRequest
+from artgen.jobs import inputs
+from artgen.jobs.prepare import prepare_jobs
+from artgen.queue.entries import Entry
+from artgen.queue.planner import Planner
+from artgen.spec import memory_budget
+from artgen.spec.requests import PromptRequest
+from artgen.system import hardware
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
@@ -56,8 +61,8 @@ def sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nothing_read() -> None:
-    reading._embedding_cache.clear()
-    loading.clear_cache()
+    text_encoder_offload._embedding_cache.clear()
+    pipeline_cache.clear_cache()
 
 
 def read(heard: plain.Heard) -> list[str]:
@@ -73,11 +78,11 @@ def test_the_pixels_are_the_same(models: dict[str, Path], sd3: Path, kind: str, 
     request = Txt2Img(model=str(models.get(kind, sd3)), dtype=dtype, device="cpu", **WORDS)
     for changes in ({}, {"negative_prompt": "", "guidance_scale": 1.0}):
         whole = generate(request.replace(**changes)).image
-        loading.clear_cache()
+        pipeline_cache.clear_cache()
         apart = generate(request.replace(offload="text", **changes))
         assert plain.same(apart.image, whole), changes
         assert apart.record["offload"] == "text"
-    ((pipe),) = loading._cache.values()
+    ((pipe),) = pipeline_cache._cache.values()
     assert not any(part for name, part in pipe.components.items() if name.startswith("text_encoder"))
 
 
@@ -87,7 +92,7 @@ def test_so_are_those_of_long_prompts_and_of_several_at_a_time(models: dict[str,
     requests = [Txt2Img(prompt=LONG, **shared), Txt2Img(prompt=LONG, **{**shared, "seed": 2}),
                 Txt2Img(prompt="a cat", negative_prompt=LONG, **shared), Txt2Img(prompt="a fox", **shared)]  # fmt: skip
     whole = [found.image for found in generate_all(requests, batch_size=2)]
-    loading.clear_cache()
+    pipeline_cache.clear_cache()
     heard = plain.Heard()
     apart = generate_all([each.replace(offload="text") for each in requests], batch_size=2, listener=heard)
     assert all(plain.same(found.image, other) for found, other in zip(apart, whole, strict=True))
@@ -113,10 +118,10 @@ def test_a_single_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         registry.resolve_model(str(folder), offline=True), path=tmp_path / "whole.safetensors", is_file=True
     )
     for dtype in ("fp32", "bf16"):
-        reader = loading.load_text_encoders(model, DeviceConfig("cpu", dtype), plain.Heard())
+        reader = pipeline_cache.load_text_encoders(model, DeviceConfig("cpu", dtype), plain.Heard())
         assert reader.text_encoder is not None
         assert reader.unet is reader.vae is None
-        drawer = loading.load_pipeline(
+        drawer = pipeline_cache.load_pipeline(
             model,
             DeviceConfig("cpu", dtype),
             offload="text",
@@ -145,9 +150,9 @@ def test_a_batch_reads_the_prompts_of_its_later_pictures_with_the_first_ones(
     models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readers: list[Any] = []
-    load_reader = loading.load_text_encoders
+    load_reader = pipeline_cache.load_text_encoders
     monkeypatch.setattr(
-        loading, "load_text_encoders", lambda *given: readers.append(given[0].path) or load_reader(*given)
+        pipeline_cache, "load_text_encoders", lambda *given: readers.append(given[0].path) or load_reader(*given)
     )
     settings = {"model": str(models["sd1"]), "offload": "text", "device": "cpu", "steps": 1}
     words = [{"prompt": f"a fox {number}", "seed": str(number)} for number in range(5)]
@@ -174,15 +179,15 @@ def test_input_pictures_of_a_batch_are_not_read_for_words_that_are_known(
     settings = {"model": str(models["sd1"]), "offload": "text", "device": "cpu", "steps": 2}
     made = Planner(tmp_path / "out", settings).build_plan(found)
     opened: list[Path] = []
-    source = sources.load_inputs
-    monkeypatch.setattr(sources, "load_inputs", lambda request: opened.append(request.image) or source(request))
+    source = inputs.load_inputs
+    monkeypatch.setattr(inputs, "load_inputs", lambda request: opened.append(request.image) or source(request))
     _, results = batches.draw(made)
     assert [result.record.state for result in results if result.record] == ["done"] * 6
     assert len(opened) == 6 + 2, "each in its turn, and the first of each other wording"
 
 
 def test_no_more_is_read_ahead_than_there_is_room_for(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_PREFETCH_BYTES", 1)
+    monkeypatch.setattr(text_encoder_offload, "MAX_PREFETCH_BYTES", 1)
     shared = {"model": str(models["sd1"]), "steps": 1, "guidance_scale": 1.0, "offload": "text", "seed": 1}
     requests = [Txt2Img(prompt=f"a {thing}", **shared) for thing in ("fox", "cat", "fox")]
     heard = plain.Heard()
@@ -198,10 +203,10 @@ def test_what_was_read_ahead_is_kept_until_something_new_is_needed(
     shared = {"model": str(models["sd1"]), "steps": 1, "guidance_scale": 1.0, "offload": "text", "seed": 1}
     requests = [Txt2Img(prompt=f"fox {number}", **shared) for number in range(7)]
     generate(requests[0])
-    ((rows),) = reading._embedding_cache.values()
-    monkeypatch.setattr(reading, "MAX_PREFETCH_BYTES", 2 * reading._nbytes(rows))
-    reading._embedding_cache.clear()
-    loading.clear_cache()
+    ((rows),) = text_encoder_offload._embedding_cache.values()
+    monkeypatch.setattr(text_encoder_offload, "MAX_PREFETCH_BYTES", 2 * text_encoder_offload._nbytes(rows))
+    text_encoder_offload._embedding_cache.clear()
+    pipeline_cache.clear_cache()
     heard = plain.Heard()
     assert len(list(generate_all(requests, listener=heard))) == 7
     assert read(heard).count("text_encoder") == 3  # for the first, the fourth and the seventh
@@ -211,7 +216,7 @@ def test_it_is_chosen_where_main_memory_does_not_hold_all(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unasked too: on the CPU nothing can be tried again, the system ends a process that takes too much."""
-    whole = budget.MemoryEstimate(
+    whole = memory_budget.MemoryEstimate(
         text_encoder_bytes=(9 * GIB, GIB),
         denoiser_bytes=4 * GIB,
         vae_bytes=0,
@@ -220,11 +225,11 @@ def test_it_is_chosen_where_main_memory_does_not_hold_all(
         decode_activation_bytes=0,
         tiled_decode_bytes=0,
     )
-    monkeypatch.setattr(memory, "estimate_memory", lambda *_, **__: whole)
+    monkeypatch.setattr(memory_policy, "estimate_memory", lambda *_, **__: whole)
     cpu = DeviceConfig("cpu", "bf16")
 
     def settle(request: PromptRequest, there: int | None) -> tuple[str | None, list[Any]]:
-        monkeypatch.setattr(machine, "available_ram", lambda: there)
+        monkeypatch.setattr(hardware, "available_ram", lambda: there)
         heard, jobs = plain.Heard(), prepare_jobs([request])
         economy = plan_memory(MemorySettings.from_request(jobs[0].prompt_request, 1), jobs[0], 1, cpu, heard)
         assert not economy.vae_tiling
@@ -278,8 +283,8 @@ def test_a_later_picture_whose_lora_reads_the_prompt_is_drawn_with_the_whole_mod
 def test_a_later_picture_that_takes_more_is_planned_for(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def demand(_: Any, __: str, size: tuple[int, int], *___: Any, **____: Any) -> budget.MemoryEstimate:
-        return budget.MemoryEstimate(
+    def demand(_: Any, __: str, size: tuple[int, int], *___: Any, **____: Any) -> memory_budget.MemoryEstimate:
+        return memory_budget.MemoryEstimate(
             text_encoder_bytes=(GIB,),
             denoiser_bytes=GIB,
             vae_bytes=0,
@@ -289,8 +294,8 @@ def test_a_later_picture_that_takes_more_is_planned_for(
             tiled_decode_bytes=0,
         )
 
-    monkeypatch.setattr(memory, "estimate_memory", demand)
-    monkeypatch.setattr(machine, "available_ram", lambda: round(2.7 * GIB))
+    monkeypatch.setattr(memory_policy, "estimate_memory", demand)
+    monkeypatch.setattr(hardware, "available_ram", lambda: round(2.7 * GIB))
     shared = {"model": str(models["sd1"]), "device": "cpu", "steps": 1, "guidance_scale": 1.0}
     requests = [Txt2Img(prompt="a fox", seed=1, width=side, height=32, **shared) for side in (32, 160, 32)]
     found = [made.record.get("offload") for made in generate_all(requests) if isinstance(made, GeneratedImage)]
@@ -323,23 +328,23 @@ def test_control_groups_limit_what_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, root: str, names: tuple[str, str, str]
 ) -> None:
     (tmp_path / "own").write_text(f"1:name=systemd:/\n{line}\n")
-    monkeypatch.setattr(machine, "PROCESS_CGROUPS_FILE", tmp_path / "own")
-    monkeypatch.setattr(machine, "CGROUP_ROOT", tmp_path)
-    assert list(machine._cgroup_limits()) == []
+    monkeypatch.setattr(hardware, "PROCESS_CGROUPS_FILE", tmp_path / "own")
+    monkeypatch.setattr(hardware, "CGROUP_ROOT", tmp_path)
+    assert list(hardware._cgroup_limits()) == []
     step = tmp_path / root / "job" / "step"
     step.mkdir(parents=True)
     for folder, limit in ((step, "max"), (step.parent, str(8 * GIB))):
         (folder / names[0]).write_text(f"{limit}\n")
         (folder / names[1]).write_text(f"{3 * GIB}\n")
         (folder / "memory.stat").write_text(f"anon 7\n{names[2]} {GIB}\n")
-    assert list(machine._cgroup_limits()) == [6 * GIB]
-    monkeypatch.setattr(machine, "_read_kib", lambda file, _: {"/proc/meminfo": 9, "/proc/self/status": 2}[file] * GIB)
-    assert machine.available_ram() == 8 * GIB
+    assert list(hardware._cgroup_limits()) == [6 * GIB]
+    monkeypatch.setattr(hardware, "_read_kib", lambda file, _: {"/proc/meminfo": 9, "/proc/self/status": 2}[file] * GIB)
+    assert hardware.available_ram() == 8 * GIB
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux' tables")
 def test_free_memory_is_a_part_of_what_the_machine_has() -> None:
-    free = machine.available_ram()
+    free = hardware.available_ram()
     assert free is not None
     assert 0 < free <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from artgen import Txt2Img
 from artgen.errors import UsageError
-from artgen.loras import LoraSpec
-from artgen.records import NOT_RECORDED, PROVENANCE_KEYS, from_record, to_record
-from artgen.requests import TASKS, Denoise, ImageRequest, Inpaint, Outpaint, Request
-from artgen.schedulers import SCHEDULERS
-from artgen.settings import options_of, type_of
+from artgen.spec.lora import LoraSpec
+from artgen.spec.records import NOT_RECORDED, PROVENANCE_KEYS, from_record, to_record
+from artgen.spec.requests import TASKS, Denoise, ImageRequest, Inpaint, Outpaint, Request
+from artgen.spec.schedulers import SCHEDULERS
+from artgen.spec.settings import options_of, type_of
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60)
 FILE = st.text(st.sampled_from("abc xyz-_0éß漢字.👀"), min_size=1, max_size=12).filter(lambda name: name.strip(". "))

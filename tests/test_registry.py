@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from artgen import registry, schedulers
+from artgen import registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
-from artgen.registry import cards, hashes
+from artgen.registry import catalog, hashes
+from artgen.spec import schedulers
 
 REPOSITORY = Path(registry.__file__).parents[2]
 
@@ -36,12 +37,12 @@ def edit(path: Path, **changes: object) -> None:
 
 
 def test_the_built_in_table_is_sound() -> None:
-    table = cards.builtin_models()
+    table = catalog.builtin_models()
     assert {"tiny", "sd15", "sd15-inpaint", "sd21", "sdxl", "sdxl-turbo", "sd35-medium", "lcm-dreamshaper"} <= set(
         table
     )
     for name, card in table.items():
-        assert cards.ALIAS_PATTERN.fullmatch(name)
+        assert catalog.ALIAS_PATTERN.fullmatch(name)
         assert card.licence != "unknown"
         assert card.description.endswith(".")
         if card.bundled_folder:
@@ -317,7 +318,7 @@ def test_the_hash_is_that_of_the_denoiser_and_remembered(
 
 def test_the_bundled_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, models: dict[str, Path]) -> None:
     """`tiny` is found in artgen's assets, checked against its sums, and missed with a message."""
-    monkeypatch.setattr(cards, "ASSETS_FOLDER", tmp_path)
+    monkeypatch.setattr(catalog, "ASSETS_FOLDER", tmp_path)
     monkeypatch.setattr(hashes, "ASSETS_FOLDER", tmp_path)
     with pytest.raises(ModelUnavailableError, match="not part of this installation"):
         registry.resolve_model("tiny")
@@ -372,7 +373,7 @@ def test_a_shard_without_a_promised_tensor(copy: Callable[[str], Path]) -> None:
     folder = copy("sd1")
     weights = folder / "unet/diffusion_pytorch_model.safetensors"
     shard = weights.with_name("diffusion_pytorch_model-00001-of-00001.safetensors")
-    from artgen.checkpoints import read_header
+    from artgen.registry.safetensors_header import read_header
 
     table = dict.fromkeys(read_header(weights).tensors, shard.name)
     weights.rename(shard)

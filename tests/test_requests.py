@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from artgen import Img2Img, Inpaint, Outpaint, Request, Txt2Img
 from artgen.errors import UsageError
-from artgen.requests import TASKS, generate_seed
-from artgen.settings import (
+from artgen.spec.requests import TASKS, generate_seed
+from artgen.spec.settings import (
     OutputSettings,
     PromptSettings,
     SamplingSettings,
@@ -206,7 +206,7 @@ def test_text_that_is_no_value(name: str, text: str, said: str) -> None:
 
 
 def test_every_task_name_has_a_class() -> None:
-    from artgen.requests import TASKS
-    from artgen.settings import TASK_NAMES
+    from artgen.spec.requests import TASKS
+    from artgen.spec.settings import TASK_NAMES
 
     assert tuple(TASKS) == TASK_NAMES

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from artgen import Img2Img, Txt2Img, generate
-from artgen.engine import schedulers as building
+from artgen.engine.loading import schedulers as building
 from artgen.errors import UsageError
-from artgen.schedulers import (
+from artgen.spec.schedulers import (
     SCHEDULERS,
     SIGMA_SPACINGS,
     Scheduler,

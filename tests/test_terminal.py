@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from artgen.terminal import markup_safe, printable
+from artgen.system.terminal import markup_safe, printable
 
 ANY_TEXT = st.text(st.characters(), max_size=60)  # lone surrogates included
 

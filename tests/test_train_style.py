@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from artgen.settings import DatasetSettings
-from artgen.training.collection import read_dataset
+from artgen.dataset.read import read_dataset
+from artgen.spec.settings import DatasetSettings
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = [str(ROOT / "examples" / name) for name in ("train_style", "train_tiny")]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from training_folders import lines, load, save, write
 
+from artgen.dataset import datasheet, read
+from artgen.dataset.read import DatasetError, read_dataset
 from artgen.errors import InputFileError, UsageError
-from artgen.settings import DatasetSettings
-from artgen.training import collection, datasheet
-from artgen.training.collection import DatasetError, read_dataset
+from artgen.spec.settings import DatasetSettings
 
 
 def captions(**settings: Any) -> dict[str, str]:
@@ -66,7 +66,7 @@ def test_a_datasheet_is_written_and_its_hash_is_that_of_its_data(tmp_path: Path)
     save("a|b.png")
     found = load()
     sheet = datasheet.write_datasheet(found, tmp_path / "datasheet.md", run_info={"model": "tiny"})
-    assert collection.open_training_image(found.images[0]).size == (160, 120)
+    assert read.open_training_image(found.images[0]).size == (160, 120)
     assert json.loads(sheet.json_path.read_text())["examples"][0]["sha256"] == found.images[0].sha256
     assert datasheet.write_datasheet(found, tmp_path / "again.md", run_info={"model": "tiny"}).sha256 == sheet.sha256
     assert "a\\|b.png" in sheet.markdown_path.read_text() or "a|b.png" not in sheet.markdown_path.read_text()

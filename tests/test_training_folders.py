@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from training_folders import lines, load, picture, save, write
 
-from artgen.cli import training_report
+from artgen.cli import report_dataset
+from artgen.dataset import buckets, datasheet, duplicates
+from artgen.dataset.read import Dataset, open_training_image
 from artgen.errors import InputFileError, UsageError
-from artgen.training import buckets, datasheet, fingerprints
-from artgen.training.collection import Dataset, open_training_image
 
 
 def reasons(found: Dataset) -> dict[str, str]:
@@ -153,18 +153,18 @@ def test_different_drawings_of_fine_lines_are_no_duplicates() -> None:
 
 @given(st.integers(0, 1000), st.booleans())
 def test_a_picture_is_known_again_after_compression_and_mirroring(seed: int, mirror: bool) -> None:
-    known = fingerprints.DuplicateIndex(4)
+    known = duplicates.DuplicateIndex(4)
     for other in range(3):
-        known.add(fingerprints.hash_image(picture(seed + other)))
+        known.add(duplicates.hash_image(picture(seed + other)))
     data = io.BytesIO()
     again = picture(seed).resize((80, 60))
     (ImageOps.mirror(again) if mirror else again).save(data, "JPEG", quality=50)
     with Image.open(data) as reopened:
-        assert known.find_match(fingerprints.hash_image(reopened.convert("RGB"))) == (
+        assert known.find_match(duplicates.hash_image(reopened.convert("RGB"))) == (
             0,
             "mirrors" if mirror else "looks like",
         )
-    assert known.find_match(fingerprints.hash_image(picture(seed + 5000))) is None
+    assert known.find_match(duplicates.hash_image(picture(seed + 5000))) is None
 
 
 def test_licences() -> None:
@@ -260,7 +260,7 @@ def test_the_report_says_how_many_and_cuts_long_lists(capsys: pytest.CaptureFixt
         write(f"bad{number:02}.png", "no picture")
     save("roses/good\x1b[2J.png")
     found = load()
-    training_report.print_dataset_report(found, [(144, 112)])
+    report_dataset.print_dataset_report(found, [(144, 112)])
     short = capsys.readouterr().err
     assert "by shape: 144x112 1" in short
     assert "data: 1 of 21 pictures are learnt from" in short
@@ -272,8 +272,8 @@ def test_the_report_says_how_many_and_cuts_long_lists(capsys: pytest.CaptureFixt
 def test_reading_a_folder_imports_nothing_heavy() -> None:
     save("a.png")
     program = (
-        "import sys; from pathlib import Path; from artgen.settings import Data; "
-        "from artgen.training import collection; "
+        "import sys; from pathlib import Path; from artgen.spec.settings import Data; "
+        "from artgen.dataset import collection; "
         "collection.read(Data(folder=Path('data'))); print([n for n in ('torch', 'diffusers') if n in sys.modules])"
     )
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

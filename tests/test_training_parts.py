@@ -16,13 +16,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from artgen import registry
-from artgen.engine.training import assembling, board, checkpoints, noising, order, perceptual
-from artgen.engine.training.averages import EMA
+from artgen.engine.diffusion import noise_schedule
+from artgen.engine.training import batch_order, checkpoints, loss_log, perceptual, setup, tensorboard
+from artgen.engine.training.ema import EMA
 from artgen.engine.training.loop import TrainStep
-from artgen.engine.training.schedule import learning_rate_at
+from artgen.engine.training.lr_schedule import learning_rate_at
 from artgen.errors import ArtgenError, InputFileError, OutputError
-from artgen.settings import OptimizerSettings
-from artgen.training import curves, plans, results
+from artgen.jobs import training_layout, training_plan
+from artgen.spec.settings import OptimizerSettings
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
@@ -42,7 +43,7 @@ def latents(seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("zero", [False, True])
 def test_noise_and_target_are_those_of_diffusers(prediction: str, zero: bool) -> None:
     theirs = scheduler(prediction, zero)
-    mine = noising.read_noise_schedule(theirs, "a model")
+    mine = noise_schedule.read_noise_schedule(theirs, "a model")
     clean, noise, times = latents(1), latents(2), torch.tensor([0, 300, 700, 999])
     noisy = mine.add_noise(clean, noise, times)
     torch.testing.assert_close(noisy, theirs.add_noise(clean, noise, times))
@@ -55,18 +56,18 @@ def test_noise_and_target_are_those_of_diffusers(prediction: str, zero: bool) ->
 
 def test_a_gpu_that_is_named_is_not_that_of_later_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ACCELERATE_TORCH_DEVICE", raising=False)
-    with assembling._select_accelerate_device("cuda:1"):
+    with setup._select_accelerate_device("cuda:1"):
         assert os.environ["ACCELERATE_TORCH_DEVICE"] == "cuda:1"
-    with assembling._select_accelerate_device("cuda"):
+    with setup._select_accelerate_device("cuda"):
         assert "ACCELERATE_TORCH_DEVICE" not in os.environ
     monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "cuda:3")  # the user's own
-    with assembling._select_accelerate_device("cuda:1"):
+    with setup._select_accelerate_device("cuda:1"):
         pass
     assert os.environ["ACCELERATE_TORCH_DEVICE"] == "cuda:3"
 
 
 def test_flow_goes_straight_from_clean_to_noise() -> None:
-    mine = noising.read_noise_schedule(FlowMatchEulerDiscreteScheduler(), "a model")
+    mine = noise_schedule.read_noise_schedule(FlowMatchEulerDiscreteScheduler(), "a model")
     clean, noise, times = latents(1), latents(2), torch.tensor([0, 300, 700, 999])
     noisy = mine.add_noise(clean, noise, times)
     torch.testing.assert_close(noisy[3], noise[3])
@@ -80,7 +81,7 @@ def test_flow_goes_straight_from_clean_to_noise() -> None:
 
 @pytest.mark.parametrize(("prediction", "by"), [("epsilon", "snr"), ("v_prediction", "snr + 1"), ("sample", "1")])
 def test_min_snr_is_that_of_the_paper(prediction: str, by: str) -> None:
-    mine = noising.read_noise_schedule(scheduler(prediction), "a model")
+    mine = noise_schedule.read_noise_schedule(scheduler(prediction), "a model")
     times = torch.tensor([1, 100, 500, 900])
     alpha = scheduler(prediction).alphas_cumprod[times]
     snr = alpha / (1 - alpha)
@@ -105,12 +106,12 @@ def test_learning_rates(name: str, wanted: dict[int, float]) -> None:
 
 def test_every_picture_is_seen_equally_often_with_its_own_size() -> None:
     sizes = [(64, 64)] * 7 + [(96, 48)] * 2 + [(48, 96)]
-    picks = list(itertools.islice(order.batches(sizes, 3, seed=5), 200))
+    picks = list(itertools.islice(batch_order.batches(sizes, 3, seed=5), 200))
     seen = Counter(member for pick in picks for member in pick.indices)
     assert max(seen.values()) - min(seen.values()) <= 3
     assert all(sizes[member] == pick.size for pick in picks for member in pick.indices)
-    assert picks == list(itertools.islice(order.batches(sizes, 3, seed=5), 200))
-    assert picks != list(itertools.islice(order.batches(sizes, 3, seed=6), 200))
+    assert picks == list(itertools.islice(batch_order.batches(sizes, 3, seed=5), 200))
+    assert picks != list(itertools.islice(batch_order.batches(sizes, 3, seed=6), 200))
 
 
 def vae() -> AutoencoderKL:
@@ -134,7 +135,7 @@ def distances(tmp_path_factory: pytest.TempPathFactory) -> dict[str, nn.Module]:
 def vgg_tensors() -> dict[str, torch.Tensor]:
     widths = [width for level in perceptual.Vgg16Distance.BLOCK_CHANNELS for width in itertools.pairwise(level)]
     tensors = {}
-    for number, (before, after) in zip(plans.VGG_CONV_INDICES, widths, strict=True):
+    for number, (before, after) in zip(training_plan.VGG_CONV_INDICES, widths, strict=True):
         tensors[f"features.{number}.weight"] = torch.randn(after, before, 3, 3) / (3 * before**0.5)
         tensors[f"features.{number}.bias"] = torch.zeros(after)
     return tensors
@@ -162,7 +163,7 @@ def test_a_file_without_vgg_is_refused(tmp_path: Path) -> None:
     del tensors["features.5.weight"]
     save_file(tensors, tmp_path / "vgg.safetensors")
     with pytest.raises(InputFileError, match=r"lacks features\.5\.weight"):
-        plans.check_vgg(tmp_path / "vgg.safetensors")
+        training_plan.check_vgg(tmp_path / "vgg.safetensors")
 
 
 def learner(seed: int = 0, average: bool = True) -> checkpoints.TrainState:
@@ -176,7 +177,7 @@ def learner(seed: int = 0, average: bool = True) -> checkpoints.TrainState:
 
 
 def test_checkpoints_keep_everything_and_only_the_last(tmp_path: Path) -> None:
-    layout = results.TrainingPaths(tmp_path / "x.safetensors")
+    layout = training_layout.TrainingPaths(tmp_path / "x.safetensors")
     one, other = learner(0), learner(1)
     for step in (1, 2, 3):
         checkpoints.save_checkpoint(layout, one, step, {"a": 1}, max_checkpoints=2)
@@ -202,7 +203,7 @@ def full_disk() -> Iterator[None]:
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
-    layout = results.TrainingPaths(tmp_path / "x.safetensors")
+    layout = training_layout.TrainingPaths(tmp_path / "x.safetensors")
     checkpoints.save_checkpoint(layout, learner(), 1, {}, max_checkpoints=1)
     with full_disk(), pytest.raises(OutputError, match="cannot be written") as refused:
         checkpoints.save_checkpoint(layout, learner(), 2, {}, max_checkpoints=1)
@@ -212,7 +213,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
-    layout = results.TrainingPaths(tmp_path / "x.safetensors")
+    layout = training_layout.TrainingPaths(tmp_path / "x.safetensors")
     place = checkpoints.save_checkpoint(layout, learner(), 1, {}, max_checkpoints=1)
     (place / checkpoints.OPTIMIZER_FILE).write_bytes(b"short")
     with pytest.raises(InputFileError, match="cannot be read"):
@@ -220,18 +221,18 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
 
 
 def test_losses_of_steps_done_again_are_dropped(tmp_path: Path) -> None:
-    layout = results.TrainingPaths(tmp_path / "x.safetensors")
-    first = curves.LossLog(layout, 0)
+    layout = training_layout.TrainingPaths(tmp_path / "x.safetensors")
+    first = loss_log.LossLog(layout, 0)
     for step in range(1, 8):
         first.log_step(step, {"loss": 1 / step}, 0.1, 0.5)
-    second = curves.LossLog(layout, 4)
+    second = loss_log.LossLog(layout, 4)
     second.log_step(5, {"loss": 9.0}, 0.1, 0.5)
     second.save_plot()
-    rows = curves.read_loss_csv(layout.loss_csv)
+    rows = loss_log.read_loss_csv(layout.loss_csv)
     assert [row.step for row in rows] == [1, 2, 3, 4, 5]
     assert rows[-1].losses == {"loss": 9.0}
     with Image.open(layout.loss_png) as picture:
-        assert picture.size == (curves.PLOT_WIDTH_PX, curves.PLOT_HEIGHT_PX)
+        assert picture.size == (loss_log.PLOT_WIDTH_PX, loss_log.PLOT_HEIGHT_PX)
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 3
 
 
@@ -250,9 +251,9 @@ def test_losses_of_steps_done_again_are_dropped(tmp_path: Path) -> None:
 def test_where_results_go(output: str | None, whole: bool, wanted: str | None) -> None:
     if wanted is None:
         with pytest.raises(ArtgenError):
-            results.resolve_training_paths(output, is_model_folder=whole)
+            training_layout.resolve_training_paths(output, is_model_folder=whole)
         return
-    found = results.resolve_training_paths(output, is_model_folder=whole)
+    found = training_layout.resolve_training_paths(output, is_model_folder=whole)
     assert found.result == Path(wanted)
     assert found.training_dir.name == Path(wanted).name.removesuffix(".safetensors") + "-training"
 
@@ -261,7 +262,7 @@ def test_tensorboard_hears_every_step(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    written = board.TensorBoardLogger(tmp_path, 0)
+    written = tensorboard.TensorBoardLogger(tmp_path, 0)
     for step in (1, 2, 3):
         written.log_step(TrainStep(step, {"loss": 1 / step}, 0.1, 1.0, 4))
     written.close()

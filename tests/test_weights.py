@@ -17,8 +17,8 @@ from original_layout import to_original_sd1
 from safetensors.torch import load_file, save_file
 
 from artgen import Txt2Img, generate, registry
-from artgen.engine import components, loading, weights
-from artgen.engine.device import DTYPES, DeviceConfig
+from artgen.engine.loading import components, pipeline_cache, weights
+from artgen.engine.loading.device import DTYPES, DeviceConfig
 from artgen.errors import ModelUnavailableError
 from artgen.events import no_op
 
@@ -182,7 +182,7 @@ def test_what_lacks_a_tensor_is_refused_in_every_precision(tmp_path: Path, part:
     with pytest.raises(ModelUnavailableError, match=f"The {part} of .* lacks 1 of its tensors") as raised:
         generate(Txt2Img(model=str(folder), dtype="bf16", device="cpu", **FAST))
     assert lost in raised.value.message
-    assert not loading._cache
+    assert not pipeline_cache._cache
 
 
 @pytest.mark.parametrize("part", ["vae", "text_encoder"])
@@ -230,7 +230,7 @@ def test_a_single_file_that_lacks_a_tensor_is_refused(single_file: registry.Reso
     del tensors[lost]
     save_file(tensors, single_file.path)
     with pytest.raises(ModelUnavailableError):
-        loading.cached(
+        pipeline_cache.cached(
             ("a file",),
             single_file,
             lambda: components.load_single_file_pipeline(single_file, DeviceConfig("cpu", "bf16"), no_op, every),

@@ -7,8 +7,8 @@ from typing import Any
 import numpy
 from PIL import Image
 
-from artgen.settings import DatasetSettings
-from artgen.training.collection import Dataset, read_dataset
+from artgen.dataset.read import Dataset, read_dataset
+from artgen.spec.settings import DatasetSettings
 
 
 def picture(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from artgen.cli.console import EXIT_SOME_FAILED, Reporter, print_error, print_json, print_note, print_result
 from artgen.cli.interrupts import EXIT_INTERRUPTED
 from artgen.cli.options import flatten_settings
-from artgen.cli.reporting import EXIT_SOME_FAILED, Reporter, print_error, print_json, print_note, print_result
-from artgen.cli.words import OptionalImages
+from artgen.cli.positionals import OptionalImages
 from artgen.errors import ArtgenError, InputFileError, OutputError, UsageError
-from artgen.settings import AnomalySettings, DeviceSettings, ModelRef, ReportSettings
+from artgen.spec.settings import AnomalySettings, DeviceSettings, ModelRef, ReportSettings
 
 if TYPE_CHECKING:
-    from artgen.anomalies import AnomalyJob
-    from artgen.engine.anomaly import AnomalyResult
+    from artgen.engine.anomaly.result import AnomalyResult
+    from artgen.jobs.anomaly import AnomalyJob
 
 FitOutputFile = Annotated[
     Path | None,
     typer.Option(
-        "--save-fit", help="Keep what --fit learnt: a .safetensors file.", metavar="FILE", rich_help_panel="Result"
+        "--save-fit", help="Keep what --fit learnt: a .safetensors file.", metavar="FILE", rich_help_panel="Output"
     ),
 ]
 HeatmapFile = Annotated[
@@ -33,13 +33,13 @@ HeatmapFile = Annotated[
         "--map",
         help="Draw the picture beside its heat map: a file, or a folder for several pictures.",
         metavar="FILE|FOLDER",
-        rich_help_panel="Result",
+        rich_help_panel="Output",
     ),
 ]
 CsvFile = Annotated[
-    Path | None, typer.Option("--csv", help="Also write the ranked table.", metavar="FILE", rich_help_panel="Result")
+    Path | None, typer.Option("--csv", help="Also write the ranked table.", metavar="FILE", rich_help_panel="Output")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.", rich_help_panel="Result")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.", rich_help_panel="Output")]
 
 
 @flatten_settings
@@ -61,20 +61,21 @@ def anomaly(
 
     artgen anomaly picture.png --fit normal/ --map heat.png
     """
-    from artgen import anomalies, images
+    from artgen import images
+    from artgen.jobs import anomaly as anomaly_jobs
 
-    request = anomalies.Anomaly.from_settings(anomaly_settings, model, compute)
+    request = anomaly_jobs.Anomaly.from_settings(anomaly_settings, model, compute)
     named = list(images.iter_images(image_args or []))
     targets = _OutputFiles(named, heatmap_path, csv_path, fit_path, overwrite)
     targets.check_writable(request)
-    usable, unusable = anomalies.read_image_sizes([path for path, _ in named])
+    usable, unusable = anomaly_jobs.read_image_sizes([path for path, _ in named])
     if named and not usable:
         raise unusable[0]
     failures: list[ArtgenError] = [*unusable]
     for error in failures:
         print_error(error)
     with Reporter(report.quiet, report.verbose) as reporter:
-        job = anomalies.prepare_anomaly_job(request, reporter)
+        job = anomaly_jobs.prepare_anomaly_job(request, reporter)
         pictures = _filter_by_size(job, usable, failures)
         if report.dry_run:
             print_note(
@@ -120,7 +121,7 @@ def _score_all(
 ) -> "tuple[list[AnomalyResult], bool]":
     """What was found, and whether Ctrl-C ended it; what was found before is kept."""
     gc.enable()
-    from artgen.engine.anomaly import AnomalyDetector, load_fit
+    from artgen.engine.anomaly.detector import AnomalyDetector, load_fit
 
     found: list[AnomalyResult] = []
     eye = AnomalyDetector(job, reporter)
@@ -239,7 +240,7 @@ class _OutputFiles:
         """Draws a picture beside its heat map, if that is wanted."""
         if self._heatmap_path is None:
             return
-        from artgen.engine.anomalies.drawing import render_result
+        from artgen.engine.anomaly.heatmap import render_result
         from artgen.outputs import encode_without_metadata, format_from_suffix
 
         path = self._heatmap_path_for(result.path)

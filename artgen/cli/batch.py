@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.batch_progress import format_duration, format_rate
-from artgen.cli.explaining import App, Group
+from artgen.cli.console import print_json, print_note, print_result
+from artgen.cli.help import App, Group
 from artgen.cli.options import AliasCommand, flatten_settings
-from artgen.cli.reporting import print_json, print_note, print_result
+from artgen.cli.progress_batch import format_duration, format_rate
 from artgen.errors import InputFileError, RefusedError, UsageError
-from artgen.settings import (
+from artgen.spec.settings import (
     BatchRunSettings,
     CanvasSettings,
     ComputeSettings,
@@ -31,7 +31,7 @@ from artgen.settings import (
 )
 
 if TYPE_CHECKING:
-    from artgen.batch.entries import Entry, LineError
+    from artgen.queue.entries import Entry, LineError
 
 
 class _DefaultRunGroup(Group):
@@ -81,9 +81,9 @@ def run(
 
     artgen batch prompts.txt -o pictures/
     """
-    from artgen.batch import prompt_files
-    from artgen.cli.as_batch import image_entries
-    from artgen.cli.batching import batch_folder, non_default_settings, run_entries
+    from artgen.cli.dispatch import image_entries
+    from artgen.cli.run_requests import batch_folder, non_default_settings, run_entries
+    from artgen.queue import prompt_files
 
     if source.image is not None:
         raise UsageError("A batch takes its pictures from FILE.", f"artgen batch {source.image} --task img2img")
@@ -120,8 +120,8 @@ def run(
 @app.command()
 def status(folder: Folder, as_json: AsJson = False) -> None:
     """Tell how far a batch is: done, failed, left, pictures a minute, time left."""
-    from artgen.batch.ledger import Ledger
-    from artgen.batch.overview import batch_status
+    from artgen.queue.ledger import Ledger
+    from artgen.queue.status import batch_status
 
     found = batch_status(_refresh_ledger(Ledger(folder), folder))
     if as_json:
@@ -136,8 +136,8 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 @app.command()
 def verify(folder: Folder, as_json: AsJson = False) -> None:
     """Check every picture of a batch against its hash in the ledger."""
-    from artgen.batch.ledger import Ledger
-    from artgen.batch.overview import verify_files
+    from artgen.queue.ledger import Ledger
+    from artgen.queue.status import verify_files
 
     ledger = _refresh_ledger(Ledger(folder), folder)
     counts: Counter[str] = Counter()

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from artgen import config
-from artgen.cli.explaining import App
-from artgen.cli.reporting import print_json, print_note, print_result
+from artgen.cli.console import print_json, print_note, print_result
+from artgen.cli.help import App
+from artgen.spec import config
 
 app = App("Your own defaults: show them, set one, find the file.")
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.drawing import OutputOptions, run_requests
+from artgen.cli.console import print_note
+from artgen.cli.dispatch import OutputOptions, run_requests
 from artgen.cli.options import flatten_settings
-from artgen.cli.reporting import print_note
-from artgen.cli.words import OptionalImages
+from artgen.cli.positionals import OptionalImages
 from artgen.errors import InputFileError, UsageError
-from artgen.settings import (
+from artgen.spec.settings import (
     DenoiseSettings,
     DeviceSettings,
     FramesSettings,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from artgen.engine.generate import GeneratedImage as Made
-    from artgen.prepare import Job
+    from artgen.jobs.prepare import Job
 
 MAX_COMPARED_PX = 768
 """Pixels a side of a picture that a comparison shows; of a larger one, the middle."""
@@ -43,7 +43,7 @@ Reference = Annotated[
         "--reference",
         help="The same picture without noise: prints PSNR, SSIM and perceptual distance to it, before and after.",
         metavar="FILE",
-        rich_help_panel="ReportSettings",
+        rich_help_panel="Report",
     ),
 ]
 Compare = Annotated[
@@ -52,7 +52,7 @@ Compare = Annotated[
         "--compare",
         help="Also draw a sheet: noisy, denoised, the noise removed, and the reference if there is one.",
         metavar="FILE",
-        rich_help_panel="ReportSettings",
+        rich_help_panel="Report",
     ),
 ]
 
@@ -80,7 +80,7 @@ def denoise(
 
     artgen denoise noisy.png
     """
-    from artgen.requests import Denoise
+    from artgen.spec.requests import Denoise
 
     pictures = [*([source.image] if source.image else []), *(image_args or [])]
     groups = (denoise_settings, steps, seed, model, compute)
@@ -88,7 +88,7 @@ def denoise(
     if sweep.sweep or len(pictures) > 1 or any(path.is_dir() for path in pictures):
         if reference or compare:
             raise UsageError("--reference and --compare take one picture at a time.", "Run it once for each.")
-        from artgen.cli.as_batch import dispatch_batch
+        from artgen.cli.dispatch import dispatch_batch
 
         series = SeriesSettings(seed=None if seed.seed is None else str(seed.seed))
         dispatch_batch(Denoise.task, (denoise_settings, steps, model, compute), pictures, series, sweep, delivery)
@@ -142,7 +142,7 @@ class _Comparison:
             raise TypeError("nothing was checked")
         found: dict[str, dict[str, float]] = {}
         if self._reference is not None:
-            from artgen.engine.measuring import compare_images
+            from artgen.engine.metrics import compare_images
 
             before, after = (compare_images(image, self._reference) for image in (self._noisy, result.image))
             found = {"before": before, "after": after}
@@ -158,7 +158,7 @@ class _Comparison:
         from PIL import ImageChops
 
         from artgen.cli.sheet import write_sheets
-        from artgen.sheets import Cell, ContactSheet
+        from artgen.images.contact_sheet import Cell, ContactSheet
 
         noisy, denoised = (_center_crop(image) for image in (self._noisy, denoised))
         removed = ImageChops.subtract(noisy, denoised, 1 / REMOVED_NOISE_GAIN, 128)

@@ -5,9 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from artgen import __version__, config, machine
-from artgen.cli.reporting import print_json, print_result
+from artgen._version import __version__
+from artgen.cli.console import print_json, print_result
 from artgen.errors import ArtgenError
+from artgen.spec import config
+from artgen.system import hardware
 
 REQUIRED_PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "huggingface-hub", "pillow", "typer"
@@ -48,13 +50,13 @@ def _package_versions() -> dict[str, Any]:
 
 
 def _hardware_status() -> dict[str, Any]:
-    cuda = machine.torch_cuda_version()
-    devices = machine.cuda_device_count()
+    cuda = hardware.torch_cuda_version()
+    devices = hardware.cuda_device_count()
     memory = ""
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
     return {
-        "device": f"cuda, {devices} found" if devices else "mps" if machine.has_mps() else "cpu",
+        "device": f"cuda, {devices} found" if devices else "mps" if hardware.has_mps() else "cpu",
         "torch built for": f"CUDA {cuda}" if cuda else "the CPU",
         "cores": os.cpu_count(),
         "memory": memory,
@@ -65,7 +67,7 @@ def _model_status() -> dict[str, Any]:
     import shutil
 
     from artgen import registry
-    from artgen.hub import cache as hub_cache
+    from artgen.registry.hub import cache as hub_cache
 
     try:
         wrong = [finding for finding in registry.verify_model_files("tiny") if not finding.ok]
@@ -88,7 +90,7 @@ def _default_model() -> str:
     if model := os.environ.get("ARTGEN_MODEL"):
         return model
     try:
-        return str(config.load_defaults("txt2img")["txt2img"].get("model") or machine.default_model())
+        return str(config.load_defaults("txt2img")["txt2img"].get("model") or hardware.default_model())
     except ArtgenError as error:
         return error.message
 

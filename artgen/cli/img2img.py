@@ -1,9 +1,9 @@
 """`artgen img2img`."""
 
-from artgen.cli.drawing import OutputOptions, dispatch
+from artgen.cli.dispatch import OutputOptions, dispatch
 from artgen.cli.options import flatten_settings
-from artgen.cli.words import ImagesAndPrompt, resolve_size, split_positionals
-from artgen.settings import (
+from artgen.cli.positionals import ImagesAndPrompt, resolve_size, split_positionals
+from artgen.spec.settings import (
     CanvasSettings,
     ComputeSettings,
     FramesSettings,
@@ -39,7 +39,7 @@ def img2img(
 
     artgen img2img input.png "a blue fox" --strength 0.5
     """
-    from artgen.requests import Img2Img
+    from artgen.spec.requests import Img2Img
 
     pictures, prompt = split_positionals(positionals, source, prompt)
     groups = (source, prompt, sampling, resolve_size(canvas, size), model, compute)

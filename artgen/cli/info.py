@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from artgen.checkpoints import PICKLE_SUFFIXES
-from artgen.cli.reporting import print_error, print_json, print_note, print_result
+from artgen.cli.console import print_error, print_json, print_note, print_result
 from artgen.errors import ArtgenError
+from artgen.registry.safetensors_header import PICKLE_SUFFIXES
 
 WEIGHT_FILE_SUFFIXES = PICKLE_SUFFIXES | {".safetensors"}
 """Files whose headers are read; pickles are refused unread."""
@@ -55,12 +55,12 @@ def _image_metadata(file: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any]]:
-    from artgen import adapters
-    from artgen.checkpoints import inspect_file
+    from artgen.registry import lora as lora_files
+    from artgen.registry.safetensors_header import inspect_file
 
     checkpoint = inspect_file(file)
     if checkpoint.kind == "lora":
-        return "header", adapters.describe_lora(file)
+        return "header", lora_files.describe_lora(file)
     return "header", dataclasses.asdict(checkpoint)
 
 

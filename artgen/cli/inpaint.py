@@ -1,9 +1,9 @@
 """`artgen inpaint`."""
 
-from artgen.cli.drawing import OutputOptions, dispatch
+from artgen.cli.dispatch import OutputOptions, dispatch
 from artgen.cli.options import flatten_settings
-from artgen.cli.words import ImagesAndPrompt, resolve_size, split_positionals
-from artgen.settings import (
+from artgen.cli.positionals import ImagesAndPrompt, resolve_size, split_positionals
+from artgen.spec.settings import (
     CanvasSettings,
     ComputeSettings,
     FramesSettings,
@@ -43,7 +43,7 @@ def inpaint(
 
     artgen inpaint input.png --mask mask.png "a hat"
     """
-    from artgen.requests import Inpaint
+    from artgen.spec.requests import Inpaint
 
     pictures, prompt = split_positionals(positionals, source, prompt)
     groups = (source, prompt, mask, blend, sampling, resolve_size(canvas, size), model, compute)

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-import artgen
+from artgen._version import __version__
 from artgen.cli import interrupts
-from artgen.cli.explaining import App, Group, write_section
+from artgen.cli.console import discard_broken_streams, print_error, print_result
+from artgen.cli.help import App, Group, write_section
 from artgen.cli.interrupts import EXIT_INTERRUPTED
-from artgen.cli.reporting import discard_broken_streams, print_error, print_result
 from artgen.errors import ArtgenError, OutputError, UsageError
 
 COMMAND_SUMMARIES = {
@@ -123,7 +123,7 @@ app = App(
 
 def _print_version(requested: bool) -> None:
     if requested:
-        print_result(f"artgen {artgen.__version__}")
+        print_result(f"artgen {__version__}")
         raise typer.Exit
 
 
@@ -135,7 +135,7 @@ def main(
     ] = False,
 ) -> None:
     """Applies the configuration files before a command reads its options."""
-    from artgen import config
+    from artgen.spec import config
 
     context.default_map = config.load_defaults(context.invoked_subcommand or "")
 

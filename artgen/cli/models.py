@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from artgen import hub, registry
-from artgen.cli.explaining import App
-from artgen.cli.reporting import Reporter, print_json, print_note, print_result
+from artgen import registry
+from artgen.cli.console import Reporter, print_json, print_note, print_result
+from artgen.cli.help import App
 from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError, UsageError
 from artgen.events import Downloading, Loading
-from artgen.hub import cache
+from artgen.registry import hub
+from artgen.registry.hub import cache
 
 app = App("Models: list, show, download, check, name and remove them.")
 

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from artgen.cli.console import Reporter, print_json, print_note, print_result
 from artgen.cli.options import flatten_settings
-from artgen.cli.reporting import Reporter, print_json, print_note, print_result
 from artgen.errors import ModelUnavailableError, UsageError
-from artgen.settings import AnimationSettings, FramesSettings, InputImage, OutputSettings, ReportSettings
+from artgen.spec.settings import AnimationSettings, FramesSettings, InputImage, OutputSettings, ReportSettings
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from artgen.engine.forward import NoiseLevel
+    from artgen.engine.diffusion.noise_schedule import NoiseLevel
     from artgen.registry import ResolvedModel
 
 SCHEDULES = ("linear", "scaled-linear", "cosine", "flow")
@@ -70,7 +70,8 @@ def noise(
 
     artgen noise input.png --steps 8
     """
-    from artgen import images, outputs, sheets
+    from artgen import images, outputs
+    from artgen.images import contact_sheet
 
     _check_choices(schedule=(schedule, SCHEDULES), space=(space, SPACES))
     if source.image is None:
@@ -90,16 +91,18 @@ def noise(
         if reel is not None:
             reel.check(record)
         config = _scheduler_config(schedule, found)
-        from artgen.engine import forward
+        from artgen.engine.diffusion import noise_schedule
 
-        times = forward.noise_levels(config, steps)
+        times = noise_schedule.noise_levels(config, steps)
         if report.dry_run:
             print_note("dry run: a strip would be drawn, nothing was")
             return
-        more = forward.noise_levels(config, NUM_ANIMATION_FRAMES) if reel else []
+        more = noise_schedule.noise_levels(config, NUM_ANIMATION_FRAMES) if reel else []
         pictures = _noise_image(picture, [*times, *more], seed, found if space == "latent" else None, reporter)
-        cells = [sheets.Cell(None, _level_label(time), each) for time, each in zip(times, pictures, strict=False)]
-        strip = sheets.render_sheet(sheets.ContactSheet([cells]), cell_px=side)
+        cells = [
+            contact_sheet.Cell(None, _level_label(time), each) for time, each in zip(times, pictures, strict=False)
+        ]
+        strip = contact_sheet.render_sheet(contact_sheet.ContactSheet([cells]), cell_px=side)
         path = destination.save(strip, record)
         shown = reel.save(pictures[steps:], record, path) if reel else None
     told: dict[str, Any] = {**record, "schedule": schedule or model or "linear", "space": space}
@@ -122,11 +125,12 @@ def _resolve_model(name: str | None, space: str, reporter: Reporter) -> "Resolve
     """The model whose latents or schedule are asked for; None when none is."""
     if name is None and space == "pixel":
         return None
-    from artgen import machine, registry
+    from artgen import registry
     from artgen.events import Downloading
+    from artgen.system import hardware
 
     found = registry.resolve_model(
-        name or machine.default_model(),
+        name or hardware.default_model(),
         on_download=lambda file, done, total: reporter(Downloading(file, done, total)),
     )
     registry.check_model_files(found)
@@ -137,7 +141,7 @@ def _resolve_model(name: str | None, space: str, reporter: Reporter) -> "Resolve
 
 def _scheduler_config(schedule: str | None, model: "ResolvedModel | None") -> dict[str, Any]:
     if schedule is not None or model is None:
-        from artgen.engine.forward import SCHEDULE_CONFIGS
+        from artgen.engine.diffusion.noise_schedule import SCHEDULE_CONFIGS
 
         return SCHEDULE_CONFIGS[schedule or "linear"]
     from artgen import registry
@@ -149,12 +153,12 @@ def _noise_image(
     image: "Image.Image", levels: "list[NoiseLevel]", seed: int, model: "ResolvedModel | None", reporter: Reporter
 ) -> "list[Image.Image]":
     if model is None:
-        from artgen.engine import forward
+        from artgen.engine.diffusion import noise_schedule
 
-        return forward.add_noise(image, levels, seed)
-    from artgen.engine import forward_latent
+        return noise_schedule.add_noise(image, levels, seed)
+    from artgen.engine.diffusion import latent_forward
 
-    return forward_latent.add_latent_noise(image, levels, seed, model, reporter)
+    return latent_forward.add_latent_noise(image, levels, seed, model, reporter)
 
 
 def _shrink_to_fit(image: "Image.Image", max_side: int) -> "Image.Image":

@@ -16,10 +16,10 @@ from typing import Annotated, Any
 import typer
 from typer.models import ArgumentInfo
 
-from artgen import settings
-from artgen.cli.explaining import Command
+from artgen.cli.help import Command
 from artgen.errors import UsageError
-from artgen.settings import Setting, describe_limits, options_of, type_of
+from artgen.spec import settings
+from artgen.spec.settings import Setting, describe_limits, options_of, type_of
 
 PER_CALL_SETTINGS = frozenset(
     {"prompt", "image", "mask", "expand", "to", "seed", "json", "dry_run", "quiet", "verbose", "overwrite"}
@@ -107,7 +107,7 @@ def _option_parameter(group: type, name: str, field: Field[Any], spec: Setting) 
         *flags,
         help=text,
         metavar=spec.metavar or ("|".join(spec.choices) if spec.choices else None),
-        rich_help_panel=_PANEL_TITLES.get(group, group.__name__),
+        rich_help_panel=_PANEL_TITLES[group],
         show_default=default not in (None, "", False, True, []) and "[default: " not in text,
         envvar=variable,  # see `AliasCommand` for settings of several values
         show_envvar=False,
@@ -116,15 +116,36 @@ def _option_parameter(group: type, name: str, field: Field[Any], spec: Setting) 
 
 
 _PANEL_TITLES: dict[type, str] = {
-    settings.SizeSettings: "Canvas",
-    settings.StepsSettings: "Noise",
+    settings.PromptSettings: "Prompt",
     settings.SeedSettings: "Noise",
+    settings.SeriesSettings: "Series",
+    settings.SweepSettings: "Sweep",
+    settings.BatchRunSettings: "Run",
+    settings.StepsSettings: "Noise",
+    settings.SamplingSettings: "Sampling",
+    settings.CanvasSettings: "Canvas",
+    settings.SizeSettings: "Canvas",
     settings.InputImage: "Source",
+    settings.Img2ImgInput: "Source",
+    settings.DenoiseSettings: "Noise",
+    settings.MaskSettings: "Mask",
+    settings.InpaintBlend: "Blend",
+    settings.OutpaintSettings: "Expansion",
     settings.ModelRef: "Model",
     settings.LoraSettings: "Model",
-    settings.AnomalySettings: "What is normal",
+    settings.ModelSettings: "Model",
+    settings.LoraFolder: "LoRA",
     settings.DeviceSettings: "Compute",
+    settings.ComputeSettings: "Compute",
+    settings.OutputSettings: "Output",
     settings.AnimationSettings: "Frames",
+    settings.ReportSettings: "Report",
+    settings.DatasetSettings: "Dataset",
+    settings.LoraTrainingSettings: "Training",
+    settings.OptimizerSettings: "Optimizer",
+    settings.LossSettings: "Loss",
+    settings.CheckpointSettings: "Checkpoints",
+    settings.AnomalySettings: "Anomaly",
 }
 """Groups that are explained under another's name."""
 

@@ -1,9 +1,9 @@
 """`artgen outpaint`."""
 
-from artgen.cli.drawing import OutputOptions, dispatch
+from artgen.cli.dispatch import OutputOptions, dispatch
 from artgen.cli.options import flatten_settings
-from artgen.cli.words import ImagesAndPrompt, split_positionals
-from artgen.settings import (
+from artgen.cli.positionals import ImagesAndPrompt, split_positionals
+from artgen.spec.settings import (
     ComputeSettings,
     FramesSettings,
     Img2ImgInput,
@@ -39,7 +39,7 @@ def outpaint(
 
     artgen outpaint input.png --expand 64 "a meadow"
     """
-    from artgen.requests import Outpaint
+    from artgen.spec.requests import Outpaint
 
     pictures, prompt = split_positionals(positionals, source, prompt)
     groups = (source, prompt, expansion, blend, sampling, model, compute)

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from artgen.cli.console import Reporter, print_json, print_note, print_result
 from artgen.cli.options import flatten_settings
-from artgen.cli.reporting import Reporter, print_json, print_note, print_result
+from artgen.cli.positionals import RequiredImages
 from artgen.cli.sheet import check_sheet_path, write_sheets
-from artgen.cli.words import RequiredImages
 from artgen.errors import ModelUnavailableError
-from artgen.settings import DeviceSettings, ModelRef
+from artgen.spec.settings import DeviceSettings, ModelRef
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from artgen.engine.reconstructing import Reconstruction
+    from artgen.engine.reconstruct import Reconstruction
+    from artgen.images.contact_sheet import Cell
     from artgen.registry import ResolvedModel
-    from artgen.sheets import Cell
 
 ROWS_PER_PAGE = 8
 """Pictures on a page of the sheet."""
@@ -45,13 +45,16 @@ def reconstruct(
 
     artgen reconstruct photos/ -m sd15 -o sheet.png
     """
-    from artgen import fitting, images
-    from artgen.batch import folders
+    from artgen import images
+    from artgen.jobs import checks
+    from artgen.queue import image_folders
 
-    fitting.check_device(compute.device, None)
+    checks.check_device(compute.device, None)
     check_sheet_path(output, overwrite, "--output")
     found = _resolve_model(model)
-    files = [entry.setting_values["image"] for entry in folders.read_image_folders(image_paths, use_captions=False)]
+    files = [
+        entry.setting_values["image"] for entry in image_folders.read_image_folders(image_paths, use_captions=False)
+    ]
     for file in files:
         images.load_image(file)  # every one is read before a model loads
     rows: list[list[Cell]] = []
@@ -76,9 +79,10 @@ def reconstruct(
 
 
 def _resolve_model(model_ref: ModelRef) -> "ResolvedModel":
-    from artgen import machine, registry
+    from artgen import registry
+    from artgen.system import hardware
 
-    model = registry.resolve_model(model_ref.model or machine.default_model(), offline=model_ref.offline)
+    model = registry.resolve_model(model_ref.model or hardware.default_model(), offline=model_ref.offline)
     registry.check_model_files(model)
     if model.architecture == "pixel":
         raise ModelUnavailableError(
@@ -89,18 +93,18 @@ def _resolve_model(model_ref: ModelRef) -> "ResolvedModel":
 
 def _reconstruct_files(files: list[Path], model: "ResolvedModel", compute: DeviceSettings, reporter: Reporter) -> Any:
     from artgen import images
-    from artgen.engine import reconstructing
-    from artgen.engine.device import resolve_device
+    from artgen.engine import reconstruct as vae_reconstruct
+    from artgen.engine.loading.device import resolve_device
     from artgen.events import ModelSelected
 
     where = resolve_device(compute.device, "fp32" if compute.dtype == "auto" else compute.dtype)
     reporter(ModelSelected(f"the autoencoder of {model.short_name}", where.device, where.dtype))
     given = (images.load_image(file).image for file in files)
-    return reconstructing.reconstruct_all(model, given, where, reporter)
+    return vae_reconstruct.reconstruct_all(model, given, where, reporter)
 
 
 def _sheet_row(file: Path, reconstruction: "Reconstruction") -> "list[Cell]":
-    from artgen.sheets import Cell
+    from artgen.images.contact_sheet import Cell
 
     return [
         Cell(None, str(file), _thumbnail(reconstruction.original)),
@@ -117,7 +121,7 @@ def _thumbnail(image: "Image.Image") -> "Image.Image":
 
 
 def _write_pages(rows: "list[list[Cell]]", output: Path, overwrite: bool) -> None:
-    from artgen.sheets import ContactSheet
+    from artgen.images.contact_sheet import ContactSheet
 
     pages = [
         ContactSheet(rows[start : start + ROWS_PER_PAGE], column_labels=("picture", "reconstruction"))

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from artgen.cli.drawing import OutputOptions, run_requests
+from artgen.cli.console import print_note
+from artgen.cli.dispatch import OutputOptions, run_requests
 from artgen.cli.options import flatten_settings
-from artgen.cli.reporting import print_note
 from artgen.errors import UsageError
-from artgen.settings import FramesSettings, OutputSettings, ReportSettings
+from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
 
 
 @flatten_settings
@@ -28,8 +28,8 @@ def replay(
 
     artgen replay fox.png --set steps=50
     """
-    from artgen import replaying
-    from artgen.engine.sizes import ExactBatchSize
+    from artgen.jobs import replay as replay_jobs
+    from artgen.jobs.batch_size import ExactBatchSize
 
     changes: dict[str, str] = {}
     for change in set_ or []:
@@ -37,7 +37,7 @@ def replay(
         if not separator:
             raise UsageError(f"--set takes NAME=VALUE, not {change!r}.", "--set steps=50")
         changes[name.strip().replace("-", "_")] = value
-    plan = replaying.read_replay_spec(file, changes)
+    plan = replay_jobs.read_replay_spec(file, changes)
     if not report.quiet:
         for text in plan.notes:
             print_note(text)

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from artgen.cli.reporting import print_json, print_result
-from artgen.schedulers import SCHEDULERS
+from artgen.cli.console import print_json, print_result
+from artgen.spec.schedulers import SCHEDULERS
 
 
 def schedulers(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False) -> None:

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.reporting import print_note, print_result
-from artgen.cli.words import RequiredImages
+from artgen.cli.console import print_note, print_result
+from artgen.cli.positionals import RequiredImages
 from artgen.errors import InputFileError, OutputError
 
 if TYPE_CHECKING:
-    from artgen.sheets import ContactSheet
+    from artgen.images.contact_sheet import ContactSheet
 
 LABEL_SETTINGS = (
     "prompt", "negative_prompt", "model", "seed", "steps", "guidance_scale", "scheduler", "sigmas", "strength",
@@ -36,22 +36,22 @@ def sheet(
 
     artgen sheet outputs/*.png -o sheet.png
     """
-    from artgen import sheets
-    from artgen.batch import folders
+    from artgen.images import contact_sheet
+    from artgen.queue import image_folders
 
     check_sheet_path(output, overwrite, "--output")
-    files = [entry.setting_values["image"] for entry in folders.read_image_folders(image_paths)]
+    files = [entry.setting_values["image"] for entry in image_folders.read_image_folders(image_paths)]
     records = [_read_record(file) for file in files]
-    shared, differing = sheets.split_common_settings(records, LABEL_SETTINGS)
+    shared, differing = contact_sheet.split_common_settings(records, LABEL_SETTINGS)
     names = _label_settings(label, differing)
     cells = [
-        sheets.Cell(file, _label_text(record, names, file if label == "auto" and not differing else None))
+        contact_sheet.Cell(file, _label_text(record, names, file if label == "auto" and not differing else None))
         for file, record in zip(files, records, strict=True)
     ]
     wide = columns or max(1, round(len(cells) ** 0.5))
     title = "" if label == "none" else str(shared.get("prompt") or "")
     write_sheets(
-        sheets.paginate(cells, columns=wide, rows=rows, title=title), output, cell_px=cell, overwrite=overwrite
+        contact_sheet.paginate(cells, columns=wide, rows=rows, title=title), output, cell_px=cell, overwrite=overwrite
     )
 
 
@@ -79,7 +79,7 @@ def write_sheets(
         UsageError: the suffix is that of no picture.
         OutputError: a file exists already, or cannot be written.
     """
-    from artgen import sheets
+    from artgen.images import contact_sheet
     from artgen.outputs import encode_without_metadata, format_from_suffix, write_user_file
 
     kind = format_from_suffix(output, "A sheet", "-o sheet.png")
@@ -88,7 +88,7 @@ def write_sheets(
     if not overwrite and (there := next((path for path in paths if path.exists()), None)):
         raise OutputError(f"'{there}' exists already.", hint)
     for path, page in zip(paths, pages, strict=True):
-        data = encode_without_metadata(sheets.render_sheet(page, cell_px=cell_px), kind)
+        data = encode_without_metadata(contact_sheet.render_sheet(page, cell_px=cell_px), kind)
         write_user_file(path, data, overwrite=overwrite, hint=hint)
         if print_paths:
             print_result(str(path))
@@ -106,7 +106,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _label_settings(label: str, differing: list[str]) -> list[str]:
-    from artgen.batch.entries import setting_name
+    from artgen.queue.entries import setting_name
 
     if label == "none":
         return []

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from artgen.cli import training_report
+from artgen.cli import report_dataset
+from artgen.cli.console import Reporter, print_json, print_note, print_result
 from artgen.cli.interrupts import EXIT_INTERRUPTED, DeferredSigint
 from artgen.cli.options import flatten_settings
-from artgen.cli.reporting import Reporter, print_json, print_note, print_result
 from artgen.errors import ArtgenError, UsageError
-from artgen.settings import (
+from artgen.spec.settings import (
     MAX_SEED,
     CheckpointSettings,
     DatasetSettings,
@@ -23,7 +23,7 @@ from artgen.settings import (
 
 if TYPE_CHECKING:
     from artgen.engine.training.run import Finished
-    from artgen.training.plans import TrainingPlan
+    from artgen.jobs.training_plan import TrainingPlan
 
 Output = Annotated[
     str | None,
@@ -41,7 +41,7 @@ Overwrite = Annotated[
 SeedOption = Annotated[
     int,
     typer.Option("-s", "--seed", help="Decides everything that is drawn at random.", min=0, max=MAX_SEED,
-                 rich_help_panel="OptimizerSettings"),
+                 rich_help_panel="Optimizer"),
 ]  # fmt: skip
 
 
@@ -70,14 +70,15 @@ def train(
 
     artgen train pictures/ -o my-style.safetensors --trigger mystyle
     """
-    from artgen.training import datasheet, plans
+    from artgen.dataset import datasheet
+    from artgen.jobs import training_plan
 
     if dataset.folder is None:
         raise UsageError("train needs a folder of pictures.", "artgen train pictures/ -o my-style.safetensors")
-    settings = plans.TrainingSettings(dataset, lora, optimizer, loss, checkpoints, compute, seed)
+    settings = training_plan.TrainingSettings(dataset, lora, optimizer, loss, checkpoints, compute, seed)
     quiet = quiet or not _is_main_process()
-    with Reporter(quiet) as reporter, training_report.print_dataset_errors():
-        plan = plans.create_training_plan(settings, model, output, overwrite=overwrite, listener=reporter)
+    with Reporter(quiet) as reporter, report_dataset.print_dataset_errors():
+        plan = training_plan.create_training_plan(settings, model, output, overwrite=overwrite, listener=reporter)
     if not quiet:
         _print_plan(plan)
     if dry_run:
@@ -100,7 +101,7 @@ def _is_main_process() -> bool:
 
 def _print_plan(plan: "TrainingPlan") -> None:
     settings, pictures = plan.settings, plan.dataset
-    training_report.print_dataset_report(pictures, plan.image_sizes)
+    report_dataset.print_dataset_report(pictures, plan.image_sizes)
     what = {"lora": f"a LoRA of rank {settings.training.rank} ({settings.training.target})", "full": "all weights",
             "autoencoder": f"the autoencoder ({settings.training.target})"}[settings.mode]  # fmt: skip
     optimisation = settings.optimizer
@@ -117,7 +118,7 @@ def _print_plan(plan: "TrainingPlan") -> None:
 
 
 def _run_training(plan: "TrainingPlan", quiet: bool) -> "Finished | None":
-    from artgen.cli.training_progress import TrainingProgressTable
+    from artgen.cli.progress_training import TrainingProgressTable
     from artgen.engine.training import run
 
     finished: Finished | None = None

@@ -1,10 +1,10 @@
 """`artgen txt2img`."""
 
-from artgen.cli.drawing import OutputOptions, dispatch
+from artgen.cli.dispatch import OutputOptions, dispatch
 from artgen.cli.options import flatten_settings
-from artgen.cli.words import read_prompt, resolve_size
+from artgen.cli.positionals import read_prompt, resolve_size
 from artgen.errors import UsageError
-from artgen.settings import (
+from artgen.spec.settings import (
     CanvasSettings,
     ComputeSettings,
     FramesSettings,
@@ -37,7 +37,7 @@ def txt2img(
 
     artgen txt2img "a red fox in the snow" --steps 30
     """
-    from artgen.requests import Txt2Img
+    from artgen.spec.requests import Txt2Img
 
     prompt = read_prompt(prompt)
     if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):

@@ -7,13 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from artgen import fitting, replaying
-from artgen.engine import loading, prompts, reading
-from artgen.engine.batch import ProgressReporter, run_pipeline
-from artgen.engine.device import resolve_device
-from artgen.engine.memory import is_device_lost, is_oom, memory_limit
-from artgen.engine.outcomes import FailedImage, GeneratedImage
-from artgen.engine.sizes import (
+from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading.device import resolve_device
+from artgen.engine.loading.oom import is_device_lost, is_oom
+from artgen.engine.memory_policy import MemoryPolicy, OomHistory, memory_limit, resource_key
+from artgen.engine.results import FailedImage, GeneratedImage
+from artgen.engine.sampling import prompts, text_encoder_offload
+from artgen.engine.sampling.pipeline_call import ProgressReporter, run_pipeline
+from artgen.errors import DeviceLostError, MemoryExhaustedError, NonFiniteError
+from artgen.events import Listener, Notice, no_op
+from artgen.jobs import checks
+from artgen.jobs import replay as replay_jobs
+from artgen.jobs.batch_size import (
     BatchSizePolicy,
     ExactBatchSize,
     JobGroup,
@@ -22,12 +27,9 @@ from artgen.engine.sizes import (
     group_key,
     prompt_group_key,
 )
-from artgen.engine.thrift import MemoryPolicy, OomHistory, resource_key
-from artgen.errors import DeviceLostError, MemoryExhaustedError, NonFiniteError
-from artgen.events import Listener, Notice, no_op
-from artgen.prepare import Job, prepare_jobs
-from artgen.requests import Denoise, PromptRequest, Request
-from artgen.settings import FramesSettings
+from artgen.jobs.prepare import Job, prepare_jobs
+from artgen.spec.requests import Denoise, PromptRequest, Request
+from artgen.spec.settings import FramesSettings
 
 __all__ = ["FailedImage", "GeneratedImage", "generate", "generate_all", "generate_jobs", "replay"]
 
@@ -79,7 +81,7 @@ def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Li
     """Makes a picture again from what it says of itself; the same pixels when nothing is changed.
 
     Args:
-        path: a picture, its sidecar or A1111 text; see `artgen.replaying.plan`.
+        path: a picture, its sidecar or A1111 text; see `artgen.jobs.replay.plan`.
         changes: setting name -> value as one would type it.
         listener: is told of loading, steps and notes.
 
@@ -88,7 +90,7 @@ def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Li
         ModelUnavailableError: the model is not here, or has other weights than the recorded one.
         Besides, everything that `generate` raises.
     """
-    plan = replaying.read_replay_spec(path, changes or {})
+    plan = replay_jobs.read_replay_spec(path, changes or {})
     for text in plan.notes:
         listener(Notice(text))
     jobs = prepare_jobs([plan.request], listener)
@@ -128,7 +130,7 @@ def generate_jobs(
     _reject_long_prompts(jobs)
     if frames is not None:
         for job in jobs:
-            fitting.check_frames(frames, job.request, job.model_or_none)
+            checks.check_frames(frames, job.request, job.model_or_none)
     done, pace = 0, 0.0
     begun = end = 0  # of those that are alike
     thrift = MemoryPolicy(context.oom_history, listener)
@@ -153,8 +155,8 @@ def generate_jobs(
         outcomes: list[GeneratedImage | FailedImage] | None = None
         try:
             with memory_limit(device_config, first.memory_budget):
-                if reading.encodes_prompts_first(economy, device_config):
-                    reading.encode_prompts(
+                if text_encoder_offload.encodes_prompts_first(economy, device_config):
+                    text_encoder_offload.encode_prompts(
                         together, _same_resources(jobs[done], jobs[done:], context.upcoming), device_config, listener
                     )
                 outcomes = run_pipeline(together, rows, device_config, economy, progress, frames)
@@ -177,7 +179,7 @@ def _denoise_job(
     job: Job, request: Denoise, progress: ProgressReporter, frames: FramesSettings | None
 ) -> GeneratedImage | FailedImage:
     """Denoises one picture, in smaller and smaller tiles when memory runs out."""
-    from artgen.engine import denoise  # what it imports, other tasks would wait for
+    from artgen.engine.denoise import denoise  # what it imports, other tasks would wait for
 
     device_config = resolve_device(request.device, request.dtype)
     for halvings in itertools.count():
@@ -190,7 +192,7 @@ def _denoise_job(
             if not is_oom(error):
                 raise
             last = request.method != "pixel" or (isinstance(error, MemoryError) and not error.args)
-        loading.empty_cuda_cache()
+        pipeline_cache.empty_cuda_cache()
         if last:
             break
         progress.listener(Notice("out of memory; trying again with smaller tiles"))
@@ -203,7 +205,7 @@ def _raise_if_device_lost(error: BaseException) -> None:
     """Raises DeviceLostError for what means that the GPU answers no more."""
     if is_device_lost(error):
         raise DeviceLostError(
-            f"The GPU has stopped working for this process: {loading.first_line(error)}",
+            f"The GPU has stopped working for this process: {pipeline_cache.first_line(error)}",
             "Run the same command again; a batch goes on with what is not drawn.",
         ) from error
 

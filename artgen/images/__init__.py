@@ -11,9 +11,9 @@ from artgen.images.canvas import (
     parse_size,
 )
 from artgen.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS, READABLE_FORMATS
-from artgen.images.exact import LosslessImage, drop_alpha, load_lossless
 from artgen.images.folders import iter_images
 from artgen.images.loading import LoadedImage, load_image
+from artgen.images.lossless import LosslessImage, drop_alpha, load_lossless
 from artgen.images.masks import LoadedMask, composite, feather, load_mask
 
 __all__ = [

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from artgen.errors import InputFileError
-from artgen.files import wrap_read_errors
-from artgen.images.deep import fix_planar_tiff, is_16bit, raw_mode, read_low_byte, set_raw_mode
+from artgen.images.sixteen_bit import fix_planar_tiff, is_16bit, raw_mode, read_low_byte, set_raw_mode
+from artgen.system.files import wrap_read_errors
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 """Formats that are read, in Pillow's names. Others are refused: each decoder is a surface for hostile files."""
@@ -51,7 +51,7 @@ class DecodedImage(NamedTuple):
     """A decoded first frame as it is in the file: any mode, not yet turned.
 
     `exif_transpose` is what the EXIF orientation asks for, None when the picture is upright; `raw_bytes` are the file's bytes; `rawmode`
-    is Pillow's name for the order of the bits, see `artgen.images.deep`; `has_16_bits` says that there are 16 a channel.
+    is Pillow's name for the order of the bits, see `artgen.images.sixteen_bit`; `has_16_bits` says that there are 16 a channel.
     """
 
     image: Image.Image

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 
 from artgen.errors import UsageError
-from artgen.loras import LoraSpec, parse_lora
-from artgen.schedulers import find_scheduler
+from artgen.spec.lora import LoraSpec, parse_lora
+from artgen.spec.schedulers import find_scheduler
 
 NEGATIVE_PREFIX = "Negative prompt:"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from artgen.errors import InputFileError
-from artgen.files import wrap_read_errors
 from artgen.metadata.writing import MAX_SIDECAR_BYTES, MAX_TEXT_BYTES
+from artgen.system.files import wrap_read_errors
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_PNG_CHUNKS = 100_000

@@ -1,16 +1,16 @@
 """Where a picture goes and how it gets there: destinations, file names, and writing that leaves no half picture."""
 
+from artgen.outputs.animation_output import AnimationOutput, parse_frames_option
 from artgen.outputs.destination import Destination
 from artgen.outputs.encoding import encode_without_metadata
-from artgen.outputs.locations import (
+from artgen.outputs.names import TEMPLATE_FIELDS, Template, parse_template, sanitize_component
+from artgen.outputs.parse_output import (
     FORMAT_SUFFIXES,
     SUFFIX_FORMATS,
     destination_for_requests,
     format_from_suffix,
     parse_destination,
 )
-from artgen.outputs.names import TEMPLATE_FIELDS, Template, parse_template, sanitize_component
-from artgen.outputs.reels import AnimationOutput, parse_frames_option
 from artgen.outputs.writing import atomic_replace, write_user_file
 
 __all__ = [

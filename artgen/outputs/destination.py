@@ -10,10 +10,9 @@ from PIL import Image
 from artgen.errors import OutputError, UsageError
 from artgen.metadata import has_sidecar, needs_sidecar, sidecar_path
 from artgen.outputs.encoding import EncodingOptions, encode_image
-from artgen.outputs.folders import check_folder, check_inside
-from artgen.outputs.names import MAX_NAME_BYTES, Template
-from artgen.outputs.pairs import create_with_sidecar, overwrite_with_sidecar, reject_symlink
-from artgen.outputs.values import next_index, template_values
+from artgen.outputs.image_and_sidecar import create_with_sidecar, overwrite_with_sidecar, reject_symlink
+from artgen.outputs.names import MAX_NAME_BYTES, Template, next_index, template_values
+from artgen.outputs.writing import check_folder, check_inside
 
 _MAX_SIDE_PX = {"jpeg": 65_500, "webp": 16_383, "png": 2**31 - 1}
 _RESERVED_NAME_BYTES = len("-99999") + len(".json")

@@ -4,16 +4,17 @@ The story: `parse` says what a name means, `resolve` finds or downloads it, `che
 slow, `verify` computes hashes, `single_file_config` lends single checkpoints the configuration files they lack.
 """
 
-from artgen.registry.cards import ModelInfo, known_models, remove_alias, set_alias, user_aliases_path
-from artgen.registry.checking import FileCheck, check_model_files, verify_model_files
-from artgen.registry.configs import single_file_config
-from artgen.registry.demands import VAE_TILE_PX, estimate_memory
-from artgen.registry.folders import read_scheduler_config
+from artgen.registry.aliases import remove_alias, set_alias
+from artgen.registry.catalog import ModelInfo, known_models, user_aliases_path
+from artgen.registry.diffusers_folder import read_scheduler_config
+from artgen.registry.extras import HubFiles, fetch_hub_files
 from artgen.registry.hashes import file_hash
-from artgen.registry.models import ResolvedModel
-from artgen.registry.parts import HubFiles, fetch_hub_files
+from artgen.registry.memory import VAE_TILE_PX, estimate_memory
 from artgen.registry.references import ModelReference, parse_reference
-from artgen.registry.resolving import find_local_model, resolve_model
+from artgen.registry.resolve import find_local_model, resolve_model
+from artgen.registry.resolved import ResolvedModel
+from artgen.registry.single_file_configs import single_file_config
+from artgen.registry.verify import FileCheck, check_model_files, verify_model_files
 
 __all__ = [
     "VAE_TILE_PX",

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from artgen.errors import InputFileError, OutputError
-from artgen.files import write_atomically
-from artgen.registry.cards import ASSETS_FOLDER
+from artgen.registry.catalog import ASSETS_FOLDER
+from artgen.system.files import write_atomically
+from artgen.system.paths import user_cache_folder
 
 SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 _READ_BLOCK_BYTES = 1 << 20
@@ -98,13 +99,6 @@ def read_sha256sums(folder: Path) -> dict[str, str]:
             raise InputFileError(f"{path}, line {number}: not a SHA-256 sum.", "Install artgen or the model again.")
         sums[name.strip().lstrip("*").removeprefix("./")] = digest.lower()
     return sums
-
-
-def user_cache_folder() -> Path:
-    """Where artgen keeps what it can make again, in the platform's cache folder."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("artgen", appauthor=False))
 
 
 def _cached_hash(path: Path, tensors_only: bool = False) -> str:

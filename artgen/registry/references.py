@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from artgen.checkpoints import PICKLE_SUFFIXES, reject_pickle
 from artgen.errors import ModelUnavailableError, UsageError
-from artgen.hub import cache
-from artgen.registry.cards import ModelInfo, builtin_models, known_models, model_info
+from artgen.registry.catalog import ModelInfo, builtin_models, known_models, model_info
+from artgen.registry.hub import cache
+from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
 
 HUB_ID_PATTERN = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9._-]{1,96}")
 REVISION_PATTERN = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")

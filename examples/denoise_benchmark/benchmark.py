@@ -18,7 +18,7 @@ import skimage.data
 from methods import Method, methods, threads
 from PIL import Image
 
-from artgen.engine import quality
+from artgen.engine import metrics
 
 sys.path.append(str(Path(__file__).parents[1] / "train_denoiser"))
 from pictures import HELD_OUT
@@ -84,9 +84,9 @@ def measure(kind: str, name: str, clean: np.ndarray, sigma: float, method: str, 
     seconds = (time.perf_counter() - begun) / (clean.shape[0] * clean.shape[1] / 1e6)
     return Measurement(
         kind, name, sigma, method,
-        round(quality.psnr(found, clean), 3),
-        round(quality.ssim(found, clean), 4),
-        round(quality.vae_feature_distance(found, clean), 4),
+        round(metrics.psnr(found, clean), 3),
+        round(metrics.ssim(found, clean), 4),
+        round(metrics.vae_feature_distance(found, clean), 4),
         round(seconds, 2),
         threads(),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from artgen.engine.denoising.classical import non_local_means, total_variation
+from artgen.engine.denoise.classical import non_local_means, total_variation
 
 Method = Callable[[np.ndarray, float], np.ndarray]
 """(height, width) or (height, width, 3) of uint8, and sigma in grey levels -> the same shape, 0 to 255."""

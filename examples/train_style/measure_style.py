@@ -20,7 +20,7 @@ from own_drawings import Drawer, nouns, own_drawings
 from PIL import Image
 from style_judge import StyleJudge
 
-from artgen import sheets
+from artgen.images import contact_sheet
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
 from concepts import read_core, with_article
@@ -77,11 +77,11 @@ def sheet(drawer: Drawer, drawn: list[list[Image.Image]], count: int) -> Image.I
     places = [at * count // SHOWN_ON_SHEET for at in range(SHOWN_ON_SHEET)]
     names = [nouns(count)[at] for at in places]
     learnt = opened(drawer.folder / "pictures" / TRIGGER)[::2]
-    rows = [[sheets.Cell(None, "", picture) for picture in learnt[:SHOWN_ON_SHEET]]]
-    rows += [[sheets.Cell(None, "", pictures[at]) for at in places] for pictures in drawn]
-    rows[-1] = [sheets.Cell(None, name, cell.image) for name, cell in zip(names, rows[-1], strict=True)]
+    rows = [[contact_sheet.Cell(None, "", picture) for picture in learnt[:SHOWN_ON_SHEET]]]
+    rows += [[contact_sheet.Cell(None, "", pictures[at]) for at in places] for pictures in drawn]
+    rows[-1] = [contact_sheet.Cell(None, name, cell.image) for name, cell in zip(names, rows[-1], strict=True)]
     sides = ("learnt from", "without", "with the LoRA")
-    return sheets.render_sheet(sheets.ContactSheet(rows, row_labels=sides), cell_px=128)
+    return contact_sheet.render_sheet(contact_sheet.ContactSheet(rows, row_labels=sides), cell_px=128)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from PIL import Image
 
-from artgen.registry.cards import ASSETS_FOLDER
+from artgen.registry.catalog import ASSETS_FOLDER
 
 SIDE = 128
 LEVELS = 3

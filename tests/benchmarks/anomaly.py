@@ -26,11 +26,11 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
 
-from artgen.anomalies import Anomaly, prepare_anomaly_job
-from artgen.engine import quality
-from artgen.engine.anomalies.normality import TOP_FRACTION, AnomalyMap, score_without_fit
-from artgen.engine.anomaly import AnomalyDetector
+from artgen.engine import metrics
+from artgen.engine.anomaly.detector import AnomalyDetector
+from artgen.engine.anomaly.statistics import TOP_FRACTION, AnomalyMap, score_without_fit
 from artgen.events import no_op
+from artgen.jobs.anomaly import Anomaly, prepare_anomaly_job
 
 LEARNT = 20
 KINDS = (*TEXTURES, *DRAWINGS)
@@ -103,7 +103,7 @@ def bundled(fit: list[Pixels]) -> dict[str, Judge]:
     """The autoencoder of the bundled text-to-image model, as it is."""
     from diffusers import AutoencoderKL
 
-    from artgen.registry.cards import ASSETS_FOLDER
+    from artgen.registry.catalog import ASSETS_FOLDER
 
     vae = AutoencoderKL.from_pretrained(ASSETS_FOLDER / "tiny", subfolder="vae").eval()
     return by_error(lambda batch: vae.decode(vae.encode(batch).latent_dist.mode()).sample, fit)
@@ -151,7 +151,7 @@ def tensor_of(picture: Pixels) -> torch.Tensor:
 def measured(kind: str, count: int) -> dict[str, dict[str, Any]]:
     """Of one kind of picture: method -> defect -> AUROCs of images and of pixels, and those of the bootstrap."""
     torch.set_num_threads(1)
-    quality.encoder_features(np.zeros((16, 16, 3), np.float32))
+    metrics.encoder_features(np.zeros((16, 16, 3), np.float32))
     made = anomaly_pictures.made(kind, LEARNT, count)
     judges: dict[str, Judge] = {}
     for name, several in (

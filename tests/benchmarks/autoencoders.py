@@ -7,7 +7,7 @@ seeds: by squared error alone, and by the hybrid of `artgen train --task autoenc
 SSIM and perceptual distance of the reconstructions, of those pictures and of parts of photographs that no training
 saw, and for how many of the latter the hybrid is closer than the squared error alone.
 
-The distance is `artgen.engine.quality.perceptual_distance`: features of the bundled autoencoder's encoder, as it was
+The distance is `artgen.engine.metrics.perceptual_distance`: features of the bundled autoencoder's encoder, as it was
 before training. The hybrid trains by features of the bundled denoiser of pixels, another network, taught another task.
 """
 
@@ -22,10 +22,11 @@ from PIL import Image
 from skimage import data
 
 from artgen import registry
-from artgen.engine import reconstructing
-from artgen.engine.device import DeviceConfig
+from artgen.engine import reconstruct
+from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.training import run
-from artgen.settings import (
+from artgen.jobs import training_plan
+from artgen.spec.settings import (
     CheckpointSettings,
     DatasetSettings,
     DeviceSettings,
@@ -34,7 +35,6 @@ from artgen.settings import (
     ModelRef,
     OptimizerSettings,
 )
-from artgen.training import plans
 
 SEEN = ("astronaut", "chelsea", "retina", "motorcycle_left")
 UNSEEN = ("coffee", "rocket", "hubble_deep_field")
@@ -67,7 +67,7 @@ def parts(names: Sequence[str]) -> list[Image.Image]:
 
 def trained(folder: Path, work: Path, weight: float, steps: int, seed: int) -> Path:
     """A model whose autoencoder was trained with a perceptual term of this weight."""
-    settings = plans.TrainingSettings(
+    settings = training_plan.TrainingSettings(
         DatasetSettings(folder=folder, flip=True, resolution=SHOWN, duplicates="keep"),
         LoraTrainingSettings(train_task="autoencoder"),
         OptimizerSettings(train_steps=steps, learning_rate=2e-4),
@@ -76,7 +76,9 @@ def trained(folder: Path, work: Path, weight: float, steps: int, seed: int) -> P
         DeviceSettings(device="cpu"),
         seed,
     )
-    plan = plans.create_training_plan(settings, ModelRef(model="tiny", offline=True), str(work / f"{weight}-{seed}"))
+    plan = training_plan.create_training_plan(
+        settings, ModelRef(model="tiny", offline=True), str(work / f"{weight}-{seed}")
+    )
     for _ in run.train(plan):
         pass
     return plan.paths.result
@@ -85,7 +87,7 @@ def trained(folder: Path, work: Path, weight: float, steps: int, seed: int) -> P
 def measured(model: str, pictures: Sequence[Image.Image]) -> Measured:
     """Each reconstruction's figures."""
     found = registry.resolve_model(model, offline=True)
-    return [each.metrics for each in reconstructing.reconstruct_all(found, pictures, CPU)]
+    return [each.metrics for each in reconstruct.reconstruct_all(found, pictures, CPU)]
 
 
 def row(name: str, before: Measured, after: Measured, wins: str) -> str:

@@ -21,9 +21,9 @@ import torch
 
 import artgen
 from artgen import Txt2Img, generate
-from artgen.engine.approximating import with_approximations
-from artgen.engine.loading import silence_libraries
-from artgen.engine.quality import psnr, vae_feature_distance
+from artgen.engine.acceleration.fast_hooks import with_approximations
+from artgen.engine.loading.pipeline_cache import silence_libraries
+from artgen.engine.metrics import psnr, vae_feature_distance
 
 THINGS = ("fox", "cat", "dog", "apple", "car", "tree", "house", "star", "rose", "owl", "key", "guitar")
 COLOURS = ("red", "blue", "green", "yellow")
@@ -41,7 +41,7 @@ SD15_CALLS = 9
 TITLE = """## `fast.py`: what `--fast` gives, and what it costs
 
 Against the exact picture of the same seed; by turns, processor time, medians; the perceptual distance is that of
-`artgen.engine.quality`. `tiny-decoder` and `lcm` need a download and are not measured here."""
+`artgen.engine.metrics`. `tiny-decoder` and `lcm` need a download and are not measured here."""
 VERDICT = """\
 Fewer steps lose less with the bundled model, at the same speed: 15 steps against `cache`, 20 against `guidance`. Its
 denoiser is small and its pictures are simple; at the size of Stable Diffusion 1.5 `cache` saves more than here.

@@ -15,7 +15,7 @@ import diffusers
 import torch
 import transformers
 
-from artgen.registry import configs
+from artgen.registry import single_file_configs
 
 LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 
@@ -28,7 +28,7 @@ def build(architecture: str, folder: Path, dtype: torch.dtype) -> Path:
         folder: made; its last file is `model_index.json`, so that a folder that has it is whole.
         dtype: of the weights in the files.
     """
-    source = configs.build_config_folder(architecture)
+    source = single_file_configs.build_config_folder(architecture)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("model_index.json"))
     index = json.loads((source / "model_index.json").read_text("utf-8"))

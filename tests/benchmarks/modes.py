@@ -3,7 +3,7 @@
 from measuring import Row
 from workshop import PROMPT, Workshop, library, plain
 
-from artgen.budget import OFFLOAD_MODES
+from artgen.spec.memory_budget import OFFLOAD_MODES
 
 SDXL = {"prompt": PROMPT, "seed": 0, "steps": 30, "guidance_scale": 5.0, "width": 1024, "height": 1024}
 CUDA = {"device": "cuda", "dtype": "fp16"}

@@ -3,7 +3,7 @@
 from measuring import OUT, Row
 from workshop import DENOISER, PROMPT, TINY, Workshop, by_turns, command, library, plain
 
-from artgen.registry import configs
+from artgen.registry import single_file_configs
 
 QUIET = ("-o", f"{OUT}/", "--quiet")
 
@@ -65,7 +65,7 @@ def _full_size(workshop: Workshop) -> list[Row]:
     words = ("--steps", 4, "--guidance", 7.5, "--size", 256, "--tell")
     once = ("--steps", 1, "--guidance", 1, "--size", 64)
     ours = (PROMPT, "--seed", 0, "--steps", 1, "-g", 1, "--size", "64x64", "--dtype", "fp32", *QUIET)
-    config = configs.build_config_folder("sd1")
+    config = single_file_configs.build_config_folder("sd1")
     xl, large = workshop.path("sdxl"), {**drawn, "steps": 2, "guidance_scale": 5.0, "width": 512, "height": 512}
     twice = ("--pipeline", "StableDiffusionXLPipeline", "--steps", 2, "--guidance", 5, "--size", 512, "--tell")
     return [

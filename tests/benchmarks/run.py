@@ -28,7 +28,7 @@ import targets
 from measuring import Failed, Row, measure
 from workshop import Workshop
 
-from artgen import machine
+from artgen.system import hardware
 
 SECTION = "run"
 INTRODUCTION = """
@@ -86,7 +86,7 @@ def _arguments() -> Any:
 
 def _missing(row: Row, workshop: Workshop) -> str:
     """Why a row cannot run here, empty when it can; makes the models that it needs."""
-    if "cuda" in row.needs and not machine.cuda_device_count():
+    if "cuda" in row.needs and not hardware.cuda_device_count():
         return "it needs a CUDA device"
     for name in row.needs:
         if name in ("cuda",):
@@ -119,7 +119,7 @@ def _write(page: Path, known: dict[str, dict[str, Any]]) -> None:
 
 
 def _gpu() -> str | None:
-    if not machine.cuda_device_count():
+    if not hardware.cuda_device_count():
         return None
     words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[0]

@@ -2,7 +2,7 @@
 
 A checkpoint is a folder that gets its name when all of it is on the disk, so that one with that name is whole. Random
 numbers and the order of the pictures need no place in it: they follow from the seed and the step
-(`artgen.engine.training.order`).
+(`artgen.engine.training.batch_order`).
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from artgen.engine.training.averages import EMA
+from artgen.engine.training.ema import EMA
 from artgen.errors import InputFileError, OutputError
-from artgen.training.results import STATE_FILE, TrainingPaths
+from artgen.jobs.training_layout import STATE_FILE, TrainingPaths
 
 WEIGHTS_FILE, OPTIMIZER_FILE, EMA_FILE = "weights.safetensors", "optimiser.safetensors", "average.safetensors"
 

@@ -11,14 +11,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from artgen.engine.training import order
+from artgen.engine.training import batch_order
 from artgen.engine.training.checkpoints import TrainState
-from artgen.engine.training.objectives import Objective
-from artgen.engine.training.schedule import learning_rate_at
+from artgen.engine.training.losses import Objective
+from artgen.engine.training.lr_schedule import learning_rate_at
 from artgen.errors import NonFiniteError
-from artgen.settings import OptimizerSettings
+from artgen.spec.settings import OptimizerSettings
 
-BuildBatch = Callable[[order.BatchSpec, torch.Generator], dict[str, Any]]
+BuildBatch = Callable[[batch_order.BatchSpec, torch.Generator], dict[str, Any]]
 """A pick -> the arguments of the objective's forward, on the device."""
 
 
@@ -65,7 +65,7 @@ class TrainingLoop:
     train_state: TrainState
     settings: OptimizerSettings
     seed: int
-    image_sizes: list[order.ImageSize] = field(repr=False)
+    image_sizes: list[batch_order.ImageSize] = field(repr=False)
     build_batch: BuildBatch = field(repr=False)
 
     def steps(self, start_step: int = 0) -> Iterator[TrainStep]:
@@ -76,7 +76,7 @@ class TrainingLoop:
         """
         processes = self.accelerator.num_processes
         each = self.settings.gradient_accumulation_steps * processes
-        picks = order.batches(self.image_sizes, self.settings.train_batch_size, self.seed)
+        picks = batch_order.batches(self.image_sizes, self.settings.train_batch_size, self.seed)
         picks = islice(picks, start_step * each, None)
         for step in range(start_step, self.settings.train_steps):
             began = time.monotonic()
@@ -86,13 +86,15 @@ class TrainingLoop:
             pictures = each * self.settings.train_batch_size
             yield TrainStep(step + 1, parts, rate, time.monotonic() - began, pictures)
 
-    def _train_step(self, batch_specs: list[order.BatchSpec], learning_rate: float, step: int) -> dict[str, float]:
+    def _train_step(
+        self, batch_specs: list[batch_order.BatchSpec], learning_rate: float, step: int
+    ) -> dict[str, float]:
         optimiser = self.train_state.optimizer
         for group in optimiser.param_groups:
             group["lr"] = learning_rate
         sums: dict[str, Tensor] = {}
         for place, pick in enumerate(batch_specs):
-            generator = order.batch_generator(self.seed, pick.index)
+            generator = batch_order.batch_generator(self.seed, pick.index)
             torch.manual_seed(generator.initial_seed())  # for what draws by itself, such as dropout
             last = place == len(batch_specs) - 1
             with _gradient_sync(self.accelerator, self.objective, last):

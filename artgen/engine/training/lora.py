@@ -11,7 +11,7 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from artgen.settings import LoraTrainingSettings
+from artgen.spec.settings import LoraTrainingSettings
 
 ADAPTER_NAME = "artgen"
 ATTENTION_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")

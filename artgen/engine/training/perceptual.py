@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from artgen.engine.quality import normalize_features
-from artgen.training.plans import VGG_CONV_INDICES
+from artgen.engine.metrics import normalize_features
+from artgen.jobs.training_plan import VGG_CONV_INDICES
 
 
 class PerceptualDistance(Protocol):
@@ -78,7 +78,7 @@ class FeatureDistance(nn.Module):
 
     As LPIPS does it, without its fitted weights (Zhang et al., "The unreasonable effectiveness of deep features as a
     perceptual metric", CVPR 2018, arXiv 1801.03924): what counts is the mean squared difference of features that are
-    normalised, here as `artgen.engine.quality` does it. A child says what the levels are.
+    normalised, here as `artgen.engine.metrics` does it. A child says what the levels are.
     """
 
     def features(self, images: Tensor) -> Iterator[Tensor]:
@@ -160,7 +160,7 @@ class DenoiserFeatureDistance(FeatureDistance):
 
     That the features of a diffusion model make a perceptual loss: Lin and Yang, "Diffusion model with perceptual loss",
     arXiv 2401.00110. Trained for another task on other pictures than the autoencoder whose encoder
-    `artgen.engine.quality` measures with, so that what is minimised is not what is measured. Told to expect hardly any
+    `artgen.engine.metrics` measures with, so that what is minimised is not what is measured. Told to expect hardly any
     noise, it looks for grain, and reconstructions come no closer to the eye.
 
     Args:

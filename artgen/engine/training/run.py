@@ -10,18 +10,19 @@ from pathlib import Path
 
 from PIL import Image
 
-from artgen.engine import loading
-from artgen.engine.memory import is_oom
-from artgen.engine.training import assembling, checkpoints, results, snapshots
-from artgen.engine.training.assembling import TrainingSetup
-from artgen.engine.training.board import TensorBoardLogger
+from artgen.dataset import datasheet
+from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading.oom import is_oom
+from artgen.engine.training import checkpoints, export, samples
+from artgen.engine.training import setup as training_setup
 from artgen.engine.training.loop import TrainingLoop, TrainStep
+from artgen.engine.training.loss_log import LossLog
+from artgen.engine.training.setup import TrainingSetup
+from artgen.engine.training.tensorboard import TensorBoardLogger
 from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, ModelSelected, no_op
-from artgen.training import datasheet
-from artgen.training.curves import LossLog
-from artgen.training.plans import DEFAULT_NUM_SAMPLES, TrainingPlan
-from artgen.training.results import read_checkpoint_state
+from artgen.jobs.training_layout import read_checkpoint_state
+from artgen.jobs.training_plan import DEFAULT_NUM_SAMPLES, TrainingPlan
 
 __all__ = [
     "CheckpointSaved",
@@ -92,7 +93,7 @@ def train(
     """Trains, and leaves a result, checkpoints, snapshots, losses and a datasheet where the plan says.
 
     Args:
-        plan: from `artgen.training.plans.plan`.
+        plan: from `artgen.jobs.training_plan.plan`.
         listener: is told of loading.
         should_stop: asked after each step; True saves a checkpoint and raises KeyboardInterrupt.
 
@@ -114,24 +115,24 @@ def train(
             "smaller --resolution; --resume is for the same settings only.",
         ) from None
     finally:
-        loading.clear_cache()  # its weights are no longer the model's
+        pipeline_cache.clear_cache()  # its weights are no longer the model's
 
 
 def _train(plan: TrainingPlan, listener: Listener, should_stop: Callable[[], bool]) -> Iterator[TrainingEvent]:
-    loading.clear_cache()
-    accelerator = assembling.create_accelerator(plan)
+    pipeline_cache.clear_cache()
+    accelerator = training_setup.create_accelerator(plan)
     if accelerator.is_main_process:
         precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
         listener(ModelSelected(plan.model.short_name, str(accelerator.device), precision))
         if not plan.settings.checkpointing.resume:
             shutil.rmtree(plan.paths.training_dir, ignore_errors=True)
     accelerator.wait_for_everyone()
-    assembly = assembling.build_setup(plan, accelerator, listener)
+    assembly = training_setup.build_setup(plan, accelerator, listener)
     if accelerator.is_main_process:
         for done, total in assembly.latent_cache.populate():
             yield LatentsCached(done, total)
     accelerator.wait_for_everyone()
-    loop = assembling.build_loop(assembly)
+    loop = training_setup.build_loop(assembly)
     begun = 0
     if plan.settings.checkpointing.resume and (newest := plan.paths.newest_checkpoint()) is not None:
         checkpoints.restore_checkpoint(newest, loop.train_state)
@@ -186,7 +187,7 @@ class _Recorder:
                 yield from self._save_samples(step)
         if self._is_main_process:
             with self._ema_weights():
-                path = results.export_result(self._setup, total, sheet)
+                path = export.export_result(self._setup, total, sheet)
             yield Finished(path, total, last.loss if last else None)
 
     def _any_process_stops(self, stop_requested: bool) -> bool:
@@ -223,7 +224,7 @@ class _Recorder:
         if not self._is_main_process:
             return
         names, pictures = self._create_samples()
-        path = snapshots.save_samples(self._plan.paths, step, pictures, names, self._plan.paths.result.stem)
+        path = samples.save_samples(self._plan.paths, step, pictures, names, self._plan.paths.result.stem)
         yield SamplesSaved(step, path)
 
     def _create_samples(self) -> tuple[Sequence[str], list[Image.Image]]:
@@ -231,10 +232,10 @@ class _Recorder:
         with self._ema_weights(), self._loop.accelerator.autocast():
             if plan.settings.mode == "autoencoder":
                 examples = plan.dataset.images[:DEFAULT_NUM_SAMPLES]
-                rebuilt = snapshots.reconstruct_images(self._setup.pipe.vae, examples, plan.resolution)
+                rebuilt = samples.reconstruct_images(self._setup.pipe.vae, examples, plan.resolution)
                 return [example.name for example in examples], rebuilt
             prompts = plan.sample_prompts
-            return prompts, snapshots.sample_images(self._setup.pipe, plan.model, prompts, plan.settings.seed)
+            return prompts, samples.sample_images(self._setup.pipe, plan.model, prompts, plan.settings.seed)
 
     def _ema_weights(self) -> contextlib.AbstractContextManager[None]:
         learner = self._loop.train_state

@@ -20,7 +20,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from artgen import GeneratedImage, Txt2Img, generate_all, outputs
-from artgen.settings import OutputSettings
+from artgen.spec.settings import OutputSettings
 
 if sys.argv[6:] == ["pinned"]:
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when CUDA starts

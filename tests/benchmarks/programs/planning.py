@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from artgen.batch import prompt_files
-from artgen.batch.ledger import Ledger
-from artgen.batch.plan import Planner
-from artgen.batch.running import JobFilter, pending_jobs
+from artgen.queue import prompt_files
+from artgen.queue.job_queue import JobFilter, pending_jobs
+from artgen.queue.ledger import Ledger
+from artgen.queue.planner import Planner
 
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
 prompts, out = folder / "many.txt", folder / "many"

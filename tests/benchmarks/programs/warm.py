@@ -17,7 +17,7 @@ import diffusers
 import torch
 
 from artgen import Txt2Img, generate, outputs
-from artgen.settings import OutputSettings
+from artgen.spec.settings import OutputSettings
 
 model, rounds, settings = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
 cls = getattr(diffusers, settings.pop("pipeline", "StableDiffusionPipeline"))

@@ -1,0 +1,94 @@
+"""`--help`: the options by subject, plain text in one column of names and one of words, in colour on a terminal.
+
+Typer's own pages say the same in frames, and take longer to load than all the rest of a command's start.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from artgen.cli.console import print_text, styled
+from artgen.system.terminal import printable
+
+MAX_HELP_COLUMNS = 100
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class PlainHelpMixin:
+    """How commands and groups of commands explain themselves."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "rich_markup_mode": None})
+
+    def get_help(self: Any, ctx: Any) -> str:
+        # Printed here, where a stdout that fails is answered; Typer prints what is returned.
+        print_text(super().get_help(ctx))  # type: ignore[misc]
+        return ""
+
+    def collect_usage_pieces(self: Any, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]  # type: ignore[misc]
+
+    def format_usage(self: Any, ctx: Any, formatter: Any) -> None:
+        pieces = " ".join(self.collect_usage_pieces(ctx))
+        formatter.write_usage(ctx.command_path, pieces, prefix=f"{_heading('Usage:')} ")
+
+    def format_options(self: Any, ctx: Any, formatter: Any) -> None:
+        subjects: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                general = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                subject = getattr(parameter, "rich_help_panel", None) or general
+                subjects.setdefault(subject, []).append(record)
+        for subject, rows in subjects.items():
+            write_section(formatter, subject, rows)
+
+
+class Command(PlainHelpMixin, TyperCommand):
+    """One command."""
+
+
+class Group(PlainHelpMixin, TyperGroup):
+    """A command of commands."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, (command.help or "").partition("\n\n")[0]) for name, command in commands if command]
+        write_section(formatter, "Commands", rows)
+
+
+class App(typer.Typer):
+    """A Typer app of commands that explain themselves in this way."""
+
+    def __init__(self, help: str, cls: type[Group] = Group, *, add_completion: bool = False) -> None:  # noqa: A002
+        super().__init__(
+            cls=cls,
+            help=help,
+            no_args_is_help=True,
+            add_completion=add_completion,
+            pretty_exceptions_enable=False,
+            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": MAX_HELP_COLUMNS},
+        )
+
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **kwargs: Any
+    ) -> Callable[[Function], Function]:
+        return super().command(name, cls=cls, **kwargs)
+
+
+def write_section(formatter: Any, title: str, rows: list[tuple[str, str]]) -> None:
+    """A heading, and rows of a name and what there is to say of it."""
+    with formatter.section(_heading(title)):
+        formatter.write_dl([(styled(sys.stdout, name, fg="cyan"), printable(text)) for name, text in rows])
+
+
+def _heading(text: str) -> str:
+    return styled(sys.stdout, text, bold=True)

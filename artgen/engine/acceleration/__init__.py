@@ -1,0 +1,1 @@
+"""Apply optimizations and approximations to a cached pipeline, one per file."""

@@ -1,0 +1,37 @@
+"""The forward process in the latents of a model, seen through its decoder."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from artgen import images
+from artgen.engine.acceleration import apply
+from artgen.engine.diffusion.noise_schedule import NoiseLevel
+from artgen.engine.loading.device import resolve_device
+from artgen.engine.sampling.vae import decode_latents, encode_images
+from artgen.errors import NonFiniteError
+from artgen.events import Listener, ModelSelected
+from artgen.registry import ResolvedModel
+
+
+def add_latent_noise(
+    image: Image.Image, levels: list[NoiseLevel], seed: int, model: ResolvedModel, listener: Listener
+) -> list[Image.Image]:
+    """A picture (mode RGB) at each time, noised in a model's latents and decoded; under one and the same noise.
+
+    Raises:
+        ModelUnavailableError: weights are missing or damaged.
+        NonFiniteError: the decoder produced NaN or infinity.
+    """
+    device_config = resolve_device("auto", "auto")
+    listener(ModelSelected(model.name, device_config.device, device_config.dtype))
+    pipe = apply.load_unoptimized(model, device_config, listener)
+    padded = images.pad_to_multiple(image, model.size_multiple)[0]
+    pixels = torch.from_numpy(np.asarray(padded, np.float32).transpose(2, 0, 1))[None] / 127.5 - 1
+    clean = encode_images(pipe.vae, pixels.to(pipe._execution_device, pipe.vae.dtype)).float().cpu()
+    epsilon = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+    states = torch.cat([time.alpha * clean + time.sigma * epsilon for time in levels])
+    found = [each.crop((0, 0, *image.size)) for each in decode_latents(pipe, states) if each is not None]
+    if len(found) < len(levels):
+        raise NonFiniteError("The decoder produced NaN or infinity; nothing was written.", "Try --space pixel.")
+    return found

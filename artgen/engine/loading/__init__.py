@@ -1,0 +1,1 @@
+"""Load pipelines: cache, components, weights, device, offloading, schedulers, LoRAs."""

@@ -1,0 +1,49 @@
+"""Small parts of the hub that stand in for a model's own, such as a tiny decoder: found on the disk, or downloaded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from artgen.errors import ModelUnavailableError
+from artgen.registry import hub
+from artgen.registry.hub import cache
+from artgen.registry.hub.download import OnProgress
+
+
+@dataclass(frozen=True)
+class HubFiles:
+    """Files of a hub repository, on the disk.
+
+    Attributes:
+        repo: hub id.
+        folder: of the snapshot.
+    """
+
+    repo: str
+    folder: Path
+
+    @property
+    def repo_at_commit(self) -> str:
+        """What a record says of it: the hub id and the commit."""
+        return f"{self.repo}@{self.folder.name}"
+
+
+def fetch_hub_files(
+    repo: str, file_names: Sequence[str], *, offline: bool = False, on_download: OnProgress | None = None
+) -> HubFiles:
+    """Finds some files of a repository in the cache; what is missing is downloaded unless offline.
+
+    Raises:
+        ModelUnavailableError: offline and not here, or not to be had.
+        RefusedError: a hash that does not match.
+        OutputError: the disk is full.
+    """
+    folder = cache.snapshot_folder(repo)
+    if folder is not None and all((folder / name).is_file() for name in file_names):
+        return HubFiles(repo, folder)
+    if offline or cache.is_offline():
+        raise ModelUnavailableError(
+            f"{repo} is not on this computer and the network is off (--offline or HF_HUB_OFFLINE).",
+            f"Run the command once with a network; it needs {' and '.join(file_names)} in {cache.cache_folder()}.",
+        )
+    return HubFiles(repo, hub.pull_files(repo, file_names, on_progress=on_download))

@@ -1,0 +1,1 @@
+"""Define everything that a request can contain: settings, requests, records, seeds, schedulers. Torch-free."""

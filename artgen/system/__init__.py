@@ -1,0 +1,1 @@
+"""Access the operating system: hardware, processes, files, paths, terminal."""
