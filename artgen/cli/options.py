@@ -139,6 +139,7 @@ _PANEL_TITLES: dict[type, str] = {
     settings.ComputeSettings: "Compute",
     settings.OutputSettings: "Output",
     settings.AnimationSettings: "Frames",
+    settings.FramesSettings: "Frames",
     settings.ReportSettings: "Report",
     settings.DatasetSettings: "Dataset",
     settings.LoraTrainingSettings: "Training",

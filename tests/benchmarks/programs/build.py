@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]  # the benchmarks' and the tests' own modules
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "helpers")]  # the benchmarks' and the tests' own modules
 
 import full_size  # noqa: E402
 import tiny_models  # noqa: E402

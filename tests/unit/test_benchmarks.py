@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from benchmarks import results
 
-BENCHMARKS = Path(__file__).with_name("benchmarks")
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 PAGE = "# Results\n\nBy hand.\n\n<!-- begin other -->\n\nof another script\n\n<!-- end other -->\n\nThe end.\n"
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from artgen.dataset.read import read_dataset
 from artgen.spec.settings import DatasetSettings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCRIPTS = [str(ROOT / "examples" / name) for name in ("train_style", "train_tiny")]
 NAMES = ("things", "linocuts", "own_drawings", "style_judge", "measure_style", "concepts", "sources")
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from artgen.cli.main import COMMAND_SUMMARIES, app, load_command
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "accelerate", "huggingface_hub", "rich")
-HELP = Path(__file__).parent / "help"
+HELP = Path(__file__).parents[1] / "help"
 WIDTH = "100"
 
 DRIVER = """

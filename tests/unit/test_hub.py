@@ -152,7 +152,7 @@ def test_a_killed_process_is_continued_by_another(hub: hub_server.Hub) -> None:
     )
     hub.cut_after[UNET] = 150_000
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=Path(downloads.__file__).parents[2], check=False, timeout=600
+        [sys.executable, "-c", script], cwd=Path(downloads.__file__).parents[3], check=False, timeout=600
     )
     assert done.returncode == -9
     have = unet_blob(hub).with_name(unet_blob(hub).name + ".incomplete").stat().st_size
@@ -307,7 +307,7 @@ def test_large_files_come_from_another_host_without_the_token(
 
 def test_two_processes_pull_the_same_model(hub: hub_server.Hub) -> None:
     script = f"from artgen import hub; print(hub.pull({hub.repo!r}))"
-    root = Path(downloads.__file__).parents[2]
+    root = Path(downloads.__file__).parents[3]
     both = [subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, text=True) for _ in "ab"]
     folders = {process.communicate(timeout=100)[0].strip() for process in both}
     assert [process.returncode for process in both] == [0, 0]
@@ -337,7 +337,7 @@ def test_a_disk_that_fills_up_keeps_what_came(hub: hub_server.Hub) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=Path(downloads.__file__).parents[2],
+        cwd=Path(downloads.__file__).parents[3],
         check=False,
         capture_output=True,
         text=True,

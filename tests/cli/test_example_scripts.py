@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-SCRIPTS = Path(__file__).parent.parent / "examples" / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "examples" / "scripts"
 
 
 @pytest.fixture(autouse=True)

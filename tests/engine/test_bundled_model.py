@@ -12,7 +12,7 @@ import artgen
 from artgen import Img2Img, Inpaint, Outpaint, Txt2Img, generate, registry
 
 TINY = Path(artgen.__file__).parent / "assets" / "tiny"
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 LARGEST = 40_000_000
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from artgen import registry
 from artgen.cli.main import COMMAND_SUMMARIES, app
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 
 COMMANDS = re.findall(r"^    \$ artgen (.+?)(?:\s{2,}#.*)?$", README, re.MULTILINE)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "denoise_benchmark" / "benchmark.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "denoise_benchmark" / "benchmark.py"
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

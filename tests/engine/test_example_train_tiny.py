@@ -15,7 +15,7 @@ from bits import same
 for needed in ("matplotlib", "resvg_py", "scipy", "tokenizers"):
     pytest.importorskip(needed)
 
-RECIPE = Path(__file__).parents[1] / "examples" / "train_tiny"
+RECIPE = Path(__file__).parents[2] / "examples" / "train_tiny"
 ICONS = {"fox": "🦊", "cat": "🐈", "frog": "🐸", "pizza": "🍕", "sun": "☀", "banana": "🍌", "blob": "🟠"}
 STYLES = {"fluent-emoji-flat": 0, "fluent-emoji": 4, "noto": 8}
 NO_NETWORK = """

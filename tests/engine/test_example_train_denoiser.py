@@ -14,7 +14,7 @@ from PIL import Image
 
 pytest.importorskip("matplotlib")
 
-RECIPE = Path(__file__).parents[1] / "examples" / "train_denoiser"
+RECIPE = Path(__file__).parents[2] / "examples" / "train_denoiser"
 
 
 def run(script: str, *arguments: object) -> str:
