@@ -1,4 +1,4 @@
-"""Whose process this is: in one that runs nothing but artgen, what libraries would load for others can be left out."""
+"""Configure a process that runs nothing but artgen: no garbage collection during imports and a fast exit."""
 
 import atexit
 import contextlib
@@ -11,26 +11,29 @@ _owns_process = False
 _exit_code: int | None = None
 
 
-def configure_process() -> None:
-    """Says that this process runs nothing but artgen.
+def configure_process(*, disable_gc: bool = True) -> None:
+    """Declare that this process runs nothing but artgen.
 
-    Collecting garbage while modules load is for nothing, so it stops until `settle`.
+    Args:
+        disable_gc: disable garbage collection during imports; `freeze_gc` enables it again.
     """
-    global _own
+    global _owns_process
     _owns_process = True
-    gc.disable()
-    atexit.register(_exit_fast)  # the first one registered is the last one called
+    if disable_gc:
+        gc.disable()
+    atexit.register(_exit_fast)  # Python calls the function that was registered first last.
 
 
 def owns_process() -> bool:
-    """Whether this process runs nothing but artgen."""
+    """Return whether this process runs nothing but artgen."""
     return _owns_process
 
 
 def freeze_gc() -> None:
-    """Collects garbage from now on, but not among what is there already; does nothing in a process of others.
+    """Enable garbage collection again and exclude the objects that exist now.
 
-    Once: what comes later, such as a model that another takes the place of, has to be collected.
+    Only the first call has an effect: later objects, such as a replaced model, must be collected. In a process that
+    artgen does not own, this function does nothing.
     """
     if _owns_process and not gc.isenabled():
         gc.freeze()
@@ -39,18 +42,18 @@ def freeze_gc() -> None:
 
 @contextlib.contextmanager
 def fast_exit() -> Iterator[None]:
-    """Around all that this process does: it then ends without taking thousands of modules down one by one."""
-    global _code
+    """Exit through `os._exit` after the block, which skips the destruction of thousands of modules."""
+    global _exit_code
     try:
         yield
-    except SystemExit as leaving:
-        if leaving.code is None or isinstance(leaving.code, int):
-            _exit_code = int(leaving.code or 0)
+    except SystemExit as system_exit:
+        if system_exit.code is None or isinstance(system_exit.code, int):
+            _exit_code = int(system_exit.code or 0)
         raise
 
 
 def _exit_fast() -> None:
-    """Ends the process, once every other function that was to be called at the end has been."""
+    """End the process. All other exit handlers have run."""
     if _exit_code is None:
         return
     for stream in (sys.stdout, sys.stderr):
@@ -58,5 +61,5 @@ def _exit_fast() -> None:
             if stream is not None:
                 stream.flush()
         except (OSError, ValueError):
-            return  # Python has its own way of saying so
+            return  # Python reports the error.
     os._exit(_exit_code)
