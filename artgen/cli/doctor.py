@@ -15,7 +15,6 @@ REQUIRED_PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "huggingface-hub", "pillow", "typer"
 )  # fmt: skip
 OPTIONAL_PACKAGES = {
-    "isal": "PNG files in a third of the time",
     "scipy": "lms, dpm++sde and beta sigmas",
     "torchsde": "dpm++sde",
 }

@@ -1,116 +1,102 @@
-"""A picture as the bytes of a PNG file, fast: its lines through one filter and ISA-L's deflate.
+"""Encode PNG files: 8 bits per channel with Pillow, 16 bits per channel with numpy and zlib.
 
-Pillow tries five filters on every line and then searches long for what repeats; that takes longer than some models
-take to draw. Here every byte less the one above it, the filter "Up" of the PNG specification (third edition, 9.2), is
-deflated by ISA-L (https://github.com/intel/isa-l) at a tenth or less of the time and a tenth or so more bytes. All
-other chunks are those that Pillow writes.
+Pillow's default (level 6) compares five filters per line and then searches for matches, which takes longer than some
+models need to generate an image. `Z_RLE` searches only for runs of equal bytes: about the same file size in less than
+half of the time (measured in tests/benchmarks/RESULTS.md).
+
+Pillow cannot write 16-bit color. This module filters these lines with the filter "Up" of the PNG specification (third
+edition, 9.2) and compresses them; all other chunks are the chunks that Pillow writes.
 """
 
 import io
 import struct
 import zlib
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from PIL import Image
 
-if TYPE_CHECKING:
-    import numpy
+_FAST_LEVEL = 1
+_FAST_STRATEGY = zlib.Z_RLE
 
-_MODES = frozenset({"L", "LA", "RGB", "RGBA", "I;16"})
-"""What is written fast; other modes are Pillow's."""
-
-_LEVEL = 2
-"""Of ISA-L, which has 0 to 3: the smallest files, as fast as any; see tests/benchmarks/RESULTS.md."""
-
-_PIECE = 1 << 20
-"""Bytes of an IDAT chunk, at most."""
-
-_SIGNATURE = 8
+_MAX_IDAT_BYTES = 1 << 20
+_SIGNATURE_BYTES = 8
+_UP_FILTER = 2
 
 
 def encode_png(
-    image: Image.Image, options: Mapping[str, object], level: int | None = None, low: Image.Image | None = None
+    image: Image.Image,
+    save_kwargs: Mapping[str, object],
+    level: int | None = None,
+    low_bytes: Image.Image | None = None,
 ) -> bytes:
-    """The whole file.
+    """Return the bytes of a PNG file.
 
     Args:
-        image: its `info` is written too, as far as Pillow does that.
-        options: what `Image.save` takes for PNG.
-        level: how hard to compress, 0 to 9 as zlib counts; None is as fast as can be.
-        low: of a picture with 16 bits a channel the lower bytes, in the image's mode; Pillow cannot write those.
+        image: any mode that PNG holds. Pillow also writes the chunks that it derives from `image.info`.
+        save_kwargs: arguments of `Image.save` for PNG.
+        level: zlib level, 0 to 9. None selects the fastest encoding with a small file.
+        low_bytes: low bytes of an image with 16 bits per channel, in the mode of `image`, which holds the high bytes.
 
     Raises:
-        OSError, ValueError: the format cannot hold the picture.
+        OSError, ValueError: The format cannot store the image.
     """
-    deflate = _deflate() if level is None else None
-    if low is not None:
-        lines = _filtered(image, low)
-        data = deflate(lines, _LEVEL) if deflate else zlib.compress(lines.tobytes(), 1 if level is None else level)
-        return _framed(image, options, data, depth=16)
-    if level is not None:
-        return _by_pillow(image, {**options, "compress_level": level})
-    if image.mode not in _MODES or 0 in image.size:
-        return _by_pillow(image, options)
-    if deflate is None:
-        # The next best: zlib looks only for bytes that stay the same, which filtered lines have most of.
-        return _by_pillow(image, {**options, "compress_level": 1, "compress_type": zlib.Z_RLE})
-    return _framed(image, options, deflate(_filtered(image), _LEVEL))
+    if low_bytes is not None:
+        return _replace_pixels(image, save_kwargs, _compress(_filter_lines(image, low_bytes), level))
+    if level is None:
+        return _encode_with_pillow(
+            image, {**save_kwargs, "compress_level": _FAST_LEVEL, "compress_type": _FAST_STRATEGY}
+        )
+    return _encode_with_pillow(image, {**save_kwargs, "compress_level": level})
 
 
-def _deflate() -> "Callable[[numpy.ndarray, int], bytes] | None":
-    """ISA-L's, where it is installed: it is made for 64-bit Intel, AMD and ARM processors only."""
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        return None
-    return isal_zlib.compress
-
-
-def _by_pillow(image: Image.Image, options: Mapping[str, object]) -> bytes:
+def _encode_with_pillow(image: Image.Image, save_kwargs: Mapping[str, object]) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", **options)
+    image.save(buffer, "PNG", **save_kwargs)
     return buffer.getvalue()
 
 
-def _filtered(image: Image.Image, low: Image.Image | None = None) -> "numpy.ndarray":
-    """Each line as its filter's number and its bytes less those of the line above, modulo 256."""
-    import numpy  # loading it takes longer than many a command
+def _compress(data: bytes, level: int | None) -> bytes:
+    if level is not None:
+        return zlib.compress(data, level)
+    compressor = zlib.compressobj(_FAST_LEVEL, strategy=_FAST_STRATEGY)
+    return compressor.compress(data) + compressor.flush()
 
-    pixels = numpy.asarray(image)
-    if image.mode == "I;16":
-        pixels = pixels.astype(">u2").view(numpy.uint8)
-    if low is not None:
-        pixels = numpy.stack([pixels, numpy.asarray(low)], axis=-1)
+
+def _filter_lines(image: Image.Image, low_bytes: Image.Image) -> bytes:
+    """Return each line as the filter number and the 16-bit big-endian values minus the line above, bytewise mod 256."""
+    import numpy  # the import takes longer than many commands
+
+    pixels = numpy.stack([numpy.asarray(image), numpy.asarray(low_bytes)], axis=-1)
     lines = pixels.reshape(image.height, -1)
     filtered = numpy.empty((lines.shape[0], lines.shape[1] + 1), numpy.uint8)
-    filtered[:, 0] = 2
+    filtered[:, 0] = _UP_FILTER
     filtered[0, 1:] = lines[0]
     numpy.subtract(lines[1:], lines[:-1], out=filtered[1:, 1:])
-    return filtered
+    return filtered.tobytes()
 
 
-def _framed(image: Image.Image, options: Mapping[str, object], data: bytes, depth: int | None = None) -> bytes:
-    """The file that Pillow writes for one pixel, with this picture's size, data and, if given, bits a channel in it."""
+def _replace_pixels(image: Image.Image, save_kwargs: Mapping[str, object], data: bytes) -> bytes:
+    """Return the file that Pillow writes for one pixel, with the size and the compressed 16-bit lines of the image."""
     pixel = Image.new(image.mode, (1, 1))
     pixel.info = image.info
-    file = _by_pillow(pixel, options)
-    head: list[bytes] = [file[:_SIGNATURE]]
-    tail: list[bytes] = []
-    at, seen = _SIGNATURE, False
-    while at < len(file):
-        (length,) = struct.unpack_from(">I", file, at)
-        kind, body = file[at + 4 : at + 8], file[at + 8 : at + 8 + length]
-        at += 12 + length
+    file = _encode_with_pillow(pixel, save_kwargs)
+    before: list[bytes] = [file[:_SIGNATURE_BYTES]]
+    after: list[bytes] = []
+    chunks = before
+    offset = _SIGNATURE_BYTES
+    while offset < len(file):
+        (length,) = struct.unpack_from(">I", file, offset)
+        kind, body = file[offset + 4 : offset + 8], file[offset + 8 : offset + 8 + length]
+        offset += 12 + length
         if kind == b"IHDR":
-            head.append(_chunk(kind, struct.pack(">II", *image.size) + bytes([depth or body[8]]) + body[9:]))
+            chunks.append(_encode_chunk(kind, struct.pack(">II", *image.size) + bytes([16]) + body[9:]))
         elif kind == b"IDAT":
-            seen = True
+            chunks = after
         else:
-            (tail if seen else head).append(_chunk(kind, body))
-    pieces = [_chunk(b"IDAT", data[i : i + _PIECE]) for i in range(0, len(data), _PIECE)]
-    return b"".join([*head, *pieces, *tail])
+            chunks.append(_encode_chunk(kind, body))
+    pixels = [_encode_chunk(b"IDAT", data[i : i + _MAX_IDAT_BYTES]) for i in range(0, len(data), _MAX_IDAT_BYTES)]
+    return b"".join([*before, *pixels, *after])
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def _encode_chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))

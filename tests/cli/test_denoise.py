@@ -125,7 +125,7 @@ def test_sixteen_bits_stay(model: str, mode: str) -> None:
 
     values = np.random.default_rng(1).integers(0, 65536, (20, 30, len(mode)), dtype=np.uint16)
     high, low = (Image.fromarray((part & 255).astype(np.uint8).squeeze(), mode) for part in (values >> 8, values))
-    Path("deep.png").write_bytes(encode_png(high, {}, low=low))
+    Path("deep.png").write_bytes(encode_png(high, {}, low_bytes=low))
     read = load_lossless(Path("deep.png"))
     assert read.low_bytes is not None
     assert (read.image.tobytes(), read.low_bytes.tobytes()) == (high.tobytes(), low.tobytes())

@@ -154,7 +154,7 @@ def test_what_is_lost_of_sixteen_bits_is_said(tmp_path: Path) -> None:
     assert read.low_bytes is None
     assert read.notes == ("of the 16 bits of each value in 'planes.tiff' the upper 8 are used",)
     high, low = (Image.fromarray((part & 255).astype("uint8")) for part in (values >> 8, values))
-    (tmp_path / "deep.png").write_bytes(encode_png(high, {}, low=low))
+    (tmp_path / "deep.png").write_bytes(encode_png(high, {}, low_bytes=low))
     loaded = images.load_image(tmp_path / "deep.png")
     assert loaded.notes == ("of the 16 bits of each value in 'deep.png' the upper 8 are used",)
     assert not images.load_lossless(tmp_path / "deep.png").notes
