@@ -1,9 +1,9 @@
-"""Importing torch, transformers and diffusers, without what no picture needs.
+"""Import torch, transformers and diffusers without the packages that image generation does not use.
 
-Imports nothing else itself, so that it can come first. transformers and diffusers look for optional packages when they
-are imported, and load those that they find: SciPy for the losses of object detection, the quantiles of `beta` sigmas
-and one scheduler, PEFT for LoRAs. Here they take for absent what is not going to be used (None in `sys.modules`, as
-Python documents it), and what may be used is loaded when it is.
+This module imports no library, so that it can run first. transformers and diffusers search for optional packages when
+they are imported, and import those that they find: SciPy for the losses of object detection, the quantiles of `beta`
+sigmas and one scheduler; PEFT for LoRAs. `import_engine` hides the packages that are not used (None in `sys.modules`,
+see https://docs.python.org/3/reference/import.html#the-module-cache) and imports the others on first use.
 """
 
 import contextlib
@@ -24,30 +24,39 @@ from artgen.system import process
 _lazy_load_lock = threading.RLock()
 
 _LIBTORCH_FILENAME = "libtorch_cpu.so"
-"""The largest, which knows nothing of Python. One that does could wait for Python's lock while the importing thread,
-which has it, waits for the linker's."""
+"""Largest library of torch that does not use Python's C API. A library that uses it could deadlock: it waits for the
+global interpreter lock while the importing thread holds that lock and waits for the dynamic linker."""
 
 
 def import_engine(*, needs_peft: bool = True) -> None:
-    """Imports the engine; quickly where the process is artgen's own and diffusers is not there yet.
+    """Import the engine; with fewer packages if artgen owns the process and diffusers is not imported yet.
 
     Args:
-        needs_peft: whether any picture of this process may need PEFT.
+        needs_peft: whether a job of this process may use a LoRA.
     """
     if process.owns_process() and "diffusers" not in sys.modules:
-        threading.Thread(target=_preload_libtorch, name="artgen-torch", daemon=True).start()
-        with _hide_packages("scipy"):
-            importlib.import_module("transformers.models.clip.modeling_clip")
-        with _hide_packages(*(() if needs_peft else ("peft",))), _lazy_import("scipy.integrate", "scipy.stats"):
-            importlib.import_module("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
+        _import_libraries(needs_peft, process.enabled_import_optimizations())
     importlib.import_module("artgen.engine.generate")
     process.freeze_gc()
 
 
-def _preload_libtorch() -> None:
-    """Maps torch's largest library into memory, a part of its import's time, while Python does other things.
+def _import_libraries(needs_peft: bool, optimizations: frozenset[str]) -> None:
+    """Import transformers and diffusers with some of `process.IMPORT_OPTIMIZATIONS`."""
+    if "preload" in optimizations:
+        threading.Thread(target=_preload_libtorch, name="artgen-torch", daemon=True).start()
+    hide, lazy = "hide" in optimizations, "lazy" in optimizations
+    with _hide_packages(*(("scipy",) if hide else ())):
+        importlib.import_module("transformers.models.clip.modeling_clip")
+    hidden = ("peft",) if hide and not needs_peft else ()
+    with _hide_packages(*hidden), _lazy_import(*(("scipy.integrate", "scipy.stats") if lazy else ())):
+        importlib.import_module("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
 
-    By the system's own function: what Python calls it through keeps all other threads waiting.
+
+def _preload_libtorch() -> None:
+    """Load torch's largest library in a thread while the main thread imports Python modules.
+
+    The thread calls the system's `dlopen` through ctypes, which releases the global interpreter lock; `ctypes.CDLL`
+    itself holds the lock.
     """
     spec = importlib.util.find_spec("torch")
     if os.name != "posix" or spec is None or spec.origin is None:
@@ -60,7 +69,7 @@ def _preload_libtorch() -> None:
 
 @contextlib.contextmanager
 def _hide_packages(*packages: str) -> Iterator[None]:
-    """Lets packages that are not loaded yet look as if they were not installed."""
+    """Make packages that are not imported yet look as if they were not installed."""
     hidden = [name for name in packages if name not in sys.modules]
     modules: dict[str, Any] = sys.modules
     modules.update(dict.fromkeys(hidden))
@@ -72,7 +81,7 @@ def _hide_packages(*packages: str) -> Iterator[None]:
 
 
 class _LazyModule(ModuleType):
-    """A module that is loaded when something is missing in it."""
+    """Represent a module that is executed when an attribute is missing."""
 
     def __getattr__(self, name: str) -> Any:
         with _lazy_load_lock:
@@ -84,9 +93,9 @@ class _LazyModule(ModuleType):
 
 
 class _LazyLoader(importlib.abc.Loader):
-    """Leaves a module to be filled by another loader on first use.
+    """Delay the execution of a module until its first use.
 
-    As `importlib.util.LazyLoader` does, whose modules are filled as soon as they are imported a second time.
+    `importlib.util.LazyLoader` is not enough: its modules are executed when a second module imports them.
     """
 
     def __init__(self, wrapped_loader: importlib.abc.Loader) -> None:
@@ -100,7 +109,7 @@ class _LazyLoader(importlib.abc.Loader):
 
 
 class _LazyFinder(importlib.abc.MetaPathFinder):
-    """Finds modules as Python does, for loading on first use."""
+    """Find some modules as Python does, and give them a lazy loader."""
 
     def __init__(self, module_names: tuple[str, ...]) -> None:
         self._module_names = module_names
@@ -114,7 +123,7 @@ class _LazyFinder(importlib.abc.MetaPathFinder):
 
 @contextlib.contextmanager
 def _lazy_import(*module_names: str) -> Iterator[None]:
-    """Lets `import NAME` put off the work until something of the module is used."""
+    """Delay the execution of these modules from `import NAME` to the first use of an attribute."""
     finder = _LazyFinder(module_names)
     sys.meta_path.insert(0, finder)
     try:

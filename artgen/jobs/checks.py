@@ -175,8 +175,6 @@ def check_fast(request: PromptRequest, model: registry.ResolvedModel) -> None:
                 "differ too much.",
                 f"Use --steps {math.ceil(entry.min_steps / strength)} or more, or leave {entry.name} out.",
             )
-        if entry.name == "guidance" and (not request.uses_cfg or _has_embedded_guidance(model)):
-            raise UsageError(f"--fast guidance saves nothing: {model.name} draws this without a second pass.", without)
 
 
 def find_extras(

@@ -15,7 +15,7 @@ from artgen import metadata, registry
 from artgen.errors import InputFileError, ModelUnavailableError, UsageError
 from artgen.jobs.prepare import Job
 from artgen.registry import lora as lora_files
-from artgen.spec import settings
+from artgen.spec import fast, settings
 from artgen.spec.lora import LoraSpec, parse_lora
 from artgen.spec.records import from_record
 from artgen.spec.requests import TASKS, Request
@@ -101,6 +101,8 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
         )
     if not isinstance(record.get("task"), str) or record["task"] not in TASKS:
         raise InputFileError(f"{path} was made by {record.get('task')!r}, which replay does not know.")
+    if "fast" not in changes:
+        _reject_removed_presets(path, record)
     changed = _apply_changes(record, changes)
     _find_input_files(path, record, changes)
     if found.record and "lora" not in changes:
@@ -113,6 +115,15 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
         _add_version_notes(record, notes)
     rows = _recorded_batch_size(record, notes) if there and not changed else 1
     return ReplaySpec(_build_request(record), expected, tuple(notes), rows)
+
+
+def _reject_removed_presets(path: Path, record: Mapping[str, Any]) -> None:
+    for name, version in fast.removed_presets(str(record.get("fast") or "")).items():
+        raise InputFileError(
+            f"Cannot replay '{path}': '--fast {name}' was removed; artgen {version} is the last version that supports "
+            "it.",
+            "To replay without approximations, add --set fast=.",
+        )
 
 
 def _build_request(record: Mapping[str, Any]) -> Request:

@@ -1,4 +1,4 @@
-"""What `--fast` may do: approximations, by name. Each makes a picture sooner, and another one than the exact one."""
+"""Define the presets of `--fast`: approximations that are faster and change the image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,42 +7,40 @@ from typing import Any
 from artgen.errors import UsageError
 
 CACHE_INTERVAL_STEPS = 3
-"""Of so many steps, one computes the deep features and the others take them from it."""
-GUIDANCE_INTERVAL = 3
-"""After the first steps, one of so many computes how far the prompt guides, and the others take that from it."""
-GUIDANCE_EXACT = 0.2
-"""The share of the steps, the first ones, that guide exactly: they lay the picture out."""
+"""Steps from one computation of the deep features to the next; the steps between reuse them."""
+CACHE_MIN_STEPS = 6
+"""Fewest steps for `cache`. With fewer steps, consecutive steps differ too much to reuse features."""
 NO_APPROXIMATIONS = "none"
-"""What asks for the exact picture where a configuration file asks for another."""
+"""Value that disables a preset from a configuration file."""
 TINY_DECODER_REPOS = {
     "sd1": "madebyollin/taesd",
     "sd2": "madebyollin/taesd",
     "sdxl": "madebyollin/taesdxl",
     "sd3": "madebyollin/taesd3",
 }
-"""TAESD, tiny autoencoders distilled from those of Stable Diffusion (https://github.com/madebyollin/taesd, MIT)."""
+"""TAESD: tiny autoencoders distilled from those of Stable Diffusion (https://github.com/madebyollin/taesd, MIT)."""
 LCM_LORA_REPOS = {
     "sd1": "latent-consistency/lcm-lora-sdv1-5",
     "sdxl": "latent-consistency/lcm-lora-sdxl",
 }
-"""LoRAs that make latent consistency models of others (Luo et al. 2023, arXiv 2311.05556)."""
+"""LCM-LoRAs: LoRAs that turn a model into a latent consistency model (Luo et al. 2023, arXiv 2311.05556)."""
 LCM_LORA_FILENAME = "pytorch_lora_weights.safetensors"
-MIN_STEPS = 6
-"""Below this, one step differs too much from the next for anything to be taken over."""
+REMOVED_PRESETS = {"guidance": "0.1.0"}
+"""Presets of earlier versions, with the last version that supports each."""
 
 
 @dataclass(frozen=True)
 class Approximation:
-    """One preset of `--fast`.
+    """Represent one preset of `--fast`.
 
     Attributes:
-        name: as typed and recorded.
-        summary: what it does, for `--help`, without a full stop.
-        architectures: those it works with.
-        min_steps: how many steps it needs to run.
-        filenames: what it needs of the hub.
-        repositories: where that is, by architecture.
-        default_settings: what it draws with unless told otherwise.
+        name: name on the command line and in the record.
+        summary: effect of the preset, for `--help`, without a full stop.
+        architectures: supported architectures.
+        min_steps: fewest denoising steps that the preset supports.
+        filenames: files that the preset needs from the hub.
+        repositories: repository of these files for each architecture.
+        default_settings: settings that the preset changes if they are unset.
     """
 
     name: str
@@ -57,8 +55,8 @@ class Approximation:
 APPROXIMATIONS: Mapping[str, Approximation] = {
     entry.name: entry
     for entry in (
-        Approximation("cache", "reuses deep features", ("sd1", "sd2", "sdxl"), MIN_STEPS),
-        Approximation("guidance", "reuses what guidance adds", ("sd1", "sd2", "sdxl", "sd3"), MIN_STEPS),
+        # `cache` needs the down and up blocks of a UNet.
+        Approximation("cache", "reuses deep features", ("sd1", "sd2", "sdxl"), CACHE_MIN_STEPS),
         Approximation(
             "tiny-decoder",
             "a small decoder, downloaded",
@@ -68,7 +66,7 @@ APPROXIMATIONS: Mapping[str, Approximation] = {
         ),
         Approximation(
             "lcm",
-            "4 steps by a LoRA, downloaded",
+            "4 steps with a LoRA, downloaded",
             tuple(LCM_LORA_REPOS),
             filenames=(LCM_LORA_FILENAME,),
             repositories=LCM_LORA_REPOS,
@@ -76,32 +74,37 @@ APPROXIMATIONS: Mapping[str, Approximation] = {
         ),
     )
 }
-"""All presets, in the order in which they are recorded.
-
-Tuples of architectures are those whose denoiser has the parts: `cache` needs the down and up path of a UNet.
-"""
+"""All presets by name, in the order of a record."""
 
 
 def normalize(text: str) -> str | None:
-    """`guidance, Cache` or `guidance+cache` in the one form that is recorded: `cache,guidance`; None for `none`.
+    """Return the canonical form of a list of presets; None for `none`.
+
+    `tiny-decoder, Cache` and `tiny-decoder+cache` become `cache,tiny-decoder`.
 
     Raises:
-        UsageError: a name that is no preset's, or none at all.
+        UsageError: a name is not a preset, or the list is empty.
     """
-    words = {word.strip().casefold() for word in text.replace("+", ",").split(",")}
-    if words == {NO_APPROXIMATIONS}:
+    names = {name.strip().casefold() for name in text.replace("+", ",").split(",")}
+    if names == {NO_APPROXIMATIONS}:
         return None
-    for word in sorted(words - APPROXIMATIONS.keys()):
+    for name in sorted(names - APPROXIMATIONS.keys()):
         import difflib
 
-        close = difflib.get_close_matches(word, APPROXIMATIONS, n=1)
+        close = difflib.get_close_matches(name, APPROXIMATIONS, n=1)
         raise UsageError(
-            f"fast must name some of {', '.join(APPROXIMATIONS)}, not {word!r}.",
-            f"Did you mean {close[0]}?" if close else "Several go with commas: --fast cache,guidance.",
+            f"fast must name some of {', '.join(APPROXIMATIONS)}, not {name!r}.",
+            f"Did you mean {close[0]}?" if close else "Separate several with commas: --fast cache,tiny-decoder.",
         )
-    return ",".join(name for name in APPROXIMATIONS if name in words)
+    return ",".join(name for name in APPROXIMATIONS if name in names)
 
 
 def parse_presets(fast: str | None) -> tuple[Approximation, ...]:
-    """The presets of a request's `fast`, in its canonical form; none for None."""
+    """Return the presets in the canonical form of `fast`; an empty tuple for None."""
     return tuple(APPROXIMATIONS[name] for name in fast.split(",")) if fast else ()
+
+
+def removed_presets(fast: str) -> dict[str, str]:
+    """Return the removed presets in a recorded `fast`, each with the last version that supports the preset."""
+    names = {name.strip() for name in fast.split(",")}
+    return {name: version for name, version in REMOVED_PRESETS.items() if name in names}

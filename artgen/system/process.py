@@ -11,15 +11,27 @@ _owns_process = False
 _exit_code: int | None = None
 
 
-def configure_process(*, disable_gc: bool = True) -> None:
+IMPORT_OPTIMIZATIONS = ("hide", "lazy", "preload", "gc")
+"""Hide unused packages, import modules lazily, preload libtorch, disable garbage collection during imports."""
+
+
+def enabled_import_optimizations() -> frozenset[str]:
+    """Return the import optimizations in the environment variable ARTGEN_FAST_IMPORT; all if it is unset.
+
+    The variable is temporary: benchmarks use it to measure each optimization alone.
+    """
+    value = os.environ.get("ARTGEN_FAST_IMPORT")
+    return frozenset(IMPORT_OPTIMIZATIONS if value is None else filter(None, value.split(",")))
+
+
+def configure_process() -> None:
     """Declare that this process runs nothing but artgen.
 
-    Args:
-        disable_gc: disable garbage collection during imports; `freeze_gc` enables it again.
+    Garbage collection is disabled during imports; `freeze_gc` enables it again.
     """
     global _owns_process
     _owns_process = True
-    if disable_gc:
+    if "gc" in enabled_import_optimizations():
         gc.disable()
     atexit.register(_exit_fast)  # Python calls the function that was registered first last.
 

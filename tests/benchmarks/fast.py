@@ -30,12 +30,9 @@ COLOURS = ("red", "blue", "green", "yellow")
 WAYS: dict[str, dict[str, Any]] = {
     "exact": {},
     "`cache`": {"fast": "cache"},
-    "`guidance`": {"fast": "guidance"},
-    "`cache,guidance`": {"fast": "cache,guidance"},
     "20 steps, exact": {"steps": 20},
     "15 steps, exact": {"steps": 15},
     "12 steps, exact": {"steps": 12},
-    "12 steps, `guidance`": {"steps": 12, "fast": "guidance"},
 }
 SD15_CALLS = 9
 TITLE = """## `fast.py`: what `--fast` gives, and what it costs
@@ -43,7 +40,7 @@ TITLE = """## `fast.py`: what `--fast` gives, and what it costs
 Against the exact picture of the same seed; by turns, processor time, medians; the perceptual distance is that of
 `artgen.engine.metrics`. `tiny-decoder` and `lcm` need a download and are not measured here."""
 VERDICT = """\
-Fewer steps lose less with the bundled model, at the same speed: 15 steps against `cache`, 20 against `guidance`. Its
+Fewer steps lose less with the bundled model, at the same speed: 15 steps against `cache`. Its
 denoiser is small and its pictures are simple; at the size of Stable Diffusion 1.5 `cache` saves more than here.
 
 Weights in 8 bits were tried with torchao 0.18 and are not offered: on this processor int8 weights draw at 0.94 times
@@ -100,11 +97,11 @@ def full_size(rounds: int = 3) -> tuple[list[str], dict[str, Any]]:
     words = torch.randn(2, 77, 768)
 
     def draw(fast: str | None) -> None:
-        with torch.no_grad(), with_approximations(pipe, fast, 1):
+        with torch.no_grad(), with_approximations(pipe, fast):
             for _ in range(SD15_CALLS):
                 unet(*inputs, encoder_hidden_states=words, return_dict=False)
 
-    ways = (None, "cache", "guidance", "cache,guidance")
+    ways = (None, "cache")
     seconds: dict[str | None, list[float]] = {fast: [] for fast in ways}
     for _ in range(rounds):
         for fast in ways:

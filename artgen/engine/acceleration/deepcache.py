@@ -1,8 +1,8 @@
-"""Deep features of a UNet, taken over from one step to the next.
+"""Implement DeepCache: reuse the deep features of a UNet from one step to the next.
 
-DeepCache (Ma, Fang and Wang, CVPR 2024, arXiv 2312.00858): from step to step the deep features of a UNet change far
-less than the shallow ones. One step of several computes all of it; the others compute the layers next to input and
-output, and take what would have come from below as it was.
+DeepCache (Ma, Fang and Wang, CVPR 2024, arXiv 2312.00858) uses the observation that deep features change far less from
+step to step than shallow features. One step of several runs the complete UNet. The other steps run only the layers
+next to the input and the output, and reuse the output of the deep layers.
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from torch import nn
 
 
 class CacheSchedule:
-    """Which calls of a UNet compute everything.
+    """Decide which calls of a UNet run all layers.
 
     Attributes:
-        recompute: whether the present one does.
-        batch_size: how many rows its batch has.
+        recompute: whether the current call runs all layers.
+        batch_size: batch size of the current call.
     """
 
     def __init__(self, interval: int) -> None:
-        """Takes of how many calls one computes everything, 1 or more."""
+        """Store the interval: one of `interval` calls, 1 or more, runs all layers."""
         self.recompute = True
         self.batch_size = 0
         self._interval = interval
@@ -30,7 +30,7 @@ class CacheSchedule:
         self._cached_batch_size = 0
 
     def start_call(self, batch_size: int) -> None:
-        """Begins a call with a batch of `batch_size`; one that has more rows than what is kept computes everything."""
+        """Start a call. A batch that is larger than the cached batch runs all layers."""
         self.batch_size = batch_size
         self.recompute = self._calls_since_recompute % self._interval == 0 or batch_size > self._cached_batch_size
         if self.recompute:
@@ -38,8 +38,8 @@ class CacheSchedule:
         self._calls_since_recompute += 1
 
 
-class _StepCounterHook(ModelHook):  # type: ignore[misc]  # diffusers comes without types
-    """On the UNet: tells the rhythm of each call."""
+class _StepCounterHook(ModelHook):  # type: ignore[misc]  # diffusers has no types
+    """Report each call of the UNet to the schedule."""
 
     def __init__(self, schedule: CacheSchedule) -> None:
         super().__init__()
@@ -50,8 +50,8 @@ class _StepCounterHook(ModelHook):  # type: ignore[misc]  # diffusers comes with
         return args, kwargs
 
 
-class _FeatureCacheHook(ModelHook):  # type: ignore[misc]  # diffusers comes without types
-    """On a part of the UNet: gives what it gave when everything was computed last."""
+class _FeatureCacheHook(ModelHook):  # type: ignore[misc]  # diffusers has no types
+    """Return the cached output of a deep module unless the schedule requires a new one."""
 
     def __init__(self, schedule: CacheSchedule) -> None:
         super().__init__()
@@ -66,13 +66,14 @@ class _FeatureCacheHook(ModelHook):  # type: ignore[misc]  # diffusers comes wit
 
 
 def deepcache_hooks(unet: nn.Module, schedule: CacheSchedule) -> Iterator[tuple[nn.Module, ModelHook]]:
-    """Hooks, each with the module it goes on, that make a UNet compute everything only when the rhythm says so.
+    """Yield each module of a UNet that needs a hook, with its hook.
 
-    Between, it runs its first convolution, the last layer of its last up block, and its output.
+    If the schedule does not require all layers, the UNet runs its first convolution, the last layer of its last up
+    block, and its output layers.
 
     Args:
         unet: a `UNet2DConditionModel`.
-        schedule: counts its calls.
+        schedule: schedule shared by all hooks.
     """
     last: Any = unet.up_blocks[-1]  # type: ignore[index]
     layers = [*last.resnets[:-1], *(getattr(last, "attentions", None) or [])[:-1]]
@@ -83,7 +84,7 @@ def deepcache_hooks(unet: nn.Module, schedule: CacheSchedule) -> Iterator[tuple[
 
 
 def _slice_last(output: Any, batch_size: int) -> Any:
-    """The last rows of every tensor of an output; with guidance the second half of a batch belongs to the prompts."""
+    """Return the last samples of every tensor: with guidance, the prompts' samples are the second half of a batch."""
     if isinstance(output, tuple):
         return tuple(_slice_last(part, batch_size) for part in output)
     return output[-batch_size:] if isinstance(output, torch.Tensor) else output

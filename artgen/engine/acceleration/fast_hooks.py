@@ -1,8 +1,8 @@
-"""`--fast`: attaches approximations to a pipeline for one call, and takes them off again.
+"""Attach the approximations of `--fast` to a pipeline for one call, and detach them.
 
-diffusers' own caches (FasterCache, first-block cache and others of `diffusers.hooks`) are made for transformers whose
-pipelines tell them where they are; its Stable Diffusion pipelines do not, and a UNet has no list of blocks for them.
-Its hooks, on which they stand, serve a UNet as well.
+The caches of `diffusers.hooks` (FasterCache, first-block cache and others) support transformers whose pipelines report
+the current step. The Stable Diffusion pipelines of diffusers do not report it, and a UNet has no list of blocks. This
+module uses the same hook classes for a UNet.
 """
 
 import contextlib
@@ -15,39 +15,38 @@ from torch import nn
 
 from artgen.engine.acceleration.decoders import use_tiny_decoder
 from artgen.engine.acceleration.deepcache import CacheSchedule, deepcache_hooks
-from artgen.engine.guiding import SparseGuidance
 from artgen.errors import UsageError
 from artgen.registry import HubFiles
-from artgen.spec.fast import CACHE_INTERVAL_STEPS, GUIDANCE_EXACT, GUIDANCE_INTERVAL, parse_presets
+from artgen.spec.fast import CACHE_INTERVAL_STEPS, parse_presets
 
 HOOK_PREFIX = "artgen"
 GROUP_OFFLOADING_HOOK = "group_offloading"
-"""What diffusers calls its hook on a layer that fetches the next one."""
+"""Name that diffusers gives the hook that prefetches the next layer."""
 _EMPTY_HOOK_REGISTRY = HookRegistry(nn.Identity())
 ModuleWithHook = tuple[nn.Module, ModelHook]
 
 
 @contextlib.contextmanager
 def with_approximations(
-    pipe: Any, fast: str | None, batch_size: int, extras: Mapping[str, HubFiles] = MappingProxyType({})
+    pipe: Any, fast: str | None, extras: Mapping[str, HubFiles] = MappingProxyType({})
 ) -> Iterator[None]:
-    """The pipeline with the approximations that a request names; as it was when the block is left.
+    """Attach the approximations of a request to a pipeline. Restore the pipeline after the block.
 
-    What they remember is made here and goes with them, so that nothing leaks from one call into the next.
+    The hooks and their caches are new for each call, so that no state is carried from one call to the next.
 
     Args:
-        pipe: a pipeline that `artgen.jobs.checks` lets have them.
-        fast: their names in canonical form; None for the exact picture.
-        batch_size: how many are drawn together.
-        extras: what they need of the hub, by their names.
+        pipe: pipeline that passed `artgen.jobs.checks.check_fast`.
+        fast: names in canonical form; None for no approximation.
+        extras: files from the hub, by name of the approximation.
 
     Raises:
-        UsageError: layers would be skipped that fetch others, as group offloading lets them.
+        UsageError: `cache` would skip layers that prefetch other layers (group offloading).
+        ModelUnavailableError: the tiny decoder is incomplete.
     """
     attached: list[nn.Module] = []
     decoder = extras.get("tiny-decoder")
     try:
-        for module, hook in _approximation_hooks(pipe, fast, batch_size):
+        for module, hook in _approximation_hooks(pipe, fast):
             name = f"{HOOK_PREFIX}_{type(hook).__name__}"
             HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, name)
             attached.append(module)
@@ -61,18 +60,17 @@ def with_approximations(
             )
 
 
-def _approximation_hooks(pipe: Any, fast: str | None, batch_size: int) -> Iterator[ModuleWithHook]:
-    """The hooks of each approximation on their modules, the innermost first."""
-    names = {entry.name for entry in parse_presets(fast)}
+def _approximation_hooks(pipe: Any, fast: str | None) -> Iterator[ModuleWithHook]:
+    """Yield each module with its hook, innermost hooks first."""
+    if "cache" not in {entry.name for entry in parse_presets(fast)}:
+        return
     denoiser = getattr(pipe, "unet", None) or pipe.transformer
-    if "cache" in names:
-        if any(
-            GROUP_OFFLOADING_HOOK in getattr(module, "_diffusers_hook", _EMPTY_HOOK_REGISTRY).hooks
-            for module in denoiser.modules()
-        ):
-            raise UsageError(
-                "--fast cache skips layers that --offload group waits for.", "Use --offload model instead."
-            )
-        yield from deepcache_hooks(denoiser, CacheSchedule(CACHE_INTERVAL_STEPS))
-    if "guidance" in names:
-        yield denoiser, SparseGuidance(lambda: int(pipe.num_timesteps), batch_size, GUIDANCE_EXACT, GUIDANCE_INTERVAL)
+    if any(
+        GROUP_OFFLOADING_HOOK in getattr(module, "_diffusers_hook", _EMPTY_HOOK_REGISTRY).hooks
+        for module in denoiser.modules()
+    ):
+        raise UsageError(
+            "Cannot use --fast cache with --offload group: the cache skips layers that prefetch other layers.",
+            "Use --offload model instead.",
+        )
+    yield from deepcache_hooks(denoiser, CacheSchedule(CACHE_INTERVAL_STEPS))

@@ -83,7 +83,7 @@ def run_pipeline(
         progress.on_step, batch_size, masked_latents.MaskedLatentCallback(pipe, filled) if blended else None
     )
     try:
-        attached = with_approximations(pipe, request.fast, batch_size, jobs[0].extras)
+        attached = with_approximations(pipe, request.fast, jobs[0].extras)
         with (
             pipeline_cache.silence_libraries(),
             cpu_attention.use_chunked_attention(device_config),
