@@ -166,7 +166,7 @@ def _result_line(result: "AnomalyResult") -> str:
 
 
 def _result_record(result: "AnomalyResult", job: "AnomalyJob") -> dict[str, Any]:
-    normal = {"p_value": result.p_value, "surprising": result.is_anomalous, "threshold": result.threshold}
+    normal = {"p_value": result.p_value, "is_anomaly": result.is_anomalous, "threshold": result.threshold}
     given = normal if result.p_value is not None else {}
     look = {name: value for name, value in asdict(job.config).items() if value != ""}
     values: dict[str, Any] = {
@@ -260,7 +260,7 @@ class _OutputFiles:
             return
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["rank", "file", "score", "p_value", "surprising", "x", "y"])
+        rows.writerow(["rank", "file", "score", "p_value", "is_anomaly", "x", "y"])
         for rank, each in enumerate(results, 1):
             verdict = "" if each.is_anomalous is None else str(each.is_anomalous).lower()
             p = "" if each.p_value is None else f"{each.p_value:.6g}"

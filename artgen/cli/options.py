@@ -22,10 +22,10 @@ from artgen.spec import settings
 from artgen.spec.settings import Setting, describe_limits, options_of, type_of
 
 PER_CALL_SETTINGS = frozenset(
-    {"prompt", "image", "mask", "expand", "to", "seed", "json", "dry_run", "quiet", "verbose", "overwrite"}
-    | {"frames", "fps", "frames_of", "every", "noise_first"}
+    {"prompt", "image", "mask", "expand", "target_size", "seed", "json", "dry_run", "quiet", "verbose", "overwrite"}
+    | {"frames", "fps", "frames_show", "frame_interval", "include_noising"}
     | {"sweep", "task", "limit", "shuffle", "shard", "keep_going", "retry_failed", "folder", "resume"}
-    | {"levels", "draws", "fit", "alpha"}
+    | {"noise_levels", "noise_samples", "fit", "alpha"}
 )
 """Settings that belong to one call and are not taken from the environment or a configuration file."""
 
@@ -46,7 +46,12 @@ def flatten_settings(command: Callable[..., None]) -> Callable[..., None]:
         _assign_positionals([values.pop(name) for name in words], list(words.values()), values)
         filled = {
             name: group(
-                **{setting_name: _list_to_tuple(values.pop(setting_name)) for setting_name in options_of(group)}
+                **{
+                    setting_name: settings.canonical_value(
+                        f.metadata["setting"], _list_to_tuple(values.pop(setting_name))
+                    )
+                    for setting_name, f in options_of(group).items()
+                }
             )
             for name, group in groups.items()
         }
@@ -97,7 +102,7 @@ def _argument_parameter(parameter_name: str, name: str, spec: Setting) -> inspec
 
 def _option_parameter(group: type, name: str, field: Field[Any], spec: Setting) -> inspect.Parameter:
     kind, optional = type_of(group, name)
-    variable = None if name in PER_CALL_SETTINGS or kind is tuple else f"ARTGEN_{name.upper()}"
+    variable = name not in PER_CALL_SETTINGS and kind is not tuple
     flag = "--" + name.replace("_", "-")
     flags = spec.flags or ((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,))
     text, default = _help_text(spec), None if field.default is MISSING else field.default
@@ -109,10 +114,18 @@ def _option_parameter(group: type, name: str, field: Field[Any], spec: Setting) 
         metavar=spec.metavar or ("|".join(spec.choices) if spec.choices else None),
         rich_help_panel=_PANEL_TITLES[group],
         show_default=default not in (None, "", False, True, []) and "[default: " not in text,
-        envvar=variable,  # see `AliasCommand` for settings of several values
+        envvar=_environment_variables(name, spec)
+        if variable
+        else None,  # see `AliasCommand` for settings of several values
         show_envvar=False,
     )
     return _keyword_parameter(name, default, Annotated[kind | None if optional else kind, info])
+
+
+def _environment_variables(name: str, spec: Setting) -> list[str]:
+    """Return the variables that set a setting: the one of its name first, then those of its aliases."""
+    flags = [alias for alias in spec.aliases if "=" not in alias]
+    return [f"ARTGEN_{word.lstrip('-').replace('-', '_').upper()}" for word in (name, *flags)]
 
 
 _PANEL_TITLES: dict[type, str] = {
@@ -183,13 +196,18 @@ def _assign_positionals(
 
 @functools.cache
 def _flag_aliases() -> dict[str, str]:
-    return {
-        alias: spec.flags[-1] if spec.flags else "--" + name.replace("_", "-")
-        for group in settings.SETTING_GROUPS
-        for name, f in options_of(group).items()
-        for spec in [f.metadata["setting"]]
-        for alias in spec.aliases
-    }
+    """Return the option that each hidden spelling means: `--weights` is `--quantize`, `--full` is `--mode=full`."""
+    found: dict[str, str] = {}
+    for group in settings.SETTING_GROUPS:
+        for name, f in options_of(group).items():
+            spec: Setting = f.metadata["setting"]
+            canonical = spec.flags[-1] if spec.flags else "--" + name.replace("_", "-")
+            for alias in spec.aliases:
+                flag, separator, value = alias.partition("=")
+                found[flag] = f"{canonical}{separator}{value}"
+                if type_of(group, name)[0] is bool:
+                    found[f"--no-{flag[2:]}"] = f"--no-{canonical[2:]}"
+    return found
 
 
 @functools.cache
@@ -211,16 +229,45 @@ class AliasCommand(Command):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        own = {flag for parameter in self.params for flag in parameter.opts}
-        end = args.index("--") if "--" in args else len(args)
-        for i, word in enumerate(args[:end]):
-            flag, separator, value = word.partition("=")
-            canonical = _flag_aliases().get(flag)
-            if canonical in own:
-                args[i] = f"{canonical}{separator}{value}"
-        rest = super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, self._without_aliases(args))
         for name, group in _multi_value_settings().items():
-            said = os.environ.get(f"ARTGEN_{name.upper()}")
-            if said and name in ctx.params and ctx.get_parameter_source(name).name != "COMMANDLINE":
-                ctx.params[name] = list(settings.parse_value(group, name, said))
+            text = os.environ.get(f"ARTGEN_{name.upper()}")
+            if text and name in ctx.params and ctx.get_parameter_source(name).name != "COMMANDLINE":
+                ctx.params[name] = list(settings.parse_value(group, name, text))
+        for variable, (name, value) in _switch_variables().items():
+            is_on = settings.BOOLEAN_LITERALS.get(os.environ.get(variable, "").casefold(), False)
+            if (
+                is_on
+                and name in ctx.params
+                and ctx.get_parameter_source(name).name not in ("COMMANDLINE", "ENVIRONMENT")
+            ):
+                ctx.params[name] = value
         return rest
+
+    def _without_aliases(self, args: Sequence[str]) -> list[str]:
+        """Return the arguments with the options' current names; switches such as `--full` become `--mode=full`, last."""
+        own = {flag for parameter in self.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+        end = args.index("--") if "--" in args else len(args)
+        words: list[str] = []
+        switches: list[str] = []
+        for word in args[:end]:
+            flag, separator, value = word.partition("=")
+            canonical, fixed, _ = _flag_aliases().get(flag, "").partition("=")
+            if flag in own or canonical not in own:
+                words.append(word)
+            elif fixed:
+                switches.append(_flag_aliases()[flag])
+            else:
+                words.append(f"{canonical}{separator}{value}")
+        return [*words, *switches, *args[end:]]
+
+
+@functools.cache
+def _switch_variables() -> dict[str, tuple[str, str]]:
+    """Return the variables of aliases that stand for one value (`ARTGEN_FULL`), and the setting and value they mean."""
+    return {
+        f"ARTGEN_{alias.upper()}": (meant.setting, meant.value)
+        for group in settings.SETTING_GROUPS
+        for alias, meant in settings.aliases_of(options_of(group)).items()
+        if meant.value is not None
+    }

@@ -103,7 +103,7 @@ def _print_plan(plan: "TrainingPlan") -> None:
     settings, pictures = plan.settings, plan.dataset
     report_dataset.print_dataset_report(pictures, plan.image_sizes)
     what = {"lora": f"a LoRA of rank {settings.training.rank} ({settings.training.target})", "full": "all weights",
-            "autoencoder": f"the autoencoder ({settings.training.target})"}[settings.mode]  # fmt: skip
+            "vae": f"the autoencoder ({settings.training.target})"}[settings.mode]  # fmt: skip
     optimisation = settings.optimizer
     batch = optimisation.train_batch_size * optimisation.gradient_accumulation_steps
     print_note(

@@ -20,7 +20,7 @@ def parse_licenses(names: str | None) -> frozenset[str]:
         return frozenset()
     found = frozenset(name.strip().casefold() for name in names.split(",") if name.strip())
     if not found:
-        raise UsageError(f"licences must name one or more, not {names!r}.", "--licences CC0-1.0,MIT")
+        raise UsageError(f"licenses must name one or more, not {names!r}.", "--licenses CC0-1.0,MIT")
     return found
 
 

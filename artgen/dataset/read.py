@@ -50,7 +50,7 @@ def read_dataset(settings: DatasetSettings, listener: Listener = no_op) -> Datas
     """
     validate(settings)
     captions.check_template(settings.caption_template)
-    accepted = licenses.parse_licenses(settings.licences)
+    accepted = licenses.parse_licenses(settings.licenses)
     found = scan_folder(settings.folder)
     folder = settings.folder or Path()
     if not found.image_files and not found.rejected:
@@ -61,7 +61,7 @@ def read_dataset(settings: DatasetSettings, listener: Listener = no_op) -> Datas
     rejected += found.rejected
     examples = [_build_training_image(each, folder, settings, texts, said["provenance.jsonl"]) for each in verified]
     examples, small = _filter_small(examples, settings)
-    examples, unlicensed = licenses.filter_by_license(examples, settings.require_licence, accepted)
+    examples, unlicensed = licenses.filter_by_license(examples, settings.require_license, accepted)
     rejected += [*small, *unlicensed]
     _enforce_policy(settings, folder, rejected)
     looks = {each.name: each for each in verified}
@@ -220,7 +220,7 @@ def _remove_duplicates(
 
 
 def _enforce_policy(settings: DatasetSettings, folder: Path, rejected: list[RejectedFile]) -> None:
-    if rejected and settings.unusable == "refuse":
+    if rejected and settings.on_bad_image == "refuse":
         raise _rejected_error(folder, sorted(rejected, key=lambda each: each.name))
 
 

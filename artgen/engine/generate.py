@@ -145,7 +145,7 @@ def generate_jobs(
         rows = sizes.next_batch_size(JobGroup(begun, end - begun, end - done, default_batch_size(jobs[done])))
         began = time.monotonic()
         device_config = replace(
-            resolve_device(first.device, first.dtype, jobs[done].model.weight_bytes()), quantize=first.weights
+            resolve_device(first.device, first.dtype, jobs[done].model.weight_bytes()), quantize=first.quantize
         )
         economy = thrift.settings_for(jobs[done], rows, device_config)
         rows = min(rows, economy.batch_size)

@@ -246,7 +246,7 @@ def resource_key(job: Job) -> tuple[Any, ...]:
     """What an economy depends on beside the size of the picture."""
     request = job.prompt_request
     return (
-        request.model, request.device, request.dtype, request.weights, request.offload, request.memory_budget,
+        request.model, request.device, request.dtype, request.quantize, request.offload, request.memory_budget,
         request.vae_tiling, request.safety_checker, checks.text_encoders_inseparable_reason(job.model, job.loras),
         MemorySettings.from_request(request, 1).excluded_mode,
     )  # fmt: skip

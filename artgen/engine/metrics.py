@@ -19,7 +19,7 @@ from artgen.images import drop_alpha
 Pixels = NDArray[np.floating] | NDArray[np.uint8]
 
 FEATURE_TILE_PX = 512
-"""Pixels a side that are looked at together by `perceptual_distance`; bounds its memory."""
+"""Pixels a side that are looked at together by `vae_feature_distance`; bounds its memory."""
 NUM_ENCODER_BLOCKS = 3
 """Of the encoder's blocks, the first: further ones tell what is there more than how it looks."""
 _SSIM_WINDOW_PX = 11
@@ -139,7 +139,7 @@ def encoder_features(image: NDArray[np.float32]) -> Iterator[torch.Tensor]:
 
 
 def normalize_features(features: torch.Tensor) -> torch.Tensor:
-    """Features of a picture, (batch, channels, height, width), as `perceptual_distance` compares them: lengths 0 to 1.
+    """Features of a picture, (batch, channels, height, width), as `vae_feature_distance` compares them: lengths 0 to 1.
 
     Without their mean, divided by their length at each position and its root mean square over the picture together.
     """
@@ -160,7 +160,7 @@ def _load_encoder() -> Any:
     return vae.encoder.eval()
 
 
-METRICS = {"psnr": psnr, "ssim": ssim, "perceptual_distance": vae_feature_distance}
+METRICS = {"psnr": psnr, "ssim": ssim, "vae_feature_distance": vae_feature_distance}
 """What `measure` tells: decibels, more is better; 0 to 1, more is better; 0 and up, less is better."""
 
 

@@ -98,13 +98,13 @@ def expansion_to_size(size: tuple[int, int], width: int, height: int) -> Expansi
     extra_x, extra_y = width - size[0], height - size[1]
     if extra_x < 0 or extra_y < 0:
         raise UsageError(
-            f"--to {width}x{height} is smaller than the picture, which is {size[0]}x{size[1]}",
+            f"--target-size {width}x{height} is smaller than the picture, which is {size[0]}x{size[1]}",
             "Give a size that is at least as large on both sides.",
         )
     if extra_x == 0 and extra_y == 0:
         raise UsageError(f"the picture already is {width}x{height}", "Give a larger size.")
     if max(extra_x, extra_y) > 2 * MAX_EXPANSION_PX:
-        raise UsageError(f"--to {width}x{height} adds more than {MAX_EXPANSION_PX} pixels on one side")
+        raise UsageError(f"--target-size {width}x{height} adds more than {MAX_EXPANSION_PX} pixels on one side")
     return Expansion(extra_x // 2, extra_y // 2, extra_x - extra_x // 2, extra_y - extra_y // 2)
 
 

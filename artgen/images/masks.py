@@ -63,7 +63,7 @@ def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize
         if not resize:
             raise InputFileError(
                 f"the mask '{path}' is {mask.width}x{mask.height} and the picture is {size[0]}x{size[1]}",
-                "Use a mask of the picture's size, or add --fit-mask.",
+                "Use a mask of the picture's size, or add --resize-mask.",
             )
         notes.append(f"the mask '{path.name}' is resized from {mask.width}x{mask.height} to {size[0]}x{size[1]}")
         mask = mask.resize(size, Image.Resampling.BILINEAR)

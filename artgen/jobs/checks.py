@@ -267,10 +267,10 @@ def check_frames(frames: FramesSettings, request: Request, model: registry.Resol
         raise UsageError(
             f"{model.name} keeps its latents in a form that frames cannot show.", "Leave --frames out for this model."
         )
-    if frames.noise_first and not isinstance(request, PromptedImageRequest):
+    if frames.include_noising and not isinstance(request, PromptedImageRequest):
         why = "adds no noise" if isinstance(request, Denoise) else "starts from noise alone"
         raise UsageError(
-            f"--noise-first shows how noise takes a picture over, and {request.task} {why}.",
+            f"--include-noising shows how noise takes a picture over, and {request.task} {why}.",
             "Leave it out; `artgen noise input.png` draws the noising of any picture.",
         )
 

@@ -35,7 +35,7 @@ def fill_defaults(request: Denoise, model: ResolvedModel | None) -> Denoise:
     if model is not None:
         steps = request.steps or (DEFAULT_LATENT_STEPS if method == "latent" else 1)
         _check_steps_and_ensemble(request, steps)
-        filled |= {"model": model.name, "steps": steps, "ensemble": request.ensemble or 1}
+        filled |= {"model": model.name, "steps": steps, "self_ensemble": request.self_ensemble or 1}
         if method == "pixel" and steps > 1:
             filled |= {"fidelity": request.fidelity or 0.0, "eta": request.eta or 0.0}
     if request.seed is None and request.eta:
@@ -47,9 +47,9 @@ def _check_steps_and_ensemble(request: Denoise, steps: int) -> None:
     for name in ("eta", "fidelity"):
         if steps == 1 and getattr(request, name):
             raise UsageError(f"{name} needs 2 steps or more.", f"Add --steps 10, or leave --{name} out.")
-    if not request.eta and (request.ensemble or 1) > NUM_AUGMENTATIONS:
+    if not request.eta and (request.self_ensemble or 1) > NUM_AUGMENTATIONS:
         raise UsageError(
-            f"A picture has {NUM_AUGMENTATIONS} flips and turns; ensemble cannot be {request.ensemble}.",
+            f"A picture has {NUM_AUGMENTATIONS} flips and turns; --self-ensemble cannot be {request.self_ensemble}.",
             "Add --steps 10 --eta 1 for runs with different noise.",
         )
 

@@ -35,7 +35,7 @@ def input_key(request: Request) -> tuple[Any, ...]:
     """Equal for requests that draw on the same canvas: task, pictures and size."""
     names: tuple[str, ...] = ("width", "height")
     if isinstance(request, ImageRequest):
-        names += ("image", "mask", "background", "invert_mask", "fit_mask", "feather", "expand", "to")
+        names += ("image", "mask", "background", "invert_mask", "resize_mask", "feather", "expand", "target_size")
     return (request.task, *(getattr(request, name, None) for name in names))
 
 
@@ -58,7 +58,9 @@ def load_inputs(request: Request) -> InputImages:
     image = _resize(loaded.image, request)
     mask = None
     if isinstance(request, Inpaint) and request.mask is not None:
-        masked = images.load_mask(request.mask, loaded.image.size, invert=request.invert_mask, resize=request.fit_mask)
+        masked = images.load_mask(
+            request.mask, loaded.image.size, invert=request.invert_mask, resize=request.resize_mask
+        )
         mask = images.feather(masked.mask.resize(image.size, Image.Resampling.BILINEAR), request.feather)
         facts["mask_sha256"] = masked.sha256
         notes += (*masked.notes, f"{masked.coverage:.1%} of the picture will be repainted")
@@ -80,6 +82,6 @@ def _outpaint_canvas(image: Image.Image, request: Outpaint) -> tuple[Image.Image
     if request.expand is not None:
         by = images.parse_expand(request.expand)
     else:
-        by = images.expansion_to_size(image.size, *images.parse_size(request.to or ""))
+        by = images.expansion_to_size(image.size, *images.parse_size(request.target_size or ""))
     canvas, mask = images.expand_canvas(image, left=by.left, top=by.top, right=by.right, bottom=by.bottom)
     return canvas, images.feather(mask, request.feather)

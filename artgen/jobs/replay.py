@@ -101,6 +101,8 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
         )
     if not isinstance(record.get("task"), str) or record["task"] not in TASKS:
         raise InputFileError(f"{path} was made by {record.get('task')!r}, which replay does not know.")
+    known = options_of(TASKS[record["task"]])
+    record, changes = settings.canonical_keys(record, known), settings.canonical_keys(changes, known)
     if "fast" not in changes:
         _reject_removed_presets(path, record)
     changed = _apply_changes(record, changes)
@@ -144,8 +146,8 @@ def _apply_changes(record: dict[str, Any], changes: Mapping[str, str]) -> bool:
         return False
     # What the task cannot do without is filled in: here only the changes are on trial.
     needed: dict[str, Any] = {"image": "-", "mask": "-", "expand": "1"}
-    if "expand" in changes or "to" in changes:
-        needed |= {"expand": record.get("expand"), "to": record.get("to")}
+    if "expand" in changes or "target_size" in changes:
+        needed |= {"expand": record.get("expand"), "target_size": record.get("target_size")}
     known = options_of(cls)
     try:
         from_record(

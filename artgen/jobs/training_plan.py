@@ -22,6 +22,8 @@ from artgen.spec.settings import (
     LossSettings,
     ModelRef,
     OptimizerSettings,
+    canonical_keys,
+    options_of,
 )
 from artgen.spec.settings.training import DatasetSettings
 from artgen.system import hardware
@@ -31,11 +33,13 @@ DEFAULT_PERCEPTUAL_WEIGHT = 0.1
 """Of the autoencoder's perceptual term, unless it is said."""
 DEFAULT_SNR_GAMMA = 5.0
 """As in the paper: Hang et al., "Efficient diffusion training via min-SNR weighting strategy", ICCV 2023."""
-DEFAULT_LEARNING_RATES = {"lora": 3e-4, "full": 1e-5, "autoencoder": 1e-4}
+DEFAULT_LEARNING_RATES = {"lora": 3e-4, "full": 1e-5, "vae": 1e-4}
 DEFAULT_NUM_SAMPLES = 4
 BUCKET_MULTIPLE = 64
 """Sides of models of 512 pixels and more are multiples of this, so that all levels of the network halve evenly."""
-RESUME_MUTABLE = frozenset({"checkpoint_every", "keep", "snapshot_every", "snapshot_prompts", "resume", "lora_format"})
+RESUME_MUTABLE = frozenset(
+    {"checkpoint_every", "keep_checkpoints", "snapshot_every", "snapshot_prompts", "resume", "lora_format"}
+)
 """Settings that change nothing in what is learnt, and may change when it goes on."""
 
 
@@ -53,10 +57,8 @@ class TrainingSettings:
 
     @property
     def mode(self) -> str:
-        """lora, full or autoencoder."""
-        if self.training.train_task == "autoencoder":
-            return "autoencoder"
-        return "full" if self.training.full else "lora"
+        """lora, full or vae."""
+        return self.training.mode
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def check_trainable(model: registry.ResolvedModel, mode: str) -> None:
     Raises:
         ModelUnavailableError: saying what kind of model it is.
     """
-    if mode == "autoencoder" and model.architecture != "pixel":
+    if mode == "vae" and model.architecture != "pixel":
         return
     if model.architecture not in TRAINABLE_ARCHITECTURES:
         known = {"sd3": "Stable Diffusion 3", "flux": "Flux", "pixel": "pixel"}.get(model.architecture, "such")
@@ -200,14 +202,13 @@ VGG_CONV_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
 
 def _check_conflicts(settings: TrainingSettings) -> None:
     learning = settings.training
-    autoencoder = settings.mode == "autoencoder"
+    autoencoder = settings.mode == "vae"
     clashes = (
-        (learning.full and autoencoder, "--full", "--task autoencoder"),
-        (learning.train_text_encoder and autoencoder, "--text-encoder", "--task autoencoder"),
-        (learning.train_text_encoder and settings.mode == "full", "--text-encoder", "--full"),
+        (learning.train_text_encoder and autoencoder, "--text-encoder", "--mode vae"),
+        (learning.train_text_encoder and settings.mode == "full", "--text-encoder", "--mode full"),
         (learning.target == "decoder" and not autoencoder, "--target decoder", "a LoRA"),
-        (learning.target in ("attention", "linear") and autoencoder, f"--target {learning.target}", "an autoencoder"),
-        (bool(learning.target) and settings.mode == "full", "--target", "--full"),
+        (learning.target in ("attention", "linear") and autoencoder, f"--target {learning.target}", "--mode vae"),
+        (bool(learning.target) and settings.mode == "full", "--target", "--mode full"),
         (settings.loss.vgg is not None and settings.loss.perceptual_weight == 0, "--vgg", "--perceptual-weight 0"),
     )
     for wrong, one, other in clashes:
@@ -229,7 +230,7 @@ def _check_conflicts(settings: TrainingSettings) -> None:
 def _fill_defaults(settings: TrainingSettings, model: registry.ResolvedModel) -> TrainingSettings:
     """Every open setting filled."""
     kind, learning, loss = settings.mode, settings.training, settings.loss
-    autoencoder = kind == "autoencoder"
+    autoencoder = kind == "vae"
     weight = loss.perceptual_weight
     if weight is None:
         weight = DEFAULT_PERCEPTUAL_WEIGHT if autoencoder or loss.vgg is not None else 0.0
@@ -258,7 +259,9 @@ def _fill_defaults(settings: TrainingSettings, model: registry.ResolvedModel) ->
 def _check_resume_settings(plan: TrainingPlan) -> None:
     """Refuses to go on with other settings than those that the checkpoint was made with."""
     newest = plan.paths.newest_checkpoint()
-    before = training_layout.read_checkpoint_state(newest)["settings"] if newest else {}
+    groups = (plan.settings.training, plan.settings.optimizer, plan.settings.loss, plan.settings.dataset)
+    known = {name: field for group in groups for name, field in options_of(type(group)).items()}
+    before = canonical_keys(training_layout.read_checkpoint_state(newest)["settings"], known) if newest else {}
     now = plan.settings_record()
     differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differing:

@@ -8,7 +8,7 @@ from typing import Any
 from artgen.errors import ArtgenError, UsageError
 from artgen.spec import settings
 from artgen.spec.requests import TASKS
-from artgen.spec.settings import options_of, type_of, unknown_setting_error
+from artgen.spec.settings import aliases_of, options_of, type_of, unknown_setting_error
 
 LINE_SETTINGS: dict[str, type] = {
     name: group
@@ -114,9 +114,6 @@ def parse_data_value(name: str, value: Any) -> Any:
 
 
 _SETTING_ALIASES: dict[str, str] = {
-    flag.lstrip("-").replace("-", "_"): name
-    for name, group in LINE_SETTINGS.items()
-    for spec in [options_of(group)[name].metadata["setting"]]
-    for flag in (*spec.aliases, *spec.flags)
-    if flag.startswith("--") and "/" not in flag
+    alias: meant.setting
+    for alias, meant in aliases_of({name: options_of(group)[name] for name, group in LINE_SETTINGS.items()}).items()
 }

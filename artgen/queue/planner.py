@@ -288,7 +288,7 @@ _EXCLUSIVE_WITH = {
     "size": {"width", "height"},
     "width": {"size"},
     "height": {"size"},
-    "expand": {"to"},
-    "to": {"expand"},
+    "expand": {"target_size"},
+    "target_size": {"expand"},
 }
 """Settings that say the same in another way: a default of one gives way to the other on a line."""

@@ -19,7 +19,7 @@ def parse_prompt_line(text: str) -> dict[str, Any]:
 
     The prompt ends where the first option begins, and needs no quotes: apostrophes and `#` in it are text. A prompt
     that stands in double quotes as a whole loses them. Options take their value after a blank or `=`, quoted where it
-    has blanks; a switch such as `--invert-mask` takes none, and `--no-paste` turns one off.
+    has blanks; a switch such as `--invert-mask` takes none, and `--no-keep-original` turns one off.
 
     Raises:
         UsageError: an unknown option (with close names), one without its value, or a value of the wrong type.
@@ -70,7 +70,8 @@ def option_flags() -> dict[str, tuple[str, bool | None]]:
         spec = options_of(group)[name].metadata["setting"]
         long = name.replace("_", "-")
         if type_of(group, name)[0] is bool:
-            known |= {f"--{long}": (name, True), f"--no-{long}": (name, False)}
+            for flag in (f"--{long}", *spec.aliases):
+                known |= {flag: (name, True), f"--no-{flag[2:]}": (name, False)}
         else:
             known |= dict.fromkeys((*(spec.flags or (f"--{long}",)), *spec.aliases), (name, None))
     return known

@@ -45,6 +45,8 @@ CONFIGURABLE_SETTINGS: dict[str, type] = {
 }
 """Settings that a file may hold, and the group that declares each."""
 
+_CONFIGURABLE_FIELDS = {name: options_of(group)[name] for name, group in CONFIGURABLE_SETTINGS.items()}
+
 
 def user_config_folder() -> Path:
     """Where artgen keeps a user's own files: `config.toml` and `aliases.json`."""
@@ -99,11 +101,19 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise InputFileError(
             f"The configuration file {path} is not valid TOML: {error}.", "Mend it by hand."
         ) from error
+    content = {
+        name: _canonical(value) if name in settings.TASK_NAMES and isinstance(value, dict) else value
+        for name, value in _canonical(content).items()
+    }
     for name, value in content.items():
         values = value if name in settings.TASK_NAMES and isinstance(value, dict) else {name: value}
         for key, item in values.items():
             _check_setting(path, key, item)
     return content
+
+
+def _canonical(values: dict[str, Any]) -> dict[str, Any]:
+    return settings.canonical_keys(values, _CONFIGURABLE_FIELDS)
 
 
 def set_value(name: str, text: str, path: Path) -> None:
@@ -123,6 +133,9 @@ def set_value(name: str, text: str, path: Path) -> None:
     command, _, key = name.rpartition(".")
     if command and command not in settings.TASK_NAMES:
         raise UsageError(f"There is no command called {command!r}.", f"Commands: {', '.join(settings.TASK_NAMES)}.")
+    aliases = settings.aliases_of(_CONFIGURABLE_FIELDS)
+    if key not in CONFIGURABLE_SETTINGS and key in aliases:
+        key = aliases[key].setting
     if key not in CONFIGURABLE_SETTINGS:
         raise UsageError(*unknown_setting_error(key, CONFIGURABLE_SETTINGS))
     value = settings.parse_value(CONFIGURABLE_SETTINGS[key], key, text)
@@ -135,6 +148,9 @@ def set_value(name: str, text: str, path: Path) -> None:
         raise
     document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
     table = document.setdefault(command, tomlkit.table()) if command else document
+    for alias, meant in aliases.items():
+        if meant.setting == key and alias not in CONFIGURABLE_SETTINGS:
+            table.pop(alias, None)
     if value is None or text == "":
         table.pop(key, None)
     else:

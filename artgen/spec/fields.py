@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from artgen.errors import UsageError
 
@@ -34,7 +34,10 @@ class Setting:
     Attributes:
         help: one sentence for `--help`.
         flags: spellings shown in `--help`, short ones included; empty means `--name-with-dashes`.
-        aliases: further spellings that are accepted and not shown.
+        aliases: hidden spellings of the option, such as `--weights`. The same names are accepted as keys of records,
+            prompt files and configuration files, and as `ARTGEN_*` variables. `--full=full` is a switch that gives
+            the setting the value `full`.
+        value_aliases: former values of the setting, and the value that each of them means.
         minimum, maximum: inclusive limits of a number.
         choices: the words allowed, matched without regard to case.
         positional: may be given without its flag.
@@ -47,6 +50,7 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    value_aliases: Mapping[str, str] = field(default_factory=dict)
     positional: bool = False
     metavar: str | None = None
 
@@ -59,6 +63,53 @@ def option(default: Any, help: str, **rest: Any) -> Any:  # noqa: A002
 def options_of(group: type) -> dict[str, dataclasses.Field[Any]]:
     """The fields of a group or request that are settings, by name."""
     return {f.name: f for f in dataclasses.fields(group) if "setting" in f.metadata}
+
+
+class Alias(NamedTuple):
+    """Represent a further name of a setting.
+
+    Attributes:
+        setting: name of the setting.
+        value: value that the alias alone selects (`--full` is `--mode full`); None if the alias takes a value.
+    """
+
+    setting: str
+    value: str | None = None
+
+
+def aliases_of(fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Alias]:
+    """Return the aliases of the settings `fields`, by alias with underscores: `{"weights": Alias("quantize")}`."""
+    found: dict[str, Alias] = {}
+    for name, each in fields.items():
+        for alias in each.metadata["setting"].aliases:
+            flag, _, value = alias.partition("=")
+            found[flag.lstrip("-").replace("-", "_")] = Alias(name, value or None)
+    return found
+
+
+def canonical_value(spec: Setting, value: Any) -> Any:
+    """Return the current value for a former one (`estimate` is `x0`); return other values unchanged."""
+    return spec.value_aliases.get(value, value) if isinstance(value, str) else value
+
+
+def canonical_keys(values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Any]:
+    """Return `values` with the settings' current names and values in the place of former ones.
+
+    A key that is the current name of a setting wins over an alias of the same setting. Other keys stay as they are.
+    """
+    aliases = {key: alias for key, alias in aliases_of(fields).items() if key not in fields}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        alias = aliases.get(key)
+        name = alias.setting if alias else key
+        if alias and name in values:
+            continue
+        if alias and alias.value is not None:
+            if value:
+                found[name] = alias.value
+        elif not (alias and name in found):
+            found[name] = canonical_value(fields[name].metadata["setting"], value) if name in fields else value
+    return found
 
 
 @cache
@@ -154,6 +205,7 @@ def parse_value(group: type, name: str, text: str) -> Any:
     if name not in options_of(group):
         raise UsageError(*unknown_setting_error(name, options_of(group)))
     kind, optional = type_of(group, name)
+    text = canonical_value(options_of(group)[name].metadata["setting"], text)
     if optional and text == "":
         return None
     if kind is tuple:  # several, between commas; one that holds a comma stands in double quotes

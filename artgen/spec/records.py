@@ -12,7 +12,7 @@ from typing import Any
 from artgen.errors import UsageError
 from artgen.spec.lora import LoraSpec
 from artgen.spec.requests import TASKS, Request
-from artgen.spec.settings import options_of, type_of, unknown_setting_error
+from artgen.spec.settings import canonical_keys, options_of, type_of, unknown_setting_error
 
 PROVENANCE_KEYS = (
     "artgen",
@@ -77,7 +77,7 @@ def from_record(record: Mapping[str, Any]) -> Request:
     cls = TASKS[task]
     known = options_of(cls)
     values: dict[str, Any] = {}
-    for name, value in record.items():
+    for name, value in canonical_keys(record, known).items():
         if name not in known and name in PROVENANCE_KEYS:
             continue
         if name not in known:

@@ -108,8 +108,8 @@ class PromptRequest(
             self._normalize_scheduler()
         if "memory_budget" in names and self.memory_budget is not None:
             memory_budget.parse_bytes(self.memory_budget)
-        if self.weights and self.lora:
-            raise UsageError("A LoRA cannot be attached to weights in 8 bits.", "Leave --weights or --lora out.")
+        if self.quantize and self.lora:
+            raise UsageError("A LoRA cannot be attached to weights in 8 bits.", "Leave --quantize or --lora out.")
         if self.fast is not None and "fast" in names:
             object.__setattr__(self, "fast", fast.normalize(self.fast))
 
@@ -187,8 +187,10 @@ class Outpaint(InpaintBlend, OutpaintSettings, PromptedImageRequest):
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)
-        if (self.expand is None) == (self.to is None):
-            raise UsageError("outpaint needs either --expand or --to.", "artgen outpaint input.png --expand 64")
+        if (self.expand is None) == (self.target_size is None):
+            raise UsageError(
+                "outpaint needs either --expand or --target-size.", "artgen outpaint input.png --expand 64"
+            )
 
 
 class SigmaSpec(NamedTuple):
@@ -232,7 +234,7 @@ class Denoise(LoraSettings, DenoiseSettings, ImageRequest):
     def _check_method(self) -> None:
         method = self.method or "pixel"
         idle = {"pixel": (), "latent": ("eta", "fidelity")}.get(
-            method, ("model", "steps", "eta", "ensemble", "fidelity")
+            method, ("model", "steps", "eta", "self_ensemble", "fidelity")
         )
         for name in idle:
             if getattr(self, name) is not None:

@@ -87,7 +87,7 @@ def replaced(folder: Path) -> Image.Image:
 def come_about(folder: Path) -> None:
     """The fox's making, and its unmaking by noise in 256 colours, which are enough for it."""
     fox = ["txt2img", "a red fox in the snow", "--seed", str(SEED), "--steps", "30", "-m", "tiny"]
-    frames = ["-o", f"{folder}/made.png", "--frames", str(HERE / "frames.gif"), "--every", "2", "--overwrite"]
+    frames = ["-o", f"{folder}/made.png", "--frames", str(HERE / "frames.gif"), "--frame-interval", "2", "--overwrite"]
     subprocess.run([sys.executable, "-m", "artgen", *fox, *frames], check=True)
     noise = ["noise", f"{folder}/made.png", "--steps", "8", "-o", f"{folder}/noise.png"]
     subprocess.run([sys.executable, "-m", "artgen", *noise], check=True)

@@ -3,11 +3,11 @@
     python tests/benchmarks/autoencoders.py [STEPS] [SEEDS]
 
 Trains the bundled model's autoencoder on parts of photographs (of scikit-image), at equal steps and from the same
-seeds: by squared error alone, and by the hybrid of `artgen train --task autoencoder` at several weights. Prints PSNR,
+seeds: by squared error alone, and by the hybrid of `artgen train --mode vae` at several weights. Prints PSNR,
 SSIM and perceptual distance of the reconstructions, of those pictures and of parts of photographs that no training
 saw, and for how many of the latter the hybrid is closer than the squared error alone.
 
-The distance is `artgen.engine.metrics.perceptual_distance`: features of the bundled autoencoder's encoder, as it was
+The distance is `artgen.engine.metrics.vae_feature_distance`: features of the bundled autoencoder's encoder, as it was
 before training. The hybrid trains by features of the bundled denoiser of pixels, another network, taught another task.
 """
 
@@ -69,7 +69,7 @@ def trained(folder: Path, work: Path, weight: float, steps: int, seed: int) -> P
     """A model whose autoencoder was trained with a perceptual term of this weight."""
     settings = training_plan.TrainingSettings(
         DatasetSettings(folder=folder, flip=True, resolution=SHOWN, duplicates="keep"),
-        LoraTrainingSettings(train_task="autoencoder"),
+        LoraTrainingSettings(mode="vae"),
         OptimizerSettings(train_steps=steps, learning_rate=2e-4),
         LossSettings(perceptual_weight=weight),
         CheckpointSettings(snapshot_every=0, checkpoint_every=steps),
@@ -95,7 +95,7 @@ def row(name: str, before: Measured, after: Measured, wins: str) -> str:
     cells = [
         f"{statistics.mean(each[key] for each in group):.{digits}f}"
         for group in (before, after)
-        for key, digits in (("psnr", 2), ("ssim", 3), ("perceptual_distance", 4))
+        for key, digits in (("psnr", 2), ("ssim", 3), ("vae_feature_distance", 4))
     ]
     return f"| {name} | {' | '.join(cells)} | {wins} |"
 
@@ -121,7 +121,7 @@ def main() -> None:
                 model = str(trained(folder, Path(place), weight, steps, seed))
                 first += measured(model, seen)
                 second += measured(model, unseen)
-            key = "perceptual_distance"
+            key = "vae_feature_distance"
             plain = plain or second
             wins = sum(mine[key] < theirs[key] for mine, theirs in zip(second, plain, strict=True))
             name = f"MSE + {weight:g} x perceptual" if weight else "MSE alone"

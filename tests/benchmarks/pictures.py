@@ -104,7 +104,7 @@ def _full_size(workshop: Workshop) -> list[Row]:
                 plain("plain diffusers", folder, "--steps", 2, "--guidance", 7.5, "--strength", 1.0, "--size", 256,
                       "--pipeline", "StableDiffusionInpaintPipeline", "--image", picture, "--mask", mask),
                 command("artgen", "inpaint", picture, PROMPT, "--mask", mask, "--seed", 0, "--steps", 2, "-g", 7.5,
-                        "--no-paste", "--strength", 1.0, "--dtype", "fp32", "-m", folder, *QUIET),
+                        "--no-keep-original", "--strength", 1.0, "--dtype", "fp32", "-m", folder, *QUIET),
             ),
             rounds=3, needs=("sd15",),
             note="Without putting the protected pixels back, which the plain script does not do either.",

@@ -50,7 +50,7 @@ def test_a_picture_is_denoised_recorded_and_replayed(model: str) -> None:
 
 def test_a_dry_run_needs_no_engine_and_says_what_would_run(model: str) -> None:
     found = record("denoise", "noisy.png", "-m", model)
-    assert (found["sigma"], found["method"], found["steps"], found["ensemble"]) == ("auto", "pixel", 1, 1)
+    assert (found["sigma"], found["method"], found["steps"], found["self_ensemble"]) == ("auto", "pixel", 1, 1)
     assert not found.keys() & {"prompt", "guidance_scale", "scheduler", "strength", "eta", "fidelity", "seed"}
 
 

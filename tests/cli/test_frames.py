@@ -39,7 +39,7 @@ def test_a_gif_ends_in_the_picture_and_leaves_it_as_it_is(sd1: str) -> None:
 
 
 def test_a_folder_holds_the_frames_exactly(sd1: str) -> None:
-    out = run(*FRAMED, sd1, "-o", "fox.png", "--frames", "frames/", "--frames-of", "state", "--json", "-q")
+    out = run(*FRAMED, sd1, "-o", "fox.png", "--frames", "frames/", "--frames-show", "xt", "--json", "-q")
     assert json.loads(out.stdout)["frames"] == "frames"
     assert sorted(path.name for path in Path("frames").iterdir()) == [f"{n:04}.png" for n in range(1, 6)]
     assert np.array_equal(np.asarray(Image.open("frames/0005.png")), np.asarray(Image.open("fox.png")))
@@ -59,14 +59,14 @@ def test_webp_and_mp4(sd1: str) -> None:
 
 def test_every_task_saves_frames(sd1: str) -> None:
     for words in (
-        ("img2img", "in.png", "--noise-first"),
+        ("img2img", "in.png", "--include-noising"),
         ("inpaint", "in.png", "--mask", "mask.png", "a fox"),
-        ("outpaint", "in.png", "--expand", "left=7", "--noise-first"),
+        ("outpaint", "in.png", "--expand", "left=7", "--include-noising"),
     ):
         run(*words, "-m", sd1, "--steps", "4", "--seed", "7", "-o", "x.png", "--frames", "x.gif", "--overwrite")
         assert Image.open("x.gif").size == Image.open("x.png").size
         assert Image.open("x.gif").n_frames >= 2
-    run("replay", "x.png", "--set", f"model={sd1}", "-o", "again.png", "--frames", "again/", "--every", "2")
+    run("replay", "x.png", "--set", f"model={sd1}", "-o", "again.png", "--frames", "again/", "--frame-interval", "2")
     assert np.array_equal(np.asarray(Image.open("again/0003.png")), np.asarray(Image.open("x.png")))
 
 
@@ -155,7 +155,7 @@ def test_nothing_is_overwritten_unasked(sd1: str) -> None:
     assert Image.open("fox.gif").n_frames == 4
     run(*FRAMED, sd1, "-o", "b.png", "--frames", "frames/")
     assert "not empty" in run(*FRAMED, sd1, "-o", "c.png", "--frames", "frames/", code=74).stderr
-    run(*FRAMED, sd1, "-o", "b.png", "--frames", "frames/", "--every", "3", "--overwrite")
+    run(*FRAMED, sd1, "-o", "b.png", "--frames", "frames/", "--frame-interval", "3", "--overwrite")
     assert len(list(Path("frames").iterdir())) == 2, "none of the frames before is left"
     Path("frames/diary.txt").write_text("mine")
     stderr = run(*FRAMED, sd1, "-o", "b.png", "--frames", "frames/", "--overwrite", code=74).stderr
@@ -185,12 +185,12 @@ def test_frames_that_cannot_be_written_cost_no_picture(sd1: str, monkeypatch: py
         (("--frames", ""), "names no file"),
         (("--frames", ".."), "names no file"),
         (("--frames", "{wrong}.gif"), "no field"),
-        (("--frames", "x.gif", "--every", "0"), "1 to 1,000"),
+        (("--frames", "x.gif", "--frame-interval", "0"), "1 to 1,000"),
         (("--frames", "x.gif", "--fps", "0"), "0.1 to 60"),
-        (("--frames", "x.gif", "--frames-of", "noise"), "estimate, state"),
-        (("--frames", "x.gif", "--noise-first"), "starts from noise alone"),
-        (("--every", "2"), "--every is about frames"),
-        (("--noise-first",), "--noise-first is about frames"),
+        (("--frames", "x.gif", "--frames-show", "noise"), "x0, xt"),
+        (("--frames", "x.gif", "--include-noising"), "starts from noise alone"),
+        (("--frame-interval", "2"), "--frame-interval is about frames"),
+        (("--include-noising",), "--include-noising is about frames"),
     ],
 )
 def test_refused_before_anything_is_drawn(sd1: str, words: tuple[str, ...], said: str) -> None:
@@ -208,7 +208,7 @@ def test_what_a_missing_encoder_is_called(sd1: str, monkeypatch: pytest.MonkeyPa
     assert "on the CPU" not in stderr
 
 
-@pytest.mark.parametrize("words", [("--method", "tv"), (), ("--steps", "1"), ("--steps", "5", "--noise-first")])
+@pytest.mark.parametrize("words", [("--method", "tv"), (), ("--steps", "1"), ("--steps", "5", "--include-noising")])
 def test_denoising_without_steps_has_no_frames(words: tuple[str, ...]) -> None:
     run("denoise", "in.png", *words, "--frames", "x.gif", code=2)
 

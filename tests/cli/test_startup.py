@@ -110,7 +110,7 @@ def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
         (("anomaly", "in.png", "--fit", "few"), 3, "19 are needed"),
         (("anomaly", "in.png", "--fit", "few", "--alpha", "0.5"), 3, "8 are needed"),
         (("anomaly", "in.png", "--alpha", "2"), 2, "alpha"),
-        (("anomaly", "in.png", "--levels", "strong"), 2, "strong"),
+        (("anomaly", "in.png", "--noise-levels", "strong"), 2, "strong"),
         (("anomaly", "in.png", "--method", "pixel", "-p", "x"), 2, "prompt"),
         (("anomaly", "in.png", "-m", "tiny"), 4, "--method latent"),
         (("anomaly", "in.png", "-m", "denoiser", "-p", "x"), 4, "latents"),

@@ -308,7 +308,7 @@ def test_a_decoder_is_in_bf16_where_diffusers_would_take_fp32(
     monkeypatch.setattr(policy, "select_optimizations", lambda task: asked.append(task) or OptimizationPlan())
     pipe = loaded(models[kind])
     pipe.vae.register_to_config(force_upcast=not safe)
-    (job,) = prepare_jobs([Txt2Img(model=str(models[kind]), prompt="a fox", seed=1, weights="fp8")])
+    (job,) = prepare_jobs([Txt2Img(model=str(models[kind]), prompt="a fox", seed=1, quantize="fp8")])
     economy = MemorySettings.from_request(job.prompt_request, 1)
     pipeline_call._plan_optimizations(
         pipe, [job], DeviceConfig("cuda", dtype, "fp8"), economy, ProgressReporter(no_op, 1, 1, 1)

@@ -24,7 +24,7 @@ from artgen.jobs.anomaly import min_normal_images, prepare_anomaly_job
 SIDE = 48
 SPOT = (slice(12, 28), slice(20, 36))
 """Rows and columns of the defect."""
-QUICK = {"levels": "25,50"}
+QUICK = {"noise_levels": "25,50"}
 COUNT = 20
 
 
@@ -115,7 +115,7 @@ def test_any_mode_is_looked_at(mode: str) -> None:
     if mode == "I;16":
         image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
     image.save("in.tif" if mode == "CMYK" else "in.png")
-    one = found("in.tif" if mode == "CMYK" else "in.png", levels="50", draws=1)
+    one = found("in.tif" if mode == "CMYK" else "in.png", noise_levels="50", noise_samples=1)
     assert one.heatmap.shape == (SIDE, SIDE)
     assert np.isfinite(one.heatmap).all()
 
@@ -123,7 +123,7 @@ def test_any_mode_is_looked_at(mode: str) -> None:
 @pytest.mark.parametrize("size", [(32, 32), (33, 90), (301, 40)])
 def test_any_size_is_looked_at(size: tuple[int, int]) -> None:
     Image.fromarray(cloth(1)).resize(size).save("in.png")
-    one = found("in.png", levels="50,200", draws=1)
+    one = found("in.png", noise_levels="50,200", noise_samples=1)
     assert one.heatmap.shape == size[::-1]
 
 
@@ -144,10 +144,11 @@ def test_normal_pictures_of_several_sizes_share_their_statistics(normal: Path, t
 
 
 def test_words_say_what_is_normal(sd1: str) -> None:
-    request = Anomaly(model=sd1, prompt="a red fox", levels="0.3,0.6", draws=1)
+    request = Anomaly(model=sd1, prompt="a red fox", noise_noise_levels="0.3,0.6", noise_samples=1)
     assert request.resolved_method == "latent"
     [told], [untold] = (
-        list(find_anomalies(["torn.png"], each)) for each in (request, Anomaly(model=sd1, method="latent", draws=1))
+        list(find_anomalies(["torn.png"], each))
+        for each in (request, Anomaly(model=sd1, method="latent", noise_samples=1))
     )
     assert told.heatmap.shape == untold.heatmap.shape == (SIDE, SIDE)
     assert told.score != untold.score
@@ -156,7 +157,7 @@ def test_words_say_what_is_normal(sd1: str) -> None:
 def test_the_bundled_model_knows_what_its_prompt_does_not_say() -> None:
     generate(Txt2Img(prompt="a red apple", model="tiny", seed=1, steps=6)).image.save("apple.png")
     scores = {
-        words: found("apple.png", model="tiny", prompt=words, levels="0.5,0.7", draws=1).score
+        words: found("apple.png", model="tiny", prompt=words, noise_levels="0.5,0.7", noise_samples=1).score
         for words in ("a red apple", "a blue car")
     }
     assert scores["a red apple"] < 0 < scores["a blue car"]
@@ -219,7 +220,7 @@ def test_a_fit_judges_only_what_was_made_as_it_was(fit: Path, tmp_path: Path) ->
     other = tiny.save(tmp_path / "other")
     with pytest.raises(RefusedError, match="other weights"):
         found("torn.png", fit=fit, model=other)
-    for wrong in ({"levels": "25"}, {"draws": 4}, {"seed": 7}, {"method": "latent"}):
+    for wrong in ({"noise_levels": "25"}, {"noise_samples": 4}, {"seed": 7}, {"method": "latent"}):
         with pytest.raises(UsageError, match="was made with"):
             found("torn.png", fit=fit, **wrong)
     Image.fromarray(cloth(1)).resize((50, 50)).save("larger.png")
@@ -246,7 +247,7 @@ def test_models_of_the_other_kind_are_refused(sd1: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"levels": "many"}, {"levels": "0"}, {"levels": "0.5,2", "method": "latent"}, {"levels": ""}, {"draws": 0},
+    [{"noise_levels": "many"}, {"noise_levels": "0"}, {"noise_levels": "0.5,2", "method": "latent"}, {"noise_levels": ""}, {"noise_samples": 0},
      {"alpha": 0.0}, {"alpha": float("nan")}, {"prompt": "x", "method": "pixel"}, {"method": "both"}],
     ids=str,
 )  # fmt: skip
@@ -263,14 +264,14 @@ def test_a_picture_is_a_line_and_a_record(fit: Path) -> None:
     assert result.stdout.startswith("surprising  p 0.0476  score ")
     assert result.stdout.endswith("torn.png\n")
     record = json.loads(run("anomaly", "torn.png", "--fit", str(fit), "--json").stdout)
-    assert (record["file"], record["surprising"], record["method"], record["levels"]) == (
+    assert (record["file"], record["is_anomaly"], record["method"], record["levels"]) == (
         "torn.png",
         True,
         "pixel",
         [25.0, 50.0],
     )
     assert record["p_value"] == pytest.approx(1 / 21)
-    assert "p 0" not in run("anomaly", "torn.png", "--levels", "50").stdout
+    assert "p 0" not in run("anomaly", "torn.png", "--noise-levels", "50").stdout
 
 
 def test_a_folder_is_ranked(fit: Path, normal: Path) -> None:
@@ -286,7 +287,7 @@ def test_a_folder_is_ranked(fit: Path, normal: Path) -> None:
     assert "one of the normal pictures" in result.stderr
     rows = list(csv.DictReader(Path("t/table.csv").read_text().splitlines()))
     assert [row["rank"] for row in rows] == ["1", "2", "3"]
-    assert (rows[0]["surprising"], rows[1]["surprising"]) == ("true", "false")
+    assert (rows[0]["is_anomaly"], rows[1]["is_anomaly"]) == ("true", "false")
     assert sorted(str(path) for path in Path("maps").rglob("*.png")) == [
         "maps/deep/=torn.png", "maps/known.png", "maps/whole.png"
     ]  # fmt: skip
@@ -311,7 +312,17 @@ def test_names_are_compared_before_anything_is_written(fit: Path) -> None:
 
 
 def test_a_fit_is_learnt_and_kept_without_a_picture(normal: Path) -> None:
-    result = run("anomaly", "--fit", str(normal), "--save-fit", "kept.safetensors", "--levels", "50", "--draws", "1")
+    result = run(
+        "anomaly",
+        "--fit",
+        str(normal),
+        "--save-fit",
+        "kept.safetensors",
+        "--noise-levels",
+        "50",
+        "--noise-samples",
+        "1",
+    )
     assert result.stdout == "kept.safetensors\n"
     assert "at each place, as all are 48x48" in result.stderr
     run("anomaly", "torn.png", "--fit", "kept.safetensors")
@@ -321,4 +332,6 @@ def test_a_fit_is_learnt_and_kept_without_a_picture(normal: Path) -> None:
 
 def test_names_cannot_act_on_a_terminal(fit: Path) -> None:
     Image.open("whole.png").save("\x1b[2J.png")
-    assert "\x1b" not in run("anomaly", "\x1b[2J.png", "whole.png", "--levels", "50", "--draws", "1").stderr
+    assert (
+        "\x1b" not in run("anomaly", "\x1b[2J.png", "whole.png", "--noise-levels", "50", "--noise-samples", "1").stderr
+    )

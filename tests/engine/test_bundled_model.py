@@ -97,7 +97,7 @@ def test_inpainting_over_wide_latents_repaints_the_mask_alone(tmp_path: Path) ->
     assert np.abs(kept[:, width // 2 :] - before[:, width // 2 :]).mean() > 5
     assert np.array_equal(np.asarray(generate(request).image), kept)
     # Without pasting, the surroundings are the decoder's, near the source because their latents were put back.
-    decoded = np.asarray(generate(request.replace(paste=False)).image, dtype=int)
+    decoded = np.asarray(generate(request.replace(keep_original=False)).image, dtype=int)
     free = np.asarray(generate(Txt2Img(prompt="a blue car", seed=1, steps=8, model="tiny")).image, dtype=int)
     quarter = width // 4
 

@@ -267,7 +267,7 @@ def test_classical_methods_need_no_model(method: str, mode: str) -> None:
     assert picture.image.mode == mode
     before, after = (compare_images(each, reference)["psnr"] for each in (Image.open("in.png"), picture.image))
     assert after > before + 5
-    assert not picture.record.keys() & {"model", "steps", "eta", "ensemble", "fidelity", "torch"}
+    assert not picture.record.keys() & {"model", "steps", "eta", "self_ensemble", "fidelity", "torch"}
 
 
 def test_noise_below_the_weakest_level_is_left(tmp_path: Path) -> None:
@@ -317,9 +317,11 @@ def test_fidelity_blends_the_mean_and_the_sample(model: str) -> None:
 
 def test_an_ensemble_averages_runs(model: str) -> None:
     path = save_picture("in.png")
-    pictures = [denoised(path, model=model, sigma="40", ensemble=runs).tobytes() for runs in (1, 2, 8)]
+    pictures = [denoised(path, model=model, sigma="40", self_ensemble=runs).tobytes() for runs in (1, 2, 8)]
     assert len(set(pictures)) == 3
-    noisy = {runs: denoised(path, model=model, sigma="40", steps=2, eta=1.0, seed=1, ensemble=runs) for runs in (1, 9)}
+    noisy = {
+        runs: denoised(path, model=model, sigma="40", steps=2, eta=1.0, seed=1, self_ensemble=runs) for runs in (1, 9)
+    }
     assert noisy[1].tobytes() != noisy[9].tobytes()
 
 
@@ -374,7 +376,7 @@ def test_latent_denoising_runs_and_says_what_it_is(sd1: str) -> None:
     [
         ({"eta": 0.5}, "eta needs 2 steps"),
         ({"fidelity": 0.5}, "fidelity needs 2 steps"),
-        ({"ensemble": 9}, "8 flips and turns"),
+        ({"self_ensemble": 9}, "8 flips and turns"),
         ({"method": "tv", "steps": 3}, "tv takes no steps"),
         ({"method": "nlm", "model": "tiny"}, "nlm takes no model"),
         ({"method": "latent", "eta": 1.0}, "latent takes no eta"),

@@ -38,7 +38,9 @@ def test_the_pictures_are_read_with_captions_and_sources() -> None:
     linocuts.write(SHOWN, Path("data/linoprint"), 0)
     linocuts.write(HELD_OUT, Path("held-out"), len(SHOWN))
     found = read_dataset(
-        DatasetSettings(folder=Path("data"), resolution=128, licences="CC0-1.0", duplicates="refuse", unusable="refuse")
+        DatasetSettings(
+            folder=Path("data"), resolution=128, licenses="CC0-1.0", duplicates="refuse", on_bad_image="refuse"
+        )
     )
     assert len(found.images) == 16
     assert {each.caption for each in found.images} >= {"linoprint, a house", "linoprint, an umbrella"}

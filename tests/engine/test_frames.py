@@ -83,7 +83,7 @@ def test_every_scheduler_shows_what_the_network_expects(name: str, prediction: s
 @pytest.mark.parametrize("name", ["euler", "ddim", "dpm++2m", "heun"])
 def test_states_are_shown_at_one_scale(name: str) -> None:
     """Noise of deviation 1 at first, whatever the scheduler's own scale, and the share of noise falls."""
-    _, _, recorder = _run(name, "epsilon", FramesSettings(frames="x.gif", frames_of="state"))
+    _, _, recorder = _run(name, "epsilon", FramesSettings(frames="x.gif", frames_show="xt"))
     states = [each.latents for each in recorder._seen]
     assert all(0.8 < float(state.std()) < 1.2 for state in states)
     noises = [each.level.noise for each in recorder._seen]
@@ -122,12 +122,12 @@ def test_frames_end_in_the_picture_and_change_nothing(
 ) -> None:
     requests = _requests(str(models[architecture]), picture)
     plain = list(generate_all(requests))
-    for shown in ("estimate", "state"):
+    for shown in ("x0", "xt"):
         for before, request in zip(plain, requests, strict=True):
             steps: list[int] = []
             made = generate(
                 request,
-                frames=FramesSettings(frames_of=shown),
+                frames=FramesSettings(frames_show=shown),
                 listener=lambda event, steps=steps: (
                     steps.append(event.num_steps) if isinstance(event, StepEvent) else None
                 ),
@@ -137,7 +137,7 @@ def test_frames_end_in_the_picture_and_change_nothing(
             assert before.image.tobytes() == made.image.tobytes()
             assert before.record == made.record
             assert made.frames[-1].tobytes() == made.image.tobytes()
-            assert len(made.frames) == steps[-1] + (shown == "state")
+            assert len(made.frames) == steps[-1] + (shown == "xt")
             assert {frame.size for frame in made.frames} == {made.image.size}
             assert len({frame.tobytes() for frame in made.frames}) == len(made.frames)
 
@@ -147,7 +147,7 @@ def test_what_is_kept_is_the_input_in_estimates_and_noisy_in_states(sd1: str, pi
     source, kept = _pixels(Image.open(picture)), _pixels(Image.open(picture.with_name("mask.png"))) == 0
     for frame in generate(inpaint, frames=FramesSettings()).frames:
         assert (_pixels(frame)[kept] == source[kept]).all()
-    *states, last = generate(inpaint, frames=FramesSettings(frames_of="state")).frames
+    *states, last = generate(inpaint, frames=FramesSettings(frames_show="xt")).frames
     assert (_pixels(last)[kept] == source[kept]).all()
     assert all((_pixels(frame)[kept] != source[kept]).mean() > 0.5 for frame in states)
 
@@ -164,7 +164,7 @@ def test_pictures_drawn_together_have_frames_of_their_own(sd1: str) -> None:
 
 @pytest.mark.parametrize(("every", "expected"), [(1, 10), (3, 4), (4, 4), (50, 2)])
 def test_every_kth_step_and_the_last(sd1: str, every: int, expected: int) -> None:
-    made = generate(Txt2Img(prompt="x", model=sd1, seed=1, steps=10), frames=FramesSettings(every=every))
+    made = generate(Txt2Img(prompt="x", model=sd1, seed=1, steps=10), frames=FramesSettings(frame_interval=every))
     assert len(made.frames) == expected
 
 
@@ -174,18 +174,18 @@ def test_many_steps_make_no_more_than_a_hundred_frames() -> None:
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm2"])
-@pytest.mark.parametrize("shown", ["estimate", "state"])
+@pytest.mark.parametrize("shown", ["x0", "xt"])
 def test_noise_first_goes_from_the_input_to_where_denoising_begins(
     sd1: str, picture: Path, scheduler: str, shown: str
 ) -> None:
     request = Img2Img(image=picture, model=sd1, seed=3, steps=8, strength=0.5, scheduler=scheduler)
-    plain = generate(request, frames=FramesSettings(frames_of=shown)).frames
-    *forward, _ = found = generate(request, frames=FramesSettings(frames_of=shown, noise_first=True)).frames
+    plain = generate(request, frames=FramesSettings(frames_show=shown)).frames
+    *forward, _ = found = generate(request, frames=FramesSettings(frames_show=shown, include_noising=True)).frames
     more = len(found) - len(plain)
     assert [frame.tobytes() for frame in found[more:]] == [frame.tobytes() for frame in plain]
     assert found[0].tobytes() == Image.open(picture).tobytes()
     assert more >= 4
-    if shown == "state":  # from one to the next it is one walk: no leap where noising ends
+    if shown == "xt":  # from one to the next it is one walk: no leap where noising ends
         steps = [np.abs(_pixels(a).astype(int) - _pixels(b)).mean() for a, b in pairwise(forward[1:])]
         assert steps[more - 2] <= 3 * max(np.delete(steps, more - 2))
 
@@ -197,7 +197,9 @@ def test_frames_of_a_broken_model_are_none(models: dict[str, Path], tmp_path: Pa
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
-@pytest.mark.parametrize("more", [{}, {"ensemble": 2}, {"eta": 0.5, "ensemble": 2, "seed": 1}, {"fidelity": 0.5}])
+@pytest.mark.parametrize(
+    "more", [{}, {"self_ensemble": 2}, {"eta": 0.5, "self_ensemble": 2, "seed": 1}, {"fidelity": 0.5}]
+)
 def test_denoising_pixels(tmp_path: Path, mode: str, more: dict[str, Any]) -> None:
     model = tiny_denoisers.save(tmp_path / "model")
     random = np.random.default_rng(1)
@@ -207,8 +209,8 @@ def test_denoising_pixels(tmp_path: Path, mode: str, more: dict[str, Any]) -> No
     noisy.save(tmp_path / "noisy.png")
     request = Denoise(image=tmp_path / "noisy.png", model=model, sigma="25", steps=4, **more)
     plain = generate(request)
-    for shown, expected in (("estimate", 4), ("state", 5)):
-        made = generate(request, frames=FramesSettings(frames_of=shown))
+    for shown, expected in (("x0", 4), ("xt", 5)):
+        made = generate(request, frames=FramesSettings(frames_show=shown))
         assert made.image.tobytes() == plain.image.tobytes() == made.frames[-1].tobytes()
         assert len(made.frames) == expected
         assert {frame.mode for frame in made.frames} == {mode} == {made.image.mode}
@@ -217,7 +219,7 @@ def test_denoising_pixels(tmp_path: Path, mode: str, more: dict[str, Any]) -> No
 
 def test_denoising_grey_planes_of_a_coloured_picture(tmp_path: Path, picture: Path) -> None:
     model = tiny_denoisers.save(tmp_path / "model", tiny_denoisers.unet(channels=1))
-    made = generate(Denoise(image=picture, model=model, sigma="25", steps=3), frames=FramesSettings(frames_of="state"))
+    made = generate(Denoise(image=picture, model=model, sigma="25", steps=3), frames=FramesSettings(frames_show="xt"))
     assert made.frames[0].tobytes() == Image.open(picture).tobytes()
     assert len(made.frames) == 4
 
@@ -225,7 +227,7 @@ def test_denoising_grey_planes_of_a_coloured_picture(tmp_path: Path, picture: Pa
 def test_denoising_latents_in_tiles(sd1: str, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     Image.fromarray(random.integers(80, 170, (40, 70, 3), dtype=np.uint8)).save(tmp_path / "noisy.png")
-    request = Denoise(image=tmp_path / "noisy.png", model=sd1, method="latent", sigma="200", steps=3, ensemble=2)
+    request = Denoise(image=tmp_path / "noisy.png", model=sd1, method="latent", sigma="200", steps=3, self_ensemble=2)
     plain = generate(request)
     made = generate(request, frames=FramesSettings())
     assert made.image.tobytes() == plain.image.tobytes() == made.frames[-1].tobytes()

@@ -88,7 +88,7 @@ def test_work_that_waits_is_not_captured_and_leaves_the_device_usable(models: di
 
 
 def test_weights_in_8_bits_have_no_graph(models: dict[str, Path]) -> None:
-    request = Txt2Img(model=str(models["sd1"]), seed=7, steps=10, weights="fp8", **WORDS)
+    request = Txt2Img(model=str(models["sd1"]), seed=7, steps=10, quantize="fp8", **WORDS)
     first, second = generate(request).image, generate(request).image
     assert plain.same(first, second)
     assert plain.same(first, generate(request.replace(acceleration="none")).image)
@@ -142,7 +142,7 @@ def test_redrawing_and_inpainting_byte_for_byte(models: dict[str, Path]) -> None
         "StableDiffusionImg2ImgPipeline", models["sd1"], 7, image=Image.open(image), num_inference_steps=5, **shared
     )
     assert plain.same(ours, theirs)
-    request = Inpaint(model=str(models["sd1"]), image=image, mask=mask, seed=7, steps=5, paste=False, **shared)
+    request = Inpaint(model=str(models["sd1"]), image=image, mask=mask, seed=7, steps=5, keep_original=False, **shared)
     theirs = plainly(
         "StableDiffusionInpaintPipeline", models["sd1"], 7, image=Image.open(image), mask_image=Image.open(mask),
         width=32, height=32, num_inference_steps=5, **shared,

@@ -212,9 +212,9 @@ def test_layers_that_come_and_go_change_no_pixel(
 def test_weights_in_8_bits_are_stored_so_and_recorded(models: dict[str, Path]) -> None:
     request = Txt2Img(model=str(models["sd1"]), prompt="a red fox", seed=7, steps=3)
     exact = generate(request)
-    rough = generate(request.replace(weights="fp8"))
-    assert "weights" not in exact.record
-    assert rough.record["weights"] == "fp8"
+    rough = generate(request.replace(quantize="fp8"))
+    assert "quantize" not in exact.record
+    assert rough.record["quantize"] == "fp8"
     assert not plain.same(rough.image, exact.image)
     assert plain.difference(rough.image, exact.image) < 64
     ((pipe),) = pipeline_cache._cache.values()
@@ -253,7 +253,7 @@ def test_a_budget_limits_the_gpu_that_is_meant(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_lora_on_weights_in_8_bits_is_refused() -> None:
     with pytest.raises(UsageError, match="A LoRA cannot be attached to weights in 8 bits"):
-        Txt2Img(weights="fp8", lora=("style.safetensors",))
+        Txt2Img(quantize="fp8", lora=("style.safetensors",))
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_inpaint_and_what_pasting_back_does(models: dict[str, Path], kind: str, 
     shared: dict[str, Any] = {"strength": strength, "guidance_scale": 5.0, **WORDS}
     photo, mask = Image.open("photo.png"), Image.open("mask.png")
     request = Inpaint(
-        model=str(models[kind]), seed=5, image=Path("photo.png"), mask=Path("mask.png"), steps=5, paste=False,
+        model=str(models[kind]), seed=5, image=Path("photo.png"), mask=Path("mask.png"), steps=5, keep_original=False,
         **shared, **KARRAS,
     )  # fmt: skip
     theirs = plain.draw(
@@ -80,7 +80,7 @@ def test_inpaint_and_what_pasting_back_does(models: dict[str, Path], kind: str, 
         mask_image=mask, width=32, height=32, num_inference_steps=5, **shared,
     )  # fmt: skip
     assert plain.same(generate(request).image, theirs)
-    pasted = generate(request.replace(paste=True)).image
+    pasted = generate(request.replace(keep_original=True)).image
     assert plain.same(pasted, Image.composite(theirs, photo, mask))
     assert not plain.same(pasted, theirs)
 
@@ -107,14 +107,20 @@ def test_inpaint_with_sd3(models: dict[str, Path], kind: str, strength: float, g
     photo, mask = Image.open("photo.png"), Image.open("mask.png")
     shared: dict[str, Any] = {"strength": strength, "guidance_scale": guidance, "prompt": "a red fox"}
     request = Inpaint(
-        model=str(models[kind]), seed=5, image=Path("photo.png"), mask=Path("mask.png"), steps=5, paste=False, **shared
+        model=str(models[kind]),
+        seed=5,
+        image=Path("photo.png"),
+        mask=Path("mask.png"),
+        steps=5,
+        keep_original=False,
+        **shared,
     )
     theirs = plain.draw(
         "StableDiffusion3InpaintPipeline", models[kind], seed=5, image=photo, mask_image=mask, width=32, height=32,
         num_inference_steps=5, **shared,
     )  # fmt: skip
     assert plain.same(generate(request).image, theirs)
-    pasted = generate(request.replace(paste=True)).image
+    pasted = generate(request.replace(keep_original=True)).image
     assert plain.same(pasted, Image.composite(theirs, photo, mask))
     assert not plain.same(pasted, theirs)
 
@@ -125,7 +131,7 @@ def test_outpaint_is_inpaint_on_the_expanded_canvas(models: dict[str, Path]) -> 
     ours = generate(
         Outpaint(
             prompt="a tree", model=str(models["sd1"]), seed=5, image=Path("photo.png"), expand="left=16,top=8",
-            steps=4, guidance_scale=5.0, paste=False,
+            steps=4, guidance_scale=5.0, keep_original=False,
         )
     )  # fmt: skip
     theirs = plain.draw(

@@ -52,7 +52,7 @@ def test_a_size_that_is_asked_for(
 
 def test_extending_to_a_size(models: dict[str, Path]) -> None:
     image = plain.photo(Path("photo.png"), 21, 30)
-    assert generate(Outpaint(model=str(models["sd1"]), image=image, to="48x33", **FAST)).image.size == (48, 33)
+    assert generate(Outpaint(model=str(models["sd1"]), image=image, target_size="48x33", **FAST)).image.size == (48, 33)
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
@@ -126,5 +126,5 @@ def test_a_fitted_or_inverted_mask(models: dict[str, Path]) -> None:
     assert plain.same(made.crop((0, 0, 12, 24)), photo.crop((0, 0, 12, 24)))
     assert not plain.same(made.crop((12, 0, 24, 24)), photo.crop((12, 0, 24, 24)))
     plain.mask(Path("half.png"), 12, 12, box=(0, 0, 6, 12))
-    fitted = generate(request.replace(mask=Path("half.png"), invert_mask=False, fit_mask=True)).image
+    fitted = generate(request.replace(mask=Path("half.png"), invert_mask=False, resize_mask=True)).image
     assert plain.same(fitted.crop((16, 0, 24, 24)), photo.crop((16, 0, 24, 24)))

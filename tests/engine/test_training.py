@@ -102,7 +102,7 @@ def losses(name: str) -> list[str]:
 
 @pytest.mark.usefixtures("pictures")
 def test_whole_weights_make_a_model(sd1: str) -> None:
-    trained("-m", sd1, "--full", "-o", "whole", "--train-steps", "2", "--learning-rate", "0.01",
+    trained("-m", sd1, "--mode", "full", "-o", "whole", "--train-steps", "2", "--learning-rate", "0.01",
             "--snapshot-every", "2", "--snapshot-prompt", "a red fox", "--snapshot-prompt", "snow")  # fmt: skip
     run("txt2img", "a red fox", "-m", "whole", "--steps", "2", "--seed", "1", "-o", "after.png")
     run("txt2img", "a red fox", "-m", sd1, "--steps", "2", "--seed", "1", "-o", "before.png")
@@ -122,7 +122,7 @@ def test_whole_weights_make_a_model(sd1: str) -> None:
 @pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("target", ["decoder", "all"])
 def test_an_autoencoder_comes_closer_to_its_pictures(sd1: str, target: str) -> None:
-    words = ("--task", "autoencoder", "--target", target, "--learning-rate", "0.01", "--train-steps", "30")
+    words = ("--mode", "vae", "--target", target, "--learning-rate", "0.01", "--train-steps", "30")
     trained("-m", sd1, "-o", "better", *words, "--snapshot-every", "30", "--perceptual-weight", "0.05")
     before, after = rebuilt(sd1), rebuilt("better")
     assert [one["image"] for one in before] == [one["image"] for one in after]
@@ -211,8 +211,8 @@ def test_ctrl_c_saves_and_resume_goes_on(sd1: str) -> None:
         (("pictures", "-o", "x", "--learning-rate", "0"), 2, "learns nothing"),
         (("pictures", "-o", "x", "--learning-rate", "nan"), 2, "learning"),
         (("pictures", "-o", "x", "--rank", "0"), 2, "rank"),
-        (("pictures", "-o", "x", "--full", "--task", "autoencoder"), 2, "does not go with"),
-        (("pictures", "-o", "x", "--task", "autoencoder", "--target", "linear"), 2, "does not go with"),
+        (("pictures", "-o", "x", "--mode", "vae", "--text-encoder"), 2, "does not go with"),
+        (("pictures", "-o", "x", "--mode", "vae", "--target", "linear"), 2, "does not go with"),
         (("pictures", "-o", "x", "--target", "decoder"), 2, "does not go with"),
         (("pictures", "-o", "x", "--lr-warmup-steps", "9", "--train-steps", "5"), 2, "warm-up"),
         (("pictures", "-o", "x", "--vgg", "pictures/0.png"), 3, "not a safetensors file"),

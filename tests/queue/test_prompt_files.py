@@ -39,8 +39,8 @@ def found(name: str, text: str | bytes) -> list[tuple[int, dict[str, Any]]]:
         ('say "hi" twice', {"prompt": 'say "hi" twice'}),
         ("x -n 'bad, dim' -g=3.5", {"prompt": "x", "negative_prompt": "bad, dim", "guidance_scale": 3.5}),
         ("x --sampler 'Euler a' --cfg-scale 4", {"prompt": "x", "scheduler": "Euler a", "guidance_scale": 4.0}),
-        ("--task inpaint -i a.png -M m.png --invert-mask --no-paste",
-         {"task": "inpaint", "image": Path("a.png"), "mask": Path("m.png"), "invert_mask": True, "paste": False}),
+        ("--task inpaint -i a.png -M m.png --invert-mask --no-keep-original",
+         {"task": "inpaint", "image": Path("a.png"), "mask": Path("m.png"), "invert_mask": True, "keep_original": False}),
         ("fox --output 'my fox.png'", {"prompt": "fox", "output": "my fox.png"}),
     ],
 )  # fmt: skip
@@ -55,7 +55,7 @@ def test_a_line_is_a_prompt_and_options(line: str, given: dict[str, Any]) -> Non
         ("x --steps", "needs a value"),
         ("x --steps four", "whole number"),
         ("x --seed 7 y", "'y'"),
-        ("x --no-paste=1", "no value"),
+        ("x --no-keep-original=1", "no value"),
         ("x --prompt 'y", "quotation"),
     ],
 )

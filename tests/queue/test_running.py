@@ -592,7 +592,7 @@ def line(number: int, chance: random.Random) -> str:
     if task == "inpaint":
         words += ["--mask", "mask.png", *chance.choice([[], ["--invert-mask"]])]
     if task == "outpaint":
-        words += chance.choice([["--expand", "left=7,top=3"], ["--to", "64x56"]])
+        words += chance.choice([["--expand", "left=7,top=3"], ["--target-size", "64x56"]])
     if task in ("inpaint", "outpaint"):
-        words += chance.choice([["--feather", "3"], ["--no-paste"], []])
+        words += chance.choice([["--feather", "3"], ["--no-keep-original"], []])
     return " ".join(words)

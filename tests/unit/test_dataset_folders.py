@@ -180,15 +180,15 @@ def test_licences() -> None:
     )
     every = load()
     assert next(e for e in every.images if e.name == "silent.png").provenance is not None
-    assert used(load(require_licence=True)) == ["both.png", "cc0.png", "nested.png"]
-    assert used(load(licences="mit, cc0-1.0")) == ["both.png", "cc0.png"]
-    assert "is under" in reasons(load(licences="mit,cc0-1.0"))["nested.png"]
+    assert used(load(require_license=True)) == ["both.png", "cc0.png", "nested.png"]
+    assert used(load(licenses="mit, cc0-1.0")) == ["both.png", "cc0.png"]
+    assert "is under" in reasons(load(licenses="mit,cc0-1.0"))["nested.png"]
     with pytest.raises(InputFileError, match="3 without a licence"):
-        load(require_licence=True, unusable="refuse")
+        load(require_license=True, on_bad_image="refuse")
     with pytest.raises(InputFileError, match="No picture"):
-        load(licences="Apache-2.0")
+        load(licenses="Apache-2.0")
     with pytest.raises(UsageError):
-        load(licences=" , ")
+        load(licenses=" , ")
     facts = datasheet.datasheet_record(every, {})
     assert facts["licences"]["not said"] == 2
     assert facts["consents"] == {"not said": 5, "asked by letter": 1}

@@ -348,7 +348,7 @@ def test_masks(tmp_path: Path) -> None:
     assert inverted.mask.getpixel((9, 0)) == 255
     with pytest.raises(InputFileError, match="10x10 and the picture is 20x30") as caught:
         images.load_mask(tmp_path / "half.png", (20, 30))
-    assert "--fit-mask" in caught.value.hint
+    assert "--resize-mask" in caught.value.hint
     fitted = images.load_mask(tmp_path / "half.png", (20, 30), resize=True)
     assert fitted.mask.size == (20, 30)
     assert "10x10 to 20x30" in fitted.notes[0]

@@ -68,7 +68,7 @@ def test_a_prepared_request_is_complete(models: dict[str, Path], task: str) -> N
             "outpaint": lambda: Outpaint(model=model, image=image, expand="8"),
         }[task]()
     )
-    may_be_open = {"sigmas", "fast", "acceleration", "offload", "memory_budget", "weights", "expand", "to"}
+    may_be_open = {"sigmas", "fast", "acceleration", "offload", "memory_budget", "quantize", "expand", "target_size"}
     open_still = {name for name in options_of(type(job.request)) if getattr(job.request, name) is None}
     assert open_still <= may_be_open
     assert job.provenance["architecture"] == "sd1"
@@ -204,8 +204,8 @@ def bad_requests(models: dict[str, Path]) -> list[tuple[Any, type[ArtgenError]]]
         (Inpaint(model=sd1, image=photo, mask=Path("black.png")), InputFileError),
         (Inpaint(model=sd1, image=photo, mask=mask, strength=0.0), UsageError),
         (Outpaint(model=sd1, image=photo, expand="sideways=3"), UsageError),
-        (Outpaint(model=sd1, image=photo, to="8x8"), UsageError),
-        (Outpaint(model=sd1, image=photo, to="wide"), UsageError),
+        (Outpaint(model=sd1, image=photo, target_size="8x8"), UsageError),
+        (Outpaint(model=sd1, image=photo, target_size="wide"), UsageError),
     ]
 
 
@@ -238,7 +238,7 @@ from pathlib import Path
 for name in ("torch", "diffusers", "transformers", "numpy"):
     sys.modules[name] = None  # importing it is an error now
 from artgen import ArtgenError, Img2Img, Txt2Img
-from artgen.jobs.prepare import prepare
+from artgen.jobs.prepare import prepare_jobs
 sd1 = sys.argv[1]
 for make in (
     lambda: Txt2Img(model=sd1, steps=0),
@@ -250,10 +250,10 @@ for make in (
     lambda: Img2Img(model=sd1, image=Path("photo.png"), strength=0.0),
 ):
     try:
-        prepare([make()])
+        prepare_jobs([make()])
     except ArtgenError as error:
         print(error.exit_code)
-prepare([Img2Img(model=sd1, image=Path("photo.png"))])
+prepare_jobs([Img2Img(model=sd1, image=Path("photo.png"))])
 """
     ran = subprocess.run(
         [sys.executable, "-c", script, str(models["sd1"])],

@@ -25,7 +25,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:3", "mps"]),
     "scheduler": st.none() | st.sampled_from(SPACED),
     "fast": st.none() | st.sampled_from(["none", "cache", "guidance+Cache"]),
-    "to": st.none(),
+    "target_size": st.none(),
     "expand": st.sampled_from(["64", "left=8,top=16"]),
     "offline": st.booleans(),
     "lora": st.lists(LORA, max_size=3).map(tuple),
@@ -58,7 +58,7 @@ def value_of(cls: type[Request], name: str) -> st.SearchStrategy[Any]:
 def requests(cls: type[Request]) -> st.SearchStrategy[Request]:
     values = {name: value_of(cls, name) for name in options_of(cls)}
     # No LoRA goes with weights in 8 bits.
-    return st.builds(cls, **values | {"weights": st.none()}) | st.builds(cls, **values | {"lora": st.just(())})
+    return st.builds(cls, **values | {"quantize": st.none()}) | st.builds(cls, **values | {"lora": st.just(())})
 
 
 def denoisings() -> st.SearchStrategy[Request]:
@@ -107,7 +107,7 @@ def test_a_record_is_flat_and_names_no_folder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "close"), [("step", "steps"), ("guidance-scale", "guidance_scale"), ("negative", "negative_prompt")]
+    ("key", "close"), [("step", "steps"), ("guidance-scale", "guidance_scale"), ("negative_promt", "negative_prompt")]
 )
 def test_an_unknown_key_is_refused_with_close_names(key: str, close: str) -> None:
     with pytest.raises(UsageError, match=f"no setting called '{key}'") as refused:
@@ -172,5 +172,5 @@ def test_every_task_reads_its_own_class() -> None:
     for name, cls in TASKS.items():
         rest = {"image": "a.png"} if issubclass(cls, ImageRequest) else {}
         rest |= {"mask": "m.png"} if issubclass(cls, Inpaint) else {}
-        rest |= {"to": "64x64"} if issubclass(cls, Outpaint) else {}
+        rest |= {"target_size": "64x64"} if issubclass(cls, Outpaint) else {}
         assert type(from_record({"task": name, **rest})) is cls

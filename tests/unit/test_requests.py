@@ -53,7 +53,7 @@ IDS = [f"{task}-{name}" for task, name, _, _ in NUMBERS]
 
 def test_every_number_has_limits() -> None:
     assert {name for _, name, _, _ in NUMBERS} == {
-        "seed", "steps", "guidance_scale", "width", "height", "strength", "feather", "eta", "ensemble", "fidelity",
+        "seed", "steps", "guidance_scale", "width", "height", "strength", "feather", "eta", "self_ensemble", "fidelity",
     }  # fmt: skip
     assert all(spec.minimum is not None and spec.maximum is not None for _, _, spec, _ in NUMBERS)
 
@@ -135,7 +135,7 @@ def test_what_a_task_cannot_do_without() -> None:
         (lambda: Inpaint(mask=Path("m.png")), "inpaint needs a picture"),
         (lambda: Inpaint(image=Path("i.png")), "inpaint needs a mask"),
         (lambda: Outpaint(image=Path("i.png")), "outpaint needs either"),
-        (lambda: Outpaint(image=Path("i.png"), expand="8", to="64x64"), "outpaint needs either"),
+        (lambda: Outpaint(image=Path("i.png"), expand="8", target_size="64x64"), "outpaint needs either"),
     ):
         with pytest.raises(UsageError, match=said):
             build()

@@ -71,7 +71,7 @@ def reconstruct(
             raise InputFileError(
                 f"Noise of {level:g} grey levels is reached on a picture {times} times smaller, which takes "
                 f"{MIN_SIDE_PX * times} pixels a side, not {image.shape[2]}x{image.shape[1]}.",
-                "Leave the strongest --levels out.",
+                "Leave the strongest --noise-levels out.",
             )
         small = functional.avg_pool2d(torch.from_numpy(image)[None], times)[0].numpy() if times > 1 else image
         sigma = max(level / times, denoiser.schedule.min_sigma)

@@ -173,7 +173,7 @@ def _denoise_pixels(
         model_run.listener(Notice(f"{model.name} knows noise up to sigma {levels.max_sigma:.4g}; that is used"))
         sigma = levels.max_sigma
     noisy = pixels.color
-    steps, runs = request.steps or 1, request.ensemble or 1
+    steps, runs = request.steps or 1, request.self_ensemble or 1
     planes = [noisy[i : i + 1] for i in range(len(noisy))] if network.channels == 1 else [_to_rgb(noisy)]
     calls = _CallCounter(on_progress, steps * runs * len(planes) * network.tiling.num_tiles(*noisy.shape[1:]))
 
@@ -213,7 +213,7 @@ def _denoise_latents(
         model_run.job.model, model_run.job.loras, model_run.device_config, model_run.listener
     )
     noisy = _to_rgb(model_run.pixels.color)
-    runs = request.ensemble or 1
+    runs = request.self_ensemble or 1
     tiles = denoiser.tiling.num_tiles(*noisy.shape[1:])
     calls = _CallCounter(on_progress, runs * tiles)
 

@@ -37,8 +37,8 @@ class FrameCollector:
         """One step. The last estimate is left out: it is the picture itself."""
         if not self._recording or self.frame_settings is None:
             return
-        estimate = self.frame_settings.frames_of == "estimate"
-        every = self.frame_settings.every or -(-self._num_steps // MAX_FRAMES)
+        estimate = self.frame_settings.frames_show == "x0"
+        every = self.frame_settings.frame_interval or -(-self._num_steps // MAX_FRAMES)
         if self._step_index % every == 0 and not (estimate and self._step_index == self._num_steps - 1):
             self._parts[-1].append(x0 if estimate else state)
         self._step_index += 1

@@ -19,7 +19,7 @@ from artgen.jobs.prepare import Job
 from artgen.spec.settings import FramesSettings
 
 MAX_FRAMES = 100
-"""Frames of denoising, unless `--every` says otherwise."""
+"""Frames of denoising, unless `--frame-interval` says otherwise."""
 
 _MIN_COEFFICIENT = 1e-4
 """Below this share of the picture in the state, as the first step of zero terminal SNR has it, nothing can be read."""
@@ -73,14 +73,14 @@ class StepRecorder:
         if self._initial_state is None:
             self._initial_state = state.cpu()
         if self._num_calls % self._frame_interval() == 0:
-            estimate = self._settings.frames_of == "estimate"
+            estimate = self._settings.frames_show == "x0"
             shown = predict_x0(self._scheduler, model_output.float(), state, level) if estimate else state
             self._snapshots.append(_Snapshot(level, shown.cpu()))
         self._num_calls += 1
 
     def _frame_interval(self) -> int:
-        if self._settings.every is not None:
-            return self._settings.every
+        if self._settings.frame_interval is not None:
+            return self._settings.frame_interval
         return -(-self._num_steps() // MAX_FRAMES)
 
     def _num_steps(self) -> int:
@@ -97,14 +97,14 @@ class StepRecorder:
             final_image: as it is saved.
             postprocess: cuts padding off, and puts untouched pixels back where the second argument says so.
         """
-        estimate = self._settings.frames_of == "estimate"
-        before = list(self._noising_frames(index, job, postprocess)) if self._settings.noise_first else []
+        estimate = self._settings.frames_show == "x0"
+        before = list(self._noising_frames(index, job, postprocess)) if self._settings.include_noising else []
         return (*before, *(postprocess(picture, estimate) for picture in self.intermediate_images(index)), final_image)
 
     def intermediate_images(self, index: int) -> Iterator[Image.Image]:
         """The frames before the last, as the decoder gives them, RGB; what it cannot decode is left out."""
         seen = self._snapshots
-        if self._settings.frames_of == "estimate" and (self._num_calls - 1) % self._frame_interval() == 0:
+        if self._settings.frames_show == "x0" and (self._num_calls - 1) % self._frame_interval() == 0:
             seen = seen[:-1]  # what the model expects at the last step is the picture
         return self._decode([each.latents[index] for each in seen])
 
@@ -121,9 +121,9 @@ class StepRecorder:
         clean = encode_images(vae, pixels.to(self._pipe._execution_device, vae.dtype)).float().cpu()[0]
         first, *rest = [each.noise_level for each in self._snapshots]
         noise = (self._initial_state[index] - first.alpha * clean) / max(first.sigma, _MIN_COEFFICIENT)
-        shown = [*reversed(rest), *([first] if self._settings.frames_of == "estimate" else [])]
+        shown = [*reversed(rest), *([first] if self._settings.frames_show == "x0" else [])]
         for picture in self._decode([level.alpha * clean + level.sigma * noise for level in shown]):
-            yield postprocess(picture, self._settings.frames_of == "estimate")
+            yield postprocess(picture, self._settings.frames_show == "x0")
 
     def _decode(self, latents: list[torch.Tensor]) -> Iterator[Image.Image]:
         if latents:

@@ -221,7 +221,7 @@ def _postprocess(image: Image.Image, job: Job, keep_original: bool = True) -> Im
     if job.image is None:
         return image
     image = image.crop((0, 0, job.width, job.height))
-    if keep_original and job.mask is not None and getattr(job.request, "paste", True):
+    if keep_original and job.mask is not None and getattr(job.request, "keep_original", True):
         return images.composite(job.image, image, job.mask)
     return image
 

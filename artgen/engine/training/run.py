@@ -212,7 +212,7 @@ class _Recorder:
     def _save_checkpoint(self, step: int) -> Iterator[TrainingEvent]:
         self._last_saved_step = step
         if self._is_main_process:
-            keep = self._plan.settings.checkpointing.keep
+            keep = self._plan.settings.checkpointing.keep_checkpoints
             path = checkpoints.save_checkpoint(
                 self._plan.paths, self._loop.train_state, step, self._plan.settings_record(), keep
             )
@@ -230,7 +230,7 @@ class _Recorder:
     def _create_samples(self) -> tuple[Sequence[str], list[Image.Image]]:
         plan = self._plan
         with self._ema_weights(), self._loop.accelerator.autocast():
-            if plan.settings.mode == "autoencoder":
+            if plan.settings.mode == "vae":
                 examples = plan.dataset.images[:DEFAULT_NUM_SAMPLES]
                 rebuilt = samples.reconstruct_images(self._setup.pipe.vae, examples, plan.resolution)
                 return [example.name for example in examples], rebuilt

@@ -106,7 +106,7 @@ def build_setup(plan: TrainingPlan, accelerator: Accelerator, listener: Listener
             part.requires_grad_(False)
             part.eval()
     torch.manual_seed(plan.settings.seed)
-    build = _build_autoencoder_loss if kind == "autoencoder" else _build_denoiser_loss
+    build = _build_autoencoder_loss if kind == "vae" else _build_denoiser_loss
     parts, objective, key, keep = build(plan, pipe)
     objective.to(accelerator.device)
     for part in parts.values():
@@ -194,7 +194,7 @@ def build_loop(setup: TrainingSetup) -> TrainingLoop:
     average = EMA(parameters, chosen.ema_decay) if chosen.ema_decay else None
     objective, prepared = accelerator.prepare(setup.objective, optimiser)
     learner = TrainState(parameters, prepared, average, accelerator.scaler)
-    batch = _image_batch_builder(setup) if settings.mode == "autoencoder" else _latent_batch_builder(setup)
+    batch = _image_batch_builder(setup) if settings.mode == "vae" else _latent_batch_builder(setup)
     return TrainingLoop(accelerator, objective, learner, chosen, settings.seed, setup.latent_cache.image_sizes, batch)
 
 

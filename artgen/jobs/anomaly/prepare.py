@@ -112,13 +112,13 @@ def _resolve_config(
         prompt, levels, draws, seed = (
             request.prompt or "",
             asked.parsed_levels(),
-            request.draws or DEFAULT_NOISE_SAMPLES,
+            request.noise_samples or DEFAULT_NOISE_SAMPLES,
             request.seed,
         )
     else:
         prompt = fit_config.prompt if request.prompt is None else request.prompt
-        levels = fit_config.levels if request.levels is None else asked.parsed_levels()
-        draws, seed = request.draws or fit_config.draws, request.seed or fit_config.seed
+        levels = fit_config.levels if request.noise_levels is None else asked.parsed_levels()
+        draws, seed = request.noise_samples or fit_config.draws, request.seed or fit_config.seed
     return AnomalyConfig(method, model.name, model.model_hash(), prompt, levels, draws, seed), model
 
 

@@ -25,12 +25,12 @@ class Anomaly(DeviceSettings, ModelRef, AnomalySettings):
     def __post_init__(self) -> None:
         if isinstance(self.fit, str):
             object.__setattr__(self, "fit", Path(self.fit))
-        if not isinstance(self.levels, str | None):  # as Python writes them
-            object.__setattr__(self, "levels", ",".join(f"{level:g}" for level in self.levels))
+        if not isinstance(self.noise_levels, str | None):  # as Python writes them
+            object.__setattr__(self, "noise_levels", ",".join(f"{level:g}" for level in self.levels))
         validate(self)
         if self.prompt and self.method == "pixel":
             raise UsageError("The method pixel takes no prompt.", "Leave --prompt out, or use --method latent.")
-        if self.levels is not None:
+        if self.noise_levels is not None:
             self.parsed_levels()
 
     @classmethod
@@ -49,15 +49,19 @@ class Anomaly(DeviceSettings, ModelRef, AnomalySettings):
         Raises:
             UsageError: no numbers, or not such numbers.
         """
-        if self.levels is None:
+        if self.noise_levels is None:
             return DEFAULT_PIXEL_LEVELS if self.resolved_method == "pixel" else DEFAULT_LATENT_LEVELS
         least, most, unit = (
             (1.0, MAX_PIXEL_LEVEL, "grey levels") if self.resolved_method == "pixel" else (0.02, 1.0, "strengths")
         )
         try:
-            found = tuple(sorted({float(text) for text in self.levels.split(",")}))
+            found = tuple(sorted({float(text) for text in self.noise_levels.split(",")}))
         except ValueError:
-            raise UsageError(f"levels must be numbers with commas, not {self.levels!r}.", "--levels 25,50") from None
+            raise UsageError(
+                f"noise_levels must be numbers with commas, not {self.noise_levels!r}.", "--noise-levels 25,50"
+            ) from None
         if not found or len(found) > 16 or not all(least <= level <= most for level in found):
-            raise UsageError(f"levels must be 1 to 16 {unit} from {least:g} to {most:g}, not {self.levels!r}.")
+            raise UsageError(
+                f"noise_levels must be 1 to 16 {unit} from {least:g} to {most:g}, not {self.noise_levels!r}."
+            )
         return found

@@ -5,7 +5,11 @@ them; a record and a prompt file use the same field names. `check` holds the lim
 """
 
 from artgen.spec.fields import (
+    BOOLEAN_LITERALS,
     Setting,
+    aliases_of,
+    canonical_keys,
+    canonical_value,
     describe_limits,
     option,
     options_of,
@@ -53,6 +57,7 @@ from artgen.spec.settings.training import (
 )
 
 __all__ = [
+    "BOOLEAN_LITERALS",
     "MAX_BATCH_SIZE",
     "MAX_SEED",
     "MAX_SIDE_PX",
@@ -91,6 +96,9 @@ __all__ = [
     "SizeSettings",
     "StepsSettings",
     "SweepSettings",
+    "aliases_of",
+    "canonical_keys",
+    "canonical_value",
     "describe_limits",
     "option",
     "options_of",

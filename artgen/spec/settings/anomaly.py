@@ -21,13 +21,16 @@ class AnomalySettings:
         choices=ANOMALY_METHODS,
     )
     prompt: str | None = option(None, "With latent: what is normal, in words.", flags=("-p", "--prompt"))
-    levels: str | None = option(
+    noise_levels: str | None = option(
         None,
         "How much noise, several times. pixel: grey levels, above the model's largest on the picture made smaller. "
         "latent: strengths, 0 to 1. [25,50,100,200,400; latent 0.3,0.5,0.7,0.85]",
+        aliases=("--levels",),
         metavar="LIST",
     )
-    draws: int | None = option(None, "Means over so many draws of noise. [2]", minimum=1, maximum=64)
+    noise_samples: int | None = option(
+        None, "Means over so many draws of noise. [2]", aliases=("--draws",), minimum=1, maximum=64
+    )
     seed: int = option(0, "Where the noise starts. [0]", flags=("-s", "--seed"), minimum=0, maximum=2**64 - 1)
     fit: Path | None = option(
         None,

@@ -78,10 +78,11 @@ class ComputeSettings(DeviceSettings):
         "counts on. [all that is free]",
         metavar="SIZE",
     )
-    weights: str | None = option(
+    quantize: str | None = option(
         None,
         "fp8: store the denoiser's weights in 8 bits, half of fp16's memory; slower, and the picture changes slightly. "
         "[as --dtype]",
+        aliases=("--weights",),
         choices=("fp8",),
     )
     vae_tiling: bool | None = option(

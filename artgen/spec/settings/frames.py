@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from artgen.spec.fields import option
 
-FRAME_CONTENTS = ("estimate", "state")
+FRAME_CONTENTS = ("x0", "xt")
 """What a frame of denoising can show."""
 
 
@@ -27,14 +27,23 @@ class AnimationSettings:
 class FramesSettings(AnimationSettings):
     """What frames of denoising show."""
 
-    frames_of: str = option(
-        "estimate",
+    frames_show: str = option(
+        "x0",
         "What frames show: the clean picture that the model expects at each step, or the noisy state it is in.",
+        aliases=("--frames-of",),
         choices=FRAME_CONTENTS,
+        value_aliases={"estimate": "x0", "state": "xt"},
     )
-    every: int | None = option(
-        None, "Show every k-th step, and the last. [1, or as few as keep to 100 frames]", minimum=1, maximum=1000
+    frame_interval: int | None = option(
+        None,
+        "Show every k-th step, and the last. [1, or as few as keep to 100 frames]",
+        aliases=("--every",),
+        minimum=1,
+        maximum=1000,
     )
-    noise_first: bool = option(
-        False, "Begin with the input picture and show how noise takes it over.", flags=("--noise-first",)
+    include_noising: bool = option(
+        False,
+        "Begin with the input picture and show how noise takes it over.",
+        flags=("--include-noising",),
+        aliases=("--noise-first",),
     )

@@ -49,9 +49,10 @@ class DenoiseSettings:
     eta: float | None = option(
         None, "With --steps 2 or more: how much of the noise is drawn anew at each step. [0]", minimum=0, maximum=1
     )
-    ensemble: int | None = option(
+    self_ensemble: int | None = option(
         None,
         "Mean of so many runs: of flips and turns of the picture (up to 8), with --eta of different noise. [1]",
+        aliases=("--ensemble",),
         minimum=1,
         maximum=64,
     )
@@ -71,7 +72,7 @@ class MaskSettings:
         None, "A picture that is white where to repaint.", flags=("-M", "--mask"), aliases=("--mask-image",)
     )
     invert_mask: bool = option(False, "Repaint where the mask is black instead.")
-    fit_mask: bool = option(False, "Resize a mask that has another size than the picture.")
+    resize_mask: bool = option(False, "Resize a mask that has another size than the picture.", aliases=("--fit-mask",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,7 @@ class InpaintBlend:
     """How the new part joins the old."""
 
     feather: int = option(0, "Soften the seam over this many pixels inside the repainted part.", minimum=0, maximum=512)
-    paste: bool = option(True, "Put the untouched pixels of the input back exactly.")
+    keep_original: bool = option(True, "Put the untouched pixels of the input back exactly.", aliases=("--paste",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,4 +88,6 @@ class OutpaintSettings:
     """How far to extend the picture."""
 
     expand: str | None = option(None, "Pixels to add: `64` on every side, or `left=64,top=32`.", metavar="PIXELS")
-    to: str | None = option(None, "Extend to this size, the picture in the middle: `768x512`.", metavar="WxH")
+    target_size: str | None = option(
+        None, "Extend to this size, the picture in the middle: `768x512`.", aliases=("--to",), metavar="WxH"
+    )

@@ -24,12 +24,16 @@ class DatasetSettings:
         '"a painting by {folder}".',
         metavar="TEXT",
     )
-    require_licence: bool = option(
-        False, "Leave out pictures of which provenance.jsonl names no licence.", flags=("--require-licence",)
+    require_license: bool = option(
+        False,
+        "Leave out pictures of which provenance.jsonl names no licence.",
+        flags=("--require-license",),
+        aliases=("--require-licence",),
     )
-    licences: str | None = option(
+    licenses: str | None = option(
         None,
         "Leave out pictures under any other licence than these SPDX names: CC0-1.0,MIT.",
+        aliases=("--licences",),
         metavar="NAMES",
     )
     resolution: int | None = option(
@@ -52,15 +56,16 @@ class DatasetSettings:
         "drop all but the largest, or refuse to train.",
         choices=("keep", "drop", "refuse"),
     )
-    unusable: str = option(
+    on_bad_image: str = option(
         "skip",
         "Pictures that are damaged, too small or without the licence asked for: leave them out and say so, or refuse "
         "to train.",
+        aliases=("--unusable",),
         choices=("skip", "refuse"),
     )
 
 
-TRAINING_TASKS = ("diffusion", "autoencoder")
+TRAINING_MODES = ("lora", "full", "vae")
 TRAINING_TARGETS = ("attention", "linear", "all", "decoder")
 LR_SCHEDULES = ("constant", "cosine", "step")
 LORA_FORMATS = ("diffusers", "kohya")
@@ -70,14 +75,14 @@ LORA_FORMATS = ("diffusers", "kohya")
 class LoraTrainingSettings:
     """What is learnt."""
 
-    train_task: str = option(
-        "diffusion",
-        "diffusion: a LoRA, or with --full the whole denoiser. autoencoder: the network that turns pictures into "
-        "latents and back.",
-        flags=("--task",),
-        choices=TRAINING_TASKS,
+    mode: str = option(
+        "lora",
+        "lora: train a LoRA of the denoiser. full: train the whole denoiser. vae: train the autoencoder. "
+        "full and vae write a model folder.",
+        aliases=("--task", "--train-task", "--full=full"),
+        choices=TRAINING_MODES,
+        value_aliases={"diffusion": "lora", "autoencoder": "vae"},
     )
-    full: bool = option(False, "Train the whole denoiser instead of a LoRA; makes a model folder.", flags=("--full",))
     rank: int = option(16, "Rank of the LoRA: how much it can hold, and how large it is.", minimum=1, maximum=1024)
     alpha: float | None = option(
         None, "Scale of the LoRA, as a multiple of 1/rank. [the rank]", minimum=0.001, maximum=10_000
@@ -103,7 +108,7 @@ class OptimizerSettings:
         500, "Steps of the optimiser.", aliases=("--max-train-steps",), minimum=1, maximum=10_000_000
     )
     learning_rate: float | None = option(
-        None, "Of AdamW. [LoRA 0.0003, --full 0.00001, autoencoder 0.0001]", aliases=("--lr",), minimum=0, maximum=1
+        None, "Of AdamW. [lora: 0.0003, full: 0.00001, vae: 0.0001]", aliases=("--lr",), minimum=0, maximum=1
     )
     lr_scheduler: str = option(
         "cosine",
@@ -157,7 +162,9 @@ class CheckpointSettings:
     """What is kept on the way."""
 
     checkpoint_every: int = option(100, "Steps between checkpoints.", minimum=1, maximum=1_000_000)
-    keep: int = option(2, "How many checkpoints are kept, the newest.", minimum=1, maximum=10_000)
+    keep_checkpoints: int = option(
+        2, "How many checkpoints are kept, the newest.", aliases=("--keep",), minimum=1, maximum=10_000
+    )
     resume: bool = option(False, "Go on from the newest checkpoint.", flags=("--resume",))
     snapshot_every: int = option(100, "Steps between pictures of the snapshot prompts; 0 draws none.", minimum=0,
         maximum=1_000_000)  # fmt: skip

@@ -1,0 +1,123 @@
+"""Settings: each alias and each declared property."""
+
+import json
+import os
+from dataclasses import Field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from artgen.cli.options import PER_CALL_SETTINGS, AliasCommand, flatten_settings
+from artgen.jobs import replay
+from artgen.jobs.training_plan import canonical_keys
+from artgen.queue.entries import LINE_SETTINGS, setting_name
+from artgen.queue.prompt_line import parse_prompt_line
+from artgen.spec.config import CONFIGURABLE_SETTINGS, load_defaults, set_value
+from artgen.spec.records import from_record
+from artgen.spec.requests import TASKS
+from artgen.spec.settings import SETTING_GROUPS, options_of, type_of
+
+TEXTS = {
+    "bool": "true", "int": "3", "float": "0.5", "str": "text", "Path": "file.png",
+}  # fmt: skip
+SPECIAL_TEXTS = {
+    "scheduler": "euler", "target_size": "96x96", "noise_levels": "25,50", "licenses": "MIT", "sweep": "steps=1,2",
+}  # fmt: skip
+
+ALIASES = [
+    (group, name, alias)
+    for group in SETTING_GROUPS
+    for name, field in options_of(group).items()
+    for alias in field.metadata["setting"].aliases
+]
+
+
+def value_of(group: type, name: str) -> tuple[str, Any]:
+    """Return a value of a setting as text, and the value that the text means."""
+    setting = options_of(group)[name].metadata["setting"]
+    kind, _ = type_of(group, name)
+    text = SPECIAL_TEXTS.get(name) or (setting.choices[-1] if setting.choices else TEXTS[kind.__name__])
+    return text, True if kind is bool else kind(text)
+
+
+def former_values(field: Field[Any]) -> dict[str, str]:
+    """Return the former values of a setting and the current value for each."""
+    return dict(field.metadata["setting"].value_aliases)
+
+
+def run_command(group: type, words: list[str], **environment: str) -> Any:
+    """Run a command that takes only `group`, and return the group that it receives."""
+    received: list[Any] = []
+
+    def command(group: Any) -> None:
+        received.append(group)
+
+    command.__annotations__["group"] = group
+    app = typer.Typer()
+    app.command(cls=AliasCommand)(flatten_settings(command))
+    result = CliRunner().invoke(app, words, env=environment, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return received[0]
+
+
+@pytest.mark.parametrize(("group", "name", "alias"), ALIASES, ids=lambda value: getattr(value, "__name__", value))
+def test_every_alias_is_accepted_wherever_the_setting_is(
+    group: type, name: str, alias: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flag, _, fixed = alias.partition("=")
+    key = flag[2:].replace("-", "_")
+    text, value = value_of(group, name)
+    kind, _ = type_of(group, name)
+    if fixed:
+        value, words = fixed, [flag]
+    else:
+        words = [flag] if kind is bool else [flag, text]
+    assert getattr(run_command(group, words), name) == value
+    if name not in PER_CALL_SETTINGS:
+        variable = {f"ARTGEN_{key.upper()}": "1" if fixed else text}
+        assert getattr(run_command(group, [], **variable), name) == value
+    for former, current in former_values(options_of(group)[name]).items():
+        assert getattr(run_command(group, [f"{words[0]}={former}"] if not fixed else [flag]), name) == (fixed or current)
+    if name in LINE_SETTINGS:
+        assert setting_name(key) == name
+        assert parse_prompt_line(f"a fox {' '.join(words)}") == {"prompt": value if name == "prompt" else "a fox"} | {
+            name: value
+        }
+    if name in CONFIGURABLE_SETTINGS:
+        Path("artgen.toml").write_text(f"{key} = {json.dumps(value)}\n")
+        assert load_defaults("inpaint") == {"inpaint": {name: value}}
+        set_value(f"inpaint.{key}", text, Path("artgen.toml"))
+        assert load_defaults("inpaint") == {"inpaint": {name: value}}
+    for task, cls in TASKS.items():
+        if name not in options_of(cls):
+            continue
+        needed = {"image": "i.png", "mask": "m.png", "target_size": None if name == "target_size" else "96x96"}
+        record = {"task": task, **{n: v for n, v in needed.items() if n in options_of(cls) and v and n != name}}
+        assert getattr(from_record({**record, key: text if kind is Path else value}), name) == value
+
+
+def test_negative_form_of_a_boolean_alias_is_accepted() -> None:
+    from artgen.spec.settings import InpaintBlend
+
+    assert run_command(InpaintBlend, ["--no-paste"]) == InpaintBlend(keep_original=False)
+    assert run_command(InpaintBlend, [], ARTGEN_PASTE="false") == InpaintBlend(keep_original=False)
+    assert parse_prompt_line("x --no-paste")["keep_original"] is False
+
+
+@pytest.mark.parametrize("words", [["--full", "--task", "diffusion"], ["--task", "diffusion", "--full"]])
+def test_the_former_pair_task_and_full_selects_the_mode_in_any_order(words: list[str]) -> None:
+    from artgen.spec.settings import LoraTrainingSettings
+
+    assert run_command(LoraTrainingSettings, words).mode == "full"
+
+
+def test_current_name_wins_over_an_alias_and_unknown_keys_stay() -> None:
+    fields = options_of(TASKS["inpaint"])
+    assert canonical_keys({"paste": False, "keep_original": True, "other": 1}, fields) == {
+        "keep_original": True,
+        "other": 1,
+    }
