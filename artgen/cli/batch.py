@@ -1,4 +1,4 @@
-"""`artgen batch`."""
+"""Define the command `artgen batch`."""
 
 from collections import Counter
 from pathlib import Path
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class _DefaultRunGroup(Group):
-    """`artgen batch FILE` is `artgen batch run FILE`."""
+    """Run `artgen batch FILE` as `artgen batch run FILE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
@@ -44,9 +44,9 @@ class _DefaultRunGroup(Group):
         return super().parse_args(ctx, args)
 
 
-app = App("Draw files of prompts and folders of pictures; run it again to go on where it stopped.", _DefaultRunGroup)
+app = App("Generate images from prompt files and folders of images. Run the same command again to continue.", _DefaultRunGroup)
 
-Folder = Annotated[Path, typer.Argument(help="The folder that a batch wrote into.", metavar="FOLDER")]
+Folder = Annotated[Path, typer.Argument(help="The output folder of a batch.", metavar="FOLDER")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -56,7 +56,7 @@ def run(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="PromptSettings files (.txt .jsonl .csv .yaml), pictures or folders of them; - is stdin.",
+            help="Prompt files (.txt .jsonl .csv .yaml), images, or folders of images. - reads stdin.",
             metavar="FILE...",
         ),
     ],
@@ -77,19 +77,23 @@ def run(
     frames: FramesSettings,
     report: ReportSettings,
 ) -> None:
-    """Draw what FILE says, one picture a line; what is done already is not drawn again. `run_settings` may be left out.
+    """Generate the images of a batch. Images that exist already are skipped. The word `run` is optional.
 
-    artgen batch prompts.txt -o pictures/
+    artgen batch prompts.txt -o images/
     """
-    from artgen.cli.dispatch import image_entries
-    from artgen.cli.run_requests import batch_folder, non_default_settings, run_entries
+    from artgen.cli.batch_entries import batch_folder, image_entries, non_default_settings
+    from artgen.cli.ledger_jobs import LedgerJobs
+    from artgen.cli.run_requests import run_requests
     from artgen.queue import prompt_files
 
     if source.image is not None:
-        raise UsageError("A batch takes its pictures from FILE.", f"artgen batch {source.image} --task img2img")
-    first = files[0]
-    folder, named = batch_folder(output, "stdin" if str(first) == prompt_files.STDIN else first.resolve().stem)
-    shared = (
+        raise UsageError(
+            "Cannot combine artgen batch with --image: the images are positional arguments.",
+            f"artgen batch {source.image} --task img2img",
+        )
+    batch_name = "stdin" if str(files[0]) == prompt_files.STDIN else files[0].resolve().stem
+    folder, output_settings = batch_folder(output, batch_name)
+    groups = (
         prompt,
         series,
         sampling,
@@ -104,7 +108,7 @@ def run(
         compute,
         frames,
     )
-    defaults = non_default_settings(*shared) | named
+    defaults = non_default_settings(*groups) | output_settings
     defaults.pop("batch_size", None)
     if run_settings.task:
         defaults["task"] = run_settings.task
@@ -114,28 +118,28 @@ def run(
             entries += prompt_files.read_prompt_file(file)
         else:
             entries += image_entries([file], defaults, output)
-    run_entries(entries, folder, defaults, run_settings, report, batch_size=series.batch_size)
+    run_requests(LedgerJobs(entries, folder, defaults, run_settings, batch_size=series.batch_size), report)
 
 
 @app.command()
 def status(folder: Folder, as_json: AsJson = False) -> None:
-    """Tell how far a batch is: done, failed, left, pictures a minute, time left."""
+    """Print the progress of a batch: done, failed, remaining, images per minute, remaining time."""
     from artgen.queue.ledger import Ledger
     from artgen.queue.status import batch_status
 
-    found = batch_status(_refresh_ledger(Ledger(folder), folder))
+    progress = batch_status(_refresh_ledger(Ledger(folder), folder))
     if as_json:
-        print_json(found.as_dict())
+        print_json(progress.as_dict())
         return
-    print_result(f"{found.done:,} done, {found.failed:,} failed, {found.left:,} left of {found.total:,}")
-    if found.pictures_a_minute:
-        left = f", {format_duration(60 * found.left / found.pictures_a_minute)} left" if found.left else ""
-        print_result(f"{format_rate(found.pictures_a_minute, 60)}{left}")
+    print_result(f"{progress.done:,} done, {progress.failed:,} failed, {progress.left:,} left of {progress.total:,}")
+    if progress.pictures_a_minute:
+        left = f", {format_duration(60 * progress.left / progress.pictures_a_minute)} left" if progress.left else ""
+        print_result(f"{format_rate(progress.pictures_a_minute, 60)}{left}")
 
 
 @app.command()
 def verify(folder: Folder, as_json: AsJson = False) -> None:
-    """Check every picture of a batch against its hash in the ledger."""
+    """Verify every image of a batch against its SHA-256 in the ledger."""
     from artgen.queue.ledger import Ledger
     from artgen.queue.status import verify_files
 
@@ -147,17 +151,17 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
             print_json({"file": str(folder / file), "state": state})
         elif state != "sound":
             print_result(f"{state}: {folder / file}")
-    print_note(", ".join(f"{counts[state]:,} {state}" for state in ("sound", "changed", "missing")))
+    print_note(", ".join(f"{counts[state]:,} {state}" for state in ("sound", "changed", "missing")) + ".")
     if counts["changed"]:
         raise RefusedError(
-            f"{counts['changed']:,} pictures are not what was drawn.", "Remove them and run the batch again."
+            f"{counts['changed']:,} images differ from the generated images.", "Delete them and run the batch again."
         )
     if counts["missing"]:
-        raise InputFileError(f"{counts['missing']:,} pictures are missing.", "Run the batch again to draw them.")
+        raise InputFileError(f"{counts['missing']:,} images are missing.", "Run the batch again to generate them.")
 
 
 def _refresh_ledger(ledger: Any, folder: Path) -> Any:
     ledger.refresh()
     if not ledger.records and not ledger.run_starts:
-        raise InputFileError(f"'{folder}' holds no batch.", "Name the folder that `artgen batch` wrote into.")
+        raise InputFileError(f"'{folder}' does not contain a batch.", "Use the output folder of `artgen batch`.")
     return ledger

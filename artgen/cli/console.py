@@ -1,7 +1,6 @@
-"""What is printed, and where: results on stdout, everything else on stderr.
+"""Print results to stdout, and everything else to stderr.
 
-Every string that a user, a file or a model could have written passes `printable` before a terminal sees it; JSON
-stays exact.
+Text from a user, a file or a model passes `printable` before it is written to a terminal. JSON is not changed.
 """
 
 import contextlib
@@ -34,28 +33,28 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 EXIT_SOME_FAILED = 7
-"""The exit code when some of several pictures failed."""
+"""Exit code if some of several images failed."""
 
 
 def print_result(line: str) -> None:
-    """One line of result on stdout, sanitised when a terminal reads it and exact when a program does."""
+    """Print one line of results to stdout: sanitized for a terminal, unchanged for a pipe or a file."""
     _write_stdout((printable(line) if _is_terminal(sys.stdout) else line) + "\n")
 
 
 def print_json(value: Any) -> None:
-    """One line of JSON on stdout; ASCII, so that no terminal and no encoding can be hurt by it."""
+    """Print one line of JSON to stdout, in ASCII, which every terminal and encoding supports."""
     _write_stdout(json.dumps(value, ensure_ascii=True) + "\n")
 
 
 def print_text(text: str) -> None:
-    """Text of artgen's own on stdout, as it is."""
+    """Print text that artgen itself defines to stdout, unchanged."""
     _write_stdout(text + "\n")
 
 
 def _write_stdout(text: str) -> None:
-    # Flushed at once: what fails only when Python leaves can be answered no more.
+    # Flush now: an error during interpreter shutdown cannot be reported.
     if sys.stdout is None:
-        raise OutputError("There is no standard output to write to.", "Start artgen without closing it.")
+        raise OutputError("Cannot write to standard output: it is closed.", "Run artgen with standard output open.")
     try:
         try:
             sys.stdout.write(text)
@@ -67,12 +66,12 @@ def _write_stdout(text: str) -> None:
     except OSError as error:
         discard_broken_streams()
         raise OutputError(
-            f"Standard output cannot be written: {error.strerror}.", "Look where it is redirected to."
+            f"Cannot write to standard output: {error.strerror}.", "Check the target of the redirection."
         ) from error
 
 
 def _encode_for_stdout(text: str) -> bytes:
-    """Text that stdout's encoding does not have: a file's name as it is, anything else as escapes."""
+    """Encode text that the encoding of stdout does not support: file names unchanged, other text with escapes."""
     try:
         if not _is_terminal(sys.stdout):
             return os.fsencode(text)
@@ -82,7 +81,7 @@ def _encode_for_stdout(text: str) -> bytes:
 
 
 def discard_broken_streams() -> None:
-    """Sends what a failed stdout or stderr still holds nowhere: Python would complain of it on leaving."""
+    """Redirect a broken stdout or stderr to the null device. Python would otherwise report an error at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -92,18 +91,18 @@ def discard_broken_streams() -> None:
 
 
 def print_note(text: str) -> None:
-    """A line on stderr."""
+    """Print one line to stderr."""
     try:
         _write_stderr(styled(sys.stderr, printable(text), dim=True))
     except BrokenPipeError:
         raise
     except OSError:
-        pass  # a full disk, and nowhere to say so
+        pass  # the disk is full; the note cannot be reported elsewhere
 
 
 def print_error(error: ArtgenError) -> None:
-    """An error on stderr: what was wrong, and what to do."""
-    with contextlib.suppress(OSError):  # the exit code still says it
+    """Print an error and its hint to stderr."""
+    with contextlib.suppress(OSError):  # the exit code still reports the error
         _write_stderr(styled(sys.stderr, "error: ", fg="red", bold=True) + printable(error.message))
         if error.hint:
             _write_stderr(styled(sys.stderr, f"  {printable(error.hint)}", fg="cyan"))
@@ -111,15 +110,14 @@ def print_error(error: ArtgenError) -> None:
 
 
 def _write_stderr(line: str) -> None:
-    # Not by rich, which a refusal would wait for; where its progress is shown, it sees to it that lines go above.
+    # Without rich, whose import would delay error messages. An active rich progress bar prints the line above itself.
     if sys.stderr is not None:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
 
 def styled(stream: TextIO, text: str, **style: Any) -> str:
-    """The text in colour where a terminal shows it, unless NO_COLOR or TERM=dumb are set."""
-
+    """Return the text with styles for a terminal. NO_COLOR and TERM=dumb disable styles."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not _is_terminal(stream)
     return text if plain else typer.style(text, **style)
 
@@ -130,21 +128,21 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 @cache
 def stderr_console() -> "Console":
-    """The console on stderr that shows progress. No escapes without a terminal, with NO_COLOR or TERM=dumb."""
+    """Return the console that shows progress on stderr, without escape sequences if styles are disabled."""
     from rich.console import Console
 
     class Stderr(Console):
         def on_broken_pipe(self) -> None:
-            # rich would leave with 1, which is for bugs.
+            # rich would exit with code 1, which is reserved for bugs.
             raise BrokenPipeError
 
-    # rich takes NO_COLOR to leave bold and cursor movements in.
+    # With NO_COLOR, rich still writes bold text and cursor movements.
     plain = False if os.environ.get("NO_COLOR") else None
     return Stderr(stderr=True, highlight=False, soft_wrap=True, force_terminal=plain)
 
 
 class Reporter:
-    """Draws the engine's events as progress on stderr; a context manager around the work."""
+    """Show the events of the engine as progress on stderr. Use it as a context manager around the work."""
 
     def __init__(self, quiet: bool, verbose: bool = False) -> None:
         self._quiet = quiet
@@ -178,22 +176,29 @@ class Reporter:
                     print_note(text)
             case Loading(component):
                 if self._verbose:
-                    print_note(f"loading {component}")
+                    print_note(f"Loading {component}.")
                 self._show_progress(f"loading {component}", 0, None, "")
-            case StepEvent(done, steps, first, pictures, total):
-                which = f"{first}" if pictures == 1 else f"{first}-{first + pictures - 1}"
-                self._show_progress(f"picture {which} of {total}" if total > 1 else "drawing", done, steps, "steps")
+            case StepEvent(done, steps, first, num_images, total):
+                numbers = f"{first}" if num_images == 1 else f"{first}-{first + num_images - 1}"
+                activity = f"image {numbers} of {total}" if total > 1 else "generating"
+                self._show_progress(activity, done, steps, "steps")
             case Decoding():
                 self._show_progress("decoding", 0, None, "")
             case CheckingImages(done, total):
-                self._show_progress("reading pictures", done, total, "steps")
+                self._show_progress("checking images", done, total, "steps")
             case Notice(text):
                 print_note(text)
             case _:
                 pass
 
+    def start(self, total: int) -> None:
+        """Set the number of images of a batch. The display of single images does not use it."""
+
+    def advance(self) -> None:
+        """Count one more completed or failed image of a batch."""
+
     def show_saving(self) -> None:
-        """Says that a picture is being written."""
+        """Show that an image is being written."""
         if not self._quiet:
             self._show_progress("saving", 0, None, "")
 
@@ -213,6 +218,7 @@ class Reporter:
         self._progress.update(bar, completed=done, total=total)
 
     def close(self) -> None:
+        """Remove the progress display. The next event shows it again."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -224,7 +230,7 @@ def _model_line(event: ModelSelected) -> str:
     device = event.device
     if device == "cpu":
         device = "the CPU" if hardware.cuda_device_count() else "the CPU (no CUDA device found)"
-    return f"{event.model} on {device} in {event.dtype}"
+    return f"Using {event.model} on {device} in {event.dtype}."
 
 
 def _create_progress_bars() -> "Progress":
@@ -232,12 +238,12 @@ def _create_progress_bars() -> "Progress":
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Steps or bytes done, and how many a second."""
+        """Show completed steps or bytes, and the number per second."""
 
         def render(self, task: Any) -> Text:
             if not task.total:
                 return Text("")
-            speed = task.finished_speed or task.speed  # None until the second step
+            speed = task.finished_speed or task.speed  # None before the second step
             if task.fields["unit"] == "bytes":
                 rate = f" {speed / 1e6:.1f} MB/s" if speed else ""
                 return Text(f"{task.completed / 1e6:,.0f}/{task.total / 1e6:,.0f} MB{rate}")
@@ -256,8 +262,8 @@ def _create_progress_bars() -> "Progress":
 
 
 def summary_line(record: Mapping[str, Any]) -> str:
-    """A record in one line, for `--dry-run`."""
+    """Return a record as one line, for `--dry-run`."""
     names = ("task", "prompt", "image", "method", "sigma", "seed", "steps", "guidance_scale", "scheduler")
-    shown = (name for name in (*names, "width", "height", "model") if record.get(name) not in (None, ""))
+    set_names = (name for name in (*names, "width", "height", "model") if record.get(name) not in (None, ""))
     loras = [f"lora={text}" for text in record.get("lora") or ()]
-    return "  ".join([*(f"{name}={record[name]}" for name in shown), *loras])
+    return "  ".join([*(f"{name}={record[name]}" for name in set_names), *loras])

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from artgen.cli.console import print_note
-from artgen.cli.dispatch import OutputOptions, run_requests
+from artgen.cli.dispatch import dispatch_batch, needs_batch
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import OptionalImages
+from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.errors import InputFileError, UsageError
 from artgen.spec.settings import (
     DenoiseSettings,
@@ -84,18 +85,21 @@ def denoise(
 
     pictures = [*([source.image] if source.image else []), *(image_args or [])]
     groups = (denoise_settings, steps, seed, model, compute)
-    delivery = OutputOptions(output, frames, report)
-    if sweep.sweep or len(pictures) > 1 or any(path.is_dir() for path in pictures):
+    options = OutputOptions(output, frames, report)
+    if needs_batch(pictures, sweep):
         if reference or compare:
-            raise UsageError("--reference and --compare take one picture at a time.", "Run it once for each.")
-        from artgen.cli.dispatch import dispatch_batch
-
+            raise UsageError(
+                "--reference and --compare support only one image.", "Run the command once for each image."
+            )
         series = SeriesSettings(seed=None if seed.seed is None else str(seed.seed))
-        dispatch_batch(Denoise.task, (denoise_settings, steps, model, compute), pictures, series, sweep, delivery)
+        dispatch_batch(Denoise.task, (denoise_settings, steps, model, compute), pictures, series, sweep, options)
         return
+    from artgen.cli.request_jobs import RequestJobs
+
     request = Denoise.from_settings(*groups, image=pictures[0] if pictures else None)
-    judge = _Comparison(reference, compare, output.overwrite, report)
-    run_requests([request], delivery, check_job=judge.check_job, on_saved=judge.on_saved)
+    comparison = _Comparison(reference, compare, output.overwrite, report)
+    jobs = RequestJobs([request], options, check_job=comparison.check_job, on_saved=comparison.on_saved)
+    run_requests(jobs, report)
 
 
 class _Comparison:

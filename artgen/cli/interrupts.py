@@ -1,4 +1,4 @@
-"""Ctrl-C: leaves quietly while artgen starts; while drawing, the first stops at the next step, the second at once."""
+"""Handle Ctrl-C: exit during startup; afterwards stop at the next step, or exit on the second Ctrl-C."""
 
 import contextlib
 import os
@@ -10,31 +10,31 @@ from typing import Any
 EXIT_INTERRUPTED = 130
 
 _EXIT_MESSAGE = b"error: Interrupted.\n"
-_STOPPING_MESSAGE = b"\nstopping after this step; Ctrl-C again stops at once\n"
+_STOPPING_MESSAGE = b"\nStopping after this step. Press Ctrl-C again to exit now.\n"
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
 def exit_on_sigint() -> None:
-    """Lets Ctrl-C end the process with one line: where nothing can be half done, as while modules load.
+    """Exit on Ctrl-C with one line of text. Use this only while no work is in progress.
 
-    A KeyboardInterrupt there is lost in a destructor, or becomes a traceback.
+    While modules load, a KeyboardInterrupt can be lost in a destructor, or print a traceback.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit_handler)
 
 
 def restore_sigint() -> None:
-    """Lets Ctrl-C be a KeyboardInterrupt again, after `leave_at_once`."""
+    """Raise KeyboardInterrupt on Ctrl-C again, after `exit_on_sigint`."""
     if signal.getsignal(signal.SIGINT) is _exit_handler:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class DeferredSigint:
-    """Hears Ctrl-C and waits for a moment between two steps, where nothing is half done.
+    """Defer Ctrl-C to the next step boundary.
 
-    Raising at once, as Python does, is lost when it falls into a destructor, and imports are full of those. A context
-    manager around the work; `raise_if_interrupted` is called between its steps. Who ignores Ctrl-C (nohup, a background job of a
-    script) goes on ignoring it.
+    Python raises KeyboardInterrupt at any point, where a destructor can discard it; imports run many destructors. Use
+    this class as a context manager around the work, and call `raise_if_interrupted` between steps. A process that
+    ignores Ctrl-C (nohup, a background job of a script) continues to ignore it.
     """
 
     def __init__(self) -> None:
@@ -52,18 +52,18 @@ class DeferredSigint:
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C was pressed."""
+        """Return whether Ctrl-C was pressed."""
         return self._interrupted
 
     def raise_if_interrupted(self) -> None:
-        """Raises KeyboardInterrupt once Ctrl-C was pressed."""
+        """Raise KeyboardInterrupt if Ctrl-C was pressed."""
         if self._interrupted:
             raise KeyboardInterrupt
 
     def _on_sigint(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._interrupted:
             if sys.__stderr__ and sys.__stderr__.isatty():
-                _write_unbuffered(_SHOW_CURSOR)  # the progress display hides it
+                _write_unbuffered(_SHOW_CURSOR)  # the progress display hides the cursor
             os._exit(EXIT_INTERRUPTED)
         self._interrupted = True
         _write_unbuffered(_STOPPING_MESSAGE)
@@ -75,6 +75,6 @@ def _exit_handler(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 
 def _write_unbuffered(text: bytes) -> None:
-    # Past Python's buffers, which may be in the middle of something.
+    # A signal handler must not use Python's stream buffers: the interrupted code may be writing to them.
     with contextlib.suppress(OSError):
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text)

@@ -1,8 +1,9 @@
 """`artgen outpaint`."""
 
-from artgen.cli.dispatch import OutputOptions, dispatch
+from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import ImagesAndPrompt, split_positionals
+from artgen.cli.run_requests import OutputOptions
 from artgen.spec.settings import (
     ComputeSettings,
     FramesSettings,

@@ -1,4 +1,4 @@
-"""What the words of a command mean: pictures, a prompt; and settings that say the same in two ways."""
+"""Interpret the positional arguments of a command, and merge options with the same meaning."""
 
 import dataclasses
 import os
@@ -14,16 +14,14 @@ from artgen.spec.settings import CanvasSettings, Img2ImgInput, PromptSettings, S
 
 OptionalImages = Annotated[
     list[Path] | None,
-    typer.Argument(help="OptionalImages, and folders of them.", metavar="[PICTURE]...", show_default=False),
+    typer.Argument(help="Images, and folders of images.", metavar="[IMAGE]...", show_default=False),
 ]
-RequiredImages = Annotated[
-    list[Path], typer.Argument(help="OptionalImages, and folders of them.", metavar="PICTURE...")
-]
+RequiredImages = Annotated[list[Path], typer.Argument(help="Images, and folders of images.", metavar="IMAGE...")]
 ImagesAndPrompt = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Pictures or folders of them, then what to draw; `-` reads it from stdin.",
-        metavar="[PICTURE]... [PROMPT]",
+        help="Images or folders of images, then the prompt. `-` reads the prompt from stdin.",
+        metavar="[IMAGE]... [PROMPT]",
         show_default=False,
     ),
 ]
@@ -32,32 +30,32 @@ ImagesAndPrompt = Annotated[
 def split_positionals(
     positionals: Sequence[str] | None, source: Img2ImgInput, prompt: PromptSettings
 ) -> tuple[list[Path], PromptSettings]:
-    """Which of a command's words are pictures, and which is the prompt.
+    """Split the positional arguments into input images and the prompt.
 
-    The first word is a picture unless --image gave one; so is every other that exists or is called like one. A single
-    other word is the prompt.
+    The first argument is an image unless `--image` is set. Every other argument is an image if the file exists or if
+    its suffix is an image suffix. One other argument may be the prompt.
 
     Raises:
-        UsageError: words that are neither.
+        UsageError: there is more than one prompt.
     """
     from artgen.images import IMAGE_SUFFIXES
 
-    pictures = [source.image] if source.image else []
-    others: list[str] = []
-    for word in positionals or []:
-        if not pictures or Path(word).suffix.lower() in IMAGE_SUFFIXES or os.path.lexists(word):
-            pictures.append(Path(word))
+    images = [source.image] if source.image else []
+    prompts: list[str] = [prompt.prompt] if prompt.prompt else []
+    for argument in positionals or []:
+        if not images or Path(argument).suffix.lower() in IMAGE_SUFFIXES or os.path.lexists(argument):
+            images.append(Path(argument))
         else:
-            others.append(word)
-    if prompt.prompt:
-        others.insert(0, prompt.prompt)
-    if len(others) > 1:
-        raise UsageError(f"Unexpected {others[1]!r}: the prompt is given already.", "Quote a prompt of many words.")
-    return pictures, read_prompt(dataclasses.replace(prompt, prompt=others[0] if others else ""))
+            prompts.append(argument)
+    if len(prompts) > 1:
+        raise UsageError(
+            f"Unexpected argument '{prompts[1]}': the prompt is already set.", "Quote a prompt that contains spaces."
+        )
+    return images, read_prompt(dataclasses.replace(prompt, prompt=prompts[0] if prompts else ""))
 
 
 def read_prompt(prompt: PromptSettings) -> PromptSettings:
-    """The prompt itself, read from stdin when it is `-`.
+    """Return the settings with the prompt from stdin if the prompt is `-`.
 
     Raises:
         UsageError: stdin is not UTF-8 text.
@@ -67,20 +65,20 @@ def read_prompt(prompt: PromptSettings) -> PromptSettings:
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise UsageError(f"The prompt on stdin is not UTF-8 text (byte {error.start}).") from error
+        raise UsageError(f"Cannot read the prompt from stdin: byte {error.start} is not UTF-8.") from error
     return dataclasses.replace(prompt, prompt=text)
 
 
 def resolve_size(canvas: CanvasSettings, size: SizeSettings) -> CanvasSettings:
-    """`--size` and `--width --height` brought together.
+    """Merge `--size` with `--width` and `--height`.
 
     Raises:
-        UsageError: both are given.
+        UsageError: both are set, or the size is invalid.
     """
     if size.size is None:
         return canvas
     if canvas.width is not None or canvas.height is not None:
-        raise UsageError("--size and --width/--height were both given.", "Leave one out.")
+        raise UsageError("Cannot combine --size with --width or --height.", "Omit one of them.")
     from artgen import images
 
     width, height = images.parse_size(size.size)

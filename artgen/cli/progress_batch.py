@@ -1,4 +1,4 @@
-"""Progress of a batch on stderr: one line for all of it."""
+"""Show the progress of a batch on stderr in one line."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,24 +12,20 @@ if TYPE_CHECKING:
 
 
 class BatchReporter(Reporter):
-    """Pictures done of how many, how many a minute, the time left, and what is going on."""
+    """Show completed images, images per minute, the remaining time and the current activity."""
 
-    def __init__(self, total: int, quiet: bool, verbose: bool = False) -> None:
+    def __init__(self, quiet: bool, verbose: bool = False) -> None:
         super().__init__(quiet, verbose)
-        self._total = total
+        self._total = 0
         self._done = 0
         self._batch_task_id: TaskID | None = None
 
-    def __enter__(self) -> "BatchReporter":
-        super().__enter__()
-        return self
-
     def __call__(self, event: Event) -> None:
         match event:
-            case StepEvent(done, steps, _, pictures, _):
+            case StepEvent(completed, steps, _, num_images, _):
                 self._interrupts.raise_if_interrupted()
-                together = f"{pictures} at a time, " if pictures > 1 else ""
-                self._update_progress(f"{together}step {done}/{steps}")
+                batch = f"{num_images} images, " if num_images > 1 else ""
+                self._update_progress(f"{batch}step {completed}/{steps}")
             case Loading(component):
                 self._interrupts.raise_if_interrupted()
                 self._update_progress(f"loading {component}")
@@ -39,8 +35,11 @@ class BatchReporter(Reporter):
             case _:
                 super().__call__(event)
 
+    def start(self, total: int) -> None:
+        self.close()  # downloads of the preparation
+        self._total = total
+
     def advance(self) -> None:
-        """One more picture is done, or failed."""
         self._done += 1
         self._update_progress("")
 
@@ -53,12 +52,12 @@ class BatchReporter(Reporter):
             self._batch_task_id = None
         if self._batch_task_id is None:
             self._batch_task_id = self._progress.add_task(
-                "", total=self._total, completed=self._done, begun=self._rate_baseline()
+                "", total=self._total, completed=self._done, rate_baseline=self._rate_baseline()
             )
         self._progress.update(self._batch_task_id, completed=self._done, description=printable(activity))
 
     def _rate_baseline(self) -> tuple[float, int]:
-        """When counting began, and with how many: the first pictures wait for a model to load."""
+        """Return the current time and number of images: the rate does not include the time to load a model."""
         return time.monotonic(), self._done
 
 
@@ -67,16 +66,15 @@ def _create_progress_line() -> "Progress":
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Pictures a minute and the time left."""
+        """Show images per minute and the remaining time."""
 
         def render(self, task: Any) -> Text:
-            begun, before = task.fields["begun"]
-            drawn, seconds = task.completed - before, time.monotonic() - begun
-            if drawn < 1 or seconds <= 0:
+            start_time, start_count = task.fields["rate_baseline"]
+            num_images, seconds = task.completed - start_count, time.monotonic() - start_time
+            if num_images < 1 or seconds <= 0:
                 return Text("")
-            return Text(
-                f"{format_rate(drawn, seconds)}, {format_duration((task.total - task.completed) * seconds / drawn)} left"
-            )
+            remaining = format_duration((task.total - task.completed) * seconds / num_images)
+            return Text(f"{format_rate(num_images, seconds)}, {remaining} left")
 
     return Progress(
         BarColumn(bar_width=24),
@@ -89,16 +87,16 @@ def _create_progress_line() -> "Progress":
 
 
 def format_rate(num_images: float, seconds: float) -> str:
-    """`42 pictures/min`, or `9.5 pictures/h` when they are slow."""
-    a_minute = 60 * num_images / seconds
-    return f"{a_minute:.0f} pictures/min" if a_minute >= 10 else f"{60 * a_minute:.3g} pictures/h"
+    """Return a rate such as `42 images/min`, or `9.5 images/h` below 10 images per minute."""
+    per_minute = 60 * num_images / seconds
+    return f"{per_minute:.0f} images/min" if per_minute >= 10 else f"{60 * per_minute:.3g} images/h"
 
 
 def format_duration(seconds: float) -> str:
-    """`45 s`, `3:07 min` or `2:15 h`."""
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    if whole < 6000:
-        return f"{whole // 60}:{whole % 60:02} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
+    """Return a duration such as `45 s`, `3:07 min` or `2:15 h`."""
+    rounded = round(seconds)
+    if rounded < 100:
+        return f"{rounded} s"
+    if rounded < 6000:
+        return f"{rounded // 60}:{rounded % 60:02} min"
+    return f"{rounded // 3600}:{rounded % 3600 // 60:02} h"

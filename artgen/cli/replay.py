@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from artgen.cli.console import print_note
-from artgen.cli.dispatch import OutputOptions, run_requests
 from artgen.cli.options import flatten_settings
+from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.errors import UsageError
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
 
@@ -28,6 +28,7 @@ def replay(
 
     artgen replay fox.png --set steps=50
     """
+    from artgen.cli.request_jobs import RequestJobs
     from artgen.jobs import replay as replay_jobs
     from artgen.jobs.batch_size import ExactBatchSize
 
@@ -43,9 +44,10 @@ def replay(
             print_note(text)
     facts: dict[str, Any] = {"offline": True} if offline else {}
     request = plan.request.replace(**facts)
-    run_requests(
+    jobs = RequestJobs(
         [request],
         OutputOptions(output, frames, report),
         batch_size=ExactBatchSize(plan.batch_size),
         check_job=plan.check_job,
     )
+    run_requests(jobs, report)

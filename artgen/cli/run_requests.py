@@ -1,239 +1,194 @@
-"""The story of every batch: entries in, all of them checked, the rest drawn, failures told at the end."""
+"""Run all requests of a command: validate, list or generate them, print results, and exit with the right code.
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
-from typing import Any
+The jobs come from `request_jobs.RequestJobs`, which has no ledger, or from `ledger_jobs.LedgerJobs`, which has one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 import typer
 
-from artgen.cli.console import EXIT_SOME_FAILED, print_error, print_json, print_note, print_result, summary_line
-from artgen.cli.progress_batch import BatchReporter, format_duration
-from artgen.errors import ArtgenError, UsageError
-from artgen.jobs.batch_size import AutoTuneBatchSize, BatchSizePolicy, parse_batch_size
-from artgen.outputs import SUFFIX_FORMATS
-from artgen.queue import job_queue
-from artgen.queue.entries import Entry, LineError
-from artgen.queue.job_queue import JobFilter, Runner, RunState, in_process_runner, parse_shard, pending_jobs
-from artgen.queue.ledger import JobRecord, JobResult, Ledger
-from artgen.queue.planner import BatchPlan, PlannedJob, Planner
-from artgen.queue.timings import Timings
-from artgen.spec.records import to_record
-from artgen.spec.settings import BatchRunSettings, OutputSettings, ReportSettings, options_of
+from artgen.cli.console import (
+    EXIT_SOME_FAILED,
+    Reporter,
+    print_error,
+    print_json,
+    print_note,
+    print_result,
+    summary_line,
+)
+from artgen.errors import ArtgenError
+from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
 
 MAX_LISTED_ERRORS = 50
-"""So many mistakes, or failures, are printed; the rest are counted."""
+"""Maximum number of errors of one kind that are printed. The rest are counted."""
 
 
-def run_entries(
-    entries: Iterable[Entry | LineError],
-    folder: Path,
-    defaults: Mapping[str, Any],
-    run_settings: BatchRunSettings,
-    report: ReportSettings,
-    *,
-    batch_size: str | None = None,
-    on_finished: Callable[[BatchPlan, Ledger], None] | None = None,
-) -> None:
-    """Checks every entry, draws what is not done yet, and leaves with exit code 7 when something failed.
+@dataclass(frozen=True)
+class OutputOptions:
+    """Store the settings that apply to results.
 
-    Args:
-        entries: jobs as files and folders word them, and lines that are none.
-        folder: takes the pictures and the ledger.
-        defaults: settings that hold where an entry says nothing.
-        run_settings: which jobs, and by whom.
+    Attributes:
+        output: destination and file format of the images.
+        frames: content and destination of the intermediate steps.
         report: what is printed.
-        batch_size: `auto` or how many at a time; None is what suits model and device.
-        on_finished: is called when all was tried, before failures are told.
-
-    Raises:
-        UsageError: mistakes, which are told one by one; or nothing to draw.
-        OutputError: something could not be written.
     """
-    sizes = parse_batch_size(batch_size)
-    selection = JobFilter(
-        parse_shard(run_settings.shard) if run_settings.shard else (0, 1),
-        run_settings.shuffle,
-        run_settings.limit,
-        run_settings.retry_failed,
-    )
-    # Shards may run on machines that share a folder without locks: each writes a ledger of its own.
-    suffix = f"-{run_settings.shard.replace('/', 'of')}" if run_settings.shard else ""
-    ledger = Ledger(folder, suffix)
-    ledger.refresh()
-    with BatchReporter(0, report.quiet, report.verbose) as reporter:
-        plan = Planner(folder, defaults, existing_files=ledger.completed_files(), listener=reporter).build_plan(entries)
-    _report_line_errors(plan, run_settings)
-    _reject_named_gpu(plan, run_settings)
-    counted = pending_jobs(plan.jobs, ledger, selection)
-    if not report.quiet:
-        for text in plan.notes:
-            print_note(text)
-        print_note(_batch_summary(counted, folder))
-    if report.dry_run:
-        _list_jobs(counted, report)
-        return
-    failed = list(counted.failed)
-    if counted.pending:
-        failed += _run_jobs(counted, ledger, _create_runner(folder, run_settings, suffix), sizes, report)
-    if on_finished is not None:
-        on_finished(plan, ledger)
-    _exit_batch(failed, len(counted.jobs))
+
+    output: OutputSettings
+    frames: FramesSettings
+    report: ReportSettings
 
 
-def _run_jobs(
-    state: RunState, ledger: Ledger, runner: Runner, batch_size_policy: BatchSizePolicy, report: ReportSettings
-) -> list[tuple[PlannedJob, JobRecord]]:
-    history = Timings()
-    if isinstance(batch_size_policy, AutoTuneBatchSize):
-        batch_size_policy.best_sizes.update(history.batch_sizes(state.pending))
-    failed: list[tuple[PlannedJob, JobRecord]] = []
-    ledger.record_run_start(len(state.jobs), state.num_completed)
-    ledger.close()
-    with BatchReporter(len(state.pending), report.quiet, report.verbose) as reporter:
+@dataclass(frozen=True)
+class PendingJob:
+    """Represent one job that has not run yet.
 
-        def tell(job: PlannedJob, result: JobResult) -> None:
-            record = result.record
-            if record is None:
-                return
-            reporter.advance()
-            if record.state == "failed":
-                failed.append((job, record))
-                if not report.quiet:
-                    said, *hints = (result.message or record.error).splitlines() or [""]
-                    print_note(f"{job.location}: {said}")
-                    for hint in hints:
-                        print_note(f"  {hint}")
-                return
-            history.update(job, record.seconds)
-            path = ledger.folder / record.file
-            if report.json:
-                print_json({"file": str(path), **(result.image_record or {})})
-            else:
-                print_result(str(path))
+    Attributes:
+        location: prompt-file line such as `prompts.txt:12`; empty without a prompt file.
+        record: the record as far as it is known before generation.
+    """
 
-        try:
-            job_queue.run_jobs(state, runner, batch_size_policy, tell, reporter)
-        except KeyboardInterrupt:
-            reporter.close()
-            print_note("what is done is kept; the same command goes on from here")
-            raise
-        finally:
-            if isinstance(batch_size_policy, AutoTuneBatchSize):
-                history.update_batch_sizes(state.pending, batch_size_policy.best_sizes)
-            history.save()
-    return failed
+    location: str
+    record: Mapping[str, Any]
 
 
-def _create_runner(folder: Path, run_settings: BatchRunSettings, suffix: str) -> Runner:
-    if run_settings.ray is not None:
-        from artgen.queue.ray_pool import ray_runner
+@dataclass(frozen=True)
+class JobOutcome:
+    """Store the result of one job.
 
-        return ray_runner(folder, run_settings.ray, suffix)
-    if run_settings.workers > 1:
-        from artgen.queue.process_pool import worker_pool_runner
+    Attributes:
+        label: name of the job in notes, such as `Seed 7` or `prompts.txt:12`; may be empty.
+        path: the image file, or None if the image could not be generated.
+        frames: the file or folder of the intermediate steps, or None.
+        record: the record of the image.
+        seconds: duration of the job.
+        error: the reason of a failure, or None. An image whose frames could not be saved has a path and an error.
+        measure: is called once after the image is saved; returns additional values for `--json`.
+    """
 
-        return worker_pool_runner(folder, run_settings.workers, suffix)
-    return in_process_runner(folder, suffix)
-
-
-def _reject_named_gpu(plan: BatchPlan, run_settings: BatchRunSettings) -> None:
-    """Refuses one GPU for all of several processes, each of which sees but its own."""
-    named = next((job for job in plan.jobs if job.request.device.startswith("cuda:")), None)
-    if (run_settings.workers > 1 or run_settings.ray is not None) and named is not None:
-        given = "--workers" if run_settings.ray is None else "--ray"
-        raise UsageError(
-            f"{given} gives each process a GPU of its own, and --device {named.request.device} names one for all.",
-            "Leave --device out; CUDA_VISIBLE_DEVICES=0,2 chooses among GPUs.",
-        )
-
-
-def _report_line_errors(plan: BatchPlan, run_settings: BatchRunSettings) -> None:
-    for mistake in plan.line_errors[:MAX_LISTED_ERRORS]:
-        print_error(ArtgenError(f"{mistake.location}: {mistake.error.message}", mistake.error.hint))
-    if len(plan.line_errors) > MAX_LISTED_ERRORS:
-        print_note(f"and {len(plan.line_errors) - MAX_LISTED_ERRORS:,} more")
-    if plan.line_errors and not (run_settings.keep_going and plan.jobs):
-        codes = {mistake.error.exit_code for mistake in plan.line_errors}
-        print_error(
-            ArtgenError(
-                f"{len(plan.line_errors):,} of {len(plan.line_errors) + len(plan.jobs):,} jobs are wrong; nothing was drawn.",
-                "Mend them, or add --keep-going to draw the others." if plan.jobs else "",
-            )
-        )
-        raise typer.Exit(codes.pop() if len(codes) == 1 else UsageError.exit_code)
-    if not plan.jobs:
-        raise UsageError("There is nothing to draw.", "A prompt file has a prompt a line.")
+    label: str
+    path: Path | None = None
+    frames: Path | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: ArtgenError | None = None
+    measure: Callable[[], dict[str, Any]] = dict
 
 
-def _batch_summary(state: RunState, folder: Path) -> str:
-    total = len(state.jobs)
-    parts = [f"{total:,} picture{'s' if total != 1 else ''} in {folder}"]
-    if state.num_completed:
-        parts.append(f"{state.num_completed:,} done")
-    if state.failed:
-        parts.append(f"{len(state.failed):,} failed before (--retry-failed)")
-    if state.num_completed or state.failed:
-        parts.append(f"{len(state.pending):,} to draw")
-    if state.pending and (seconds := Timings().estimate_seconds(state.pending)) is not None:
-        parts.append(f"about {format_duration(seconds)} on this machine")
-    return ", ".join(parts)
+OnOutcome = Callable[[JobOutcome], None]
 
 
-def _list_jobs(state: RunState, report: ReportSettings) -> None:
-    for job in state.pending:
-        record = to_record(job.request)
-        width, height = job.template.size
-        if report.json:
-            print_json({"where": job.location, **record, "width": width, "height": height})
-        else:
-            print_result(f"{job.location}  {summary_line({**record, 'width': width, 'height': height})}")
-    print_note(f"dry run: {len(state.pending):,} pictures would be drawn, nothing was")
+@dataclass(frozen=True)
+class RunPlan:
+    """Store the validated jobs of one run.
+
+    Attributes:
+        pending: jobs to run now, in order.
+        generate: runs the pending jobs and calls its second argument with each outcome.
+        total: number of all jobs, including completed jobs.
+        has_ledger: the same command can continue the run later.
+        notes: notes to print before the run.
+        failed: outcomes of jobs that failed in an earlier run and are not retried.
+    """
+
+    pending: Sequence[PendingJob]
+    generate: Callable[[Reporter, OnOutcome], None]
+    total: int
+    has_ledger: bool
+    notes: Sequence[str] = ()
+    failed: Sequence[JobOutcome] = ()
 
 
-def _exit_batch(failed_jobs: Sequence[tuple[PlannedJob, JobRecord]], total: int) -> None:
-    if not failed_jobs:
-        return
-    for job, record in failed_jobs[:MAX_LISTED_ERRORS]:
-        print_note(f"{job.location}: {record.error}")
-    if len(failed_jobs) > MAX_LISTED_ERRORS:
-        print_note(f"and {len(failed_jobs) - MAX_LISTED_ERRORS:,} more")
-    print_error(
-        ArtgenError(f"{len(failed_jobs):,} of {total:,} pictures failed.", "Add --retry-failed to try them again.")
-    )
-    raise typer.Exit(EXIT_SOME_FAILED)
+class JobSource(Protocol):
+    """Represent the source of the jobs of a run."""
+
+    def create_reporter(self, report: ReportSettings) -> Reporter:
+        """Return the progress display that fits the jobs."""
+
+    def prepare(self, reporter: Reporter) -> RunPlan:
+        """Validate all requests before a model is loaded."""
 
 
-def non_default_settings(*groups: Any) -> dict[str, Any]:
-    """The settings of some groups that differ from what holds when nothing is said."""
-    found: dict[str, Any] = {}
-    for group in groups:
-        for name, field in options_of(type(group)).items():
-            if (value := getattr(group, name)) != field.default:
-                found[name] = value
-    return found
-
-
-def batch_folder(output: OutputSettings, batch_name: str) -> tuple[Path, dict[str, Any]]:
-    """The folder of a batch and, from a template, what its pictures are called.
+def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Callable[[], None] | None = None) -> None:
+    """Validate all requests, generate the images that do not exist yet, and report the results.
 
     Args:
-        output: `--output`: a folder, a template that begins with one, or None for `outputs/NAME`.
-        batch_name: of the batch.
+        source: the jobs, with or without a ledger.
+        report: what is printed. With `dry_run`, the jobs are listed and nothing is generated.
+        on_finished: is called after all jobs, before the summary of failures.
 
     Raises:
-        UsageError: a single file, or --overwrite, which a batch has no use for.
+        ArtgenError: a request is invalid; or all jobs of a run without a ledger failed for the same reason.
+        OutputError: a file cannot be written.
+        typer.Exit: code 7 if some jobs failed.
     """
-    if output.overwrite:
-        raise UsageError("A batch replaces no picture.", "Leave --overwrite out, or choose another --output.")
-    rest = non_default_settings(dataclasses.replace(output, output=None, overwrite=False))
-    if output.output is None:
-        return Path("outputs", batch_name), rest
-    parts = PurePath(output.output).parts
-    literal = next((i for i, part in enumerate(parts) if "{" in part), len(parts))
-    if literal == len(parts) and PurePath(output.output).suffix.lower() in SUFFIX_FORMATS:
-        raise UsageError(f"{output.output!r} is one file; a batch needs a folder.", "-o pictures/")
-    if literal < len(parts):
-        tail = "/".join(parts[literal:]) + ("/" if output.output.endswith("/") else "")
-        rest["output"] = tail
-    return Path(*parts[:literal]) if literal else Path(), rest
+    with source.create_reporter(report) as reporter:
+        plan = source.prepare(reporter)
+        if not report.quiet:
+            for text in plan.notes:
+                print_note(text)
+        if report.dry_run:
+            _print_pending(plan.pending, report)
+            return
+        failures = list(plan.failed)
+
+        def on_outcome(outcome: JobOutcome) -> None:
+            if outcome.error is not None:
+                failures.append(outcome)
+            _print_outcome(outcome, plan, report)
+
+        plan.generate(reporter, on_outcome)
+    if on_finished is not None:
+        on_finished()
+    if failures:
+        _exit_with_failures(failures, plan, report)
+
+
+def _print_pending(pending: Sequence[PendingJob], report: ReportSettings) -> None:
+    for job in pending:
+        if report.json:
+            print_json({**({"where": job.location} if job.location else {}), **job.record})
+        else:
+            print_result("  ".join(text for text in (job.location, summary_line(job.record)) if text))
+    print_note(f"Dry run: {len(pending):,} {'image' if len(pending) == 1 else 'images'} would be generated.")
+
+
+def _print_outcome(outcome: JobOutcome, plan: RunPlan, report: ReportSettings) -> None:
+    if outcome.path is not None:
+        _print_saved(outcome, outcome.path, plan, report)
+    if outcome.error is not None and not report.quiet and (plan.has_ledger or plan.total > 1):
+        print_note(f"{outcome.label}: {outcome.error.message}")
+        for line in outcome.error.hint.splitlines():
+            print_note(f"  {line}")
+
+
+def _print_saved(outcome: JobOutcome, path: Path, plan: RunPlan, report: ReportSettings) -> None:
+    if not report.quiet and (report.verbose or not plan.has_ledger):
+        parts = [outcome.label, f"{outcome.seconds:.1f} s" if report.verbose else ""]
+        if text := ", ".join(part for part in parts if part):
+            print_note(f"{text}.")
+    if report.json:
+        frames = {"frames": str(outcome.frames)} if outcome.frames else {}
+        print_json({"file": str(path), **outcome.record, **frames, **outcome.measure()})
+        return
+    print_result(str(path))
+    if outcome.frames:
+        print_result(str(outcome.frames))
+    outcome.measure()
+
+
+def _exit_with_failures(failures: Sequence[JobOutcome], plan: RunPlan, report: ReportSettings) -> None:
+    """Raise the error of a run without a ledger in which all jobs failed alike; otherwise exit with code 7."""
+    errors = [outcome.error for outcome in failures if outcome.error is not None]
+    if not plan.has_ledger and len(errors) == plan.total and len({error.exit_code for error in errors}) == 1:
+        raise errors[0]
+    if plan.has_ledger or report.quiet:  # otherwise each failure was printed when it occurred
+        for outcome, error in list(zip(failures, errors, strict=True))[:MAX_LISTED_ERRORS]:
+            print_note(f"{outcome.label}: {error.message}")
+        if len(failures) > MAX_LISTED_ERRORS:
+            print_note(f"{len(failures) - MAX_LISTED_ERRORS:,} more failures are not listed.")
+    hint = "Add --retry-failed to try them again." if plan.has_ledger else ""
+    print_error(ArtgenError(f"{len(failures):,} of {plan.total:,} images failed.", hint))
+    raise typer.Exit(EXIT_SOME_FAILED)

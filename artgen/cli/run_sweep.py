@@ -1,4 +1,4 @@
-"""Sweeps from the command line: a batch with an entry for each combination, and sheets that show them."""
+"""Build the requests of a sweep, run them, and write the contact sheets and the table of the results."""
 
 import csv
 import io
@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from artgen.cli.run_requests import batch_folder, run_entries
+from artgen.cli.batch_entries import batch_folder
+from artgen.cli.ledger_jobs import LedgerJobs
+from artgen.cli.run_requests import run_requests
 from artgen.cli.sheet import write_sheets
 from artgen.errors import UsageError
 from artgen.images import contact_sheet
@@ -33,55 +35,50 @@ MAX_COLUMNS_PER_PAGE = MAX_ROWS_PER_PAGE = 10
 
 def run_sweep(
     image_paths: Sequence[Path],
-    values: dict[str, Any],
+    values: Mapping[str, Any],
     series: SeriesSettings,
     sweep: SweepSettings,
     output: OutputSettings,
     report: ReportSettings,
 ) -> None:
-    """Draws every combination of the values to try, and the sheets that show them.
+    """Generate an image for every combination of the swept values, and write labeled contact sheets.
 
     Args:
-        image_paths: none, or the one to start from.
-        values: settings that hold for all combinations.
-        series: how many, and their seeds.
-        sweep: settings to try out.
-        output: where to.
+        image_paths: empty, or the input image.
+        values: settings of all combinations.
+        series: seeds and number of images.
+        sweep: settings to sweep.
+        output: destination of the images.
         report: what is printed.
 
     Raises:
-        UsageError: several pictures, or a sweep that cannot be read.
+        UsageError: there are several input images, or the sweep is invalid.
     """
     if len(image_paths) > 1 or any(path.is_dir() for path in image_paths):
-        raise UsageError("A sweep starts from one picture.", "Run it once for each.")
+        raise UsageError("A sweep supports only one input image.", "Run the command once for each image.")
     axes = sweeps.parse_axes(sweep.sweep)
-    if image_paths:
-        values["image"] = image_paths[0]
-    swept = {axis.name for axis in axes}
-    if "seed" not in swept:
-        first = values.pop("seed", None) or sweep_seed(values)
-        listed = expand_seeds(SeriesSettings(seed=first, count=values.pop("count", 1)))
-        if len(listed) > 1:
-            axes.insert(0, SweepAxis("seed", tuple(map(str, listed))))
+    shared = {**values, "image": image_paths[0]} if image_paths else dict(values)
+    axis_names = {axis.name for axis in axes}
+    if "seed" not in axis_names:
+        first_seed = shared.pop("seed", None) or sweep_seed(shared)
+        seeds = expand_seeds(SeriesSettings(seed=first_seed, count=shared.pop("count", 1)))
+        if len(seeds) > 1:
+            axes.insert(0, SweepAxis("seed", tuple(map(str, seeds))))
         else:
-            values["seed"] = str(listed[0])
-    folder, named = batch_folder(output, f"sweep-{'-'.join(axis.name for axis in axes)}")
-    run_entries(
-        sweeps.sweep_entries(axes, {}),
-        folder,
-        {name: value for name, value in values.items() if name not in swept} | named,
-        BatchRunSettings(),
-        report,
-        batch_size=series.batch_size,
-        on_finished=lambda plan, ledger: write_sheet_and_csv(axes, plan, ledger),
+            shared["seed"] = str(seeds[0])
+    folder, output_settings = batch_folder(output, f"sweep-{'-'.join(axis.name for axis in axes)}")
+    defaults = {name: value for name, value in shared.items() if name not in axis_names} | output_settings
+    jobs = LedgerJobs(
+        sweeps.sweep_entries(axes, {}), folder, defaults, BatchRunSettings(), batch_size=series.batch_size
     )
+    run_requests(jobs, report, on_finished=lambda: write_sheet_and_csv(axes, jobs.plan, jobs.ledger))
 
 
 def write_sheet_and_csv(axes: Sequence[SweepAxis], plan: BatchPlan, ledger: Ledger) -> None:
-    """Writes `sheet.png` (and further pages) and `sweep.csv` into the sweep's folder.
+    """Write `sheet.png` (further pages: `sheet-2.png` ...) and `sweep.csv` to the folder of the sweep.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: a file cannot be written.
     """
     ledger.refresh()
     files: list[Path | None] = []
@@ -102,44 +99,48 @@ def write_sheet_and_csv(axes: Sequence[SweepAxis], plan: BatchPlan, ledger: Ledg
 
 
 def _layout_pages(axes: Sequence[SweepAxis], cells: list[Cell], title: str) -> list[ContactSheet]:
-    """The last axis runs to the right, the one before it downwards, all others over pages, as do long axes."""
-    across = axes[-1]
-    down = axes[-2] if len(axes) > 1 else None
-    if down is None:
-        labelled = [Cell(c.path, f"{across.name} {v}") for c, v in zip(cells, across.values, strict=True)]
-        return contact_sheet.paginate(
-            labelled, columns=min(MAX_COLUMNS_PER_PAGE, len(labelled)), rows=MAX_ROWS_PER_PAGE, title=title
-        )
-    size = len(across.values) * len(down.values)
-    found = []
-    for number, values in enumerate(combinations(axes[:-2])):
-        here = cells[number * size : (number + 1) * size]
-        said = [title, ", ".join(f"{axis.name} {value}" for axis, value in zip(axes, values, strict=False))]
-        for top in range(0, len(down.values), MAX_ROWS_PER_PAGE):
-            for left in range(0, len(across.values), MAX_COLUMNS_PER_PAGE):
-                columns, sides = (
-                    across.values[left : left + MAX_COLUMNS_PER_PAGE],
-                    down.values[top : top + MAX_ROWS_PER_PAGE],
-                )
-                rows = [
-                    [here[row * len(across.values) + column] for column in range(left, left + len(columns))]
-                    for row in range(top, top + len(sides))
-                ]
-                found.append(
-                    ContactSheet(
-                        rows,
-                        "\n".join(text for text in said if text),
-                        [f"{across.name} {value}" for value in columns],
-                        [f"{down.name} {value}" for value in sides],
-                    )
-                )
-    return found
+    """Return pages whose columns are the last axis and whose rows are the axis before it.
+
+    Each combination of the other axes has its own pages. Long axes continue on further pages.
+    """
+    if len(axes) == 1:
+        labeled = [
+            Cell(cell.path, f"{axes[0].name} {value}") for cell, value in zip(cells, axes[0].values, strict=True)
+        ]
+        columns = min(MAX_COLUMNS_PER_PAGE, len(labeled))
+        return contact_sheet.paginate(labeled, columns=columns, rows=MAX_ROWS_PER_PAGE, title=title)
+    row_axis, column_axis = axes[-2:]
+    grid_size = len(row_axis.values) * len(column_axis.values)
+    pages: list[ContactSheet] = []
+    for i, values in enumerate(combinations(axes[:-2])):
+        label = ", ".join(f"{axis.name} {value}" for axis, value in zip(axes, values, strict=False))
+        page_title = "\n".join(text for text in (title, label) if text)
+        pages += _grid_pages(row_axis, column_axis, cells[i * grid_size : (i + 1) * grid_size], page_title)
+    return pages
+
+
+def _grid_pages(row_axis: SweepAxis, column_axis: SweepAxis, cells: Sequence[Cell], title: str) -> list[ContactSheet]:
+    """Return the pages of one grid; `cells` are in row-major order."""
+    num_columns = len(column_axis.values)
+    pages = []
+    for top in range(0, len(row_axis.values), MAX_ROWS_PER_PAGE):
+        for left in range(0, num_columns, MAX_COLUMNS_PER_PAGE):
+            row_values = row_axis.values[top : top + MAX_ROWS_PER_PAGE]
+            column_values = column_axis.values[left : left + MAX_COLUMNS_PER_PAGE]
+            rows = [
+                [cells[row * num_columns + column] for column in range(left, left + len(column_values))]
+                for row in range(top, top + len(row_values))
+            ]
+            column_labels = [f"{column_axis.name} {value}" for value in column_values]
+            row_labels = [f"{row_axis.name} {value}" for value in row_values]
+            pages.append(ContactSheet(rows, title, column_labels, row_labels))
+    return pages
 
 
 def sweep_seed(values: Mapping[str, Any]) -> str:
-    """A seed for all combinations of a sweep that names none: the same each time it is run.
+    """Return the seed of a sweep that does not set one: equal for all combinations, and equal in each run.
 
-    Only the noise may be alike in what is to be compared, and a sweep run again is the same sweep.
+    Combinations are compared, so they need the same noise.
     """
     text = repr(sorted((name, str(value)) for name, value in values.items() if name not in options_of(FramesSettings)))
     return str(hash_seed(text.encode("utf-8", "surrogateescape")))

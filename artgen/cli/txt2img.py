@@ -1,8 +1,9 @@
 """`artgen txt2img`."""
 
-from artgen.cli.dispatch import OutputOptions, dispatch
+from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import read_prompt, resolve_size
+from artgen.cli.run_requests import OutputOptions
 from artgen.errors import UsageError
 from artgen.spec.settings import (
     CanvasSettings,

@@ -1,0 +1,65 @@
+"""Convert the settings of a command to the entries, the defaults and the folder of a batch."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from artgen.errors import UsageError
+from artgen.outputs import SUFFIX_FORMATS
+from artgen.queue import image_folders
+from artgen.queue.entries import Entry
+from artgen.spec.settings import OutputSettings, options_of
+
+
+def non_default_settings(*groups: Any) -> dict[str, Any]:
+    """Return the settings of some groups whose value differs from the default."""
+    return {
+        name: value
+        for group in groups
+        for name, field in options_of(type(group)).items()
+        if (value := getattr(group, name)) != field.default
+    }
+
+
+def image_entries(image_paths: Sequence[Path], values: dict[str, Any], output: OutputSettings) -> list[Entry]:
+    """Return one entry for each image; remove a folder of masks from `values`.
+
+    Raises:
+        InputFileError: an image or a mask does not exist.
+    """
+    mask = values.get("mask")
+    mask_folder = values.pop("mask") if mask is not None and mask.is_dir() else None
+    several_seeds = values.get("count", 1) > 1 or not re.fullmatch(r"-?\d*", values.get("seed") or "")
+    return image_folders.read_image_folders(
+        image_paths,
+        mask_folder=mask_folder,
+        format=output.format or "png",
+        several_seeds=several_seeds,
+        use_captions=values.get("task") != "denoise",
+    )
+
+
+def batch_folder(output: OutputSettings, batch_name: str) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of a batch, and its output settings relative to the folder.
+
+    Args:
+        output: `--output` is a folder, or a template that begins with a folder; None selects `outputs/NAME`.
+        batch_name: name of the default folder.
+
+    Raises:
+        UsageError: `--output` is one file, or `--overwrite` is set, which batches do not support.
+    """
+    if output.overwrite:
+        raise UsageError("A batch does not overwrite images.", "Omit --overwrite, or choose another --output.")
+    settings = non_default_settings(dataclasses.replace(output, output=None, overwrite=False))
+    if output.output is None:
+        return Path("outputs", batch_name), settings
+    parts = PurePath(output.output).parts
+    num_folders = next((i for i, part in enumerate(parts) if "{" in part), len(parts))
+    if num_folders == len(parts) and PurePath(output.output).suffix.lower() in SUFFIX_FORMATS:
+        raise UsageError(f"Cannot save a batch to '{output.output}': it is one file, not a folder.", "-o images/")
+    if num_folders < len(parts):
+        settings["output"] = "/".join(parts[num_folders:]) + ("/" if output.output.endswith("/") else "")
+    return Path(*parts[:num_folders]) if num_folders else Path(), settings

@@ -1,0 +1,201 @@
+"""Run the entries of a batch with a ledger, so that the same command continues an interrupted batch."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from artgen.cli.console import Reporter, print_error, print_note
+from artgen.cli.progress_batch import BatchReporter, format_duration
+from artgen.cli.run_requests import MAX_LISTED_ERRORS, JobOutcome, OnOutcome, PendingJob, RunPlan
+from artgen.errors import ArtgenError, UsageError
+from artgen.jobs.batch_size import AutoTuneBatchSize, parse_batch_size
+from artgen.queue import job_queue
+from artgen.queue.entries import Entry, LineError
+from artgen.queue.job_queue import JobFilter, Runner, RunState, in_process_runner, parse_shard, pending_jobs
+from artgen.queue.ledger import JobRecord, JobResult, Ledger
+from artgen.queue.planner import BatchPlan, PlannedJob, Planner
+from artgen.queue.timings import Timings
+from artgen.spec.records import to_record
+from artgen.spec.settings import BatchRunSettings, ReportSettings
+
+
+class LedgerJobs:
+    """Represent the jobs of a batch, whose results a ledger records.
+
+    Attributes:
+        ledger: the ledger in the folder of the batch.
+        plan: all jobs of the batch, including completed jobs; empty before `prepare`.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[Entry | LineError],
+        folder: Path,
+        defaults: Mapping[str, Any],
+        run_settings: BatchRunSettings,
+        *,
+        batch_size: str | None = None,
+    ) -> None:
+        """Store the entries. Nothing is validated or written yet.
+
+        Args:
+            entries: jobs as files and folders define them, and invalid lines.
+            folder: receives the images and the ledger.
+            defaults: settings for entries that do not set them.
+            run_settings: selection of the jobs, and the processes that run them.
+            batch_size: `auto` or images per pipeline call; None selects a size for the model and the device.
+
+        Raises:
+            UsageError: `batch_size` or the shard is invalid.
+        """
+        self._entries = entries
+        self._folder = folder
+        self._defaults = defaults
+        self._run_settings = run_settings
+        self._batch_size_policy = parse_batch_size(batch_size)
+        shard = run_settings.shard
+        self._filter = JobFilter(
+            parse_shard(shard) if shard else (0, 1),
+            run_settings.shuffle,
+            run_settings.limit,
+            run_settings.retry_failed,
+        )
+        # Shards may run on machines that share a folder without locks, so each shard writes its own ledger.
+        self._suffix = f"-{shard.replace('/', 'of')}" if shard else ""
+        self.ledger = Ledger(folder, self._suffix)
+        self.plan = BatchPlan(folder)
+
+    def create_reporter(self, report: ReportSettings) -> BatchReporter:
+        return BatchReporter(report.quiet, report.verbose)
+
+    def prepare(self, reporter: Reporter) -> RunPlan:
+        """Validate every entry, and select the jobs that are not completed.
+
+        Raises:
+            UsageError: there are no jobs, or a GPU is selected for several processes.
+            typer.Exit: entries are invalid; each error is printed.
+        """
+        self.ledger.refresh()
+        planner = Planner(self._folder, self._defaults, existing_files=self.ledger.completed_files(), listener=reporter)
+        self.plan = planner.build_plan(self._entries)
+        _report_line_errors(self.plan, keep_going=self._run_settings.keep_going)
+        _reject_selected_gpu(self.plan, self._run_settings)
+        state = pending_jobs(self.plan.jobs, self.ledger, self._filter)
+        return RunPlan(
+            [PendingJob(job.location, _preview_record(job)) for job in state.pending],
+            partial(self._generate, state),
+            len(state.jobs),
+            has_ledger=True,
+            notes=[*self.plan.notes, _batch_summary(state, self._folder)],
+            failed=[_failed_outcome(job, record.error, record) for job, record in state.failed],
+        )
+
+    def _generate(self, state: RunState, reporter: Reporter, on_outcome: OnOutcome) -> None:
+        if not state.pending:
+            return
+        timings = Timings()
+        policy = self._batch_size_policy
+        if isinstance(policy, AutoTuneBatchSize):
+            policy.best_sizes.update(timings.batch_sizes(state.pending))
+        self.ledger.record_run_start(len(state.jobs), state.num_completed)
+        self.ledger.close()
+
+        def on_result(job: PlannedJob, result: JobResult) -> None:
+            record = result.record
+            if record is None:
+                return
+            reporter.advance()
+            if record.state == "failed":
+                on_outcome(_failed_outcome(job, result.message or record.error, record))
+                return
+            timings.update(job, record.seconds)
+            image_record = dict(result.image_record or {})
+            frames = image_record.pop("frames", None)
+            path = self._folder / record.file
+            on_outcome(JobOutcome(job.location, path, Path(frames) if frames else None, image_record, record.seconds))
+
+        reporter.start(len(state.pending))
+        try:
+            job_queue.run_jobs(state, self._create_runner(), policy, on_result, reporter)
+        except KeyboardInterrupt:
+            reporter.close()
+            print_note("Completed images are saved. Run the same command again to continue.")
+            raise
+        finally:
+            if isinstance(policy, AutoTuneBatchSize):
+                timings.update_batch_sizes(state.pending, policy.best_sizes)
+            timings.save()
+
+    def _create_runner(self) -> Runner:
+        if self._run_settings.ray is not None:
+            from artgen.queue.ray_pool import ray_runner
+
+            return ray_runner(self._folder, self._run_settings.ray, self._suffix)
+        if self._run_settings.workers > 1:
+            from artgen.queue.process_pool import worker_pool_runner
+
+            return worker_pool_runner(self._folder, self._run_settings.workers, self._suffix)
+        return in_process_runner(self._folder, self._suffix)
+
+
+def _preview_record(job: PlannedJob) -> dict[str, Any]:
+    width, height = job.template.size
+    return {**to_record(job.request), "width": width, "height": height}
+
+
+def _failed_outcome(job: PlannedJob, message: str, record: JobRecord) -> JobOutcome:
+    first_line, _, hint = message.partition("\n")
+    error = ArtgenError(first_line, hint)
+    error.exit_code = record.exit_code
+    return JobOutcome(job.location, error=error)
+
+
+def _reject_selected_gpu(plan: BatchPlan, run_settings: BatchRunSettings) -> None:
+    """Reject `--device cuda:N` for several processes: each process sees only its own GPU.
+
+    Raises:
+        UsageError: a job selects a GPU by its number.
+    """
+    devices = [job.request.device for job in plan.jobs if job.request.device.startswith("cuda:")]
+    if (run_settings.workers > 1 or run_settings.ray is not None) and devices:
+        option = "--workers" if run_settings.ray is None else "--ray"
+        raise UsageError(
+            f"Cannot combine {option} with --device {devices[0]}: {option} assigns a different GPU to each process.",
+            "Omit --device. Select GPUs with CUDA_VISIBLE_DEVICES=0,2.",
+        )
+
+
+def _report_line_errors(plan: BatchPlan, *, keep_going: bool) -> None:
+    for line in plan.line_errors[:MAX_LISTED_ERRORS]:
+        print_error(ArtgenError(f"{line.location}: {line.error.message}", line.error.hint))
+    if len(plan.line_errors) > MAX_LISTED_ERRORS:
+        print_note(f"{len(plan.line_errors) - MAX_LISTED_ERRORS:,} more errors are not listed.")
+    if plan.line_errors and not (keep_going and plan.jobs):
+        codes = {line.error.exit_code for line in plan.line_errors}
+        print_error(
+            ArtgenError(
+                f"{len(plan.line_errors):,} of {len(plan.line_errors) + len(plan.jobs):,} jobs are invalid. "
+                "No image was generated.",
+                "Fix them, or add --keep-going to generate the others." if plan.jobs else "",
+            )
+        )
+        raise typer.Exit(codes.pop() if len(codes) == 1 else UsageError.exit_code)
+    if not plan.jobs:
+        raise UsageError("Cannot run the batch: it contains no jobs.", "Write one prompt per line in a prompt file.")
+
+
+def _batch_summary(state: RunState, folder: Path) -> str:
+    total = len(state.jobs)
+    parts = [f"{total:,} {'image' if total == 1 else 'images'} in '{folder}'"]
+    if state.num_completed:
+        parts.append(f"{state.num_completed:,} done")
+    if state.failed:
+        parts.append(f"{len(state.failed):,} failed before (--retry-failed)")
+    if state.num_completed or state.failed:
+        parts.append(f"{len(state.pending):,} to generate")
+    if state.pending and (seconds := Timings().estimate_seconds(state.pending)) is not None:
+        parts.append(f"about {format_duration(seconds)} on this machine")
+    return f"{', '.join(parts)}."

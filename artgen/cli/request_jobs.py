@@ -1,0 +1,158 @@
+"""Run requests in this process, without a ledger: the path of a single image and of `--count`."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artgen.cli.console import Reporter
+from artgen.cli.run_requests import JobOutcome, OnOutcome, OutputOptions, PendingJob, RunPlan
+from artgen.errors import InputFileError, OutputError
+from artgen.spec.settings import ReportSettings
+
+if TYPE_CHECKING:
+    from artgen.engine.generate import GeneratedImage
+    from artgen.jobs.batch_size import BatchSizePolicy
+    from artgen.jobs.prepare import Job
+    from artgen.outputs import AnimationOutput, Destination
+    from artgen.spec.requests import Request
+
+OnSaved = Callable[["GeneratedImage", Path], dict[str, Any]]
+"""Is called with each saved image and its path; returns additional values for `--json`."""
+
+
+class RequestJobs:
+    """Represent jobs that one process runs in order, without a ledger."""
+
+    def __init__(
+        self,
+        requests: "Sequence[Request]",
+        options: OutputOptions,
+        *,
+        batch_size: "int | BatchSizePolicy" = 1,
+        check_job: "Callable[[Job], None] | None" = None,
+        on_saved: OnSaved | None = None,
+    ) -> None:
+        """Store the requests. Nothing is validated yet.
+
+        Args:
+            requests: one request for each image, all of one task.
+            options: the settings that apply to the results.
+            batch_size: images per pipeline call.
+            check_job: raises an ArtgenError if a prepared job must not run.
+            on_saved: is called with each image after it is saved.
+        """
+        self._requests = requests
+        self._options = options
+        self._batch_size = batch_size
+        self._check_job = check_job
+        self._on_saved = on_saved
+
+    def create_reporter(self, report: ReportSettings) -> Reporter:
+        return Reporter(report.quiet, report.verbose)
+
+    def prepare(self, reporter: Reporter) -> RunPlan:
+        """Convert the requests to jobs, and check that each result can be saved.
+
+        Raises:
+            ArtgenError: a request cannot run, or a result cannot be saved.
+        """
+        # Imported here: `--help` and usage errors do not need these modules.
+        from artgen import outputs
+        from artgen.jobs import checks
+        from artgen.jobs.prepare import prepare_jobs
+
+        output, frames = self._options.output, self._options.frames
+        destination = outputs.destination_for_requests(self._requests, output)
+        animation = outputs.parse_frames_option(
+            frames, multiple_images=len(self._requests) > 1, overwrite=output.overwrite
+        )
+        jobs = prepare_jobs(self._requests, reporter)
+        for job in jobs:
+            if self._check_job is not None:
+                self._check_job(job)
+            destination.check(job.width, job.height, preview_record(job))
+            if animation is not None:
+                checks.check_frames(frames, job.request, job.model_or_none)
+                animation.check(preview_record(job))
+        notes = [] if self._options.report.quiet else _collect_notes(jobs)
+        if animation is not None and (text := animation.scaling_note(jobs[0].size)):
+            notes.append(text)
+        return RunPlan(
+            [PendingJob("", preview_record(job)) for job in jobs],
+            partial(self._generate, jobs, destination, animation),
+            len(jobs),
+            has_ledger=False,
+            notes=notes,
+        )
+
+    def _generate(
+        self,
+        jobs: "Sequence[Job]",
+        destination: "Destination",
+        animation: "AnimationOutput | None",
+        reporter: Reporter,
+        on_outcome: OnOutcome,
+    ) -> None:
+        from artgen.engine import fast_import
+
+        fast_import.import_engine(needs_peft=any(job.loras for job in jobs))
+        from artgen.engine import generate
+
+        start_time = time.monotonic()
+        frames = animation.settings if animation else None
+        for result in generate.generate_jobs(jobs, batch_size=self._batch_size, frames=frames, listener=reporter):
+            seed = result.request.seed
+            label = "" if seed is None else f"Seed {seed}"
+            if isinstance(result, generate.FailedImage):
+                on_outcome(JobOutcome(label, error=result.error))
+                continue
+            reporter.show_saving()
+            path = destination.save(result.image, result.record, low_bytes=result.low_bytes)
+            frames_path, error = _save_frames(animation, result, path)
+            reporter.close()
+            measure = partial(self._on_saved, result, path) if self._on_saved is not None else dict
+            seconds = time.monotonic() - start_time
+            on_outcome(JobOutcome(label, path, frames_path, result.record, seconds, error, measure))
+            start_time = time.monotonic()
+
+
+def preview_record(job: "Job") -> dict[str, Any]:
+    """Return the record of a job as far as it is known before generation."""
+    from artgen.spec.records import to_record
+
+    return to_record(job.request, job.provenance)
+
+
+def _save_frames(
+    animation: "AnimationOutput | None", result: "GeneratedImage", image_path: Path
+) -> tuple[Path | None, OutputError | None]:
+    """Save the frames of an image. Return their path, or the error: the image itself is saved already."""
+    if animation is None:
+        return None, None
+    try:
+        return animation.save(result.frames, result.record, image_path), None
+    except OutputError as error:
+        return None, error
+
+
+def _collect_notes(jobs: "Sequence[Job]") -> list[str]:
+    """Return the notes of all jobs, each note once."""
+    from artgen import metadata
+    from artgen.jobs.prepare import source_seed_warning
+    from artgen.spec.requests import ImageRequest
+
+    @cache
+    def read_record(path: Path) -> dict[str, Any] | None:
+        try:
+            return metadata.read_metadata(path).record
+        except InputFileError:
+            return None
+
+    notes: list[str] = []
+    for job in jobs:
+        notes += job.notes
+        if isinstance(job.request, ImageRequest) and job.request.image:
+            notes.append(source_seed_warning(job.request, read_record(job.request.image)) or "")
+    return [text for text in dict.fromkeys(notes) if text]
