@@ -31,7 +31,7 @@ Output = Annotated[
         "-o",
         "--output",
         help="The result: a .safetensors file for a LoRA, else a model folder. Beside it NAME-training/ holds "
-        "checkpoints, samples.png, loss.csv, loss.png, TensorBoard's files where it is installed, and datasheet.md.",
+        "checkpoints, samples.png, loss.csv, TensorBoard's files where it is installed, and datasheet.md.",
         rich_help_panel="Output",
     ),
 ]

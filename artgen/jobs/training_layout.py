@@ -1,4 +1,4 @@
-"""Where a training leaves what it makes."""
+"""Define and check the output paths of a training."""
 
 import json
 from dataclasses import dataclass
@@ -13,109 +13,105 @@ STATE_FILE = "state.json"
 
 @dataclass(frozen=True)
 class TrainingPaths:
-    """The files of one training.
+    """Represent the output paths of one training.
 
     Attributes:
-        result: what it is for: `NAME.safetensors` for a LoRA, a folder in diffusers' layout for whole weights.
+        result: `NAME.safetensors` for a LoRA, a folder in diffusers' layout for a complete model.
     """
 
     result: Path
 
     @property
     def training_dir(self) -> Path:
-        """`NAME-training`, beside the result: everything else."""
+        """Return `NAME-training`, the folder next to the result for all other files."""
         name = self.result.name.removesuffix(LORA_SUFFIX)
         return self.result.with_name(f"{name}-training")
 
     @property
     def checkpoints_dir(self) -> Path:
-        """A folder for each checkpoint, `step-0000100`."""
+        """Return the folder of the checkpoints. Each checkpoint is a folder `step-0000100`."""
         return self.training_dir / "checkpoints"
 
     @property
     def latents_dir(self) -> Path:
-        """The pictures as the encoder sees them; can be made again."""
+        """Return the folder of the cached latents. The files can be deleted."""
         return self.training_dir / "latents"
 
     @property
     def samples_dir(self) -> Path:
-        """A folder for the pictures of each snapshot."""
+        """Return the folder of the sample images, with one folder per step."""
         return self.training_dir / "samples"
 
     @property
     def samples_sheet(self) -> Path:
-        """All snapshots on one sheet, a row for each."""
+        """Return the contact sheet of the sample images, with one row per step."""
         return self.training_dir / "samples.png"
 
     @property
     def loss_csv(self) -> Path:
-        """A line for each step."""
+        """Return the CSV file of the losses, with one line per step."""
         return self.training_dir / "loss.csv"
 
     @property
-    def loss_png(self) -> Path:
-        """The lines of `losses` as a picture."""
-        return self.training_dir / "loss.png"
-
-    @property
     def tensorboard_dir(self) -> Path:
-        """The same for TensorBoard, where it is installed."""
+        """Return the folder of the TensorBoard files. It exists only if TensorBoard is installed."""
         return self.training_dir / "tensorboard"
 
     @property
     def datasheet(self) -> Path:
-        """What was learnt from."""
+        """Return the datasheet of the data set."""
         return self.training_dir / "datasheet.md"
 
     def checkpoint_dir(self, step: int) -> Path:
-        """The folder of the checkpoint after `step` steps."""
+        """Return the folder of the checkpoint after `step` steps."""
         return self.checkpoints_dir / f"step-{step:07d}"
 
     def newest_checkpoint(self) -> Path | None:
-        """The last whole checkpoint; None when there is none."""
-        found = sorted(path.parent for path in self.checkpoints_dir.glob(f"step-*/{STATE_FILE}"))
-        return found[-1] if found else None
+        """Return the newest complete checkpoint, or None."""
+        checkpoints = sorted(path.parent for path in self.checkpoints_dir.glob(f"step-*/{STATE_FILE}"))
+        return checkpoints[-1] if checkpoints else None
 
 
 def resolve_training_paths(output: str | None, *, is_model_folder: bool) -> TrainingPaths:
-    """Where `--output` asks the result to go.
+    """Return the output paths for the value of `--output`.
 
     Args:
-        output: as typed; a suffix `.safetensors` is added for a LoRA.
+        output: value of the option. For a LoRA, the suffix `.safetensors` is added if it is missing.
         is_model_folder: the result is a model folder, not a LoRA.
 
     Raises:
-        UsageError: nothing is named, or a name that does not fit what is made.
+        UsageError: no output is given, or the output does not match the kind of result.
     """
     example = "-o my-model/" if is_model_folder else f"-o my-style{LORA_SUFFIX}"
     if not output or not output.strip() or not Path(output).name.removesuffix(LORA_SUFFIX):
-        raise UsageError("train needs to know where its result goes.", example)
+        raise UsageError("Cannot train without an output: --output is missing.", example)
     path = Path(output)
     if is_model_folder:
         if path.suffix == LORA_SUFFIX:
-            raise UsageError(f"The result is a model folder, not the file '{output}'.", example)
+            raise UsageError(f"Cannot write the result to the file '{output}': it is a model folder.", example)
         return TrainingPaths(path)
     if output.endswith("/") or path.is_dir():
-        raise UsageError(f"A LoRA is one file, and '{output}' names a folder.", example)
+        raise UsageError(f"Cannot write the LoRA to '{output}': it is a folder, and a LoRA is a file.", example)
     return TrainingPaths(path if path.suffix == LORA_SUFFIX else path.with_name(path.name + LORA_SUFFIX))
 
 
 def check_training_paths(paths: TrainingPaths, *, resume: bool, overwrite: bool) -> None:
-    """Refuses, before anything slow, a place that is taken or cannot be written.
+    """Check that the output paths are free and writable.
 
     Raises:
-        OutputError: the result or traces of its training are there, or the folder cannot be written.
-        InputFileError: there is nothing to resume.
+        OutputError: the result or the training folder exists, or the parent folder is not writable.
+        InputFileError: `resume` is set and there is no checkpoint.
     """
     if resume:
         if paths.newest_checkpoint() is None:
             raise InputFileError(
-                f"'{paths.checkpoints_dir}' has no checkpoint to go on from.", "Leave --resume out to begin."
+                f"Cannot resume: '{paths.checkpoints_dir}' contains no checkpoint.",
+                "Start a new training: remove --resume.",
             )
     elif not overwrite:
         for path in (paths.result, paths.training_dir):
             if path.exists():
-                hint = "Add --resume to go on, --overwrite to begin again, or choose another --output."
+                hint = "Use --resume to continue, --overwrite to start again, or another --output."
                 raise OutputError(f"'{path}' exists already.", hint)
     _check_writable(paths.result.parent)
 
@@ -128,20 +124,21 @@ def _check_writable(folder: Path) -> None:
         check_writable(existing)
     except OSError as error:
         raise OutputError(
-            f"'{folder}' cannot be written: {error.strerror or error}.", "Choose another --output."
+            f"Cannot write to '{folder}': {error.strerror or error}.", "Choose another --output."
         ) from None
 
 
 def read_checkpoint_state(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself.
+    """Return the step and the settings of a checkpoint.
 
     Raises:
-        InputFileError: it cannot be read.
+        InputFileError: the checkpoint cannot be read.
     """
     try:
-        found = json.loads((checkpoint / STATE_FILE).read_text("utf-8"))
-        return dict(found, step=int(found["step"]), settings=dict(found["settings"]))
+        state = json.loads((checkpoint / STATE_FILE).read_text("utf-8"))
+        return dict(state, step=int(state["step"]), settings=dict(state["settings"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputFileError(
-            f"The checkpoint '{checkpoint}' cannot be read: {error}.", "Remove it to go on from the one before."
+            f"Cannot read the checkpoint '{checkpoint}': {error}.",
+            "Delete it; --resume then continues from the previous checkpoint.",
         ) from error

@@ -1,6 +1,6 @@
-"""From the settings of a training to a plan that lacks nothing: all that can be refused is refused here, without torch.
+"""Convert the settings of a training to a plan: validate the request and fill in defaults, without torch.
 
-The order is that of cost: numbers, places, the model's description, then the pictures.
+Cheap checks run first: numbers, output paths, the model's description, then the images.
 """
 
 import dataclasses
@@ -30,22 +30,24 @@ from artgen.system import hardware
 
 TRAINABLE_ARCHITECTURES = ("sd1", "sd2", "sdxl")
 DEFAULT_PERCEPTUAL_WEIGHT = 0.1
-"""Of the autoencoder's perceptual term, unless it is said."""
+"""Default weight of the autoencoder's perceptual term."""
 DEFAULT_SNR_GAMMA = 5.0
-"""As in the paper: Hang et al., "Efficient diffusion training via min-SNR weighting strategy", ICCV 2023."""
+"""Value of the paper: Hang et al., "Efficient diffusion training via min-SNR weighting strategy", ICCV 2023."""
 DEFAULT_LEARNING_RATES = {"lora": 3e-4, "full": 1e-5, "vae": 1e-4}
 DEFAULT_NUM_SAMPLES = 4
+MAX_LISTED_CHANGES = 4
+"""Maximum number of changed settings in the error of a resumed training."""
 BUCKET_MULTIPLE = 64
-"""Sides of models of 512 pixels and more are multiples of this, so that all levels of the network halve evenly."""
+"""At resolutions of 512 pixels and more, bucket sides are multiples of this: each UNet level has an even size."""
 RESUME_MUTABLE = frozenset(
     {"checkpoint_every", "keep_checkpoints", "snapshot_every", "snapshot_prompts", "resume", "lora_format"}
 )
-"""Settings that change nothing in what is learnt, and may change when it goes on."""
+"""Settings that do not change the trained weights. A resumed training can have other values."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The settings of a training, by group."""
+    """Store the settings of a training, by group."""
 
     dataset: DatasetSettings
     training: LoraTrainingSettings
@@ -57,20 +59,20 @@ class TrainingSettings:
 
     @property
     def mode(self) -> str:
-        """lora, full or vae."""
+        """Return lora, full or vae."""
         return self.training.mode
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A training that lacks nothing.
+    """Represent a validated training.
 
     Attributes:
-        settings: none that the kind of training needs is None.
-        model: what is trained on from.
-        dataset: what is learnt from.
-        paths: where everything goes.
-        resolution: side in pixels of the square whose area a picture gets.
+        settings: settings with all defaults of the mode filled in.
+        model: base model.
+        dataset: training images.
+        paths: output paths.
+        resolution: side of a square in pixels; the area of each bucket is at most the area of this square.
     """
 
     settings: TrainingSettings
@@ -81,36 +83,37 @@ class TrainingPlan:
 
     @property
     def image_sizes(self) -> list[tuple[int, int]]:
-        """The shape that each picture is trained at, width and height in pixels."""
+        """Return the bucket size of each image, width and height in pixels."""
         multiple = BUCKET_MULTIPLE if self.resolution >= 512 else self.model.size_multiple
         return [nearest_bucket(each.width, each.height, self.resolution, multiple) for each in self.dataset.images]
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """A caption for each picture, the trigger in front where it is not in it."""
+        """Return the caption of each image. The trigger is added to captions that do not contain it."""
         trigger = self.settings.training.trigger
-        captions = (example.caption for example in self.dataset.images)
-        return tuple(add_trigger(caption, trigger) for caption in captions)
+        return tuple(add_trigger(image.caption, trigger) for image in self.dataset.images)
 
     @property
     def sample_prompts(self) -> tuple[str, ...]:
-        """What snapshots draw: what was asked for, else the first different captions."""
+        """Return the prompts of the sample images: the requested prompts, else the first distinct captions."""
         return self.settings.checkpointing.snapshot_prompts or tuple(dict.fromkeys(self.captions))[:DEFAULT_NUM_SAMPLES]
 
     def settings_record(self) -> dict[str, Any]:
-        """What decides what is learnt: settings by name, the model's hash, the hashes of the pictures."""
-        given = self.settings
-        groups = (given.training, given.optimizer, given.loss, given.dataset)
-        found = {name: _json_value(value) for group in groups for name, value in dataclasses.asdict(group).items()}
-        found.update(seed=given.seed, dtype=given.device.dtype, resolution=self.resolution, model=self.model.name)
-        found["model_hash"] = self.model.model_hash()
-        found["pictures"] = [example.sha256 for example in self.dataset.images]
-        found["captions"] = list(self.captions)
-        return {name: value for name, value in found.items() if name not in RESUME_MUTABLE and name != "folder"}
+        """Return everything that affects the trained weights: settings, model hash, image hashes and captions."""
+        settings = self.settings
+        groups = (settings.training, settings.optimizer, settings.loss, settings.dataset)
+        record = {name: _json_value(value) for group in groups for name, value in dataclasses.asdict(group).items()}
+        record.update(
+            seed=settings.seed, dtype=settings.device.dtype, resolution=self.resolution, model=self.model.name
+        )
+        record["model_hash"] = self.model.model_hash()
+        record["pictures"] = [image.sha256 for image in self.dataset.images]
+        record["captions"] = list(self.captions)
+        return {name: value for name, value in record.items() if name not in RESUME_MUTABLE and name != "folder"}
 
 
 def add_trigger(caption: str, trigger: str | None) -> str:
-    """`trigger, caption`, or the caption where it says the word already."""
+    """Return `trigger, caption`, or the caption if it contains the trigger."""
     if not trigger or trigger.casefold() in caption.casefold():
         return caption
     return f"{trigger}, {caption}" if caption else trigger
@@ -124,20 +127,27 @@ def create_training_plan(
     overwrite: bool = False,
     listener: Listener = no_op,
 ) -> TrainingPlan:
-    """Checks and completes what was asked for.
+    """Validate a training request and fill in its defaults.
+
+    Args:
+        settings: settings of the command.
+        model_ref: base model; the default model of this machine if it is unset.
+        output: value of `--output`.
+        overwrite: replace an existing result and its training folder.
+        listener: receives download and image-checking events.
 
     Raises:
-        UsageError: settings that do not fit each other or the machine.
-        OutputError: the result's place is taken or cannot be written.
-        ModelUnavailableError: the model is not to be had, or is of a kind that is not trained.
-        InputFileError: the folder has no usable picture; nothing to resume; no VGG16 in the file given.
+        UsageError: settings conflict with each other, with the machine, or with the checkpoint to resume.
+        OutputError: the output exists or is not writable.
+        ModelUnavailableError: the model is unknown, incomplete or cannot be trained.
+        InputFileError: the folder has no usable image, there is no checkpoint to resume, or the VGG16 file is invalid.
     """
     _check_conflicts(settings)
     checks.check_device(settings.device.device, None)
     if settings.loss.vgg is not None:
         check_vgg(settings.loss.vgg)
-    layout = training_layout.resolve_training_paths(output, is_model_folder=settings.mode != "lora")
-    training_layout.check_training_paths(layout, resume=settings.checkpointing.resume, overwrite=overwrite)
+    paths = training_layout.resolve_training_paths(output, is_model_folder=settings.mode != "lora")
+    training_layout.check_training_paths(paths, resume=settings.checkpointing.resume, overwrite=overwrite)
     model = registry.resolve_model(
         model_ref.model or hardware.default_model(),
         offline=model_ref.offline,
@@ -146,118 +156,122 @@ def create_training_plan(
     registry.check_model_files(model)
     check_trainable(model, settings.mode)
     resolution = settings.dataset.resolution or min(model.native_size)
-    data = dataclasses.replace(settings.dataset, resolution=resolution)
-    pictures = read.read_dataset(data, listener)
-    found = TrainingPlan(
-        _fill_defaults(dataclasses.replace(settings, dataset=data), model), model, pictures, layout, resolution
-    )
+    dataset_settings = dataclasses.replace(settings.dataset, resolution=resolution)
+    dataset = read.read_dataset(dataset_settings, listener)
+    settings = _fill_defaults(dataclasses.replace(settings, dataset=dataset_settings), model)
+    plan = TrainingPlan(settings, model, dataset, paths, resolution)
     if settings.checkpointing.resume:
-        _check_resume_settings(found)
-    return found
+        _check_resume_settings(plan)
+    return plan
 
 
 def check_trainable(model: registry.ResolvedModel, mode: str) -> None:
-    """Refuses models that are not trained here.
+    """Check that artgen can train a model.
 
     Raises:
-        ModelUnavailableError: saying what kind of model it is.
+        ModelUnavailableError: the architecture or the kind of model is not supported.
     """
     if mode == "vae" and model.architecture != "pixel":
         return
     if model.architecture not in TRAINABLE_ARCHITECTURES:
-        known = {"sd3": "Stable Diffusion 3", "flux": "Flux", "pixel": "pixel"}.get(model.architecture, "such")
+        kinds = {"sd3": "Stable Diffusion 3", "flux": "Flux", "pixel": "pixel"}
+        kind = kinds.get(model.architecture, model.architecture)
         raise ModelUnavailableError(
-            f"{model.name}: {known} models cannot be trained here; Stable Diffusion 1, 2 and XL can.",
+            f"Cannot train '{model.name}': {kind} models are not supported, only Stable Diffusion 1, 2 and XL.",
             "Choose another --model.",
         )
     if model.is_inpainting:
         raise ModelUnavailableError(
-            f"{model.name} is an inpainting model, and its masks are not trained here.",
-            "Train on the model it was made from; a LoRA of that works with it too.",
+            f"Cannot train '{model.name}': inpainting models are not supported.",
+            "Train the base model of this model. A LoRA of the base model also works with the inpainting model.",
         )
     if model.guidance_scale == 0 or model.scheduler == "lcm":
         raise ModelUnavailableError(
-            f"{model.name} is distilled to a few steps, which training on would undo.",
-            "Train on the model it was distilled from; a LoRA of that works with it too.",
+            f"Cannot train '{model.name}': training would undo its distillation to few steps.",
+            "Train the model that it was distilled from. A LoRA of that model also works with the distilled model.",
         )
 
 
 def check_vgg(path: Path) -> None:
-    """Refuses a file that does not hold the convolutions of VGG16.
+    """Check that a file contains the convolutions of VGG16.
 
     Raises:
-        InputFileError: naming what it lacks.
+        InputFileError: the file cannot be read, or a tensor is missing.
     """
     names = {name.rpartition("features.")[2] for name in read_header(path).tensors if "features." in name}
-    lacking = [f"features.{number}.weight" for number in VGG_CONV_INDICES if f"{number}.weight" not in names]
-    if lacking:
+    missing = [f"features.{number}.weight" for number in VGG_CONV_INDICES if f"{number}.weight" not in names]
+    if missing:
         raise InputFileError(
-            f"'{path}' holds no VGG16: it lacks {lacking[0]}.", "Save torchvision's vgg16 as .safetensors."
+            f"Cannot use '{path}' as VGG16: {missing[0]} is missing.", "Save torchvision's vgg16 as .safetensors."
         )
 
 
 VGG_CONV_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
-"""Numbers of the convolutions up to conv4_3 in torchvision's `vgg16().features`."""
+"""Indices of the convolutions up to conv4_3 in torchvision's `vgg16().features`."""
 
 
 def _check_conflicts(settings: TrainingSettings) -> None:
-    learning = settings.training
+    training = settings.training
     autoencoder = settings.mode == "vae"
-    clashes = (
-        (learning.train_text_encoder and autoencoder, "--text-encoder", "--mode vae"),
-        (learning.train_text_encoder and settings.mode == "full", "--text-encoder", "--mode full"),
-        (learning.target == "decoder" and not autoencoder, "--target decoder", "a LoRA"),
-        (learning.target in ("attention", "linear") and autoencoder, f"--target {learning.target}", "--mode vae"),
-        (bool(learning.target) and settings.mode == "full", "--target", "--mode full"),
+    conflicts = (
+        (training.train_text_encoder and autoencoder, "--text-encoder", "--mode vae"),
+        (training.train_text_encoder and settings.mode == "full", "--text-encoder", "--mode full"),
+        (training.target == "decoder" and not autoencoder, "--target decoder", "a LoRA"),
+        (training.target in ("attention", "linear") and autoencoder, f"--target {training.target}", "--mode vae"),
+        (bool(training.target) and settings.mode == "full", "--target", "--mode full"),
         (settings.loss.vgg is not None and settings.loss.perceptual_weight == 0, "--vgg", "--perceptual-weight 0"),
     )
-    for wrong, one, other in clashes:
-        if wrong:
-            raise UsageError(f"{one} does not go with {other}.", "Leave one of them out.")
-    optimisation = settings.optimizer
-    if optimisation.learning_rate == 0:
+    for is_conflict, first, second in conflicts:
+        if is_conflict:
+            raise UsageError(f"Cannot combine {first} with {second}.", "Remove one of them.")
+    optimizer = settings.optimizer
+    if optimizer.learning_rate == 0:
         raise UsageError(
-            "--learning-rate 0 learns nothing.", f"The usual is {DEFAULT_LEARNING_RATES[settings.mode]:g}."
+            "Cannot train with --learning-rate 0: the weights would not change.",
+            f"The default is {DEFAULT_LEARNING_RATES[settings.mode]:g}.",
         )
-    if (optimisation.lr_warmup_steps or 0) > optimisation.train_steps:
+    if (optimizer.lr_warmup_steps or 0) > optimizer.train_steps:
         raise UsageError(
-            f"The warm-up of {optimisation.lr_warmup_steps} steps is longer than the {optimisation.train_steps} steps "
-            "of the training.",
-            "Shorten it: --lr-warmup-steps.",
+            f"Cannot warm up for {optimizer.lr_warmup_steps} steps: the training has {optimizer.train_steps} steps.",
+            "Use a smaller --lr-warmup-steps.",
         )
 
 
 def _fill_defaults(settings: TrainingSettings, model: registry.ResolvedModel) -> TrainingSettings:
-    """Every open setting filled."""
-    kind, learning, loss = settings.mode, settings.training, settings.loss
-    autoencoder = kind == "vae"
+    """Return the settings with a value for each unset setting."""
+    mode, training, loss = settings.mode, settings.training, settings.loss
+    autoencoder = mode == "vae"
     weight = loss.perceptual_weight
     if weight is None:
         weight = DEFAULT_PERCEPTUAL_WEIGHT if autoencoder or loss.vgg is not None else 0.0
     gamma = loss.snr_gamma
     if gamma is None:
         gamma = DEFAULT_SNR_GAMMA if model.prediction == "epsilon" else 0.0
-    optimisation = settings.optimizer
-    warm_up = optimisation.lr_warmup_steps
-    optimisation = dataclasses.replace(
-        optimisation,
-        learning_rate=optimisation.learning_rate or DEFAULT_LEARNING_RATES[kind],
-        lr_warmup_steps=optimisation.train_steps // 20 if warm_up is None else warm_up,
+    optimizer = settings.optimizer
+    warmup_steps = optimizer.lr_warmup_steps
+    optimizer = dataclasses.replace(
+        optimizer,
+        learning_rate=optimizer.learning_rate or DEFAULT_LEARNING_RATES[mode],
+        lr_warmup_steps=optimizer.train_steps // 20 if warmup_steps is None else warmup_steps,
     )
     return dataclasses.replace(
         settings,
         training=dataclasses.replace(
-            learning,
-            target=learning.target or ("decoder" if autoencoder else "attention"),
-            alpha=learning.alpha or float(learning.rank),
+            training,
+            target=training.target or ("decoder" if autoencoder else "attention"),
+            alpha=training.alpha or float(training.rank),
         ),
         loss=dataclasses.replace(loss, perceptual_weight=weight, snr_gamma=gamma),
-        optimizer=optimisation,
+        optimizer=optimizer,
     )
 
 
 def _check_resume_settings(plan: TrainingPlan) -> None:
-    """Refuses to go on with other settings than those that the checkpoint was made with."""
+    """Check that the settings equal the settings of the checkpoint.
+
+    Raises:
+        UsageError: settings differ.
+    """
     newest = plan.paths.newest_checkpoint()
     groups = (plan.settings.training, plan.settings.optimizer, plan.settings.loss, plan.settings.dataset)
     known = {name: field for group in groups for name, field in options_of(type(group)).items()}
@@ -265,20 +279,21 @@ def _check_resume_settings(plan: TrainingPlan) -> None:
     now = plan.settings_record()
     differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differing:
-        told = [
+        changes = [
             f"{name} was {_format_value(before.get(name))} and is {_format_value(now.get(name))}"
-            for name in differing[:4]
+            for name in differing[:MAX_LISTED_CHANGES]
         ]
-        more = f", and {len(differing) - 4} more" if len(differing) > 4 else ""
+        others = len(differing) - MAX_LISTED_CHANGES
+        more = f", and {others} more" if others > 0 else ""
         raise UsageError(
-            f"The checkpoint was made with other settings: {'; '.join(told)}{more}.",
-            "Give the same ones to go on, or begin another training with another --output.",
+            f"Cannot resume with other settings than the checkpoint: {'; '.join(changes)}{more}.",
+            "Use the settings of the checkpoint, or start a new training with another --output.",
         )
 
 
 def _format_value(value: Any) -> str:
     if isinstance(value, list):
-        return f"{len(value)} others"
+        return f"a list of {len(value)}"
     return repr(value)
 
 

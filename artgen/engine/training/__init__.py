@@ -1,1 +1,1 @@
-"""Training: LoRAs, whole denoisers and autoencoders."""
+"""Train LoRAs, complete denoisers and autoencoders."""

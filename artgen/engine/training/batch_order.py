@@ -1,8 +1,6 @@
-"""Which pictures make which batch: a function of the seed and the number of the batch alone, so that a training that
-goes on sees what it would have seen.
-"""
+"""Compute the batch order from (seed, batch index), so that a resumed run uses the same batches."""
 
-import random as chance
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,16 +8,17 @@ import numpy as np
 import torch
 
 ImageSize = tuple[int, int]
+"""Width and height in pixels."""
 
 
 @dataclass(frozen=True)
 class BatchSpec:
-    """One batch.
+    """Represent one batch.
 
     Attributes:
-        index: counted from 0 over the whole training.
-        size: width and height in pixels that its pictures share.
-        indices: numbers of the pictures.
+        index: position in the complete training, counted from 0.
+        size: width and height in pixels of every image of the batch.
+        indices: indices of the images in the data set.
     """
 
     index: int
@@ -28,41 +27,43 @@ class BatchSpec:
 
 
 def batches(image_sizes: Sequence[ImageSize], batch_size: int, seed: int) -> Iterator[BatchSpec]:
-    """Batches without end, each of pictures of one size, every picture equally often in the long run.
+    """Yield batches without end. All images of a batch have the same size.
 
-    Sizes take turns in proportion to how many pictures they have; the pictures of one size come in random order, all of
-    them before any comes again.
+    The sizes alternate in proportion to their numbers of images. The images of one size come in random order; an image
+    repeats only after all other images of its size.
 
     Args:
-        image_sizes: of each picture.
-        batch_size: pictures in each batch; a size with fewer repeats them.
-        seed: decides the order.
+        image_sizes: size of each image.
+        batch_size: images per batch; a size with fewer images repeats them.
+        seed: seed of the random order.
     """
     groups: dict[ImageSize, list[int]] = {}
-    for number, size in enumerate(image_sizes):
-        groups.setdefault(size, []).append(number)
-    streams = {size: _shuffle_forever(members, seed, place) for place, (size, members) in enumerate(groups.items())}
+    for index, size in enumerate(image_sizes):
+        groups.setdefault(size, []).append(index)
+    streams = {
+        size: _shuffle_forever(members, seed, group_index) for group_index, (size, members) in enumerate(groups.items())
+    }
     credit = dict.fromkeys(groups, 0)
-    number = 0
+    batch_index = 0
     while True:
         for size, members in groups.items():
             credit[size] += len(members)
-        size = max(credit, key=lambda one: credit[one])
+        size = max(credit, key=lambda candidate: credit[candidate])
         credit[size] -= len(image_sizes)
-        yield BatchSpec(number, size, tuple(next(streams[size]) for _ in range(batch_size)))
-        number += 1
+        yield BatchSpec(batch_index, size, tuple(next(streams[size]) for _ in range(batch_size)))
+        batch_index += 1
 
 
 def _shuffle_forever(indices: Sequence[int], seed: int, group_index: int) -> Iterator[int]:
-    turn = 0
+    epoch = 0
     while True:
         order = list(indices)
-        chance.Random(f"{seed} {group_index} {turn}").shuffle(order)
+        random.Random(f"{seed} {group_index} {epoch}").shuffle(order)
         yield from order
-        turn += 1
+        epoch += 1
 
 
 def batch_generator(seed: int, batch_index: int) -> torch.Generator:
-    """The random numbers of one batch, on the CPU: of the seed and the batch's number, and of nothing before it."""
+    """Return the CPU random generator of one batch. Its state depends only on the two arguments."""
     state = np.random.SeedSequence([seed, batch_index]).generate_state(1)[0]
     return torch.Generator().manual_seed(int(state))

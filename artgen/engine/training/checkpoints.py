@@ -1,8 +1,8 @@
-"""Checkpoints from which a training goes on as if nothing had been: safetensors for numbers, JSON for the rest.
+"""Save and restore checkpoints. A resumed training is bit-identical to an uninterrupted one.
 
-A checkpoint is a folder that gets its name when all of it is on the disk, so that one with that name is whole. Random
-numbers and the order of the pictures need no place in it: they follow from the seed and the step
-(`artgen.engine.training.batch_order`).
+Tensors are stored as safetensors, other values as JSON. A checkpoint is a folder that gets its final name after
+all files are on the disk, so a folder with a final name is complete. Random states and the batch order are not stored:
+they depend only on the seed and the step (`artgen.engine.training.batch_order`).
 """
 
 import contextlib
@@ -28,13 +28,13 @@ WEIGHTS_FILE, OPTIMIZER_FILE, EMA_FILE = "weights.safetensors", "optimiser.safet
 
 @dataclass(frozen=True)
 class TrainState:
-    """All that changes in a training.
+    """Store everything that training steps change.
 
     Attributes:
-        parameters: those that learn, by name.
-        optimizer: over exactly these, in this order.
-        ema: None where none is kept.
-        grad_scaler: of fp16's gradients, None elsewhere.
+        parameters: trainable parameters by name.
+        optimizer: optimizer of exactly these parameters, in this order.
+        ema: moving average of the parameters; None if disabled.
+        grad_scaler: gradient scaler of fp16 training; None for other precisions.
     """
 
     parameters: Mapping[str, nn.Parameter]
@@ -46,28 +46,32 @@ class TrainState:
 def save_checkpoint(
     paths: TrainingPaths, train_state: TrainState, step: int, settings: Mapping[str, Any], max_checkpoints: int
 ) -> Path:
-    """Writes the checkpoint after `step` steps, then removes all but the newest `max_checkpoints`.
+    """Write the checkpoint after `step` steps, then delete all but the newest `max_checkpoints` checkpoints.
 
     Raises:
-        OutputError: the disk is full, or the folder cannot be written; the checkpoints that were there still are.
+        OutputError: the disk is full, or the folder cannot be written. Existing checkpoints are unchanged.
     """
-    place = paths.checkpoint_dir(step)
-    temporary = place.with_name(f".{place.name}")
+    folder = paths.checkpoint_dir(step)
+    temporary = folder.with_name(f".{folder.name}")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         _write_files(temporary, train_state, step, settings)
-        shutil.rmtree(place, ignore_errors=True)
-        temporary.replace(place)
-        _fsync(place.parent)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
+        _fsync(folder.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         newest = paths.newest_checkpoint()
-        left = f"The one before is whole: {newest.name}; make room and add --resume." if newest else "Make room."
-        raise OutputError(f"The checkpoint '{place}' cannot be written: {_error_text(error)}.", left) from error
+        hint = (
+            f"Free disk space, then run the same command with --resume. It continues from '{newest.name}'."
+            if newest
+            else "Free disk space."
+        )
+        raise OutputError(f"Cannot write the checkpoint '{folder}': {_error_text(error)}.", hint) from error
     for old in sorted(paths.checkpoints_dir.glob("step-*"))[:-max_checkpoints]:
         shutil.rmtree(old, ignore_errors=True)
-    return place
+    return folder
 
 
 def _write_files(folder: Path, train_state: TrainState, step: int, settings: Mapping[str, Any]) -> None:
@@ -86,45 +90,46 @@ def _write_files(folder: Path, train_state: TrainState, step: int, settings: Map
 
 
 def _optimizer_state(train_state: TrainState) -> dict[str, Tensor]:
-    found = {}
+    tensors = {}
     for name, parameter in train_state.parameters.items():
         for key, value in train_state.optimizer.state.get(parameter, {}).items():
-            found[f"{name}|{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
-    return found
+            tensors[f"{name}|{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
+    return tensors
 
 
 def restore_checkpoint(folder: Path, train_state: TrainState) -> None:
-    """Puts everything back as it was when `save` wrote it.
+    """Load a checkpoint into a training state.
 
     Raises:
-        InputFileError: a file is missing, damaged or of another training.
+        InputFileError: a file is missing, damaged or from a training with other parameters.
     """
     try:
         weights = load_file(folder / WEIGHTS_FILE)
-        moments = load_file(folder / OPTIMIZER_FILE)
-        averages = load_file(folder / EMA_FILE) if train_state.ema is not None else {}
+        optimizer_state = load_file(folder / OPTIMIZER_FILE)
+        shadow = load_file(folder / EMA_FILE) if train_state.ema is not None else {}
         scaler = json.loads((folder / STATE_FILE).read_text("utf-8")).get("scaler")
         with torch.no_grad():
             for name, parameter in train_state.parameters.items():
                 parameter.copy_(weights[name])
                 if train_state.ema is not None:
-                    train_state.ema.shadow[name].copy_(averages[name])
+                    train_state.ema.shadow[name].copy_(shadow[name])
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise InputFileError(
-            f"The checkpoint '{folder}' cannot be read: {error}.", "Remove it to go on from the one before."
+            f"Cannot read the checkpoint '{folder}': {error}.",
+            "Delete it; --resume then continues from the previous checkpoint.",
         ) from error
     by_name = dict(train_state.parameters)
-    for key, value in moments.items():
-        name, _, kind = key.rpartition("|")
+    for key, value in optimizer_state.items():
+        name, _, field = key.rpartition("|")
         state = train_state.optimizer.state[by_name[name]]
-        # Adam keeps its count of steps on the CPU.
-        state[kind] = value if kind == "step" else value.to(by_name[name].device)
+        # Adam stores its step counter on the CPU.
+        state[field] = value if field == "step" else value.to(by_name[name].device)
     if train_state.grad_scaler is not None and scaler:
         train_state.grad_scaler.load_state_dict(scaler)
 
 
 def _fsync(path: Path) -> None:
-    """Makes a file, or a folder's names, survive a power cut; folders only where that can be done."""
+    """Flush a file, or the names in a folder, to the disk. Folders are skipped where the system does not support it."""
     flags = os.O_RDONLY
     if path.is_dir():
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The moving average of weights, which is often better than where they are."""
+"""Compute an exponential moving average (EMA) of the trainable parameters."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """An exponential moving average of parameters, float32.
+    """Store an exponential moving average of parameters, float32.
 
     Args:
-        parameters: by name.
-        decay: from 0 to 1; at first less, (1 + step) / (10 + step), so that the beginning is forgotten.
+        parameters: trainable parameters by name.
+        decay: from 0 to 1. The decay of the first updates is lower, (1 + step) / (10 + step), so that the average
+            forgets the initial weights.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
@@ -21,19 +22,19 @@ class EMA:
 
     @torch.no_grad()
     def update(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
-        """Moves it towards the parameters as they are after `step` steps."""
+        """Move the average towards the parameters after `step` steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in parameters.items():
             self.shadow[name].lerp_(value.detach(), 1 - decay)
 
     @contextmanager
     def swap_in(self, parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
-        """Within, the parameters are the averaged ones."""
-        kept = {name: value.data for name, value in parameters.items()}
+        """Replace the parameters by their average inside the context."""
+        original = {name: value.data for name, value in parameters.items()}
         for name, value in parameters.items():
             value.data = self.shadow[name]
         try:
             yield
         finally:
             for name, value in parameters.items():
-                value.data = kept[name]
+                value.data = original[name]

@@ -1,4 +1,4 @@
-"""What a training ends in: a LoRA in one file, or a model folder in diffusers' layout."""
+"""Export the result of a training: a LoRA file, or a model folder in diffusers' layout."""
 
 import json
 import shutil
@@ -18,35 +18,36 @@ from artgen.outputs import atomic_replace
 
 
 def export_result(setup: TrainingSetup, steps: int, datasheet_sha256: str) -> Path:
-    """Writes the result, whole or not at all, over one of that name.
+    """Write the result atomically. An existing result is replaced.
 
     Args:
-        setup: with the weights that are to be kept.
-        steps: that were done.
-        datasheet_sha256: the SHA-256 of what was learnt from.
+        setup: the training; its current weights are exported.
+        steps: number of finished steps.
+        datasheet_sha256: SHA-256 of the datasheet of the data set.
 
     Raises:
-        OutputError: the disk is full, or the place cannot be written.
+        OutputError: the disk is full, or the path cannot be written.
     """
     plan = setup.plan
-    place = plan.paths.result
-    about = build_training_record(plan, steps, datasheet_sha256)
+    path = plan.paths.result
+    record = build_training_record(plan, steps, datasheet_sha256)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if plan.settings.mode == "lora":
             tensors = lora.lora_state_dict(setup.trained_modules, plan.settings.checkpointing.lora_format)
-            atomic_replace(place, save(tensors, lora_metadata(plan, about)))
+            atomic_replace(path, save(tensors, lora_metadata(plan, record)))
         else:
-            _export_model_folder(setup, place, about)
+            _export_model_folder(setup, path, record)
     except OSError as error:
         raise OutputError(
-            f"'{place}' cannot be written: {error.strerror or error}.", "Make room, and add --resume."
+            f"Cannot write '{path}': {error.strerror or error}.",
+            "Free disk space, then run the same command with --resume.",
         ) from error
-    return place
+    return path
 
 
 def build_training_record(plan: TrainingPlan, steps: int, datasheet_sha256: str) -> dict[str, Any]:
-    """What the result says of its making, as JSON values."""
+    """Return the record of a training that its result contains, as JSON values."""
     settings = {name: value for name, value in plan.settings_record().items() if name not in ("pictures", "captions")}
     return {
         "artgen": __version__,
@@ -65,9 +66,9 @@ def build_training_record(plan: TrainingPlan, steps: int, datasheet_sha256: str)
 
 
 def lora_metadata(plan: TrainingPlan, training_record: Mapping[str, Any]) -> dict[str, str]:
-    """The header's metadata of a LoRA: artgen's record as JSON, and what other tools look for."""
+    """Return the header metadata of a LoRA file: artgen's record as JSON, and the keys that other tools read."""
     title = plan.paths.result.stem
-    facts = {
+    metadata = {
         "format": "pt",
         "artgen": json.dumps(training_record),
         "ss_sd_model_name": str(training_record["base_model"]),
@@ -80,25 +81,25 @@ def lora_metadata(plan: TrainingPlan, training_record: Mapping[str, Any]) -> dic
         **lora.kohya_metadata(plan.settings.training.rank, plan.model.architecture),
     }
     if trigger := plan.settings.training.trigger:
-        facts["modelspec.trigger_phrase"] = trigger
-    return facts
+        metadata["modelspec.trigger_phrase"] = trigger
+    return metadata
 
 
 def _export_model_folder(setup: TrainingSetup, path: Path, training_record: Mapping[str, Any]) -> None:
-    """The whole pipeline with what was learnt in it, so that it can be used with `--model`."""
+    """Write the pipeline with the trained weights, so that it can be used with `--model`."""
     temporary = path.with_name(f".{path.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     model = setup.plan.model
     try:
         with pipeline_cache.silence_libraries():
             setup.pipe.save_pretrained(temporary, safe_serialization=True)
-        own = {
+        config = {
             "width": model.native_size[0], "height": model.native_size[1], "steps": model.steps,
             "guidance_scale": model.guidance_scale, "scheduler": model.scheduler, "sigmas": model.sigmas,
             "description": f"{model.short_name}, trained on", "training": dict(training_record),
         }  # fmt: skip
-        known = {name: value for name, value in own.items() if value is not None}
-        (temporary / "artgen.json").write_text(json.dumps(known, indent=1), "utf-8")
+        config = {name: value for name, value in config.items() if value is not None}
+        (temporary / "artgen.json").write_text(json.dumps(config, indent=1), "utf-8")
         if path.exists():
             shutil.rmtree(path)
         temporary.replace(path)

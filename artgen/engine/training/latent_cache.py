@@ -1,11 +1,11 @@
-"""The pictures of a training, prepared once: cut to their shapes, and for a denoiser turned into latents.
+"""Cache the images of a training on the disk: cropped to their buckets and, for a denoiser, encoded to latents.
 
-A picture may be there in several versions, mirrored and cropped differently; each is kept on the disk, so that the
-autoencoder works once, and a training that goes on finds them again.
+An image can have several augmentations (mirrored, random crops). Each augmentation is encoded once; a resumed training
+uses the cached files.
 """
 
 import hashlib
-import random as chance
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,27 +25,29 @@ from artgen.jobs.training_plan import TrainingPlan
 from artgen.outputs import atomic_replace
 
 NUM_RANDOM_CROPS = 4
-"""Versions of a picture with `--crop random`."""
+"""Crops per image with `--crop random`."""
+
+_TENSOR_NAME = "kept"  # a part of the file format: old trainings resume
 
 Encode = Callable[[Tensor], Tensor]
-"""(1, 3, height, width) from -1 to 1 -> what is kept of it, (channels, height, width)."""
+"""Encode an image of shape (1, 3, H, W), from -1 to 1, to the cached tensor of shape (C, h, w)."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One way to show a picture."""
+    """Represent one variant of an image."""
 
     mirrored: bool
     crop_index: int
 
 
 class LatentCache:
-    """What batches are made of.
+    """Store the encoded images of a training as files.
 
     Args:
-        plan: whose pictures.
-        encoder_key: says what `encode` depends on beside the picture, such as the weights' hash.
-        encode: called once for each version of a picture.
+        plan: the training.
+        encoder_key: everything that `encode` depends on except the image, such as the hash of the weights.
+        encode: called once per augmentation of an image.
     """
 
     def __init__(self, plan: TrainingPlan, encoder_key: str, encode: Encode) -> None:
@@ -59,64 +61,60 @@ class LatentCache:
         ]
 
     def populate(self) -> Iterator[tuple[int, int]]:
-        """Prepares what is not there yet; yields how many pictures are done, of how many.
+        """Encode the missing images. Yield the number of finished images and the total after each image.
 
         Raises:
-            InputFileError: a picture cannot be read any more.
-            OutputError: the disk is full.
+            InputFileError: an image can no longer be read.
+            OutputError: the disk is full, or the folder cannot be created.
         """
         folder = self._plan.paths.latents_dir
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"'{folder}' cannot be made: {error.strerror}.", "Check its folder's rights.") from error
-        examples = self._plan.dataset.images
-        for number, example in enumerate(examples):
-            missing = [
-                version for version in self.augmentations if not self._is_valid(self._entry_path(number, version))
-            ]
-            picture = open_training_image(example) if missing else None
-            for version in missing:
-                if picture is not None:
-                    self._write_entry(number, version, self._encode(self._augment(picture, example, number, version)))
-            yield number + 1, len(examples)
+            raise OutputError(f"Cannot create '{folder}': {error.strerror}.", "Check its permissions.") from error
+        training_images = self._plan.dataset.images
+        for index, training_image in enumerate(training_images):
+            missing = [each for each in self.augmentations if not self._is_valid(self._entry_path(index, each))]
+            if missing:
+                image = open_training_image(training_image)
+                for augmentation in missing:
+                    pixels = self._augment(image, training_image, index, augmentation)
+                    self._write_entry(index, augmentation, self._encode(pixels))
+            yield index + 1, len(training_images)
 
     def load_batch(self, batch_spec: BatchSpec, generator: torch.Generator) -> Tensor:
-        """The pictures of a batch, (batch, channels, height, width), each in a version by chance."""
-        drawn = torch.randint(0, len(self.augmentations), (len(batch_spec.indices),), generator=generator).tolist()
+        """Return the encoded images of a batch, shape (B, C, h, w), each with a random augmentation."""
+        choices = torch.randint(0, len(self.augmentations), (len(batch_spec.indices),), generator=generator).tolist()
         return torch.stack(
             [
-                load(self._entry_path(member, self.augmentations[version]).read_bytes())["kept"]
-                for member, version in zip(batch_spec.indices, drawn, strict=True)
+                load(self._entry_path(index, self.augmentations[choice]).read_bytes())[_TENSOR_NAME]
+                for index, choice in zip(batch_spec.indices, choices, strict=True)
             ]
         )
 
     def _augment(
         self, image: Image.Image, training_image: TrainingImage, index: int, augmentation: Augmentation
     ) -> Tensor:
-        data = self._plan.settings.dataset
-        random = chance.Random(f"{training_image.sha256} {augmentation.crop_index}")
-        cut = resize_and_crop(image, self.image_sizes[index], data.crop, random)
-        pixels = np.array(ImageOps.mirror(cut) if augmentation.mirrored else cut, dtype=np.float32)
+        rng = random.Random(f"{training_image.sha256} {augmentation.crop_index}")
+        crop = resize_and_crop(image, self.image_sizes[index], self._plan.settings.dataset.crop, rng)
+        pixels = np.array(ImageOps.mirror(crop) if augmentation.mirrored else crop, dtype=np.float32)
         return torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1
 
     def _entry_path(self, index: int, augmentation: Augmentation) -> Path:
-        example = self._plan.dataset.images[index]
-        crop = self._plan.settings.dataset.crop
-        said = f"{self._encoder_key} {example.sha256} {self.image_sizes[index]} {crop} {augmentation.crop_index} {augmentation.mirrored}"
-        return self._plan.paths.latents_dir / f"{hashlib.sha256(said.encode()).hexdigest()[:32]}.safetensors"
+        sha256 = self._plan.dataset.images[index].sha256
+        variant = f"{self._plan.settings.dataset.crop} {augmentation.crop_index} {augmentation.mirrored}"
+        key = f"{self._encoder_key} {sha256} {self.image_sizes[index]} {variant}"
+        return self._plan.paths.latents_dir / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
     def _is_valid(self, path: Path) -> bool:
         try:
-            return "kept" in load(path.read_bytes())
+            return _TENSOR_NAME in load(path.read_bytes())
         except (OSError, SafetensorError):
             return False
 
     def _write_entry(self, index: int, augmentation: Augmentation, encoded: Tensor) -> None:
         path = self._entry_path(index, augmentation)
         try:
-            atomic_replace(path, save({"kept": encoded.contiguous().cpu()}))
+            atomic_replace(path, save({_TENSOR_NAME: encoded.contiguous().cpu()}))
         except OSError as error:
-            raise OutputError(
-                f"'{path}' cannot be written: {error.strerror or error}.", "Make room on the disk."
-            ) from error
+            raise OutputError(f"Cannot write '{path}': {error.strerror or error}.", "Free disk space.") from error

@@ -1,4 +1,4 @@
-"""The loop itself: a generator that yields what each step came to; its caller saves, shows and stops."""
+"""Run the training steps as a generator. The caller saves, reports and stops."""
 
 import contextlib
 import time
@@ -19,19 +19,19 @@ from artgen.errors import NonFiniteError
 from artgen.spec.settings import OptimizerSettings
 
 BuildBatch = Callable[[batch_order.BatchSpec, torch.Generator], dict[str, Any]]
-"""A pick -> the arguments of the objective's forward, on the device."""
+"""Build the keyword arguments of the objective's `forward`, on the device, from a batch specification."""
 
 
 @dataclass(frozen=True)
 class TrainStep:
-    """One step of the optimiser.
+    """Represent one optimizer step.
 
     Attributes:
-        step: counted from 1.
-        losses: of the loss, by name, each the mean over the step's batches and all processes.
-        learning_rate: the learning rate.
-        seconds: that it took.
-        num_images: that it saw.
+        step: index of the step, counted from 1.
+        losses: loss terms by name, means over the batches of the step and all processes.
+        learning_rate: learning rate of the step.
+        seconds: duration of the step.
+        num_images: number of images in the batches of all processes.
     """
 
     step: int
@@ -42,22 +42,22 @@ class TrainStep:
 
     @property
     def loss(self) -> float:
-        """What was made small."""
+        """Return the minimized value."""
         return self.losses["loss"]
 
 
 @dataclass(frozen=True)
 class TrainingLoop:
-    """A training that can be stepped.
+    """Run training steps.
 
     Attributes:
         accelerator: device, precision and processes.
-        objective: as accelerate wraps it.
-        train_state: what changes.
-        settings: how it learns.
-        seed: decides everything that is drawn at random.
-        image_sizes: of the pictures, width and height in pixels.
-        build_batch: makes batches.
+        objective: the loss, wrapped by accelerate.
+        train_state: parameters, optimizer and EMA.
+        settings: optimizer settings.
+        seed: seed of all random numbers.
+        image_sizes: width and height of each image, in pixels.
+        build_batch: builds the arguments of the objective.
     """
 
     accelerator: Accelerator
@@ -69,59 +69,59 @@ class TrainingLoop:
     build_batch: BuildBatch = field(repr=False)
 
     def steps(self, start_step: int = 0) -> Iterator[TrainStep]:
-        """Trains from after step `start_step` to the end.
+        """Train from step `start_step` + 1 to the last step.
 
         Raises:
-            NonFiniteError: the loss is NaN or infinite; the weights are those of the step before.
+            NonFiniteError: the loss is NaN or infinite. The weights have the values of the previous step.
         """
         processes = self.accelerator.num_processes
-        each = self.settings.gradient_accumulation_steps * processes
-        picks = batch_order.batches(self.image_sizes, self.settings.train_batch_size, self.seed)
-        picks = islice(picks, start_step * each, None)
+        batches_per_step = self.settings.gradient_accumulation_steps * processes
+        batch_specs = batch_order.batches(self.image_sizes, self.settings.train_batch_size, self.seed)
+        batch_specs = islice(batch_specs, start_step * batches_per_step, None)
         for step in range(start_step, self.settings.train_steps):
-            began = time.monotonic()
+            start_time = time.monotonic()
             rate = learning_rate_at(step, self.settings)
-            mine = list(islice(picks, each))[self.accelerator.process_index :: processes]
-            parts = self._train_step(mine, rate, step)
-            pictures = each * self.settings.train_batch_size
-            yield TrainStep(step + 1, parts, rate, time.monotonic() - began, pictures)
+            own_batches = list(islice(batch_specs, batches_per_step))[self.accelerator.process_index :: processes]
+            losses = self._train_step(own_batches, rate, step)
+            num_images = batches_per_step * self.settings.train_batch_size
+            yield TrainStep(step + 1, losses, rate, time.monotonic() - start_time, num_images)
 
     def _train_step(
         self, batch_specs: list[batch_order.BatchSpec], learning_rate: float, step: int
     ) -> dict[str, float]:
-        optimiser = self.train_state.optimizer
-        for group in optimiser.param_groups:
+        optimizer = self.train_state.optimizer
+        for group in optimizer.param_groups:
             group["lr"] = learning_rate
         sums: dict[str, Tensor] = {}
-        for place, pick in enumerate(batch_specs):
-            generator = batch_order.batch_generator(self.seed, pick.index)
-            torch.manual_seed(generator.initial_seed())  # for what draws by itself, such as dropout
-            last = place == len(batch_specs) - 1
-            with _gradient_sync(self.accelerator, self.objective, last):
-                parts = self.objective(**self.build_batch(pick, generator))
-                self.accelerator.backward(parts["loss"] / len(batch_specs))
-            for name, value in parts.items():
+        for position, spec in enumerate(batch_specs):
+            generator = batch_order.batch_generator(self.seed, spec.index)
+            torch.manual_seed(generator.initial_seed())  # seed of modules that use the global generator: dropout
+            is_last = position == len(batch_specs) - 1
+            with _gradient_sync(self.accelerator, self.objective, is_last):
+                losses = self.objective(**self.build_batch(spec, generator))
+                self.accelerator.backward(losses["loss"] / len(batch_specs))
+            for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach().float() / len(batch_specs)
         means = self._reduce_losses(sums, step)
         if self.settings.max_grad_norm:
             self.accelerator.clip_grad_norm_(list(self.train_state.parameters.values()), self.settings.max_grad_norm)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         if self.train_state.ema is not None:
             self.train_state.ema.update(self.train_state.parameters, step)
         return means
 
     def _reduce_losses(self, losses: Mapping[str, Tensor], step: int) -> dict[str, float]:
         reduced: Any = self.accelerator.reduce(torch.stack(list(losses.values())), reduction="mean")
-        found = dict(zip(losses, reduced.tolist(), strict=True))
+        means = dict(zip(losses, reduced.tolist(), strict=True))
         if not torch.isfinite(reduced).all():
             raise NonFiniteError(
                 f"The loss of step {step + 1} is not a finite number.",
-                "Lower --learning-rate, or use --dtype bf16 or fp32; --resume goes on from the last checkpoint.",
+                "Lower --learning-rate, or use --dtype bf16 or fp32. --resume continues from the last checkpoint.",
             )
-        return found
+        return means
 
 
 def _gradient_sync(accelerator: Accelerator, objective: Objective, is_last_batch: bool) -> Any:
-    """Gradients of all processes are put together at the last batch of a step only."""
+    """Synchronize the gradients of all processes only in the last batch of a step."""
     return contextlib.nullcontext() if is_last_batch else accelerator.no_sync(objective)

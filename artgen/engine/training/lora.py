@@ -1,6 +1,6 @@
-"""LoRAs: small matrices added to a model's layers, which learn while the model's own weights stay.
+"""Add trainable LoRAs to a pipeline and export them.
 
-Hu et al., "LoRA: low-rank adaptation of large language models", ICLR 2022, arXiv 2106.09685; by peft.
+Hu et al., "LoRA: low-rank adaptation of large language models", ICLR 2022, arXiv 2106.09685; implemented by peft.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,47 +22,47 @@ _KOHYA_PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te", "text_encoder
 
 
 def add_lora(pipe: Any, settings: LoraTrainingSettings) -> dict[str, nn.Module]:
-    """Adds a LoRA to the denoiser, and to the text encoders if asked; everything else is frozen.
+    """Add a LoRA to the denoiser and, with `train_text_encoder`, to the text encoders. Freeze all other weights.
 
-    Its own weights are float32 whatever the model's precision; at first it changes nothing.
+    The LoRA weights are float32 for every model precision. A new LoRA does not change the output of its module.
 
     Returns:
-        the parts of the pipeline that have one, by name.
+        The components that have a LoRA, by name.
     """
-    parts: dict[str, Any] = {"unet": pipe.unet}
+    modules: dict[str, Any] = {"unet": pipe.unet}
     targets = {"unet": _target_layers(pipe.unet, settings.target or "attention")}
     if settings.train_text_encoder:
         for name in TEXT_ENCODER_NAMES:
             if getattr(pipe, name, None) is not None:
-                parts[name], targets[name] = getattr(pipe, name), list(TEXT_ENCODER_TARGETS)
-    for name, module in parts.items():
+                modules[name], targets[name] = getattr(pipe, name), list(TEXT_ENCODER_TARGETS)
+    for name, module in modules.items():
         alpha: Any = settings.alpha or settings.rank
         config = LoraConfig(r=settings.rank, lora_alpha=alpha, target_modules=targets[name])
         module.add_adapter(config, adapter_name=ADAPTER_NAME)
         for parameter in module.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
-    return parts
+    return modules
 
 
 def _target_layers(unet: nn.Module, target: str) -> list[str]:
     if target == "attention":
         return list(ATTENTION_TARGETS)
-    kinds = (nn.Linear,) if target == "linear" else (nn.Linear, nn.Conv2d)
-    return [name for name, module in unet.named_modules() if isinstance(module, kinds)]
+    classes = (nn.Linear,) if target == "linear" else (nn.Linear, nn.Conv2d)
+    return [name for name, module in unet.named_modules() if isinstance(module, classes)]
 
 
 def lora_state_dict(trained_modules: Mapping[str, nn.Module], key_format: str) -> dict[str, Tensor]:
-    """The LoRA as other tools read it, on the CPU in float32.
+    """Return the LoRA in a file format of other tools, on the CPU in float32.
 
-    Its scale is multiplied in, so that alpha equals the rank for who looks for it and for who does not.
+    The weights contain the scale, so alpha equals the rank. Tools that read alpha and tools that ignore it give the
+    same result.
 
     Args:
-        trained_modules: as `attach` gives them.
-        key_format: `diffusers`, as `load_lora_weights` writes them, or `kohya`, as sd-scripts does (with diffusers' names of
-            layers).
+        trained_modules: return value of `add_lora`.
+        key_format: `diffusers` (`load_lora_weights`) or `kohya` (sd-scripts, with diffusers' layer names).
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for part, module in trained_modules.items():
         for layer, down, up in _iter_lora_weights(module):
             if key_format == "kohya":
@@ -71,13 +71,13 @@ def lora_state_dict(trained_modules: Mapping[str, nn.Module], key_format: str) -
                     if part != "text_encoder" or "text_encoder_2" not in trained_modules
                     else "lora_te1"
                 )
-                inside = layer if part == "unet" else f"text_model.{layer.removeprefix('text_model.')}"
-                name = f"{prefix}_{inside.replace('.', '_')}"
-                found[f"{name}.alpha"] = torch.tensor(float(down.shape[0]))
-                found[f"{name}.lora_down.weight"], found[f"{name}.lora_up.weight"] = down, up
+                path = layer if part == "unet" else f"text_model.{layer.removeprefix('text_model.')}"
+                name = f"{prefix}_{path.replace('.', '_')}"
+                tensors[f"{name}.alpha"] = torch.tensor(float(down.shape[0]))
+                tensors[f"{name}.lora_down.weight"], tensors[f"{name}.lora_up.weight"] = down, up
             else:
-                found[f"{part}.{layer}.lora_A.weight"], found[f"{part}.{layer}.lora_B.weight"] = down, up
-    return found
+                tensors[f"{part}.{layer}.lora_A.weight"], tensors[f"{part}.{layer}.lora_B.weight"] = down, up
+    return tensors
 
 
 def _iter_lora_weights(module: nn.Module) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -90,12 +90,12 @@ def _iter_lora_weights(module: nn.Module) -> Iterator[tuple[str, Tensor, Tensor]
 
 def _detached_weight(module: nn.Module) -> Tensor:
     weight: Any = module.weight
-    found: Tensor = weight.detach()
-    return found
+    detached: Tensor = weight.detach()
+    return detached
 
 
 def kohya_metadata(rank: int, architecture: str) -> dict[str, str]:
-    """What sd-scripts' metadata says of a LoRA; other tools show it and choose by it."""
+    """Return the metadata that sd-scripts writes. Other tools display it and use it to detect the base model."""
     base = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}.get(architecture, architecture)
     return {
         "ss_network_module": "networks.lora",

@@ -1,4 +1,4 @@
-"""What a training makes small: each a module that gives the loss of a batch, so that accelerate can wrap it whole."""
+"""Define the training losses as modules, so that accelerate can wrap a complete forward pass."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,34 +10,34 @@ from artgen.engine.diffusion.noise_schedule import NoiseSchedule
 from artgen.engine.training.perceptual import PerceptualDistance
 
 MIN_PERCEPTUAL_SNR = 0.1
-"""Latents meant at more noise than this are too vague for the perceptual term, which leaves them out."""
+"""Smallest signal-to-noise ratio for the perceptual term. At more noise, predicted latents are too vague."""
 
 KL_WEIGHT = 1e-6
-"""Of the pull of an autoencoder's latents to a normal distribution, as Stable Diffusion's was trained with."""
+"""Weight of the KL divergence between an autoencoder's latents and a normal distribution, as in Stable Diffusion."""
 
 Losses = dict[str, Tensor]
-"""Of a loss, by name; `loss` is what is made small."""
+"""Terms by name, scalar tensors; `loss` is the value to minimize."""
 
 
 class Objective(nn.Module):
-    """A module whose forward gives `loss`, and the parts it is made of where there are several."""
+    """Represent a loss. The forward pass returns `loss` and, if there are several terms, each term."""
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """The parameters that learn, by name."""
+        """Return the parameters that require gradients, by name."""
         return {name: value for name, value in self.named_parameters() if value.requires_grad}
 
 
 class DenoiserLoss(Objective):
-    """The diffusion loss, and with a weight the perceptual distance of the latents that the network meant.
+    """Compute the diffusion loss and, optionally, a perceptual distance between predicted and clean latents.
 
-    Ho et al., "Denoising diffusion probabilistic models", NeurIPS 2020, with the model's own kind of prediction.
+    Ho et al., "Denoising diffusion probabilistic models", NeurIPS 2020, with the prediction type of the model.
 
     Args:
-        pipe: a Stable Diffusion 1, 2 or XL pipeline; its denoiser and text encoders become parts of this module.
-        noise_schedule: of the model.
-        snr_gamma: of min-SNR weighting; 0 for none.
-        distance: between latents; None for none.
-        perceptual_weight: of that.
+        pipe: Stable Diffusion 1, 2 or XL pipeline; its denoiser and text encoders become submodules.
+        noise_schedule: noise schedule of the model.
+        snr_gamma: gamma of min-SNR weighting; 0 disables the weighting.
+        distance: distance between latents; None disables the perceptual term.
+        perceptual_weight: weight of the perceptual term.
     """
 
     def __init__(
@@ -59,67 +59,73 @@ class DenoiserLoss(Objective):
         self._caption_embeddings: dict[str, tuple[Tensor, Tensor | None]] = {}
 
     def forward(
-        self, clean: Tensor, noise: Tensor, times: Tensor, captions: Sequence[str], time_ids: Tensor | None
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, captions: Sequence[str], time_ids: Tensor | None
     ) -> Losses:
-        """The loss of a batch.
+        """Return the loss of a batch.
 
         Args:
-            clean, noise: latents, (batch, channels, height, width).
-            times: (batch,), whole numbers.
-            captions: one for each.
-            time_ids: for SDXL, (batch, 6): original height and width, top and left of the crop, height and width.
+            latents: clean latents, shape (B, C, H, W), scaled for the denoiser.
+            noise: normal noise of the same shape.
+            timesteps: integers, shape (B,).
+            captions: one caption per image; an empty string is the unconditional prompt.
+            time_ids: for SDXL, shape (B, 6): original height and width, top and left of the crop, target height and
+                width, in pixels. None for other models.
         """
-        noisy = self.noise_schedule.add_noise(clean, noise, times)
-        words, pooled = self._encode_captions(captions)
+        noisy_latents = self.noise_schedule.add_noise(latents, noise, timesteps)
+        prompt_embeds, pooled = self._encode_captions(captions)
         dtype = self.unet.dtype
         added = None if pooled is None else {"text_embeds": pooled.to(dtype), "time_ids": time_ids}
-        said = self.unet(noisy.to(dtype), times, words.to(dtype), added_cond_kwargs=added).sample.float()
-        error = (said - self.noise_schedule.target(clean, noise, times)).square().mean((1, 2, 3))
-        diffusion = (self.noise_schedule.min_snr_weights(times, self.snr_gamma) * error).mean()
-        parts = {"loss": diffusion}
-        if self.distance is not None:
-            clear = (self.noise_schedule.snr(times) >= MIN_PERCEPTUAL_SNR).nonzero().flatten()
-            meant = self.noise_schedule.predict_x0(noisy, said, times)
-            # A batch without any still has the term's gradient, 0, which several processes wait for.
-            chosen = self.distance(meant[clear], clean[clear]).sum() if len(clear) else 0 * meant.sum()
-            distance = chosen / len(times)
-            parts = {
-                "loss": diffusion + self.perceptual_weight * distance,
-                "diffusion": diffusion,
-                "perceptual": distance,
-            }
-        return parts
+        model_pred = self.unet(
+            noisy_latents.to(dtype), timesteps, prompt_embeds.to(dtype), added_cond_kwargs=added
+        ).sample.float()
+        error = (model_pred - self.noise_schedule.target(latents, noise, timesteps)).square().mean((1, 2, 3))
+        diffusion = (self.noise_schedule.min_snr_weights(timesteps, self.snr_gamma) * error).mean()
+        if self.distance is None:
+            return {"loss": diffusion}
+        low_noise = (self.noise_schedule.snr(timesteps) >= MIN_PERCEPTUAL_SNR).nonzero().flatten()
+        x0_pred = self.noise_schedule.predict_x0(noisy_latents, model_pred, timesteps)
+        # Without a low-noise image the term still needs a gradient, 0: distributed processes wait for the gradient.
+        total = self.distance(x0_pred[low_noise], latents[low_noise]).sum() if len(low_noise) else 0 * x0_pred.sum()
+        perceptual = total / len(timesteps)
+        return {
+            "loss": diffusion + self.perceptual_weight * perceptual,
+            "diffusion": diffusion,
+            "perceptual": perceptual,
+        }
 
     def _encode_captions(self, captions: Sequence[str]) -> tuple[Tensor, Tensor | None]:
-        """Embeddings of captions, (batch, tokens, width), and SDXL's pooled ones; encoded once while they stay."""
+        """Return prompt embeddings, shape (B, tokens, width), and SDXL's pooled embeddings.
+
+        Embeddings are cached unless a text encoder is trained.
+        """
         if self.trains_text_encoder:
             return self._run_text_encoders(list(captions))
         with torch.no_grad():
             for caption in dict.fromkeys(captions):
                 if caption not in self._caption_embeddings:
                     self._caption_embeddings[caption] = self._run_text_encoders([caption])
-        rows = [self._caption_embeddings[caption] for caption in captions]
-        pooled = [second for _, second in rows if second is not None]
-        return torch.cat([first for first, _ in rows]), torch.cat(pooled) if pooled else None
+        embeddings = [self._caption_embeddings[caption] for caption in captions]
+        pooled = [second for _, second in embeddings if second is not None]
+        return torch.cat([first for first, _ in embeddings]), torch.cat(pooled) if pooled else None
 
     def _run_text_encoders(self, captions: list[str]) -> tuple[Tensor, Tensor | None]:
         device = next(self.unet.parameters()).device
-        found = self._pipe.encode_prompt(
+        encoded = self._pipe.encode_prompt(
             captions, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
-        return found[0], found[2] if len(found) > 2 else None
+        return encoded[0], encoded[2] if len(encoded) > 2 else None
 
 
 class AutoencoderLoss(Objective):
-    """The squared error of reconstructions, and with a weight their perceptual distance.
+    """Compute the squared error of reconstructions and, optionally, their perceptual distance.
 
-    With an encoder that learns, also the pull of its latents to a normal distribution (Kingma and Welling,
-    "Auto-encoding variational Bayes", ICLR 2014).
+    If the encoder is trained, the loss contains the KL divergence of the latents from a normal distribution (Kingma and
+    Welling, "Auto-encoding variational Bayes", ICLR 2014).
 
     Args:
-        vae: diffusers' `AutoencoderKL`; what of it learns has `requires_grad`.
-        distance: between pictures; None for none.
-        perceptual_weight: of that.
+        vae: diffusers' `AutoencoderKL`; the trained parameters have `requires_grad`.
+        distance: distance between images; None disables the perceptual term.
+        perceptual_weight: weight of the perceptual term.
     """
 
     def __init__(self, vae: Any, distance: PerceptualDistance | None, perceptual_weight: float) -> None:
@@ -127,19 +133,19 @@ class AutoencoderLoss(Objective):
         self.vae, self.distance, self.perceptual_weight = vae, distance, perceptual_weight
         self.trains_encoder = any(value.requires_grad for value in vae.encoder.parameters())
 
-    def forward(self, pictures: Tensor, noise: Tensor) -> Losses:
-        """The loss of a batch.
+    def forward(self, images: Tensor, noise: Tensor) -> Losses:
+        """Return the loss of a batch.
 
         Args:
-            pictures: (batch, 3, height, width) from -1 to 1.
-            noise: of the latents' shape, normally distributed.
+            images: shape (B, 3, H, W), from -1 to 1.
+            noise: normal noise in the shape of the latents.
         """
         with torch.set_grad_enabled(self.trains_encoder):
-            posterior = self.vae.encode(pictures).latent_dist
-        rebuilt = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
-        error = (rebuilt - pictures).square().mean()
+            posterior = self.vae.encode(images).latent_dist
+        reconstructed = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
+        error = (reconstructed - images).square().mean()
         loss = error + KL_WEIGHT * posterior.kl().mean() if self.trains_encoder else error
         if self.distance is None:
             return {"loss": loss, "mse": error} if self.trains_encoder else {"loss": loss}
-        distance = self.distance(rebuilt, pictures).mean()
-        return {"loss": loss + self.perceptual_weight * distance, "mse": error, "perceptual": distance}
+        perceptual = self.distance(reconstructed, images).mean()
+        return {"loss": loss + self.perceptual_weight * perceptual, "mse": error, "perceptual": perceptual}

@@ -1,4 +1,4 @@
-"""A training from its plan to its result, as a generator: what happens is yielded, and the caller shows it."""
+"""Run a training from its plan to its result, as a generator of events."""
 
 import contextlib
 import shutil
@@ -38,7 +38,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LatentsCached:
-    """So many pictures are ready, of how many."""
+    """Report the number of cached images and their total."""
 
     done: int
     total: int
@@ -46,7 +46,7 @@ class LatentsCached:
 
 @dataclass(frozen=True)
 class Started:
-    """The first step is about to be done, after `start_step` of an earlier run."""
+    """Report the start of the first step. `start_step` is the number of steps of the resumed run, else 0."""
 
     start_step: int
     total_steps: int
@@ -56,7 +56,7 @@ class Started:
 
 @dataclass(frozen=True)
 class CheckpointSaved:
-    """A checkpoint was written."""
+    """Report a new checkpoint."""
 
     step: int
     path: Path
@@ -64,7 +64,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True)
 class SamplesSaved:
-    """A snapshot was drawn, and the sheet of all."""
+    """Report new sample images. `path` is the contact sheet of all steps."""
 
     step: int
     path: Path
@@ -72,7 +72,7 @@ class SamplesSaved:
 
 @dataclass(frozen=True)
 class Finished:
-    """The result was written."""
+    """Report the path of the result. `loss` is None if no step was necessary."""
 
     path: Path
     steps: int
@@ -82,27 +82,23 @@ class Finished:
 TrainingEvent = LatentsCached | Started | TrainStep | CheckpointSaved | SamplesSaved | Finished
 
 
-def never_stop() -> bool:
-    """Goes on to the end."""
-    return False
-
-
 def train(
-    plan: TrainingPlan, *, listener: Listener = no_op, should_stop: Callable[[], bool] = never_stop
+    plan: TrainingPlan, *, listener: Listener = no_op, should_stop: Callable[[], bool] = lambda: False
 ) -> Iterator[TrainingEvent]:
-    """Trains, and leaves a result, checkpoints, snapshots, losses and a datasheet where the plan says.
+    """Train a model. Write the result, checkpoints, sample images, losses and a datasheet to the paths of the plan.
 
     Args:
-        plan: from `artgen.jobs.training_plan.plan`.
-        listener: is told of loading.
-        should_stop: asked after each step; True saves a checkpoint and raises KeyboardInterrupt.
+        plan: return value of `artgen.jobs.training_plan.create_training_plan`.
+        listener: receives the events of model loading.
+        should_stop: called after each step. If it returns True, `train` saves a checkpoint and raises
+            KeyboardInterrupt.
 
     Raises:
         ModelUnavailableError: weights are missing or damaged.
         MemoryExhaustedError: out of memory.
-        NonFiniteError: the loss became NaN or infinite.
-        OutputError: something cannot be written; the checkpoint before stays.
-        KeyboardInterrupt: stopped, with a checkpoint.
+        NonFiniteError: the loss is NaN or infinite.
+        OutputError: a file cannot be written. Existing checkpoints are unchanged.
+        KeyboardInterrupt: `should_stop` returned True. A checkpoint is saved.
     """
     try:
         yield from _train(plan, listener, should_stop)
@@ -112,10 +108,10 @@ def train(
         raise MemoryExhaustedError(
             "Out of memory while training.",
             "Use --gradient-checkpointing, a smaller --batch-size with more --gradient-accumulation-steps, or a "
-            "smaller --resolution; --resume is for the same settings only.",
+            "smaller --resolution. Start a new training: --resume requires the same settings.",
         ) from None
     finally:
-        pipeline_cache.clear_cache()  # its weights are no longer the model's
+        pipeline_cache.clear_cache()  # the weights of the cached pipeline have changed
 
 
 def _train(plan: TrainingPlan, listener: Listener, should_stop: Callable[[], bool]) -> Iterator[TrainingEvent]:
@@ -127,28 +123,28 @@ def _train(plan: TrainingPlan, listener: Listener, should_stop: Callable[[], boo
         if not plan.settings.checkpointing.resume:
             shutil.rmtree(plan.paths.training_dir, ignore_errors=True)
     accelerator.wait_for_everyone()
-    assembly = training_setup.build_setup(plan, accelerator, listener)
+    setup = training_setup.build_setup(plan, accelerator, listener)
     if accelerator.is_main_process:
-        for done, total in assembly.latent_cache.populate():
+        for done, total in setup.latent_cache.populate():
             yield LatentsCached(done, total)
     accelerator.wait_for_everyone()
-    loop = training_setup.build_loop(assembly)
-    begun = 0
+    loop = training_setup.build_loop(setup)
+    start_step = 0
     if plan.settings.checkpointing.resume and (newest := plan.paths.newest_checkpoint()) is not None:
         checkpoints.restore_checkpoint(newest, loop.train_state)
-        begun = int(read_checkpoint_state(newest)["step"])
-    yield Started(begun, plan.settings.optimizer.train_steps, sum(p.numel() for p in loop.train_state.parameters.values()),
-                accelerator.num_processes)  # fmt: skip
-    keeper = _Recorder(assembly, loop, begun)
+        start_step = int(read_checkpoint_state(newest)["step"])
+    num_parameters = sum(parameter.numel() for parameter in loop.train_state.parameters.values())
+    yield Started(start_step, plan.settings.optimizer.train_steps, num_parameters, accelerator.num_processes)
+    recorder = _Recorder(setup, loop, start_step)
     try:
-        yield from keeper.record_steps(should_stop)
+        yield from recorder.record_steps(should_stop)
     finally:
-        keeper.close()
+        recorder.close()
     accelerator.end_training()
 
 
 class _Recorder:
-    """Keeps what a loop makes: losses, checkpoints, snapshots, the result. Only the first process writes."""
+    """Write losses, checkpoints, sample images and the result. Only the main process writes."""
 
     def __init__(self, setup: TrainingSetup, loop: TrainingLoop, start_step: int) -> None:
         self._setup, self._loop, self._start_step = setup, loop, start_step
@@ -161,14 +157,15 @@ class _Recorder:
         )
 
     def close(self) -> None:
-        """Writes what is still in memory."""
+        """Write buffered values and close the files."""
         if self._tensorboard:
             self._tensorboard.close()
 
     def record_steps(self, should_stop: Callable[[], bool]) -> Iterator[TrainingEvent]:
-        progress, total = self._plan.settings.checkpointing, self._plan.settings.optimizer.train_steps
-        sheet = self._write_datasheet()
-        if not self._start_step and progress.snapshot_every:
+        """Run the loop to its end and yield the events of each step. Raise KeyboardInterrupt if a process stops."""
+        settings, total = self._plan.settings.checkpointing, self._plan.settings.optimizer.train_steps
+        datasheet_sha256 = self._write_datasheet()
+        if not self._start_step and settings.snapshot_every:
             yield from self._save_samples(0)
         last: TrainStep | None = None
         for last in self._loop.steps(self._start_step):
@@ -179,19 +176,19 @@ class _Recorder:
                 self._tensorboard.log_step(last)
             yield last
             stopped = self._any_process_stops(should_stop())
-            if stopped or step % progress.checkpoint_every == 0 or step == total:
+            if stopped or step % settings.checkpoint_every == 0 or step == total:
                 yield from self._save_checkpoint(step)
             if stopped:
                 raise KeyboardInterrupt
-            if progress.snapshot_every and (step % progress.snapshot_every == 0 or step == total):
+            if settings.snapshot_every and (step % settings.snapshot_every == 0 or step == total):
                 yield from self._save_samples(step)
         if self._is_main_process:
             with self._ema_weights():
-                path = export.export_result(self._setup, total, sheet)
+                path = export.export_result(self._setup, total, datasheet_sha256)
             yield Finished(path, total, last.loss if last else None)
 
     def _any_process_stops(self, stop_requested: bool) -> bool:
-        """Whether any process was asked to stop: all stop after the same step."""
+        """Return whether any process was asked to stop, so that all processes stop after the same step."""
         accelerator = self._loop.accelerator
         if accelerator.num_processes == 1:
             return stop_requested
@@ -199,15 +196,15 @@ class _Recorder:
 
         flag = torch.tensor(float(stop_requested), device=accelerator.device)
         torch.distributed.all_reduce(flag)
-        answer = bool(flag.item())
-        # Gloo's thread lets go of the tensor when it has Python's lock, and the end of a process group waits for that
-        # thread with the lock held: were this the last call, the two could wait for each other for ever.
+        stops = bool(flag.item())
+        # Gloo's thread needs the GIL to release the tensor. The destruction of a process group waits for this thread
+        # while it holds the GIL. Wait here until the tensor is released, else the two can deadlock after the last call.
         if flag.device.type == "cpu":
-            held, end = weakref.ref(flag), time.monotonic() + 1
+            reference, end = weakref.ref(flag), time.monotonic() + 1
             del flag
-            while held() is not None and time.monotonic() < end:
+            while reference() is not None and time.monotonic() < end:
                 time.sleep(0.001)
-        return answer
+        return stops
 
     def _save_checkpoint(self, step: int) -> Iterator[TrainingEvent]:
         self._last_saved_step = step
@@ -216,38 +213,36 @@ class _Recorder:
             path = checkpoints.save_checkpoint(
                 self._plan.paths, self._loop.train_state, step, self._plan.settings_record(), keep
             )
-            if self._loss_log:
-                self._loss_log.save_plot()
             yield CheckpointSaved(step, path)
 
     def _save_samples(self, step: int) -> Iterator[TrainingEvent]:
         if not self._is_main_process:
             return
-        names, pictures = self._create_samples()
-        path = samples.save_samples(self._plan.paths, step, pictures, names, self._plan.paths.result.stem)
+        labels, images = self._create_samples()
+        path = samples.save_samples(self._plan.paths, step, images, labels, self._plan.paths.result.stem)
         yield SamplesSaved(step, path)
 
     def _create_samples(self) -> tuple[Sequence[str], list[Image.Image]]:
         plan = self._plan
         with self._ema_weights(), self._loop.accelerator.autocast():
             if plan.settings.mode == "vae":
-                examples = plan.dataset.images[:DEFAULT_NUM_SAMPLES]
-                rebuilt = samples.reconstruct_images(self._setup.pipe.vae, examples, plan.resolution)
-                return [example.name for example in examples], rebuilt
+                originals = plan.dataset.images[:DEFAULT_NUM_SAMPLES]
+                reconstructions = samples.reconstruct_images(self._setup.pipe.vae, originals, plan.resolution)
+                return [original.name for original in originals], reconstructions
             prompts = plan.sample_prompts
             return prompts, samples.sample_images(self._setup.pipe, plan.model, prompts, plan.settings.seed)
 
     def _ema_weights(self) -> contextlib.AbstractContextManager[None]:
-        learner = self._loop.train_state
-        return learner.ema.swap_in(learner.parameters) if learner.ema else contextlib.nullcontext()
+        state = self._loop.train_state
+        return state.ema.swap_in(state.parameters) if state.ema else contextlib.nullcontext()
 
     def _write_datasheet(self) -> str:
         if not self._is_main_process:
             return ""
         plan = self._plan
-        about = {
+        run_info = {
             "model": plan.model.short_name,
             "resolution": plan.resolution,
             "trigger": plan.settings.training.trigger,
         }
-        return datasheet.write_datasheet(plan.dataset, plan.paths.datasheet, run_info=about).sha256
+        return datasheet.write_datasheet(plan.dataset, plan.paths.datasheet, run_info=run_info).sha256

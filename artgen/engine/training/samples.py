@@ -1,4 +1,4 @@
-"""Pictures drawn on the way, always from the same words and noise, and the sheet that shows how they change."""
+"""Generate sample images during training, always from the same prompts and noise, and a contact sheet of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,18 +17,18 @@ from artgen.outputs import atomic_replace, encode_without_metadata
 from artgen.registry import ResolvedModel
 
 MAX_SHEET_ROWS = 40
-"""Snapshots on the sheet; of more, the first and the last ones."""
+"""Maximum number of sheet rows. If there are more steps, the sheet shows the first and the last ones."""
 
 
 @torch.no_grad()
 def sample_images(pipe: Any, model: ResolvedModel, prompts: Sequence[str], seed: int) -> list[Image.Image]:
-    """A picture for each prompt, with the weights as they are, at the size that the model was trained for.
+    """Generate an image per prompt with the current weights, at the native size of the model.
 
     Args:
-        pipe: the pipeline, part of which is being trained; it comes back as it was.
-        model: its steps and guidance are used.
-        prompts: one for each picture.
-        seed: of the first; the others count up.
+        pipe: the pipeline that is trained. Its modes and precision are restored.
+        model: defines the number of steps and the guidance scale.
+        prompts: one prompt per image.
+        seed: seed of the first image; the seeds of the other images count up.
     """
     modes = {part: part.training for part in pipe.components.values() if isinstance(part, torch.nn.Module)}
     precision = pipe.vae.dtype
@@ -58,30 +58,34 @@ def sample_images(pipe: Any, model: ResolvedModel, prompts: Sequence[str], seed:
 def save_samples(
     paths: TrainingPaths, step: int, images: Sequence[Image.Image], column_labels: Sequence[str], title: str
 ) -> Path:
-    """Saves the pictures of one snapshot and draws the sheet of all anew.
+    """Save the sample images of one step and update the contact sheet.
 
     Args:
-        paths: where.
-        step: after which they were drawn.
-        images, column_labels: one for each column.
-        title: above the sheet.
+        paths: paths of the training.
+        step: training step of the images.
+        images: one image per column of the sheet.
+        column_labels: one label per column.
+        title: title of the sheet.
+
+    Returns:
+        The path of the contact sheet.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: a file cannot be written.
     """
     folder = paths.samples_dir / f"step-{step:07d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for number, picture in enumerate(images, 1):
-            atomic_replace(folder / f"{number}.png", _encode_png(picture))
+        for number, image in enumerate(images, 1):
+            atomic_replace(folder / f"{number}.png", _encode_png(image))
         steps = sorted(path for path in paths.samples_dir.glob("step-*") if path.is_dir())
         steps = steps if len(steps) <= MAX_SHEET_ROWS else [*steps[:1], *steps[-(MAX_SHEET_ROWS - 1) :]]
         rows = [[_sheet_cell(path / f"{number}.png") for number in range(1, len(column_labels) + 1)] for path in steps]
-        sides = [str(int(path.name.partition("-")[2])) for path in steps]
-        sheet = contact_sheet.ContactSheet(rows, title, list(column_labels), sides)
+        row_labels = [str(int(path.name.partition("-")[2])) for path in steps]
+        sheet = contact_sheet.ContactSheet(rows, title, list(column_labels), row_labels)
         atomic_replace(paths.samples_sheet, _encode_png(contact_sheet.render_sheet(sheet, cell_px=192)))
     except OSError as error:
-        raise OutputError(f"'{folder}' cannot be written: {error.strerror or error}.", "Make room.") from error
+        raise OutputError(f"Cannot write '{folder}': {error.strerror or error}.", "Free disk space.") from error
     return paths.samples_sheet
 
 
@@ -95,19 +99,19 @@ def _encode_png(image: Image.Image) -> bytes:
 
 @torch.no_grad()
 def reconstruct_images(vae: Any, training_images: Sequence[TrainingImage], resolution: int) -> list[Image.Image]:
-    """Pictures, each beside what the autoencoder makes of it.
+    """Return images that show a training image (left) and its reconstruction (right).
 
     Args:
-        vae: with the weights as they are.
-        training_images: pictures of the training.
-        resolution: the longer side of what is shown, in pixels.
+        vae: the autoencoder that is trained.
+        training_images: images of the data set.
+        resolution: maximum side of an image, in pixels.
     """
-    pictures = []
-    for example in training_images:
-        given = open_training_image(example)
-        given.thumbnail((resolution, resolution))
-        pair = Image.new("RGB", (2 * given.width, given.height))
-        pair.paste(given, (0, 0))
-        pair.paste(vae_roundtrip(vae, given), (given.width, 0))
-        pictures.append(pair)
-    return pictures
+    pairs = []
+    for training_image in training_images:
+        original = open_training_image(training_image)
+        original.thumbnail((resolution, resolution))
+        pair = Image.new("RGB", (2 * original.width, original.height))
+        pair.paste(original, (0, 0))
+        pair.paste(vae_roundtrip(vae, original), (original.width, 0))
+        pairs.append(pair)
+    return pairs

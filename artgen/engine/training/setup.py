@@ -1,4 +1,4 @@
-"""From a plan to a loop that can be stepped: what is loaded, what learns, and how batches come about."""
+"""Build a training from its plan: load the model, select the trainable parameters, and create the training loop."""
 
 import contextlib
 import os
@@ -18,6 +18,7 @@ from artgen.engine.acceleration import apply
 from artgen.engine.diffusion import noise_schedule
 from artgen.engine.loading import components, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig, resolve_device
+from artgen.engine.sampling.vae import scale_latents
 from artgen.engine.training import batch_order, lora, perceptual
 from artgen.engine.training.checkpoints import TrainState
 from artgen.engine.training.ema import EMA
@@ -33,15 +34,15 @@ MIXED_PRECISION_BY_DTYPE = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """Everything that a training needs.
+    """Store the loaded parts of a training.
 
     Attributes:
-        plan: what was asked for.
+        plan: the validated request.
         accelerator: device, precision and processes.
-        pipe: the whole pipeline; `trained_modules` of it learn.
-        trained_modules: modules with a LoRA, by name; without one, the part that learns.
-        objective: the loss, before accelerate wraps it.
-        latent_cache: the pictures.
+        pipe: diffusers pipeline; it contains the `trained_modules`.
+        trained_modules: modules that have trainable parameters, by component name.
+        objective: the loss, without accelerate's wrapper.
+        latent_cache: cached latents (denoiser) or pixels (autoencoder) of the images.
     """
 
     plan: TrainingPlan
@@ -53,29 +54,29 @@ class TrainingSetup:
 
 
 def create_accelerator(plan: TrainingPlan) -> Accelerator:
-    """Finds device, precision and the other processes, if `accelerate launch` or `torchrun` started some.
+    """Select the device and the precision, and join the processes of `accelerate launch` or `torchrun`.
 
     Raises:
-        UsageError: the device asked for is not there.
+        UsageError: the requested device does not exist.
     """
-    wanted = plan.settings.device
-    if wanted.device != "auto":
-        resolve_device(wanted.device, "fp32")
+    requested = plan.settings.device
+    if requested.device != "auto":
+        resolve_device(requested.device, "fp32")
     if "WORLD_SIZE" not in os.environ:
-        AcceleratorState._reset_state(reset_partial_state=True)  # of an earlier training in this process
-    precision = MIXED_PRECISION_BY_DTYPE.get(wanted.dtype)
+        AcceleratorState._reset_state(reset_partial_state=True)  # remove the state of an earlier training
+    precision = MIXED_PRECISION_BY_DTYPE.get(requested.dtype)
     if precision is None and "ACCELERATE_MIXED_PRECISION" not in os.environ:
-        cuda = wanted.device != "cpu" and torch.cuda.is_available()
+        cuda = requested.device != "cpu" and torch.cuda.is_available()
         precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if cuda else "no"
-    # The last layer of an encoder whose words are taken from the one before learns nothing.
+    # SDXL uses the second to last layer of a text encoder, so the last layer has no gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=plan.settings.training.train_text_encoder)
-    with _select_accelerate_device(wanted.device):
-        return Accelerator(cpu=wanted.device == "cpu", mixed_precision=precision, kwargs_handlers=[unused])
+    with _select_accelerate_device(requested.device):
+        return Accelerator(cpu=requested.device == "cpu", mixed_precision=precision, kwargs_handlers=[unused])
 
 
 @contextlib.contextmanager
 def _select_accelerate_device(device: str) -> Iterator[None]:
-    """Tells accelerate which of several GPUs is meant, for which it has an environment variable alone."""
+    """Set the environment variable with which accelerate selects one of several GPUs; accelerate has no argument."""
     name = "ACCELERATE_TORCH_DEVICE"
     if not device.startswith("cuda:") or name in os.environ:
         yield
@@ -88,15 +89,15 @@ def _select_accelerate_device(device: str) -> Iterator[None]:
 
 
 def build_setup(plan: TrainingPlan, accelerator: Accelerator, listener: Listener) -> TrainingSetup:
-    """Loads the model and makes ready what learns.
+    """Load the model and select the trainable parameters.
 
     Raises:
         ModelUnavailableError: weights are missing or damaged.
     """
-    kind = plan.settings.mode
+    mode = plan.settings.mode
     half = {"fp16": "fp16", "bf16": "bf16"}.get(accelerator.mixed_precision, "fp32")
-    # What learns is kept in float32; what stays may be as short as what it is computed in.
-    dtype = half if kind == "lora" and accelerator.device.type != "cpu" else "fp32"
+    # Trainable parameters stay in float32; frozen weights can have the precision of the computation.
+    dtype = half if mode == "lora" and accelerator.device.type != "cpu" else "fp32"
     device_config = DeviceConfig(str(accelerator.device), dtype)
     pipe = apply.load_unoptimized(plan.model, device_config, listener)
     with pipeline_cache.silence_libraries():
@@ -106,28 +107,30 @@ def build_setup(plan: TrainingPlan, accelerator: Accelerator, listener: Listener
             part.requires_grad_(False)
             part.eval()
     torch.manual_seed(plan.settings.seed)
-    build = _build_autoencoder_loss if kind == "vae" else _build_denoiser_loss
-    parts, objective, key, keep = build(plan, pipe)
+    build = _build_autoencoder_loss if mode == "vae" else _build_denoiser_loss
+    trained_modules, objective, encoder_key, encode = build(plan, pipe)
     objective.to(accelerator.device)
-    for part in parts.values():
-        part.train()
-    return TrainingSetup(plan, accelerator, pipe, parts, objective, LatentCache(plan, key, keep))
+    for module in trained_modules.values():
+        module.train()
+    cache = LatentCache(plan, encoder_key, encode)
+    return TrainingSetup(plan, accelerator, pipe, trained_modules, objective, cache)
 
 
 SetupParts = tuple[dict[str, Any], Objective, str, Callable[[Tensor], Tensor]]
+"""Trained modules, loss, key of the latent cache, and the encoder of the latent cache."""
 
 
 def _build_denoiser_loss(plan: TrainingPlan, pipe: Any) -> SetupParts:
     settings = plan.settings
     if settings.mode == "lora":
-        parts: dict[str, Any] = dict(lora.add_lora(pipe, settings.training))
+        modules: dict[str, Any] = dict(lora.add_lora(pipe, settings.training))
     else:
         pipe.unet.requires_grad_(True)
-        parts = {"unet": pipe.unet}
+        modules = {"unet": pipe.unet}
     if settings.optimizer.gradient_checkpointing:
         pipe.unet.enable_gradient_checkpointing()
-        for name in parts.keys() - {"unet"}:
-            parts[name].gradient_checkpointing_enable()
+        for name in modules.keys() - {"unet"}:
+            modules[name].gradient_checkpointing_enable()
     weight = settings.loss.perceptual_weight or 0.0
     distance: Any = None
     if weight:
@@ -137,21 +140,21 @@ def _build_denoiser_loss(plan: TrainingPlan, pipe: Any) -> SetupParts:
             else perceptual.DecoderFeatureDistance(pipe.vae)
         )
         distance.requires_grad_(False)
-    noise = noise_schedule.read_noise_schedule(pipe.scheduler, plan.model.name).to(pipe.unet.device)
-    objective = DenoiserLoss(pipe, noise, settings.loss.snr_gamma or 0.0, distance, weight)
+    schedule = noise_schedule.read_noise_schedule(pipe.scheduler, plan.model.name).to(pipe.unet.device)
+    objective = DenoiserLoss(pipe, schedule, settings.loss.snr_gamma or 0.0, distance, weight)
 
     @torch.no_grad()
-    def keep(pixels: Tensor) -> Tensor:
-        kept: Tensor = pipe.vae.encode(pixels.to(pipe.vae.device)).latent_dist.parameters[0]
-        return kept
+    def encode(pixels: Tensor) -> Tensor:
+        moments: Tensor = pipe.vae.encode(pixels.to(pipe.vae.device)).latent_dist.parameters[0]
+        return moments
 
-    return parts, objective, f"latents {plan.model.model_hash()} {_vae_hash(plan)}", keep
+    return modules, objective, f"latents {plan.model.model_hash()} {_vae_hash(plan)}", encode
 
 
 def _build_autoencoder_loss(plan: TrainingPlan, pipe: Any) -> SetupParts:
     settings, vae = plan.settings, pipe.vae
-    learning = [vae] if settings.training.target == "all" else [vae.decoder, vae.post_quant_conv]
-    for module in learning:
+    trained = [vae] if settings.training.target == "all" else [vae.decoder, vae.post_quant_conv]
+    for module in trained:
         if module is not None:
             module.requires_grad_(True)
     if settings.optimizer.gradient_checkpointing:
@@ -177,66 +180,71 @@ def _bundled_denoiser_features() -> perceptual.DenoiserFeatureDistance:
 
 
 def _vae_hash(plan: TrainingPlan) -> str:
-    """Of the autoencoder's own weights, where it lies in a folder; a single file's hash covers it."""
+    """Return the hash of the VAE files in a model folder. The model hash of a single file includes the VAE."""
     folder = plan.model.path / "vae"
     files = [] if plan.model.is_file else sorted(Path(folder).glob("*.safetensors"))
     return hashes.model_hash(files)
 
 
 def build_loop(setup: TrainingSetup) -> TrainingLoop:
-    """The loop over an assembly, with its optimiser."""
+    """Create the optimizer and the training loop."""
     settings, accelerator = setup.plan.settings, setup.accelerator
     parameters = setup.objective.trainable_parameters()
-    chosen = settings.optimizer
-    optimiser = torch.optim.AdamW(
-        list(parameters.values()), lr=chosen.learning_rate or 0.0, weight_decay=chosen.weight_decay
+    optimizer = torch.optim.AdamW(
+        list(parameters.values()),
+        lr=settings.optimizer.learning_rate or 0.0,
+        weight_decay=settings.optimizer.weight_decay,
     )
-    average = EMA(parameters, chosen.ema_decay) if chosen.ema_decay else None
-    objective, prepared = accelerator.prepare(setup.objective, optimiser)
-    learner = TrainState(parameters, prepared, average, accelerator.scaler)
-    batch = _image_batch_builder(setup) if settings.mode == "vae" else _latent_batch_builder(setup)
-    return TrainingLoop(accelerator, objective, learner, chosen, settings.seed, setup.latent_cache.image_sizes, batch)
+    decay = settings.optimizer.ema_decay
+    objective, prepared = accelerator.prepare(setup.objective, optimizer)
+    state = TrainState(parameters, prepared, EMA(parameters, decay) if decay else None, accelerator.scaler)
+    build_batch = _image_batch_builder(setup) if settings.mode == "vae" else _latent_batch_builder(setup)
+    return TrainingLoop(
+        accelerator, objective, state, settings.optimizer, settings.seed, setup.latent_cache.image_sizes, build_batch
+    )
 
 
 def _latent_batch_builder(setup: TrainingSetup) -> BuildBatch:
     plan, device = setup.plan, setup.accelerator.device
-    captions, examples = plan.captions, plan.dataset.images
+    captions, images = plan.captions, plan.dataset.images
     dropout = plan.settings.training.caption_dropout
-    vae, noise_of = setup.pipe.vae, noise_schedule.read_noise_schedule(setup.pipe.scheduler, plan.model.name)
-    shift, scale = getattr(vae.config, "shift_factor", None) or 0.0, vae.config.scaling_factor
-    sized = plan.model.architecture == "sdxl"
+    vae_config = setup.pipe.vae.config
+    schedule = noise_schedule.read_noise_schedule(setup.pipe.scheduler, plan.model.name)
+    needs_time_ids = plan.model.architecture == "sdxl"
 
-    def assemble(pick: batch_order.BatchSpec, generator: torch.Generator) -> dict[str, Any]:
-        mean, spread = setup.latent_cache.load_batch(pick, generator).float().chunk(2, dim=1)
-        deviation = (0.5 * spread.clamp(-30, 20)).exp()
-        clean = (mean + deviation * torch.randn(mean.shape, generator=generator) - shift) * scale
-        noise = torch.randn(clean.shape, generator=generator)
-        times = noise_of.sample_timesteps(len(clean), generator)
-        silent = torch.rand(len(clean), generator=generator) < dropout
-        said = ["" if empty else captions[each] for each, empty in zip(pick.indices, silent.tolist(), strict=True)]
-        ids = None
-        if sized:
-            width, height = pick.size
-            # Pictures drawn later say that nothing is cut off, and are to look like these.
-            rows = [(examples[each].height, examples[each].width, 0, 0, height, width) for each in pick.indices]
-            ids = torch.tensor(rows, dtype=torch.float32, device=device)
+    def build_batch(spec: batch_order.BatchSpec, generator: torch.Generator) -> dict[str, Any]:
+        mean, log_variance = setup.latent_cache.load_batch(spec, generator).float().chunk(2, dim=1)
+        std = (0.5 * log_variance.clamp(-30, 20)).exp()
+        latents = scale_latents(mean + std * torch.randn(mean.shape, generator=generator), vae_config)
+        noise = torch.randn(latents.shape, generator=generator)
+        timesteps = schedule.sample_timesteps(len(latents), generator)
+        dropped = torch.rand(len(latents), generator=generator) < dropout
+        batch_captions = [
+            "" if drop else captions[index] for index, drop in zip(spec.indices, dropped.tolist(), strict=True)
+        ]
+        time_ids = None
+        if needs_time_ids:
+            width, height = spec.size
+            # The crop is always (0, 0): diffusers' pipelines generate with this value.
+            ids = [(images[index].height, images[index].width, 0, 0, height, width) for index in spec.indices]
+            time_ids = torch.tensor(ids, dtype=torch.float32, device=device)
         return {
-            "clean": clean.to(device), "noise": noise.to(device), "times": times.to(device),
-            "captions": said, "time_ids": ids,
+            "latents": latents.to(device), "noise": noise.to(device), "timesteps": timesteps.to(device),
+            "captions": batch_captions, "time_ids": time_ids,
         }  # fmt: skip
 
-    return assemble
+    return build_batch
 
 
 def _image_batch_builder(setup: TrainingSetup) -> BuildBatch:
     device, vae = setup.accelerator.device, setup.pipe.vae
     factor, channels = 2 ** (len(vae.config.block_out_channels) - 1), vae.config.latent_channels
 
-    def assemble(pick: batch_order.BatchSpec, generator: torch.Generator) -> dict[str, Any]:
-        pictures = setup.latent_cache.load_batch(pick, generator).float() / 127.5 - 1
-        height, width = pictures.shape[-2:]
-        shape = (len(pictures), channels, height // factor, width // factor)
+    def build_batch(spec: batch_order.BatchSpec, generator: torch.Generator) -> dict[str, Any]:
+        images = setup.latent_cache.load_batch(spec, generator).float() / 127.5 - 1
+        height, width = images.shape[-2:]
+        shape = (len(images), channels, height // factor, width // factor)
         noise = torch.randn(shape, generator=generator)
-        return {"pictures": pictures.to(device), "noise": noise.to(device)}
+        return {"images": images.to(device), "noise": noise.to(device)}
 
-    return assemble
+    return build_batch
