@@ -150,12 +150,16 @@ def _scheduler_config(schedule: str | None, model: "ResolvedModel | None") -> di
 
 
 def _noise_image(
-    image: "Image.Image", levels: "list[NoiseLevel]", seed: int, model: "ResolvedModel | None", reporter: Reporter
+    image: "Image.Image",
+    levels: "list[NoiseLevel[float]]",
+    seed: int,
+    model: "ResolvedModel | None",
+    reporter: Reporter,
 ) -> "list[Image.Image]":
     if model is None:
-        from artgen.engine.diffusion import noise_schedule
+        from artgen.engine.diffusion import pixel_forward
 
-        return noise_schedule.add_noise(image, levels, seed)
+        return pixel_forward.add_pixel_noise(image, levels, seed)
     from artgen.engine.diffusion import latent_forward
 
     return latent_forward.add_latent_noise(image, levels, seed, model, reporter)
@@ -170,6 +174,6 @@ def _shrink_to_fit(image: "Image.Image", max_side: int) -> "Image.Image":
     return image.resize((width, height))
 
 
-def _level_label(level: "NoiseLevel") -> str:
+def _level_label(level: "NoiseLevel[float]") -> str:
     snr = level.snr_db
     return f"t = {level.timestep}\n{'clean' if not level.sigma else f'SNR {snr:.1f} dB' if snr is not None else 'noise alone'}"

@@ -16,7 +16,7 @@ from artgen.engine.denoise.ddim import ddim_denoise, self_ensemble
 from artgen.engine.denoise.local_group_norm import LocalGroupNorm, use_local_group_norm
 from artgen.engine.denoise.pixel_denoiser import PixelDenoiser
 from artgen.engine.denoise.tiling import Tiling
-from artgen.engine.diffusion.noise_schedule import PIXEL_HALF_RANGE, sigma_schedule
+from artgen.engine.diffusion.sigma_schedule import PIXEL_HALF_RANGE, sigma_schedule
 from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import ModelUnavailableError, RefusedError, UsageError
 from artgen.events import Event, Notice, no_op

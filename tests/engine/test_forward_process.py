@@ -11,7 +11,8 @@ from PIL import Image
 
 from artgen import registry
 from artgen.cli.noise import SCHEDULES
-from artgen.engine.diffusion.noise_schedule import SCHEDULE_CONFIGS, add_noise, noise_levels
+from artgen.engine.diffusion.noise_schedule import SCHEDULE_CONFIGS, noise_levels
+from artgen.engine.diffusion.pixel_forward import add_pixel_noise
 
 ELSEWHERE = {
     "linear": DDPMScheduler(),
@@ -49,7 +50,7 @@ def test_states_have_the_mean_and_variance_of_the_formula() -> None:
     grey = Image.new("RGB", (128, 128), (140, 140, 140))
     times = [moment for moment in noise_levels(SCHEDULE_CONFIGS["linear"], 41) if 0 < moment.sigma < 0.4]
     assert len(times) >= 3
-    for moment, state in zip(times, add_noise(grey, times, 5), strict=True):
+    for moment, state in zip(times, add_pixel_noise(grey, times, 5), strict=True):
         values = np.asarray(state) / 127.5 - 1
         assert values.mean() == pytest.approx(moment.alpha * (140 / 127.5 - 1), abs=0.01)
         assert values.std() == pytest.approx(moment.sigma, rel=0.03)
@@ -58,8 +59,8 @@ def test_states_have_the_mean_and_variance_of_the_formula() -> None:
 def test_one_noise_for_all_times_by_the_seed() -> None:
     grey = Image.new("RGB", (64, 64), (128, 128, 128))
     times = noise_levels(SCHEDULE_CONFIGS["linear"], 9)[3:5]
-    first, second = (np.asarray(state, float).ravel() for state in add_noise(grey, times, 1))
-    other = np.asarray(add_noise(grey, times, 2)[0], float).ravel()
+    first, second = (np.asarray(state, float).ravel() for state in add_pixel_noise(grey, times, 1))
+    other = np.asarray(add_pixel_noise(grey, times, 2)[0], float).ravel()
     assert np.corrcoef(first, second)[0, 1] > 0.9
     assert abs(np.corrcoef(first, other)[0, 1]) < 0.1
 

@@ -73,8 +73,8 @@ CASES = [
 def test_every_scheduler_shows_what_the_network_expects(name: str, prediction: str) -> None:
     """A network that knows the picture expects it at every step; in the end the state is that picture."""
     clean, last, recorder = _run(name, prediction, FramesSettings(frames="x.gif"))
-    assert len(recorder._seen) == len(recorder._scheduler.timesteps)
-    for each in recorder._seen:
+    assert len(recorder.snapshots) == recorder.num_steps
+    for each in recorder.snapshots:
         torch.testing.assert_close(each.latents, clean, atol=1e-3, rtol=0)
     # Some end at the noise of the first trained timestep, 0.03, instead of at none.
     torch.testing.assert_close(last, clean, atol=0.12, rtol=0)
@@ -84,10 +84,10 @@ def test_every_scheduler_shows_what_the_network_expects(name: str, prediction: s
 def test_states_are_shown_at_one_scale(name: str) -> None:
     """Noise of deviation 1 at first, whatever the scheduler's own scale, and the share of noise falls."""
     _, _, recorder = _run(name, "epsilon", FramesSettings(frames="x.gif", frames_show="xt"))
-    states = [each.latents for each in recorder._seen]
+    states = [each.latents for each in recorder.snapshots]
     assert all(0.8 < float(state.std()) < 1.2 for state in states)
-    noises = [each.level.noise for each in recorder._seen]
-    assert noises == sorted(noises, reverse=True)
+    noises = [each.noise_level.sigma for each in recorder.snapshots]
+    np.testing.assert_allclose(noises, sorted(noises, reverse=True), atol=1e-6)
     assert noises[0] > 0.99 > 0.5 > noises[-1]
 
 
@@ -170,7 +170,7 @@ def test_every_kth_step_and_the_last(sd1: str, every: int, expected: int) -> Non
 
 def test_many_steps_make_no_more_than_a_hundred_frames() -> None:
     _, _, recorder = _run("ddim", "epsilon", FramesSettings(frames="x.gif"), steps=250)
-    assert len(recorder._seen) == 84
+    assert len(recorder.snapshots) == 84
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm2"])

@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from artgen import registry
-from artgen.engine.diffusion import noise_schedule
+from artgen.engine.diffusion.noise_schedule import add_noise, predict_x0, training_target
+from artgen.engine.diffusion.training_schedule import read_noise_schedule
 from artgen.engine.sampling.vae import encode_images, unscale_latents
 from artgen.engine.training import batch_order, checkpoints, loss_log, perceptual, setup, tensorboard
 from artgen.engine.training.ema import EMA
@@ -56,16 +57,17 @@ def latents(seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("zero", [False, True])
 def test_noisy_latents_and_targets_equal_diffusers(prediction: str, zero: bool) -> None:
     reference = scheduler(prediction, zero)
-    schedule = noise_schedule.read_noise_schedule(reference, "a model")
+    schedule = read_noise_schedule(reference, "a model")
     clean, noise, timesteps = latents(1), latents(2), torch.tensor([0, 300, 700, 999])
-    noisy = schedule.add_noise(clean, noise, timesteps)
+    level = schedule.level_at(timesteps)
+    noisy = add_noise(clean, noise, level)
     torch.testing.assert_close(noisy, reference.add_noise(clean, noise, timesteps))
     velocity = reference.get_velocity(clean, noise, timesteps)
-    target = schedule.target(clean, noise, timesteps)
+    target = training_target(clean, noise, level, prediction)
     torch.testing.assert_close(target, {"epsilon": noise, "v_prediction": velocity, "sample": clean}[prediction])
     # With zero terminal SNR the last timestep is pure noise, and epsilon does not determine x0.
     known = slice(0, 3) if zero and prediction == "epsilon" else slice(0, 4)
-    x0_pred = schedule.predict_x0(noisy, target, timesteps)
+    x0_pred = predict_x0(target, noisy, level, prediction)
     torch.testing.assert_close(x0_pred[known], clean[known], atol=1e-3, rtol=1e-3)
 
 
@@ -82,11 +84,12 @@ def test_selected_gpu_is_not_used_by_later_trainings(monkeypatch: pytest.MonkeyP
 
 
 def test_flow_matching_interpolates_linearly_and_prefers_middle_timesteps() -> None:
-    schedule = noise_schedule.read_noise_schedule(FlowMatchEulerDiscreteScheduler(), "a model")
+    schedule = read_noise_schedule(FlowMatchEulerDiscreteScheduler(), "a model")
     clean, noise, timesteps = latents(1), latents(2), torch.tensor([0, 300, 700, 999])
-    noisy = schedule.add_noise(clean, noise, timesteps)
+    level = schedule.level_at(timesteps)
+    noisy = add_noise(clean, noise, level)
     torch.testing.assert_close(noisy[3], noise[3])
-    x0_pred = schedule.predict_x0(noisy, schedule.target(clean, noise, timesteps), timesteps)
+    x0_pred = predict_x0(training_target(clean, noise, level, "flow"), noisy, level, "flow")
     torch.testing.assert_close(x0_pred, clean, atol=1e-5, rtol=1e-4)
     sampled = schedule.sample_timesteps(4000, torch.Generator().manual_seed(0)).float()
     assert 480 < sampled.mean() < 520
@@ -95,7 +98,7 @@ def test_flow_matching_interpolates_linearly_and_prefers_middle_timesteps() -> N
 
 @pytest.mark.parametrize(("prediction", "divisor"), [("epsilon", "snr"), ("v_prediction", "snr + 1"), ("sample", "1")])
 def test_min_snr_weights_equal_the_paper(prediction: str, divisor: str) -> None:
-    schedule = noise_schedule.read_noise_schedule(scheduler(prediction), "a model")
+    schedule = read_noise_schedule(scheduler(prediction), "a model")
     timesteps = torch.tensor([1, 100, 500, 900])
     alpha_bar = scheduler(prediction).alphas_cumprod[timesteps]
     snr = alpha_bar / (1 - alpha_bar)

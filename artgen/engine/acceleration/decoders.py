@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderTiny
 from diffusers.models.autoencoders.vae import DecoderOutput
 
+from artgen.engine.sampling.vae import scale_latents
 from artgen.errors import ModelUnavailableError
 
 
@@ -30,8 +31,8 @@ def use_tiny_decoder(pipe: Any, folder: Path) -> Iterator[None]:
 
     def decode(latents: torch.Tensor, return_dict: bool = True, **_: Any) -> Any:
         # diffusers has made the autoencoder's latents of the denoiser's, which the tiny one takes as they were.
-        latents = (latents - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor
-        sample = decoder.decode(latents.to(decoder.device, decoder.dtype)).sample
+        scaled = scale_latents(latents, vae.config)
+        sample = decoder.decode(scaled.to(decoder.device, decoder.dtype)).sample
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     with _patched_decode(vae, decode):

@@ -6,18 +6,25 @@ much worse the prediction is with the prompt than without tells what the prompt 
 model is secretly a zero-shot classifier, ICCV 2023, arXiv 2303.16203).
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
 
 from artgen.engine.acceleration import apply
 from artgen.engine.anomaly.pixel import FloatArray, LevelReconstruction, OnModelCall, antithetic_noise
-from artgen.engine.diffusion.noise_schedule import PIXEL_HALF_RANGE
+from artgen.engine.diffusion.noise_schedule import (
+    NoiseLevel,
+    add_noise,
+    predict_noise,
+    predict_x0,
+    read_alphas_cumprod,
+    read_prediction_type,
+    training_target,
+)
+from artgen.engine.diffusion.sigma_schedule import PIXEL_HALF_RANGE
 from artgen.engine.loading import lora
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.sampling import prompt_embeddings
@@ -87,9 +94,9 @@ class _DdimRun:
 
     def __init__(self, pipe: Any, prompt: str, latent_shape: torch.Size) -> None:
         self._unet = pipe.unet
-        scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
-        self._alphas_cumprod = scheduler.alphas_cumprod.double()
-        self._prediction_type = str(scheduler.config.prediction_type)
+        config = pipe.scheduler.config
+        self._alphas_cumprod = read_alphas_cumprod(config)
+        self._prediction_type = read_prediction_type(config, type(pipe.scheduler).__name__)
         found = prompt_embeddings.prompt_embeddings(pipe, [prompt], [""], True)
         self._prompt_embeds = torch.cat([found["prompt_embeds"], found["negative_prompt_embeds"]])
         self._unet_kwargs: dict[str, Any] = {}
@@ -104,35 +111,34 @@ class _DdimRun:
     ) -> tuple[torch.Tensor, FloatArray]:
         """Clean latents, and the ratio at each of their places: errors with the prompt less those without."""
         first = min(len(self._alphas_cumprod) - 1, max(1, round(strength * len(self._alphas_cumprod)) - 1))
-        times = np.unique(np.linspace(first, 0, NUM_DDIM_STEPS + 1).round().astype(int))[::-1]
-        kept = float(self._alphas_cumprod[first])
-        state = math.sqrt(kept) * latents + math.sqrt(1 - kept) * noise
+        timesteps = np.unique(np.linspace(first, 0, NUM_DDIM_STEPS + 1).round().astype(int))[::-1]
+        level = self._level_at(first)
+        state = add_noise(latents, noise, level)
         ratio = np.zeros(latents.shape[2:], np.float32)
-        for number, time in enumerate(times[:-1]):
-            clean, epsilon = self._predict_x0_and_noise(state, int(time))
+        for step, timestep in enumerate(timesteps[:-1]):
+            x0, epsilon = self._predict_x0_and_noise(state, int(timestep))
             on_model_call()
-            if number == 0:
-                # Of v (Salimans and Ho, arXiv 2202.00512), which is sound at all levels, whatever is predicted.
-                wrong = math.sqrt(kept) * (epsilon - noise) - math.sqrt(1 - kept) * (clean - latents)
-                errors = wrong.square().mean(1)
+            if step == 0:
+                # The error of v is finite at all levels, for every prediction type.
+                v_error = training_target(x0 - latents, epsilon - noise, level, "v_prediction")
+                errors = v_error.square().mean(1)
                 ratio = (errors[0] - errors[1]).cpu().numpy()
-            clean, epsilon = (each[1:] + GUIDANCE_SCALE * (each[:1] - each[1:]) for each in (clean, epsilon))
-            after = float(self._alphas_cumprod[times[number + 1]])
-            last = number == len(times) - 2
-            state = clean if last else math.sqrt(after) * clean + math.sqrt(1 - after) * epsilon
+            x0, epsilon = (each[1:] + GUIDANCE_SCALE * (each[:1] - each[1:]) for each in (x0, epsilon))
+            is_last = step == len(timesteps) - 2
+            state = x0 if is_last else add_noise(x0, epsilon, self._level_at(int(timesteps[step + 1])))
         return state, ratio
+
+    def _level_at(self, timestep: int) -> NoiseLevel[float]:
+        return NoiseLevel.from_alpha_bar(float(self._alphas_cumprod[timestep]))
 
     def _predict_x0_and_noise(self, state: torch.Tensor, timestep: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Clean latents and noise, each (2, channels, height, width): under the prompt, and without."""
-        kept = float(self._alphas_cumprod[timestep])
-        both = state.repeat(2, 1, 1, 1).to(self._unet.dtype)
-        said = self._unet(both, timestep, encoder_hidden_states=self._prompt_embeds, **self._unet_kwargs).sample.float()
-        signal, noise = math.sqrt(kept), math.sqrt(1 - kept)
-        if self._prediction_type == "v_prediction":
-            return signal * state - noise * said, noise * state + signal * said
-        if self._prediction_type == "sample":
-            return said, (state - signal * said) / max(noise, 1e-6)
-        return (state - noise * said) / max(signal, 1e-6), said
+        network_input = state.repeat(2, 1, 1, 1).to(self._unet.dtype)
+        model_output = self._unet(
+            network_input, timestep, encoder_hidden_states=self._prompt_embeds, **self._unet_kwargs
+        ).sample.float()
+        prediction = (model_output, state, self._level_at(timestep), self._prediction_type)
+        return predict_x0(*prediction), predict_noise(*prediction)
 
 
 def load_latent_reconstructor(

@@ -16,7 +16,8 @@ from diffusers import EulerDiscreteScheduler
 
 from artgen.engine.acceleration import apply
 from artgen.engine.denoise.tiling import Tiling
-from artgen.engine.diffusion.noise_schedule import PIXEL_HALF_RANGE
+from artgen.engine.diffusion.noise_schedule import unscaled_sigmas
+from artgen.engine.diffusion.sigma_schedule import PIXEL_HALF_RANGE
 from artgen.engine.loading import lora, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.sampling import prompt_embeddings
@@ -50,7 +51,7 @@ class LatentDenoiser:
         latents, shaken = (encode_images(vae, each.to(vae.device, vae.dtype)) for each in (pixels, pixels + extra))
         level = float((shaken - latents).float().std())
         scheduler = EulerDiscreteScheduler.from_config(self.pipe.scheduler.config, use_karras_sigmas=False)
-        trained = ((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod) ** 0.5
+        trained = unscaled_sigmas(scheduler.alphas_cumprod)
         first = min(max(level, float(trained[0])), float(trained[-1]))
         descent = np.geomspace(first, float(trained[0]), steps + 1)[:-1].tolist()
         sigmas = [*(descent if first > float(trained[0]) else [first]), 0.0]

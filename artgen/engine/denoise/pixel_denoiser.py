@@ -10,7 +10,8 @@ from diffusers import UNet2DModel
 
 from artgen.engine.denoise.local_group_norm import NormContext, use_local_group_norm
 from artgen.engine.denoise.tiling import Tiling
-from artgen.engine.diffusion.noise_schedule import PIXEL_HALF_RANGE, SigmaSchedule, sigma_schedule
+from artgen.engine.diffusion.noise_schedule import NoiseLevel, predict_x0
+from artgen.engine.diffusion.sigma_schedule import PIXEL_HALF_RANGE, SigmaSchedule, sigma_schedule
 from artgen.engine.loading import components, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import ModelUnavailableError, NonFiniteError
@@ -63,21 +64,16 @@ class PixelDenoiser:
         Raises:
             NonFiniteError: the model produced NaN or infinity.
         """
-        amount = sigma / PIXEL_HALF_RANGE
-        kept = 1 / math.sqrt(1 + amount**2)
+        level = NoiseLevel.from_sigma(sigma / PIXEL_HALF_RANGE)
         device, dtype = self.device_config.device, self.device_config.torch_dtype
         state = torch.from_numpy(np.ascontiguousarray(noisy))[None].to(device) / PIXEL_HALF_RANGE - 1
         if self.norm_context is not None:
             self.norm_context.image_height_px = state.shape[-2]
-        time = torch.tensor(self.schedule.timestep(sigma), device=device)
-        said = self.unet((state * kept).to(dtype), time).sample[:, : self.channels].float()
-        if self.schedule.prediction_type == "sample":
-            clean = said
-        elif self.schedule.prediction_type == "v_prediction":
-            clean = kept**2 * state - kept * amount * said
-        else:
-            clean = state - amount * said
-        pixels: np.ndarray = (clean[0].add(1).mul(PIXEL_HALF_RANGE)).cpu().numpy()
+        timestep = torch.tensor(self.schedule.timestep(sigma), device=device)
+        network_input = (state * level.input_scale).to(dtype)
+        model_output = self.unet(network_input, timestep).sample[:, : self.channels].float()
+        x0 = predict_x0(model_output, state, level, self.schedule.prediction_type)
+        pixels: np.ndarray = (x0[0].add(1).mul(PIXEL_HALF_RANGE)).cpu().numpy()
         if not np.isfinite(pixels).all():
             raise NonFiniteError(
                 "The model produced NaN or infinity; nothing was written.",

@@ -6,7 +6,7 @@ from PIL import Image
 
 from artgen import images
 from artgen.engine.acceleration import apply
-from artgen.engine.diffusion.noise_schedule import NoiseLevel
+from artgen.engine.diffusion.noise_schedule import NoiseLevel, add_noise
 from artgen.engine.loading.device import resolve_device
 from artgen.engine.sampling.vae import decode_latents, encode_images
 from artgen.errors import NonFiniteError
@@ -15,7 +15,7 @@ from artgen.registry import ResolvedModel
 
 
 def add_latent_noise(
-    image: Image.Image, levels: list[NoiseLevel], seed: int, model: ResolvedModel, listener: Listener
+    image: Image.Image, levels: list[NoiseLevel[float]], seed: int, model: ResolvedModel, listener: Listener
 ) -> list[Image.Image]:
     """A picture (mode RGB) at each time, noised in a model's latents and decoded; under one and the same noise.
 
@@ -29,8 +29,8 @@ def add_latent_noise(
     padded = images.pad_to_multiple(image, model.size_multiple)[0]
     pixels = torch.from_numpy(np.asarray(padded, np.float32).transpose(2, 0, 1))[None] / 127.5 - 1
     clean = encode_images(pipe.vae, pixels.to(pipe._execution_device, pipe.vae.dtype)).float().cpu()
-    epsilon = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
-    states = torch.cat([time.alpha * clean + time.sigma * epsilon for time in levels])
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+    states = torch.cat([add_noise(clean, noise, level) for level in levels])
     found = [each.crop((0, 0, *image.size)) for each in decode_latents(pipe, states) if each is not None]
     if len(found) < len(levels):
         raise NonFiniteError("The decoder produced NaN or infinity; nothing was written.", "Try --space pixel.")

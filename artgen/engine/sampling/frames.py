@@ -14,6 +14,14 @@ from typing import Any
 import torch
 from PIL import Image
 
+from artgen.engine.diffusion.noise_schedule import (
+    MIN_COEFFICIENT,
+    NoiseLevel,
+    add_noise,
+    is_flow_matching,
+    predict_x0,
+    read_prediction_type,
+)
 from artgen.engine.sampling.vae import decode_latents, encode_images
 from artgen.jobs.prepare import Job
 from artgen.spec.settings import FramesSettings
@@ -21,26 +29,15 @@ from artgen.spec.settings import FramesSettings
 MAX_FRAMES = 100
 """Frames of denoising, unless `--frame-interval` says otherwise."""
 
-_MIN_COEFFICIENT = 1e-4
-"""Below this share of the picture in the state, as the first step of zero terminal SNR has it, nothing can be read."""
-
 
 PostprocessFrame = Callable[[Image.Image, bool], Image.Image]
 
 
 @dataclass(frozen=True)
-class NoiseLevel:
-    """How much of the picture and of the noise the network sees; shares from 0 to 1."""
-
-    alpha: float
-    sigma: float
-
-
-@dataclass(frozen=True)
-class _Snapshot:
+class Snapshot:
     """One call of the network, kept for a frame: the level, and latents (pictures, channels, h, w) in main memory."""
 
-    noise_level: NoiseLevel
+    noise_level: NoiseLevel[float]
     latents: torch.Tensor
 
 
@@ -55,7 +52,7 @@ class StepRecorder:
         self._scheduler = pipe.scheduler
         self._settings = settings
         self._num_calls = 0
-        self._snapshots: list[_Snapshot] = []
+        self.snapshots: list[Snapshot] = []
         self._initial_state: torch.Tensor | None = None
         self._original_step: Callable[..., Any] = pipe.scheduler.step
         pipe.scheduler.step = self._wrap_step()
@@ -74,16 +71,18 @@ class StepRecorder:
             self._initial_state = state.cpu()
         if self._num_calls % self._frame_interval() == 0:
             estimate = self._settings.frames_show == "x0"
-            shown = predict_x0(self._scheduler, model_output.float(), state, level) if estimate else state
-            self._snapshots.append(_Snapshot(level, shown.cpu()))
+            shown = _predict_x0(self._scheduler, model_output.float(), state, level) if estimate else state
+            self.snapshots.append(Snapshot(level, shown.cpu()))
         self._num_calls += 1
 
     def _frame_interval(self) -> int:
         if self._settings.frame_interval is not None:
             return self._settings.frame_interval
-        return -(-self._num_steps() // MAX_FRAMES)
+        return -(-self.num_steps // MAX_FRAMES)
 
-    def _num_steps(self) -> int:
+    @property
+    def num_steps(self) -> int:
+        """Number of scheduler steps of the pipeline call."""
         return int(getattr(self._pipe, "num_timesteps", 0) or len(self._scheduler.timesteps))
 
     def frames(
@@ -103,7 +102,7 @@ class StepRecorder:
 
     def intermediate_images(self, index: int) -> Iterator[Image.Image]:
         """The frames before the last, as the decoder gives them, RGB; what it cannot decode is left out."""
-        seen = self._snapshots
+        seen = self.snapshots
         if self._settings.frames_show == "x0" and (self._num_calls - 1) % self._frame_interval() == 0:
             seen = seen[:-1]  # what the model expects at the last step is the picture
         return self._decode([each.latents[index] for each in seen])
@@ -119,10 +118,10 @@ class StepRecorder:
         pixels = self._pipe.image_processor.preprocess(job.padded_image)
         vae = self._pipe.vae
         clean = encode_images(vae, pixels.to(self._pipe._execution_device, vae.dtype)).float().cpu()[0]
-        first, *rest = [each.noise_level for each in self._snapshots]
-        noise = (self._initial_state[index] - first.alpha * clean) / max(first.sigma, _MIN_COEFFICIENT)
+        first, *rest = [each.noise_level for each in self.snapshots]
+        noise = (self._initial_state[index] - first.alpha * clean) / max(first.sigma, MIN_COEFFICIENT)
         shown = [*reversed(rest), *([first] if self._settings.frames_show == "x0" else [])]
-        for picture in self._decode([level.alpha * clean + level.sigma * noise for level in shown]):
+        for picture in self._decode([add_noise(clean, noise, level) for level in shown]):
             yield postprocess(picture, self._settings.frames_show == "x0")
 
     def _decode(self, latents: list[torch.Tensor]) -> Iterator[Image.Image]:
@@ -130,52 +129,37 @@ class StepRecorder:
             yield from (picture for picture in decode_latents(self._pipe, torch.stack(latents)) if picture is not None)
 
 
-def model_state(scheduler: Any, timestep: Any, sample: torch.Tensor) -> tuple[torch.Tensor, NoiseLevel]:
-    """The state as the network sees it (same shape, fp32), and its level, of a scheduler about to take a step.
+def model_state(scheduler: Any, timestep: Any, sample: torch.Tensor) -> tuple[torch.Tensor, NoiseLevel[float]]:
+    """Return the network's input (same shape, fp32) and its noise level before a step of a scheduler.
 
     Args:
-        scheduler: any that `artgen schedulers` lists.
-        timestep: as the pipeline gives it to `step`.
-        sample: the scheduler's own state, (pictures, channels, height, width).
+        scheduler: any scheduler that `artgen schedulers` lists.
+        timestep: argument that the pipeline passes to `scheduler.step`.
+        sample: latents in the scheduler's own scale, shape (B, C, H, W).
     """
-    if is_flow_matching(scheduler):
-        noise = float(timestep) / scheduler.config.num_train_timesteps
-        return sample.float(), NoiseLevel(1 - noise, noise)
+    if is_flow_matching(type(scheduler).__name__):
+        return sample.float(), NoiseLevel.from_flow_time(float(timestep) / scheduler.config.num_train_timesteps)
     sample = sample.float()
     state = scheduler.scale_model_input(sample, timestep)
-    kept = float(state.norm() / sample.norm().clamp(min=1e-12))
-    if kept < 0.999999 or scheduler.init_noise_sigma != 1:
-        kept = min(kept, 1.0)
-        return state, NoiseLevel(kept, (1 - kept**2) ** 0.5)
-    if hasattr(scheduler, "_sigma_to_alpha_sigma_t"):  # solvers that place steps between the trained ones
+    alpha = float(state.norm() / sample.norm().clamp(min=1e-12))
+    if alpha < 0.999999 or scheduler.init_noise_sigma != 1:
+        return state, NoiseLevel.from_alpha(min(alpha, 1.0))
+    if hasattr(scheduler, "_sigma_to_alpha_sigma_t"):  # solvers with steps between the training timesteps
         if scheduler.step_index is None:
-            scheduler._init_step_index(timestep)  # what `step` would do first
-        kept, noise = scheduler._sigma_to_alpha_sigma_t(scheduler.sigmas[scheduler.step_index])
-        return state, NoiseLevel(float(kept), float(noise))
-    share = float(scheduler.alphas_cumprod[int(timestep)])
-    return state, NoiseLevel(share**0.5, (1 - share) ** 0.5)
+            scheduler._init_step_index(timestep)  # `step` does this later
+        alpha_t, sigma_t = scheduler._sigma_to_alpha_sigma_t(scheduler.sigmas[scheduler.step_index])
+        return state, NoiseLevel(float(alpha_t), float(sigma_t))
+    return state, NoiseLevel.from_alpha_bar(float(scheduler.alphas_cumprod[int(timestep)]))
 
 
-def predict_x0(
-    scheduler: Any, model_output: torch.Tensor, state: torch.Tensor, noise_level: NoiseLevel
+def _predict_x0(
+    scheduler: Any, model_output: torch.Tensor, state: torch.Tensor, noise_level: NoiseLevel[float]
 ) -> torch.Tensor:
-    """The clean latents that a network's output means, by what the model predicts; same shape as `state`."""
+    """Return the clean latents that a model output implies, in the shape of `state`."""
     config = scheduler.config
-    model_output = model_output[:, : state.shape[1]]  # some predict a variance beside it
-    prediction = "flow" if is_flow_matching(scheduler) else config.get("prediction_type", "epsilon")
-    if prediction == "flow":
-        clean = state - noise_level.sigma * model_output
-    elif prediction == "sample":
-        clean = model_output
-    elif prediction == "v_prediction":
-        clean = noise_level.alpha * state - noise_level.sigma * model_output
-    else:
-        clean = (state - noise_level.sigma * model_output) / max(noise_level.alpha, _MIN_COEFFICIENT)
+    model_output = model_output[:, : state.shape[1]]  # without the learned variance
+    prediction_type = read_prediction_type(config, type(scheduler).__name__)
+    x0 = predict_x0(model_output, state, noise_level, prediction_type)
     if config.get("clip_sample"):
-        clean = clean.clamp(-config.clip_sample_range, config.clip_sample_range)
-    return clean
-
-
-def is_flow_matching(scheduler: Any) -> bool:
-    """Whether a scheduler goes straight from noise to picture, as Stable Diffusion 3's do."""
-    return type(scheduler).__name__.startswith("FlowMatch")
+        x0 = x0.clamp(-config.clip_sample_range, config.clip_sample_range)
+    return x0

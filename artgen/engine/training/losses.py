@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from artgen.engine.diffusion.noise_schedule import NoiseSchedule
+from artgen.engine.diffusion.noise_schedule import add_noise, predict_x0, snr, training_target
+from artgen.engine.diffusion.training_schedule import NoiseSchedule
 from artgen.engine.training.perceptual import PerceptualDistance
 
 MIN_PERCEPTUAL_SNR = 0.1
@@ -71,19 +72,20 @@ class DenoiserLoss(Objective):
             time_ids: for SDXL, shape (B, 6): original height and width, top and left of the crop, target height and
                 width, in pixels. None for other models.
         """
-        noisy_latents = self.noise_schedule.add_noise(latents, noise, timesteps)
+        level, prediction_type = self.noise_schedule.level_at(timesteps), self.noise_schedule.prediction_type
+        noisy_latents = add_noise(latents, noise, level)
         prompt_embeds, pooled = self._encode_captions(captions)
         dtype = self.unet.dtype
         added = None if pooled is None else {"text_embeds": pooled.to(dtype), "time_ids": time_ids}
         model_pred = self.unet(
             noisy_latents.to(dtype), timesteps, prompt_embeds.to(dtype), added_cond_kwargs=added
         ).sample.float()
-        error = (model_pred - self.noise_schedule.target(latents, noise, timesteps)).square().mean((1, 2, 3))
+        error = (model_pred - training_target(latents, noise, level, prediction_type)).square().mean((1, 2, 3))
         diffusion = (self.noise_schedule.min_snr_weights(timesteps, self.snr_gamma) * error).mean()
         if self.distance is None:
             return {"loss": diffusion}
-        low_noise = (self.noise_schedule.snr(timesteps) >= MIN_PERCEPTUAL_SNR).nonzero().flatten()
-        x0_pred = self.noise_schedule.predict_x0(noisy_latents, model_pred, timesteps)
+        low_noise = (snr(level).flatten() >= MIN_PERCEPTUAL_SNR).nonzero().flatten()
+        x0_pred = predict_x0(model_pred, noisy_latents, level, prediction_type)
         # Without a low-noise image the term still needs a gradient, 0: distributed processes wait for the gradient.
         total = self.distance(x0_pred[low_noise], latents[low_noise]).sum() if len(low_noise) else 0 * x0_pred.sum()
         perceptual = total / len(timesteps)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from artgen import registry
 from artgen.engine.acceleration import apply
-from artgen.engine.diffusion import noise_schedule
+from artgen.engine.diffusion.training_schedule import read_noise_schedule
 from artgen.engine.loading import components, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig, resolve_device
 from artgen.engine.sampling.vae import scale_latents
@@ -140,7 +140,7 @@ def _build_denoiser_loss(plan: TrainingPlan, pipe: Any) -> SetupParts:
             else perceptual.DecoderFeatureDistance(pipe.vae)
         )
         distance.requires_grad_(False)
-    schedule = noise_schedule.read_noise_schedule(pipe.scheduler, plan.model.name).to(pipe.unet.device)
+    schedule = read_noise_schedule(pipe.scheduler, plan.model.name).to(pipe.unet.device)
     objective = DenoiserLoss(pipe, schedule, settings.loss.snr_gamma or 0.0, distance, weight)
 
     @torch.no_grad()
@@ -209,7 +209,7 @@ def _latent_batch_builder(setup: TrainingSetup) -> BuildBatch:
     captions, images = plan.captions, plan.dataset.images
     dropout = plan.settings.training.caption_dropout
     vae_config = setup.pipe.vae.config
-    schedule = noise_schedule.read_noise_schedule(setup.pipe.scheduler, plan.model.name)
+    schedule = read_noise_schedule(setup.pipe.scheduler, plan.model.name)
     needs_time_ids = plan.model.architecture == "sdxl"
 
     def build_batch(spec: batch_order.BatchSpec, generator: torch.Generator) -> dict[str, Any]:
