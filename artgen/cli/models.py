@@ -31,12 +31,12 @@ def list_(as_json: AsJson = False) -> None:
             print_json(row)
     if as_json:
         return
-    print_note(f"{'name':<17} {'kind':<5} {'size':<10} {'on disk':>9}  licence")
+    print_note(f"{'name':<17} {'kind':<5} {'size':<10} {'on disk':>9}  license")
     for row in rows:
         size = f"{row['width']}x{row['height']}" if row["width"] else "-"
         disk = format_bytes(row["on_disk"]) if row["on_disk"] else "-"
         disk += "" if row["complete"] or not row["on_disk"] else "*"
-        print_result(f"{row['name']:<17} {row['architecture'] or '-':<5} {size:<10} {disk:>9}  {row['licence']}")
+        print_result(f"{row['name']:<17} {row['architecture'] or '-':<5} {size:<10} {disk:>9}  {row['license']}")
     if any(row["on_disk"] and not row["complete"] for row in rows):
         print_note("* not complete: `artgen models pull NAME` fetches the rest")
 
@@ -67,7 +67,7 @@ def _model_details(name: str, model_info: registry.ModelInfo) -> dict[str, Any]:
         "architecture": found.architecture if found else model_info.architecture,
         "width": width,
         "height": height,
-        "licence": found.licence if found and found.licence != "unknown" else model_info.licence,
+        "license": found.license if found and found.license != "unknown" else model_info.license,
         "gated": model_info.gated,
         "inpainting": found.is_inpainting if found else model_info.inpainting,
         "on_disk": _size_on_disk(model_info, found),
@@ -98,7 +98,7 @@ TXT2IMG_ONLY_FIELDS = ("width", "height", "steps", "guidance_scale", "scheduler"
 
 @app.command()
 def show(name: ModelName, as_json: AsJson = False) -> None:
-    """Show what is known of a model: its defaults, its licence, where it is; its card where it has one."""
+    """Show what is known of a model: its defaults, its license, where it is; its card where it has one."""
     reference = registry.parse_reference(name)
     card = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
     found = registry.find_local_model(name)

@@ -34,7 +34,7 @@ class ModelInfo:
     guidance_scale: float | None = None
     scheduler: str | None = None
     sigmas: str | None = None
-    licence: str = "unknown"
+    license: str = "unknown"
     gated: bool = False
     download_size: int | None = None
     description: str = ""

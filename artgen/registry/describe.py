@@ -1,4 +1,4 @@
-"""What a model's files say of it: a folder in diffusers' layout, or a single checkpoint."""
+"""Describe a model from its files: a folder in diffusers' layout, or a single checkpoint."""
 
 import math
 from collections.abc import Mapping
@@ -27,139 +27,150 @@ DEFAULT_STEPS_AND_GUIDANCE = {
     "sd3": (28, 4.5),
     "flux": (28, 3.5),
 }
-"""Steps and guidance without better knowledge: diffusers' own guidance defaults (7.5, 5.0) with 30 steps; for SD 3
-and Flux the values of their model cards."""
+"""Steps and guidance scale by architecture: diffusers' default guidance scales (7.5, 5.0) with 30 steps; for SD 3 and
+Flux the values of their model cards."""
 
 
 def describe_folder(name: str, path: Path, info: ModelInfo | None = None) -> ResolvedModel:
-    """Read what a model folder says of itself; `info` and the folder's `artgen.json` give its defaults.
+    """Read the configurations of a model folder; defaults come from `info`, then from the folder's `artgen.json`.
 
     Raises:
-        ModelUnavailableError: no model folder, or a pipeline without a denoiser.
+        ModelUnavailableError: not a model folder, or a pipeline without a denoiser.
         InputFileError, RefusedError: damaged or unsafe files.
     """
     index = diffusers_folder.read_model_index(path)
-    main = diffusers_folder.denoiser_name(path)
-    names = {name: class_name for name, _, class_name in diffusers_folder.iter_components(index)}
+    classes = {component: class_name for component, _, class_name in diffusers_folder.iter_components(index)}
+    denoiser_name = diffusers_folder.denoiser_name(path)
     denoiser = diffusers_folder.read_optional_json(
-        diffusers_folder.component_folder(path, main, names.get(main, "")) / "config.json"
+        diffusers_folder.component_folder(path, denoiser_name, classes.get(denoiser_name, "")) / "config.json"
     )
+    if not denoiser:
+        raise ModelUnavailableError(
+            f"Cannot generate with '{path}': it has no unet and no transformer. "
+            f"Its components: {', '.join(classes) or 'none'}.",
+            "Check the folder.",
+        )
     vae = diffusers_folder.read_optional_json(path / "vae" / "config.json")
     scheduler = diffusers_folder.read_scheduler_config(path)
-    if not denoiser:
-        parts = ", ".join(names) or "nothing"
-        raise ModelUnavailableError(
-            f"{path} has no unet or transformer to draw with (it has {parts}).", "Check the folder."
-        )
-    architecture = architecture_of(str(index.get("_class_name", "")), denoiser)
-    if architecture == "other" and not names.keys() - {"unet", "scheduler"}:
+    pipeline = str(index.get("_class_name", ""))
+    architecture = architecture_of(pipeline, denoiser)
+    if architecture == "other" and not classes.keys() - {"unet", "scheduler"}:
         architecture = "pixel"
-    factor = 1 if architecture == "pixel" else vae_scale_factor(vae)
-    patch = int(denoiser.get("patch_size") or 1) if main == "transformer" else 1
-    patch = 2 if architecture == "flux" else patch
-    size = denoiser.get("sample_size") or NATIVE_SIZES_PX.get(architecture, 512) // factor
-    high, wide = (size, size) if isinstance(size, int) else (int(size[0]), int(size[-1]))
-    tokenizer = diffusers_folder.read_optional_json(path / "tokenizer" / "tokenizer_config.json")
-    limit = tokenizer.get("model_max_length")
-    flow = str(scheduler.get("_class_name", "")).startswith("FlowMatch")
-    steps, guidance, named = _default_sampling(architecture, denoiser, scheduler)
-    found = ResolvedModel(
+    native_size, size_multiple = _sizes(architecture, denoiser_name, denoiser, vae)
+    is_flow_matching = str(scheduler.get("_class_name", "")).startswith("FlowMatch")
+    steps, guidance_scale, scheduler_name = _default_sampling(architecture, denoiser, scheduler)
+    model = ResolvedModel(
         name=name,
         path=path,
         source=info.source if info and info.bundled_folder else path.resolve().name,
         is_file=False,
         architecture=architecture,
-        pipeline=str(index.get("_class_name", "")),
+        pipeline=pipeline,
         variant=diffusers_folder.select_weights(path)[0],
-        native_size=(wide * factor, high * factor),
-        size_multiple=math.lcm(8, factor * patch),  # diffusers' Stable Diffusion pipelines insist on 8 whatever the VAE
+        native_size=native_size,
+        size_multiple=size_multiple,
         steps=steps,
-        guidance_scale=guidance,
-        scheduler=named,
+        guidance_scale=guidance_scale,
+        scheduler=scheduler_name,
         unet_channels=int(denoiser.get("in_channels", 4)),
         latent_channels=int(vae.get("latent_channels", 4)),
-        is_flow_matching=flow,
-        max_prompt_tokens=int(limit) if isinstance(limit, int) and limit < 1_000_000 else None,
-        prediction="flow" if flow else str(scheduler.get("prediction_type", "epsilon")),
+        is_flow_matching=is_flow_matching,
+        max_prompt_tokens=_max_prompt_tokens(path),
+        prediction="flow" if is_flow_matching else str(scheduler.get("prediction_type", "epsilon")),
     )
-    return _with_defaults(_with_defaults(found, _catalog_fields(info)), _metadata_file_fields(path / "artgen.json"))
+    return _with_defaults(model, _catalog_fields(info) | _metadata_file_fields(path / "artgen.json"))
+
+
+def _sizes(
+    architecture: str, denoiser_name: str, denoiser_config: Mapping[str, Any], vae_config: Mapping[str, Any]
+) -> tuple[tuple[int, int], int]:
+    """Return the native (width, height) and the size multiple, in pixels."""
+    factor = 1 if architecture == "pixel" else vae_scale_factor(vae_config)
+    patch = int(denoiser_config.get("patch_size") or 1) if denoiser_name == "transformer" else 1
+    patch = 2 if architecture == "flux" else patch
+    size = denoiser_config.get("sample_size") or NATIVE_SIZES_PX.get(architecture, 512) // factor
+    height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[-1]))
+    # diffusers' Stable Diffusion pipelines require multiples of 8 for every VAE.
+    return (width * factor, height * factor), math.lcm(8, factor * patch)
+
+
+def _max_prompt_tokens(path: Path) -> int | None:
+    limit = diffusers_folder.read_optional_json(path / "tokenizer" / "tokenizer_config.json").get("model_max_length")
+    return int(limit) if isinstance(limit, int) and limit < 1_000_000 else None
 
 
 def describe_file(name: str, path: Path, info: ModelInfo | None = None) -> ResolvedModel:
-    """Read what a single safetensors checkpoint is from its header.
+    """Describe a single safetensors checkpoint from its header.
 
     Raises:
         RefusedError: a pickle.
         InputFileError: damaged or truncated.
-        ModelUnavailableError: no whole checkpoint (a LoRA, a VAE, a UNet alone) or an unknown architecture.
+        ModelUnavailableError: not a complete checkpoint (a LoRA, a VAE, only a UNet), or an unknown architecture.
     """
-    file = inspect_file(path)
-    _check_is_full_checkpoint(path, file)
-    steps, guidance = DEFAULT_STEPS_AND_GUIDANCE[file.architecture]
-    flow = file.architecture == "sd3"
-    prediction = "flow" if flow else _prediction_type(path, file)
-    size = 768 if (file.architecture, prediction) == ("sd2", "v_prediction") else NATIVE_SIZES_PX[file.architecture]
-    found = ResolvedModel(
+    checkpoint = inspect_file(path)
+    _check_is_full_checkpoint(path, checkpoint)
+    architecture = checkpoint.architecture
+    steps, guidance_scale = DEFAULT_STEPS_AND_GUIDANCE[architecture]
+    is_flow_matching = architecture == "sd3"
+    prediction = "flow" if is_flow_matching else _prediction_type(path, checkpoint)
+    size = 768 if (architecture, prediction) == ("sd2", "v_prediction") else NATIVE_SIZES_PX[architecture]
+    model = ResolvedModel(
         name=name,
         path=path,
         source=path.name,
         is_file=True,
-        architecture=file.architecture,
-        pipeline=PIPELINE_CLASSES[file.architecture],
+        architecture=architecture,
+        pipeline=PIPELINE_CLASSES[architecture],
         native_size=(size, size),
-        size_multiple=16 if flow else 8,
+        size_multiple=16 if is_flow_matching else 8,
         steps=steps,
-        guidance_scale=guidance,
-        unet_channels=file.unet_channels or 4,
-        latent_channels=16 if flow else 4,
-        is_flow_matching=flow,
+        guidance_scale=guidance_scale,
+        unet_channels=checkpoint.unet_channels or 4,
+        latent_channels=16 if is_flow_matching else 4,
+        is_flow_matching=is_flow_matching,
         max_prompt_tokens=77,
         prediction=prediction,
     )
-    return _with_defaults(
-        _with_defaults(found, _catalog_fields(info)), _metadata_file_fields(path.with_suffix(".artgen.json"))
-    )
+    return _with_defaults(model, _catalog_fields(info) | _metadata_file_fields(path.with_suffix(".artgen.json")))
 
 
 def _check_is_full_checkpoint(path: Path, checkpoint: CheckpointInfo) -> None:
-    """Refuse what is no whole checkpoint, saying what it is."""
+    """Reject a file that is not a complete checkpoint, and name its content."""
     if checkpoint.architecture == "flux" and checkpoint.kind != "lora":
-        hint = "Use the model's hub id or its folder in diffusers' layout, which bring one."
         raise ModelUnavailableError(
-            f"{path.name} is a Flux file, and artgen has no T5 tokenizer to read it with.", hint
+            f"Cannot load '{path.name}': it is a Flux file, and artgen has no T5 tokenizer for single files.",
+            "Use the model's hub id or its folder in diffusers' layout; they include the tokenizer.",
         )
     if checkpoint.kind != "checkpoint" or checkpoint.architecture not in PIPELINE_CLASSES:
-        what = {"lora": f"a LoRA for {checkpoint.architecture}", "vae": "a VAE alone", "unet": "a denoiser alone"}
-        found = what.get(
-            checkpoint.kind, f"no Stable Diffusion 1, 2, XL or 3 checkpoint ({checkpoint.tensors} tensors)"
+        contents = {"lora": f"a LoRA for {checkpoint.architecture}", "vae": "only a VAE", "unet": "only a denoiser"}
+        content = contents.get(
+            checkpoint.kind, f"not a Stable Diffusion 1, 2, XL or 3 checkpoint ({checkpoint.tensors} tensors)"
         )
-        hint = (
-            "Pass it with --lora, and a model with --model."
-            if checkpoint.kind == "lora"
-            else "Pass a whole checkpoint."
-        )
-        raise ModelUnavailableError(f"{path.name} is {found}.", hint)
-    wanted = {"text_encoder", "text_encoder_2"} if checkpoint.architecture in ("sdxl", "sd3") else {"text_encoder"}
-    lacking = sorted(wanted - set(checkpoint.parts))
-    if lacking:
+        is_lora = checkpoint.kind == "lora"
+        hint = "Pass it with --lora, and a model with --model." if is_lora else "Pass a complete checkpoint."
+        raise ModelUnavailableError(f"Cannot generate with '{path.name}': it is {content}.", hint)
+    required = {"text_encoder", "text_encoder_2"} if checkpoint.architecture in ("sdxl", "sd3") else {"text_encoder"}
+    missing = sorted(required - set(checkpoint.parts))
+    if missing:
         raise ModelUnavailableError(
-            f"{path.name} brings no {' and no '.join(lacking)}.",
-            "Look for a file that includes the text encoders, or use the model's hub id or folder.",
+            f"Cannot generate with '{path.name}': it does not include {' and '.join(missing)}.",
+            "Use a file that includes the text encoders, or the model's hub id or folder.",
         )
 
 
 def _prediction_type(path: Path, checkpoint: CheckpointInfo) -> str:
-    """What the denoiser predicts, which its tensors do not say.
+    """Return the prediction type of a checkpoint, which its tensors do not contain.
 
-    In this order: the file's `modelspec` metadata (https://github.com/Stability-AI/ModelSpec), a `v_pred` tensor, the
-    file's name; Stable Diffusion 2 without any of these is the 768-pixel v-prediction model, as diffusers assumes, and
-    an inpainting one predicts the noise. `NAME.artgen.json` beside the file overrides it with {"prediction": ...}.
+    Sources, in this order: the file's `modelspec` metadata (https://github.com/Stability-AI/ModelSpec), a `v_pred`
+    tensor, the file's name. Without any of these, a Stable Diffusion 2 checkpoint is the 768-pixel v-prediction model,
+    as in diffusers; an inpainting checkpoint predicts the noise. `NAME.artgen.json` beside the file overrides all of
+    them with {"prediction": ...}.
     """
     header = read_header(path)
-    spec = header.metadata.get("modelspec.prediction_type", "").lower()
+    modelspec = header.metadata.get("modelspec.prediction_type", "").lower()
     name = path.stem.lower().replace("_", "-")
-    if spec:
-        return "v_prediction" if spec.startswith("v") else "epsilon"
+    if modelspec:
+        return "v_prediction" if modelspec.startswith("v") else "epsilon"
     if "v_pred" in header.tensors or any(mark in name for mark in ("v-pred", "vpred", "768-v")):
         return "v_prediction"
     if checkpoint.architecture == "sd2" and checkpoint.unet_channels == 4:
@@ -168,11 +179,11 @@ def _prediction_type(path: Path, checkpoint: CheckpointInfo) -> str:
 
 
 def architecture_of(pipeline_class: str, denoiser_config: Mapping[str, Any]) -> str:
-    """The family of a pipeline class and its denoiser's configuration."""
-    kind = str(denoiser_config.get("_class_name", ""))
-    if pipeline_class.startswith("StableDiffusion3") or kind == "SD3Transformer2DModel":
+    """Return the architecture of a pipeline class with this denoiser configuration."""
+    denoiser_class = str(denoiser_config.get("_class_name", ""))
+    if pipeline_class.startswith("StableDiffusion3") or denoiser_class == "SD3Transformer2DModel":
         return "sd3"
-    if pipeline_class.startswith("Flux") or kind == "FluxTransformer2DModel":
+    if pipeline_class.startswith("Flux") or denoiser_class == "FluxTransformer2DModel":
         return "flux"
     if pipeline_class.startswith("StableDiffusionXL") or denoiser_config.get("addition_embed_type") == "text_time":
         return "sdxl"
@@ -182,7 +193,10 @@ def architecture_of(pipeline_class: str, denoiser_config: Mapping[str, Any]) -> 
 
 
 def vae_scale_factor(vae_config: Mapping[str, Any]) -> int:
-    """Pixels per latent along one side: one halving between each two of the VAE's levels."""
+    """Return the image's width in pixels divided by the width of the latents.
+
+    The VAE halves the resolution between each two of its blocks.
+    """
     blocks = vae_config.get("block_out_channels") or vae_config.get("encoder_block_out_channels")
     return int(2 ** (len(blocks) - 1)) if isinstance(blocks, list) and blocks else 8
 
@@ -190,16 +204,16 @@ def vae_scale_factor(vae_config: Mapping[str, Any]) -> int:
 def _default_sampling(
     architecture: str, denoiser_config: Mapping[str, Any], scheduler_config: Mapping[str, Any]
 ) -> tuple[int, float, str | None]:
-    """Defaults from the scheduler's configuration, for models nobody has described.
+    """Return default steps, guidance scale and scheduler for a model without a description.
 
-    Latent consistency models come with an LCMScheduler (guidance 8.0 where the UNet embeds it, else off); models
-    distilled to a few steps ("turbo") with Euler and trailing timesteps on epsilon prediction.
+    Latent consistency models have an LCMScheduler (guidance 8.0 if the UNet embeds the guidance scale, else disabled).
+    Models distilled to a few steps ("turbo") have an Euler scheduler with trailing timesteps and epsilon prediction.
     """
-    kind = str(scheduler_config.get("_class_name", ""))
-    if kind == "LCMScheduler":
+    scheduler_class = str(scheduler_config.get("_class_name", ""))
+    if scheduler_class == "LCMScheduler":
         return 4, 8.0 if denoiser_config.get("time_cond_proj_dim") else 1.0, "lcm"
-    distilled = kind.startswith("Euler") and scheduler_config.get("timestep_spacing") == "trailing"
-    if distilled and scheduler_config.get("prediction_type", "epsilon") == "epsilon":
+    is_distilled = scheduler_class.startswith("Euler") and scheduler_config.get("timestep_spacing") == "trailing"
+    if is_distilled and scheduler_config.get("prediction_type", "epsilon") == "epsilon":
         return 4, 0.0, None
     return (*DEFAULT_STEPS_AND_GUIDANCE.get(architecture, (30, 7.5)), None)
 
@@ -207,30 +221,33 @@ def _default_sampling(
 def _catalog_fields(info: ModelInfo | None) -> dict[str, Any]:
     if not info:
         return {}
-    names = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "licence", "description")
+    names = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "license", "description")
     return {key: getattr(info, key) for key in names if getattr(info, key) not in (None, "", "unknown")}
 
 
 def _metadata_file_fields(path: Path) -> dict[str, Any]:
-    """The fields of an `artgen.json` that artgen uses, checked; empty without the file.
+    """Read and validate the fields of an `artgen.json` that artgen uses; return nothing if the file does not exist.
 
     Raises:
-        InputFileError: a value of the wrong kind; names the file and the key.
+        InputFileError: a value has the wrong type or range; the message contains the file and the key.
     """
-    kinds: dict[str, tuple[type, ...]] = {
+    types: dict[str, tuple[type, ...]] = {
         "width": (int,), "height": (int,), "steps": (int,), "guidance_scale": (int, float), "scheduler": (str,),
-        "sigmas": (str,), "licence": (str,), "description": (str,), "prediction": (str,),
+        "sigmas": (str,), "license": (str,), "description": (str,), "prediction": (str,),
     }  # fmt: skip
     table = diffusers_folder.read_optional_json(path)
-    fields = {key: table[key] for key in kinds if table.get(key) is not None}
+    table.setdefault("license", table.get("licence"))  # models exported by earlier versions
+    fields = {key: table[key] for key in types if table.get(key) is not None}
     for key, value in fields.items():
-        bad_number = isinstance(value, int | float) and not (0 <= value < 100_000)
-        if not isinstance(value, kinds[key]) or isinstance(value, bool) or bad_number:
-            raise InputFileError(f"{path}: {key} cannot be {value!r}.", "Mend the file.")
+        is_out_of_range = isinstance(value, int | float) and not (0 <= value < 100_000)
+        if not isinstance(value, types[key]) or isinstance(value, bool) or is_out_of_range:
+            raise InputFileError(f"Cannot use '{path}': {key} cannot be {value!r}.", "Correct the file.")
     return fields
 
 
 def _with_defaults(model: ResolvedModel, fields: Mapping[str, Any]) -> ResolvedModel:
-    wide, high = int(fields.get("width", model.native_size[0])), int(fields.get("height", model.native_size[1]))
+    width, height = (
+        int(fields.get(key, size)) for key, size in zip(("width", "height"), model.native_size, strict=True)
+    )
     others = {key: value for key, value in fields.items() if key not in ("width", "height")}
-    return replace(model, native_size=(wide, high), **others)
+    return replace(model, native_size=(width, height), **others)

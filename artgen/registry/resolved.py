@@ -50,7 +50,7 @@ class ResolvedModel:
     max_prompt_tokens: int | None = None
     prediction: str = "epsilon"
     source: str = ""
-    licence: str = "unknown"
+    license: str = "unknown"
     description: str = ""
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import hub_server
 import pytest
-from test_hub import UNET, tiny_files
+from hub_server import UNET, tiny_files
 
 from artgen import registry
 
@@ -53,7 +53,7 @@ def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
 def test_list_knows_the_built_in_models(run: Run) -> None:
     done = run("list")
     assert [line.split()[0] for line in done.stdout.splitlines()][:3] == ["tiny", "denoiser", "sd15"]
-    assert "licence" in done.stderr
+    assert "license" in done.stderr
     rows = {row["name"]: row for row in objects(run("list", "--json"))}
     assert rows["sdxl"]["width"] == 1024
     assert rows["sdxl"]["on_disk"] == 0
@@ -102,11 +102,11 @@ def test_what_can_go_wrong_with_a_pull(run: Run, hub: hub_server.Hub) -> None:
     assert "no revision 'x'" in run("pull", "owner/tiny@x", code=4).stderr
     hub.gated = 401
     done = run("pull", hub.repo, code=4, HF_TOKEN="hf_verysecret")
-    assert f"Accept the licence at {hub.url}/owner/tiny, then `hf auth login`" in done.stderr.replace("\n", " ")
+    assert f"Accept the license at {hub.url}/owner/tiny, then `hf auth login`" in done.stderr.replace("\n", " ")
     assert "verysecret" not in done.stdout + done.stderr
     hub.gated = 0
     hub.instead[UNET] = b"x" * len(hub.files[UNET])
-    assert "arrived with the hash" in run("pull", hub.repo, code=5).stderr
+    assert "has the wrong hash" in run("pull", hub.repo, code=5).stderr
     hub.instead.clear()
     assert "network is off" in run("pull", hub.repo, code=4, HF_HUB_OFFLINE="1").stderr
     assert "pickle" in run("pull", "model.ckpt", code=5).stderr

@@ -7,6 +7,7 @@ HEAD of `/ID/resolve/REV/FILE` with ETag, X-Repo-Commit, X-Linked-ETag, X-Linked
 import hashlib
 import json
 import re
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,68 @@ def etag(name: str, data: bytes) -> str:
     if name.endswith(LARGE):
         return hashlib.sha256(data).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
+
+
+def safetensors(shapes: dict[str, tuple[int, ...]], fill: int = 0) -> bytes:
+    """A real safetensors file of zeros (or other bytes), written by hand."""
+    header, at = {}, 0
+    for name, shape in shapes.items():
+        size = 2
+        for side in shape:
+            size *= side
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes([fill]) * at
+
+
+def tiny_files() -> dict[str, bytes]:
+    """A small model as a repository has it: what is needed and what is not."""
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "safety_checker": [None, None],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    unet = {"in_channels": 4, "sample_size": 8, "cross_attention_dim": 768, "_class_name": "UNet2DConditionModel"}
+    vae = {"block_out_channels": [8, 8, 8, 8], "latent_channels": 4}
+    weights = safetensors({"conv_in.weight": (32, 4, 3, 3), "more": (200, 1000)}, fill=7)
+    return {
+        "model_index.json": json.dumps(index).encode(),
+        "README.md": b"# not needed",
+        "scheduler/scheduler_config.json": b'{"_class_name": "DDIMScheduler"}',
+        "text_encoder/config.json": b"{}",
+        "text_encoder/model.fp16.safetensors": safetensors({"a": (10,)}),
+        "text_encoder/model.safetensors": safetensors({"a": (20,)}),
+        "text_encoder/pytorch_model.bin": b"pickle",
+        "tokenizer/tokenizer_config.json": b'{"model_max_length": 77}',
+        "tokenizer/vocab.json": b'{"a": 0}',
+        "tokenizer/merges.txt": b"#version: 0.2\n",
+        "unet/config.json": json.dumps(unet).encode(),
+        UNET: weights,
+        "unet/diffusion_pytorch_model.safetensors": safetensors({"conv_in.weight": (32, 4, 3, 3)}, fill=1),
+        "unet/diffusion_pytorch_model.non_ema.safetensors": safetensors({"x": (3,)}),
+        "unet/diffusion_pytorch_model.bin": b"pickle",
+        "unet/code.py": b"raise SystemExit",
+        "vae/config.json": json.dumps(vae).encode(),
+        "vae/diffusion_pytorch_model.fp16.safetensors": safetensors({"v": (30,)}),
+        "vae_decoder/model.onnx": b"onnx",
+        "v1.ckpt": b"pickle",
+    }
+
+
+NEEDED = {
+    "model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json",
+    "text_encoder/model.fp16.safetensors", "tokenizer/tokenizer_config.json", "tokenizer/vocab.json",
+    "tokenizer/merges.txt", "unet/config.json", UNET, "vae/config.json",
+    "vae/diffusion_pytorch_model.fp16.safetensors",
+}  # fmt: skip
 
 
 @dataclass

@@ -43,7 +43,7 @@ def test_the_built_in_table_is_sound() -> None:
     )
     for name, card in table.items():
         assert catalog.ALIAS_PATTERN.fullmatch(name)
-        assert card.licence != "unknown"
+        assert card.license != "unknown"
         assert card.description.endswith(".")
         if card.bundled_folder:
             continue
@@ -65,7 +65,7 @@ def test_the_built_in_table_is_sound() -> None:
 
 def test_importing_the_registry_is_light() -> None:
     script = (
-        "import sys; from artgen import registry; registry.aliases(); registry.parse('sd15')\n"
+        "import sys; from artgen import registry; registry.known_models(); registry.parse_reference('sd15')\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'huggingface_hub', 'safetensors', 'PIL'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -263,7 +263,7 @@ def test_a_folder_brings_its_own_defaults(copy: Callable[[str], Path]) -> None:
     (folder / "artgen.json").write_text(json.dumps({**own, "licence": "MIT", "description": "Mine.", "other": [1]}))
     found = registry.resolve_model(str(folder))
     assert (found.steps, found.guidance_scale, found.scheduler, found.sigmas) == (9, 3, "dpm++2m", "karras")
-    assert (found.native_size, found.licence, found.description) == ((64, 96), "MIT", "Mine.")
+    assert (found.native_size, found.license, found.description) == ((64, 96), "MIT", "Mine.")
     for bad in ('{"steps": "many"}', '{"width": -8}', '{"steps": true}', '{"steps": 4', "[]"):
         (folder / "artgen.json").write_text(bad)
         with pytest.raises(InputFileError, match=r"artgen.json"):

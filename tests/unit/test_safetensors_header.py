@@ -186,10 +186,10 @@ def test_a_file_beside_says_what_tensors_do_not(tmp_path: Path) -> None:
     ("shapes", "message"),
     [
         ({"lora_te2_x.lora_down.weight": (1, 1)}, "is a LoRA for sdxl"),
-        (VAE, "is a VAE alone"),
+        (VAE, "is only a VAE"),
         (FLUX, "no T5 tokenizer"),
-        ({k: v for k, v in SD3.items() if "clip" not in k}, "brings no text_encoder and no text_encoder_2"),
-        ({"x": (1,)}, r"is no Stable Diffusion .* checkpoint \(1 tensors\)"),
+        ({k: v for k, v in SD3.items() if "clip" not in k}, "does not include text_encoder and text_encoder_2"),
+        ({"x": (1,)}, r"is not a Stable Diffusion .* checkpoint \(1 tensors\)"),
     ],
 )
 def test_a_part_of_a_model_is_said_to_be_one(tmp_path: Path, shapes: Shapes, message: str) -> None:

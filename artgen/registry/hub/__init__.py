@@ -1,18 +1,20 @@
-"""Downloads from the Hugging Face hub into its ordinary cache, so that other tools share them.
+"""Download models from the Hugging Face hub into the cache that other tools share.
 
-Prints nothing: progress and notes go to callbacks. The connection, and nothing else of huggingface_hub, is opened
-inside `pull`.
+This package prints nothing: callbacks receive progress and notes. huggingface_hub is imported inside the functions that
+need it.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import ModelUnavailableError, OutputError
+from artgen.errors import ModelUnavailableError
 from artgen.registry.hub import cache, client, download
+from artgen.registry.hub.client import RemoteFile, RepoListing
 from artgen.registry.hub.download import OnProgress
 from artgen.registry.hub.select_files import select_files
+from artgen.system.files import write_atomically
 
 __all__ = ["OnNote", "OnProgress", "pull", "pull_files"]
 
@@ -27,83 +29,81 @@ def pull(
     on_progress: OnProgress | None = None,
     on_note: OnNote | None = None,
 ) -> Path:
-    """Download a model, continuing what earlier runs began; returns the folder of its snapshot.
+    """Download a model and resume earlier downloads of it; return the folder of its snapshot.
 
     Args:
         repo: hub id, `owner/name`.
-        revision: branch, tag or commit; the main branch when None.
-        force: read what is here again, and download anew what does not have the hash it should have.
-        on_progress: called with (file, bytes done, bytes in all).
-        on_note: called with a sentence about a choice that was made.
+        revision: branch, tag or commit; None is the main branch.
+        force: verify the hashes of the cached files, and download the damaged ones again.
+        on_progress: called with (file, bytes done, total bytes).
+        on_note: called with a sentence for the user.
 
     Raises:
-        ModelUnavailableError: unknown, gated, no diffusers model, or the hub cannot be reached.
-        RefusedError: only pickled weights, or a hash that does not match.
-        OutputError: not enough disk, or the cache cannot be written.
+        ModelUnavailableError: unknown or gated repository, not a diffusers model, or the hub cannot be reached.
+        RefusedError: the weights are pickles, or a hash does not match.
+        OutputError: the disk has too little space, or the cache cannot be written.
     """
     if cache.is_offline():
-        raise ModelUnavailableError("The network is off (HF_HUB_OFFLINE).", f"Unset it to download {repo}.")
+        raise ModelUnavailableError(
+            f"Cannot download {repo}: the network is disabled by HF_HUB_OFFLINE.", "Unset HF_HUB_OFFLINE."
+        )
     listing = client.fetch_listing(repo, revision)
-    index = _download_index(listing, force)
-    choice = select_files(repo, listing.files, index)
-    for note in choice.notes:
-        if on_note:
+    selection = select_files(repo, listing.files, _download_index(listing, force))
+    if on_note:
+        for note in selection.notes:
             on_note(note)
-    download.check_disk_space(download.missing_bytes(listing, choice.files))
-    for file in sorted(choice.files, key=lambda file: file.size):
-        download.download(listing, file, force=force, on_progress=on_progress)
-    _write_ref(listing, revision)
-    return cache.repository_folder(repo) / "snapshots" / listing.commit
+    files = sorted(selection.files, key=lambda file: file.size)
+    return _download_files(listing, files, revision, force=force, on_progress=on_progress)
 
 
 def pull_files(repo: str, file_names: Sequence[str], *, on_progress: OnProgress | None = None) -> Path:
-    """Download some files of a repository's main branch; returns the folder of its snapshot.
+    """Download some files of a repository's main branch; return the folder of its snapshot.
 
     Raises:
-        ModelUnavailableError: unknown, gated, a file that it does not have, or the hub cannot be reached.
-        RefusedError: a hash that does not match.
-        OutputError: not enough disk, or the cache cannot be written.
+        ModelUnavailableError: unknown or gated repository, a missing file, or the hub cannot be reached.
+        RefusedError: a hash does not match.
+        OutputError: the disk has too little space, or the cache cannot be written.
     """
     listing = client.fetch_listing(repo, None)
-    files = tuple(file for file in listing.files if file.name in file_names)
+    files = [file for file in listing.files if file.name in file_names]
     if missing := sorted(set(file_names) - {file.name for file in files}):
-        raise ModelUnavailableError(f"{repo} has no {' and no '.join(missing)}.", "Look at its page on the hub.")
-    download.check_disk_space(download.missing_bytes(listing, files))
+        raise ModelUnavailableError(f"{repo} does not contain {' and '.join(missing)}.", "See its page on the hub.")
+    return _download_files(listing, files, None, force=False, on_progress=on_progress)
+
+
+def _download_files(
+    listing: RepoListing,
+    files: Iterable[RemoteFile],
+    revision: str | None,
+    *,
+    force: bool,
+    on_progress: OnProgress | None,
+) -> Path:
+    """Download files; write `refs/REVISION` last, so that a ref never points to an incomplete snapshot."""
+    files = tuple(files)
+    download.check_disk_space(listing, files)
     for file in files:
-        download.download(listing, file, on_progress=on_progress)
-    _write_ref(listing, None)
-    return cache.repository_folder(repo) / "snapshots" / listing.commit
+        download.download(listing, file, force=force, on_progress=on_progress)
+    root, ref = cache.repository_folder(listing.repo), revision or "main"
+    if ref != listing.commit:
+        write_atomically(root / "refs" / ref, listing.commit)
+    return root / "snapshots" / listing.commit
 
 
-def _download_index(listing: client.RepoListing, force: bool) -> dict[str, Any]:
-    """The model's `model_index.json`, fetched."""
-    file = next((file for file in listing.files if file.name == "model_index.json"), None)
-    if file is None:
-        single = [f.name for f in listing.files if f.name.endswith(".safetensors") and "/" not in f.name]
-        hint = f"It has {single[0]}: download that file and pass its path." if single else "Look for another copy."
+def _download_index(listing: RepoListing, force: bool) -> dict[str, Any]:
+    """Download and parse the model's `model_index.json`."""
+    files = {file.name: file for file in listing.files}
+    if "model_index.json" not in files:
+        single = [name for name in files if name.endswith(".safetensors") and "/" not in name]
+        hint = f"It has '{single[0]}': download that file and pass its path." if single else "Use another repository."
         raise ModelUnavailableError(f"{listing.repo} is not a diffusers model: it has no model_index.json.", hint)
-    path = download.download(listing, file, force=force)
+    path = download.download(listing, files["model_index.json"], force=force)
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         index = None
     if not isinstance(index, dict):
         raise ModelUnavailableError(
-            f"The model_index.json of {listing.repo} is no JSON object.", "Look for another copy."
+            f"The model_index.json of {listing.repo} is not a JSON object.", "Use another repository."
         )
     return index
-
-
-def _write_ref(listing: client.RepoListing, revision: str | None) -> None:
-    """Write `refs/REVISION`, last, so that a name never points at a snapshot that is not complete."""
-    name = revision or "main"
-    if name == listing.commit:
-        return
-    path = cache.repository_folder(listing.repo) / "refs" / name
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.artgen")
-        temporary.write_text(listing.commit, encoding="ascii")
-        temporary.replace(path)
-    except OSError as problem:
-        raise OutputError(f"{path} cannot be written: {problem.strerror}.", "Check the rights of the cache.") from None

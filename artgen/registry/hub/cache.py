@@ -1,13 +1,16 @@
-"""The Hugging Face cache on this disk: where it is, what is in it. Shared with every other tool.
+"""Locate models in the Hugging Face cache and delete them. Other tools share the cache.
 
 Layout (https://huggingface.co/docs/huggingface_hub/guides/manage-cache): `models--OWNER--NAME/` with `refs/REVISION`
-(a commit hash), `snapshots/COMMIT/` (links) and `blobs/ETAG` (contents).
+(a commit hash), `snapshots/COMMIT/` (links) and `blobs/ETAG` (contents). Reading needs no import of huggingface_hub,
+which takes 0.5 s; its constants have the values of the time of that import.
 """
 
+import logging
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from artgen.errors import ModelUnavailableError, OutputError
@@ -17,110 +20,106 @@ _TRUE_VALUES = {"1", "ON", "YES", "TRUE"}
 
 
 def cache_folder() -> Path:
-    """The hub's cache folder, from `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME`, read now and not at import."""
-    explicit = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    if explicit:
-        return Path(os.path.expandvars(explicit)).expanduser()
-    home = os.environ.get("HF_HOME")
-    if home:
-        return Path(os.path.expandvars(home)).expanduser() / "hub"
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expandvars(base)).expanduser() / "huggingface" / "hub"
+    """Return the cache folder from the current `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME`."""
+    names = {"HF_HUB_CACHE": "", "HUGGINGFACE_HUB_CACHE": "", "HF_HOME": "hub", "XDG_CACHE_HOME": "huggingface/hub"}
+    for name, subfolder in names.items():
+        if value := os.environ.get(name):
+            return Path(os.path.expandvars(value)).expanduser() / subfolder
+    return Path("~/.cache/huggingface/hub").expanduser()
 
 
 def is_offline() -> bool:
-    """Whether the user has forbidden the network: `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`."""
+    """Return whether the user disabled the network: `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`."""
     return any(os.environ.get(name, "").upper() in _TRUE_VALUES for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
 
 
 def repository_folder(repo: str) -> Path:
-    """Where a hub model's files are or would be."""
+    """Return the folder of a hub repository in the cache; it may not exist."""
     return cache_folder() / f"models--{repo.replace('/', '--')}"
 
 
+def locks_folder(repo: str) -> Path:
+    """Return the folder of a repository's lock files, as huggingface_hub names it."""
+    return cache_folder() / ".locks" / repository_folder(repo).name
+
+
 def cached_repositories() -> Iterator[str]:
-    """The hub models of which something is in the cache, sorted."""
-    try:
-        names = sorted(path.name for path in cache_folder().iterdir() if path.name.startswith("models--"))
-    except OSError:
-        return
-    for name in names:
-        parts = name.split("--")
-        if len(parts) == 3:
-            yield f"{parts[1]}/{parts[2]}"
+    """List the hub models that are in the cache, complete or not, sorted."""
+    for path in sorted(cache_folder().glob("models--*--*")):
+        owner, _, name = path.name.removeprefix("models--").partition("--")
+        if "--" not in name:
+            yield f"{owner}/{name}"
 
 
 def resolve_commit(repo: str, revision: str | None) -> str | None:
-    """The commit hash that a revision had when it was last downloaded; None when it is not in the cache."""
+    """Return the commit hash of a revision at its last download; None if it is not in the cache."""
     root = repository_folder(repo)
     if revision and COMMIT_PATTERN.fullmatch(revision):
         return revision if (root / "snapshots" / revision).is_dir() else None
     try:
-        found = (root / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
+        commit = (root / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
-        found = ""
-    if COMMIT_PATTERN.fullmatch(found) and (root / "snapshots" / found).is_dir():
-        return found
+        commit = ""
+    if COMMIT_PATTERN.fullmatch(commit) and (root / "snapshots" / commit).is_dir():
+        return commit
     return _commit_by_prefix(root, revision) if revision else None
 
 
 def _commit_by_prefix(root: Path, revision: str) -> str | None:
-    """A commit given by its first digits, at least seven."""
-    if not re.fullmatch(r"[0-9a-f]{7,39}", revision) or not (root / "snapshots").is_dir():
+    """Return the only cached commit that starts with `revision`, which has at least 7 digits."""
+    if not re.fullmatch(r"[0-9a-f]{7,39}", revision):
         return None
-    found = [path.name for path in (root / "snapshots").iterdir() if path.name.startswith(revision)]
-    return found[0] if len(found) == 1 else None
+    commits = [path.name for path in (root / "snapshots").glob(f"{revision}*")]
+    return commits[0] if len(commits) == 1 else None
 
 
 def snapshot_folder(repo: str, revision: str | None = None) -> Path | None:
-    """The folder of a model's snapshot, complete or not; None when there is none."""
-    found = resolve_commit(repo, revision)
-    return repository_folder(repo) / "snapshots" / found if found else None
+    """Return the folder of a model's snapshot, complete or not; None if there is none."""
+    commit = resolve_commit(repo, revision)
+    return repository_folder(repo) / "snapshots" / commit if commit else None
 
 
 def is_diffusers_model(repo: str) -> bool:
-    """Whether a cached repository is an image model in diffusers' layout, as far as it has come."""
+    """Return whether a cached repository, complete or not, is an image model in diffusers' layout."""
     return any(repository_folder(repo).glob("snapshots/*/model_index.json"))
 
 
 def size_on_disk(repo: str) -> int:
-    """Bytes a repository takes in the cache, partial downloads included."""
-    total = 0
-    for path in repository_folder(repo).rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            total += path.stat().st_size
-    return total
+    """Return the bytes that a repository takes in the cache, with partial downloads."""
+    paths = repository_folder(repo).rglob("*")
+    return sum(path.stat().st_size for path in paths if path.is_file() and not path.is_symlink())
 
 
 def remove_model(repo: str, revision: str | None = None) -> int:
-    """Delete a model from the cache, partial downloads included; returns the bytes that came free.
+    """Delete a model from the cache, with partial downloads; return the number of freed bytes.
 
-    With a revision, and other revisions beside it, only what no other revision needs goes.
+    If a revision is given and other revisions are cached, delete only the files that no other revision needs.
 
     Raises:
-        ModelUnavailableError: it is not in the cache.
-        OutputError: it cannot be deleted.
+        ModelUnavailableError: the model is not in the cache.
+        OutputError: the model cannot be deleted.
     """
-    root = repository_folder(repo)
-    found = resolve_commit(repo, revision)
-    if not root.is_dir() or (revision and found is None):
-        word = f"{repo}@{revision}" if revision else repo
-        raise ModelUnavailableError(f"{word} is not in the cache.", "`artgen models list` shows what is.")
-    before = size_on_disk(repo)
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.utils import logging as hub_logging
+
+    root, commit = repository_folder(repo), resolve_commit(repo, revision)
+    if not root.is_dir() or (revision and commit is None):
+        name = f"{repo}@{revision}" if revision else repo
+        raise ModelUnavailableError(f"{name} is not in the cache.", "`artgen models list` shows the cached models.")
+    size = size_on_disk(repo)
+    snapshots = {path.name for path in (root / "snapshots").glob("*")}
+    deleted = {str(commit)} if revision else snapshots
+    remains = root if deleted >= snapshots else root / "snapshots" / str(commit)
+    hub_logging.set_verbosity(logging.ERROR)  # it warns of files that it cannot delete; see OutputError below
     try:
-        others = [path for path in (root / "snapshots").iterdir() if path.name != found] if revision else []
-        if not others:
-            shutil.rmtree(root)
-            shutil.rmtree(cache_folder() / ".locks" / root.name, ignore_errors=True)
-            return before
-        shutil.rmtree(root / "snapshots" / str(found))
-        for ref in (root / "refs").rglob("*"):
-            if ref.is_file() and ref.read_text(encoding="ascii", errors="replace").strip() == found:
-                ref.unlink()
-        needed = {path.resolve() for other in others for path in other.rglob("*") if path.is_symlink()}
-        for blob in (root / "blobs").iterdir():
-            if blob.resolve() not in needed:
-                blob.unlink()
-    except OSError as problem:
-        raise OutputError(f"{root} cannot be deleted: {problem.strerror}.", "Check its rights.") from None
-    return before - size_on_disk(repo)
+        scan = scan_cache_dir(cache_folder())
+        # Copies of a repository contain the same commits; restrict the deletion to this repository.
+        repos = frozenset(cached for cached in scan.repos if cached.repo_path.name == root.name)
+        replace(scan, repos=repos).delete_revisions(*deleted).execute()
+        if remains.exists():  # for example because the scan skips damaged repositories
+            shutil.rmtree(remains)
+    except OSError as error:
+        raise OutputError(f"Cannot delete '{root}': {error.strerror}.", "Check the folder's permissions.") from None
+    if remains == root:
+        shutil.rmtree(locks_folder(repo), ignore_errors=True)
+    return size - size_on_disk(repo)
