@@ -44,7 +44,9 @@ class _DefaultRunGroup(Group):
         return super().parse_args(ctx, args)
 
 
-app = App("Generate images from prompt files and folders of images. Run the same command again to continue.", _DefaultRunGroup)
+app = App(
+    "Generate images from prompt files and folders of images. Run the same command again to continue.", _DefaultRunGroup
+)
 
 Folder = Annotated[Path, typer.Argument(help="The output folder of a batch.", metavar="FOLDER")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,4 +1,4 @@
-"""The public verbs: requests in, pictures out."""
+"""Generate images from requests: the public functions of the engine."""
 
 import itertools
 import time
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from artgen.engine.loading import pipeline_cache
-from artgen.engine.loading.device import resolve_device
+from artgen.engine.loading.device import DeviceConfig, resolve_device
 from artgen.engine.loading.oom import is_device_lost, is_oom
-from artgen.engine.memory_policy import MemoryPolicy, OomHistory, memory_limit, resource_key
+from artgen.engine.memory_policy import MemoryPolicy, MemorySettings, OomHistory, memory_limit, resource_key
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import prompts, text_encoder_offload
 from artgen.engine.sampling.pipeline_call import ProgressReporter, run_pipeline
@@ -35,24 +35,22 @@ __all__ = ["FailedImage", "GeneratedImage", "generate", "generate_all", "generat
 
 
 def generate(request: Request, *, frames: FramesSettings | None = None, listener: Listener = no_op) -> GeneratedImage:
-    """Makes one picture.
+    """Generate one image.
 
     Args:
-        request: what to make; settings left open come from the model's defaults, the seed from chance.
-        frames: what to show of its making, in `Picture.frames`; where they go is the caller's.
-        listener: is told of loading, steps and notes (`artgen.events`).
+        request: The image to generate. Unset settings get the defaults of the model; an unset seed is random.
+        frames: Intermediate steps to return in `GeneratedImage.frames`. None: no frames.
+        listener: Receives the events of `artgen.events`: loading, steps and notes.
 
     Raises:
-        UsageError, InputFileError, ModelUnavailableError, RefusedError: before any model is loaded.
-        MemoryExhaustedError: out of memory after every fallback.
-        DeviceLostError: the GPU answers this process no more.
-        FilteredError: the model's safety filter withheld the picture.
-        NonFiniteError: the model produced NaN or infinity.
+        UsageError, InputFileError, ModelUnavailableError, RefusedError: The request is invalid. Raised before a model
+            is loaded.
+        MemoryExhaustedError: Out of memory after every fallback.
+        DeviceLostError: The GPU is lost for this process.
+        FilteredError: The safety filter of the model withheld the image.
+        NonFiniteError: The model produced NaN or infinity.
     """
-    outcome = next(generate_all([request], frames=frames, listener=listener))
-    if isinstance(outcome, FailedImage):
-        raise outcome.error
-    return outcome
+    return _image_or_raise(next(generate_all([request], frames=frames, listener=listener)))
 
 
 def generate_all(
@@ -62,40 +60,50 @@ def generate_all(
     frames: FramesSettings | None = None,
     listener: Listener = no_op,
 ) -> Iterator[GeneratedImage | FailedImage]:
-    """Makes many pictures, in order; one that fails does not stop the others.
+    """Generate images in the order of the requests. A failed image does not stop the others.
 
-    All requests are checked before the first model loads. Neighbours that differ only in words, seed and input picture
-    are drawn together, up to `batch_size` at a time; each keeps its own generator, so the pictures are those that
-    single requests make (bit for bit at equal batch size, otherwise within one grey level on the CPU in fp32). Where
-    fewer are left than others of their kind were drawn at a time, the rest of the batch is filled up.
+    All requests are validated before a model is loaded. Consecutive requests that differ only in prompt, seed and
+    input image share a pipeline call. Each image has its own random generator, so the images equal those of single
+    requests: bit-identical for the same batch size, otherwise within one gray level on the CPU in fp32. An incomplete
+    batch is padded, so that all images of a group have the same batch size.
+
+    Args:
+        requests: The images to generate.
+        batch_size: Largest number of images per pipeline call, 1 to 256.
+        frames: See `generate`.
+        listener: See `generate`.
 
     Raises:
-        UsageError, InputFileError, ModelUnavailableError, RefusedError: before any model is loaded.
-        MemoryExhaustedError: out of memory after every fallback.
-        DeviceLostError: the GPU answers this process no more.
+        UsageError, InputFileError, ModelUnavailableError, RefusedError: A request is invalid. Raised before a model
+            is loaded.
+        MemoryExhaustedError: Out of memory after every fallback.
+        DeviceLostError: The GPU is lost for this process.
     """
     yield from generate_jobs(prepare_jobs(requests, listener), batch_size=batch_size, frames=frames, listener=listener)
 
 
 def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Listener = no_op) -> GeneratedImage:
-    """Makes a picture again from what it says of itself; the same pixels when nothing is changed.
+    """Generate an image again from its metadata. Without changes the pixels are identical.
 
     Args:
-        path: a picture, its sidecar or A1111 text; see `artgen.jobs.replay.plan`.
-        changes: setting name -> value as one would type it.
-        listener: is told of loading, steps and notes.
+        path: An image, its sidecar file or a text in A1111 format. See `artgen.jobs.replay.read_replay_spec`.
+        changes: Settings to change: setting name -> value as typed on the command line.
+        listener: See `generate`.
 
     Raises:
-        InputFileError: nothing is recorded, or an input picture of the original cannot be found.
-        ModelUnavailableError: the model is not here, or has other weights than the recorded one.
-        Besides, everything that `generate` raises.
+        InputFileError: The file contains no metadata, or an input image of the original is missing.
+        ModelUnavailableError: The model is unavailable, or its weights differ from the recorded ones.
+        MemoryExhaustedError, DeviceLostError, FilteredError, NonFiniteError, UsageError, RefusedError: See `generate`.
     """
-    plan = replay_jobs.read_replay_spec(path, changes or {})
-    for text in plan.notes:
+    spec = replay_jobs.read_replay_spec(path, changes or {})
+    for text in spec.notes:
         listener(Notice(text))
-    jobs = prepare_jobs([plan.request], listener)
-    plan.check_job(jobs[0])
-    outcome = next(generate_jobs(jobs, batch_size=ExactBatchSize(plan.batch_size), listener=listener))
+    jobs = prepare_jobs([spec.request], listener)
+    spec.check_job(jobs[0])
+    return _image_or_raise(next(generate_jobs(jobs, batch_size=ExactBatchSize(spec.batch_size), listener=listener)))
+
+
+def _image_or_raise(outcome: GeneratedImage | FailedImage) -> GeneratedImage:
     if isinstance(outcome, FailedImage):
         raise outcome.error
     return outcome
@@ -103,12 +111,12 @@ def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Li
 
 @dataclass(frozen=True)
 class GenerationContext:
-    """What a process that draws in several calls knows beyond one of them.
+    """Store the state shared by consecutive `generate_jobs` calls of a process.
 
     Attributes:
-        upcoming: what it draws afterwards, in order; looked at only where something is made ready for it beforehand.
-        remaining_seconds: how long that would take as it goes now, 0 when unknown.
-        oom_history: what running out of memory taught, the same from call to call.
+        upcoming: Jobs of later calls, in order. Iterated only to encode their prompts in advance.
+        remaining_seconds: Estimated duration of the later calls in seconds. 0: unknown.
+        oom_history: Results of out-of-memory errors. The calls share and update this dictionary.
     """
 
     upcoming: Iterable[Job] = ()
@@ -124,62 +132,126 @@ def generate_jobs(
     context: GenerationContext | None = None,
     listener: Listener = no_op,
 ) -> Iterator[GeneratedImage | FailedImage]:
-    """Makes the pictures of prepared jobs; see `generate_all`."""
-    context = context or GenerationContext()
-    sizes = MaxBatchSize(batch_size) if isinstance(batch_size, int) else batch_size
+    """Generate the images of prepared jobs, in order. See `generate_all`.
+
+    Args:
+        jobs: Jobs of `artgen.jobs.prepare.prepare_jobs`.
+        batch_size: Largest number of images per pipeline call, or a policy that selects the number.
+        frames: See `generate`.
+        context: State shared with other calls. None: this call is the only one.
+        listener: See `generate`.
+
+    Raises:
+        UsageError: A prompt is too long for `--long-prompt error`, or a job supports no frames.
+        MemoryExhaustedError: Out of memory after every fallback.
+        DeviceLostError: The GPU is lost for this process.
+    """
+    batch_size_policy = MaxBatchSize(batch_size) if isinstance(batch_size, int) else batch_size
     _reject_long_prompts(jobs)
     if frames is not None:
         for job in jobs:
             checks.check_frames(frames, job.request, job.model_or_none)
-    done, pace = 0, 0.0
-    begun = end = 0  # of those that are alike
-    thrift = MemoryPolicy(context.oom_history, listener)
-    while done < len(jobs):
-        if isinstance(request := jobs[done].request, Denoise):
-            yield _denoise_job(jobs[done], request, ProgressReporter(listener, done + 1, 1, len(jobs)), frames)
-            done += 1
-            continue
-        first = jobs[done].prompt_request
-        if done >= end:
-            begun, end = done, _group_end(jobs, done)
-        rows = sizes.next_batch_size(JobGroup(begun, end - begun, end - done, default_batch_size(jobs[done])))
-        began = time.monotonic()
-        device_config = replace(
-            resolve_device(first.device, first.dtype, jobs[done].model.weight_bytes()), quantize=first.quantize
-        )
-        economy = thrift.settings_for(jobs[done], rows, device_config)
-        rows = min(rows, economy.batch_size)
-        together = jobs[done : min(end, done + rows)]
-        left = context.remaining_seconds + pace * (len(jobs) - done)
-        progress = ProgressReporter(listener, done + 1, len(together), len(jobs), left)
-        outcomes: list[GeneratedImage | FailedImage] | None = None
+    runner = _BatchRunner(jobs, batch_size_policy, frames, context or GenerationContext(), listener)
+    start = 0
+    while start < len(jobs):
+        if isinstance(request := jobs[start].request, Denoise):
+            outcomes = [_denoise_job(jobs[start], request, ProgressReporter(listener, start + 1, 1, len(jobs)), frames)]
+        else:
+            outcomes = runner.run_next_batch(start)
+        yield from outcomes
+        start += len(outcomes)
+
+
+class _BatchRunner:
+    """Run the pipeline calls of a list of jobs.
+
+    A group is a range of consecutive jobs that can share a pipeline call. One pipeline call generates a batch: the
+    next jobs of a group.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        batch_size_policy: BatchSizePolicy,
+        frames: FramesSettings | None,
+        context: GenerationContext,
+        listener: Listener,
+    ) -> None:
+        self._jobs = jobs
+        self._batch_size_policy = batch_size_policy
+        self._frames = frames
+        self._context = context
+        self._listener = listener
+        self._memory_policy = MemoryPolicy(context.oom_history, listener)
+        self._group_start = self._group_end = 0
+        self._seconds_per_image = 0.0  # 0: unknown
+
+    def run_next_batch(self, start: int) -> list[GeneratedImage | FailedImage]:
+        """Generate the images of the batch that begins with job `start`. Retry with less memory if necessary."""
+        if start >= self._group_end:
+            self._group_start, self._group_end = start, _group_end(self._jobs, start)
+        job = self._jobs[start]
+        while True:
+            start_time = time.monotonic()
+            batch_size = self._next_batch_size(start)
+            device_config = _device_config(job)
+            memory_settings = self._memory_policy.settings_for(job, batch_size, device_config)
+            batch_size = min(batch_size, memory_settings.batch_size)
+            batch = self._jobs[start : min(self._group_end, start + batch_size)]
+            outcomes = self._try_batch(start, batch, batch_size, device_config, memory_settings)
+            if outcomes is not None:
+                break
+            self._memory_policy.degrade(device_config, job, batch_size)
+        seconds_per_image = (time.monotonic() - start_time) / len(batch)
+        self._batch_size_policy.record_timing(self._group_start, len(batch), seconds_per_image)
+        # The first batch includes the time to load the model.
+        self._seconds_per_image = seconds_per_image if start else 0.0
+        return outcomes
+
+    def _next_batch_size(self, start: int) -> int:
+        total, remaining = self._group_end - self._group_start, self._group_end - start
+        group = JobGroup(self._group_start, total, remaining, default_batch_size(self._jobs[start]))
+        return self._batch_size_policy.next_batch_size(group)
+
+    def _try_batch(
+        self,
+        start: int,
+        batch: Sequence[Job],
+        batch_size: int,
+        device_config: DeviceConfig,
+        memory_settings: MemorySettings,
+    ) -> list[GeneratedImage | FailedImage] | None:
+        """Run the pipeline once. Return None if memory ran out.
+
+        The caller retries after this method has returned: until then the traceback holds the tensors of the call.
+        """
+        remaining_seconds = self._context.remaining_seconds + self._seconds_per_image * (len(self._jobs) - start)
+        progress = ProgressReporter(self._listener, start + 1, len(batch), len(self._jobs), remaining_seconds)
         try:
-            with memory_limit(device_config, first.memory_budget):
-                if text_encoder_offload.encodes_prompts_first(economy, device_config):
-                    text_encoder_offload.encode_prompts(
-                        together, _same_resources(jobs[done], jobs[done:], context.upcoming), device_config, listener
-                    )
-                outcomes = run_pipeline(together, rows, device_config, economy, progress, frames)
+            with memory_limit(device_config, batch[0].prompt_request.memory_budget):
+                if text_encoder_offload.encodes_prompts_first(memory_settings, device_config):
+                    upcoming = _same_resources(batch[0], self._jobs[start:], self._context.upcoming)
+                    text_encoder_offload.encode_prompts(batch, upcoming, device_config, self._listener)
+                return run_pipeline(batch, batch_size, device_config, memory_settings, progress, self._frames)
         except (MemoryError, RuntimeError) as error:
             _raise_if_device_lost(error)
             if not is_oom(error):
                 raise
-        # Out of the except block: the traceback held the tensors that filled the memory.
-        if outcomes is None:
-            thrift.degrade(device_config, together[0], rows)
-            continue
-        seconds = (time.monotonic() - began) / len(together)
-        sizes.record_timing(begun, len(together), seconds)
-        pace = seconds if done else 0.0  # the first ones waited for the model
-        yield from outcomes
-        done += len(together)
+        return None
+
+
+def _device_config(job: Job) -> DeviceConfig:
+    request = job.prompt_request
+    config = resolve_device(request.device, request.dtype, job.model.weight_bytes())
+    return replace(config, quantize=request.quantize)
 
 
 def _denoise_job(
     job: Job, request: Denoise, progress: ProgressReporter, frames: FramesSettings | None
 ) -> GeneratedImage | FailedImage:
-    """Denoises one picture, in smaller and smaller tiles when memory runs out."""
-    from artgen.engine.denoise import denoise  # what it imports, other tasks would wait for
+    """Denoise one image. Halve the tile size after each out-of-memory error."""
+    # Imported here because the other tasks do not need the packages that this module imports.
+    from artgen.engine.denoise import denoise
 
     device_config = resolve_device(request.device, request.dtype)
     for halvings in itertools.count():
@@ -191,46 +263,48 @@ def _denoise_job(
             _raise_if_device_lost(error)
             if not is_oom(error):
                 raise
-            last = request.method != "pixel" or (isinstance(error, MemoryError) and not error.args)
+            # A MemoryError without a message means that the tiles cannot become smaller.
+            is_last = request.method != "pixel" or (isinstance(error, MemoryError) and not error.args)
         pipeline_cache.empty_cuda_cache()
-        if last:
+        if is_last:
             break
-        progress.listener(Notice("out of memory; trying again with smaller tiles"))
+        progress.listener(Notice("Out of memory. Retrying with smaller tiles."))
     raise MemoryExhaustedError(
-        f"Out of memory on {device_config.device} for {job.width}x{job.height}.", "Use a smaller model, or --method tv."
+        f"Cannot denoise {job.width}x{job.height} on {device_config.device}: out of memory.",
+        "Use a smaller model, or --method tv.",
     )
 
 
 def _raise_if_device_lost(error: BaseException) -> None:
-    """Raises DeviceLostError for what means that the GPU answers no more."""
+    """Raise DeviceLostError if `error` means that the GPU is lost for this process."""
     if is_device_lost(error):
         raise DeviceLostError(
-            f"The GPU has stopped working for this process: {pipeline_cache.first_line(error)}",
-            "Run the same command again; a batch goes on with what is not drawn.",
+            f"The GPU is lost for this process: {pipeline_cache.first_line(error)}",
+            "Run the same command again. A batch continues with the missing images.",
         ) from error
 
 
 def _same_resources(first: Job, *jobs: Iterable[Job]) -> Iterator[Job]:
-    """Those that want the same of model and machine as the first, as long as they follow each other."""
-    wanted = resource_key(first)
+    """Yield jobs until one needs another model, device or memory setting than `first`."""
+    key = resource_key(first)
     for job in itertools.chain(*jobs):
-        if not isinstance(job.request, PromptRequest) or resource_key(job) != wanted:
+        if not isinstance(job.request, PromptRequest) or resource_key(job) != key:
             return
         yield job
 
 
 def _group_end(jobs: Sequence[Job], start: int) -> int:
-    """Where those end that one call of a pipeline can draw together with the job of a number."""
+    """Return the index after the last consecutive job that can share a pipeline call with job `start`."""
 
-    def shape(job: Job) -> tuple[Any, ...]:
+    def key(job: Job) -> tuple[Any, ...]:
         return group_key(job.request), *prompt_group_key(job.request), job.size
 
-    wanted = shape(jobs[start])
-    return next((i for i in range(start + 1, len(jobs)) if shape(jobs[i]) != wanted), len(jobs))
+    first_key = key(jobs[start])
+    return next((i for i in range(start + 1, len(jobs)) if key(jobs[i]) != first_key), len(jobs))
 
 
 def _reject_long_prompts(jobs: Sequence[Job]) -> None:
-    """Refuses, before a model loads, what `--long-prompt error` forbids."""
+    """Raise UsageError if `--long-prompt error` forbids a prompt. Runs before a model is loaded."""
     for job in jobs:
         if isinstance(job.request, PromptRequest) and job.request.long_prompt == "error":
             prompts.reject_long(job.model, job.request.prompt)

@@ -1,13 +1,13 @@
-"""Running out of memory, and what to try before giving up.
+"""Select the memory settings of each pipeline call, and reduce the memory use after an out-of-memory error.
 
-The order costs least first: fewer pictures at a time, the decoder in tiles, parts of the model in main memory.
-Seeds stay the same throughout, and what was done is recorded.
+The cheapest measure comes first: a smaller batch size, then tiled VAE decoding, then CPU offloading. Seeds do not
+change. The record lists the fallbacks that were used.
 """
 
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,17 +28,17 @@ from artgen.system import hardware
 
 @dataclass(frozen=True)
 class MemorySettings:
-    """How sparingly memory is used.
+    """Store the memory settings of a pipeline call.
 
     Attributes:
-        batch_size: pictures at a time, 1 or more.
-        vae_tiling: decode in tiles.
-        offload: None or one of `artgen.spec.memory_budget.MODES`.
-        fallbacks: what was done because memory ran out, in order.
-        auto: whether artgen chose how to offload, and may choose again.
-        excluded_mode: a way of offloading that it must not choose: an approximation that skips layers cannot have them fetch
-            each other.
-        allow_cuda_graphs: whether CUDA graphs may be recorded; they hold the memory that a call works in.
+        batch_size: Largest number of images per pipeline call, at least 1.
+        vae_tiling: Whether the VAE decodes in tiles.
+        offload: One of `artgen.spec.memory_budget.OFFLOAD_MODES`. None: the request does not set it.
+        fallbacks: Measures taken after out-of-memory errors, in order.
+        auto: Whether artgen selects `offload`, and may select another mode after an out-of-memory error.
+        excluded_mode: Offload mode that artgen must not select. DeepCache skips layers, but in group offloading each
+            layer prefetches the next one.
+        allow_cuda_graphs: Whether CUDA graphs may be recorded. A graph holds the working memory of its call.
     """
 
     batch_size: int
@@ -51,23 +51,25 @@ class MemorySettings:
 
     @classmethod
     def from_request(cls, request: PromptRequest, batch_size: int) -> "MemorySettings":
-        """What the request asks for; with `auto`, nothing is offloaded until `planned` says so."""
-        automatic = request.offload == "auto"
-        skips = any(entry.name == "cache" for entry in fast.parse_presets(request.fast))
+        """Return the settings of a request. `auto` means no offloading until `plan_memory` selects a mode."""
+        auto = request.offload == "auto"
+        skips_layers = any(preset.name == "cache" for preset in fast.parse_presets(request.fast))
         return cls(
             batch_size,
             bool(request.vae_tiling),
-            "none" if automatic else request.offload,
-            auto=automatic,
-            excluded_mode="group" if skips else None,
+            "none" if auto else request.offload,
+            auto=auto,
+            excluded_mode="group" if skips_layers else None,
         )
 
     def next_fallback(self, device_config: DeviceConfig, batch_size: int) -> "MemorySettings | None":
-        """The next thing to try, None when nothing is left. An explicit `--offload` is never overridden.
+        """Return the settings to try after an out-of-memory error, or None if no fallback remains.
+
+        An offload mode that the user set is not changed.
 
         Args:
-            device_config: where the model runs; only a GPU can offload.
-            batch_size: how many pictures were drawn together when memory ran out.
+            device_config: Device of the model. Only a GPU can offload.
+            batch_size: Images per pipeline call when memory ran out.
         """
         if batch_size > 1:
             size = batch_size // 2
@@ -78,172 +80,177 @@ class MemorySettings:
             return self._with_fallback("offload model", offload="model")
         if device_config.is_gpu and self.auto and self.offload != budget.OFFLOAD_MODES[-1]:
             modes = [mode for mode in budget.OFFLOAD_MODES if mode != self.excluded_mode]
-            costlier = modes[modes.index(self.offload or "none") + 1]
-            return self._with_fallback(f"offload {costlier}", offload=costlier)
+            mode = modes[modes.index(self.offload or "none") + 1]
+            return self._with_fallback(f"offload {mode}", offload=mode)
         return None
 
     def _with_fallback(self, fallback: str, **changes: object) -> "MemorySettings":
         return dataclasses.replace(self, fallbacks=(*self.fallbacks, fallback), **changes)  # type: ignore[arg-type]
 
 
+OomHistory = dict[tuple[Any, ...], tuple[int, MemorySettings]]
+"""Result of earlier out-of-memory errors: `resource_key` -> pixels per pipeline call, and the reduced settings."""
+
+
+class MemoryPolicy:
+    """Select the memory settings of consecutive pipeline calls."""
+
+    def __init__(self, oom_history: OomHistory, listener: Listener) -> None:
+        """Create a policy that reads and updates `oom_history`."""
+        self._oom_history = oom_history
+        self._listener = listener
+        self._resource_key: tuple[Any, ...] = ()
+        self._planned_pixels = 0  # pixels per pipeline call that `_settings` were planned for
+        self._settings = MemorySettings(MAX_BATCH_SIZE, vae_tiling=False, offload=None)
+
+    def settings_for(self, job: Job, batch_size: int, device_config: DeviceConfig) -> MemorySettings:
+        """Return the settings for `batch_size` images like this job's.
+
+        The settings are planned again if the images need other resources, or more memory than the images before.
+        """
+        # Classifier-free guidance doubles the batch.
+        pixels = batch_size * job.width * job.height * (2 if job.prompt_request.uses_cfg else 1)
+        if (key := resource_key(job)) != self._resource_key:
+            self._resource_key = key
+            self._planned_pixels = 0
+            self._settings = MemorySettings.from_request(job.prompt_request, MAX_BATCH_SIZE)
+            if key in self._oom_history and pixels >= self._oom_history[key][0]:
+                self._planned_pixels, self._settings = self._oom_history[key]
+        if pixels > self._planned_pixels:
+            self._planned_pixels = pixels
+            if not self._settings.fallbacks:  # an out-of-memory error is more reliable than an estimate
+                batch_size = min(batch_size, self._settings.batch_size)
+                self._settings = plan_memory(self._settings, job, batch_size, device_config, self._listener)
+        return self._settings
+
+    def degrade(self, device_config: DeviceConfig, job: Job, batch_size: int) -> None:
+        """Reduce the memory use after an out-of-memory error with `batch_size` images per pipeline call.
+
+        Raises:
+            MemoryExhaustedError: No fallback remains.
+        """
+        if self._settings.allow_cuda_graphs and pipeline_cache.drop_cuda_graphs():
+            pipeline_cache.empty_cuda_cache()
+            self._listener(Notice("Out of memory. Retrying without CUDA graphs."))
+            self._settings = dataclasses.replace(self._settings, allow_cuda_graphs=False)
+        else:
+            self._settings = self._apply_next_fallback(device_config, job, batch_size)
+        self._oom_history[self._resource_key] = self._planned_pixels, self._settings
+
+    def _apply_next_fallback(self, device_config: DeviceConfig, job: Job, batch_size: int) -> MemorySettings:
+        reduced = self._settings.next_fallback(device_config, batch_size)
+        if reduced is None or reduced.offload != self._settings.offload:
+            pipeline_cache.clear_cache()
+        else:
+            pipeline_cache.empty_cuda_cache()
+        if reduced is None:
+            tried = ", ".join(self._settings.fallbacks)
+            raise MemoryExhaustedError(
+                f"Cannot generate {job.width}x{job.height} on {device_config.device}: out of memory"
+                + (f" after {tried}." if tried else "; no fallback applies to these settings."),
+                "Use a smaller --size or model, or --offload sequential with a GPU.",
+            )
+        self._listener(Notice(f"Out of memory. Retrying with {reduced.fallbacks[-1]}."))
+        return reduced
+
+
 def plan_memory(
     memory_settings: MemorySettings, job: Job, batch_size: int, device_config: DeviceConfig, listener: Listener
 ) -> MemorySettings:
-    """The economy with the cheapest way of offloading that fits the free memory, where `auto` asks for it.
+    """Return the settings with the cheapest offload mode that fits the available memory.
 
-    On the CPU where nothing was asked for, too: there, what does not fit ends the process. Fewer pictures at a time
-    cost less than moving the model to and fro, so they are tried first.
+    A mode is selected for `--offload auto`. On the CPU a mode is also selected if `--offload` is unset, because the
+    system kills a process that exceeds main memory. A smaller batch size costs less than offloading and comes first.
 
     Args:
-        memory_settings: of the job.
-        job: the first of those that are drawn together.
-        batch_size: how many they are.
-        device_config: where; on MPS, whose memory is the machine's own, nothing is offloaded.
-        listener: is told what was chosen, and why.
+        memory_settings: Settings of the job.
+        job: First job of the pipeline call.
+        batch_size: Images per pipeline call.
+        device_config: Device of the model. On MPS, which shares main memory, nothing is offloaded.
+        listener: Receives a `PlanNote` with the selected mode.
     """
     on_cpu, request = device_config.device == "cpu", job.prompt_request
     if not memory_settings.auto and not (on_cpu and memory_settings.offload is None):
         return memory_settings
-    there = (
-        available_bytes(device_config, request.memory_budget)
-        if on_cpu or device_config.device.startswith("cuda")
-        else None
-    )
-    if there is None:
+    if not on_cpu and not device_config.device.startswith("cuda"):
         return memory_settings
-    apart = on_cpu and not checks.text_encoders_inseparable_reason(job.model, job.loras)
-
-    def chosen(rows: int) -> budget.OffloadPlan:
-        guided = rows * (2 if request.uses_cfg else 1)
-        wanted = estimate_memory(job.model, device_config.dtype, job.size, guided, fp8=device_config.quantize == "fp8")
-        if on_cpu:
-            return budget.choose_offload_on_cpu(
-                wanted, there, vae_tiling=memory_settings.vae_tiling, separable_text_encoders=apart
-            )
-        return budget.choose_offload(
-            wanted, there, vae_tiling=memory_settings.vae_tiling, excluded_mode=memory_settings.excluded_mode
-        )
-
-    choice, alone, together = chosen(batch_size), chosen(1), batch_size
-    if not memory_settings.auto and alone.offload == "none":
+    budget_bytes = available_bytes(device_config, request.memory_budget)
+    if budget_bytes is None:
         return memory_settings
-    while choice.mode != alone.mode:
-        together //= 2
-        choice = chosen(together)
-    fewer = f", {together} of {batch_size} pictures at a time" if together < batch_size else ""
-    listener(PlanNote(f"{choice}{fewer}"))
+
+    def choose(size: int) -> budget.OffloadPlan:
+        return _choose_offload(memory_settings, job, size, device_config, budget_bytes)
+
+    plan, single_image_plan, fitting_size = choose(batch_size), choose(1), batch_size
+    if not memory_settings.auto and single_image_plan.offload == "none":
+        return memory_settings
+    while plan.mode != single_image_plan.mode:
+        fitting_size //= 2
+        plan = choose(fitting_size)
+    reduced = fitting_size < batch_size
+    listener(PlanNote(f"{plan}, batch size {fitting_size} instead of {batch_size}" if reduced else f"{plan}"))
     return dataclasses.replace(
         memory_settings,
-        batch_size=together if together < batch_size else memory_settings.batch_size,
-        offload=choice.offload,
-        vae_tiling=choice.vae_tiling,
+        batch_size=fitting_size if reduced else memory_settings.batch_size,
+        offload=plan.offload,
+        vae_tiling=plan.vae_tiling,
         auto=True,
     )
 
 
-def available_bytes(device_config: DeviceConfig, memory_budget: str | None) -> int | None:
-    """Bytes of memory that a model and its pictures may take, what this process holds of them included.
-
-    Of the GPU's, or on the CPU of main memory; None where neither the system nor the user says how much there is.
-    """
-    known = [budget.parse_bytes(memory_budget)] if memory_budget else []
-    if device_config.is_gpu:
-        known.append(
-            torch.cuda.mem_get_info(device_config.device)[0] + torch.cuda.memory_reserved(device_config.device)
+def _choose_offload(
+    memory_settings: MemorySettings, job: Job, batch_size: int, device_config: DeviceConfig, budget_bytes: int
+) -> budget.OffloadPlan:
+    """Return the cheapest offload mode for `batch_size` images within a memory budget."""
+    unet_batch_size = batch_size * (2 if job.prompt_request.uses_cfg else 1)
+    estimate = estimate_memory(
+        job.model, device_config.dtype, job.size, unet_batch_size, fp8=device_config.quantize == "fp8"
+    )
+    if device_config.device == "cpu":
+        separable = not checks.text_encoders_inseparable_reason(job.model, job.loras)
+        return budget.choose_offload_on_cpu(
+            estimate, budget_bytes, vae_tiling=memory_settings.vae_tiling, separable_text_encoders=separable
         )
+    return budget.choose_offload(
+        estimate, budget_bytes, vae_tiling=memory_settings.vae_tiling, excluded_mode=memory_settings.excluded_mode
+    )
+
+
+def available_bytes(device_config: DeviceConfig, memory_budget: str | None) -> int | None:
+    """Return the bytes that a model and its images may use, including those that this process holds already.
+
+    The bytes are GPU memory for a GPU and main memory for the CPU. The result is None if neither the system nor
+    `memory_budget` gives a limit.
+    """
+    limits = [budget.parse_bytes(memory_budget)] if memory_budget else []
+    if device_config.is_gpu:
+        free_bytes, _ = torch.cuda.mem_get_info(device_config.device)
+        limits.append(free_bytes + torch.cuda.memory_reserved(device_config.device))
     elif (available := hardware.available_ram()) is not None:
-        known.append(available)
-    return min(known, default=None)
+        limits.append(available)
+    return min(limits, default=None)
 
 
 @contextlib.contextmanager
 def memory_limit(device_config: DeviceConfig, memory_budget: str | None) -> Iterator[None]:
-    """Keeps torch within a budget of GPU memory: what goes beyond it runs out of memory, as on a smaller GPU."""
+    """Limit torch to `memory_budget` of GPU memory. An allocation beyond the limit raises an out-of-memory error."""
     if memory_budget is None or not device_config.is_gpu:
         yield
         return
-    total = torch.cuda.get_device_properties(device_config.device).total_memory
-    share = min(1.0, budget.parse_bytes(memory_budget) / total)
+    total_bytes = torch.cuda.get_device_properties(device_config.device).total_memory
+    fraction = min(1.0, budget.parse_bytes(memory_budget) / total_bytes)
     index = torch.device(device_config.device).index
-    index = torch.cuda.current_device() if index is None else index  # this function alone wants to know
-    torch.cuda.set_per_process_memory_fraction(share, index)
+    # Unlike the calls above, set_per_process_memory_fraction requires an index.
+    index = torch.cuda.current_device() if index is None else index
+    torch.cuda.set_per_process_memory_fraction(fraction, index)
     try:
         yield
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, index)
 
 
-OomHistory = dict[tuple[Any, ...], tuple[int, MemorySettings]]
-"""What running out of memory taught: resources -> how many values at a time it was, and how they were drawn."""
-
-
-class MemoryPolicy:
-    """How sparingly memory is used from one device batch to the next."""
-
-    def __init__(self, oom_history: OomHistory, listener: Listener) -> None:
-        """`oom_history` is kept up to date."""
-        self._oom_history = oom_history
-        self._listener = listener
-        self._resource_key: tuple[Any, ...] = ()
-        self._max_planned_pixels = 0  # values at a time that the economy was planned for
-        self._settings: MemorySettings
-
-    def settings_for(self, job: Job, batch_size: int, device_config: DeviceConfig) -> MemorySettings:
-        """The economy for so many pictures like this one; planned anew where they take more than those before."""
-        wanted = resource_key(job)
-        values = batch_size * job.width * job.height * (2 if job.prompt_request.uses_cfg else 1)
-        if wanted != self._resource_key:
-            self._resource_key, self._max_planned_pixels, self._settings = (
-                wanted,
-                0,
-                MemorySettings.from_request(job.prompt_request, MAX_BATCH_SIZE),
-            )
-            if wanted in self._oom_history and values >= self._oom_history[wanted][0]:
-                self._max_planned_pixels, self._settings = self._oom_history[wanted]
-        if values > self._max_planned_pixels:
-            self._max_planned_pixels = values
-            if not self._settings.fallbacks:  # where memory ran out, that is known better than any plan
-                batch_size = min(batch_size, self._settings.batch_size)
-                self._settings = plan_memory(self._settings, job, batch_size, device_config, self._listener)
-        return self._settings
-
-    def degrade(self, device_config: DeviceConfig, job: Job, batch_size: int) -> None:
-        """Takes note that memory ran out with so many pictures at a time.
-
-        Raises:
-            MemoryExhaustedError: nothing is left to try.
-        """
-        self._settings = _next_settings(self._settings, device_config, job, batch_size, self._listener)
-        self._oom_history[self._resource_key] = self._max_planned_pixels, self._settings
-
-
-def _next_settings(
-    memory_settings: MemorySettings, device_config: DeviceConfig, job: Job, batch_size: int, listener: Listener
-) -> MemorySettings:
-    if memory_settings.allow_cuda_graphs and pipeline_cache.drop_cuda_graphs():
-        pipeline_cache.empty_cuda_cache()
-        listener(Notice("out of memory; trying again without CUDA graphs"))
-        return replace(memory_settings, allow_cuda_graphs=False)
-    tighter = memory_settings.next_fallback(device_config, batch_size)
-    if tighter is None or tighter.offload != memory_settings.offload:
-        pipeline_cache.clear_cache()
-    else:
-        pipeline_cache.empty_cuda_cache()
-    if tighter is None:
-        raise MemoryExhaustedError(
-            f"Out of memory on {device_config.device} for {job.width}x{job.height}, after {_list_fallbacks(memory_settings)}.",
-            "Use a smaller --size or model, or --offload sequential with a GPU.",
-        )
-    listener(Notice(f"out of memory; trying again with {tighter.fallbacks[-1]}"))
-    return tighter
-
-
-def _list_fallbacks(memory_settings: MemorySettings) -> str:
-    return ", ".join(memory_settings.fallbacks) or "the settings given (no fallback applies)"
-
-
 def resource_key(job: Job) -> tuple[Any, ...]:
-    """What an economy depends on beside the size of the picture."""
+    """Return everything that memory settings depend on, except the image size."""
     request = job.prompt_request
     return (
         request.model, request.device, request.dtype, request.quantize, request.offload, request.memory_budget,

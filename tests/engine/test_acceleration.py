@@ -13,7 +13,6 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 from artgen import Denoise, Txt2Img, generate, generate_all, registry
-from artgen.engine import memory_policy
 from artgen.engine.acceleration import decoders, policy
 from artgen.engine.acceleration.apply import optimized
 from artgen.engine.acceleration.cuda_graphs import CaptureFn, GraphedModule, Tensors, drop_graphs, with_cuda_graph
@@ -27,7 +26,7 @@ from artgen.engine.acceleration.policy import (
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.memory_policy import MemoryPolicy, MemorySettings
 from artgen.engine.sampling import pipeline_call
 from artgen.engine.sampling.pipeline_call import ProgressReporter
 from artgen.events import Notice, no_op
@@ -310,7 +309,7 @@ def test_a_decoder_is_in_bf16_where_diffusers_would_take_fp32(
     pipe.vae.register_to_config(force_upcast=not safe)
     (job,) = prepare_jobs([Txt2Img(model=str(models[kind]), prompt="a fox", seed=1, quantize="fp8")])
     economy = MemorySettings.from_request(job.prompt_request, 1)
-    pipeline_call._plan_optimizations(
+    pipeline_call.plan_optimizations(
         pipe, [job], DeviceConfig("cuda", dtype, "fp8"), economy, ProgressReporter(no_op, 1, 1, 1)
     )
     (task,) = asked
@@ -329,14 +328,18 @@ def test_without_graphs_once_memory_ran_out_with_one(models: dict[str, Path], mo
         for _ in range(2):
             draw(pipe)
     shapes = job, DeviceConfig("cuda", "fp16"), ProgressReporter(no_op, 1, 1, 1)
-    assert pipeline_call._plan_optimizations(pipe, [shapes[0]], shapes[1], economy, shapes[2]).cuda_graph
+    assert pipeline_call.plan_optimizations(pipe, [shapes[0]], shapes[1], economy, shapes[2]).cuda_graph
     heard = plain.Heard()
-    tighter = memory_policy._next_settings(economy, shapes[1], job, 1, heard)
-    assert heard.events == [Notice("out of memory; trying again without CUDA graphs")]
+    memory_policy = MemoryPolicy({}, heard)
+    assert memory_policy.settings_for(job, 1, shapes[1]) == MemorySettings.from_request(job.prompt_request, 256)
+    memory_policy.degrade(shapes[1], job, 1)
+    tighter = memory_policy.settings_for(job, 1, shapes[1])
+    assert heard.events == [Notice("Out of memory. Retrying without CUDA graphs.")]
     assert tighter.fallbacks == (), "no bit depends on it"
     assert "_artgen_graphed" not in pipe.unet.__dict__
-    assert not pipeline_call._plan_optimizations(pipe, [shapes[0]], shapes[1], tighter, shapes[2]).cuda_graph
-    assert memory_policy._next_settings(tighter, shapes[1], job, 1, heard).fallbacks == ("vae tiling",)
+    assert not pipeline_call.plan_optimizations(pipe, [shapes[0]], shapes[1], tighter, shapes[2]).cuda_graph
+    memory_policy.degrade(shapes[1], job, 1)
+    assert memory_policy.settings_for(job, 1, shapes[1]).fallbacks == ("vae tiling",)
 
 
 @pytest.mark.slow

@@ -224,7 +224,7 @@ def test_real_lack_of_memory_halves_the_batch_until_it_fits(models: dict[str, Pa
     outcomes = list(generate_all(requests, batch_size=64, listener=heard))
     assert all(isinstance(outcome, GeneratedImage) for outcome in outcomes)
     assert heard.notes
-    assert heard.notes[0].startswith("out of memory; trying again with batch size")
+    assert heard.notes[0].startswith("Out of memory. Retrying with batch size")
     last = outcomes[-1]
     assert isinstance(last, GeneratedImage)
     assert last.record["fallbacks"][0] == "batch size 32"

@@ -282,7 +282,7 @@ def test_auto_settles_what_a_gpu_has_room_for(models: dict[str, Path], gpu_of: A
     gpu_of(estimate_peak_bytes(one, "none", vae_tiling=False) + 20_000)
     fewer = plan_memory(asked, jobs[0], 4, gpu, heard)
     assert (fewer.offload, fewer.vae_tiling, fewer.batch_size) == ("none", False, 1)
-    assert str(heard.events[-1]).endswith(", 1 of 4 pictures at a time')")
+    assert str(heard.events[-1]).endswith(", batch size 1 instead of 4')")
     explicit = MemorySettings.from_request(jobs[0].prompt_request.replace(offload="model"), 4)
     assert plan_memory(explicit, jobs[0], 4, gpu, heard) == explicit
 

@@ -418,7 +418,7 @@ def test_a_worker_whose_gpu_answers_no_more_is_replaced(
     assert Path("lost").exists()
     assert [result.record.state for result in results if result.record] == ["done"] * 6
     said = capfd.readouterr().err
-    assert "The GPU has stopped working for this process: CUDA error: an illegal memory access" in said
+    assert "The GPU is lost for this process: CUDA error: an illegal memory access" in said
     assert "Traceback" not in said
 
 

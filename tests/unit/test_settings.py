@@ -81,7 +81,9 @@ def test_every_alias_is_accepted_wherever_the_setting_is(
         variable = {f"ARTGEN_{key.upper()}": "1" if fixed else text}
         assert getattr(run_command(group, [], **variable), name) == value
     for former, current in former_values(options_of(group)[name]).items():
-        assert getattr(run_command(group, [f"{words[0]}={former}"] if not fixed else [flag]), name) == (fixed or current)
+        assert getattr(run_command(group, [f"{words[0]}={former}"] if not fixed else [flag]), name) == (
+            fixed or current
+        )
     if name in LINE_SETTINGS:
         assert setting_name(key) == name
         assert parse_prompt_line(f"a fox {' '.join(words)}") == {"prompt": value if name == "prompt" else "a fox"} | {

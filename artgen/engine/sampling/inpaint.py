@@ -1,23 +1,19 @@
-"""Inpainting and outpainting: repaint what a mask marks, keep the rest.
+"""Generate the masked part of an image: inpaint and outpaint.
 
-A 9-channel inpainting checkpoint sees mask and surroundings; any other model is held to the surroundings by
-blending the known latents in at every step (RePaint's basic scheme, Lugmayr et al. 2022). diffusers chooses by the
-UNet's channels.
+diffusers selects the method by the number of input channels of the UNet. A 9-channel inpainting model receives the
+mask and the masked image as input. With every other model the pipeline replaces the latents outside the mask by the
+noised source latents after each step (the basic method of RePaint, Lugmayr et al. 2022, arXiv 2201.09865).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+from artgen.engine.sampling import img2img
 from artgen.jobs.prepare import Job
 
-PIPELINE = "Inpainting"
+PIPELINE_KIND = "Inpainting"
 
 
-def arguments(jobs: list[Job]) -> dict[str, Any]:
-    """Keyword arguments of the pipeline beyond those all tasks share."""
-    return {
-        "image": [job.padded_image for job in jobs],
-        "mask_image": [job.padded_mask for job in jobs],
-        "strength": jobs[0].strength,
-        "width": jobs[0].padded_image.width,
-        "height": jobs[0].padded_image.height,
-    }
+def pipeline_kwargs(jobs: Sequence[Job]) -> dict[str, Any]:
+    """Return the keyword arguments of the pipeline that are specific to this task."""
+    return {**img2img.pipeline_kwargs(jobs), "mask_image": [job.padded_mask for job in jobs]}

@@ -1,12 +1,13 @@
-"""Text to image: words in, a picture out."""
+"""Generate an image from a prompt."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from artgen.jobs.prepare import Job
 
-PIPELINE = "Text2Image"
+PIPELINE_KIND = "Text2Image"
 
 
-def arguments(jobs: list[Job]) -> dict[str, Any]:
-    """Keyword arguments of the pipeline beyond those all tasks share."""
+def pipeline_kwargs(jobs: Sequence[Job]) -> dict[str, Any]:
+    """Return the keyword arguments of the pipeline that are specific to this task."""
     return {"width": jobs[0].width, "height": jobs[0].height}

@@ -1,0 +1,86 @@
+"""Convert the decoded images of a pipeline call to results with records."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from artgen import images
+from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.results import FailedImage, GeneratedImage
+from artgen.engine.sampling.frames import StepRecorder
+from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard
+from artgen.errors import FilteredError
+from artgen.events import Decoding, Listener
+from artgen.jobs.prepare import Job
+from artgen.spec.records import to_record
+
+
+@dataclass(frozen=True)
+class BatchOutput:
+    """Store the output of a pipeline call.
+
+    Attributes:
+        decoded: Decoded images.
+        nan_guard: Checks of the latents.
+        device_config: Device and precision of the call.
+        provenance: Facts for the records that the images share.
+        resolved_settings: Settings whose values were selected for the call.
+        recorder: Recorded steps. None: no frames were requested.
+        listener: Receives an event for each decoded frame.
+    """
+
+    decoded: DecodedBatch
+    nan_guard: NanGuard
+    device_config: DeviceConfig
+    provenance: dict[str, Any]
+    resolved_settings: dict[str, Any]
+    recorder: StepRecorder | None
+    listener: Listener
+
+    def outcome(self, index: int, job: Job, provenance: dict[str, Any]) -> GeneratedImage | FailedImage:
+        """Return the finished image with its record, or its failure.
+
+        Args:
+            index: Position of the image in the batch.
+            job: Job of the image.
+            provenance: Facts for the record of this image. Empty facts are left out.
+        """
+        pixels = self.decoded.pixels[index]
+        if not self.nan_guard.finite[index] or not np.isfinite(pixels).all():
+            return FailedImage(job.request, self.nan_guard.nonfinite_error(index, self.device_config))
+        if self.decoded.filtered[index]:
+            return FailedImage(job.request, _filtered_error())
+        facts = {**job.provenance, **self.provenance, **provenance}
+        facts = {name: value for name, value in facts.items() if value not in (None, "", [])}
+        request = job.request.replace(**self.resolved_settings)
+        image = _postprocess(Image.fromarray((pixels * 255).round().astype(np.uint8), "RGB"), job)
+        generated = GeneratedImage(image, to_record(request, facts), request)
+        if self.recorder is None:
+            return generated
+        return replace(generated, frames=self._frames(self.recorder, index, job, image))
+
+    def _frames(self, recorder: StepRecorder, index: int, job: Job, image: Image.Image) -> tuple[Image.Image, ...]:
+        def postprocess(frame: Image.Image, keep_original: bool) -> Image.Image:
+            self.listener(Decoding())  # Ctrl-C is handled between frames
+            return _postprocess(frame, job, keep_original)
+
+        return recorder.frames(index, job, image, postprocess)
+
+
+def _filtered_error() -> FilteredError:
+    return FilteredError(
+        "Cannot write the image: the safety filter of the model withheld it.",
+        "Try another --seed or prompt. Use --no-safety-checker where that is appropriate.",
+    )
+
+
+def _postprocess(image: Image.Image, job: Job, keep_original: bool = True) -> Image.Image:
+    """Remove the padding. With `keep_original`, restore the pixels outside the mask."""
+    if job.image is None:
+        return image
+    image = image.crop((0, 0, job.width, job.height))
+    if keep_original and job.mask is not None and getattr(job.request, "keep_original", True):
+        return images.composite(job.image, image, job.mask)
+    return image
