@@ -13,7 +13,6 @@ from artgen.cli.sheet import write_sheets
 from artgen.errors import UsageError
 from artgen.images import contact_sheet
 from artgen.images.contact_sheet import Cell, ContactSheet
-from artgen.outputs import atomic_replace
 from artgen.queue import sweeps
 from artgen.queue.ledger import Ledger
 from artgen.queue.planner import BatchPlan
@@ -28,6 +27,7 @@ from artgen.spec.settings import (
     SweepSettings,
     options_of,
 )
+from artgen.system.files import write_atomically
 
 CELL_PX = 256
 MAX_COLUMNS_PER_PAGE = MAX_ROWS_PER_PAGE = 10
@@ -92,7 +92,7 @@ def write_sheet_and_csv(axes: Sequence[SweepAxis], plan: BatchPlan, ledger: Ledg
         failure = ledger.failed(job.fingerprint)
         name = file.relative_to(ledger.folder).as_posix() if file else ""
         table.writerow([name, *values, failure.error if failure else ""])
-    atomic_replace(ledger.folder / "sweep.csv", buffer.getvalue().encode())
+    write_atomically(ledger.folder / "sweep.csv", buffer.getvalue())
     title = getattr(plan.jobs[0].request, "prompt", "") if all(axis.name != "prompt" for axis in axes) else ""
     pages = _layout_pages(axes, [Cell(file) for file in files], title)
     write_sheets(pages, ledger.folder / "sheet.png", cell_px=CELL_PX, overwrite=True)

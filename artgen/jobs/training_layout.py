@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.system.files import wrap_write_errors
+from artgen.system.temporary import check_writable
 
 LORA_SUFFIX = ".safetensors"
 STATE_FILE = "state.json"
@@ -117,15 +119,9 @@ def check_training_paths(paths: TrainingPaths, *, resume: bool, overwrite: bool)
 
 
 def _check_writable(folder: Path) -> None:
-    from artgen.outputs.writing import check_writable
-
     existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
-    try:
+    with wrap_write_errors(folder, "Choose another --output."):
         check_writable(existing)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write to '{folder}': {error.strerror or error}.", "Choose another --output."
-        ) from None
 
 
 def read_checkpoint_state(checkpoint: Path) -> dict[str, Any]:

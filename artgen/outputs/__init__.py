@@ -11,7 +11,7 @@ from artgen.outputs.parse_output import (
     format_from_suffix,
     parse_destination,
 )
-from artgen.outputs.writing import atomic_replace, write_user_file
+from artgen.outputs.writing import write_user_file
 
 __all__ = [
     "FORMAT_SUFFIXES",
@@ -20,7 +20,6 @@ __all__ = [
     "AnimationOutput",
     "Destination",
     "Template",
-    "atomic_replace",
     "destination_for_requests",
     "encode_without_metadata",
     "format_from_suffix",

@@ -1,8 +1,6 @@
 """Where the frames of a picture go: reading `--frames`, and writing an animation or a folder of pictures whole."""
 
-import errno
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -21,8 +19,8 @@ from artgen.outputs.animation import (
 from artgen.outputs.destination import Destination
 from artgen.outputs.encoding import EncodingOptions
 from artgen.outputs.names import parse_template
-from artgen.outputs.writing import atomic_replace, temporary_name
 from artgen.spec.settings import FramesSettings
+from artgen.system.files import atomic_folder
 
 _ACCEPTED_TARGETS = f"{', '.join(ANIMATION_FORMATS)} or a folder/"
 
@@ -170,33 +168,25 @@ def _is_frame_name(name: str) -> bool:
 
 
 def _create_folder(path: Path, files: Mapping[str, bytes], overwrite: bool) -> bool:
-    """Makes a folder with all of its files, or none of them; False where the name is taken.
+    """Write a folder with all of its files, or nothing. Return False if the name is taken.
 
-    An empty folder of that name is taken over, and with `overwrite` one that holds nothing but frames.
+    An empty folder is replaced; with `overwrite` also a folder that contains only frames.
     """
-    made = temporary_name(path.parent)
-    made.mkdir()
     try:
-        for name, data in files.items():
-            atomic_replace(made / name, data)
-        if not _clear_target(path, overwrite):
-            return False
-        try:
-            made.rename(path)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
-            return False  # somebody took the name a moment ago
-    finally:
-        shutil.rmtree(made, ignore_errors=True)  # nothing is left of it once it has its final name
+        with atomic_folder(path, overwrite=overwrite) as folder:
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+            if not _is_replaceable(path, overwrite):
+                raise FileExistsError
+    except FileExistsError:
+        return False
     return True
 
 
-def _clear_target(path: Path, overwrite: bool) -> bool:
+def _is_replaceable(path: Path, overwrite: bool) -> bool:
     if not os.path.lexists(path):
         return True
-    inside = None if path.is_symlink() or not path.is_dir() else [entry.name for entry in path.iterdir()]
-    if inside is None or (inside and not (overwrite and all(map(_is_frame_name, inside)))):
+    if path.is_symlink() or not path.is_dir():
         return False
-    shutil.rmtree(path)
-    return True
+    names = [entry.name for entry in path.iterdir()]
+    return not names or (overwrite and all(map(_is_frame_name, names)))

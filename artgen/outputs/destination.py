@@ -13,6 +13,7 @@ from artgen.outputs.encoding import EncodingOptions, encode_image
 from artgen.outputs.image_and_sidecar import create_with_sidecar, overwrite_with_sidecar, reject_symlink
 from artgen.outputs.names import MAX_NAME_BYTES, Template, next_index, template_values
 from artgen.outputs.writing import check_folder, check_inside
+from artgen.system.files import wrap_write_errors
 
 _MAX_SIDE_PX = {"jpeg": 65_500, "webp": 16_383, "png": 2**31 - 1}
 _RESERVED_NAME_BYTES = len("-99999") + len(".json")
@@ -185,7 +186,7 @@ class Destination:
             OutputError, RefusedError: as for `save`.
         """
         key, named = self._key_and_namer(record, stem, index)
-        try:
+        with wrap_write_errors(key, f"Free some space or choose another {self.option_name}."):
             key.parent.mkdir(parents=True, exist_ok=True)
             check_inside(key.parent, self.folder)
             first = self._next_numbers.get(key) or self._first_number(key)
@@ -198,11 +199,6 @@ class Destination:
                     if number:
                         self._next_numbers[key] = number + 1
                     return path
-        except OSError as error:
-            raise OutputError(
-                f"'{key}' could not be written: {error.strerror or error}",
-                f"Make room or choose another {self.option_name}.",
-            ) from error
         raise OutputError(f"no free name like '{key}' was found", f"Choose another {self.option_name}.")
 
     def _key_and_namer(

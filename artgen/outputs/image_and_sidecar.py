@@ -6,7 +6,8 @@ from pathlib import Path
 
 from artgen.errors import RefusedError
 from artgen.metadata import has_sidecar, sidecar_path
-from artgen.outputs.writing import atomic_create, displace, fsync_folder, temp_file
+from artgen.system.files import atomic_create
+from artgen.system.temporary import displace, fsync_folder, temp_file
 
 
 def create_with_sidecar(path: Path, data: bytes, sidecar: str | None) -> bool:

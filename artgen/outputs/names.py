@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path, PurePath
 
 from artgen.errors import UsageError
-from artgen.outputs.writing import TEMPORARY_PREFIX
+from artgen.system.temporary import TEMPORARY_PREFIX
 
 NUMERIC_FIELDS = frozenset({"index", "seed", "steps", "width", "height"})
 TEMPLATE_FIELDS = (

@@ -8,16 +8,14 @@ CLIP vocabulary once in `assets/configs/clip-merges.txt.gz`; `assets/configs/PRO
 import gzip
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import ModelUnavailableError, OutputError
+from artgen.errors import ModelUnavailableError
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import SafetensorsHeader, read_header
+from artgen.system.files import atomic_folder, wrap_write_errors
 from artgen.system.paths import user_cache_folder
 
 CONFIGS_FOLDER = ASSETS_FOLDER / "configs"
@@ -79,22 +77,14 @@ def build_config_folder(name: str) -> Path:
     folder = user_cache_folder() / "configs" / f"{name}-{digest}"
     if folder.is_dir():
         return folder
-    try:
+    with wrap_write_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{name}-"))
         try:
-            _write_config_files(temporary, json.loads(text), gzip.decompress(packed).decode("utf-8"))
-            os.chmod(temporary, 0o755)  # noqa: PTH101 - mkdtemp makes it private, a cache is not
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():
+            with atomic_folder(folder, overwrite=False) as temporary:
+                _write_config_files(temporary, json.loads(text), gzip.decompress(packed).decode("utf-8"))
+        except FileExistsError:
+            if not folder.is_dir():  # otherwise another process created the folder
                 raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as problem:
-        raise OutputError(
-            f"{folder} cannot be written: {problem.strerror}.", "Check the rights of the folder."
-        ) from None
     return folder
 
 

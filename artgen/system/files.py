@@ -1,65 +1,169 @@
-"""Files that cannot be read, and small text files that are written whole or not at all."""
+"""Convert file errors, and write files and folders atomically.
+
+The data is written to a temporary file in the same folder and flushed to the disk. Then the temporary file gets its
+final name in one step. A process that is killed leaves at most a temporary file, which
+`artgen.system.temporary.clean_stale` removes.
+"""
 
 import contextlib
+import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.system.temporary import CREATE_FLAGS, displace, fsync_folder, fsync_tree, temp_file, temp_folder
+
+WRITE_HINT = "Check the path, the permissions and the free disk space."
+
+_NO_HARDLINK_ERRNOS = {
+    errno.EPERM,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EMLINK,
+    errno.EXDEV,
+    errno.EACCES,
+}
+_NAME_TAKEN_ERRNOS = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
 
 
 def missing_file_error(path: Path) -> InputFileError:
-    """The error to raise for a file that does not exist."""
-    return InputFileError(f"'{path}' does not exist", "Check the spelling and the folder.")
+    """Return the error to raise for a file that does not exist."""
+    return InputFileError(f"'{path}' does not exist.", "Check the spelling and the folder.")
 
 
 @contextlib.contextmanager
 def wrap_read_errors(path: Path) -> Iterator[None]:
-    """Around the reading of a file that a user named.
+    """Convert the errors of reading a file that the user named.
 
     Raises:
-        InputFileError: it is missing or cannot be read.
+        InputFileError: The file is missing or cannot be read.
     """
     try:
         yield
     except FileNotFoundError as error:
         raise missing_file_error(path) from error
     except PermissionError as error:
-        raise InputFileError(f"'{path}' may not be read: permission denied", "Check the file's permissions.") from error
-    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
-        said = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputFileError(f"'{path}' cannot be read: {said}") from error
+        raise InputFileError(f"Cannot read '{path}': permission denied.", "Check the file's permissions.") from error
+    except (OSError, ValueError) as error:  # a name that the file system does not support is a ValueError
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputFileError(f"Cannot read '{path}': {reason}.") from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file so that readers see the old or the new one, never half of it.
+@contextlib.contextmanager
+def wrap_write_errors(path: Path, hint: str = WRITE_HINT) -> Iterator[None]:
+    """Convert the errors of writing a file or a folder.
 
     Raises:
-        UsageError: the text is not valid UTF-8 (an argument with bytes that are no text).
-        OutputError: the folder or the file cannot be written; nothing is left behind.
+        OutputError: The path cannot be written.
     """
     try:
-        data = text.encode("utf-8")
+        yield
+    except OSError as error:
+        raise OutputError(f"Cannot write '{path}': {error.strerror or error}.", hint) from error
+
+
+def write_atomically(path: Path, data: bytes | str, hint: str = WRITE_HINT) -> None:
+    """Write a file and its missing parent folders. Readers see the old or the new file, never a part of it.
+
+    Args:
+        path: file to create or replace.
+        data: content; text is encoded as UTF-8.
+        hint: hint of the error.
+
+    Raises:
+        UsageError: The text cannot be encoded as UTF-8 (a command-line argument with undecodable bytes).
+        OutputError: The folder or the file cannot be written; an existing file is unchanged.
+    """
+    try:
+        content = data.encode("utf-8") if isinstance(data, str) else data
     except UnicodeEncodeError:
         raise UsageError(
-            f"{path} takes valid UTF-8 only, and the value is not.", "Set the terminal to UTF-8 and try again."
+            f"Cannot write '{path}': the value is not valid UTF-8.", "Set the terminal to UTF-8 and try again."
         ) from None
-    temporary = None
-    try:
+    with wrap_write_errors(path, hint):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException as problem:
-        if temporary:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink(missing_ok=True)
-        if isinstance(problem, OSError):
-            raise OutputError(
-                f"{path} cannot be written: {problem.strerror or problem}.", "Check the path and the folder's rights."
-            ) from None
+        atomic_replace(path, content)
+
+
+def atomic_create(path: Path, data: bytes) -> bool:
+    """Write a file that must not exist yet. Return False if the name is taken, also by a dangling symbolic link.
+
+    A hard link gives the file its final name: linking fails if the name exists, so exactly one of several processes
+    succeeds. On a file system without hard links (exFAT, some network shares), an empty file reserves the name and is
+    then replaced; only there can a crash leave an empty file.
+
+    Raises:
+        OSError: The file cannot be written; nothing remains under the final name.
+    """
+    if os.path.lexists(path):
+        return False
+    with temp_file(path.parent, data) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_HARDLINK_ERRNOS:
+                raise
+            if not _reserve_and_replace(temporary, path):
+                return False
+    fsync_folder(path.parent)
+    return True
+
+
+def atomic_replace(path: Path, data: bytes) -> None:
+    """Write a file. Replace an existing file in one step.
+
+    Raises:
+        OSError: The file cannot be written; an existing file is unchanged.
+    """
+    with temp_file(path.parent, data) as temporary:
+        temporary.replace(path)
+    fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty temporary folder. Afterwards flush its files to the disk and rename the folder to `path`.
+
+    Args:
+        path: final name, in an existing folder.
+        overwrite: replace what has this name. Otherwise only an empty folder is replaced.
+
+    Raises:
+        FileExistsError: The name is taken.
+        OSError: The folder cannot be written; an existing folder is unchanged.
+    """
+    with temp_folder(path.parent) as temporary:
+        yield temporary
+        fsync_tree(temporary)
+        with displace(path) if overwrite and os.path.lexists(path) else contextlib.nullcontext():
+            _rename_folder(temporary, path)
+    fsync_folder(path.parent)
+
+
+def _reserve_and_replace(temporary: Path, path: Path) -> bool:
+    try:
+        os.close(os.open(path, CREATE_FLAGS, 0o666))
+    except FileExistsError:
+        return False
+    try:
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _rename_folder(temporary: Path, path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.rmdir()  # Windows does not rename over an empty folder
+    try:
+        temporary.rename(path)
+    except OSError as error:
+        if error.errno in _NAME_TAKEN_ERRNOS:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
         raise

@@ -21,9 +21,10 @@ from PIL import Image
 
 from artgen import metadata
 from artgen.errors import InputFileError, OutputError, RefusedError, UsageError
-from artgen.outputs import Destination, parse_destination, parse_template, sanitize_component, writing
+from artgen.outputs import Destination, parse_destination, parse_template, sanitize_component
 from artgen.outputs.encoding import EncodingOptions, encode_image
 from artgen.spec.settings import OutputSettings
+from artgen.system.files import atomic_create
 
 RECORD: dict[str, object] = {
     "task": "txt2img", "prompt": "a red fox", "seed": 7, "steps": 4, "scheduler": "euler", "guidance_scale": 7.5,
@@ -156,14 +157,14 @@ def test_an_existing_file_is_kept() -> None:
 
 def test_several_pictures_under_one_name_are_numbered() -> None:
     for overwrite in (False, True):
-        place = to("fox.png", count=3, overwrite=overwrite)
+        place = to("fox.png", image_count=3, overwrite=overwrite)
         place.check(8, 8, RECORD)
         assert [place.save(PICTURE, RECORD).name for _ in range(3)] == ["fox-1.png", "fox-2.png", "fox-3.png"]
     assert files() == ["fox-1.png", "fox-2.png", "fox-3.png"]
     Path("fox-1.png").unlink()
     with pytest.raises(OutputError, match=r"fox-2\.png"):
-        to("fox.png", count=2).check(8, 8, RECORD)
-    place = to("{model}.png", count=2, overwrite=True)
+        to("fox.png", image_count=2).check(8, 8, RECORD)
+    place = to("{model}.png", image_count=2, overwrite=True)
     assert [place.save(PICTURE, RECORD).name for _ in range(2)] == ["fox-v1.png", "fox-v1-1.png"]
 
 
@@ -182,7 +183,7 @@ def test_a_folder_and_a_name_are_looked_over_once(monkeypatch: pytest.MonkeyPatc
         original = getattr(module, name)
         monkeypatch.setattr(module, name, lambda path, of=original: asked.append(path) or of(path))
     for output in ("many/", "fox.png", "{model}.png"):
-        place = to(output, count=50)
+        place = to(output, image_count=50)
         for seed in range(50):
             place.check(8, 8, {**RECORD, "seed": seed})
         paths = [place.save(PICTURE, {**RECORD, "seed": seed}) for seed in range(50)]
@@ -321,9 +322,9 @@ def python(program: str, *arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(("output", "each"), [("fox.png", 3), ("{index:03}.png", 2), ("{prompt}.jpg", 1)])
 def test_sixteen_processes_make_sixteen_files(output: str, each: int) -> None:
     program = (
-        "import sys\nfrom PIL import Image\nfrom artgen.outputs import destination\n"
-        "from artgen.spec.settings import Output\n"
-        "place = destination(Output(output=sys.argv[1]))\n"
+        "import sys\nfrom PIL import Image\nfrom artgen.outputs import parse_destination\n"
+        "from artgen.spec.settings import OutputSettings\n"
+        "place = parse_destination(OutputSettings(output=sys.argv[1]))\n"
         "record = {'seed': int(sys.argv[2]), 'steps': 1, 'artgen': '0.1', "
         "'prompt': 'fox' + 'x' * 40_000 * sys.argv[1].endswith('jpg')}\n"
         "Image.init()\nprint('ready', flush=True)\nsys.stdin.readline()\n"
@@ -437,10 +438,10 @@ def test_a_full_disk_leaves_nothing(overwrite: bool) -> None:
         Path("big.png").write_bytes(b"before")
     program = (
         "import resource, sys, os\nfrom PIL import Image\nfrom artgen.errors import OutputError\n"
-        "from artgen.outputs import destination\nfrom artgen.spec.settings import Output\n"
+        "from artgen.outputs import parse_destination\nfrom artgen.spec.settings import OutputSettings\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "picture = Image.frombytes('RGB', (200, 200), os.urandom(120_000))\n"
-        f"try: destination(Output(output='big.png', overwrite={overwrite})).save(picture, {{'prompt': 'x'}})\n"
+        f"try: parse_destination(OutputSettings(output='big.png', overwrite={overwrite})).save(picture, {{'prompt': 'x'}})\n"
         "except OutputError as error: print(error.message); sys.exit(error.exit_code)\n"
     )
     worker = python(program)
@@ -455,14 +456,14 @@ def test_a_full_disk_leaves_nothing(overwrite: bool) -> None:
 @pytest.mark.parametrize("point", ["write", "fsync", "link"])
 def test_a_killed_process_leaves_no_half_picture(point: str) -> None:
     program = (
-        "import os, signal\nfrom PIL import Image\nfrom artgen.outputs import destination\n"
-        "from artgen.spec.settings import Output\n"
+        "import os, signal\nfrom PIL import Image\nfrom artgen.outputs import parse_destination\n"
+        "from artgen.spec.settings import OutputSettings\n"
         "real = os.write\n"
         "def stop(*a):\n"
         f"    if {point!r} == 'write': real(a[0], bytes(a[1])[:10])\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         f"os.{point} = stop\n"
-        "destination(Output(output='fox.png')).save(Image.new('RGB', (8, 8)), {'prompt': 'x'})\n"
+        "parse_destination(OutputSettings(output='fox.png')).save(Image.new('RGB', (8, 8)), {'prompt': 'x'})\n"
     )
     worker = python(program)
     worker.communicate(timeout=60)
@@ -490,7 +491,7 @@ def test_a_file_system_without_links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", refuse)
     assert save("fox.png") == "fox.png"
     assert to("fox.png").save(PICTURE, RECORD).name == "fox-1.png"
-    assert not writing.atomic_create(Path("fox.png"), b"other")
+    assert not atomic_create(Path("fox.png"), b"other")
     with Image.open("fox.png") as image:
         image.load()
 

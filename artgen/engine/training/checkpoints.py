@@ -5,9 +5,7 @@ all files are on the disk, so a folder with a final name is complete. Random sta
 they depend only on the seed and the step (`artgen.engine.training.batch_order`).
 """
 
-import contextlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +20,8 @@ from torch import Tensor, nn
 from artgen.engine.training.ema import EMA
 from artgen.errors import InputFileError, OutputError
 from artgen.jobs.training_layout import STATE_FILE, TrainingPaths
+from artgen.system.files import atomic_folder
+from artgen.system.temporary import clean_stale
 
 WEIGHTS_FILE, OPTIMIZER_FILE, EMA_FILE = "weights.safetensors", "optimiser.safetensors", "average.safetensors"
 
@@ -52,16 +52,12 @@ def save_checkpoint(
         OutputError: the disk is full, or the folder cannot be written. Existing checkpoints are unchanged.
     """
     folder = paths.checkpoint_dir(step)
-    temporary = folder.with_name(f".{folder.name}")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        _write_files(temporary, train_state, step, settings)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
-        _fsync(folder.parent)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        clean_stale(folder.parent)
+        with atomic_folder(folder, overwrite=True) as temporary:
+            _write_files(temporary, train_state, step, settings)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         newest = paths.newest_checkpoint()
         hint = (
             f"Free disk space, then run the same command with --resume. It continues from '{newest.name}'."
@@ -81,12 +77,9 @@ def _write_files(folder: Path, train_state: TrainState, step: int, settings: Map
         files[EMA_FILE] = train_state.ema.shadow
     for name, tensors in files.items():
         save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, folder / name)
-        _fsync(folder / name)
     scaler = train_state.grad_scaler.state_dict() if train_state.grad_scaler is not None else None
     state = {"step": step, "settings": dict(settings), "scaler": scaler, "torch": str(torch.__version__)}
     (folder / STATE_FILE).write_text(json.dumps(state, indent=1), "utf-8")
-    _fsync(folder / STATE_FILE)
-    _fsync(folder)
 
 
 def _optimizer_state(train_state: TrainState) -> dict[str, Tensor]:
@@ -126,24 +119,6 @@ def restore_checkpoint(folder: Path, train_state: TrainState) -> None:
         state[field] = value if field == "step" else value.to(by_name[name].device)
     if train_state.grad_scaler is not None and scaler:
         train_state.grad_scaler.load_state_dict(scaler)
-
-
-def _fsync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk. Folders are skipped where the system does not support it."""
-    flags = os.O_RDONLY
-    if path.is_dir():
-        with contextlib.suppress(OSError):
-            _open_and_fsync(path, flags)
-    else:
-        _open_and_fsync(path, flags)
-
-
-def _open_and_fsync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _error_text(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """Export the result of a training: a LoRA file, or a model folder in diffusers' layout."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from artgen._version import __version__
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.training import lora
 from artgen.engine.training.setup import TrainingSetup
-from artgen.errors import OutputError
 from artgen.jobs.training_plan import TrainingPlan
-from artgen.outputs import atomic_replace
+from artgen.system.files import atomic_folder, wrap_write_errors, write_atomically
+from artgen.system.temporary import clean_stale
 
 
 def export_result(setup: TrainingSetup, steps: int, datasheet_sha256: str) -> Path:
@@ -31,18 +30,13 @@ def export_result(setup: TrainingSetup, steps: int, datasheet_sha256: str) -> Pa
     plan = setup.plan
     path = plan.paths.result
     record = build_training_record(plan, steps, datasheet_sha256)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if plan.settings.mode == "lora":
-            tensors = lora.lora_state_dict(setup.trained_modules, plan.settings.checkpointing.lora_format)
-            atomic_replace(path, save(tensors, lora_metadata(plan, record)))
-        else:
+    hint = "Free disk space, then run the same command with --resume."
+    if plan.settings.mode == "lora":
+        tensors = lora.lora_state_dict(setup.trained_modules, plan.settings.checkpointing.lora_format)
+        write_atomically(path, save(tensors, lora_metadata(plan, record)), hint)
+    else:
+        with wrap_write_errors(path, hint):
             _export_model_folder(setup, path, record)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write '{path}': {error.strerror or error}.",
-            "Free disk space, then run the same command with --resume.",
-        ) from error
     return path
 
 
@@ -87,10 +81,10 @@ def lora_metadata(plan: TrainingPlan, training_record: Mapping[str, Any]) -> dic
 
 def _export_model_folder(setup: TrainingSetup, path: Path, training_record: Mapping[str, Any]) -> None:
     """Write the pipeline with the trained weights, so that it can be used with `--model`."""
-    temporary = path.with_name(f".{path.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clean_stale(path.parent)
     model = setup.plan.model
-    try:
+    with atomic_folder(path, overwrite=True) as temporary:
         with pipeline_cache.silence_libraries():
             setup.pipe.save_pretrained(temporary, safe_serialization=True)
         config = {
@@ -100,8 +94,3 @@ def _export_model_folder(setup: TrainingSetup, path: Path, training_record: Mapp
         }  # fmt: skip
         config = {name: value for name, value in config.items() if value is not None}
         (temporary / "artgen.json").write_text(json.dumps(config, indent=1), "utf-8")
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -22,7 +22,7 @@ from artgen.dataset.read import TrainingImage, open_training_image
 from artgen.engine.training.batch_order import BatchSpec, ImageSize
 from artgen.errors import OutputError
 from artgen.jobs.training_plan import TrainingPlan
-from artgen.outputs import atomic_replace
+from artgen.system.files import write_atomically
 
 NUM_RANDOM_CROPS = 4
 """Crops per image with `--crop random`."""
@@ -114,7 +114,4 @@ class LatentCache:
 
     def _write_entry(self, index: int, augmentation: Augmentation, encoded: Tensor) -> None:
         path = self._entry_path(index, augmentation)
-        try:
-            atomic_replace(path, save({_TENSOR_NAME: encoded.contiguous().cpu()}))
-        except OSError as error:
-            raise OutputError(f"Cannot write '{path}': {error.strerror or error}.", "Free disk space.") from error
+        write_atomically(path, save({_TENSOR_NAME: encoded.contiguous().cpu()}), "Free disk space.")

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from artgen.errors import OutputError
 from artgen.jobs.training_layout import TrainingPaths
-from artgen.outputs import atomic_replace
+from artgen.system.files import wrap_write_errors, write_atomically
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,10 @@ class LossLog:
         self._paths = paths
         rows = [row for row in read_loss_csv(paths.loss_csv) if row.step <= start_step] if start_step else []
         self._needs_header = not rows
-        try:
+        with wrap_write_errors(paths.loss_csv):
             paths.training_dir.mkdir(parents=True, exist_ok=True)
-            if start_step or paths.loss_csv.exists():
-                atomic_replace(paths.loss_csv, _to_csv(rows).encode())
-        except OSError as error:
-            raise OutputError(
-                f"Cannot write '{paths.loss_csv}': {error.strerror}.", "Free disk space or check the permissions."
-            ) from error
+        if start_step or paths.loss_csv.exists():
+            write_atomically(paths.loss_csv, _to_csv(rows))
 
     def log_step(self, step: int, losses: Mapping[str, float], learning_rate: float, seconds: float) -> None:
         """Append the line of one step.
@@ -52,14 +47,9 @@ class LossLog:
             OutputError: the line cannot be written.
         """
         row = LossRow(step, dict(losses), learning_rate, seconds)
-        try:
-            with self._paths.loss_csv.open("a", encoding="utf-8", newline="") as file:
-                file.write(_to_csv([row], header=self._needs_header))
-        except OSError as error:
-            raise OutputError(
-                f"Cannot write '{self._paths.loss_csv}': {error.strerror}.",
-                "Free disk space, then run the same command with --resume.",
-            ) from error
+        path, hint = self._paths.loss_csv, "Free disk space, then run the same command with --resume."
+        with wrap_write_errors(path, hint), path.open("a", encoding="utf-8", newline="") as file:
+            file.write(_to_csv([row], header=self._needs_header))
         self._needs_header = False
 
 

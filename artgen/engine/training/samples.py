@@ -10,11 +10,11 @@ from PIL import Image
 from artgen.dataset.read import TrainingImage, open_training_image
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.reconstruct import vae_roundtrip
-from artgen.errors import OutputError
 from artgen.images import contact_sheet
 from artgen.jobs.training_layout import TrainingPaths
-from artgen.outputs import atomic_replace, encode_without_metadata
+from artgen.outputs import encode_without_metadata
 from artgen.registry import ResolvedModel
+from artgen.system.files import write_atomically
 
 MAX_SHEET_ROWS = 40
 """Maximum number of sheet rows. If there are more steps, the sheet shows the first and the last ones."""
@@ -74,18 +74,14 @@ def save_samples(
         OutputError: a file cannot be written.
     """
     folder = paths.samples_dir / f"step-{step:07d}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, image in enumerate(images, 1):
-            atomic_replace(folder / f"{number}.png", _encode_png(image))
-        steps = sorted(path for path in paths.samples_dir.glob("step-*") if path.is_dir())
-        steps = steps if len(steps) <= MAX_SHEET_ROWS else [*steps[:1], *steps[-(MAX_SHEET_ROWS - 1) :]]
-        rows = [[_sheet_cell(path / f"{number}.png") for number in range(1, len(column_labels) + 1)] for path in steps]
-        row_labels = [str(int(path.name.partition("-")[2])) for path in steps]
-        sheet = contact_sheet.ContactSheet(rows, title, list(column_labels), row_labels)
-        atomic_replace(paths.samples_sheet, _encode_png(contact_sheet.render_sheet(sheet, cell_px=192)))
-    except OSError as error:
-        raise OutputError(f"Cannot write '{folder}': {error.strerror or error}.", "Free disk space.") from error
+    for number, image in enumerate(images, 1):
+        write_atomically(folder / f"{number}.png", _encode_png(image))
+    steps = sorted(path for path in paths.samples_dir.glob("step-*") if path.is_dir())
+    steps = steps if len(steps) <= MAX_SHEET_ROWS else [*steps[:1], *steps[-(MAX_SHEET_ROWS - 1) :]]
+    rows = [[_sheet_cell(path / f"{number}.png") for number in range(1, len(column_labels) + 1)] for path in steps]
+    row_labels = [str(int(path.name.partition("-")[2])) for path in steps]
+    sheet = contact_sheet.ContactSheet(rows, title, list(column_labels), row_labels)
+    write_atomically(paths.samples_sheet, _encode_png(contact_sheet.render_sheet(sheet, cell_px=192)))
     return paths.samples_sheet
 
 
