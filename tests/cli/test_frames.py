@@ -12,7 +12,6 @@ from command_line import FAST, run, save_inputs
 from PIL import Image, ImageSequence
 
 from artgen.outputs.animation import encode_animation, quantize_frame
-from artgen.outputs.animation_output import _clear_target
 
 FRAMED = ("txt2img", "a fox", "--steps", "4", "--seed", "7", "-m")
 
@@ -120,14 +119,15 @@ def test_workers_save_frames_and_draw_the_same(sd1: str) -> None:
 
 
 def test_a_folder_that_somebody_else_makes_meanwhile_is_left_to_them(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cleared(path: Path, overwrite: bool) -> bool:
-        free = _clear_target(path, overwrite)
-        if path.name == "fox":
-            path.mkdir()
-            (path / "0001.png").write_bytes(b"theirs")
-        return free
+    rename = Path.rename
 
-    monkeypatch.setattr("artgen.outputs.animation_output._cleared", cleared)
+    def rename_after_another_process(source: Path, target: Path) -> Path:
+        if target.name == "fox":
+            target.mkdir()
+            (target / "0001.png").write_bytes(b"theirs")
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", rename_after_another_process)
     printed = run(*FRAMED, sd1, "-o", "fox.png", "--frames", "frames/{stem}/", "--json").stdout
     assert json.loads(printed)["frames"] == "frames/fox-1"
     assert [path.read_bytes() for path in Path("frames/fox").iterdir()] == [b"theirs"]
@@ -170,7 +170,7 @@ def test_frames_that_cannot_be_written_cost_no_picture(sd1: str, monkeypatch: py
     def full(*_: Any) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("artgen.outputs.animation._gif", full)
+    monkeypatch.setattr("artgen.outputs.animation.quantize_frame", full)
     out = run(*FRAMED, sd1, "-o", "fox.png", "--frames", "fox.gif", code=74)
     assert out.stdout.splitlines() == ["fox.png"]
     assert Path("fox.png").exists()
