@@ -1,5 +1,6 @@
-"""CUDA's levers, as far as a processor can tell: which are chosen, and that none leaves a trace."""
+"""Test the selection of CUDA optimizations, that they can be reverted, and the fallback, all on the CPU."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,21 @@ import batches
 import plain_scripts as plain
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch import nn
 
-from artgen import Denoise, Txt2Img, generate, generate_all, registry
-from artgen.engine.acceleration import decoders, policy
-from artgen.engine.acceleration.apply import optimized
-from artgen.engine.acceleration.cuda_graphs import CaptureFn, GraphedModule, Tensors, drop_graphs, with_cuda_graph
+from artgen import Denoise, GeneratedImage, Txt2Img, generate, generate_all, registry, replay
+from artgen.engine.acceleration import apply, decoders, policy
+from artgen.engine.acceleration.apply import OptimizationError, optimized
+from artgen.engine.acceleration.cuda_graphs import (
+    MAX_CACHED_GRAPHS,
+    CaptureFn,
+    GraphedModule,
+    Tensors,
+    cached_graphs,
+    drop_graphs,
+    with_cuda_graph,
+)
 from artgen.engine.acceleration.policy import (
     COMPILE_SECONDS,
     COMPILE_SPEEDUP,
@@ -23,37 +32,51 @@ from artgen.engine.acceleration.policy import (
     OptimizationPlan,
     select_optimizations,
 )
-from artgen.engine.loading import offload as offloading
-from artgen.engine.loading import pipeline_cache
+from artgen.engine.generate import generate_jobs
+from artgen.engine.loading import offload, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.memory_policy import MemoryPolicy, MemorySettings
-from artgen.engine.sampling import pipeline_call
 from artgen.engine.sampling.pipeline_call import ProgressReporter
-from artgen.events import Notice, no_op
+from artgen.errors import MemoryExhaustedError, NonFiniteError
+from artgen.events import Notice, StepEvent, no_op
 from artgen.jobs.prepare import prepare_jobs
+from artgen.outputs import destination_for_requests
+from artgen.spec.settings import OutputSettings
 
-ALONE = OptimizationContext("exact", "cuda", "fp16", "sd1", (512, 512), 1, 30, on_device=True, unmodified=True)
+CONTEXT = OptimizationContext("exact", "cuda", "fp16", "sd1", (512, 512), 1, 30, on_device=True, unmodified=True)
+FALLBACK_NOTE = "An optimization failed: simulated failure. Retrying without optimizations."
 
 
-class Again:
-    """In the place of a CUDA graph: does the work again on the tensors that were there when it was recorded."""
+class RepeatRecorder:
+    """Repeat the recorded work on the recorded tensors, as a CUDA graph does."""
 
     def __init__(self) -> None:
-        self.recorded = 0
+        self.num_recorded = 0
 
-    def record(self, work: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
-        self.recorded += 1
-        outputs = work()
+    def record(self, capture_fn: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
+        self.num_recorded += 1
+        outputs = capture_fn()
 
-        def again() -> None:
-            for place, tensor in zip(outputs, work(), strict=True):
-                place.copy_(tensor)
+        def repeat() -> None:
+            for output, tensor in zip(outputs, capture_fn(), strict=True):
+                output.copy_(tensor)
 
-        return outputs, again
+        return outputs, repeat
+
+
+class FailingRecorder:
+    """Raise an error instead of recording."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.num_calls = 0
+
+    def record(self, capture_fn: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
+        self.num_calls += 1
+        raise self.error
 
 
 @pytest.mark.parametrize(
-    ("changes", "graph"),
+    ("changes", "cuda_graph"),
     [
         ({}, True),
         ({"architecture": "sd2", "size": (768, 768), "device": "cuda:1"}, True),
@@ -64,117 +87,122 @@ class Again:
         ({"architecture": "sdxl", "size": (1024, 1024)}, False),
         ({"architecture": "sd3"}, False),
         ({"size": (1024, 1024)}, False),
-        ({"together": 2}, True),
-        ({"together": 4}, False),
+        ({"batch_size": 2}, True),
+        ({"batch_size": 4}, False),
         ({"steps": 4}, False),
-        ({"plain": False}, False),
+        ({"unmodified": False}, False),
     ],
 )
-def test_graphs_are_for_few_pixels_at_a_time(changes: dict[str, Any], graph: bool) -> None:
-    chosen = select_optimizations(replace(ALONE, **changes))
-    assert chosen.cuda_graph is graph
-    assert chosen.inexact_optimizations == [], "what is not asked for changes no bit"
-    assert bool(chosen.reason) == (replace(ALONE, **changes).device.startswith("cuda") and changes != {"level": "none"})
+def test_cuda_graphs_are_selected_for_small_batches(changes: dict[str, Any], cuda_graph: bool) -> None:
+    plan = select_optimizations(replace(CONTEXT, **changes))
+    assert plan.cuda_graph is cuda_graph
+    assert plan.inexact_optimizations == []
+    assert bool(plan.reason) == (replace(CONTEXT, **changes).device.startswith("cuda") and changes != {"level": "none"})
 
 
 @pytest.mark.parametrize(
-    ("changes", "rounding"),
+    ("changes", "inexact_optimizations"),
     [
         ({}, ["channels last", "fused projections"]),
-        ({"architecture": "sdxl", "upcast": True}, ["channels last", "fused projections", "decoder in bf16"]),
+        ({"architecture": "sdxl", "vae_upcast": True}, ["channels last", "fused projections", "decoder in bf16"]),
         ({"architecture": "sdxl"}, ["channels last", "fused projections"]),
         ({"architecture": "sd3"}, []),
-        ({"plain": False}, ["channels last"]),
-        ({"plain": False, "whole": False}, []),
+        ({"unmodified": False}, ["channels last"]),
+        ({"unmodified": False, "on_device": False}, []),
         ({"device": "cpu"}, []),
-        ({"seconds_left": COMPILE_SECONDS / COMPILE_SPEEDUP + 1}, ["channels last", "compiled"]),
-        ({"seconds_left": COMPILE_SECONDS / COMPILE_SPEEDUP - 1}, ["channels last", "fused projections"]),
-        ({"seconds_left": 1e6, "plain": False}, ["channels last"]),
-        ({"compiled": True}, ["channels last", "compiled"]),
+        ({"remaining_seconds": COMPILE_SECONDS / COMPILE_SPEEDUP + 1}, ["channels last", "compiled"]),
+        ({"remaining_seconds": COMPILE_SECONDS / COMPILE_SPEEDUP - 1}, ["channels last", "fused projections"]),
+        ({"remaining_seconds": 1e6, "unmodified": False}, ["channels last"]),
+        ({"already_compiled": True}, ["channels last", "compiled"]),
     ],
 )
-def test_what_rounds_otherwise_is_asked_for_and_named(changes: dict[str, Any], rounding: list[str]) -> None:
-    assert select_optimizations(replace(ALONE, level="full", **changes)).inexact_optimizations == rounding
+def test_full_selects_and_names_inexact_optimizations(
+    changes: dict[str, Any], inexact_optimizations: list[str]
+) -> None:
+    plan = select_optimizations(replace(CONTEXT, level="full", **changes))
+    assert plan.inexact_optimizations == inexact_optimizations
 
 
-def test_a_compiled_denoiser_has_no_graph() -> None:
-    assert not select_optimizations(replace(ALONE, level="full", remaining_seconds=1e6)).cuda_graph
+def test_compiled_denoiser_has_no_cuda_graph() -> None:
+    assert not select_optimizations(replace(CONTEXT, level="full", remaining_seconds=1e6)).cuda_graph
 
 
-def test_a_batch_tells_what_is_left(models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[float] = []
+def test_remaining_seconds_are_estimated_from_the_images_before(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remaining: list[float] = []
 
-    def listen(original: Any, self: Any, *arguments: Any, **more: Any) -> None:
-        original(self, *arguments, **more)
-        told.append(self.seconds_left)
+    def record_remaining(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        remaining.append(self.remaining_seconds)
 
-    plain.around(monkeypatch, ProgressReporter, "__init__", listen)
+    plain.around(monkeypatch, ProgressReporter, "__init__", record_remaining)
     batches.draw(batches.plan(tmp_path, models["sd1"], batches.entries(6)), batch_size="2")
-    assert told[0] == 0, "nothing was measured yet"
-    assert told[1] > 0
-    assert told[-1] == 0, "nothing is left"
-    told.clear()
+    assert remaining[0] == 0  # Nothing was measured yet.
+    assert remaining[1] > 0
+    assert remaining[-1] == 0  # No image follows.
+    remaining.clear()
     requests = [Txt2Img(model=str(models["sd1"]), prompt="a fox", steps=2, seed=seed) for seed in range(4)]
     list(generate_all(requests))
-    assert told[:2] == [0, 0], "the first picture waits for the model"
-    assert min(told[2:]) > 0
+    assert remaining[:2] == [0, 0]  # The duration of the first image includes the loading of the model.
+    assert min(remaining[2:]) > 0
 
 
 class Denoiser(nn.Module):
-    """Takes what a UNet takes, nested likewise."""
+    """Take arguments that are nested like those of a UNet."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(2.0))
         self.calls = 0
 
-    def forward(self, sample: torch.Tensor, step: torch.Tensor, *, words: Any, more: Any = None) -> Any:
+    def forward(self, sample: torch.Tensor, step: torch.Tensor, *, prompt: Any, more: Any = None) -> Any:
         self.calls += 1
-        if words == "an object":
+        if prompt == "return a tensor":
             return sample
         return (self.weight * sample + step + more["added"]["text"],)
 
 
-def call(module: nn.Module, value: float, step: float = 1.0, rows: int = 2, **more: Any) -> Any:
-    text = {"text": torch.full((rows, 3), 10 * value)}
+def call(module: nn.Module, value: float, step: float = 1.0, batch_size: int = 2) -> Any:
+    text = {"text": torch.full((batch_size, 3), 10 * value)}
     with torch.no_grad():
-        return module(torch.full((rows, 3), value), torch.tensor(step), words=None, more={"added": text}, **more)
+        return module(torch.full((batch_size, 3), value), torch.tensor(step), prompt=None, more={"added": text})
 
 
-def test_a_recording_reads_what_comes_in_now_and_gives_what_stays() -> None:
-    module, recorder = Denoiser(), Again()
+def test_graph_reads_new_inputs_and_returns_independent_outputs() -> None:
+    module, recorder = Denoiser(), RepeatRecorder()
     with with_cuda_graph(module, recorder):
-        answers = [call(module, float(value), float(value + 1))[0] for value in range(6)]
-    assert recorder.recorded == 1
-    assert [answer[0, 0].item() for answer in answers] == [12.0 * v + v + 1 for v in range(6)]
+        outputs = [call(module, float(value), float(value + 1))[0] for value in range(6)]
+    assert recorder.num_recorded == 1
+    assert [output[0, 0].item() for output in outputs] == [12.0 * v + v + 1 for v in range(6)]
     assert "forward" not in module.__dict__
-    before = module.calls
+    calls = module.calls
     with with_cuda_graph(module, recorder):
         assert call(module, 7.0)[0][0, 0].item() == 85.0
-    assert (recorder.recorded, module.calls) == (1, before + 1), "the recording is kept for the next picture"
+    assert (recorder.num_recorded, module.calls) == (1, calls + 1)  # The graph is reused by the next image.
 
 
-def test_every_shape_and_every_setting_is_recorded_by_itself() -> None:
-    module, recorder = Denoiser(), Again()
+def test_each_shape_has_its_own_graph() -> None:
+    module, recorder = Denoiser(), RepeatRecorder()
     with with_cuda_graph(module, recorder):
-        for rows in (1, 2, 1, 2, 1, 2):
-            assert call(module, 1.0, rows=rows)[0].shape == (rows, 3)
-    assert recorder.recorded == 2
+        for batch_size in (1, 2, 1, 2, 1, 2):
+            assert call(module, 1.0, batch_size=batch_size)[0].shape == (batch_size, 3)
+    assert recorder.num_recorded == 2
 
 
-def test_few_recordings_are_kept() -> None:
-    module, recorder = Denoiser(), Again()
+def test_number_of_cached_graphs_is_limited() -> None:
+    module, recorder = Denoiser(), RepeatRecorder()
     with with_cuda_graph(module, recorder):
         for _ in range(2):
-            for rows in range(1, 8):
-                call(module, 1.0, rows=rows)
-        assert recorder.recorded == 7
-        assert len(module.__dict__["_artgen_graphed"]._recorded) == 4
-        assert call(module, 3.0, rows=1)[0][0, 0].item() == 37.0
+            for batch_size in range(1, 8):
+                call(module, 1.0, batch_size=batch_size)
+        assert recorder.num_recorded == 7
+        assert cached_graphs(module) == MAX_CACHED_GRAPHS == 4
+        assert call(module, 3.0, batch_size=1)[0][0, 0].item() == 37.0
 
 
-def test_what_changes_is_recorded_anew() -> None:
-    module, recorder = Denoiser(), Again()
+def test_dropped_graphs_are_recorded_again_with_new_weights() -> None:
+    module, recorder = Denoiser(), RepeatRecorder()
     with with_cuda_graph(module, recorder):
         for _ in range(3):
             call(module, 1.0)
@@ -182,175 +210,294 @@ def test_what_changes_is_recorded_anew() -> None:
     drop_graphs(module)
     with with_cuda_graph(module, recorder):
         assert [call(module, 1.0)[0][0, 0].item() for _ in range(3)] == [14.0] * 3
-    assert recorder.recorded == 2
+    assert recorder.num_recorded == 2
 
 
-def test_what_cannot_be_recorded_runs_as_before() -> None:
-    class Refusing:
-        def record(self, work: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
-            raise RuntimeError("operation not permitted when stream is capturing")
+class ConstantRecorder:
+    """Return a recording that does not read its inputs."""
 
-    class Lying:
-        """A recording that does not read its inputs again."""
-
-        def record(self, work: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
-            return tuple(torch.zeros_like(tensor) for tensor in work()), lambda: None
-
-    class Empty:
-        """A recording that does nothing, and whose outputs are those of the call that was recorded."""
-
-        def record(self, work: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
-            return work(), lambda: None
-
-    for recorder in (Refusing(), Lying(), Empty()):
-        module = Denoiser()
-        with with_cuda_graph(module, recorder):
-            assert [call(module, float(value))[0][0, 0].item() for value in range(4)] == [1.0, 13.0, 25.0, 37.0]
+    def record(self, capture_fn: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
+        return tuple(torch.zeros_like(tensor) for tensor in capture_fn()), lambda: None
 
 
-def test_arguments_that_are_no_tensors_or_numbers_and_gradients_are_left_alone() -> None:
-    module, recorder = Denoiser(), Again()
-    wrapped = GraphedModule(module.forward, recorder)
+class EmptyRecorder:
+    """Return a recording that does nothing; its outputs are those of the recorded call."""
+
+    def record(self, capture_fn: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
+        return capture_fn(), lambda: None
+
+
+@pytest.mark.parametrize("recorder", [ConstantRecorder(), EmptyRecorder(), FailingRecorder(RuntimeError("capture"))])
+def test_failed_or_wrong_recordings_are_errors(recorder: Any) -> None:
+    module = Denoiser()
+    with with_cuda_graph(module, recorder):
+        assert call(module, 0.0)[0][0, 0].item() == 1.0
+        with pytest.raises(RuntimeError, match="capture|does not reproduce"):
+            call(module, 1.0)
+    assert cached_graphs(module) == 0
+    assert call(module, 2.0)[0][0, 0].item() == 25.0
+
+
+def test_unsupported_arguments_outputs_and_gradients_are_not_recorded() -> None:
+    module, recorder = Denoiser(), RepeatRecorder()
+    graphed = GraphedModule(module.forward, recorder)
     for _ in range(3):
         with torch.no_grad():
-            wrapped(torch.ones(1), torch.ones(1), words=object(), more={"added": {"text": torch.ones(1)}})
-            assert isinstance(wrapped(torch.ones(1), torch.ones(1), words="an object"), torch.Tensor)
-        wrapped(torch.ones(1), torch.ones(1), words=None, more={"added": {"text": torch.ones(1)}})[0].backward()
-    assert recorder.recorded == 0
+            graphed(torch.ones(1), torch.ones(1), prompt=object(), more={"added": {"text": torch.ones(1)}})
+            assert isinstance(graphed(torch.ones(1), torch.ones(1), prompt="return a tensor"), torch.Tensor)
+        graphed(torch.ones(1), torch.ones(1), prompt=None, more={"added": {"text": torch.ones(1)}})[0].backward()
+    assert recorder.num_recorded == 0
 
 
-def loaded(folder: Path) -> Any:
+def load(folder: Path) -> Any:
     with plain.quiet():
         pipe = DiffusionPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def draw(pipe: Any, seed: int = 7, prompt: str = "a red fox") -> Any:
-    words = {"num_inference_steps": 5, "guidance_scale": 5.0, "generator": torch.Generator().manual_seed(seed)}
-    return pipe(prompt, **words).images[0]
+def run(pipe: Any, seed: int = 7, prompt: str = "a red fox") -> Any:
+    kwargs = {"num_inference_steps": 5, "guidance_scale": 5.0, "generator": torch.Generator().manual_seed(seed)}
+    return pipe(prompt, **kwargs).images[0]
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
-def test_a_recorded_step_draws_the_same_picture_byte_for_byte(models: dict[str, Path], kind: str) -> None:
-    pipe, recorder = loaded(models[kind]), Again()
-    wanted = [draw(pipe), draw(pipe, 8, "a blue house")]
+def test_recorded_denoiser_is_bit_identical(models: dict[str, Path], kind: str) -> None:
+    pipe, recorder = load(models[kind]), RepeatRecorder()
+    expected = [run(pipe), run(pipe, 8, "a blue house")]
     with optimized(pipe, OptimizationPlan(cuda_graph=True), recorder):
-        assert plain.same(draw(pipe), wanted[0])
-        assert plain.same(draw(pipe, 8, "a blue house"), wanted[1])
-        assert plain.same(draw(pipe), wanted[0])
-    assert recorder.recorded == 1
-    assert plain.same(draw(pipe), wanted[0])
-
-
-@pytest.mark.parametrize("lever", [{"channels_last": True}, {"fused": True}, {"fused": True, "channels_last": True}])
-def test_other_rounding_stays_within_a_grey_level_and_is_undone(
-    models: dict[str, Path], lever: dict[str, bool]
-) -> None:
-    pipe = loaded(models["sd1"])
-    wanted = draw(pipe)
-    for _ in range(2):
-        with optimized(pipe, OptimizationPlan(**lever)):
-            assert plain.difference(draw(pipe), wanted) <= 1
-    with optimized(pipe, OptimizationPlan()):
-        assert plain.same(draw(pipe), wanted)
-
-
-def test_what_calls_the_parts_of_a_kept_pipeline_finds_them_as_they_were_loaded(models: dict[str, Path]) -> None:
-    noisy = plain.photo(Path("noisy.png"))
-    request = Denoise(image=noisy, method="latent", model=str(models["sd1"]), sigma="25", steps=2, device="cpu")
-    wanted = generate(request).image
-    ((pipe),) = pipeline_cache._cache.values()
-    with optimized(pipe, OptimizationPlan(channels_last=True, fused_qkv=True)):
-        pass
-    assert not pipe.unet.conv_in.weight.is_contiguous()
-    assert plain.same(generate(request).image, wanted)
-    assert pipe.unet.conv_in.weight.is_contiguous()
-
-
-def test_a_decoder_in_bf16_decodes_nearly_the_same_and_leaves_the_weights_alone(models: dict[str, Path]) -> None:
-    pipe = loaded(models["sdxl"])
-    wanted, decoded = draw(pipe), []
-    plan = OptimizationPlan(bf16_decoder=True)
-    with optimized(pipe, plan):
-        decoded.append(draw(pipe))
-    assert not plain.same(decoded[0], wanted)
-    assert plain.difference(decoded[0], wanted) <= 4
-    assert plain.same(draw(pipe), wanted)
-
-
-def test_a_decoder_in_bf16_decodes_in_pieces_when_the_pipelines_own_does(models: dict[str, Path]) -> None:
-    pipe, seen = loaded(models["sdxl"]), []
-    for on in (False, True, False):
-        offloading.set_vae_tiling(pipe, on)
-        with optimized(pipe, OptimizationPlan(bf16_decoder=True)):
-            draw(pipe)
-        (own,) = (kept for vae, kept in decoders._bf16_decoders.items() if vae is pipe.vae)
-        seen.append((own.use_tiling, own.use_slicing, own.tile_sample_min_size))
-    assert seen[1] == (True, True, registry.VAE_TILE_PX)
-    assert [each[:2] for each in seen[::2]] == [(False, False)] * 2
+        assert plain.same(run(pipe), expected[0])
+        assert plain.same(run(pipe, 8, "a blue house"), expected[1])
+        assert plain.same(run(pipe), expected[0])
+    assert recorder.num_recorded == 1
+    assert plain.same(run(pipe), expected[0])
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype", "safe", "said"),
-    [
-        ("sdxl", "fp16", False, True),
-        ("sdxl", "fp16", True, False),
-        ("sdxl", "fp32", False, False),
-        ("sd1", "fp16", False, False),
-    ],
+    "optimizations", [{"channels_last": True}, {"fused_qkv": True}, {"fused_qkv": True, "channels_last": True}]
 )
-def test_a_decoder_is_in_bf16_where_diffusers_would_take_fp32(
-    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str, dtype: str, safe: bool, said: bool
+def test_inexact_optimizations_differ_by_at_most_one_gray_level_and_are_reverted(
+    models: dict[str, Path], optimizations: dict[str, bool]
 ) -> None:
-    asked: list[OptimizationContext] = []
-    monkeypatch.setattr(policy, "select_optimizations", lambda task: asked.append(task) or OptimizationPlan())
-    pipe = loaded(models[kind])
-    pipe.vae.register_to_config(force_upcast=not safe)
-    (job,) = prepare_jobs([Txt2Img(model=str(models[kind]), prompt="a fox", seed=1, quantize="fp8")])
-    economy = MemorySettings.from_request(job.prompt_request, 1)
-    pipeline_call.plan_optimizations(
-        pipe, [job], DeviceConfig("cuda", dtype, "fp8"), economy, ProgressReporter(no_op, 1, 1, 1)
-    )
-    (task,) = asked
-    assert task.vae_upcast is said
-    assert (task.on_device, task.unmodified) == (True, False), (
-        "a recording would read weights that are widened anew for each call"
-    )
+    pipe = load(models["sd1"])
+    expected = run(pipe)
+    for _ in range(2):
+        with optimized(pipe, OptimizationPlan(**optimizations)):
+            assert plain.difference(run(pipe), expected) <= 1
+    with optimized(pipe, OptimizationPlan()):
+        assert plain.same(run(pipe), expected)
 
 
-def test_without_graphs_once_memory_ran_out_with_one(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    pipe = loaded(models["sd1"])
-    (job,) = prepare_jobs([Txt2Img(model=str(models["sd1"]), prompt="a fox", seed=1, width=64, height=64, steps=30)])
-    economy = MemorySettings.from_request(job.prompt_request, 1)
-    monkeypatch.setitem(pipeline_cache._cache, ("this",), pipe)
-    with optimized(pipe, OptimizationPlan(cuda_graph=True), Again()):
-        for _ in range(2):
-            draw(pipe)
-    shapes = job, DeviceConfig("cuda", "fp16"), ProgressReporter(no_op, 1, 1, 1)
-    assert pipeline_call.plan_optimizations(pipe, [shapes[0]], shapes[1], economy, shapes[2]).cuda_graph
-    heard = plain.Heard()
-    memory_policy = MemoryPolicy({}, heard)
-    assert memory_policy.settings_for(job, 1, shapes[1]) == MemorySettings.from_request(job.prompt_request, 256)
-    memory_policy.degrade(shapes[1], job, 1)
-    tighter = memory_policy.settings_for(job, 1, shapes[1])
-    assert heard.events == [Notice("Out of memory. Retrying without CUDA graphs.")]
-    assert tighter.fallbacks == (), "no bit depends on it"
-    assert "_artgen_graphed" not in pipe.unet.__dict__
-    assert not pipeline_call.plan_optimizations(pipe, [shapes[0]], shapes[1], tighter, shapes[2]).cuda_graph
-    memory_policy.degrade(shapes[1], job, 1)
-    assert memory_policy.settings_for(job, 1, shapes[1]).fallbacks == ("vae tiling",)
+def test_latent_denoiser_uses_the_cached_pipeline_without_optimizations(models: dict[str, Path]) -> None:
+    noisy = plain.photo(Path("noisy.png"))
+    request = Denoise(image=noisy, method="latent", model=str(models["sd1"]), sigma="25", steps=2, device="cpu")
+    expected = generate(request).image
+    model = registry.resolve_model(str(models["sd1"]))
+    pipe = apply.load_unoptimized(model, DeviceConfig("cpu", "fp32"), no_op)
+    with optimized(pipe, OptimizationPlan(channels_last=True, fused_qkv=True)):
+        pass
+    assert not pipe.unet.conv_in.weight.is_contiguous()
+    assert plain.same(generate(request).image, expected)
+    assert pipe.unet.conv_in.weight.is_contiguous()
+
+
+def test_bf16_decoder_is_close_and_does_not_change_the_weights(models: dict[str, Path]) -> None:
+    pipe = load(models["sdxl"])
+    expected = run(pipe)
+    with optimized(pipe, OptimizationPlan(bf16_decoder=True)):
+        decoded = run(pipe)
+    assert not plain.same(decoded, expected)
+    assert plain.difference(decoded, expected) <= 4
+    assert plain.same(run(pipe), expected)
+
+
+def test_bf16_decoder_uses_the_tiling_of_the_vae(models: dict[str, Path]) -> None:
+    pipe, tiling = load(models["sdxl"]), []
+    for enabled in (False, True, False):
+        offload.set_vae_tiling(pipe, enabled)
+        with optimized(pipe, OptimizationPlan(bf16_decoder=True)):
+            run(pipe)
+        decoder = decoders.bf16_decoder(pipe.vae)
+        tiling.append((decoder.use_tiling, decoder.use_slicing, decoder.tile_sample_min_size))
+    assert tiling[1] == (True, True, registry.VAE_TILE_PX)
+    assert [each[:2] for each in tiling[::2]] == [(False, False)] * 2
 
 
 @pytest.mark.slow
-def test_compiled_blocks_draw_nearly_the_same_and_are_undone(
+def test_compiled_blocks_differ_by_at_most_one_gray_level_and_are_reverted(
     models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
-    pipe = loaded(models["sd1"])
-    wanted = draw(pipe)
+    pipe = load(models["sd1"])
+    expected = run(pipe)
     with optimized(pipe, OptimizationPlan(compiled=True)):
-        assert plain.difference(draw(pipe), wanted) <= 1
+        assert plain.difference(run(pipe), expected) <= 1
     assert any((tmp_path / "inductor").rglob("*.so"))
     with optimized(pipe, OptimizationPlan()):
-        assert plain.same(draw(pipe), wanted)
+        assert plain.same(run(pipe), expected)
+
+
+@pytest.fixture
+def request_for_copy(models: dict[str, Path], tmp_path: Path) -> Txt2Img:
+    """A request for a copy of a model: a failed optimization disables optimizations for the model's folder."""
+    folder = shutil.copytree(models["sd1"], tmp_path / "copy")
+    return Txt2Img(model=str(folder), prompt="a red fox", seed=7, steps=4, guidance_scale=5.0, device="cpu")
+
+
+def select(monkeypatch: pytest.MonkeyPatch, plan: OptimizationPlan, recorder: Any = None) -> list[OptimizationContext]:
+    """Use a plan and a recorder for `exact` and `full` on the CPU; return a list that receives the contexts."""
+    contexts: list[OptimizationContext] = []
+
+    def select_optimizations(context: OptimizationContext) -> OptimizationPlan:
+        contexts.append(context)
+        return OptimizationPlan() if context.level == "none" else plan
+
+    monkeypatch.setattr(policy, "select_optimizations", select_optimizations)
+    monkeypatch.setattr(apply, "CudaGraphRecorder", lambda _: recorder)
+    return contexts
+
+
+def test_no_optimization_is_used_by_default(request_for_copy: Txt2Img, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = RepeatRecorder()
+    contexts = select(monkeypatch, OptimizationPlan(cuda_graph=True), recorder)
+    expected = generate(request_for_copy)
+    assert recorder.num_recorded == 0
+    exact = generate(request_for_copy.replace(acceleration="exact"))
+    assert recorder.num_recorded == 1
+    assert [context.level for context in contexts] == ["none", "exact"]
+    assert plain.same(exact.image, expected.image)
+
+
+def test_records_with_acceleration_are_replayed(request_for_copy: Txt2Img, monkeypatch: pytest.MonkeyPatch) -> None:
+    contexts = select(monkeypatch, OptimizationPlan())
+    exact = generate(request_for_copy.replace(acceleration="exact"))
+    destination = destination_for_requests([exact.request], OutputSettings(output="fox.png"))
+    path = Path(destination.save(exact.image, exact.record))
+    replayed = replay(path, {"model": str(request_for_copy.model)})
+    assert replayed.record["acceleration"] == "exact"
+    assert [context.level for context in contexts] == ["exact", "exact"]
+    assert plain.same(replayed.image, exact.image)
+
+
+def test_error_while_recording_falls_back_to_plain_diffusers_with_one_note(
+    request_for_copy: Txt2Img, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = generate(request_for_copy)
+    recorder = FailingRecorder(RuntimeError("simulated failure\nsecond line"))
+    select(monkeypatch, OptimizationPlan(cuda_graph=True, channels_last=True, fused_qkv=True), recorder)
+    events = plain.Heard()
+    request = request_for_copy.replace(acceleration="full")
+    first, second = (generate(request, listener=events) for _ in range(2))
+    assert plain.same(first.image, expected.image)
+    assert plain.same(second.image, expected.image)
+    assert "rounding" not in first.record
+    assert recorder.num_calls == 1  # Optimizations are disabled for the model after the failure.
+    assert [event.text for event in events.events if isinstance(event, Notice)] == [FALLBACK_NOTE]
+
+
+def test_error_while_an_optimization_is_applied_falls_back_to_plain_diffusers(
+    request_for_copy: Txt2Img, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = generate(request_for_copy)
+
+    def fuse_half(self: UNet2DConditionModel) -> None:
+        self.mid_block.attentions[0].transformer_blocks[0].attn1.fuse_projections()
+        self.conv_in.weight.data.zero_()
+        raise AttributeError("simulated failure")
+
+    monkeypatch.setattr(UNet2DConditionModel, "fuse_qkv_projections", fuse_half)
+    select(monkeypatch, OptimizationPlan(fused_qkv=True))
+    events = plain.Heard()
+    request = request_for_copy.replace(acceleration="full")
+    outcomes = list(generate_all([request, request.replace(seed=8)], batch_size=2, listener=events))
+    images = [each.image for each in outcomes if isinstance(each, GeneratedImage)]
+    assert events.notes == [FALLBACK_NOTE]
+    assert plain.difference(images[0], expected.image) <= 1  # The batch size differs.
+    assert plain.same(generate(request).image, expected.image)
+
+
+def test_error_while_an_optimization_is_reverted_falls_back_to_plain_diffusers(
+    request_for_copy: Txt2Img, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = generate(request_for_copy)
+    select(monkeypatch, OptimizationPlan(channels_last=True))
+    generate(request_for_copy.replace(acceleration="full"))
+
+    def fail(*_: object) -> None:
+        raise ValueError("simulated failure")
+
+    monkeypatch.setattr(apply, "drop_graphs", fail)
+    events = plain.Heard()
+    assert plain.same(generate(request_for_copy, listener=events).image, expected.image)
+    assert events.notes == [FALLBACK_NOTE]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), MemoryExhaustedError),
+        (NonFiniteError("NaN at step 1"), NonFiniteError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_memory_errors_nan_and_interrupts_do_not_trigger_the_fallback(
+    request_for_copy: Txt2Img,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    expected: type[BaseException],
+) -> None:
+    select(monkeypatch, OptimizationPlan(channels_last=True))
+    events = plain.Heard()
+
+    def fail(event: object) -> None:
+        events(event)
+        if isinstance(event, StepEvent):
+            raise error
+
+    with pytest.raises(expected):
+        generate(request_for_copy.replace(acceleration="full"), listener=fail)
+    assert FALLBACK_NOTE not in events.notes
+    assert not any("optimization" in note for note in events.notes)
+
+
+def test_cuda_graphs_are_dropped_and_disabled_after_an_out_of_memory_error(
+    request_for_copy: Txt2Img, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = generate(request_for_copy)
+    recorder = FailingRecorder(torch.OutOfMemoryError("CUDA out of memory"))
+    select(monkeypatch, OptimizationPlan(cuda_graph=True), recorder)
+    events = plain.Heard()
+    jobs = prepare_jobs([request_for_copy.replace(acceleration="exact", seed=seed) for seed in (7, 8)])
+    outcomes = list(generate_jobs(jobs, listener=events))
+    assert all(isinstance(outcome, GeneratedImage) for outcome in outcomes)
+    assert plain.same(outcomes[0].image, expected.image)
+    assert "fallbacks" not in outcomes[0].record  # CUDA graphs do not affect the image.
+    assert recorder.num_calls == 1
+    assert events.notes == ["Out of memory. Retrying without CUDA graphs."]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "force_upcast", "vae_upcast"),
+    [
+        ("sdxl", "fp16", True, True),
+        ("sdxl", "fp16", False, False),
+        ("sdxl", "fp32", True, False),
+        ("sd1", "fp16", True, False),
+    ],
+)
+def test_vae_upcast_is_detected_as_diffusers_does(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    kind: str, dtype: str, force_upcast: bool, vae_upcast: bool,
+) -> None:  # fmt: skip
+    folder = Path(shutil.copytree(models[kind], tmp_path / "copy"))
+    config = folder / "vae" / "config.json"
+    text = config.read_text()
+    config.write_text(text.replace('"force_upcast": true', f'"force_upcast": {str(force_upcast).lower()}'))
+    contexts = select(monkeypatch, OptimizationPlan())
+    request = Txt2Img(model=str(folder), prompt="a fox", seed=1, steps=1, device="cpu", dtype=dtype, quantize="fp8")
+    try:
+        generate(request)
+    except RuntimeError:
+        pass  # Some versions of torch lack fp16 kernels for the CPU. The context is complete before the call.
+    assert contexts[0].vae_upcast is vae_upcast
+    assert (contexts[0].on_device, contexts[0].unmodified) == (True, False)  # fp8 weights are cast at each call.

@@ -1,9 +1,10 @@
-"""Pulls the levers that `artgen.engine.acceleration.policy` chose, on the parts of a kept pipeline, and lets go of them again."""
+"""Apply and revert the selected optimizations on a cached pipeline."""
 
 import contextlib
 import os
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,16 +15,26 @@ from artgen.engine.acceleration.decoders import use_bf16_decoder
 from artgen.engine.acceleration.policy import OptimizationPlan
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.loading.oom import is_device_lost, is_oom
+from artgen.errors import ArtgenError
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
 from artgen.system.paths import user_cache_folder
 
+_NO_OPTIMIZATIONS = OptimizationPlan()
+
 _applied: "weakref.WeakKeyDictionary[Any, OptimizationPlan]" = weakref.WeakKeyDictionary()
+
+_failed_models: set[tuple[Path, str | None]] = set()
+
+
+class OptimizationError(Exception):
+    """Report that an optimization failed; the pipeline may be modified and must be loaded again."""
 
 
 def is_compiled(pipe: Any) -> bool:
-    """Whether the denoiser of a pipeline runs compiled."""
-    return _applied.get(_denoiser(pipe), OptimizationPlan()).compiled
+    """Return whether the denoiser of a pipeline is compiled."""
+    return _applied.get(_denoiser(pipe), _NO_OPTIMIZATIONS).compiled
 
 
 def _denoiser(pipe: Any) -> Any:
@@ -32,27 +43,51 @@ def _denoiser(pipe: Any) -> Any:
 
 @contextlib.contextmanager
 def optimized(pipe: Any, plan: OptimizationPlan, recorder: GraphRecorder | None = None) -> Iterator[None]:
-    """The pipeline with the levers of a plan for one call.
+    """Run a block with a plan's optimizations on a pipeline.
 
-    What takes time to set up stays for the next call with the same plan, and is undone before one with another.
+    Optimizations that are slow to apply remain on the pipeline. The next call with another plan reverts them.
 
     Args:
-        pipe: a diffusers pipeline whose parts are loaded.
-        plan: what to use.
-        recorder: records the denoiser's calls; CUDA graphs when not given.
+        pipe: diffusers pipeline whose components are loaded.
+        plan: optimizations to use.
+        recorder: recorder of the denoiser's calls; CUDA graphs by default.
+
+    Raises:
+        OptimizationError: an exception other than ArtgenError, an out-of-memory error or a lost device, raised while
+            the optimizations are applied or by the block.
     """
-    _apply(pipe, plan)
-    with contextlib.ExitStack() as stack:
-        if plan.cuda_graph:
-            denoiser = _denoiser(pipe)
-            stack.enter_context(with_cuda_graph(denoiser, recorder or CudaGraphRecorder(denoiser.device)))
-        if plan.bf16_decoder:
-            stack.enter_context(use_bf16_decoder(pipe))
+    if plan == _NO_OPTIMIZATIONS == _applied.get(_denoiser(pipe), _NO_OPTIMIZATIONS):
         yield
+        return
+    try:
+        _apply(pipe, plan)
+        with contextlib.ExitStack() as stack:
+            if plan.cuda_graph:
+                denoiser = _denoiser(pipe)
+                stack.enter_context(with_cuda_graph(denoiser, recorder or CudaGraphRecorder(denoiser.device)))
+            if plan.bf16_decoder:
+                stack.enter_context(use_bf16_decoder(pipe))
+            yield
+    except ArtgenError:
+        raise
+    except Exception as error:
+        if is_oom(error) or is_device_lost(error):
+            raise
+        raise OptimizationError(pipeline_cache.first_line(error)) from error
+
+
+def disable_optimizations(model: ResolvedModel) -> None:
+    """Disable optimizations for a model in this process, after one has failed."""
+    _failed_models.add((model.path, model.revision))
+
+
+def optimizations_disabled(model: ResolvedModel) -> bool:
+    """Return whether `disable_optimizations` was called for this model."""
+    return (model.path, model.revision) in _failed_models
 
 
 def load_unoptimized(model: ResolvedModel, device_config: DeviceConfig, listener: Listener) -> Any:
-    """The model's pipeline, whole on its device and without any lever: for what calls its parts by themselves.
+    """Return a model's pipeline on its device without optimizations, for code that calls its components.
 
     Raises:
         ModelUnavailableError: weights are missing or damaged.
@@ -60,13 +95,13 @@ def load_unoptimized(model: ResolvedModel, device_config: DeviceConfig, listener
     pipe = pipeline_cache.load_pipeline(
         model, device_config, offload=None, vae_tiling=False, safety_checker=False, listener=listener
     )
-    _apply(pipe, OptimizationPlan())
+    _apply(pipe, _NO_OPTIMIZATIONS)
     return pipe
 
 
 def _apply(pipe: Any, plan: OptimizationPlan) -> None:
     denoiser = _denoiser(pipe)
-    before = _applied.get(denoiser, OptimizationPlan())
+    before = _applied.get(denoiser, _NO_OPTIMIZATIONS)
     if before != plan:
         drop_graphs(denoiser)
         _set_memory_format(pipe, denoiser, before.channels_last, plan.channels_last)
@@ -87,10 +122,10 @@ def _fuse_qkv(denoiser: Any, was_enabled: bool, enabled: bool) -> None:
 
 
 def _compile_blocks(denoiser: nn.Module, was_enabled: bool, enabled: bool) -> None:
-    """Compiles the blocks that repeat, each kind once: whole denoisers take several times longer."""
+    """Compile each kind of repeated block once: the compilation of a complete denoiser takes several times longer."""
     if was_enabled == enabled:
         return
-    # Kept between runs, beside artgen's other caches; torch reads it when it first compiles.
+    # torch reads this variable at the first compilation. The cache is reused by later processes.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache_folder() / "inductor"))
     repeated = set(getattr(denoiser, "_repeated_blocks", None) or ())
     for module in denoiser.modules():

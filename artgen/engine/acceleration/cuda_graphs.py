@@ -1,8 +1,8 @@
-"""A CUDA graph of the denoiser's call: recorded once, then launched as a whole.
+"""Capture the denoiser's call in a CUDA graph and launch the graph as one unit.
 
-A small denoiser drawing one picture launches hundreds of kernels a step, each of which takes longer to launch than to
-run. https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs says what a graph demands: the same shapes, the
-same addresses of inputs and outputs, a warm-up on another stream.
+For one image, a small denoiser launches hundreds of kernels per step, and each launch takes longer than the kernel.
+A graph requires fixed shapes, fixed addresses of inputs and outputs, and warm-up runs on another stream
+(https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 MAX_CACHED_GRAPHS = 4
-"""Graphs that are kept; each holds what goes in and comes out, and all one memory that their calls work in."""
+"""Most graphs per module. Each graph stores its inputs and outputs; all graphs share one memory pool."""
 _WARMUP_RUNS = 3
 
 Tensors = tuple[torch.Tensor, ...]
@@ -23,22 +23,22 @@ CaptureFn = Callable[[], Tensors]
 
 
 class GraphRecorder(Protocol):
-    """Records work that reads tensors at fixed addresses."""
+    """Record work that reads tensors at fixed addresses."""
 
     def record(self, capture_fn: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
-        """Its outputs, at fixed addresses too, and what does the work again."""
+        """Return the outputs, also at fixed addresses, and a function that repeats the work."""
 
 
 @functools.cache
 def _capture_stream(device_index: int) -> Any:
-    """The stream that a device's recordings are made on: cuBLAS keeps memory for every stream that it has worked on."""
+    """Return the capture stream of a device; one per device, because cuBLAS allocates a workspace for each stream."""
     return torch.cuda.Stream(device_index)  # type: ignore[no-untyped-call]
 
 
 class CudaGraphRecorder:
-    """Records into CUDA graphs.
+    """Record work in CUDA graphs.
 
-    They share the memory that they work in: each one's outputs are read before another runs.
+    The graphs share one memory pool: the outputs of a graph must be read before another graph is launched.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -46,30 +46,36 @@ class CudaGraphRecorder:
         self._pool: Any = None
 
     def record(self, capture_fn: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
-        """Raises RuntimeError where the work waits for the device; that is found before a capture, which it breaks."""
-        with torch.cuda.device(self._device):  # streams and captures are those of the current one
-            stream, here = _capture_stream(torch.cuda.current_device()), torch.cuda.current_stream()
-            stream.wait_stream(here)
+        """Capture the work.
+
+        Work that synchronizes with the device breaks a capture. The warm-up runs detect it.
+
+        Raises:
+            RuntimeError: the work synchronizes with the device, or the capture fails.
+        """
+        with torch.cuda.device(self._device):  # Streams and captures belong to the current device.
+            stream, current_stream = _capture_stream(torch.cuda.current_device()), torch.cuda.current_stream()
+            stream.wait_stream(current_stream)
             with torch.cuda.stream(stream), _raise_on_sync():
                 for _ in range(_WARMUP_RUNS):
                     capture_fn()
-            here.wait_stream(stream)
+            current_stream.wait_stream(stream)
             self._pool = self._pool or torch.cuda.graph_pool_handle()
             graph = torch.cuda.CUDAGraph()
             try:
                 with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
                     outputs = capture_fn()
             except BaseException:
-                self._pool = None  # a capture that fails may leave its memory marked as in use
+                self._pool = None  # After a failed capture, torch may count the pool's memory as used.
                 raise
             finally:
-                torch.cuda.set_stream(here)  # and its own stream as the current one
+                torch.cuda.set_stream(current_stream)  # A failed capture leaves its own stream as the current one.
         return outputs, graph.replay
 
 
 @contextlib.contextmanager
 def _raise_on_sync() -> Iterator[None]:
-    """Lets work that waits for the device raise a RuntimeError."""
+    """Make work that synchronizes with the device raise a RuntimeError."""
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -79,9 +85,9 @@ def _raise_on_sync() -> Iterator[None]:
 
 
 class GraphedModule:
-    """A module's `forward` that is recorded when it is called in the same way a second time.
+    """Wrap a module's `forward`; record the second call with the same arguments' shapes and replay it afterwards.
 
-    What cannot be recorded, and what a recording does not repeat bit for bit when it is tried, runs as before.
+    Calls with arguments or outputs that a graph does not support run `forward`.
     """
 
     def __init__(self, forward: Callable[..., Any], recorder: GraphRecorder) -> None:
@@ -91,11 +97,21 @@ class GraphedModule:
         self._uncapturable: set[Any] = set()
         self._graphs: OrderedDict[Any, tuple[Tensors, Tensors, Callable[[], None]]] = OrderedDict()
 
+    @property
+    def num_graphs(self) -> int:
+        """Return the number of cached graphs."""
+        return len(self._graphs)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward` or replay its graph.
+
+        Raises:
+            RuntimeError: the recording failed or did not reproduce the output of `forward`.
+        """
         inputs: list[torch.Tensor] = []
-        layout = _flatten((args, kwargs), inputs)
-        key = (layout, tuple((t.shape, t.dtype, t.device, t.stride()) for t in inputs))
-        if layout is None or torch.is_grad_enabled() or key in self._uncapturable:
+        tree_spec = _flatten((args, kwargs), inputs)
+        key = (tree_spec, tuple((t.shape, t.dtype, t.device, t.stride()) for t in inputs))
+        if tree_spec is None or torch.is_grad_enabled() or key in self._uncapturable:
             return self._forward(*args, **kwargs)
         if key in self._graphs:
             self._graphs.move_to_end(key)
@@ -103,7 +119,7 @@ class GraphedModule:
         if key not in self._seen_keys:
             self._seen_keys.add(key)
             return self._forward(*args, **kwargs)
-        return self._capture(key, layout, inputs)
+        return self._capture(key, tree_spec, inputs)
 
     def _capture(self, key: Any, tree_spec: Any, inputs: list[torch.Tensor]) -> Any:
         static = tuple(tensor.clone() for tensor in inputs)
@@ -112,51 +128,51 @@ class GraphedModule:
         if not _is_tensor_tuple(exact):
             self._uncapturable.add(key)
             return exact
-        try:
-            outputs, again = self._recorder.record(lambda: self._forward(*args, **kwargs))
-            self._graphs[key] = (static, outputs, again)
-            for output in outputs:
-                output.zero_()  # what a recording does not write must not look as if it did
-            repeated = self._replay(key, inputs)
-        except RuntimeError:  # what torch raises for work that no graph can hold, such as waiting for the device
-            self._graphs.pop(key, None)
-            self._uncapturable.add(key)
-            return exact
-        if not all(torch.equal(a, b) for a, b in zip(repeated, exact, strict=True)):
+        outputs, replay = self._recorder.record(lambda: self._forward(*args, **kwargs))
+        for output in outputs:
+            output.zero_()  # Otherwise, an output that the graph does not write would pass the comparison.
+        self._graphs[key] = (static, outputs, replay)
+        if not all(torch.equal(a, b) for a, b in zip(self._replay(key, inputs), exact, strict=True)):
             del self._graphs[key]
-            self._uncapturable.add(key)
+            raise RuntimeError("the CUDA graph does not reproduce the output of the denoiser")
         while len(self._graphs) > MAX_CACHED_GRAPHS:
             self._graphs.popitem(last=False)
         return exact
 
     def _replay(self, key: Any, inputs: list[torch.Tensor]) -> Tensors:
-        static, outputs, again = self._graphs[key]
-        for place, tensor in zip(static, inputs, strict=True):
-            place.copy_(tensor)
-        again()
-        # The next call overwrites them, and schedulers remember what a denoiser said before.
+        static, outputs, replay = self._graphs[key]
+        for target, tensor in zip(static, inputs, strict=True):
+            target.copy_(tensor)
+        replay()
+        # The next replay overwrites the outputs, and multistep schedulers store earlier outputs.
         return tuple(tensor.clone() for tensor in outputs)
 
 
 @contextlib.contextmanager
 def with_cuda_graph(module: nn.Module, recorder: GraphRecorder) -> Iterator[None]:
-    """The module with its calls recorded; the recordings are kept with it for the next time.
+    """Replace a module's `forward` by a `GraphedModule` within the block. The module keeps its graphs for later blocks.
 
     Args:
-        module: called without gradients, with tensors, numbers, texts, and dicts and tuples of these; what it gives
-            is recorded when it is a tuple of tensors.
-        recorder: `CudaRecorder` for a module on a CUDA device.
+        module: called without gradients. Supported arguments: tensors, numbers, strings, None, and dicts, lists and
+            tuples of these. Supported output: a tuple of tensors.
+        recorder: a `CudaGraphRecorder` for a module on a CUDA device.
     """
-    kept = module.__dict__.setdefault("_artgen_graphed", GraphedModule(module.forward, recorder))
-    module.forward = kept
+    graphed = module.__dict__.setdefault("_artgen_graphed", GraphedModule(module.forward, recorder))
+    module.forward = graphed
     try:
         yield
     finally:
         del module.forward
 
 
+def cached_graphs(module: nn.Module) -> int:
+    """Return the number of graphs that a module keeps."""
+    graphed = module.__dict__.get("_artgen_graphed")
+    return 0 if graphed is None else int(graphed.num_graphs)
+
+
 def drop_graphs(module: nn.Module) -> bool:
-    """Drops what was recorded of a module, and the memory it works in; says whether anything was."""
+    """Release a module's graphs and their memory. Return whether `with_cuda_graph` was used on the module."""
     return module.__dict__.pop("_artgen_graphed", None) is not None
 
 
@@ -165,7 +181,7 @@ def _is_tensor_tuple(outputs: Any) -> bool:
 
 
 def _flatten(value: Any, tensors: list[torch.Tensor]) -> Any:
-    """A hashable description of nested arguments, whose tensors go to a list; None for what has none."""
+    """Return a hashable description of nested arguments and append their tensors; None for unsupported arguments."""
     if isinstance(value, torch.Tensor):
         tensors.append(value)
         return "tensor"

@@ -1,4 +1,4 @@
-"""Another decoder in the place of a model's own, for one call."""
+"""Replace the decoder of a pipeline's VAE for one call."""
 
 import contextlib
 import copy
@@ -18,19 +18,19 @@ from artgen.errors import ModelUnavailableError
 
 @contextlib.contextmanager
 def use_tiny_decoder(pipe: Any, folder: Path) -> Iterator[None]:
-    """The pipeline with a tiny decoder (TAESD); its encoder, which sees input pictures, stays its own.
+    """Decode with a tiny decoder (TAESD) within the block. Input images are encoded with the pipeline's own encoder.
 
     Args:
-        pipe: a Stable Diffusion pipeline whose latents the tiny decoder was distilled for.
-        folder: an `AutoencoderTiny`.
+        pipe: a Stable Diffusion pipeline with the latent format of the tiny decoder.
+        folder: folder of an `AutoencoderTiny`.
 
     Raises:
-        ModelUnavailableError: its file lacks tensors.
+        ModelUnavailableError: the file of the tiny decoder is incomplete.
     """
     vae, decoder = pipe.vae, _load_tiny_decoder(folder, str(pipe._execution_device), pipe.vae.dtype)
 
     def decode(latents: torch.Tensor, return_dict: bool = True, **_: Any) -> Any:
-        # diffusers has made the autoencoder's latents of the denoiser's, which the tiny one takes as they were.
+        # diffusers has unscaled the latents for the pipeline's own VAE. The tiny decoder takes scaled latents.
         scaled = scale_latents(latents, vae.config)
         sample = decoder.decode(scaled.to(decoder.device, decoder.dtype)).sample
         return DecoderOutput(sample=sample) if return_dict else (sample,)
@@ -40,19 +40,17 @@ def use_tiny_decoder(pipe: Any, folder: Path) -> Iterator[None]:
 
 
 _TILING_ATTRS = ("use_slicing", "use_tiling", "tile_sample_min_size", "tile_latent_min_size")
-"""How diffusers' autoencoders keep whether they decode pictures one by one, and in tiles."""
+"""Attributes of a diffusers VAE that enable and configure slicing and tiling."""
 
 
 @contextlib.contextmanager
 def use_bf16_decoder(pipe: Any) -> Iterator[None]:
-    """The pipeline with its own decoder in bf16, for one that overflows in fp16 and is slow in fp32.
+    """Decode with a bf16 copy of the pipeline's decoder within the block, for a VAE that overflows in fp16.
 
     Args:
         pipe: a pipeline with an `AutoencoderKL`.
     """
-    if pipe.vae not in _bf16_decoders:
-        _bf16_decoders[pipe.vae] = copy.deepcopy(pipe.vae).to(torch.bfloat16)  # weights that go there do not come back
-    decoder = _bf16_decoders[pipe.vae]
+    decoder = bf16_decoder(pipe.vae)
     for name in _TILING_ATTRS:
         if hasattr(pipe.vae, name):
             setattr(decoder, name, getattr(pipe.vae, name))
@@ -66,6 +64,13 @@ def use_bf16_decoder(pipe: Any) -> Iterator[None]:
 
 
 _bf16_decoders: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
+
+
+def bf16_decoder(vae: Any) -> Any:
+    """Return the cached bf16 copy of a VAE. A copy is necessary: conversion to bf16 and back is lossy."""
+    if vae not in _bf16_decoders:
+        _bf16_decoders[vae] = copy.deepcopy(vae).to(torch.bfloat16)
+    return _bf16_decoders[vae]
 
 
 @contextlib.contextmanager
@@ -88,7 +93,7 @@ def _load_tiny_decoder(folder: Path, device: str, dtype: torch.dtype) -> Any:
     )
     if report["missing_keys"]:
         raise ModelUnavailableError(
-            f"The tiny decoder in {folder} lacks {len(report['missing_keys'])} of its tensors.",
-            "Remove that folder and run the command again with a network.",
+            f"Cannot load the tiny decoder in '{folder}': {len(report['missing_keys'])} tensors are missing.",
+            "Remove the folder and run the command again with a network connection.",
         )
     return decoder.to(device)

@@ -1,36 +1,38 @@
-"""Which of CUDA's levers a drawing gets, and why. Decided here without torch; `engine/accelerating.py` pulls them."""
+"""Select the CUDA optimizations for a job. This module needs no torch; `engine/acceleration/apply.py` applies them."""
 
 from dataclasses import dataclass, field
 
 CUDA_GRAPH_ARCHS = frozenset({"sd1", "sd2", "sdxl"})
-"""Architectures whose steps, small pictures and few at a time, take less time to compute than to launch."""
+"""Architectures whose small batches are bound by kernel launches."""
 CUDA_GRAPH_MAX_PIXELS = 768 * 768
-"""The most pixels at a time of which that holds: reckoned from the matrix limit of an H200 and some 7 us a launch."""
+"""Largest number of pixels in a batch for a CUDA graph; the GPU is busy with more. Estimated, not measured: from the
+peak matrix throughput of an H200 and about 7 us for each kernel launch."""
 CUDA_GRAPH_MIN_STEPS = 8
-"""The fewest steps that repay a capture: it runs the step four times more."""
+"""Fewest steps for a CUDA graph: a capture runs the step four more times."""
 COMPILE_SECONDS = 8.0
-"""Seconds to compile the repeated blocks of a denoiser (whole denoisers: 20 to 67); less when they are in the cache."""
+"""Seconds to compile the repeated blocks of a denoiser with an empty cache. Estimated from published compilation times
+(complete denoisers take 20 to 67 s), not measured by artgen."""
 COMPILE_SPEEDUP = 0.2
-"""The share of time that compiling saves: SDXL on an A100 goes from 3.31 to 2.54 s
-(https://huggingface.co/docs/diffusers/tutorials/fast_diffusion), the decoder's part included."""
+"""Fraction of the time that compilation saves, decoding included. Published, not measured by artgen: SDXL on an A100
+takes 2.54 s instead of 3.31 s (https://huggingface.co/docs/diffusers/tutorials/fast_diffusion)."""
 
 
 @dataclass(frozen=True)
 class OptimizationContext:
-    """What is to be drawn.
+    """Describe a pipeline call for the selection of optimizations.
 
     Attributes:
-        level: one of `LEVELS`.
+        level: one of `ACCELERATION_LEVELS`.
         device, dtype: as in a record.
-        architecture: of the model.
+        architecture: architecture of the model.
         size: width and height in pixels.
-        batch_size: pictures at a time.
-        steps: of each.
-        on_device: whether all of the model lies on the device, in the precision it computes in.
-        unmodified: whether it does, and the denoiser has neither LoRAs nor approximations on it, nor weights in 8 bits.
-        vae_upcast: whether diffusers decodes in fp32, because the decoder would overflow in this precision.
-        already_compiled: whether the denoiser is compiled already.
-        remaining_seconds: what these pictures and those like them that follow would take as it goes now; 0 when unknown.
+        batch_size: images per pipeline call.
+        steps: denoising steps of each image.
+        on_device: whether the complete model is on the device in the dtype of the computation.
+        unmodified: whether `on_device` is true and the denoiser has no LoRAs, approximations or fp8 weights.
+        vae_upcast: whether diffusers decodes in fp32, because the decoder overflows in `dtype`.
+        already_compiled: whether the denoiser is compiled.
+        remaining_seconds: estimated duration of these images and of later images with the same resources; 0 if unknown.
     """
 
     level: str
@@ -49,15 +51,15 @@ class OptimizationContext:
 
 @dataclass(frozen=True)
 class OptimizationPlan:
-    """Which levers are pulled.
+    """Store the selected optimizations.
 
     Attributes:
-        cuda_graph: one recorded launch for each step instead of hundreds; the same kernels, the same bits.
-        channels_last: weights and features in the layout that tensor cores want.
-        fused_qkv: queries, keys and values in one product.
-        bf16_decoder: decode in bf16 where fp16 would overflow, instead of in fp32.
-        compiled: repeated blocks of the denoiser through `torch.compile`.
-        reason: in one sentence, for `--verbose`; empty where there is nothing to say.
+        cuda_graph: launch each step of the denoiser as one CUDA graph; same kernels, bit-identical.
+        channels_last: store weights and activations in the channels-last format, which tensor cores use.
+        fused_qkv: compute queries, keys and values with one matrix product.
+        bf16_decoder: decode in bf16 instead of fp32 if the decoder overflows in fp16.
+        compiled: compile the repeated blocks of the denoiser with `torch.compile`.
+        reason: reason for the selection, one sentence for `--verbose`; empty if there is none.
     """
 
     cuda_graph: bool = False
@@ -69,7 +71,7 @@ class OptimizationPlan:
 
     @property
     def inexact_optimizations(self) -> list[str]:
-        """Those that round otherwise than plain diffusers does, as a record names them."""
+        """Return the optimizations that change rounding, with their names in a record."""
         names = {
             "channels last": self.channels_last,
             "fused projections": self.fused_qkv,
@@ -80,34 +82,34 @@ class OptimizationPlan:
 
 
 def select_optimizations(context: OptimizationContext) -> OptimizationPlan:
-    """What pays for a task."""
+    """Return the optimizations of a level that reduce the time of a pipeline call; none except on CUDA."""
     if not context.device.startswith("cuda") or context.level == "none":
         return OptimizationPlan()
     full = context.level == "full"
     unet = context.architecture in ("sd1", "sd2", "sdxl")
-    repaid = context.already_compiled or context.remaining_seconds * COMPILE_SPEEDUP > COMPILE_SECONDS
-    compiled = full and context.unmodified and repaid
-    graph, why = _decide_cuda_graph(context)
+    pays_off = context.already_compiled or context.remaining_seconds * COMPILE_SPEEDUP > COMPILE_SECONDS
+    compiled = full and context.unmodified and pays_off
+    cuda_graph, reason = _decide_cuda_graph(context)
     if compiled:
-        graph, why = False, f"compiled blocks: {context.remaining_seconds:.0f} s of drawing were left to repay them"
+        cuda_graph, reason = False, f"Compiling the denoiser's blocks for {context.remaining_seconds:.0f} s of work."
     return OptimizationPlan(
-        cuda_graph=graph,
+        cuda_graph=cuda_graph,
         channels_last=full and unet and context.on_device,
         fused_qkv=full and unet and context.unmodified and not compiled,
         bf16_decoder=full and context.on_device and context.vae_upcast,
         compiled=compiled,
-        reason=why,
+        reason=reason,
     )
 
 
 def _decide_cuda_graph(context: OptimizationContext) -> tuple[bool, str]:
+    """Return whether to use a CUDA graph, and the reason."""
     if not context.unmodified:
-        return False, "no CUDA graph: the denoiser is offloaded or changed"
-    if (
-        context.architecture not in CUDA_GRAPH_ARCHS
-        or context.batch_size * context.size[0] * context.size[1] > CUDA_GRAPH_MAX_PIXELS
-    ):
-        return False, "no CUDA graph: the device is busy enough"
+        return False, "Not using a CUDA graph: the denoiser is offloaded or modified."
+    if context.architecture not in CUDA_GRAPH_ARCHS:
+        return False, f"Not using a CUDA graph: not supported for {context.architecture}."
+    if context.batch_size * context.size[0] * context.size[1] > CUDA_GRAPH_MAX_PIXELS:
+        return False, f"Not using a CUDA graph: the batch has more than {CUDA_GRAPH_MAX_PIXELS} pixels."
     if context.steps < CUDA_GRAPH_MIN_STEPS:
-        return False, f"no CUDA graph: {context.steps} steps do not repay it"
-    return True, "a CUDA graph of the step: so few pixels are bound by launches"
+        return False, f"Not using a CUDA graph: {context.steps} steps are too few."
+    return True, "Using a CUDA graph for the denoiser: small batches are bound by kernel launches."

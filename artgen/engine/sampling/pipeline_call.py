@@ -12,7 +12,13 @@ import transformers
 
 from artgen._version import __version__
 from artgen.engine.acceleration import cpu_attention, policy
-from artgen.engine.acceleration.apply import is_compiled, optimized
+from artgen.engine.acceleration.apply import (
+    OptimizationError,
+    disable_optimizations,
+    is_compiled,
+    optimizations_disabled,
+    optimized,
+)
 from artgen.engine.acceleration.fast_hooks import with_approximations
 from artgen.engine.loading import lora, pipeline_cache, schedulers
 from artgen.engine.loading import offload as offloading
@@ -96,6 +102,30 @@ def run_pipeline(
         ModelUnavailableError: Weights are missing, damaged or of another architecture.
         UsageError: The scheduler or the pipeline does not support a setting.
     """
+    try:
+        return _run_pipeline_once(jobs, batch_size, device_config, memory_settings, progress, frames)
+    except OptimizationError as error:
+        reason = str(error).rstrip(".")
+    # Outside the except block: the traceback references the modified pipeline.
+    disable_optimizations(jobs[0].model)
+    pipeline_cache.clear_cache()
+    progress.listener(Notice(f"An optimization failed: {reason}. Retrying without optimizations."))
+    return _run_pipeline_once(jobs, batch_size, device_config, memory_settings, progress, frames)
+
+
+def _run_pipeline_once(
+    jobs: Sequence[Job],
+    batch_size: int,
+    device_config: DeviceConfig,
+    memory_settings: MemorySettings,
+    progress: ProgressReporter,
+    frames: FramesSettings | None,
+) -> list[GeneratedImage | FailedImage]:
+    """Generate a batch of images.
+
+    Raises:
+        OptimizationError: An optimization failed, and the cached pipeline may be modified.
+    """
     padded_jobs = [*jobs, *[jobs[-1]] * (batch_size - len(jobs))]
     prompt_embeds = (
         text_encoder_offload.cached_embeddings(padded_jobs, device_config)
@@ -175,7 +205,7 @@ def plan_optimizations(
     on_device = memory_settings.offload in (None, "none")
     plan = policy.select_optimizations(
         policy.OptimizationContext(
-            level=request.acceleration or "exact",
+            level="none" if optimizations_disabled(job.model) else request.acceleration or "none",
             device=device_config.device,
             dtype=device_config.dtype,
             architecture=job.model.architecture,
@@ -190,7 +220,7 @@ def plan_optimizations(
         )
     )
     if plan.cuda_graph and not memory_settings.allow_cuda_graphs:
-        plan = replace(plan, cuda_graph=False, reason="No CUDA graph: memory ran out with a CUDA graph.")
+        plan = replace(plan, cuda_graph=False, reason="Not using a CUDA graph: memory ran out with one.")
     if plan.reason:
         progress.listener(PlanNote(plan.reason))
     return plan

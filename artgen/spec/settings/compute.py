@@ -92,7 +92,8 @@ class ComputeSettings(DeviceSettings):
     )
     acceleration: str | None = option(
         None,
-        "On CUDA. exact: what changes no bit, a CUDA graph for small pictures of Stable Diffusion 1, 2 and XL. full: "
-        "also what rounds otherwise, such as torch.compile where enough pictures repay it. [exact]",
+        "Optimizations on CUDA, experimental. none: plain diffusers. exact: bit-identical images, CUDA graphs. full: "
+        "also channels-last, fused QKV, a bf16 decoder and torch.compile, which change rounding. If an optimization "
+        "fails, plain diffusers is used. [none]",
         choices=ACCELERATION_LEVELS,
     )
