@@ -42,7 +42,7 @@ def report_lines(dataset: Dataset, sizes: Sizes) -> Iterator[str]:
     yield f"{dataset.folder}: {len(dataset.images):,} of {total:,} pictures are learnt from"
     yield from _count_lines("folder", Counter(each.folder or "(top)" for each in dataset.images))
     yield from _count_lines("shape", Counter(f"{width}x{height}" for width, height in sizes))
-    said = (each.provenance.licence if each.provenance else None for each in dataset.images)
+    said = (each.provenance.license if each.provenance else None for each in dataset.images)
     yield from _count_lines("licence", Counter(licence or "not said" for licence in said))
     for kind in sorted({each.kind for each in dataset.rejected}):
         some = [(each.name, each.reason) for each in dataset.rejected if each.kind == kind]

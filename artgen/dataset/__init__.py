@@ -1,1 +1,1 @@
-"""The pictures that training learns from: found, verified, captioned, traced to their sources. Nothing here learns."""
+"""Read a folder of training images: scan, decode, caption, check licenses, remove duplicates. Torch-free."""

@@ -1,64 +1,65 @@
-"""Shapes to train at: each picture keeps about its own, and pictures of one shape make a batch.
+"""Select the training size of an image by aspect-ratio bucketing.
 
-Aspect-ratio bucketing after NovelAI, "NovelAI improvements on Stable Diffusion", 2022: instead of one square crop for
-all, sides in steps whose product does not exceed that square's.
+NovelAI, "NovelAI improvements on Stable Diffusion", 2022: instead of one square, there are several sizes (buckets) with
+at most the area of that square. An image is trained at the bucket with the nearest aspect ratio.
 """
 
 import math
-import random as chance
+import random
 
 from PIL import Image
 
 MAX_ASPECT_RATIO = 2.0
-"""Longer side to shorter side of a bucket at most, as in NovelAI's; what is longer is cropped."""
+"""Maximum ratio of the longer to the shorter side of a bucket, as in NovelAI's. Longer images are cropped."""
 
 
 def nearest_bucket(width: int, height: int, resolution: int, multiple: int) -> tuple[int, int]:
-    """The shape that a picture is trained at: of all (width, height) that are allowed, the nearest to its own.
+    """Return the bucket (width, height in pixels) with the aspect ratio nearest to the image.
 
-    Both sides are multiples of `multiple`, their product is at most resolution**2, and the larger is at most twice the
-    smaller. One side is as long as the other leaves room for, so that no bucket is needlessly small.
+    Both sides are multiples of `multiple`, their product is at most resolution**2, and the longer side is at most twice
+    the shorter side. No bucket is smaller than necessary: each side is as long as the other side allows.
 
     Args:
-        width, height: of the picture, upright, 1 or more.
-        resolution: side of the square with the most pixels allowed, at least `multiple`.
-        multiple: what the model's sides are multiples of; 8 for Stable Diffusion's autoencoder, 64 for all its levels.
+        width: width of the upright image in pixels, at least 1.
+        height: height of the upright image in pixels, at least 1.
+        resolution: side of the square with the maximum area in pixels, at least `multiple`.
+        multiple: divisor of all sides; 8 for the VAE of Stable Diffusion, 64 for all levels of its UNet.
 
     Raises:
         ValueError: a side, the resolution or the multiple is too small.
     """
     if min(width, height, multiple) < 1 or resolution < multiple:
         raise ValueError(f"no bucket for {width}x{height} at resolution {resolution} in multiples of {multiple}")
-    shape = math.log(width / height)
-    # Among equally near ones the larger; then the upright one, so that the answer never depends on an order.
+    log_ratio = math.log(width / height)
+    # Ties: the larger bucket, then the portrait one, so that the result does not depend on the order of the set.
     return min(
         _list_buckets(resolution, multiple),
-        key=lambda size: (round(abs(math.log(size[0] / size[1]) - shape), 9), -size[0] * size[1], size),
+        key=lambda size: (round(abs(math.log(size[0] / size[1]) - log_ratio), 9), -size[0] * size[1], size),
     )
 
 
 def _list_buckets(resolution: int, multiple: int) -> set[tuple[int, int]]:
-    found = set()
+    buckets = set()
     for short in range(multiple, resolution + 1, multiple):
         long = min(resolution**2 // short, int(short * MAX_ASPECT_RATIO)) // multiple * multiple
-        if long >= short:
-            # Short ends of the range are allowed only where no more pixels fit into their shape.
-            found |= {(short, long), (long, short)} if _is_full_bucket(short, long, resolution, multiple) else set()
-    return found or {(multiple, multiple)}
+        if long >= short and _is_full_bucket(short, long, resolution, multiple):
+            buckets |= {(short, long), (long, short)}
+    return buckets or {(multiple, multiple)}
 
 
 def _is_full_bucket(short: int, long: int, resolution: int, multiple: int) -> bool:
+    """Return whether both sides cannot grow by one step."""
     return (short + multiple) * (long + multiple) > resolution**2
 
 
-def resize_and_crop(image: Image.Image, size: tuple[int, int], crop: str, rng: chance.Random) -> Image.Image:
-    """The picture at a bucket's size: resized until it covers it, and what juts out cut off.
+def resize_and_crop(image: Image.Image, size: tuple[int, int], crop: str, rng: random.Random) -> Image.Image:
+    """Resize an image until it covers a bucket, then crop it to the bucket.
 
     Args:
-        image: any size, mode RGB.
-        size: width and height in pixels.
-        crop: center or random: which part is kept.
-        rng: decides where a random crop begins; not asked for a centred one.
+        image: image of any size, mode RGB.
+        size: width and height of the bucket in pixels.
+        crop: `center` or `random`, the position of the crop.
+        rng: source of the position of a random crop; unused for `center`.
     """
     width, height = size
     scale = max(width / image.width, height / image.height)
@@ -66,11 +67,11 @@ def resize_and_crop(image: Image.Image, size: tuple[int, int], crop: str, rng: c
     if covered != image.size:
         image = image.resize(covered, Image.Resampling.LANCZOS, reducing_gap=3.0)
     left, top = covered[0] - width, covered[1] - height
-    at = (rng.randint(0, left), rng.randint(0, top)) if crop == "random" else (left // 2, top // 2)
-    return image.crop((*at, at[0] + width, at[1] + height))
+    offset = (rng.randint(0, left), rng.randint(0, top)) if crop == "random" else (left // 2, top // 2)
+    return image.crop((*offset, offset[0] + width, offset[1] + height))
 
 
 def cropped_fraction(width: int, height: int, size: tuple[int, int]) -> float:
-    """The share of a picture, 0 to 1, that is cut off at a bucket's shape."""
-    kept = min(width / size[0], height / size[1])
-    return max(0.0, 1 - kept * kept * size[0] * size[1] / (width * height))
+    """Return the fraction of an image's area, 0 to 1, that is cropped for a bucket."""
+    scale = min(width / size[0], height / size[1])
+    return max(0.0, 1 - scale * scale * size[0] * size[1] / (width * height))

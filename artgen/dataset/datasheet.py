@@ -1,7 +1,7 @@
-"""What was learnt from, written beside what came of it: a datasheet to read, and the same as JSON.
+"""Write a datasheet of the training images as Markdown and JSON.
 
-After Gebru et al., "Datasheets for Datasets", Communications of the ACM 64(12), 2021, arXiv 1803.09010: its questions
-in its order, answered as far as the folder says; what it does not say is said to be unknown.
+Gebru et al., "Datasheets for Datasets", Communications of the ACM 64(12), 2021, arXiv 1803.09010: the sections of the
+paper in the same order. Facts that the folder does not contain are marked as not stated.
 """
 
 import hashlib
@@ -13,17 +13,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataset.types import Dataset, TrainingImage
+from artgen.dataset.types import Dataset, Provenance, TrainingImage
 from artgen.system.files import write_atomically
 
 FORMAT_VERSION = 1
-UNKNOWN_VALUE = "not said"
-"""Stands for a licence, source, author or consent that nobody stated."""
+UNKNOWN_VALUE = "not stated"
+"""Value of a missing license, source, author or consent."""
 
 
 @dataclass(frozen=True)
 class Datasheet:
-    """What was written: the text, the JSON beside it, and the SHA-256 of the JSON, 64 hex digits."""
+    """Store the paths of a written datasheet and the SHA-256 of its JSON file, 64 hex digits."""
 
     markdown_path: Path
     json_path: Path
@@ -31,31 +31,31 @@ class Datasheet:
 
 
 def write_datasheet(dataset: Dataset, path: Path, *, run_info: Mapping[str, Any]) -> Datasheet:
-    """Write `datasheet.md` and, under the same name, `datasheet.json`; both are replaced where they exist.
+    """Write a Markdown file and a JSON file with the same stem. Existing files are replaced.
 
     Args:
-        dataset: what was read.
-        path: of the Markdown file.
-        run_info: what else there is to say, in order: JSON values by name (model, resolution, trigger ...).
+        dataset: the data set.
+        path: path of the Markdown file.
+        run_info: facts of the training, JSON values by name (model, resolution, trigger ...), in display order.
 
     Raises:
         OutputError: a file cannot be written.
     """
     text = json.dumps(datasheet_record(dataset, run_info), indent=2, ensure_ascii=True) + "\n"
-    data = path.with_suffix(".json")
-    write_atomically(data, text)
+    json_path = path.with_suffix(".json")
+    write_atomically(json_path, text)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    write_atomically(path, "\n".join(_markdown_lines(dataset, run_info, data.name, digest)) + "\n")
-    return Datasheet(path, data, digest)
+    write_atomically(path, "\n".join(_markdown_lines(dataset, run_info, json_path.name, digest)) + "\n")
+    return Datasheet(path, json_path, digest)
 
 
 def datasheet_record(dataset: Dataset, run_info: Mapping[str, Any]) -> dict[str, Any]:
-    """The datasheet as JSON values; the same collection gives the same ones."""
+    """Return the datasheet as JSON values. The result depends only on the arguments."""
     return {
         "version": FORMAT_VERSION,
         "about": dict(run_info),
         "pictures": len(dataset.images),
-        "licences": dict(_count_values(dataset, "licence")),
+        "licences": dict(_count_values(dataset, "license")),
         "authors": dict(_count_values(dataset, "author")),
         "sources": dict(_count_values(dataset, "source")),
         "consents": dict(_count_values(dataset, "consent")),
@@ -75,8 +75,18 @@ def _image_entry(image: TrainingImage) -> dict[str, Any]:
         "width": image.width,
         "height": image.height,
         "caption": image.caption,
-        "provenance": asdict(image.provenance) if image.provenance else None,
+        "provenance": _provenance_record(image.provenance) if image.provenance else None,
         "notes": list(image.notes),
+    }
+
+
+def _provenance_record(provenance: Provenance) -> dict[str, str | None]:
+    """Return a provenance as JSON values. The key of the license is `licence` in the file format."""
+    return {
+        "source": provenance.source,
+        "author": provenance.author,
+        "licence": provenance.license,
+        "consent": provenance.consent,
     }
 
 
@@ -86,49 +96,49 @@ def _count_values(dataset: Dataset, field_name: str) -> list[tuple[str, int]]:
 
 
 def _markdown_lines(dataset: Dataset, run_info: Mapping[str, Any], json_name: str, digest: str) -> Iterator[str]:
-    examples = dataset.images
-    yield from ("# Datasheet of the training pictures", "")
-    yield from (f"{len(examples):,} pictures; each file with its hash, caption and source is in `{json_name}`", "")
-    yield from (f"(SHA-256 `{digest}`).", "")
+    yield from ("# Datasheet of the training images", "")
+    yield f"The data set has {len(dataset.images):,} images. `{json_name}` (SHA-256 `{digest}`)"
+    yield from ("lists the hash, caption and source of each image.", "")
     yield from _markdown_table(("", ""), [(key, _format_value(value)) for key, value in run_info.items()])
-    yield from ("## Motivation", "", "Why these pictures were chosen, and by whom: not said by the folder.", "")
+    yield from ("## Motivation", "", "The folder does not state who selected the images, and why.", "")
     yield from ("## Composition", "")
     yield from _composition_section(dataset)
-    yield from ("## Collection process", "", "As `provenance.jsonl` states it; nothing of it was checked.", "")
-    for what in ("licence", "author", "source", "consent"):
-        yield from _markdown_table(
-            (what, "pictures"), [(_escape_markdown(name), f"{n:,}") for name, n in _count_values(dataset, what)]
-        )
+    yield from ("## Collection process", "", "The values are from `provenance.jsonl`. They were not verified.", "")
+    for field_name in ("license", "author", "source", "consent"):
+        counts = _count_values(dataset, field_name)
+        rows = [(_escape_markdown(name), f"{count:,}") for name, count in counts]
+        yield from _markdown_table((field_name, "images"), rows)
     yield from ("## Preprocessing and cleaning", "")
     yield from _cleaning_section(dataset)
     yield from ("## Uses, distribution, maintenance", "")
-    yield "The pictures are not part of what was trained, but a trained model can come close to repeating those that it"
-    yield "saw often. Before passing it on, look whether the licences above allow that."
+    yield "The result does not contain the images. However, a trained model can nearly reproduce images that were frequent"
+    yield "in its training. Check that the licenses above permit the distribution of the result."
     yield ""
 
 
 def _composition_section(dataset: Dataset) -> Iterator[str]:
-    examples = dataset.images
-    sides = sorted(min(each.width, each.height) for each in examples)
-    words = sorted(len(each.caption.split()) for each in examples)
+    images = dataset.images
+    sides = sorted(min(image.width, image.height) for image in images)
+    lengths = sorted(len(image.caption.split()) for image in images)
+    distinct = len({image.caption for image in images})
     yield f"- shorter side: {sides[0]:,} to {sides[-1]:,} pixels, median {statistics.median(sides):,.0f}"
-    yield f"- captions: {words[0]} to {words[-1]} words, {len({each.caption for each in examples}):,} different ones"
-    yield f"- the same to the eye: {_format_duplicates(dataset)}"
+    yield f"- captions: {lengths[0]} to {lengths[-1]} words, {distinct:,} distinct captions"
+    yield f"- duplicates: {_format_duplicates(dataset)}"
     yield ""
-    folders = Counter(each.folder or "(top)" for each in examples).most_common()
+    folders = Counter(image.folder or "(top)" for image in images).most_common()
     yield from _markdown_table(
-        ("folder", "pictures"), [(_escape_markdown(name), f"{count:,}") for name, count in folders]
+        ("folder", "images"), [(_escape_markdown(name), f"{count:,}") for name, count in folders]
     )
-    noted = [(_escape_markdown(each.name), _escape_markdown("; ".join(each.notes))) for each in examples if each.notes]
-    yield from _markdown_table(("picture", "note"), noted)
+    notes = [(_escape_markdown(each.name), _escape_markdown("; ".join(each.notes))) for each in images if each.notes]
+    yield from _markdown_table(("image", "note"), notes)
 
 
 def _cleaning_section(dataset: Dataset) -> Iterator[str]:
-    yield from ("Pictures are turned upright, converted to RGB in sRGB, transparency laid over white.", "")
-    yield f"{len(dataset.rejected):,} files were left out."
+    yield from ("Images are rotated upright, converted to sRGB, and composited over white if they are transparent.", "")
+    yield f"{len(dataset.rejected):,} files were rejected."
     yield ""
     yield from _markdown_table(
-        ("file", "why"), [(_escape_markdown(each.name), _escape_markdown(each.reason)) for each in dataset.rejected]
+        ("file", "reason"), [(_escape_markdown(each.name), _escape_markdown(each.reason)) for each in dataset.rejected]
     )
     yield from (f"- {_escape_markdown(text)}" for text in dataset.notes)
     yield ""
@@ -136,7 +146,7 @@ def _cleaning_section(dataset: Dataset) -> Iterator[str]:
 
 def _format_duplicates(dataset: Dataset) -> str:
     if not dataset.duplicate_groups:
-        return "none found"
+        return "none"
     count = len(dataset.duplicate_groups)
     names = "; ".join(_escape_markdown(", ".join(group)) for group in dataset.duplicate_groups)
     return f"{count:,} group{'s' if count > 1 else ''}: {names}"
@@ -154,10 +164,10 @@ def _format_value(value: object) -> str:
 
 
 def _escape_markdown(text: str) -> str:
-    """Text from elsewhere, as it can stand in a table: no line breaks, no markup."""
+    """Escape untrusted text for a Markdown table: remove line breaks and markup."""
     from artgen.system.terminal import printable
 
     plain = printable(text).replace("\\", "\\\\")
-    for sign in "|`*_<>[]#":
-        plain = plain.replace(sign, f"\\{sign}")
+    for character in "|`*_<>[]#":
+        plain = plain.replace(character, f"\\{character}")
     return plain

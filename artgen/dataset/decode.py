@@ -1,4 +1,4 @@
-"""One picture file: decoded as a whole, and what is known of it afterwards. The pixels are not kept."""
+"""Decode an image file completely to verify it, and return its properties without the pixels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,15 @@ from artgen.images import LoadedImage, load_image
 
 @dataclass(frozen=True)
 class VerifiedImage:
-    """A picture that can be read.
+    """Represent a readable image.
 
     Attributes:
         path: the file.
-        name: as it is told.
-        size: width and height, upright, in pixels.
-        sha256: of the file's bytes.
-        image_hash: to compare it with others.
-        notes: what was changed on the way in.
+        name: path relative to the folder of the data set.
+        size: width and height of the upright image in pixels.
+        sha256: SHA-256 of the file, 64 hex digits.
+        image_hash: perceptual hash, for duplicate detection.
+        notes: conversions that were made while loading.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class VerifiedImage:
 
 
 def verify_image(path: Path, name: str) -> VerifiedImage | RejectedFile:
-    """Decode a file fully and look at what comes out."""
+    """Decode a file completely. Return a `RejectedFile` if it is unreadable."""
     try:
         loaded = load_rgb_image(path)
     except InputFileError as error:
@@ -40,16 +40,16 @@ def verify_image(path: Path, name: str) -> VerifiedImage | RejectedFile:
 
 
 def load_rgb_image(path: Path) -> LoadedImage:
-    """A picture as training sees it: RGB, upright, sRGB, transparency over white, the first frame.
+    """Load the first frame of an image for training: upright, mode RGB, sRGB, transparency composited over white.
 
     Raises:
-        InputFileError: it cannot be used.
+        InputFileError: the file cannot be decoded.
     """
     return load_image(path, background="white")
 
 
 def _strip_path(message: str, path: Path) -> str:
-    """What is wrong, without the path before it."""
+    """Return the predicate of a message whose subject is the path."""
     for start in (f"'{path}' is ", f"'{path}' has ", f"'{path}' "):
         if message.startswith(start):
             verb = start.removeprefix(f"'{path}' ")

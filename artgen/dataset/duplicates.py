@@ -1,9 +1,9 @@
-"""Which pictures are the same to the eye: resized, compressed again, or mirrored. Cropped ones count as others.
+"""Detect near-duplicate images: resized, recompressed or mirrored copies. Cropped copies are not detected.
 
-The fingerprint is pHash (Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010): which of
-the low frequencies of a small grey copy are high. They are compared with a little more than zero, not with their
-median: symmetric drawings on plain grounds have many that are nearly nothing, whose signs are chance. Different
-drawings of one kind often share a fingerprint, so it only proposes, and a small copy in colour decides.
+The hash is pHash (Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010): one bit per low
+frequency of a small gray copy. The threshold is a little above zero, not the median: symmetric drawings on a plain
+background have many coefficients near zero with random signs. Different drawings of one kind often have the same hash,
+so the hash only selects candidates; a small color copy decides.
 """
 
 from dataclasses import dataclass
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 HASH_BITS = 64
 GRAY_SIDE_PX = 32
-"""Pixels a side of the grey copy."""
+"""Side of the gray copy in pixels."""
 
 THUMBNAIL_SIDE_PX = 16
-"""Pixels a side of the copy in colour."""
+"""Side of the color copy in pixels."""
 
 MAX_HASH_BITS = 10
-"""Bits of the fingerprint that may differ."""
+"""Maximum number of different bits between the hashes of a candidate pair."""
 
 MIN_FREQUENCY_FRACTION = 0.1
-"""Frequencies below this share of their root mean square are nothing."""
+"""Bit threshold of a frequency, as a fraction of the root mean square of all frequencies."""
 
 MAX_GRAY_DIFFERENCE = 8.0
-"""Grey levels that small copies may differ by at most, root of the mean square."""
+"""Maximum root-mean-square difference of two color copies, in gray levels (0-255)."""
 
 CONTRAST_FRACTION = 0.25
-"""What they may differ by as a share of their contrast: fine lines on a plain ground leave little of it."""
+"""Maximum difference as a fraction of the contrast, for low-contrast copies such as thin lines on white."""
 
 MIN_ALLOWED_GRAY_DIFFERENCE = 1.0
-"""Grey levels that they may differ by in any case; what compression does to a flat picture."""
+"""Lower bound of the permitted difference in gray levels: the error of JPEG compression on a flat image."""
 
 
 @dataclass(frozen=True)
 class ImageHash:
-    """How a picture looks: the fingerprints of it and of its mirror image, and the small copy as RGB bytes."""
+    """Store the pHash of an image, the pHash of its mirror image, and its color copy as RGB bytes."""
 
     phash: int
     mirrored_phash: int
@@ -50,15 +50,14 @@ class ImageHash:
 
 
 def hash_image(image: Image.Image) -> ImageHash:
-    """The look of an RGB picture of any size."""
-    # Pillow's box filter first, which is exact and fast; a large picture is halved often.
-    grey = image.convert("L").resize((GRAY_SIDE_PX, GRAY_SIDE_PX), Image.Resampling.BOX)
+    """Return the hash of an RGB image of any size."""
+    gray = image.convert("L").resize((GRAY_SIDE_PX, GRAY_SIDE_PX), Image.Resampling.BOX)
     small = image.resize((THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX), Image.Resampling.BOX)
-    return ImageHash(_compute_phash(grey), _compute_phash(ImageOps.mirror(grey)), small.tobytes())
+    return ImageHash(_compute_phash(gray), _compute_phash(ImageOps.mirror(gray)), small.tobytes())
 
 
 def match(hash_a: ImageHash, hash_b: ImageHash) -> str | None:
-    """`looks like`, `mirrors`, or None where two pictures are different ones."""
+    """Return `looks like`, `mirrors`, or None for different images."""
     first, second = _thumbnail_pixels(hash_a), _thumbnail_pixels(hash_b)
     allowed = max(
         MIN_ALLOWED_GRAY_DIFFERENCE,
@@ -70,10 +69,10 @@ def match(hash_a: ImageHash, hash_b: ImageHash) -> str | None:
 
 
 class DuplicateIndex:
-    """Pictures seen so far, to be asked which of them a further one may be."""
+    """Store image hashes and find the duplicate of a new image."""
 
     def __init__(self, capacity: int) -> None:
-        """Makes room for `capacity` pictures."""
+        """Allocate memory for `capacity` images."""
         import numpy as np
 
         self._phashes = np.empty(capacity, np.uint64)
@@ -81,21 +80,21 @@ class DuplicateIndex:
         self._popcounts = np.array([value.bit_count() for value in range(1 << 16)], np.uint8)
 
     def add(self, image_hash: ImageHash) -> None:
-        """Adds a picture; its number is how many there were before."""
+        """Add an image. Its index is the number of images added before."""
         self._phashes[len(self._hashes)] = image_hash.phash
         self._hashes.append(image_hash)
 
     def find_match(self, image_hash: ImageHash) -> tuple[int, str] | None:
-        """The number of a picture that this one is the same as, and how: `looks like` or `mirrors`."""
+        """Return the index of the first duplicate and the relation (`looks like` or `mirrors`), or None."""
         import numpy as np
 
-        differing = np.minimum(
+        distances = np.minimum(
             self._hamming_distances(image_hash.phash), self._hamming_distances(image_hash.mirrored_phash)
         )
-        for number in np.flatnonzero(differing <= MAX_HASH_BITS):
-            how = match(image_hash, self._hashes[number])
-            if how:
-                return int(number), how
+        for index in np.flatnonzero(distances <= MAX_HASH_BITS):
+            relation = match(image_hash, self._hashes[index])
+            if relation:
+                return int(index), relation
         return None
 
     def _hamming_distances(self, phash: int) -> "NDArray[Any]":
@@ -110,11 +109,11 @@ def _compute_phash(gray: Image.Image) -> int:
     import numpy as np
 
     pixels = np.asarray(gray, np.float32) - 128
-    place = np.arange(GRAY_SIDE_PX) + 0.5
-    waves = np.cos(np.pi / GRAY_SIDE_PX * np.arange(1, 9)[:, None] * place).astype(np.float32)
-    frequencies = (waves @ pixels @ waves.T).ravel()
-    least = MIN_FREQUENCY_FRACTION * float(np.sqrt((frequencies**2).mean()))
-    return sum(1 << place for place, value in enumerate(frequencies.tolist()) if value > least)
+    positions = np.arange(GRAY_SIDE_PX) + 0.5
+    cosines = np.cos(np.pi / GRAY_SIDE_PX * np.arange(1, 9)[:, None] * positions).astype(np.float32)
+    frequencies = (cosines @ pixels @ cosines.T).ravel()
+    threshold = MIN_FREQUENCY_FRACTION * float(np.sqrt((frequencies**2).mean()))
+    return sum(1 << bit for bit, value in enumerate(frequencies.tolist()) if value > threshold)
 
 
 def _thumbnail_pixels(image_hash: ImageHash) -> "Pixels":
@@ -132,5 +131,5 @@ def _rms_difference(first: "Pixels", second: "Pixels") -> float:
 
 
 def _contrast(thumbnail: "Pixels") -> float:
-    """How much a small copy varies, in grey levels, the mean over its colours."""
+    """Return the standard deviation of a color copy in gray levels, averaged over the channels."""
     return float(thumbnail.std((0, 1)).mean())

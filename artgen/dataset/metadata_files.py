@@ -1,4 +1,4 @@
-"""`metadata.jsonl` and `provenance.jsonl`: one JSON object a line, each about a picture or several."""
+"""Read `metadata.jsonl` and `provenance.jsonl`: one JSON object per line, for one image or a file-name pattern."""
 
 import codecs
 import fnmatch
@@ -17,24 +17,24 @@ FILE_NAME_KEY = "file_name"
 
 ALLOWED_KEYS: dict[str, tuple[str, ...]] = {
     "metadata.jsonl": ("text",),
-    "provenance.jsonl": ("source", "author", "licence", "consent", "text"),
+    "provenance.jsonl": ("source", "author", "license", "consent", "text"),
 }
-"""What a line may say beside the file's name; `metadata.jsonl` as Hugging Face's `imagefolder` writes it."""
+"""Keys of a line except the file name. `metadata.jsonl` has the format of Hugging Face's `imagefolder`."""
 
-_KEY_ALIASES = {"license": "licence"}
+_KEY_ALIASES = {"licence": "license"}
 _WILDCARD_CHARS = frozenset("*?")
 
 
 @dataclass
 class MetadataTable:
-    """What the tables of one name say, by picture.
+    """Store the lines of all metadata files of one kind.
 
     Attributes:
-        exact_rows: a picture's name -> its line.
-        pattern_rows: patterns of names, such as `*` or `roses/*.jpg`, and their line.
-        locations: a name or pattern -> the file and line that has it.
-        errors: file, line and what is wrong.
-        unknown_keys: keys that mean nothing here -> how often they came.
+        exact_rows: image name -> values of its line.
+        pattern_rows: file-name patterns, such as `*` or `roses/*.jpg`, with the values of their lines.
+        locations: image name or pattern -> file and line number.
+        errors: messages with the file and the line number.
+        unknown_keys: unknown keys with their numbers of occurrences.
     """
 
     exact_rows: dict[str, Mapping[str, str]] = field(default_factory=dict)
@@ -44,24 +44,24 @@ class MetadataTable:
     unknown_keys: Counter[str] = field(default_factory=Counter)
 
     def row_for(self, name: str) -> Mapping[str, str] | None:
-        """What is said of a picture: under its own name, else under the first pattern that fits it."""
+        """Return the values for an image: from the line with its name, else from the first matching pattern."""
         key = _normalize_name(name)
         if key in self.exact_rows:
             return self.exact_rows[key]
         return next((values for pattern, values in self.pattern_rows if fnmatch.fnmatchcase(key, pattern)), None)
 
     def missing_files(self, image_names: Iterable[str]) -> list[str]:
-        """Names and patterns that no picture has, each with its file and line."""
-        there = {_normalize_name(name) for name in image_names}
-        missing = [name for name in self.exact_rows if name not in there]
-        missing += [p for p, _ in self.pattern_rows if not any(fnmatch.fnmatchcase(name, p) for name in there)]
+        """Return the names and patterns that match no image, with their locations."""
+        existing = {_normalize_name(name) for name in image_names}
+        missing = [name for name in self.exact_rows if name not in existing]
+        missing += [p for p, _ in self.pattern_rows if not any(fnmatch.fnmatchcase(name, p) for name in existing)]
         return [f"{self.locations[name]}: '{name}'" for name in missing]
 
 
 def read_metadata_table(files: Iterable[Path], folder: Path, file_name: str) -> MetadataTable:
-    """All tables called `file_name` in a folder; names in a table are told from where it lies."""
+    """Read all files called `file_name`. The image names in a file are relative to the folder of this file."""
     table = MetadataTable()
-    # What lies deeper is nearer to its pictures, and is asked first.
+    # Files in deeper folders are closer to their images and have priority.
     for path in sorted((p for p in files if p.name == file_name), key=lambda p: -len(p.parts)):
         _read_file(path, folder, table)
     return table
@@ -72,26 +72,26 @@ def _read_file(path: Path, folder: Path, table: MetadataTable) -> None:
     try:
         data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
-        table.errors.append(f"{source}: cannot be read: {error.strerror}")
+        table.errors.append(f"{source}: the file cannot be read: {error.strerror}")
         return
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        table.errors.append(f"{source}: is UTF-16; UTF-8 is wanted")
+        table.errors.append(f"{source}: the encoding is UTF-16, not UTF-8")
         return
-    within = path.parent.relative_to(folder).as_posix()
+    parent = path.parent.relative_to(folder).as_posix()
     for number, raw in enumerate(data.split(b"\n"), 1):
         if not raw.strip():
             continue
-        where = f"{source}:{number}"
+        location = f"{source}:{number}"
         try:
             name, values = _parse_line(raw, ALLOWED_KEYS[path.name], table.unknown_keys)
         except ValueError as error:
-            table.errors.append(f"{where}: {error}")
+            table.errors.append(f"{location}: {error}")
             continue
-        name = _normalize_name(posixpath.normpath(posixpath.join(within, name)))
+        name = _normalize_name(posixpath.normpath(posixpath.join(parent, name)))
         if name in table.locations:
-            table.errors.append(f"{where}: '{name}' was spoken of already, in {table.locations[name]}")
+            table.errors.append(f"{location}: '{name}' is also in {table.locations[name]}")
             continue
-        table.locations[name] = where
+        table.locations[name] = location
         if _WILDCARD_CHARS & set(name):
             table.pattern_rows.append((name, values))
         else:
@@ -99,22 +99,22 @@ def _read_file(path: Path, folder: Path, table: MetadataTable) -> None:
 
 
 def _parse_line(raw: bytes, allowed_keys: tuple[str, ...], unknown_keys: Counter[str]) -> tuple[str, dict[str, str]]:
-    """A line's file name and what it says.
+    """Return the file name and the values of a line.
 
     Raises:
-        ValueError: it is not JSON, no object, names no file, or a value is not text.
+        ValueError: the line is not a JSON object, has no file name, or contains a value that is not text.
     """
     value = _parse_object(raw)
     name = value.pop(FILE_NAME_KEY, None)
     if not isinstance(name, str) or not name:
-        raise ValueError(f'"{FILE_NAME_KEY}" is missing, the name of the picture')
+        raise ValueError(f'"{FILE_NAME_KEY}", the name of the image, is missing')
     values: dict[str, str] = {}
     for key, item in value.items():
-        known = _KEY_ALIASES.get(key, key)
-        if known not in allowed_keys:
+        canonical = _KEY_ALIASES.get(key, key)
+        if canonical not in allowed_keys:
             unknown_keys[key] += 1
         elif isinstance(item, str):
-            values[known] = " ".join(item.split())
+            values[canonical] = " ".join(item.split())
         elif item is not None:
             raise ValueError(f'"{key}" must be text, not {json.dumps(item)[:40]}')
     return name, values
@@ -124,14 +124,16 @@ def _parse_object(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text: byte 0x{raw[error.start]:02x} at place {error.start + 1}") from None
+        raise ValueError(
+            f"the line is not UTF-8 text: byte 0x{raw[error.start]:02x} in column {error.start + 1}"
+        ) from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from None
+        raise ValueError(f"the line is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise ValueError(f"one JSON object is wanted, not {type(value).__name__}")
+        raise ValueError(f"the line is not a JSON object but {type(value).__name__}")
     return value
 
 
 def _normalize_name(name: str) -> str:
-    # macOS writes names in another normal form than people type them.
+    # macOS stores file names in Unicode form NFD; keyboards produce NFC.
     return unicodedata.normalize("NFC", name)

@@ -1,4 +1,4 @@
-"""A folder of pictures -> what can be learnt from it, with a reason for everything that cannot."""
+"""Read a folder of training images, with a reason for each rejected file."""
 
 import os
 import posixpath
@@ -30,61 +30,67 @@ __all__ = [
 ]
 
 DEFAULT_MIN_SIDE_PX = 64
-"""The shortest side in pixels, where neither `min_side` nor `resolution` says."""
+"""Default minimum of the shorter side, if `min_side` and `resolution` are unset."""
 
 
 def read_dataset(settings: DatasetSettings, listener: Listener = no_op) -> Dataset:
-    """Read a folder: find and verify every picture, give each its caption and provenance, leave out duplicates.
+    """Read a folder: verify every image, assign captions and provenance, and remove duplicates.
 
-    The same folder gives the same collection, in order of name. Pictures are decoded one by one on all cores, and none
-    is kept.
+    The result depends only on the files and is sorted by name. Images are decoded on all CPU cores; the pixels are not
+    stored.
 
     Args:
-        settings: the folder, and what is done with it.
-        listener: told of each picture that is verified.
+        settings: the folder and its options.
+        listener: receives a `CheckingImages` event per image.
 
     Raises:
-        UsageError: a setting cannot be used as given.
-        InputFileError: there is no such folder, no picture in it can be used, or one cannot and `unusable` is refuse.
-        MistakesError: captions or tables cannot be read as written; all of it at once.
+        UsageError: a setting is invalid.
+        InputFileError: the folder does not exist or has no usable image; or it has an unusable image and `on_bad_image`
+            is refuse; or it has a duplicate and `duplicates` is refuse.
+        DatasetError: caption or metadata files are invalid. The exception contains all errors.
     """
     validate(settings)
     captions.check_template(settings.caption_template)
     accepted = licenses.parse_licenses(settings.licenses)
-    found = scan_folder(settings.folder)
+    scanned = scan_folder(settings.folder)
     folder = settings.folder or Path()
-    if not found.image_files and not found.rejected:
-        raise InputFileError(f"There is no picture in '{folder}'.", "PNG, JPEG, WebP, TIFF, BMP and GIF are read.")
-    said = {kind: metadata_files.read_metadata_table(found.metadata_files, folder, kind) for kind in METADATA_FILES}
-    texts = _collect_captions(found, folder, said)
-    verified, rejected = _verify_images(found, folder, listener)
-    rejected += found.rejected
-    examples = [_build_training_image(each, folder, settings, texts, said["provenance.jsonl"]) for each in verified]
-    examples, small = _filter_small(examples, settings)
-    examples, unlicensed = licenses.filter_by_license(examples, settings.require_license, accepted)
+    if not scanned.image_files and not scanned.rejected:
+        raise InputFileError(
+            f"Cannot train on '{folder}': it contains no image.",
+            "Supported formats: PNG, JPEG, WebP, TIFF, BMP and GIF.",
+        )
+    tables = {kind: metadata_files.read_metadata_table(scanned.metadata_files, folder, kind) for kind in METADATA_FILES}
+    texts = _collect_captions(scanned, folder, tables)
+    verified, rejected = _verify_images(scanned, folder, listener)
+    rejected += scanned.rejected
+    images = [_build_training_image(each, folder, settings, texts, tables["provenance.jsonl"]) for each in verified]
+    images, small = _filter_small(images, settings)
+    images, unlicensed = licenses.filter_by_license(images, settings.require_license, accepted)
     rejected += [*small, *unlicensed]
     _enforce_policy(settings, folder, rejected)
-    looks = {each.name: each for each in verified}
-    examples, twins, duplicates = _remove_duplicates(examples, looks, settings.duplicates, folder)
-    rejected = sorted([*rejected, *twins], key=lambda each: each.name)
-    if not examples:
+    verified_by_name = {each.name: each for each in verified}
+    images, duplicates, groups = _remove_duplicates(images, verified_by_name, settings.duplicates, folder)
+    rejected = sorted([*rejected, *duplicates], key=lambda each: each.name)
+    if not images:
         raise InputFileError(
-            f"No picture in '{folder}' can be used: {_format_counts(rejected)}.", _format_first(rejected)
+            f"Cannot train on '{folder}': all images are unusable ({_format_counts(rejected)}).",
+            _format_first(rejected),
         )
-    notes = [*found.notes, *_dataset_notes(found, folder, said, examples)]
-    return Dataset(folder, tuple(examples), tuple(rejected), duplicates, tuple(notes))
+    notes = [*scanned.notes, *_dataset_notes(scanned, folder, tables, images)]
+    return Dataset(folder, tuple(images), tuple(rejected), groups, tuple(notes))
 
 
 def open_training_image(training_image: TrainingImage) -> Image.Image:
-    """The picture itself: mode RGB, upright, of the example's width and height.
+    """Load the pixels of a training image: upright, mode RGB.
 
     Raises:
-        InputFileError: the file is gone, damaged, or not the one that was read.
+        InputFileError: the file is missing, damaged, or has changed since `read_dataset`.
     """
     loaded = load_rgb_image(training_image.path)
     if loaded.sha256 != training_image.sha256:
         raise InputFileError(
-            f"'{training_image.path}' has changed since it was read.", "Leave the folder alone, and begin anew."
+            f"Cannot use '{training_image.path}': it has changed since it was verified.",
+            "Start the training again, and do not change the folder during the training.",
         )
     return loaded.image
 
@@ -92,46 +98,46 @@ def open_training_image(training_image: TrainingImage) -> Image.Image:
 def _verify_images(
     scanned: ScannedFolder, folder: Path, listener: Listener
 ) -> tuple[list[VerifiedImage], list[RejectedFile]]:
-    def one(path: Path) -> VerifiedImage | RejectedFile:
+    def verify(path: Path) -> VerifiedImage | RejectedFile:
         return verify_image(path, relative_name(path, folder))
 
-    good: list[VerifiedImage] = []
-    bad: list[RejectedFile] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside of Python's lock
-        for done, each in enumerate(pool.map(one, scanned.image_files), 1):
-            good.append(each) if isinstance(each, VerifiedImage) else bad.append(each)
+    readable: list[VerifiedImage] = []
+    rejected: list[RejectedFile] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow releases the GIL while it decodes
+        for done, result in enumerate(pool.map(verify, scanned.image_files), 1):
+            readable.append(result) if isinstance(result, VerifiedImage) else rejected.append(result)
             listener(CheckingImages(done, len(scanned.image_files)))
-    return good, bad
+    return readable, rejected
 
 
 def _collect_captions(
     scanned: ScannedFolder, folder: Path, metadata_tables: dict[str, metadata_files.MetadataTable]
-) -> dict[str, tuple[str, str]]:
-    """Captions by name of picture, each with what it was taken from.
+) -> dict[str, str]:
+    """Return the captions from text files and metadata files, by image name.
 
     Raises:
-        MistakesError: some cannot be read as written.
+        DatasetError: files are invalid.
     """
-    mistakes = [mistake for table in metadata_tables.values() for mistake in table.errors]
-    texts: dict[str, tuple[str, str]] = {}
-    there = set(scanned.caption_files)
+    errors = [error for table in metadata_tables.values() for error in table.errors]
+    texts: dict[str, str] = {}
+    caption_files = set(scanned.caption_files)
     for path in scanned.image_files:
-        name, beside = relative_name(path, folder), path.with_suffix(".txt")
+        name, caption_file = relative_name(path, folder), path.with_suffix(".txt")
         try:
-            text = captions.read_caption(beside) if beside in there else None
+            text = captions.read_caption(caption_file) if caption_file in caption_files else None
         except ValueError as error:
-            mistakes.append(f"{relative_name(beside, folder)}: {error}")
+            errors.append(f"{relative_name(caption_file, folder)}: {error}")
             continue
         if text is not None:
-            texts[name] = (text, beside.name)
+            texts[name] = text
             continue
         for kind in METADATA_FILES:
-            line = metadata_tables[kind].row_for(name) or {}
-            if "text" in line:
-                texts[name] = (line["text"], kind)
+            row = metadata_tables[kind].row_for(name) or {}
+            if "text" in row:
+                texts[name] = row["text"]
                 break
-    if mistakes:
-        raise DatasetError(folder, tuple(dict.fromkeys(mistakes)))
+    if errors:
+        raise DatasetError(folder, tuple(dict.fromkeys(errors)))
     return texts
 
 
@@ -139,22 +145,21 @@ def _build_training_image(
     verified: VerifiedImage,
     folder: Path,
     settings: DatasetSettings,
-    captions_by_name: dict[str, tuple[str, str]],
+    captions_by_name: dict[str, str],
     provenance_table: metadata_files.MetadataTable,
 ) -> TrainingImage:
-    caption, _ = captions_by_name.get(verified.name) or (
-        captions.caption_from_path(verified.name, folder, settings.caption_template),
-        "",
-    )
+    caption = captions_by_name.get(verified.name)
+    if caption is None:
+        caption = captions.caption_from_path(verified.name, folder, settings.caption_template)
     notes = list(verified.notes)
     if not caption:
-        notes.append("its caption is empty")
+        notes.append("the caption is empty")
     if (tokens := captions.min_token_count(caption)) > captions.MAX_CLIP_TOKENS:
         notes.append(
-            f"its caption has {tokens} tokens or more; text encoders that read {captions.MAX_CLIP_TOKENS} drop the rest"
+            f"the caption has at least {tokens} tokens; text encoders with {captions.MAX_CLIP_TOKENS} tokens ignore the rest"
         )
-    line = provenance_table.row_for(verified.name)
-    stated = {key: value for key, value in (line or {}).items() if key != "text" and value}
+    row = provenance_table.row_for(verified.name) or {}
+    stated = {key: value for key, value in row.items() if key != "text" and value}
     return TrainingImage(
         path=verified.path,
         name=verified.name,
@@ -172,51 +177,55 @@ def _build_training_image(
 def _filter_small(
     images: Sequence[TrainingImage], settings: DatasetSettings
 ) -> tuple[list[TrainingImage], list[RejectedFile]]:
-    least = settings.min_side or (settings.resolution // 2 if settings.resolution else DEFAULT_MIN_SIDE_PX)
-    good, small = [], []
-    for each in images:
-        if min(each.width, each.height) < least:
-            reason = f"is {each.width}x{each.height}; the shorter side must be {least} pixels or more"
-            small.append(RejectedFile(each.name, reason, "too small"))
+    min_side = settings.min_side or (settings.resolution // 2 if settings.resolution else DEFAULT_MIN_SIDE_PX)
+    accepted, rejected = [], []
+    for image in images:
+        if min(image.width, image.height) < min_side:
+            reason = f"is {image.width}x{image.height}; the minimum of the shorter side is {min_side} pixels"
+            rejected.append(RejectedFile(image.name, reason, "too small"))
             continue
-        if settings.resolution and each.width * each.height < settings.resolution**2:
-            text = f"it is {each.width}x{each.height} and gets enlarged"
-            each = replace(each, notes=(*each.notes, text))
-        good.append(each)
-    return good, small
+        if settings.resolution and image.width * image.height < settings.resolution**2:
+            image = replace(image, notes=(*image.notes, f"it is {image.width}x{image.height} and is enlarged"))
+        accepted.append(image)
+    return accepted, rejected
 
 
 def _remove_duplicates(
     images: Sequence[TrainingImage], verified_by_name: dict[str, VerifiedImage], policy: str, folder: Path
 ) -> tuple[list[TrainingImage], list[RejectedFile], tuple[tuple[str, ...], ...]]:
-    """The examples to keep, those left out, and groups of the same.
+    """Return the remaining images, the rejected duplicates, and the groups of duplicates.
 
-    The largest of a group is the one that is kept; each other one is like that one itself, not like one that is.
+    The largest image of a group remains. Every other member is a duplicate of the largest image itself.
+
+    Raises:
+        InputFileError: there are duplicates and the policy is refuse.
     """
-    known = DuplicateIndex(len(images))
-    kept: list[TrainingImage] = []
+    index = DuplicateIndex(len(images))
+    originals: list[TrainingImage] = []
     groups: dict[str, list[str]] = {}
-    twins: dict[str, str] = {}
-    for each in sorted(images, key=lambda e: (-e.width * e.height, e.name)):
-        same = known.find_match(verified_by_name[each.name].image_hash)
-        if same is None:
-            known.add(verified_by_name[each.name].image_hash)
-            kept.append(each)
+    relations: dict[str, str] = {}
+    for image in sorted(images, key=lambda each: (-each.width * each.height, each.name)):
+        image_hash = verified_by_name[image.name].image_hash
+        match = index.find_match(image_hash)
+        if match is None:
+            index.add(image_hash)
+            originals.append(image)
             continue
-        first, how = kept[same[0]], same[1]
-        how = "is the same file as" if each.sha256 == first.sha256 else how
-        twins[each.name] = f"{how} '{first.name}'"
-        groups.setdefault(first.name, [first.name]).append(each.name)
-    if twins and policy == "refuse":
-        raise _rejected_error(
-            folder, [RejectedFile(name, reason, "duplicate") for name, reason in sorted(twins.items())]
-        )
-    duplicates = tuple((first, *sorted(rest)) for first, *rest in sorted(groups.values()))
+        original, relation = originals[match[0]], match[1]
+        relation = "is the same file as" if image.sha256 == original.sha256 else relation
+        relations[image.name] = f"{relation} '{original.name}'"
+        groups.setdefault(original.name, [original.name]).append(image.name)
+    rejected = [RejectedFile(name, reason, "duplicate") for name, reason in relations.items()]
+    if rejected and policy == "refuse":
+        raise _rejected_error(folder, sorted(rejected, key=lambda each: each.name))
+    sorted_groups = tuple((first, *sorted(rest)) for first, *rest in sorted(groups.values()))
     if policy == "keep":
-        told = [replace(e, notes=(*e.notes, f"it {twins[e.name]}")) if e.name in twins else e for e in images]
-        return told, [], duplicates
-    left = [RejectedFile(name, reason, "duplicate") for name, reason in twins.items()]
-    return [each for each in images if each.name not in twins], left, duplicates
+        noted = [
+            replace(each, notes=(*each.notes, f"it {relations[each.name]}")) if each.name in relations else each
+            for each in images
+        ]
+        return noted, [], sorted_groups
+    return [each for each in images if each.name not in relations], rejected, sorted_groups
 
 
 def _enforce_policy(settings: DatasetSettings, folder: Path, rejected: list[RejectedFile]) -> None:
@@ -226,8 +235,7 @@ def _enforce_policy(settings: DatasetSettings, folder: Path, rejected: list[Reje
 
 def _rejected_error(folder: Path, rejected: list[RejectedFile]) -> InputFileError:
     return InputFileError(
-        f"{len(rejected)} of the pictures in '{folder}' cannot be used: {_format_counts(rejected)}.",
-        _format_first(rejected),
+        f"Cannot use {len(rejected)} images of '{folder}': {_format_counts(rejected)}.", _format_first(rejected)
     )
 
 
@@ -237,7 +245,7 @@ def _format_counts(rejected: Sequence[RejectedFile]) -> str:
 
 
 def _format_first(rejected: Sequence[RejectedFile]) -> str:
-    return f"For one, '{rejected[0].name}' {rejected[0].reason}." if rejected else ""
+    return f"Example: '{rejected[0].name}' {rejected[0].reason}." if rejected else ""
 
 
 def _dataset_notes(
@@ -249,20 +257,21 @@ def _dataset_notes(
     names = [relative_name(path, folder) for path in scanned.image_files]
     for kind, table in metadata_tables.items():
         if missing := table.missing_files(names):
-            yield f"{kind} speaks of {_format_names(missing, 'picture')} that are not there"
+            yield f"{kind} describes {_format_names(missing, 'image')} that do not exist"
         if table.unknown_keys:
-            yield f"{kind}: {', '.join(sorted(table.unknown_keys))} mean nothing here and are passed over"
+            yield f"{kind} contains unknown keys, which are ignored: {', '.join(sorted(table.unknown_keys))}"
     stems = {path.with_suffix("") for path in scanned.image_files}
-    alone = [relative_name(path, folder) for path in scanned.caption_files if path.with_suffix("") not in stems]
-    if alone:
-        yield f"{_format_names(alone, 'text')} beside no picture"
+    unused = [relative_name(path, folder) for path in scanned.caption_files if path.with_suffix("") not in stems]
+    if unused:
+        yield f"{_format_names(unused, 'caption file')} without an image"
     if scanned.other_files:
-        yield f"{_format_names([relative_name(path, folder) for path in scanned.other_files], 'other file')} passed over"
-    silent = [each.name for each in images if each.provenance is None]
-    if silent and len(silent) < len(images):
-        yield f"{_format_names(silent, 'picture')} without provenance"
-    elif silent:
-        yield "no picture has a provenance; provenance.jsonl would hold it"
+        ignored = [relative_name(path, folder) for path in scanned.other_files]
+        yield f"{_format_names(ignored, 'other file')} ignored"
+    without_provenance = [image.name for image in images if image.provenance is None]
+    if without_provenance and len(without_provenance) < len(images):
+        yield f"{_format_names(without_provenance, 'image')} without provenance"
+    elif without_provenance:
+        yield "the images have no provenance; add it to provenance.jsonl"
 
 
 def _format_names(names: Sequence[str], noun: str) -> str:

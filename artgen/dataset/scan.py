@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures, and which of the others say something about them."""
+"""Find the image files, caption files and metadata files of a folder."""
 
 import os
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from artgen.errors import InputFileError, UsageError
 from artgen.images import IMAGE_SUFFIXES
 
 METADATA_FILES = ("metadata.jsonl", "provenance.jsonl")
-"""Files that speak of the pictures of their folder and of the folders below it."""
+"""Files that describe the images of their folder and its subfolders."""
 
 TRAINING_OUTPUT_MARKER = "datasheet.json"
-"""A folder with this file is what an earlier training wrote, and is not read."""
+"""A subfolder with this file is the output of a training and is skipped."""
 
 CAPTION_SUFFIX = ".txt"
 
@@ -21,22 +21,22 @@ _IMAGE_SUFFIXES = IMAGE_SUFFIXES | {
     ".jpe", ".jfif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".ppm", ".pgm", ".ico", ".exr",
     ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".xcf",
 }  # fmt: skip
-"""Suffixes of what somebody would call a picture, whether it can be read or not."""
+"""Suffixes of image files, including formats that cannot be read."""
 
 _IMAGE_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 
 
 @dataclass
 class ScannedFolder:
-    """What is in a folder and its sub-folders, each list in order of name.
+    """Store the files of a folder and its subfolders, sorted by name.
 
     Attributes:
-        image_files: what is a picture by its suffix or by its first bytes.
+        image_files: images, detected by the suffix or the first bytes.
         caption_files: text files.
-        metadata_files: `metadata.jsonl` and `provenance.jsonl`.
-        other_files: files that are none of these; hidden ones are not counted.
-        rejected: folders that may not be read.
-        notes: one sentence each.
+        metadata_files: `metadata.jsonl` and `provenance.jsonl` files.
+        other_files: all other files except hidden files.
+        rejected: folders that cannot be read.
+        notes: one sentence per skipped folder.
     """
 
     image_files: list[Path] = field(default_factory=list)
@@ -48,61 +48,61 @@ class ScannedFolder:
 
 
 def scan_folder(folder: Path | None) -> ScannedFolder:
-    """Look through a folder; links to folders are followed once.
+    """Scan a folder recursively. Links to folders are followed once.
 
     Raises:
-        UsageError: no folder is named.
-        InputFileError: there is no such folder, or it may not be read.
+        UsageError: `folder` is None.
+        InputFileError: the folder does not exist or cannot be read.
     """
     if folder is None:
-        raise UsageError("A folder of pictures is wanted.", "Name it: artgen train photos/")
+        raise UsageError("Cannot train without images: the folder argument is missing.", "artgen train photos/ -o NAME")
     if not folder.is_dir():
-        what = "is a file; a folder of pictures is wanted" if folder.exists() else "does not exist"
-        raise InputFileError(f"'{folder}' {what}.", "Name the folder that holds the pictures.")
-    found = ScannedFolder()
-    for path in _walk_files(folder, found):
+        reason = "is not a folder" if folder.exists() else "does not exist"
+        raise InputFileError(f"'{folder}' {reason}.", "Use a folder that contains the training images.")
+    scanned = ScannedFolder()
+    for path in _walk_files(folder, scanned):
         if path.name in METADATA_FILES:
-            found.metadata_files.append(path)
+            scanned.metadata_files.append(path)
         elif path.suffix.lower() == CAPTION_SUFFIX:
-            found.caption_files.append(path)
+            scanned.caption_files.append(path)
         elif path.suffix.lower() in _IMAGE_SUFFIXES or _has_image_signature(path):
-            found.image_files.append(path)
+            scanned.image_files.append(path)
         else:
-            found.other_files.append(path)
-    return found
+            scanned.other_files.append(path)
+    return scanned
 
 
 def _walk_files(folder: Path, scanned: ScannedFolder) -> Iterator[Path]:
-    """Every file that is not hidden, in order of the whole name."""
+    """Return all files that are not hidden, sorted by their relative path."""
     seen: set[tuple[int, int]] = set()
 
-    def refused(error: OSError) -> None:
+    def handle_error(error: OSError) -> None:
         if Path(error.filename) == folder:
-            raise InputFileError(f"'{folder}' may not be read: {error.strerror}.", "Check its permissions.") from error
+            raise InputFileError(f"Cannot read '{folder}': {error.strerror}.", "Check its permissions.") from error
         scanned.rejected.append(
             RejectedFile(relative_name(Path(error.filename), folder), f"{error.strerror}", "unreadable")
         )
 
     files = []
-    for root, folders, names in os.walk(folder, onerror=refused, followlinks=True):
-        within = Path(root)
-        status = within.stat()
+    for root, folders, names in os.walk(folder, onerror=handle_error, followlinks=True):
+        current = Path(root)
+        status = current.stat()
         if (status.st_dev, status.st_ino) in seen:
-            scanned.notes.append(f"'{relative_name(within, folder)}' leads to a folder that is read already")
+            scanned.notes.append(f"'{relative_name(current, folder)}' is a link to a folder that is already scanned")
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        if TRAINING_OUTPUT_MARKER in names and within != folder:
-            scanned.notes.append(f"'{relative_name(within, folder)}' is the result of a training and is left out")
+        if TRAINING_OUTPUT_MARKER in names and current != folder:
+            scanned.notes.append(f"'{relative_name(current, folder)}' is the output of a training and is skipped")
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        files += [within / name for name in names if not name.startswith(".")]
+        files += [current / name for name in names if not name.startswith(".")]
     return iter(sorted(files, key=lambda path: path.relative_to(folder).as_posix()))
 
 
 def _has_image_signature(path: Path) -> bool:
-    """A picture under a name that does not say so."""
+    """Return whether the first bytes of a file are those of an image format."""
     try:
         if not path.is_file():
             return False

@@ -1,4 +1,4 @@
-"""What reading a folder of pictures finds: examples to learn from, files that cannot be used, what was said of both."""
+"""Define the types of a data set: training images, their provenance, and rejected files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,35 +8,36 @@ from artgen.errors import InputFileError
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a picture comes from, in the words of `provenance.jsonl`; None where it says nothing.
+    """Store the origin of an image as `provenance.jsonl` states it. Values that are not stated are None.
 
     Attributes:
-        source: where it was taken from: an address, a collection, "own work".
-        author: who made it.
-        licence: an SPDX name or expression (`CC0-1.0`), or other words.
+        source: free text, such as a URL, a collection or "own work".
+        author: name of the author.
+        license: SPDX name or expression (`CC0-1.0`), or other text.
         consent: free text, such as "asked in writing, 2024-03-01".
     """
 
     source: str | None = None
     author: str | None = None
-    licence: str | None = None
+    license: str | None = None
     consent: str | None = None
 
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """A picture that can be learnt from.
+    """Represent a usable training image.
 
     Attributes:
         path: the file.
-        name: relative to the folder, with `/` between parts.
-        caption: one line of text; may be empty.
-        folder: the sub-folder that it is in, its class; None at the top.
-        width, height: upright, in pixels.
-        sha256: of the file's bytes, 64 hex digits.
-        phash: 64 bits that hardly change when a picture is resized or compressed.
-        provenance: None when nothing is said.
-        notes: what has to be known of it, one sentence each.
+        name: path relative to the folder of the data set, with `/`.
+        caption: one line of text; can be empty.
+        folder: relative path of the subfolder, which is the class of the image; None for the top folder.
+        width: width of the upright image in pixels.
+        height: height of the upright image in pixels.
+        sha256: SHA-256 of the file, 64 hex digits.
+        phash: 64-bit perceptual hash; nearly invariant to resizing and compression.
+        provenance: origin of the image; None if it is not stated.
+        notes: warnings and conversions, one sentence each.
     """
 
     path: Path
@@ -53,7 +54,13 @@ class TrainingImage:
 
 @dataclass(frozen=True)
 class RejectedFile:
-    """A file that is not learnt from, and why; `kind` puts equal reasons together."""
+    """Represent a rejected file.
+
+    Attributes:
+        name: path relative to the folder of the data set.
+        reason: predicate of a sentence about the file, such as "is empty".
+        kind: category of the reason, for summaries.
+    """
 
     name: str
     reason: str
@@ -62,14 +69,14 @@ class RejectedFile:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder, read.
+    """Store a data set.
 
     Attributes:
-        folder: as it was named.
-        images: in order of name.
-        rejected: in order of name.
-        duplicate_groups: names of pictures that are the same to the eye, the one that is kept first.
-        notes: about the folder as a whole.
+        folder: the folder of the request.
+        images: usable images, sorted by name.
+        rejected: rejected files, sorted by name.
+        duplicate_groups: image names of each group of duplicates; the largest image is first.
+        notes: warnings about the folder, one sentence each.
     """
 
     folder: Path
@@ -80,14 +87,16 @@ class Dataset:
 
 
 class DatasetError(InputFileError):
-    """What captions and tables say cannot be used as written; `errors` has all of it, a line each."""
+    """Report invalid caption and metadata files. `errors` contains one message per error."""
 
     def __init__(self, folder: Path, errors: tuple[str, ...]) -> None:
         self.errors = errors
-        count = "1 mistake" if len(errors) == 1 else f"{len(errors):,} mistakes, the first"
-        super().__init__(f"What '{folder}' says of its pictures has {count}: {errors[0]}.", "Mend the files.")
+        count = "1 error" if len(errors) == 1 else f"{len(errors):,} errors, the first one"
+        super().__init__(
+            f"Cannot read the captions and metadata of '{folder}': {count}: {errors[0]}.", "Correct the files."
+        )
 
 
 def relative_name(path: Path, folder: Path) -> str:
-    """A file's name as it is told: relative, with `/`, bytes that are no text as escapes."""
+    """Return the relative path of a file with `/`. Bytes that are not text are escaped."""
     return path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
