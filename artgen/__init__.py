@@ -1,19 +1,20 @@
-"""artgen: draw, redraw, mend and extend pictures with Stable Diffusion.
+"""Generate and edit images with diffusion models.
 
-Every command is also a library call::
+Every command of the command line is also a function::
 
     from artgen import Txt2Img, generate
 
-    picture = generate(Txt2Img(prompt="a red fox in the snow", seed=7))
-    picture.image.save("fox.png")
+    result = generate(Txt2Img(prompt="a red fox in the snow", seed=7))
+    result.image.save("fox.png")
 
-Importing artgen is cheap; torch and diffusers load when `generate` first runs.
+The import of artgen is fast: torch and diffusers are imported when `generate` is first called.
 """
 
 from artgen.errors import ArtgenError
 
-TYPE_CHECKING = False  # what type checkers take for True; `typing` itself would be most of the import
+TYPE_CHECKING = False  # type checkers treat this name as True; the import of `typing` takes longer than the rest
 if TYPE_CHECKING:
+    from artgen._version import __version__
     from artgen.engine.anomaly.detector import find_anomalies
     from artgen.engine.anomaly.result import AnomalyResult
     from artgen.engine.generate import FailedImage, GeneratedImage, generate, generate_all, replay
@@ -47,7 +48,7 @@ __all__ = [
 
 _LAZY_IMPORTS = {
     "Anomaly": ("artgen.jobs.anomaly", "Anomaly"),
-    "AnomalyResult": ("artgen.engine.anomaly.detector", "AnomalyResult"),
+    "AnomalyResult": ("artgen.engine.anomaly.result", "AnomalyResult"),
     "find_anomalies": ("artgen.engine.anomaly.detector", "find_anomalies"),
     "Denoise": ("artgen.spec.requests", "Denoise"),
     "Img2Img": ("artgen.spec.requests", "Img2Img"),
@@ -62,7 +63,9 @@ _LAZY_IMPORTS = {
     "replay": ("artgen.engine.generate", "replay"),
     "ImageMetadata": ("artgen.metadata", "ImageMetadata"),
     "info": ("artgen.metadata", "read_metadata"),
+    "__version__": ("artgen._version", "__version__"),
 }
+"""Module and attribute of each public name, which is imported when the name is first used."""
 
 
 def __getattr__(name: str) -> object:

@@ -1,10 +1,10 @@
-"""The console script, and `python -m artgen`."""
+"""Run the command line: the console script, and `python -m artgen`."""
 
 import sys
 
 
 def run() -> None:
-    """Starts the command line."""
+    """Run the command line."""
     try:
         from artgen.system import process
 

@@ -1,76 +1,76 @@
-"""What can go wrong, in the user's words: one class per exit code.
+"""Define the errors that artgen raises: one class for each exit code.
 
-Every error that artgen raises on purpose is an `ArtgenError`: a sentence that says what was wanted and what
-came, and a hint that says what to do next. The command line prints both and leaves with the class's exit code.
+Each expected error is an `ArtgenError` with a message (what failed and why) and a hint (what to do). The command line
+prints both and exits with the exit code of the class.
 """
 
 
 class ArtgenError(Exception):
-    """Base of all errors artgen raises on purpose; `exit_code` 1 is kept for bugs.
+    """Base class of all expected errors. Exit code 1 is reserved for bugs.
 
     Args:
-        message: one sentence, what was wanted and what came.
-        hint: what to do about it, an imperative sentence or a command; empty when there is nothing to add.
+        message: what failed and why, as one sentence.
+        hint: an instruction or a command; may be empty.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        # File names may hold bytes that are no text; a message can always be encoded.
+        # File names may contain bytes that are not text; the message must be encodable.
         self.message = message.encode("utf-8", "backslashreplace").decode("utf-8")
         self.hint = hint.encode("utf-8", "backslashreplace").decode("utf-8")
         super().__init__(self.message)
 
 
 class UsageError(ArtgenError):
-    """An option, a combination of options or a record field that cannot be used as given."""
+    """Report an invalid option, combination of options or record field."""
 
     exit_code = 2
 
 
 class InputFileError(ArtgenError):
-    """A file that was to be read is missing, unreadable, damaged or of the wrong kind."""
+    """Report an input file that is missing, unreadable, damaged or of the wrong type."""
 
     exit_code = 3
 
 
 class ModelUnavailableError(ArtgenError):
-    """A model cannot be had: unknown, offline, gated, incomplete or of the wrong architecture."""
+    """Report a model that is unknown, offline, gated, incomplete or of the wrong architecture."""
 
     exit_code = 4
 
 
 class RefusedError(ArtgenError):
-    """Refused for safety or integrity: pickles, remote code, a hash that does not match."""
+    """Report a refusal for safety or integrity: pickles, remote code or a hash mismatch."""
 
     exit_code = 5
 
 
 class MemoryExhaustedError(ArtgenError):
-    """Out of memory after every fallback."""
+    """Report that memory ran out after every fallback."""
 
     exit_code = 6
 
 
 class DeviceLostError(ArtgenError):
-    """A GPU answers this process no more; another process may use it."""
+    """Report that this process lost its GPU. Another process may be able to use the GPU."""
 
     exit_code = 71
 
 
 class FilteredError(ArtgenError):
-    """Every picture was withheld by the model's safety filter."""
+    """Report that the safety filter of the model withheld every image."""
 
     exit_code = 8
 
 
 class NonFiniteError(ArtgenError):
-    """The model produced NaN or infinity; nothing was written."""
+    """Report that the model produced NaN or infinity. No file was written."""
 
     exit_code = 9
 
 
 class OutputError(ArtgenError):
-    """A picture was made and could not be written, or its destination was found unusable beforehand."""
+    """Report that an output file could not be written, or that its destination is invalid."""
 
     exit_code = 74

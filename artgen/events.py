@@ -1,4 +1,4 @@
-"""What the engine tells its caller while it works. The command line draws progress from it; a library may log it."""
+"""Define the events that the engine sends to a listener. The command line shows them as progress."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ModelSelected:
-    """Said once for each model: what will be used."""
+    """Report the model, device and precision. Sent once for each model."""
 
     model: str
     device: str
@@ -15,7 +15,13 @@ class ModelSelected:
 
 @dataclass(frozen=True)
 class Downloading:
-    """A file of a model is on its way; bytes so far and in all (0 when unknown)."""
+    """Report the progress of a download.
+
+    Attributes:
+        file: name of the file.
+        done_bytes: bytes received.
+        total_bytes: size of the file, or 0 if unknown.
+    """
 
     file: str
     done_bytes: int
@@ -24,14 +30,22 @@ class Downloading:
 
 @dataclass(frozen=True)
 class Loading:
-    """A component of the model is read (`unet`, `vae`, ...)."""
+    """Report that a component of the model (`unet`, `vae`, ...) is being loaded."""
 
     component: str
 
 
 @dataclass(frozen=True)
 class StepEvent:
-    """Denoising steps done, of how many, for pictures `first_image` to `first + pictures - 1` (counted from 1) of `total_images`."""
+    """Report the denoising steps of one pipeline call.
+
+    Attributes:
+        completed_steps: number of completed steps.
+        num_steps: number of steps of the call.
+        first_image: number of the first image of the call, counted from 1.
+        num_images: number of images in the call.
+        total_images: number of all images.
+    """
 
     completed_steps: int
     num_steps: int
@@ -42,33 +56,33 @@ class StepEvent:
 
 @dataclass(frozen=True)
 class PlanNote:
-    """How pictures will be drawn on this machine, and why: what was chosen, not what the user asked for."""
+    """Report an automatic choice, such as an optimization, and its reason."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """The latents are turned into pixels."""
+    """Report that the latents are being decoded."""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something the user should know; the picture is still made."""
+    """Report something that the user should know. The image is still generated."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class WaitingForOthers:
-    """So many pictures are being drawn by other processes."""
+    """Report the number of jobs that other processes are running."""
 
     num_jobs: int
 
 
 @dataclass(frozen=True)
 class CheckingImages:
-    """Pictures to learn from that are decoded and checked, of how many."""
+    """Report the progress of reading the images of a dataset."""
 
     done: int
     total: int
@@ -81,4 +95,4 @@ Listener = Callable[[Event], None]
 
 
 def no_op(event: Event) -> None:
-    """The listener that does nothing."""
+    """Ignore an event."""

@@ -125,7 +125,10 @@ def run(
 
 @app.command()
 def status(folder: Folder, as_json: AsJson = False) -> None:
-    """Print the progress of a batch: done, failed, remaining, images per minute, remaining time."""
+    """Print the progress of a batch: done, failed, remaining, images per minute, remaining time.
+
+    artgen batch status outputs/prompts
+    """
     from artgen.queue.ledger import Ledger
     from artgen.queue.status import batch_status
 
@@ -141,7 +144,10 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
 @app.command()
 def verify(folder: Folder, as_json: AsJson = False) -> None:
-    """Verify every image of a batch against its SHA-256 in the ledger."""
+    """Verify every image of a batch against its SHA-256 in the ledger.
+
+    artgen batch verify outputs/prompts
+    """
     from artgen.queue.ledger import Ledger
     from artgen.queue.status import verify_files
 

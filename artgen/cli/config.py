@@ -1,4 +1,4 @@
-"""`artgen config`: the user's own defaults."""
+"""Define the command `artgen config`: the default settings of the user."""
 
 import os
 from pathlib import Path
@@ -10,9 +10,11 @@ from artgen.cli.console import print_json, print_note, print_result
 from artgen.cli.help import App
 from artgen.spec import config
 
-app = App("Your own defaults: show them, set one, find the file.")
+app = App("Show and set your default settings.")
 
-Project = Annotated[bool, typer.Option("--project", help="artgen.toml in this folder instead of the user's file.")]
+Project = Annotated[
+    bool, typer.Option("--project", help="Use artgen.toml in the working directory instead of the file of the user.")
+]
 
 
 def _config_file(project: bool) -> Path:
@@ -21,7 +23,10 @@ def _config_file(project: bool) -> Path:
 
 @app.command()
 def show(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """Print the settings of both files and the environment, the strongest last."""
+    """Print the settings of both files and the environment, in ascending order of priority.
+
+    artgen config show
+    """
     sources = {
         str(path): config.read_config_file(path) for path in (config.user_config_file(), Path(config.PROJECT_FILE))
     }
@@ -30,7 +35,7 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON ob
         print_json({**sources, "environment": environment})
         return
     for source, values in {**sources, "environment": environment}.items():
-        print_note(f"{source}{'' if values else ': nothing set'}")
+        print_note(f"{source}{'' if values else ': no settings'}")
         for name, value in values.items():
             for key, item in value.items() if isinstance(value, dict) else [("", value)]:
                 print_result(f"{name}{'.' + key if key else ''} = {item}")
@@ -38,16 +43,22 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 
 @app.command("set")
 def set_(
-    name: Annotated[str, typer.Argument(help="A setting such as `steps`, or `img2img.strength` for one command.")],
-    value: Annotated[str, typer.Argument(help="Its value; an empty string removes it.")],
+    name: Annotated[str, typer.Argument(help="A setting such as steps, or img2img.strength for one command.")],
+    value: Annotated[str, typer.Argument(help="The value. An empty string removes the setting.")],
     project: Project = False,
 ) -> None:
-    """Set one default, and leave the rest of the file as it is."""
+    """Set one default. The rest of the file does not change.
+
+    artgen config set steps 30
+    """
     config.set_value(name, value, _config_file(project))
-    print_note(f"{name} = {value}" if value else f"{name} removed")
+    print_note(f"Set {name} = {value}." if value else f"Removed {name}.")
 
 
 @app.command()
 def path(project: Project = False) -> None:
-    """Print where the file is, whether it exists or not."""
+    """Print the path of the file, which need not exist.
+
+    artgen config path
+    """
     print_result(str(_config_file(project).absolute()))

@@ -1,4 +1,4 @@
-"""`artgen denoise`."""
+"""Define the command `artgen denoise`."""
 
 import math
 from pathlib import Path
@@ -29,20 +29,20 @@ from artgen.spec.settings import (
 if TYPE_CHECKING:
     from PIL import Image
 
-    from artgen.engine.generate import GeneratedImage as Made
+    from artgen.engine.generate import GeneratedImage
     from artgen.jobs.prepare import Job
 
 MAX_COMPARED_PX = 768
-"""Pixels a side of a picture that a comparison shows; of a larger one, the middle."""
+"""Maximum width and height of an image in the comparison, in pixels. Larger images are cropped at the center."""
 
 REMOVED_NOISE_GAIN = 2
-"""How much stronger the removed noise is shown."""
+"""Factor that amplifies the removed noise in the comparison."""
 
 Reference = Annotated[
     Path | None,
     typer.Option(
         "--reference",
-        help="The same picture without noise: prints PSNR, SSIM and perceptual distance to it, before and after.",
+        help="Noise-free version of the image. Prints PSNR, SSIM and VAE feature distance before and after.",
         metavar="FILE",
         rich_help_panel="Report",
     ),
@@ -51,7 +51,7 @@ Compare = Annotated[
     Path | None,
     typer.Option(
         "--compare",
-        help="Also draw a sheet: noisy, denoised, the noise removed, and the reference if there is one.",
+        help="Save a sheet with the noisy image, the denoised image, the removed noise and the reference.",
         metavar="FILE",
         rich_help_panel="Report",
     ),
@@ -74,45 +74,46 @@ def denoise(
     reference: Reference = None,
     compare: Compare = None,
 ) -> None:
-    """Remove noise from pictures, such as grain and sensor noise; nothing is drawn from words.
+    """Remove noise, such as grain and sensor noise, from images.
 
-    The noise is estimated unless --sigma says how strong it is. Size, grey, transparency and 16 bits stay. No noise is
-    added: img2img's --strength, which other tools call denoising, is something else.
+    The noise level is estimated unless --sigma is set. Size, transparency, gray mode and 16-bit depth do not change.
+    (The denoising strength of img2img is a different setting: `artgen img2img --strength`.)
 
     artgen denoise noisy.png
     """
     from artgen.spec.requests import Denoise
 
-    pictures = [*([source.image] if source.image else []), *(image_args or [])]
+    image_paths = [*([source.image] if source.image else []), *(image_args or [])]
     groups = (denoise_settings, steps, seed, model, compute)
     options = OutputOptions(output, frames, report)
-    if needs_batch(pictures, sweep):
+    if needs_batch(image_paths, sweep):
         if reference or compare:
             raise UsageError(
                 "--reference and --compare support only one image.", "Run the command once for each image."
             )
         series = SeriesSettings(seed=None if seed.seed is None else str(seed.seed))
-        dispatch_batch(Denoise.task, (denoise_settings, steps, model, compute), pictures, series, sweep, options)
+        dispatch_batch(Denoise.task, (denoise_settings, steps, model, compute), image_paths, series, sweep, options)
         return
     from artgen.cli.request_jobs import RequestJobs
 
-    request = Denoise.from_settings(*groups, image=pictures[0] if pictures else None)
+    request = Denoise.from_settings(*groups, image=image_paths[0] if image_paths else None)
     comparison = _Comparison(reference, compare, output.overwrite, report)
     jobs = RequestJobs([request], options, check_job=comparison.check_job, on_saved=comparison.on_saved)
     run_requests(jobs, report)
 
 
 class _Comparison:
-    """Compares a denoised picture with the noisy one and with a reference."""
+    """Compare a denoised image with the noisy image and with a reference."""
 
     def __init__(
         self, reference_path: Path | None, sheet_path: Path | None, overwrite: bool, report: ReportSettings
     ) -> None:
-        """Reads the reference, if there is one.
+        """Load the reference, if there is one.
 
         Raises:
-            InputFileError: it cannot be used.
-            UsageError, OutputError: a comparison cannot be written to that file.
+            InputFileError: the reference cannot be read.
+            UsageError: the suffix of the sheet is not an image suffix.
+            OutputError: the sheet exists already.
         """
         from artgen import images
         from artgen.cli.sheet import check_sheet_path
@@ -127,36 +128,39 @@ class _Comparison:
             check_sheet_path(sheet_path, overwrite, "--compare")
 
     def check_job(self, job: "Job") -> None:
-        """Holds the reference to the picture's size.
+        """Check that the reference has the size of the image.
 
         Raises:
-            InputFileError: it has another one.
+            InputFileError: the sizes differ.
         """
         self._noisy = job.image
         if self._reference is not None and self._reference.size != job.size:
-            wide, high = self._reference.size
+            width, height = self._reference.size
             raise InputFileError(
-                f"'{self._reference_path}' is {wide}x{high} and the picture {job.width}x{job.height}.",
-                "A reference is the same picture without noise.",
+                f"Cannot use the reference '{self._reference_path}': it is {width}x{height} pixels, "
+                f"but the image is {job.width}x{job.height}.",
+                "Use the noise-free version of the same image.",
             )
 
-    def on_saved(self, result: "Made", path: Path) -> dict[str, Any]:  # noqa: ARG002
-        """Prints what was measured and draws the comparison; returns what was measured."""
+    def on_saved(self, result: "GeneratedImage", path: Path) -> dict[str, Any]:  # noqa: ARG002
+        """Print the metrics and write the comparison. Return the metrics before and after denoising."""
         if self._noisy is None:
-            raise TypeError("nothing was checked")
-        found: dict[str, dict[str, float]] = {}
+            raise TypeError("check_job was not called")
+        metrics: dict[str, dict[str, float]] = {}
         if self._reference is not None:
             from artgen.engine.metrics import compare_images
 
             before, after = (compare_images(image, self._reference) for image in (self._noisy, result.image))
-            found = {"before": before, "after": after}
+            metrics = {"before": before, "after": after}
             if not self._report.quiet:
-                for name, words in _METRIC_FORMATS.items():
-                    print_note(f"{words.format(before[name])} -> {words.partition(' ')[2].format(after[name])}")
+                for name, (label, value_format) in _METRIC_FORMATS.items():
+                    print_note(f"{label} {value_format.format(before[name])} -> {value_format.format(after[name])}.")
         if self._sheet_path is not None:
-            self._write_sheet(result.image, found)
-        # JSON has no infinity, the PSNR of equal pictures.
-        return {when: {name: _finite_or_none(value) for name, value in each.items()} for when, each in found.items()}
+            self._write_sheet(result.image, metrics)
+        # The PSNR of equal images is infinite, which JSON cannot represent.
+        return {
+            key: {name: _finite_or_none(value) for name, value in values.items()} for key, values in metrics.items()
+        }
 
     def _write_sheet(self, denoised: "Image.Image", metrics: dict[str, dict[str, float]]) -> None:
         from PIL import ImageChops
@@ -166,11 +170,11 @@ class _Comparison:
 
         noisy, denoised = (_center_crop(image) for image in (self._noisy, denoised))
         removed = ImageChops.subtract(noisy, denoised, 1 / REMOVED_NOISE_GAIN, 128)
-        shown = [("noisy", noisy), ("denoised", denoised), (f"removed, {REMOVED_NOISE_GAIN} times as strong", removed)]
+        panels = [("noisy", noisy), ("denoised", denoised), (f"removed noise x {REMOVED_NOISE_GAIN}", removed)]
         if self._reference is not None:
-            shown.append(("reference", _center_crop(self._reference)))
+            panels.append(("reference", _center_crop(self._reference)))
         labels = {"noisy": metrics.get("before"), "denoised": metrics.get("after")}
-        cells = [Cell(None, _cell_label(name, labels.get(name)), image) for name, image in shown]
+        cells = [Cell(None, _cell_label(name, labels.get(name)), image) for name, image in panels]
         side = max(256, *noisy.size)
         write_sheets(
             [ContactSheet([cells])],
@@ -182,9 +186,9 @@ class _Comparison:
 
 
 _METRIC_FORMATS = {
-    "psnr": "PSNR {:.2f} dB",
-    "ssim": "SSIM {:.4f}",
-    "vae_feature_distance": "distance {:.4f}",
+    "psnr": ("PSNR", "{:.2f} dB"),
+    "ssim": ("SSIM", "{:.4f}"),
+    "vae_feature_distance": ("distance", "{:.4f}"),
 }
 
 
@@ -195,14 +199,15 @@ def _finite_or_none(value: float) -> float | None:
 def _cell_label(name: str, metrics: dict[str, float] | None) -> str:
     if metrics is None:
         return name
-    return "\n".join([name, *(words.format(metrics[key]) for key, words in _METRIC_FORMATS.items())])
+    lines = (f"{label} {value.format(metrics[key])}" for key, (label, value) in _METRIC_FORMATS.items())
+    return "\n".join([name, *lines])
 
 
 def _center_crop(image: "Image.Image | None") -> "Image.Image":
     if image is None:
-        raise TypeError("there is no picture")
-    wide, high = (min(side, MAX_COMPARED_PX) for side in image.size)
-    left, top = (image.width - wide) // 2, (image.height - high) // 2
+        raise TypeError("the image is missing")
     from artgen.images import drop_alpha
 
-    return drop_alpha(image).convert("RGB").crop((left, top, left + wide, top + high))
+    width, height = (min(side, MAX_COMPARED_PX) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return drop_alpha(image).convert("RGB").crop((left, top, left + width, top + height))

@@ -1,4 +1,4 @@
-"""`artgen doctor`."""
+"""Define the command `artgen doctor`."""
 
 import os
 from typing import Annotated, Any
@@ -15,23 +15,28 @@ REQUIRED_PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "huggingface-hub", "pillow", "typer"
 )  # fmt: skip
 OPTIONAL_PACKAGES = {
-    "scipy": "lms, dpm++sde and beta sigmas",
-    "torchsde": "dpm++sde",
+    "scipy": "the schedulers lms and dpm++sde, and beta sigmas",
+    "torchsde": "the scheduler dpm++sde",
 }
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """Look at this installation: versions, device, memory, models; name what is missing and what mends it."""
-    facts = {**_package_versions(), **_hardware_status(), **_model_status()}
-    advice = _advice(facts)
+    """Check the installation: versions, devices, memory and models.
+
+    The output ends with instructions for each problem.
+
+    artgen doctor
+    """
+    status = {**_package_versions(), **_hardware_status(), **_model_status()}
+    advice = _advice(status)
     if as_json:
-        print_json({**facts, "advice": advice})
+        print_json({**status, "advice": advice})
     else:
-        for name, value in facts.items():
+        for name, value in status.items():
             print_result(f"{name:<16} {value}")
-        for line in advice or ["all is well"]:
+        for line in advice or ["No problems found."]:
             print_result(f"- {line}")
-    if facts["bundled model"] != "sound":
+    if status["bundled model"] != "sound":
         raise typer.Exit(5)
 
 
@@ -69,23 +74,24 @@ def _model_status() -> dict[str, Any]:
     from artgen.registry.hub import cache as hub_cache
 
     try:
-        wrong = [finding for finding in registry.verify_model_files("tiny") if not finding.ok]
-        bundled = "sound" if not wrong else "; ".join(f"{finding.file}: {finding.detail}" for finding in wrong)
+        failed = [check for check in registry.verify_model_files("tiny") if not check.ok]
+        bundled = "; ".join(f"{check.file}: {check.detail}" for check in failed) or "sound"
     except ArtgenError as error:
         bundled = error.message
     cache = hub_cache.cache_folder()
+    config_file = config.user_config_file()
     free = shutil.disk_usage(next(p for p in (cache, *cache.parents) if p.exists())).free
     return {
         "bundled model": bundled,
         "model cache": str(cache),
         "disk free there": f"{free / 2**30:.0f} GiB",
-        "configuration": f"{config.user_config_file()}{'' if config.user_config_file().exists() else ' (none yet)'}",
+        "configuration": f"{config_file}{'' if config_file.exists() else ' (does not exist)'}",
         "default model": _default_model(),
     }
 
 
 def _default_model() -> str:
-    """The model that is used when none is named; where the configuration cannot be read, what is wrong with it."""
+    """Return the default model, or the error if the configuration cannot be read."""
     if model := os.environ.get("ARTGEN_MODEL"):
         return model
     try:
@@ -94,19 +100,19 @@ def _default_model() -> str:
         return error.message
 
 
-def _advice(facts: dict[str, Any]) -> list[str]:
+def _advice(status: dict[str, Any]) -> list[str]:
     import importlib.util
     import shutil
 
     advice = [
-        f"{name} is not installed; it serves {use}: pip install {name}"
+        f"{name} is not installed. It is needed for {use}: pip install {name}"
         for name, use in OPTIONAL_PACKAGES.items()
-        if facts[name] == "missing"
+        if status[name] == "missing"
     ]
-    if facts["torch built for"] == "the CPU" and shutil.which("nvidia-smi"):
-        advice.append("an NVIDIA GPU seems to be here, but torch is built for the CPU: install torch with CUDA")
-    if importlib.util.find_spec("torchvision") and facts["torch built for"] == "the CPU":
-        advice.append("torchvision from another build breaks transformers' CLIP: pip uninstall torchvision")
-    if facts["bundled model"] != "sound":
-        advice.append("the bundled model is damaged: pip install --force-reinstall --no-deps artgen")
+    if status["torch built for"] == "the CPU" and shutil.which("nvidia-smi"):
+        advice.append("An NVIDIA GPU was found, but torch is built for the CPU: install torch with CUDA.")
+    if importlib.util.find_spec("torchvision") and status["torch built for"] == "the CPU":
+        advice.append("torchvision of a different build breaks CLIP in transformers: pip uninstall torchvision")
+    if status["bundled model"] != "sound":
+        advice.append("The bundled model is damaged: pip install --force-reinstall --no-deps artgen")
     return advice

@@ -1,6 +1,6 @@
-"""`--help`: the options by subject, plain text in one column of names and one of words, in colour on a terminal.
+"""Format `--help` as plain text: one section per group of options, in two columns.
 
-Typer's own pages say the same in frames, and take longer to load than all the rest of a command's start.
+Typer's formatter imports rich, which takes longer than the rest of the start of a command.
 """
 
 import sys
@@ -19,13 +19,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class PlainHelpMixin:
-    """How commands and groups of commands explain themselves."""
+    """Format the help of a command or a command group."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "rich_markup_mode": None})
 
     def get_help(self: Any, ctx: Any) -> str:
-        # Printed here, where a stdout that fails is answered; Typer prints what is returned.
+        # Typer would print the returned text without handling a broken stdout.
         print_text(super().get_help(ctx))  # type: ignore[misc]
         return ""
 
@@ -37,23 +37,23 @@ class PlainHelpMixin:
         formatter.write_usage(ctx.command_path, pieces, prefix=f"{_heading('Usage:')} ")
 
     def format_options(self: Any, ctx: Any, formatter: Any) -> None:
-        subjects: dict[str, list[tuple[str, str]]] = {}
+        sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                general = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                subject = getattr(parameter, "rich_help_panel", None) or general
-                subjects.setdefault(subject, []).append(record)
-        for subject, rows in subjects.items():
-            write_section(formatter, subject, rows)
+                default_title = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                title = getattr(parameter, "rich_help_panel", None) or default_title
+                sections.setdefault(title, []).append(record)
+        for title, rows in sections.items():
+            write_section(formatter, title, rows)
 
 
 class Command(PlainHelpMixin, TyperCommand):
-    """One command."""
+    """Represent one command."""
 
 
 class Group(PlainHelpMixin, TyperGroup):
-    """A command of commands."""
+    """Represent a command group."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         super().format_options(ctx, formatter)
@@ -66,7 +66,7 @@ class Group(PlainHelpMixin, TyperGroup):
 
 
 class App(typer.Typer):
-    """A Typer app of commands that explain themselves in this way."""
+    """Represent a Typer app whose commands use this help format."""
 
     def __init__(self, help: str, cls: type[Group] = Group, *, add_completion: bool = False) -> None:  # noqa: A002
         super().__init__(
@@ -85,7 +85,7 @@ class App(typer.Typer):
 
 
 def write_section(formatter: Any, title: str, rows: list[tuple[str, str]]) -> None:
-    """A heading, and rows of a name and what there is to say of it."""
+    """Write a heading, and rows of a name and its help text."""
     with formatter.section(_heading(title)):
         formatter.write_dl([(styled(sys.stdout, name, fg="cyan"), printable(text)) for name, text in rows])
 

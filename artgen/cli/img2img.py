@@ -1,4 +1,4 @@
-"""`artgen img2img`."""
+"""Define the command `artgen img2img`."""
 
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
@@ -36,12 +36,12 @@ def img2img(
     report: ReportSettings,
     positionals: ImagesAndPrompt = None,
 ) -> None:
-    """Redraw a picture, guided by words.
+    """Generate an image from an image and a prompt.
 
     artgen img2img input.png "a blue fox" --strength 0.5
     """
     from artgen.spec.requests import Img2Img
 
-    pictures, prompt = split_positionals(positionals, source, prompt)
+    image_paths, prompt = split_positionals(positionals, source, prompt)
     groups = (source, prompt, sampling, resolve_size(canvas, size), model, compute)
-    dispatch(Img2Img, groups, series, sweep, OutputOptions(output, frames, report), image_paths=pictures)
+    dispatch(Img2Img, groups, series, sweep, OutputOptions(output, frames, report), image_paths=image_paths)

@@ -1,4 +1,4 @@
-"""`artgen info`."""
+"""Define the command `artgen info`."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -12,20 +12,25 @@ from artgen.errors import ArtgenError
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES
 
 WEIGHT_FILE_SUFFIXES = PICKLE_SUFFIXES | {".safetensors"}
-"""Files whose headers are read; pickles are refused unread."""
+"""Suffixes of weight files. Only headers are read; pickles are rejected without reading them."""
 
 MAX_VALUE_CHARS = 300
-"""Characters of a file's own words that are printed of each entry."""
+"""Maximum number of characters that are printed of each value."""
 
 
 def info(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Pictures, sidecars, A1111 text files, or .safetensors files.", metavar="FILE..."),
+        typer.Argument(help="Images, sidecar files, A1111 text files, or .safetensors files.", metavar="FILE..."),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file.")] = False,
 ) -> None:
-    """Tell what made a picture (artgen's record, A1111's text, a ComfyUI workflow), and what a LoRA is."""
+    """Print the metadata of images and LoRA files.
+
+    Supported are the record of artgen, the text of A1111, workflows of ComfyUI, and .safetensors headers.
+
+    artgen info fox.png
+    """
     failures: list[ArtgenError] = []
     for file in files:
         try:
@@ -39,7 +44,7 @@ def info(
         if as_json:
             print_json({"file": str(file), "source": source, **values})
             continue
-        print_note(f"{file}: {source}" if values else f"{file}: nothing is recorded in it")
+        print_note(f"'{file}': {source}." if values else f"'{file}' contains no metadata.")
         for name, value in values.items():
             for line in _format_value(name, value):
                 print_result(line)
@@ -50,8 +55,9 @@ def info(
 def _image_metadata(file: Path) -> tuple[str, dict[str, Any]]:
     from artgen import metadata
 
-    found = metadata.read_metadata(file)
-    return found.source, found.record or found.parameters or found.comfy or {}
+    image_metadata = metadata.read_metadata(file)
+    values = image_metadata.record or image_metadata.parameters or image_metadata.comfy or {}
+    return image_metadata.source, values
 
 
 def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any]]:
@@ -65,11 +71,13 @@ def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _format_value(name: str, value: Any) -> Iterator[str]:
-    """A value as one line, or the entries of one that has names; long ones are cut, as `--json` does not."""
+    """Return a value as lines: one line per key of a dictionary. Long values are truncated; `--json` is complete."""
     if isinstance(value, dict):
         for key, item in value.items():
             text = str(item)
-            yield f"{name}.{key}: {text if len(text) <= MAX_VALUE_CHARS else f'{text[:MAX_VALUE_CHARS]}... ({len(text):,} characters)'}"
+            if len(text) > MAX_VALUE_CHARS:
+                text = f"{text[:MAX_VALUE_CHARS]}... ({len(text):,} characters)"
+            yield f"{name}.{key}: {text}"
     elif isinstance(value, list | tuple):
         yield f"{name}: {', '.join(map(str, value))}"
     else:

@@ -1,4 +1,4 @@
-"""`artgen inpaint`."""
+"""Define the command `artgen inpaint`."""
 
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
@@ -40,12 +40,12 @@ def inpaint(
     report: ReportSettings,
     positionals: ImagesAndPrompt = None,
 ) -> None:
-    """Repaint the part of a picture that a mask marks white; the rest stays byte for byte.
+    """Repaint the masked part of an image. Pixels outside the mask do not change.
 
     artgen inpaint input.png --mask mask.png "a hat"
     """
     from artgen.spec.requests import Inpaint
 
-    pictures, prompt = split_positionals(positionals, source, prompt)
+    image_paths, prompt = split_positionals(positionals, source, prompt)
     groups = (source, prompt, mask, blend, sampling, resolve_size(canvas, size), model, compute)
-    dispatch(Inpaint, groups, series, sweep, OutputOptions(output, frames, report), image_paths=pictures)
+    dispatch(Inpaint, groups, series, sweep, OutputOptions(output, frames, report), image_paths=image_paths)

@@ -1,4 +1,4 @@
-"""The `artgen` program: its commands, and how it leaves."""
+"""Define the program `artgen`: its commands, its error handling and its exit codes."""
 
 import contextlib
 import importlib
@@ -16,32 +16,32 @@ from artgen.cli.interrupts import EXIT_INTERRUPTED
 from artgen.errors import ArtgenError, OutputError, UsageError
 
 COMMAND_SUMMARIES = {
-    "txt2img": "Draw a picture from words.",
-    "img2img": "Redraw a picture, guided by words.",
-    "inpaint": "Repaint the part of a picture that a mask marks white; the rest stays byte for byte.",
-    "outpaint": "Extend a picture beyond its edges; the picture itself stays byte for byte.",
-    "denoise": "Remove noise from pictures, such as grain and sensor noise; nothing is drawn from words.",
-    "noise": "Draw how noise takes a picture over: the forward process of diffusion, as a strip.",
-    "anomaly": "Tell how surprising a picture is, and where.",
-    "batch": "Draw files of prompts and folders of pictures; run it again to go on where it stopped.",
-    "train": "Teach a model your own pictures: a LoRA, all of its weights, or its autoencoder.",
-    "reconstruct": "Show pictures beside what a model's autoencoder makes of them, and measure the difference.",
-    "sheet": "Put pictures on a labelled contact sheet; labels say in what they differ.",
-    "info": "Tell what made a picture (artgen's record, A1111's text, a ComfyUI workflow), and what a LoRA is.",
-    "replay": "Make a picture again from itself; the same pixels when nothing is changed.",
-    "models": "Models: list, show, download, check, name and remove them.",
-    "schedulers": "List the schedulers, with the other names they answer to.",
-    "doctor": "Look at this installation: versions, device, memory, models; name what is missing and what mends it.",
-    "config": "Your own defaults: show them, set one, find the file.",
+    "txt2img": "Generate an image from a prompt.",
+    "img2img": "Generate an image from an image and a prompt.",
+    "inpaint": "Repaint the masked part of an image. Pixels outside the mask do not change.",
+    "outpaint": "Extend an image beyond its edges. The pixels of the input image do not change.",
+    "denoise": "Remove noise, such as grain and sensor noise, from images.",
+    "noise": "Show the forward process of diffusion: an image with increasing noise, as a strip.",
+    "anomaly": "Score how anomalous an image is, and locate anomalous regions.",
+    "batch": "Generate images from prompt files and folders of images. Run the same command again to continue.",
+    "train": "Train a LoRA, all weights of a model, or its autoencoder on a folder of images.",
+    "reconstruct": "Encode and decode images with the autoencoder of a model, and measure the difference.",
+    "sheet": "Arrange images on a labeled contact sheet.",
+    "info": "Print the metadata of images and LoRA files.",
+    "replay": "Generate an image again from its metadata.",
+    "models": "List, show, download, verify, alias and remove models.",
+    "schedulers": "List the schedulers and their aliases.",
+    "doctor": "Check the installation: versions, devices, memory and models.",
+    "config": "Show and set your default settings.",
 }
-"""The commands, each a module of this package with a function or a Typer `app`, and the first line of their help.
+"""Name of each command, and the first line of its help. Each command is a module of this package.
 
-Kept here so that `artgen --help` imports none of them; a test holds them to the modules' own words.
+They are repeated here so that `artgen --help` imports no command. A test compares them with the modules.
 """
 
 
 class ArtgenGroup(Group):
-    """Imports a command when it is called, and turns artgen's errors into a message and an exit code."""
+    """Import a command when it is called, and convert errors to a message and an exit code."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(COMMAND_SUMMARIES)
@@ -50,7 +50,7 @@ class ArtgenGroup(Group):
         if cmd_name not in COMMAND_SUMMARIES:
             return None
         command = load_command(cmd_name)
-        interrupts.restore_sigint()  # from here on something may be half done
+        interrupts.restore_sigint()  # from now on, Ctrl-C may interrupt work in progress
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -58,8 +58,8 @@ class ArtgenGroup(Group):
             import difflib
 
             close = difflib.get_close_matches(args[0], COMMAND_SUMMARIES, n=1)
-            hint = f"Did you mean {close[0]}?" if close else f"Commands: {', '.join(COMMAND_SUMMARIES)}."
-            raise UsageError(f"There is no command {args[0]!r}.", hint)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Commands: {', '.join(COMMAND_SUMMARIES)}."
+            raise UsageError(f"Unknown command '{args[0]}'.", hint)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
@@ -76,16 +76,16 @@ class ArtgenGroup(Group):
 
 @contextlib.contextmanager
 def _handle_errors() -> Iterator[None]:
-    """Turns what can go wrong on purpose into a message and an exit code."""
+    """Convert expected errors to a message and an exit code."""
     try:
         yield
     except ArtgenError as error:
         print_error(error)
         raise typer.Exit(error.exit_code) from error
     except _CLICK_USAGE_ERROR as error:
-        if said := error.format_message():  # nothing where the help was the answer
-            help_of = f"{error.ctx.command_path} --help" if error.ctx else "artgen --help"
-            print_error(UsageError(said, f"`{help_of}` tells what can be given."))
+        if message := error.format_message():  # empty if the help was printed instead
+            command = error.ctx.command_path if error.ctx else "artgen"
+            print_error(UsageError(message, f"Run `{command} --help` for all options."))
         raise typer.Exit(UsageError.exit_code) from None
     except BrokenPipeError:
         discard_broken_streams()
@@ -96,11 +96,11 @@ def _handle_errors() -> Iterator[None]:
 
 
 _CLICK_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
-"""What Typer raises for every mistake on the command line; it exports only this child of it."""
+"""The class of all usage errors of Typer, which exports only its subclass `BadParameter`."""
 
 
 def load_command(name: str) -> Any:
-    """The click command of a module of this package."""
+    """Return the click command of a module of this package."""
     module = importlib.import_module(f"artgen.cli.{name}")
     if hasattr(module, "app"):
         command = typer.main.get_command(module.app)
@@ -115,7 +115,7 @@ def load_command(name: str) -> Any:
 
 
 app = App(
-    "Draw, redraw, mend and extend pictures with Stable Diffusion. Works offline from the first minute.",
+    "Generate, inpaint, outpaint and denoise images with diffusion models. A bundled model works offline.",
     ArtgenGroup,
     add_completion=True,
 )
@@ -131,21 +131,21 @@ def _print_version(requested: bool) -> None:
 def main(
     context: typer.Context,
     version: Annotated[  # noqa: ARG001
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Applies the configuration files before a command reads its options."""
+    """Apply the configuration files before a command reads its options."""
     from artgen.spec import config
 
     context.default_map = config.load_defaults(context.invoked_subcommand or "")
 
 
 def run() -> None:
-    """Entry point of the console script."""
-    # The libraries' log lines are for programmers; artgen says what matters in its own words.
+    """Run the command line; the entry point of the console script."""
+    # Hide the log messages of the libraries. artgen reports relevant events itself.
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     try:
         app(prog_name="artgen")
     finally:
-        interrupts.exit_on_sigint()  # all is done; what is left is taking modules down
+        interrupts.exit_on_sigint()  # only the shutdown of the interpreter remains

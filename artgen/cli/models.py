@@ -1,4 +1,4 @@
-"""`artgen models`: which models there are, and getting, checking, naming and removing them."""
+"""Define the command `artgen models`."""
 
 import sys
 from collections.abc import Iterator
@@ -15,16 +15,19 @@ from artgen.events import Downloading, Loading
 from artgen.registry import hub
 from artgen.registry.hub import cache
 
-app = App("Models: list, show, download, check, name and remove them.")
+app = App("List, show, download, verify, alias and remove models.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
-ModelName = Annotated[str, typer.Argument(help="An alias, OWNER/NAME[@REVISION], a folder or a .safetensors file.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+ModelName = Annotated[str, typer.Argument(help="Alias, OWNER/NAME[@REVISION], folder or .safetensors file.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Do not show progress.")]
 
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """List the models with a name, and those already downloaded."""
+    """List the models that have an alias, and the downloaded models.
+
+    artgen models list
+    """
     rows = list(_iter_model_details())
     for row in rows:
         if as_json:
@@ -38,22 +41,22 @@ def list_(as_json: AsJson = False) -> None:
         disk += "" if row["complete"] or not row["on_disk"] else "*"
         print_result(f"{row['name']:<17} {row['architecture'] or '-':<5} {size:<10} {disk:>9}  {row['license']}")
     if any(row["on_disk"] and not row["complete"] for row in rows):
-        print_note("* not complete: `artgen models pull NAME` fetches the rest")
+        print_note("* The download is incomplete. `artgen models pull NAME` continues it.")
 
 
 def _iter_model_details() -> Iterator[dict[str, Any]]:
-    """Facts of every model with a name, then of the cached ones without."""
+    """Yield the details of every model with an alias, then of cached models without an alias."""
     named: set[str] = set()
-    for card in registry.known_models().values():
-        named.add(card.source)
-        yield _model_details(card.name, card)
+    for model_info in registry.known_models().values():
+        named.add(model_info.source)
+        yield _model_details(model_info.name, model_info)
     for repo in cache.cached_repositories():
         if repo not in named and cache.is_diffusers_model(repo):
             yield _model_details(repo, registry.ModelInfo(name=repo, source=repo, builtin=False))
 
 
 def _model_details(name: str, model_info: registry.ModelInfo) -> dict[str, Any]:
-    """What is known of a model by its card, and by its files where they are here."""
+    """Return the details of a model from the catalog, and from its files if they are available locally."""
     found: registry.ResolvedModel | None = None
     try:
         found = registry.find_local_model(name)
@@ -85,7 +88,7 @@ def _size_on_disk(model_info: registry.ModelInfo, model: registry.ResolvedModel 
 
 
 def format_bytes(num_bytes: int) -> str:
-    """A size in bytes for a reader."""
+    """Return a size such as `4.3 GB`."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if num_bytes >= factor:
             return f"{num_bytes / factor:.1f} {unit}"
@@ -93,29 +96,32 @@ def format_bytes(num_bytes: int) -> str:
 
 
 TXT2IMG_ONLY_FIELDS = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "latent_channels")
-"""What is known of a model that draws pictures from words, and means nothing for others."""
+"""Details that only text-to-image models have."""
 
 
 @app.command()
 def show(name: ModelName, as_json: AsJson = False) -> None:
-    """Show what is known of a model: its defaults, its license, where it is; its card where it has one."""
+    """Print the details of a model: default settings, license, path, and its README.
+
+    artgen models show sd15
+    """
     reference = registry.parse_reference(name)
-    card = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
+    model_info = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
     found = registry.find_local_model(name)
-    facts = _model_details(name, card) | {"path": str(found.path) if found else None}
+    details = _model_details(name, model_info) | {"path": str(found.path) if found else None}
     if found:
-        facts |= {
+        details |= {
             key: value for key, value in asdict(found).items() if key not in ("name", "path", "native_size", "is_file")
         }
     else:
         keys = ("steps", "guidance_scale", "scheduler", "sigmas", "download_size")
-        facts |= {key: getattr(card, key) for key in keys}
-    if facts.get("architecture") == "pixel":  # which draws from no words, at no size of its own
-        facts = {key: value for key, value in facts.items() if key not in TXT2IMG_ONLY_FIELDS}
+        details |= {key: getattr(model_info, key) for key in keys}
+    if details.get("architecture") == "pixel":
+        details = {key: value for key, value in details.items() if key not in TXT2IMG_ONLY_FIELDS}
     if as_json:
-        print_json(facts)
+        print_json(details)
         return
-    for key, value in facts.items():
+    for key, value in details.items():
         if value not in (None, "", False):
             print_result(
                 f"{key.replace('_', ' ')}: {format_bytes(value) if key in ('on_disk', 'download_size') else value}"
@@ -126,22 +132,25 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
         for line in readme.read_text(encoding="utf-8", errors="replace").splitlines():
             print_result(line)
     if not found:
-        print_note(f"not on this computer yet. {_install_hint(reference, force=False)}")
+        print_note(f"'{name}' is not downloaded. {_install_hint(reference, force=False)}")
 
 
 @app.command()
 def pull(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Aliases or hub ids, OWNER/NAME[@REVISION].")],
     force: Annotated[
-        bool, typer.Option("--force", help="Read what is here again and replace what is damaged.")
+        bool, typer.Option("--force", help="Verify the existing files, and replace damaged files.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Download models; a download that was cut goes on where it stopped. Prints their folders."""
+    """Download models, and print their folders. An interrupted download is resumed.
+
+    artgen models pull sd15
+    """
     references = [registry.parse_reference(name) for name in names]
     for reference in references:
         if reference.kind != "hub":
-            print_note(f"{reference.name} is no model of the hub; there is nothing to download")
+            print_note(f"'{reference.name}' is not a model of the Hugging Face Hub. Nothing to download.")
             continue
         with Reporter(quiet) as report:
             folder = hub.pull(
@@ -158,85 +167,100 @@ def pull(
 @app.command()
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME...]", help="Models; all that are here by default.")
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Models.  [default: all downloaded models]")
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read every byte of models and compare with the hashes they should have; leaves with 5 when one differs."""
-    chosen = names or [row["name"] for row in _iter_model_details() if row["on_disk"]]
-    if not chosen:
-        print_note("no models on this computer")
-    bad: list[registry.FileCheck] = []
-    for name in chosen:
+    """Verify model files against their SHA-256. The exit code is 5 on a mismatch.
+
+    artgen models verify tiny
+    """
+    selected = names or [row["name"] for row in _iter_model_details() if row["on_disk"]]
+    if not selected:
+        print_note("No models are downloaded.")
+    failed_checks: list[registry.FileCheck] = []
+    for name in selected:
         with Reporter(quiet) as report:
-            findings = registry.verify_model_files(name, lambda file, *_: report(Loading(file)))
-        wrong = [finding for finding in findings if not finding.ok]
-        bad += wrong
-        for finding in findings if as_json else wrong:
+            checks = registry.verify_model_files(name, lambda file, *_: report(Loading(file)))
+        failed = [check for check in checks if not check.ok]
+        failed_checks += failed
+        for check in checks if as_json else failed:
             if as_json:
-                print_json(asdict(finding))
+                print_json(asdict(check))
             else:
-                print_result(f"{finding.model}: {finding.file}: {finding.detail}")
-        if not as_json and not wrong:
-            print_result(f"{name}: {len(findings)} files are as they should be")
-    if bad:
-        spoilt = list(dict.fromkeys(finding.model for finding in bad))
+                print_result(f"{check.model}: {check.file}: {check.detail}")
+        if not as_json and not failed:
+            print_result(f"{name}: {len(checks)} files match their SHA-256.")
+    if failed_checks:
+        damaged = list(dict.fromkeys(check.model for check in failed_checks))
+        files = "1 file does" if len(failed_checks) == 1 else f"{len(failed_checks)} files do"
+        hints = (_install_hint(registry.parse_reference(name), force=True) for name in damaged)
         raise RefusedError(
-            f"{len(bad)} {'file' if len(bad) == 1 else 'files'} of {', '.join(spoilt)} not as they should be.",
-            " ".join(dict.fromkeys(_install_hint(registry.parse_reference(name), force=True) for name in spoilt)),
+            f"Verification of {', '.join(damaged)} failed: {files} not match the SHA-256.",
+            " ".join(dict.fromkeys(hints)),
         )
 
 
 def _install_hint(reference: registry.ModelReference, force: bool) -> str:
-    """How to get or mend a model of this kind."""
+    """Return a hint that explains how to install or repair a model."""
     if reference.kind == "hub":
         return f"Run `artgen models pull {reference.name}{' --force' if force else ''}`."
     if reference.kind == "bundled":
         return "Install artgen again: pip install --force-reinstall artgen"
-    return "Copy the model again from where it came from."
+    return "Copy the model again from its source."
 
 
 @app.command()
 def alias(
-    name: Annotated[str, typer.Argument(help="The short name.")],
-    target: Annotated[str | None, typer.Argument(help="An alias, hub id, folder or .safetensors file.")] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Forget the name; the model stays.")] = False,
+    name: Annotated[str, typer.Argument(help="The alias.")],
+    target: Annotated[str | None, typer.Argument(help="Alias, hub id, folder or .safetensors file.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the alias. The model is not deleted.")] = False,
 ) -> None:
-    """Give a model a short name of your own, or forget one."""
+    """Set or remove an alias of a model.
+
+    artgen models alias mine runwayml/stable-diffusion-v1-5
+    """
     if remove == (target is not None):
-        raise UsageError("`artgen models alias` wants a TARGET, or --remove.", "artgen models alias mine OWNER/NAME")
+        raise UsageError("Cannot set the alias: use either TARGET or --remove.", "artgen models alias mine OWNER/NAME")
     if remove:
         registry.remove_alias(name)
-        print_note(f"{name} is forgotten")
+        print_note(f"Removed the alias '{name}'.")
     else:
         registry.set_alias(name, str(target))
-        print_note(f"{name} now means {target}")
+        print_note(f"'{name}' is now an alias of '{target}'.")
 
 
 @app.command()
 def remove(
     name: ModelName,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete a downloaded model from the cache, which other tools share. Asks first on a terminal."""
+    """Delete a downloaded model from the cache, which is shared with other tools. Asks for confirmation on a terminal.
+
+    artgen models remove sd15
+    """
     reference = registry.parse_reference(name)
     if reference.kind != "hub":
-        raise UsageError(f"{name} was not downloaded, so artgen does not delete it.", "Delete the files yourself.")
+        raise UsageError(f"Cannot delete '{name}': it was not downloaded by artgen.", "Delete the files manually.")
     size = cache.size_on_disk(reference.target)
     if size and not yes and sys.stdin.isatty() and sys.stderr.isatty():
-        question = f"Delete {reference.target} ({format_bytes(size)}) from the cache that other tools share, too?"
+        question = f"Delete {reference.target} ({format_bytes(size)}) from the cache, which is shared with other tools?"
         if not typer.confirm(question, err=True):
-            print_note("nothing was deleted")
+            print_note("Nothing was deleted.")
             return
-    print_note(f"{format_bytes(cache.remove_model(reference.target, reference.revision))} freed")
+    freed_bytes = cache.remove_model(reference.target, reference.revision)
+    print_note(f"Freed {format_bytes(freed_bytes)}.")
 
 
 @app.command()
 def path(name: ModelName) -> None:
-    """Print where a model is on this disk."""
+    """Print the path of a local model.
+
+    artgen models path tiny
+    """
     found = registry.find_local_model(name)
     if found is None:
-        advice = _install_hint(registry.parse_reference(name), force=False)
-        raise ModelUnavailableError(f"{name} is not on this computer.", advice)
+        hint = _install_hint(registry.parse_reference(name), force=False)
+        raise ModelUnavailableError(f"The model '{name}' is not downloaded.", hint)
     print_result(str(found.path.absolute()))

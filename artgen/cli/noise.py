@@ -1,4 +1,4 @@
-"""`artgen noise`."""
+"""Define the command `artgen noise`."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,37 +19,42 @@ SCHEDULES = ("linear", "scaled-linear", "cosine", "flow")
 SPACES = ("pixel", "latent")
 
 NUM_ANIMATION_FRAMES = 33
-"""Of an animation: so many times, whatever the strip shows."""
+"""Number of noise levels in an animation, independent of the strip."""
 
 MIN_CELL_PX = 96
-"""Pixels of a cell, at least: its label has to fit."""
+"""Minimum width of a cell, in pixels, so that the label fits."""
 
-Steps = Annotated[int, typer.Option("--steps", min=2, max=50, help="Pictures on the strip, the clean one first.")]
+Steps = Annotated[
+    int, typer.Option("--steps", min=2, max=50, help="Number of images on the strip. The first image has no noise.")
+]
 Schedule = Annotated[
     str | None,
     typer.Option(
         "--schedule",
-        help="How fast noise grows: as in DDPM, Stable Diffusion, Improved DDPM, or flow matching (Stable Diffusion 3)."
-        "  [default: linear, or the model's own]",
+        help="Noise schedule. linear: DDPM. scaled-linear: Stable Diffusion. cosine: Improved DDPM. flow: "
+        "flow matching (Stable Diffusion 3).  [default: linear, or the schedule of --model]",
         metavar="|".join(SCHEDULES),
     ),
 ]
 Space = Annotated[
     str,
-    typer.Option("--space", help="Where noise is added: to pixels, or to a model's latents.", metavar="|".join(SPACES)),
+    typer.Option("--space", help="Add noise to pixels, or to the latents of a model.", metavar="|".join(SPACES)),
 ]
 ModelOption = Annotated[
-    str | None, typer.Option("-m", "--model", help="Take this model's noise schedule, and for latents its autoencoder.")
+    str | None,
+    typer.Option("-m", "--model", help="Use the noise schedule of this model, and its autoencoder for latents."),
 ]
 OutputOption = Annotated[
     str | None,
     typer.Option(
         "-o",
         "--output",
-        help="A file, a folder (with a trailing /) or a template.  [default: outputs/{stem}-noise.png]",
+        help="File, folder (with a trailing /) or template.  [default: outputs/{stem}-noise.png]",
     ),
 ]
-CellSize = Annotated[int, typer.Option("--cell", min=32, max=2048, help="Pixels for each picture, at most.")]
+CellSize = Annotated[
+    int, typer.Option("--cell", min=32, max=2048, help="Maximum width and height of each image, in pixels.")
+]
 
 
 @flatten_settings
@@ -59,14 +64,14 @@ def noise(
     report: ReportSettings,
     steps: Steps = 8,
     schedule: Schedule = None,
-    seed: Annotated[int, typer.Option("-s", "--seed", min=0, max=2**64 - 1, help="OutputOption chance starts.")] = 0,
+    seed: Annotated[int, typer.Option("-s", "--seed", min=0, max=2**64 - 1, help="Random seed.")] = 0,
     space: Space = "pixel",
     model: ModelOption = None,
     output: OutputOption = None,
     cell: CellSize = 256,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Draw how noise takes a picture over: the forward process of diffusion, as a strip.
+    """Show the forward process of diffusion: an image with increasing noise, as a strip.
 
     artgen noise input.png --steps 8
     """
@@ -75,68 +80,77 @@ def noise(
 
     _check_choices(schedule=(schedule, SCHEDULES), space=(space, SPACES))
     if source.image is None:
-        raise UsageError("noise needs a picture.", "artgen noise input.png")
+        raise UsageError("Cannot run noise: the input image is missing.", "artgen noise input.png")
     loaded = images.load_image(source.image)
     record = {"task": "noise", "image": source.image.name, "seed": seed, "steps": steps}
-    asked = OutputSettings(output=output, overwrite=overwrite, metadata="none")
-    destination = outputs.parse_destination(asked, "{stem}-noise", input_paths=(source.image,))
-    reel = outputs.parse_frames_option(
+    output_settings = OutputSettings(output=output, overwrite=overwrite, metadata="none")
+    destination = outputs.parse_destination(output_settings, "{stem}-noise", input_paths=(source.image,))
+    animation_output = outputs.parse_frames_option(
         FramesSettings(frames=animation.frames, fps=animation.fps), multiple_images=False, overwrite=overwrite
     )
     with Reporter(report.quiet, report.verbose) as reporter:
-        found = _resolve_model(model, space, reporter)
-        picture = _shrink_to_fit(loaded.image, max(found.native_size) if found and space == "latent" else cell)
-        side = max(MIN_CELL_PX, min(cell, max(picture.size)))
-        destination.check(*picture.size, record)
-        if reel is not None:
-            reel.check(record)
-        config = _scheduler_config(schedule, found)
+        resolved = _resolve_model(model, space, reporter)
+        image = _shrink_to_fit(loaded.image, max(resolved.native_size) if resolved and space == "latent" else cell)
+        cell_px = max(MIN_CELL_PX, min(cell, max(image.size)))
+        destination.check(*image.size, record)
+        if animation_output is not None:
+            animation_output.check(record)
+        config = _scheduler_config(schedule, resolved)
         from artgen.engine.diffusion import noise_schedule
 
-        times = noise_schedule.noise_levels(config, steps)
+        levels = noise_schedule.noise_levels(config, steps)
         if report.dry_run:
-            print_note("dry run: a strip would be drawn, nothing was")
+            print_note("Dry run: 1 strip would be generated.")
             return
-        more = noise_schedule.noise_levels(config, NUM_ANIMATION_FRAMES) if reel else []
-        pictures = _noise_image(picture, [*times, *more], seed, found if space == "latent" else None, reporter)
+        frame_levels = noise_schedule.noise_levels(config, NUM_ANIMATION_FRAMES) if animation_output else []
+        latent_model = resolved if space == "latent" else None
+        noisy_images = _noise_image(image, [*levels, *frame_levels], seed, latent_model, reporter)
         cells = [
-            contact_sheet.Cell(None, _level_label(time), each) for time, each in zip(times, pictures, strict=False)
+            contact_sheet.Cell(None, _level_label(level), noisy)
+            for level, noisy in zip(levels, noisy_images, strict=False)
         ]
-        strip = contact_sheet.render_sheet(contact_sheet.ContactSheet([cells]), cell_px=side)
+        strip = contact_sheet.render_sheet(contact_sheet.ContactSheet([cells]), cell_px=cell_px)
         path = destination.save(strip, record)
-        shown = reel.save(pictures[steps:], record, path) if reel else None
-    told: dict[str, Any] = {**record, "schedule": schedule or model or "linear", "space": space}
+        frames_path = animation_output.save(noisy_images[steps:], record, path) if animation_output else None
     if report.json:
-        told |= {"frames": str(shown)} if shown else {}
-        at = [{"t": m.timestep, "signal": m.alpha, "noise": m.sigma, "snr_db": m.snr_db} for m in times]
-        print_json({"file": str(path), **told, "times": at})
+        values: dict[str, Any] = {**record, "schedule": schedule or model or "linear", "space": space}
+        values |= {"frames": str(frames_path)} if frames_path else {}
+        times = [
+            {"t": level.timestep, "signal": level.alpha, "noise": level.sigma, "snr_db": level.snr_db}
+            for level in levels
+        ]
+        print_json({"file": str(path), **values, "times": times})
         return
-    for file in (path, *([shown] if shown else [])):
-        print_result(str(file))
+    print_result(str(path))
+    if frames_path:
+        print_result(str(frames_path))
 
 
 def _check_choices(**options: tuple[str | None, tuple[str, ...]]) -> None:
-    for name, (word, choices) in options.items():
-        if word is not None and word not in choices:
-            raise UsageError(f"--{name} must be one of {', '.join(choices)}, not {word!r}.")
+    for name, (value, choices) in options.items():
+        if value is not None and value not in choices:
+            raise UsageError(f"Invalid --{name} '{value}': the values are {', '.join(choices)}.")
 
 
 def _resolve_model(name: str | None, space: str, reporter: Reporter) -> "ResolvedModel | None":
-    """The model whose latents or schedule are asked for; None when none is."""
+    """Return the model whose latents or schedule are used, or None."""
     if name is None and space == "pixel":
         return None
     from artgen import registry
     from artgen.events import Downloading
     from artgen.system import hardware
 
-    found = registry.resolve_model(
+    model = registry.resolve_model(
         name or hardware.default_model(),
         on_download=lambda file, done, total: reporter(Downloading(file, done, total)),
     )
-    registry.check_model_files(found)
-    if space == "latent" and found.architecture not in ("sd1", "sd2", "sdxl", "sd3"):
-        raise ModelUnavailableError(f"{found.name} has no latents that can be shown.", "Use --space pixel.")
-    return found
+    registry.check_model_files(model)
+    if space == "latent" and model.architecture not in ("sd1", "sd2", "sdxl", "sd3"):
+        raise ModelUnavailableError(
+            f"Cannot add noise to the latents of '{model.name}': the architecture is not supported.",
+            "Use --space pixel.",
+        )
+    return model
 
 
 def _scheduler_config(schedule: str | None, model: "ResolvedModel | None") -> dict[str, Any]:
@@ -166,7 +180,7 @@ def _noise_image(
 
 
 def _shrink_to_fit(image: "Image.Image", max_side: int) -> "Image.Image":
-    """No larger than it is shown: scaling afterwards would average the noise away."""
+    """Resize the image before noise is added: resizing afterwards would average the noise."""
     factor = min(1.0, max_side / max(image.size))
     if factor == 1:
         return image
@@ -175,5 +189,8 @@ def _shrink_to_fit(image: "Image.Image", max_side: int) -> "Image.Image":
 
 
 def _level_label(level: "NoiseLevel[float]") -> str:
-    snr = level.snr_db
-    return f"t = {level.timestep}\n{'clean' if not level.sigma else f'SNR {snr:.1f} dB' if snr is not None else 'noise alone'}"
+    if not level.sigma:
+        label = "no noise"
+    else:
+        label = f"SNR {level.snr_db:.1f} dB" if level.snr_db is not None else "only noise"
+    return f"t = {level.timestep}\n{label}"

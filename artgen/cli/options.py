@@ -1,7 +1,7 @@
-"""Groups of settings -> the options that Typer sees.
+"""Convert setting groups to Typer options.
 
-A command takes groups (`prompt: Prompt, sampling: Sampling`); `flattened` splices their fields into its signature,
-and hands the command its groups back, filled.
+A command function takes groups (`prompt: PromptSettings, sampling: SamplingSettings`). `flatten_settings` replaces each
+group in the signature with one option per setting, and calls the function with the groups.
 """
 
 import functools
@@ -27,72 +27,74 @@ PER_CALL_SETTINGS = frozenset(
     | {"sweep", "task", "limit", "shuffle", "shard", "keep_going", "retry_failed", "folder", "resume"}
     | {"noise_levels", "noise_samples", "fit", "alpha"}
 )
-"""Settings that belong to one call and are not taken from the environment or a configuration file."""
+"""Settings of one call, which environment variables and configuration files cannot set."""
 
 
 def flatten_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as Typer wants it: one parameter for each setting of each group it takes.
+    """Return a function that Typer can run as a command: one parameter per setting of each group.
 
-    A positional setting may also be given by its flag; words fill, in order, those that were not. A command that takes
-    words of its own gets them all.
+    A positional setting is also an option. Positional arguments are assigned, in order, to the settings whose option is
+    not used. If the command defines its own arguments, settings are only options.
     """
     groups: dict[str, type] = {
         name: hint for name, hint in typing.get_type_hints(command).items() if hint in settings.SETTING_GROUPS
     }
-    options, words = _build_parameters(groups.values(), has_positionals=_has_positionals(command))
+    has_positionals = _has_positionals(command)
+    parameters, positionals = _build_parameters(groups.values(), has_positionals=has_positionals)
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        _assign_positionals([values.pop(name) for name in words], list(words.values()), values)
-        filled = {
-            name: group(
-                **{
-                    setting_name: settings.canonical_value(
-                        f.metadata["setting"], _list_to_tuple(values.pop(setting_name))
-                    )
-                    for setting_name, f in options_of(group).items()
-                }
-            )
-            for name, group in groups.items()
-        }
-        for group in filled.values():
+        _assign_positionals([values.pop(name) for name in positionals], list(positionals.values()), values)
+        filled_groups = {name: _create_group(group, values) for name, group in groups.items()}
+        for group in filled_groups.values():
             settings.validate(group)
-        command(**filled, **values)
+        command(**filled_groups, **values)
 
     own = [
         p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for p in inspect.signature(command).parameters.values()
         if p.name not in groups
     ]
-    signature = inspect.Signature([*own, *options])
+    # Arguments of the command, groups, options of the command: the order of the sections of `--help`.
+    arguments = [p for p in own if _is_argument(p.annotation)]
+    signature = inspect.Signature([*arguments, *parameters, *(p for p in own if p not in arguments)])
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return run
 
 
-def _list_to_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _create_group(group: type, values: dict[str, Any]) -> Any:
+    """Return the group with its settings, which are removed from `values`."""
+    group_values = {}
+    for name, field in options_of(group).items():
+        value = values.pop(name)
+        value = tuple(value) if isinstance(value, list) else value
+        group_values[name] = settings.canonical_value(field.metadata["setting"], value)
+    return group(**group_values)
 
 
 def _has_positionals(command: Callable[..., None]) -> bool:
-    hints = typing.get_type_hints(command, include_extras=True).values()
-    return any(isinstance(part, ArgumentInfo) for hint in hints for part in typing.get_args(hint))
+    return any(_is_argument(hint) for hint in typing.get_type_hints(command, include_extras=True).values())
+
+
+def _is_argument(annotation: Any) -> bool:
+    return any(isinstance(part, ArgumentInfo) for part in typing.get_args(annotation))
 
 
 def _build_parameters(
     groups: typing.Iterable[type], *, has_positionals: bool
 ) -> tuple[list[inspect.Parameter], dict[str, str]]:
-    """The parameters Typer sees, and for each positional word the setting it may fill."""
+    """Return the parameters for Typer, and the setting of each positional parameter."""
     arguments, options = [], []
-    words: dict[str, str] = {}
+    positionals: dict[str, str] = {}
     for group in groups:
         for name, f in options_of(group).items():
             spec: Setting = f.metadata["setting"]
             if spec.positional and not has_positionals:
-                words[f"{name}_word"] = name
-                arguments.append(_argument_parameter(f"{name}_word", name, spec))
+                positionals[f"{name}_positional"] = name
+                arguments.append(_argument_parameter(f"{name}_positional", name, spec))
             options.append(_option_parameter(group, name, f, spec))
-    return [*arguments, *options], words
+    return [*arguments, *options], positionals
 
 
 def _argument_parameter(parameter_name: str, name: str, spec: Setting) -> inspect.Parameter:
@@ -102,11 +104,12 @@ def _argument_parameter(parameter_name: str, name: str, spec: Setting) -> inspec
 
 def _option_parameter(group: type, name: str, field: Field[Any], spec: Setting) -> inspect.Parameter:
     kind, optional = type_of(group, name)
-    variable = name not in PER_CALL_SETTINGS and kind is not tuple
+    # `AliasCommand` reads the variables of settings with several values.
+    has_variable = name not in PER_CALL_SETTINGS and kind is not tuple
     flag = "--" + name.replace("_", "-")
     flags = spec.flags or ((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,))
     text, default = _help_text(spec), None if field.default is MISSING else field.default
-    if kind is tuple:  # may be given several times
+    if kind is tuple:  # the option can be repeated
         kind, default = list[str], list(default or ())
     info = typer.Option(
         *flags,
@@ -114,36 +117,34 @@ def _option_parameter(group: type, name: str, field: Field[Any], spec: Setting) 
         metavar=spec.metavar or ("|".join(spec.choices) if spec.choices else None),
         rich_help_panel=_PANEL_TITLES[group],
         show_default=default not in (None, "", False, True, []) and "[default: " not in text,
-        envvar=_environment_variables(name, spec)
-        if variable
-        else None,  # see `AliasCommand` for settings of several values
+        envvar=_environment_variables(name, spec) if has_variable else None,
         show_envvar=False,
     )
     return _keyword_parameter(name, default, Annotated[kind | None if optional else kind, info])
 
 
 def _environment_variables(name: str, spec: Setting) -> list[str]:
-    """Return the variables that set a setting: the one of its name first, then those of its aliases."""
-    flags = [alias for alias in spec.aliases if "=" not in alias]
-    return [f"ARTGEN_{word.lstrip('-').replace('-', '_').upper()}" for word in (name, *flags)]
+    """Return the environment variables of a setting: of its name first, then of its aliases."""
+    aliases = [alias for alias in spec.aliases if "=" not in alias]
+    return [f"ARTGEN_{flag.lstrip('-').replace('-', '_').upper()}" for flag in (name, *aliases)]
 
 
 _PANEL_TITLES: dict[type, str] = {
     settings.PromptSettings: "Prompt",
-    settings.SeedSettings: "Noise",
-    settings.SeriesSettings: "Series",
+    settings.SeedSettings: "Sampling",
+    settings.SeriesSettings: "Batch",
     settings.SweepSettings: "Sweep",
-    settings.BatchRunSettings: "Run",
-    settings.StepsSettings: "Noise",
+    settings.BatchRunSettings: "Batch",
+    settings.StepsSettings: "Sampling",
     settings.SamplingSettings: "Sampling",
-    settings.CanvasSettings: "Canvas",
-    settings.SizeSettings: "Canvas",
-    settings.InputImage: "Source",
-    settings.Img2ImgInput: "Source",
-    settings.DenoiseSettings: "Noise",
+    settings.CanvasSettings: "Size",
+    settings.SizeSettings: "Size",
+    settings.InputImage: "Input",
+    settings.Img2ImgInput: "Input",
+    settings.DenoiseSettings: "Denoising",
     settings.MaskSettings: "Mask",
-    settings.InpaintBlend: "Blend",
-    settings.OutpaintSettings: "Expansion",
+    settings.InpaintBlend: "Blending",
+    settings.OutpaintSettings: "Outpainting",
     settings.ModelRef: "Model",
     settings.LoraSettings: "Model",
     settings.ModelSettings: "Model",
@@ -161,11 +162,11 @@ _PANEL_TITLES: dict[type, str] = {
     settings.CheckpointSettings: "Checkpoints",
     settings.AnomalySettings: "Anomaly",
 }
-"""Groups that are explained under another's name."""
+"""Title of the `--help` section of each group. Groups with the same title share a section."""
 
 
 def _help_text(spec: Setting) -> str:
-    """`Quality of JPEG. [95]`, with its limits, becomes `Quality of JPEG (1 to 100). [default: 95]`."""
+    """Add the limits to a help text: `Quality of JPEG. [95]` becomes `Quality of JPEG (1 to 100). [default: 95]`."""
     text, bracket, default = spec.help.partition(" [")
     limits = describe_limits(spec)
     if limits and limits not in text:
@@ -180,23 +181,26 @@ def _keyword_parameter(name: str, default: object, annotation: object) -> inspec
 def _assign_positionals(
     positionals: Sequence[str | None], setting_names: Sequence[str], values: dict[str, Any]
 ) -> None:
-    """Gives positional words to the settings that no flag filled.
+    """Assign positional arguments to the settings whose option is not used.
 
     Raises:
-        UsageError: more words than places.
+        UsageError: there are more arguments than settings.
     """
-    given = [word for word in positionals if word is not None]
-    free = [name for name in setting_names if not values[name]]
-    if len(given) > len(free):
-        taken = ", ".join(name for name in setting_names if values[name])
-        raise UsageError(f"Unexpected {given[len(free)]!r}: {taken} is given already.", "Quote a prompt of many words.")
-    for word, name in zip(given, free, strict=False):
-        values[name] = Path(word) if name in ("image", "folder") else word
+    arguments = [argument for argument in positionals if argument is not None]
+    unset_names = [name for name in setting_names if not values[name]]
+    if len(arguments) > len(unset_names):
+        set_names = " and ".join(name for name in setting_names if values[name])
+        reason = f"{set_names} is already set" if set_names else f"the command takes {len(setting_names)}"
+        raise UsageError(
+            f"Unexpected argument '{arguments[len(unset_names)]}': {reason}.", "Quote a prompt that contains spaces."
+        )
+    for argument, name in zip(arguments, unset_names, strict=False):
+        values[name] = Path(argument) if name in ("image", "folder") else argument
 
 
 @functools.cache
 def _flag_aliases() -> dict[str, str]:
-    """Return the option that each hidden spelling means: `--weights` is `--quantize`, `--full` is `--mode=full`."""
+    """Return the option of each hidden alias: `--quantize` for `--weights`, `--mode=full` for `--full`."""
     found: dict[str, str] = {}
     for group in settings.SETTING_GROUPS:
         for name, f in options_of(group).items():
@@ -212,7 +216,7 @@ def _flag_aliases() -> dict[str, str]:
 
 @functools.cache
 def _multi_value_settings() -> dict[str, type]:
-    """The settings of several values that the environment may hold, and the group that declares each."""
+    """Return the settings with several values that environment variables can set, and the group of each setting."""
     return {
         name: group
         for group in settings.SETTING_GROUPS
@@ -222,10 +226,10 @@ def _multi_value_settings() -> dict[str, type]:
 
 
 class AliasCommand(Command):
-    """Understands the names that other tools give to the same options, without listing them in `--help`.
+    """Accept hidden aliases of options: former names, and the names of other tools.
 
-    Reads settings of several values from the environment as the files and tables have them, with commas between: Typer
-    would end each at a blank.
+    Environment variables of settings with several values are separated by commas, as in configuration files. Typer
+    would split them at spaces.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -245,29 +249,29 @@ class AliasCommand(Command):
         return rest
 
     def _without_aliases(self, args: Sequence[str]) -> list[str]:
-        """Return the arguments with the options' current names; switches such as `--full` become `--mode=full`, last."""
+        """Replace aliases with the current names. Switches such as `--full` become `--mode=full`, at the end."""
         own = {flag for parameter in self.params for flag in (*parameter.opts, *parameter.secondary_opts)}
         end = args.index("--") if "--" in args else len(args)
-        words: list[str] = []
+        arguments: list[str] = []
         switches: list[str] = []
-        for word in args[:end]:
-            flag, separator, value = word.partition("=")
+        for argument in args[:end]:
+            flag, separator, value = argument.partition("=")
             canonical, fixed, _ = _flag_aliases().get(flag, "").partition("=")
             if flag in own or canonical not in own:
-                words.append(word)
+                arguments.append(argument)
             elif fixed:
                 switches.append(_flag_aliases()[flag])
             else:
-                words.append(f"{canonical}{separator}{value}")
-        return [*words, *switches, *args[end:]]
+                arguments.append(f"{canonical}{separator}{value}")
+        return [*arguments, *switches, *args[end:]]
 
 
 @functools.cache
 def _switch_variables() -> dict[str, tuple[str, str]]:
-    """Return the variables of aliases that stand for one value (`ARTGEN_FULL`), and the setting and value they mean."""
+    """Return the environment variables of switches such as `ARTGEN_FULL`, and the setting and value of each switch."""
     return {
-        f"ARTGEN_{alias.upper()}": (meant.setting, meant.value)
+        f"ARTGEN_{alias.upper()}": (target.setting, target.value)
         for group in settings.SETTING_GROUPS
-        for alias, meant in settings.aliases_of(options_of(group)).items()
-        if meant.value is not None
+        for alias, target in settings.aliases_of(options_of(group)).items()
+        if target.value is not None
     }

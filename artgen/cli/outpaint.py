@@ -1,4 +1,4 @@
-"""`artgen outpaint`."""
+"""Define the command `artgen outpaint`."""
 
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
@@ -36,12 +36,12 @@ def outpaint(
     report: ReportSettings,
     positionals: ImagesAndPrompt = None,
 ) -> None:
-    """Extend a picture beyond its edges; the picture itself stays byte for byte.
+    """Extend an image beyond its edges. The pixels of the input image do not change.
 
     artgen outpaint input.png --expand 64 "a meadow"
     """
     from artgen.spec.requests import Outpaint
 
-    pictures, prompt = split_positionals(positionals, source, prompt)
+    image_paths, prompt = split_positionals(positionals, source, prompt)
     groups = (source, prompt, expansion, blend, sampling, model, compute)
-    dispatch(Outpaint, groups, series, sweep, OutputOptions(output, frames, report), image_paths=pictures)
+    dispatch(Outpaint, groups, series, sweep, OutputOptions(output, frames, report), image_paths=image_paths)

@@ -1,4 +1,4 @@
-"""How a training is shown: a live table on a terminal, a line now and then elsewhere."""
+"""Show the progress of a training: a live table on a terminal, otherwise one line every 10 seconds."""
 
 import time
 from collections import deque
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from artgen.jobs.training_plan import TrainingPlan
 
 LINE_INTERVAL_SECONDS = 10.0
-"""Seconds between lines where there is no terminal."""
+"""Seconds between lines without a terminal."""
 
 AVERAGE_WINDOW_STEPS = 50
-"""Steps that figures are the mean of."""
+"""Number of recent steps that losses and durations are averaged over."""
 
 
 class TrainingProgressTable:
-    """Shows what a training yields; a context manager around it."""
+    """Show the events of a training. Use it as a context manager around the training."""
 
     def __init__(self, plan: "TrainingPlan", *, quiet: bool) -> None:
         self._plan, self._quiet = plan, quiet
@@ -36,12 +36,12 @@ class TrainingProgressTable:
         self._stop_live()
 
     def on_loading(self, event: Event) -> None:
-        """Hears of loading."""
+        """Show a loading event before the first training step."""
         if self._live is None:
             self._reporter(event)
 
     def on_training_event(self, event: Any) -> None:
-        """Shows one thing that happened."""
+        """Show one training event."""
         from artgen.engine.training import run
 
         if self._quiet:
@@ -49,13 +49,13 @@ class TrainingProgressTable:
         match event:
             case run.Started(start_step=start_step, num_parameters=num_parameters, num_processes=num_processes):
                 self._reporter.close()
-                many = f" in {num_processes} processes" if num_processes > 1 else ""
-                went = f", resuming after step {start_step}" if start_step else ""
-                print_note(f"{num_parameters:,} trainable parameters{many}{went}")
+                processes = f" in {num_processes} processes" if num_processes > 1 else ""
+                resumed = f" The training resumes after step {start_step}." if start_step else ""
+                print_note(f"{num_parameters:,} trainable parameters{processes}.{resumed}")
             case run.TrainStep():
                 self._show_step(event)
             case run.CheckpointSaved(step, path) if stderr_console().is_terminal is False:
-                print_note(f"step {step}: saved {path}")
+                print_note(f"Step {step}: saved '{path}'.")
             case _:
                 pass
 
@@ -93,9 +93,9 @@ class TrainingProgressTable:
 
     def _build_table(self) -> Any:
         from rich import box
-        from rich.table import Table as Rich
+        from rich.table import Table
 
-        table = Rich(box=box.SIMPLE, title=printable(self._plan.paths.result.name), title_justify="left")
+        table = Table(box=box.SIMPLE, title=printable(self._plan.paths.result.name), title_justify="left")
         for name, _ in self._metrics():
             table.add_column(name, justify="right")
         table.add_row(*(value for _, value in self._metrics()))

@@ -1,4 +1,4 @@
-"""`artgen reconstruct`."""
+"""Define the command `artgen reconstruct`."""
 
 import math
 from pathlib import Path
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from artgen.registry import ResolvedModel
 
 ROWS_PER_PAGE = 8
-"""Pictures on a page of the sheet."""
+"""Number of images on a page of the sheet."""
 
 MAX_CELL_PX = 512
-"""Pixels a side of a picture on the sheet at most."""
+"""Maximum width and height of an image on the sheet, in pixels."""
 
 
 @flatten_settings
@@ -32,16 +32,17 @@ def reconstruct(
     image_paths: RequiredImages,
     model: ModelRef,
     compute: DeviceSettings,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The sheet; further pages get -2, -3 ...")] = Path(
-        "reconstruction.png"
-    ),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON record for each picture.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The sheet. Further pages are named sheet-2.png, sheet-3.png ...")
+    ] = Path("reconstruction.png"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON record for each image.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors to stderr.")] = False,
 ) -> None:
-    """Show pictures beside what a model's autoencoder makes of them, and measure the difference.
+    """Encode and decode images with the autoencoder of a model, and measure the difference.
 
-    What it loses, no picture drawn by that model can have. Any size; figures are PSNR, SSIM and a perceptual distance.
+    The model cannot generate details that its autoencoder loses. Images can have any size. The metrics are PSNR, SSIM
+    and VAE feature distance.
 
     artgen reconstruct photos/ -m sd15 -o sheet.png
     """
@@ -51,28 +52,33 @@ def reconstruct(
 
     checks.check_device(compute.device, None)
     check_sheet_path(output, overwrite, "--output")
-    found = _resolve_model(model)
+    resolved = _resolve_model(model)
     files = [
         entry.setting_values["image"] for entry in image_folders.read_image_folders(image_paths, use_captions=False)
     ]
     for file in files:
-        images.load_image(file)  # every one is read before a model loads
+        images.load_image(file)  # reports unreadable files before the model is loaded
     rows: list[list[Cell]] = []
     totals: dict[str, float] = {}
     with Reporter(quiet) as reporter:
-        for file, rebuilt in zip(files, _reconstruct_files(files, found, compute, reporter), strict=True):
+        for file, result in zip(files, _reconstruct_files(files, resolved, compute, reporter), strict=True):
             reporter.close()
-            rows.append(_sheet_row(file, rebuilt))
-            for name, value in rebuilt.metrics.items():
+            rows.append(_sheet_row(file, result))
+            for name, value in result.metrics.items():
                 totals[name] = totals.get(name, 0.0) + value / len(files)
             if as_json:
                 print_json(
-                    {"image": str(file), "model": found.name, "sheet": str(output), **_finite_metrics(rebuilt.metrics)}
+                    {
+                        "image": str(file),
+                        "model": resolved.name,
+                        "sheet": str(output),
+                        **_finite_metrics(result.metrics),
+                    }
                 )
             elif not quiet:
-                print_note(f"{file}: {_format_metrics(rebuilt.metrics)}")
+                print_note(f"'{file}': {_format_metrics(result.metrics)}.")
     if len(files) > 1 and not quiet and not as_json:
-        print_note(f"mean of {len(files)}: {_format_metrics(totals)}")
+        print_note(f"Mean of {len(files)} images: {_format_metrics(totals)}.")
     _write_pages(rows, output, overwrite)
     if not as_json:
         print_result(str(output))
@@ -86,7 +92,7 @@ def _resolve_model(model_ref: ModelRef) -> "ResolvedModel":
     registry.check_model_files(model)
     if model.architecture == "pixel":
         raise ModelUnavailableError(
-            f"{model.name} is a model of pixels and has no autoencoder.", "Choose another --model."
+            f"Cannot use '{model.name}': it is a pixel model without an autoencoder.", "Choose another --model."
         )
     return model
 
@@ -97,10 +103,10 @@ def _reconstruct_files(files: list[Path], model: "ResolvedModel", compute: Devic
     from artgen.engine.loading.device import resolve_device
     from artgen.events import ModelSelected
 
-    where = resolve_device(compute.device, "fp32" if compute.dtype == "auto" else compute.dtype)
-    reporter(ModelSelected(f"the autoencoder of {model.short_name}", where.device, where.dtype))
-    given = (images.load_image(file).image for file in files)
-    return vae_reconstruct.reconstruct_all(model, given, where, reporter)
+    device_config = resolve_device(compute.device, "fp32" if compute.dtype == "auto" else compute.dtype)
+    reporter(ModelSelected(f"the autoencoder of {model.short_name}", device_config.device, device_config.dtype))
+    originals = (images.load_image(file).image for file in files)
+    return vae_reconstruct.reconstruct_all(model, originals, device_config, reporter)
 
 
 def _sheet_row(file: Path, reconstruction: "Reconstruction") -> "list[Cell]":
@@ -115,16 +121,16 @@ def _sheet_row(file: Path, reconstruction: "Reconstruction") -> "list[Cell]":
 
 
 def _thumbnail(image: "Image.Image") -> "Image.Image":
-    shown = image.copy()
-    shown.thumbnail((MAX_CELL_PX, MAX_CELL_PX))
-    return shown
+    thumbnail = image.copy()
+    thumbnail.thumbnail((MAX_CELL_PX, MAX_CELL_PX))
+    return thumbnail
 
 
 def _write_pages(rows: "list[list[Cell]]", output: Path, overwrite: bool) -> None:
     from artgen.images.contact_sheet import ContactSheet
 
     pages = [
-        ContactSheet(rows[start : start + ROWS_PER_PAGE], column_labels=("picture", "reconstruction"))
+        ContactSheet(rows[start : start + ROWS_PER_PAGE], column_labels=("image", "reconstruction"))
         for start in range(0, len(rows), ROWS_PER_PAGE)
     ]
     side = max(256, *(cell.image.width for row in rows for cell in row if cell.image))
@@ -139,5 +145,5 @@ def _format_metrics(metrics: dict[str, float]) -> str:
 
 
 def _finite_metrics(metrics: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no infinity, the PSNR of equal pictures."""
+    """Replace infinity by None: the PSNR of equal images is infinite, which JSON cannot represent."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

@@ -1,7 +1,7 @@
-"""`artgen replay`."""
+"""Define the command `artgen replay`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,14 +17,18 @@ def replay(
     output: OutputSettings,
     frames: FramesSettings,
     report: ReportSettings,
-    file: Annotated[Path, typer.Argument(help="A picture, its sidecar, or A1111 text.", metavar="FILE")],
+    file: Annotated[
+        Path, typer.Argument(help="An image, its sidecar file, or a file with A1111 text.", metavar="FILE")
+    ],
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a setting: steps=50. May be repeated.", metavar="NAME=VALUE"),
+        typer.Option("--set", help="Change a setting, such as steps=50. Can be repeated.", metavar="NAME=VALUE"),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
 ) -> None:
-    """Make a picture again from itself; the same pixels when nothing is changed.
+    """Generate an image again from its metadata.
+
+    The pixels are identical unless a setting, the model or the hardware changes.
 
     artgen replay fox.png --set steps=50
     """
@@ -36,18 +40,17 @@ def replay(
     for change in set_ or []:
         name, separator, value = change.partition("=")
         if not separator:
-            raise UsageError(f"--set takes NAME=VALUE, not {change!r}.", "--set steps=50")
+            raise UsageError(f"Invalid --set '{change}': the format is NAME=VALUE.", "--set steps=50")
         changes[name.strip().replace("-", "_")] = value
-    plan = replay_jobs.read_replay_spec(file, changes)
+    spec = replay_jobs.read_replay_spec(file, changes)
     if not report.quiet:
-        for text in plan.notes:
+        for text in spec.notes:
             print_note(text)
-    facts: dict[str, Any] = {"offline": True} if offline else {}
-    request = plan.request.replace(**facts)
+    request = spec.request.replace(offline=True) if offline else spec.request
     jobs = RequestJobs(
         [request],
         OutputOptions(output, frames, report),
-        batch_size=ExactBatchSize(plan.batch_size),
-        check_job=plan.check_job,
+        batch_size=ExactBatchSize(spec.batch_size),
+        check_job=spec.check_job,
     )
     run_requests(jobs, report)

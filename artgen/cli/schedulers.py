@@ -1,4 +1,4 @@
-"""`artgen schedulers`."""
+"""Define the command `artgen schedulers`."""
 
 from typing import Annotated
 
@@ -8,11 +8,15 @@ from artgen.cli.console import print_json, print_result
 from artgen.spec.schedulers import SCHEDULERS
 
 
-def schedulers(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False) -> None:
-    """List the schedulers, with the other names they answer to.
+def schedulers(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+) -> None:
+    """List the schedulers and their aliases.
 
-    Case, spaces and punctuation do not matter; `karras`, `exponential` or `beta` may follow the name where the list
-    says sigmas.
+    Names ignore case, spaces and punctuation. If a scheduler is marked with `sigmas`, its name can be followed by
+    `karras`, `exponential` or `beta`.
+
+    artgen schedulers
     """
     for entry in SCHEDULERS:
         if as_json:
@@ -29,6 +33,9 @@ def schedulers(as_json: Annotated[bool, typer.Option("--json", help="Print one J
                 }
             )
             continue
-        marks = [*(["sigmas"] if entry.supports_sigmas else []), *(f"needs {name}" for name in entry.required_packages)]
-        listed = f"  [{', '.join(marks)}]" if marks else ""
-        print_result(f"{entry.name:<12} {entry.a1111_name:<14} {entry.note}{listed}")
+        labels = [
+            *(["sigmas"] if entry.supports_sigmas else []),
+            *(f"needs {name}" for name in entry.required_packages),
+        ]
+        suffix = f"  [{', '.join(labels)}]" if labels else ""
+        print_result(f"{entry.name:<12} {entry.a1111_name:<14} {entry.note}{suffix}")

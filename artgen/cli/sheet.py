@@ -1,4 +1,4 @@
-"""`artgen sheet`."""
+"""Define the command `artgen sheet`, and write the sheets of other commands."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,23 +16,28 @@ LABEL_SETTINGS = (
     "prompt", "negative_prompt", "model", "seed", "steps", "guidance_scale", "scheduler", "sigmas", "strength",
     "image", "width", "height", "task",
 )  # fmt: skip
-"""Settings that tell pictures apart, in the order of a label."""
+"""Settings that a label can contain, in order."""
 
 
 def sheet(
     image_paths: RequiredImages,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The sheet; further pages get -2, -3 ...")] = Path(
-        "sheet.png"
-    ),
-    columns: Annotated[int, typer.Option(min=0, max=100, help="Pictures side by side. [as wide as high]")] = 0,
-    rows: Annotated[int, typer.Option(min=1, max=100, help="Rows on a page.")] = 12,
-    cell: Annotated[int, typer.Option(min=32, max=2048, help="Pixels for each picture.")] = 256,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The sheet. Further pages are named sheet-2.png, sheet-3.png ...")
+    ] = Path("sheet.png"),
+    columns: Annotated[int, typer.Option(min=0, max=100, help="Images per row. 0 makes the sheet square.")] = 0,
+    rows: Annotated[int, typer.Option(min=1, max=100, help="Rows per page.")] = 12,
+    cell: Annotated[int, typer.Option(min=32, max=2048, help="Width and height of each cell, in pixels.")] = 256,
     label: Annotated[
-        str, typer.Option(help="What stands under a picture: `auto`, `none`, or settings such as seed,steps.")
+        str,
+        typer.Option(
+            help="Label of each image: auto (the settings that differ), none, or settings such as seed,steps."
+        ),
     ] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Put pictures on a labelled contact sheet; labels say in what they differ.
+    """Arrange images on a labeled contact sheet.
+
+    By default, the labels are the settings that differ between the images.
 
     artgen sheet outputs/*.png -o sheet.png
     """
@@ -48,24 +53,27 @@ def sheet(
         contact_sheet.Cell(file, _label_text(record, names, file if label == "auto" and not differing else None))
         for file, record in zip(files, records, strict=True)
     ]
-    wide = columns or max(1, round(len(cells) ** 0.5))
+    num_columns = columns or max(1, round(len(cells) ** 0.5))
     title = "" if label == "none" else str(shared.get("prompt") or "")
     write_sheets(
-        contact_sheet.paginate(cells, columns=wide, rows=rows, title=title), output, cell_px=cell, overwrite=overwrite
+        contact_sheet.paginate(cells, columns=num_columns, rows=rows, title=title),
+        output,
+        cell_px=cell,
+        overwrite=overwrite,
     )
 
 
 def check_sheet_path(output: Path, overwrite: bool, option: str) -> None:
-    """Finds out before anything is drawn whether a sheet can be written.
+    """Check that a sheet can be written, before images are generated.
 
     Raises:
-        UsageError: its suffix is that of no picture.
-        OutputError: it exists already.
+        UsageError: the suffix is not an image suffix.
+        OutputError: the file exists already.
     """
     from artgen.outputs import format_from_suffix
 
-    example = "-o" if option == "--output" else option
-    format_from_suffix(output, "A sheet", f"{example} sheet.png")
+    flag = "-o" if option == "--output" else option
+    format_from_suffix(output, "A sheet", f"{flag} sheet.png")
     if output.exists() and not overwrite:
         raise OutputError(f"'{output}' exists already.", f"Choose another {option}, or add --overwrite.")
 
@@ -73,22 +81,29 @@ def check_sheet_path(output: Path, overwrite: bool, option: str) -> None:
 def write_sheets(
     pages: "list[ContactSheet]", output: Path, *, cell_px: int, overwrite: bool, print_paths: bool = True
 ) -> list[Path]:
-    """Draws and writes pages: `sheet.png`, `sheet-2.png` ...; prints their names if `print_paths`.
+    """Render pages, write them to `sheet.png`, `sheet-2.png` ... and return their paths.
+
+    Args:
+        pages: the pages.
+        output: path of the first page.
+        cell_px: width and height of a cell, in pixels.
+        overwrite: existing files may be overwritten.
+        print_paths: print the paths to stdout.
 
     Raises:
-        UsageError: the suffix is that of no picture.
+        UsageError: the suffix is not an image suffix.
         OutputError: a file exists already, or cannot be written.
     """
     from artgen.images import contact_sheet
     from artgen.outputs import encode_without_metadata, format_from_suffix, write_user_file
 
-    kind = format_from_suffix(output, "A sheet", "-o sheet.png")
+    image_format = format_from_suffix(output, "A sheet", "-o sheet.png")
     hint = "Choose another --output, or add --overwrite."
     paths = [output, *(output.with_stem(f"{output.stem}-{number}") for number in range(2, len(pages) + 1))]
-    if not overwrite and (there := next((path for path in paths if path.exists()), None)):
-        raise OutputError(f"'{there}' exists already.", hint)
+    if not overwrite and (existing := next((path for path in paths if path.exists()), None)):
+        raise OutputError(f"'{existing}' exists already.", hint)
     for path, page in zip(paths, pages, strict=True):
-        data = encode_without_metadata(contact_sheet.render_sheet(page, cell_px=cell_px), kind)
+        data = encode_without_metadata(contact_sheet.render_sheet(page, cell_px=cell_px), image_format)
         write_user_file(path, data, overwrite=overwrite, hint=hint)
         if print_paths:
             print_result(str(path))
@@ -99,10 +114,10 @@ def _read_record(path: Path) -> dict[str, Any]:
     from artgen import metadata
 
     try:
-        found = metadata.read_metadata(path)
+        image_metadata = metadata.read_metadata(path)
     except InputFileError:
         return {}
-    return dict(found.record or found.parameters or found.comfy or {})
+    return dict(image_metadata.record or image_metadata.parameters or image_metadata.comfy or {})
 
 
 def _label_settings(label: str, differing: list[str]) -> list[str]:
@@ -112,7 +127,7 @@ def _label_settings(label: str, differing: list[str]) -> list[str]:
         return []
     if label == "auto":
         if not differing:
-            print_note("the pictures do not say in what they differ; their names are their labels")
+            print_note("The metadata of the images does not differ. The labels are the file names.")
         return differing
     return [setting_name(name) for name in label.split(",")]
 

@@ -1,4 +1,4 @@
-"""`artgen train`."""
+"""Define the command `artgen train`."""
 
 import os
 from typing import TYPE_CHECKING, Annotated
@@ -30,17 +30,21 @@ Output = Annotated[
     typer.Option(
         "-o",
         "--output",
-        help="The result: a .safetensors file for a LoRA, else a model folder. Beside it NAME-training/ holds "
-        "checkpoints, samples.png, loss.csv, TensorBoard's files where it is installed, and datasheet.md.",
+        help="The result: a .safetensors file for a LoRA, otherwise a model folder. The folder NAME-training/ next to "
+        "it contains checkpoints, samples.png, loss.csv, datasheet.md, and TensorBoard files if TensorBoard "
+        "is installed.",
         rich_help_panel="Output",
     ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Begin again where there is a result.", rich_help_panel="Output")
+    bool,
+    typer.Option(
+        "--overwrite", help="Overwrite an existing result, and train from the start.", rich_help_panel="Output"
+    ),
 ]
 SeedOption = Annotated[
     int,
-    typer.Option("-s", "--seed", help="Decides everything that is drawn at random.", min=0, max=MAX_SEED,
+    typer.Option("-s", "--seed", help="Random seed of the training.", min=0, max=MAX_SEED,
                  rich_help_panel="Optimizer"),
 ]  # fmt: skip
 
@@ -58,23 +62,30 @@ def train(
     overwrite: Overwrite = False,
     seed: SeedOption = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the plan, train nothing.")
+        bool, typer.Option("--dry-run", help="Validate and print the plan without training.", rich_help_panel="Report")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON record of the result, not its path.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON record instead of the path.", rich_help_panel="Report")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print only errors to stderr.", rich_help_panel="Report")
+    ] = False,
 ) -> None:
-    """Teach a model your own pictures: a LoRA, all of its weights, or its autoencoder.
+    """Train a LoRA, all weights of a model, or its autoencoder on a folder of images.
 
-    Ctrl-C saves; --resume goes on exactly. What learns is kept in fp32; --dtype is that of the computation (auto on a
-    GPU: bf16 where it has it). On several GPUs: accelerate launch -m artgen train ...
+    Ctrl-C saves a checkpoint. --resume continues, bit-identical to an uninterrupted run. Trainable weights are fp32;
+    --dtype is the precision of the computation (auto: bf16 on GPUs that support bf16). On several GPUs, run
+    `accelerate launch -m artgen train ...`.
 
-    artgen train pictures/ -o my-style.safetensors --trigger mystyle
+    artgen train images/ -o my-style.safetensors --trigger mystyle
     """
     from artgen.dataset import datasheet
     from artgen.jobs import training_plan
 
     if dataset.folder is None:
-        raise UsageError("train needs a folder of pictures.", "artgen train pictures/ -o my-style.safetensors")
+        raise UsageError(
+            "Cannot run train: the folder of images is missing.", "artgen train images/ -o my-style.safetensors"
+        )
     settings = training_plan.TrainingSettings(dataset, lora, optimizer, loss, checkpoints, compute, seed)
     quiet = quiet or not _is_main_process()
     with Reporter(quiet) as reporter, report_dataset.print_dataset_errors():
@@ -90,31 +101,31 @@ def train(
         print_json(
             {"path": str(finished.path), "steps": finished.steps, "loss": finished.loss, **plan.settings_record()}
         )
-    elif finished is not None:  # None in all but the first of several processes
+    elif finished is not None:  # only the main process has a result
         print_result(str(finished.path))
 
 
 def _is_main_process() -> bool:
-    """Whether this is the only process, or the first of those that a launcher started: that one speaks."""
+    """Return whether this process prints: it is the only process, or the first process of a launcher."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _print_plan(plan: "TrainingPlan") -> None:
-    settings, pictures = plan.settings, plan.dataset
-    report_dataset.print_dataset_report(pictures, plan.image_sizes)
-    what = {"lora": f"a LoRA of rank {settings.training.rank} ({settings.training.target})", "full": "all weights",
+    settings, dataset = plan.settings, plan.dataset
+    report_dataset.print_dataset_report(dataset, plan.image_sizes)
+    target = {"lora": f"a LoRA of rank {settings.training.rank} ({settings.training.target})", "full": "all weights",
             "vae": f"the autoencoder ({settings.training.target})"}[settings.mode]  # fmt: skip
-    optimisation = settings.optimizer
-    batch = optimisation.train_batch_size * optimisation.gradient_accumulation_steps
+    optimizer = settings.optimizer
+    batch_size = optimizer.train_batch_size * optimizer.gradient_accumulation_steps
     print_note(
-        f"{len(pictures.images)} pictures at {plan.resolution}x{plan.resolution} or that area, for {what} of "
-        f"{plan.model.short_name}"
+        f"Training {target} of {plan.model.short_name} on {len(dataset.images)} images of "
+        f"{plan.resolution}x{plan.resolution} pixels, or the same area."
     )
     print_note(
-        f"{optimisation.train_steps} steps of {batch} pictures, learning rate {optimisation.learning_rate:g} "
-        f"({optimisation.lr_scheduler}), seed {settings.seed}"
+        f"{optimizer.train_steps} steps, batch size {batch_size}, learning rate {optimizer.learning_rate:g} "
+        f"({optimizer.lr_scheduler}), seed {settings.seed}."
     )
-    print_note(f"result: {plan.paths.result}, and {plan.paths.training_dir}")
+    print_note(f"Result: '{plan.paths.result}'. Checkpoints: '{plan.paths.training_dir}'.")
 
 
 def _run_training(plan: "TrainingPlan", quiet: bool) -> "Finished | None":
@@ -124,17 +135,17 @@ def _run_training(plan: "TrainingPlan", quiet: bool) -> "Finished | None":
     finished: Finished | None = None
     with DeferredSigint() as interrupts, TrainingProgressTable(plan, quiet=quiet) as table:
         try:
-            for happening in run.train(plan, listener=table.on_loading, should_stop=lambda: interrupts.interrupted):
-                table.on_training_event(happening)
-                if isinstance(happening, run.Finished):
-                    finished = happening
+            for event in run.train(plan, listener=table.on_loading, should_stop=lambda: interrupts.interrupted):
+                table.on_training_event(event)
+                if isinstance(event, run.Finished):
+                    finished = event
         except KeyboardInterrupt:
             raise InterruptedTraining(plan) from None
     return finished
 
 
 class InterruptedTraining(ArtgenError):
-    """Ctrl-C was pressed, and a checkpoint saved."""
+    """Report that Ctrl-C was pressed and a checkpoint was saved."""
 
     exit_code = EXIT_INTERRUPTED
 
@@ -142,5 +153,5 @@ class InterruptedTraining(ArtgenError):
         newest = plan.paths.newest_checkpoint()
         super().__init__(
             f"Interrupted after {newest.name}." if newest else "Interrupted.",
-            "The same command with --resume goes on." if newest else "",
+            "Run the same command with --resume to continue." if newest else "",
         )

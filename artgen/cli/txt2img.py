@@ -1,4 +1,4 @@
-"""`artgen txt2img`."""
+"""Define the command `artgen txt2img`."""
 
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
@@ -34,7 +34,7 @@ def txt2img(
     frames: FramesSettings,
     report: ReportSettings,
 ) -> None:
-    """Draw a picture from words.
+    """Generate an image from a prompt.
 
     artgen txt2img "a red fox in the snow" --steps 30
     """
@@ -42,6 +42,6 @@ def txt2img(
 
     prompt = read_prompt(prompt)
     if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
-        raise UsageError("txt2img needs a prompt.", 'artgen txt2img "a red fox in the snow"')
+        raise UsageError("Cannot run txt2img: the prompt is missing.", 'artgen txt2img "a red fox in the snow"')
     groups = (prompt, sampling, resolve_size(canvas, size), model, compute)
     dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report))

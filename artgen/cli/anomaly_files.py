@@ -1,0 +1,143 @@
+"""Write the files of `artgen anomaly`: heat maps, the fit and the table of scores."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artgen.cli.console import print_result
+from artgen.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from artgen.engine.anomaly.result import AnomalyResult
+
+_OVERWRITE_HINT = "Choose another name, or add --overwrite."
+
+
+class OutputFiles:
+    """Store the paths of the files that the user requested, and write the files."""
+
+    def __init__(
+        self,
+        paths_and_roots: Sequence[tuple[Path, Path]],
+        heatmap_path: Path | None,
+        csv_path: Path | None,
+        fit_path: Path | None,
+        overwrite: bool,
+    ) -> None:
+        """Store the paths. Nothing is checked or written yet.
+
+        Args:
+            paths_and_roots: each input image, and the folder that it was found in.
+            heatmap_path: a file for one image, a folder for several images, or None.
+            csv_path: the table of scores, or None.
+            fit_path: the statistics of the normal images, or None.
+            overwrite: existing files may be overwritten.
+        """
+        self._root_by_path = dict(paths_and_roots)
+        self._heatmap_path = heatmap_path
+        self._csv_path = csv_path
+        self._fit_path = fit_path
+        self._overwrite = overwrite
+        self._multiple_images = len(paths_and_roots) > 1 or any(path.parent != root for path, root in paths_and_roots)
+
+    def check_writable(self, request: Any) -> None:
+        """Check that all files can be written, and that the request provides their contents.
+
+        Raises:
+            UsageError: there are no input images, `--save-fit` has no folder of normal images, or a suffix is not
+                supported.
+            OutputError: a file exists already.
+        """
+        from artgen.outputs import format_from_suffix
+
+        if not self._root_by_path and not (self._fit_path and request.fit):
+            raise UsageError(
+                "Cannot run anomaly: an input image, or --fit with --save-fit, is missing.", "artgen anomaly image.png"
+            )
+        if self._fit_path is not None:
+            self._check_fit_path(self._fit_path, request)
+        if self._heatmap_path is not None and not self._multiple_images:
+            format_from_suffix(self._heatmap_path, "A heat map", "--map heat.png")
+        heatmap_paths = [self._heatmap_path_for(path) for path in self._root_by_path] if self._heatmap_path else []
+        if len(set(heatmap_paths)) < len(heatmap_paths):
+            raise UsageError(
+                "Cannot save the heat maps: two images have the same name.", "Run the command once for each folder."
+            )
+        for path in (self._csv_path, self._fit_path, *heatmap_paths):
+            if path is not None and path.exists() and not self._overwrite:
+                raise OutputError(f"'{path}' exists already.", _OVERWRITE_HINT)
+            if path is not None and path.is_dir():
+                raise OutputError(f"Cannot write to '{path}': it is a folder.", "Use the name of a file.")
+
+    def _check_fit_path(self, fit_path: Path, request: Any) -> None:
+        if request.fit is None or not request.fit.is_dir():
+            raise UsageError("Cannot use --save-fit without a folder of normal images.", "Add --fit normal/.")
+        if fit_path.suffix != ".safetensors":
+            raise UsageError(
+                f"Cannot save the fit to '{fit_path}': the suffix must be .safetensors.",
+                "--save-fit normal.safetensors",
+            )
+
+    def _heatmap_path_for(self, path: Path) -> Path:
+        if self._heatmap_path is None:
+            raise TypeError("no heat map was requested")
+        if not self._multiple_images:
+            return self._heatmap_path
+        relative_path = path.relative_to(self._root_by_path[path])
+        return self._heatmap_path / relative_path.with_suffix(".png")
+
+    def write_heatmap(self, result: "AnomalyResult") -> None:
+        """Write the image next to its heat map, if requested.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if self._heatmap_path is None:
+            return
+        from artgen.engine.anomaly.heatmap import render_result
+        from artgen.outputs import encode_without_metadata, format_from_suffix
+
+        path = self._heatmap_path_for(result.path)
+        image_format = format_from_suffix(path, "A heat map", "--map heat.png")
+        self._write_file(path, encode_without_metadata(render_result(result), image_format))
+
+    def write_fit(self, data: bytes) -> None:
+        """Write the statistics of the normal images, if requested.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if self._fit_path is not None:
+            self._write_file(self._fit_path, data)
+            if not self._root_by_path:
+                print_result(str(self._fit_path))
+
+    def write_csv(self, results: "Sequence[AnomalyResult]") -> None:
+        """Write the table of scores in the order of `results`, if requested.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if self._csv_path is None:
+            return
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["rank", "file", "score", "p_value", "is_anomaly", "x", "y"])
+        for rank, result in enumerate(results, 1):
+            verdict = "" if result.is_anomalous is None else str(result.is_anomalous).lower()
+            p_value = "" if result.p_value is None else f"{result.p_value:.6g}"
+            file_name = _escape_formula(str(result.path))
+            table.writerow([rank, file_name, f"{result.score:.6g}", p_value, verdict, *result.peak_xy])
+        self._write_file(self._csv_path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+    def _write_file(self, path: Path, data: bytes) -> None:
+        from artgen.outputs import write_user_file
+
+        write_user_file(path, data, overwrite=self._overwrite, hint=_OVERWRITE_HINT)
+
+
+def _escape_formula(name: str) -> str:
+    """Return a name that spreadsheets do not interpret as a formula."""
+    return f"./{name}" if name[:1] in "=+-@\t\r" else name
