@@ -1,1 +1,1 @@
-"""The only package that imports torch, diffusers and transformers at module level."""
+"""Run models. Only this package imports torch, diffusers and transformers at module level."""

@@ -63,7 +63,7 @@ def generate_all(
     """Generate images in the order of the requests. A failed image does not stop the others.
 
     All requests are validated before a model is loaded. Consecutive requests that differ only in prompt, seed and
-    input image share a pipeline call. Each image has its own random generator, so the images equal those of single
+    input image share a pipeline call. Each image has its own random generator, so the images equal the images of single
     requests: bit-identical for the same batch size, otherwise within one gray level on the CPU in fp32. An incomplete
     batch is padded, so that all images of a group have the same batch size.
 

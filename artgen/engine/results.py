@@ -1,4 +1,4 @@
-"""What becomes of a request: a picture, or a failure that says why."""
+"""Define the result of a request: an image or a failure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +11,14 @@ from artgen.spec.requests import Request
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """A picture that was made.
+    """Represent a generated or denoised image.
 
     Attributes:
-        image: RGB, at the size asked for; denoised pictures have their file's mode.
-        record: the flat JSON record of what ran; `artgen.spec.records.from_record` turns it into a request again.
-        request: the complete request.
-        low_bytes: the lower bytes of a picture with 16 bits a channel, whose upper ones are `image`; None for 8 bits.
-        frames: how it came about, the last the picture itself; empty unless they were asked for.
+        image: RGB image of the requested size. A denoised image has the mode of its input file.
+        record: Flat JSON record of the used values. `artgen.spec.records.from_record` converts it to a request.
+        request: Complete request.
+        low_bytes: Low bytes of a 16-bit image; `image` contains the high bytes. None for an 8-bit image.
+        frames: Intermediate steps. The last frame is the image itself. Empty if no frames were requested.
     """
 
     image: Image.Image
@@ -30,7 +30,12 @@ class GeneratedImage:
 
 @dataclass(frozen=True)
 class FailedImage:
-    """A picture that was not made, and why."""
+    """Represent a request that failed.
+
+    Attributes:
+        request: The request.
+        error: The reason of the failure.
+    """
 
     request: Request
     error: ArtgenError

@@ -1,9 +1,9 @@
-"""How many pictures are drawn at the same time.
+"""Select the batch size: the number of images per pipeline call.
 
-One call of a pipeline draws a device batch. With one number of rows, a picture's bits depend neither on what else is in
-the batch nor on its place there; with another number, kernels add in another order, and pixels differ by a grey level.
-So pictures of one shape have one number of rows: where fewer are left, the last one is drawn again in the rows that are
-free, and thrown away. The record keeps the number, and `replay` uses it.
+With a fixed batch size, the bits of an image depend neither on the other images of the batch nor on its position.
+With another batch size, kernels sum in another order and pixels differ by one gray level. Therefore all jobs of a group
+use the same batch size: an incomplete batch is padded with copies of its last job, whose images are discarded. The
+record contains the batch size, and `replay` uses it.
 """
 
 from dataclasses import dataclass
@@ -18,29 +18,30 @@ from artgen.system import hardware
 
 AUTO = "auto"
 MIN_SPEEDUP = 1.05
-"""How much faster a larger batch must be, to make up for what it takes in memory."""
+"""Smallest speedup per image for which a larger batch size is selected, because it also needs more memory."""
 
 CUDA_BATCH_SIZES = {"sd1": 8, "sd2": 8}
-"""Rows that fill a GPU with pictures of a model's own size."""
+"""Batch sizes that fully use a GPU at the native size of the model, by architecture."""
 
 CUDA_DEFAULT_BATCH_SIZE = 4
+"""Batch size on CUDA for all other architectures."""
 
 CPU_BATCH_SIZE = 8
-"""Rows at which a small model is fastest on a CPU, with pictures of 128x128 pixels; see RESULTS.md."""
+"""Fastest batch size of a small model on a CPU for images of 128x128 pixels. See RESULTS.md."""
 
 SMALL_MODEL_BYTES = 500_000_000
-"""Bytes of weights up to which a CPU is kept waiting by the calls, not by the products in them."""
+"""Size of the weights below which a CPU is limited by call overhead, not by matrix products."""
 
 
 @dataclass(frozen=True)
 class JobGroup:
-    """Pictures of one shape: one call of a pipeline could draw any of them together.
+    """Describe jobs that can share a pipeline call.
 
     Attributes:
-        shape_id: its number.
-        total: how many pictures there are of it, with those that are drawn already.
-        remaining: how many are not drawn yet, 1 or more.
-        default_size: what `default_size` says of them.
+        shape_id: Number of the group.
+        total: Number of jobs in the group.
+        remaining: Number of jobs that are not completed, at least 1.
+        default_size: Result of `default_batch_size` for the jobs.
     """
 
     shape_id: int
@@ -50,71 +51,75 @@ class JobGroup:
 
 
 class BatchSizePolicy(Protocol):
-    """Chooses the number of rows for each shape of picture."""
+    """Select the batch size of each group."""
 
     def next_batch_size(self, group: JobGroup) -> int:
-        """The rows of the next device batch, 1 to 256; they may be more than there are pictures left."""
+        """Return the next batch size, 1 to 256. It may exceed the number of remaining jobs."""
 
     def record_timing(self, shape_id: int, num_images: int, seconds_per_image: float) -> None:
-        """Takes note that `num_images` pictures together took `seconds_per_image` each."""
+        """Record the duration of a pipeline call that generated `num_images` images."""
 
 
 class ExactBatchSize:
-    """Always the same, however few pictures there are."""
+    """Use the same batch size for every group."""
 
     def __init__(self, batch_size: int) -> None:
-        """Raises UsageError for a number outside 1 to 256."""
+        """Create a policy.
+
+        Raises:
+            UsageError: The batch size is outside 1 to 256.
+        """
         if not 1 <= batch_size <= MAX_BATCH_SIZE:
-            raise UsageError(f"batch_size must be auto or 1 to {MAX_BATCH_SIZE}, not {batch_size}.")
+            raise _invalid_batch_size(str(batch_size))
         self._batch_size = batch_size
 
     def next_batch_size(self, group: JobGroup) -> int:  # noqa: ARG002
         return self._batch_size
 
     def record_timing(self, shape_id: int, num_images: int, seconds_per_image: float) -> None:
-        """Nothing to learn."""
+        """Do nothing: the batch size is fixed."""
 
 
 class MaxBatchSize(ExactBatchSize):
-    """The same for all shapes that have as many pictures."""
+    """Use the given batch size, or a smaller one for groups with fewer jobs."""
 
     def next_batch_size(self, group: JobGroup) -> int:
-        return _cap_to_remaining(self._batch_size, group.total)
+        return _cap_to_total(self._batch_size, group.total)
 
 
 class DefaultBatchSize:
-    """What suits the model and the device."""
+    """Use the default batch size of the model, image size and device."""
 
     def next_batch_size(self, group: JobGroup) -> int:
-        return _cap_to_remaining(group.default_size, group.total)
+        return _cap_to_total(group.default_size, group.total)
 
     def record_timing(self, shape_id: int, num_images: int, seconds_per_image: float) -> None:
-        """Nothing to learn."""
+        """Do nothing: the batch size is fixed."""
 
 
 class AutoTuneBatchSize:
-    """Doubles as long as pictures come faster for it, and goes back to the best when they do not.
+    """Double the batch size while the time per image decreases, then use the fastest one.
 
-    The engine halves a batch that does not fit in memory; the seconds of such a try tell against its size.
+    Attributes:
+        best_sizes: Fastest batch size of each group for which tuning is complete.
     """
 
     def __init__(self) -> None:
         self._seconds_by_size: dict[int, dict[int, float]] = {}
         self.best_sizes: dict[int, int] = {}
-        """The best size of each shape, as far as it is known."""
 
     def next_batch_size(self, group: JobGroup) -> int:
         if group.shape_id in self.best_sizes:
-            return _cap_to_remaining(self.best_sizes[group.shape_id], group.total)
+            return _cap_to_total(self.best_sizes[group.shape_id], group.total)
         return min(self._next_trial_size(group.shape_id), group.remaining)
 
     def record_timing(self, shape_id: int, num_images: int, seconds_per_image: float) -> None:
         if shape_id in self.best_sizes or num_images < self._next_trial_size(shape_id):
-            return  # the rest of a shape says nothing
-        tried = self._seconds_by_size.setdefault(shape_id, {})
-        best = min(tried, key=lambda size: tried[size], default=None)
-        tried[num_images] = seconds_per_image
-        if best is not None and seconds_per_image * MIN_SPEEDUP > tried[best]:
+            return  # The last, smaller batch of a group does not measure the trial size.
+        seconds_by_size = self._seconds_by_size.setdefault(shape_id, {})
+        best = min(seconds_by_size, key=lambda size: seconds_by_size[size], default=None)
+        seconds_by_size[num_images] = seconds_per_image
+        if best is not None and seconds_per_image * MIN_SPEEDUP > seconds_by_size[best]:
             self.best_sizes[shape_id] = best
         elif num_images >= MAX_BATCH_SIZE:
             self.best_sizes[shape_id] = num_images
@@ -123,59 +128,65 @@ class AutoTuneBatchSize:
         return 2 * max(self._seconds_by_size.get(shape_id, {}), default=0) or 1
 
 
-def _cap_to_remaining(batch_size: int, total: int) -> int:
-    """The rows for a shape that may have fewer pictures: then the next power of two holds them all."""
+def _cap_to_total(batch_size: int, total: int) -> int:
+    """Return the batch size for a group of `total` jobs: at most the next power of two."""
     return min(batch_size, 1 << (total - 1).bit_length())
 
 
 def group_key(request: Request) -> Request:
-    """What must agree in requests that are drawn together, beside size and wording: all but seed and pictures."""
+    """Return the settings that must be equal in a pipeline call: all except seed, prompts and input images."""
     if not isinstance(request, PromptRequest):
         return request
-    pictures = {name: Path("any") for name in ("image", "mask") if getattr(request, name, None) is not None}
-    return request.replace(seed=0, prompt="", negative_prompt="", **pictures)
+    inputs = {name: Path("any") for name in ("image", "mask") if getattr(request, name, None) is not None}
+    return request.replace(seed=0, prompt="", negative_prompt="", **inputs)
 
 
 def prompt_group_key(request: Request) -> tuple[Any, ...]:
-    """What must agree in the words of requests that are drawn together."""
+    """Return the properties of the prompts that must be equal in a pipeline call."""
     if not isinstance(request, PromptRequest):
         return ()
-    # Chunks would be as many as the longest neighbour needs.
-    words = (request.prompt, request.negative_prompt) if request.long_prompt == "chunk" else ()
-    return bool(request.negative_prompt), *words
+    # The longest prompt of a batch determines the number of chunks for all prompts.
+    prompts = (request.prompt, request.negative_prompt) if request.long_prompt == "chunk" else ()
+    return bool(request.negative_prompt), *prompts
 
 
 def default_batch_size(job: Job) -> int:
-    """How many pictures like this one are best drawn together, by model, size and device; a power of two.
+    """Return the default batch size for the model, image size and device of a job, a power of two.
 
-    On a CPU, a large model keeps all cores busy with one picture.
+    On a CPU the result is 1 for a large model, because one image keeps all cores busy.
     """
-    if job.model_or_none is None or not isinstance(job.request, PromptRequest):
+    model = job.model_or_none
+    if model is None or not isinstance(job.request, PromptRequest):
         return 1
     device = job.request.device
     if device.startswith("cuda") or (device == "auto" and hardware.cuda_device_count()):
-        most, (width, height) = (
-            CUDA_BATCH_SIZES.get(job.model_or_none.architecture, CUDA_DEFAULT_BATCH_SIZE),
-            job.model_or_none.native_size,
-        )
-    elif job.model_or_none.weight_bytes() < SMALL_MODEL_BYTES:
-        most, width, height = CPU_BATCH_SIZE, 128, 128
+        max_size = CUDA_BATCH_SIZES.get(model.architecture, CUDA_DEFAULT_BATCH_SIZE)
+        width, height = model.native_size
+    elif model.weight_bytes() < SMALL_MODEL_BYTES:
+        max_size, width, height = CPU_BATCH_SIZE, 128, 128
     else:
         return 1
-    rows = min(most, most * width * height // (job.width * job.height))
-    return 1 << max(0, rows.bit_length() - 1)
+    batch_size = min(max_size, max_size * width * height // (job.width * job.height))
+    return 1 << max(0, batch_size.bit_length() - 1)
 
 
 def parse_batch_size(text: str | None) -> BatchSizePolicy:
-    """`auto`, how many at a time, or None for what suits.
+    """Return the policy for `auto`, a number, or None (the default batch size).
 
     Raises:
-        UsageError: neither.
+        UsageError: The text is neither `auto` nor a number from 1 to 256.
     """
     if text is None:
         return DefaultBatchSize()
     if text.strip().casefold() == AUTO:
         return AutoTuneBatchSize()
     if not text.strip().isdecimal():
-        raise UsageError(f"batch_size must be auto or 1 to {MAX_BATCH_SIZE}, not {text!r}.")
+        raise _invalid_batch_size(text)
     return MaxBatchSize(int(text))
+
+
+def _invalid_batch_size(text: str) -> UsageError:
+    return UsageError(
+        f"Cannot use batch size '{text}': the value must be auto or a number from 1 to {MAX_BATCH_SIZE}.",
+        "Use --batch-size auto or --batch-size 4.",
+    )

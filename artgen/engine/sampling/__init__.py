@@ -1,1 +1,1 @@
-"""Run one pipeline call: prompts, VAE, masked latents, NaN detection, frames, one file per task."""
+"""Run one pipeline call: prompts, VAE, masked latents, NaN detection, frames, and one module per task."""

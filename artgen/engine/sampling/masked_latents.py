@@ -1,8 +1,8 @@
-"""Inpainting with models for which diffusers has no inpainting pipeline.
+"""Inpaint with models that the inpainting pipeline of diffusers does not support.
 
-diffusers' inpainting pipeline takes UNets of 4 or 9 channels. Models with wider latents (the bundled one has 16) are
-held to the surroundings here, over the image-to-image pipeline and by the same scheme: after each step the latents
-outside the mask are replaced by the source's, noised to that step's level (the basic scheme of RePaint, Lugmayr et al.
+The inpainting pipeline of diffusers accepts UNets with 4 or 9 input channels. For wider latents (the bundled model has
+16 channels) artgen uses the img2img pipeline and applies the same method: after each step, the latents outside the mask
+are replaced by the source latents, noised to the noise level of that step (the basic method of RePaint, Lugmayr et al.
 2022, arXiv 2201.09865).
 """
 
@@ -18,19 +18,25 @@ from artgen.registry import ResolvedModel
 
 
 def needs_latent_masking(model: ResolvedModel) -> bool:
-    """Whether a model can inpaint in no other way: a UNet over latents that are not 4 channels wide."""
+    """Return whether a model needs this method: its UNet has neither 4 input channels nor mask channels."""
     return model.architecture in ("sd1", "sd2", "sdxl") and model.unet_channels == model.latent_channels != 4
 
 
 class MaskedLatentCallback:
-    """Puts the source's latents back outside the mask, after each step."""
+    """Restore the source latents outside the mask after each step.
+
+    Attributes:
+        source_latents: Latents of the input images, shape (B, C, H/f, W/f), where f is the VAE scale factor.
+        mask: 1 where the latents are generated, 0 elsewhere. Shape (B, 1, H/f, W/f).
+        noise: Noise added to the source latents. Same shape as `source_latents`.
+    """
 
     def __init__(self, pipe: Any, jobs: list[Job]) -> None:
         self.source_latents = torch.cat([_encode_source(pipe, job) for job in jobs])
         masks = torch.from_numpy(np.stack([np.asarray(job.padded_mask) for job in jobs]))[:, None].float() / 255
-        # A latent that touches the mask at all is repainted; the pixels beside it are pasted back in the end.
+        # Every latent that overlaps the mask is generated. The pixels outside the mask are restored after decoding.
         self.mask = functional.adaptive_max_pool2d(masks, self.source_latents.shape[-2:]).to(self.source_latents)
-        # Other noise than the pipeline's own, and the same for the same seed.
+        # The noise depends only on the seed, and differs from the noise of the pipeline.
         shape = self.source_latents.shape[1:]
         generators = [torch.Generator("cpu").manual_seed(_noise_seed(job)) for job in jobs]
         self.noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(
@@ -38,13 +44,13 @@ class MaskedLatentCallback:
         )
 
     def __call__(self, pipe: Any, step: int, latents: torch.Tensor) -> torch.Tensor:
-        """The latents after `step` (counted from 0) with the surroundings put back; same shape."""
+        """Return the latents after `step` (counted from 0) with the source latents outside the mask. Same shape."""
         timesteps = pipe.scheduler.timesteps
-        following = len(timesteps) - int(pipe.num_timesteps) + step + 1
+        next_index = len(timesteps) - int(pipe.num_timesteps) + step + 1
         known = self.source_latents
-        if following < len(timesteps):
-            at = timesteps[following].reshape(1).repeat(len(known))
-            known = pipe.scheduler.add_noise(known, self.noise, at)
+        if next_index < len(timesteps):
+            timestep = timesteps[next_index].reshape(1).repeat(len(known))
+            known = pipe.scheduler.add_noise(known, self.noise, timestep)
         mask = self.mask.to(latents)
         return mask * latents + (1 - mask) * known.to(latents)
 

@@ -1,4 +1,4 @@
-"""Watches for NaN and infinity, from the first step to the decoded pixels, and mends what can be mended."""
+"""Detect NaN and infinity during sampling. Decode again in fp32 if only the VAE overflowed."""
 
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +17,7 @@ LatentCallback = Callable[[Any, int, torch.Tensor], torch.Tensor]
 
 
 class _AsyncFlags:
-    """A few flags of a device, on their way to main memory."""
+    """Copy flags from a device to main memory without blocking."""
 
     def __init__(self, flags: torch.Tensor) -> None:
         self._host_flags, self._copy_event = flags, None
@@ -29,20 +29,22 @@ class _AsyncFlags:
             self._copy_event.record(torch.cuda.current_stream(flags.device))
 
     def values(self) -> list[bool]:
-        """The flags, once they are here."""
+        """Return the flags. Wait for the copy to complete."""
         if self._copy_event is not None:
             self._copy_event.synchronize()
         return [bool(flag) for flag in self._host_flags.tolist()]
 
 
 class NanGuard:
-    """Called by diffusers after each step: reports it, and stops a batch that has lost every picture to NaN.
+    """Check the latents after each step. diffusers calls the guard as `callback_on_step_end`.
 
-    A GPU is left a step to do while its last one is looked at: waiting for each would leave it idle in between.
+    The guard reports each step, and stops a batch when every image contains NaN or infinity. On a GPU the flags of a
+    step are read one step later, so that the GPU does not wait for the CPU.
 
     Attributes:
-        latent_callback: makes the next step's latents out of this step's; None leaves them.
-        last_latents: latents of the last step, (pictures, channels, height, width) for most models.
+        on_step: Receives the number of completed steps and the number of steps.
+        latent_callback: Returns the latents for the next step. None: the latents are not changed.
+        last_latents: Latents of the last step. Shape (B, C, H/f, W/f) for most models.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class NanGuard:
         self._pending_flags.append((step + 1, _AsyncFlags(torch.isfinite(self.last_latents).flatten(1).all(1))))
         self._process_flags(max_pending=1 if self.last_latents.is_cuda else 0)
         if None not in self._first_nonfinite_steps:
-            raise NonFiniteError("every picture is lost")
+            raise NonFiniteError("Every image of the batch contains NaN or infinity.")
         self.on_step(step + 1, int(pipe.num_timesteps))
         if self.latent_callback is None:
             return {}
@@ -68,51 +70,60 @@ class NanGuard:
 
     @property
     def finite(self) -> list[bool]:
-        """For each picture, whether all its latents were finite at every step so far."""
+        """Return for each image whether its latents were finite at every step so far."""
         self._process_flags()
         return [step is None for step in self._first_nonfinite_steps]
 
     def _process_flags(self, max_pending: int = 0) -> None:
-        """Looks at all steps but the last ones."""
+        """Read the flags of all steps except the last `max_pending` steps."""
         while len(self._pending_flags) > max_pending:
             step, finite = self._pending_flags.popleft()
-            for i, sound in enumerate(finite.values()):
-                if not sound and self._first_nonfinite_steps[i] is None:
+            for i, is_finite in enumerate(finite.values()):
+                if not is_finite and self._first_nonfinite_steps[i] is None:
                     self._first_nonfinite_steps[i] = step
 
     def nonfinite_error(self, index: int, device_config: DeviceConfig) -> NonFiniteError:
-        """What to say of a picture that is lost."""
+        """Return the error for image `index` of the batch."""
         step = self._first_nonfinite_steps[index]
-        where = f" at step {step}" if step is not None else " in the decoder"
-        hint = "Try another --scheduler or more --steps; the model itself may be damaged (`artgen models verify`)."
+        where = f"at step {step}" if step is not None else "in the VAE decoder"
+        hint = "Use another --scheduler or more --steps. Check the model files with `artgen models verify`."
         if device_config.dtype != "fp32":
-            hint = "Try --dtype fp32, or another --scheduler."
-        return NonFiniteError(f"The model produced NaN or infinity{where}; nothing was written.", hint)
+            hint = "Use --dtype fp32 or another --scheduler."
+        return NonFiniteError(f"Cannot generate the image: the model produced NaN or infinity {where}.", hint)
 
 
 @dataclass
 class DecodedBatch:
-    """Pictures as (pictures, height, width, 3), 0 to 1, and whether the safety filter withheld each."""
+    """Store the decoded images of a batch.
+
+    Attributes:
+        pixels: Images, shape (B, H, W, 3), range 0 to 1.
+        filtered: Whether the safety filter withheld each image.
+    """
 
     pixels: np.ndarray
     filtered: list[bool]
 
 
 def redecode_fp32(pipe: Any, decoded: DecodedBatch, nan_guard: NanGuard, listener: Listener) -> bool:
-    """Decodes once more in fp32 where latents are sound and pixels are not: decoders overflow in low precision.
+    """Decode images again in fp32 if their latents are finite and their pixels are not.
 
-    Changes `decoded` in place; says whether it did. The safety filter looks at what comes out.
+    VAE decoders can overflow in fp16 and bf16. The function changes `decoded` in place and runs the safety filter on
+    the new images. It returns whether it decoded an image again.
     """
     last, vae = nan_guard.last_latents, pipe.vae
-    broken = [i for i, sound in enumerate(nan_guard.finite) if sound and not np.isfinite(decoded.pixels[i]).all()]
-    reachable = last is not None and last.ndim == 4 and not any(p.is_meta for p in vae.parameters())
-    if not broken or last is None or not reachable or vae.dtype == torch.float32:
+    overflowed = [
+        i for i, is_finite in enumerate(nan_guard.finite) if is_finite and not np.isfinite(decoded.pixels[i]).all()
+    ]
+    # Sequential offloading keeps the parameters on the meta device.
+    is_decodable = last is not None and last.ndim == 4 and not any(p.is_meta for p in vae.parameters())
+    if not overflowed or last is None or not is_decodable or vae.dtype == torch.float32:
         return False
-    listener(Notice("the decoder overflowed; decoding again in fp32"))
+    listener(Notice("The VAE decoder overflowed. Decoding again in fp32."))
     dtype = vae.dtype
     try:
         vae.to(torch.float32)
-        for i in broken:
+        for i in overflowed:
             with torch.no_grad():
                 image = vae.decode(unscale_latents(last[i : i + 1].float(), vae.config)).sample
             if getattr(pipe, "safety_checker", None) is not None:

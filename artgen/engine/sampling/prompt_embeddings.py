@@ -1,8 +1,7 @@
-"""Prompt embeddings, computed once for each distinct prompt.
+"""Compute and cache prompt embeddings.
 
-A batch says the same negative prompt, or the same prompt with other seeds, again and again; a large text encoder (the
-T5 of Stable Diffusion 3) costs seconds each time. Each prompt is encoded by itself, so that its embedding does not
-depend on its neighbours.
+A batch often repeats a prompt or negative prompt, and a large text encoder (the T5 of Stable Diffusion 3) takes seconds
+per prompt. Each prompt is encoded separately, so its embedding does not depend on the other prompts of the batch.
 """
 
 import weakref
@@ -15,18 +14,19 @@ import torch
 from artgen.engine.loading import lora
 
 EMBEDDING_KWARGS = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
-"""What `encode_prompt` returns, in order, and what a pipeline takes in a prompt's place."""
+"""Values that `encode_prompt` returns, in order, and pipeline arguments that replace the prompt."""
 
 MAX_CACHE_BYTES = 64 << 20
-"""Bytes of embeddings that are kept for a model."""
+"""Largest size of the cached embeddings of one text encoder."""
 
 EncodedPrompt = tuple[torch.Tensor | None, ...]
 
 
 class _EmbeddingCache(OrderedDict[tuple[Any, ...], EncodedPrompt]):
-    """The embeddings of one text encoder, the least recently used first."""
+    """Store the embeddings of one text encoder, least recently used first."""
 
     def put(self, key: tuple[Any, ...], value: EncodedPrompt) -> None:
+        """Add an entry. Remove the least recently used entries beyond MAX_CACHE_BYTES."""
         self[key] = value
         while sum(map(_nbytes, self.values())) > MAX_CACHE_BYTES and len(self) > 1:
             self.popitem(last=False)
@@ -36,19 +36,20 @@ _embedding_caches: "weakref.WeakKeyDictionary[Any, _EmbeddingCache]" = weakref.W
 
 
 def supports_embeddings(pipe: Any) -> bool:
-    """Whether a pipeline is one whose `encode_prompt` is known here: Stable Diffusion 1, 2, XL and 3."""
+    """Return whether artgen can call `encode_prompt` of the pipeline: Stable Diffusion 1, 2, XL and 3."""
     return type(pipe).__name__.startswith("StableDiffusion") and hasattr(pipe, "encode_prompt")
 
 
 def prompt_embeddings(
     pipe: Any, prompts: Sequence[str], negative_prompts: Sequence[str], uses_cfg: bool
 ) -> dict[str, torch.Tensor]:
-    """Embeddings as keyword arguments for a pipeline, one row a picture.
+    """Return prompt embeddings as keyword arguments for a pipeline, with batch size `len(prompts)`.
 
     Args:
-        pipe: a pipeline that `can_embed`.
-        prompts, negative_prompts: one of each a picture; an empty negative counts as none.
-        uses_cfg: whether classifier-free guidance is on.
+        pipe: A pipeline for which `supports_embeddings` is true.
+        prompts: One prompt per image.
+        negative_prompts: One negative prompt per image. Empty: no negative prompt.
+        uses_cfg: Whether classifier-free guidance is used.
     """
     return stack_embeddings(
         [
@@ -59,33 +60,34 @@ def prompt_embeddings(
 
 
 def stack_embeddings(encoded_prompts: Sequence[EncodedPrompt]) -> dict[str, torch.Tensor]:
-    """What `encode` returned of several prompts, as keyword arguments for a pipeline."""
-    found = {}
-    for name, parts in zip(EMBEDDING_KWARGS, zip(*encoded_prompts, strict=True), strict=False):
-        if all(part is not None for part in parts):
-            found[name] = torch.cat(parts) if len(parts) > 1 else parts[0]
-    return found
+    """Return the results of `encode_prompt` for several prompts as keyword arguments for a pipeline."""
+    kwargs = {}
+    for name, tensors in zip(EMBEDDING_KWARGS, zip(*encoded_prompts, strict=True), strict=False):
+        if all(tensor is not None for tensor in tensors):
+            kwargs[name] = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
+    return kwargs
 
 
 def _encode_cached(pipe: Any, prompt: str, negative_prompt: str, uses_cfg: bool) -> EncodedPrompt:
-    kept = _embedding_caches.setdefault(pipe.text_encoder, _EmbeddingCache())
-    changed = lora.active_text_encoder_loras(pipe)
-    key = (prompt, negative_prompt, uses_cfg, pipe.text_encoder.dtype, str(pipe._execution_device), changed)
-    if key in kept:
-        kept.move_to_end(key)
-        return kept[key]
+    cache = _embedding_caches.setdefault(pipe.text_encoder, _EmbeddingCache())
+    loras = lora.active_text_encoder_loras(pipe)
+    key = (prompt, negative_prompt, uses_cfg, pipe.text_encoder.dtype, str(pipe._execution_device), loras)
+    if key in cache:
+        cache.move_to_end(key)
+        return cache[key]
     encoded = encode_prompt(pipe, prompt, negative_prompt, uses_cfg, pipe._execution_device)
-    kept.put(key, encoded)
+    cache.put(key, encoded)
     return encoded
 
 
 def encode_prompt(pipe: Any, prompt: str, negative_prompt: str, uses_cfg: bool, device: torch.device) -> EncodedPrompt:
-    """What a pipeline's text encoders make of a prompt on `device`, in the order of `NAMES`; nothing is remembered."""
-    several = {name: None for name in ("prompt_2", "prompt_3") if hasattr(pipe, f"text_encoder{name[6:]}")}
+    """Encode one prompt on `device`. Return the embeddings in the order of `EMBEDDING_KWARGS`, without caching."""
+    # Stable Diffusion XL and 3 require these arguments. None: every text encoder receives the same prompt.
+    other_prompts = {name: None for name in ("prompt_2", "prompt_3") if hasattr(pipe, f"text_encoder{name[6:]}")}
     with torch.no_grad():
         encoded: EncodedPrompt = pipe.encode_prompt(
             prompt=[prompt],
-            **several,
+            **other_prompts,
             device=device,
             num_images_per_prompt=1,
             do_classifier_free_guidance=uses_cfg,
@@ -95,4 +97,4 @@ def encode_prompt(pipe: Any, prompt: str, negative_prompt: str, uses_cfg: bool, 
 
 
 def _nbytes(encoded: EncodedPrompt) -> int:
-    return sum(part.nbytes for part in encoded if part is not None)
+    return sum(tensor.nbytes for tensor in encoded if tensor is not None)

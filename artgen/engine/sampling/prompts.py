@@ -1,8 +1,8 @@
-"""What a text encoder can take, and what to do with a prompt that is longer.
+"""Detect prompts that exceed the token limit of a model, and encode long prompts in chunks.
 
-CLIP's text encoders see 77 tokens, two of them marks. A longer prompt is cut by diffusers with a log line; here the
-part that would be lost is found beforehand and, on request, the prompt is encoded in chunks of 75 tokens whose
-embeddings are laid end to end, as AUTOMATIC1111 does.
+A CLIP text encoder accepts 77 tokens including the start and end tokens. diffusers truncates a longer prompt and logs
+a warning. artgen determines the truncated part before generation. With `--long-prompt chunk` it encodes the prompt in
+chunks of 75 tokens and concatenates the embeddings, as AUTOMATIC1111 does.
 """
 
 import json
@@ -20,7 +20,12 @@ from artgen.registry import ResolvedModel, single_file_config
 
 @dataclass(frozen=True)
 class PromptTokenizer:
-    """The tokenizer that sees most of a prompt, and how many tokens of it reach the model, marks not counted."""
+    """Store the tokenizer of a model with the largest token limit.
+
+    Attributes:
+        tokenizer: Tokenizer of transformers.
+        max_tokens: Token limit without start and end tokens.
+    """
 
     tokenizer: Any
     max_tokens: int
@@ -28,91 +33,99 @@ class PromptTokenizer:
 
 @lru_cache(maxsize=8)
 def tokenizer_for(model: ResolvedModel) -> PromptTokenizer | None:
-    """What reads a model's prompts, without loading the model; None for a pipeline without a tokenizer.
+    """Return the tokenizer of a model without loading the model, or None if the pipeline has no tokenizer.
 
-    Stable Diffusion 3 and Flux show CLIP 77 tokens and T5 as many as diffusers' `max_sequence_length`, 256 and 512.
+    For Stable Diffusion 3 and Flux the limit is the one of T5: diffusers' `max_sequence_length`, 256 and 512. CLIP
+    receives the first 77 tokens.
     """
     folder = single_file_config(model) if model.is_file else model.path
     index = json.loads((folder / "model_index.json").read_text("utf-8"))
-    for name, encoder, room in (
+    for name, encoder, t5_max_tokens in (
         ("tokenizer_3", "text_encoder_3", 255),
         ("tokenizer_2", "text_encoder_2", 511),
         ("tokenizer", "text_encoder", 0),
     ):
         library, tokenizer_class = index.get(name) or ("", "")
         encoder_class = (index.get(encoder) or (None, None))[1]
-        if library != "transformers" or not encoder_class or (room and not str(encoder_class).startswith("T5")):
+        if (
+            library != "transformers"
+            or not encoder_class
+            or (t5_max_tokens and not str(encoder_class).startswith("T5"))
+        ):
             continue
         tokenizer = getattr(transformers, str(tokenizer_class)).from_pretrained(folder / name, local_files_only=True)
-        return PromptTokenizer(tokenizer, room or _max_tokens(tokenizer))
+        return PromptTokenizer(tokenizer, t5_max_tokens or _max_tokens(tokenizer))
     return None
 
 
 def truncated_part(model: ResolvedModel, prompt: str) -> str:
-    """The end of `prompt`, as it was written, that the model's text encoder would not see; empty when all fits."""
-    found = tokenizer_for(model) if prompt else None
-    if found is None:
+    """Return the end of `prompt` beyond the token limit of the model. Empty if the prompt fits."""
+    prompt_tokenizer = tokenizer_for(model) if prompt else None
+    if prompt_tokenizer is None:
         return ""
-    tokens = found.tokenizer(prompt, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
-    if len(tokens.input_ids) <= found.max_tokens:
+    max_tokens = prompt_tokenizer.max_tokens
+    tokens = prompt_tokenizer.tokenizer(prompt, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+    if len(tokens.input_ids) <= max_tokens:
         return ""
-    return prompt[tokens.offset_mapping[found.max_tokens][0] :].strip()
+    return prompt[tokens.offset_mapping[max_tokens][0] :].strip()
 
 
 def reject_long(model: ResolvedModel, prompt: str) -> None:
-    """Refuses a prompt that does not fit.
+    """Validate that a prompt fits the token limit of the model.
 
     Raises:
-        UsageError: naming the part that would be lost.
+        UsageError: The prompt is too long. The message contains the part beyond the limit.
     """
-    lost = truncated_part(model, prompt)
-    found = tokenizer_for(model)
-    if lost and found:
+    truncated = truncated_part(model, prompt)
+    prompt_tokenizer = tokenizer_for(model)
+    if truncated and prompt_tokenizer:
         raise UsageError(
-            f"The prompt is over the model's limit of {found.max_tokens} tokens by: {lost!r}.",
-            "Shorten it, or use --long-prompt chunk.",
+            f"Cannot use the prompt: the model has a limit of {prompt_tokenizer.max_tokens} tokens. "
+            f"The part beyond the limit is '{truncated}'.",
+            "Shorten the prompt, or use --long-prompt chunk.",
         )
 
 
 def encode_chunked(
     pipe: Any, prompts: Sequence[str], negative_prompts: Sequence[str], uses_cfg: bool
 ) -> dict[str, Any]:
-    """Prompt embeddings of any length, as keyword arguments for the pipeline.
+    """Encode prompts of any length in chunks. Return keyword arguments for the pipeline.
 
     Args:
-        pipe: a Stable Diffusion 1, 2 or XL pipeline.
-        prompts, negative_prompts: one of each for every picture of the batch.
-        uses_cfg: whether classifier-free guidance is on, so that negatives matter.
+        pipe: A Stable Diffusion 1, 2 or XL pipeline.
+        prompts: One prompt per image.
+        negative_prompts: One negative prompt per image.
+        uses_cfg: Whether classifier-free guidance is used. Without it negative prompts are ignored.
 
     Returns:
-        `prompt_embeds` of shape (pictures, 77 * chunks, width), the same for negatives, and the pooled
-        embeddings (pictures, width) of the first chunk for SDXL.
+        `prompt_embeds` and `negative_prompt_embeds`, shape (B, 77 * chunks, D). For SDXL also the pooled embeddings of
+        the first chunk, shape (B, D).
 
     Raises:
-        UsageError: the model's text encoder is not CLIP.
+        UsageError: The text encoder of the model is not CLIP.
     """
     if not hasattr(pipe, "unet") or "CLIP" not in type(getattr(pipe, "text_encoder", None)).__name__:
         raise UsageError(
-            f"--long-prompt chunk works with Stable Diffusion 1, 2 and XL, not with {type(pipe).__name__}.",
-            "Shorten the prompt.",
+            f"Cannot encode the prompt in chunks: {type(pipe).__name__} is not Stable Diffusion 1, 2 or XL.",
+            "Shorten the prompt, or use --long-prompt truncate.",
         )
-    chunks = max(_count_chunks(pipe.tokenizer, text) for text in (*prompts, *negative_prompts))
-    encoded = _encode_chunks(pipe, prompts, chunks)
-    result = {"prompt_embeds": encoded[0]}
-    if encoded[1] is not None:
-        result["pooled_prompt_embeds"] = encoded[1]
+    num_chunks = max(_count_chunks(pipe.tokenizer, text) for text in (*prompts, *negative_prompts))
+    embeds, pooled = _encode_chunks(pipe, prompts, num_chunks)
+    kwargs = {"prompt_embeds": embeds}
+    if pooled is not None:
+        kwargs["pooled_prompt_embeds"] = pooled
     if not uses_cfg:
-        return result
-    unprompted: tuple[torch.Tensor, torch.Tensor | None]
-    if encoded[1] is not None and pipe.config.force_zeros_for_empty_prompt and not any(negative_prompts):
-        # SDXL was trained to see zeros, not the embedding of an empty prompt.
-        unprompted = torch.zeros_like(encoded[0]), torch.zeros_like(encoded[1])
+        return kwargs
+    negative_pooled: torch.Tensor | None
+    if pooled is not None and pipe.config.force_zeros_for_empty_prompt and not any(negative_prompts):
+        # SDXL was trained with zeros in place of the embedding of an empty prompt.
+        negative_embeds, negative_pooled = torch.zeros_like(embeds), torch.zeros_like(pooled)
     else:
-        unprompted = _encode_chunks(pipe, negative_prompts, chunks)
-    result["negative_prompt_embeds"] = unprompted[0]
-    if unprompted[1] is not None:
-        result["negative_pooled_prompt_embeds"] = unprompted[1]
-    return result
+        negative_embeds, negative_pooled = _encode_chunks(pipe, negative_prompts, num_chunks)
+    kwargs["negative_prompt_embeds"] = negative_embeds
+    if negative_pooled is not None:
+        kwargs["negative_pooled_prompt_embeds"] = negative_pooled
+    return kwargs
 
 
 def _max_tokens(tokenizer: Any) -> int:
@@ -125,34 +138,35 @@ def _count_chunks(tokenizer: Any, text: str) -> int:
 
 
 def _encode_chunks(pipe: Any, texts: Sequence[str], num_chunks: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    second = getattr(pipe, "text_encoder_2", None)
-    rows, pooled = [], []
+    """Return embeddings, shape (B, 77 * chunks, D), and for SDXL pooled embeddings, shape (B, D)."""
+    is_sdxl = getattr(pipe, "text_encoder_2", None) is not None
+    embeds, pooled = [], []
     for text in texts:
-        first = [
-            _run_text_encoder(pipe, 1, ids, second is not None) for ids in _chunk_ids(pipe.tokenizer, text, num_chunks)
-        ]
-        row = torch.cat([hidden for hidden, _ in first], dim=1)
-        if second is not None:
-            other = [_run_text_encoder(pipe, 2, ids, True) for ids in _chunk_ids(pipe.tokenizer_2, text, num_chunks)]
-            row = torch.cat([row, torch.cat([hidden for hidden, _ in other], dim=1)], dim=-1)
-            pooled.append(other[0][1])
-        rows.append(row)
-    return torch.cat(rows), torch.cat(pooled) if pooled else None
+        first = [_run_text_encoder(pipe, 1, ids, is_sdxl) for ids in _chunk_ids(pipe.tokenizer, text, num_chunks)]
+        hidden = torch.cat([hidden for hidden, _ in first], dim=1)
+        if is_sdxl:
+            second = [_run_text_encoder(pipe, 2, ids, True) for ids in _chunk_ids(pipe.tokenizer_2, text, num_chunks)]
+            hidden = torch.cat([hidden, torch.cat([hidden for hidden, _ in second], dim=1)], dim=-1)
+            pooled.append(second[0][1])
+        embeds.append(hidden)
+    return torch.cat(embeds), torch.cat(pooled) if pooled else None
 
 
 def _chunk_ids(tokenizer: Any, text: str, num_chunks: int) -> list[list[int]]:
-    room = _max_tokens(tokenizer)
+    """Return the token ids of each chunk with start, end and padding tokens."""
+    size = _max_tokens(tokenizer)
     tokens = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-    parts = [tokens[i * room : (i + 1) * room] for i in range(num_chunks)]
+    chunks = [tokens[i * size : (i + 1) * size] for i in range(num_chunks)]
     return [
-        [tokenizer.bos_token_id, *part, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * (room - len(part))]
-        for part in parts
+        [tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * (size - len(chunk))]
+        for chunk in chunks
     ]
 
 
 def _run_text_encoder(
     pipe: Any, encoder_number: int, token_ids: list[int], penultimate: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the hidden states and the first output of a text encoder for one chunk."""
     encoder = pipe.text_encoder if encoder_number == 1 else pipe.text_encoder_2
     with torch.no_grad():
         out = encoder(torch.tensor([token_ids], device=pipe._execution_device), output_hidden_states=penultimate)

@@ -1,8 +1,8 @@
-"""Prompts read by text encoders that are in memory only meanwhile: `--offload text` on the CPU.
+"""Encode prompts before loading the denoiser, then free the text encoders: `--offload text` on the CPU.
 
-There is no other memory to put them in, so the pipeline that reads has no denoiser, the one that draws no text
-encoders, and each is let go of before the other is loaded. That is how diffusers' guide to Stable Diffusion 3 has its
-T5, twice the size of the denoiser, out of the way.
+The CPU has no second memory to offload to. Therefore one pipeline contains only the text encoders and another one the
+remaining components, and each is released before the other is loaded. The guide of diffusers to Stable Diffusion 3
+does the same for T5, which is twice as large as the denoiser.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,14 +19,14 @@ from artgen.events import Listener
 from artgen.jobs.prepare import Job
 
 MAX_PREFETCH_BYTES = 256 << 20
-"""Bytes of embeddings up to which prompts of coming pictures are read too, while the text encoders are there."""
+"""Size of the cached embeddings up to which prompts of later jobs are encoded too."""
 
 PromptEmbeddings = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class _PromptKey:
-    """What a picture's embeddings depend on beside the model."""
+    """Identify the embeddings of a job for one model."""
 
     prompt: str
     negative_prompt: str
@@ -37,65 +37,73 @@ class _PromptKey:
     def from_job(cls, job: Job) -> "_PromptKey":
         request = job.prompt_request
         texts = request.prompt, request.negative_prompt
-        long = request.long_prompt == "chunk" and any(prompts.truncated_part(job.model, text) for text in texts)
-        return cls(*texts, request.uses_cfg, long)
+        chunked = request.long_prompt == "chunk" and any(prompts.truncated_part(job.model, text) for text in texts)
+        return cls(*texts, request.uses_cfg, chunked)
 
 
 _embedding_cache: dict[tuple[Any, ...], dict[_PromptKey, PromptEmbeddings]] = {}
-"""The embeddings of the last model, by its files and where it computes."""
+"""Embeddings of the last model: `_cache_key` -> prompts -> embeddings."""
 
 
 def encodes_prompts_first(memory_settings: MemorySettings, device_config: DeviceConfig) -> bool:
-    """Whether prompts are read before the model is loaded."""
+    """Return whether prompts are encoded before the denoiser is loaded."""
     return memory_settings.offload == "text" and not device_config.is_gpu
 
 
 def encode_prompts(
     jobs: Sequence[Job], upcoming: Iterable[Job], device_config: DeviceConfig, listener: Listener
 ) -> None:
-    """Reads the prompts of pictures, for `told`.
+    """Encode the prompts of jobs and cache the embeddings for `cached_embeddings`.
 
-    Where one of them is new, the model that is loaded is let go of, and the text encoders after it.
+    If a prompt is not cached, the cached pipeline is released, the text encoders are loaded, and then released.
 
     Args:
-        jobs: pictures that are drawn together, with a model that `artgen.jobs.checks` lets be read apart.
-        upcoming: pictures after them, for the same model.
-        device_config: the CPU, and the precision.
-        listener: is told what is loaded.
+        jobs: Jobs of one pipeline call. The text encoders of the model are separable (`artgen.jobs.checks`).
+        upcoming: Later jobs with the same model. Their prompts are encoded too, up to `MAX_PREFETCH_BYTES`.
+        device_config: The CPU and the precision.
+        listener: Receives the loaded components.
 
     Raises:
-        ModelUnavailableError: weights are missing, damaged or of another architecture.
+        ModelUnavailableError: Weights are missing, damaged or of another architecture.
     """
-    place = _cache_key(jobs[0], device_config)
-    if place not in _embedding_cache:
+    cache_key = _cache_key(jobs[0], device_config)
+    if cache_key not in _embedding_cache:
         _embedding_cache.clear()
-    rows = _embedding_cache.setdefault(place, {})
-    wanted = [_PromptKey.from_job(job) for job in jobs]
-    if any(words not in rows for words in wanted):
-        if _nbytes(rows) > MAX_PREFETCH_BYTES:
-            rows.clear()
-        pipeline_cache.clear_cache()
-        reader = pipeline_cache.load_text_encoders(jobs[0].model, device_config, listener)
-        for words in wanted:
-            if words not in rows:
-                rows[words] = _encode_prompt(reader, words)
-        for job in upcoming:
-            if _nbytes(rows) > MAX_PREFETCH_BYTES:
-                break
-            if (words := _PromptKey.from_job(job)) not in rows:
-                rows[words] = _encode_prompt(reader, words)
-        del reader
-        pipeline_cache.empty_cuda_cache()
+    embeddings = _embedding_cache.setdefault(cache_key, {})
+    keys = [_PromptKey.from_job(job) for job in jobs]
+    if all(key in embeddings for key in keys):
+        return
+    if _nbytes(embeddings) > MAX_PREFETCH_BYTES:
+        embeddings.clear()
+    pipeline_cache.clear_cache()
+    pipe = pipeline_cache.load_text_encoders(jobs[0].model, device_config, listener)
+    for key in keys:
+        if key not in embeddings:
+            embeddings[key] = _encode_prompt(pipe, key)
+    for job in upcoming:
+        if _nbytes(embeddings) > MAX_PREFETCH_BYTES:
+            break
+        if (key := _PromptKey.from_job(job)) not in embeddings:
+            embeddings[key] = _encode_prompt(pipe, key)
+    del pipe
+    pipeline_cache.empty_cuda_cache()
 
 
 def cached_embeddings(jobs: Sequence[Job], device_config: DeviceConfig) -> dict[str, torch.Tensor]:
-    """What was read of these pictures' prompts, as keyword arguments for a pipeline, one row a picture.
+    """Return the embeddings of the jobs as keyword arguments for a pipeline, with batch size `len(jobs)`.
 
-    The same that a pipeline is given that reads itself.
+    The embeddings equal the ones that a pipeline with text encoders computes.
     """
-    rows = _embedding_cache[_cache_key(jobs[0], device_config)]
-    found = [rows[_PromptKey.from_job(job)] for job in jobs]
-    return {name: torch.cat([row[name] for row in found]) if len(found) > 1 else one for name, one in found[0].items()}
+    embeddings = _embedding_cache[_cache_key(jobs[0], device_config)]
+    entries = [embeddings[_PromptKey.from_job(job)] for job in jobs]
+    if len(entries) == 1:
+        return dict(entries[0])
+    return {name: torch.cat([entry[name] for entry in entries]) for name in entries[0]}
+
+
+def clear_embeddings() -> None:
+    """Remove all cached embeddings."""
+    _embedding_cache.clear()
 
 
 def _cache_key(job: Job, device_config: DeviceConfig) -> tuple[Any, ...]:
@@ -113,4 +121,4 @@ def _encode_prompt(pipe: Any, key: _PromptKey) -> PromptEmbeddings:
 
 
 def _nbytes(entries: dict[_PromptKey, PromptEmbeddings]) -> int:
-    return sum(tensor.nbytes for row in entries.values() for tensor in row.values())
+    return sum(tensor.nbytes for entry in entries.values() for tensor in entry.values())
