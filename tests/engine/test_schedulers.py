@@ -1,4 +1,4 @@
-"""Every scheduler that is offered: found by all its names, drawing finite pixels from one step on."""
+"""Test every scheduler of the table: its names, its parity with diffusers, and finite pixels from one step on."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from artgen import Img2Img, Txt2Img, generate
-from artgen.engine.loading import schedulers as building
+from artgen.engine.loading import schedulers as engine_schedulers
 from artgen.errors import UsageError
 from artgen.spec.schedulers import (
     SCHEDULERS,
@@ -21,35 +21,106 @@ from artgen.spec.schedulers import (
     identify_scheduler,
 )
 
-SPACINGS = [
+DIFFUSERS_SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dpm++2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "dpm++2m-sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}),
+    "dpm++3m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 3}),
+    "dpm++2s": (
+        "DPMSolverSinglestepScheduler",
+        {"algorithm_type": "dpmsolver++", "solver_order": 2, "lower_order_final": True},
+    ),
+    "dpm++sde": ("DPMSolverSDEScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "dpm2": ("KDPM2DiscreteScheduler", {}),
+    "dpm2-a": ("KDPM2AncestralDiscreteScheduler", {}),
+    "lms": ("LMSDiscreteScheduler", {}),
+    "ddim": ("DDIMScheduler", {}),
+    "ddpm": ("DDPMScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "deis": ("DEISMultistepScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "sa-solver": ("SASolverScheduler", {}),
+    "lcm": ("LCMScheduler", {}),
+    "tcd": ("TCDScheduler", {}),
+    "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),
+    "flow-heun": ("FlowMatchHeunDiscreteScheduler", {}),
+}
+"""Class and configuration in diffusers of each scheduler name, written without artgen's table."""
+
+DIFFUSERS_SIGMAS: dict[str | None, dict[str, bool]] = {
+    None: {},
+    "normal": {},
+    "karras": {"use_karras_sigmas": True},
+    "exponential": {"use_exponential_sigmas": True},
+    "beta": {"use_beta_sigmas": True},
+}
+
+VARIANTS = [
     (entry, sigmas)
     for entry in SCHEDULERS
     for sigmas in (None, *(SIGMA_SPACINGS if entry.supports_sigmas else ("normal",)))
 ]
+VARIANT_IDS = [f"{entry.name}-{sigmas}" for entry, sigmas in VARIANTS]
+
+
+@pytest.fixture(scope="module")
+def pipelines(models: dict[str, Path]) -> dict[str, Any]:
+    """Plain diffusers pipelines by architecture."""
+    return {
+        "sd1": plain.load("StableDiffusionPipeline", models["sd1"]),
+        "sd3": plain.load("StableDiffusion3Pipeline", models["sd3"]),
+    }
+
+
+def test_reference_covers_every_scheduler() -> None:
+    assert DIFFUSERS_SCHEDULERS.keys() == {entry.name for entry in SCHEDULERS}
+    assert DIFFUSERS_SIGMAS.keys() == {None, *SIGMA_SPACINGS}
+
+
+@pytest.mark.parametrize(("entry", "sigmas"), VARIANTS, ids=VARIANT_IDS)
+def test_image_equals_plain_diffusers(
+    models: dict[str, Path], pipelines: dict[str, Any], entry: Scheduler, sigmas: str | None
+) -> None:
+    kind = "sd3" if entry.is_flow_matching else "sd1"
+    request = Txt2Img(
+        model=str(models[kind]), prompt="a fox", seed=1, steps=4, scheduler=entry.name, sigmas=sigmas,
+        guidance_scale=5.0, device="cpu",
+    )  # fmt: skip
+    torch.manual_seed(0)  # DPMSolverSDEScheduler seeds its Brownian tree from the global generator
+    image = generate(request).image
+    class_name, config = DIFFUSERS_SCHEDULERS[entry.name]
+    torch.manual_seed(0)
+    reference = plain.run(
+        pipelines[kind], seed=1, prompt="a fox", num_inference_steps=4, guidance_scale=5.0,
+        scheduler={"class_name": class_name, "config": {**config, **DIFFUSERS_SIGMAS[sigmas]}},
+    )  # fmt: skip
+    assert plain.same(image, reference)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 20])
-@pytest.mark.parametrize(("entry", "sigmas"), SPACINGS, ids=[f"{entry.name}-{sigmas}" for entry, sigmas in SPACINGS])
-def test_finite_pixels(models: dict[str, Path], entry: Scheduler, sigmas: str | None, steps: int) -> None:
+@pytest.mark.parametrize(("entry", "sigmas"), VARIANTS, ids=VARIANT_IDS)
+def test_pixels_are_finite(models: dict[str, Path], entry: Scheduler, sigmas: str | None, steps: int) -> None:
     model = models["sd3" if entry.is_flow_matching else "sd1"]
     request = Txt2Img(
-        model=str(model), prompt="a fox", seed=1, steps=steps, scheduler=entry.name, sigmas=sigmas, guidance_scale=5.0
+        model=str(model), prompt="a fox", seed=1, steps=steps, scheduler=entry.name, sigmas=sigmas, guidance_scale=1.0
     )
-    picture = generate(request)  # NaN would be a NonFiniteError
-    assert len(set(picture.image.tobytes())) > 10
-    assert (picture.record["scheduler"], picture.record.get("sigmas")) == (entry.name, sigmas)
-    assert picture.record["steps"] == steps
+    generated = generate(request)  # raises NonFiniteError for NaN
+    assert len(set(generated.image.tobytes())) > 10
+    assert (generated.record["scheduler"], generated.record.get("sigmas")) == (entry.name, sigmas)
+    assert generated.record["steps"] == steps
 
 
 @pytest.mark.parametrize(
     "entry", [entry for entry in SCHEDULERS if not entry.is_flow_matching], ids=lambda entry: entry.name
 )
 @pytest.mark.parametrize("strength", [0.05, 0.5])
-def test_redrawing_with_every_scheduler(models: dict[str, Path], entry: Scheduler, strength: float) -> None:
+def test_img2img_works_with_every_scheduler(models: dict[str, Path], entry: Scheduler, strength: float) -> None:
     image = plain.photo(Path("photo.png"))
     request = Img2Img(
         model=str(models["sd1"]), image=image, seed=1, steps=20, strength=strength, scheduler=entry.name,
-        guidance_scale=5.0,
+        guidance_scale=1.0,
     )  # fmt: skip
     assert len(set(generate(request).image.tobytes())) > 10
 
@@ -57,24 +128,24 @@ def test_redrawing_with_every_scheduler(models: dict[str, Path], entry: Schedule
 @pytest.mark.parametrize(
     "entry", [entry for entry in SCHEDULERS if entry.supports_sigmas], ids=lambda entry: entry.name
 )
-def test_the_spacing_of_noise_levels_makes_a_difference(models: dict[str, Path], entry: Scheduler) -> None:
+def test_each_sigma_spacing_gives_another_image(models: dict[str, Path], entry: Scheduler) -> None:
     model = models["sd3" if entry.is_flow_matching else "sd1"]
-    request = Txt2Img(model=str(model), prompt="a fox", seed=1, steps=4, scheduler=entry.name, guidance_scale=5.0)
+    request = Txt2Img(model=str(model), prompt="a fox", seed=1, steps=4, scheduler=entry.name, guidance_scale=1.0)
     images = {sigmas: generate(request.replace(sigmas=sigmas)).image.tobytes() for sigmas in SIGMA_SPACINGS}
     assert len(set(images.values())) == len(SIGMA_SPACINGS)
 
 
 @pytest.mark.parametrize("entry", SCHEDULERS, ids=lambda entry: entry.name)
-def test_every_class_exists_and_takes_what_the_table_sets(entry: Scheduler) -> None:
-    made = getattr(diffusers, entry.class_name)(**entry.config_overrides)
+def test_every_class_accepts_the_configuration_of_the_table(entry: Scheduler) -> None:
+    scheduler = getattr(diffusers, entry.class_name)(**entry.config_overrides)
     for name, value in entry.config_overrides.items():
-        assert made.config[name] == value
-    for flag in building.SIGMA_FLAGS.values():
-        assert (flag in made.config) or not entry.supports_sigmas
+        assert scheduler.config[name] == value
+    for flag in engine_schedulers.SIGMA_FLAGS.values():
+        assert (flag in scheduler.config) or not entry.supports_sigmas
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "expected"),
     [
         ("DPM++ 2M Karras", ("dpm++2m", "karras")),
         ("DPM++ 2M", ("dpm++2m", None)),
@@ -96,22 +167,22 @@ def test_every_class_exists_and_takes_what_the_table_sets(entry: Scheduler) -> N
         ("FlowMatchEulerDiscreteScheduler", ("flow-euler", None)),
     ],
 )
-def test_the_names_of_the_field(name: str, found: tuple[str, str | None]) -> None:
+def test_names_of_other_tools_are_accepted(name: str, expected: tuple[str, str | None]) -> None:
     entry, sigmas = find_scheduler_with_sigmas(name)
-    assert (entry.name, sigmas) == found
+    assert (entry.name, sigmas) == expected
 
 
-def test_every_name_finds_its_own_entry() -> None:
+def test_every_name_and_alias_selects_its_entry() -> None:
     for entry in SCHEDULERS:
         for name in (entry.name, entry.a1111_name, *entry.aliases):
             assert find_scheduler(name) is entry
             assert find_scheduler(f"  {name.upper()} ") is entry
 
 
-def test_an_unknown_name_lists_close_ones() -> None:
-    with pytest.raises(UsageError, match="no scheduler called 'eulr'") as refused:
+def test_unknown_name_lists_similar_names() -> None:
+    with pytest.raises(UsageError, match="no scheduler called 'eulr'") as raised:
         find_scheduler("eulr")
-    assert "euler" in refused.value.hint
+    assert "euler" in raised.value.hint
     with pytest.raises(UsageError):
         find_scheduler("")
     with pytest.raises(UsageError):
@@ -119,27 +190,27 @@ def test_an_unknown_name_lists_close_ones() -> None:
 
 
 @pytest.mark.parametrize("name", ["ddim", "euler-a", "pndm", "lcm", "flow-heun"])
-def test_sigmas_for_a_scheduler_without_them_are_refused(name: str) -> None:
+def test_unsupported_sigmas_are_rejected(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} has no karras sigmas"):
         Txt2Img(scheduler=name, sigmas="karras")
     assert Txt2Img(scheduler=name, sigmas="normal").sigmas == "normal"
 
 
-def test_a_name_and_sigmas_that_contradict_each_other() -> None:
+def test_contradicting_name_and_sigmas_are_rejected() -> None:
     with pytest.raises(UsageError, match="says karras and sigmas says beta"):
         Txt2Img(scheduler="DPM++ 2M Karras", sigmas="beta")
     assert Txt2Img(scheduler="DPM++ 2M Karras", sigmas="karras").scheduler == "dpm++2m"
 
 
-def test_sigmas_for_a_models_own_scheduler_without_them_are_refused(models: dict[str, Path]) -> None:
+def test_unsupported_sigmas_of_the_model_scheduler_are_rejected(models: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="ddim has no karras sigmas"):
         generate(Txt2Img(model=str(models["sd1"]), sigmas="karras", seed=1, steps=1))
-    made = generate(Txt2Img(model=str(models["sdxl"]), sigmas="karras", seed=1, steps=1))
-    assert (made.record["scheduler"], made.record["sigmas"]) == ("euler", "karras")
+    generated = generate(Txt2Img(model=str(models["sdxl"]), sigmas="karras", seed=1, steps=1))
+    assert (generated.record["scheduler"], generated.record["sigmas"]) == ("euler", "karras")
 
 
-class Away(torch.Tensor):
-    """A tensor as if it lay on a device, with its copy in main memory."""
+class FakeDeviceTensor(torch.Tensor):
+    """Represent a tensor on a device. Record the copies to main memory."""
 
     copies: ClassVar[list[torch.Tensor]] = []
 
@@ -149,56 +220,60 @@ class Away(torch.Tensor):
 
 
 @pytest.mark.parametrize("kind", ["PNDMScheduler", "DDIMScheduler"])
-def test_a_step_is_told_its_timestep_in_main_memory(kind: str) -> None:
-    """From whichever step a pipeline begins; what is no element of the timesteps is handed on."""
+def test_step_receives_its_timestep_in_main_memory(kind: str) -> None:
+    """The first step may be any step. A timestep that is not an element of `timesteps` is passed on unchanged."""
     scheduler: Any = getattr(diffusers, kind)()
-    heard: list[Any] = []
-    scheduler.step = lambda _, timestep, *__, **___: heard.append(timestep)
-    building.use_cpu_timesteps(scheduler)
+    received: list[Any] = []
+    scheduler.step = lambda _, timestep, *__, **___: received.append(timestep)
+    engine_schedulers.use_cpu_timesteps(scheduler)
     for steps in (6, 4):
-        Away.copies.clear()
+        FakeDeviceTensor.copies.clear()
         scheduler.set_timesteps(steps)
         expected = scheduler.timesteps.tolist()[2:]
-        scheduler.timesteps = scheduler.timesteps.as_subclass(Away)
-        heard.clear()
+        scheduler.timesteps = scheduler.timesteps.as_subclass(FakeDeviceTensor)
+        received.clear()
         for timestep in scheduler.timesteps[2:]:
             scheduler.step(None, timestep, None)
-        assert [int(timestep) for timestep in heard] == expected
-        (copy,) = Away.copies
-        assert {each.untyped_storage().data_ptr() for each in heard} == {copy.untyped_storage().data_ptr()}
-    own = torch.tensor(7)
-    scheduler.step(None, own, None)
+        assert [int(timestep) for timestep in received] == expected
+        (copy,) = FakeDeviceTensor.copies
+        assert {each.untyped_storage().data_ptr() for each in received} == {copy.untyped_storage().data_ptr()}
+    other = torch.tensor(7)
+    scheduler.step(None, other, None)
     scheduler.step(None, 8, None)
-    assert heard[-2] is own
-    assert heard[-1] == 8
+    assert received[-2] is other
+    assert received[-1] == 8
 
 
-def test_a_missing_package_is_named_with_the_command_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building.importlib.util, "find_spec", lambda name: None)
-    own = diffusers.DDIMScheduler()
-    with pytest.raises(UsageError, match="lms needs scipy") as refused:
-        building.build_scheduler(own, "lms", None)
-    assert refused.value.hint == "pip install scipy"
+def test_missing_package_is_named_with_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_schedulers.importlib.util, "find_spec", lambda name: None)
+    model_scheduler = diffusers.DDIMScheduler()
+    with pytest.raises(UsageError, match="lms needs scipy") as raised:
+        engine_schedulers.build_scheduler(model_scheduler, "lms", None)
+    assert raised.value.hint == "pip install scipy"
     with pytest.raises(UsageError, match="dpm\\+\\+sde needs torchsde and scipy"):
-        building.build_scheduler(own, "dpm++sde", None)
+        engine_schedulers.build_scheduler(model_scheduler, "dpm++sde", None)
     with pytest.raises(UsageError, match="needs scipy"):
-        building.build_scheduler(own, "euler", "beta")
-    assert isinstance(building.build_scheduler(own, "euler", "karras"), diffusers.EulerDiscreteScheduler)
+        engine_schedulers.build_scheduler(model_scheduler, "euler", "beta")
+    assert isinstance(
+        engine_schedulers.build_scheduler(model_scheduler, "euler", "karras"), diffusers.EulerDiscreteScheduler
+    )
 
 
-def test_the_models_noise_schedule_and_prediction_stay() -> None:
-    own = diffusers.DDIMScheduler(beta_start=0.001, prediction_type="v_prediction", timestep_spacing="trailing")
-    made = building.build_scheduler(own, "dpm++2m-sde", "karras")
-    assert (made.config.beta_start, made.config.prediction_type) == (0.001, "v_prediction")
-    assert made.config.timestep_spacing == "trailing"
-    assert made.config.use_karras_sigmas
-    assert made.config.algorithm_type == "sde-dpmsolver++"
-    assert building.build_scheduler(made, "euler", "exponential").config.use_karras_sigmas is False
-    assert building.build_scheduler(made, None, "normal").config.use_karras_sigmas is False
-    assert building.build_scheduler(made, None, None) is not made
+def test_noise_schedule_and_prediction_type_of_the_model_are_kept() -> None:
+    model_scheduler = diffusers.DDIMScheduler(
+        beta_start=0.001, prediction_type="v_prediction", timestep_spacing="trailing"
+    )
+    scheduler = engine_schedulers.build_scheduler(model_scheduler, "dpm++2m-sde", "karras")
+    assert (scheduler.config.beta_start, scheduler.config.prediction_type) == (0.001, "v_prediction")
+    assert scheduler.config.timestep_spacing == "trailing"
+    assert scheduler.config.use_karras_sigmas
+    assert scheduler.config.algorithm_type == "sde-dpmsolver++"
+    assert engine_schedulers.build_scheduler(scheduler, "euler", "exponential").config.use_karras_sigmas is False
+    assert engine_schedulers.build_scheduler(scheduler, None, "normal").config.use_karras_sigmas is False
+    assert engine_schedulers.build_scheduler(scheduler, None, None) is not scheduler
 
 
-def test_a_models_own_scheduler_is_named_when_the_table_has_it() -> None:
+def test_model_scheduler_is_identified_if_the_table_contains_it() -> None:
     for entry in SCHEDULERS:
         config = getattr(diffusers, entry.class_name)(**entry.config_overrides).config
         assert identify_scheduler(

@@ -1,16 +1,16 @@
-"""Equality to the bit."""
+"""Compare checkpoints bit by bit."""
 
 from typing import Any
 
 import torch
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two checkpoints, or parts of them, agree to the bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
+def same(first: Any, second: Any) -> bool:
+    """Return whether two checkpoints, or parts of checkpoints, are bit-identical."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return bool(first == second)

@@ -1,4 +1,4 @@
-"""What a plain diffusers script draws, for comparison, and small pictures and masks to draw from."""
+"""Generate reference images with plain diffusers, create small input images, and record events."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -17,26 +17,51 @@ SCHEDULER = {
     "class_name": "DPMSolverMultistepScheduler",
     "config": {"use_karras_sigmas": True, "algorithm_type": "dpmsolver++", "solver_order": 2},
 }
-"""What `scheduler="dpm++2m", sigmas="karras"` stands for in diffusers' words."""
+"""Diffusers equivalent of `scheduler="dpm++2m", sigmas="karras"`."""
 
 ABSENT = ("text_encoder_3", "tokenizer_3", "image_encoder", "feature_extractor")
+"""Components that the tiny Stable Diffusion 3 models do not contain."""
 
 
-def draw(cls: str, folder: Path, *, seed: int, scheduler: dict[str, Any] | None = None, **arguments: Any) -> Any:
-    """One picture of a plain script, as PIL; arguments go to the pipeline as they are."""
+def generate(
+    pipeline_class: str, folder: Path, *, seed: int, scheduler: dict[str, Any] | None = None, **kwargs: Any
+) -> Any:
+    """Generate one PIL image with a new diffusers pipeline. `kwargs` are the arguments of the pipeline call."""
+    return run(load(pipeline_class, folder), seed=seed, scheduler=scheduler, **kwargs)
+
+
+def load(pipeline_class: str, folder: Path) -> Any:
+    """Load a diffusers pipeline."""
     with quiet():
-        # A plain script has to name the parts that a model leaves out.
-        absent = dict.fromkeys(ABSENT) if cls.startswith("StableDiffusion3") else {}
-        pipe = getattr(diffusers, cls).from_pretrained(folder, **absent)
+        # diffusers requires an explicit None for each component that a model does not contain.
+        absent = dict.fromkeys(ABSENT) if pipeline_class.startswith("StableDiffusion3") else {}
+        pipe = getattr(diffusers, pipeline_class).from_pretrained(folder, **absent)
     pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def run(pipe: Any, *, seed: int, scheduler: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+    """Generate one PIL image with a loaded pipeline.
+
+    Args:
+        pipe: Pipeline. Its scheduler is the same after the call.
+        seed: Random seed.
+        scheduler: Class name and configuration of a scheduler. None: the scheduler of the model.
+        **kwargs: Arguments of the pipeline call.
+    """
+    model_scheduler = pipe.scheduler
     if scheduler:
-        kind = getattr(diffusers, scheduler["class_name"])
-        pipe.scheduler = kind.from_config(pipe.scheduler.config, **scheduler["config"])
-    return pipe(generator=torch.Generator("cpu").manual_seed(seed), **arguments).images[0]
+        scheduler_class = getattr(diffusers, scheduler["class_name"])
+        pipe.scheduler = scheduler_class.from_config(model_scheduler.config, **scheduler["config"])
+    try:
+        return pipe(generator=torch.Generator("cpu").manual_seed(seed), **kwargs).images[0]
+    finally:
+        pipe.scheduler = model_scheduler
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
+    """Disable the log messages and progress bars of diffusers."""
     level = diffusers.logging.get_verbosity()
     diffusers.logging.set_verbosity_error()
     diffusers.logging.disable_progress_bar()
@@ -47,15 +72,15 @@ def quiet() -> Iterator[None]:
 
 
 def photo(path: Path, width: int = 32, height: int = 32, seed: int = 1) -> Path:
-    """A picture with edges and noise, saved as PNG."""
+    """Save a PNG image with a gradient and noise. Return its path."""
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3))
-    ramp = np.linspace(0, 255, width)[None, :, None]
-    Image.fromarray(((noise + ramp) / 2).astype(np.uint8)).save(path)
+    gradient = np.linspace(0, 255, width)[None, :, None]
+    Image.fromarray(((noise + gradient) / 2).astype(np.uint8)).save(path)
     return path
 
 
 def mask(path: Path, width: int = 32, height: int = 32, box: tuple[int, int, int, int] = (8, 4, 24, 20)) -> Path:
-    """A black mask with a white box, saved as PNG."""
+    """Save a black PNG mask with a white box. Return its path."""
     image = Image.new("L", (width, height), 0)
     image.paste(255, box)
     image.save(path)
@@ -63,16 +88,17 @@ def mask(path: Path, width: int = 32, height: int = 32, box: tuple[int, int, int
 
 
 def same(first: Image.Image, second: Image.Image) -> bool:
+    """Return whether two images have the same mode, size and bytes."""
     return first.mode == second.mode and first.size == second.size and first.tobytes() == second.tobytes()
 
 
 def difference(first: Image.Image, second: Image.Image) -> int:
-    """The largest difference of any value, in grey levels."""
+    """Return the largest difference between two images, in gray levels."""
     return int(np.abs(np.asarray(first).astype(int) - np.asarray(second).astype(int)).max())
 
 
-class Heard:
-    """A listener that keeps what it is told."""
+class EventLog:
+    """Record the events that a listener receives."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -82,14 +108,19 @@ class Heard:
 
     @property
     def notes(self) -> list[str]:
+        """Return the texts of the notices."""
         return [event.text for event in self.events if isinstance(event, Notice)]
 
 
-def around(monkeypatch: pytest.MonkeyPatch, cls: type, method: str, wrap: Callable[..., Any]) -> None:
-    """Lets `wrap(original, self, *arguments, **more)` stand around a method of a real class."""
+def wrap_method(monkeypatch: pytest.MonkeyPatch, cls: type, method: str, wrapper: Callable[..., Any]) -> None:
+    """Replace a method of a real class by `wrapper(original, self, *args, **kwargs)`."""
     original = getattr(cls, method)
 
-    def wrapped(self: Any, *arguments: Any, **more: Any) -> Any:
-        return wrap(original, self, *arguments, **more)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return wrapper(original, self, *args, **kwargs)
 
     monkeypatch.setattr(cls, method, wrapped)
+
+
+# Former names, for test files that are not yet adapted.
+draw, Heard, around = generate, EventLog, wrap_method

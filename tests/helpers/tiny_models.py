@@ -1,7 +1,7 @@
-"""Real pipelines at tiny sizes, built in the test and saved in diffusers' folder layout.
+"""Build real pipelines at tiny sizes, and save them in diffusers' folder layout.
 
-Real classes with random weights: what a test learns here holds for the models people use. Each builds in about half
-a second and draws in a twentieth.
+The classes are real and the weights are random, so the tests exercise the code that runs with full-size models. A
+pipeline is built in about 0.5 s and generates an image in about 0.05 s.
 """
 
 import json
@@ -27,18 +27,34 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 SIZE = 32
-"""Native width and height of every tiny model, in pixels."""
+"""Native width and height of the tiny models in pixels."""
 
-WORDS = ("a", "red", "blue", "fox", "in", "the", "snow", "house", "tree", "cat", "of", "and", "with", "small", "big")
+VOCABULARY = (
+    "a",
+    "red",
+    "blue",
+    "fox",
+    "in",
+    "the",
+    "snow",
+    "house",
+    "tree",
+    "cat",
+    "of",
+    "and",
+    "with",
+    "small",
+    "big",
+)
 
 
 def tokenizer(folder: Path) -> CLIPTokenizer:
-    """A CLIP tokenizer over the bytes and a few words."""
+    """Return a CLIP tokenizer for all bytes and a few words."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     merges: list[tuple[str, str]] = []
-    for word in WORDS:
+    for word in VOCABULARY:
         pieces = [*word[:-1], word[-1] + "</w>"]
         while len(pieces) > 1:
             pair = (pieces[0], pieces[1])
@@ -51,9 +67,9 @@ def tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
 
 
-def _text_config(tokens: CLIPTokenizer, width: int = 32, projection: int = 32) -> CLIPTextConfig:
+def _text_config(tokens: CLIPTokenizer) -> CLIPTextConfig:
     return CLIPTextConfig(
-        hidden_size=width,
+        hidden_size=32,
         intermediate_size=37,
         num_attention_heads=4,
         num_hidden_layers=2,
@@ -61,41 +77,41 @@ def _text_config(tokens: CLIPTokenizer, width: int = 32, projection: int = 32) -
         bos_token_id=tokens.bos_token_id,
         eos_token_id=tokens.eos_token_id,
         pad_token_id=tokens.pad_token_id,
-        projection_dim=projection,
+        projection_dim=32,
         max_position_embeddings=77,
     )
 
 
-def _vae(latents: int = 4, **more: float) -> AutoencoderKL:
+def _vae(latent_channels: int = 4, **kwargs: float) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=latents,
+        latent_channels=latent_channels,
         norm_num_groups=4,
         sample_size=SIZE,
-        **more,
+        **kwargs,
     )
 
 
-def _unet(channels: int = 4, width: int = 32, **more: object) -> UNet2DConditionModel:
+def _unet(in_channels: int = 4, cross_attention_dim: int = 32, **kwargs: object) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         block_out_channels=(8, 16),
         layers_per_block=1,
         sample_size=SIZE // 2,
-        in_channels=channels,
+        in_channels=in_channels,
         out_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=width,
+        cross_attention_dim=cross_attention_dim,
         attention_head_dim=4,
         norm_num_groups=4,
-        **more,
+        **kwargs,
     )
 
 
 def sd1(folder: Path, *, seed: int = 0, unet_channels: int = 4) -> Path:
-    """A Stable Diffusion 1 model; with `unet_channels=9` an inpainting one."""
+    """Save a Stable Diffusion 1 model. `unet_channels=9`: an inpainting model."""
     torch.manual_seed(seed)
     tokens = tokenizer(folder / "tokenizer")
     cls = StableDiffusionPipeline if unet_channels == 4 else StableDiffusionInpaintPipeline
@@ -115,7 +131,7 @@ def sd1(folder: Path, *, seed: int = 0, unet_channels: int = 4) -> Path:
 
 
 def sdxl(folder: Path, *, seed: int = 0) -> Path:
-    """A Stable Diffusion XL model with both text encoders."""
+    """Save a Stable Diffusion XL model with both text encoders."""
     torch.manual_seed(seed)
     tokens = tokenizer(folder / "tokenizer")
     StableDiffusionXLPipeline(
@@ -125,7 +141,7 @@ def sdxl(folder: Path, *, seed: int = 0) -> Path:
         tokenizer=tokens,
         tokenizer_2=tokenizer(folder / "tokenizer_2"),
         unet=_unet(
-            width=64, addition_embed_type="text_time", addition_time_embed_dim=8,
+            cross_attention_dim=64, addition_embed_type="text_time", addition_time_embed_dim=8,
             projection_class_embeddings_input_dim=6 * 8 + 32, transformer_layers_per_block=(1, 2),
             use_linear_projection=True,
         ),
@@ -135,7 +151,7 @@ def sdxl(folder: Path, *, seed: int = 0) -> Path:
 
 
 def sd3(folder: Path, *, seed: int = 0, channels: int = 16) -> Path:
-    """A Stable Diffusion 3 model without its third (T5) text encoder, as diffusers allows; 33 channels: inpainting."""
+    """Save a Stable Diffusion 3 model without the optional T5 text encoder. `channels=33`: an inpainting model."""
     torch.manual_seed(seed)
     tokens = tokenizer(folder / "tokenizer")
     cls = StableDiffusion3Pipeline if channels == 16 else StableDiffusion3InpaintPipeline
@@ -158,7 +174,7 @@ def sd3(folder: Path, *, seed: int = 0, channels: int = 16) -> Path:
 
 
 def without_numbers(folder: Path, model: Path) -> Path:
-    """A copy of a model whose UNet gives NaN."""
+    """Save a copy of a model whose UNet returns NaN."""
     shutil.copytree(model, folder)
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights = load_file(file)
