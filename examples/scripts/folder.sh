@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every picture of a folder redrawn; names and sub-folders stay. folder.sh PHOTOS OUT
+# Run img2img on each image of a folder. Names and subfolders are kept. Usage: folder.sh PHOTOS OUTPUT
 set -euo pipefail
 
 artgen img2img "${1:-photos}" "an oil painting" --strength 0.5 --seed 1 -o "${2:-paintings}/"

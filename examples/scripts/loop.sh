@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# A loop with options for each line, as one writes it by hand: "SEED PROMPT" a line.
-# It starts artgen anew for every picture; overnight.sh does the same without.
+# Loop over lines of the form "SEED PROMPT". Each image starts a new artgen process; overnight.sh loads the model once.
 set -euo pipefail
 
 while read -r seed prompt; do

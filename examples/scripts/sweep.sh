@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What do steps and guidance do? Every combination, a labelled contact sheet and a table: sweep/sheet.png, sweep/sweep.csv
+# Compare steps and guidance scales. Writes all images, the contact sheet sweep/sheet.png and the table sweep/sweep.csv.
 set -euo pipefail
 
 artgen txt2img "a red fox in the snow" --seed 7 --sweep steps=2,4 --sweep guidance=1:5:2 -o sweep/

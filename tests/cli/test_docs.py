@@ -1,0 +1,127 @@
+"""Run the commands and the Python code of README and docs, and check their links and options."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from artgen import registry
+from artgen.cli.main import COMMAND_SUMMARIES, app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NEEDS_DOWNLOAD = ("sdxl",)
+EXIT_MODEL_UNAVAILABLE = 4
+
+
+def commands(page: Path) -> list[str]:
+    """Return the artgen commands of a page, in order."""
+    return re.findall(r"^    \$ artgen (.+?)(?:\s{2,}#.*)?$", page.read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Change to a folder that contains what a reader has after the commands of README."""
+    work = tmp_path / "reader"
+    work.mkdir()
+    (work / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return work
+
+
+def test_readme_has_two_setup_commands_and_at_most_150_lines() -> None:
+    readme = PAGES[0].read_text("utf-8")
+    assert len(readme.splitlines()) <= 150
+    assert readme.count("python3 -m venv") == 2
+    for marker in ("install-and-generate", "install-and-test"):
+        assert readme.count(f"<!-- {marker} -->\n\n    python3 -m venv") == 1
+
+
+def test_each_command_is_documented() -> None:
+    text = "".join(page.read_text("utf-8") for page in PAGES if page.name != "commands.md")
+    missing = [name for name in COMMAND_SUMMARIES if not re.search(rf"artgen {name}\b", text)]
+    assert not missing
+
+
+def _arguments(line: str) -> list[str]:
+    words = shlex.split(line)
+    arguments = [name for word in words for name in ("*" in word and sorted(map(str, Path().glob(word)))) or [word]]
+    if words[0] == "train" and "--dry-run" not in words:
+        arguments += ["--train-steps", "2", "--snapshot-every", "0"]
+    return arguments
+
+
+def _prepare(page: Path) -> None:
+    """Create the files that the commands of a page expect from an earlier page."""
+    runner = CliRunner()
+    fox = ["txt2img", "a red fox in the snow", "--seed", "7", "--steps", "1"]
+    runner.invoke(app, [*fox, "-o", "outputs/00001-7-a-red-fox-in-the-snow.png"])
+    if page.name == "models.md":
+        runner.invoke(app, ["train", "examples/inputs/photos/", "-o", "my-style.safetensors", "--train-steps", "1"])
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=page.stem, marks=pytest.mark.slow) for page in PAGES if commands(page)]
+)
+def test_commands_of_the_page_run(page: Path, folder: Path) -> None:
+    if page.name != "README.md":
+        _prepare(page)
+    runner = CliRunner()
+    for line in commands(page):
+        arguments = _arguments(line)
+        if arguments[:2] == ["models", "alias"]:
+            continue  # names a file of the reader
+        needs_download = any(word in NEEDS_DOWNLOAD for word in arguments) and arguments[0] != "config"
+        expected = EXIT_MODEL_UNAVAILABLE if needs_download else 0
+        result = runner.invoke(app, arguments)
+        assert result.exit_code == expected, f"artgen {line}\n{result.output}\n{result.stderr}"
+
+
+def test_python_code_of_the_docs_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.+?)```", (ROOT / "docs" / "python-api.md").read_text("utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "python-api.md", "exec"), {})
+    assert "a red fox in the snow" in capsys.readouterr().out
+    assert (folder / "fox.png").is_file()
+    assert registry.resolve_model("tiny").native_size == (128, 128)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_of_the_page_exist(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_command_reference_equals_the_code() -> None:
+    """To update the page, run `python docs/generate_commands.py`."""
+    result = subprocess.run(
+        [sys.executable, "-c", "import generate_commands, sys; sys.stdout.write(generate_commands.render())"],
+        cwd=ROOT / "docs", env={**os.environ, "TERM": "dumb"}, capture_output=True, text=True, check=True, timeout=600,
+    )  # fmt: skip
+    assert result.stdout == (ROOT / "docs" / "commands.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_options_of_the_page_exist(page: Path) -> None:
+    from artgen.cli.main import load_command
+
+    known = {"--install-completion", "--help", "--version", "--index-url"}
+
+    def collect(command: object) -> None:
+        for parameter in getattr(command, "params", ()):
+            known.update(parameter.opts, parameter.secondary_opts)
+        for child in getattr(command, "commands", {}).values():
+            collect(child)
+
+    for name in COMMAND_SUMMARIES:
+        collect(load_command(name))
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page.read_text("utf-8")))
+    assert not used - known
