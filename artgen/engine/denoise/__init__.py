@@ -1,1 +1,1 @@
-"""What `artgen denoise` is made of: noise levels, tiles, samplers and the methods."""
+"""Implement `artgen denoise`: estimate the noise level and remove noise with diffusion models or classical methods."""

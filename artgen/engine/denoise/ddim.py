@@ -1,8 +1,8 @@
-"""From a noisy picture to a clean one with a network that knows noise: one step, many steps, many times.
+"""Denoise an image with an x0 predictor: one step, several DDIM steps, and a self-ensemble.
 
-All pictures here are (channels, height, width), float32, 0 to 255, with the noise on them and not scaled by the model's
-sqrt(alpha_bar): the network's wrapper does that. In this form a step of DDIM (Song et al., arXiv 2010.02502) from
-noise s to noise s' is x0 + sqrt(s'^2 - r^2) * epsilon + r * z, with r^2 = (eta s')^2 (s^2 - s'^2) / s^2.
+All arrays are images of shape (C, H, W), float32, 0 to 255. A noisy image is x0 + sigma * epsilon, without the factor
+sqrt(alpha_bar) of the model, which `PixelDenoiser.predict_x0` applies. In this form a DDIM step (Song et al., arXiv
+2010.02502) from sigma s to s' is x0 + sqrt(s'^2 - r^2) * epsilon + r * z, with r^2 = (eta s')^2 (s^2 - s'^2) / s^2.
 """
 
 import math
@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 X0Predictor = Callable[[np.ndarray, float], np.ndarray]
-"""A noisy picture and its sigma -> the mean of all clean pictures it may come from (Tweedie's formula)."""
+"""Return the posterior mean E[x0 | noisy image] (Tweedie's formula) of a noisy image and its sigma in gray levels."""
 
 StepCallback = Callable[[np.ndarray, np.ndarray], None]
+"""Receive the noisy state and the predicted x0 of a step."""
 
 Denoiser = Callable[[np.ndarray], np.ndarray]
+"""Return the denoised image of a noisy image."""
 
 
 def ddim_denoise(
@@ -26,47 +28,50 @@ def ddim_denoise(
     rng: np.random.Generator,
     on_step: StepCallback | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Steps down from the noise in the picture; nothing is added but what `eta` asks for.
-
-    Returns the posterior mean at the first level, and what the last step gives (the same for one level).
+    """Return the posterior mean at the first sigma and the x0 of the last step; both are equal for one sigma.
 
     Args:
-        predict_x0: the network.
-        noisy: the picture.
-        sigmas: noise levels in grey levels, the picture's own first; one is the posterior mean.
-        eta: 0 follows the noise down deterministically, 1 draws all of it anew.
-        rng: where new noise comes from.
-        on_step: is shown, at each level, the noisy state and the mean of the clean pictures behind it.
+        predict_x0: model.
+        noisy: noisy image.
+        sigmas: decreasing noise levels in gray levels; the first one is the noise level of `noisy`.
+        eta: 0 is deterministic DDIM, 1 replaces all noise with new noise at each step.
+        rng: source of new noise.
+        on_step: called after each prediction.
     """
-    state, means = noisy, []
-    for sigma, after in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
-        clean = predict_x0(state, sigma)
-        means.append(clean)
+    state, predictions = noisy, []
+    for sigma, next_sigma in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
+        x0 = predict_x0(state, sigma)
+        predictions.append(x0)
         if on_step is not None:
-            on_step(state, clean)
-        if after == 0:
+            on_step(state, x0)
+        if next_sigma == 0:
             break
-        fresh = eta * after * math.sqrt(sigma**2 - after**2) / sigma
-        state = clean + np.float32(math.sqrt(after**2 - fresh**2) / sigma) * (state - clean)
-        if fresh:
-            state = state + np.float32(fresh) * rng.standard_normal(state.shape, np.float32)
-    return means[0], means[-1]
+        sigma_noise = eta * next_sigma * math.sqrt(sigma**2 - next_sigma**2) / sigma
+        state = x0 + np.float32(math.sqrt(next_sigma**2 - sigma_noise**2) / sigma) * (state - x0)
+        if sigma_noise:
+            state = state + np.float32(sigma_noise) * rng.standard_normal(state.shape, np.float32)
+    return predictions[0], predictions[-1]
 
 
 def self_ensemble(denoise: Denoiser, noisy: np.ndarray, num_runs: int) -> np.ndarray:
-    """The mean over `num_runs` of the eight flips and quarter turns of a picture, each turned back.
+    """Return the mean of the denoised flips and rotations of an image.
 
-    Geometric self-ensemble: Timofte et al., Seven Ways to Improve Example-Based Single Image Super Resolution, CVPR
+    Geometric self-ensemble: Timofte et al., "Seven ways to improve example-based single image super resolution", CVPR
     2016.
+
+    Args:
+        denoise: denoiser.
+        noisy: noisy image.
+        num_runs: number of the eight flips and rotations to use, 1 to 8.
     """
     total = np.zeros_like(noisy)
-    for quarter, flip in list(_flips_and_rotations())[:num_runs]:
-        seen = np.rot90(noisy[:, :, ::-1] if flip else noisy, quarter, (1, 2))
-        found = np.rot90(denoise(np.ascontiguousarray(seen)), -quarter, (1, 2))
-        total += found[:, :, ::-1] if flip else found
+    for quarter_turns, flip in list(_flips_and_rotations())[:num_runs]:
+        transformed = np.rot90(noisy[:, :, ::-1] if flip else noisy, quarter_turns, (1, 2))
+        denoised = np.rot90(denoise(np.ascontiguousarray(transformed)), -quarter_turns, (1, 2))
+        total += denoised[:, :, ::-1] if flip else denoised
     return total / num_runs
 
 
 def _flips_and_rotations() -> Iterator[tuple[int, bool]]:
-    # Opposite turns first, so that a few of them differ as much as they can.
-    return ((quarter, flip) for flip in (False, True) for quarter in (0, 2, 1, 3))
+    # Opposite rotations come first, because a small ensemble gains most from transforms that differ most.
+    return ((quarter_turns, flip) for flip in (False, True) for quarter_turns in (0, 2, 1, 3))

@@ -1,9 +1,9 @@
-"""Noise removal in the latents of Stable Diffusion: creative clean-up, not fidelity.
+"""Denoise in the latent space of Stable Diffusion.
 
-The picture is encoded without adding noise and enters at the timestep where the model's noise is as strong as the
-picture's is in the latents; a few steps under an empty prompt follow. What the autoencoder cannot hold is lost (it
-limits PSNR to about 24 dB for Stable Diffusion's own), and details are drawn anew. img2img's `strength` has no part in
-it: at the weak noise of photographs `int(steps * strength)` would run nothing.
+The image is encoded without added noise. It enters the model at the timestep whose noise level equals the noise level
+of the image in latent space; a few steps with an empty prompt follow. The autoencoder limits the PSNR (about 24 dB for
+Stable Diffusion's own), and details are generated anew. The `strength` of img2img is not used: at the low noise levels
+of photographs, `int(steps * strength)` is 0.
 """
 
 from collections.abc import Sequence
@@ -29,12 +29,17 @@ from artgen.registry.lora import LoraRequest
 from artgen.spec.settings import FramesSettings
 
 TILE_OVERLAP_FRACTION = 0.25
-"""Of neighbouring tiles; each is as large as the pictures that the model was trained on."""
+"""Overlap of adjacent tiles divided by the tile side; the tile side is the native image size of the model."""
 
 
 @dataclass(frozen=True)
 class LatentDenoiser:
-    """A Stable Diffusion pipeline, and how it takes a picture."""
+    """Run a Stable Diffusion pipeline as a denoiser.
+
+    Attributes:
+        pipe: text-to-image pipeline of diffusers.
+        tiling: division of an image into tiles.
+    """
 
     pipe: Any
     tiling: Tiling
@@ -43,30 +48,29 @@ class LatentDenoiser:
     def denoise_tile(
         self, noisy: np.ndarray, sigma: float, steps: int, frame_settings: FramesSettings | None = None
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """One tile, (3, height, width), 0 to 255, float32, and the frames before it."""
-        vae = self.pipe.vae
-        pixels = torch.from_numpy(np.ascontiguousarray(noisy))[None] / PIXEL_HALF_RANGE - 1
-        # How strong noise of this strength is in the latents is measured: encoders weaken it, each in its way.
-        extra = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0)) * (sigma / PIXEL_HALF_RANGE)
-        latents, shaken = (encode_images(vae, each.to(vae.device, vae.dtype)) for each in (pixels, pixels + extra))
-        level = float((shaken - latents).float().std())
+        """Return the denoised tile and its frames, without the last frame.
+
+        Args:
+            noisy: shape (3, H, W), 0 to 255, float32; the outputs have the same shape and range.
+            sigma: standard deviation of the noise in gray levels.
+            steps: denoising steps.
+            frame_settings: contents of the frames; None for no frames.
+        """
+        latents, latent_sigma = self._encode(noisy, sigma)
         scheduler = EulerDiscreteScheduler.from_config(self.pipe.scheduler.config, use_karras_sigmas=False)
-        trained = unscaled_sigmas(scheduler.alphas_cumprod)
-        first = min(max(level, float(trained[0])), float(trained[-1]))
-        descent = np.geomspace(first, float(trained[0]), steps + 1)[:-1].tolist()
-        sigmas = [*(descent if first > float(trained[0]) else [first]), 0.0]
+        sigmas = _sigmas_from(latent_sigma, unscaled_sigmas(scheduler.alphas_cumprod), steps)
         scheduler.set_timesteps(sigmas=sigmas)
         self.pipe.scheduler = scheduler
         recorder = StepRecorder(self.pipe, frame_settings) if frame_settings else None
-        words = (
+        prompt = (
             prompt_embeddings.prompt_embeddings(self.pipe, [""], [""], False)
             if prompt_embeddings.supports_embeddings(self.pipe)
             else {"prompt": ""}
         )
         with pipeline_cache.silence_libraries():
-            drawn = self.pipe(
-                **words,
-                # The pipeline multiplies by this; the encoded picture already is the noisy state.
+            output = self.pipe(
+                **prompt,
+                # The pipeline multiplies latents by init_noise_sigma, but the encoded image already is the state.
                 latents=latents / scheduler.init_noise_sigma,
                 sigmas=sigmas,
                 guidance_scale=0.0,
@@ -74,25 +78,42 @@ class LatentDenoiser:
                 width=noisy.shape[2],
                 output_type="np",
             )
-        found: np.ndarray = np.asarray(drawn.images[0], np.float32).transpose(2, 0, 1) * 255
-        shown = (
-            [np.asarray(each, np.float32).transpose(2, 0, 1) for each in recorder.intermediate_images(0)]
-            if recorder
-            else []
-        )
-        return found, shown
+        denoised: np.ndarray = np.asarray(output.images[0], np.float32).transpose(2, 0, 1) * 255
+        frames = recorder.intermediate_images(0) if recorder else ()
+        return denoised, [np.asarray(frame, np.float32).transpose(2, 0, 1) for frame in frames]
+
+    def _encode(self, noisy: np.ndarray, sigma: float) -> tuple[torch.Tensor, float]:
+        """Return the latents of a tile and the standard deviation of the noise in the latents.
+
+        The encoder changes the noise level. Therefore it is measured: noise of the same sigma is added to the pixels,
+        and the change of the latents is the noise in the latents.
+        """
+        vae = self.pipe.vae
+        pixels = torch.from_numpy(np.ascontiguousarray(noisy))[None] / PIXEL_HALF_RANGE - 1
+        noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0)) * (sigma / PIXEL_HALF_RANGE)
+        latents, noisier = (encode_images(vae, each.to(vae.device, vae.dtype)) for each in (pixels, pixels + noise))
+        return latents, float((noisier - latents).float().std())
+
+
+def _sigmas_from(sigma: float, trained_sigmas: torch.Tensor, steps: int) -> list[float]:
+    """Return sigmas on a logarithmic scale from `sigma` down to the lowest trained sigma, then 0."""
+    lowest, highest = float(trained_sigmas[0]), float(trained_sigmas[-1])
+    first = min(max(sigma, lowest), highest)
+    decreasing = np.geomspace(first, lowest, steps + 1)[:-1].tolist()
+    return [*(decreasing if first > lowest else [first]), 0.0]
 
 
 def load_latent_denoiser(
     model: ResolvedModel, loras: Sequence[LoraRequest], device_config: DeviceConfig, listener: Listener
 ) -> LatentDenoiser:
-    """Reads a model, or takes the one read last, and lets LoRAs change it.
+    """Return the cached or newly loaded denoiser of a model with LoRAs.
 
     Raises:
-        ModelUnavailableError: weights are missing or damaged, or a LoRA does not fit.
+        ModelUnavailableError: weights are missing or damaged, or a LoRA is not compatible with the model.
     """
     base = apply.load_unoptimized(model, device_config, listener)
     lora.set_loras(base, loras, device_config, None)
     pipe = pipeline_cache.pipeline_for_task(base, "Text2Image", "denoise")
-    size = max(model.size_multiple, min(model.native_size) // model.size_multiple * model.size_multiple)
-    return LatentDenoiser(pipe, Tiling(1, size, size, int(size * TILE_OVERLAP_FRACTION), blend=True))
+    tile_size = max(model.size_multiple, min(model.native_size) // model.size_multiple * model.size_multiple)
+    overlap = int(tile_size * TILE_OVERLAP_FRACTION)
+    return LatentDenoiser(pipe, Tiling(1, tile_size, tile_size, overlap, blend=True))

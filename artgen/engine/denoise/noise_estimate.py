@@ -1,15 +1,15 @@
-"""How noisy a picture is, and whether its noise is the white kind a denoiser is made for.
+"""Estimate the standard deviation of the noise in an image, and whether the noise is white.
 
-Noise shows where the picture itself is smooth. Patches of 8x8 pixels are taken to their cosine transform; those with
-the least energy in the low frequencies are smooth, and what their high frequencies hold is noise. White noise is
-independent from one frequency to another, so choosing by the low ones does not bias the high ones. The idea is
-Ponomarenko et al.'s ("An automatic approach to lossy compression of AVIRIS images", IGARSS 2007); choosing weakly
-textured patches is in Liu, Tanaka and Okutomi ("Single-image noise level estimation for blind denoising", IEEE TIP
-22(12), 2013) as well.
+The noise is measured in smooth patches of 8x8 pixels: the patches with the lowest energy in the low frequencies of the
+discrete cosine transform (DCT). Their high frequencies contain mostly noise. White noise is independent between
+frequencies, so selection by low frequencies does not bias the high frequencies. The method follows Ponomarenko et al.,
+"An automatic approach to lossy compression of AVIRIS images", IGARSS 2007; the selection of weakly textured patches is
+also in Liu, Tanaka and Okutomi, "Single-image noise level estimation for blind denoising", IEEE TIP 22(12), 2013.
 
-A file holds noise clipped to 0 to 255, which hides much of it near black and white. The moments of a clipped Gaussian
-(Foi, "Clipped noisy images: heteroskedastic modeling and practical denoising", Signal Processing 89(12), 2009) say how
-much is left at a patch's mean; patches are measured by that, and those that keep too little are left out.
+Image files clip noise to 0..255, which reduces it near black and white. The moments of a clipped Gaussian (Foi,
+"Clipped noisy images: heteroskedastic modeling and practical denoising", Signal Processing 89(12), 2009) give the
+remaining fraction for the mean of a patch. Measurements are divided by this fraction; patches with a low fraction are
+not used.
 """
 
 from dataclasses import dataclass
@@ -25,11 +25,18 @@ FloatArray = NDArray[np.float64]
 PATCH_SIDE_PX = 8
 _MAX_PATCHES = 60_000
 _SMOOTH_FRACTION, _SMOOTHEST_FRACTION = 0.2, 0.05
-"""The shares of patches, smoothest first, that noise is measured in, and that tell noise from texture."""
+"""Fractions of the patches, smoothest first: the first measures noise, the second separates noise from texture."""
 _MIN_PATCHES = 48
-"""Patches below which shares are not shared out further."""
+"""Lower bound of the number of patches in a fraction."""
 _MIN_CLIPPING_FACTOR = 0.6
-"""Patches keep at least this much of the noise's deviation after clipping, or do not count."""
+"""Patches are not used if clipping reduces the standard deviation of the noise below this factor."""
+_MAX_ITERATIONS = 10
+_MIN_TILT = 1.12
+"""Tilt of the spectrum above which noise is correlated."""
+_MIN_EVENNESS = 0.85
+"""Evenness above which middle frequencies contain noise rather than texture."""
+_MAX_EQUAL_NEIGHBOR_FRACTION = 0.6
+"""Fraction of equal neighbors in synthetic graphics; rounded noise of sigma 1 has 28 % equal neighbors."""
 _DCT_MATRIX = np.cos(np.pi / PATCH_SIDE_PX * np.outer(np.arange(PATCH_SIDE_PX), np.arange(PATCH_SIDE_PX) + 0.5)) * sqrt(
     2 / PATCH_SIDE_PX
 )
@@ -44,12 +51,12 @@ _LOW_FREQUENCY_MASK, _MIDDLE_FREQUENCY_MASK, _HIGH_FREQUENCY_MASK = (
 
 @dataclass(frozen=True)
 class NoiseEstimate:
-    """What is known of a picture's noise.
+    """Store the estimated noise of an image.
 
     Attributes:
-        sigma: its standard deviation on the scale of 0 to 255.
-        is_white: whether it is the same at all frequencies, as far as can be told.
-        reason: the reason why it is not white, a clause about "it"; or why nothing can be told; else empty.
+        sigma: standard deviation in gray levels (0 to 255).
+        is_white: True if the noise has the same power at all frequencies, as far as the image shows.
+        reason: why the noise is not white or cannot be estimated, a clause with "it"; empty otherwise.
     """
 
     sigma: float
@@ -59,7 +66,14 @@ class NoiseEstimate:
 
 @dataclass(frozen=True)
 class _Spectrum:
-    """Standard deviations in smooth patches: of high and of middle frequencies, and of the latter in the smoothest."""
+    """Store standard deviations of frequency bands in smooth patches, in gray levels.
+
+    Attributes:
+        noise_floor: lowest third of the high frequencies.
+        high_sigma: high frequencies.
+        middle_sigma: middle frequencies.
+        smoothest_middle_sigma: middle frequencies of the smoothest patches.
+    """
 
     noise_floor: float
     high_sigma: float
@@ -68,50 +82,47 @@ class _Spectrum:
 
     @property
     def tilt(self) -> float:
-        """1 for white noise, more for noise or texture that is correlated."""
+        """Ratio of middle to high frequencies: 1 for white noise, higher for correlated noise and texture."""
         return self.middle_sigma / max(self.high_sigma, 1e-6)
 
     @property
     def evenness(self) -> float:
-        """About 1 for noise, which is the same everywhere; less for texture, which is not."""
+        """Ratio of the smoothest patches to all smooth patches: about 1 for noise, lower for texture."""
         return self.smoothest_middle_sigma / max(self.middle_sigma, 1e-6)
 
 
 def estimate_sigma(pixels: Pixels) -> NoiseEstimate:
-    """Estimates additive noise.
+    """Estimate the additive noise of an image.
 
     Args:
-        pixels: (height, width) or (height, width, 3), 0 to 255; equal channels count as one.
+        pixels: shape (H, W) or (H, W, 3), 0 to 255; equal channels count as one.
 
     Raises:
-        ValueError: another shape.
+        ValueError: the array has another shape.
     """
     planes = _to_planes(pixels)
     if min(planes.shape[:2]) < PATCH_SIDE_PX:
-        return NoiseEstimate(0.0, True, f"it is too small a picture to tell, below {PATCH_SIDE_PX} pixels a side")
-    seen, blocks = _estimate_spectrum(*_sample_patch_dcts(planes)), _jpeg_blockiness(planes)
-    if blocks:
-        # What JPEG leaves at its block's edges, in one pixel; inside of the blocks there is somewhat more.
-        sigma = max(1.5 * blocks, seen.middle_sigma if seen.evenness > 0.85 else seen.noise_floor)
-        return NoiseEstimate(sigma, False, "it has the 8x8 blocks that JPEG leaves")
+        return NoiseEstimate(0.0, True, f"it is too small to estimate noise, below {PATCH_SIDE_PX} pixels a side")
+    spectrum, blockiness = _estimate_spectrum(*_sample_patch_dcts(planes)), _jpeg_blockiness(planes)
+    if blockiness:
+        # `blockiness` is measured at block edges; 1.5 is the ratio of the error inside blocks.
+        return NoiseEstimate(max(1.5 * blockiness, _sigma_of(spectrum)), False, "it has the 8x8 blocks of JPEG")
     if _is_synthetic(planes):
         return NoiseEstimate(0.0, True, "")
-    if (
-        seen.tilt > 1.12
-        and seen.middle_sigma > 2
-        and seen.evenness > 0.7
-        and min(planes.shape[:2]) >= 2 * PATCH_SIDE_PX
-    ):
-        # Fine texture looks the same but for being uneven; in doubt, it is not called noise.
-        sigma = seen.middle_sigma if seen.evenness > 0.85 else seen.noise_floor
-        return NoiseEstimate(
-            sigma, False, "it is correlated from pixel to pixel, as cameras, scaling or fine texture have it"
-        )
-    return NoiseEstimate(seen.noise_floor, True, "")
+    is_correlated = spectrum.tilt > _MIN_TILT and spectrum.middle_sigma > 2 and spectrum.evenness > 0.7
+    if is_correlated and min(planes.shape[:2]) >= 2 * PATCH_SIDE_PX:
+        reason = "it is correlated between pixels, as noise of cameras, resized images and fine texture is"
+        return NoiseEstimate(_sigma_of(spectrum), False, reason)
+    return NoiseEstimate(spectrum.noise_floor, True, "")
+
+
+def _sigma_of(spectrum: _Spectrum) -> float:
+    """Return the sigma of noise that is not white; uneven middle frequencies count as texture."""
+    return spectrum.middle_sigma if spectrum.evenness > _MIN_EVENNESS else spectrum.noise_floor
 
 
 def _to_planes(pixels: Pixels) -> NDArray[np.float32]:
-    """(height, width, 1 or 3), the channels one when they are equal."""
+    """Return shape (H, W, C); C is 1 if all channels are equal, else 3."""
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)) or 0 in pixels.shape:
         raise ValueError(f"pixels must be (height, width) or (height, width, 3), not {pixels.shape}")
     planes = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -121,47 +132,49 @@ def _to_planes(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def _sample_patch_dcts(planes: NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:
-    """Means (patches,) and cosine transforms (patches, 8, 8) of patches at random places, always the same ones."""
-    random, found = np.random.default_rng(0), []
+    """Return the means (patches,) and DCTs (patches, 8, 8) of patches at random positions with a fixed seed."""
+    rng, patches_per_channel = np.random.default_rng(0), []
     for channel in range(planes.shape[2]):
         windows = sliding_window_view(planes[..., channel], (PATCH_SIDE_PX, PATCH_SIDE_PX))
-        places, wanted = windows.shape[0] * windows.shape[1], _MAX_PATCHES // planes.shape[2]
-        chosen = random.integers(0, places, wanted) if places > wanted else np.arange(places)
-        found.append(windows[np.divmod(chosen, windows.shape[1])])
-    patches = np.concatenate(found)
+        num_positions, count = windows.shape[0] * windows.shape[1], _MAX_PATCHES // planes.shape[2]
+        positions = rng.integers(0, num_positions, count) if num_positions > count else np.arange(num_positions)
+        patches_per_channel.append(windows[np.divmod(positions, windows.shape[1])])
+    patches = np.concatenate(patches_per_channel)
     return patches.mean((1, 2), dtype=np.float64), _DCT_MATRIX @ patches @ _DCT_MATRIX.T
 
 
 def _estimate_spectrum(means: FloatArray, dcts: FloatArray) -> _Spectrum:
-    """The noise in smooth patches, by a fixed point: what clipping hides depends on what is sought."""
+    """Return the spectrum of the noise by fixed-point iteration, because the clipping factor depends on sigma."""
     energies = dcts**2
     low = energies[:, _LOW_FREQUENCY_MASK].sum(1)
-    kept, known, found = np.ones(len(means)), -1.0, _Spectrum(0.0, 0.0, 0.0, 0.0)
-    for _ in range(10):
-        # Noise that is correlated has more in its middle frequencies, and is clipped by that.
-        visible = np.flatnonzero(_clipping_factor(means, max(found.middle_sigma, 0.1)) > _MIN_CLIPPING_FACTOR)
-        if len(visible) == 0:
+    factors, previous, spectrum = np.ones(len(means)), -1.0, _Spectrum(0.0, 0.0, 0.0, 0.0)
+    for _ in range(_MAX_ITERATIONS):
+        # Correlated noise has more power in the middle frequencies, which are clipped, too.
+        usable = np.flatnonzero(_clipping_factor(means, max(spectrum.middle_sigma, 0.1)) > _MIN_CLIPPING_FACTOR)
+        if len(usable) == 0:
             break
-        order = visible[np.argsort(low[visible] / kept[visible] ** 2, kind="stable")]
+        order = usable[np.argsort(low[usable] / factors[usable] ** 2, kind="stable")]
         smooth, smoothest = (
-            order[: max(_MIN_PATCHES, int(len(order) * share))] for share in (_SMOOTH_FRACTION, _SMOOTHEST_FRACTION)
+            order[: max(_MIN_PATCHES, int(len(order) * fraction))]
+            for fraction in (_SMOOTH_FRACTION, _SMOOTHEST_FRACTION)
         )
-        high = np.sort((energies[smooth][:, _HIGH_FREQUENCY_MASK] / kept[smooth, None] ** 2).mean(0))
-        # What texture there is falls with frequency: the lowest third, where chance does not choose it, is nearest.
+        high = np.sort((energies[smooth][:, _HIGH_FREQUENCY_MASK] / factors[smooth, None] ** 2).mean(0))
+        # Texture decreases with frequency: with many patches, the lowest third contains the least texture. With few
+        # patches, the lowest third is biased by chance.
         floor = high[: len(high) // 3] if len(smooth) > 8000 else high
-        found = _Spectrum(
+        spectrum = _Spectrum(
             float(np.sqrt(floor.mean())),
             float(np.sqrt(np.median(high))),
             *(
-                _median_std(energies[some][:, _MIDDLE_FREQUENCY_MASK] / kept[some, None] ** 2)
-                for some in (smooth, smoothest)
+                _median_std(energies[patches][:, _MIDDLE_FREQUENCY_MASK] / factors[patches, None] ** 2)
+                for patches in (smooth, smoothest)
             ),
         )
-        if abs(found.noise_floor - known) < 0.002 * max(found.noise_floor, 0.1):
+        if abs(spectrum.noise_floor - previous) < 0.002 * max(spectrum.noise_floor, 0.1):
             break
-        known = found.noise_floor
-        kept = _clipping_factor(means, max(known, 0.1))
-    return found
+        previous = spectrum.noise_floor
+        factors = _clipping_factor(means, max(previous, 0.1))
+    return spectrum
 
 
 def _median_std(energies: FloatArray) -> float:
@@ -169,7 +182,7 @@ def _median_std(energies: FloatArray) -> float:
 
 
 def _clipping_factor(means: FloatArray, sigma: float) -> FloatArray:
-    """The share of sigma left by clipping at 0 and 255, by the mean after it; same shape."""
+    """Return the standard deviation after clipping to 0..255 divided by `sigma`, for means after clipping."""
     true = np.linspace(-3 * sigma, 255 + 3 * sigma, 2000)
     low, high = -true / sigma, (255 - true) / sigma
     below = [np.array([(1 + erf(edge / sqrt(2))) / 2 for edge in edges]) for edges in (low, high)]
@@ -179,40 +192,41 @@ def _clipping_factor(means: FloatArray, sigma: float) -> FloatArray:
     square = (
         (true**2 + sigma**2) * inside + sigma * (true * (at_low - at_high) - 255 * at_high) + 255**2 * (1 - below[1])
     )
-    left: FloatArray = np.sqrt(np.maximum(square - mean**2, 0)) / sigma
-    return np.interp(means, mean, left)
+    factors: FloatArray = np.sqrt(np.maximum(square - mean**2, 0)) / sigma
+    return np.interp(means, mean, factors)
 
 
 def _is_synthetic(planes: NDArray[np.float32]) -> bool:
-    """Whether most neighbours are equal, as in graphics: noise of sigma 1 leaves 28 % of them so, even when rounded."""
-    steps, inside = np.diff(planes[:: 1 + len(planes) // 512], axis=1), (planes > 0) & (planes < 255)
-    counted = steps[inside[:: 1 + len(planes) // 512, 1:]]
-    return counted.size == 0 or bool((counted == 0).mean() > 0.6)
+    """Return whether most neighbors are equal, as in graphics."""
+    row_step = 1 + len(planes) // 512
+    differences, unclipped = np.diff(planes[::row_step], axis=1), (planes > 0) & (planes < 255)
+    counted = differences[unclipped[::row_step, 1:]]
+    return counted.size == 0 or bool((counted == 0).mean() > _MAX_EQUAL_NEIGHBOR_FRACTION)
 
 
 def _jpeg_blockiness(planes: NDArray[np.float32]) -> float:
-    """How much neighbours differ more across one in eight edges than elsewhere, as a sigma; 0 for not at all.
+    """Return the additional difference of neighbors at block edges as a sigma; 0 without JPEG blocks.
 
-    After Wang, Bovik and Evans ("Blind measurement of blocking artifacts in images", ICIP 2000), in the pixel domain.
+    Wang, Bovik and Evans, "Blind measurement of blocking artifacts in images", ICIP 2000, in the pixel domain.
     """
     if min(planes.shape[:2]) < 4 * PATCH_SIDE_PX:
         return 0.0
     phases = sum((_step_energy_by_phase(np.moveaxis(planes, axis, 0)) for axis in (0, 1)), np.zeros(PATCH_SIDE_PX)) / 2
-    at = int(phases.argmax())
-    rest = np.delete(phases, at)
-    excess = phases[at] - np.median(rest)
-    if rest.max() == 0:
-        return 0.0  # a picture of larger pixels
-    if excess < max(0.06 * np.median(rest), 4 * rest.std()) or excess < 0.01:
+    block_phase = int(phases.argmax())
+    others = np.delete(phases, block_phase)
+    excess = phases[block_phase] - np.median(others)
+    if others.max() == 0:
+        return 0.0  # pixel art with enlarged pixels
+    if excess < max(0.06 * np.median(others), 4 * others.std()) or excess < 0.01:
         return 0.0
     return float(np.sqrt(excess / 2))
 
 
 def _step_energy_by_phase(planes: NDArray[np.float32]) -> FloatArray:
-    """Mean square steps down the first axis by their place modulo 8, the largest cut short; (8,)."""
+    """Return the mean squared differences along the first axis by position modulo 8, shape (8,)."""
     planes = planes[:4096, :: max(1, planes.shape[1] // 256)]
     steps = np.abs(np.diff(planes, axis=0))
-    # The picture's own edges are no blocks.
+    # Large differences are edges of the image rather than block edges.
     steps = np.minimum(steps, np.quantile(steps[:: 1 + len(steps) // 512], 0.8) + 1)
     rows = (steps**2).mean((1, 2), dtype=np.float64)[: len(steps) // PATCH_SIDE_PX * PATCH_SIDE_PX]
     means: FloatArray = rows.reshape(-1, PATCH_SIDE_PX).mean(0)
