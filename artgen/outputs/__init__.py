@@ -1,4 +1,4 @@
-"""Where a picture goes and how it gets there: destinations, file names, and writing that leaves no half picture."""
+"""Choose file names and write images and animations atomically."""
 
 from artgen.outputs.animation_output import AnimationOutput, parse_frames_option
 from artgen.outputs.destination import Destination

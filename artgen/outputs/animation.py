@@ -1,4 +1,4 @@
-"""Pictures one after the other, as the bytes of an animation or of numbered files."""
+"""Encode frames as an animation or as numbered PNG files."""
 
 import importlib.util
 import io
@@ -11,70 +11,75 @@ from artgen.outputs.png import encode_png
 
 FOLDER_FORMAT = "folder"
 ANIMATION_FORMATS = {".gif": "gif", ".webp": "webp", ".mp4": "mp4"}
-"""Suffixes of animations; anything else is a folder."""
+"""Animation formats by file suffix. A target with another suffix must be a folder."""
 
 MAX_SIDE_PX = {"gif": 512, "webp": 1024, "mp4": 4096}
-"""Pixels of the longer side; larger pictures are scaled down. GIF keeps every pixel of noise, at a byte each."""
+"""Longest side by format; larger frames are scaled down. GIF needs about one byte per pixel of a noisy frame."""
 
 DEFAULT_SECONDS = 4.0
-"""How long an animation takes when nothing else is said."""
+"""Duration of an animation without `--fps`, excluding the extra time of the last frame."""
 
 MAX_FPS, MIN_FPS = 25.0, 3.0
-"""Frames a second, at most and at least, when nothing else is said."""
+"""Limits of the frame rate without `--fps`."""
 
 LAST_FRAME_EXTRA_SECONDS = 1.5
-"""Seconds that the last frame stays longer than the others."""
+"""Additional display time of the last frame."""
 
 
 def require_encoder(kind: str) -> None:
-    """Refuses, before anything is drawn, a format whose encoder is not installed.
+    """Check that the encoder of a format is installed.
 
     Raises:
-        UsageError: with the command that installs it.
+        UsageError: The encoder is missing; the hint is the command that installs it.
     """
     if kind == "mp4" and importlib.util.find_spec("av") is None:
-        raise UsageError("An .mp4 file needs PyAV.", 'pip install "artgen[video]", or name a .gif or .webp file.')
+        raise UsageError(
+            "Cannot write .mp4 files: PyAV is not installed.",
+            'Run `pip install "artgen[video]"`, or use a .gif or .webp file.',
+        )
 
 
 def fitted_size(size: tuple[int, int], kind: str) -> tuple[int, int]:
-    """Width and height in pixels at which pictures of `size` are shown in an animation of this kind."""
+    """Return the frame width and height in pixels for images of `size` in this animation format."""
     factor = min(1.0, MAX_SIDE_PX.get(kind, max(size)) / max(size))
     width, height = (max(1, round(side * factor)) for side in size)
     return width, height
 
 
 def encode_animation(frames: Sequence[Image.Image], kind: str, fps: float | None) -> bytes:
-    """The whole file.
+    """Return the bytes of an animation file.
 
     Args:
-        frames: one or more of any mode, all of one size; the last is held longer.
-        kind: gif, webp or mp4.
-        fps: frames a second, above 0; None makes the frames take four seconds, within 3 to 25 a second.
+        frames: one or more images of one size and any mode. The last frame is displayed longer.
+        kind: `gif`, `webp` or `mp4`.
+        fps: frames per second, > 0. None selects a total of 4 s, limited to 3 to 25 frames per second.
 
     Raises:
-        OutputError: the encoder failed.
+        OutputError: The encoder failed.
     """
     rate = fps or min(MAX_FPS, max(MIN_FPS, len(frames) / DEFAULT_SECONDS))
     size = fitted_size(frames[0].size, kind)
-    shown = [frame.convert("RGB") for frame in frames]
-    shown = [frame if frame.size == size else frame.resize(size, Image.Resampling.LANCZOS) for frame in shown]
+    resized = [frame.convert("RGB") for frame in frames]
+    resized = [frame if frame.size == size else frame.resize(size, Image.Resampling.LANCZOS) for frame in resized]
     milliseconds = round(1000 / rate)
-    durations = [milliseconds] * (len(shown) - 1) + [milliseconds + round(1000 * LAST_FRAME_EXTRA_SECONDS)]
+    durations = [milliseconds] * (len(resized) - 1) + [milliseconds + round(1000 * LAST_FRAME_EXTRA_SECONDS)]
     try:
         if kind == "gif":
-            return _encode_gif(shown, durations)
-        return _encode_webp(shown, durations) if kind == "webp" else _encode_mp4(shown, rate)
+            return _encode_gif(resized, durations)
+        return _encode_webp(resized, durations) if kind == "webp" else _encode_mp4(resized, rate)
     except (OSError, ValueError) as error:
-        raise OutputError(f"The frames cannot be written as {kind}: {error}.", "Use a folder/ of PNG files.") from error
+        raise OutputError(
+            f"Cannot encode the frames as {kind}: {error}.", "Use a folder, such as --frames frames/."
+        ) from error
 
 
 def encode_png_frames(frames: Sequence[Image.Image]) -> dict[str, bytes]:
-    """`0001.png`, `0002.png` ... and their bytes; nothing is lost."""
+    """Return lossless PNG files by name: `0001.png`, `0002.png` ..."""
     return {f"{number:04}.png": encode_png(frame, {}) for number, frame in enumerate(frames, 1)}
 
 
 def quantize_frame(frame: Image.Image) -> Image.Image:
-    """A picture (mode RGB) as GIF holds it, in a palette of its own; dithering would make files large."""
+    """Return an RGB image with its own palette of 256 colors. Dithering is off because it enlarges the file."""
     return frame.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
 
 
@@ -94,26 +99,26 @@ def _encode_webp(frames: Sequence[Image.Image], durations: list[int]) -> bytes:
 
 
 def _encode_mp4(frames: Sequence[Image.Image], fps: float) -> bytes:
-    """H.264 as every player takes it: 4:2:0 and even sides, so a last odd row or column is shown twice."""
+    """Encode H.264 with 4:2:0 chroma, which all players support and which needs even sides: repeat an odd last row."""
     from fractions import Fraction
 
     import av
 
     codec = next((name for name in ("libx264", "libopenh264", "mpeg4") if name in av.codecs_available), None)
     if codec is None:
-        raise OSError("this PyAV has no encoder for it")
+        raise OSError("PyAV has no H.264 or MPEG-4 encoder")
     buffer = io.BytesIO()
     width, height = (side + side % 2 for side in frames[0].size)
-    exact = Fraction(fps).limit_denominator(1000)
+    exact_fps = Fraction(fps).limit_denominator(1000)
     with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream(codec, rate=exact)
+        stream = container.add_stream(codec, rate=exact_fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         if codec == "libx264":
             stream.options = {"crf": "16", "preset": "medium"}
         for frame in [*frames, *[frames[-1]] * round(LAST_FRAME_EXTRA_SECONDS * fps)]:
-            even = Image.new("RGB", (width, height))
-            even.paste(frame.resize((width, height), Image.Resampling.NEAREST))
-            even.paste(frame)
-            container.mux(stream.encode(av.VideoFrame.from_image(even)))  # type: ignore[no-untyped-call]
+            padded = Image.new("RGB", (width, height))
+            padded.paste(frame.resize((width, height), Image.Resampling.NEAREST))
+            padded.paste(frame)
+            container.mux(stream.encode(av.VideoFrame.from_image(padded)))  # type: ignore[no-untyped-call]
         container.mux(stream.encode(None))
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Where the frames of a picture go: reading `--frames`, and writing an animation or a folder of pictures whole."""
+"""Parse `--frames`, and write frames as an animation or as a folder of PNG files."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from artgen.outputs.animation import (
 )
 from artgen.outputs.destination import Destination
 from artgen.outputs.encoding import EncodingOptions
-from artgen.outputs.names import parse_template
+from artgen.outputs.names import EMPTY_NAME, parse_template
 from artgen.spec.settings import FramesSettings
 from artgen.system.files import atomic_folder
 
@@ -27,63 +27,63 @@ _ACCEPTED_TARGETS = f"{', '.join(ANIMATION_FORMATS)} or a folder/"
 
 @dataclass(frozen=True)
 class AnimationOutput:
-    """Where frames go and how they are written; made by `reel_for`.
+    """Store the destination and the settings of frames. `parse_frames_option` creates it.
 
     Attributes:
-        destination: the names.
-        settings: as they were asked for.
+        destination: destination of the animation or of the folder.
+        settings: options of the user.
     """
 
     destination: Destination
     settings: FramesSettings
 
     def check(self, record: Mapping[str, object]) -> None:
-        """Finds out before drawing whether `save` will work.
+        """Check before generating that `save` can succeed.
 
         Raises:
-            RefusedError, OutputError: as for `Destination.check`.
+            RefusedError, OutputError: See `Destination.check`.
         """
-        self.destination.check_name(record, stem="picture")
+        self.destination.check_name(record, stem=EMPTY_NAME)
 
     def scaling_note(self, size: tuple[int, int]) -> str | None:
-        """What to know of frames of pictures of `size` (width and height in pixels)."""
-        shown = fitted_size(size, self.destination.encoding.format)
-        if shown == size:
+        """Return a note if frames of `size` (width and height in pixels) are scaled down, else None."""
+        frame_size = fitted_size(size, self.destination.encoding.format)
+        if frame_size == size:
             return None
-        return f"frames are scaled down to {shown[0]}x{shown[1]} in a {self.destination.suffix} file"
+        return f"Frames are scaled down to {frame_size[0]}x{frame_size[1]} in a {self.destination.suffix} file."
 
     def save(
         self, frames: Sequence[Image.Image], record: Mapping[str, object], image_path: Path, index: int | None = None
     ) -> Path:
-        """Writes the frames of a picture under a free name, whole or not at all.
+        """Write the frames of an image atomically under a free name, and return the path.
 
         Args:
-            frames: in order, all of one size; the last is the picture itself.
-            record: of the picture, for the fields of the name.
-            image_path: its file; `{stem}` is its name.
-            index: what `{index}` stands for; None takes the next free one.
+            frames: frames in order, all of one size; the last frame is the image.
+            record: record of the image, for the fields of the name.
+            image_path: path of the image; `{stem}` is its stem.
+            index: value of `{index}`; None selects the next free index.
 
         Raises:
-            OutputError, RefusedError: as for `Destination.save`.
+            OutputError, RefusedError: See `Destination.save`.
         """
-        place = self.destination
-        if place.encoding.format == FOLDER_FORMAT:
+        destination = self.destination
+        if destination.encoding.format == FOLDER_FORMAT:
             files = encode_png_frames(frames)
 
             def write(path: Path) -> bool:
-                return _create_folder(path, files, place.overwrite)
+                return _create_folder(path, files, destination.overwrite)
         else:
-            data = encode_animation(frames, place.encoding.format, self.settings.fps)
+            data = encode_animation(frames, destination.encoding.format, self.settings.fps)
 
             def write(path: Path) -> bool:
-                return place.write(path, data)
+                return destination.write(path, data)
 
-        return place.reserve_name(record, write, stem=image_path.stem, index=index)
+        return destination.reserve_name(record, write, stem=image_path.stem, index=index)
 
 
 @dataclass(frozen=True)
 class _FolderDestination(Destination):
-    """Names of folders: an empty one is free, and one that holds nothing but frames may be replaced."""
+    """Represent a destination for folders. An empty folder is free; a folder with only frames can be replaced."""
 
     def _is_taken(self, path: Path) -> bool:
         return os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
@@ -92,44 +92,45 @@ class _FolderDestination(Destination):
         if not target.is_dir() or target.is_symlink():
             super()._check_target(target, with_sidecar)
             return
-        inside = [entry.name for entry in target.iterdir()]
-        if self.overwrite and not all(_is_frame_name(name) for name in inside):
+        names = [entry.name for entry in target.iterdir()]
+        if self.overwrite and not all(map(_is_frame_name, names)):
             raise OutputError(
-                f"'{target}' holds other things than frames and is not replaced", "Choose another folder for --frames."
+                f"Cannot replace '{target}': it contains files that are not frames.",
+                "Choose another folder for --frames.",
             )
-        if inside and not self.overwrite:
-            raise OutputError(f"'{target}' is not empty", "Choose another --frames, or add --overwrite.")
+        if names and not self.overwrite:
+            raise OutputError(f"'{target}' is not empty.", "Choose another --frames, or add --overwrite.")
 
 
 def parse_frames_option(settings: FramesSettings, *, multiple_images: bool, overwrite: bool) -> AnimationOutput | None:
-    """Reads `--frames`; None when none are wanted.
+    """Parse `--frames`. Return None without `--frames`.
 
     Args:
-        settings: what the command was asked for.
-        multiple_images: whether there will be, or may be, more than one picture.
-        overwrite: replace what exists.
+        settings: options of the user.
+        multiple_images: whether the command can generate more than one image.
+        overwrite: replace existing files.
 
     Raises:
-        UsageError: no name, an unknown suffix or field, one file for several pictures, an encoder that is not
-            installed, or settings of frames without `--frames`.
+        UsageError: The name is empty, the suffix or a field is unknown, one file is given for several images, the
+            encoder is not installed, or frame options are used without `--frames`.
     """
     if settings.frames is None:
         _reject_unused_settings(settings)
         return None
     names = [part for part in PurePath(settings.frames).parts if part != PurePath(settings.frames).anchor]
     if not settings.frames.strip() or not names or names[-1] in (".", ".."):
-        raise UsageError(f"--frames '{settings.frames}' names no file and no folder.", f"It takes {_ACCEPTED_TARGETS}.")
+        raise UsageError(f"--frames '{settings.frames}' is not a file or folder name.", f"Use {_ACCEPTED_TARGETS}.")
     folder = settings.frames.endswith(("/", os.sep)) or Path(settings.frames).is_dir()
     suffix = "" if folder else PurePath(names[-1]).suffix
     kind = FOLDER_FORMAT if folder else ANIMATION_FORMATS.get(suffix.lower())
     if kind is None:
-        raise UsageError(f"--frames takes {_ACCEPTED_TARGETS}, not '{settings.frames}'.", "--frames making.gif")
+        raise UsageError(f"--frames takes {_ACCEPTED_TARGETS}, not '{settings.frames}'.", "Use --frames steps.gif.")
     require_encoder(kind)
     if multiple_images and not any(parse_template(name).fields for name in names):
         if not folder:
             raise UsageError(
-                f"'{settings.frames}' is one file for the frames of several pictures.",
-                f'--frames "{{stem}}{suffix}", or --frames frames/ for a folder each.',
+                f"'{settings.frames}' is a single file, but the command generates several images.",
+                f'Use --frames "{{stem}}{suffix}", or --frames frames/ for one folder per image.',
             )
         names.append("{stem}")
     return AnimationOutput(
@@ -140,11 +141,11 @@ def parse_frames_option(settings: FramesSettings, *, multiple_images: bool, over
 def _build_destination(names: list[str], anchor: str, suffix: str, kind: str, overwrite: bool) -> Destination:
     names[-1] = names[-1].removesuffix(suffix)
     parts = [parse_template(name) for name in names]
-    start = Path(anchor)
+    folder = Path(anchor)
     while len(parts) > 1 and not parts[0].fields:
-        start /= parts.pop(0).render({})
+        folder /= parts.pop(0).render({})
     return (_FolderDestination if kind == FOLDER_FORMAT else Destination)(
-        folder=start,
+        folder=folder,
         templates=tuple(parts),
         suffix=suffix,
         encoding=EncodingOptions(kind, metadata="none"),
@@ -159,7 +160,7 @@ def _reject_unused_settings(settings: FramesSettings) -> None:
     for name, value in vars(settings).items():
         if value != getattr(type(settings), name):
             flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag} is about frames, and none are asked for.", f"Add --frames making.gif: {flag}.")
+            raise UsageError(f"{flag} requires --frames.", f"Add --frames steps.gif, or omit {flag}.")
 
 
 def _is_frame_name(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""From a picture to a file on the disk."""
+"""Choose a free file name and save images under it."""
 
 import os
 from collections.abc import Callable, Container, Mapping
@@ -22,19 +22,19 @@ _MAX_NAME_TRIES = 99_999
 
 @dataclass(frozen=True)
 class Destination:
-    """Where pictures go; made by `artgen.outputs.destination`.
+    """Store the folder, the name template and the encoding of images. `parse_destination` creates it.
+
+    A destination caches its checks: each folder is scanned once, and numbering continues from the last number.
 
     Attributes:
-        folder: what stands before the first component that has a field.
-        templates: further folders with fields, and at the end the file name without its suffix.
-        suffix: as typed, or the format's own.
-        encoding: how pictures are written.
+        folder: path before the first component that has a field.
+        templates: templates of further folders, then of the file name without the suffix.
+        suffix: suffix that the user typed, or the default suffix of the format.
+        encoding: format and options.
         overwrite: replace existing files.
-        image_count: how many pictures will be saved; more than one get numbers when the name is fixed.
-        input_paths: files that are read for the pictures.
-        option_name: what the user typed it after.
-
-    A destination remembers what it found: a folder is looked over once, and numbers go on where they were.
+        image_count: number of images to save. If it is above 1, images with a fixed name are numbered.
+        input_paths: input files of the request, which are not overwritten by default.
+        option_name: option that set the destination, for hints.
     """
 
     folder: Path
@@ -51,13 +51,13 @@ class Destination:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the name has no field: one name for all pictures."""
+        """Whether the name has no fields, so all images have the same name."""
         return not any(part.fields for part in self.templates)
 
     def preview(self, record: Mapping[str, object], *, stem: str | None = None) -> Path:
-        """The path that `save` would try first; `stem` as there."""
-        key, named = self._key_and_namer(record, stem)
-        return named(self._next_numbers.get(key) or self._first_number(key))
+        """Return the path that `save` tries first; `stem` is the value of `{stem}`."""
+        key, path_for = self._key_and_namer(record, stem)
+        return path_for(self._next_numbers.get(key) or self._first_number(key))
 
     def check(
         self,
@@ -69,32 +69,32 @@ class Destination:
         has_alpha: bool = False,
         owned_paths: Container[Path] = (),
     ) -> None:
-        """Find out before drawing whether `save` will work. Clears what killed processes left.
+        """Check before generating that `save` can succeed. Remove temporary files of killed processes.
 
-        No folder is made: where one is missing, the nearest one above has to take a file.
-        What holds for all pictures of a folder or of a fixed name is looked at once for each destination.
+        The check creates no folder: the nearest existing parent of a missing folder must be writable. Each folder and
+        each fixed name is checked once per destination.
 
         Args:
-            width: of the picture, in pixels.
-            height: of the picture, in pixels.
-            record: what is known so far; the final record should not be much longer.
-            stem: as for `save`.
-            has_alpha: whether the picture will have transparency.
-            owned_paths: files that may be there, made before for the same purpose; `save` goes around them.
+            width: image width in pixels.
+            height: image height in pixels.
+            record: record so far; the final record should not be much longer.
+            stem: value of `{stem}`.
+            has_alpha: whether the image has transparency.
+            owned_paths: existing files that do not count as taken, because an earlier run wrote them for the same jobs.
 
         Raises:
-            UsageError: the format cannot hold the picture, or the record is larger than 8 MiB.
-            RefusedError: the target is a symbolic link, or a field leads out of the output folder.
-            OutputError: the folder cannot be made or written to, or the file exists.
+            UsageError: The format cannot store the image, or the record is larger than 8 MiB.
+            RefusedError: The target is a symbolic link, or a field leads out of the output folder.
+            OutputError: The folder cannot be created or written, or the file exists.
         """
         limit = _MAX_SIDE_PX[self.encoding.format]
         if max(width, height) > limit:
             raise UsageError(
-                f"a {self.encoding.format} picture has at most {limit} pixels a side; this one is {width}x{height}",
+                f"Cannot save {width}x{height} as {self.encoding.format}: a side has at most {limit} pixels.",
                 "Use --format png.",
             )
         if has_alpha and self.encoding.format == "jpeg":
-            raise UsageError("jpeg cannot hold transparency", "Use --format png or webp.")
+            raise UsageError("JPEG cannot store transparency.", "Use --format png or webp.")
         self.check_name(
             record,
             stem=stem,
@@ -110,16 +110,17 @@ class Destination:
         with_sidecar: bool = False,
         owned_paths: Container[Path] = (),
     ) -> None:
-        """The part of `check` that is about names and folders; `with_sidecar` says whether a JSON file lies there too.
+        """Check only the names and the folders, and the name of the JSON sidecar if `with_sidecar` is true.
 
         Raises:
-            RefusedError, OutputError: as for `check`.
+            RefusedError, OutputError: See `check`.
         """
-        key, named = self._key_and_namer(record, stem)
-        target = named(self._first_number(key) if self.is_fixed else 1)
+        key, path_for = self._key_and_namer(record, stem)
+        target = path_for(self._first_number(key) if self.is_fixed else 1)
         if any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in target.parts):
             raise OutputError(
-                f"a name in '{target}' is longer than {MAX_NAME_BYTES} bytes", f"Choose a shorter {self.option_name}."
+                f"'{target}' contains a name longer than {MAX_NAME_BYTES} bytes.",
+                f"Choose a shorter {self.option_name}.",
             )
         if target.parent not in self._checked_paths:
             check_folder(target.parent, self.folder, self.option_name)
@@ -127,8 +128,8 @@ class Destination:
         last = sidecar_path(target) if with_sidecar else target
         if self.is_fixed and last not in self._checked_paths:
             for number in range(self._first_number(key), self._first_number(key) + self.image_count):
-                if named(number) not in owned_paths:
-                    self._check_target(named(number), with_sidecar)
+                if path_for(number) not in owned_paths:
+                    self._check_target(path_for(number), with_sidecar)
             self._checked_paths.add(last)
 
     def save(
@@ -141,27 +142,25 @@ class Destination:
         on_name_chosen: Callable[[Path, bytes], None] | None = None,
         low_bytes: Image.Image | None = None,
     ) -> Path:
-        """Write a picture with its record and return where it is.
+        """Write an image with its record atomically, and return its path.
 
-        The final name holds the whole picture or nothing. Without `overwrite` no file is ever replaced: when the name
-        is taken, a template with `{index}` takes the next index, any other name gets `-1`, `-2` ... (also when
-        somebody else took it since `check`: a finished picture is not thrown away). A fixed name for several pictures,
-        such as `fox.png`, becomes `fox-1.png`, `fox-2.png` ... in the order of saving. Even with `overwrite` no
-        picture replaces another one saved through the same destination. A record that the format cannot hold goes to
-        a JSON file beside the picture; with `overwrite`, one that belongs to the picture before goes.
+        Without `overwrite`, `save` never replaces a file. If the name is taken, a template with `{index}` uses the next
+        index, and any other name gets `-1`, `-2` ...; this includes names taken after `check`, so that a generated
+        image is not lost. A fixed name for several images, such as `fox.png`, becomes `fox-1.png`, `fox-2.png` ... in
+        the order of saving. With `overwrite`, an image still never replaces an image that the same destination saved.
+        A record that the format cannot store is written to a JSON sidecar; `overwrite` removes the old sidecar.
 
         Args:
-            image: any mode the format holds; its own metadata is not written.
-            record: as for `artgen.metadata.embed`.
-            stem: what `{stem}` stands for; None takes the name of the record's `image`.
-            index: what `{index}` stands for; None takes the next free one.
-            on_name_chosen: is called with the name and the file's bytes before the name is taken, and again when it was
-                taken by somebody else and another one is tried.
-            low_bytes: the lower bytes of a picture with 16 bits a channel; see `artgen.outputs.encoding.encode`.
+            image: any mode that the format stores; its own metadata is not written.
+            record: see `artgen.metadata.image_save_args`.
+            stem: value of `{stem}`; None selects the name of the record's `image`.
+            index: value of `{index}`; None selects the next free index.
+            on_name_chosen: called with the path and the file's bytes before each attempt to take a name.
+            low_bytes: low bytes of an image with 16 bits per channel; see `artgen.outputs.encoding.encode_image`.
 
         Raises:
-            OutputError: it could not be written (no space, no permission, no free name).
-            RefusedError: the target to overwrite is a symbolic link, or a field leads out of the output folder.
+            OutputError: The image cannot be written (no space, no permission, no free name).
+            RefusedError: The target to overwrite is a symbolic link, or a field leads out of the output folder.
         """
         data, sidecar = encode_image(image, record, self.encoding, low_bytes)
 
@@ -180,18 +179,18 @@ class Destination:
         stem: str | None = None,
         index: int | None = None,
     ) -> Path:
-        """The part of `save` that looks for a free name: tries one after the other until `write_file` says that it wrote.
+        """Call `write_file` with one name after the other until it returns true, and return that path.
 
         Raises:
-            OutputError, RefusedError: as for `save`.
+            OutputError, RefusedError: See `save`.
         """
-        key, named = self._key_and_namer(record, stem, index)
-        with wrap_write_errors(key, f"Free some space or choose another {self.option_name}."):
+        key, path_for = self._key_and_namer(record, stem, index)
+        with wrap_write_errors(key, f"Free disk space or choose another {self.option_name}."):
             key.parent.mkdir(parents=True, exist_ok=True)
             check_inside(key.parent, self.folder)
             first = self._next_numbers.get(key) or self._first_number(key)
             for number in range(first, first + _MAX_NAME_TRIES):
-                path = named(number)
+                path = path_for(number)
                 if path in self._written_paths if self.overwrite else self._is_taken(path):
                     continue
                 if write_file(path):
@@ -199,27 +198,27 @@ class Destination:
                     if number:
                         self._next_numbers[key] = number + 1
                     return path
-        raise OutputError(f"no free name like '{key}' was found", f"Choose another {self.option_name}.")
+        raise OutputError(f"Cannot find a free name for '{key}'.", f"Choose another {self.option_name}.")
 
     def _key_and_namer(
         self, record: Mapping[str, object], stem: str | None, index: int | None = None
     ) -> tuple[Path, Callable[[int], Path]]:
-        """What a picture's numbers are remembered by, and the path that each number gives."""
+        """Return the key of the image's number in `_next_numbers`, and a function from a number to a path."""
         values = template_values(record, stem)
         folder = self.folder.joinpath(*(part.render(values) for part in self.templates[:-1]))
         name = self.templates[-1]
-        if "index" in name.fields and index is None:  # no picture is called "*": a suffix would follow
+        if "index" in name.fields and index is None:  # "*" is never a file name: names have a suffix
             return (
                 folder / "*",
                 lambda n: folder / name.render({**values, "index": str(n)}, self.suffix, _RESERVED_NAME_BYTES),
             )
         values["index"] = str(index)
-        plain = folder / name.render(values, self.suffix, _RESERVED_NAME_BYTES)
-        trunk = name.render(values, "", _RESERVED_NAME_BYTES + len(self.suffix))
-        return plain, lambda n: folder / f"{trunk}-{n}{self.suffix}" if n else plain
+        path = folder / name.render(values, self.suffix, _RESERVED_NAME_BYTES)
+        stem_to_number = name.render(values, "", _RESERVED_NAME_BYTES + len(self.suffix))
+        return path, lambda n: folder / f"{stem_to_number}-{n}{self.suffix}" if n else path
 
     def _first_number(self, counter_key: Path) -> int:
-        """The number to try first: the next index of the folder, or 0 for the name without a number."""
+        """Return the number to try first: the next index of the folder, or 0 for the name without a number."""
         if counter_key.name == "*":
             return next_index(counter_key.parent, self.templates[-1])
         return 1 if self.is_fixed and self.image_count > 1 else 0
@@ -228,11 +227,11 @@ class Destination:
         return os.path.lexists(path)
 
     def write(self, path: Path, data: bytes, sidecar: str | None = None) -> bool:
-        """Writes one file, and the JSON text beside it if there is one; False where the name is taken.
+        """Write one file and its JSON sidecar, if any. Return False if the name is taken.
 
         Raises:
-            RefusedError: the file to overwrite is a symbolic link.
-            OSError: it cannot be written.
+            RefusedError: The file to overwrite is a symbolic link.
+            OSError: A file cannot be written.
         """
         if not self.overwrite:
             return create_with_sidecar(path, data, sidecar)
@@ -244,15 +243,16 @@ class Destination:
         if with_sidecar:
             reject_symlink(sidecar_path(target))
         if target.is_dir():
-            raise OutputError(f"'{target}' is a folder", f"End {self.option_name} with / to write into it.")
+            raise OutputError(f"'{target}' is a folder.", f"End {self.option_name} with / to write into it.")
         if self.overwrite:
             return
         for source in self.input_paths:
             if target.exists() and source.exists() and target.samefile(source):
                 raise OutputError(
-                    f"'{target}' is the input picture; it is not replaced",
-                    f"Choose another {self.option_name}, or --overwrite.",
+                    f"'{target}' is the input image.", f"Choose another {self.option_name}, or add --overwrite."
                 )
         for path in (target, sidecar_path(target)) if with_sidecar or has_sidecar(target) else (target,):
             if os.path.lexists(path):
-                raise OutputError(f"'{path}' exists already", f"Choose another {self.option_name}, or add --overwrite.")
+                raise OutputError(
+                    f"'{path}' exists already.", f"Choose another {self.option_name}, or add --overwrite."
+                )

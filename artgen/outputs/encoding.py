@@ -1,4 +1,4 @@
-"""A picture and its record as the bytes of a file."""
+"""Encode an image and its record as the bytes of a file."""
 
 import io
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ from artgen.metadata import image_save_args
 from artgen.outputs.png import encode_png
 
 DEFAULT_QUALITY = 95
-"""Of jpeg and webp, 1..100."""
+"""JPEG and WebP quality, 1 to 100."""
 
 
 @dataclass(frozen=True)
 class EncodingOptions:
-    """How a picture is written.
+    """Store the format and the options of an image file.
 
     Attributes:
-        format: png, jpeg or webp; of frames, one of `artgen.outputs.animation`.
-        quality: 1..100 for jpeg and webp; 100 means lossless for webp.
-        metadata: full, minimal or none.
-        png_level: how hard PNG is compressed, 0..9; None is as fast as can be.
+        format: `png`, `jpeg` or `webp`; for frames, a format of `artgen.outputs.animation`.
+        quality: 1 to 100 for JPEG and WebP. 100 selects lossless WebP.
+        metadata: `full`, `minimal` or `none`.
+        png_level: zlib level of PNG, 0 to 9. None selects the fastest encoding with a small file.
     """
 
     format: str
@@ -34,50 +34,52 @@ class EncodingOptions:
 def encode_image(
     image: Image.Image, record: Mapping[str, object], encoding: EncodingOptions, low_bytes: Image.Image | None = None
 ) -> tuple[bytes, str | None]:
-    """The whole file, and the JSON text that has to lie beside it when the format cannot hold the record.
+    """Return the bytes of an image file, and the text of its JSON sidecar if the format cannot store the record.
 
     Args:
-        image: its own metadata is not written.
-        record: as for `artgen.metadata.embed`.
-        encoding: of the file.
-        low_bytes: the lower bytes of a picture with 16 bits a channel, in the image's mode; PNG keeps them, others round.
+        image: image to encode; its own metadata is not written.
+        record: see `artgen.metadata.image_save_args`.
+        encoding: format and options.
+        low_bytes: low bytes of an image with 16 bits per channel, in the mode of `image`, which holds the high bytes.
+            PNG stores all 16 bits; other formats round to 8 bits.
 
     Raises:
-        OutputError: the format cannot hold the picture.
+        OutputError: The format cannot store the image.
     """
-    embedded = image_save_args(record, encoding.format, encoding.metadata)
-    options: dict[str, object] = dict(embedded.save_kwargs)
+    save_args = image_save_args(record, encoding.format, encoding.metadata)
+    save_kwargs: dict[str, object] = dict(save_args.save_kwargs)
     if encoding.format == "jpeg":
-        options |= {"quality": encoding.quality, "subsampling": 0 if encoding.quality >= 90 else 2, "optimize": False}
+        subsampling = 0 if encoding.quality >= 90 else 2
+        save_kwargs |= {"quality": encoding.quality, "subsampling": subsampling, "optimize": False}
     elif encoding.format == "webp":
-        options |= {"lossless": True} if encoding.quality == 100 else {"quality": encoding.quality}
+        save_kwargs |= {"lossless": True} if encoding.quality == 100 else {"quality": encoding.quality}
     clean = image.copy()
     clean.info = {}
     try:
         if encoding.format == "png":
-            return encode_png(clean, options, encoding.png_level, low_bytes), embedded.sidecar
+            return encode_png(clean, save_kwargs, encoding.png_level, low_bytes), save_args.sidecar
         if low_bytes is not None:
             clean = _round_to_8bit(clean, low_bytes)
         buffer = io.BytesIO()
-        clean.save(buffer, encoding.format.upper(), **options)
+        clean.save(buffer, encoding.format.upper(), **save_kwargs)
     except (OSError, ValueError) as error:
-        raise OutputError(
-            f"the picture cannot be written as {encoding.format}: {error}", "Use --format png."
-        ) from error
-    return buffer.getvalue(), embedded.sidecar
+        raise OutputError(f"Cannot encode the image as {encoding.format}: {error}.", "Use --format png.") from error
+    return buffer.getvalue(), save_args.sidecar
 
 
 def encode_without_metadata(image: Image.Image, format: str) -> bytes:  # noqa: A002 - the option's name
-    """The whole file of a picture that says nothing about itself, such as a sheet or a curve.
+    """Return the bytes of an image file without metadata, such as a contact sheet or a plot.
 
     Raises:
-        OutputError: the format cannot hold the picture.
+        OutputError: The format cannot store the image.
     """
     return encode_image(image, {}, EncodingOptions(format, metadata="none"))[0]
 
 
 def _round_to_8bit(high_bytes: Image.Image, low_bytes: Image.Image) -> Image.Image:
-    """The nearest 8 bits to 16: `256 high + low` over 257, which is `high_bytes` or one off."""
-    more, less = ImageChops.subtract(low_bytes, high_bytes), ImageChops.subtract(high_bytes, low_bytes)
-    up, down = (part.point([value > 128 for value in range(256)] * len(part.getbands())) for part in (more, less))
+    """Return round(value / 257), where value = 256 * high + low. The result is `high_bytes`, +1 or -1."""
+    low_minus_high = ImageChops.subtract(low_bytes, high_bytes)
+    high_minus_low = ImageChops.subtract(high_bytes, low_bytes)
+    above_half = [value > 128 for value in range(256)]
+    up, down = (part.point(above_half * len(part.getbands())) for part in (low_minus_high, high_minus_low))
     return ImageChops.subtract(ImageChops.add(high_bytes, up), down)

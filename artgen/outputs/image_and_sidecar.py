@@ -1,4 +1,4 @@
-"""A picture and the JSON file beside it: no crash leaves a picture beside the record of another."""
+"""Write an image together with its JSON sidecar. A crash never pairs an image with the record of another image."""
 
 import contextlib
 import os
@@ -11,58 +11,58 @@ from artgen.system.temporary import displace, fsync_folder, temp_file
 
 
 def create_with_sidecar(path: Path, data: bytes, sidecar: str | None) -> bool:
-    """Takes a free name for the picture, and for its JSON file if it has one; False when either is taken.
+    """Write an image and its sidecar, if any, under new names. Return False if one of the names is taken.
 
-    A name where artgen's JSON file of another picture lies is taken, whether there is one to write or not.
+    The name of the image is also taken if artgen's sidecar of another image has the matching name.
 
     Raises:
-        OSError: it cannot be written; nothing is left of it.
+        OSError: A file cannot be written; neither file remains.
     """
-    beside = sidecar_path(path)
+    json_path = sidecar_path(path)
     if sidecar is None:
         return not has_sidecar(path) and atomic_create(path, data)
-    if os.path.lexists(path) or not atomic_create(beside, sidecar.encode("utf-8")):
+    if os.path.lexists(path) or not atomic_create(json_path, sidecar.encode("utf-8")):
         return False
     try:
         if atomic_create(path, data):
             return True
     except BaseException:
-        beside.unlink(missing_ok=True)
+        json_path.unlink(missing_ok=True)
         raise
-    beside.unlink(missing_ok=True)
+    json_path.unlink(missing_ok=True)
     return False
 
 
 def overwrite_with_sidecar(path: Path, data: bytes, sidecar: str | None) -> None:
-    """Writes the picture, and its JSON file if it has one, over what is there; artgen's older JSON file goes.
+    """Replace an image and its sidecar. Remove artgen's old sidecar.
 
-    The older one goes first and the newer one comes last: in between the picture, be it the older or the newer, says no
-    more than what it holds itself.
+    The old sidecar is removed first and the new sidecar is written last: in between, only the metadata inside the
+    image describes it.
 
     Raises:
-        RefusedError: a symbolic link is there.
-        OSError: it cannot be written; what was there is still there, if only the JSON file failed, the newer picture.
+        RefusedError: A target is a symbolic link.
+        OSError: A file cannot be written. The old files are unchanged unless only the new sidecar failed.
     """
-    beside = sidecar_path(path)
+    json_path = sidecar_path(path)
     reject_symlink(path)
     if sidecar is not None:
-        reject_symlink(beside)
+        reject_symlink(json_path)
     with contextlib.ExitStack() as stack:
-        picture = stack.enter_context(temp_file(path.parent, data))
+        image = stack.enter_context(temp_file(path.parent, data))
         record = None if sidecar is None else stack.enter_context(temp_file(path.parent, sidecar.encode("utf-8")))
-        with displace(beside) if has_sidecar(path) else contextlib.nullcontext():
-            picture.replace(path)
+        with displace(json_path) if has_sidecar(path) else contextlib.nullcontext():
+            image.replace(path)
         fsync_folder(path.parent)
         if record is not None:
-            record.replace(beside)
+            record.replace(json_path)
             fsync_folder(path.parent)
 
 
 def reject_symlink(path: Path) -> None:
-    """Symbolic links are not written through.
+    """Reject a symbolic link as a target.
 
     Raises:
-        RefusedError: it is one.
+        RefusedError: The path is a symbolic link.
     """
     if path.is_symlink():
-        raise RefusedError(f"'{path}' is a symbolic link and is not written through", "Name the file itself.")
+        raise RefusedError(f"'{path}' is a symbolic link; artgen does not write to it.", "Use the name of the file.")

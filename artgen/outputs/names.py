@@ -1,6 +1,7 @@
-"""File name templates: `{index:05}-{seed}-{prompt}` and what may become part of a name.
+"""Parse and render file name templates such as `{index:05}-{seed}-{prompt}`.
 
-A template is fixed fields between literal text, not `str.format`: no attribute of any object can be reached.
+A template contains literal text and a fixed set of fields. It does not use `str.format`, which gives access to object
+attributes. Values are sanitized: a value never adds a path separator, and a name fits into the file system's limit.
 """
 
 import hashlib
@@ -21,22 +22,26 @@ TEMPLATE_FIELDS = (
     "index", "seed", "prompt", "stem", "model", "scheduler", "steps", "guidance", "strength", "width", "height",
     "date", "time", "hash",
 )  # fmt: skip
-"""What can stand in braces. A number after a colon: the zero-padded width of a whole number, else most characters."""
+"""Field names. A number after a colon is the zero-padded width of a numeric field, else the maximum of characters."""
 
 MAX_NAME_BYTES = 255
-"""Longest file name on common file systems, in UTF-8 bytes."""
+"""Longest file name of common file systems, in UTF-8 bytes."""
 
 MAX_PROMPT_CHARS = 80
-"""Characters of a prompt in a name where the template says nothing else (`{prompt:40}`)."""
+"""Characters of the prompt in a name if the template has no number (`{prompt:40}`)."""
+
+EMPTY_NAME = "image"
+"""Name to use if all values are empty."""
 
 _TOKEN_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _FORBIDDEN_CHARS = frozenset('<>:"/\\|?*')
+_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Cn"})
 _RESERVED_NAMES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class TemplateToken:
-    """A literal (`field` is empty) or a field with its number after the colon (0 when there is none)."""
+    """Represent a literal (`field` is empty) or a field with the number after its colon (0 without a number)."""
 
     literal: str = ""
     field: str = ""
@@ -45,74 +50,78 @@ class TemplateToken:
 
 @dataclass(frozen=True)
 class Template:
-    """One component of a path: tokens in order."""
+    """Represent one component of a path as a sequence of tokens."""
 
     tokens: tuple[TemplateToken, ...]
 
     @property
     def fields(self) -> frozenset[str]:
-        """Names of the fields in use."""
+        """Names of the fields in the template."""
         return frozenset(token.field for token in self.tokens if token.field)
 
     def render(self, values: Mapping[str, str], suffix: str = "", reserved_bytes: int = 0) -> str:
-        """Put values in. Text without a field is the user's own and stays as it is.
+        """Return the name for these values. A template without fields is returned unchanged.
 
-        Otherwise the result has at most 255 bytes together with `suffix` and `reserved_bytes` bytes to come.
-        The prompt gives way first when the name is too long, then the longest other value, then the end. A name
-        that would be empty, or consist of dots, becomes "picture".
+        Otherwise the name, `suffix` and `reserved_bytes` together have at most 255 bytes. If the name is too long, the
+        prompt is shortened first, then the longest other value, then the end. A name that is empty or contains only
+        dots becomes `EMPTY_NAME`.
 
         Args:
-            values: raw values by field name; a missing one counts as empty.
-            suffix: appended as it is, such as `.png`.
-            reserved_bytes: bytes kept free, for a number or another suffix.
+            values: raw values by field name; a missing value is empty.
+            suffix: text to append unchanged, such as `.png`.
+            reserved_bytes: bytes to keep free for a number or another suffix.
         """
         if not self.fields:
-            return "".join(token.literal for token in self.tokens) + suffix
-        room = MAX_NAME_BYTES - len(suffix.encode("utf-8")) - reserved_bytes
+            return self._literal() + suffix
+        max_bytes = MAX_NAME_BYTES - len(suffix.encode("utf-8")) - reserved_bytes
         parts = [token.literal if not token.field else _field_value(token, values) for token in self.tokens]
-        while (excess := sum(len(_encode_utf8(part)) for part in parts) - room) > 0:
+        while (excess := sum(len(_encode_utf8(part)) for part in parts) - max_bytes) > 0:
             index = self._longest_field(parts)
             if index is None:
                 break
             parts[index] = _truncate_utf8(parts[index], max(len(_encode_utf8(parts[index])) - excess, 0))
-        literal = "".join(token.literal for token in self.tokens)
-        name = _truncate_utf8("".join(parts), room)
-        name = re.sub(r"-{2,}", "-", name) if "--" not in literal else name
-        name = name.rstrip("-. ")
-        if not literal.startswith(("-", ".")):
-            name = name.lstrip("-. ")
-        if not name.strip(". "):
-            name = "picture"
-        if _RESERVED_NAMES.fullmatch(name):
-            name = f"_{name}"
-        return name + suffix
-
-    def _longest_field(self, parts: list[str]) -> int | None:
-        fields = [index for index, token in enumerate(self.tokens) if token.field and parts[index]]
-        prompts = [index for index in fields if self.tokens[index].field == "prompt"]
-        candidates = prompts or fields
-        return max(candidates, key=lambda index: len(parts[index]), default=None)
+        return self._clean_up(_truncate_utf8("".join(parts), max_bytes)) + suffix
 
     def index_pattern(self) -> re.Pattern[str]:
-        """A pattern that finds the index (group "index") in names this template could have made."""
+        """Return a pattern that finds the index (group `index`) in the names that this template can create."""
         pieces = []
-        named = False
+        has_group = False
         for token in self.tokens:
-            if token.field == "index" and not named:
+            if token.field == "index" and not has_group:
                 pieces.append("(?P<index>[0-9]{1,12})")
-                named = True
+                has_group = True
             else:
                 pieces.append(".*?" if token.field else re.escape(token.literal))
         return re.compile("".join(pieces) + r"[^/]*", re.DOTALL)
 
+    def _literal(self) -> str:
+        return "".join(token.literal for token in self.tokens)
+
+    def _longest_field(self, parts: list[str]) -> int | None:
+        fields = [index for index, token in enumerate(self.tokens) if token.field and parts[index]]
+        prompts = [index for index in fields if self.tokens[index].field == "prompt"]
+        return max(prompts or fields, key=lambda index: len(parts[index]), default=None)
+
+    def _clean_up(self, name: str) -> str:
+        """Remove the separators of empty values. Keep separators that the user typed."""
+        literal = self._literal()
+        if "--" not in literal:
+            name = re.sub(r"-{2,}", "-", name)
+        name = name.rstrip("-. ")
+        if not literal.startswith(("-", ".")):
+            name = name.lstrip("-. ")
+        if not name.strip(". "):
+            name = EMPTY_NAME
+        return f"_{name}" if _RESERVED_NAMES.fullmatch(name) else name
+
 
 def parse_template(text: str) -> Template:
-    """Read one component of a path; `{{` and `}}` are braces.
+    """Parse one component of a path; `{{` and `}}` are literal braces.
 
     Raises:
-        UsageError: an unknown field, a width that is not 1..255, or a brace without its partner.
+        UsageError: The text contains an unknown field, a number outside 1 to 255, or a single brace.
     """
-    known = f"Known fields: {', '.join('{' + field + '}' for field in TEMPLATE_FIELDS)}; {{{{ and }}}} are braces."
+    hint = f"Known fields: {', '.join('{' + field + '}' for field in TEMPLATE_FIELDS)}; {{{{ and }}}} are braces."
     tokens: list[TemplateToken] = []
     position = 0
     for match in _TOKEN_PATTERN.finditer(text):
@@ -123,63 +132,34 @@ def parse_template(text: str) -> Template:
             tokens.append(TemplateToken(literal=match[0][0]))
             continue
         if match[1] is None:
-            raise UsageError(f"'{text}' has a single '{match[0]}'", known)
+            raise UsageError(f"'{text}' has a single '{match[0]}'.", hint)
         name, separator, width = match[1].partition(":")
         if name not in TEMPLATE_FIELDS:
-            raise UsageError(f"'{{{match[1]}}}' in '{text}' is no field of a file name", known)
+            raise UsageError(f"'{{{match[1]}}}' in '{text}' is not a field of a file name.", hint)
         if separator and not (re.fullmatch(r"[0-9]{1,3}", width) and 1 <= int(width) <= MAX_NAME_BYTES):
-            raise UsageError(f"'{width}' in '{{{match[1]}}}' is not a number from 1 to {MAX_NAME_BYTES}", known)
+            raise UsageError(f"'{width}' in '{{{match[1]}}}' is not a number from 1 to {MAX_NAME_BYTES}.", hint)
         tokens.append(TemplateToken(field=name, width=int(width or 0)))
     if position < len(text):
         tokens.append(TemplateToken(literal=text[position:]))
     return Template(tuple(tokens))
 
 
-def sanitize_component(text: str) -> str:
-    """Make a value fit for a part of a file name on any system.
-
-    NFC; white space becomes `-`; separators, characters Windows forbids and control, format and undecodable characters
-    become `_`; dots, dashes and spaces at the ends are dropped. The result may be empty.
-    """
-    spaced = re.sub(r"\s+", "-", unicodedata.normalize("NFC", text).strip())
-    cleaned = "".join("_" if _is_forbidden(character) else character for character in spaced)
-    return re.sub(r"^[-. ~]+|[-. ]+$", "", re.sub(r"-{2,}", "-", cleaned))
-
-
-def _is_forbidden(character: str) -> bool:
-    return character in _FORBIDDEN_CHARS or unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp", "Cn"}
-
-
-def _field_value(token: TemplateToken, values: Mapping[str, str]) -> str:
-    value = sanitize_component(values.get(token.field, ""))
-    if token.field in NUMERIC_FIELDS:
-        return value.zfill(token.width) if value else value
-    limit = token.width or (MAX_PROMPT_CHARS if token.field == "prompt" else MAX_NAME_BYTES)
-    return value[:limit].rstrip("-. ")
-
-
-def _encode_utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _truncate_utf8(text: str, max_bytes: int) -> str:
-    """At most `max_bytes` bytes of UTF-8, without cutting a character."""
-    data = _encode_utf8(text)
-    return text if len(data) <= max_bytes else data[:max_bytes].decode("utf-8", "ignore").rstrip("-. ")
-
-
 def template_values(record: Mapping[str, object], stem: str | None) -> dict[str, str]:
-    """Raw values of all fields but the index; `hash` is of the record, `date` and `time` are now, here."""
+    """Return the raw values of all fields except `index`. `date` and `time` are the current local time.
+
+    Args:
+        record: record of the image.
+        stem: value of `{stem}`; None selects the file name of the record's input image.
+    """
     now = datetime.now().astimezone()
-    text = {key: "" if value is None else str(value) for key, value in record.items()}
+    texts = {key: "" if value is None else str(value) for key, value in record.items()}
     canonical = json.dumps(dict(record), sort_keys=True, default=str)
+    copied = ("seed", "prompt", "scheduler", "steps", "strength", "width", "height")
     return {
-        **{
-            name: text.get(name, "") for name in ("seed", "prompt", "scheduler", "steps", "strength", "width", "height")
-        },
-        "stem": stem or PurePath(text.get("image", "")).stem or "picture",
-        "model": re.sub(r"\.safetensors$", "", re.split(r"[\\/]", text.get("model", "").rstrip("\\/"))[-1]),
-        "guidance": text.get("guidance_scale", ""),
+        **{name: texts.get(name, "") for name in copied},
+        "stem": stem or PurePath(texts.get("image", "")).stem or EMPTY_NAME,
+        "model": re.sub(r"\.safetensors$", "", re.split(r"[\\/]", texts.get("model", "").rstrip("\\/"))[-1]),
+        "guidance": texts.get("guidance_scale", ""),
         "date": now.strftime("%Y-%m-%d"),
         "time": now.strftime("%H%M%S"),
         "hash": hashlib.sha256(canonical.encode()).hexdigest()[:10],
@@ -187,7 +167,7 @@ def template_values(record: Mapping[str, object], stem: str | None) -> dict[str,
 
 
 def next_index(folder: Path, template: Template) -> int:
-    """One more than the highest index among the folder's files that the template could have named; 1 if none."""
+    """Return the highest index among the folder's files that match the template, plus 1; 1 without such a file."""
     pattern = template.index_pattern()
     highest = 0
     try:
@@ -198,3 +178,36 @@ def next_index(folder: Path, template: Template) -> int:
     except OSError:
         return 1
     return highest + 1
+
+
+def sanitize_component(text: str) -> str:
+    """Make a value safe as a part of a file name on all systems. The result can be empty.
+
+    The text is normalized to NFC. White space becomes `-`. Path separators, characters that Windows forbids, and
+    control, format and undecodable characters become `_`. Dots, dashes and spaces at the ends are removed.
+    """
+    dashed = re.sub(r"\s+", "-", unicodedata.normalize("NFC", text).strip())
+    safe = "".join("_" if _is_forbidden(character) else character for character in dashed)
+    return re.sub(r"^[-. ~]+|[-. ]+$", "", re.sub(r"-{2,}", "-", safe))
+
+
+def _is_forbidden(character: str) -> bool:
+    return character in _FORBIDDEN_CHARS or unicodedata.category(character) in _FORBIDDEN_CATEGORIES
+
+
+def _field_value(token: TemplateToken, values: Mapping[str, str]) -> str:
+    value = sanitize_component(values.get(token.field, ""))
+    if token.field in NUMERIC_FIELDS:
+        return value.zfill(token.width) if value else value
+    max_chars = token.width or (MAX_PROMPT_CHARS if token.field == "prompt" else MAX_NAME_BYTES)
+    return value[:max_chars].rstrip("-. ")
+
+
+def _encode_utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _truncate_utf8(text: str, max_bytes: int) -> str:
+    """Return at most `max_bytes` bytes of UTF-8 without splitting a character."""
+    data = _encode_utf8(text)
+    return text if len(data) <= max_bytes else data[:max_bytes].decode("utf-8", "ignore").rstrip("-. ")

@@ -1,4 +1,4 @@
-"""Reading `--output` and what belongs to it: which folder, which name, which format."""
+"""Parse `--output` and the related options: folder, name and format."""
 
 import os
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from artgen.spec.requests import ImageRequest, Request
 from artgen.spec.settings import OutputSettings
 
 FORMAT_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-"""Formats that are written and their suffixes; `jpg` is accepted for `jpeg`."""
+"""Output formats and their default suffixes; `jpg` is an alias of `jpeg`."""
 
 SUFFIX_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-"""Suffixes that name a file to write, and its format."""
+"""Suffixes of image files and their formats."""
 
 DEFAULT_OUTPUT_FOLDER = "outputs"
 
@@ -26,17 +26,17 @@ _UNSUPPORTED_SUFFIXES = frozenset(
 
 
 def destination_for_requests(requests: Sequence[Request], output: OutputSettings) -> Destination:
-    """Where the pictures of some requests go.
+    """Return the destination of the images of these requests.
 
     Args:
-        requests: one or more, of one task.
-        output: as the command or a line asks for it.
+        requests: one or more requests of one task.
+        output: output options of the command or of a line of a prompt file.
 
     Raises:
-        UsageError: as for `destination`.
+        UsageError: See `parse_destination`.
     """
-    pictures = tuple(r.image for r in requests if isinstance(r, ImageRequest) and r.image)
-    return parse_destination(output, requests[0].filename_template, len(requests), pictures)
+    input_paths = tuple(r.image for r in requests if isinstance(r, ImageRequest) and r.image)
+    return parse_destination(output, requests[0].filename_template, len(requests), input_paths)
 
 
 def parse_destination(
@@ -45,62 +45,68 @@ def parse_destination(
     image_count: int = 1,
     input_paths: Sequence[Path] = (),
 ) -> Destination:
-    """Read `--output` and what belongs to it.
+    """Parse the output options.
 
     Args:
-        output: its `output` is a file (`fox.png`; without a suffix the format's own is added), a folder (ends with `/`
-            or exists), a template (`{model}/{seed}.png`, see `artgen.outputs.names.FIELDS`), or None for the folder
-            `outputs`.
-        default_template: the file name inside a folder, without suffix.
-        image_count: how many pictures will be saved, 1 or more.
-        input_paths: files that are read; they are not overwritten unless `overwrite` says so.
+        output: its `output` is a file (`fox.png`; the suffix of the format is added if it is missing), a folder (ends
+            with `/` or exists), a template (`{model}/{seed}.png`, see `artgen.outputs.names.TEMPLATE_FIELDS`), or None
+            for the folder `outputs`.
+        default_template: file name inside a folder, without suffix.
+        image_count: number of images to save, >= 1.
+        input_paths: input files, which are overwritten only with `output.overwrite`.
 
     Raises:
-        UsageError: an unknown field or format, a suffix and a format that contradict each other, a quality outside
-            1..100, a level outside 0..9.
+        UsageError: The field or the format is unknown, the suffix and the format contradict each other, the quality is
+            outside 1 to 100, or the PNG level is outside 0 to 9.
     """
     if output.metadata not in METADATA_LEVELS:
-        raise UsageError(f"'{output.metadata}' is not a metadata level", f"Use {', '.join(METADATA_LEVELS)}.")
+        raise UsageError(f"'{output.metadata}' is not a metadata level.", f"Use {', '.join(METADATA_LEVELS)}.")
     if output.quality is not None and not 1 <= output.quality <= 100:
-        raise UsageError(f"quality is {output.quality}; 1 to 100 is possible", "Leave --quality out for 95.")
+        raise UsageError(f"--quality is {output.quality}; use 1 to 100.", f"The default is {DEFAULT_QUALITY}.")
     if output.png_level is not None and not 0 <= output.png_level <= 9:
-        raise UsageError(f"png_level is {output.png_level}; 0 to 9 is possible", "Leave --png-level out to be fast.")
+        raise UsageError(
+            f"--png-level is {output.png_level}; use 0 to 9.", "Omit --png-level for the fastest encoding."
+        )
     folder, components = split_output(output.output, default_template)
-    stem, suffix, kind = resolve_format(components[-1], output.format)
+    stem, suffix, format_name = resolve_format(components[-1], output.format)
     parts = [parse_template(component) for component in (*components[:-1], stem)]
     if any("index" in part.fields for part in parts[:-1]):
-        raise UsageError(f"--output '{output.output}' has {{index}} in a folder's name", "Use it in the file name.")
+        raise UsageError(f"--output '{output.output}' has {{index}} in a folder name.", "Use {index} in the file name.")
     while len(parts) > 1 and not parts[0].fields:
         folder /= parts.pop(0).render({})
-    form = EncodingOptions(kind, output.quality or DEFAULT_QUALITY, output.metadata, output.png_level)
-    return Destination(folder, tuple(parts), suffix, form, output.overwrite, image_count, tuple(input_paths))
+    encoding = EncodingOptions(format_name, output.quality or DEFAULT_QUALITY, output.metadata, output.png_level)
+    return Destination(folder, tuple(parts), suffix, encoding, output.overwrite, image_count, tuple(input_paths))
 
 
 def format_from_suffix(path: Path, description: str, hint: str) -> str:
-    """The format of a file that the user named, from its suffix: png, jpeg or webp.
+    """Return the format of a file from its suffix: `png`, `jpeg` or `webp`.
 
     Args:
-        path: of the file.
-        description: it will be, such as "A sheet".
-        hint: an example.
+        path: file that the user named.
+        description: subject of the message, such as "A sheet".
+        hint: example of a valid option.
 
     Raises:
-        UsageError: another suffix.
+        UsageError: The suffix has no output format.
     """
-    kind = SUFFIX_FORMATS.get(path.suffix.lower())
-    if kind is None:
+    format_name = SUFFIX_FORMATS.get(path.suffix.lower())
+    if format_name is None:
         raise UsageError(f"{description} is a .png, .jpg or .webp file, not '{path}'.", hint)
-    return kind
+    return format_name
 
 
 def split_output(output: str | None, default_template: str) -> tuple[Path, list[str]]:
-    """A literal folder that needs no parsing, and the components that may hold fields."""
+    """Return the literal folder and the path components that can contain fields.
+
+    Raises:
+        UsageError: The value is empty, `-`, or names no file.
+    """
     if output is None:
         return Path(DEFAULT_OUTPUT_FOLDER), [default_template]
     if not output.strip() or "\0" in output:
-        raise UsageError("--output is empty or holds a NUL character", "Give a file, a folder or a template.")
+        raise UsageError("--output is empty or contains a NUL character.", "Use a file, a folder or a template.")
     if output == "-":
-        raise UsageError("pictures are not written to stdout", "Give a file, a folder or a template.")
+        raise UsageError("Images cannot be written to standard output.", "Use a file, a folder or a template.")
     if _is_folder(Path(output)):
         return Path(output), [default_template]
     path = PurePath(output)
@@ -108,7 +114,7 @@ def split_output(output: str | None, default_template: str) -> tuple[Path, list[
     if output.endswith(("/", os.sep)):
         components.append(default_template)
     elif components and components[-1] == "..":
-        raise UsageError(f"--output '{output}' names no file", "End it with / to write into a folder.")
+        raise UsageError(f"--output '{output}' is not a file name.", "End it with / to write into a folder.")
     start = Path(path.anchor)
     while components[0] == ".." or (len(components) > 1 and _is_folder(start / components[0])):
         start /= components.pop(0)
@@ -116,26 +122,30 @@ def split_output(output: str | None, default_template: str) -> tuple[Path, list[
 
 
 def resolve_format(name: str, requested: str | None) -> tuple[str, str, str]:
-    """Split a file name into stem and suffix and settle the format."""
-    kind = None if requested is None else {"jpg": "jpeg"}.get(requested.lower(), requested.lower())
-    if kind is not None and kind not in FORMAT_SUFFIXES:
-        raise UsageError(f"'{requested}' is not a format that is written", f"Use {', '.join(FORMAT_SUFFIXES)}.")
+    """Return the stem, the suffix and the format of a file name.
+
+    Raises:
+        UsageError: The format is unknown or contradicts the suffix.
+    """
+    format_name = None if requested is None else {"jpg": "jpeg"}.get(requested.lower(), requested.lower())
+    if format_name is not None and format_name not in FORMAT_SUFFIXES:
+        raise UsageError(f"'{requested}' is not an output format.", f"Use {', '.join(FORMAT_SUFFIXES)}.")
     stem, dot, tail = name.rpartition(".")
     suffix = (dot + tail).lower() if stem else ""
     if suffix in _UNSUPPORTED_SUFFIXES:
         raise UsageError(
-            f"'{name}': {suffix} is not a format that is written", f"Use {', '.join(FORMAT_SUFFIXES.values())}."
+            f"Cannot write '{name}': {suffix} is not an output format.", f"Use {', '.join(FORMAT_SUFFIXES.values())}."
         )
     if suffix not in SUFFIX_FORMATS:
-        kind = kind or "png"
-        return name, FORMAT_SUFFIXES[kind], kind
-    if kind is not None and SUFFIX_FORMATS[suffix] != kind:
-        raise UsageError(f"--output '{name}' and --format {requested} contradict each other", "Leave one of them out.")
+        format_name = format_name or "png"
+        return name, FORMAT_SUFFIXES[format_name], format_name
+    if format_name is not None and SUFFIX_FORMATS[suffix] != format_name:
+        raise UsageError(f"--output '{name}' and --format {requested} contradict each other.", "Omit one of them.")
     return stem, dot + tail, SUFFIX_FORMATS[suffix]
 
 
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # too long a name, or a folder above it that may not be entered: said by `Destination.check`
+    except OSError:  # `Destination.check` reports a name that is too long and a parent folder without permission
         return False

@@ -79,7 +79,7 @@ def test_several_pictures_have_frames_each(sd1: str) -> None:
         folder = Path(made) if made.endswith("/") else Path()
         assert all((folder / name).exists() for name in names)
     stderr = run(*FRAMED, sd1, "-c", "2", "--frames", "one.gif", code=2).stderr
-    assert "several pictures" in stderr
+    assert "several images" in stderr
     assert "{stem}.gif" in stderr
 
 
@@ -159,7 +159,7 @@ def test_nothing_is_overwritten_unasked(sd1: str) -> None:
     assert len(list(Path("frames").iterdir())) == 2, "none of the frames before is left"
     Path("frames/diary.txt").write_text("mine")
     stderr = run(*FRAMED, sd1, "-o", "b.png", "--frames", "frames/", "--overwrite", code=74).stderr
-    assert "other things" in stderr
+    assert "files that are not frames" in stderr
     assert Path("frames/diary.txt").read_text() == "mine"
     Path("empty").mkdir()
     run(*FRAMED, sd1, "-o", "d.png", "--frames", "empty")
@@ -182,15 +182,15 @@ def test_frames_that_cannot_be_written_cost_no_picture(sd1: str, monkeypatch: py
     [
         (("--frames", "x.bmp"), ".gif, .webp, .mp4"),
         (("--frames", "x"), ".gif, .webp, .mp4"),
-        (("--frames", ""), "names no file"),
-        (("--frames", ".."), "names no file"),
-        (("--frames", "{wrong}.gif"), "no field"),
+        (("--frames", ""), "is not a file or folder name"),
+        (("--frames", ".."), "is not a file or folder name"),
+        (("--frames", "{wrong}.gif"), "is not a field"),
         (("--frames", "x.gif", "--frame-interval", "0"), "1 to 1,000"),
         (("--frames", "x.gif", "--fps", "0"), "0.1 to 60"),
         (("--frames", "x.gif", "--frames-show", "noise"), "x0, xt"),
         (("--frames", "x.gif", "--include-noising"), "starts from noise alone"),
-        (("--frame-interval", "2"), "--frame-interval is about frames"),
-        (("--include-noising",), "--include-noising is about frames"),
+        (("--frame-interval", "2"), "--frame-interval requires --frames"),
+        (("--include-noising",), "--include-noising requires --frames"),
     ],
 )
 def test_refused_before_anything_is_drawn(sd1: str, words: tuple[str, ...], said: str) -> None:
@@ -221,7 +221,7 @@ def test_large_frames_are_scaled_down_and_the_last_stays(sd1: str) -> None:
     assert durations == [100, 100, 1600]
     assert gif.info["loop"] == 0
     said = run(*FRAMED, sd1, "--size", "640x32", "--dry-run", "--frames", "x.gif").stderr
-    assert "frames are scaled down to 512x26 in a .gif file" in said
+    assert "Frames are scaled down to 512x26 in a .gif file" in said
 
 
 def test_thirty_steps_of_the_bundled_model_are_a_small_gif() -> None:

@@ -210,7 +210,7 @@ def test_the_input_is_not_replaced() -> None:
     PICTURE.save("in.png")
     os.link("in.png", "same.png")
     for name in ("in.png", "same.png"):
-        with pytest.raises(OutputError, match="input picture"):
+        with pytest.raises(OutputError, match="input image"):
             to(name, input_paths=(Path("in.png"),)).check(8, 8, RECORD)
     to("in.png", input_paths=(Path("in.png"),), overwrite=True).check(8, 8, RECORD)
 
