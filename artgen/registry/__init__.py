@@ -1,7 +1,8 @@
-"""The models artgen knows and finds: names to files, defaults, checks. Imports no torch and opens no connection itself.
+"""Find models by name, describe them, and check their files. Torch-free; the network is used only to download.
 
-The story: `parse` says what a name means, `resolve` finds or downloads it, `check` looks for damage before anything
-slow, `verify` computes hashes, `single_file_config` lends single checkpoints the configuration files they lack.
+`parse_reference` interprets a name. `resolve_model` finds or downloads the model. `check_model_files` detects damaged
+and unsafe files before slow work, and `verify_model_files` computes hashes. `single_file_config` provides the
+configuration files that single checkpoints lack.
 """
 
 from artgen.registry.aliases import remove_alias, set_alias

@@ -1,4 +1,4 @@
-"""Models by short name: the table that ships with artgen (`assets/models.json`) and the user's own aliases."""
+"""List models by short name: the table that ships with artgen (`assets/models.json`) and the user's aliases."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError
+from artgen.spec import config
 
 ASSETS_FOLDER = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED_PREFIX = "bundled:"
@@ -17,11 +18,26 @@ ALIAS_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model before it is on the disk.
+    """Store the facts about a model that are known before it is on the disk; None is unknown.
 
-    `source` is a hub id, a path, or `bundled_folder:NAME`; `width` and `height` are pixels; `scheduler` is artgen's name of
-    one, or None for the model's own; `download_size` is in bytes, approximate, of the files artgen chooses. None says
-    "see the model itself".
+    Attributes:
+        name: the alias or hub id.
+        source: hub id, path, or `bundled:NAME`.
+        revision: branch, tag or commit.
+        architecture: sd1, sd2, sdxl, sd3 or flux.
+        width: native width in pixels.
+        height: native height in pixels.
+        steps: default number of steps.
+        guidance_scale: default guidance scale.
+        scheduler: artgen's name of the default scheduler; None is the model's scheduler.
+        sigmas: default sigma schedule; None is the model's schedule.
+        license: SPDX identifier or name of the license.
+        gated: whether the hub requires that the user accepts the license.
+        download_size: approximate size in bytes of the files that artgen selects.
+        description: one sentence for users.
+        inpainting: whether the denoiser is an inpainting UNet.
+        notes: further sentences for users.
+        builtin: whether the model is in artgen's table, not an alias of the user.
     """
 
     name: str
@@ -44,82 +60,81 @@ class ModelInfo:
 
     @property
     def bundled_folder(self) -> Path | None:
-        """The folder inside artgen that holds the model, or None when it is not part of artgen."""
-        return (
-            ASSETS_FOLDER / self.source.removeprefix(BUNDLED_PREFIX) if self.source.startswith(BUNDLED_PREFIX) else None
-        )
+        """Return the model's folder inside artgen; None if the model is not part of artgen."""
+        if self.source.startswith(BUNDLED_PREFIX):
+            return ASSETS_FOLDER / self.source.removeprefix(BUNDLED_PREFIX)
+        return None
 
 
 @cache
 def builtin_models() -> dict[str, ModelInfo]:
-    """The models that artgen knows by name."""
+    """Return the models of artgen's table, by name."""
     table = json.loads((ASSETS_FOLDER / "models.json").read_text(encoding="utf-8"))
     return {name: ModelInfo(name=name, **fields) for name, fields in table.items()}
 
 
 def user_aliases_path() -> Path:
-    """Where the user's aliases are kept, beside `config.toml`."""
-    from artgen.spec import config
-
+    """Return the path of the user's aliases, next to `config.toml`."""
     return config.user_config_folder() / "aliases.json"
 
 
 def user_aliases() -> dict[str, str]:
-    """The user's aliases, name -> target; empty without a file.
+    """Return the user's aliases as name -> target; empty without a file.
 
     Raises:
-        InputFileError: the file is not a JSON object of strings; it is named with the line and left as it is.
+        InputFileError: the file is not a JSON object of strings; the message contains the line.
     """
     path = user_aliases_path()
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as problem:
-        raise InputFileError(f"{path} cannot be read: {problem}.", "Mend the file, or move it away.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputFileError(f"Cannot read '{path}': {error}.", "Correct the file, or move it away.") from None
     try:
         table: Any = json.loads(text) if text.strip() else {}
-    except ValueError as problem:
-        line = getattr(problem, "lineno", 1)
-        raise InputFileError(f"{path}, line {line}: {problem}.", "Mend the file, or move it away.") from None
+    except ValueError as error:
+        line = getattr(error, "lineno", 1)
+        hint = "Correct the file, or move it away."
+        raise InputFileError(f"Cannot read '{path}', line {line}: {error}.", hint) from None
     if not isinstance(table, dict):
-        raise InputFileError(f"{path}, line 1: expected an object of aliases.", 'It looks like {"mine": "owner/name"}.')
+        hint = 'Write an object such as {"mine": "owner/name"}.'
+        raise InputFileError(f"Cannot read '{path}', line 1: the file is not a JSON object.", hint)
     for name, target in table.items():
         if not isinstance(target, str) or not target or not ALIAS_PATTERN.fullmatch(name):
-            where = text[: max(text.find(json.dumps(name)), 0)].count("\n") + 1
-            hint = 'An entry looks like "mine": "owner/name".'
-            raise InputFileError(f"{path}, line {where}: {name!r} is no alias of a model.", hint)
+            line = text[: max(text.find(json.dumps(name)), 0)].count("\n") + 1
+            hint = 'Write an entry such as "mine": "owner/name".'
+            raise InputFileError(f"Cannot read '{path}', line {line}: {name!r} is not an alias of a model.", hint)
     return table
 
 
 def known_models() -> dict[str, ModelInfo]:
-    """All short names: the built-in ones, then the user's, which win.
+    """Return all models with a short name: the built-in ones, overridden by the user's aliases.
 
-    A user's alias carries what is known of its target, followed through other aliases.
+    A user's alias has the facts of its target; the target can be another alias.
 
     Raises:
-        InputFileError: the user's file does not parse.
+        InputFileError: the user's file is not valid.
     """
-    cards = dict(builtin_models())
-    own = user_aliases()
-    for name in own:
-        cards[name] = resolve_alias(name, own)
-    return cards
+    aliases = user_aliases()
+    return builtin_models() | {name: resolve_alias(name, aliases) for name in aliases}
 
 
 def model_info(source: str) -> ModelInfo | None:
-    """The built-in card of a hub id, whatever its case."""
-    return next((c for c in builtin_models().values() if c.source.lower() == source.lower()), None)
+    """Return the built-in facts about a hub id; upper and lower case are equal."""
+    return next((info for info in builtin_models().values() if info.source.lower() == source.lower()), None)
 
 
 def resolve_alias(name: str, alias_targets: dict[str, str]) -> ModelInfo:
-    """The card behind a user's alias; a loop of aliases ends at its last name, which then is unknown."""
+    """Return the facts about a user's alias; in a loop of aliases, the last name is the (unknown) source."""
     target, seen = alias_targets[name], {name}
     while target in alias_targets and target not in seen:
         seen.add(target)
         target = alias_targets[target]
-    plain, _, revision = target.partition("@") if not os.path.exists(target) else (target, "", "")  # noqa: PTH110 - Path.exists raises for long names
-    known = builtin_models().get(plain) or model_info(plain)
-    if known:
-        return replace(known, name=name, revision=revision or known.revision, builtin=False)
-    return ModelInfo(name=name, source=plain, revision=revision or None, builtin=False)
+    source, _, revision = target.partition("@")
+    if os.path.exists(target):  # noqa: PTH110 - Path.exists raises for long names
+        source, revision = target, ""
+    info = builtin_models().get(source) or model_info(source)
+    if info:
+        return replace(info, name=name, revision=revision or info.revision, builtin=False)
+    return ModelInfo(name=name, source=source, revision=revision or None, builtin=False)

@@ -1,4 +1,4 @@
-"""Model folders in diffusers' layout, read without diffusers: `model_index.json`, configurations, weights by name."""
+"""Read model folders in diffusers' layout without diffusers: `model_index.json`, configurations, weight files."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,190 +10,197 @@ from artgen.errors import InputFileError, ModelUnavailableError, RefusedError
 from artgen.registry.hub.select_files import NO_WEIGHTS_CLASSES
 
 WEIGHTS_STEMS = ("diffusion_pytorch_model", "model")
+_REPAIR_HINT = "Download the model again."
 
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """One component's weights of one variant: `files` in loading order, `index` when they are sharded."""
+    """List the weight files of one component in one variant.
+
+    Attributes:
+        variant: "fp16" or None.
+        files: in loading order.
+        index: the index of sharded weights, else None.
+    """
 
     variant: str | None
     files: tuple[Path, ...]
     index: Path | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Return whether all files exist."""
+        return all(file.is_file() for file in self.files)
+
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a model's folder.
+    """Read a JSON object from a model's folder.
 
     Raises:
-        InputFileError: missing, unreadable or no object; names the file and the line.
+        InputFileError: missing, unreadable or not an object; the message contains the file and the line.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as problem:
-        raise InputFileError(f"{path}, line {problem.lineno}: {problem.msg}.", "Download the model again.") from None
+    except json.JSONDecodeError as error:
+        raise InputFileError(f"Cannot read '{path}', line {error.lineno}: {error.msg}.", _REPAIR_HINT) from None
     except (UnicodeDecodeError, RecursionError):
-        raise InputFileError(f"{path} is damaged: it is no JSON.", "Download the model again.") from None
-    except OSError as problem:
-        raise InputFileError(f"{path} cannot be read: {problem.strerror}.", "Download the model again.") from None
+        raise InputFileError(f"Cannot read '{path}': it is not JSON.", _REPAIR_HINT) from None
+    except OSError as error:
+        raise InputFileError(f"Cannot read '{path}': {error.strerror}.", _REPAIR_HINT) from None
     if not isinstance(value, dict):
-        raise InputFileError(f"{path}, line 1: expected an object.", "Download the model again.")
+        raise InputFileError(f"Cannot read '{path}', line 1: it is not a JSON object.", _REPAIR_HINT)
     return value
 
 
 def read_optional_json(path: Path) -> dict[str, Any]:
-    """`read_json`, or an empty object for a file that is not there."""
+    """Read a JSON object like `read_json`; return an empty object if the file does not exist."""
     return read_json(path) if path.is_file() else {}
 
 
 def read_model_index(folder: Path) -> dict[str, Any]:
-    """The `model_index.json` of a folder, or what it would say of a folder that holds an unconditional UNet alone.
+    """Read the `model_index.json` of a folder; create its content for a folder with only an unconditional UNet.
 
     Raises:
-        ModelUnavailableError: there is none.
-        InputFileError: it does not parse.
+        ModelUnavailableError: the file does not exist.
+        InputFileError: the file is not a JSON object.
     """
     path = folder / "model_index.json"
     if not path.is_file() and read_optional_json(folder / "config.json").get("_class_name") == "UNet2DModel":
         scheduler = read_optional_json(folder / "scheduler_config.json").get("_class_name", "DDPMScheduler")
-        parts = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", scheduler]}
-        return {"_class_name": "DDPMPipeline", **parts}
+        components = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", scheduler]}
+        return {"_class_name": "DDPMPipeline", **components}
     if not path.is_file():
         raise ModelUnavailableError(
-            f"{folder} is not a model folder: it has no model_index.json.",
+            f"'{folder}' is not a model folder: it has no model_index.json.",
             "Pass a folder in diffusers' layout, or a single .safetensors file inside it.",
         )
     return read_json(path)
 
 
 def iter_components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(component, library, class) of every component that a model has; absent ones are left out.
+    """Yield (component, library, class) of every component of a model; skip absent components.
 
     Raises:
-        RefusedError: a component's name would lead out of the folder.
+        RefusedError: a component's name is not the name of a folder inside the model's folder.
     """
     for name, value in index.items():
         if name.startswith("_") or not isinstance(value, list) or len(value) != 2 or value[0] is None:
             continue
         if PurePosixPath(name).name != name or name in (".", ".."):
             raise RefusedError(
-                f"model_index.json names the component {name!r}, which is no folder name.", "Use another copy."
+                f"model_index.json contains the component {name!r}, which is not the name of a folder.",
+                "Use another copy of the model.",
             )
         yield name, str(value[0]), str(value[1])
 
 
 def component_folder(folder: Path, component: str, class_name: str) -> Path:
-    """The folder that holds a component: its own, or the model's own folder in the oldest layout (google/ddpm-*).
+    """Return the folder of a component.
 
-    diffusers looks there too when the component has no folder.
+    In the oldest layout (google/ddpm-*), this is the model's folder. diffusers searches there too if the component has
+    no folder.
     """
     config = "config.json" if needs_weights(class_name) else "scheduler_config.json"
-    old = not (folder / component).is_dir() and class_name.startswith(("UNet", "DDPM", "DDIM", "PNDM"))
-    return folder if old and (folder / config).is_file() else folder / component
+    is_old_layout = not (folder / component).is_dir() and class_name.startswith(("UNet", "DDPM", "DDIM", "PNDM"))
+    return folder if is_old_layout and (folder / config).is_file() else folder / component
 
 
 def needs_weights(class_name: str) -> bool:
-    """Whether a component of this class has weights of its own."""
+    """Return whether a component of this class has weights."""
     return not class_name.endswith(NO_WEIGHTS_CLASSES)
 
 
 def find_weights(component_path: Path) -> list[WeightFiles]:
-    """The safetensors weights a component folder offers, the plain ones before fp16; shards need not be present.
+    """Find the safetensors weights of a component, the default variant before fp16; shards may be missing.
 
     Raises:
-        RefusedError: an index that names files outside the folder.
-        InputFileError: an index that does not parse.
+        RefusedError: an index contains files outside the folder.
+        InputFileError: an index is not valid.
     """
     found: list[WeightFiles] = []
     for variant in (None, "fp16"):
-        dot = f".{variant}" if variant else ""
+        suffix = f".{variant}" if variant else ""
         for stem in WEIGHTS_STEMS:
-            single = component_path / f"{stem}{dot}.safetensors"
-            index = component_path / f"{stem}.safetensors.index{dot}.json"
+            single = component_path / f"{stem}{suffix}.safetensors"
+            index = component_path / f"{stem}.safetensors.index{suffix}.json"
             if single.is_file():
                 found.append(WeightFiles(variant, (single,)))
                 break
             if index.is_file():
-                found.append(
-                    WeightFiles(
-                        variant, tuple(component_path / shard for shard in shard_names(read_json(index), index)), index
-                    )
-                )
+                shards = tuple(component_path / shard for shard in shard_names(read_json(index), index))
+                found.append(WeightFiles(variant, shards, index))
                 break
     return found
 
 
 def shard_names(index: Mapping[str, Any], index_path: Path) -> list[str]:
-    """The file names in a weights index, sorted.
+    """Return the file names in a weights index, sorted.
 
     Raises:
-        RefusedError: a name that is not a plain `.safetensors` file name.
-        InputFileError: there is no weight map.
+        RefusedError: a name is not a `.safetensors` file name without a folder.
+        InputFileError: the index has no weight map.
     """
     table = index.get("weight_map")
     if not isinstance(table, dict) or not table:
-        raise InputFileError(f"{index_path} has no weight map.", "Download the model again.")
+        raise InputFileError(f"Cannot read '{index_path}': it has no weight map.", _REPAIR_HINT)
     names = sorted({str(value) for value in table.values()})
     for name in names:
         if PurePosixPath(name).name != name or "\\" in name or not name.endswith(".safetensors"):
             raise RefusedError(
-                f"{index_path} names {name!r}, which is no safetensors file beside it.", "Use another copy."
+                f"'{index_path}' contains {name!r}, which is not the name of a safetensors file in its folder.",
+                "Use another copy of the model.",
             )
     return names
 
 
 def missing_files(folder: Path) -> list[str]:
-    """What a model folder lacks to be loaded, as paths relative to it; empty when it is complete by name.
+    """Return the missing files of a model folder as relative paths; empty if all required names exist.
 
     Raises:
-        ModelUnavailableError, InputFileError, RefusedError: as `read_index` and `find_weights`.
+        ModelUnavailableError, InputFileError, RefusedError: as `read_model_index` and `find_weights`.
     """
     missing = []
     for name, _, class_name in iter_components(read_model_index(folder)):
-        place = component_folder(folder, name, class_name)
-        if not place.is_dir() or not any(place.iterdir()):
+        component_path = component_folder(folder, name, class_name)
+        if not component_path.is_dir() or not any(component_path.iterdir()):
             missing.append(f"{name}/")
         elif needs_weights(class_name):
-            offers = find_weights(place)
-            complete = [w for w in offers if all(file.is_file() for file in w.files)]
-            if not (place / "config.json").is_file():
+            weights = find_weights(component_path)
+            if not (component_path / "config.json").is_file():
                 missing.append(f"{name}/config.json")
-            if not offers:
+            if not weights:
                 missing.append(f"{name}/*.safetensors")
-            elif not complete:
-                missing += [f"{name}/{f.name}" for f in offers[0].files if not f.is_file()]
+            elif not any(found.is_complete for found in weights):
+                missing += [f"{name}/{file.name}" for file in weights[0].files if not file.is_file()]
     return missing
 
 
 def denoiser_name(folder: Path) -> str:
-    """The denoiser's name: `unet` or `transformer`."""
+    """Return the name of the denoiser: `unet` or `transformer`."""
     return "transformer" if (folder / "transformer").is_dir() else "unet"
 
 
 def select_weights(folder: Path) -> tuple[str | None, dict[str, WeightFiles]]:
-    """The variant to load with, and each component's weights as diffusers will choose them for it.
+    """Return the variant to load, and the weights of each component that diffusers selects for this variant.
 
-    Plain weights are preferred (they serve every dtype); when some component has fp16 only, the variant is "fp16",
-    and diffusers then takes fp16 wherever it exists.
+    The default variant is preferred because it is valid for every dtype. If a component has only fp16 weights, the
+    variant is "fp16", and diffusers then uses fp16 weights of all components that have them.
     """
-    offers = {
-        name: [
-            w
-            for w in find_weights(component_folder(folder, name, class_name))
-            if all(file.is_file() for file in w.files)
-        ]
-        for name, _, class_name in iter_components(read_model_index(folder))
-        if needs_weights(class_name)
+    found = {
+        name: [weights for weights in find_weights(component_folder(folder, name, cls)) if weights.is_complete]
+        for name, _, cls in iter_components(read_model_index(folder))
+        if needs_weights(cls)
     }
-    variant = "fp16" if any(found and found[0].variant for found in offers.values()) else None
-    return variant, {name: found[-1 if variant else 0] for name, found in offers.items() if found}
+    variant = "fp16" if any(weights and weights[0].variant for weights in found.values()) else None
+    return variant, {name: weights[-1 if variant else 0] for name, weights in found.items() if weights}
 
 
 def read_scheduler_config(path: Path) -> dict[str, Any]:
-    """The configuration of a model folder's scheduler; empty where it has none.
+    """Return the configuration of a model's scheduler; empty if the model has none.
 
     Raises:
-        InputFileError: it does not parse.
+        InputFileError: the file is not a JSON object.
     """
-    index = read_model_index(path)
-    names = {name: class_name for name, _, class_name in iter_components(index)}
-    return read_optional_json(component_folder(path, "scheduler", names.get("scheduler", "")) / "scheduler_config.json")
+    classes = {name: class_name for name, _, class_name in iter_components(read_model_index(path))}
+    folder = component_folder(path, "scheduler", classes.get("scheduler", ""))
+    return read_optional_json(folder / "scheduler_config.json")

@@ -1,4 +1,4 @@
-"""Small parts of the hub that stand in for a model's own, such as a tiny decoder: found on the disk, or downloaded."""
+"""Find or download small hub files that replace a component of a model, such as a tiny decoder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from artgen.registry.hub.download import OnProgress
 
 @dataclass(frozen=True)
 class HubFiles:
-    """Files of a hub repository, on the disk.
+    """Represent cached files of a hub repository.
 
     Attributes:
         repo: hub id.
-        folder: of the snapshot.
+        folder: the snapshot.
     """
 
     repo: str
@@ -24,18 +24,18 @@ class HubFiles:
 
     @property
     def repo_at_commit(self) -> str:
-        """What a record says of it: the hub id and the commit."""
+        """Return the hub id and the commit, as recorded."""
         return f"{self.repo}@{self.folder.name}"
 
 
 def fetch_hub_files(
     repo: str, file_names: Sequence[str], *, offline: bool = False, on_download: OnProgress | None = None
 ) -> HubFiles:
-    """Finds some files of a repository in the cache; what is missing is downloaded unless offline.
+    """Find files of a repository in the cache; download the missing ones unless `offline` is set.
 
     Raises:
-        ModelUnavailableError: offline and not here, or not to be had.
-        RefusedError: a hash that does not match.
+        ModelUnavailableError: the files are not cached and the network is disabled, or the download failed.
+        RefusedError: a hash does not match.
         OutputError: the disk is full.
     """
     folder = cache.snapshot_folder(repo)
@@ -43,7 +43,7 @@ def fetch_hub_files(
         return HubFiles(repo, folder)
     if offline or cache.is_offline():
         raise ModelUnavailableError(
-            f"{repo} is not on this computer and the network is off (--offline or HF_HUB_OFFLINE).",
-            f"Run the command once with a network; it needs {' and '.join(file_names)} in {cache.cache_folder()}.",
+            f"{repo} is not on this computer, and the network is off (--offline or HF_HUB_OFFLINE).",
+            f"Run the command once with a network; it needs {' and '.join(file_names)} in '{cache.cache_folder()}'.",
         )
     return HubFiles(repo, hub.pull_files(repo, file_names, on_progress=on_download))

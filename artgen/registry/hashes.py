@@ -1,4 +1,4 @@
-"""SHA-256 of weights, computed as seldom as possible."""
+"""Return SHA-256 hashes of weight files: from file names, from `SHA256SUMS`, from artgen's cache, or computed."""
 
 import contextlib
 import hashlib
@@ -17,9 +17,12 @@ _READ_BLOCK_BYTES = 1 << 20
 
 
 def compute_sha256(path: Path, on_bytes: Callable[[int], None] | None = None, *, tensors_only: bool = False) -> str:
-    """The SHA-256 of a file's contents, read now; `on_bytes` hears the size of each block.
+    """Compute the SHA-256 of a file.
 
-    With `tensors_only`, of what follows the header of a safetensors file (kohya's `addnet_hash_safetensors`).
+    Args:
+        path: the file.
+        on_bytes: called with the size of each block in bytes.
+        tensors_only: skip the header of a safetensors file (kohya's `addnet_hash_safetensors`).
 
     Raises:
         InputFileError: the file cannot be read.
@@ -33,32 +36,33 @@ def compute_sha256(path: Path, on_bytes: Callable[[int], None] | None = None, *,
                 digest.update(block)
                 if on_bytes:
                     on_bytes(len(block))
-    except OSError as problem:
-        raise InputFileError(f"{path} cannot be read: {problem.strerror}.", "Check the path and its rights.") from None
+    except OSError as error:
+        raise InputFileError(
+            f"Cannot read '{path}': {error.strerror}.", "Check the path and its permissions."
+        ) from None
     return digest.hexdigest()
 
 
 def model_hash(files: Sequence[Path]) -> str:
-    """The hash of a model's main weights; for shards, that of their hashes in order, one a line.
+    """Return the hash of a model's main weights.
 
-    Taken from the name of the cached blob or from `SHA256SUMS` where these say it; otherwise computed and remembered
-    by path, size and modification time. Empty for no files.
+    One file: its `file_hash`. Shards: the SHA-256 of their hashes in order, one per line. No files: an empty string.
 
     Raises:
         InputFileError: a file cannot be read.
     """
-    each = [file_hash(file) for file in files]
-    if len(each) < 2:
-        return each[0] if each else ""
-    return hashlib.sha256("\n".join(each).encode()).hexdigest()
+    file_hashes = [file_hash(file) for file in files]
+    if len(file_hashes) < 2:
+        return file_hashes[0] if file_hashes else ""
+    return hashlib.sha256("\n".join(file_hashes).encode()).hexdigest()
 
 
 def file_hash(path: Path, *, tensors_only: bool = False) -> str:
-    """The SHA-256 of a file, known, remembered or computed; see `model_hash`.
+    """Return the SHA-256 of a file: known without reading it, else cached by path, size and mtime, else computed.
 
     Args:
         path: the file.
-        tensors_only: of a safetensors file without its header, so that edited metadata make no difference.
+        tensors_only: hash a safetensors file without its header, so that edited metadata does not change the hash.
 
     Raises:
         InputFileError: the file cannot be read.
@@ -67,10 +71,10 @@ def file_hash(path: Path, *, tensors_only: bool = False) -> str:
 
 
 def precomputed_hash(path: Path) -> str | None:
-    """A file's hash without reading it, or None.
+    """Return a file's hash without reading the file; None if the hash is unknown.
 
-    It is the name of its blob in the hub's cache, or, for a bundled model, its line in that model's `SHA256SUMS`.
-    (Other folders' sums are not believed: whoever trains the weights on may forget them.)
+    The hash is the name of the file's blob in the hub's cache or, for a bundled model, its line in `SHA256SUMS`.
+    `SHA256SUMS` of other folders can be outdated, for example after a training, so it is not used.
     """
     if path.is_symlink():
         target = path.readlink().name
@@ -82,10 +86,10 @@ def precomputed_hash(path: Path) -> str | None:
 
 
 def read_sha256sums(folder: Path) -> dict[str, str]:
-    """The `SHA256SUMS` of a folder (`sha256sum`'s format), relative path -> hash; empty without one.
+    """Read a folder's `SHA256SUMS` (format of `sha256sum`) as relative path -> hash; empty without a file.
 
     Raises:
-        InputFileError: a line that is no sum; names the file and the line.
+        InputFileError: a line is not a hash and a path; the message contains the file and the line.
     """
     path = folder / "SHA256SUMS"
     if not path.is_file():
@@ -96,31 +100,33 @@ def read_sha256sums(folder: Path) -> dict[str, str]:
             continue
         digest, _, name = line.partition(" ")
         if not SHA256_PATTERN.fullmatch(digest.lower()) or not name.strip():
-            raise InputFileError(f"{path}, line {number}: not a SHA-256 sum.", "Install artgen or the model again.")
+            hint = "Install artgen or the model again."
+            raise InputFileError(f"Cannot read '{path}', line {number}: not a SHA-256 sum.", hint)
         sums[name.strip().lstrip("*").removeprefix("./")] = digest.lower()
     return sums
 
 
 def _cached_hash(path: Path, tensors_only: bool = False) -> str:
-    """A file's hash, from the memory of earlier runs when path, size and modification time are the same.
+    """Return a file's hash from artgen's cache if path, size and modification time are the same; else compute it.
 
-    The memory is a convenience: one that cannot be read or written is done without.
+    The cache is optional: errors on reading or writing it are ignored.
     """
     path = path.resolve()
     try:
-        facts = path.stat()
-    except OSError as problem:
-        raise InputFileError(f"{path} cannot be read: {problem.strerror}.", "Check the path.") from None
-    version = f"{facts.st_size}:{facts.st_mtime_ns}:{path}"
+        stat = path.stat()
+    except OSError as error:
+        raise InputFileError(f"Cannot read '{path}': {error.strerror}.", "Check the path.") from None
+    version = f"{stat.st_size}:{stat.st_mtime_ns}:{path}"
     key = f"tensors:{version}" if tensors_only else version
-    memory: dict[str, str] = {}
+    cache_file = user_cache_folder() / "hashes.json"
+    cached: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError):
-        loaded = json.loads((user_cache_folder() / "hashes.json").read_text(encoding="utf-8"))
-        memory = loaded if isinstance(loaded, dict) else {}
-    if SHA256_PATTERN.fullmatch(str(memory.get(key, ""))):
-        return memory[key]
+        table = json.loads(cache_file.read_text(encoding="utf-8"))
+        cached = table if isinstance(table, dict) else {}
+    if SHA256_PATTERN.fullmatch(str(cached.get(key, ""))):
+        return cached[key]
     digest = compute_sha256(path, tensors_only=tensors_only)
-    kept = {old: value for old, value in memory.items() if not old.endswith(f":{path}") or old.endswith(version)}
+    valid = {old: value for old, value in cached.items() if not old.endswith(f":{path}") or old.endswith(version)}
     with contextlib.suppress(OutputError):
-        write_atomically((user_cache_folder() / "hashes.json"), json.dumps({**kept, key: digest}, indent=1))
+        write_atomically(cache_file, json.dumps({**valid, key: digest}, indent=1))
     return digest

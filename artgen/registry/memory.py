@@ -1,5 +1,6 @@
-"""What a model takes in memory, from its headers and configurations: nothing is loaded."""
+"""Estimate the memory that a model needs from its headers and configurations, without loading it."""
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -13,64 +14,70 @@ from artgen.spec import memory_budget
 
 DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 VAE_TILE_PX = 512
-"""Width and height in pixels of the tiles that a decoder works in."""
+"""Width and height in pixels of the tiles of tiled VAE decoding."""
 
 
 @lru_cache(maxsize=8)
 def parameter_counts(model: ResolvedModel) -> Mapping[str, int]:
-    """How many numbers each component of a model has, by diffusers' names."""
+    """Return the number of parameters of each component, by diffusers' component names."""
     if not model.is_file:
-        chosen = diffusers_folder.select_weights(model.path)[1]
-        return {name: sum(read_header(file).parameter_count for file in found.files) for name, found in chosen.items()}
-    counted: dict[str, int] = {}
-    main = "transformer" if model.is_flow_matching else "unet"
+        weights = diffusers_folder.select_weights(model.path)[1]
+        return {name: sum(read_header(file).parameter_count for file in found.files) for name, found in weights.items()}
+    counts: dict[str, int] = {}
+    denoiser = "transformer" if model.is_flow_matching else "unet"
     for name, (_, shape) in read_header(model.path).tensors.items():
-        part = component_of(name) or main
-        numbers = 1
-        for side in shape:
-            numbers *= side
-        counted[part] = counted.get(part, 0) + numbers
-    return counted
+        component = component_of(name) or denoiser
+        counts[component] = counts.get(component, 0) + math.prod(shape)
+    return counts
 
 
 def estimate_memory(
     model: ResolvedModel, dtype: str, size: tuple[int, int], batch_size: int, *, fp8: bool = False
 ) -> memory_budget.MemoryEstimate:
-    """What a model and pictures of one size take.
+    """Estimate the memory of a model that generates images of one size.
 
     Args:
-        model: with its files.
+        model: the model on the disk.
         dtype: `fp32`, `fp16` or `bf16`.
         size: width and height in pixels.
-        batch_size: pictures drawn together, counted twice with guidance.
+        batch_size: images per forward pass of the denoiser; with guidance, each image counts twice.
         fp8: whether the denoiser's weights are stored in 8 bits.
     """
-    numbers, width = parameter_counts(model), DTYPE_BYTES[dtype]
+    parameters, dtype_bytes = parameter_counts(model), DTYPE_BYTES[dtype]
     folder = single_file_config(model) if model.is_file else model.path
-    main = diffusers_folder.denoiser_name(folder)
+    denoiser = diffusers_folder.denoiser_name(folder)
+    denoiser_config = diffusers_folder.read_optional_json(folder / denoiser / "config.json")
     vae = diffusers_folder.read_optional_json(folder / "vae" / "config.json")
-    # diffusers decodes in fp32 what overflows in fp16.
-    decoder = 4 if vae.get("force_upcast", True) and dtype == "fp16" and model.architecture == "sdxl" else width
+    # diffusers decodes in fp32 if the VAE overflows in fp16.
+    is_upcast = vae.get("force_upcast", True) and dtype == "fp16" and model.architecture == "sdxl"
+    vae_dtype_bytes = 4 if is_upcast else dtype_bytes
     pixels = size[0] * size[1]
     latents = pixels // vae_scale_factor(vae) ** 2
-    live = memory_budget.DECODER_ACTIVATION_FACTOR * _first(vae, "block_out_channels", 128) * decoder
-    text = [name for name in numbers if name.startswith("text_encoder")]
-    known = {*text, main, "vae"}
+    decode_bytes_per_pixel = (
+        memory_budget.DECODER_ACTIVATION_FACTOR * _first(vae, "block_out_channels", 128) * vae_dtype_bytes
+    )
+    text_encoders = [name for name in parameters if name.startswith("text_encoder")]
+    others = parameters.keys() - {*text_encoders, denoiser, "vae"}
     return memory_budget.MemoryEstimate(
-        text_encoder_bytes=tuple(numbers[name] * width for name in text),
-        denoiser_bytes=numbers.get(main, 0) * (1 if fp8 else width),
-        vae_bytes=numbers.get("vae", 0) * decoder,
-        other_bytes=sum(count * width for name, count in numbers.items() if name not in known),
-        denoise_activation_bytes=_values(diffusers_folder.read_optional_json(folder / main / "config.json"), latents)
-        * batch_size
-        * width,
-        decode_activation_bytes=round(pixels * live),
-        tiled_decode_bytes=round(min(pixels, VAE_TILE_PX * VAE_TILE_PX) * live + pixels * 3 * decoder),
+        text_encoder_bytes=tuple(parameters[name] * dtype_bytes for name in text_encoders),
+        denoiser_bytes=parameters.get(denoiser, 0) * (1 if fp8 else dtype_bytes),
+        vae_bytes=parameters.get("vae", 0) * vae_dtype_bytes,
+        other_bytes=sum(parameters[name] * dtype_bytes for name in others),
+        denoise_activation_bytes=_values(denoiser_config, latents) * batch_size * dtype_bytes,
+        decode_activation_bytes=round(pixels * decode_bytes_per_pixel),
+        tiled_decode_bytes=round(
+            min(pixels, VAE_TILE_PX * VAE_TILE_PX) * decode_bytes_per_pixel + pixels * 3 * vae_dtype_bytes
+        ),
     )
 
 
 def _values(config: Mapping[str, Any], latents: int) -> int:
-    """How many numbers a denoiser computes with at once, for each picture of so many latents."""
+    """Return the number of activation values that a denoiser needs at once for an image.
+
+    Args:
+        config: the denoiser's configuration.
+        latents: H/8 * W/8 of the image.
+    """
     if "block_out_channels" in config:
         return memory_budget.UNET_ACTIVATION_FACTOR * _first(config, "block_out_channels", 320) * latents
     hidden = int(config.get("num_attention_heads", 24)) * int(config.get("attention_head_dim", 64))

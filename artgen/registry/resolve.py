@@ -1,4 +1,4 @@
-"""From a model's name to its files on this disk, downloading them if need be and allowed."""
+"""Resolve a model's name to its files on the disk; download a hub model if that is needed and allowed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,18 +16,18 @@ OnDownload = Callable[[str, int, int], None]
 
 
 def resolve_model(name: str, *, offline: bool = False, on_download: OnDownload | None = None) -> ResolvedModel:
-    """Find a model, on the disk first; a hub model that is not complete there is downloaded unless offline.
+    """Find a model on the disk; download a hub model that is not complete there, unless `offline` is set.
 
-    No connection is made when the snapshot in the cache is complete, or for folders, files and bundled models.
+    A complete snapshot in the cache, a folder, a file and a bundled model need no network.
 
     Args:
         name: alias, hub id with or without `@revision`, folder, or safetensors file.
-        offline: never use the network; `HF_HUB_OFFLINE=1` says the same.
-        on_download: called with (file, bytes done, bytes in all) while downloading.
+        offline: do not use the network; `HF_HUB_OFFLINE=1` has the same effect.
+        on_download: called with (file, bytes done, total bytes) while downloading.
 
     Raises:
-        ModelUnavailableError: unknown, incomplete, gated, or offline and not here.
-        RefusedError: pickles, remote code, a hash that does not match.
+        ModelUnavailableError: unknown, incomplete or gated model, or the network is disabled.
+        RefusedError: pickles, remote code, or a hash that does not match.
         InputFileError: damaged files.
         OutputError: the disk is full.
     """
@@ -40,13 +40,17 @@ def resolve_model(name: str, *, offline: bool = False, on_download: OnDownload |
     if reference.kind == "bundled" and not (folder / "model_index.json").is_file():
         raise ModelUnavailableError(
             f"The bundled model {reference.name!r} is not part of this installation.",
-            "Install artgen again, or choose another with --model (`artgen models list`).",
+            "Install artgen again, or choose another model with --model (`artgen models list`).",
         )
     return describe_folder(reference.name, folder, reference.info)
 
 
 def find_local_model(name: str) -> ResolvedModel | None:
-    """`resolve` offline, with None for a hub or bundled model that is not completely here."""
+    """Resolve a model without the network; return None for a hub or bundled model that is not completely on the disk.
+
+    Raises:
+        ModelUnavailableError, RefusedError, InputFileError: as `resolve_model`.
+    """
     reference = parse_reference(name)
     if reference.kind == "hub" and not complete_snapshot(reference):
         return None
@@ -56,7 +60,7 @@ def find_local_model(name: str) -> ResolvedModel | None:
 
 
 def complete_snapshot(reference: ModelReference) -> Path | None:
-    """The folder of a hub model's snapshot when nothing is missing from it, else None."""
+    """Return the folder of a hub model's snapshot; None if the snapshot or one of its files is missing."""
     folder = cache.snapshot_folder(reference.target, reference.revision)
     if folder is None or not (folder / "model_index.json").is_file() or missing_files(folder):
         return None
@@ -67,21 +71,21 @@ def _resolve_hub_model(reference: ModelReference, offline: bool, on_download: On
     folder = complete_snapshot(reference)
     if folder is None:
         if offline:
-            raise ModelUnavailableError(*_offline_message(reference))
+            raise _offline_error(reference)
         folder = hub.pull(reference.target, revision=reference.revision, on_progress=on_download)
-    return replace(
-        describe_folder(reference.name, folder, reference.info), revision=folder.name, source=reference.target
-    )
+    model = describe_folder(reference.name, folder, reference.info)
+    return replace(model, revision=folder.name, source=reference.target)
 
 
-def _offline_message(reference: ModelReference) -> tuple[str, str]:
+def _offline_error(reference: ModelReference) -> ModelUnavailableError:
     folder = cache.snapshot_folder(reference.target, reference.revision)
-    word = reference.name if not reference.revision else f"{reference.name}@{reference.revision}"
+    name = reference.name if not reference.revision else f"{reference.name}@{reference.revision}"
     if folder is not None and (folder / "model_index.json").is_file():
-        lacking = ", ".join(missing_files(folder)[:3])
-        said = f"The model {word} is incomplete on this computer (missing {lacking}) and the network is off."
+        missing = ", ".join(missing_files(folder)[:3])
+        message = f"The model {name} is incomplete on this computer (missing {missing}) and the network is off."
     else:
-        said = f"The model {word} is not on this computer and the network is off (--offline or HF_HUB_OFFLINE)."
+        message = f"The model {name} is not on this computer and the network is off (--offline or HF_HUB_OFFLINE)."
+    hint = f"Run `artgen models pull {name}` once with a network"
     if reference.info is None and folder is None:
-        return said, f"Run `artgen models pull {word}` once with a network. {similar_names_hint(reference.target)}"
-    return said, f"Run `artgen models pull {word}` once with a network, or choose a model of `artgen models list`."
+        return ModelUnavailableError(message, f"{hint}. {similar_names_hint(reference.target)}")
+    return ModelUnavailableError(message, f"{hint}, or choose a model of `artgen models list`.")

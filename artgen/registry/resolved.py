@@ -1,4 +1,4 @@
-"""A model that is on the disk: what it is, what it can draw, and how to use it unless told otherwise."""
+"""Represent a model on the disk: its architecture, sizes and default settings."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,25 +10,30 @@ from artgen.registry import diffusers_folder, hashes
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model found on the disk, with the defaults that hold for it.
+    """Represent a model on the disk, with its default settings.
 
     Attributes:
-        name: as recorded (`sd15`, `owner/name`, or the path as typed).
-        path: its folder in diffusers' layout, or a single safetensors file.
-        is_file: whether `path` is a single file (load with `single_file_config`).
-        architecture: sd1, sd2, sdxl, sd3, flux, pixel (an unconditional model of pixels) or other.
-        pipeline: diffusers' text-to-image (or the folder's own) pipeline class.
+        name: as recorded (`sd15`, `owner/name`, or the path that the user typed).
+        path: folder in diffusers' layout, or a single safetensors file.
+        is_file: whether `path` is a single file (load it with `single_file_config`).
+        architecture: sd1, sd2, sdxl, sd3, flux, pixel (unconditional, in pixel space) or other.
+        pipeline: diffusers' text-to-image pipeline class, or the pipeline class of the folder.
         revision: commit hash of a hub model, else None.
-        variant: "fp16" when some component has no other weights, else None; pass it to `from_pretrained`.
-        native_size: (width, height) in pixels it was trained for.
-        size_multiple: width and height must be divisible by this many pixels.
-        steps, guidance_scale, scheduler, sigmas: defaults; None is the model's own.
-        unet_channels: input channels of the denoiser; 9 is an inpainting UNet.
+        variant: "fp16" if some component has only fp16 weights, else None; pass it to `from_pretrained`.
+        native_size: (width, height) in pixels of the training images.
+        size_multiple: width and height must be multiples of this number of pixels.
+        steps: default number of steps.
+        guidance_scale: default guidance scale.
+        scheduler: artgen's name of the default scheduler; None is the model's scheduler.
+        sigmas: default sigma schedule; None is the model's schedule.
+        unet_channels: input channels of the denoiser; an inpainting UNet has 9.
         latent_channels: channels of the VAE's latents.
-        is_flow_matching: made for flow matching (its scheduler is a FlowMatch one).
-        max_prompt_tokens: tokens of the first tokenizer, including the two it adds; None when unknown.
-        source: where it came from, fit for a record: hub id, `bundled:NAME`, or the folder's or file's own name.
-        prediction: the scheduler's prediction type ("epsilon", "v_prediction", "sample"; "flow" for flow matching).
+        is_flow_matching: whether the model's scheduler is a FlowMatch scheduler.
+        max_prompt_tokens: limit of the first tokenizer, with its start and end tokens; None if unknown.
+        prediction: prediction type: "epsilon", "v_prediction", "sample", or "flow" for flow matching.
+        source: origin as recorded: hub id, `bundled:NAME`, or the name of the folder or file.
+        license: SPDX identifier or name of the license.
+        description: one sentence for users.
     """
 
     name: str
@@ -55,41 +60,41 @@ class ResolvedModel:
 
     @property
     def is_inpainting(self) -> bool:
-        """Whether the denoiser takes a mask and the masked picture as further channels (SD's 4 + 1 + 4)."""
+        """Return whether the denoiser takes a mask and the masked image as additional channels (SD: 4 + 1 + 4)."""
         return self.unet_channels == 2 * self.latent_channels + 1
 
     @property
     def short_name(self) -> str:
-        """A short name for file names and A1111's `Model:` field: alias, repository name or file stem."""
-        return (
-            self.path.stem if self.is_file else self.name.rstrip("/").replace("\\", "/").rpartition("/")[2] or self.name
-        )
+        """Return the alias, repository name or file stem, for file names and A1111's `Model:` field."""
+        if self.is_file:
+            return self.path.stem
+        return self.name.rstrip("/").replace("\\", "/").rpartition("/")[2] or self.name
 
     def weight_files(self) -> tuple[Path, ...]:
-        """The main weights: the denoiser's files, or the single file."""
+        """Return the weight files of the denoiser, or the single file."""
         if self.is_file:
             return (self.path,)
-        chosen = diffusers_folder.select_weights(self.path)[1]
-        main = chosen.get(diffusers_folder.denoiser_name(self.path))
-        return main.files if main else ()
+        weights = diffusers_folder.select_weights(self.path)[1]
+        denoiser = weights.get(diffusers_folder.denoiser_name(self.path))
+        return denoiser.files if denoiser else ()
 
     def weight_bytes(self) -> int:
-        """What `weights` take on the disk; looked up once."""
+        """Return the total size of `weight_files` in bytes."""
         return _weight_bytes(self)
 
     def provenance(self) -> dict[str, Any]:
-        """What a picture's record says of its model beside the name; hashes the weights, once for each file."""
-        facts = {
+        """Return the model's entries of an image record, without its name; this hashes each weight file once."""
+        entries = {
             "model_source": self.source,
             "model_revision": self.revision,
             "model_variant": self.variant,
             "model_hash": self.model_hash(),
             "architecture": self.architecture,
         }
-        return {key: value for key, value in facts.items() if value}
+        return {key: value for key, value in entries.items() if value}
 
     def model_hash(self) -> str:
-        """SHA-256 of the main weights, 64 lower-case hex digits; see `hashes.model_hash`."""
+        """Return the SHA-256 of `weight_files`, 64 lower-case hex digits; see `hashes.model_hash`."""
         return hashes.model_hash(self.weight_files())
 
 

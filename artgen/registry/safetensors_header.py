@@ -1,9 +1,9 @@
-"""What is in a weights file, read from its header alone: nothing is unpickled, no tensor is loaded.
+"""Detect the content of a weights file from its header, without unpickling and without loading tensors.
 
-A safetensors file is an 8-byte little-endian length, that many bytes of JSON (name -> dtype, shape, offsets) and the
-tensors' bytes, so its kind, architecture and completeness are known after reading some kilobytes
-(https://github.com/huggingface/safetensors#format). The tell-tale keys are those of diffusers'
-`loaders/single_file_utils.py` and, for LoRAs, of kohya's sd-scripts and peft.
+A safetensors file contains an 8-byte little-endian length, JSON of that length (name -> dtype, shape, offsets) and the
+tensors' bytes (https://github.com/huggingface/safetensors#format). The header of some kilobytes is enough to detect the
+kind and the architecture, and truncated files. The characteristic keys are from diffusers'
+`loaders/single_file_utils.py` and, for LoRAs, from kohya's sd-scripts and peft.
 """
 
 import json
@@ -27,7 +27,13 @@ DTYPE_BITS = {
 
 @dataclass(frozen=True)
 class SafetensorsHeader:
-    """A safetensors header: `tensors` maps name -> (dtype, shape); `metadata` is free text of the file's author."""
+    """Store a safetensors header.
+
+    Attributes:
+        tensors: name -> (dtype, shape).
+        metadata: free text written by the author of the file.
+        file_size_bytes: size of the complete file.
+    """
 
     tensors: Mapping[str, tuple[str, tuple[int, ...]]]
     metadata: Mapping[str, str]
@@ -35,7 +41,7 @@ class SafetensorsHeader:
 
     @property
     def dtype(self) -> str:
-        """The dtype of most numbers in the file, `none` when there are none."""
+        """Return the dtype of most values in the file; `none` if it has no values."""
         counts: dict[str, int] = {}
         for dtype, shape in self.tensors.values():
             counts[dtype] = counts.get(dtype, 0) + math.prod(shape)
@@ -43,18 +49,23 @@ class SafetensorsHeader:
 
     @property
     def parameter_count(self) -> int:
-        """Number of numbers in the file."""
+        """Return the number of values in the file."""
         return sum(math.prod(shape) for _, shape in self.tensors.values())
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a single safetensors file holds.
+    """Describe the content of a single safetensors file.
 
-    `architecture` is sd1, sd2, sdxl, sd3, flux or other; `kind` is checkpoint (a whole pipeline), unet (or
-    transformer, alone), vae, lora or unknown; `unet_channels` counts the denoiser's input channels (4; 9 = inpainting;
-    16 for SD 3) and is None when it is not known; `layout` is original (one file for all), diffusers or kohya/peft;
-    `parts` are the components a checkpoint brings, by diffusers' names.
+    Attributes:
+        architecture: sd1, sd2, sdxl, sd3, flux or other.
+        kind: checkpoint (a complete pipeline), unet (only a UNet or transformer), vae, lora or unknown.
+        unet_channels: input channels of the denoiser (4; inpainting: 9; SD 3: 16); None if unknown.
+        dtype: of most values.
+        tensors: number of tensors.
+        size: bytes.
+        layout: original (all components in one file), diffusers, kohya or peft.
+        parts: components of a checkpoint other than the denoiser, by diffusers' names.
     """
 
     architecture: str
@@ -68,25 +79,25 @@ class CheckpointInfo:
 
 
 def reject_pickle(path: Path) -> None:
-    """Refuse a file that only pickle can read, by its name and unread.
+    """Reject a pickle by its suffix, without opening the file.
 
     Raises:
         RefusedError: the suffix is one of `PICKLE_SUFFIXES`.
     """
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise RefusedError(
-            f"{path.name} was not opened: a {path.suffix} file is a Python pickle and can run code when it is read.",
-            "Look for a .safetensors version of the model, or convert the file once on a machine you can afford to "
-            "lose: safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'model.safetensors').",
+            f"Cannot open '{path.name}': a {path.suffix} file is a Python pickle and can run code when it is read.",
+            "Use a .safetensors version of the model, or convert the file on a machine without valuable data: "
+            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'model.safetensors').",
         )
 
 
 def read_header(path: Path) -> SafetensorsHeader:
-    """Read and check a safetensors header: valid JSON, known dtypes, gapless offsets, file length as promised.
+    """Read and validate a safetensors header: JSON, known dtypes, offsets without gaps, and the file's length.
 
     Raises:
-        RefusedError: the name says pickle.
-        InputFileError: unreadable, not safetensors, or truncated; the message names the file and the two lengths.
+        RefusedError: the suffix is that of a pickle.
+        InputFileError: unreadable, not safetensors, or truncated; the message contains the file and both lengths.
     """
     reject_pickle(path)
     try:
@@ -95,16 +106,18 @@ def read_header(path: Path) -> SafetensorsHeader:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if size == 0:
-                raise InputFileError(f"{path} is empty.", "Download it again.")
+                raise InputFileError(f"'{path}' is empty.", "Download it again.")
             if not 2 <= length <= MAX_HEADER_BYTES or start[:2] == b"PK":
                 raise InputFileError(
-                    f"{path} is not a safetensors file.", "Pass a .safetensors file or a model folder."
+                    f"'{path}' is not a safetensors file.", "Pass a .safetensors file or a model folder."
                 )
             raw = file.read(length)
-    except OSError as problem:
-        raise InputFileError(f"{path} cannot be read: {problem.strerror}.", "Check the path and its rights.") from None
+    except OSError as error:
+        raise InputFileError(
+            f"Cannot read '{path}': {error.strerror}.", "Check the path and its permissions."
+        ) from None
     if len(raw) < length:
-        raise InputFileError(f"{path} is truncated: its header ends after {size} bytes.", "Download it again.")
+        raise InputFileError(f"'{path}' is truncated: its header ends after {size} bytes.", "Download it again.")
     entries = _parse_header(path, raw)
     metadata = entries.pop("__metadata__", {})
     tensors = _check_entries(path, entries, size, 8 + length)
@@ -118,7 +131,7 @@ def _parse_header(path: Path, raw: bytes) -> dict[str, Any]:
         entries = None
     if not isinstance(entries, dict):
         raise InputFileError(
-            f"{path} is damaged or not a safetensors file: its header is no JSON.", "Download it again."
+            f"'{path}' is damaged or not a safetensors file: its header is not a JSON object.", "Download it again."
         )
     return entries
 
@@ -126,7 +139,7 @@ def _parse_header(path: Path, raw: bytes) -> dict[str, Any]:
 def _check_entries(
     path: Path, entries: Mapping[str, Any], size: int, data_start: int
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return name -> (dtype, shape) after checking that the tensors' bytes fill the file exactly."""
+    """Return name -> (dtype, shape); check that the tensors' bytes fill the file without gaps."""
     tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
     spans: list[tuple[int, int]] = []
     for name, entry in entries.items():
@@ -137,27 +150,29 @@ def _check_entries(
         except (KeyError, TypeError, ValueError):
             fits = False
         if not fits:
-            raise InputFileError(f"{path} is damaged: the header's entry for {name!r} is wrong.", "Download it again.")
+            raise InputFileError(
+                f"'{path}' is damaged: the header's entry {name!r} is not valid.", "Download it again."
+            )
         tensors[name] = (dtype, shape)
         spans.append((begin, end))
-    promised = data_start
+    expected_size = data_start
     for begin, end in sorted(spans):
-        if data_start + begin != promised:
-            raise InputFileError(f"{path} is damaged: its tensors overlap or leave a gap.", "Download it again.")
-        promised = data_start + end
-    if size != promised:
-        word = "truncated" if size < promised else "damaged"
+        if data_start + begin != expected_size:
+            raise InputFileError(f"'{path}' is damaged: its tensors overlap or have gaps.", "Download it again.")
+        expected_size = data_start + end
+    if size != expected_size:
+        state = "truncated" if size < expected_size else "damaged"
         raise InputFileError(
-            f"{path} is {word}: it has {size} bytes and its header promises {promised}.", "Download it again."
+            f"'{path}' is {state}: it has {size} bytes instead of {expected_size}.", "Download it again."
         )
     return tensors
 
 
 def inspect_file(path: Path) -> CheckpointInfo:
-    """Say what a `.safetensors` file holds, from its header alone.
+    """Detect the content of a `.safetensors` file from its header.
 
     Raises:
-        RefusedError: a pickle, by its name.
+        RefusedError: the suffix is that of a pickle.
         InputFileError: unreadable, not safetensors, or truncated.
     """
     header = read_header(path)
@@ -186,12 +201,14 @@ COMPONENT_PREFIXES = {
 
 
 def component_of(tensor_name: str) -> str | None:
-    """The component that a tensor of a single file belongs to, by diffusers' names; None for the denoiser."""
-    return next((part for part, prefixes in COMPONENT_PREFIXES.items() if tensor_name.startswith(prefixes)), None)
+    """Return the component of a tensor in a single file, by diffusers' names; None for the denoiser."""
+    return next(
+        (component for component, prefixes in COMPONENT_PREFIXES.items() if tensor_name.startswith(prefixes)), None
+    )
 
 
 def _included_components(shapes: "TensorShapes") -> tuple[str, ...]:
-    return tuple(part for part, prefixes in COMPONENT_PREFIXES.items() if _has_prefix(shapes, *prefixes))
+    return tuple(component for component, prefixes in COMPONENT_PREFIXES.items() if _has_prefix(shapes, *prefixes))
 
 
 TensorShapes = Mapping[str, tuple[int, ...]]
@@ -199,19 +216,11 @@ DetectedArchitecture = tuple[str, str, int | None, str]
 
 
 def detect_architecture(shapes: TensorShapes) -> DetectedArchitecture:
-    """(architecture, kind, unet_channels, layout) of a state dict given as name -> shape."""
+    """Return (architecture, kind, unet_channels, layout) of a state dict, given as name -> shape."""
     if _is_lora(shapes):
-        return (
-            _lora_architecture(shapes),
-            "lora",
-            None,
-            "kohya" if _has_prefix(shapes, "lora_unet_", "lora_te") else "peft",
-        )
-    for judge in (_detect_ldm, _detect_diffusers):
-        verdict = judge(shapes)
-        if verdict:
-            return verdict
-    return "other", "unknown", None, "unknown"
+        layout = "kohya" if _has_prefix(shapes, "lora_unet_", "lora_te") else "peft"
+        return _lora_architecture(shapes), "lora", None, layout
+    return _detect_ldm(shapes) or _detect_diffusers(shapes) or ("other", "unknown", None, "unknown")
 
 
 def _has_prefix(shapes: TensorShapes, *prefixes: str) -> bool:
@@ -219,23 +228,23 @@ def _has_prefix(shapes: TensorShapes, *prefixes: str) -> bool:
 
 
 def _detect_ldm(shapes: TensorShapes) -> DetectedArchitecture | None:
-    """Checkpoints in the layout of the CompVis and Stability AI repositories."""
-    inner = "model.diffusion_model."
-    channels = shapes.get(f"{inner}input_blocks.0.0.weight", shapes.get("input_blocks.0.0.weight", ()))
-    if channels:
-        whole = _has_prefix(shapes, "first_stage_model.")
-        context = f"{inner}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"
-        if _has_prefix(shapes, "conditioner.embedders.1.") or f"{inner}label_emb.0.0.weight" in shapes:
-            refiner = not _has_prefix(shapes, "conditioner.embedders.1.") and _has_prefix(
+    """Detect checkpoints in the layout of the CompVis and Stability AI repositories."""
+    unet = "model.diffusion_model."
+    conv_in = shapes.get(f"{unet}input_blocks.0.0.weight", shapes.get("input_blocks.0.0.weight", ()))
+    if conv_in:
+        kind = "checkpoint" if _has_prefix(shapes, "first_stage_model.") else "unet"
+        context = f"{unet}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"
+        if _has_prefix(shapes, "conditioner.embedders.1.") or f"{unet}label_emb.0.0.weight" in shapes:
+            is_refiner = not _has_prefix(shapes, "conditioner.embedders.1.") and _has_prefix(
                 shapes, "conditioner.embedders.0.model."
             )
-            architecture = "other" if refiner else "sdxl"
+            architecture = "other" if is_refiner else "sdxl"
         elif shapes.get(context, (0, 768))[-1] == 1024 or _has_prefix(shapes, "cond_stage_model.model."):
             architecture = "sd2"
         else:
             architecture = "sd1" if shapes.get(context, (0, 768))[-1] == 768 else "other"
-        return architecture, "checkpoint" if whole else "unet", channels[1], "original"
-    for prefix in (inner, ""):
+        return architecture, kind, conv_in[1], "original"
+    for prefix in (unet, ""):
         if f"{prefix}joint_blocks.0.context_block.adaLN_modulation.1.bias" in shapes:
             patches = shapes.get(f"{prefix}x_embedder.proj.weight", (0, 16))
             kind = "checkpoint" if _has_prefix(shapes, "first_stage_model.") else "unet"
@@ -248,7 +257,7 @@ def _detect_ldm(shapes: TensorShapes) -> DetectedArchitecture | None:
 
 
 def _detect_diffusers(shapes: TensorShapes) -> DetectedArchitecture | None:
-    """One component in diffusers' layout: a UNet, a transformer or a VAE."""
+    """Detect one component in diffusers' layout: a UNet, a transformer or a VAE."""
     if (
         "conv_in.weight" in shapes
         and _has_prefix(shapes, "down_blocks.")
@@ -274,11 +283,11 @@ def _is_lora(shapes: TensorShapes) -> bool:
 
 
 def _lora_architecture(shapes: TensorShapes) -> str:
-    """A LoRA's base: by its second text encoder, its block names, then the width of the text its UNet attends to."""
-    single = any("single_transformer_blocks" in name for name in shapes)
-    if not single and any("joint_blocks" in name or "attn.add_q_proj" in name for name in shapes):
+    """Detect the architecture of a LoRA: by block names, a second text encoder, then the cross-attention width."""
+    is_flux = any("single_transformer_blocks" in name for name in shapes)
+    if not is_flux and any("joint_blocks" in name or "attn.add_q_proj" in name for name in shapes):
         return "sd3"
-    if single or any("double_blocks" in name for name in shapes):
+    if is_flux or any("double_blocks" in name for name in shapes):
         return "flux"
     if _has_prefix(shapes, "transformer."):
         return "other"

@@ -1,8 +1,8 @@
-"""Configuration folders for single checkpoints, which bring weights and nothing else.
+"""Create configuration folders for single checkpoints, which contain only weights.
 
-The numbers of every architecture ship in `assets/configs/ARCHITECTURE.json` (one object, file name -> contents), the
-CLIP vocabulary once in `assets/configs/clip-merges.txt.gz`; `assets/configs/PROVENANCE.json` says where they are from.
-`single_file_config` lays them out as the folder that diffusers' `from_single_file(..., config=folder)` expects.
+`assets/configs/ARCHITECTURE.json` contains the configurations of an architecture (one object, file name -> contents),
+and `assets/configs/clip-merges.txt.gz` the CLIP vocabulary of all; `assets/configs/PROVENANCE.json` lists the sources.
+`single_file_config` writes them as the folder that diffusers' `from_single_file(..., config=folder)` expects.
 """
 
 import gzip
@@ -22,23 +22,23 @@ CONFIGS_FOLDER = ASSETS_FOLDER / "configs"
 
 
 def single_file_config(model: ResolvedModel) -> Path:
-    """A folder with the configurations and tokenizers that a single checkpoint of this kind needs.
+    """Return a folder with the configurations and tokenizers for a single checkpoint.
 
-    Made once in artgen's cache folder and kept; a SD 3 checkpoint is set up without its T5 encoder, whose tokenizer
-    artgen does not have (the pipeline then works with its two CLIP encoders).
+    The folder is created once in artgen's cache folder. For SD 3, it has no T5 encoder, because artgen does not include
+    its tokenizer; the pipeline then uses its two CLIP encoders.
 
     Raises:
-        ModelUnavailableError: no configuration for this architecture.
+        ModelUnavailableError: there is no configuration for this architecture.
         OutputError: the cache folder cannot be written.
     """
     return build_config_folder(config_name(model))
 
 
 def config_name(model: ResolvedModel) -> str:
-    """Which of `assets/configs` describes a single-file model.
+    """Return the name of the configuration in `assets/configs` for a single-file model.
 
     Raises:
-        ModelUnavailableError: none does.
+        ModelUnavailableError: there is no configuration for this model.
     """
     name = model.architecture
     if name == "sd2" and model.prediction == "epsilon" and not model.is_inpainting:
@@ -51,14 +51,14 @@ def config_name(model: ResolvedModel) -> str:
         name += "-inpaint"
     if not (CONFIGS_FOLDER / f"{name}.json").is_file():
         raise ModelUnavailableError(
-            f"artgen has no configuration for single {name} files like {model.path.name}.",
-            "Use the model's folder or hub id, which bring their own.",
+            f"Cannot load '{model.path.name}': artgen has no configuration for single {name} files.",
+            "Use the model's folder or hub id; they include the configuration.",
         )
     return name
 
 
 def _sd3_variant(header: SafetensorsHeader) -> str:
-    """Stable Diffusion 3 medium, 3.5 medium (a second attention) or 3.5 large (38 blocks)."""
+    """Detect Stable Diffusion 3 medium, 3.5 medium (has a second attention) or 3.5 large (has 38 blocks)."""
     names = header.tensors
     if any("joint_blocks.37." in name for name in names):
         return "sd35-large"
@@ -66,7 +66,7 @@ def _sd3_variant(header: SafetensorsHeader) -> str:
 
 
 def build_config_folder(name: str) -> Path:
-    """The folder of one configuration, made when it is not there yet; concurrent makers are harmless.
+    """Return the folder of a configuration; create it if it does not exist. Several processes may create it at once.
 
     Raises:
         OutputError: the cache folder cannot be written.
@@ -100,18 +100,19 @@ def _write_config_files(folder: Path, files: dict[str, Any], merges: str) -> Non
 
 
 def clip_vocabulary(merges: str) -> dict[str, int]:
-    """CLIP's vocabulary from its merges, as `openai/CLIP/clip/simple_tokenizer.py` (MIT) builds it.
+    """Build CLIP's vocabulary from its merges, as `openai/CLIP/clip/simple_tokenizer.py` (MIT) does.
 
-    256 byte symbols, the same at the end of a word, one entry a merge, and the two marks: 49,408 in all.
+    It has 49,408 entries: 256 byte symbols, the same symbols at the end of a word, one entry per merge, and the start
+    and end tokens.
     """
     symbols = list(_byte_symbols())
     pairs = [line.split() for line in merges.splitlines() if line and not line.startswith("#version")]
-    words = symbols + [symbol + "</w>" for symbol in symbols] + ["".join(pair) for pair in pairs]
-    return {word: number for number, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    tokens = symbols + [symbol + "</w>" for symbol in symbols] + ["".join(pair) for pair in pairs]
+    return {token: index for index, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
 
 
 def _byte_symbols() -> list[str]:
-    """A printable character for each byte, in CLIP's order (`bytes_to_unicode` of GPT-2 and CLIP)."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in plain]
-    return [chr(byte) for byte in plain] + [chr(256 + number) for number in range(len(others))]
+    """Return a printable character for each byte, in CLIP's order (`bytes_to_unicode` of GPT-2 and CLIP)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    num_others = 256 - len(printable)
+    return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(num_others)]

@@ -1,4 +1,4 @@
-"""Damage, gaps and danger in a model, found before anything slow (`check`) or by reading every byte (`verify`)."""
+"""Check a model's files: quickly before slow work (`check_model_files`), or by hash (`verify_model_files`)."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,14 +14,22 @@ from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, SafetensorsHeader, read_header
 
 ALLOWED_LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion", "stable_diffusion_xl"})
-"""Where components' classes may come from; the last two are diffusers' own modules."""
+"""Modules of the components' classes; the last two are modules of diffusers."""
+MAX_LISTED_FILES = 3
 
 OnVerify = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class FileCheck:
-    """One file of a model: `ok`, or what is wrong with it. `detail` is its hash or the reason."""
+    """Store the result for one file of a model.
+
+    Attributes:
+        model: name of the model.
+        file: path relative to the model's folder.
+        ok: whether the file is valid.
+        detail: the hash, or the reason.
+    """
 
     model: str
     file: str
@@ -30,71 +38,74 @@ class FileCheck:
 
 
 def check_model_files(model: ResolvedModel) -> None:
-    """Look a model over quickly: complete, parsing, of the promised lengths, and without code of its own.
+    """Check that a model is complete, that its files parse and have the right lengths, and that it has no code.
 
-    Reads configurations and safetensors headers only, some milliseconds for any model.
+    This reads only configurations and safetensors headers, which takes some milliseconds.
 
     Raises:
-        RefusedError: remote code, or weights that only pickle can read.
-        ModelUnavailableError: a file is missing, truncated or damaged; names it and the command that repairs it.
+        RefusedError: remote code, or weights that are only pickles.
+        ModelUnavailableError: a missing, truncated or damaged file; the hint is the command that repairs it.
     """
     if model.is_file:
         _read_weights_header(model.name, model.path)
         return
-    repair = _repair_hint(model)
+    repair_hint = _repair_hint(model)
     try:
         reject_remote_code(model.path)
-        _check_complete(model, repair)
+        _check_complete(model, repair_hint)
         weights = diffusers_folder.select_weights(model.path)[1]
     except InputFileError as error:
-        raise ModelUnavailableError(error.message, repair) from None
-    for component, chosen in weights.items():
-        headers = [_read_weights_header(model.name, file, repair) for file in chosen.files]
-        _check_tensors(model, component, chosen, headers, repair)
+        raise ModelUnavailableError(error.message, repair_hint) from None
+    for component, weight_files in weights.items():
+        headers = [_read_weights_header(model.name, file, repair_hint) for file in weight_files.files]
+        _check_tensors(model, component, weight_files, headers, repair_hint)
 
 
 def reject_remote_code(folder: Path) -> None:
-    """Refuse a folder that asks for code of its own: diffusers and transformers would import it.
+    """Reject a folder with Python code, which diffusers and transformers would import.
 
     Raises:
-        RefusedError: a pipeline class or a component from a module of the model's, or `auto_map` in a configuration.
-        InputFileError: a configuration that does not parse.
+        RefusedError: a pipeline class or a component from a module of the model, or `auto_map` in a configuration.
+        InputFileError: a configuration is not valid.
     """
     index = diffusers_folder.read_model_index(folder)
-    hint = "artgen runs no code that comes with a model. Use another copy of it."
+    hint = "artgen does not run code of a model. Use another copy of the model."
     if not isinstance(index.get("_class_name"), str):
-        raise RefusedError(f"{folder.name} asks for a pipeline written in Python of its own.", hint)
+        raise RefusedError(f"Cannot load '{folder.name}': it requires its own code for the pipeline.", hint)
     for name, library, class_name in diffusers_folder.iter_components(index):
-        place = diffusers_folder.component_folder(folder, name, class_name)
-        if library not in ALLOWED_LIBRARIES or list(place.glob("*.py")):
-            raise RefusedError(f"{folder.name} takes its {name} ({class_name}) from code of its own ({library}).", hint)
-        for config in place.glob("*.json"):
+        component_path = diffusers_folder.component_folder(folder, name, class_name)
+        if library not in ALLOWED_LIBRARIES or list(component_path.glob("*.py")):
+            source = f"{name} ({class_name}) from '{library}'"
+            raise RefusedError(f"Cannot load '{folder.name}': it requires its own code for {source}.", hint)
+        for config in component_path.glob("*.json"):
             if config.name.endswith("config.json") and "auto_map" in diffusers_folder.read_json(config):
-                raise RefusedError(f"{name}/{config.name} asks for code of its own (auto_map).", hint)
+                source = f"{name}/{config.name} (auto_map)"
+                raise RefusedError(f"Cannot load '{folder.name}': it requires its own code in {source}.", hint)
 
 
 def _check_complete(model: ResolvedModel, repair_hint: str) -> None:
     missing = diffusers_folder.missing_files(model.path)
-    for lack in missing:
-        if lack.endswith("*.safetensors"):
-            name = lack.rpartition("/")[0]
-            place = model.path / name if (model.path / name).is_dir() else model.path
-            pickles = sorted(p.name for p in place.iterdir() if p.suffix in PICKLE_SUFFIXES)
-            if pickles:
-                raise RefusedError(
-                    f"The {name} of {model.name} has only {pickles[0]}, a Python pickle that can run code.",
-                    "Use a copy of the model with .safetensors weights, or convert it where nothing can be lost.",
-                )
+    for name in (path.removesuffix("/*.safetensors") for path in missing if path.endswith("/*.safetensors")):
+        folder = model.path / name if (model.path / name).is_dir() else model.path
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES)
+        if pickles:
+            raise RefusedError(
+                f"Cannot load {model.name}: its {name} has only {pickles[0]}, a Python pickle that can run code.",
+                "Use a copy of the model with .safetensors weights, or convert the file on a machine without valuable "
+                "data.",
+            )
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise ModelUnavailableError(f"{model.name} lacks {', '.join(missing[:3])}{more}.", repair_hint)
+        num_more = len(missing) - MAX_LISTED_FILES
+        more = f" and {num_more} more" if num_more > 0 else ""
+        listed = ", ".join(missing[:MAX_LISTED_FILES])
+        raise ModelUnavailableError(f"Cannot load {model.name}: it lacks {listed}{more}.", repair_hint)
 
 
 def _read_weights_header(name: str, path: Path, repair_hint: str = "Download the file again.") -> SafetensorsHeader:
     try:
         return read_header(path)
     except InputFileError as error:
-        raise ModelUnavailableError(f"{name}: {error.message}", repair_hint) from None
+        raise ModelUnavailableError(f"Cannot load {name}: {error.message}", repair_hint) from None
 
 
 def _check_tensors(
@@ -104,52 +115,53 @@ def _check_tensors(
     headers: list[SafetensorsHeader],
     repair_hint: str,
 ) -> None:
-    """Every tensor of a shard index is in its shard, and a UNet's first layer is as wide as its configuration says."""
+    """Check that shards contain all tensors of their index, and that a UNet has the configured input channels."""
+    what_failed = f"Cannot load {model.name}: its {component}"
     shapes = {name: shape for header in headers for name, (_, shape) in header.tensors.items()}
     if not shapes:
-        raise ModelUnavailableError(f"The {component} of {model.name} has no tensors.", repair_hint)
+        raise ModelUnavailableError(f"{what_failed} has no tensors.", repair_hint)
     if weights.index:
-        lacking = sorted(set(diffusers_folder.read_json(weights.index)["weight_map"]) - set(shapes))
-        if lacking:
-            said = f"The {component} of {model.name} lacks {len(lacking)} of its tensors, first {lacking[0]}."
-            raise ModelUnavailableError(said, repair_hint)
-    first = shapes.get("conv_in.weight")
-    if component == "unet" and first and first[1] != model.unet_channels:
-        said = f"The unet of {model.name} takes {first[1]} channels and its config.json says {model.unet_channels}."
-        raise ModelUnavailableError(said, repair_hint)
+        missing = sorted(set(diffusers_folder.read_json(weights.index)["weight_map"]) - set(shapes))
+        if missing:
+            reason = f"lacks {len(missing)} of its tensors, first {missing[0]}"
+            raise ModelUnavailableError(f"{what_failed} {reason}.", repair_hint)
+    conv_in = shapes.get("conv_in.weight")
+    if component == "unet" and conv_in and conv_in[1] != model.unet_channels:
+        reason = f"has {conv_in[1]} input channels instead of {model.unet_channels} in its config.json"
+        raise ModelUnavailableError(f"{what_failed} {reason}.", repair_hint)
 
 
 def _repair_hint(model: ResolvedModel) -> str:
-    """The command that mends a model of this kind."""
+    """Return the command that repairs a model."""
     if model.path.is_relative_to(ASSETS_FOLDER):
         return "Install artgen again: pip install --force-reinstall artgen"
     if model.revision:
         return f"Run `artgen models pull {model.name} --force`."
-    return f"Replace the file, or copy the model again; `artgen models verify {model.name}` looks at all of it."
+    return f"Replace the file, or copy the model again; `artgen models verify {model.name}` checks all files."
 
 
 def verify_model_files(name: str, on_progress: OnVerify | None = None) -> list[FileCheck]:
-    """Read every file of a model that is on this disk and say which are what they should be.
+    """Read every file of a model on the disk and compare it with its hash.
 
-    Cached files are compared with the hash that is their blob's name (SHA-256, or git's SHA-1 for small files),
-    bundled ones and other folders with `SHA256SUMS` where there is one; all safetensors headers are checked.
+    The hash of a cached file is the name of its blob (SHA-256, or git's SHA-1 for small files). The hashes of bundled
+    models and other folders are in `SHA256SUMS`, if that file exists. All safetensors headers are validated.
 
     Raises:
-        ModelUnavailableError: unknown, or not on this disk.
+        ModelUnavailableError: unknown model, or a model that is not on the disk.
         RefusedError: a pickle.
     """
     reference = parse_reference(name)
     root = _model_root(reference)
     sums = hashes.read_sha256sums(root) if root.is_dir() else {}
-    files = sorted(p for p in root.rglob("*") if p.is_file() or p.is_symlink()) if root.is_dir() else [root]
-    findings = [_missing_file(reference, file) for file in sums if not (root / file).is_file()]
+    files = sorted(path for path in root.rglob("*") if path.is_file() or path.is_symlink()) if root.is_dir() else [root]
+    checks = [_missing_file(reference, file) for file in sums if not (root / file).is_file()]
     for path in files:
         relative = path.relative_to(root).as_posix() if path != root else path.name
         if relative in sums or relative != "SHA256SUMS":
-            findings.append(_verify_file(reference, path, relative, sums.get(relative), on_progress))
+            checks.append(_verify_file(reference, path, relative, sums.get(relative), on_progress))
     if root.is_dir():
-        findings += _missing_files(reference, root)
-    return findings
+        checks += _missing_files(reference, root)
+    return checks
 
 
 def _missing_file(reference: ModelReference, file: str) -> FileCheck:
@@ -159,21 +171,21 @@ def _missing_file(reference: ModelReference, file: str) -> FileCheck:
 def _missing_files(reference: ModelReference, root: Path) -> Iterator[FileCheck]:
     try:
         reject_remote_code(root)
-        for lack in diffusers_folder.missing_files(root):
-            yield _missing_file(reference, lack)
+        for file in diffusers_folder.missing_files(root):
+            yield _missing_file(reference, file)
     except ArtgenError as error:
         yield FileCheck(reference.name, "model_index.json", False, error.message)
 
 
 def _model_root(reference: ModelReference) -> Path:
+    message = f"The model {reference.name} is not on this computer."
     if reference.kind != "hub":
         if not Path(reference.target).exists():
-            raise ModelUnavailableError(f"The model {reference.name} is not on this computer.", "Install artgen again.")
+            raise ModelUnavailableError(message, "Install artgen again.")
         return Path(reference.target)
     folder = cache.snapshot_folder(reference.target, reference.revision)
     if folder is None:
-        hint = f"Run `artgen models pull {reference.name}` first."
-        raise ModelUnavailableError(f"The model {reference.name} is not on this computer.", hint)
+        raise ModelUnavailableError(message, f"Run `artgen models pull {reference.name}` first.")
     return folder
 
 
@@ -186,7 +198,7 @@ def _verify_file(
     expected = expected or (blob if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob) else None)
     size, done = path.stat().st_size, 0
 
-    def heard(count: int) -> None:
+    def on_bytes(count: int) -> None:
         nonlocal done
         done += count
         if on_progress:
@@ -195,13 +207,11 @@ def _verify_file(
     try:
         if path.suffix == ".safetensors":
             read_header(path)
-        found = (
-            download.blob_hash(path, is_lfs=False)
-            if expected and len(expected) == 40
-            else hashes.compute_sha256(path, heard)
-        )
+        is_git_hash = len(expected or "") == 40
+        digest = download.blob_hash(path, is_lfs=False) if is_git_hash else hashes.compute_sha256(path, on_bytes)
     except ArtgenError as error:
         return FileCheck(reference.name, relative, False, error.message)
-    if expected and found != expected:
-        return FileCheck(reference.name, relative, False, f"its hash is {found[:10]} and should be {expected[:10]}")
-    return FileCheck(reference.name, relative, True, found if expected or path.suffix == ".safetensors" else "readable")
+    if expected and digest != expected:
+        return FileCheck(reference.name, relative, False, f"hash {digest[:10]} instead of {expected[:10]}")
+    is_verified = bool(expected) or path.suffix == ".safetensors"
+    return FileCheck(reference.name, relative, True, digest if is_verified else "readable")

@@ -1,4 +1,4 @@
-"""Which files of a hub model are needed: configurations, tokenizers, and one set of safetensors weights a component."""
+"""Select the files of a hub model: configurations, tokenizers, and one set of safetensors weights per component."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,83 +18,83 @@ WEIGHT_VARIANTS = {
 }
 INDEX_PATTERN = re.compile(rf"{WEIGHTS_STEM}\.safetensors\.index(?:\.(\w+))?\.json")
 NO_WEIGHTS_CLASSES = ("Scheduler", "Tokenizer", "TokenizerFast", "FeatureExtractor", "ImageProcessor", "Processor")
-"""Endings of the class names of components that have a configuration and no weights."""
+"""Suffixes of the class names of components that have a configuration but no weights."""
 
 
 @dataclass(frozen=True)
 class FileSelection:
-    """The files to have, and what to tell the user about the choice."""
+    """Store the selected files, and notes for the user about the selection."""
 
     files: tuple[RemoteFile, ...]
     notes: tuple[str, ...]
 
 
 def select_files(repo: str, files: Iterable[RemoteFile], index: Mapping[str, Any]) -> FileSelection:
-    """Choose a model's files, given its `model_index.json`.
+    """Select the files of a model, given its `model_index.json`.
 
-    For each component the fp16 safetensors where they are complete, else the plain ones; never pickles, other
-    frameworks' weights, training leftovers (`non_ema`) or code.
+    For each component, select the fp16 safetensors if they are complete, else the safetensors of the default variant.
+    Pickles, weights of other frameworks, training leftovers (`non_ema`) and code are never selected.
 
     Raises:
-        RefusedError: a component whose only weights are pickles.
-        ModelUnavailableError: a component without weights.
+        RefusedError: a component has only pickled weights.
+        ModelUnavailableError: a component has no weights.
     """
-    everything = tuple(files)
-    chosen = [file for file in everything if file.name in ("model_index.json", "artgen.json")]
-    plain: list[str] = []
-    half: list[str] = []
+    all_files = tuple(files)
+    selected = [file for file in all_files if file.name in ("model_index.json", "artgen.json")]
+    default_variant: list[str] = []
+    fp16: list[str] = []
     for component, value in index.items():
         if component.startswith("_") or not isinstance(value, list) or len(value) != 2 or value[0] is None:
             continue
-        inside = _files_of_component(everything, component)
-        chosen += [
+        component_files = _files_of_component(all_files, component)
+        selected += [
             file
-            for name, file in inside.items()
+            for name, file in component_files.items()
             if name.endswith(CONFIG_SUFFIXES) and not INDEX_PATTERN.fullmatch(name)
         ]
         if str(value[1]).endswith(NO_WEIGHTS_CLASSES):
             continue
-        variant, weights = _select_weights(repo, component, inside)
-        chosen += weights
-        (half if variant else plain).append(component)
+        variant, weights = _select_weights(repo, component, component_files)
+        selected += weights
+        (fp16 if variant else default_variant).append(component)
     notes: tuple[str, ...] = ()
-    if plain and half:
-        notes = (f"{repo} has no fp16 safetensors of {', '.join(plain)}; the full ones are taken.",)
-    elif plain:
-        notes = (f"{repo} has no fp16 safetensors; the full ones are taken.",)
-    return FileSelection(tuple(dict.fromkeys(chosen)), notes)
+    if default_variant:
+        which = f" of {', '.join(default_variant)}" if fp16 else ""
+        notes = (f"{repo} has no fp16 safetensors{which}; downloading the default variant.",)
+    return FileSelection(tuple(dict.fromkeys(selected)), notes)
 
 
 def _files_of_component(files: Iterable[RemoteFile], component: str) -> dict[str, RemoteFile]:
-    """A component's files by name: of its folder, or of the model's own in the oldest layout (google/ddpm-*)."""
+    """Return a component's files by name, from its folder or, in the oldest layout (google/ddpm-*), from the root."""
     found: dict[str, dict[str, RemoteFile]] = {component: {}, "": {}}
     for file in files:
         folder, _, name = file.name.rpartition("/")
         if folder in found:
             found[folder][name] = file
-    old = not found[component] and component in ("unet", "scheduler")
-    return found["" if old else component]
+    is_old_layout = not found[component] and component in ("unet", "scheduler")
+    return found["" if is_old_layout else component]
 
 
 def _select_weights(
     repo: str, component: str, component_files: Mapping[str, RemoteFile]
 ) -> tuple[str | None, list[RemoteFile]]:
+    """Return the variant, and its index and weights."""
     for variant, pattern in WEIGHT_VARIANTS.items():
-        found = {name: match for name in component_files if (match := pattern.fullmatch(name))}
-        whole = [name for name, match in found.items() if not any(match.groups())]
-        if whole:
-            return variant, [component_files[whole[0]]]
-        counts = {next(g for g in reversed(match.groups()) if g) for match in found.values()}
-        if len(counts) == 1 and len(found) == int(counts.pop()):
+        matches = {name: match for name in component_files if (match := pattern.fullmatch(name))}
+        unsharded = [name for name, match in matches.items() if not any(match.groups())]
+        if unsharded:
+            return variant, [component_files[unsharded[0]]]
+        shard_counts = {next(group for group in reversed(match.groups()) if group) for match in matches.values()}
+        if len(shard_counts) == 1 and len(matches) == int(shard_counts.pop()):
             indices = [
                 file
                 for name, file in component_files.items()
-                if (m := INDEX_PATTERN.fullmatch(name)) and m[1] == variant
+                if (match := INDEX_PATTERN.fullmatch(name)) and match[1] == variant
             ]
-            return variant, [*indices, *(component_files[name] for name in sorted(found))]
+            return variant, [*indices, *(component_files[name] for name in sorted(matches))]
     if any(name.endswith(PICKLE_WEIGHT_SUFFIXES) for name in component_files):
         raise RefusedError(
-            f"The {component} of {repo} comes only as Python pickles, which can run code when they are read.",
-            "Look for a copy of the model with .safetensors weights.",
+            f"Cannot download {repo}: the weights of its {component} are only Python pickles, which can run code.",
+            "Use a copy of the model with .safetensors weights.",
         )
-    raise ModelUnavailableError(f"{repo} has no weights for its {component}.", "Look for a complete copy of the model.")
+    raise ModelUnavailableError(f"{repo} has no weights of its {component}.", "Use a complete copy of the model.")

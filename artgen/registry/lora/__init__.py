@@ -1,7 +1,7 @@
-"""LoRAs: found by path or name, read from their headers, and held against the model, all without torch.
+"""Find LoRAs by path or name, read their headers, and check that a model supports them. Torch-free.
 
-The story: `attachments` finds and reads what a request asks for, `check_name` and `check_fit` hold it to the model,
-`recorded` looks for what a picture names.
+`resolve_loras` finds and reads the LoRAs of a request. `check_architecture` and `check_compatible` compare them with
+the model. `find_recorded` finds the LoRA of an image record by its hash.
 """
 
 from artgen.registry.lora.compatibility import check_architecture, check_compatible

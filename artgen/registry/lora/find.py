@@ -1,4 +1,4 @@
-"""From a LoRA's name to its file: a path as typed, or a name in the folder where the user keeps LoRAs."""
+"""Find a LoRA file by path, or by name in the user's `lora_folder`."""
 
 import difflib
 import os
@@ -14,48 +14,51 @@ LORA_SUFFIX = ".safetensors"
 
 
 def find_lora(name: str) -> Path:
-    """The file that `--lora` means: a path, or a name, with or without its suffix, in the user's `lora_folder`.
+    """Find the file for `--lora`: a path, or a name in the user's `lora_folder` and its subfolders.
 
-    Sub-folders of that folder are searched too.
+    The suffix is optional.
 
     Raises:
-        RefusedError: a pickle, by its name.
-        InputFileError: there is none, a folder is meant, or several have that name.
+        RefusedError: the suffix is that of a pickle.
+        InputFileError: there is no such file, it is a folder, or several files have the name.
     """
     path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
     for file in (path, Path(f"{path}{LORA_SUFFIX}")):
-        if os.path.isfile(file):  # noqa: PTH113 - Path's raises for long names
+        if os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises for long names
             return file
-    if os.path.isdir(path):  # noqa: PTH112 - as above
-        inside = sorted(file.name for file in path.iterdir() if file.suffix == LORA_SUFFIX)
-        hint = f"--lora {path / inside[0]}" if inside else "Pass a .safetensors file."
-        raise InputFileError(f"{name} is a folder, not a LoRA.", hint)
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for long names
+        files = sorted(file.name for file in path.iterdir() if file.suffix == LORA_SUFFIX)
+        hint = f"--lora {path / files[0]}" if files else "Pass a .safetensors file."
+        raise InputFileError(f"'{name}' is a folder, not a LoRA.", hint)
     if path.suffix.lower() in PICKLE_SUFFIXES:
         reject_pickle(path)
     folder = config.lora_folder()
-    bare = path.name == name
-    shelf = _index_folder(folder) if bare and folder else {}
-    matches = shelf.get(name.removesuffix(LORA_SUFFIX).casefold(), [])
+    is_bare_name = path.name == name
+    index = _index_folder(folder) if is_bare_name and folder else {}
+    matches = index.get(name.removesuffix(LORA_SUFFIX).casefold(), [])
     if len(matches) > 1:
         raise InputFileError(
-            f"Several LoRAs in {folder} are called {name!r}.", f"Say which: --lora {matches[0]} or {matches[1]}"
+            f"Several LoRAs in '{folder}' have the name {name!r}.", f"Give a path: --lora {matches[0]} or {matches[1]}"
         )
     if matches:
         return matches[0]
-    raise InputFileError(f"There is no LoRA {name!r}.", _similar_names_hint(name, shelf, folder, bare))
+    raise InputFileError(f"There is no LoRA {name!r}.", _similar_names_hint(name, index, folder, is_bare_name))
 
 
 def _similar_names_hint(name: str, index: dict[str, list[Path]], folder: Path | None, is_bare_name: bool) -> str:
-    close = difflib.get_close_matches(name.removesuffix(LORA_SUFFIX).casefold(), index, n=3)
-    if close:
-        return f"Did you mean {' or '.join(index[word][0].stem for word in close)}?"
+    similar = difflib.get_close_matches(name.removesuffix(LORA_SUFFIX).casefold(), index, n=3)
+    if similar:
+        return f"Did you mean {' or '.join(index[key][0].stem for key in similar)}?"
     if is_bare_name and folder is None:
-        return "Give a path, or say once where your LoRAs are: artgen config set lora_folder FOLDER"
-    return f"It is not in {folder} either." if is_bare_name else "Check the path."
+        return "Give a path, or set the folder of your LoRAs: artgen config set lora_folder FOLDER"
+    return f"Give a path, or copy the file to '{folder}'." if is_bare_name else "Check the path."
 
 
 def _index_folder(folder: Path) -> dict[str, list[Path]]:
-    """The LoRAs in a folder and its sub-folders, by name without suffix and case; those nearest to the top alone."""
+    """Return the LoRAs in a folder and its subfolders, by lower-case name without suffix.
+
+    For files of the same name, return only those with the fewest parent folders.
+    """
     found: dict[str, list[Path]] = {}
     for file in _iter_lora_files(folder):
         same = found.setdefault(file.stem.casefold(), [])
@@ -73,27 +76,27 @@ def _iter_lora_files(folder: Path) -> Iterator[Path]:
 
 
 def find_recorded(name: str, digest: str, folders: Sequence[Path]) -> LoraFile | None:
-    """The LoRA that a picture names, taken only where its hash is the recorded one; None where there is none.
+    """Find the LoRA of an image record; return None unless a file has the recorded hash.
 
-    What a picture says is data: only files called like the last part of `name` are looked at, in `folders` and in the
-    user's `lora_folder` with its sub-folders.
+    Metadata is untrusted: only files with the last part of `name` are read, in `folders` and in the user's
+    `lora_folder` with its subfolders.
 
     Args:
-        name: of the file, with or without its suffix.
+        name: recorded file name; the suffix is optional.
         digest: SHA-256 of the file (64 hexadecimal digits) or AutoV3 (12 digits).
-        folders: to look in besides.
+        folders: additional folders.
     """
     stem = Path(name.replace("\\", "/")).name.removesuffix(LORA_SUFFIX)
-    own = config.lora_folder()
+    user_folder = config.lora_folder()
     candidates = [folder / f"{stem}{LORA_SUFFIX}" for folder in folders] if stem else []
-    if own is not None:
-        candidates += [file for file in _iter_lora_files(own) if file.stem.casefold() == stem.casefold()]
+    if user_folder is not None:
+        candidates += [file for file in _iter_lora_files(user_folder) if file.stem.casefold() == stem.casefold()]
     for file in candidates:
-        if os.path.isfile(file):  # noqa: PTH113 - as above
+        if os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises for long names
             try:
-                adapter = read_lora(file)
+                lora = read_lora(file)
             except ArtgenError:
                 continue
-            if digest and digest.lower() in (adapter.sha256, adapter.autov3):
-                return adapter
+            if digest and digest.lower() in (lora.sha256, lora.autov3):
+                return lora
     return None

@@ -1,8 +1,8 @@
-"""What the tensors of a LoRA are called, in each of its forms, and which layer of the model they change.
+"""Convert the tensor names of all LoRA formats to the names of the layers that they change.
 
-A layer has many spellings: `down_blocks.1.attentions.0.proj_in` (diffusers), the same with underscores (kohya's
-sd-scripts), `input_blocks_4_1_proj_in` (sd-scripts for Stable Diffusion XL, after the original code). Here they all
-come down to diffusers' with underscores, and text encoders' without their outermost `text_model`.
+A layer has several names: `down_blocks.1.attentions.0.proj_in` (diffusers), the same with underscores (kohya's
+sd-scripts), `input_blocks_4_1_proj_in` (sd-scripts for Stable Diffusion XL, as in the original code). This module
+converts all of them to diffusers' names with underscores; names in text encoders have no leading `text_model`.
 """
 
 import re
@@ -22,7 +22,7 @@ _COMPONENT_PREFIXES = {
     "text_encoder.": "text_encoder",
     "text_encoder_2.": "text_encoder_2",
 }
-"""How names begin -> the part of a pipeline."""
+"""Prefix of the tensor's name -> component of the pipeline."""
 
 _LEGACY_TEXT_KEYS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 _RESNET_KEYS = {
@@ -42,21 +42,21 @@ _TOP_LEVEL_KEYS = {
 
 
 class LayerKey(NamedTuple):
-    """A layer of a model: the part of the pipeline, and its name with underscores."""
+    """Identify a layer of a model by its component and its name with underscores."""
 
     component: str
     name: str
 
 
 class TensorKey(NamedTuple):
-    """One tensor of a LoRA: its layer, and whether it leads down to the rank or up from it."""
+    """Identify a tensor of a LoRA by its layer and whether it is the down-projection to the rank."""
 
     layer: LayerKey
     is_down: bool
 
 
 def parse_tensor_key(key: str) -> TensorKey | None:
-    """The layer that a tensor belongs to; None for a name in no form that is known."""
+    """Return the layer of a tensor; None for a name of an unknown format."""
     found = _TENSOR_PATTERN.fullmatch(key)
     start = next((start for start in _COMPONENT_PREFIXES if key.startswith(start)), None)
     if found is None or start is None:
@@ -73,16 +73,16 @@ def parse_tensor_key(key: str) -> TensorKey | None:
 
 
 def kohya_key(name: str) -> str:
-    """A layer's name with underscores, as kohya writes it."""
+    """Return a layer's name with underscores, as in kohya's format."""
     return name.replace(".", "_").removeprefix("text_model_")
 
 
 def from_ldm_key(name: str, layers_per_block: int) -> str:
-    """A UNet layer's name as diffusers has it, from that of the original code; both with underscores.
+    """Convert a UNet layer's name in the original code to diffusers' name, both with underscores.
 
     Args:
-        name: such as `input_blocks_4_1_proj_in`; one that is not the original's is left as it is.
-        layers_per_block: residual layers of each block on the way down (diffusers' `layers_per_block`).
+        name: for example `input_blocks_4_1_proj_in`; other names are returned unchanged.
+        layers_per_block: residual layers of each down block (diffusers' `layers_per_block`).
     """
     if name in _TOP_LEVEL_KEYS:
         return _TOP_LEVEL_KEYS[name]

@@ -1,7 +1,7 @@
-"""What a LoRA is, from its header: form, architecture, rank, the layers it changes, its hashes.
+"""Read a LoRA's format, architecture, ranks and layers from its header, and its hashes.
 
-Low-rank adaptation: Hu et al. 2021, arXiv 2106.09685. The metadata are those of kohya's sd-scripts (`ss_...`) and of
-Stability AI's ModelSpec (`modelspec....`).
+Low-rank adaptation: Hu et al. 2021, arXiv 2106.09685. Metadata keys: kohya's sd-scripts (`ss_...`) and Stability AI's
+ModelSpec (`modelspec....`).
 """
 
 from collections.abc import Mapping
@@ -28,28 +28,34 @@ ARCHITECTURE_NAMES = {
     "sd3": "Stable Diffusion 3",
     "flux": "Flux",
 }
-"""Architectures in words."""
+"""Architecture -> name for users."""
 
 _METADATA_ARCHITECTURES = (
     ("stable-diffusion-xl", "sdxl"), ("sdxl", "sdxl"), ("stable-diffusion-v2", "sd2"), ("sd_v2", "sd2"),
     ("stable-diffusion-v1", "sd1"), ("sd_v1", "sd1"), ("stable-diffusion-3", "sd3"), ("sd3", "sd3"), ("flux", "flux"),
 )  # fmt: skip
-"""How `modelspec.architecture` and `ss_base_model_version` begin."""
+"""Prefix of `modelspec.architecture` or `ss_base_model_version` -> architecture."""
 
 _UNSUPPORTED_MARKERS = {
     "dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", ".hada_": "LoHa", ".lokr_": "LoKr", ".oft_": "OFT",
     "lora_mid.": "LoCon with a third matrix", ".diff": "full difference", "lora_te3_": "LoRA of a T5 text encoder",
     "text_encoder_3.": "LoRA of a T5 text encoder",
 }  # fmt: skip
-"""Marks of kinds of adapters that diffusers does not load, or not whole."""
-
-
+"""Part of a tensor's name -> kind of adapter that diffusers does not load, or not completely."""
+_CONVERT_HINT = "Use a LoRA saved by diffusers or by kohya's sd-scripts."
 LORA_COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
-"""What diffusers lets a LoRA change."""
+"""Components that a LoRA can change in diffusers."""
 
 
 class LayerShape(NamedTuple):
-    """Numbers in and out of a layer, the sides of its convolution (empty without), and the rank of what changes it."""
+    """Store the shape of a layer and the rank of its LoRA.
+
+    Attributes:
+        inputs: input channels.
+        outputs: output channels.
+        kernel: height and width of the convolution kernel; empty for a linear layer.
+        rank: rank of the LoRA.
+    """
 
     inputs: int
     outputs: int
@@ -59,17 +65,17 @@ class LayerShape(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LoraFile:
-    """A LoRA on the disk.
+    """Describe a LoRA on the disk.
 
     Attributes:
         path: the file.
-        format: diffusers (peft's names and older ones) or kohya (those of sd-scripts).
-        architecture: sd1, sd2, sdxl, sd3, flux, or other where neither shapes nor metadata tell.
-        layers: every layer that it changes.
-        dtype: of most numbers, as safetensors calls it.
-        metadata: free text of its author's.
+        format: diffusers (tensor names of peft and older versions) or kohya (tensor names of sd-scripts).
+        architecture: sd1, sd2, sdxl, sd3, flux, or other if shapes and metadata do not determine it.
+        layers: all layers that the LoRA changes.
+        dtype: of most values, as safetensors names it.
+        metadata: free text written by the author.
         sha256: of the file, 64 hexadecimal digits.
-        autov3: of its tensors' bytes alone, 12 digits: what AUTOMATIC1111 writes and Civitai calls AutoV3.
+        autov3: of the tensors' bytes, 12 digits; AUTOMATIC1111 records this hash, and Civitai names it AutoV3.
     """
 
     path: Path
@@ -83,38 +89,40 @@ class LoraFile:
 
     @property
     def name(self) -> str:
-        """The file's name without its suffix."""
+        """Return the file's name without its suffix."""
         return self.path.stem
 
     @property
     def components(self) -> tuple[str, ...]:
-        """The parts of a pipeline that it changes, by diffusers' names."""
-        touched = {layer.component for layer in self.layers}
-        return tuple(part for part in LORA_COMPONENTS if part in touched)
+        """Return the changed components of the pipeline, by diffusers' names."""
+        changed = {layer.component for layer in self.layers}
+        return tuple(component for component in LORA_COMPONENTS if component in changed)
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """Every rank that occurs, ascending."""
+        """Return the ranks of all layers, without duplicates, ascending."""
         return tuple(sorted({shape.rank for shape in self.layers.values()}))
 
 
 def read_lora(path: Path) -> LoraFile:
-    """Reads a LoRA's header, and hashes the file, once for each of its versions.
+    """Read a LoRA's header and hash the file; results are cached by path, size and modification time.
 
     Raises:
-        RefusedError: a pickle, by its name.
-        InputFileError: unreadable, damaged, no LoRA, or of a kind that cannot be used.
+        RefusedError: the suffix is that of a pickle.
+        InputFileError: unreadable or damaged file, not a LoRA, or a kind of LoRA that is not supported.
     """
     reject_pickle(path)
     try:
         stat = path.stat()
-    except OSError as problem:
-        raise InputFileError(f"{path} cannot be read: {problem.strerror}.", "Check the path and its rights.") from None
+    except OSError as error:
+        raise InputFileError(
+            f"Cannot read '{path}': {error.strerror}.", "Check the path and its permissions."
+        ) from None
     return _read_cached(path, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
-def _read_cached(path: Path, size: int, modified: int) -> LoraFile:  # noqa: ARG001 - they tell versions of a file apart
+def _read_cached(path: Path, size: int, modified: int) -> LoraFile:  # noqa: ARG001 - part of the cache key
     header = read_header(path)
     layers = _parse_layers(path, header)
     shapes = {name: shape for name, (_, shape) in header.tensors.items()}
@@ -132,87 +140,76 @@ def _read_cached(path: Path, size: int, modified: int) -> LoraFile:  # noqa: ARG
 
 
 def _architecture_from_metadata(metadata: Mapping[str, str]) -> str:
-    """The architecture that the metadata name; other where they name none that is known."""
+    """Return the architecture in the metadata; other if it is missing or unknown."""
     for key in ("modelspec.architecture", "ss_base_model_version"):
         text = str(metadata.get(key, "")).lower()
-        for start, architecture in _METADATA_ARCHITECTURES:
-            if text.startswith(start):
+        for prefix, architecture in _METADATA_ARCHITECTURES:
+            if text.startswith(prefix):
                 return architecture
     return "other"
 
 
 def _parse_layers(path: Path, header: SafetensorsHeader) -> dict[LayerKey, LayerShape]:
-    """Every layer with its two matrices; a file with anything else is refused, since diffusers would drop it."""
-    for mark, kind in _UNSUPPORTED_MARKERS.items():
-        if any(mark in name for name in header.tensors):
+    """Return the layers; reject a file with other tensors than the two matrices of each layer.
+
+    diffusers would ignore the other tensors.
+    """
+    for marker, kind in _UNSUPPORTED_MARKERS.items():
+        if any(marker in name for name in header.tensors):
             raise InputFileError(
-                f"{path.name} is a {kind}, which diffusers does not load here.",
-                "Look for the same as a plain LoRA, or convert it to one.",
+                f"Cannot use '{path.name}': it is a {kind}, which diffusers does not load here.",
+                "Use the same adapter as a standard LoRA, or convert it.",
             )
-    halves: dict[LayerKey, dict[bool, tuple[int, ...]]] = {}
-    strange = []
+    matrices: dict[LayerKey, dict[bool, tuple[int, ...]]] = {}
+    unknown = []
     for name, (_, shape) in header.tensors.items():
         if name.startswith("lora_") and name.endswith(".alpha"):
             continue
         tensor = parse_tensor_key(name)
         if tensor is None or len(shape) not in (2, 4):
-            strange.append(name)
+            unknown.append(name)
         else:
-            halves.setdefault(tensor.layer, {})[tensor.is_down] = shape
-    if not halves:
+            matrices.setdefault(tensor.layer, {})[tensor.is_down] = shape
+    if not matrices:
+        kind = inspect_file(path).kind
+        content = {"checkpoint": "a complete model", "unet": "a denoiser", "vae": "a VAE"}.get(kind, "unknown layers")
+        hint = "Pass it with --model." if kind == "checkpoint" else _CONVERT_HINT
+        raise InputFileError(f"'{path.name}' is not a LoRA: it contains {content}.", hint)
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise InputFileError(
-            f"{path.name} is no LoRA: it holds {_describe_content(path)}.",
-            _KIND_HINTS.get(_file_kind(path), _CONVERT_HINT),
-        )
-    if strange:
-        raise InputFileError(
-            f"{path.name} has tensors that diffusers would not load: {strange[0]}{_and_more(len(strange))}.",
+            f"Cannot use '{path.name}': it has tensors that diffusers does not load: {unknown[0]}{more}.",
             _CONVERT_HINT,
         )
-    return {layer: _layer_shape(path, layer, both) for layer, both in halves.items()}
+    return {layer: _layer_shape(path, layer, shapes) for layer, shapes in matrices.items()}
 
 
 def _layer_shape(path: Path, layer: LayerKey, matrix_shapes: Mapping[bool, tuple[int, ...]]) -> LayerShape:
     down, up = matrix_shapes.get(True), matrix_shapes.get(False)
     if down is None or up is None or len(down) != len(up) or down[0] != up[1] or not down[0]:
-        raise InputFileError(f"{path.name} is damaged: the two matrices of {layer.name} do not fit.", "Get it again.")
+        raise InputFileError(
+            f"'{path.name}' is damaged: the shapes of the two matrices of {layer.name} differ.", "Download it again."
+        )
     return LayerShape(down[1], up[0], down[2:], down[0])
 
 
-def _file_kind(path: Path) -> str:
-    return inspect_file(path).kind
-
-
-def _describe_content(path: Path) -> str:
-    words = {"checkpoint": "a whole model", "unet": "a denoiser", "vae": "a VAE"}
-    return words.get(_file_kind(path), "no layers that diffusers knows")
-
-
-_CONVERT_HINT = "A LoRA saved by diffusers or by kohya's sd-scripts will do."
-_KIND_HINTS = {"checkpoint": "Pass it with --model."}
-
-
-def _and_more(count: int) -> str:
-    return f" and {count - 1} more" if count > 1 else ""
-
-
 def describe_lora(path: Path) -> dict[str, Any]:
-    """What is known of a LoRA, flat and fit for JSON; `metadata` is as the file has it.
+    """Return the facts about a LoRA as a flat JSON object, with the unchanged `metadata` of the file.
 
     Raises:
-        RefusedError, InputFileError: as `read`.
+        RefusedError, InputFileError: as `read_lora`.
     """
-    adapter = read_lora(path)
+    lora = read_lora(path)
     return {
         "kind": "lora",
-        "format": adapter.format,
-        "architecture": adapter.architecture,
-        "rank": adapter.ranks[0] if len(adapter.ranks) == 1 else list(adapter.ranks),
-        "components": list(adapter.components),
-        "layers": len(adapter.layers),
-        "dtype": adapter.dtype,
+        "format": lora.format,
+        "architecture": lora.architecture,
+        "rank": lora.ranks[0] if len(lora.ranks) == 1 else list(lora.ranks),
+        "components": list(lora.components),
+        "layers": len(lora.layers),
+        "dtype": lora.dtype,
         "size": path.stat().st_size,
-        "sha256": adapter.sha256,
-        "autov3": adapter.autov3,
-        "metadata": dict(adapter.metadata),
+        "sha256": lora.sha256,
+        "autov3": lora.autov3,
+        "metadata": dict(lora.metadata),
     }

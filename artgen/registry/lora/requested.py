@@ -1,4 +1,4 @@
-"""LoRAs as a request asks for them: which files, how strongly, and what a record says of them."""
+"""Resolve the LoRAs of a request to files and scales, and return their record entries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,44 +12,44 @@ from artgen.spec.lora import LoraSpec
 
 @dataclass(frozen=True)
 class LoraRequest:
-    """A LoRA and how strongly it acts."""
+    """Store a LoRA and its scale."""
 
     file: LoraFile
     scale: float
 
     def __str__(self) -> str:
-        """As `--lora` takes it."""
+        """Return the value for `--lora`."""
         return str(LoraSpec(str(self.file.path), self.scale))
 
 
 def resolve_loras(specs: Sequence[LoraSpec]) -> tuple[LoraRequest, ...]:
-    """Finds and reads what is asked for.
+    """Find and read the LoRAs of a request.
 
     Raises:
-        UsageError: one is given twice.
-        RefusedError: a pickle, by its name.
-        InputFileError: there is no such file, or it is no LoRA that can be used.
+        UsageError: a LoRA is given twice.
+        RefusedError: the suffix is that of a pickle.
+        InputFileError: the file does not exist, or is not a supported LoRA.
     """
-    return reject_duplicates(tuple(LoraRequest(read_lora(find_lora(lora.name)), lora.scale) for lora in specs))
+    return reject_duplicates(tuple(LoraRequest(read_lora(find_lora(spec.name)), spec.scale) for spec in specs))
 
 
 def reject_duplicates(loras: tuple[LoraRequest, ...]) -> tuple[LoraRequest, ...]:
-    """LoRAs of which none is there twice.
+    """Return the LoRAs unchanged; reject equal files.
 
     Raises:
-        UsageError: one is.
+        UsageError: two files have the same hash.
     """
     seen: set[str] = set()
-    for each in loras:
-        if each.file.sha256 in seen:
-            raise UsageError(f"The LoRA {each.file.name} is given twice.", "Give it once, with one scale.")
-        seen.add(each.file.sha256)
+    for lora in loras:
+        if lora.file.sha256 in seen:
+            raise UsageError(f"The LoRA '{lora.file.name}' is given twice.", "Give it once, with one scale.")
+        seen.add(lora.file.sha256)
     return loras
 
 
 def lora_provenance(loras: Sequence[LoraRequest]) -> dict[str, Any]:
-    """What a record says of LoRAs beside their names and scales."""
+    """Return the record's entries about LoRAs, without names and scales."""
     return {
-        "lora_sha256": [each.file.sha256 for each in loras],
-        "lora_autov3": [each.file.autov3 for each in loras],
+        "lora_sha256": [lora.file.sha256 for lora in loras],
+        "lora_autov3": [lora.file.autov3 for lora in loras],
     }
