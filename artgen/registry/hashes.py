@@ -9,7 +9,7 @@ from pathlib import Path
 
 from artgen.errors import InputFileError, OutputError
 from artgen.registry.catalog import ASSETS_FOLDER
-from artgen.system.files import write_atomically
+from artgen.system.files import wrap_read_errors, write_atomically
 from artgen.system.paths import user_cache_folder
 
 SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
@@ -28,18 +28,13 @@ def compute_sha256(path: Path, on_bytes: Callable[[int], None] | None = None, *,
         InputFileError: the file cannot be read.
     """
     digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            if tensors_only:
-                file.seek(8 + int.from_bytes(file.read(8), "little"))
-            while block := file.read(_READ_BLOCK_BYTES):
-                digest.update(block)
-                if on_bytes:
-                    on_bytes(len(block))
-    except OSError as error:
-        raise InputFileError(
-            f"Cannot read '{path}': {error.strerror}.", "Check the path and its permissions."
-        ) from None
+    with wrap_read_errors(path), path.open("rb") as file:
+        if tensors_only:
+            file.seek(8 + int.from_bytes(file.read(8), "little"))
+        while block := file.read(_READ_BLOCK_BYTES):
+            digest.update(block)
+            if on_bytes:
+                on_bytes(len(block))
     return digest.hexdigest()
 
 
@@ -112,10 +107,8 @@ def _cached_hash(path: Path, tensors_only: bool = False) -> str:
     The cache is optional: errors on reading or writing it are ignored.
     """
     path = path.resolve()
-    try:
+    with wrap_read_errors(path):
         stat = path.stat()
-    except OSError as error:
-        raise InputFileError(f"Cannot read '{path}': {error.strerror}.", "Check the path.") from None
     version = f"{stat.st_size}:{stat.st_mtime_ns}:{path}"
     key = f"tensors:{version}" if tensors_only else version
     cache_file = user_cache_folder() / "hashes.json"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, RefusedError
+from artgen.system.files import wrap_read_errors
 
 PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".bin", ".pth", ".pkl", ".pickle"})
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
@@ -100,22 +101,15 @@ def read_header(path: Path) -> SafetensorsHeader:
         InputFileError: unreadable, not safetensors, or truncated; the message contains the file and both lengths.
     """
     reject_pickle(path)
-    try:
+    with wrap_read_errors(path), path.open("rb") as file:
         size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if size == 0:
-                raise InputFileError(f"'{path}' is empty.", "Download it again.")
-            if not 2 <= length <= MAX_HEADER_BYTES or start[:2] == b"PK":
-                raise InputFileError(
-                    f"'{path}' is not a safetensors file.", "Pass a .safetensors file or a model folder."
-                )
-            raw = file.read(length)
-    except OSError as error:
-        raise InputFileError(
-            f"Cannot read '{path}': {error.strerror}.", "Check the path and its permissions."
-        ) from None
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if size == 0:
+            raise InputFileError(f"'{path}' is empty.", "Download it again.")
+        if not 2 <= length <= MAX_HEADER_BYTES or start[:2] == b"PK":
+            raise InputFileError(f"'{path}' is not a safetensors file.", "Pass a .safetensors file or a model folder.")
+        raw = file.read(length)
     if len(raw) < length:
         raise InputFileError(f"'{path}' is truncated: its header ends after {size} bytes.", "Download it again.")
     entries = _parse_header(path, raw)

@@ -142,7 +142,7 @@ def test_aliases(run: Run, models: dict[str, Path]) -> None:
     run("alias", "mine", code=2)
     run("alias", "mine", "sd15", "--remove", code=2)
     registry.user_aliases_path().write_text("{")
-    assert "aliases.json, line 1" in run("list", code=3).stderr
+    assert "aliases.json', line 1" in run("list", code=3).stderr
 
 
 def test_the_bundled_model_is_shown_and_whole(run: Run) -> None:

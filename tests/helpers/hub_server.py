@@ -1,7 +1,7 @@
-"""A small model hub on 127.0.0.1 for tests, with the faults of a real one on demand.
+"""Run a model hub on 127.0.0.1 for tests, which can simulate faults.
 
-It answers what artgen and huggingface_hub ask of huggingface.co: `/api/models/ID[/revision/REV]`, `/refs`, and GET or
-HEAD of `/ID/resolve/REV/FILE` with ETag, X-Repo-Commit, X-Linked-ETag, X-Linked-Size and Range.
+It implements the requests of artgen and huggingface_hub to huggingface.co: `/api/models/ID[/revision/REV]`, `/refs`, and
+GET or HEAD of `/ID/resolve/REV/FILE` with ETag, X-Repo-Commit, X-Linked-ETag, X-Linked-Size and Range.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ LARGE = (".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx")
 
 
 def etag(name: str, data: bytes) -> str:
-    """What the hub calls a file's contents: SHA-256 of large files, git's SHA-1 of the others."""
+    """Return the hub's ETag of a file: SHA-256 of large files, git's SHA-1 of the others."""
     if name.endswith(LARGE):
         return hashlib.sha256(data).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
@@ -32,20 +32,20 @@ UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
 
 
 def safetensors(shapes: dict[str, tuple[int, ...]], fill: int = 0) -> bytes:
-    """A real safetensors file of zeros (or other bytes), written by hand."""
-    header, at = {}, 0
+    """Return a safetensors file of fp16 tensors in which every byte is `fill`."""
+    header, offset = {}, 0
     for name, shape in shapes.items():
         size = 2
         for side in shape:
             size *= side
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + size]}
-        at += size
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
     text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + bytes([fill]) * at
+    return struct.pack("<Q", len(text)) + text + bytes([fill]) * offset
 
 
 def tiny_files() -> dict[str, bytes]:
-    """A small model as a repository has it: what is needed and what is not."""
+    """Return the files of a small model: needed files (`NEEDED`) and others."""
     index = {
         "_class_name": "StableDiffusionPipeline",
         "scheduler": ["diffusers", "DDIMScheduler"],
@@ -92,7 +92,23 @@ NEEDED = {
 
 @dataclass
 class Hub:
-    """What the server has and how it misbehaves. `requests` are (method, path, Range or "", Authorization or "")."""
+    """Store the repository and the simulated faults of the server.
+
+    Attributes:
+        files: name -> content.
+        repo: hub id.
+        commit: hash of all revisions.
+        revisions: branches and tags.
+        url: address, set by `serve`.
+        requests: (method, path, Range or "", Authorization or "") of each received request.
+        cut_after: name -> number of bytes after which the server disconnects, once.
+        cut_always: disconnect each time.
+        instead: name -> other content, under the hash of the content in `files`.
+        gated: status for every file, 401 or 403; 0 is not gated.
+        status: statuses of the next answers.
+        ignore_range: send complete files for range requests.
+        redirect: redirect requests for large files to another host, as the hub does.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     repo: str = "owner/tiny"
@@ -100,26 +116,26 @@ class Hub:
     revisions: tuple[str, ...] = ("main", "v1.0")
     url: str = ""
     requests: list[tuple[str, str, str, str]] = field(default_factory=list)
-    cut_after: dict[str, int] = field(default_factory=dict)  # send so many bytes of a file, then hang up; once
+    cut_after: dict[str, int] = field(default_factory=dict)
     cut_always: bool = False
-    instead: dict[str, bytes] = field(default_factory=dict)  # other contents under the announced hash
-    gated: int = 0  # 401 or 403 for every file
-    status: list[int] = field(default_factory=list)  # answers to the next requests
+    instead: dict[str, bytes] = field(default_factory=dict)
+    gated: int = 0
+    status: list[int] = field(default_factory=list)
     ignore_range: bool = False
-    redirect: bool = False  # large files lie on another host, as on the real hub
+    redirect: bool = False
 
     def fill(self, folder: Path, prefix: str = "") -> None:
-        """Serve the files of a folder."""
+        """Add the files of a folder to `files`."""
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 self.files[prefix + path.relative_to(folder).as_posix()] = path.read_bytes()
 
     def ranges(self, name: str) -> list[str]:
-        """The Range headers with which a file was asked for, "" for the whole."""
+        """Return the Range headers of the GET requests for a file; "" is a request for the complete file."""
         return [r for method, path, r, _ in self.requests if method == "GET" and path.endswith(f"/{name}")]
 
     def downloads(self) -> list[str]:
-        """The files that were asked for."""
+        """Return the requested files."""
         return [path.split("/resolve/")[1].partition("/")[2] for _, path, _, _ in self.requests if "/resolve/" in path]
 
 
@@ -128,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: Hub
 
     def log_message(self, *_: object) -> None:
-        """Keep the test's output clean."""
+        """Print nothing."""
 
     def do_HEAD(self) -> None:
         self._answer(body=False)
@@ -163,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _api(self, rest: str) -> None:
         hub = self.hub
         if not (rest == hub.repo or rest.startswith(f"{hub.repo}/")):
-            return self._plain(401, {"X-Error-Code": "RepoNotFound"})  # so does the real one
+            return self._plain(401, {"X-Error-Code": "RepoNotFound"})  # as huggingface.co does
         rest = rest.removeprefix(hub.repo).strip("/")
         if rest == "refs":
             names = [{"name": name, "ref": name, "targetCommit": hub.commit} for name in hub.revisions]
@@ -191,8 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
         if repo != hub.repo or name not in hub.files:
             return self._plain(404, {"X-Error-Code": "EntryNotFound"})
         if hub.redirect and name.endswith(LARGE) and self.path.startswith(f"/{repo}/"):
-            elsewhere = hub.url.replace("127.0.0.1", "localhost")
-            return self._plain(302, {"Location": f"{elsewhere}/cdn/{name}"})
+            other_host = hub.url.replace("127.0.0.1", "localhost")
+            return self._plain(302, {"Location": f"{other_host}/cdn/{name}"})
         data = hub.instead.get(name, hub.files[name])
         start = 0
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))

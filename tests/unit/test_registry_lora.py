@@ -1,4 +1,4 @@
-"""LoRAs before torch: what a file is, which is meant, and whether the model can take it."""
+"""Test that LoRAs are found, described and compared with the model, without torch."""
 
 import json
 from pathlib import Path
@@ -39,17 +39,17 @@ def kohya(key: str, width: int, out: int = 320, rank: int = 4) -> tiny_loras.Sha
         ("a:b/c:d.safetensors:2", "a:b/c:d.safetensors", 2.0),
     ],
 )
-def test_paths_may_hold_colons(text: str, name: str, scale: float) -> None:
+def test_paths_can_contain_colons(text: str, name: str, scale: float) -> None:
     assert parse_lora(text) == LoraSpec(name, scale)
 
 
 @given(st.text(min_size=1).filter(str.strip), st.floats(-10, 10))
-def test_what_is_written_is_read(name: str, scale: float) -> None:
+def test_parsing_inverts_formatting(name: str, scale: float) -> None:
     assert parse_lora(str(LoraSpec(name, scale))) == LoraSpec(name, scale)
 
 
 @pytest.mark.parametrize(
-    ("lora", "said"),
+    ("lora", "message"),
     [
         (["x.safetensors:strong"], "number from -10 to 10, not 'strong'"),
         (["x:11"], "not 11"),
@@ -61,19 +61,19 @@ def test_what_is_written_is_read(name: str, scale: float) -> None:
         (["a\0"], "NUL"),
     ],
 )
-def test_what_is_no_lora_is_refused_by_the_setting(lora: Any, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_the_setting_rejects_invalid_values(lora: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         Txt2Img(prompt="x", lora=lora)
 
 
-def test_one_may_be_given_as_text_or_path() -> None:
+def test_the_setting_accepts_text_paths_and_lists() -> None:
     assert Txt2Img(lora="x.safetensors:0.5").lora == ("x.safetensors:0.5",)
     assert Txt2Img(lora=Path("x.safetensors")).lora == ("x.safetensors",)
     assert Txt2Img(lora=["x", ""]).loras == (LoraSpec("x"),)
 
 
 @pytest.mark.parametrize("method", ["pixel", "tv", "nlm"])
-def test_methods_without_stable_diffusion_take_none(method: str) -> None:
+def test_methods_without_stable_diffusion_reject_loras(method: str) -> None:
     with pytest.raises(UsageError, match="takes no lora"):
         Denoise(image=Path("x.png"), method=method, lora=("x",))
 
@@ -96,7 +96,7 @@ def test_methods_without_stable_diffusion_take_none(method: str) -> None:
         ("unet.a.weight", None, False),
     ],
 )  # fmt: skip
-def test_every_spelling_of_a_layer(key: str, layer: tuple[str, str] | None, down: bool) -> None:
+def test_all_formats_of_a_tensor_name_are_parsed(key: str, layer: tuple[str, str] | None, down: bool) -> None:
     found = parse_tensor_key(key)
     assert (found is None) == (layer is None)
     if found and layer:
@@ -104,10 +104,10 @@ def test_every_spelling_of_a_layer(key: str, layer: tuple[str, str] | None, down
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
-def test_original_names_lead_back_to_diffusers(models: dict[str, Path], kind: str) -> None:
+def test_original_layer_names_convert_to_diffusers_names(models: dict[str, Path], kind: str) -> None:
     unet = load_file(models[kind] / "unet" / "diffusion_pytorch_model.safetensors")
     layers = {name.removesuffix(".weight") for name, values in unet.items() if values.ndim in (2, 4)}
-    layers = {name for name in layers if not name.startswith("add_embedding")}  # not of the helper's
+    layers = {name for name in layers if not name.startswith("add_embedding")}  # unet_name does not support them
     assert len(layers) > 50
     for name in layers:
         original = kohya_key(unet_name(f"{name}.weight", unet).removesuffix(".weight"))
@@ -115,23 +115,23 @@ def test_original_names_lead_back_to_diffusers(models: dict[str, Path], kind: st
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
-def test_what_a_lora_is(models: dict[str, Path], kind: str) -> None:
+def test_info_describes_a_lora(models: dict[str, Path], kind: str) -> None:
     path = tiny_loras.diffusers_lora(Path("style.safetensors"), models[kind], rank=3)
     found = json.loads(run("info", str(path), "--json").stdout)
-    part = "transformer" if kind == "sd3" else "unet"
-    assert found["components"] == [part, "text_encoder", *(["text_encoder_2"] if kind != "sd1" else [])]
+    denoiser = "transformer" if kind == "sd3" else "unet"
+    assert found["components"] == [denoiser, "text_encoder", *(["text_encoder_2"] if kind != "sd1" else [])]
     assert (found["kind"], found["format"], found["rank"], found["dtype"]) == ("lora", "diffusers", 3, "F32")
     assert found["sha256"] == registry.file_hash(path)
     assert found["autov3"] not in found["sha256"]
 
 
-def test_hashes_of_the_tensors_stay_when_metadata_change(models: dict[str, Path]) -> None:
+def test_the_tensor_hash_does_not_depend_on_metadata(models: dict[str, Path]) -> None:
     path = tiny_loras.diffusers_lora(Path("style.safetensors"), models["sd1"])
     before = lora_files.read_lora(path)
     save_file(load_file(path), path, {"ss_output_name": "another name"})
     after = lora_files.read_lora(path)
     assert (before.autov3, before.sha256 == after.sha256) == (after.autov3, False)
-    assert lora_files.read_lora(path) is after, "it is read again only when it changes"
+    assert lora_files.read_lora(path) is after, "an unchanged file was read again"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_hashes_of_the_tensors_stay_when_metadata_change(models: dict[str, Path]
         (kohya("lora_unet_mid_block_attentions_0_proj_in", 64), {}, "other"),
     ],
 )  # fmt: skip
-def test_architecture_by_shapes_then_by_metadata(
+def test_the_architecture_comes_from_shapes_then_from_metadata(
     shapes: tiny_loras.Shapes, metadata: dict[str, str], architecture: str
 ) -> None:
     path = tiny_loras.blank(Path("style.safetensors"), shapes, metadata)
@@ -158,106 +158,108 @@ def test_architecture_by_shapes_then_by_metadata(
 
 
 @pytest.mark.parametrize(
-    ("shapes", "said"),
+    ("shapes", "message"),
     [
         ({"a.lokr_w1": (4, 4)}, "is a LoKr"),
         ({"lora_unet_a.hada_w1_a": (4, 4)}, "is a LoHa"),
         ({**kohya(SD1_KEY, 768), f"{SD1_KEY}.dora_scale": (1, 320)}, "is a DoRA"),
         ({"lora_te3_a.lora_down.weight": (4, 4)}, "T5"),
-        ({"weight": (4, 4)}, "is no LoRA: it holds no layers"),
-        ({"encoder.conv_in.weight": (4, 4), "decoder.conv_in.weight": (4, 4)}, "holds a VAE"),
-        ({**kohya(SD1_KEY, 768), "bundle_emb.word": (4, 4)}, r"would not load: bundle_emb\.word\."),
+        ({"weight": (4, 4)}, "is not a LoRA: it contains unknown layers"),
+        ({"encoder.conv_in.weight": (4, 4), "decoder.conv_in.weight": (4, 4)}, "contains a VAE"),
+        ({**kohya(SD1_KEY, 768), "bundle_emb.word": (4, 4)}, r"does not load: bundle_emb\.word\."),
         ({f"{SD1_KEY}.lora_down.weight": (4, 768)}, "two matrices"),
         ({f"{SD1_KEY}.lora_down.weight": (4, 768), f"{SD1_KEY}.lora_up.weight": (320, 8)}, "two matrices"),
     ],
 )
-def test_other_files_are_refused(shapes: tiny_loras.Shapes, said: str) -> None:
-    with pytest.raises(InputFileError, match=said) as caught:
+def test_unsupported_files_are_rejected(shapes: tiny_loras.Shapes, message: str) -> None:
+    with pytest.raises(InputFileError, match=message) as caught:
         lora_files.read_lora(tiny_loras.blank(Path("style.safetensors"), shapes))
     assert caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("shapes", "model", "said"),
+    ("shapes", "model", "message"),
     [
-        (kohya(XL_KEY, 2048), "tiny", "style.safetensors was made for Stable Diffusion XL; tiny is Stable Diffusion 1"),
-        (kohya(SD1_KEY, 1024), "tiny", "style.safetensors was made for Stable Diffusion 2; tiny is"),
+        (kohya(XL_KEY, 2048), "tiny", "it is a LoRA for Stable Diffusion XL, and tiny is Stable Diffusion 1"),
+        (kohya(SD1_KEY, 1024), "tiny", "'style.safetensors': it is a LoRA for Stable Diffusion 2, and tiny is"),
         ({"transformer.transformer_blocks.0.attn.add_q_proj.lora_A.weight": (4, 8),
           "transformer.transformer_blocks.0.attn.add_q_proj.lora_B.weight": (8, 4)}, "tiny",
-         "Stable Diffusion 3; tiny"),
-        (kohya(SD1_KEY, 768), "tiny", "does not fit tiny: unet down_blocks_0_attentions_0_transformer_blocks_0_attn2"),
+         "Stable Diffusion 3, and tiny"),
+        (kohya(SD1_KEY, 768), "tiny", "tiny: the shape of unet down_blocks_0_attentions_0_transformer_blocks_0_attn2"),
         (kohya("lora_unet_nowhere", 8), "tiny", "it changes unet nowhere, which the model does not have"),
-        (kohya("lora_te2_text_model_encoder_layers_0_mlp_fc1", 8), "tiny", "was made for Stable Diffusion XL"),
-        (kohya("lora_unet_mid_block_attentions_0_proj_in", 8), "sd3", "kohya's form"),
-        (kohya(SD1_KEY, 768), "sdxl", "made for Stable Diffusion 1; sdxl is Stable Diffusion XL"),
-        (kohya("lora_unet_nowhere", 8), "denoiser", "takes no LoRA"),
+        (kohya("lora_te2_text_model_encoder_layers_0_mlp_fc1", 8), "tiny", "LoRA for Stable Diffusion XL"),
+        (kohya("lora_unet_mid_block_attentions_0_proj_in", 8), "sd3", "kohya's format"),
+        (kohya(SD1_KEY, 768), "sdxl", "LoRA for Stable Diffusion 1, and sdxl is Stable Diffusion XL"),
+        (kohya("lora_unet_nowhere", 8), "denoiser", "Cannot use a LoRA with denoiser"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused_in_one_sentence(
-    models: dict[str, Path], shapes: tiny_loras.Shapes, model: str, said: str
+def test_incompatible_loras_are_rejected_in_one_sentence(
+    models: dict[str, Path], shapes: tiny_loras.Shapes, model: str, message: str
 ) -> None:
     path = tiny_loras.blank(Path("style.safetensors"), shapes)
     found = registry.resolve_model(str(models.get(model, model)))
     with pytest.raises(ModelUnavailableError) as caught:
         lora_files.check_compatible(lora_files.read_lora(path), found)
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert caught.value.message.count(". ") == 0
     assert caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("kind", "form"), [("sd1", "kohya"), ("sd1", "diffusers"), ("sdxl", "kohya"), ("sd3", "diffusers")]
+    ("kind", "lora_format"), [("sd1", "kohya"), ("sd1", "diffusers"), ("sdxl", "kohya"), ("sd3", "diffusers")]
 )
-def test_what_fits_is_taken(models: dict[str, Path], kind: str, form: str) -> None:
-    make = tiny_loras.kohya_lora if form == "kohya" else tiny_loras.diffusers_lora
+def test_compatible_loras_are_accepted(models: dict[str, Path], kind: str, lora_format: str) -> None:
+    make = tiny_loras.kohya_lora if lora_format == "kohya" else tiny_loras.diffusers_lora
     path = make(Path("style.safetensors"), models[kind])
     lora_files.check_compatible(lora_files.read_lora(path), registry.resolve_model(str(models[kind])))
 
 
-def test_single_checkpoints_of_real_sizes() -> None:
-    """SD 1.5 and SDXL in the original layout, as sparse files of the layers that a LoRA names."""
-    inner = "model.diffusion_model."
+def test_loras_are_compared_with_single_checkpoints_of_real_sizes() -> None:
+    """Use a sparse SD 1.5 checkpoint in the original layout with the layers that the LoRAs change."""
+    unet = "model.diffusion_model."
     sd1 = {
-        f"{inner}input_blocks.0.0.weight": (320, 4, 3, 3),
-        f"{inner}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
-        f"{inner}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
-        f"{inner}input_blocks.3.0.op.weight": (320, 320, 3, 3),
+        f"{unet}input_blocks.0.0.weight": (320, 4, 3, 3),
+        f"{unet}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+        f"{unet}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+        f"{unet}input_blocks.3.0.op.weight": (320, 320, 3, 3),
         "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
         "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
     }
     model = registry.resolve_model(str(tiny_loras.blank(Path("sd15.safetensors"), sd1)))
-    fits = {**kohya(SD1_KEY, 768), **kohya("lora_te_text_model_encoder_layers_11_mlp_fc1", 768, 3072)}
-    lora_files.check_compatible(lora_files.read_lora(tiny_loras.blank(Path("fits.safetensors"), fits)), model)
-    with pytest.raises(ModelUnavailableError, match="640x768 there and 320x768 in the model"):
+    compatible = {**kohya(SD1_KEY, 768), **kohya("lora_te_text_model_encoder_layers_11_mlp_fc1", 768, 3072)}
+    lora_files.check_compatible(
+        lora_files.read_lora(tiny_loras.blank(Path("compatible.safetensors"), compatible)), model
+    )
+    with pytest.raises(ModelUnavailableError, match="640x768 instead of 320x768"):
         lora_files.check_compatible(
-            lora_files.read_lora(tiny_loras.blank(Path("not.safetensors"), kohya(SD1_KEY, 768, 640))), model
+            lora_files.read_lora(tiny_loras.blank(Path("incompatible.safetensors"), kohya(SD1_KEY, 768, 640))), model
         )
-    with pytest.raises(ModelUnavailableError, match="made for Stable Diffusion XL"):
+    with pytest.raises(ModelUnavailableError, match="LoRA for Stable Diffusion XL"):
         lora_files.check_compatible(
             lora_files.read_lora(tiny_loras.blank(Path("xl.safetensors"), kohya(XL_KEY, 2048))), model
         )
 
 
-def test_a_name_is_found_in_the_users_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = Path("shelf")
-    (shelf / "deep").mkdir(parents=True)
+def test_names_are_found_in_the_lora_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("loras")
+    (folder / "deep").mkdir(parents=True)
     for name in ("style", "deep/other", "deep/style"):
-        tiny_loras.blank(shelf / f"{name}.safetensors", kohya(SD1_KEY, 768))
+        tiny_loras.blank(folder / f"{name}.safetensors", kohya(SD1_KEY, 768))
     with pytest.raises(InputFileError, match="no LoRA 'style'") as caught:
         lora_files.find_lora("style")
     assert "lora_folder" in caught.value.hint
-    run("config", "set", "lora_folder", str(shelf))
-    assert lora_files.find_lora("style") == shelf / "style.safetensors"
-    assert lora_files.find_lora("Other.safetensors") == shelf / "deep" / "other.safetensors"
+    run("config", "set", "lora_folder", str(folder))
+    assert lora_files.find_lora("style") == folder / "style.safetensors"
+    assert lora_files.find_lora("Other.safetensors") == folder / "deep" / "other.safetensors"
     with pytest.raises(InputFileError) as caught:
         lora_files.find_lora("styel")
     assert caught.value.hint == "Did you mean style?"
-    (shelf / "wide").mkdir()
-    tiny_loras.blank(shelf / "wide" / "other.safetensors", kohya(SD1_KEY, 768))
+    (folder / "wide").mkdir()
+    tiny_loras.blank(folder / "wide" / "other.safetensors", kohya(SD1_KEY, 768))
     with pytest.raises(InputFileError, match="Several") as caught:
         lora_files.find_lora("other")
     tiny_loras.blank(Path("style.safetensors"), kohya(SD1_KEY, 768))
-    assert lora_files.find_lora("style") == Path("style.safetensors"), "this folder comes first"
+    assert lora_files.find_lora("style") == Path("style.safetensors"), "the working directory has precedence"
     monkeypatch.setenv("ARTGEN_LORA_FOLDER", "elsewhere")
     with pytest.raises(InputFileError, match="no LoRA 'other'"):
         lora_files.find_lora("other")
@@ -269,17 +271,17 @@ def test_a_name_is_found_in_the_users_folder(monkeypatch: pytest.MonkeyPatch) ->
      ("x" * 5000, InputFileError),
      ("~nobody/x.safetensors", InputFileError), ("empty.safetensors", InputFileError)],
 )  # fmt: skip
-def test_stupid_names(name: str, error: type[ArtgenError]) -> None:
+def test_invalid_names_are_rejected(name: str, error: type[ArtgenError]) -> None:
     Path("x.pt").write_bytes(b"PK")
     Path("empty.safetensors").touch()
     with pytest.raises(error):
         lora_files.read_lora(lora_files.find_lora(name))
 
 
-def test_a_mistake_is_found_before_the_model_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artgen.registry.resolve", lambda *_, **__: pytest.fail("the model was looked for"))
+def test_loras_are_checked_before_the_model_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artgen.registry.resolve_model", lambda *_, **__: pytest.fail("the model was resolved"))
     tiny_loras.blank(Path("xl.safetensors"), kohya(XL_KEY, 2048))
-    with pytest.raises(ModelUnavailableError, match=r"made for Stable Diffusion XL; sd15 is Stable Diffusion 1\."):
+    with pytest.raises(ModelUnavailableError, match=r"LoRA for Stable Diffusion XL, and sd15 is Stable Diffusion 1\."):
         prepare_jobs([Txt2Img(prompt="x", model="sd15", lora=("xl",))])
     with pytest.raises(InputFileError, match="no LoRA"):
         prepare_jobs([Txt2Img(prompt="x", lora=("nowhere",))])

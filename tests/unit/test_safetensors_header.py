@@ -1,4 +1,4 @@
-"""Weights files by their headers, and the configurations that single checkpoints need."""
+"""Test the detection of weight files by their headers, and the configurations for single checkpoints."""
 
 import hashlib
 import json
@@ -56,19 +56,19 @@ def inpainting(shapes: Shapes) -> Shapes:
 
 
 def write(path: Path, shapes: Shapes, metadata: dict[str, str] | None = None, dtype: str = "F16") -> Path:
-    """A safetensors file with these tensors, as sparse as the file system allows."""
+    """Write a safetensors file with these tensors; the data is a hole in the file."""
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
-    at = 0
+    offset = 0
     for name, shape in shapes.items():
         size = 2
         for side in shape:
             size *= side
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
-        at += size
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
     text = json.dumps(header).encode()
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + at)
+        file.truncate(8 + len(text) + offset)
     return path
 
 
@@ -98,13 +98,15 @@ def write(path: Path, shapes: Shapes, metadata: dict[str, str] | None = None, dt
         ({"something": (1,)}, "other", "unknown", None),
     ],
 )  # fmt: skip
-def test_what_a_file_is(tmp_path: Path, shapes: Shapes, architecture: str, kind: str, channels: int | None) -> None:
+def test_the_content_of_a_file_is_detected(
+    tmp_path: Path, shapes: Shapes, architecture: str, kind: str, channels: int | None
+) -> None:
     found = inspect_file(write(tmp_path / "file.safetensors", shapes))
     assert (found.architecture, found.kind, found.unet_channels) == (architecture, kind, channels)
     assert (found.dtype, found.tensors) == ("F16", len(shapes))
 
 
-def test_real_diffusers_files_are_recognised(models: dict[str, Path]) -> None:
+def test_files_saved_by_diffusers_are_detected(models: dict[str, Path]) -> None:
     for name, channels in {"sd1": 4, "sd1-inpaint": 9}.items():
         found = inspect_file(models[name] / "unet/diffusion_pytorch_model.safetensors")
         assert (found.kind, found.unet_channels, found.layout) == ("unet", channels, "diffusers")
@@ -115,7 +117,7 @@ def test_real_diffusers_files_are_recognised(models: dict[str, Path]) -> None:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(cut=st.integers(0, 10_000))
-def test_every_truncation_is_found(tmp_path: Path, cut: int) -> None:
+def test_every_truncation_is_detected(tmp_path: Path, cut: int) -> None:
     whole = write(tmp_path / "whole.safetensors", {"a": (10, 3), "b": (7,)}).read_bytes()
     part = tmp_path / "part.safetensors"
     part.write_bytes(whole[: cut % len(whole)])
@@ -124,10 +126,10 @@ def test_every_truncation_is_found(tmp_path: Path, cut: int) -> None:
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(data=st.binary(max_size=300), where=st.integers(0, 400))
-def test_damage_is_an_error_of_ours(tmp_path: Path, data: bytes, where: int) -> None:
+@given(data=st.binary(max_size=300), offset=st.integers(0, 400))
+def test_damaged_files_raise_an_artgen_error(tmp_path: Path, data: bytes, offset: int) -> None:
     whole = bytearray(write(tmp_path / "whole.safetensors", SD1).read_bytes()[:2000])
-    whole[where : where + len(data)] = data
+    whole[offset : offset + len(data)] = data
     file = tmp_path / "damaged.safetensors"
     file.write_bytes(bytes(whole))
     with pytest.raises(ArtgenError):
@@ -135,19 +137,19 @@ def test_damage_is_an_error_of_ours(tmp_path: Path, data: bytes, where: int) -> 
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin", ".pth"])
-def test_pickles_are_refused_unread(tmp_path: Path, suffix: str) -> None:
+def test_pickles_are_rejected_without_opening_them(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"model{suffix}"
     file.write_bytes(b"cos\nsystem\n(S'touch /tmp/owned'\ntR.")
     file.chmod(0)
-    for refuse in (read_header, lambda path: registry.parse_reference(str(path))):
+    for read in (read_header, lambda path: registry.parse_reference(str(path))):
         with pytest.raises(RefusedError, match="pickle") as caught:
-            refuse(file)
+            read(file)
         assert caught.value.exit_code == 5
         assert "safetensors" in caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("name", "shapes", "metadata", "config", "native"),
+    ("name", "shapes", "metadata", "config", "native_px"),
     [
         ("a", SD1, None, "sd1", 512),
         ("a", inpainting(SD1), None, "sd1-inpaint", 512),
@@ -163,19 +165,19 @@ def test_pickles_are_refused_unread(tmp_path: Path, suffix: str) -> None:
         ("a", {**SD3, f"{M}joint_blocks.37.x_block.mlp.fc1.weight": (4,)}, None, "sd35-large", 1024),
     ],
 )
-def test_a_single_file_finds_its_configuration(
-    tmp_path: Path, name: str, shapes: Shapes, metadata: dict[str, str] | None, config: str, native: int
+def test_a_single_file_gets_its_configuration(
+    tmp_path: Path, name: str, shapes: Shapes, metadata: dict[str, str] | None, config: str, native_px: int
 ) -> None:
     model = registry.resolve_model(str(write(tmp_path / f"{name}.safetensors", shapes, metadata)))
     assert single_file_configs.config_name(model) == config
-    assert model.native_size == (native, native)
+    assert model.native_size == (native_px, native_px)
     assert model.is_file
     index = json.loads((registry.single_file_config(model) / "model_index.json").read_text())
     assert index["_class_name"].startswith("StableDiffusion")
     assert ("Inpaint" in index["_class_name"]) == model.is_inpainting
 
 
-def test_a_file_beside_says_what_tensors_do_not(tmp_path: Path) -> None:
+def test_an_artgen_json_file_overrides_the_detection(tmp_path: Path) -> None:
     write(tmp_path / "mine.safetensors", SD2)
     (tmp_path / "mine.artgen.json").write_text('{"prediction": "epsilon", "width": 512, "height": 640, "steps": 12}')
     model = registry.resolve_model(str(tmp_path / "mine.safetensors"))
@@ -192,7 +194,7 @@ def test_a_file_beside_says_what_tensors_do_not(tmp_path: Path) -> None:
         ({"x": (1,)}, r"is not a Stable Diffusion .* checkpoint \(1 tensors\)"),
     ],
 )
-def test_a_part_of_a_model_is_said_to_be_one(tmp_path: Path, shapes: Shapes, message: str) -> None:
+def test_incomplete_checkpoints_are_rejected(tmp_path: Path, shapes: Shapes, message: str) -> None:
     file = write(tmp_path / "part.safetensors", shapes)
     with pytest.raises(ModelUnavailableError, match=message):
         registry.resolve_model(str(file))
@@ -215,7 +217,7 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("name", sorted(PARAMETERS))
 def test_configurations_have_the_published_sizes(name: str) -> None:
-    """Each component, built without memory from its configuration, has as many parameters as the published one."""
+    """Build each component on the meta device and count its parameters."""
     import diffusers
     import transformers
     from accelerate import init_empty_weights
@@ -223,7 +225,7 @@ def test_configurations_have_the_published_sizes(name: str) -> None:
     folder = single_file_configs.build_config_folder(name)
     for component, parameters in PARAMETERS[name].items():
         config = json.loads((folder / component / "config.json").read_text())
-        if "pos_embed_max_size" in config:  # a table that is no parameter and slow to compute
+        if "pos_embed_max_size" in config:  # a buffer that is slow to compute and is not counted
             config["pos_embed_max_size"] = 64
         with init_empty_weights():
             if component.startswith("text"):
@@ -234,24 +236,24 @@ def test_configurations_have_the_published_sizes(name: str) -> None:
         assert sum(p.numel() for p in module.parameters()) == parameters, component
 
 
-def test_the_vocabulary_is_clips(models: dict[str, Path]) -> None:
-    """Token numbers of OpenAI's CLIP; those of the astronaut sentence are in many a paper's code."""
+def test_the_tokenizer_equals_clip(models: dict[str, Path]) -> None:
+    """Compare with the token ids of OpenAI's CLIP."""
     from transformers import CLIPTokenizer
 
     packed = (single_file_configs.CONFIGS_FOLDER / "clip-merges.txt.gz").read_bytes()
     provenance = json.loads((single_file_configs.CONFIGS_FOLDER / "PROVENANCE.json").read_text())["clip-merges.txt.gz"]
     assert hashlib.sha256(packed).hexdigest() == provenance["sha256"]
     folder = single_file_configs.build_config_folder("sdxl")
-    words = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
-    assert len(words) == 49_408
+    tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
+    assert len(tokenizer) == 49_408
     expected = [49406, 320, 1125, 539, 550, 18376, 6765, 320, 4558, 49407]
-    assert words("a photo of an astronaut riding a horse").input_ids == expected
-    assert (words.model_max_length, words.pad_token_id) == (77, 49407)
+    assert tokenizer("a photo of an astronaut riding a horse").input_ids == expected
+    assert (tokenizer.model_max_length, tokenizer.pad_token_id) == (77, 49407)
     second = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer_2", local_files_only=True)
     assert second.pad_token_id == 0
 
 
-def test_schedulers_of_the_configurations_build() -> None:
+def test_the_schedulers_of_all_configurations_can_be_created() -> None:
     import diffusers
 
     for path in single_file_configs.CONFIGS_FOLDER.glob("s*.json"):
@@ -261,40 +263,40 @@ def test_schedulers_of_the_configurations_build() -> None:
             getattr(diffusers, config["_class_name"]).from_config(config)
 
 
-def test_a_configuration_is_made_once(tmp_path: Path) -> None:
+def test_a_configuration_folder_is_created_once(tmp_path: Path) -> None:
     first = single_file_configs.build_config_folder("sd1")
-    stamp = (first / "model_index.json").stat().st_mtime_ns
+    mtime_ns = (first / "model_index.json").stat().st_mtime_ns
     assert single_file_configs.build_config_folder("sd1") == first
-    assert (first / "model_index.json").stat().st_mtime_ns == stamp
+    assert (first / "model_index.json").stat().st_mtime_ns == mtime_ns
     assert [path.name for path in first.parent.iterdir()] == [first.name]
 
 
-def test_renamed_weights_load_as_a_single_file(models: dict[str, Path], tmp_path: Path) -> None:
-    """A real tiny model, renamed to the original layout, comes back from `from_single_file` tensor for tensor."""
+def test_a_converted_single_file_has_equal_tensors(models: dict[str, Path], tmp_path: Path) -> None:
+    """Rename the tensors of a tiny model to the original layout and load the file with `from_single_file`."""
     import torch
     from diffusers import StableDiffusionPipeline
     from safetensors.torch import save_file
 
-    whole = StableDiffusionPipeline.from_pretrained(models["sd1"], local_files_only=True)
-    parts = {name: getattr(whole, name).state_dict() for name in ("unet", "vae", "text_encoder")}
+    pipe = StableDiffusionPipeline.from_pretrained(models["sd1"], local_files_only=True)
+    states = {name: getattr(pipe, name).state_dict() for name in ("unet", "vae", "text_encoder")}
     file = tmp_path / "tiny.safetensors"
-    save_file(to_original_sd1(**parts), file)
-    again = StableDiffusionPipeline.from_single_file(str(file), config=str(models["sd1"]), local_files_only=True)
-    for name, state in parts.items():
-        found = getattr(again, name).state_dict()
-        assert found.keys() == state.keys()
-        for key, tensor in state.items():
-            assert torch.equal(found[key], tensor), f"{name}.{key}"
+    save_file(to_original_sd1(**states), file)
+    loaded = StableDiffusionPipeline.from_single_file(str(file), config=str(models["sd1"]), local_files_only=True)
+    for name, expected in states.items():
+        state = getattr(loaded, name).state_dict()
+        assert state.keys() == expected.keys()
+        for key, tensor in expected.items():
+            assert torch.equal(state[key], tensor), f"{name}.{key}"
 
 
-def test_the_shipped_configuration_serves_from_single_file(models: dict[str, Path], tmp_path: Path) -> None:
-    """artgen's folder for SD 1 as diffusers reads it, with the three networks made small."""
+def test_diffusers_loads_a_single_file_with_the_shipped_configuration(models: dict[str, Path], tmp_path: Path) -> None:
+    """Load with artgen's folder for SD 1, with the configurations of three tiny networks."""
     from diffusers import StableDiffusionPipeline
     from safetensors.torch import save_file
 
-    whole = StableDiffusionPipeline.from_pretrained(models["sd1"], local_files_only=True)
+    tiny = StableDiffusionPipeline.from_pretrained(models["sd1"], local_files_only=True)
     file = tmp_path / "tiny.safetensors"
-    save_file(to_original_sd1(*(getattr(whole, n).state_dict() for n in ("unet", "vae", "text_encoder"))), file)
+    save_file(to_original_sd1(*(getattr(tiny, n).state_dict() for n in ("unet", "vae", "text_encoder"))), file)
     folder = Path(shutil.copytree(single_file_configs.build_config_folder("sd1"), tmp_path / "config"))
     for component in ("unet", "vae", "text_encoder"):
         shutil.copy(models["sd1"] / component / "config.json", folder / component / "config.json")

@@ -20,6 +20,7 @@ from artgen.registry.safetensors_header import (
     read_header,
     reject_pickle,
 )
+from artgen.system.files import wrap_read_errors
 
 ARCHITECTURE_NAMES = {
     "sd1": "Stable Diffusion 1",
@@ -112,12 +113,8 @@ def read_lora(path: Path) -> LoraFile:
         InputFileError: unreadable or damaged file, not a LoRA, or a kind of LoRA that is not supported.
     """
     reject_pickle(path)
-    try:
+    with wrap_read_errors(path):
         stat = path.stat()
-    except OSError as error:
-        raise InputFileError(
-            f"Cannot read '{path}': {error.strerror}.", "Check the path and its permissions."
-        ) from None
     return _read_cached(path, stat.st_size, stat.st_mtime_ns)
 
 
