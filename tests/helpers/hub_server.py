@@ -1,7 +1,7 @@
 """Run a model hub on 127.0.0.1 for tests, which can simulate faults.
 
-It implements the requests of artgen and huggingface_hub to huggingface.co: `/api/models/ID[/revision/REV]`, `/refs`, and
-GET or HEAD of `/ID/resolve/REV/FILE` with ETag, X-Repo-Commit, X-Linked-ETag, X-Linked-Size and Range.
+It implements the requests of artgen and huggingface_hub to huggingface.co: `/api/models/ID[/revision/REV]`, `/refs`,
+and GET or HEAD of `/ID/resolve/REV/FILE` with ETag, X-Repo-Commit, X-Linked-ETag, X-Linked-Size and Range.
 """
 
 import hashlib
