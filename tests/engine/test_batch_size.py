@@ -1,4 +1,4 @@
-"""Device batches: one number of rows for pictures of one shape, filled up where few are left, and made again alike."""
+"""Test that all images of a group have the same batch size, and that replay and resume use it."""
 
 import json
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ import batches
 import plain_scripts as plain
 import pytest
 from batches import draw, entries, hashes
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import Decoder
 from PIL import Image
 
 from artgen import Denoise, GeneratedImage, Img2Img, Inpaint, Request, Txt2Img, generate, generate_all
-from artgen.engine import generate as engine
+from artgen.engine import generate as engine_generate
 from artgen.jobs import replay as replay_jobs
 from artgen.jobs.batch_size import (
     AutoTuneBatchSize,
@@ -30,28 +30,29 @@ from artgen.queue.ledger import Ledger
 from artgen.queue.process_pool import worker_pool_runner
 from artgen.system import hardware
 
-WORDS: dict[str, Any] = {"prompt": "a red fox", "steps": 2, "guidance_scale": 5.0}
+SETTINGS: dict[str, Any] = {"prompt": "a red fox", "steps": 2, "guidance_scale": 5.0}
 
 
-def drawn(requests: Sequence[Request], rows: int) -> list[Image.Image]:
-    outcomes = list(engine.generate_jobs(prepare_jobs(requests), batch_size=ExactBatchSize(rows)))
+def generate_images(requests: Sequence[Request], batch_size: int) -> list[Image.Image]:
+    """Generate images with an exact batch size. Assert that none failed."""
+    outcomes = list(engine_generate.generate_jobs(prepare_jobs(requests), batch_size=ExactBatchSize(batch_size)))
     assert all(isinstance(outcome, GeneratedImage) for outcome in outcomes), outcomes
-    assert {outcome.record["batch_size"] for outcome in outcomes if isinstance(outcome, GeneratedImage)} == {rows}
+    assert {outcome.record["batch_size"] for outcome in outcomes if isinstance(outcome, GeneratedImage)} == {batch_size}
     return [outcome.image for outcome in outcomes if isinstance(outcome, GeneratedImage)]
 
 
 def series(task: str, model: Path) -> list[Request]:
-    """Five pictures that differ in words, seeds and what they start from."""
-    words = [{**WORDS, "prompt": f"a red fox {n}", "seed": n, "model": str(model)} for n in range(5)]
+    """Return five requests with different prompts, seeds and input images."""
+    settings = [{**SETTINGS, "prompt": f"a red fox {n}", "seed": n, "model": str(model)} for n in range(5)]
     if task == "txt2img":
-        return [Txt2Img(**each) for each in words]
+        return [Txt2Img(**each) for each in settings]
     image, mask = Image.open(plain.photo(Path("photo.png"))), Image.open(plain.mask(Path("mask.png")))
     for n in range(5):
         image.rotate(20 * n).save(f"{n}.png")
         mask.rotate(20 * n).save(f"{n}-mask.png")
     if task == "img2img":
-        return [Img2Img(image=Path(f"{n}.png"), strength=0.7, **each) for n, each in enumerate(words)]
-    masked = [{**each, "mask": Path(f"{n}-mask.png")} for n, each in enumerate(words)]
+        return [Img2Img(image=Path(f"{n}.png"), strength=0.7, **each) for n, each in enumerate(settings)]
+    masked = [{**each, "mask": Path(f"{n}-mask.png")} for n, each in enumerate(settings)]
     return [Inpaint(image=Path(f"{n}.png"), strength=0.7, **each) for n, each in enumerate(masked)]
 
 
@@ -66,33 +67,33 @@ def series(task: str, model: Path) -> list[Request]:
         ("inpaint", "sd1-inpaint"),
     ],
 )
-def test_no_bit_depends_on_neighbours_place_or_how_many_are_left(models: dict[str, Path], task: str, kind: str) -> None:
+def test_image_does_not_depend_on_batch_contents_or_position(models: dict[str, Path], task: str, kind: str) -> None:
     requests = series(task, models[kind])
-    together = drawn(requests, 4)  # four, and the fifth with three rows to spare
-    turned = drawn(requests[::-1], 4)[::-1]
-    alone = [drawn([request], 4)[0] for request in requests]
-    for first, second, third in zip(together, turned, alone, strict=True):
+    batched = generate_images(requests, 4)  # a full batch, and one image with three padded places
+    reversed_order = generate_images(requests[::-1], 4)[::-1]
+    separate = [generate_images([request], 4)[0] for request in requests]
+    for first, second, third in zip(batched, reversed_order, separate, strict=True):
         assert plain.same(first, second)
         assert plain.same(first, third)
 
 
-def test_what_stands_between_others_parts_them(models: dict[str, Path]) -> None:
+def test_job_of_another_task_separates_groups(models: dict[str, Path]) -> None:
     first, second, *_, last = series("txt2img", models["sd1"])
     between = Denoise(image=plain.photo(Path("photo.png")), method="tv", sigma="10")
     outcomes = list(generate_all([first, second, between, last, first], batch_size=8))
     assert [outcome.request.task for outcome in outcomes] == ["txt2img", "txt2img", "denoise", "txt2img", "txt2img"]
-    rows = [outcome.record.get("batch_size") for outcome in outcomes if isinstance(outcome, GeneratedImage)]
-    assert rows == [2, 2, None, 2, 2]
+    sizes = [outcome.record.get("batch_size") for outcome in outcomes if isinstance(outcome, GeneratedImage)]
+    assert sizes == [2, 2, None, 2, 2]
 
 
-def test_the_bundled_model_draws_the_same_bits_at_any_place() -> None:
-    requests = [Txt2Img(model="tiny", prompt=f"a red fox {n}", seed=n, steps=2) for n in range(9)]
-    together = drawn(requests, 8)
-    assert plain.same(together[8], drawn(requests[8:], 8)[0])
-    assert all(plain.same(a, b) for a, b in zip(together, drawn(requests[::-1], 8)[::-1], strict=True))
+def test_bundled_model_image_does_not_depend_on_position() -> None:
+    requests = [Txt2Img(model="tiny", prompt=f"a red fox {n}", seed=n, steps=1) for n in range(5)]
+    batched = generate_images(requests, 4)
+    assert plain.same(batched[4], generate_images(requests[4:], 4)[0])
+    assert all(plain.same(a, b) for a, b in zip(batched, generate_images(requests[::-1], 4)[::-1], strict=True))
 
 
-def test_a_picture_of_many_is_made_again_from_itself(
+def test_replay_of_a_batched_image_uses_its_batch_size(
     models: dict[str, Path],
 ) -> None:
     requests = series("txt2img", models["sd1"])[:3]
@@ -101,115 +102,125 @@ def test_a_picture_of_many_is_made_again_from_itself(
         assert isinstance(outcome, GeneratedImage)
         assert outcome.record["batch_size"] == 4
         Path("one.json").write_text(json.dumps(outcome.record))
-        plan = replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])})
-        assert plan.batch_size == 4
-        assert "one of 4 at a time" in " ".join(plan.notes)
-        again = engine.replay(Path("one.json"), {"model": str(models["sd1"])})
-        assert plain.same(again.image, outcome.image)
-        assert again.record == outcome.record
+        spec = replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])})
+        assert spec.batch_size == 4
+        assert "one of 4 at a time" in " ".join(spec.notes)
+        replayed = engine_generate.replay(Path("one.json"), {"model": str(models["sd1"])})
+        assert plain.same(replayed.image, outcome.image)
+        assert replayed.record == outcome.record
     changed = replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"]), "steps": "3"})
     assert (changed.batch_size, changed.notes) == (1, ())
 
 
-@pytest.mark.parametrize("rows", [1, 0, -4, 257, 10**9, 2.0, "4", True, None])
-def test_what_is_no_number_of_rows_is_not_followed(models: dict[str, Path], rows: Any) -> None:
-    made = generate(Txt2Img(model=str(models["sd1"]), seed=1, **WORDS))
-    Path("one.json").write_text(json.dumps({**made.record, "batch_size": rows}))
+@pytest.mark.parametrize("batch_size", [1, 0, -4, 257, 10**9, 2.0, "4", True, None])
+def test_replay_ignores_an_invalid_recorded_batch_size(models: dict[str, Path], batch_size: Any) -> None:
+    generated = generate(Txt2Img(model=str(models["sd1"]), seed=1, **SETTINGS))
+    Path("one.json").write_text(json.dumps({**generated.record, "batch_size": batch_size}))
     assert replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])}).batch_size == 1
 
 
-@pytest.mark.parametrize(("side", "rows"), [(256, [3]), (264, [1, 1, 1])])
-def test_large_pictures_are_decoded_one_after_the_other(
-    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, side: int, rows: list[int]
+@pytest.mark.parametrize(("side", "decoded_sizes"), [(256, [2]), (264, [1, 1])])
+def test_large_images_are_decoded_separately(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, side: int, decoded_sizes: list[int]
 ) -> None:
-    seen = []
+    batch_sizes = []
 
-    def count(original: Any, self: Any, latents: Any, *arguments: Any, **more: Any) -> Any:
-        seen.append(len(latents))
-        return original(self, latents, *arguments, **more)
+    def count(original: Any, self: Any, latents: Any, *args: Any, **kwargs: Any) -> Any:
+        batch_sizes.append(len(latents))
+        return original(self, latents, *args, **kwargs)
 
-    plain.around(monkeypatch, AutoencoderKL, "_decode", count)
-    words = {**WORDS, "model": str(models["sd1"]), "steps": 1, "width": side, "height": side}
-    drawn([Txt2Img(seed=n, **words) for n in range(3)], 3)
-    assert seen == rows
+    plain.wrap_method(monkeypatch, Decoder, "forward", count)
+    settings = {
+        **SETTINGS,
+        "model": str(models["sd1"]),
+        "steps": 1,
+        "guidance_scale": 1.0,
+        "width": side,
+        "height": side,
+    }
+    generate_images([Txt2Img(seed=n, **settings) for n in range(2)], 2)
+    assert batch_sizes == decoded_sizes
 
 
 @pytest.mark.parametrize(
-    ("size", "total", "rows"),
+    ("size", "total", "batch_size"),
     [("8", 1, 1), ("8", 2, 2), ("8", 3, 4), ("8", 5, 8), ("8", 9, 8), ("6", 5, 6), ("6", 100, 6), ("1", 100, 1),
      (None, 100, 4), (None, 2, 2)],
 )  # fmt: skip
-def test_rows_are_those_of_the_whole_whatever_is_left(size: str | None, total: int, rows: int) -> None:
-    sizes = parse_batch_size(size)
-    assert {sizes.next_batch_size(JobGroup(0, total, left, 4)) for left in range(1, total + 1)} == {rows}
+def test_batch_size_depends_on_the_group_and_not_on_the_remaining_jobs(
+    size: str | None, total: int, batch_size: int
+) -> None:
+    policy = parse_batch_size(size)
+    assert {policy.next_batch_size(JobGroup(0, total, n, 4)) for n in range(1, total + 1)} == {batch_size}
 
 
-def test_sizes_that_are_tried_are_not_filled_up() -> None:
-    sizes = AutoTuneBatchSize()
-    for drawn in (1, 2, 4):
-        assert sizes.next_batch_size(JobGroup(0, 9, 9, 8)) == drawn
-        sizes.record_timing(0, drawn, 1 / drawn)
-    assert sizes.next_batch_size(JobGroup(0, 9, 2, 8)) == 2
-    sizes.record_timing(0, 8, 9.0)
-    assert sizes.next_batch_size(JobGroup(0, 9, 1, 8)) == 4  # settled
+def test_trial_batches_are_not_padded() -> None:
+    policy = AutoTuneBatchSize()
+    for batch_size in (1, 2, 4):
+        assert policy.next_batch_size(JobGroup(0, 9, 9, 8)) == batch_size
+        policy.record_timing(0, batch_size, 1 / batch_size)
+    assert policy.next_batch_size(JobGroup(0, 9, 2, 8)) == 2
+    policy.record_timing(0, 8, 9.0)
+    assert policy.next_batch_size(JobGroup(0, 9, 1, 8)) == 4  # tuning is complete
 
 
 @pytest.mark.parametrize(
-    ("cuda", "kind", "size", "rows"),
+    ("cuda", "kind", "size", "batch_size"),
     [(0, "tiny", 128, 8), (0, "tiny", 64, 8), (0, "tiny", 256, 2), (0, "tiny", 512, 1), (1, "tiny", 128, 8),
      (1, "tiny", 256, 2), (1, "sdxl", 32, 4)],
 )  # fmt: skip
-def test_what_suits_depends_on_model_size_and_device(
-    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, cuda: int, kind: str, size: int, rows: int
+def test_default_batch_size_depends_on_model_size_and_device(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, cuda: int, kind: str, size: int, batch_size: int
 ) -> None:
     monkeypatch.setattr(hardware, "cuda_device_count", lambda: cuda)
     model = str(models.get(kind, kind))
     (job,) = prepare_jobs([Txt2Img(model=model, prompt="a fox", width=size, height=size)])
-    assert default_batch_size(job) == rows
+    assert default_batch_size(job) == batch_size
 
 
-def test_large_models_keep_a_processor_busy_with_one(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artgen.jobs.batch_size.SMALL", 1000)
+def test_large_models_have_batch_size_one_on_the_cpu(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artgen.jobs.batch_size.SMALL_MODEL_BYTES", 1000)
     jobs = prepare_jobs(
         [Txt2Img(model=str(models["sd1"]), prompt="a fox"), Denoise(image=plain.photo(Path("photo.png")))]
     )
     assert [default_batch_size(job) for job in jobs] == [1, 1]
 
 
-def test_a_queue_hands_out_whole_batches_and_rows_for_the_rest(models: dict[str, Path]) -> None:
-    made = batches.plan(Path("out"), models["sd1"], entries(20))
-    counted = pending_jobs(made.jobs, Ledger(Path("out")), JobFilter())
-    queue = JobQueue(counted.pending, MaxBatchSize(8), counted.group_sizes)
-    taken = [queue.next_batch() for _ in range(4)]
-    assert [(len(each.jobs), each.batch_size) for each in taken] == [(8, 8), (2, 8), (8, 8), (2, 8)]
-    queue.put_back(taken[1].jobs)
-    taken = [queue.next_batch() for _ in range(3)]
-    assert [(len(each.jobs), each.batch_size) for each in taken] == [(1, 1), (1, 1), (0, 1)]
+def test_queue_pads_the_last_batch(models: dict[str, Path]) -> None:
+    plan = batches.plan(Path("out"), models["sd1"], entries(20))
+    state = pending_jobs(plan.jobs, Ledger(Path("out")), JobFilter())
+    queue = JobQueue(state.pending, MaxBatchSize(8), state.group_sizes)
+    job_batches = [queue.next_batch() for _ in range(4)]
+    assert [(len(each.jobs), each.batch_size) for each in job_batches] == [(8, 8), (2, 8), (8, 8), (2, 8)]
+    queue.put_back(job_batches[1].jobs)
+    job_batches = [queue.next_batch() for _ in range(3)]
+    assert [(len(each.jobs), each.batch_size) for each in job_batches] == [(1, 1), (1, 1), (0, 1)]
 
 
-def test_a_batch_draws_the_same_bits_however_it_is_cut(models: dict[str, Path]) -> None:
-    """By default, that is: whole, a few at a time, shuffled, in shards of a folder, and by two processes."""
-    found = entries(11)
+@pytest.mark.slow
+def test_images_do_not_depend_on_how_a_batch_is_divided(models: dict[str, Path]) -> None:
+    """Compare a complete run, limited and shuffled runs, shards, and a run with two processes."""
+    all_entries = entries(11)
 
     def folder(name: str) -> Any:
-        return batches.plan(Path(name), models["sd1"], found)
+        return batches.plan(Path(name), models["sd1"], all_entries)
 
-    draw(folder("whole"), batch_size=None)
-    whole = hashes(Path("whole"))
-    assert len(whole) == 11
-    made = folder("parts")
+    draw(folder("complete"), batch_size=None)
+    expected = hashes(Path("complete"))
+    assert len(expected) == 11
+    plan = folder("parts")
     for limit in (1, 5, None):
-        draw(made, batch_size=None, selection=JobFilter(limit=limit, shuffle=True))
-    assert hashes(Path("parts")) == whole
-    made = folder("shards")
+        draw(plan, batch_size=None, selection=JobFilter(limit=limit, shuffle=True))
+    assert hashes(Path("parts")) == expected
+    plan = folder("shards")
     for shard in range(2):
         draw(
-            made,
+            plan,
             in_process_runner(Path("shards"), f"-{shard}of2"),
             batch_size=None,
             selection=JobFilter(shard=(shard, 2)),
         )
-    assert hashes(Path("shards")) == whole
+    assert hashes(Path("shards")) == expected
     draw(folder("workers"), worker_pool_runner(Path("workers"), 2), batch_size=None)
-    assert hashes(Path("workers")) == whole
+    assert hashes(Path("workers")) == expected
     assert isinstance(parse_batch_size(None), DefaultBatchSize)

@@ -1,4 +1,4 @@
-"""The model that ships with artgen: whole, small, loaded by plain diffusers, and drawing what it was taught."""
+"""Test the bundled model: file hashes, size, parity with plain diffusers, all tasks, and golden images."""
 
 import hashlib
 import json
@@ -13,48 +13,48 @@ from artgen import Img2Img, Inpaint, Outpaint, Txt2Img, generate, registry
 
 TINY = Path(artgen.__file__).parent / "assets" / "tiny"
 GOLDEN = Path(__file__).parents[1] / "golden"
-LARGEST = 40_000_000
+MAX_MODEL_BYTES = 40_000_000
 
 
-def test_files_have_the_hashes_that_are_recorded() -> None:
+def test_files_have_the_recorded_hashes() -> None:
     lines = (TINY / "SHA256SUMS").read_text("utf-8").splitlines()
     recorded = {name.lstrip("*"): digest for digest, name in (line.split(maxsplit=1) for line in lines)}
     for name, digest in recorded.items():
         assert hashlib.sha256((TINY / name).read_bytes()).hexdigest() == digest, name
     weights = {str(path.relative_to(TINY)) for path in TINY.rglob("*.safetensors")}
     assert weights <= set(recorded)
-    assert not [finding for finding in registry.verify_model_files("tiny") if not finding.ok]
+    assert not [check for check in registry.verify_model_files("tiny") if not check.ok]
 
 
-def test_it_is_small_and_says_where_it_comes_from() -> None:
-    assert sum(path.stat().st_size for path in TINY.rglob("*") if path.is_file()) <= LARGEST
+def test_model_is_small_and_has_provenance() -> None:
+    assert sum(path.stat().st_size for path in TINY.rglob("*") if path.is_file()) <= MAX_MODEL_BYTES
     sources = json.loads((TINY / "provenance.json").read_text("utf-8"))
     text = json.dumps(sources)
-    for needed in ("licence", "sha256", "version"):
-        assert needed in text
+    for word in ("licence", "sha256", "version"):
+        assert word in text
     card = (TINY / "README.md").read_text("utf-8")
-    for needed in ("licence", "limits", "people"):
-        assert needed in card.casefold()
+    for word in ("licence", "limits", "people"):
+        assert word in card.casefold()
 
 
-def test_plain_diffusers_draws_the_same_picture() -> None:
+def test_image_equals_plain_diffusers() -> None:
     import torch
     from diffusers import StableDiffusionPipeline
 
-    picture = generate(Txt2Img(prompt="a red apple", seed=3, steps=4, model="tiny"))
+    generated = generate(Txt2Img(prompt="a red apple", seed=3, steps=4, model="tiny"))
     pipe = StableDiffusionPipeline.from_pretrained(TINY, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     plain = pipe(
         "a red apple",
         num_inference_steps=4,
-        guidance_scale=picture.request.guidance_scale,
+        guidance_scale=generated.request.guidance_scale,
         generator=torch.Generator("cpu").manual_seed(3),
     )
-    own = generate(Txt2Img(prompt="a red apple", seed=3, steps=4, model="tiny", scheduler=_own_scheduler()))
-    assert np.array_equal(np.asarray(own.image), np.asarray(plain.images[0]))
+    image = generate(Txt2Img(prompt="a red apple", seed=3, steps=4, model="tiny", scheduler=_model_scheduler()))
+    assert np.array_equal(np.asarray(image.image), np.asarray(plain.images[0]))
 
 
-def _own_scheduler() -> str:
+def _model_scheduler() -> str:
     from artgen.spec.schedulers import identify_scheduler
 
     name, _ = identify_scheduler(json.loads((TINY / "scheduler" / "scheduler_config.json").read_text("utf-8")))
@@ -62,13 +62,13 @@ def _own_scheduler() -> str:
     return name
 
 
-def test_any_prompt_draws_something() -> None:
+def test_any_prompt_gives_a_non_uniform_image() -> None:
     for prompt in ("quixotic floccinaucinihilipilification", "狐狸 в снегу 🦊", "", "a" * 2000):
-        picture = generate(Txt2Img(prompt=prompt, seed=1, steps=2, model="tiny"))
-        assert np.asarray(picture.image).std() > 1
+        generated = generate(Txt2Img(prompt=prompt, seed=1, steps=2, model="tiny"))
+        assert np.asarray(generated.image).std() > 1
 
 
-def test_every_task_works_with_it(tmp_path: Path) -> None:
+def test_every_task_works_with_the_bundled_model(tmp_path: Path) -> None:
     size = registry.resolve_model("tiny").native_size
     Image.new("RGB", size, "orange").save(tmp_path / "in.png")
     mask = Image.new("L", size)
@@ -80,8 +80,8 @@ def test_every_task_works_with_it(tmp_path: Path) -> None:
     assert generate(Outpaint(**common, expand="right=20")).image.size == (size[0] + 20, size[1])
 
 
-def test_inpainting_over_wide_latents_repaints_the_mask_alone(tmp_path: Path) -> None:
-    """diffusers' own inpainting takes 4 or 9 channels; artgen blends 16 itself."""
+def test_inpaint_with_16_latent_channels_changes_only_the_mask(tmp_path: Path) -> None:
+    """The inpainting pipeline of diffusers supports 4 or 9 channels. artgen masks 16 channels itself."""
     source = generate(Txt2Img(prompt="two apples", seed=0, steps=8, model="tiny")).image
     source.save(tmp_path / "in.png")
     width, height = source.size
@@ -92,43 +92,44 @@ def test_inpainting_over_wide_latents_repaints_the_mask_alone(tmp_path: Path) ->
         image=tmp_path / "in.png", mask=tmp_path / "mask.png", prompt="a blue car", seed=1, steps=8, model="tiny"
     )
     before = np.asarray(source, dtype=int)
-    kept = np.asarray(generate(request).image, dtype=int)
-    assert np.array_equal(kept[:, : width // 2], before[:, : width // 2])
-    assert np.abs(kept[:, width // 2 :] - before[:, width // 2 :]).mean() > 5
-    assert np.array_equal(np.asarray(generate(request).image), kept)
-    # Without pasting, the surroundings are the decoder's, near the source because their latents were put back.
+    inpainted = np.asarray(generate(request).image, dtype=int)
+    assert np.array_equal(inpainted[:, : width // 2], before[:, : width // 2])
+    assert np.abs(inpainted[:, width // 2 :] - before[:, width // 2 :]).mean() > 5
+    assert np.array_equal(np.asarray(generate(request).image), inpainted)
+    # Without `keep_original` the pixels outside the mask are decoded. They are close to the source, because the
+    # source latents were restored outside the mask.
     decoded = np.asarray(generate(request.replace(keep_original=False)).image, dtype=int)
-    free = np.asarray(generate(Txt2Img(prompt="a blue car", seed=1, steps=8, model="tiny")).image, dtype=int)
+    unmasked = np.asarray(generate(Txt2Img(prompt="a blue car", seed=1, steps=8, model="tiny")).image, dtype=int)
     quarter = width // 4
 
-    def distance(picture: np.ndarray) -> float:
-        return float(np.abs(picture[:, :quarter] - before[:, :quarter]).mean())
+    def distance(image: np.ndarray) -> float:
+        return float(np.abs(image[:, :quarter] - before[:, :quarter]).mean())
 
     assert distance(decoded) < 12
-    assert distance(decoded) < distance(free)
+    assert distance(decoded) < distance(unmasked)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["red-apple", "fox", "blue-car"])
-def test_golden_pictures(name: str) -> None:
-    """Close to the picture kept with the tests; other builds of torch round a little differently."""
+def test_images_are_close_to_the_golden_images(name: str) -> None:
+    """Other builds of torch round differently, so the images are not compared byte by byte."""
     expected = np.asarray(Image.open(GOLDEN / f"{name}.png").convert("RGB"), dtype=float)
     prompt = f"a {name.replace('-', ' ')}"
-    picture = np.asarray(generate(Txt2Img(prompt=prompt, seed=0, model="tiny")).image, dtype=float)
-    error = float(((picture - expected) ** 2).mean())
+    actual = np.asarray(generate(Txt2Img(prompt=prompt, seed=0, model="tiny")).image, dtype=float)
+    error = float(((actual - expected) ** 2).mean())
     psnr = 10 * np.log10(255**2 / max(error, 1e-9))
-    ssim = _ssim(picture, expected)
+    ssim = _ssim(actual, expected)
     assert psnr > 30, f"PSNR {psnr:.1f} dB, SSIM {ssim:.3f}"
     assert ssim > 0.95, f"PSNR {psnr:.1f} dB, SSIM {ssim:.3f}"
 
 
 def _ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Structural similarity over 8x8 blocks (Wang et al. 2004, with a block window)."""
+    """Return the structural similarity over 8x8 blocks (Wang et al. 2004, with a block window)."""
 
     def blocks(x: np.ndarray) -> np.ndarray:
-        grey = x.mean(-1)
-        high, wide = grey.shape[0] // 8 * 8, grey.shape[1] // 8 * 8
-        return grey[:high, :wide].reshape(high // 8, 8, wide // 8, 8).swapaxes(1, 2).reshape(-1, 64)
+        gray = x.mean(-1)
+        high, wide = gray.shape[0] // 8 * 8, gray.shape[1] // 8 * 8
+        return gray[:high, :wide].reshape(high // 8, 8, wide // 8, 8).swapaxes(1, 2).reshape(-1, 64)
 
     x, y = blocks(a), blocks(b)
     mx, my = x.mean(1), y.mean(1)

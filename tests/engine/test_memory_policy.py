@@ -1,4 +1,4 @@
-"""The ladder of economies, step by step, and the table of devices and precisions."""
+"""Test the order of the memory fallbacks, and the default precision of each device."""
 
 import subprocess
 import sys
@@ -16,26 +16,27 @@ from artgen.jobs.prepare import prepare_jobs
 CPU, GPU = DeviceConfig("cpu", "fp32"), DeviceConfig("cuda:1", "fp16")
 
 
-def ladder(economy: MemorySettings | None, device_config: DeviceConfig) -> tuple[str, ...]:
-    while economy is not None:
-        last = economy
-        economy = economy.next_fallback(device_config, economy.batch_size)
+def all_fallbacks(settings: MemorySettings | None, device_config: DeviceConfig) -> tuple[str, ...]:
+    """Return the fallbacks that are applied until none remains."""
+    while settings is not None:
+        last = settings
+        settings = settings.next_fallback(device_config, settings.batch_size)
     return last.fallbacks
 
 
-def test_the_order_costs_least_first() -> None:
+def test_cheapest_fallback_comes_first() -> None:
     steps = ("batch size 2", "batch size 1", "vae tiling")
-    assert ladder(MemorySettings.from_request(Txt2Img(), 5), CPU) == steps
-    assert ladder(MemorySettings.from_request(Txt2Img(), 4), GPU) == (*steps, "offload model")
+    assert all_fallbacks(MemorySettings.from_request(Txt2Img(), 5), CPU) == steps
+    assert all_fallbacks(MemorySettings.from_request(Txt2Img(), 4), GPU) == (*steps, "offload model")
 
 
 @pytest.mark.parametrize("offload", ["none", "model", "sequential"])
-def test_an_explicit_choice_of_offloading_is_kept(offload: str) -> None:
-    assert ladder(MemorySettings.from_request(Txt2Img(offload=offload), 1), GPU) == ("vae tiling",)
-    assert ladder(MemorySettings.from_request(Txt2Img(offload=offload, vae_tiling=True), 1), GPU) == ()
+def test_explicit_offload_mode_is_not_changed(offload: str) -> None:
+    assert all_fallbacks(MemorySettings.from_request(Txt2Img(offload=offload), 1), GPU) == ("vae tiling",)
+    assert all_fallbacks(MemorySettings.from_request(Txt2Img(offload=offload, vae_tiling=True), 1), GPU) == ()
 
 
-def test_what_counts_as_lack_of_memory() -> None:
+def test_out_of_memory_errors_are_recognized() -> None:
     assert is_oom(torch.OutOfMemoryError("anything"))
     assert is_oom(MemoryError())
     assert is_oom(RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"))
@@ -43,7 +44,7 @@ def test_what_counts_as_lack_of_memory() -> None:
     assert not is_oom(OSError("out of memory cards"))
 
 
-def test_each_device_has_its_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_precision_of_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_device("cpu", "auto") == CPU
     assert resolve_device("cpu", "bf16").torch_dtype is torch.bfloat16
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -59,14 +60,14 @@ def test_each_device_has_its_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "mps:1", "CUDA", ""])
-def test_what_is_no_device_is_refused(device: str) -> None:
+def test_invalid_device_is_rejected(device: str) -> None:
     with pytest.raises(UsageError, match="device must be"):
         Txt2Img(device=device)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"device": "cuda"}, "There is no CUDA device"),
         ({"device": "cuda:3"}, "There is no CUDA device"),
@@ -74,8 +75,8 @@ def test_what_is_no_device_is_refused(device: str) -> None:
         ({"offload": "sequential"}, "--offload sequential needs a GPU"),
     ],
 )
-def test_a_gpu_that_is_not_there_is_refused(settings: dict[str, str], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_unavailable_gpu_is_rejected(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         prepare_jobs([Txt2Img(**settings)])  # type: ignore[arg-type]
     if "device" in settings and settings["device"] != "cpu":
         with pytest.raises(UsageError, match="CUDA"):
@@ -83,15 +84,15 @@ def test_a_gpu_that_is_not_there_is_refused(settings: dict[str, str], said: str)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_it_is_refused_before_torch_is_imported() -> None:
+def test_unavailable_gpu_is_rejected_before_torch_is_imported() -> None:
     script = """
 import sys
 from artgen import Txt2Img, ArtgenError
-from artgen.jobs.prepare import prepare
+from artgen.jobs.prepare import prepare_jobs
 try:
-    prepare([Txt2Img(device="cuda")])
+    prepare_jobs([Txt2Img(device="cuda")])
 except ArtgenError as error:
     print(error.exit_code, *(name for name in ("torch", "diffusers", "transformers", "numpy") if name in sys.modules))
 """
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert ran.stdout.strip() == "2"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=600)
+    assert process.stdout.strip() == "2"

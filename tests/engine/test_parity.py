@@ -1,4 +1,4 @@
-"""artgen's pictures equal, byte for byte, those of a plain diffusers script with the same arguments."""
+"""Test that artgen's images are byte-identical to the images of plain diffusers for the same arguments."""
 
 from pathlib import Path
 from typing import Any
@@ -10,27 +10,28 @@ from PIL import Image
 from artgen import Img2Img, Inpaint, Outpaint, Txt2Img, generate, images
 
 PIPELINES = {"sd1": "StableDiffusion", "sd1-inpaint": "StableDiffusion", "sdxl": "StableDiffusionXL"}
-WORDS = {"prompt": "a red fox in the snow", "negative_prompt": "a small house"}
+PROMPTS = {"prompt": "a red fox in the snow", "negative_prompt": "a small house"}
 KARRAS = {"scheduler": "dpm++2m", "sigmas": "karras"}
 
 
 @pytest.fixture(autouse=True)
-def _pictures() -> None:
+def _input_images() -> None:
+    """Save the input image and the mask."""
     plain.photo(Path("photo.png"))
     plain.mask(Path("mask.png"))
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
-def test_txt2img_with_a_scheduler_sigmas_and_a_negative_prompt(models: dict[str, Path], kind: str) -> None:
+def test_txt2img_with_scheduler_sigmas_and_negative_prompt(models: dict[str, Path], kind: str) -> None:
     ours = generate(
         Txt2Img(
             model=str(models[kind]), seed=7, steps=5, guidance_scale=6.5, width=48, height=32, device="cpu",
-            **WORDS, **KARRAS,
+            **PROMPTS, **KARRAS,
         )
     )  # fmt: skip
-    theirs = plain.draw(
+    theirs = plain.generate(
         f"{PIPELINES[kind]}Pipeline", models[kind], seed=7, scheduler=plain.SCHEDULER, num_inference_steps=5,
-        guidance_scale=6.5, width=48, height=32, **WORDS,
+        guidance_scale=6.5, width=48, height=32, **PROMPTS,
     )  # fmt: skip
     assert plain.same(ours.image, theirs)
 
@@ -40,16 +41,18 @@ def test_txt2img_with_a_scheduler_sigmas_and_a_negative_prompt(models: dict[str,
     [("sd1", "StableDiffusionPipeline"), ("sdxl", "StableDiffusionXLPipeline"), ("sd3", "StableDiffusion3Pipeline")],
 )
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
-def test_txt2img_with_the_models_own_scheduler(models: dict[str, Path], kind: str, cls: str, guidance: float) -> None:
+def test_txt2img_with_the_scheduler_of_the_model(models: dict[str, Path], kind: str, cls: str, guidance: float) -> None:
     ours = generate(Txt2Img(prompt="a blue cat", model=str(models[kind]), seed=3, steps=4, guidance_scale=guidance))
-    theirs = plain.draw(cls, models[kind], seed=3, prompt="a blue cat", num_inference_steps=4, guidance_scale=guidance)
+    theirs = plain.generate(
+        cls, models[kind], seed=3, prompt="a blue cat", num_inference_steps=4, guidance_scale=guidance
+    )
     assert plain.same(ours.image, theirs)
 
 
-def test_txt2img_with_sd3_and_a_negative_prompt(models: dict[str, Path]) -> None:
-    ours = generate(Txt2Img(model=str(models["sd3"]), seed=3, steps=4, guidance_scale=4.5, **WORDS))
-    theirs = plain.draw(
-        "StableDiffusion3Pipeline", models["sd3"], seed=3, num_inference_steps=4, guidance_scale=4.5, **WORDS
+def test_txt2img_with_sd3_and_negative_prompt(models: dict[str, Path]) -> None:
+    ours = generate(Txt2Img(model=str(models["sd3"]), seed=3, steps=4, guidance_scale=4.5, **PROMPTS))
+    theirs = plain.generate(
+        "StableDiffusion3Pipeline", models["sd3"], seed=3, num_inference_steps=4, guidance_scale=4.5, **PROMPTS
     )
     assert plain.same(ours.image, theirs)
 
@@ -57,9 +60,9 @@ def test_txt2img_with_sd3_and_a_negative_prompt(models: dict[str, Path]) -> None
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 @pytest.mark.parametrize("strength", [0.4, 1.0])
 def test_img2img(models: dict[str, Path], kind: str, strength: float) -> None:
-    shared: dict[str, Any] = {"strength": strength, "guidance_scale": 5.0, **WORDS}
+    shared: dict[str, Any] = {"strength": strength, "guidance_scale": 5.0, **PROMPTS}
     ours = generate(Img2Img(model=str(models[kind]), seed=5, image=Path("photo.png"), steps=6, **shared, **KARRAS))
-    theirs = plain.draw(
+    theirs = plain.generate(
         f"{PIPELINES[kind]}Img2ImgPipeline", models[kind], seed=5, scheduler=plain.SCHEDULER,
         image=Image.open("photo.png"), num_inference_steps=6, **shared,
     )  # fmt: skip
@@ -68,33 +71,33 @@ def test_img2img(models: dict[str, Path], kind: str, strength: float) -> None:
 
 @pytest.mark.parametrize("kind", ["sd1", "sd1-inpaint", "sdxl"])
 @pytest.mark.parametrize("strength", [0.6, 1.0])
-def test_inpaint_and_what_pasting_back_does(models: dict[str, Path], kind: str, strength: float) -> None:
-    shared: dict[str, Any] = {"strength": strength, "guidance_scale": 5.0, **WORDS}
+def test_inpaint_with_and_without_keep_original(models: dict[str, Path], kind: str, strength: float) -> None:
+    shared: dict[str, Any] = {"strength": strength, "guidance_scale": 5.0, **PROMPTS}
     photo, mask = Image.open("photo.png"), Image.open("mask.png")
     request = Inpaint(
         model=str(models[kind]), seed=5, image=Path("photo.png"), mask=Path("mask.png"), steps=5, keep_original=False,
         **shared, **KARRAS,
     )  # fmt: skip
-    theirs = plain.draw(
+    theirs = plain.generate(
         f"{PIPELINES[kind]}InpaintPipeline", models[kind], seed=5, scheduler=plain.SCHEDULER, image=photo,
         mask_image=mask, width=32, height=32, num_inference_steps=5, **shared,
     )  # fmt: skip
     assert plain.same(generate(request).image, theirs)
-    pasted = generate(request.replace(keep_original=True)).image
-    assert plain.same(pasted, Image.composite(theirs, photo, mask))
-    assert not plain.same(pasted, theirs)
+    composited = generate(request.replace(keep_original=True)).image
+    assert plain.same(composited, Image.composite(theirs, photo, mask))
+    assert not plain.same(composited, theirs)
 
 
 @pytest.mark.parametrize("sigmas", [None, "karras"])
 @pytest.mark.parametrize("strength", [0.4, 1.0])
 def test_img2img_with_sd3(models: dict[str, Path], strength: float, sigmas: str | None) -> None:
-    shared: dict[str, Any] = {"strength": strength, "guidance_scale": 5.0, **WORDS}
+    shared: dict[str, Any] = {"strength": strength, "guidance_scale": 5.0, **PROMPTS}
     ours = generate(
         Img2Img(model=str(models["sd3"]), seed=5, image=Path("photo.png"), steps=6, sigmas=sigmas, **shared)
     )
-    own = {"class_name": "FlowMatchEulerDiscreteScheduler", "config": {"use_karras_sigmas": sigmas == "karras"}}
-    theirs = plain.draw(
-        "StableDiffusion3Img2ImgPipeline", models["sd3"], seed=5, scheduler=own, image=Image.open("photo.png"),
+    scheduler = {"class_name": "FlowMatchEulerDiscreteScheduler", "config": {"use_karras_sigmas": sigmas == "karras"}}
+    theirs = plain.generate(
+        "StableDiffusion3Img2ImgPipeline", models["sd3"], seed=5, scheduler=scheduler, image=Image.open("photo.png"),
         width=32, height=32, num_inference_steps=6, **shared,
     )  # fmt: skip
     assert plain.same(ours.image, theirs)
@@ -115,14 +118,14 @@ def test_inpaint_with_sd3(models: dict[str, Path], kind: str, strength: float, g
         keep_original=False,
         **shared,
     )
-    theirs = plain.draw(
+    theirs = plain.generate(
         "StableDiffusion3InpaintPipeline", models[kind], seed=5, image=photo, mask_image=mask, width=32, height=32,
         num_inference_steps=5, **shared,
     )  # fmt: skip
     assert plain.same(generate(request).image, theirs)
-    pasted = generate(request.replace(keep_original=True)).image
-    assert plain.same(pasted, Image.composite(theirs, photo, mask))
-    assert not plain.same(pasted, theirs)
+    composited = generate(request.replace(keep_original=True)).image
+    assert plain.same(composited, Image.composite(theirs, photo, mask))
+    assert not plain.same(composited, theirs)
 
 
 def test_outpaint_is_inpaint_on_the_expanded_canvas(models: dict[str, Path]) -> None:
@@ -134,20 +137,20 @@ def test_outpaint_is_inpaint_on_the_expanded_canvas(models: dict[str, Path]) -> 
             steps=4, guidance_scale=5.0, keep_original=False,
         )
     )  # fmt: skip
-    theirs = plain.draw(
+    theirs = plain.generate(
         "StableDiffusionInpaintPipeline", models["sd1"], seed=5, prompt="a tree", image=canvas, mask_image=mask,
         width=48, height=40, num_inference_steps=4, guidance_scale=5.0, strength=1.0,
     )  # fmt: skip
     assert plain.same(ours.image, theirs)
 
 
-def test_an_odd_size_is_the_plain_result_of_the_padded_picture(models: dict[str, Path]) -> None:
+def test_odd_size_equals_diffusers_with_the_padded_image(models: dict[str, Path]) -> None:
     photo = Image.open(plain.photo(Path("odd.png"), 27, 35))
     padded, box = images.pad_to_multiple(photo, 8)
     ours = generate(
         Img2Img(image=Path("odd.png"), model=str(models["sd1"]), seed=5, steps=4, strength=0.5, guidance_scale=5.0)
     )
-    theirs = plain.draw(
+    theirs = plain.generate(
         "StableDiffusionImg2ImgPipeline", models["sd1"], seed=5, prompt="", image=padded, num_inference_steps=4,
         strength=0.5, guidance_scale=5.0,
     )  # fmt: skip

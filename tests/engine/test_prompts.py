@@ -1,4 +1,4 @@
-"""Prompts over 77 tokens: what is lost is said exactly, or encoded in chunks, or refused."""
+"""Test prompts with more than 77 tokens: truncation with an exact note, encoding in chunks, and rejection."""
 
 from pathlib import Path
 from typing import Any
@@ -10,68 +10,66 @@ from artgen import GeneratedImage, Img2Img, Txt2Img, generate, generate_all
 from artgen.errors import UsageError
 from artgen.events import Loading
 
-FITS = "a red fox " * 25  # 75 tokens: the tiny tokenizer knows each word
-OVER = FITS + "In the Snow,  a Blue CAT"
-LOST = "In the Snow,  a Blue CAT"
-SHORT: dict[str, Any] = {"seed": 7, "steps": 2, "guidance_scale": 5.0}
+FITS = "a red fox " * 25  # 75 tokens: every word is one token of the tiny tokenizer
+TOO_LONG = FITS + "In the Snow,  a Blue CAT"
+TRUNCATED = "In the Snow,  a Blue CAT"
+SETTINGS: dict[str, Any] = {"seed": 7, "steps": 2, "guidance_scale": 5.0}
 
 
-def request(folder: Path, prompt: str, long_prompt: str = "truncate", **more: Any) -> Txt2Img:
-    return Txt2Img(model=str(folder), prompt=prompt, long_prompt=long_prompt, **SHORT, **more)
+def request(folder: Path, prompt: str, long_prompt: str = "truncate", **kwargs: Any) -> Txt2Img:
+    """Return a request for a model folder."""
+    return Txt2Img(model=str(folder), prompt=prompt, long_prompt=long_prompt, **SETTINGS, **kwargs)
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
-def test_the_part_that_is_dropped_is_said_and_recorded_as_it_was_written(models: dict[str, Path], kind: str) -> None:
-    heard = plain.Heard()
-    picture = generate(request(models[kind], OVER), listener=heard)
-    assert [note for note in heard.notes if note.endswith(f"does not see its end: {LOST}")] == heard.notes
-    assert len(heard.notes) == 1
-    assert picture.record["dropped_prompt"] == LOST
-    assert picture.record["prompt"] == OVER
-    assert plain.same(picture.image, generate(request(models[kind], FITS)).image)
+def test_truncated_part_is_in_the_note_and_the_record(models: dict[str, Path], kind: str) -> None:
+    log = plain.EventLog()
+    generated = generate(request(models[kind], TOO_LONG), listener=log)
+    assert log.notes == [f"The prompt is too long for this model. Ignoring its end: '{TRUNCATED}'."]
+    assert generated.record["dropped_prompt"] == TRUNCATED
+    assert generated.record["prompt"] == TOO_LONG
+    assert plain.same(generated.image, generate(request(models[kind], FITS)).image)
 
 
-def test_a_prompt_that_fits_to_the_last_token_loses_nothing(models: dict[str, Path]) -> None:
-    heard = plain.Heard()
-    picture = generate(request(models["sd1"], FITS), listener=heard)
-    assert heard.notes == []
-    assert "dropped_prompt" not in picture.record
+def test_prompt_at_the_limit_is_not_truncated(models: dict[str, Path]) -> None:
+    log = plain.EventLog()
+    generated = generate(request(models["sd1"], FITS), listener=log)
+    assert log.notes == []
+    assert "dropped_prompt" not in generated.record
 
 
-def test_one_token_too_many(models: dict[str, Path]) -> None:
+def test_one_token_beyond_the_limit_is_truncated(models: dict[str, Path]) -> None:
     assert generate(request(models["sd1"], FITS + "tree")).record["dropped_prompt"] == "tree"
 
 
-def test_the_negative_prompt_is_counted_too(models: dict[str, Path]) -> None:
-    heard = plain.Heard()
-    picture = generate(request(models["sd1"], OVER, negative_prompt=FITS + "small house"), listener=heard)
-    assert picture.record["dropped_prompt"] == LOST
-    assert picture.record["dropped_negative_prompt"] == "small house"
-    assert [note.split(" is ")[0] for note in heard.notes] == ["the prompt", "the negative prompt"]
+def test_negative_prompt_is_truncated_too(models: dict[str, Path]) -> None:
+    log = plain.EventLog()
+    generated = generate(request(models["sd1"], TOO_LONG, negative_prompt=FITS + "small house"), listener=log)
+    assert generated.record["dropped_prompt"] == TRUNCATED
+    assert generated.record["dropped_negative_prompt"] == "small house"
+    assert [note.split(" is ")[0] for note in log.notes] == ["The prompt", "The negative prompt"]
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 @pytest.mark.parametrize("negative", ["", "a small house"])
-def test_in_chunks_a_prompt_that_fits_gives_the_very_same_pixels(
-    models: dict[str, Path], kind: str, negative: str
-) -> None:
+def test_short_prompt_gives_equal_pixels_with_chunks(models: dict[str, Path], kind: str, negative: str) -> None:
     for prompt in ("", "a red fox", FITS):
-        plainly = generate(request(models[kind], prompt, negative_prompt=negative))
+        truncated = generate(request(models[kind], prompt, negative_prompt=negative))
         assert plain.same(
-            generate(request(models[kind], prompt, "chunk", negative_prompt=negative)).image, plainly.image
+            generate(request(models[kind], prompt, "chunk", negative_prompt=negative)).image, truncated.image
         )
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
-def test_in_chunks_the_tail_of_a_long_prompt_counts(models: dict[str, Path], kind: str, guidance: float) -> None:
+def test_chunks_use_the_end_of_a_long_prompt(models: dict[str, Path], kind: str, guidance: float) -> None:
     requests = [
         request(models[kind], FITS * 2 + tail, "chunk").replace(guidance_scale=guidance)
         for tail in ("a blue cat", "a small house", "")
     ]
-    heard = plain.Heard()
-    images = [generate(each, listener=heard).image for each in requests]
-    assert heard.notes == []
+    log = plain.EventLog()
+    images = [generate(each, listener=log).image for each in requests]
+    assert log.notes == []
     assert not plain.same(images[0], images[1])
     assert not plain.same(images[0], images[2])
     truncated = generate(requests[0].replace(long_prompt="truncate")).image
@@ -80,7 +78,7 @@ def test_in_chunks_the_tail_of_a_long_prompt_counts(models: dict[str, Path], kin
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
-def test_in_chunks_a_long_negative_prompt_counts(models: dict[str, Path], kind: str) -> None:
+def test_chunks_use_the_end_of_a_long_negative_prompt(models: dict[str, Path], kind: str) -> None:
     images = [
         generate(request(models[kind], "a fox", "chunk", negative_prompt=FITS + tail)).image
         for tail in ("a blue cat", "a small house")
@@ -88,28 +86,33 @@ def test_in_chunks_a_long_negative_prompt_counts(models: dict[str, Path], kind: 
     assert not plain.same(*images)
 
 
-def test_in_chunks_a_long_neighbour_changes_nothing(models: dict[str, Path]) -> None:
-    requests = [request(models["sd1"], "a red fox", "chunk"), request(models["sd1"], OVER, "chunk")]
+def test_long_prompt_does_not_change_other_images_of_a_batch(models: dict[str, Path]) -> None:
+    requests = [request(models["sd1"], "a red fox", "chunk"), request(models["sd1"], TOO_LONG, "chunk")]
     together = list(generate_all(requests, batch_size=2))
     for each, outcome in zip(requests, together, strict=True):
         assert isinstance(outcome, GeneratedImage)
         assert plain.same(outcome.image, generate(each).image)
 
 
-def test_in_chunks_seeds_of_one_prompt_are_drawn_together(models: dict[str, Path]) -> None:
-    requests = [request(models["sd1"], OVER, "chunk").replace(seed=seed) for seed in (1, 2)]
+def test_seeds_of_one_chunked_prompt_share_a_pipeline_call(models: dict[str, Path]) -> None:
+    requests = [request(models["sd1"], TOO_LONG, "chunk").replace(seed=seed) for seed in (1, 2)]
     for each, outcome in zip(requests, generate_all(requests, batch_size=2), strict=True):
         assert isinstance(outcome, GeneratedImage)
         assert outcome.record["batch_size"] == 2
         assert plain.difference(outcome.image, generate(each).image) <= 1
 
 
-def test_chunks_work_for_redrawing_too(models: dict[str, Path]) -> None:
+def test_chunks_work_for_img2img(models: dict[str, Path]) -> None:
     image = plain.photo(Path("photo.png"))
     images = [
         generate(
             Img2Img(
-                model=str(models["sdxl"]), prompt=FITS + tail, long_prompt="chunk", image=image, strength=1.0, **SHORT
+                model=str(models["sdxl"]),
+                prompt=FITS + tail,
+                long_prompt="chunk",
+                image=image,
+                strength=1.0,
+                **SETTINGS,
             )
         ).image
         for tail in ("a blue cat", "a small house")
@@ -117,22 +120,24 @@ def test_chunks_work_for_redrawing_too(models: dict[str, Path]) -> None:
     assert not plain.same(*images)
 
 
-def test_a_model_that_cannot_take_chunks_says_so(models: dict[str, Path]) -> None:
-    with pytest.raises(UsageError, match="works with Stable Diffusion 1, 2 and XL"):
-        generate(request(models["sd3"], OVER, "chunk"))
+def test_chunks_are_rejected_for_models_without_clip(models: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match="is not Stable Diffusion 1, 2 or XL"):
+        generate(request(models["sd3"], TOO_LONG, "chunk"))
     assert generate(request(models["sd3"], FITS, "chunk"))
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
-def test_a_long_prompt_can_be_refused_before_the_model_loads(models: dict[str, Path], kind: str) -> None:
-    heard = plain.Heard()
-    with pytest.raises(UsageError, match="limit of 75 tokens by: 'In the Snow,  a Blue CAT'"):
+def test_long_prompt_is_rejected_before_the_model_is_loaded(models: dict[str, Path], kind: str) -> None:
+    log = plain.EventLog()
+    with pytest.raises(
+        UsageError, match=r"limit of 75 tokens\. The part beyond the limit is 'In the Snow,  a Blue CAT'"
+    ):
         list(
             generate_all(
-                [request(models[kind], "a fox", "error"), request(models[kind], OVER, "error")], listener=heard
+                [request(models[kind], "a fox", "error"), request(models[kind], TOO_LONG, "error")], listener=log
             )
         )
-    assert not [event for event in heard.events if isinstance(event, Loading)]
+    assert not [event for event in log.events if isinstance(event, Loading)]
     with pytest.raises(UsageError, match="tokens"):
-        generate(request(models[kind], "a fox", "error", negative_prompt=OVER))
+        generate(request(models[kind], "a fox", "error", negative_prompt=TOO_LONG))
     assert generate(request(models[kind], FITS, "error"))

@@ -1,4 +1,4 @@
-"""Sizes: what comes out has the size that was asked for, or the input's, never a rounded one."""
+"""Test that an image has the requested size or the size of its input image, and never a rounded size."""
 
 from pathlib import Path
 
@@ -16,19 +16,19 @@ ODD = [(1, 1), (7, 13), (33, 47), (64, 1), (8, 40)]
 
 
 @pytest.mark.parametrize("size", ODD)
-def test_pictures_keep_their_size(models: dict[str, Path], size: tuple[int, int]) -> None:
+def test_output_has_the_size_of_the_input_image(models: dict[str, Path], size: tuple[int, int]) -> None:
     image = plain.photo(Path("photo.png"), *size)
     mask = plain.mask(Path("mask.png"), *size, box=(0, 0, 1, 1))
     shared = {"model": str(models["sd1"]), "image": image, **FAST}
     requests: list[Request] = [Img2Img(**shared), Inpaint(mask=mask, **shared)]
     assert [generate(request).image.size for request in requests] == [size, size]
-    grown = generate(Outpaint(expand="left=3,bottom=5", **shared))
-    assert grown.image.size == (size[0] + 3, size[1] + 5)
-    assert (grown.record["width"], grown.record["height"]) == grown.image.size
+    outpainted = generate(Outpaint(expand="left=3,bottom=5", **shared))
+    assert outpainted.image.size == (size[0] + 3, size[1] + 5)
+    assert (outpainted.record["width"], outpainted.record["height"]) == outpainted.image.size
 
 
 @pytest.mark.parametrize("kind", ["sdxl", "sd3", "sd1-inpaint", "sd3-inpaint"])
-def test_other_architectures_keep_odd_sizes_too(models: dict[str, Path], kind: str) -> None:
+def test_other_architectures_keep_odd_sizes(models: dict[str, Path], kind: str) -> None:
     image = plain.photo(Path("photo.png"), 33, 47)
     mask = plain.mask(Path("mask.png"), 33, 47)
     shared = {"model": str(models[kind]), "image": image, **FAST}
@@ -38,41 +38,41 @@ def test_other_architectures_keep_odd_sizes_too(models: dict[str, Path], kind: s
 
 
 @pytest.mark.parametrize(
-    ("asked", "size"), [((45, 21), (45, 21)), ((20, None), (20, 30)), ((None, 15), (10, 15)), ((1, None), (1, 2))]
+    ("requested", "size"), [((45, 21), (45, 21)), ((20, None), (20, 30)), ((None, 15), (10, 15)), ((1, None), (1, 2))]
 )
-def test_a_size_that_is_asked_for(
-    models: dict[str, Path], asked: tuple[int | None, int | None], size: tuple[int, int]
+def test_output_has_the_requested_size(
+    models: dict[str, Path], requested: tuple[int | None, int | None], size: tuple[int, int]
 ) -> None:
     image = plain.photo(Path("photo.png"), 40, 60)
-    request = Img2Img(model=str(models["sd1"]), image=image, width=asked[0], height=asked[1], **FAST)
-    picture = generate(request)
-    assert picture.image.size == size
-    assert (picture.record["width"], picture.record["height"]) == size
+    request = Img2Img(model=str(models["sd1"]), image=image, width=requested[0], height=requested[1], **FAST)
+    generated = generate(request)
+    assert generated.image.size == size
+    assert (generated.record["width"], generated.record["height"]) == size
 
 
-def test_extending_to_a_size(models: dict[str, Path]) -> None:
+def test_outpaint_to_a_target_size(models: dict[str, Path]) -> None:
     image = plain.photo(Path("photo.png"), 21, 30)
     assert generate(Outpaint(model=str(models["sd1"]), image=image, target_size="48x33", **FAST)).image.size == (48, 33)
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
 @pytest.mark.parametrize("size", [(33, 32), (1, 32), (39, 41)])
-def test_words_to_a_size_that_cannot_be_drawn_name_sizes_that_can(
+def test_unsupported_txt2img_size_suggests_supported_sizes(
     models: dict[str, Path], kind: str, size: tuple[int, int]
 ) -> None:
     request = Txt2Img(model=str(models[kind]), width=size[0], height=size[1], seed=1, steps=1)
-    with pytest.raises(UsageError, match=f"{size[0]}x{size[1]}") as refused:
+    with pytest.raises(UsageError, match=f"{size[0]}x{size[1]}") as raised:
         generate(request)
-    named = refused.value.hint.removeprefix("Try --size ").rstrip(".").split(" or ")
-    assert named
-    for text in named:
+    suggestions = raised.value.hint.removeprefix("Try --size ").rstrip(".").split(" or ")
+    assert suggestions
+    for text in suggestions:
         width, height = map(int, text.split("x"))
         assert abs(width - size[0]) < 8
         assert abs(height - size[1]) < 8
         assert generate(request.replace(width=width, height=height)).image.size == (width, height)
 
 
-def test_without_a_size_words_use_the_models_own(models: dict[str, Path]) -> None:
+def test_txt2img_without_a_size_uses_the_native_size(models: dict[str, Path]) -> None:
     assert generate(Txt2Img(model=str(models["sd1"]), seed=1, steps=1)).image.size == (32, 32)
     assert generate(Txt2Img(model=str(models["sd1"]), seed=1, steps=1, width=64)).image.size == (64, 32)
 
@@ -84,7 +84,7 @@ def test_without_a_size_words_use_the_models_own(models: dict[str, Path]) -> Non
     feather=st.sampled_from([0, 0, 1, 5]),
     kind=st.sampled_from(["sd1", "sd1-inpaint", "sd3", "sd3-inpaint"]),
 )
-def test_where_the_mask_is_black_no_byte_changes(
+def test_pixels_outside_the_mask_are_unchanged(
     models: dict[str, Path], size: tuple[int, int], data: st.DataObject, feather: int, kind: str
 ) -> None:
     width, height = size
@@ -92,39 +92,40 @@ def test_where_the_mask_is_black_no_byte_changes(
     mask = Image.frombytes("L", size, values)
     mask.save("mask.png")
     photo = Image.open(plain.photo(Path("photo.png"), *size))
-    made = generate(
+    generated = generate(
         Inpaint(
             model=str(models[kind]), image=Path("photo.png"), mask=Path("mask.png"), feather=feather, **FAST,
         )
     ).image  # fmt: skip
-    assert made.size == size
-    for before, after, value in zip(pixels(photo), pixels(made), values, strict=True):
+    assert generated.size == size
+    for before, after, value in zip(pixels(photo), pixels(generated), values, strict=True):
         assert value or before == after
 
 
 def pixels(image: Image.Image) -> list[bytes]:
+    """Return the bytes of each pixel."""
     data = image.tobytes()
     return [data[i : i + 3] for i in range(0, len(data), 3)]
 
 
 @pytest.mark.parametrize("feather", [0, 4])
-def test_extending_keeps_every_byte_of_the_original(models: dict[str, Path], feather: int) -> None:
+def test_outpaint_keeps_the_original_pixels(models: dict[str, Path], feather: int) -> None:
     photo = Image.open(plain.photo(Path("photo.png"), 19, 23))
     request = Outpaint(model=str(models["sd1"]), image=Path("photo.png"), expand="x=9,top=6", feather=feather, **FAST)
-    made = generate(request).image
-    assert plain.same(made.crop((9, 6, 28, 29)), photo)
-    assert not plain.same(made, generate(request.replace(seed=2)).image)
+    generated = generate(request).image
+    assert plain.same(generated.crop((9, 6, 28, 29)), photo)
+    assert not plain.same(generated, generate(request.replace(seed=2)).image)
 
 
-def test_a_fitted_or_inverted_mask(models: dict[str, Path]) -> None:
+def test_resized_or_inverted_mask(models: dict[str, Path]) -> None:
     photo = Image.open(plain.photo(Path("photo.png"), 24, 24))
     plain.mask(Path("mask.png"), 24, 24, box=(0, 0, 12, 24))
     request = Inpaint(
         model=str(models["sd1"]), image=Path("photo.png"), mask=Path("mask.png"), invert_mask=True, **FAST
     )
-    made = generate(request).image
-    assert plain.same(made.crop((0, 0, 12, 24)), photo.crop((0, 0, 12, 24)))
-    assert not plain.same(made.crop((12, 0, 24, 24)), photo.crop((12, 0, 24, 24)))
+    generated = generate(request).image
+    assert plain.same(generated.crop((0, 0, 12, 24)), photo.crop((0, 0, 12, 24)))
+    assert not plain.same(generated.crop((12, 0, 24, 24)), photo.crop((12, 0, 24, 24)))
     plain.mask(Path("half.png"), 12, 12, box=(0, 0, 6, 12))
-    fitted = generate(request.replace(mask=Path("half.png"), invert_mask=False, resize_mask=True)).image
-    assert plain.same(fitted.crop((16, 0, 24, 24)), photo.crop((16, 0, 24, 24)))
+    resized = generate(request.replace(mask=Path("half.png"), invert_mask=False, resize_mask=True)).image
+    assert plain.same(resized.crop((16, 0, 24, 24)), photo.crop((16, 0, 24, 24)))

@@ -1,6 +1,7 @@
 """Generate reference images with plain diffusers, create small input images, and record events."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,13 @@ ABSENT = ("text_encoder_3", "tokenizer_3", "image_encoder", "feature_extractor")
 def generate(
     pipeline_class: str, folder: Path, *, seed: int, scheduler: dict[str, Any] | None = None, **kwargs: Any
 ) -> Any:
-    """Generate one PIL image with a new diffusers pipeline. `kwargs` are the arguments of the pipeline call."""
-    return run(load(pipeline_class, folder), seed=seed, scheduler=scheduler, **kwargs)
+    """Generate one PIL image with plain diffusers. `kwargs` are the arguments of the pipeline call."""
+    return run(_cached_pipeline(pipeline_class, folder), seed=seed, scheduler=scheduler, **kwargs)
+
+
+@functools.lru_cache(maxsize=16)
+def _cached_pipeline(pipeline_class: str, folder: Path) -> Any:
+    return load(pipeline_class, folder)
 
 
 def load(pipeline_class: str, folder: Path) -> Any:
