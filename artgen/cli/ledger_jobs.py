@@ -79,7 +79,13 @@ class LedgerJobs:
             typer.Exit: entries are invalid; each error is printed.
         """
         self.ledger.refresh()
-        planner = Planner(self._folder, self._defaults, existing_files=self.ledger.completed_files(), listener=reporter)
+        planner = Planner(
+            self._folder,
+            self._defaults,
+            existing_files=self.ledger.completed_files(),
+            known_fingerprints=self.ledger.records,
+            listener=reporter,
+        )
         self.plan = planner.build_plan(self._entries)
         _report_line_errors(self.plan, keep_going=self._run_settings.keep_going)
         _reject_selected_gpu(self.plan, self._run_settings)

@@ -21,14 +21,6 @@ from artgen.errors import UsageError
 from artgen.spec import settings
 from artgen.spec.settings import Setting, describe_limits, options_of, type_of
 
-PER_CALL_SETTINGS = frozenset(
-    {"prompt", "image", "mask", "expand", "target_size", "seed", "json", "dry_run", "quiet", "verbose", "overwrite"}
-    | {"frames", "fps", "frames_show", "frame_interval", "include_noising"}
-    | {"sweep", "task", "limit", "shuffle", "shard", "keep_going", "retry_failed", "folder", "resume"}
-    | {"noise_levels", "noise_samples", "fit", "alpha"}
-)
-"""Settings of one call, which environment variables and configuration files cannot set."""
-
 
 def flatten_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Return a function that Typer can run as a command: one parameter per setting of each group.
@@ -105,7 +97,7 @@ def _argument_parameter(parameter_name: str, name: str, spec: Setting) -> inspec
 def _option_parameter(group: type, name: str, field: Field[Any], spec: Setting) -> inspect.Parameter:
     kind, optional = type_of(group, name)
     # `AliasCommand` reads the variables of settings with several values.
-    has_variable = name not in PER_CALL_SETTINGS and kind is not tuple
+    has_variable = not spec.per_call and kind is not tuple
     flag = "--" + name.replace("_", "-")
     flags = spec.flags or ((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,))
     text, default = _help_text(spec), None if field.default is MISSING else field.default
@@ -221,7 +213,7 @@ def _multi_value_settings() -> dict[str, type]:
         name: group
         for group in settings.SETTING_GROUPS
         for name in options_of(group)
-        if name not in PER_CALL_SETTINGS and type_of(group, name)[0] is tuple
+        if not settings.settings_of(group)[name].per_call and type_of(group, name)[0] is tuple
     }
 
 

@@ -14,6 +14,7 @@ from artgen.errors import UsageError
 from artgen.images import contact_sheet
 from artgen.images.contact_sheet import Cell, ContactSheet
 from artgen.queue import sweeps
+from artgen.queue.fingerprints import significant_values
 from artgen.queue.ledger import Ledger
 from artgen.queue.planner import BatchPlan
 from artgen.queue.sweeps import SweepAxis, combinations
@@ -142,5 +143,6 @@ def sweep_seed(values: Mapping[str, Any]) -> str:
 
     Combinations are compared, so they need the same noise.
     """
-    text = repr(sorted((name, str(value)) for name, value in values.items() if name not in options_of(FramesSettings)))
+    shared = {name: value for name, value in values.items() if name not in options_of(FramesSettings)}
+    text = repr(sorted((name, str(value)) for name, value in significant_values(shared).items()))
     return str(hash_seed(text.encode("utf-8", "surrogateescape")))

@@ -22,7 +22,7 @@ from artgen.registry import estimate_memory
 from artgen.spec import fast
 from artgen.spec import memory_budget as budget
 from artgen.spec.requests import PromptRequest
-from artgen.spec.settings import MAX_BATCH_SIZE
+from artgen.spec.settings import MAX_BATCH_SIZE, settings_of
 from artgen.system import hardware
 
 
@@ -252,8 +252,10 @@ def memory_limit(device_config: DeviceConfig, memory_budget: str | None) -> Iter
 def resource_key(job: Job) -> tuple[Any, ...]:
     """Return everything that memory settings depend on, except the image size."""
     request = job.prompt_request
+    values = (
+        getattr(request, name) for name, setting in settings_of(type(request)).items() if "memory" in setting.affects
+    )
     return (
-        request.model, request.device, request.dtype, request.quantize, request.offload, request.memory_budget,
-        request.vae_tiling, request.safety_checker, checks.text_encoders_inseparable_reason(job.model, job.loras),
+        *values, checks.text_encoders_inseparable_reason(job.model, job.loras),
         MemorySettings.from_request(request, 1).excluded_mode,
     )  # fmt: skip

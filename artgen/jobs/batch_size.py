@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from artgen.errors import UsageError
 from artgen.jobs.prepare import Job
 from artgen.spec.requests import PromptRequest, Request
-from artgen.spec.settings import MAX_BATCH_SIZE
+from artgen.spec.settings import MAX_BATCH_SIZE, settings_of, type_of
 from artgen.system import hardware
 
 AUTO = "auto"
@@ -137,8 +137,14 @@ def group_key(request: Request) -> Request:
     """Return the settings that must be equal in a pipeline call: all except seed, prompts and input images."""
     if not isinstance(request, PromptRequest):
         return request
-    inputs = {name: Path("any") for name in ("image", "mask") if getattr(request, name, None) is not None}
-    return request.replace(seed=0, prompt="", negative_prompt="", **inputs)
+    blank: dict[type, Any] = {str: "", int: 0, Path: Path("any")}
+    return request.replace(
+        **{
+            name: blank[type_of(type(request), name)[0]]
+            for name, setting in settings_of(type(request)).items()
+            if setting.per_image and getattr(request, name) is not None
+        }
+    )
 
 
 def prompt_group_key(request: Request) -> tuple[Any, ...]:

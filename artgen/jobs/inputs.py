@@ -8,7 +8,7 @@ from PIL import Image
 
 from artgen import images
 from artgen.spec.requests import Denoise, ImageRequest, Inpaint, Outpaint, PromptedImageRequest, Request
-from artgen.spec.settings import CanvasSettings
+from artgen.spec.settings import CanvasSettings, settings_of
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,8 @@ class InputImages:
 
 def input_key(request: Request) -> tuple[Any, ...]:
     """Equal for requests that draw on the same canvas: task, pictures and size."""
-    names: tuple[str, ...] = ("width", "height")
-    if isinstance(request, ImageRequest):
-        names += ("image", "mask", "background", "invert_mask", "resize_mask", "feather", "expand", "target_size")
-    return (request.task, *(getattr(request, name, None) for name in names))
+    shared = settings_of(type(request)).items()
+    return (request.task, *(getattr(request, name) for name, setting in shared if "input" in setting.affects))
 
 
 def load_inputs(request: Request) -> InputImages:

@@ -19,10 +19,9 @@ from artgen.spec import fast, settings
 from artgen.spec.lora import LoraSpec, parse_lora
 from artgen.spec.records import from_record
 from artgen.spec.requests import TASKS, Request
-from artgen.spec.settings import MAX_BATCH_SIZE, options_of
+from artgen.spec.settings import MAX_BATCH_SIZE, options_of, path_settings
 from artgen.system import hardware
 
-INPUT_FILE_KEYS = ("image", "mask")
 A1111_KEYS = ("prompt", "negative_prompt", "steps", "scheduler", "sigmas", "guidance_scale", "seed", "width", "height")
 """Fields that are taken from other tools' notes; a model's name there means nothing here."""
 
@@ -159,12 +158,12 @@ def _apply_changes(record: dict[str, Any], changes: Mapping[str, str]) -> bool:
         )
     except UsageError as error:
         raise UsageError(f"--set: {error.message}", error.hint) from error
-    return bool(set(changes) - set(INPUT_FILE_KEYS) - {"model"})
+    return bool(set(changes) - {"model", *path_settings(cls)})
 
 
 def _find_input_files(path: Path, record: dict[str, Any], changes: Mapping[str, str]) -> None:
-    for name in INPUT_FILE_KEYS:
-        if name not in options_of(TASKS[record["task"]]) or name in changes:
+    for name in path_settings(TASKS[record["task"]]):
+        if name in changes:
             continue
         wanted = record.get(f"{name}_sha256")
         file_name = Path(str(record.get(name, ""))).name

@@ -39,10 +39,6 @@ MAX_LISTED_CHANGES = 4
 """Maximum number of changed settings in the error of a resumed training."""
 BUCKET_MULTIPLE = 64
 """At resolutions of 512 pixels and more, bucket sides are multiples of this: each UNet level has an even size."""
-RESUME_MUTABLE = frozenset(
-    {"checkpoint_every", "keep_checkpoints", "snapshot_every", "snapshot_prompts", "resume", "lora_format"}
-)
-"""Settings that do not change the trained weights. A resumed training can have other values."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ class TrainingPlan:
         record["model_hash"] = self.model.model_hash()
         record["pictures"] = [image.sha256 for image in self.dataset.images]
         record["captions"] = list(self.captions)
-        return {name: value for name, value in record.items() if name not in RESUME_MUTABLE and name != "folder"}
+        return {name: value for name, value in record.items() if name != "folder"}
 
 
 def add_trigger(caption: str, trigger: str | None) -> str:

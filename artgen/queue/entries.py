@@ -13,19 +13,8 @@ from artgen.spec.settings import aliases_of, options_of, type_of, unknown_settin
 LINE_SETTINGS: dict[str, type] = {
     name: group
     for group in settings.SETTING_GROUPS
-    if group
-    not in (
-        settings.SweepSettings,
-        settings.BatchRunSettings,
-        settings.AnimationSettings,
-        settings.FramesSettings,
-        settings.ReportSettings,
-        settings.LoraFolder,
-        settings.AnomalySettings,
-        *settings.TRAINING_GROUPS,
-    )
-    for name in options_of(group)
-    if name not in ("batch_size", "overwrite")
+    for name, setting in settings.settings_of(group).items()
+    if setting.in_prompt_file
 }
 """Settings that a line may hold, and the group that declares each."""
 

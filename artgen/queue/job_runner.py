@@ -13,15 +13,13 @@ from artgen.jobs.prepare import Job, ModelCache, prepare_jobs
 from artgen.queue.ledger import JobRecord, JobResult, Ledger, failure_record, now
 from artgen.queue.locks import JobLocks
 from artgen.queue.planner import PlannedJob
+from artgen.spec.settings import settings_of
 
 if TYPE_CHECKING:
     from artgen.engine.memory_policy import OomHistory
 
 MAX_PENDING_SAVES = 4
 """Pictures that may wait to be saved while others are drawn, besides those of one device batch."""
-
-PROMPT_ENCODING_SETTINGS = ("prompt", "negative_prompt", "guidance_scale", "long_prompt", "fast")
-"""Settings that tell whether a job has anything to read that another has not."""
 
 
 class JobRunner:
@@ -137,7 +135,11 @@ class JobRunner:
         for job in jobs:
             if job.request.model != model:
                 return
-            words = tuple(getattr(job.request, name, None) for name in PROMPT_ENCODING_SETTINGS)
+            words = tuple(
+                getattr(job.request, name)
+                for name, setting in settings_of(type(job.request)).items()
+                if "prompt" in setting.affects
+            )
             if words in seen:
                 continue  # to make it ready would read its pictures for nothing
             seen.add(words)

@@ -1,8 +1,7 @@
-"""From entries to jobs: every line is checked, completed and given a fingerprint before anything is drawn."""
+"""Convert the entries of a batch to jobs: validate each entry, fill in its defaults and compute its fingerprint."""
 
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,8 @@ from artgen.jobs import checks
 from artgen.jobs.batch_size import default_batch_size, group_key, prompt_group_key
 from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.outputs import AnimationOutput, Destination
-from artgen.queue.entries import Entry, LineError, location
+from artgen.queue import fingerprints
+from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, location
 from artgen.spec.records import to_record
 from artgen.spec.requests import TASKS, PromptRequest, Request, Txt2Img
 from artgen.spec.seeds import expand_seeds, hash_seed
@@ -27,29 +27,27 @@ from artgen.spec.settings import (
     PromptSettings,
     SeriesSettings,
     options_of,
+    settings_of,
     validate,
 )
 
-NON_FINGERPRINT_SETTINGS = frozenset({"device", "offload", "memory_budget", "vae_tiling", "png_level"})
-"""Settings that say how a picture is made, not which: they are no part of its fingerprint."""
-
-_PER_IMAGE_FIELDS = ("prompt", "negative_prompt", "seed")
-_OUTPUT_FIELDS = ("output", "format", "quality", "metadata", "png_level")
+_PROMPT_NAMES = tuple(name for name, setting in settings_of(PromptSettings).items() if setting.per_image)
 
 
 @dataclass(frozen=True)
 class JobTemplate:
-    """What jobs share that differ only in words and seed.
+    """Store what jobs share that differ only in prompts and seed.
 
     Attributes:
-        request: complete, but for words and seed.
-        size: width and height of the result in pixels.
-        destination: where the pictures go.
-        notes: what the user should know.
-        settings_digest: the part of the fingerprint that they share.
-        shape_id: the same for shapes that differ only in the pictures that their jobs start from.
-        animation_output: where the frames of their making go, if they are wanted.
-        default_size: how many of them are best drawn together.
+        request: complete request without prompts and with seed 0.
+        size: width and height of the image in pixels.
+        destination: file names of the images.
+        notes: notes for the user.
+        settings_digest: part of the fingerprint that the jobs share, 32 bytes.
+        former_digest: the same part as earlier versions computed it, 32 bytes.
+        shape_id: number that is equal for templates that differ only in the input images.
+        animation_output: files of the frames; None if no frames are saved.
+        default_size: default batch size.
     """
 
     request: Request
@@ -57,6 +55,7 @@ class JobTemplate:
     destination: Destination
     notes: tuple[str, ...]
     settings_digest: bytes
+    former_digest: bytes
     shape_id: int
     animation_output: AnimationOutput | None = None
     default_size: int = 1
@@ -64,16 +63,16 @@ class JobTemplate:
 
 @dataclass(frozen=True, slots=True)
 class PlannedJob:
-    """One picture of a batch.
+    """Represent one image of a batch.
 
     Attributes:
-        number: its place in the plan, from 1; `{index}` in its name.
-        source: the file that asked for it.
-        line: of that file, 0 where lines mean nothing.
-        request: complete.
-        template: what it shares with others.
-        group_id: a number, the same for jobs that one call of a pipeline can draw.
-        fingerprint: its fingerprint, 64 hex digits: SHA-256 of all that decides about the picture, input files included.
+        number: position in the plan, counted from 1; `{index}` in the file name.
+        source: name of the file that contains the job.
+        line: line in that file, counted from 1; 0 if the source has no lines.
+        request: complete request.
+        template: values that the job shares with other jobs.
+        group_id: number that is equal for jobs that one pipeline call can generate.
+        fingerprint: SHA-256 of everything that determines the image, input files included; 64 hexadecimal digits.
     """
 
     number: int
@@ -86,13 +85,13 @@ class PlannedJob:
 
     @property
     def location(self) -> str:
-        """`prompts.txt:12`."""
+        """Return source and line: `prompts.txt:12`."""
         return location(self.source, self.line)
 
 
 @dataclass
 class BatchPlan:
-    """Jobs in order, and what kept others from becoming one."""
+    """Store the jobs of a batch in order, and the errors of invalid entries."""
 
     folder: Path
     jobs: list[PlannedJob] = field(default_factory=list)
@@ -100,13 +99,13 @@ class BatchPlan:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know, each thing once."""
-        shapes = {id(job.template): job.template for job in self.jobs}.values()
-        return list(dict.fromkeys(text for shape in shapes for text in shape.notes))
+        """Return the notes for the user, each note once."""
+        templates = {id(job.template): job.template for job in self.jobs}.values()
+        return list(dict.fromkeys(text for template in templates for text in template.notes))
 
 
 class Planner:
-    """Makes jobs of entries; what many of them share is worked out once."""
+    """Convert entries to jobs. Values that several jobs share are computed once."""
 
     def __init__(
         self,
@@ -114,23 +113,27 @@ class Planner:
         defaults: Mapping[str, Any] | None = None,
         *,
         existing_files: Container[Path] = (),
+        known_fingerprints: Container[str] = (),
         listener: Listener = no_op,
     ) -> None:
-        """Nothing is read or written yet.
+        """Store the arguments. The planner does not read or write files yet.
 
         Args:
-            folder: takes the pictures.
-            defaults: settings that hold where neither line nor file says anything, as far as the line's task has them;
-                those of frames hold for all.
-            existing_files: files that the batch made before; they are no reason to refuse a name.
-            listener: is told of downloads.
+            folder: folder of the images.
+            defaults: settings that apply if neither the line nor the file contains them and the line's task has them.
+                Settings of frames apply to all jobs.
+            existing_files: files that the batch wrote before; their names are not refused.
+            known_fingerprints: fingerprints in the batch's ledger. A line whose job an earlier version of artgen
+                wrote there keeps the fingerprint and the seed of that version.
+            listener: receives the events of downloads.
         """
         self._folder = folder
         self._existing_files = existing_files
+        self._known_fingerprints = known_fingerprints
         self._defaults = dict(defaults or {})
-        shown = {name: self._defaults.pop(name) for name in options_of(FramesSettings) if name in self._defaults}
+        frames = {name: self._defaults.pop(name) for name in options_of(FramesSettings) if name in self._defaults}
         self._animation_output = outputs.parse_frames_option(
-            FramesSettings(**shown), multiple_images=True, overwrite=False
+            FramesSettings(**frames), multiple_images=True, overwrite=False
         )
         self._listener = listener
         self._model_cache = ModelCache()
@@ -140,10 +143,10 @@ class Planner:
         self._digest_counts: dict[bytes, int] = {}
 
     def build_plan(self, entries: Iterable[Entry | LineError]) -> BatchPlan:
-        """Checks every entry; mistakes are gathered, not raised.
+        """Convert every entry to jobs. The plan contains the errors of invalid entries; they are not raised.
 
-        A line without a seed, or with seed -1, gets one made from the line itself: the batch run again is the same
-        batch, whatever was added, moved or taken out around the line.
+        The seed of a line without a seed, or with seed -1, is computed from the line. Therefore a batch that runs
+        again has the same seeds, even if lines were added, moved or removed.
         """
         plan = BatchPlan(self._folder)
         for entry in entries:
@@ -157,43 +160,59 @@ class Planner:
         return plan
 
     def _add_jobs(self, plan: BatchPlan, entry: Entry) -> None:
-        given = _merge_defaults(entry.setting_values, {**self._defaults, **entry.defaults})
-        series = SeriesSettings(seed=given.pop("seed", None), count=given.pop("count", 1))
-        words = {name: given.pop(name) for name in ("prompt", "negative_prompt") if name in given}
-        shape = self._cached_template(given)
-        if words and not isinstance(shape.request, PromptRequest):
-            raise UsageError(f"{shape.request.task} takes no {' and no '.join(words)}.", "Leave it out.")
-        validate(PromptSettings(**words))
-        if isinstance(shape.request, Txt2Img) and not words.get("prompt", "").strip():
+        values = _merge_defaults(entry.setting_values, {**self._defaults, **entry.defaults})
+        series = SeriesSettings(seed=values.pop("seed", None), count=values.pop("count", 1))
+        prompts = {name: values.pop(name) for name in _PROMPT_NAMES if name in values}
+        template = self._cached_template(values)
+        if prompts and not isinstance(template.request, PromptRequest):
+            raise UsageError(f"{template.request.task} takes no {' and no '.join(prompts)}.", "Remove it.")
+        validate(PromptSettings(**prompts))
+        if isinstance(template.request, Txt2Img) and not prompts.get("prompt", "").strip():
             raise UsageError("txt2img needs a prompt.")
-        said = f"{words.get('prompt', '')}\0{words.get('negative_prompt', '')}"
-        line = hashlib.sha256(shape.settings_digest + said.encode()).digest()
-        for seed in expand_seeds(series, lambda: self._derive_seed(line)):
-            job = hashlib.sha256(line + str(seed).encode())
-            again = self._count_previous(job.digest())
-            if again:
-                job.update(str(again).encode())
+        for seed, fingerprint in self._seeds_and_fingerprints(template, prompts, series):
+            request = template.request.replace(**prompts, seed=seed)
+            group_key = (template.shape_id, *prompt_group_key(request))
+            group_id = self._group_ids.setdefault(group_key, len(self._group_ids))
             number = len(plan.jobs) + 1
-            made = shape.request.replace(**words, seed=seed)
-            alike = self._group_ids.setdefault((shape.shape_id, *prompt_group_key(made)), len(self._group_ids))
-            plan.jobs.append(PlannedJob(number, entry.source, entry.line, made, shape, alike, job.hexdigest()))
+            plan.jobs.append(PlannedJob(number, entry.source, entry.line, request, template, group_id, fingerprint))
+
+    def _seeds_and_fingerprints(
+        self, template: JobTemplate, prompts: Mapping[str, str], series: SeriesSettings
+    ) -> list[tuple[int, str]]:
+        text = f"{prompts.get('prompt', '')}\0{prompts.get('negative_prompt', '')}".encode()
+        if template.former_digest != template.settings_digest:
+            former = self._identify(template.former_digest + text, series)
+            if any(fingerprint in self._known_fingerprints for _, fingerprint in former):
+                return former
+        return self._identify(template.settings_digest + text, series)
+
+    def _identify(self, line: bytes, series: SeriesSettings) -> list[tuple[int, str]]:
+        """Return seed and fingerprint of each job of a line, which is given as settings digest and prompts."""
+        line_digest = hashlib.sha256(line).digest()
+        found = []
+        for seed in expand_seeds(series, lambda: self._derive_seed(line_digest)):
+            job = hashlib.sha256(line_digest + str(seed).encode())
+            if repetition := self._count_previous(job.digest()):
+                job.update(str(repetition).encode())
+            found.append((seed, job.hexdigest()))
+        return found
 
     def _derive_seed(self, line_digest: bytes) -> int:
-        """A seed made from a line, 0 to 2**32 - 1; another one when the same line comes again."""
+        """Return a seed computed from a line, 0 to 2**32 - 1. A repetition of the line has another seed."""
         salt = self._count_previous(line_digest + b"seed")
         return hash_seed(line_digest + str(salt).encode())
 
     def _count_previous(self, digest: bytes) -> int:
-        """How often this was seen before."""
-        seen = self._digest_counts.get(digest, 0)
-        self._digest_counts[digest] = seen + 1
-        return seen
+        """Return how often this method was called with `digest` before."""
+        count = self._digest_counts.get(digest, 0)
+        self._digest_counts[digest] = count + 1
+        return count
 
     def _cached_template(self, setting_values: dict[str, Any]) -> JobTemplate:
         key: tuple[Any, ...] = tuple(sorted(setting_values.items(), key=lambda item: item[0]))
         try:
             found = self._templates.get(key)
-        except TypeError:  # a list or an object where a plain value should be
+        except TypeError:  # An invalid line contains a list or an object, which has no hash.
             found = None
             key = (repr(key),)
         if found is None:
@@ -209,86 +228,72 @@ class Planner:
     def _build_template(self, setting_values: dict[str, Any]) -> JobTemplate:
         task = setting_values.pop("task", "txt2img")
         if task not in TASKS:
-            raise UsageError(f"There is no task called {task!r}.", f"Tasks: {', '.join(TASKS)}.")
-        output = OutputSettings(**{name: setting_values.pop(name) for name in _OUTPUT_FIELDS if name in setting_values})
-        bare = build_request(task, setting_values).replace(seed=0)
-        prepared = prepare_jobs([bare], self._listener, self._model_cache)[0]
-        destination = self._resolve_destination(output, prepared.request)
-        destination.check(
-            *prepared.size, to_record(prepared.request, prepared.provenance), owned_paths=self._existing_files
-        )
-        if self._animation_output is not None:
-            checks.check_frames(self._animation_output.settings, prepared.request, prepared.model_or_none)
-            self._animation_output.check(to_record(prepared.request, prepared.provenance))
-        settings = {
-            name: value
-            for name, value in to_record(prepared.request, prepared.provenance).items()
-            if name not in NON_FINGERPRINT_SETTINGS and name not in _PER_IMAGE_FIELDS
+            raise UsageError(f"There is no task {task!r}.", f"Tasks: {', '.join(TASKS)}.")
+        file_values = {
+            name: setting_values.pop(name) for name in fingerprints.OUTPUT_SETTINGS if name in setting_values
         }
-        asked = [getattr(output, name) for name in _OUTPUT_FIELDS if name not in NON_FINGERPRINT_SETTINGS]
-        text = json.dumps([settings, prepared.request.model, asked], sort_keys=True, default=str)
-        group = (group_key(prepared.request), prepared.size)
-        number = self._shape_ids.setdefault(group, len(self._shape_ids))
+        output = OutputSettings(**file_values)
+        request = build_request(task, setting_values).replace(seed=0)
+        job = prepare_jobs([request], self._listener, self._model_cache)[0]
+        record = to_record(job.request, job.provenance)
+        destination = self._resolve_destination(output, job.request)
+        destination.check(*job.size, record, owned_paths=self._existing_files)
+        if self._animation_output is not None:
+            checks.check_frames(self._animation_output.settings, job.request, job.model_or_none)
+            self._animation_output.check(record)
+        shape = (group_key(job.request), job.size)
         return JobTemplate(
-            prepared.request,
-            prepared.size,
+            job.request,
+            job.size,
             destination,
-            prepared.notes,
-            hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest(),
-            number,
+            job.notes,
+            fingerprints.settings_digest(job, output, destination.encoding),
+            fingerprints.former_settings_digest(job, output),
+            self._shape_ids.setdefault(shape, len(self._shape_ids)),
             self._animation_output,
-            default_batch_size(prepared),
+            default_batch_size(job),
         )
 
     def _resolve_destination(self, output: OutputSettings, request: Request) -> Destination:
-        asked = output.output
-        if asked is not None and (PurePath(asked).is_absolute() or ".." in PurePath(asked).parts):
-            raise UsageError(f"output {asked!r} leads out of the batch's folder.", "Name a file inside it.")
+        name = output.output
+        if name is not None and (PurePath(name).is_absolute() or ".." in PurePath(name).parts):
+            raise UsageError(
+                f"The output '{name}' is outside the folder of the batch.", "Use a file inside the folder."
+            )
         root = str(self._folder).replace("{", "{{").replace("}", "}}")
-        return outputs.destination_for_requests([request], dataclasses.replace(output, output=f"{root}/{asked or ''}"))
+        return outputs.destination_for_requests([request], dataclasses.replace(output, output=f"{root}/{name or ''}"))
 
 
 def build_request(task: str, setting_values: Mapping[str, Any]) -> Request:
-    """The request that a line's settings make.
+    """Build the request of a line from its settings.
 
     Raises:
-        UsageError: a setting that the task does not take, or a value outside its limits.
+        UsageError: the task does not take a setting, or a value is outside its limits.
     """
-    cls = TASKS[task]
+    request_class = TASKS[task]
     values = dict(setting_values)
     size = values.pop("size", None)
     if size is not None:
-        if not issubclass(cls, CanvasSettings):
+        if not issubclass(request_class, CanvasSettings):
             raise UsageError(f"{task} takes no size.")
         values["width"], values["height"] = images.parse_size(size)
-    for name in values.keys() - options_of(cls).keys():
-        raise UsageError(f"{task} takes no {name}.", "Leave it out, or choose another task for this line.")
-    return cls(**values)
+    for name in values.keys() - options_of(request_class).keys():
+        raise UsageError(f"{task} takes no {name}.", "Remove it, or use another task for this line.")
+    return request_class(**values)
 
 
 def _merge_defaults(setting_values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What a line gives, with defaults for the rest as far as they fit its task and what it gives."""
+    """Return the settings of a line, with the defaults that its task takes and that do not contradict the line."""
     if not defaults:
         return dict(setting_values)
     task = setting_values.get("task", defaults.get("task", "txt2img"))
     if task not in TASKS:
         return dict(setting_values)
-    taken = {*options_of(TASKS[task]), "task", "count", *_OUTPUT_FIELDS}
+    accepted = {*options_of(TASKS[task]), "task", "count", *fingerprints.OUTPUT_SETTINGS}
     if issubclass(TASKS[task], CanvasSettings):
-        taken.add("size")
-    for name, others in _EXCLUSIVE_WITH.items():
-        if name in setting_values:
-            taken -= others
-    if re.search(r"\d-|,", str(setting_values.get("seed", ""))):  # a list says how many
-        taken.discard("count")
-    return {**{name: value for name, value in defaults.items() if name in taken}, **setting_values}
-
-
-_EXCLUSIVE_WITH = {
-    "size": {"width", "height"},
-    "width": {"size"},
-    "height": {"size"},
-    "expand": {"target_size"},
-    "target_size": {"expand"},
-}
-"""Settings that say the same in another way: a default of one gives way to the other on a line."""
+        accepted.add("size")
+    for name in setting_values.keys() & LINE_SETTINGS.keys():
+        accepted.difference_update(settings_of(LINE_SETTINGS[name])[name].excludes)
+    if re.search(r"\d-|,", str(setting_values.get("seed", ""))):
+        accepted.discard("count")  # A list of seeds determines the number of images.
+    return {**{name: value for name, value in defaults.items() if name in accepted}, **setting_values}

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import ArtgenError, InputFileError, UsageError
-from artgen.queue.entries import Entry, LineError, parse_data_value, parse_text_value, setting_name
+from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_value, parse_text_value, setting_name
 from artgen.queue.prompt_line import parse_prompt_line
 from artgen.spec.lora import LoraSpec, parse_lora
 from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_KEYS
 from artgen.spec.requests import TASKS
-from artgen.spec.settings import options_of
+from artgen.spec.settings import options_of, path_settings
 
 STDIN = "-"
 PROMPT_FILE_SUFFIXES = (".txt", ".jsonl", ".csv", ".yaml", ".yml")
-_PATH_SETTINGS = ("image", "mask")
+_PATH_SETTINGS = tuple(name for name, group in LINE_SETTINGS.items() if name in path_settings(group))
 
 NumberedLine = tuple[int, str]
 

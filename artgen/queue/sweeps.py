@@ -10,12 +10,10 @@ from typing import Any
 
 from artgen.errors import UsageError
 from artgen.queue.entries import LINE_SETTINGS, Entry, parse_text_value, setting_name
+from artgen.spec.settings import settings_of
 
 MAX_COMBINATIONS = 100_000
 _RANGE = re.compile(r"(-?[0-9.]+):(-?[0-9.]+)(?::([0-9.]+))?")
-_UNSWEEPABLE_SETTINGS = frozenset(
-    {"task", "output", "format", "quality", "png_level", "metadata", "count", "offline", "device"}
-)
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def parse_axes(texts: Sequence[str]) -> list[SweepAxis]:
         if not separator or not values.strip():
             raise UsageError(f"--sweep takes NAME=VALUES, not {text!r}.", "--sweep steps=10,20,30")
         setting = setting_name(name)
-        if setting in _UNSWEEPABLE_SETTINGS:
+        if setting == "task" or not settings_of(LINE_SETTINGS[setting])[setting].sweepable:
             raise UsageError(f"{setting} cannot be swept.")
         if setting in {axis.name for axis in axes}:
             raise UsageError(f"{setting} is swept twice.", "Give all its values in one --sweep.")

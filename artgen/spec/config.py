@@ -24,24 +24,11 @@ from artgen.system.files import write_atomically
 
 PROJECT_FILE = "artgen.toml"
 
-_PER_CALL_GROUPS = (
-    settings.SweepSettings,
-    settings.BatchRunSettings,
-    settings.SizeSettings,
-    settings.OutpaintSettings,
-    settings.AnimationSettings,
-    settings.FramesSettings,
-    settings.ReportSettings,
-    settings.AnomalySettings,
-    *settings.TRAINING_GROUPS,
-)
-
 CONFIGURABLE_SETTINGS: dict[str, type] = {
     name: group
     for group in settings.SETTING_GROUPS
-    if group not in _PER_CALL_GROUPS
-    for name in options_of(group)
-    if name not in ("prompt", "image", "mask", "seed", "overwrite")
+    for name, setting in settings.settings_of(group).items()
+    if setting.in_config and not setting.per_call
 }
 """Settings that a file may hold, and the group that declares each."""
 

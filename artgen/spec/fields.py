@@ -1,4 +1,4 @@
-"""What a setting is: its type, its limits, and how text becomes one. The settings themselves are in `settings/`."""
+"""Define a setting: its properties, its validation and its conversion from text. `settings/` declares the settings."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from artgen.errors import UsageError
 
@@ -23,46 +23,82 @@ BOOLEAN_LITERALS = {
     "0": False,
 }
 
-PATH_SETTINGS = frozenset({"image", "mask", "model", "lora", "folder", "fit"})
-"""Settings that may name a file, whose name need not be text."""
+Effect = Literal["pixels", "memory", "file", "prompt", "input"]
+SettingFields = Mapping[str, dataclasses.Field[Any]]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of one setting beside its name, type and default.
+    """Store the properties of a setting. Its name, type and default are those of its dataclass field.
 
     Attributes:
-        help: one sentence for `--help`.
+        help: sentences for `--help`; the default last, in brackets.
         flags: spellings shown in `--help`, short ones included; empty means `--name-with-dashes`.
         aliases: hidden spellings of the option, such as `--weights`. The same names are accepted as keys of records,
             prompt files and configuration files, and as `ARTGEN_*` variables. `--full=full` is a switch that gives
             the setting the value `full`.
         value_aliases: former values of the setting, and the value that each of them means.
         minimum, maximum: inclusive limits of a number.
-        choices: the words allowed, matched without regard to case.
-        positional: may be given without its flag.
-        metavar: what stands for the value in `--help`.
+        choices: allowed texts; empty allows every text.
+        positional: whether the value may be given without its flag.
+        metavar: placeholder of the value in `--help`.
+        is_path: whether the value may name a file. File names are bytes, which need not be valid UTF-8.
+        recorded: whether the setting is written to the record of an image.
+        per_call: whether the setting belongs to one call, so that the environment and configuration files do not set
+            it.
+        in_config: whether a configuration file may contain the setting, unless it is `per_call`.
+        in_prompt_file: whether a line of a prompt file may contain the setting.
+        sweepable: whether `--sweep` accepts the setting, if a line of a prompt file may contain it.
+        per_image: whether the images of one pipeline call may have different values.
+        affects: what the setting changes: the `pixels` of an image; the `memory` that a job needs, and with it which
+            components are loaded where; the content of the image `file` other than the pixels; the `prompt`
+            embeddings; the prepared `input` images. Empty if none of these.
+        neutral_values: values that give the same image as the default.
+        excludes: settings with the same meaning. A value of one replaces a default of the other.
+        fingerprint_name: key of the setting in a batch's fingerprints, if it is not the setting's name. Renamed
+            settings keep their former key, so that ledgers of earlier versions stay valid.
     """
 
     help: str
     flags: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    value_aliases: Mapping[str, str] = field(default_factory=dict)
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
-    value_aliases: Mapping[str, str] = field(default_factory=dict)
     positional: bool = False
     metavar: str | None = None
+    is_path: bool = False
+    recorded: bool = True
+    per_call: bool = False
+    in_config: bool = True
+    in_prompt_file: bool = True
+    sweepable: bool = True
+    per_image: bool = False
+    affects: tuple[Effect, ...] = ("pixels",)
+    neutral_values: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    fingerprint_name: str | None = None
 
 
-def option(default: Any, help: str, **rest: Any) -> Any:  # noqa: A002
-    """A dataclass field that carries a `Setting`."""
-    return field(default=default, metadata={"setting": Setting(help, **rest)})
+def option(default: Any, help: str, **properties: Any) -> Any:  # noqa: A002
+    """Return a dataclass field that carries a `Setting` with these properties."""
+    return field(default=default, metadata={"setting": Setting(help, **properties)})
 
 
 def options_of(group: type) -> dict[str, dataclasses.Field[Any]]:
-    """The fields of a group or request that are settings, by name."""
+    """Return the fields of a group or request that are settings, by name."""
     return {f.name: f for f in dataclasses.fields(group) if "setting" in f.metadata}
+
+
+def settings_of(group: type) -> dict[str, Setting]:
+    """Return the settings of a group or request, by name."""
+    return {name: setting for name, (_, _, setting) in _declarations(group).items()}
+
+
+def path_settings(group: type) -> tuple[str, ...]:
+    """Return the names of the settings whose type is `Path`: the input files of a group or request."""
+    return tuple(name for name, (kind, _, _) in _declarations(group).items() if kind is Path)
 
 
 class Alias(NamedTuple):
@@ -77,7 +113,7 @@ class Alias(NamedTuple):
     value: str | None = None
 
 
-def aliases_of(fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Alias]:
+def aliases_of(fields: SettingFields) -> dict[str, Alias]:
     """Return the aliases of the settings `fields`, by alias with underscores: `{"weights": Alias("quantize")}`."""
     found: dict[str, Alias] = {}
     for name, each in fields.items():
@@ -87,15 +123,15 @@ def aliases_of(fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Alias]
     return found
 
 
-def canonical_value(spec: Setting, value: Any) -> Any:
+def canonical_value(setting: Setting, value: Any) -> Any:
     """Return the current value for a former one (`estimate` is `x0`); return other values unchanged."""
-    return spec.value_aliases.get(value, value) if isinstance(value, str) else value
+    return setting.value_aliases.get(value, value) if isinstance(value, str) else value
 
 
-def canonical_keys(values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Any]:
-    """Return `values` with the settings' current names and values in the place of former ones.
+def canonical_keys(values: Mapping[str, Any], fields: SettingFields) -> dict[str, Any]:
+    """Return `values` with current names and values of the settings `fields` in place of former ones.
 
-    A key that is the current name of a setting wins over an alias of the same setting. Other keys stay as they are.
+    A key that is the current name of a setting wins over an alias of the same setting. Unknown keys stay.
     """
     aliases = {key: alias for key, alias in aliases_of(fields).items() if key not in fields}
     found: dict[str, Any] = {}
@@ -126,95 +162,94 @@ def _base_type(hint: Any) -> tuple[type, bool]:
 
 
 def type_of(group: type, name: str) -> tuple[type, bool]:
-    """The plain type of a setting (`int`, `float`, `bool`, `str`, `Path`, `tuple`) and whether None will do."""
+    """Return the type of a setting (`int`, `float`, `bool`, `str`, `Path`, `tuple`) and whether it may be None."""
     kind, optional, _ = _declarations(group)[name]
     return kind, optional
 
 
 def validate(values: Any, names: Container[str] | None = None) -> None:
-    """Holds the values of a dataclass, all or those named, to their settings' types and limits.
+    """Check the values of a dataclass, all or those in `names`, against the types and limits of their settings.
 
     Raises:
-        UsageError: naming the setting, what was wanted and what came.
+        UsageError: a value has another type or is outside its limits; the message contains name, limits and value.
     """
     group: type = type(values)
-    for name, (kind, optional, spec) in _declarations(group).items():
+    for name, (kind, optional, setting) in _declarations(group).items():
         if names is not None and name not in names:
             continue
         value = getattr(values, name)
         if value is None and optional:
             continue
-        _check_type(name, value, kind)
-        _check_limits(name, value, spec)
+        _check_type(name, value, kind, setting)
+        _check_limits(name, value, setting)
 
 
-def _check_type(name: str, value: object, kind: type) -> None:
-    # bool is a subclass of int, and an int will do for a float.
+def _check_type(name: str, value: object, kind: type, setting: Setting) -> None:
+    # bool is a subclass of int. An int is accepted as a float.
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and kind is not bool):
         raise UsageError(f"{name} must be {_describe_type(kind)}, not {value!r}.")
     for item in value if isinstance(value, tuple) else ():
-        _check_type(name, item, str)
+        _check_type(name, item, str, setting)
     if isinstance(value, str | Path):
-        _check_text(name, str(value))
+        _check_text(name, str(value), setting)
 
 
-def _check_text(name: str, text: str) -> None:
+def _check_text(name: str, text: str, setting: Setting) -> None:
     if "\0" in text:
-        raise UsageError(f"{name} contains a NUL character.", "Remove it; text ends there for many programs.")
+        raise UsageError(f"{name} contains a NUL character.", "Remove it: many programs end a text there.")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        # File names may hold bytes that are no text; the operating system takes them as they are.
-        if name not in PATH_SETTINGS:
+        if not setting.is_path:
             raise UsageError(
                 f"{name} is not valid UTF-8.", "Save the file or set the terminal to UTF-8 and try again."
             ) from None
 
 
-def _check_limits(name: str, value: Any, spec: Setting) -> None:
+def _check_limits(name: str, value: Any, setting: Setting) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{name} must be a finite number, not {value}.", describe_limits(spec))
-    if spec.choices and value not in spec.choices:
+        raise UsageError(f"{name} must be a finite number, not {value}.", describe_limits(setting))
+    if setting.choices and value not in setting.choices:
         import difflib
 
-        close = difflib.get_close_matches(str(value), spec.choices, n=1)
+        close = difflib.get_close_matches(str(value), setting.choices, n=1)
         raise UsageError(
-            f"{name} must be one of {', '.join(spec.choices)}, not {value!r}.",
+            f"{name} must be one of {', '.join(setting.choices)}, not {value!r}.",
             f"Did you mean {close[0]}?" if close else "",
         )
-    too_small = spec.minimum is not None and value < spec.minimum
-    too_large = spec.maximum is not None and value > spec.maximum
+    too_small = setting.minimum is not None and value < setting.minimum
+    too_large = setting.maximum is not None and value > setting.maximum
     if too_small or too_large:
-        raise UsageError(f"{name} must be {describe_limits(spec)}, not {value}.")
+        raise UsageError(f"{name} must be {describe_limits(setting)}, not {value}.")
 
 
-def describe_limits(spec: Setting) -> str:
-    """`1 to 1000`, or an empty string for a setting without limits."""
-    if spec.minimum is None or spec.maximum is None:
+def describe_limits(setting: Setting) -> str:
+    """Return the limits as `1 to 1,000`, or an empty string for a setting without limits."""
+    if setting.minimum is None or setting.maximum is None:
         return ""
-    return f"{spec.minimum:,} to {spec.maximum:,}"
+    return f"{setting.minimum:,} to {setting.maximum:,}"
 
 
 def parse_value(group: type, name: str, text: str) -> Any:
-    """The value of setting `name` written as text: a cell of a table, or the right side of `--set steps=50`.
+    """Convert a text, such as a table cell or the right side of `--set steps=50`, to a value of setting `name`.
 
     Raises:
-        UsageError: there is no such setting, or the text is not of its type.
+        UsageError: the setting does not exist, or the text has another type.
     """
     if name not in options_of(group):
         raise UsageError(*unknown_setting_error(name, options_of(group)))
     kind, optional = type_of(group, name)
-    text = canonical_value(options_of(group)[name].metadata["setting"], text)
+    text = canonical_value(settings_of(group)[name], text)
     if optional and text == "":
         return None
-    if kind is tuple:  # several, between commas; one that holds a comma stands in double quotes
+    if kind is tuple:
         import csv
 
         try:
             return tuple(next(csv.reader([text], skipinitialspace=True), ()))
         except csv.Error as error:
-            raise UsageError(f"{name} must be values with commas between them: {error}.") from None
+            raise UsageError(f"{name} must be comma-separated values: {error}.") from None
     if kind is bool:
         if text.casefold() not in BOOLEAN_LITERALS:
             raise UsageError(f"{name} must be true or false, not {text!r}.")
@@ -226,11 +261,11 @@ def parse_value(group: type, name: str, text: str) -> Any:
 
 
 def unknown_setting_error(name: str, known_names: Mapping[str, object] | typing.Iterable[str]) -> tuple[str, str]:
-    """The message and hint for a setting name that does not exist."""
+    """Return the message and the hint for a setting name that does not exist."""
     import difflib
 
     close = difflib.get_close_matches(name.replace("-", "_"), list(known_names), n=3)
-    return f"There is no setting called {name!r}.", f"Close names: {', '.join(close)}." if close else ""
+    return f"There is no setting {name!r}.", f"Close names: {', '.join(close)}." if close else ""
 
 
 def _describe_type(kind: type) -> str:

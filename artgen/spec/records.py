@@ -12,7 +12,7 @@ from typing import Any
 from artgen.errors import UsageError
 from artgen.spec.lora import LoraSpec
 from artgen.spec.requests import TASKS, Request
-from artgen.spec.settings import canonical_keys, options_of, type_of, unknown_setting_error
+from artgen.spec.settings import canonical_keys, options_of, settings_of, type_of, unknown_setting_error
 
 PROVENANCE_KEYS = (
     "artgen",
@@ -45,8 +45,6 @@ PROVENANCE_KEYS = (
 JSON_ONLY_KEYS = ("file", "frames", "before", "after", "source")
 """Keys that `--json` prints beside a record: where the picture and its frames are, what was measured, who said it."""
 
-NOT_RECORDED = frozenset({"offline", "memory_budget"})
-
 
 def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The flat record of a request: `task`, every setting that has a value, then `provenance`.
@@ -55,9 +53,9 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
     path is nobody else's business.
     """
     record: dict[str, Any] = {"task": request.task}
-    for name in options_of(type(request)):
+    for name, setting in settings_of(type(request)).items():
         value = getattr(request, name)
-        if value in (None, ()) or name in NOT_RECORDED:
+        if value in (None, ()) or not setting.recorded:
             continue
         record[name] = value.name if isinstance(value, Path) else value
     if "lora" in record:

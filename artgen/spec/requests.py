@@ -33,10 +33,9 @@ from artgen.spec.settings import (
     SeedSettings,
     StepsSettings,
     options_of,
+    path_settings,
     validate,
 )
-
-_PATH_FIELDS = frozenset({"image", "mask"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class Request(DeviceSettings, ModelRef, StepsSettings, SeedSettings):  # fields 
 
     def _normalize(self, names: Collection[str]) -> None:
         """Brings the settings named to their one form, and checks them and what they mean for others."""
-        for name in _PATH_FIELDS.intersection(names):
+        for name in set(path_settings(type(self))).intersection(names):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
         if "lora" in names:

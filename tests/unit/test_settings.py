@@ -1,7 +1,6 @@
 """Settings: each alias and each declared property."""
 
 import json
-import os
 from dataclasses import Field
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from artgen.cli.options import PER_CALL_SETTINGS, AliasCommand, flatten_settings
-from artgen.jobs import replay
-from artgen.jobs.training_plan import canonical_keys
+from artgen.cli.options import AliasCommand, flatten_settings
 from artgen.queue.entries import LINE_SETTINGS, setting_name
 from artgen.queue.prompt_line import parse_prompt_line
 from artgen.spec.config import CONFIGURABLE_SETTINGS, load_defaults, set_value
 from artgen.spec.records import from_record
 from artgen.spec.requests import TASKS
-from artgen.spec.settings import SETTING_GROUPS, options_of, type_of
+from artgen.spec.settings import SETTING_GROUPS, canonical_keys, options_of, settings_of, type_of
 
 TEXTS = {
     "bool": "true", "int": "3", "float": "0.5", "str": "text", "Path": "file.png",
@@ -77,7 +74,7 @@ def test_every_alias_is_accepted_wherever_the_setting_is(
     else:
         words = [flag] if kind is bool else [flag, text]
     assert getattr(run_command(group, words), name) == value
-    if name not in PER_CALL_SETTINGS:
+    if not settings_of(group)[name].per_call:
         variable = {f"ARTGEN_{key.upper()}": "1" if fixed else text}
         assert getattr(run_command(group, [], **variable), name) == value
     for former, current in former_values(options_of(group)[name]).items():

@@ -1,46 +1,64 @@
-"""How surprise is measured, and from what it is told."""
+"""Declare the settings of anomaly detection."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from artgen.spec.fields import option
+from artgen.spec.fields import option as any_option
 
 ANOMALY_METHODS = ("pixel", "latent")
-"""Where noise is added: to the pixels, or to the latents of a Stable Diffusion model."""
+
+option = partial(any_option, in_config=False, in_prompt_file=False, affects=())
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnomalySettings:
-    """How a picture is noised and compared, and what is normal."""
+    """Store how noise is added and removed, and what normal images are."""
 
     method: str | None = option(
         None,
-        "pixel: a diffusion model of pixels (the bundled `denoiser`), for textures and for things alike, with --fit. "
-        "latent: Stable Diffusion; without --fit the score is above 0 for what --prompt does not say. [pixel; latent "
-        "with --prompt]",
+        "pixel: pixel-space diffusion model (the bundled `denoiser`), for textures and for images of the same kind of "
+        "object, with --fit. latent: Stable Diffusion; without --fit, a part that --prompt does not describe has a "
+        "score above 0. [pixel; latent with --prompt]",
         choices=ANOMALY_METHODS,
     )
-    prompt: str | None = option(None, "With latent: what is normal, in words.", flags=("-p", "--prompt"))
+    prompt: str | None = option(
+        None,
+        "With --method latent: text that describes a normal image.",
+        flags=("-p", "--prompt"),
+        per_call=True,
+    )
     noise_levels: str | None = option(
         None,
-        "How much noise, several times. pixel: grey levels, above the model's largest on the picture made smaller. "
-        "latent: strengths, 0 to 1. [25,50,100,200,400; latent 0.3,0.5,0.7,0.85]",
+        "Noise levels to test, comma-separated. pixel: gray levels; a level above the model's maximum is applied to a "
+        "smaller copy of the image. latent: strengths, 0 to 1. [25,50,100,200,400; latent 0.3,0.5,0.7,0.85]",
         aliases=("--levels",),
         metavar="LIST",
+        per_call=True,
     )
     noise_samples: int | None = option(
-        None, "Means over so many draws of noise. [2]", aliases=("--draws",), minimum=1, maximum=64
+        None,
+        "Noise samples averaged per level. [2]",
+        aliases=("--draws",),
+        minimum=1,
+        maximum=64,
+        per_call=True,
     )
-    seed: int = option(0, "Where the noise starts. [0]", flags=("-s", "--seed"), minimum=0, maximum=2**64 - 1)
+    seed: int = option(
+        0, "Random seed of the noise. [0]", flags=("-s", "--seed"), minimum=0, maximum=2**64 - 1, per_call=True
+    )
     fit: Path | None = option(
         None,
-        "What is normal: a folder of pictures without defects, at least 1/alpha - 1 of them (19), or what --save-fit "
-        "wrote. Without it there is a score, but no p-value and no verdict.",
+        "Normal images: a folder of at least 1/alpha - 1 images without defects (19), or a file that --save-fit wrote. "
+        "Without --fit, there is a score but no p-value and no verdict.",
         metavar="FOLDER|FILE",
+        is_path=True,
+        per_call=True,
     )
     alpha: float = option(
         0.05,
-        "How many normal pictures may be called surprising: the verdict is p <= alpha.",
+        "Significance level (false-positive rate). An image is anomalous if p <= alpha.",
         minimum=0.001,
         maximum=0.5,
+        per_call=True,
     )

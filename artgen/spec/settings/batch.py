@@ -1,70 +1,92 @@
-"""How many pictures, which of them, and by whom."""
+"""Declare the settings of runs that generate several images."""
 
 from dataclasses import dataclass
+from functools import partial
 
-from artgen.spec.fields import option
+from artgen.spec.fields import option as any_option
 
 TASK_NAMES = ("txt2img", "img2img", "inpaint", "outpaint", "denoise")
-"""The tasks, by name; `artgen.spec.requests.TASKS` has a class for each."""
 
 MAX_BATCH_SIZE = 256
-"""How many pictures can be drawn at the same time."""
+"""Most images in one forward pass."""
+
+option = partial(any_option, sweepable=False, in_prompt_file=False, affects=())
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesSettings:
-    """How many pictures. Each becomes a request of its own, with a seed of its own.
+    """Store the number of images and their seeds. Each image becomes one request with one seed.
 
-    Seeds that differ by a multiple of 2**32 draw the same picture: torch's CPU generator, from which all noise comes,
-    takes the low 32 bits.
+    Seeds that differ by a multiple of 2**32 generate the same image, because torch's CPU generator, the source of all
+    noise, uses the low 32 bits.
     """
 
-    seed: str | None = option(
+    seed: str | None = any_option(
         None,
-        "Where chance starts: `7`, a list `1,2,5-8`, or -1 for random. [random, and always printed]",
+        "Random seed: `7`, a list `1,2,5-8`, or -1 for a random seed. [random; the seed is printed]",
         flags=("-s", "--seed"),
         metavar="SEED",
+        per_call=True,
+        per_image=True,
     )
     count: int = option(
         1,
-        "How many pictures, with seeds counting up.",
+        "Number of images. The seed increases by 1 from image to image.",
         flags=("-c", "--count"),
         aliases=("--num-images", "--batch-count"),
         minimum=1,
         maximum=100_000,
+        in_prompt_file=True,
     )
     batch_size: str | None = option(
         None,
-        "How many are drawn at the same time: a number, or `auto` to find the fastest. [by model, size and device]",
+        "Images per forward pass. auto: measure several sizes and use the fastest. [by model, size and device]",
         metavar="N|auto",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSettings:
-    """Settings to try out."""
+    """Store the settings whose values a sweep combines."""
 
     sweep: tuple[str, ...] = option(
         (),
-        "Try every value: steps=10,20,30 or guidance=3:9:2; repeat it for every combination. "
-        "Draws labelled contact sheets too.",
+        "Generate an image for each value: steps=10,20,30 or guidance=3:9:2. Repeat it to combine several settings. "
+        "Also writes labeled contact sheets.",
         metavar="NAME=VALUES",
+        per_call=True,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchRunSettings:
-    """Which pictures of a batch are drawn, and by whom."""
+    """Store which jobs of a batch run, and in which processes."""
 
-    task: str | None = option(None, "What lines ask for that do not say. [txt2img]", choices=TASK_NAMES)
-    limit: int | None = option(None, "Draw at most so many now.", minimum=1, maximum=10_000_000)
-    shuffle: bool = option(False, "Draw in random order; the pictures stay the same.", flags=("--shuffle",))
-    shard: str | None = option(None, "Draw only part i of n, counted from 0: one of several machines.", metavar="i/n")
-    keep_going: bool = option(False, "Draw what is right although other lines are wrong.", flags=("--keep-going",))
-    retry_failed: bool = option(False, "Try again what failed before.", flags=("--retry-failed",))
-    workers: int = option(1, "Processes on this machine: one for each GPU or group of cores.", minimum=1, maximum=256)
+    task: str | None = option(None, "Default task of lines without one. [txt2img]", choices=TASK_NAMES, per_call=True)
+    limit: int | None = option(
+        None, "Maximum number of images to generate in this run.", minimum=1, maximum=10_000_000, per_call=True
+    )
+    shuffle: bool = option(
+        False, "Generate in random order. The images do not change.", flags=("--shuffle",), per_call=True
+    )
+    shard: str | None = option(
+        None,
+        "Generate only part i of n, counted from 0: for one of n machines that share a batch.",
+        metavar="i/n",
+        per_call=True,
+    )
+    keep_going: bool = option(False, "Skip invalid lines instead of aborting.", flags=("--keep-going",), per_call=True)
+    retry_failed: bool = option(False, "Retry the jobs that failed before.", flags=("--retry-failed",), per_call=True)
+    workers: int = option(
+        1,
+        "Worker processes on this machine: one for each GPU or group of CPU cores.",
+        minimum=1,
+        maximum=256,
+        in_config=False,
+    )
     ray: str | None = option(
         None,
-        "Draw on a Ray cluster: its address, `auto` for the one at hand, `local` to start one here.",
+        "Run on a Ray cluster: its address, `auto` for the running cluster, or `local` to start one on this machine.",
         metavar="ADDRESS",
+        in_config=False,
     )

@@ -1,4 +1,4 @@
-"""Which model, and where it runs."""
+"""Declare the settings of the model, the device and the memory."""
 
 from dataclasses import dataclass
 
@@ -6,89 +6,100 @@ from artgen.spec.fields import option
 from artgen.spec.memory_budget import OFFLOAD_MODES
 
 ACCELERATION_LEVELS = ("none", "exact", "full")
-"""What `--acceleration` takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRef:
-    """Which model."""
+    """Store the name of the model."""
 
     model: str | None = option(
         None,
-        "An alias, a hub id (owner/name[@revision]), a folder or a .safetensors file. "
-        "[sd15 with CUDA, the bundled `tiny` without; denoise: the bundled `denoiser`]",
+        "Model: an alias, a hub id (owner/name[@revision]), a folder or a .safetensors file. "
+        "[sd15 with CUDA, else the bundled `tiny`; denoise: the bundled `denoiser`]",
         flags=("-m", "--model"),
+        is_path=True,
+        affects=("pixels", "memory"),
     )
-    offline: bool = option(False, "Never use the network.")
+    offline: bool = option(False, "Do not use the network.", recorded=False, sweepable=False, affects=())
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings(ModelRef):
-    """Which model, and what changes it."""
+    """Store the model and its LoRAs."""
 
     lora: tuple[str, ...] = option(
         (),
-        "A LoRA to draw with and how strongly (-10 to 10, 1 when not said): a .safetensors file, or its name in "
-        "your lora_folder. May be repeated.",
+        "LoRA: a .safetensors file, or the name of one in your lora_folder. SCALE is its strength, -10 to 10, 1 if "
+        "omitted. May be repeated.",
         metavar="PATH[:SCALE]",
+        is_path=True,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraFolder:
-    """Where LoRAs lie; for configuration files and the environment."""
+    """Store the folder of the user's LoRAs. Only configuration files and the environment set it."""
 
-    lora_folder: str | None = option(None, "A folder whose LoRAs are found by name.")
+    lora_folder: str | None = option(None, "Folder in which LoRAs are found by name.", in_prompt_file=False, affects=())
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings(LoraSettings):
-    """Which model draws."""
+    """Store the model, its LoRAs and its safety checker."""
 
-    safety_checker: bool = option(True, "Use the model's own safety filter, when it ships one.")
+    safety_checker: bool = option(
+        True, "Run the model's safety checker, if the model has one.", affects=("pixels", "memory")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceSettings:
-    """Which device, at which precision."""
+    """Store the device and the precision."""
 
-    device: str = option("auto", "auto, cpu, mps, cuda or cuda:N.")
+    # Another device rounds differently, but a batch may run on several devices: the device does not make a job new.
+    device: str = option("auto", "Device: auto, cpu, mps, cuda or cuda:N.", sweepable=False, affects=("memory",))
     dtype: str = option(
         "auto",
-        "Precision. [auto: fp16 on a GPU; on the CPU fp32, or bf16 to draw with a large model where the CPU has it]",
+        "Precision. [auto: fp16 on a GPU; on the CPU fp32, or bf16 for a large model if the CPU supports bf16]",
         choices=("auto", "fp32", "fp16", "bf16"),
+        affects=("pixels", "memory"),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeSettings(DeviceSettings):
-    """Where the model runs."""
+    """Store the device, the precision, the memory settings and the optimizations."""
 
     offload: str | None = option(
         None,
-        "What lies in main memory until it is needed; pixels stay the same. none; text: the text encoders; model: all "
-        "parts but the one at work; group: layers, fetched ahead; sequential: layers, one by one. auto: the first of "
-        "these that fits. On the CPU, text reads prompts first and then lets go of the text encoders. [none, until "
-        "memory runs out; on the CPU auto: none or text]",
+        "CPU offloading; does not change the image. none | text: text encoders | model: whole components | group: "
+        "layers, prefetched | sequential: layer by layer | auto: the first that fits. On the CPU, text encodes the "
+        "prompts before the denoiser is loaded. [none, and the next mode after an out-of-memory error; on the CPU "
+        "auto: none or text]",
         choices=("auto", *OFFLOAD_MODES),
+        affects=("memory",),
     )
     memory_budget: str | None = option(
         None,
-        "How much of the GPU's memory may be used, such as 8GiB; on the CPU, how much main memory --offload auto "
-        "counts on. [all that is free]",
+        "Maximum GPU memory, such as 8GiB. On the CPU: main memory that --offload auto plans with. [all free memory]",
         metavar="SIZE",
+        recorded=False,
+        affects=("memory",),
     )
     quantize: str | None = option(
         None,
-        "fp8: store the denoiser's weights in 8 bits, half of fp16's memory; slower, and the picture changes slightly. "
-        "[as --dtype]",
+        "fp8: store the denoiser's weights in 8 bits, which takes half of the memory of fp16, is slower and changes "
+        "the image slightly. [no quantization]",
         aliases=("--weights",),
         choices=("fp8",),
+        affects=("pixels", "memory"),
+        fingerprint_name="weights",
     )
     vae_tiling: bool | None = option(
         None,
-        "Decode in tiles: less memory, slightly other tones. [above 2 megapixels]",
+        "Tiled VAE decoding: less memory, slight color differences. [above 2 megapixels]",
         flags=("--vae-tiling/--no-vae-tiling",),
+        affects=("pixels", "memory"),
     )
     acceleration: str | None = option(
         None,
@@ -96,4 +107,5 @@ class ComputeSettings(DeviceSettings):
         "also channels-last, fused QKV, a bf16 decoder and torch.compile, which change rounding. If an optimization "
         "fails, plain diffusers is used. [none]",
         choices=ACCELERATION_LEVELS,
+        neutral_values=("none", "exact"),
     )

@@ -1,49 +1,55 @@
-"""How a picture came about, as an animation or a folder of pictures."""
+"""Declare the settings of the frames that show the intermediate steps."""
 
 from dataclasses import dataclass
+from functools import partial
 
-from artgen.spec.fields import option
+from artgen.spec.fields import option as any_option
 
 FRAME_CONTENTS = ("x0", "xt")
-"""What a frame of denoising can show."""
+
+option = partial(any_option, per_call=True, in_prompt_file=False, affects=())
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnimationSettings:
-    """Where frames go, and how fast they follow each other."""
+    """Store the file of the frames and the frame rate."""
 
     frames: str | None = option(
         None,
-        "Save how it comes about too: a .gif, .webp or .mp4 file, a folder/ of PNG files, or a template such as "
-        "`frames/{stem}.gif` ({stem}: the picture's name).",
+        "Also save intermediate steps as a .gif, .webp or .mp4 file, a folder/ of PNG files, or a template such as "
+        "`frames/{stem}.gif` ({stem}: the image's file name).",
         metavar="FILE|FOLDER/",
     )
     fps: float | None = option(
-        None, "Frames a second. [as many as take 4 seconds; the last stays a while]", minimum=0.1, maximum=60
+        None,
+        "Frames per second. [as many as give 4 seconds; the last frame is shown longer]",
+        minimum=0.1,
+        maximum=60,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class FramesSettings(AnimationSettings):
-    """What frames of denoising show."""
+    """Store the content of the frames of a sampling run."""
 
     frames_show: str = option(
         "x0",
-        "What frames show: the clean picture that the model expects at each step, or the noisy state it is in.",
+        "Content of a frame. x0: the model's estimate of the clean image at each step. xt: the noisy image at each "
+        "step.",
         aliases=("--frames-of",),
         choices=FRAME_CONTENTS,
         value_aliases={"estimate": "x0", "state": "xt"},
     )
     frame_interval: int | None = option(
         None,
-        "Show every k-th step, and the last. [1, or as few as keep to 100 frames]",
+        "Save every Nth step, and the last step. [the smallest N that gives at most 100 frames]",
         aliases=("--every",),
         minimum=1,
         maximum=1000,
     )
     include_noising: bool = option(
         False,
-        "Begin with the input picture and show how noise takes it over.",
+        "Start with the input image and show how noise is added to it.",
         flags=("--include-noising",),
         aliases=("--noise-first",),
     )

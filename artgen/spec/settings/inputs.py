@@ -1,4 +1,4 @@
-"""The picture to start from, and what becomes of it."""
+"""Declare the settings of the input image, the mask, the extended canvas and the denoise methods."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,59 +6,74 @@ from pathlib import Path
 from artgen.spec.fields import option
 
 DENOISE_METHODS = ("pixel", "latent", "tv", "nlm")
-"""Ways to remove noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputImage:
-    """The picture to start from."""
+    """Store the input image."""
 
     image: Path | None = option(
-        None, "The picture to start from.", flags=("-i", "--image"), aliases=("--init-image",), positional=True
+        None,
+        "Input image.",
+        flags=("-i", "--image"),
+        aliases=("--init-image",),
+        positional=True,
+        is_path=True,
+        per_call=True,
+        per_image=True,
+        affects=("pixels", "input"),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Img2ImgInput(InputImage):
-    """The picture to start from, and how much of it may change."""
+    """Store the input image and the amount of change."""
 
     strength: float | None = option(
         None,
-        "How much may change, 0 to 1; 1 ignores the picture. [img2img 0.6, inpaint and outpaint 1]",
+        "Amount of change, 0 to 1. 1 ignores the input image. [img2img: 0.6; inpaint, outpaint: 1]",
         minimum=0,
         maximum=1,
     )
-    background: str = option("white", "The colour behind a transparent picture: a name or #rrggbb.")
+    background: str = option(
+        "white", "Color behind transparent pixels: a name or #rrggbb.", affects=("pixels", "input")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DenoiseSettings:
-    """The noise in a picture, and how it is removed."""
+    """Store the noise level of an image and the method that removes the noise."""
 
     sigma: str | None = option(
         None,
-        "Strength of the noise in grey levels (standard deviation, 0 to 255): `15`, `auto`, or `auto*1.2`. [auto]",
+        "Noise level in gray levels (standard deviation, 0 to 255): `15`, `auto` or `auto*1.2`. [auto]",
         metavar="SIGMA",
     )
     method: str | None = option(
         None,
-        "pixel: a diffusion model of pixels, faithful. latent: Stable Diffusion, creative clean-up that draws details "
-        "anew and is limited by the autoencoder. tv, nlm: classical, without a model. [pixel]",
+        "pixel: pixel-space diffusion model, faithful to the image. latent: Stable Diffusion, which generates new "
+        "details and loses those that its VAE cannot represent. tv, nlm: classical filters without a model. [pixel]",
         choices=DENOISE_METHODS,
     )
     eta: float | None = option(
-        None, "With --steps 2 or more: how much of the noise is drawn anew at each step. [0]", minimum=0, maximum=1
+        None,
+        "Fraction of new noise at each step (eta of DDIM). Needs --steps 2 or more. [0]",
+        minimum=0,
+        maximum=1,
     )
     self_ensemble: int | None = option(
         None,
-        "Mean of so many runs: of flips and turns of the picture (up to 8), with --eta of different noise. [1]",
+        "Number of runs to average. The runs use flips and rotations of the image (at most 8) or, with --eta, "
+        "different noise. [1]",
         aliases=("--ensemble",),
         minimum=1,
         maximum=64,
+        fingerprint_name="ensemble",
     )
     fidelity: float | None = option(
         None,
-        "With --steps 2 or more: the share of the one-step result in the blend; 1 is faithful, 0 is sharp. [0]",
+        "Weight of the one-step result in the blend with the result of all steps. 1 is faithful, 0 is sharp. Needs "
+        "--steps 2 or more. [0]",
         minimum=0,
         maximum=1,
     )
@@ -66,28 +81,68 @@ class DenoiseSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskSettings:
-    """Which part to repaint."""
+    """Store the mask of the area to repaint."""
 
     mask: Path | None = option(
-        None, "A picture that is white where to repaint.", flags=("-M", "--mask"), aliases=("--mask-image",)
+        None,
+        "Mask image. White pixels are repainted.",
+        flags=("-M", "--mask"),
+        aliases=("--mask-image",),
+        is_path=True,
+        per_call=True,
+        per_image=True,
+        affects=("pixels", "input"),
     )
-    invert_mask: bool = option(False, "Repaint where the mask is black instead.")
-    resize_mask: bool = option(False, "Resize a mask that has another size than the picture.", aliases=("--fit-mask",))
+    invert_mask: bool = option(
+        False, "Repaint the black pixels of the mask instead of the white ones.", affects=("pixels", "input")
+    )
+    resize_mask: bool = option(
+        False,
+        "Resize a mask whose size differs from that of the image.",
+        aliases=("--fit-mask",),
+        affects=("pixels", "input"),
+        fingerprint_name="fit_mask",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class InpaintBlend:
-    """How the new part joins the old."""
+    """Store how the repainted area joins the input image."""
 
-    feather: int = option(0, "Soften the seam over this many pixels inside the repainted part.", minimum=0, maximum=512)
-    keep_original: bool = option(True, "Put the untouched pixels of the input back exactly.", aliases=("--paste",))
+    feather: int = option(
+        0,
+        "Width in pixels of the soft edge inside the repainted area.",
+        minimum=0,
+        maximum=512,
+        affects=("pixels", "input"),
+    )
+    keep_original: bool = option(
+        True,
+        "Copy the pixels outside the repainted area from the input image.",
+        aliases=("--paste",),
+        fingerprint_name="paste",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutpaintSettings:
-    """How far to extend the picture."""
+    """Store the size of the extended canvas."""
 
-    expand: str | None = option(None, "Pixels to add: `64` on every side, or `left=64,top=32`.", metavar="PIXELS")
+    expand: str | None = option(
+        None,
+        "Pixels to add: `64` on each side, or `left=64,top=32`.",
+        metavar="PIXELS",
+        per_call=True,
+        affects=("pixels", "input"),
+        excludes=("target_size",),
+    )
     target_size: str | None = option(
-        None, "Extend to this size, the picture in the middle: `768x512`.", aliases=("--to",), metavar="WxH"
+        None,
+        "Size of the extended image: `768x512`. The input image is centered.",
+        aliases=("--to",),
+        metavar="WxH",
+        per_call=True,
+        affects=("pixels", "input"),
+        excludes=("expand",),
+        fingerprint_name="to",
     )

@@ -1,35 +1,46 @@
-"""Where pictures go, and what is printed."""
+"""Declare the settings of the written files and of the printed text."""
 
 from dataclasses import dataclass
+from functools import partial
 
-from artgen.spec.fields import option
+from artgen.spec.fields import option as any_option
+
+option = partial(any_option, sweepable=False, affects=("file",))
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSettings:
-    """Where pictures go."""
+    """Store the file name and the file format of the images."""
 
     output: str | None = option(
         None,
-        "A file, a folder (with a trailing /) or a template such as `{seed}-{prompt}.png`. [outputs/]",
+        "File, folder (with a trailing /) or template such as `{seed}-{prompt}.png`. [outputs/]",
         flags=("-o", "--output"),
     )
     format: str | None = option(None, "File format. [png]", choices=("png", "jpeg", "jpg", "webp"))
-    quality: int | None = option(None, "Quality of JPEG and WebP. [95]", minimum=1, maximum=100)
-    png_level: int | None = option(None, "How hard PNG is compressed. [fast]", minimum=0, maximum=9)
-    overwrite: bool = option(False, "Replace a file that exists.")
+    quality: int | None = option(None, "JPEG and WebP quality. [95]", minimum=1, maximum=100)
+    # PNG is lossless: the level changes the size of the file, not what it contains.
+    png_level: int | None = option(None, "PNG compression level. [fast]", minimum=0, maximum=9, affects=())
+    overwrite: bool = option(False, "Replace existing files.", per_call=True, in_prompt_file=False, affects=())
     metadata: str = option(
         "full",
-        "What the picture tells of its making: all, only that a model made it, or nothing.",
+        'Metadata to embed: full record, "AI-generated" mark only (minimal), or none.',
         choices=("full", "minimal", "none"),
     )
 
 
+_report_option = partial(any_option, per_call=True, in_prompt_file=False, affects=())
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings:
-    """What is printed."""
+    """Store what a command prints."""
 
-    json: bool = option(False, "Print a JSON record for each picture instead of its path.", flags=("--json",))
-    dry_run: bool = option(False, "Check everything, print what would be made, draw nothing.", flags=("--dry-run",))
-    quiet: bool = option(False, "Only errors on stderr.", flags=("-q", "--quiet"))
-    verbose: bool = option(False, "Also say what is loaded and how long each picture took.", flags=("-v", "--verbose"))
+    json: bool = _report_option(False, "Print a JSON record per image instead of its path.", flags=("--json",))
+    dry_run: bool = _report_option(
+        False, "Validate everything and print what would be generated. Generate nothing.", flags=("--dry-run",)
+    )
+    quiet: bool = _report_option(False, "Print only errors on stderr.", flags=("-q", "--quiet"))
+    verbose: bool = _report_option(
+        False, "Also print what is loaded and the time per image.", flags=("-v", "--verbose")
+    )

@@ -1,4 +1,4 @@
-"""What to draw, from which noise and how large."""
+"""Declare the settings of the prompt, the seed, the sampler and the image size."""
 
 from dataclasses import dataclass
 
@@ -12,39 +12,56 @@ MAX_SIDE_PX = 16_384
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSettings:
-    """What to draw."""
+    """Store the text that the image shows."""
 
-    prompt: str = option("", "What to draw; `-` reads it from stdin.", flags=("-p", "--prompt"), positional=True)
+    prompt: str = option(
+        "",
+        "Text prompt. `-` reads it from stdin.",
+        flags=("-p", "--prompt"),
+        positional=True,
+        per_call=True,
+        per_image=True,
+        affects=("pixels", "prompt"),
+    )
     negative_prompt: str = option(
-        "", "What to keep out of the picture.", flags=("-n", "--negative-prompt"), aliases=("--negative",)
+        "",
+        "Text that describes what the image should not show.",
+        flags=("-n", "--negative-prompt"),
+        aliases=("--negative",),
+        per_image=True,
+        affects=("pixels", "prompt"),
     )
     long_prompt: str = option(
         "truncate",
-        "A prompt over the model's limit (77 tokens): cut it with a note, encode it in chunks, or refuse it.",
+        "What to do with a prompt over the model's token limit (77). truncate: cut it and print a note. chunk: encode "
+        "it in chunks of 75 tokens. error: refuse it.",
         choices=("truncate", "chunk", "error"),
+        affects=("pixels", "prompt"),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedSettings:
-    """Where chance starts."""
+    """Store the seed of one image."""
 
     seed: int | None = option(
         None,
-        "Where chance starts; drawn at random when not given.",
+        "Random seed. Chosen at random if omitted.",
         flags=("-s", "--seed"),
         minimum=0,
         maximum=MAX_SEED,
+        per_call=True,
+        per_image=True,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepsSettings:
-    """How many steps."""
+    """Store the number of denoising steps."""
 
     steps: int | None = option(
         None,
-        "Denoising steps. [the model's own; denoise: 1, the mean of all clean pictures]",
+        "Denoising steps. [the model's default; denoise: 1]",
         aliases=("--num-inference-steps",),
         minimum=1,
         maximum=1000,
@@ -53,39 +70,67 @@ class StepsSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings(StepsSettings):
-    """How noise becomes a picture. What is not given comes from the model's own defaults."""
+    """Store the settings of the sampler. An unset one takes the model's default."""
 
     guidance_scale: float | None = option(
         None,
-        "How strictly the prompt is followed; 1 or less switches guidance off.",
+        "Classifier-free guidance scale. Values <= 1 disable guidance. [the model's default]",
         flags=("-g", "--guidance-scale"),
         aliases=("--cfg-scale", "--guidance"),
         minimum=0,
         maximum=100,
+        affects=("pixels", "prompt"),
     )
     scheduler: str | None = option(
-        None, "Sampler; `artgen schedulers` lists them.", aliases=("--sampler",), metavar="NAME"
+        None,
+        "Scheduler (sampler). `artgen schedulers` lists the names. [the model's default]",
+        aliases=("--sampler",),
+        metavar="NAME",
     )
-    sigmas: str | None = option(None, "Spacing of the noise levels.", choices=SIGMA_SPACINGS)
+    sigmas: str | None = option(None, "Spacing of the noise levels. [the scheduler's default]", choices=SIGMA_SPACINGS)
     fast: str | None = option(
         None,
-        "Approximations, which draw sooner and not the exact picture, several with commas: "
+        "Approximations: faster, slightly different image; comma-separated: "
         + ", ".join(f"{entry.name} ({entry.summary})" for entry in APPROXIMATIONS.values())
         + ".",
         metavar="NAMES",
+        affects=("pixels", "prompt"),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CanvasSettings:
-    """How large, in pixels. Not given: the model's own size, or the input picture's."""
+    """Store the size of the image in pixels. An unset side takes the model's size or that of the input image."""
 
-    width: int | None = option(None, "Width in pixels.", flags=("-W", "--width"), minimum=1, maximum=MAX_SIDE_PX)
-    height: int | None = option(None, "Height in pixels.", flags=("-H", "--height"), minimum=1, maximum=MAX_SIDE_PX)
+    width: int | None = option(
+        None,
+        "Width in pixels. [the model's size, or that of the input image]",
+        flags=("-W", "--width"),
+        minimum=1,
+        maximum=MAX_SIDE_PX,
+        affects=("pixels", "input"),
+        excludes=("size",),
+    )
+    height: int | None = option(
+        None,
+        "Height in pixels. [the model's size, or that of the input image]",
+        flags=("-H", "--height"),
+        minimum=1,
+        maximum=MAX_SIDE_PX,
+        affects=("pixels", "input"),
+        excludes=("size",),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeSettings:
-    """Width and height in one word."""
+    """Store width and height as one text."""
 
-    size: str | None = option(None, "Width and height in one word: 768x512.", metavar="WxH")
+    size: str | None = option(
+        None,
+        "Width and height in pixels: 768x512.",
+        metavar="WxH",
+        in_config=False,
+        affects=("pixels", "input"),
+        excludes=("width", "height"),
+    )

@@ -1,65 +1,70 @@
-"""What to learn from, and how."""
+"""Declare the settings of training."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from artgen.spec.fields import option
+from artgen.spec.fields import option as any_option
+
+option = partial(any_option, in_config=False, in_prompt_file=False, affects=())
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSettings:
-    """The pictures to learn from."""
+    """Store the folder of training images, and which of its images are used."""
 
     folder: Path | None = option(
         None,
-        "A folder of pictures; its sub-folders are classes. Captions: `fox.txt` beside fox.png, else `metadata.jsonl` "
-        "(file_name, text), else `provenance.jsonl` (file_name, source, author, licence, consent, text), else "
-        "--caption-template, else the names of folder and file.",
+        "Folder of images; its subfolders are classes. An image's caption is in `fox.txt` next to fox.png, else in "
+        "`metadata.jsonl` (file_name, text), else in `provenance.jsonl` (file_name, source, author, licence, consent, "
+        "text), else made from --caption-template, else from the names of folder and file.",
         flags=("--folder",),
         positional=True,
+        is_path=True,
+        per_call=True,
     )
     caption_template: str | None = option(
         None,
-        "The caption of a picture that has none of its own, with {folder}, {stem} and {name} for its names: "
+        "Caption of images that have none. {folder}, {stem} and {name} are replaced by the image's names: "
         '"a painting by {folder}".',
         metavar="TEXT",
     )
     require_license: bool = option(
         False,
-        "Leave out pictures of which provenance.jsonl names no licence.",
+        "Leave out images for which provenance.jsonl names no license.",
         flags=("--require-license",),
         aliases=("--require-licence",),
     )
     licenses: str | None = option(
         None,
-        "Leave out pictures under any other licence than these SPDX names: CC0-1.0,MIT.",
+        "Leave out images whose license is not one of these SPDX names: CC0-1.0,MIT.",
         aliases=("--licences",),
         metavar="NAMES",
     )
     resolution: int | None = option(
         None,
-        "Pixels a side of a square; other shapes get at most its area. [the model's own]",
+        "Side of a square training image in pixels. Other shapes have at most its area. [the model's size]",
         minimum=16,
         maximum=4096,
     )
     min_side: int | None = option(
         None,
-        "Leave out pictures with a shorter side than this, in pixels. [half the resolution]",
+        "Leave out images with a shorter side than this, in pixels. [half the resolution]",
         minimum=1,
         maximum=4096,
     )
-    crop: str = option("center", "Which part of a picture is kept where shapes differ.", choices=("center", "random"))
-    flip: bool = option(False, "Mirror pictures at random, half of the time.", flags=("--flip",))
+    crop: str = option("center", "Position of the crop if the image has another shape.", choices=("center", "random"))
+    flip: bool = option(False, "Mirror each image with probability 0.5.", flags=("--flip",))
     duplicates: str = option(
         "drop",
-        "Pictures that are there twice, as the same file, resized, compressed again or mirrored: keep all of them, "
-        "drop all but the largest, or refuse to train.",
+        "Images that occur several times: as the same file, resized, recompressed or mirrored. keep: use all. drop: "
+        "use only the largest. refuse: do not train.",
         choices=("keep", "drop", "refuse"),
     )
     on_bad_image: str = option(
         "skip",
-        "Pictures that are damaged, too small or without the licence asked for: leave them out and say so, or refuse "
-        "to train.",
+        "Images that are damaged, too small or without an accepted license. skip: leave them out and print a note. "
+        "refuse: do not train.",
         aliases=("--unusable",),
         choices=("skip", "refuse"),
     )
@@ -73,102 +78,124 @@ LORA_FORMATS = ("diffusers", "kohya")
 
 @dataclass(frozen=True, kw_only=True)
 class LoraTrainingSettings:
-    """What is learnt."""
+    """Store which parameters are trained, and the captions' changes."""
 
     mode: str = option(
         "lora",
-        "lora: train a LoRA of the denoiser. full: train the whole denoiser. vae: train the autoencoder. "
-        "full and vae write a model folder.",
+        "lora: train a LoRA of the denoiser. full: train all weights of the denoiser. vae: train the autoencoder. full "
+        "and vae write a model folder.",
         aliases=("--task", "--train-task", "--full=full"),
         choices=TRAINING_MODES,
         value_aliases={"diffusion": "lora", "autoencoder": "vae"},
     )
-    rank: int = option(16, "Rank of the LoRA: how much it can hold, and how large it is.", minimum=1, maximum=1024)
+    rank: int = option(
+        16, "LoRA rank. A higher rank has more capacity and gives a larger file.", minimum=1, maximum=1024
+    )
     alpha: float | None = option(
-        None, "Scale of the LoRA, as a multiple of 1/rank. [the rank]", minimum=0.001, maximum=10_000
+        None,
+        "LoRA alpha. The LoRA is scaled by alpha/rank. [the rank]",
+        minimum=0.001,
+        maximum=10_000,
+        per_call=True,
     )
     target: str | None = option(
         None,
-        "Layers that learn. LoRA: attention, linear (all linear ones) or all (convolutions too). autoencoder: decoder "
-        "(latents stay as they are), or all. [attention; decoder]",
+        "Layers to train. LoRA: attention, linear (all linear layers) or all (also convolutions). vae: decoder, which "
+        "does not change the latents, or all. [attention; vae: decoder]",
         choices=TRAINING_TARGETS,
     )
-    train_text_encoder: bool = option(False, "Train a LoRA of the text encoders too.", flags=("--text-encoder",))
-    trigger: str | None = option(None, "A word that calls the result: put before every caption that lacks it.")
+    train_text_encoder: bool = option(False, "Also train a LoRA of the text encoders.", flags=("--text-encoder",))
+    trigger: str | None = option(
+        None, "Trigger word of the LoRA. Inserted before each caption that does not contain it."
+    )
     caption_dropout: float = option(
-        0.1, "Share of the captions left empty, for guidance to have something to lead away from.", minimum=0, maximum=1
+        0.1, "Caption dropout probability (needed for classifier-free guidance).", minimum=0, maximum=1
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
-    """How it learns."""
+    """Store the settings of AdamW and of the batches."""
 
-    train_steps: int = option(
-        500, "Steps of the optimiser.", aliases=("--max-train-steps",), minimum=1, maximum=10_000_000
-    )
+    train_steps: int = option(500, "Optimizer steps.", aliases=("--max-train-steps",), minimum=1, maximum=10_000_000)
     learning_rate: float | None = option(
-        None, "Of AdamW. [lora: 0.0003, full: 0.00001, vae: 0.0001]", aliases=("--lr",), minimum=0, maximum=1
+        None,
+        "AdamW learning rate. [lora: 0.0003, full: 0.00001, vae: 0.0001]",
+        aliases=("--lr",),
+        minimum=0,
+        maximum=1,
     )
     lr_scheduler: str = option(
         "cosine",
-        "How the learning rate falls after the warm-up; step: to a tenth at half, to a hundredth at three quarters.",
+        "Learning rate after the warm-up. constant: no decay. cosine: half a cosine down to 0. step: a tenth after "
+        "half of the steps, a hundredth after three quarters.",
         choices=LR_SCHEDULES,
     )
     lr_warmup_steps: int | None = option(
-        None, "Steps in which the learning rate rises. [a twentieth of the steps]", minimum=0, maximum=1_000_000
+        None, "Linear warm-up of the learning rate, in steps. [5% of the steps]", minimum=0, maximum=1_000_000
     )
     train_batch_size: int = option(
-        4, "Pictures in a batch, of each process.", flags=("--batch-size",), aliases=("--train-batch-size",),
-        minimum=1, maximum=4096,
-    )  # fmt: skip
-    gradient_accumulation_steps: int = option(1, "Batches in a step.", minimum=1, maximum=4096)
-    max_grad_norm: float = option(1.0, "Longest gradient; longer ones are cut. 0 cuts none.", minimum=0, maximum=1e6)
-    weight_decay: float = option(0.01, "Of AdamW.", minimum=0, maximum=1)
+        4,
+        "Images per batch of each process.",
+        flags=("--batch-size",),
+        aliases=("--train-batch-size",),
+        minimum=1,
+        maximum=4096,
+    )
+    gradient_accumulation_steps: int = option(1, "Batches per optimizer step.", minimum=1, maximum=4096)
+    max_grad_norm: float = option(1.0, "Gradient norm clipping; 0 disables it.", minimum=0, maximum=1e6)
+    weight_decay: float = option(0.01, "AdamW weight decay.", minimum=0, maximum=1)
     ema_decay: float = option(
         0.0,
-        "Keep the weights' moving average with this decay, such as 0.999; 0 keeps none.",
+        "Decay of the exponential moving average of the weights, such as 0.999; 0 disables it.",
         minimum=0,
         maximum=0.99999,
     )
     gradient_checkpointing: bool = option(
-        False, "Much less memory, a third slower.", flags=("--gradient-checkpointing",)
+        False,
+        "Recompute activations in the backward pass: much less memory, about a third slower.",
+        flags=("--gradient-checkpointing",),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossSettings:
-    """What counts as wrong."""
+    """Store the terms of the loss."""
 
     perceptual_weight: float | None = option(
         None,
-        "Weight of the perceptual term beside the mean squared error; 0 leaves it out. [0; autoencoder: 0.1]",
+        "Weight of the perceptual loss, which is added to the mean squared error; 0 disables it. [0; 0.1 with --mode "
+        "vae or --vgg]",
         minimum=0,
         maximum=1000,
     )
     vgg: Path | None = option(
         None,
-        "Weights of VGG16 (.safetensors, torchvision's names) for the perceptual term, instead of the model's own "
-        "decoder or, for the autoencoder, the bundled denoiser of pixels.",
+        "VGG16 weights for the perceptual loss: .safetensors with torchvision's names. [the model's VAE decoder; with "
+        "--mode vae the bundled `denoiser`]",
+        is_path=True,
     )
     snr_gamma: float | None = option(
-        None, "Min-SNR weighting; 0 weighs all noise alike. [5 where the model predicts noise, else 0]",
-        minimum=0, maximum=1000,
-    )  # fmt: skip
+        None,
+        "Min-SNR loss weighting; 0 disables it. [5 if the model predicts epsilon, else 0]",
+        minimum=0,
+        maximum=1000,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSettings:
-    """What is kept on the way."""
+    """Store when checkpoints and sample images are written."""
 
     checkpoint_every: int = option(100, "Steps between checkpoints.", minimum=1, maximum=1_000_000)
     keep_checkpoints: int = option(
-        2, "How many checkpoints are kept, the newest.", aliases=("--keep",), minimum=1, maximum=10_000
+        2, "Number of newest checkpoints to keep.", aliases=("--keep",), minimum=1, maximum=10_000
     )
-    resume: bool = option(False, "Go on from the newest checkpoint.", flags=("--resume",))
-    snapshot_every: int = option(100, "Steps between pictures of the snapshot prompts; 0 draws none.", minimum=0,
-        maximum=1_000_000)  # fmt: skip
+    resume: bool = option(False, "Continue from the newest checkpoint.", flags=("--resume",), per_call=True)
+    snapshot_every: int = option(100, "Steps between sample images; 0 disables them.", minimum=0, maximum=1_000_000)
     snapshot_prompts: tuple[str, ...] = option(
-        (), "What snapshots draw; may be repeated. [the first four captions]", flags=("--snapshot-prompt",)
+        (), "Prompt of a sample image. May be repeated. [the first four captions]", flags=("--snapshot-prompt",)
     )
-    lora_format: str = option("diffusers", "Names of the tensors of a LoRA.", flags=("--format",), choices=LORA_FORMATS)
+    lora_format: str = option(
+        "diffusers", "Names of the tensors in the LoRA file.", flags=("--format",), choices=LORA_FORMATS
+    )

@@ -1,0 +1,90 @@
+"""Compute the part of a job's fingerprint that the jobs of one template share."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from artgen import outputs
+from artgen.jobs import checks
+from artgen.jobs.prepare import Job
+from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions
+from artgen.queue.entries import LINE_SETTINGS
+from artgen.spec.records import to_record
+from artgen.spec.settings import OutputSettings, Setting, settings_of
+
+OUTPUT_SETTINGS = tuple(name for name, group in LINE_SETTINGS.items() if group is OutputSettings)
+"""Settings of the image file that a line of a prompt file may contain."""
+
+_FORMERLY_IGNORED = frozenset({"device", "offload", "vae_tiling"})
+"""Recorded settings that the fingerprints of earlier versions did not contain."""
+
+
+def settings_digest(job: Job, output: OutputSettings, encoding: EncodingOptions) -> bytes:
+    """Return the SHA-256 of everything that determines the pixels and the file of `job`'s image.
+
+    The prompts and the seed are left out: the jobs of a template share the rest. A default that is given explicitly
+    does not change the digest.
+    """
+    declared = settings_of(type(job.request))
+    found = {
+        name: value
+        for name, value in _shared_record(job, declared).items()
+        if name not in declared or _changes_pixels(name, value, declared[name], job)
+    }
+    return _digest(job, found, declared, _file_settings(job, output, encoding))
+
+
+def former_settings_digest(job: Job, output: OutputSettings) -> bytes:
+    """Return the digest that earlier versions computed for the same job, so that their ledgers stay valid."""
+    declared = settings_of(type(job.request))
+    found = {name: value for name, value in _shared_record(job, declared).items() if name not in _FORMERLY_IGNORED}
+    return _digest(job, found, declared, [output.output, output.format, output.quality, output.metadata])
+
+
+def significant_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a batch by fingerprint name, without values that give the same image as the default."""
+    declared = {name: settings_of(group)[name] for name, group in LINE_SETTINGS.items()}
+    return {
+        _key(name, declared): value
+        for name, value in values.items()
+        if name not in declared or value not in declared[name].neutral_values
+    }
+
+
+def _shared_record(job: Job, declared: Mapping[str, Setting]) -> dict[str, Any]:
+    record = to_record(job.request, job.provenance)
+    return {
+        name: value
+        for name, value in record.items()
+        if name not in declared or declared[name].is_path or not declared[name].per_image
+    }
+
+
+def _changes_pixels(name: str, value: Any, setting: Setting, job: Job) -> bool:
+    if name == "vae_tiling" and value == checks.needs_vae_tiling(job.size):
+        return False
+    return "pixels" in setting.affects and value not in setting.neutral_values
+
+
+def _file_settings(job: Job, output: OutputSettings, encoding: EncodingOptions) -> list[Any]:
+    """Return name, format, quality and metadata of the file; None for each that has its default."""
+    default_format = outputs.SUFFIX_FORMATS.get(PurePath(output.output or "").suffix.lower(), "png")
+    has_quality = encoding.format != "png" and encoding.quality != DEFAULT_QUALITY
+    return [
+        None if output.output == job.request.filename_template else output.output,
+        None if encoding.format == default_format else encoding.format,
+        encoding.quality if has_quality else None,
+        encoding.metadata,
+    ]
+
+
+def _digest(job: Job, record: Mapping[str, Any], declared: Mapping[str, Setting], file_settings: list[Any]) -> bytes:
+    named = {_key(name, declared): value for name, value in record.items()}
+    text = json.dumps([named, job.request.model, file_settings], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()
+
+
+def _key(name: str, declared: Mapping[str, Setting]) -> str:
+    return (declared[name].fingerprint_name if name in declared else None) or name
