@@ -15,8 +15,8 @@ HEADER = """# Commands
 
 `docs/generate_commands.py` generates this page from the settings. Do not edit it.
 
-Most options also have an environment variable (`ARTGEN_STEPS`) and a key in the configuration files. Limits are in
-parentheses, and the default is in brackets.
+Most options also have an environment variable (`ARTGEN_STEPS`) and a key in the configuration files. The default is in
+brackets.
 """
 
 

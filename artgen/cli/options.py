@@ -158,11 +158,11 @@ _PANEL_TITLES: dict[type, str] = {
 
 
 def _help_text(spec: Setting) -> str:
-    """Add the limits to a help text: `Quality of JPEG. [95]` becomes `Quality of JPEG (1 to 100). [default: 95]`."""
+    """Add the limits to a help text: `Quality. [95]` becomes `Quality. Range: 1 to 100. [default: 95]`."""
     text, bracket, default = spec.help.partition(" [")
     limits = describe_limits(spec)
     if limits and limits not in text:
-        text = f"{text.removesuffix('.')} ({limits})."
+        text = f"{text} Range: {limits}."
     return f"{text}  [default: {default}" if bracket else text
 
 

@@ -228,7 +228,7 @@ class Planner:
     def _build_template(self, setting_values: dict[str, Any]) -> JobTemplate:
         task = setting_values.pop("task", "txt2img")
         if task not in TASKS:
-            raise UsageError(f"There is no task {task!r}.", f"Tasks: {', '.join(TASKS)}.")
+            raise UsageError(f"There is no task called {task!r}.", f"Tasks: {', '.join(TASKS)}.")
         file_values = {
             name: setting_values.pop(name) for name in fingerprints.OUTPUT_SETTINGS if name in setting_values
         }

@@ -48,7 +48,7 @@ class ModelSettings(LoraSettings):
     """Store the model, its LoRAs and its safety checker."""
 
     safety_checker: bool = option(
-        True, "Run the model's safety checker, if the model has one.", affects=("pixels", "memory")
+        True, "Run the model's safety checker, if the model has one. [on]", affects=("pixels", "memory")
     )
 
 

@@ -111,14 +111,14 @@ class InpaintBlend:
 
     feather: int = option(
         0,
-        "Width in pixels of the soft edge inside the repainted area.",
+        "Width in pixels of the soft edge inside the repainted area. [0]",
         minimum=0,
         maximum=512,
         affects=("pixels", "input"),
     )
     keep_original: bool = option(
         True,
-        "Copy the pixels outside the repainted area from the input image.",
+        "Copy the pixels outside the repainted area from the input image. [on]",
         aliases=("--paste",),
         fingerprint_name="paste",
     )
