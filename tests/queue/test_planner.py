@@ -255,7 +255,7 @@ def test_defaults_fit_the_line_s_task_or_are_left_out() -> None:
         ({"prompt": "x", "task": "fly"}, "no task"),
         ({"prompt": "x", "output": "/etc/x.png"}, "outside the folder"),
         ({"prompt": "x", "output": "a/../../x.png"}, "outside the folder"),
-        ({"prompt": "x", "output": "{nope}"}, "no field"),
+        ({"prompt": "x", "output": "{nope}"}, "is not a field"),
         ({"prompt": "x", "width": 33}, "multiples of"),
         ({"prompt": "x", "model": "no/such/model", "offline": True}, "no/such/model"),
         ({"prompt": "x\0"}, "NUL"),
