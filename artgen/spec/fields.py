@@ -249,7 +249,7 @@ def parse_value(group: type, name: str, text: str) -> Any:
         try:
             return tuple(next(csv.reader([text], skipinitialspace=True), ()))
         except csv.Error as error:
-            raise UsageError(f"{name} must be comma-separated values: {error}.") from None
+            raise UsageError(f"{name} must be values separated by commas: {error}.") from None
     if kind is bool:
         if text.casefold() not in BOOLEAN_LITERALS:
             raise UsageError(f"{name} must be true or false, not {text!r}.")

@@ -24,7 +24,7 @@ LORA = st.builds(LoraSpec, FILE, st.floats(-10, 10)).map(str)
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:3", "mps"]),
     "scheduler": st.none() | st.sampled_from(SPACED),
-    "fast": st.none() | st.sampled_from(["none", "cache", "guidance+Cache"]),
+    "fast": st.none() | st.sampled_from(["none", "cache", "tiny-decoder+Cache"]),
     "target_size": st.none(),
     "expand": st.sampled_from(["64", "left=8,top=16"]),
     "offline": st.booleans(),
