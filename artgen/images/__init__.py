@@ -1,4 +1,4 @@
-"""Pictures in: loading, masks, and the geometry around a picture. Pillow only; nothing here draws or writes."""
+"""Load images and masks, change the canvas, and compose sheets and heat maps. Uses Pillow, without torch."""
 
 from artgen.images.canvas import (
     Box,

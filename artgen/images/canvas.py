@@ -1,4 +1,4 @@
-"""Sizes, padding and larger canvases."""
+"""Parse sizes, pad images and extend the canvas."""
 
 import re
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from PIL import Image, ImageFilter, ImageOps
 from artgen.errors import UsageError
 
 Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels, as `Image.crop` takes it."""
+"""Left, top, right and bottom in pixels, as in `Image.crop`."""
 
 MAX_EXPANSION_PX = 8192
-"""Pixels that can be added on one side."""
+"""Maximum number of pixels to add on one side."""
 
 _SIDES = {
     "left": ("left",),
@@ -26,7 +26,7 @@ _SIDES = {
 
 @dataclass(frozen=True)
 class Expansion:
-    """Pixels to add on each side, each 0 or more."""
+    """Store the pixels to add on each side, >= 0."""
 
     left: int = 0
     top: int = 0
@@ -34,85 +34,85 @@ class Expansion:
     bottom: int = 0
 
     def expanded_size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of a picture once expanded."""
+        """Return the width and height of an image after the expansion."""
         return width + self.left + self.right, height + self.top + self.bottom
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Read `768x512` as (768, 512); `X` and the multiplication sign are accepted too.
+    """Parse `768x512` to (768, 512). `X` and the multiplication sign are also accepted.
 
     Raises:
-        UsageError: another form, or a side that is 0.
+        UsageError: The text has another form, or a side is 0.
     """
     match = re.fullmatch(r"\s*([0-9]{1,6})\s*[xX×]\s*([0-9]{1,6})\s*", text)
     width, height = (int(match[1]), int(match[2])) if match else (0, 0)
     if not width or not height:
-        raise UsageError(f"'{text}' is not a size", "Write width x height in pixels, such as 768x512.")
+        raise UsageError(f"'{text}' is not a size.", "Use WIDTHxHEIGHT in pixels, such as 768x512.")
     return width, height
 
 
 def nearest_sizes(width: int, height: int, multiple: int) -> tuple[tuple[int, int], ...]:
-    """The one to four sizes around width x height whose sides are multiples of `multiple`, the nearest first."""
+    """Return the one to four nearest sizes whose sides are multiples of `multiple`, nearest first."""
 
-    def around(side: int) -> set[int]:
-        below = max(side // multiple, 1) * multiple
-        return {below, max(-(-side // multiple), 1) * multiple}
+    def neighbors(side: int) -> set[int]:
+        return {max(side // multiple, 1) * multiple, max(-(-side // multiple), 1) * multiple}
 
-    pairs = [(wide, high) for wide in around(width) for high in around(height)]
-    return tuple(sorted(pairs, key=lambda pair: (abs(pair[0] - width) + abs(pair[1] - height), pair)))
+    sizes = [(w, h) for w in neighbors(width) for h in neighbors(height)]
+    return tuple(sorted(sizes, key=lambda size: (abs(size[0] - width) + abs(size[1] - height), size)))
 
 
 def parse_expand(text: str) -> Expansion:
-    """Read how much to add: `64` (all sides), `left=64,top=32`, `x=64` (left and right), `y=32`.
+    """Parse an expansion: `64` (all sides), `left=64,top=32`, `x=64` (left and right), `y=32`.
 
-    Values are whole pixels, 0..8192, at least one above 0; a side is given once.
+    Values are integers in pixels, 0 to 8192, at least one above 0. Each side is given at most once.
 
     Raises:
-        UsageError: another form.
+        UsageError: The text has another form.
     """
-    hint = "Write 64, or sides such as left=64,top=32, or x=64,y=32."
+    hint = "Use 64, or sides such as left=64,top=32, or x=64,y=32."
     sides: dict[str, int] = {}
     for part in text.split(","):
         name, separator, value = (piece.strip() for piece in part.rpartition("="))
         if separator == "" and name == "" and "," not in text:
             name = "all"
         if name.lower() not in _SIDES:
-            raise UsageError(f"'{part.strip()}' in --expand names no side; known are {', '.join(_SIDES)}", hint)
+            raise UsageError(f"'{part.strip()}' in --expand is not a side; use {', '.join(_SIDES)}.", hint)
         if not re.fullmatch(r"[0-9]{1,6}", value) or int(value) > MAX_EXPANSION_PX:
-            raise UsageError(f"'{value}' in --expand is not a number of pixels from 0 to {MAX_EXPANSION_PX}", hint)
+            raise UsageError(f"'{value}' in --expand is not a number of pixels from 0 to {MAX_EXPANSION_PX}.", hint)
         for side in _SIDES[name.lower()]:
             if side in sides:
-                raise UsageError(f"--expand '{text}' gives the {side} side twice", hint)
+                raise UsageError(f"--expand '{text}' sets the {side} side twice.", hint)
             sides[side] = int(value)
     if not any(sides.values()):
-        raise UsageError(f"--expand '{text}' adds nothing", hint)
+        raise UsageError(f"--expand '{text}' adds 0 pixels.", hint)
     return Expansion(**sides)
 
 
 def expansion_to_size(size: tuple[int, int], width: int, height: int) -> Expansion:
-    """How much to add so that a picture of `size` becomes width x height, centred; an odd pixel goes right or below.
+    """Return the expansion from `size` to width x height, centered. An odd pixel is added on the right or below.
 
     Raises:
-        UsageError: a side would get smaller, nothing would be added, or more than 8192 pixels on one side.
+        UsageError: A side becomes smaller, nothing is added, or more than 8192 pixels are added on one side.
     """
     extra_x, extra_y = width - size[0], height - size[1]
     if extra_x < 0 or extra_y < 0:
         raise UsageError(
-            f"--target-size {width}x{height} is smaller than the picture, which is {size[0]}x{size[1]}",
-            "Give a size that is at least as large on both sides.",
+            f"--target-size {width}x{height} is smaller than the image, which is {size[0]}x{size[1]}.",
+            "Use a size that is at least as large on both sides.",
         )
     if extra_x == 0 and extra_y == 0:
-        raise UsageError(f"the picture already is {width}x{height}", "Give a larger size.")
+        raise UsageError(f"The image already has the size {width}x{height}.", "Use a larger size.")
     if max(extra_x, extra_y) > 2 * MAX_EXPANSION_PX:
-        raise UsageError(f"--target-size {width}x{height} adds more than {MAX_EXPANSION_PX} pixels on one side")
+        raise UsageError(f"--target-size {width}x{height} adds more than {MAX_EXPANSION_PX} pixels on one side.")
     return Expansion(extra_x // 2, extra_y // 2, extra_x - extra_x // 2, extra_y - extra_y // 2)
 
 
 def pad_to_multiple(image: Image.Image, multiple: int) -> tuple[Image.Image, Box]:
-    """Pad right and below by reflection until both sides are multiples of `multiple` (1 or more).
+    """Pad the right and lower sides by reflection until both sides are multiples of `multiple` (>= 1).
 
-    Returns the padded picture and the box that crops the original out of it. A picture that fits already is returned
-    as it is. Any size works, also one that is smaller than the padding.
+    Returns:
+        The padded image, and the box that crops the original. An image with a valid size is returned unchanged. The
+        image may be smaller than the padding.
     """
     width, height = image.size
     box = (0, 0, width, height)
@@ -124,23 +124,23 @@ def pad_to_multiple(image: Image.Image, multiple: int) -> tuple[Image.Image, Box
 def expand_canvas(
     image: Image.Image, *, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0
 ) -> tuple[Image.Image, Image.Image]:
-    """Enlarge a picture for outpainting; each side 0 or more pixels.
+    """Enlarge an image for outpainting; each side is >= 0 pixels.
 
-    The new border starts as the blurred reflection of the picture, so that a model finds the neighbouring colours and
-    light but no mirrored shapes to copy.
+    The new border is a blurred reflection of the image: it has the colors and the brightness of the neighboring pixels,
+    but no mirrored shapes that the model would copy.
 
     Returns:
-        The enlarged picture (mode of `image`; the original pixels are untouched) and the mask (mode L: 255 in the
-        border, 0 on the original).
+        The enlarged image (mode of `image`, original pixels unchanged) and the mask (mode L: 255 in the border, 0 on
+        the original).
 
     Raises:
-        ValueError: a negative side.
+        ValueError: A side is negative.
     """
     if min(left, top, right, bottom) < 0:
-        raise ValueError("sides must be 0 or more")
-    grown = _reflect(image, Expansion(left, top, right, bottom))
+        raise ValueError("sides must be >= 0")
+    reflected = _reflect(image, Expansion(left, top, right, bottom))
     radius = min(max(left, top, right, bottom) / 3, 64)
-    canvas = grown.filter(ImageFilter.GaussianBlur(radius))
+    canvas = reflected.filter(ImageFilter.GaussianBlur(radius))
     canvas.paste(image, (left, top))
     mask = Image.new("L", canvas.size, 255)
     mask.paste(0, (left, top, left + image.width, top + image.height))
@@ -148,7 +148,7 @@ def expand_canvas(
 
 
 def _reflect(image: Image.Image, expansion: Expansion) -> Image.Image:
-    """Extend by reflection about the outermost pixels (numpy's mode "reflect")."""
+    """Extend the image by reflection about the outermost pixels, as numpy's mode `reflect`."""
     image = _reflect_right(image, expansion.right)
     image = ImageOps.mirror(_reflect_right(ImageOps.mirror(image), expansion.left))
     image = image.transpose(Image.Transpose.TRANSPOSE)

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures side by side, labelled, in rows, columns and pages."""
+"""Draw contact sheets: labeled images in rows, columns and pages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from artgen.errors import InputFileError, UsageError
 
 MAX_SHEET_SIDE_PX = 16_000
-"""Of a sheet, in pixels; what would be larger goes onto further pages."""
+"""Longest side of a sheet."""
 
 _FONTS = ("NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
 _GAP_PX = 8
@@ -20,12 +20,12 @@ _TEXT_COLOR, _BACKGROUND_COLOR = (32, 32, 36), (255, 255, 255)
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture and what is written under it.
+    """Represent one image and its label.
 
     Attributes:
-        path: None where a picture is missing or in memory.
-        label: lines of text, possibly none.
-        image: one that is in no file.
+        path: image file; None if the image is missing or in memory.
+        label: lines of text below the image; can be empty.
+        image: image in memory.
     """
 
     path: Path | None
@@ -35,13 +35,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class ContactSheet:
-    """Rows of cells with what is written above and beside them.
+    """Represent rows of cells with labels.
 
     Attributes:
-        rows: all of the same length.
-        title: above everything.
-        column_labels: above each column; empty for none.
-        row_labels: left of each row; empty for none.
+        rows: rows of equal length.
+        title: text above the sheet.
+        column_labels: texts above the columns; empty without labels.
+        row_labels: texts to the left of the rows; empty without labels.
     """
 
     rows: Sequence[Sequence[Cell]]
@@ -51,42 +51,42 @@ class ContactSheet:
 
 
 def render_sheet(sheet: ContactSheet, *, cell_px: int = 256) -> Image.Image:
-    """Draws a sheet, mode RGB; every picture is fitted into `cell_px` pixels a side and never enlarged beyond twice.
+    """Draw a sheet, mode RGB. Each image is scaled to fit into `cell_px` pixels per side, by a factor of at most 2.
 
     Raises:
-        InputFileError: a picture cannot be read.
-        UsageError: the sheet would be larger than 16,000 pixels a side.
+        InputFileError: An image cannot be read.
+        UsageError: A side of the sheet has more than 16,000 pixels.
     """
     font = label_font(max(11, cell_px // 16))
     small = label_font(max(10, cell_px // 20))
     line = int(font.getbbox("Ag|")[3]) + 4
     width = len(sheet.rows[0])
     labels = [[_wrap_text(each.label, small, cell_px) for each in row] for row in sheet.rows]
-    under = [max((len(text) for text in row), default=0) * line for row in labels]
+    label_heights = [max((len(text) for text in row), default=0) * line for row in labels]
     side = max((int(font.getlength(text)) for text in sheet.row_labels), default=0)
     side = min(side, 2 * cell_px) + _GAP_PX if sheet.row_labels else 0
-    heads = [_wrap_text(text, font, cell_px) for text in sheet.column_labels]
-    head = max((len(text) for text in heads), default=0) * line
+    headings = [_wrap_text(text, font, cell_px) for text in sheet.column_labels]
+    heading_height = max((len(text) for text in headings), default=0) * line
     left = _GAP_PX + side
     total = left + width * (cell_px + _GAP_PX)
     title = _wrap_text(sheet.title, font, total - 2 * _GAP_PX)
-    top = _GAP_PX + len(title) * line + head
-    height = top + sum(cell_px + extra + _GAP_PX for extra in under)
+    top = _GAP_PX + len(title) * line + heading_height
+    height = top + sum(cell_px + extra + _GAP_PX for extra in label_heights)
     if max(total, height) > MAX_SHEET_SIDE_PX:
         raise UsageError(
-            f"The sheet would have {total}x{height} pixels; {MAX_SHEET_SIDE_PX:,} a side is the most.",
-            "Make --cell smaller.",
+            f"The sheet has {total}x{height} pixels; a side has at most {MAX_SHEET_SIDE_PX:,} pixels.",
+            "Use a smaller --cell.",
         )
     page = Image.new("RGB", (total, height), _BACKGROUND_COLOR)
-    pen = ImageDraw.Draw(page)
-    _draw_lines(pen, (_GAP_PX, _GAP_PX), title, font, line)
-    for column, text in enumerate(heads):
-        _draw_lines(pen, (left + column * (cell_px + _GAP_PX), top - head), text, font, line)
+    canvas = ImageDraw.Draw(page)
+    _draw_lines(canvas, (_GAP_PX, _GAP_PX), title, font, line)
+    for column, text in enumerate(headings):
+        _draw_lines(canvas, (left + column * (cell_px + _GAP_PX), top - heading_height), text, font, line)
     y = top
     for number, row in enumerate(sheet.rows):
         if sheet.row_labels:
             _draw_lines(
-                pen,
+                canvas,
                 (_GAP_PX, y + cell_px // 2 - line // 2),
                 _wrap_text(sheet.row_labels[number], font, side),
                 font,
@@ -95,28 +95,28 @@ def render_sheet(sheet: ContactSheet, *, cell_px: int = 256) -> Image.Image:
         for column, each in enumerate(row):
             x = left + column * (cell_px + _GAP_PX)
             if each.path is not None or each.image is not None:
-                picture = _fit_image(each.image or _read_cell_image(each.path), cell_px)
-                page.paste(picture, (x + (cell_px - picture.width) // 2, y + (cell_px - picture.height) // 2))
-            _draw_lines(pen, (x, y + cell_px + 2), labels[number][column], small, line)
-        y += cell_px + under[number] + _GAP_PX
+                image = _fit_image(each.image or _read_cell_image(each.path), cell_px)
+                page.paste(image, (x + (cell_px - image.width) // 2, y + (cell_px - image.height) // 2))
+            _draw_lines(canvas, (x, y + cell_px + 2), labels[number][column], small, line)
+        y += cell_px + label_heights[number] + _GAP_PX
     return page
 
 
 def paginate(cells: Sequence[Cell], *, columns: int, rows: int, title: str = "") -> list[ContactSheet]:
-    """Cells in reading order, `columns` wide and at most `rows` high a page; the last row is filled up."""
-    found = []
+    """Arrange cells in reading order into pages of at most `columns` by `rows`. Fill the last row with empty cells."""
+    pages = []
     for start in range(0, len(cells), columns * rows):
         page = list(cells[start : start + columns * rows])
-        wide = min(columns, len(page))
-        page += [Cell(None)] * (-len(page) % wide)
-        found.append(ContactSheet([page[at : at + wide] for at in range(0, len(page), wide)], title))
-    return found
+        width = min(columns, len(page))
+        page += [Cell(None)] * (-len(page) % width)
+        pages.append(ContactSheet([page[first : first + width] for first in range(0, len(page), width)], title))
+    return pages
 
 
 def split_common_settings(
     records: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """What records share, and the names of the settings in which they differ, among `names`."""
+    """Return the settings among `names` that all records share, and the names of the others."""
     shared: dict[str, Any] = {}
     differing: list[str] = []
     for name in names:
@@ -130,12 +130,12 @@ def split_common_settings(
 
 def _read_cell_image(path: Path | None) -> Image.Image:
     if path is None:
-        raise TypeError("this cell has no picture")
+        raise TypeError("the cell has no image")
     try:
         with Image.open(path) as file:
             return file.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InputFileError(f"'{path}' cannot be read as a picture: {error}.") from error
+        raise InputFileError(f"Cannot read '{path}' as an image: {error}.") from error
 
 
 def _fit_image(image: Image.Image, cell_px: int) -> Image.Image:
@@ -146,7 +146,7 @@ def _fit_image(image: Image.Image, cell_px: int) -> Image.Image:
 
 @cache
 def label_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The first font at hand that knows many scripts, at a size in pixels."""
+    """Load the first installed font with many scripts, or Pillow's default font, at a size in pixels."""
     for name in _FONTS:
         try:
             return ImageFont.truetype(name, size)
@@ -156,7 +156,7 @@ def label_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _wrap_text(text: str, font: Any, width: int) -> list[str]:
-    """Lines no wider than `width` pixels; what cannot be drawn is left out, and long words are broken."""
+    """Split text into lines of at most `width` pixels. Long words are split."""
     lines = []
     for paragraph in text.splitlines():
         line = ""

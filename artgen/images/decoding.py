@@ -1,4 +1,4 @@
-"""From a path to decoded pixels: every way a picture file can be unusable is said here, with the path."""
+"""Decode image files. All errors of unusable files are raised here, with the path."""
 
 import hashlib
 import io
@@ -14,24 +14,24 @@ from artgen.images.sixteen_bit import fix_planar_tiff, is_16bit, raw_mode, read_
 from artgen.system.files import wrap_read_errors
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
-"""Formats that are read, in Pillow's names. Others are refused: each decoder is a surface for hostile files."""
+"""Input formats, as Pillow names them. Other decoders are disabled, because each decoder is an attack surface."""
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
-"""What is taken for a picture by its name; a file that is named alone may be called anything."""
+"""Suffixes of images in folders. The suffix of a file that the user names does not matter."""
 
 MAX_PIXELS = 89_000_000
-"""Width times height that is accepted when nothing else is said; just below Pillow's own warning."""
+"""Default limit of width times height; slightly below Pillow's limit for a warning."""
 
 MAX_FILE_BYTES = 1 << 30
 
 _UNSUPPORTED_SIGNATURES = (
     (b"%PDF", 0, "a PDF document"),
-    (b"<svg", 0, "an SVG drawing"),
-    (b"ftypavif", 4, "an AVIF picture"),
-    (b"ftyphei", 4, "a HEIC picture"),
-    (b"ftypmif1", 4, "a HEIF picture"),
-    (b"\xff\x0a", 0, "a JPEG XL picture"),
-    (b"\x00\x00\x00\x0cJXL ", 0, "a JPEG XL picture"),
+    (b"<svg", 0, "an SVG file"),
+    (b"ftypavif", 4, "an AVIF image"),
+    (b"ftyphei", 4, "a HEIC image"),
+    (b"ftypmif1", 4, "a HEIF image"),
+    (b"\xff\x0a", 0, "a JPEG XL image"),
+    (b"\x00\x00\x00\x0cJXL ", 0, "a JPEG XL image"),
     (b"8BPS", 0, "a Photoshop document"),
     (b"PK\x03\x04", 0, "a zip archive"),
 )
@@ -48,10 +48,16 @@ _EXIF_TRANSPOSES = {
 
 
 class DecodedImage(NamedTuple):
-    """A decoded first frame as it is in the file: any mode, not yet turned.
+    """Store the decoded first frame of a file.
 
-    `exif_transpose` is what the EXIF orientation asks for, None when the picture is upright; `raw_bytes` are the file's bytes; `rawmode`
-    is Pillow's name for the order of the bits, see `artgen.images.sixteen_bit`; `has_16_bits` says that there are 16 a channel.
+    Attributes:
+        image: any mode, before `exif_transpose`.
+        exif_transpose: operation for the EXIF orientation; None if the image is upright.
+        sha256: SHA-256 of the file, 64 hex digits.
+        notes: notes for the user. File names in notes are untrusted.
+        raw_bytes: bytes of the file.
+        rawmode: Pillow's name of the sample format; see `artgen.images.sixteen_bit`.
+        has_16_bits: whether each channel has 16 bits.
     """
 
     image: Image.Image
@@ -63,14 +69,14 @@ class DecodedImage(NamedTuple):
     has_16_bits: bool
 
     def redecode(self, rawmode: str) -> Image.Image:
-        """The same PNG or TIFF, its bits read in another order of as many bits a pixel."""
+        """Decode the same PNG or TIFF with another raw mode that has the same number of bits per pixel."""
         image = _open_image(self.raw_bytes)
         set_raw_mode(image, lambda _: rawmode)
         image.load()
         return image
 
     def low_byte_image(self) -> Image.Image | None:
-        """The lower bytes of 16 bits a channel, in the picture's mode; None where they cannot be had."""
+        """Return the low bytes of 16-bit channels, in the mode of `image`; None if Pillow cannot decode them."""
         image = _open_image(self.raw_bytes)
         if not read_low_byte(image):
             return None
@@ -79,15 +85,15 @@ class DecodedImage(NamedTuple):
 
 
 def decode_image(path: Path, max_pixels: int) -> DecodedImage:
-    """Read and fully decode the first picture of a file.
+    """Read and fully decode the first image of a file.
 
     Raises:
-        InputFileError: the file is missing, a folder, unreadable, empty, no picture of `FORMATS`, damaged, truncated,
+        InputFileError: The file is missing, a folder, unreadable, empty, not in `READABLE_FORMATS`, damaged, truncated,
             or larger than `max_pixels`.
     """
     data = _read_bytes(path)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the size is checked here; doubtful metadata is not the user's business
+        warnings.simplefilter("ignore")  # the size is checked here; warnings about metadata do not help the user
         _verify_image(data, path, max_pixels)
         return _decode_bytes(data, path)
 
@@ -98,34 +104,36 @@ def _decode_bytes(data: bytes, path: Path) -> DecodedImage:
         image = _open_image(data)
         count = int(getattr(image, "n_frames", 1))
         image.seek(0)
-        order, deep = raw_mode(image), is_16bit(image)
+        rawmode, has_16_bits = raw_mode(image), is_16bit(image)
         image.load()
-    except Exception as error:  # decoders raise nearly anything on damaged data
+    except Exception as error:  # decoders raise many exception types on damaged data
         raise InputFileError(
-            f"'{path}' is damaged or cut short: {_error_reason(error)}", "Save the picture again, or use another copy."
+            f"Cannot decode '{path}': the file is damaged or truncated: {_error_reason(error)}.",
+            "Save the image again, or use another copy.",
         ) from error
     if count > 1:
-        notes.append(f"'{path.name}' holds {count} pictures; the first one is used")
-    turn = None
+        notes.append(f"'{path.name}' contains {count} images; the first image is used.")
+    transpose = None
     try:
-        turn = _EXIF_TRANSPOSES.get(image.getexif().get(0x0112, 1))
-    except Exception:  # a broken EXIF block says nothing about the pixels
-        notes.append(f"the EXIF data of '{path.name}' cannot be read; its orientation is ignored")
-    return DecodedImage(image, turn, hashlib.sha256(data).hexdigest(), tuple(notes), data, order, deep)
+        transpose = _EXIF_TRANSPOSES.get(image.getexif().get(0x0112, 1))
+    except Exception:  # the pixels are valid although the EXIF block is damaged
+        notes.append(f"The EXIF orientation of '{path.name}' is ignored: the EXIF data is damaged.")
+    digest = hashlib.sha256(data).hexdigest()
+    return DecodedImage(image, transpose, digest, tuple(notes), data, rawmode, has_16_bits)
 
 
 def _read_bytes(path: Path) -> bytes:
     with wrap_read_errors(path):
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise InputFileError(f"'{path}' is a folder; a picture file is wanted", "Name one file in it.")
+            raise InputFileError(f"'{path}' is a folder, not an image file.", "Use a file in the folder.")
         if not stat.S_ISREG(status.st_mode):
-            raise InputFileError(f"'{path}' is not a regular file", "Save the picture to a file first.")
+            raise InputFileError(f"'{path}' is not a regular file.", "Save the image to a file first.")
         if status.st_size > MAX_FILE_BYTES:
-            raise InputFileError(f"'{path}' has {status.st_size} bytes; at most {MAX_FILE_BYTES} are read")
+            raise InputFileError(f"'{path}' has {status.st_size} bytes; the limit is {MAX_FILE_BYTES} bytes.")
         data = path.read_bytes()
     if not data:
-        raise InputFileError(f"'{path}' is empty", "Save the picture again, or use another copy.")
+        raise InputFileError(f"'{path}' is empty.", "Save the image again, or use another copy.")
     return data
 
 
@@ -135,24 +143,25 @@ def _verify_image(data: bytes, path: Path, max_pixels: int) -> None:
         width, height = image.size
         if width * height > max_pixels:
             raise InputFileError(
-                f"'{path}' is {width}x{height}, {width * height} pixels; at most {max_pixels} are accepted",
-                "Make it smaller first.",
+                f"'{path}' has {width}x{height} = {width * height} pixels; the limit is {max_pixels} pixels.",
+                "Scale the image down first.",
             )
         image.verify()
     except InputFileError:
         raise
     except UnidentifiedImageError as error:
         raise InputFileError(
-            f"'{path}' is not a picture that can be read: it looks like {_describe_content(data)}",
+            f"Cannot read '{path}' as an image: the content is {_describe_content(data)}.",
             "Use a PNG, JPEG, WebP, TIFF, BMP or GIF file.",
         ) from error
     except Image.DecompressionBombError as error:
         raise InputFileError(
-            f"'{path}' has too many pixels; at most {max_pixels} are accepted", "Make it smaller first."
+            f"'{path}' has too many pixels; the limit is {max_pixels} pixels.", "Scale the image down first."
         ) from error
-    except Exception as error:  # as in decode
+    except Exception as error:  # as in `_decode_bytes`
         raise InputFileError(
-            f"'{path}' is damaged: {_error_reason(error)}", "Save the picture again, or use another copy."
+            f"Cannot decode '{path}': the file is damaged: {_error_reason(error)}.",
+            "Save the image again, or use another copy.",
         ) from error
 
 
@@ -171,15 +180,15 @@ def _describe_content(data: bytes) -> str:
             return f"a damaged {name} file"
     head = data[:4096]
     if b"\0" in head:
-        return "something else"
+        return "an unknown format"
     try:
         head.decode("utf-8", "strict")
     except UnicodeDecodeError as error:
-        return "something else" if error.end < len(head) - 3 else "text"
+        return "an unknown format" if error.end < len(head) - 3 else "text"
     return "text"
 
 
 def _error_reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error).strip() or type(error).__name__
+    return str(error).strip().rstrip(".") or type(error).__name__

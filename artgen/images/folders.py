@@ -1,4 +1,4 @@
-"""The pictures of folders."""
+"""List the images in folders."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,13 +9,13 @@ from artgen.images.decoding import IMAGE_SUFFIXES
 
 
 def iter_images(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Pictures, in order of path, and the folder that their names are told from.
+    """Yield each image, sorted by path, with the folder that its name is relative to.
 
     Args:
-        paths: pictures, and folders that are searched with their sub-folders; what is hidden is left out.
+        paths: image files, and folders to search recursively. Hidden files and folders are skipped.
 
     Raises:
-        InputFileError: there is no picture in a folder.
+        InputFileError: A folder contains no images.
     """
     for path in paths:
         if not path.is_dir():
@@ -31,12 +31,12 @@ def iter_images(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
         )
         if not found:
             raise InputFileError(
-                f"There is no picture in '{path}'.", f"It should hold {', '.join(sorted(IMAGE_SUFFIXES))}."
+                f"'{path}' contains no images.", f"Image files end with {', '.join(sorted(IMAGE_SUFFIXES))}."
             )
         yield from ((each, path) for each in found)
 
 
 def _skip_hidden_folders(folders: list[str]) -> bool:
-    """Leaves hidden folders out of the walk."""
+    """Remove hidden folders from the walk. Return True."""
     folders[:] = [name for name in folders if not name.startswith(".")]
     return True

@@ -1,4 +1,4 @@
-"""Masks: what is repainted, and putting the repainted part back so that nothing else changes."""
+"""Load inpainting masks, and composite the generated pixels so that all other pixels stay unchanged."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ WARN_COVERAGE_FRACTION = 0.95
 
 @dataclass(frozen=True)
 class LoadedMask:
-    """A mask ready for use.
+    """Store an inpainting mask.
 
     Attributes:
-        mask: mode L, 255 = repaint, 0 = keep, values between blend.
-        coverage: part of the pixels with any value above 0, over 0 and up to 1.
-        sha256: of the file's bytes, 64 hex digits.
-        notes: what was decided or deserves attention, one sentence each; file names in them are untrusted.
+        mask: mode L; 255 is generated, 0 is kept, values in between are blended.
+        coverage: fraction of the pixels with a value above 0, in (0, 1].
+        sha256: SHA-256 of the file, 64 hex digits.
+        notes: changes and warnings, one sentence each. File names in notes are untrusted.
     """
 
     mask: Image.Image
@@ -30,20 +30,20 @@ class LoadedMask:
 
 
 def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize: bool = False) -> LoadedMask:
-    """Load a mask for a picture of `size`; white is repainted.
+    """Load a mask for an image of `size`; white pixels are generated.
 
-    Brightness counts. A picture of one single colour with varying transparency is read by its transparency (opaque
-    is repainted); otherwise transparent pixels count as black.
+    The mask is the brightness of the file. If the file has a single color and varying transparency, the mask is its
+    alpha channel (opaque pixels are generated); otherwise transparent pixels are black.
 
     Args:
-        path: a picture file as for `load_image`; embedded colour profiles are ignored, values are data here.
-        size: width and height of the picture that is repainted.
-        invert: black is repainted instead.
-        resize: resize a mask of another size, bilinearly with antialiasing: nearest-neighbour would lose thin strokes
-            when it shrinks and give stairs when it grows.
+        path: image file, see `load_image`; embedded color profiles are ignored.
+        size: width and height of the input image.
+        invert: generate the black pixels instead.
+        resize: resize a mask of another size, bilinear with antialiasing: nearest-neighbor interpolation loses thin
+            strokes when shrinking and creates stairs when enlarging.
 
     Raises:
-        InputFileError: the file cannot be used, its size is another one (without `resize`), or nothing is repainted.
+        InputFileError: The file cannot be used, its size differs from `size` (without `resize`), or the mask is empty.
     """
     decoded = decode_image(path, MAX_PIXELS)
     parts = split_alpha(decoded, path)
@@ -51,10 +51,12 @@ def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize
     mask = parts.color.convert("L")
     if parts.alpha is not None and _is_single_color(parts.color) and not _is_single_color(parts.alpha):
         mask = parts.alpha
-        notes.append(f"the mask '{path.name}' has one colour only; its transparency is used: opaque is repainted")
+        notes.append(
+            f"The mask '{path.name}' has a single color; its alpha channel is the mask: opaque pixels are generated."
+        )
     elif parts.alpha is not None:
         mask = Image.composite(mask, Image.new("L", mask.size, 0), parts.alpha)
-        notes.append(f"the mask '{path.name}' has transparent parts; they count as black")
+        notes.append(f"Transparent pixels of the mask '{path.name}' are read as black.")
     if decoded.exif_transpose is not None:
         mask = mask.transpose(decoded.exif_transpose)
     mask = ImageOps.invert(mask) if invert else mask.copy()
@@ -62,35 +64,35 @@ def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize
     if mask.size != size:
         if not resize:
             raise InputFileError(
-                f"the mask '{path}' is {mask.width}x{mask.height} and the picture is {size[0]}x{size[1]}",
-                "Use a mask of the picture's size, or add --resize-mask.",
+                f"The mask '{path}' is {mask.width}x{mask.height}, but the image is {size[0]}x{size[1]}.",
+                "Use a mask of the image's size, or add --resize-mask.",
             )
-        notes.append(f"the mask '{path.name}' is resized from {mask.width}x{mask.height} to {size[0]}x{size[1]}")
+        notes.append(f"The mask '{path.name}' is resized from {mask.width}x{mask.height} to {size[0]}x{size[1]}.")
         mask = mask.resize(size, Image.Resampling.BILINEAR)
-    share = 1 - mask.histogram()[0] / (size[0] * size[1])
-    if share <= 0:
+    coverage = 1 - mask.histogram()[0] / (size[0] * size[1])
+    if coverage <= 0:
         raise InputFileError(
-            f"the mask '{path}' repaints nothing: it is black everywhere{' once inverted' if invert else ''}",
-            "White is repainted; leave out --invert-mask." if invert else "White is repainted; try --invert-mask.",
+            f"The mask '{path}' is empty: all pixels are black{' after inversion' if invert else ''}.",
+            f"White pixels are generated; {'omit' if invert else 'try'} --invert-mask.",
         )
-    if share > WARN_COVERAGE_FRACTION:
-        notes.append(f"the mask '{path.name}' repaints {share:.1%} of the picture; --invert-mask repaints the rest")
-    return LoadedMask(mask, share, decoded.sha256, tuple(notes))
+    if coverage > WARN_COVERAGE_FRACTION:
+        notes.append(f"The mask '{path.name}' covers {coverage:.1%} of the image; --invert-mask selects the rest.")
+    return LoadedMask(mask, coverage, decoded.sha256, tuple(notes))
 
 
 def composite(source: Image.Image, generated: Image.Image, mask: Image.Image) -> Image.Image:
-    """Put `generated` over `source` where `mask` says so.
+    """Composite `generated` over `source` with a mask.
 
-    Pixels where the mask is 0 are byte-identical to `source`, where it is 255 to `generated`; between, the result is
-    the linear blend, rounded.
+    Pixels with mask value 0 are byte-identical to `source`, pixels with 255 to `generated`. Other values give the
+    rounded linear blend.
 
     Args:
-        source: the untouched picture.
-        generated: same size and mode.
-        mask: same size, mode L, 0..255.
+        source: input image.
+        generated: generated image, same size and mode.
+        mask: same size, mode L, 0 to 255.
 
     Raises:
-        ValueError: sizes or modes differ.
+        ValueError: Sizes or modes differ.
     """
     if source.size != generated.size or source.size != mask.size or source.mode != generated.mode or mask.mode != "L":
         raise ValueError(
@@ -101,20 +103,20 @@ def composite(source: Image.Image, generated: Image.Image, mask: Image.Image) ->
 
 
 def feather(mask: Image.Image, radius: float) -> Image.Image:
-    """Soften a mask inwards: the darker of the mask and its Gaussian blur.
+    """Soften a mask towards its inside: return the darker value of the mask and its Gaussian blur.
 
-    Pixels where the mask is 0 stay 0, so what `composite` keeps stays kept; no pixel gets brighter. At a straight
-    edge the result begins near the half and reaches the full value about two radii inside.
+    Pixels with value 0 stay 0, so `composite` still keeps them, and no pixel becomes brighter. At a straight edge the
+    result starts near one half and reaches the full value about two radii inside.
 
     Args:
         mask: mode L.
-        radius: standard deviation in pixels, 0 or more; 0 changes nothing.
+        radius: standard deviation in pixels, >= 0; 0 does not change the mask.
 
     Raises:
         ValueError: `radius` is negative.
     """
     if radius < 0:
-        raise ValueError(f"radius is {radius}; 0 or more is wanted")
+        raise ValueError(f"radius is {radius}; it must be >= 0")
     if radius == 0:
         return mask.copy()
     return ImageChops.darker(mask, mask.filter(ImageFilter.GaussianBlur(radius)))

@@ -1,6 +1,6 @@
-"""Pictures of 16 bits a channel, for which Pillow has no colour mode: what it reads of them, and how to read the rest.
+"""Decode 16 bits per channel with Pillow, which has no color mode for them.
 
-Pillow keeps the upper byte of each value; told that the bytes come the other way round, it keeps the lower one.
+Pillow keeps the high byte of each value. With the opposite byte order in the raw mode, it keeps the low byte.
 """
 
 import sys
@@ -10,11 +10,11 @@ from PIL import ImageFile, TiffImagePlugin
 
 _SWAPPED_BYTE_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _TIFF_BITS_PER_SAMPLE, _TIFF_PLANAR_CONFIGURATION = 258, 284
-"""TIFF's tags BitsPerSample and PlanarConfiguration (TIFF 6.0)."""
+"""TIFF tags BitsPerSample and PlanarConfiguration (TIFF 6.0)."""
 
 
 def raw_mode(image: ImageFile.ImageFile) -> str:
-    """Pillow's name for the order of the bits of a PNG or TIFF, such as `RGB;16B`; empty for other formats."""
+    """Return Pillow's raw mode of a PNG or TIFF, such as `RGB;16B`; empty for other formats."""
     if image.format not in ("PNG", "TIFF") or not image.tile:
         return ""
     arguments = image.tile[0].args
@@ -22,37 +22,37 @@ def raw_mode(image: ImageFile.ImageFile) -> str:
 
 
 def is_16bit(image: ImageFile.ImageFile) -> bool:
-    """Whether a PNG or TIFF has 16 bits a channel."""
+    """Return whether a PNG or TIFF has 16 bits per channel."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return set(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, ())) == {16}
     return ";16" in raw_mode(image)
 
 
 def fix_planar_tiff(image: ImageFile.ImageFile) -> None:
-    """Says of an uncompressed TIFF with a plane for each channel that its values have 16 bits.
+    """Set the 16-bit raw mode of an uncompressed TIFF with separate planes.
 
-    Pillow (13.0) takes every byte of them for a value of 8 bits, and half of the picture for all of it.
+    Without this, Pillow (13.0) reads each byte as an 8-bit value, and half of the data as the complete image.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile) and is_16bit(image):
-        end = "L" if image.tag_v2.prefix == b"II" else "B"
-        set_raw_mode(image, lambda order: f"{order};16{end}" if len(order) == 1 else order)
+        byte_order = "L" if image.tag_v2.prefix == b"II" else "B"
+        set_raw_mode(image, lambda mode: f"{mode};16{byte_order}" if len(mode) == 1 else mode)
 
 
 def read_low_byte(image: ImageFile.ImageFile) -> bool:
-    """Has a picture that is not loaded yet read the lower bytes of its values; False where Pillow cannot.
+    """Make an image that is not loaded yet decode the low bytes of its values. Return False if Pillow cannot.
 
-    It can for RGB and RGBA, unless they are multiplied by their transparency or lie in compressed planes.
+    Pillow can for RGB and RGBA, except with premultiplied alpha or compressed planes.
     """
-    channels, deep, _ = raw_mode(image).partition(";16")
-    planes = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_TIFF_PLANAR_CONFIGURATION) == 2
-    if not deep or image.mode not in ("RGB", "RGBA") or channels != ("R" if planes else image.mode):
+    channels, marker, _ = raw_mode(image).partition(";16")
+    is_planar = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_TIFF_PLANAR_CONFIGURATION) == 2
+    if not marker or image.mode not in ("RGB", "RGBA") or channels != ("R" if is_planar else image.mode):
         return False
-    set_raw_mode(image, lambda order: order[:-1] + _SWAPPED_BYTE_ORDER[order[-1]])
+    set_raw_mode(image, lambda mode: mode[:-1] + _SWAPPED_BYTE_ORDER[mode[-1]])
     return True
 
 
 def set_raw_mode(image: ImageFile.ImageFile, convert: Callable[[str], str]) -> None:
-    """Has a picture that is not loaded yet read its bits in another order, given the one of each of its parts."""
+    """Convert the raw mode of each tile of an image that is not loaded yet."""
     image.tile = [
         tile._replace(args=(convert(str(tile.args[0])), *tile.args[1:]))
         if isinstance(tile.args, tuple)

@@ -59,7 +59,7 @@ def test_every_unusable_file_is_rejected_with_its_reason() -> None:
     assert image_names(dataset) == usable.split()
     expected = {
         "huge.png": "10000x9000", "small.png": "64 pixels", "cut.png": "damaged", "empty.jpg": "is empty",
-        "text.png": "looks like text", "later.heic": "HEIC", "drawing.svg": "SVG", "broken.png": "does not exist",
+        "text.png": "content is text", "later.heic": "HEIC", "drawing.svg": "SVG", "broken.png": "does not exist",
     }  # fmt: skip
     assert reasons(dataset).keys() == expected.keys()
     for name, text in expected.items():
@@ -67,7 +67,7 @@ def test_every_unusable_file_is_rejected_with_its_reason() -> None:
     by_name = {each.name: each for each in dataset.images}
     assert (by_name["turned.jpg"].width, by_name["turned.jpg"].height) == (120, 160)
     assert "holds 2 pictures" in by_name["moving.gif"].notes[0]
-    assert "laid over white" in " ".join(by_name["palette.png"].notes)
+    assert "blended with the background white" in " ".join(by_name["palette.png"].notes)
     assert any("Thumbs.db" in note for note in dataset.notes)
     for image in dataset.images:
         opened = open_training_image(image)
