@@ -66,7 +66,7 @@ def test_every_unusable_file_is_rejected_with_its_reason() -> None:
         assert text in reasons(dataset)[name], reasons(dataset)[name]
     by_name = {each.name: each for each in dataset.images}
     assert (by_name["turned.jpg"].width, by_name["turned.jpg"].height) == (120, 160)
-    assert "holds 2 pictures" in by_name["moving.gif"].notes[0]
+    assert "contains 2 images" in by_name["moving.gif"].notes[0]
     assert "blended with the background white" in " ".join(by_name["palette.png"].notes)
     assert any("Thumbs.db" in note for note in dataset.notes)
     for image in dataset.images:
