@@ -1,4 +1,4 @@
-"""What a picture says about how it was made: written into every picture, read back from artgen's and other tools'."""
+"""Write generation metadata into images, and read the metadata of artgen and other tools."""
 
 from artgen.metadata.a1111 import format_a1111, parse_a1111, sampler_names
 from artgen.metadata.comfy import parse_comfy

@@ -1,14 +1,14 @@
-"""The text form of generation parameters that AUTOMATIC1111's web UI made common.
+"""Write and parse generation parameters in the text format of AUTOMATIC1111's web UI (A1111).
 
     PROMPT
     Negative prompt: NEGATIVE
     Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 42, Size: 512x512, ...
 
-The format has no escapes in its prompts: a prompt with a line that begins "Negative prompt:" cannot be told from a
-negative prompt, and outer white space is lost. artgen's own record has no such limits and comes first when reading.
+The format has no escapes in prompts: a prompt line that starts with "Negative prompt:" is ambiguous, and leading and
+trailing white space is lost. artgen's own record does not have these limits and has priority when reading.
 
-LoRAs stand in the prompt as `<lora:NAME:SCALE>`, and as `Lora hashes: "NAME: 0123456789ab"` among the parameters: the
-first 12 digits of the SHA-256 of the file without its header (the web UI's `extensions-builtin/Lora/network.py`).
+LoRAs are written to the prompt as `<lora:NAME:SCALE>`, and to the parameters as `Lora hashes: "NAME: 0123456789ab"`:
+the first 12 digits of the SHA-256 of the file without its header (`extensions-builtin/Lora/network.py` of the web UI).
 """
 
 import contextlib
@@ -32,24 +32,24 @@ _NEEDS_QUOTES_PATTERN = re.compile(r'[,:\n\r\t]|^["{\[\s]|\s$')
 
 
 def sampler_names(scheduler: str | None, sigmas: str | None) -> tuple[str, str | None]:
-    """The names other tools know for a scheduler and its noise levels: ("dpm++2m", "karras") -> ("DPM++ 2M", "Karras").
+    """Return the A1111 names of a scheduler and its sigmas: ("dpm++2m", "karras") -> ("DPM++ 2M", "Karras").
 
-    The second is None where the model's own spacing is used. A scheduler that is not in the table keeps its name.
+    The second name is None for the model's own sigmas. An unknown scheduler keeps its name.
     """
     schedule = None if sigmas in (None, "normal") else _SCHEDULE_LABELS.get(str(sigmas).lower(), sigmas)
     if not scheduler:
         return "Unknown", schedule
     try:
         return find_scheduler(scheduler).a1111_name, schedule
-    except UsageError:  # a record of another version, say; a picture is not lost for that
+    except UsageError:  # for example a record of another version; saving the image must not fail
         return scheduler, schedule
 
 
 def format_a1111(record: Mapping[str, object]) -> str:
-    """Write a record as A1111 text; fields it does not know are left out.
+    """Format a record as A1111 text. Omit fields that the format does not define.
 
-    The "Steps: " line always names a sampler. Text values with `,`, `:` or a newline are JSON-quoted. The model hash
-    is the first 10 hex digits of the SHA-256. Characters that UTF-8 cannot hold are written as escapes.
+    The line "Steps: " always contains a sampler. Text values with `,`, `:` or a newline are JSON-quoted. The model hash
+    is the first 10 hex digits of the SHA-256. Characters that UTF-8 cannot encode are written as escapes.
     """
     loras = [f"<lora:{name}:{_to_text(scale)}>" for name, scale in _record_loras(record)]
     lines = [" ".join([_to_text(record.get("prompt")), *loras]).lstrip() if loras else _to_text(record.get("prompt"))]
@@ -62,14 +62,14 @@ def format_a1111(record: Mapping[str, object]) -> str:
 
 
 def _record_loras(record: Mapping[str, object]) -> list[LoraSpec]:
-    """The LoRAs of a record, by names that the text can hold."""
-    given = record.get("lora")
-    found = []
-    for text in given if isinstance(given, list | tuple) else ():
-        with contextlib.suppress(UsageError):  # a record of another version, say
+    """Return the LoRAs of a record. Replace characters that the text format reserves in their names."""
+    texts = record.get("lora")
+    loras = []
+    for text in texts if isinstance(texts, list | tuple) else ():
+        with contextlib.suppress(UsageError):  # for example a record of another version
             lora = parse_lora(str(text))
-            found.append(LoraSpec(re.sub(r'[<>:,"\s]', "_", lora.file_name.removesuffix(".safetensors")), lora.scale))
-    return found
+            loras.append(LoraSpec(re.sub(r'[<>:,"\s]', "_", lora.file_name.removesuffix(".safetensors")), lora.scale))
+    return loras
 
 
 def _parameter_pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -98,7 +98,7 @@ def _parameter_pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def public_model_name(model: object) -> str:
-    """A model's name for other people: an alias or hub id as it is, a local path as its last part."""
+    """Return the model name without private paths: an alias or hub id unchanged, a local path as its last part."""
     text = _to_text(model)
     if re.match(r"[A-Za-z]:[\\/]|\\\\", text):
         return PureWindowsPath(text).stem or text
@@ -108,39 +108,39 @@ def public_model_name(model: object) -> str:
 
 
 def parse_a1111(text: str) -> dict[str, object]:
-    """Read A1111 text, also that of other tools, into record fields.
+    """Parse A1111 text of any tool into record fields.
 
-    The parameters are the last line that begins "Steps: " (or the last line with three or more `Key: value` pairs).
-    Known keys become prompt, negative_prompt, steps, scheduler, sigmas, guidance_scale, seed, width, height,
-    model_hash, model and strength, if they have the right type. LoRAs are taken out of the prompt: lora (`NAME:SCALE`)
-    and lora_autov3 (their hashes, empty where none is said) are lists of the same length. Every other key is kept as a
-    string under its own name, which always begins with a capital or a digit, so that no foreign key passes for a
-    record field such as `image`. Nothing is raised: text without parameters gives a prompt only.
+    The parameters are the last line that starts with "Steps: ", or the last line if it has three or more `Key: value`
+    pairs. Known keys with a valid type become prompt, negative_prompt, steps, scheduler, sigmas, guidance_scale, seed,
+    width, height, model_hash, model and strength. LoRAs are removed from the prompt: lora (`NAME:SCALE`) and
+    lora_autov3 (the hashes, empty if unknown) are lists of equal length. Every other key is kept as a string. Its name
+    always starts with a capital letter or a digit, so that it never equals a record field such as `image`. The function
+    raises no errors: text without parameters gives only a prompt.
     """
     lines = text.replace("\r\n", "\n").strip().split("\n")
-    at = _find_parameter_line(lines)
-    prompt, negative = _split_prompts(lines[:at])
-    found: dict[str, object] = {"prompt": prompt}
+    parameter_line = _find_parameter_line(lines)
+    prompt, negative = _split_prompts(lines[:parameter_line])
+    fields: dict[str, object] = {"prompt": prompt}
     if negative:
-        found["negative_prompt"] = negative
-    for name, value in _parse_pairs("\n".join(lines[at:])):
-        _add_field(found, name, value)
-    _split_schedule(found)
-    _extract_loras(found)
-    return found
+        fields["negative_prompt"] = negative
+    for name, value in _parse_pairs("\n".join(lines[parameter_line:])):
+        _add_field(fields, name, value)
+    _split_schedule(fields)
+    _extract_loras(fields)
+    return fields
 
 
 def _extract_loras(fields: dict[str, object]) -> None:
-    """Moves `<lora:NAME:SCALE>` from the prompt to a field of its own; forms with more numbers stay where they are."""
+    """Move `<lora:NAME:SCALE>` from the prompt to the field `lora`. Forms with more numbers stay in the prompt."""
     prompt = str(fields["prompt"])
-    named = [(name.strip(), scale or "1") for name, scale in _LORA_PATTERN.findall(prompt)]
-    if not named:
+    loras = [(name.strip(), scale or "1") for name, scale in _LORA_PATTERN.findall(prompt)]
+    if not loras:
         return
     fields["prompt"] = _LORA_PATTERN.sub("", prompt).strip()
     parts = (part.rpartition(":") for part in str(fields.get("Lora hashes", "")).split(","))
     digests = {name.strip(): digest.strip() for name, _, digest in parts}
-    fields["lora"] = [f"{name}:{scale}" for name, scale in named]
-    fields["lora_autov3"] = [digests.get(name, "") for name, _ in named]
+    fields["lora"] = [f"{name}:{scale}" for name, scale in loras]
+    fields["lora_autov3"] = [digests.get(name, "") for name, _ in loras]
 
 
 def _find_parameter_line(lines: list[str]) -> int:
@@ -160,7 +160,7 @@ def _split_prompts(lines: list[str]) -> tuple[str, str]:
 
 
 def _parse_pairs(line: str) -> Iterator[tuple[str, str]]:
-    """Split `Key: value, Key: "quoted, value", Key: {json}`; a comma inside an unquoted value stays in it."""
+    """Split `Key: value, Key: "quoted, value", Key: {json}`. A comma inside an unquoted value belongs to the value."""
     position = 0
     while match := _KEY_PATTERN.match(line, position):
         name = match[1]
@@ -203,7 +203,7 @@ def _add_field(fields: dict[str, object], name: str, value: str) -> None:
 
 
 def _split_schedule(fields: dict[str, object]) -> None:
-    """Older files write "DPM++ 2M Karras" as the sampler's name."""
+    """Split the sampler name of older files, such as "DPM++ 2M Karras"."""
     sampler = fields.get("scheduler")
     if not isinstance(sampler, str) or "sigmas" in fields:
         return

@@ -1,8 +1,8 @@
-"""Reading the graph that ComfyUI leaves in its pictures.
+"""Read record fields from the graphs that ComfyUI embeds in images.
 
-The `prompt` form maps a node's number to its class and inputs, where an input is a value or a link [number, slot].
-The `workflow` form is the editor's: nodes with a list of widget values and a separate list of links. Starting from
-the sampler, its inputs are followed to the texts, the size and the checkpoint.
+The `prompt` graph maps a node number to its class and inputs; an input is a value or a link [number, slot]. The
+`workflow` graph is the format of the editor: nodes with a list of widget values and a separate list of links. The
+search starts at the sampler and follows its inputs to the prompts, the size and the checkpoint.
 """
 
 import math
@@ -24,10 +24,11 @@ Graph = Mapping[str, Node]
 
 
 def parse_comfy(prompt: object, workflow: object = None) -> dict[str, object] | None:
-    """Extract record fields from a decoded ComfyUI `prompt` or, failing that, `workflow`.
+    """Extract record fields from a decoded ComfyUI `prompt`, or from `workflow` if `prompt` has no sampler.
 
-    Returns prompt, negative_prompt, seed, steps, guidance_scale, scheduler, sigmas, strength, width, height and model
-    as far as the graph has them with the right type; None if there is no sampler in it. Never raises.
+    Returns:
+        prompt, negative_prompt, seed, steps, guidance_scale, scheduler, sigmas, strength, width, height and model, if
+        the graph contains them with a valid type; None if the graph has no sampler. The function raises no errors.
     """
     for graph in (_prompt_nodes(prompt), _workflow_nodes(workflow)):
         samplers = [
@@ -40,11 +41,11 @@ def parse_comfy(prompt: object, workflow: object = None) -> dict[str, object] | 
 
 def _extract_fields(graph: Graph, sampler: Node) -> dict[str, object]:
     inputs = _node_inputs(sampler)
-    found: dict[str, object] = {}
+    fields: dict[str, object] = {}
     for field, link in (("prompt", "positive"), ("negative_prompt", "negative")):
         text = _find_input(graph, inputs.get(link), ("text", "text_g", "text_l", "string", "value"), str)
         if text is not None:
-            found[field] = text
+            fields[field] = text
     for field, names, kind in (
         ("seed", ("seed", "noise_seed"), int),
         ("steps", ("steps",), int),
@@ -57,17 +58,17 @@ def _extract_fields(graph: Graph, sampler: Node) -> dict[str, object]:
         if isinstance(value, list):
             value = _find_input(graph, value, (*names, "value", "int", "float"), kind)
         if (typed := _coerce(value, kind)) is not None:
-            found[field] = typed
-    if found.get("strength") == 1.0:
-        del found["strength"]  # text to image
+            fields[field] = typed
+    if fields.get("strength") == 1.0:
+        del fields["strength"]  # txt2img
     for side in ("width", "height"):
         value = _find_input(graph, inputs.get("latent_image"), (side,), int)
         if value is not None:
-            found[side] = value
+            fields[side] = value
     model = _find_input(graph, inputs.get("model"), ("ckpt_name", "unet_name"), str)
     if model is not None:
-        found["model"] = model
-    return found
+        fields["model"] = model
+    return fields
 
 
 def _find_input(graph: Graph, link: object, names: tuple[str, ...], kind: type) -> object:

@@ -1,4 +1,4 @@
-"""Finding the texts inside a picture file, or taking a text file for what it is; no pixel is decoded."""
+"""Extract metadata texts from image files and text files without decoding pixels."""
 
 import io
 import stat
@@ -21,7 +21,7 @@ _TEXT_KEYS = {"artgen": "record", "parameters": "parameters", "prompt": "prompt"
 
 @dataclass(frozen=True)
 class RawTexts:
-    """Raw texts by what they are: artgen's record (JSON or XMP), A1111 parameters, ComfyUI's two graphs."""
+    """Store the raw texts of a file: artgen's record (JSON or XMP), A1111 parameters and ComfyUI's two graphs."""
 
     is_image: bool
     record: str | None = None
@@ -32,16 +32,16 @@ class RawTexts:
 
 
 def extract_texts(path: Path) -> RawTexts:
-    """Collect the texts of a file.
+    """Read the metadata texts of a file.
 
     Raises:
-        InputFileError: the file is missing, a folder, unreadable, empty, damaged, or neither a picture nor text.
+        InputFileError: The file is missing, a folder, unreadable, empty, damaged, or neither an image nor text.
     """
     with wrap_read_errors(path):
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise InputFileError(f"'{path}' is {kind}; a picture or a record is wanted")
+            raise InputFileError(f"'{path}' is {kind}, not an image or a record.")
         with path.open("rb") as file:
             head = file.read(16)
             file.seek(0)
@@ -55,14 +55,14 @@ def extract_texts(path: Path) -> RawTexts:
 
 def _classify_text_file(data: bytes, path: Path) -> RawTexts:
     if not data:
-        raise InputFileError(f"'{path}' is empty")
+        raise InputFileError(f"'{path}' is empty.")
     if len(data) > MAX_SIDECAR_BYTES:
-        raise InputFileError(f"'{path}' has more than {MAX_SIDECAR_BYTES} bytes and is neither PNG, JPEG nor WebP")
+        raise InputFileError(f"'{path}' has more than {MAX_SIDECAR_BYTES} bytes and is not a PNG, JPEG or WebP file.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputFileError(
-            f"'{path}' is neither a PNG, JPEG or WebP picture nor UTF-8 text", "Other formats hold no record."
+            f"'{path}' is not a PNG, JPEG or WebP image and not UTF-8 text.", "Other formats contain no record."
         ) from error
     if not text.lstrip().startswith("{"):
         return RawTexts(False, parameters=text)
@@ -74,14 +74,14 @@ def _classify_text_file(data: bytes, path: Path) -> RawTexts:
 
 
 def _read_png_texts(file: io.BufferedReader) -> RawTexts:
-    """Walk the chunks of a PNG (https://www.w3.org/TR/png-3/#11textinfo); text may stand before or after the pixels."""
-    found: dict[str, str] = {}
+    """Read the text chunks of a PNG (https://www.w3.org/TR/png-3/#11textinfo), before and after the pixels."""
+    texts: dict[str, str] = {}
     notes: list[str] = []
     file.seek(len(_PNG_SIGNATURE))
     for _ in range(_MAX_PNG_CHUNKS):
         head = file.read(8)
         if len(head) < 8:
-            notes.append("the file is cut short")
+            notes.append("The file is truncated.")
             break
         length, kind = struct.unpack(">I4s", head)
         if kind == b"IEND":
@@ -92,14 +92,14 @@ def _read_png_texts(file: io.BufferedReader) -> RawTexts:
         body = file.read(min(length, MAX_TEXT_BYTES + 1024))
         file.seek(length - len(body) + 4, io.SEEK_CUR)
         name = body.split(b"\0", 1)[0].decode("latin-1")
-        if name not in _TEXT_KEYS or _TEXT_KEYS[name] in found:
+        if name not in _TEXT_KEYS or _TEXT_KEYS[name] in texts:
             continue
         text = _decode_chunk(kind, body) if length <= MAX_TEXT_BYTES + 1024 else None
         if text is None:
-            notes.append(f"the text '{name}' has more than {MAX_TEXT_BYTES} bytes or is damaged, and is not read")
+            notes.append(f"The text '{name}' is ignored: it is damaged or has more than {MAX_TEXT_BYTES} bytes.")
         else:
-            found[_TEXT_KEYS[name]] = text
-    return _image_texts(found, notes)
+            texts[_TEXT_KEYS[name]] = text
+    return _image_texts(texts, notes)
 
 
 def _image_texts(texts: dict[str, str], notes: list[str]) -> RawTexts:
@@ -123,7 +123,7 @@ def _decode_chunk(kind: bytes, body: bytes) -> str | None:
 
 
 def _decode_text(data: bytes) -> str:
-    """tEXt is Latin-1 by the standard; several tools write UTF-8 into it."""
+    """Decode a tEXt chunk. The standard requires Latin-1, but several tools write UTF-8."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -134,7 +134,7 @@ def _inflate(data: bytes) -> bytes:
     inflater = zlib.decompressobj()
     plain = inflater.decompress(data, MAX_TEXT_BYTES)
     if inflater.unconsumed_tail:
-        raise ValueError("more than the largest text")
+        raise ValueError("the text exceeds the size limit")
     return plain
 
 
@@ -147,27 +147,27 @@ def _read_exif_and_xmp(file: io.BufferedReader, path: Path) -> RawTexts:
             exif = image.getexif()
             comment = exif.get_ifd(0x8769).get(0x9286)
             camera = [exif.get(tag) for tag in (0x010F, 0x0110)]
-    except Exception as error:  # decoders raise nearly anything on damaged data
-        raise InputFileError(f"'{path}' is damaged: {error}") from error
-    found: dict[str, str] = {}
+    except Exception as error:  # decoders raise many exception types on damaged data
+        raise InputFileError(f"Cannot read '{path}': the file is damaged: {error}.") from error
+    texts: dict[str, str] = {}
     notes: list[str] = []
     if isinstance(packet, bytes) and b"artgen:record" in packet and len(packet) <= 2 * MAX_TEXT_BYTES:
-        found["record"] = packet.decode("utf-8", "replace")
+        texts["record"] = packet.decode("utf-8", "replace")
     if isinstance(comment, str):
         comment = comment.encode("utf-8", "replace")
     if isinstance(comment, bytes) and len(comment) > 2 * MAX_TEXT_BYTES:
-        notes.append(f"the EXIF comment has more than {2 * MAX_TEXT_BYTES} bytes and is not read")
+        notes.append(f"The EXIF comment is ignored: it has more than {2 * MAX_TEXT_BYTES} bytes.")
     elif isinstance(comment, bytes) and (text := _decode_user_comment(comment)):
-        found["parameters"] = text
-    for value in camera:  # where ComfyUI's WebP nodes put the graph
+        texts["parameters"] = text
+    for value in camera:  # ComfyUI's WebP nodes write the graphs to Make and Model
         for name in ("prompt", "workflow"):
             if isinstance(value, str) and value.startswith(f"{name}:") and len(value) <= MAX_TEXT_BYTES:
-                found[name] = value.partition(":")[2]
-    return _image_texts(found, notes)
+                texts[name] = value.partition(":")[2]
+    return _image_texts(texts, notes)
 
 
 def _decode_user_comment(data: bytes) -> str:
-    """EXIF's UserComment: eight bytes name the encoding, whose byte order is said nowhere."""
+    """Decode the EXIF tag UserComment. Its first 8 bytes are the encoding; the byte order is not specified."""
     code, body = data[:8], data[8:]
     if code != b"UNICODE\0":
         return (body if code[:5] in (b"ASCII", b"\0\0\0\0\0") else data).decode("utf-8", "replace").strip("\0 ")

@@ -1,4 +1,4 @@
-"""Reading back what made a picture. What is read is data: capped in size, plain values only, never acted upon."""
+"""Read the generation metadata of images. Metadata is untrusted: sizes are limited and only plain values are kept."""
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -14,15 +14,15 @@ from artgen.metadata.writing import MAX_SIDECAR_BYTES, MINIMAL_KEYS, XMP_NAMESPA
 
 @dataclass(frozen=True)
 class ImageMetadata:
-    """What a file says about how a picture was made. All of it is untrusted.
+    """Store the generation metadata of a file. All values are untrusted.
 
     Attributes:
-        source: what `fields` comes from: "artgen" (the record in the file), "sidecar" (the JSON file beside it),
-            "a1111" or "comfyui".
-        record: artgen's own record, flat; values are strings, finite numbers, booleans, None or lists of them.
-        parameters: fields read from A1111 text; see `parse_a1111`.
-        comfy: fields read from a ComfyUI graph; see `parse_comfy`.
-        notes: what was left out and why, one sentence each.
+        source: source of `fields`: "artgen" (record in the file), "sidecar" (JSON file next to the image), "a1111" or
+            "comfyui".
+        record: artgen's record, flat; values are strings, finite numbers, booleans, None, or lists of these.
+        parameters: fields of the A1111 text; see `parse_a1111`.
+        comfy: fields of a ComfyUI graph; see `parse_comfy`.
+        notes: ignored data with the reason, one sentence each.
     """
 
     source: str
@@ -33,78 +33,77 @@ class ImageMetadata:
 
     @property
     def fields(self) -> dict[str, object]:
-        """The best that was found: the record, else the A1111 parameters, else the ComfyUI fields."""
+        """The record, else the A1111 parameters, else the ComfyUI fields."""
         return self.record or self.parameters or self.comfy or {}
 
 
 def read_metadata(path: Path) -> ImageMetadata:
-    """Read a PNG, JPEG or WebP picture, a `.json` record or ComfyUI graph, or a text file of A1111 parameters.
+    """Read a PNG, JPEG or WebP image, a `.json` record or ComfyUI graph, or a text file with A1111 parameters.
 
-    Text in a picture is read up to 1 MiB an entry, other files up to 8 MiB; more is left out with a note. The JSON
-    file beside a picture is read only when the picture holds no full record of its own.
+    The limit is 1 MiB per text in an image and 8 MiB per text file; larger data is ignored with a note. The JSON
+    sidecar is read only if the image does not contain a full record.
 
     Raises:
-        InputFileError: the file is missing, unreadable, damaged, or says nothing about how it was made.
+        InputFileError: The file is missing, unreadable, damaged, or contains no generation metadata.
     """
     texts = extract_texts(path)
     notes = list(texts.notes)
     record = _parse_record(texts.record, notes)
     source = "artgen"
     if texts.is_image and (record is None or record.keys() <= MINIMAL_KEYS):
-        beside = _read_sidecar(path, notes)
-        if beside is not None:
-            record, source = beside, "sidecar"
+        sidecar_record = _read_sidecar(path, notes)
+        if sidecar_record is not None:
+            record, source = sidecar_record, "sidecar"
     parameters = parse_a1111(texts.parameters) if texts.parameters else None
     if parameters is not None and not texts.is_image and len(parameters) < 3:
-        parameters = None  # any text at all would do for a prompt
+        parameters = None  # any text file can be parsed as a prompt
     comfy = parse_comfy(_parse_json(texts.prompt, notes), _parse_json(texts.workflow, notes))
     if record is None:
         source = "a1111" if parameters is not None else "comfyui"
     if record is None and parameters is None and comfy is None:
-        because = f" ({'; '.join(notes)})" if notes else ""
         raise InputFileError(
-            f"'{path}' does not say how it was made{because}",
-            "Use a picture saved by artgen, AUTOMATIC1111 or ComfyUI that was not edited or sent through a messenger.",
+            " ".join([f"'{path}' contains no generation metadata.", *notes]),
+            "Use an image saved by artgen, AUTOMATIC1111 or ComfyUI; editors and messengers remove the metadata.",
         )
     return ImageMetadata(source, record, parameters, comfy, tuple(notes))
 
 
 def has_sidecar(image_path: Path) -> bool:
-    """Whether a JSON file that artgen wrote lies beside a picture, or where a picture could be."""
+    """Return whether artgen's JSON sidecar exists for an image path. The image itself may be missing."""
     return _read_sidecar(image_path, []) is not None
 
 
 def _read_sidecar(path: Path, notes: list[str]) -> dict[str, object] | None:
-    beside = sidecar_path(path)
+    sidecar = sidecar_path(path)
     try:
-        if not beside.is_file():
+        if not sidecar.is_file():
             return None
-        if beside.stat().st_size > MAX_SIDECAR_BYTES:
-            notes.append(f"'{beside.name}' has more than {MAX_SIDECAR_BYTES} bytes and is not read")
+        if sidecar.stat().st_size > MAX_SIDECAR_BYTES:
+            notes.append(f"'{sidecar.name}' is ignored: it has more than {MAX_SIDECAR_BYTES} bytes.")
             return None
-        record = _parse_record(beside.read_text("utf-8"), notes)
-        return record if record and "artgen" in record else None  # other tools call files so, too
+        record = _parse_record(sidecar.read_text("utf-8"), notes)
+        return record if record and "artgen" in record else None  # other tools use the same file name
     except (OSError, UnicodeDecodeError):
-        notes.append(f"'{beside.name}' cannot be read")
+        notes.append(f"'{sidecar.name}' cannot be read.")
         return None
 
 
 def _parse_record(text: str | None, notes: list[str]) -> dict[str, object] | None:
-    """Check a decoded record: a flat object of plain values."""
+    """Parse a record. Keep only plain values."""
     if text is None:
         return None
     decoded = _parse_json(_xmp_payload(text), notes)
     if not isinstance(decoded, dict):
-        notes.append("the artgen record is not a JSON object")
+        notes.append("The artgen record is ignored: it is not a JSON object.")
         return None
-    kept = {key: value for key, value in decoded.items() if _is_plain_value(value)}
-    if len(kept) < len(decoded):
-        notes.append("entries of the artgen record that are no plain values are left out")
-    return kept or None
+    record = {key: value for key, value in decoded.items() if _is_plain_value(value)}
+    if len(record) < len(decoded):
+        notes.append("Entries of the artgen record are ignored: their values are not plain.")
+    return record or None
 
 
 def _xmp_payload(text: str) -> str:
-    """The JSON inside an XMP packet, or the text itself."""
+    """Return the JSON inside an XMP packet. Text that is not XMP is returned unchanged."""
     if not text.lstrip("\ufeff \n\r\t").startswith("<"):
         return text
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -133,7 +132,7 @@ def _parse_json(text: str | None, notes: list[str]) -> object:
     try:
         return json.loads(text, parse_constant=_reject_constant, parse_float=_parse_finite)
     except (ValueError, RecursionError, MemoryError):
-        notes.append("an entry that should be JSON cannot be read")
+        notes.append("A JSON text is ignored: it is not valid.")
         return None
 
 

@@ -1,4 +1,4 @@
-"""Putting the record into a picture file: PNG text, EXIF, XMP, or a JSON file beside it."""
+"""Write a record into an image file as PNG text, EXIF and XMP, or into a JSON sidecar."""
 
 import json
 import re
@@ -13,58 +13,58 @@ from artgen.errors import UsageError
 from artgen.metadata.a1111 import format_a1111, public_model_name
 
 METADATA_LEVELS = ("full", "minimal", "none")
-"""full: everything needed to make the picture again; minimal: who made it; none: nothing at all."""
+"""full: the complete record; minimal: only the tool and the model; none: no metadata."""
 
 MINIMAL_KEYS = frozenset({"artgen", "model"})
-"""Keys of a record at the level minimal, and of what stays in a picture whose record lies beside it."""
+"""Record keys at the level `minimal`, and in an image with a JSON sidecar."""
 
 XMP_NAMESPACE = "urn:artgen:xmp:1.0#"
-"""XMP namespace of the property `artgen:record`, which holds the JSON record."""
+"""XMP namespace of the property `artgen:record`, which contains the JSON record."""
 
 IPTC_NAMESPACE = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _SOURCE_TYPE_PREFIX = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 MAX_TEXT_BYTES = 1 << 20
-"""Largest text, in bytes, that is written into a picture or read from one."""
+"""Limit of a text that is written into an image or read from an image."""
 
 MAX_SIDECAR_BYTES = 8 << 20
-"""Largest JSON file beside a picture, in bytes."""
+"""Limit of a JSON sidecar."""
 
-# a JPEG segment holds 65,533 bytes with its own overhead; see the JPEG, EXIF and XMP (part 3) specifications
+# a JPEG segment has 65,533 bytes including overhead; see the JPEG, EXIF and XMP (part 3) specifications
 _MAX_JPEG_COMMENT_BYTES = 64_000
 _MAX_JPEG_XMP_BYTES = 65_000
 
-# what XML 1.0 cannot hold or may change; inside JSON these stand only in strings, where an escape means the same
+# characters that XML 1.0 forbids or changes; in JSON they occur only in strings, where an escape is equivalent
 _XML_UNSAFE_PATTERN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
 class SaveArgs:
-    """Keyword arguments for `Image.save`, and the text of the JSON file beside the picture if one is needed."""
+    """Store keyword arguments for `Image.save`, and the text of the JSON sidecar or None."""
 
     save_kwargs: dict[str, object] = field(default_factory=dict)
     sidecar: str | None = None
 
 
 def sidecar_path(image_path: Path) -> Path:
-    """Where the record lies that a picture's own file cannot hold: `fox.jpg` -> `fox.jpg.json`."""
+    """Return the path of the JSON sidecar of an image: `fox.jpg` -> `fox.jpg.json`."""
     return image_path.with_name(image_path.name + ".json")
 
 
 def needs_sidecar(record: Mapping[str, object], format: str, level: str) -> bool:  # noqa: A002 - Pillow's word
-    """Whether the record overflows the picture's own metadata; known before anything is drawn.
+    """Return whether the record is too large for the metadata of the image file.
 
-    JPEG holds about 32,000 characters of A1111 text and 65,000 bytes of XMP; PNG and WebP take up to 1 MiB here.
+    The limits are about 32,000 characters of A1111 text and 65,000 bytes of XMP for JPEG, and 1 MiB for PNG and WebP.
 
     Raises:
-        UsageError: unknown format or level, or a record of more than 8 MiB.
+        UsageError: The format or the level is unknown, or the record is larger than 8 MiB.
     """
     kind = _validated_format(format, level)
     if level != "full":
         return False
     size = len(_dump_json(record).encode("utf-8"))
     if size > MAX_SIDECAR_BYTES:
-        raise UsageError(f"the record has {size} bytes; at most {MAX_SIDECAR_BYTES} are kept", "Shorten the prompt.")
+        raise UsageError(f"The record has {size} bytes; the limit is {MAX_SIDECAR_BYTES} bytes.", "Shorten the prompt.")
     comment = len(format_a1111(record).encode("utf-16-be"))
     if kind == "jpeg":
         return (
@@ -75,55 +75,61 @@ def needs_sidecar(record: Mapping[str, object], format: str, level: str) -> bool
 
 
 def image_save_args(record: Mapping[str, object], format: str, level: str = "full") -> SaveArgs:  # noqa: A002 - as above
-    """Turn a record into what `Image.save` takes.
+    """Convert a record to arguments of `Image.save`.
 
     Args:
-        record: flat, JSON-serialisable; `artgen` (version), `model` and `task` are used at the level minimal.
-        format: png, jpeg (or jpg) or webp.
-        level: one of `LEVELS`. Except at `none`, the file says that the picture was generated (IPTC's digital source
-            type: trainedAlgorithmicMedia for txt2img, compositeWithTrainedAlgorithmicMedia for everything that began
-            with a picture).
+        record: flat, JSON-serializable; the level `minimal` uses `artgen` (version), `model` and `task`.
+        format: `png`, `jpeg` (or `jpg`) or `webp`.
+        level: one of `METADATA_LEVELS`. Except at `none`, the file contains IPTC's digital source type of generated
+            images: see `source_type`.
 
     Raises:
-        UsageError: unknown format or level, or a record of more than 8 MiB.
+        UsageError: The format or the level is unknown, or the record is larger than 8 MiB.
     """
     kind = _validated_format(format, level)
     if level == "none":
         return SaveArgs()
     overflow = needs_sidecar(record, kind, level)
-    kept = record if level == "full" and not overflow else _minimal_record(record)
-    text = format_a1111(record) if kept is record and record.get("steps") is not None and "prompt" in record else None
+    embedded = record if level == "full" and not overflow else _minimal_record(record)
+    text = (
+        format_a1111(record) if embedded is record and record.get("steps") is not None and "prompt" in record else None
+    )
     sidecar = _dump_json(record, indent=1) + "\n" if overflow else None
-    made = source_type(record)
+    digital_source_type = source_type(record)
     if kind == "png":
-        return SaveArgs({"pnginfo": _png_info(kept, made, text)}, sidecar)
-    return SaveArgs({"exif": _build_exif(kept, text), "xmp": _xmp_packet(kept, made, _dump_json(kept))}, sidecar)
+        return SaveArgs({"pnginfo": _png_info(embedded, digital_source_type, text)}, sidecar)
+    xmp = _xmp_packet(embedded, digital_source_type, _dump_json(embedded))
+    return SaveArgs({"exif": _build_exif(embedded, text), "xmp": xmp}, sidecar)
 
 
 def source_type(record: Mapping[str, object]) -> str:
-    """IPTC's digital source type of a record, a URI (https://cv.iptc.org/newscodes/digitalsourcetype/)."""
-    made = "trainedAlgorithmicMedia"
+    """Return IPTC's digital source type of a record, a URI (https://cv.iptc.org/newscodes/digitalsourcetype/).
+
+    The type is trainedAlgorithmicMedia for txt2img, algorithmicallyEnhanced for denoising with a pixel-space method,
+    and compositeWithTrainedAlgorithmicMedia for other tasks with an input image.
+    """
+    name = "trainedAlgorithmicMedia"
     if record.get("task") == "denoise" and record.get("method") != "latent":
-        made = "algorithmicallyEnhanced"
+        name = "algorithmicallyEnhanced"
     elif record.get("task", "txt2img") != "txt2img" or record.get("image") is not None:
-        made = "compositeWithTrainedAlgorithmicMedia"
-    return _SOURCE_TYPE_PREFIX + made
+        name = "compositeWithTrainedAlgorithmicMedia"
+    return _SOURCE_TYPE_PREFIX + name
 
 
 def _validated_format(format: str, level: str) -> str:  # noqa: A002 - as above
     kind = {"jpg": "jpeg"}.get(format.lower(), format.lower())
     if kind not in ("png", "jpeg", "webp"):
-        raise UsageError(f"'{format}' is not a format that is written", "Use png, jpeg or webp.")
+        raise UsageError(f"'{format}' is not an output format.", "Use png, jpeg or webp.")
     if level not in METADATA_LEVELS:
-        raise UsageError(f"'{level}' is not a metadata level", f"Use {', '.join(METADATA_LEVELS)}.")
+        raise UsageError(f"'{level}' is not a metadata level.", f"Use {', '.join(METADATA_LEVELS)}.")
     return kind
 
 
 def _minimal_record(record: Mapping[str, object]) -> dict[str, object]:
-    kept: dict[str, object] = {"artgen": record.get("artgen", "")}
+    minimal: dict[str, object] = {"artgen": record.get("artgen", "")}
     if record.get("model") is not None:
-        kept["model"] = public_model_name(record["model"])
-    return kept
+        minimal["model"] = public_model_name(record["model"])
+    return minimal
 
 
 def _png_info(
@@ -165,7 +171,7 @@ def _software_name(record: Mapping[str, object]) -> str:
 
 
 def _dump_json(record: Mapping[str, object], indent: int | None = None) -> str:
-    """JSON that UTF-8 and XML can hold, whatever is in the strings."""
+    """Return JSON that can be encoded as UTF-8 and embedded in XML."""
     text = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, indent=indent)
     if indent is not None:
         return text.encode("utf-8", "backslashreplace").decode("utf-8")

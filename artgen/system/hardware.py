@@ -1,4 +1,4 @@
-"""What this machine can do, found out without importing torch."""
+"""Query CUDA devices and available memory without importing torch."""
 
 import contextlib
 import ctypes
@@ -12,9 +12,9 @@ from pathlib import Path
 
 @cache
 def cuda_device_count() -> int:
-    """How many CUDA devices the installed torch could use; 0 without a driver or with a CPU build of torch.
+    """Return the number of CUDA devices for the installed torch; 0 without a driver or with a CPU build of torch.
 
-    Asks NVIDIA's driver library directly, so it costs milliseconds where importing torch costs a second.
+    The function calls NVIDIA's driver library directly. This takes milliseconds; importing torch takes a second.
     """
     if not torch_cuda_version():
         return 0
@@ -30,7 +30,7 @@ def cuda_device_count() -> int:
 
 
 def torch_cuda_version() -> str | None:
-    """The CUDA version torch was built for, read from its `version.py`; None for a CPU build or no torch."""
+    """Return the CUDA version of the torch build from its `version.py`; None for a CPU build or without torch."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -38,21 +38,21 @@ def torch_cuda_version() -> str | None:
         text = (Path(spec.origin).parent / "version.py").read_text("utf-8")
     except OSError:
         return None
-    found = re.search(r"^cuda\b[^=\n]*=\s*['\"]([\d.]+)['\"]", text, re.MULTILINE)
-    return found.group(1) if found else None
+    match = re.search(r"^cuda\b[^=\n]*=\s*['\"]([\d.]+)['\"]", text, re.MULTILINE)
+    return match.group(1) if match else None
 
 
 def has_mps() -> bool:
-    """Whether this is a Mac whose GPU torch can use (Apple silicon)."""
+    """Return whether the machine is a Mac with a GPU that torch supports (Apple silicon)."""
     import platform
 
     return sys.platform == "darwin" and platform.machine() == "arm64"
 
 
 def available_ram() -> int | None:
-    """Bytes of main memory that this process may have: what is free or can be made so, and what it has taken already.
+    """Return the bytes of main memory that this process can use: available memory plus the memory it already uses.
 
-    Within the limits of its control groups. None where the system does not say so in Linux' way.
+    The limits of the process's control groups are applied. Return None on systems without Linux's /proc files.
     """
     try:
         free = _read_kib("/proc/meminfo", "MemAvailable")
@@ -63,7 +63,7 @@ def available_ram() -> int | None:
 
 
 def _read_kib(file: str, name: str) -> int:
-    """A line of a table of the kernel's, in bytes."""
+    """Return one value of a /proc table, in bytes."""
     table = dict(line.split(":", 1) for line in Path(file).read_text("utf-8").splitlines() if ":" in line)
     return int(table[name].split()[0]) * 1024
 
@@ -75,7 +75,7 @@ CGROUP_V2 = ("memory.max", "memory.current", "inactive_file")
 
 
 def _cgroup_limits() -> Iterator[int]:
-    """What each control group that limits this process leaves it; files that are cached do not count as taken."""
+    """Yield the available bytes of each control group with a limit. Cached files do not count as used."""
     with contextlib.suppress(OSError):
         for line in PROCESS_CGROUPS_FILE.read_text("utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
@@ -90,7 +90,7 @@ def _cgroup_limits() -> Iterator[int]:
 
 
 def _cgroup_available(folder: Path, limit_file: str, usage_file: str, cache_key: str) -> Iterator[int]:
-    # A group without a limit says so in a word, a file may be missing, and a container shows its own group as the root.
+    # the limit of an unlimited group is a word, files can be missing, and a container sees its own group as the root
     with contextlib.suppress(OSError, ValueError, KeyError):
         limit, used = (int((folder / name).read_text("utf-8")) for name in (limit_file, usage_file))
         table = dict(line.split() for line in (folder / "memory.stat").read_text("utf-8").splitlines())
@@ -98,5 +98,5 @@ def _cgroup_available(folder: Path, limit_file: str, usage_file: str, cache_key:
 
 
 def default_model() -> str:
-    """`sd15` where CUDA is at hand, else the bundled `tiny`."""
+    """Return `sd15` if a CUDA device is available, else the bundled model `tiny`."""
     return "sd15" if cuda_device_count() else "tiny"

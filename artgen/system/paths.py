@@ -1,10 +1,10 @@
-"""Find the folders that belong to the user."""
+"""Locate artgen's folders of the current user."""
 
 from pathlib import Path
 
 
 def user_cache_folder() -> Path:
-    """Where artgen keeps what it can make again, in the platform's cache folder."""
+    """Return artgen's folder in the platform's cache folder. It contains only data that artgen can recreate."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("artgen", appauthor=False))

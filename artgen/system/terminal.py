@@ -1,25 +1,25 @@
-"""The one sanitiser for text that artgen did not write itself and that reaches a terminal.
+"""Sanitize untrusted text before it is printed to a terminal.
 
-Prompts, picture metadata, file and model names and the messages of foreign exceptions can hold escape sequences
-that move the cursor, change the window title, fill the clipboard (OSC 52) or turn text around (U+202E). They are
-shown as visible escapes instead. JSON output never passes through here: it stays exact.
+Prompts, image metadata, names of files and models, and messages of other libraries can contain escape sequences that
+move the cursor, change the window title, write the clipboard (OSC 52) or reverse the text (U+202E). This module
+replaces them with visible escapes. JSON output is not sanitized, because it must be exact.
 """
 
 import re
 import unicodedata
 
-# Cc control, Cf format (bidi overrides, zero width, tags), Cs lone surrogates, Zl and Zp line and paragraph separators
+# Cc: control; Cf: format (bidi overrides, zero width, tags); Cs: lone surrogates; Zl, Zp: line, paragraph separators
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _PRINTABLE_ASCII = re.compile(r"[ -~]*\Z")
 
 
 def printable(text: str) -> str:
-    r"""Return `text` with every character that a terminal could act on as a visible escape.
+    r"""Return `text` with each control character replaced by a visible escape.
 
-    A newline becomes the two characters `\n`, ESC becomes `\x1b`, U+202E becomes `\u202e`. The result is one line,
-    can always be encoded as UTF-8, and `printable(printable(x)) == printable(x)`. Backslashes stay as they are, so
-    the result is for people to read, not for a program to parse back.
+    A newline becomes the two characters `\n`, ESC becomes `\x1b`, and U+202E becomes `\u202e`. The result is one line
+    that can be encoded as UTF-8, and `printable(printable(x)) == printable(x)`. Backslashes are not escaped, so the
+    result cannot be parsed back.
     """
     if _PRINTABLE_ASCII.match(text):
         return text
@@ -27,10 +27,10 @@ def printable(text: str) -> str:
 
 
 def markup_safe(text: str) -> str:
-    """Return `printable(text)` with rich's markup escaped, for a place inside a rich markup string.
+    """Return `printable(text)` with rich's markup escaped, for use inside a rich markup string.
 
-    Where no markup is wanted around the text, print `rich.text.Text(printable(text))` instead: rich also replaces
-    emoji codes such as `:fox:` in markup, and `escape` does not prevent that.
+    Without surrounding markup, print `rich.text.Text(printable(text))` instead: in markup, rich also replaces emoji codes
+    such as `:fox:`, and `escape` does not prevent this.
     """
     from rich.markup import escape
 

@@ -255,7 +255,7 @@ def test_minimal_metadata_cannot_be_made_again(models: dict[str, Path], suffix: 
 
 def test_no_metadata_and_no_picture(models: dict[str, Path]) -> None:
     path = save(generate(request("txt2img", models["sd1"])), level="none")
-    with pytest.raises(InputFileError, match="does not say how it was made"):
+    with pytest.raises(InputFileError, match="contains no generation metadata"):
         replay_jobs.read_replay_spec(path, {})
     with pytest.raises(InputFileError):
         replay_jobs.read_replay_spec(Path("nowhere.png"), {})

@@ -1,4 +1,4 @@
-"""What is written into pictures comes back, by artgen and by an independent reader; hostile files do no harm."""
+"""Test that artgen and an independent reader read the written metadata, and that hostile files are rejected."""
 
 import json
 import struct
@@ -32,16 +32,16 @@ RECORD: dict[str, object] = {
     "artgen": "0.1",
 }
 FORMATS = ["png", "jpeg", "webp"]
-AWKWARD = st.sampled_from("\ud800\udfff\udc80\ufffe\uffff\0\x01\x1b\x7f\x85\u2028<&>]\"'\\\r\n狐🦊")
-UNICODE = st.text(st.characters() | AWKWARD, max_size=80)
+UNUSUAL_CHARACTERS = st.sampled_from("\ud800\udfff\udc80\ufffe\uffff\0\x01\x1b\x7f\x85\u2028<&>]\"'\\\r\n狐🦊")
+UNICODE = st.text(st.characters() | UNUSUAL_CHARACTERS, max_size=80)
 fast = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def write(path: Path, record: dict[str, object], kind: str, level: str = "full") -> Path:
-    embedded = metadata.image_save_args(record, kind, level)
-    Image.new("RGB", (4, 4), "teal").save(path, kind, **embedded.save_kwargs)
-    if embedded.sidecar is not None:
-        metadata.sidecar_path(path).write_text(embedded.sidecar, "utf-8")
+def save_image(path: Path, record: dict[str, object], kind: str, level: str = "full") -> Path:
+    save_args = metadata.image_save_args(record, kind, level)
+    Image.new("RGB", (4, 4), "teal").save(path, kind, **save_args.save_kwargs)
+    if save_args.sidecar is not None:
+        metadata.sidecar_path(path).write_text(save_args.sidecar, "utf-8")
     return path
 
 
@@ -50,7 +50,7 @@ def write(path: Path, record: dict[str, object], kind: str, level: str = "full")
 @given(prompt=UNICODE, negative=UNICODE, model=UNICODE, seed=st.integers(0, 2**64 - 1))
 def test_any_text_round_trips(tmp_path: Path, kind: str, prompt: str, negative: str, model: str, seed: int) -> None:
     record = {**RECORD, "prompt": prompt, "negative_prompt": negative, "seed": seed, "model": model}
-    found = metadata.read_metadata(write(tmp_path / f"fox.{kind}", record, kind))
+    found = metadata.read_metadata(save_image(tmp_path / f"fox.{kind}", record, kind))
     assert found.source == "artgen"
     assert found.record == record
     assert list(found.record) == list(record)
@@ -72,13 +72,13 @@ def test_a1111_text_round_trips(prompt: str, negative: str, model: str) -> None:
     assume(model == model.strip() == metadata.a1111.public_model_name(model))
     record = {**RECORD, "prompt": prompt, "negative_prompt": negative, "model": model}
     parsed = metadata.parse_a1111(metadata.format_a1111(record))
-    wanted = {**record, "scheduler": "DPM++ 2M", "model_hash": "6ce0161689"}
-    for name in ("task", "artgen", *(key for key in ("negative_prompt", "model") if not wanted[key])):
-        del wanted[name]
-    assert {key: value for key, value in parsed.items() if key not in ("RNG", "Version")} == wanted
+    expected = {**record, "scheduler": "DPM++ 2M", "model_hash": "6ce0161689"}
+    for name in ("task", "artgen", *(key for key in ("negative_prompt", "model") if not expected[key])):
+        del expected[name]
+    assert {key: value for key, value in parsed.items() if key not in ("RNG", "Version")} == expected
 
 
-def test_a1111_text_is_as_everybody_writes_it() -> None:
+def test_a1111_text_has_the_common_format() -> None:
     assert metadata.format_a1111(RECORD) == (
         "a red fox, oil\n"
         "Negative prompt: blurry\n"
@@ -91,8 +91,8 @@ def test_a1111_text_is_as_everybody_writes_it() -> None:
     assert "Model: ada/fox," in metadata.format_a1111({**RECORD, "model": "ada/fox"})
 
 
-KEPT: list[Image.Image] = []
-"""The independent reader knows a picture by its `id`, which must not come again while the tests run."""
+PARSED_IMAGES: list[Image.Image] = []
+"""The independent reader caches results by `id(image)`, so the images must stay alive during the tests."""
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -100,10 +100,10 @@ KEPT: list[Image.Image] = []
     ("prompt", "negative"),
     [("a red fox, oil", "blurry"), ("狐, 🦊 (x:1.2)", ""), ("two\nlines", "three\nmore: lines"), ("Steps: 9", "a")],
 )
-def test_an_independent_reader_understands(tmp_path: Path, kind: str, prompt: str, negative: str) -> None:
+def test_independent_reader_reads_all_fields(tmp_path: Path, kind: str, prompt: str, negative: str) -> None:
     record = {**RECORD, "prompt": prompt, "negative_prompt": negative}
-    KEPT.append(Image.open(write(tmp_path / f"fox.{kind}", record, kind)))
-    info = ParserManager().parse(KEPT[-1])
+    PARSED_IMAGES.append(Image.open(save_image(tmp_path / f"fox.{kind}", record, kind)))
+    info = ParserManager().parse(PARSED_IMAGES[-1])
     assert info is not None
     (sampler,) = info.samplers
     assert [p.value for p in sampler.prompts] == [prompt]
@@ -114,7 +114,7 @@ def test_an_independent_reader_understands(tmp_path: Path, kind: str, prompt: st
     assert (sampler.model.name, sampler.model.hash) == ("v1-5", "6ce0161689")
 
 
-def test_the_last_line_of_parameters_counts() -> None:
+def test_the_last_parameter_line_is_parsed() -> None:
     old = "Steps: 1, Sampler: Euler, Seed: 1, CFG scale: 1"
     record = {**RECORD, "prompt": f"copied\n{old}\nfrom elsewhere", "negative_prompt": old}
     parsed = metadata.parse_a1111(metadata.format_a1111(record))
@@ -122,7 +122,7 @@ def test_the_last_line_of_parameters_counts() -> None:
     assert (parsed["steps"], parsed["seed"]) == (20, 42)
 
 
-def test_texts_of_other_tools_are_read() -> None:
+def test_a1111_text_of_other_tools_is_parsed() -> None:
     text = (
         "masterpiece, Steps: to heaven\nSteps: one, two\n<lora:a:0.5>\r\n"
         "Negative prompt: bad\nNegative prompt: worse\n"
@@ -151,73 +151,73 @@ def test_texts_of_other_tools_are_read() -> None:
 
 @fast
 @given(st.text(st.sampled_from('Steps: 1, Sampler"{}[]\\\nNegative prompt:x'), max_size=80))
-def test_reading_text_never_raises(text: str) -> None:
+def test_parsing_a1111_text_never_raises(text: str) -> None:
     for key, value in metadata.parse_a1111(text).items():
         assert isinstance(value, str | int | float)
         assert isinstance(key, str)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_pictures_say_that_they_are_generated(tmp_path: Path, kind: str) -> None:
-    for number, (changes, made) in enumerate(
+def test_images_contain_the_digital_source_type(tmp_path: Path, kind: str) -> None:
+    for number, (changes, source_type) in enumerate(
         [({}, b"/trainedAlgorithmicMedia"), ({"task": "inpaint"}, b"/compositeWithTrainedAlgorithmicMedia")]
     ):
         for level in ("full", "minimal"):
-            path = write(tmp_path / f"{level}{number}.{kind}", {**RECORD, **changes}, kind, level)
+            path = save_image(tmp_path / f"{level}{number}.{kind}", {**RECORD, **changes}, kind, level)
             with Image.open(path) as image:
-                assert made in image.info["xmp"]
+                assert source_type in image.info["xmp"]
                 tree = ElementTree.fromstring(image.info["xmp"])
             element = tree.find(".//{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType")
             assert element is not None
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_levels(tmp_path: Path, kind: str) -> None:
+def test_metadata_levels(tmp_path: Path, kind: str) -> None:
     secret = {**RECORD, "model": "/home/ada/fox.safetensors", "prompt": "PRIVATE", "seed": 987654321}
-    minimal = write(tmp_path / f"minimal.{kind}", secret, kind, "minimal")
+    minimal = save_image(tmp_path / f"minimal.{kind}", secret, kind, "minimal")
     data = minimal.read_bytes()
-    for hidden in (b"PRIVATE", "PRIVATE".encode("utf-16-be"), b"987654321", b"ada"):
-        assert hidden not in data
+    for private in (b"PRIVATE", "PRIVATE".encode("utf-16-be"), b"987654321", b"ada"):
+        assert private not in data
     assert metadata.read_metadata(minimal).record == {"artgen": "0.1", "model": "fox"}
-    none = write(tmp_path / f"none.{kind}", secret, kind, "none")
+    none = save_image(tmp_path / f"none.{kind}", secret, kind, "none")
     plain = tmp_path / f"plain.{kind}"
     Image.new("RGB", (4, 4), "teal").save(plain, kind)
     assert none.read_bytes() == plain.read_bytes()
-    with pytest.raises(InputFileError, match="does not say how it was made"):
+    with pytest.raises(InputFileError, match="contains no generation metadata"):
         metadata.read_metadata(none)
-    for kind_of, level in (("gif", "full"), ("png", "most")):
+    for image_format, level in (("gif", "full"), ("png", "most")):
         with pytest.raises(UsageError):
-            metadata.image_save_args(RECORD, kind_of, level)
+            metadata.image_save_args(RECORD, image_format, level)
 
 
 @pytest.mark.parametrize("character", ["x", "狐", "🦊", "&", "\x01"])
 @pytest.mark.parametrize("count", [9_000, 15_900, 16_100, 31_000, 32_500, 70_000])
-def test_what_jpeg_cannot_hold_goes_beside_it(tmp_path: Path, character: str, count: int) -> None:
+def test_record_too_large_for_jpeg_is_in_the_sidecar(tmp_path: Path, character: str, count: int) -> None:
     record = {**RECORD, "prompt": character * count}
-    path = write(tmp_path / "fox.jpg", record, "jpeg")
-    beside = metadata.sidecar_path(path)
-    assert beside.exists() == metadata.needs_sidecar(record, "jpeg", "full")
+    path = save_image(tmp_path / "fox.jpg", record, "jpeg")
+    sidecar = metadata.sidecar_path(path)
+    assert sidecar.exists() == metadata.needs_sidecar(record, "jpeg", "full")
     if count >= 32_500:
-        assert beside.exists()
+        assert sidecar.exists()
     if count <= 9_000 and character in "x狐":
-        assert not beside.exists()
+        assert not sidecar.exists()
     found = metadata.read_metadata(path)
     assert found.record == record
-    assert found.source == ("sidecar" if beside.exists() else "artgen")
+    assert found.source == ("sidecar" if sidecar.exists() else "artgen")
     with Image.open(path) as image:
         assert b"trainedAlgorithmicMedia" in image.info["xmp"]
     for kind in ("png", "webp"):
         assert not metadata.needs_sidecar(record, kind, "full")
-        assert metadata.read_metadata(write(tmp_path / f"fox.{kind}", record, kind)).record == record
+        assert metadata.read_metadata(save_image(tmp_path / f"fox.{kind}", record, kind)).record == record
     assert not metadata.needs_sidecar(record, "jpeg", "minimal")
 
 
-def test_huge_records(tmp_path: Path) -> None:
+def test_huge_records_use_the_sidecar(tmp_path: Path) -> None:
     record = {**RECORD, "prompt": "x" * 2_000_000}
     for kind in FORMATS:
         assert metadata.needs_sidecar(record, kind, "full")
-        assert metadata.read_metadata(write(tmp_path / f"fox.{kind}", record, kind)).record == record
-    with pytest.raises(UsageError, match="at most"):
+        assert metadata.read_metadata(save_image(tmp_path / f"fox.{kind}", record, kind)).record == record
+    with pytest.raises(UsageError, match="the limit is"):
         metadata.needs_sidecar({"prompt": "x" * 9_000_000}, "png", "full")
 
 
@@ -235,18 +235,18 @@ def itxt(name: bytes, text: bytes, packed: bool = False) -> bytes:
     return chunk(b"iTXt", name + b"\0" + (b"\1" if packed else b"\0") + b"\0\0\0" + text)
 
 
-DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+NESTED_JSON = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 HOSTILE = {
     "long": itxt(b"artgen", b'{"prompt": "' + b"x" * 10_000_000 + b'"}'),
     "bomb": itxt(b"artgen", zlib.compress(b" " * 200_000_000, 9), packed=True),
     "zbomb": chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b" " * 200_000_000, 9)),
-    "deep": itxt(b"artgen", DEEP),
-    "deepgraph": itxt(b"prompt", DEEP),
+    "nested": itxt(b"artgen", NESTED_JSON),
+    "nested-graph": itxt(b"prompt", NESTED_JSON),
     "list": itxt(b"artgen", b"[1, 2]"),
     "number": itxt(b"artgen", b"9" * 5000),
     "infinity": itxt(b"artgen", b'{"steps": Infinity}'),
     "float": itxt(b"artgen", b'{"steps": 1e999}'),
-    "nested": itxt(b"artgen", b'{"steps": {"a": [1]}, "prompt": [[1]]}'),
+    "nested-values": itxt(b"artgen", b'{"steps": {"a": [1]}, "prompt": [[1]]}'),
     "broken": itxt(b"artgen", b"\xff\xfe{}"),
     "short": chunk(b"iTXt", b"artgen"),
     "empty": itxt(b"artgen", b""),
@@ -255,7 +255,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_pictures_are_refused_quickly(tmp_path: Path, name: str) -> None:
+def test_hostile_images_are_rejected_quickly(tmp_path: Path, name: str) -> None:
     path = tmp_path / "hostile.png"
     path.write_bytes(png(HOSTILE[name]))
     with pytest.raises(InputFileError) as caught:
@@ -267,15 +267,15 @@ def test_hostile_pictures_are_refused_quickly(tmp_path: Path, name: str) -> None
         assert metadata.read_metadata(path).source == "a1111"
 
 
-def test_only_plain_values_come_through(tmp_path: Path) -> None:
+def test_only_plain_values_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "mixed.png"
     path.write_bytes(png(itxt(b"artgen", b'{"prompt": "x", "steps": {"a": 1}, "lora": ["a", "b"], "seed": null}')))
     found = metadata.read_metadata(path)
     assert found.record == {"prompt": "x", "lora": ["a", "b"], "seed": None}
-    assert "left out" in found.notes[0]
+    assert "are ignored" in found.notes[0]
 
 
-def test_text_after_the_pixels_and_in_old_chunks_is_read(tmp_path: Path) -> None:
+def test_text_after_the_pixels_and_in_old_chunk_types_is_read(tmp_path: Path) -> None:
     text = metadata.format_a1111({**RECORD, "prompt": "Füchse"})
     path = tmp_path / "late.png"
     for body in (
@@ -291,7 +291,7 @@ def test_text_after_the_pixels_and_in_old_chunks_is_read(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le", "utf-16"])
-def test_comments_in_either_byte_order_are_read(tmp_path: Path, encoding: str) -> None:
+def test_exif_comments_in_both_byte_orders_are_read(tmp_path: Path, encoding: str) -> None:
     text = metadata.format_a1111({**RECORD, "prompt": "一一一 fox"})
     exif = Image.Exif()
     exif[0x8769] = {0x9286: b"UNICODE\0" + text.encode(encoding)}
@@ -368,12 +368,12 @@ JSON = st.recursive(
 
 @fast
 @given(JSON, JSON)
-def test_odd_graphs_never_raise(prompt: object, workflow: object) -> None:
+def test_parsing_random_graphs_never_raises(prompt: object, workflow: object) -> None:
     metadata.parse_comfy(prompt, workflow)
     metadata.parse_comfy({"3": {"class_type": "KSampler", "inputs": prompt}}, workflow)
 
 
-def test_a_circle_in_a_graph_ends() -> None:
+def test_cyclic_graph_is_parsed() -> None:
     nodes = {"3": {"class_type": "KSampler", "inputs": {"positive": ["4", 0], "seed": 10**400, "cfg": 10**400}}}
     nodes["4"] = {"class_type": "Loop", "inputs": {"conditioning": ["4", 0], "other": ["3", 0]}}
     assert "prompt" not in (metadata.parse_comfy(nodes) or {})
@@ -383,7 +383,7 @@ def test_text_files_and_records_are_read(tmp_path: Path) -> None:
     path = tmp_path / "fox.txt"
     path.write_text("\ufeff" + metadata.format_a1111(RECORD).replace("\n", "\r\n"), "utf-8")
     assert metadata.read_metadata(path).fields["seed"] == 42
-    path.write_text("only a poem", "utf-8")
+    path.write_text("only a text", "utf-8")
     with pytest.raises(InputFileError):
         metadata.read_metadata(path)
     path = tmp_path / "fox.json"
@@ -391,7 +391,7 @@ def test_text_files_and_records_are_read(tmp_path: Path) -> None:
     assert metadata.read_metadata(path).record == RECORD
 
 
-def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+def test_unreadable_files_are_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "bin").write_bytes(b"\xff\xfe\x00\x01")
     (tmp_path / "cut.png").write_bytes(png()[:30])
@@ -404,14 +404,14 @@ def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:
         assert str(tmp_path / name) in caught.value.message
 
 
-def test_a_damaged_or_huge_sidecar_is_noted(tmp_path: Path) -> None:
-    path = write(tmp_path / "fox.jpg", RECORD, "jpeg", "minimal")
-    beside = metadata.sidecar_path(path)
+def test_damaged_or_huge_sidecar_gives_a_note(tmp_path: Path) -> None:
+    path = save_image(tmp_path / "fox.jpg", RECORD, "jpeg", "minimal")
+    sidecar = metadata.sidecar_path(path)
     for content in (b"{", b"\xff\xff", b"[]"):
-        beside.write_bytes(content)
+        sidecar.write_bytes(content)
         found = metadata.read_metadata(path)
         assert found.source == "artgen"
         assert found.notes
-    with beside.open("wb") as file:
+    with sidecar.open("wb") as file:
         file.truncate(9 << 20)
-    assert "is not read" in metadata.read_metadata(path).notes[0]
+    assert "is ignored" in metadata.read_metadata(path).notes[0]

@@ -428,7 +428,7 @@ def test_a_record_without_its_picture_keeps_its_name() -> None:
     for _ in range(2):
         assert save("owl.png", metadata="none", overwrite=True) == "owl.png"
     assert Path("owl.png.json").read_text() == '{"category": "birds"}', "other tools call their files so, too"
-    with pytest.raises(InputFileError, match="does not say"):
+    with pytest.raises(InputFileError, match="contains no generation metadata"):
         metadata.read_metadata(Path("owl.png"))
 
 
