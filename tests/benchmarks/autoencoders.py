@@ -1,14 +1,14 @@
-"""Whether a perceptual term brings an autoencoder's reconstructions closer to the eye than the squared error alone.
+"""Measure whether a perceptual loss term improves a VAE's reconstructions compared with the squared error alone.
 
     python tests/benchmarks/autoencoders.py [STEPS] [SEEDS]
 
-Trains the bundled model's autoencoder on parts of photographs (of scikit-image), at equal steps and from the same
-seeds: by squared error alone, and by the hybrid of `artgen train --mode vae` at several weights. Prints PSNR,
-SSIM and perceptual distance of the reconstructions, of those pictures and of parts of photographs that no training
-saw, and for how many of the latter the hybrid is closer than the squared error alone.
+Trains the bundled model's VAE on crops of scikit-image's photographs, with the same steps and seeds: with the squared
+error alone, and with the combined loss of `artgen train --mode vae` at several weights. Prints PSNR, SSIM and
+perceptual distance of the reconstructions of training crops and of crops of other photographs, and the number of the
+latter for which the combined loss is closer than the squared error alone.
 
-The distance is `artgen.engine.metrics.vae_feature_distance`: features of the bundled autoencoder's encoder, as it was
-before training. The hybrid trains by features of the bundled denoiser of pixels, another network, taught another task.
+The distance is `artgen.engine.metrics.vae_feature_distance`: features of the bundled VAE's encoder before training. The
+combined loss uses features of the bundled pixel denoiser, a different network for a different task.
 """
 
 import itertools
@@ -36,39 +36,39 @@ from artgen.spec.settings import (
     OptimizerSettings,
 )
 
-SEEN = ("astronaut", "chelsea", "retina", "motorcycle_left")
-UNSEEN = ("coffee", "rocket", "hubble_deep_field")
+TRAINING_PHOTOS = ("astronaut", "chelsea", "retina", "motorcycle_left")
+TEST_PHOTOS = ("coffee", "rocket", "hubble_deep_field")
 WEIGHTS = (0.0, 0.03, 0.1, 0.3)
-COLUMNS, ROWS, SIDE, SHOWN = 4, 3, 128, 64
+COLUMNS, ROWS, CROP_PX, IMAGE_PX = 4, 3, 128, 64
 CPU = DeviceConfig("cpu", "fp32")
 
 Measured = list[dict[str, float]]
 
 
 def photograph(name: str) -> Image.Image:
-    """A photograph of scikit-image, as it lies on the disk."""
+    """Return a photograph from the data folder of scikit-image."""
     folder = Path(data.__file__).parent
     return Image.open(next(folder.glob(f"{name}.*"))).convert("RGB")
 
 
-def parts(names: Sequence[str]) -> list[Image.Image]:
-    """Parts of photographs, each 128 pixels a side, at half that size."""
+def crops(names: Sequence[str]) -> list[Image.Image]:
+    """Return crops of 128x128 pixels of photographs, at half their size."""
     found = []
     for name in names:
-        picture = photograph(name)
-        picture.thumbnail((640, 640))
+        photo = photograph(name)
+        photo.thumbnail((640, 640))
         for column, row in itertools.product(range(COLUMNS), range(ROWS)):
-            left = column * (picture.width - SIDE) // (COLUMNS - 1)
-            top = row * (picture.height - SIDE) // (ROWS - 1)
-            cut = picture.crop((left, top, left + SIDE, top + SIDE))
-            found.append(cut.resize((SHOWN, SHOWN), Image.Resampling.LANCZOS))
+            left = column * (photo.width - CROP_PX) // (COLUMNS - 1)
+            top = row * (photo.height - CROP_PX) // (ROWS - 1)
+            crop = photo.crop((left, top, left + CROP_PX, top + CROP_PX))
+            found.append(crop.resize((IMAGE_PX, IMAGE_PX), Image.Resampling.LANCZOS))
     return found
 
 
-def trained(folder: Path, work: Path, weight: float, steps: int, seed: int) -> Path:
-    """A model whose autoencoder was trained with a perceptual term of this weight."""
+def train(folder: Path, work: Path, weight: float, steps: int, seed: int) -> Path:
+    """Train the VAE of the bundled model with a perceptual term of this weight. Return the model folder."""
     settings = training_plan.TrainingSettings(
-        DatasetSettings(folder=folder, flip=True, resolution=SHOWN, duplicates="keep"),
+        DatasetSettings(folder=folder, flip=True, resolution=IMAGE_PX, duplicates="keep"),
         LoraTrainingSettings(mode="vae"),
         OptimizerSettings(train_steps=steps, learning_rate=2e-4),
         LossSettings(perceptual_weight=weight),
@@ -84,14 +84,14 @@ def trained(folder: Path, work: Path, weight: float, steps: int, seed: int) -> P
     return plan.paths.result
 
 
-def measured(model: str, pictures: Sequence[Image.Image]) -> Measured:
-    """Each reconstruction's figures."""
-    found = registry.resolve_model(model, offline=True)
-    return [each.metrics for each in reconstruct.reconstruct_all(found, pictures, CPU)]
+def measure(model: str, images: Sequence[Image.Image]) -> Measured:
+    """Return the metrics of each reconstruction."""
+    resolved = registry.resolve_model(model, offline=True)
+    return [each.metrics for each in reconstruct.reconstruct_all(resolved, images, CPU)]
 
 
 def row(name: str, before: Measured, after: Measured, wins: str) -> str:
-    """A line of the table: the seen, then the unseen pictures."""
+    """Return a line of the table: training images, then test images."""
     cells = [
         f"{statistics.mean(each[key] for each in group):.{digits}f}"
         for group in (before, after)
@@ -103,24 +103,26 @@ def row(name: str, before: Measured, after: Measured, wins: str) -> str:
 def main() -> None:
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 150
     seeds = range(int(sys.argv[2]) if len(sys.argv) > 2 else 1)
-    seen, unseen = parts(SEEN), parts(UNSEEN)
-    print(f"{len(seen)} pictures seen, {len(unseen)} unseen, {SHOWN}x{SHOWN}, {steps} steps, {len(seeds)} seeds")
-    print("| | PSNR | SSIM | distance | unseen: PSNR | SSIM | distance | closer than MSE alone |")
+    seen, unseen = crops(TRAINING_PHOTOS), crops(TEST_PHOTOS)
+    print(
+        f"{len(seen)} training images, {len(unseen)} test images, {IMAGE_PX}x{IMAGE_PX}, {steps} steps, {len(seeds)} seeds"
+    )
+    print("| | PSNR | SSIM | distance | test: PSNR | SSIM | distance | closer than MSE alone |")
     print("|---|---|---|---|---|---|---|---|")
-    print(row("before", measured("tiny", seen), measured("tiny", unseen), ""))
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "seen"
+    print(row("before", measure("tiny", seen), measure("tiny", unseen), ""))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "seen"
         folder.mkdir()
-        for number, picture in enumerate(seen):
-            picture.save(folder / f"{number:02}.png")
+        for number, image in enumerate(seen):
+            image.save(folder / f"{number:02}.png")
         plain: Measured = []
         for weight in WEIGHTS:
             first: Measured = []
             second: Measured = []
             for seed in seeds:
-                model = str(trained(folder, Path(place), weight, steps, seed))
-                first += measured(model, seen)
-                second += measured(model, unseen)
+                model = str(train(folder, Path(scratch), weight, steps, seed))
+                first += measure(model, seen)
+                second += measure(model, unseen)
             key = "vae_feature_distance"
             plain = plain or second
             wins = sum(mine[key] < theirs[key] for mine, theirs in zip(second, plain, strict=True))

@@ -1,10 +1,10 @@
-"""What each preset of `--fast` gives: time, and distance from the exact picture; writes its section of `RESULTS.md`.
+"""Measure the speedup and the error of the presets of `--fast`, and write the section `fast` of `RESULTS.md`.
 
     python tests/benchmarks/fast.py [PROMPTS]
 
-Draws prompts with the bundled model in one process, all ways by turns for each prompt; ratios are of processor time and
-of one prompt, the table has their medians. Fewer steps stand beside the presets, as what anyone would try first. The
-second table times the UNet of Stable Diffusion 1.5 at full size with random weights, which say nothing of quality.
+Generates images with the bundled model in one process; for each prompt, all variants run in turns. Ratios are of CPU
+time, per prompt; the table shows their medians. Smaller numbers of steps are shown for comparison. The second table
+measures the UNet of Stable Diffusion 1.5 at full size with random weights, which do not allow a statement on quality.
 """
 
 import json
@@ -25,66 +25,66 @@ from artgen.engine.acceleration.fast_hooks import with_approximations
 from artgen.engine.loading.pipeline_cache import silence_libraries
 from artgen.engine.metrics import psnr, vae_feature_distance
 
-THINGS = ("fox", "cat", "dog", "apple", "car", "tree", "house", "star", "rose", "owl", "key", "guitar")
-COLOURS = ("red", "blue", "green", "yellow")
-WAYS: dict[str, dict[str, Any]] = {
+OBJECTS = ("fox", "cat", "dog", "apple", "car", "tree", "house", "star", "rose", "owl", "key", "guitar")
+COLORS = ("red", "blue", "green", "yellow")
+VARIANTS: dict[str, dict[str, Any]] = {
     "exact": {},
     "`cache`": {"fast": "cache"},
     "20 steps, exact": {"steps": 20},
     "15 steps, exact": {"steps": 15},
     "12 steps, exact": {"steps": 12},
 }
-SD15_CALLS = 9
-TITLE = """## `fast.py`: what `--fast` gives, and what it costs
+UNET_CALLS = 9
+TITLE = """## `fast.py`: speedup and error of `--fast`
 
-Against the exact picture of the same seed; by turns, processor time, medians; the perceptual distance is that of
-`artgen.engine.metrics`. `tiny-decoder` and `lcm` need a download and are not measured here."""
-VERDICT = """\
-Fewer steps lose less with the bundled model, at the same speed: 15 steps against `cache`. Its
-denoiser is small and its pictures are simple; at the size of Stable Diffusion 1.5 `cache` saves more than here.
+Compared with the exact image of the same seed, in turns; CPU time, medians. The perceptual distance is
+`artgen.engine.metrics.vae_feature_distance`. `tiny-decoder` and `lcm` need a download and are not measured here."""
+CONCLUSION = """\
+With the bundled model, fewer steps have a smaller error than `cache` at the same speed (15 steps). Its denoiser is
+small and its images are simple. At the size of Stable Diffusion 1.5, the speedup of `cache` is larger than here.
 
-Weights in 8 bits were tried with torchao 0.18 and are not offered: on this processor int8 weights draw at 0.94 times
-the speed (56.4 dB), int8 weights and activations at 0.56 (49.3 dB), fp8 weights at 0.54 (42.1 dB; four prompts).
-Whether they pay on a GPU waits for one, and so do all figures of `--acceleration`."""
-FULL_SIZE = """The UNet of Stable Diffusion 1.5 with guidance, latents of a 256x256 picture, bf16, random weights:"""
+8-bit weights with torchao 0.18 were measured and are not offered: on this CPU, int8 weights reach 0.94 times the speed
+(56.4 dB), int8 weights and activations 0.56 (49.3 dB), fp8 weights 0.54 (42.1 dB; four prompts). They have not been
+measured on a GPU, nor has `--acceleration`."""
+FULL_SIZE_TITLE = "The UNet of Stable Diffusion 1.5 with guidance, latents of a 256x256 image, bf16, random weights:"
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What came out, and seconds of processor time."""
-    began = time.process_time()
+    """Return the result and the CPU time in seconds."""
+    started = time.process_time()
     result = work()
-    return result, time.process_time() - began
+    return result, time.process_time() - started
 
 
-def bundled(count: int) -> tuple[list[str], dict[str, Any]]:
-    """Pictures of the bundled model, 30 steps of its own scheduler: a table, and its numbers."""
-    rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in WAYS}
+def measure_bundled_model(num_prompts: int) -> tuple[list[str], dict[str, Any]]:
+    """Measure images of the bundled model with 30 steps of its own scheduler. Return a table and its numbers."""
+    rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in VARIANTS}
     generate(Txt2Img(model="tiny", prompt="a fox", seed=0, steps=2))
-    for number in range(count):
-        prompt = f"a {COLOURS[number % 4]} {THINGS[number // 4 % len(THINGS)]}"
+    for number in range(num_prompts):
+        prompt = f"a {COLORS[number % 4]} {OBJECTS[number // 4 % len(OBJECTS)]}"
         request = Txt2Img(model="tiny", prompt=prompt, seed=number, steps=30)
-        exact, whole = np.zeros(0), 0.0
-        for name, changes in WAYS.items():
-            picture, seconds = timed(lambda changes=changes, request=request: generate(request.replace(**changes)))
-            pixels = np.asarray(picture.image).astype(float)
+        exact, exact_seconds = np.zeros(0), 0.0
+        for name, changes in VARIANTS.items():
+            generated, seconds = timed(lambda changes=changes, request=request: generate(request.replace(**changes)))
+            pixels = np.asarray(generated.image).astype(float)
             if name == "exact":
-                exact, whole = pixels, seconds
-            rows[name].append((whole / seconds, psnr(pixels, exact), vae_feature_distance(pixels, exact)))
+                exact, exact_seconds = pixels, seconds
+            rows[name].append((exact_seconds / seconds, psnr(pixels, exact), vae_feature_distance(pixels, exact)))
     lines = [
-        f"| {count} prompts, 30 steps | x exact | PSNR, dB | the worst | perceptual | the worst |",
+        f"| {num_prompts} prompts, 30 steps | x exact | PSNR, dB | worst | perceptual | worst |",
         "|---" * 6 + "|",
     ]
     for name, values in rows.items():
-        ratio, signal, distance = zip(*values, strict=True)
+        speedups, psnrs, distances = zip(*values, strict=True)
         lines.append(
-            f"| {name} | {statistics.median(ratio):.2f} | {statistics.median(signal):.1f} | {min(signal):.1f} "
-            f"| {statistics.median(distance):.3f} | {max(distance):.3f} |"
+            f"| {name} | {statistics.median(speedups):.2f} | {statistics.median(psnrs):.1f} | {min(psnrs):.1f} "
+            f"| {statistics.median(distances):.3f} | {max(distances):.3f} |"
         )
     return lines, rows
 
 
-def full_size(rounds: int = 3) -> tuple[list[str], dict[str, Any]]:
-    """Nine calls of Stable Diffusion 1.5's UNet with guidance, for a picture of 256x256: a table, and its numbers."""
+def measure_full_size_unet(rounds: int = 3) -> tuple[list[str], dict[str, Any]]:
+    """Measure the calls of Stable Diffusion 1.5's UNet for a 256x256 image. Return a table and its numbers."""
     from diffusers import UNet2DConditionModel
 
     configs = Path(artgen.__file__).parent / "assets" / "configs" / "sd1.json"
@@ -92,34 +92,32 @@ def full_size(rounds: int = 3) -> tuple[list[str], dict[str, Any]]:
     torch.set_default_dtype(torch.bfloat16)
     with silence_libraries():
         unet = UNet2DConditionModel.from_config(json.loads(configs.read_text("utf-8"))["unet/config.json"]).eval()
-    pipe = type("Pipe", (), {"unet": unet, "num_timesteps": SD15_CALLS})()
+    pipe = type("Pipe", (), {"unet": unet, "num_timesteps": UNET_CALLS})()
     inputs = torch.randn(2, 4, 32, 32), 500
-    words = torch.randn(2, 77, 768)
+    prompt_embeds = torch.randn(2, 77, 768)
 
-    def draw(fast: str | None) -> None:
+    def run(fast: str | None) -> None:
         with torch.no_grad(), with_approximations(pipe, fast):
-            for _ in range(SD15_CALLS):
-                unet(*inputs, encoder_hidden_states=words, return_dict=False)
+            for _ in range(UNET_CALLS):
+                unet(*inputs, encoder_hidden_states=prompt_embeds, return_dict=False)
 
-    ways = (None, "cache")
-    seconds: dict[str | None, list[float]] = {fast: [] for fast in ways}
+    seconds: dict[str | None, list[float]] = {None: [], "cache": []}
     for _ in range(rounds):
-        for fast in ways:
-            seconds[fast].append(timed(lambda fast=fast: draw(fast))[1])
-    lines = [f"| UNet, {SD15_CALLS} steps | seconds | x exact |", "|---|---|---|"]
+        for fast, values in seconds.items():
+            values.append(timed(lambda fast=fast: run(fast))[1])
+    lines = [f"| UNet, {UNET_CALLS} steps | seconds | x exact |", "|---|---|---|"]
     for fast, values in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(seconds[None], values, strict=True))
         lines.append(f"| {f'`{fast}`' if fast else 'exact'} | {statistics.median(values):.1f} | {ratio:.2f} |")
     return lines, {fast or "exact": values for fast, values in seconds.items()}
 
 
-def main(words: Sequence[str]) -> None:
-    pictures, distances = bundled(int(words[0]) if words else 24)
-    network, seconds = full_size()
-    text = "\n".join(
-        [TITLE, "", f"{results.machine()}, {results.today()}.", "", *pictures, "", FULL_SIZE, "", *network, "", VERDICT]
-    )
-    results.write("fast", text, {"bundled": distances, "sd15": seconds})
+def main(args: Sequence[str]) -> None:
+    bundled_table, bundled = measure_bundled_model(int(args[0]) if args else 24)
+    unet_table, seconds = measure_full_size_unet()
+    heading = f"{results.machine()}, {results.today()}."
+    text = "\n".join([TITLE, "", heading, "", *bundled_table, "", FULL_SIZE_TITLE, "", *unet_table, "", CONCLUSION])
+    results.write("fast", text, {"bundled": bundled, "sd15": seconds})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the time of a row goes: what Python calls, by cProfile."""
+"""Profile the Python calls of a row with cProfile."""
 
 import io
 import pstats
@@ -7,40 +7,41 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from measuring import Row, Way, run
+from harness import Row, Variant, run
 
 import artgen
 
-LINES = 25
+MAX_LINES = 25
 
 
 def profile(row: Row, scratch: Path) -> str:
-    """Runs every way of a row once under cProfile: its longest calls with and without what they call.
+    """Run each variant of a row once with cProfile. Return its longest calls, sorted by cumulative and by own time.
 
-    Processes that a way starts itself are not looked into.
+    Child processes are not profiled.
     """
     parts = []
-    for number, way in enumerate(row.ways):
-        if way.command[0] != sys.executable or "-c" in way.command[:4]:
-            parts.append(f"{row.name}, {way.name}: no program that cProfile runs")
+    for number, variant in enumerate(row.variants):
+        if variant.command[0] != sys.executable or "-c" in variant.command[:4]:
+            parts.append(f"{row.name}, {variant.name}: not a program that cProfile can run")
             continue
         out, stats = scratch / f"profiled-{number}", scratch / f"{number}.prof"
         out.mkdir()
-        words = way.command[1:]
-        while words[0] == "-W":
-            words = words[2:]
-        run(Way(way.name, (sys.executable, "-W", "ignore", "-m", "cProfile", "-o", str(stats), *words), way.exit), out)
+        args = variant.command[1:]
+        while args[0] == "-W":
+            args = args[2:]
+        profiled = (sys.executable, "-W", "ignore", "-m", "cProfile", "-o", str(stats), *args)
+        run(Variant(variant.name, profiled, variant.exit), out)
         for order in ("cumulative", "tottime"):
             text = io.StringIO()
-            pstats.Stats(str(stats), stream=text).sort_stats(order).print_stats(LINES)
-            parts.append(f"{row.name}, {way.name}, by {order}:\n{_short(text.getvalue())}")
+            pstats.Stats(str(stats), stream=text).sort_stats(order).print_stats(MAX_LINES)
+            parts.append(f"{row.name}, {variant.name}, by {order}:\n{_shorten(text.getvalue())}")
     return "\n\n".join(parts)
 
 
-def _short(text: str) -> str:
-    """Without the date and where the numbers lay, and with paths from the package on: one name may be many files'."""
-    places = {Path(artgen.__file__).parents[1], *map(Path, sysconfig.get_paths().values()), Path(__file__).parent}
-    for place in sorted(map(str, places), key=len, reverse=True):
-        text = text.replace(f"{place}/", "")
+def _shorten(text: str) -> str:
+    """Remove the date and the common parts of paths. Keep package names: several packages have files of one name."""
+    folders = {Path(artgen.__file__).parents[1], *map(Path, sysconfig.get_paths().values()), Path(__file__).parent}
+    for folder in sorted(map(str, folders), key=len, reverse=True):
+        text = text.replace(f"{folder}/", "")
     lines = re.sub(r"\S*/site-packages/", "", text).strip().splitlines()
     return "\n".join(line for line in lines[1:] if line.strip())

@@ -1,37 +1,37 @@
-"""What was measured as Markdown: a table a row, and the table of targets."""
+"""Write measurements as Markdown: one table per row, and the table of performance goals."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from measuring import Measured, Row, median, ratio
+from harness import Measured, Row, median, ratio
 
 COLUMNS = {
     "wall": ("wall s", 1.0),
     "cpu": ("CPU s", 1.0),
     "peak": ("peak MiB", 1.0),
-    "step": ("a step s", 1.0),
-    "step_cpu": ("a step CPU s", 1.0),
+    "step": ("s per step", 1.0),
+    "step_cpu": ("CPU s per step", 1.0),
     "gpu": ("GPU peak MiB", 1.0),
-    "limit": ("% of the matrix limit", 100.0),
+    "limit": ("% of the peak matrix rate", 100.0),
     "planned": ("planned, CPU s", 1.0),
-    "resumed": ("looked up, CPU s", 1.0),
+    "resumed": ("resumed, CPU s", 1.0),
 }
-"""Column -> what it is called, and what its values are multiplied with."""
+"""Column -> heading and factor."""
 
-TIMES = frozenset({"wall", "cpu", "step", "step_cpu"})
+TIME_COLUMNS = frozenset({"wall", "cpu", "step", "step_cpu"})
 
 
 @dataclass(frozen=True)
 class Result:
-    """A row as it was measured.
+    """Store the measurements of a row.
 
     Attributes:
-        title, note, columns: the row's.
-        samples, pixels: of `measuring.Measured`.
-        date: of the day.
-        rounds: how often each way ran.
-        load: processes that wanted a core when it began and when it ended, besides what was measured as it ended.
+        title, note, columns: those of the row.
+        samples, pixels: as in `harness.Measured`.
+        date: date of the measurement.
+        rounds: number of runs per variant.
+        load: load average before and after the measurement; the latter includes the measured processes.
     """
 
     title: str
@@ -44,54 +44,55 @@ class Result:
     load: tuple[float, float]
 
     @classmethod
-    def of(cls, row: Row, measured: Measured, date: str, load: tuple[float, float]) -> "Result":
+    def from_measured(cls, row: Row, measured: Measured, date: str, load: tuple[float, float]) -> "Result":
         rounds = max(len(values) for columns in measured.samples.values() for values in columns.values())
         return cls(row.title, row.note, row.columns, measured.samples, measured.pixels, date, rounds, load)
 
     @classmethod
-    def read(cls, numbers: dict[str, Any]) -> "Result":
-        return cls(**{**numbers, "columns": tuple(numbers["columns"]), "load": tuple(numbers["load"])})
+    def from_json(cls, data: dict[str, Any]) -> "Result":
+        return cls(**{**data, "columns": tuple(data["columns"]), "load": tuple(data["load"])})
 
-    def numbers(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         rounded = {
-            way: {column: [float(f"{value:.5g}") for value in values] for column, values in columns.items()}
-            for way, columns in self.samples.items()
+            variant: {column: [float(f"{value:.5g}") for value in values] for column, values in columns.items()}
+            for variant, columns in self.samples.items()
         }
         return {**asdict(self), "samples": rounded}
 
-    def times(self, way: str, column: str, over: str | None = None) -> float:
-        """How many times less `way` takes than the first way, or than `over`."""
-        return ratio(self.samples, way, over or next(iter(self.samples)), column)
+    def speedup(self, variant: str, column: str, reference: str | None = None) -> float:
+        """Return the speedup of a variant relative to another variant; by default, to the first one."""
+        return ratio(self.samples, variant, reference or next(iter(self.samples)), column)
 
     def table(self) -> str:
-        """The row in Markdown: median (least to most) of each column, and how many times the first way takes it."""
+        """Return a Markdown table: median (minimum to maximum) of each column, and the speedup."""
         first = next(iter(self.samples))
         columns = [name for name in self.columns if name in self.samples[first]]
-        heads = [""]
+        headings = [""]
         for name in columns:
-            heads += [COLUMNS[name][0], *(["x"] if name in TIMES and len(self.samples) > 1 else [])]
-        heads += ["pixels"] if self.pixels else []
-        lines = [f"### {self.title}", "", f"{self.date}, {self.rounds} rounds, load {self.load[0]:.1f} to "
-                 f"{self.load[1]:.1f}. {self.note}".strip(), "", _line(heads), _line(["---"] * len(heads))]  # fmt: skip
-        for way, values in self.samples.items():
-            cells = [way]
+            headings += [COLUMNS[name][0], *(["x"] if name in TIME_COLUMNS and len(self.samples) > 1 else [])]
+        headings += ["pixels"] if self.pixels else []
+        load = f"load {self.load[0]:.1f} to {self.load[1]:.1f}"
+        lines = [f"### {self.title}", "", f"{self.date}, {self.rounds} rounds, {load}. {self.note}".strip(), ""]
+        lines += [_line(headings), _line(["---"] * len(headings))]
+        for variant, values in self.samples.items():
+            cells = [variant]
             for name in columns:
                 cells.append(spread(values[name], COLUMNS[name][1]))
-                if name in TIMES and len(self.samples) > 1:
-                    cells.append(f"{self.times(way, name):.2f}")
-            lines.append(_line(cells + ([self.pixels.get(way, "")] if self.pixels else [])))
+                if name in TIME_COLUMNS and len(self.samples) > 1:
+                    cells.append(f"{self.speedup(variant, name):.2f}")
+            lines.append(_line(cells + ([self.pixels.get(variant, "")] if self.pixels else [])))
         return "\n".join(lines)
 
 
 def spread(values: Sequence[float], factor: float = 1.0) -> str:
-    """The median, and the least and the most where there are several."""
+    """Return the median, with the minimum and the maximum if there are several values."""
     scaled = [value * factor for value in values]
-    middle = digits(median(scaled))
-    return f"{middle} ({digits(min(scaled))} to {digits(max(scaled))})" if len(scaled) > 1 else middle
+    middle = three_digits(median(scaled))
+    return f"{middle} ({three_digits(min(scaled))} to {three_digits(max(scaled))})" if len(scaled) > 1 else middle
 
 
-def digits(value: float) -> str:
-    """Three digits that count."""
+def three_digits(value: float) -> str:
+    """Return a number with three significant digits."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -99,6 +100,6 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def targets_table(rows: Sequence[tuple[str, str, str]]) -> str:
-    """What is wanted, what was measured, and whether that is enough."""
-    return "\n".join([_line(["target", "measured", ""]), _line(["---"] * 3), *(_line(row) for row in rows)])
+def goals_table(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Return the table of goals, measurements and verdicts."""
+    return "\n".join([_line(["goal", "measured", ""]), _line(["---"] * 3), *(_line(row) for row in rows)])

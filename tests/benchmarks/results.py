@@ -1,8 +1,7 @@
-"""The page of results: each script owns a section of `RESULTS.md` and rewrites that alone; its numbers lie beside it.
+"""Read and write `RESULTS.md` and the measurements. Each script owns one section of the page and rewrites only that.
 
-    <!-- begin NAME --> ... <!-- end NAME -->
-
-stand around the section of the script NAME; `results/NAME.json` holds what it measured.
+The section of the script NAME is between `<!-- begin NAME -->` and `<!-- end NAME -->`. `results/NAME.json` contains
+its measurements.
 """
 
 import datetime
@@ -18,22 +17,22 @@ PAGE = Path(__file__).with_name("RESULTS.md")
 PACKAGES = ("torch", "diffusers", "transformers")
 
 
-def numbers_of(name: str, page: Path = PAGE) -> Path:
-    """Where the numbers of a section lie."""
+def data_file(name: str, page: Path = PAGE) -> Path:
+    """Return the path of the measurements of a section."""
     return page.parent / "results" / f"{name}.json"
 
 
 def read(name: str, page: Path = PAGE) -> Any:
-    """What was measured before for a section; None when nothing was."""
-    path = numbers_of(name, page)
+    """Return the earlier measurements of a section; None if there are none."""
+    path = data_file(name, page)
     return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
-def write(name: str, text: str, numbers: Any, page: Path = PAGE) -> None:
-    """Puts `text` (Markdown) in a section of the page, at its end when it is a new one, and `numbers` beside it.
+def write(name: str, text: str, data: Any, page: Path = PAGE) -> None:
+    """Replace a section of the page by `text` (Markdown), or append the section, and write `data` to its JSON file.
 
     Raises:
-        ValueError: the page has only one of the section's two marks.
+        ValueError: the page has only one of the two marks of the section.
     """
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     old = page.read_text("utf-8") if page.exists() else "# Results\n"
@@ -46,32 +45,31 @@ def write(name: str, text: str, numbers: Any, page: Path = PAGE) -> None:
     else:
         new = f"{old.rstrip()}\n\n{section}\n"
     page.write_text(new, "utf-8")
-    path = numbers_of(name, page)
+    path = data_file(name, page)
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(numbers, indent=1) + "\n", "utf-8")
+    path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
 
 
 def today() -> str:
-    """The date, as results record it."""
+    """Return the date in ISO format."""
     return datetime.date.today().isoformat()
 
 
 def machine(gpu: str | None = None) -> str:
-    """What the numbers were measured on: processor, cores, memory, GPU, versions."""
+    """Describe the machine: CPU, cores, memory, GPU and versions."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [f"{_processor()}, {cores} cores", f"{_memory():.0f} GiB", *([gpu] if gpu else [])]
+    parts = [f"{_cpu_name()}, {cores} cores", f"{_memory_gib():.0f} GiB", *([gpu] if gpu else [])]
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
     return ", ".join([*parts, f"Python {platform.python_version()}", *versions])
 
 
-def _processor() -> str:
+def _cpu_name() -> str:
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE)
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE)
     except OSError:
-        found = None
-    return found.group(1).strip() if found else platform.processor() or platform.machine()
+        match = None
+    return match.group(1).strip() if match else platform.processor() or platform.machine()
 
 
-def _memory() -> float:
-    """Main memory in GiB."""
+def _memory_gib() -> float:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30

@@ -1,11 +1,11 @@
-"""The benchmark: artgen beside plain diffusers scripts with the same weights, steps, scheduler, size and dtype.
+"""Compare artgen with plain diffusers scripts that use the same weights, steps, scheduler, size and dtype.
 
     python tests/benchmarks/run.py [--only ROW...] [--quick] [--rounds N] [--cache FOLDER] [--profile ROW]
 
-Every way of a row runs once a round, by turns, in a process of its own. What is measured goes to `results/run.json`
-and the section `run` of `RESULTS.md`, at once after each row; rows that are not run keep what was measured before.
-Rows of another machine stay beside those of this one. `--cache` is where Stable Diffusion 1.5 (4 GiB twice) and XL
-(7 GiB) of full size, with random weights, are made and kept; without it their rows are skipped.
+Each variant of a row runs once per round, in turns, in its own process. After each row, the measurements are written to
+`results/run.json` and to the section `run` of `RESULTS.md`. Rows that do not run keep their earlier measurements. The
+measurements of other machines are kept separately. `--cache` is the folder for full-size models with random weights:
+Stable Diffusion 1.5 (4 GiB twice) and SDXL (7 GiB). Without it, the rows that need these models are skipped.
 """
 
 import argparse
@@ -16,116 +16,119 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import many
-import modes
-import on_cuda
-import pictures
+import cuda_rows
+import images
+import memory_modes
+import performance_goals
 import profiling
+import prompt_files
 import report
 import results
 import startup
-import targets
-from measuring import Failed, Row, measure
-from workshop import Workshop
+from harness import BenchmarkError, Row, measure
+from workspace import Workspace
 
 from artgen.system import hardware
 
 SECTION = "run"
 INTRODUCTION = """
-artgen beside a plain diffusers script (`from_pretrained`, `.to(device)`, call, `image.save`) with the same weights,
-steps, scheduler, size and dtype unless the row says otherwise, by turns; medians, and the least and the most in
-parentheses. `x` is how many times less than the first line it takes: the median of the rounds' own ratios. Pixels
-are compared with the first line's. Memory is that of the largest process, with the files it has mapped. Load is the
-number of processes that wanted a core before a row began and before it ended; the latter counts what was measured.
+artgen and a plain diffusers script (`from_pretrained`, `.to(device)`, call, `image.save`) with the same weights, steps,
+scheduler, size and dtype unless the row states otherwise, in turns. Values are medians, with the minimum and the
+maximum in parentheses. `x` is the speedup relative to the first line: the median of the ratios per round. Pixels are
+compared with those of the first line. Memory is that of the largest process, including mapped files. Load is the load
+average before and after the row; the latter includes the measured processes.
 """
 
 
 def main() -> int:
-    given = _arguments()
+    args = _parse_arguments()
     with tempfile.TemporaryDirectory(prefix="artgen-benchmark-") as scratch:
-        workshop = Workshop(Path(scratch), given.cache, _say)
-        rows = all_rows(workshop)
-        wanted = given.only or ([given.profile] if given.profile else list(rows))
-        if unknown := [name for name in wanted if name not in rows]:
-            _say(f"there is no row {', '.join(unknown)}; there are {', '.join(rows)}")
+        workspace = Workspace(Path(scratch), args.cache, _log)
+        rows = all_rows(workspace)
+        selected = args.only or ([args.profile] if args.profile else list(rows))
+        if unknown := [name for name in selected if name not in rows]:
+            _log(f"Unknown row: {', '.join(unknown)}. Rows: {', '.join(rows)}.")
             return 2
-        failed = 0
-        for name in wanted:
-            why = _missing(rows[name], workshop)
-            if why:
-                _say(f"{name}: skipped, {why}")
+        exit_code = 0
+        for name in selected:
+            reason = _skip_reason(rows[name], workspace)
+            if reason:
+                _log(f"{name}: skipped: {reason}")
                 continue
             try:
-                if given.profile:
+                if args.profile:
                     print(profiling.profile(rows[name], Path(scratch)))
                 else:
-                    _run(rows[name], given)
-            except Failed as error:
-                _say(f"{name}: {error}")
-                failed = 1
-    if not given.profile:
-        _write(given.page, results.read(SECTION, given.page) or {})
-    return failed
+                    _run(rows[name], args)
+            except BenchmarkError as error:
+                _log(f"{name}: {error}")
+                exit_code = 1
+    if not args.profile:
+        _write(args.page, results.read(SECTION, args.page) or {})
+    return exit_code
 
 
-def all_rows(workshop: Workshop) -> dict[str, Row]:
-    """Every row by its name, in the order in which they run."""
-    return {row.name: row for part in (startup, pictures, many, modes, on_cuda) for row in part.rows(workshop)}
+def all_rows(workspace: Workspace) -> dict[str, Row]:
+    """Return all rows by name, in the order of the runs."""
+    modules = (startup, images, prompt_files, memory_modes, cuda_rows)
+    return {row.name: row for module in modules for row in module.rows(workspace)}
 
 
-def _arguments() -> Any:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--only", nargs="+", metavar="ROW", help="these rows alone")
-    words.add_argument("--quick", action="store_true", help="one round, nothing warmed up")
-    words.add_argument("--rounds", type=int, metavar="N", help="how often each way runs, instead of the row's number")
-    words.add_argument("--cache", type=Path, metavar="FOLDER", help="where models of full size are kept")
-    words.add_argument("--profile", metavar="ROW", help="where the time of a row goes, instead of measuring it")
-    words.add_argument("--page", type=Path, default=results.PAGE, metavar="FILE", help="the page to write")
-    return words.parse_args()
+def _parse_arguments() -> Any:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="run only these rows")
+    parser.add_argument("--quick", action="store_true", help="one round without warm-up")
+    parser.add_argument("--rounds", type=int, metavar="N", help="runs per variant, instead of the row's number")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="folder for full-size models")
+    parser.add_argument("--profile", metavar="ROW", help="profile a row instead of measuring it")
+    parser.add_argument("--page", type=Path, default=results.PAGE, metavar="FILE", help="page to write")
+    return parser.parse_args()
 
 
-def _missing(row: Row, workshop: Workshop) -> str:
-    """Why a row cannot run here, empty when it can; makes the models that it needs."""
+def _skip_reason(row: Row, workspace: Workspace) -> str:
+    """Build the models that a row needs. Return the reason if the row cannot run; otherwise, an empty string."""
     if "cuda" in row.needs and not hardware.cuda_device_count():
         return "it needs a CUDA device"
     for name in row.needs:
-        if name in ("cuda",):
+        if name == "cuda":
             continue
-        if name != "tiny" and workshop.cache is None:
-            return f"it needs {name}, which --cache FOLDER makes and keeps"
-        workshop.make(name)
+        if name != "tiny" and workspace.cache is None:
+            return f"it needs {name}; pass --cache FOLDER"
+        workspace.build_model(name)
     return ""
 
 
-def _run(row: Row, given: Any) -> None:
-    before = os.getloadavg()[0]
-    rounds = 1 if given.quick else given.rounds or row.rounds
-    measured = measure(row, rounds, _say, warm_up=not given.quick)
-    result = report.Result.of(row, measured, results.today(), (before, os.getloadavg()[0]))
-    known = results.read(SECTION, given.page) or {}
-    known.setdefault(results.machine(_gpu()), {})[row.name] = result.numbers()
-    _write(given.page, known)
+def _run(row: Row, args: Any) -> None:
+    load_before = os.getloadavg()[0]
+    rounds = 1 if args.quick else args.rounds or row.rounds
+    measured = measure(row, rounds, _log, warm_up=not args.quick)
+    result = report.Result.from_measured(row, measured, results.today(), (load_before, os.getloadavg()[0]))
+    data = results.read(SECTION, args.page) or {}
+    data.setdefault(results.machine(_gpu_name()), {})[row.name] = result.to_json()
+    _write(args.page, data)
     print(result.table(), end="\n\n", flush=True)
 
 
-def _write(page: Path, known: dict[str, dict[str, Any]]) -> None:
-    found = {where: {name: report.Result.read(row) for name, row in rows.items()} for where, rows in known.items()}
-    latest = {name: row for rows in found.values() for name, row in rows.items()}
-    parts = ["## `run.py`: artgen beside plain diffusers", INTRODUCTION.strip()]
-    parts.append(report.targets_table(targets.lines(latest)))
-    for where, rows in found.items():
-        parts += [f"{where}:", *(row.table() for row in rows.values())]
-    results.write(SECTION, "\n\n".join(parts), known, page)
+def _write(page: Path, data: dict[str, dict[str, Any]]) -> None:
+    by_machine = {
+        machine: {name: report.Result.from_json(row) for name, row in rows.items()} for machine, rows in data.items()
+    }
+    latest = {name: row for rows in by_machine.values() for name, row in rows.items()}
+    parts = ["## `run.py`: artgen and plain diffusers", INTRODUCTION.strip()]
+    parts.append(report.goals_table(performance_goals.lines(latest)))
+    for machine, rows in by_machine.items():
+        parts += [f"{machine}:", *(row.table() for row in rows.values())]
+    results.write(SECTION, "\n\n".join(parts), data, page)
 
 
-def _gpu() -> str | None:
+def _gpu_name() -> str | None:
     if not hardware.cuda_device_count():
         return None
-    words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

@@ -31,7 +31,7 @@ def test_a_row_is_measured_and_written_in_its_section(page: Path) -> None:
     text = page.read_text()
     assert text.startswith(PAGE.rstrip())
     section = text.partition("<!-- begin run -->")[2].partition("<!-- end run -->")[0]
-    assert "### One picture in a new process: a tiny model" in section
+    assert "### One image in a new process: a tiny model" in section
     assert section.count("| plain diffusers |") == section.count("| artgen |") == 1
     assert "the same |" in section  # artgen's picture and the plain script's
     (numbers,) = json.loads((page.parent / "results" / "run.json").read_text()).values()
@@ -48,23 +48,23 @@ def test_a_row_is_measured_and_written_in_its_section(page: Path) -> None:
 def test_a_row_that_is_not_there_is_refused_and_nothing_is_written(page: Path) -> None:
     ran = run(page, "--only", "tyni")
     assert ran.returncode == 2
-    assert "there is no row tyni; there are startup, new," in ran.stderr
+    assert "Unknown row: tyni. Rows: startup, new," in ran.stderr
     assert page.read_text() == PAGE
 
 
 def test_a_profile_tells_files_of_one_name_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import profiling
-    from measuring import Row, Way
+    from harness import Row, Variant
 
     program = tmp_path / "program.py"
     program.write_text("import json\nimport logging\njson.loads('[1]')\n")
-    ways = (Way("loads", (sys.executable, str(program))), Way("nothing", (sys.executable, "-c", "pass")))
+    ways = (Variant("loads", (sys.executable, str(program))), Variant("nothing", (sys.executable, "-c", "pass")))
     told = profiling.profile(Row("row", "A row", ways), tmp_path)
     assert "row, loads, by cumulative:" in told
     assert "row, loads, by tottime:" in told
     assert {"json/__init__.py:1(<module>)", "logging/__init__.py:1(<module>)"} <= set(told.split())
-    assert "row, nothing: no program that cProfile runs" in told
+    assert "row, nothing: not a program that cProfile can run" in told
 
 
 def test_png_files_are_measured_and_written_in_their_section(page: Path) -> None:
@@ -104,12 +104,12 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The verdicts on made-up numbers: seconds of the plain script and of artgen, by row."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import report
-    import targets
+    import performance_goals
 
     def judge(row: str, samples: dict[str, dict[str, list[float]]]) -> dict[str, str]:
         result = report.Result("title", "", ("wall",), samples, {}, "2026-01-01", 3, (0.0, 0.0))
         assert "| --- |" in result.table()
-        return {says: verdict for says, _, verdict in targets.lines({row: result}) if verdict != "open"}
+        return {says: verdict for says, _, verdict in performance_goals.lines({row: result}) if verdict != "open"}
 
     return judge
 
@@ -124,29 +124,29 @@ def test_a_target_is_judged_by_the_median_of_ratios(judged: Any, ours: list[floa
 def test_the_overhead_of_a_running_process_is_a_difference(judged: Any, over: float, verdict: str) -> None:
     calls = [0.5, 0.9, 0.6]
     samples = {
-        "the pipeline's call alone": {"wall": calls},
+        "pipeline call only": {"wall": calls},
         "artgen: `generate`, written with its record": {"wall": [call + over for call in calls]},
     }
-    assert list(judged("warm", samples).values()) == [verdict]
+    assert list(judged("running", samples).values()) == [verdict]
 
 
 def test_every_target_is_judged_by_a_way_that_its_row_has(
     judged: Any, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Numbers of a row that no machine has measured yet must find their verdict when one does."""
-    import targets
-    from measuring import run as measured
+    import performance_goals
+    from harness import run as measured
     from run import all_rows
-    from workshop import Workshop, by_turns
+    from workspace import Workspace, running_process
 
-    rows = all_rows(Workshop(tmp_path, None, print))
+    rows = all_rows(Workspace(tmp_path, None, print))
     drawn = {"steps": 1, "guidance_scale": 3.0, "width": 32, "height": 32, "device": "cpu", "dtype": "fp32"}
-    for target in targets.TARGETS:
-        ways = [way.name for way in rows[target.row].ways]
-        if ways == ["by turns"]:
+    for target in performance_goals.GOALS:
+        ways = [variant.name for variant in rows[target.row].variants]
+        if ways == ["in turns"]:
             (tmp_path / target.row).mkdir()
-            level = "full" if target.row.endswith("-full") else None
-            way = by_turns(models["sd1"], 1, **drawn, acceleration=level)
-            ways = list(measured(way, tmp_path / target.row)["ways"])
+            level = next((level for level in ("exact", "full") if target.row.endswith(level)), None)
+            way = running_process(models["sd1"], 1, **drawn, acceleration=level)
+            ways = list(measured(way, tmp_path / target.row)["variants"])
         samples = {name: {column: [1.0] for column in ("wall", "cpu", "step", "peak", "gpu", "limit")} for name in ways}
-        assert judged(target.row, samples).keys() >= {target.says}
+        assert judged(target.row, samples).keys() >= {target.text}

@@ -1,6 +1,6 @@
-"""A file of 100,000 prompts: planned, and looked up in a full ledger; tells processor seconds of both.
+"""Plan a file of prompts, and resume it with a complete ledger. Report the CPU time of both.
 
-planning.py FOLDER
+planning.py FOLDER COUNT
 """
 
 import json
@@ -16,20 +16,19 @@ from artgen.queue.planner import Planner
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
 prompts, out = folder / "many.txt", folder / "many"
 prompts.write_text("".join(f"a red fox number {i} --seed {i} --steps {10 + i % 20}\n" for i in range(count)))
-began = time.process_time()
+started = time.process_time()
 plan = Planner(out, {"model": "tiny"}).build_plan(prompt_files.read_prompt_file(prompts))
-planned = time.process_time() - began
+planned = time.process_time() - started
 ledger = Ledger(out)
 (out / "artgen-ledger").mkdir(parents=True)
 with ledger.path.open("w") as file:
     for job in plan.jobs:
         (out / f"{job.number}.png").touch()
-        file.write(
-            f'{{"job": "{job.fingerprint}", "state": "done", "file": "{job.number}.png", "sha256": "{job.fingerprint}"}}\n'
-        )
-began = time.process_time()
+        line = {"job": job.fingerprint, "state": "done", "file": f"{job.number}.png", "sha256": job.fingerprint}
+        file.write(json.dumps(line) + "\n")
+started = time.process_time()
 counted = pending_jobs(plan.jobs, ledger, JobFilter())
-resumed = time.process_time() - began
+resumed = time.process_time() - started
 if counted.num_completed != count:
-    sys.exit(f"{counted.num_completed} of {count} found done")
-print("told: " + json.dumps({"planned": planned, "resumed": resumed}))
+    sys.exit(f"{counted.num_completed} of {count} jobs are completed")
+print("result: " + json.dumps({"planned": planned, "resumed": resumed}))

@@ -1,8 +1,8 @@
-"""In one running process, by turns: the pipeline's call alone, the same and `image.save`, and artgen.
+"""Measure in one process, in turns: the pipeline call, the call with `image.save`, and artgen.
 
-    warm.py MODEL ROUNDS SETTINGS
+    running_process.py MODEL ROUNDS SETTINGS
 
-SETTINGS is JSON: what `Txt2Img` takes; prompt and seed are new each round.
+SETTINGS is JSON: settings of `Txt2Img`. Prompt and seed differ in each round.
 """
 
 import json
@@ -31,7 +31,7 @@ destination = outputs.destination_for_requests([first], OutputSettings(output=f"
 
 
 def call(number: int) -> Any:
-    """The pipeline alone."""
+    """Call the diffusers pipeline."""
     return pipe(
         f"a red fox number {number}",
         num_inference_steps=settings["steps"],
@@ -42,29 +42,29 @@ def call(number: int) -> Any:
     ).images[0]
 
 
-def ours(number: int) -> Any:
-    """artgen's library."""
+def artgen_generate(number: int) -> Any:
+    """Call artgen's library."""
     return generate(Txt2Img(model=model, prompt=f"a red fox number {number}", seed=number, **settings))
 
 
-def saved(number: int) -> None:
-    """artgen's library and its files."""
-    picture = ours(number)
-    destination.save(picture.image, picture.record)
+def artgen_save(number: int) -> None:
+    """Call artgen's library and write the image with its record."""
+    generated = artgen_generate(number)
+    destination.save(generated.image, generated.record)
 
 
-WAYS: dict[str, Callable[[int], Any]] = {
-    "the pipeline's call alone": call,
+VARIANTS: dict[str, Callable[[int], Any]] = {
+    "pipeline call only": call,
     "plain: call and `image.save`": lambda number: call(number).save(out / f"{number}.png"),
-    f"{artgen}: `generate`": ours,
-    f"{artgen}: `generate`, written with its record": saved,
+    f"{artgen}: `generate`": artgen_generate,
+    f"{artgen}: `generate`, written with its record": artgen_save,
 }
-seconds: dict[str, dict[str, list[float]]] = {name: {"wall": [], "cpu": []} for name in WAYS}
+seconds: dict[str, dict[str, list[float]]] = {name: {"wall": [], "cpu": []} for name in VARIANTS}
 for number in range(-1, rounds):
-    for name, way in WAYS.items():
+    for name, variant in VARIANTS.items():
         wall, cpu = time.monotonic(), time.process_time()
-        way(number + 1)
+        variant(number + 1)
         if number >= 0:
             seconds[name]["wall"].append(time.monotonic() - wall)
             seconds[name]["cpu"].append(time.process_time() - cpu)
-print("told: " + json.dumps({"ways": seconds}))
+print("result: " + json.dumps({"variants": seconds}))

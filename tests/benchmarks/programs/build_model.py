@@ -1,6 +1,6 @@
-"""Makes a model with random weights: `tiny` (a test's), `sd15` in fp32, `sdxl` in fp16.
+"""Build a model with random weights: `tiny` (a test model), `sd15` in fp32, `sd15.safetensors` or `sdxl` in fp16.
 
-build.py NAME FOLDER
+build_model.py NAME FOLDER
 """
 
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "helpers")]  # the benchmarks' and the tests' own modules
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "helpers")]  # Modules of the benchmarks and the tests.
 
 import full_size  # noqa: E402
 import tiny_models  # noqa: E402
@@ -34,4 +34,4 @@ elif name == "sd15.safetensors":
     ]
     save_file(original_layout.to_original_sd1(*parts), folder, metadata={"format": "pt"})
 else:
-    sys.exit(f"there is no model {name}")
+    sys.exit(f"Unknown model: '{name}'.")
