@@ -147,7 +147,7 @@ def test_aliases(run: Run, models: dict[str, Path]) -> None:
 
 def test_the_bundled_model_is_shown_and_whole(run: Run) -> None:
     """Before it is trained its name is known; when it is there, it is as its sums say."""
-    assert "comes with artgen" in run("show", "tiny").stdout or registry.find_local_model("tiny")
+    assert "bundled model" in run("show", "tiny").stdout or registry.find_local_model("tiny")
     if registry.find_local_model("tiny") is None:
         assert "pip install" in run("path", "tiny", code=4).stderr
     else:

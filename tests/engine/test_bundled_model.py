@@ -33,7 +33,7 @@ def test_model_is_small_and_has_provenance() -> None:
     for word in ("licence", "sha256", "version"):
         assert word in text
     card = (TINY / "README.md").read_text("utf-8")
-    for word in ("licence", "limits", "people"):
+    for word in ("license", "limits", "people"):
         assert word in card.casefold()
 
 
