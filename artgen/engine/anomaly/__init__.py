@@ -1,1 +1,1 @@
-"""What `artgen anomaly` is made of: reconstructions, how they are compared, what is normal, and heat maps."""
+"""Implement `artgen anomaly`: reconstructions, feature maps, statistics of normal images, and heat maps."""

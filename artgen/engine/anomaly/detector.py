@@ -1,8 +1,8 @@
-"""Anomaly: how surprising a picture is, and where.
+"""Detect anomalies: score images by how well a diffusion model reconstructs them.
 
-A picture is noised to several levels and denoised by a diffusion model; what the model does not expect does not come
-back (AnoDDPM, Wyatt et al., CVPR workshops 2022; Graham et al., arXiv 2211.07740). How much of a difference is usual,
-where, is learnt from normal pictures.
+An image is noised at several levels and denoised with a diffusion model. Anomalous details are not reconstructed
+(AnoDDPM, Wyatt et al., CVPR workshops 2022; Graham et al., arXiv 2211.07740). Normal images define the normal size of
+the differences in each cell.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,15 +28,25 @@ from artgen.errors import InputFileError, MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, ModelSelected, Notice, StepEvent, no_op
 from artgen.jobs.anomaly import Anomaly, AnomalyJob, FitHeader, load_input_image, prepare_anomaly_job
 
+_TENSOR_NAMES = {
+    "mean": "mean",
+    "cell_mean": "places",
+    "deviation": "deviation",
+    "whitening": "whitening",
+    "offset": "offset",
+}
+"""Name in a fit file of each attribute of `NormalStatistics`."""
+_SCORES_TENSOR_NAME = "scores"
+
 
 @dataclass(frozen=True)
 class FittedNormal:
-    """What was learnt from normal pictures.
+    """Store a fit of normal images.
 
     Attributes:
-        header: which pictures, and how they were looked at.
-        statistics: their statistics.
-        calibration_scores: (pictures,), of each by the statistics of the others.
+        header: settings and hashes of the normal images.
+        statistics: statistics of the normal images.
+        calibration_scores: cross-validated score of each normal image, shape (images,).
     """
 
     header: FitHeader
@@ -44,187 +54,209 @@ class FittedNormal:
     calibration_scores: NDArray[np.float64]
 
     def threshold(self, alpha: float) -> float:
-        """The score from which on a picture is surprising."""
-        return float(np.sort(self.calibration_scores)[-max(1, int(alpha * (len(self.calibration_scores) + 1) + 1e-9))])
+        """Return the lowest score of an anomalous image at a significance level."""
+        count = len(self.calibration_scores)
+        return float(np.sort(self.calibration_scores)[-max(1, int(alpha * (count + 1) + 1e-9))])
 
     def to_safetensors(self) -> bytes:
-        """As the bytes of a .safetensors file."""
-        parts = {name: np.ascontiguousarray(getattr(self.statistics, name)) for name in _STATISTICS_FIELDS}
-        return to_bytes({**parts, "scores": self.calibration_scores}, metadata=self.header.to_metadata())
-
-
-_STATISTICS_FIELDS = ("mean", "places", "deviation", "whitening", "offset")
+        """Return the contents of a fit file."""
+        tensors = {name: np.ascontiguousarray(getattr(self.statistics, key)) for key, name in _TENSOR_NAMES.items()}
+        tensors[_SCORES_TENSOR_NAME] = self.calibration_scores
+        return to_bytes(tensors, metadata=self.header.to_metadata())
 
 
 def find_anomalies(
     image_paths: Sequence[str | Path], request: Anomaly | None = None, *, listener: Listener = no_op
 ) -> Iterator[AnomalyResult]:
-    """Looks at pictures, in order, for what is not normal.
+    """Yield the anomaly score and heat map of each image.
 
     Args:
-        image_paths: files.
-        request: how, and beside which normal pictures (`fit`); without one, scores of the bundled denoiser.
-        listener: is told of loading, steps and notes (`artgen.events`).
+        image_paths: image files.
+        request: settings; without normal images (`fit`) there are scores, but no p-values.
+        listener: receives events (`artgen.events`).
 
     Raises:
-        UsageError, InputFileError, ModelUnavailableError, RefusedError: before any model is loaded.
+        UsageError, InputFileError, ModelUnavailableError, RefusedError: before a model is loaded.
         NonFiniteError: the model produced NaN or infinity.
     """
     job = prepare_anomaly_job(request or Anomaly(), listener)
     paths = [Path(path) for path in image_paths]
     for path in paths:
         job.check_size(path, load_input_image(path).image.size)
-    eye = AnomalyDetector(job, listener)
-    normal = eye.fit() if job.normal_paths else load_fit(job)
+    detector = AnomalyDetector(job, listener)
+    fitted = detector.fit() if job.normal_paths else load_fit(job)
     for number, path in enumerate(paths, 1):
-        yield eye.score(path, normal, number, len(paths))
+        yield detector.score(path, fitted, number, len(paths))
 
 
 class AnomalyDetector:
-    """A model, ready to look at pictures."""
+    """Score images with a loaded model."""
 
     def __init__(self, job: AnomalyJob, listener: Listener) -> None:
-        """Loads the model.
+        """Load the model.
 
         Raises:
             ModelUnavailableError: weights are missing or damaged.
         """
         self._job = job
         self._listener = listener
-        look, device_config = job.config, resolve_device(job.request.device, job.request.dtype)
+        config, device_config = job.config, resolve_device(job.request.device, job.request.dtype)
         listener(ModelSelected(job.model.name, device_config.device, device_config.dtype))
-        if look.method == "latent":
+        if config.method == "latent":
             self._latent_reconstructor = latent.load_latent_reconstructor(
-                job.model, look.prompt, device_config, listener
+                job.model, config.prompt, device_config, listener
             )
         else:
             self._pixel_denoiser = pixel_denoiser.load_pixel_denoiser(job.model, device_config, listener)
 
     def fit(self) -> FittedNormal:
-        """What the normal pictures of the request have in common.
+        """Return the fit of the job's normal images.
 
         Raises:
-            InputFileError: one of them cannot be used.
+            InputFileError: a normal image cannot be used.
             NonFiniteError: the model produced NaN or infinity.
         """
-        job, maps, sizes, hashes = self._job, [], set(), []
-        self._listener(Notice(f"learning what is normal from {len(job.normal_paths)} pictures"))
+        job, feature_maps, sizes, hashes = self._job, [], set(), []
+        num_images = len(job.normal_paths)
+        self._listener(Notice(f"Fitting {num_images} normal images."))
         for number, path in enumerate(job.normal_paths, 1):
             loaded = load_input_image(path)
-            maps.append(self.compare(loaded.image, number, len(job.normal_paths)).maps)
+            feature_maps.append(self.compare(loaded.image, number, num_images).maps)
             sizes.add(job.working_size(loaded.image.size))
             hashes.append(loaded.sha256)
         size = sizes.pop() if len(sizes) == 1 else None
-        normality, scores = fit_statistics(maps, per_cell=size is not None)
-        self._listener(Notice(_standardization_note(size, len(set(hashes)), len(hashes))))
-        return FittedNormal(FitHeader(job.config, size, tuple(hashes)), normality, scores)
+        statistics, calibration_scores = fit_statistics(feature_maps, per_cell=size is not None)
+        self._listener(Notice(_standardization_note(size, len(set(hashes)), num_images)))
+        return FittedNormal(FitHeader(job.config, size, tuple(hashes)), statistics, calibration_scores)
 
     def score(
         self, path: Path, fitted: FittedNormal | None, image_number: int = 1, num_images: int = 1
     ) -> AnomalyResult:
-        """How surprising a picture is, and where; `image_number` of `num_images` is for the listener.
+        """Return the anomaly score and heat map of an image.
+
+        Args:
+            path: image file.
+            fitted: fit of normal images; None for a score without a p-value.
+            image_number: number of the image in progress events, from 1.
+            num_images: number of images in progress events.
 
         Raises:
-            InputFileError: it cannot be used, or has another size than all normal pictures.
+            InputFileError: the image cannot be used, or its size differs from the size of all normal images.
             NonFiniteError: the model produced NaN or infinity.
         """
         loaded, alpha = load_input_image(path), self._job.request.alpha
-        for text in loaded.notes:
-            self._listener(Notice(text))
+        for note in loaded.notes:
+            self._listener(Notice(note))
         if fitted is not None:
             replace(self._job, fit_header=fitted.header).check_size(path, loaded.image.size)
-        compared = self.compare(loaded.image, image_number, num_images)
+        feature_maps = self.compare(loaded.image, image_number, num_images)
         if fitted is None:
-            found = score_without_fit(compared)
-            return AnomalyResult(
-                path, loaded.image, _upsample_to_heatmap(found, loaded.image.size), found.score, None, None, alpha
-            )
-        if loaded.sha256 in fitted.header.pictures:
-            self._listener(Notice(f"'{path.name}' is one of the normal pictures; its p-value is too large"))
-        found = fitted.statistics.score(compared.maps)
-        heat, p = _upsample_to_heatmap(found, loaded.image.size), p_value(found.score, fitted.calibration_scores)
-        return AnomalyResult(path, loaded.image, heat, found.score, p, fitted.threshold(alpha), alpha)
+            anomaly_map = score_without_fit(feature_maps)
+            heatmap = _upsample_to_heatmap(anomaly_map, loaded.image.size)
+            return AnomalyResult(path, loaded.image, heatmap, anomaly_map.score, None, None, alpha)
+        if loaded.sha256 in fitted.header.image_hashes:
+            self._listener(Notice(f"'{path.name}' is one of the normal images; its p-value is too high."))
+        anomaly_map = fitted.statistics.score(feature_maps.maps)
+        heatmap = _upsample_to_heatmap(anomaly_map, loaded.image.size)
+        p = p_value(anomaly_map.score, fitted.calibration_scores)
+        return AnomalyResult(path, loaded.image, heatmap, anomaly_map.score, p, fitted.threshold(alpha), alpha)
 
     def compare(self, image: Image.Image, image_number: int = 1, num_images: int = 1) -> FeatureMaps:
-        """How a picture, mode RGB, differs from what the model makes of it.
+        """Return the differences between an RGB image and its reconstructions.
 
         Raises:
+            MemoryExhaustedError: the image is too large for the memory.
             NonFiniteError: the model produced NaN or infinity.
         """
-        look, seen, done = self._job.config, self._job.working_size(image.size), 0
-        image = image if image.size == seen else image.resize(seen, Image.Resampling.LANCZOS)
+        config, size = self._job.config, self._job.working_size(image.size)
+        image = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
         pixels = np.ascontiguousarray(np.asarray(image, np.float32).transpose(2, 0, 1))
-        size = pixels.shape[1:]
-        if look.method == "latent":
-            steps = latent.num_model_calls(look.levels, look.draws)
-        else:
-            steps = pixel.num_model_calls(self._pixel_denoiser, size, look.levels, look.draws)
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            self._listener(StepEvent(min(done, steps), steps, image_number, 1, num_images))
-
-        self._listener(StepEvent(0, steps, image_number, 1, num_images))
-        given = (pixels, look.levels, look.draws, look.seed, step)
+        on_model_call = self._progress(pixels.shape[1:], image_number, num_images)
+        arguments = (pixels, config.noise_levels, config.noise_samples, config.seed, on_model_call)
         try:
-            if look.method == "latent":
-                compared = compute_feature_maps(list(self._latent_reconstructor.reconstruct(*given)), size)
+            if config.method == "latent":
+                reconstructions = list(self._latent_reconstructor.reconstruct(*arguments))
             else:
-                compared = compute_feature_maps(list(pixel.reconstruct(self._pixel_denoiser, *given)), size)
+                reconstructions = list(pixel.reconstruct(self._pixel_denoiser, *arguments))
+            feature_maps = compute_feature_maps(reconstructions, pixels.shape[1:])
         except (MemoryError, RuntimeError) as error:
             if not is_oom(error):
                 raise
-            wide, high = seen
             raise MemoryExhaustedError(
-                f"Out of memory for {wide}x{high} pixels.", "Make the picture smaller, or use --device cpu."
+                f"Cannot score an image of {size[0]}x{size[1]}: out of memory.", "Use a smaller image, or --device cpu."
             ) from None
-        if not np.isfinite(compared.maps).all():
-            raise NonFiniteError("The model produced NaN or infinity.", "Try --dtype fp32.")
-        return compared
+        if not np.isfinite(feature_maps.maps).all():
+            raise NonFiniteError("Cannot score the image: the model produced NaN or infinity.", "Use --dtype fp32.")
+        return feature_maps
+
+    def _progress(self, size: tuple[int, int], image_number: int, num_images: int) -> pixel.OnModelCall:
+        """Return a callback that reports each network call for an image of (height, width)."""
+        config, completed = self._job.config, 0
+        if config.method == "latent":
+            total = latent.num_model_calls(config.noise_levels, config.noise_samples)
+        else:
+            total = pixel.num_model_calls(self._pixel_denoiser, size, config.noise_levels, config.noise_samples)
+
+        def on_model_call() -> None:
+            nonlocal completed
+            completed += 1
+            self._listener(StepEvent(min(completed, total), total, image_number, 1, num_images))
+
+        self._listener(StepEvent(0, total, image_number, 1, num_images))
+        return on_model_call
 
 
 def load_fit(job: AnomalyJob) -> FittedNormal | None:
-    """The fit that a request names; None where it names none.
+    """Return the fit of the job's fit file; None without a fit file.
 
     Raises:
-        InputFileError: its file is damaged.
+        InputFileError: the file is damaged.
     """
     if job.fit_header is None or job.request.fit is None:
         return None
     try:
-        parts = load_file(job.request.fit)
-        normal = FittedNormal(
-            job.fit_header, NormalStatistics(**{name: parts[name] for name in _STATISTICS_FIELDS}), parts["scores"]
-        )
-        _check_shapes(normal)
+        tensors = load_file(job.request.fit)
+        statistics = NormalStatistics(**{key: tensors[name] for key, name in _TENSOR_NAMES.items()})
+        fitted = FittedNormal(job.fit_header, statistics, tensors[_SCORES_TENSOR_NAME])
+        _check_shapes(fitted)
     except (KeyError, OSError, ValueError, SafetensorError) as error:
-        raise InputFileError(f"'{job.request.fit}' is damaged: {error}.", "Fit again.") from error
-    return normal
+        raise InputFileError(
+            f"Cannot read '{job.request.fit}': the file is damaged ({error}).", "Fit again."
+        ) from error
+    return fitted
 
 
 def _check_shapes(fitted: FittedNormal) -> None:
-    """Raises ValueError for a fit whose parts are not those of its header."""
-    look, size = fitted.header.look, fitted.header.size
-    count = len(look.levels) * num_channels(has_prompt=bool(look.prompt))
-    places = grid_shape(size[1], size[0]) if size else (1, 1)
+    """Check that the shapes of the tensors match the header.
+
+    Raises:
+        ValueError: a shape is wrong.
+    """
+    config, size = fitted.header.config, fitted.header.working_size
+    count = len(config.noise_levels) * num_channels(has_prompt=bool(config.prompt))
+    grid_size = grid_shape(size[1], size[0]) if size else (1, 1)
     shapes = {"mean": (count,), "offset": (count,), "whitening": (count, count)}
-    shapes |= {"places": (count, *places), "deviation": (count, *places)}
-    for name, shape in shapes.items():
-        if getattr(fitted.statistics, name).shape != shape:
-            raise ValueError(f"{name} has not the shape {shape}")
-    if fitted.calibration_scores.shape != (len(fitted.header.pictures),):
-        raise ValueError("a score is missing")
+    shapes |= {"cell_mean": (count, *grid_size), "deviation": (count, *grid_size)}
+    for key, shape in shapes.items():
+        if getattr(fitted.statistics, key).shape != shape:
+            raise ValueError(f"the shape of {_TENSOR_NAMES[key]} is not {shape}")
+    if fitted.calibration_scores.shape != (len(fitted.header.image_hashes),):
+        raise ValueError("a calibration score is missing")
 
 
 def _standardization_note(size: tuple[int, int] | None, num_distinct: int, num_images: int) -> str:
-    how = f"at each place, as all are {size[0]}x{size[1]}" if size else "over all places, as their sizes differ"
-    twice = f"; only {num_distinct} of {num_images} differ from each other" if num_distinct < num_images else ""
-    return f"scores are standardised {how}{twice}"
+    if size:
+        scope = f"for each cell, because all normal images are {size[0]}x{size[1]}"
+    else:
+        scope = "over all cells, because the sizes of the normal images differ"
+    duplicates = (
+        f" Only {num_distinct} of {num_images} normal images are distinct." if num_distinct < num_images else ""
+    )
+    return f"Scores are standardized {scope}.{duplicates}"
 
 
 def _upsample_to_heatmap(anomaly_map: AnomalyMap, size: tuple[int, int]) -> NDArray[np.float32]:
-    places = torch.from_numpy(np.ascontiguousarray(anomaly_map.cells, np.float32))[None, None]
-    larger = torch.nn.functional.interpolate(places, size=size[::-1], mode="bilinear", align_corners=False)
-    heat: NDArray[np.float32] = larger[0, 0].numpy()
-    return heat
+    cells = torch.from_numpy(np.ascontiguousarray(anomaly_map.cells, np.float32))[None, None]
+    upsampled = torch.nn.functional.interpolate(cells, size=size[::-1], mode="bilinear", align_corners=False)
+    heatmap: NDArray[np.float32] = upsampled[0, 0].numpy()
+    return heatmap

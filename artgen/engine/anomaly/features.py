@@ -1,7 +1,7 @@
-"""How a picture differs from its reconstruction, place by place: in pixels, in their changes, and in features.
+"""Compare an image with its reconstructions on a grid of cells: pixels, gradients, and features of a network.
 
-All distances are logarithms of means of squares, so that a picture with less than the usual difference (a spot rubbed
-smooth) stands out like one with more. Beside them stand signed differences of colour, which tell brighter from darker.
+Distances are logarithms of mean squares. Therefore a difference below normal (for example a smoothed spot) is as
+visible as a difference above normal. Signed color differences distinguish brighter from darker.
 """
 
 from collections.abc import Sequence
@@ -16,24 +16,26 @@ from artgen.engine import metrics
 from artgen.engine.anomaly.pixel import LevelReconstruction
 
 GRID_CELL_PX = 4
-"""Pixels a side of the places that are compared, at least."""
+"""Lower bound of the side of a grid cell in pixels."""
 MAX_GRID = 64
-"""Places along the longer side, at most."""
+"""Upper bound of the number of cells along the longer side."""
 MAX_FEATURE_PX = 512
-"""Pixels a side at which features are compared; of larger pictures, a smaller copy."""
+"""Upper bound of the side in pixels at which network features are compared; larger images are downscaled."""
 
 NUM_DISTANCES = 7
-"""Of the channels of a level, the first: logarithms of squared distances. Three signed colours follow."""
+"""Distance channels of a noise level; three signed color channels follow."""
+MIN_FEATURE_DISTANCE = 1e-3
+"""Added to squared feature distances before the logarithm."""
 
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """How one picture differs from its reconstructions.
+    """Store the differences between an image and its reconstructions.
 
     Attributes:
-        maps: (channels, rows, columns), float32: for each level seven distances and three signed colours, and where
-            there is a prompt the ratio.
-        channels_per_level: channels of a level.
+        maps: shape (channels, rows, columns), float32. Each noise level has seven distances, three signed color
+            differences and, with a prompt, the likelihood ratio.
+        channels_per_level: number of channels of a noise level.
     """
 
     maps: NDArray[np.float32]
@@ -41,97 +43,96 @@ class FeatureMaps:
 
     @property
     def distances(self) -> NDArray[np.float32]:
-        """(levels * 7, rows, columns): the distances alone."""
+        """Distances without color differences and ratios, shape (levels * 7, rows, columns)."""
         rows, columns = self.maps.shape[1:]
         levels = self.maps.reshape(-1, self.channels_per_level, rows, columns)
         return levels[:, :NUM_DISTANCES].reshape(-1, rows, columns)
 
     @property
     def likelihood_ratio(self) -> NDArray[np.float32] | None:
-        """(levels, rows, columns): how much better each place is explained without the prompt; None without one."""
+        """Likelihood ratio, shape (levels, rows, columns), above 0 where the prompt does not match; None without it."""
         rows, columns = self.maps.shape[1:]
         levels = self.maps.reshape(-1, self.channels_per_level, rows, columns)
         return levels[:, -1] if self.channels_per_level == num_channels(has_prompt=True) else None
 
 
 def num_channels(*, has_prompt: bool) -> int:
-    """Of a level: distances, signed colours and, where there is a prompt, the ratio."""
+    """Return the number of channels of a noise level."""
     return NUM_DISTANCES + 3 + has_prompt
 
 
 def grid_shape(height: int, width: int) -> tuple[int, int]:
-    """(rows, columns) of places for a picture of this size, each about square."""
-    side = max(GRID_CELL_PX, max(height, width) / MAX_GRID)
-    return max(1, round(height / side)), max(1, round(width / side))
+    """Return the (rows, columns) of the grid for an image size in pixels; cells are approximately square."""
+    cell_px = max(GRID_CELL_PX, max(height, width) / MAX_GRID)
+    return max(1, round(height / cell_px)), max(1, round(width / cell_px))
 
 
 @torch.inference_mode()
 def compute_feature_maps(reconstructions: Sequence[LevelReconstruction], size: tuple[int, int]) -> FeatureMaps:
-    """All levels of a picture of (height, width)."""
-    places = grid_shape(*size)
-    parts = [_level_maps(each, places) for each in reconstructions]
-    return FeatureMaps(np.concatenate(parts), len(parts[0]))
+    """Return the feature maps of an image of (height, width) from its reconstructions at all noise levels."""
+    grid_size = grid_shape(*size)
+    levels = [_level_maps(each, grid_size) for each in reconstructions]
+    return FeatureMaps(np.concatenate(levels), len(levels[0]))
 
 
 def _level_maps(reconstruction: LevelReconstruction, grid_size: tuple[int, int]) -> NDArray[np.float32]:
     difference = torch.from_numpy(reconstruction.image - reconstruction.reconstruction)[None]
     squares = _pool_to_grid(difference.square().mean(1, keepdim=True), grid_size)
-    across, down = (
-        _pool_to_grid(functional.pad(difference.diff(dim=axis).square().mean(1, keepdim=True), edge), grid_size)
-        for axis, edge in ((3, (0, 1)), (2, (0, 0, 0, 1)))
+    horizontal, vertical = (
+        _pool_to_grid(functional.pad(difference.diff(dim=axis).square().mean(1, keepdim=True), padding), grid_size)
+        for axis, padding in ((3, (0, 1)), (2, (0, 0, 0, 1)))
     )
-    near = [
+    pixel_distances = [
         _gaussian_blur(squares, 0.5),
         _gaussian_blur(squares, 1.5),
-        _gaussian_blur(across, 0.75),
-        _gaussian_blur(down, 0.75),
+        _gaussian_blur(horizontal, 0.75),
+        _gaussian_blur(vertical, 0.75),
     ]
-    maps = [torch.log(each + 1) for each in near]
-    maps += [torch.log(_gaussian_blur(each, 0.75) + 1e-3) for each in _feature_distances(reconstruction, grid_size)]
+    feature_distances = (_gaussian_blur(each, 0.75) for each in _feature_distances(reconstruction, grid_size))
+    maps = [torch.log(each + 1) for each in pixel_distances]
+    maps += [torch.log(each + MIN_FEATURE_DISTANCE) for each in feature_distances]
     maps.append(_gaussian_blur(_pool_to_grid(difference, grid_size), 1.0))
     if reconstruction.likelihood_ratio is not None:
-        maps.append(
-            _gaussian_blur(
-                _pool_to_grid(torch.from_numpy(reconstruction.likelihood_ratio)[None, None], grid_size), 0.75
-            )
-        )
-    found: NDArray[np.float32] = torch.cat(maps, 1)[0].numpy()
-    return found
+        ratio = torch.from_numpy(reconstruction.likelihood_ratio)[None, None]
+        maps.append(_gaussian_blur(_pool_to_grid(ratio, grid_size), 0.75))
+    level_maps: NDArray[np.float32] = torch.cat(maps, 1)[0].numpy()
+    return level_maps
 
 
 def _feature_distances(reconstruction: LevelReconstruction, grid_size: tuple[int, int]) -> list[torch.Tensor]:
-    """Squared differences of features of the bundled autoencoder's encoder, (1, 1, rows, columns) for each depth."""
-    pair = [
+    """Return the squared differences of the bundled encoder's features, one (1, 1, rows, columns) for each block."""
+    features = [
         metrics.encoder_features(_downscale_for_features(each))
         for each in (reconstruction.image, reconstruction.reconstruction)
     ]
     return [
-        _pool_to_grid((one - other).square().sum(1, keepdim=True), grid_size) for one, other in zip(*pair, strict=True)
+        _pool_to_grid((first - second).square().sum(1, keepdim=True), grid_size)
+        for first, second in zip(*features, strict=True)
     ]
 
 
 def _downscale_for_features(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(height, width, 3), of at most 512 pixels a side."""
-    times = -(-max(image.shape[1:]) // MAX_FEATURE_PX)
-    small = functional.avg_pool2d(torch.from_numpy(image)[None], times)[0] if times > 1 else torch.from_numpy(image)
-    seen: NDArray[np.float32] = np.ascontiguousarray(small.permute(1, 2, 0).numpy())
-    return seen
+    """Return an image (3, H, W) as (h, w, 3) with sides of at most `MAX_FEATURE_PX`."""
+    factor = -(-max(image.shape[1:]) // MAX_FEATURE_PX)
+    small = functional.avg_pool2d(torch.from_numpy(image)[None], factor)[0] if factor > 1 else torch.from_numpy(image)
+    channels_last: NDArray[np.float32] = np.ascontiguousarray(small.permute(1, 2, 0).numpy())
+    return channels_last
 
 
 def _pool_to_grid(values: torch.Tensor, grid_size: tuple[int, int]) -> torch.Tensor:
-    """Means over places; between the values where there are fewer of them."""
+    """Return the mean of each cell; values are interpolated if there are fewer values than cells."""
     if values.shape[2] >= grid_size[0] and values.shape[3] >= grid_size[1]:
         return functional.adaptive_avg_pool2d(values, grid_size)
     return functional.interpolate(values, size=grid_size, mode="bilinear", align_corners=False)
 
 
 def _gaussian_blur(values: torch.Tensor, sigma: float) -> torch.Tensor:
-    """A Gaussian over places, mirrored at the edges; its sum stays 1 there."""
-    reach = min(int(3 * sigma + 0.5), *(side - 1 for side in values.shape[2:]))
-    if reach < 1:
+    """Return values convolved with a Gaussian of `sigma` cells, with reflection at the edges."""
+    radius = min(int(3 * sigma + 0.5), *(side - 1 for side in values.shape[2:]))
+    if radius < 1:
         return values
-    weights = torch.exp(-(torch.arange(-reach, reach + 1, dtype=torch.float32) ** 2) / (2 * sigma**2))
+    weights = torch.exp(-(torch.arange(-radius, radius + 1, dtype=torch.float32) ** 2) / (2 * sigma**2))
     weights = (weights / weights.sum()).expand(values.shape[1], 1, 1, -1)
-    padded = functional.pad(values, (reach, reach, reach, reach), mode="reflect")
-    across = functional.conv2d(padded, weights, groups=values.shape[1])
-    return functional.conv2d(across, weights.transpose(2, 3), groups=values.shape[1])
+    padded = functional.pad(values, (radius, radius, radius, radius), mode="reflect")
+    rows = functional.conv2d(padded, weights, groups=values.shape[1])
+    return functional.conv2d(rows, weights.transpose(2, 3), groups=values.shape[1])

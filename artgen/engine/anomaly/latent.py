@@ -1,9 +1,9 @@
-"""Reconstructions by a Stable Diffusion model, whose prompt says what is normal.
+"""Reconstruct noisy images with a Stable Diffusion model and a prompt that describes normal images.
 
-The picture is encoded, noised and denoised again in a few steps under the prompt. Beside the picture that comes of it
-there is a likelihood ratio: a model that knows what is in a picture predicts its noise better when it is told, so how
-much worse the prediction is with the prompt than without tells what the prompt does not say (Li et al., Your diffusion
-model is secretly a zero-shot classifier, ICCV 2023, arXiv 2303.16203).
+The image is encoded, noised, and denoised in a few steps with the prompt. In addition, a likelihood ratio is computed:
+a model predicts the noise of an image better with a matching prompt, so the error with the prompt minus the error
+without it is high where the prompt does not describe the image (Li et al., "Your diffusion model is secretly a
+zero-shot classifier", ICCV 2023, arXiv 2303.16203).
 """
 
 from collections.abc import Iterator
@@ -34,18 +34,18 @@ from artgen.events import Listener
 from artgen.registry import ResolvedModel
 
 NUM_DDIM_STEPS = 4
-"""Of DDIM, from each level down."""
+"""DDIM steps from each noise level to the clean latents."""
 GUIDANCE_SCALE = 3.0
-"""How strictly the prompt is followed on the way down; the strength of `tiny`, less than that of drawing."""
+"""Classifier-free guidance scale of the reconstruction; the default of `tiny`, lower than usual for generation."""
 
 
 @dataclass(frozen=True)
 class LatentReconstructor:
-    """A Stable Diffusion model under a prompt.
+    """Reconstruct images with a Stable Diffusion model.
 
     Attributes:
-        pipe: its pipeline.
-        prompt: what is normal; empty for the model without a prompt.
+        pipe: pipeline of diffusers.
+        prompt: description of normal images; empty for reconstruction without a prompt.
     """
 
     pipe: Any
@@ -60,7 +60,14 @@ class LatentReconstructor:
         seed: int,
         on_model_call: OnModelCall,
     ) -> Iterator[LevelReconstruction]:
-        """One reconstruction for each strength, 0 to 1, of (3, height, width), 0 to 255; the model takes its sides.
+        """Yield one reconstruction for each noise level.
+
+        Args:
+            image: shape (3, H, W), 0 to 255; the sides are multiples of the model's size multiple.
+            noise_levels: strengths, 0 to 1.
+            noise_samples: noise samples whose reconstructions are averaged.
+            seed: seed of the noise.
+            on_model_call: called after each call of the network.
 
         Raises:
             NonFiniteError: the model produced NaN or infinity.
@@ -68,49 +75,53 @@ class LatentReconstructor:
         vae = self.pipe.vae
         pixels = torch.from_numpy(image)[None].to(vae.device, vae.dtype) / PIXEL_HALF_RANGE - 1
         latents = encode_images(vae, pixels).float()
-        descent = _DdimRun(self.pipe, self.prompt, latents.shape)
-        share = np.float32(noise_samples)
-        for number, level in enumerate(noise_levels):
-            total, ratio = np.zeros_like(image), np.zeros(latents.shape[2:], np.float32)
-            for draw in range(noise_samples):
-                added = torch.from_numpy(antithetic_noise(latents.shape, seed, number, draw)).to(latents.device)
-                clean, found = descent.run(latents, added, level, on_model_call)
-                total += self._decode_to_array(clean)
-                ratio += found
-            yield LevelReconstruction(image, total / share, ratio / share if self.prompt else None)
+        ddim_run = _DdimRun(self.pipe, self.prompt, latents.shape)
+        divisor = np.float32(noise_samples)
+        for level_index, strength in enumerate(noise_levels):
+            total, total_ratio = np.zeros_like(image), np.zeros(latents.shape[2:], np.float32)
+            for sample_index in range(noise_samples):
+                noise = torch.from_numpy(antithetic_noise(latents.shape, seed, level_index, sample_index))
+                x0, ratio = ddim_run.run(latents, noise.to(latents.device), strength, on_model_call)
+                total += self._decode_to_array(x0)
+                total_ratio += ratio
+            yield LevelReconstruction(image, total / divisor, total_ratio / divisor if self.prompt else None)
 
     def _decode_to_array(self, latents: torch.Tensor) -> FloatArray:
-        picture = next(decode_latents(self.pipe, latents))
-        if picture is None:
+        image = next(decode_latents(self.pipe, latents))
+        if image is None:
             raise NonFiniteError(
-                "The model produced NaN or infinity.",
-                "Try --dtype fp32; the model itself may be damaged (`artgen models verify`).",
+                "Cannot reconstruct the image: the model produced NaN or infinity.",
+                "Use --dtype fp32, or check the model's files: artgen models verify",
             )
-        return np.asarray(picture.convert("RGB"), np.float32).transpose(2, 0, 1)
+        return np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1)
 
 
 class _DdimRun:
-    """From noised latents down to clean ones, under a prompt and without."""
+    """Denoise noisy latents with DDIM and compare the predictions with and without the prompt."""
 
     def __init__(self, pipe: Any, prompt: str, latent_shape: torch.Size) -> None:
         self._unet = pipe.unet
         config = pipe.scheduler.config
         self._alphas_cumprod = read_alphas_cumprod(config)
         self._prediction_type = read_prediction_type(config, type(pipe.scheduler).__name__)
-        found = prompt_embeddings.prompt_embeddings(pipe, [prompt], [""], True)
-        self._prompt_embeds = torch.cat([found["prompt_embeds"], found["negative_prompt_embeds"]])
+        embeddings = prompt_embeddings.prompt_embeddings(pipe, [prompt], [""], True)
+        self._prompt_embeds = torch.cat([embeddings["prompt_embeds"], embeddings["negative_prompt_embeds"]])
         self._unet_kwargs: dict[str, Any] = {}
-        if "pooled_prompt_embeds" in found:  # Stable Diffusion XL is told the size too
-            high, wide = (side * pipe.vae_scale_factor for side in latent_shape[2:])
-            pooled = torch.cat([found["pooled_prompt_embeds"], found["negative_pooled_prompt_embeds"]])
-            sizes = torch.tensor([[high, wide, 0, 0, high, wide]] * 2).to(pooled)
-            self._unet_kwargs = {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": sizes}}
+        if "pooled_prompt_embeds" in embeddings:  # Stable Diffusion XL is conditioned on the image size, too
+            height, width = (side * pipe.vae_scale_factor for side in latent_shape[2:])
+            pooled = torch.cat([embeddings["pooled_prompt_embeds"], embeddings["negative_pooled_prompt_embeds"]])
+            time_ids = torch.tensor([[height, width, 0, 0, height, width]] * 2).to(pooled)
+            self._unet_kwargs = {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": time_ids}}
 
     def run(
         self, latents: torch.Tensor, noise: torch.Tensor, strength: float, on_model_call: OnModelCall
     ) -> tuple[torch.Tensor, FloatArray]:
-        """Clean latents, and the ratio at each of their places: errors with the prompt less those without."""
-        first = min(len(self._alphas_cumprod) - 1, max(1, round(strength * len(self._alphas_cumprod)) - 1))
+        """Return the reconstructed latents and the likelihood ratio, shape (h, w).
+
+        The ratio is the squared error of the first prediction with the prompt minus the error without it.
+        """
+        num_timesteps = len(self._alphas_cumprod)
+        first = min(num_timesteps - 1, max(1, round(strength * num_timesteps) - 1))
         timesteps = np.unique(np.linspace(first, 0, NUM_DDIM_STEPS + 1).round().astype(int))[::-1]
         level = self._level_at(first)
         state = add_noise(latents, noise, level)
@@ -132,7 +143,7 @@ class _DdimRun:
         return NoiseLevel.from_alpha_bar(float(self._alphas_cumprod[timestep]))
 
     def _predict_x0_and_noise(self, state: torch.Tensor, timestep: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Clean latents and noise, each (2, channels, height, width): under the prompt, and without."""
+        """Return x0 and epsilon, shape (2, C, h, w): with the prompt and without it."""
         network_input = state.repeat(2, 1, 1, 1).to(self._unet.dtype)
         model_output = self._unet(
             network_input, timestep, encoder_hidden_states=self._prompt_embeds, **self._unet_kwargs
@@ -144,7 +155,7 @@ class _DdimRun:
 def load_latent_reconstructor(
     model: ResolvedModel, prompt: str, device_config: DeviceConfig, listener: Listener
 ) -> LatentReconstructor:
-    """Reads a model, or takes the one read last.
+    """Return the reconstructor of a cached or newly loaded model.
 
     Raises:
         ModelUnavailableError: weights are missing or damaged.
@@ -155,5 +166,5 @@ def load_latent_reconstructor(
 
 
 def num_model_calls(noise_levels: tuple[float, ...], noise_samples: int) -> int:
-    """How often the network is called for a picture, at most."""
+    """Return the maximum number of network calls for an image."""
     return len(noise_levels) * noise_samples * NUM_DDIM_STEPS

@@ -10,17 +10,17 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class AnomalyResult:
-    """What was found in one picture.
+    """Store the anomaly score and heat map of an image.
 
     Attributes:
-        path: its file.
-        image: mode RGB, as it was looked at, at the size of the file.
-        heatmap: (height, width), float32: how surprising each pixel is, in the unit of `score`.
-        score: the mean of the most surprising fiftieth of places, 0 up and 1 usual; with a prompt and nothing normal,
-            above 0 where the model explains the picture better without the prompt.
-        p_value: how often a normal picture is at least as surprising; None where nothing normal was given.
-        threshold: the score from which on a picture is surprising; None likewise.
-        alpha: what the p-value is held to.
+        path: image file.
+        image: image in mode RGB, at the size of the file.
+        heatmap: anomaly of each pixel in the unit of `score`, shape (H, W), float32.
+        score: mean of the most anomalous 2 % of the grid cells, 0 or higher; 1 is normal. With a prompt and without a
+            fit: mean likelihood ratio, above 0 if the model explains the image better without the prompt.
+        p_value: fraction of normal images with at least this score; None without a fit.
+        threshold: lowest score of an anomalous image; None without a fit.
+        alpha: significance level: the image is anomalous if p_value <= alpha.
     """
 
     path: Path
@@ -33,11 +33,11 @@ class AnomalyResult:
 
     @property
     def is_anomalous(self) -> bool | None:
-        """The verdict; None where nothing normal was given."""
+        """True if p_value <= alpha; None without a fit."""
         return None if self.p_value is None else self.p_value <= self.alpha
 
     @property
     def peak_xy(self) -> tuple[int, int]:
-        """(x, y) of the most surprising pixel."""
+        """(x, y) of the most anomalous pixel."""
         y, x = np.unravel_index(int(self.heatmap.argmax()), self.heatmap.shape)
         return int(x), int(y)

@@ -1,4 +1,4 @@
-"""Looking at pictures for what is not normal: all that is asked, and all that can be refused without torch."""
+"""Define and validate anomaly requests (torch-free)."""
 
 from artgen.jobs.anomaly.fit_file import AnomalyConfig, FitHeader, min_normal_images, read_fit_header
 from artgen.jobs.anomaly.images import load_input_image, read_image_sizes

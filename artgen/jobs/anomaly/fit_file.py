@@ -1,104 +1,125 @@
-"""What a fit says of itself: how its normal pictures were looked at, which they were, whether they are enough."""
+"""Read and write the header of a fit file: the settings and the normal images of a fit."""
 
-import dataclasses
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from artgen.errors import InputFileError
 from artgen.registry.safetensors_header import read_header
 
-MIN_NORMAL_IMAGES, MAX_NORMAL_IMAGES = 8, 500
-"""Normal pictures: fewer say nothing of how they vary; more would not fit into memory."""
+MIN_NORMAL_IMAGES = 8
+"""Fewer normal images do not show how normal images vary."""
+MAX_NORMAL_IMAGES = 500
+"""More normal images may exceed the memory."""
 FIT_FILE_KIND = "artgen normal pictures"
 FIT_FILE_VERSION = "1"
 
 
 @dataclass(frozen=True)
 class AnomalyConfig:
-    """How pictures are looked at, settled: what a fit has to share with the pictures that are judged by it.
+    """Store the resolved settings that a fit and the scored images share.
 
     Attributes:
         method: pixel or latent.
-        model: the model's name as recorded.
-        model_hash: SHA-256 of its main weights.
-        prompt: what is normal, in words; empty for none.
-        levels: weakest first.
-        draws: of noise, at each level.
-        seed: of the noise.
+        model: recorded name of the model.
+        model_hash: SHA-256 of the model's main weights.
+        prompt: description of normal images; empty for none.
+        noise_levels: increasing; gray levels for pixel, strengths for latent.
+        noise_samples: noise samples per level.
+        seed: seed of the noise.
     """
 
     method: str
     model: str
     model_hash: str
     prompt: str
-    levels: tuple[float, ...]
-    draws: int
+    noise_levels: tuple[float, ...]
+    noise_samples: int
     seed: int
 
 
 @dataclass(frozen=True)
 class FitHeader:
-    """What a fit says of itself.
+    """Store the description of a fit.
 
     Attributes:
-        look: how its pictures were looked at.
-        size: their (width, height) as looked at, where all have the same; None where they differ.
-        pictures: SHA-256 of each file.
+        config: settings of the fit.
+        working_size: (width, height) of the normal images at which they were compared; None if the sizes differ.
+        image_hashes: SHA-256 of each normal image file.
     """
 
-    look: AnomalyConfig
-    size: tuple[int, int] | None
-    pictures: tuple[str, ...]
+    config: AnomalyConfig
+    working_size: tuple[int, int] | None
+    image_hashes: tuple[str, ...]
 
     def to_metadata(self) -> dict[str, str]:
-        """As text, for the header of a file."""
-        return {"kind": FIT_FILE_KIND, "version": FIT_FILE_VERSION, "known": json.dumps(dataclasses.asdict(self))}
+        """Return the metadata of the safetensors file."""
+        config = self.config
+        look = {
+            "method": config.method, "model": config.model, "model_hash": config.model_hash, "prompt": config.prompt,
+            "levels": config.noise_levels, "draws": config.noise_samples, "seed": config.seed,
+        }  # fmt: skip
+        known = {"look": look, "size": self.working_size, "pictures": self.image_hashes}
+        return {"kind": FIT_FILE_KIND, "version": FIT_FILE_VERSION, "known": json.dumps(known)}
 
 
 def read_fit_header(path: Path) -> FitHeader:
-    """What a fit says of itself, from its header alone.
+    """Return the header of a fit file without reading its tensors.
 
     Raises:
-        InputFileError: it is no fit, or damaged.
+        InputFileError: the file is missing or damaged, or is not a fit file of this version.
     """
     if not path.exists():
-        raise InputFileError(f"There is no '{path}'.", "--fit takes a folder of normal pictures, or a fit of them.")
+        raise InputFileError(
+            f"Cannot read '{path}': it does not exist.", "Give --fit a folder of normal images or a fit file."
+        )
     try:
         header = read_header(path)
         if header.metadata.get("kind") != FIT_FILE_KIND or header.metadata.get("version") != FIT_FILE_VERSION:
             raise ValueError
-        values = json.loads(header.metadata["known"])
-        look = AnomalyConfig(**{**values["look"], "levels": tuple(map(float, values["look"]["levels"]))})
-        size = tuple(map(int, values["size"])) if values["size"] else None
-        return FitHeader(look, size, tuple(map(str, values["pictures"])))  # type: ignore[arg-type]
+        return _parse_known(json.loads(header.metadata["known"]))
     except (InputFileError, ValueError, KeyError, TypeError):
         raise InputFileError(
-            f"'{path}' is no fit that this version of artgen wrote.",
-            "Make one: artgen anomaly --fit normal/ --save-fit normal.safetensors",
+            f"Cannot read '{path}': it is not a fit file of this version of artgen.",
+            "Create one: artgen anomaly --fit normal/ --save-fit normal.safetensors",
         ) from None
 
 
+def _parse_known(known: dict[str, Any]) -> FitHeader:
+    look = dict(known["look"])
+    noise_levels, noise_samples = tuple(map(float, look.pop("levels"))), look.pop("draws")
+    size = tuple(map(int, known["size"])) if known["size"] else None
+    return FitHeader(
+        AnomalyConfig(**look, noise_levels=noise_levels, noise_samples=noise_samples),
+        size,  # type: ignore[arg-type]
+        tuple(map(str, known["pictures"])),
+    )
+
+
 def min_normal_images(alpha: float) -> int:
-    """Normal pictures below which no p-value can be as small as alpha: the smallest of n is 1/(n+1)."""
+    """Return the number of normal images for which a p-value can be `alpha`: the lowest p-value of n is 1/(n+1)."""
     return max(MIN_NORMAL_IMAGES, math.ceil(1 / alpha - 1e-9) - 1)
 
 
 def check_normal_count(count: int, alpha: float) -> None:
-    """Holds the number of normal pictures to what alpha asks for and memory allows.
+    """Check the number of normal images.
 
     Raises:
-        InputFileError: too few, or too many.
+        InputFileError: there are too few images for `alpha`, or too many for the memory.
     """
-    least = min_normal_images(alpha)
-    if count < least:
+    required = min_normal_images(alpha)
+    if count < required:
+        hint = "Add images to the folder."
+        if count >= MIN_NORMAL_IMAGES:
+            hint = f"Add images to the folder, or use --alpha {1 / (count + 1):.3f}1"
         raise InputFileError(
-            f"{count} normal pictures are too few for alpha {alpha:g}: of n, the smallest p-value is 1/(n+1), so that "
-            f"{least} are needed.",
-            f"Add pictures to the folder{'' if count < MIN_NORMAL_IMAGES else f', or use --alpha {1 / (count + 1):.3f}1'}.",
+            f"{count} normal images are too few for alpha {alpha:g}: the lowest p-value of n images is 1/(n+1), so "
+            f"{required} images are needed.",
+            hint,
         )
     if count > MAX_NORMAL_IMAGES:
         raise InputFileError(
-            f"{count} normal pictures are more than {MAX_NORMAL_IMAGES}.", "Take a part of them at random."
+            f"{count} normal images are too many: the maximum is {MAX_NORMAL_IMAGES}.", "Use a random subset."
         )

@@ -1,4 +1,4 @@
-"""The pictures that are looked at, and which cannot be."""
+"""Load the images that are scored or used for a fit."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,29 +7,29 @@ from artgen import images
 from artgen.errors import InputFileError
 
 MIN_SIDE_PX = 32
-"""Pixels a side below which a picture holds too few places to compare."""
+"""Smaller images have too few grid cells to compare."""
 
 
 def read_image_sizes(paths: Sequence[Path]) -> tuple[dict[Path, tuple[int, int]], list[InputFileError]]:
-    """The pictures that can be looked at, with their (width, height), and what is wrong with the others."""
-    usable: dict[Path, tuple[int, int]] = {}
+    """Return the (width, height) of each usable image, and the errors of the other images."""
+    sizes: dict[Path, tuple[int, int]] = {}
     failures = []
     for path in paths:
         try:
-            usable[path] = load_input_image(path).image.size
+            sizes[path] = load_input_image(path).image.size
         except InputFileError as error:
             failures.append(error)
-    return usable, failures
+    return sizes, failures
 
 
 def load_input_image(path: Path) -> images.LoadedImage:
-    """A picture as it is looked at: upright 8-bit sRGB, transparency over white.
+    """Return an image as upright 8-bit sRGB, composited over white.
 
     Raises:
-        InputFileError: it cannot be used, or is below 32 pixels a side.
+        InputFileError: the file cannot be read, or a side is below 32 pixels.
     """
     loaded = images.load_image(path)
-    wide, high = loaded.image.size
-    if min(wide, high) < MIN_SIDE_PX:
-        raise InputFileError(f"'{path}' is {wide}x{high}; {MIN_SIDE_PX} pixels a side are the least to compare.")
+    width, height = loaded.image.size
+    if min(width, height) < MIN_SIDE_PX:
+        raise InputFileError(f"'{path}' is too small: {width}x{height}, the minimum is {MIN_SIDE_PX} pixels a side.")
     return loaded

@@ -1,4 +1,4 @@
-"""A request as given -> one that can run: its model, its fit and its normal pictures found and held to each other."""
+"""Convert an anomaly request to a job: resolve the model, read the fit header, and validate the normal images."""
 
 import dataclasses
 import math
@@ -20,14 +20,14 @@ DEFAULT_NOISE_SAMPLES = 2
 
 @dataclass(frozen=True)
 class AnomalyJob:
-    """A request that lacks nothing.
+    """Store a validated request.
 
     Attributes:
-        request: as it was given.
-        config: how pictures are looked at.
-        model: where the model is.
-        normal_paths: pictures to learn from; empty where a fit was given, or nothing.
-        fit_header: what the fit says of itself, where one was given.
+        request: request of the user.
+        config: resolved settings.
+        model: resolved model.
+        normal_paths: normal images to fit; empty for a fit file or without a fit.
+        fit_header: header of the fit file; None for a folder of normal images or without a fit.
     """
 
     request: Anomaly
@@ -37,67 +37,68 @@ class AnomalyJob:
     fit_header: FitHeader | None = None
 
     def working_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The (width, height) at which a picture of this size is looked at.
+        """Return the (width, height) at which an image is compared with its reconstruction.
 
-        In pixels its own; in latents about the area that the model was trained for, with sides that it takes.
+        The pixel method uses the size of the image. The latent method uses about the native area of the model, with
+        sides that are multiples of the model's size multiple.
         """
         if self.config.method == "pixel":
             return size
         native, multiple = self.model.native_size, self.model.size_multiple
         factor = math.sqrt(native[0] * native[1] / (size[0] * size[1]))
-        wide, high = (max(multiple, round(side * factor / multiple) * multiple) for side in size)
-        return wide, high
+        width, height = (max(multiple, round(side * factor / multiple) * multiple) for side in size)
+        return width, height
 
     def check_size(self, path: Path, size: tuple[int, int]) -> None:
-        """Holds a picture to the size that all pictures of the fit have, if they do.
+        """Check the (width, height) of an image against the fit, if all normal images have the same size.
 
         Raises:
-            InputFileError: it has another one.
+            InputFileError: the size differs.
         """
-        if self.fit_header is None or self.fit_header.size is None or self.working_size(size) == self.fit_header.size:
+        fitted_size = self.fit_header.working_size if self.fit_header else None
+        if fitted_size is None or self.working_size(size) == fitted_size:
             return
-        wide, high = self.fit_header.size
+        width, height = fitted_size
         raise InputFileError(
-            f"'{path}' is {size[0]}x{size[1]}, and all normal pictures are {wide}x{high}.",
-            "Give it their size, or fit with pictures of several sizes, which are not compared place by place.",
+            f"Cannot score '{path}': it is {size[0]}x{size[1]}, but all normal images are {width}x{height}.",
+            "Resize the image, or fit normal images of several sizes, which are not compared cell by cell.",
         )
 
 
 def prepare_anomaly_job(request: Anomaly, listener: Listener = no_op) -> AnomalyJob:
-    """Finds the model and holds the normal pictures, or the fit, to the request.
+    """Resolve the model and validate the normal images or the fit file.
 
     Raises:
-        UsageError: settings that do not fit each other or the fit.
-        InputFileError: too few normal pictures, one that cannot be used, or a file that is no fit.
-        ModelUnavailableError: the model cannot be had or is of another kind.
+        UsageError: settings contradict each other or the fit.
+        InputFileError: there are too few normal images, an image cannot be used, or a file is not a fit file.
+        ModelUnavailableError: the model is unavailable or does not support the method.
         RefusedError: the fit was made with other weights.
     """
     checks.check_device(request.device, None)
-    normal: tuple[Path, ...] = ()
-    known = None
+    normal_paths: tuple[Path, ...] = ()
+    fit_header = None
     if request.fit is not None and request.fit.is_dir():
-        normal = tuple(path for path, _ in images.iter_images([request.fit]))
-        check_normal_count(len(normal), request.alpha)
+        normal_paths = tuple(path for path, _ in images.iter_images([request.fit]))
+        check_normal_count(len(normal_paths), request.alpha)
     elif request.fit is not None:
-        known = read_fit_header(request.fit)
-        check_normal_count(len(known.pictures), request.alpha)
-    look, model = _resolve_config(request, known.look if known else None, listener)
-    if known is not None:
-        _check_matches_fit(request, look, known.look)
-    if failures := read_image_sizes(normal)[1]:
-        more = f" ({len(failures) - 1} more cannot be used either)" if len(failures) > 1 else ""
-        said = f"{failures[0].message.rstrip('.')}{more}."
-        raise InputFileError(said, "Take it out of the folder that --fit names.")
-    return AnomalyJob(request, look, model, normal, known)
+        fit_header = read_fit_header(request.fit)
+        check_normal_count(len(fit_header.image_hashes), request.alpha)
+    config, model = _resolve_config(request, fit_header.config if fit_header else None, listener)
+    if fit_header is not None:
+        _check_matches_fit(request, config, fit_header.config)
+    if failures := read_image_sizes(normal_paths)[1]:
+        others = f" ({len(failures) - 1} more cannot be used.)" if len(failures) > 1 else ""
+        raise InputFileError(f"{failures[0].message}{others}", "Remove it from the folder of --fit.")
+    return AnomalyJob(request, config, model, normal_paths, fit_header)
 
 
 def _resolve_config(
     request: Anomaly, fit_config: AnomalyConfig | None, listener: Listener
 ) -> tuple[AnomalyConfig, registry.ResolvedModel]:
-    """What the request says, then what the fit says, then what holds for all."""
+    """Return the settings of the request; unset values come from the fit, then from the defaults."""
     method = request.method or (fit_config.method if fit_config else request.resolved_method)
     if fit_config is not None and method != fit_config.method:
-        raise UsageError(f"'{request.fit}' was made with method {fit_config.method}, not {method}.", "Fit again.")
+        raise _other_setting_error(request, "method", fit_config.method, method)
     name = request.model or (fit_config.model if fit_config else "")
     name = name or (DEFAULT_DENOISER if method == "pixel" else hardware.default_model())
     model = registry.resolve_model(
@@ -107,46 +108,46 @@ def _resolve_config(
     )
     registry.check_model_files(model)
     _check_model_type(method, model)
-    asked = dataclasses.replace(request, method=method)
+    with_method = dataclasses.replace(request, method=method)
     if fit_config is None:
-        prompt, levels, draws, seed = (
-            request.prompt or "",
-            asked.parsed_levels(),
-            request.noise_samples or DEFAULT_NOISE_SAMPLES,
-            request.seed,
-        )
+        prompt, seed = request.prompt or "", request.seed
+        noise_levels = with_method.parsed_levels()
+        noise_samples = request.noise_samples or DEFAULT_NOISE_SAMPLES
     else:
         prompt = fit_config.prompt if request.prompt is None else request.prompt
-        levels = fit_config.levels if request.noise_levels is None else asked.parsed_levels()
-        draws, seed = request.noise_samples or fit_config.draws, request.seed or fit_config.seed
-    return AnomalyConfig(method, model.name, model.model_hash(), prompt, levels, draws, seed), model
+        noise_levels = fit_config.noise_levels if request.noise_levels is None else with_method.parsed_levels()
+        noise_samples, seed = request.noise_samples or fit_config.noise_samples, request.seed or fit_config.seed
+    return AnomalyConfig(method, model.name, model.model_hash(), prompt, noise_levels, noise_samples, seed), model
 
 
 def _check_model_type(method: str, model: registry.ResolvedModel) -> None:
     if method == "pixel" and model.architecture != "pixel":
         raise ModelUnavailableError(
-            f"{model.name} is no unconditional diffusion model of pixels.",
-            "Add --method latent to use it all the same, or leave --model out.",
+            f"Cannot use '{model.name}' with the method pixel: it is not an unconditional pixel model.",
+            "Add --method latent, or omit --model.",
         )
     if method == "latent" and (model.architecture not in ("sd1", "sd2", "sdxl") or model.is_inpainting):
         raise ModelUnavailableError(
-            f"{model.name} cannot be used in latents, which takes a Stable Diffusion 1, 2 or XL model.",
-            "Choose another --model (`artgen models list`).",
+            f"Cannot use '{model.name}' with the method latent: it is not a Stable Diffusion 1, 2 or XL model.",
+            "Choose another --model: artgen models list",
         )
 
 
 def _check_matches_fit(request: Anomaly, config: AnomalyConfig, fit_config: AnomalyConfig) -> None:
-    for name in ("prompt", "levels", "draws", "seed"):
-        now, then = getattr(config, name), getattr(fit_config, name)
-        if now != then:
-            raise UsageError(
-                f"'{request.fit}' was made with {name} {_format_value(then)}, not {_format_value(now)}.", "Fit again."
-            )
+    for name in ("prompt", "noise_levels", "noise_samples", "seed"):
+        requested, fitted = getattr(config, name), getattr(fit_config, name)
+        if requested != fitted:
+            raise _other_setting_error(request, name, _format_value(fitted), _format_value(requested))
     if config.model_hash != fit_config.model_hash:
         raise RefusedError(
-            f"'{request.fit}' was made with {fit_config.model} and other weights than those of {config.model}.",
-            "Use the model that it was made with, or fit again.",
+            f"Cannot use '{request.fit}' with '{config.model}': it was made with other weights "
+            f"of '{fit_config.model}'.",
+            "Use the same model, or fit again.",
         )
+
+
+def _other_setting_error(request: Anomaly, name: str, fitted: str, requested: str) -> UsageError:
+    return UsageError(f"Cannot use '{request.fit}': it was made with {name} {fitted}, not {requested}.", "Fit again.")
 
 
 def _format_value(value: object) -> str:

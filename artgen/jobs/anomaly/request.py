@@ -1,4 +1,4 @@
-"""What is asked when pictures are looked at for what is not normal."""
+"""Define the request of an anomaly search."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,59 +9,62 @@ from artgen.errors import UsageError
 from artgen.spec.settings import AnomalySettings, DeviceSettings, ModelRef, validate
 
 DEFAULT_PIXEL_LEVELS = (25.0, 50.0, 100.0, 200.0, 400.0)
+"""Noise levels of the pixel method in gray levels."""
 DEFAULT_LATENT_LEVELS = (0.3, 0.5, 0.7, 0.85)
+"""Noise levels of the latent method as strengths."""
 MAX_PIXEL_LEVEL = 1600.0
-"""Grey levels; beyond, a picture would be made smaller than sixteen times."""
+"""Highest noise level in gray levels; higher levels need a downscale factor above 16."""
+MAX_NUM_LEVELS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Anomaly(DeviceSettings, ModelRef, AnomalySettings):
-    """How surprising pictures are, and where.
+    """Request the anomaly score and heat map of images.
 
     Raises:
-        UsageError: on construction, for a value outside its setting's type or limits.
+        UsageError: on construction, if a value has the wrong type or is outside its limits.
     """
 
     def __post_init__(self) -> None:
         if isinstance(self.fit, str):
             object.__setattr__(self, "fit", Path(self.fit))
-        if not isinstance(self.noise_levels, str | None):  # as Python writes them
-            object.__setattr__(self, "noise_levels", ",".join(f"{level:g}" for level in self.levels))
+        if not isinstance(self.noise_levels, str | None):  # a sequence of numbers from Python
+            object.__setattr__(self, "noise_levels", ",".join(f"{level:g}" for level in self.noise_levels))
         validate(self)
         if self.prompt and self.method == "pixel":
-            raise UsageError("The method pixel takes no prompt.", "Leave --prompt out, or use --method latent.")
+            raise UsageError("The method pixel takes no prompt.", "Omit --prompt, or use --method latent.")
         if self.noise_levels is not None:
             self.parsed_levels()
 
     @classmethod
     def from_settings(cls, *groups: Any) -> Self:
-        """A request from the groups of settings that a command received."""
+        """Return a request from the settings groups of a command."""
         return cls(**{f.name: getattr(group, f.name) for group in groups for f in dataclasses.fields(group)})
 
     @property
     def resolved_method(self) -> str:
-        """pixel or latent."""
+        """Method: pixel or latent. The default is latent with a prompt, else pixel."""
         return self.method or ("latent" if self.prompt else "pixel")
 
     def parsed_levels(self) -> tuple[float, ...]:
-        """The levels, weakest first: grey levels (pixel) or strengths (latent).
+        """Return the noise levels in increasing order: gray levels (pixel) or strengths (latent).
 
         Raises:
-            UsageError: no numbers, or not such numbers.
+            UsageError: the value is not a list of numbers, or a number is outside the limits.
         """
+        is_pixel = self.resolved_method == "pixel"
         if self.noise_levels is None:
-            return DEFAULT_PIXEL_LEVELS if self.resolved_method == "pixel" else DEFAULT_LATENT_LEVELS
-        least, most, unit = (
-            (1.0, MAX_PIXEL_LEVEL, "grey levels") if self.resolved_method == "pixel" else (0.02, 1.0, "strengths")
-        )
+            return DEFAULT_PIXEL_LEVELS if is_pixel else DEFAULT_LATENT_LEVELS
+        minimum, maximum, unit = (1.0, MAX_PIXEL_LEVEL, "gray levels") if is_pixel else (0.02, 1.0, "strengths")
         try:
-            found = tuple(sorted({float(text) for text in self.noise_levels.split(",")}))
+            levels = tuple(sorted({float(text) for text in self.noise_levels.split(",")}))
         except ValueError:
             raise UsageError(
-                f"noise_levels must be numbers with commas, not {self.noise_levels!r}.", "--noise-levels 25,50"
+                f"noise_levels must be comma-separated numbers, not '{self.noise_levels}'.", "--noise-levels 25,50"
             ) from None
-        if not found or len(found) > 16 or not all(least <= level <= most for level in found):
+        if not levels or len(levels) > MAX_NUM_LEVELS or not all(minimum <= level <= maximum for level in levels):
             raise UsageError(
-                f"noise_levels must be 1 to 16 {unit} from {least:g} to {most:g}, not {self.noise_levels!r}."
+                f"noise_levels must be 1 to {MAX_NUM_LEVELS} {unit} from {minimum:g} to {maximum:g}, "
+                f"not '{self.noise_levels}'."
             )
-        return found
+        return levels
