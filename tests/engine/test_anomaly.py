@@ -304,7 +304,7 @@ def test_images_of_a_folder_are_ranked(fit: Path, normal: Path) -> None:
     assert [row["rank"] for row in rows] == ["1", "2", "3"]
     assert (rows[0]["is_anomaly"], rows[1]["is_anomaly"]) == ("true", "false")
     assert sorted(str(path) for path in Path("maps").rglob("*.png")) == [
-        "maps/deep/=defect.png", "maps/known.png", "maps/intact.png"
+        "maps/deep/=defect.png", "maps/intact.png", "maps/known.png"
     ]  # fmt: skip
 
 
@@ -323,7 +323,7 @@ def test_equal_heatmap_names_are_rejected(fit: Path) -> None:
     Path("a").mkdir()
     for name in ("a/x.png", "a/x.jpg"):
         Image.open("intact.png").save(name)
-    assert "one name" in run("anomaly", "a", "--fit", str(fit), "--map", "maps", code=2).stderr
+    assert "the same name" in run("anomaly", "a", "--fit", str(fit), "--map", "maps", code=2).stderr
 
 
 def test_fit_is_saved_without_input_images(normal: Path) -> None:
