@@ -137,9 +137,9 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
         print_json(progress.as_dict())
         return
     print_result(f"{progress.done:,} done, {progress.failed:,} failed, {progress.left:,} left of {progress.total:,}")
-    if progress.pictures_a_minute:
-        left = f", {format_duration(60 * progress.left / progress.pictures_a_minute)} left" if progress.left else ""
-        print_result(f"{format_rate(progress.pictures_a_minute, 60)}{left}")
+    if progress.images_per_minute:
+        left = f", {format_duration(60 * progress.left / progress.images_per_minute)} left" if progress.left else ""
+        print_result(f"{format_rate(progress.images_per_minute, 60)}{left}")
 
 
 @app.command()

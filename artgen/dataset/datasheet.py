@@ -111,8 +111,8 @@ def _markdown_lines(dataset: Dataset, run_info: Mapping[str, Any], json_name: st
     yield from ("## Preprocessing and cleaning", "")
     yield from _cleaning_section(dataset)
     yield from ("## Uses, distribution, maintenance", "")
-    yield "The result does not contain the images. However, a trained model can nearly reproduce images that were frequent"
-    yield "in its training. Check that the licenses above permit the distribution of the result."
+    yield "The result does not contain the images. However, a trained model can nearly reproduce images that it was"
+    yield "often trained on. Check that the licenses above permit the distribution of the result."
     yield ""
 
 

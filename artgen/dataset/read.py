@@ -156,7 +156,7 @@ def _build_training_image(
         notes.append("the caption is empty")
     if (tokens := captions.min_token_count(caption)) > captions.MAX_CLIP_TOKENS:
         notes.append(
-            f"the caption has at least {tokens} tokens; text encoders with {captions.MAX_CLIP_TOKENS} tokens ignore the rest"
+            f"the caption has at least {tokens} tokens; CLIP text encoders ignore all after {captions.MAX_CLIP_TOKENS}"
         )
     row = provenance_table.row_for(verified.name) or {}
     stated = {key: value for key, value in row.items() if key != "text" and value}

@@ -1,1 +1,1 @@
-"""Many pictures: prompt files, folders and sweeps, drawn so that nothing is lost and nothing is drawn twice."""
+"""Run many jobs from prompt files, folders and sweeps: resumable after a crash, each job once."""

@@ -1,4 +1,4 @@
-"""One line of a prompt file, before it is known to make sense."""
+"""Define the entries of prompt files and parse their setting names and values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,18 +16,18 @@ LINE_SETTINGS: dict[str, type] = {
     for name, setting in settings.settings_of(group).items()
     if setting.in_prompt_file
 }
-"""Settings that a line may hold, and the group that declares each."""
+"""Settings that are valid in a prompt file -> the group that declares them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A job as a file or folder words it.
+    """Represent one job of a prompt file or an image folder, before validation.
 
     Attributes:
-        source: the file's name as given, or `stdin`.
-        line: counted from 1; 0 where lines mean nothing (a folder of pictures).
-        setting_values: setting name -> value; `task` beside them.
-        defaults: what the file says for lines that say nothing.
+        source: file name of the request, or `stdin`.
+        line: line number, counted from 1; 0 if there are no lines (image folder).
+        setting_values: setting name -> value, and `task`.
+        defaults: defaults section of the file, used for settings that `setting_values` does not contain.
     """
 
     source: str
@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class LineError:
-    """A line that cannot become a job, and why."""
+    """Represent an invalid line and its error."""
 
     source: str
     line: int
@@ -46,51 +46,51 @@ class LineError:
 
     @property
     def location(self) -> str:
-        """`prompts.txt:12`, or the source alone."""
+        """Return `prompts.txt:12`, or only the source if there is no line number."""
         return location(self.source, self.line)
 
 
 def location(source: str, line: int) -> str:
-    """Where a job or a mistake stands: `prompts.txt:12`."""
+    """Return the location of a job or an error: `prompts.txt:12`."""
     return f"{source}:{line}" if line else source
 
 
 def setting_name(name: str) -> str:
-    """The setting that a key or a flag without its dashes means: `guidance` and `cfg-scale` are `guidance_scale`.
+    """Return the setting for a key or an option name: `guidance` and `cfg-scale` are `guidance_scale`.
 
     Raises:
-        UsageError: there is no such setting; close names are in the hint.
+        UsageError: the setting is unknown. The hint contains similar names.
     """
-    plain = name.strip().replace("-", "_").casefold()
-    found = plain if plain in LINE_SETTINGS or plain == "task" else _SETTING_ALIASES.get(plain)
-    if found is None:
+    key = name.strip().replace("-", "_").casefold()
+    setting = key if key in LINE_SETTINGS or key == "task" else _SETTING_ALIASES.get(key)
+    if setting is None:
         raise UsageError(*unknown_setting_error(name, (*LINE_SETTINGS, "task")))
-    return found
+    return setting
 
 
 def parse_text_value(name: str, text: str) -> Any:
-    """A setting's value written as text.
+    """Parse the value of a setting from text.
 
     Raises:
-        UsageError: the text is not of the setting's type.
+        UsageError: the text does not have the type of the setting.
     """
     return text if name == "task" else settings.parse_value(LINE_SETTINGS[name], name, text)
 
 
 def parse_data_value(name: str, value: Any) -> Any:
-    """A setting's value as JSON or YAML has it; a seed may be a number or a list of them.
+    """Convert a JSON or YAML value to the type of a setting. A seed can be an integer or a list of integers.
 
     Raises:
-        UsageError: the value is not of the setting's type.
+        UsageError: the value does not have the type of the setting.
     """
     if name == "task":
         if value not in TASKS:
-            raise UsageError(f"There is no task called {value!r}.", f"Tasks: {', '.join(TASKS)}.")
+            raise UsageError(f"Cannot use {value!r} as a task: it is unknown.", f"Use one of: {', '.join(TASKS)}.")
         return value
     if name == "seed" and not isinstance(value, str | bool):
         parts = value if isinstance(value, list) else [value]
         if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
-            raise UsageError(f"seed must be a whole number or a list of them, not {value!r}.")
+            raise UsageError(f"Cannot use {value!r} as a seed: it is not an integer or a list of integers.")
         return ",".join(map(str, parts))
     kind, _ = type_of(LINE_SETTINGS[name], name)
     if kind is Path and isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Folders of pictures as entries: one job a picture, names and sub-folders kept."""
+"""Convert image folders to entries: one job per image, with the same file names and subfolders."""
 
 import os
 from collections.abc import Sequence
@@ -21,30 +21,30 @@ def read_image_folders(
     several_seeds: bool = False,
     use_captions: bool = True,
 ) -> list[Entry]:
-    """One entry for each picture, in order of path; a text file of the same name beside it is its prompt.
+    """Return one entry per image, sorted by path. A text file with the same stem contains the prompt.
 
     Args:
-        paths: pictures, and folders that are searched with their sub-folders.
-        mask_folder: a folder with a mask for each picture, under the same name and sub-folder; any picture format.
-        format: png, jpeg (jpg) or webp: of the results.
-        several_seeds: whether each picture is drawn from with several seeds, which then become part of the names.
-        use_captions: whether the task takes prompts.
+        paths: image files, and folders that are searched recursively.
+        mask_folder: folder with one mask per image, with the same subfolder and stem, in any image format.
+        format: format of the results: png, jpeg, jpg or webp.
+        several_seeds: add the seed to the file names of the results, because each image has several seeds.
+        use_captions: read prompts from text files.
 
     Raises:
-        InputFileError: there is no such file, no picture in a folder, or no mask for a picture.
+        InputFileError: a file does not exist, a folder contains no image, or an image has no mask.
     """
     suffix = FORMAT_SUFFIXES["jpeg" if format == "jpg" else format]
     entries = []
     for path, root in iter_images(paths):
-        within = path.relative_to(root)
-        name = str(within.with_suffix("")).replace("{", "{{").replace("}", "}}").replace(os.sep, "/")
-        given: dict[str, Any] = {"image": path, "output": f"{name}{'-{seed}' if several_seeds else ''}{suffix}"}
+        relative_path = path.relative_to(root)
+        name = str(relative_path.with_suffix("")).replace("{", "{{").replace("}", "}}").replace(os.sep, "/")
+        values: dict[str, Any] = {"image": path, "output": f"{name}{'-{seed}' if several_seeds else ''}{suffix}"}
         caption = path.with_suffix(CAPTION_SUFFIX)
         if use_captions and caption.is_file():
-            given["prompt"] = _read_caption(caption)
+            values["prompt"] = _read_caption(caption)
         if mask_folder is not None:
-            given["mask"] = _find_mask(mask_folder, within)
-        entries.append(Entry(str(path), 0, given))
+            values["mask"] = _find_mask(mask_folder, relative_path)
+        entries.append(Entry(str(path), 0, values))
     return entries
 
 
@@ -52,17 +52,18 @@ def _read_caption(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputFileError(f"'{path}' cannot be read as a prompt: {error}.", "Save it as UTF-8 text.") from error
+        raise InputFileError(f"Cannot read the prompt '{path}': {error}.", "Save it as UTF-8 text.") from error
 
 
 def _find_mask(mask_folder: Path, image_path: Path) -> Path:
     exact = mask_folder / image_path
     if exact.is_file():
         return exact
-    others = sorted(p for p in exact.parent.glob(f"{image_path.stem}.*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if len(others) == 1:
-        return others[0]
+    candidates = sorted(p for p in exact.parent.glob(f"{image_path.stem}.*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if len(candidates) == 1:
+        return candidates[0]
+    reason = "several files match" if candidates else "the file does not exist"
     raise InputFileError(
-        f"There is no mask for '{image_path}' in '{mask_folder}'.",
-        f"It should be called '{image_path}', with any picture suffix.",
+        f"Cannot find the mask of '{image_path}' in '{mask_folder}': {reason}.",
+        f"Save the mask as '{image_path}' in this folder, with any image suffix.",
     )

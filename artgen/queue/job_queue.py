@@ -1,4 +1,4 @@
-"""Runs a plan: what is not done yet, in an order that keeps models loaded and batches full."""
+"""Run the pending jobs of a plan, sorted so that models stay loaded and batches are full."""
 
 import random
 import time
@@ -18,18 +18,18 @@ from artgen.queue.locks import JobLocks
 from artgen.queue.planner import PlannedJob
 
 POLL_SECONDS = 0.5
-"""Seconds between looks at the jobs that other processes have."""
+"""Interval between checks of the jobs that other processes run."""
 
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs of a plan this run is about.
+    """Select the jobs of a run.
 
     Attributes:
-        shard: (i, n): every n-th job, beginning with number i counted from 0.
-        shuffle: in random order.
-        limit: at most so many.
-        retry_failed: also those that failed before.
+        shard: (i, n): every n-th job, starting with index i.
+        shuffle: run the jobs in random order.
+        limit: maximum number of jobs; None for all.
+        retry_failed: run failed jobs again.
     """
 
     shard: tuple[int, int] = (0, 1)
@@ -40,14 +40,14 @@ class JobFilter:
 
 @dataclass
 class RunState:
-    """What is known of a plan's jobs.
+    """Store the state of a plan's jobs at the start of a run.
 
     Attributes:
-        jobs: in this run's shard.
-        pending: to draw now, in order of drawing.
-        num_completed: how many were done before.
-        failed: those that failed before and are left alone.
-        group_sizes: how many jobs of each shape the plan has, those of other shards and those that are done included.
+        jobs: jobs of the shard.
+        pending: jobs to run, in this order.
+        num_completed: number of jobs of the shard that are done.
+        failed: failed jobs that are not retried, with their records.
+        group_sizes: number of jobs of each group in the complete plan, including finished jobs and other shards.
     """
 
     jobs: Sequence[PlannedJob]
@@ -58,47 +58,56 @@ class RunState:
 
 
 def pending_jobs(jobs: Sequence[PlannedJob], ledger: Ledger, job_filter: JobFilter) -> RunState:
-    """Looks up in the ledger what is left to do."""
+    """Read the ledger and return the jobs to run."""
     ledger.refresh()
     index, count = job_filter.shard
-    chosen = [job for job in jobs if (job.number - 1) % count == index]
-    done = ledger.completed_keys()
-    left = [job for job in chosen if job.fingerprint not in done]
-    failed = [] if job_filter.retry_failed else [(job, r) for job in left if (r := ledger.failed(job.fingerprint))]
+    selected = [job for job in jobs if (job.number - 1) % count == index]
+    completed = ledger.completed_keys()
+    unfinished = [job for job in selected if job.fingerprint not in completed]
+    failed = []
+    if not job_filter.retry_failed:
+        failed = [(job, record) for job in unfinished if (record := ledger.failed(job.fingerprint))]
     skipped = {job.fingerprint for job, _ in failed}
-    todo = [job for job in left if job.fingerprint not in skipped]
+    pending = [job for job in unfinished if job.fingerprint not in skipped]
     if job_filter.shuffle:
-        random.shuffle(todo)
-    # The same device batches, and so the same bits, however many processes share the work.
-    shapes = Counter(job.group_id for job in jobs)
-    return RunState(chosen, _sort_by_model(todo[: job_filter.limit]), len(chosen) - len(left), failed, shapes)
+        random.shuffle(pending)
+    # All jobs are counted: batch sizes, and therefore pixels, do not depend on the number of processes.
+    group_sizes = Counter(job.group_id for job in jobs)
+    pending = _sort_by_model(pending[: job_filter.limit])
+    return RunState(selected, pending, len(selected) - len(unfinished), failed, group_sizes)
 
 
 def _sort_by_model(jobs: list[PlannedJob]) -> list[PlannedJob]:
-    """Models one after the other, shapes one after the other, each where it came first."""
+    """Sort jobs by model, then by group, in the order of their first jobs."""
     models: dict[str | None, int] = {}
-    shapes: dict[int, int] = {}
+    groups: dict[int, int] = {}
     for job in jobs:
         models.setdefault(job.request.model, len(models))
-        shapes.setdefault(job.group_id, len(shapes))
-    return sorted(jobs, key=lambda job: (models[job.request.model], shapes[job.group_id]))
+        groups.setdefault(job.group_id, len(groups))
+    return sorted(jobs, key=lambda job: (models[job.request.model], groups[job.group_id]))
 
 
 @dataclass(frozen=True)
 class JobBatch:
-    """Jobs of one shape to draw in one device batch, and its rows; none when nothing is left."""
+    """Store jobs of one group for one pipeline call and its batch size. `jobs` is empty if the queue is empty."""
 
     jobs: list[PlannedJob] = field(default_factory=list)
     batch_size: int = 1
 
 
 class JobQueue:
-    """Jobs to draw, handed out a device batch at a time."""
+    """Store the pending jobs and return them in batches."""
 
     def __init__(
         self, jobs: Sequence[PlannedJob], batch_size_policy: BatchSizePolicy, group_sizes: Mapping[int, int]
     ) -> None:
-        """`group_sizes` says how many jobs of each shape there are, however many of them are left."""
+        """Create a queue.
+
+        Args:
+            jobs: pending jobs in order.
+            batch_size_policy: selects the batch sizes.
+            group_sizes: number of jobs of each group in the complete plan.
+        """
         self._remaining = deque(jobs)
         self._group_sizes = group_sizes
         self._remaining_per_group = Counter(job.group_id for job in jobs)
@@ -110,40 +119,40 @@ class JobQueue:
 
     @property
     def remaining(self) -> Sequence[PlannedJob]:
-        """What is not handed out, in order."""
+        """Return the jobs that are still in the queue, in order."""
         return self._remaining
 
     def next_batch(self) -> JobBatch:
-        """The next jobs."""
+        """Remove and return the next jobs."""
         if not self._remaining:
             return JobBatch()
-        rows = self._batch_size_for(self._remaining[0])
-        taken = [self._remaining.popleft()]
-        number = taken[0].group_id
-        while self._remaining and len(taken) < rows:
-            following = self._remaining[0]
-            if following.group_id != number or following.fingerprint in self._run_alone:
+        batch_size = self._batch_size_for(self._remaining[0])
+        jobs = [self._remaining.popleft()]
+        group_id = jobs[0].group_id
+        while self._remaining and len(jobs) < batch_size:
+            next_job = self._remaining[0]
+            if next_job.group_id != group_id or next_job.fingerprint in self._run_alone:
                 break
-            taken.append(self._remaining.popleft())
-        self._remaining_per_group[number] -= len(taken)
-        return JobBatch(taken, rows)
+            jobs.append(self._remaining.popleft())
+        self._remaining_per_group[group_id] -= len(jobs)
+        return JobBatch(jobs, batch_size)
 
     def _batch_size_for(self, job: PlannedJob) -> int:
         if job.fingerprint in self._run_alone:
             return 1
-        number = job.group_id
-        return self._batch_size_policy.next_batch_size(
-            JobGroup(number, self._group_sizes[number], self._remaining_per_group[number], job.template.default_size)
-        )
+        group_id = job.group_id
+        remaining = self._remaining_per_group[group_id]
+        group = JobGroup(group_id, self._group_sizes[group_id], remaining, job.template.default_size)
+        return self._batch_size_policy.next_batch_size(group)
 
     def put_back(self, jobs: Sequence[PlannedJob]) -> None:
-        """Returns jobs, to be handed out next and each alone."""
+        """Put jobs at the front of the queue. Each of these jobs then runs alone."""
         self._run_alone.update(job.fingerprint for job in jobs)
         self._remaining.extendleft(reversed(jobs))
         self._remaining_per_group.update(job.group_id for job in jobs)
 
     def record_timing(self, jobs: Sequence[PlannedJob], seconds_per_image: float | None) -> None:
-        """Takes note of how long each of some jobs took."""
+        """Report the generation time per image of a batch to the batch size policy."""
         if seconds_per_image is not None:
             self._batch_size_policy.record_timing(jobs[0].group_id, len(jobs), seconds_per_image)
 
@@ -152,14 +161,14 @@ OnResult = Callable[[PlannedJob, JobResult], None]
 
 
 class Runner(Protocol):
-    """Draws a queue of jobs to its end, in this process, others, or on other machines."""
+    """Run all jobs of a queue in this process, in other processes, or on other machines."""
 
     def __call__(self, queue: JobQueue, on_result: OnResult, listener: Listener) -> list[PlannedJob]:
-        """Returns the jobs that were another process's at the time."""
+        """Run the jobs. Return the jobs that other processes had locked."""
 
 
 def handle_result(job: PlannedJob, result: JobResult, on_result: OnResult, claimed_elsewhere: list[PlannedJob]) -> None:
-    """Tells of a job's end, or puts it with those that another process has."""
+    """Report the end of a job, or add the job to `claimed_elsewhere` if another process runs it."""
     if result.record is None:
         claimed_elsewhere.append(job)
     else:
@@ -167,32 +176,32 @@ def handle_result(job: PlannedJob, result: JobResult, on_result: OnResult, claim
 
 
 def in_process_runner(folder: Path, suffix: str = "") -> Runner:
-    """A runner that draws in this process, one device batch after the other."""
+    """Return a runner that runs the jobs in this process."""
 
     def run(queue: JobQueue, on_result: OnResult, listener: Listener) -> list[PlannedJob]:
         results: SimpleQueue[JobResult] = SimpleQueue()
-        known: dict[str, PlannedJob] = {}
-        elsewhere: list[PlannedJob] = []
+        running: dict[str, PlannedJob] = {}
+        claimed_elsewhere: list[PlannedJob] = []
 
-        def deliver() -> None:
+        def deliver_results() -> None:
             for result in _drain(results):
-                handle_result(known.pop(result.fingerprint), result, on_result, elsewhere)
+                handle_result(running.pop(result.fingerprint), result, on_result, claimed_elsewhere)
 
-        def heard(event: Event) -> None:
-            deliver()
+        def on_event(event: Event) -> None:
+            deliver_results()
             listener(event)
 
         ledger = Ledger(folder, suffix)
         try:
-            with JobRunner(ledger, JobLocks(folder), results.put, heard) as drawer:
-                while (taken := queue.next_batch()).jobs:
-                    known |= {job.fingerprint: job for job in taken.jobs}
-                    queue.record_timing(taken.jobs, drawer.run(taken.jobs, taken.batch_size, queue.remaining))
-                    deliver()
+            with JobRunner(ledger, JobLocks(folder), results.put, on_event) as job_runner:
+                while (batch := queue.next_batch()).jobs:
+                    running |= {job.fingerprint: job for job in batch.jobs}
+                    queue.record_timing(batch.jobs, job_runner.run(batch.jobs, batch.batch_size, queue.remaining))
+                    deliver_results()
         finally:
-            deliver()
+            deliver_results()
             ledger.close()
-        return elsewhere
+        return claimed_elsewhere
 
     return run
 
@@ -200,18 +209,18 @@ def in_process_runner(folder: Path, suffix: str = "") -> Runner:
 def run_jobs(
     state: RunState, runner: Runner, batch_size_policy: BatchSizePolicy, on_result: OnResult, listener: Listener
 ) -> None:
-    """Draws jobs; those that another process has are waited for, and taken over should it die.
+    """Run all pending jobs. Wait for jobs of other processes, and run a job if its process crashes.
 
     Raises:
-        OutputError: something could not be written; what was done is safe.
+        OutputError: a file cannot be written. Finished jobs are recorded.
     """
-    left = list(state.pending)
-    while left:
-        waiting = runner(JobQueue(left, batch_size_policy, state.group_sizes), on_result, listener)
-        if len(waiting) == len(left):
-            listener(WaitingForOthers(len(waiting)))
+    pending = list(state.pending)
+    while pending:
+        claimed_elsewhere = runner(JobQueue(pending, batch_size_policy, state.group_sizes), on_result, listener)
+        if len(claimed_elsewhere) == len(pending):
+            listener(WaitingForOthers(len(claimed_elsewhere)))
             time.sleep(POLL_SECONDS)
-        left = waiting
+        pending = claimed_elsewhere
 
 
 def _drain(results: "SimpleQueue[JobResult]") -> Iterator[JobResult]:
@@ -223,12 +232,14 @@ def _drain(results: "SimpleQueue[JobResult]") -> Iterator[JobResult]:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """`2/8`: the third of eight, as SLURM counts its array tasks from 0.
+    """Parse a shard. `2/8` is the third of eight shards; the index starts at 0, as for SLURM array tasks.
 
     Raises:
-        UsageError: not two whole numbers with the first below the second.
+        UsageError: the text is not two integers i/n with i < n.
     """
     first, separator, second = text.partition("/")
     if separator and first.strip().isdecimal() and second.strip().isdecimal() and int(first) < int(second):
         return int(first), int(second)
-    raise UsageError(f"--shard takes i/n with i from 0 to n-1, not {text!r}.", "The first of eight is 0/8.")
+    raise UsageError(
+        f"Cannot use --shard {text!r}: it is not i/n with i from 0 to n-1.", "The first of eight shards is 0/8."
+    )

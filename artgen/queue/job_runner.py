@@ -1,4 +1,4 @@
-"""Draws jobs in this process: claims them, draws them together, saves and notes them while the next are drawn."""
+"""Run jobs in this process: lock, generate, and save them in a thread while the next jobs run."""
 
 import hashlib
 import time
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from artgen.engine.memory_policy import OomHistory
 
 MAX_PENDING_SAVES = 4
-"""Pictures that may wait to be saved while others are drawn, besides those of one device batch."""
+"""Maximum number of images that wait to be saved, in addition to one batch."""
 
 
 class JobRunner:
-    """A context manager; on leaving, what was drawn is on the disk."""
+    """Run jobs of one group at a time. Leave the context to wait until all images are saved."""
 
     def __init__(
         self,
@@ -33,7 +33,15 @@ class JobRunner:
         listener: Listener = no_op,
         oom_history: "OomHistory | None" = None,
     ) -> None:
-        """`report_result` is told of each job's end, from another thread; `oom_history` is that of an earlier one's drawing."""
+        """Create a runner.
+
+        Args:
+            ledger: receives the records.
+            locks: locks of this process.
+            report_result: called at the end of each job, from the saving thread.
+            listener: receives events.
+            oom_history: out-of-memory history of an earlier runner in the same process.
+        """
         self._ledger = ledger
         self._locks = locks
         self._report_result = report_result
@@ -53,19 +61,23 @@ class JobRunner:
             future.result()
 
     def run(self, jobs: Sequence[PlannedJob], batch_size: int, upcoming: Sequence[PlannedJob] = ()) -> float | None:
-        """Draws jobs of one shape together; returns seconds a picture once loaded, None when none was drawn.
+        """Run jobs of one group. Return the seconds per image without loading time, or None if no image was generated.
 
-        A job that fails is noted and reported; the others go on. `batch_size` are those of the device batch, `upcoming`
-        are the jobs that this process draws after them.
+        A failed job is recorded and reported; the other jobs continue.
+
+        Args:
+            jobs: jobs of one group.
+            batch_size: batch size of the pipeline call.
+            upcoming: jobs that this process runs next.
 
         Raises:
-            OutputError: something could not be written; no further picture could be either.
-            DeviceLostError: this process can draw no more; what it had is open still.
+            OutputError: a file cannot be written.
+            DeviceLostError: the GPU is lost. Unfinished jobs are not recorded.
         """
         self._drain_saves(batch_size)
-        mine = self._acquire_pending(jobs)
+        acquired = self._acquire_pending(jobs)
         prepared: list[tuple[PlannedJob, Job]] = []
-        for job in mine:
+        for job in acquired:
             try:
                 prepared.append((job, prepare_jobs([job.request], self._listener, self._model_cache)[0]))
             except ArtgenError as error:
@@ -73,15 +85,15 @@ class JobRunner:
         return self._generate(prepared, batch_size, upcoming) if prepared else None
 
     def _acquire_pending(self, jobs: Sequence[PlannedJob]) -> list[PlannedJob]:
-        mine = [job for job in jobs if self._locks.acquire(job.fingerprint)]
-        self._ledger.refresh()  # somebody may have finished one just before it was claimed
-        open_ = [job for job in mine if not self._ledger.completed(job.fingerprint)]
+        locked = [job for job in jobs if self._locks.acquire(job.fingerprint)]
+        self._ledger.refresh()  # another process can have finished a job just before the lock was acquired
+        pending = [job for job in locked if not self._ledger.completed(job.fingerprint)]
         for job in jobs:
-            if job not in open_:
-                if job in mine:
+            if job not in pending:
+                if job in locked:
                     self._locks.release(job.fingerprint)
                 self._report_result(JobResult(job.fingerprint, self._ledger.completed(job.fingerprint)))
-        return open_
+        return pending
 
     def _generate(
         self, jobs: list[tuple[PlannedJob, Job]], batch_size: int, upcoming: Sequence[PlannedJob] = ()
@@ -92,19 +104,19 @@ class JobRunner:
         from artgen.engine import generate
         from artgen.jobs.batch_size import ExactBatchSize
 
-        clock = _Timer(self._listener)
+        timer = _Timer(self._listener)
         saved = 0
         try:
-            reel = jobs[0][0].template.animation_output
-            shown = reel.settings if reel else None
-            later = self._prepare_upcoming(upcoming, jobs[0][0].request.model)
-            course = generate.GenerationContext(later, self._seconds_per_image * len(upcoming), self._oom_history)
+            animation = jobs[0][0].template.animation_output
+            frames_settings = animation.settings if animation else None
+            next_jobs = self._prepare_upcoming(upcoming, jobs[0][0].request.model)
+            context = generate.GenerationContext(next_jobs, self._seconds_per_image * len(upcoming), self._oom_history)
             outcomes = generate.generate_jobs(
-                [p for _, p in jobs],
+                [job for _, job in jobs],
                 batch_size=ExactBatchSize(batch_size),
-                context=course,
-                frames=shown,
-                listener=clock,
+                context=context,
+                frames=frames_settings,
+                listener=timer,
             )
             for (job, _), outcome in zip(jobs, outcomes, strict=True):
                 saved += 1
@@ -112,7 +124,7 @@ class JobRunner:
                     self._record_failure(job, outcome.error)
                 else:
                     self._pending_saves.append(
-                        self._save_executor.submit(self._save, job, outcome, clock.elapsed_seconds / len(jobs))
+                        self._save_executor.submit(self._save, job, outcome, timer.elapsed_seconds / len(jobs))
                     )
         except (OutputError, DeviceLostError):
             raise
@@ -120,61 +132,59 @@ class JobRunner:
             for job, _ in jobs[saved:]:
                 self._record_failure(job, error)
         except Exception as error:
-            # A job that trips over a bug must not take the night's work with it.
+            # A bug that one job triggers must not stop a long batch.
             if len(jobs) - saved > 1:
-                for each in jobs[saved:]:
-                    self._generate([each], batch_size)
+                for remaining in jobs[saved:]:
+                    self._generate([remaining], batch_size)
             else:
                 self._record_failure(jobs[saved][0], ArtgenError(f"{type(error).__name__}: {error}"))
-        self._seconds_per_image = clock.elapsed_seconds / len(jobs)
+        self._seconds_per_image = timer.elapsed_seconds / len(jobs)
         return self._seconds_per_image
 
     def _prepare_upcoming(self, jobs: Iterable[PlannedJob], model: str | None) -> Iterator[Job]:
-        """Jobs for a model as they are when their turn comes, one of each wording, up to one that cannot be drawn."""
+        """Yield the prepared upcoming jobs of a model with distinct prompts. Stop at the first invalid job."""
         seen: set[tuple[Any, ...]] = set()
         for job in jobs:
             if job.request.model != model:
                 return
-            words = tuple(
+            prompt_key = tuple(
                 getattr(job.request, name)
                 for name, setting in settings_of(type(job.request)).items()
                 if "prompt" in setting.affects
             )
-            if words in seen:
-                continue  # to make it ready would read its pictures for nothing
-            seen.add(words)
+            if prompt_key in seen:
+                continue  # avoid loading the images of a job without new prompts
+            seen.add(prompt_key)
             try:
                 yield prepare_jobs([job.request], self._listener, self._model_cache)[0]
             except ArtgenError:
-                return  # it is told of in its turn
+                return  # the error is reported when the job runs
 
     def _save(self, job: PlannedJob, generated: Any, seconds: float) -> None:
-        written = JobRecord("done")
-        shown: dict[str, str] = {}
+        record = JobRecord("done")
+        extra: dict[str, str] = {}
 
-        def announce(path: Path, data: bytes) -> None:
-            nonlocal written
-            if job.template.animation_output is not None and not written.file:  # before the picture counts as done
-                shown["frames"] = str(
-                    job.template.animation_output.save(generated.frames, generated.record, path, job.number)
-                )
+        def record_job(path: Path, data: bytes) -> None:
+            nonlocal record
+            animation = job.template.animation_output
+            if animation is not None and not record.file:  # save the frames before the job is recorded as done
+                extra["frames"] = str(animation.save(generated.frames, generated.record, path, job.number))
             file = path.relative_to(self._ledger.folder).as_posix()
-            written = JobRecord(
-                "done", file, hashlib.sha256(data).hexdigest(), round(seconds, 3), job.location, time=now()
-            )
-            self._ledger.write(job.fingerprint, written)
+            sha256 = hashlib.sha256(data).hexdigest()
+            record = JobRecord("done", file, sha256, round(seconds, 3), job.location, time=now())
+            self._ledger.write(job.fingerprint, record)
 
         try:
             job.template.destination.save(
                 generated.image,
                 generated.record,
                 index=job.number,
-                on_name_chosen=announce,
+                on_name_chosen=record_job,
                 low_bytes=generated.low_bytes,
             )
         finally:
             self._locks.release(job.fingerprint)
-        self._report_result(JobResult(job.fingerprint, written, {**generated.record, **shown}))
+        self._report_result(JobResult(job.fingerprint, record, {**generated.record, **extra}))
 
     def _record_failure(self, job: PlannedJob, error: ArtgenError) -> None:
         record = failure_record(job.location, error)
@@ -183,7 +193,7 @@ class JobRunner:
         self._report_result(JobResult(job.fingerprint, record, message=f"{error.message}\n{error.hint}".strip()))
 
     def _drain_saves(self, batch_size: int) -> None:
-        """Raises what failed in saving; waits where a slow disk would let pictures pile up in memory."""
+        """Raise errors of finished saves. Wait for a slow disk if too many images are in memory."""
         while self._pending_saves and (
             len(self._pending_saves) > MAX_PENDING_SAVES + batch_size or self._pending_saves[0].done()
         ):
@@ -191,7 +201,7 @@ class JobRunner:
 
 
 class _Timer:
-    """Counts the seconds of drawing: loading a model says nothing about the next picture."""
+    """Measure the generation time without model loading, and forward events to a listener."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -207,5 +217,5 @@ class _Timer:
 
     @property
     def elapsed_seconds(self) -> float:
-        """Since the beginning, or since the first step after a model was loaded."""
+        """Return the seconds since the start, or since the first step after a model was loaded."""
         return time.monotonic() - self._start_time

@@ -1,8 +1,8 @@
-"""What a batch has done: append-only files in a folder beside its pictures, a line a job, that survive any crash.
+"""Record the finished jobs of a batch in append-only files, one line per job, in the folder of the images.
 
-A line is written before a picture gets its final name, so that every picture has its line; a job counts as done when
-its line says so *and* the file is there. Each line goes out in one write to a file opened for appending and is
-flushed to the disk; one that was cut short by a crash is passed over.
+A line is written before an image gets its final name, so each image has a line. A job is done if its line has the state
+`done` *and* the file exists. Each line is written with one call to a file in append mode and is flushed to the disk.
+Lines that a crash truncated are ignored.
 """
 
 import json
@@ -17,21 +17,21 @@ from typing import Any
 from artgen.errors import ArtgenError, InputFileError, OutputError
 
 LEDGER_FOLDER_NAME = "artgen-ledger"
-"""The folder of the ledger files, inside the folder of the pictures."""
+"""Name of the folder of the ledger files in the folder of the images."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """The last word on a job.
+    """Store the newest result of a job. The field names are the keys of the ledger file.
 
     Attributes:
         state: `done` or `failed`.
-        file: relative to the folder, with `/`; empty for a failure.
-        sha256: of the file's bytes.
-        seconds: that drawing took.
-        where: the line it came from.
-        error: what went wrong, one sentence.
-        exit_code: that the error alone would have had.
+        file: path relative to the folder, with `/`; empty for a failed job.
+        sha256: SHA-256 of the image file, 64 hex digits.
+        seconds: generation time of the image.
+        where: location of the job in the prompt file.
+        error: error message; empty for a finished job.
+        exit_code: exit code of the error; 0 for a finished job.
         time: seconds since 1970.
     """
 
@@ -46,20 +46,25 @@ class JobRecord:
 
 
 def failure_record(location: str, error: ArtgenError) -> JobRecord:
-    """The record of a job that just failed."""
+    """Return the record of a job that fails now."""
     return JobRecord("failed", where=location, error=error.message, exit_code=error.exit_code, time=now())
 
 
 def now() -> float:
-    """Seconds since 1970, to a thousandth."""
+    """Return the seconds since 1970, rounded to milliseconds."""
     return round(time.time(), 3)
 
 
 class Ledger:
-    """The ledger files of a folder: all are read, one is written."""
+    """Read all ledger files of a folder and write one of them."""
 
     def __init__(self, folder: Path, suffix: str = "") -> None:
-        """Opens nothing yet; `suffix` tells apart those who write at the same time on file systems without locks."""
+        """Store the paths without opening a file.
+
+        Args:
+            folder: folder of the images.
+            suffix: suffix of the written file, so that machines without shared file locks write different files.
+        """
         self.folder = folder
         self.path = folder / LEDGER_FOLDER_NAME / f"jobs{suffix}.jsonl"
         self.records: dict[str, JobRecord] = {}
@@ -69,7 +74,7 @@ class Ledger:
         self._lock = threading.Lock()
 
     def refresh(self) -> None:
-        """Reads what was added since the last time, by this process or another.
+        """Read the lines that this process or other processes have added since the last call.
 
         Raises:
             InputFileError: a ledger file cannot be read.
@@ -79,53 +84,53 @@ class Ledger:
                 self._apply(line)
 
     def completed(self, key: str) -> JobRecord | None:
-        """The record of a job that is done and whose picture is there."""
+        """Return the record of a job if it is done and its image exists, else None."""
         record = self.records.get(key)
         if record is None or record.state != "done" or not (self.folder / record.file).is_file():
             return None
         return record
 
     def completed_keys(self) -> set[str]:
-        """The keys of all jobs that are done; lists the folders of their files instead of asking for each file."""
+        """Return the keys of all jobs that are done. Folders are listed once instead of testing each file."""
         done = {key: record.file for key, record in self.records.items() if record.state == "done"}
-        there = {
+        existing_files = {
             name for parent in {_folder_prefix(file) for file in done.values()} for name in self._list_files(parent)
         }
-        return {key for key, file in done.items() if file in there}
+        return {key for key, file in done.items() if file in existing_files}
 
     def completed_files(self) -> set[Path]:
-        """Every picture that was drawn, whether its job is still asked for or not."""
+        """Return the paths of all finished images, including images of jobs that are no longer in the plan."""
         return {self.folder / record.file for record in self.records.values() if record.state == "done"}
 
     def _list_files(self, parent: str) -> Iterator[str]:
         try:
-            with os.scandir(self.folder / parent) as found:
-                for entry in found:
+            with os.scandir(self.folder / parent) as entries:
+                for entry in entries:
                     yield f"{parent}{entry.name}"
         except OSError:
             return
 
     def failed(self, key: str) -> JobRecord | None:
-        """The record of a job that failed and was not done since."""
+        """Return the record of a job if its newest state is `failed`, else None."""
         record = self.records.get(key)
         return record if record is not None and record.state == "failed" else None
 
     def record_run_start(self, num_jobs: int, num_completed: int) -> None:
-        """Notes that a run begins: how many jobs there are, and how many of them are done already."""
+        """Record the start of a run with the number of jobs and the number of finished jobs."""
         self._append_line({"plan": num_jobs, "done": num_completed, "shard": self.path.stem, "time": now()})
 
     def write(self, key: str, record: JobRecord) -> None:
-        """Appends the last word on a job.
+        """Append the result of a job.
 
         Raises:
-            OutputError: the line could not be written.
+            OutputError: the line cannot be written.
         """
         fields = {name: value for name in JobRecord.__slots__ if (value := getattr(record, name)) not in ("", 0)}
         self._append_line({"job": key, **fields})
         self.records[key] = record
 
     def close(self) -> None:
-        """Closes the file that is written."""
+        """Close the written file."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -136,16 +141,18 @@ class Ledger:
                 file.seek(self._read_offsets.get(path, 0))
                 data = file.read()
         except OSError as error:
-            raise InputFileError(f"'{path}' cannot be read: {error.strerror or error}.") from error
-        whole = data.rfind(b"\n") + 1
-        self._read_offsets[path] = self._read_offsets.get(path, 0) + whole
-        yield from data[:whole].split(b"\n")
+            raise InputFileError(
+                f"Cannot read '{path}': {error.strerror or error}.", "Check the permissions of the file."
+            ) from error
+        complete_bytes = data.rfind(b"\n") + 1
+        self._read_offsets[path] = self._read_offsets.get(path, 0) + complete_bytes
+        yield from data[:complete_bytes].split(b"\n")
 
     def _apply(self, line: bytes) -> None:
         try:
             value = json.loads(line)
         except ValueError:
-            return  # empty, or cut short by a crash
+            return  # an empty or truncated line
         if not isinstance(value, dict):
             return
         if "plan" in value:
@@ -166,11 +173,11 @@ class Ledger:
             except OSError as error:
                 raise self._write_error(error.strerror or str(error)) from error
             if written != len(line):
-                self.close()  # what follows begins on a line of its own
-                raise self._write_error("no room")
+                self.close()  # the next write starts with a line feed
+                raise self._write_error("the disk is full")
 
     def _newline_if_truncated(self) -> bytes:
-        """A line feed when a crash left the last line without one."""
+        """Return a line feed if a crash truncated the last line."""
         size = self.path.stat().st_size
         if not size:
             return b""
@@ -179,23 +186,23 @@ class Ledger:
             return b"" if file.read(1) == b"\n" else b"\n"
 
     def _write_error(self, reason: str) -> OutputError:
-        return OutputError(f"'{self.path}' could not be written: {reason}.", "Make room, then run the same command.")
+        return OutputError(f"Cannot write '{self.path}': {reason}.", "Free disk space, then run the same command.")
 
 
 def _folder_prefix(file: str) -> str:
-    """`sub/dir/` of `sub/dir/fox.png`, an empty string of `fox.png`."""
+    """Return `sub/dir/` for `sub/dir/fox.png`, and an empty string for `fox.png`."""
     return file[: file.rfind("/") + 1]
 
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """One job's end, small enough to send from process to process.
+    """Represent the end of a job. Processes send this object to each other.
 
     Attributes:
-        fingerprint: the job's fingerprint.
-        record: what the ledger says now; None when another process has the job or has done it meanwhile.
-        image_record: the record inside the picture and where its frames are, for `--json`; None where none was drawn.
-        message: the error in full, with its hint on a second line.
+        fingerprint: fingerprint of the job.
+        record: record in the ledger; None if another process runs the job.
+        image_record: record in the image and the path of its frames, for `--json`; None if no image was generated.
+        message: error message, with the hint on a second line.
     """
 
     fingerprint: str

@@ -1,7 +1,7 @@
-"""Who draws what, when several processes work on one folder: a lock for each job, let go by death as by success.
+"""Lock jobs for processes that share a folder. The system releases a lock when its process exits or crashes.
 
-A job's lock is one byte of a file that holds nothing: POSIX record locks may lie beyond its end, they belong to a
-process, and the system frees them when it dies. So nothing is left behind by a crash, and no clock decides who is dead.
+The lock of a job is a POSIX record lock on one byte of an empty file: record locks can be beyond the end of a file, and
+they belong to a process. Therefore a crash leaves no stale lock, and no timeout is necessary.
 """
 
 import contextlib
@@ -13,21 +13,21 @@ from artgen.queue import ledger
 
 
 class JobLocks:
-    """The claims of this process on the jobs of a folder. Where there are no record locks (Windows) all succeed."""
+    """Store the locks of this process. On systems without record locks (Windows) every call succeeds."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / ledger.LEDGER_FOLDER_NAME / "claims"
-        # One handle for the life of the process: closing any handle to the file would drop all its locks.
+        # The handle stays open: closing any handle of the file releases all locks of the process.
         self._fd: int | None = None
 
     def acquire(self, fingerprint: str) -> bool:
-        """Claims a job for this process; False when another one has it.
+        """Lock a job. Return False if another process has the lock.
 
         Args:
-            fingerprint: the job's fingerprint, hexadecimal.
+            fingerprint: fingerprint of the job, hexadecimal.
 
         Raises:
-            OutputError: the folder cannot be written to.
+            OutputError: the lock file cannot be created or locked.
         """
         with contextlib.suppress(ImportError):
             import fcntl
@@ -37,11 +37,14 @@ class JobLocks:
             except (BlockingIOError, PermissionError):
                 return False
             except OSError as error:
-                raise OutputError(f"'{self._path}' cannot be locked: {error.strerror or error}.") from error
+                raise OutputError(
+                    f"Cannot lock '{self._path}': {error.strerror or error}.",
+                    "Use a folder on a file system with locks.",
+                ) from error
         return True
 
     def release(self, fingerprint: str) -> None:
-        """Lets a job go."""
+        """Release the lock of a job."""
         with contextlib.suppress(ImportError, OSError):
             import fcntl
 
@@ -53,10 +56,12 @@ class JobLocks:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             except OSError as error:
-                raise OutputError(f"'{self._path}' cannot be made: {error.strerror or error}.") from error
+                raise OutputError(
+                    f"Cannot create '{self._path}': {error.strerror or error}.", "Check the permissions of the folder."
+                ) from error
         return self._fd
 
 
 def _byte_offset(fingerprint: str) -> int:
-    # 56 bits of the fingerprint; two jobs that fall on one byte only wait for each other.
+    # 56 bits of the fingerprint. If two jobs have the same offset, they only wait for each other.
     return int(fingerprint[:14], 16)

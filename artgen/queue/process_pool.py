@@ -1,7 +1,7 @@
-"""Several processes on one machine: one to a GPU, or to a group of CPU cores; each pulls work when it is free.
+"""Run a queue with several worker processes on one machine, one per GPU or per group of CPU cores.
 
-A process that dies takes nothing with it: its claims are let go by the system, what it had saved is in the ledger, and
-the rest is handed out again, one by one, so that a job that kills its process is found and left alone.
+A crash loses no finished work: the system releases the locks of the process, and finished jobs are in the ledger. The
+other jobs of the process are run again one at a time, so that a job that crashes its process is found and skipped.
 """
 
 import contextlib
@@ -29,36 +29,37 @@ from artgen.system import hardware, process
 
 @dataclass(frozen=True)
 class WorkerStarted:
-    """A worker is there and waits for jobs."""
+    """Report that a worker is ready for its first jobs."""
 
 
 @dataclass(frozen=True)
 class WorkerReady:
-    """A worker has drawn what it had, at so many seconds a picture."""
+    """Report that a worker has finished its jobs, with the seconds per image."""
 
     seconds_per_image: float | None
 
 
 @dataclass(frozen=True)
 class WorkerFailed:
-    """A worker met an error that all of them would meet, such as a full disk."""
+    """Report an error that affects all workers, such as a full disk."""
 
     error: ArtgenError
 
 
 @dataclass
 class Worker:
-    """A process, and what is known of it.
+    """Store the state of a worker process.
 
     Attributes:
-        index: its share of the machine; another process has it when this one dies.
-        connection: to the process.
-        is_replacement: whether it took the place of a dead one.
-        assigned: the jobs that it was given last.
-        pending: the jobs whose end it has not told.
-        started: whether it began.
-        has_succeeded: whether it has drawn all of what it was given once.
-        busy: whether it is drawing.
+        index: index of its GPU or CPU group; a replacement has the same index.
+        process: the process.
+        connection: connection to the process.
+        is_replacement: the worker replaces a crashed worker.
+        assigned: jobs that were sent last.
+        pending: jobs whose result is not received, by fingerprint.
+        started: the process has started.
+        has_succeeded: the worker has finished its jobs at least once.
+        busy: the worker runs jobs.
     """
 
     index: int
@@ -73,7 +74,7 @@ class Worker:
 
 
 def worker_pool_runner(folder: Path, num_workers: int, suffix: str = "") -> Runner:
-    """A runner with `num_workers` processes on this machine."""
+    """Return a runner with `num_workers` processes on this machine."""
 
     def run(queue: JobQueue, on_result: OnResult, listener: Listener) -> list[PlannedJob]:
         return _WorkerPool(folder, suffix, min(num_workers, len(queue)), listener).run(queue, on_result)
@@ -92,10 +93,10 @@ class _WorkerPool:
         self._claimed_elsewhere: list[PlannedJob] = []
 
     def run(self, queue: JobQueue, on_result: OnResult) -> list[PlannedJob]:
-        """Draws all of a queue; returns what other processes had."""
+        """Run all jobs of a queue. Return the jobs that other processes had locked."""
         try:
-            for number in range(self._num_workers):
-                self._workers.append(self._start_worker(number))
+            for index in range(self._num_workers):
+                self._workers.append(self._start_worker(index))
                 self._assign(self._workers[-1], queue)
             while any(worker.pending or worker.busy for worker in self._workers):
                 self._receive_messages(queue, on_result)
@@ -105,28 +106,35 @@ class _WorkerPool:
 
     def _start_worker(self, worker_index: int, is_replacement: bool = False) -> Worker:
         context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        arguments = (there, self._folder, self._suffix, worker_index, self._num_workers, hardware.cuda_device_count())
+        connection, worker_connection = context.Pipe()
+        arguments = (
+            worker_connection,
+            self._folder,
+            self._suffix,
+            worker_index,
+            self._num_workers,
+            hardware.cuda_device_count(),
+        )
         process = context.Process(
             target=_worker_main, args=arguments, name=f"artgen-worker-{worker_index}", daemon=True
         )
         process.start()
-        there.close()
-        return Worker(worker_index, process, here, is_replacement)
+        worker_connection.close()
+        return Worker(worker_index, process, connection, is_replacement)
 
     def _assign(self, worker: Worker, queue: JobQueue) -> None:
-        taken = queue.next_batch()
-        worker.busy = bool(taken.jobs)
-        if taken.jobs:
-            worker.assigned = taken.jobs
-            worker.pending |= {job.fingerprint: job for job in taken.jobs}
-            with contextlib.suppress(OSError):  # dead already: `_listen` will find out
-                worker.connection.send(taken)
+        batch = queue.next_batch()
+        worker.busy = bool(batch.jobs)
+        if batch.jobs:
+            worker.assigned = batch.jobs
+            worker.pending |= {job.fingerprint: job for job in batch.jobs}
+            with contextlib.suppress(OSError):  # `_receive_messages` detects a crashed worker
+                worker.connection.send(batch)
 
     def _receive_messages(self, queue: JobQueue, on_result: OnResult) -> None:
         workers: dict[Any, Worker] = {worker.connection: worker for worker in self._workers}
-        for line in wait(list(workers), timeout=0.5):
-            worker = workers[line]
+        for connection in wait(list(workers), timeout=0.5):
+            worker = workers[connection]
             try:
                 message = worker.connection.recv()
             except (EOFError, OSError):
@@ -148,28 +156,29 @@ class _WorkerPool:
         self._listener(WaitingForOthers(sum(len(worker.pending) for worker in self._workers)))
 
     def _replace_dead_worker(self, worker: Worker, queue: JobQueue, on_result: OnResult) -> None:
-        """Puts another worker in the place of a dead one, but for a GPU that two in turn have lost.
+        """Restart a crashed worker unless two in a row lost the same GPU.
 
         Raises:
-            ArtgenError: it died before it began, as others would: no picture is to blame.
-            DeviceLostError: no GPU is left.
+            ArtgenError: the worker crashed before its first job, so the cause is not a job.
+            DeviceLostError: all GPUs are lost.
         """
         worker.process.join()
         cause = _exit_reason(worker.process.exitcode or 0)
         if not worker.started:
             raise ArtgenError(
-                f"A worker died before it began ({cause}).", "What it said is above; without --workers none is needed."
+                f"Cannot start a worker: the process exited ({cause}).",
+                "See the messages above, or run the command without --workers.",
             )
-        self._listener(Notice(f"a worker died ({cause}); what it had is tried again"))
+        self._listener(Notice(f"A worker crashed ({cause}). Its jobs are run again."))
         self._crash_tracker.requeue(list(worker.pending.values()), cause, queue, on_result)
         worker.connection.close()
-        place = self._workers.index(worker)
+        position = self._workers.index(worker)
         if worker.process.exitcode == DeviceLostError.exit_code and worker.is_replacement and not worker.has_succeeded:
-            self._workers.pop(place)
+            self._workers.pop(position)
             if not self._workers:
-                raise DeviceLostError("No GPU answers any more.", "Run the same command again; it goes on.")
+                raise DeviceLostError("Cannot continue: all GPUs are lost.", "Run the same command again to resume.")
         else:
-            self._workers[place] = self._start_worker(worker.index, is_replacement=True)
+            self._workers[position] = self._start_worker(worker.index, is_replacement=True)
         for idle in self._workers:
             if not idle.busy:
                 self._assign(idle, queue)
@@ -194,46 +203,46 @@ def _exit_reason(exit_code: int) -> str:
 def _worker_main(
     connection: Connection, folder: Path, suffix: str, worker_index: int, num_workers: int, num_devices: int
 ) -> None:
-    """What a worker does: takes jobs from the line, draws them, tells."""
+    """Run the worker process: receive jobs, run them, send results."""
     process.configure_process()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the main process handles it
     pin_to_device(worker_index, num_workers, num_devices)
-    sending = threading.Lock()
+    send_lock = threading.Lock()
 
     def send(message: WorkerStarted | JobResult | WorkerReady | WorkerFailed | Event) -> None:
-        with sending:
+        with send_lock:
             connection.send(message)
 
-    def heard(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if isinstance(event, ModelSelected | Notice):
             send(event)
 
     ledger = Ledger(folder, suffix)
     try:
         send(WorkerStarted())
-        with JobRunner(ledger, JobLocks(folder), send, heard) as drawer:
+        with JobRunner(ledger, JobLocks(folder), send, on_event) as job_runner:
             while True:
-                taken: JobBatch = connection.recv()
-                send(WorkerReady(drawer.run(taken.jobs, taken.batch_size)))
+                batch: JobBatch = connection.recv()
+                send(WorkerReady(job_runner.run(batch.jobs, batch.batch_size)))
     except OutputError as error:
         send(WorkerFailed(error))
     except DeviceLostError as error:
         print(error.message, file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)  # a new process takes this one's place
+        sys.exit(error.exit_code)  # the main process starts a replacement
     except (EOFError, OSError):
-        pass  # no more work
+        pass  # the main process has closed the connection
     finally:
         ledger.close()
 
 
 def pin_to_device(worker_index: int, num_workers: int, num_devices: int) -> None:
-    """Keeps this process to its GPU, or to its part of the CPU cores; before torch is imported.
+    """Restrict this process to its GPU or to its CPU cores. Call this function before the import of torch.
 
     Args:
-        worker_index: of this process, from 0.
-        num_workers: of processes that share the machine.
-        num_devices: CUDA devices there are, counted by another process: once the driver was asked, it has read the
-            variable that hides the others.
+        worker_index: index of this process, counted from 0.
+        num_workers: number of processes on this machine.
+        num_devices: number of CUDA devices, counted in another process: the driver reads CUDA_VISIBLE_DEVICES only
+            once, at the first query.
     """
     if num_devices:
         visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
@@ -241,7 +250,7 @@ def pin_to_device(worker_index: int, num_workers: int, num_devices: int) -> None
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[worker_index % len(visible)]
         return
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    mine = cores[worker_index % num_workers :: num_workers] or cores
-    if mine:
-        os.sched_setaffinity(0, mine)
-        os.environ["OMP_NUM_THREADS"] = str(len(mine))
+    own_cores = cores[worker_index % num_workers :: num_workers] or cores
+    if own_cores:
+        os.sched_setaffinity(0, own_cores)
+        os.environ["OMP_NUM_THREADS"] = str(len(own_cores))

@@ -1,4 +1,4 @@
-"""Prompt files: `.txt`, `.jsonl`, `.csv` and `.yaml` to entries, each mistake with its line."""
+"""Parse prompt files (`.txt`, `.jsonl`, `.csv`, `.yaml`) to entries and errors with line numbers."""
 
 import codecs
 import csv
@@ -25,23 +25,26 @@ NumberedLine = tuple[int, str]
 
 
 def read_prompt_file(path: Path) -> Iterator[Entry | LineError]:
-    """The entries of a prompt file, in order. `-` is stdin, with a prompt a line.
+    """Yield the entries of a prompt file in order, and an error for each invalid line.
 
-    A picture that a file names is looked for beside that file, and a LoRA first of all.
+    Paths of images are relative to the prompt file. Paths of LoRAs are first tried relative to the prompt file.
 
     Args:
-        path: the file; its suffix says what is in it.
+        path: the file; its suffix selects the format. `-` is stdin in the `.txt` format.
 
     Raises:
-        InputFileError: the file cannot be read, or is none of these formats.
+        InputFileError: the file cannot be read, or its format is unknown.
     """
     source = "stdin" if str(path) == STDIN else str(path)
     suffix = ".txt" if str(path) == STDIN else path.suffix.lower()
     if suffix not in PROMPT_FILE_SUFFIXES:
-        raise InputFileError(f"'{path}' is no prompt file.", f"Prompt files end in {', '.join(PROMPT_FILE_SUFFIXES)}.")
-    found: Iterator[Entry | LineError] = _PARSERS[suffix](source, _read_bytes(path))
+        raise InputFileError(
+            f"Cannot read '{path}' as a prompt file: its suffix is unknown.",
+            f"Use one of the suffixes {', '.join(PROMPT_FILE_SUFFIXES)}.",
+        )
+    items: Iterator[Entry | LineError] = _PARSERS[suffix](source, _read_bytes(path))
     folder = Path() if str(path) == STDIN else path.parent
-    for item in found:
+    for item in items:
         if isinstance(item, LineError):
             yield item
         else:
@@ -57,46 +60,50 @@ def _read_bytes(path: Path) -> bytes:
     try:
         data = sys.stdin.buffer.read() if str(path) == STDIN else path.read_bytes()
     except OSError as error:
-        raise InputFileError(f"'{path}' cannot be read: {error.strerror or error}.", "Check the path.") from error
+        raise InputFileError(f"Cannot read '{path}': {error.strerror or error}.", "Check the path.") from error
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputFileError(f"'{path}' is UTF-16; prompt files are UTF-8.", "Save it as UTF-8.")
+        raise InputFileError(f"Cannot read '{path}': its encoding is UTF-16, not UTF-8.", "Save it as UTF-8.")
     return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _resolve_paths(folder: Path, setting_values: Mapping[str, Any]) -> Mapping[str, Any]:
     if not any(name in setting_values for name in (*_PATH_SETTINGS, "lora")):
         return setting_values
-    found: dict[str, Any] = {
+    resolved: dict[str, Any] = {
         name: folder / setting_values[name] for name in _PATH_SETTINGS if isinstance(setting_values.get(name), Path)
     }
     if isinstance(setting_values.get("lora"), tuple):
-        found["lora"] = tuple(_resolve_lora(folder, text) for text in setting_values["lora"])
-    return {**setting_values, **found}
+        resolved["lora"] = tuple(_resolve_lora(folder, text) for text in setting_values["lora"])
+    return {**setting_values, **resolved}
 
 
 def _resolve_lora(folder: Path, lora_text: Any) -> Any:
-    """A LoRA's path beside the file; a bare name that is not there may be one of the user's own folder."""
+    """Return the path of a LoRA relative to the prompt file. A name without a file there can be in the LoRA folder."""
     try:
         lora = parse_lora(lora_text)
     except (ArtgenError, AttributeError):
-        return lora_text  # the request says what is wrong
-    beside = folder / lora.name
-    bare = Path(lora.name).name == lora.name
-    there = any(file.is_file() for file in (beside, Path(f"{beside}.safetensors")))
-    return lora_text if bare and not there else str(LoraSpec(str(beside), lora.scale))
+        return lora_text  # the validation of the request reports the error
+    path = folder / lora.name
+    is_name = Path(lora.name).name == lora.name
+    exists = any(file.is_file() for file in (path, Path(f"{path}.safetensors")))
+    return lora_text if is_name and not exists else str(LoraSpec(str(path), lora.scale))
 
 
 def _decode_lines(source: str, data: bytes) -> Iterator[NumberedLine | LineError]:
-    """Lines of text with their numbers; those that are none, as mistakes."""
+    """Yield the lines of a file with their numbers, and an error for each line that is not text."""
     for number, raw in enumerate(data.split(b"\n"), 1):
         try:
             text = raw.rstrip(b"\r").decode("utf-8")
         except UnicodeDecodeError as error:
-            reason = f"Not UTF-8 text: byte 0x{raw[error.start]:02x} at place {error.start + 1}."
+            reason = f"Cannot decode the line as UTF-8: byte 0x{raw[error.start]:02x} in column {error.start + 1}."
             yield LineError(source, number, InputFileError(reason, "Save the file as UTF-8."))
             continue
         if "\0" in text:
-            yield LineError(source, number, InputFileError("A NUL character.", "Remove it."))
+            yield LineError(
+                source,
+                number,
+                InputFileError("Cannot parse the line: it contains a NUL character.", "Remove the character."),
+            )
         else:
             yield number, text
 
@@ -139,29 +146,31 @@ def _parse_json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"Not JSON: {error}.", 'One object a line: {"prompt": "a red fox", "seed": 7}') from error
+        raise UsageError(f"Cannot parse the line as JSON: {error}.", '{"prompt": "a red fox", "seed": 7}') from error
     if not isinstance(value, dict):
-        raise UsageError(f"A line holds one JSON object, not {type(value).__name__}.", '{"prompt": "a red fox"}')
+        raise UsageError(
+            f"Cannot use {type(value).__name__} as a line: it is not an object.", '{"prompt": "a red fox"}'
+        )
     return value
 
 
 def _parse_settings(values: Any) -> dict[str, Any]:
-    """Settings from JSON or YAML; what a picture's record says beside its settings is passed over."""
+    """Return the settings of a JSON or YAML job. If the job is the record of an image, its other keys are ignored."""
     if not isinstance(values, dict):
-        raise UsageError(f"A job is a set of settings, not {type(values).__name__}.", "prompt: a red fox")
-    facts = _non_setting_keys(values)
-    given: dict[str, Any] = {}
+        raise UsageError(f"Cannot use {type(values).__name__} as a job: it is not a mapping.", "prompt: a red fox")
+    ignored = _non_setting_keys(values)
+    parsed: dict[str, Any] = {}
     for key, value in values.items():
-        if key in facts:
+        if key in ignored:
             continue
         name = setting_name(str(key))
         if value is not None:
-            given[name] = parse_data_value(name, value)
-    return given
+            parsed[name] = parse_data_value(name, value)
+    return parsed
 
 
 def _non_setting_keys(values: Mapping[str, Any]) -> set[str]:
-    """What a picture's record, and `--json`, say beside settings; nothing where the values are no record."""
+    """Return the keys of an image record that are not settings; empty if the values are not a record."""
     task = values.get("task")
     if "artgen" not in values or not isinstance(task, str) or task not in TASKS:
         return set()
@@ -185,14 +194,14 @@ def _parse_csv(source: str, data: bytes) -> Iterator[Entry | LineError]:
                 yield _entry_or_error(source, start, _parse_csv_row, header, row)
             start = rows.line_num + 1
     except csv.Error as error:
-        yield LineError(source, start, UsageError(f"The table cannot be read from here on: {error}."))
+        yield LineError(source, start, UsageError(f"Cannot parse the CSV file from this row: {error}."))
     except UsageError as error:
-        yield LineError(source, start, UsageError(f"The first row names the settings. {error.message}", error.hint))
+        yield LineError(source, start, UsageError(f"Cannot parse the header row: {error.message}", error.hint))
 
 
 def _parse_csv_row(header: list[str], row: list[str]) -> dict[str, Any]:
     if len(row) > len(header):
-        raise UsageError(f"{len(row)} cells under {len(header)} names.", "Quote a cell that has commas.")
+        raise UsageError(f"Cannot use {len(row)} cells: the header has {len(header)}.", "Quote cells with commas.")
     return {name: parse_text_value(name, cell.strip()) for name, cell in zip(header, row, strict=False) if cell.strip()}
 
 
@@ -211,7 +220,11 @@ def _parse_yaml(source: str, data: bytes) -> Iterator[Entry | LineError]:
             parts = {key.value: (key, value) for key, value in top.value}
             for name in parts.keys() - {"defaults", "jobs"}:
                 line = parts[name][0].start_mark.line + 1
-                yield LineError(source, line, UsageError(f"There is no section {name!r}.", "Use defaults: and jobs:."))
+                yield LineError(
+                    source,
+                    line,
+                    UsageError(f"Cannot use the section {name!r}: it is unknown.", "Use defaults: and jobs:."),
+                )
             if "defaults" in parts:
                 node = parts["defaults"][1]
                 item = _entry_or_error(
@@ -224,7 +237,9 @@ def _parse_yaml(source: str, data: bytes) -> Iterator[Entry | LineError]:
             jobs = parts["jobs"][1] if "jobs" in parts else top
         if not isinstance(jobs, yaml.SequenceNode):
             line = jobs.start_mark.line + 1
-            yield LineError(source, line, UsageError("A YAML prompt file is a list of jobs, or has one under jobs:."))
+            yield LineError(
+                source, line, UsageError("Cannot find the list of jobs.", "Write a list, or a list under jobs:.")
+            )
             return
         for node in jobs.value:
             line = node.start_mark.line + 1
@@ -235,11 +250,11 @@ def _parse_yaml(source: str, data: bytes) -> Iterator[Entry | LineError]:
             yield Entry(source, line, item.setting_values, defaults) if isinstance(item, Entry) else item
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        yield LineError(source, line, InputFileError("Not UTF-8 text.", "Save the file as UTF-8."))
+        yield LineError(source, line, InputFileError("Cannot decode the file as UTF-8.", "Save the file as UTF-8."))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error)
-        yield LineError(source, mark.line + 1 if mark else 0, UsageError(f"Not YAML: {reason}."))
+        yield LineError(source, mark.line + 1 if mark else 0, UsageError(f"Cannot parse the file as YAML: {reason}."))
 
 
 def _entry_or_error(source: str, line: int, parse: Callable[..., dict[str, Any]], *arguments: Any) -> Entry | LineError:

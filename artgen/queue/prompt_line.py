@@ -1,4 +1,4 @@
-"""The grammar of a line in a `.txt` prompt file: words to draw, then options in artgen's own spelling."""
+"""Parse a line of a `.txt` prompt file: a prompt, then options as on the command line."""
 
 import difflib
 import re
@@ -15,48 +15,51 @@ _FIRST_OPTION = re.compile(r"(?:^|(?<=\s))(?:--[A-Za-z]|-[A-Za-z](?=\s|$))")
 
 
 def parse_prompt_line(text: str) -> dict[str, Any]:
-    """The settings that a line gives: `a red fox --seed 7 --steps 40`.
+    """Parse the settings of a line such as `a red fox --seed 7 --steps 40`.
 
-    The prompt ends where the first option begins, and needs no quotes: apostrophes and `#` in it are text. A prompt
-    that stands in double quotes as a whole loses them. Options take their value after a blank or `=`, quoted where it
-    has blanks; a switch such as `--invert-mask` takes none, and `--no-keep-original` turns one off.
+    The prompt ends at the first option. It does not need quotes: apostrophes and `#` are text. Double quotes around the
+    complete prompt are removed. The value of an option follows after a space or `=`; a value with spaces is quoted. A
+    switch such as `--invert-mask` has no value; `--no-keep-original` turns a switch off.
 
     Raises:
-        UsageError: an unknown option (with close names), one without its value, or a value of the wrong type.
+        UsageError: an option is unknown or has no value, or a value has the wrong type.
     """
     first = _FIRST_OPTION.search(text)
     prompt = _strip_quotes(text[: first.start()] if first else text)
-    given: dict[str, Any] = {"prompt": prompt} if prompt else {}
+    values: dict[str, Any] = {"prompt": prompt} if prompt else {}
     if first is None:
-        return given
+        return values
     try:
-        words = iter(shlex.split(text[first.start() :]))
+        tokens = iter(shlex.split(text[first.start() :]))
     except ValueError as error:
-        raise UsageError(f"The options cannot be read: {str(error).lower()}.", "Close the quotation marks.") from error
-    for word in words:
-        if not word.startswith("-") or word == "-":
-            raise UsageError(f"Unexpected {word!r} after an option.", "Put the prompt first, and quote long values.")
-        name, value = _parse_option(word, words)
-        # What may be repeated adds up, as it does on the command line.
-        given[name] = (*given.get(name, ()), *value) if isinstance(value, tuple) else value
-    return given
+        raise UsageError(f"Cannot parse the options: {str(error).lower()}.", "Close the quotation marks.") from error
+    for token in tokens:
+        if not token.startswith("-") or token == "-":
+            raise UsageError(
+                f"Cannot parse {token!r}: it follows an option.", "Put the prompt first, and quote values with spaces."
+            )
+        name, value = _parse_option(token, tokens)
+        # Values of repeatable options accumulate, as on the command line.
+        values[name] = (*values.get(name, ()), *value) if isinstance(value, tuple) else value
+    return values
 
 
 def _parse_option(token: str, remaining_tokens: Iterator[str]) -> tuple[str, Any]:
     flag, separator, text = token.partition("=")
     if flag not in option_flags():
-        close = difflib.get_close_matches(flag, list(option_flags()), n=3)
-        raise UsageError(f"There is no option {flag}.", f"Close ones: {', '.join(close)}." if close else "")
+        similar = difflib.get_close_matches(flag, list(option_flags()), n=3)
+        hint = f"Similar options: {', '.join(similar)}." if similar else ""
+        raise UsageError(f"Cannot use the option {flag}: it is unknown.", hint)
     name, switch = option_flags()[flag]
     if switch is not None:
         if separator:
-            raise UsageError(f"{flag} takes no value.")
+            raise UsageError(f"Cannot give {flag} a value: it is a switch.")
         return name, switch
     if not separator:
-        following = next(remaining_tokens, None)
-        if following is None:
-            raise UsageError(f"{flag} needs a value.")
-        text = following
+        next_token = next(remaining_tokens, None)
+        if next_token is None:
+            raise UsageError(f"Cannot use {flag} without a value.")
+        text = next_token
     if name in LINE_SETTINGS and type_of(LINE_SETTINGS[name], name)[0] is tuple:
         return name, (text,)
     return name, parse_text_value(name, text)
@@ -64,17 +67,17 @@ def _parse_option(token: str, remaining_tokens: Iterator[str]) -> tuple[str, Any
 
 @cache
 def option_flags() -> dict[str, tuple[str, bool | None]]:
-    """Every spelling of every option that a line may hold: the setting, and for a switch what it is set to."""
-    known: dict[str, tuple[str, bool | None]] = {"--task": ("task", None)}
+    """Return every option of a line -> its setting, and the value of the setting if the option is a switch."""
+    flags: dict[str, tuple[str, bool | None]] = {"--task": ("task", None)}
     for name, group in LINE_SETTINGS.items():
         spec = options_of(group)[name].metadata["setting"]
         long = name.replace("_", "-")
         if type_of(group, name)[0] is bool:
             for flag in (f"--{long}", *spec.aliases):
-                known |= {flag: (name, True), f"--no-{flag[2:]}": (name, False)}
+                flags |= {flag: (name, True), f"--no-{flag[2:]}": (name, False)}
         else:
-            known |= dict.fromkeys((*(spec.flags or (f"--{long}",)), *spec.aliases), (name, None))
-    return known
+            flags |= dict.fromkeys((*(spec.flags or (f"--{long}",)), *spec.aliases), (name, None))
+    return flags
 
 
 def _strip_quotes(prompt: str) -> str:

@@ -1,7 +1,7 @@
-"""A Ray cluster: one actor to a GPU, or to a CPU core where there is none; each pulls work when it is free.
+"""Run a queue on a Ray cluster, with one actor per GPU, or per CPU core if there is no GPU.
 
-Ray Core, not Ray Data: one bad item must not fail the job, and what is finished must not run again. The folder of the
-pictures must be one that all machines see.
+The module uses Ray Core instead of Ray Data: one failed item must not fail the others, and finished items must not run
+again. All machines must share the folder of the images.
 """
 
 import os
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from artgen.engine.memory_policy import OomHistory
 
 LOCAL_ADDRESS = "local"
-"""In place of an address: a cluster of this machine alone, for the time of the batch."""
+"""Address of a temporary cluster on this machine."""
 
 
 def ray_runner(folder: Path, address: str, suffix: str = "") -> Runner:
-    """A runner on a Ray cluster.
+    """Return a runner that uses a Ray cluster.
 
     Args:
-        folder: of the pictures, seen by all machines under the same path.
-        address: the cluster's, `auto` for the one at hand, `local` to start one here.
-        suffix: of the ledger.
+        folder: folder of the images, with the same path on all machines.
+        address: `host:port`, `auto` for a running cluster, or `local` to start a cluster on this machine.
+        suffix: suffix of the ledger file.
 
     Raises:
-        UsageError: Ray is not installed, or no cluster answers.
+        UsageError: Ray is not installed, or the cluster is unreachable.
     """
     ray = _connect(address)
 
@@ -47,25 +47,25 @@ def ray_runner(folder: Path, address: str, suffix: str = "") -> Runner:
 
 
 class RayActor:
-    """What runs on a machine of the cluster."""
+    """Run jobs on a machine of the cluster."""
 
     def __init__(self, working_dir: str, folder: Path, suffix: str) -> None:
-        os.chdir(working_dir)  # paths in jobs are told from there
+        os.chdir(working_dir)  # paths of jobs are relative to this folder
         self._folder = folder
         self._suffix = suffix
         self._locks = JobLocks(folder)
         self._oom_history: OomHistory = {}
 
     def run(self, job_batch: JobBatch) -> tuple[list[JobResult], float | None]:
-        """Draws jobs; their ends, and the seconds a picture."""
+        """Run jobs. Return their results and the seconds per image."""
         results: list[JobResult] = []
         ledger = Ledger(self._folder, self._suffix)
         try:
-            with JobRunner(ledger, self._locks, results.append, no_op, self._oom_history) as drawer:
-                seconds = drawer.run(job_batch.jobs, job_batch.batch_size)
+            with JobRunner(ledger, self._locks, results.append, no_op, self._oom_history) as job_runner:
+                seconds = job_runner.run(job_batch.jobs, job_batch.batch_size)
         except DeviceLostError as error:
             print(error.message, file=sys.stderr, flush=True)
-            os._exit(error.exit_code)  # another actor takes this one's place
+            os._exit(error.exit_code)  # the coordinator starts a replacement
         finally:
             ledger.close()
         return results, seconds
@@ -82,19 +82,19 @@ class _RayCluster:
         self._claimed_elsewhere: list[PlannedJob] = []
 
     def run(self, queue: JobQueue, on_result: OnResult) -> list[PlannedJob]:
-        """Draws all of a queue; returns what other processes had."""
+        """Run all jobs of a queue. Return the jobs that other processes had locked."""
         resources = self._ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         count = min(gpus or int(resources.get("CPU", 1)), len(queue))
-        share = {"num_gpus": 1} if gpus else {"num_cpus": 1}
-        make = self._ray.remote(RayActor).options(**share)
+        requirements = {"num_gpus": 1} if gpus else {"num_cpus": 1}
+        actor_class = self._ray.remote(RayActor).options(**requirements)
         try:
             for _ in range(count):
-                self._assign(self._start_actor(make), queue)
+                self._assign(self._start_actor(actor_class), queue)
             while self._running_tasks:
                 finished, _ = self._ray.wait(list(self._running_tasks), num_returns=1, timeout=POLL_SECONDS)
                 for reference in finished:
-                    self._handle_finished_task(reference, make, queue, on_result)
+                    self._handle_finished_task(reference, actor_class, queue, on_result)
                 self._listener(WaitingForOthers(sum(len(jobs) for _, jobs in self._running_tasks.values())))
         finally:
             for actor, _ in self._running_tasks.values():
@@ -105,8 +105,8 @@ class _RayCluster:
         return actor_class.remote(str(Path.cwd()), self._folder, self._suffix)
 
     def _assign(self, actor: Any, queue: JobQueue) -> None:
-        if (taken := queue.next_batch()).jobs:
-            self._running_tasks[actor.run.remote(taken)] = (actor, taken.jobs)
+        if (batch := queue.next_batch()).jobs:
+            self._running_tasks[actor.run.remote(batch)] = (actor, batch.jobs)
 
     def _handle_finished_task(self, reference: Any, actor_class: Any, queue: JobQueue, on_result: OnResult) -> None:
         actor, jobs = self._running_tasks.pop(reference)
@@ -116,28 +116,32 @@ class _RayCluster:
             raise _actor_error(error) from error
         except self._ray.exceptions.RayActorError as error:
             cause = str(error).splitlines()[0]
-            self._listener(Notice("an actor died; what it had is tried again"))
+            self._listener(Notice("A Ray actor crashed. Its jobs are run again."))
             self._crash_tracker.requeue(jobs, cause, queue, on_result)
             actor = self._start_actor(actor_class)
         else:
-            open_ = {job.fingerprint: job for job in jobs}
+            jobs_by_fingerprint = {job.fingerprint: job for job in jobs}
             for result in results:
-                handle_result(open_[result.fingerprint], result, on_result, self._claimed_elsewhere)
+                handle_result(jobs_by_fingerprint[result.fingerprint], result, on_result, self._claimed_elsewhere)
             queue.record_timing(jobs, seconds)
         self._assign(actor, queue)
 
 
 def _actor_error(error: Any) -> Exception:
-    """The error that an actor raised."""
+    """Return the exception that an actor raised."""
     cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, ArtgenError) else OutputError(f"A machine of the cluster failed: {error}")
+    return (
+        cause
+        if isinstance(cause, ArtgenError)
+        else OutputError(f"Cannot run jobs on a machine of the cluster: {error}.")
+    )
 
 
 def _connect(address: str) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise UsageError("Ray is not installed.", "pip install 'artgen[ray]'") from error
+        raise UsageError("Cannot use --ray: Ray is not installed.", "pip install 'artgen[ray]'") from error
     if not ray.is_initialized():
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if address == LOCAL_ADDRESS:
@@ -147,24 +151,24 @@ def _connect(address: str) -> Any:
             options["address"] = address
         try:
             ray.init(**options)
-        except Exception as error:  # Ray says by a bare Exception that a node took too long to start
+        except Exception as error:  # Ray raises a bare Exception if a node starts too slowly
             if address == LOCAL_ADDRESS:
-                raise UsageError(f"Ray could not start here: {error}", "Try again, or use --workers.") from error
-            raise UsageError(f"No Ray cluster answers at {address!r}: {error}", _START_HINT) from error
+                raise UsageError(f"Cannot start Ray: {error}.", "Try again, or use --workers.") from error
+            raise UsageError(f"Cannot connect to the Ray cluster at '{address}': {error}.", _START_HINT) from error
     return ray
 
 
-_START_HINT = "Start one with `ray start --head`, or use --ray local."
+_START_HINT = "Start a cluster with `ray start --head`, or use --ray local."
 
 
 def _check_reachable(address: str) -> None:
-    """Refuses an address where nobody listens; Ray itself would go on trying for ten minutes."""
-    found = re.fullmatch(r"(?:ray://)?\[?([^\]/]+?)\]?:([0-9]{1,5})", address)
+    """Check that the address accepts connections. Ray itself would try to connect for ten minutes."""
+    match = re.fullmatch(r"(?:ray://)?\[?([^\]/]+?)\]?:([0-9]{1,5})", address)
     if address == "auto":
         return
-    if found is None:
-        raise UsageError(f"--ray takes host:port, auto or local, not {address!r}.", _START_HINT)
+    if match is None:
+        raise UsageError(f"Cannot use --ray {address!r}: it is not host:port, auto or local.", _START_HINT)
     try:
-        socket.create_connection((found[1], int(found[2])), timeout=5).close()
+        socket.create_connection((match[1], int(match[2])), timeout=5).close()
     except (OSError, OverflowError) as error:
-        raise UsageError(f"No Ray cluster answers at {address!r}: {error}.", _START_HINT) from error
+        raise UsageError(f"Cannot connect to the Ray cluster at '{address}': {error}.", _START_HINT) from error

@@ -1,4 +1,4 @@
-"""Jobs whose process died: tried again alone, and left alone when they keep killing."""
+"""Retry jobs whose worker crashed. A job fails after `MAX_CRASHES` crashes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from artgen.queue.ledger import JobResult, Ledger, failure_record
 from artgen.queue.planner import PlannedJob
 
 MAX_CRASHES = 3
-"""How many processes one job may kill before it counts as failed."""
+"""Number of crashes after which a job fails."""
 
 
 class CrashTracker:
-    """Counts the deaths that each job was alone in."""
+    """Count the crashes of each job. Only crashes with a single job in the process are counted."""
 
     def __init__(self, folder: Path, suffix: str) -> None:
         self._folder = folder
@@ -22,24 +22,25 @@ class CrashTracker:
         self._crash_counts: Counter[str] = Counter()
 
     def requeue(self, jobs: Sequence[PlannedJob], cause: str, queue: JobQueue, on_result: OnResult) -> None:
-        """Hands the jobs of a dead process out again, each alone; a single one too often there is given up.
+        """Put the unfinished jobs of a crashed process back, to run alone. Record a failure after the last retry.
 
         Args:
-            jobs: that the process had and whose end it had not told.
-            cause: of death, for people.
-            queue: takes them back.
-            on_result: is told of the one that is given up.
+            jobs: jobs that the process had not finished.
+            cause: exit reason of the process.
+            queue: receives the jobs.
+            on_result: receives the result of a failed job.
         """
-        again = list(jobs)
-        if len(again) == 1:
-            self._crash_counts[again[0].fingerprint] += 1
-            if self._crash_counts[again[0].fingerprint] >= MAX_CRASHES:
-                on_result(again[0], self._record_failure(again[0], cause))
-                again = []
-        queue.put_back(again)
+        retried = list(jobs)
+        if len(retried) == 1:
+            job = retried[0]
+            self._crash_counts[job.fingerprint] += 1
+            if self._crash_counts[job.fingerprint] >= MAX_CRASHES:
+                on_result(job, self._record_failure(job, cause))
+                retried = []
+        queue.put_back(retried)
 
     def _record_failure(self, job: PlannedJob, cause: str) -> JobResult:
-        error = ArtgenError(f"Drawing this killed its process {MAX_CRASHES} times ({cause}).")
+        error = ArtgenError(f"Cannot run this job: its process crashed {MAX_CRASHES} times ({cause}).")
         record = failure_record(job.location, error)
         ledger = Ledger(self._folder, self._suffix)
         try:

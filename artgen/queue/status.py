@@ -1,4 +1,4 @@
-"""What a ledger says of its folder."""
+"""Compute the progress of a batch and verify its images from the ledger."""
 
 import dataclasses
 import hashlib
@@ -9,47 +9,47 @@ from typing import Any
 from artgen.queue.ledger import Ledger
 
 _MAX_RECENT_IMAGES = 50
-"""So many of the last pictures tell how fast it goes."""
+"""Number of the newest images from which the speed is computed."""
 
 
 @dataclass(frozen=True)
 class BatchStatus:
-    """How far a batch is.
+    """Store the progress of a batch.
 
     Attributes:
-        total: pictures of the plans that ran last, one plan a shard.
-        done: pictures that are there.
-        failed: jobs whose last try failed.
-        left: neither.
-        pictures_a_minute: over the last pictures; None before two were drawn.
+        total: number of images in the newest plan of each shard.
+        done: number of existing images.
+        failed: number of jobs whose newest state is failed.
+        left: number of other jobs.
+        images_per_minute: images per minute of the newest images; None before the second image.
     """
 
     total: int
     done: int
     failed: int
     left: int
-    pictures_a_minute: float | None
+    images_per_minute: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields as JSON values."""
         return dataclasses.asdict(self)
 
 
 def batch_status(ledger: Ledger) -> BatchStatus:
-    """Counts a ledger that was refreshed."""
+    """Return the progress of a batch. Call `Ledger.refresh` before."""
     done = len(ledger.completed_keys())
     failed = sum(record.state == "failed" for record in ledger.records.values())
     latest = {plan.get("shard", ""): int(plan["plan"]) for plan in ledger.run_starts}
     total = max(sum(latest.values()), done + failed)
     times = sorted(r.time for r in ledger.records.values() if r.state == "done" and r.time)[-_MAX_RECENT_IMAGES:]
-    begun = max((plan.get("time", 0) for plan in ledger.run_starts), default=0)
-    times = [time for time in times if time >= begun]
+    start_time = max((plan.get("time", 0) for plan in ledger.run_starts), default=0)
+    times = [time for time in times if time >= start_time]
     speed = 60 * (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else None
     return BatchStatus(total, done, failed, total - done - failed, speed)
 
 
 def verify_files(ledger: Ledger) -> Iterator[tuple[str, str]]:
-    """Each picture that the ledger calls done, and whether it is sound, changed or missing."""
+    """Yield each finished image of the ledger and its state: `sound`, `changed` or `missing`."""
     for record in ledger.records.values():
         if record.state != "done":
             continue

@@ -1,4 +1,4 @@
-"""How pictures were drawn on this machine before: how long they took, and how many at a time were fastest."""
+"""Store measured generation times and batch sizes of this machine."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,59 +12,59 @@ from artgen.system import hardware
 from artgen.system.files import write_atomically
 
 _EMA_WEIGHT = 0.3
-"""Of the newest measurement in the running mean."""
+"""Weight of the newest measurement in the moving average."""
 
 
 class Timings:
-    """Seconds a step and picture, and batch sizes, by model, task, size and device; kept in the user's cache."""
+    """Store seconds per step and image, and batch sizes, by model, task, size and device, in the cache folder."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path or Path(platformdirs.user_cache_dir("artgen", appauthor=False)) / "history.json"
         try:
-            found = json.loads(self._path.read_text("utf-8"))
+            stored = json.loads(self._path.read_text("utf-8"))
         except (OSError, ValueError):
-            found = {}
-        self._seconds_per_step = _parse_numbers(found, "seconds")
-        self._batch_sizes = {key: int(size) for key, size in _parse_numbers(found, "batch sizes").items() if size >= 1}
+            stored = {}
+        self._seconds_per_step = _parse_numbers(stored, "seconds")
+        self._batch_sizes = {key: int(size) for key, size in _parse_numbers(stored, "batch sizes").items() if size >= 1}
 
     def update(self, job: PlannedJob, seconds: float) -> None:
-        """Takes note of a picture that was drawn."""
-        each = seconds / _effective_steps(job)
-        before = self._seconds_per_step.get(_timing_key(job), each)
-        self._seconds_per_step[_timing_key(job)] = before + _EMA_WEIGHT * (each - before)
+        """Add the generation time of an image."""
+        measured = seconds / _effective_steps(job)
+        average = self._seconds_per_step.get(_timing_key(job), measured)
+        self._seconds_per_step[_timing_key(job)] = average + _EMA_WEIGHT * (measured - average)
 
     def estimate_seconds(self, jobs: Iterable[PlannedJob]) -> float | None:
-        """Seconds that jobs will take together; None when one of a kind never drawn here is among them."""
+        """Return the expected duration of all jobs in seconds, or None if a kind of job was never measured."""
         total = 0.0
         for job in jobs:
-            each = self._seconds_per_step.get(_timing_key(job))
-            if each is None:
+            seconds_per_step = self._seconds_per_step.get(_timing_key(job))
+            if seconds_per_step is None:
                 return None
-            total += each * _effective_steps(job)
+            total += seconds_per_step * _effective_steps(job)
         return total
 
     def batch_sizes(self, jobs: Iterable[PlannedJob]) -> dict[int, int]:
-        """The best batch size that was found before for each kind of job, by `Job.alike`."""
+        """Return the fastest known batch size of each kind of job, by `PlannedJob.group_id`."""
         return {job.group_id: self._batch_sizes[key] for job in jobs if (key := _timing_key(job)) in self._batch_sizes}
 
     def update_batch_sizes(self, jobs: Iterable[PlannedJob], sizes: Mapping[int, int]) -> None:
-        """Takes note of the best batch size of each kind."""
+        """Store the fastest batch size of each kind of job, by `PlannedJob.group_id`."""
         for job in jobs:
             if job.group_id in sizes:
                 self._batch_sizes[_timing_key(job)] = sizes[job.group_id]
 
     def save(self) -> None:
-        """Writes what was learnt; a cache that cannot be written is no loss."""
+        """Write the measurements. Errors are ignored, because the file is only a cache."""
         try:
-            found = {"seconds": self._seconds_per_step, "batch sizes": self._batch_sizes}
-            write_atomically(self._path, json.dumps(found, indent=0, sort_keys=True))
+            stored = {"seconds": self._seconds_per_step, "batch sizes": self._batch_sizes}
+            write_atomically(self._path, json.dumps(stored, indent=0, sort_keys=True))
         except (OSError, ArtgenError):
             return
 
 
 def _parse_numbers(data: object, name: str) -> dict[str, float]:
-    part = data.get(name) if isinstance(data, dict) else None
-    values = part if isinstance(part, dict) else {}
+    section = data.get(name) if isinstance(data, dict) else None
+    values = section if isinstance(section, dict) else {}
     return {str(key): float(value) for key, value in values.items() if isinstance(value, int | float)}
 
 

@@ -205,7 +205,7 @@ def test_sweep_generates_every_combination_and_a_contact_sheet(sd1: str) -> None
         "img2img", "in.png", "-m", sd1, "--steps", "2", "--sweep", "strength=0.5,1", "--seed", "1,5", "-o", "s2/"
     )
     assert len(many.stdout.splitlines()) == 5
-    assert "cannot be swept" in run("txt2img", "x", "--sweep", "output=a,b", code=2).stderr
+    assert "Cannot sweep" in run("txt2img", "x", "--sweep", "output=a,b", code=2).stderr
 
 
 def test_sheet_arranges_images_on_pages(sd1: str) -> None:

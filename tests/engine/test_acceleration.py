@@ -138,7 +138,7 @@ def test_remaining_seconds_are_estimated_from_the_images_before(
         remaining.append(self.remaining_seconds)
 
     plain.around(monkeypatch, ProgressReporter, "__init__", record_remaining)
-    batches.draw(batches.plan(tmp_path, models["sd1"], batches.entries(6)), batch_size="2")
+    batches.run_batch(batches.build_plan(tmp_path, models["sd1"], batches.create_entries(6)), batch_size="2")
     assert remaining[0] == 0  # Nothing was measured yet.
     assert remaining[1] > 0
     assert remaining[-1] == 0  # No image follows.

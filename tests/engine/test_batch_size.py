@@ -8,7 +8,7 @@ from typing import Any
 import batches
 import plain_scripts as plain
 import pytest
-from batches import draw, entries, hashes
+from batches import create_entries, image_hashes, run_batch
 from diffusers.models.autoencoders.vae import Decoder
 from PIL import Image
 
@@ -187,7 +187,7 @@ def test_large_models_have_batch_size_one_on_the_cpu(models: dict[str, Path], mo
 
 
 def test_queue_pads_the_last_batch(models: dict[str, Path]) -> None:
-    plan = batches.plan(Path("out"), models["sd1"], entries(20))
+    plan = batches.build_plan(Path("out"), models["sd1"], create_entries(20))
     state = pending_jobs(plan.jobs, Ledger(Path("out")), JobFilter())
     queue = JobQueue(state.pending, MaxBatchSize(8), state.group_sizes)
     job_batches = [queue.next_batch() for _ in range(4)]
@@ -200,27 +200,27 @@ def test_queue_pads_the_last_batch(models: dict[str, Path]) -> None:
 @pytest.mark.slow
 def test_images_do_not_depend_on_how_a_batch_is_divided(models: dict[str, Path]) -> None:
     """Compare a complete run, limited and shuffled runs, shards, and a run with two processes."""
-    all_entries = entries(11)
+    all_entries = create_entries(11)
 
     def folder(name: str) -> Any:
-        return batches.plan(Path(name), models["sd1"], all_entries)
+        return batches.build_plan(Path(name), models["sd1"], all_entries)
 
-    draw(folder("complete"), batch_size=None)
-    expected = hashes(Path("complete"))
+    run_batch(folder("complete"), batch_size=None)
+    expected = image_hashes(Path("complete"))
     assert len(expected) == 11
     plan = folder("parts")
     for limit in (1, 5, None):
-        draw(plan, batch_size=None, selection=JobFilter(limit=limit, shuffle=True))
-    assert hashes(Path("parts")) == expected
+        run_batch(plan, batch_size=None, job_filter=JobFilter(limit=limit, shuffle=True))
+    assert image_hashes(Path("parts")) == expected
     plan = folder("shards")
     for shard in range(2):
-        draw(
+        run_batch(
             plan,
             in_process_runner(Path("shards"), f"-{shard}of2"),
             batch_size=None,
-            selection=JobFilter(shard=(shard, 2)),
+            job_filter=JobFilter(shard=(shard, 2)),
         )
-    assert hashes(Path("shards")) == expected
-    draw(folder("workers"), worker_pool_runner(Path("workers"), 2), batch_size=None)
-    assert hashes(Path("workers")) == expected
+    assert image_hashes(Path("shards")) == expected
+    run_batch(folder("workers"), worker_pool_runner(Path("workers"), 2), batch_size=None)
+    assert image_hashes(Path("workers")) == expected
     assert isinstance(parse_batch_size(None), DefaultBatchSize)

@@ -159,9 +159,9 @@ def test_a_batch_reads_the_prompts_of_its_later_pictures_with_the_first_ones(
     words += [{**words[0], "model": str(models["sdxl"])}, {"prompt": "a bear", "seed": "1"}]
     found = [Entry("prompts.txt", number, each) for number, each in enumerate(words, 1)]
     made = Planner(tmp_path / "apart", settings).build_plan(found)
-    batches.draw(made, batch_size="2")
+    batches.run_batch(made, batch_size="2")
     assert readers == [models["sd1"], models["sdxl"]], "each model's text encoders were loaded once"
-    batches.draw(Planner(tmp_path / "whole", {**settings, "offload": "none"}).build_plan(found), batch_size="2")
+    batches.run_batch(Planner(tmp_path / "whole", {**settings, "offload": "none"}).build_plan(found), batch_size="2")
     apart, whole = (sorted((tmp_path / name).glob("*.png")) for name in ("apart", "whole"))
     assert len(apart) == len(found)
     for one, other in zip(apart, whole, strict=True):
@@ -181,7 +181,7 @@ def test_input_pictures_of_a_batch_are_not_read_for_words_that_are_known(
     opened: list[Path] = []
     source = inputs.load_inputs
     monkeypatch.setattr(inputs, "load_inputs", lambda request: opened.append(request.image) or source(request))
-    _, results = batches.draw(made)
+    _, results = batches.run_batch(made)
     assert [result.record.state for result in results if result.record] == ["done"] * 6
     assert len(opened) == 6 + 2, "each in its turn, and the first of each other wording"
 

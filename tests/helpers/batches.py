@@ -1,4 +1,4 @@
-"""Batches for the tests: plans over a tiny model, run in this process or in children that can be killed."""
+"""Create and run batches with a tiny model, in this process or in child processes that can be killed."""
 
 import hashlib
 import os
@@ -16,75 +16,74 @@ from artgen.queue.ledger import JobResult, Ledger
 from artgen.queue.planner import BatchPlan, PlannedJob, Planner
 
 
-def entries(count: int) -> list[Entry]:
-    """Prompts with different words, seeds and steps."""
+def create_entries(count: int) -> list[Entry]:
+    """Return entries with different prompts, seeds and steps."""
     return [
         Entry("prompts.txt", number, {"prompt": f"a red fox {number}", "seed": str(number), "steps": 1 + number % 2})
         for number in range(1, count + 1)
     ]
 
 
-def plan(folder: Path, model: Path | str, found: Sequence[Entry]) -> BatchPlan:
-    """A plan without mistakes."""
-    made = Planner(folder, {"model": str(model)}).build_plan(found)
-    assert not made.line_errors, [mistake.error for mistake in made.line_errors]
-    return made
+def build_plan(folder: Path, model: Path | str, entries: Sequence[Entry]) -> BatchPlan:
+    """Return the plan of valid entries."""
+    plan = Planner(folder, {"model": str(model)}).build_plan(entries)
+    assert not plan.line_errors, [line_error.error for line_error in plan.line_errors]
+    return plan
 
 
-def draw(
-    made: BatchPlan,
+def run_batch(
+    plan: BatchPlan,
     runner: Runner | None = None,
     *,
     batch_size: str | None = "1",
-    selection: JobFilter | None = None,
+    job_filter: JobFilter | None = None,
     on_result: Callable[[PlannedJob, JobResult], None] | None = None,
 ) -> tuple[RunState, list[JobResult]]:
-    """Runs a plan; what was left to do, and how each job ended."""
-    ledger = Ledger(made.folder)
-    counted = pending_jobs(made.jobs, ledger, selection or JobFilter())
+    """Run a plan. Return the state at the start and the results of the jobs."""
+    state = pending_jobs(plan.jobs, Ledger(plan.folder), job_filter or JobFilter())
     results: list[JobResult] = []
 
-    def tell(job: PlannedJob, result: JobResult) -> None:
+    def collect(job: PlannedJob, result: JobResult) -> None:
         results.append(result)
         if on_result is not None:
             on_result(job, result)
 
-    run_jobs(counted, runner or in_process_runner(made.folder), parse_batch_size(batch_size), tell, no_op)
-    return counted, results
+    run_jobs(state, runner or in_process_runner(plan.folder), parse_batch_size(batch_size), collect, no_op)
+    return state, results
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each picture of a folder by its name."""
+def image_hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each image in a folder, by file name."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.png"))}
 
 
-def seconds(folder: Path) -> float:
-    """From the end of a batch's first picture to that of its last."""
+def batch_seconds(folder: Path) -> float:
+    """Return the seconds between the first and the last finished image of a batch."""
     ledger = Ledger(folder)
     ledger.refresh()
     times = [record.time for record in ledger.records.values()]
     return max(times) - min(times)
 
 
-def child(work: Callable[[], None]) -> int:
-    """A forked process that does some work and leaves without a word; its number."""
-    number = os.fork()
-    if number == 0:
+def fork(work: Callable[[], None]) -> int:
+    """Run a function in a forked process. Return the process ID."""
+    pid = os.fork()
+    if pid == 0:
         status = 1
         try:
             work()
             status = 0
         finally:
             os._exit(status)
-    return number
+    return pid
 
 
-def killed_at_random(work: Callable[[], None], times: int, longest: float) -> Iterator[int]:
-    """Starts some work `times` times and kills it each time after up to `longest` seconds; yields after each death."""
-    chance = random.Random(7)
+def kill_at_random_times(work: Callable[[], None], times: int, max_seconds: float) -> Iterator[int]:
+    """Start a function in a process `times` times and kill each process at a random time; yield after each kill."""
+    rng = random.Random(7)
     for _ in range(times):
-        number = child(work)
-        time.sleep(chance.uniform(0.02, longest))
-        os.kill(number, signal.SIGKILL)
-        os.waitpid(number, 0)
-        yield number
+        pid = fork(work)
+        time.sleep(rng.uniform(0.02, max_seconds))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        yield pid

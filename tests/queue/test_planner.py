@@ -295,7 +295,7 @@ def test_pictures_of_one_size_are_redrawn_together() -> None:
 
 
 def test_ten_thousand_lines_share_what_they_share() -> None:
-    made = Planner(Path("out")).build_plan(batches.entries(10_000))
+    made = Planner(Path("out")).build_plan(batches.create_entries(10_000))
     assert len(made.jobs) == 10_000
     assert len({id(job.template) for job in made.jobs}) == 2
 

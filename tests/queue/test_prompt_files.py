@@ -1,4 +1,4 @@
-"""Prompt files: what each format says, and every mistake with its line."""
+"""Test prompt files: the formats, and the line numbers of errors."""
 
 import json
 import os
@@ -17,20 +17,20 @@ from artgen.queue.entries import Entry, LineError
 from artgen.queue.prompt_line import option_flags, parse_prompt_line
 
 
-def read(name: str, text: str | bytes) -> list[Entry | LineError]:
+def parse(name: str, text: str | bytes) -> list[Entry | LineError]:
     path = Path(name)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return list(prompt_files.read_prompt_file(path))
 
 
-def found(name: str, text: str | bytes) -> list[tuple[int, dict[str, Any]]]:
-    items = read(name, text)
+def parse_valid(name: str, text: str | bytes) -> list[tuple[int, dict[str, Any]]]:
+    items = parse(name, text)
     assert not [item.error for item in items if isinstance(item, LineError)]
     return [(item.line, {**item.defaults, **item.setting_values}) for item in items if isinstance(item, Entry)]
 
 
 @pytest.mark.parametrize(
-    ("line", "given"),
+    ("line", "expected"),
     [
         ("a red fox", {"prompt": "a red fox"}),
         ("a red fox --seed 7 --steps 40", {"prompt": "a red fox", "seed": "7", "steps": 40}),
@@ -40,84 +40,85 @@ def found(name: str, text: str | bytes) -> list[tuple[int, dict[str, Any]]]:
         ("x -n 'bad, dim' -g=3.5", {"prompt": "x", "negative_prompt": "bad, dim", "guidance_scale": 3.5}),
         ("x --sampler 'Euler a' --cfg-scale 4", {"prompt": "x", "scheduler": "Euler a", "guidance_scale": 4.0}),
         ("--task inpaint -i a.png -M m.png --invert-mask --no-keep-original",
-         {"task": "inpaint", "image": Path("a.png"), "mask": Path("m.png"), "invert_mask": True, "keep_original": False}),
+         {"task": "inpaint", "image": Path("a.png"), "mask": Path("m.png"), "invert_mask": True,
+          "keep_original": False}),
         ("fox --output 'my fox.png'", {"prompt": "fox", "output": "my fox.png"}),
     ],
 )  # fmt: skip
-def test_a_line_is_a_prompt_and_options(line: str, given: dict[str, Any]) -> None:
-    assert parse_prompt_line(line) == given
+def test_line_is_a_prompt_followed_by_options(line: str, expected: dict[str, Any]) -> None:
+    assert parse_prompt_line(line) == expected
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("x --stps 4", "--stps"),
-        ("x --steps", "needs a value"),
+        ("x --steps", "without a value"),
         ("x --steps four", "whole number"),
         ("x --seed 7 y", "'y'"),
-        ("x --no-keep-original=1", "no value"),
+        ("x --no-keep-original=1", "it is a switch"),
         ("x --prompt 'y", "quotation"),
     ],
 )
-def test_a_wrong_line_says_what_is_wrong(line: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_invalid_line_has_a_specific_message(line: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         parse_prompt_line(line)
 
 
-def test_every_option_of_the_commands_may_stand_on_a_line() -> None:
+def test_lines_accept_every_option_of_the_commands() -> None:
     from artgen.spec.requests import TASKS
     from artgen.spec.settings import options_of
 
-    named = {name for name, _ in option_flags().values()}
+    settings = {name for name, _ in option_flags().values()}
     for cls in TASKS.values():
-        assert options_of(cls).keys() <= named
+        assert options_of(cls).keys() <= settings
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0")))
-def test_any_prompt_without_options_is_kept(text: str) -> None:
+def test_prompt_without_options_is_unchanged(text: str) -> None:
     prompt = text.strip()
     if not prompt or prompt.startswith(("#", "\\#", '"')) or any(w.startswith("-") for w in prompt.split()):
         return
     assert parse_prompt_line(prompt) == {"prompt": prompt}
 
 
-def test_text_files_have_comments_empty_lines_and_bom() -> None:
+def test_text_files_can_have_comments_empty_lines_and_a_bom() -> None:
     text = b"\xef\xbb\xbfa fox\r\n\r\n# no\r\n  # no\n\\#1 fan --seed 3\nlast"
     expected = [(1, {"prompt": "a fox"}), (5, {"prompt": "#1 fan", "seed": "3"}), (6, {"prompt": "last"})]
-    assert found("p.txt", text) == expected
+    assert parse_valid("p.txt", text) == expected
 
 
-def test_four_formats_say_the_same() -> None:
+def test_all_formats_give_equal_entries() -> None:
     job = {"prompt": "a fox, red", "seed": "7", "steps": 12, "guidance_scale": 3.0}
-    same = [
-        found("a.txt", "a fox, red --seed 7 --steps 12 --guidance 3"),
-        found("a.jsonl", json.dumps({"prompt": "a fox, red", "seed": 7, "steps": 12, "cfg-scale": 3})),
-        found("a.csv", 'prompt,seed,steps,guidance\n"a fox, red",7,12,3'),
-        found("a.yaml", "- prompt: a fox, red\n  seed: 7\n  steps: 12\n  guidance_scale: 3"),
+    parsed = [
+        parse_valid("a.txt", "a fox, red --seed 7 --steps 12 --guidance 3"),
+        parse_valid("a.jsonl", json.dumps({"prompt": "a fox, red", "seed": 7, "steps": 12, "cfg-scale": 3})),
+        parse_valid("a.csv", 'prompt,seed,steps,guidance\n"a fox, red",7,12,3'),
+        parse_valid("a.yaml", "- prompt: a fox, red\n  seed: 7\n  steps: 12\n  guidance_scale: 3"),
     ]
-    assert [items[0][1] for items in same] == [job] * 4
+    assert [items[0][1] for items in parsed] == [job] * 4
 
 
-def test_defaults_of_a_file_give_way_to_its_lines() -> None:
+def test_lines_override_the_defaults_of_a_file() -> None:
     lines = '{"defaults": {"steps": 9, "seed": 1}}\n{"prompt": "a"}\n{"prompt": "b", "steps": 2}'
-    assert [given["steps"] for _, given in found("a.jsonl", lines)] == [9, 2]
+    assert [values["steps"] for _, values in parse_valid("a.jsonl", lines)] == [9, 2]
     yaml = "defaults: {steps: 9}\njobs:\n  - a fox\n  - {prompt: b, seed: [1, 2]}\n"
-    assert found("a.yaml", yaml) == [
+    assert parse_valid("a.yaml", yaml) == [
         (3, {"steps": 9, "prompt": "a fox"}),
         (4, {"steps": 9, "prompt": "b", "seed": "1,2"}),
     ]
 
 
-def test_a_picture_is_looked_for_beside_the_file() -> None:
+def test_image_paths_are_relative_to_the_prompt_file() -> None:
     Path("jobs").mkdir()
-    (item,) = found("jobs/p.txt", "x --task img2img -i sub/a.png")
+    (item,) = parse_valid("jobs/p.txt", "x --task img2img -i sub/a.png")
     assert item[1]["image"] == Path("jobs/sub/a.png")
 
 
-def test_a_picture_s_own_record_is_a_line() -> None:
+def test_image_record_is_a_valid_line() -> None:
     record = {"artgen": "0.1.0", "task": "txt2img", "prompt": "x", "steps": 3, "seed": 5, "width": 32, "height": 32}
-    facts = {"file": "a.png", "torch": "2", "model_hash": "0" * 64, "batch_size": 1}
-    assert found("a.jsonl", json.dumps({**facts, **record})) == [
+    other_keys = {"file": "a.png", "torch": "2", "model_hash": "0" * 64, "batch_size": 1}
+    assert parse_valid("a.jsonl", json.dumps({**other_keys, **record})) == [
         (1, {"task": "txt2img", "prompt": "x", "steps": 3, "seed": "5", "width": 32, "height": 32})
     ]
 
@@ -135,25 +136,25 @@ def test_a_picture_s_own_record_is_a_line() -> None:
         ("a.yaml", "jobs: 3\n", [1]),
     ],
 )  # fmt: skip
-def test_every_mistake_has_its_line(name: str, text: str | bytes, lines: list[int]) -> None:
-    assert [item.line for item in read(name, text) if isinstance(item, LineError)] == lines
+def test_every_error_has_its_line_number(name: str, text: str | bytes, lines: list[int]) -> None:
+    assert [item.line for item in parse(name, text) if isinstance(item, LineError)] == lines
 
 
 @pytest.mark.parametrize(("name", "data"), [("a.txt", "fox".encode("utf-16")), ("a.doc", b"fox"), ("none.txt", None)])
-def test_a_file_that_is_none_is_refused(name: str, data: bytes | None) -> None:
+def test_unreadable_or_unknown_file_is_rejected(name: str, data: bytes | None) -> None:
     if data is not None:
         Path(name).write_bytes(data)
     with pytest.raises(InputFileError, match=name):
         list(prompt_files.read_prompt_file(Path(name)))
 
 
-def test_yaml_builds_nothing_but_data() -> None:
-    items = read("a.yaml", "- !!python/object/apply:os.system ['touch gotcha']\n")
+def test_yaml_does_not_create_python_objects() -> None:
+    items = parse("a.yaml", "- !!python/object/apply:os.system ['touch gotcha']\n")
     assert isinstance(items[0], LineError)
     assert not Path("gotcha").exists()
 
 
-def test_a_folder_keeps_names_and_sub_folders() -> None:
+def test_image_folder_keeps_names_and_subfolders() -> None:
     for name in ("in/b.png", "in/sub/a {1}.jpg", "in/sub/.hidden.png", "in/.git/x.png", "in/notes.md"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(b"")
@@ -168,11 +169,11 @@ def test_a_folder_keeps_names_and_sub_folders() -> None:
         == "b-{seed}.png"
     )
     Path("empty").mkdir()
-    with pytest.raises(InputFileError, match="no picture"):
+    with pytest.raises(InputFileError, match=r"no (image|picture)"):
         image_folders.read_image_folders([Path("empty")])
 
 
-def test_masks_are_found_by_name() -> None:
+def test_masks_are_found_by_file_name() -> None:
     for name in ("in/sub/a.jpg", "masks/sub/a.png"):
         Path(name).parent.mkdir(parents=True)
         Path(name).write_bytes(b"")
@@ -180,7 +181,7 @@ def test_masks_are_found_by_name() -> None:
         "masks/sub/a.png"
     )
     Path("masks/sub/a.png").unlink()
-    with pytest.raises(InputFileError, match=r"no mask for 'sub/a\.jpg'"):
+    with pytest.raises(InputFileError, match=r"mask of 'sub/a\.jpg'"):
         image_folders.read_image_folders([Path("in")], mask_folder=Path("masks"))
 
 
@@ -195,7 +196,7 @@ def test_masks_are_found_by_name() -> None:
         ('prompt=a fox,"a cat, blue",1:3', "prompt", ("a fox", "a cat, blue", "1:3")),
     ],
 )
-def test_the_grammar_of_a_sweep(text: str, name: str, values: tuple[str, ...]) -> None:
+def test_sweep_values_are_parsed(text: str, name: str, values: tuple[str, ...]) -> None:
     assert sweeps.parse_axes([text]) == [sweeps.SweepAxis(name, values)]
 
 
@@ -204,12 +205,12 @@ def test_the_grammar_of_a_sweep(text: str, name: str, values: tuple[str, ...]) -
     [["steps"], ["steps="], ["stps=1"], ["steps=a"], ["steps=1", "steps=2"], ["steps=9:3"], ["seed=0:999999"],
      ["steps=1:1000", "seed=1:1000"], ["output=a,b"]],
 )  # fmt: skip
-def test_a_wrong_sweep_is_refused(texts: list[str]) -> None:
+def test_invalid_sweep_is_rejected(texts: list[str]) -> None:
     with pytest.raises(UsageError):
         sweeps.parse_axes(texts)
 
 
-def test_ten_mistakes_are_told_at_once_before_torch_loads() -> None:
+def test_all_invalid_lines_are_reported_before_torch_is_imported() -> None:
     lines = ["ok", "x --stps 1", "x --steps 0", "x --steps a", "x --seed -2", "x --strength 0.5", "x --size 33x32",
              "x --task fly", "x --scheduler nope", "x --task img2img", "x --output ../y.png"]  # fmt: skip
     Path("p.txt").write_text("\n".join(lines))
@@ -219,11 +220,13 @@ def test_ten_mistakes_are_told_at_once_before_torch_loads() -> None:
         "try:\n    run()\n"
         "finally:\n    sys.stdout.write(','.join({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
     )
-    told = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=dict(os.environ), timeout=600
     )
-    assert told.returncode == 2
-    assert told.stdout == ""
-    assert [f"p.txt:{number}:" in told.stderr for number in range(1, 12)] == [False] + [True] * 10, told.stderr
-    assert "Traceback" not in told.stderr
+    assert completed.returncode == 2
+    assert completed.stdout == ""
+    assert [f"p.txt:{number}:" in completed.stderr for number in range(1, 12)] == [False] + [True] * 10, (
+        completed.stderr
+    )
+    assert "Traceback" not in completed.stderr
     assert not Path("out").exists() or not list(Path("out").glob("*.png"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batches import child
+from batches import fork
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -383,7 +383,7 @@ def test_a_crash_leaves_no_picture_beside_the_record_of_another(before: str, met
     seen = set()
     for after in range(20):
         write("old", "full")
-        crashed = os.waitstatus_to_exitcode(os.waitpid(child(lambda after=after: crash(after)), 0)[1])
+        crashed = os.waitstatus_to_exitcode(os.waitpid(fork(lambda after=after: crash(after)), 0)[1])
         assert crashed in (0, 9)
         with Image.open("fox.jpg") as file:
             there = "new" if file.convert("RGB").getpixel((4, 4))[0] > 128 else "old"
