@@ -1,4 +1,4 @@
-"""The drawing commands as people and scripts use them: what is drawn, printed and written."""
+"""Test the commands that generate images: the images, the printed text and the written files."""
 
 import json
 from pathlib import Path
@@ -15,45 +15,45 @@ def _inputs() -> None:
     save_inputs()
 
 
-def test_stdout_has_paths_and_stderr_the_rest(sd1: str) -> None:
+def test_paths_are_printed_to_stdout_and_notes_to_stderr(sd1: str) -> None:
     result = run("txt2img", "a red fox", "-m", sd1, "--steps", "2", "--seed", "7", "--count", "2")
     assert result.stdout.splitlines() == ["outputs/00001-7-a-red-fox.png", "outputs/00002-8-a-red-fox.png"]
     first, *rest = result.stderr.splitlines()
     assert "on the CPU" in first
     assert "fp32" in first
-    assert rest == ["seed 7", "seed 8"]
+    assert rest == ["Seed 7.", "Seed 8."]
     assert "\x1b" not in result.output
 
 
-def test_json_is_one_record_a_line(sd1: str) -> None:
+def test_json_prints_one_record_per_line(sd1: str) -> None:
     lines = run("txt2img", "狐 [/nope]\x1b", "-m", sd1, *FAST, "--json", "-q").stdout.splitlines()
-    made = json.loads(lines[0])
+    image_record = json.loads(lines[0])
     assert len(lines) == 1
-    assert made["prompt"] == "狐 [/nope]\x1b"
-    assert made["seed"] == 7
-    assert Path(made["file"]).is_file()
-    assert json.loads(run("info", "--json", made["file"]).stdout)["prompt"] == made["prompt"]
+    assert image_record["prompt"] == "狐 [/nope]\x1b"
+    assert image_record["seed"] == 7
+    assert Path(image_record["file"]).is_file()
+    assert json.loads(run("info", "--json", image_record["file"]).stdout)["prompt"] == image_record["prompt"]
 
 
-def test_quiet_says_nothing(sd1: str) -> None:
+def test_quiet_prints_no_notes(sd1: str) -> None:
     assert run("txt2img", "x", "-m", sd1, *FAST, "-q").stderr == ""
 
 
-def test_dry_run_draws_nothing(sd1: str) -> None:
+def test_dry_run_generates_nothing(sd1: str) -> None:
     result = run("txt2img", "x", "-m", sd1, "--seed", "1,4-6", "--dry-run")
     assert [line.split("seed=")[1].split()[0] for line in result.stdout.splitlines()] == ["1", "4", "5", "6"]
-    assert "4 pictures would be drawn" in result.stderr
+    assert "4 images would be generated" in result.stderr
     assert not Path("outputs").exists()
 
 
-def test_every_picture_task_draws_and_says_so(sd1: str) -> None:
-    for words in (
+def test_image_tasks_generate_and_replay(sd1: str) -> None:
+    for arguments in (
         ("img2img", "in.png"),
         ("inpaint", "in.png", "--mask", "mask.png", "a fox"),
         ("outpaint", "in.png", "--expand", "left=7"),
     ):
-        out = run(*words, "-m", sd1, *FAST, "-o", f"{words[0]}.png").stdout.strip()
-        assert out == f"{words[0]}.png"
+        out = run(*arguments, "-m", sd1, *FAST, "-o", f"{arguments[0]}.png").stdout.strip()
+        assert out == f"{arguments[0]}.png"
     assert Image.open("img2img.png").size == Image.open("inpaint.png").size == (33, 47)
     assert Image.open("outpaint.png").size == (40, 47)
     again = run("replay", "inpaint.png", "--set", f"model={sd1}", "-o", "again.png")
@@ -64,14 +64,14 @@ def test_every_picture_task_draws_and_says_so(sd1: str) -> None:
     assert not np.array_equal(np.asarray(Image.open("other.png")), np.asarray(Image.open("inpaint.png")))
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "webp", "png"])
-def test_formats(sd1: str, kind: str) -> None:
-    path = run("txt2img", "a fox", "-m", sd1, *FAST, "--format", kind).stdout.strip()
-    assert Image.open(path).format == kind.upper()
+@pytest.mark.parametrize("image_format", ["jpeg", "webp", "png"])
+def test_format_option_selects_the_file_format(sd1: str, image_format: str) -> None:
+    path = run("txt2img", "a fox", "-m", sd1, *FAST, "--format", image_format).stdout.strip()
+    assert Image.open(path).format == image_format.upper()
     assert json.loads(run("info", "--json", path).stdout)["seed"] == 7
 
 
-def test_nothing_is_overwritten_unasked(sd1: str) -> None:
+def test_existing_files_are_overwritten_only_with_overwrite(sd1: str) -> None:
     run("txt2img", "a", "-m", sd1, *FAST, "-o", "x.png")
     before = Path("x.png").read_bytes()
     assert "x.png" in run("txt2img", "b", "-m", sd1, *FAST, "-o", "x.png", code=74).stderr
@@ -80,38 +80,38 @@ def test_nothing_is_overwritten_unasked(sd1: str) -> None:
     assert Path("x.png").read_bytes() != before
 
 
-def test_metadata_can_be_left_out(sd1: str) -> None:
+def test_metadata_none_writes_no_metadata(sd1: str) -> None:
     run("txt2img", "secret", "-m", sd1, *FAST, "-o", "x.png", "--metadata", "none")
     assert b"secret" not in Path("x.png").read_bytes()
     run("replay", "x.png", code=3)
 
 
-def test_nan_leaves_with_nine_and_writes_nothing(models: dict[str, Path], tmp_path: Path) -> None:
+def test_nan_exits_with_9_and_writes_nothing(models: dict[str, Path], tmp_path: Path) -> None:
     broken = tiny_models.without_numbers(tmp_path / "broken", models["sd1"])
     assert "NaN" in run("txt2img", "x", "-m", str(broken), *FAST, code=9).stderr
     assert not Path("outputs").exists() or not list(Path("outputs").iterdir())
 
 
-def test_an_unusable_folder_is_found_before_drawing(sd1: str) -> None:
+def test_invalid_output_folder_is_reported_before_generation(sd1: str) -> None:
     Path("taken").write_text("a file")
     result = run("txt2img", "x", "-m", sd1, *FAST, "-o", "taken/", code=74)
     assert "taken" in result.stderr
     assert "on the CPU" not in result.stderr
 
 
-def test_schedulers_as_json() -> None:
+def test_schedulers_json_has_names_and_aliases() -> None:
     lines = [json.loads(line) for line in run("schedulers", "--json").stdout.splitlines()]
     assert {"name", "label", "class", "aliases"} <= set(lines[0])
 
 
-def test_doctor_knows_the_versions() -> None:
-    facts = json.loads(run("doctor", "--json").stdout)
-    assert facts["bundled model"] == "sound"
-    assert facts["torch"].startswith("2.")
-    assert facts["device"]
-    assert isinstance(facts["advice"], list)
+def test_doctor_json_reports_versions_and_device() -> None:
+    status = json.loads(run("doctor", "--json").stdout)
+    assert status["bundled model"] == "sound"
+    assert status["torch"].startswith("2.")
+    assert status["device"]
+    assert isinstance(status["advice"], list)
 
 
-def test_doctor_says_what_is_wrong_with_the_configuration() -> None:
+def test_doctor_reports_an_invalid_configuration_file() -> None:
     Path("artgen.toml").write_text("steps = \n")
     assert "artgen.toml is not valid TOML" in json.loads(run("doctor", "--json").stdout)["default model"]

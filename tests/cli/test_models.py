@@ -1,4 +1,4 @@
-"""`artgen models` as a user runs it: results on stdout, everything else on stderr, exit codes."""
+"""Test `artgen models`: results on stdout, notes on stderr, and exit codes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run() -> Run:
-    """Runs the program in a process of its own."""
+    """Return a function that runs `artgen models` in a separate process."""
 
     def artgen(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(Path(registry.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
@@ -50,7 +50,7 @@ def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_list_knows_the_built_in_models(run: Run) -> None:
+def test_list_contains_the_built_in_models(run: Run) -> None:
     done = run("list")
     assert [line.split()[0] for line in done.stdout.splitlines()][:3] == ["tiny", "denoiser", "sd15"]
     assert "license" in done.stderr
@@ -60,8 +60,7 @@ def test_list_knows_the_built_in_models(run: Run) -> None:
     assert rows["sd35-medium"]["gated"] is True
 
 
-def test_the_story_of_a_download(run: Run, hub: hub_server.Hub) -> None:
-    """pull, list, show, path, verify, damage, verify, repair, remove."""
+def test_downloaded_model_can_be_listed_verified_repaired_and_removed(run: Run, hub: hub_server.Hub) -> None:
     hub.cut_after[UNET] = 100_000
     done = run("pull", hub.repo)
     folder = Path(done.stdout.strip())
@@ -72,11 +71,11 @@ def test_the_story_of_a_download(run: Run, hub: hub_server.Hub) -> None:
     row = next(row for row in objects(run("list", "--json")) if row["name"] == hub.repo)
     assert row["complete"] is True
     assert int(str(row["on_disk"])) > 400_000
-    (facts,) = objects(run("show", hub.repo, "--json"))
-    assert (facts["revision"], facts["variant"], facts["architecture"]) == (hub.commit, "fp16", "sd1")
+    (details,) = objects(run("show", hub.repo, "--json"))
+    assert (details["revision"], details["variant"], details["architecture"]) == (hub.commit, "fp16", "sd1")
     assert "architecture: sd1" in run("show", hub.repo).stdout
     assert run("path", hub.repo).stdout == f"{folder}\n"
-    assert "as they should be" in run("verify").stdout
+    assert "match their SHA-256" in run("verify").stdout
 
     blob = (folder / UNET).resolve()
     data = bytearray(blob.read_bytes())
@@ -85,19 +84,19 @@ def test_the_story_of_a_download(run: Run, hub: hub_server.Hub) -> None:
     done = run("verify", hub.repo, code=5)
     assert UNET in done.stdout
     assert f"artgen models pull {hub.repo} --force" in done.stderr
-    bad = [finding for finding in objects(run("verify", hub.repo, "--json", code=5)) if not finding["ok"]]
-    assert [finding["file"] for finding in bad] == [UNET]
+    failed = [check for check in objects(run("verify", hub.repo, "--json", code=5)) if not check["ok"]]
+    assert [check["file"] for check in failed] == [UNET]
     run("pull", hub.repo, "--force")
     assert (folder / UNET).read_bytes() == hub.files[UNET]
     run("verify", hub.repo)
 
-    assert "freed" in run("remove", hub.repo).stderr
+    assert "Freed" in run("remove", hub.repo).stderr
     assert not folder.exists()
     run("path", hub.repo, code=4)
     run("remove", hub.repo, code=4)
 
 
-def test_what_can_go_wrong_with_a_pull(run: Run, hub: hub_server.Hub) -> None:
+def test_download_errors_have_messages_and_exit_codes(run: Run, hub: hub_server.Hub) -> None:
     assert "no model owner/other" in run("pull", "owner/other", code=4).stderr
     assert "no revision 'x'" in run("pull", "owner/tiny@x", code=4).stderr
     hub.gated = 401
@@ -108,30 +107,30 @@ def test_what_can_go_wrong_with_a_pull(run: Run, hub: hub_server.Hub) -> None:
     hub.instead[UNET] = b"x" * len(hub.files[UNET])
     assert "has the wrong hash" in run("pull", hub.repo, code=5).stderr
     hub.instead.clear()
-    assert "network is off" in run("pull", hub.repo, code=4, HF_HUB_OFFLINE="1").stderr
+    assert "network is disabled" in run("pull", hub.repo, code=4, HF_HUB_OFFLINE="1").stderr
     assert "pickle" in run("pull", "model.ckpt", code=5).stderr
     run("pull", hub.repo)
 
 
-def test_a_partial_download_is_listed_as_such(run: Run, hub: hub_server.Hub) -> None:
+def test_incomplete_download_is_marked_in_the_list(run: Run, hub: hub_server.Hub) -> None:
     hub.instead[UNET] = hub.files[UNET][:1000]
     run("pull", hub.repo, code=4)
     done = run("list")
     (line,) = [line for line in done.stdout.splitlines() if line.startswith(hub.repo)]
     assert "*" in line
-    assert "not complete" in done.stderr
+    assert "incomplete" in done.stderr
     hub.instead.clear()
     run("pull", hub.repo)
-    assert "not complete" not in run("list").stderr
+    assert "incomplete" not in run("list").stderr
 
 
-def test_a_hub_that_is_not_there(run: Run) -> None:
+def test_unreachable_hub_is_reported(run: Run) -> None:
     with hub_server.serve(hub_server.Hub()) as gone:
         pass
     assert "cannot be reached" in run("pull", "owner/tiny", code=4, HF_ENDPOINT=gone.url).stderr
 
 
-def test_aliases(run: Run, models: dict[str, Path]) -> None:
+def test_aliases_can_be_set_and_removed(run: Run, models: dict[str, Path]) -> None:
     run("alias", "mine", str(models["sd1"]))
     assert run("path", "mine").stdout == f"{models['sd1']}\n"
     assert next(row for row in objects(run("list", "--json")) if row["name"] == "mine")["complete"] is True
@@ -145,8 +144,8 @@ def test_aliases(run: Run, models: dict[str, Path]) -> None:
     assert "aliases.json', line 1" in run("list", code=3).stderr
 
 
-def test_the_bundled_model_is_shown_and_whole(run: Run) -> None:
-    """Before it is trained its name is known; when it is there, it is as its sums say."""
+def test_bundled_model_is_available_and_intact(run: Run) -> None:
+    """The catalog contains the bundled model even if its files are missing."""
     assert "bundled model" in run("show", "tiny").stdout or registry.find_local_model("tiny")
     if registry.find_local_model("tiny") is None:
         assert "pip install" in run("path", "tiny", code=4).stderr
@@ -155,21 +154,21 @@ def test_the_bundled_model_is_shown_and_whole(run: Run) -> None:
         assert Path(run("path", "tiny").stdout.strip()).is_dir()
 
 
-def test_show_prints_a_models_own_card(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
+def test_show_prints_the_readme_of_a_model(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(models["sd1"], tmp_path / "with-card")
-    (folder / "README.md").write_text("# My model\n\nDraws foxes.\n")
-    assert "Draws foxes." in run("show", str(folder)).stdout
+    (folder / "README.md").write_text("# My model\n\nGenerates foxes.\n")
+    assert "Generates foxes." in run("show", str(folder)).stdout
     assert "artgen models pull sd15" in run("show", "sd15").stderr
 
 
-def test_show_says_of_a_denoiser_nothing_that_is_about_words(run: Run) -> None:
-    facts = json.loads(run("show", "denoiser", "--json").stdout)
-    assert facts["prediction"] == "epsilon"
-    assert not facts.keys() & {"steps", "guidance_scale", "width"}
+def test_show_omits_text_to_image_details_of_a_denoiser(run: Run) -> None:
+    details = json.loads(run("show", "denoiser", "--json").stdout)
+    assert details["prediction"] == "epsilon"
+    assert not details.keys() & {"steps", "guidance_scale", "width"}
     assert "BM3D" in run("show", "denoiser").stdout
 
 
-def test_the_commands_of_names_need_no_torch() -> None:
+def test_model_commands_do_not_import_torch() -> None:
     script = (
         "import sys\nfrom artgen.cli.models import app\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'huggingface_hub'}\n"

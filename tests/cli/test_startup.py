@@ -1,4 +1,4 @@
-"""What runs without torch: help, version, listings, and everything that is refused."""
+"""Test that help, version, lists and validation errors do not import torch."""
 
 import json
 import os
@@ -20,23 +20,23 @@ sys.argv = ["artgen", *json.loads(sys.argv[1])]
 try:
     from artgen.cli.main import run
     run()
-except SystemExit as leaving:
-    code = leaving.code
+except SystemExit as exit_:
+    code = exit_.code
 loaded = [name for name in json.loads('{heavy}') if name in sys.modules]
 sys.stderr.write("\\n" + json.dumps([code or 0, loaded]))
 """
 
 
-def modules_after(*words: str, **environment: str) -> tuple[int, list[str], str]:
-    """Exit code, heavy modules loaded, and stderr of `artgen WORDS` in a process of its own."""
+def modules_after(*arguments: str, **environment: str) -> tuple[int, list[str], str]:
+    """Run `artgen ARGUMENTS` in a separate process. Return its exit code, imported heavy modules and stderr."""
     ran = subprocess.run(
-        [sys.executable, "-c", DRIVER.replace("{heavy}", json.dumps(HEAVY)), json.dumps(words)],
+        [sys.executable, "-c", DRIVER.replace("{heavy}", json.dumps(HEAVY)), json.dumps(arguments)],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env={**os.environ, **environment},
         timeout=600,
     )  # fmt: skip
-    said, _, last = ran.stderr.rpartition("\n")
+    message, _, last = ran.stderr.rpartition("\n")
     code, loaded = json.loads(last)
-    return code, loaded, said
+    return code, loaded, message
 
 
 SUBCOMMANDS = ("list", "show", "pull", "verify", "alias", "remove", "path")
@@ -49,13 +49,13 @@ HELPED = [
 ]
 
 
-@pytest.mark.parametrize("words", HELPED, ids=" ".join)
-def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
-    assert modules_after(*words, "--help")[:2] == (0, [])
+@pytest.mark.parametrize("arguments", HELPED, ids=" ".join)
+def test_help_imports_no_heavy_modules(arguments: tuple[str, ...]) -> None:
+    assert modules_after(*arguments, "--help")[:2] == (0, [])
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("--version",), 0, ""),
         (("schedulers",), 0, ""),
@@ -82,7 +82,7 @@ def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
         (("txt2img", "x", "-m", "sd1k5"), 4, "sd15"),
         (("txt2img", "x", "-m", "model.ckpt"), 5, "model.ckpt"),
         (("txt2img", "x", "--size", "65x65"), 2, "64x64"),
-        (("img2img",), 2, "picture"),
+        (("img2img",), 2, "image"),
         (("img2img", "nope.png"), 3, "nope.png"),
         (("img2img", "text.png"), 3, "text.png"),
         (("img2img", "in.png", "--strength", "1.5"), 2, "0 to 1"),
@@ -99,7 +99,7 @@ def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
         (("txt2img", "x", "-o", "fox.gif"), 2, "gif"),
         (("config", "set", "nope", "1"), 2, "nope"),
         (("config", "set", "steps", "0"), 2, "steps"),
-        (("anomaly",), 2, "picture"),
+        (("anomaly",), 2, "image"),
         (("anomaly", "nope.png"), 3, "nope.png"),
         (("anomaly", "text.png"), 3, "text.png"),
         (("anomaly", "in.png", "--fit", "nowhere"), 3, "nowhere"),
@@ -121,20 +121,20 @@ def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_what_needs_no_model_imports_nothing_heavy(words: tuple[str, ...], code: int, said: str) -> None:
+def test_validation_imports_no_heavy_modules(arguments: tuple[str, ...], code: int, message: str) -> None:
     Image.new("RGB", (64, 64), "orange").save("in.png")
     Image.new("L", (64, 64), 0).save("black.png")
-    Path("text.png").write_text("no picture")
+    Path("text.png").write_text("not an image")
     Path("empty").mkdir()
     Path("few").mkdir()
     Image.new("RGB", (64, 64), "orange").save("few/in.png")
-    found, loaded, complaint = modules_after(*words)
-    assert (found, loaded) == (code, []), complaint
-    assert said in complaint
-    assert "Traceback" not in complaint
+    exit_code, loaded, stderr = modules_after(*arguments)
+    assert (exit_code, loaded) == (code, []), stderr
+    assert message in stderr
+    assert "Traceback" not in stderr
 
 
-def test_completion_names_commands_and_options() -> None:
+def test_completion_suggests_commands_and_options() -> None:
     environment = {**os.environ, "_ARTGEN_COMPLETE": "complete_bash", "COMP_WORDS": "artgen ou", "COMP_CWORD": "1"}
     ran = subprocess.run(
         [sys.executable, "-m", "artgen"], capture_output=True, text=True, env=environment, check=False, timeout=600
@@ -148,17 +148,17 @@ def test_completion_names_commands_and_options() -> None:
 
 
 @pytest.mark.parametrize("typed", ["artgen ", "artgen txt2img --s", "artgen models show "])
-def test_completion_imports_nothing_heavy(typed: str) -> None:
+def test_completion_imports_no_heavy_modules(typed: str) -> None:
     asked = {"_ARTGEN_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split(" ")) - 1)}
     code, loaded, _ = modules_after(**asked)
     assert code == 0
-    assert set(loaded) <= {"rich"}, "Typer takes the markup out of help texts with it"
+    assert set(loaded) <= {"rich"}, "Typer imports rich to remove markup from help texts"
 
 
-def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
+def test_mistyped_command_suggests_the_closest_command() -> None:
     assert "txt2img" in CliRunner().invoke(app, ["txt2im"]).stderr
 
 
-def test_version() -> None:
+def test_version_option_prints_the_version() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert result.stdout.startswith("artgen 0.")

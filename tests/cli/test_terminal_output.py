@@ -1,4 +1,4 @@
-"""What reaches a terminal: escapes of artgen's own, and none of anybody else's."""
+"""Test that untrusted text cannot send escape sequences to a terminal."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ RAW = (b"\x1b]", b"\x1b[2J", b"\x07", b"\x1b\\", "\x9b".encode(), "\x85".encode(
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("arguments", "code"),
     [
         (("txt2img", HOSTILE, "-m", "tiny", "--dry-run"), 0),
         (("txt2img", "x", HOSTILE), 2),
@@ -33,16 +33,16 @@ RAW = (b"\x1b]", b"\x1b[2J", b"\x07", b"\x1b\\", "\x9b".encode(), "\x85".encode(
     ],
     ids=lambda value: " ".join(value).replace(HOSTILE, "HOSTILE") if isinstance(value, tuple) else None,
 )
-def test_hostile_text_does_not_reach_a_terminal(words: tuple[str, ...], code: int) -> None:
+def test_untrusted_text_is_sanitized_on_a_terminal(arguments: tuple[str, ...], code: int) -> None:
     save_hostile()
-    terminal = Terminal(*words)
-    assert terminal.leave() == code, terminal.shown
-    assert not [raw for raw in RAW if raw in terminal.shown], terminal.shown
-    assert b"[/nope]" in terminal.shown.replace(b"\r\n", b"")
+    terminal = Terminal(*arguments)
+    assert terminal.wait() == code, terminal.output
+    assert not [raw for raw in RAW if raw in terminal.output], terminal.output
+    assert b"[/nope]" in terminal.output.replace(b"\r\n", b"")
 
 
 def save_hostile() -> None:
-    """Pictures whose metadata, in each form, holds what a terminal would obey."""
+    """Write images whose metadata contains escape sequences, one image per metadata format."""
     texts = {
         "record": ("artgen", json.dumps({"artgen": "0.1.0", "task": "txt2img", "prompt": HOSTILE, "seed": 1})),
         "parameters": ("parameters", f"{HOSTILE}\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"),
@@ -63,21 +63,23 @@ def comfy_workflow(prompt: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_the_progress_tells_a_rate_once_it_is_known_and_control_c_gives_the_cursor_back(sd1: str) -> None:
+def test_progress_shows_a_rate_and_interrupt_restores_the_cursor(sd1: str) -> None:
     terminal = Terminal("txt2img", "x", "-m", sd1, "--steps", "900")
     terminal.wait_for(b" it/s")
     terminal.press(b"\x03")
-    assert terminal.leave() == 130
-    assert b" 0.00 it/s" not in terminal.shown
-    assert b"stopping after this step" in terminal.shown
-    assert terminal.shown.rindex(b"\x1b[?25h") > terminal.shown.rindex(b"\x1b[?25l")
-    assert b"Traceback" not in terminal.shown
+    assert terminal.wait() == 130
+    assert b" 0.00 it/s" not in terminal.output
+    assert b"Stopping after this step." in terminal.output
+    assert terminal.output.rindex(b"\x1b[?25h") > terminal.output.rindex(b"\x1b[?25l")
+    assert b"Traceback" not in terminal.output
 
 
-@pytest.mark.parametrize("words", [("txt2img", "--help"), ("info", "nope.png")])
+@pytest.mark.parametrize("arguments", [("txt2img", "--help"), ("info", "nope.png")])
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
-def test_no_color_and_dumb_terminals_get_no_escapes(words: tuple[str, ...], environment: dict[str, str]) -> None:
-    terminal = Terminal(*words, **environment)
-    terminal.leave()
-    assert terminal.shown
-    assert b"\x1b" not in terminal.shown
+def test_no_color_and_dumb_terminals_receive_no_escape_sequences(
+    arguments: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    terminal = Terminal(*arguments, **environment)
+    terminal.wait()
+    assert terminal.output
+    assert b"\x1b" not in terminal.output

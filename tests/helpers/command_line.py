@@ -1,4 +1,4 @@
-"""The command line in this process, on a tiny real model, with two small pictures to start from."""
+"""Run the command line in the process of the test, and write small input images."""
 
 import json
 from typing import Any
@@ -11,20 +11,21 @@ from artgen.cli.main import app
 FAST = ("--steps", "2", "--seed", "7")
 
 
-def run(*words: str, code: int = 0, **more: Any) -> Result:
-    result = CliRunner().invoke(app, list(words), **more)
+def run(*arguments: str, code: int = 0, **kwargs: Any) -> Result:
+    """Run `artgen ARGUMENTS` and check the exit code."""
+    result = CliRunner().invoke(app, list(arguments), **kwargs)
     assert result.exit_code == code, (result.output, result.exception)
     return result
 
 
-def record(*words: str, **more: Any) -> dict[str, Any]:
-    """The record of a dry run."""
-    loaded: dict[str, Any] = json.loads(run(*words, "--dry-run", "--json", **more).stdout)
+def record(*arguments: str, **kwargs: Any) -> dict[str, Any]:
+    """Return the record that a dry run prints."""
+    loaded: dict[str, Any] = json.loads(run(*arguments, "--dry-run", "--json", **kwargs).stdout)
     return loaded
 
 
 def save_inputs() -> None:
-    """`in.png`, orange, and `mask.png` of the same size."""
+    """Write `in.png` (33x47, orange) and `mask.png` of the same size."""
     Image.new("RGB", (33, 47), "orange").save("in.png")
     mask = Image.new("L", (33, 47))
     mask.paste(255, (5, 5, 20, 20))

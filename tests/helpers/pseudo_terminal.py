@@ -1,4 +1,4 @@
-"""artgen in a process of its own: between pipes, or on a pseudo-terminal, where it believes that a person reads."""
+"""Run artgen in a separate process, with pipes or with a pseudo-terminal."""
 
 import fcntl
 import os
@@ -9,38 +9,46 @@ import termios
 from typing import Any
 
 
-def artgen(*words: str | bytes, **more: Any) -> subprocess.Popen[bytes]:
-    """`artgen WORDS`, started."""
-    return subprocess.Popen([sys.executable, "-m", "artgen", *words], **more)
+def artgen(*arguments: str | bytes, **kwargs: Any) -> subprocess.Popen[bytes]:
+    """Start `artgen ARGUMENTS`."""
+    return subprocess.Popen([sys.executable, "-m", "artgen", *arguments], **kwargs)
 
 
 class Terminal:
-    """`artgen WORDS` with a person before it: what they see, and the keys they press."""
+    """Run `artgen ARGUMENTS` on a pseudo-terminal.
 
-    def __init__(self, *words: str | bytes, **environment: str) -> None:
+    Attributes:
+        output: all bytes that were written to the terminal so far.
+        process: the process of artgen.
+    """
+
+    def __init__(self, *arguments: str | bytes, **environment: str) -> None:
         self._leader, follower = pty.openpty()
-        self.shown = b""
+        self.output = b""
         self.process = artgen(
-            *words,
+            *arguments,
             stdin=follower,
             stdout=follower,
             stderr=follower,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C becomes a signal
+            preexec_fn=lambda: fcntl.ioctl(
+                0, termios.TIOCSCTTY, 0
+            ),  # with a controlling terminal, Ctrl-C sends a signal
             env={**os.environ, "TERM": "xterm", **environment},
         )
         os.close(follower)
 
     def wait_for(self, text: bytes) -> None:
-        """Reads on until `text` has been shown."""
-        while text not in self.shown:
-            assert self._read(), f"{text!r} never came, but {self.shown!r}"
+        """Read until the terminal shows `text`."""
+        while text not in self.output:
+            assert self._read(), f"{text!r} is not in {self.output!r}"
 
     def press(self, keys: bytes) -> None:
+        """Send keys to the terminal."""
         os.write(self._leader, keys)
 
-    def leave(self) -> int:
-        """Reads to the end; the exit code."""
+    def wait(self) -> int:
+        """Read to the end of the output. Return the exit code."""
         while self._read():
             pass
         os.close(self._leader)
@@ -49,7 +57,7 @@ class Terminal:
     def _read(self) -> bytes:
         try:
             chunk = os.read(self._leader, 4096)
-        except OSError:  # Linux's way to say that the other end is closed
+        except OSError:  # Linux raises an error if the other end is closed
             chunk = b""
-        self.shown += chunk
+        self.output += chunk
         return chunk
