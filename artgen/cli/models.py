@@ -57,26 +57,26 @@ def _iter_model_details() -> Iterator[dict[str, Any]]:
 
 def _model_details(name: str, model_info: registry.ModelInfo) -> dict[str, Any]:
     """Return the details of a model from the catalog, and from its files if they are available locally."""
-    found: registry.ResolvedModel | None = None
+    model: registry.ResolvedModel | None = None
     try:
-        found = registry.find_local_model(name)
+        model = registry.find_local_model(name)
     except ArtgenError:
-        found = None
-    width, height = found.native_size if found else (model_info.width, model_info.height)
+        model = None
+    width, height = model.native_size if model else (model_info.width, model_info.height)
     return {
         "name": name,
         "source": model_info.source,
-        "revision": found.revision if found else model_info.revision,
-        "architecture": found.architecture if found else model_info.architecture,
+        "revision": model.revision if model else model_info.revision,
+        "architecture": model.architecture if model else model_info.architecture,
         "width": width,
         "height": height,
-        "license": found.license if found and found.license != "unknown" else model_info.license,
+        "license": model.license if model and model.license != "unknown" else model_info.license,
         "gated": model_info.gated,
-        "inpainting": found.is_inpainting if found else model_info.inpainting,
-        "on_disk": _size_on_disk(model_info, found),
-        "complete": found is not None,
+        "inpainting": model.is_inpainting if model else model_info.inpainting,
+        "on_disk": _size_on_disk(model_info, model),
+        "complete": model is not None,
         "builtin": model_info.builtin,
-        "description": (found.description if found else "") or model_info.description,
+        "description": (model.description if model else "") or model_info.description,
     }
 
 
@@ -107,11 +107,11 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
     """
     reference = registry.parse_reference(name)
     model_info = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
-    found = registry.find_local_model(name)
-    details = _model_details(name, model_info) | {"path": str(found.path) if found else None}
-    if found:
+    model = registry.find_local_model(name)
+    details = _model_details(name, model_info) | {"path": str(model.path) if model else None}
+    if model:
         details |= {
-            key: value for key, value in asdict(found).items() if key not in ("name", "path", "native_size", "is_file")
+            key: value for key, value in asdict(model).items() if key not in ("name", "path", "native_size", "is_file")
         }
     else:
         keys = ("steps", "guidance_scale", "scheduler", "sigmas", "download_size")
@@ -126,12 +126,12 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
             print_result(
                 f"{key.replace('_', ' ')}: {format_bytes(value) if key in ('on_disk', 'download_size') else value}"
             )
-    readme = found.path / "README.md" if found and not found.is_file else None
+    readme = model.path / "README.md" if model and not model.is_file else None
     if readme and readme.is_file():
         print_result("")
         for line in readme.read_text(encoding="utf-8", errors="replace").splitlines():
             print_result(line)
-    if not found:
+    if not model:
         print_note(f"'{name}' is not downloaded. {_install_hint(reference, force=False)}")
 
 
@@ -259,8 +259,8 @@ def path(name: ModelName) -> None:
 
     artgen models path tiny
     """
-    found = registry.find_local_model(name)
-    if found is None:
+    model = registry.find_local_model(name)
+    if model is None:
         hint = _install_hint(registry.parse_reference(name), force=False)
         raise ModelUnavailableError(f"The model '{name}' is not downloaded.", hint)
-    print_result(str(found.path.absolute()))
+    print_result(str(model.path.absolute()))

@@ -184,7 +184,7 @@ def _shrink_to_fit(image: "Image.Image", max_side: int) -> "Image.Image":
     factor = min(1.0, max_side / max(image.size))
     if factor == 1:
         return image
-    width, height = (max(1, round(each * factor)) for each in image.size)
+    width, height = (max(1, round(side * factor)) for side in image.size)
     return image.resize((width, height))
 
 

@@ -193,17 +193,17 @@ def _assign_positionals(
 @functools.cache
 def _flag_aliases() -> dict[str, str]:
     """Return the option of each hidden alias: `--quantize` for `--weights`, `--mode=full` for `--full`."""
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for group in settings.SETTING_GROUPS:
         for name, f in options_of(group).items():
             spec: Setting = f.metadata["setting"]
             canonical = spec.flags[-1] if spec.flags else "--" + name.replace("_", "-")
             for alias in spec.aliases:
                 flag, separator, value = alias.partition("=")
-                found[flag] = f"{canonical}{separator}{value}"
+                options[flag] = f"{canonical}{separator}{value}"
                 if type_of(group, name)[0] is bool:
-                    found[f"--no-{flag[2:]}"] = f"--no-{canonical[2:]}"
-    return found
+                    options[f"--no-{flag[2:]}"] = f"--no-{canonical[2:]}"
+    return options
 
 
 @functools.cache

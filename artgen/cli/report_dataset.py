@@ -40,15 +40,15 @@ def report_lines(dataset: Dataset, sizes: Sizes) -> Iterator[str]:
     """Yield the summary line by line."""
     total = len(dataset.images) + len(dataset.rejected)
     yield f"'{dataset.folder}': {len(dataset.images):,} of {total:,} images are used for training."
-    yield from _count_lines("folder", Counter(each.folder or "(top)" for each in dataset.images))
+    yield from _count_lines("folder", Counter(image.folder or "(top)" for image in dataset.images))
     yield from _count_lines("shape", Counter(f"{width}x{height}" for width, height in sizes))
-    licenses = (each.provenance.license if each.provenance else None for each in dataset.images)
+    licenses = (image.provenance.license if image.provenance else None for image in dataset.images)
     yield from _count_lines("license", Counter(name or "unknown" for name in licenses))
-    for kind in sorted({each.kind for each in dataset.rejected}):
-        items = [(each.name, each.reason) for each in dataset.rejected if each.kind == kind]
+    for kind in sorted({image.kind for image in dataset.rejected}):
+        items = [(image.name, image.reason) for image in dataset.rejected if image.kind == kind]
         yield f"Excluded, {kind}: {len(items):,}"
         yield from _item_lines(items)
-    noted_images = [(each.name, "; ".join(each.notes)) for each in dataset.images if each.notes]
+    noted_images = [(image.name, "; ".join(image.notes)) for image in dataset.images if image.notes]
     if noted_images:
         yield f"Included, with notes: {len(noted_images):,}"
         yield from _item_lines(noted_images)

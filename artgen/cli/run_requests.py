@@ -120,7 +120,7 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
         on_finished: is called after all jobs, before the summary of failures.
 
     Raises:
-        ArtgenError: a request is invalid; or all jobs of a run without a ledger failed for the same reason.
+        ArtgenError: a request is invalid; or all jobs of a run without a ledger failed with the same exit code.
         OutputError: a file cannot be written.
         typer.Exit: code 7 if some jobs failed.
     """
@@ -180,7 +180,7 @@ def _print_saved(outcome: JobOutcome, path: Path, plan: RunPlan, report: ReportS
 
 
 def _exit_with_failures(failures: Sequence[JobOutcome], plan: RunPlan, report: ReportSettings) -> None:
-    """Raise the error of a run without a ledger in which all jobs failed alike; otherwise exit with code 7."""
+    """Exit with code 7. Without a ledger, raise the error if all jobs failed with the same exit code."""
     errors = [outcome.error for outcome in failures if outcome.error is not None]
     if not plan.has_ledger and len(errors) == plan.total and len({error.exit_code for error in errors}) == 1:
         raise errors[0]

@@ -203,7 +203,7 @@ def test_ctrl_c_saves_a_checkpoint_that_requires_the_same_settings(sd1: str) -> 
         (("nowhere", "-o", "x"), 3, "nowhere"),
         (("empty", "-o", "x"), 3, "no picture"),
         (("images",), 2, "--output is missing"),
-        (("-o", "x"), 2, "needs a folder"),
+        (("-o", "x"), 2, "the folder of images is missing"),
         (("images", "-o", "taken.safetensors"), 74, "exists already"),
         (("images", "-o", "x", "--resume"), 3, "no checkpoint"),
         (("images", "-o", "x", "--learning-rate", "0"), 2, "would not change"),

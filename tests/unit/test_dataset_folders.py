@@ -266,9 +266,9 @@ def test_report_counts_files_and_shortens_long_lists(capsys: pytest.CaptureFixtu
     dataset = load_dataset()
     report_dataset.print_dataset_report(dataset, [(144, 112)])
     report = capsys.readouterr().err
-    assert "by shape: 144x112 1" in report
-    assert "data: 1 of 21 pictures are learnt from" in report
-    assert "left out, unreadable: 20" in report
+    assert "By shape: 144x112 1" in report
+    assert "'data': 1 of 21 images are used for training." in report
+    assert "Excluded, unreadable: 20" in report
     assert "and 8 more" in report
     assert "\x1b" not in report
 
