@@ -55,19 +55,21 @@ def available_ram() -> int | None:
     The limits of the process's control groups are applied. Return None on systems without Linux's /proc files.
     """
     try:
-        free = _read_kib("/proc/meminfo", "MemAvailable")
-        own = _read_kib("/proc/self/status", "RssAnon")
+        free = _read_kib(MEMINFO_FILE, "MemAvailable")
+        own = _read_kib(PROCESS_STATUS_FILE, "RssAnon")
     except (OSError, ValueError, KeyError):
         return None
     return min((free, *_cgroup_limits())) + own
 
 
-def _read_kib(file: str, name: str) -> int:
+def _read_kib(file: Path, name: str) -> int:
     """Return one value of a /proc table, in bytes."""
-    table = dict(line.split(":", 1) for line in Path(file).read_text("utf-8").splitlines() if ":" in line)
+    table = dict(line.split(":", 1) for line in file.read_text("utf-8").splitlines() if ":" in line)
     return int(table[name].split()[0]) * 1024
 
 
+MEMINFO_FILE = Path("/proc/meminfo")
+PROCESS_STATUS_FILE = Path("/proc/self/status")
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 PROCESS_CGROUPS_FILE = Path("/proc/self/cgroup")
 CGROUP_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
