@@ -1,45 +1,46 @@
-"""What every test stands on: one torch thread, no network, the user's folders elsewhere, an empty working folder."""
+"""Isolate each test: one torch thread, no network, temporary user folders, an empty working directory."""
 
 import gc
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-# A busy machine is no failure.
+# a slow machine must not fail a test
 hypothesis.settings.register_profile("artgen", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("artgen")
 
-# A shell's background job ignores Ctrl-C, and so would every process that a test starts.
+# a background job of a shell ignores Ctrl-C, and child processes inherit this
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
-_LOCAL = ("127.0.0.1", "::1", "localhost")
+_LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
 @pytest.fixture(autouse=True)
-def _blocked_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections go to this machine or nowhere."""
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reject connections to other machines."""
     connect = socket.socket.connect
 
-    def guarded(self: socket.socket, address: object) -> None:
+    def connect_locally(self: socket.socket, address: object) -> None:
         host = address[0] if isinstance(address, tuple) else None
-        if self.family != socket.AF_UNIX and host not in _LOCAL:
-            raise OSError(f"a test tried to reach {host}")
+        if self.family != socket.AF_UNIX and host not in _LOCAL_HOSTS:
+            raise OSError(f"a test tried to connect to {host}")
         connect(self, address)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setattr(socket.socket, "connect", connect_locally)
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's configuration, caches and current folder are this test's own."""
+def _temporary_user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Move the configuration, the caches and the working directory to a temporary folder."""
     home = tmp_path / "home"
     home.mkdir()
     for name, folder in {
@@ -55,23 +56,21 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
+    working_directory = tmp_path / "work"
+    working_directory.mkdir()
+    monkeypatch.chdir(working_directory)
 
 
 @pytest.fixture(autouse=True)
 def _one_torch_thread() -> None:
-    """Tiny models run faster on one thread, and the same bits come out."""
-    import sys
-
+    """Use one thread: tiny models run faster, and the results are reproducible."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of the tiny models, by architecture."""
+    """Return the folders of the tiny models by architecture."""
     import torch
 
     torch.set_num_threads(1)
@@ -93,5 +92,5 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def sd1(models: dict[str, Path]) -> str:
-    """The tiny Stable Diffusion 1 model, as one would type it."""
+    """Return the path of the tiny Stable Diffusion 1 model as text."""
     return str(models["sd1"])

@@ -29,8 +29,8 @@ def printable(text: str) -> str:
 def markup_safe(text: str) -> str:
     """Return `printable(text)` with rich's markup escaped, for use inside a rich markup string.
 
-    Without surrounding markup, print `rich.text.Text(printable(text))` instead: in markup, rich also replaces emoji codes
-    such as `:fox:`, and `escape` does not prevent this.
+    Without surrounding markup, print `rich.text.Text(printable(text))` instead: in markup, rich also replaces emoji
+    codes such as `:fox:`, and `escape` does not prevent this.
     """
     from rich.markup import escape
 

@@ -238,8 +238,8 @@ def itxt(name: bytes, text: bytes, packed: bool = False) -> bytes:
 NESTED_JSON = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 HOSTILE = {
     "long": itxt(b"artgen", b'{"prompt": "' + b"x" * 10_000_000 + b'"}'),
-    "bomb": itxt(b"artgen", zlib.compress(b" " * 200_000_000, 9), packed=True),
-    "zbomb": chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b" " * 200_000_000, 9)),
+    "bomb": itxt(b"artgen", zlib.compress(b" " * 20_000_000, 9), packed=True),
+    "zbomb": chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b" " * 20_000_000, 9)),
     "nested": itxt(b"artgen", NESTED_JSON),
     "nested-graph": itxt(b"prompt", NESTED_JSON),
     "list": itxt(b"artgen", b"[1, 2]"),

@@ -1,4 +1,4 @@
-"""Destinations: names, refusals before drawing, and what is on the disk when something goes wrong."""
+"""Test destinations: file names, checks before generating, and the files on the disk after failures."""
 
 import errno
 import io
@@ -30,12 +30,12 @@ RECORD: dict[str, object] = {
     "task": "txt2img", "prompt": "a red fox", "seed": 7, "steps": 4, "scheduler": "euler", "guidance_scale": 7.5,
     "width": 8, "height": 8, "model": "ada/fox-v1", "artgen": "0.1", "image": "photo one.png", "strength": 0.5,
 }  # fmt: skip
-PICTURE = Image.new("RGB", (8, 8), "teal")
+IMAGE = Image.new("RGB", (8, 8), "teal")
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    folder = tmp_path / "pictures-of-outputs"
+def _empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    folder = tmp_path / "outputs-tests"
     folder.mkdir()
     monkeypatch.chdir(folder)
     yield
@@ -43,15 +43,15 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def to(output: str | None = None, **options: Any) -> Destination:
-    """A destination; `options` are settings of `Output` and arguments of `destination`."""
-    asked = {name: options.pop(name) for name in tuple(options) if name in OutputSettings.__dataclass_fields__}
-    return parse_destination(OutputSettings(output=output, **asked), **options)
+    """Create a destination. `options` are fields of `OutputSettings` and arguments of `parse_destination`."""
+    settings = {name: options.pop(name) for name in tuple(options) if name in OutputSettings.__dataclass_fields__}
+    return parse_destination(OutputSettings(output=output, **settings), **options)
 
 
 def save(output: str | None = None, record: dict[str, object] | None = None, **options: object) -> str:
-    place = to(output, **options)
-    place.check(8, 8, record or RECORD)
-    path = place.save(PICTURE, record or RECORD)
+    destination = to(output, **options)
+    destination.check(8, 8, record or RECORD)
+    path = destination.save(IMAGE, record or RECORD)
     with Image.open(path) as image:
         image.load()
         assert image.size == (8, 8)
@@ -62,7 +62,7 @@ def files() -> list[str]:
     return sorted(path.as_posix() for path in Path().rglob("*") if not path.is_dir())
 
 
-def test_where_pictures_go() -> None:
+def test_output_forms_give_the_documented_paths() -> None:
     assert save() == "outputs/00001-7-a-red-fox.png"
     assert save(default_template="{stem}-{seed}") == "outputs/photo-one-7.png"
     assert save("fox.png") == "fox.png"
@@ -108,14 +108,14 @@ def test_where_pictures_go() -> None:
         ("new/..", {}),
     ],
 )
-def test_what_cannot_be_meant_is_refused(output: str, options: dict[str, object]) -> None:
+def test_invalid_output_options_are_rejected(output: str, options: dict[str, object]) -> None:
     with pytest.raises(UsageError) as caught:
         to(output, **options)
     if "field" in caught.value.message:
         assert "{guidance}" in caught.value.hint
 
 
-def test_formats_hold_what_is_asked() -> None:
+def test_format_limits_are_checked() -> None:
     to("x.jpg").check(65_500, 8, RECORD)
     to("x.webp").check(8, 16_383, RECORD)
     to("x.png").check(100_000, 8, RECORD, has_alpha=True)
@@ -125,11 +125,11 @@ def test_formats_hold_what_is_asked() -> None:
     with pytest.raises(UsageError, match="transparency"):
         to("x.jpg").check(8, 8, RECORD, has_alpha=True)
     with pytest.raises(OutputError, match="jpeg"):
-        to("x.jpg").save(PICTURE.convert("RGBA"), RECORD)
+        to("x.jpg").save(IMAGE.convert("RGBA"), RECORD)
     assert files() == []
 
 
-def test_quality_matters() -> None:
+def test_higher_quality_gives_a_larger_file() -> None:
     noise = Image.effect_noise((64, 64), 80).convert("RGB")
     sizes = []
     for quality in (10, 95, 100):
@@ -142,33 +142,33 @@ def test_quality_matters() -> None:
         assert image.convert("RGB").tobytes() == noise.tobytes()
 
 
-def test_an_existing_file_is_kept() -> None:
+def test_existing_file_is_not_replaced() -> None:
     save("fox.png")
     before = Path("fox.png").read_bytes()
     with pytest.raises(OutputError, match="exists") as caught:
         to("fox.png").check(8, 8, RECORD)
     assert caught.value.exit_code == 74
-    assert to("fox.png").save(PICTURE, RECORD) == Path("fox-1.png")
-    assert to("fox.png").save(PICTURE, RECORD) == Path("fox-2.png")
+    assert to("fox.png").save(IMAGE, RECORD) == Path("fox-1.png")
+    assert to("fox.png").save(IMAGE, RECORD) == Path("fox-2.png")
     assert Path("fox.png").read_bytes() == before
     assert save("fox.png", {**RECORD, "seed": 8}, overwrite=True) == "fox.png"
     assert Path("fox.png").read_bytes() != before
 
 
-def test_several_pictures_under_one_name_are_numbered() -> None:
+def test_images_with_one_name_are_numbered() -> None:
     for overwrite in (False, True):
-        place = to("fox.png", image_count=3, overwrite=overwrite)
-        place.check(8, 8, RECORD)
-        assert [place.save(PICTURE, RECORD).name for _ in range(3)] == ["fox-1.png", "fox-2.png", "fox-3.png"]
+        destination = to("fox.png", image_count=3, overwrite=overwrite)
+        destination.check(8, 8, RECORD)
+        assert [destination.save(IMAGE, RECORD).name for _ in range(3)] == ["fox-1.png", "fox-2.png", "fox-3.png"]
     assert files() == ["fox-1.png", "fox-2.png", "fox-3.png"]
     Path("fox-1.png").unlink()
     with pytest.raises(OutputError, match=r"fox-2\.png"):
         to("fox.png", image_count=2).check(8, 8, RECORD)
-    place = to("{model}.png", image_count=2, overwrite=True)
-    assert [place.save(PICTURE, RECORD).name for _ in range(2)] == ["fox-v1.png", "fox-v1-1.png"]
+    destination = to("{model}.png", image_count=2, overwrite=True)
+    assert [destination.save(IMAGE, RECORD).name for _ in range(2)] == ["fox-v1.png", "fox-v1-1.png"]
 
 
-def test_the_index_goes_on() -> None:
+def test_index_continues_after_the_highest_number() -> None:
     assert save("{index:05}-{seed}") == "00001-7.png"
     Path("00041-3.png").touch()
     Path("99999.txt").touch()
@@ -177,37 +177,37 @@ def test_the_index_goes_on() -> None:
     assert save("fox_{index}.png") == "fox_2.png"
 
 
-def test_a_folder_and_a_name_are_looked_over_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
+def test_folder_and_name_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
     for module, name in ((os, "scandir"), (os.path, "lexists")):
         original = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda path, of=original: asked.append(path) or of(path))
+        monkeypatch.setattr(module, name, lambda path, of=original: calls.append(path) or of(path))
     for output in ("many/", "fox.png", "{model}.png"):
-        place = to(output, image_count=50)
+        destination = to(output, image_count=50)
         for seed in range(50):
-            place.check(8, 8, {**RECORD, "seed": seed})
-        paths = [place.save(PICTURE, {**RECORD, "seed": seed}) for seed in range(50)]
+            destination.check(8, 8, {**RECORD, "seed": seed})
+        paths = [destination.save(IMAGE, {**RECORD, "seed": seed}) for seed in range(50)]
         assert len(set(paths)) == 50
-        assert len(asked) < 4 * 50
-        asked.clear()
+        assert len(calls) < 4 * 50
+        calls.clear()
     assert Path("many/00050-49-a-red-fox.png").exists()
 
 
-def test_an_index_taken_meanwhile_is_passed_over() -> None:
-    place = to("{index}.png")
-    assert place.save(PICTURE, RECORD).name == "1.png"
+def test_index_taken_by_another_process_is_skipped() -> None:
+    destination = to("{index}.png")
+    assert destination.save(IMAGE, RECORD).name == "1.png"
     for name in ("2.png", "3.png"):
         Path(name).touch()
-    assert [place.save(PICTURE, RECORD).name for _ in range(2)] == ["4.png", "5.png"]
-    # What is drawn between check and save does not share an index.
-    place = to("{index}-{seed}.png")
-    place.check(8, 8, RECORD)
+    assert [destination.save(IMAGE, RECORD).name for _ in range(2)] == ["4.png", "5.png"]
+    # an image saved between check and save has another index
+    destination = to("{index}-{seed}.png")
+    destination.check(8, 8, RECORD)
     save("{index}-{seed}.png", {**RECORD, "seed": 8})
-    assert place.save(PICTURE, RECORD).name == "2-7.png"
+    assert destination.save(IMAGE, RECORD).name == "2-7.png"
 
 
-def test_the_input_is_not_replaced() -> None:
-    PICTURE.save("in.png")
+def test_input_image_is_not_replaced() -> None:
+    IMAGE.save("in.png")
     os.link("in.png", "same.png")
     for name in ("in.png", "same.png"):
         with pytest.raises(OutputError, match="input image"):
@@ -215,7 +215,7 @@ def test_the_input_is_not_replaced() -> None:
     to("in.png", input_paths=(Path("in.png"),), overwrite=True).check(8, 8, RECORD)
 
 
-def test_links_are_not_followed(tmp_path: Path) -> None:
+def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim.png"
     victim.write_bytes(b"precious")
     Path("link.png").symlink_to(victim)
@@ -224,9 +224,9 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
         for overwrite in (False, True):
             with pytest.raises(RefusedError, match="symbolic link"):
                 to(name, overwrite=overwrite).check(8, 8, RECORD)
-        assert to(name).save(PICTURE, RECORD).name != name
+        assert to(name).save(IMAGE, RECORD).name != name
         with pytest.raises(RefusedError):
-            to(name, overwrite=True).save(PICTURE, RECORD)
+            to(name, overwrite=True).save(IMAGE, RECORD)
     assert victim.read_bytes() == b"precious"
     assert not (tmp_path / "nowhere.png").exists()
     Path("root").mkdir()
@@ -234,16 +234,16 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="leads out"):
         to("root/{model}/{seed}.png").check(8, 8, RECORD)
     with pytest.raises(RefusedError, match="leads out"):
-        to("root/{model}/{seed}.png").save(PICTURE, RECORD)
+        to("root/{model}/{seed}.png").save(IMAGE, RECORD)
     with pytest.raises(RefusedError, match="leads out"):
         to("root/{seed}/../../x{seed}.png").check(8, 8, RECORD)
 
 
-def test_unusable_folders_are_found_before_drawing() -> None:
+def test_unusable_folders_are_rejected_by_check() -> None:
     Path("file").write_text("x")
-    refusing = ("/proc/fox.png", "/proc/new/fox.png", "/sys/new/deep/", "/proc/{seed}/{prompt}.png")
-    long = (f"{'n' * 300}.png", f"{'n' * 300}/x.png")
-    for output in ("file/fox.png", "file/deeper/fox.png", *refusing, *long):
+    not_writable = ("/proc/fox.png", "/proc/new/fox.png", "/sys/new/deep/", "/proc/{seed}/{prompt}.png")
+    too_long = (f"{'n' * 300}.png", f"{'n' * 300}/x.png")
+    for output in ("file/fox.png", "file/deeper/fox.png", *not_writable, *too_long):
         with pytest.raises(OutputError) as caught:
             to(output).check(8, 8, RECORD)
         assert caught.value.exit_code == 74
@@ -252,7 +252,7 @@ def test_unusable_folders_are_found_before_drawing() -> None:
     assert files() == ["file"]
     assert not Path("new").exists()
     with pytest.raises(OutputError):
-        to("file/fox.png").save(PICTURE, RECORD)
+        to("file/fox.png").save(IMAGE, RECORD)
 
 
 HOSTILE = [
@@ -263,7 +263,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("prompt", HOSTILE)
 @pytest.mark.parametrize("template", ["{prompt}", "{index:05}-{seed}-{prompt}", "{prompt}/{prompt}.jpg", "a/{stem}"])
-def test_hostile_prompts_make_harmless_names(prompt: str, template: str) -> None:
+def test_hostile_prompts_give_safe_names(prompt: str, template: str) -> None:
     record = {**RECORD, "prompt": prompt, "image": f"{prompt}.png"}
     path = Path(save(template, record, metadata="none"))
     assert Path.cwd() in path.resolve().parents
@@ -279,7 +279,7 @@ def test_hostile_prompts_make_harmless_names(prompt: str, template: str) -> None
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(), max_size=300), st.text(st.characters(), max_size=300), st.integers(0, 40))
-def test_any_name_fits(prompt: str, model: str, reserve: int) -> None:
+def test_rendered_names_fit_the_limit(prompt: str, model: str, reserve: int) -> None:
     template = parse_template("{index:05}-{prompt:255}-{model}")
     name = template.render({"index": "3", "prompt": prompt, "model": model}, ".png", reserve)
     assert name.startswith("00003")
@@ -289,14 +289,14 @@ def test_any_name_fits(prompt: str, model: str, reserve: int) -> None:
     assert sanitize_component(prompt) == sanitize_component(sanitize_component(prompt))
 
 
-def test_long_names_leave_room_for_numbers() -> None:
+def test_long_names_are_shortened_for_numbers() -> None:
     record = {**RECORD, "prompt": "狐" * 300}
     names = [Path(save("{prompt:255}.png", record)) for _ in range(3)]
     assert len(set(names)) == 3
     assert names[2].stem.endswith("狐-2")
 
 
-def test_a_record_that_does_not_fit_lies_beside() -> None:
+def test_large_record_is_saved_in_a_sidecar() -> None:
     record = {**RECORD, "prompt": "x" * 40_000}
     assert save("fox.jpg", record) == "fox.jpg"
     assert files() == ["fox.jpg", "fox.jpg.json"]
@@ -304,7 +304,7 @@ def test_a_record_that_does_not_fit_lies_beside() -> None:
     Path("owl.jpg.json").write_text("precious")
     with pytest.raises(OutputError, match=r"owl\.jpg\.json"):
         to("owl.jpg").check(8, 8, record)
-    assert to("owl.jpg").save(PICTURE, record) == Path("owl-1.jpg")
+    assert to("owl.jpg").save(IMAGE, record) == Path("owl-1.jpg")
     assert Path("owl.jpg.json").read_text() == "precious"
     assert not Path("owl.jpg").exists()
     assert save("fox.jpg", record, overwrite=True) == "fox.jpg"
@@ -320,34 +320,27 @@ def python(program: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(("output", "each"), [("fox.png", 3), ("{index:03}.png", 2), ("{prompt}.jpg", 1)])
-def test_sixteen_processes_make_sixteen_files(output: str, each: int) -> None:
-    program = (
-        "import sys\nfrom PIL import Image\nfrom artgen.outputs import parse_destination\n"
-        "from artgen.spec.settings import OutputSettings\n"
-        "place = parse_destination(OutputSettings(output=sys.argv[1]))\n"
-        "record = {'seed': int(sys.argv[2]), 'steps': 1, 'artgen': '0.1', "
-        "'prompt': 'fox' + 'x' * 40_000 * sys.argv[1].endswith('jpg')}\n"
-        "Image.init()\nprint('ready', flush=True)\nsys.stdin.readline()\n"
-        "for n in range(int(sys.argv[3])):\n"
-        "    print(place.save(Image.new('RGB', (8, 8), (record['seed'], n, 0)), record), flush=True)\n"
-    )
-    workers = [python(program, output, str(seed), str(each)) for seed in range(16)]
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
+def test_16_processes_save_images_under_different_names(output: str, each: int) -> None:
+    start_read, start_write = os.pipe()
+
+    def save_images(seed: int) -> None:
+        destination = to(output)
+        prompt = "fox" + "x" * 40_000 * output.endswith("jpg")
+        record = {"seed": seed, "steps": 1, "artgen": "0.1", "prompt": prompt}
+        os.read(start_read, 1)
+        paths = [str(destination.save(Image.new("RGB", (8, 8), (seed, n, 0)), record)) for n in range(each)]
+        Path(f"{seed}.json").write_text(json.dumps(paths))
+
+    processes = [fork(lambda seed=seed: save_images(seed)) for seed in range(16)]
+    os.write(start_write, b"." * len(processes))
+    assert [os.waitpid(process, 0)[1] for process in processes] == [0] * len(processes)
     paths = []
-    for seed, worker in enumerate(workers):
-        out, complaint = worker.communicate(timeout=60)
-        assert worker.returncode == 0, complaint
-        for number, line in enumerate(out.split()):
-            paths.append(line)
-            assert metadata.read_metadata(Path(line)).fields["seed"] == seed
+    for seed in range(16):
+        for number, name in enumerate(json.loads(Path(f"{seed}.json").read_text())):
+            paths.append(name)
+            assert metadata.read_metadata(Path(name)).fields["seed"] == seed
             if output.endswith("png"):
-                with Image.open(line) as image:
+                with Image.open(name) as image:
                     assert image.getpixel((0, 0)) == (seed, number, 0)
     assert len(set(paths)) == 16 * each
     assert len([name for name in files() if not name.endswith(".json")]) == 16 * each
@@ -358,21 +351,21 @@ LONG = "a red fox in the snow, " * 4000
 
 @pytest.mark.parametrize("metadata_now", ["full", "none"])
 @pytest.mark.parametrize("before", [LONG, "short"])
-def test_a_crash_leaves_no_picture_beside_the_record_of_another(before: str, metadata_now: str) -> None:
-    pictures = {"old": Image.new("RGB", (8, 8), "teal"), "new": Image.new("RGB", (8, 8), "red")}
+def test_crash_never_pairs_an_image_with_the_record_of_another_image(before: str, metadata_now: str) -> None:
+    images = {"old": Image.new("RGB", (8, 8), "teal"), "new": Image.new("RGB", (8, 8), "red")}
     records = {"old": {**RECORD, "prompt": f"old {before}"}, "new": {**RECORD, "prompt": f"new {LONG}"}}
 
-    def write(which: str, level: str) -> None:
-        to("fox.jpg", overwrite=True, metadata=level).save(pictures[which], records[which])
+    def write(version: str, level: str) -> None:
+        to("fox.jpg", overwrite=True, metadata=level).save(images[version], records[version])
 
-    def crash(after: int) -> None:
-        left = iter(range(after))
+    def save_and_crash(operations: int) -> None:
+        remaining = iter(range(operations))
 
         def counted(operation: Callable[..., None]) -> Callable[..., None]:
-            def run(*words: Any, **more: Any) -> None:
-                if next(left, None) is None:
+            def run(*args: Any, **kwargs: Any) -> None:
+                if next(remaining, None) is None:
                     os._exit(9)
-                operation(*words, **more)
+                operation(*args, **kwargs)
 
             return run
 
@@ -381,28 +374,30 @@ def test_a_crash_leaves_no_picture_beside_the_record_of_another(before: str, met
         write("new", metadata_now)
 
     seen = set()
-    for after in range(20):
+    for operations in range(20):
         write("old", "full")
-        crashed = os.waitstatus_to_exitcode(os.waitpid(fork(lambda after=after: crash(after)), 0)[1])
-        assert crashed in (0, 9)
+        exit_code = os.waitstatus_to_exitcode(
+            os.waitpid(fork(lambda operations=operations: save_and_crash(operations)), 0)[1]
+        )
+        assert exit_code in (0, 9)
         with Image.open("fox.jpg") as file:
-            there = "new" if file.convert("RGB").getpixel((4, 4))[0] > 128 else "old"
+            version = "new" if file.convert("RGB").getpixel((4, 4))[0] > 128 else "old"
         try:
-            said = str(metadata.read_metadata(Path("fox.jpg")).fields.get("prompt", ""))
+            prompt = str(metadata.read_metadata(Path("fox.jpg")).fields.get("prompt", ""))
         except InputFileError:
-            said = ""
-        assert said in ("", records[there]["prompt"])
-        seen.add((there, said[:3]))
-        for rest in Path().glob(".artgen-*"):
-            rest.unlink()
-        if not crashed:
+            prompt = ""
+        assert prompt in ("", records[version]["prompt"])
+        seen.add((version, prompt[:3]))
+        for temporary in Path().glob(".artgen-*"):
+            temporary.unlink()
+        if not exit_code:
             break
-    assert ("old", "old") in seen, "a crash at the start changes nothing"
-    assert (there, said[:3]) == ("new", "new" if metadata_now == "full" else "")
+    assert ("old", "old") in seen, "a crash before the first operation changes nothing"
+    assert (version, prompt[:3]) == ("new", "new" if metadata_now == "full" else "")
     assert files() == ["fox.jpg", *(["fox.jpg.json"] if metadata_now == "full" else [])]
 
 
-def test_a_picture_that_cannot_be_replaced_keeps_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_replacement_keeps_image_and_record(monkeypatch: pytest.MonkeyPatch) -> None:
     save("fox.jpg", {**RECORD, "prompt": LONG})
     replace = os.replace
 
@@ -417,36 +412,37 @@ def test_a_picture_that_cannot_be_replaced_keeps_its_record(monkeypatch: pytest.
     assert metadata.read_metadata(Path("fox.jpg")).fields["prompt"] == LONG
 
 
-def test_a_record_without_its_picture_keeps_its_name() -> None:
+def test_sidecar_without_an_image_reserves_the_name() -> None:
     Path("fox.png.json").write_text(json.dumps(RECORD))
     with pytest.raises(OutputError, match=r"fox\.png\.json"):
         save("fox.png", metadata="none")
-    assert to("{prompt}.png", metadata="none").save(PICTURE, {"prompt": "fox"}) == Path("fox-1.png")
+    assert to("{prompt}.png", metadata="none").save(IMAGE, {"prompt": "fox"}) == Path("fox-1.png")
     assert save("fox.png", metadata="none", overwrite=True) == "fox.png"
     assert files() == ["fox-1.png", "fox.png"]
     Path("owl.png.json").write_text('{"category": "birds"}')
     for _ in range(2):
         assert save("owl.png", metadata="none", overwrite=True) == "owl.png"
-    assert Path("owl.png.json").read_text() == '{"category": "birds"}', "other tools call their files so, too"
+    assert Path("owl.png.json").read_text() == '{"category": "birds"}', "other tools use the same file name"
     with pytest.raises(InputFileError, match="contains no generation metadata"):
         metadata.read_metadata(Path("owl.png"))
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_full_disk_leaves_nothing(overwrite: bool) -> None:
+def test_full_disk_leaves_no_partial_file(overwrite: bool) -> None:
     if overwrite:
         Path("big.png").write_bytes(b"before")
     program = (
         "import resource, sys, os\nfrom PIL import Image\nfrom artgen.errors import OutputError\n"
         "from artgen.outputs import parse_destination\nfrom artgen.spec.settings import OutputSettings\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "picture = Image.frombytes('RGB', (200, 200), os.urandom(120_000))\n"
-        f"try: parse_destination(OutputSettings(output='big.png', overwrite={overwrite})).save(picture, {{'prompt': 'x'}})\n"
+        "image = Image.frombytes('RGB', (200, 200), os.urandom(120_000))\n"
+        f"destination = parse_destination(OutputSettings(output='big.png', overwrite={overwrite}))\n"
+        "try: destination.save(image, {'prompt': 'x'})\n"
         "except OutputError as error: print(error.message); sys.exit(error.exit_code)\n"
     )
     worker = python(program)
-    out, complaint = worker.communicate(timeout=60)
-    assert worker.returncode == 74, complaint
+    out, stderr = worker.communicate(timeout=60)
+    assert worker.returncode == 74, stderr
     assert "File too large" in out
     assert files() == (["big.png"] if overwrite else [])
     if overwrite:
@@ -454,7 +450,7 @@ def test_a_full_disk_leaves_nothing(overwrite: bool) -> None:
 
 
 @pytest.mark.parametrize("point", ["write", "fsync", "link"])
-def test_a_killed_process_leaves_no_half_picture(point: str) -> None:
+def test_killed_process_leaves_no_partial_image(point: str) -> None:
     program = (
         "import os, signal\nfrom PIL import Image\nfrom artgen.outputs import parse_destination\n"
         "from artgen.spec.settings import OutputSettings\n"
@@ -468,29 +464,29 @@ def test_a_killed_process_leaves_no_half_picture(point: str) -> None:
     worker = python(program)
     worker.communicate(timeout=60)
     assert worker.returncode == -signal.SIGKILL
-    (left,) = files()
-    assert left.startswith(".artgen-")
+    (temporary,) = files()
+    assert temporary.startswith(".artgen-")
     to("fox.png").check(8, 8, RECORD)
-    assert files() == [left], "it could belong to a process that runs"
+    assert files() == [temporary], "a recent temporary file can belong to a running process"
     old = time.time() - 3600
-    os.utime(left, (old, old))
-    with open(left) as held:  # noqa: PTH123
+    os.utime(temporary, (old, old))
+    with open(temporary) as file:  # noqa: PTH123
         import fcntl
 
-        fcntl.flock(held, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)
         to("fox.png").check(8, 8, RECORD)
-        assert files() == [left], "somebody holds it"
+        assert files() == [temporary], "another process has locked the file"
     to("fox.png").check(8, 8, RECORD)
     assert files() == []
 
 
-def test_a_file_system_without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_system_without_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
     assert save("fox.png") == "fox.png"
-    assert to("fox.png").save(PICTURE, RECORD).name == "fox-1.png"
+    assert to("fox.png").save(IMAGE, RECORD).name == "fox-1.png"
     assert not atomic_create(Path("fox.png"), b"other")
     with Image.open("fox.png") as image:
         image.load()
@@ -500,13 +496,13 @@ def test_a_file_system_without_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OutputError, match="No space left"):
-        to("owl.png").save(PICTURE, RECORD)
+        to("owl.png").save(IMAGE, RECORD)
     with pytest.raises(OutputError, match="No space left"):
-        to("fox.png", overwrite=True).save(PICTURE, RECORD)
+        to("fox.png", overwrite=True).save(IMAGE, RECORD)
     assert files() == ["fox-1.png", "fox.png"]
 
 
-def test_files_get_the_usual_permissions() -> None:
+def test_files_have_the_permissions_of_the_umask() -> None:
     before = os.umask(0o027)
     try:
         save("fox.png")
@@ -516,16 +512,16 @@ def test_files_get_the_usual_permissions() -> None:
     assert Path("fox.png").stat().st_nlink == 1
 
 
-def test_nothing_of_the_picture_object_is_written() -> None:
-    picture = PICTURE.copy()
-    picture.info = {"comment": b"SECRET", "icc_profile": b"SECRET", "exif": b"SECRET", "xmp": b"SECRET"}
+def test_metadata_of_the_image_object_is_not_written() -> None:
+    image = IMAGE.copy()
+    image.info = {"comment": b"SECRET", "icc_profile": b"SECRET", "exif": b"SECRET", "xmp": b"SECRET"}
     for name in ("a.png", "a.jpg", "a.webp"):
-        to(name).save(picture, RECORD)
+        to(name).save(image, RECORD)
         assert b"SECRET" not in Path(name).read_bytes()
-        assert picture.info
+        assert image.info
 
 
-def test_sixteen_bits_are_rounded_where_a_format_has_eight() -> None:
+def test_16_bits_are_rounded_to_8_bit_formats() -> None:
     import numpy
 
     values = numpy.arange(65536, dtype=numpy.uint32).reshape(256, 256)

@@ -1,4 +1,4 @@
-"""The sanitiser: nothing that a terminal acts on gets through, whatever the text."""
+"""Test that the sanitizer replaces all characters that control a terminal."""
 
 import io
 import unicodedata
@@ -11,11 +11,11 @@ from rich.text import Text
 
 from artgen.system.terminal import markup_safe, printable
 
-ANY_TEXT = st.text(st.characters(), max_size=60)  # lone surrogates included
+ANY_TEXT = st.text(st.characters(), max_size=60)  # includes lone surrogates
 
 
 @pytest.mark.parametrize(
-    ("hostile", "shown"),
+    ("text", "expected"),
     [
         ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
         ("\x1b]8;;http://evil\x1b\\text", "\\x1b]8;;http://evil\\x1b\\text"),
@@ -32,30 +32,30 @@ ANY_TEXT = st.text(st.characters(), max_size=60)  # lone surrogates included
         (r"C:\fox", r"C:\fox"),
     ],
 )
-def test_escapes_are_shown(hostile: str, shown: str) -> None:
-    assert printable(hostile) == shown
+def test_control_characters_become_visible_escapes(text: str, expected: str) -> None:
+    assert printable(text) == expected
 
 
 @given(ANY_TEXT)
-def test_nothing_hidden_is_left(text: str) -> None:
-    shown = printable(text)
-    assert not {unicodedata.category(character) for character in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    assert printable(shown) == shown
-    shown.encode("utf-8")
+def test_result_contains_no_control_characters(text: str) -> None:
+    result = printable(text)
+    assert not {unicodedata.category(character) for character in result} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert printable(result) == result
+    result.encode("utf-8")
 
 
-def _printed(renderable: object) -> str:
+def _print(renderable: object) -> str:
     console = Console(file=io.StringIO(), force_terminal=False, width=4000, emoji=False, highlight=False)
     console.print(renderable)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("text", ["[/nope]", "[red]x[/red]", "\\[bold]", "[link=http://evil]x[/link]", "tail\\"])
-def test_markup_is_printed_as_it_is(text: str) -> None:
-    assert _printed(f"[bold]{markup_safe(text)}[/bold]") == text + "\n"
-    assert _printed(Text(printable(text))) == text + "\n"
+def test_markup_is_printed_unchanged(text: str) -> None:
+    assert _print(f"[bold]{markup_safe(text)}[/bold]") == text + "\n"
+    assert _print(Text(printable(text))) == text + "\n"
 
 
 @given(st.text(st.sampled_from("[]/\\ab=#@ \x1b"), max_size=20))
-def test_markup_never_raises(text: str) -> None:
-    _printed(f"[bold]{markup_safe(text)}[/bold]")
+def test_escaped_markup_never_raises(text: str) -> None:
+    _print(f"[bold]{markup_safe(text)}[/bold]")
