@@ -51,7 +51,7 @@ class Destination:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the name has no fields, so all images have the same name."""
+        """Return whether the name has no fields, so all images have the same name."""
         return not any(part.fields for part in self.templates)
 
     def preview(self, record: Mapping[str, object], *, stem: str | None = None) -> Path:
