@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError
-from artgen.spec import config
 
 ASSETS_FOLDER = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED_PREFIX = "bundled:"
@@ -75,6 +74,8 @@ def builtin_models() -> dict[str, ModelInfo]:
 
 def user_aliases_path() -> Path:
     """Return the path of the user's aliases, next to `config.toml`."""
+    from artgen.spec import config  # not needed for `artgen models --help`
+
     return config.user_config_folder() / "aliases.json"
 
 

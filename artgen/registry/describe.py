@@ -163,7 +163,7 @@ def _prediction_type(path: Path, checkpoint: CheckpointInfo) -> str:
 
     Sources, in this order: the file's `modelspec` metadata (https://github.com/Stability-AI/ModelSpec), a `v_pred`
     tensor, the file's name. Without any of these, a Stable Diffusion 2 checkpoint is the 768-pixel v-prediction model,
-    as in diffusers; an inpainting checkpoint predicts the noise. `NAME.artgen.json` beside the file overrides all of
+    as in diffusers; an inpainting checkpoint predicts the noise. `NAME.artgen.json` next to the file overrides all of
     them with {"prediction": ...}.
     """
     header = read_header(path)

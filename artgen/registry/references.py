@@ -86,9 +86,9 @@ def _reference_from_text(text: str, info: ModelInfo | None) -> ModelReference:
         return ModelReference("file", text, str(path), None, info)
     _check_encoding(text)
     if _looks_like_path(text):
-        raise ModelUnavailableError(f"There is no model at {text!r}.", similar_names_hint(text))
+        raise ModelUnavailableError(f"Cannot find a model at {text!r}.", similar_names_hint(text))
     if not is_hub_id:
-        raise ModelUnavailableError(f"There is no model {text!r}.", similar_names_hint(text))
+        raise ModelUnavailableError(f"Cannot find the model {text!r}.", similar_names_hint(text))
     info = info or model_info(source)
     revision = revision or (info.revision if info else None) or ""
     return ModelReference("hub", source, source, _validate_revision(revision or None), info)

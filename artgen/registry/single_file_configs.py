@@ -28,7 +28,7 @@ def single_file_config(model: ResolvedModel) -> Path:
     its tokenizer; the pipeline then uses its two CLIP encoders.
 
     Raises:
-        ModelUnavailableError: there is no configuration for this architecture.
+        ModelUnavailableError: artgen has no configuration for this architecture.
         OutputError: the cache folder cannot be written.
     """
     return build_config_folder(config_name(model))
@@ -38,7 +38,7 @@ def config_name(model: ResolvedModel) -> str:
     """Return the name of the configuration in `assets/configs` for a single-file model.
 
     Raises:
-        ModelUnavailableError: there is no configuration for this model.
+        ModelUnavailableError: artgen has no configuration for this model.
     """
     name = model.architecture
     if name == "sd2" and model.prediction == "epsilon" and not model.is_inpainting:

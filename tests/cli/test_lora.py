@@ -72,7 +72,7 @@ def test_the_configuration_takes_them_and_a_flag_wins(sd1: str, here: str) -> No
     ("words", "code", "said"),
     [
         (("--lora", "x.safetensors:lots"), 2, "number from -10 to 10"),
-        (("--lora", "nowhere.safetensors"), 3, "no LoRA"),
+        (("--lora", "nowhere.safetensors"), 3, "Cannot find the LoRA"),
         (("--lora", "x.ckpt"), 5, "pickle"),
         (("--lora", "xl.safetensors"), 4, "made for Stable Diffusion XL; tiny is Stable Diffusion 1."),
         (("--lora", "text.safetensors"), 3, "not a safetensors file"),

@@ -245,7 +245,7 @@ def test_names_are_found_in_the_lora_folder(monkeypatch: pytest.MonkeyPatch) -> 
     (folder / "deep").mkdir(parents=True)
     for name in ("style", "deep/other", "deep/style"):
         tiny_loras.blank(folder / f"{name}.safetensors", kohya(SD1_KEY, 768))
-    with pytest.raises(InputFileError, match="no LoRA 'style'") as caught:
+    with pytest.raises(InputFileError, match="Cannot find the LoRA 'style'") as caught:
         lora_files.find_lora("style")
     assert "lora_folder" in caught.value.hint
     run("config", "set", "lora_folder", str(folder))
@@ -261,7 +261,7 @@ def test_names_are_found_in_the_lora_folder(monkeypatch: pytest.MonkeyPatch) -> 
     tiny_loras.blank(Path("style.safetensors"), kohya(SD1_KEY, 768))
     assert lora_files.find_lora("style") == Path("style.safetensors"), "the working directory has precedence"
     monkeypatch.setenv("ARTGEN_LORA_FOLDER", "elsewhere")
-    with pytest.raises(InputFileError, match="no LoRA 'other'"):
+    with pytest.raises(InputFileError, match="Cannot find the LoRA 'other'"):
         lora_files.find_lora("other")
 
 
@@ -283,5 +283,5 @@ def test_loras_are_checked_before_the_model_is_resolved(monkeypatch: pytest.Monk
     tiny_loras.blank(Path("xl.safetensors"), kohya(XL_KEY, 2048))
     with pytest.raises(ModelUnavailableError, match=r"LoRA for Stable Diffusion XL, and sd15 is Stable Diffusion 1\."):
         prepare_jobs([Txt2Img(prompt="x", model="sd15", lora=("xl",))])
-    with pytest.raises(InputFileError, match="no LoRA"):
+    with pytest.raises(InputFileError, match="Cannot find the LoRA"):
         prepare_jobs([Txt2Img(prompt="x", lora=("nowhere",))])

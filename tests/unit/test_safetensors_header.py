@@ -118,9 +118,9 @@ def test_files_saved_by_diffusers_are_detected(models: dict[str, Path]) -> None:
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(cut=st.integers(0, 10_000))
 def test_every_truncation_is_detected(tmp_path: Path, cut: int) -> None:
-    whole = write(tmp_path / "whole.safetensors", {"a": (10, 3), "b": (7,)}).read_bytes()
+    content = write(tmp_path / "full.safetensors", {"a": (10, 3), "b": (7,)}).read_bytes()
     part = tmp_path / "part.safetensors"
-    part.write_bytes(whole[: cut % len(whole)])
+    part.write_bytes(content[: cut % len(content)])
     with pytest.raises(InputFileError, match=r"truncated|empty|not a safetensors"):
         read_header(part)
 
@@ -128,10 +128,10 @@ def test_every_truncation_is_detected(tmp_path: Path, cut: int) -> None:
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.binary(max_size=300), offset=st.integers(0, 400))
 def test_damaged_files_raise_an_artgen_error(tmp_path: Path, data: bytes, offset: int) -> None:
-    whole = bytearray(write(tmp_path / "whole.safetensors", SD1).read_bytes()[:2000])
-    whole[offset : offset + len(data)] = data
+    content = bytearray(write(tmp_path / "full.safetensors", SD1).read_bytes()[:2000])
+    content[offset : offset + len(data)] = data
     file = tmp_path / "damaged.safetensors"
-    file.write_bytes(bytes(whole))
+    file.write_bytes(bytes(content))
     with pytest.raises(ArtgenError):
         inspect_file(file)
 

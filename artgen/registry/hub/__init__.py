@@ -45,7 +45,7 @@ def pull(
     """
     if cache.is_offline():
         raise ModelUnavailableError(
-            f"Cannot download {repo}: the network is off (HF_HUB_OFFLINE).", "Unset HF_HUB_OFFLINE."
+            f"Cannot download {repo}: the network is disabled (HF_HUB_OFFLINE).", "Unset HF_HUB_OFFLINE."
         )
     listing = client.fetch_listing(repo, revision)
     selection = select_files(repo, listing.files, _download_index(listing, force))

@@ -74,7 +74,7 @@ def _commit_by_prefix(root: Path, revision: str) -> str | None:
 
 
 def snapshot_folder(repo: str, revision: str | None = None) -> Path | None:
-    """Return the folder of a model's snapshot, complete or not; None if there is none."""
+    """Return the folder of a model's snapshot, complete or not; None if it does not exist."""
     commit = resolve_commit(repo, revision)
     return repository_folder(repo) / "snapshots" / commit if commit else None
 

@@ -1,7 +1,7 @@
 """List and open files of the Hugging Face hub with huggingface_hub, and convert its errors.
 
-huggingface_hub downloads a file only as a whole: a new process starts an interrupted file again. Therefore artgen opens
-files itself (`stream`), with the session, addresses and headers of huggingface_hub. `HF_ENDPOINT` is read at each call.
+huggingface_hub does not resume a partial download in a new process. Therefore artgen opens files itself (`stream`),
+with the session, addresses and headers of huggingface_hub. `HF_ENDPOINT` is read at each call.
 """
 
 import difflib
@@ -195,7 +195,8 @@ def _artgen_error(error: Any, repo: str, revision: str | None) -> Exception:
 def _unknown_repository_error(repo: str) -> ModelUnavailableError:
     hint = "Check the spelling; for a private model log in first: `hf auth login`."
     similar = _similar_names_hint(repo, list(cache.cached_repositories()))
-    return ModelUnavailableError(f"There is no model {repo} on the hub at {endpoint()}.", f"{similar} {hint}".strip())
+    message = f"Cannot find the model {repo} on the hub at {endpoint()}."
+    return ModelUnavailableError(message, f"{similar} {hint}".strip())
 
 
 def _fetch_revisions(repo: str) -> list[str]:

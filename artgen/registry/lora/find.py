@@ -20,7 +20,7 @@ def find_lora(name: str) -> Path:
 
     Raises:
         RefusedError: the suffix is that of a pickle.
-        InputFileError: there is no such file, it is a folder, or several files have the name.
+        InputFileError: the file does not exist, it is a folder, or several files have the name.
     """
     path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
     for file in (path, Path(f"{path}{LORA_SUFFIX}")):
@@ -42,7 +42,7 @@ def find_lora(name: str) -> Path:
         )
     if matches:
         return matches[0]
-    raise InputFileError(f"There is no LoRA {name!r}.", _similar_names_hint(name, index, folder, is_bare_name))
+    raise InputFileError(f"Cannot find the LoRA {name!r}.", _similar_names_hint(name, index, folder, is_bare_name))
 
 
 def _similar_names_hint(name: str, index: dict[str, list[Path]], folder: Path | None, is_bare_name: bool) -> str:
