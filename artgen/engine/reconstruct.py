@@ -1,4 +1,4 @@
-"""A picture through a model's autoencoder and back."""
+"""Encode and decode images with a model's VAE."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,37 +21,40 @@ from artgen.registry import ResolvedModel
 
 
 def vae_downscale(vae: Any) -> int:
-    """Pixels a side that become one latent."""
+    """Return the ratio of the image side to the latent side."""
     return int(2 ** (len(vae.config.block_out_channels) - 1))
 
 
 @torch.inference_mode()
 def vae_roundtrip(vae: Any, image: Image.Image) -> Image.Image:
-    """What the autoencoder makes of a picture: encoded to the mean of its latents, and decoded.
+    """Return the decoded image of the mean of an image's latent distribution.
 
     Args:
         vae: diffusers' `AutoencoderKL`.
-        image: mode RGB, any size; extended by reflection where the autoencoder needs it, and cut again.
-
-    Returns:
-        a picture of the same size, mode RGB.
+        image: mode RGB, any size; padded by reflection if the VAE requires it. The output has the same size and mode.
 
     Raises:
-        NonFiniteError: the autoencoder produced NaN or infinity.
+        NonFiniteError: the VAE produced NaN or infinity.
     """
     padded, _ = images.pad_to_multiple(image, vae_downscale(vae))
     pixels = torch.from_numpy(np.array(padded, dtype=np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
     pixels = pixels.to(vae.device, vae.dtype)
-    rebuilt = vae.decode(vae.encode(pixels).latent_dist.mean).sample[0].float()
-    if not rebuilt.isfinite().all():
-        raise NonFiniteError("The autoencoder produced NaN or infinity; nothing was written.", "Try --dtype fp32.")
-    array = ((rebuilt.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).to(torch.uint8).cpu().numpy()
+    decoded = vae.decode(vae.encode(pixels).latent_dist.mean).sample[0].float()
+    if not decoded.isfinite().all():
+        raise NonFiniteError("Cannot reconstruct the image: the VAE produced NaN or infinity.", "Use --dtype fp32.")
+    array = ((decoded.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).to(torch.uint8).cpu().numpy()
     return Image.fromarray(array).crop((0, 0, image.width, image.height))
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A picture, what the autoencoder made of it, and how close that comes (`artgen.engine.metrics.MEASURES`)."""
+    """Store an image and its reconstruction.
+
+    Attributes:
+        original: input image, mode RGB.
+        reconstructed: decoded image, same size and mode.
+        metrics: values of `artgen.engine.metrics.METRICS`.
+    """
 
     original: Image.Image
     reconstructed: Image.Image
@@ -61,49 +64,50 @@ class Reconstruction:
 def reconstruct_all(
     model: ResolvedModel, originals: Iterable[Image.Image], device_config: DeviceConfig, listener: Listener = no_op
 ) -> Iterator[Reconstruction]:
-    """Takes pictures one by one through a model's autoencoder and back.
+    """Yield the reconstruction of each image.
 
     Args:
-        model: any with an `AutoencoderKL`.
-        originals: mode RGB, any size.
-        device_config: where, and at which precision.
-        listener: is told of loading.
+        model: model with an `AutoencoderKL`.
+        originals: images in mode RGB, any size.
+        device_config: device and precision.
+        listener: receives loading events.
 
     Raises:
-        ModelUnavailableError: it has another kind of autoencoder, or a damaged one.
-        NonFiniteError: the autoencoder produced NaN or infinity.
-        MemoryExhaustedError: a picture is too large for the memory.
+        ModelUnavailableError: the VAE is damaged or is not an `AutoencoderKL`.
+        NonFiniteError: the VAE produced NaN or infinity.
+        MemoryExhaustedError: an image is too large for the memory.
     """
     vae = load_vae(model, device_config, listener)
-    for given in originals:
+    for original in originals:
         try:
-            picture = vae_roundtrip(vae, given)
+            reconstructed = vae_roundtrip(vae, original)
         except (MemoryError, RuntimeError) as error:
             if not is_oom(error):
                 raise
             raise MemoryExhaustedError(
-                f"Out of memory on {device_config.device} for {given.width}x{given.height}.",
-                "Make the picture smaller.",
+                f"Cannot reconstruct {original.width}x{original.height} on {device_config.device}: out of memory.",
+                "Use a smaller image.",
             ) from None
-        yield Reconstruction(given, picture, compare_images(picture, given))
+        yield Reconstruction(original, reconstructed, compare_images(reconstructed, original))
 
 
 def load_vae(model: ResolvedModel, device_config: DeviceConfig, listener: Listener = no_op) -> Any:
-    """The autoencoder of a model, or the one read last; without the rest where the model is a folder.
+    """Return the cached or newly loaded VAE of a model. From a model folder only the VAE is loaded.
 
     Raises:
-        ModelUnavailableError: it has another kind of autoencoder, or a damaged one.
+        ModelUnavailableError: the VAE is damaged or is not an `AutoencoderKL`.
     """
 
-    def read() -> Any:
+    def load() -> Any:
         if model.is_file:
             return apply.load_unoptimized(model, device_config, listener).vae
         listener(Loading("vae"))
         return components.load_component(AutoencoderKL, model, "vae", device_config).to(device_config.device)
 
-    vae = pipeline_cache.cached(("vae", model.path, model.revision, device_config), model, read)
+    vae = pipeline_cache.cached(("vae", model.path, model.revision, device_config), model, load)
     if not isinstance(vae, AutoencoderKL):
         raise ModelUnavailableError(
-            f"{model.name} has a {type(vae).__name__}, not an AutoencoderKL.", "Choose another --model."
+            f"Cannot use the VAE of '{model.name}': it is a {type(vae).__name__}, not an AutoencoderKL.",
+            "Choose another --model.",
         )
     return vae.eval()

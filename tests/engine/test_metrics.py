@@ -1,4 +1,4 @@
-"""How close a picture comes to another: known values, and the order in which people would put distortions."""
+"""Test image metrics: known values, and the order of distortions."""
 
 import io
 import math
@@ -15,27 +15,27 @@ from artgen.engine.metrics import psnr, ssim, vae_feature_distance
 
 @pytest.fixture(scope="module")
 def scene() -> np.ndarray:
-    """Hills, edges and texture, (96, 96, 3)."""
-    random = np.random.default_rng(5)
+    """Return an image with gradients, edges and texture, shape (96, 96, 3)."""
+    rng = np.random.default_rng(5)
     y, x = np.mgrid[:96, :96] / 24
-    grey = 120 + 40 * np.sin(1.7 * x + 0.3) + 20 * np.cos(2.3 * y + x)
-    grey = grey + 50 * ((x - 2) ** 2 + (y - 2) ** 2 < 1) - 40 * (x + y > 6) + 30 * (np.sin(20 * x) > 0.5) * (y < 1)
-    grey[:, :30] += 12 * random.standard_normal((96, 30))
-    return np.clip(np.round(grey[..., None] * [0.8, 1, 1.1]), 0, 255).astype(np.uint8)
+    gray = 120 + 40 * np.sin(1.7 * x + 0.3) + 20 * np.cos(2.3 * y + x)
+    gray = gray + 50 * ((x - 2) ** 2 + (y - 2) ** 2 < 1) - 40 * (x + y > 6) + 30 * (np.sin(20 * x) > 0.5) * (y < 1)
+    gray[:, :30] += 12 * rng.standard_normal((96, 30))
+    return np.clip(np.round(gray[..., None] * [0.8, 1, 1.1]), 0, 255).astype(np.uint8)
 
 
-def eight_bits(pixels: np.ndarray) -> np.ndarray:
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
     return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
 
 
 def noisy(scene: np.ndarray, sigma: float) -> np.ndarray:
-    return eight_bits(scene + sigma * np.random.default_rng(0).standard_normal(scene.shape))
+    return to_uint8(scene + sigma * np.random.default_rng(0).standard_normal(scene.shape))
 
 
 def blurred(scene: np.ndarray, radius: float) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
-    return eight_bits(gaussian_filter(scene.astype(float), (radius, radius, 0)))
+    return to_uint8(gaussian_filter(scene.astype(float), (radius, radius, 0)))
 
 
 def compressed(scene: np.ndarray, quality: float) -> np.ndarray:
@@ -44,55 +44,55 @@ def compressed(scene: np.ndarray, quality: float) -> np.ndarray:
     return np.asarray(Image.open(file))
 
 
-def as_bad_as(other: np.ndarray, scene: np.ndarray, distort: Callable[[float], np.ndarray]) -> np.ndarray:
-    """The distortion of the strength that has the PSNR of `other`."""
+def with_equal_psnr(other: np.ndarray, scene: np.ndarray, distort: Callable[[float], np.ndarray]) -> np.ndarray:
+    """Return the distortion of `scene` whose PSNR equals the PSNR of `other`."""
     low, high = 0.0, 128.0
     for _ in range(20):
         middle = (low + high) / 2
         low, high = (middle, high) if psnr(distort(middle), scene) > psnr(other, scene) else (low, middle)
-    found = distort(high)
-    # Brightness comes in whole grey levels; the distortion may be the worse one by that.
-    assert psnr(other, scene) - 0.6 < psnr(found, scene) <= psnr(other, scene)
-    return found
+    distorted = distort(high)
+    # Brightness changes in steps of one gray level, so the PSNR may be lower by up to 0.6 dB.
+    assert psnr(other, scene) - 0.6 < psnr(distorted, scene) <= psnr(other, scene)
+    return distorted
 
 
-def test_psnr_is_that_of_the_textbook(scene: np.ndarray) -> None:
-    grey = np.full((10, 12), 100, np.uint8)
-    assert psnr(grey + 5, grey) == pytest.approx(20 * math.log10(255 / 5))
+def test_psnr_equals_the_definition(scene: np.ndarray) -> None:
+    gray = np.full((10, 12), 100, np.uint8)
+    assert psnr(gray + 5, gray) == pytest.approx(20 * math.log10(255 / 5))
     assert psnr(scene, scene) == math.inf
     assert psnr(np.zeros_like(scene), np.full_like(scene, 255)) == 0
 
 
-def test_ssim_of_constant_pictures_is_the_luminance_term() -> None:
+def test_ssim_of_constant_images_is_the_luminance_term() -> None:
     first, second = np.full((20, 20, 3), 100.0), np.full((20, 20, 3), 150.0)
     constant = (0.01 * 255) ** 2
     assert ssim(first, second) == pytest.approx((2 * 100 * 150 + constant) / (100**2 + 150**2 + constant), abs=1e-4)
 
 
-def test_ssim_falls_with_noise(scene: np.ndarray) -> None:
-    found = [ssim(noisy(scene, sigma), scene) for sigma in (0, 5, 15, 50)]
-    assert found[0] == pytest.approx(1)
-    assert all(better > worse for better, worse in pairwise(found))
+def test_ssim_decreases_with_noise(scene: np.ndarray) -> None:
+    values = [ssim(noisy(scene, sigma), scene) for sigma in (0, 5, 15, 50)]
+    assert values[0] == pytest.approx(1)
+    assert all(better > worse for better, worse in pairwise(values))
 
 
-@pytest.mark.parametrize("measure", [psnr, ssim, vae_feature_distance])
+@pytest.mark.parametrize("metric", [psnr, ssim, vae_feature_distance])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 30), (5, 5, 3), (11, 7), (17, 33, 3), (20, 20, 1)])
-def test_any_size_is_measured(measure: Callable[..., float], shape: tuple[int, ...]) -> None:
-    random = np.random.default_rng(0)
-    first, second = (random.integers(0, 256, shape).astype(np.uint8) for _ in range(2))
-    assert math.isfinite(measure(first, second))
-    assert measure(first, first) == {psnr: math.inf, ssim: pytest.approx(1), vae_feature_distance: 0}[measure]
+def test_all_sizes_and_channel_counts_are_supported(metric: Callable[..., float], shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    first, second = (rng.integers(0, 256, shape).astype(np.uint8) for _ in range(2))
+    assert math.isfinite(metric(first, second))
+    assert metric(first, first) == {psnr: math.inf, ssim: pytest.approx(1), vae_feature_distance: 0}[metric]
 
 
-@pytest.mark.parametrize("measure", [psnr, ssim, vae_feature_distance])
-def test_pictures_that_cannot_be_compared_are_refused(measure: Callable[..., float]) -> None:
-    with pytest.raises(ValueError, match="of one shape"):
-        measure(np.zeros((4, 4)), np.zeros((4, 5)))
+@pytest.mark.parametrize("metric", [psnr, ssim, vae_feature_distance])
+def test_invalid_shapes_are_rejected(metric: Callable[..., float]) -> None:
+    with pytest.raises(ValueError, match="the same shape"):
+        metric(np.zeros((4, 4)), np.zeros((4, 5)))
     with pytest.raises(ValueError, match="pixels must be"):
-        measure(np.zeros((4, 4, 4)), np.zeros((4, 4, 4)))
+        metric(np.zeros((4, 4, 4)), np.zeros((4, 4, 4)))
 
 
-def test_the_distance_grows_with_noise_blur_and_compression(scene: np.ndarray) -> None:
+def test_feature_distance_increases_with_noise_blur_and_compression(scene: np.ndarray) -> None:
     for distort, strengths in (
         (noisy, (5, 15, 40, 80)),
         (blurred, (0.5, 1, 2, 4)),
@@ -104,30 +104,32 @@ def test_the_distance_grows_with_noise_blur_and_compression(scene: np.ndarray) -
 
 
 @pytest.mark.parametrize("name", ["scene", "chelsea", "hubble_deep_field"])
-def test_blur_looks_worse_than_changes_of_equal_error_that_keep_what_is_there(name: str, scene: np.ndarray) -> None:
-    given = scene if name == "scene" else getattr(data, name)()[100:196, 200:296]
-    blur = blurred(given, 1.5)
-    distance = vae_feature_distance(blur, given)
-    random = np.random.default_rng(1).standard_normal(given.shape)
-    middle = given.mean((0, 1))
+def test_blur_has_a_higher_feature_distance_than_other_distortions_of_equal_psnr(name: str, scene: np.ndarray) -> None:
+    image = scene if name == "scene" else getattr(data, name)()[100:196, 200:296]
+    blur = blurred(image, 1.5)
+    distance = vae_feature_distance(blur, image)
+    noise = np.random.default_rng(1).standard_normal(image.shape)
+    mean = image.mean((0, 1))
     for distort in (
-        lambda strength: eight_bits(given + strength * random),
-        lambda strength: eight_bits(given + strength),
-        lambda strength: eight_bits((given - middle) * (1 - strength / 150) + middle),
+        lambda strength: to_uint8(image + strength * noise),
+        lambda strength: to_uint8(image + strength),
+        lambda strength: to_uint8((image - mean) * (1 - strength / 150) + mean),
     ):
-        assert vae_feature_distance(as_bad_as(blur, given, distort), given) < 0.97 * distance
+        assert vae_feature_distance(with_equal_psnr(blur, image, distort), image) < 0.97 * distance
 
 
-def test_grey_counts_as_three_equal_channels(scene: np.ndarray) -> None:
-    grey, worse = scene[..., 0], noisy(scene, 20)[..., 0]
-    coloured = vae_feature_distance(np.stack([worse] * 3, -1), np.stack([grey] * 3, -1))
-    assert vae_feature_distance(worse, grey) == pytest.approx(coloured, rel=1e-4)
+def test_gray_image_equals_three_equal_channels(scene: np.ndarray) -> None:
+    gray, worse = scene[..., 0], noisy(scene, 20)[..., 0]
+    in_color = vae_feature_distance(np.stack([worse] * 3, -1), np.stack([gray] * 3, -1))
+    assert vae_feature_distance(worse, gray) == pytest.approx(in_color, rel=1e-4)
 
 
-def test_a_large_picture_is_the_mean_of_its_parts(scene: np.ndarray) -> None:
+def test_distance_of_a_large_image_is_the_mean_of_its_tiles(scene: np.ndarray) -> None:
     worse = noisy(scene, 20)
     small = vae_feature_distance(worse, scene)
-    wide = [np.tile(picture[:24], (1, 6, 1)) for picture in (worse, scene)]
+    wide = [np.tile(image[:24], (1, 6, 1)) for image in (worse, scene)]
     assert wide[0].shape == (24, 576, 3)
-    assert vae_feature_distance(*wide) == pytest.approx(vae_feature_distance(*(p[:, :288] for p in wide)), rel=1e-3)
+    assert vae_feature_distance(*wide) == pytest.approx(
+        vae_feature_distance(*(image[:, :288] for image in wide)), rel=1e-3
+    )
     assert vae_feature_distance(*wide) == pytest.approx(small, rel=0.5)

@@ -1,4 +1,4 @@
-"""Real unconditional diffusion models of pixels at tiny sizes, with random weights, in diffusers' folder layouts."""
+"""Create tiny unconditional pixel diffusion models with random weights, in the folder layouts of diffusers."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 
 SIZE = 16
-"""Side of the pictures that every tiny model is for."""
+"""Native image side of each tiny model in pixels."""
 
 
 def unet(*, channels: int = 3, out_channels: int | None = None, attention: bool = False) -> UNet2DModel:
@@ -27,13 +27,13 @@ def unet(*, channels: int = 3, out_channels: int | None = None, attention: bool 
 
 
 def save(folder: Path, network: UNet2DModel | None = None, **scheduler: Any) -> str:
-    """A model as `DDIMPipeline` saves it; its folder as one would type it."""
+    """Save a model as a `DDIMPipeline` and return its folder as a `--model` value."""
     DDIMPipeline(network or unet(), DDIMScheduler(**scheduler)).save_pretrained(folder)
     return str(folder)
 
 
 def save_old(folder: Path, *, pickled: bool = False) -> str:
-    """A model in the oldest layout, everything in one folder, without `model_index.json`."""
+    """Save a model in the oldest layout (all files in one folder, without `model_index.json`) and return its folder."""
     unet().save_pretrained(folder, safe_serialization=not pickled)
     DDPMScheduler().save_pretrained(folder)
     return str(folder)

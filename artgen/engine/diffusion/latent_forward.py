@@ -1,4 +1,4 @@
-"""The forward process in the latents of a model, seen through its decoder."""
+"""Run the forward process in the latent space of a model, and decode the noisy latents."""
 
 import numpy as np
 import torch
@@ -17,11 +17,11 @@ from artgen.registry import ResolvedModel
 def add_latent_noise(
     image: Image.Image, levels: list[NoiseLevel[float]], seed: int, model: ResolvedModel, listener: Listener
 ) -> list[Image.Image]:
-    """A picture (mode RGB) at each time, noised in a model's latents and decoded; under one and the same noise.
+    """Return an RGB image at each noise level, noised in latent space and decoded; the noise is the same at all levels.
 
     Raises:
         ModelUnavailableError: weights are missing or damaged.
-        NonFiniteError: the decoder produced NaN or infinity.
+        NonFiniteError: the VAE produced NaN or infinity.
     """
     device_config = resolve_device("auto", "auto")
     listener(ModelSelected(model.name, device_config.device, device_config.dtype))
@@ -31,7 +31,7 @@ def add_latent_noise(
     clean = encode_images(pipe.vae, pixels.to(pipe._execution_device, pipe.vae.dtype)).float().cpu()
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
     states = torch.cat([add_noise(clean, noise, level) for level in levels])
-    found = [each.crop((0, 0, *image.size)) for each in decode_latents(pipe, states) if each is not None]
-    if len(found) < len(levels):
-        raise NonFiniteError("The decoder produced NaN or infinity; nothing was written.", "Try --space pixel.")
-    return found
+    decoded = [each.crop((0, 0, *image.size)) for each in decode_latents(pipe, states) if each is not None]
+    if len(decoded) < len(levels):
+        raise NonFiniteError("Cannot decode the latents: the VAE produced NaN or infinity.", "Use --space pixel.")
+    return decoded

@@ -1,9 +1,8 @@
-"""What denoising looks like from step to step: the clean picture a model expects, or the state it is in.
+"""Record the steps of a pipeline call, and convert them to frames: the predicted x0 or the state x_t.
 
-The network always sees kept * x0 + noise * epsilon with kept^2 + noise^2 = 1 (flow matching: kept + noise = 1), however
-a scheduler scales its own state: those of the k-diffusion family carry x0 + sigma * epsilon and divide it by
-sqrt(sigma^2 + 1) before each call (Karras et al. 2022, arXiv 2206.00364). From what the network says there follows x0
-(Ho et al. 2020, arXiv 2006.11239; Salimans and Ho 2022, arXiv 2202.00512, for v; Lipman et al. 2023, arXiv 2210.02747).
+The network's input is always alpha * x0 + sigma * epsilon with alpha^2 + sigma^2 = 1 (flow matching: alpha + sigma = 1),
+in whatever scale the scheduler stores its state. Schedulers of the k-diffusion family store x0 + sigma * epsilon and
+divide it by sqrt(sigma^2 + 1) before each call (Karras et al. 2022, arXiv 2206.00364).
 """
 
 import functools
@@ -27,24 +26,32 @@ from artgen.jobs.prepare import Job
 from artgen.spec.settings import FramesSettings
 
 MAX_FRAMES = 100
-"""Frames of denoising, unless `--frame-interval` says otherwise."""
-
+"""Upper bound of the number of frames without `--frame-interval`."""
 
 PostprocessFrame = Callable[[Image.Image, bool], Image.Image]
+"""Crop the padding of a frame; if the argument is True, restore the pixels outside the mask."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One call of the network, kept for a frame: the level, and latents (pictures, channels, h, w) in main memory."""
+    """Store a network call for a frame.
+
+    Attributes:
+        noise_level: level of the network's input.
+        latents: predicted x0 or state, shape (B, C, h, w), on the CPU.
+    """
 
     noise_level: NoiseLevel[float]
     latents: torch.Tensor
 
 
 class StepRecorder:
-    """Listens to the steps of a pipeline's scheduler, and makes frames of them when the picture is done.
+    """Record the steps of a pipeline's scheduler, and create frames from them after the pipeline call.
 
-    The scheduler has to be one made for this call alone: its `step` is wrapped, and does what it did.
+    The recorder wraps `scheduler.step`. Therefore the scheduler must be used for this pipeline call only.
+
+    Attributes:
+        snapshots: recorded network calls.
     """
 
     def __init__(self, pipe: Any, settings: FramesSettings) -> None:
@@ -58,10 +65,10 @@ class StepRecorder:
         pipe.scheduler.step = self._wrap_step()
 
     def _wrap_step(self) -> Callable[..., Any]:
-        @functools.wraps(self._original_step)  # pipelines ask for its parameters
-        def step(output: torch.Tensor, timestep: Any, sample: torch.Tensor, *args: Any, **more: Any) -> Any:
-            self._record_step(output, timestep, sample)
-            return self._original_step(output, timestep, sample, *args, **more)
+        @functools.wraps(self._original_step)  # pipelines inspect its parameters
+        def step(model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            self._record_step(model_output, timestep, sample)
+            return self._original_step(model_output, timestep, sample, *args, **kwargs)
 
         return step
 
@@ -70,9 +77,9 @@ class StepRecorder:
         if self._initial_state is None:
             self._initial_state = state.cpu()
         if self._num_calls % self._frame_interval() == 0:
-            estimate = self._settings.frames_show == "x0"
-            shown = _predict_x0(self._scheduler, model_output.float(), state, level) if estimate else state
-            self.snapshots.append(Snapshot(level, shown.cpu()))
+            show_x0 = self._settings.frames_show == "x0"
+            latents = _predict_x0(self._scheduler, model_output.float(), state, level) if show_x0 else state
+            self.snapshots.append(Snapshot(level, latents.cpu()))
         self._num_calls += 1
 
     def _frame_interval(self) -> int:
@@ -88,29 +95,30 @@ class StepRecorder:
     def frames(
         self, index: int, job: Job, final_image: Image.Image, postprocess: PostprocessFrame
     ) -> tuple[Image.Image, ...]:
-        """The frames of a picture, RGB, the last of them `final_image`.
+        """Return the RGB frames of an image; the last frame is `final_image`.
 
         Args:
-            index: of the picture among those drawn together, from 0.
-            job: it.
-            final_image: as it is saved.
-            postprocess: cuts padding off, and puts untouched pixels back where the second argument says so.
+            index: index of the image in the pipeline call, from 0.
+            job: job of the image.
+            final_image: image that is saved.
+            postprocess: applied to each other frame.
         """
-        estimate = self._settings.frames_show == "x0"
-        before = list(self._noising_frames(index, job, postprocess)) if self._settings.include_noising else []
-        return (*before, *(postprocess(picture, estimate) for picture in self.intermediate_images(index)), final_image)
+        show_x0 = self._settings.frames_show == "x0"
+        noising = list(self._noising_frames(index, job, postprocess)) if self._settings.include_noising else []
+        denoising = (postprocess(image, show_x0) for image in self.intermediate_images(index))
+        return (*noising, *denoising, final_image)
 
     def intermediate_images(self, index: int) -> Iterator[Image.Image]:
-        """The frames before the last, as the decoder gives them, RGB; what it cannot decode is left out."""
-        seen = self.snapshots
+        """Yield the decoded RGB frames before the last frame; images with NaN or infinity are omitted."""
+        snapshots = self.snapshots
         if self._settings.frames_show == "x0" and (self._num_calls - 1) % self._frame_interval() == 0:
-            seen = seen[:-1]  # what the model expects at the last step is the picture
-        return self._decode([each.latents[index] for each in seen])
+            snapshots = snapshots[:-1]  # the x0 of the last step is the final image
+        return self._decode([each.latents[index] for each in snapshots])
 
     def _noising_frames(self, index: int, job: Job, postprocess: PostprocessFrame) -> Iterator[Image.Image]:
-        """The input picture, and its forward noising to where denoising begins, by the levels denoising goes through.
+        """Yield the input image and its noisy versions, from the lowest noise level to the first denoising level.
 
-        q(x_t | x_0) with the noise that the pipeline drew: it ends in the very state that denoising starts from.
+        The noise is the noise of the pipeline call: the last noisy version is the initial state of denoising.
         """
         if job.image is None or self._initial_state is None:
             return
@@ -120,13 +128,14 @@ class StepRecorder:
         clean = encode_images(vae, pixels.to(self._pipe._execution_device, vae.dtype)).float().cpu()[0]
         first, *rest = [each.noise_level for each in self.snapshots]
         noise = (self._initial_state[index] - first.alpha * clean) / max(first.sigma, MIN_COEFFICIENT)
-        shown = [*reversed(rest), *([first] if self._settings.frames_show == "x0" else [])]
-        for picture in self._decode([add_noise(clean, noise, level) for level in shown]):
-            yield postprocess(picture, self._settings.frames_show == "x0")
+        show_x0 = self._settings.frames_show == "x0"
+        levels = [*reversed(rest), *([first] if show_x0 else [])]  # the first xt frame already shows the first level
+        for image in self._decode([add_noise(clean, noise, level) for level in levels]):
+            yield postprocess(image, show_x0)
 
     def _decode(self, latents: list[torch.Tensor]) -> Iterator[Image.Image]:
         if latents:
-            yield from (picture for picture in decode_latents(self._pipe, torch.stack(latents)) if picture is not None)
+            yield from (image for image in decode_latents(self._pipe, torch.stack(latents)) if image is not None)
 
 
 def model_state(scheduler: Any, timestep: Any, sample: torch.Tensor) -> tuple[torch.Tensor, NoiseLevel[float]]:

@@ -1,4 +1,4 @@
-"""Between pictures, latents as the autoencoder has them, and latents as the denoiser works on them."""
+"""Encode and decode images with a VAE, and scale latents between the VAE and the denoiser."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,12 @@ from PIL import Image
 
 
 def unscale_latents(latents: torch.Tensor, config: Any) -> torch.Tensor:
-    """Latents as the decoder takes them, from latents as the denoiser makes them; (pictures, channels, h, w)."""
+    """Convert the denoiser's latents to the input of the VAE decoder; shape (B, C, h, w).
+
+    Args:
+        latents: latents with approximately unit variance.
+        config: configuration of the VAE: scaling_factor, and optionally shift_factor, latents_mean and latents_std.
+    """
     latents = latents / config.scaling_factor
     if (statistics := _latent_statistics(latents, config)) is not None:
         mean, std = statistics
@@ -18,13 +23,13 @@ def unscale_latents(latents: torch.Tensor, config: Any) -> torch.Tensor:
 
 
 def scale_latents(latents: torch.Tensor, config: Any) -> torch.Tensor:
-    """The inverse of `unscaled`: latents as the denoiser makes them, from latents as the encoder makes them."""
+    """Convert the output of the VAE encoder to the denoiser's latents, the inverse of `unscale_latents`."""
     latents = latents - (getattr(config, "shift_factor", None) or 0.0)
     if (statistics := _latent_statistics(latents, config)) is not None:
         mean, std = statistics
         latents = (latents - mean) / std
-    found: torch.Tensor = latents * config.scaling_factor
-    return found
+    scaled: torch.Tensor = latents * config.scaling_factor
+    return scaled
 
 
 def _latent_statistics(latents: torch.Tensor, config: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -37,15 +42,15 @@ def _latent_statistics(latents: torch.Tensor, config: Any) -> tuple[torch.Tensor
 
 @torch.no_grad()
 def encode_images(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """Pictures (pictures, 3, height, width), -1 to 1, as latents the denoiser works on; no noise is drawn."""
+    """Return the denoiser's latents of images, shape (B, 3, H, W), -1 to 1; the mode of the latent distribution."""
     with _upcast_if_needed(vae):
-        found = vae.encode(pixels.to(vae.dtype))
-    latents = found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latents
+        output = vae.encode(pixels.to(vae.dtype))
+    latents = output.latent_dist.mode() if hasattr(output, "latent_dist") else output.latents
     return scale_latents(latents, vae.config).to(pixels.dtype)
 
 
 def decode_latents(pipe: Any, latents: torch.Tensor) -> Iterator[Image.Image | None]:
-    """The pictures of latents (pictures, channels, h, w) one after the other; None for what is not finite."""
+    """Yield the image of each of the denoiser's latents, shape (B, C, h, w); None if the image has NaN or infinity."""
     vae = pipe.vae
     with _upcast_if_needed(vae):
         for each in latents:
@@ -61,14 +66,14 @@ def decode_latents(pipe: Any, latents: torch.Tensor) -> Iterator[Image.Image | N
 
 @contextlib.contextmanager
 def _upcast_if_needed(vae: Any) -> Iterator[None]:
-    """Autoencoders that overflow in fp16 and say so (`force_upcast`) work in fp32 meanwhile, as diffusers has it."""
+    """Run a VAE with `force_upcast`, which overflows in fp16, in fp32, as diffusers does."""
     dtype = vae.dtype
     upcast = dtype == torch.float16 and getattr(vae.config, "force_upcast", False)
-    movable = not any(parameter.is_meta for parameter in vae.parameters())
+    has_weights = not any(parameter.is_meta for parameter in vae.parameters())  # False with sequential offloading
     try:
-        if upcast and movable:
+        if upcast and has_weights:
             vae.to(torch.float32)
         yield
     finally:
-        if upcast and movable:
+        if upcast and has_weights:
             vae.to(dtype)
