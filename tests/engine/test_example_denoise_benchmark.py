@@ -1,4 +1,4 @@
-"""The benchmark of denoisers: what it measures, and that it goes on where it was."""
+"""Test the denoiser benchmark of the examples."""
 
 import json
 import os
@@ -18,21 +18,21 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_it_measures_goes_on_and_prints_a_table(tmp_path: Path) -> None:
+def test_benchmark_resumes_and_prints_a_table(tmp_path: Path) -> None:
     first = run("--out", tmp_path, "--only", "noisy", "--sigma", 50, "--kind", "grey")
     assert first.returncode == 0, first.stderr
     rows = json.loads((tmp_path / "measurements.json").read_text())
     assert [row["picture"] for row in rows] == ["astronaut", "chelsea", "coffee", "rocket", "camera"]
-    # 14.15 dB without clipping, which hides some of the noise.
+    # The PSNR is 14.15 dB without clipping; clipping removes some of the noise.
     assert all(14.1 < row["psnr"] < 16 for row in rows)
-    again = run("--out", tmp_path, "--only", "noisy", "TV", "--sigma", 50, "--kind", "grey")
+    resumed = run("--out", tmp_path, "--only", "noisy", "TV", "--sigma", 50, "--kind", "grey")
     assert json.loads((tmp_path / "measurements.json").read_text())[:5] == rows
-    assert "| TV | " in again.stdout
-    assert again.stdout == (tmp_path / "table.md").read_text() + "\n"
+    assert "| TV | " in resumed.stdout
+    assert resumed.stdout == (tmp_path / "table.md").read_text() + "\n"
 
 
 @pytest.mark.slow
-def test_a_method_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    refused = run("--out", tmp_path, "--only", "magic")
-    assert refused.returncode == 2
-    assert "there is no method magic" in refused.stderr
+def test_unknown_method_is_rejected(tmp_path: Path) -> None:
+    rejected = run("--out", tmp_path, "--only", "magic")
+    assert rejected.returncode == 2
+    assert "there is no method magic" in rejected.stderr

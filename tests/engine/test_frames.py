@@ -1,4 +1,4 @@
-"""Frames of denoising: what they show for every scheduler, and that they change no picture."""
+"""Test frames of denoising: their contents for each scheduler, and that recording does not change the image."""
 
 import inspect
 from itertools import pairwise
@@ -25,70 +25,74 @@ from artgen.spec.settings import FramesSettings
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False}
 
 
-def _shares(t: float) -> tuple[float, float]:
-    """How much of picture and noise a model of Stable Diffusion sees at timestep t, whatever the scheduler."""
-    kept = DDIMScheduler(**SD).alphas_cumprod.double().numpy()
-    sigma = np.interp(t, np.arange(1000), ((1 - kept) / kept) ** 0.5)
+def _alpha_sigma(timestep: float) -> tuple[float, float]:
+    """Return alpha and sigma of Stable Diffusion's schedule at a timestep, which no scheduler changes."""
+    alpha_bar = DDIMScheduler(**SD).alphas_cumprod.double().numpy()
+    sigma = np.interp(timestep, np.arange(1000), ((1 - alpha_bar) / alpha_bar) ** 0.5)
     return 1 / (1 + sigma**2) ** 0.5, sigma / (1 + sigma**2) ** 0.5
 
 
-def _told(clean: torch.Tensor, state: torch.Tensor, t: float, prediction: str) -> torch.Tensor:
-    """What a network says that knows the picture."""
-    kept, noise = (1 - t / 1000, t / 1000) if prediction == "flow" else _shares(t)
-    epsilon = (state - kept * clean) / noise
+def _perfect_output(clean: torch.Tensor, state: torch.Tensor, timestep: float, prediction_type: str) -> torch.Tensor:
+    """Return the output of a network that predicts `clean` exactly."""
+    alpha, sigma = (1 - timestep / 1000, timestep / 1000) if prediction_type == "flow" else _alpha_sigma(timestep)
+    epsilon = (state - alpha * clean) / sigma
     return {
         "epsilon": epsilon,
-        "v_prediction": kept * epsilon - noise * clean,
+        "v_prediction": alpha * epsilon - sigma * clean,
         "sample": clean,
         "flow": epsilon - clean,
-    }[prediction]
+    }[prediction_type]
 
 
-def _run(name: str, prediction: str, wanted: FramesSettings, steps: int = 8) -> tuple[torch.Tensor, torch.Tensor, Any]:
-    own = FlowMatchEulerDiscreteScheduler() if prediction == "flow" else DDIMScheduler(**SD, prediction_type=prediction)
-    scheduler = schedulers.build_scheduler(own, name, None)
+def _run(name: str, prediction_type: str, settings: FramesSettings, steps: int = 8) -> tuple[Any, Any, Any]:
+    """Run a scheduler with a perfect network; return the clean latents, the last state and the recorder."""
+    if prediction_type == "flow":
+        model_scheduler = FlowMatchEulerDiscreteScheduler()
+    else:
+        model_scheduler = DDIMScheduler(**SD, prediction_type=prediction_type)
+    scheduler = schedulers.build_scheduler(model_scheduler, name, None)
     scheduler.set_timesteps(steps)
     pipe = SimpleNamespace(scheduler=scheduler, num_timesteps=len(scheduler.timesteps))
-    recorder = frames.StepRecorder(pipe, wanted)
-    random = torch.Generator().manual_seed(3)
-    clean = torch.randn((2, 4, 8, 8), generator=random)
-    sample = torch.randn((2, 4, 8, 8), generator=random) * getattr(scheduler, "init_noise_sigma", 1.0)
-    more = {"generator": random} if "generator" in inspect.signature(scheduler.step).parameters else {}
-    for t in scheduler.timesteps:
-        scale = getattr(scheduler, "scale_model_input", lambda sample, t: sample)
-        told = _told(clean, scale(sample, t), float(t), prediction)
-        sample = scheduler.step(told.float(), t, sample, **more, return_dict=False)[0]
+    recorder = frames.StepRecorder(pipe, settings)
+    generator = torch.Generator().manual_seed(3)
+    clean = torch.randn((2, 4, 8, 8), generator=generator)
+    sample = torch.randn((2, 4, 8, 8), generator=generator) * getattr(scheduler, "init_noise_sigma", 1.0)
+    kwargs = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
+    for timestep in scheduler.timesteps:
+        scale = getattr(scheduler, "scale_model_input", lambda sample, timestep: sample)
+        output = _perfect_output(clean, scale(sample, timestep), float(timestep), prediction_type)
+        sample = scheduler.step(output.float(), timestep, sample, **kwargs, return_dict=False)[0]
     return clean, sample, recorder
 
 
 CASES = [
-    (entry.name, prediction)
+    (entry.name, prediction_type)
     for entry in SCHEDULERS
-    for prediction in (("flow",) if entry.is_flow_matching else ("epsilon", "v_prediction", "sample"))
-    if prediction != "sample" or entry.name not in ("dpm++sde", "euler-a", "dpm2", "dpm2-a", "pndm")  # not theirs
+    for prediction_type in (("flow",) if entry.is_flow_matching else ("epsilon", "v_prediction", "sample"))
+    if prediction_type != "sample" or entry.name not in ("dpm++sde", "euler-a", "dpm2", "dpm2-a", "pndm")  # unsupported
 ]
 
 
-@pytest.mark.parametrize(("name", "prediction"), CASES)
-def test_every_scheduler_shows_what_the_network_expects(name: str, prediction: str) -> None:
-    """A network that knows the picture expects it at every step; in the end the state is that picture."""
-    clean, last, recorder = _run(name, prediction, FramesSettings(frames="x.gif"))
+@pytest.mark.parametrize(("name", "prediction_type"), CASES)
+def test_x0_of_each_scheduler_is_the_prediction_of_the_network(name: str, prediction_type: str) -> None:
+    """With a perfect network the x0 of each step and the last state are the clean latents."""
+    clean, last, recorder = _run(name, prediction_type, FramesSettings(frames="x.gif"))
     assert len(recorder.snapshots) == recorder.num_steps
-    for each in recorder.snapshots:
-        torch.testing.assert_close(each.latents, clean, atol=1e-3, rtol=0)
-    # Some end at the noise of the first trained timestep, 0.03, instead of at none.
+    for snapshot in recorder.snapshots:
+        torch.testing.assert_close(snapshot.latents, clean, atol=1e-3, rtol=0)
+    # Some schedulers end at the sigma of the first training timestep, 0.03, instead of 0.
     torch.testing.assert_close(last, clean, atol=0.12, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["euler", "ddim", "dpm++2m", "heun"])
-def test_states_are_shown_at_one_scale(name: str) -> None:
-    """Noise of deviation 1 at first, whatever the scheduler's own scale, and the share of noise falls."""
+def test_states_have_unit_variance_and_decreasing_noise(name: str) -> None:
+    """The scale of the states is independent of the scheduler's own scale."""
     _, _, recorder = _run(name, "epsilon", FramesSettings(frames="x.gif", frames_show="xt"))
     states = [each.latents for each in recorder.snapshots]
     assert all(0.8 < float(state.std()) < 1.2 for state in states)
-    noises = [each.noise_level.sigma for each in recorder.snapshots]
-    np.testing.assert_allclose(noises, sorted(noises, reverse=True), atol=1e-6)
-    assert noises[0] > 0.99 > 0.5 > noises[-1]
+    sigmas = [each.noise_level.sigma for each in recorder.snapshots]
+    np.testing.assert_allclose(sigmas, sorted(sigmas, reverse=True), atol=1e-6)
+    assert sigmas[0] > 0.99 > 0.5 > sigmas[-1]
 
 
 def _pixels(image: Image.Image) -> Any:
@@ -96,36 +100,36 @@ def _pixels(image: Image.Image) -> Any:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    random = np.random.default_rng(0)
-    Image.fromarray(random.integers(0, 255, (30, 45, 3), dtype=np.uint8)).save(tmp_path / "in.png")
+def image_path(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (30, 45, 3), dtype=np.uint8)).save(tmp_path / "in.png")
     mask = Image.new("L", (45, 30))
     mask.paste(255, (4, 4, 20, 20))
     mask.save(tmp_path / "mask.png")
     return tmp_path / "in.png"
 
 
-def _requests(model: str, picture: Path) -> list[Request]:
-    more: dict[str, Any] = {"model": model, "seed": 3, "steps": 4, "guidance_scale": 2.0}
-    mask = picture.with_name("mask.png")
+def _requests(model: str, image_path: Path) -> list[Request]:
+    common: dict[str, Any] = {"model": model, "seed": 3, "steps": 4, "guidance_scale": 2.0}
+    mask = image_path.with_name("mask.png")
     return [
-        Txt2Img(prompt="a fox", **more),
-        Img2Img(image=picture, **more),
-        Inpaint(image=picture, mask=mask, **more),
-        Outpaint(image=picture, expand="left=5", **more),
+        Txt2Img(prompt="a fox", **common),
+        Img2Img(image=image_path, **common),
+        Inpaint(image=image_path, mask=mask, **common),
+        Outpaint(image=image_path, expand="left=5", **common),
     ]
 
 
 @pytest.mark.parametrize("architecture", ["sd1", "sdxl", "sd3"])
-def test_frames_end_in_the_picture_and_change_nothing(
-    models: dict[str, Path], picture: Path, architecture: str
+def test_frames_end_with_the_image_and_do_not_change_it(
+    models: dict[str, Path], image_path: Path, architecture: str
 ) -> None:
-    requests = _requests(str(models[architecture]), picture)
+    requests = _requests(str(models[architecture]), image_path)
     plain = list(generate_all(requests))
     for shown in ("x0", "xt"):
         for before, request in zip(plain, requests, strict=True):
             steps: list[int] = []
-            made = generate(
+            result = generate(
                 request,
                 frames=FramesSettings(frames_show=shown),
                 listener=lambda event, steps=steps: (
@@ -134,63 +138,65 @@ def test_frames_end_in_the_picture_and_change_nothing(
             )
             assert isinstance(before, GeneratedImage)
             assert not before.frames
-            assert before.image.tobytes() == made.image.tobytes()
-            assert before.record == made.record
-            assert made.frames[-1].tobytes() == made.image.tobytes()
-            assert len(made.frames) == steps[-1] + (shown == "xt")
-            assert {frame.size for frame in made.frames} == {made.image.size}
-            assert len({frame.tobytes() for frame in made.frames}) == len(made.frames)
+            assert before.image.tobytes() == result.image.tobytes()
+            assert before.record == result.record
+            assert result.frames[-1].tobytes() == result.image.tobytes()
+            assert len(result.frames) == steps[-1] + (shown == "xt")
+            assert {frame.size for frame in result.frames} == {result.image.size}
+            assert len({frame.tobytes() for frame in result.frames}) == len(result.frames)
 
 
-def test_what_is_kept_is_the_input_in_estimates_and_noisy_in_states(sd1: str, picture: Path) -> None:
-    inpaint = _requests(sd1, picture)[2]
-    source, kept = _pixels(Image.open(picture)), _pixels(Image.open(picture.with_name("mask.png"))) == 0
+def test_unmasked_pixels_are_the_input_in_x0_frames_and_noisy_in_xt_frames(sd1: str, image_path: Path) -> None:
+    inpaint = _requests(sd1, image_path)[2]
+    source, unmasked = _pixels(Image.open(image_path)), _pixels(Image.open(image_path.with_name("mask.png"))) == 0
     for frame in generate(inpaint, frames=FramesSettings()).frames:
-        assert (_pixels(frame)[kept] == source[kept]).all()
+        assert (_pixels(frame)[unmasked] == source[unmasked]).all()
     *states, last = generate(inpaint, frames=FramesSettings(frames_show="xt")).frames
-    assert (_pixels(last)[kept] == source[kept]).all()
-    assert all((_pixels(frame)[kept] != source[kept]).mean() > 0.5 for frame in states)
+    assert (_pixels(last)[unmasked] == source[unmasked]).all()
+    assert all((_pixels(frame)[unmasked] != source[unmasked]).mean() > 0.5 for frame in states)
 
 
-def test_pictures_drawn_together_have_frames_of_their_own(sd1: str) -> None:
+def test_images_of_one_pipeline_call_have_separate_frames(sd1: str) -> None:
     requests = [Txt2Img(prompt="a fox", model=sd1, seed=seed, steps=3) for seed in (1, 2)]
     both = list(generate_all(requests, batch_size=2, frames=FramesSettings()))
-    for made, request in zip(both, requests, strict=True):
-        assert isinstance(made, GeneratedImage)
+    for result, request in zip(both, requests, strict=True):
+        assert isinstance(result, GeneratedImage)
         alone = generate(request, frames=FramesSettings())
-        for one, other in zip(made.frames, alone.frames, strict=True):
+        for one, other in zip(result.frames, alone.frames, strict=True):
             assert np.abs(_pixels(one).astype(int) - _pixels(other)).max() <= 1
 
 
 @pytest.mark.parametrize(("every", "expected"), [(1, 10), (3, 4), (4, 4), (50, 2)])
-def test_every_kth_step_and_the_last(sd1: str, every: int, expected: int) -> None:
-    made = generate(Txt2Img(prompt="x", model=sd1, seed=1, steps=10), frames=FramesSettings(frame_interval=every))
-    assert len(made.frames) == expected
+def test_frame_interval_selects_every_kth_step_and_the_last(sd1: str, every: int, expected: int) -> None:
+    result = generate(Txt2Img(prompt="x", model=sd1, seed=1, steps=10), frames=FramesSettings(frame_interval=every))
+    assert len(result.frames) == expected
 
 
-def test_many_steps_make_no_more_than_a_hundred_frames() -> None:
+def test_frame_count_is_limited_to_one_hundred() -> None:
     _, _, recorder = _run("ddim", "epsilon", FramesSettings(frames="x.gif"), steps=250)
     assert len(recorder.snapshots) == 84
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm2"])
 @pytest.mark.parametrize("shown", ["x0", "xt"])
-def test_noise_first_goes_from_the_input_to_where_denoising_begins(
-    sd1: str, picture: Path, scheduler: str, shown: str
+def test_noising_frames_range_from_the_input_to_the_first_denoising_state(
+    sd1: str, image_path: Path, scheduler: str, shown: str
 ) -> None:
-    request = Img2Img(image=picture, model=sd1, seed=3, steps=8, strength=0.5, scheduler=scheduler)
+    request = Img2Img(image=image_path, model=sd1, seed=3, steps=8, strength=0.5, scheduler=scheduler)
     plain = generate(request, frames=FramesSettings(frames_show=shown)).frames
-    *forward, _ = found = generate(request, frames=FramesSettings(frames_show=shown, include_noising=True)).frames
-    more = len(found) - len(plain)
-    assert [frame.tobytes() for frame in found[more:]] == [frame.tobytes() for frame in plain]
-    assert found[0].tobytes() == Image.open(picture).tobytes()
-    assert more >= 4
-    if shown == "xt":  # from one to the next it is one walk: no leap where noising ends
-        steps = [np.abs(_pixels(a).astype(int) - _pixels(b)).mean() for a, b in pairwise(forward[1:])]
-        assert steps[more - 2] <= 3 * max(np.delete(steps, more - 2))
+    *before_last, _ = all_frames = generate(
+        request, frames=FramesSettings(frames_show=shown, include_noising=True)
+    ).frames
+    num_noising = len(all_frames) - len(plain)
+    assert [frame.tobytes() for frame in all_frames[num_noising:]] == [frame.tobytes() for frame in plain]
+    assert all_frames[0].tobytes() == Image.open(image_path).tobytes()
+    assert num_noising >= 4
+    if shown == "xt":  # the change where noising ends is as small as between other frames
+        steps = [np.abs(_pixels(a).astype(int) - _pixels(b)).mean() for a, b in pairwise(before_last[1:])]
+        assert steps[num_noising - 2] <= 3 * max(np.delete(steps, num_noising - 2))
 
 
-def test_frames_of_a_broken_model_are_none(models: dict[str, Path], tmp_path: Path) -> None:
+def test_frames_of_a_broken_model_are_not_saved(models: dict[str, Path], tmp_path: Path) -> None:
     broken = tiny_models.without_numbers(tmp_path / "broken", models["sd1"])
     run("txt2img", "x", "-m", str(broken), *FAST, "--frames", "x.gif", code=9)
     assert not list(Path().rglob("*.gif"))
@@ -198,38 +204,40 @@ def test_frames_of_a_broken_model_are_none(models: dict[str, Path], tmp_path: Pa
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
 @pytest.mark.parametrize(
-    "more", [{}, {"self_ensemble": 2}, {"eta": 0.5, "self_ensemble": 2, "seed": 1}, {"fidelity": 0.5}]
+    "settings", [{}, {"self_ensemble": 2}, {"eta": 0.5, "self_ensemble": 2, "seed": 1}, {"fidelity": 0.5}]
 )
-def test_denoising_pixels(tmp_path: Path, mode: str, more: dict[str, Any]) -> None:
+def test_frames_of_pixel_denoising(tmp_path: Path, mode: str, settings: dict[str, Any]) -> None:
     model = tiny_denoisers.save(tmp_path / "model")
-    random = np.random.default_rng(1)
-    noisy = Image.fromarray(random.integers(80, 170, (20, 30), dtype=np.uint8)).convert(mode)
+    rng = np.random.default_rng(1)
+    noisy = Image.fromarray(rng.integers(80, 170, (20, 30), dtype=np.uint8)).convert(mode)
     if mode == "RGBA":
         noisy.putalpha(200)
     noisy.save(tmp_path / "noisy.png")
-    request = Denoise(image=tmp_path / "noisy.png", model=model, sigma="25", steps=4, **more)
+    request = Denoise(image=tmp_path / "noisy.png", model=model, sigma="25", steps=4, **settings)
     plain = generate(request)
     for shown, expected in (("x0", 4), ("xt", 5)):
-        made = generate(request, frames=FramesSettings(frames_show=shown))
-        assert made.image.tobytes() == plain.image.tobytes() == made.frames[-1].tobytes()
-        assert len(made.frames) == expected
-        assert {frame.mode for frame in made.frames} == {mode} == {made.image.mode}
-    assert made.frames[0].tobytes() == Image.open(request.image or "").tobytes()
+        result = generate(request, frames=FramesSettings(frames_show=shown))
+        assert result.image.tobytes() == plain.image.tobytes() == result.frames[-1].tobytes()
+        assert len(result.frames) == expected
+        assert {frame.mode for frame in result.frames} == {mode} == {result.image.mode}
+    assert result.frames[0].tobytes() == Image.open(request.image or "").tobytes()
 
 
-def test_denoising_grey_planes_of_a_coloured_picture(tmp_path: Path, picture: Path) -> None:
+def test_frames_of_a_color_image_with_a_gray_model(tmp_path: Path, image_path: Path) -> None:
     model = tiny_denoisers.save(tmp_path / "model", tiny_denoisers.unet(channels=1))
-    made = generate(Denoise(image=picture, model=model, sigma="25", steps=3), frames=FramesSettings(frames_show="xt"))
-    assert made.frames[0].tobytes() == Image.open(picture).tobytes()
-    assert len(made.frames) == 4
+    result = generate(
+        Denoise(image=image_path, model=model, sigma="25", steps=3), frames=FramesSettings(frames_show="xt")
+    )
+    assert result.frames[0].tobytes() == Image.open(image_path).tobytes()
+    assert len(result.frames) == 4
 
 
-def test_denoising_latents_in_tiles(sd1: str, tmp_path: Path) -> None:
-    random = np.random.default_rng(1)
-    Image.fromarray(random.integers(80, 170, (40, 70, 3), dtype=np.uint8)).save(tmp_path / "noisy.png")
+def test_frames_of_latent_denoising_in_tiles(sd1: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    Image.fromarray(rng.integers(80, 170, (40, 70, 3), dtype=np.uint8)).save(tmp_path / "noisy.png")
     request = Denoise(image=tmp_path / "noisy.png", model=sd1, method="latent", sigma="200", steps=3, self_ensemble=2)
     plain = generate(request)
-    made = generate(request, frames=FramesSettings())
-    assert made.image.tobytes() == plain.image.tobytes() == made.frames[-1].tobytes()
-    assert len(made.frames) == 3
-    assert {frame.size for frame in made.frames} == {(70, 40)}
+    result = generate(request, frames=FramesSettings())
+    assert result.image.tobytes() == plain.image.tobytes() == result.frames[-1].tobytes()
+    assert len(result.frames) == 3
+    assert {frame.size for frame in result.frames} == {(70, 40)}
