@@ -126,12 +126,12 @@ def test_frames_end_with_the_image_and_do_not_change_it(
 ) -> None:
     requests = _requests(str(models[architecture]), image_path)
     plain = list(generate_all(requests))
-    for shown in ("x0", "xt"):
+    for frames_show in ("x0", "xt"):
         for before, request in zip(plain, requests, strict=True):
             steps: list[int] = []
             result = generate(
                 request,
-                frames=FramesSettings(frames_show=shown),
+                frames=FramesSettings(frames_show=frames_show),
                 listener=lambda event, steps=steps: (
                     steps.append(event.num_steps) if isinstance(event, StepEvent) else None
                 ),
@@ -141,7 +141,7 @@ def test_frames_end_with_the_image_and_do_not_change_it(
             assert before.image.tobytes() == result.image.tobytes()
             assert before.record == result.record
             assert result.frames[-1].tobytes() == result.image.tobytes()
-            assert len(result.frames) == steps[-1] + (shown == "xt")
+            assert len(result.frames) == steps[-1] + (frames_show == "xt")
             assert {frame.size for frame in result.frames} == {result.image.size}
             assert len({frame.tobytes() for frame in result.frames}) == len(result.frames)
 
@@ -178,20 +178,20 @@ def test_frame_count_is_limited_to_one_hundred() -> None:
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm2"])
-@pytest.mark.parametrize("shown", ["x0", "xt"])
+@pytest.mark.parametrize("frames_show", ["x0", "xt"])
 def test_noising_frames_range_from_the_input_to_the_first_denoising_state(
-    sd1: str, image_path: Path, scheduler: str, shown: str
+    sd1: str, image_path: Path, scheduler: str, frames_show: str
 ) -> None:
     request = Img2Img(image=image_path, model=sd1, seed=3, steps=8, strength=0.5, scheduler=scheduler)
-    plain = generate(request, frames=FramesSettings(frames_show=shown)).frames
+    plain = generate(request, frames=FramesSettings(frames_show=frames_show)).frames
     *before_last, _ = all_frames = generate(
-        request, frames=FramesSettings(frames_show=shown, include_noising=True)
+        request, frames=FramesSettings(frames_show=frames_show, include_noising=True)
     ).frames
     num_noising = len(all_frames) - len(plain)
     assert [frame.tobytes() for frame in all_frames[num_noising:]] == [frame.tobytes() for frame in plain]
     assert all_frames[0].tobytes() == Image.open(image_path).tobytes()
     assert num_noising >= 4
-    if shown == "xt":  # the change where noising ends is as small as between other frames
+    if frames_show == "xt":  # the change where noising ends is as small as between other frames
         steps = [np.abs(_pixels(a).astype(int) - _pixels(b)).mean() for a, b in pairwise(before_last[1:])]
         assert steps[num_noising - 2] <= 3 * max(np.delete(steps, num_noising - 2))
 
@@ -215,8 +215,8 @@ def test_frames_of_pixel_denoising(tmp_path: Path, mode: str, settings: dict[str
     noisy.save(tmp_path / "noisy.png")
     request = Denoise(image=tmp_path / "noisy.png", model=model, sigma="25", steps=4, **settings)
     plain = generate(request)
-    for shown, expected in (("x0", 4), ("xt", 5)):
-        result = generate(request, frames=FramesSettings(frames_show=shown))
+    for frames_show, expected in (("x0", 4), ("xt", 5)):
+        result = generate(request, frames=FramesSettings(frames_show=frames_show))
         assert result.image.tobytes() == plain.image.tobytes() == result.frames[-1].tobytes()
         assert len(result.frames) == expected
         assert {frame.mode for frame in result.frames} == {mode} == {result.image.mode}
