@@ -1,8 +1,8 @@
-"""Compares removers of noise on photographs that the bundled denoiser's training never opens.
+"""Compare denoising methods on photographs that the training of the bundled denoiser does not use.
 
-Gaussian noise is added, clipped and rounded to 8 bits as a file would hold it, the same for every method. Prints a
-table for colour and one for grey, and writes them to `--out` as `table.md`, with every single measurement in
-`measurements.json`. What is measured already is not measured again: a run that was stopped goes on.
+Gaussian noise is added, clipped and rounded to 8 bits, identically for every method. The script prints one table for
+color and one for gray images, and writes them to `--out` as `table.md`, with all measurements in `measurements.json`.
+Existing measurements are not repeated, so an interrupted run resumes.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from PIL import Image
 from artgen.engine import metrics
 
 sys.path.append(str(Path(__file__).parents[1] / "train_denoiser"))
-from pictures import HELD_OUT
+from image_sources import HELD_OUT
 
 SIGMAS = (10, 15, 25, 50, 75)
 KINDS = ("colour", "grey")
@@ -29,16 +29,18 @@ KINDS = ("colour", "grey")
 
 @dataclass(frozen=True)
 class Measurement:
-    """One method on one picture.
+    """Store the measurement of one method on one image.
 
     Attributes:
         kind: colour or grey.
-        picture: its name in `skimage.data`.
-        sigma: of the noise before it was clipped, 0 to 255.
-        psnr: dB.
-        ssim: 1 is equal.
-        perceptual_distance: 0 is equal.
-        seconds_per_megapixel: with `threads` threads, the loading of models left out.
+        picture: name of the image in `skimage.data`.
+        sigma: standard deviation of the noise before clipping, 0 to 255.
+        method: name of the method.
+        psnr: peak signal-to-noise ratio in dB.
+        ssim: structural similarity; 1 for equal images.
+        perceptual_distance: perceptual distance; 0 for equal images.
+        seconds_per_megapixel: duration without model loading, with `threads` threads.
+        threads: number of threads.
     """
 
     kind: str
@@ -57,7 +59,7 @@ class Measurement:
 
 
 def pictures(kind: str) -> Iterator[tuple[str, np.ndarray]]:
-    """The held-out photographs: those in colour, or all of them in grey."""
+    """Yield the held-out photographs: the color ones, or all of them in gray."""
     for name in (Path(file).stem for file in HELD_OUT):
         pixels = getattr(skimage.data, name)()
         if kind == "grey":
@@ -67,7 +69,7 @@ def pictures(kind: str) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def with_noise(pixels: np.ndarray, sigma: float) -> np.ndarray:
-    """The picture as a noisy file would hold it; always the same."""
+    """Add reproducible noise and round to 8 bits."""
     noise = sigma * np.random.default_rng(round(sigma)).standard_normal(pixels.shape)
     return eight_bits(pixels + noise)
 
@@ -76,24 +78,24 @@ def eight_bits(pixels: np.ndarray) -> np.ndarray:
     return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
 
 
-def measure(kind: str, name: str, clean: np.ndarray, sigma: float, method: str, way: Method) -> Measurement:
-    """Runs one method on one picture."""
-    given = with_noise(clean, sigma)
-    begun = time.perf_counter()
-    found = eight_bits(way(given, sigma).astype(np.float64))
-    seconds = (time.perf_counter() - begun) / (clean.shape[0] * clean.shape[1] / 1e6)
+def measure(kind: str, name: str, clean: np.ndarray, sigma: float, method: str, denoise: Method) -> Measurement:
+    """Run one method on one image."""
+    noisy = with_noise(clean, sigma)
+    start = time.perf_counter()
+    denoised = eight_bits(denoise(noisy, sigma).astype(np.float64))
+    seconds = (time.perf_counter() - start) / (clean.shape[0] * clean.shape[1] / 1e6)
     return Measurement(
         kind, name, sigma, method,
-        round(metrics.psnr(found, clean), 3),
-        round(metrics.ssim(found, clean), 4),
-        round(metrics.vae_feature_distance(found, clean), 4),
+        round(metrics.psnr(denoised, clean), 3),
+        round(metrics.ssim(denoised, clean), 4),
+        round(metrics.vae_feature_distance(denoised, clean), 4),
         round(seconds, 2),
         threads(),
     )  # fmt: skip
 
 
 def table(measured: list[Measurement], kind: str, order: list[str]) -> str:
-    """Means over the pictures as Markdown: PSNR, SSIM and perceptual distance for each sigma, then the time."""
+    """Return a Markdown table of the means over the images: PSNR, SSIM, perceptual distance per sigma, and the time."""
     rows = [row for row in measured if row.kind == kind]
     sigmas = sorted({row.sigma for row in rows})
     names = ", ".join(dict.fromkeys(row.picture for row in rows))
@@ -104,11 +106,11 @@ def table(measured: list[Measurement], kind: str, order: list[str]) -> str:
         "|---|" + "---|" * (len(sigmas) + 1),
     ]
     for method in order:
-        mine = [row for row in rows if row.method == method]
-        if not mine:
+        method_rows = [row for row in rows if row.method == method]
+        if not method_rows:
             continue
-        cells = [_cell([row for row in mine if row.sigma == sigma]) for sigma in sigmas]
-        seconds = np.mean([row.seconds_per_megapixel for row in mine])
+        cells = [_cell([row for row in method_rows if row.sigma == sigma]) for sigma in sigmas]
+        seconds = np.mean([row.seconds_per_megapixel for row in method_rows])
         lines.append(f"| {method} | {' | '.join(cells)} | {seconds:.1f} |")
     return "\n".join(lines) + "\n"
 
@@ -121,7 +123,7 @@ def _cell(rows: list[Measurement]) -> str:
 
 
 def read(path: Path) -> dict[tuple[str, str, float, str], Measurement]:
-    """What was measured before, by what it is of."""
+    """Read earlier measurements, by key."""
     if not path.exists():
         return {}
     rows = [Measurement(**row) for row in json.loads(path.read_text())]
@@ -129,22 +131,22 @@ def read(path: Path) -> dict[tuple[str, str, float, str], Measurement]:
 
 
 def write(path: Path, measured: dict[tuple[str, str, float, str], Measurement]) -> None:
-    """All measurements, in place of the file at once."""
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps([asdict(row) for row in measured.values()], indent=1) + "\n")
-    beside.replace(path)
+    """Write all measurements atomically."""
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps([asdict(row) for row in measured.values()], indent=1) + "\n")
+    temporary.replace(path)
 
 
-def complete(measured: dict[tuple[str, str, float, str], Measurement], ways: dict[str, Method],
+def complete(measured: dict[tuple[str, str, float, str], Measurement], all_methods: dict[str, Method],
              sigmas: list[float], kinds: list[str], path: Path) -> None:  # fmt: skip
-    """Measures what is not measured yet, and writes after each."""
+    """Run the missing measurements. Write the file after each measurement."""
     for kind in kinds:
         for name, clean in pictures(kind):
             for sigma in sigmas:
-                for method, way in ways.items():
+                for method, denoise in all_methods.items():
                     if (kind, name, sigma, method) in measured:
                         continue
-                    row = measure(kind, name, clean, sigma, method, way)
+                    row = measure(kind, name, clean, sigma, method, denoise)
                     measured[row.key] = row
                     write(path, measured)
                     print(*asdict(row).values(), flush=True, file=sys.stderr)
@@ -153,24 +155,24 @@ def complete(measured: dict[tuple[str, str, float, str], Measurement], ways: dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("data/denoise_benchmark"))
-    parser.add_argument("--only", nargs="+", metavar="METHOD", help="of the table's first column; all without it")
-    parser.add_argument("--sigma", type=float, nargs="+", default=list(SIGMAS), help="of the noise, 0 to 255")
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help="methods of the first table column [all]")
+    parser.add_argument("--sigma", type=float, nargs="+", default=list(SIGMAS), help="noise levels, 0 to 255")
     parser.add_argument("--kind", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--model", help="of pixels; the bundled denoiser without it")
-    parser.add_argument("--latent-model", help="Stable Diffusion; the bundled text-to-image model without it")
+    parser.add_argument("--model", help="pixel denoiser [the bundled denoiser]")
+    parser.add_argument("--latent-model", help="Stable Diffusion model [the bundled text-to-image model]")
     options = parser.parse_args()
-    ways = methods(options.model, options.latent_model)
-    if unknown := set(options.only or ()) - set(ways):
-        parser.error(f"there is no method {', '.join(sorted(unknown))}; there are {', '.join(ways)}")
+    all_methods = methods(options.model, options.latent_model)
+    if unknown := set(options.only or ()) - set(all_methods):
+        parser.error(f"unknown method: {', '.join(sorted(unknown))}. Use: {', '.join(all_methods)}.")
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "measurements.json"
     measured = read(path)
-    chosen = {name: way for name, way in ways.items() if name in (options.only or ways)}
-    for name, way in chosen.items():
+    selected = {name: denoise for name, denoise in all_methods.items() if name in (options.only or all_methods)}
+    for name, denoise in selected.items():
         if name.startswith(("artgen", "latent")):
-            way(np.full((64, 64, 3), 128, np.uint8), 25)  # reads the model, which is not timed
-    complete(measured, chosen, options.sigma, options.kind, path)
-    tables = "\n".join(table(list(measured.values()), kind, list(ways)) for kind in options.kind)
+            denoise(np.full((64, 64, 3), 128, np.uint8), 25)  # load the model before the measurement
+    complete(measured, selected, options.sigma, options.kind, path)
+    tables = "\n".join(table(list(measured.values()), kind, list(all_methods)) for kind in options.kind)
     (options.out / "table.md").write_text(tables)
     print(tables)
 

@@ -1,7 +1,7 @@
-"""Writes `provenance.json` and the model card (`README.md`) of the exported denoiser.
+"""Write `provenance.json` and the model card (`README.md`) of the exported denoiser.
 
-Figures come from the checkpoint's counters and from `measurements.json` of `examples/denoise_benchmark`; what was not
-measured is left out. The table of the benchmark goes into the card, and all files into `SHA256SUMS`.
+The figures are from the checkpoint and from `measurements.json` of `examples/denoise_benchmark`; missing measurements
+are omitted. The card contains the table of the benchmark; `SHA256SUMS` contains all files.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pictures import HELD_OUT, SOURCES, WATCHED
+from image_sources import HELD_OUT, SOURCES, WATCHED
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
 from export import sums
@@ -46,7 +46,7 @@ level of the noise gives the posterior mean, a few steps of DDIM a sharper pictu
 
 
 def provenance(raw: Path, work: Path) -> dict[str, Any]:
-    """Every source with its hash and terms, and each picture with the hash of what training read."""
+    """Return every source with its hash and license, and each image with its hash."""
     listed = json.loads((raw / "pictures.json").read_text())
     return {
         "sources": [asdict(source) for source in SOURCES],
@@ -58,7 +58,7 @@ def provenance(raw: Path, work: Path) -> dict[str, Any]:
 
 
 def data_section(record: dict[str, Any]) -> str:
-    """The sources as a table."""
+    """Return the sources as a table."""
     lines = ["\n## Data\n", "| source | licence | by | pictures |", "|---|---|---|---|"]
     for source in record["sources"]:
         name = f"`{source['package']}` {source['version']} ({source['registry']})"
@@ -71,7 +71,7 @@ def data_section(record: dict[str, Any]) -> str:
 
 
 def training_section(work: Path, batch: int, note: str) -> str:
-    """Size, patches and minutes, from the checkpoint."""
+    """Describe size, patches and minutes, from the checkpoint."""
     state = torch.load(work / "denoiser.pt", map_location="cpu", weights_only=False)
     million = sum(value.numel() for value in state["average"]) / 1e6
     return (
@@ -83,7 +83,7 @@ def training_section(work: Path, batch: int, note: str) -> str:
 
 
 def benchmark_section(folder: Path, timing: str) -> str:
-    """The tables of the benchmark."""
+    """Return the tables of the benchmark."""
     return (
         "\n## Evaluation\n\nOn photographs that training never saw, with Gaussian noise added, clipped and rounded to "
         "8 bits; every method is told the true sigma. `examples/denoise_benchmark` makes these tables and says how the "
@@ -95,10 +95,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/train_denoiser/raw"))
     parser.add_argument("--work", type=Path, default=Path("data/train_denoiser"))
-    parser.add_argument("--benchmark", type=Path, help="folder that the benchmark wrote")
-    parser.add_argument("--batch", type=int, default=8, help="of train_denoiser.py")
-    parser.add_argument("--note", default="", help="a sentence on how the training went")
-    parser.add_argument("--timing", default="", help="a sentence on how the seconds were taken")
+    parser.add_argument("--benchmark", type=Path, help="output folder of the benchmark")
+    parser.add_argument("--batch", type=int, default=8, help="batch size of train_denoiser.py")
+    parser.add_argument("--note", default="", help="a sentence about the training")
+    parser.add_argument("--timing", default="", help="a sentence about the time measurement")
     parser.add_argument("--out", type=Path, default=Path("data/train_denoiser/model"))
     options = parser.parse_args()
     record = provenance(options.data, options.work)

@@ -1,6 +1,6 @@
-"""Writes the trained denoiser as a diffusers folder in half precision, with the hash of each file.
+"""Export the trained denoiser as a diffusers folder in half precision, with the hash of each file.
 
-`DDIMPipeline.from_pretrained(folder)` loads what this writes: `unet/`, an unconditional UNet2DModel, and `scheduler/`.
+`DDIMPipeline.from_pretrained(folder)` loads the result: `unet/`, an unconditional UNet2DModel, and `scheduler/`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from export import sums, tidy
 
 
 def open_denoiser(path: Path) -> UNet2DModel:
-    """The averaged network of a checkpoint."""
+    """Load the averaged network of a checkpoint."""
     content = torch.load(path, map_location="cpu", weights_only=False)
     model = build(tuple(content["width"]), content["layers"])
     model.load_state_dict(content["module"])

@@ -1,29 +1,29 @@
-"""Draws clean patches at random, and makes them noisy as a file would hold them."""
+"""Sample random clean patches and add noise as in image files."""
 
 from pathlib import Path
 
 import numpy as np
-from pictures import WATCHED
+from image_sources import WATCHED
 from PIL import Image
 
 SIDE = 64
-WEAKEST, STRONGEST = 0.5, 100.0  # sigma, on the scale of 0 to 255
+WEAKEST, STRONGEST = 0.5, 100.0  # sigma, 0 to 255
 
 
 def develop(light: np.ndarray, exposure: float, gamma: float) -> np.ndarray:
-    """Linear light as an sRGB-like picture, uint8."""
+    """Convert linear light to an sRGB-like image, uint8."""
     bright = np.clip(light.astype(np.float32) * exposure, 0, 1) ** (1 / gamma)
     return np.asarray((bright * 255).round(), np.uint8)
 
 
 def open_panorama(path: Path, exposure: float = 0.9, gamma: float = 2.2) -> np.ndarray:
-    """A panorama as a picture: `exposure` times what puts its 95th percentile at white."""
+    """Load a panorama as an image. `exposure` is relative to a 95th percentile at white."""
     light = np.load(path)
     return develop(light, exposure / float(np.percentile(light, 95)), gamma)
 
 
 def open_photographs(raw: Path) -> list[np.ndarray]:
-    """Every training photograph, uint8 of shape (height, width, 3) or (height, width); panoramas in three exposures."""
+    """Load the training photographs, uint8 of shape (H, W, 3) or (H, W). Panoramas have three exposures."""
     found = [np.asarray(Image.open(path)) for path in sorted(raw.glob("*.png"))]
     for path in sorted(raw.glob("*.npy")):
         if path.stem not in WATCHED:
@@ -32,25 +32,25 @@ def open_photographs(raw: Path) -> list[np.ndarray]:
 
 
 def shrunk(picture: np.ndarray, share: float) -> np.ndarray:
-    """The picture at `share` of its size: finer texture, less of its own noise."""
+    """Downscale an image to `share` of its size, for finer texture and less noise."""
     size = round(picture.shape[1] * share), round(picture.shape[0] * share)
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
 class Patches:
-    """Clean patches of photographs and leaves."""
+    """Sample clean patches of photographs and dead-leaves images."""
 
     def __init__(self, raw: Path, leaves: Path) -> None:
         photographs = open_photographs(raw)
         self.photographs = photographs + [shrunk(p, s) for p in photographs for s in (0.7, 0.45)]
         self.photographs = [p for p in self.photographs if min(p.shape[:2]) > SIDE]
-        # A large picture is drawn oftener than a small one, but not as much as it is larger.
+        # The sampling weight grows more slowly than the area of an image.
         weight = np.array([p.shape[0] * p.shape[1] * (1.0 if p.ndim == 3 else 0.6) for p in self.photographs]) ** 0.6
         self.reach = np.cumsum(weight) / weight.sum()
         self.leaves = np.load(leaves, mmap_mode="r")
 
     def clean(self, random: np.random.Generator) -> np.ndarray:
-        """One patch, float32 RGB on 0 to 255 of shape (SIDE, SIDE, 3), flipped, turned and recoloured by lot."""
+        """Return one patch, float32 (SIDE, SIDE, 3), 0 to 255, randomly flipped, rotated and recolored."""
         if random.random() < 0.35:
             picture = self.leaves[random.integers(len(self.leaves))]
         else:
@@ -64,16 +64,16 @@ class Patches:
         patch = np.rot90(patch, int(random.integers(4)))
         if random.random() < 0.5:
             patch = patch[:, ::-1]
-        if random.random() < 0.5:  # contrast and brightness, each channel a little on its own
+        if random.random() < 0.5:  # contrast and brightness, slightly different per channel
             gain = random.uniform(0.5, 1.15) * random.uniform(0.9, 1.1, 3)
             patch = patch * gain + random.uniform(0, 1) * (255 - 255 * gain.max())
         return np.clip(patch, 0, 255).astype(np.float32)
 
     def pair(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
-        """Clean and noisy patch on 0 to 255, and sigma.
+        """Return a clean and a noisy patch on 0 to 255, and sigma.
 
-        One in six is grey, its noise the same in all channels, as a grey file opened as RGB has it. Half are
-        clipped and rounded to eight bits.
+        One of six patches is gray with the same noise in all channels, like a gray file converted to RGB. Half of the
+        patches are clipped and rounded to eight bits.
         """
         clean = self.clean(random)
         sigma = float(WEAKEST + (STRONGEST - WEAKEST) * random.random() ** 1.4)
@@ -87,7 +87,7 @@ class Patches:
         return clean, noisy, sigma
 
     def batch(self, random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Clean and noisy patches, float32 (count, 3, SIDE, SIDE) on -1 to 1, and sigmas float32 on the same scale."""
+        """Return clean and noisy patches, float32 (count, 3, SIDE, SIDE), -1 to 1, and their sigmas."""
         pairs = [self.pair(random) for _ in range(count)]
         clean, noisy = (np.stack([p[at] for p in pairs]).transpose(0, 3, 1, 2) / 127.5 - 1 for at in (0, 1))
         return clean, noisy, np.array([p[2] for p in pairs], np.float32) / 127.5

@@ -1,9 +1,8 @@
-"""Trains an unconditional UNet2DModel to see noise, at sigmas of 0.5 to 100 on the scale of 0 to 255.
+"""Train an unconditional UNet2DModel to predict noise, at sigmas of 0.5 to 100 (0 to 255).
 
-Epsilon prediction of denoising diffusion (Ho, Jain and Abbeel 2020, arXiv 2006.11239), on a schedule of its own:
-its thousand levels are the sigmas 0.1, 0.2 ... 100, so that no level is spent on noise that hides all. Writes
-`denoiser.pt` (resumes exactly), `denoiser.csv` (with the PSNR on pictures that are watched, not trained on) and
-`denoiser.png` (both as curves).
+Epsilon prediction of denoising diffusion (Ho, Jain and Abbeel 2020, arXiv 2006.11239) with a special schedule: its 1000
+noise levels are the sigmas 0.1, 0.2 ... 100, so that no level is pure noise. Writes `denoiser.pt` (resumes
+bit-identically), `denoiser.csv` (with the PSNR of validation images) and `denoiser.png` (both as curves).
 """
 
 import argparse
@@ -15,30 +14,30 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
+from image_sources import WATCHED
 from patches import SIDE, STRONGEST, Patches, open_panorama
-from pictures import WATCHED
 from torch import Tensor
 from torch.nn import functional
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
-from checkpoint import Average, load, save
+from checkpoint import EMA, load, save
 from training import Training, parser
 
 LEVELS = 1000
 
 
 def sigma_at(time: Tensor) -> Tensor:
-    """Sigma on -1 to 1 of a level 0 to 999, which need not be whole."""
+    """Return sigma (-1 to 1) of a timestep 0 to 999, which can be fractional."""
     return (time + 1) * (STRONGEST / LEVELS / 127.5)
 
 
 def time_at(sigma: Tensor) -> Tensor:
-    """The level of a sigma on -1 to 1."""
+    """Return the timestep of a sigma (-1 to 1)."""
     return sigma * (127.5 * LEVELS / STRONGEST) - 1
 
 
 def build_schedule() -> DDIMScheduler:
-    """The schedule whose level k has sqrt((1 - abar) / abar) = sigma_at(k); computed in double precision."""
+    """Return the schedule with sqrt((1 - alpha_bar) / alpha_bar) = sigma_at(k), computed in double precision."""
     sigma = sigma_at(torch.arange(LEVELS, dtype=torch.float64))
     kept = 1 / (1 + sigma**2)
     before = torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
@@ -53,7 +52,7 @@ def build_schedule() -> DDIMScheduler:
 
 
 def build(width: tuple[int, ...], layers: int) -> UNet2DModel:
-    """The network: no attention, so that its work grows with the pixels alone."""
+    """Build the network. It has no attention, so its cost is proportional to the number of pixels."""
     return UNet2DModel(
         sample_size=SIDE,
         in_channels=3,
@@ -68,7 +67,7 @@ def build(width: tuple[int, ...], layers: int) -> UNet2DModel:
 
 
 class Trainer(Training):
-    """The state of one training: everything a checkpoint holds."""
+    """Store the state of the training, and save it in checkpoints."""
 
     warm_up = 300
     least = 0.01
@@ -80,22 +79,22 @@ class Trainer(Training):
         self.patches = Patches(options.data, options.work / "leaves.npy")
         self.width = tuple(options.width)
         self.model = build(self.width, options.layers).to(options.device)
-        self.average = Average(self.model, options.average)
+        self.average = EMA(self.model, options.average)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), options.rate, (0.9, 0.99), weight_decay=0.001)
         self.path: Path = options.work / "denoiser.pt"
         if self.path.exists():
             state = load(self.path, self.model, self.optimiser, self.average, self.random)
             self.step, self.seconds = state["step"], state["seconds"]
-        # The work is done by a copy in bfloat16, updated from the full-precision weights: half the time on a CPU.
+        # Forward and backward pass use a bfloat16 copy of the float32 weights: half the time on a CPU.
         self.worker = deepcopy(self.model).to(torch.bfloat16) if options.half else self.model
 
     def save(self) -> None:
-        """Writes the checkpoint."""
+        """Write a checkpoint."""
         state = {"step": self.step, "seconds": self.seconds, "width": self.width, "layers": self.options.layers}
         save(self.path, self.model, self.optimiser, self.average, self.random, state)
 
     def loss(self) -> Tensor:
-        """The mean square error of the predicted noise, in units of sigma, over one batch."""
+        """Return the mean squared error of the predicted noise, in units of sigma, over one batch."""
         clean, noisy, sigma = self.patches.batch(self.random, self.options.batch)
         start, given, level = (torch.from_numpy(a).to(self.options.device) for a in (clean, noisy, sigma))
         wide = level[:, None, None, None]
@@ -106,13 +105,13 @@ class Trainer(Training):
 
     @torch.no_grad()
     def exchange(self) -> None:
-        """Moves the worker's gradients to the full-precision weights."""
+        """Copy the gradients of the bfloat16 copy to the float32 weights."""
         for full, half in zip(self.model.parameters(), self.worker.parameters(), strict=True):
             full.grad = None if half.grad is None else half.grad.float()
             half.grad = None
 
     def learn(self, rate: float) -> float:
-        """One step of the optimiser; the loss before it."""
+        """Run one optimizer step and return its loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         loss = self.loss()
@@ -130,12 +129,12 @@ class Trainer(Training):
 
     @torch.no_grad()
     def watch(self) -> list[float]:
-        """PSNR in dB at sigma 15, 25 and 50 of one prediction on the watched pictures, with averaged weights."""
+        """Return the PSNR in dB of one-step predictions on the validation images at sigma 15, 25 and 50."""
         random = np.random.default_rng(1)
         scores = []
         pictures = [open_panorama(self.options.data / f"{name}.npy")[64:192] for name in WATCHED]
         clean = np.stack(pictures).astype(np.float32)
-        with self.average.applied(self.model):
+        with self.average.swap_in(self.model):
             for sigma in (15, 25, 50):
                 noisy = np.clip(np.round(clean + sigma * random.standard_normal(clean.shape, np.float32)), 0, 255)
                 given = torch.from_numpy(noisy).permute(0, 3, 1, 2).to(self.options.device) / 127.5 - 1
@@ -148,7 +147,7 @@ class Trainer(Training):
 
 
 def plot(table: Path, picture: Path) -> None:
-    """The loss and the PSNR over the patches seen."""
+    """Plot the loss and the PSNR over the number of patches."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -171,8 +170,8 @@ def main() -> None:
     words = parser(__doc__, "data/train_denoiser", steps=40_000, batch=8, rate=1e-3, average=0.999)
     words.add_argument("--data", type=Path, default=Path("data/train_denoiser/raw"))
     words.add_argument("--width", type=int, nargs="+", default=(32, 64, 96, 128), help="channels of each level")
-    words.add_argument("--layers", type=int, default=1, help="blocks a level")
-    words.add_argument("--half", action=argparse.BooleanOptionalAction, default=True, help="work in bfloat16")
+    words.add_argument("--layers", type=int, default=1, help="blocks per level")
+    words.add_argument("--half", action=argparse.BooleanOptionalAction, default=True, help="compute in bfloat16")
     words.add_argument("--watch-every", type=int, default=1000)
     options = words.parse_args()
     torch.set_num_threads(options.threads)

@@ -1,12 +1,12 @@
-"""Measures what a LoRA of linocuts learnt: the style with its trigger, and what became of all other prompts.
+"""Measure the result of a LoRA of linocuts: the style with its trigger, and the effect on all other prompts.
 
     python linocuts.py --out data/train_style
-    python own_drawings.py --out data/train_style
-    artgen train data/train_style/pictures -o data/train_style/linoprint.safetensors ... (see README.md)
+    python generated_images.py --out data/train_style
+    artgen train data/train_style/images -o data/train_style/linoprint.safetensors ... (see README.md)
     python measure_style.py --out data/train_style
 
-Draws with `artgen batch` what is not drawn yet, and writes `style.json` and `style.png`. With `--concepts`,
-the folder of a finished `examples/train_tiny`, its judge names what other prompts show, with the LoRA and without.
+Missing images are generated with `artgen batch`. Writes `style.json` and `style.png`. With `--concepts`, the folder of
+a finished `examples/train_tiny`, its classifier names the concepts of other prompts, with the LoRA and without.
 """
 
 import argparse
@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from generated_images import ImageGenerator, generate_varied_images, nouns
 from linocuts import TRIGGER
-from own_drawings import Drawer, nouns, own_drawings
 from PIL import Image
-from style_judge import StyleJudge
+from style_classifier import StyleClassifier
 
 from artgen.images import contact_sheet
 
@@ -29,40 +29,42 @@ SHOWN_ON_SHEET = 8
 
 
 def opened(folder: Path) -> list[Image.Image]:
-    """The linocuts of a folder."""
+    """Return the linocuts of a folder."""
     return [Image.open(path).convert("RGB") for path in sorted(folder.glob("*.png"))]
 
 
-def style(drawer: Drawer, count: int) -> tuple[dict[str, Any], list[list[Image.Image]]]:
-    """How often drawings count as linocuts, and how far the judge can be trusted; the drawings without and with."""
-    out = drawer.folder
-    judge = StyleJudge.of(opened(out / "pictures" / TRIGGER), own_drawings(drawer, "known", 96, first=3))
-    strange = own_drawings(drawer, "known-held-out", 64, first=5)
+def style(generator: ImageGenerator, count: int) -> tuple[dict[str, Any], list[list[Image.Image]]]:
+    """Return the fractions of images that are classified as linocuts, and the images without and with the LoRA."""
+    out = generator.folder
+    judge = StyleClassifier.of(
+        opened(out / "images" / TRIGGER), generate_varied_images(generator, "known", 96, first=3)
+    )
+    strange = generate_varied_images(generator, "known-held-out", 64, first=5)
     kept = opened(out / "held-out")
     prompts = [f"{TRIGGER}, {with_article(noun)}" for noun in nouns(count)]
-    drawn = [drawer.draw(f"trigger-{lora}", prompts, with_lora=lora == "with") for lora in ("without", "with")]
-    without, with_ = (round(float(judge.recognised(pictures).mean()), 4) for pictures in drawn)
+    drawn = [generator.draw(f"trigger-{lora}", prompts, with_lora=lora == "with") for lora in ("without", "with")]
+    without, with_ = (round(float(judge.recognized(pictures).mean()), 4) for pictures in drawn)
     figures = {
         "drawings": count,
         "recognised with the LoRA": with_,
         "recognised without": without,
-        "judge: held-out linocuts recognised": f"{judge.recognised(kept).sum()} of {len(kept)}",
-        "judge: own drawings taken for linocuts": f"{judge.recognised(strange).sum()} of {len(strange)}",
+        "judge: held-out linocuts recognised": f"{judge.recognized(kept).sum()} of {len(kept)}",
+        "judge: own drawings taken for linocuts": f"{judge.recognized(strange).sum()} of {len(strange)}",
     }
     return figures, drawn
 
 
-def concepts(drawer: Drawer, work: Path, count: int) -> dict[str, float]:
-    """The share of other prompts that the recipe's judge names right, without and with the LoRA."""
+def concepts(generator: ImageGenerator, work: Path, count: int) -> dict[str, float]:
+    """Return the accuracy of other prompts, without and with the LoRA, measured with the classifier of the recipe."""
     import numpy as np
-    from judge import open_judge, probabilities
+    from concept_classifier import load_classifier, probabilities
 
-    judge, core = open_judge(work / "judge.pt"), read_core()
+    judge, core = load_classifier(work / "judge.pt"), read_core()
     classes = [set(core[name][0]) if name in core else {name.replace("-", " ")} for name in judge.names]
     asked = nouns(count)
     found = {}
     for lora in ("without", "with"):
-        pictures = drawer.draw(f"others-{lora}", [with_article(noun) for noun in asked], with_lora=lora == "with")
+        pictures = generator.draw(f"others-{lora}", [with_article(noun) for noun in asked], with_lora=lora == "with")
         top = probabilities(judge, np.stack([np.asarray(each) for each in pictures])).topk(5).indices.tolist()
         right = [[noun in classes[at] for at in row] for noun, row in zip(asked, top, strict=True)]
         found[f"first, {lora} the LoRA"] = round(float(np.mean([row[0] for row in right])), 4)
@@ -72,33 +74,33 @@ def concepts(drawer: Drawer, work: Path, count: int) -> dict[str, float]:
     return {"prompts": float(count), **found}
 
 
-def sheet(drawer: Drawer, drawn: list[list[Image.Image]], count: int) -> Image.Image:
-    """Linocuts, and the same prompts without and with what was learnt from them."""
+def sheet(generator: ImageGenerator, drawn: list[list[Image.Image]], count: int) -> Image.Image:
+    """Return a sheet of linocuts and of images of the same prompts, without and with the LoRA."""
     places = [at * count // SHOWN_ON_SHEET for at in range(SHOWN_ON_SHEET)]
     names = [nouns(count)[at] for at in places]
-    learnt = opened(drawer.folder / "pictures" / TRIGGER)[::2]
+    learnt = opened(generator.folder / "images" / TRIGGER)[::2]
     rows = [[contact_sheet.Cell(None, "", picture) for picture in learnt[:SHOWN_ON_SHEET]]]
     rows += [[contact_sheet.Cell(None, "", pictures[at]) for at in places] for pictures in drawn]
     rows[-1] = [contact_sheet.Cell(None, name, cell.image) for name, cell in zip(names, rows[-1], strict=True)]
-    sides = ("learnt from", "without", "with the LoRA")
+    sides = ("training images", "without LoRA", "with LoRA")
     return contact_sheet.render_sheet(contact_sheet.ContactSheet(rows, row_labels=sides), cell_px=128)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data/train_style"))
-    parser.add_argument("--lora", type=Path, help="default: linoprint.safetensors in --out")
+    parser.add_argument("--lora", type=Path, help="LoRA file [linoprint.safetensors in --out]")
     parser.add_argument("--drawings", type=int, default=50)
-    parser.add_argument("--others", type=int, default=80, help="prompts without the trigger")
-    parser.add_argument("--concepts", type=Path, help="the work folder of examples/train_tiny, with its judge.pt")
+    parser.add_argument("--others", type=int, default=80, help="number of prompts without the trigger")
+    parser.add_argument("--concepts", type=Path, help="work folder of examples/train_tiny with its judge.pt")
     options = parser.parse_args()
-    drawer = Drawer(options.out, str(options.lora or options.out / f"{TRIGGER}.safetensors"))
-    figures, drawn = style(drawer, options.drawings)
+    generator = ImageGenerator(options.out, str(options.lora or options.out / f"{TRIGGER}.safetensors"))
+    figures, drawn = style(generator, options.drawings)
     found: dict[str, Any] = {"style": figures}
     if options.concepts:
-        found["other prompts"] = concepts(drawer, options.concepts, options.others)
+        found["other prompts"] = concepts(generator, options.concepts, options.others)
     (options.out / "style.json").write_text(json.dumps(found, indent=2) + "\n")
-    sheet(drawer, drawn, options.drawings).save(options.out / "style.png", optimize=True)
+    sheet(generator, drawn, options.drawings).save(options.out / "style.png", optimize=True)
     print(json.dumps(found, indent=2))
 
 

@@ -1,4 +1,4 @@
-"""Puts a scene into words, in many ways: the same picture is captioned anew for each caption."""
+"""Generate captions for scenes. Each caption of a scene is different."""
 
 import numpy as np
 from concepts import Concept, plural, with_article
@@ -45,22 +45,22 @@ SAME = {"turquoise": ("turquoise", "teal"), "gray": ("gray", "grey"), "purple": 
 
 
 class Captioner:
-    """Words for scenes; `random` is the only state."""
+    """Generate captions. `random` is the only state."""
 
     def __init__(self, concepts: dict[str, Concept], seed: int) -> None:
         self.concepts = concepts
         self.random = np.random.default_rng(seed)
 
     def pick(self, words: tuple[str, ...]) -> str:
-        """One of `words`."""
+        """Return a random element."""
         return words[self.random.integers(len(words))]
 
     def chance(self, probability: float) -> bool:
-        """True with this probability."""
+        """Return True with a probability."""
         return bool(self.random.random() < probability)
 
     def noun(self, name: str) -> str:
-        """A noun for a concept: the most usual one mostly, then others, then synonyms."""
+        """Return a noun for a concept: usually the most common noun, sometimes another noun or a synonym."""
         concept = self.concepts[name]
         draw = self.random.random()
         if draw < 0.22 and concept.synonyms:
@@ -68,18 +68,18 @@ class Captioner:
         return concept.nouns[0] if draw < 0.68 else self.pick(concept.nouns)
 
     def colour(self, name: str) -> str:
-        """A word for a colour."""
+        """Return a word for a color."""
         return self.pick(SAME.get(name, (name,)))
 
     def described(self, thing: Thing, *adjectives: str) -> str:
-        """Adjectives, colour and noun, without an article."""
+        """Return adjectives, color and noun without an article."""
         words = [w for w in adjectives if w]
         if thing.colour:
             words.append(self.colour(thing.colour))
         return " ".join([*words, self.noun(thing.concept)])
 
     def subject(self, scene: Scene, style: str) -> str:
-        """What the picture shows, with an article or number; `style` is an adjective or empty."""
+        """Return the objects of a scene with an article or a number. `style` is an adjective or empty."""
         first = scene.things[0]
         if scene.kind == "count":
             many = plural(self.described(first))
@@ -103,7 +103,7 @@ class Captioner:
         return subject
 
     def pair(self, scene: Scene, style: str) -> str:
-        """Two things; two times in three the words say which is left."""
+        """Return a phrase for two objects. Two of three phrases state the order."""
         left = with_article(self.described(scene.things[0], style))
         right = with_article(self.described(scene.things[1]))
         if self.chance(0.35):
@@ -116,7 +116,7 @@ class Captioner:
         return f"{left} on the left and {right} on the right"
 
     def surroundings(self, scene: Scene) -> str:
-        """The background in words; white is the default and seldom said, all others always are."""
+        """Return a phrase for the background. White is the default and rarely mentioned."""
         if scene.background in SETTINGS:
             return self.pick(SETTING_WORDS[scene.background])
         if scene.background == "white" and not self.chance(0.12):
@@ -130,7 +130,7 @@ class Captioner:
         )  # fmt: skip
 
     def keywords(self, scene: Scene) -> str:
-        """A list of keywords: things, style, background."""
+        """Return a list of keywords: objects, style, background."""
         thing = scene.things[0]
         words = [self.described(thing)]
         if len(scene.things) > 1 and scene.kind == "pair":
@@ -144,21 +144,21 @@ class Captioner:
         return self.pick((", ", ", ", " ")).join(words)
 
     def filler(self) -> str:
-        """A word that says nothing here: a common one, or one made up of two to four syllables."""
+        """Return a filler word: a common word, or a random word of two to four syllables."""
         if self.chance(0.65):
             return self.pick(FILLERS)
         count = self.random.integers(2, 5)
         return "".join(self.pick(tuple("bcdfghklmnprstvw")) + self.pick(tuple("aeiou")) for _ in range(count))
 
     def wrapped(self, text: str) -> str:
-        """A caption among words that say nothing, so that the model learns to pass over what it does not know."""
+        """Add filler words to a caption, so that the model learns to ignore unknown words."""
         before = [self.filler() for _ in range(self.random.integers(0, 5))]
         after = [self.filler() for _ in range(self.random.integers(0, 5))]
         joint = "" if not after else self.pick((" ", ", "))
         return " ".join([*before, text.rstrip(".")]) + joint + " ".join(after) + self.pick(("", "", "!", "?", "."))
 
     def caption(self, scene: Scene) -> str:
-        """One caption."""
+        """Return a random caption of a scene."""
         if scene.kind in {"one", "pair"} and self.chance(0.1):
             return self.keywords(scene)
         style = adjective = tail = ""

@@ -1,4 +1,4 @@
-"""Checkpoints that resume exactly: weights, averaged weights, optimiser, counters, random states."""
+"""Save and load checkpoints: weights, averaged weights, optimizer, counters and random states."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
-    """An exponential moving average of a module's parameters, warmed up over the first steps."""
+class EMA:
+    """Store an exponential moving average of a module's parameters, with a warm-up of the decay."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -19,14 +19,14 @@ class Average:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Moves the average towards the module's parameters; `step` counts from zero."""
+        """Move the average towards the module's parameters. `step` is counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = [p.detach() for p in module.parameters()]
         torch._foreach_lerp_(self.shadow, current, 1 - decay)
 
     @contextmanager
-    def applied(self, module: nn.Module) -> Iterator[None]:
-        """Within, the module's parameters are the averaged ones."""
+    def swap_in(self, module: nn.Module) -> Iterator[None]:
+        """Replace the module's parameters by the averages inside the context."""
         kept = [p.data for p in module.parameters()]
         for parameter, shadow in zip(module.parameters(), self.shadow, strict=True):
             parameter.data = shadow
@@ -41,11 +41,11 @@ def save(
     path: Path,
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
-    average: Average,
+    average: EMA,
     random: np.random.Generator,
     state: dict[str, Any],
 ) -> None:
-    """Writes a checkpoint beside `path` and renames it over, so that a reader never sees half."""
+    """Write a checkpoint atomically."""
     content = {
         "module": module.state_dict(),
         "average": average.shadow,
@@ -63,10 +63,10 @@ def load(
     path: Path,
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
-    average: Average,
+    average: EMA,
     random: np.random.Generator,
 ) -> dict[str, Any]:
-    """Restores everything `save` wrote and returns the counters."""
+    """Load a checkpoint of `save` and return the counters."""
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
     module.load_state_dict(content.pop("module"))
     shadow: list[Tensor] = content.pop("average")

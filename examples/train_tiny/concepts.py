@@ -1,4 +1,4 @@
-"""What the pictures show: the core of everyday nouns, every other icon's noun, and synonyms."""
+"""Define the concepts of the images: a core of everyday nouns, the nouns of all other icons, and synonyms."""
 
 import json
 from collections import Counter
@@ -42,7 +42,7 @@ UNKIND = (
 
 @dataclass(frozen=True)
 class Concept:
-    """One icon name with the nouns captions use for it (most usual first) and its synonyms."""
+    """Store an icon name with its nouns (most common first) and synonyms."""
 
     name: str
     nouns: tuple[str, ...]
@@ -52,13 +52,13 @@ class Concept:
 
 
 def is_mass(noun: str) -> bool:
-    """True for nouns that take no 'a': plural or uncountable ones."""
+    """Return True for nouns without an indefinite article: plural or uncountable nouns."""
     last = noun.split()[-1]
     return last in MASS or noun.replace(" ", "_") in MASS
 
 
 def with_article(noun: str) -> str:
-    """'a fox', 'an apple', 'jeans'."""
+    """Add the indefinite article: 'a fox', 'an apple', 'jeans'."""
     if is_mass(noun):
         return noun
     an = noun[0] in "aeio" or noun.startswith(("umbrella", "ugly"))
@@ -66,7 +66,7 @@ def with_article(noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """The plural of a noun phrase, by the ending of its last word."""
+    """Return the plural of a noun phrase, from the ending of its last word."""
     *first, last = noun.split(" ")
     if last in IRREGULAR:
         last = IRREGULAR[last]
@@ -81,7 +81,7 @@ def plural(noun: str) -> str:
 
 
 def read_core() -> dict[str, tuple[tuple[str, ...], float]]:
-    """The core list: icon name to nouns, and how often it is drawn beside the others."""
+    """Read the core list: icon name -> nouns and sampling weight."""
     core: dict[str, tuple[tuple[str, ...], float]] = {}
     weight = 1.0
     for line in (Path(__file__).with_name("concepts.txt")).read_text().splitlines():
@@ -96,7 +96,7 @@ def read_core() -> dict[str, tuple[tuple[str, ...], float]]:
 
 
 def read_concepts(raw: Path, work: Path) -> dict[str, Concept]:
-    """Every concept that has a sprite, with synonyms that name at most two concepts."""
+    """Return every concept that has a sprite, with synonyms that belong to at most two concepts."""
     core = read_core()
     names = sorted({name for _, name in json.loads((work / "sprites.json").read_text())})
     emoji: dict[str, str] = {}
@@ -107,7 +107,7 @@ def read_concepts(raw: Path, work: Path) -> dict[str, Concept]:
     uses = Counter(word for synonyms in found.values() for word in set(synonyms))
     taken = {noun for nouns, _ in core.values() for noun in nouns}
     named = {name.replace("-", " ") for name in names}
-    # "teddy" is no other name of a bear where teddy bears are a thing of their own.
+    # "teddy" is not a synonym of bear: teddy bears are a separate concept.
     parts = Counter(word for nouns, _ in core.values() for noun in nouns if " " in noun for word in set(noun.split()))
     concepts = {}
     for name in names:
@@ -126,7 +126,7 @@ def read_concepts(raw: Path, work: Path) -> dict[str, Concept]:
 
 
 def read_focus(path: Path | None) -> frozenset[str]:
-    """The icon names of a focus file; empty without one."""
+    """Return the icon names of a focus file; empty without a file."""
     if path is None:
         return frozenset()
     lines = (line for line in path.read_text().splitlines() if not line.startswith("#"))

@@ -1,4 +1,4 @@
-"""What pixels say about control: background colour, object colour, order, and count."""
+"""Measure prompt adherence from pixels: background color, object color, order, and count."""
 
 import numpy as np
 from PIL import Image
@@ -7,7 +7,7 @@ from scipy import ndimage
 
 
 def background_of(picture: np.ndarray) -> str:
-    """The named colour nearest to the median of the border (a sixteenth of the side wide)."""
+    """Return the named color nearest to the median of the border (1/16 of the side)."""
     edge = max(2, len(picture) // 16)
     border = np.concatenate(
         [picture[:edge].reshape(-1, 3), picture[-edge:].reshape(-1, 3),
@@ -18,13 +18,13 @@ def background_of(picture: np.ndarray) -> str:
 
 
 def foreground(picture: np.ndarray) -> np.ndarray:
-    """Where the picture differs from white by more than 40 of 255 in some channel."""
+    """Return a mask of the pixels that differ from white by more than 40 of 255 in a channel."""
     shown: np.ndarray = (255 - picture.astype(int)).max(axis=2) > 40
     return shown
 
 
 def colour_of(picture: np.ndarray) -> str:
-    """The named hue nearest to the fullest hue of the foreground's saturated pixels."""
+    """Return the named hue nearest to the most frequent hue of the saturated foreground pixels."""
     hsv = np.asarray(Image.fromarray(picture).convert("HSV"), np.float32) / 255
     weight = hsv[..., 1] * hsv[..., 2] * foreground(picture) * (hsv[..., 1] > 0.2)
     counts = np.bincount((hsv[..., 0].ravel() * 36).astype(int) % 36, weight.ravel(), 36)
@@ -38,9 +38,9 @@ def colour_of(picture: np.ndarray) -> str:
 
 
 def count_of(picture: np.ndarray) -> int:
-    """How many separate things stand on white: joined parts of at least 2.5 % of the picture.
+    """Count separate objects on white: connected components of at least 2.5 % of the image.
 
-    Gaps of up to a sixteenth of the side are closed first, so that a thing's own parts stay one.
+    Gaps of up to 1/16 of the side are closed first, so that the parts of one object are connected.
     """
     side = len(picture)
     shown = ndimage.binary_closing(foreground(picture), iterations=max(1, side // 64))
@@ -53,7 +53,7 @@ def count_of(picture: np.ndarray) -> int:
 
 
 def halves(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The left and right halves, each a square cut from the middle rows."""
+    """Return the left and the right half, each a square crop of the middle rows."""
     side = len(picture)
     low, high = side // 4, side // 4 + side // 2
     return picture[low:high, : side // 2], picture[low:high, side // 2 :]

@@ -1,9 +1,8 @@
-"""Encodes every scene once, so that training the UNet needs neither pictures nor autoencoder.
+"""Encode every scene once, so that training the UNet needs neither images nor the autoencoder.
 
-Each latent channel's mean and deviation over the data are folded into the autoencoder's two 1x1
-convolutions, so that latents are white as they come and `scaling_factor` is 1: plain pipelines
-know one scalar only. Writes `vae/` (diffusers folder) and `latents.npy`, float16 of shape
-(scenes, 16, 8, 8).
+The mean and the standard deviation of each latent channel are folded into the 1x1 convolutions of the autoencoder, so
+that latents are standardized and `scaling_factor` is 1: diffusers' pipelines support one scalar only. Writes `vae/`
+(diffusers folder) and `latents.npy`, float16 of shape (scenes, 16, 8, 8).
 """
 
 import argparse
@@ -16,11 +15,11 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from train_autoencoder import build
 
-DEVIATION = 0.05  # of the posterior, in units of the whitened latents: next to none
+DEVIATION = 0.05  # posterior standard deviation in units of the standardized latents: nearly zero
 
 
 def open_average(path: Path) -> AutoencoderKL:
-    """The averaged autoencoder of a checkpoint."""
+    """Load the averaged autoencoder of a checkpoint."""
     content = torch.load(path, map_location="cpu", weights_only=False)
     model = build(tuple(content["width"]))
     model.load_state_dict(content["module"])
@@ -31,7 +30,7 @@ def open_average(path: Path) -> AutoencoderKL:
 
 @torch.no_grad()
 def encode(model: AutoencoderKL, pictures: np.ndarray, device: str) -> Tensor:
-    """Latent means, float32 of shape (pictures, 16, side / 8, side / 8)."""
+    """Return latent means, float32 of shape (images, 16, side / 8, side / 8)."""
     parts = []
     model.to(device=device, memory_format=torch.channels_last)
     for at in range(0, len(pictures), 250):
@@ -44,7 +43,7 @@ def encode(model: AutoencoderKL, pictures: np.ndarray, device: str) -> Tensor:
 
 @torch.no_grad()
 def whiten(model: AutoencoderKL, mean: Tensor, deviation: Tensor) -> None:
-    """Folds (z - mean) / deviation into `quant_conv` and its inverse into `post_quant_conv`."""
+    """Fold (z - mean) / std into `quant_conv` and its inverse into `post_quant_conv`."""
     channels = len(mean)
     into, out = model.quant_conv, model.post_quant_conv
     into.weight[:channels] /= deviation[:, None, None, None]
@@ -59,7 +58,7 @@ def whiten(model: AutoencoderKL, mean: Tensor, deviation: Tensor) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
-    parser.add_argument("--vae", type=Path, help="use this whitened autoencoder, for further scenes")
+    parser.add_argument("--vae", type=Path, help="use this standardized autoencoder, for additional scenes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Measures an exported model: concepts, control, words, people, speed; draws the contact sheet.
+"""Evaluate an exported model: concepts, prompt adherence, synonyms, people, speed. Write the contact sheet.
 
-Concepts are named by a judge (`judge.py`) that the generator never saw; control is read off pixels
-(`control.py`). Every measure is run on real renders too, so that its own error is known. Writes
+A classifier (`concept_classifier.py`) that the generator never uses names the concepts; prompt adherence is measured
+from pixels (`control.py`). Every measurement is also run on real renders, to measure its own error. Writes
 `evaluation.json` and `contact_sheet.png` to `--out`.
 """
 
@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from concept_classifier import ConceptClassifier, load_classifier, probabilities
 from concepts import Concept, is_mass, plural, read_concepts, read_focus, with_article
 from control import background_of, colour_of, count_of, halves
 from diffusers import StableDiffusionPipeline
-from draw import Drawer
-from judge import Judge, open_judge, probabilities
 from render import open_sprites
+from scene_generator import SceneGenerator
 from scenes import BACKGROUNDS, HUES, Scene, Thing, compose
 from snapshot import draw, tile
 
@@ -40,24 +40,24 @@ PHRASES = (
     "my very own {}", "could you paint me {}?", "{}, beautiful and bright", "once upon a time there was {}",
     "the best {} in the world", "a photo of {}", "{} for my birthday card", "an oil painting of {}",
 )  # fmt: skip
-# Their telling words are in no training caption (`paraphrase.HELD_OUT` keeps them out): truly unknown ones.
+# No training caption contains the words of `paraphrase.HELD_OUT`.
 UNKNOWN = (
     "{} made groovy", "an etching of {}", "{} by the harbourmaster", "the alderman's favourite {}",
     "{}, whimsical and serene", "wallpaper with {}", "{} for the kindergarten newsletter", "one glorious {}",
 )  # fmt: skip
-BARE = ("own", "best", "favourite", "glorious")  # a noun after these takes no article
+BARE = ("own", "best", "favourite", "glorious")  # a noun after these words has no article
 SHEET_STEPS = 30
 PEOPLE = ("doctor", "astronaut", "person")
 
 
 def shares(hits: np.ndarray) -> dict[str, float]:
-    """Named first, and among five, as shares of all pictures; `hits` is bool of shape (..., 2)."""
+    """Return the top-1 and top-5 accuracy. `hits` is bool of shape (..., 2)."""
     first, five = hits.reshape(-1, 2).mean(axis=0)
     return {"top 1": round(float(first), 4), "top 5": round(float(five), 4), "pictures": hits.size // 2}
 
 
 def phrased(nouns: list[str], phrases: tuple[str, ...]) -> list[str]:
-    """Each noun in one of the phrases, in turn, with an article where the phrase lets it have one."""
+    """Return each noun in one of the phrases in turn, with an article if the phrase permits it."""
     taken = (phrases[at % len(phrases)] for at in range(len(nouns)))
     return [
         phrase.format(noun if any(word in phrase for word in BARE) else with_article(noun))
@@ -66,7 +66,7 @@ def phrased(nouns: list[str], phrases: tuple[str, ...]) -> list[str]:
 
 
 class Evaluation:
-    """One model's pictures and what they show."""
+    """Generate images with one model and evaluate them."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -77,20 +77,20 @@ class Evaluation:
         self.loading = time.monotonic() - begun
         self.pipeline.set_progress_bar_config(disable=True)
         self.concepts = read_concepts(options.data, options.work)
-        self.judge: Judge = open_judge(options.work / "judge.pt")
-        self.drawer = Drawer(self.concepts, open_sprites(options.work), 99)
-        self.focus = read_focus(options.focus) or frozenset(self.drawer.core)
-        self.drawer.focus(self.focus)
+        self.judge: ConceptClassifier = load_classifier(options.work / "judge.pt")
+        self.generator = SceneGenerator(self.concepts, open_sprites(options.work), 99)
+        self.focus = read_focus(options.focus) or frozenset(self.generator.core)
+        self.generator.focus(self.focus)
         self.random = np.random.default_rng(7)
 
     def pictures(self, prompts: list[str], seeds: list[int]) -> np.ndarray:
-        """uint8 (n, side, side, 3)."""
+        """Generate images, uint8 (n, side, side, 3)."""
         with torch.autocast(self.options.device, torch.bfloat16, enabled=self.options.half):
             images = draw(self.pipeline, prompts, seeds, self.options.steps, self.options.guidance, batch=50)
         return np.stack([np.asarray(image) for image in images])
 
     def chosen(self) -> tuple[list[Concept], list[Concept]]:
-        """The concepts measured: all of the focus, and `--others` everyday ones spread over the rest."""
+        """Return the evaluated concepts: all of the focus, and `--others` everyday concepts, evenly spread."""
         known = [self.concepts[name] for name in self.judge.names]
         taught = [concept for concept in known if concept.name in self.focus]
         nouns = {noun for concept in taught for noun in concept.nouns}
@@ -99,7 +99,7 @@ class Evaluation:
         return taught, [rest[int(row)] for row in rows]
 
     def hits(self, prompts: list[str], seeds: list[int], nouns: list[str]) -> np.ndarray:
-        """Whether the judge names a class with the right noun first, and among five: bool (prompts, 2)."""
+        """Return whether the classifier names the right noun first, and among five: bool (prompts, 2)."""
         if not prompts:
             return np.zeros((0, 2), bool)
         classes = [set(self.concepts[name].nouns) for name in self.judge.names]
@@ -108,15 +108,15 @@ class Evaluation:
         return np.array([[row[0], any(row)] for row in right])
 
     def plain(self, concepts: list[Concept]) -> np.ndarray:
-        """Hits of plain prompts: bool of shape (seeds 0 and 1, concepts, 2)."""
+        """Return the hits of plain prompts: bool of shape (seeds 0 and 1, concepts, 2)."""
         nouns = [concept.nouns[0] for concept in concepts]
         prompts = [with_article(noun) for noun in nouns]
         return np.stack([self.hits(prompts, [seed] * len(nouns), nouns) for seed in (0, 1)])
 
     def concept_scores(self) -> dict[str, Any]:
-        """Concepts by plain prompts, then the taught ones by unseen phrasing and by synonyms.
+        """Evaluate all concepts with plain prompts, and the trained concepts with new phrases and synonyms.
 
-        Two lists name the taught ones that failed on both seeds: what to train further.
+        Two lists contain the trained concepts that failed with both seeds; train these further.
         """
         taught, others = self.chosen()
         drawn, beyond = self.plain(taught), self.plain(others)
@@ -142,31 +142,31 @@ class Evaluation:
         }
 
     def some(self, count: int) -> int:
-        """How many pictures a measure draws: `count`, or fewer where `--pictures` says so."""
-        return min(count, self.options.pictures or count)
+        """Return the number of images of a measurement: `count`, limited by `--pictures`."""
+        return min(count, self.options.images or count)
 
     def real(self, scenes: list[Scene]) -> np.ndarray:
-        """Renders of scenes, the measure of a measure."""
-        return np.stack([compose(scene, self.drawer.sprites, 128) for scene in scenes])
+        """Return renders of scenes, to measure the error of a measurement."""
+        return np.stack([compose(scene, self.generator.sprites, 128) for scene in scenes])
 
     def background_score(self) -> dict[str, float]:
-        """Share of pictures whose border has the colour that the prompt names."""
+        """Return the fraction of images whose border has the color of the prompt."""
         count = self.some(200)
         names = [list(BACKGROUNDS)[at % len(BACKGROUNDS)] for at in range(count)]
-        things = [self.drawer.name(core_only=True) for _ in names]
+        things = [self.generator.name(core_only=True) for _ in names]
         prompts = [
             f"{with_article(self.concepts[t].nouns[0])} on {with_article(n)} background"
             for t, n in zip(things, names, strict=True)
         ]
         found = [background_of(p) for p in self.pictures(prompts, list(range(count)))]
-        truth = self.real([Scene("one", (self.drawer.one(t),), n) for t, n in zip(things, names, strict=True)])
+        truth = self.real([Scene("one", (self.generator.one(t),), n) for t, n in zip(things, names, strict=True)])
         return self.share(names, found, [background_of(p) for p in truth])
 
     def colour_score(self) -> dict[str, float]:
-        """Share of pictures whose thing has the hue that the prompt names."""
+        """Return the fraction of images whose object has the hue of the prompt."""
         count = self.some(200)
         names = [list(HUES)[at % len(HUES)] for at in range(count)]
-        things = [str(self.random.choice(self.drawer.tinted)) for _ in names]
+        things = [str(self.random.choice(self.generator.tinted)) for _ in names]
         prompts = [with_article(f"{n} {self.concepts[t].nouns[0]}") for t, n in zip(things, names, strict=True)]
         found = [colour_of(p) for p in self.pictures(prompts, list(range(count)))]
         scenes = [
@@ -175,7 +175,7 @@ class Evaluation:
         return self.share(names, found, [colour_of(p) for p in self.real(scenes)])
 
     def share(self, truth: list[Any], found: list[Any], real: list[Any]) -> dict[str, float]:
-        """Shares of right answers on generated and on real pictures."""
+        """Return the fractions of correct generated and real images."""
         return {
             "right": round(float(np.mean([a == b for a, b in zip(truth, found, strict=True)])), 4),
             "on real renders": round(float(np.mean([a == b for a, b in zip(truth, real, strict=True)])), 4),
@@ -183,9 +183,9 @@ class Evaluation:
         }
 
     def count_score(self) -> dict[str, Any]:
-        """Share of pictures with as many things as said, one to three, in all and apiece."""
+        """Return the fraction of images with the requested number of objects (1 to 3), in total and per number."""
         count = self.some(150)
-        countable = [name for name in self.drawer.tinted if not is_mass(self.concepts[name].nouns[0])]
+        countable = [name for name in self.generator.tinted if not is_mass(self.concepts[name].nouns[0])]
         names = [str(self.random.choice(countable)) for _ in range(count)]
         truth = [1 + at % 3 for at in range(count)]
         words = {1: "one", 2: "two", 3: "three"}
@@ -196,7 +196,7 @@ class Evaluation:
         found = [count_of(p) for p in self.pictures(prompts, list(range(count)))]
         real: list[bool] = []
         while len(real) < count:
-            scene = self.drawer._count()
+            scene = self.generator._count()
             picture = self.real([Scene("count", scene.things, "white")])[0]
             real.append(count_of(picture) == len(scene.things))
         score: dict[str, Any] = self.share(truth, found, truth)
@@ -207,9 +207,9 @@ class Evaluation:
         return score
 
     def order_score(self) -> dict[str, float]:
-        """Pairs: the named one is left; `both` when each half is named among the judge's five."""
+        """Evaluate pairs: the first object is on the left; `both`: the classifier names each half among five."""
         count = self.some(100)
-        scenes = [self.drawer._pair() for _ in range(count)]
+        scenes = [self.generator._pair() for _ in range(count)]
         pairs = [(s.things[0].concept, s.things[1].concept) for s in scenes]
         prompts = [
             f"{with_article(self.concepts[a].nouns[0])} to the left of {with_article(self.concepts[b].nouns[0])}"
@@ -233,7 +233,7 @@ class Evaluation:
         return figures
 
     def people(self) -> dict[str, dict[str, int]]:
-        """What neutral words for people draw over seeds: the judge's nearest of three icons."""
+        """Count the nearest of three icons for images of neutral words for people."""
         count, names = self.some(100), self.judge.names
         result = {}
         for noun in PEOPLE:
@@ -248,7 +248,7 @@ class Evaluation:
         return result
 
     def speed(self) -> dict[str, float]:
-        """Seconds for one picture of 30 steps (the second of two), and for loading."""
+        """Return the seconds of one image with 30 steps (the second of two), and the loading time."""
         for _ in range(2):
             begun = time.monotonic()
             draw(self.pipeline, ["a fox"], [0], steps=30)
@@ -256,13 +256,13 @@ class Evaluation:
         return {"30 steps, s": round(spent, 2), "loading, s": round(self.loading, 2)}
 
     def sheet(self) -> dict[str, int]:
-        """Draws the contact sheet: each prompt with seed 0, unselected."""
+        """Generate the contact sheet: each prompt with seed 0, without selection."""
         pictures = draw(self.pipeline, list(SHEET), [0] * len(SHEET), SHEET_STEPS, self.options.guidance)
         tile(pictures, 8).quantize(256).save(self.options.out / "contact_sheet.png", optimize=True)
         return {"prompts": len(SHEET), "steps": SHEET_STEPS}
 
     def run(self, only: list[str]) -> dict[str, Any]:
-        """Every measure, or those named in `only`."""
+        """Run all measurements, or the ones in `only`."""
         measures: dict[str, Callable[[], dict[str, Any]]] = {
             "contact sheet": self.sheet,
             "speed": self.speed,
@@ -289,13 +289,15 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("data/train_tiny/model"))
     parser.add_argument("--out", type=Path, default=Path("data/train_tiny/evaluation"))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--others", type=int, default=100, help="everyday concepts beside those of --focus")
-    parser.add_argument("--pictures", type=int, help="at most so many a measure of control or people")
+    parser.add_argument("--others", type=int, default=100, help="number of everyday concepts in addition to --focus")
+    parser.add_argument(
+        "--images", "--pictures", type=int, help="maximum number of images per measurement of adherence or people"
+    )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--focus", type=Path, default=Path(__file__).with_name("focus.txt"))
-    parser.add_argument("--half", action="store_true", help="draw in bfloat16: faster, nearly the same")
-    parser.add_argument("--only", nargs="*", default=[], help="measures to run; default all")
+    parser.add_argument("--half", action="store_true", help="generate in bfloat16: faster, nearly identical")
+    parser.add_argument("--only", nargs="*", default=[], help="measurements to run [all]")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

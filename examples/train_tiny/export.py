@@ -1,9 +1,9 @@
-"""Writes the trained model as a diffusers folder in half precision, with the hash of each file.
+"""Export the trained model as a diffusers folder in half precision, with the hash of each file.
 
-`StableDiffusionPipeline.from_pretrained(folder)` loads what this writes. The autoencoder is
-`vae128/` (see `train_upscale.py`) where it exists, else `vae/`; the painter is `words.pt` (see
-`train_words.py`) where it exists, else `painter.pt`. Half precision matters twice: it
-halves the folder, and it is checked here that every weight survives it finite.
+`StableDiffusionPipeline.from_pretrained(folder)` loads the result. The autoencoder is `vae128/` (see
+`train_upscale.py`) if it exists, else `vae/`. The text encoder and the UNet are from `words.pt` (see
+`distill_text_encoder.py`) if it exists, else from `painter.pt`. Half precision halves the folder; the export checks
+that all weights are finite in it.
 """
 
 import argparse
@@ -14,17 +14,17 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from model import LATENT_SIDE, Painter, Sizes
+from model import LATENT_SIDE, Sizes, TextToImageModel
 from snapshot import assemble
 from transformers import CLIPTokenizer
 
 GUIDANCE = 3.0
 
 
-def open_painter(path: Path) -> Painter:
-    """The averaged text encoder and UNet of a checkpoint."""
+def load_model(path: Path) -> TextToImageModel:
+    """Load the averaged text encoder and UNet of a checkpoint."""
     content = torch.load(path, map_location="cpu", weights_only=False)
-    painter = Painter(content["vocabulary"], Sizes(**content.get("sizes", {})))
+    painter = TextToImageModel(content["vocabulary"], Sizes(**content.get("sizes", {})))
     painter.load_state_dict(content["module"])
     for parameter, value in zip(painter.parameters(), content["average"], strict=True):
         parameter.data = value.clone()
@@ -32,7 +32,7 @@ def open_painter(path: Path) -> Painter:
 
 
 def sums(folder: Path) -> str:
-    """SHA256SUMS of every file below `folder`, itself left out, in `sha256sum` form."""
+    """Return SHA256SUMS of every file in `folder` except itself, in the format of `sha256sum`."""
     lines = []
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != "SHA256SUMS":
@@ -42,13 +42,13 @@ def sums(folder: Path) -> str:
 
 
 def write_tokenizer(source: Path, target: Path) -> None:
-    """Copies the tokenizer; `vocab.json` and `merges.txt` say it all, but readers want the rest."""
+    """Copy the tokenizer. `vocab.json` and `merges.txt` are complete, but some programs need the other files."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
 
 
 def defaults(vae: AutoencoderKL) -> dict[str, object]:
-    """What artgen uses where the user says nothing: `artgen.json` in the folder."""
+    """Return artgen's default settings of the model, for `artgen.json`."""
     side = LATENT_SIDE * 2 ** (len(vae.config.block_out_channels) - 1)
     return {
         "steps": 30,
@@ -65,12 +65,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--out", type=Path, default=Path("data/train_tiny/model"))
-    parser.add_argument("--vae", help="folder below --work; default: vae128, else vae")
+    parser.add_argument("--vae", help="folder in --work [vae128, else vae]")
     options = parser.parse_args()
     name = options.vae or ("vae128" if (options.work / "vae128").exists() else "vae")
     vae = AutoencoderKL.from_pretrained(options.work / name)
     taught = options.work / "words.pt"
-    painter = open_painter(taught if taught.exists() else options.work / "painter.pt")
+    painter = load_model(taught if taught.exists() else options.work / "painter.pt")
     tokenizer = CLIPTokenizer.from_pretrained(options.work / "tokenizer")
     pipeline = assemble(painter, vae, tokenizer).to(torch.float16)
     for module in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
@@ -88,14 +88,14 @@ def main() -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Takes machine paths out of the JSON files, and makes plain loading give full precision throughout."""
+    """Remove machine paths from the JSON files, and set the loading precision to float32."""
     for path in folder.rglob("*.json"):
         if path.parts[-2] in {"tokenizer"} or path.name == "provenance.json":
             continue
         content = json.loads(path.read_text())
         content.pop("_name_or_path", None)
         if "dtype" in content:
-            # Else transformers would load the text encoder in half precision, and diffusers the rest in full.
+            # Otherwise transformers loads the text encoder in half precision, and diffusers all other parts in float32.
             content["dtype"] = "float32"
         path.write_text(json.dumps(content, indent=2) + "\n")
 

@@ -1,7 +1,7 @@
-"""Fetches the training data from npm, checks each archive's SHA-256, and unpacks it.
+"""Download the training data from npm, verify the SHA-256 of each archive, and unpack it.
 
-Uses the `npm` client, so that a mirror set up for it is honoured. Archives stay in `--archives`
-(one that is there already is not fetched again), contents go to `--data`.
+The script uses the `npm` client, so that configured mirrors are used. Archives stay in `--archives` and are not
+downloaded again. The contents are written to `--data`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from sources import folder_of
 
 @dataclass(frozen=True)
 class Source:
-    """One npm package: name, version, licence (SPDX), the archive's SHA-256, and what is taken."""
+    """Represent one npm package: name, version, license (SPDX), SHA-256 of the archive, and the used files."""
 
     package: str
     version: str
@@ -27,7 +27,7 @@ class Source:
 
     @property
     def archive(self) -> str:
-        """The file name that `npm pack` gives."""
+        """Return the file name of `npm pack`."""
         return f"{folder_of(self.package)}-{self.version}.tgz"
 
 
@@ -63,7 +63,7 @@ SOURCES = (
 
 
 def checked(archive: Path, sha256: str) -> Path:
-    """The archive, when its SHA-256 is the one expected; ends the program otherwise."""
+    """Return the archive if its SHA-256 is correct; exit otherwise."""
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     if found != sha256:
         raise SystemExit(f"{archive}: SHA-256 is {found}, not {sha256}: delete it and retry")
@@ -71,7 +71,7 @@ def checked(archive: Path, sha256: str) -> Path:
 
 
 def fetch(source: Source, archives: Path) -> Path:
-    """The checked archive, fetched when it is not there yet."""
+    """Return the verified archive. Download it if it does not exist."""
     archive = archives / source.archive
     if not archive.exists():
         wanted = f"{source.package}@{source.version}"
@@ -80,7 +80,7 @@ def fetch(source: Source, archives: Path) -> Path:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks an npm archive, without its leading `package/`."""
+    """Unpack an npm archive without its top folder `package/`."""
     with tarfile.open(archive) as tar:
         for member in tar.getmembers():
             member.name = member.name.split("/", 1)[-1]

@@ -1,12 +1,12 @@
-"""What the model is made of: its sizes and noise schedule, said once."""
+"""Define the architecture and the noise schedule of the model."""
 
 from dataclasses import dataclass
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from tokenizer import LENGTH
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
-from words import LENGTH
 
 LATENT_CHANNELS = 16
 LATENT_SIDE = 8
@@ -14,15 +14,15 @@ LATENT_SIDE = 8
 
 @dataclass(frozen=True)
 class Sizes:
-    """Channels of the UNet's levels, in multiples of 32; width, in multiples of 64, and layers of the text encoder."""
+    """Store the UNet channels (multiples of 32), and the width (a multiple of 64) and layers of the text encoder."""
 
     width: tuple[int, ...] = (128, 256)
     text_width: int = 256
     text_layers: int = 3
 
 
-class Painter(nn.Module):
-    """The text encoder and the UNet, trained together from scratch: 16 million parameters, as the bundled one is."""
+class TextToImageModel(nn.Module):
+    """Combine the text encoder and the UNet, which are trained together: 16 million parameters in the bundled model."""
 
     def __init__(self, vocabulary: int, sizes: Sizes) -> None:
         super().__init__()
@@ -53,25 +53,25 @@ class Painter(nn.Module):
             down_block_types=("CrossAttnDownBlock2D",) * len(width),
             up_block_types=("CrossAttnUpBlock2D",) * len(width),
             cross_attention_dim=text_width,
-            # The pooled prompt joins the time embedding, so that every block hears what is to be drawn;
-            # cross-attention alone learns hundreds of nouns slowly in a network this small.
+            # The pooled prompt embedding is added to the time embedding, so that every block receives it.
+            # With cross-attention alone, a network of this size learns hundreds of nouns slowly.
             addition_embed_type="text",
             addition_embed_type_num_heads=4,
-            # In this class the setting names the number of heads, one entry a level.
+            # This class expects the number of heads per level.
             attention_head_dim=tuple(w // 32 for w in width),
             use_linear_projection=True,
             norm_num_groups=32,
         )
 
     def forward(self, noisy: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
-        """Predicted velocity, (batch, 16, 8, 8); `time` in 0..999, `tokens` (batch, LENGTH)."""
+        """Return the predicted velocity, (batch, 16, 8, 8). `time` is in 0..999, `tokens` has shape (batch, LENGTH)."""
         words = self.text(tokens).last_hidden_state
         drawn: Tensor = self.unet(noisy, time, words).sample
         return drawn
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Zero terminal SNR, velocity, trailing steps (Lin et al. 2024, arXiv 2305.08891)."""
+    """Return a v-prediction scheduler with zero terminal SNR and trailing steps (Lin et al. 2024, arXiv 2305.08891)."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -87,6 +87,6 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def cumulative() -> Tensor:
-    """The share of signal power at each of the 1000 timesteps, float32."""
+    """Return alpha_bar of the 1000 timesteps, float32."""
     alphas: Tensor = build_scheduler().alphas_cumprod.to(torch.float32)
     return alphas

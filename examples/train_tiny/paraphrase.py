@@ -1,4 +1,4 @@
-"""Says the same of a scene in two ways: plainly, and as people do, by other names and among other words."""
+"""Generate pairs of captions of a scene: a plain caption, and a paraphrase with synonyms and filler words."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from concepts import UNKIND, Concept, plural
 from scenes import PLACES, Scene
 from sources import read_synonyms
 
-# What people write around a noun when they ask for a picture.
+# Words that users add to a noun in prompts.
 ASKED = (
     "photo", "photograph", "oil painting", "painting", "watercolor", "pencil drawing", "pastel", "gouache",
     "digital art", "concept art", "pixel art", "line art", "woodcut", "mosaic", "stained glass", "origami",
@@ -22,7 +22,7 @@ ASKED = (
     "kids", "children", "story", "world", "time", "day", "year", "town", "village", "country", "famous",
     "royal", "ancient", "future", "brave", "sleepy", "hungry", "angry", "smart", "fancy", "fresh", "wild",
 )  # fmt: skip
-# Kept out of every training caption, so that evaluation has words that are truly unknown.
+# Not in any training caption, so that the evaluation has unknown words.
 HELD_OUT = (
     "groovy", "etching", "harbourmaster", "alderman", "favourite", "whimsical", "serene", "wallpaper",
     "kindergarten", "newsletter", "glorious",
@@ -38,8 +38,8 @@ BEFORE = (
 )  # fmt: skip
 
 
-def open_words(raw: Path, concepts: dict[str, Concept]) -> tuple[str, ...]:
-    """Words that say nothing about a picture here: of the keyword lists, those that name nothing that is taught."""
+def filler_words(raw: Path, concepts: dict[str, Concept]) -> tuple[str, ...]:
+    """Return filler words from the keyword lists: words that do not name a trained concept."""
     told = [*FRAMES, *PLACES.values(), *SAME, *HELD_OUT, *UNKIND]
     told += [text for some in (SETTING_WORDS, STYLE_WORDS, NUMBERS, SAME) for texts in some.values() for text in texts]
     told += [text for concept in concepts.values() if concept.core for text in (*concept.nouns, *concept.synonyms)]
@@ -49,30 +49,30 @@ def open_words(raw: Path, concepts: dict[str, Concept]) -> tuple[str, ...]:
 
 
 class Paraphraser(Captioner):
-    """Pairs of captions of the same scene; `random` is the only state."""
+    """Generate caption pairs. `random` is the only state."""
 
     def __init__(self, concepts: dict[str, Concept], words: tuple[str, ...], seed: int) -> None:
         super().__init__(concepts, seed)
         self.words = words
 
     def noun(self, name: str) -> str:
-        """The most usual noun."""
+        """Return the most common noun."""
         return self.concepts[name].nouns[0]
 
     def word(self) -> str:
-        """A word that says nothing: half the time one that people use, else any, or one made up."""
+        """Return a filler word: often a common one of prompts, else any, or a random one."""
         draw = self.random.random()
         return self.pick(ASKED) if draw < 0.4 else self.pick(self.words) if draw < 0.85 else self.filler()
 
     def plainly(self, scene: Scene) -> str:
-        """The scene in the words that are known best."""
+        """Return a caption with the most common words."""
         style = self.pick(STYLE_WORDS[scene.things[0].style]) if self.chance(0.3) else ""
         where = self.surroundings(scene)
         text = f"{self.subject(scene, '')} {where} {f', {style} style' if style else ''}"
         return " ".join(text.split()).replace(" ,", ",").replace(",,", ",")
 
     def renamed(self, scene: Scene, text: str) -> str:
-        """With other names for the things, where there are some."""
+        """Replace the nouns of a caption by synonyms if there are any."""
         for name in {thing.concept for thing in scene.things}:
             concept = self.concepts[name]
             others = (*concept.nouns[1:], *concept.synonyms)
@@ -86,18 +86,18 @@ class Paraphraser(Captioner):
         return text
 
     def adorned(self, scene: Scene, text: str) -> str:
-        """With a word that says nothing right before the first thing."""
+        """Insert a filler word before the first object."""
         noun = re.escape(self.noun(scene.things[0].concept))
         return re.sub(rf"\b({noun})", rf"{self.word()} \1", text, count=1)
 
     def filled(self, template: str, text: str) -> str:
-        """A template with its words and the caption in it."""
+        """Fill a template with filler words and the caption."""
         while "{w}" in template:
             template = template.replace("{w}", self.word(), 1)
         return template.format(text)
 
     def paraphrase(self, scene: Scene, text: str) -> str:
-        """The same of the scene in other words; one time in six it is left as it is."""
+        """Return a paraphrase of a caption; one of six captions is unchanged."""
         draw = self.random.random()
         if draw < 0.16:
             return text

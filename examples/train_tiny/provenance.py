@@ -1,4 +1,4 @@
-"""Writes `provenance.json`: every source of the weights, what was taken, and how often it shows."""
+"""Write `provenance.json`: every source of the weights, the used files, and their frequency in the scenes."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from sources import PACKS
 
 
 def people(names: list[str]) -> dict[str, int]:
-    """Icons of people by the gender their names say, and those with a skin tone."""
+    """Count the icons of people by the gender in their names, and the icons with a skin tone."""
     count: Counter[str] = Counter()
     for name in names:
         words = re.split("[-]", name)
@@ -29,7 +29,7 @@ def people(names: list[str]) -> dict[str, int]:
 
 
 def record(work: Path, more: list[Path]) -> dict[str, Any]:
-    """The whole record, from the lists that the other steps wrote."""
+    """Build the record from the lists of the other steps."""
     index = json.loads((work / "sprites.json").read_text())
     scenes = json.loads((work / "scenes.json").read_text())
     drawn = Counter(style for style, _ in index)
@@ -56,7 +56,7 @@ def record(work: Path, more: list[Path]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
-    parser.add_argument("--more", type=Path, nargs="*", default=[], help="further folders of scenes")
+    parser.add_argument("--more", type=Path, nargs="*", default=[], help="additional folders of scenes")
     parser.add_argument("--out", type=Path, default=Path("data/train_tiny/model"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

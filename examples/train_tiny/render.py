@@ -1,7 +1,7 @@
-"""Draws the training scenes: pictures, their truth, and captions.
+"""Render the training scenes: images, their ground truth, and captions.
 
-Writes `scenes.npy` (uint8 pictures of shape (scenes, 64, 64, 3)), `scenes.json` (the truth, from
-which any picture can be drawn again at any size) and `captions.json` (a list of captions a scene).
+Writes `scenes.npy` (uint8 images of shape (scenes, 64, 64, 3)), `scenes.json` (the ground truth, from which an image
+can be rendered at any size) and `captions.json` (a list of captions per scene).
 """
 
 import argparse
@@ -15,25 +15,25 @@ from typing import Any
 import numpy as np
 from captions import Captioner
 from concepts import read_concepts, read_focus
-from draw import Drawer
+from scene_generator import SceneGenerator
 from scenes import Scene, Sprites, Thing, compose
 
 
 def open_sprites(work: Path) -> Sprites:
-    """The sprites that `sprites.py` wrote, mapped from disk."""
+    """Open the sprites of `sprites.py` as a memory map."""
     pixels = np.load(work / "sprites.npy", mmap_mode="r")
     return Sprites(pixels, json.loads((work / "sprites.json").read_text()))
 
 
 def scene_from(data: dict[str, Any]) -> Scene:
-    """A scene from its JSON form."""
+    """Convert JSON values to a scene."""
     things = tuple(Thing(**thing) for thing in data["things"])
     place = tuple(data["place"]) if data["place"] else None
     return Scene(data["kind"], things, data["background"], data["seed"], place)
 
 
 def compose_all(scenes: list[Scene], work: Path, side: int) -> np.ndarray:
-    """Composes many scenes: uint8 of shape (scenes, side, side, 3)."""
+    """Render scenes: uint8 of shape (scenes, side, side, 3)."""
     sprites = open_sprites(work)
     return np.stack([compose(scene, sprites, side) for scene in scenes])
 
@@ -43,19 +43,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--scenes", type=int, default=60_000)
-    parser.add_argument("--captions", type=int, default=20, help="captions a scene")
-    parser.add_argument("--wrapped", type=int, default=6, help="captions a scene put among filler words")
-    parser.add_argument("--focus", type=Path, help="draw only these of the core, see focus.txt")
-    parser.add_argument("--kinds", help='shares of the kinds of scenes, such as {"pair": 1.0}')
+    parser.add_argument("--captions", type=int, default=20, help="captions per scene")
+    parser.add_argument("--wrapped", type=int, default=6, help="captions per scene with filler words")
+    parser.add_argument("--focus", type=Path, help="use only these concepts of the core, see focus.txt")
+    parser.add_argument("--kinds", help='fractions of the kinds of scenes, such as {"pair": 1.0}')
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     concepts = read_concepts(options.data, options.work)
-    drawer = Drawer(concepts, open_sprites(options.work), options.seed)
+    generator = SceneGenerator(concepts, open_sprites(options.work), options.seed)
     if options.focus:
-        drawer.focus(read_focus(options.focus))
+        generator.focus(read_focus(options.focus))
     if options.kinds:
-        drawer.kinds = json.loads(options.kinds)
-    scenes = [drawer.scene() for _ in range(options.scenes)]
+        generator.kinds = json.loads(options.kinds)
+    scenes = [generator.scene() for _ in range(options.scenes)]
     captioner = Captioner(concepts, options.seed + 1)
     words = [[captioner.caption(scene) for _ in range(options.captions)] for scene in scenes]
     plain = max(0, options.captions - options.wrapped)

@@ -1,4 +1,4 @@
-"""Scenes whose truth is known: drawn as plain data, then composed to pixels at any size."""
+"""Define scenes with a known ground truth, and render them at any size."""
 
 import zlib
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ PLACES = {
 
 @dataclass(frozen=True)
 class Thing:
-    """One drawing in a scene: centre and size as fractions of the picture's side."""
+    """Represent one object of a scene: center and size are fractions of the image side."""
 
     concept: str
     style: str
@@ -41,7 +41,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture's truth. `kind` is one, place, count, pair or join (a pair with no order said)."""
+    """Store the ground truth of an image. `kind` is one, place, count, pair or join (a pair without a stated order)."""
 
     kind: str
     things: tuple[Thing, ...]
@@ -51,14 +51,14 @@ class Scene:
 
 
 def _ramp(side: int, top: tuple[int, ...], bottom: tuple[int, ...]) -> Pixels:
-    """A vertical gradient, float32 of shape (side, side, 3)."""
+    """Return a vertical gradient, float32 of shape (side, side, 3)."""
     ramp = np.linspace(0, 1, side, dtype=np.float32)[:, None, None]
     graded = np.array(top) * (1 - ramp) + np.array(bottom) * ramp
     return np.ascontiguousarray(np.broadcast_to(graded, (side, side, 3)), np.float32)
 
 
 def _dots(scene: Pixels, random: np.random.Generator, count: int, colour: int, low: float) -> None:
-    """Sprinkles soft square dots of 1/64 to 3/64 of the side above the line `low` (0 to 1)."""
+    """Add soft square dots of 1/64 to 3/64 of the side above the line `low` (0 to 1)."""
     side = len(scene)
     for x, y, size in random.uniform(0, 1, (count, 3)):
         edge = max(1, round((1 + 2 * size**2) * side / 64))
@@ -68,7 +68,7 @@ def _dots(scene: Pixels, random: np.random.Generator, count: int, colour: int, l
 
 
 def _ground(side: int, sky: tuple[int, ...], haze: tuple[int, ...], earth: tuple[int, ...]) -> Pixels:
-    """A sky graded to `haze` above a gently curved ground that begins at 72 % of the height."""
+    """Render a sky that fades to `haze` above a slightly curved ground that starts at 72 % of the height."""
     scene = _ramp(side, sky, haze)
     y, x = np.mgrid[0:side, 0:side] / side
     cover = np.clip((y - 0.74 + 0.05 * np.sin(np.pi * x)) * side + 0.5, 0, 1)[..., None]
@@ -77,7 +77,7 @@ def _ground(side: int, sky: tuple[int, ...], haze: tuple[int, ...], earth: tuple
 
 
 def backdrop(name: str, side: int, seed: int) -> Pixels:
-    """The background, float32 RGB 0 to 255 of shape (side, side, 3)."""
+    """Return the background, float32 RGB 0 to 255 of shape (side, side, 3)."""
     random = np.random.default_rng(seed)
     if name == "snow":
         scene = _ground(side, (164, 204, 240), (208, 228, 246), (250, 252, 255))
@@ -103,10 +103,10 @@ def backdrop(name: str, side: int, seed: int) -> Pixels:
 
 
 def recolour(sprite: Pixels, colour: str) -> Pixels:
-    """Turns the main hue of an RGBA sprite to `colour`; other hues, greys and alpha stay.
+    """Change the main hue of an RGBA sprite to `colour`; other hues, grays and alpha are unchanged.
 
-    The main hue is the fullest of 24 bins of the hue histogram, weighed by saturation and alpha;
-    everything within 50 degrees of it turns with it.
+    The main hue is the maximum of the hue histogram (24 bins), weighted by saturation and alpha. All hues within 50
+    degrees of it are rotated with it.
     """
     hsv = np.asarray(Image.fromarray(sprite[..., :3]).convert("HSV"), np.float32) / 255
     hue, saturation, value = hsv[..., 0], hsv[..., 1], hsv[..., 2]
@@ -132,27 +132,27 @@ def recolour(sprite: Pixels, colour: str) -> Pixels:
 
 
 def main_share(sprite: Pixels) -> float:
-    """How much of a sprite is colourful, 0 to 1: below about 0.2 a new colour would not show."""
+    """Return the colorful fraction of a sprite, 0 to 1. Below about 0.2 a new color would be invisible."""
     hsv = np.asarray(Image.fromarray(sprite[..., :3]).convert("HSV"), np.float32) / 255
     shown = sprite[..., 3] > 128
     return float((hsv[..., 1][shown] > 0.3).mean()) if shown.any() else 0.0
 
 
 class Sprites:
-    """The rendered icons by style and concept."""
+    """Store the rendered icons by style and concept."""
 
     def __init__(self, pixels: Pixels, index: list[list[str]]) -> None:
         self.pixels = pixels
         self.row = {(style, name): row for row, (style, name) in enumerate(index)}
 
     def get(self, thing: Thing) -> Pixels:
-        """uint8 RGBA of shape (128, 128, 4), recoloured when the thing says so."""
+        """Return uint8 RGBA of shape (128, 128, 4), recolored if the object has another color."""
         sprite: Pixels = self.pixels[self.row[thing.style, thing.concept]]
         return recolour(sprite, thing.colour) if thing.colour else sprite
 
 
 def compose(scene: Scene, sprites: Sprites, side: int) -> Pixels:
-    """Draws a scene: uint8 RGB of shape (side, side, 3)."""
+    """Render a scene: uint8 RGB of shape (side, side, 3)."""
     picture = backdrop(scene.background, side, scene.seed ^ zlib.crc32(b"backdrop"))
     for thing in scene.things:
         edge = max(4, round(thing.size * side))

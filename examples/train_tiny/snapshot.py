@@ -1,11 +1,11 @@
-"""Pictures of a fixed prompt set while training goes on, and the loss curve as a plot."""
+"""Generate sample images of a fixed prompt set during the training, and plot the loss."""
 
 import csv
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
-from model import Painter, build_scheduler
+from model import TextToImageModel, build_scheduler
 from PIL import Image
 from transformers import CLIPTokenizer
 
@@ -20,8 +20,8 @@ PROMPTS = (
 )  # fmt: skip
 
 
-def assemble(painter: Painter, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
-    """The parts as a plain Stable Diffusion pipeline."""
+def assemble(painter: TextToImageModel, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
+    """Build a Stable Diffusion pipeline from its parts."""
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=painter.text,
@@ -37,7 +37,7 @@ def assemble(painter: Painter, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> 
 
 
 def tile(pictures: list[Image.Image], columns: int) -> Image.Image:
-    """A sheet of equal pictures, row by row."""
+    """Arrange equal images row by row on a sheet."""
     side = pictures[0].width
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (columns * side, rows * side), "white")
@@ -54,7 +54,7 @@ def draw(
     guidance: float = 3.0,
     batch: int = 32,
 ) -> list[Image.Image]:
-    """One picture a prompt, each from its own seed, whatever batch it falls into."""
+    """Generate one image per prompt. Its seed does not depend on the batch."""
     pictures: list[Image.Image] = []
     for at in range(0, len(prompts), batch):
         some = prompts[at : at + batch]
@@ -65,8 +65,8 @@ def draw(
 
 
 @torch.no_grad()
-def draw_sheet(painter: Painter, work: Path, name: str) -> None:
-    """Draws the fixed prompts, seed 0, to a contact sheet."""
+def draw_sheet(painter: TextToImageModel, work: Path, name: str) -> None:
+    """Generate a contact sheet of the fixed prompts with seed 0."""
     vae = AutoencoderKL.from_pretrained(work / "vae").to(painter.unet.device)
     pipeline = assemble(painter, vae, CLIPTokenizer.from_pretrained(work / "tokenizer"))
     painter.eval()
@@ -79,7 +79,7 @@ def draw_sheet(painter: Painter, work: Path, name: str) -> None:
 
 
 def plot(table: Path, picture: Path) -> None:
-    """Plots the loss against samples seen, from the training's CSV."""
+    """Plot the loss over the number of samples, from the CSV file of the training."""
     if not table.exists():
         return
     import matplotlib

@@ -1,4 +1,4 @@
-"""Reads the icon packs and keyword lists that `fetch.py` brought."""
+"""Read the icon packs and keyword lists of `fetch.py`."""
 
 import json
 import re
@@ -13,7 +13,7 @@ SKIN = re.compile(
 
 @dataclass(frozen=True)
 class Pack:
-    """One icon pack: where it lies, what its style is called in captions, and its terms."""
+    """Represent one icon pack: package, style word in captions, and license."""
 
     package: str
     style: str
@@ -30,7 +30,7 @@ KEYWORDS = (("emojilib", "MIT"), ("emojibase-data", "MIT"))
 
 @dataclass(frozen=True)
 class Icon:
-    """One drawing: its style word, its name as the pack spells it, and its SVG."""
+    """Represent one icon: style word, name in the pack, and SVG."""
 
     style: str
     name: str
@@ -38,25 +38,25 @@ class Icon:
 
 
 def folder_of(package: str) -> str:
-    """The folder an npm package is unpacked to: scope and name joined by a hyphen."""
+    """Return the folder of an unpacked npm package: scope and name, joined by a hyphen."""
     return package.removeprefix("@").replace("/", "-")
 
 
 def find_package(raw: Path, package: str) -> Path:
-    """The unpacked folder of `package` below `raw`, whatever its version suffix."""
+    """Return the unpacked folder of `package` in `raw`, with any version suffix."""
     found = sorted(raw.glob(folder_of(package) + "-[0-9]*"))
     if not found:
-        raise SystemExit(f"{package} is not below {raw}: run fetch.py first")
+        raise SystemExit(f"{package} is not in {raw}: run fetch.py first")
     return found[-1]
 
 
 def is_variant(name: str) -> bool:
-    """True for skin-tone, facing-right, clock-face and flag variants, which are left out."""
+    """Return True for skin-tone, facing-right, clock-face and flag variants, which are skipped."""
     return SKIN.search(name) is not None
 
 
 def read_icons(raw: Path, pack: Pack) -> list[Icon]:
-    """Every icon of a pack as a complete SVG, variants left out, sorted by name."""
+    """Return every icon of a pack as SVG, without variants, sorted by name."""
     data = json.loads((find_package(raw, pack.package) / "icons.json").read_text())
     side = data.get("width", 16)
     icons = []
@@ -73,13 +73,13 @@ def read_icons(raw: Path, pack: Pack) -> list[Icon]:
 
 
 def read_characters(raw: Path, pack: Pack) -> dict[str, str]:
-    """Icon name to the emoji it draws (the pack's `chars.json` maps code points to names)."""
+    """Return icon name -> emoji, from the pack's `chars.json`."""
     chars = json.loads((find_package(raw, pack.package) / "chars.json").read_text())
     return {name: "".join(chr(int(code, 16)) for code in codes.split("-")) for codes, name in chars.items()}
 
 
 def read_synonyms(raw: Path) -> dict[str, list[str]]:
-    """Emoji to its English keywords, from emojilib and emojibase together, plain words only."""
+    """Return emoji -> English keywords of emojilib and emojibase, plain words only."""
     merged: dict[str, list[str]] = {}
     lib = json.loads((find_package(raw, "emojilib") / "dist/emoji-en-US.json").read_text())
     base = json.loads((find_package(raw, "emojibase-data") / "en/data.json").read_text())

@@ -1,7 +1,7 @@
-"""Renders every icon once, as a square RGBA sprite that scenes are composed from.
+"""Render every icon once, as a square RGBA sprite for the scenes.
 
-Writes `sprites.npy`, uint8 of shape (icons, 128, 128, 4) with straight alpha, and `sprites.json`,
-the list of [style, name] in the same order.
+Writes `sprites.npy`, uint8 of shape (icons, 128, 128, 4) with straight alpha, and `sprites.json`, the list of
+[style, name] in the same order.
 """
 
 import argparse
@@ -19,7 +19,7 @@ SIDE = 128
 
 
 def rasterise(icon: Icon) -> np.ndarray | None:
-    """The icon as uint8 RGBA of shape (128, 128, 4), centred; None when it cannot be drawn."""
+    """Render an icon as uint8 RGBA of shape (128, 128, 4), centered; None if it cannot be rendered."""
     try:
         png = resvg_py.svg_to_bytes(svg_string=icon.svg, width=SIDE, skip_system_fonts=True)
     except ValueError:

@@ -1,9 +1,9 @@
-"""Trains text encoder and UNet together on encoded scenes.
+"""Train the text encoder and the UNet together on encoded scenes.
 
-Velocity prediction (Salimans & Ho 2022, arXiv 2202.00512) on a schedule with zero terminal SNR (Lin
-et al. 2024, arXiv 2305.08891); one caption in ten is empty, for guidance (Ho & Salimans 2022,
-arXiv 2207.12598). Writes `painter.pt` (resumes exactly), `painter.csv`, `painter.png` (the loss
-curve) and `snapshot_<step>.png` (a fixed set of prompts, averaged weights).
+Velocity prediction (Salimans & Ho 2022, arXiv 2202.00512) with a zero-terminal-SNR schedule (Lin et al. 2024, arXiv
+2305.08891). One caption in ten is empty, for classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598). Writes
+`painter.pt` (resumes bit-identically), `painter.csv`, `painter.png` (the loss curve) and `snapshot_<step>.png` (a fixed
+prompt set, averaged weights).
 """
 
 import argparse
@@ -16,21 +16,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from checkpoint import Average, load, save
+from checkpoint import EMA, load, save
 from concepts import read_core, read_focus
 from diffusers.models.attention_processor import AttnProcessor
-from model import Painter, Sizes, cumulative
+from model import Sizes, TextToImageModel, cumulative
 from snapshot import draw_sheet, plot
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from training import Training, parser
 
-MORE = 0.4  # how often a scene of a further folder is drawn beside one of the first
+MORE = 0.4  # sampling weight of a scene of an additional folder
 
 
 def row_weights(scenes: list[dict[str, Any]], focus: frozenset[str]) -> np.ndarray:
-    """How often each scene is drawn: with a focus, what it names and little else; then everyday things most."""
+    """Return the sampling weight of each scene. Scenes of the focus have most weight, then everyday concepts."""
     core = read_core()
     weights = []
     for scene in scenes:
@@ -43,7 +43,7 @@ def row_weights(scenes: list[dict[str, Any]], focus: frozenset[str]) -> np.ndarr
 
 
 class Latents:
-    """Encoded scenes with their captions, drawn at random."""
+    """Sample encoded scenes and their captions."""
 
     def __init__(self, folders: list[Path], focus: frozenset[str], empty: float = 0.1) -> None:
         self.latents = torch.cat([torch.from_numpy(np.load(f / "latents.npy")) for f in folders])
@@ -59,12 +59,12 @@ class Latents:
         self.reach = np.cumsum(weight) / weight.sum()
 
     def rows(self, random: np.random.Generator, count: int) -> np.ndarray:
-        """Which scenes are drawn next, int64 (count,)."""
+        """Return the indices of the next scenes, int64 (count,)."""
         rows: np.ndarray = np.searchsorted(self.reach, random.random(count)).clip(0, len(self.latents) - 1)
         return rows
 
     def batch(self, random: np.random.Generator, count: int, device: str) -> tuple[Tensor, Tensor]:
-        """Latents float32 (count, 16, 8, 8) and token ids int64 (count, LENGTH)."""
+        """Return latents float32 (count, 16, 8, 8) and token ids int64 (count, LENGTH)."""
         rows = self.rows(random, count)
         which = random.integers(0, self.tokens.shape[1], count)
         tokens = self.tokens[rows, which]
@@ -74,7 +74,7 @@ class Latents:
 
 
 class Trainer(Training):
-    """The state of one training: everything a checkpoint holds."""
+    """Store the state of the training, and save it in checkpoints."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
@@ -82,11 +82,11 @@ class Trainer(Training):
         self.random = np.random.default_rng(options.seed)
         self.data = Latents([options.work, *options.more], read_focus(options.focus))
         self.sizes = Sizes(tuple(options.width), options.text_width, options.text_layers)
-        self.painter = Painter(self.data.size, self.sizes).to(options.device)
+        self.painter = TextToImageModel(self.data.size, self.sizes).to(options.device)
         convert_conv2d_weight_memory_format(self.painter, torch.channels_last)
-        self.average = Average(self.painter, options.average)
-        # The work is done by a copy in bfloat16, updated from the full-precision weights: half the
-        # time of autocast on a CPU. Plain attention beats the fused one at 64 positions.
+        self.average = EMA(self.painter, options.average)
+        # Forward and backward pass use a bfloat16 copy of the float32 weights: this takes half the
+        # time of autocast on a CPU. Plain attention is faster than fused attention at 64 positions.
         self.worker = deepcopy(self.painter).to(torch.bfloat16)
         self.worker.unet.set_attn_processor(AttnProcessor())
         self.worker.text.set_attn_implementation("eager")
@@ -102,25 +102,26 @@ class Trainer(Training):
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Copies the full-precision weights to the worker."""
+        """Copy the float32 weights to the bfloat16 copy."""
         torch._foreach_copy_(list(self.worker.parameters()), list(self.painter.parameters()))
 
     @torch.no_grad()
     def collect(self) -> None:
-        """Moves the worker's gradients to the full-precision weights."""
+        """Copy the gradients of the bfloat16 copy to the float32 weights."""
         for full, half in zip(self.painter.parameters(), self.worker.parameters(), strict=True):
             full.grad = None if half.grad is None else half.grad.float()
             half.grad = None
 
     def save(self) -> None:
-        """Writes the checkpoint."""
+        """Write a checkpoint."""
         state = {"step": self.step, "seconds": self.seconds, "vocabulary": self.data.size, "sizes": asdict(self.sizes)}
         save(self.path, self.painter, self.optimiser, self.average, self.random, state)
 
     def loss(self) -> Tensor:
-        """The mean square error of the predicted velocity over one batch.
+        """Return the mean squared error of the predicted velocity over one batch.
 
-        Timesteps are stratified over the batch and lean towards noise, where the words decide.
+        Timesteps are stratified over the batch. High noise levels, where the prompt matters most, are sampled more
+        often.
         """
         count, device = self.options.batch, self.options.device
         latents, tokens = self.data.batch(self.random, count, device)
@@ -135,7 +136,7 @@ class Trainer(Training):
         return functional.mse_loss(drawn.float(), velocity)
 
     def learn(self, rate: float) -> float:
-        """One step of the optimiser; the loss before it."""
+        """Run one optimizer step and return its loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         loss = self.loss()
@@ -152,10 +153,14 @@ def main() -> None:
     words = parser(__doc__, "data/train_tiny", steps=12_000, batch=64, rate=8e-4, average=0.999)
     words.add_argument("--save-every", type=int, default=400)
     words.add_argument("--show-every", type=int, default=1000)
-    words.add_argument("--focus", type=Path, help="names of what is taught first, see focus.txt")
-    words.add_argument("--more", type=Path, nargs="*", default=[], help="more folders of encoded scenes")
-    words.add_argument("--width", type=int, nargs="+", default=Sizes.width, help="of the UNet's levels, times 32")
-    words.add_argument("--text-width", type=int, default=Sizes.text_width, help="of the text encoder, times 64")
+    words.add_argument("--focus", type=Path, help="icon names to train first, see focus.txt")
+    words.add_argument("--more", type=Path, nargs="*", default=[], help="additional folders of encoded scenes")
+    words.add_argument(
+        "--width", type=int, nargs="+", default=Sizes.width, help="channels of the UNet levels, multiples of 32"
+    )
+    words.add_argument(
+        "--text-width", type=int, default=Sizes.text_width, help="width of the text encoder, a multiple of 64"
+    )
     words.add_argument("--text-layers", type=int, default=Sizes.text_layers)
     options = words.parse_args()
     torch.set_num_threads(options.threads)
@@ -174,7 +179,7 @@ def main() -> None:
         if done.step % options.save_every == 0 or trainer.over():
             trainer.save()
         if done.step % options.show_every == 0 or trainer.over():
-            with trainer.average.applied(trainer.painter):
+            with trainer.average.swap_in(trainer.painter):
                 draw_sheet(trainer.painter, options.work, f"snapshot_{done.step:06d}.png")
             plot(options.work / "painter.csv", options.work / "painter.png")
 

@@ -1,11 +1,11 @@
-"""Trains the autoencoder (Rombach et al. 2022, arXiv 2112.10752, section 3.1, without a critic).
+"""Train the autoencoder (Rombach et al. 2022, arXiv 2112.10752, section 3.1, without a discriminator).
 
-Stage 1 learns on 32 px crops, stage 2 on whole 64 px pictures: a fully convolutional autoencoder
-learns most of what it needs from crops, which cost a quarter. Pictures are sprites over plain
-backgrounds, drawn before training, mirrored and with channels swapped at random.
+Stage 1 trains on 32 px crops, stage 2 on complete 64 px images: a fully convolutional autoencoder learns most from
+crops, which need a quarter of the time. The images are sprites over plain backgrounds, rendered before the training,
+mirrored and with random channel permutations.
 
-Writes `ae.pt` (resumes exactly), `ae.csv` (step, seconds, crops, loss, PSNR in dB) and
-`ae_<step>.png` (held-out pictures above their reconstructions).
+Writes `ae.pt` (resumes bit-identically), `ae.csv` (step, seconds, crops, loss, PSNR in dB) and `ae_<step>.png` (held-
+out images above their reconstructions).
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from checkpoint import Average, load, save
+from checkpoint import EMA, load, save
 from diffusers import AutoencoderKL
 from PIL import Image
 from scenes import BACKGROUNDS, Scene, Sprites, Thing, compose
@@ -26,13 +26,13 @@ from torch import Tensor
 from torch.nn import functional
 
 WIDTH = (32, 64, 96, 128)
-NOISE = 0.05  # of the latents' deviation, added before decoding, so that decoding is robust
+NOISE = 0.05  # noise added to latents, relative to their standard deviation, for robust decoding
 
 
 def build(width: tuple[int, ...] = WIDTH) -> AutoencoderKL:
-    """An autoencoder with 16 latent channels, thin where there are many pixels.
+    """Build an autoencoder with 16 latent channels and few channels at high resolutions.
 
-    Each entry of `width` but the first halves the side: four entries make factor 8.
+    Each entry of `width` except the first halves the side: four entries give a factor of 8.
     """
     return AutoencoderKL(
         block_out_channels=width,
@@ -47,7 +47,7 @@ def build(width: tuple[int, ...] = WIDTH) -> AutoencoderKL:
 
 
 class Pictures:
-    """Every sprite over a plain background: at 64 px each, and a third of them at 128 px too."""
+    """Store every sprite over a plain background: all at 64 px, and a third of them also at 128 px."""
 
     def __init__(self, work: Path, seed: int) -> None:
         index = json.loads((work / "sprites.json").read_text())
@@ -66,7 +66,7 @@ class Pictures:
         self.held, self.small, self.large = stack[order[:aside]], stack[order[aside:]], np.stack(large)
 
     def batch(self, count: int, side: int) -> Tensor:
-        """Random crops, float32 in [-1, 1] of shape (count, 3, side, side)."""
+        """Return random crops, float32 in [-1, 1] of shape (count, 3, side, side)."""
         crops = np.empty((count, side, side, 3), np.uint8)
         for at in range(count):
             near = self.random.random() < 0.75 if side == 32 else self.random.random() < 0.95
@@ -83,13 +83,13 @@ class Pictures:
 
 
 def as_batch(pictures: np.ndarray) -> Tensor:
-    """uint8 (n, side, side, 3) to float32 in [-1, 1] of shape (n, 3, side, side)."""
+    """Convert uint8 (n, side, side, 3) to float32 in [-1, 1] of shape (n, 3, side, side)."""
     batch = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
     return (batch / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def difference(drawn: Tensor, pictures: Tensor) -> Tensor:
-    """Square error, absolute error, and absolute error of the differences of neighbours."""
+    """Return squared error plus absolute error plus absolute error of the differences between adjacent pixels."""
     edges = sum(functional.l1_loss(drawn.diff(dim=axis), pictures.diff(dim=axis)) for axis in (2, 3))
     square = functional.mse_loss(drawn, pictures)
     loss: Tensor = 2 * square + 0.5 * functional.l1_loss(drawn, pictures) + 0.25 * edges
@@ -97,7 +97,7 @@ def difference(drawn: Tensor, pictures: Tensor) -> Tensor:
 
 
 def loss_of(model: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """Loss of reconstructing `pictures` from noisy latent means, which a faint prior holds small."""
+    """Return the loss of reconstructing images from noisy latent means, with a weak prior on the latents."""
     mean = model.encode(pictures).latent_dist.mean
     noise = NOISE * mean.detach().std() * torch.randn_like(mean)
     drawn = model.decode(mean + noise).sample.float()
@@ -106,14 +106,14 @@ def loss_of(model: AutoencoderKL, pictures: Tensor) -> Tensor:
 
 
 def psnr(drawn: Tensor, pictures: Tensor) -> float:
-    """The mean over pictures of the peak signal-to-noise ratio, in dB, of values in [-1, 1]."""
+    """Return the mean peak signal-to-noise ratio over images, in dB, of values in [-1, 1]."""
     error = (drawn - pictures).square().flatten(1).mean(1)
     return float((10 * torch.log10(4 / error)).mean())
 
 
 @torch.no_grad()
 def sheet(model: AutoencoderKL, pictures: Tensor, path: Path) -> float:
-    """Draws 24 pictures above their reconstructions; returns the mean PSNR in dB over all pictures."""
+    """Write 24 images above their reconstructions; return the mean PSNR in dB over all images."""
     drawn = model.decode(model.encode(pictures).latent_dist.mean).sample.float().clamp(-1, 1)
     pixels = torch.cat([torch.cat(list(part[:24]), 2) for part in (pictures, drawn)], 1)
     image = ((pixels + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
@@ -122,7 +122,7 @@ def sheet(model: AutoencoderKL, pictures: Tensor, path: Path) -> float:
 
 
 def rate_at(share: float, step: int, peak: float) -> float:
-    """Learning rate: 200 steps of warm-up, then a cosine over the steps to 3 % of the peak."""
+    """Return the learning rate: 200 warm-up steps, then a cosine to 3 % of the peak."""
     return peak * min(1.0, (step + 1) / 200) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
@@ -131,10 +131,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--batch", type=int, default=32, help="crops a step; whole pictures: a third")
+    parser.add_argument("--batch", type=int, default=32, help="crops per step; a third of it for complete images")
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--save-every", type=int, default=500)
-    parser.add_argument("--width", type=int, nargs="+", default=WIDTH, help="channels a level, multiples of 16")
+    parser.add_argument("--width", type=int, nargs="+", default=WIDTH, help="channels per level, multiples of 16")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -143,7 +143,7 @@ def main() -> None:
     held = as_batch(pictures.held).to(options.device)
     model = build(tuple(options.width)).to(options.device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), options.rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
-    average = Average(model, 0.998)
+    average = EMA(model, 0.998)
     path = options.work / "ae.pt"
     state: dict[str, Any] = {"step": 0, "spent": 0.0, "seen": 0, "width": list(options.width)}
     if path.exists():
@@ -165,7 +165,7 @@ def main() -> None:
         state["seen"] += count
         state["spent"] += time.monotonic() - begun
         if state["step"] % options.save_every == 0 or state["step"] == options.steps:
-            with average.applied(model):
+            with average.swap_in(model):
                 quality = sheet(model, held, options.work / f"ae_{state['step']:06d}.png")
             row = [state["step"], round(state["spent"]), state["seen"], float(loss.detach()), quality]
             with (options.work / "ae.csv").open("a", newline="") as log:

@@ -1,15 +1,14 @@
-"""Doubles the autoencoder's side to 128 px without touching its latents.
+"""Extend the autoencoder to 128 px without changing its latents.
 
-The trained f8 autoencoder becomes f16 by one outer level. Its decoder keeps the inner blocks and
-learns, from the same latents, to draw the 128 px render (a learnt enlargement of vector art). Its
-encoder learns by distillation to give the latents that the f8 encoder gives for the same picture
-at half the side, so a UNet trained on those latents serves both.
+An additional outer level turns the trained f8 autoencoder into an f16 autoencoder. The decoder keeps the inner blocks
+and learns to render 128 px from the same latents. The encoder learns by distillation to reproduce the latents of the f8
+encoder for the same image at half the side, so a UNet trained on these latents works with both.
 
-The encoder learns, at each third step, for the first `--encoder-steps` and stays as it is from then
-on; the decoder, which drawing depends on, gains from all the time it is given.
+The encoder is trained in each third step of the first `--encoder-steps` steps and is frozen afterwards. The decoder is
+trained in all steps.
 
-Writes `up.pt` (resumes exactly), `up.csv` (step, seconds, loss, PSNR in dB of pictures decoded from
-the f8 encoder's latents and from its own, error of its latents), `up_<step>.png` and `vae128/`.
+Writes `up.pt` (resumes bit-identically), `up.csv` (step, seconds, loss, PSNR in dB of images decoded from the latents
+of the f8 encoder and of the new encoder, error of the latents), `up_<step>.png` and `vae128/`.
 """
 
 import argparse
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from checkpoint import Average, load, save
+from checkpoint import EMA, load, save
 from diffusers import AutoencoderKL
 from PIL import Image
 from render import compose_all, scene_from
@@ -31,7 +30,7 @@ from train_autoencoder import as_batch, build, difference, psnr, rate_at
 
 
 def enlarge(small: AutoencoderKL) -> AutoencoderKL:
-    """An f16 autoencoder whose inner weights are the f8 one's."""
+    """Build an f16 autoencoder with the inner weights of the f8 one."""
     width = tuple(small.config.block_out_channels)
     large = build((width[0], *width))
     large.register_to_config(scaling_factor=small.config.scaling_factor)
@@ -50,10 +49,10 @@ def enlarge(small: AutoencoderKL) -> AutoencoderKL:
 
 @torch.no_grad()
 def _start_plain(large: AutoencoderKL) -> None:
-    """Makes the new level begin as plain doubling (decoder) and halving (encoder).
+    """Initialize the new level as nearest doubling (decoder) and halving (encoder).
 
-    Its convolutions up and down pass each channel on, and its residual branches end in zeros, so
-    training starts from the f8 autoencoder's picture enlarged.
+    Its convolutions pass each channel on, and its residual branches end in zeros, so the training starts from the
+    enlarged image of the f8 autoencoder.
     """
     same = torch.eye(large.config.block_out_channels[0])
     up = large.decoder.up_blocks[-2].upsamplers[0].conv
@@ -71,7 +70,7 @@ def _start_plain(large: AutoencoderKL) -> None:
 
 
 class Renders:
-    """Scenes at 128 px with the f8 encoder's latents of their 64 px halves."""
+    """Store scenes at 128 px with the f8 latents of their 64 px versions."""
 
     def __init__(self, work: Path, small: AutoencoderKL, count: int) -> None:
         cache = work / "renders128.npz"
@@ -85,7 +84,7 @@ class Renders:
         self.random = np.random.default_rng(0)
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
-        """Pictures (count, 3, 128, 128) in [-1, 1] and latents (count, 16, 8, 8)."""
+        """Return images (count, 3, 128, 128) in [-1, 1] and latents (count, 16, 8, 8)."""
         rows = self.random.integers(self.held, len(self.pictures), count)
         return as_batch(self.pictures[rows]), self.latents[rows].float()
 
@@ -102,7 +101,7 @@ def _latents(small: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def evaluate(model: AutoencoderKL, data: Renders, path: Path) -> dict[str, float]:
-    """Held-out figures: PSNR from f8 latents, round-trip PSNR, latent error; draws a sheet."""
+    """Return held-out measurements: PSNR from f8 latents, round-trip PSNR, latent error. Write a sheet."""
     pictures = as_batch(data.pictures[: data.held]).to(model.device)
     latents = data.latents[: data.held].to(model.device, torch.float32)
     with torch.autocast(model.device.type, torch.bfloat16):
@@ -118,7 +117,7 @@ def evaluate(model: AutoencoderKL, data: Renders, path: Path) -> dict[str, float
 
 
 def loss_of(model: AutoencoderKL, pictures: Tensor, latents: Tensor, encoder: bool) -> Tensor:
-    """Decoding slightly noisy latents; with `encoder`, also giving the right latents."""
+    """Return the loss of decoding slightly noisy latents; with `encoder`, add the error of the latents."""
     noisy = latents + 0.08 * torch.randn_like(latents)
     loss = difference(model.decode(noisy).sample.float(), pictures)
     if encoder:
@@ -128,9 +127,9 @@ def loss_of(model: AutoencoderKL, pictures: Tensor, latents: Tensor, encoder: bo
 
 
 @torch.no_grad()
-def settle(model: AutoencoderKL, average: Average) -> None:
-    """Makes the averaged encoder the encoder, for good: the latents it gives change no more."""
-    with average.applied(model):
+def settle(model: AutoencoderKL, average: EMA) -> None:
+    """Replace the encoder by its average and freeze it."""
+    with average.swap_in(model):
         final = [parameter.clone() for parameter in model.encoder.parameters()]
     for parameter, value in zip(model.encoder.parameters(), final, strict=True):
         parameter.copy_(value)
@@ -138,14 +137,14 @@ def settle(model: AutoencoderKL, average: Average) -> None:
 
 
 def done(options: argparse.Namespace, state: dict[str, Any]) -> float:
-    """The share of the training that is behind, by steps or by the clock."""
+    """Return the progress of the training, 0 to 1, by steps or by time."""
     if options.minutes:
         return float(state["spent"] / (60 * options.minutes))
     return float(state["step"] / options.steps)
 
 
 def report(work: Path, model: AutoencoderKL, data: Renders, state: dict[str, Any], loss: float) -> None:
-    """Measures and writes the model, which holds averaged weights here, and a line of `up.csv`."""
+    """Evaluate the averaged weights, write the model, and add a line to `up.csv`."""
     figures = evaluate(model, data, work / f"up_{state['step']:06d}.png")
     model.save_pretrained(work / "vae128")
     row = [state["step"], round(state["spent"]), loss, *figures.values()]
@@ -159,27 +158,31 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--minutes", type=float, help="of training, those done before included; instead of --steps")
-    parser.add_argument("--pictures", type=int, default=8_000)
+    parser.add_argument(
+        "--minutes", type=float, help="total minutes of training, including earlier runs; instead of --steps"
+    )
+    parser.add_argument("--images", "--pictures", type=int, default=8_000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=8e-4)
-    parser.add_argument("--encoder-steps", type=int, default=750, help="steps after which the encoder stays")
+    parser.add_argument(
+        "--encoder-steps", type=int, default=750, help="number of steps after which the encoder is frozen"
+    )
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     small = AutoencoderKL.from_pretrained(options.work / "vae").eval()
-    data = Renders(options.work, small, options.pictures)
+    data = Renders(options.work, small, options.images)
     model = enlarge(small).to(options.device, memory_format=torch.channels_last)
     model.quant_conv.requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), options.rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
-    average = Average(model, 0.997)
+    average = EMA(model, 0.997)
     path = options.work / "up.pt"
     state: dict[str, Any] = {"step": 0, "spent": 0.0}
     if path.exists():
         state = load(path, model, optimiser, average, data.random)
-    learning = True  # the encoder, for the first steps
+    learning = True  # train the encoder in the first steps
     while (share := done(options, state)) < 1:
         begun, step = time.monotonic(), state["step"]
         if learning and step >= options.encoder_steps:
@@ -197,7 +200,7 @@ def main() -> None:
         average.update(model, step)
         state = {"step": step + 1, "spent": state["spent"] + time.monotonic() - begun}
         if state["step"] % options.save_every == 0 or done(options, state) >= 1:
-            with average.applied(model):
+            with average.swap_in(model):
                 report(options.work, model, data, state, float(loss.detach()))
             save(path, model, optimiser, average, data.random, state)
 

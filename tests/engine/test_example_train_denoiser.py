@@ -1,4 +1,4 @@
-"""The denoiser's training recipe, whole and small: from a few made-up pictures to a folder that diffusers loads."""
+"""Run the denoiser recipe on a few synthetic images, up to a folder that diffusers loads."""
 
 import csv
 import os
@@ -18,18 +18,18 @@ RECIPE = Path(__file__).parents[2] / "examples" / "train_denoiser"
 
 
 def run(script: str, *arguments: object) -> str:
-    """What a script prints; its failure is the test's."""
+    """Run a script and return its output; fail if the script fails."""
     command = [sys.executable, RECIPE / script, *arguments]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
+    completed = subprocess.run(
         [*map(str, command)], env=environment, capture_output=True, text=True, check=False, timeout=600
     )
-    assert done.returncode == 0, f"{script}:\n{done.stderr[-3000:]}"
-    return done.stdout
+    assert completed.returncode == 0, f"{script}:\n{completed.stderr[-3000:]}"
+    return completed.stdout
 
 
-def write_pictures(raw: Path) -> None:
-    """One colour and one grey picture, a panorama to train on and the two that are watched."""
+def write_images(raw: Path) -> None:
+    """Write a color and a gray image, a panorama for training, and the two for validation."""
     raw.mkdir(parents=True)
     random = np.random.default_rng(0)
     for name, shape in (("garden", (150, 170, 3)), ("stones", (160, 150))):
@@ -39,14 +39,14 @@ def write_pictures(raw: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_few_pictures_become_a_denoiser_that_diffusers_loads(tmp_path: Path) -> None:
+def test_recipe_exports_a_denoiser_that_diffusers_loads(tmp_path: Path) -> None:
     import torch
     from diffusers import DDIMPipeline
 
     raw, work, copy, out = (tmp_path / name for name in ("raw", "training", "copy", "model"))
-    write_pictures(raw)
+    write_images(raw)
     work.mkdir()
-    assert "3 pictures" in run("leaves.py", "--data", raw, "--work", work, "--pictures", 3)
+    assert "3 images" in run("dead_leaves.py", "--data", raw, "--work", work, "--images", 3)
     assert np.load(work / "leaves.npy").shape == (3, 256, 256, 3)
     shutil.copytree(work, copy)
 
@@ -55,11 +55,11 @@ def test_a_few_pictures_become_a_denoiser_that_diffusers_loads(tmp_path: Path) -
     run("train_denoiser.py", "--work", copy, *small, "--until", 2)
     halfway = torch.load(copy / "denoiser.pt", weights_only=False)
     run("train_denoiser.py", "--work", copy, *small)
-    whole, parted = (torch.load(folder / "denoiser.pt", weights_only=False) for folder in (work, copy))
-    assert (halfway["step"], parted["step"]) == (2, 4)
-    assert not same(halfway["module"], parted["module"])
+    uninterrupted, resumed = (torch.load(folder / "denoiser.pt", weights_only=False) for folder in (work, copy))
+    assert (halfway["step"], resumed["step"]) == (2, 4)
+    assert not same(halfway["module"], resumed["module"])
     for part in ("module", "average", "optimiser", "numpy"):
-        assert same(whole[part], parted[part]), part
+        assert same(uninterrupted[part], resumed[part]), part
     with (work / "denoiser.csv").open() as lines:
         rows = list(csv.reader(lines))
     assert [int(row[0]) for row in rows] == [2, 4]
@@ -68,8 +68,8 @@ def test_a_few_pictures_become_a_denoiser_that_diffusers_loads(tmp_path: Path) -
 
     run("export_denoiser.py", "--work", work, "--out", out)
     pipeline = DDIMPipeline.from_pretrained(out)
-    kept = pipeline.scheduler.alphas_cumprod.double()
-    sigmas = ((1 - kept) / kept).sqrt() * 127.5
+    alpha_bar = pipeline.scheduler.alphas_cumprod.double()
+    sigmas = ((1 - alpha_bar) / alpha_bar).sqrt() * 127.5
     assert torch.allclose(sigmas[[9, 149, 249, 999]], torch.tensor([1.0, 15.0, 25.0, 100.0]).double(), rtol=0.01)
     state = torch.zeros(1, 3, 64, 64)
     assert pipeline.unet.to(torch.float32)(state, 14.5).sample.shape == state.shape

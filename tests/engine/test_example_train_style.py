@@ -1,4 +1,4 @@
-"""The example that teaches a style: its pictures, its judge, its prompts."""
+"""Test the style training example: training images, classifier and prompts."""
 
 import sys
 from collections.abc import Iterator
@@ -12,58 +12,58 @@ from artgen.spec.settings import DatasetSettings
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [str(ROOT / "examples" / name) for name in ("train_style", "train_tiny")]
-NAMES = ("things", "linocuts", "own_drawings", "style_judge", "measure_style", "concepts", "sources")
+NAMES = ("shapes", "linocuts", "generated_images", "style_classifier", "measure_style", "concepts", "sources")
 
 
 @pytest.fixture(autouse=True)
 def _scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The recipe's modules, found while a test runs and forgotten after it."""
+    """Make the modules of the example importable during a test."""
     monkeypatch.setattr(sys, "path", [*SCRIPTS, *sys.path])
     yield
     for name in NAMES:
         sys.modules.pop(name, None)
 
 
-def own_drawings() -> list[Image.Image]:
-    """The 64 drawings on the bundled model's contact sheet."""
+def generated_images() -> list[Image.Image]:
+    """Return the 64 images of the bundled model's contact sheet."""
     sheet = Image.open(ROOT / "artgen" / "assets" / "tiny" / "contact_sheet.png").convert("RGB")
     side = sheet.width // 8
     return [sheet.crop((x, y, x + side, y + side)) for y in range(0, 8 * side, side) for x in range(0, 8 * side, side)]
 
 
-def test_the_pictures_are_read_with_captions_and_sources() -> None:
+def test_training_images_have_captions_and_licenses() -> None:
     import linocuts
-    from things import HELD_OUT, SHOWN
+    from shapes import HELD_OUT, TRAINING_SHAPES
 
-    linocuts.write(SHOWN, Path("data/linoprint"), 0)
-    linocuts.write(HELD_OUT, Path("held-out"), len(SHOWN))
-    found = read_dataset(
+    linocuts.write(TRAINING_SHAPES, Path("data/linoprint"), 0)
+    linocuts.write(HELD_OUT, Path("held-out"), len(TRAINING_SHAPES))
+    dataset = read_dataset(
         DatasetSettings(
             folder=Path("data"), resolution=128, licenses="CC0-1.0", duplicates="refuse", on_bad_image="refuse"
         )
     )
-    assert len(found.images) == 16
-    assert {each.caption for each in found.images} >= {"linoprint, a house", "linoprint, an umbrella"}
-    assert not set(SHOWN) & set(HELD_OUT)
+    assert len(dataset.images) == 16
+    assert {each.caption for each in dataset.images} >= {"linoprint, a house", "linoprint, an umbrella"}
+    assert not set(TRAINING_SHAPES) & set(HELD_OUT)
 
 
-def test_the_judge_knows_linocuts_and_drawings_that_it_never_saw() -> None:
+def test_style_classifier_generalizes_to_new_images() -> None:
     import linocuts
-    from style_judge import StyleJudge
-    from things import HELD_OUT, SHOWN
+    from shapes import HELD_OUT, TRAINING_SHAPES
+    from style_classifier import StyleClassifier
 
-    cuts = [linocuts.linocut(shapes, seed) for seed, shapes in enumerate(SHOWN.values())]
-    others = [linocuts.linocut(shapes, seed) for seed, shapes in enumerate(HELD_OUT.values(), 16)]
-    drawings = own_drawings()
-    judge = StyleJudge.of(cuts, drawings[::2])
-    assert judge.recognised(others).all()
-    assert not judge.recognised(drawings[1::2]).any()
+    linocut_images = [linocuts.linocut(shapes, seed) for seed, shapes in enumerate(TRAINING_SHAPES.values())]
+    held_out = [linocuts.linocut(shapes, seed) for seed, shapes in enumerate(HELD_OUT.values(), 16)]
+    images = generated_images()
+    classifier = StyleClassifier.of(linocut_images, images[::2])
+    assert classifier.recognized(held_out).all()
+    assert not classifier.recognized(images[1::2]).any()
 
 
-def test_what_is_measured_was_not_learnt() -> None:
-    from own_drawings import nouns
-    from things import SHOWN
+def test_evaluation_nouns_are_not_in_the_training_images() -> None:
+    from generated_images import nouns
+    from shapes import TRAINING_SHAPES
 
-    asked = nouns(50)
-    assert len(set(asked)) == 50
-    assert not {f"{article} {noun}" for noun in asked for article in ("a", "an", "the")} & set(SHOWN)
+    evaluated = nouns(50)
+    assert len(set(evaluated)) == 50
+    assert not {f"{article} {noun}" for noun in evaluated for article in ("a", "an", "the")} & set(TRAINING_SHAPES)

@@ -1,4 +1,4 @@
-"""The training recipe, whole and small: from a handful of icons to a folder that plain diffusers draws with."""
+"""Run the training recipe on a few icons, up to a folder that plain diffusers generates with."""
 
 import csv
 import hashlib
@@ -22,16 +22,16 @@ NO_NETWORK = """
 import socket
 
 
-def refuse(self, address):
+def reject(self, address):
     raise OSError(f"the recipe tried to reach {address}")
 
 
-socket.socket.connect = refuse
+socket.socket.connect = reject
 """
 
 
 class Recipe:
-    """The scripts of the recipe on one work folder, each in a process of its own that has no network."""
+    """Run the scripts of the recipe in one work folder, each in a process without network."""
 
     def __init__(self, folder: Path) -> None:
         self.raw, self.work, guard = folder / "raw", folder / "work", folder / "guard"
@@ -40,17 +40,17 @@ class Recipe:
         self.environment = {**os.environ, "PYTHONPATH": str(guard), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
     def run(self, script: str, *arguments: object, work: Path | None = None) -> str:
-        """What a script prints; its failure is the test's."""
+        """Run a script and return its output; fail if the script fails."""
         command = [sys.executable, RECIPE / script, "--work", work or self.work, *arguments]
-        done = subprocess.run(
+        completed = subprocess.run(
             [*map(str, command)], env=self.environment, capture_output=True, text=True, check=False, timeout=600
         )
-        assert done.returncode == 0, f"{script}:\n{done.stderr[-3000:]}"
-        return done.stdout
+        assert completed.returncode == 0, f"{script}:\n{completed.stderr[-3000:]}"
+        return completed.stdout
 
 
 def write_packs(raw: Path) -> None:
-    """Three packs of seven icons, and the two keyword lists, as their archives unpack."""
+    """Write three packs of seven icons and two keyword lists, in the layout of the unpacked archives."""
     for style, inset in STYLES.items():
         pack = raw / f"iconify-json-{style}-1.0.0"
         pack.mkdir(parents=True)
@@ -70,18 +70,18 @@ def write_packs(raw: Path) -> None:
 
 
 def files_of(out: Path) -> list[Path]:
-    """Every file of an exported folder but the list of their hashes."""
+    """Return every file of an exported folder except SHA256SUMS."""
     return [path for path in out.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
 
 
 def first_column(table: Path) -> list[int]:
-    """The steps that a training's table has a row for."""
+    """Return the steps of the rows of a training's CSV file."""
     with table.open() as lines:
         return [int(row[0]) for row in csv.reader(lines)]
 
 
 def check_resuming(recipe: Recipe, focus: Path) -> None:
-    """Trains the painter in one go, and in two in a copy of the folder: the same weights to the bit."""
+    """Compare a resumed training with an uninterrupted one: the weights are bit-identical."""
     import torch
 
     copy = recipe.work.with_name("copy")
@@ -91,31 +91,31 @@ def check_resuming(recipe: Recipe, focus: Path) -> None:
     recipe.run("train.py", *small, "--steps", 4, "--until", 2, work=copy)
     halfway = torch.load(copy / "painter.pt", weights_only=False)
     recipe.run("train.py", *small, "--steps", 4, work=copy)
-    whole, parted = (torch.load(folder / "painter.pt", weights_only=False) for folder in (recipe.work, copy))
-    assert (halfway["step"], parted["step"]) == (2, 4)
-    assert not same(halfway["module"], parted["module"])
+    uninterrupted, resumed = (torch.load(folder / "painter.pt", weights_only=False) for folder in (recipe.work, copy))
+    assert (halfway["step"], resumed["step"]) == (2, 4)
+    assert not same(halfway["module"], resumed["module"])
     for part in ("module", "average", "optimiser", "numpy"):
-        assert same(whole[part], parted[part]), part
+        assert same(uninterrupted[part], resumed[part]), part
 
 
-def check_words(recipe: Recipe, focus: Path) -> None:
-    """Teaches other words in two goes, which end as one would, and with another network than the teacher's."""
+def check_distillation(recipe: Recipe, focus: Path) -> None:
+    """Compare a resumed distillation with an uninterrupted one; the student differs from the teacher."""
     import torch
 
     copy = recipe.work.with_name("words-copy")
     shutil.copytree(recipe.work, copy)
     small = ("--data", recipe.raw, "--batch", 4, "--threads", 1, "--focus", focus, "--steps", 3)
-    recipe.run("train_words.py", *small)
-    recipe.run("train_words.py", *small, "--until", 1, work=copy)
-    recipe.run("train_words.py", *small, work=copy)
-    whole, parted = (torch.load(folder / "words.pt", weights_only=False) for folder in (recipe.work, copy))
+    recipe.run("distill_text_encoder.py", *small)
+    recipe.run("distill_text_encoder.py", *small, "--until", 1, work=copy)
+    recipe.run("distill_text_encoder.py", *small, work=copy)
+    uninterrupted, resumed = (torch.load(folder / "words.pt", weights_only=False) for folder in (recipe.work, copy))
     for part in ("module", "average", "optimiser", "numpy"):
-        assert same(whole[part], parted[part]), part
-    assert not same(whole["module"], torch.load(recipe.work / "painter.pt", weights_only=False)["module"])
+        assert same(uninterrupted[part], resumed[part]), part
+    assert not same(uninterrupted["module"], torch.load(recipe.work / "painter.pt", weights_only=False)["module"])
 
 
 def check_upscaling(recipe: Recipe) -> None:
-    """Trains the larger autoencoder in two goes, of which the second leaves the encoder as it is."""
+    """Train the larger autoencoder in two runs; the second run does not change the encoder."""
     from diffusers import AutoencoderKL
 
     small = ("--batch", 2, "--encoder-steps", 1, "--threads", 1)
@@ -130,8 +130,8 @@ def check_upscaling(recipe: Recipe) -> None:
 
 
 def check_evaluation(recipe: Recipe, out: Path, focus: Path) -> None:
-    """Measures the export and writes its card."""
-    recipe.run("judge.py", "--data", recipe.raw, "--pictures", 64, "--passes", 1, "--threads", 1)
+    """Evaluate the exported model and write its card."""
+    recipe.run("concept_classifier.py", "--data", recipe.raw, "--pictures", 64, "--passes", 1, "--threads", 1)
     few = ("--others", 2, "--pictures", 3, "--steps", 1, "--threads", 1)
     measured = recipe.work / "evaluation"
     recipe.run("evaluate.py", "--data", recipe.raw, "--model", out, "--out", measured, "--focus", focus, *few)
@@ -142,22 +142,22 @@ def check_evaluation(recipe: Recipe, out: Path, focus: Path) -> None:
     assert set(concepts["taught, among five on neither seed"]) <= set(concepts["taught, first on neither seed"])
     assert set(concepts["taught, first on neither seed"]) <= {"fox", "cat", "frog", "pizza"}
     assert (measured / "contact_sheet.png").is_file()
-    recipe.run("card.py", "--evaluation", measured, "--out", out, "--batch", 4)
+    recipe.run("model_card.py", "--evaluation", measured, "--out", out, "--batch", 4)
     card = (out / "README.md").read_text()
-    for said in (
+    for text in (
         "It was taught 4 everyday things",
         "taught, 8 pictures",
         "30 scenes with 4 captions each",
         "4 steps of 4, 16 samples",
     ):
-        assert said in card
+        assert text in card
     sums = dict(reversed(line.split()) for line in (out / "SHA256SUMS").read_text().splitlines())
-    found = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files_of(out)}
-    assert sums == found
+    expected = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files_of(out)}
+    assert sums == expected
 
 
 @pytest.mark.slow
-def test_a_handful_of_icons_becomes_a_model_that_plain_diffusers_draws_with(tmp_path: Path) -> None:
+def test_recipe_exports_a_model_that_plain_diffusers_generates_with(tmp_path: Path) -> None:
     import torch
     from diffusers import StableDiffusionPipeline
 
@@ -172,17 +172,17 @@ def test_a_handful_of_icons_becomes_a_model_that_plain_diffusers_draws_with(tmp_
         recipe.run("train_autoencoder.py", "--steps", steps, *arguments)
     assert first_column(recipe.work / "ae.csv") == [2, 3]
     assert "30 scenes drawn" in recipe.run("render.py", *data, "--scenes", 30, "--captions", 4, "--wrapped", 1)
-    recipe.run("words.py", *data, "--size", 600)
+    recipe.run("tokenizer.py", *data, "--size", 600)
     recipe.run("encode.py", "--threads", 1)
     check_resuming(recipe, focus)
-    check_words(recipe, focus)
+    check_distillation(recipe, focus)
     check_upscaling(recipe)
     recipe.run("provenance.py", "--out", out)
     recipe.run("export.py", "--out", out)
 
     pipeline = StableDiffusionPipeline.from_pretrained(out)
     pipeline.set_progress_bar_config(disable=True)
-    picture = pipeline("a red fox", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
-    assert picture.size == (128, 128)
-    assert any(low != high for low, high in picture.getextrema())
+    image = pipeline("a red fox", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
+    assert image.size == (128, 128)
+    assert any(low != high for low, high in image.getextrema())
     check_evaluation(recipe, out, focus)

@@ -1,9 +1,9 @@
-"""Tells linocuts from what the bundled model draws by itself: the nearest of known pictures of both kinds.
+"""Classify images as linocuts or as normal images of the bundled model, by the nearest known image.
 
-What a picture looks like is told by the mean and the standard deviation of each channel in the first blocks of the
-bundled autoencoder's encoder, which carry style and hardly what is shown (Huang and Belongie, "Arbitrary style transfer
-in real-time with adaptive instance normalization", ICCV 2017). Training changes the denoiser alone, so the judge is no
-part of what it judges.
+The features are the mean and the standard deviation of each channel in the first encoder blocks of the bundled
+autoencoder; they describe the style and hardly the content (Huang and Belongie, "Arbitrary style transfer in real-time
+with adaptive instance normalization", ICCV 2017). The LoRA changes only the denoiser and the text encoder, so the
+classifier does not depend on it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,35 +19,35 @@ from artgen.registry.catalog import ASSETS_FOLDER
 
 SIDE = 128
 LEVELS = 3
-"""Blocks of the encoder that are looked at, from 128 down to 32 pixels a side."""
+"""Number of encoder blocks that are used, from a side of 128 down to 32 pixels."""
 
 Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class StyleJudge:
-    """Known pictures by their features: (pictures, numbers), each number scaled to a variance of one over all."""
+class StyleClassifier:
+    """Store the features of known images: (images, features), scaled to unit variance."""
 
     ours: Features
     theirs: Features
     scale: Features
 
     @classmethod
-    def of(cls, ours: Iterable[Image.Image], theirs: Iterable[Image.Image]) -> "StyleJudge":
-        """A judge that knows these pictures of the new style, and these of others."""
+    def of(cls, ours: Iterable[Image.Image], theirs: Iterable[Image.Image]) -> "StyleClassifier":
+        """Build a classifier from images of the new style and other images."""
         mine, others = features(ours), features(theirs)
         scale = np.concatenate([mine, others]).std(0) + 1e-6
         return cls(mine / scale, others / scale, scale)
 
-    def recognised(self, pictures: Sequence[Image.Image]) -> NDArray[np.bool_]:
-        """For each picture whether the nearest known one is of the new style."""
+    def recognized(self, pictures: Sequence[Image.Image]) -> NDArray[np.bool_]:
+        """Return for each image whether the nearest known image has the new style."""
         found = features(pictures) / self.scale
         return _nearest(found, self.ours) < _nearest(found, self.theirs)
 
 
 @torch.inference_mode()
 def features(pictures: Iterable[Image.Image]) -> Features:
-    """Channel means and standard deviations, (pictures, numbers)."""
+    """Return channel means and standard deviations, (images, features)."""
     encoder = AutoencoderKL.from_pretrained(ASSETS_FOLDER / "tiny", subfolder="vae").encoder.eval()
     rows = []
     for picture in pictures:

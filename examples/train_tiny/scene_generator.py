@@ -1,4 +1,4 @@
-"""Draws scenes by lot: which things, colours, places and counts the training set shows."""
+"""Generate random scenes: objects, colors, places and counts."""
 
 from dataclasses import replace
 
@@ -11,8 +11,8 @@ STYLES = {"flat": 0.52, "glossy": 0.38, "noto": 0.10}
 CORE_SHARE = 0.87
 
 
-class Drawer:
-    """Draws scenes; `random` is the only state."""
+class SceneGenerator:
+    """Generate scenes. `random` is the only state."""
 
     def __init__(self, concepts: dict[str, Concept], sprites: Sprites, seed: int) -> None:
         self.random = np.random.default_rng(seed)
@@ -28,36 +28,36 @@ class Drawer:
         self.tinted = sorted(self.colourful)
 
     def focus(self, names: frozenset[str]) -> None:
-        """From now on draws only these of the core, each as often as another."""
+        """Restrict the core to these concepts, with equal frequencies."""
         self.core = [name for name in self.core if name in names]
         self.chance = np.full(len(self.core), 1 / len(self.core))
         self.tinted = [name for name in self.tinted if name in names]
 
     def name(self, core_only: bool = False) -> str:
-        """A concept; one of the core far more often than another."""
+        """Return a random concept. Core concepts are much more frequent."""
         if core_only or self.random.random() < CORE_SHARE:
             return str(self.random.choice(self.core, p=self.chance))
         return str(self.random.choice(self.rest))
 
     def style(self, name: str) -> str:
-        """A style the concept is drawn in."""
+        """Return a style that the concept has."""
         known = [s for s in STYLES if (s, name) in self.sprites.row]
         chance = np.array([STYLES[s] for s in known])
         return str(self.random.choice(known, p=chance / chance.sum()))
 
     def background(self, white: float) -> str:
-        """White with probability `white`, else a named colour."""
+        """Return white with probability `white`, else a named color."""
         if self.random.random() < white:
             return "white"
         return str(self.random.choice(list(BACKGROUNDS)[1:]))
 
     def one(self, name: str) -> Thing:
-        """A large thing about the middle."""
+        """Return a large object near the center."""
         x, y = 0.5 + self.random.uniform(-0.03, 0.03, 2)
         return Thing(name, self.style(name), x, y, self.random.uniform(0.78, 0.9))
 
     def scene(self) -> Scene:
-        """One scene, its kind drawn by `kinds`."""
+        """Return one scene of a random kind from `kinds`."""
         kind = str(self.random.choice(list(self.kinds), p=list(self.kinds.values())))
         scene: Scene = getattr(self, f"_{kind}")()
         return replace(scene, seed=int(self.random.integers(2**31)))

@@ -1,7 +1,7 @@
-"""Writes the model card (`README.md` of the exported folder) from what was recorded and measured.
+"""Write the model card (`README.md` of the exported folder) from the records and measurements.
 
-Figures come from `evaluation.json`, `provenance.json` and the checkpoints' counters; what was not
-measured is left out. The evaluation and its contact sheet go beside the card, and into `SHA256SUMS`.
+The figures are from `evaluation.json`, `provenance.json` and the counters of the checkpoints; missing measurements are
+omitted. The evaluation and its contact sheet are copied next to the card and added to `SHA256SUMS`.
 """
 
 import argparse
@@ -57,12 +57,12 @@ ROWS = (
 
 
 def percent(value: float) -> str:
-    """0.8125 as 81 %."""
+    """Format 0.8125 as 81 %."""
     return f"{100 * value:.0f} %"
 
 
 def limits_section(found: dict[str, Any], icons: int) -> str:
-    """What the model cannot do, `icons` being the number of concepts that have a drawing."""
+    """Describe the limits of the model. `icons` is the number of concepts with a drawing."""
     lines = ["\n## Limits\n"]
     if concepts := found.get("concepts"):
         taught = concepts["taught concepts"]
@@ -89,7 +89,7 @@ def limits_section(found: dict[str, Any], icons: int) -> str:
 
 
 def data_section(record: dict[str, Any]) -> str:
-    """The data: sources with licences and counts, and people among the icons."""
+    """Describe the data: sources with licenses and counts, and people among the icons."""
     lines = ["\n## Data\n", "| source | licence | taken | icons |", "|---|---|---|---|"]
     for source in record["sources"]:
         icons = source.get("icons used", "")
@@ -108,7 +108,7 @@ def data_section(record: dict[str, Any]) -> str:
 
 
 def people_section(tallies: dict[str, dict[str, int]]) -> str:
-    """What neutral words for people drew."""
+    """Describe the images of neutral words for people."""
     seeds = max(sum(tally.values()) for tally in tallies.values())
     lines = [
         f"Neutral prompts, {seeds} seeds each, named by the judge as the man's, the woman's or the neutral icon "
@@ -123,7 +123,7 @@ def people_section(tallies: dict[str, dict[str, int]]) -> str:
 
 
 def training_section(options: argparse.Namespace) -> str:
-    """Sizes, samples and minutes, from the checkpoints and what the options add to them."""
+    """Describe sizes, samples and minutes, from the checkpoints and the options."""
     work, before, batch = options.work, options.before, options.batch
     painter = torch.load(work / "painter.pt", map_location="cpu", weights_only=False)
     encoder = torch.load(work / "ae.pt", map_location="cpu", weights_only=False)
@@ -147,7 +147,7 @@ def training_section(options: argparse.Namespace) -> str:
 
 
 def autoencoder_lines(work: Path, psnr: float | None) -> list[str]:
-    """What the autoencoder alone gives on held-out renders."""
+    """Describe the quality of the autoencoder on held-out renders."""
     if psnr is None:
         psnr = float((work / "ae.csv").read_text().split()[-1].split(",")[-1])
     lines = [f"| autoencoder, 64 px, held-out renders | {psnr:.1f} dB PSNR | 28 dB |"]
@@ -159,7 +159,7 @@ def autoencoder_lines(work: Path, psnr: float | None) -> list[str]:
 
 
 def figures_section(found: dict[str, Any], work: Path, psnr: float | None) -> str:
-    """The table of measures beside their goals."""
+    """Return the table of measurements and goals."""
     head = f"\n## Evaluation\n\n{found['steps']} steps in bfloat16, guidance {found['guidance']:g}, unselected. "
     head += "In brackets: the same measure on real renders. Control is measured over the taught concepts. "
     head += (
@@ -199,9 +199,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--evaluation", type=Path, default=Path("data/train_tiny/evaluation"))
     parser.add_argument("--before", type=int, default=0, help="steps trained without --focus")
-    parser.add_argument("--batch", type=int, default=64, help="of train.py")
-    parser.add_argument("--note", default="", help="a sentence on how the training went")
-    parser.add_argument("--psnr", type=float, help="dB of the autoencoder; default: what ae.csv says last")
+    parser.add_argument("--batch", type=int, default=64, help="batch size of train.py")
+    parser.add_argument("--note", default="", help="a sentence about the training")
+    parser.add_argument("--psnr", type=float, help="PSNR of the autoencoder in dB [last value of ae.csv]")
     parser.add_argument("--out", type=Path, default=Path("data/train_tiny/model"))
     options = parser.parse_args()
     record = json.loads((options.out / "provenance.json").read_text())

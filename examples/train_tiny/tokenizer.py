@@ -1,9 +1,9 @@
-"""Trains the vocabulary: a CLIP-style byte-level BPE over captions, nouns and synonyms.
+"""Train the tokenizer: a CLIP-style byte-level BPE over captions, nouns and synonyms.
 
-Every one of the 256 bytes is in the vocabulary, alone and at a word's end, so any text has tokens
-(Radford et al. 2021, arXiv 2103.00020, section 2.4; the format is OpenAI's `vocab.json` and
-`merges.txt`). Writes the folder `tokenizer/` and `tokens.npy`: int16 of shape (scenes, captions,
-LENGTH), the captions as token ids, padded as the pipeline pads them.
+The vocabulary contains each of the 256 bytes, alone and at the end of a word, so every text has tokens (Radford et al.
+2021, arXiv 2103.00020, section 2.4; the format is OpenAI's `vocab.json` and `merges.txt`). Writes the folder
+`tokenizer/` and `tokens.npy`: int16 of shape (scenes, captions, LENGTH), the token ids with the padding of the
+pipeline.
 """
 
 import argparse
@@ -20,7 +20,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def train(texts: list[str], size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Vocabulary and merges of about `size` entries, merges in order of priority."""
+    """Return a vocabulary of about `size` entries and its merges in order of priority."""
     blank = CLIPTokenizer(vocab={START: 0, END: 1}, merges=[])
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>", fuse_unk=False))
     learner.normalizer = blank.backend_tokenizer.normalizer
@@ -41,7 +41,7 @@ def train(texts: list[str], size: int) -> tuple[dict[str, int], list[tuple[str, 
 
 
 def learn(options: argparse.Namespace, captions: list[list[str]]) -> CLIPTokenizer:
-    """Trains and writes the tokenizer."""
+    """Train and write the tokenizer."""
     names = [
         text
         for concept in read_concepts(options.data, options.work).values()
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
-    parser.add_argument("--tokenizer", type=Path, help="use this folder's instead of training one")
+    parser.add_argument("--tokenizer", type=Path, help="use the tokenizer of this folder instead of training one")
     parser.add_argument("--size", type=int, default=2900)
     options = parser.parse_args()
     captions: list[list[str]] = json.loads((options.work / "captions.json").read_text())

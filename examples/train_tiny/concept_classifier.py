@@ -1,7 +1,7 @@
-"""The judge: a small classifier that names the concept in a picture. The generator never sees it.
+"""Train a classifier that names the concept in an image, for the evaluation. The generator never uses it.
 
-It learns on renders of single things with random shifts, scales, blur, noise and colour casts, and
-is tested on renders with backgrounds, places and sizes drawn from another seed. Writes `judge.pt`.
+The training images are renders of single objects with random shifts, scales, blur, noise and color casts. The test
+images are renders with backgrounds, places and sizes of another seed. Writes `judge.pt`.
 """
 
 import argparse
@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from concepts import read_concepts
-from draw import Drawer
 from render import open_sprites
+from scene_generator import SceneGenerator
 from scenes import Scene, Thing, compose
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 
-class Judge(nn.Module):
-    """A residual network over 64 px pictures; `names` are its classes (icon names)."""
+class ConceptClassifier(nn.Module):
+    """Classify 64 px images with a residual network. `names` are its classes (icon names)."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__()
@@ -34,14 +34,14 @@ class Judge(nn.Module):
         self.head = nn.Linear(256 * 4, len(names))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Logits (n, classes) for pictures (n, 3, 64, 64) in [-1, 1]."""
+        """Return logits (n, classes) for images (n, 3, 64, 64) in [-1, 1]."""
         features = functional.adaptive_avg_pool2d(self.layers(pictures), 2)
         logits: Tensor = self.head(features.flatten(1))
         return logits
 
 
 def prepare(pictures: np.ndarray) -> Tensor:
-    """uint8 (n, side, side, 3) to float32 (n, 3, 64, 64) in [-1, 1]."""
+    """Convert uint8 (n, side, side, 3) to float32 (n, 3, 64, 64) in [-1, 1]."""
     batch = torch.tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
     if batch.shape[-1] != 64:
         batch = functional.interpolate(batch, (64, 64), mode="area")
@@ -49,7 +49,7 @@ def prepare(pictures: np.ndarray) -> Tensor:
 
 
 def augment(batch: Tensor) -> Tensor:
-    """Random scale and shift (one a picture), blur for half, noise, and a faint colour cast."""
+    """Apply a random scale and shift per image, blur to half of the images, noise, and a slight color cast."""
     count = len(batch)
     scale = torch.empty(count).uniform_(0.85, 1.2)
     grid = torch.zeros(count, 2, 3)
@@ -66,32 +66,32 @@ def augment(batch: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def probabilities(judge: Judge, pictures: np.ndarray) -> Tensor:
-    """Class probabilities (n, classes)."""
+def probabilities(judge: ConceptClassifier, pictures: np.ndarray) -> Tensor:
+    """Return class probabilities, shape (n, classes)."""
     judge.eval()
     parts = [judge(prepare(pictures[at : at + 200])) for at in range(0, len(pictures), 200)]
     return torch.cat(parts).softmax(1)
 
 
-def open_judge(path: Path) -> Judge:
-    """The trained judge."""
+def load_classifier(path: Path) -> ConceptClassifier:
+    """Load the trained classifier."""
     content = torch.load(path, map_location="cpu", weights_only=False)
-    judge = Judge(content["names"])
+    judge = ConceptClassifier(content["names"])
     judge.load_state_dict(content["module"])
     return judge.eval()
 
 
-def real(drawer: Drawer, names: list[str], count: int, plain: bool) -> tuple[np.ndarray, Tensor]:
-    """Fresh renders of single things: pictures and class numbers."""
+def real(generator: SceneGenerator, names: list[str], count: int, plain: bool) -> tuple[np.ndarray, Tensor]:
+    """Return new renders of single objects: images and class indices."""
     pictures, labels = [], []
     for _ in range(count):
-        at = int(drawer.random.integers(len(names)))
-        thing = drawer.one(names[at])
-        size = drawer.random.uniform(0.6, 0.95)
-        x, y = 0.5 + drawer.random.uniform(-0.06, 0.06, 2)
+        at = int(generator.random.integers(len(names)))
+        thing = generator.one(names[at])
+        size = generator.random.uniform(0.6, 0.95)
+        x, y = 0.5 + generator.random.uniform(-0.06, 0.06, 2)
         thing = Thing(thing.concept, thing.style, x, y, size)
-        scene = Scene("one", (thing,), drawer.background(1.0 if plain else 0.6))
-        pictures.append(compose(scene, drawer.sprites, 64))
+        scene = Scene("one", (thing,), generator.background(1.0 if plain else 0.6))
+        pictures.append(compose(scene, generator.sprites, 64))
         labels.append(at)
     return np.stack(pictures), torch.tensor(labels)
 
@@ -100,17 +100,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
-    parser.add_argument("--pictures", type=int, default=16_000)
+    parser.add_argument("--images", "--pictures", type=int, default=16_000)
     parser.add_argument("--passes", type=int, default=6)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     concepts = read_concepts(options.data, options.work)
-    drawer = Drawer(concepts, open_sprites(options.work), 777)
-    pictures, labels = real(drawer, drawer.core, options.pictures, plain=False)
-    judge = convert_conv2d_weight_memory_format(Judge(drawer.core), torch.channels_last)
-    steps = options.passes * (options.pictures // 64)
+    generator = SceneGenerator(concepts, open_sprites(options.work), 777)
+    pictures, labels = real(generator, generator.core, options.images, plain=False)
+    judge = convert_conv2d_weight_memory_format(ConceptClassifier(generator.core), torch.channels_last)
+    steps = options.passes * (options.images // 64)
     optimiser = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.02)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
     begun = time.monotonic()
@@ -126,17 +126,19 @@ def main() -> None:
         plan.step()
         if step % 200 == 0:
             print(step, round(float(loss.detach()), 3), round(time.monotonic() - begun), flush=True)
-    fresh, truth = real(Drawer(concepts, drawer.sprites, 4242), drawer.core, max(1, options.pictures // 8), plain=False)
+    fresh, truth = real(
+        SceneGenerator(concepts, generator.sprites, 4242), generator.core, max(1, options.images // 8), plain=False
+    )
     found = probabilities(judge, fresh).topk(5).indices
     right = found == truth[:, None]
     figures = {
-        "classes": len(drawer.core),
+        "classes": len(generator.core),
         "real renders": len(truth),
         "top 1": round(float(right[:, 0].float().mean()), 4),
         "top 5": round(float(right.any(1).float().mean()), 4),
     }
     print(json.dumps(figures))
-    content = {"module": judge.state_dict(), "names": drawer.core, "figures": figures}
+    content = {"module": judge.state_dict(), "names": generator.core, "figures": figures}
     torch.save(content, options.work / "judge.pt")
 
 

@@ -1,7 +1,7 @@
-"""Where the training pictures come from.
+"""Define the sources of the training images.
 
-Photographs whose makers gave them to the public (CC0 or public domain), as they lie in packages of the
-Python and npm registries. The held-out ones are for the benchmark: training never opens them.
+The images are photographs with CC0 license or in the public domain, from packages of the Python and npm registries. The
+held-out images are for the benchmark; the training does not use them.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Source:
-    """One archive: how it is fetched, its SHA-256, what is taken from it, and on what terms."""
+    """Represent one archive: package, SHA-256, used files, license and author."""
 
     package: str
     version: str
@@ -58,7 +58,7 @@ SOURCES = (
         )),
     ),
 )  # fmt: skip
-# In scikit-image's wheel too; for the benchmark. All CC0 or public domain.
+# Images of scikit-image for the benchmark. All are CC0 or public domain.
 HELD_OUT = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "camera.png")
-# Kept from training as well, to watch its progress by.
+# Images for validation during the training, not trained on.
 WATCHED = ("forest", "venice")
