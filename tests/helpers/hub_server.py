@@ -106,6 +106,7 @@ class Hub:
         instead: name -> other content, under the hash of the content in `files`.
         gated: status for every file, 401 or 403; 0 is not gated.
         status: statuses of the next answers.
+        status_headers: headers of the answers with these statuses.
         ignore_range: send complete files for range requests.
         redirect: redirect requests for large files to another host, as the hub does.
     """
@@ -121,6 +122,7 @@ class Hub:
     instead: dict[str, bytes] = field(default_factory=dict)
     gated: int = 0
     status: list[int] = field(default_factory=list)
+    status_headers: dict[str, str] = field(default_factory=dict)
     ignore_range: bool = False
     redirect: bool = False
 
@@ -157,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = (self.headers.get("Range", ""), self.headers.get("Authorization", ""))
         self.hub.requests.append((self.command, path, *headers))
         if self.hub.status:
-            self._plain(self.hub.status.pop(0), {})
+            self._plain(self.hub.status.pop(0), self.hub.status_headers)
         elif path.startswith("/api/models/"):
             self._api(path.removeprefix("/api/models/"))
         elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
@@ -179,7 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _api(self, rest: str) -> None:
         hub = self.hub
         if not (rest == hub.repo or rest.startswith(f"{hub.repo}/")):
-            return self._plain(401, {"X-Error-Code": "RepoNotFound"})  # as huggingface.co does
+            body = b'{"error": "Invalid username or password."}'
+            return self._plain(401, {"X-Error-Code": "RepoNotFound"}, body)  # as huggingface.co does
         rest = rest.removeprefix(hub.repo).strip("/")
         if rest == "refs":
             names = [{"name": name, "ref": name, "targetCommit": hub.commit} for name in hub.revisions]

@@ -219,6 +219,18 @@ def test_requests_to_a_busy_hub_are_repeated(hub: hub_server.Hub) -> None:
         downloads.pull(hub.repo)
 
 
+def test_a_rejected_token_is_reported(hub: hub_server.Hub) -> None:
+    hub.status, hub.status_headers = [401], {"X-Error-Message": "Invalid credentials in Authorization header"}
+    with pytest.raises(ModelUnavailableError, match="does not accept your access token"):
+        downloads.pull(hub.repo)
+
+
+def test_warnings_of_the_hub_are_not_printed(hub: hub_server.Hub, capfd: pytest.CaptureFixture[str]) -> None:
+    hub.status, hub.status_headers = [503], {"X-HF-Warning": "topic; \x1b[2Jmessage"}
+    downloads.pull(hub.repo)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_token_is_sent_and_not_printed(
     hub: hub_server.Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

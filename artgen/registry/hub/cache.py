@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,19 @@ def cache_folder() -> Path:
 def is_offline() -> bool:
     """Return whether the user disabled the network: `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`."""
     return any(os.environ.get(name, "").upper() in _TRUE_VALUES for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+
+
+@contextmanager
+def without_hub_warnings() -> Iterator[None]:
+    """Suppress the warnings of huggingface_hub, because artgen reports errors itself."""
+    from huggingface_hub.utils import logging as hub_logging
+
+    verbosity = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(verbosity)
 
 
 def repository_folder(repo: str) -> Path:
@@ -100,7 +114,6 @@ def remove_model(repo: str, revision: str | None = None) -> int:
         OutputError: the model cannot be deleted.
     """
     from huggingface_hub import scan_cache_dir
-    from huggingface_hub.utils import logging as hub_logging
 
     root, commit = repository_folder(repo), resolve_commit(repo, revision)
     if not root.is_dir() or (revision and commit is None):
@@ -110,12 +123,12 @@ def remove_model(repo: str, revision: str | None = None) -> int:
     snapshots = {path.name for path in (root / "snapshots").glob("*")}
     deleted = {str(commit)} if revision else snapshots
     remains = root if deleted >= snapshots else root / "snapshots" / str(commit)
-    hub_logging.set_verbosity(logging.ERROR)  # it warns of files that it cannot delete; see OutputError below
     try:
         scan = scan_cache_dir(cache_folder())
         # Copies of a repository contain the same commits; restrict the deletion to this repository.
         repos = frozenset(cached for cached in scan.repos if cached.repo_path.name == root.name)
-        replace(scan, repos=repos).delete_revisions(*deleted).execute()
+        with without_hub_warnings():  # about files that cannot be deleted
+            replace(scan, repos=repos).delete_revisions(*deleted).execute()
         if remains.exists():  # for example because the scan skips damaged repositories
             shutil.rmtree(remains)
     except OSError as error:

@@ -110,8 +110,12 @@ def stream(listing: RepoListing, file: RemoteFile, start_byte: int) -> Iterator[
         TransientError: the connection failed, on opening or later.
         ModelUnavailableError: the repository is gated, or the file is deleted.
     """
-    from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]  # lazy exports
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported lazily
+        build_hf_headers,
+        get_session,
+        hf_raise_for_status,
+    )
 
     url = hf_hub_url(listing.repo, file.name, revision=listing.commit, endpoint=endpoint())
     headers = {**build_hf_headers(library_name="artgen"), "Accept-Encoding": "identity"}
@@ -159,7 +163,8 @@ def convert_errors(repo: str, revision: str | None = None) -> Iterator[None]:
     from huggingface_hub import errors
 
     try:
-        yield
+        with cache.without_hub_warnings():  # among them texts of the server
+            yield
     except errors.HfHubHTTPError as error:
         raise _artgen_error(error, repo, revision) from None
     except errors.HFValidationError:
@@ -177,7 +182,8 @@ def _artgen_error(error: Any, repo: str, revision: str | None) -> Exception:
         return TransientError(f"it answers {status}")
     if status == 416:
         return TransientError("the hub has no more bytes of the file")
-    if status == 401 and "invalid" in str(error.server_message).lower():
+    # Not in the body: the hub also answers "Invalid username or password." for unknown repositories.
+    if status == 401 and "invalid" in error.response.headers.get("X-Error-Message", "").lower():
         return ModelUnavailableError("The hub does not accept your access token.", "Create a new one: `hf auth login`.")
     if status == 403 or isinstance(error, errors.GatedRepoError):
         hint = f"Accept the license at {page}, then `hf auth login`."
