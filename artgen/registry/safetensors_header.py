@@ -18,12 +18,24 @@ from artgen.errors import InputFileError, RefusedError
 from artgen.system.files import wrap_read_errors
 
 PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".bin", ".pth", ".pkl", ".pickle"})
-MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
+MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 DTYPE_BITS = {
     "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16,
     "U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F8_E8M0": 8, "I8": 8, "U8": 8,
     "BOOL": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
+COMPONENT_PREFIXES = {
+    "vae": ("first_stage_model.", "vae."),
+    "text_encoder": (
+        "cond_stage_model.", "conditioner.embedders.0.transformer.", "text_encoders.clip_l.",
+    ),
+    "text_encoder_2": ("conditioner.embedders.1.", "text_encoders.clip_g."),
+    "text_encoder_3": ("text_encoders.t5xxl.",),
+}  # fmt: skip
+"""Component of the pipeline -> prefixes of its tensors in a single file."""
+
+TensorShapes = Mapping[str, tuple[int, ...]]
+DetectedArchitecture = tuple[str, str, int | None, str]
 
 
 @dataclass(frozen=True)
@@ -173,25 +185,15 @@ def inspect_file(path: Path) -> CheckpointInfo:
     shapes = {name: shape for name, (_, shape) in header.tensors.items()}
     architecture, kind, channels, layout = detect_architecture(shapes)
     return CheckpointInfo(
-        architecture,
-        kind,
-        channels,
-        header.dtype,
-        len(shapes),
-        header.file_size_bytes,
-        layout,
-        _included_components(shapes),
+        architecture=architecture,
+        kind=kind,
+        unet_channels=channels,
+        dtype=header.dtype,
+        tensors=len(shapes),
+        size=header.file_size_bytes,
+        layout=layout,
+        parts=_included_components(shapes),
     )
-
-
-COMPONENT_PREFIXES = {
-    "vae": ("first_stage_model.", "vae."),
-    "text_encoder": (
-        "cond_stage_model.", "conditioner.embedders.0.transformer.", "text_encoders.clip_l.",
-    ),
-    "text_encoder_2": ("conditioner.embedders.1.", "text_encoders.clip_g."),
-    "text_encoder_3": ("text_encoders.t5xxl.",),
-}  # fmt: skip
 
 
 def component_of(tensor_name: str) -> str | None:
@@ -201,12 +203,8 @@ def component_of(tensor_name: str) -> str | None:
     )
 
 
-def _included_components(shapes: "TensorShapes") -> tuple[str, ...]:
+def _included_components(shapes: TensorShapes) -> tuple[str, ...]:
     return tuple(component for component, prefixes in COMPONENT_PREFIXES.items() if _has_prefix(shapes, *prefixes))
-
-
-TensorShapes = Mapping[str, tuple[int, ...]]
-DetectedArchitecture = tuple[str, str, int | None, str]
 
 
 def detect_architecture(shapes: TensorShapes) -> DetectedArchitecture:

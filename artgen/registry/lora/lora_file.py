@@ -185,7 +185,8 @@ def _layer_shape(path: Path, layer: LayerKey, matrix_shapes: Mapping[bool, tuple
     down, up = matrix_shapes.get(True), matrix_shapes.get(False)
     if down is None or up is None or len(down) != len(up) or down[0] != up[1] or not down[0]:
         raise InputFileError(
-            f"'{path.name}' is damaged: the shapes of the two matrices of {layer.name} differ.", "Download it again."
+            f"'{path.name}' is damaged: the two matrices of {layer.name} are missing or do not match.",
+            "Download it again.",
         )
     return LayerShape(down[1], up[0], down[2:], down[0])
 
