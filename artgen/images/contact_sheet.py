@@ -58,47 +58,47 @@ def render_sheet(sheet: ContactSheet, *, cell_px: int = 256) -> Image.Image:
         UsageError: A side of the sheet has more than 16,000 pixels.
     """
     font = label_font(max(11, cell_px // 16))
-    small = label_font(max(10, cell_px // 20))
-    line = int(font.getbbox("Ag|")[3]) + 4
-    width = len(sheet.rows[0])
-    labels = [[_wrap_text(each.label, small, cell_px) for each in row] for row in sheet.rows]
-    label_heights = [max((len(text) for text in row), default=0) * line for row in labels]
-    side = max((int(font.getlength(text)) for text in sheet.row_labels), default=0)
-    side = min(side, 2 * cell_px) + _GAP_PX if sheet.row_labels else 0
+    caption_font = label_font(max(10, cell_px // 20))
+    line_height = int(font.getbbox("Ag|")[3]) + 4
+    columns = len(sheet.rows[0])
+    labels = [[_wrap_text(cell.label, caption_font, cell_px) for cell in row] for row in sheet.rows]
+    label_heights = [max((len(text) for text in row), default=0) * line_height for row in labels]
+    row_label_width = max((int(font.getlength(text)) for text in sheet.row_labels), default=0)
+    row_label_width = min(row_label_width, 2 * cell_px) + _GAP_PX if sheet.row_labels else 0
     headings = [_wrap_text(text, font, cell_px) for text in sheet.column_labels]
-    heading_height = max((len(text) for text in headings), default=0) * line
-    left = _GAP_PX + side
-    total = left + width * (cell_px + _GAP_PX)
-    title = _wrap_text(sheet.title, font, total - 2 * _GAP_PX)
-    top = _GAP_PX + len(title) * line + heading_height
-    height = top + sum(cell_px + extra + _GAP_PX for extra in label_heights)
-    if max(total, height) > MAX_SHEET_SIDE_PX:
+    heading_height = max((len(text) for text in headings), default=0) * line_height
+    left = _GAP_PX + row_label_width
+    page_width = left + columns * (cell_px + _GAP_PX)
+    title = _wrap_text(sheet.title, font, page_width - 2 * _GAP_PX)
+    top = _GAP_PX + len(title) * line_height + heading_height
+    page_height = top + sum(cell_px + label_height + _GAP_PX for label_height in label_heights)
+    if max(page_width, page_height) > MAX_SHEET_SIDE_PX:
         raise UsageError(
-            f"The sheet has {total}x{height} pixels; a side has at most {MAX_SHEET_SIDE_PX:,} pixels.",
+            f"The sheet has {page_width}x{page_height} pixels; a side has at most {MAX_SHEET_SIDE_PX:,} pixels.",
             "Use a smaller --cell.",
         )
-    page = Image.new("RGB", (total, height), _BACKGROUND_COLOR)
-    canvas = ImageDraw.Draw(page)
-    _draw_lines(canvas, (_GAP_PX, _GAP_PX), title, font, line)
+    page = Image.new("RGB", (page_width, page_height), _BACKGROUND_COLOR)
+    draw = ImageDraw.Draw(page)
+    _draw_lines(draw, (_GAP_PX, _GAP_PX), title, font, line_height)
     for column, text in enumerate(headings):
-        _draw_lines(canvas, (left + column * (cell_px + _GAP_PX), top - heading_height), text, font, line)
+        _draw_lines(draw, (left + column * (cell_px + _GAP_PX), top - heading_height), text, font, line_height)
     y = top
-    for number, row in enumerate(sheet.rows):
+    for row_index, row in enumerate(sheet.rows):
         if sheet.row_labels:
             _draw_lines(
-                canvas,
-                (_GAP_PX, y + cell_px // 2 - line // 2),
-                _wrap_text(sheet.row_labels[number], font, side),
+                draw,
+                (_GAP_PX, y + cell_px // 2 - line_height // 2),
+                _wrap_text(sheet.row_labels[row_index], font, row_label_width),
                 font,
-                line,
+                line_height,
             )
-        for column, each in enumerate(row):
+        for column, cell in enumerate(row):
             x = left + column * (cell_px + _GAP_PX)
-            if each.path is not None or each.image is not None:
-                image = _fit_image(each.image or _read_cell_image(each.path), cell_px)
+            if cell.path is not None or cell.image is not None:
+                image = _fit_image(cell.image or _read_cell_image(cell.path), cell_px)
                 page.paste(image, (x + (cell_px - image.width) // 2, y + (cell_px - image.height) // 2))
-            _draw_lines(canvas, (x, y + cell_px + 2), labels[number][column], small, line)
-        y += cell_px + label_heights[number] + _GAP_PX
+            _draw_lines(draw, (x, y + cell_px + 2), labels[row_index][column], caption_font, line_height)
+        y += cell_px + label_heights[row_index] + _GAP_PX
     return page
 
 

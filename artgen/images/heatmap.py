@@ -31,34 +31,42 @@ def render_heatmap(
         ticks: positions on the scale, 0 (bottom) to 1 (top), with labels.
         caption: line of text below.
     """
-    longer = max(image.size)
-    factor = min(1.0, MAX_DISPLAY_SIDE_PX / longer) if longer > MIN_DISPLAY_SIDE_PX else MIN_DISPLAY_SIDE_PX / longer
-    size = tuple(max(1, round(side * factor)) for side in image.size)
-    wide, high = size
-    resized = image.resize((wide, high), Image.Resampling.LANCZOS)
-    hot = heatmap.resize((wide, high), Image.Resampling.BILINEAR)
-    colors = apply_colormap(hot)
+    longer_side = max(image.size)
+    factor = (
+        min(1.0, MAX_DISPLAY_SIDE_PX / longer_side)
+        if longer_side > MIN_DISPLAY_SIDE_PX
+        else MIN_DISPLAY_SIDE_PX / longer_side
+    )
+    width, height = (max(1, round(side * factor)) for side in image.size)
+    resized = image.resize((width, height), Image.Resampling.LANCZOS)
+    scaled_heatmap = heatmap.resize((width, height), Image.Resampling.BILINEAR)
+    colors = apply_colormap(scaled_heatmap)
     # the image is gray, so that its colors are not read as heat
     gray = resized.convert("L").convert("RGB")
-    overlay = Image.composite(colors, gray, hot.point(lambda value: min(235, 40 + value)))
-    font = label_font(max(13, high // 24))
-    line = int(font.getbbox("Ag|")[3]) + 6
-    side = max(int(font.getlength(text)) for _, text in ticks)
-    bar = max(12, wide // 24)
-    page = Image.new("RGB", (2 * wide + bar + side + 5 * _GAP_PX, high + line + 2 * _GAP_PX), "white")
+    overlay = Image.composite(colors, gray, scaled_heatmap.point(lambda value: min(235, 40 + value)))
+    font = label_font(max(13, height // 24))
+    line_height = int(font.getbbox("Ag|")[3]) + 6
+    label_width = max(int(font.getlength(text)) for _, text in ticks)
+    bar_width = max(12, width // 24)
+    page = Image.new(
+        "RGB", (2 * width + bar_width + label_width + 5 * _GAP_PX, height + line_height + 2 * _GAP_PX), "white"
+    )
     page.paste(resized, (_GAP_PX, _GAP_PX))
-    page.paste(overlay, (wide + 2 * _GAP_PX, _GAP_PX))
-    left = 2 * wide + 3 * _GAP_PX
-    ramp = Image.linear_gradient("L").transpose(Image.Transpose.FLIP_TOP_BOTTOM).resize((bar, high))
-    page.paste(apply_colormap(ramp), (left, _GAP_PX))
-    canvas = ImageDraw.Draw(page)
+    page.paste(overlay, (width + 2 * _GAP_PX, _GAP_PX))
+    left = 2 * width + 3 * _GAP_PX
+    color_bar = Image.linear_gradient("L").transpose(Image.Transpose.FLIP_TOP_BOTTOM).resize((bar_width, height))
+    page.paste(apply_colormap(color_bar), (left, _GAP_PX))
+    draw = ImageDraw.Draw(page)
     for position, text in ticks:
-        y = _GAP_PX + round((1 - min(1.0, max(0.0, position))) * (high - 1))
-        canvas.line((left + bar, y, left + bar + 4, y), fill=_TEXT_COLOR)
-        canvas.text(
-            (left + bar + 7, min(max(_GAP_PX, y - line // 2), high + _GAP_PX - line)), text, fill=_TEXT_COLOR, font=font
+        y = _GAP_PX + round((1 - min(1.0, max(0.0, position))) * (height - 1))
+        draw.line((left + bar_width, y, left + bar_width + 4, y), fill=_TEXT_COLOR)
+        draw.text(
+            (left + bar_width + 7, min(max(_GAP_PX, y - line_height // 2), height + _GAP_PX - line_height)),
+            text,
+            fill=_TEXT_COLOR,
+            font=font,
         )
-    canvas.text((_GAP_PX, high + _GAP_PX + 4), caption, fill=_TEXT_COLOR, font=font)
+    draw.text((_GAP_PX, height + _GAP_PX + 4), caption, fill=_TEXT_COLOR, font=font)
     return page
 
 
