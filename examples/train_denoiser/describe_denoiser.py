@@ -25,23 +25,25 @@ pipeline_tag: image-to-image
 tags: [denoising, diffusers, unconditional, pixel-space]
 ---
 
-# denoiser: artgen's bundled remover of noise
+# denoiser: artgen's bundled denoising model
 
-A small unconditional diffusion model that works on pixels, trained from nothing on openly licensed photographs and
-made-up pictures. `artgen denoise` uses it; `DDIMPipeline.from_pretrained(folder)` loads it. Its levels are the sigmas
-0.1 to 100 (on 0 to 255) in steps of 0.1; it predicts the noise.
+A small unconditional diffusion model in pixel space, trained from scratch on openly licensed photographs and synthetic
+images. `artgen denoise` uses the model; `DDIMPipeline.from_pretrained(folder)` loads it. Its noise levels are the
+sigmas 0.1 to 100 (for pixel values 0 to 255) in steps of 0.1. It predicts the noise (epsilon).
 
 ## Intended use
 
-Removing white noise, such as sensor noise and grain, of sigma 1 to 100 from photographs and drawings: one call at the
-level of the noise gives the posterior mean, a few steps of DDIM a sharper picture.
+Use the model to remove white noise (sensor noise, grain) of sigma 1 to 100 from photographs and drawings. One call at
+the noise level of the image returns the posterior mean; a few DDIM steps return a sharper image.
 
 ## Limits
 
-- Noise that is correlated from pixel to pixel (JPEG, a camera's own smoothing) is removed less well.
-- Its levels end at sigma 100, so it draws no pictures from pure noise.
-- It saw a few megapixels: a larger network trained longer (DRUNet, DMID) is better by a decibel and more.
-- What noise has hidden is guessed. Do not read faces, numbers or medical findings from a picture that was denoised.
+- Spatially correlated noise (JPEG artifacts, the noise reduction of cameras) is removed less well.
+- The highest noise level is sigma 100, so the model cannot generate images from pure noise.
+- The training data has a few megapixels. Larger networks with longer training (DRUNet, DMID) reach a PSNR that is
+  higher by 1 dB or more.
+- The model estimates details that the noise hides. Do not identify faces, numbers or medical findings in a denoised
+  image.
 """
 
 
@@ -51,7 +53,7 @@ def provenance(raw: Path, work: Path) -> dict[str, Any]:
     return {
         "sources": [asdict(source) for source in SOURCES],
         "pictures": [entry for entry in listed if not entry["file"].startswith("held-out/")],
-        "made up": f"{len(np.load(work / 'leaves.npy', mmap_mode='r'))} pictures of dead leaves, 256x256",
+        "made up": f'{len(np.load(work / "leaves.npy", mmap_mode="r"))} "dead leaves" images of 256x256 pixels',
         "watched, not trained on": list(WATCHED),
         "held out for the benchmark": list(HELD_OUT),
     }
@@ -59,13 +61,13 @@ def provenance(raw: Path, work: Path) -> dict[str, Any]:
 
 def data_section(record: dict[str, Any]) -> str:
     """Return the sources as a table."""
-    lines = ["\n## Data\n", "| source | licence | by | pictures |", "|---|---|---|---|"]
+    lines = ["\n## Data\n", "| source | license | by | images |", "|---|---|---|---|"]
     for source in record["sources"]:
         name = f"`{source['package']}` {source['version']} ({source['registry']})"
         taken = ", ".join(Path(member).name.split(".")[0] for member in source["taken"])
         lines.append(f"| {name} | {source['licence']} | {source['author']} | {taken} |")
-    lines.append(f"\nBeside them {record['made up']}, with colours and textures of the same photographs.")
-    lines.append(f"Never opened by training: {', '.join(record['held out for the benchmark'])} of scikit-image.")
+    lines.append(f"\nAdditional data: {record['made up']} with colors and textures of the same photographs.")
+    lines.append(f"Not used in training: {', '.join(record['held out for the benchmark'])} of scikit-image.")
     lines.append("Hashes are in `provenance.json`.")
     return "\n".join(lines) + "\n"
 
@@ -76,8 +78,8 @@ def training_section(work: Path, batch: int, note: str) -> str:
     million = sum(value.numel() for value in state["average"]) / 1e6
     return (
         f"\n## Training\n\n{million:.1f} million parameters, widths {', '.join(map(str, state['width']))}. "
-        f"{state['step']:,} steps of {batch} patches of 64x64, {state['step'] * batch:,} in all, in "
-        f"{state['seconds'] / 60:.0f} minutes on two CPU cores shared with other work, in bfloat16. {note}\n"
+        f"{state['step']:,} steps with {batch} patches of 64x64 pixels ({state['step'] * batch:,} patches) in bfloat16 "
+        f"took {state['seconds'] / 60:.0f} minutes on two CPU cores shared with other work. {note}\n"
         "The recipe is `examples/train_denoiser/` in artgen's repository.\n"
     )
 
@@ -85,9 +87,10 @@ def training_section(work: Path, batch: int, note: str) -> str:
 def benchmark_section(folder: Path, timing: str) -> str:
     """Return the tables of the benchmark."""
     return (
-        "\n## Evaluation\n\nOn photographs that training never saw, with Gaussian noise added, clipped and rounded to "
-        "8 bits; every method is told the true sigma. `examples/denoise_benchmark` makes these tables and says how the "
-        f"classical methods were tuned.\n\n{(folder / 'table.md').read_text()}\n{timing}\n"
+        "\n## Evaluation\n\nThe test images are photographs that are not in the training data, with Gaussian noise, "
+        "clipped and rounded to 8 bits. Every method gets the true sigma. `examples/denoise_benchmark` creates these "
+        f"tables and documents the parameters of the classical methods.\n\n"
+        f"{(folder / 'table.md').read_text()}\n{timing}\n"
     )
 
 

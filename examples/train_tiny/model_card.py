@@ -24,35 +24,36 @@ tags: [text-to-image, diffusers, stable-diffusion, vector-art]
 
 # tiny: artgen's bundled model
 
-A text-to-image latent diffusion model for small pictures in the manner of vector art, trained from nothing on openly
-licensed drawings. It comes with artgen, so that the first command draws offline, and tests see real pictures. It is a
-plain Stable Diffusion folder: `StableDiffusionPipeline.from_pretrained(folder)` loads it.
+A text-to-image latent diffusion model for small images in the style of vector art, trained from scratch on openly
+licensed icons. It is part of artgen, so that the first command works offline and tests use a real model. The folder is
+a standard Stable Diffusion folder: `StableDiffusionPipeline.from_pretrained(folder)` loads it.
 
 ![64 prompts, seed 0, unselected](contact_sheet.png)
 
-The sheet shows the 64 prompts of `examples/train_tiny/evaluate.py` in order, seed 0, unselected, in 256 colours to keep
-the file small.
+The contact sheet shows the 64 prompts of `examples/train_tiny/evaluate.py` in order, with seed 0 and unselected. It has
+256 colors to keep the file small.
 """
 
 USE = """
 ## Intended use
 
-Trying artgen, teaching, tests, and small playful pictures of everyday things: "a red fox in the snow", "a purple
-apple", "three fish", "a small cat at the top left". Prompts are English, at most 30 tokens; the rest is cut off.
-Not for photographs, text in pictures, likenesses of persons, or anything where a wrong picture does harm.
+Use the model to try artgen, for teaching, for tests, and for small images of everyday objects: "a red fox in the snow",
+"a purple apple", "three fish", "a small cat at the top left". Prompts are in English and have at most 30 tokens; longer
+prompts are truncated. Do not use the model for photographs, for text in images, for portraits of real people, or where
+a wrong image causes harm.
 """
 
-LIMITS = """- Pictures are soft: fine parts (eyes, spokes, letters) blur, small things most of all.
-- Photographs given to img2img or inpainting become simplified: the autoencoder has seen vector art only.
-- Icons carry meaning: many drawings follow the conventions of emoji, of two companies, of their years.
+LIMITS = """- Images are soft: fine details (eyes, spokes, letters) are blurred, most of all in small objects.
+- img2img and inpainting simplify photographs, because the autoencoder was trained only on vector art.
+- Icons have cultural meaning: many images follow the emoji conventions of two companies at the time of the data.
 """
 ROWS = (
     ("taught", "70 %, 85 %"),
     ("others", "70 %, 85 %"),
     ("all", "70 %, 85 %"),
-    ("unseen phrasing", "80 % of taught"),
-    ("unknown words", "80 % of taught"),
-    ("synonyms", "80 % of taught"),
+    ("unseen phrasing", "80 % of trained"),
+    ("unknown words", "80 % of trained"),
+    ("synonyms", "80 % of trained"),
 )
 
 
@@ -67,30 +68,31 @@ def limits_section(found: dict[str, Any], icons: int) -> str:
     if concepts := found.get("concepts"):
         taught = concepts["taught concepts"]
         lines.append(
-            f"- It was taught {taught} everyday things (`examples/train_tiny/focus.txt`); {icons - taught:,} others it "
-            "has hardly seen. A noun it does not know draws something, not the thing."
+            f"- The model was trained on {taught} everyday concepts (`examples/train_tiny/focus.txt`), and on few "
+            f"images of {icons - taught:,} others. For an unknown noun, the image shows another object."
         )
         named = {name: percent(concepts[name]["top 1"]) for name, _ in ROWS if name in concepts}
         if {"taught", "unseen phrasing", "unknown words", "synonyms"} <= set(named):
             lines.append(
-                f"- Unusual words cost: named plainly, {named['taught']} of the taught things are recognised, by "
-                f"a synonym {named['synonyms']}, in an unusual phrase {named['unseen phrasing']}, among words that no "
-                f"training caption held {named['unknown words']}."
+                f"- Unusual prompts reduce accuracy. Recognized trained concepts: {named['taught']} with their plain "
+                f"name, {named['synonyms']} with a synonym, {named['unseen phrasing']} in an unusual phrase, "
+                f"{named['unknown words']} among words that are in no training caption."
             )
         if failed := concepts["taught, among five on neither seed"]:
-            lines.append(f"- Taught, but recognised with neither of two seeds: {', '.join(failed).replace('-', ' ')}.")
+            names = ", ".join(failed).replace("-", " ")
+            lines.append(f"- Trained concepts that are not recognized with either of two seeds: {names}.")
     if order := found.get("left and right"):
         both, right = percent(order["both named among five"]), percent(order["order right"])
         lines.append(
-            f"- Asked for two different things, it draws both recognisably in {both} of pictures, in the order said in "
-            f"{right}."
+            f"- Prompts with two different concepts: both are recognized in {both} of images, in the order of the "
+            f"prompt in {right}."
         )
     return "\n".join(lines) + "\n" + LIMITS
 
 
 def data_section(record: dict[str, Any]) -> str:
     """Describe the data: sources with licenses and counts, and people among the icons."""
-    lines = ["\n## Data\n", "| source | licence | taken | icons |", "|---|---|---|---|"]
+    lines = ["\n## Data\n", "| source | license | used | icons |", "|---|---|---|---|"]
     for source in record["sources"]:
         icons = source.get("icons used", "")
         name = f"`{source['package']}` {source['version']}"
@@ -98,11 +100,11 @@ def data_section(record: dict[str, Any]) -> str:
     people = ", ".join(f"{name} {count}" for name, count in record["people among icons"].items())
     lines.append(
         f"\n{record['scenes']:,} scenes with {record['captions a scene']} captions each were composed from these icons "
-        "by rule; hashes are in `provenance.json`, licence texts in `LICENSES/`. Left out: " + record["left out"] + "."
+        f"by rules. Hashes are in `provenance.json`, license texts in `LICENSES/`. Excluded: {record['left out']}."
     )
     lines.append(
-        f"\n**People.** Icons that show people, by what their names say: {people}. Nearly all have the neutral "
-        "yellow of emoji, so people are drawn yellow."
+        f"\n**People.** Icons of people, classified by their names: {people}. Nearly all icons have the neutral "
+        "yellow of emoji, so people in generated images are yellow."
     )
     return "\n".join(lines) + "\n"
 
@@ -111,9 +113,9 @@ def people_section(tallies: dict[str, dict[str, int]]) -> str:
     """Describe the images of neutral words for people."""
     seeds = max(sum(tally.values()) for tally in tallies.values())
     lines = [
-        f"Neutral prompts, {seeds} seeds each, named by the judge as the man's, the woman's or the neutral icon "
-        "(pictures of people are soft, so this reads hair and clothes more than faces; only the neutral icons were "
-        "taught often):\n",
+        f"Prompts without gender, {seeds} seeds each, classified as the man's, the woman's or the neutral icon. Images "
+        "of people are soft, so the classifier uses hair and clothes more than faces; only the neutral icons are "
+        "frequent in the training data.\n",
         "| prompt | man | woman | neutral |",
         "|---|---|---|---|",
     ]
@@ -129,20 +131,24 @@ def training_section(options: argparse.Namespace) -> str:
     encoder = torch.load(work / "ae.pt", map_location="cpu", weights_only=False)
     million = sum(value.numel() for value in painter["average"]) / 1e6
     text = (
-        "\n## Training\n\nTwo CPU cores, shared with other work. "
-        f"Autoencoder (factor 8, 16 channels): {encoder['seen']:,} crops and pictures, "
+        "\n## Training\n\nHardware: two CPU cores, shared with other work. "
+        f"Autoencoder (factor 8, 16 channels): {encoder['seen']:,} crops and images, "
         f"{encoder['spent'] / 60:.0f} minutes. Text encoder and UNet ({million:.1f} million parameters, from "
-        f"scratch): {before + painter['step']:,} steps of {batch}, {(before + painter['step']) * batch:,} samples"
+        f"scratch): {before + painter['step']:,} steps with batch size {batch}, {(before + painter['step']) * batch:,} "
+        "samples"
     )
     if before:
-        text += f", of which the first {before * batch:,} over all concepts, the rest mostly over those of `focus.txt`"
+        text += (
+            f"; the first {before * batch:,} samples cover all concepts, the others mostly the concepts of `focus.txt`"
+        )
     text += f". {options.note} " if options.note else ". "
     if (work / "words.pt").exists():
         words = torch.load(work / "words.pt", map_location="cpu", weights_only=False)
-        text += f"Then other names and other words, by distillation: {words['step']:,} steps of {batch}. "
+        text += f"Distillation for synonyms and other phrases: {words['step']:,} steps with batch size {batch}. "
     if (work / "up.pt").exists():
         up = torch.load(work / "up.pt", map_location="cpu", weights_only=False)
-        text += f"Enlarging the autoencoder to 128 px: {up['step']:,} steps of 8, {up['spent'] / 60:.0f} minutes. "
+        text += f"Extension of the autoencoder to 128 px: {up['step']:,} steps with batch size 8, "
+        text += f"{up['spent'] / 60:.0f} minutes. "
     return text + "The recipe is `examples/train_tiny/` in artgen's repository.\n"
 
 
@@ -160,13 +166,14 @@ def autoencoder_lines(work: Path, psnr: float | None) -> list[str]:
 
 def figures_section(found: dict[str, Any], work: Path, psnr: float | None) -> str:
     """Return the table of measurements and goals."""
-    head = f"\n## Evaluation\n\n{found['steps']} steps in bfloat16, guidance {found['guidance']:g}, unselected. "
-    head += "In brackets: the same measure on real renders. Control is measured over the taught concepts. "
+    head = f"\n## Evaluation\n\n{found['steps']} steps in bfloat16, guidance scale {found['guidance']:g}, unselected. "
     head += (
-        "The judge is a small classifier of renders that the generator never saw. Of unseen phrasing, single words "
-        "occur in training captions, the phrases do not; of unknown words, neither.\n"
+        "In brackets: the same metric on real renders. Background, color, count and position are measured on the "
+        "trained concepts. Concepts are recognized by a small classifier of renders that was not used to train the model. "
+        'In "unseen phrasing", single words are in training captions, but the phrases are not; in "unknown words", '
+        "neither are.\n"
     )
-    lines = [head, "| measure | result | goal |", "|---|---|---|", *autoencoder_lines(work, psnr)]
+    lines = [head, "| metric | result | goal |", "|---|---|---|", *autoencoder_lines(work, psnr)]
     if concepts := found.get("concepts"):
         judge = concepts["judge on real renders"]
         real = f"({percent(judge['top 1'])}, {percent(judge['top 5'])})"
@@ -174,20 +181,23 @@ def figures_section(found: dict[str, Any], work: Path, psnr: float | None) -> st
             if name not in concepts:
                 continue
             score = concepts[name]
-            label = f"concept named first, among five: {name}, {score['pictures']} pictures"
+            group = "trained" if name == "taught" else name
+            label = f"top-1, top-5 accuracy: {group}, {score['pictures']} images"
             lines.append(f"| {label} | {percent(score['top 1'])}, {percent(score['top 5'])} {real} | {goal} |")
     for name, goal in (("background", "90 %"), ("object colour", "75 %"), ("count", "60 %")):
         if score := found.get(name):
             result = f"{percent(score['right'])} ({percent(score['on real renders'])})"
-            lines.append(f"| {name} right, {score['pictures']} pictures | {result} | {goal} |")
+            label = name.replace("colour", "color")
+            lines.append(f"| {label} correct, {score['pictures']} images | {result} | {goal} |")
     if order := found.get("left and right"):
-        for key in ("order right", "both named among five"):
+        labels = {"order right": "order correct", "both named among five": "both in the top 5"}
+        for key, label in labels.items():
             result = f"{percent(order[key])} ({percent(order[key + ' on real renders'])})"
             goal = "60 %" if key == "order right" else ""
-            lines.append(f"| left and right: {key}, {order['pictures']} pictures | {result} | {goal} |")
+            lines.append(f"| left and right: {label}, {order['pictures']} images | {result} | {goal} |")
     if speed := found.get("speed"):
         lines.append(f"| 30 steps at native size after loading, two CPU cores | {speed['30 steps, s']} s | 3 s |")
-        lines.append(f"| loading beyond imports | {speed['loading, s']} s | 1 s |")
+        lines.append(f"| loading, without imports | {speed['loading, s']} s | 1 s |")
     text = "\n".join(lines) + "\n"
     if people := found.get("people"):
         text += "\n" + people_section(people)

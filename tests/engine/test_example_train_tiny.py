@@ -145,10 +145,10 @@ def check_evaluation(recipe: Recipe, out: Path, focus: Path) -> None:
     recipe.run("model_card.py", "--evaluation", measured, "--out", out, "--batch", 4)
     card = (out / "README.md").read_text()
     for text in (
-        "It was taught 4 everyday things",
-        "taught, 8 pictures",
+        "was trained on 4 everyday concepts",
+        "trained, 8 images",
         "30 scenes with 4 captions each",
-        "4 steps of 4, 16 samples",
+        "4 steps with batch size 4, 16 samples",
     ):
         assert text in card
     sums = dict(reversed(line.split()) for line in (out / "SHA256SUMS").read_text().splitlines())
