@@ -104,7 +104,7 @@ def test_help_imports_no_heavy_modules(arguments: tuple[str, ...]) -> None:
         (("anomaly", "text.png"), 3, "text.png"),
         (("anomaly", "in.png", "--fit", "nowhere"), 3, "nowhere"),
         (("anomaly", "in.png", "--fit", "text.png"), 3, "not a fit file"),
-        (("anomaly", "in.png", "--fit", "empty"), 3, "no picture"),
+        (("anomaly", "in.png", "--fit", "empty"), 3, "no image"),
         (("anomaly", "in.png", "--fit", "few"), 3, "19 are needed"),
         (("anomaly", "in.png", "--fit", "few", "--alpha", "0.5"), 3, "8 are needed"),
         (("anomaly", "in.png", "--alpha", "2"), 2, "alpha"),

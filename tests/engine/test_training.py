@@ -201,7 +201,7 @@ def test_ctrl_c_saves_a_checkpoint_that_requires_the_same_settings(sd1: str) -> 
     ("arguments", "code", "message"),
     [
         (("nowhere", "-o", "x"), 3, "nowhere"),
-        (("empty", "-o", "x"), 3, "no picture"),
+        (("empty", "-o", "x"), 3, "contains no image"),
         (("images",), 2, "--output is missing"),
         (("-o", "x"), 2, "the folder of images is missing"),
         (("images", "-o", "taken.safetensors"), 74, "exists already"),
