@@ -169,8 +169,8 @@ def figures_section(found: dict[str, Any], work: Path, psnr: float | None) -> st
     head = f"\n## Evaluation\n\n{found['steps']} steps in bfloat16, guidance scale {found['guidance']:g}, unselected. "
     head += (
         "In brackets: the same metric on real renders. Background, color, count and position are measured on the "
-        "trained concepts. Concepts are recognized by a small classifier of renders that was not used to train the model. "
-        'In "unseen phrasing", single words are in training captions, but the phrases are not; in "unknown words", '
+        "trained concepts. Concepts are recognized by a small classifier of renders that was not used to train the "
+        'model. In "unseen phrasing", single words are in training captions, but the phrases are not; in "unknown words", '
         "neither are.\n"
     )
     lines = [head, "| metric | result | goal |", "|---|---|---|", *autoencoder_lines(work, psnr)]
