@@ -170,8 +170,8 @@ def figures_section(found: dict[str, Any], work: Path, psnr: float | None) -> st
     head += (
         "In brackets: the same metric on real renders. Background, color, count and position are measured on the "
         "trained concepts. Concepts are recognized by a small classifier of renders that was not used to train the "
-        'model. In "unseen phrasing", single words are in training captions, but the phrases are not; in "unknown words", '
-        "neither are.\n"
+        'model. In "unseen phrasing", single words are in training captions, but the phrases are not; in "unknown '
+        'words", neither are.\n'
     )
     lines = [head, "| metric | result | goal |", "|---|---|---|", *autoencoder_lines(work, psnr)]
     if concepts := found.get("concepts"):

@@ -6,10 +6,10 @@ with the session, addresses and headers of huggingface_hub. `HF_ENDPOINT` is rea
 
 import difflib
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import sleep
 from typing import Any, TypeVar
 
 from artgen.errors import ModelUnavailableError
@@ -54,11 +54,6 @@ class RepoListing:
 def endpoint() -> str:
     """Return the address of the hub: `HF_ENDPOINT`, else huggingface.co."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-
-
-def sleep(seconds: float) -> None:
-    """Wait between two attempts."""
-    time.sleep(seconds)
 
 
 def _api() -> Any:
@@ -111,11 +106,7 @@ def stream(listing: RepoListing, file: RemoteFile, start_byte: int) -> Iterator[
         ModelUnavailableError: the repository is gated, or the file is deleted.
     """
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported lazily
-        build_hf_headers,
-        get_session,
-        hf_raise_for_status,
-    )
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
     url = hf_hub_url(listing.repo, file.name, revision=listing.commit, endpoint=endpoint())
     headers = {**build_hf_headers(library_name="artgen"), "Accept-Encoding": "identity"}
