@@ -223,7 +223,7 @@ def test_what_diffusers_passes_over_is_refused(
     state = load_file(loras["unet"])
     state |= {name.replace("down_blocks.1", "down_blocks.7"): values.clone() for name, values in state.items()}
     save_file(state, "more.safetensors")
-    monkeypatch.setattr("artgen.registry.lora.check_fit", lambda *_: None)
+    monkeypatch.setattr("artgen.registry.lora.check_compatible", lambda *_: None)
     with pytest.raises(ModelUnavailableError, match=r"more\.safetensors cannot be attached: "):
         generate(Txt2Img(model=str(models["sd1"]), lora=("more.safetensors",), **FAST))
     pipe = next(iter(pipeline_cache._cache.values()))
