@@ -1,9 +1,8 @@
-"""How much GPU memory a picture needs, and the cheapest way of keeping parts of the model elsewhere that fits.
+"""Estimate the GPU memory of a job and choose the fastest offload mode that fits.
 
-Only arithmetic: neither torch nor a GPU is needed to choose. What is alive at once while a denoiser or a decoder works
-was counted by running both at their real sizes on tensors without contents; the counts grow with the number of
-latents or pixels and stand in the constants below. Workspaces of kernels, fragments and what a count cannot see are in
-`ALLOWANCE`.
+This module needs neither torch nor a GPU. Activation sizes were measured by running the UNet and the VAE on meta
+tensors at full size. They grow linearly with the number of latents or pixels; the constants below are the factors.
+`SAFETY_FACTOR` and `WORKSPACE_BYTES` cover kernel workspaces, fragmentation and other memory that was not measured.
 """
 
 import re
@@ -12,46 +11,46 @@ from dataclasses import dataclass
 from artgen.errors import UsageError
 
 OFFLOAD_MODES = ("none", "text", "model", "group", "sequential")
-"""What may lie in main memory, cheapest first: nothing; the text encoders, once they have read the prompt; all parts
-but the one at work; all but the layers at work and those that come next; all but the layer at work."""
+"""Offload modes, fastest first. CPU memory contains: nothing; the text encoders; all components except the active one;
+all layers except the active ones and the prefetched ones; all layers except the active one."""
 
 UNET_ACTIVATION_FACTOR = 26
-"""Live values for each latent of a UNet, for each of its first level's channels: 26.2 in Stable Diffusion 1.5 at 512
-to 1024 pixels, 15.8 in SDXL."""
+"""Live activation values per latent pixel and channel of a UNet's first level. Measured: 26.2 for Stable Diffusion 1.5
+at 512 to 1024 pixels, 15.8 for SDXL."""
 
 TRANSFORMER_ACTIVATION_FACTOR = 14
-"""Live values for each token of a transformer, for each of its hidden ones: 13.5 in Stable Diffusion 3.5."""
+"""Live activation values per token and hidden channel of a transformer. Measured: 13.5 for Stable Diffusion 3.5."""
 
 DECODER_ACTIVATION_FACTOR = 6.0
-"""Live values for each pixel of a decoder, for each of its first level's channels: 6.0 in Stable Diffusion's."""
+"""Live activation values per pixel and channel of a decoder's first level. Measured: 6.0 for Stable Diffusion."""
 
 SAFETY_FACTOR = 1.25
-"""What is really taken over what is counted: oneDNN takes 1.25 times it to decode."""
+"""Safety factor: measured peak / estimate (1.25 for oneDNN decoding)."""
 
 WORKSPACE_BYTES = 256 << 20
-"""Bytes that kernels and their libraries take in any case."""
+"""Bytes for the workspaces of kernels and their libraries."""
 
 RUNTIME_BYTES = 384 << 20
-"""Bytes of main memory that Python, torch and the libraries take."""
+"""Bytes of CPU memory for Python, torch and the libraries."""
 
 STREAMED_FRACTION = 0.1
-"""The part of the largest component that lies on the GPU when its layers come and go."""
+"""Fraction of the largest component that is on the GPU when its layers are offloaded."""
 
 BYTE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """What a model and a picture take, in bytes.
+    """Store the estimated memory of a model and a batch.
 
     Attributes:
-        text_encoder_bytes: the weights of each text encoder.
-        denoiser_bytes: the weights of the denoiser.
-        vae_bytes: the weights of the autoencoder, at the precision in which it decodes.
-        other_bytes: the weights of everything else.
-        denoise_activation_bytes: what the denoiser computes with at once.
-        decode_activation_bytes: what the decoder computes with at once.
-        tiled_decode_bytes: the same in tiles.
+        text_encoder_bytes: weights of each text encoder.
+        denoiser_bytes: weights of the denoiser.
+        vae_bytes: weights of the VAE in the dtype in which it decodes.
+        other_bytes: weights of all other components.
+        denoise_activation_bytes: peak activations of the denoiser.
+        decode_activation_bytes: peak activations of the decoder.
+        tiled_decode_bytes: peak activations of the decoder with tiling.
     """
 
     text_encoder_bytes: tuple[int, ...]
@@ -65,13 +64,13 @@ class MemoryEstimate:
 
 @dataclass(frozen=True)
 class OffloadPlan:
-    """How a picture is drawn within a budget.
+    """Store the offload mode for a memory budget.
 
     Attributes:
-        offload: one of `MODES`.
-        vae_tiling: whether the decoder works in tiles.
-        required_bytes: bytes of memory, estimated.
-        budget_bytes: bytes there are.
+        offload: one of `OFFLOAD_MODES`.
+        vae_tiling: whether the VAE decodes in tiles.
+        required_bytes: estimated peak memory.
+        budget_bytes: available memory.
     """
 
     offload: str
@@ -81,100 +80,106 @@ class OffloadPlan:
 
     @property
     def mode(self) -> tuple[str, bool]:
-        """Where the model lies, and whether tiles are decoded, without the bytes."""
+        """Return the offload mode and VAE tiling without the sizes."""
         return self.offload, self.vae_tiling
 
     def __str__(self) -> str:
-        tiles = ", decoding in tiles" if self.vae_tiling else ""
-        verdict = "of" if self.required_bytes <= self.budget_bytes else "which is more than the"
-        return f"offload {self.offload}{tiles}: about {format_gib(self.required_bytes)} {verdict} {format_gib(self.budget_bytes)} there are"
+        tiling = ", VAE tiling" if self.vae_tiling else ""
+        required, available = format_gib(self.required_bytes), format_gib(self.budget_bytes)
+        relation = "of" if self.required_bytes <= self.budget_bytes else "which is more than the"
+        return f"offload {self.offload}{tiling}: about {required} {relation} {available} available"
 
 
 def estimate_peak_bytes(estimate: MemoryEstimate, offload: str, vae_tiling: bool) -> int:
-    """Bytes of GPU memory at the worst moment, estimated.
+    """Return the estimated peak GPU memory in bytes.
 
     Args:
-        estimate: of the model and the picture.
-        offload: one of `MODES`.
-        vae_tiling: whether the decoder works in tiles.
+        estimate: estimate for the model and the batch.
+        offload: one of `OFFLOAD_MODES`.
+        vae_tiling: whether the VAE decodes in tiles.
     """
-    drawing = SAFETY_FACTOR * estimate.denoise_activation_bytes
+    denoising = SAFETY_FACTOR * estimate.denoise_activation_bytes
     decoding = SAFETY_FACTOR * (estimate.tiled_decode_bytes if vae_tiling else estimate.decode_activation_bytes)
     rest = estimate.denoiser_bytes + estimate.vae_bytes + estimate.other_bytes
     largest = max((*estimate.text_encoder_bytes, 0))
-    worst = {
-        "none": sum(estimate.text_encoder_bytes) + rest + max(drawing, decoding),
-        "text": rest + max(STREAMED_FRACTION * largest, drawing, decoding),
-        "model": max(largest, estimate.denoiser_bytes + drawing, estimate.vae_bytes + decoding, estimate.other_bytes),
+    peaks = {
+        "none": sum(estimate.text_encoder_bytes) + rest + max(denoising, decoding),
+        "text": rest + max(STREAMED_FRACTION * largest, denoising, decoding),
+        "model": max(largest, estimate.denoiser_bytes + denoising, estimate.vae_bytes + decoding, estimate.other_bytes),
     }
-    streamed = STREAMED_FRACTION * max(largest, estimate.denoiser_bytes) + estimate.vae_bytes + max(drawing, decoding)
-    return round(worst.get(offload, streamed)) + WORKSPACE_BYTES
+    streamed = STREAMED_FRACTION * max(largest, estimate.denoiser_bytes) + estimate.vae_bytes + max(denoising, decoding)
+    return round(peaks.get(offload, streamed)) + WORKSPACE_BYTES
 
 
 def choose_offload(
     estimate: MemoryEstimate, budget_bytes: int, *, vae_tiling: bool = False, excluded_mode: str | None = None
 ) -> OffloadPlan:
-    """The cheapest way that fits the budget; decoding in tiles, which changes pixels, comes after all that do not.
+    """Return the fastest offload mode that fits the budget, or the one with the least memory if none fits.
 
-    Where nothing fits: what takes the least.
+    VAE tiling changes the image. Modes with tiling are therefore considered after all modes without tiling.
 
     Args:
-        estimate: of the model and the picture.
-        budget_bytes: bytes of GPU memory.
-        vae_tiling: whether the decoder works in tiles in any case.
-        excluded_mode: a mode that is not to be had.
+        estimate: estimate for the model and the batch.
+        budget_bytes: GPU memory in bytes.
+        vae_tiling: whether to use VAE tiling in any case.
+        excluded_mode: a mode that must not be chosen.
     """
     modes = [mode for mode in OFFLOAD_MODES if mode != excluded_mode]
-    ways = [
-        OffloadPlan(mode, tiles, estimate_peak_bytes(estimate, mode, tiles), budget_bytes)
-        for tiles in (vae_tiling, True)
+    plans = [
+        OffloadPlan(mode, tiling, estimate_peak_bytes(estimate, mode, tiling), budget_bytes)
+        for tiling in (vae_tiling, True)
         for mode in modes
     ]
-    return next((way for way in ways if way.required_bytes <= budget_bytes), ways[-1])
+    return next((plan for plan in plans if plan.required_bytes <= budget_bytes), plans[-1])
 
 
 def choose_offload_on_cpu(
     estimate: MemoryEstimate, budget_bytes: int, *, vae_tiling: bool, separable_text_encoders: bool
 ) -> OffloadPlan:
-    """`none`, or where main memory does not hold all of a model `text`: its text encoders first, then the rest.
+    """Return mode `none`, or mode `text` if CPU memory is too small for the complete model.
+
+    Mode `text` loads the text encoders first, frees them, and then loads the other components.
 
     Args:
-        estimate: of the model and the picture.
-        budget_bytes: bytes of main memory.
-        vae_tiling: whether the decoder works in tiles.
-        separable_text_encoders: whether the model's text encoders can be had by themselves.
+        estimate: estimate for the model and the batch.
+        budget_bytes: CPU memory in bytes.
+        vae_tiling: whether the VAE decodes in tiles.
+        separable_text_encoders: whether the model's text encoders can be loaded without the other components.
     """
-    working = round(
+    activations = round(
         SAFETY_FACTOR
         * max(
             estimate.denoise_activation_bytes,
             estimate.tiled_decode_bytes if vae_tiling else estimate.decode_activation_bytes,
         )
     )
-    drawing = estimate.denoiser_bytes + estimate.vae_bytes + estimate.other_bytes + working
-    more = WORKSPACE_BYTES + RUNTIME_BYTES
-    whole = OffloadPlan("none", vae_tiling, sum(estimate.text_encoder_bytes) + drawing + more, budget_bytes)
-    parted = OffloadPlan("text", vae_tiling, max(sum(estimate.text_encoder_bytes), drawing) + more, budget_bytes)
-    return parted if separable_text_encoders and whole.required_bytes > budget_bytes else whole
+    text_encoders = sum(estimate.text_encoder_bytes)
+    others = estimate.denoiser_bytes + estimate.vae_bytes + estimate.other_bytes + activations
+    constant = WORKSPACE_BYTES + RUNTIME_BYTES
+    none = OffloadPlan("none", vae_tiling, text_encoders + others + constant, budget_bytes)
+    text = OffloadPlan("text", vae_tiling, max(text_encoders, others) + constant, budget_bytes)
+    return text if separable_text_encoders and none.required_bytes > budget_bytes else none
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes from `8GiB`, `8GB`, `6.5 GiB` or `8000MiB`; `8G` is 8 GiB.
+    """Return the number of bytes of a size such as `8GiB`, `8GB`, `6.5 GiB` or `8000MiB`; `8G` is 8 GiB.
 
     Raises:
-        UsageError: no such amount, or less than 256 MiB.
+        UsageError: the text is not a size, or the size is smaller than 256 MiB.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmg]i?)?(b?)", text.strip().lower())
-    if found is None:
-        raise UsageError(f"memory_budget must be an amount like 8GiB or 6500MB, not {text!r}.")
-    number, unit, letter = found.groups(default="")
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmg]i?)?(b?)", text.strip().lower())
+    if match is None:
+        raise UsageError(f"memory_budget must be a size such as 8GiB or 6500MB, not {text!r}.")
+    number, unit, letter = match.groups(default="")
     unit = f"{unit}i" if unit and not letter and not unit.endswith("i") else unit
-    amount = round(float(number) * BYTE_UNITS[unit])
-    if amount < WORKSPACE_BYTES:
-        raise UsageError(f"memory_budget must be at least {WORKSPACE_BYTES >> 20} MiB, not {text!r}.", "Say 8GiB.")
-    return amount
+    num_bytes = round(float(number) * BYTE_UNITS[unit])
+    if num_bytes < WORKSPACE_BYTES:
+        raise UsageError(
+            f"memory_budget must be at least {WORKSPACE_BYTES >> 20} MiB, not {text!r}.", "Use a size such as 8GiB."
+        )
+    return num_bytes
 
 
 def format_gib(num_bytes: int) -> str:
-    """`6.5 GiB`."""
+    """Return a size in GiB as text, such as `6.5 GiB`."""
     return f"{num_bytes / 2**30:.1f} GiB"

@@ -1,7 +1,7 @@
-"""The parts of a model, read from a folder or a single file into a diffusers pipeline.
+"""Load the components of a model from a folder or a single file into a diffusers pipeline.
 
-Components of a folder are loaded one by one so that their loading reports can be read: diffusers and transformers fill
-a tensor that a file lacks with random numbers and only log it.
+Components of a folder are loaded one by one to get their loading reports: diffusers and transformers initialize a
+tensor that a file lacks with random numbers and only log it.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, single_file_config
 from artgen.registry.diffusers_folder import denoiser_name
 
-# transformers ties or derives these; files written by older versions lack or add them.
+# transformers derives these tensors. Files of older versions lack or contain them.
 DERIVED_TENSOR_SUFFIXES = ("position_ids",)
 
 LIBRARY_MODULES = {
@@ -30,13 +30,13 @@ LIBRARY_MODULES = {
     "stable_diffusion": "diffusers.pipelines.stable_diffusion",
     "stable_diffusion_xl": "diffusers.pipelines.stable_diffusion_xl",
 }
-"""Where a model's classes may come from: its word for it -> the module."""
+"""Allowed modules of a model's classes, by the library name in `model_index.json`."""
 
 Pipeline = Any
-"""A diffusers pipeline, of whatever class the model has."""
+"""A diffusers pipeline of any class."""
 
 ComponentFilter = Callable[[str], bool]
-"""Says by its name whether a component with weights is read."""
+"""Function that returns whether to load the component with a name."""
 
 
 def load_folder_pipeline(
@@ -46,34 +46,34 @@ def load_folder_pipeline(
     listener: Listener,
     component_filter: ComponentFilter,
 ) -> Pipeline:
-    """The pipeline in a model folder, with those of its components that are wanted.
+    """Load the pipeline of a model folder with the components that the filter selects.
 
     Raises:
-        ModelUnavailableError: tensors are missing, or a class of the model is.
+        ModelUnavailableError: tensors are missing, or a class of the model is missing in its library.
     """
     index = json.loads((model.path / "model_index.json").read_text("utf-8"))
-    parts: dict[str, Any] = {}
+    components: dict[str, Any] = {}
     for name, entry in index.items():
         if isinstance(entry, list) and not any(entry):
-            parts[name] = None  # an optional part that this model leaves out
+            components[name] = None  # An optional component that this model does not have.
             continue
         cls = _component_class(entry)
         if cls is not None and not component_filter(name):
-            parts[name] = _placeholder(cls, model.path / name)
+            components[name] = _placeholder(cls, model.path / name)
         elif cls is not None and (safety_checker or name != "safety_checker"):
             listener(Loading(name))
-            parts[name] = load_component(cls, model, name, device_config)
+            components[name] = load_component(cls, model, name, device_config)
     if not safety_checker and "safety_checker" in index:
-        parts.update(safety_checker=None, requires_safety_checker=False)
+        components.update(safety_checker=None, requires_safety_checker=False)
     return diffusers.DiffusionPipeline.from_pretrained(
-        model.path, dtype=device_config.torch_dtype, local_files_only=True, use_safetensors=True, **parts
+        model.path, dtype=device_config.torch_dtype, local_files_only=True, use_safetensors=True, **components
     )
 
 
 def _placeholder(cls: Any, folder: Path) -> Any:
-    """What takes the place of a component that is not read: nothing.
+    """Return the replacement of a component that is not loaded: None, or a module without data for SD3's transformer.
 
-    But for the transformer of Stable Diffusion 3, whose width its pipeline asks for where there is no T5.
+    The Stable Diffusion 3 pipeline reads the width of the transformer if T5 is missing.
     """
     if cls is not diffusers.SD3Transformer2DModel:
         return None
@@ -82,44 +82,44 @@ def _placeholder(cls: Any, folder: Path) -> Any:
 
 
 def _component_class(entry: object) -> Any:
-    """The class of a component that has weights, None for the rest (tokenizers, schedulers, absent ones)."""
+    """Return the class of a component with weights; None for tokenizers, schedulers and missing components."""
     if not isinstance(entry, list) or len(entry) != 2 or entry[0] not in LIBRARY_MODULES:
         return None
     cls = getattr(importlib.import_module(LIBRARY_MODULES[entry[0]]), entry[1], None)
     if cls is None:
         raise ModelUnavailableError(
-            f"The model needs {entry[1]}, which the installed {entry[0]} does not have.",
+            f"Cannot load the model: the installed {entry[0]} does not have the class {entry[1]}.",
             f"pip install --upgrade {entry[0]}",
         )
     return cls if issubclass(cls, diffusers.ModelMixin | transformers.PreTrainedModel) else None
 
 
 def load_component(cls: Any, model: ResolvedModel, name: str, device_config: DeviceConfig) -> Any:
-    """One component with weights, of class `cls`; it may lie in the model's own folder in the oldest layout.
+    """Load a component of class `cls` from its subfolder, or from the model folder in the oldest layout.
 
     Raises:
         ModelUnavailableError: tensors are missing.
     """
-    inside = (model.path / name).is_dir()
-    folder = Path(model.path) / name if inside else Path(model.path)
+    has_subfolder = (model.path / name).is_dir()
+    folder = Path(model.path) / name if has_subfolder else Path(model.path)
     variant = model.variant if model.variant and any(folder.glob(f"*.{model.variant}*safetensors*")) else None
-    eighths = device_config.quantize == "fp8" and name == denoiser_name(model.path)
-    module, lost = weights.load_converted_component(cls, folder, variant, device_config.torch_dtype, eighths)
+    fp8 = device_config.quantize == "fp8" and name == denoiser_name(model.path)
+    module, missing_keys = weights.load_converted_component(cls, folder, variant, device_config.torch_dtype, fp8)
     if module is None:
         module, report = cls.from_pretrained(
             model.path,
-            subfolder=name if inside else None,
+            subfolder=name if has_subfolder else None,
             variant=variant,
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
             dtype=device_config.torch_dtype,
         )
-        lost = report["missing_keys"]
-    missing = sorted(key for key in lost if not key.endswith(DERIVED_TENSOR_SUFFIXES))
+        missing_keys = report["missing_keys"]
+    missing = sorted(key for key in missing_keys if not key.endswith(DERIVED_TENSOR_SUFFIXES))
     if missing:
         raise ModelUnavailableError(
-            f"The {name} of {model.name} lacks {len(missing)} of its tensors, first {missing[0]}.",
+            f"Cannot load the {name} of '{model.name}': it lacks {len(missing)} of its tensors, first {missing[0]}.",
             f"artgen models pull --force {model.name}",
         )
     return module
@@ -128,7 +128,7 @@ def load_component(cls: Any, model: ResolvedModel, name: str, device_config: Dev
 def load_single_file_pipeline(
     model: ResolvedModel, device_config: DeviceConfig, listener: Listener, component_filter: ComponentFilter
 ) -> Pipeline:
-    """The pipeline in a single file, with those of its components that are wanted.
+    """Load the pipeline of a single file with the components that the filter selects.
 
     Raises:
         ModelUnavailableError: tensors are missing.
@@ -138,21 +138,22 @@ def load_single_file_pipeline(
     index = json.loads((config / "model_index.json").read_text("utf-8"))
     cls = getattr(diffusers, index["_class_name"])
     classes = {name: _component_class(entry) for name, entry in index.items()}
-    absent = {
+    placeholders = {
         name: _placeholder(part, config / name) for name, part in classes.items() if part and not component_filter(name)
     }
-    parts = weights.load_converted_single_file(model.path, config, device_config.torch_dtype, component_filter) | absent
+    converted = weights.load_converted_single_file(model.path, config, device_config.torch_dtype, component_filter)
+    components = converted | placeholders
     pipe = cls.from_single_file(
-        str(model.path), config=str(config), dtype=device_config.torch_dtype, local_files_only=True, **parts
+        str(model.path), config=str(config), dtype=device_config.torch_dtype, local_files_only=True, **components
     )
     for name, module in pipe.components.items():
-        if name in absent:
+        if name in placeholders:
             continue
         empty = [key for key, tensor in _named_parameters(module) if tensor.is_meta]
         if empty:
             raise ModelUnavailableError(
-                f"{model.path.name} lacks {len(empty)} tensors of the {name}, first {empty[0]}.",
-                "It may be a part of a model or a LoRA; a whole checkpoint is needed.",
+                f"Cannot load '{model.path.name}': it lacks {len(empty)} of the {name}'s tensors, first {empty[0]}.",
+                "Use a complete checkpoint. The file may be a component of a model or a LoRA.",
             )
     return pipe
 

@@ -1,4 +1,4 @@
-"""Which device and which precision."""
+"""Select the device and the dtype."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,20 @@ from artgen.errors import UsageError
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 AUTO_DTYPE = {"cuda": "fp16", "mps": "fp16", "cpu": "fp32"}
-"""What `--dtype auto` means on each device. fp16 on the CPU is slow and lacks kernels."""
+"""Dtype of `--dtype auto` on each device. fp16 on the CPU is slow and lacks kernels."""
 
 BF16_MIN_MODEL_BYTES = 500_000_000
-"""Bytes of weights from which drawing in bf16 is worth what it costs in exactness, on a CPU that has it."""
+"""Size of the weights in bytes from which `auto` selects bf16 on a CPU that supports it. bf16 is less accurate."""
 
 
 @dataclass(frozen=True)
 class DeviceConfig:
-    """A device and a precision, chosen.
+    """Store the device and the dtype of a pipeline.
 
     Attributes:
-        device: torch's name of it, `cpu`, `mps`, `cuda` or `cuda:1`.
-        dtype: `fp32`, `fp16` or `bf16`: what it computes in.
-        quantize: `fp8` when the denoiser's weights are stored in 8 bits, else None.
+        device: device name of torch: `cpu`, `mps`, `cuda` or `cuda:1`.
+        dtype: dtype of the computation: `fp32`, `fp16` or `bf16`.
+        quantize: `fp8` if the denoiser's weights are stored in 8 bits, otherwise None.
     """
 
     device: str
@@ -39,25 +39,27 @@ class DeviceConfig:
 
 
 def resolve_device(device: str, dtype: str, model_bytes: int = 0) -> DeviceConfig:
-    """Settles `auto`.
+    """Resolve `auto` for the device and the dtype.
 
     Args:
-        device: `auto`, or torch's name of it.
-        dtype: `auto` or a precision.
-        model_bytes: bytes that the model's weights take on the disk; 0 for work that is not to be done in bf16 unasked.
+        device: `auto` or a device name of torch.
+        dtype: `auto` or a dtype.
+        model_bytes: size of the model's weights on disk in bytes; 0 for work that never selects bf16 automatically.
 
     Raises:
-        UsageError: the device asked for is not there.
+        UsageError: the device is not available.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, index = device.partition(":")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError("There is no CUDA device that torch can use.", "Leave --device out, or use --device cpu.")
+        raise UsageError("Cannot use CUDA: torch finds no CUDA device.", "Remove --device, or use --device cpu.")
     if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
-        raise UsageError(f"There is no device {device}; torch sees {torch.cuda.device_count()}.")
+        raise UsageError(
+            f"Cannot use {device}: torch finds {torch.cuda.device_count()} CUDA device(s), numbered from 0."
+        )
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("There is no MPS device on this machine.", "Leave --device out, or use --device cpu.")
+        raise UsageError("Cannot use MPS: this machine has no MPS device.", "Remove --device, or use --device cpu.")
     if dtype == "auto":
         dtype = (
             "bf16"
@@ -68,10 +70,10 @@ def resolve_device(device: str, dtype: str, model_bytes: int = 0) -> DeviceConfi
 
 
 def _cpu_supports_bf16() -> bool:
-    """Whether this CPU has instructions for products in bf16: AVX512_BF16, AMX or ARM's.
+    """Return whether this CPU has bf16 matrix instructions: AVX512_BF16, AMX or those of ARM.
 
-    Asked, not timed: the same machine has to choose the same precision each time.
+    A measurement instead could select another dtype each time on one machine.
     """
-    ask = getattr(torch.cpu, "get_capabilities", None)
-    known = ask() if ask else {}
-    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    get_capabilities = getattr(torch.cpu, "get_capabilities", None)
+    capabilities = get_capabilities() if get_capabilities else {}
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -1,7 +1,7 @@
-"""LoRAs on a kept pipeline: attached, weighed anew and taken off without reading the model again.
+"""Load, re-weight and unload LoRAs on a cached pipeline.
 
-diffusers puts a LoRA beside the layers it changes and leaves their weights as they are, so that what is taken off
-leaves the model as it was, bit for bit. Nothing is fused.
+diffusers adds a LoRA next to the layers and does not change their weights. After a LoRA is unloaded, the model is
+bit-identical. LoRAs are never fused.
 """
 
 import weakref
@@ -21,13 +21,13 @@ from artgen.registry.lora import LORA_COMPONENTS, LoraFile, LoraRequest
 from artgen.registry.lora.keys import LayerKey, from_ldm_key, kohya_key, parse_tensor_key
 
 ActiveLoras = tuple[tuple[str, float, bool], ...]
-"""Hash, scale, and whether it changes text encoders, of each LoRA."""
+"""Hash, scale, and whether the LoRA changes text encoders, for each LoRA."""
 
 PEFT_METADATA_KEY = "lora_adapter_metadata"
-"""Where newer versions of diffusers write peft's settings, which may say more than the tensors."""
+"""Metadata key with the PEFT configuration in files of newer versions of diffusers."""
 
 LORA_KEY_NAMES = {False: ("lora_A", "lora_B"), True: ("lora_linear_layer.down", "lora_linear_layer.up")}
-"""What diffusers calls the two matrices, of a denoiser and of a text encoder."""
+"""Names of the two matrices in diffusers: of a denoiser (False) and of a text encoder (True)."""
 
 StateDict = dict[str, torch.Tensor]
 
@@ -35,29 +35,29 @@ _active_loras: "weakref.WeakKeyDictionary[Any, ActiveLoras]" = weakref.WeakKeyDi
 
 
 def active_loras(pipe: Any) -> ActiveLoras:
-    """The LoRAs on the parts of a pipeline, which pipelines of other tasks share."""
+    """Return the LoRAs on a pipeline. Pipelines of other tasks share its components and LoRAs."""
     return _active_loras.get(_denoiser(pipe), ())
 
 
 def active_text_encoder_loras(pipe: Any) -> ActiveLoras:
-    """Those that change what a prompt means to the model."""
+    """Return the active LoRAs that change text encoders."""
     return tuple(each for each in active_loras(pipe) if each[2])
 
 
 def set_loras(pipe: Any, loras: Sequence[LoraRequest], device_config: DeviceConfig, offload: str | None) -> None:
-    """Makes these LoRAs, and no others, act on a pipeline; what is attached already stays.
+    """Set the active LoRAs of a pipeline. Reuse LoRAs that are already loaded.
 
     Args:
-        pipe: the kept pipeline.
-        loras: in order; none takes all of them off.
-        device_config, offload: where the pipeline is; diffusers unhooks offloaded parts and forgets which device it was.
+        pipe: the cached pipeline.
+        loras: LoRAs in order; an empty sequence unloads all.
+        device_config, offload: placement of the pipeline. diffusers removes the offloading hooks when it loads a LoRA.
 
     Raises:
-        ModelUnavailableError: diffusers cannot load one, or not all of it; then none is attached.
+        ModelUnavailableError: diffusers cannot load a LoRA, or ignores some of its tensors. No LoRA is active then.
     """
-    wanted = tuple((each.file.sha256, each.scale, _touches_text_encoder(each.file)) for each in loras)
+    requested = tuple((each.file.sha256, each.scale, _touches_text_encoder(each.file)) for each in loras)
     before = active_loras(pipe)
-    if wanted == before:
+    if requested == before:
         return
     offloaded = offload in ("model", "sequential")
     if offloaded:
@@ -71,7 +71,7 @@ def set_loras(pipe: Any, loras: Sequence[LoraRequest], device_config: DeviceConf
     finally:
         if offloaded:
             offloading.apply_offload(pipe, device_config, offload)
-    _active_loras[_denoiser(pipe)] = wanted
+    _active_loras[_denoiser(pipe)] = requested
 
 
 def _denoiser(pipe: Any) -> Any:
@@ -93,22 +93,22 @@ def _update(pipe: Any, loras: Sequence[LoraRequest], loaded_hashes: set[str]) ->
     if not names:
         _unload_all(pipe)
         return
-    if gone := loaded_hashes.difference(names):
-        pipe.delete_adapters(sorted(gone))
+    if unused := loaded_hashes.difference(names):
+        pipe.delete_adapters(sorted(unused))
     for each in loras:
         if each.file.sha256 not in loaded_hashes:
             _load_lora(pipe, each.file)
     pipe.set_adapters(names, [each.scale for each in loras])
-    # Loading one lets diffusers change devices and the mode of training of what it touches.
-    for part in LORA_COMPONENTS:
-        if (module := getattr(pipe, part, None)) is not None:
+    # Loading a LoRA can change the training mode of a component.
+    for component in LORA_COMPONENTS:
+        if (module := getattr(pipe, component, None)) is not None:
             module.eval()
 
 
 def _load_lora(pipe: Any, lora_file: LoraFile) -> None:
-    """Reads one LoRA and makes sure that all of it arrived: diffusers drops what it does not know with a log line."""
+    """Load a LoRA and check that no tensor is missing: diffusers only logs tensors that it ignores."""
     try:
-        state = load_file(lora_file.path)
+        state_dict = load_file(lora_file.path)
         if PEFT_METADATA_KEY in lora_file.metadata:
             pipe.load_lora_weights(
                 str(lora_file.path.parent),
@@ -118,73 +118,76 @@ def _load_lora(pipe: Any, lora_file: LoraFile) -> None:
                 use_safetensors=True,
             )
         else:
-            pipe.load_lora_weights(_to_diffusers_keys(pipe, state), adapter_name=lora_file.sha256)
-        lost = _unmatched_tensors(pipe, lora_file, state)
+            pipe.load_lora_weights(_to_diffusers_keys(pipe, state_dict), adapter_name=lora_file.sha256)
+        unmatched = _unmatched_tensors(pipe, lora_file, state_dict)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
         if is_oom(error) or is_device_lost(error):
             raise
         raise _attach_error(lora_file, pipeline_cache.first_line(error)) from error
-    if lost:
-        raise _attach_error(lora_file, f"diffusers passed over {len(lost)} of its tensors, first {lost[0]}.")
+    if unmatched:
+        reason = f"diffusers ignored {len(unmatched)} of its tensors; the first is {unmatched[0]}."
+        raise _attach_error(lora_file, reason)
 
 
 def _attach_error(lora_file: LoraFile, reason: str) -> ModelUnavailableError:
     return ModelUnavailableError(
-        f"{lora_file.path.name} cannot be attached: {reason}", "Look for the same in diffusers' or kohya's plain form."
+        f"Cannot load the LoRA '{lora_file.path.name}': {reason}",
+        "Use a LoRA in the format of diffusers or kohya.",
     )
 
 
 def _to_diffusers_keys(pipe: Any, state_dict: StateDict) -> StateDict:
-    """A LoRA under names that diffusers takes in every case; `_lost` sets the alphas.
+    """Rename the tensors of a LoRA to names that diffusers always supports; `_unmatched_tensors` sets the alphas.
 
-    Its own renaming of kohya's loses the alphas of text encoders whose names transformers 5 has shortened, and what it
-    takes of a text encoder depends on which layers there are (`convert_state_dict_to_diffusers`, diffusers 0.42).
+    The conversion of kohya files in diffusers 0.42 (`convert_state_dict_to_diffusers`) loses the alphas of text
+    encoders whose module names are shorter in transformers 5, and its support of a text encoder depends on the layers.
     """
     modules = _modules_by_layer(pipe)
-    found = {}
+    renamed = {}
     for name, values in state_dict.items():
         tensor = parse_tensor_key(name)
         if tensor is not None:
-            place = _to_pipeline_layer(pipe, tensor.layer)
-            layer = modules[place][0] if place in modules else tensor.layer.name
-            matrix = LORA_KEY_NAMES[place.component.startswith("text")][0 if tensor.is_down else 1]
-            found[f"{place.component}.{layer}.{matrix}.weight"] = values
-    return found
+            key = _to_pipeline_layer(pipe, tensor.layer)
+            layer = modules[key][0] if key in modules else tensor.layer.name
+            matrix = LORA_KEY_NAMES[key.component.startswith("text")][0 if tensor.is_down else 1]
+            renamed[f"{key.component}.{layer}.{matrix}.weight"] = values
+    return renamed
 
 
 def _unmatched_tensors(pipe: Any, lora_file: LoraFile, state_dict: StateDict) -> list[str]:
-    """The tensors of a LoRA that are not on the pipeline as the file has them; sets the alphas of those that are."""
+    """Set the alphas of a loaded LoRA. Return its tensors that the pipeline lacks or has with other values."""
     modules = _modules_by_layer(pipe)
-    lost = []
+    unmatched = []
     for name, values in state_dict.items():
         tensor = parse_tensor_key(name)
         if tensor is None:
             continue
         _, module = modules.get(_to_pipeline_layer(pipe, tensor.layer), ("", None))
         if lora_file.sha256 not in getattr(module, "lora_A", {}):
-            lost.append(name)
+            unmatched.append(name)
             continue
-        here = (module.lora_A if tensor.is_down else module.lora_B)[lora_file.sha256].weight
-        if here.shape != values.shape or not torch.equal(here.detach().cpu(), values.to(here.dtype)):
-            lost.append(name)
+        loaded = (module.lora_A if tensor.is_down else module.lora_B)[lora_file.sha256].weight
+        if loaded.shape != values.shape or not torch.equal(loaded.detach().cpu(), values.to(loaded.dtype)):
+            unmatched.append(name)
         alpha = state_dict.get(f"{name.partition('.')[0]}.alpha")
         if alpha is not None:
             module.lora_alpha[lora_file.sha256] = float(alpha)
-    return lost
+    return unmatched
 
 
 def _to_pipeline_layer(pipe: Any, layer: LayerKey) -> LayerKey:
-    """A layer as the pipeline has it: of the UNet in diffusers' words."""
+    """Convert a UNet layer from LDM names to diffusers names; return other layers unchanged."""
     if layer.component != "unet" or not hasattr(pipe, "unet"):
         return layer
-    layers = pipe.unet.config.layers_per_block
-    return LayerKey("unet", from_ldm_key(layer.name, layers if isinstance(layers, int) else int(layers[0])))
+    layers_per_block = pipe.unet.config.layers_per_block
+    count = layers_per_block if isinstance(layers_per_block, int) else int(layers_per_block[0])
+    return LayerKey("unet", from_ldm_key(layer.name, count))
 
 
 def _modules_by_layer(pipe: Any) -> dict[LayerKey, tuple[str, Any]]:
-    """The layers of a pipeline with their names in diffusers' words."""
+    """Return the module name and the module of each layer of a pipeline that LoRAs support."""
     return {
-        LayerKey(part, kohya_key(name)): (name, module)
-        for part in LORA_COMPONENTS
-        for name, module in (getattr(pipe, part, None) or torch.nn.Module()).named_modules()
+        LayerKey(component, kohya_key(name)): (name, module)
+        for component in LORA_COMPONENTS
+        for name, module in (getattr(pipe, component, None) or torch.nn.Module()).named_modules()
     }

@@ -1,4 +1,4 @@
-"""A resolved model -> a diffusers pipeline, kept for the next request and shared between tasks."""
+"""Load the diffusers pipeline of a resolved model, and cache it for later requests and other tasks."""
 
 import contextlib
 import gc
@@ -26,7 +26,7 @@ from artgen.registry import ResolvedModel
 
 SD_PIPELINE_PATTERN = re.compile("(StableDiffusion(?:XL)?)(?:Img2Img|Inpaint)?Pipeline")
 PIPELINE_SUFFIXES = {"Text2Image": "", "Image2Image": "Img2Img", "Inpainting": "Inpaint"}
-"""The pipelines that are found by their names: diffusers' own table of them imports those of all other models too."""
+"""Suffixes of the pipeline classes that are found by name. The table of diffusers imports all pipelines."""
 
 LIBRARY_LOGGERS = (diffusers.logging, transformers.logging)
 
@@ -42,18 +42,18 @@ def load_pipeline(
     safety_checker: bool,
     listener: Listener,
 ) -> Pipeline:
-    """The model's own pipeline on its device; loaded once, kept until another model is asked for.
+    """Return the model's pipeline on its device. It is cached until another model is requested.
 
-    With `text` on the CPU it has no text encoders: `load_reader` has them.
+    With `--offload text` on the CPU, the pipeline has no text encoders; `load_text_encoders` loads them.
 
     Raises:
         ModelUnavailableError: weights are missing, damaged or of another architecture.
-        UsageError: offloading without a GPU.
+        UsageError: the offload mode needs a GPU.
     """
 
     def read() -> Pipeline:
-        wanted = _is_denoiser_part if offload == "text" and not device_config.is_gpu else _any_component
-        pipe = _read_pipeline(model, device_config, safety_checker, listener, wanted)
+        component_filter = _is_denoiser_part if offload == "text" and not device_config.is_gpu else _any_component
+        pipe = _read_pipeline(model, device_config, safety_checker, listener, component_filter)
         pipe.set_progress_bar_config(disable=True)
         offloading.quantize_denoiser(pipe, device_config)
         offloading.apply_offload(pipe, device_config, offload)
@@ -65,7 +65,7 @@ def load_pipeline(
 
 
 def load_text_encoders(model: ResolvedModel, device_config: DeviceConfig, listener: Listener) -> Pipeline:
-    """The model's pipeline with its text encoders alone, on the CPU; it is not kept.
+    """Load the model's pipeline with only its text encoders, on the CPU. The pipeline is not cached.
 
     Raises:
         ModelUnavailableError: weights are missing, damaged or of another architecture.
@@ -83,7 +83,7 @@ def _any_component(_: str) -> bool:
 
 
 def cached(key: tuple[Any, ...], model: ResolvedModel, loader: Callable[[], Any]) -> Any:
-    """What was loaded under this key, or what `loader` loads now; it is kept until another is asked for.
+    """Return the cached object of a key, or load it. The object is cached until another key is requested.
 
     Raises:
         ModelUnavailableError: weights are missing, damaged or of another architecture.
@@ -97,36 +97,36 @@ def cached(key: tuple[Any, ...], model: ResolvedModel, loader: Callable[[], Any]
 
 
 def clear_cache() -> None:
-    """Lets go of the kept pipeline and the memory it holds."""
+    """Release the cached pipeline and its memory."""
     drop_cuda_graphs()
     _cache.clear()
     empty_cuda_cache()
 
 
 def drop_cuda_graphs() -> bool:
-    """Drops CUDA graphs of the kept pipeline, and the memory they work in; says whether there were any."""
-    parts = [part for pipe in _cache.values() for part in getattr(pipe, "components", {}).values()]
-    dropped = [cuda_graphs.drop_graphs(part) for part in parts if isinstance(part, torch.nn.Module)]
+    """Release the CUDA graphs of the cached pipeline and their memory. Return whether there were any."""
+    modules = [module for pipe in _cache.values() for module in getattr(pipe, "components", {}).values()]
+    dropped = [cuda_graphs.drop_graphs(module) for module in modules if isinstance(module, torch.nn.Module)]
     return any(dropped)
 
 
 def empty_cuda_cache() -> None:
-    """Gives memory that nothing uses any more back to the device."""
+    """Collect garbage and return unused memory to the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def pipeline_for_task(pipe: Pipeline, diffusers_task: str, task: str) -> Pipeline:
-    """The pipeline of a task over the components of `pipe`, without loading anything again.
+    """Return the pipeline of a task with the components of `pipe`.
 
     Args:
-        pipe: the model's own pipeline.
-        diffusers_task: what diffusers calls the task: `Text2Image`, `Image2Image` or `Inpainting`.
-        task: what artgen calls it.
+        pipe: the model's pipeline.
+        diffusers_task: task name of diffusers: `Text2Image`, `Image2Image` or `Inpainting`.
+        task: task name of artgen.
 
     Raises:
-        ModelUnavailableError: diffusers has no pipeline of this task for this architecture.
+        ModelUnavailableError: diffusers has no pipeline of this task for the architecture.
     """
     try:
         with silence_libraries():
@@ -139,10 +139,11 @@ def pipeline_for_task(pipe: Pipeline, diffusers_task: str, task: str) -> Pipelin
                 shared = getattr(diffusers, f"AutoPipelineFor{diffusers_task}").from_pipe(pipe)
     except ValueError as error:
         raise ModelUnavailableError(
-            f"{type(pipe).__name__} models cannot do {task}.", "Choose another model: artgen models list"
+            f"Cannot use this model for {task}: diffusers has no {task} pipeline for {type(pipe).__name__} models.",
+            "Choose another model: artgen models list",
         ) from error
     shared.set_progress_bar_config(disable=True)
-    # With these diffusers moves each part back to main memory after a call; it does not hand them on itself.
+    # diffusers uses these attributes to offload components after a call, and does not copy them to the new pipeline.
     for name in ("_all_hooks", "_offload_device", "_offload_gpu_id"):
         if hasattr(pipe, name):
             setattr(shared, name, getattr(pipe, name))
@@ -150,7 +151,7 @@ def pipeline_for_task(pipe: Pipeline, diffusers_task: str, task: str) -> Pipelin
 
 
 def _share_components(pipe: Pipeline, cls: Any) -> Pipeline:
-    """A pipeline of class `cls` over the components of `pipe`, with what else of its configuration fits."""
+    """Return a pipeline of class `cls` with the components and the supported configuration of `pipe`."""
     accepted = inspect.signature(cls.__init__).parameters
     return cls(**{name: value for name, value in {**pipe.config, **pipe.components}.items() if name in accepted})
 
@@ -162,7 +163,7 @@ def _read_pipeline(
     listener: Listener,
     component_filter: components.ComponentFilter = _any_component,
 ) -> Pipeline:
-    """The pipeline with those components of its weights that are wanted, by name."""
+    """Load the pipeline with the components that the filter selects."""
     if model.is_file:
         return components.load_single_file_pipeline(model, device_config, listener, component_filter)
     return components.load_folder_pipeline(model, device_config, safety_checker, listener, component_filter)
@@ -176,18 +177,18 @@ def _wrap_load_errors(model: ResolvedModel) -> Iterator[None]:
         if is_oom(error) or is_device_lost(error):
             raise
         raise ModelUnavailableError(
-            f"The model {model.name} cannot be loaded: {first_line(error)}", f"artgen models verify {model.name}"
+            f"Cannot load the model '{model.name}': {first_line(error)}", f"artgen models verify {model.name}"
         ) from error
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says first of an error."""
+    """Return the first line of an error message that is not empty; the name of the class if there is none."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @contextlib.contextmanager
 def silence_libraries() -> Iterator[None]:
-    """Keeps the libraries' log lines, warnings and bars off the terminal; artgen says itself what there is to know."""
+    """Suppress log messages, warnings and progress bars of the libraries; artgen prints its own."""
     before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in LIBRARY_LOGGERS]
     for log in LIBRARY_LOGGERS:
         log.set_verbosity_error()
@@ -205,9 +206,10 @@ def silence_libraries() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_remote_code() -> Iterator[None]:
-    """No code from a model's repository runs, whatever its files say.
+    """Prevent the execution of code from a model's repository.
 
-    DIFFUSERS_DISABLE_REMOTE_CODE is read once, when diffusers is imported; this is the same switch at run time.
+    diffusers reads the environment variable DIFFUSERS_DISABLE_REMOTE_CODE when it is imported. This function sets the
+    same switch at run time.
     """
     before = dynamic_modules_utils.DIFFUSERS_DISABLE_REMOTE_CODE
     dynamic_modules_utils.DIFFUSERS_DISABLE_REMOTE_CODE = True

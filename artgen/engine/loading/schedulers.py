@@ -1,7 +1,7 @@
-"""Scheduler names -> diffusers objects, made afresh for each job.
+"""Create the diffusers scheduler of a job.
 
-Afresh, because some change their own configuration when used (`DPMSolverSinglestepScheduler`), and always from the
-model's own configuration, because the noise schedule and what the network predicts belong to the model.
+Each job has a new scheduler, because some schedulers change their own configuration (`DPMSolverSinglestepScheduler`).
+The scheduler is created from the model's configuration, which defines the noise schedule and the prediction type.
 """
 
 import functools
@@ -15,22 +15,22 @@ from artgen.errors import UsageError
 from artgen.spec.schedulers import find_scheduler
 
 CPU_TIMESTEP_SCHEDULERS = frozenset({"PNDMScheduler", "DDIMScheduler"})
-"""Those that only look their numbers up by the timestep. Some others (LCM) compute with it on the device as well, and
-would round otherwise in main memory."""
+"""Schedulers that use the timestep only as an index. Others (LCM) compute with the timestep on the device; on the CPU,
+rounding would differ."""
 
 SIGMA_FLAGS = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas", "beta": "use_beta_sigmas"}
 
 
 def build_scheduler(model_scheduler: Any, name: str | None, sigmas: str | None) -> Any:
-    """A new scheduler for a model.
+    """Return a new scheduler for a model.
 
     Args:
-        model_scheduler: the scheduler that the model was loaded with.
-        name: artgen's name of the one wanted; None for the model's own.
-        sigmas: `normal`, `karras`, `exponential` or `beta`; None keeps what the configuration says.
+        model_scheduler: the scheduler of the loaded model.
+        name: artgen's name of the scheduler; None for the model's own class.
+        sigmas: `normal`, `karras`, `exponential` or `beta`; None for that of the configuration.
 
     Raises:
-        UsageError: a package it needs is missing, or it does not fit the model's kind of prediction.
+        UsageError: a required package is missing.
     """
     config = dict(model_scheduler.config)
     if sigmas:
@@ -48,61 +48,61 @@ def build_scheduler(model_scheduler: Any, name: str | None, sigmas: str | None) 
 
 
 def use_cpu_timesteps(scheduler: Any) -> Any:
-    """The scheduler; one of `BY_TIMESTEP` is told the timestep of each step in main memory.
+    """Patch a scheduler of `CPU_TIMESTEP_SCHEDULERS` to read timesteps from CPU memory. Return the scheduler.
 
-    A pipeline hands it a part of `timesteps`, which lie on the device, so that it would wait at every step until the
-    denoiser is done.
+    A pipeline passes an element of `timesteps`, a tensor on the device. To read its value, the scheduler would wait for
+    the denoiser at each step.
     """
     if type(scheduler).__name__ not in CPU_TIMESTEP_SCHEDULERS:
         return scheduler
     step = scheduler.step
-    there: torch.Tensor | None = None
-    here: torch.Tensor | None = None
+    device_timesteps: torch.Tensor | None = None
+    cpu_timesteps: torch.Tensor | None = None
 
     @functools.wraps(step)
-    def stepped(model_output: torch.Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal there, here
-        every = scheduler.timesteps
-        if there is not every or here is None:
-            there, here = every, every.cpu()
-        if isinstance(timestep, torch.Tensor) and _is_element_of(timestep, every):
-            timestep = here[timestep.storage_offset() - every.storage_offset()]
+    def step_with_cpu_timestep(model_output: torch.Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal device_timesteps, cpu_timesteps
+        timesteps = scheduler.timesteps
+        if device_timesteps is not timesteps or cpu_timesteps is None:
+            device_timesteps, cpu_timesteps = timesteps, timesteps.cpu()
+        if isinstance(timestep, torch.Tensor) and _is_element_of(timestep, timesteps):
+            timestep = cpu_timesteps[timestep.storage_offset() - timesteps.storage_offset()]
         return step(model_output, timestep, *args, **kwargs)
 
-    scheduler.step = stepped
+    scheduler.step = step_with_cpu_timestep
     return scheduler
 
 
 def _is_element_of(timestep: torch.Tensor, timesteps: torch.Tensor) -> bool:
-    """Whether a timestep is an element of a list of them, not a copy."""
+    """Return whether a timestep is an element of `timesteps`, not a copy."""
     same = timestep.untyped_storage().data_ptr() == timesteps.untyped_storage().data_ptr()
     return same and timestep.ndim == 0 and timesteps.stride() == (1,)
 
 
 def check_steps(scheduler: Any, steps: int) -> None:
-    """Refuses more steps than a scheduler can place, which diffusers finds out halfway, by an IndexError.
+    """Check that a scheduler supports a number of steps. diffusers raises an IndexError during the call otherwise.
 
     Raises:
-        UsageError: a timestep would lie beyond the last one of the training.
+        UsageError: a timestep would be larger than the last training timestep.
     """
-    trained = scheduler.config.get("num_train_timesteps")
-    if trained is None or type(scheduler).__name__.startswith("FlowMatch"):
+    num_train_timesteps = scheduler.config.get("num_train_timesteps")
+    if num_train_timesteps is None or type(scheduler).__name__.startswith("FlowMatch"):
         return
     probe = type(scheduler).from_config(scheduler.config)
     probe.set_timesteps(steps)
-    if float(probe.timesteps.max()) >= trained:
+    if float(probe.timesteps.max()) >= num_train_timesteps:
         raise UsageError(
-            f"{steps} steps are more than this model's scheduler can place among its {trained} timesteps.",
-            f"Use --steps {trained // 2} or fewer, or another --scheduler.",
+            f"Cannot use {steps} steps: the scheduler has {num_train_timesteps} training timesteps.",
+            f"Use --steps {num_train_timesteps // 2} or fewer, or another --scheduler.",
         )
 
 
 def require_packages(feature: str, packages: tuple[str, ...]) -> None:
-    """Refuses early, with the command that mends it, what would fail with an ImportError halfway.
+    """Check that packages are installed, before an ImportError occurs during the call.
 
     Raises:
-        UsageError: one of `packages` is not installed.
+        UsageError: a package is not installed. The hint is the command that installs it.
     """
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise UsageError(f"{feature} needs {' and '.join(missing)}.", f"pip install {' '.join(missing)}")
+        raise UsageError(f"Cannot use {feature}: it needs {' and '.join(missing)}.", f"pip install {' '.join(missing)}")

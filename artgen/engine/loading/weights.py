@@ -1,8 +1,8 @@
-"""Weights in another precision than that of their files, converted piece by piece, and in 8 bits.
+"""Load weights in another dtype than that of their files, and cast weights to fp8.
 
-safetensors maps a file into memory, and what was read of it counts as the process's own until it is let go of: for
-diffusers and transformers, when all of a component is there. In bf16, from a file in fp32, a component takes three
-times its size for that while. Here files are opened anew for every piece, so that no more than one lies in memory.
+safetensors maps a file into memory. The pages that were read belong to the process until the file is closed, which
+diffusers and transformers do after a complete component is loaded. A component in bf16 from an fp32 file then takes
+three times its size. This module opens the file again for each chunk, so that at most one chunk is mapped.
 """
 
 import copy
@@ -21,31 +21,32 @@ from artgen.registry.diffusers_folder import denoiser_name, find_weights, iter_c
 from artgen.registry.safetensors_header import component_of, read_header
 
 CHUNK_BYTES = 16 << 20
-"""Bytes of a file after which it is opened anew; single tensors may be larger."""
+"""Bytes of a chunk, after which the file is opened again; a single tensor can be larger."""
 
 FP8 = torch.float8_e4m3fn
 
 SAFETENSORS_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-"""What safetensors calls the precisions."""
+"""Names of the dtypes in safetensors."""
 
 EMA_PREFIX = "model_ema."
-"""How a checkpoint names the averages of its denoiser's weights, which nothing here draws with."""
+"""Prefix of the EMA weights of a checkpoint's denoiser, which are not used."""
 
 KEEP_FP32_ATTRS = ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
-"""Where a class names the layers that stay in fp32."""
+"""Class attributes with the names of the layers that remain in fp32."""
 
 LoadedComponent = tuple[Any, Collection[str]]
-"""A component, None where its library has to read it, and the names of tensors that no file has."""
+"""Component, None if its library must load it, and the names of tensors that are missing in the files."""
 
 
 def cast_to_fp8(module: Any, compute_dtype: torch.dtype) -> None:
-    """Stores the weights of a module of diffusers in 8 bits (e4m3), and widens those of each layer when it is called.
+    """Store the weights of a diffusers module in fp8 (e4m3) and cast the weights of each layer when it is called.
 
-    Norms, positions and first and last layers keep their precision, as diffusers has it. Pictures change slightly.
+    As in diffusers, norms, position embeddings and the first and last layers keep their dtype. The image changes
+    slightly.
 
     Args:
-        module: with weights in the precision `compute_dtype`, 8 bits or none yet.
-        compute_dtype: the precision that it computes in.
+        module: module with weights in `compute_dtype`, in fp8, or on the meta device.
+        compute_dtype: dtype of the computation.
     """
     module.enable_layerwise_casting(storage_dtype=FP8, compute_dtype=compute_dtype)
 
@@ -53,23 +54,23 @@ def cast_to_fp8(module: Any, compute_dtype: torch.dtype) -> None:
 def load_converted_component(
     cls: Any, folder: Path, variant: str | None, dtype: torch.dtype, fp8: bool = False
 ) -> LoadedComponent:
-    """A component whose files have another precision than `dtype`, as its own `from_pretrained` would load it.
+    """Load a component whose files have another dtype than `dtype`, with the result of its `from_pretrained`.
 
     Args:
-        cls: its class, of diffusers or transformers.
-        folder: where its `config.json` and its weights lie.
-        variant: `fp16` to take these weights, None for the plain ones.
-        dtype: the precision wanted.
-        fp8: whether `in_8_bits` comes next, so that what it stores is read as it stores it.
+        cls: class of diffusers or transformers.
+        folder: folder with `config.json` and the weights.
+        variant: variant of the weights, such as `fp16`; None for the weights without a variant.
+        dtype: dtype of the loaded component.
+        fp8: whether `cast_to_fp8` follows. The weights that it stores in fp8 are then loaded in fp8.
 
     Returns:
-        The component and what it lacks. Without a component where mapping the files costs nothing, because they have
-        this precision, and where more has to be done than to fill in tensors, or to be said of them.
+        The component and the names of its missing tensors. The component is None if the files already have the dtype,
+        so that mapping them needs no extra memory, or if loading needs more than the assignment of tensors.
 
     Raises:
         InputFileError: a file is damaged.
     """
-    files = next((offer.files for offer in find_weights(folder) if offer.variant == variant), ())
+    files = next((found.files for found in find_weights(folder) if found.variant == variant), ())
     if not fp8 and all(read_header(file).dtype == SAFETENSORS_DTYPES[dtype] for file in files):
         return None, ()
     if issubclass(cls, transformers.PreTrainedModel):
@@ -80,16 +81,16 @@ def load_converted_component(
 def load_converted_single_file(
     file: Path, config: Path, dtype: torch.dtype, component_filter: Callable[[str], bool]
 ) -> dict[str, Any]:
-    """The denoiser and the autoencoder of a single file in another precision, as `from_single_file` would load them.
+    """Load the denoiser and the VAE of a single file in another dtype, with the result of `from_single_file`.
 
     Args:
-        file: a whole checkpoint.
-        config: a model folder without weights.
-        dtype: the precision wanted.
-        component_filter: says by its name whether a component is wanted.
+        file: a complete checkpoint.
+        config: model folder without weights.
+        dtype: dtype of the loaded components.
+        component_filter: function that returns whether to load the component with a name.
 
     Returns:
-        By diffusers' names; none where mapping the file costs nothing.
+        Components by diffusers' names; empty if the file has the dtype, so that mapping it needs no extra memory.
 
     Raises:
         InputFileError: the file is damaged.
@@ -97,20 +98,20 @@ def load_converted_single_file(
     if read_header(file).dtype == SAFETENSORS_DTYPES[dtype]:
         return {}
     main = denoiser_name(config)
-    found = {}
+    loaded = {}
     for name, _, class_name in iter_components(read_model_index(config)):
         cls = getattr(diffusers, class_name, None)
         if name not in (main, "vae") or not component_filter(name) or cls is None or cls._keep_in_fp32_modules:
             continue
 
-        def belongs(key: str, part: str = name) -> bool:
-            return (component_of(key) or main) == part and not key.startswith(EMA_PREFIX)
+        def belongs_to_component(key: str, component: str = name) -> bool:
+            return (component_of(key) or main) == component and not key.startswith(EMA_PREFIX)
 
-        state = load_converted((file,), dtype, tensor_filter=belongs)
-        found[name] = cls.from_single_file(
-            state, config=str(config), subfolder=name, dtype=dtype, local_files_only=True
+        state_dict = load_converted((file,), dtype, tensor_filter=belongs_to_component)
+        loaded[name] = cls.from_single_file(
+            state_dict, config=str(config), subfolder=name, dtype=dtype, local_files_only=True
         )
-    return found
+    return loaded
 
 
 def load_converted(
@@ -120,48 +121,48 @@ def load_converted(
     tensor_filter: Callable[[str], bool] = lambda _: True,
     fp8_names: Collection[str] = (),
 ) -> dict[str, torch.Tensor]:
-    """The tensors of safetensors files, in main memory; nothing of the files stays mapped.
+    """Load the tensors of safetensors files into CPU memory. No part of the files remains mapped.
 
     Args:
-        files: safetensors; of a tensor that several have, the last counts.
-        dtype: what floating point numbers become; others stay.
-        keep_dtype_substrings: parts of the names of tensors that keep their precision.
-        tensor_filter: says by its name whether a tensor is wanted.
-        fp8_names: names of tensors that are stored in 8 bits afterwards.
+        files: safetensors files. If several files have a tensor, the last file is used.
+        dtype: dtype for floating-point tensors; other tensors keep theirs.
+        keep_dtype_substrings: substrings of the names of tensors that keep their dtype.
+        tensor_filter: function that returns whether to load the tensor with a name.
+        fp8_names: names of the tensors to cast to fp8.
     """
-    found = {}
+    state_dict = {}
     for file in files:
         for name, tensor in _iter_tensors(file, tensor_filter):
             if name in fp8_names:
-                found[name] = tensor.to(dtype).to(FP8)
+                state_dict[name] = tensor.to(dtype).to(FP8)
                 continue
-            stays = not tensor.is_floating_point() or any(part in name for part in keep_dtype_substrings)
-            found[name] = tensor.to(tensor.dtype if stays else dtype, copy=True)
-    return found
+            keeps_dtype = not tensor.is_floating_point() or any(part in name for part in keep_dtype_substrings)
+            state_dict[name] = tensor.to(tensor.dtype if keeps_dtype else dtype, copy=True)
+    return state_dict
 
 
 def _iter_tensors(file: Path, tensor_filter: Callable[[str], bool]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Tensors of a file in its order, mapped; each has to be copied before the next is asked for."""
-    with safe_open(file, framework="pt") as opened:
-        names = [name for name in opened.offset_keys() if tensor_filter(name)]
+    """Yield the mapped tensors of a file in file order. The caller must copy each tensor before the next one."""
+    with safe_open(file, framework="pt") as tensors:
+        names = [name for name in tensors.offset_keys() if tensor_filter(name)]
     done = 0
     while done < len(names):
         read = 0
-        with safe_open(file, framework="pt") as opened:
+        with safe_open(file, framework="pt") as tensors:
             while done < len(names) and read < CHUNK_BYTES:
-                tensor = opened.get_tensor(names[done])
+                tensor = tensors.get_tensor(names[done])
                 read, done = read + tensor.nbytes, done + 1
                 yield names[done - 1], tensor
-            del tensor  # the last reference to what is mapped
+            del tensor  # The last reference to the mapped file.
 
 
 def _load_diffusers_component(cls: Any, folder: Path, files: Sequence[Path], dtype: torch.dtype, fp8: bool) -> Any:
-    """A component of diffusers; None where files and module differ in a name or a shape."""
+    """Load a diffusers component; return None if the files and the module differ in a name or a shape."""
     config = cls.load_config(folder)
     if issubclass(cls, LegacyModelMixin) or cls._keep_in_fp32_modules or "quantization_config" in config:
         return None
     before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)  # of buffers that no file has
+    torch.set_default_dtype(dtype)  # For buffers that are not in the files.
     try:
         with init_empty_weights():
             module = cls.from_config(config)
@@ -178,22 +179,27 @@ def _load_diffusers_component(cls: Any, folder: Path, files: Sequence[Path], dty
 
 
 def _fp8_names(module: Any, dtype: torch.dtype) -> set[str]:
-    """The names of the weights of an empty module that `in_8_bits` stores so."""
-    stored = copy.deepcopy(module)
-    cast_to_fp8(stored, dtype)
-    return {name for name, tensor in stored.state_dict().items() if tensor.dtype == FP8}
+    """Return the names of the weights of a meta module that `cast_to_fp8` stores in fp8."""
+    cast = copy.deepcopy(module)
+    cast_to_fp8(cast, dtype)
+    return {name for name, tensor in cast.state_dict().items() if tensor.dtype == FP8}
 
 
 def _load_transformers_component(cls: Any, folder: Path, files: Sequence[Path], dtype: torch.dtype) -> LoadedComponent:
-    """A component of transformers, which takes tensors in the place of files, renames and ties them."""
+    """Load a transformers component: `from_pretrained` takes tensors instead of files, renames and ties them."""
     config = cls.config_class.from_pretrained(folder)
     if cls.can_generate() or getattr(config, "quantization_config", None):
         return None, ()
     with torch.device("meta"):
-        empty = cls(config)
-    kept = {
-        part for module in empty.modules() for place in KEEP_FP32_ATTRS for part in getattr(module, place, None) or ()
+        meta_module = cls(config)
+    fp32_layers = {
+        layer
+        for module in meta_module.modules()
+        for attribute in KEEP_FP32_ATTRS
+        for layer in getattr(module, attribute, None) or ()
     }
-    state = load_converted(files, dtype, sorted(kept))
-    module, report = cls.from_pretrained(None, config=config, state_dict=state, dtype=dtype, output_loading_info=True)
+    state_dict = load_converted(files, dtype, sorted(fp32_layers))
+    module, report = cls.from_pretrained(
+        None, config=config, state_dict=state_dict, dtype=dtype, output_loading_info=True
+    )
     return module, report["missing_keys"]
