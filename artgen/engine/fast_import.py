@@ -45,10 +45,10 @@ def _import_libraries(needs_peft: bool, optimizations: frozenset[str]) -> None:
     if "preload" in optimizations:
         threading.Thread(target=_preload_libtorch, name="artgen-torch", daemon=True).start()
     hide, lazy = "hide" in optimizations, "lazy" in optimizations
-    with _hide_packages(*(("scipy",) if hide else ())):
+    with hide_packages(*(("scipy",) if hide else ())):
         importlib.import_module("transformers.models.clip.modeling_clip")
     hidden = ("peft",) if hide and not needs_peft else ()
-    with _hide_packages(*hidden), _lazy_import(*(("scipy.integrate", "scipy.stats") if lazy else ())):
+    with hide_packages(*hidden), lazy_import(*(("scipy.integrate", "scipy.stats") if lazy else ())):
         importlib.import_module("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
 
 
@@ -68,7 +68,7 @@ def _preload_libtorch() -> None:
 
 
 @contextlib.contextmanager
-def _hide_packages(*packages: str) -> Iterator[None]:
+def hide_packages(*packages: str) -> Iterator[None]:
     """Make packages that are not imported yet look as if they were not installed."""
     hidden = [name for name in packages if name not in sys.modules]
     modules: dict[str, Any] = sys.modules
@@ -122,7 +122,7 @@ class _LazyFinder(importlib.abc.MetaPathFinder):
 
 
 @contextlib.contextmanager
-def _lazy_import(*module_names: str) -> Iterator[None]:
+def lazy_import(*module_names: str) -> Iterator[None]:
     """Delay the execution of these modules from `import NAME` to the first use of an attribute."""
     finder = _LazyFinder(module_names)
     sys.meta_path.insert(0, finder)

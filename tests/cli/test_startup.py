@@ -1,43 +1,16 @@
 """Test that help, version, lists and validation errors do not import torch."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from isolated_command import modules_after
 from PIL import Image
 from typer.testing import CliRunner
 
 from artgen.cli.main import COMMAND_SUMMARIES, app
-
-HEAVY = ("torch", "diffusers", "transformers", "numpy", "accelerate", "huggingface_hub", "rich")
-
-DRIVER = """
-import json, sys
-sys.argv = ["artgen", *json.loads(sys.argv[1])]
-try:
-    from artgen.cli.main import run
-    run()
-except SystemExit as exit_:
-    code = exit_.code
-loaded = [name for name in json.loads('{heavy}') if name in sys.modules]
-sys.stderr.write("\\n" + json.dumps([code or 0, loaded]))
-"""
-
-
-def modules_after(*arguments: str, **environment: str) -> tuple[int, list[str], str]:
-    """Run `artgen ARGUMENTS` in a separate process. Return its exit code, imported heavy modules and stderr."""
-    ran = subprocess.run(
-        [sys.executable, "-c", DRIVER.replace("{heavy}", json.dumps(HEAVY)), json.dumps(arguments)],
-        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env={**os.environ, **environment},
-        timeout=600,
-    )  # fmt: skip
-    message, _, last = ran.stderr.rpartition("\n")
-    code, loaded = json.loads(last)
-    return code, loaded, message
-
 
 SUBCOMMANDS = ("list", "show", "pull", "verify", "alias", "remove", "path")
 HELPED = [

@@ -137,7 +137,7 @@ def test_remaining_seconds_are_estimated_from_the_images_before(
         original(self, *args, **kwargs)
         remaining.append(self.remaining_seconds)
 
-    plain.around(monkeypatch, ProgressReporter, "__init__", record_remaining)
+    plain.wrap_method(monkeypatch, ProgressReporter, "__init__", record_remaining)
     batches.run_batch(batches.build_plan(tmp_path, models["sd1"], batches.create_entries(6)), batch_size="2")
     assert remaining[0] == 0  # Nothing was measured yet.
     assert remaining[1] > 0
@@ -386,7 +386,7 @@ def test_error_while_recording_falls_back_to_plain_diffusers_with_one_note(
     expected = generate(request_for_copy)
     recorder = FailingRecorder(RuntimeError("simulated failure\nsecond line"))
     select(monkeypatch, OptimizationPlan(cuda_graph=True, channels_last=True, fused_qkv=True), recorder)
-    events = plain.Heard()
+    events = plain.EventLog()
     request = request_for_copy.replace(acceleration="full")
     first, second = (generate(request, listener=events) for _ in range(2))
     assert plain.same(first.image, expected.image)
@@ -408,7 +408,7 @@ def test_error_while_an_optimization_is_applied_falls_back_to_plain_diffusers(
 
     monkeypatch.setattr(UNet2DConditionModel, "fuse_qkv_projections", fuse_half)
     select(monkeypatch, OptimizationPlan(fused_qkv=True))
-    events = plain.Heard()
+    events = plain.EventLog()
     request = request_for_copy.replace(acceleration="full")
     outcomes = list(generate_all([request, request.replace(seed=8)], batch_size=2, listener=events))
     images = [each.image for each in outcomes if isinstance(each, GeneratedImage)]
@@ -428,7 +428,7 @@ def test_error_while_an_optimization_is_reverted_falls_back_to_plain_diffusers(
         raise ValueError("simulated failure")
 
     monkeypatch.setattr(apply, "drop_graphs", fail)
-    events = plain.Heard()
+    events = plain.EventLog()
     assert plain.same(generate(request_for_copy, listener=events).image, expected.image)
     assert events.notes == [FALLBACK_NOTE]
 
@@ -448,7 +448,7 @@ def test_memory_errors_nan_and_interrupts_do_not_trigger_the_fallback(
     expected: type[BaseException],
 ) -> None:
     select(monkeypatch, OptimizationPlan(channels_last=True))
-    events = plain.Heard()
+    events = plain.EventLog()
 
     def fail(event: object) -> None:
         events(event)
@@ -467,7 +467,7 @@ def test_cuda_graphs_are_dropped_and_disabled_after_an_out_of_memory_error(
     expected = generate(request_for_copy)
     recorder = FailingRecorder(torch.OutOfMemoryError("CUDA out of memory"))
     select(monkeypatch, OptimizationPlan(cuda_graph=True), recorder)
-    events = plain.Heard()
+    events = plain.EventLog()
     jobs = prepare_jobs([request_for_copy.replace(acceleration="exact", seed=seed) for seed in (7, 8)])
     outcomes = list(generate_jobs(jobs, listener=events))
     assert all(isinstance(outcome, GeneratedImage) for outcome in outcomes)

@@ -32,7 +32,7 @@ def record_calls(monkeypatch: pytest.MonkeyPatch, cls: type = nn.Conv2d) -> list
         batch_sizes.append(len(args[0]))
         return original(self, *args, **kwargs)
 
-    plain.around(monkeypatch, cls, "forward", forward)
+    plain.wrap_method(monkeypatch, cls, "forward", forward)
     return batch_sizes
 
 

@@ -1,8 +1,9 @@
-"""What a process of artgen's own imports to draw, and that nothing is lost by what it leaves out."""
+"""Test that artgen's own process imports few packages, and that all features work nevertheless."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,44 +13,44 @@ from artgen import Txt2Img, generate
 from artgen.engine import fast_import
 from artgen.system import process
 
-DRIVER = """
+RUN_COMMANDS = """
 import json, sys
 from typer.testing import CliRunner
-from artgen import process
-process.take()
+from artgen.system import process
+process.configure_process()
 from artgen.cli.main import app
-seen = []
-for words in json.loads(sys.argv[1]):
-    ran = CliRunner().invoke(app, words)
-    assert ran.exit_code == 0, ran.output
-    seen.append([name for name in json.loads(sys.argv[2]) if name in sys.modules])
-print(json.dumps(seen))
+imported = []
+for command in json.loads(sys.argv[1]):
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    imported.append([name for name in json.loads(sys.argv[2]) if name in sys.modules])
+print(json.dumps(imported))
 """
 
-SPARED = ("scipy.stats._stats_py", "scipy.optimize", "skimage", "diffusers.pipelines.auto_pipeline", "peft")
-"""Some of what transformers and diffusers would load for others, a third of the time that all imports take."""
+UNUSED_MODULES = ("scipy.stats._stats_py", "scipy.optimize", "skimage", "diffusers.pipelines.auto_pipeline", "peft")
+"""Modules that transformers and diffusers would import: a third of the time of all imports."""
 
 
-def test_a_picture_is_drawn_without_what_it_does_not_need(sd1: str) -> None:
-    words = ["txt2img", "a fox", "-m", sd1, "--seed", "3", "--steps", "2", "--quiet", "--scheduler", "dpm++2m"]
-    runs = [[*words, "-o", "plain.png"], [*words, "--sigmas", "beta", "-o", "beta.png"]]
-    runs += [[*words[:-2], "--scheduler", "lms", "-o", "lms.png"]]
-    command = [sys.executable, "-c", DRIVER, json.dumps(runs), json.dumps(SPARED)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
-    assert json.loads(ran.stdout) == [
+def test_images_are_identical_without_the_unused_modules(sd1: str) -> None:
+    command = ["txt2img", "a fox", "-m", sd1, "--seed", "3", "--steps", "2", "--quiet", "--scheduler", "dpm++2m"]
+    commands = [[*command, "-o", "plain.png"], [*command, "--sigmas", "beta", "-o", "beta.png"]]
+    commands += [[*command[:-2], "--scheduler", "lms", "-o", "lms.png"]]
+    args = [sys.executable, "-c", RUN_COMMANDS, json.dumps(commands), json.dumps(UNUSED_MODULES)]
+    result = subprocess.run(args, capture_output=True, text=True, check=True, timeout=600)
+    assert json.loads(result.stdout) == [
         [],
         ["scipy.stats._stats_py", "scipy.optimize"],
         ["scipy.stats._stats_py", "scipy.optimize"],
     ]
     request = Txt2Img(prompt="a fox", model=sd1, seed=3, steps=2, scheduler="dpm++2m")
-    others = {"plain": {}, "beta": {"sigmas": "beta"}, "lms": {"scheduler": "lms"}}
-    for name, changes in others.items():
+    changes_by_file = {"plain": {}, "beta": {"sigmas": "beta"}, "lms": {"scheduler": "lms"}}
+    for name, changes in changes_by_file.items():
         assert Image.open(f"{name}.png").tobytes() == generate(request.replace(**changes)).image.tobytes()
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A package on the path, whose module `inside` says when it is loaded."""
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Create a package whose module `inside` sets an attribute of the package when it is executed."""
     folder = tmp_path / "apackage"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
@@ -60,10 +61,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         sys.modules.pop(name, None)
 
 
-def test_a_module_is_loaded_when_something_of_it_is_used(package: str) -> None:
-    with fast_import._lazy_import("apackage.inside"):
+def test_lazy_module_is_executed_at_the_first_use_of_an_attribute(package: str) -> None:
+    with fast_import.lazy_import("apackage.inside"):
         import apackage.inside
-    import apackage.inside  # again, as several modules do
+    import apackage.inside  # A second import must not execute the module.
 
     assert not hasattr(apackage, "loaded")
     assert Path(apackage.inside.__file__).name == "inside.py"
@@ -71,34 +72,43 @@ def test_a_module_is_loaded_when_something_of_it_is_used(package: str) -> None:
     assert apackage.inside.value == 7
     assert apackage.loaded
     with pytest.raises(AttributeError):
-        apackage.inside.nothing  # noqa: B018
+        apackage.inside.missing  # noqa: B018
 
 
-def test_taking_a_name_from_a_module_is_a_use(package: str) -> None:
-    with fast_import._lazy_import("apackage.inside"):
+def test_from_import_executes_a_lazy_module(package: str) -> None:
+    with fast_import.lazy_import("apackage.inside"):
         from apackage.inside import value
     assert value == 7
 
 
-def test_a_package_is_absent_only_for_a_while_and_only_before_it_is_there(package: str) -> None:
+def test_packages_are_hidden_only_within_the_block_and_only_if_not_imported(package: str) -> None:
     from importlib.util import find_spec
 
-    with fast_import._hide_packages("apackage", "json"):
+    with fast_import.hide_packages("apackage", "json"):
         assert find_spec("apackage") is None
         assert find_spec("json") is not None
     assert find_spec("apackage") is not None
 
 
-def test_a_process_of_somebody_else_is_left_alone() -> None:
+@pytest.mark.parametrize("value", [None, "", "hide,lazy", "gc"])
+def test_import_optimizations_can_be_disabled_one_by_one(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = process.IMPORT_OPTIMIZATIONS if value is None else [name for name in value.split(",") if name]
+    if value is not None:
+        monkeypatch.setenv("ARTGEN_FAST_IMPORT", value)
+    assert process.enabled_import_optimizations() == set(expected)
+
+
+def test_artgen_does_not_own_the_process_of_a_library_user() -> None:
     assert not process.owns_process()
 
 
-def test_what_comes_after_the_start_is_collected_however_often_the_engine_is_started() -> None:
-    """A model that another takes the place of hangs together in circles; frozen, it would stay for ever."""
+def test_objects_created_after_the_first_freeze_are_collected() -> None:
+    """A replaced model contains reference cycles. A second freeze would keep it forever."""
     program = (
-        "import gc, weakref\nfrom artgen import process\nprocess.take()\nprocess.settle()\n"
-        "class Model: pass\nmodel = Model()\nmodel.own = model\nleft = weakref.ref(model)\n"
-        "process.settle()\ndel model\ngc.collect()\nprint(left())"
+        "import gc, weakref\nfrom artgen.system import process\nprocess.configure_process()\n"
+        "assert not gc.isenabled()\nprocess.freeze_gc()\n"
+        "class Model: pass\nmodel = Model()\nmodel.own = model\nreference = weakref.ref(model)\n"
+        "process.freeze_gc()\ndel model\ngc.collect()\nprint(reference())"
     )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
-    assert ran.stdout.strip() == "None"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.strip() == "None"

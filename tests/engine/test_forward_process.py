@@ -96,7 +96,10 @@ def test_model_schedule_and_latent_space(sd1: str) -> None:
     assert Path("a.png").read_bytes() != Path("b.png").read_bytes()
     assert registry.resolve_model("denoiser").architecture == "pixel"
     run("noise", "in.png", "-m", "denoiser", "-o", "c.png")
-    assert "Cannot add noise to the latents" in run("noise", "in.png", "-m", "denoiser", "--space", "latent", code=4).stderr
+    assert (
+        "Cannot add noise to the latents"
+        in run("noise", "in.png", "-m", "denoiser", "--space", "latent", code=4).stderr
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""A Stable Diffusion 1.5 of its real size, with random weights: it loads from a folder and from one file, and draws.
+"""Test Stable Diffusion 1.5 at full size with random weights: images and peak memory equal those of plain diffusers.
 
-Its peak memory is printed beside that of a plain diffusers script, and held to it.
+The model is loaded from a folder and from a single file. The peak memory is printed.
 """
 
 import json
@@ -22,43 +22,51 @@ from transformers import CLIPTextModel
 pytestmark = pytest.mark.slow
 
 UNET_PARAMETERS = 859_520_964
-ALLOWED = 1.15
-"""artgen's peak memory over that of the plain script."""
+MAX_MEMORY_RATIO = 1.15
+"""Largest ratio of artgen's peak memory to that of the plain script."""
 
-DRAW = {"prompt": "a red fox in the snow", "steps": 2, "guidance_scale": 7.5, "seed": 7, "width": 256, "height": 256}
+SETTINGS = {
+    "prompt": "a red fox in the snow",
+    "steps": 2,
+    "guidance_scale": 7.5,
+    "seed": 7,
+    "width": 256,
+    "height": 256,
+}
 
-MEASURED = """
+MEASURE = """
 import hashlib, json, resource, sys, time
 import torch
 torch.set_num_threads(1)
-began = time.monotonic()
-{draw}
+started = time.monotonic()
+{generate}
 print(json.dumps({{
     "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    "seconds": round(time.monotonic() - began, 1),
+    "seconds": round(time.monotonic() - started, 1),
     "size": image.size,
     "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
     "levels": len(set(image.tobytes())),
 }}))
 """
 
-PLAIN = """
+DIFFUSERS = """
 from diffusers import StableDiffusionPipeline
-model, draw = sys.argv[1], json.loads(sys.argv[2])
+model, settings = sys.argv[1], json.loads(sys.argv[2])
 pipe = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
 image = pipe(
-    draw["prompt"], num_inference_steps=draw["steps"], guidance_scale=draw["guidance_scale"], width=draw["width"],
-    height=draw["height"], generator=torch.Generator("cpu").manual_seed(draw["seed"]),
+    settings["prompt"], num_inference_steps=settings["steps"], guidance_scale=settings["guidance_scale"],
+    width=settings["width"], height=settings["height"],
+    generator=torch.Generator("cpu").manual_seed(settings["seed"]),
 ).images[0]
 """
 
-PLAIN_FILE = PLAIN.replace(
+DIFFUSERS_FILE = DIFFUSERS.replace(
     "StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)",
     "StableDiffusionPipeline.from_single_file(model, config=sys.argv[3], local_files_only=True, "
     "torch_dtype=torch.float32)",
 )
 
-OURS = """
+ARTGEN = """
 from artgen import Txt2Img, generate
 image = generate(Txt2Img(model=sys.argv[1], device="cpu", dtype="fp32", **json.loads(sys.argv[2]))).image
 """
@@ -66,7 +74,7 @@ image = generate(Txt2Img(model=sys.argv[1], device="cpu", dtype="fp32", **json.l
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
-    """A folder and a single file with the same random weights, about 2 GiB each, deleted afterwards."""
+    """Save a folder and a single file with the same random weights, about 2 GiB each; delete both afterwards."""
     root = tmp_path_factory.mktemp("full-size")
     folder, file = root / "sd15", root / "sd15.safetensors"
     with pytest.MonkeyPatch.context() as patched:
@@ -83,37 +91,37 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pa
     shutil.rmtree(root)
 
 
-def measured(draw: str, model: Path, *more: Path) -> dict[str, Any]:
-    words = [str(model), json.dumps(DRAW), *map(str, more)]
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", MEASURED.format(draw=draw), *words],
+def measure(generate: str, model: Path, *args: Path) -> dict[str, Any]:
+    command_args = [str(model), json.dumps(SETTINGS), *map(str, args)]
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MEASURE.format(generate=generate), *command_args],
         capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    assert found["size"] == [256, 256]
-    assert found["levels"] > 10
-    return found
+    assert process.returncode == 0, process.stderr[-3000:]
+    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    assert result["size"] == [256, 256]
+    assert result["levels"] > 10
+    return result
 
 
-def test_it_draws_from_a_folder_and_from_a_file_in_no_more_memory_than_diffusers(
+def test_images_and_peak_memory_equal_those_of_diffusers(
     weights: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, file = weights
-    theirs = measured(PLAIN, folder)
-    ours = measured(OURS, folder)
-    their_file = measured(PLAIN_FILE, file, folder)
-    our_file = measured(OURS, file)
+    diffusers_folder = measure(DIFFUSERS, folder)
+    artgen_folder = measure(ARTGEN, folder)
+    diffusers_file = measure(DIFFUSERS_FILE, file, folder)
+    artgen_file = measure(ARTGEN, file)
     with capsys.disabled():
         print("\nStable Diffusion 1.5, random weights, fp32 on the CPU, 2 steps at 256x256:")
-        for name, found in (
-            ("plain diffusers, folder", theirs),
-            ("artgen, folder", ours),
-            ("plain diffusers, file", their_file),
-            ("artgen, file", our_file),
+        for name, result in (
+            ("plain diffusers, folder", diffusers_folder),
+            ("artgen, folder", artgen_folder),
+            ("plain diffusers, file", diffusers_file),
+            ("artgen, file", artgen_file),
         ):
-            print(f"  {name:24} peak {found['peak_mib']:>6} MiB, {found['seconds']:>6} s")
-    assert ours["sha256"] == theirs["sha256"]
-    assert our_file["sha256"] == their_file["sha256"] == theirs["sha256"]
-    assert ours["peak_mib"] <= ALLOWED * theirs["peak_mib"]
-    assert our_file["peak_mib"] <= ALLOWED * their_file["peak_mib"]
+            print(f"  {name:24} peak {result['peak_mib']:>6} MiB, {result['seconds']:>6} s")
+    assert artgen_folder["sha256"] == diffusers_folder["sha256"]
+    assert artgen_file["sha256"] == diffusers_file["sha256"] == diffusers_folder["sha256"]
+    assert artgen_folder["peak_mib"] <= MAX_MEMORY_RATIO * diffusers_folder["peak_mib"]
+    assert artgen_file["peak_mib"] <= MAX_MEMORY_RATIO * diffusers_file["peak_mib"]

@@ -253,8 +253,8 @@ def test_text_offload_is_selected_if_the_model_exceeds_main_memory(
     request = Txt2Img(model=str(models["sd1"]), device="cpu", **SETTINGS)
     auto = request.replace(offload="auto")
     assert select(request, 24 * GIB) == (None, [])
-    assert select(auto, 24 * GIB) == ("none", [PlanNote("offload none: about 14.6 GiB of 24.0 GiB there are")])
-    selected = ("text", [PlanNote("offload text: about 10.6 GiB of 12.0 GiB there are")])
+    assert select(auto, 24 * GIB) == ("none", [PlanNote("offload none: about 14.6 GiB of 24.0 GiB available")])
+    selected = ("text", [PlanNote("offload text: about 10.6 GiB of 12.0 GiB available")])
     assert select(request, 12 * GIB) == select(auto, 12 * GIB) == selected
     assert select(auto.replace(memory_budget="12GiB"), 24 * GIB) == selected
     assert select(auto.replace(memory_budget="24GiB"), 12 * GIB) == selected
@@ -318,7 +318,7 @@ def test_larger_later_image_is_planned_again(models: dict[str, Path], monkeypatc
 
 
 def test_denoiser_lora_works_with_text_offload(models: dict[str, Path], tmp_path: Path) -> None:
-    states = tiny_loras.states(models["sd1"])
+    states = tiny_loras.lora_state_dicts(models["sd1"])
     lora = tiny_loras.diffusers_lora(
         tmp_path / "style.safetensors",
         models["sd1"],

@@ -1,4 +1,4 @@
-"""Weights read in another precision than that of their files: the same numbers, and not the memory of the files."""
+"""Test weights that are loaded in another dtype: identical tensors, and no memory for the mapped files."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ from artgen.events import no_op
 
 FAST: dict[str, Any] = {"prompt": "a fox", "seed": 1, "steps": 1, "guidance_scale": 1.0}
 
-PARTS = [
+COMPONENTS = [
     ("sd1", "unet", diffusers.UNet2DConditionModel),
     ("sd1", "vae", diffusers.AutoencoderKL),
     ("sd1", "text_encoder", transformers.CLIPTextModel),
@@ -35,8 +35,8 @@ PARTS = [
 ]
 
 
-def stored(source: Path, folder: Path, dtype: torch.dtype, variant: str | None = None, shard: str = "1GB") -> Path:
-    """A copy of a component with its weights in another precision, whole or in shards."""
+def save_as(source: Path, folder: Path, dtype: torch.dtype, variant: str | None = None, shard: str = "1GB") -> Path:
+    """Save a component in another dtype, in one file or in shards."""
     config = json.loads((source / "config.json").read_text())
     library = diffusers if "_class_name" in config else transformers
     module = getattr(library, config.get("_class_name") or config["architectures"][0]).from_pretrained(source)
@@ -44,97 +44,99 @@ def stored(source: Path, folder: Path, dtype: torch.dtype, variant: str | None =
     return folder
 
 
-def theirs(cls: Any, folder: Path, dtype: torch.dtype, **more: Any) -> Any:
-    return cls.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **more)
+def from_pretrained(cls: Any, folder: Path, dtype: torch.dtype, **kwargs: Any) -> Any:
+    return cls.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **kwargs)
 
 
-def check_same(one: torch.nn.Module, other: torch.nn.Module) -> None:
-    """Every parameter and every buffer, those that no file has too: name, kind, precision, shape, layout, bytes."""
+def check_identical(first: torch.nn.Module, second: torch.nn.Module) -> None:
+    """Compare all parameters and buffers: name, class, dtype, shape, strides and bytes."""
     for kind in ("named_parameters", "named_buffers"):
-        ours, plainly = dict(getattr(one, kind)()), dict(getattr(other, kind)())
-        assert list(ours) == list(plainly)
+        ours, expected_tensors = dict(getattr(first, kind)()), dict(getattr(second, kind)())
+        assert list(ours) == list(expected_tensors)
         for name, tensor in ours.items():
-            expected = plainly[name]
-            facts = [(t.dtype, t.shape, t.stride(), t.device, t.requires_grad, type(t)) for t in (tensor, expected)]
-            assert facts[0] == facts[1], name
+            expected = expected_tensors[name]
+            properties = [
+                (t.dtype, t.shape, t.stride(), t.device, t.requires_grad, type(t)) for t in (tensor, expected)
+            ]
+            assert properties[0] == properties[1], name
             assert torch.equal(tensor.contiguous().view(torch.uint8), expected.contiguous().view(torch.uint8)), name
-    assert list(one.state_dict()) == list(other.state_dict())
-    assert one.training is other.training is False
+    assert list(first.state_dict()) == list(second.state_dict())
+    assert first.training is second.training is False
 
 
-def every(_: str) -> bool:
+def any_component(_: str) -> bool:
     return True
 
 
-def tied(module: torch.nn.Module) -> list[set[str]]:
-    """The groups of names that stand for one tensor."""
+def tied_names(module: torch.nn.Module) -> list[set[str]]:
+    """Return the groups of names that refer to one tensor."""
     groups: dict[int, set[str]] = {}
     for name, tensor in module.named_parameters(remove_duplicate=False):
         groups.setdefault(tensor.data_ptr(), set()).add(name)
     return [group for group in groups.values() if len(group) > 1]
 
 
-@pytest.mark.parametrize(("kind", "part", "cls"), PARTS)
-@pytest.mark.parametrize(("file", "wanted"), [("fp32", "bf16"), ("fp16", "fp32")])
-def test_every_tensor_is_the_one_that_the_libraries_load(
-    models: dict[str, Path], tmp_path: Path, kind: str, part: str, cls: Any, file: str, wanted: str
+@pytest.mark.parametrize(("kind", "part", "cls"), COMPONENTS)
+@pytest.mark.parametrize(("file_dtype", "dtype"), [("fp32", "bf16"), ("fp16", "fp32")])
+def test_converted_tensors_equal_those_of_from_pretrained(
+    models: dict[str, Path], tmp_path: Path, kind: str, part: str, cls: Any, file_dtype: str, dtype: str
 ) -> None:
     for shard in ("1GB", "20KB"):
-        folder = stored(models[kind] / part, tmp_path / shard, DTYPES[file], shard=shard)
+        folder = save_as(models[kind] / part, tmp_path / shard, DTYPES[file_dtype], shard=shard)
         assert len(list(folder.glob("*.safetensors"))) > (0 if shard == "1GB" else 2)
-        module, missing = weights.load_converted_component(cls, folder, None, DTYPES[wanted])
+        module, missing = weights.load_converted_component(cls, folder, None, DTYPES[dtype])
         assert not missing
-        check_same(module, theirs(cls, folder, DTYPES[wanted]))
+        check_identical(module, from_pretrained(cls, folder, DTYPES[dtype]))
 
 
-@pytest.mark.parametrize(("kind", "part", "cls"), [PARTS[0], PARTS[3], PARTS[5]])
-@pytest.mark.parametrize(("file", "wanted"), [("fp32", "fp32"), ("fp32", "bf16"), ("fp16", "fp16")])
-def test_every_weight_in_8_bits_is_the_one_that_diffusers_makes(
-    models: dict[str, Path], tmp_path: Path, kind: str, part: str, cls: Any, file: str, wanted: str
+@pytest.mark.parametrize(("kind", "part", "cls"), [COMPONENTS[0], COMPONENTS[3], COMPONENTS[5]])
+@pytest.mark.parametrize(("file_dtype", "dtype"), [("fp32", "fp32"), ("fp32", "bf16"), ("fp16", "fp16")])
+def test_fp8_weights_equal_those_of_diffusers(
+    models: dict[str, Path], tmp_path: Path, kind: str, part: str, cls: Any, file_dtype: str, dtype: str
 ) -> None:
-    folder = stored(models[kind] / part, tmp_path / part, DTYPES[file])
-    module, _ = weights.load_converted_component(cls, folder, None, DTYPES[wanted], fp8=True)
-    before = {name: tensor.data_ptr() for name, tensor in module.named_parameters()}
-    weights.cast_to_fp8(module, DTYPES[wanted])
-    plainly = theirs(cls, folder, DTYPES[wanted])
-    plainly.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=DTYPES[wanted])
-    check_same(module, plainly)
-    assert before == {name: tensor.data_ptr() for name, tensor in module.named_parameters()}, "all was stored as read"
-    assert {tensor.dtype for tensor in module.parameters()} == {torch.float8_e4m3fn, DTYPES[wanted]}
+    folder = save_as(models[kind] / part, tmp_path / part, DTYPES[file_dtype])
+    module, _ = weights.load_converted_component(cls, folder, None, DTYPES[dtype], fp8=True)
+    addresses = {name: tensor.data_ptr() for name, tensor in module.named_parameters()}
+    weights.cast_to_fp8(module, DTYPES[dtype])
+    expected = from_pretrained(cls, folder, DTYPES[dtype])
+    expected.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=DTYPES[dtype])
+    check_identical(module, expected)
+    assert addresses == {name: tensor.data_ptr() for name, tensor in module.named_parameters()}  # No tensor was copied.
+    assert {tensor.dtype for tensor in module.parameters()} == {torch.float8_e4m3fn, DTYPES[dtype]}
 
 
-def test_the_variant_asked_for_is_read(models: dict[str, Path], tmp_path: Path) -> None:
+def test_requested_variant_is_loaded(models: dict[str, Path], tmp_path: Path) -> None:
     cls = diffusers.UNet2DConditionModel
-    folder = stored(models["sd1"] / "unet", tmp_path / "unet", torch.float32)
-    rough = load_file(folder / "diffusion_pytorch_model.safetensors")
-    halves = {name: (tensor * 2).half() for name, tensor in rough.items()}
-    save_file(halves, folder / "diffusion_pytorch_model.fp16.safetensors", metadata={"format": "pt"})
+    folder = save_as(models["sd1"] / "unet", tmp_path / "unet", torch.float32)
+    tensors = load_file(folder / "diffusion_pytorch_model.safetensors")
+    doubled = {name: (tensor * 2).half() for name, tensor in tensors.items()}
+    save_file(doubled, folder / "diffusion_pytorch_model.fp16.safetensors", metadata={"format": "pt"})
     for variant in (None, "fp16"):
         module, _ = weights.load_converted_component(cls, folder, variant, torch.bfloat16)
-        check_same(module, theirs(cls, folder, torch.bfloat16, variant=variant))
+        check_identical(module, from_pretrained(cls, folder, torch.bfloat16, variant=variant))
 
 
-@pytest.mark.parametrize("wanted", ["fp16", "bf16"])
-def test_layers_that_stay_in_fp32_and_tied_ones(tmp_path: Path, wanted: str) -> None:
-    """T5: its last projections overflow in fp16, and its embedding has two names and is stored under one."""
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_fp32_layers_and_tied_weights_of_t5(tmp_path: Path, dtype: str) -> None:
+    """The output projections of T5 overflow in fp16. Its embedding has two names and is stored under one name."""
     torch.manual_seed(0)
     config = transformers.T5Config(vocab_size=64, d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=4)
     encoder = transformers.T5EncoderModel(config)
     encoder.save_pretrained(tmp_path)
-    module, missing = weights.load_converted_component(transformers.T5EncoderModel, tmp_path, None, DTYPES[wanted])
-    expected = theirs(transformers.T5EncoderModel, tmp_path, DTYPES[wanted])
-    check_same(module, expected)
+    module, missing = weights.load_converted_component(transformers.T5EncoderModel, tmp_path, None, DTYPES[dtype])
+    expected = from_pretrained(transformers.T5EncoderModel, tmp_path, DTYPES[dtype])
+    check_identical(module, expected)
     assert not missing
-    assert tied(module) == tied(expected) == [{"shared.weight", "encoder.embed_tokens.weight"}]
-    kept = {name for name, tensor in module.named_parameters() if tensor.dtype == torch.float32}
-    assert bool(kept) is (wanted == "fp16")
-    for name in kept:
+    assert tied_names(module) == tied_names(expected) == [{"shared.weight", "encoder.embed_tokens.weight"}]
+    fp32_names = {name for name, tensor in module.named_parameters() if tensor.dtype == torch.float32}
+    assert bool(fp32_names) is (dtype == "fp16")
+    for name in fp32_names:
         assert torch.equal(module.get_parameter(name), encoder.get_parameter(name))
 
 
-def test_numbers_that_are_whole_stay_so(models: dict[str, Path], tmp_path: Path) -> None:
-    """Files of older versions of transformers hold the positions, as int64."""
-    folder = stored(models["sd1"] / "text_encoder", tmp_path, torch.float32)
+def test_integer_tensors_keep_their_dtype(models: dict[str, Path], tmp_path: Path) -> None:
+    """Files of older versions of transformers contain the position ids as int64."""
+    folder = save_as(models["sd1"] / "text_encoder", tmp_path, torch.float32)
     tensors = load_file(folder / "model.safetensors")
     positions = torch.arange(77)[None]
     named = {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in tensors.items()}
@@ -145,154 +147,163 @@ def test_numbers_that_are_whole_stay_so(models: dict[str, Path], tmp_path: Path)
     ].equal(positions)
     module, missing = weights.load_converted_component(transformers.CLIPTextModel, folder, None, torch.bfloat16)
     assert not missing
-    check_same(module, theirs(transformers.CLIPTextModel, folder, torch.bfloat16))
+    check_identical(module, from_pretrained(transformers.CLIPTextModel, folder, torch.bfloat16))
 
 
-def test_what_is_more_than_filling_in_is_left_to_the_libraries(models: dict[str, Path], tmp_path: Path) -> None:
+def test_files_with_other_names_are_loaded_by_diffusers(models: dict[str, Path], tmp_path: Path) -> None:
     cls = diffusers.AutoencoderKL
-    folder = stored(models["sd1"] / "vae", tmp_path, torch.float32)
-    assert weights.load_converted_component(cls, folder, None, torch.float32)[0] is None  # mapped, at no cost
+    folder = save_as(models["sd1"] / "vae", tmp_path, torch.float32)
+    assert weights.load_converted_component(cls, folder, None, torch.float32)[0] is None  # The files have the dtype.
     file = folder / "diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
-    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    old_names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     renamed = {}
     for name, tensor in tensors.items():
-        for new, before in old.items():
+        for new, before in old_names.items():
             name = name.replace(f"attentions.0.{new}.", f"attentions.0.{before}.")
         renamed[name] = tensor
     assert renamed.keys() != tensors.keys()
     save_file(renamed, file, metadata={"format": "pt"})
-    assert weights.load_converted_component(cls, folder, None, torch.bfloat16)[0] is None  # names of the oldest files
+    assert (
+        weights.load_converted_component(cls, folder, None, torch.bfloat16)[0] is None
+    )  # The oldest files have these names.
     device_config = DeviceConfig("cpu", "bf16")
     model = registry.resolve_model(str(tiny_models.sd1(tmp_path / "model")), offline=True)
     save_file(renamed, model.path / "vae" / file.name, metadata={"format": "pt"})
-    check_same(
-        components.load_component(cls, model, "vae", device_config), theirs(cls, model.path / "vae", torch.bfloat16)
+    check_identical(
+        components.load_component(cls, model, "vae", device_config),
+        from_pretrained(cls, model.path / "vae", torch.bfloat16),
     )
 
 
-@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
-def test_what_lacks_a_tensor_is_refused_in_every_precision(tmp_path: Path, part: str) -> None:
+@pytest.mark.parametrize("component", ["unet", "vae", "text_encoder"])
+def test_missing_tensor_is_an_error_with_another_dtype(tmp_path: Path, component: str) -> None:
     folder = tiny_models.sd1(tmp_path / "model")
-    (file,) = (folder / part).glob("*.safetensors")
+    (file,) = (folder / component).glob("*.safetensors")
     tensors = load_file(file)
-    lost = next(name for name in sorted(tensors) if name.endswith("weight") and tensors[name].ndim > 1)
-    del tensors[lost]
+    missing = next(name for name in sorted(tensors) if name.endswith("weight") and tensors[name].ndim > 1)
+    del tensors[missing]
     save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(ModelUnavailableError, match=f"The {part} of .* lacks 1 of its tensors") as raised:
+    with pytest.raises(
+        ModelUnavailableError, match=f"Cannot load the {component} of .* lacks 1 of its tensors"
+    ) as raised:
         generate(Txt2Img(model=str(folder), dtype="bf16", device="cpu", **FAST))
-    assert lost in raised.value.message
-    assert not pipeline_cache._cache
+    assert missing in raised.value.message
 
 
-@pytest.mark.parametrize("part", ["vae", "text_encoder"])
-def test_what_has_another_shape_is_refused_in_every_precision(tmp_path: Path, part: str) -> None:
+@pytest.mark.parametrize("component", ["vae", "text_encoder"])
+def test_tensor_with_another_shape_is_an_error_with_another_dtype(tmp_path: Path, component: str) -> None:
     folder = tiny_models.sd1(tmp_path / "model")
-    (file,) = (folder / part).glob("*.safetensors")
+    (file,) = (folder / component).glob("*.safetensors")
     tensors = load_file(file)
-    wide = next(name for name in sorted(tensors) if name.endswith("weight") and tensors[name].ndim > 1)
-    tensors[wide] = tensors[wide][1:].contiguous()
+    matrix = next(name for name in sorted(tensors) if name.endswith("weight") and tensors[name].ndim > 1)
+    tensors[matrix] = tensors[matrix][1:].contiguous()
     save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(ModelUnavailableError, match="cannot be loaded"):
+    with pytest.raises(ModelUnavailableError, match="Cannot load the model"):
         generate(Txt2Img(model=str(folder), dtype="bf16", device="cpu", **FAST))
 
 
 @pytest.fixture
 def single_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> registry.ResolvedModel:
-    """A tiny model as one file in fp32 with the averages that some have, and its own configuration for it."""
+    """Save a tiny model as one fp32 file with some EMA weights, with its own configuration."""
     folder = tiny_models.sd1(tmp_path / "model")
-    parts = diffusers.StableDiffusionPipeline.from_pretrained(folder)
-    state = to_original_sd1(*(getattr(parts, name).state_dict() for name in ("unet", "vae", "text_encoder")))
-    averages = {f"model_ema.{name.replace('.', '')}": tensor for name, tensor in list(state.items())[:5]}
-    file = tmp_path / "whole.safetensors"
-    save_file({**state, **{name: tensor.clone() for name, tensor in averages.items()}}, file)
-    found = registry.resolve_model(str(folder), offline=True)
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder)
+    state_dict = to_original_sd1(*(getattr(pipe, name).state_dict() for name in ("unet", "vae", "text_encoder")))
+    ema = {f"model_ema.{name.replace('.', '')}": tensor for name, tensor in list(state_dict.items())[:5]}
+    file = tmp_path / "checkpoint.safetensors"
+    save_file({**state_dict, **{name: tensor.clone() for name, tensor in ema.items()}}, file)
+    model = registry.resolve_model(str(folder), offline=True)
     monkeypatch.setattr(components, "single_file_config", lambda _: folder)
-    return dataclasses.replace(found, path=file, is_file=True)
+    return dataclasses.replace(model, path=file, is_file=True)
 
 
-@pytest.mark.parametrize("wanted", ["bf16", "fp16"])
-def test_a_single_file_gives_the_same_tensors(single_file: registry.ResolvedModel, wanted: str) -> None:
-    config, dtype = components.single_file_config(single_file), DTYPES[wanted]
-    assert weights.load_converted_single_file(single_file.path, config, torch.float32, every) == {}
-    assert weights.load_converted_single_file(single_file.path, config, dtype, every).keys() == {"unet", "vae"}
-    pipe = components.load_single_file_pipeline(single_file, DeviceConfig("cpu", wanted), no_op, every)
-    whole = diffusers.StableDiffusionPipeline.from_single_file(
-        str(single_file.path), config=str(config), torch_dtype=dtype, local_files_only=True
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_single_file_tensors_equal_those_of_diffusers(single_file: registry.ResolvedModel, dtype: str) -> None:
+    config, torch_dtype = components.single_file_config(single_file), DTYPES[dtype]
+    assert weights.load_converted_single_file(single_file.path, config, torch.float32, any_component) == {}
+    assert weights.load_converted_single_file(single_file.path, config, torch_dtype, any_component).keys() == {
+        "unet",
+        "vae",
+    }
+    pipe = components.load_single_file_pipeline(single_file, DeviceConfig("cpu", dtype), no_op, any_component)
+    expected = diffusers.StableDiffusionPipeline.from_single_file(
+        str(single_file.path), config=str(config), torch_dtype=torch_dtype, local_files_only=True
     )
     for name in ("unet", "vae", "text_encoder"):
-        check_same(getattr(pipe, name), getattr(whole, name))
+        check_identical(getattr(pipe, name), getattr(expected, name))
 
 
-def test_a_single_file_that_lacks_a_tensor_is_refused(single_file: registry.ResolvedModel) -> None:
+def test_single_file_with_a_missing_tensor_is_an_error(single_file: registry.ResolvedModel) -> None:
     tensors = load_file(single_file.path)
-    lost = "model.diffusion_model.middle_block.0.in_layers.2.weight"
-    del tensors[lost]
+    missing = "model.diffusion_model.middle_block.0.in_layers.2.weight"
+    del tensors[missing]
     save_file(tensors, single_file.path)
     with pytest.raises(ModelUnavailableError):
         pipeline_cache.cached(
             ("a file",),
             single_file,
-            lambda: components.load_single_file_pipeline(single_file, DeviceConfig("cpu", "bf16"), no_op, every),
+            lambda: components.load_single_file_pipeline(
+                single_file, DeviceConfig("cpu", "bf16"), no_op, any_component
+            ),
         )
 
 
-MEASURED = """
+MEASURE_MEMORY = """
 import sys
 from pathlib import Path
 import diffusers, torch, transformers
-from artgen.engine import weights
+from artgen.engine.loading import weights
 
 def status(field):
     lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
     return int(lines[field].split()[0]) // 1024
 
-for way in ("ours", "theirs"):
+for loader in ("artgen", "libraries"):
     for folder in map(Path, sys.argv[1:]):
         cls = diffusers.UNet2DModel if folder.name == "unet" else transformers.CLIPTextModel
-        Path("/proc/self/clear_refs").write_text("5")  # the most begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # Resets the peak.
         before = status("VmRSS")
-        if way == "ours":
-            module, _ = weights.read(cls, folder, None, torch.bfloat16)
+        if loader == "artgen":
+            module, _ = weights.load_converted_component(cls, folder, None, torch.bfloat16)
         else:
             module = cls.from_pretrained(folder, dtype=torch.bfloat16, use_safetensors=True)
-        print(way, folder.name, status("VmHWM") - before)
+        print(loader, folder.name, status("VmHWM") - before)
         del module
 cls, folder = diffusers.UNet2DModel, Path(sys.argv[2])
 Path("/proc/self/clear_refs").write_text("5")
 before = status("VmRSS")
-module, _ = weights.read(cls, folder, None, torch.float32, eighths=True)
-weights.in_8_bits(module, torch.float32)
-print("ours", "eighths", status("VmHWM") - before)
+module, _ = weights.load_converted_component(cls, folder, None, torch.float32, fp8=True)
+weights.cast_to_fp8(module, torch.float32)
+print("artgen", "fp8", status("VmHWM") - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how much memory a process took at most")
-def test_the_file_does_not_stay_in_memory(tmp_path: Path) -> None:
-    """About 100 MiB in fp32, half of that in bf16; diffusers and transformers take the sum of both meanwhile."""
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
+def test_mapped_file_does_not_remain_in_memory(tmp_path: Path) -> None:
+    """The components have about 100 MiB in fp32 and half in bf16. The libraries need the sum of both while loading."""
     shape = {"hidden_size": 512, "intermediate_size": 4096, "num_hidden_layers": 6}
     with torch.device("meta"):
         config = transformers.CLIPTextConfig(**shape, vocab_size=64, bos_token_id=0, eos_token_id=1)
-        reader = transformers.CLIPTextModel(config)
+        text_encoder = transformers.CLIPTextModel(config)
         unet = diffusers.UNet2DModel(
             block_out_channels=(256, 256), layers_per_block=2, norm_num_groups=8, add_attention=False,
             down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
         )  # fmt: skip
     sizes = {}
-    for name, module in (("reader", reader), ("unet", unet)):
+    for name, module in (("text_encoder", text_encoder), ("unet", unet)):
         filled = module.to_empty(device="cpu")
         for tensor in filled.state_dict().values():
             tensor.fill_(0)
         filled.save_pretrained(tmp_path / name)
         sizes[name] = sum(tensor.nbytes for tensor in filled.state_dict().values()) >> 20
         assert sizes[name] > 90
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", MEASURED, *(str(tmp_path / name) for name in sizes)],
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MEASURE_MEMORY, *(str(tmp_path / name) for name in sizes)],
         capture_output=True, text=True, check=True, timeout=600,
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"},  # what is let go of goes back to the system
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"},  # Freed memory is returned to the system.
     )  # fmt: skip
-    taken = {(way, name): int(most) for way, name, most in map(str.split, ran.stdout.splitlines())}
-    assert taken["ours", "eighths"] < 0.25 * sizes["unet"] + 40, (taken, sizes)
+    peaks = {(loader, name): int(peak) for loader, name, peak in map(str.split, result.stdout.splitlines())}
+    assert peaks["artgen", "fp8"] < 0.25 * sizes["unet"] + 40, (peaks, sizes)
     for name, size in sizes.items():
-        assert taken["ours", name] < 0.5 * size + 40, (taken, sizes)
-        assert taken["theirs", name] > 1.3 * size, (taken, sizes)  # else the test could not fail
+        assert peaks["artgen", name] < 0.5 * size + 40, (peaks, sizes)
+        assert peaks["libraries", name] > 1.3 * size, (peaks, sizes)  # The test must be able to fail.

@@ -1,8 +1,8 @@
-"""Diffusers' Stable Diffusion 1 weights under the names of the original checkpoints: single files for tests.
+"""Convert Stable Diffusion 1 weights of diffusers to the original checkpoint format: single files for tests.
 
-The inverse of `convert_ldm_unet_checkpoint`, `convert_ldm_vae_checkpoint` and `convert_ldm_clip_checkpoint` in
-diffusers' `loaders/single_file_utils.py`; names only, but for the VAE's attention, which the original keeps as 1x1
-convolutions. Works for any number of levels, so that tiny models can be renamed too.
+Inverse of `convert_ldm_unet_checkpoint`, `convert_ldm_vae_checkpoint` and `convert_ldm_clip_checkpoint` in
+`loaders/single_file_utils.py` of diffusers. Only names change, except for the VAE's attention, which the original
+stores as 1x1 convolutions. Supports any number of levels, and therefore tiny models.
 """
 
 import re
@@ -27,7 +27,7 @@ TOP = {
 
 
 def to_original_sd1(unet: Mapping[str, Any], vae: Mapping[str, Any], text_encoder: Mapping[str, Any]) -> dict[str, Any]:
-    """One state dict in the layout of `v1-5-pruned-emaonly.safetensors` from the state dicts of three components."""
+    """Convert the state dicts of three components to the layout of `v1-5-pruned-emaonly.safetensors`."""
     state = {f"model.diffusion_model.{unet_name(key, unet)}": value for key, value in unet.items()}
     levels = 1 + max(int(key.split(".")[2]) for key in vae if key.startswith("encoder.down_blocks."))
     for key, value in vae.items():
@@ -41,11 +41,11 @@ def to_original_sd1(unet: Mapping[str, Any], vae: Mapping[str, Any], text_encode
 
 
 def unet_name(key: str, unet: Mapping[str, Any]) -> str:
-    """The original name of a UNet's tensor; `unet` tells how many layers a block has."""
+    """Return the original name of a UNet's tensor; `unet` is the state dict that defines the layers per block."""
     layers = 1 + max(int(name.split(".")[3]) for name in unet if name.startswith("down_blocks.0.resnets."))
-    for ours, theirs in TOP.items():
-        if key.startswith(f"{ours}."):
-            return theirs + key.removeprefix(ours)
+    for diffusers_name, original_name in TOP.items():
+        if key.startswith(f"{diffusers_name}."):
+            return original_name + key.removeprefix(diffusers_name)
     if key.startswith("mid_block."):
         _, kind, number, rest = key.split(".", 3)
         return f"middle_block.{1 if kind == 'attentions' else 2 * int(number)}.{_inside(kind, rest)}"
@@ -69,11 +69,17 @@ def _inside(kind: str, rest: str) -> str:
 
 
 def vae_name(key: str, levels: int) -> str:
-    """The original name of a VAE's tensor; the decoder counts its levels from the other end."""
+    """Return the original name of a VAE's tensor; the decoder numbers its levels in reverse order."""
     key = key.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
     key = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", key)
-    for ours, theirs in {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}.items():
-        key = key.replace(f"mid_block.attentions.0.{ours}.", f"mid.attn_1.{theirs}.")
+    for diffusers_name, original_name in {
+        "group_norm": "norm",
+        "to_q": "q",
+        "to_k": "k",
+        "to_v": "v",
+        "to_out.0": "proj_out",
+    }.items():
+        key = key.replace(f"mid_block.attentions.0.{diffusers_name}.", f"mid.attn_1.{original_name}.")
     key = re.sub(r"down_blocks\.(\d)\.resnets\.", r"down.\1.block.", key)
     key = re.sub(r"down_blocks\.(\d)\.downsamplers\.0\.", r"down.\1.downsample.", key)
     key = re.sub(r"up_blocks\.(\d)\.resnets\.", lambda m: f"up.{levels - 1 - int(m[1])}.block.", key)

@@ -1,4 +1,4 @@
-"""LoRAs for the tiny models, made with peft and saved as diffusers and kohya's sd-scripts save them."""
+"""Create LoRAs for the tiny models with PEFT, in the formats of diffusers and kohya's sd-scripts."""
 
 import json
 import math
@@ -16,51 +16,60 @@ UNET = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "ff.net.2", "conv1", "tim
 TRANSFORMER = ["to_q", "to_k", "attn.add_q_proj", "ff.net.2"]
 TEXT = ["q_proj", "out_proj", "fc1"]
 
-States = dict[str, dict[str, torch.Tensor]]
+StateDicts = dict[str, dict[str, torch.Tensor]]
 
 
-def states(folder: Path, *, rank: int = 2, seed: int = 0, parts: Mapping[str, list[str]] | None = None) -> States:
-    """State dicts of a LoRA for a model, by part of the pipeline and in peft's names; strong enough to be seen."""
+def lora_state_dicts(
+    folder: Path, *, rank: int = 2, seed: int = 0, parts: Mapping[str, list[str]] | None = None
+) -> StateDicts:
+    """Return the state dicts of a LoRA by component, with PEFT's names and a visible effect."""
     with quiet():
         absent = dict.fromkeys(ABSENT) if (folder / "transformer").is_dir() else {}
         pipe = diffusers.DiffusionPipeline.from_pretrained(folder, **absent)
     torch.manual_seed(seed)
-    found: States = {}
-    for part in ("unet", "transformer", "text_encoder", "text_encoder_2"):
-        module = getattr(pipe, part, None)
-        targets = {"unet": UNET, "transformer": TRANSFORMER}.get(part, TEXT) if parts is None else parts.get(part)
+    state_dicts: StateDicts = {}
+    for component in ("unet", "transformer", "text_encoder", "text_encoder_2"):
+        module = getattr(pipe, component, None)
+        targets = (
+            {"unet": UNET, "transformer": TRANSFORMER}.get(component, TEXT) if parts is None else parts.get(component)
+        )
         if module is None or not targets:
             continue
         module.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets, init_lora_weights="gaussian"))
-        state = get_peft_model_state_dict(module)
-        found[part] = {name: torch.randn_like(values) * 0.3 for name, values in state.items()}
-    return found
+        state_dict = get_peft_model_state_dict(module)
+        state_dicts[component] = {name: torch.randn_like(values) * 0.3 for name, values in state_dict.items()}
+    return state_dicts
 
 
-def diffusers_lora(path: Path, folder: Path, **more: Any) -> Path:
-    """A LoRA in diffusers' form."""
-    parts = states(folder, **more)
-    save_file({f"{part}.{name}": values for part, state in parts.items() for name, values in state.items()}, path)
+def diffusers_lora(path: Path, folder: Path, **kwargs: Any) -> Path:
+    """Save a LoRA in the format of diffusers."""
+    state_dicts = lora_state_dicts(folder, **kwargs)
+    tensors = {
+        f"{component}.{name}": values
+        for component, state_dict in state_dicts.items()
+        for name, values in state_dict.items()
+    }
+    save_file(tensors, path)
     return path
 
 
-def kohya_lora(path: Path, folder: Path, *, alphas: Mapping[str, float] | float = 1.0, **more: Any) -> Path:
-    """The same in kohya's form; `alphas` for all layers, or by the end of a layer's name with underscores."""
-    parts = states(folder, **more)
-    two = "text_encoder_2" in parts
-    start = {"unet": "unet", "text_encoder": "te1" if two else "te", "text_encoder_2": "te2"}
+def kohya_lora(path: Path, folder: Path, *, alphas: Mapping[str, float] | float = 1.0, **kwargs: Any) -> Path:
+    """Save a LoRA in kohya's format. `alphas`: for all layers, or by the suffix of a layer's key."""
+    state_dicts = lora_state_dicts(folder, **kwargs)
+    has_two = "text_encoder_2" in state_dicts
+    prefixes = {"unet": "unet", "text_encoder": "te1" if has_two else "te", "text_encoder_2": "te2"}
     tensors: dict[str, torch.Tensor] = {}
-    for part, state in parts.items():
-        for name, values in state.items():
+    for component, state_dict in state_dicts.items():
+        for name, values in state_dict.items():
             layer, _, side = name.removesuffix(".weight").rpartition(".lora_")
-            if part != "unet" and not layer.startswith("text_model"):
+            if component != "unet" and not layer.startswith("text_model"):
                 layer = f"text_model.{layer}"
-            key = f"lora_{start[part]}_{layer.replace('.', '_')}"
+            key = f"lora_{prefixes[component]}_{layer.replace('.', '_')}"
             tensors[f"{key}.lora_{'down' if side == 'A' else 'up'}.weight"] = values
             alpha = (
                 alphas
                 if isinstance(alphas, float)
-                else next((value for end, value in alphas.items() if key.endswith(end)), 1.0)
+                else next((value for suffix, value in alphas.items() if key.endswith(suffix)), 1.0)
             )
             tensors[f"{key}.alpha"] = torch.tensor(alpha)
     save_file(tensors, path)
@@ -70,16 +79,16 @@ def kohya_lora(path: Path, folder: Path, *, alphas: Mapping[str, float] | float 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def blank(path: Path, shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Path:
-    """A sparse safetensors file with these tensors in half precision, all of them zero."""
+def zero_file(path: Path, shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Path:
+    """Create a sparse safetensors file with fp16 tensors of these shapes, filled with zeros."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-    at = 0
+    offset = 0
     for name, shape in shapes.items():
         size = 2 * math.prod(shape)
-        header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [at, at + size]}
-        at += size
+        header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
     text = json.dumps(header).encode()
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + at)
+        file.truncate(8 + len(text) + offset)
     return path

@@ -149,7 +149,7 @@ def test_the_tensor_hash_does_not_depend_on_metadata(models: dict[str, Path]) ->
 def test_the_architecture_comes_from_shapes_then_from_metadata(
     shapes: tiny_loras.Shapes, metadata: dict[str, str], architecture: str
 ) -> None:
-    path = tiny_loras.blank(Path("style.safetensors"), shapes, metadata)
+    path = tiny_loras.zero_file(Path("style.safetensors"), shapes, metadata)
     assert lora_files.read_lora(path).architecture == architecture
     shown = run("info", str(path)).stdout
     assert f"architecture: {architecture}\n" in shown
@@ -173,7 +173,7 @@ def test_the_architecture_comes_from_shapes_then_from_metadata(
 )
 def test_unsupported_files_are_rejected(shapes: tiny_loras.Shapes, message: str) -> None:
     with pytest.raises(InputFileError, match=message) as caught:
-        lora_files.read_lora(tiny_loras.blank(Path("style.safetensors"), shapes))
+        lora_files.read_lora(tiny_loras.zero_file(Path("style.safetensors"), shapes))
     assert caught.value.hint
 
 
@@ -196,7 +196,7 @@ def test_unsupported_files_are_rejected(shapes: tiny_loras.Shapes, message: str)
 def test_incompatible_loras_are_rejected_in_one_sentence(
     models: dict[str, Path], shapes: tiny_loras.Shapes, model: str, message: str
 ) -> None:
-    path = tiny_loras.blank(Path("style.safetensors"), shapes)
+    path = tiny_loras.zero_file(Path("style.safetensors"), shapes)
     found = registry.resolve_model(str(models.get(model, model)))
     with pytest.raises(ModelUnavailableError) as caught:
         lora_files.check_compatible(lora_files.read_lora(path), found)
@@ -225,18 +225,18 @@ def test_loras_are_compared_with_single_checkpoints_of_real_sizes() -> None:
         "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
         "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
     }
-    model = registry.resolve_model(str(tiny_loras.blank(Path("sd15.safetensors"), sd1)))
+    model = registry.resolve_model(str(tiny_loras.zero_file(Path("sd15.safetensors"), sd1)))
     compatible = {**kohya(SD1_KEY, 768), **kohya("lora_te_text_model_encoder_layers_11_mlp_fc1", 768, 3072)}
     lora_files.check_compatible(
-        lora_files.read_lora(tiny_loras.blank(Path("compatible.safetensors"), compatible)), model
+        lora_files.read_lora(tiny_loras.zero_file(Path("compatible.safetensors"), compatible)), model
     )
     with pytest.raises(ModelUnavailableError, match="640x768 instead of 320x768"):
         lora_files.check_compatible(
-            lora_files.read_lora(tiny_loras.blank(Path("incompatible.safetensors"), kohya(SD1_KEY, 768, 640))), model
+            lora_files.read_lora(tiny_loras.zero_file(Path("incompatible.safetensors"), kohya(SD1_KEY, 768, 640))), model
         )
     with pytest.raises(ModelUnavailableError, match="LoRA for Stable Diffusion XL"):
         lora_files.check_compatible(
-            lora_files.read_lora(tiny_loras.blank(Path("xl.safetensors"), kohya(XL_KEY, 2048))), model
+            lora_files.read_lora(tiny_loras.zero_file(Path("xl.safetensors"), kohya(XL_KEY, 2048))), model
         )
 
 
@@ -244,7 +244,7 @@ def test_names_are_found_in_the_lora_folder(monkeypatch: pytest.MonkeyPatch) -> 
     folder = Path("loras")
     (folder / "deep").mkdir(parents=True)
     for name in ("style", "deep/other", "deep/style"):
-        tiny_loras.blank(folder / f"{name}.safetensors", kohya(SD1_KEY, 768))
+        tiny_loras.zero_file(folder / f"{name}.safetensors", kohya(SD1_KEY, 768))
     with pytest.raises(InputFileError, match="Cannot find the LoRA 'style'") as caught:
         lora_files.find_lora("style")
     assert "lora_folder" in caught.value.hint
@@ -255,10 +255,10 @@ def test_names_are_found_in_the_lora_folder(monkeypatch: pytest.MonkeyPatch) -> 
         lora_files.find_lora("styel")
     assert caught.value.hint == "Did you mean style?"
     (folder / "wide").mkdir()
-    tiny_loras.blank(folder / "wide" / "other.safetensors", kohya(SD1_KEY, 768))
+    tiny_loras.zero_file(folder / "wide" / "other.safetensors", kohya(SD1_KEY, 768))
     with pytest.raises(InputFileError, match="Several") as caught:
         lora_files.find_lora("other")
-    tiny_loras.blank(Path("style.safetensors"), kohya(SD1_KEY, 768))
+    tiny_loras.zero_file(Path("style.safetensors"), kohya(SD1_KEY, 768))
     assert lora_files.find_lora("style") == Path("style.safetensors"), "the working directory has precedence"
     monkeypatch.setenv("ARTGEN_LORA_FOLDER", "elsewhere")
     with pytest.raises(InputFileError, match="Cannot find the LoRA 'other'"):
@@ -280,7 +280,7 @@ def test_invalid_names_are_rejected(name: str, error: type[ArtgenError]) -> None
 
 def test_loras_are_checked_before_the_model_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artgen.registry.resolve_model", lambda *_, **__: pytest.fail("the model was resolved"))
-    tiny_loras.blank(Path("xl.safetensors"), kohya(XL_KEY, 2048))
+    tiny_loras.zero_file(Path("xl.safetensors"), kohya(XL_KEY, 2048))
     with pytest.raises(ModelUnavailableError, match=r"LoRA for Stable Diffusion XL, and sd15 is Stable Diffusion 1\."):
         prepare_jobs([Txt2Img(prompt="x", model="sd15", lora=("xl",))])
     with pytest.raises(InputFileError, match="Cannot find the LoRA"):
