@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from artgen.engine.generate import GeneratedImage
-    from artgen.jobs.prepare import Job
+    from artgen.jobs.job import Job
 
 MAX_COMPARED_PX = 768
 """Maximum width and height of an image in the comparison, in pixels. Larger images are cropped at the center."""
@@ -133,7 +133,9 @@ class _Comparison:
         Raises:
             InputFileError: the sizes differ.
         """
-        self._noisy = job.image
+        from artgen.jobs.job import DenoiseJob
+
+        self._noisy = job.image if isinstance(job, DenoiseJob) else None
         if self._reference is not None and self._reference.size != job.size:
             width, height = self._reference.size
             raise InputFileError(

@@ -14,7 +14,7 @@ from artgen.spec.settings import ReportSettings
 if TYPE_CHECKING:
     from artgen.engine.generate import GeneratedImage
     from artgen.jobs.batch_size import BatchSizePolicy
-    from artgen.jobs.prepare import Job
+    from artgen.jobs.job import Job
     from artgen.outputs import AnimationOutput, Destination
     from artgen.spec.requests import Request
 
@@ -74,7 +74,7 @@ class RequestJobs:
                 self._check_job(job)
             destination.check(job.width, job.height, preview_record(job))
             if animation is not None:
-                checks.check_frames(frames, job.request, job.model_or_none)
+                checks.check_frames(frames, job)
                 animation.check(preview_record(job))
         notes = [] if self._options.report.quiet else _collect_notes(jobs)
         if animation is not None and (text := animation.scaling_note(jobs[0].size)):
@@ -141,7 +141,6 @@ def _collect_notes(jobs: "Sequence[Job]") -> list[str]:
     """Return the notes of all jobs, each note once."""
     from artgen import metadata
     from artgen.jobs.prepare import source_seed_warning
-    from artgen.spec.requests import ImageRequest
 
     @cache
     def read_record(path: Path) -> dict[str, Any] | None:
@@ -153,6 +152,6 @@ def _collect_notes(jobs: "Sequence[Job]") -> list[str]:
     notes: list[str] = []
     for job in jobs:
         notes += job.notes
-        if isinstance(job.request, ImageRequest) and job.request.image:
-            notes.append(source_seed_warning(job.request, read_record(job.request.image)) or "")
+        if path := job.request.input_paths.get("image"):
+            notes.append(source_seed_warning(job.request, read_record(path)) or "")
     return [text for text in dict.fromkeys(notes) if text]

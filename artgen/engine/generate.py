@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig, resolve_device
@@ -24,12 +23,11 @@ from artgen.jobs.batch_size import (
     JobGroup,
     MaxBatchSize,
     default_batch_size,
-    group_key,
-    prompt_group_key,
 )
-from artgen.jobs.prepare import Job, prepare_jobs
-from artgen.spec.requests import Denoise, PromptRequest, Request
-from artgen.spec.settings import FramesSettings
+from artgen.jobs.job import DenoiseJob, GenerationJob, Job
+from artgen.jobs.prepare import prepare_jobs
+from artgen.spec.requests import Request
+from artgen.spec.settings import MAX_BATCH_SIZE, FramesSettings
 
 __all__ = ["FailedImage", "GeneratedImage", "generate", "generate_all", "generate_jobs", "replay"]
 
@@ -150,12 +148,13 @@ def generate_jobs(
     _reject_long_prompts(jobs)
     if frames is not None:
         for job in jobs:
-            checks.check_frames(frames, job.request, job.model_or_none)
+            checks.check_frames(frames, job)
     runner = _BatchRunner(jobs, batch_size_policy, frames, context or GenerationContext(), listener)
     start = 0
     while start < len(jobs):
-        if isinstance(request := jobs[start].request, Denoise):
-            outcomes = [_denoise_job(jobs[start], request, ProgressReporter(listener, start + 1, 1, len(jobs)), frames)]
+        job = jobs[start]
+        if isinstance(job, DenoiseJob):
+            outcomes = [_denoise_job(job, ProgressReporter(listener, start + 1, 1, len(jobs)), frames)]
         else:
             outcomes = runner.run_next_batch(start)
         yield from outcomes
@@ -190,14 +189,17 @@ class _BatchRunner:
         """Generate the images of the batch that begins with job `start`. Retry with less memory if necessary."""
         if start >= self._group_end:
             self._group_start, self._group_end = start, _group_end(self._jobs, start)
-        job = self._jobs[start]
+        # A group contains only generation jobs, because the group key contains the request.
+        end = min(self._group_end, start + MAX_BATCH_SIZE)
+        group = [job for job in self._jobs[start:end] if isinstance(job, GenerationJob)]
+        job = group[0]
         while True:
             start_time = time.monotonic()
             batch_size = self._next_batch_size(start)
             device_config = _device_config(job)
             memory_settings = self._memory_policy.settings_for(job, batch_size, device_config)
             batch_size = min(batch_size, memory_settings.batch_size)
-            batch = self._jobs[start : min(self._group_end, start + batch_size)]
+            batch = group[:batch_size]
             outcomes = self._try_batch(start, batch, batch_size, device_config, memory_settings)
             if outcomes is not None:
                 break
@@ -216,7 +218,7 @@ class _BatchRunner:
     def _try_batch(
         self,
         start: int,
-        batch: Sequence[Job],
+        batch: Sequence[GenerationJob],
         batch_size: int,
         device_config: DeviceConfig,
         memory_settings: MemorySettings,
@@ -228,7 +230,7 @@ class _BatchRunner:
         remaining_seconds = self._context.remaining_seconds + self._seconds_per_image * (len(self._jobs) - start)
         progress = ProgressReporter(self._listener, start + 1, len(batch), len(self._jobs), remaining_seconds)
         try:
-            with memory_limit(device_config, batch[0].prompt_request.memory_budget):
+            with memory_limit(device_config, batch[0].request.memory_budget):
                 if text_encoder_offload.encodes_prompts_first(memory_settings, device_config):
                     upcoming = _same_resources(batch[0], self._jobs[start:], self._context.upcoming)
                     text_encoder_offload.encode_prompts(batch, upcoming, device_config, self._listener)
@@ -240,19 +242,20 @@ class _BatchRunner:
         return None
 
 
-def _device_config(job: Job) -> DeviceConfig:
-    request = job.prompt_request
+def _device_config(job: GenerationJob) -> DeviceConfig:
+    request = job.request
     config = resolve_device(request.device, request.dtype, job.model.weight_bytes())
     return replace(config, quantize=request.quantize)
 
 
 def _denoise_job(
-    job: Job, request: Denoise, progress: ProgressReporter, frames: FramesSettings | None
+    job: DenoiseJob, progress: ProgressReporter, frames: FramesSettings | None
 ) -> GeneratedImage | FailedImage:
     """Denoise one image. Halve the tile size after each out-of-memory error."""
     # Imported here because the other tasks do not need the packages that this module imports.
     from artgen.engine.denoise import denoise
 
+    request = job.request
     device_config = resolve_device(request.device, request.dtype)
     for halvings in itertools.count():
         try:
@@ -284,28 +287,24 @@ def _raise_if_device_lost(error: BaseException) -> None:
         ) from error
 
 
-def _same_resources(first: Job, *jobs: Iterable[Job]) -> Iterator[Job]:
+def _same_resources(first: GenerationJob, *jobs: Iterable[Job]) -> Iterator[GenerationJob]:
     """Yield jobs until one needs another model, device or memory setting than `first`."""
     key = resource_key(first)
     for job in itertools.chain(*jobs):
-        if not isinstance(job.request, PromptRequest) or resource_key(job) != key:
+        if not isinstance(job, GenerationJob) or resource_key(job) != key:
             return
         yield job
 
 
 def _group_end(jobs: Sequence[Job], start: int) -> int:
     """Return the index after the last consecutive job that can share a pipeline call with job `start`."""
-
-    def key(job: Job) -> tuple[Any, ...]:
-        return group_key(job.request), *prompt_group_key(job.request), job.size
-
-    first_key = key(jobs[start])
-    return next((i for i in range(start + 1, len(jobs)) if key(jobs[i]) != first_key), len(jobs))
+    key = jobs[start].group_key
+    return next((i for i in range(start + 1, len(jobs)) if jobs[i].group_key != key), len(jobs))
 
 
 def _reject_long_prompts(jobs: Sequence[Job]) -> None:
     """Raise UsageError if `--long-prompt error` forbids a prompt. Runs before a model is loaded."""
     for job in jobs:
-        if isinstance(job.request, PromptRequest) and job.request.long_prompt == "error":
+        if isinstance(job, GenerationJob) and job.request.long_prompt == "error":
             prompts.reject_long(job.model, job.request.prompt)
             prompts.reject_long(job.model, job.request.negative_prompt)

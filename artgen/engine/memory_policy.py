@@ -17,7 +17,7 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, Notice, PlanNote
 from artgen.jobs import checks
-from artgen.jobs.prepare import Job
+from artgen.jobs.job import GenerationJob
 from artgen.registry import estimate_memory
 from artgen.spec import fast
 from artgen.spec import memory_budget as budget
@@ -103,17 +103,17 @@ class MemoryPolicy:
         self._planned_pixels = 0  # pixels per pipeline call that `_settings` were planned for
         self._settings = MemorySettings(MAX_BATCH_SIZE, vae_tiling=False, offload=None)
 
-    def settings_for(self, job: Job, batch_size: int, device_config: DeviceConfig) -> MemorySettings:
+    def settings_for(self, job: GenerationJob, batch_size: int, device_config: DeviceConfig) -> MemorySettings:
         """Return the settings for `batch_size` images like this job's.
 
         The settings are planned again if the images need other resources, or more memory than the images before.
         """
         # Classifier-free guidance doubles the batch.
-        pixels = batch_size * job.width * job.height * (2 if job.prompt_request.uses_cfg else 1)
+        pixels = batch_size * job.width * job.height * (2 if job.request.uses_cfg else 1)
         if (key := resource_key(job)) != self._resource_key:
             self._resource_key = key
             self._planned_pixels = 0
-            self._settings = MemorySettings.from_request(job.prompt_request, MAX_BATCH_SIZE)
+            self._settings = MemorySettings.from_request(job.request, MAX_BATCH_SIZE)
             if key in self._oom_history and pixels >= self._oom_history[key][0]:
                 self._planned_pixels, self._settings = self._oom_history[key]
         if pixels > self._planned_pixels:
@@ -123,7 +123,7 @@ class MemoryPolicy:
                 self._settings = plan_memory(self._settings, job, batch_size, device_config, self._listener)
         return self._settings
 
-    def degrade(self, device_config: DeviceConfig, job: Job, batch_size: int) -> None:
+    def degrade(self, device_config: DeviceConfig, job: GenerationJob, batch_size: int) -> None:
         """Reduce the memory use after an out-of-memory error with `batch_size` images per pipeline call.
 
         Raises:
@@ -137,7 +137,7 @@ class MemoryPolicy:
             self._settings = self._apply_next_fallback(device_config, job, batch_size)
         self._oom_history[self._resource_key] = self._planned_pixels, self._settings
 
-    def _apply_next_fallback(self, device_config: DeviceConfig, job: Job, batch_size: int) -> MemorySettings:
+    def _apply_next_fallback(self, device_config: DeviceConfig, job: GenerationJob, batch_size: int) -> MemorySettings:
         reduced = self._settings.next_fallback(device_config, batch_size)
         if reduced is None or reduced.offload != self._settings.offload:
             pipeline_cache.clear_cache()
@@ -155,7 +155,11 @@ class MemoryPolicy:
 
 
 def plan_memory(
-    memory_settings: MemorySettings, job: Job, batch_size: int, device_config: DeviceConfig, listener: Listener
+    memory_settings: MemorySettings,
+    job: GenerationJob,
+    batch_size: int,
+    device_config: DeviceConfig,
+    listener: Listener,
 ) -> MemorySettings:
     """Return the settings with the cheapest offload mode that fits the available memory.
 
@@ -169,7 +173,7 @@ def plan_memory(
         device_config: Device of the model. On MPS, which shares main memory, nothing is offloaded.
         listener: Receives a `PlanNote` with the selected mode.
     """
-    on_cpu, request = device_config.device == "cpu", job.prompt_request
+    on_cpu, request = device_config.device == "cpu", job.request
     if not memory_settings.auto and not (on_cpu and memory_settings.offload is None):
         return memory_settings
     if not on_cpu and not device_config.device.startswith("cuda"):
@@ -199,10 +203,10 @@ def plan_memory(
 
 
 def _choose_offload(
-    memory_settings: MemorySettings, job: Job, batch_size: int, device_config: DeviceConfig, budget_bytes: int
+    memory_settings: MemorySettings, job: GenerationJob, batch_size: int, device_config: DeviceConfig, budget_bytes: int
 ) -> budget.OffloadPlan:
     """Return the cheapest offload mode for `batch_size` images within a memory budget."""
-    unet_batch_size = batch_size * (2 if job.prompt_request.uses_cfg else 1)
+    unet_batch_size = batch_size * (2 if job.request.uses_cfg else 1)
     estimate = estimate_memory(
         job.model, device_config.dtype, job.size, unet_batch_size, fp8=device_config.quantize == "fp8"
     )
@@ -249,9 +253,9 @@ def memory_limit(device_config: DeviceConfig, memory_budget: str | None) -> Iter
         torch.cuda.set_per_process_memory_fraction(1.0, index)
 
 
-def resource_key(job: Job) -> tuple[Any, ...]:
+def resource_key(job: GenerationJob) -> tuple[Any, ...]:
     """Return everything that memory settings depend on, except the image size."""
-    request = job.prompt_request
+    request = job.request
     values = (
         getattr(request, name) for name, setting in settings_of(type(request)).items() if "memory" in setting.affects
     )

@@ -7,13 +7,11 @@ record contains the batch size, and `replay` uses it.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from artgen.errors import UsageError
-from artgen.jobs.prepare import Job
-from artgen.spec.requests import PromptRequest, Request
-from artgen.spec.settings import MAX_BATCH_SIZE, settings_of, type_of
+from artgen.jobs.job import GenerationJob, Job
+from artgen.spec.settings import MAX_BATCH_SIZE
 from artgen.system import hardware
 
 AUTO = "auto"
@@ -133,38 +131,14 @@ def _cap_to_total(batch_size: int, total: int) -> int:
     return min(batch_size, 1 << (total - 1).bit_length())
 
 
-def group_key(request: Request) -> Request:
-    """Return the settings that must be equal in a pipeline call: all except seed, prompts and input images."""
-    if not isinstance(request, PromptRequest):
-        return request
-    blank: dict[type, Any] = {str: "", int: 0, Path: Path("any")}
-    return request.replace(
-        **{
-            name: blank[type_of(type(request), name)[0]]
-            for name, setting in settings_of(type(request)).items()
-            if setting.per_image and getattr(request, name) is not None
-        }
-    )
-
-
-def prompt_group_key(request: Request) -> tuple[Any, ...]:
-    """Return the properties of the prompts that must be equal in a pipeline call."""
-    if not isinstance(request, PromptRequest):
-        return ()
-    # The longest prompt of a batch determines the number of chunks for all prompts.
-    prompts = (request.prompt, request.negative_prompt) if request.long_prompt == "chunk" else ()
-    return bool(request.negative_prompt), *prompts
-
-
 def default_batch_size(job: Job) -> int:
     """Return the default batch size for the model, image size and device of a job, a power of two.
 
     On a CPU the result is 1 for a large model, because one image keeps all cores busy.
     """
-    model = job.model_or_none
-    if model is None or not isinstance(job.request, PromptRequest):
+    if not isinstance(job, GenerationJob):
         return 1
-    device = job.request.device
+    model, device = job.model, job.request.device
     if device.startswith("cuda") or (device == "auto" and hardware.cuda_device_count()):
         max_size = CUDA_BATCH_SIZES.get(model.architecture, CUDA_DEFAULT_BATCH_SIZE)
         width, height = model.native_size

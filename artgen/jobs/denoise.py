@@ -1,34 +1,34 @@
-"""What a request to denoise leaves open, and which models can do it."""
+"""Fill in the defaults of denoise requests and check that a model supports the method."""
 
 from typing import Any
 
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.registry import ResolvedModel
-from artgen.spec.requests import Denoise, Request, generate_seed
+from artgen.spec.requests import Denoise
+from artgen.spec.seeds import generate_seed
 from artgen.system import hardware
 
 DEFAULT_DENOISER = "denoiser"
-"""The model of pixels that is taken when none is named."""
+"""Name of the default model of the method pixel."""
 
 DEFAULT_LATENT_STEPS = 4
-"""Steps in latents when none are asked for."""
 
 NUM_AUGMENTATIONS = 8
-"""Flips and quarter turns of a picture."""
+"""Number of flips and quarter turns of an image."""
 
 
 def model_name(request: Denoise) -> str | None:
-    """The model that a request asks for, or that is taken for it; None for the classical methods."""
+    """Return the model of a request, or the default model; None for the classical methods."""
     if request.method in ("tv", "nlm"):
         return None
     return request.model or (hardware.default_model() if request.method == "latent" else DEFAULT_DENOISER)
 
 
 def fill_defaults(request: Denoise, model: ResolvedModel | None) -> Denoise:
-    """The request with nothing left open; a seed is drawn only where chance has a say.
+    """Return the request with all defaults filled in. Only a request with random noise gets a seed.
 
     Raises:
-        UsageError: settings that do not fit each other.
+        UsageError: settings contradict each other.
     """
     method = request.method or "pixel"
     filled: dict[str, Any] = {"method": method, "sigma": request.sigma or "auto"}
@@ -46,33 +46,37 @@ def fill_defaults(request: Denoise, model: ResolvedModel | None) -> Denoise:
 def _check_steps_and_ensemble(request: Denoise, steps: int) -> None:
     for name in ("eta", "fidelity"):
         if steps == 1 and getattr(request, name):
-            raise UsageError(f"{name} needs 2 steps or more.", f"Add --steps 10, or leave --{name} out.")
+            raise UsageError(f"{name} needs 2 steps or more.", f"Add --steps 10, or remove --{name}.")
     if not request.eta and (request.self_ensemble or 1) > NUM_AUGMENTATIONS:
         raise UsageError(
-            f"A picture has {NUM_AUGMENTATIONS} flips and turns; --self-ensemble cannot be {request.self_ensemble}.",
+            f"--self-ensemble cannot be {request.self_ensemble}: an image has {NUM_AUGMENTATIONS} flips and turns.",
             "Add --steps 10 --eta 1 for runs with different noise.",
         )
 
 
-def check_model_type(request: Request, model: ResolvedModel) -> None:
-    """Holds a task to its kind of model: unconditional models of pixels denoise, those that follow words do the rest.
+def check_model_type(request: Denoise, model: ResolvedModel) -> None:
+    """Check that a model supports the method of a denoise request.
 
     Raises:
-        ModelUnavailableError: it is of the other kind.
+        ModelUnavailableError: the model has another architecture.
     """
-    method = (request.method or "pixel") if isinstance(request, Denoise) else None
-    if method != "pixel" and model.architecture == "pixel":
+    if request.method == "latent":
+        _check_latent_model(model)
+    elif model.architecture != "pixel":
         raise ModelUnavailableError(
-            f"{model.name} is a diffusion model of pixels without words and cannot do {method or request.task}.",
-            "Use it with `artgen denoise`, or choose another --model (`artgen models list`).",
+            f"{model.name} is not an unconditional pixel-space diffusion model.",
+            "Add --method latent to use the model anyway, or remove --model.",
         )
-    if method == "pixel" and model.architecture != "pixel":
+
+
+def _check_latent_model(model: ResolvedModel) -> None:
+    if model.architecture == "pixel":
         raise ModelUnavailableError(
-            f"{model.name} is no unconditional diffusion model of pixels.",
-            "Add --method latent to denoise with it all the same, or leave --model out.",
+            f"{model.name} is a pixel-space diffusion model without a prompt and cannot do latent.",
+            "Use the model with --method pixel, or choose another --model (`artgen models list`).",
         )
-    if method == "latent" and model.architecture not in ("sd1", "sd2", "sdxl"):
+    if model.architecture not in ("sd1", "sd2", "sdxl"):
         raise ModelUnavailableError(
-            f"{model.name} cannot denoise in latents, which takes a Stable Diffusion 1, 2 or XL model.",
+            f"{model.name} cannot denoise in latents: this needs a Stable Diffusion 1, 2 or XL model.",
             "Choose another --model (`artgen models list`).",
         )

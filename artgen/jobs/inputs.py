@@ -1,27 +1,29 @@
-"""The pictures that a request starts from: read, resized, masked and extended."""
+"""Load the input images of a request: read, resize, mask and extend them."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from artgen import images
-from artgen.spec.requests import Denoise, ImageRequest, Inpaint, Outpaint, PromptedImageRequest, Request
-from artgen.spec.settings import CanvasSettings, settings_of
+from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, PromptedImageRequest, Request
+from artgen.spec.settings import settings_of
 
 
 @dataclass(frozen=True)
 class InputImages:
-    """What a task starts from.
+    """Store the prepared input images of a request.
 
     Attributes:
-        image: RGB, at the size of the result; None for a task that starts from nothing. For denoise: L, LA, RGB or
-            RGBA, as the file has it.
-        low_bytes: the lower bytes of a picture with 16 bits a channel, in the same mode; None for 8 bits.
-        mask: "L" of the same size, 255 where to repaint; None when nothing is masked.
-        provenance: what the record says of the files.
-        notes: what the user should know.
+        image: input image in the size of the result: mode RGB, or for denoise the mode of the file (L, LA, RGB,
+            RGBA); None for txt2img.
+        low_bytes: low bytes of an image with 16 bits per channel, in the same mode; None for 8 bits.
+        mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
+        provenance: hashes of the files, for the record.
+        notes: notes for the user.
     """
 
     image: Image.Image | None = None
@@ -32,54 +34,82 @@ class InputImages:
 
 
 def input_key(request: Request) -> tuple[Any, ...]:
-    """Equal for requests that draw on the same canvas: task, pictures and size."""
-    shared = settings_of(type(request)).items()
-    return (request.task, *(getattr(request, name) for name, setting in shared if "input" in setting.affects))
+    """Return a value that is equal for requests with the same task and the same prepared input images."""
+    settings = settings_of(type(request)).items()
+    return (request.task, *(getattr(request, name) for name, setting in settings if "input" in setting.affects))
 
 
 def load_inputs(request: Request) -> InputImages:
-    """Reads what a request names.
+    """Load the input images of a request.
 
     Raises:
-        InputFileError: a picture or mask that cannot be used.
-        UsageError: an extension that cannot be meant.
+        InputFileError: an image or a mask cannot be used.
+        UsageError: the extension of an image is impossible.
     """
-    if not isinstance(request, ImageRequest) or request.image is None:
-        return InputImages()
-    if isinstance(request, Denoise):
-        exact = images.load_lossless(request.image)
-        return InputImages(exact.image, exact.low_bytes, provenance={"image_sha256": exact.sha256}, notes=exact.notes)
-    background = request.background if isinstance(request, PromptedImageRequest) else "white"
-    loaded = images.load_image(request.image, background=background)
-    facts: dict[str, Any] = {"image_sha256": loaded.sha256}
-    notes = loaded.notes
-    image = _resize(loaded.image, request)
-    mask = None
-    if isinstance(request, Inpaint) and request.mask is not None:
-        masked = images.load_mask(
-            request.mask, loaded.image.size, invert=request.invert_mask, resize=request.resize_mask
-        )
-        mask = images.feather(masked.mask.resize(image.size, Image.Resampling.BILINEAR), request.feather)
-        facts["mask_sha256"] = masked.sha256
-        notes += (*masked.notes, f"{masked.coverage:.1%} of the picture will be repainted")
-    if isinstance(request, Outpaint):
-        image, mask = _outpaint_canvas(image, request)
-    return InputImages(image, mask=mask, provenance=facts, notes=notes)
+    load = _LOADERS.get(request.task)
+    return load(request, request.input_paths["image"]) if load else InputImages()
 
 
-def _resize(image: Image.Image, request: Request) -> Image.Image:
-    """The picture at the size asked for; one side alone keeps the proportions."""
-    if not isinstance(request, CanvasSettings) or (request.width is None and request.height is None):
-        return image
-    width = request.width or max(1, round(image.width * (request.height or 0) / image.height))
-    height = request.height or max(1, round(image.height * (request.width or 0) / image.width))
-    return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
+def _load_img2img(request: Img2Img, path: Path) -> InputImages:
+    loaded = _load_image(request, path)
+    return InputImages(
+        _resize(loaded.image, request.width, request.height),
+        provenance={"image_sha256": loaded.sha256},
+        notes=loaded.notes,
+    )
 
 
-def _outpaint_canvas(image: Image.Image, request: Outpaint) -> tuple[Image.Image, Image.Image]:
+def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
+    loaded = _load_image(request, path)
+    image = _resize(loaded.image, request.width, request.height)
+    masked = images.load_mask(
+        request.input_paths["mask"], loaded.image.size, invert=request.invert_mask, resize=request.resize_mask
+    )
+    mask = images.feather(masked.mask.resize(image.size, Image.Resampling.BILINEAR), request.feather)
+    provenance = {"image_sha256": loaded.sha256, "mask_sha256": masked.sha256}
+    notes = (*loaded.notes, *masked.notes, f"{masked.coverage:.1%} of the image will be repainted.")
+    return InputImages(image, mask=mask, provenance=provenance, notes=notes)
+
+
+def _load_outpaint(request: Outpaint, path: Path) -> InputImages:
+    loaded = _load_image(request, path)
     if request.expand is not None:
         by = images.parse_expand(request.expand)
     else:
-        by = images.expansion_to_size(image.size, *images.parse_size(request.target_size or ""))
-    canvas, mask = images.expand_canvas(image, left=by.left, top=by.top, right=by.right, bottom=by.bottom)
-    return canvas, images.feather(mask, request.feather)
+        by = images.expansion_to_size(loaded.image.size, *images.parse_size(request.target_size or ""))
+    canvas, mask = images.expand_canvas(loaded.image, left=by.left, top=by.top, right=by.right, bottom=by.bottom)
+    return InputImages(
+        canvas,
+        mask=images.feather(mask, request.feather),
+        provenance={"image_sha256": loaded.sha256},
+        notes=loaded.notes,
+    )
+
+
+def _load_denoise(request: Denoise, path: Path) -> InputImages:  # noqa: ARG001 - the signature of all loaders
+    lossless = images.load_lossless(path)
+    provenance = {"image_sha256": lossless.sha256}
+    return InputImages(lossless.image, lossless.low_bytes, provenance=provenance, notes=lossless.notes)
+
+
+_LOADERS: Mapping[str, Callable[[Any, Path], InputImages]] = {
+    "img2img": _load_img2img,
+    "inpaint": _load_inpaint,
+    "outpaint": _load_outpaint,
+    "denoise": _load_denoise,
+}
+
+
+def _load_image(request: PromptedImageRequest, path: Path) -> images.LoadedImage:
+    return images.load_image(path, background=request.background)
+
+
+def _resize(image: Image.Image, width: int | None, height: int | None) -> Image.Image:
+    """Return the image in the requested size. If one side is None, the aspect ratio is kept."""
+    if width is None and height is None:
+        return image
+    width, height = (
+        width or max(1, round(image.width * (height or 0) / image.height)),
+        height or max(1, round(image.height * (width or 0) / image.width)),
+    )
+    return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)

@@ -13,7 +13,7 @@ from typing import Any
 
 from artgen import metadata, registry
 from artgen.errors import InputFileError, ModelUnavailableError, UsageError
-from artgen.jobs.prepare import Job
+from artgen.jobs.job import Job
 from artgen.registry import lora as lora_files
 from artgen.spec import fast, settings
 from artgen.spec.lora import LoraSpec, parse_lora
@@ -63,9 +63,9 @@ class ReplaySpec:
                 )
             if job.provenance.get(name) != value:
                 raise ModelUnavailableError(
-                    f"{job.model.name} has other weights than the picture's model: {name} {str(value)[:10]}... was "
+                    f"{job.request.model} has other weights than the picture's model: {name} {str(value)[:10]}... was "
                     f"recorded, {str(job.provenance.get(name))[:10]}... is here.",
-                    f"--set model={job.model.name} draws with the present ones all the same.",
+                    f"--set model={job.request.model} draws with the present ones all the same.",
                 )
 
 
@@ -100,7 +100,7 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
         )
     if not isinstance(record.get("task"), str) or record["task"] not in TASKS:
         raise InputFileError(f"{path} was made by {record.get('task')!r}, which replay does not know.")
-    known = options_of(TASKS[record["task"]])
+    known = options_of(TASKS[record["task"]].request_class)
     record, changes = settings.canonical_keys(record, known), settings.canonical_keys(changes, known)
     if "fast" not in changes:
         _reject_removed_presets(path, record)
@@ -136,7 +136,7 @@ def _build_request(record: Mapping[str, Any]) -> Request:
 
 def _apply_changes(record: dict[str, Any], changes: Mapping[str, str]) -> bool:
     """Puts changes into the record; says whether pixels are meant to differ."""
-    cls = TASKS[record["task"]]
+    cls = TASKS[record["task"]].request_class
     for name, text in changes.items():
         record[name] = settings.parse_value(cls, name, text)
         if name == "scheduler":
@@ -162,7 +162,7 @@ def _apply_changes(record: dict[str, Any], changes: Mapping[str, str]) -> bool:
 
 
 def _find_input_files(path: Path, record: dict[str, Any], changes: Mapping[str, str]) -> None:
-    for name in path_settings(TASKS[record["task"]]):
+    for name in path_settings(TASKS[record["task"]].request_class):
         if name in changes:
             continue
         wanted = record.get(f"{name}_sha256")

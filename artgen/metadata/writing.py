@@ -11,6 +11,8 @@ from PIL import Image, PngImagePlugin
 
 from artgen.errors import UsageError
 from artgen.metadata.a1111 import format_a1111, public_model_name
+from artgen.spec.requests import TASKS
+from artgen.spec.tasks import COMPOSITE
 
 METADATA_LEVELS = ("full", "minimal", "none")
 """full: the complete record; minimal: only the tool and the model; none: no metadata."""
@@ -105,15 +107,14 @@ def image_save_args(record: Mapping[str, object], format: str, level: str = "ful
 def source_type(record: Mapping[str, object]) -> str:
     """Return IPTC's digital source type of a record, a URI (https://cv.iptc.org/newscodes/digitalsourcetype/).
 
-    The type is trainedAlgorithmicMedia for txt2img, algorithmicallyEnhanced for denoising with a pixel-space method,
-    and compositeWithTrainedAlgorithmicMedia for other tasks with an input image.
+    The table of tasks contains the source types. A txt2img record with an input image, which another tool wrote, has
+    that of tasks with an input image.
     """
-    name = "trainedAlgorithmicMedia"
-    if record.get("task") == "denoise" and record.get("method") != "latent":
-        name = "algorithmicallyEnhanced"
-    elif record.get("task", "txt2img") != "txt2img" or record.get("image") is not None:
-        name = "compositeWithTrainedAlgorithmicMedia"
-    return _SOURCE_TYPE_PREFIX + name
+    task = TASKS.get(str(record.get("task", "txt2img")))
+    has_input = record.get("image") is not None
+    if task is None or (has_input and "image" not in task.inputs):
+        return _SOURCE_TYPE_PREFIX + COMPOSITE
+    return _SOURCE_TYPE_PREFIX + task.source_type_of(record.get("method"))
 
 
 def _validated_format(format: str, level: str) -> str:  # noqa: A002 - as above

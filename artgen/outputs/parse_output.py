@@ -9,7 +9,7 @@ from artgen.metadata import METADATA_LEVELS
 from artgen.outputs.destination import Destination
 from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions
 from artgen.outputs.names import parse_template
-from artgen.spec.requests import ImageRequest, Request
+from artgen.spec.requests import Request
 from artgen.spec.settings import OutputSettings
 
 FORMAT_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
@@ -35,7 +35,7 @@ def destination_for_requests(requests: Sequence[Request], output: OutputSettings
     Raises:
         UsageError: See `parse_destination`.
     """
-    input_paths = tuple(r.image for r in requests if isinstance(r, ImageRequest) and r.image)
+    input_paths = tuple(path for request in requests if (path := request.input_paths.get("image")))
     return parse_destination(output, requests[0].filename_template, len(requests), input_paths)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from artgen import outputs
 from artgen.jobs import checks
-from artgen.jobs.prepare import Job
+from artgen.jobs.job import Job
 from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions
 from artgen.queue.entries import LINE_SETTINGS
 from artgen.spec.records import to_record

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from artgen.errors import ArtgenError, DeviceLostError, OutputError
 from artgen.events import Event, Listener, Loading, StepEvent, no_op
-from artgen.jobs.prepare import Job, ModelCache, prepare_jobs
+from artgen.jobs.job import Job
+from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.queue.ledger import JobRecord, JobResult, Ledger, failure_record, now
 from artgen.queue.locks import JobLocks
 from artgen.queue.planner import PlannedJob

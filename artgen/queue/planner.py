@@ -12,16 +12,15 @@ from artgen import images, outputs
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, no_op
 from artgen.jobs import checks
-from artgen.jobs.batch_size import default_batch_size, group_key, prompt_group_key
+from artgen.jobs.batch_size import default_batch_size
 from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.outputs import AnimationOutput, Destination
 from artgen.queue import fingerprints
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, location
 from artgen.spec.records import to_record
-from artgen.spec.requests import TASKS, PromptRequest, Request, Txt2Img
+from artgen.spec.requests import TASKS, Request
 from artgen.spec.seeds import expand_seeds, hash_seed
 from artgen.spec.settings import (
-    CanvasSettings,
     FramesSettings,
     OutputSettings,
     PromptSettings,
@@ -164,14 +163,15 @@ class Planner:
         series = SeriesSettings(seed=values.pop("seed", None), count=values.pop("count", 1))
         prompts = {name: values.pop(name) for name in _PROMPT_NAMES if name in values}
         template = self._cached_template(values)
-        if prompts and not isinstance(template.request, PromptRequest):
-            raise UsageError(f"{template.request.task} takes no {' and no '.join(prompts)}.", "Remove it.")
+        task = TASKS[template.request.task]
+        if unknown := [name for name in prompts if name not in options_of(task.request_class)]:
+            raise UsageError(f"{task.name} takes no {' and no '.join(unknown)}.", "Remove it.")
         validate(PromptSettings(**prompts))
-        if isinstance(template.request, Txt2Img) and not prompts.get("prompt", "").strip():
-            raise UsageError("txt2img needs a prompt.")
+        if "prompt" in task.inputs and not prompts.get("prompt", "").strip():
+            raise UsageError(f"{task.name} needs a prompt.")
         for seed, fingerprint in self._seeds_and_fingerprints(template, prompts, series):
             request = template.request.replace(**prompts, seed=seed)
-            group_key = (template.shape_id, *prompt_group_key(request))
+            group_key = (template.shape_id, *request.prompt_group_key())
             group_id = self._group_ids.setdefault(group_key, len(self._group_ids))
             number = len(plan.jobs) + 1
             plan.jobs.append(PlannedJob(number, entry.source, entry.line, request, template, group_id, fingerprint))
@@ -239,9 +239,9 @@ class Planner:
         destination = self._resolve_destination(output, job.request)
         destination.check(*job.size, record, owned_paths=self._existing_files)
         if self._animation_output is not None:
-            checks.check_frames(self._animation_output.settings, job.request, job.model_or_none)
+            checks.check_frames(self._animation_output.settings, job)
             self._animation_output.check(record)
-        shape = (group_key(job.request), job.size)
+        shape = (job.request.group_key(), job.size)
         return JobTemplate(
             job.request,
             job.size,
@@ -270,11 +270,11 @@ def build_request(task: str, setting_values: Mapping[str, Any]) -> Request:
     Raises:
         UsageError: the task does not take a setting, or a value is outside its limits.
     """
-    request_class = TASKS[task]
+    request_class = TASKS[task].request_class
     values = dict(setting_values)
     size = values.pop("size", None)
     if size is not None:
-        if not issubclass(request_class, CanvasSettings):
+        if "width" not in options_of(request_class):
             raise UsageError(f"{task} takes no size.")
         values["width"], values["height"] = images.parse_size(size)
     for name in values.keys() - options_of(request_class).keys():
@@ -289,8 +289,8 @@ def _merge_defaults(setting_values: Mapping[str, Any], defaults: Mapping[str, An
     task = setting_values.get("task", defaults.get("task", "txt2img"))
     if task not in TASKS:
         return dict(setting_values)
-    accepted = {*options_of(TASKS[task]), "task", "count", *fingerprints.OUTPUT_SETTINGS}
-    if issubclass(TASKS[task], CanvasSettings):
+    accepted = {*options_of(TASKS[task].request_class), "task", "count", *fingerprints.OUTPUT_SETTINGS}
+    if "width" in accepted:
         accepted.add("size")
     for name in setting_values.keys() & LINE_SETTINGS.keys():
         accepted.difference_update(settings_of(LINE_SETTINGS[name])[name].excludes)

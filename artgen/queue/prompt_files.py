@@ -174,7 +174,7 @@ def _non_setting_keys(values: Mapping[str, Any]) -> set[str]:
     task = values.get("task")
     if "artgen" not in values or not isinstance(task, str) or task not in TASKS:
         return set()
-    return {*JSON_ONLY_KEYS, *PROVENANCE_KEYS} - {"task", *options_of(TASKS[task])}
+    return {*JSON_ONLY_KEYS, *PROVENANCE_KEYS} - {"task", *options_of(TASKS[task].request_class)}
 
 
 def _parse_csv(source: str, data: bytes) -> Iterator[Entry | LineError]:

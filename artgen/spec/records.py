@@ -72,7 +72,7 @@ def from_record(record: Mapping[str, Any]) -> Request:
     task = record.get("task", "txt2img")
     if not isinstance(task, str) or task not in TASKS:
         raise UsageError(f"There is no task called {task!r}.", f"Tasks: {', '.join(TASKS)}.")
-    cls = TASKS[task]
+    cls = TASKS[task].request_class
     known = options_of(cls)
     values: dict[str, Any] = {}
     for name, value in canonical_keys(record, known).items():

@@ -1,7 +1,7 @@
-"""What to make: one frozen request for one picture.
+"""Define the requests: a request is the frozen description of one image.
 
-A request made by hand may leave settings open (None); `artgen.jobs.prepare` fills them from the model's defaults, and
-what reaches a pipeline, and the record, is complete.
+A request may leave settings unset (None). `artgen.jobs.prepare` fills in the model's defaults, so that the request
+that reaches a pipeline, and the record, is complete.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 from artgen.errors import UsageError
 from artgen.spec import fast, memory_budget
@@ -34,27 +34,33 @@ from artgen.spec.settings import (
     StepsSettings,
     options_of,
     path_settings,
+    settings_of,
+    type_of,
     validate,
 )
+from artgen.spec.sigma import SigmaSpec, parse_sigma
+from artgen.spec.tasks import COMPOSITE, ENHANCED, GENERATED, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(DeviceSettings, ModelRef, StepsSettings, SeedSettings):  # fields come in the order Seed ... Place
-    """What all tasks share.
+class Request(
+    DeviceSettings, ModelRef, StepsSettings, SeedSettings
+):  # The fields have the order of the bases reversed.
+    """Store the settings that all tasks share.
 
     Raises:
-        UsageError: on construction, for a value outside its setting's type or limits.
+        UsageError: on construction, a value has the wrong type or is outside the limits of its setting.
     """
 
     task: ClassVar[str]
     filename_template: ClassVar[str] = "{index:05}-{seed}-{prompt}"
-    """What pictures are called where nothing else is said."""
+    """Default file name of the images."""
 
     def __post_init__(self) -> None:
         self._normalize(options_of(type(self)).keys())
 
     def _normalize(self, names: Collection[str]) -> None:
-        """Brings the settings named to their one form, and checks them and what they mean for others."""
+        """Convert the settings in `names` to their canonical form, and validate them alone and together."""
         for name in set(path_settings(type(self))).intersection(names):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
@@ -66,24 +72,37 @@ class Request(DeviceSettings, ModelRef, StepsSettings, SeedSettings):  # fields 
 
     @property
     def loras(self) -> tuple[LoraSpec, ...]:
-        """The LoRAs to draw with, in order."""
+        """Return the LoRAs, in order."""
         return tuple(parse_lora(text) for text in getattr(self, "lora", ()))
+
+    @property
+    def input_paths(self) -> dict[str, Path]:
+        """Return the input files by setting: the image and the mask, if there are any."""
+        return {name: path for name in path_settings(type(self)) if (path := getattr(self, name)) is not None}
+
+    def group_key(self) -> "Request":
+        """Return a request that is equal for requests that one pipeline call can process, apart from the image size."""
+        return self
+
+    def prompt_group_key(self) -> tuple[Any, ...]:
+        """Return the properties of the prompts that must be equal in a pipeline call."""
+        return ()
 
     @classmethod
     def from_settings(cls, *groups: Any, **overrides: Any) -> Self:
-        """A request from the groups of settings that a command received, plus single values."""
+        """Build a request from the groups of settings that a command received, and from single values."""
         values = {f.name: getattr(group, f.name) for group in groups for f in dataclasses.fields(group)}
         return cls(**{**values, **overrides})
 
     def replace(self, **changes: Any) -> Self:
-        """The same request with some settings changed; only what changed is checked again.
+        """Return a copy with changed settings. Only the changed settings are validated.
 
         Raises:
-            TypeError: there is no such setting.
-            UsageError: a value outside its setting's type or limits, or one that does not fit the others.
+            TypeError: a setting does not exist.
+            UsageError: a value has the wrong type, is outside its limits or contradicts another setting.
         """
-        if wrong := changes.keys() - options_of(type(self)).keys():
-            raise TypeError(f"{type(self).__name__} has no setting {', '.join(sorted(wrong))}")
+        if unknown := changes.keys() - options_of(type(self)).keys():
+            raise TypeError(f"{type(self).__name__} has no setting {', '.join(sorted(unknown))}")
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__, **changes)
         new._normalize(changes)
@@ -91,15 +110,28 @@ class Request(DeviceSettings, ModelRef, StepsSettings, SeedSettings):  # fields 
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptRequest(
-    ComputeSettings, ModelSettings, SamplingSettings, Request, PromptSettings
-):  # fields come in the order Prompt ... Compute
-    """What the tasks that follow a prompt share."""
+class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, PromptSettings):
+    """Store the settings that the tasks with a prompt share."""
 
     @property
     def uses_cfg(self) -> bool:
-        """Whether classifier-free guidance is on, for which the denoiser works twice for each picture."""
+        """Return whether classifier-free guidance is on. It doubles the batch size of the denoiser."""
         return (self.guidance_scale or 0) > 1
+
+    def group_key(self) -> Request:
+        """Return a request without the values that may differ in a pipeline call: prompts, seed and input files."""
+        blank: dict[type, Any] = {str: "", int: 0, Path: Path("any")}
+        names = [name for name, setting in settings_of(type(self)).items() if setting.per_image]
+        present = [name for name in names if getattr(self, name) is not None]
+        return self.replace(**{name: blank[type_of(type(self), name)[0]] for name in present})
+
+    def prompt_group_key(self) -> tuple[Any, ...]:
+        """Return whether there is a negative prompt and, with `--long-prompt chunk`, the prompts.
+
+        The number of chunks in a batch is that of its longest prompt, and padding changes the embeddings.
+        """
+        prompts = (self.prompt, self.negative_prompt) if self.long_prompt == "chunk" else ()
+        return bool(self.negative_prompt), *prompts
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)
@@ -108,81 +140,79 @@ class PromptRequest(
         if "memory_budget" in names and self.memory_budget is not None:
             memory_budget.parse_bytes(self.memory_budget)
         if self.quantize and self.lora:
-            raise UsageError("A LoRA cannot be attached to weights in 8 bits.", "Leave --quantize or --lora out.")
+            raise UsageError("Cannot use a LoRA with 8-bit weights.", "Remove --quantize or --lora.")
         if self.fast is not None and "fast" in names:
             object.__setattr__(self, "fast", fast.normalize(self.fast))
 
     def _normalize_scheduler(self) -> None:
-        # One spelling is recorded, whichever was typed.
+        """Store the scheduler under its canonical name, so that all spellings have the same record."""
         if self.scheduler is None:
             return
         entry, sigmas = find_scheduler_with_sigmas(self.scheduler)
         if sigmas and self.sigmas and sigmas != self.sigmas:
-            raise UsageError(f"The scheduler {self.scheduler!r} says {sigmas} and sigmas says {self.sigmas}.")
+            raise UsageError(
+                f"The scheduler {self.scheduler!r} implies {sigmas} sigmas, but sigmas is {self.sigmas}.",
+                "Remove one of them.",
+            )
         object.__setattr__(self, "scheduler", entry.name)
         object.__setattr__(self, "sigmas", self.sigmas or sigmas)
         if self.sigmas not in (None, "normal") and not entry.supports_sigmas:
             raise UsageError(
-                f"The scheduler {entry.name} has no {self.sigmas} sigmas.",
-                "Leave --sigmas out, or use euler, dpm++2m or another that `artgen schedulers` marks.",
+                f"The scheduler {entry.name} does not support {self.sigmas} sigmas.",
+                "Remove --sigmas, or use euler, dpm++2m or another scheduler that `artgen schedulers` marks.",
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Txt2Img(CanvasSettings, PromptRequest):
-    """Draw a picture from words."""
+    """Generate an image from a prompt."""
 
     task: ClassVar[str] = "txt2img"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRequest(InputImage, Request):
-    """What the tasks that start from a picture share."""
+    """Store the settings that the tasks with an input image share."""
 
     filename_template: ClassVar[str] = "{stem}-{seed}"
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)
         if self.image is None:
-            raise UsageError(f"{self.task} needs a picture to start from.", f"artgen {self.task} input.png")
+            raise UsageError(f"{self.task} needs an input image.", f"artgen {self.task} input.png")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptedImageRequest(Img2ImgInput, ImageRequest, PromptRequest):
-    """What the tasks that follow a prompt from a picture share."""
-
-    default_strength: ClassVar[float]
+    """Store the settings that the tasks with an input image and a prompt share."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Img2Img(CanvasSettings, PromptedImageRequest):
-    """Redraw a picture, guided by words."""
+    """Generate an image from an input image and a prompt."""
 
     task: ClassVar[str] = "img2img"
-    default_strength: ClassVar[float] = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inpaint(InpaintBlend, MaskSettings, CanvasSettings, PromptedImageRequest):
-    """Repaint the part of a picture that a mask marks."""
+    """Repaint the masked part of an image."""
 
     task: ClassVar[str] = "inpaint"
-    default_strength: ClassVar[float] = 1.0
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)
         if self.mask is None:
             raise UsageError(
-                "inpaint needs a mask, white where to repaint.", "artgen inpaint input.png --mask mask.png"
+                "inpaint needs a mask. White pixels are repainted.", "artgen inpaint input.png --mask mask.png"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outpaint(InpaintBlend, OutpaintSettings, PromptedImageRequest):
-    """Extend a picture beyond its edges."""
+    """Extend an image beyond its edges."""
 
     task: ClassVar[str] = "outpaint"
-    default_strength: ClassVar[float] = 1.0
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)
@@ -192,64 +222,55 @@ class Outpaint(InpaintBlend, OutpaintSettings, PromptedImageRequest):
             )
 
 
-class SigmaSpec(NamedTuple):
-    """What `--sigma` says: a standard deviation in grey levels, or None and what the estimate is multiplied with."""
-
-    sigma: float | None
-    scale: float = 1.0
-
-
 @dataclass(frozen=True, kw_only=True)
 class Denoise(LoraSettings, DenoiseSettings, ImageRequest):
-    """Remove noise from a picture."""
+    """Remove noise from an image."""
 
     task: ClassVar[str] = "denoise"
     filename_template: ClassVar[str] = "{stem}-denoised"
 
     @property
     def sigma_spec(self) -> SigmaSpec:
-        """What `sigma` says; without it, the estimate."""
-        text = (self.sigma or "auto").strip().casefold()
-        if automatic := re.fullmatch(r"auto(?:\s*\*\s*(\d+\.?\d*|\.\d+))?", text):
-            return SigmaSpec(None, float(automatic[1] or 1))
-        try:
-            return SigmaSpec(float(text))
-        except ValueError:
-            raise UsageError(
-                f"sigma must be a number, auto or auto*1.2, not {self.sigma!r}.", "It counts grey levels: --sigma 15."
-            ) from None
+        """Return the noise level that `sigma` selects, or the factor of its estimate."""
+        return parse_sigma(self.sigma)
 
     def _normalize(self, names: Collection[str]) -> None:
-        if isinstance(self.sigma, int | float) and not isinstance(self.sigma, bool):  # as JSON and Python write it
+        if isinstance(self.sigma, int | float) and not isinstance(self.sigma, bool):  # JSON and Python have numbers.
             object.__setattr__(self, "sigma", f"{self.sigma:g}")
         super()._normalize(names)
-        sigma, factor = self.sigma_spec
-        if sigma is not None and not 0 <= sigma <= 255:
-            raise UsageError(f"sigma must be 0 to 255 grey levels, not {self.sigma}.")
-        if not 0.1 <= factor <= 10:
-            raise UsageError(f"sigma's estimate can be multiplied by 0.1 to 10, not {factor:g}.")
+        parse_sigma(self.sigma)
         self._check_method()
 
     def _check_method(self) -> None:
         method = self.method or "pixel"
-        idle = {"pixel": (), "latent": ("eta", "fidelity")}.get(
+        unsupported = {"pixel": (), "latent": ("eta", "fidelity")}.get(
             method, ("model", "steps", "eta", "self_ensemble", "fidelity")
         )
-        for name in idle:
+        for name in unsupported:
             if getattr(self, name) is not None:
-                raise UsageError(f"The method {method} takes no {name}.", f"Leave --{name} out, or use --method pixel.")
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"The method {method} takes no {name}.", f"Remove {option}, or use --method pixel.")
         if self.lora and method != "latent":
-            raise UsageError(f"The method {method} takes no lora.", "Leave --lora out, or use --method latent.")
+            raise UsageError(f"The method {method} takes no lora.", "Remove --lora, or use --method latent.")
 
 
-TASKS: dict[str, type[Request]] = {cls.task: cls for cls in (Txt2Img, Img2Img, Inpaint, Outpaint, Denoise)}
-
-
-def generate_seed() -> int:
-    """A seed at random, 0 to 2**32 - 1: what other tools can take too."""
-    import secrets  # it brings hashlib and random, which no `--help` needs
-
-    return secrets.randbits(32)
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(Txt2Img, "Text2Image", ("width", "height"), inputs=("prompt",), source_type=GENERATED),
+        Task(Img2Img, "Image2Image", ("image", "strength", "width", "height"), default_strength=0.6),
+        Task(
+            Inpaint,
+            "Inpainting",
+            ("image", "mask_image", "strength", "width", "height"),
+            inputs=("image", "mask"),
+            default_strength=1.0,
+        ),
+        Task(Outpaint, "Inpainting", ("image", "mask_image", "strength", "width", "height"), default_strength=1.0),
+        Task(Denoise, source_type=ENHANCED, latent_source_type=COMPOSITE),
+    )
+}
+"""All tasks, by name."""
 
 
 def _check_device(device: str) -> None:

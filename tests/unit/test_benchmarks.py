@@ -103,8 +103,8 @@ def test_a_page_with_half_a_section_is_left_alone(page: Path) -> None:
 def judged(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The verdicts on made-up numbers: seconds of the plain script and of artgen, by row."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import report
     import performance_goals
+    import report
 
     def judge(row: str, samples: dict[str, dict[str, list[float]]]) -> dict[str, str]:
         result = report.Result("title", "", ("wall",), samples, {}, "2026-01-01", 3, (0.0, 0.0))

@@ -25,7 +25,8 @@ from artgen.engine.denoise.image_array import ImageArray, array_to_image, image_
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.results import GeneratedImage
 from artgen.events import Listener, ModelSelected, Notice
-from artgen.jobs.prepare import Job
+from artgen.jobs.job import DenoiseJob
+from artgen.registry import ResolvedModel
 from artgen.spec.records import to_record
 from artgen.spec.requests import Denoise
 from artgen.spec.settings import FramesSettings
@@ -50,8 +51,9 @@ ProgressCallback = Callable[[int, int], None]
 class _ModelRun:
     """Store the inputs of a denoising run with a model; sigma is in gray levels."""
 
-    job: Job
+    job: DenoiseJob
     request: Denoise
+    model: ResolvedModel
     pixels: ImageArray
     sigma: float
     device_config: DeviceConfig
@@ -61,7 +63,7 @@ class _ModelRun:
 
 
 def denoise(
-    job: Job,
+    job: DenoiseJob,
     device_config: DeviceConfig,
     listener: Listener,
     on_progress: ProgressCallback,
@@ -84,21 +86,19 @@ def denoise(
         MemoryError: tiles cannot be halved `tile_halvings` times.
     """
     request = job.request
-    if not isinstance(request, Denoise):
-        raise TypeError(f"a {request.task} job cannot be denoised")
     pixels = image_to_array(job)
     sigma, estimated = _resolve_sigma(request, pixels, listener)
     provenance: dict[str, Any] = {"artgen": __version__, "sigma_estimated": estimated}
     resolved: dict[str, Any] = {"sigma": f"{sigma:g}"}
     collector = FrameCollector(frame_settings, request.steps or 1)
-    if request.method in CLASSICAL_METHODS:
+    if job.model is None:
         provenance["scikit-image"] = importlib.metadata.version("scikit-image")
-        denoised = _denoise_classical(request.method, pixels, sigma, listener, on_progress)
+        denoised = _denoise_classical(request.method or "", pixels, sigma, listener, on_progress)
     else:
         resolved |= {"device": device_config.device, "dtype": device_config.dtype}
         provenance |= {"torch": torch.__version__, "diffusers": diffusers.__version__}
         listener(ModelSelected(job.model.name, device_config.device, device_config.dtype))
-        run = _ModelRun(job, request, pixels, sigma, device_config, listener, on_progress, collector)
+        run = _ModelRun(job, request, job.model, pixels, sigma, device_config, listener, on_progress, collector)
         if request.method == "latent":
             provenance["transformers"] = transformers.__version__
             denoised = _denoise_latents(run)
@@ -146,7 +146,7 @@ def _denoise_classical(
 
 
 def _denoise_pixels(run: _ModelRun, tile_halvings: int) -> np.ndarray:
-    request, pixels, sigma, model = run.request, run.pixels, run.sigma, run.job.model
+    request, pixels, sigma, model = run.request, run.pixels, run.sigma, run.model
     denoiser = pixel_denoiser.load_pixel_denoiser(model, run.device_config, run.listener)
     for _ in range(tile_halvings):
         smaller = denoiser.with_smaller_tiles()
@@ -195,7 +195,7 @@ def _denoise_pixels(run: _ModelRun, tile_halvings: int) -> np.ndarray:
 def _denoise_latents(run: _ModelRun) -> np.ndarray:
     request, collector = run.request, run.frame_collector
     run.listener(Notice(LATENT_METHOD_WARNING))
-    denoiser = latent_denoiser.load_latent_denoiser(run.job.model, run.job.loras, run.device_config, run.listener)
+    denoiser = latent_denoiser.load_latent_denoiser(run.model, run.job.loras, run.device_config, run.listener)
     noisy = to_rgb(run.pixels.color)
     num_runs = request.self_ensemble or 1
     num_tiles = denoiser.tiling.num_tiles(*noisy.shape[1:])

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from artgen.errors import UsageError
-from artgen.jobs.prepare import Job
+from artgen.jobs.job import DenoiseJob
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ImageArray:
     is_16bit: bool
 
 
-def image_to_array(job: Job) -> ImageArray:
+def image_to_array(job: DenoiseJob) -> ImageArray:
     """Return the input image of a job as an array; color images with equal channels become gray.
 
     Raises:

@@ -22,7 +22,7 @@ from artgen.engine.diffusion.noise_schedule import (
     read_prediction_type,
 )
 from artgen.engine.sampling.vae import decode_latents, encode_images
-from artgen.jobs.prepare import Job
+from artgen.jobs.job import GenerationJob
 from artgen.spec.settings import FramesSettings
 
 MAX_FRAMES = 100
@@ -93,7 +93,7 @@ class StepRecorder:
         return int(getattr(self._pipe, "num_timesteps", 0) or len(self._scheduler.timesteps))
 
     def frames(
-        self, index: int, job: Job, final_image: Image.Image, postprocess: PostprocessFrame
+        self, index: int, job: GenerationJob, final_image: Image.Image, postprocess: PostprocessFrame
     ) -> tuple[Image.Image, ...]:
         """Return the RGB frames of an image; the last frame is `final_image`.
 
@@ -115,7 +115,7 @@ class StepRecorder:
             snapshots = snapshots[:-1]  # the x0 of the last step is the final image
         return self._decode([each.latents[index] for each in snapshots])
 
-    def _noising_frames(self, index: int, job: Job, postprocess: PostprocessFrame) -> Iterator[Image.Image]:
+    def _noising_frames(self, index: int, job: GenerationJob, postprocess: PostprocessFrame) -> Iterator[Image.Image]:
         """Yield the input image and its noisy versions, from the lowest noise level to the first denoising level.
 
         The noise is the noise of the pipeline call: the last noisy version is the initial state of denoising.

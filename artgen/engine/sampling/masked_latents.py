@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from artgen.engine.sampling.vae import encode_images
-from artgen.jobs.prepare import Job
+from artgen.jobs.job import GenerationJob
 from artgen.registry import ResolvedModel
 
 
@@ -31,7 +31,7 @@ class MaskedLatentCallback:
         noise: Noise added to the source latents. Same shape as `source_latents`.
     """
 
-    def __init__(self, pipe: Any, jobs: list[Job]) -> None:
+    def __init__(self, pipe: Any, jobs: list[GenerationJob]) -> None:
         self.source_latents = torch.cat([_encode_source(pipe, job) for job in jobs])
         masks = torch.from_numpy(np.stack([np.asarray(job.padded_mask) for job in jobs]))[:, None].float() / 255
         # Every latent that overlaps the mask is generated. The pixels outside the mask are restored after decoding.
@@ -55,10 +55,10 @@ class MaskedLatentCallback:
         return mask * latents + (1 - mask) * known.to(latents)
 
 
-def _encode_source(pipe: Any, job: Job) -> torch.Tensor:
+def _encode_source(pipe: Any, job: GenerationJob) -> torch.Tensor:
     pixels = pipe.image_processor.preprocess(job.padded_image).to(pipe._execution_device, pipe.vae.dtype)
     return encode_images(pipe.vae, pixels)
 
 
-def _noise_seed(job: Job) -> int:
+def _noise_seed(job: GenerationJob) -> int:
     return (int(job.request.seed or 0) + 0x9E3779B9) % 2**64

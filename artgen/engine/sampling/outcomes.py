@@ -13,7 +13,7 @@ from artgen.engine.sampling.frames import StepRecorder
 from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard
 from artgen.errors import FilteredError
 from artgen.events import Decoding, Listener
-from artgen.jobs.prepare import Job
+from artgen.jobs.job import GenerationJob
 from artgen.spec.records import to_record
 
 
@@ -39,7 +39,7 @@ class BatchOutput:
     recorder: StepRecorder | None
     listener: Listener
 
-    def outcome(self, index: int, job: Job, provenance: dict[str, Any]) -> GeneratedImage | FailedImage:
+    def outcome(self, index: int, job: GenerationJob, provenance: dict[str, Any]) -> GeneratedImage | FailedImage:
         """Return the finished image with its record, or its failure.
 
         Args:
@@ -61,7 +61,9 @@ class BatchOutput:
             return generated
         return replace(generated, frames=self._frames(self.recorder, index, job, image))
 
-    def _frames(self, recorder: StepRecorder, index: int, job: Job, image: Image.Image) -> tuple[Image.Image, ...]:
+    def _frames(
+        self, recorder: StepRecorder, index: int, job: GenerationJob, image: Image.Image
+    ) -> tuple[Image.Image, ...]:
         def postprocess(frame: Image.Image, keep_original: bool) -> Image.Image:
             self.listener(Decoding())  # Ctrl-C is handled between frames
             return _postprocess(frame, job, keep_original)
@@ -76,7 +78,7 @@ def _filtered_error() -> FilteredError:
     )
 
 
-def _postprocess(image: Image.Image, job: Job, keep_original: bool = True) -> Image.Image:
+def _postprocess(image: Image.Image, job: GenerationJob, keep_original: bool = True) -> Image.Image:
     """Remove the padding. With `keep_original`, restore the pixels outside the mask."""
     if job.image is None:
         return image

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -26,37 +26,20 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import (
-    img2img,
-    inpaint,
     masked_latents,
     prompt_embeddings,
     prompts,
     text_encoder_offload,
-    txt2img,
 )
 from artgen.engine.sampling.frames import StepRecorder
 from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard, redecode_fp32
 from artgen.engine.sampling.outcomes import BatchOutput
+from artgen.engine.sampling.task_arguments import task_arguments
 from artgen.errors import NonFiniteError, UsageError
 from artgen.events import Decoding, Listener, ModelSelected, Notice, PlanNote, StepEvent
-from artgen.jobs.prepare import Job
+from artgen.jobs.job import GenerationJob
+from artgen.spec.requests import TASKS
 from artgen.spec.settings import FramesSettings
-
-
-class TaskModule(Protocol):
-    """Represent a module that defines one task."""
-
-    PIPELINE_KIND: str
-
-    def pipeline_kwargs(self, jobs: Sequence[Job]) -> dict[str, Any]: ...
-
-
-TASK_MODULES: dict[str, TaskModule] = {
-    "txt2img": txt2img,
-    "img2img": img2img,
-    "inpaint": inpaint,
-    "outpaint": inpaint,
-}
 
 
 class ProgressReporter:
@@ -81,7 +64,7 @@ class ProgressReporter:
 
 
 def run_pipeline(
-    jobs: Sequence[Job],
+    jobs: Sequence[GenerationJob],
     batch_size: int,
     device_config: DeviceConfig,
     memory_settings: MemorySettings,
@@ -114,7 +97,7 @@ def run_pipeline(
 
 
 def _run_pipeline_once(
-    jobs: Sequence[Job],
+    jobs: Sequence[GenerationJob],
     batch_size: int,
     device_config: DeviceConfig,
     memory_settings: MemorySettings,
@@ -133,14 +116,14 @@ def _run_pipeline_once(
         else None
     )
     masks_latents = jobs[0].mask is not None and masked_latents.needs_latent_masking(jobs[0].model)
-    task = img2img if masks_latents else TASK_MODULES[jobs[0].request.task]
-    pipe = _prepare_pipeline(padded_jobs, task.PIPELINE_KIND, device_config, memory_settings, progress.listener)
+    task = TASKS["img2img" if masks_latents else jobs[0].request.task]
+    pipe = _prepare_pipeline(padded_jobs, task.pipeline_kind, device_config, memory_settings, progress.listener)
     plan = plan_optimizations(pipe, padded_jobs, device_config, memory_settings, progress)
     recorder = StepRecorder(pipe, frames) if frames else None
     truncated = [_truncated_prompts(job, progress.listener) for job in jobs]
     latent_callback = masked_latents.MaskedLatentCallback(pipe, padded_jobs) if masks_latents else None
     nan_guard = NanGuard(progress.on_step, batch_size, latent_callback)
-    approximations = with_approximations(pipe, jobs[0].prompt_request.fast, jobs[0].extras)
+    approximations = with_approximations(pipe, jobs[0].request.fast, jobs[0].extras)
     try:
         with (
             pipeline_cache.silence_libraries(),
@@ -149,7 +132,7 @@ def _run_pipeline_once(
             approximations,
         ):
             result = pipe(
-                **_call_kwargs(pipe, padded_jobs, task.pipeline_kwargs(padded_jobs), nan_guard, prompt_embeds)
+                **_call_kwargs(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, prompt_embeds)
             )
     except NonFiniteError:
         return [FailedImage(job.request, nan_guard.nonfinite_error(i, device_config)) for i, job in enumerate(jobs)]
@@ -167,14 +150,14 @@ def _run_pipeline_once(
 
 
 def _prepare_pipeline(
-    jobs: Sequence[Job],
+    jobs: Sequence[GenerationJob],
     pipeline_kind: str,
     device_config: DeviceConfig,
     memory_settings: MemorySettings,
     listener: Listener,
 ) -> Any:
     """Return the pipeline of the jobs with their scheduler and LoRAs."""
-    job, request = jobs[0], jobs[0].prompt_request
+    job, request = jobs[0], jobs[0].request
     listener(ModelSelected(job.model.name, device_config.device, device_config.dtype))
     base = pipeline_cache.load_pipeline(
         job.model,
@@ -195,13 +178,13 @@ def _prepare_pipeline(
 
 def plan_optimizations(
     pipe: Any,
-    jobs: Sequence[Job],
+    jobs: Sequence[GenerationJob],
     device_config: DeviceConfig,
     memory_settings: MemorySettings,
     progress: ProgressReporter,
 ) -> policy.OptimizationPlan:
     """Return the optimizations for a pipeline call, and report why they were selected."""
-    job, request = jobs[0], jobs[0].prompt_request
+    job, request = jobs[0], jobs[0].request
     on_device = memory_settings.offload in (None, "none")
     plan = policy.select_optimizations(
         policy.OptimizationContext(
@@ -261,9 +244,9 @@ def _library_versions() -> dict[str, str]:
     }
 
 
-def _truncated_prompts(job: Job, listener: Listener) -> dict[str, str]:
+def _truncated_prompts(job: GenerationJob, listener: Listener) -> dict[str, str]:
     """Return the truncated parts of the prompts as facts for the record."""
-    request = job.prompt_request
+    request = job.request
     if request.long_prompt == "chunk":
         return {}
     facts = {}
@@ -276,7 +259,7 @@ def _truncated_prompts(job: Job, listener: Listener) -> dict[str, str]:
 
 def _call_kwargs(
     pipe: Any,
-    jobs: Sequence[Job],
+    jobs: Sequence[GenerationJob],
     task_kwargs: dict[str, Any],
     nan_guard: NanGuard,
     prompt_embeds: Mapping[str, torch.Tensor] | None,
@@ -290,7 +273,7 @@ def _call_kwargs(
         nan_guard: Callback after each step.
         prompt_embeds: Embeddings of the prompts as keyword arguments. None: the prompts are not encoded yet.
     """
-    request = jobs[0].prompt_request
+    request = jobs[0].request
     accepted = inspect.signature(pipe.__call__).parameters
     # Some image pipelines have no size arguments and use the size of the image.
     kwargs = {name: value for name, value in task_kwargs.items() if name in accepted or name not in ("width", "height")}
@@ -302,15 +285,15 @@ def _call_kwargs(
     return {**kwargs, **(_prompt_kwargs(pipe, jobs, accepted) if prompt_embeds is None else prompt_embeds)}
 
 
-def _prompt_kwargs(pipe: Any, jobs: Sequence[Job], accepted: Mapping[str, Any]) -> Mapping[str, Any]:
+def _prompt_kwargs(pipe: Any, jobs: Sequence[GenerationJob], accepted: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the prompts as keyword arguments: embeddings if possible, otherwise texts.
 
     Raises:
         UsageError: The pipeline has no argument for a negative prompt.
     """
-    request = jobs[0].prompt_request
-    texts = [job.prompt_request.prompt for job in jobs]
-    negative_texts = [job.prompt_request.negative_prompt for job in jobs]
+    request = jobs[0].request
+    texts = [job.request.prompt for job in jobs]
+    negative_texts = [job.request.negative_prompt for job in jobs]
     if request.long_prompt == "chunk" and any(
         prompts.truncated_part(jobs[0].model, text) for text in (*texts, *negative_texts)
     ):

@@ -16,7 +16,7 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.sampling import prompt_embeddings, prompts
 from artgen.events import Listener
-from artgen.jobs.prepare import Job
+from artgen.jobs.job import GenerationJob
 
 MAX_PREFETCH_BYTES = 256 << 20
 """Size of the cached embeddings up to which prompts of later jobs are encoded too."""
@@ -34,8 +34,8 @@ class _PromptKey:
     chunked: bool
 
     @classmethod
-    def from_job(cls, job: Job) -> "_PromptKey":
-        request = job.prompt_request
+    def from_job(cls, job: GenerationJob) -> "_PromptKey":
+        request = job.request
         texts = request.prompt, request.negative_prompt
         chunked = request.long_prompt == "chunk" and any(prompts.truncated_part(job.model, text) for text in texts)
         return cls(*texts, request.uses_cfg, chunked)
@@ -51,7 +51,7 @@ def encodes_prompts_first(memory_settings: MemorySettings, device_config: Device
 
 
 def encode_prompts(
-    jobs: Sequence[Job], upcoming: Iterable[Job], device_config: DeviceConfig, listener: Listener
+    jobs: Sequence[GenerationJob], upcoming: Iterable[GenerationJob], device_config: DeviceConfig, listener: Listener
 ) -> None:
     """Encode the prompts of jobs and cache the embeddings for `cached_embeddings`.
 
@@ -89,7 +89,7 @@ def encode_prompts(
     pipeline_cache.empty_cuda_cache()
 
 
-def cached_embeddings(jobs: Sequence[Job], device_config: DeviceConfig) -> dict[str, torch.Tensor]:
+def cached_embeddings(jobs: Sequence[GenerationJob], device_config: DeviceConfig) -> dict[str, torch.Tensor]:
     """Return the embeddings of the jobs as keyword arguments for a pipeline, with batch size `len(jobs)`.
 
     The embeddings equal the ones that a pipeline with text encoders computes.
@@ -106,7 +106,7 @@ def clear_embeddings() -> None:
     _embedding_cache.clear()
 
 
-def _cache_key(job: Job, device_config: DeviceConfig) -> tuple[Any, ...]:
+def _cache_key(job: GenerationJob, device_config: DeviceConfig) -> tuple[Any, ...]:
     return job.model.path, job.model.revision, job.model.variant, device_config
 
 

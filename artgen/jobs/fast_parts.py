@@ -1,0 +1,119 @@
+"""Check the approximations of `--fast` against the model, and download the parts that they need."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from artgen import registry
+from artgen.errors import UsageError
+from artgen.registry import diffusers_folder
+from artgen.registry.catalog import BUNDLED_PREFIX
+from artgen.spec.fast import parse_presets
+from artgen.spec.requests import PromptRequest
+
+LATENT_FORMATS = {"sd1": (4, 0.18215), "sd2": (4, 0.18215), "sdxl": (4, 0.13025), "sd3": (16, 1.5305)}
+"""Number of latent channels and scaling factor of the standard VAE of each architecture."""
+
+
+def check_fast(request: PromptRequest, model: registry.ResolvedModel, strength: float) -> None:
+    """Check that a model supports the approximations of a request, and that they save time.
+
+    Raises:
+        UsageError: an approximation is not supported, or has no effect.
+    """
+    steps = int((request.steps or 1) * strength)
+    for entry in parse_presets(request.fast):
+        hint = f"Remove {entry.name} from --fast."
+        if model.architecture not in entry.architectures:
+            supported = ", ".join(entry.architectures)
+            raise UsageError(f"--fast {entry.name} works with {supported}; {model.name} is {model.architecture}.", hint)
+        if entry.name == "cache" and request.offload == "group":
+            raise UsageError("--fast cache skips layers that --offload group waits for.", hint)
+        if entry.name == "tiny-decoder":
+            _check_latent_format(model)
+        if entry.name == "lcm":
+            _check_lcm(request, model)
+        if steps < entry.min_steps:
+            raise UsageError(
+                f"--fast {entry.name} reuses values of the previous step; with {steps} steps they differ too much.",
+                f"Use --steps {math.ceil(entry.min_steps / strength)} or more, or remove {entry.name} from --fast.",
+            )
+
+
+def find_extras(
+    request: PromptRequest,
+    model: registry.ResolvedModel,
+    extras_cache: dict[str, registry.HubFiles],
+    on_download: Callable[[str, int, int], None],
+) -> dict[str, registry.HubFiles]:
+    """Return the files that a request's approximations need, by approximation. Download missing files.
+
+    Args:
+        request: request whose approximations are supported.
+        model: model of the request.
+        extras_cache: files that were found for the model before; new files are added.
+        on_download: receives file name, downloaded bytes and total bytes.
+
+    Raises:
+        ModelUnavailableError: a file is missing and cannot be downloaded.
+        UsageError: the tiny decoder generates another image size.
+    """
+    needed = [entry for entry in parse_presets(request.fast) if entry.filenames]
+    for entry in needed:
+        if entry.name not in extras_cache:
+            repo = entry.repositories[model.architecture]
+            found = registry.fetch_hub_files(repo, entry.filenames, offline=request.offline, on_download=on_download)
+            if entry.name == "tiny-decoder":
+                _check_tiny_decoder(found, model)
+            extras_cache[entry.name] = found
+    return {entry.name: extras_cache[entry.name] for entry in needed}
+
+
+def _check_latent_format(model: registry.ResolvedModel) -> None:
+    config = _vae_config(model)
+    channels, scale = LATENT_FORMATS[model.architecture]
+    same = model.latent_channels == channels and not config.get("latents_mean")
+    if not same or not math.isclose(config.get("scaling_factor", scale), scale, rel_tol=1e-3):
+        raise UsageError(*_latent_mismatch_error(model))
+
+
+def _check_lcm(request: PromptRequest, model: registry.ResolvedModel) -> None:
+    """Check that the model is a full Stable Diffusion model and that the scheduler is lcm."""
+    if model.source.startswith(BUNDLED_PREFIX):
+        raise UsageError(
+            f"--fast lcm supports only Stable Diffusion's weights; {model.name} has others.",
+            "Remove lcm from --fast.",
+        )
+    if model.guidance_scale <= 1 or _has_embedded_guidance(model):
+        raise UsageError(
+            f"--fast lcm has no effect: {model.name} needs only {model.steps} steps.", "Remove lcm from --fast."
+        )
+    if request.scheduler != "lcm":
+        raise UsageError(f"--fast lcm needs the scheduler lcm, not {request.scheduler}.", "Remove --scheduler.")
+
+
+def _check_tiny_decoder(hub_files: registry.HubFiles, model: registry.ResolvedModel) -> None:
+    tiny, config = diffusers_folder.read_optional_json(hub_files.folder / "config.json"), _vae_config(model)
+    factor = tiny.get("upsampling_scaling_factor", 2) ** (len(tiny.get("decoder_block_out_channels", (0,) * 4)) - 1)
+    if factor != 2 ** (len(config.get("block_out_channels", (0,) * 4)) - 1):
+        raise UsageError(*_latent_mismatch_error(model))
+
+
+def _latent_mismatch_error(model: registry.ResolvedModel) -> tuple[str, str]:
+    return (
+        f"--fast tiny-decoder cannot decode the latents of {model.name}: their format differs.",
+        "Remove tiny-decoder from --fast.",
+    )
+
+
+def _vae_config(model: registry.ResolvedModel) -> dict[str, Any]:
+    """Return the configuration of the model's VAE; empty for a single file, whose VAE is the standard one."""
+    return {} if model.is_file else diffusers_folder.read_optional_json(model.path / "vae" / "config.json")
+
+
+def _has_embedded_guidance(model: registry.ResolvedModel) -> bool:
+    """Return whether the guidance scale is an input of the denoiser, as in latent consistency models."""
+    if model.is_file:
+        return False
+    config = model.path / diffusers_folder.denoiser_name(model.path) / "config.json"
+    return diffusers_folder.read_optional_json(config).get("time_cond_proj_dim") is not None

@@ -1,0 +1,105 @@
+"""Define the jobs: a job has everything that the engine needs to generate one image."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from artgen import images, registry
+from artgen.registry.lora import LoraRequest
+from artgen.spec.requests import Denoise, PromptRequest, Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Store what the jobs of all tasks share.
+
+    Attributes:
+        request: complete request: no setting that the task needs is None.
+        size: width and height of the result in pixels.
+        provenance: facts for the record, besides the settings.
+        notes: notes for the user.
+        loras: LoRAs, in the order of the request.
+    """
+
+    request: Request
+    size: tuple[int, int]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    loras: tuple[LoraRequest, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Return the width of the result in pixels."""
+        return self.size[0]
+
+    @property
+    def height(self) -> int:
+        """Return the height of the result in pixels."""
+        return self.size[1]
+
+    @property
+    def group_key(self) -> tuple[Any, ...]:
+        """Return a value that is equal for jobs that one pipeline call can process."""
+        return self.request.group_key(), *self.request.prompt_group_key(), self.size
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationJob(Job):
+    """Represent a job that runs a diffusers pipeline with a prompt.
+
+    Attributes:
+        request: complete request.
+        model: resolved model.
+        image: input image, RGB, in the size of the result (outpaint: the extended canvas); None for txt2img.
+        mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
+        extras: downloaded parts of the approximations of `--fast`, by name of the approximation.
+    """
+
+    request: PromptRequest
+    model: registry.ResolvedModel
+    image: Image.Image | None = None
+    mask: Image.Image | None = None
+    extras: Mapping[str, registry.HubFiles] = field(default_factory=dict)
+
+    @property
+    def strength(self) -> float | None:
+        """Return the amount of change of the input image, 0 to 1; None for txt2img."""
+        return getattr(self.request, "strength", None)
+
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """Return the size of the result, rounded up to a size that the model supports."""
+        multiple = self.model.size_multiple
+        return self.width + -self.width % multiple, self.height + -self.height % multiple
+
+    @property
+    def padded_image(self) -> Image.Image | None:
+        """Return the input image, extended to `padded_size` by reflection; None for txt2img."""
+        return None if self.image is None else images.pad_to_multiple(self.image, self.model.size_multiple)[0]
+
+    @property
+    def padded_mask(self) -> Image.Image | None:
+        """Return the mask, extended to `padded_size` by reflection. Every pixel that changes at all is 255."""
+        if self.mask is None:
+            return None
+        binary = self.mask.point(lambda value: 255 if value else 0)
+        return images.pad_to_multiple(binary, self.model.size_multiple)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseJob(Job):
+    """Represent a job that removes noise from an image.
+
+    Attributes:
+        request: complete request.
+        image: noisy image, mode L, LA, RGB or RGBA.
+        low_bytes: low bytes of an image with 16 bits per channel, in the same mode; None for 8 bits.
+        model: resolved model; None for the classical methods.
+    """
+
+    request: Denoise
+    image: Image.Image
+    low_bytes: Image.Image | None = None
+    model: registry.ResolvedModel | None = None
