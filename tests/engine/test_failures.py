@@ -25,7 +25,8 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import is_device_lost
 from artgen.engine.memory_policy import MemorySettings
 from artgen.errors import DeviceLostError, FilteredError, MemoryExhaustedError, NonFiniteError
-from artgen.jobs.prepare import Job, prepare_jobs
+from artgen.jobs.job import Job
+from artgen.jobs.prepare import prepare_jobs
 
 SETTINGS: dict[str, Any] = {"prompt": "a red fox", "steps": 3, "guidance_scale": 5.0}
 
@@ -330,7 +331,7 @@ def test_memory_is_planned_again_for_larger_images(models: dict[str, Path], monk
     plan_memory = memory_policy.plan_memory
 
     def record_plan(settings: MemorySettings, job: Job, *args: Any) -> MemorySettings:
-        planned_jobs.append((job.width, job.prompt_request.guidance_scale))
+        planned_jobs.append((job.width, job.request.guidance_scale))
         return plan_memory(settings, job, *args)
 
     monkeypatch.setattr(memory_policy, "plan_memory", record_plan)
@@ -347,7 +348,7 @@ def test_oom_history_does_not_apply_to_requests_with_another_excluded_mode(
     tried: list[tuple[str | None, str | None]] = []
 
     def run_out_of_memory(jobs: list[Job], _: int, __: Any, settings: MemorySettings, *___: Any) -> list[FailedImage]:
-        tried.append((jobs[0].prompt_request.fast, settings.offload))
+        tried.append((jobs[0].request.fast, settings.offload))
         if settings.offload not in ("group", "sequential"):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return [FailedImage(job.request, NonFiniteError("test")) for job in jobs]

@@ -262,7 +262,7 @@ def test_memory_limit_applies_to_the_selected_gpu(monkeypatch: pytest.MonkeyPatc
 
 
 def test_lora_with_fp8_weights_is_rejected() -> None:
-    with pytest.raises(UsageError, match="A LoRA cannot be attached to weights in 8 bits"):
+    with pytest.raises(UsageError, match="Cannot use a LoRA with 8-bit weights"):
         Txt2Img(quantize="fp8", lora=("style.safetensors",))
 
 
@@ -280,7 +280,7 @@ def set_gpu_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_auto_chooses_the_mode_for_the_available_memory(models: dict[str, Path], set_gpu_memory: Any) -> None:
     jobs = prepare_jobs([Txt2Img(model=str(models["sd1"]), offload="auto", seed=1, steps=2)])
     gpu, events = DeviceConfig("cuda", "fp16"), plain.EventLog()
-    requested = MemorySettings.from_request(jobs[0].prompt_request, 4)
+    requested = MemorySettings.from_request(jobs[0].request, 4)
     set_gpu_memory(8 * GIB)
     large = plan_memory(requested, jobs[0], 4, gpu, events)
     assert (large.offload, large.vae_tiling, large.batch_size) == ("none", False, 4)
@@ -293,7 +293,7 @@ def test_auto_chooses_the_mode_for_the_available_memory(models: dict[str, Path],
     smaller_batch = plan_memory(requested, jobs[0], 4, gpu, events)
     assert (smaller_batch.offload, smaller_batch.vae_tiling, smaller_batch.batch_size) == ("none", False, 1)
     assert str(events.events[-1]).endswith(", batch size 1 instead of 4')")
-    explicit = MemorySettings.from_request(jobs[0].prompt_request.replace(offload="model"), 4)
+    explicit = MemorySettings.from_request(jobs[0].request.replace(offload="model"), 4)
     assert plan_memory(explicit, jobs[0], 4, gpu, events) == explicit
 
 
@@ -352,7 +352,7 @@ def test_cache_excludes_group_offloading(models: dict[str, Path], set_gpu_memory
 
 def test_large_images_are_decoded_in_tiles_by_default(models: dict[str, Path]) -> None:
     def vae_tiling(**settings: Any) -> object:
-        return prepare_jobs([Txt2Img(model=str(models["sd1"]), **settings)])[0].prompt_request.vae_tiling
+        return prepare_jobs([Txt2Img(model=str(models["sd1"]), **settings)])[0].request.vae_tiling
 
     assert vae_tiling(width=1448, height=1448) is False
     assert vae_tiling(width=1456, height=1456) is True

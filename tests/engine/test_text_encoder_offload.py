@@ -246,7 +246,7 @@ def test_text_offload_is_selected_if_the_model_exceeds_main_memory(
     def select(request: PromptRequest, available: int | None) -> tuple[str | None, list[Any]]:
         monkeypatch.setattr(hardware, "available_ram", lambda: available)
         log, jobs = plain.EventLog(), prepare_jobs([request])
-        settings = plan_memory(MemorySettings.from_request(jobs[0].prompt_request, 1), jobs[0], 1, cpu, log)
+        settings = plan_memory(MemorySettings.from_request(jobs[0].request, 1), jobs[0], 1, cpu, log)
         assert not settings.vae_tiling
         return settings.offload, log.events
 

@@ -174,7 +174,7 @@ def test_a_default_that_is_given_explicitly_does_not_change_the_fingerprint(
 @pytest.mark.parametrize("line", [TXT2IMG, IMG2IMG, INPAINT, {**OUTPAINT, "expand": "8"}, DENOISE])
 def test_the_default_of_every_setting_does_not_change_the_fingerprint(line: dict[str, Any]) -> None:
     write_inputs()
-    fields = options_of(TASKS[line.get("task", "txt2img")])
+    fields = options_of(TASKS[line.get("task", "txt2img")].request_class)
     defaults = {
         name: field.default
         for name, field in fields.items()
@@ -262,7 +262,7 @@ def test_defaults_fit_the_line_s_task_or_are_left_out() -> None:
         ({"prompt": ["x"]}, "prompt must be"),
         ({"prompt": "x", "steps": [1]}, "steps must be"),
         ({"task": "img2img", "image": Path("none.png")}, r"none\.png"),
-        ({"task": "img2img"}, "needs a picture"),
+        ({"task": "img2img"}, "needs an input image"),
     ],
 )
 def test_a_line_that_cannot_be_drawn_is_a_mistake(given: dict[str, Any], said: str) -> None:

@@ -70,7 +70,7 @@ def test_lines_accept_every_option_of_the_commands() -> None:
     from artgen.spec.settings import options_of
 
     settings = {name for name, _ in option_flags().values()}
-    for cls in TASKS.values():
+    for cls in (task.request_class for task in TASKS.values()):
         assert options_of(cls).keys() <= settings
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from artgen import Img2Img, Inpaint, Outpaint, Txt2Img
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
-from artgen.jobs.prepare import Job, prepare_jobs, source_seed_warning
+from artgen.jobs.job import Job
+from artgen.jobs.prepare import prepare_jobs, source_seed_warning
 from artgen.spec.requests import ImageRequest, Request
 from artgen.spec.settings import options_of
 
@@ -149,17 +150,17 @@ def test_the_background_of_a_transparent_picture(models: dict[str, Path]) -> Non
 def test_what_the_user_should_know_is_noted(models: dict[str, Path]) -> None:
     image, mask = plain.photo(Path("photo.png"), 96, 32), plain.mask(Path("mask.png"), 96, 32, box=(0, 0, 24, 32))
     notes = " | ".join(ready(Inpaint(model=str(models["sd1"]), image=image, mask=mask)).notes)
-    assert "25.0% of the picture will be repainted" in notes
-    assert "trained at 32x32; at 96x32 shapes may repeat" in notes
+    assert "25.0% of the image will be repainted." in notes
+    assert "trained at 32x32; at 96x32 shapes may repeat." in notes
 
 
 @pytest.mark.parametrize(
     ("size", "said"),
     [
         ((64, 16), []),
-        ((72, 32), ["shapes may repeat"]),
-        ((8, 24), ["little may be recognised"]),
-        ((96, 8), ["shapes may repeat", "little may be recognised"]),
+        ((72, 32), ["shapes may repeat."]),
+        ((8, 24), ["objects may be unrecognizable."]),
+        ((96, 8), ["shapes may repeat.", "objects may be unrecognizable."]),
     ],
 )
 def test_a_size_far_from_the_models_own_is_noted(
@@ -177,7 +178,7 @@ def test_a_size_far_from_the_models_own_is_noted(
 
 def test_redrawing_with_the_seed_that_made_the_picture_is_noted() -> None:
     request = Img2Img(image=Path("a.png"), seed=7)
-    assert "seed 7 made this input" in (source_seed_warning(request, {"seed": 7}) or "")
+    assert "Seed 7 generated the input image" in (source_seed_warning(request, {"seed": 7}) or "")
     for found in ({"seed": 8}, {}, None):
         assert source_seed_warning(request, found) is None
     assert source_seed_warning(Txt2Img(seed=7), {"seed": 7}) is None

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from artgen import Img2Img, Inpaint, Outpaint, Request, Txt2Img
 from artgen.errors import UsageError
-from artgen.spec.requests import TASKS, generate_seed
+from artgen.spec.requests import TASKS
+from artgen.spec.seeds import generate_seed
 from artgen.spec.settings import (
     OutputSettings,
     PromptSettings,
@@ -34,12 +35,12 @@ NEEDED: dict[str, dict[str, Any]] = {
 
 
 def make(task: str, **values: Any) -> Request:
-    return TASKS[task](**{**NEEDED[task], **values})
+    return TASKS[task].request_class(**{**NEEDED[task], **values})
 
 
 def numbers() -> list[tuple[str, str, Setting, type]]:
     found = []
-    for task, cls in TASKS.items():
+    for task, cls in ((each.name, each.request_class) for each in TASKS.values()):
         for name, field in options_of(cls).items():
             kind = type_of(cls, name)[0]
             if kind in (int, float):
@@ -131,8 +132,8 @@ def test_a_near_word_is_suggested() -> None:
 
 def test_what_a_task_cannot_do_without() -> None:
     for build, said in (
-        (lambda: Img2Img(), "img2img needs a picture"),
-        (lambda: Inpaint(mask=Path("m.png")), "inpaint needs a picture"),
+        (lambda: Img2Img(), "img2img needs an input image"),
+        (lambda: Inpaint(mask=Path("m.png")), "inpaint needs an input image"),
         (lambda: Inpaint(image=Path("i.png")), "inpaint needs a mask"),
         (lambda: Outpaint(image=Path("i.png")), "outpaint needs either"),
         (lambda: Outpaint(image=Path("i.png"), expand="8", target_size="64x64"), "outpaint needs either"),

@@ -91,7 +91,7 @@ def test_every_alias_is_accepted_wherever_the_setting_is(
         assert load_defaults("inpaint") == {"inpaint": {name: value}}
         set_value(f"inpaint.{key}", text, Path("artgen.toml"))
         assert load_defaults("inpaint") == {"inpaint": {name: value}}
-    for task, cls in TASKS.items():
+    for task, cls in ((each.name, each.request_class) for each in TASKS.values()):
         if name not in options_of(cls):
             continue
         needed = {"image": "i.png", "mask": "m.png", "target_size": None if name == "target_size" else "96x96"}
@@ -115,7 +115,7 @@ def test_the_former_pair_task_and_full_selects_the_mode_in_any_order(words: list
 
 
 def test_current_name_wins_over_an_alias_and_unknown_keys_stay() -> None:
-    fields = options_of(TASKS["inpaint"])
+    fields = options_of(TASKS["inpaint"].request_class)
     assert canonical_keys({"paste": False, "keep_original": True, "other": 1}, fields) == {
         "keep_original": True,
         "other": 1,
