@@ -35,7 +35,7 @@ def with_approximations(
     The hooks and their caches are new for each call, so that no state is carried from one call to the next.
 
     Args:
-        pipe: pipeline that passed `artgen.jobs.checks.check_fast`.
+        pipe: pipeline that passed `artgen.jobs.fast_parts.check_fast`.
         fast: names in canonical form; None for no approximation.
         extras: files from the hub, by name of the approximation.
 
