@@ -330,7 +330,7 @@ def test_memory_budget_is_rejected_on_mps(models: dict[str, Path], monkeypatch: 
     monkeypatch.setattr(hardware, "cuda_device_count", lambda: 0)
     monkeypatch.setattr(hardware, "has_mps", lambda: True)
     for device in ("auto", "mps"):
-        with pytest.raises(UsageError, match="for a CUDA device or the CPU"):
+        with pytest.raises(UsageError, match="only CUDA devices and the CPU"):
             prepare_jobs([Txt2Img(model=str(models["sd1"]), device=device, memory_budget="8GiB")])
     assert prepare_jobs([Txt2Img(model=str(models["sd1"]), device="cpu", memory_budget="8GiB")])
 
