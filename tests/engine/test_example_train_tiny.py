@@ -131,8 +131,8 @@ def check_upscaling(recipe: Recipe) -> None:
 
 def check_evaluation(recipe: Recipe, out: Path, focus: Path) -> None:
     """Evaluate the exported model and write its card."""
-    recipe.run("concept_classifier.py", "--data", recipe.raw, "--pictures", 64, "--passes", 1, "--threads", 1)
-    few = ("--others", 2, "--pictures", 3, "--steps", 1, "--threads", 1)
+    recipe.run("concept_classifier.py", "--data", recipe.raw, "--images", 64, "--passes", 1, "--threads", 1)
+    few = ("--others", 2, "--images", 3, "--steps", 1, "--threads", 1)
     measured = recipe.work / "evaluation"
     recipe.run("evaluate.py", "--data", recipe.raw, "--model", out, "--out", measured, "--focus", focus, *few)
     figures = json.loads((measured / "evaluation.json").read_text())

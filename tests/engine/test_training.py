@@ -197,6 +197,26 @@ def test_ctrl_c_saves_a_checkpoint_that_requires_the_same_settings(sd1: str) -> 
 
 
 @pytest.mark.usefixtures("image_folder")
+def test_checkpoint_with_former_setting_names_is_resumed(sd1: str) -> None:
+    train("-m", sd1, "-o", "old.safetensors", "--train-steps", "2")
+    Path("old.safetensors").unlink()
+    state_file = Path("old-training/checkpoints/step-0000002/state.json")
+    state = json.loads(state_file.read_text())
+    settings = state["settings"]
+    assert settings.pop("mode") == "lora"
+    settings |= {"train_task": "diffusion", "full": False}
+    for name, former_name in (
+        ("on_bad_image", "unusable"),
+        ("licenses", "licences"),
+        ("require_license", "require_licence"),
+    ):
+        settings[former_name] = settings.pop(name)
+    state_file.write_text(json.dumps(state))
+    train("-m", sd1, "-o", "old.safetensors", "--train-steps", "2", "--resume")
+    assert Path("old.safetensors").exists()
+
+
+@pytest.mark.usefixtures("image_folder")
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -358,7 +358,7 @@ def run_first_in_children(monkeypatch: pytest.MonkeyPatch, program: str) -> None
     """Make every new Python process run a program at its start."""
     Path("first").mkdir()
     Path("first/sitecustomize.py").write_text(program)
-    monkeypatch.setenv("PYTHONPATH", str(Path("first").resolve()))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path("first").resolve()), *sys.path]))
 
 
 KILL_ON_OPEN = """
