@@ -31,10 +31,10 @@ def open_photographs(raw: Path) -> list[np.ndarray]:
     return found
 
 
-def shrunk(picture: np.ndarray, share: float) -> np.ndarray:
+def shrunk(image: np.ndarray, share: float) -> np.ndarray:
     """Downscale an image to `share` of its size, for finer texture and less noise."""
-    size = round(picture.shape[1] * share), round(picture.shape[0] * share)
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    size = round(image.shape[1] * share), round(image.shape[0] * share)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 class Patches:
@@ -52,11 +52,11 @@ class Patches:
     def clean(self, random: np.random.Generator) -> np.ndarray:
         """Return one patch, float32 (SIDE, SIDE, 3), 0 to 255, randomly flipped, rotated and recolored."""
         if random.random() < 0.35:
-            picture = self.leaves[random.integers(len(self.leaves))]
+            image = self.leaves[random.integers(len(self.leaves))]
         else:
-            picture = self.photographs[int(np.searchsorted(self.reach, random.random()))]
-        row, column = (int(random.integers(0, n - SIDE + 1)) for n in picture.shape[:2])
-        patch = np.asarray(picture[row : row + SIDE, column : column + SIDE], np.float32)
+            image = self.photographs[int(np.searchsorted(self.reach, random.random()))]
+        row, column = (int(random.integers(0, n - SIDE + 1)) for n in image.shape[:2])
+        patch = np.asarray(image[row : row + SIDE, column : column + SIDE], np.float32)
         if patch.ndim == 2:
             patch = np.repeat(patch[..., None], 3, 2)
         elif random.random() < 0.5:

@@ -39,11 +39,11 @@ def time_at(sigma: Tensor) -> Tensor:
 def build_schedule() -> DDIMScheduler:
     """Return the schedule with sqrt((1 - alpha_bar) / alpha_bar) = sigma_at(k), computed in double precision."""
     sigma = sigma_at(torch.arange(LEVELS, dtype=torch.float64))
-    kept = 1 / (1 + sigma**2)
-    before = torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
+    alpha_bar = 1 / (1 + sigma**2)
+    previous = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
     return DDIMScheduler(
         num_train_timesteps=LEVELS,
-        trained_betas=[float(beta) for beta in 1 - kept / before],
+        trained_betas=[float(beta) for beta in 1 - alpha_bar / previous],
         clip_sample=False,
         set_alpha_to_one=True,
         prediction_type="epsilon",
@@ -80,10 +80,10 @@ class Trainer(Training):
         self.width = tuple(options.width)
         self.model = build(self.width, options.layers).to(options.device)
         self.average = EMA(self.model, options.average)
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), options.rate, (0.9, 0.99), weight_decay=0.001)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), options.rate, (0.9, 0.99), weight_decay=0.001)
         self.path: Path = options.work / "denoiser.pt"
         if self.path.exists():
-            state = load(self.path, self.model, self.optimiser, self.average, self.random)
+            state = load(self.path, self.model, self.optimizer, self.average, self.random)
             self.step, self.seconds = state["step"], state["seconds"]
         # Forward and backward pass use a bfloat16 copy of the float32 weights: half the time on a CPU.
         self.worker = deepcopy(self.model).to(torch.bfloat16) if options.half else self.model
@@ -91,7 +91,7 @@ class Trainer(Training):
     def save(self) -> None:
         """Write a checkpoint."""
         state = {"step": self.step, "seconds": self.seconds, "width": self.width, "layers": self.options.layers}
-        save(self.path, self.model, self.optimiser, self.average, self.random, state)
+        save(self.path, self.model, self.optimizer, self.average, self.random, state)
 
     def loss(self) -> Tensor:
         """Return the mean squared error of the predicted noise, in units of sigma, over one batch."""
@@ -100,8 +100,8 @@ class Trainer(Training):
         wide = level[:, None, None, None]
         noise = (given - start) / wide
         state = given / (1 + wide**2).sqrt()
-        drawn = self.worker(state.to(self.worker.dtype), time_at(level)).sample
-        return functional.mse_loss(drawn.float(), noise)
+        model_pred = self.worker(state.to(self.worker.dtype), time_at(level)).sample
+        return functional.mse_loss(model_pred.float(), noise)
 
     @torch.no_grad()
     def exchange(self) -> None:
@@ -112,15 +112,15 @@ class Trainer(Training):
 
     def learn(self, rate: float) -> float:
         """Run one optimizer step and return its loss."""
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = self.loss()
         torch.autograd.backward(loss)
         if self.options.half:
             self.exchange()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
         if self.options.half:
             with torch.no_grad():
                 torch._foreach_copy_(list(self.worker.parameters()), list(self.model.parameters()))
@@ -132,8 +132,8 @@ class Trainer(Training):
         """Return the PSNR in dB of one-step predictions on the validation images at sigma 15, 25 and 50."""
         random = np.random.default_rng(1)
         scores = []
-        pictures = [open_panorama(self.options.data / f"{name}.npy")[64:192] for name in WATCHED]
-        clean = np.stack(pictures).astype(np.float32)
+        images = [open_panorama(self.options.data / f"{name}.npy")[64:192] for name in WATCHED]
+        clean = np.stack(images).astype(np.float32)
         with self.average.swap_in(self.model):
             for sigma in (15, 25, 50):
                 noisy = np.clip(np.round(clean + sigma * random.standard_normal(clean.shape, np.float32)), 0, 255)
@@ -146,7 +146,7 @@ class Trainer(Training):
         return scores
 
 
-def plot(table: Path, picture: Path) -> None:
+def plot(table: Path, image: Path) -> None:
     """Plot the loss and the PSNR over the number of patches."""
     import matplotlib
 
@@ -162,18 +162,18 @@ def plot(table: Path, picture: Path) -> None:
         right.plot(watched[:, 1], watched[:, 5 + at], label=f"sigma {sigma}")
     right.set(xlabel="patches", ylabel="PSNR, dB, watched pictures")
     right.legend()
-    figure.savefig(picture, dpi=100)
+    figure.savefig(image, dpi=100)
     pyplot.close(figure)
 
 
 def main() -> None:
-    words = parser(__doc__, "data/train_denoiser", steps=40_000, batch=8, rate=1e-3, average=0.999)
-    words.add_argument("--data", type=Path, default=Path("data/train_denoiser/raw"))
-    words.add_argument("--width", type=int, nargs="+", default=(32, 64, 96, 128), help="channels of each level")
-    words.add_argument("--layers", type=int, default=1, help="blocks per level")
-    words.add_argument("--half", action=argparse.BooleanOptionalAction, default=True, help="compute in bfloat16")
-    words.add_argument("--watch-every", type=int, default=1000)
-    options = words.parse_args()
+    arguments = parser(__doc__, "data/train_denoiser", steps=40_000, batch=8, rate=1e-3, average=0.999)
+    arguments.add_argument("--data", type=Path, default=Path("data/train_denoiser/raw"))
+    arguments.add_argument("--width", type=int, nargs="+", default=(32, 64, 96, 128), help="channels of each level")
+    arguments.add_argument("--layers", type=int, default=1, help="blocks per level")
+    arguments.add_argument("--half", action=argparse.BooleanOptionalAction, default=True, help="compute in bfloat16")
+    arguments.add_argument("--watch-every", type=int, default=1000)
+    options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     trainer = Trainer(options)
     print(sum(p.numel() for p in trainer.model.parameters()), "parameters", flush=True)

@@ -51,7 +51,7 @@ def linocut(shapes: tuple[Shape, ...], seed: int) -> Image.Image:
 def provenance(folder: Path, source: str) -> None:
     """Write the provenance of all images of a folder."""
     entry = {"file_name": "*", "source": source, "author": "the artgen authors", "licence": "CC0-1.0"}
-    entry["consent"] = "drawn by a program for this purpose"
+    entry["consent"] = "rendered by a program for this purpose"
     (folder / "provenance.jsonl").write_text(json.dumps(entry) + "\n")
 
 

@@ -36,22 +36,27 @@ def opened(folder: Path) -> list[Image.Image]:
 def style(generator: ImageGenerator, count: int) -> tuple[dict[str, Any], list[list[Image.Image]]]:
     """Return the fractions of images that are classified as linocuts, and the images without and with the LoRA."""
     out = generator.folder
-    judge = StyleClassifier.of(
+    style_classifier = StyleClassifier.of(
         opened(out / "images" / TRIGGER), generate_varied_images(generator, "known", 96, first=3)
     )
-    strange = generate_varied_images(generator, "known-held-out", 64, first=5)
-    kept = opened(out / "held-out")
+    held_out_generated = generate_varied_images(generator, "known-held-out", 64, first=5)
+    held_out = opened(out / "held-out")
     prompts = [f"{TRIGGER}, {with_article(noun)}" for noun in nouns(count)]
-    drawn = [generator.draw(f"trigger-{lora}", prompts, with_lora=lora == "with") for lora in ("without", "with")]
-    without, with_ = (round(float(judge.recognized(pictures).mean()), 4) for pictures in drawn)
+    generated = [generator.draw(f"trigger-{lora}", prompts, with_lora=lora == "with") for lora in ("without", "with")]
+    without, with_ = (round(float(style_classifier.recognized(images).mean()), 4) for images in generated)
     figures = {
-        "drawings": count,
-        "recognised with the LoRA": with_,
-        "recognised without": without,
-        "judge: held-out linocuts recognised": f"{judge.recognized(kept).sum()} of {len(kept)}",
-        "judge: own drawings taken for linocuts": f"{judge.recognized(strange).sum()} of {len(strange)}",
+        "images": count,
+        "recognized with the LoRA": with_,
+        "recognized without": without,
+        "classifier: held-out linocuts recognized": _count(style_classifier, held_out),
+        "classifier: generated images classified as linocuts": _count(style_classifier, held_out_generated),
     }
-    return figures, drawn
+    return figures, generated
+
+
+def _count(style_classifier: StyleClassifier, images: list[Image.Image]) -> str:
+    """Return the number of images that are classified as linocuts: `3 of 8`."""
+    return f"{style_classifier.recognized(images).sum()} of {len(images)}"
 
 
 def concepts(generator: ImageGenerator, work: Path, count: int) -> dict[str, float]:
@@ -59,13 +64,15 @@ def concepts(generator: ImageGenerator, work: Path, count: int) -> dict[str, flo
     import numpy as np
     from concept_classifier import load_classifier, probabilities
 
-    judge, core = load_classifier(work / "judge.pt"), read_core()
-    classes = [set(core[name][0]) if name in core else {name.replace("-", " ")} for name in judge.names]
+    concept_classifier, core = load_classifier(work / "judge.pt"), read_core()
+    classes = [set(core[name][0]) if name in core else {name.replace("-", " ")} for name in concept_classifier.names]
     asked = nouns(count)
     found = {}
     for lora in ("without", "with"):
-        pictures = generator.draw(f"others-{lora}", [with_article(noun) for noun in asked], with_lora=lora == "with")
-        top = probabilities(judge, np.stack([np.asarray(each) for each in pictures])).topk(5).indices.tolist()
+        images = generator.draw(f"others-{lora}", [with_article(noun) for noun in asked], with_lora=lora == "with")
+        top = (
+            probabilities(concept_classifier, np.stack([np.asarray(each) for each in images])).topk(5).indices.tolist()
+        )
         right = [[noun in classes[at] for at in row] for noun, row in zip(asked, top, strict=True)]
         found[f"first, {lora} the LoRA"] = round(float(np.mean([row[0] for row in right])), 4)
         found[f"among five, {lora} the LoRA"] = round(float(np.mean([any(row) for row in right])), 4)
@@ -74,13 +81,13 @@ def concepts(generator: ImageGenerator, work: Path, count: int) -> dict[str, flo
     return {"prompts": float(count), **found}
 
 
-def sheet(generator: ImageGenerator, drawn: list[list[Image.Image]], count: int) -> Image.Image:
+def sheet(generator: ImageGenerator, generated: list[list[Image.Image]], count: int) -> Image.Image:
     """Return a sheet of linocuts and of images of the same prompts, without and with the LoRA."""
     places = [at * count // SHOWN_ON_SHEET for at in range(SHOWN_ON_SHEET)]
     names = [nouns(count)[at] for at in places]
-    learnt = opened(generator.folder / "images" / TRIGGER)[::2]
-    rows = [[contact_sheet.Cell(None, "", picture) for picture in learnt[:SHOWN_ON_SHEET]]]
-    rows += [[contact_sheet.Cell(None, "", pictures[at]) for at in places] for pictures in drawn]
+    training_images = opened(generator.folder / "images" / TRIGGER)[::2]
+    rows = [[contact_sheet.Cell(None, "", image) for image in training_images[:SHOWN_ON_SHEET]]]
+    rows += [[contact_sheet.Cell(None, "", images[at]) for at in places] for images in generated]
     rows[-1] = [contact_sheet.Cell(None, name, cell.image) for name, cell in zip(names, rows[-1], strict=True)]
     sides = ("training images", "without LoRA", "with LoRA")
     return contact_sheet.render_sheet(contact_sheet.ContactSheet(rows, row_labels=sides), cell_px=128)
@@ -90,17 +97,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data/train_style"))
     parser.add_argument("--lora", type=Path, help="LoRA file [linoprint.safetensors in --out]")
-    parser.add_argument("--drawings", type=int, default=50)
+    parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--others", type=int, default=80, help="number of prompts without the trigger")
     parser.add_argument("--concepts", type=Path, help="work folder of examples/train_tiny with its judge.pt")
     options = parser.parse_args()
     generator = ImageGenerator(options.out, str(options.lora or options.out / f"{TRIGGER}.safetensors"))
-    figures, drawn = style(generator, options.drawings)
+    figures, generated = style(generator, options.images)
     found: dict[str, Any] = {"style": figures}
     if options.concepts:
         found["other prompts"] = concepts(generator, options.concepts, options.others)
     (options.out / "style.json").write_text(json.dumps(found, indent=2) + "\n")
-    sheet(generator, drawn, options.drawings).save(options.out / "style.png", optimize=True)
+    sheet(generator, generated, options.images).save(options.out / "style.png", optimize=True)
     print(json.dumps(found, indent=2))
 
 

@@ -39,19 +39,19 @@ class StyleClassifier:
         scale = np.concatenate([mine, others]).std(0) + 1e-6
         return cls(mine / scale, others / scale, scale)
 
-    def recognized(self, pictures: Sequence[Image.Image]) -> NDArray[np.bool_]:
+    def recognized(self, images: Sequence[Image.Image]) -> NDArray[np.bool_]:
         """Return for each image whether the nearest known image has the new style."""
-        found = features(pictures) / self.scale
+        found = features(images) / self.scale
         return _nearest(found, self.ours) < _nearest(found, self.theirs)
 
 
 @torch.inference_mode()
-def features(pictures: Iterable[Image.Image]) -> Features:
+def features(images: Iterable[Image.Image]) -> Features:
     """Return channel means and standard deviations, (images, features)."""
     encoder = AutoencoderKL.from_pretrained(ASSETS_FOLDER / "tiny", subfolder="vae").encoder.eval()
     rows = []
-    for picture in pictures:
-        small = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    for image in images:
+        small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
         state = encoder.conv_in(torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 127.5 - 1)
         parts = []
         for block in encoder.down_blocks[:LEVELS]:

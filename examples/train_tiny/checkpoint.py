@@ -40,7 +40,7 @@ class EMA:
 def save(
     path: Path,
     module: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     average: EMA,
     random: np.random.Generator,
     state: dict[str, Any],
@@ -49,7 +49,7 @@ def save(
     content = {
         "module": module.state_dict(),
         "average": average.shadow,
-        "optimiser": optimiser.state_dict(),
+        "optimiser": optimizer.state_dict(),
         "torch": torch.get_rng_state(),
         "numpy": random.bit_generator.state,
         **state,
@@ -62,7 +62,7 @@ def save(
 def load(
     path: Path,
     module: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     average: EMA,
     random: np.random.Generator,
 ) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def load(
     shadow: list[Tensor] = content.pop("average")
     for mine, saved in zip(average.shadow, shadow, strict=True):
         mine.copy_(saved)
-    optimiser.load_state_dict(content.pop("optimiser"))
+    optimizer.load_state_dict(content.pop("optimiser"))
     torch.set_rng_state(content.pop("torch"))
     random.bit_generator.state = content.pop("numpy")
     return content

@@ -33,16 +33,16 @@ class ConceptClassifier(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(256 * 4, len(names))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, classes) for images (n, 3, 64, 64) in [-1, 1]."""
-        features = functional.adaptive_avg_pool2d(self.layers(pictures), 2)
+        features = functional.adaptive_avg_pool2d(self.layers(images), 2)
         logits: Tensor = self.head(features.flatten(1))
         return logits
 
 
-def prepare(pictures: np.ndarray) -> Tensor:
+def prepare(images: np.ndarray) -> Tensor:
     """Convert uint8 (n, side, side, 3) to float32 (n, 3, 64, 64) in [-1, 1]."""
-    batch = torch.tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    batch = torch.tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     if batch.shape[-1] != 64:
         batch = functional.interpolate(batch, (64, 64), mode="area")
     return batch
@@ -66,24 +66,24 @@ def augment(batch: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def probabilities(judge: ConceptClassifier, pictures: np.ndarray) -> Tensor:
+def probabilities(classifier: ConceptClassifier, images: np.ndarray) -> Tensor:
     """Return class probabilities, shape (n, classes)."""
-    judge.eval()
-    parts = [judge(prepare(pictures[at : at + 200])) for at in range(0, len(pictures), 200)]
+    classifier.eval()
+    parts = [classifier(prepare(images[at : at + 200])) for at in range(0, len(images), 200)]
     return torch.cat(parts).softmax(1)
 
 
 def load_classifier(path: Path) -> ConceptClassifier:
     """Load the trained classifier."""
     content = torch.load(path, map_location="cpu", weights_only=False)
-    judge = ConceptClassifier(content["names"])
-    judge.load_state_dict(content["module"])
-    return judge.eval()
+    classifier = ConceptClassifier(content["names"])
+    classifier.load_state_dict(content["module"])
+    return classifier.eval()
 
 
 def real(generator: SceneGenerator, names: list[str], count: int, plain: bool) -> tuple[np.ndarray, Tensor]:
     """Return new renders of single objects: images and class indices."""
-    pictures, labels = [], []
+    images, labels = [], []
     for _ in range(count):
         at = int(generator.random.integers(len(names)))
         thing = generator.one(names[at])
@@ -91,9 +91,9 @@ def real(generator: SceneGenerator, names: list[str], count: int, plain: bool) -
         x, y = 0.5 + generator.random.uniform(-0.06, 0.06, 2)
         thing = Thing(thing.concept, thing.style, x, y, size)
         scene = Scene("one", (thing,), generator.background(1.0 if plain else 0.6))
-        pictures.append(compose(scene, generator.sprites, 64))
+        images.append(compose(scene, generator.sprites, 64))
         labels.append(at)
-    return np.stack(pictures), torch.tensor(labels)
+    return np.stack(images), torch.tensor(labels)
 
 
 def main() -> None:
@@ -108,28 +108,28 @@ def main() -> None:
     torch.manual_seed(0)
     concepts = read_concepts(options.data, options.work)
     generator = SceneGenerator(concepts, open_sprites(options.work), 777)
-    pictures, labels = real(generator, generator.core, options.images, plain=False)
-    judge = convert_conv2d_weight_memory_format(ConceptClassifier(generator.core), torch.channels_last)
+    images, labels = real(generator, generator.core, options.images, plain=False)
+    classifier = convert_conv2d_weight_memory_format(ConceptClassifier(generator.core), torch.channels_last)
     steps = options.passes * (options.images // 64)
-    optimiser = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.02)
-    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
-    begun = time.monotonic()
+    optimizer = torch.optim.AdamW(classifier.parameters(), 2e-3, weight_decay=0.02)
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
+    start_time = time.monotonic()
     for step in range(steps):
         rows = torch.randint(0, len(labels), (64,))
-        batch = augment(prepare(pictures[rows.numpy()]))
+        batch = augment(prepare(images[rows.numpy()]))
         with torch.autocast("cpu", torch.bfloat16):
-            logits = judge(batch.contiguous(memory_format=torch.channels_last))
+            logits = classifier(batch.contiguous(memory_format=torch.channels_last))
         loss = functional.cross_entropy(logits.float(), labels[rows], label_smoothing=0.05)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        optimiser.step()
+        optimizer.step()
         plan.step()
         if step % 200 == 0:
-            print(step, round(float(loss.detach()), 3), round(time.monotonic() - begun), flush=True)
+            print(step, round(float(loss.detach()), 3), round(time.monotonic() - start_time), flush=True)
     fresh, truth = real(
         SceneGenerator(concepts, generator.sprites, 4242), generator.core, max(1, options.images // 8), plain=False
     )
-    found = probabilities(judge, fresh).topk(5).indices
+    found = probabilities(classifier, fresh).topk(5).indices
     right = found == truth[:, None]
     figures = {
         "classes": len(generator.core),
@@ -138,7 +138,7 @@ def main() -> None:
         "top 5": round(float(right.any(1).float().mean()), 4),
     }
     print(json.dumps(figures))
-    content = {"module": judge.state_dict(), "names": generator.core, "figures": figures}
+    content = {"module": classifier.state_dict(), "names": generator.core, "figures": figures}
     torch.save(content, options.work / "judge.pt")
 
 

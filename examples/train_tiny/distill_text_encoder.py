@@ -19,7 +19,7 @@ from checkpoint import EMA, load, save
 from concepts import read_concepts, read_focus
 from diffusers.models.attention_processor import AttnProcessor
 from export import load_model
-from model import Sizes, TextToImageModel, cumulative
+from model import Sizes, TextToImageModel, alphas_cumprod
 from paraphrase import Paraphraser, filler_words
 from render import scene_from
 from tokenizer import LENGTH
@@ -31,9 +31,9 @@ from training import Training, parser
 from transformers import CLIPTokenizer
 
 
-def bfloat16_copy(painter: TextToImageModel) -> TextToImageModel:
+def bfloat16_copy(model: TextToImageModel) -> TextToImageModel:
     """Return a bfloat16 copy with plain attention, as in `train.py`; on a CPU, it takes half the time of autocast."""
-    worker = deepcopy(painter).to(torch.bfloat16)
+    worker = deepcopy(model).to(torch.bfloat16)
     worker.unet.set_attn_processor(AttnProcessor())
     worker.text.set_attn_implementation("eager")
     return worker
@@ -79,25 +79,25 @@ class DistillationTrainer(Training):
         super().__init__(options)
         torch.manual_seed(options.seed)
         self.random = np.random.default_rng(options.seed)
-        self.lessons = DistillationData(options)
+        self.data = DistillationData(options)
         self.student = load_model(options.work / "painter.pt").to(options.device)
         convert_conv2d_weight_memory_format(self.student, torch.channels_last)
         self.teacher = bfloat16_copy(self.student).requires_grad_(False)
         self.sizes: Sizes = self.student.sizes
         self.average = EMA(self.student, options.average)
-        self.optimiser = torch.optim.AdamW(self.student.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01)
-        self.signal = cumulative().to(options.device)
+        self.optimizer = torch.optim.AdamW(self.student.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01)
+        self.alphas_cumprod = alphas_cumprod().to(options.device)
         self.path: Path = options.work / "words.pt"
         if self.path.exists():
-            state = load(self.path, self.student, self.optimiser, self.average, self.random)
+            state = load(self.path, self.student, self.optimizer, self.average, self.random)
             self.step, self.seconds = state["step"], state["seconds"]
         self.worker = bfloat16_copy(self.student)
 
     def save(self) -> None:
         """Write a checkpoint in the format of `export.py`."""
-        size = self.lessons.latents.size
+        size = self.data.latents.size
         state = {"step": self.step, "seconds": self.seconds, "vocabulary": size, "sizes": asdict(self.sizes)}
-        save(self.path, self.student, self.optimiser, self.average, self.random, state)
+        save(self.path, self.student, self.optimizer, self.average, self.random, state)
 
     def loss(self) -> Tensor:
         """Return the mean squared error between the velocities of student and teacher.
@@ -105,12 +105,12 @@ class DistillationTrainer(Training):
         High noise levels are sampled more often.
         """
         count, device = self.options.batch, self.options.device
-        latents, plain, other = self.lessons.batch(self.random, count, device)
+        latents, plain, other = self.data.batch(self.random, count, device)
         spread = (np.arange(count) + self.random.random(count)) / count
         times = torch.from_numpy((spread**0.6 * 1000).astype(np.int64)).to(device)
         noise = torch.from_numpy(self.random.standard_normal(latents.shape, np.float32)).to(device)
-        share = self.signal[times][:, None, None, None]
-        noisy = (share.sqrt() * latents + (1 - share).sqrt() * noise).to(torch.bfloat16)
+        alpha_bar = self.alphas_cumprod[times][:, None, None, None]
+        noisy = (alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise).to(torch.bfloat16)
         noisy = noisy.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             target = self.teacher(noisy, times, plain).float()
@@ -118,7 +118,7 @@ class DistillationTrainer(Training):
 
     def learn(self, rate: float) -> float:
         """Run one optimizer step and return its loss."""
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = self.loss()
         torch.autograd.backward(loss)
@@ -127,7 +127,7 @@ class DistillationTrainer(Training):
             full.grad = None if half.grad is None else half.grad.float()
             half.grad = None
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
-        self.optimiser.step()
+        self.optimizer.step()
         with torch.no_grad():
             torch._foreach_copy_([half for _, half in pairs], [full for full, _ in pairs])
         self.average.update(self.student, self.step)
@@ -135,12 +135,12 @@ class DistillationTrainer(Training):
 
 
 def main() -> None:
-    words = parser(__doc__, "data/train_tiny", steps=3_000, batch=64, rate=3e-4, average=0.998)
-    words.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
-    words.add_argument("--save-every", type=int, default=400)
-    words.add_argument("--focus", type=Path, help="icon names to train first, see focus.txt")
-    words.add_argument("--more", type=Path, nargs="*", default=[], help="additional folders of encoded scenes")
-    options = words.parse_args()
+    arguments = parser(__doc__, "data/train_tiny", steps=3_000, batch=64, rate=3e-4, average=0.998)
+    arguments.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
+    arguments.add_argument("--save-every", type=int, default=400)
+    arguments.add_argument("--focus", type=Path, help="icon names to train first, see focus.txt")
+    arguments.add_argument("--more", type=Path, nargs="*", default=[], help="additional folders of encoded scenes")
+    options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     trainer = DistillationTrainer(options)
     recent: list[float] = []

@@ -29,12 +29,12 @@ def open_average(path: Path) -> AutoencoderKL:
 
 
 @torch.no_grad()
-def encode(model: AutoencoderKL, pictures: np.ndarray, device: str) -> Tensor:
+def encode(model: AutoencoderKL, images: np.ndarray, device: str) -> Tensor:
     """Return latent means, float32 of shape (images, 16, side / 8, side / 8)."""
     parts = []
     model.to(device=device, memory_format=torch.channels_last)
-    for at in range(0, len(pictures), 250):
-        batch = torch.tensor(pictures[at : at + 250]).to(device).permute(0, 3, 1, 2)
+    for at in range(0, len(images), 250):
+        batch = torch.tensor(images[at : at + 250]).to(device).permute(0, 3, 1, 2)
         with torch.autocast(device, torch.bfloat16):
             moments = model.encode(batch.float() / 127.5 - 1).latent_dist.mean
         parts.append(moments.float().cpu())
@@ -63,13 +63,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    pictures = np.load(options.work / "scenes.npy", mmap_mode="r")
+    images = np.load(options.work / "scenes.npy", mmap_mode="r")
     if options.vae:
         model = AutoencoderKL.from_pretrained(options.vae).eval()
-        np.save(options.work / "latents.npy", encode(model, pictures, options.device).half().numpy())
+        np.save(options.work / "latents.npy", encode(model, images, options.device).half().numpy())
         return
     model = open_average(options.work / "ae.pt")
-    latents = encode(model, pictures, options.device)
+    latents = encode(model, images, options.device)
     mean = latents.mean(dim=(0, 2, 3))
     deviation = latents.std(dim=(0, 2, 3))
     print("channel deviations", [round(float(d), 2) for d in deviation])

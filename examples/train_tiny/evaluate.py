@@ -71,19 +71,19 @@ class Evaluation:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         torch.set_num_threads(options.threads)
-        begun = time.monotonic()
+        start_time = time.monotonic()
         self.pipeline = StableDiffusionPipeline.from_pretrained(options.model)
         self.pipeline.to(options.device)
-        self.loading = time.monotonic() - begun
+        self.loading = time.monotonic() - start_time
         self.pipeline.set_progress_bar_config(disable=True)
         self.concepts = read_concepts(options.data, options.work)
-        self.judge: ConceptClassifier = load_classifier(options.work / "judge.pt")
+        self.classifier: ConceptClassifier = load_classifier(options.work / "judge.pt")
         self.generator = SceneGenerator(self.concepts, open_sprites(options.work), 99)
         self.focus = read_focus(options.focus) or frozenset(self.generator.core)
         self.generator.focus(self.focus)
         self.random = np.random.default_rng(7)
 
-    def pictures(self, prompts: list[str], seeds: list[int]) -> np.ndarray:
+    def images(self, prompts: list[str], seeds: list[int]) -> np.ndarray:
         """Generate images, uint8 (n, side, side, 3)."""
         with torch.autocast(self.options.device, torch.bfloat16, enabled=self.options.half):
             images = draw(self.pipeline, prompts, seeds, self.options.steps, self.options.guidance, batch=50)
@@ -91,7 +91,7 @@ class Evaluation:
 
     def chosen(self) -> tuple[list[Concept], list[Concept]]:
         """Return the evaluated concepts: all of the focus, and `--others` everyday concepts, evenly spread."""
-        known = [self.concepts[name] for name in self.judge.names]
+        known = [self.concepts[name] for name in self.classifier.names]
         taught = [concept for concept in known if concept.name in self.focus]
         nouns = {noun for concept in taught for noun in concept.nouns}
         rest = [concept for concept in known if concept.name not in self.focus and concept.nouns[0] not in nouns]
@@ -102,8 +102,8 @@ class Evaluation:
         """Return whether the classifier names the right noun first, and among five: bool (prompts, 2)."""
         if not prompts:
             return np.zeros((0, 2), bool)
-        classes = [set(self.concepts[name].nouns) for name in self.judge.names]
-        top = probabilities(self.judge, self.pictures(prompts, seeds)).topk(5).indices.tolist()
+        classes = [set(self.concepts[name].nouns) for name in self.classifier.names]
+        top = probabilities(self.classifier, self.images(prompts, seeds)).topk(5).indices.tolist()
         right = [[noun in classes[at] for at in row] for noun, row in zip(nouns, top, strict=True)]
         return np.array([[row[0], any(row)] for row in right])
 
@@ -119,15 +119,15 @@ class Evaluation:
         Two lists contain the trained concepts that failed with both seeds; train these further.
         """
         taught, others = self.chosen()
-        drawn, beyond = self.plain(taught), self.plain(others)
+        trained_hits, other_hits = self.plain(taught), self.plain(others)
         nouns = [concept.nouns[0] for concept in taught]
         known = [c for c in taught if c.synonyms]
         synonyms = [with_article(concept.synonyms[0]) for concept in known]
         zeros = [0] * len(taught)
         groups = {
-            "taught": drawn,
-            "others": beyond,
-            "all": np.concatenate([drawn, beyond], axis=1),
+            "taught": trained_hits,
+            "others": other_hits,
+            "all": np.concatenate([trained_hits, other_hits], axis=1),
             "unseen phrasing": self.hits(phrased(nouns, PHRASES), zeros, nouns),
             "unknown words": self.hits(phrased(nouns, UNKNOWN), zeros, nouns),
             "synonyms": self.hits(synonyms, zeros[: len(known)], [concept.nouns[0] for concept in known]),
@@ -136,8 +136,12 @@ class Evaluation:
             "taught concepts": len(taught),
             "other concepts": len(others),
             **{name: shares(hits) for name, hits in groups.items() if hits.size},
-            "taught, first on neither seed": [c.name for at, c in enumerate(taught) if not drawn[:, at, 0].any()],
-            "taught, among five on neither seed": [c.name for at, c in enumerate(taught) if not drawn[:, at, 1].any()],
+            "taught, first on neither seed": [
+                c.name for at, c in enumerate(taught) if not trained_hits[:, at, 0].any()
+            ],
+            "taught, among five on neither seed": [
+                c.name for at, c in enumerate(taught) if not trained_hits[:, at, 1].any()
+            ],
             "judge on real renders": torch.load(self.options.work / "judge.pt", weights_only=False)["figures"],
         }
 
@@ -158,7 +162,7 @@ class Evaluation:
             f"{with_article(self.concepts[t].nouns[0])} on {with_article(n)} background"
             for t, n in zip(things, names, strict=True)
         ]
-        found = [background_of(p) for p in self.pictures(prompts, list(range(count)))]
+        found = [background_of(p) for p in self.images(prompts, list(range(count)))]
         truth = self.real([Scene("one", (self.generator.one(t),), n) for t, n in zip(things, names, strict=True)])
         return self.share(names, found, [background_of(p) for p in truth])
 
@@ -168,7 +172,7 @@ class Evaluation:
         names = [list(HUES)[at % len(HUES)] for at in range(count)]
         things = [str(self.random.choice(self.generator.tinted)) for _ in names]
         prompts = [with_article(f"{n} {self.concepts[t].nouns[0]}") for t, n in zip(things, names, strict=True)]
-        found = [colour_of(p) for p in self.pictures(prompts, list(range(count)))]
+        found = [colour_of(p) for p in self.images(prompts, list(range(count)))]
         scenes = [
             Scene("one", (Thing(t, "flat", 0.5, 0.5, 0.85, n),), "white") for t, n in zip(things, names, strict=True)
         ]
@@ -193,12 +197,12 @@ class Evaluation:
         for name, number in zip(names, truth, strict=True):
             noun = self.concepts[name].nouns[0]
             prompts.append(f"{words[number]} {plural(noun) if number > 1 else noun}")
-        found = [count_of(p) for p in self.pictures(prompts, list(range(count)))]
+        found = [count_of(p) for p in self.images(prompts, list(range(count)))]
         real: list[bool] = []
         while len(real) < count:
             scene = self.generator._count()
-            picture = self.real([Scene("count", scene.things, "white")])[0]
-            real.append(count_of(picture) == len(scene.things))
+            image = self.real([Scene("count", scene.things, "white")])[0]
+            real.append(count_of(image) == len(scene.things))
         score: dict[str, Any] = self.share(truth, found, truth)
         score["on real renders"] = round(float(np.mean(real)), 4)
         for number in (1, 2, 3):
@@ -216,15 +220,15 @@ class Evaluation:
             for a, b in pairs
         ]
         figures: dict[str, float] = {"pictures": count}
-        drawn = self.pictures(prompts, list(range(count)))
+        generated = self.images(prompts, list(range(count)))
         real = self.real([Scene("pair", s.things, "white") for s in scenes])
-        for label, pictures in (("", drawn), (" on real renders", real)):
-            parts = [halves(p) for p in pictures]
-            left = probabilities(self.judge, np.stack([p[0] for p in parts])).log()
-            right = probabilities(self.judge, np.stack([p[1] for p in parts])).log()
+        for label, images in (("", generated), (" on real renders", real)):
+            parts = [halves(p) for p in images]
+            left = probabilities(self.classifier, np.stack([p[0] for p in parts])).log()
+            right = probabilities(self.classifier, np.stack([p[1] for p in parts])).log()
             order, both = [], []
             for at, (a, b) in enumerate(pairs):
-                one, two = self.judge.names.index(a), self.judge.names.index(b)
+                one, two = self.classifier.names.index(a), self.classifier.names.index(b)
                 order.append(bool(left[at, one] + right[at, two] > left[at, two] + right[at, one]))
                 near = one in left[at].topk(5).indices and two in right[at].topk(5).indices
                 both.append(bool(near))
@@ -234,14 +238,14 @@ class Evaluation:
 
     def people(self) -> dict[str, dict[str, int]]:
         """Count the nearest of three icons for images of neutral words for people."""
-        count, names = self.some(100), self.judge.names
+        count, names = self.some(100), self.classifier.names
         result = {}
         for noun in PEOPLE:
             shown = [at for at, n in enumerate(names) if noun in self.concepts[n].nouns]
             if not shown:
                 continue
-            pictures = self.pictures([with_article(noun)] * count, list(range(count)))
-            best = probabilities(self.judge, pictures)[:, shown].argmax(1).tolist()
+            images = self.images([with_article(noun)] * count, list(range(count)))
+            best = probabilities(self.classifier, images)[:, shown].argmax(1).tolist()
             kinds = [names[shown[at]].split("-")[0] for at in best]
             tally = {"man": kinds.count("man"), "woman": kinds.count("woman")}
             result[noun] = {**tally, "neutral": count - sum(tally.values())}
@@ -250,15 +254,15 @@ class Evaluation:
     def speed(self) -> dict[str, float]:
         """Return the seconds of one image with 30 steps (the second of two), and the loading time."""
         for _ in range(2):
-            begun = time.monotonic()
+            start_time = time.monotonic()
             draw(self.pipeline, ["a fox"], [0], steps=30)
-            spent = time.monotonic() - begun
-        return {"30 steps, s": round(spent, 2), "loading, s": round(self.loading, 2)}
+            seconds = time.monotonic() - start_time
+        return {"30 steps, s": round(seconds, 2), "loading, s": round(self.loading, 2)}
 
     def sheet(self) -> dict[str, int]:
         """Generate the contact sheet: each prompt with seed 0, without selection."""
-        pictures = draw(self.pipeline, list(SHEET), [0] * len(SHEET), SHEET_STEPS, self.options.guidance)
-        tile(pictures, 8).quantize(256).save(self.options.out / "contact_sheet.png", optimize=True)
+        images = draw(self.pipeline, list(SHEET), [0] * len(SHEET), SHEET_STEPS, self.options.guidance)
+        tile(images, 8).quantize(256).save(self.options.out / "contact_sheet.png", optimize=True)
         return {"prompts": len(SHEET), "steps": SHEET_STEPS}
 
     def run(self, only: list[str]) -> dict[str, Any]:

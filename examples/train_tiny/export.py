@@ -24,11 +24,11 @@ GUIDANCE = 3.0
 def load_model(path: Path) -> TextToImageModel:
     """Load the averaged text encoder and UNet of a checkpoint."""
     content = torch.load(path, map_location="cpu", weights_only=False)
-    painter = TextToImageModel(content["vocabulary"], Sizes(**content.get("sizes", {})))
-    painter.load_state_dict(content["module"])
-    for parameter, value in zip(painter.parameters(), content["average"], strict=True):
+    model = TextToImageModel(content["vocabulary"], Sizes(**content.get("sizes", {})))
+    model.load_state_dict(content["module"])
+    for parameter, value in zip(model.parameters(), content["average"], strict=True):
         parameter.data = value.clone()
-    return painter.eval()
+    return model.eval()
 
 
 def sums(folder: Path) -> str:
@@ -56,7 +56,7 @@ def defaults(vae: AutoencoderKL) -> dict[str, object]:
         "scheduler": "ddim",
         "width": side,
         "height": side,
-        "description": "small vector-art pictures: everyday things, colours, places and counts",
+        "description": "small vector-art images: everyday things, colours, places and counts",
         "licence": "Apache-2.0",
     }
 
@@ -70,9 +70,9 @@ def main() -> None:
     name = options.vae or ("vae128" if (options.work / "vae128").exists() else "vae")
     vae = AutoencoderKL.from_pretrained(options.work / name)
     taught = options.work / "words.pt"
-    painter = load_model(taught if taught.exists() else options.work / "painter.pt")
+    model = load_model(taught if taught.exists() else options.work / "painter.pt")
     tokenizer = CLIPTokenizer.from_pretrained(options.work / "tokenizer")
-    pipeline = assemble(painter, vae, tokenizer).to(torch.float16)
+    pipeline = assemble(model, vae, tokenizer).to(torch.float16)
     for module in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
         if not all(bool(p.isfinite().all()) for p in module.parameters()):
             raise SystemExit(f"{type(module).__name__}: a weight is not finite in half precision")

@@ -65,9 +65,9 @@ class TextToImageModel(nn.Module):
 
     def forward(self, noisy: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
         """Return the predicted velocity, (batch, 16, 8, 8). `time` is in 0..999, `tokens` has shape (batch, LENGTH)."""
-        words = self.text(tokens).last_hidden_state
-        drawn: Tensor = self.unet(noisy, time, words).sample
-        return drawn
+        hidden_states = self.text(tokens).last_hidden_state
+        sample: Tensor = self.unet(noisy, time, hidden_states).sample
+        return sample
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -86,7 +86,7 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
-def cumulative() -> Tensor:
+def alphas_cumprod() -> Tensor:
     """Return alpha_bar of the 1000 timesteps, float32."""
     alphas: Tensor = build_scheduler().alphas_cumprod.to(torch.float32)
     return alphas

@@ -127,14 +127,14 @@ def people_section(tallies: dict[str, dict[str, int]]) -> str:
 def training_section(options: argparse.Namespace) -> str:
     """Describe sizes, samples and minutes, from the checkpoints and the options."""
     work, before, batch = options.work, options.before, options.batch
-    painter = torch.load(work / "painter.pt", map_location="cpu", weights_only=False)
+    model = torch.load(work / "painter.pt", map_location="cpu", weights_only=False)
     encoder = torch.load(work / "ae.pt", map_location="cpu", weights_only=False)
-    million = sum(value.numel() for value in painter["average"]) / 1e6
+    million = sum(value.numel() for value in model["average"]) / 1e6
     text = (
         "\n## Training\n\nHardware: two CPU cores, shared with other work. "
         f"Autoencoder (factor 8, 16 channels): {encoder['seen']:,} crops and images, "
         f"{encoder['spent'] / 60:.0f} minutes. Text encoder and UNet ({million:.1f} million parameters, from "
-        f"scratch): {before + painter['step']:,} steps with batch size {batch}, {(before + painter['step']) * batch:,} "
+        f"scratch): {before + model['step']:,} steps with batch size {batch}, {(before + model['step']) * batch:,} "
         "samples"
     )
     if before:
@@ -175,8 +175,8 @@ def figures_section(found: dict[str, Any], work: Path, psnr: float | None) -> st
     )
     lines = [head, "| metric | result | goal |", "|---|---|---|", *autoencoder_lines(work, psnr)]
     if concepts := found.get("concepts"):
-        judge = concepts["judge on real renders"]
-        real = f"({percent(judge['top 1'])}, {percent(judge['top 5'])})"
+        classifier = concepts["judge on real renders"]
+        real = f"({percent(classifier['top 1'])}, {percent(classifier['top 5'])})"
         for name, goal in ROWS:
             if name not in concepts:
                 continue

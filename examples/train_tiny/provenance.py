@@ -32,13 +32,13 @@ def record(work: Path, more: list[Path]) -> dict[str, Any]:
     """Build the record from the lists of the other steps."""
     index = json.loads((work / "sprites.json").read_text())
     scenes = json.loads((work / "scenes.json").read_text())
-    drawn = Counter(style for style, _ in index)
+    icon_counts = Counter(style for style, _ in index)
     styles = {pack.package: pack.style for pack in PACKS}
     sources = []
     for source in SOURCES:
         entry: dict[str, Any] = asdict(source)
         if source.package in styles:
-            entry["icons used"] = drawn[styles[source.package]]
+            entry["icons used"] = icon_counts[styles[source.package]]
         sources.append(entry)
     shown = Counter(thing["style"] for scene in scenes for thing in scene["things"])
     return {

@@ -64,14 +64,14 @@ def main() -> None:
     (options.work / "scenes.json").write_text(json.dumps([asdict(scene) for scene in scenes]))
     (options.work / "captions.json").write_text(json.dumps(words))
     parts = [scenes[at : at + 500] for at in range(0, len(scenes), 500)]
-    pictures = np.lib.format.open_memmap(options.work / "scenes.npy", "w+", np.uint8, (len(scenes), 64, 64, 3))
+    images = np.lib.format.open_memmap(options.work / "scenes.npy", "w+", np.uint8, (len(scenes), 64, 64, 3))
     with ProcessPoolExecutor() as pool:
         done = 0
         for part in pool.map(partial(compose_all, work=options.work, side=64), parts):
-            pictures[done : done + len(part)] = part
+            images[done : done + len(part)] = part
             done += len(part)
-    pictures.flush()
-    print(f"{done} scenes drawn")
+    images.flush()
+    print(f"{done} scenes rendered")
 
 
 if __name__ == "__main__":

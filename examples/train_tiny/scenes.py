@@ -153,15 +153,15 @@ class Sprites:
 
 def compose(scene: Scene, sprites: Sprites, side: int) -> Pixels:
     """Render a scene: uint8 RGB of shape (side, side, 3)."""
-    picture = backdrop(scene.background, side, scene.seed ^ zlib.crc32(b"backdrop"))
+    canvas = backdrop(scene.background, side, scene.seed ^ zlib.crc32(b"backdrop"))
     for thing in scene.things:
         edge = max(4, round(thing.size * side))
-        image = Image.fromarray(sprites.get(thing)).convert("RGBa")
-        sprite = np.asarray(image.resize((edge, edge), Image.Resampling.HAMMING), np.float32)
+        icon = Image.fromarray(sprites.get(thing)).convert("RGBa")
+        sprite = np.asarray(icon.resize((edge, edge), Image.Resampling.HAMMING), np.float32)
         left, top = round(thing.x * side - edge / 2), round(thing.y * side - edge / 2)
         x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + edge, side), min(top + edge, side)
         part = sprite[y0 - top : y1 - top, x0 - left : x1 - left]
-        area = picture[y0:y1, x0:x1]
+        area = canvas[y0:y1, x0:x1]
         area *= 1 - part[..., 3:] / 255
         area += part[..., :3]
-    return picture.clip(0, 255).round().astype(np.uint8)
+    return canvas.clip(0, 255).round().astype(np.uint8)

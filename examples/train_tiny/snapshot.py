@@ -20,13 +20,13 @@ PROMPTS = (
 )  # fmt: skip
 
 
-def assemble(painter: TextToImageModel, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
+def assemble(model: TextToImageModel, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
     """Build a Stable Diffusion pipeline from its parts."""
     pipeline = StableDiffusionPipeline(
         vae=vae,
-        text_encoder=painter.text,
+        text_encoder=model.text,
         tokenizer=tokenizer,
-        unet=painter.unet,
+        unet=model.unet,
         scheduler=build_scheduler(),
         safety_checker=None,
         feature_extractor=None,
@@ -36,13 +36,13 @@ def assemble(painter: TextToImageModel, vae: AutoencoderKL, tokenizer: CLIPToken
     return pipeline
 
 
-def tile(pictures: list[Image.Image], columns: int) -> Image.Image:
+def tile(images: list[Image.Image], columns: int) -> Image.Image:
     """Arrange equal images row by row on a sheet."""
-    side = pictures[0].width
-    rows = -(-len(pictures) // columns)
+    side = images[0].width
+    rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * side, rows * side), "white")
-    for at, picture in enumerate(pictures):
-        sheet.paste(picture, ((at % columns) * side, (at // columns) * side))
+    for at, image in enumerate(images):
+        sheet.paste(image, ((at % columns) * side, (at // columns) * side))
     return sheet
 
 
@@ -55,30 +55,30 @@ def draw(
     batch: int = 32,
 ) -> list[Image.Image]:
     """Generate one image per prompt. Its seed does not depend on the batch."""
-    pictures: list[Image.Image] = []
+    images: list[Image.Image] = []
     for at in range(0, len(prompts), batch):
         some = prompts[at : at + batch]
         generators = [torch.Generator("cpu").manual_seed(s) for s in seeds[at : at + batch]]
-        drawn = pipeline(some, num_inference_steps=steps, guidance_scale=guidance, generator=generators)
-        pictures.extend(drawn.images)
-    return pictures
+        output = pipeline(some, num_inference_steps=steps, guidance_scale=guidance, generator=generators)
+        images.extend(output.images)
+    return images
 
 
 @torch.no_grad()
-def draw_sheet(painter: TextToImageModel, work: Path, name: str) -> None:
+def draw_sheet(model: TextToImageModel, work: Path, name: str) -> None:
     """Generate a contact sheet of the fixed prompts with seed 0."""
-    vae = AutoencoderKL.from_pretrained(work / "vae").to(painter.unet.device)
-    pipeline = assemble(painter, vae, CLIPTokenizer.from_pretrained(work / "tokenizer"))
-    painter.eval()
+    vae = AutoencoderKL.from_pretrained(work / "vae").to(model.unet.device)
+    pipeline = assemble(model, vae, CLIPTokenizer.from_pretrained(work / "tokenizer"))
+    model.eval()
     state = torch.get_rng_state()
-    pictures = draw(pipeline, list(PROMPTS), [0] * len(PROMPTS))
+    images = draw(pipeline, list(PROMPTS), [0] * len(PROMPTS))
     torch.set_rng_state(state)
-    painter.train()
-    sheet = tile(pictures, 8)
+    model.train()
+    sheet = tile(images, 8)
     sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.BICUBIC).save(work / name)
 
 
-def plot(table: Path, picture: Path) -> None:
+def plot(table: Path, image: Path) -> None:
     """Plot the loss over the number of samples, from the CSV file of the training."""
     if not table.exists():
         return
@@ -93,5 +93,5 @@ def plot(table: Path, picture: Path) -> None:
     axes.plot([row[1] / 1000 for row in rows], [row[4] for row in rows])
     axes.set(xlabel="thousand samples", ylabel="velocity loss", yscale="log")
     figure.tight_layout()
-    figure.savefig(picture, dpi=100)
+    figure.savefig(image, dpi=100)
     pyplot.close(figure)

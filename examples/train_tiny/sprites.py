@@ -24,16 +24,16 @@ def rasterise(icon: Icon) -> np.ndarray | None:
         png = resvg_py.svg_to_bytes(svg_string=icon.svg, width=SIDE, skip_system_fonts=True)
     except ValueError:
         return None
-    picture = Image.open(io.BytesIO(png)).convert("RGBA")
-    if picture.size != (SIDE, SIDE):
-        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    image = Image.open(io.BytesIO(png)).convert("RGBA")
+    if image.size != (SIDE, SIDE):
+        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         canvas = Image.new("RGBA", (SIDE, SIDE))
-        canvas.paste(picture, ((SIDE - picture.width) // 2, (SIDE - picture.height) // 2))
-        picture = canvas
-    box = picture.getchannel("A").getbbox()
+        canvas.paste(image, ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
+        image = canvas
+    box = image.getchannel("A").getbbox()
     if box is None:
         return None
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def main() -> None:
@@ -44,12 +44,12 @@ def main() -> None:
     icons = [icon for pack in PACKS for icon in read_icons(options.data, pack)]
     with ProcessPoolExecutor() as pool:
         sprites = list(pool.map(rasterise, icons, chunksize=32))
-    drawn = [(i, s) for i, s in zip(icons, sprites, strict=True) if s is not None]
+    rendered = [(i, s) for i, s in zip(icons, sprites, strict=True) if s is not None]
     options.work.mkdir(parents=True, exist_ok=True)
-    np.save(options.work / "sprites.npy", np.stack([sprite for _, sprite in drawn]))
-    index = [[icon.style, icon.name] for icon, _ in drawn]
+    np.save(options.work / "sprites.npy", np.stack([sprite for _, sprite in rendered]))
+    index = [[icon.style, icon.name] for icon, _ in rendered]
     (options.work / "sprites.json").write_text(json.dumps(index))
-    print(f"{len(drawn)} of {len(icons)} icons drawn")
+    print(f"{len(rendered)} of {len(icons)} icons rendered")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import torch
 from checkpoint import EMA, load, save
 from concepts import read_core, read_focus
 from diffusers.models.attention_processor import AttnProcessor
-from model import Sizes, TextToImageModel, cumulative
+from model import Sizes, TextToImageModel, alphas_cumprod
 from snapshot import draw_sheet, plot
 from torch import Tensor
 from torch.nn import functional
@@ -82,40 +82,40 @@ class Trainer(Training):
         self.random = np.random.default_rng(options.seed)
         self.data = Latents([options.work, *options.more], read_focus(options.focus))
         self.sizes = Sizes(tuple(options.width), options.text_width, options.text_layers)
-        self.painter = TextToImageModel(self.data.size, self.sizes).to(options.device)
-        convert_conv2d_weight_memory_format(self.painter, torch.channels_last)
-        self.average = EMA(self.painter, options.average)
+        self.model = TextToImageModel(self.data.size, self.sizes).to(options.device)
+        convert_conv2d_weight_memory_format(self.model, torch.channels_last)
+        self.average = EMA(self.model, options.average)
         # Forward and backward pass use a bfloat16 copy of the float32 weights: this takes half the
         # time of autocast on a CPU. Plain attention is faster than fused attention at 64 positions.
-        self.worker = deepcopy(self.painter).to(torch.bfloat16)
+        self.worker = deepcopy(self.model).to(torch.bfloat16)
         self.worker.unet.set_attn_processor(AttnProcessor())
         self.worker.text.set_attn_implementation("eager")
-        self.optimiser = torch.optim.AdamW(
-            self.painter.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01, fused=True
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01, fused=True
         )
-        self.signal = cumulative().to(options.device)
+        self.alphas_cumprod = alphas_cumprod().to(options.device)
         self.path: Path = options.work / "painter.pt"
         if self.path.exists():
-            state = load(self.path, self.painter, self.optimiser, self.average, self.random)
+            state = load(self.path, self.model, self.optimizer, self.average, self.random)
             self.step, self.seconds = state["step"], state["seconds"]
         self.refresh()
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Copy the float32 weights to the bfloat16 copy."""
-        torch._foreach_copy_(list(self.worker.parameters()), list(self.painter.parameters()))
+        torch._foreach_copy_(list(self.worker.parameters()), list(self.model.parameters()))
 
     @torch.no_grad()
     def collect(self) -> None:
         """Copy the gradients of the bfloat16 copy to the float32 weights."""
-        for full, half in zip(self.painter.parameters(), self.worker.parameters(), strict=True):
+        for full, half in zip(self.model.parameters(), self.worker.parameters(), strict=True):
             full.grad = None if half.grad is None else half.grad.float()
             half.grad = None
 
     def save(self) -> None:
         """Write a checkpoint."""
         state = {"step": self.step, "seconds": self.seconds, "vocabulary": self.data.size, "sizes": asdict(self.sizes)}
-        save(self.path, self.painter, self.optimiser, self.average, self.random, state)
+        save(self.path, self.model, self.optimizer, self.average, self.random, state)
 
     def loss(self) -> Tensor:
         """Return the mean squared error of the predicted velocity over one batch.
@@ -128,44 +128,44 @@ class Trainer(Training):
         spread = (np.arange(count) + self.random.random(count)) / count
         times = torch.from_numpy((spread**0.75 * 1000).astype(np.int64)).to(device)
         noise = torch.from_numpy(self.random.standard_normal(latents.shape, np.float32)).to(device)
-        share = self.signal[times][:, None, None, None]
-        noisy = share.sqrt() * latents + (1 - share).sqrt() * noise
-        velocity = share.sqrt() * noise - (1 - share).sqrt() * latents
+        alpha_bar = self.alphas_cumprod[times][:, None, None, None]
+        noisy = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise
+        velocity = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * latents
         noisy = noisy.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
-        drawn = self.worker(noisy, times, tokens)
-        return functional.mse_loss(drawn.float(), velocity)
+        model_pred = self.worker(noisy, times, tokens)
+        return functional.mse_loss(model_pred.float(), velocity)
 
     def learn(self, rate: float) -> float:
         """Run one optimizer step and return its loss."""
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = self.loss()
         torch.autograd.backward(loss)
         self.collect()
-        torch.nn.utils.clip_grad_norm_(self.painter.parameters(), 1.0)
-        self.optimiser.step()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
         self.refresh()
-        self.average.update(self.painter, self.step)
+        self.average.update(self.model, self.step)
         return float(loss.detach())
 
 
 def main() -> None:
-    words = parser(__doc__, "data/train_tiny", steps=12_000, batch=64, rate=8e-4, average=0.999)
-    words.add_argument("--save-every", type=int, default=400)
-    words.add_argument("--show-every", type=int, default=1000)
-    words.add_argument("--focus", type=Path, help="icon names to train first, see focus.txt")
-    words.add_argument("--more", type=Path, nargs="*", default=[], help="additional folders of encoded scenes")
-    words.add_argument(
+    arguments = parser(__doc__, "data/train_tiny", steps=12_000, batch=64, rate=8e-4, average=0.999)
+    arguments.add_argument("--save-every", type=int, default=400)
+    arguments.add_argument("--show-every", type=int, default=1000)
+    arguments.add_argument("--focus", type=Path, help="icon names to train first, see focus.txt")
+    arguments.add_argument("--more", type=Path, nargs="*", default=[], help="additional folders of encoded scenes")
+    arguments.add_argument(
         "--width", type=int, nargs="+", default=Sizes.width, help="channels of the UNet levels, multiples of 32"
     )
-    words.add_argument(
+    arguments.add_argument(
         "--text-width", type=int, default=Sizes.text_width, help="width of the text encoder, a multiple of 64"
     )
-    words.add_argument("--text-layers", type=int, default=Sizes.text_layers)
-    options = words.parse_args()
+    arguments.add_argument("--text-layers", type=int, default=Sizes.text_layers)
+    options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     trainer = Trainer(options)
-    print(sum(p.numel() for p in trainer.painter.parameters()), "parameters", flush=True)
+    print(sum(p.numel() for p in trainer.model.parameters()), "parameters", flush=True)
     recent: list[float] = []
     for done in trainer.steps():
         recent.append(done.loss)
@@ -179,8 +179,8 @@ def main() -> None:
         if done.step % options.save_every == 0 or trainer.over():
             trainer.save()
         if done.step % options.show_every == 0 or trainer.over():
-            with trainer.average.swap_in(trainer.painter):
-                draw_sheet(trainer.painter, options.work, f"snapshot_{done.step:06d}.png")
+            with trainer.average.swap_in(trainer.model):
+                draw_sheet(trainer.model, options.work, f"snapshot_{done.step:06d}.png")
             plot(options.work / "painter.csv", options.work / "painter.png")
 
 

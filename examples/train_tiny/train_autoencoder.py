@@ -46,7 +46,7 @@ def build(width: tuple[int, ...] = WIDTH) -> AutoencoderKL:
     )
 
 
-class Pictures:
+class SpriteImages:
     """Store every sprite over a plain background: all at 64 px, and a third of them also at 128 px."""
 
     def __init__(self, work: Path, seed: int) -> None:
@@ -71,9 +71,9 @@ class Pictures:
         for at in range(count):
             near = self.random.random() < 0.75 if side == 32 else self.random.random() < 0.95
             source = self.small if near else self.large
-            picture = source[self.random.integers(len(source))]
-            y, x = self.random.integers(0, len(picture) - side + 1, 2)
-            crop = picture[y : y + side, x : x + side]
+            image = source[self.random.integers(len(source))]
+            y, x = self.random.integers(0, len(image) - side + 1, 2)
+            crop = image[y : y + side, x : x + side]
             if self.random.random() < 0.5:
                 crop = crop[:, ::-1]
             if self.random.random() < 0.3:
@@ -82,43 +82,43 @@ class Pictures:
         return as_batch(crops)
 
 
-def as_batch(pictures: np.ndarray) -> Tensor:
+def as_batch(images: np.ndarray) -> Tensor:
     """Convert uint8 (n, side, side, 3) to float32 in [-1, 1] of shape (n, 3, side, side)."""
-    batch = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
+    batch = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
     return (batch / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
-def difference(drawn: Tensor, pictures: Tensor) -> Tensor:
+def difference(reconstructed: Tensor, images: Tensor) -> Tensor:
     """Return squared error plus absolute error plus absolute error of the differences between adjacent pixels."""
-    edges = sum(functional.l1_loss(drawn.diff(dim=axis), pictures.diff(dim=axis)) for axis in (2, 3))
-    square = functional.mse_loss(drawn, pictures)
-    loss: Tensor = 2 * square + 0.5 * functional.l1_loss(drawn, pictures) + 0.25 * edges
+    edges = sum(functional.l1_loss(reconstructed.diff(dim=axis), images.diff(dim=axis)) for axis in (2, 3))
+    square = functional.mse_loss(reconstructed, images)
+    loss: Tensor = 2 * square + 0.5 * functional.l1_loss(reconstructed, images) + 0.25 * edges
     return loss
 
 
-def loss_of(model: AutoencoderKL, pictures: Tensor) -> Tensor:
+def loss_of(model: AutoencoderKL, images: Tensor) -> Tensor:
     """Return the loss of reconstructing images from noisy latent means, with a weak prior on the latents."""
-    mean = model.encode(pictures).latent_dist.mean
+    mean = model.encode(images).latent_dist.mean
     noise = NOISE * mean.detach().std() * torch.randn_like(mean)
-    drawn = model.decode(mean + noise).sample.float()
-    loss: Tensor = difference(drawn, pictures) + 1e-5 * mean.float().square().mean()
+    reconstructed = model.decode(mean + noise).sample.float()
+    loss: Tensor = difference(reconstructed, images) + 1e-5 * mean.float().square().mean()
     return loss
 
 
-def psnr(drawn: Tensor, pictures: Tensor) -> float:
+def psnr(reconstructed: Tensor, images: Tensor) -> float:
     """Return the mean peak signal-to-noise ratio over images, in dB, of values in [-1, 1]."""
-    error = (drawn - pictures).square().flatten(1).mean(1)
+    error = (reconstructed - images).square().flatten(1).mean(1)
     return float((10 * torch.log10(4 / error)).mean())
 
 
 @torch.no_grad()
-def sheet(model: AutoencoderKL, pictures: Tensor, path: Path) -> float:
+def sheet(model: AutoencoderKL, images: Tensor, path: Path) -> float:
     """Write 24 images above their reconstructions; return the mean PSNR in dB over all images."""
-    drawn = model.decode(model.encode(pictures).latent_dist.mean).sample.float().clamp(-1, 1)
-    pixels = torch.cat([torch.cat(list(part[:24]), 2) for part in (pictures, drawn)], 1)
+    reconstructed = model.decode(model.encode(images).latent_dist.mean).sample.float().clamp(-1, 1)
+    pixels = torch.cat([torch.cat(list(part[:24]), 2) for part in (images, reconstructed)], 1)
     image = ((pixels + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
     Image.fromarray(image).save(path)
-    return psnr(drawn, pictures)
+    return psnr(reconstructed, images)
 
 
 def rate_at(share: float, step: int, peak: float) -> float:
@@ -139,31 +139,31 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    pictures = Pictures(options.work, 0)
-    held = as_batch(pictures.held).to(options.device)
+    images = SpriteImages(options.work, 0)
+    held = as_batch(images.held).to(options.device)
     model = build(tuple(options.width)).to(options.device, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.parameters(), options.rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), options.rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
     average = EMA(model, 0.998)
     path = options.work / "ae.pt"
     state: dict[str, Any] = {"step": 0, "spent": 0.0, "seen": 0, "width": list(options.width)}
     if path.exists():
-        state = load(path, model, optimiser, average, pictures.random)
+        state = load(path, model, optimizer, average, images.random)
     while state["step"] < options.steps:
-        begun, share = time.monotonic(), state["step"] / options.steps
+        start_time, share = time.monotonic(), state["step"] / options.steps
         side, count = (32, options.batch) if share < 0.7 else (64, max(1, options.batch * 3 // 8))
-        batch = pictures.batch(count, side).to(options.device)
+        batch = images.batch(count, side).to(options.device)
         with torch.autocast(options.device, torch.bfloat16):
             loss = loss_of(model, batch)
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate_at(share, state["step"], options.rate)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         average.update(model, state["step"])
         state["step"] += 1
         state["seen"] += count
-        state["spent"] += time.monotonic() - begun
+        state["spent"] += time.monotonic() - start_time
         if state["step"] % options.save_every == 0 or state["step"] == options.steps:
             with average.swap_in(model):
                 quality = sheet(model, held, options.work / f"ae_{state['step']:06d}.png")
@@ -171,7 +171,7 @@ def main() -> None:
             with (options.work / "ae.csv").open("a", newline="") as log:
                 csv.writer(log).writerow(row)
             print(*row, flush=True)
-            save(path, model, optimiser, average, pictures.random, state)
+            save(path, model, optimizer, average, images.random, state)
 
 
 if __name__ == "__main__":

@@ -76,24 +76,24 @@ class Renders:
         cache = work / "renders128.npz"
         if not cache.exists():
             scenes = [scene_from(s) for s in json.loads((work / "scenes.json").read_text())[:count]]
-            pictures = compose_all(scenes, work, 128)
-            np.savez(cache, pictures=pictures, latents=_latents(small, pictures))
+            images = compose_all(scenes, work, 128)
+            np.savez(cache, images=images, latents=_latents(small, images))
         stored = np.load(cache)
-        self.pictures, self.latents = stored["pictures"], torch.from_numpy(stored["latents"])
-        self.held = min(96, len(self.pictures) // 5)
+        self.images, self.latents = stored["pictures"], torch.from_numpy(stored["latents"])
+        self.held = min(96, len(self.images) // 5)
         self.random = np.random.default_rng(0)
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
         """Return images (count, 3, 128, 128) in [-1, 1] and latents (count, 16, 8, 8)."""
-        rows = self.random.integers(self.held, len(self.pictures), count)
-        return as_batch(self.pictures[rows]), self.latents[rows].float()
+        rows = self.random.integers(self.held, len(self.images), count)
+        return as_batch(self.images[rows]), self.latents[rows].float()
 
 
 @torch.no_grad()
-def _latents(small: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
+def _latents(small: AutoencoderKL, images: np.ndarray) -> np.ndarray:
     parts = []
-    for at in range(0, len(pictures), 100):
-        half = functional.avg_pool2d(as_batch(pictures[at : at + 100]), 2)
+    for at in range(0, len(images), 100):
+        half = functional.avg_pool2d(as_batch(images[at : at + 100]), 2)
         with torch.autocast("cpu", torch.bfloat16):
             parts.append(small.encode(half).latent_dist.mean.half())
     return torch.cat(parts).numpy()
@@ -102,26 +102,26 @@ def _latents(small: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def evaluate(model: AutoencoderKL, data: Renders, path: Path) -> dict[str, float]:
     """Return held-out measurements: PSNR from f8 latents, round-trip PSNR, latent error. Write a sheet."""
-    pictures = as_batch(data.pictures[: data.held]).to(model.device)
+    images = as_batch(data.images[: data.held]).to(model.device)
     latents = data.latents[: data.held].to(model.device, torch.float32)
     with torch.autocast(model.device.type, torch.bfloat16):
-        drawn = model.decode(latents).sample.float().clamp(-1, 1)
-        mean = model.encode(pictures).latent_dist.mean.float()
+        decoded_images = model.decode(latents).sample.float().clamp(-1, 1)
+        mean = model.encode(images).latent_dist.mean.float()
         back = model.decode(mean).sample.float().clamp(-1, 1)
 
-    rows = [torch.cat(list(part[:8]), 2) for part in (pictures, drawn, back)]
+    rows = [torch.cat(list(part[:8]), 2) for part in (images, decoded_images, back)]
     image = ((torch.cat(rows, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
     Image.fromarray(image).save(path)
     error = float(functional.mse_loss(mean, latents))
-    return {"decoded": psnr(drawn, pictures), "round trip": psnr(back, pictures), "latent error": error}
+    return {"decoded": psnr(decoded_images, images), "round trip": psnr(back, images), "latent error": error}
 
 
-def loss_of(model: AutoencoderKL, pictures: Tensor, latents: Tensor, encoder: bool) -> Tensor:
+def loss_of(model: AutoencoderKL, images: Tensor, latents: Tensor, encoder: bool) -> Tensor:
     """Return the loss of decoding slightly noisy latents; with `encoder`, add the error of the latents."""
     noisy = latents + 0.08 * torch.randn_like(latents)
-    loss = difference(model.decode(noisy).sample.float(), pictures)
+    loss = difference(model.decode(noisy).sample.float(), images)
     if encoder:
-        mean = model.encode(pictures).latent_dist.mean
+        mean = model.encode(images).latent_dist.mean
         loss = loss + 0.3 * functional.mse_loss(mean.float(), latents)
     return loss
 
@@ -176,33 +176,33 @@ def main() -> None:
     data = Renders(options.work, small, options.images)
     model = enlarge(small).to(options.device, memory_format=torch.channels_last)
     model.quant_conv.requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), options.rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), options.rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
     average = EMA(model, 0.997)
     path = options.work / "up.pt"
     state: dict[str, Any] = {"step": 0, "spent": 0.0}
     if path.exists():
-        state = load(path, model, optimiser, average, data.random)
+        state = load(path, model, optimizer, average, data.random)
     learning = True  # train the encoder in the first steps
     while (share := done(options, state)) < 1:
-        begun, step = time.monotonic(), state["step"]
+        start_time, step = time.monotonic(), state["step"]
         if learning and step >= options.encoder_steps:
             settle(model, average)
             learning = False
-        pictures, latents = (part.to(options.device) for part in data.batch(options.batch))
+        images, latents = (part.to(options.device) for part in data.batch(options.batch))
         with torch.autocast(model.device.type, torch.bfloat16):
-            loss = loss_of(model, pictures, latents, learning and step % 3 == 0)
-        for group in optimiser.param_groups:
+            loss = loss_of(model, images, latents, learning and step % 3 == 0)
+        for group in optimizer.param_groups:
             group["lr"] = rate_at(share, step, options.rate)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         average.update(model, step)
-        state = {"step": step + 1, "spent": state["spent"] + time.monotonic() - begun}
+        state = {"step": step + 1, "spent": state["spent"] + time.monotonic() - start_time}
         if state["step"] % options.save_every == 0 or done(options, state) >= 1:
             with average.swap_in(model):
                 report(options.work, model, data, state, float(loss.detach()))
-            save(path, model, optimiser, average, data.random, state)
+            save(path, model, optimizer, average, data.random, state)
 
 
 if __name__ == "__main__":

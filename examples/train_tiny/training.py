@@ -27,18 +27,18 @@ def parser(
     about: str | None, work: str, *, steps: int, batch: int, rate: float, average: float
 ) -> argparse.ArgumentParser:
     """Return a parser of the common options, with the defaults of one training."""
-    words = argparse.ArgumentParser(description=about)
-    words.add_argument("--work", type=Path, default=Path(work))
-    words.add_argument("--device", default="cpu")
-    words.add_argument("--steps", type=int, default=steps)
-    words.add_argument("--minutes", type=float, help="total minutes of training; instead of --steps")
-    words.add_argument("--until", type=int, help="stop at this step; the next run resumes")
-    words.add_argument("--batch", type=int, default=batch)
-    words.add_argument("--rate", type=float, default=rate)
-    words.add_argument("--average", type=float, default=average, help="EMA decay of the weights")
-    words.add_argument("--seed", type=int, default=0)
-    words.add_argument("--threads", type=int, default=2)
-    return words
+    arguments = argparse.ArgumentParser(description=about)
+    arguments.add_argument("--work", type=Path, default=Path(work))
+    arguments.add_argument("--device", default="cpu")
+    arguments.add_argument("--steps", type=int, default=steps)
+    arguments.add_argument("--minutes", type=float, help="total minutes of training; instead of --steps")
+    arguments.add_argument("--until", type=int, help="stop at this step; the next run resumes")
+    arguments.add_argument("--batch", type=int, default=batch)
+    arguments.add_argument("--rate", type=float, default=rate)
+    arguments.add_argument("--average", type=float, default=average, help="EMA decay of the weights")
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--threads", type=int, default=2)
+    return arguments
 
 
 class Training:
@@ -68,9 +68,9 @@ class Training:
     def steps(self) -> Iterator[Step]:
         """Train to the end; yield after each step."""
         while not self.over():
-            begun = time.monotonic()
+            start_time = time.monotonic()
             rate = learning_rate(self.step, self.done(), self.options.rate, self.warm_up, self.least)
             loss = self.learn(rate)
             self.step += 1
-            self.seconds += time.monotonic() - begun
+            self.seconds += time.monotonic() - start_time
             yield Step(self.step, loss, rate)

@@ -166,12 +166,12 @@ def test_recipe_exports_a_model_that_plain_diffusers_generates_with(tmp_path: Pa
     focus.write_text("# four of the seven\nfox cat frog pizza\n")
     data = ("--data", recipe.raw)
 
-    assert "21 of 21 icons drawn" in recipe.run("sprites.py", *data)
+    assert "21 of 21 icons rendered" in recipe.run("sprites.py", *data)
     for steps in (2, 3):
         arguments = ("--batch", 4, "--width", 16, 16, 16, 16, "--threads", 1)
         recipe.run("train_autoencoder.py", "--steps", steps, *arguments)
     assert first_column(recipe.work / "ae.csv") == [2, 3]
-    assert "30 scenes drawn" in recipe.run("render.py", *data, "--scenes", 30, "--captions", 4, "--wrapped", 1)
+    assert "30 scenes rendered" in recipe.run("render.py", *data, "--scenes", 30, "--captions", 4, "--wrapped", 1)
     recipe.run("tokenizer.py", *data, "--size", 600)
     recipe.run("encode.py", "--threads", 1)
     check_resuming(recipe, focus)
