@@ -77,7 +77,7 @@ class Renders:
         if not cache.exists():
             scenes = [scene_from(s) for s in json.loads((work / "scenes.json").read_text())[:count]]
             images = compose_all(scenes, work, 128)
-            np.savez(cache, images=images, latents=_latents(small, images))
+            np.savez(cache, pictures=images, latents=_latents(small, images))
         stored = np.load(cache)
         self.images, self.latents = stored["pictures"], torch.from_numpy(stored["latents"])
         self.held = min(96, len(self.images) // 5)
