@@ -11,7 +11,8 @@ from typing import Any
 from artgen import registry
 from artgen.events import Downloading, Listener, no_op
 from artgen.jobs import checks, denoise, fast_parts
-from artgen.jobs.inputs import InputImages, input_key, load_inputs
+from artgen.jobs import inputs as job_inputs
+from artgen.jobs.inputs import InputImages, input_key
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.registry import lora as lora_files
 from artgen.spec.fast import LCM_LORA_FILENAME, parse_presets
@@ -109,7 +110,7 @@ class _Stages:
         """Load input images and LoRA files."""
         key, loras = input_key(draft.request), draft.request.loras
         if key not in self._inputs:
-            self._inputs[key] = load_inputs(draft.request)
+            self._inputs[key] = job_inputs.load_inputs(draft.request)
         if loras not in self._loras:
             self._loras[loras] = lora_files.resolve_loras(loras)
         return replace(draft, inputs=self._inputs[key], loras=self._loras[loras])

@@ -351,11 +351,11 @@ def test_models_of_other_architectures_are_rejected(tmp_path: Path, sd1: str, mo
     from artgen import Txt2Img
 
     path = save_image("in.png")
-    with pytest.raises(ModelUnavailableError, match="no unconditional diffusion model of pixels"):
+    with pytest.raises(ModelUnavailableError, match="not an unconditional pixel-space diffusion model"):
         denoised(path, model=sd1)
-    with pytest.raises(ModelUnavailableError, match="without words and cannot do txt2img"):
+    with pytest.raises(ModelUnavailableError, match="without a prompt and cannot do txt2img"):
         generate(Txt2Img(prompt="a fox", model=model))
-    with pytest.raises(ModelUnavailableError, match="without words and cannot do latent"):
+    with pytest.raises(ModelUnavailableError, match="without a prompt and cannot do latent"):
         denoised(path, model=model, method="latent")
     with pytest.raises(ModelUnavailableError, match="4 channels"):
         denoised(path, model=tiny.save(tmp_path / "four", tiny.unet(channels=4)))
@@ -383,7 +383,7 @@ def test_latent_denoising_is_deterministic_and_gives_a_notice(sd1: str) -> None:
         ({"sigma": "strong"}, "sigma must be a number"),
         ({"sigma": "256"}, "sigma must be 0 to 255"),
         ({"sigma": "nan"}, "sigma must be 0 to 255"),
-        ({"sigma": "auto*99"}, "multiplied by 0.1 to 10"),
+        ({"sigma": "auto*99"}, "must be 0.1 to 10"),
     ],
 )
 def test_incompatible_settings_are_rejected(model: str, settings: dict[str, object], message: str) -> None:

@@ -13,8 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from artgen import Img2Img, Txt2Img, generate, registry
 from artgen.engine import memory_policy
-from artgen.engine.loading import offload
-from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading import offload, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.memory_policy import MemorySettings, plan_memory
 from artgen.errors import UsageError

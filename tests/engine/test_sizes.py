@@ -63,7 +63,7 @@ def test_unsupported_txt2img_size_suggests_supported_sizes(
     request = Txt2Img(model=str(models[kind]), width=size[0], height=size[1], seed=1, steps=1)
     with pytest.raises(UsageError, match=f"{size[0]}x{size[1]}") as raised:
         generate(request)
-    suggestions = raised.value.hint.removeprefix("Try --size ").rstrip(".").split(" or ")
+    suggestions = raised.value.hint.removeprefix("Use --size ").rstrip(".").split(" or ")
     assert suggestions
     for text in suggestions:
         width, height = map(int, text.split("x"))
