@@ -232,7 +232,8 @@ def test_loras_are_compared_with_single_checkpoints_of_real_sizes() -> None:
     )
     with pytest.raises(ModelUnavailableError, match="640x768 instead of 320x768"):
         lora_files.check_compatible(
-            lora_files.read_lora(tiny_loras.zero_file(Path("incompatible.safetensors"), kohya(SD1_KEY, 768, 640))), model
+            lora_files.read_lora(tiny_loras.zero_file(Path("incompatible.safetensors"), kohya(SD1_KEY, 768, 640))),
+            model,
         )
     with pytest.raises(ModelUnavailableError, match="LoRA for Stable Diffusion XL"):
         lora_files.check_compatible(
