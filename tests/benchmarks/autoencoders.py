@@ -103,31 +103,30 @@ def row(name: str, before: Measured, after: Measured, wins: str) -> str:
 def main() -> None:
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 150
     seeds = range(int(sys.argv[2]) if len(sys.argv) > 2 else 1)
-    seen, unseen = crops(TRAINING_PHOTOS), crops(TEST_PHOTOS)
-    print(
-        f"{len(seen)} training images, {len(unseen)} test images, {IMAGE_PX}x{IMAGE_PX}, {steps} steps, {len(seeds)} seeds"
-    )
+    training, test = crops(TRAINING_PHOTOS), crops(TEST_PHOTOS)
+    print(f"{len(training)} training images, {len(test)} test images, {IMAGE_PX}x{IMAGE_PX}")
+    print(f"{steps} steps, {len(seeds)} seeds")
     print("| | PSNR | SSIM | distance | test: PSNR | SSIM | distance | closer than MSE alone |")
     print("|---|---|---|---|---|---|---|---|")
-    print(row("before", measure("tiny", seen), measure("tiny", unseen), ""))
+    print(row("before", measure("tiny", training), measure("tiny", test), ""))
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "seen"
+        folder = Path(scratch) / "training"
         folder.mkdir()
-        for number, image in enumerate(seen):
+        for number, image in enumerate(training):
             image.save(folder / f"{number:02}.png")
-        plain: Measured = []
+        squared_error: Measured = []
         for weight in WEIGHTS:
-            first: Measured = []
-            second: Measured = []
+            on_training: Measured = []
+            on_test: Measured = []
             for seed in seeds:
                 model = str(train(folder, Path(scratch), weight, steps, seed))
-                first += measure(model, seen)
-                second += measure(model, unseen)
+                on_training += measure(model, training)
+                on_test += measure(model, test)
             key = "vae_feature_distance"
-            plain = plain or second
-            wins = sum(mine[key] < theirs[key] for mine, theirs in zip(second, plain, strict=True))
+            squared_error = squared_error or on_test
+            wins = sum(ours[key] < other[key] for ours, other in zip(on_test, squared_error, strict=True))
             name = f"MSE + {weight:g} x perceptual" if weight else "MSE alone"
-            print(row(name, first, second, f"{wins} of {len(second)}" if weight else ""), flush=True)
+            print(row(name, on_training, on_test, f"{wins} of {len(on_test)}" if weight else ""), flush=True)
 
 
 if __name__ == "__main__":

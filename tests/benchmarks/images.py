@@ -77,6 +77,7 @@ def _full_size_images(workspace: Workspace) -> list[Row]:
     settings = {"prompt": PROMPT, "seed": 0, "steps": 4, "guidance_scale": 7.5, "width": 256, "height": 256}
     args = ("--steps", 4, "--guidance", 7.5, "--size", 256, "--report")
     args_512 = ("--steps", 10, "--guidance", 7.5, "--size", 512, "--report")
+    settings_512 = {**settings, "steps": 10, "width": 512, "height": 512}
     sdxl_settings = {**settings, "steps": 2, "guidance_scale": 5.0, "width": 512, "height": 512}
     sdxl_args = ("--pipeline", "StableDiffusionXLPipeline", "--steps", 2, "--guidance", 5, "--size", 512, "--report")
     columns = ("step", "step_cpu", "wall", "cpu", "peak")
@@ -96,7 +97,7 @@ def _full_size_images(workspace: Workspace) -> list[Row]:
             "sd15-512", "One image in a new process: Stable Diffusion 1.5, random weights, 10 steps, 512x512",
             (
                 plain_diffusers("plain diffusers, fp32", model, *args_512),
-                artgen_library("artgen, `--dtype auto`", model, **{**settings, "steps": 10, "width": 512, "height": 512}),
+                artgen_library("artgen, `--dtype auto`", model, **settings_512),
             ),
             columns, rounds=2, needs=("sd15",),
         ),

@@ -76,7 +76,7 @@ def test_png_files_are_measured_and_written_in_their_section(page: Path) -> None
     assert "| | drawings 128 | photographs 32 | drawings 32 | noise 32 |" in section
     numbers = results.read("encoding", page)
     assert section.count("\n| ") == 1 + len(numbers)
-    assert all(size == 1 for _, size in numbers["Pillow, as it comes"].values())
+    assert all(size == 1 for _, size in numbers["Pillow, default"].values())
     sizes = {way: by_kind["drawings 128"][1] for way, by_kind in numbers.items()}
     assert 0.5 < sizes["Pillow, level 9 (`--png-level 9`)"] <= 1 < sizes["Pillow, level 1"] < 3
     assert all(ms > 0 for by_kind in numbers.values() for ms, _ in by_kind.values())
