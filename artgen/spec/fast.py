@@ -18,7 +18,7 @@ TINY_DECODER_REPOS = {
     "sdxl": "madebyollin/taesdxl",
     "sd3": "madebyollin/taesd3",
 }
-"""TAESD: tiny autoencoders distilled from those of Stable Diffusion (https://github.com/madebyollin/taesd, MIT)."""
+"""TAESD: tiny autoencoders distilled from Stable Diffusion's VAEs (https://github.com/madebyollin/taesd, MIT)."""
 LCM_LORA_REPOS = {
     "sd1": "latent-consistency/lcm-lora-sdv1-5",
     "sdxl": "latent-consistency/lcm-lora-sdxl",

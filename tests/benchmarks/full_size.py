@@ -1,6 +1,6 @@
 """Build full-size models with random weights for benchmarks and tests, without a download or a license.
 
-The sizes are those of artgen's bundled configurations. Weights are normal with standard deviation 1/sqrt(inputs), so
+The sizes come from artgen's bundled configurations. Weights are normal with standard deviation 1/sqrt(inputs), so
 that activations keep their scale from layer to layer. They are not zero, because some CPUs are faster with zeros. The
 images of such a model are noise and take as long as real images.
 """

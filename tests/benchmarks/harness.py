@@ -66,7 +66,7 @@ class Row:
 
 @dataclass
 class Measured:
-    """Store the samples of a row and the difference of each variant's images from those of the first variant."""
+    """Store the samples of a row and how each variant's images differ from the first variant's images."""
 
     samples: Samples
     pixels: dict[str, str] = field(default_factory=dict)

@@ -27,7 +27,7 @@ class Result:
     """Store the measurements of a row.
 
     Attributes:
-        title, note, columns: those of the row.
+        title, note, columns: same as in the row.
         samples, pixels: as in `harness.Measured`.
         date: date of the measurement.
         rounds: number of runs per variant.

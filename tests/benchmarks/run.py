@@ -35,7 +35,7 @@ INTRODUCTION = """
 artgen and a plain diffusers script (`from_pretrained`, `.to(device)`, call, `image.save`) with the same weights, steps,
 scheduler, size and dtype unless the row states otherwise, in turns. Values are medians, with the minimum and the
 maximum in parentheses. `x` is the speedup relative to the first line: the median of the ratios per round. Pixels are
-compared with those of the first line. Memory is that of the largest process, including mapped files. Load is the load
+compared with the first line. Memory is the peak of the largest process, including mapped files. Load is the load
 average before and after the row; the latter includes the measured processes.
 """
 

@@ -150,7 +150,7 @@ def test_remaining_seconds_are_estimated_from_the_images_before(
 
 
 class Denoiser(nn.Module):
-    """Take arguments that are nested like those of a UNet."""
+    """Take arguments that are nested like a UNet's arguments."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -222,7 +222,7 @@ class ConstantRecorder:
 
 
 class EmptyRecorder:
-    """Return a recording that does nothing; its outputs are those of the recorded call."""
+    """Return a recording that does nothing; its outputs come from the recorded call."""
 
     def record(self, capture_fn: CaptureFn) -> tuple[Tensors, Callable[[], None]]:
         return capture_fn(), lambda: None

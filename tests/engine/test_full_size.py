@@ -1,4 +1,4 @@
-"""Test Stable Diffusion 1.5 at full size with random weights: images and peak memory equal those of plain diffusers.
+"""Test Stable Diffusion 1.5 at full size with random weights: images and peak memory as with plain diffusers.
 
 The model is loaded from a folder and from a single file. The peak memory is printed.
 """

@@ -1,4 +1,4 @@
-"""Test LoRAs: images equal those of plain diffusers, and the model is unchanged after a LoRA is unloaded."""
+"""Test LoRAs: images as with plain diffusers, and the model is unchanged after a LoRA is unloaded."""
 
 import shutil
 from pathlib import Path

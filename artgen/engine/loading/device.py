@@ -70,7 +70,7 @@ def resolve_device(device: str, dtype: str, model_bytes: int = 0) -> DeviceConfi
 
 
 def _cpu_supports_bf16() -> bool:
-    """Return whether this CPU has bf16 matrix instructions: AVX512_BF16, AMX or those of ARM.
+    """Return whether this CPU has bf16 matrix instructions: AVX512_BF16, AMX or ARM's bf16.
 
     A measurement instead could select another dtype each time on one machine.
     """
