@@ -164,7 +164,7 @@ import sys
 import artgen.metadata
 def read(path):
     raise RuntimeError("a bug")
-artgen.metadata.read = read
+artgen.metadata.read_metadata = read
 sys.argv = ["artgen", "info", "x.png"]
 from artgen.__main__ import run
 run()
