@@ -2,8 +2,8 @@
 
     python examples/make_images.py
 
-Writes `examples/inputs/` and `docs/images/` (all but style.png, which examples/train_style generates). The first seed is
-used everywhere; no image is selected.
+Writes to `examples/inputs/` and `docs/images/`, except `style.png` (see `examples/train_style`). Each image uses
+the first seed; no image is selected.
 """
 
 import subprocess

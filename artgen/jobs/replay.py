@@ -201,8 +201,8 @@ def _find_lora(path: Path, text: str, digest: str) -> str:
     adapter = lora_files.find_recorded(lora.name, digest, (path.parent, Path()))
     if adapter is None:
         raise InputFileError(
-            f"{path} was drawn with the LoRA {lora.file_name!r} (SHA-256 {digest[:10]}...), which is not beside it, in this "
-            "folder or in your lora_folder; a file of that name and other contents does not count.",
+            f"{path} was drawn with the LoRA {lora.file_name!r} (SHA-256 {digest[:10]}...), which is not beside it, in "
+            "this folder or in your lora_folder; a file of that name and other contents does not count.",
             f"Say where it is: --set lora=PATH:{lora.scale:g}, or --set lora= to draw without.",
         )
     return str(LoraSpec(str(adapter.path), lora.scale))

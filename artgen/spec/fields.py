@@ -265,7 +265,7 @@ def unknown_setting_error(name: str, known_names: Mapping[str, object] | typing.
     import difflib
 
     close = difflib.get_close_matches(name.replace("-", "_"), list(known_names), n=3)
-    return f"There is no setting called {name!r}.", f"Close names: {', '.join(close)}." if close else ""
+    return f"Unknown setting: '{name}'.", f"Similar names: {', '.join(close)}." if close else ""
 
 
 def _describe_type(kind: type) -> str:

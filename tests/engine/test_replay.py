@@ -85,12 +85,12 @@ def test_changes_change_what_they_name(models: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"stepps": "4"}, "no setting called 'stepps'"),
+        ({"stepps": "4"}, "Unknown setting: 'stepps'"),
         ({"steps": "0"}, "--set: steps must be"),
         ({"steps": "many"}, "steps must be a whole number"),
-        ({"strength": "0.5"}, "no setting called 'strength'"),
+        ({"strength": "0.5"}, "Unknown setting: 'strength'"),
         ({"guidance_scale": "nan"}, "guidance_scale must be a finite number"),
-        ({"scheduler": "eulr"}, "no scheduler called 'eulr'"),
+        ({"scheduler": "eulr"}, "Unknown scheduler: 'eulr'"),
     ],
 )
 def test_a_change_that_cannot_be_made_is_a_mistake_of_usage(

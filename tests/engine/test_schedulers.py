@@ -187,7 +187,7 @@ def test_every_name_and_alias_selects_its_entry() -> None:
 
 
 def test_unknown_name_lists_similar_names() -> None:
-    with pytest.raises(UsageError, match="no scheduler called 'eulr'") as raised:
+    with pytest.raises(UsageError, match="Unknown scheduler: 'eulr'") as raised:
         find_scheduler("eulr")
     assert "euler" in raised.value.hint
     with pytest.raises(UsageError):

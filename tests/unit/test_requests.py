@@ -195,8 +195,8 @@ def test_values_are_read_from_text(name: str, text: str, value: object) -> None:
         ("steps", "1.5", "steps must be a whole number"),
         ("vae_tiling", "maybe", "vae_tiling must be true or false"),
         ("guidance_scale", "x", "guidance_scale must be a number"),
-        ("stepps", "1", "no setting called 'stepps'"),
-        ("strength", "1", "no setting called 'strength'"),
+        ("stepps", "1", "Unknown setting: 'stepps'"),
+        ("strength", "1", "Unknown setting: 'strength'"),
     ],
 )
 def test_text_that_is_no_value(name: str, text: str, said: str) -> None:

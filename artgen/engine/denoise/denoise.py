@@ -137,10 +137,8 @@ def _denoise_classical(
     method: str, pixels: ImageArray, sigma: float, listener: Listener, on_progress: ProgressCallback
 ) -> np.ndarray:
     on_progress(0, 1)
-    if sigma >= MIN_SIGMA:
-        denoised = CLASSICAL_METHODS[method](pixels.color, sigma)
-    else:
-        denoised = _copy_input(pixels, listener)
+    denoise = CLASSICAL_METHODS[method]
+    denoised = denoise(pixels.color, sigma) if sigma >= MIN_SIGMA else _copy_input(pixels, listener)
     on_progress(1, 1)
     return denoised
 

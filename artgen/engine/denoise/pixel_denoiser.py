@@ -120,8 +120,8 @@ def _load_uncached(model: ResolvedModel, device_config: DeviceConfig, listener: 
 def _check_config(config: Any, model_name: str) -> None:
     if config.in_channels not in (1, 3) or config.out_channels not in (config.in_channels, 2 * config.in_channels):
         raise ModelUnavailableError(
-            f"Cannot denoise with '{model_name}': it is not a pixel model, because it has {config.in_channels} channels "
-            f"in and {config.out_channels} channels out.",
+            f"Cannot denoise with '{model_name}': it is not a pixel model ({config.in_channels} input channels, "
+            f"{config.out_channels} output channels).",
             "Omit --model to use the bundled model.",
         )
     if config.class_embed_type is not None or config.num_class_embeds is not None:
