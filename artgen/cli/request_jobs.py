@@ -97,7 +97,7 @@ class RequestJobs:
     ) -> None:
         from artgen.engine import fast_import
 
-        fast_import.import_engine(needs_peft=any(job.loras for job in jobs))
+        fast_import.import_engine()
         from artgen.engine import generate
 
         start_time = time.monotonic()

@@ -1,21 +1,18 @@
-"""Import torch, transformers and diffusers without the packages that image generation does not use.
+"""Import transformers and diffusers without most of SciPy.
 
-This module imports no library, so that it can run first. transformers and diffusers search for optional packages when
-they are imported, and import those that they find: SciPy for the losses of object detection, the quantiles of `beta`
-sigmas and one scheduler; PEFT for LoRAs. `import_engine` hides the packages that are not used (None in `sys.modules`,
-see https://docs.python.org/3/reference/import.html#the-module-cache) and imports the others on first use.
+This module imports no library, so that it can run first. transformers imports SciPy for the losses of object detection;
+diffusers imports it for the quantiles of `beta` sigmas and for one scheduler. `import_engine` hides SciPy from
+transformers (None in `sys.modules`, see https://docs.python.org/3/reference/import.html#the-module-cache), and delays
+SciPy's modules in diffusers until their first use.
 """
 
 import contextlib
-import ctypes
 import importlib.abc
 import importlib.util
-import os
 import sys
 import threading
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -23,61 +20,30 @@ from artgen.system import process
 
 _lazy_load_lock = threading.RLock()
 
-_LIBTORCH_FILENAME = "libtorch_cpu.so"
-"""Largest library of torch that does not use Python's C API. A library that uses it could deadlock: it waits for the
-global interpreter lock while the importing thread holds that lock and waits for the dynamic linker."""
 
-
-def import_engine(*, needs_peft: bool = True) -> None:
-    """Import the engine; with fewer packages if artgen owns the process and diffusers is not imported yet.
-
-    Args:
-        needs_peft: whether a job of this process may use a LoRA.
-    """
+def import_engine() -> None:
+    """Import the engine; without most of SciPy if artgen owns the process and diffusers is not imported yet."""
     if process.owns_process() and "diffusers" not in sys.modules:
-        _import_libraries(needs_peft, process.enabled_import_optimizations())
+        with hide_package("scipy"):
+            importlib.import_module("transformers.models.clip.modeling_clip")
+        with lazy_import("scipy.integrate", "scipy.stats"):
+            importlib.import_module("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
     importlib.import_module("artgen.engine.generate")
     process.freeze_gc()
 
 
-def _import_libraries(needs_peft: bool, optimizations: frozenset[str]) -> None:
-    """Import transformers and diffusers with some of `process.IMPORT_OPTIMIZATIONS`."""
-    if "preload" in optimizations:
-        threading.Thread(target=_preload_libtorch, name="artgen-torch", daemon=True).start()
-    hide, lazy = "hide" in optimizations, "lazy" in optimizations
-    with hide_packages(*(("scipy",) if hide else ())):
-        importlib.import_module("transformers.models.clip.modeling_clip")
-    hidden = ("peft",) if hide and not needs_peft else ()
-    with hide_packages(*hidden), lazy_import(*(("scipy.integrate", "scipy.stats") if lazy else ())):
-        importlib.import_module("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
-
-
-def _preload_libtorch() -> None:
-    """Load torch's largest library in a thread while the main thread imports Python modules.
-
-    The thread calls the system's `dlopen` through ctypes, which releases the global interpreter lock; `ctypes.CDLL`
-    itself holds the lock.
-    """
-    spec = importlib.util.find_spec("torch")
-    if os.name != "posix" or spec is None or spec.origin is None:
-        return
-    library = Path(spec.origin).parent / "lib" / _LIBTORCH_FILENAME
-    with contextlib.suppress(OSError, AttributeError):
-        if library.exists():
-            ctypes.CDLL(None).dlopen(os.fsencode(library), os.RTLD_NOW)
-
-
 @contextlib.contextmanager
-def hide_packages(*packages: str) -> Iterator[None]:
-    """Make packages that are not imported yet look as if they were not installed."""
-    hidden = [name for name in packages if name not in sys.modules]
+def hide_package(name: str) -> Iterator[None]:
+    """Make a package that is not imported yet look as if it were not installed."""
     modules: dict[str, Any] = sys.modules
-    modules.update(dict.fromkeys(hidden))
+    if name in modules:
+        yield
+        return
+    modules[name] = None
     try:
         yield
     finally:
-        for name in hidden:
-            modules.pop(name, None)
+        modules.pop(name, None)
 
 
 class _LazyModule(ModuleType):

@@ -122,12 +122,19 @@ def txt2img_size(width: int | None, height: int | None, model: registry.Resolved
     return width, height
 
 
-def check_scheduler(request: PromptRequest, model: registry.ResolvedModel) -> None:
-    """Check that the scheduler fits the prediction of the model: flow matching, or noise.
+def check_sampling(request: PromptRequest, model: registry.ResolvedModel) -> None:
+    """Check that the sampler settings of a complete request fit the model and each other.
 
     Raises:
-        UsageError: the scheduler does not fit; the hint contains the schedulers that do.
+        UsageError: a setting does not fit; the hint contains what does.
     """
+    _check_scheduler(request, model)
+    strength = getattr(request, "strength", None)
+    _check_strength(request.steps or 1, 1.0 if strength is None else strength)
+
+
+def _check_scheduler(request: PromptRequest, model: registry.ResolvedModel) -> None:
+    """Check that the scheduler fits the prediction of the model: flow matching, or noise."""
     if request.scheduler is None or find_scheduler(request.scheduler).is_flow_matching == model.is_flow_matching:
         return
     kind = "flow-matching" if model.is_flow_matching else "noise-predicting"
@@ -135,12 +142,8 @@ def check_scheduler(request: PromptRequest, model: registry.ResolvedModel) -> No
     raise UsageError(f"{request.scheduler} does not fit {model.name}, a {kind} model.", f"These do: {fitting}.")
 
 
-def check_strength(steps: int, strength: float) -> None:
-    """Check that at least one step runs. diffusers runs int(steps * strength) steps, and accepts 0 steps.
-
-    Raises:
-        UsageError: no step runs; the hint contains the smallest strength that runs one.
-    """
+def _check_strength(steps: int, strength: float) -> None:
+    """Check that at least one step runs. diffusers runs int(steps * strength) steps, and accepts 0 steps."""
     if int(steps * strength) < 1:
         raise UsageError(
             f"strength {strength:g} of {steps} steps runs no step.",

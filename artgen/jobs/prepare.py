@@ -139,11 +139,9 @@ class _Stages:
         model, request = draft.entry.model, draft.request
         if model is None:
             return draft
-        strength = getattr(request, "strength", None)
         if isinstance(request, PromptRequest):
-            fast_parts.check_fast(request, model, strength or 1.0)
-            checks.check_scheduler(request, model)
-            checks.check_strength(request.steps or 1, 1.0 if strength is None else strength)
+            fast_parts.check_fast(request, model, getattr(request, "strength", None) or 1.0)
+            checks.check_sampling(request, model)
         for each in draft.loras:
             lora_files.check_compatible(each.file, model)
         if draft.loras:

@@ -76,7 +76,7 @@ class Setting:
     sweepable: bool = True
     per_image: bool = False
     affects: tuple[Effect, ...] = ("pixels",)
-    neutral_values: tuple[str, ...] = ()
+    neutral_values: tuple[str | float, ...] = ()
     excludes: tuple[str, ...] = ()
     fingerprint_name: str | None = None
 

@@ -11,19 +11,6 @@ _owns_process = False
 _exit_code: int | None = None
 
 
-IMPORT_OPTIMIZATIONS = ("hide", "lazy", "preload", "gc")
-"""Hide unused packages, import modules lazily, preload libtorch, disable garbage collection during imports."""
-
-
-def enabled_import_optimizations() -> frozenset[str]:
-    """Return the import optimizations in the environment variable ARTGEN_FAST_IMPORT; all if it is unset.
-
-    The variable is temporary: benchmarks use it to measure each optimization alone.
-    """
-    value = os.environ.get("ARTGEN_FAST_IMPORT")
-    return frozenset(IMPORT_OPTIMIZATIONS if value is None else filter(None, value.split(",")))
-
-
 def configure_process() -> None:
     """Declare that this process runs nothing but artgen.
 
@@ -31,8 +18,7 @@ def configure_process() -> None:
     """
     global _owns_process
     _owns_process = True
-    if "gc" in enabled_import_optimizations():
-        gc.disable()
+    gc.disable()
     atexit.register(_exit_fast)  # Python calls the function that was registered first last.
 
 

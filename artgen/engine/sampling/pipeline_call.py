@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from artgen._version import __version__
-from artgen.engine.acceleration import cpu_attention, policy
+from artgen.engine.acceleration import policy
 from artgen.engine.acceleration.apply import (
     OptimizationError,
     disable_optimizations,
@@ -127,7 +127,6 @@ def _run_pipeline_once(
     try:
         with (
             pipeline_cache.silence_libraries(),
-            cpu_attention.use_chunked_attention(device_config),
             optimized(pipe, plan),
             approximations,
         ):
