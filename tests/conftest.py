@@ -76,14 +76,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch.set_num_threads(1)
     import tiny_models
 
-    root = tmp_path_factory.mktemp("models")
-    folders = {
-        "sd1": tiny_models.sd1(root / "sd1"),
-        "sd1-inpaint": tiny_models.sd1(root / "sd1-inpaint", unet_channels=9),
-        "sdxl": tiny_models.sdxl(root / "sdxl"),
-        "sd3": tiny_models.sd3(root / "sd3"),
-        "sd3-inpaint": tiny_models.sd3(root / "sd3-inpaint", channels=33),
-    }
+    folders = tiny_models.all_models(tmp_path_factory.mktemp("models"))
     # Releasing a pipeline collects garbage, which takes 0.3 s if the collector scans the imported libraries.
     gc.collect()
     gc.freeze()

@@ -150,7 +150,7 @@ def test_run_with_some_failed_images_exits_with_7(sd1: str, monkeypatch: pytest.
             result[0][:] = float("nan")
         return result
 
-    plain_scripts.around(monkeypatch, UNet2DConditionModel, "forward", forward)
+    plain_scripts.wrap_method(monkeypatch, UNet2DConditionModel, "forward", forward)
     result = run("txt2img", "x", "-m", sd1, *FAST, "--count", "3", "--batch-size", "1", code=7)
     assert [line.split("-")[1] for line in result.stdout.splitlines()] == ["7", "9"]
     assert all(Path(line).is_file() for line in result.stdout.splitlines())

@@ -5,13 +5,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import plain_scripts as plain
 import pytest
+import sample_images
 import tiny_loras
 from command_line import FAST, record, run
 from isolated_command import modules_after
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from safetensors_files import zero_file
 
 from artgen import generate, metadata, registry, replay
 from artgen.errors import InputFileError
@@ -84,9 +85,7 @@ def test_errors_need_no_torch(args: tuple[str, ...], code: int, message: str) ->
     Path("x.ckpt").touch()
     Path("text.safetensors").write_text("not a LoRA")
     key = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
-    tiny_loras.zero_file(
-        Path("xl.safetensors"), {f"{key}.lora_down.weight": (4, 2048), f"{key}.lora_up.weight": (640, 4)}
-    )
+    zero_file(Path("xl.safetensors"), {f"{key}.lora_down.weight": (4, 2048), f"{key}.lora_up.weight": (640, 4)})
     exit_code, loaded, stderr = modules_after("txt2img", "a fox", "-m", "tiny", *args)
     assert (exit_code, message in " ".join(stderr.split())) == (code, True), stderr
     assert not {"torch", "diffusers"} & set(loaded)
@@ -234,4 +233,4 @@ def test_lora_of_a_web_ui_image_is_used_if_the_hash_matches(sd1: str, lora_file:
         assert plan.request.prompt == "a fox"
         assert plan.request.lora == ((f"{lora_file}:0.5",) if used else ())
         assert any("LoRA style:0.5 is not here" in note for note in plan.notes) != used
-    assert plain.same(generate(plan.request).image, generate(plan.request.replace(lora=())).image)
+    assert sample_images.same(generate(plan.request).image, generate(plan.request.replace(lora=())).image)

@@ -10,6 +10,7 @@ from typing import Any
 import batches
 import plain_scripts as plain
 import pytest
+import sample_images
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch import nn
@@ -267,11 +268,11 @@ def test_recorded_denoiser_is_bit_identical(models: dict[str, Path], kind: str) 
     pipe, recorder = load(models[kind]), RepeatRecorder()
     expected = [run(pipe), run(pipe, 8, "a blue house")]
     with optimized(pipe, OptimizationPlan(cuda_graph=True), recorder):
-        assert plain.same(run(pipe), expected[0])
-        assert plain.same(run(pipe, 8, "a blue house"), expected[1])
-        assert plain.same(run(pipe), expected[0])
+        assert sample_images.same(run(pipe), expected[0])
+        assert sample_images.same(run(pipe, 8, "a blue house"), expected[1])
+        assert sample_images.same(run(pipe), expected[0])
     assert recorder.num_recorded == 1
-    assert plain.same(run(pipe), expected[0])
+    assert sample_images.same(run(pipe), expected[0])
 
 
 @pytest.mark.parametrize(
@@ -284,13 +285,13 @@ def test_inexact_optimizations_differ_by_at_most_one_gray_level_and_are_reverted
     expected = run(pipe)
     for _ in range(2):
         with optimized(pipe, OptimizationPlan(**optimizations)):
-            assert plain.difference(run(pipe), expected) <= 1
+            assert sample_images.difference(run(pipe), expected) <= 1
     with optimized(pipe, OptimizationPlan()):
-        assert plain.same(run(pipe), expected)
+        assert sample_images.same(run(pipe), expected)
 
 
 def test_latent_denoiser_uses_the_cached_pipeline_without_optimizations(models: dict[str, Path]) -> None:
-    noisy = plain.photo(Path("noisy.png"))
+    noisy = sample_images.photo(Path("noisy.png"))
     request = Denoise(image=noisy, method="latent", model=str(models["sd1"]), sigma="25", steps=2, device="cpu")
     expected = generate(request).image
     model = registry.resolve_model(str(models["sd1"]))
@@ -298,7 +299,7 @@ def test_latent_denoiser_uses_the_cached_pipeline_without_optimizations(models: 
     with optimized(pipe, OptimizationPlan(channels_last=True, fused_qkv=True)):
         pass
     assert not pipe.unet.conv_in.weight.is_contiguous()
-    assert plain.same(generate(request).image, expected)
+    assert sample_images.same(generate(request).image, expected)
     assert pipe.unet.conv_in.weight.is_contiguous()
 
 
@@ -307,9 +308,9 @@ def test_bf16_decoder_is_close_and_does_not_change_the_weights(models: dict[str,
     expected = run(pipe)
     with optimized(pipe, OptimizationPlan(bf16_decoder=True)):
         decoded = run(pipe)
-    assert not plain.same(decoded, expected)
-    assert plain.difference(decoded, expected) <= 4
-    assert plain.same(run(pipe), expected)
+    assert not sample_images.same(decoded, expected)
+    assert sample_images.difference(decoded, expected) <= 4
+    assert sample_images.same(run(pipe), expected)
 
 
 def test_bf16_decoder_uses_the_tiling_of_the_vae(models: dict[str, Path]) -> None:
@@ -332,10 +333,10 @@ def test_compiled_blocks_differ_by_at_most_one_gray_level_and_are_reverted(
     pipe = load(models["sd1"])
     expected = run(pipe)
     with optimized(pipe, OptimizationPlan(compiled=True)):
-        assert plain.difference(run(pipe), expected) <= 1
+        assert sample_images.difference(run(pipe), expected) <= 1
     assert any((tmp_path / "inductor").rglob("*.so"))
     with optimized(pipe, OptimizationPlan()):
-        assert plain.same(run(pipe), expected)
+        assert sample_images.same(run(pipe), expected)
 
 
 @pytest.fixture
@@ -366,7 +367,7 @@ def test_no_optimization_is_used_by_default(request_for_copy: Txt2Img, monkeypat
     exact = generate(request_for_copy.replace(acceleration="exact"))
     assert recorder.num_recorded == 1
     assert [context.level for context in contexts] == ["none", "exact"]
-    assert plain.same(exact.image, expected.image)
+    assert sample_images.same(exact.image, expected.image)
 
 
 def test_records_with_acceleration_are_replayed(request_for_copy: Txt2Img, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,7 +378,7 @@ def test_records_with_acceleration_are_replayed(request_for_copy: Txt2Img, monke
     replayed = replay(path, {"model": str(request_for_copy.model)})
     assert replayed.record["acceleration"] == "exact"
     assert [context.level for context in contexts] == ["exact", "exact"]
-    assert plain.same(replayed.image, exact.image)
+    assert sample_images.same(replayed.image, exact.image)
 
 
 def test_error_while_recording_falls_back_to_plain_diffusers_with_one_note(
@@ -389,8 +390,8 @@ def test_error_while_recording_falls_back_to_plain_diffusers_with_one_note(
     events = plain.EventLog()
     request = request_for_copy.replace(acceleration="full")
     first, second = (generate(request, listener=events) for _ in range(2))
-    assert plain.same(first.image, expected.image)
-    assert plain.same(second.image, expected.image)
+    assert sample_images.same(first.image, expected.image)
+    assert sample_images.same(second.image, expected.image)
     assert "rounding" not in first.record
     assert recorder.num_calls == 1  # Optimizations are disabled for the model after the failure.
     assert [event.text for event in events.events if isinstance(event, Notice)] == [FALLBACK_NOTE]
@@ -413,8 +414,8 @@ def test_error_while_an_optimization_is_applied_falls_back_to_plain_diffusers(
     outcomes = list(generate_all([request, request.replace(seed=8)], batch_size=2, listener=events))
     images = [each.image for each in outcomes if isinstance(each, GeneratedImage)]
     assert events.notes == [FALLBACK_NOTE]
-    assert plain.difference(images[0], expected.image) <= 1  # The batch size differs.
-    assert plain.same(generate(request).image, expected.image)
+    assert sample_images.difference(images[0], expected.image) <= 1  # The batch size differs.
+    assert sample_images.same(generate(request).image, expected.image)
 
 
 def test_error_while_an_optimization_is_reverted_falls_back_to_plain_diffusers(
@@ -429,7 +430,7 @@ def test_error_while_an_optimization_is_reverted_falls_back_to_plain_diffusers(
 
     monkeypatch.setattr(apply, "drop_graphs", fail)
     events = plain.EventLog()
-    assert plain.same(generate(request_for_copy, listener=events).image, expected.image)
+    assert sample_images.same(generate(request_for_copy, listener=events).image, expected.image)
     assert events.notes == [FALLBACK_NOTE]
 
 
@@ -471,7 +472,7 @@ def test_cuda_graphs_are_dropped_and_disabled_after_an_out_of_memory_error(
     jobs = prepare_jobs([request_for_copy.replace(acceleration="exact", seed=seed) for seed in (7, 8)])
     outcomes = list(generate_jobs(jobs, listener=events))
     assert all(isinstance(outcome, GeneratedImage) for outcome in outcomes)
-    assert plain.same(outcomes[0].image, expected.image)
+    assert sample_images.same(outcomes[0].image, expected.image)
     assert "fallbacks" not in outcomes[0].record  # CUDA graphs do not affect the image.
     assert recorder.num_calls == 1
     assert events.notes == ["Out of memory. Retrying without CUDA graphs."]

@@ -8,6 +8,7 @@ from typing import Any
 import batches
 import plain_scripts as plain
 import pytest
+import sample_images
 from batches import create_entries, image_hashes, run_batch
 from diffusers.models.autoencoders.vae import Decoder
 from PIL import Image
@@ -46,7 +47,7 @@ def series(task: str, model: Path) -> list[Request]:
     settings = [{**SETTINGS, "prompt": f"a red fox {n}", "seed": n, "model": str(model)} for n in range(5)]
     if task == "txt2img":
         return [Txt2Img(**each) for each in settings]
-    image, mask = Image.open(plain.photo(Path("photo.png"))), Image.open(plain.mask(Path("mask.png")))
+    image, mask = Image.open(sample_images.photo(Path("photo.png"))), Image.open(sample_images.mask(Path("mask.png")))
     for n in range(5):
         image.rotate(20 * n).save(f"{n}.png")
         mask.rotate(20 * n).save(f"{n}-mask.png")
@@ -73,13 +74,13 @@ def test_image_does_not_depend_on_batch_contents_or_position(models: dict[str, P
     reversed_order = generate_images(requests[::-1], 4)[::-1]
     separate = [generate_images([request], 4)[0] for request in requests]
     for first, second, third in zip(batched, reversed_order, separate, strict=True):
-        assert plain.same(first, second)
-        assert plain.same(first, third)
+        assert sample_images.same(first, second)
+        assert sample_images.same(first, third)
 
 
 def test_job_of_another_task_separates_groups(models: dict[str, Path]) -> None:
     first, second, *_, last = series("txt2img", models["sd1"])
-    between = Denoise(image=plain.photo(Path("photo.png")), method="tv", sigma="10")
+    between = Denoise(image=sample_images.photo(Path("photo.png")), method="tv", sigma="10")
     outcomes = list(generate_all([first, second, between, last, first], batch_size=8))
     assert [outcome.request.task for outcome in outcomes] == ["txt2img", "txt2img", "denoise", "txt2img", "txt2img"]
     sizes = [outcome.record.get("batch_size") for outcome in outcomes if isinstance(outcome, GeneratedImage)]
@@ -89,8 +90,8 @@ def test_job_of_another_task_separates_groups(models: dict[str, Path]) -> None:
 def test_bundled_model_image_does_not_depend_on_position() -> None:
     requests = [Txt2Img(model="tiny", prompt=f"a red fox {n}", seed=n, steps=1) for n in range(5)]
     batched = generate_images(requests, 4)
-    assert plain.same(batched[4], generate_images(requests[4:], 4)[0])
-    assert all(plain.same(a, b) for a, b in zip(batched, generate_images(requests[::-1], 4)[::-1], strict=True))
+    assert sample_images.same(batched[4], generate_images(requests[4:], 4)[0])
+    assert all(sample_images.same(a, b) for a, b in zip(batched, generate_images(requests[::-1], 4)[::-1], strict=True))
 
 
 def test_replay_of_a_batched_image_uses_its_batch_size(
@@ -106,7 +107,7 @@ def test_replay_of_a_batched_image_uses_its_batch_size(
         assert spec.batch_size == 4
         assert "one of 4 at a time" in " ".join(spec.notes)
         replayed = engine_generate.replay(Path("one.json"), {"model": str(models["sd1"])})
-        assert plain.same(replayed.image, outcome.image)
+        assert sample_images.same(replayed.image, outcome.image)
         assert replayed.record == outcome.record
     changed = replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"]), "steps": "3"})
     assert (changed.batch_size, changed.notes) == (1, ())
@@ -181,7 +182,7 @@ def test_default_batch_size_depends_on_model_size_and_device(
 def test_large_models_have_batch_size_one_on_the_cpu(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artgen.jobs.batch_size.SMALL_MODEL_BYTES", 1000)
     jobs = prepare_jobs(
-        [Txt2Img(model=str(models["sd1"]), prompt="a fox"), Denoise(image=plain.photo(Path("photo.png")))]
+        [Txt2Img(model=str(models["sd1"]), prompt="a fox"), Denoise(image=sample_images.photo(Path("photo.png")))]
     )
     assert [default_batch_size(job) for job in jobs] == [1, 1]
 

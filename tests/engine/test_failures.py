@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import plain_scripts as plain
 import pytest
+import sample_images
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
@@ -80,7 +81,7 @@ def test_nan_in_one_image_does_not_change_the_others_of_the_batch(
     assert isinstance(outcomes[1].error, NonFiniteError)
     assert outcomes[1].request.seed == 8
     for i in (0, 2, 3):
-        assert plain.same(image_of(outcomes[i]), image_of(expected[i]))
+        assert sample_images.same(image_of(outcomes[i]), image_of(expected[i]))
 
 
 def test_failed_batch_does_not_stop_the_next_batch(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,10 +125,10 @@ def test_overflowing_fp16_decoder_decodes_again_in_fp32(overflowing: Path) -> No
     assert generated.record["dtype"] == "fp16"
     full = generate(request.replace(dtype="fp32"))
     assert "fallbacks" not in full.record
-    assert plain.difference(generated.image, full.image) < 24  # the latents are fp16
+    assert sample_images.difference(generated.image, full.image) < 24  # the latents are fp16
     assert len(set(generated.image.tobytes())) > 10
     # The decoder is in fp16 again, so the next image overflows too.
-    assert plain.same(generate(request).image, generated.image)
+    assert sample_images.same(generate(request).image, generated.image)
 
 
 def test_nan_of_the_fp32_decoder_is_an_error(models: dict[str, Path], tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_safety_filter_raises_its_error(filtered_model: Path) -> None:
 
 def test_disabled_safety_filter_does_not_change_the_image(filtered_model: Path, models: dict[str, Path]) -> None:
     generated = generate(Txt2Img(model=str(filtered_model), seed=7, safety_checker=False, **SETTINGS))
-    assert plain.same(generated.image, generate(Txt2Img(model=str(models["sd1"]), seed=7, **SETTINGS)).image)
+    assert sample_images.same(generated.image, generate(Txt2Img(model=str(models["sd1"]), seed=7, **SETTINGS)).image)
     assert np.asarray(generated.image).std() > 0
 
 
@@ -233,7 +234,7 @@ def test_out_of_memory_halves_the_batch_size(models: dict[str, Path], monkeypatc
         "Out of memory. Retrying with batch size 2.",
         "Out of memory. Retrying with batch size 1.",
     ]
-    assert all(plain.same(image_of(a), b) for a, b in zip(outcomes, single, strict=True))
+    assert all(sample_images.same(image_of(a), b) for a, b in zip(outcomes, single, strict=True))
     for outcome in outcomes:
         assert isinstance(outcome, GeneratedImage)
         assert outcome.record["fallbacks"] == ["batch size 2", "batch size 1"]
@@ -247,7 +248,7 @@ def test_vae_tiling_follows_batch_size_one(models: dict[str, Path], monkeypatch:
         log = plain.EventLog()
         outcomes = list(generate_all(four_requests(models["sd1"])[:2], batch_size=2, listener=log))
     assert [note.rpartition("with ")[2] for note in log.notes] == ["batch size 1.", "vae tiling."]
-    assert all(plain.same(image_of(a), b) for a, b in zip(outcomes, single, strict=True))
+    assert all(sample_images.same(image_of(a), b) for a, b in zip(outcomes, single, strict=True))
     assert isinstance(outcomes[0], GeneratedImage)
     assert outcomes[0].record["fallbacks"] == ["batch size 1", "vae tiling"]
     assert outcomes[0].request.vae_tiling is False, "the record contains the requested value"
@@ -319,7 +320,7 @@ def test_usable_device_is_not_lost(monkeypatch: pytest.MonkeyPatch, usable: bool
 def test_out_of_memory_works_next_to_another_task(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, first: bool
 ) -> None:
-    noisy = Denoise(image=plain.photo(Path("noisy.png")), method="tv", sigma="25")
+    noisy = Denoise(image=sample_images.photo(Path("noisy.png")), method="tv", sigma="25")
     limit_memory(monkeypatch, requires_tiling=True)
     requests = [noisy, four_requests(models["sd1"])[0]]
     outcomes = list(generate_all(requests if first else requests[::-1]))

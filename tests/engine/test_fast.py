@@ -7,6 +7,7 @@ from typing import Any
 import hub_server
 import plain_scripts as plain
 import pytest
+import sample_images
 import tiny_loras
 import torch
 from command_line import run
@@ -59,7 +60,7 @@ def test_cache_is_rejected_for_transformers(models: dict[str, Path]) -> None:
 
 
 def test_step_limit_applies_to_the_steps_that_img2img_runs(sd1: str) -> None:
-    plain.photo(Path("photo.png"))
+    sample_images.photo(Path("photo.png"))
     request = Img2Img(model=sd1, image=Path("photo.png"), strength=0.5, fast="cache", **SETTINGS)
     with pytest.raises(UsageError, match="with 4 steps") as refused:
         generate(request)
@@ -75,13 +76,13 @@ def test_cache_is_deterministic_and_does_not_affect_other_images(models: dict[st
     second = generate(request.replace(fast="cache"))
     assert "fast" not in exact.record
     assert first.record["fast"] == "cache"
-    assert plain.same(first.image, second.image)
-    assert not plain.same(first.image, exact.image)
-    assert plain.same(generate(request).image, exact.image)
+    assert sample_images.same(first.image, second.image)
+    assert not sample_images.same(first.image, exact.image)
+    assert sample_images.same(generate(request).image, exact.image)
 
 
 def test_inpaint_and_outpaint_support_cache(models: dict[str, Path]) -> None:
-    image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
+    image, mask = sample_images.photo(Path("photo.png")), sample_images.mask(Path("mask.png"))
     settings = {**SETTINGS, "steps": 12, "fast": "cache"}
     for request in (
         Inpaint(model=str(models["sd1"]), image=image, mask=mask, **settings),
@@ -89,8 +90,8 @@ def test_inpaint_and_outpaint_support_cache(models: dict[str, Path]) -> None:
         Outpaint(model=str(models["sd1"]), image=image, expand="8", **settings),
     ):
         fast, exact = generate(request), generate(request.replace(fast=None))
-        assert not plain.same(fast.image, exact.image)
-        assert plain.same(generate(request).image, fast.image)
+        assert not sample_images.same(fast.image, exact.image)
+        assert sample_images.same(generate(request).image, fast.image)
 
 
 def test_batches_contain_only_requests_with_the_same_presets(sd1: str) -> None:
@@ -100,8 +101,8 @@ def test_batches_contain_only_requests_with_the_same_presets(sd1: str) -> None:
     outcomes = list(generate_all([exact, fast, fast.replace(seed=8), exact.replace(seed=9)], batch_size=4))
     generated = [outcome for outcome in outcomes if isinstance(outcome, GeneratedImage)]
     assert [each.record["batch_size"] for each in generated] == [1, 2, 2, 1]
-    assert max(plain.difference(a, b.image) for a, b in zip(single, generated[1:3], strict=True)) <= 1
-    assert plain.same(generated[0].image, generate(exact).image)
+    assert max(sample_images.difference(a, b.image) for a, b in zip(single, generated[1:3], strict=True)) <= 1
+    assert sample_images.same(generated[0].image, generate(exact).image)
 
 
 def test_replay_uses_the_recorded_presets(sd1: str) -> None:
@@ -109,10 +110,10 @@ def test_replay_uses_the_recorded_presets(sd1: str) -> None:
     run("txt2img", "a red fox", *settings, "-o", "a.png")
     replayed = replay(Path("a.png"), {"model": sd1})
     assert replayed.record["fast"] == "cache"
-    assert plain.same(replayed.image, Image.open("a.png"))
+    assert sample_images.same(replayed.image, Image.open("a.png"))
     exact = replay(Path("a.png"), {"model": sd1, "fast": ""})
     assert "fast" not in exact.record
-    assert not plain.same(exact.image, replayed.image)
+    assert not sample_images.same(exact.image, replayed.image)
 
 
 def test_replay_of_a_removed_preset_names_the_last_version_that_supports_it(sd1: str) -> None:
@@ -141,7 +142,7 @@ def test_hooks_are_removed_after_an_error(sd1: str) -> None:
 
     with pytest.raises(NonFiniteError):
         generate(request.replace(fast="cache"), listener=fail)
-    assert plain.same(generate(request).image, exact)
+    assert sample_images.same(generate(request).image, exact)
 
 
 def cached_snapshot(repo: str) -> Path:
@@ -173,18 +174,18 @@ def test_tiny_decoder_equals_plain_diffusers_with_the_same_vae(sd1: str) -> None
     pipe.set_progress_bar_config(disable=True)
     kwargs = {"num_inference_steps": 9, "guidance_scale": 5.0, "prompt": "a red fox", "negative_prompt": "blue"}
     expected = pipe(generator=torch.Generator().manual_seed(7), width=32, height=32, **kwargs).images[0]
-    assert plain.difference(generated.image, expected) <= 1
+    assert sample_images.difference(generated.image, expected) <= 1
 
 
 def test_img2img_with_tiny_decoder_encodes_with_the_models_own_vae(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
     save_tiny_decoder()
-    plain.photo(Path("photo.png"))
+    sample_images.photo(Path("photo.png"))
     exact = Img2Img(model=sd1, image=Path("photo.png"), strength=0.7, **SETTINGS)
     before, fast = generate(exact), generate(exact.replace(fast="tiny-decoder"))
     calls = record_calls(monkeypatch, AutoencoderTiny)
-    assert plain.same(generate(exact.replace(fast="tiny-decoder")).image, fast.image)
-    assert plain.same(generate(exact).image, before.image)
-    assert not plain.same(fast.image, before.image)
+    assert sample_images.same(generate(exact.replace(fast="tiny-decoder")).image, fast.image)
+    assert sample_images.same(generate(exact).image, before.image)
+    assert not sample_images.same(fast.image, before.image)
     assert calls == []
 
 
@@ -197,7 +198,7 @@ def test_replay_rejects_another_revision_of_the_tiny_decoder(sd1: str) -> None:
     folder = save_tiny_decoder()
     settings = ("--steps", "9", "-g", "5", "--seed", "7")
     run("txt2img", "a red fox", "-m", sd1, *settings, "--fast", "tiny-decoder", "-o", "a.png")
-    assert plain.same(replay(Path("a.png"), {"model": sd1}).image, Image.open("a.png"))
+    assert sample_images.same(replay(Path("a.png"), {"model": sd1}).image, Image.open("a.png"))
     folder.rename(folder.with_name("b" * 40))
     (folder.parent.parent / "refs" / "main").write_text("b" * 40)
     with pytest.raises(ModelUnavailableError, match=r"taesd@aaaa\w+; here is madebyollin/taesd@bbbb") as refused:
@@ -222,7 +223,7 @@ def test_files_of_a_preset_are_downloaded_once(sd1: str, monkeypatch: pytest.Mon
     with hub_server.serve(hub):
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         first, second = (generate(Txt2Img(model=sd1, fast="tiny-decoder", **SETTINGS)) for _ in range(2))
-    assert plain.same(first.image, second.image)
+    assert sample_images.same(first.image, second.image)
     assert first.record["fast_parts"] == [f"madebyollin/taesd@{hub_server.COMMIT}"]
     assert sorted(hub.downloads()) == ["config.json", "diffusion_pytorch_model.safetensors"]
 
@@ -236,9 +237,9 @@ def test_lcm_equals_its_lora_with_its_default_settings(models: dict[str, Path]) 
     assert [fast.record[name] for name in ("steps", "guidance_scale", "scheduler", "fast")] == [4, 1.0, "lcm", "lcm"]
     assert "lora_sha256" not in fast.record
     explicit = generate(Txt2Img(lora=(str(lora),), steps=4, guidance_scale=1.0, scheduler="lcm", **settings))
-    assert plain.same(fast.image, explicit.image)
-    assert not plain.same(fast.image, exact.image)
-    assert plain.same(generate(exact.request).image, exact.image)
+    assert sample_images.same(fast.image, explicit.image)
+    assert not sample_images.same(fast.image, exact.image)
+    assert sample_images.same(generate(exact.request).image, exact.image)
     changed = generate(Txt2Img(fast="lcm", steps=6, guidance_scale=1.5, **settings))
     assert (changed.record["steps"], changed.record["guidance_scale"]) == (6, 1.5)
     with pytest.raises(UsageError, match="lcm, not euler"):

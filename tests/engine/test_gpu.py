@@ -8,6 +8,7 @@ from typing import Any
 import diffusers
 import plain_scripts as plain
 import pytest
+import sample_images
 import tiny_models
 import torch
 from PIL import Image
@@ -58,7 +59,7 @@ def test_default_is_fp16_and_byte_identical_to_diffusers(models: dict[str, Path]
     generated = generate(Txt2Img(model=str(models[kind]), seed=7, steps=4, **SETTINGS), listener=events)
     assert (generated.record["device"], generated.record["dtype"]) == ("cuda", "fp16")
     assert ModelSelected(str(models[kind]), "cuda", "fp16") in events.events
-    assert plain.same(generated.image, generate_plain(cls, models[kind], 7, num_inference_steps=4, **SETTINGS))
+    assert sample_images.same(generated.image, generate_plain(cls, models[kind], 7, num_inference_steps=4, **SETTINGS))
 
 
 @pytest.mark.parametrize(("kind", "cls"), [("sd1", "StableDiffusionPipeline"), ("sdxl", "StableDiffusionXLPipeline")])
@@ -73,9 +74,9 @@ def test_cuda_graph_is_bit_identical(models: dict[str, Path], kind: str, cls: st
         offload=None, vae_tiling=False, safety_checker=True, listener=no_op,
     )  # fmt: skip
     assert cached_graphs(pipe.unet) > 0
-    assert plain.same(ours[0], generate_plain(cls, models[kind], 7, num_inference_steps=10, **SETTINGS))
-    assert plain.same(ours[0], ours[2])
-    assert plain.same(generate(request.replace(acceleration="none")).image, ours[0])
+    assert sample_images.same(ours[0], generate_plain(cls, models[kind], 7, num_inference_steps=10, **SETTINGS))
+    assert sample_images.same(ours[0], ours[2])
+    assert sample_images.same(generate(request.replace(acceleration="none")).image, ours[0])
 
 
 def test_failed_capture_leaves_the_device_usable(models: dict[str, Path]) -> None:
@@ -95,8 +96,8 @@ def test_failed_capture_leaves_the_device_usable(models: dict[str, Path]) -> Non
 def test_fp8_weights_are_not_captured(models: dict[str, Path]) -> None:
     request = Txt2Img(model=str(models["sd1"]), seed=7, steps=10, quantize="fp8", acceleration="exact", **SETTINGS)
     first, second = generate(request).image, generate(request).image
-    assert plain.same(first, second)
-    assert plain.same(first, generate(request.replace(acceleration="none")).image)
+    assert sample_images.same(first, second)
+    assert sample_images.same(first, generate(request.replace(acceleration="none")).image)
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -119,8 +120,8 @@ def test_images_do_not_depend_on_the_other_images_of_a_batch(
     finally:
         torch.use_deterministic_algorithms(False)
     for first, second, third in zip(forward, backward, single, strict=True):
-        assert plain.same(first, second)
-        assert plain.same(first, third)
+        assert sample_images.same(first, second)
+        assert sample_images.same(first, third)
 
 
 def test_nan_error_names_the_step(models: dict[str, Path], tmp_path: Path) -> None:
@@ -137,24 +138,24 @@ def test_full_acceleration_is_close_and_recorded(models: dict[str, Path], kind: 
     assert "rounding" not in exact.record
     assert full.record["rounding"][:2] == ["channels last", "fused projections"]
     assert ("decoder in bf16" in full.record["rounding"]) == (kind == "sdxl")
-    assert plain.difference(full.image, exact.image) <= 8
-    assert plain.same(generate(request).image, exact.image)
+    assert sample_images.difference(full.image, exact.image) <= 8
+    assert sample_images.same(generate(request).image, exact.image)
 
 
 def test_img2img_and_inpaint_are_byte_identical_to_diffusers(models: dict[str, Path]) -> None:
-    image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
+    image, mask = sample_images.photo(Path("photo.png")), sample_images.mask(Path("mask.png"))
     shared: dict[str, Any] = {"strength": 0.6, **SETTINGS}
     ours = generate(Img2Img(model=str(models["sd1"]), image=image, seed=7, steps=5, **shared)).image
     theirs = generate_plain(
         "StableDiffusionImg2ImgPipeline", models["sd1"], 7, image=Image.open(image), num_inference_steps=5, **shared
     )
-    assert plain.same(ours, theirs)
+    assert sample_images.same(ours, theirs)
     request = Inpaint(model=str(models["sd1"]), image=image, mask=mask, seed=7, steps=5, keep_original=False, **shared)
     theirs = generate_plain(
         "StableDiffusionInpaintPipeline", models["sd1"], 7, image=Image.open(image), mask_image=Image.open(mask),
         width=32, height=32, num_inference_steps=5, **shared,
     )  # fmt: skip
-    assert plain.same(generate(request).image, theirs)
+    assert sample_images.same(generate(request).image, theirs)
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
@@ -166,7 +167,7 @@ def test_offloading_changes_no_pixel_and_frees_the_gpu(models: dict[str, Path], 
     before = torch.cuda.memory_allocated()
     for _ in range(2):  # Before the second request, the components are in CPU memory again.
         generated = generate(request.replace(offload=offload))
-        assert plain.same(generated.image, expected)
+        assert sample_images.same(generated.image, expected)
         assert generated.record["offload"] == offload
         assert torch.cuda.memory_allocated() <= before + MIB
 
@@ -177,7 +178,7 @@ def test_text_and_group_offloading_change_no_pixel(models: dict[str, Path], offl
     request = Txt2Img(model=str(models[kind]), seed=7, steps=3, **SETTINGS)
     expected = generate(request).image
     for _ in range(2):
-        assert plain.same(generate(request.replace(offload=offload)).image, expected)
+        assert sample_images.same(generate(request.replace(offload=offload)).image, expected)
 
 
 def test_auto_offloading_respects_the_budget_and_changes_no_pixel(models: dict[str, Path]) -> None:
@@ -187,18 +188,18 @@ def test_auto_offloading_respects_the_budget_and_changes_no_pixel(models: dict[s
     torch.cuda.reset_peak_memory_stats()
     events = plain.EventLog()
     generated = generate(request.replace(offload="auto", memory_budget="300MiB"), listener=events)
-    assert plain.same(generated.image, expected)
+    assert sample_images.same(generated.image, expected)
     assert any(isinstance(event, PlanNote) for event in events.events)
     assert generated.record["offload"] == "none"
     assert torch.cuda.max_memory_reserved() <= 300 * MIB
 
 
 def test_offloading_works_for_several_tasks(models: dict[str, Path]) -> None:
-    image = plain.photo(Path("photo.png"))
+    image = sample_images.photo(Path("photo.png"))
     shared: dict[str, Any] = {"model": str(models["sd1"]), "seed": 7, "steps": 3, **SETTINGS}
     expected = generate(Img2Img(image=image, strength=0.7, **shared)).image
     generate(Txt2Img(offload="model", **shared))
-    assert plain.same(generate(Img2Img(image=image, strength=0.7, offload="model", **shared)).image, expected)
+    assert sample_images.same(generate(Img2Img(image=image, strength=0.7, offload="model", **shared)).image, expected)
 
 
 def test_device_with_an_index(models: dict[str, Path]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import plain_scripts as plain
 import pytest
+import sample_images
 from safetensors.torch import load_file, save_file
 
 from artgen import Img2Img, Inpaint, Txt2Img, generate, registry
@@ -42,13 +43,13 @@ def test_second_request_loads_no_weights(models: dict[str, Path], monkeypatch: p
     reject_loading(monkeypatch)
     for changed in ({}, {"vae_tiling": True}, {"scheduler": "euler"}, {"width": 40}):
         generate(request.replace(**changed), listener=second)
-    assert plain.same(generate(request, listener=second).image, before)
+    assert sample_images.same(generate(request, listener=second).image, before)
     assert not [event for event in second.events if isinstance(event, Loading)]
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
 def test_tasks_share_components(models: dict[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
+    image, mask = sample_images.photo(Path("photo.png")), sample_images.mask(Path("mask.png"))
     component_ids: list[dict[str, Any]] = []
     original = pipeline_cache.pipeline_for_task
 
@@ -84,8 +85,8 @@ def test_scheduler_does_not_affect_later_requests(models: dict[str, Path]) -> No
     request = Txt2Img(model=str(models["sd1"]), **{**FAST, "steps": 3})
     before = generate(request).image
     for scheduler in ("dpm++2s", "euler-a", "lcm"):
-        assert not plain.same(generate(request.replace(scheduler=scheduler, sigmas=None)).image, before)
-    assert plain.same(generate(request).image, before)
+        assert not sample_images.same(generate(request.replace(scheduler=scheduler, sigmas=None)).image, before)
+    assert sample_images.same(generate(request).image, before)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_inpainting_models_are_rejected_for_other_tasks(models: dict[str, Path])
     with pytest.raises(ModelUnavailableError, match="inpaint"):
         generate(Txt2Img(model=str(models["sd1-inpaint"]), **FAST))
     with pytest.raises(ModelUnavailableError, match="inpaint"):
-        generate(Img2Img(model=str(models["sd1-inpaint"]), image=plain.photo(Path("photo.png")), **FAST))
+        generate(Img2Img(model=str(models["sd1-inpaint"]), image=sample_images.photo(Path("photo.png")), **FAST))
 
 
 @pytest.mark.parametrize(("kind", "scheduler"), [("sd1", "flow-euler"), ("sdxl", "flow-heun"), ("sd3", "euler")])
@@ -193,7 +194,7 @@ def test_libraries_print_nothing_and_keep_their_log_settings(
     pipeline_cache.clear_cache()
     verbosity, progress_bars = diffusers.logging.get_verbosity(), diffusers.logging.is_progress_bar_enabled()
     generate(Txt2Img(model=str(models["sd1"]), **{**FAST, "prompt": "a fox " * 60}))
-    image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
+    image, mask = sample_images.photo(Path("photo.png")), sample_images.mask(Path("mask.png"))
     generate(Inpaint(model=str(models["sd1"]), image=image, mask=mask, **FAST))
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")

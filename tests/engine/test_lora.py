@@ -7,6 +7,7 @@ from typing import Any
 import diffusers
 import plain_scripts as plain
 import pytest
+import sample_images
 import tiny_loras
 import torch
 from PIL import Image
@@ -69,8 +70,8 @@ def test_image_with_a_lora_is_byte_identical_to_diffusers(
     kind = name.partition("-")[0]
     request = Txt2Img(model=str(models[kind]), **SETTINGS)
     ours = generate(request.replace(lora=(f"{loras[name]}:{scale}",))).image
-    assert plain.same(ours, generate_plain(kind, models[kind], {loras[name]: scale}))
-    assert not plain.same(ours, generate(request).image)
+    assert sample_images.same(ours, generate_plain(kind, models[kind], {loras[name]: scale}))
+    assert not sample_images.same(ours, generate(request).image)
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
@@ -79,18 +80,18 @@ def test_image_with_two_loras_is_byte_identical_to_diffusers(
 ) -> None:
     both = {loras[f"{kind}-diffusers"]: 0.7, loras[f"{kind}-kohya"]: 0.4}
     ours = generate(Txt2Img(model=str(models[kind]), lora=lora_setting(both), **SETTINGS)).image
-    assert plain.same(ours, generate_plain(kind, models[kind], both))
-    assert not plain.same(ours, generate_plain(kind, models[kind], {loras[f"{kind}-diffusers"]: 0.7}))
+    assert sample_images.same(ours, generate_plain(kind, models[kind], both))
+    assert not sample_images.same(ours, generate_plain(kind, models[kind], {loras[f"{kind}-diffusers"]: 0.7}))
 
 
 def test_img2img_with_a_lora_is_byte_identical_to_diffusers(models: dict[str, Path], loras: dict[str, Path]) -> None:
-    photo = plain.photo(Path("photo.png"))
+    photo = sample_images.photo(Path("photo.png"))
     scales = {loras["sd1-diffusers"]: 0.7}
     ours = generate(
         Img2Img(model=str(models["sd1"]), image=photo, strength=1.0, lora=lora_setting(scales), **SETTINGS)
     ).image
     theirs = generate_plain("sd1", models["sd1"], scales, task="Img2Img", image=Image.open(photo), strength=1.0)
-    assert plain.same(ours, theirs)
+    assert sample_images.same(ours, theirs)
 
 
 def cached_pipeline(model: Path) -> Any:
@@ -115,15 +116,15 @@ def test_loras_are_added_rescaled_and_unloaded_without_loading_the_model_again(
     images = []
     for step in steps:
         images.append(generate(without_lora.replace(lora=lora_setting(step))).image)
-        assert plain.same(images[-1], generate_plain("sd1", models["sd1"], step)), step
-        assert not plain.same(images[-1], first)
-    assert plain.same(images[0], images[-1])
-    assert plain.same(generate(without_lora).image, first)
+        assert sample_images.same(images[-1], generate_plain("sd1", models["sd1"], step)), step
+        assert not sample_images.same(images[-1], first)
+    assert sample_images.same(images[0], images[-1])
+    assert sample_images.same(generate(without_lora).image, first)
     assert not [name for name, _ in cached_pipeline(models["sd1"]).unet.named_parameters() if "lora" in name]
 
 
 def test_every_task_uses_and_unloads_the_lora(models: dict[str, Path], loras: dict[str, Path]) -> None:
-    photo, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
+    photo, mask = sample_images.photo(Path("photo.png")), sample_images.mask(Path("mask.png"))
     model = str(models["sd1"])
     requests = [
         Txt2Img(model=model, **SETTINGS),
@@ -152,11 +153,11 @@ def test_lora_of_the_text_encoder_does_not_use_cached_embeddings(
     plain.wrap_method(monkeypatch, diffusers.StableDiffusionPipeline, "encode_prompt", record_prompts)
     first = generate(without_lora).image
     with_text_lora = generate(without_lora.replace(lora=(str(loras["text"]),))).image
-    assert plain.same(with_text_lora, generate_plain("sd1", models["sd1"], {loras["text"]: 1.0}))
-    assert not plain.same(with_text_lora, first)
+    assert sample_images.same(with_text_lora, generate_plain("sd1", models["sd1"], {loras["text"]: 1.0}))
+    assert not sample_images.same(with_text_lora, first)
     assert encoded_prompts == [[SETTINGS["prompt"]]] * 2  # Once without the LoRA, once with it.
     generate(without_lora.replace(lora=(str(loras["unet"]),)))
-    assert plain.same(generate(without_lora).image, first)
+    assert sample_images.same(generate(without_lora).image, first)
     assert len(encoded_prompts) == 2  # A LoRA of the UNet needs no new embeddings.
 
 
@@ -171,7 +172,7 @@ def test_batches_contain_only_requests_with_the_same_loras(models: dict[str, Pat
     outcomes = list(generate_all(requests, batch_size=8))
     assert [generated.record["batch_size"] for generated in outcomes] == [2, 2, 2, 2, 1]
     for request, generated in zip(requests, outcomes, strict=True):
-        assert plain.difference(generate(request).image, generated.image) <= 1
+        assert sample_images.difference(generate(request).image, generated.image) <= 1
 
 
 def test_alphas_of_text_encoders_in_kohya_files_are_applied(models: dict[str, Path]) -> None:
@@ -187,7 +188,7 @@ def test_alphas_of_text_encoders_in_kohya_files_are_applied(models: dict[str, Pa
     save_file(tensors, "folded.safetensors")
     request = Txt2Img(model=str(models["sd1"]), **SETTINGS)
     image, reference = (generate(request.replace(lora=(name,))).image for name in ("alphas", "folded"))
-    assert plain.difference(image, reference) <= 1
+    assert sample_images.difference(image, reference) <= 1
 
 
 @pytest.mark.parametrize("layer", ["q_proj", "fc2"])
@@ -197,7 +198,7 @@ def test_kohya_lora_of_any_text_encoder_layer_equals_the_peft_format(models: dic
     kohya = tiny_loras.kohya_lora(Path("kohya.safetensors"), models["sd1"], alphas=2.0, parts=parts)
     peft = tiny_loras.diffusers_lora(Path("peft.safetensors"), models["sd1"], parts=parts)
     request = Txt2Img(model=str(models["sd1"]), **SETTINGS)
-    assert plain.same(*(generate(request.replace(lora=(str(path),))).image for path in (kohya, peft)))
+    assert sample_images.same(*(generate(request.replace(lora=(str(path),))).image for path in (kohya, peft)))
 
 
 def test_record_contains_file_names_without_folders(models: dict[str, Path], loras: dict[str, Path]) -> None:
@@ -225,10 +226,10 @@ def test_no_lora_remains_after_a_loading_error(
         both = (str(loras["unet"]), str(loras["sd1-kohya"]))
         with pytest.raises(ModelUnavailableError, match=r"Cannot load the LoRA 'unet\.safetensors': simulated error"):
             generate(without_lora.replace(lora=both))
-    assert plain.same(generate(without_lora, listener=events).image, first)
+    assert sample_images.same(generate(without_lora, listener=events).image, first)
     assert not [event for event in events.events if isinstance(event, Loading)]
     scales = {loras["sd1-kohya"]: 0.5}
-    assert plain.same(
+    assert sample_images.same(
         generate(without_lora.replace(lora=lora_setting(scales))).image, generate_plain("sd1", models["sd1"], scales)
     )
 

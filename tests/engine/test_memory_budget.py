@@ -7,6 +7,7 @@ from typing import Any
 
 import plain_scripts as plain
 import pytest
+import sample_images
 import tiny_loras
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -205,12 +206,12 @@ def test_text_and_group_offloading_change_no_pixel(
             "apply_offload",
             lambda pipe, *_: offload.group_offload(pipe, cpu, text_encoders_only=text_only),
         )
-        assert plain.same(generate(request).image, expected)
-        photo = plain.photo(Path("photo.png"))
+        assert sample_images.same(generate(request).image, expected)
+        photo = sample_images.photo(Path("photo.png"))
         shared: dict[str, Any] = {"model": str(models[kind]), "seed": 7, "steps": 3, "image": photo}
         img2img = generate(Img2Img(**shared)).image
     pipeline_cache.clear_cache()
-    assert plain.same(generate(Img2Img(**shared)).image, img2img)
+    assert sample_images.same(generate(Img2Img(**shared)).image, img2img)
 
 
 def test_fp8_weights_are_stored_in_fp8_and_recorded(models: dict[str, Path]) -> None:
@@ -219,8 +220,8 @@ def test_fp8_weights_are_stored_in_fp8_and_recorded(models: dict[str, Path]) -> 
     fp8 = generate(request.replace(quantize="fp8"))
     assert "quantize" not in exact.record
     assert fp8.record["quantize"] == "fp8"
-    assert not plain.same(fp8.image, exact.image)
-    assert plain.difference(fp8.image, exact.image) < 64
+    assert not sample_images.same(fp8.image, exact.image)
+    assert sample_images.difference(fp8.image, exact.image) < 64
     pipe = pipeline_cache.load_pipeline(
         registry.resolve_model(str(models["sd1"])),
         DeviceConfig(fp8.record["device"], fp8.record["dtype"], "fp8"),
@@ -230,7 +231,7 @@ def test_fp8_weights_are_stored_in_fp8_and_recorded(models: dict[str, Path]) -> 
         listener=no_op,
     )
     assert torch.float8_e4m3fn in {weight.dtype for weight in pipe.unet.parameters()}
-    assert plain.same(generate(request).image, exact.image)
+    assert sample_images.same(generate(request).image, exact.image)
 
 
 def test_lora_works_with_group_offloading(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,14 +239,14 @@ def test_lora_works_with_group_offloading(models: dict[str, Path], monkeypatch: 
     without_lora = Txt2Img(model=str(models["sd1"]), prompt="a red fox", seed=7, steps=3)
     request = without_lora.replace(lora=(str(lora),))
     expected, plain_image = generate(request).image, generate(without_lora).image
-    assert plain.difference(expected, plain_image) > 0
+    assert sample_images.difference(expected, plain_image) > 0
     pipeline_cache.clear_cache()
     cpu = torch.device("cpu")
     monkeypatch.setattr(
         offload, "apply_offload", lambda pipe, *_: offload.group_offload(pipe, cpu, text_encoders_only=False)
     )
-    assert plain.same(generate(request).image, expected)
-    assert plain.same(generate(without_lora).image, plain_image)
+    assert sample_images.same(generate(request).image, expected)
+    assert sample_images.same(generate(without_lora).image, plain_image)
     pipeline_cache.clear_cache()
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import plain_scripts as plain
 import pytest
+import sample_images
 from PIL import Image
 
 from artgen import Img2Img, Inpaint, Outpaint, Txt2Img, generate, images
@@ -17,8 +18,8 @@ KARRAS = {"scheduler": "dpm++2m", "sigmas": "karras"}
 @pytest.fixture(autouse=True)
 def _input_images() -> None:
     """Save the input image and the mask."""
-    plain.photo(Path("photo.png"))
-    plain.mask(Path("mask.png"))
+    sample_images.photo(Path("photo.png"))
+    sample_images.mask(Path("mask.png"))
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
@@ -33,7 +34,7 @@ def test_txt2img_with_scheduler_sigmas_and_negative_prompt(models: dict[str, Pat
         f"{PIPELINES[kind]}Pipeline", models[kind], seed=7, scheduler=plain.SCHEDULER, num_inference_steps=5,
         guidance_scale=6.5, width=48, height=32, **PROMPTS,
     )  # fmt: skip
-    assert plain.same(ours.image, theirs)
+    assert sample_images.same(ours.image, theirs)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_txt2img_with_the_scheduler_of_the_model(models: dict[str, Path], kind: 
     theirs = plain.generate(
         cls, models[kind], seed=3, prompt="a blue cat", num_inference_steps=4, guidance_scale=guidance
     )
-    assert plain.same(ours.image, theirs)
+    assert sample_images.same(ours.image, theirs)
 
 
 def test_txt2img_with_sd3_and_negative_prompt(models: dict[str, Path]) -> None:
@@ -54,7 +55,7 @@ def test_txt2img_with_sd3_and_negative_prompt(models: dict[str, Path]) -> None:
     theirs = plain.generate(
         "StableDiffusion3Pipeline", models["sd3"], seed=3, num_inference_steps=4, guidance_scale=4.5, **PROMPTS
     )
-    assert plain.same(ours.image, theirs)
+    assert sample_images.same(ours.image, theirs)
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
@@ -66,7 +67,7 @@ def test_img2img(models: dict[str, Path], kind: str, strength: float) -> None:
         f"{PIPELINES[kind]}Img2ImgPipeline", models[kind], seed=5, scheduler=plain.SCHEDULER,
         image=Image.open("photo.png"), num_inference_steps=6, **shared,
     )  # fmt: skip
-    assert plain.same(ours.image, theirs)
+    assert sample_images.same(ours.image, theirs)
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sd1-inpaint", "sdxl"])
@@ -82,10 +83,10 @@ def test_inpaint_with_and_without_keep_original(models: dict[str, Path], kind: s
         f"{PIPELINES[kind]}InpaintPipeline", models[kind], seed=5, scheduler=plain.SCHEDULER, image=photo,
         mask_image=mask, width=32, height=32, num_inference_steps=5, **shared,
     )  # fmt: skip
-    assert plain.same(generate(request).image, theirs)
+    assert sample_images.same(generate(request).image, theirs)
     composited = generate(request.replace(keep_original=True)).image
-    assert plain.same(composited, Image.composite(theirs, photo, mask))
-    assert not plain.same(composited, theirs)
+    assert sample_images.same(composited, Image.composite(theirs, photo, mask))
+    assert not sample_images.same(composited, theirs)
 
 
 @pytest.mark.parametrize("sigmas", [None, "karras"])
@@ -100,7 +101,7 @@ def test_img2img_with_sd3(models: dict[str, Path], strength: float, sigmas: str 
         "StableDiffusion3Img2ImgPipeline", models["sd3"], seed=5, scheduler=scheduler, image=Image.open("photo.png"),
         width=32, height=32, num_inference_steps=6, **shared,
     )  # fmt: skip
-    assert plain.same(ours.image, theirs)
+    assert sample_images.same(ours.image, theirs)
 
 
 @pytest.mark.parametrize("kind", ["sd3", "sd3-inpaint"])
@@ -122,10 +123,10 @@ def test_inpaint_with_sd3(models: dict[str, Path], kind: str, strength: float, g
         "StableDiffusion3InpaintPipeline", models[kind], seed=5, image=photo, mask_image=mask, width=32, height=32,
         num_inference_steps=5, **shared,
     )  # fmt: skip
-    assert plain.same(generate(request).image, theirs)
+    assert sample_images.same(generate(request).image, theirs)
     composited = generate(request.replace(keep_original=True)).image
-    assert plain.same(composited, Image.composite(theirs, photo, mask))
-    assert not plain.same(composited, theirs)
+    assert sample_images.same(composited, Image.composite(theirs, photo, mask))
+    assert not sample_images.same(composited, theirs)
 
 
 def test_outpaint_is_inpaint_on_the_expanded_canvas(models: dict[str, Path]) -> None:
@@ -141,11 +142,11 @@ def test_outpaint_is_inpaint_on_the_expanded_canvas(models: dict[str, Path]) -> 
         "StableDiffusionInpaintPipeline", models["sd1"], seed=5, prompt="a tree", image=canvas, mask_image=mask,
         width=48, height=40, num_inference_steps=4, guidance_scale=5.0, strength=1.0,
     )  # fmt: skip
-    assert plain.same(ours.image, theirs)
+    assert sample_images.same(ours.image, theirs)
 
 
 def test_odd_size_equals_diffusers_with_the_padded_image(models: dict[str, Path]) -> None:
-    photo = Image.open(plain.photo(Path("odd.png"), 27, 35))
+    photo = Image.open(sample_images.photo(Path("odd.png"), 27, 35))
     padded, box = images.pad_to_multiple(photo, 8)
     ours = generate(
         Img2Img(image=Path("odd.png"), model=str(models["sd1"]), seed=5, steps=4, strength=0.5, guidance_scale=5.0)
@@ -154,4 +155,4 @@ def test_odd_size_equals_diffusers_with_the_padded_image(models: dict[str, Path]
         "StableDiffusionImg2ImgPipeline", models["sd1"], seed=5, prompt="", image=padded, num_inference_steps=4,
         strength=0.5, guidance_scale=5.0,
     )  # fmt: skip
-    assert plain.same(ours.image, theirs.crop(box))
+    assert sample_images.same(ours.image, theirs.crop(box))

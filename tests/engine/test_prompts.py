@@ -5,6 +5,7 @@ from typing import Any
 
 import plain_scripts as plain
 import pytest
+import sample_images
 
 from artgen import GeneratedImage, Img2Img, Txt2Img, generate, generate_all
 from artgen.errors import UsageError
@@ -28,7 +29,7 @@ def test_truncated_part_is_in_the_note_and_the_record(models: dict[str, Path], k
     assert log.notes == [f"The prompt is too long for this model. Ignoring its end: '{TRUNCATED}'."]
     assert generated.record["dropped_prompt"] == TRUNCATED
     assert generated.record["prompt"] == TOO_LONG
-    assert plain.same(generated.image, generate(request(models[kind], FITS)).image)
+    assert sample_images.same(generated.image, generate(request(models[kind], FITS)).image)
 
 
 def test_prompt_at_the_limit_is_not_truncated(models: dict[str, Path]) -> None:
@@ -55,7 +56,7 @@ def test_negative_prompt_is_truncated_too(models: dict[str, Path]) -> None:
 def test_short_prompt_gives_equal_pixels_with_chunks(models: dict[str, Path], kind: str, negative: str) -> None:
     for prompt in ("", "a red fox", FITS):
         truncated = generate(request(models[kind], prompt, negative_prompt=negative))
-        assert plain.same(
+        assert sample_images.same(
             generate(request(models[kind], prompt, "chunk", negative_prompt=negative)).image, truncated.image
         )
 
@@ -70,10 +71,10 @@ def test_chunks_use_the_end_of_a_long_prompt(models: dict[str, Path], kind: str,
     log = plain.EventLog()
     images = [generate(each, listener=log).image for each in requests]
     assert log.notes == []
-    assert not plain.same(images[0], images[1])
-    assert not plain.same(images[0], images[2])
+    assert not sample_images.same(images[0], images[1])
+    assert not sample_images.same(images[0], images[2])
     truncated = generate(requests[0].replace(long_prompt="truncate")).image
-    assert not plain.same(images[0], truncated)
+    assert not sample_images.same(images[0], truncated)
     assert "dropped_prompt" not in generate(requests[0]).record
 
 
@@ -83,7 +84,7 @@ def test_chunks_use_the_end_of_a_long_negative_prompt(models: dict[str, Path], k
         generate(request(models[kind], "a fox", "chunk", negative_prompt=FITS + tail)).image
         for tail in ("a blue cat", "a small house")
     ]
-    assert not plain.same(*images)
+    assert not sample_images.same(*images)
 
 
 def test_long_prompt_does_not_change_other_images_of_a_batch(models: dict[str, Path]) -> None:
@@ -91,7 +92,7 @@ def test_long_prompt_does_not_change_other_images_of_a_batch(models: dict[str, P
     together = list(generate_all(requests, batch_size=2))
     for each, outcome in zip(requests, together, strict=True):
         assert isinstance(outcome, GeneratedImage)
-        assert plain.same(outcome.image, generate(each).image)
+        assert sample_images.same(outcome.image, generate(each).image)
 
 
 def test_seeds_of_one_chunked_prompt_share_a_pipeline_call(models: dict[str, Path]) -> None:
@@ -99,11 +100,11 @@ def test_seeds_of_one_chunked_prompt_share_a_pipeline_call(models: dict[str, Pat
     for each, outcome in zip(requests, generate_all(requests, batch_size=2), strict=True):
         assert isinstance(outcome, GeneratedImage)
         assert outcome.record["batch_size"] == 2
-        assert plain.difference(outcome.image, generate(each).image) <= 1
+        assert sample_images.difference(outcome.image, generate(each).image) <= 1
 
 
 def test_chunks_work_for_img2img(models: dict[str, Path]) -> None:
-    image = plain.photo(Path("photo.png"))
+    image = sample_images.photo(Path("photo.png"))
     images = [
         generate(
             Img2Img(
@@ -117,7 +118,7 @@ def test_chunks_work_for_img2img(models: dict[str, Path]) -> None:
         ).image
         for tail in ("a blue cat", "a small house")
     ]
-    assert not plain.same(*images)
+    assert not sample_images.same(*images)
 
 
 def test_chunks_are_rejected_for_models_without_clip(models: dict[str, Path]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import diffusers
 import plain_scripts as plain
 import pytest
+import sample_images
 import torch
 
 from artgen import Img2Img, Txt2Img, generate
@@ -96,7 +97,7 @@ def test_image_equals_plain_diffusers(
         pipelines[kind], seed=1, prompt="a fox", num_inference_steps=4, guidance_scale=5.0,
         scheduler={"class_name": class_name, "config": {**config, **DIFFUSERS_SIGMAS[sigmas]}},
     )  # fmt: skip
-    assert plain.same(image, reference)
+    assert sample_images.same(image, reference)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 20])
@@ -124,7 +125,7 @@ def test_pixels_are_finite(models: dict[str, Path], entry: Scheduler, sigmas: st
 )
 @pytest.mark.parametrize("strength", [0.05, 0.5])
 def test_img2img_works_with_every_scheduler(models: dict[str, Path], entry: Scheduler, strength: float) -> None:
-    image = plain.photo(Path("photo.png"))
+    image = sample_images.photo(Path("photo.png"))
     request = Img2Img(
         model=str(models["sd1"]), image=image, seed=1, steps=20, strength=strength, scheduler=entry.name,
         guidance_scale=1.0,

@@ -6,6 +6,7 @@ from typing import Any
 
 import plain_scripts as plain
 import pytest
+import sample_images
 from PIL import Image
 from transformers import CLIPTextModel
 
@@ -28,31 +29,31 @@ def generate_images(requests: Sequence[Request], batch_size: int = 1) -> list[Im
 def test_batch_equals_single_requests(models: dict[str, Path], kind: str) -> None:
     requests = [Txt2Img(model=str(models[kind]), seed=seed, **SETTINGS) for seed in (7, 8, 9, 10)]
     single = [generate(request).image for request in requests]
-    assert all(plain.same(a, b) for a, b in zip(generate_images(requests), single, strict=True))
+    assert all(sample_images.same(a, b) for a, b in zip(generate_images(requests), single, strict=True))
     for batch_size in (2, 3, 4):
         together = generate_images(requests, batch_size)
-        assert max(plain.difference(a, b) for a, b in zip(together, single, strict=True)) <= 1
+        assert max(sample_images.difference(a, b) for a, b in zip(together, single, strict=True)) <= 1
 
 
 def test_img2img_batch_equals_single_requests(models: dict[str, Path]) -> None:
-    plain.photo(Path("photo.png"))
+    sample_images.photo(Path("photo.png"))
     requests = [
         Img2Img(model=str(models["sd1"]), image=Path("photo.png"), seed=seed, strength=0.7, **SETTINGS)
         for seed in (7, 8)
     ]
     single = [generate(request).image for request in requests]
-    assert max(plain.difference(a, b) for a, b in zip(generate_images(requests, 2), single, strict=True)) <= 1
+    assert max(sample_images.difference(a, b) for a, b in zip(generate_images(requests, 2), single, strict=True)) <= 1
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sd1-inpaint", "sdxl", "sd3", "sd3-inpaint"])
 def test_inpaint_batch_equals_single_requests(models: dict[str, Path], kind: str) -> None:
-    image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
+    image, mask = sample_images.photo(Path("photo.png")), sample_images.mask(Path("mask.png"))
     requests = [
         Inpaint(model=str(models[kind]), image=image, mask=mask, seed=seed, strength=0.7, **SETTINGS)
         for seed in (7, 8, 9)
     ]
     single = [generate(request).image for request in requests]
-    assert max(plain.difference(a, b) for a, b in zip(generate_images(requests, 3), single, strict=True)) <= 1
+    assert max(sample_images.difference(a, b) for a, b in zip(generate_images(requests, 3), single, strict=True)) <= 1
 
 
 def test_order_and_other_images_do_not_change_an_image(models: dict[str, Path]) -> None:
@@ -62,16 +63,16 @@ def test_order_and_other_images_do_not_change_an_image(models: dict[str, Path]) 
     first = generate_images([request(7), request(8)], 2)
     reversed_order = generate_images([request(8), request(7)], 2)
     other = generate_images([request(7), request(99, "a blue house in the snow")], 2)
-    assert plain.same(first[0], reversed_order[1])
-    assert plain.same(first[1], reversed_order[0])
-    assert plain.same(first[0], other[0])
+    assert sample_images.same(first[0], reversed_order[1])
+    assert sample_images.same(first[1], reversed_order[0])
+    assert sample_images.same(first[0], other[0])
 
 
 def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(models: dict[str, Path]) -> None:
     request = Txt2Img(model=str(models["sd1"]), seed=7, **SETTINGS)
     image = generate(request).image
-    assert plain.same(image, generate(request).image)
-    assert not plain.same(image, generate(request.replace(seed=8)).image)
+    assert sample_images.same(image, generate(request).image)
+    assert not sample_images.same(image, generate(request.replace(seed=8)).image)
 
 
 def test_largest_seed_is_accepted_and_differs_from_other_seeds(models: dict[str, Path]) -> None:
@@ -79,7 +80,8 @@ def test_largest_seed_is_accepted_and_differs_from_other_seeds(models: dict[str,
     largest = generate(Txt2Img(model=str(models["sd1"]), seed=2**64 - 1, **SETTINGS))
     assert largest.record["seed"] == 2**64 - 1
     for seed in (2**64 - 2, 2**63, 0):
-        assert not plain.same(largest.image, generate(Txt2Img(model=str(models["sd1"]), seed=seed, **SETTINGS)).image)
+        other = generate(Txt2Img(model=str(models["sd1"]), seed=seed, **SETTINGS))
+        assert not sample_images.same(largest.image, other.image)
 
 
 @pytest.mark.parametrize("seed", [2**64, -1, -(2**63), 1.0, True, "7"])
@@ -93,7 +95,7 @@ def test_unset_seed_is_random_and_recorded(models: dict[str, Path]) -> None:
     assert 0 <= first.record["seed"] < 2**32
     assert first.record["seed"] != second.record["seed"]
     assert first.request.seed == first.record["seed"]
-    assert plain.same(first.image, generate(first.request).image)
+    assert sample_images.same(first.image, generate(first.request).image)
 
 
 def test_only_compatible_requests_share_a_pipeline_call(models: dict[str, Path]) -> None:
@@ -147,16 +149,16 @@ def test_generation_works_after_an_interrupt(models: dict[str, Path]) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         generate(request, listener=interrupt)
-    assert plain.same(generate(request).image, before)
+    assert sample_images.same(generate(request).image, before)
 
 
 def test_seeds_with_equal_low_32_bits_give_equal_images_and_a_note(models: dict[str, Path]) -> None:
     seeds = (5, 5 + 2**32, 5 + 7 * 2**32, 2**32 - 1)
     requests = [Txt2Img(model=str(models["sd1"]), seed=seed, **SETTINGS) for seed in seeds]
     first, second, third, other = generate_images(requests)
-    assert plain.same(first, second)
-    assert plain.same(first, third)
-    assert not plain.same(first, other)
+    assert sample_images.same(first, second)
+    assert sample_images.same(first, third)
+    assert not sample_images.same(first, other)
     has_note = ["remainder modulo 2^32" in " ".join(job.notes) for job in prepare_jobs(requests)]
     assert has_note == [False, True, True, False]
 

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-import plain_scripts as plain
 import pytest
+import sample_images
+from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from artgen import Img2Img, Inpaint, Outpaint, Request, Txt2Img, generate
+from artgen import Img2Img, Inpaint, Outpaint, Request, Txt2Img, generate, registry
 from artgen.errors import UsageError
 
 FAST = {"seed": 1, "steps": 1, "guidance_scale": 1.0, "strength": 1.0}
@@ -17,8 +18,8 @@ ODD = [(1, 1), (7, 13), (33, 47), (64, 1), (8, 40)]
 
 @pytest.mark.parametrize("size", ODD)
 def test_output_has_the_size_of_the_input_image(models: dict[str, Path], size: tuple[int, int]) -> None:
-    image = plain.photo(Path("photo.png"), *size)
-    mask = plain.mask(Path("mask.png"), *size, box=(0, 0, 1, 1))
+    image = sample_images.photo(Path("photo.png"), *size)
+    mask = sample_images.mask(Path("mask.png"), *size, box=(0, 0, 1, 1))
     shared = {"model": str(models["sd1"]), "image": image, **FAST}
     requests: list[Request] = [Img2Img(**shared), Inpaint(mask=mask, **shared)]
     assert [generate(request).image.size for request in requests] == [size, size]
@@ -29,8 +30,8 @@ def test_output_has_the_size_of_the_input_image(models: dict[str, Path], size: t
 
 @pytest.mark.parametrize("kind", ["sdxl", "sd3", "sd1-inpaint", "sd3-inpaint"])
 def test_other_architectures_keep_odd_sizes(models: dict[str, Path], kind: str) -> None:
-    image = plain.photo(Path("photo.png"), 33, 47)
-    mask = plain.mask(Path("mask.png"), 33, 47)
+    image = sample_images.photo(Path("photo.png"), 33, 47)
+    mask = sample_images.mask(Path("mask.png"), 33, 47)
     shared = {"model": str(models[kind]), "image": image, **FAST}
     assert generate(Inpaint(mask=mask, **shared)).image.size == (33, 47)
     if not kind.endswith("-inpaint"):
@@ -43,7 +44,7 @@ def test_other_architectures_keep_odd_sizes(models: dict[str, Path], kind: str) 
 def test_output_has_the_requested_size(
     models: dict[str, Path], requested: tuple[int | None, int | None], size: tuple[int, int]
 ) -> None:
-    image = plain.photo(Path("photo.png"), 40, 60)
+    image = sample_images.photo(Path("photo.png"), 40, 60)
     request = Img2Img(model=str(models["sd1"]), image=image, width=requested[0], height=requested[1], **FAST)
     generated = generate(request)
     assert generated.image.size == size
@@ -51,7 +52,7 @@ def test_output_has_the_requested_size(
 
 
 def test_outpaint_to_a_target_size(models: dict[str, Path]) -> None:
-    image = plain.photo(Path("photo.png"), 21, 30)
+    image = sample_images.photo(Path("photo.png"), 21, 30)
     assert generate(Outpaint(model=str(models["sd1"]), image=image, target_size="48x33", **FAST)).image.size == (48, 33)
 
 
@@ -91,7 +92,7 @@ def test_pixels_outside_the_mask_are_unchanged(
     values = data.draw(st.binary(min_size=width * height, max_size=width * height).filter(any))
     mask = Image.frombytes("L", size, values)
     mask.save("mask.png")
-    photo = Image.open(plain.photo(Path("photo.png"), *size))
+    photo = Image.open(sample_images.photo(Path("photo.png"), *size))
     generated = generate(
         Inpaint(
             model=str(models[kind]), image=Path("photo.png"), mask=Path("mask.png"), feather=feather, **FAST,
@@ -110,22 +111,36 @@ def pixels(image: Image.Image) -> list[bytes]:
 
 @pytest.mark.parametrize("feather", [0, 4])
 def test_outpaint_keeps_the_original_pixels(models: dict[str, Path], feather: int) -> None:
-    photo = Image.open(plain.photo(Path("photo.png"), 19, 23))
+    photo = Image.open(sample_images.photo(Path("photo.png"), 19, 23))
     request = Outpaint(model=str(models["sd1"]), image=Path("photo.png"), expand="x=9,top=6", feather=feather, **FAST)
     generated = generate(request).image
-    assert plain.same(generated.crop((9, 6, 28, 29)), photo)
-    assert not plain.same(generated, generate(request.replace(seed=2)).image)
+    assert sample_images.same(generated.crop((9, 6, 28, 29)), photo)
+    assert not sample_images.same(generated, generate(request.replace(seed=2)).image)
 
 
 def test_resized_or_inverted_mask(models: dict[str, Path]) -> None:
-    photo = Image.open(plain.photo(Path("photo.png"), 24, 24))
-    plain.mask(Path("mask.png"), 24, 24, box=(0, 0, 12, 24))
+    photo = Image.open(sample_images.photo(Path("photo.png"), 24, 24))
+    sample_images.mask(Path("mask.png"), 24, 24, box=(0, 0, 12, 24))
     request = Inpaint(
         model=str(models["sd1"]), image=Path("photo.png"), mask=Path("mask.png"), invert_mask=True, **FAST
     )
     generated = generate(request).image
-    assert plain.same(generated.crop((0, 0, 12, 24)), photo.crop((0, 0, 12, 24)))
-    assert not plain.same(generated.crop((12, 0, 24, 24)), photo.crop((12, 0, 24, 24)))
-    plain.mask(Path("half.png"), 12, 12, box=(0, 0, 6, 12))
+    assert sample_images.same(generated.crop((0, 0, 12, 24)), photo.crop((0, 0, 12, 24)))
+    assert not sample_images.same(generated.crop((12, 0, 24, 24)), photo.crop((12, 0, 24, 24)))
+    sample_images.mask(Path("half.png"), 12, 12, box=(0, 0, 6, 12))
     resized = generate(request.replace(mask=Path("half.png"), invert_mask=False, resize_mask=True)).image
-    assert plain.same(resized.crop((16, 0, 24, 24)), photo.crop((16, 0, 24, 24)))
+    assert sample_images.same(resized.crop((16, 0, 24, 24)), photo.crop((16, 0, 24, 24)))
+
+
+def test_the_size_multiple_equals_that_of_diffusers(models: dict[str, Path]) -> None:
+    """Generate at a multiple of `size_multiple`; other sizes raise an error."""
+    absent = {"text_encoder_3": None, "tokenizer_3": None}
+    for cls, name, without in ((StableDiffusionPipeline, "sd1", {}), (StableDiffusion3Pipeline, "sd3", absent)):
+        pipe = cls.from_pretrained(models[name], local_files_only=True, **without)
+        pipe.set_progress_bar_config(disable=True)
+        multiple = registry.resolve_model(str(models[name])).size_multiple
+        width, height = multiple * 3, multiple * 5
+        images = pipe("a fox", width=width, height=height, num_inference_steps=1, output_type="np").images
+        assert images.shape[1:3] == (height, width)
+        with pytest.raises(ValueError, match="divisible by"):
+            pipe("a fox", width=width + (multiple // 2 if name == "sd1" else 1), height=height)

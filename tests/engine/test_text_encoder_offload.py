@@ -12,6 +12,7 @@ import batches
 import diffusers
 import plain_scripts as plain
 import pytest
+import sample_images
 import tiny_loras
 import tiny_models
 import torch
@@ -84,7 +85,7 @@ def test_offloading_does_not_change_the_image(models: dict[str, Path], sd3: Path
         pipeline_cache.clear_cache()
         log = plain.EventLog()
         offloaded = generate(request.replace(offload="text", **changes), listener=log)
-        assert plain.same(offloaded.image, expected), changes
+        assert sample_images.same(offloaded.image, expected), changes
         assert offloaded.record["offload"] == "text"
         is_text_encoder = [name.startswith("text_encoder") for name in loaded_components(log)]
         assert is_text_encoder == sorted(is_text_encoder, reverse=True), "the text encoders are loaded first"
@@ -103,17 +104,17 @@ def test_offloading_does_not_change_chunked_prompts_and_batches(models: dict[str
     pipeline_cache.clear_cache()
     log = plain.EventLog()
     offloaded = generate_all([each.replace(offload="text") for each in requests], batch_size=2, listener=log)
-    assert all(plain.same(outcome.image, image) for outcome, image in zip(offloaded, expected, strict=True))
+    assert all(sample_images.same(outcome.image, image) for outcome, image in zip(offloaded, expected, strict=True))
     assert loaded_components(log).count("unet") == 1
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sd3"])
 def test_offloading_does_not_change_img2img_and_inpaint(models: dict[str, Path], kind: str) -> None:
-    image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
+    image, mask = sample_images.photo(Path("photo.png")), sample_images.mask(Path("mask.png"))
     shared: dict[str, Any] = {"model": str(models[kind]), "image": image, **SETTINGS, "steps": 2}
     for request in (Img2Img(strength=0.7, **shared), Inpaint(mask=mask, **shared)):
         expected = generate(request).image
-        assert plain.same(generate(request.replace(offload="text")).image, expected)
+        assert sample_images.same(generate(request.replace(offload="text")).image, expected)
 
 
 def test_text_encoders_of_a_single_file_are_loaded_separately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +179,7 @@ def test_batch_loads_the_text_encoders_once_per_model(
     assert len(offloaded) == len(entries)
     for file, expected_file in zip(offloaded, expected, strict=True):
         with Image.open(file) as first, Image.open(expected_file) as second:
-            assert plain.same(first, second)
+            assert sample_images.same(first, second)
 
 
 def test_input_images_are_not_loaded_for_cached_prompts(
@@ -186,7 +187,7 @@ def test_input_images_are_not_loaded_for_cached_prompts(
 ) -> None:
     entries = []
     for number in range(6):
-        image = plain.photo(tmp_path / f"{number}.png")
+        image = sample_images.photo(tmp_path / f"{number}.png")
         entries.append(Entry("p", number, {"task": "img2img", "image": image, "prompt": f"a fox {number // 5}"}))
     settings = {"model": str(models["sd1"]), "offload": "text", "device": "cpu", "steps": 2}
     plan = Planner(tmp_path / "out", settings).build_plan(entries)
@@ -206,8 +207,8 @@ def test_prefetch_stops_at_the_size_limit(models: dict[str, Path], monkeypatch: 
     requests = [Txt2Img(prompt=f"a {thing}", **shared) for thing in ("fox", "cat", "fox")]
     log = plain.EventLog()
     images = [outcome.image for outcome in generate_all(requests, listener=log)]
-    assert plain.same(images[0], images[2])
-    assert not plain.same(images[0], images[1])
+    assert sample_images.same(images[0], images[2])
+    assert not sample_images.same(images[0], images[1])
     assert loaded_components(log).count("text_encoder") == 3
 
 
@@ -292,9 +293,8 @@ def test_text_encoder_lora_of_a_later_job_disables_offloading(models: dict[str, 
         outcome for outcome in generate_all([request, with_lora, request]) if isinstance(outcome, GeneratedImage)
     ]
     assert [outcome.record.get("offload") for outcome in outcomes] == ["text", None, "text"]
-    assert all(
-        plain.same(outcome.image, image) for outcome, image in zip(outcomes, (*separate, separate[0]), strict=True)
-    )
+    for outcome, image in zip(outcomes, (*separate, separate[0]), strict=True):
+        assert sample_images.same(outcome.image, image)
 
 
 def test_larger_later_image_is_planned_again(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,8 +326,8 @@ def test_denoiser_lora_works_with_text_offload(models: dict[str, Path], tmp_path
     )
     request = Txt2Img(model=str(models["sd1"]), device="cpu", lora=(str(lora),), **SETTINGS)
     expected = generate(request).image
-    assert plain.same(generate(request.replace(offload="text")).image, expected)
-    assert not plain.same(generate(request.replace(lora=())).image, expected)
+    assert sample_images.same(generate(request.replace(offload="text")).image, expected)
+    assert not sample_images.same(generate(request.replace(lora=())).image, expected)
 
 
 def layer_name(name: str) -> str:

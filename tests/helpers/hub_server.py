@@ -7,7 +7,6 @@ and GET or HEAD of `/ID/resolve/REV/FILE` with ETag, X-Repo-Commit, X-Linked-ETa
 import hashlib
 import json
 import re
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from safetensors_files import filled_bytes
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LARGE = (".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx")
@@ -31,19 +32,6 @@ def etag(name: str, data: bytes) -> str:
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
 
 
-def safetensors(shapes: dict[str, tuple[int, ...]], fill: int = 0) -> bytes:
-    """Return a safetensors file of fp16 tensors in which every byte is `fill`."""
-    header, offset = {}, 0
-    for name, shape in shapes.items():
-        size = 2
-        for side in shape:
-            size *= side
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + bytes([fill]) * offset
-
-
 def tiny_files() -> dict[str, bytes]:
     """Return the files of a small model: needed files (`NEEDED`) and others."""
     index = {
@@ -57,26 +45,26 @@ def tiny_files() -> dict[str, bytes]:
     }
     unet = {"in_channels": 4, "sample_size": 8, "cross_attention_dim": 768, "_class_name": "UNet2DConditionModel"}
     vae = {"block_out_channels": [8, 8, 8, 8], "latent_channels": 4}
-    weights = safetensors({"conv_in.weight": (32, 4, 3, 3), "more": (200, 1000)}, fill=7)
+    weights = filled_bytes({"conv_in.weight": (32, 4, 3, 3), "more": (200, 1000)}, fill=7)
     return {
         "model_index.json": json.dumps(index).encode(),
         "README.md": b"# not needed",
         "scheduler/scheduler_config.json": b'{"_class_name": "DDIMScheduler"}',
         "text_encoder/config.json": b"{}",
-        "text_encoder/model.fp16.safetensors": safetensors({"a": (10,)}),
-        "text_encoder/model.safetensors": safetensors({"a": (20,)}),
+        "text_encoder/model.fp16.safetensors": filled_bytes({"a": (10,)}),
+        "text_encoder/model.safetensors": filled_bytes({"a": (20,)}),
         "text_encoder/pytorch_model.bin": b"pickle",
         "tokenizer/tokenizer_config.json": b'{"model_max_length": 77}',
         "tokenizer/vocab.json": b'{"a": 0}',
         "tokenizer/merges.txt": b"#version: 0.2\n",
         "unet/config.json": json.dumps(unet).encode(),
         UNET: weights,
-        "unet/diffusion_pytorch_model.safetensors": safetensors({"conv_in.weight": (32, 4, 3, 3)}, fill=1),
-        "unet/diffusion_pytorch_model.non_ema.safetensors": safetensors({"x": (3,)}),
+        "unet/diffusion_pytorch_model.safetensors": filled_bytes({"conv_in.weight": (32, 4, 3, 3)}, fill=1),
+        "unet/diffusion_pytorch_model.non_ema.safetensors": filled_bytes({"x": (3,)}),
         "unet/diffusion_pytorch_model.bin": b"pickle",
         "unet/code.py": b"raise SystemExit",
         "vae/config.json": json.dumps(vae).encode(),
-        "vae/diffusion_pytorch_model.fp16.safetensors": safetensors({"v": (30,)}),
+        "vae/diffusion_pytorch_model.fp16.safetensors": filled_bytes({"v": (30,)}),
         "vae_decoder/model.onnx": b"onnx",
         "v1.ckpt": b"pickle",
     }

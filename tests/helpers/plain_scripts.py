@@ -1,4 +1,4 @@
-"""Generate reference images with plain diffusers, create small input images, and record events."""
+"""Generate reference images with plain diffusers, and record events."""
 
 import contextlib
 import functools
@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from sample_images import difference, mask, photo, same
 
 from artgen.events import Event, Notice
 
@@ -77,32 +76,6 @@ def quiet() -> Iterator[None]:
         diffusers.logging.set_verbosity(level)
 
 
-def photo(path: Path, width: int = 32, height: int = 32, seed: int = 1) -> Path:
-    """Save a PNG image with a gradient and noise. Return its path."""
-    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3))
-    gradient = np.linspace(0, 255, width)[None, :, None]
-    Image.fromarray(((noise + gradient) / 2).astype(np.uint8)).save(path)
-    return path
-
-
-def mask(path: Path, width: int = 32, height: int = 32, box: tuple[int, int, int, int] = (8, 4, 24, 20)) -> Path:
-    """Save a black PNG mask with a white box. Return its path."""
-    image = Image.new("L", (width, height), 0)
-    image.paste(255, box)
-    image.save(path)
-    return path
-
-
-def same(first: Image.Image, second: Image.Image) -> bool:
-    """Return whether two images have the same mode, size and bytes."""
-    return first.mode == second.mode and first.size == second.size and first.tobytes() == second.tobytes()
-
-
-def difference(first: Image.Image, second: Image.Image) -> int:
-    """Return the largest difference between two images, in gray levels."""
-    return int(np.abs(np.asarray(first).astype(int) - np.asarray(second).astype(int)).max())
-
-
 class EventLog:
     """Record the events that a listener receives."""
 
@@ -130,3 +103,4 @@ def wrap_method(monkeypatch: pytest.MonkeyPatch, cls: type, method: str, wrapper
 
 # Former names, for test files that are not yet adapted.
 draw, Heard, around = generate, EventLog, wrap_method
+__all__ = ["difference", "mask", "photo", "same"]

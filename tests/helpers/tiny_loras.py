@@ -1,7 +1,5 @@
 """Create LoRAs for the tiny models with PEFT, in the formats of diffusers and kohya's sd-scripts."""
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,22 +71,4 @@ def kohya_lora(path: Path, folder: Path, *, alphas: Mapping[str, float] | float 
             )
             tensors[f"{key}.alpha"] = torch.tensor(alpha)
     save_file(tensors, path)
-    return path
-
-
-Shapes = Mapping[str, tuple[int, ...]]
-
-
-def zero_file(path: Path, shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Path:
-    """Create a sparse safetensors file with fp16 tensors of these shapes, filled with zeros."""
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-    offset = 0
-    for name, shape in shapes.items():
-        size = 2 * math.prod(shape)
-        header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + offset)
     return path

@@ -173,6 +173,17 @@ def sd3(folder: Path, *, seed: int = 0, channels: int = 16) -> Path:
     return folder
 
 
+def all_models(root: Path) -> dict[str, Path]:
+    """Save all models below `root`. Return their folders by name."""
+    return {
+        "sd1": sd1(root / "sd1"),
+        "sd1-inpaint": sd1(root / "sd1-inpaint", unet_channels=9),
+        "sdxl": sdxl(root / "sdxl"),
+        "sd3": sd3(root / "sd3"),
+        "sd3-inpaint": sd3(root / "sd3-inpaint", channels=33),
+    }
+
+
 def without_numbers(folder: Path, model: Path) -> Path:
     """Save a copy of a model whose UNet returns NaN."""
     shutil.copytree(model, folder)

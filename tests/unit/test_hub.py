@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import hub_server
 import pytest
-from hub_server import NEEDED, UNET, safetensors, tiny_files
+from hub_server import NEEDED, UNET, tiny_files
+from safetensors_files import filled_bytes
 
 from artgen import registry
 from artgen.errors import ArtgenError, ModelUnavailableError, OutputError, RefusedError
@@ -367,7 +368,7 @@ def test_pickled_weights_are_rejected_and_not_downloaded(hub: hub_server.Hub) ->
 
 
 def test_a_repository_without_a_pipeline_is_rejected(hub: hub_server.Hub) -> None:
-    hub.files = {"lora.safetensors": safetensors({"a": (1,)}), "README.md": b""}
+    hub.files = {"lora.safetensors": filled_bytes({"a": (1,)}), "README.md": b""}
     with pytest.raises(ModelUnavailableError, match="not a diffusers model") as caught:
         downloads.pull(hub.repo)
     assert "lora.safetensors" in caught.value.hint

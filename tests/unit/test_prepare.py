@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import plain_scripts as plain
 import pytest
+import sample_images as plain
 from PIL import Image
 
 from artgen import Img2Img, Inpaint, Outpaint, Txt2Img

@@ -241,22 +241,6 @@ def test_folders_are_described(models: dict[str, Path]) -> None:
         assert found.max_prompt_tokens == 77
 
 
-def test_the_size_multiple_equals_that_of_diffusers(models: dict[str, Path]) -> None:
-    """Generate at a multiple of `size_multiple`; other sizes raise an error."""
-    from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
-
-    absent = {"text_encoder_3": None, "tokenizer_3": None}
-    for cls, name, without in ((StableDiffusionPipeline, "sd1", {}), (StableDiffusion3Pipeline, "sd3", absent)):
-        pipe = cls.from_pretrained(models[name], local_files_only=True, **without)
-        pipe.set_progress_bar_config(disable=True)
-        multiple = registry.resolve_model(str(models[name])).size_multiple
-        width, height = multiple * 3, multiple * 5
-        images = pipe("a fox", width=width, height=height, num_inference_steps=1, output_type="np").images
-        assert images.shape[1:3] == (height, width)
-        with pytest.raises(ValueError, match="divisible by"):
-            pipe("a fox", width=width + (multiple // 2 if name == "sd1" else 1), height=height)
-
-
 def test_artgen_json_sets_the_defaults_of_a_folder(copy: Callable[[str], Path]) -> None:
     folder = copy("sd1")
     defaults = {"steps": 9, "guidance_scale": 3, "scheduler": "dpm++2m", "sigmas": "karras", "width": 64, "height": 96}

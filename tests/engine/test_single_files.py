@@ -1,0 +1,102 @@
+"""Test the configurations for single checkpoint files with diffusers and transformers."""
+
+import hashlib
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+import transformers
+from accelerate import init_empty_weights
+from diffusers import StableDiffusionPipeline
+from original_layout import to_original_sd1
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTokenizer
+
+from artgen.registry import single_file_configs
+
+PARAMETERS = {
+    "sd1": {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480},
+    "sd1-inpaint": {"unet": 859_535_364},
+    "sd2": {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840},
+    "sd2-base": {"unet": 865_910_724},
+    "sd2-inpaint": {"unet": 865_925_124},
+    "sdxl": {"unet": 2_567_463_684, "text_encoder": 123_060_480, "text_encoder_2": 694_659_840},
+    "sdxl-v": {"unet": 2_567_463_684},
+    "sdxl-inpaint": {"unet": 2_567_478_084},
+    "sd3-medium": {"transformer": 2_028_328_000, "vae": 83_819_683},
+    "sd35-medium": {"transformer": 2_243_171_520},
+    "sd35-large": {"transformer": 8_056_627_520},
+}
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_configurations_have_the_published_sizes(name: str) -> None:
+    """Build each component on the meta device and count its parameters."""
+    folder = single_file_configs.build_config_folder(name)
+    for component, parameters in PARAMETERS[name].items():
+        config = json.loads((folder / component / "config.json").read_text())
+        if "pos_embed_max_size" in config:  # a buffer that is slow to compute and is not counted
+            config["pos_embed_max_size"] = 64
+        with init_empty_weights():
+            if component.startswith("text"):
+                cls = getattr(transformers, config["architectures"][0])
+                module = cls(CLIPTextConfig(**config))
+            else:
+                module = getattr(diffusers, config["_class_name"]).from_config(config)
+        assert sum(p.numel() for p in module.parameters()) == parameters, component
+
+
+def test_the_tokenizer_equals_clip() -> None:
+    """Compare with the token ids of OpenAI's CLIP."""
+    packed = (single_file_configs.CONFIGS_FOLDER / "clip-merges.txt.gz").read_bytes()
+    provenance = json.loads((single_file_configs.CONFIGS_FOLDER / "PROVENANCE.json").read_text())["clip-merges.txt.gz"]
+    assert hashlib.sha256(packed).hexdigest() == provenance["sha256"]
+    folder = single_file_configs.build_config_folder("sdxl")
+    tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
+    assert len(tokenizer) == 49_408
+    expected = [49406, 320, 1125, 539, 550, 18376, 6765, 320, 4558, 49407]
+    assert tokenizer("a photo of an astronaut riding a horse").input_ids == expected
+    assert (tokenizer.model_max_length, tokenizer.pad_token_id) == (77, 49407)
+    second = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer_2", local_files_only=True)
+    assert second.pad_token_id == 0
+
+
+def test_the_schedulers_of_all_configurations_can_be_created() -> None:
+    for path in single_file_configs.CONFIGS_FOLDER.glob("s*.json"):
+        config = json.loads(path.read_text())["scheduler/scheduler_config.json"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            getattr(diffusers, config["_class_name"]).from_config(config)
+
+
+def test_a_converted_single_file_has_equal_tensors(models: dict[str, Path], tmp_path: Path) -> None:
+    """Rename the tensors of a tiny model to the original layout and load the file with `from_single_file`."""
+    pipe = StableDiffusionPipeline.from_pretrained(models["sd1"], local_files_only=True)
+    states = {name: getattr(pipe, name).state_dict() for name in ("unet", "vae", "text_encoder")}
+    file = tmp_path / "tiny.safetensors"
+    save_file(to_original_sd1(**states), file)
+    loaded = StableDiffusionPipeline.from_single_file(str(file), config=str(models["sd1"]), local_files_only=True)
+    for name, expected in states.items():
+        state = getattr(loaded, name).state_dict()
+        assert state.keys() == expected.keys()
+        for key, tensor in expected.items():
+            assert torch.equal(state[key], tensor), f"{name}.{key}"
+
+
+def test_diffusers_loads_a_single_file_with_the_shipped_configuration(models: dict[str, Path], tmp_path: Path) -> None:
+    """Load with artgen's folder for SD 1, with the configurations of three tiny networks."""
+    tiny = StableDiffusionPipeline.from_pretrained(models["sd1"], local_files_only=True)
+    file = tmp_path / "tiny.safetensors"
+    save_file(to_original_sd1(*(getattr(tiny, n).state_dict() for n in ("unet", "vae", "text_encoder"))), file)
+    folder = Path(shutil.copytree(single_file_configs.build_config_folder("sd1"), tmp_path / "config"))
+    for component in ("unet", "vae", "text_encoder"):
+        shutil.copy(models["sd1"] / component / "config.json", folder / component / "config.json")
+    pipe = StableDiffusionPipeline.from_single_file(str(file), config=str(folder), local_files_only=True)
+    assert type(pipe.scheduler).__name__ == "PNDMScheduler"
+    assert pipe.scheduler.config.beta_schedule == "scaled_linear"
+    assert pipe.tokenizer("a photo").input_ids == [49406, 320, 1125, 49407]
+    assert pipe.safety_checker is None
