@@ -1,4 +1,4 @@
-"""Plans: fingerprints, seeds and names that do not depend on what stands around a line."""
+"""Test plans: fingerprints, seeds and groups of jobs, and the reports of invalid lines."""
 
 import random
 import re
@@ -20,17 +20,17 @@ from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, settings_of
 
 
-def plan(*given: dict[str, Any], **defaults: Any) -> BatchPlan:
-    return Planner(Path("out"), defaults).build_plan(Entry("p.txt", i, g) for i, g in enumerate(given, 1))
+def plan(*lines: dict[str, Any], **defaults: Any) -> BatchPlan:
+    return Planner(Path("out"), defaults).build_plan(Entry("p.txt", i, line) for i, line in enumerate(lines, 1))
 
 
-def keys(*given: dict[str, Any], **defaults: Any) -> list[str]:
-    made = plan(*given, **defaults)
-    assert not made.line_errors, made.line_errors[0].error
-    return [job.fingerprint for job in made.jobs]
+def keys(*lines: dict[str, Any], **defaults: Any) -> list[str]:
+    batch_plan = plan(*lines, **defaults)
+    assert not batch_plan.line_errors, batch_plan.line_errors[0].error
+    return [job.fingerprint for job in batch_plan.jobs]
 
 
-def test_a_line_without_a_seed_has_the_same_one_wherever_it_stands() -> None:
+def test_generated_seed_does_not_depend_on_other_lines() -> None:
     lines: list[dict[str, Any]] = [{"prompt": f"fox {i}"} for i in range(20)]
     seeds = {job.request.prompt: job.request.seed for job in plan(*lines).jobs}
     random.Random(1).shuffle(lines)
@@ -39,19 +39,21 @@ def test_a_line_without_a_seed_has_the_same_one_wherever_it_stands() -> None:
     assert len(set(seeds.values())) == 20
 
 
-def test_the_same_line_twice_makes_two_pictures() -> None:
-    made = plan({"prompt": "fox"}, {"prompt": "fox"}, {"prompt": "fox", "seed": "3"}, {"prompt": "fox", "seed": "3"})
-    assert len({job.fingerprint for job in made.jobs}) == 4
-    first, second, third, fourth = (job.request.seed for job in made.jobs)
+def test_repeated_line_is_a_separate_job() -> None:
+    batch_plan = plan(
+        {"prompt": "fox"}, {"prompt": "fox"}, {"prompt": "fox", "seed": "3"}, {"prompt": "fox", "seed": "3"}
+    )
+    assert len({job.fingerprint for job in batch_plan.jobs}) == 4
+    first, second, third, fourth = (job.request.seed for job in batch_plan.jobs)
     assert first != second
     assert third == fourth == 3
 
 
-def test_seed_minus_one_and_count() -> None:
-    made = plan({"prompt": "fox", "seed": "-1", "count": 3})
-    first = made.jobs[0].request.seed
+def test_count_uses_consecutive_seeds() -> None:
+    batch_plan = plan({"prompt": "fox", "seed": "-1", "count": 3})
+    first = batch_plan.jobs[0].request.seed
     assert first is not None
-    assert [job.request.seed for job in made.jobs] == [first, first + 1, first + 2]
+    assert [job.request.seed for job in batch_plan.jobs] == [first, first + 1, first + 2]
     assert [job.request.seed for job in plan({"prompt": "a", "seed": "1,4-6"}, count=2).jobs] == [1, 4, 5, 6]
 
 
@@ -139,14 +141,12 @@ def write_inputs() -> None:
         mask.save(f"{name}.png")
 
 
-def test_every_setting_of_a_line_has_a_change() -> None:
+def test_every_setting_of_a_line_has_a_case() -> None:
     assert CHANGES.keys() == LINE_SETTINGS.keys()
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_setting_changes_the_fingerprint_exactly_if_it_affects_pixels_or_file(
-    name: str, models: dict[str, Path]
-) -> None:
+def test_setting_changes_the_fingerprint_only_if_it_affects_pixels_or_file(name: str, models: dict[str, Path]) -> None:
     write_inputs()
     line, value = CHANGES[name]
     line = {key: each for key, each in line.items() if each is not None}
@@ -163,16 +163,14 @@ def test_a_setting_changes_the_fingerprint_exactly_if_it_affects_pixels_or_file(
 
 
 @pytest.mark.parametrize(("line", "values"), DEFAULTS)
-def test_a_default_that_is_given_explicitly_does_not_change_the_fingerprint(
-    line: dict[str, Any], values: dict[str, Any]
-) -> None:
+def test_explicit_default_does_not_change_the_fingerprint(line: dict[str, Any], values: dict[str, Any]) -> None:
     write_inputs()
     line = {key: each for key, each in line.items() if each is not None}
     assert keys(line) == keys({**line, **values})
 
 
 @pytest.mark.parametrize("line", [TXT2IMG, IMG2IMG, INPAINT, {**OUTPAINT, "expand": "8"}, DENOISE])
-def test_the_default_of_every_setting_does_not_change_the_fingerprint(line: dict[str, Any]) -> None:
+def test_explicit_defaults_of_all_settings_do_not_change_the_fingerprint(line: dict[str, Any]) -> None:
     write_inputs()
     fields = options_of(TASKS[line.get("task", "txt2img")].request_class)
     defaults = {
@@ -183,13 +181,13 @@ def test_the_default_of_every_setting_does_not_change_the_fingerprint(line: dict
     assert keys({**line, **defaults}) == keys(line)
 
 
-def test_settings_of_the_memory_do_not_change_the_seed_of_a_line() -> None:
+def test_memory_settings_do_not_change_the_generated_seed() -> None:
     line = {"prompt": "fox"}
     assert plan({**line, "device": "cpu", "offload": "none"}).jobs[0].request.seed == plan(line).jobs[0].request.seed
 
 
 FORMER_LEDGER = Path(__file__).parent / "former_ledger"
-"""Prompt file, input images and ledger of a batch that the version before the renamed settings generated with
+"""Prompt file, input images and ledger of a batch. The version before the settings were renamed generated it with
 `artgen batch prompts.txt -o out/ -m tiny --steps 2 --size 32x32 --device cpu --offload none`."""
 
 
@@ -209,21 +207,21 @@ def former_plan(**more: Any) -> tuple[BatchPlan, Ledger]:
     return planner.build_plan(read_prompt_file(Path("prompts.txt"))), ledger
 
 
-def test_the_ledger_of_an_earlier_version_is_continued() -> None:
-    made, ledger = former_plan()
-    assert not made.line_errors
-    assert len(made.jobs) == 22
-    assert {job.fingerprint for job in made.jobs} == ledger.completed_keys()
+def test_ledger_of_an_earlier_version_is_continued() -> None:
+    batch_plan, ledger = former_plan()
+    assert not batch_plan.line_errors
+    assert len(batch_plan.jobs) == 22
+    assert {job.fingerprint for job in batch_plan.jobs} == ledger.completed_keys()
 
 
-def test_the_ledger_of_an_earlier_version_is_continued_with_explicit_defaults() -> None:
-    made, ledger = former_plan(acceleration="exact", quality=90)
-    plain = [job for job in made.jobs if job.line in (1, 2, 3, 4, 5, 14, 15, 16, 17, 18)]
+def test_ledger_of_an_earlier_version_is_continued_with_explicit_defaults() -> None:
+    batch_plan, ledger = former_plan(acceleration="exact", quality=90)
+    plain = [job for job in batch_plan.jobs if job.line in (1, 2, 3, 4, 5, 14, 15, 16, 17, 18)]
     assert len(plain) == 13
     assert {job.fingerprint for job in plain} <= ledger.completed_keys()
 
 
-def test_the_fingerprint_is_of_the_input_s_content() -> None:
+def test_fingerprint_depends_on_the_content_of_the_input_image() -> None:
     Image.new("RGB", (32, 32), "red").save("a.png")
     line = {"task": "img2img", "image": Path("a.png"), "seed": "1"}
     red = keys(line)
@@ -232,9 +230,9 @@ def test_the_fingerprint_is_of_the_input_s_content() -> None:
     assert keys(line) != red
 
 
-def test_defaults_fit_the_line_s_task_or_are_left_out() -> None:
+def test_defaults_apply_only_to_tasks_that_have_the_setting() -> None:
     Image.new("RGB", (40, 32)).save("a.png")
-    made = plan(
+    batch_plan = plan(
         {"prompt": "fox"},
         {"task": "img2img", "image": Path("a.png")},
         {"prompt": "fox", "width": 64},
@@ -242,13 +240,13 @@ def test_defaults_fit_the_line_s_task_or_are_left_out() -> None:
         size="32x32",
         steps=4,
     )
-    assert not made.line_errors
-    assert [getattr(job.request, "strength", None) for job in made.jobs] == [None, 0.5, None]
-    assert [job.template.size for job in made.jobs] == [(32, 32), (32, 32), (64, 128)]
+    assert not batch_plan.line_errors
+    assert [getattr(job.request, "strength", None) for job in batch_plan.jobs] == [None, 0.5, None]
+    assert [job.template.size for job in batch_plan.jobs] == [(32, 32), (32, 32), (64, 128)]
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("values", "message"),
     [
         ({"prompt": "x", "strength": 0.5}, "takes no strength"),
         ({"prompt": " "}, "needs a prompt"),
@@ -265,42 +263,44 @@ def test_defaults_fit_the_line_s_task_or_are_left_out() -> None:
         ({"task": "img2img"}, "needs an input image"),
     ],
 )
-def test_a_line_that_cannot_be_drawn_is_a_mistake(given: dict[str, Any], said: str) -> None:
-    made = plan({"prompt": "fine"}, given)
-    assert len(made.jobs) == 1
-    (mistake,) = made.line_errors
-    assert isinstance(mistake, LineError)
-    assert mistake.location == "p.txt:2"
-    assert re.search(said, mistake.error.message), mistake.error.message
+def test_invalid_line_is_reported_with_its_location(values: dict[str, Any], message: str) -> None:
+    batch_plan = plan({"prompt": "fine"}, values)
+    assert len(batch_plan.jobs) == 1
+    (line_error,) = batch_plan.line_errors
+    assert isinstance(line_error, LineError)
+    assert line_error.location == "p.txt:2"
+    assert re.search(message, line_error.error.message), line_error.error.message
 
 
-def test_jobs_that_one_call_can_draw_are_alike() -> None:
+def test_jobs_of_one_group_can_share_a_pipeline_call() -> None:
     chunks = {"prompt": "a", "long_prompt": "chunk"}
-    made = plan(
+    batch_plan = plan(
         {"prompt": "a"}, {"prompt": "b", "steps": 3}, {"prompt": "c", "output": "sub/"}, {"prompt": "d", "seed": "1,2"},
         {"prompt": "a", "negative_prompt": "x"}, {"prompt": "b", "negative_prompt": "y"},
         {"prompt": "a", "size": "64x64"}, chunks, {**chunks, "prompt": "b"}, {**chunks, "seed": "7"},
     )  # fmt: skip
-    assert [job.group_id for job in made.jobs] == [0, 1, 0, 0, 0, 2, 2, 3, 4, 5, 4]
+    assert [job.group_id for job in batch_plan.jobs] == [0, 1, 0, 0, 0, 2, 2, 3, 4, 5, 4]
 
 
-def test_pictures_of_one_size_are_redrawn_together() -> None:
+def test_img2img_jobs_with_equal_image_sizes_share_a_group() -> None:
     for name, size in (("a", (32, 32)), ("b", (32, 32)), ("c", (40, 32))):
         Image.new("RGB", size, "orange").save(f"{name}.png")
-    words = {"task": "img2img", "prompt": "a fox"}
-    made = plan(*({**words, "image": f"{name}.png"} for name in "abc"), {**words, "image": "b.png", "strength": 0.3})
-    assert [job.group_id for job in made.jobs] == [0, 0, 1, 2]
+    line = {"task": "img2img", "prompt": "a fox"}
+    batch_plan = plan(
+        *({**line, "image": f"{name}.png"} for name in "abc"), {**line, "image": "b.png", "strength": 0.3}
+    )
+    assert [job.group_id for job in batch_plan.jobs] == [0, 0, 1, 2]
     denoised = plan(*({"task": "denoise", "image": f"{name}.png"} for name in "ab"))
     assert [job.group_id for job in denoised.jobs] == [0, 1]
 
 
-def test_ten_thousand_lines_share_what_they_share() -> None:
-    made = Planner(Path("out")).build_plan(batches.create_entries(10_000))
-    assert len(made.jobs) == 10_000
-    assert len({id(job.template) for job in made.jobs}) == 2
+def test_many_lines_share_their_templates() -> None:
+    batch_plan = Planner(Path("out")).build_plan(batches.create_entries(10_000))
+    assert len(batch_plan.jobs) == 10_000
+    assert len({id(job.template) for job in batch_plan.jobs}) == 2
 
 
-def test_what_was_learnt_of_speed_is_kept_for_the_next_time() -> None:
+def test_timings_and_batch_sizes_are_saved() -> None:
     first, second = plan({"prompt": "a", "steps": 10}, {"prompt": "b", "steps": 10, "size": "64x64"}).jobs
     history = Timings()
     assert history.estimate_seconds([first]) is None
@@ -311,6 +311,6 @@ def test_what_was_learnt_of_speed_is_kept_for_the_next_time() -> None:
     assert again.estimate_seconds([first]) == pytest.approx(5.0)
     assert again.estimate_seconds([first, second]) is None
     assert again.batch_sizes([first, second]) == {first.group_id: 8}
-    for spoilt in ("[]", '{"seconds": 3}', "not json"):
-        Path("history.json").write_text(spoilt)
+    for damaged in ("[]", '{"seconds": 3}', "not json"):
+        Path("history.json").write_text(damaged)
         assert Timings(Path("history.json")).estimate_seconds([first]) is None
