@@ -232,6 +232,7 @@ def test_sheet_path_is_checked_before_images_are_read(command: str, option: str)
     assert "'in.png' exists already" in run(command, "torn.png", option, "in.png", code=74).stderr
 
 
+@pytest.mark.slow
 def test_interrupted_batch_continues_with_the_same_command(sd1: str) -> None:
     Path("p.txt").write_text("".join(f"fox {i} --seed {i} --steps 40\n" for i in range(40)))
     arguments = ("batch", "p.txt", "-m", sd1, "-o", "out/")
@@ -251,6 +252,7 @@ def test_interrupted_batch_continues_with_the_same_command(sd1: str) -> None:
     assert "40 sound" in run("batch", "verify", "out").stderr
 
 
+@pytest.mark.slow
 def test_images_of_a_ray_cluster_equal_those_of_one_process(sd1: str) -> None:
     run("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "one/", "-q")
     process = artgen(
@@ -299,6 +301,7 @@ if any("default_worker" in word for word in sys.orig_argv):
 """Code of a `sitecustomize` module that kills each Ray worker that opens `poison.png`."""
 
 
+@pytest.mark.slow
 def test_job_that_crashes_ray_actors_is_skipped(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (32, 32), "red").save("poison.png")
     Path("p.txt").write_text("a fox --seed 1\n--task img2img -i poison.png --seed 2\na cat --seed 3\n")

@@ -19,6 +19,7 @@ FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="/dev/full does not exist")
 
 
+@pytest.mark.slow
 def test_interrupt_discards_the_image_and_exits_with_130(sd1: str) -> None:
     process = artgen("txt2img", "x", "-m", sd1, "--steps", "900", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stderr is not None
@@ -32,6 +33,7 @@ def test_interrupt_discards_the_image_and_exits_with_130(sd1: str) -> None:
     assert not list(Path().glob("outputs/*"))
 
 
+@pytest.mark.slow
 def test_second_interrupt_exits_immediately(sd1: str) -> None:
     process = artgen("txt2img", "x", "-m", sd1, "--steps", "900", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stderr is not None
@@ -43,6 +45,7 @@ def test_second_interrupt_exits_immediately(sd1: str) -> None:
     assert process.returncode == 130
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="the size of pipes is fixed")
 @pytest.mark.parametrize("module", [b"typer.", b"artgen.cli.console", b"artgen.cli.dispatch"])
 def test_interrupt_during_imports_prints_one_line(module: bytes) -> None:
@@ -65,6 +68,7 @@ def test_interrupt_during_imports_prints_one_line(module: bytes) -> None:
     assert b"Traceback" not in message
 
 
+@pytest.mark.slow
 def test_ignored_interrupts_remain_ignored(sd1: str) -> None:
     process = artgen(
         *("txt2img", "x", "-m", sd1, "--steps", "40", "--seed", "7", "-o", "x.png"),
@@ -89,6 +93,7 @@ def test_closed_pipe_exits_without_a_message(arguments: tuple[str, ...]) -> None
     assert b"rror" not in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["stdout", "stderr"])
 def test_pipe_closed_during_generation_exits_without_a_message(sd1: str, closed: str) -> None:
     arguments = ("txt2img", "x", "-m", sd1, "--steps", "2", "--seed", "7", "--count", "500")

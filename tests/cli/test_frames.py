@@ -101,6 +101,7 @@ def test_batches_and_sweeps_with_frames_generate_the_same_images(sd1: str) -> No
     assert sorted(Image.open(path).n_frames for path in Path("swept").glob("*.gif")) == [2, 3]
 
 
+@pytest.mark.slow
 def test_workers_with_frames_generate_the_same_images(sd1: str) -> None:
     lines = [f"a fox --seed {seed} --output {folder}/fox.png" for seed, folder in enumerate("abcd")]
     Path("prompts.txt").write_text("\n".join(lines))

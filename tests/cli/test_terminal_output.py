@@ -8,6 +8,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pseudo_terminal import Terminal
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "fox\x1b]0;title\x07\x1b]8;;http://evil\x1b\\\x1b]52;c;ZXZpbDEx\x07\x1b[2J\x9b2J\x85\u202egnp[/nope]"
 RAW = (b"\x1b]", b"\x1b[2J", b"\x07", b"\x1b\\", "\x9b".encode(), "\x85".encode(), "\u202e".encode())
 

@@ -10,6 +10,8 @@ from PIL import Image
 from artgen.dataset.read import read_dataset
 from artgen.spec.settings import DatasetSettings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [str(ROOT / "examples" / name) for name in ("train_style", "train_tiny")]
 NAMES = ("shapes", "linocuts", "generated_images", "style_classifier", "measure_style", "concepts", "sources")

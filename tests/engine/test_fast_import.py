@@ -31,6 +31,7 @@ UNUSED_MODULES = ("scipy.stats._stats_py", "scipy.optimize", "skimage", "diffuse
 """Modules that transformers and diffusers would import: a third of the time of all imports."""
 
 
+@pytest.mark.slow
 def test_images_are_identical_without_the_unused_modules(sd1: str) -> None:
     command = ["txt2img", "a fox", "-m", sd1, "--seed", "3", "--steps", "2", "--quiet", "--scheduler", "dpm++2m"]
     commands = [[*command, "-o", "plain.png"], [*command, "--sigmas", "beta", "-o", "beta.png"]]

@@ -72,6 +72,7 @@ def generate(pipe: Any) -> np.ndarray:
     return image
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("image_folder")
 def test_resumed_training_equals_uninterrupted(sd1: str) -> None:
     """Train 40 steps; train again, kill the process after step 20, and resume. The weights are bit-identical."""
@@ -150,6 +151,7 @@ def test_reconstruct_accepts_any_image_size_and_writes_a_sheet(sd1: str) -> None
     assert "exists already" in run("reconstruct", "in", "-m", sd1, "-o", "out/sheet.png", code=74).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("image_folder")
 def test_two_processes_give_the_result_of_one_process(sd1: str) -> None:
     """Train with two gloo processes. Each process uses its half of the batches of a step."""
@@ -170,6 +172,7 @@ def test_two_processes_give_the_result_of_one_process(sd1: str) -> None:
         torch.testing.assert_close(two[name], tensor, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("image_folder")
 def test_ctrl_c_saves_a_checkpoint_that_requires_the_same_settings(sd1: str) -> None:
     options = [*SMALL, "-m", sd1, "--train-steps", "400", "--checkpoint-every", "400"]

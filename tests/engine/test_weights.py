@@ -278,6 +278,7 @@ print("artgen", "fp8", status("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
 def test_mapped_file_does_not_remain_in_memory(tmp_path: Path) -> None:
     """The components have about 100 MiB in fp32 and half in bf16. The libraries need the sum of both while loading."""

@@ -55,6 +55,7 @@ def ledger_lines(folder: Path) -> list[dict[str, Any]]:
     return [line for line in lines if "job" in line]
 
 
+@pytest.mark.slow
 def test_batch_killed_ten_times_equals_uninterrupted(model: Path, reference: dict[str, str]) -> None:
     folder = Path("killed")
     plan = batches.build_plan(folder, model, create_entries(40))
@@ -307,6 +308,7 @@ def test_two_processes_share_a_folder(model: Path, reference: dict[str, str]) ->
     assert len(ledger_lines(folder)) == 40
 
 
+@pytest.mark.slow
 def test_jobs_of_a_killed_process_are_run_by_another(model: Path, reference: dict[str, str]) -> None:
     folder = Path("shared")
     plan = batches.build_plan(folder, model, create_entries(40))
@@ -373,6 +375,7 @@ sys.addaudithook(hook)
 """Program that kills the process when it opens `poison.png`."""
 
 
+@pytest.mark.slow
 def test_job_that_crashes_its_worker_fails_after_retries(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["a.png", "b.png", "poison.png", "c.png", "d.png"]
     for name in names:
@@ -408,6 +411,7 @@ if "spawn_main" in " ".join(sys.orig_argv):
 """
 
 
+@pytest.mark.slow
 def test_worker_with_a_lost_gpu_is_replaced(
     model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -437,6 +441,7 @@ if "spawn_main" in " ".join(sys.orig_argv):
 """
 
 
+@pytest.mark.slow
 def test_permanently_lost_gpu_fails_no_job(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = batches.build_plan(Path("out"), model, create_entries(6))
     run_first_in_children(monkeypatch, f"NAMES = ['artgen-worker-0']\n{LOST_ALWAYS}")
@@ -444,6 +449,7 @@ def test_permanently_lost_gpu_fails_no_job(model: Path, monkeypatch: pytest.Monk
     assert [result.record.state for result in results if result.record] == ["done"] * 6
 
 
+@pytest.mark.slow
 def test_loss_of_all_gpus_stops_the_batch_without_failed_jobs(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = batches.build_plan(Path("out"), model, create_entries(6))
     with monkeypatch.context() as patched:
@@ -505,6 +511,7 @@ class TestLedger:
         third.refresh()
         assert "cc" in third.records
 
+    @pytest.mark.slow
     def test_locks_are_exclusive_and_released_on_kill(self) -> None:
         key = "0" * 63 + "1"
         other = "f" * 64

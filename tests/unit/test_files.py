@@ -96,6 +96,7 @@ def test_failed_folder_leaves_the_existing_folder_unchanged(monkeypatch: pytest.
     assert names("folder") == ["old"]
 
 
+@pytest.mark.slow
 def test_temporary_files_of_killed_processes_are_removed_after_five_minutes() -> None:
     def write_and_die() -> None:
         with temp_folder(Path()) as folder:

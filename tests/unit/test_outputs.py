@@ -449,6 +449,7 @@ def test_full_disk_leaves_no_partial_file(overwrite: bool) -> None:
         assert Path("big.png").read_bytes() == b"before"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["write", "fsync", "link"])
 def test_killed_process_leaves_no_partial_image(point: str) -> None:
     program = (
