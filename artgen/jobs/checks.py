@@ -131,6 +131,8 @@ def check_sampling(request: PromptRequest, model: registry.ResolvedModel) -> Non
     _check_scheduler(request, model)
     strength = getattr(request, "strength", None)
     _check_strength(request.steps or 1, 1.0 if strength is None else strength)
+    if request.guidance_rescale:
+        _check_guidance_rescale(request, model)
 
 
 def _check_scheduler(request: PromptRequest, model: registry.ResolvedModel) -> None:
@@ -148,6 +150,22 @@ def _check_strength(steps: int, strength: float) -> None:
         raise UsageError(
             f"strength {strength:g} of {steps} steps runs no step.",
             f"Use --strength {math.ceil(1000 / steps) / 1000:g} or more, or more --steps.",
+        )
+
+
+def _check_guidance_rescale(request: PromptRequest, model: registry.ResolvedModel) -> None:
+    """Check that the pipeline class has `guidance_rescale`, and that guidance is on."""
+    is_txt2img = TASKS[request.task].pipeline_kind == "Text2Image"
+    if model.architecture != "sdxl" and not (model.architecture in ("sd1", "sd2") and is_txt2img):
+        raise UsageError(
+            f"--guidance-rescale works with SDXL, and with txt2img of Stable Diffusion 1 and 2; {model.name} is "
+            f"{model.architecture}, and the task is {request.task}.",
+            "Remove --guidance-rescale.",
+        )
+    if not request.uses_cfg:
+        raise UsageError(
+            f"--guidance-rescale has no effect without guidance; the guidance scale is {request.guidance_scale:g}.",
+            "Remove --guidance-rescale, or use a --guidance-scale above 1.",
         )
 
 

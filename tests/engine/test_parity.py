@@ -9,6 +9,8 @@ import sample_images
 from PIL import Image
 
 from artgen import Img2Img, Inpaint, Outpaint, Txt2Img, generate, images
+from artgen.errors import UsageError
+from artgen.jobs.prepare import prepare_jobs
 
 PIPELINES = {"sd1": "StableDiffusion", "sd1-inpaint": "StableDiffusion", "sdxl": "StableDiffusionXL"}
 PROMPTS = {"prompt": "a red fox in the snow", "negative_prompt": "a small house"}
@@ -56,6 +58,40 @@ def test_txt2img_with_sd3_and_negative_prompt(models: dict[str, Path]) -> None:
         "StableDiffusion3Pipeline", models["sd3"], seed=3, num_inference_steps=4, guidance_scale=4.5, **PROMPTS
     )
     assert sample_images.same(ours.image, theirs)
+
+
+@pytest.mark.parametrize(("kind", "task"), [("sd1", "txt2img"), ("sdxl", "txt2img"), ("sdxl", "img2img")])
+def test_guidance_rescale(models: dict[str, Path], kind: str, task: str) -> None:
+    shared: dict[str, Any] = {"guidance_scale": 9.0, "guidance_rescale": 0.7, **PROMPTS}
+    if task == "txt2img":
+        ours = Txt2Img(model=str(models[kind]), seed=3, steps=4, **shared)
+        pipeline, inputs = f"{PIPELINES[kind]}Pipeline", {}
+    else:
+        ours = Img2Img(model=str(models[kind]), seed=3, steps=4, image=Path("photo.png"), strength=0.8, **shared)
+        pipeline, inputs = f"{PIPELINES[kind]}Img2ImgPipeline", {"image": Image.open("photo.png"), "strength": 0.8}
+    theirs = plain.generate(pipeline, models[kind], seed=3, num_inference_steps=4, **inputs, **shared)
+    generated = generate(ours)
+    assert plain.same(generated.image, theirs)
+    assert generated.record["guidance_rescale"] == 0.7
+    assert not plain.same(generate(ours.replace(guidance_rescale=0.0)).image, theirs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "guidance", "reason"),
+    [
+        ("sd1", "img2img", 5.0, "is sd1, and the task is img2img"),
+        ("sd3", "txt2img", 5.0, "is sd3, and the task is txt2img"),
+        ("sdxl", "txt2img", 1.0, "the guidance scale is 1"),
+    ],
+)
+def test_guidance_rescale_is_refused_where_it_has_no_effect(
+    models: dict[str, Path], kind: str, task: str, guidance: float, reason: str
+) -> None:
+    shared: dict[str, Any] = {"model": str(models[kind]), "guidance_scale": guidance}
+    request = Txt2Img(**shared) if task == "txt2img" else Img2Img(image=Path("photo.png"), **shared)
+    with pytest.raises(UsageError, match=reason):
+        prepare_jobs([request.replace(guidance_rescale=0.7)])
+    assert prepare_jobs([request.replace(guidance_rescale=0.0)])
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])

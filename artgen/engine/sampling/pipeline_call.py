@@ -278,6 +278,8 @@ def _call_kwargs(
     kwargs = {name: value for name, value in task_kwargs.items() if name in accepted or name not in ("width", "height")}
     kwargs["num_inference_steps"] = request.steps
     kwargs["guidance_scale"] = request.guidance_scale
+    if request.guidance_rescale:
+        kwargs["guidance_rescale"] = request.guidance_rescale
     kwargs["generator"] = [torch.Generator("cpu").manual_seed(int(job.request.seed or 0)) for job in jobs]
     kwargs["output_type"] = "np"
     kwargs["callback_on_step_end"] = nan_guard

@@ -81,6 +81,13 @@ class SamplingSettings(StepsSettings):
         maximum=100,
         affects=("pixels", "prompt"),
     )
+    guidance_rescale: float | None = option(
+        None,
+        "Rescale guidance by this factor, which reduces overexposure: Stable Diffusion 1 and 2 txt2img, and SDXL. [0]",
+        minimum=0,
+        maximum=1,
+        neutral_values=(0.0,),
+    )
     scheduler: str | None = option(
         None,
         "Scheduler (sampler). `artgen schedulers` lists the names. [the model's default]",
