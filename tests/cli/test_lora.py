@@ -192,7 +192,7 @@ def test_replay_finds_loras_by_name_and_hash(
     assert replay(path, model).image.tobytes() == pixels(path)
     for name in (lora_file, "other.safetensors"):
         Path(name).unlink()
-    with pytest.raises(InputFileError, match=r"with the LoRA 'style\.safetensors'") as caught:
+    with pytest.raises(InputFileError, match=r"its LoRA 'style\.safetensors'") as caught:
         replay_jobs.read_replay_spec(path, model)
     assert "--set lora=PATH:0.8" in caught.value.hint
     other_loras = Path("other-loras/deep")
@@ -232,5 +232,5 @@ def test_lora_of_a_web_ui_image_is_used_if_the_hash_matches(sd1: str, lora_file:
         plan = replay_jobs.read_replay_spec(Path("web.png"), {"model": sd1})
         assert plan.request.prompt == "a fox"
         assert plan.request.lora == ((f"{lora_file}:0.5",) if used else ())
-        assert any("LoRA style:0.5 is not here" in note for note in plan.notes) != used
+        assert any("LoRA style:0.5 was not found" in note for note in plan.notes) != used
     assert sample_images.same(generate(plan.request).image, generate(plan.request.replace(lora=())).image)

@@ -105,7 +105,7 @@ def test_replay_of_a_batched_image_uses_its_batch_size(
         Path("one.json").write_text(json.dumps(outcome.record))
         spec = replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])})
         assert spec.batch_size == 4
-        assert "one of 4 at a time" in " ".join(spec.notes)
+        assert "batch size 4" in " ".join(spec.notes)
         replayed = engine_generate.replay(Path("one.json"), {"model": str(models["sd1"])})
         assert sample_images.same(replayed.image, outcome.image)
         assert replayed.record == outcome.record

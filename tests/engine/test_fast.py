@@ -201,7 +201,7 @@ def test_replay_rejects_another_revision_of_the_tiny_decoder(sd1: str) -> None:
     assert sample_images.same(replay(Path("a.png"), {"model": sd1}).image, Image.open("a.png"))
     folder.rename(folder.with_name("b" * 40))
     (folder.parent.parent / "refs" / "main").write_text("b" * 40)
-    with pytest.raises(ModelUnavailableError, match=r"taesd@aaaa\w+; here is madebyollin/taesd@bbbb") as refused:
+    with pytest.raises(ModelUnavailableError, match=r"taesd@aaaa\w+, and madebyollin/taesd@bbbb") as refused:
         replay(Path("a.png"), {"model": sd1})
     assert "--set fast=tiny-decoder" in refused.value.hint
     replay(Path("a.png"), {"model": sd1, "fast": "tiny-decoder"})

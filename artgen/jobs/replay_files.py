@@ -1,0 +1,89 @@
+"""Find the input images and LoRAs of a record by name and hash."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from artgen.errors import InputFileError, UsageError
+from artgen.registry import lora as lora_files
+from artgen.spec.lora import LoraSpec, parse_lora
+from artgen.spec.requests import TASKS
+from artgen.spec.settings import path_settings
+
+SET_LORA_HINT = "Set the LoRAs: --set lora=PATH:0.8. To generate without LoRAs: --set lora="
+
+
+def find_inputs(path: Path, record: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, str]:
+    """Find the input files that `changes` does not set. Return their paths by setting.
+
+    Raises:
+        InputFileError: neither the folder of `path` nor the current folder has a file with the recorded name and hash.
+    """
+    found = {}
+    for name in path_settings(TASKS[record["task"]].request_class):
+        if name in changes:
+            continue
+        sha256 = record.get(f"{name}_sha256")
+        file_name = Path(str(record.get(name, ""))).name
+        candidates = [folder / file_name for folder in (path.parent, Path())] if file_name else []
+        match = next((file for file in candidates if sha256 and _file_sha256(file) == sha256), None)
+        if match is None:
+            raise InputFileError(
+                f"Cannot replay '{path}': its {name} {file_name!r} (SHA-256 {str(sha256)[:10]}...) is neither next to "
+                "the image nor in the current folder.",
+                f"Set the path: --set {name}=PATH",
+            )
+        found[name] = str(match)
+    return found
+
+
+def find_loras(path: Path, record: Mapping[str, Any]) -> list[str]:
+    """Return the recorded LoRAs with their paths, each as `PATH:SCALE`.
+
+    Raises:
+        InputFileError: a LoRA is missing or has another hash, or the record is invalid.
+    """
+    loras, digests = record.get("lora") or [], record.get("lora_sha256") or []
+    if not isinstance(loras, list) or not isinstance(digests, list) or len(loras) != len(digests):
+        raise InputFileError(
+            f"Cannot replay '{path}': its record is invalid. The LoRAs and their hashes do not match.", SET_LORA_HINT
+        )
+    return [find_lora(path, str(text), str(digest)) for text, digest in zip(loras, digests, strict=True)]
+
+
+def find_lora(path: Path, text: str, digest: str) -> str:
+    """Return a LoRA as `PATH:SCALE`.
+
+    Args:
+        path: image; its folder is searched first.
+        text: name and scale.
+        digest: SHA-256 or AutoV3 hash.
+
+    Raises:
+        InputFileError: the LoRA is missing or has another hash, or `text` is invalid.
+    """
+    try:
+        lora = parse_lora(text)
+    except UsageError as error:
+        raise InputFileError(
+            f"Cannot replay '{path}': its record is invalid. {error.message}", SET_LORA_HINT
+        ) from error
+    match = lora_files.find_recorded(lora.name, digest, (path.parent, Path()))
+    if match is None:
+        raise InputFileError(
+            f"Cannot replay '{path}': its LoRA {lora.file_name!r} (SHA-256 {digest[:10]}...) is not next to the image, "
+            "in the current folder or in your lora_folder. A file with the same name and other contents is not used.",
+            f"Set the path: --set lora=PATH:{lora.scale:g}. To generate without LoRAs: --set lora=",
+        )
+    return str(LoraSpec(str(match.path), lora.scale))
+
+
+def _file_sha256(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError:
+        return None
