@@ -19,6 +19,25 @@ FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="/dev/full does not exist")
 
 
+def test_interrupt_stops_at_the_next_step(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send SIGINT to this process during the first step of the second image."""
+    from diffusers import UNet2DConditionModel
+
+    calls = []
+
+    def forward(original: Callable[..., Any], self: Any, *arguments: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:  # two steps per image
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments, **kwargs)
+
+    plain_scripts.wrap_method(monkeypatch, UNet2DConditionModel, "forward", forward)
+    result = run("txt2img", "x", "-m", sd1, *FAST, "--count", "3", "--batch-size", "1", code=130)
+    assert len(calls) == 3
+    assert "Interrupted" in result.stderr
+    assert [path.name for path in Path("outputs").iterdir()] == ["00001-7-x.png"]
+
+
 @pytest.mark.slow
 def test_interrupt_discards_the_image_and_exits_with_130(sd1: str) -> None:
     process = artgen("txt2img", "x", "-m", sd1, "--steps", "900", stderr=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -5,38 +5,23 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+import command_line
 import hub_server
 import pytest
 from hub_server import UNET, tiny_files
+from typer.testing import Result
 
 from artgen import registry
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
-
-@pytest.fixture
-def run() -> Run:
-    """Return a function that runs `artgen models` in a separate process."""
-
-    def artgen(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        path = os.pathsep.join([str(Path(registry.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-        done = subprocess.run(
-            [sys.executable, "-m", "artgen", "models", *arguments],
-            env={**os.environ, "PYTHONPATH": path, **environment},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    return artgen
+def run(*arguments: str, code: int = 0, **environment: str) -> Result:
+    """Run `artgen models ARGUMENTS`."""
+    result = command_line.run("models", *arguments, code=code, env=environment)
+    assert "Traceback" not in result.stderr
+    return result
 
 
 @pytest.fixture
@@ -46,11 +31,11 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_server.Hub]:
         yield running
 
 
-def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
+def objects(done: Result) -> list[dict[str, object]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_list_contains_the_built_in_models(run: Run) -> None:
+def test_list_contains_the_built_in_models() -> None:
     done = run("list")
     assert [line.split()[0] for line in done.stdout.splitlines()][:3] == ["tiny", "denoiser", "sd15"]
     assert "license" in done.stderr
@@ -60,7 +45,7 @@ def test_list_contains_the_built_in_models(run: Run) -> None:
     assert rows["sd35-medium"]["gated"] is True
 
 
-def test_downloaded_model_can_be_listed_verified_repaired_and_removed(run: Run, hub: hub_server.Hub) -> None:
+def test_downloaded_model_can_be_listed_verified_repaired_and_removed(hub: hub_server.Hub) -> None:
     hub.cut_after[UNET] = 100_000
     done = run("pull", hub.repo)
     folder = Path(done.stdout.strip())
@@ -96,7 +81,7 @@ def test_downloaded_model_can_be_listed_verified_repaired_and_removed(run: Run, 
     run("remove", hub.repo, code=4)
 
 
-def test_download_errors_have_messages_and_exit_codes(run: Run, hub: hub_server.Hub) -> None:
+def test_download_errors_have_messages_and_exit_codes(hub: hub_server.Hub) -> None:
     assert "Cannot find the model owner/other" in run("pull", "owner/other", code=4).stderr
     assert "no revision 'x'" in run("pull", "owner/tiny@x", code=4).stderr
     hub.gated = 401
@@ -112,7 +97,7 @@ def test_download_errors_have_messages_and_exit_codes(run: Run, hub: hub_server.
     run("pull", hub.repo)
 
 
-def test_incomplete_download_is_marked_in_the_list(run: Run, hub: hub_server.Hub) -> None:
+def test_incomplete_download_is_marked_in_the_list(hub: hub_server.Hub) -> None:
     hub.instead[UNET] = hub.files[UNET][:1000]
     run("pull", hub.repo, code=4)
     done = run("list")
@@ -124,13 +109,13 @@ def test_incomplete_download_is_marked_in_the_list(run: Run, hub: hub_server.Hub
     assert "incomplete" not in run("list").stderr
 
 
-def test_unreachable_hub_is_reported(run: Run) -> None:
+def test_unreachable_hub_is_reported() -> None:
     with hub_server.serve(hub_server.Hub()) as gone:
         pass
     assert "cannot be reached" in run("pull", "owner/tiny", code=4, HF_ENDPOINT=gone.url).stderr
 
 
-def test_aliases_can_be_set_and_removed(run: Run, models: dict[str, Path]) -> None:
+def test_aliases_can_be_set_and_removed(models: dict[str, Path]) -> None:
     run("alias", "mine", str(models["sd1"]))
     assert run("path", "mine").stdout == f"{models['sd1']}\n"
     assert next(row for row in objects(run("list", "--json")) if row["name"] == "mine")["complete"] is True
@@ -144,7 +129,7 @@ def test_aliases_can_be_set_and_removed(run: Run, models: dict[str, Path]) -> No
     assert "aliases.json', line 1" in run("list", code=3).stderr
 
 
-def test_bundled_model_is_available_and_intact(run: Run) -> None:
+def test_bundled_model_is_available_and_intact() -> None:
     """The catalog contains the bundled model even if its files are missing."""
     assert "bundled model" in run("show", "tiny").stdout or registry.find_local_model("tiny")
     if registry.find_local_model("tiny") is None:
@@ -154,14 +139,14 @@ def test_bundled_model_is_available_and_intact(run: Run) -> None:
         assert Path(run("path", "tiny").stdout.strip()).is_dir()
 
 
-def test_show_prints_the_readme_of_a_model(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
+def test_show_prints_the_readme_of_a_model(models: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(models["sd1"], tmp_path / "with-card")
     (folder / "README.md").write_text("# My model\n\nGenerates foxes.\n")
     assert "Generates foxes." in run("show", str(folder)).stdout
     assert "artgen models pull sd15" in run("show", "sd15").stderr
 
 
-def test_show_omits_text_to_image_details_of_a_denoiser(run: Run) -> None:
+def test_show_omits_text_to_image_details_of_a_denoiser() -> None:
     details = json.loads(run("show", "denoiser", "--json").stdout)
     assert details["prediction"] == "epsilon"
     assert not details.keys() & {"steps", "guidance_scale", "width"}
