@@ -73,12 +73,12 @@ def test_noisy_latents_and_targets_equal_diffusers(prediction: str, zero: bool) 
 
 def test_selected_gpu_is_not_used_by_later_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ACCELERATE_TORCH_DEVICE", raising=False)
-    with setup._select_accelerate_device("cuda:1"):
+    with setup.select_accelerate_device("cuda:1"):
         assert os.environ["ACCELERATE_TORCH_DEVICE"] == "cuda:1"
-    with setup._select_accelerate_device("cuda"):
+    with setup.select_accelerate_device("cuda"):
         assert "ACCELERATE_TORCH_DEVICE" not in os.environ
     monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "cuda:3")  # set by the user
-    with setup._select_accelerate_device("cuda:1"):
+    with setup.select_accelerate_device("cuda:1"):
         pass
     assert os.environ["ACCELERATE_TORCH_DEVICE"] == "cuda:3"
 
@@ -195,11 +195,11 @@ def test_training_scales_latents_with_the_vae_statistics_as_sampling(models: dic
         vae.quant_conv.bias[4:] = -60
     list(training.latent_cache.populate())
     spec = batch_order.BatchSpec(0, training.latent_cache.image_sizes[0], (0,))
-    batch = setup._latent_batch_builder(training)(spec, torch.Generator().manual_seed(0))
+    batch = setup.build_loop(training).build_batch(spec, torch.Generator().manual_seed(0))
     with Image.open("images/0.png") as image:
         pixels = torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
     torch.testing.assert_close(batch["latents"], encode_images(vae, pixels), atol=1e-4, rtol=1e-4)
-    features = next(training.objective.distance._features(batch["latents"]))
+    features = next(training.objective.distance.features(batch["latents"]))
     decoder_input = vae.post_quant_conv(unscale_latents(batch["latents"], vae.config))
     torch.testing.assert_close(features, vae.decoder.mid_block(vae.decoder.conv_in(decoder_input)))
 

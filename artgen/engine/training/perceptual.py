@@ -45,10 +45,10 @@ class DecoderFeatureDistance(nn.Module):
 
     def forward(self, prediction: Tensor, reference: Tensor) -> Tensor:
         with torch.no_grad():
-            targets = list(self._features(reference))
+            targets = list(self.features(reference))
         total = torch.zeros(len(prediction), device=prediction.device)
         weights = 0.0
-        for features, target in zip(self._features(prediction), targets, strict=True):
+        for features, target in zip(self.features(prediction), targets, strict=True):
             features, target = features.float(), target.float()
             mean = target.mean((2, 3), keepdim=True)
             std = target.std((2, 3), keepdim=True) + 1e-4
@@ -58,7 +58,8 @@ class DecoderFeatureDistance(nn.Module):
             weights += weight
         return total / weights
 
-    def _features(self, latents: Tensor) -> Iterator[Tensor]:
+    def features(self, latents: Tensor) -> Iterator[Tensor]:
+        """Yield the decoder features of each level except the last, the coarsest first, each of shape (B, C, H, W)."""
         state = unscale_latents(latents, self.vae.config)
         if self.vae.post_quant_conv is not None:
             state = self.vae.post_quant_conv(state)

@@ -70,12 +70,12 @@ def create_accelerator(plan: TrainingPlan) -> Accelerator:
         precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if cuda else "no"
     # SDXL uses the second to last layer of a text encoder, so the last layer has no gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=plan.settings.training.train_text_encoder)
-    with _select_accelerate_device(requested.device):
+    with select_accelerate_device(requested.device):
         return Accelerator(cpu=requested.device == "cpu", mixed_precision=precision, kwargs_handlers=[unused])
 
 
 @contextlib.contextmanager
-def _select_accelerate_device(device: str) -> Iterator[None]:
+def select_accelerate_device(device: str) -> Iterator[None]:
     """Set the environment variable with which accelerate selects one of several GPUs; accelerate has no argument."""
     name = "ACCELERATE_TORCH_DEVICE"
     if not device.startswith("cuda:") or name in os.environ:
