@@ -9,7 +9,6 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from sample_images import difference, mask, photo, same
 
 from artgen.events import Event, Notice
 
@@ -99,8 +98,3 @@ def wrap_method(monkeypatch: pytest.MonkeyPatch, cls: type, method: str, wrapper
         return wrapper(original, self, *args, **kwargs)
 
     monkeypatch.setattr(cls, method, wrapped)
-
-
-# Former names, for test files that are not yet adapted.
-draw, Heard, around = generate, EventLog, wrap_method
-__all__ = ["difference", "mask", "photo", "same"]

@@ -1,4 +1,4 @@
-"""Settings: each alias and each declared property."""
+"""Test that every alias of a setting is accepted in each place that accepts the setting."""
 
 import json
 from dataclasses import Field
@@ -33,7 +33,7 @@ ALIASES = [
 
 
 def value_of(group: type, name: str) -> tuple[str, Any]:
-    """Return a value of a setting as text, and the value that the text means."""
+    """Return a value of a setting as text, and the parsed value."""
     setting = options_of(group)[name].metadata["setting"]
     kind, _ = type_of(group, name)
     text = SPECIAL_TEXTS.get(name) or (setting.choices[-1] if setting.choices else TEXTS[kind.__name__])
@@ -41,12 +41,12 @@ def value_of(group: type, name: str) -> tuple[str, Any]:
 
 
 def former_values(field: Field[Any]) -> dict[str, str]:
-    """Return the former values of a setting and the current value for each."""
+    """Return the former values of a setting, each with its current value."""
     return dict(field.metadata["setting"].value_aliases)
 
 
-def run_command(group: type, words: list[str], **environment: str) -> Any:
-    """Run a command that takes only `group`, and return the group that it receives."""
+def run_command(group: type, arguments: list[str], **environment: str) -> Any:
+    """Run a command with the options of one group. Return the group that the command receives."""
     received: list[Any] = []
 
     def command(group: Any) -> None:
@@ -55,13 +55,13 @@ def run_command(group: type, words: list[str], **environment: str) -> Any:
     command.__annotations__["group"] = group
     app = typer.Typer()
     app.command(cls=AliasCommand)(flatten_settings(command))
-    result = CliRunner().invoke(app, words, env=environment, catch_exceptions=False)
+    result = CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return received[0]
 
 
 @pytest.mark.parametrize(("group", "name", "alias"), ALIASES, ids=lambda value: getattr(value, "__name__", value))
-def test_every_alias_is_accepted_wherever_the_setting_is(
+def test_every_alias_is_accepted_in_each_place_that_accepts_the_setting(
     group: type, name: str, alias: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -70,22 +70,22 @@ def test_every_alias_is_accepted_wherever_the_setting_is(
     text, value = value_of(group, name)
     kind, _ = type_of(group, name)
     if fixed:
-        value, words = fixed, [flag]
+        value, arguments = fixed, [flag]
     else:
-        words = [flag] if kind is bool else [flag, text]
-    assert getattr(run_command(group, words), name) == value
+        arguments = [flag] if kind is bool else [flag, text]
+    assert getattr(run_command(group, arguments), name) == value
     if not settings_of(group)[name].per_call:
         variable = {f"ARTGEN_{key.upper()}": "1" if fixed else text}
         assert getattr(run_command(group, [], **variable), name) == value
     for former, current in former_values(options_of(group)[name]).items():
-        assert getattr(run_command(group, [f"{words[0]}={former}"] if not fixed else [flag]), name) == (
+        assert getattr(run_command(group, [f"{arguments[0]}={former}"] if not fixed else [flag]), name) == (
             fixed or current
         )
     if name in LINE_SETTINGS:
         assert setting_name(key) == name
-        assert parse_prompt_line(f"a fox {' '.join(words)}") == {"prompt": value if name == "prompt" else "a fox"} | {
-            name: value
-        }
+        assert parse_prompt_line(f"a fox {' '.join(arguments)}") == {
+            "prompt": value if name == "prompt" else "a fox"
+        } | {name: value}
     if name in CONFIGURABLE_SETTINGS:
         Path("artgen.toml").write_text(f"{key} = {json.dumps(value)}\n")
         assert load_defaults("inpaint") == {"inpaint": {name: value}}
@@ -107,14 +107,14 @@ def test_negative_form_of_a_boolean_alias_is_accepted() -> None:
     assert parse_prompt_line("x --no-paste")["keep_original"] is False
 
 
-@pytest.mark.parametrize("words", [["--full", "--task", "diffusion"], ["--task", "diffusion", "--full"]])
-def test_the_former_pair_task_and_full_selects_the_mode_in_any_order(words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["--full", "--task", "diffusion"], ["--task", "diffusion", "--full"]])
+def test_former_options_task_and_full_select_the_mode_in_any_order(arguments: list[str]) -> None:
     from artgen.spec.settings import LoraTrainingSettings
 
-    assert run_command(LoraTrainingSettings, words).mode == "full"
+    assert run_command(LoraTrainingSettings, arguments).mode == "full"
 
 
-def test_current_name_wins_over_an_alias_and_unknown_keys_stay() -> None:
+def test_current_name_has_precedence_over_an_alias_and_unknown_keys_remain() -> None:
     fields = options_of(TASKS["inpaint"].request_class)
     assert canonical_keys({"paste": False, "keep_original": True, "other": 1}, fields) == {
         "keep_original": True,
