@@ -134,8 +134,8 @@ def test_every_task_uses_and_unloads_the_lora(models: dict[str, Path], loras: di
     ]
     before = [generate(request).image for request in requests]
     with_lora = [generate(request.replace(lora=(f"{loras['unet']}:1",))).image for request in requests]
-    assert not any(map(plain.same, before, with_lora))
-    assert all(map(plain.same, before, [generate(request).image for request in requests]))
+    assert not any(map(sample_images.same, before, with_lora))
+    assert all(map(sample_images.same, before, [generate(request).image for request in requests]))
 
 
 def test_lora_of_the_text_encoder_does_not_use_cached_embeddings(

@@ -71,9 +71,9 @@ def test_guidance_rescale(models: dict[str, Path], kind: str, task: str) -> None
         pipeline, inputs = f"{PIPELINES[kind]}Img2ImgPipeline", {"image": Image.open("photo.png"), "strength": 0.8}
     theirs = plain.generate(pipeline, models[kind], seed=3, num_inference_steps=4, **inputs, **shared)
     generated = generate(ours)
-    assert plain.same(generated.image, theirs)
+    assert sample_images.same(generated.image, theirs)
     assert generated.record["guidance_rescale"] == 0.7
-    assert not plain.same(generate(ours.replace(guidance_rescale=0.0)).image, theirs)
+    assert not sample_images.same(generate(ours.replace(guidance_rescale=0.0)).image, theirs)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sample_images as plain
+import sample_images
 from PIL import Image
 
 from artgen import Img2Img, Inpaint, Outpaint, Txt2Img
@@ -59,7 +59,7 @@ def test_a_folder_without_a_description_uses_its_own_scheduler(models: dict[str,
 
 @pytest.mark.parametrize("task", ["txt2img", "img2img", "inpaint", "outpaint"])
 def test_a_prepared_request_is_complete(models: dict[str, Path], task: str) -> None:
-    image, mask = plain.photo(Path("photo.png"), 20, 30), plain.mask(Path("mask.png"), 20, 30)
+    image, mask = sample_images.photo(Path("photo.png"), 20, 30), sample_images.mask(Path("mask.png"), 20, 30)
     model = str(models["sd1"])
     job = ready(
         {
@@ -83,17 +83,17 @@ def test_a_prepared_request_is_complete(models: dict[str, Path], task: str) -> N
 
 
 def test_padding_reflects_and_mask_padding_is_binary(models: dict[str, Path]) -> None:
-    image, mask = plain.photo(Path("photo.png"), 21, 30), Path("mask.png")
+    image, mask = sample_images.photo(Path("photo.png"), 21, 30), Path("mask.png")
     Image.linear_gradient("L").resize((21, 30)).save(mask)
     job = ready(Inpaint(model=str(models["sd1"]), image=image, mask=mask))
     assert job.padded_image.size == job.padded_mask.size == (24, 32)
-    assert plain.same(job.padded_image.crop((0, 0, 21, 30)), Image.open(image))
+    assert sample_images.same(job.padded_image.crop((0, 0, 21, 30)), Image.open(image))
     assert set(job.padded_mask.tobytes()) <= {0, 255}
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 30, 33, 300, 999, 1000])
 def test_a_strength_that_runs_no_step_is_refused_and_the_one_named_works(models: dict[str, Path], steps: int) -> None:
-    image = plain.photo(Path("photo.png"))
+    image = sample_images.photo(Path("photo.png"))
     request = Img2Img(model=str(models["sd1"]), image=image, steps=steps, strength=0.99 / steps)
     with pytest.raises(UsageError, match="runs no step") as refused:
         ready(request)
@@ -106,7 +106,7 @@ def test_a_strength_that_runs_no_step_is_refused_and_the_one_named_works(models:
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3", "sd1-inpaint", "sd3-inpaint"])
 def test_each_architecture_is_recognised(models: dict[str, Path], kind: str) -> None:
-    image, mask = plain.photo(Path("photo.png")), plain.mask(Path("mask.png"))
+    image, mask = sample_images.photo(Path("photo.png")), sample_images.mask(Path("mask.png"))
     job = ready(Inpaint(model=str(models[kind]), image=image, mask=mask))
     assert job.model.architecture == kind.removesuffix("-inpaint")
     assert job.model.is_inpainting == kind.endswith("-inpaint")
@@ -115,7 +115,7 @@ def test_each_architecture_is_recognised(models: dict[str, Path], kind: str) -> 
 def test_a_picture_is_read_once_for_many_requests(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     from artgen import images
 
-    image = plain.photo(Path("photo.png"))
+    image = sample_images.photo(Path("photo.png"))
     calls = []
     original = images.load_image
     monkeypatch.setattr(images, "load_image", lambda *a, **k: calls.append(a) or original(*a, **k))
@@ -148,7 +148,10 @@ def test_the_background_of_a_transparent_picture(models: dict[str, Path]) -> Non
 
 
 def test_what_the_user_should_know_is_noted(models: dict[str, Path]) -> None:
-    image, mask = plain.photo(Path("photo.png"), 96, 32), plain.mask(Path("mask.png"), 96, 32, box=(0, 0, 24, 32))
+    image, mask = (
+        sample_images.photo(Path("photo.png"), 96, 32),
+        sample_images.mask(Path("mask.png"), 96, 32, box=(0, 0, 24, 32)),
+    )
     notes = " | ".join(ready(Inpaint(model=str(models["sd1"]), image=image, mask=mask)).notes)
     assert "25.0% of the image will be repainted." in notes
     assert "trained at 32x32; at 96x32 shapes may repeat." in notes
@@ -166,7 +169,7 @@ def test_what_the_user_should_know_is_noted(models: dict[str, Path]) -> None:
 def test_a_size_far_from_the_models_own_is_noted(
     models: dict[str, Path], size: tuple[int, int], said: list[str]
 ) -> None:
-    image = plain.photo(Path("photo.png"), *size)
+    image = sample_images.photo(Path("photo.png"), *size)
     expected = tuple(f"was trained at 32x32; at {size[0]}x{size[1]} {what}" for what in said)
     for request in (
         Txt2Img(model=str(models["sd1"]), width=size[0], height=size[1]),
@@ -212,9 +215,9 @@ def bad_requests(models: dict[str, Path]) -> list[tuple[Any, type[ArtgenError]]]
 
 @pytest.fixture
 def _files() -> None:
-    plain.photo(Path("photo.png"))
-    plain.mask(Path("mask.png"))
-    plain.mask(Path("small.png"), 16, 16)
+    sample_images.photo(Path("photo.png"))
+    sample_images.mask(Path("mask.png"))
+    sample_images.mask(Path("small.png"), 16, 16)
     Image.new("L", (32, 32), 0).save("black.png")
     Path("notes.png").write_text("not a picture")
     Path("evil.ckpt").write_bytes(b"\x80\x04.")
