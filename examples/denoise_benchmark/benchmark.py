@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import skimage.data
-from methods import Method, methods, threads
+from methods import Method, build_methods, num_threads
 from PIL import Image
 
 from artgen.engine import metrics
@@ -24,7 +25,8 @@ sys.path.append(str(Path(__file__).parents[1] / "train_denoiser"))
 from image_sources import HELD_OUT
 
 SIGMAS = (10, 15, 25, 50, 75)
-KINDS = ("colour", "grey")
+KINDS = ("color", "gray")
+FORMER_KINDS = {"colour": "color", "grey": "gray"}
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Measurement:
     """Store the measurement of one method on one image.
 
     Attributes:
-        kind: colour or grey.
-        picture: name of the image in `skimage.data`.
+        kind: color or gray.
+        image: name of the image in `skimage.data`.
         sigma: standard deviation of the noise before clipping, 0 to 255.
         method: name of the method.
         psnr: peak signal-to-noise ratio in dB.
@@ -44,7 +46,7 @@ class Measurement:
     """
 
     kind: str
-    picture: str
+    image: str
     sigma: float
     method: str
     psnr: float
@@ -55,34 +57,40 @@ class Measurement:
 
     @property
     def key(self) -> tuple[str, str, float, str]:
-        return self.kind, self.picture, self.sigma, self.method
+        return self.kind, self.image, self.sigma, self.method
 
 
-def pictures(kind: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the held-out photographs: the color ones, or all of them in gray."""
+def canonical_kind(kind: str) -> str:
+    """Return the current name of a kind; earlier versions used British spelling."""
+    return FORMER_KINDS.get(kind, kind)
+
+
+def load_images(kind: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and pixels of the held-out photographs: the color photographs, or all photographs in gray."""
     for name in (Path(file).stem for file in HELD_OUT):
         pixels = getattr(skimage.data, name)()
-        if kind == "grey":
+        if kind == "gray":
             yield name, np.asarray(Image.fromarray(pixels).convert("L"))
         elif pixels.ndim == 3:
             yield name, pixels
 
 
-def with_noise(pixels: np.ndarray, sigma: float) -> np.ndarray:
+def add_noise(pixels: np.ndarray, sigma: float) -> np.ndarray:
     """Add reproducible noise and round to 8 bits."""
     noise = sigma * np.random.default_rng(round(sigma)).standard_normal(pixels.shape)
-    return eight_bits(pixels + noise)
+    return round_to_uint8(pixels + noise)
 
 
-def eight_bits(pixels: np.ndarray) -> np.ndarray:
+def round_to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Round and clip to 0 to 255."""
     return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
 
 
 def measure(kind: str, name: str, clean: np.ndarray, sigma: float, method: str, denoise: Method) -> Measurement:
     """Run one method on one image."""
-    noisy = with_noise(clean, sigma)
+    noisy = add_noise(clean, sigma)
     start = time.perf_counter()
-    denoised = eight_bits(denoise(noisy, sigma).astype(np.float64))
+    denoised = round_to_uint8(denoise(noisy, sigma).astype(np.float64))
     seconds = (time.perf_counter() - start) / (clean.shape[0] * clean.shape[1] / 1e6)
     return Measurement(
         kind, name, sigma, method,
@@ -90,17 +98,17 @@ def measure(kind: str, name: str, clean: np.ndarray, sigma: float, method: str, 
         round(metrics.ssim(denoised, clean), 4),
         round(metrics.vae_feature_distance(denoised, clean), 4),
         round(seconds, 2),
-        threads(),
+        num_threads(),
     )  # fmt: skip
 
 
-def table(measured: list[Measurement], kind: str, order: list[str]) -> str:
+def format_table(measured: list[Measurement], kind: str, order: list[str]) -> str:
     """Return a Markdown table of the means over the images: PSNR, SSIM, perceptual distance per sigma, and the time."""
     rows = [row for row in measured if row.kind == kind]
     sigmas = sorted({row.sigma for row in rows})
-    names = ", ".join(dict.fromkeys(row.picture for row in rows))
+    names = ", ".join(dict.fromkeys(row.image for row in rows))
     lines = [
-        f"In {kind} ({names}): PSNR in dB / SSIM / perceptual distance",
+        f"{kind.capitalize()} ({names}): PSNR in dB / SSIM / perceptual distance",
         "",
         "| method | " + " | ".join(f"sigma {sigma:g}" for sigma in sigmas) + " | s per megapixel |",
         "|---|" + "---|" * (len(sigmas) + 1),
@@ -122,33 +130,43 @@ def _cell(rows: list[Measurement]) -> str:
     return f"{psnr:.2f} / {ssim:.3f} / {distance:.3f}"
 
 
-def read(path: Path) -> dict[tuple[str, str, float, str], Measurement]:
+def _current_fields(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a measurement of a file, which may have been written by an earlier version, with current names."""
+    image = {"image": row["picture"]} if "picture" in row else {}
+    return {
+        **{name: value for name, value in row.items() if name != "picture"},
+        **image,
+        "kind": canonical_kind(row["kind"]),
+    }
+
+
+def read_measurements(path: Path) -> dict[tuple[str, str, float, str], Measurement]:
     """Read earlier measurements, by key."""
     if not path.exists():
         return {}
-    rows = [Measurement(**row) for row in json.loads(path.read_text())]
+    rows = [Measurement(**_current_fields(row)) for row in json.loads(path.read_text())]
     return {row.key: row for row in rows}
 
 
-def write(path: Path, measured: dict[tuple[str, str, float, str], Measurement]) -> None:
+def write_measurements(path: Path, measured: dict[tuple[str, str, float, str], Measurement]) -> None:
     """Write all measurements atomically."""
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps([asdict(row) for row in measured.values()], indent=1) + "\n")
     temporary.replace(path)
 
 
-def complete(measured: dict[tuple[str, str, float, str], Measurement], all_methods: dict[str, Method],
+def run_missing(measured: dict[tuple[str, str, float, str], Measurement], all_methods: dict[str, Method],
              sigmas: list[float], kinds: list[str], path: Path) -> None:  # fmt: skip
     """Run the missing measurements. Write the file after each measurement."""
     for kind in kinds:
-        for name, clean in pictures(kind):
+        for name, clean in load_images(kind):
             for sigma in sigmas:
                 for method, denoise in all_methods.items():
                     if (kind, name, sigma, method) in measured:
                         continue
                     row = measure(kind, name, clean, sigma, method, denoise)
                     measured[row.key] = row
-                    write(path, measured)
+                    write_measurements(path, measured)
                     print(*asdict(row).values(), flush=True, file=sys.stderr)
 
 
@@ -157,22 +175,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/denoise_benchmark"))
     parser.add_argument("--only", nargs="+", metavar="METHOD", help="methods of the first table column [all]")
     parser.add_argument("--sigma", type=float, nargs="+", default=list(SIGMAS), help="noise levels, 0 to 255")
-    parser.add_argument("--kind", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--kind", nargs="+", type=canonical_kind, choices=KINDS, default=list(KINDS))
     parser.add_argument("--model", help="pixel denoiser [the bundled denoiser]")
     parser.add_argument("--latent-model", help="Stable Diffusion model [the bundled text-to-image model]")
     options = parser.parse_args()
-    all_methods = methods(options.model, options.latent_model)
+    all_methods = build_methods(options.model, options.latent_model)
     if unknown := set(options.only or ()) - set(all_methods):
         parser.error(f"unknown method: {', '.join(sorted(unknown))}. Use: {', '.join(all_methods)}.")
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "measurements.json"
-    measured = read(path)
+    measured = read_measurements(path)
     selected = {name: denoise for name, denoise in all_methods.items() if name in (options.only or all_methods)}
     for name, denoise in selected.items():
         if name.startswith(("artgen", "latent")):
             denoise(np.full((64, 64, 3), 128, np.uint8), 25)  # load the model before the measurement
-    complete(measured, selected, options.sigma, options.kind, path)
-    tables = "\n".join(table(list(measured.values()), kind, list(all_methods)) for kind in options.kind)
+    run_missing(measured, selected, options.sigma, options.kind, path)
+    tables = "\n".join(format_table(list(measured.values()), kind, list(all_methods)) for kind in options.kind)
     (options.out / "table.md").write_text(tables)
     print(tables)
 

@@ -29,7 +29,7 @@ def noisy(pixels: np.ndarray, sigma: float) -> np.ndarray:  # noqa: ARG001
     return pixels
 
 
-def classical(denoise: Method) -> Method:
+def classical_method(denoise: Method) -> Method:
     """Return a method of `artgen denoise` without a model, for arrays."""
 
     def with_channels_last(pixels: np.ndarray, sigma: float) -> np.ndarray:
@@ -61,7 +61,7 @@ def bm3d(pixels: np.ndarray, sigma: float) -> np.ndarray:
     return 255 * np.asarray(denoise(pixels / 255, sigma / 255))
 
 
-def artgen_with(**options: Any) -> Method:
+def artgen_method(**options: Any) -> Method:
     """Return `artgen denoise` with options."""
 
     def denoise(pixels: np.ndarray, sigma: float) -> np.ndarray:
@@ -77,23 +77,23 @@ def artgen_with(**options: Any) -> Method:
 
 
 @cache
-def methods(model: str | None, latent_model: str | None) -> dict[str, Method]:
+def build_methods(model: str | None, latent_model: str | None) -> dict[str, Method]:
     """Return all methods by name, in the order of the table. Without names, the bundled models are used."""
     pixel = {"model": model} if model else {}
     latent = {"model": latent_model} if latent_model else {}
     return {
         "noisy": noisy,
-        "TV": classical(total_variation),
-        "NLM": classical(non_local_means),
+        "TV": classical_method(total_variation),
+        "NLM": classical_method(non_local_means),
         "wavelet": wavelet,
         "BM3D": bm3d,
-        "artgen 1 step": artgen_with(**pixel),
-        "artgen 10 steps": artgen_with(steps=10, **pixel),
-        "latent": artgen_with(method="latent", **latent),
+        "artgen 1 step": artgen_method(**pixel),
+        "artgen 10 steps": artgen_method(steps=10, **pixel),
+        "latent": artgen_method(method="latent", **latent),
     }
 
 
-def threads() -> int:
+def num_threads() -> int:
     """Return the number of threads of the numeric libraries: OMP_NUM_THREADS, or the number of cores."""
     return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 

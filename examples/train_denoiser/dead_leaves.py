@@ -11,41 +11,41 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from patches import open_photographs
+from patches import load_photographs
 from PIL import Image, ImageDraw, ImageFilter
 
 SIDE = 256
-SMALLEST, LARGEST = 3.0, 160.0
+MIN_RADIUS_PX, MAX_RADIUS_PX = 3.0, 160.0
 
 
-def radius(random: np.random.Generator) -> float:
-    """Return a radius in pixels with density r^-3 between the bounds, which makes the images scale-invariant."""
-    low, high = SMALLEST**-2.0, LARGEST**-2.0
+def sample_radius(random: np.random.Generator) -> float:
+    """Sample a radius in pixels with density r^-3, which makes the images scale-invariant."""
+    low, high = MIN_RADIUS_PX**-2.0, MAX_RADIUS_PX**-2.0
     return float((low + random.random() * (high - low)) ** -0.5)
 
 
-def outline(random: np.random.Generator, size: float, center: np.ndarray) -> list[tuple[float, float]]:
-    """Return a closed shape around `center`: a blob, a box or a polygon."""
+def sample_outline(random: np.random.Generator, size: float, center: np.ndarray) -> list[tuple[float, float]]:
+    """Sample the outline of a shape around `center`: a blob, a box or a polygon."""
     kind = random.random()
     if kind < 0.5:
-        turns = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-        wobble = np.ones(48)
+        angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+        factors = np.ones(48)
         for n in (2, 3, 5):
-            wobble += random.uniform(0, 0.25) * np.cos(n * turns + random.uniform(0, 7))
-        points = size * wobble[:, None] * np.stack([np.cos(turns), np.sin(turns) * random.uniform(0.4, 1)], 1)
+            factors += random.uniform(0, 0.25) * np.cos(n * angles + random.uniform(0, 7))
+        points = size * factors[:, None] * np.stack([np.cos(angles), np.sin(angles) * random.uniform(0.4, 1)], 1)
     elif kind < 0.75:
-        wide, high = size * random.uniform(0.15, 1.4, 2)
-        points = np.array([(-wide, -high), (wide, -high), (wide, high), (-wide, high)])
+        width, height = size * random.uniform(0.15, 1.4, 2)
+        points = np.array([(-width, -height), (width, -height), (width, height), (-width, height)])
     else:
-        turns = np.sort(random.uniform(0, 2 * np.pi, random.integers(3, 8)))
-        points = size * np.stack([np.cos(turns), np.sin(turns)], 1)
-    turn = random.uniform(0, 2 * np.pi)
-    spun = points @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) + center
-    return [(float(x), float(y)) for x, y in spun]
+        angles = np.sort(random.uniform(0, 2 * np.pi, random.integers(3, 8)))
+        points = size * np.stack([np.cos(angles), np.sin(angles)], 1)
+    rotation = random.uniform(0, 2 * np.pi)
+    rotated = points @ np.array([[np.cos(rotation), -np.sin(rotation)], [np.sin(rotation), np.cos(rotation)]]) + center
+    return [(float(x), float(y)) for x, y in rotated]
 
 
-def filling(random: np.random.Generator, photographs: list[np.ndarray], side: int) -> Image.Image:
-    """Return the texture of a leaf, (side, side): a flat color, a color gradient, or a crop of a photograph."""
+def sample_texture(random: np.random.Generator, photographs: list[np.ndarray], side: int) -> Image.Image:
+    """Sample the texture of a shape, (side, side): a flat color, a color gradient, or a crop of a photograph."""
     photograph = photographs[random.integers(len(photographs))]
     row, column = (int(random.integers(0, n - 2)) for n in photograph.shape[:2])
     color = photograph[row, column].astype(np.float32)
@@ -58,29 +58,29 @@ def filling(random: np.random.Generator, photographs: list[np.ndarray], side: in
         return Image.fromarray((color + 40 * across).clip(0, 255).astype(np.uint8))
     edge = min(side, *photograph.shape[:2])
     row, column = (int(random.integers(0, n - edge + 1)) for n in photograph.shape[:2])
-    piece = photograph[row : row + edge, column : column + edge].astype(np.float32)
+    crop = photograph[row : row + edge, column : column + edge].astype(np.float32)
     if kind < 0.8:  # only the texture, with another color
-        piece = color + (piece - piece.mean((0, 1))) * random.uniform(0.3, 1.2)
-    return Image.fromarray(piece.clip(0, 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+        crop = color + (crop - crop.mean((0, 1))) * random.uniform(0.3, 1.2)
+    return Image.fromarray(crop.clip(0, 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
 
 
-def render(seed: int, raw: Path) -> np.ndarray:
-    """Render one image at twice the size and halve it, for antialiased edges."""
+def render_image(seed: int, raw: Path) -> np.ndarray:
+    """Render one image at twice the size and downscale it, for antialiased edges."""
     random = np.random.default_rng(seed)
-    photographs = [p if p.ndim == 3 else np.repeat(p[..., None], 3, 2) for p in open_photographs(raw)]
+    photographs = [p if p.ndim == 3 else np.repeat(p[..., None], 3, 2) for p in load_photographs(raw)]
     side = 2 * SIDE
-    image = filling(random, photographs, side)
+    image = sample_texture(random, photographs, side)
     scale = 2 ** random.uniform(0.0, 3.0)
     covered = 0.0
     while covered < 2.5 * side * side:
-        size = scale * radius(random)
+        size = scale * sample_radius(random)
         center = random.uniform(-0.1, 1.1, 2) * side
-        shape = outline(random, size, center)
+        shape = sample_outline(random, size, center)
         box = min(side, max(8, int(2 * size) + 2))
         left, top = int(center[0] - box / 2), int(center[1] - box / 2)
         mask = Image.new("L", (box, box), 0)
         ImageDraw.Draw(mask).polygon([(x - left, y - top) for x, y in shape], fill=255)
-        image.paste(filling(random, photographs, box), (left, top), mask)
+        image.paste(sample_texture(random, photographs, box), (left, top), mask)
         covered += size * size
     if random.random() < 0.4:
         image = image.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 2.0)))
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--images", "--pictures", type=int, default=200)
     options = parser.parse_args()
     with ProcessPoolExecutor() as pool:
-        images = list(pool.map(partial(render, raw=options.data), range(options.images), chunksize=8))
+        images = list(pool.map(partial(render_image, raw=options.data), range(options.images), chunksize=8))
     np.save(options.work / "leaves.npy", np.stack(images))
     print(len(images), "images")
 

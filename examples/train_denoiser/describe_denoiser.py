@@ -1,7 +1,7 @@
 """Write `provenance.json` and the model card (`README.md`) of the exported denoiser.
 
-The figures are from the checkpoint and from `measurements.json` of `examples/denoise_benchmark`; missing measurements
-are omitted. The card contains the table of the benchmark; `SHA256SUMS` contains all files.
+The numbers are from the checkpoint and from `table.md` of `examples/denoise_benchmark`; the table is omitted if
+`--benchmark` is not used. `SHA256SUMS` contains all files.
 """
 
 import argparse
@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from image_sources import HELD_OUT, SOURCES, WATCHED
+from image_sources import HELD_OUT, SOURCES, VALIDATION_PANORAMAS
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
-from export import sums
+from export import sha256_sums
 
-HEAD = """---
+HEADER = """---
 license: apache-2.0
 library_name: diffusers
 pipeline_tag: image-to-image
@@ -49,12 +49,12 @@ the noise level of the image returns the posterior mean; a few DDIM steps return
 
 def provenance(raw: Path, work: Path) -> dict[str, Any]:
     """Return every source with its hash and license, and each image with its hash."""
-    listed = json.loads((raw / "pictures.json").read_text())
+    images = json.loads((raw / "pictures.json").read_text())
     return {
         "sources": [asdict(source) for source in SOURCES],
-        "pictures": [entry for entry in listed if not entry["file"].startswith("held-out/")],
+        "pictures": [entry for entry in images if not entry["file"].startswith("held-out/")],
         "made up": f'{len(np.load(work / "leaves.npy", mmap_mode="r"))} "dead leaves" images of 256x256 pixels',
-        "watched, not trained on": list(WATCHED),
+        "watched, not trained on": list(VALIDATION_PANORAMAS),
         "held out for the benchmark": list(HELD_OUT),
     }
 
@@ -106,11 +106,11 @@ def main() -> None:
     options = parser.parse_args()
     record = provenance(options.data, options.work)
     (options.out / "provenance.json").write_text(json.dumps(record, indent=2) + "\n")
-    card = HEAD + data_section(record) + training_section(options.work, options.batch, options.note)
+    card = HEADER + data_section(record) + training_section(options.work, options.batch, options.note)
     if options.benchmark:
         card += benchmark_section(options.benchmark, options.timing)
     (options.out / "README.md").write_text(card)
-    (options.out / "SHA256SUMS").write_text(sums(options.out))
+    (options.out / "SHA256SUMS").write_text(sha256_sums(options.out))
 
 
 if __name__ == "__main__":

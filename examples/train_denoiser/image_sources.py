@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Source:
-    """Represent one archive: package, SHA-256, used files, license and author."""
+    """Represent one archive: package, SHA-256, used files, license and author.
+
+    The field names are the keys of `provenance.json`.
+    """
 
     package: str
     version: str
@@ -27,8 +30,8 @@ SOURCES = (
         "scikit-image", "0.26.0", "PyPI",
         "scikit_image-0.26.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
         "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
-        "CC0 or public domain, as skimage.data says of each",
-        "CC0 Textures (brick, grass, gravel), the makers named in skimage.data, NASA (hubble_deep_field)",
+        "CC0 or public domain, as listed for each image in skimage.data",
+        "CC0 Textures (brick, grass, gravel), the authors listed in skimage.data, NASA (hubble_deep_field)",
         tuple(SKIMAGE + name for name in (
             "hubble_deep_field.jpg", "ihc.png", "retina.jpg", "brick.png", "cell.png", "coins.png", "grass.png",
             "gravel.png",
@@ -38,7 +41,7 @@ SOURCES = (
         "scipy", "1.9.3", "PyPI",
         "scipy-1.9.3-cp38-cp38-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
         "cff3a5295234037e39500d35316a4c5794739433528310e117b8a9a0c76d20fc",
-        "public domain", "public-domain-image.com, as scipy.misc says",
+        "public domain", "public-domain-image.com, as listed in scipy.misc",
         ("scipy/misc/face.dat",),
     ),
     Source(
@@ -60,5 +63,5 @@ SOURCES = (
 )  # fmt: skip
 # Images of scikit-image for the benchmark. All are CC0 or public domain.
 HELD_OUT = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "camera.png")
-# Images for validation during the training, not trained on.
-WATCHED = ("forest", "venice")
+# Panoramas for validation during the training, which are not training data.
+VALIDATION_PANORAMAS = ("forest", "venice")

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
-from image_sources import WATCHED
-from patches import SIDE, STRONGEST, Patches, open_panorama
+from image_sources import VALIDATION_PANORAMAS
+from patches import MAX_SIGMA, SIDE, Patches, load_panorama
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,18 +26,18 @@ from training import Training, parser
 LEVELS = 1000
 
 
-def sigma_at(time: Tensor) -> Tensor:
-    """Return sigma (-1 to 1) of a timestep 0 to 999, which can be fractional."""
-    return (time + 1) * (STRONGEST / LEVELS / 127.5)
+def sigma_at(timestep: Tensor) -> Tensor:
+    """Return the sigma of a timestep (0 to 999, may be fractional), for pixel values of -1 to 1."""
+    return (timestep + 1) * (MAX_SIGMA / LEVELS / 127.5)
 
 
-def time_at(sigma: Tensor) -> Tensor:
-    """Return the timestep of a sigma (-1 to 1)."""
-    return sigma * (127.5 * LEVELS / STRONGEST) - 1
+def timestep_at(sigma: Tensor) -> Tensor:
+    """Return the timestep of a sigma for pixel values of -1 to 1."""
+    return sigma * (127.5 * LEVELS / MAX_SIGMA) - 1
 
 
 def build_schedule() -> DDIMScheduler:
-    """Return the schedule with sqrt((1 - alpha_bar) / alpha_bar) = sigma_at(k), computed in double precision."""
+    """Return the schedule with sqrt((1 - alpha_bar) / alpha_bar) = sigma_at(k), in in double precision."""
     sigma = sigma_at(torch.arange(LEVELS, dtype=torch.float64))
     alpha_bar = 1 / (1 + sigma**2)
     previous = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
@@ -51,7 +51,7 @@ def build_schedule() -> DDIMScheduler:
     )
 
 
-def build(width: tuple[int, ...], layers: int) -> UNet2DModel:
+def build_unet(width: tuple[int, ...], layers: int) -> UNet2DModel:
     """Build the network. It has no attention, so its cost is proportional to the number of pixels."""
     return UNet2DModel(
         sample_size=SIDE,
@@ -70,7 +70,7 @@ class Trainer(Training):
     """Store the state of the training, and save it in checkpoints."""
 
     warm_up = 300
-    least = 0.01
+    min_factor = 0.01
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
@@ -78,7 +78,7 @@ class Trainer(Training):
         self.random = np.random.default_rng(options.seed)
         self.patches = Patches(options.data, options.work / "leaves.npy")
         self.width = tuple(options.width)
-        self.model = build(self.width, options.layers).to(options.device)
+        self.model = build_unet(self.width, options.layers).to(options.device)
         self.average = EMA(self.model, options.average)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), options.rate, (0.9, 0.99), weight_decay=0.001)
         self.path: Path = options.work / "denoiser.pt"
@@ -86,7 +86,7 @@ class Trainer(Training):
             state = load(self.path, self.model, self.optimizer, self.average, self.random)
             self.step, self.seconds = state["step"], state["seconds"]
         # Forward and backward pass use a bfloat16 copy of the float32 weights: half the time on a CPU.
-        self.worker = deepcopy(self.model).to(torch.bfloat16) if options.half else self.model
+        self.bf16_model = deepcopy(self.model).to(torch.bfloat16) if options.half else self.model
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -95,51 +95,51 @@ class Trainer(Training):
 
     def loss(self) -> Tensor:
         """Return the mean squared error of the predicted noise, in units of sigma, over one batch."""
-        clean, noisy, sigma = self.patches.batch(self.random, self.options.batch)
+        clean, noisy, sigma = self.patches.sample_batch(self.random, self.options.batch)
         start, given, level = (torch.from_numpy(a).to(self.options.device) for a in (clean, noisy, sigma))
         wide = level[:, None, None, None]
         noise = (given - start) / wide
         state = given / (1 + wide**2).sqrt()
-        model_pred = self.worker(state.to(self.worker.dtype), time_at(level)).sample
+        model_pred = self.bf16_model(state.to(self.bf16_model.dtype), timestep_at(level)).sample
         return functional.mse_loss(model_pred.float(), noise)
 
     @torch.no_grad()
-    def exchange(self) -> None:
+    def copy_gradients_to_fp32(self) -> None:
         """Copy the gradients of the bfloat16 copy to the float32 weights."""
-        for full, half in zip(self.model.parameters(), self.worker.parameters(), strict=True):
+        for full, half in zip(self.model.parameters(), self.bf16_model.parameters(), strict=True):
             full.grad = None if half.grad is None else half.grad.float()
             half.grad = None
 
-    def learn(self, rate: float) -> float:
+    def train_step(self, rate: float) -> float:
         """Run one optimizer step and return its loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = self.loss()
         torch.autograd.backward(loss)
         if self.options.half:
-            self.exchange()
+            self.copy_gradients_to_fp32()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.options.half:
             with torch.no_grad():
-                torch._foreach_copy_(list(self.worker.parameters()), list(self.model.parameters()))
+                torch._foreach_copy_(list(self.bf16_model.parameters()), list(self.model.parameters()))
         self.average.update(self.model, self.step)
         return float(loss.detach())
 
     @torch.no_grad()
-    def watch(self) -> list[float]:
+    def validate(self) -> list[float]:
         """Return the PSNR in dB of one-step predictions on the validation images at sigma 15, 25 and 50."""
         random = np.random.default_rng(1)
         scores = []
-        images = [open_panorama(self.options.data / f"{name}.npy")[64:192] for name in WATCHED]
+        images = [load_panorama(self.options.data / f"{name}.npy")[64:192] for name in VALIDATION_PANORAMAS]
         clean = np.stack(images).astype(np.float32)
         with self.average.swap_in(self.model):
             for sigma in (15, 25, 50):
                 noisy = np.clip(np.round(clean + sigma * random.standard_normal(clean.shape, np.float32)), 0, 255)
                 given = torch.from_numpy(noisy).permute(0, 3, 1, 2).to(self.options.device) / 127.5 - 1
                 level = torch.full((len(given),), sigma / 127.5, device=given.device)
-                noise = self.model(given / (1 + level[0] ** 2).sqrt(), time_at(level)).sample
+                noise = self.model(given / (1 + level[0] ** 2).sqrt(), timestep_at(level)).sample
                 found = ((given - level[0] * noise).clamp(-1, 1) + 1) * 127.5
                 error = (found.permute(0, 2, 3, 1).cpu().numpy() - clean) ** 2
                 scores.append(round(float(np.mean(10 * np.log10(255**2 / error.mean((1, 2, 3))))), 3))
@@ -156,11 +156,11 @@ def plot(table: Path, image: Path) -> None:
     rows = np.genfromtxt(table, delimiter=",", ndmin=2)
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
     left.semilogy(rows[:, 1], rows[:, 3])
-    left.set(xlabel="patches", ylabel="mean square error of the noise, in sigma squared")
-    watched = rows[~np.isnan(rows[:, 5])]
-    for at, sigma in enumerate((15, 25, 50)):
-        right.plot(watched[:, 1], watched[:, 5 + at], label=f"sigma {sigma}")
-    right.set(xlabel="patches", ylabel="PSNR, dB, watched pictures")
+    left.set(xlabel="patches", ylabel="mean squared error of the noise, in units of sigma squared")
+    validation_psnr = rows[~np.isnan(rows[:, 5])]
+    for i, sigma in enumerate((15, 25, 50)):
+        right.plot(validation_psnr[:, 1], validation_psnr[:, 5 + i], label=f"sigma {sigma}")
+    right.set(xlabel="patches", ylabel="PSNR in dB, validation images")
     right.legend()
     figure.savefig(image, dpi=100)
     pyplot.close(figure)
@@ -172,29 +172,29 @@ def main() -> None:
     arguments.add_argument("--width", type=int, nargs="+", default=(32, 64, 96, 128), help="channels of each level")
     arguments.add_argument("--layers", type=int, default=1, help="blocks per level")
     arguments.add_argument("--half", action=argparse.BooleanOptionalAction, default=True, help="compute in bfloat16")
-    arguments.add_argument("--watch-every", type=int, default=1000)
+    arguments.add_argument("--validate-every", "--watch-every", type=int, default=1000, help="steps [1000]")
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     trainer = Trainer(options)
     print(sum(p.numel() for p in trainer.model.parameters()), "parameters", flush=True)
     recent: list[float] = []
     table = options.work / "denoiser.csv"
-    for done in trainer.steps():
-        recent.append(done.loss)
-        if done.step % options.watch_every and not trainer.over():
-            if done.step % 100:
+    for result in trainer.steps():
+        recent.append(result.loss)
+        if result.step % options.validate_every and not trainer.is_finished():
+            if result.step % 100:
                 continue
-            watched: list[float] = []
+            validation_psnr: list[float] = []
         else:
-            watched = trainer.watch()
+            validation_psnr = trainer.validate()
             trainer.save()
-        seen = done.step * options.batch
-        row = [done.step, seen, round(trainer.seconds), round(sum(recent) / len(recent), 5), done.rate]
+        num_patches = result.step * options.batch
+        row = [result.step, num_patches, round(trainer.seconds), round(sum(recent) / len(recent), 5), result.rate]
         with table.open("a", newline="") as log:
-            csv.writer(log).writerow([*row, *(watched or ("", "", ""))])
-        print(*row, round(seen / trainer.seconds, 1), *watched, flush=True)
+            csv.writer(log).writerow([*row, *(validation_psnr or ("", "", ""))])
+        print(*row, round(num_patches / trainer.seconds, 1), *validation_psnr, flush=True)
         recent = []
-        if watched:
+        if validation_psnr:
             plot(table, table.with_suffix(".png"))
 
 

@@ -9,25 +9,25 @@ from PIL import Image, ImageDraw, ImageFilter
 from shapes import DARK, HELD_OUT, HOLE, LIGHT, TRAINING_SHAPES, Shape
 
 TRIGGER = "linoprint"
-"""Trigger word of the style. The bundled model does not know this word."""
+"""Trigger word of the style. The bundled model is not trained on this word."""
 
-SIDE = 256
-FINE = 512
+SIDE_PX = 256
+RENDER_SIDE_PX = 512
 """Side of the rendered image in pixels, before downscaling."""
-LINE = 21
+OUTLINE_PX = 21
 """Width of the dark line around light parts, in pixels of the rendered image."""
 PAPER, INK, SECOND_INK = "#efe3c6", "#1d2a44", "#e2673a"
 TONES = {HOLE: 0, DARK: 1, LIGHT: 255}
 
 
-def tones(shapes: tuple[Shape, ...]) -> Image.Image:
+def render_tones(shapes: tuple[Shape, ...]) -> Image.Image:
     """Render an object in its tones, mode L."""
-    image = Image.new("L", (FINE, FINE), TONES[HOLE])
+    image = Image.new("L", (RENDER_SIDE_PX, RENDER_SIDE_PX), TONES[HOLE])
     draw = ImageDraw.Draw(image)
     for kind, tone, numbers in shapes:
-        points = [number * FINE / 100 for number in numbers]
+        points = [number * RENDER_SIDE_PX / 100 for number in numbers]
         if kind == "line":
-            draw.line(points, TONES[tone], FINE // 20, joint="curve")
+            draw.line(points, TONES[tone], RENDER_SIDE_PX // 20, joint="curve")
         elif kind == "pieslice":
             draw.pieslice(points[:4], numbers[4], numbers[5], fill=TONES[tone])
         else:
@@ -35,42 +35,42 @@ def tones(shapes: tuple[Shape, ...]) -> Image.Image:
     return image
 
 
-def linocut(shapes: tuple[Shape, ...], seed: int) -> Image.Image:
+def render_linocut(shapes: tuple[Shape, ...], seed: int) -> Image.Image:
     """Render an object as a two-block print: an orange disc under the object in dark ink without its light parts."""
     rng = random.Random(seed)
-    sheet = Image.new("RGB", (FINE, FINE), PAPER)
+    sheet = Image.new("RGB", (RENDER_SIDE_PX, RENDER_SIDE_PX), PAPER)
     x, y, radius = rng.uniform(0.46, 0.54), rng.uniform(0.44, 0.5), rng.uniform(0.36, 0.42)
-    disc = [FINE * side for side in (x - radius, y - radius, x + radius, y + radius)]
+    disc = [RENDER_SIDE_PX * side for side in (x - radius, y - radius, x + radius, y + radius)]
     ImageDraw.Draw(sheet).ellipse(disc, fill=SECOND_INK)
-    thing = tones(shapes)
+    thing = render_tones(shapes)
     sheet.paste(INK, (0, 0), thing.point(lambda value: 255 * (value > 0)))
-    sheet.paste(PAPER, (0, 0), thing.point(lambda value: 255 * (value > 1)).filter(ImageFilter.MinFilter(LINE)))
-    return sheet.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    sheet.paste(PAPER, (0, 0), thing.point(lambda value: 255 * (value > 1)).filter(ImageFilter.MinFilter(OUTLINE_PX)))
+    return sheet.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
 
 
-def provenance(folder: Path, source: str) -> None:
+def write_provenance(folder: Path, source: str) -> None:
     """Write the provenance of all images of a folder."""
     entry = {"file_name": "*", "source": source, "author": "the artgen authors", "licence": "CC0-1.0"}
     entry["consent"] = "rendered by a program for this purpose"
     (folder / "provenance.jsonl").write_text(json.dumps(entry) + "\n")
 
 
-def write(things: dict[str, tuple[Shape, ...]], folder: Path, first: int) -> None:
+def write_images(things: dict[str, tuple[Shape, ...]], folder: Path, first: int) -> None:
     """Write an image of each object, its caption, and the provenance."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, (name, shapes) in enumerate(things.items(), first):
         path = folder / f"{name.partition(' ')[2].replace(' ', '-')}.png"
-        linocut(shapes, number).save(path)
+        render_linocut(shapes, number).save(path)
         path.with_suffix(".txt").write_text(f"{TRIGGER}, {name}\n")
-    provenance(folder, "examples/train_style/linocuts.py")
+    write_provenance(folder, "examples/train_style/linocuts.py")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("data/train_style"))
     out = parser.parse_args().out
-    write(TRAINING_SHAPES, out / "images" / TRIGGER, 0)
-    write(HELD_OUT, out / "held-out", len(TRAINING_SHAPES))
+    write_images(TRAINING_SHAPES, out / "images" / TRIGGER, 0)
+    write_images(HELD_OUT, out / "held-out", len(TRAINING_SHAPES))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
     python measure_style.py --out data/train_style
 
 Missing images are generated with `artgen batch`. Writes `style.json` and `style.png`. With `--concepts`, the folder of
-a finished `examples/train_tiny`, its classifier names the concepts of other prompts, with the LoRA and without.
+a finished `examples/train_tiny`, its classifier recognizes the concepts of other prompts, with and without the LoRA.
 """
 
 import argparse
@@ -28,25 +28,27 @@ from concepts import read_core, with_article
 SHOWN_ON_SHEET = 8
 
 
-def opened(folder: Path) -> list[Image.Image]:
+def load_images(folder: Path) -> list[Image.Image]:
     """Return the linocuts of a folder."""
     return [Image.open(path).convert("RGB") for path in sorted(folder.glob("*.png"))]
 
 
-def style(generator: ImageGenerator, count: int) -> tuple[dict[str, Any], list[list[Image.Image]]]:
+def measure_style(generator: ImageGenerator, count: int) -> tuple[dict[str, Any], list[list[Image.Image]]]:
     """Return the fractions of images that are classified as linocuts, and the images without and with the LoRA."""
     out = generator.folder
-    style_classifier = StyleClassifier.of(
-        opened(out / "images" / TRIGGER), generate_varied_images(generator, "known", 96, first=3)
+    style_classifier = StyleClassifier.from_images(
+        load_images(out / "images" / TRIGGER), generate_varied_images(generator, "known", 96, first=3)
     )
     held_out_generated = generate_varied_images(generator, "known-held-out", 64, first=5)
-    held_out = opened(out / "held-out")
+    held_out = load_images(out / "held-out")
     prompts = [f"{TRIGGER}, {with_article(noun)}" for noun in nouns(count)]
-    generated = [generator.draw(f"trigger-{lora}", prompts, with_lora=lora == "with") for lora in ("without", "with")]
-    without, with_ = (round(float(style_classifier.recognized(images).mean()), 4) for images in generated)
+    generated = [
+        generator.generate(f"trigger-{lora}", prompts, with_lora=lora == "with") for lora in ("without", "with")
+    ]
+    without, with_lora = (round(float(style_classifier.recognized(images).mean()), 4) for images in generated)
     figures = {
         "images": count,
-        "recognized with the LoRA": with_,
+        "recognized with the LoRA": with_lora,
         "recognized without": without,
         "classifier: held-out linocuts recognized": _count(style_classifier, held_out),
         "classifier: generated images classified as linocuts": _count(style_classifier, held_out_generated),
@@ -59,35 +61,39 @@ def _count(style_classifier: StyleClassifier, images: list[Image.Image]) -> str:
     return f"{style_classifier.recognized(images).sum()} of {len(images)}"
 
 
-def concepts(generator: ImageGenerator, work: Path, count: int) -> dict[str, float]:
+def measure_concepts(generator: ImageGenerator, work: Path, count: int) -> dict[str, float]:
     """Return the accuracy of other prompts, without and with the LoRA, measured with the classifier of the recipe."""
     import numpy as np
     from concept_classifier import load_classifier, probabilities
 
-    concept_classifier, core = load_classifier(work / "judge.pt"), read_core()
+    concept_classifier, core = load_classifier(work / "concept_classifier.pt"), read_core()
     classes = [set(core[name][0]) if name in core else {name.replace("-", " ")} for name in concept_classifier.names]
-    asked = nouns(count)
-    found = {}
+    expected = nouns(count)
+    results = {}
     for lora in ("without", "with"):
-        images = generator.draw(f"others-{lora}", [with_article(noun) for noun in asked], with_lora=lora == "with")
+        images = generator.generate(
+            f"others-{lora}", [with_article(noun) for noun in expected], with_lora=lora == "with"
+        )
         top = (
             probabilities(concept_classifier, np.stack([np.asarray(each) for each in images])).topk(5).indices.tolist()
         )
-        right = [[noun in classes[at] for at in row] for noun, row in zip(asked, top, strict=True)]
-        found[f"first, {lora} the LoRA"] = round(float(np.mean([row[0] for row in right])), 4)
-        found[f"among five, {lora} the LoRA"] = round(float(np.mean([any(row) for row in right])), 4)
-    found["kept, first"] = round(found["first, with the LoRA"] / found["first, without the LoRA"], 4)
-    found["kept, among five"] = round(found["among five, with the LoRA"] / found["among five, without the LoRA"], 4)
-    return {"prompts": float(count), **found}
+        correct = [[noun in classes[i] for i in row] for noun, row in zip(expected, top, strict=True)]
+        results[f"first, {lora} the LoRA"] = round(float(np.mean([row[0] for row in correct])), 4)
+        results[f"among five, {lora} the LoRA"] = round(float(np.mean([any(row) for row in correct])), 4)
+    results["kept, first"] = round(results["first, with the LoRA"] / results["first, without the LoRA"], 4)
+    results["kept, among five"] = round(
+        results["among five, with the LoRA"] / results["among five, without the LoRA"], 4
+    )
+    return {"prompts": float(count), **results}
 
 
 def sheet(generator: ImageGenerator, generated: list[list[Image.Image]], count: int) -> Image.Image:
     """Return a sheet of linocuts and of images of the same prompts, without and with the LoRA."""
-    places = [at * count // SHOWN_ON_SHEET for at in range(SHOWN_ON_SHEET)]
-    names = [nouns(count)[at] for at in places]
-    training_images = opened(generator.folder / "images" / TRIGGER)[::2]
+    places = [i * count // SHOWN_ON_SHEET for i in range(SHOWN_ON_SHEET)]
+    names = [nouns(count)[i] for i in places]
+    training_images = load_images(generator.folder / "images" / TRIGGER)[::2]
     rows = [[contact_sheet.Cell(None, "", image) for image in training_images[:SHOWN_ON_SHEET]]]
-    rows += [[contact_sheet.Cell(None, "", images[at]) for at in places] for images in generated]
+    rows += [[contact_sheet.Cell(None, "", images[i]) for i in places] for images in generated]
     rows[-1] = [contact_sheet.Cell(None, name, cell.image) for name, cell in zip(names, rows[-1], strict=True)]
     sides = ("training images", "without LoRA", "with LoRA")
     return contact_sheet.render_sheet(contact_sheet.ContactSheet(rows, row_labels=sides), cell_px=128)
@@ -99,16 +105,18 @@ def main() -> None:
     parser.add_argument("--lora", type=Path, help="LoRA file [linoprint.safetensors in --out]")
     parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--others", type=int, default=80, help="number of prompts without the trigger")
-    parser.add_argument("--concepts", type=Path, help="work folder of examples/train_tiny with its judge.pt")
+    parser.add_argument(
+        "--concepts", type=Path, help="work folder of examples/train_tiny that contains concept_classifier.pt"
+    )
     options = parser.parse_args()
     generator = ImageGenerator(options.out, str(options.lora or options.out / f"{TRIGGER}.safetensors"))
-    figures, generated = style(generator, options.images)
-    found: dict[str, Any] = {"style": figures}
+    figures, generated = measure_style(generator, options.images)
+    results: dict[str, Any] = {"style": figures}
     if options.concepts:
-        found["other prompts"] = concepts(generator, options.concepts, options.others)
-    (options.out / "style.json").write_text(json.dumps(found, indent=2) + "\n")
+        results["other prompts"] = measure_concepts(generator, options.concepts, options.others)
+    (options.out / "style.json").write_text(json.dumps(results, indent=2) + "\n")
     sheet(generator, generated, options.images).save(options.out / "style.png", optimize=True)
-    print(json.dumps(found, indent=2))
+    print(json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

@@ -28,21 +28,21 @@ Features = NDArray[np.float32]
 class StyleClassifier:
     """Store the features of known images: (images, features), scaled to unit variance."""
 
-    ours: Features
-    theirs: Features
+    new_style: Features
+    other_style: Features
     scale: Features
 
     @classmethod
-    def of(cls, ours: Iterable[Image.Image], theirs: Iterable[Image.Image]) -> "StyleClassifier":
+    def from_images(cls, new_style: Iterable[Image.Image], other_style: Iterable[Image.Image]) -> "StyleClassifier":
         """Build a classifier from images of the new style and other images."""
-        mine, others = features(ours), features(theirs)
-        scale = np.concatenate([mine, others]).std(0) + 1e-6
-        return cls(mine / scale, others / scale, scale)
+        new_features, other_features = features(new_style), features(other_style)
+        scale = np.concatenate([new_features, other_features]).std(0) + 1e-6
+        return cls(new_features / scale, other_features / scale, scale)
 
     def recognized(self, images: Sequence[Image.Image]) -> NDArray[np.bool_]:
         """Return for each image whether the nearest known image has the new style."""
-        found = features(images) / self.scale
-        return _nearest(found, self.ours) < _nearest(found, self.theirs)
+        image_features = features(images) / self.scale
+        return _nearest(image_features, self.new_style) < _nearest(image_features, self.other_style)
 
 
 @torch.inference_mode()
@@ -61,6 +61,6 @@ def features(images: Iterable[Image.Image]) -> Features:
     return np.stack(rows)
 
 
-def _nearest(found: Features, known: Features) -> Features:
-    distances: Features = np.sqrt(((found[:, None] - known) ** 2).sum(-1)).min(1)
+def _nearest(image_features: Features, known: Features) -> Features:
+    distances: Features = np.sqrt(((image_features[:, None] - known) ** 2).sum(-1)).min(1)
     return distances

@@ -4,7 +4,7 @@ import numpy as np
 from concepts import Concept, plural, with_article
 from scenes import PLACES, SETTINGS, Scene, Thing
 
-FRAMES = (
+CAPTION_TEMPLATES = (
     "a drawing of {}", "a picture of {}", "an image of {}", "an illustration of {}",
     "an emoji of {}", "an icon of {}", "clip art of {}", "draw {}", "vector art of {}",
     "a nice drawing of {}", "a simple picture of {}", "show me {}", "this is {}", "there is {}",
@@ -40,7 +40,7 @@ SETTING_WORDS = {
     "sky": ("in the sky", "in the sky", "under a blue sky", "in front of the sky"),
 }
 NUMBERS = {2: ("two", "two", "2", "a pair of"), 3: ("three", "three", "3")}
-SAME = {"turquoise": ("turquoise", "teal"), "gray": ("gray", "grey"), "purple": ("purple", "violet"),
+COLOR_SYNONYMS = {"turquoise": ("turquoise", "teal"), "gray": ("gray", "grey"), "purple": ("purple", "violet"),
         "light blue": ("light blue", "sky blue"), "beige": ("beige", "cream")}  # fmt: skip
 
 
@@ -51,38 +51,38 @@ class Captioner:
         self.concepts = concepts
         self.random = np.random.default_rng(seed)
 
-    def pick(self, words: tuple[str, ...]) -> str:
+    def pick(self, options: tuple[str, ...]) -> str:
         """Return a random element."""
-        return words[self.random.integers(len(words))]
+        return options[self.random.integers(len(options))]
 
     def chance(self, probability: float) -> bool:
-        """Return True with a probability."""
+        """Return True with this probability."""
         return bool(self.random.random() < probability)
 
     def noun(self, name: str) -> str:
         """Return a noun for a concept: usually the most common noun, sometimes another noun or a synonym."""
         concept = self.concepts[name]
-        draw = self.random.random()
-        if draw < 0.22 and concept.synonyms:
+        uniform = self.random.random()
+        if uniform < 0.22 and concept.synonyms:
             return self.pick(concept.synonyms)
-        return concept.nouns[0] if draw < 0.68 else self.pick(concept.nouns)
+        return concept.nouns[0] if uniform < 0.68 else self.pick(concept.nouns)
 
-    def colour(self, name: str) -> str:
+    def color_word(self, name: str) -> str:
         """Return a word for a color."""
-        return self.pick(SAME.get(name, (name,)))
+        return self.pick(COLOR_SYNONYMS.get(name, (name,)))
 
-    def described(self, thing: Thing, *adjectives: str) -> str:
+    def describe(self, thing: Thing, *adjectives: str) -> str:
         """Return adjectives, color and noun without an article."""
         words = [w for w in adjectives if w]
-        if thing.colour:
-            words.append(self.colour(thing.colour))
+        if thing.color:
+            words.append(self.color_word(thing.color))
         return " ".join([*words, self.noun(thing.concept)])
 
     def subject(self, scene: Scene, style: str) -> str:
         """Return the objects of a scene with an article or a number. `style` is an adjective or empty."""
         first = scene.things[0]
         if scene.kind == "count":
-            many = plural(self.described(first))
+            many = plural(self.describe(first))
             words = [self.pick(NUMBERS[len(scene.things)]), style, many]
             return " ".join(w for w in words if w)
         if scene.kind == "pair":
@@ -92,20 +92,20 @@ class Captioner:
             size = self.pick(("small", "small", "tiny", "little"))
         elif scene.kind == "one" and self.chance(0.06):
             size = self.pick(("big", "large"))
-        subject = self.described(first, size, style)
+        subject = self.describe(first, size, style)
         if not self.chance(0.2):
             subject = with_article(subject) if not self.chance(0.08) else f"the {subject}"
         if scene.place:
-            where = PLACES[scene.place]
+            place = PLACES[scene.place]
             if self.chance(0.25):
-                where = where.replace("at the", "in the")
-            subject = f"{subject} {where}"
+                place = place.replace("at the", "in the")
+            subject = f"{subject} {place}"
         return subject
 
     def pair(self, scene: Scene, style: str) -> str:
         """Return a phrase for two objects. Two of three phrases state the order."""
-        left = with_article(self.described(scene.things[0], style))
-        right = with_article(self.described(scene.things[1]))
+        left = with_article(self.describe(scene.things[0], style))
+        right = with_article(self.describe(scene.things[1]))
         if self.chance(0.35):
             both = [left, right] if self.chance(0.5) else [right, left]
             return self.pick(("{} and {}", "{} with {}", "{} next to {}", "{} beside {}")).format(*both)
@@ -115,32 +115,32 @@ class Captioner:
             return self.pick(("{} to the right of {}", "{} on the right of {}", "{} right of {}")).format(right, left)
         return f"{left} on the left and {right} on the right"
 
-    def surroundings(self, scene: Scene) -> str:
+    def background_phrase(self, scene: Scene) -> str:
         """Return a phrase for the background. White is the default and rarely mentioned."""
         if scene.background in SETTINGS:
             return self.pick(SETTING_WORDS[scene.background])
         if scene.background == "white" and not self.chance(0.12):
             return ""
-        colour = self.colour(scene.background)
-        article = with_article(colour)
+        color = self.color_word(scene.background)
+        article = with_article(color)
         return self.pick(
-            (f"on {article} background", f"on {article} background", f"on {colour}",
+            (f"on {article} background", f"on {article} background", f"on {color}",
              f"in front of {article} background", f"with {article} background",
-             f", {colour} background", f"against {colour}", f"on plain {colour}")
+             f", {color} background", f"against {color}", f"on plain {color}")
         )  # fmt: skip
 
     def keywords(self, scene: Scene) -> str:
-        """Return a list of keywords: objects, style, background."""
+        """Return keywords instead of a sentence: objects, style, background."""
         thing = scene.things[0]
-        words = [self.described(thing)]
+        words = [self.describe(thing)]
         if len(scene.things) > 1 and scene.kind == "pair":
-            words.append(self.described(scene.things[1]))
+            words.append(self.describe(scene.things[1]))
         if self.chance(0.5):
             words.append(self.pick(STYLE_WORDS[thing.style]) + self.pick(("", " style")))
         if scene.background in SETTINGS:
             words.append(self.pick((scene.background, SETTING_WORDS[scene.background][0])))
         elif scene.background != "white":
-            words.append(f"{self.colour(scene.background)} background")
+            words.append(f"{self.color_word(scene.background)} background")
         return self.pick((", ", ", ", " ")).join(words)
 
     def filler(self) -> str:
@@ -150,12 +150,12 @@ class Captioner:
         count = self.random.integers(2, 5)
         return "".join(self.pick(tuple("bcdfghklmnprstvw")) + self.pick(tuple("aeiou")) for _ in range(count))
 
-    def wrapped(self, text: str) -> str:
+    def with_fillers(self, text: str) -> str:
         """Add filler words to a caption, so that the model learns to ignore unknown words."""
         before = [self.filler() for _ in range(self.random.integers(0, 5))]
         after = [self.filler() for _ in range(self.random.integers(0, 5))]
-        joint = "" if not after else self.pick((" ", ", "))
-        return " ".join([*before, text.rstrip(".")]) + joint + " ".join(after) + self.pick(("", "", "!", "?", "."))
+        separator = "" if not after else self.pick((" ", ", "))
+        return " ".join([*before, text.rstrip(".")]) + separator + " ".join(after) + self.pick(("", "", "!", "?", "."))
 
     def caption(self, scene: Scene) -> str:
         """Return a random caption of a scene."""
@@ -169,17 +169,17 @@ class Captioner:
             else:
                 tail = self.pick((f"in {style} style", f", {style} style", f", {style}"))
         subject = self.subject(scene, adjective)
-        where = self.surroundings(scene)
-        text = f"{subject} {where}"
+        background = self.background_phrase(scene)
+        text = f"{subject} {background}"
         if self.chance(0.45):
-            text = self.pick(FRAMES).format(text.strip())
+            text = self.pick(CAPTION_TEMPLATES).format(text.strip())
         elif self.chance(0.08):
-            text = f"{subject} emoji {where}"
+            text = f"{subject} emoji {background}"
         text = " ".join(f"{text} {tail}".split())
         text = text.replace(" ,", ",").replace(",,", ",").strip(" ,")
-        draw = self.random.random()
-        if draw < 0.04:
+        uniform = self.random.random()
+        if uniform < 0.04:
             return text.upper()
-        if draw < 0.3:
+        if uniform < 0.3:
             text = text[0].upper() + text[1:]
         return text + "." if self.chance(0.12) else text

@@ -1,7 +1,7 @@
 """Train a classifier that names the concept in an image, for the evaluation. The generator never uses it.
 
 The training images are renders of single objects with random shifts, scales, blur, noise and color casts. The test
-images are renders with backgrounds, places and sizes of another seed. Writes `judge.pt`.
+images are renders with backgrounds, places and sizes of another seed. Writes `concept_classifier.pt`.
 """
 
 import argparse
@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from concepts import read_concepts
-from render import open_sprites
+from render import load_sprites
 from scene_generator import SceneGenerator
-from scenes import Scene, Thing, compose
+from scenes import Scene, Thing, render_scene
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
@@ -69,7 +69,7 @@ def augment(batch: Tensor) -> Tensor:
 def probabilities(classifier: ConceptClassifier, images: np.ndarray) -> Tensor:
     """Return class probabilities, shape (n, classes)."""
     classifier.eval()
-    parts = [classifier(prepare(images[at : at + 200])) for at in range(0, len(images), 200)]
+    parts = [classifier(prepare(images[i : i + 200])) for i in range(0, len(images), 200)]
     return torch.cat(parts).softmax(1)
 
 
@@ -81,18 +81,18 @@ def load_classifier(path: Path) -> ConceptClassifier:
     return classifier.eval()
 
 
-def real(generator: SceneGenerator, names: list[str], count: int, plain: bool) -> tuple[np.ndarray, Tensor]:
+def render_objects(generator: SceneGenerator, names: list[str], count: int, plain: bool) -> tuple[np.ndarray, Tensor]:
     """Return new renders of single objects: images and class indices."""
     images, labels = [], []
     for _ in range(count):
-        at = int(generator.random.integers(len(names)))
-        thing = generator.one(names[at])
+        i = int(generator.random.integers(len(names)))
+        thing = generator.one(names[i])
         size = generator.random.uniform(0.6, 0.95)
         x, y = 0.5 + generator.random.uniform(-0.06, 0.06, 2)
         thing = Thing(thing.concept, thing.style, x, y, size)
         scene = Scene("one", (thing,), generator.background(1.0 if plain else 0.6))
-        images.append(compose(scene, generator.sprites, 64))
-        labels.append(at)
+        images.append(render_scene(scene, generator.sprites, 64))
+        labels.append(i)
     return np.stack(images), torch.tensor(labels)
 
 
@@ -107,12 +107,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     concepts = read_concepts(options.data, options.work)
-    generator = SceneGenerator(concepts, open_sprites(options.work), 777)
-    images, labels = real(generator, generator.core, options.images, plain=False)
+    generator = SceneGenerator(concepts, load_sprites(options.work), 777)
+    images, labels = render_objects(generator, generator.core, options.images, plain=False)
     classifier = convert_conv2d_weight_memory_format(ConceptClassifier(generator.core), torch.channels_last)
     steps = options.passes * (options.images // 64)
     optimizer = torch.optim.AdamW(classifier.parameters(), 2e-3, weight_decay=0.02)
-    plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
+    lr_scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
     start_time = time.monotonic()
     for step in range(steps):
         rows = torch.randint(0, len(labels), (64,))
@@ -123,23 +123,23 @@ def main() -> None:
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
-        plan.step()
+        lr_scheduler.step()
         if step % 200 == 0:
             print(step, round(float(loss.detach()), 3), round(time.monotonic() - start_time), flush=True)
-    fresh, truth = real(
+    test_images, truth = render_objects(
         SceneGenerator(concepts, generator.sprites, 4242), generator.core, max(1, options.images // 8), plain=False
     )
-    found = probabilities(classifier, fresh).topk(5).indices
-    right = found == truth[:, None]
+    top5 = probabilities(classifier, test_images).topk(5).indices
+    correct = top5 == truth[:, None]
     figures = {
         "classes": len(generator.core),
         "real renders": len(truth),
-        "top 1": round(float(right[:, 0].float().mean()), 4),
-        "top 5": round(float(right.any(1).float().mean()), 4),
+        "top 1": round(float(correct[:, 0].float().mean()), 4),
+        "top 5": round(float(correct.any(1).float().mean()), 4),
     }
     print(json.dumps(figures))
     content = {"module": classifier.state_dict(), "names": generator.core, "figures": figures}
-    torch.save(content, options.work / "judge.pt")
+    torch.save(content, options.work / "concept_classifier.pt")
 
 
 if __name__ == "__main__":

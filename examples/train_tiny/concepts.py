@@ -7,22 +7,22 @@ from pathlib import Path
 
 from sources import PACKS, read_characters, read_synonyms
 
-IRREGULAR = {
+IRREGULAR_PLURALS = {
     "mouse": "mice", "goose": "geese", "sheep": "sheep", "fish": "fish", "deer": "deer",
     "child": "children", "man": "men", "woman": "women", "person": "people", "foot": "feet",
     "tooth": "teeth", "wolf": "wolves", "leaf": "leaves", "knife": "knives", "moose": "moose",
     "shrimp": "shrimp", "squid": "squid", "bison": "bison", "die": "dice", "scarf": "scarves",
     "policeman": "policemen", "policewoman": "policewomen", "loaf": "loaves", "ox": "oxen",
 }  # fmt: skip
-MASS = frozenset({
+NOUNS_WITHOUT_ARTICLE = frozenset({
     "jeans", "glasses", "sunglasses", "goggles", "gloves", "socks", "headphones", "scissors", "eyes", "lips",
     "swords", "skis", "peanuts", "cherries", "grapes", "fireworks", "sparkles", "books", "fries", "spaghetti",
     "pasta", "sushi", "milk", "beer", "wine", "coffee", "tea", "rice", "lettuce", "money", "chocolate",
     "honey", "toilet_paper", "bacon", "corn", "rain", "fire", "blueberries", "pancakes", "shrimp_tempura",
     "broccoli", "garlic", "lightning", "clothing", "feet", "trousers", "cheese", "popcorn",
 })  # fmt: skip
-FAVOURITES = ("animals", "plants", "food", "vehicles", "sky and weather")
-UNKIND = (
+FREQUENT_GROUPS = ("animals", "plants", "food", "vehicles", "sky and weather")
+EXCLUDED_WORDS = (
     "shit",
     "crap",
     "turd",
@@ -51,26 +51,26 @@ class Concept:
     weight: float
 
 
-def is_mass(noun: str) -> bool:
+def has_no_article(noun: str) -> bool:
     """Return True for nouns without an indefinite article: plural or uncountable nouns."""
     last = noun.split()[-1]
-    return last in MASS or noun.replace(" ", "_") in MASS
+    return last in NOUNS_WITHOUT_ARTICLE or noun.replace(" ", "_") in NOUNS_WITHOUT_ARTICLE
 
 
 def with_article(noun: str) -> str:
     """Add the indefinite article: 'a fox', 'an apple', 'jeans'."""
-    if is_mass(noun):
+    if has_no_article(noun):
         return noun
-    an = noun[0] in "aeio" or noun.startswith(("umbrella", "ugly"))
-    return f"{'an' if an else 'a'} {noun}"
+    starts_with_vowel = noun[0] in "aeio" or noun.startswith(("umbrella", "ugly"))
+    return f"{'an' if starts_with_vowel else 'a'} {noun}"
 
 
 def plural(noun: str) -> str:
     """Return the plural of a noun phrase, from the ending of its last word."""
     *first, last = noun.split(" ")
-    if last in IRREGULAR:
-        last = IRREGULAR[last]
-    elif not is_mass(noun):
+    if last in IRREGULAR_PLURALS:
+        last = IRREGULAR_PLURALS[last]
+    elif not has_no_article(noun):
         if last.endswith("y") and last[-2:-1] not in tuple("aeiou"):
             last = last[:-1] + "ies"
         elif last.endswith(("s", "x", "ch", "sh", "z")) or last in {"tomato", "potato", "mango"}:
@@ -86,12 +86,12 @@ def read_core() -> dict[str, tuple[tuple[str, ...], float]]:
     weight = 1.0
     for line in (Path(__file__).with_name("concepts.txt")).read_text().splitlines():
         if line.startswith("#"):
-            weight = 2.0 if line[2:] in FAVOURITES else 1.0
+            weight = 2.0 if line[2:] in FREQUENT_GROUPS else 1.0
             continue
         for entry in line.split():
             name, _, nouns = entry.partition("=")
-            words = (nouns or name.replace("-", " ")).replace("_", " ").split("|")
-            core[name] = (tuple(words), weight)
+            texts = (nouns or name.replace("-", " ")).replace("_", " ").split("|")
+            core[name] = (tuple(texts), weight)
     return core
 
 
@@ -102,9 +102,9 @@ def read_concepts(raw: Path, work: Path) -> dict[str, Concept]:
     emoji: dict[str, str] = {}
     for pack in reversed(PACKS):
         emoji.update(read_characters(raw, pack))
-    words = read_synonyms(raw)
-    found = {n: words.get(emoji.get(n, "").replace("\ufe0f", ""), []) for n in names}
-    uses = Counter(word for synonyms in found.values() for word in set(synonyms))
+    keywords = read_synonyms(raw)
+    candidates = {n: keywords.get(emoji.get(n, "").replace("\ufe0f", ""), []) for n in names}
+    uses = Counter(word for synonyms in candidates.values() for word in set(synonyms))
     taken = {noun for nouns, _ in core.values() for noun in nouns}
     named = {name.replace("-", " ") for name in names}
     # "teddy" is not a synonym of bear: teddy bears are a separate concept.
@@ -114,10 +114,10 @@ def read_concepts(raw: Path, work: Path) -> dict[str, Concept]:
         nouns, weight = core.get(name, ((name.replace("-", " "),), 1.0))
         synonyms = tuple(
             word
-            for word in found[name]
+            for word in candidates[name]
             if uses[word] <= 2
             and len(word) > 2
-            and word not in {*nouns, *taken, *UNKIND}
+            and word not in {*nouns, *taken, *EXCLUDED_WORDS}
             and (word not in named or word == name.replace("-", " "))
             and parts[word] <= sum(word in noun.split() for noun in nouns)
         )

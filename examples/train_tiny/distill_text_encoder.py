@@ -1,9 +1,9 @@
-"""Train a trained model on synonyms and on ignoring unknown words, by self-distillation.
+"""Train the model to understand synonyms and to ignore unknown words, by self-distillation.
 
 Hinton et al. 2015, arXiv 1503.02531. The teacher is a fixed copy of the model and receives a plain caption of a noisy
 scene. The student starts as a copy of the teacher, receives a paraphrase, and learns to predict the velocity of the
 teacher. The target contains no sampling noise, so this needs far fewer samples than training on random captions. Writes
-`words.pt` (resumes bit-identically) and `words.csv`.
+`distilled.pt` (resumes bit-identically) and `distilled.csv`.
 """
 
 import argparse
@@ -21,22 +21,22 @@ from diffusers.models.attention_processor import AttnProcessor
 from export import load_model
 from model import Sizes, TextToImageModel, alphas_cumprod
 from paraphrase import Paraphraser, filler_words
-from render import scene_from
+from render import scene_from_json
 from tokenizer import LENGTH
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
-from train import Latents
+from train import EncodedScenes
 from training import Training, parser
 from transformers import CLIPTokenizer
 
 
-def bfloat16_copy(model: TextToImageModel) -> TextToImageModel:
+def copy_to_bf16(model: TextToImageModel) -> TextToImageModel:
     """Return a bfloat16 copy with plain attention, as in `train.py`; on a CPU, it takes half the time of autocast."""
-    worker = deepcopy(model).to(torch.bfloat16)
-    worker.unet.set_attn_processor(AttnProcessor())
-    worker.text.set_attn_implementation("eager")
-    return worker
+    bf16_model = deepcopy(model).to(torch.bfloat16)
+    bf16_model.unet.set_attn_processor(AttnProcessor())
+    bf16_model.text.set_attn_implementation("eager")
+    return bf16_model
 
 
 class DistillationData:
@@ -44,15 +44,15 @@ class DistillationData:
 
     def __init__(self, options: argparse.Namespace) -> None:
         folders = [options.work, *options.more]
-        self.latents = Latents(folders, read_focus(options.focus), empty=0.0)
+        self.latents = EncodedScenes(folders, read_focus(options.focus), empty=0.0)
         self.scenes = [
-            scene_from(data) for folder in folders for data in json.loads((folder / "scenes.json").read_text())
+            scene_from_json(data) for folder in folders for data in json.loads((folder / "scenes.json").read_text())
         ]
         concepts = read_concepts(options.data, options.work)
-        self.words = Paraphraser(concepts, filler_words(options.data, concepts), options.seed)
+        self.paraphraser = Paraphraser(concepts, filler_words(options.data, concepts), options.seed)
         self.tokenizer = CLIPTokenizer.from_pretrained(options.work / "tokenizer")
 
-    def tokens(self, texts: list[str]) -> Tensor:
+    def tokenize(self, texts: list[str]) -> Tensor:
         """Return token ids, int64 (texts, LENGTH)."""
         coded = self.tokenizer(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt")
         ids: Tensor = coded.input_ids
@@ -63,13 +63,15 @@ class DistillationData:
 
         One caption in ten is empty.
         """
-        rows = self.latents.rows(random, count)
-        self.words.random = random
+        rows = self.latents.sample_rows(random, count)
+        self.paraphraser.random = random
         scenes = [self.scenes[row] for row in rows]
-        plain = [self.words.plainly(scene) if random.random() > 0.1 else "" for scene in scenes]
-        other = [text and self.words.paraphrase(scene, text) for scene, text in zip(scenes, plain, strict=True)]
+        plain = [self.paraphraser.plain_caption(scene) if random.random() > 0.1 else "" for scene in scenes]
+        paraphrased = [
+            text and self.paraphraser.paraphrase(scene, text) for scene, text in zip(scenes, plain, strict=True)
+        ]
         latents = self.latents.latents[rows].to(device, torch.float32)
-        return latents, self.tokens(plain).to(device), self.tokens(other).to(device)
+        return latents, self.tokenize(plain).to(device), self.tokenize(paraphrased).to(device)
 
 
 class DistillationTrainer(Training):
@@ -80,22 +82,22 @@ class DistillationTrainer(Training):
         torch.manual_seed(options.seed)
         self.random = np.random.default_rng(options.seed)
         self.data = DistillationData(options)
-        self.student = load_model(options.work / "painter.pt").to(options.device)
+        self.student = load_model(options.work / "text_to_image.pt").to(options.device)
         convert_conv2d_weight_memory_format(self.student, torch.channels_last)
-        self.teacher = bfloat16_copy(self.student).requires_grad_(False)
+        self.teacher = copy_to_bf16(self.student).requires_grad_(False)
         self.sizes: Sizes = self.student.sizes
         self.average = EMA(self.student, options.average)
         self.optimizer = torch.optim.AdamW(self.student.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01)
         self.alphas_cumprod = alphas_cumprod().to(options.device)
-        self.path: Path = options.work / "words.pt"
+        self.path: Path = options.work / "distilled.pt"
         if self.path.exists():
             state = load(self.path, self.student, self.optimizer, self.average, self.random)
             self.step, self.seconds = state["step"], state["seconds"]
-        self.worker = bfloat16_copy(self.student)
+        self.bf16_model = copy_to_bf16(self.student)
 
     def save(self) -> None:
         """Write a checkpoint in the format of `export.py`."""
-        size = self.data.latents.size
+        size = self.data.latents.vocabulary_size
         state = {"step": self.step, "seconds": self.seconds, "vocabulary": size, "sizes": asdict(self.sizes)}
         save(self.path, self.student, self.optimizer, self.average, self.random, state)
 
@@ -105,24 +107,24 @@ class DistillationTrainer(Training):
         High noise levels are sampled more often.
         """
         count, device = self.options.batch, self.options.device
-        latents, plain, other = self.data.batch(self.random, count, device)
-        spread = (np.arange(count) + self.random.random(count)) / count
-        times = torch.from_numpy((spread**0.6 * 1000).astype(np.int64)).to(device)
+        latents, plain, paraphrased = self.data.batch(self.random, count, device)
+        quantiles = (np.arange(count) + self.random.random(count)) / count
+        timesteps = torch.from_numpy((quantiles**0.6 * 1000).astype(np.int64)).to(device)
         noise = torch.from_numpy(self.random.standard_normal(latents.shape, np.float32)).to(device)
-        alpha_bar = self.alphas_cumprod[times][:, None, None, None]
+        alpha_bar = self.alphas_cumprod[timesteps][:, None, None, None]
         noisy = (alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise).to(torch.bfloat16)
         noisy = noisy.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            target = self.teacher(noisy, times, plain).float()
-        return functional.mse_loss(self.worker(noisy, times, other).float(), target)
+            target = self.teacher(noisy, timesteps, plain).float()
+        return functional.mse_loss(self.bf16_model(noisy, timesteps, paraphrased).float(), target)
 
-    def learn(self, rate: float) -> float:
+    def train_step(self, rate: float) -> float:
         """Run one optimizer step and return its loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = self.loss()
         torch.autograd.backward(loss)
-        pairs = list(zip(self.student.parameters(), self.worker.parameters(), strict=True))
+        pairs = list(zip(self.student.parameters(), self.bf16_model.parameters(), strict=True))
         for full, half in pairs:
             full.grad = None if half.grad is None else half.grad.float()
             half.grad = None
@@ -144,15 +146,15 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     trainer = DistillationTrainer(options)
     recent: list[float] = []
-    for done in trainer.steps():
-        recent.append(done.loss)
-        if done.step % 50 == 0:
-            row = [done.step, round(trainer.seconds), round(sum(recent) / len(recent), 5), done.rate]
-            with (options.work / "words.csv").open("a", newline="") as log:
+    for result in trainer.steps():
+        recent.append(result.loss)
+        if result.step % 50 == 0:
+            row = [result.step, round(trainer.seconds), round(sum(recent) / len(recent), 5), result.rate]
+            with (options.work / "distilled.csv").open("a", newline="") as log:
                 csv.writer(log).writerow(row)
             print(*row, flush=True)
             recent = []
-        if done.step % options.save_every == 0:
+        if result.step % options.save_every == 0:
             trainer.save()
     trainer.save()
 

@@ -15,10 +15,10 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from train_autoencoder import build
 
-DEVIATION = 0.05  # posterior standard deviation in units of the standardized latents: nearly zero
+POSTERIOR_STD = 0.05  # posterior standard deviation in units of the standardized latents: nearly zero
 
 
-def open_average(path: Path) -> AutoencoderKL:
+def load_averaged(path: Path) -> AutoencoderKL:
     """Load the averaged autoencoder of a checkpoint."""
     content = torch.load(path, map_location="cpu", weights_only=False)
     model = build(tuple(content["width"]))
@@ -33,8 +33,8 @@ def encode(model: AutoencoderKL, images: np.ndarray, device: str) -> Tensor:
     """Return latent means, float32 of shape (images, 16, side / 8, side / 8)."""
     parts = []
     model.to(device=device, memory_format=torch.channels_last)
-    for at in range(0, len(images), 250):
-        batch = torch.tensor(images[at : at + 250]).to(device).permute(0, 3, 1, 2)
+    for i in range(0, len(images), 250):
+        batch = torch.tensor(images[i : i + 250]).to(device).permute(0, 3, 1, 2)
         with torch.autocast(device, torch.bfloat16):
             moments = model.encode(batch.float() / 127.5 - 1).latent_dist.mean
         parts.append(moments.float().cpu())
@@ -42,16 +42,16 @@ def encode(model: AutoencoderKL, images: np.ndarray, device: str) -> Tensor:
 
 
 @torch.no_grad()
-def whiten(model: AutoencoderKL, mean: Tensor, deviation: Tensor) -> None:
+def fold_standardization(model: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
     """Fold (z - mean) / std into `quant_conv` and its inverse into `post_quant_conv`."""
     channels = len(mean)
     into, out = model.quant_conv, model.post_quant_conv
-    into.weight[:channels] /= deviation[:, None, None, None]
-    into.bias[:channels] = (into.bias[:channels] - mean) / deviation
+    into.weight[:channels] /= std[:, None, None, None]
+    into.bias[:channels] = (into.bias[:channels] - mean) / std
     into.weight[channels:] = 0
-    into.bias[channels:] = 2 * math.log(DEVIATION)
+    into.bias[channels:] = 2 * math.log(POSTERIOR_STD)
     out.bias += out.weight[:, :, 0, 0] @ mean
-    out.weight *= deviation[None, :, None, None]
+    out.weight *= std[None, :, None, None]
     model.register_to_config(scaling_factor=1.0)
 
 
@@ -68,17 +68,17 @@ def main() -> None:
         model = AutoencoderKL.from_pretrained(options.vae).eval()
         np.save(options.work / "latents.npy", encode(model, images, options.device).half().numpy())
         return
-    model = open_average(options.work / "ae.pt")
+    model = load_averaged(options.work / "ae.pt")
     latents = encode(model, images, options.device)
     mean = latents.mean(dim=(0, 2, 3))
-    deviation = latents.std(dim=(0, 2, 3))
-    print("channel deviations", [round(float(d), 2) for d in deviation])
-    whiten(model.cpu(), mean, deviation)
+    std = latents.std(dim=(0, 2, 3))
+    print("channel deviations", [round(float(d), 2) for d in std])
+    fold_standardization(model.cpu(), mean, std)
     model.save_pretrained(options.work / "vae")
     shape = (1, -1, 1, 1)
-    white = (latents - mean.reshape(shape)) / deviation.reshape(shape)
-    np.save(options.work / "latents.npy", white.half().numpy())
-    print(len(white), "latents")
+    standardized = (latents - mean.reshape(shape)) / std.reshape(shape)
+    np.save(options.work / "latents.npy", standardized.half().numpy())
+    print(len(standardized), "latents")
 
 
 if __name__ == "__main__":

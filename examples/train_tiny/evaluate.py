@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from concept_classifier import ConceptClassifier, load_classifier, probabilities
-from concepts import Concept, is_mass, plural, read_concepts, read_focus, with_article
-from control import background_of, colour_of, count_of, halves
+from concepts import Concept, has_no_article, plural, read_concepts, read_focus, with_article
 from diffusers import StableDiffusionPipeline
-from render import open_sprites
+from prompt_adherence import background_color, count_objects, halves, object_color
+from render import load_sprites
 from scene_generator import SceneGenerator
-from scenes import BACKGROUNDS, HUES, Scene, Thing, compose
-from snapshot import draw, tile
+from scenes import BACKGROUNDS, HUES, Scene, Thing, render_scene
+from snapshot import generate_images, tile
 
 SHEET = (
     "a fox", "a cat", "a dog", "an elephant", "a penguin", "a red fox in the snow", "an owl at night",
@@ -36,31 +36,31 @@ SHEET = (
     "a light bulb", "a key", "a gift", "three fish", "a glossy crown", "a teddy bear on a pink background",
     "a fox to the left of a mushroom",
 )  # fmt: skip
-PHRASES = (
+UNSEEN_PHRASES = (
     "my very own {}", "could you paint me {}?", "{}, beautiful and bright", "once upon a time there was {}",
     "the best {} in the world", "a photo of {}", "{} for my birthday card", "an oil painting of {}",
 )  # fmt: skip
-# No training caption contains the words of `paraphrase.HELD_OUT`.
-UNKNOWN = (
+# These phrases contain the words of `paraphrase.HELD_OUT`, which are not in any training caption.
+UNKNOWN_WORD_PHRASES = (
     "{} made groovy", "an etching of {}", "{} by the harbourmaster", "the alderman's favourite {}",
     "{}, whimsical and serene", "wallpaper with {}", "{} for the kindergarten newsletter", "one glorious {}",
 )  # fmt: skip
-BARE = ("own", "best", "favourite", "glorious")  # a noun after these words has no article
+WORDS_BEFORE_BARE_NOUN = ("own", "best", "favourite", "glorious")  # a noun after these words has no article
 SHEET_STEPS = 30
 PEOPLE = ("doctor", "astronaut", "person")
 
 
-def shares(hits: np.ndarray) -> dict[str, float]:
+def accuracy(hits: np.ndarray) -> dict[str, float]:
     """Return the top-1 and top-5 accuracy. `hits` is bool of shape (..., 2)."""
     first, five = hits.reshape(-1, 2).mean(axis=0)
     return {"top 1": round(float(first), 4), "top 5": round(float(five), 4), "pictures": hits.size // 2}
 
 
-def phrased(nouns: list[str], phrases: tuple[str, ...]) -> list[str]:
+def fill_phrases(nouns: list[str], phrases: tuple[str, ...]) -> list[str]:
     """Return each noun in one of the phrases in turn, with an article if the phrase permits it."""
-    taken = (phrases[at % len(phrases)] for at in range(len(nouns)))
+    taken = (phrases[i % len(phrases)] for i in range(len(nouns)))
     return [
-        phrase.format(noun if any(word in phrase for word in BARE) else with_article(noun))
+        phrase.format(noun if any(word in phrase for word in WORDS_BEFORE_BARE_NOUN) else with_article(noun))
         for phrase, noun in zip(taken, nouns, strict=True)
     ]
 
@@ -74,11 +74,11 @@ class Evaluation:
         start_time = time.monotonic()
         self.pipeline = StableDiffusionPipeline.from_pretrained(options.model)
         self.pipeline.to(options.device)
-        self.loading = time.monotonic() - start_time
+        self.loading_seconds = time.monotonic() - start_time
         self.pipeline.set_progress_bar_config(disable=True)
         self.concepts = read_concepts(options.data, options.work)
-        self.classifier: ConceptClassifier = load_classifier(options.work / "judge.pt")
-        self.generator = SceneGenerator(self.concepts, open_sprites(options.work), 99)
+        self.classifier: ConceptClassifier = load_classifier(options.work / "concept_classifier.pt")
+        self.generator = SceneGenerator(self.concepts, load_sprites(options.work), 99)
         self.focus = read_focus(options.focus) or frozenset(self.generator.core)
         self.generator.focus(self.focus)
         self.random = np.random.default_rng(7)
@@ -86,25 +86,25 @@ class Evaluation:
     def images(self, prompts: list[str], seeds: list[int]) -> np.ndarray:
         """Generate images, uint8 (n, side, side, 3)."""
         with torch.autocast(self.options.device, torch.bfloat16, enabled=self.options.half):
-            images = draw(self.pipeline, prompts, seeds, self.options.steps, self.options.guidance, batch=50)
+            images = generate_images(self.pipeline, prompts, seeds, self.options.steps, self.options.guidance, batch=50)
         return np.stack([np.asarray(image) for image in images])
 
-    def chosen(self) -> tuple[list[Concept], list[Concept]]:
+    def evaluated_concepts(self) -> tuple[list[Concept], list[Concept]]:
         """Return the evaluated concepts: all of the focus, and `--others` everyday concepts, evenly spread."""
         known = [self.concepts[name] for name in self.classifier.names]
-        taught = [concept for concept in known if concept.name in self.focus]
-        nouns = {noun for concept in taught for noun in concept.nouns}
+        trained = [concept for concept in known if concept.name in self.focus]
+        nouns = {noun for concept in trained for noun in concept.nouns}
         rest = [concept for concept in known if concept.name not in self.focus and concept.nouns[0] not in nouns]
         rows = np.linspace(0, len(rest) - 1, min(self.options.others, len(rest)))
-        return taught, [rest[int(row)] for row in rows]
+        return trained, [rest[int(row)] for row in rows]
 
     def hits(self, prompts: list[str], seeds: list[int], nouns: list[str]) -> np.ndarray:
-        """Return whether the classifier names the right noun first, and among five: bool (prompts, 2)."""
+        """Return top-1 and top-5 hits of the classifier: bool, shape (prompts, 2)."""
         if not prompts:
             return np.zeros((0, 2), bool)
         classes = [set(self.concepts[name].nouns) for name in self.classifier.names]
         top = probabilities(self.classifier, self.images(prompts, seeds)).topk(5).indices.tolist()
-        right = [[noun in classes[at] for at in row] for noun, row in zip(nouns, top, strict=True)]
+        right = [[noun in classes[i] for i in row] for noun, row in zip(nouns, top, strict=True)]
         return np.array([[row[0], any(row)] for row in right])
 
     def plain(self, concepts: list[Concept]) -> np.ndarray:
@@ -116,95 +116,95 @@ class Evaluation:
     def concept_scores(self) -> dict[str, Any]:
         """Evaluate all concepts with plain prompts, and the trained concepts with new phrases and synonyms.
 
-        Two lists contain the trained concepts that failed with both seeds; train these further.
+        Two lists contain the trained concepts that failed with both seeds.
         """
-        taught, others = self.chosen()
-        trained_hits, other_hits = self.plain(taught), self.plain(others)
-        nouns = [concept.nouns[0] for concept in taught]
-        known = [c for c in taught if c.synonyms]
+        trained, others = self.evaluated_concepts()
+        trained_hits, other_hits = self.plain(trained), self.plain(others)
+        nouns = [concept.nouns[0] for concept in trained]
+        known = [c for c in trained if c.synonyms]
         synonyms = [with_article(concept.synonyms[0]) for concept in known]
-        zeros = [0] * len(taught)
+        zeros = [0] * len(trained)
         groups = {
             "taught": trained_hits,
             "others": other_hits,
             "all": np.concatenate([trained_hits, other_hits], axis=1),
-            "unseen phrasing": self.hits(phrased(nouns, PHRASES), zeros, nouns),
-            "unknown words": self.hits(phrased(nouns, UNKNOWN), zeros, nouns),
+            "unseen phrasing": self.hits(fill_phrases(nouns, UNSEEN_PHRASES), zeros, nouns),
+            "unknown words": self.hits(fill_phrases(nouns, UNKNOWN_WORD_PHRASES), zeros, nouns),
             "synonyms": self.hits(synonyms, zeros[: len(known)], [concept.nouns[0] for concept in known]),
         }
         return {
-            "taught concepts": len(taught),
+            "taught concepts": len(trained),
             "other concepts": len(others),
-            **{name: shares(hits) for name, hits in groups.items() if hits.size},
-            "taught, first on neither seed": [
-                c.name for at, c in enumerate(taught) if not trained_hits[:, at, 0].any()
-            ],
+            **{name: accuracy(hits) for name, hits in groups.items() if hits.size},
+            "taught, first on neither seed": [c.name for i, c in enumerate(trained) if not trained_hits[:, i, 0].any()],
             "taught, among five on neither seed": [
-                c.name for at, c in enumerate(taught) if not trained_hits[:, at, 1].any()
+                c.name for i, c in enumerate(trained) if not trained_hits[:, i, 1].any()
             ],
-            "judge on real renders": torch.load(self.options.work / "judge.pt", weights_only=False)["figures"],
+            "judge on real renders": torch.load(self.options.work / "concept_classifier.pt", weights_only=False)[
+                "figures"
+            ],
         }
 
-    def some(self, count: int) -> int:
-        """Return the number of images of a measurement: `count`, limited by `--pictures`."""
+    def limit_count(self, count: int) -> int:
+        """Return the number of images of a measurement: `count`, at most `--images`."""
         return min(count, self.options.images or count)
 
-    def real(self, scenes: list[Scene]) -> np.ndarray:
-        """Return renders of scenes, to measure the error of a measurement."""
-        return np.stack([compose(scene, self.generator.sprites, 128) for scene in scenes])
+    def render(self, scenes: list[Scene]) -> np.ndarray:
+        """Return renders of scenes, with which the error of a measurement is determined."""
+        return np.stack([render_scene(scene, self.generator.sprites, 128) for scene in scenes])
 
     def background_score(self) -> dict[str, float]:
         """Return the fraction of images whose border has the color of the prompt."""
-        count = self.some(200)
-        names = [list(BACKGROUNDS)[at % len(BACKGROUNDS)] for at in range(count)]
+        count = self.limit_count(200)
+        names = [list(BACKGROUNDS)[i % len(BACKGROUNDS)] for i in range(count)]
         things = [self.generator.name(core_only=True) for _ in names]
         prompts = [
             f"{with_article(self.concepts[t].nouns[0])} on {with_article(n)} background"
             for t, n in zip(things, names, strict=True)
         ]
-        found = [background_of(p) for p in self.images(prompts, list(range(count)))]
-        truth = self.real([Scene("one", (self.generator.one(t),), n) for t, n in zip(things, names, strict=True)])
-        return self.share(names, found, [background_of(p) for p in truth])
+        found = [background_color(p) for p in self.images(prompts, list(range(count)))]
+        truth = self.render([Scene("one", (self.generator.one(t),), n) for t, n in zip(things, names, strict=True)])
+        return self.score(names, found, [background_color(p) for p in truth])
 
-    def colour_score(self) -> dict[str, float]:
+    def color_score(self) -> dict[str, float]:
         """Return the fraction of images whose object has the hue of the prompt."""
-        count = self.some(200)
-        names = [list(HUES)[at % len(HUES)] for at in range(count)]
-        things = [str(self.random.choice(self.generator.tinted)) for _ in names]
+        count = self.limit_count(200)
+        names = [list(HUES)[i % len(HUES)] for i in range(count)]
+        things = [str(self.random.choice(self.generator.recolorable)) for _ in names]
         prompts = [with_article(f"{n} {self.concepts[t].nouns[0]}") for t, n in zip(things, names, strict=True)]
-        found = [colour_of(p) for p in self.images(prompts, list(range(count)))]
+        found = [object_color(p) for p in self.images(prompts, list(range(count)))]
         scenes = [
             Scene("one", (Thing(t, "flat", 0.5, 0.5, 0.85, n),), "white") for t, n in zip(things, names, strict=True)
         ]
-        return self.share(names, found, [colour_of(p) for p in self.real(scenes)])
+        return self.score(names, found, [object_color(p) for p in self.render(scenes)])
 
-    def share(self, truth: list[Any], found: list[Any], real: list[Any]) -> dict[str, float]:
+    def score(self, truth: list[Any], found: list[Any], found_in_renders: list[Any]) -> dict[str, float]:
         """Return the fractions of correct generated and real images."""
         return {
             "right": round(float(np.mean([a == b for a, b in zip(truth, found, strict=True)])), 4),
-            "on real renders": round(float(np.mean([a == b for a, b in zip(truth, real, strict=True)])), 4),
+            "on real renders": round(float(np.mean([a == b for a, b in zip(truth, found_in_renders, strict=True)])), 4),
             "pictures": len(truth),
         }
 
     def count_score(self) -> dict[str, Any]:
         """Return the fraction of images with the requested number of objects (1 to 3), in total and per number."""
-        count = self.some(150)
-        countable = [name for name in self.generator.tinted if not is_mass(self.concepts[name].nouns[0])]
+        count = self.limit_count(150)
+        countable = [name for name in self.generator.recolorable if not has_no_article(self.concepts[name].nouns[0])]
         names = [str(self.random.choice(countable)) for _ in range(count)]
-        truth = [1 + at % 3 for at in range(count)]
-        words = {1: "one", 2: "two", 3: "three"}
+        truth = [1 + i % 3 for i in range(count)]
+        numerals = {1: "one", 2: "two", 3: "three"}
         prompts = []
         for name, number in zip(names, truth, strict=True):
             noun = self.concepts[name].nouns[0]
-            prompts.append(f"{words[number]} {plural(noun) if number > 1 else noun}")
-        found = [count_of(p) for p in self.images(prompts, list(range(count)))]
-        real: list[bool] = []
-        while len(real) < count:
+            prompts.append(f"{numerals[number]} {plural(noun) if number > 1 else noun}")
+        found = [count_objects(p) for p in self.images(prompts, list(range(count)))]
+        correct_renders: list[bool] = []
+        while len(correct_renders) < count:
             scene = self.generator._count()
-            image = self.real([Scene("count", scene.things, "white")])[0]
-            real.append(count_of(image) == len(scene.things))
-        score: dict[str, Any] = self.share(truth, found, truth)
-        score["on real renders"] = round(float(np.mean(real)), 4)
+            image = self.render([Scene("count", scene.things, "white")])[0]
+            correct_renders.append(count_objects(image) == len(scene.things))
+        score: dict[str, Any] = self.score(truth, found, truth)
+        score["on real renders"] = round(float(np.mean(correct_renders)), 4)
         for number in (1, 2, 3):
             right = [f == number for f, t in zip(found, truth, strict=True) if t == number]
             score[f"of {number}"] = round(float(np.mean(right)), 4)
@@ -212,7 +212,7 @@ class Evaluation:
 
     def order_score(self) -> dict[str, float]:
         """Evaluate pairs: the first object is on the left; `both`: the classifier names each half among five."""
-        count = self.some(100)
+        count = self.limit_count(100)
         scenes = [self.generator._pair() for _ in range(count)]
         pairs = [(s.things[0].concept, s.things[1].concept) for s in scenes]
         prompts = [
@@ -221,32 +221,32 @@ class Evaluation:
         ]
         figures: dict[str, float] = {"pictures": count}
         generated = self.images(prompts, list(range(count)))
-        real = self.real([Scene("pair", s.things, "white") for s in scenes])
-        for label, images in (("", generated), (" on real renders", real)):
+        renders = self.render([Scene("pair", s.things, "white") for s in scenes])
+        for label, images in (("", generated), (" on real renders", renders)):
             parts = [halves(p) for p in images]
             left = probabilities(self.classifier, np.stack([p[0] for p in parts])).log()
             right = probabilities(self.classifier, np.stack([p[1] for p in parts])).log()
             order, both = [], []
-            for at, (a, b) in enumerate(pairs):
+            for i, (a, b) in enumerate(pairs):
                 one, two = self.classifier.names.index(a), self.classifier.names.index(b)
-                order.append(bool(left[at, one] + right[at, two] > left[at, two] + right[at, one]))
-                near = one in left[at].topk(5).indices and two in right[at].topk(5).indices
+                order.append(bool(left[i, one] + right[i, two] > left[i, two] + right[i, one]))
+                near = one in left[i].topk(5).indices and two in right[i].topk(5).indices
                 both.append(bool(near))
             figures["order right" + label] = round(float(np.mean(order)), 4)
             figures["both named among five" + label] = round(float(np.mean(both)), 4)
         return figures
 
     def people(self) -> dict[str, dict[str, int]]:
-        """Count the nearest of three icons for images of neutral words for people."""
-        count, names = self.some(100), self.classifier.names
+        """Classify images of prompts without gender as the man, woman or neutral icon, and return the counts."""
+        count, names = self.limit_count(100), self.classifier.names
         result = {}
         for noun in PEOPLE:
-            shown = [at for at, n in enumerate(names) if noun in self.concepts[n].nouns]
+            shown = [i for i, n in enumerate(names) if noun in self.concepts[n].nouns]
             if not shown:
                 continue
             images = self.images([with_article(noun)] * count, list(range(count)))
             best = probabilities(self.classifier, images)[:, shown].argmax(1).tolist()
-            kinds = [names[shown[at]].split("-")[0] for at in best]
+            kinds = [names[shown[i]].split("-")[0] for i in best]
             tally = {"man": kinds.count("man"), "woman": kinds.count("woman")}
             result[noun] = {**tally, "neutral": count - sum(tally.values())}
         return result
@@ -255,13 +255,13 @@ class Evaluation:
         """Return the seconds of one image with 30 steps (the second of two), and the loading time."""
         for _ in range(2):
             start_time = time.monotonic()
-            draw(self.pipeline, ["a fox"], [0], steps=30)
+            generate_images(self.pipeline, ["a fox"], [0], steps=30)
             seconds = time.monotonic() - start_time
-        return {"30 steps, s": round(seconds, 2), "loading, s": round(self.loading, 2)}
+        return {"30 steps, s": round(seconds, 2), "loading, s": round(self.loading_seconds, 2)}
 
     def sheet(self) -> dict[str, int]:
         """Generate the contact sheet: each prompt with seed 0, without selection."""
-        images = draw(self.pipeline, list(SHEET), [0] * len(SHEET), SHEET_STEPS, self.options.guidance)
+        images = generate_images(self.pipeline, list(SHEET), [0] * len(SHEET), SHEET_STEPS, self.options.guidance)
         tile(images, 8).quantize(256).save(self.options.out / "contact_sheet.png", optimize=True)
         return {"prompts": len(SHEET), "steps": SHEET_STEPS}
 
@@ -272,7 +272,7 @@ class Evaluation:
             "speed": self.speed,
             "concepts": self.concept_scores,
             "background": self.background_score,
-            "object colour": self.colour_score,
+            "object colour": self.color_score,
             "count": self.count_score,
             "left and right": self.order_score,
             "people": self.people,

@@ -1,9 +1,9 @@
 """Export the trained model as a diffusers folder in half precision, with the hash of each file.
 
 `StableDiffusionPipeline.from_pretrained(folder)` loads the result. The autoencoder is `vae128/` (see
-`train_upscale.py`) if it exists, else `vae/`. The text encoder and the UNet are from `words.pt` (see
-`distill_text_encoder.py`) if it exists, else from `painter.pt`. Half precision halves the folder; the export checks
-that all weights are finite in it.
+`train_upscale.py`) if it exists, else `vae/`. The text encoder and the UNet are from `distilled.pt` (see
+`distill_text_encoder.py`) if it exists, else from `text_to_image.pt`. Half precision halves the size of the folder. The
+export checks that all weights are finite in half precision.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 from model import LATENT_SIDE, Sizes, TextToImageModel
-from snapshot import assemble
+from snapshot import build_pipeline
 from transformers import CLIPTokenizer
 
 GUIDANCE = 3.0
@@ -31,7 +31,7 @@ def load_model(path: Path) -> TextToImageModel:
     return model.eval()
 
 
-def sums(folder: Path) -> str:
+def sha256_sums(folder: Path) -> str:
     """Return SHA256SUMS of every file in `folder` except itself, in the format of `sha256sum`."""
     lines = []
     for path in sorted(folder.rglob("*")):
@@ -41,13 +41,13 @@ def sums(folder: Path) -> str:
     return "".join(lines)
 
 
-def write_tokenizer(source: Path, target: Path) -> None:
+def copy_tokenizer(source: Path, target: Path) -> None:
     """Copy the tokenizer. `vocab.json` and `merges.txt` are complete, but some programs need the other files."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
 
 
-def defaults(vae: AutoencoderKL) -> dict[str, object]:
+def default_settings(vae: AutoencoderKL) -> dict[str, object]:
     """Return artgen's default settings of the model, for `artgen.json`."""
     side = LATENT_SIDE * 2 ** (len(vae.config.block_out_channels) - 1)
     return {
@@ -56,8 +56,8 @@ def defaults(vae: AutoencoderKL) -> dict[str, object]:
         "scheduler": "ddim",
         "width": side,
         "height": side,
-        "description": "small vector-art images: everyday things, colours, places and counts",
-        "licence": "Apache-2.0",
+        "description": "small vector-art images: everyday objects, colors, positions and counts",
+        "license": "Apache-2.0",
     }
 
 
@@ -69,25 +69,25 @@ def main() -> None:
     options = parser.parse_args()
     name = options.vae or ("vae128" if (options.work / "vae128").exists() else "vae")
     vae = AutoencoderKL.from_pretrained(options.work / name)
-    taught = options.work / "words.pt"
-    model = load_model(taught if taught.exists() else options.work / "painter.pt")
+    distilled = options.work / "distilled.pt"
+    model = load_model(distilled if distilled.exists() else options.work / "text_to_image.pt")
     tokenizer = CLIPTokenizer.from_pretrained(options.work / "tokenizer")
-    pipeline = assemble(model, vae, tokenizer).to(torch.float16)
+    pipeline = build_pipeline(model, vae, tokenizer).to(torch.float16)
     for module in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
         if not all(bool(p.isfinite().all()) for p in module.parameters()):
-            raise SystemExit(f"{type(module).__name__}: a weight is not finite in half precision")
+            raise SystemExit(f"Cannot export {type(module).__name__}: a weight is not finite in half precision.")
     pipeline.save_pretrained(options.out, safe_serialization=True)
-    write_tokenizer(options.work / "tokenizer", options.out / "tokenizer")
-    tidy(options.out)
+    copy_tokenizer(options.work / "tokenizer", options.out / "tokenizer")
+    normalize_json(options.out)
     for path in options.out.rglob("*.safetensors"):
         path.chmod(0o644)
-    (options.out / "artgen.json").write_text(json.dumps(defaults(vae), indent=2) + "\n")
-    (options.out / "SHA256SUMS").write_text(sums(options.out))
+    (options.out / "artgen.json").write_text(json.dumps(default_settings(vae), indent=2) + "\n")
+    (options.out / "SHA256SUMS").write_text(sha256_sums(options.out))
     size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
     print(f"{size / 1e6:.1f} MB in {options.out}")
 
 
-def tidy(folder: Path) -> None:
+def normalize_json(folder: Path) -> None:
     """Remove machine paths from the JSON files, and set the loading precision to float32."""
     for path in folder.rglob("*.json"):
         if path.parts[-2] in {"tokenizer"} or path.name == "provenance.json":

@@ -16,7 +16,10 @@ from sources import folder_of
 
 @dataclass(frozen=True)
 class Source:
-    """Represent one npm package: name, version, license (SPDX), SHA-256 of the archive, and the used files."""
+    """Represent one npm package: name, version, license (SPDX), SHA-256 of the archive, author and used content.
+
+    The field names are the keys of `provenance.json`.
+    """
 
     package: str
     version: str
@@ -62,21 +65,23 @@ SOURCES = (
 )  # fmt: skip
 
 
-def checked(archive: Path, sha256: str) -> Path:
+def verify_sha256(archive: Path, sha256: str) -> Path:
     """Return the archive if its SHA-256 is correct; exit otherwise."""
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     if found != sha256:
-        raise SystemExit(f"{archive}: SHA-256 is {found}, not {sha256}: delete it and retry")
+        raise SystemExit(
+            f"Cannot use '{archive}': its SHA-256 is {found}, not {sha256}. Delete the file and run the script again."
+        )
     return archive
 
 
-def fetch(source: Source, archives: Path) -> Path:
+def download(source: Source, archives: Path) -> Path:
     """Return the verified archive. Download it if it does not exist."""
     archive = archives / source.archive
     if not archive.exists():
-        wanted = f"{source.package}@{source.version}"
-        subprocess.run(["npm", "pack", wanted, "--pack-destination", archives], check=True)
-    return checked(archive, source.sha256)
+        specifier = f"{source.package}@{source.version}"
+        subprocess.run(["npm", "pack", specifier, "--pack-destination", archives], check=True)
+    return verify_sha256(archive, source.sha256)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -94,9 +99,9 @@ def main() -> None:
     options = parser.parse_args()
     options.archives.mkdir(parents=True, exist_ok=True)
     for source in SOURCES:
-        archive = fetch(source, options.archives)
+        archive = download(source, options.archives)
         unpack(archive, options.data / archive.stem)
-        print(archive.name, "checked and unpacked")
+        print(archive.name, "verified and unpacked")
 
 
 if __name__ == "__main__":

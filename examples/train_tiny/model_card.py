@@ -1,6 +1,6 @@
 """Write the model card (`README.md` of the exported folder) from the records and measurements.
 
-The figures are from `evaluation.json`, `provenance.json` and the counters of the checkpoints; missing measurements are
+The numbers are from `evaluation.json`, `provenance.json` and the counters of the checkpoints; missing measurements are
 omitted. The evaluation and its contact sheet are copied next to the card and added to `SHA256SUMS`.
 """
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from concepts import with_article
-from export import sums
+from export import sha256_sums
 
-HEAD = """---
+HEADER = """---
 license: apache-2.0
 library_name: diffusers
 pipeline_tag: text-to-image
@@ -62,27 +62,27 @@ def percent(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
-def limits_section(found: dict[str, Any], icons: int) -> str:
-    """Describe the limits of the model. `icons` is the number of concepts with a drawing."""
+def limits_section(evaluation: dict[str, Any], icons: int) -> str:
+    """Describe the limits of the model. `icons` is the number of concepts with an icon."""
     lines = ["\n## Limits\n"]
-    if concepts := found.get("concepts"):
-        taught = concepts["taught concepts"]
+    if concepts := evaluation.get("concepts"):
+        num_trained = concepts["taught concepts"]
         lines.append(
-            f"- The model was trained on {taught} everyday concepts (`examples/train_tiny/focus.txt`), and on few "
-            f"images of {icons - taught:,} others. For an unknown noun, the image shows another object."
+            f"- The model was trained on {num_trained} everyday concepts (`examples/train_tiny/focus.txt`), and on few "
+            f"images of {icons - num_trained:,} others. For an unknown noun, the image shows another object."
         )
-        named = {name: percent(concepts[name]["top 1"]) for name, _ in ROWS if name in concepts}
-        if {"taught", "unseen phrasing", "unknown words", "synonyms"} <= set(named):
+        accuracies = {name: percent(concepts[name]["top 1"]) for name, _ in ROWS if name in concepts}
+        if {"taught", "unseen phrasing", "unknown words", "synonyms"} <= set(accuracies):
             lines.append(
-                f"- Unusual prompts reduce accuracy. Recognized trained concepts: {named['taught']} with their plain "
-                f"name, {named['synonyms']} with a synonym, {named['unseen phrasing']} in an unusual phrase, "
-                f"{named['unknown words']} among words that are in no training caption."
+                f"- Unusual prompts reduce accuracy. Recognized trained concepts: {accuracies['taught']} with their "
+                f"plain name, {accuracies['synonyms']} with a synonym, {accuracies['unseen phrasing']} in an unusual "
+                f"phrase, {accuracies['unknown words']} among words that are in no training caption."
             )
         if failed := concepts["taught, among five on neither seed"]:
             names = ", ".join(failed).replace("-", " ")
             lines.append(f"- Trained concepts that are not recognized with either of two seeds: {names}.")
-    if order := found.get("left and right"):
-        both, right = percent(order["both named among five"]), percent(order["order right"])
+    if pair_score := evaluation.get("left and right"):
+        both, right = percent(pair_score["both named among five"]), percent(pair_score["order right"])
         lines.append(
             f"- Prompts with two different concepts: both are recognized in {both} of images, in the order of the "
             f"prompt in {right}."
@@ -90,17 +90,18 @@ def limits_section(found: dict[str, Any], icons: int) -> str:
     return "\n".join(lines) + "\n" + LIMITS
 
 
-def data_section(record: dict[str, Any]) -> str:
+def data_section(provenance: dict[str, Any]) -> str:
     """Describe the data: sources with licenses and counts, and people among the icons."""
     lines = ["\n## Data\n", "| source | license | used | icons |", "|---|---|---|---|"]
-    for source in record["sources"]:
+    for source in provenance["sources"]:
         icons = source.get("icons used", "")
         name = f"`{source['package']}` {source['version']}"
         lines.append(f"| {name} ({source['author']}) | {source['licence']} | {source['taken']} | {icons} |")
-    people = ", ".join(f"{name} {count}" for name, count in record["people among icons"].items())
+    people = ", ".join(f"{name} {count}" for name, count in provenance["people among icons"].items())
     lines.append(
-        f"\n{record['scenes']:,} scenes with {record['captions a scene']} captions each were composed from these icons "
-        f"by rules. Hashes are in `provenance.json`, license texts in `LICENSES/`. Excluded: {record['left out']}."
+        f"\n{provenance['scenes']:,} scenes with {provenance['captions a scene']} captions each were composed from "
+        f"these icons by rules. Hashes are in `provenance.json`, license texts in `LICENSES/`. "
+        f"Excluded: {provenance['left out']}."
     )
     lines.append(
         f"\n**People.** Icons of people, classified by their names: {people}. Nearly all icons have the neutral "
@@ -110,7 +111,7 @@ def data_section(record: dict[str, Any]) -> str:
 
 
 def people_section(tallies: dict[str, dict[str, int]]) -> str:
-    """Describe the images of neutral words for people."""
+    """Describe the generated images of people for prompts without gender."""
     seeds = max(sum(tally.values()) for tally in tallies.values())
     lines = [
         f"Prompts without gender, {seeds} seeds each, classified as the man's, the woman's or the neutral icon. Images "
@@ -127,13 +128,13 @@ def people_section(tallies: dict[str, dict[str, int]]) -> str:
 def training_section(options: argparse.Namespace) -> str:
     """Describe sizes, samples and minutes, from the checkpoints and the options."""
     work, before, batch = options.work, options.before, options.batch
-    model = torch.load(work / "painter.pt", map_location="cpu", weights_only=False)
-    encoder = torch.load(work / "ae.pt", map_location="cpu", weights_only=False)
+    model = torch.load(work / "text_to_image.pt", map_location="cpu", weights_only=False)
+    autoencoder = torch.load(work / "ae.pt", map_location="cpu", weights_only=False)
     million = sum(value.numel() for value in model["average"]) / 1e6
     text = (
         "\n## Training\n\nHardware: two CPU cores, shared with other work. "
-        f"Autoencoder (factor 8, 16 channels): {encoder['seen']:,} crops and images, "
-        f"{encoder['spent'] / 60:.0f} minutes. Text encoder and UNet ({million:.1f} million parameters, from "
+        f"Autoencoder (factor 8, 16 channels): {autoencoder['seen']:,} crops and images, "
+        f"{autoencoder['spent'] / 60:.0f} minutes. Text encoder and UNet ({million:.1f} million parameters, from "
         f"scratch): {before + model['step']:,} steps with batch size {batch}, {(before + model['step']) * batch:,} "
         "samples"
     )
@@ -142,13 +143,13 @@ def training_section(options: argparse.Namespace) -> str:
             f"; the first {before * batch:,} samples cover all concepts, the others mostly the concepts of `focus.txt`"
         )
     text += f". {options.note} " if options.note else ". "
-    if (work / "words.pt").exists():
-        words = torch.load(work / "words.pt", map_location="cpu", weights_only=False)
-        text += f"Distillation for synonyms and other phrases: {words['step']:,} steps with batch size {batch}. "
-    if (work / "up.pt").exists():
-        up = torch.load(work / "up.pt", map_location="cpu", weights_only=False)
-        text += f"Extension of the autoencoder to 128 px: {up['step']:,} steps with batch size 8, "
-        text += f"{up['spent'] / 60:.0f} minutes. "
+    if (work / "distilled.pt").exists():
+        distillation = torch.load(work / "distilled.pt", map_location="cpu", weights_only=False)
+        text += f"Distillation for synonyms and other phrases: {distillation['step']:,} steps with batch size {batch}. "
+    if (work / "upscale.pt").exists():
+        upscale = torch.load(work / "upscale.pt", map_location="cpu", weights_only=False)
+        text += f"Extension of the autoencoder to 128 px: {upscale['step']:,} steps with batch size 8, "
+        text += f"{upscale['spent'] / 60:.0f} minutes. "
     return text + "The recipe is `examples/train_tiny/` in artgen's repository.\n"
 
 
@@ -157,16 +158,17 @@ def autoencoder_lines(work: Path, psnr: float | None) -> list[str]:
     if psnr is None:
         psnr = float((work / "ae.csv").read_text().split()[-1].split(",")[-1])
     lines = [f"| autoencoder, 64 px, held-out renders | {psnr:.1f} dB PSNR | 28 dB |"]
-    table = work / "up.csv"
+    table = work / "upscale.csv"
     if table.exists():
         _, _, _, decoded, around, _ = (float(cell) for cell in table.read_text().split()[-1].split(","))
         lines.append(f"| 128 px, decoded from 64 px latents / round trip | {decoded:.1f} / {around:.1f} dB | |")
     return lines
 
 
-def figures_section(found: dict[str, Any], work: Path, psnr: float | None) -> str:
+def figures_section(evaluation: dict[str, Any], work: Path, psnr: float | None) -> str:
     """Return the table of measurements and goals."""
-    head = f"\n## Evaluation\n\n{found['steps']} steps in bfloat16, guidance scale {found['guidance']:g}, unselected. "
+    steps, guidance = evaluation["steps"], evaluation["guidance"]
+    head = f"\n## Evaluation\n\n{steps} steps in bfloat16, guidance scale {guidance:g}, unselected. "
     head += (
         "In brackets: the same metric on real renders. Background, color, count and position are measured on the "
         "trained concepts. Concepts are recognized by a small classifier of renders that was not used to train the "
@@ -174,7 +176,7 @@ def figures_section(found: dict[str, Any], work: Path, psnr: float | None) -> st
         'words", neither are.\n'
     )
     lines = [head, "| metric | result | goal |", "|---|---|---|", *autoencoder_lines(work, psnr)]
-    if concepts := found.get("concepts"):
+    if concepts := evaluation.get("concepts"):
         classifier = concepts["judge on real renders"]
         real = f"({percent(classifier['top 1'])}, {percent(classifier['top 5'])})"
         for name, goal in ROWS:
@@ -185,21 +187,21 @@ def figures_section(found: dict[str, Any], work: Path, psnr: float | None) -> st
             label = f"top-1, top-5 accuracy: {group}, {score['pictures']} images"
             lines.append(f"| {label} | {percent(score['top 1'])}, {percent(score['top 5'])} {real} | {goal} |")
     for name, goal in (("background", "90 %"), ("object colour", "75 %"), ("count", "60 %")):
-        if score := found.get(name):
+        if score := evaluation.get(name):
             result = f"{percent(score['right'])} ({percent(score['on real renders'])})"
             label = name.replace("colour", "color")
             lines.append(f"| {label} correct, {score['pictures']} images | {result} | {goal} |")
-    if order := found.get("left and right"):
+    if pair_score := evaluation.get("left and right"):
         labels = {"order right": "order correct", "both named among five": "both in the top 5"}
         for key, label in labels.items():
-            result = f"{percent(order[key])} ({percent(order[key + ' on real renders'])})"
+            result = f"{percent(pair_score[key])} ({percent(pair_score[key + ' on real renders'])})"
             goal = "60 %" if key == "order right" else ""
-            lines.append(f"| left and right: {label}, {order['pictures']} images | {result} | {goal} |")
-    if speed := found.get("speed"):
+            lines.append(f"| left and right: {label}, {pair_score['pictures']} images | {result} | {goal} |")
+    if speed := evaluation.get("speed"):
         lines.append(f"| 30 steps at native size after loading, two CPU cores | {speed['30 steps, s']} s | 3 s |")
         lines.append(f"| loading, without imports | {speed['loading, s']} s | 1 s |")
     text = "\n".join(lines) + "\n"
-    if people := found.get("people"):
+    if people := evaluation.get("people"):
         text += "\n" + people_section(people)
     return text
 
@@ -214,21 +216,21 @@ def main() -> None:
     parser.add_argument("--psnr", type=float, help="PSNR of the autoencoder in dB [last value of ae.csv]")
     parser.add_argument("--out", type=Path, default=Path("data/train_tiny/model"))
     options = parser.parse_args()
-    record = json.loads((options.out / "provenance.json").read_text())
-    found = json.loads((options.evaluation / "evaluation.json").read_text())
+    provenance = json.loads((options.out / "provenance.json").read_text())
+    evaluation = json.loads((options.evaluation / "evaluation.json").read_text())
     icons = len({name for _, name in json.loads((options.work / "sprites.json").read_text())})
     parts = (
-        HEAD,
+        HEADER,
         USE,
-        limits_section(found, icons),
-        data_section(record),
+        limits_section(evaluation, icons),
+        data_section(provenance),
         training_section(options),
-        figures_section(found, options.work, options.psnr),
+        figures_section(evaluation, options.work, options.psnr),
     )
     (options.out / "README.md").write_text("".join(parts))
     for name in ("contact_sheet.png", "evaluation.json"):
         shutil.copyfile(options.evaluation / name, options.out / name)
-    (options.out / "SHA256SUMS").write_text(sums(options.out))
+    (options.out / "SHA256SUMS").write_text(sha256_sums(options.out))
 
 
 if __name__ == "__main__":

@@ -16,26 +16,37 @@ import numpy as np
 from captions import Captioner
 from concepts import read_concepts, read_focus
 from scene_generator import SceneGenerator
-from scenes import Scene, Sprites, Thing, compose
+from scenes import Scene, Sprites, Thing, render_scene
 
 
-def open_sprites(work: Path) -> Sprites:
+def load_sprites(work: Path) -> Sprites:
     """Open the sprites of `sprites.py` as a memory map."""
     pixels = np.load(work / "sprites.npy", mmap_mode="r")
     return Sprites(pixels, json.loads((work / "sprites.json").read_text()))
 
 
-def scene_from(data: dict[str, Any]) -> Scene:
-    """Convert JSON values to a scene."""
-    things = tuple(Thing(**thing) for thing in data["things"])
+def scene_to_json(scene: Scene) -> dict[str, Any]:
+    """Convert a scene to JSON values. The file format has the key `colour` for `Thing.color`, the last field."""
+    data = asdict(scene)
+    for thing in data["things"]:
+        thing["colour"] = thing.pop("color")
+    return data
+
+
+def scene_from_json(data: dict[str, Any]) -> Scene:
+    """Convert JSON values of `scene_to_json` to a scene."""
+    things = tuple(
+        Thing(thing["concept"], thing["style"], thing["x"], thing["y"], thing["size"], thing["colour"])
+        for thing in data["things"]
+    )
     place = tuple(data["place"]) if data["place"] else None
     return Scene(data["kind"], things, data["background"], data["seed"], place)
 
 
-def compose_all(scenes: list[Scene], work: Path, side: int) -> np.ndarray:
+def render_scenes(scenes: list[Scene], work: Path, side: int) -> np.ndarray:
     """Render scenes: uint8 of shape (scenes, side, side, 3)."""
-    sprites = open_sprites(work)
-    return np.stack([compose(scene, sprites, side) for scene in scenes])
+    sprites = load_sprites(work)
+    return np.stack([render_scene(scene, sprites, side) for scene in scenes])
 
 
 def main() -> None:
@@ -44,30 +55,33 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--scenes", type=int, default=60_000)
     parser.add_argument("--captions", type=int, default=20, help="captions per scene")
-    parser.add_argument("--wrapped", type=int, default=6, help="captions per scene with filler words")
+    parser.add_argument(
+        "--filler-captions", "--wrapped", type=int, default=6, help="captions per scene with filler words"
+    )
     parser.add_argument("--focus", type=Path, help="use only these concepts of the core, see focus.txt")
     parser.add_argument("--kinds", help='fractions of the kinds of scenes, such as {"pair": 1.0}')
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     concepts = read_concepts(options.data, options.work)
-    generator = SceneGenerator(concepts, open_sprites(options.work), options.seed)
+    generator = SceneGenerator(concepts, load_sprites(options.work), options.seed)
     if options.focus:
         generator.focus(read_focus(options.focus))
     if options.kinds:
-        generator.kinds = json.loads(options.kinds)
+        kinds = json.loads(options.kinds)
+        generator.kinds = {"color" if kind == "colour" else kind: fraction for kind, fraction in kinds.items()}
     scenes = [generator.scene() for _ in range(options.scenes)]
     captioner = Captioner(concepts, options.seed + 1)
-    words = [[captioner.caption(scene) for _ in range(options.captions)] for scene in scenes]
-    plain = max(0, options.captions - options.wrapped)
-    for some in words:
-        some[plain:] = [captioner.wrapped(text) for text in some[plain:]]
-    (options.work / "scenes.json").write_text(json.dumps([asdict(scene) for scene in scenes]))
-    (options.work / "captions.json").write_text(json.dumps(words))
-    parts = [scenes[at : at + 500] for at in range(0, len(scenes), 500)]
+    captions = [[captioner.caption(scene) for _ in range(options.captions)] for scene in scenes]
+    plain = max(0, options.captions - options.filler_captions)
+    for scene_captions in captions:
+        scene_captions[plain:] = [captioner.with_fillers(text) for text in scene_captions[plain:]]
+    (options.work / "scenes.json").write_text(json.dumps([scene_to_json(scene) for scene in scenes]))
+    (options.work / "captions.json").write_text(json.dumps(captions))
+    parts = [scenes[i : i + 500] for i in range(0, len(scenes), 500)]
     images = np.lib.format.open_memmap(options.work / "scenes.npy", "w+", np.uint8, (len(scenes), 64, 64, 3))
     with ProcessPoolExecutor() as pool:
         done = 0
-        for part in pool.map(partial(compose_all, work=options.work, side=64), parts):
+        for part in pool.map(partial(render_scenes, work=options.work, side=64), parts):
             images[done : done + len(part)] = part
             done += len(part)
     images.flush()

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 from concepts import Concept
-from scenes import BACKGROUNDS, HUES, PLACES, SETTINGS, Scene, Sprites, Thing, main_share
+from scenes import BACKGROUNDS, HUES, PLACES, SETTINGS, Scene, Sprites, Thing, colorful_fraction
 
-KINDS = {"one": 0.55, "setting": 0.13, "colour": 0.11, "place": 0.07, "count": 0.08, "pair": 0.06}
+KINDS = {"one": 0.55, "setting": 0.13, "color": 0.11, "place": 0.07, "count": 0.08, "pair": 0.06}
 STYLES = {"flat": 0.52, "glossy": 0.38, "noto": 0.10}
-CORE_SHARE = 0.87
+CORE_PROBABILITY = 0.87
 
 
 class SceneGenerator:
@@ -21,29 +21,31 @@ class SceneGenerator:
         self.core = sorted(n for n, c in concepts.items() if c.core and ("flat", n) in sprites.row)
         self.rest = sorted(n for n, c in concepts.items() if not c.core)
         weight = np.array([concepts[n].weight for n in self.core])
-        self.chance = weight / weight.sum()
-        self.colourful = {
-            n for n in self.core if main_share(sprites.pixels[sprites.row["flat", n]]) > 0.35 and concepts[n].weight > 1
+        self.core_probabilities = weight / weight.sum()
+        self.colorful = {
+            n
+            for n in self.core
+            if colorful_fraction(sprites.pixels[sprites.row["flat", n]]) > 0.35 and concepts[n].weight > 1
         }
-        self.tinted = sorted(self.colourful)
+        self.recolorable = sorted(self.colorful)
 
     def focus(self, names: frozenset[str]) -> None:
         """Restrict the core to these concepts, with equal frequencies."""
         self.core = [name for name in self.core if name in names]
-        self.chance = np.full(len(self.core), 1 / len(self.core))
-        self.tinted = [name for name in self.tinted if name in names]
+        self.core_probabilities = np.full(len(self.core), 1 / len(self.core))
+        self.recolorable = [name for name in self.recolorable if name in names]
 
     def name(self, core_only: bool = False) -> str:
         """Return a random concept. Core concepts are much more frequent."""
-        if core_only or self.random.random() < CORE_SHARE:
-            return str(self.random.choice(self.core, p=self.chance))
+        if core_only or self.random.random() < CORE_PROBABILITY:
+            return str(self.random.choice(self.core, p=self.core_probabilities))
         return str(self.random.choice(self.rest))
 
     def style(self, name: str) -> str:
         """Return a style that the concept has."""
         known = [s for s in STYLES if (s, name) in self.sprites.row]
-        chance = np.array([STYLES[s] for s in known])
-        return str(self.random.choice(known, p=chance / chance.sum()))
+        core_probabilities = np.array([STYLES[s] for s in known])
+        return str(self.random.choice(known, p=core_probabilities / core_probabilities.sum()))
 
     def background(self, white: float) -> str:
         """Return white with probability `white`, else a named color."""
@@ -66,20 +68,20 @@ class SceneGenerator:
         return Scene("one", (self.one(self.name()),), self.background(0.65))
 
     def _setting(self) -> Scene:
-        name, colour = self.name(core_only=True), None
-        if name in self.colourful and self.random.random() < 0.25:
-            colour = str(self.random.choice(list(HUES)))
+        name, color = self.name(core_only=True), None
+        if name in self.colorful and self.random.random() < 0.25:
+            color = str(self.random.choice(list(HUES)))
         thing = replace(
             self.one(name),
-            colour=colour,
+            color=color,
             size=self.random.uniform(0.62, 0.78),
             y=0.54 + self.random.uniform(-0.03, 0.05),
         )
         return Scene("one", (thing,), str(self.random.choice(SETTINGS)))
 
-    def _colour(self) -> Scene:
-        name = str(self.random.choice(self.tinted))
-        thing = replace(self.one(name), colour=str(self.random.choice(list(HUES))))
+    def _color(self) -> Scene:
+        name = str(self.random.choice(self.recolorable))
+        thing = replace(self.one(name), color=str(self.random.choice(list(HUES))))
         return Scene("one", (thing,), self.background(0.75))
 
     def _place(self) -> Scene:

@@ -29,14 +29,14 @@ PLACES = {
 
 @dataclass(frozen=True)
 class Thing:
-    """Represent one object of a scene: center and size are fractions of the image side."""
+    """Represent one object of a scene. Center and size are fractions of the image side."""
 
     concept: str
     style: str
     x: float
     y: float
     size: float
-    colour: str | None = None
+    color: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ def _ramp(side: int, top: tuple[int, ...], bottom: tuple[int, ...]) -> Pixels:
     return np.ascontiguousarray(np.broadcast_to(graded, (side, side, 3)), np.float32)
 
 
-def _dots(scene: Pixels, random: np.random.Generator, count: int, colour: int, low: float) -> None:
+def _dots(scene: Pixels, random: np.random.Generator, count: int, color: int, low: float) -> None:
     """Add soft square dots of 1/64 to 3/64 of the side above the line `low` (0 to 1)."""
     side = len(scene)
     for x, y, size in random.uniform(0, 1, (count, 3)):
         edge = max(1, round((1 + 2 * size**2) * side / 64))
         row, column = int(y * low * (side - edge)), int(x * (side - edge))
         area = scene[row : row + edge, column : column + edge]
-        area += 0.85 * (colour - area)
+        area += 0.85 * (color - area)
 
 
 def _ground(side: int, sky: tuple[int, ...], haze: tuple[int, ...], earth: tuple[int, ...]) -> Pixels:
@@ -76,7 +76,7 @@ def _ground(side: int, sky: tuple[int, ...], haze: tuple[int, ...], earth: tuple
     return mixed.astype(np.float32)
 
 
-def backdrop(name: str, side: int, seed: int) -> Pixels:
+def render_background(name: str, side: int, seed: int) -> Pixels:
     """Return the background, float32 RGB 0 to 255 of shape (side, side, 3)."""
     random = np.random.default_rng(seed)
     if name == "snow":
@@ -102,7 +102,7 @@ def backdrop(name: str, side: int, seed: int) -> Pixels:
     return scene
 
 
-def recolour(sprite: Pixels, colour: str) -> Pixels:
+def recolor(sprite: Pixels, color: str) -> Pixels:
     """Change the main hue of an RGBA sprite to `colour`; other hues, grays and alpha are unchanged.
 
     The main hue is the maximum of the hue histogram (24 bins), weighted by saturation and alpha. All hues within 50
@@ -114,28 +114,28 @@ def recolour(sprite: Pixels, colour: str) -> Pixels:
     counts = np.bincount((hue.ravel() * 24).astype(int) % 24, weight, 24)
     smooth = counts + np.roll(counts, 1) + np.roll(counts, -1)
     main = (int(smooth.argmax()) + 0.5) / 24
-    away = (hue - main + 0.5) % 1 - 0.5
-    turned = (np.abs(away) < 0.14) & (saturation > 0.12)
-    target = HUES[colour]
+    hue_offset = (hue - main + 0.5) % 1 - 0.5
+    is_rotated = (np.abs(hue_offset) < 0.14) & (saturation > 0.12)
+    target = HUES[color]
     hsv = hsv.copy()
-    hsv[..., 0] = np.where(turned, (target + 0.25 * away) % 1, hue)
-    full = np.clip(saturation * 1.1 + 0.1, 0, 0.95)
-    light = value if colour != "pink" else np.clip(value * 1.1, 0, 1)
-    if colour == "pink":
-        full = full * 0.62
-    if colour in {"yellow", "orange", "red"}:
-        light = np.clip(value * 1.1 + 0.04, 0, 1)
-    hsv[..., 1] = np.where(turned, full, saturation)
-    hsv[..., 2] = np.where(turned, light, value)
+    hsv[..., 0] = np.where(is_rotated, (target + 0.25 * hue_offset) % 1, hue)
+    new_saturation = np.clip(saturation * 1.1 + 0.1, 0, 0.95)
+    new_value = value if color != "pink" else np.clip(value * 1.1, 0, 1)
+    if color == "pink":
+        new_saturation = new_saturation * 0.62
+    if color in {"yellow", "orange", "red"}:
+        new_value = np.clip(value * 1.1 + 0.04, 0, 1)
+    hsv[..., 1] = np.where(is_rotated, new_saturation, saturation)
+    hsv[..., 2] = np.where(is_rotated, new_value, value)
     image = Image.fromarray((hsv * 255).round().astype(np.uint8), "HSV").convert("RGB")
     return np.dstack([np.asarray(image), sprite[..., 3]])
 
 
-def main_share(sprite: Pixels) -> float:
-    """Return the colorful fraction of a sprite, 0 to 1. Below about 0.2 a new color would be invisible."""
+def colorful_fraction(sprite: Pixels) -> float:
+    """Return the colorful fraction of a sprite, 0 to 1. Below about 0.2, a new color would be invisible."""
     hsv = np.asarray(Image.fromarray(sprite[..., :3]).convert("HSV"), np.float32) / 255
-    shown = sprite[..., 3] > 128
-    return float((hsv[..., 1][shown] > 0.3).mean()) if shown.any() else 0.0
+    is_opaque = sprite[..., 3] > 128
+    return float((hsv[..., 1][is_opaque] > 0.3).mean()) if is_opaque.any() else 0.0
 
 
 class Sprites:
@@ -148,12 +148,12 @@ class Sprites:
     def get(self, thing: Thing) -> Pixels:
         """Return uint8 RGBA of shape (128, 128, 4), recolored if the object has another color."""
         sprite: Pixels = self.pixels[self.row[thing.style, thing.concept]]
-        return recolour(sprite, thing.colour) if thing.colour else sprite
+        return recolor(sprite, thing.color) if thing.color else sprite
 
 
-def compose(scene: Scene, sprites: Sprites, side: int) -> Pixels:
+def render_scene(scene: Scene, sprites: Sprites, side: int) -> Pixels:
     """Render a scene: uint8 RGB of shape (side, side, 3)."""
-    canvas = backdrop(scene.background, side, scene.seed ^ zlib.crc32(b"backdrop"))
+    canvas = render_background(scene.background, side, scene.seed ^ zlib.crc32(b"backdrop"))
     for thing in scene.things:
         edge = max(4, round(thing.size * side))
         icon = Image.fromarray(sprites.get(thing)).convert("RGBa")

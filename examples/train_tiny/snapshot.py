@@ -20,7 +20,7 @@ PROMPTS = (
 )  # fmt: skip
 
 
-def assemble(model: TextToImageModel, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
+def build_pipeline(model: TextToImageModel, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
     """Build a Stable Diffusion pipeline from its parts."""
     pipeline = StableDiffusionPipeline(
         vae=vae,
@@ -41,12 +41,12 @@ def tile(images: list[Image.Image], columns: int) -> Image.Image:
     side = images[0].width
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * side, rows * side), "white")
-    for at, image in enumerate(images):
-        sheet.paste(image, ((at % columns) * side, (at // columns) * side))
+    for i, image in enumerate(images):
+        sheet.paste(image, ((i % columns) * side, (i // columns) * side))
     return sheet
 
 
-def draw(
+def generate_images(
     pipeline: StableDiffusionPipeline,
     prompts: list[str],
     seeds: list[int],
@@ -56,22 +56,22 @@ def draw(
 ) -> list[Image.Image]:
     """Generate one image per prompt. Its seed does not depend on the batch."""
     images: list[Image.Image] = []
-    for at in range(0, len(prompts), batch):
-        some = prompts[at : at + batch]
-        generators = [torch.Generator("cpu").manual_seed(s) for s in seeds[at : at + batch]]
-        output = pipeline(some, num_inference_steps=steps, guidance_scale=guidance, generator=generators)
+    for i in range(0, len(prompts), batch):
+        batch_prompts = prompts[i : i + batch]
+        generators = [torch.Generator("cpu").manual_seed(s) for s in seeds[i : i + batch]]
+        output = pipeline(batch_prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators)
         images.extend(output.images)
     return images
 
 
 @torch.no_grad()
-def draw_sheet(model: TextToImageModel, work: Path, name: str) -> None:
+def write_contact_sheet(model: TextToImageModel, work: Path, name: str) -> None:
     """Generate a contact sheet of the fixed prompts with seed 0."""
     vae = AutoencoderKL.from_pretrained(work / "vae").to(model.unet.device)
-    pipeline = assemble(model, vae, CLIPTokenizer.from_pretrained(work / "tokenizer"))
+    pipeline = build_pipeline(model, vae, CLIPTokenizer.from_pretrained(work / "tokenizer"))
     model.eval()
     state = torch.get_rng_state()
-    images = draw(pipeline, list(PROMPTS), [0] * len(PROMPTS))
+    images = generate_images(pipeline, list(PROMPTS), [0] * len(PROMPTS))
     torch.set_rng_state(state)
     model.train()
     sheet = tile(images, 8)

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-SKIN = re.compile(
+VARIANT_PATTERN = re.compile(
     r"-(light|medium-light|medium|medium-dark|dark)(-skin-tone)?(-|$)|-skin-tone"
     r"|facing-right|^(regional|flag-for|keycap)|o-?clock|-thirty"
 )
@@ -17,7 +17,7 @@ class Pack:
 
     package: str
     style: str
-    licence: str
+    license: str
 
 
 PACKS = (
@@ -25,7 +25,6 @@ PACKS = (
     Pack("@iconify-json/fluent-emoji", "glossy", "MIT"),
     Pack("@iconify-json/noto", "noto", "Apache-2.0"),
 )
-KEYWORDS = (("emojilib", "MIT"), ("emojibase-data", "MIT"))
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,13 @@ def find_package(raw: Path, package: str) -> Path:
     """Return the unpacked folder of `package` in `raw`, with any version suffix."""
     found = sorted(raw.glob(folder_of(package) + "-[0-9]*"))
     if not found:
-        raise SystemExit(f"{package} is not in {raw}: run fetch.py first")
+        raise SystemExit(f"Cannot find {package} in '{raw}'. Run fetch.py.")
     return found[-1]
 
 
 def is_variant(name: str) -> bool:
-    """Return True for skin-tone, facing-right, clock-face and flag variants, which are skipped."""
-    return SKIN.search(name) is not None
+    """Return True for variants that are skipped: skin tones, facing right, clock faces, flags of regions."""
+    return VARIANT_PATTERN.search(name) is not None
 
 
 def read_icons(raw: Path, pack: Pack) -> list[Icon]:
@@ -74,8 +73,8 @@ def read_icons(raw: Path, pack: Pack) -> list[Icon]:
 
 def read_characters(raw: Path, pack: Pack) -> dict[str, str]:
     """Return icon name -> emoji, from the pack's `chars.json`."""
-    chars = json.loads((find_package(raw, pack.package) / "chars.json").read_text())
-    return {name: "".join(chr(int(code, 16)) for code in codes.split("-")) for codes, name in chars.items()}
+    characters = json.loads((find_package(raw, pack.package) / "chars.json").read_text())
+    return {name: "".join(chr(int(code, 16)) for code in codes.split("-")) for codes, name in characters.items()}
 
 
 def read_synonyms(raw: Path) -> dict[str, list[str]]:
@@ -83,13 +82,13 @@ def read_synonyms(raw: Path) -> dict[str, list[str]]:
     merged: dict[str, list[str]] = {}
     lib = json.loads((find_package(raw, "emojilib") / "dist/emoji-en-US.json").read_text())
     base = json.loads((find_package(raw, "emojibase-data") / "en/data.json").read_text())
-    for emoji, words in lib.items():
-        merged[emoji.replace("\ufe0f", "")] = [word.replace("_", " ") for word in words]
+    for emoji, keywords in lib.items():
+        merged[emoji.replace("\ufe0f", "")] = [word.replace("_", " ") for word in keywords]
     for entry in base:
         key = entry["emoji"].replace("\ufe0f", "")
         merged.setdefault(key, []).extend([entry["label"], *entry.get("tags", [])])
     plain = re.compile(r"^[a-z][a-z \-']+$")
     return {
-        emoji: list(dict.fromkeys(w.lower() for w in words if plain.match(w.lower())))
-        for emoji, words in merged.items()
+        emoji: list(dict.fromkeys(w.lower() for w in keywords if plain.match(w.lower())))
+        for emoji, keywords in merged.items()
     }

@@ -18,7 +18,7 @@ from sources import PACKS, Icon, read_icons
 SIDE = 128
 
 
-def rasterise(icon: Icon) -> np.ndarray | None:
+def rasterize(icon: Icon) -> np.ndarray | None:
     """Render an icon as uint8 RGBA of shape (128, 128, 4), centered; None if it cannot be rendered."""
     try:
         png = resvg_py.svg_to_bytes(svg_string=icon.svg, width=SIDE, skip_system_fonts=True)
@@ -43,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     icons = [icon for pack in PACKS for icon in read_icons(options.data, pack)]
     with ProcessPoolExecutor() as pool:
-        sprites = list(pool.map(rasterise, icons, chunksize=32))
+        sprites = list(pool.map(rasterize, icons, chunksize=32))
     rendered = [(i, s) for i, s in zip(icons, sprites, strict=True) if s is not None]
     options.work.mkdir(parents=True, exist_ok=True)
     np.save(options.work / "sprites.npy", np.stack([sprite for _, sprite in rendered]))

@@ -19,12 +19,12 @@ LENGTH = 32
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def train(texts: list[str], size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def train_bpe(texts: list[str], size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Return a vocabulary of about `size` entries and its merges in order of priority."""
     blank = CLIPTokenizer(vocab={START: 0, END: 1}, merges=[])
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>", fuse_unk=False))
-    learner.normalizer = blank.backend_tokenizer.normalizer
-    learner.pre_tokenizer = blank.backend_tokenizer.pre_tokenizer
+    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", fuse_unk=False))
+    bpe.normalizer = blank.backend_tokenizer.normalizer
+    bpe.pre_tokenizer = blank.backend_tokenizer.pre_tokenizer
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         min_frequency=2,
@@ -32,15 +32,15 @@ def train(texts: list[str], size: int) -> tuple[dict[str, int], list[tuple[str, 
         end_of_word_suffix="</w>",
         show_progress=False,
     )
-    learner.train_from_iterator(texts, trainer)
-    merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
+    bpe.train_from_iterator(texts, trainer)
+    merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = [*alphabet, *(byte + "</w>" for byte in alphabet), *("".join(m) for m in merges)]
-    words = [*dict.fromkeys(words), START, END]
-    return {word: at for at, word in enumerate(words)}, [(a, b) for a, b in merges]
+    entries = [*alphabet, *(byte + "</w>" for byte in alphabet), *("".join(m) for m in merges)]
+    entries = [*dict.fromkeys(entries), START, END]
+    return {entry: i for i, entry in enumerate(entries)}, [(a, b) for a, b in merges]
 
 
-def learn(options: argparse.Namespace, captions: list[list[str]]) -> CLIPTokenizer:
+def train_tokenizer(options: argparse.Namespace, captions: list[list[str]]) -> CLIPTokenizer:
     """Train and write the tokenizer."""
     names = [
         text
@@ -48,7 +48,9 @@ def learn(options: argparse.Namespace, captions: list[list[str]]) -> CLIPTokeniz
         for noun in (*concept.nouns, *concept.synonyms)
         for text in (noun, plural(noun))
     ]
-    vocabulary, merges = train([*(c for some in captions for c in some[:2]), *names * 5], options.size)
+    vocabulary, merges = train_bpe(
+        [*(c for scene_captions in captions for c in scene_captions[:2]), *names * 5], options.size
+    )
     folder = options.work / "tokenizer"
     folder.mkdir(exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
@@ -72,12 +74,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2900)
     options = parser.parse_args()
     captions: list[list[str]] = json.loads((options.work / "captions.json").read_text())
-    tokenizer = CLIPTokenizer.from_pretrained(options.tokenizer) if options.tokenizer else learn(options, captions)
+    tokenizer = (
+        CLIPTokenizer.from_pretrained(options.tokenizer) if options.tokenizer else train_tokenizer(options, captions)
+    )
     tokens = np.zeros((len(captions), len(captions[0]), LENGTH), np.int16)
-    for at in range(0, len(captions), 1000):
-        part = [caption for some in captions[at : at + 1000] for caption in some]
+    for i in range(0, len(captions), 1000):
+        part = [caption for scene_captions in captions[i : i + 1000] for caption in scene_captions]
         ids = tokenizer(part, padding="max_length", truncation=True, max_length=LENGTH).input_ids
-        tokens[at : at + 1000] = np.array(ids).reshape(-1, len(captions[0]), LENGTH)
+        tokens[i : i + 1000] = np.array(ids).reshape(-1, len(captions[0]), LENGTH)
     np.save(options.work / "tokens.npy", tokens)
     print(len(tokenizer), "entries;", tokenizer.tokenize("a purple elephant in the snow 狐"))
 

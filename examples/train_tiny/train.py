@@ -2,8 +2,8 @@
 
 Velocity prediction (Salimans & Ho 2022, arXiv 2202.00512) with a zero-terminal-SNR schedule (Lin et al. 2024, arXiv
 2305.08891). One caption in ten is empty, for classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598). Writes
-`painter.pt` (resumes bit-identically), `painter.csv`, `painter.png` (the loss curve) and `snapshot_<step>.png` (a fixed
-prompt set, averaged weights).
+`text_to_image.pt` (resumes bit-identically), `text_to_image.csv`, `text_to_image.png` (the loss curve) and
+`snapshot_<step>.png` (a fixed prompt set, averaged weights).
 """
 
 import argparse
@@ -20,17 +20,17 @@ from checkpoint import EMA, load, save
 from concepts import read_core, read_focus
 from diffusers.models.attention_processor import AttnProcessor
 from model import Sizes, TextToImageModel, alphas_cumprod
-from snapshot import draw_sheet, plot
+from snapshot import plot, write_contact_sheet
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from training import Training, parser
 
-MORE = 0.4  # sampling weight of a scene of an additional folder
+EXTRA_FOLDER_WEIGHT = 0.4  # sampling weight of a scene of an additional folder
 
 
 def row_weights(scenes: list[dict[str, Any]], focus: frozenset[str]) -> np.ndarray:
-    """Return the sampling weight of each scene. Scenes of the focus have most weight, then everyday concepts."""
+    """Return the sampling weight of each scene: large for the focus, medium for everyday concepts, else small."""
     core = read_core()
     weights = []
     for scene in scenes:
@@ -42,33 +42,33 @@ def row_weights(scenes: list[dict[str, Any]], focus: frozenset[str]) -> np.ndarr
     return np.array(weights)
 
 
-class Latents:
+class EncodedScenes:
     """Sample encoded scenes and their captions."""
 
     def __init__(self, folders: list[Path], focus: frozenset[str], empty: float = 0.1) -> None:
         self.latents = torch.cat([torch.from_numpy(np.load(f / "latents.npy")) for f in folders])
         self.tokens = np.concatenate([np.load(f / "tokens.npy") for f in folders])
         vocabulary = json.loads((folders[0] / "tokenizer" / "vocab.json").read_text())
-        self.size = len(vocabulary)
-        self.blank = np.full(self.tokens.shape[-1], self.size - 1, np.int16)
-        self.blank[0] = self.size - 2
+        self.vocabulary_size = len(vocabulary)
+        self.empty_tokens = np.full(self.tokens.shape[-1], self.vocabulary_size - 1, np.int16)
+        self.empty_tokens[0] = self.vocabulary_size - 2
         self.empty = empty
         scenes = [scene for f in folders for scene in json.loads((f / "scenes.json").read_text())]
         weight = row_weights(scenes, focus)
-        weight[len(np.load(folders[0] / "latents.npy", mmap_mode="r")) :] *= MORE
-        self.reach = np.cumsum(weight) / weight.sum()
+        weight[len(np.load(folders[0] / "latents.npy", mmap_mode="r")) :] *= EXTRA_FOLDER_WEIGHT
+        self.cumulative_weights = np.cumsum(weight) / weight.sum()
 
-    def rows(self, random: np.random.Generator, count: int) -> np.ndarray:
+    def sample_rows(self, random: np.random.Generator, count: int) -> np.ndarray:
         """Return the indices of the next scenes, int64 (count,)."""
-        rows: np.ndarray = np.searchsorted(self.reach, random.random(count)).clip(0, len(self.latents) - 1)
+        rows: np.ndarray = np.searchsorted(self.cumulative_weights, random.random(count)).clip(0, len(self.latents) - 1)
         return rows
 
     def batch(self, random: np.random.Generator, count: int, device: str) -> tuple[Tensor, Tensor]:
         """Return latents float32 (count, 16, 8, 8) and token ids int64 (count, LENGTH)."""
-        rows = self.rows(random, count)
-        which = random.integers(0, self.tokens.shape[1], count)
-        tokens = self.tokens[rows, which]
-        tokens[random.random(count) < self.empty] = self.blank
+        rows = self.sample_rows(random, count)
+        columns = random.integers(0, self.tokens.shape[1], count)
+        tokens = self.tokens[rows, columns]
+        tokens[random.random(count) < self.empty] = self.empty_tokens
         latents = self.latents[rows].to(device, torch.float32)
         return latents, torch.from_numpy(tokens.astype(np.int64)).to(device)
 
@@ -80,41 +80,42 @@ class Trainer(Training):
         super().__init__(options)
         torch.manual_seed(options.seed)
         self.random = np.random.default_rng(options.seed)
-        self.data = Latents([options.work, *options.more], read_focus(options.focus))
+        self.data = EncodedScenes([options.work, *options.more], read_focus(options.focus))
         self.sizes = Sizes(tuple(options.width), options.text_width, options.text_layers)
-        self.model = TextToImageModel(self.data.size, self.sizes).to(options.device)
+        self.model = TextToImageModel(self.data.vocabulary_size, self.sizes).to(options.device)
         convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         self.average = EMA(self.model, options.average)
         # Forward and backward pass use a bfloat16 copy of the float32 weights: this takes half the
         # time of autocast on a CPU. Plain attention is faster than fused attention at 64 positions.
-        self.worker = deepcopy(self.model).to(torch.bfloat16)
-        self.worker.unet.set_attn_processor(AttnProcessor())
-        self.worker.text.set_attn_implementation("eager")
+        self.bf16_model = deepcopy(self.model).to(torch.bfloat16)
+        self.bf16_model.unet.set_attn_processor(AttnProcessor())
+        self.bf16_model.text.set_attn_implementation("eager")
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), options.rate, (0.9, 0.99), weight_decay=0.01, fused=True
         )
         self.alphas_cumprod = alphas_cumprod().to(options.device)
-        self.path: Path = options.work / "painter.pt"
+        self.path: Path = options.work / "text_to_image.pt"
         if self.path.exists():
             state = load(self.path, self.model, self.optimizer, self.average, self.random)
             self.step, self.seconds = state["step"], state["seconds"]
-        self.refresh()
+        self.copy_weights_to_bf16()
 
     @torch.no_grad()
-    def refresh(self) -> None:
+    def copy_weights_to_bf16(self) -> None:
         """Copy the float32 weights to the bfloat16 copy."""
-        torch._foreach_copy_(list(self.worker.parameters()), list(self.model.parameters()))
+        torch._foreach_copy_(list(self.bf16_model.parameters()), list(self.model.parameters()))
 
     @torch.no_grad()
-    def collect(self) -> None:
+    def copy_gradients_to_fp32(self) -> None:
         """Copy the gradients of the bfloat16 copy to the float32 weights."""
-        for full, half in zip(self.model.parameters(), self.worker.parameters(), strict=True):
+        for full, half in zip(self.model.parameters(), self.bf16_model.parameters(), strict=True):
             full.grad = None if half.grad is None else half.grad.float()
             half.grad = None
 
     def save(self) -> None:
         """Write a checkpoint."""
-        state = {"step": self.step, "seconds": self.seconds, "vocabulary": self.data.size, "sizes": asdict(self.sizes)}
+        size = self.data.vocabulary_size
+        state = {"step": self.step, "seconds": self.seconds, "vocabulary": size, "sizes": asdict(self.sizes)}
         save(self.path, self.model, self.optimizer, self.average, self.random, state)
 
     def loss(self) -> Tensor:
@@ -125,26 +126,26 @@ class Trainer(Training):
         """
         count, device = self.options.batch, self.options.device
         latents, tokens = self.data.batch(self.random, count, device)
-        spread = (np.arange(count) + self.random.random(count)) / count
-        times = torch.from_numpy((spread**0.75 * 1000).astype(np.int64)).to(device)
+        quantiles = (np.arange(count) + self.random.random(count)) / count
+        timesteps = torch.from_numpy((quantiles**0.75 * 1000).astype(np.int64)).to(device)
         noise = torch.from_numpy(self.random.standard_normal(latents.shape, np.float32)).to(device)
-        alpha_bar = self.alphas_cumprod[times][:, None, None, None]
+        alpha_bar = self.alphas_cumprod[timesteps][:, None, None, None]
         noisy = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise
         velocity = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * latents
         noisy = noisy.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
-        model_pred = self.worker(noisy, times, tokens)
+        model_pred = self.bf16_model(noisy, timesteps, tokens)
         return functional.mse_loss(model_pred.float(), velocity)
 
-    def learn(self, rate: float) -> float:
+    def train_step(self, rate: float) -> float:
         """Run one optimizer step and return its loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = self.loss()
         torch.autograd.backward(loss)
-        self.collect()
+        self.copy_gradients_to_fp32()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.refresh()
+        self.copy_weights_to_bf16()
         self.average.update(self.model, self.step)
         return float(loss.detach())
 
@@ -167,21 +168,21 @@ def main() -> None:
     trainer = Trainer(options)
     print(sum(p.numel() for p in trainer.model.parameters()), "parameters", flush=True)
     recent: list[float] = []
-    for done in trainer.steps():
-        recent.append(done.loss)
-        if done.step % 50 == 0:
-            speed = done.step * options.batch / trainer.seconds
-            row = [done.step, done.step * options.batch, round(trainer.seconds), round(speed, 1)]
-            with (options.work / "painter.csv").open("a", newline="") as log:
-                csv.writer(log).writerow([*row, round(sum(recent) / len(recent), 5), done.rate])
+    for result in trainer.steps():
+        recent.append(result.loss)
+        if result.step % 50 == 0:
+            speed = result.step * options.batch / trainer.seconds
+            row = [result.step, result.step * options.batch, round(trainer.seconds), round(speed, 1)]
+            with (options.work / "text_to_image.csv").open("a", newline="") as log:
+                csv.writer(log).writerow([*row, round(sum(recent) / len(recent), 5), result.rate])
             print(*row, round(sum(recent) / len(recent), 4), flush=True)
             recent = []
-        if done.step % options.save_every == 0 or trainer.over():
+        if result.step % options.save_every == 0 or trainer.is_finished():
             trainer.save()
-        if done.step % options.show_every == 0 or trainer.over():
+        if result.step % options.show_every == 0 or trainer.is_finished():
             with trainer.average.swap_in(trainer.model):
-                draw_sheet(trainer.model, options.work, f"snapshot_{done.step:06d}.png")
-            plot(options.work / "painter.csv", options.work / "painter.png")
+                write_contact_sheet(trainer.model, options.work, f"snapshot_{result.step:06d}.png")
+            plot(options.work / "text_to_image.csv", options.work / "text_to_image.png")
 
 
 if __name__ == "__main__":

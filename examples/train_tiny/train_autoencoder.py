@@ -21,12 +21,12 @@ import torch
 from checkpoint import EMA, load, save
 from diffusers import AutoencoderKL
 from PIL import Image
-from scenes import BACKGROUNDS, Scene, Sprites, Thing, compose
+from scenes import BACKGROUNDS, Scene, Sprites, Thing, render_scene
 from torch import Tensor
 from torch.nn import functional
 
 WIDTH = (32, 64, 96, 128)
-NOISE = 0.05  # noise added to latents, relative to their standard deviation, for robust decoding
+LATENT_NOISE = 0.05  # noise added to latents, relative to their standard deviation, for robust decoding
 
 
 def build(width: tuple[int, ...] = WIDTH) -> AutoencoderKL:
@@ -58,19 +58,23 @@ class SpriteImages:
         for style, name in index:
             background = names[max(0, int(self.random.integers(-4, len(names))))]
             scene = Scene("one", (Thing(name, style, 0.5, 0.5, 0.86),), background)
-            small.append(compose(scene, sprites, 64))
+            small.append(render_scene(scene, sprites, 64))
             if self.random.random() < 0.35:
-                large.append(compose(scene, sprites, 128))
+                large.append(render_scene(scene, sprites, 128))
         order = self.random.permutation(len(small))
-        stack, aside = np.stack(small), min(96, len(small) // 5)
-        self.held, self.small, self.large = stack[order[:aside]], stack[order[aside:]], np.stack(large)
+        stack, num_held_out = np.stack(small), min(96, len(small) // 5)
+        self.held_out, self.small, self.large = (
+            stack[order[:num_held_out]],
+            stack[order[num_held_out:]],
+            np.stack(large),
+        )
 
     def batch(self, count: int, side: int) -> Tensor:
         """Return random crops, float32 in [-1, 1] of shape (count, 3, side, side)."""
         crops = np.empty((count, side, side, 3), np.uint8)
-        for at in range(count):
-            near = self.random.random() < 0.75 if side == 32 else self.random.random() < 0.95
-            source = self.small if near else self.large
+        for i in range(count):
+            is_small = self.random.random() < 0.75 if side == 32 else self.random.random() < 0.95
+            source = self.small if is_small else self.large
             image = source[self.random.integers(len(source))]
             y, x = self.random.integers(0, len(image) - side + 1, 2)
             crop = image[y : y + side, x : x + side]
@@ -78,7 +82,7 @@ class SpriteImages:
                 crop = crop[:, ::-1]
             if self.random.random() < 0.3:
                 crop = crop[..., self.random.permutation(3)]
-            crops[at] = crop
+            crops[i] = crop
         return as_batch(crops)
 
 
@@ -88,7 +92,7 @@ def as_batch(images: np.ndarray) -> Tensor:
     return (batch / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
-def difference(reconstructed: Tensor, images: Tensor) -> Tensor:
+def reconstruction_loss(reconstructed: Tensor, images: Tensor) -> Tensor:
     """Return squared error plus absolute error plus absolute error of the differences between adjacent pixels."""
     edges = sum(functional.l1_loss(reconstructed.diff(dim=axis), images.diff(dim=axis)) for axis in (2, 3))
     square = functional.mse_loss(reconstructed, images)
@@ -99,9 +103,9 @@ def difference(reconstructed: Tensor, images: Tensor) -> Tensor:
 def loss_of(model: AutoencoderKL, images: Tensor) -> Tensor:
     """Return the loss of reconstructing images from noisy latent means, with a weak prior on the latents."""
     mean = model.encode(images).latent_dist.mean
-    noise = NOISE * mean.detach().std() * torch.randn_like(mean)
+    noise = LATENT_NOISE * mean.detach().std() * torch.randn_like(mean)
     reconstructed = model.decode(mean + noise).sample.float()
-    loss: Tensor = difference(reconstructed, images) + 1e-5 * mean.float().square().mean()
+    loss: Tensor = reconstruction_loss(reconstructed, images) + 1e-5 * mean.float().square().mean()
     return loss
 
 
@@ -112,7 +116,7 @@ def psnr(reconstructed: Tensor, images: Tensor) -> float:
 
 
 @torch.no_grad()
-def sheet(model: AutoencoderKL, images: Tensor, path: Path) -> float:
+def write_reconstructions(model: AutoencoderKL, images: Tensor, path: Path) -> float:
     """Write 24 images above their reconstructions; return the mean PSNR in dB over all images."""
     reconstructed = model.decode(model.encode(images).latent_dist.mean).sample.float().clamp(-1, 1)
     pixels = torch.cat([torch.cat(list(part[:24]), 2) for part in (images, reconstructed)], 1)
@@ -121,9 +125,9 @@ def sheet(model: AutoencoderKL, images: Tensor, path: Path) -> float:
     return psnr(reconstructed, images)
 
 
-def rate_at(share: float, step: int, peak: float) -> float:
+def rate_at(progress: float, step: int, peak: float) -> float:
     """Return the learning rate: 200 warm-up steps, then a cosine to 3 % of the peak."""
-    return peak * min(1.0, (step + 1) / 200) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
+    return peak * min(1.0, (step + 1) / 200) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def main() -> None:
@@ -140,7 +144,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     images = SpriteImages(options.work, 0)
-    held = as_batch(images.held).to(options.device)
+    held_out = as_batch(images.held_out).to(options.device)
     model = build(tuple(options.width)).to(options.device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), options.rate, (0.9, 0.99), weight_decay=1e-4, fused=True)
     average = EMA(model, 0.998)
@@ -149,13 +153,13 @@ def main() -> None:
     if path.exists():
         state = load(path, model, optimizer, average, images.random)
     while state["step"] < options.steps:
-        start_time, share = time.monotonic(), state["step"] / options.steps
-        side, count = (32, options.batch) if share < 0.7 else (64, max(1, options.batch * 3 // 8))
+        start_time, progress = time.monotonic(), state["step"] / options.steps
+        side, count = (32, options.batch) if progress < 0.7 else (64, max(1, options.batch * 3 // 8))
         batch = images.batch(count, side).to(options.device)
         with torch.autocast(options.device, torch.bfloat16):
             loss = loss_of(model, batch)
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(share, state["step"], options.rate)
+            group["lr"] = rate_at(progress, state["step"], options.rate)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -166,7 +170,7 @@ def main() -> None:
         state["spent"] += time.monotonic() - start_time
         if state["step"] % options.save_every == 0 or state["step"] == options.steps:
             with average.swap_in(model):
-                quality = sheet(model, held, options.work / f"ae_{state['step']:06d}.png")
+                quality = write_reconstructions(model, held_out, options.work / f"ae_{state['step']:06d}.png")
             row = [state["step"], round(state["spent"]), state["seen"], float(loss.detach()), quality]
             with (options.work / "ae.csv").open("a", newline="") as log:
                 csv.writer(log).writerow(row)

@@ -17,10 +17,10 @@ class Step:
     rate: float
 
 
-def learning_rate(step: int, share: float, peak: float, warm_up: int, least: float) -> float:
+def learning_rate(step: int, progress: float, peak: float, warm_up: int, min_factor: float) -> float:
     """Return the learning rate: a warm-up, then a cosine to `least` of the peak. `share` is the progress, 0 to 1."""
-    left = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-    return peak * min(1.0, (step + 1) / warm_up) * (least + (1 - least) * left)
+    decay = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return peak * min(1.0, (step + 1) / warm_up) * (min_factor + (1 - min_factor) * decay)
 
 
 def parser(
@@ -45,32 +45,32 @@ class Training:
     """Count steps and seconds up to `options.steps` or `options.minutes`. Subclasses implement `learn`."""
 
     warm_up = 200
-    least = 0.02
+    min_factor = 0.02
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.step, self.seconds = 0, 0.0
 
-    def learn(self, rate: float) -> float:
+    def train_step(self, rate: float) -> float:
         """Run one optimizer step and return its loss."""
         raise NotImplementedError
 
-    def done(self) -> float:
+    def progress(self) -> float:
         """Return the progress of the training, 0 to 1, by steps or by time."""
         if self.options.minutes:
             return float(self.seconds / (60 * self.options.minutes))
         return float(self.step / self.options.steps)
 
-    def over(self) -> bool:
+    def is_finished(self) -> bool:
         """Return True at the end of `--steps` or `--minutes`, and at the step `--until`."""
-        return self.done() >= 1 or self.step == self.options.until
+        return self.progress() >= 1 or self.step == self.options.until
 
     def steps(self) -> Iterator[Step]:
         """Train to the end; yield after each step."""
-        while not self.over():
+        while not self.is_finished():
             start_time = time.monotonic()
-            rate = learning_rate(self.step, self.done(), self.options.rate, self.warm_up, self.least)
-            loss = self.learn(rate)
+            rate = learning_rate(self.step, self.progress(), self.options.rate, self.warm_up, self.min_factor)
+            loss = self.train_step(rate)
             self.step += 1
             self.seconds += time.monotonic() - start_time
             yield Step(self.step, loss, rate)

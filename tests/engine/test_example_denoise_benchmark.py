@@ -19,13 +19,13 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_benchmark_resumes_and_prints_a_table(tmp_path: Path) -> None:
-    first = run("--out", tmp_path, "--only", "noisy", "--sigma", 50, "--kind", "grey")
+    first = run("--out", tmp_path, "--only", "noisy", "--sigma", 50, "--kind", "gray")
     assert first.returncode == 0, first.stderr
     rows = json.loads((tmp_path / "measurements.json").read_text())
-    assert [row["picture"] for row in rows] == ["astronaut", "chelsea", "coffee", "rocket", "camera"]
+    assert [row["image"] for row in rows] == ["astronaut", "chelsea", "coffee", "rocket", "camera"]
     # The PSNR is 14.15 dB without clipping; clipping removes some of the noise.
     assert all(14.1 < row["psnr"] < 16 for row in rows)
-    resumed = run("--out", tmp_path, "--only", "noisy", "TV", "--sigma", 50, "--kind", "grey")
+    resumed = run("--out", tmp_path, "--only", "noisy", "TV", "--sigma", 50, "--kind", "gray")
     assert json.loads((tmp_path / "measurements.json").read_text())[:5] == rows
     assert "| TV | " in resumed.stdout
     assert resumed.stdout == (tmp_path / "table.md").read_text() + "\n"

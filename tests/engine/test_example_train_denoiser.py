@@ -50,7 +50,7 @@ def test_recipe_exports_a_denoiser_that_diffusers_loads(tmp_path: Path) -> None:
     assert np.load(work / "leaves.npy").shape == (3, 256, 256, 3)
     shutil.copytree(work, copy)
 
-    small = ("--data", raw, "--width", 8, 16, "--batch", 2, "--threads", 1, "--watch-every", 2, "--steps", 4)
+    small = ("--data", raw, "--width", 8, 16, "--batch", 2, "--threads", 1, "--validate-every", 2, "--steps", 4)
     run("train_denoiser.py", "--work", work, *small)
     run("train_denoiser.py", "--work", copy, *small, "--until", 2)
     halfway = torch.load(copy / "denoiser.pt", weights_only=False)

@@ -37,8 +37,8 @@ def test_training_images_have_captions_and_licenses() -> None:
     import linocuts
     from shapes import HELD_OUT, TRAINING_SHAPES
 
-    linocuts.write(TRAINING_SHAPES, Path("data/linoprint"), 0)
-    linocuts.write(HELD_OUT, Path("held-out"), len(TRAINING_SHAPES))
+    linocuts.write_images(TRAINING_SHAPES, Path("data/linoprint"), 0)
+    linocuts.write_images(HELD_OUT, Path("held-out"), len(TRAINING_SHAPES))
     dataset = read_dataset(
         DatasetSettings(
             folder=Path("data"), resolution=128, licenses="CC0-1.0", duplicates="refuse", on_bad_image="refuse"
@@ -54,10 +54,10 @@ def test_style_classifier_generalizes_to_new_images() -> None:
     from shapes import HELD_OUT, TRAINING_SHAPES
     from style_classifier import StyleClassifier
 
-    linocut_images = [linocuts.linocut(shapes, seed) for seed, shapes in enumerate(TRAINING_SHAPES.values())]
-    held_out = [linocuts.linocut(shapes, seed) for seed, shapes in enumerate(HELD_OUT.values(), 16)]
+    linocut_images = [linocuts.render_linocut(shapes, seed) for seed, shapes in enumerate(TRAINING_SHAPES.values())]
+    held_out = [linocuts.render_linocut(shapes, seed) for seed, shapes in enumerate(HELD_OUT.values(), 16)]
     images = generated_images()
-    classifier = StyleClassifier.of(linocut_images, images[::2])
+    classifier = StyleClassifier.from_images(linocut_images, images[::2])
     assert classifier.recognized(held_out).all()
     assert not classifier.recognized(images[1::2]).any()
 

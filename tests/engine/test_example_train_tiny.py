@@ -89,9 +89,11 @@ def check_resuming(recipe: Recipe, focus: Path) -> None:
     small = ("--width", 32, 32, "--text-width", 64, "--text-layers", 1, "--batch", 4, "--threads", 1, "--focus", focus)
     recipe.run("train.py", *small, "--steps", 4)
     recipe.run("train.py", *small, "--steps", 4, "--until", 2, work=copy)
-    halfway = torch.load(copy / "painter.pt", weights_only=False)
+    halfway = torch.load(copy / "text_to_image.pt", weights_only=False)
     recipe.run("train.py", *small, "--steps", 4, work=copy)
-    uninterrupted, resumed = (torch.load(folder / "painter.pt", weights_only=False) for folder in (recipe.work, copy))
+    uninterrupted, resumed = (
+        torch.load(folder / "text_to_image.pt", weights_only=False) for folder in (recipe.work, copy)
+    )
     assert (halfway["step"], resumed["step"]) == (2, 4)
     assert not same(halfway["module"], resumed["module"])
     for part in ("module", "average", "optimiser", "numpy"):
@@ -102,16 +104,16 @@ def check_distillation(recipe: Recipe, focus: Path) -> None:
     """Compare a resumed distillation with an uninterrupted one; the student differs from the teacher."""
     import torch
 
-    copy = recipe.work.with_name("words-copy")
+    copy = recipe.work.with_name("distilled-copy")
     shutil.copytree(recipe.work, copy)
     small = ("--data", recipe.raw, "--batch", 4, "--threads", 1, "--focus", focus, "--steps", 3)
     recipe.run("distill_text_encoder.py", *small)
     recipe.run("distill_text_encoder.py", *small, "--until", 1, work=copy)
     recipe.run("distill_text_encoder.py", *small, work=copy)
-    uninterrupted, resumed = (torch.load(folder / "words.pt", weights_only=False) for folder in (recipe.work, copy))
+    uninterrupted, resumed = (torch.load(folder / "distilled.pt", weights_only=False) for folder in (recipe.work, copy))
     for part in ("module", "average", "optimiser", "numpy"):
         assert same(uninterrupted[part], resumed[part]), part
-    assert not same(uninterrupted["module"], torch.load(recipe.work / "painter.pt", weights_only=False)["module"])
+    assert not same(uninterrupted["module"], torch.load(recipe.work / "text_to_image.pt", weights_only=False)["module"])
 
 
 def check_upscaling(recipe: Recipe) -> None:
@@ -124,7 +126,7 @@ def check_upscaling(recipe: Recipe) -> None:
         recipe.run("train_upscale.py", *small, "--steps", steps)
         parts.append(AutoencoderKL.from_pretrained(recipe.work / "vae128").state_dict())
     before, after = parts
-    assert first_column(recipe.work / "up.csv") == [2, 3]
+    assert first_column(recipe.work / "upscale.csv") == [2, 3]
     changed = {name.split(".")[0] for name in before if not same(before[name], after[name])}
     assert changed == {"decoder", "post_quant_conv"}
 
@@ -171,7 +173,9 @@ def test_recipe_exports_a_model_that_plain_diffusers_generates_with(tmp_path: Pa
         arguments = ("--batch", 4, "--width", 16, 16, 16, 16, "--threads", 1)
         recipe.run("train_autoencoder.py", "--steps", steps, *arguments)
     assert first_column(recipe.work / "ae.csv") == [2, 3]
-    assert "30 scenes rendered" in recipe.run("render.py", *data, "--scenes", 30, "--captions", 4, "--wrapped", 1)
+    assert "30 scenes rendered" in recipe.run(
+        "render.py", *data, "--scenes", 30, "--captions", 4, "--filler-captions", 1
+    )
     recipe.run("tokenizer.py", *data, "--size", 600)
     recipe.run("encode.py", "--threads", 1)
     check_resuming(recipe, focus)

@@ -6,7 +6,7 @@ from scenes import BACKGROUNDS, HUES
 from scipy import ndimage
 
 
-def background_of(image: np.ndarray) -> str:
+def background_color(image: np.ndarray) -> str:
     """Return the named color nearest to the median of the border (1/16 of the side)."""
     edge = max(2, len(image) // 16)
     border = np.concatenate(
@@ -19,11 +19,11 @@ def background_of(image: np.ndarray) -> str:
 
 def foreground(image: np.ndarray) -> np.ndarray:
     """Return a mask of the pixels that differ from white by more than 40 of 255 in a channel."""
-    shown: np.ndarray = (255 - image.astype(int)).max(axis=2) > 40
-    return shown
+    mask: np.ndarray = (255 - image.astype(int)).max(axis=2) > 40
+    return mask
 
 
-def colour_of(image: np.ndarray) -> str:
+def object_color(image: np.ndarray) -> str:
     """Return the named hue nearest to the most frequent hue of the saturated foreground pixels."""
     hsv = np.asarray(Image.fromarray(image).convert("HSV"), np.float32) / 255
     weight = hsv[..., 1] * hsv[..., 2] * foreground(image) * (hsv[..., 1] > 0.2)
@@ -31,24 +31,24 @@ def colour_of(image: np.ndarray) -> str:
     smooth = counts + np.roll(counts, 1) + np.roll(counts, -1)
     hue = (int(smooth.argmax()) + 0.5) / 36
 
-    def away(name: str) -> float:
+    def hue_distance(name: str) -> float:
         return abs((hue - HUES[name] + 0.5) % 1 - 0.5)
 
-    return min(HUES, key=away)
+    return min(HUES, key=hue_distance)
 
 
-def count_of(image: np.ndarray) -> int:
+def count_objects(image: np.ndarray) -> int:
     """Count separate objects on white: connected components of at least 2.5 % of the image.
 
     Gaps of up to 1/16 of the side are closed first, so that the parts of one object are connected.
     """
     side = len(image)
-    shown = ndimage.binary_closing(foreground(image), iterations=max(1, side // 64))
-    _, parts = ndimage.label(shown)
+    mask = ndimage.binary_closing(foreground(image), iterations=max(1, side // 64))
+    _, parts = ndimage.label(mask)
     if parts == 0:
         return 0
-    labels, _ = ndimage.label(shown)
-    sizes = ndimage.sum_labels(shown, labels, range(1, parts + 1))
+    labels, _ = ndimage.label(mask)
+    sizes = ndimage.sum_labels(mask, labels, range(1, parts + 1))
     return int((np.asarray(sizes) >= 0.025 * side * side).sum())
 
 
