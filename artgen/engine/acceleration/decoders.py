@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderTiny
 from diffusers.models.autoencoders.vae import DecoderOutput
 
+from artgen.engine.loading.device import execution_device
 from artgen.engine.sampling.vae import scale_latents
 from artgen.errors import ModelUnavailableError
 
@@ -27,7 +28,7 @@ def use_tiny_decoder(pipe: Any, folder: Path) -> Iterator[None]:
     Raises:
         ModelUnavailableError: the file of the tiny decoder is incomplete.
     """
-    vae, decoder = pipe.vae, _load_tiny_decoder(folder, str(pipe._execution_device), pipe.vae.dtype)
+    vae, decoder = pipe.vae, _load_tiny_decoder(folder, str(execution_device(pipe)), pipe.vae.dtype)
 
     def decode(latents: torch.Tensor, return_dict: bool = True, **_: Any) -> Any:
         # diffusers has unscaled the latents for the pipeline's own VAE. The tiny decoder takes scaled latents.

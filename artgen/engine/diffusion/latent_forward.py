@@ -7,7 +7,7 @@ from PIL import Image
 from artgen import images
 from artgen.engine.acceleration import apply
 from artgen.engine.diffusion.noise_schedule import NoiseLevel, add_noise
-from artgen.engine.loading.device import resolve_device
+from artgen.engine.loading.device import execution_device, resolve_device
 from artgen.engine.sampling.vae import decode_latents, encode_images
 from artgen.errors import NonFiniteError
 from artgen.events import Listener, ModelSelected
@@ -28,7 +28,7 @@ def add_latent_noise(
     pipe = apply.load_unoptimized(model, device_config, listener)
     padded = images.pad_to_multiple(image, model.size_multiple)[0]
     pixels = torch.from_numpy(np.asarray(padded, np.float32).transpose(2, 0, 1))[None] / 127.5 - 1
-    clean = encode_images(pipe.vae, pixels.to(pipe._execution_device, pipe.vae.dtype)).float().cpu()
+    clean = encode_images(pipe.vae, pixels.to(execution_device(pipe), pipe.vae.dtype)).float().cpu()
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
     states = torch.cat([add_noise(clean, noise, level) for level in levels])
     decoded = [each.crop((0, 0, *image.size)) for each in decode_latents(pipe, states) if each is not None]

@@ -1,6 +1,7 @@
 """Select the device and the dtype."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -67,6 +68,12 @@ def resolve_device(device: str, dtype: str, model_bytes: int = 0) -> DeviceConfi
             else AUTO_DTYPE[kind]
         )
     return DeviceConfig(device, dtype)
+
+
+def execution_device(pipe: Any) -> torch.device:
+    """Return the device on which a pipeline computes. With offloading, `pipe.device` is the device of the weights."""
+    device: torch.device = pipe._execution_device
+    return device
 
 
 def _cpu_supports_bf16() -> bool:

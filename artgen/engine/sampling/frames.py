@@ -21,6 +21,7 @@ from artgen.engine.diffusion.noise_schedule import (
     predict_x0,
     read_prediction_type,
 )
+from artgen.engine.loading.device import execution_device
 from artgen.engine.sampling.vae import decode_latents, encode_images
 from artgen.jobs.job import GenerationJob
 from artgen.spec.settings import FramesSettings
@@ -125,7 +126,7 @@ class StepRecorder:
         yield job.image
         pixels = self._pipe.image_processor.preprocess(job.padded_image)
         vae = self._pipe.vae
-        clean = encode_images(vae, pixels.to(self._pipe._execution_device, vae.dtype)).float().cpu()[0]
+        clean = encode_images(vae, pixels.to(execution_device(self._pipe), vae.dtype)).float().cpu()[0]
         first, *rest = [each.noise_level for each in self.snapshots]
         noise = (self._initial_state[index] - first.alpha * clean) / max(first.sigma, MIN_COEFFICIENT)
         show_x0 = self._settings.frames_show == "x0"
@@ -153,12 +154,19 @@ def model_state(scheduler: Any, timestep: Any, sample: torch.Tensor) -> tuple[to
     alpha = float(state.norm() / sample.norm().clamp(min=1e-12))
     if alpha < 0.999999 or scheduler.init_noise_sigma != 1:
         return state, NoiseLevel.from_alpha(min(alpha, 1.0))
-    if hasattr(scheduler, "_sigma_to_alpha_sigma_t"):  # solvers with steps between the training timesteps
-        if scheduler.step_index is None:
-            scheduler._init_step_index(timestep)  # `step` does this later
-        alpha_t, sigma_t = scheduler._sigma_to_alpha_sigma_t(scheduler.sigmas[scheduler.step_index])
-        return state, NoiseLevel(float(alpha_t), float(sigma_t))
+    if hasattr(scheduler, "convert_model_output"):  # solvers with steps between the training timesteps
+        return state, _solver_noise_level(scheduler, timestep)
     return state, NoiseLevel.from_alpha_bar(float(scheduler.alphas_cumprod[int(timestep)]))
+
+
+def _solver_noise_level(scheduler: Any, timestep: Any) -> NoiseLevel[float]:
+    """Return the noise level before a step of a multistep or singlestep solver, from its sigma = sigma_t / alpha_t."""
+    index = next((each for each in (scheduler.step_index, scheduler.begin_index) if each is not None), None)
+    sigma = scheduler.sigmas[scheduler.index_for_timestep(timestep) if index is None else index]
+    if scheduler.config.get("use_flow_sigmas"):
+        return NoiseLevel(float(1 - sigma), float(sigma))
+    alpha = 1 / ((sigma**2 + 1) ** 0.5)
+    return NoiseLevel(float(alpha), float(sigma * alpha))
 
 
 def _predict_x0(

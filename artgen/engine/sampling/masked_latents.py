@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from artgen.engine.loading.device import execution_device
 from artgen.engine.sampling.vae import encode_images
 from artgen.jobs.job import GenerationJob
 from artgen.registry import ResolvedModel
@@ -56,7 +57,7 @@ class MaskedLatentCallback:
 
 
 def _encode_source(pipe: Any, job: GenerationJob) -> torch.Tensor:
-    pixels = pipe.image_processor.preprocess(job.padded_image).to(pipe._execution_device, pipe.vae.dtype)
+    pixels = pipe.image_processor.preprocess(job.padded_image).to(execution_device(pipe), pipe.vae.dtype)
     return encode_images(pipe.vae, pixels)
 
 

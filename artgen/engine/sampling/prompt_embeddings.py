@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from artgen.engine.loading import lora
+from artgen.engine.loading.device import execution_device
 
 EMBEDDING_KWARGS = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 """Values that `encode_prompt` returns, in order, and pipeline arguments that replace the prompt."""
@@ -71,11 +72,11 @@ def stack_embeddings(encoded_prompts: Sequence[EncodedPrompt]) -> dict[str, torc
 def _encode_cached(pipe: Any, prompt: str, negative_prompt: str, uses_cfg: bool) -> EncodedPrompt:
     cache = _embedding_caches.setdefault(pipe.text_encoder, _EmbeddingCache())
     loras = lora.active_text_encoder_loras(pipe)
-    key = (prompt, negative_prompt, uses_cfg, pipe.text_encoder.dtype, str(pipe._execution_device), loras)
+    key = (prompt, negative_prompt, uses_cfg, pipe.text_encoder.dtype, str(execution_device(pipe)), loras)
     if key in cache:
         cache.move_to_end(key)
         return cache[key]
-    encoded = encode_prompt(pipe, prompt, negative_prompt, uses_cfg, pipe._execution_device)
+    encoded = encode_prompt(pipe, prompt, negative_prompt, uses_cfg, execution_device(pipe))
     cache.put(key, encoded)
     return encoded
 

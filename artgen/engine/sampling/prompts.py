@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import transformers
 
+from artgen.engine.loading.device import execution_device
 from artgen.errors import UsageError
 from artgen.registry import ResolvedModel, single_file_config
 
@@ -169,6 +170,6 @@ def _run_text_encoder(
     """Return the hidden states and the first output of a text encoder for one chunk."""
     encoder = pipe.text_encoder if encoder_number == 1 else pipe.text_encoder_2
     with torch.no_grad():
-        out = encoder(torch.tensor([token_ids], device=pipe._execution_device), output_hidden_states=penultimate)
+        out = encoder(torch.tensor([token_ids], device=execution_device(pipe)), output_hidden_states=penultimate)
     hidden = out.hidden_states[-2] if penultimate else out[0]
     return hidden.to(encoder.dtype), out[0]

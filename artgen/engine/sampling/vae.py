@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from artgen.engine.loading.device import execution_device
+
 
 def unscale_latents(latents: torch.Tensor, config: Any) -> torch.Tensor:
     """Convert the denoiser's latents to the input of the VAE decoder; shape (B, C, h, w).
@@ -56,7 +58,7 @@ def decode_latents(pipe: Any, latents: torch.Tensor) -> Iterator[Image.Image | N
         for each in latents:
             with torch.no_grad():
                 pixels = vae.decode(
-                    unscale_latents(each[None].to(pipe._execution_device, vae.dtype), vae.config)
+                    unscale_latents(each[None].to(execution_device(pipe), vae.dtype), vae.config)
                 ).sample
             if not torch.isfinite(pixels).all():
                 yield None
