@@ -1,33 +1,25 @@
 """Generate images from requests: the public functions of the engine."""
 
 import itertools
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from artgen.engine.batch_runner import BatchRunner, GenerationContext
 from artgen.engine.loading import pipeline_cache
-from artgen.engine.loading.device import DeviceConfig, resolve_device
-from artgen.engine.loading.oom import is_device_lost, is_oom
-from artgen.engine.memory_policy import MemoryPolicy, MemorySettings, OomHistory, memory_limit, resource_key
+from artgen.engine.loading.device import resolve_device
+from artgen.engine.loading.oom import is_oom, raise_if_device_lost
 from artgen.engine.results import FailedImage, GeneratedImage
-from artgen.engine.sampling import prompts, text_encoder_offload
-from artgen.engine.sampling.pipeline_call import ProgressReporter, run_pipeline
-from artgen.errors import DeviceLostError, MemoryExhaustedError, NonFiniteError
+from artgen.engine.sampling import prompts
+from artgen.engine.sampling.pipeline_call import ProgressReporter
+from artgen.errors import MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, Notice, no_op
 from artgen.jobs import checks
 from artgen.jobs import replay as replay_jobs
-from artgen.jobs.batch_size import (
-    BatchSizePolicy,
-    ExactBatchSize,
-    JobGroup,
-    MaxBatchSize,
-    default_batch_size,
-)
+from artgen.jobs.batch_size import BatchSizePolicy, ExactBatchSize, MaxBatchSize
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.jobs.prepare import prepare_jobs
 from artgen.spec.requests import Request
-from artgen.spec.settings import MAX_BATCH_SIZE, FramesSettings
+from artgen.spec.settings import FramesSettings
 
 __all__ = ["FailedImage", "GeneratedImage", "generate", "generate_all", "generate_jobs", "replay"]
 
@@ -107,21 +99,6 @@ def _image_or_raise(outcome: GeneratedImage | FailedImage) -> GeneratedImage:
     return outcome
 
 
-@dataclass(frozen=True)
-class GenerationContext:
-    """Store the state shared by consecutive `generate_jobs` calls of a process.
-
-    Attributes:
-        upcoming: Jobs of later calls, in order. Iterated only to encode their prompts in advance.
-        remaining_seconds: Estimated duration of the later calls in seconds. 0: unknown.
-        oom_history: Results of out-of-memory errors. The calls share and update this dictionary.
-    """
-
-    upcoming: Iterable[Job] = ()
-    remaining_seconds: float = 0.0
-    oom_history: OomHistory = field(default_factory=dict)
-
-
 def generate_jobs(
     jobs: Sequence[Job],
     *,
@@ -149,7 +126,7 @@ def generate_jobs(
     if frames is not None:
         for job in jobs:
             checks.check_frames(frames, job)
-    runner = _BatchRunner(jobs, batch_size_policy, frames, context or GenerationContext(), listener)
+    runner = BatchRunner(jobs, batch_size_policy, frames, context or GenerationContext(), listener)
     start = 0
     while start < len(jobs):
         job = jobs[start]
@@ -159,93 +136,6 @@ def generate_jobs(
             outcomes = runner.run_next_batch(start)
         yield from outcomes
         start += len(outcomes)
-
-
-class _BatchRunner:
-    """Run the pipeline calls of a list of jobs.
-
-    A group is a range of consecutive jobs that can share a pipeline call. One pipeline call generates a batch: the
-    next jobs of a group.
-    """
-
-    def __init__(
-        self,
-        jobs: Sequence[Job],
-        batch_size_policy: BatchSizePolicy,
-        frames: FramesSettings | None,
-        context: GenerationContext,
-        listener: Listener,
-    ) -> None:
-        self._jobs = jobs
-        self._batch_size_policy = batch_size_policy
-        self._frames = frames
-        self._context = context
-        self._listener = listener
-        self._memory_policy = MemoryPolicy(context.oom_history, listener)
-        self._group_start = self._group_end = 0
-        self._seconds_per_image = 0.0  # 0: unknown
-
-    def run_next_batch(self, start: int) -> list[GeneratedImage | FailedImage]:
-        """Generate the images of the batch that begins with job `start`. Retry with less memory if necessary."""
-        if start >= self._group_end:
-            self._group_start, self._group_end = start, _group_end(self._jobs, start)
-        # A group contains only generation jobs, because the group key contains the request.
-        end = min(self._group_end, start + MAX_BATCH_SIZE)
-        group = [job for job in self._jobs[start:end] if isinstance(job, GenerationJob)]
-        job = group[0]
-        while True:
-            start_time = time.monotonic()
-            batch_size = self._next_batch_size(start)
-            device_config = _device_config(job)
-            memory_settings = self._memory_policy.settings_for(job, batch_size, device_config)
-            batch_size = min(batch_size, memory_settings.batch_size)
-            batch = group[:batch_size]
-            outcomes = self._try_batch(start, batch, batch_size, device_config, memory_settings)
-            if outcomes is not None:
-                break
-            self._memory_policy.degrade(device_config, job, batch_size)
-        seconds_per_image = (time.monotonic() - start_time) / len(batch)
-        self._batch_size_policy.record_timing(self._group_start, len(batch), seconds_per_image)
-        # The first batch includes the time to load the model.
-        self._seconds_per_image = seconds_per_image if start else 0.0
-        return outcomes
-
-    def _next_batch_size(self, start: int) -> int:
-        total, remaining = self._group_end - self._group_start, self._group_end - start
-        group = JobGroup(self._group_start, total, remaining, default_batch_size(self._jobs[start]))
-        return self._batch_size_policy.next_batch_size(group)
-
-    def _try_batch(
-        self,
-        start: int,
-        batch: Sequence[GenerationJob],
-        batch_size: int,
-        device_config: DeviceConfig,
-        memory_settings: MemorySettings,
-    ) -> list[GeneratedImage | FailedImage] | None:
-        """Run the pipeline once. Return None if memory ran out.
-
-        The caller retries after this method has returned: until then the traceback holds the tensors of the call.
-        """
-        remaining_seconds = self._context.remaining_seconds + self._seconds_per_image * (len(self._jobs) - start)
-        progress = ProgressReporter(self._listener, start + 1, len(batch), len(self._jobs), remaining_seconds)
-        try:
-            with memory_limit(device_config, batch[0].request.memory_budget):
-                if text_encoder_offload.encodes_prompts_first(memory_settings, device_config):
-                    upcoming = _same_resources(batch[0], self._jobs[start:], self._context.upcoming)
-                    text_encoder_offload.encode_prompts(batch, upcoming, device_config, self._listener)
-                return run_pipeline(batch, batch_size, device_config, memory_settings, progress, self._frames)
-        except (MemoryError, RuntimeError) as error:
-            _raise_if_device_lost(error)
-            if not is_oom(error):
-                raise
-        return None
-
-
-def _device_config(job: GenerationJob) -> DeviceConfig:
-    request = job.request
-    config = resolve_device(request.device, request.dtype, job.model.weight_bytes())
-    return replace(config, quantize=request.quantize)
 
 
 def _denoise_job(
@@ -263,7 +153,7 @@ def _denoise_job(
         except NonFiniteError as error:
             return FailedImage(request, error)
         except (MemoryError, RuntimeError) as error:
-            _raise_if_device_lost(error)
+            raise_if_device_lost(error)
             if not is_oom(error):
                 raise
             # A MemoryError without a message means that the tiles cannot become smaller.
@@ -276,30 +166,6 @@ def _denoise_job(
         f"Cannot denoise {job.width}x{job.height} on {device_config.device}: out of memory.",
         "Use a smaller model, or --method tv.",
     )
-
-
-def _raise_if_device_lost(error: BaseException) -> None:
-    """Raise DeviceLostError if `error` means that the GPU is lost for this process."""
-    if is_device_lost(error):
-        raise DeviceLostError(
-            f"The GPU is lost for this process: {pipeline_cache.first_line(error)}",
-            "Run the same command again. A batch continues with the missing images.",
-        ) from error
-
-
-def _same_resources(first: GenerationJob, *jobs: Iterable[Job]) -> Iterator[GenerationJob]:
-    """Yield jobs until one needs another model, device or memory setting than `first`."""
-    key = resource_key(first)
-    for job in itertools.chain(*jobs):
-        if not isinstance(job, GenerationJob) or resource_key(job) != key:
-            return
-        yield job
-
-
-def _group_end(jobs: Sequence[Job], start: int) -> int:
-    """Return the index after the last consecutive job that can share a pipeline call with job `start`."""
-    key = jobs[start].group_key
-    return next((i for i in range(start + 1, len(jobs)) if jobs[i].group_key != key), len(jobs))
 
 
 def _reject_long_prompts(jobs: Sequence[Job]) -> None:

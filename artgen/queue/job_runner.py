@@ -103,6 +103,7 @@ class JobRunner:
 
         fast_import.import_engine()
         from artgen.engine import generate
+        from artgen.engine.batch_runner import GenerationContext
         from artgen.jobs.batch_size import ExactBatchSize
 
         timer = _Timer(self._listener)
@@ -111,7 +112,7 @@ class JobRunner:
             animation = jobs[0][0].template.animation_output
             frames_settings = animation.settings if animation else None
             next_jobs = self._prepare_upcoming(upcoming, jobs[0][0].request.model)
-            context = generate.GenerationContext(next_jobs, self._seconds_per_image * len(upcoming), self._oom_history)
+            context = GenerationContext(next_jobs, self._seconds_per_image * len(upcoming), self._oom_history)
             outcomes = generate.generate_jobs(
                 [job for _, job in jobs],
                 batch_size=ExactBatchSize(batch_size),

@@ -17,8 +17,8 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor
 
 from artgen import Denoise, GeneratedImage, Txt2Img, generate, generate_all
+from artgen.engine import batch_runner, memory_policy
 from artgen.engine import generate as engine_generate
-from artgen.engine import memory_policy
 from artgen.engine.generate import FailedImage
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading import pipeline_cache
@@ -354,12 +354,12 @@ def test_oom_history_does_not_apply_to_requests_with_another_excluded_mode(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return [FailedImage(job.request, NonFiniteError("test")) for job in jobs]
 
-    monkeypatch.setattr(engine_generate, "resolve_device", lambda *_: DeviceConfig("cuda", "fp16"))
-    monkeypatch.setattr(engine_generate, "memory_limit", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(batch_runner, "resolve_device", lambda *_: DeviceConfig("cuda", "fp16"))
+    monkeypatch.setattr(batch_runner, "memory_limit", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(memory_policy, "available_bytes", lambda *_: 100 << 30)
-    monkeypatch.setattr(engine_generate, "run_pipeline", run_out_of_memory)
+    monkeypatch.setattr(batch_runner, "run_pipeline", run_out_of_memory)
     exact = four_requests(models["sd1"])[0].replace(steps=30, offload="auto")
-    context = engine_generate.GenerationContext()
+    context = batch_runner.GenerationContext()
     for request in (exact, exact.replace(fast="cache"), exact):
         list(engine_generate.generate_jobs(prepare_jobs([request]), context=context))
     assert [offload for fast, offload in tried if not fast][-2:] == ["group", "group"], (

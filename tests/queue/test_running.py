@@ -217,7 +217,7 @@ def test_bug_in_one_job_does_not_fail_its_batch(model: Path, monkeypatch: pytest
             raise ZeroDivisionError("division by zero")
         return run_pipeline(jobs, *arguments)
 
-    monkeypatch.setattr("artgen.engine.generate.run_pipeline", run_with_bug)
+    monkeypatch.setattr("artgen.engine.batch_runner.run_pipeline", run_with_bug)
     _, results = run_batch(plan, batch_size="4")
     records = [result.record for result in results if result.record]
     assert sorted(record.state for record in records) == ["done"] * 3 + ["failed"]
@@ -237,7 +237,7 @@ def test_lost_gpu_stops_the_batch_without_failed_jobs(model: Path, monkeypatch: 
         return run_pipeline(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr("artgen.engine.generate.run_pipeline", run_on_lost_gpu)
+        patched.setattr("artgen.engine.batch_runner.run_pipeline", run_on_lost_gpu)
         with pytest.raises(DeviceLostError, match=r"illegal memory access was encountered$"):
             run_batch(plan)
     state, results = run_batch(plan)
@@ -260,7 +260,7 @@ def test_reduced_batch_size_after_out_of_memory_is_reused(model: Path, monkeypat
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return run_pipeline(jobs, batch_size, *arguments)
 
-    monkeypatch.setattr("artgen.engine.generate.run_pipeline", run_with_little_memory)
+    monkeypatch.setattr("artgen.engine.batch_runner.run_pipeline", run_with_little_memory)
     _, results = run_batch(plan, batch_size="4")
     assert [result.record.state for result in results if result.record] == ["done"] * 12
     assert calls == [(4, 32), *[(2, 32)] * 4, (4, 16)], "the reduction applies to later batches of the same size only"

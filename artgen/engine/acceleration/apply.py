@@ -15,7 +15,7 @@ from artgen.engine.acceleration.decoders import use_bf16_decoder
 from artgen.engine.acceleration.policy import OptimizationPlan
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.loading.oom import is_device_lost, is_oom
+from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ArtgenError
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
@@ -73,7 +73,7 @@ def optimized(pipe: Any, plan: OptimizationPlan, recorder: GraphRecorder | None 
     except Exception as error:
         if is_oom(error) or is_device_lost(error):
             raise
-        raise OptimizationError(pipeline_cache.first_line(error)) from error
+        raise OptimizationError(first_line(error)) from error
 
 
 def disable_optimizations(model: ResolvedModel) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.loading.oom import is_device_lost, is_oom
+from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError
 from artgen.registry.lora import LORA_COMPONENTS, LoraFile, LoraRequest
 from artgen.registry.lora.keys import LayerKey, from_ldm_key, kohya_key, parse_tensor_key
@@ -123,7 +123,7 @@ def _load_lora(pipe: Any, lora_file: LoraFile) -> None:
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
         if is_oom(error) or is_device_lost(error):
             raise
-        raise _attach_error(lora_file, pipeline_cache.first_line(error)) from error
+        raise _attach_error(lora_file, first_line(error)) from error
     if unmatched:
         reason = f"diffusers ignored {len(unmatched)} of its tensors; the first is {unmatched[0]}."
         raise _attach_error(lora_file, reason)

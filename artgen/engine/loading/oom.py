@@ -2,6 +2,8 @@
 
 import torch
 
+from artgen.errors import DeviceLostError
+
 _OOM_MESSAGES = (
     "out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_ALLOC_FAILED", "unable to find an engine to execute",
@@ -27,3 +29,17 @@ def is_device_lost(error: BaseException) -> bool:
     except RuntimeError:
         return True
     return not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+
+
+def raise_if_device_lost(error: BaseException) -> None:
+    """Raise DeviceLostError if `error` means that the GPU is lost for this process."""
+    if is_device_lost(error):
+        raise DeviceLostError(
+            f"The GPU is lost for this process: {first_line(error)}",
+            "Run the same command again. A batch continues with the missing images.",
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error message that is not empty; the name of the class if there is none."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -19,7 +19,7 @@ from artgen.engine.loading import components
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading.components import Pipeline
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.loading.oom import is_device_lost, is_oom
+from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
@@ -179,11 +179,6 @@ def _wrap_load_errors(model: ResolvedModel) -> Iterator[None]:
         raise ModelUnavailableError(
             f"Cannot load the model '{model.name}': {first_line(error)}", f"artgen models verify {model.name}"
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error message that is not empty; the name of the class if there is none."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @contextlib.contextmanager

@@ -25,17 +25,13 @@ from artgen.engine.loading import offload as offloading
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
-from artgen.engine.sampling import (
-    masked_latents,
-    prompt_embeddings,
-    prompts,
-    text_encoder_offload,
-)
+from artgen.engine.sampling import masked_latents, text_encoder_offload
 from artgen.engine.sampling.frames import StepRecorder
 from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard, redecode_fp32
 from artgen.engine.sampling.outcomes import BatchOutput
+from artgen.engine.sampling.prompt_arguments import prompt_arguments, truncated_prompts
 from artgen.engine.sampling.task_arguments import task_arguments
-from artgen.errors import NonFiniteError, UsageError
+from artgen.errors import NonFiniteError
 from artgen.events import Decoding, Listener, ModelSelected, Notice, PlanNote, StepEvent
 from artgen.jobs.job import GenerationJob
 from artgen.spec.requests import TASKS
@@ -120,7 +116,7 @@ def _run_pipeline_once(
     pipe = _prepare_pipeline(padded_jobs, task.pipeline_kind, device_config, memory_settings, progress.listener)
     plan = plan_optimizations(pipe, padded_jobs, device_config, memory_settings, progress)
     recorder = StepRecorder(pipe, frames) if frames else None
-    truncated = [_truncated_prompts(job, progress.listener) for job in jobs]
+    truncated = [truncated_prompts(job, progress.listener) for job in jobs]
     latent_callback = masked_latents.MaskedLatentCallback(pipe, padded_jobs) if masks_latents else None
     nan_guard = NanGuard(progress.on_step, batch_size, latent_callback)
     approximations = with_approximations(pipe, jobs[0].request.fast, jobs[0].extras)
@@ -243,19 +239,6 @@ def _library_versions() -> dict[str, str]:
     }
 
 
-def _truncated_prompts(job: GenerationJob, listener: Listener) -> dict[str, str]:
-    """Return the truncated parts of the prompts as facts for the record."""
-    request = job.request
-    if request.long_prompt == "chunk":
-        return {}
-    facts = {}
-    for name, label in (("prompt", "prompt"), ("negative_prompt", "negative prompt")):
-        if truncated := prompts.truncated_part(job.model, getattr(request, name)):
-            listener(Notice(f"The {label} is too long for this model. Ignoring its end: '{truncated}'."))
-            facts[f"dropped_{name}"] = truncated
-    return facts
-
-
 def _call_kwargs(
     pipe: Any,
     jobs: Sequence[GenerationJob],
@@ -283,29 +266,4 @@ def _call_kwargs(
     kwargs["generator"] = [torch.Generator("cpu").manual_seed(int(job.request.seed or 0)) for job in jobs]
     kwargs["output_type"] = "np"
     kwargs["callback_on_step_end"] = nan_guard
-    return {**kwargs, **(_prompt_kwargs(pipe, jobs, accepted) if prompt_embeds is None else prompt_embeds)}
-
-
-def _prompt_kwargs(pipe: Any, jobs: Sequence[GenerationJob], accepted: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the prompts as keyword arguments: embeddings if possible, otherwise texts.
-
-    Raises:
-        UsageError: The pipeline has no argument for a negative prompt.
-    """
-    request = jobs[0].request
-    texts = [job.request.prompt for job in jobs]
-    negative_texts = [job.request.negative_prompt for job in jobs]
-    if request.long_prompt == "chunk" and any(
-        prompts.truncated_part(jobs[0].model, text) for text in (*texts, *negative_texts)
-    ):
-        return prompts.encode_chunked(pipe, texts, negative_texts, request.uses_cfg)
-    if prompt_embeddings.supports_embeddings(pipe):
-        return prompt_embeddings.prompt_embeddings(pipe, texts, negative_texts, request.uses_cfg)
-    if not any(negative_texts):
-        return {"prompt": texts}
-    if "negative_prompt" not in accepted:
-        raise UsageError(
-            f"Cannot use the negative prompt: {type(pipe).__name__} does not support one.",
-            "Remove --negative-prompt.",
-        )
-    return {"prompt": texts, "negative_prompt": negative_texts}
+    return {**kwargs, **(prompt_arguments(pipe, jobs, accepted) if prompt_embeds is None else prompt_embeds)}

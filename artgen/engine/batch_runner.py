@@ -1,0 +1,134 @@
+"""Run the pipeline calls of a list of generation jobs: select the batch size and the memory settings of each call."""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from artgen.engine.loading.device import DeviceConfig, resolve_device
+from artgen.engine.loading.oom import is_oom, raise_if_device_lost
+from artgen.engine.memory_policy import MemoryPolicy, MemorySettings, OomHistory, memory_limit, resource_key
+from artgen.engine.results import FailedImage, GeneratedImage
+from artgen.engine.sampling import text_encoder_offload
+from artgen.engine.sampling.pipeline_call import ProgressReporter, run_pipeline
+from artgen.events import Listener
+from artgen.jobs.batch_size import BatchSizePolicy, JobGroup, default_batch_size
+from artgen.jobs.job import GenerationJob, Job
+from artgen.spec.settings import MAX_BATCH_SIZE, FramesSettings
+
+
+@dataclass(frozen=True)
+class GenerationContext:
+    """Store the state shared by consecutive `generate_jobs` calls of a process.
+
+    Attributes:
+        upcoming: Jobs of later calls, in order. Iterated only to encode their prompts in advance.
+        remaining_seconds: Estimated duration of the later calls in seconds. 0: unknown.
+        oom_history: Results of out-of-memory errors. The calls share and update this dictionary.
+    """
+
+    upcoming: Iterable[Job] = ()
+    remaining_seconds: float = 0.0
+    oom_history: OomHistory = field(default_factory=dict)
+
+
+class BatchRunner:
+    """Run the pipeline calls of a list of jobs.
+
+    A group is a range of consecutive jobs that can share a pipeline call. One pipeline call generates a batch: the
+    next jobs of a group.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        batch_size_policy: BatchSizePolicy,
+        frames: FramesSettings | None,
+        context: GenerationContext,
+        listener: Listener,
+    ) -> None:
+        self._jobs = jobs
+        self._batch_size_policy = batch_size_policy
+        self._frames = frames
+        self._context = context
+        self._listener = listener
+        self._memory_policy = MemoryPolicy(context.oom_history, listener)
+        self._group_start = self._group_end = 0
+        self._seconds_per_image = 0.0  # 0: unknown
+
+    def run_next_batch(self, start: int) -> list[GeneratedImage | FailedImage]:
+        """Generate the images of the batch that begins with job `start`. Retry with less memory if necessary."""
+        if start >= self._group_end:
+            self._group_start, self._group_end = start, _group_end(self._jobs, start)
+        # A group contains only generation jobs, because the group key contains the request.
+        end = min(self._group_end, start + MAX_BATCH_SIZE)
+        group = [job for job in self._jobs[start:end] if isinstance(job, GenerationJob)]
+        job = group[0]
+        while True:
+            start_time = time.monotonic()
+            batch_size = self._next_batch_size(start)
+            device_config = _device_config(job)
+            memory_settings = self._memory_policy.settings_for(job, batch_size, device_config)
+            batch_size = min(batch_size, memory_settings.batch_size)
+            batch = group[:batch_size]
+            outcomes = self._try_batch(start, batch, batch_size, device_config, memory_settings)
+            if outcomes is not None:
+                break
+            self._memory_policy.degrade(device_config, job, batch_size)
+        seconds_per_image = (time.monotonic() - start_time) / len(batch)
+        self._batch_size_policy.record_timing(self._group_start, len(batch), seconds_per_image)
+        # The first batch includes the time to load the model.
+        self._seconds_per_image = seconds_per_image if start else 0.0
+        return outcomes
+
+    def _next_batch_size(self, start: int) -> int:
+        total, remaining = self._group_end - self._group_start, self._group_end - start
+        group = JobGroup(self._group_start, total, remaining, default_batch_size(self._jobs[start]))
+        return self._batch_size_policy.next_batch_size(group)
+
+    def _try_batch(
+        self,
+        start: int,
+        batch: Sequence[GenerationJob],
+        batch_size: int,
+        device_config: DeviceConfig,
+        memory_settings: MemorySettings,
+    ) -> list[GeneratedImage | FailedImage] | None:
+        """Run the pipeline once. Return None if memory ran out.
+
+        The caller retries after this method has returned: until then the traceback holds the tensors of the call.
+        """
+        remaining_seconds = self._context.remaining_seconds + self._seconds_per_image * (len(self._jobs) - start)
+        progress = ProgressReporter(self._listener, start + 1, len(batch), len(self._jobs), remaining_seconds)
+        try:
+            with memory_limit(device_config, batch[0].request.memory_budget):
+                if text_encoder_offload.encodes_prompts_first(memory_settings, device_config):
+                    upcoming = _same_resources(batch[0], self._jobs[start:], self._context.upcoming)
+                    text_encoder_offload.encode_prompts(batch, upcoming, device_config, self._listener)
+                return run_pipeline(batch, batch_size, device_config, memory_settings, progress, self._frames)
+        except (MemoryError, RuntimeError) as error:
+            raise_if_device_lost(error)
+            if not is_oom(error):
+                raise
+        return None
+
+
+def _device_config(job: GenerationJob) -> DeviceConfig:
+    request = job.request
+    config = resolve_device(request.device, request.dtype, job.model.weight_bytes())
+    return replace(config, quantize=request.quantize)
+
+
+def _same_resources(first: GenerationJob, *jobs: Iterable[Job]) -> Iterator[GenerationJob]:
+    """Yield jobs until one needs another model, device or memory setting than `first`."""
+    key = resource_key(first)
+    for job in itertools.chain(*jobs):
+        if not isinstance(job, GenerationJob) or resource_key(job) != key:
+            return
+        yield job
+
+
+def _group_end(jobs: Sequence[Job], start: int) -> int:
+    """Return the index after the last consecutive job that can share a pipeline call with job `start`."""
+    key = jobs[start].group_key
+    return next((i for i in range(start + 1, len(jobs)) if jobs[i].group_key != key), len(jobs))
