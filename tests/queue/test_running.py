@@ -397,8 +397,8 @@ import sys
 
 if "spawn_main" in " ".join(sys.orig_argv):
     import pathlib
-    import artgen.engine.generate as generate
-    run_pipeline = generate.run_pipeline
+    from artgen.engine import batch_runner
+    run_pipeline = batch_runner.run_pipeline
 
     def lost(jobs, *arguments):
         try:
@@ -407,7 +407,7 @@ if "spawn_main" in " ".join(sys.orig_argv):
             return run_pipeline(jobs, *arguments)
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    generate.run_pipeline = lost
+    batch_runner.run_pipeline = lost
 """
 
 
@@ -429,15 +429,15 @@ LOST_ALWAYS = """
 import multiprocessing, sys
 
 if "spawn_main" in " ".join(sys.orig_argv):
-    import artgen.engine.generate as generate
-    run_pipeline = generate.run_pipeline
+    from artgen.engine import batch_runner
+    run_pipeline = batch_runner.run_pipeline
 
     def lost(*arguments):
         if multiprocessing.current_process().name in NAMES:
             raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
         return run_pipeline(*arguments)
 
-    generate.run_pipeline = lost
+    batch_runner.run_pipeline = lost
 """
 
 
