@@ -1,8 +1,8 @@
-"""The user's own defaults: a file in the user's configuration folder, and one beside the work at hand.
+"""Read and write the defaults of the user in `config.toml` and `artgen.toml`.
 
-Order, strongest first: a flag, `ARTGEN_*` in the environment, `artgen.toml` in the current folder, the user's
-`config.toml`, the built-in default. Both files are TOML: settings by name at the top hold for every command, a table
-named after a command holds for that one::
+Priority, highest first: options, `ARTGEN_*` environment variables, `artgen.toml` in the current folder, `config.toml`
+in the configuration folder of the user, built-in defaults. Top-level settings apply to all commands; the settings in
+the table of a command apply to the command::
 
     model = "sdxl"
 
@@ -30,26 +30,26 @@ CONFIGURABLE_SETTINGS: dict[str, type] = {
     for name, setting in settings.settings_of(group).items()
     if setting.in_config and not setting.per_call
 }
-"""Settings that a file may hold, and the group that declares each."""
+"""Settings that a configuration file may contain, each with the group that declares it."""
 
 _CONFIGURABLE_FIELDS = {name: options_of(group)[name] for name, group in CONFIGURABLE_SETTINGS.items()}
 
 
 def user_config_folder() -> Path:
-    """Where artgen keeps a user's own files: `config.toml` and `aliases.json`."""
+    """Return the folder of `config.toml` and `aliases.json`."""
     return Path(platformdirs.user_config_dir("artgen", appauthor=False))
 
 
 def user_config_file() -> Path:
-    """The user's configuration file; it need not exist."""
+    """Return the path of the user's configuration file. The file may be missing."""
     return user_config_folder() / "config.toml"
 
 
 def load_defaults(command: str) -> dict[str, dict[str, Any]]:
-    """What the files say for a command, in the form that Typer takes as `default_map`.
+    """Return the defaults of a command, in the format of Typer's `default_map`.
 
     Raises:
-        InputFileError: a file does not parse, or holds what it cannot.
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
     """
     if command not in settings.TASK_NAMES:
         return {}
@@ -58,35 +58,36 @@ def load_defaults(command: str) -> dict[str, dict[str, Any]]:
 
 
 def lora_folder() -> Path | None:
-    """Where the user keeps LoRAs: `ARTGEN_LORA_FOLDER`, or `lora_folder` in a file; None when neither says.
+    """Return the user's folder of LoRAs, from `ARTGEN_LORA_FOLDER` or a configuration file; None if unset.
 
     Raises:
-        InputFileError: a file does not parse, or holds what it cannot.
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
     """
-    said = os.environ.get("ARTGEN_LORA_FOLDER") or {
+    folder = os.environ.get("ARTGEN_LORA_FOLDER") or {
         **read_config_file(user_config_file()),
         **read_config_file(Path(PROJECT_FILE)),
     }.get("lora_folder")
-    return Path(os.path.expanduser(said)) if said else None  # noqa: PTH111 - Path's raises for an unknown ~user
+    # Path.expanduser raises for an unknown ~user.
+    return Path(os.path.expanduser(folder)) if folder else None  # noqa: PTH111
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """One configuration file, checked; empty when it is not there.
+    """Read and validate a configuration file. Return an empty dictionary if the file is missing.
 
     Raises:
-        InputFileError: it does not parse or holds an unknown setting or a value outside its limits.
+        InputFileError: the file is not valid TOML, or contains an unknown setting or a value outside its limits.
     """
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise InputFileError(f"The configuration file {path} cannot be read: {error}.") from error
+        raise InputFileError(f"Cannot read the configuration file '{path}': {error}.") from error
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputFileError(
-            f"The configuration file {path} is not valid TOML: {error}.", "Mend it by hand."
+            f"Cannot read the configuration file '{path}': it is not valid TOML: {error}.", "Edit the file."
         ) from error
     content = {
         name: _canonical(value) if name in settings.TASK_NAMES and isinstance(value, dict) else value
@@ -104,22 +105,23 @@ def _canonical(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_value(name: str, text: str, path: Path) -> None:
-    """Writes one setting into a file and leaves the rest, comments included, as it is.
+    """Set one setting in a configuration file. Keep the rest of the file, including comments.
 
     Args:
         name: a setting, or `command.setting`.
-        text: its value as one would type it; empty removes the setting.
+        text: value as typed on the command line; an empty text removes the setting.
+        path: configuration file; created if it does not exist.
 
     Raises:
-        UsageError: no such setting, or not a value of it.
-        InputFileError: what is in the file is no configuration; it is left as it is.
-        OutputError: the path cannot be used, or the file cannot be written.
+        UsageError: the setting is unknown, or the value is invalid.
+        InputFileError: the file is not a valid configuration. The file is not changed.
+        OutputError: the file cannot be written.
     """
     import tomlkit
 
     command, _, key = name.rpartition(".")
     if command and command not in settings.TASK_NAMES:
-        raise UsageError(f"There is no command called {command!r}.", f"Commands: {', '.join(settings.TASK_NAMES)}.")
+        raise UsageError(f"Unknown command: {command!r}.", f"Commands: {', '.join(settings.TASK_NAMES)}.")
     aliases = settings.aliases_of(_CONFIGURABLE_FIELDS)
     if key not in CONFIGURABLE_SETTINGS and key in aliases:
         key = aliases[key].setting
@@ -130,8 +132,8 @@ def set_value(name: str, text: str, path: Path) -> None:
     try:
         read_config_file(path)
     except InputFileError as error:
-        if isinstance(error.__cause__, OSError):  # a folder in its place, a file as its folder
-            raise OutputError(error.message, "Move away what is in its place.") from error
+        if isinstance(error.__cause__, OSError):  # The path is a folder, or its parent is a file.
+            raise OutputError(error.message, "Move or delete it.") from error
         raise
     document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
     table = document.setdefault(command, tomlkit.table()) if command else document
@@ -154,7 +156,7 @@ def _command_settings(path: Path, command: str) -> dict[str, Any]:
 def _check_setting(path: Path, name: str, value: Any) -> None:
     if name not in CONFIGURABLE_SETTINGS:
         message, hint = unknown_setting_error(name, CONFIGURABLE_SETTINGS)
-        raise InputFileError(f"{path}: {message}", hint)
+        raise InputFileError(f"Invalid configuration file '{path}': {message}", hint)
     group = CONFIGURABLE_SETTINGS[name]
     kind, _ = settings.type_of(group, name)
     try:
@@ -162,4 +164,4 @@ def _check_setting(path: Path, name: str, value: Any) -> None:
             value = Path(value)
         settings.validate(group(**{name: tuple(value) if kind is tuple and isinstance(value, list) else value}))
     except UsageError as error:
-        raise InputFileError(f"{path}: {error.message}", error.hint) from error
+        raise InputFileError(f"Invalid configuration file '{path}': {error.message}", error.hint) from error

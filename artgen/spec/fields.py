@@ -1,4 +1,4 @@
-"""Define a setting: its properties, its validation and its conversion from text. `settings/` declares the settings."""
+"""Define the properties of a setting, validate values, and convert texts to values."""
 
 import dataclasses
 import math
@@ -29,7 +29,7 @@ SettingFields = Mapping[str, dataclasses.Field[Any]]
 
 @dataclass(frozen=True)
 class Setting:
-    """Store the properties of a setting. Its name, type and default are those of its dataclass field.
+    """Store the properties of a setting. The dataclass field has its name, type and default.
 
     Attributes:
         help: sentences for `--help`; the default last, in brackets.
@@ -37,15 +37,14 @@ class Setting:
         aliases: hidden spellings of the option, such as `--weights`. The same names are accepted as keys of records,
             prompt files and configuration files, and as `ARTGEN_*` variables. `--full=full` is a switch that gives
             the setting the value `full`.
-        value_aliases: former values of the setting, and the value that each of them means.
+        value_aliases: current value for each former value of the setting.
         minimum, maximum: inclusive limits of a number.
         choices: allowed texts; empty allows every text.
         positional: whether the value may be given without its flag.
         metavar: placeholder of the value in `--help`.
-        is_path: whether the value may name a file. File names are bytes, which need not be valid UTF-8.
+        is_path: whether the value may be a file name. File names are bytes and may be invalid UTF-8.
         recorded: whether the setting is written to the record of an image.
-        per_call: whether the setting belongs to one call, so that the environment and configuration files do not set
-            it.
+        per_call: whether the setting belongs to one call. Environment and configuration files cannot set it.
         in_config: whether a configuration file may contain the setting, unless it is `per_call`.
         in_prompt_file: whether a line of a prompt file may contain the setting.
         sweepable: whether `--sweep` accepts the setting, if a line of a prompt file may contain it.
@@ -102,11 +101,11 @@ def path_settings(group: type) -> tuple[str, ...]:
 
 
 class Alias(NamedTuple):
-    """Represent a further name of a setting.
+    """Represent an alias of a setting.
 
     Attributes:
         setting: name of the setting.
-        value: value that the alias alone selects (`--full` is `--mode full`); None if the alias takes a value.
+        value: value that the alias selects without an argument (`--full` is `--mode full`); else None.
     """
 
     setting: str
@@ -124,14 +123,14 @@ def aliases_of(fields: SettingFields) -> dict[str, Alias]:
 
 
 def canonical_value(setting: Setting, value: Any) -> Any:
-    """Return the current value for a former one (`estimate` is `x0`); return other values unchanged."""
+    """Replace a former value by the current one (`estimate` by `x0`); return other values unchanged."""
     return setting.value_aliases.get(value, value) if isinstance(value, str) else value
 
 
 def canonical_keys(values: Mapping[str, Any], fields: SettingFields) -> dict[str, Any]:
-    """Return `values` with current names and values of the settings `fields` in place of former ones.
+    """Replace former names and values of the settings `fields` by current ones. Keep unknown keys.
 
-    A key that is the current name of a setting wins over an alias of the same setting. Unknown keys stay.
+    If `values` contains a setting under its current name and an alias, the current name has priority.
     """
     aliases = {key: alias for key, alias in aliases_of(fields).items() if key not in fields}
     found: dict[str, Any] = {}
@@ -197,7 +196,7 @@ def _check_type(name: str, value: object, kind: type, setting: Setting) -> None:
 
 def _check_text(name: str, text: str, setting: Setting) -> None:
     if "\0" in text:
-        raise UsageError(f"{name} contains a NUL character.", "Remove it: many programs end a text there.")
+        raise UsageError(f"{name} contains a NUL character.", "Remove the character: many programs end a text there.")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Request <-> one flat JSON record: a line of a prompt file, a picture's metadata, a ledger entry, `replay --set`.
+"""Convert a request to a flat JSON record and back.
 
-A record holds a request's settings under their own names, plus facts about what ran. Facts are written, never
-obeyed: reading a record back gives a request without them.
+A record is the metadata of an image, an entry of a ledger, or a line of a prompt file. It contains the settings of the
+request by name and the provenance of the image: hashes, versions and others. `from_record` ignores the provenance.
 """
 
 import contextlib
@@ -40,17 +40,17 @@ PROVENANCE_KEYS = (
     "transformers",
     "scikit-image",
 )
-"""Keys of a record that are no settings (width and height: of the tasks that do not take them)."""
+"""Keys of the provenance. Width and height are settings of some tasks, and provenance in the records of the others."""
 
 JSON_ONLY_KEYS = ("file", "frames", "before", "after", "source")
-"""Keys that `--json` prints beside a record: where the picture and its frames are, what was measured, who said it."""
+"""Keys that `--json` adds to a record: the paths of the image and its frames, measurements, and the metadata source."""
 
 
 def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The flat record of a request: `task`, every setting that has a value, then `provenance`.
+    """Return the record of a request: `task`, all settings that have a value, then `provenance`.
 
-    Input files and LoRAs are recorded by name alone: their SHA-256 in the facts says which they were, and a folder's
-    path is nobody else's business.
+    Input files and LoRAs are recorded without their folders, which are private. Their SHA-256 in the provenance
+    identifies them.
     """
     record: dict[str, Any] = {"task": request.task}
     for name, setting in settings_of(type(request)).items():
@@ -64,14 +64,14 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
 
 
 def from_record(record: Mapping[str, Any]) -> Request:
-    """The request that a record describes; facts are left out.
+    """Return the request of a record.
 
     Raises:
-        UsageError: an unknown task, an unknown key (with close names), or a value outside its setting's limits.
+        UsageError: the task or a key is unknown, or a value is outside the limits of its setting.
     """
     task = record.get("task", "txt2img")
     if not isinstance(task, str) or task not in TASKS:
-        raise UsageError(f"There is no task called {task!r}.", f"Tasks: {', '.join(TASKS)}.")
+        raise UsageError(f"Unknown task: {task!r}.", f"Tasks: {', '.join(TASKS)}.")
     cls = TASKS[task].request_class
     known = options_of(cls)
     values: dict[str, Any] = {}
@@ -91,6 +91,6 @@ def _from_json(cls: type, name: str, value: Any) -> Any:
     if kind is tuple and isinstance(value, list):
         return tuple(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):  # too large for a float is too large for every setting
+        with contextlib.suppress(OverflowError):  # `validate` rejects integers that are too large for a float.
             return float(value)
     return value

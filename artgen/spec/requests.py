@@ -1,7 +1,7 @@
-"""Define the requests: a request is the frozen description of one image.
+"""Define the requests. A request is an immutable description of one image.
 
-A request may leave settings unset (None). `artgen.jobs.prepare` fills in the model's defaults, so that the request
-that reaches a pipeline, and the record, is complete.
+Settings may be unset (None). `artgen.jobs.prepare` fills in the defaults of the model before a pipeline runs and the
+record is written.
 """
 
 import dataclasses
@@ -45,11 +45,11 @@ from artgen.spec.tasks import COMPOSITE, ENHANCED, GENERATED, Task
 @dataclass(frozen=True, kw_only=True)
 class Request(
     DeviceSettings, ModelRef, StepsSettings, SeedSettings
-):  # The fields have the order of the bases reversed.
-    """Store the settings that all tasks share.
+):  # The order of the fields is the reverse order of the bases.
+    """Store the settings of all tasks.
 
     Raises:
-        UsageError: on construction, a value has the wrong type or is outside the limits of its setting.
+        UsageError: a value has the wrong type or is outside the limits of its setting (on construction).
     """
 
     task: ClassVar[str]
@@ -77,20 +77,20 @@ class Request(
 
     @property
     def input_paths(self) -> dict[str, Path]:
-        """Return the input files by setting: the image and the mask, if there are any."""
+        """Return the set input files by setting: image and mask."""
         return {name: path for name in path_settings(type(self)) if (path := getattr(self, name)) is not None}
 
     def group_key(self) -> "Request":
-        """Return a request that is equal for requests that one pipeline call can process, apart from the image size."""
+        """Return a request that is equal for all requests that one pipeline call can process if the sizes are equal."""
         return self
 
     def prompt_group_key(self) -> tuple[Any, ...]:
-        """Return the properties of the prompts that must be equal in a pipeline call."""
+        """Return the properties of the prompts that are equal in a pipeline call."""
         return ()
 
     @classmethod
     def from_settings(cls, *groups: Any, **overrides: Any) -> Self:
-        """Build a request from the groups of settings that a command received, and from single values."""
+        """Build a request from groups of settings, and from single values, which have priority."""
         values = {f.name: getattr(group, f.name) for group in groups for f in dataclasses.fields(group)}
         return cls(**{**values, **overrides})
 
@@ -111,7 +111,7 @@ class Request(
 
 @dataclass(frozen=True, kw_only=True)
 class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, PromptSettings):
-    """Store the settings that the tasks with a prompt share."""
+    """Store the settings of all tasks with a prompt."""
 
     @property
     def uses_cfg(self) -> bool:
@@ -126,9 +126,10 @@ class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, P
         return self.replace(**{name: blank[type_of(type(self), name)[0]] for name in present})
 
     def prompt_group_key(self) -> tuple[Any, ...]:
-        """Return whether there is a negative prompt and, with `--long-prompt chunk`, the prompts.
+        """Return whether the negative prompt is set and, with `--long-prompt chunk`, the prompts.
 
-        The number of chunks in a batch is that of its longest prompt, and padding changes the embeddings.
+        All prompts of a batch are padded to the number of chunks of the longest prompt, and padding changes the
+        embeddings.
         """
         prompts = (self.prompt, self.negative_prompt) if self.long_prompt == "chunk" else ()
         return bool(self.negative_prompt), *prompts
@@ -145,7 +146,7 @@ class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, P
             object.__setattr__(self, "fast", fast.normalize(self.fast))
 
     def _normalize_scheduler(self) -> None:
-        """Store the scheduler under its canonical name, so that all spellings have the same record."""
+        """Replace the scheduler by its canonical name, so that all spellings have the same record."""
         if self.scheduler is None:
             return
         entry, sigmas = find_scheduler_with_sigmas(self.scheduler)
@@ -172,7 +173,7 @@ class Txt2Img(CanvasSettings, PromptRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRequest(InputImage, Request):
-    """Store the settings that the tasks with an input image share."""
+    """Store the settings of all tasks with an input image."""
 
     filename_template: ClassVar[str] = "{stem}-{seed}"
 
@@ -184,7 +185,7 @@ class ImageRequest(InputImage, Request):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptedImageRequest(Img2ImgInput, ImageRequest, PromptRequest):
-    """Store the settings that the tasks with an input image and a prompt share."""
+    """Store the settings of all tasks with an input image and a prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,9 +250,11 @@ class Denoise(LoraSettings, DenoiseSettings, ImageRequest):
         for name in unsupported:
             if getattr(self, name) is not None:
                 option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"The method {method} takes no {name}.", f"Remove {option}, or use --method pixel.")
+                raise UsageError(
+                    f"The method {method} does not support {name}.", f"Remove {option}, or use --method pixel."
+                )
         if self.lora and method != "latent":
-            raise UsageError(f"The method {method} takes no lora.", "Remove --lora, or use --method latent.")
+            raise UsageError(f"The method {method} does not support lora.", "Remove --lora, or use --method latent.")
 
 
 TASKS: dict[str, Task] = {

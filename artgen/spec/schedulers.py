@@ -2,7 +2,7 @@
 
 Accepted names: AUTOMATIC1111 ("DPM++ 2M Karras", "Euler a"), k-diffusion and ComfyUI (`dpmpp_2m`, `euler_ancestral`),
 stable-diffusion.cpp (`dpm++2m`, `euler_a`) and diffusers (`DPMSolverMultistepScheduler`). The names are matched as in
-the table of the diffusers documentation of schedulers. Case, spaces and punctuation are ignored.
+the scheduler table of the diffusers documentation. Case, spaces and punctuation are ignored.
 """
 
 import re
@@ -25,9 +25,9 @@ class Scheduler:
         a1111_name: display name in AUTOMATIC1111, written to A1111 metadata.
         class_name: name of the diffusers class.
         aliases: other accepted names.
-        config_overrides: values that replace values of the scheduler configuration of the model.
+        config_overrides: values that override the scheduler configuration of the model.
         supports_sigmas: `--sigmas` supports values other than `normal`.
-        is_flow_matching: for flow-matching models (Stable Diffusion 3, Flux), not for noise-prediction models.
+        is_flow_matching: the scheduler supports only flow-matching models (Stable Diffusion 3, Flux).
         required_packages: packages that the class needs and that artgen does not install by default.
         note: one line for `artgen schedulers`.
     """

@@ -12,7 +12,7 @@ MAX_SEEDS_PER_RANGE = 100_000
 
 def generate_seed() -> int:
     """Return a random seed, 0 to 2**32 - 1. Other tools accept seeds of this range too."""
-    import secrets  # Imported here, because it imports hashlib and random, which `--help` does not need.
+    import secrets  # Lazy import: `--help` does not need its dependencies hashlib and random.
 
     return secrets.randbits(32)
 
@@ -20,7 +20,7 @@ def generate_seed() -> int:
 def expand_seeds(series: SeriesSettings, random_seed: Callable[[], int] = generate_seed) -> list[int]:
     """Return the seeds of the images, one for each image.
 
-    A single seed counts up. -1, or no seed, takes the first seed from `random_seed`. A list is used as it is.
+    A single seed counts up. -1, or no seed, takes the first seed from `random_seed`. A list is not changed.
 
     Raises:
         UsageError: the text is not a seed, a seed is out of range, or a list is combined with --count.
@@ -29,7 +29,9 @@ def expand_seeds(series: SeriesSettings, random_seed: Callable[[], int] = genera
     if len(seeds) == 1:
         seeds = list(range(seeds[0], seeds[0] + series.count))
     elif series.count != 1:
-        raise UsageError("Cannot use --count with a list of seeds: the list sets the number of images.", "Remove one.")
+        raise UsageError(
+            "Cannot use --count with a list of seeds: the list sets the number of images.", "Remove --count."
+        )
     if max(seeds[-1], *seeds) > MAX_SEED:
         raise UsageError(f"Seeds must be 0 to 2^64-1, not {max(seeds)}.")
     return seeds

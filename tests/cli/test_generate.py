@@ -114,4 +114,4 @@ def test_doctor_json_reports_versions_and_device() -> None:
 
 def test_doctor_reports_an_invalid_configuration_file() -> None:
     Path("artgen.toml").write_text("steps = \n")
-    assert "artgen.toml is not valid TOML" in json.loads(run("doctor", "--json").stdout)["default model"]
+    assert "'artgen.toml': it is not valid TOML" in json.loads(run("doctor", "--json").stdout)["default model"]

@@ -1,4 +1,4 @@
-"""The user's own defaults: written whole, or the file is as it was."""
+"""Test that configuration files are written completely or not at all."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from artgen.spec import config
 from artgen.system import files
 
 
-def test_setting_one_leaves_the_rest() -> None:
+def test_set_value_keeps_the_rest_of_the_file() -> None:
     path = config.user_config_file()
     path.parent.mkdir(parents=True)
     path.write_text("# mine\nsteps = 9\n")
@@ -22,19 +22,19 @@ def test_setting_one_leaves_the_rest() -> None:
     assert [file.name for file in path.parent.iterdir()] == ["config.toml"]
 
 
-@pytest.mark.parametrize("place", ["folder", "file/config.toml", "file/deeper/config.toml", "/proc/new/config.toml"])
-def test_a_path_that_cannot_be_used(place: str) -> None:
+@pytest.mark.parametrize("path", ["folder", "file/config.toml", "file/deeper/config.toml", "/proc/new/config.toml"])
+def test_unusable_paths_raise_output_errors(path: str) -> None:
     Path("folder").mkdir()
-    Path("file").write_text("precious")
-    with pytest.raises(OutputError) as refused:
-        config.set_value("steps", "4", Path(place))
-    assert place in refused.value.message
-    assert refused.value.hint
-    assert sorted(path.name for path in Path().iterdir()) == ["file", "folder"]
+    Path("file").write_text("text")
+    with pytest.raises(OutputError) as caught:
+        config.set_value("steps", "4", Path(path))
+    assert path in caught.value.message
+    assert caught.value.hint
+    assert sorted(file.name for file in Path().iterdir()) == ["file", "folder"]
     assert not list(Path("folder").iterdir())
 
 
-def test_what_is_no_configuration_is_left_as_it_is() -> None:
+def test_set_value_does_not_change_invalid_files() -> None:
     for data in (b"steps = \n", b"stepps = 4\n", b"\xff\xfe"):
         Path("artgen.toml").write_bytes(data)
         with pytest.raises(InputFileError):
@@ -42,7 +42,7 @@ def test_what_is_no_configuration_is_left_as_it_is() -> None:
         assert Path("artgen.toml").read_bytes() == data
 
 
-def test_bytes_that_are_no_text_are_not_written() -> None:
+def test_text_that_is_not_utf8_is_not_written() -> None:
     Path("m\udcff").mkdir()
     registry.set_alias("mine", "sd15")
     before = registry.user_aliases_path().read_bytes()
@@ -57,15 +57,15 @@ def test_bytes_that_are_no_text_are_not_written() -> None:
     assert registry.user_aliases_path().read_bytes() == before
 
 
-def test_a_failure_leaves_no_temporary_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("taken").mkdir()
-    with pytest.raises(OutputError, match="taken"):
-        files.write_atomically(Path("taken"), "text")
+def test_a_failed_write_removes_its_temporary_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("folder").mkdir()
+    with pytest.raises(OutputError, match="folder"):
+        files.write_atomically(Path("folder"), "text")
 
-    def stop(*_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "replace", stop)
+    monkeypatch.setattr(Path, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         files.write_atomically(Path("x"), "text")
-    assert [path.name for path in Path().iterdir()] == ["taken"]
+    assert [path.name for path in Path().iterdir()] == ["folder"]

@@ -1,4 +1,4 @@
-"""From a request to a job that lacks nothing; everything that can be refused is refused without torch."""
+"""Test that `prepare_jobs` completes requests and validates them without importing torch."""
 
 import hashlib
 import json
@@ -20,48 +20,48 @@ from artgen.spec.requests import ImageRequest, Request
 from artgen.spec.settings import options_of
 
 
-def ready(request: Request) -> Job:
+def prepare(request: Request) -> Job:
     return prepare_jobs([request])[0]
 
 
 @pytest.fixture
-def described(models: dict[str, Path], tmp_path: Path) -> Path:
-    """A model folder that says how it wants to be used."""
-    folder = Path(shutil.copytree(models["sd1"], tmp_path / "described"))
-    own = {"steps": 6, "guidance_scale": 1.5, "scheduler": "Euler", "sigmas": "karras", "width": 48, "height": 40}
-    (folder / "artgen.json").write_text(json.dumps(own))
+def model_with_defaults(models: dict[str, Path], tmp_path: Path) -> Path:
+    """Copy a model, and add `artgen.json` with default settings."""
+    folder = Path(shutil.copytree(models["sd1"], tmp_path / "model"))
+    defaults = {"steps": 6, "guidance_scale": 1.5, "scheduler": "Euler", "sigmas": "karras", "width": 48, "height": 40}
+    (folder / "artgen.json").write_text(json.dumps(defaults))
     return folder
 
 
-def test_what_is_open_comes_from_the_model(described: Path) -> None:
-    request = ready(Txt2Img(model=str(described))).request
+def test_unset_settings_have_the_defaults_of_the_model(model_with_defaults: Path) -> None:
+    request = prepare(Txt2Img(model=str(model_with_defaults))).request
     assert (request.steps, request.guidance_scale) == (6, 1.5)
     assert (request.scheduler, request.sigmas) == ("euler", "karras")
     assert (request.width, request.height) == (48, 40)  # type: ignore[attr-defined]
     assert request.seed is not None
 
 
-def test_what_is_given_wins(described: Path) -> None:
-    request = ready(
-        Txt2Img(model=str(described), steps=2, guidance_scale=0.0, scheduler="ddim", seed=0, width=64)
+def test_set_values_have_priority_over_the_defaults_of_the_model(model_with_defaults: Path) -> None:
+    request = prepare(
+        Txt2Img(model=str(model_with_defaults), steps=2, guidance_scale=0.0, scheduler="ddim", seed=0, width=64)
     ).request
     assert (request.steps, request.guidance_scale, request.seed) == (2, 0.0, 0)
     assert (request.scheduler, request.sigmas) == ("ddim", None)
     assert (request.width, request.height) == (64, 40)  # type: ignore[attr-defined]
-    assert ready(Txt2Img(model=str(described), sigmas="beta")).request.sigmas == "beta"
+    assert prepare(Txt2Img(model=str(model_with_defaults), sigmas="beta")).request.sigmas == "beta"
 
 
-def test_a_folder_without_a_description_uses_its_own_scheduler(models: dict[str, Path]) -> None:
-    assert ready(Txt2Img(model=str(models["sd1"]))).request.scheduler == "ddim"
-    assert ready(Txt2Img(model=str(models["sdxl"]))).request.scheduler == "euler"
-    assert ready(Txt2Img(model=str(models["sd3"]))).request.scheduler == "flow-euler"
+def test_the_default_scheduler_is_read_from_the_model_folder(models: dict[str, Path]) -> None:
+    assert prepare(Txt2Img(model=str(models["sd1"]))).request.scheduler == "ddim"
+    assert prepare(Txt2Img(model=str(models["sdxl"]))).request.scheduler == "euler"
+    assert prepare(Txt2Img(model=str(models["sd3"]))).request.scheduler == "flow-euler"
 
 
 @pytest.mark.parametrize("task", ["txt2img", "img2img", "inpaint", "outpaint"])
-def test_a_prepared_request_is_complete(models: dict[str, Path], task: str) -> None:
+def test_prepared_requests_are_complete(models: dict[str, Path], task: str) -> None:
     image, mask = sample_images.photo(Path("photo.png"), 20, 30), sample_images.mask(Path("mask.png"), 20, 30)
     model = str(models["sd1"])
-    job = ready(
+    job = prepare(
         {
             "txt2img": lambda: Txt2Img(model=model),
             "img2img": lambda: Img2Img(model=model, image=image),
@@ -69,9 +69,19 @@ def test_a_prepared_request_is_complete(models: dict[str, Path], task: str) -> N
             "outpaint": lambda: Outpaint(model=model, image=image, expand="8"),
         }[task]()
     )
-    may_be_open = {"sigmas", "fast", "acceleration", "offload", "memory_budget", "quantize", "expand", "target_size"}
-    open_still = {name for name in options_of(type(job.request)) if getattr(job.request, name) is None}
-    assert open_still <= may_be_open
+    may_be_unset = {
+        "guidance_rescale",
+        "sigmas",
+        "fast",
+        "acceleration",
+        "offload",
+        "memory_budget",
+        "quantize",
+        "expand",
+        "target_size",
+    }
+    unset = {name for name in options_of(type(job.request)) if getattr(job.request, name) is None}
+    assert unset <= may_be_unset
     assert job.provenance["architecture"] == "sd1"
     assert (job.provenance["width"], job.provenance["height"]) == job.size
     if isinstance(job.request, ImageRequest):
@@ -85,34 +95,36 @@ def test_a_prepared_request_is_complete(models: dict[str, Path], task: str) -> N
 def test_padding_reflects_and_mask_padding_is_binary(models: dict[str, Path]) -> None:
     image, mask = sample_images.photo(Path("photo.png"), 21, 30), Path("mask.png")
     Image.linear_gradient("L").resize((21, 30)).save(mask)
-    job = ready(Inpaint(model=str(models["sd1"]), image=image, mask=mask))
+    job = prepare(Inpaint(model=str(models["sd1"]), image=image, mask=mask))
     assert job.padded_image.size == job.padded_mask.size == (24, 32)
     assert sample_images.same(job.padded_image.crop((0, 0, 21, 30)), Image.open(image))
     assert set(job.padded_mask.tobytes()) <= {0, 255}
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 30, 33, 300, 999, 1000])
-def test_a_strength_that_runs_no_step_is_refused_and_the_one_named_works(models: dict[str, Path], steps: int) -> None:
+def test_a_strength_without_steps_is_refused_and_the_suggested_strength_works(
+    models: dict[str, Path], steps: int
+) -> None:
     image = sample_images.photo(Path("photo.png"))
     request = Img2Img(model=str(models["sd1"]), image=image, steps=steps, strength=0.99 / steps)
-    with pytest.raises(UsageError, match="runs no step") as refused:
-        ready(request)
-    named = float(refused.value.hint.split("--strength ")[1].split(" ")[0])
-    assert ready(request.replace(strength=named)).strength == named
-    assert named <= 1 / steps + 0.001
+    with pytest.raises(UsageError, match="runs no step") as caught:
+        prepare(request)
+    suggested = float(caught.value.hint.split("--strength ")[1].split(" ")[0])
+    assert prepare(request.replace(strength=suggested)).strength == suggested
+    assert suggested <= 1 / steps + 0.001
     with pytest.raises(UsageError, match="runs no step"):
-        ready(request.replace(strength=0.0))
+        prepare(request.replace(strength=0.0))
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3", "sd1-inpaint", "sd3-inpaint"])
-def test_each_architecture_is_recognised(models: dict[str, Path], kind: str) -> None:
+def test_architectures_are_detected(models: dict[str, Path], kind: str) -> None:
     image, mask = sample_images.photo(Path("photo.png")), sample_images.mask(Path("mask.png"))
-    job = ready(Inpaint(model=str(models[kind]), image=image, mask=mask))
+    job = prepare(Inpaint(model=str(models[kind]), image=image, mask=mask))
     assert job.model.architecture == kind.removesuffix("-inpaint")
     assert job.model.is_inpainting == kind.endswith("-inpaint")
 
 
-def test_a_picture_is_read_once_for_many_requests(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_read_once_for_several_requests(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     from artgen import images
 
     image = sample_images.photo(Path("photo.png"))
@@ -124,41 +136,41 @@ def test_a_picture_is_read_once_for_many_requests(models: dict[str, Path], monke
     assert all(job.image is jobs[0].image for job in jobs)
 
 
-def test_a_model_is_asked_once_for_many_requests(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_hashed_once_for_several_requests(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     from artgen.registry import hashes
 
-    asked = []
+    hashed = []
     original = hashes.model_hash
-    monkeypatch.setattr(hashes, "model_hash", lambda files: asked.append(files) or original(files))
+    monkeypatch.setattr(hashes, "model_hash", lambda files: hashed.append(files) or original(files))
     jobs = prepare_jobs([Txt2Img(model=str(models["sd1"]), prompt=str(i), width=32 + 32 * (i % 2)) for i in range(50)])
-    assert len(asked) == 1
+    assert len(hashed) == 1
     assert [job.request.prompt for job in jobs] == [str(i) for i in range(50)]
     assert [job.width for job in jobs[:2]] == [job.provenance["width"] for job in jobs[:2]] == [32, 64]
     assert all(job.provenance is jobs[i % 2].provenance and job.model is jobs[0].model for i, job in enumerate(jobs))
 
 
-def test_the_background_of_a_transparent_picture(models: dict[str, Path]) -> None:
+def test_transparent_pixels_have_the_background_color(models: dict[str, Path]) -> None:
     Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save("clear.png")
-    for colour, pixel in (("white", (255, 255, 255)), ("#ff8000", (255, 128, 0))):
-        job = ready(Img2Img(model=str(models["sd1"]), image=Path("clear.png"), background=colour))
+    for color, pixel in (("white", (255, 255, 255)), ("#ff8000", (255, 128, 0))):
+        job = prepare(Img2Img(model=str(models["sd1"]), image=Path("clear.png"), background=color))
         assert job.image is not None
         assert job.image.mode == "RGB"
         assert job.image.getpixel((5, 5)) == pixel
         assert job.notes
 
 
-def test_what_the_user_should_know_is_noted(models: dict[str, Path]) -> None:
+def test_notes_mention_the_masked_area_and_unusual_sizes(models: dict[str, Path]) -> None:
     image, mask = (
         sample_images.photo(Path("photo.png"), 96, 32),
         sample_images.mask(Path("mask.png"), 96, 32, box=(0, 0, 24, 32)),
     )
-    notes = " | ".join(ready(Inpaint(model=str(models["sd1"]), image=image, mask=mask)).notes)
+    notes = " | ".join(prepare(Inpaint(model=str(models["sd1"]), image=image, mask=mask)).notes)
     assert "25.0% of the image will be repainted." in notes
     assert "trained at 32x32; at 96x32 shapes may repeat." in notes
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "effects"),
     [
         ((64, 16), []),
         ((72, 32), ["shapes may repeat."]),
@@ -166,20 +178,20 @@ def test_what_the_user_should_know_is_noted(models: dict[str, Path]) -> None:
         ((96, 8), ["shapes may repeat.", "objects may be unrecognizable."]),
     ],
 )
-def test_a_size_far_from_the_models_own_is_noted(
-    models: dict[str, Path], size: tuple[int, int], said: list[str]
+def test_notes_mention_sizes_far_from_the_native_size(
+    models: dict[str, Path], size: tuple[int, int], effects: list[str]
 ) -> None:
     image = sample_images.photo(Path("photo.png"), *size)
-    expected = tuple(f"was trained at 32x32; at {size[0]}x{size[1]} {what}" for what in said)
+    expected = tuple(f"was trained at 32x32; at {size[0]}x{size[1]} {effect}" for effect in effects)
     for request in (
         Txt2Img(model=str(models["sd1"]), width=size[0], height=size[1]),
         Img2Img(model=str(models["sd1"]), image=image),
     ):
-        notes = ready(request).notes
+        notes = prepare(request).notes
         assert tuple(note.removeprefix(f"{models['sd1']} ") for note in notes) == expected
 
 
-def test_redrawing_with_the_seed_that_made_the_picture_is_noted() -> None:
+def test_img2img_with_the_seed_of_the_input_image_gives_a_warning() -> None:
     request = Img2Img(image=Path("a.png"), seed=7)
     assert "Seed 7 generated the input image" in (source_seed_warning(request, {"seed": 7}) or "")
     for found in ({"seed": 8}, {}, None):
@@ -187,8 +199,8 @@ def test_redrawing_with_the_seed_that_made_the_picture_is_noted() -> None:
     assert source_seed_warning(Txt2Img(seed=7), {"seed": 7}) is None
 
 
-def bad_requests(models: dict[str, Path]) -> list[tuple[Any, type[ArtgenError]]]:
-    """Mistakes of every kind, each with its error; needs photo.png, mask.png, small.png, black.png, notes.png."""
+def invalid_requests(models: dict[str, Path]) -> list[tuple[Any, type[ArtgenError]]]:
+    """Return invalid requests, each with the class of its error. The fixture `input_files` creates the files."""
     sd1 = str(models["sd1"])
     photo, mask = Path("photo.png"), Path("mask.png")
     return [
@@ -203,7 +215,7 @@ def bad_requests(models: dict[str, Path]) -> list[tuple[Any, type[ArtgenError]]]
         (Img2Img(model=sd1, image=Path("missing.png")), InputFileError),
         (Img2Img(model=sd1, image=Path()), InputFileError),
         (Img2Img(model=sd1, image=Path("notes.png")), InputFileError),
-        (Img2Img(model=sd1, image=photo, background="no-colour"), UsageError),
+        (Img2Img(model=sd1, image=photo, background="no-color"), UsageError),
         (Inpaint(model=sd1, image=photo, mask=Path("small.png")), InputFileError),
         (Inpaint(model=sd1, image=photo, mask=Path("black.png")), InputFileError),
         (Inpaint(model=sd1, image=photo, mask=mask, strength=0.0), UsageError),
@@ -214,37 +226,37 @@ def bad_requests(models: dict[str, Path]) -> list[tuple[Any, type[ArtgenError]]]
 
 
 @pytest.fixture
-def _files() -> None:
+def input_files() -> None:
     sample_images.photo(Path("photo.png"))
     sample_images.mask(Path("mask.png"))
     sample_images.mask(Path("small.png"), 16, 16)
     Image.new("L", (32, 32), 0).save("black.png")
-    Path("notes.png").write_text("not a picture")
+    Path("notes.png").write_text("not an image")
     Path("evil.ckpt").write_bytes(b"\x80\x04.")
 
 
-@pytest.mark.usefixtures("_files")
+@pytest.mark.usefixtures("input_files")
 @pytest.mark.parametrize("index", range(18))
-def test_mistakes_have_their_own_error_and_a_way_out(models: dict[str, Path], index: int) -> None:
-    request, error = bad_requests(models)[index]
-    with pytest.raises(ArtgenError) as raised:
-        ready(request)
-    assert type(raised.value) is error
-    assert raised.value.message
-    assert raised.value.hint
+def test_invalid_requests_raise_their_error_with_a_hint(models: dict[str, Path], index: int) -> None:
+    request, error = invalid_requests(models)[index]
+    with pytest.raises(ArtgenError) as caught:
+        prepare(request)
+    assert type(caught.value) is error
+    assert caught.value.message
+    assert caught.value.hint
 
 
-@pytest.mark.usefixtures("_files")
-def test_no_mistake_costs_an_import_of_torch(models: dict[str, Path]) -> None:
+@pytest.mark.usefixtures("input_files")
+def test_validation_does_not_import_torch(models: dict[str, Path]) -> None:
     script = """
 import sys
 from pathlib import Path
 for name in ("torch", "diffusers", "transformers", "numpy"):
-    sys.modules[name] = None  # importing it is an error now
+    sys.modules[name] = None  # An import raises ImportError.
 from artgen import ArtgenError, Img2Img, Txt2Img
 from artgen.jobs.prepare import prepare_jobs
 sd1 = sys.argv[1]
-for make in (
+for build in (
     lambda: Txt2Img(model=sd1, steps=0),
     lambda: Txt2Img(model=sd1, scheduler="eulr"),
     lambda: Txt2Img(model=sd1, width=33),
@@ -254,14 +266,14 @@ for make in (
     lambda: Img2Img(model=sd1, image=Path("photo.png"), strength=0.0),
 ):
     try:
-        prepare_jobs([make()])
+        prepare_jobs([build()])
     except ArtgenError as error:
         print(error.exit_code)
 prepare_jobs([Img2Img(model=sd1, image=Path("photo.png"))])
 """
-    ran = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script, str(models["sd1"])],
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.split() == ["2", "2", "2", "4", "2", "3", "2"]
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.split() == ["2", "2", "2", "4", "2", "3", "2"]

@@ -1,4 +1,4 @@
-"""Request -> record -> request is the identity, up to the folders of files; what is not known is refused by name."""
+"""Test the conversion of requests to records and back."""
 
 import dataclasses
 import json
@@ -57,12 +57,12 @@ def value_of(cls: type[Request], name: str) -> st.SearchStrategy[Any]:
 
 def requests(cls: type[Request]) -> st.SearchStrategy[Request]:
     values = {name: value_of(cls, name) for name in options_of(cls)}
-    # No LoRA goes with weights in 8 bits.
+    # LoRAs and 8-bit weights exclude each other.
     return st.builds(cls, **values | {"quantize": st.none()}) | st.builds(cls, **values | {"lora": st.just(())})
 
 
-def denoisings() -> st.SearchStrategy[Request]:
-    """Of pixels, which takes every setting that there is; other methods refuse some."""
+def denoise_requests() -> st.SearchStrategy[Request]:
+    """Generate requests of the method `pixel`, which supports all settings except `lora`."""
     values = {name: value_of(Denoise, name) for name in options_of(Denoise)}
     sigma = st.none() | st.sampled_from(["auto", "AUTO * 1.2"]) | st.floats(0, 255).map("{:.3f}".format)
     return st.builds(
@@ -71,19 +71,19 @@ def denoisings() -> st.SearchStrategy[Request]:
 
 
 REQUEST_CLASSES = [task.request_class for task in TASKS.values()]
-REQUESTS = st.one_of([denoisings(), *(requests(cls) for cls in REQUEST_CLASSES if cls is not Denoise)])
+REQUESTS = st.one_of([denoise_requests(), *(requests(cls) for cls in REQUEST_CLASSES if cls is not Denoise)])
 
 
 @settings(max_examples=200, deadline=None)
 @given(REQUESTS)
-def test_there_and_back_again(request: Request) -> None:
+def test_a_request_equals_the_request_of_its_record(request: Request) -> None:
     record = json.loads(json.dumps(to_record(request), allow_nan=False))
-    again = from_record(record)
-    left_out = {
+    restored = from_record(record)
+    unrecorded = {
         f.name: f.default for f in dataclasses.fields(request) if not settings_of(type(request))[f.name].recorded
     }
-    assert again == dataclasses.replace(request, **left_out)
-    assert to_record(again) == record
+    assert restored == dataclasses.replace(request, **unrecorded)
+    assert to_record(restored) == record
 
 
 @settings(max_examples=50, deadline=None)
@@ -91,34 +91,35 @@ def test_there_and_back_again(request: Request) -> None:
     REQUESTS,
     st.dictionaries(st.sampled_from([name for name in PROVENANCE_KEYS if name != "task"]), st.integers() | TEXT),
 )
-def test_facts_are_written_and_not_obeyed(request: Request, facts: dict[str, Any]) -> None:
-    facts = {name: value for name, value in facts.items() if name not in options_of(type(request))}
-    record = to_record(request, facts)
-    assert facts.items() <= record.items()
+def test_provenance_is_recorded_and_ignored_when_a_record_is_read(request: Request, provenance: dict[str, Any]) -> None:
+    provenance = {name: value for name, value in provenance.items() if name not in options_of(type(request))}
+    record = to_record(request, provenance)
+    assert provenance.items() <= record.items()
     assert from_record(record) == from_record(to_record(request))
 
 
-def test_a_record_is_flat_and_names_no_folder() -> None:
+def test_a_record_is_flat_and_contains_no_folders() -> None:
     lora = ("/home/ada/x.safetensors:0.5", r"C:\ada\y.safetensors")
     request = Inpaint(image=Path("/home/ada/secret/in.png"), mask=Path("../masks/m.png"), seed=7, lora=lora)
     record = to_record(request)
     assert (record["image"], record["mask"]) == ("in.png", "m.png")
     assert record.pop("lora") == ["x.safetensors:0.5", "y.safetensors:1"]
     assert "ada" not in json.dumps(record)
-    assert "steps" not in record, "what is not given is not recorded"
+    assert "steps" not in record, "unset settings are not recorded"
     assert all(isinstance(value, str | int | float | bool) for value in record.values())
 
 
 @pytest.mark.parametrize(
-    ("key", "close"), [("step", "steps"), ("guidance-scale", "guidance_scale"), ("negative_promt", "negative_prompt")]
+    ("key", "suggestion"),
+    [("step", "steps"), ("guidance-scale", "guidance_scale"), ("negative_promt", "negative_prompt")],
 )
-def test_an_unknown_key_is_refused_with_close_names(key: str, close: str) -> None:
-    with pytest.raises(UsageError, match=f"Unknown setting: '{key}'") as refused:
+def test_unknown_keys_raise_usage_errors_with_suggestions(key: str, suggestion: str) -> None:
+    with pytest.raises(UsageError, match=f"Unknown setting: '{key}'") as caught:
         from_record({"task": "txt2img", key: 1})
-    assert close in refused.value.hint
+    assert suggestion in caught.value.hint
 
 
-def test_a_key_of_another_task_is_refused() -> None:
+def test_keys_of_other_tasks_raise_usage_errors() -> None:
     with pytest.raises(UsageError, match="'mask'"):
         from_record({"task": "img2img", "image": "a.png", "mask": "b.png"})
     with pytest.raises(UsageError, match="'strength'"):
@@ -126,10 +127,10 @@ def test_a_key_of_another_task_is_refused() -> None:
 
 
 @pytest.mark.parametrize("task", ["upscale", "", None, 7, ["txt2img"], {"task": "txt2img"}])
-def test_an_unknown_task_is_refused(task: object) -> None:
-    with pytest.raises(UsageError, match="no task called") as refused:
+def test_unknown_tasks_raise_usage_errors(task: object) -> None:
+    with pytest.raises(UsageError, match="Unknown task") as caught:
         from_record({"task": task})
-    assert "txt2img, img2img, inpaint, outpaint" in refused.value.hint
+    assert "txt2img, img2img, inpaint, outpaint" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -160,20 +161,20 @@ def test_an_unknown_task_is_refused(task: object) -> None:
         {"task": "outpaint", "image": "a.png", "expand": 64},
     ],
 )
-def test_values_of_the_wrong_kind_are_refused(values: dict[str, Any]) -> None:
+def test_invalid_values_raise_usage_errors(values: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         from_record({"task": "txt2img", **values})
 
 
-def test_a_whole_number_will_do_for_a_number() -> None:
-    made = from_record({"guidance_scale": 7})
-    assert made == Txt2Img(guidance_scale=7.0)
-    assert isinstance(made.guidance_scale, float)
+def test_integers_are_converted_to_floats() -> None:
+    request = from_record({"guidance_scale": 7})
+    assert request == Txt2Img(guidance_scale=7.0)
+    assert isinstance(request.guidance_scale, float)
 
 
-def test_every_task_reads_its_own_class() -> None:
+def test_a_record_gives_the_request_class_of_its_task() -> None:
     for name, cls in ((task.name, task.request_class) for task in TASKS.values()):
-        rest = {"image": "a.png"} if issubclass(cls, ImageRequest) else {}
-        rest |= {"mask": "m.png"} if issubclass(cls, Inpaint) else {}
-        rest |= {"target_size": "64x64"} if issubclass(cls, Outpaint) else {}
-        assert type(from_record({"task": name, **rest})) is cls
+        inputs: dict[str, Any] = {"image": "a.png"} if issubclass(cls, ImageRequest) else {}
+        inputs |= {"mask": "m.png"} if issubclass(cls, Inpaint) else {}
+        inputs |= {"target_size": "64x64"} if issubclass(cls, Outpaint) else {}
+        assert type(from_record({"task": name, **inputs})) is cls

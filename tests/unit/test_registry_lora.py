@@ -73,7 +73,7 @@ def test_the_setting_accepts_text_paths_and_lists() -> None:
 
 @pytest.mark.parametrize("method", ["pixel", "tv", "nlm"])
 def test_methods_without_stable_diffusion_reject_loras(method: str) -> None:
-    with pytest.raises(UsageError, match="takes no lora"):
+    with pytest.raises(UsageError, match="does not support lora"):
         Denoise(image=Path("x.png"), method=method, lora=("x",))
 
 

@@ -1,4 +1,4 @@
-"""Requests hold their values to every limit, wherever these came from."""
+"""Test that requests and groups of settings validate their values."""
 
 import dataclasses
 import math
@@ -14,6 +14,7 @@ from artgen.errors import UsageError
 from artgen.spec.requests import TASKS
 from artgen.spec.seeds import generate_seed
 from artgen.spec.settings import (
+    TASK_NAMES,
     OutputSettings,
     PromptSettings,
     SamplingSettings,
@@ -25,7 +26,7 @@ from artgen.spec.settings import (
     validate,
 )
 
-NEEDED: dict[str, dict[str, Any]] = {
+REQUIRED: dict[str, dict[str, Any]] = {
     "txt2img": {},
     "img2img": {"image": Path("in.png")},
     "inpaint": {"image": Path("in.png"), "mask": Path("mask.png")},
@@ -34,11 +35,11 @@ NEEDED: dict[str, dict[str, Any]] = {
 }
 
 
-def make(task: str, **values: Any) -> Request:
-    return TASKS[task].request_class(**{**NEEDED[task], **values})
+def build(task: str, **values: Any) -> Request:
+    return TASKS[task].request_class(**{**REQUIRED[task], **values})
 
 
-def numbers() -> list[tuple[str, str, Setting, type]]:
+def number_settings() -> list[tuple[str, str, Setting, type]]:
     found = []
     for task, cls in ((each.name, each.request_class) for each in TASKS.values()):
         for name, field in options_of(cls).items():
@@ -48,41 +49,44 @@ def numbers() -> list[tuple[str, str, Setting, type]]:
     return found
 
 
-NUMBERS = numbers()
+NUMBERS = number_settings()
 IDS = [f"{task}-{name}" for task, name, _, _ in NUMBERS]
 
 
-def test_every_number_has_limits() -> None:
+def test_number_settings_have_limits() -> None:
     assert {name for _, name, _, _ in NUMBERS} == {
-        "seed", "steps", "guidance_scale", "width", "height", "strength", "feather", "eta", "self_ensemble", "fidelity",
+        "seed", "steps", "guidance_scale", "guidance_rescale", "width", "height", "strength", "feather", "eta",
+        "self_ensemble", "fidelity",
     }  # fmt: skip
     assert all(spec.minimum is not None and spec.maximum is not None for _, _, spec, _ in NUMBERS)
 
 
 @pytest.mark.parametrize(("task", "name", "spec", "kind"), NUMBERS, ids=IDS)
-def test_limits_are_inclusive_and_hold(task: str, name: str, spec: Setting, kind: type) -> None:
+def test_limits_are_inclusive(task: str, name: str, spec: Setting, kind: type) -> None:
     assert spec.minimum is not None
     assert spec.maximum is not None
     for value in (spec.minimum, spec.maximum):
-        assert getattr(make(task, **{name: value}), name) == value
+        assert getattr(build(task, **{name: value}), name) == value
     step: float = 1 if kind is int else 1e-6
     for value in (spec.minimum - step, spec.maximum + step, -(10**400), 10**400):
-        with pytest.raises(UsageError, match=f"{name} must be") as refused:
-            make(task, **{name: value})
-        assert f"{spec.maximum:,}" in refused.value.message
+        with pytest.raises(UsageError, match=f"{name} must be") as caught:
+            build(task, **{name: value})
+        assert f"{spec.maximum:,}" in caught.value.message
 
 
 @pytest.mark.parametrize(("task", "name", "spec", "kind"), NUMBERS, ids=IDS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, True, False, "1", [1], 1j])
-def test_what_is_no_number_is_refused(task: str, name: str, spec: Setting, kind: type, value: object) -> None:
+def test_values_that_are_not_finite_numbers_raise_usage_errors(
+    task: str, name: str, spec: Setting, kind: type, value: object
+) -> None:
     with pytest.raises(UsageError, match=f"{name} must be"):
-        make(task, **{name: value})
+        build(task, **{name: value})
 
 
 @pytest.mark.parametrize(("task", "name", "spec", "kind"), [n for n in NUMBERS if n[3] is int])
-def test_a_whole_number_must_be_whole(task: str, name: str, spec: Setting, kind: type) -> None:
+def test_integer_settings_reject_floats(task: str, name: str, spec: Setting, kind: type) -> None:
     with pytest.raises(UsageError, match=f"{name} must be a whole number"):
-        make(task, **{name: 1.0})
+        build(task, **{name: 1.0})
 
 
 @pytest.mark.parametrize(
@@ -107,16 +111,14 @@ def test_a_whole_number_must_be_whole(task: str, name: str, spec: Setting, kind:
         ({"sigmas": "linear"}, "sigmas"),
     ],
 )
-def test_values_that_cannot_be_used_are_named(values: dict[str, Any], name: str) -> None:
-    with pytest.raises(UsageError, match=f"^{name} ") as refused:
+def test_errors_of_invalid_values_start_with_the_setting_name(values: dict[str, Any], name: str) -> None:
+    with pytest.raises(UsageError, match=f"^{name} ") as caught:
         Txt2Img(**values)
-    assert refused.value.exit_code == 2
+    assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize(
-    "group", [SeriesSettings(count=1), OutputSettings()], ids=lambda group: type(group).__name__
-)  # what belongs to a command rather than to a picture
-def test_groups_that_are_no_requests_have_limits_too(group: Any) -> None:
+@pytest.mark.parametrize("group", [SeriesSettings(count=1), OutputSettings()], ids=lambda group: type(group).__name__)
+def test_groups_outside_requests_have_limits(group: Any) -> None:
     validate(group)
     for name, value in {"count": 0, "batch_size": 0, "quality": 101, "metadata": "some"}.items():
         if name in options_of(type(group)):
@@ -124,25 +126,25 @@ def test_groups_that_are_no_requests_have_limits_too(group: Any) -> None:
                 validate(dataclasses.replace(group, **{name: value}))
 
 
-def test_a_near_word_is_suggested() -> None:
-    with pytest.raises(UsageError) as refused:
+def test_errors_of_choices_suggest_a_similar_choice() -> None:
+    with pytest.raises(UsageError) as caught:
         Txt2Img(dtype="fp31")
-    assert refused.value.hint == "Did you mean fp32?"
+    assert caught.value.hint == "Did you mean fp32?"
 
 
-def test_what_a_task_cannot_do_without() -> None:
-    for build, said in (
+def test_missing_inputs_raise_usage_errors() -> None:
+    for construct, message in (
         (lambda: Img2Img(), "img2img needs an input image"),
         (lambda: Inpaint(mask=Path("m.png")), "inpaint needs an input image"),
         (lambda: Inpaint(image=Path("i.png")), "inpaint needs a mask"),
         (lambda: Outpaint(image=Path("i.png")), "outpaint needs either"),
         (lambda: Outpaint(image=Path("i.png"), expand="8", target_size="64x64"), "outpaint needs either"),
     ):
-        with pytest.raises(UsageError, match=said):
-            build()
+        with pytest.raises(UsageError, match=message):
+            construct()
 
 
-def test_a_request_is_frozen_and_a_change_is_checked() -> None:
+def test_requests_are_immutable_and_replace_validates() -> None:
     request = Txt2Img(prompt="a fox", steps=4)
     with pytest.raises(dataclasses.FrozenInstanceError):
         request.steps = 5  # type: ignore[misc]
@@ -150,26 +152,28 @@ def test_a_request_is_frozen_and_a_change_is_checked() -> None:
     with pytest.raises(UsageError):
         request.replace(steps=0)
     with pytest.raises(TypeError):
-        request.replace(colour="red")
+        request.replace(color="red")
 
 
-def test_a_request_is_made_of_groups() -> None:
-    made = Txt2Img.from_settings(PromptSettings(prompt="a fox"), SamplingSettings(steps=4, scheduler="Euler a"), seed=7)
-    assert made == Txt2Img(prompt="a fox", steps=4, scheduler="euler-a", seed=7)
+def test_from_settings_combines_groups_and_single_values() -> None:
+    request = Txt2Img.from_settings(
+        PromptSettings(prompt="a fox"), SamplingSettings(steps=4, scheduler="Euler a"), seed=7
+    )
+    assert request == Txt2Img(prompt="a fox", steps=4, scheduler="euler-a", seed=7)
 
 
-def test_paths_may_be_given_as_text() -> None:
+def test_text_is_converted_to_paths() -> None:
     assert Img2Img(image="in.png").image == Path("in.png")  # type: ignore[arg-type]
 
 
-def test_random_seeds_fit_other_tools() -> None:
+def test_random_seeds_have_32_bits() -> None:
     seeds = {generate_seed() for _ in range(64)}
     assert len(seeds) > 60
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
 @given(st.integers(1, 1000))
-def test_numbers_are_read_from_text(value: int) -> None:
+def test_parse_value_parses_integers(value: int) -> None:
     assert parse_value(Txt2Img, "steps", str(value)) == value
 
 
@@ -184,12 +188,12 @@ def test_numbers_are_read_from_text(value: int) -> None:
         ("scheduler", "Euler a", "Euler a"),
     ],
 )
-def test_values_are_read_from_text(name: str, text: str, value: object) -> None:
+def test_parse_value_converts_to_the_type_of_the_setting(name: str, text: str, value: object) -> None:
     assert parse_value(Txt2Img, name, text) == value
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("steps", "many", "steps must be a whole number, not 'many'"),
         ("steps", "1.5", "steps must be a whole number"),
@@ -199,15 +203,12 @@ def test_values_are_read_from_text(name: str, text: str, value: object) -> None:
         ("strength", "1", "Unknown setting: 'strength'"),
     ],
 )
-def test_text_that_is_no_value(name: str, text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as refused:
+def test_parse_value_rejects_invalid_text(name: str, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         parse_value(Txt2Img, name, text)
     if name == "stepps":
-        assert "steps" in refused.value.hint
+        assert "steps" in caught.value.hint
 
 
-def test_every_task_name_has_a_class() -> None:
-    from artgen.spec.requests import TASKS
-    from artgen.spec.settings import TASK_NAMES
-
+def test_every_task_name_has_a_request_class() -> None:
     assert tuple(TASKS) == TASK_NAMES

@@ -1,7 +1,7 @@
-"""Every setting, declared once: default, help, flags and limits stand on its field and nowhere else.
+"""Declare every setting once: name, default, help, flags and limits.
 
-A group is a small frozen dataclass. The command line splices groups into a command's options; a request inherits
-them; a record and a prompt file use the same field names. `check` holds the limits wherever a value came from.
+A group of settings is a frozen dataclass. The command line converts groups to options, and requests inherit groups.
+Records and prompt files use the names of the fields. `validate` checks the limits.
 """
 
 from artgen.spec.fields import (
@@ -145,7 +145,7 @@ SETTING_GROUPS: tuple[type, ...] = (
     CheckpointSettings,
     AnomalySettings,
 )
-"""All groups that commands take. A prompt file and a configuration file hold what they name of these."""
+"""All groups."""
 
 TRAINING_GROUPS: tuple[type, ...] = (
     DatasetSettings,
@@ -154,4 +154,4 @@ TRAINING_GROUPS: tuple[type, ...] = (
     LossSettings,
     CheckpointSettings,
 )
-"""Groups that only training takes."""
+"""Groups that only training uses."""

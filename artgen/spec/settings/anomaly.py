@@ -13,13 +13,13 @@ option = partial(any_option, in_config=False, in_prompt_file=False, affects=())
 
 @dataclass(frozen=True, kw_only=True)
 class AnomalySettings:
-    """Store how noise is added and removed, and what normal images are."""
+    """Store the method, the noise levels and the normal images."""
 
     method: str | None = option(
         None,
-        "pixel: pixel-space diffusion model (the bundled `denoiser`), for textures and for images of the same kind of "
-        "object, with --fit. latent: Stable Diffusion; without --fit, a part that --prompt does not describe has a "
-        "score above 0. [pixel; latent with --prompt]",
+        "pixel: pixel-space diffusion model (the bundled `denoiser`). Use it with --fit, for textures or for images of "
+        "one kind of object. latent: Stable Diffusion. Without --fit, parts of the image that --prompt does not "
+        "describe have a score above 0. [pixel; latent with --prompt]",
         choices=ANOMALY_METHODS,
     )
     prompt: str | None = option(
@@ -30,8 +30,8 @@ class AnomalySettings:
     )
     noise_levels: str | None = option(
         None,
-        "Noise levels to test, comma-separated. pixel: gray levels; a level above the model's maximum is applied to a "
-        "smaller copy of the image. latent: strengths, 0 to 1. [25,50,100,200,400; latent 0.3,0.5,0.7,0.85]",
+        "Noise levels to test, comma-separated. pixel: gray levels. A level above the model's maximum is applied to a "
+        "smaller copy of the image. latent: strengths, 0 to 1. [25,50,100,200,400; latent: 0.3,0.5,0.7,0.85]",
         aliases=("--levels",),
         metavar="LIST",
         per_call=True,
@@ -49,8 +49,8 @@ class AnomalySettings:
     )
     fit: Path | None = option(
         None,
-        "Normal images: a folder of at least 1/alpha - 1 images without defects (19), or a file that --save-fit wrote. "
-        "Without --fit, there is a score but no p-value and no verdict.",
+        "Normal images: a folder of images without defects, or a file that --save-fit wrote. The minimum is 1/alpha "
+        "- 1 images: 19 for the default alpha. Without --fit, the result has a score, but no p-value and no verdict.",
         metavar="FOLDER|FILE",
         is_path=True,
         per_call=True,

@@ -17,8 +17,8 @@ option = partial(any_option, sweepable=False, in_prompt_file=False, affects=())
 class SeriesSettings:
     """Store the number of images and their seeds. Each image becomes one request with one seed.
 
-    Seeds that differ by a multiple of 2**32 generate the same image, because torch's CPU generator, the source of all
-    noise, uses the low 32 bits.
+    Seeds that differ by a multiple of 2**32 generate the same image: torch's CPU generator, which generates all noise,
+    uses the low 32 bits.
     """
 
     seed: str | None = any_option(
@@ -31,7 +31,7 @@ class SeriesSettings:
     )
     count: int = option(
         1,
-        "Number of images. The seed increases by 1 from image to image.",
+        "Number of images. The seed increases by 1 from image to image. [1]",
         flags=("-c", "--count"),
         aliases=("--num-images", "--batch-count"),
         minimum=1,
@@ -40,7 +40,7 @@ class SeriesSettings:
     )
     batch_size: str | None = option(
         None,
-        "Images per forward pass. auto: measure several sizes and use the fastest. [by model, size and device]",
+        "Images per forward pass. auto: measure several sizes and use the fastest. [depends on model, size and device]",
         metavar="N|auto",
     )
 
@@ -51,7 +51,7 @@ class SweepSettings:
 
     sweep: tuple[str, ...] = option(
         (),
-        "Generate an image for each value: steps=10,20,30 or guidance=3:9:2. Repeat it to combine several settings. "
+        "Generate an image for each value: steps=10,20,30 or guidance=3:9:2. Repeat the option to combine settings. "
         "Also writes labeled contact sheets.",
         metavar="NAME=VALUES",
         per_call=True,
@@ -60,9 +60,11 @@ class SweepSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchRunSettings:
-    """Store which jobs of a batch run, and in which processes."""
+    """Store the selection of jobs and the processes of a batch run."""
 
-    task: str | None = option(None, "Default task of lines without one. [txt2img]", choices=TASK_NAMES, per_call=True)
+    task: str | None = option(
+        None, "Task of lines that do not set a task. [txt2img]", choices=TASK_NAMES, per_call=True
+    )
     limit: int | None = option(
         None, "Maximum number of images to generate in this run.", minimum=1, maximum=10_000_000, per_call=True
     )
@@ -71,7 +73,7 @@ class BatchRunSettings:
     )
     shard: str | None = option(
         None,
-        "Generate only part i of n, counted from 0: for one of n machines that share a batch.",
+        "Generate only part i of n, for n machines that share a batch. i starts at 0.",
         metavar="i/n",
         per_call=True,
     )
@@ -79,14 +81,14 @@ class BatchRunSettings:
     retry_failed: bool = option(False, "Retry the jobs that failed before.", flags=("--retry-failed",), per_call=True)
     workers: int = option(
         1,
-        "Worker processes on this machine: one for each GPU or group of CPU cores.",
+        "Worker processes on this machine: one for each GPU or group of CPU cores. [1]",
         minimum=1,
         maximum=256,
         in_config=False,
     )
     ray: str | None = option(
         None,
-        "Run on a Ray cluster: its address, `auto` for the running cluster, or `local` to start one on this machine.",
+        "Run on a Ray cluster: an address, `auto` (the running cluster) or `local` (start a cluster on this machine).",
         metavar="ADDRESS",
         in_config=False,
     )

@@ -29,8 +29,8 @@ class LoraSettings(ModelRef):
 
     lora: tuple[str, ...] = option(
         (),
-        "LoRA: a .safetensors file, or the name of one in your lora_folder. SCALE is its strength, -10 to 10, 1 if "
-        "omitted. May be repeated.",
+        "LoRA: a .safetensors file, or the name of a LoRA in your lora_folder. SCALE: strength of the LoRA, -10 to 10; "
+        "1 if omitted. Can be repeated.",
         metavar="PATH[:SCALE]",
         is_path=True,
     )
@@ -56,11 +56,11 @@ class ModelSettings(LoraSettings):
 class DeviceSettings:
     """Store the device and the precision."""
 
-    # Another device rounds differently, but a batch may run on several devices: the device does not make a job new.
+    # A batch may run on several devices, so the device is not part of the fingerprint of a job.
     device: str = option("auto", "Device: auto, cpu, mps, cuda or cuda:N.", sweepable=False, affects=("memory",))
     dtype: str = option(
         "auto",
-        "Precision. [auto: fp16 on a GPU; on the CPU fp32, or bf16 for a large model if the CPU supports bf16]",
+        "Precision. auto: fp16 on a GPU; on the CPU fp32, or bf16 for a large model if the CPU supports bf16. [auto]",
         choices=("auto", "fp32", "fp16", "bf16"),
         affects=("pixels", "memory"),
     )
@@ -88,8 +88,8 @@ class ComputeSettings(DeviceSettings):
     )
     quantize: str | None = option(
         None,
-        "fp8: store the denoiser's weights in 8 bits, which takes half of the memory of fp16, is slower and changes "
-        "the image slightly. [no quantization]",
+        "fp8: store the weights of the denoiser in 8 bits. The weights take half of the memory of fp16. Sampling is "
+        "slower and changes the image slightly. [no quantization]",
         aliases=("--weights",),
         choices=("fp8",),
         affects=("pixels", "memory"),
@@ -97,7 +97,7 @@ class ComputeSettings(DeviceSettings):
     )
     vae_tiling: bool | None = option(
         None,
-        "Tiled VAE decoding: less memory, slight color differences. [above 2 megapixels]",
+        "Tiled VAE decoding: less memory, slight color differences. [on above 2 megapixels]",
         flags=("--vae-tiling/--no-vae-tiling",),
         affects=("pixels", "memory"),
     )

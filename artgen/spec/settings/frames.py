@@ -22,7 +22,7 @@ class AnimationSettings:
     )
     fps: float | None = option(
         None,
-        "Frames per second. [as many as give 4 seconds; the last frame is shown longer]",
+        "Frames per second. The last frame is shown longer. [a duration of 4 seconds]",
         minimum=0.1,
         maximum=60,
     )

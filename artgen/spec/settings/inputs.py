@@ -51,8 +51,8 @@ class DenoiseSettings:
     )
     method: str | None = option(
         None,
-        "pixel: pixel-space diffusion model, faithful to the image. latent: Stable Diffusion, which generates new "
-        "details and loses those that its VAE cannot represent. tv, nlm: classical filters without a model. [pixel]",
+        "pixel: pixel-space diffusion model, faithful to the image. latent: Stable Diffusion; generates new details "
+        "and loses details that the VAE cannot represent. tv, nlm: classical filters without a model. [pixel]",
         choices=DENOISE_METHODS,
     )
     eta: float | None = option(
@@ -98,7 +98,7 @@ class MaskSettings:
     )
     resize_mask: bool = option(
         False,
-        "Resize a mask whose size differs from that of the image.",
+        "Resize a mask whose size differs from the size of the image.",
         aliases=("--fit-mask",),
         affects=("pixels", "input"),
         fingerprint_name="fit_mask",
@@ -107,7 +107,7 @@ class MaskSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class InpaintBlend:
-    """Store how the repainted area joins the input image."""
+    """Store the transition between the repainted area and the input image."""
 
     feather: int = option(
         0,

@@ -19,7 +19,7 @@ class OutputSettings:
     )
     format: str | None = option(None, "File format. [png]", choices=("png", "jpeg", "jpg", "webp"))
     quality: int | None = option(None, "JPEG and WebP quality. [95]", minimum=1, maximum=100)
-    # PNG is lossless: the level changes the size of the file, not what it contains.
+    # PNG is lossless: the level changes only the size of the file.
     png_level: int | None = option(None, "PNG compression level. [fast]", minimum=0, maximum=9, affects=())
     overwrite: bool = option(False, "Replace existing files.", per_call=True, in_prompt_file=False, affects=())
     metadata: str = option(
@@ -34,7 +34,7 @@ _report_option = partial(any_option, per_call=True, in_prompt_file=False, affect
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings:
-    """Store what a command prints."""
+    """Store the settings of the printed text."""
 
     json: bool = _report_option(False, "Print a JSON record per image instead of its path.", flags=("--json",))
     dry_run: bool = _report_option(

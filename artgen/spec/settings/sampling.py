@@ -12,7 +12,7 @@ MAX_SIDE_PX = 16_384
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSettings:
-    """Store the text that the image shows."""
+    """Store the prompts."""
 
     prompt: str = option(
         "",
@@ -33,8 +33,8 @@ class PromptSettings:
     )
     long_prompt: str = option(
         "truncate",
-        "What to do with a prompt over the model's token limit (77). truncate: cut it and print a note. chunk: encode "
-        "it in chunks of 75 tokens. error: refuse it.",
+        "Handling of prompts over the token limit of the model (77). truncate: cut the prompt and print a note. chunk: "
+        "encode chunks of 75 tokens. error: refuse the prompt.",
         choices=("truncate", "chunk", "error"),
         affects=("pixels", "prompt"),
     )
@@ -46,7 +46,7 @@ class SeedSettings:
 
     seed: int | None = option(
         None,
-        "Random seed. Chosen at random if omitted.",
+        "Random seed. [chosen at random]",
         flags=("-s", "--seed"),
         minimum=0,
         maximum=MAX_SEED,
@@ -70,7 +70,7 @@ class StepsSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings(StepsSettings):
-    """Store the settings of the sampler. An unset one takes the model's default."""
+    """Store the settings of the sampler. The model has defaults for unset settings."""
 
     guidance_scale: float | None = option(
         None,
@@ -97,9 +97,9 @@ class SamplingSettings(StepsSettings):
     sigmas: str | None = option(None, "Spacing of the noise levels. [the scheduler's default]", choices=SIGMA_SPACINGS)
     fast: str | None = option(
         None,
-        "Approximations: faster, slightly different image; comma-separated: "
+        "Approximations, comma-separated: faster, slightly different image. "
         + ", ".join(f"{entry.name} ({entry.summary})" for entry in APPROXIMATIONS.values())
-        + ".",
+        + ". [none]",
         metavar="NAMES",
         affects=("pixels", "prompt"),
     )
@@ -107,11 +107,11 @@ class SamplingSettings(StepsSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class CanvasSettings:
-    """Store the size of the image in pixels. An unset side takes the model's size or that of the input image."""
+    """Store the size of the image in pixels."""
 
     width: int | None = option(
         None,
-        "Width in pixels. [the model's size, or that of the input image]",
+        "Width in pixels. [width of the input image, else of the model]",
         flags=("-W", "--width"),
         minimum=1,
         maximum=MAX_SIDE_PX,
@@ -120,7 +120,7 @@ class CanvasSettings:
     )
     height: int | None = option(
         None,
-        "Height in pixels. [the model's size, or that of the input image]",
+        "Height in pixels. [height of the input image, else of the model]",
         flags=("-H", "--height"),
         minimum=1,
         maximum=MAX_SIDE_PX,

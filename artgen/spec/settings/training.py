@@ -11,13 +11,13 @@ option = partial(any_option, in_config=False, in_prompt_file=False, affects=())
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSettings:
-    """Store the folder of training images, and which of its images are used."""
+    """Store the folder of training images and the selection of its images."""
 
     folder: Path | None = option(
         None,
-        "Folder of images; its subfolders are classes. An image's caption is in `fox.txt` next to fox.png, else in "
-        "`metadata.jsonl` (file_name, text), else in `provenance.jsonl` (file_name, source, author, licence, consent, "
-        "text), else made from --caption-template, else from the names of folder and file.",
+        "Folder of images. Subfolders are classes. Sources of captions, in this order: `fox.txt` next to fox.png | "
+        "`metadata.jsonl` (file_name, text) | `provenance.jsonl` (file_name, source, author, licence, consent, text) | "
+        "--caption-template | the names of the folder and the file.",
         flags=("--folder",),
         positional=True,
         is_path=True,
@@ -25,31 +25,31 @@ class DatasetSettings:
     )
     caption_template: str | None = option(
         None,
-        "Caption of images that have none. {folder}, {stem} and {name} are replaced by the image's names: "
-        '"a painting by {folder}".',
+        'Caption of images without a caption, such as "a painting by {folder}". Placeholders: {folder}, {stem}, '
+        "{name}.",
         metavar="TEXT",
     )
     require_license: bool = option(
         False,
-        "Leave out images for which provenance.jsonl names no license.",
+        "Skip images without a license in provenance.jsonl.",
         flags=("--require-license",),
         aliases=("--require-licence",),
     )
     licenses: str | None = option(
         None,
-        "Leave out images whose license is not one of these SPDX names: CC0-1.0,MIT.",
+        "Skip images whose license is not in this list of SPDX names, such as CC0-1.0,MIT.",
         aliases=("--licences",),
         metavar="NAMES",
     )
     resolution: int | None = option(
         None,
-        "Side of a square training image in pixels. Other shapes have at most its area. [the model's size]",
+        "Side of a square training image in pixels. Other shapes have at most the same area. [the model's size]",
         minimum=16,
         maximum=4096,
     )
     min_side: int | None = option(
         None,
-        "Leave out images with a shorter side than this, in pixels. [half the resolution]",
+        "Skip images whose shorter side is below this number of pixels. [half the resolution]",
         minimum=1,
         maximum=4096,
     )
@@ -63,7 +63,7 @@ class DatasetSettings:
     )
     on_bad_image: str = option(
         "skip",
-        "Images that are damaged, too small or without an accepted license. skip: leave them out and print a note. "
+        "Images that are damaged, too small or without an accepted license. skip: skip the image and print a note. "
         "refuse: do not train.",
         aliases=("--unusable",),
         choices=("skip", "refuse"),
@@ -78,7 +78,7 @@ LORA_FORMATS = ("diffusers", "kohya")
 
 @dataclass(frozen=True, kw_only=True)
 class LoraTrainingSettings:
-    """Store which parameters are trained, and the captions' changes."""
+    """Store the trained parameters and the changes of the captions."""
 
     mode: str = option(
         "lora",
@@ -100,8 +100,8 @@ class LoraTrainingSettings:
     )
     target: str | None = option(
         None,
-        "Layers to train. LoRA: attention, linear (all linear layers) or all (also convolutions). vae: decoder, which "
-        "does not change the latents, or all. [attention; vae: decoder]",
+        "Layers to train. LoRA: attention | linear: all linear layers | all: also convolutions. vae: decoder (the "
+        "latents do not change) | all. [attention; vae: decoder]",
         choices=TRAINING_TARGETS,
     )
     train_text_encoder: bool = option(False, "Also train a LoRA of the text encoders.", flags=("--text-encoder",))
@@ -120,15 +120,15 @@ class OptimizerSettings:
     train_steps: int = option(500, "Optimizer steps.", aliases=("--max-train-steps",), minimum=1, maximum=10_000_000)
     learning_rate: float | None = option(
         None,
-        "AdamW learning rate. [lora: 0.0003, full: 0.00001, vae: 0.0001]",
+        "AdamW learning rate. [lora: 0.0003; full: 0.00001; vae: 0.0001]",
         aliases=("--lr",),
         minimum=0,
         maximum=1,
     )
     lr_scheduler: str = option(
         "cosine",
-        "Learning rate after the warm-up. constant: no decay. cosine: half a cosine down to 0. step: a tenth after "
-        "half of the steps, a hundredth after three quarters.",
+        "Learning rate after the warm-up. constant: no decay. cosine: half a cosine down to 0. step: factor 0.1 after "
+        "50% of the steps, 0.01 after 75%.",
         choices=LR_SCHEDULES,
     )
     lr_warmup_steps: int | None = option(
@@ -142,12 +142,12 @@ class OptimizerSettings:
         minimum=1,
         maximum=4096,
     )
-    gradient_accumulation_steps: int = option(1, "Batches per optimizer step.", minimum=1, maximum=4096)
-    max_grad_norm: float = option(1.0, "Gradient norm clipping; 0 disables it.", minimum=0, maximum=1e6)
+    gradient_accumulation_steps: int = option(1, "Batches per optimizer step. [1]", minimum=1, maximum=4096)
+    max_grad_norm: float = option(1.0, "Gradient norm clipping; 0 disables it. [1]", minimum=0, maximum=1_000_000)
     weight_decay: float = option(0.01, "AdamW weight decay.", minimum=0, maximum=1)
     ema_decay: float = option(
         0.0,
-        "Decay of the exponential moving average of the weights, such as 0.999; 0 disables it.",
+        "Decay of the exponential moving average of the weights, such as 0.999; 0 disables it. [0]",
         minimum=0,
         maximum=0.99999,
     )
@@ -185,7 +185,7 @@ class LossSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSettings:
-    """Store when checkpoints and sample images are written."""
+    """Store the intervals of checkpoints and sample images."""
 
     checkpoint_every: int = option(100, "Steps between checkpoints.", minimum=1, maximum=1_000_000)
     keep_checkpoints: int = option(
@@ -194,7 +194,7 @@ class CheckpointSettings:
     resume: bool = option(False, "Continue from the newest checkpoint.", flags=("--resume",), per_call=True)
     snapshot_every: int = option(100, "Steps between sample images; 0 disables them.", minimum=0, maximum=1_000_000)
     snapshot_prompts: tuple[str, ...] = option(
-        (), "Prompt of a sample image. May be repeated. [the first four captions]", flags=("--snapshot-prompt",)
+        (), "Prompt of a sample image. Can be repeated. [the first four captions]", flags=("--snapshot-prompt",)
     )
     lora_format: str = option(
         "diffusers", "Names of the tensors in the LoRA file.", flags=("--format",), choices=LORA_FORMATS
