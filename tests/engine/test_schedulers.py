@@ -100,11 +100,11 @@ def test_image_equals_plain_diffusers(
     assert sample_images.same(image, reference)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 20])
+@pytest.mark.parametrize("steps", [1, 2, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("entry", "sigmas"),
     [
-        # 200 images; the parity test covers every variant in the fast run too.
+        # The parity test covers every variant with 4 steps in the fast run too.
         pytest.param(entry, sigmas, marks=[pytest.mark.slow] if sigmas else [], id=variant_id)
         for (entry, sigmas), variant_id in zip(VARIANTS, VARIANT_IDS, strict=True)
     ],
@@ -134,7 +134,13 @@ def test_img2img_works_with_every_scheduler(models: dict[str, Path], entry: Sche
 
 
 @pytest.mark.parametrize(
-    "entry", [entry for entry in SCHEDULERS if entry.supports_sigmas], ids=lambda entry: entry.name
+    "entry",
+    [
+        pytest.param(entry, marks=[] if entry.name in ("euler", "dpm++2m", "flow-euler") else [pytest.mark.slow])
+        for entry in SCHEDULERS
+        if entry.supports_sigmas
+    ],
+    ids=lambda entry: entry.name,
 )
 def test_each_sigma_spacing_gives_another_image(models: dict[str, Path], entry: Scheduler) -> None:
     model = models["sd3" if entry.is_flow_matching else "sd1"]

@@ -132,7 +132,7 @@ def test_resized_or_inverted_mask(models: dict[str, Path]) -> None:
     assert sample_images.same(resized.crop((16, 0, 24, 24)), photo.crop((16, 0, 24, 24)))
 
 
-def test_the_size_multiple_equals_that_of_diffusers(models: dict[str, Path]) -> None:
+def test_size_multiple_equals_that_of_diffusers(models: dict[str, Path]) -> None:
     """Generate at a multiple of `size_multiple`; other sizes raise an error."""
     absent = {"text_encoder_3": None, "tokenizer_3": None}
     for cls, name, without in ((StableDiffusionPipeline, "sd1", {}), (StableDiffusion3Pipeline, "sd3", absent)):

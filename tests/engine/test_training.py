@@ -120,7 +120,7 @@ def test_full_training_creates_a_model_folder(sd1: str) -> None:
 
 
 @pytest.mark.usefixtures("image_folder")
-@pytest.mark.parametrize("target", ["decoder", "all"])
+@pytest.mark.parametrize("target", ["decoder", pytest.param("all", marks=pytest.mark.slow)])
 def test_autoencoder_training_improves_reconstructions(sd1: str, target: str) -> None:
     options = ("--mode", "vae", "--target", target, "--learning-rate", "0.01", "--train-steps", "30")
     train("-m", sd1, "-o", "better", *options, "--snapshot-every", "30", "--perceptual-weight", "0.05")

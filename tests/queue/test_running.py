@@ -41,13 +41,19 @@ def model(models: dict[str, Path]) -> Path:
     return models["sd1"]
 
 
-@pytest.fixture
-def reference(model: Path) -> dict[str, str]:
-    """Return the image hashes of an uninterrupted run of 40 jobs."""
-    plan = batches.build_plan(Path("reference"), model, create_entries(40))
-    _, results = run_batch(plan)
+@pytest.fixture(scope="module")
+def reference_folder(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of an uninterrupted run of 40 jobs. Tests must not change the folder."""
+    folder = tmp_path_factory.mktemp("reference")
+    _, results = run_batch(batches.build_plan(folder, models["sd1"], create_entries(40)))
     assert [result.record.state for result in results if result.record] == ["done"] * 40
-    return image_hashes(Path("reference"))
+    return folder
+
+
+@pytest.fixture
+def reference(reference_folder: Path) -> dict[str, str]:
+    """Return the image hashes of the uninterrupted run."""
+    return image_hashes(reference_folder)
 
 
 def ledger_lines(folder: Path) -> list[dict[str, Any]]:
@@ -56,12 +62,14 @@ def ledger_lines(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_batch_killed_ten_times_equals_uninterrupted(model: Path, reference: dict[str, str]) -> None:
+def test_batch_killed_ten_times_equals_uninterrupted(
+    model: Path, reference: dict[str, str], reference_folder: Path
+) -> None:
     folder = Path("killed")
     plan = batches.build_plan(folder, model, create_entries(40))
     completed: list[int] = []
     # A quarter of the complete run on this machine, so that some of the ten processes finish images.
-    max_seconds = batches.batch_seconds(Path("reference")) / 4
+    max_seconds = batches.batch_seconds(reference_folder) / 4
     for _ in batches.kill_at_random_times(lambda: discard(run_batch(plan)), times=10, max_seconds=max_seconds):
         images = image_hashes(folder)
         assert images.items() <= reference.items()  # no partial file has a final name
@@ -279,12 +287,12 @@ def test_input_image_damaged_after_planning_fails_only_its_job(model: Path) -> N
     assert exit_codes == {"p": 3, "p:1": 0}
 
 
-def test_full_disk_stops_the_batch_without_loss(model: Path, reference: dict[str, str]) -> None:
+def test_full_disk_stops_the_batch_without_loss(model: Path, reference: dict[str, str], reference_folder: Path) -> None:
     folder = Path("full")
     plan = batches.build_plan(folder, model, create_entries(40))
 
     def work() -> None:
-        size = max(path.stat().st_size for path in Path("reference").glob("*.png"))
+        size = max(path.stat().st_size for path in reference_folder.glob("*.png"))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size * 2, size * 2))  # the ledger soon exceeds the limit
         with pytest.raises(OutputError):
