@@ -221,7 +221,7 @@ def test_sheet_arranges_images_on_pages(sd1: str) -> None:
     assert "sheet-2.png" in run(*arguments, code=74).stderr
     assert not Path("sheet.png").exists(), "all pages are checked before the first one is written"
     run("sheet", "outputs", "--label", "seed,steps", "--overwrite")
-    assert "There is no setting" in run("sheet", *files, "--label", "nope", "-o", "x.png", code=2).stderr
+    assert "Unknown setting: 'nope'" in run("sheet", *files, "--label", "nope", "-o", "x.png", code=2).stderr
     assert "p.txt" in run("sheet", "p.txt", "-o", "y.png", code=3).stderr
 
 

@@ -357,7 +357,7 @@ def test_models_of_other_architectures_are_rejected(tmp_path: Path, sd1: str, mo
         generate(Txt2Img(prompt="a fox", model=model))
     with pytest.raises(ModelUnavailableError, match="without a prompt and cannot do latent"):
         denoised(path, model=model, method="latent")
-    with pytest.raises(ModelUnavailableError, match="4 channels"):
+    with pytest.raises(ModelUnavailableError, match="4 input channels"):
         denoised(path, model=tiny.save(tmp_path / "four", tiny.unet(channels=4)))
 
 
