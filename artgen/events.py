@@ -68,7 +68,7 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Notice:
-    """Report something that the user should know. The image is still generated."""
+    """Report a warning for the user. The image is still generated."""
 
     text: str
 

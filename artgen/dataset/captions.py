@@ -38,7 +38,7 @@ def check_template(template: str | None) -> None:
 
 
 def read_caption(path: Path) -> str | None:
-    """Return the text of a caption file with its lines joined, or None if there is no such file.
+    """Return the text of a caption file with its lines joined, or None if the file does not exist.
 
     Raises:
         ValueError: the file is unreadable, too long, or not UTF-8 text. The message is a clause.

@@ -7,7 +7,7 @@ from artgen.dataset.types import RejectedFile, TrainingImage
 from artgen.errors import UsageError
 
 _NO_LICENSE_VALUES = frozenset({"", "none", "noassertion", "unknown", "unclear", "?"})
-"""License values that mean that there is none, including SPDX's NONE and NOASSERTION."""
+"""Values of a missing license, including SPDX's NONE and NOASSERTION."""
 
 
 def parse_licenses(names: str | None) -> frozenset[str]:
@@ -51,7 +51,7 @@ def filter_by_license(
 
 def _is_accepted(license_expression: str, accepted_licenses: frozenset[str]) -> bool:
     """Return whether a license, or an SPDX expression with OR and AND, is accepted."""
-    if "(" in license_expression:  # nested expressions are not evaluated: all their names must be accepted
+    if "(" in license_expression:  # Nested expressions are not evaluated: all names must be accepted.
         parts = re.split(r"[()]| or | and ", license_expression.casefold())
         return all(part.strip() in accepted_licenses for part in parts if part.strip())
     choices = license_expression.casefold().split(" or ")

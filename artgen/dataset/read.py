@@ -198,7 +198,7 @@ def _remove_duplicates(
     The largest image of a group remains. Every other member is a duplicate of the largest image itself.
 
     Raises:
-        InputFileError: there are duplicates and the policy is refuse.
+        InputFileError: the folder contains duplicates and the policy is refuse.
     """
     index = DuplicateIndex(len(images))
     originals: list[TrainingImage] = []

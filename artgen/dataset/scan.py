@@ -102,7 +102,7 @@ def _walk_files(folder: Path, scanned: ScannedFolder) -> Iterator[Path]:
 
 
 def _has_image_signature(path: Path) -> bool:
-    """Return whether the first bytes of a file are those of an image format."""
+    """Return whether a file starts with the signature of an image format."""
     try:
         if not path.is_file():
             return False

@@ -31,13 +31,15 @@ def check_device(device: str, offload: str | None) -> None:
     """
     if device.startswith("cuda") and not hardware.cuda_device_count():
         reason = (
-            "there is no NVIDIA driver" if hardware.torch_cuda_version() else "this build of torch supports only CPUs"
+            "no NVIDIA driver is installed"
+            if hardware.torch_cuda_version()
+            else "this build of torch supports only CPUs"
         )
         raise UsageError(
-            f"There is no CUDA device: {reason}.", "Remove --device, or use --device cpu. `artgen doctor` shows more."
+            f"Cannot use CUDA: {reason}.", "Remove --device, or use --device cpu. `artgen doctor` shows more."
         )
     if device == "mps" and not hardware.has_mps():
-        raise UsageError("There is no MPS device on this machine.", "Remove --device, or use --device cpu.")
+        raise UsageError("Cannot use MPS: this machine has no MPS device.", "Remove --device, or use --device cpu.")
     if _runs_on_cpu(device) and offload not in (None, "none", "auto", "text"):
         raise UsageError(f"--offload {offload} needs a GPU, but the device is the CPU.", "Use --offload text.")
 
@@ -92,22 +94,22 @@ def check_task(request: PromptRequest, model: registry.ResolvedModel) -> None:
     """Check that a model supports a task with a prompt.
 
     Raises:
-        ModelUnavailableError: the model is of another kind.
+        ModelUnavailableError: the model does not support the task.
     """
     if model.architecture == "pixel":
         raise ModelUnavailableError(
-            f"{model.name} is a pixel-space diffusion model without a prompt and cannot do {request.task}.",
+            f"{model.name} is a pixel-space diffusion model without a prompt and does not support {request.task}.",
             "Use the model with `artgen denoise`, or choose another --model (`artgen models list`).",
         )
     if model.is_inpainting and TASKS[request.task].pipeline_kind != "Inpainting":
         raise ModelUnavailableError(
-            f"{model.name} is an inpainting model and cannot do {request.task}.",
+            f"{model.name} is an inpainting model and does not support {request.task}.",
             "Use the model with inpaint or outpaint, or choose another --model.",
         )
 
 
 def txt2img_size(width: int | None, height: int | None, model: registry.ResolvedModel) -> tuple[int, int]:
-    """Return width and height of a txt2img image in pixels. An unset side is that of the model's training images.
+    """Return width and height of a txt2img image in pixels. An unset side has the native size of the model.
 
     Raises:
         UsageError: the model does not support the size; the hint contains the nearest supported sizes.
@@ -126,7 +128,7 @@ def check_sampling(request: PromptRequest, model: registry.ResolvedModel) -> Non
     """Check that the sampler settings of a complete request fit the model and each other.
 
     Raises:
-        UsageError: a setting does not fit; the hint contains what does.
+        UsageError: a setting is not supported; the hint contains supported values.
     """
     _check_scheduler(request, model)
     strength = getattr(request, "strength", None)
@@ -141,7 +143,9 @@ def _check_scheduler(request: PromptRequest, model: registry.ResolvedModel) -> N
         return
     kind = "flow-matching" if model.is_flow_matching else "noise-predicting"
     fitting = ", ".join(entry.name for entry in SCHEDULERS if entry.is_flow_matching == model.is_flow_matching)
-    raise UsageError(f"{request.scheduler} does not fit {model.name}, a {kind} model.", f"These do: {fitting}.")
+    raise UsageError(
+        f"{request.scheduler} does not support {model.name}, a {kind} model.", f"Supported schedulers: {fitting}."
+    )
 
 
 def _check_strength(steps: int, strength: float) -> None:
@@ -173,12 +177,12 @@ def check_frames(frames: FramesSettings, job: Job) -> None:
     """Check that a job has intermediate steps that frames can show.
 
     Raises:
-        UsageError: there are no frames to show.
+        UsageError: the job has no intermediate steps that frames can show.
     """
     if isinstance(job, DenoiseJob):
         if job.model is None:
             raise UsageError(
-                f"--method {job.request.method} has no steps that frames could show.", "Remove --frames or --method."
+                f"--method {job.request.method} has no steps that frames can show.", "Remove --frames or --method."
             )
         if (job.request.steps or 1) < 2:
             raise UsageError("Frames need 2 steps or more.", "Add --steps 10, or remove --frames.")
@@ -189,12 +193,12 @@ def check_frames(frames: FramesSettings, job: Job) -> None:
         reason = "starts from noise alone" if task.pipeline_kind else "adds no noise"
         raise UsageError(
             f"--include-noising shows how noise is added to the input image, but {task.name} {reason}.",
-            "Remove it. `artgen noise input.png` shows the noising of any image.",
+            "Remove --include-noising. `artgen noise input.png` shows the noising of any image.",
         )
 
 
 def size_warnings(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:
-    """Return warnings for a width and height (pixels) far from those of the model's training images."""
+    """Return warnings for a width and height in pixels that are far from the size of the training images."""
     ratios = [side / native for side, native in zip(size, model.native_size, strict=True)]
     trained = f"{model.name} was trained at {model.native_size[0]}x{model.native_size[1]}"
     at = f"{trained}; at {size[0]}x{size[1]}"

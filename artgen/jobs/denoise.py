@@ -49,7 +49,7 @@ def _check_steps_and_ensemble(request: Denoise, steps: int) -> None:
             raise UsageError(f"{name} needs 2 steps or more.", f"Add --steps 10, or remove --{name}.")
     if not request.eta and (request.self_ensemble or 1) > NUM_AUGMENTATIONS:
         raise UsageError(
-            f"--self-ensemble cannot be {request.self_ensemble}: an image has {NUM_AUGMENTATIONS} flips and turns.",
+            f"--self-ensemble cannot be {request.self_ensemble}: an image has {NUM_AUGMENTATIONS} flips and rotations.",
             "Add --steps 10 --eta 1 for runs with different noise.",
         )
 
@@ -72,7 +72,7 @@ def check_model_type(request: Denoise, model: ResolvedModel) -> None:
 def _check_latent_model(model: ResolvedModel) -> None:
     if model.architecture == "pixel":
         raise ModelUnavailableError(
-            f"{model.name} is a pixel-space diffusion model without a prompt and cannot do latent.",
+            f"{model.name} is a pixel-space diffusion model without a prompt and does not support --method latent.",
             "Use the model with --method pixel, or choose another --model (`artgen models list`).",
         )
     if model.architecture not in ("sd1", "sd2", "sdxl"):

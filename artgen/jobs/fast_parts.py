@@ -28,7 +28,10 @@ def check_fast(request: PromptRequest, model: registry.ResolvedModel, strength: 
             supported = ", ".join(entry.architectures)
             raise UsageError(f"--fast {entry.name} works with {supported}; {model.name} is {model.architecture}.", hint)
         if entry.name == "cache" and request.offload == "group":
-            raise UsageError("--fast cache skips layers that --offload group waits for.", hint)
+            raise UsageError(
+                "Cannot combine --fast cache with --offload group, which waits for layers that the cache skips.",
+                hint,
+            )
         if entry.name == "tiny-decoder":
             _check_latent_format(model)
         if entry.name == "lcm":

@@ -1,4 +1,4 @@
-"""Define the jobs: a job has everything that the engine needs to generate one image."""
+"""Define the jobs. A job contains everything that the engine needs to generate one image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ from artgen.spec.requests import Denoise, PromptRequest, Request
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Store what the jobs of all tasks share.
+    """Store the data of a job of any task.
 
     Attributes:
-        request: complete request: no setting that the task needs is None.
+        request: complete request; all settings that the task needs are set.
         size: width and height of the result in pixels.
-        provenance: facts for the record, besides the settings.
+        provenance: values for the record in addition to the settings.
         notes: notes for the user.
         loras: LoRAs, in the order of the request.
     """
@@ -81,7 +81,7 @@ class GenerationJob(Job):
 
     @property
     def padded_mask(self) -> Image.Image | None:
-        """Return the mask, extended to `padded_size` by reflection. Every pixel that changes at all is 255."""
+        """Return the mask, extended to `padded_size` by reflection. Pixels that are partly repainted are 255."""
         if self.mask is None:
             return None
         binary = self.mask.point(lambda value: 255 if value else 0)

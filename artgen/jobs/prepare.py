@@ -1,6 +1,6 @@
 """Convert a request to a job: load the inputs, resolve the model, fill in defaults, validate.
 
-This module does all validation, before torch is imported and weights are read. The inputs come first, because resolving
+All validation runs here, before torch is imported and weights are read. The inputs are loaded first, because resolving
 a model may download gigabytes.
 """
 
@@ -31,8 +31,8 @@ class _ModelEntry:
 
     Attributes:
         model: resolved model; None if the request needs no model.
-        scheduler: name and sigmas of the model's own scheduler; None if unknown.
-        provenance: facts about the model, for the record.
+        scheduler: name and sigmas of the model's default scheduler; None if unknown.
+        provenance: values of the model for the record.
         extras: parts of approximations that were found for the model, by name of the approximation.
     """
 
@@ -57,7 +57,7 @@ class _JobDraft:
         entry: resolved model.
         extras: parts of the approximations.
         size: width and height of the result in pixels.
-        provenance: facts for the record.
+        provenance: values for the record.
         notes: notes for the user.
     """
 
@@ -126,7 +126,7 @@ class _Stages:
         return replace(draft, entry=self._models[key])
 
     def fill_defaults(self, draft: _JobDraft) -> _JobDraft:
-        """Fill in the size, the unset settings and the facts for the record."""
+        """Fill in the size, the unset settings and the values for the record."""
         draft = self._fill_shared(draft)
         request = _fill_request(draft)
         notes = draft.notes if (request.seed or 0) < 2**32 else (*draft.notes, WRAPPED_SEED_NOTE)
@@ -152,7 +152,7 @@ class _Stages:
         return draft
 
     def _fill_shared(self, draft: _JobDraft) -> _JobDraft:
-        """Fill in what jobs with the same model and the same inputs share: size, facts and notes."""
+        """Fill in size, provenance and notes, which are equal for jobs with the same model and the same inputs."""
         key = (draft.entry.model and draft.entry.model.name, draft.request.offline, input_key(draft.request))
         if key not in self._shared:
             self._shared[key] = _describe_result(draft)
@@ -210,7 +210,7 @@ def _check_model(request: Request, model: registry.ResolvedModel | None) -> None
 
 
 def _describe_result(draft: _JobDraft) -> _JobDraft:
-    """Fill in size, facts and notes."""
+    """Fill in size, provenance and notes."""
     request, model, inputs = draft.request, draft.entry.model, draft.inputs
     size, notes = inputs.image.size if inputs.image else (0, 0), inputs.notes
     if model is not None and TASKS[request.task].pipeline_kind:
@@ -261,7 +261,7 @@ def _download_callback(listener: Listener) -> Callable[[str, int, int], None]:
 
 
 def _model_scheduler(model: registry.ResolvedModel) -> tuple[str | None, str | None]:
-    """Return the name and the sigmas of a model's own scheduler; None for each that is unknown."""
+    """Return the name and the sigmas of a model's default scheduler; None for unknown values."""
     if model.scheduler is not None:
         entry, sigmas = find_scheduler_with_sigmas(model.scheduler)
         return entry.name, model.sigmas or sigmas
@@ -271,7 +271,7 @@ def _model_scheduler(model: registry.ResolvedModel) -> tuple[str | None, str | N
 
 
 def _model_provenance(model: registry.ResolvedModel) -> dict[str, Any]:
-    """Return the facts about a model. A local model is recorded without its folder; its hash identifies it."""
+    """Return the provenance of a model. Local models are recorded without their folder; the hash identifies them."""
     provenance = model.provenance()
     reference = registry.parse_reference(model.name)
     if reference.kind in ("folder", "file") and reference.info is None:

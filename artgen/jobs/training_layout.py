@@ -102,7 +102,7 @@ def check_training_paths(paths: TrainingPaths, *, resume: bool, overwrite: bool)
 
     Raises:
         OutputError: the result or the training folder exists, or the parent folder is not writable.
-        InputFileError: `resume` is set and there is no checkpoint.
+        InputFileError: `resume` is set and no checkpoint exists.
     """
     if resume:
         if paths.newest_checkpoint() is None:

@@ -32,7 +32,7 @@ TRAINABLE_ARCHITECTURES = ("sd1", "sd2", "sdxl")
 DEFAULT_PERCEPTUAL_WEIGHT = 0.1
 """Default weight of the autoencoder's perceptual term."""
 DEFAULT_SNR_GAMMA = 5.0
-"""Value of the paper: Hang et al., "Efficient diffusion training via min-SNR weighting strategy", ICCV 2023."""
+"""Default gamma of Hang et al., "Efficient diffusion training via min-SNR weighting strategy", ICCV 2023."""
 DEFAULT_LEARNING_RATES = {"lora": 3e-4, "full": 1e-5, "vae": 1e-4}
 DEFAULT_NUM_SAMPLES = 4
 MAX_LISTED_CHANGES = 4
@@ -136,7 +136,7 @@ def create_training_plan(
         UsageError: settings conflict with each other, with the machine, or with the checkpoint to resume.
         OutputError: the output exists or is not writable.
         ModelUnavailableError: the model is unknown, incomplete or cannot be trained.
-        InputFileError: the folder has no usable image, there is no checkpoint to resume, or the VGG16 file is invalid.
+        InputFileError: the folder has no usable image, no checkpoint exists for --resume, or the VGG16 file is invalid.
     """
     _check_conflicts(settings)
     checks.check_device(settings.device.device, None)

@@ -33,7 +33,7 @@ class ImageMetadata:
 
     @property
     def fields(self) -> dict[str, object]:
-        """The record, else the A1111 parameters, else the ComfyUI fields."""
+        """Return the record, else the A1111 parameters, else the ComfyUI fields."""
         return self.record or self.parameters or self.comfy or {}
 
 

@@ -108,7 +108,7 @@ def source_type(record: Mapping[str, object]) -> str:
     """Return IPTC's digital source type of a record, a URI (https://cv.iptc.org/newscodes/digitalsourcetype/).
 
     The table of tasks contains the source types. A txt2img record with an input image, which another tool wrote, has
-    that of tasks with an input image.
+    the type of tasks with an input image.
     """
     task = TASKS.get(str(record.get("task", "txt2img")))
     has_input = record.get("image") is not None

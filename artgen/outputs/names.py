@@ -56,7 +56,7 @@ class Template:
 
     @property
     def fields(self) -> frozenset[str]:
-        """Names of the fields in the template."""
+        """Return the names of the fields in the template."""
         return frozenset(token.field for token in self.tokens if token.field)
 
     def render(self, values: Mapping[str, str], suffix: str = "", reserved_bytes: int = 0) -> str:

@@ -17,7 +17,7 @@ ALIAS_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Store the facts about a model that are known before it is on the disk; None is unknown.
+    """Store the properties of a model that are known before the download; None is unknown.
 
     Attributes:
         name: the alias or hub id.
@@ -112,7 +112,7 @@ def user_aliases() -> dict[str, str]:
 def known_models() -> dict[str, ModelInfo]:
     """Return all models with a short name: the built-in ones, overridden by the user's aliases.
 
-    A user's alias has the facts of its target; the target can be another alias.
+    A user's alias has the properties of its target; the target can be another alias.
 
     Raises:
         InputFileError: the user's file is not valid.
@@ -122,12 +122,12 @@ def known_models() -> dict[str, ModelInfo]:
 
 
 def model_info(source: str) -> ModelInfo | None:
-    """Return the built-in facts about a hub id; upper and lower case are equal."""
+    """Return the built-in properties of a hub id, case-insensitive."""
     return next((info for info in builtin_models().values() if info.source.lower() == source.lower()), None)
 
 
 def resolve_alias(name: str, alias_targets: dict[str, str]) -> ModelInfo:
-    """Return the facts about a user's alias; in a loop of aliases, the last name is the (unknown) source."""
+    """Return the properties of a user's alias; in a loop of aliases, the last name is the (unknown) source."""
     target, seen = alias_targets[name], {name}
     while target in alias_targets and target not in seen:
         seen.add(target)

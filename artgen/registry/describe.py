@@ -35,8 +35,8 @@ def describe_folder(name: str, path: Path, info: ModelInfo | None = None) -> Res
     """Read the configurations of a model folder; defaults come from `info`, then from the folder's `artgen.json`.
 
     Raises:
-        ModelUnavailableError: not a model folder, or a pipeline without a denoiser.
-        InputFileError, RefusedError: damaged or unsafe files.
+        ModelUnavailableError: the folder is not a model folder, or the pipeline has no denoiser.
+        InputFileError, RefusedError: a file is damaged or unsafe.
     """
     index = diffusers_folder.read_model_index(path)
     classes = {component: class_name for component, _, class_name in diffusers_folder.iter_components(index)}
@@ -103,9 +103,10 @@ def describe_file(name: str, path: Path, info: ModelInfo | None = None) -> Resol
     """Describe a single safetensors checkpoint from its header.
 
     Raises:
-        RefusedError: a pickle.
-        InputFileError: damaged or truncated.
-        ModelUnavailableError: not a complete checkpoint (a LoRA, a VAE, only a UNet), or an unknown architecture.
+        RefusedError: the file is a pickle.
+        InputFileError: the file is damaged or truncated.
+        ModelUnavailableError: the file is not a complete checkpoint (a LoRA, a VAE, only a UNet), or its architecture
+            is unknown.
     """
     checkpoint = inspect_file(path)
     _check_is_full_checkpoint(path, checkpoint)
@@ -236,7 +237,7 @@ def _metadata_file_fields(path: Path) -> dict[str, Any]:
         "sigmas": (str,), "license": (str,), "description": (str,), "prediction": (str,),
     }  # fmt: skip
     table = diffusers_folder.read_optional_json(path)
-    table.setdefault("license", table.get("licence"))  # models exported by earlier versions
+    table.setdefault("license", table.get("licence"))  # Earlier versions export `licence`.
     fields = {key: table[key] for key in types if table.get(key) is not None}
     for key, value in fields.items():
         is_out_of_range = isinstance(value, int | float) and not (0 <= value < 100_000)

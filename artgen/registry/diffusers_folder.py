@@ -37,7 +37,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a model's folder.
 
     Raises:
-        InputFileError: missing, unreadable or not an object; the message contains the file and the line.
+        InputFileError: the file is missing, unreadable or not an object; the message contains the file and the line.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -157,7 +157,7 @@ def missing_files(folder: Path) -> list[str]:
     """Return the missing files of a model folder as relative paths; empty if all required names exist.
 
     Raises:
-        ModelUnavailableError, InputFileError, RefusedError: as `read_model_index` and `find_weights`.
+        ModelUnavailableError, InputFileError, RefusedError: see `read_model_index` and `find_weights`.
     """
     missing = []
     for name, _, class_name in iter_components(read_model_index(folder)):

@@ -26,7 +26,7 @@ class ModelReference:
         name: as recorded.
         target: hub id for kind "hub", else a path.
         revision: branch, tag or commit of a hub model; None is the main branch.
-        info: known facts about the model; None if there are none.
+        info: known properties of the model; None if unknown.
     """
 
     kind: Literal["bundled", "hub", "folder", "file"]
@@ -45,7 +45,7 @@ def parse_reference(name: str) -> ModelReference:
     Raises:
         UsageError: the name is not valid UTF-8, and no folder or file has this name.
         ModelUnavailableError: the name is unknown, or means both a folder and a cached hub model.
-        RefusedError: `.ckpt`, `.pt`, `.bin`, `.pth`.
+        RefusedError: the suffix is that of a pickle: `.ckpt`, `.pt`, `.bin` or `.pth`.
         InputFileError: the user's alias file is not valid.
     """
     name = name.strip()
@@ -95,7 +95,7 @@ def _reference_from_text(text: str, info: ModelInfo | None) -> ModelReference:
 
 
 def _check_encoding(text: str) -> None:
-    """Reject a name that is not valid UTF-8. Names of existing files can contain other bytes; those are not checked."""
+    """Reject a name that is not valid UTF-8. Names of existing files may contain other bytes and are not checked."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Resolve a model's name to its files on the disk; download a hub model if that is needed and allowed."""
+"""Resolve the name of a model to files on the disk; download hub models if necessary and allowed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ OnDownload = Callable[[str, int, int], None]
 
 
 def resolve_model(name: str, *, offline: bool = False, on_download: OnDownload | None = None) -> ResolvedModel:
-    """Find a model on the disk; download a hub model that is not complete there, unless `offline` is set.
+    """Find a model on the disk; download an incomplete or missing hub model unless `offline` is set.
 
     A complete snapshot in the cache, a folder, a file and a bundled model need no network.
 
@@ -26,9 +26,9 @@ def resolve_model(name: str, *, offline: bool = False, on_download: OnDownload |
         on_download: called with (file, bytes done, total bytes) while downloading.
 
     Raises:
-        ModelUnavailableError: unknown, incomplete or gated model, or the network is disabled.
-        RefusedError: pickles, remote code, or a hash that does not match.
-        InputFileError: damaged files.
+        ModelUnavailableError: the model is unknown, incomplete or gated, or the network is disabled.
+        RefusedError: the model has pickles or code, or a hash does not match.
+        InputFileError: a file is damaged.
         OutputError: the disk is full.
     """
     reference = parse_reference(name)
@@ -49,7 +49,7 @@ def find_local_model(name: str) -> ResolvedModel | None:
     """Resolve a model without the network; return None for a hub or bundled model that is not completely on the disk.
 
     Raises:
-        ModelUnavailableError, RefusedError, InputFileError: as `resolve_model`.
+        ModelUnavailableError, RefusedError, InputFileError: see `resolve_model`.
     """
     reference = parse_reference(name)
     if reference.kind == "hub" and not complete_snapshot(reference):

@@ -74,9 +74,9 @@ class CheckpointInfo:
         architecture: sd1, sd2, sdxl, sd3, flux or other.
         kind: checkpoint (a complete pipeline), unet (only a UNet or transformer), vae, lora or unknown.
         unet_channels: input channels of the denoiser (4; inpainting: 9; SD 3: 16); None if unknown.
-        dtype: of most values.
+        dtype: dtype of most values.
         tensors: number of tensors.
-        size: bytes.
+        size: size of the file in bytes.
         layout: original (all components in one file), diffusers, kohya or peft.
         parts: components of a checkpoint other than the denoiser, by diffusers' names.
     """
@@ -110,7 +110,7 @@ def read_header(path: Path) -> SafetensorsHeader:
 
     Raises:
         RefusedError: the suffix is that of a pickle.
-        InputFileError: unreadable, not safetensors, or truncated; the message contains the file and both lengths.
+        InputFileError: the file is unreadable, truncated or not safetensors; the message contains both lengths.
     """
     reject_pickle(path)
     with wrap_read_errors(path), path.open("rb") as file:
@@ -179,7 +179,7 @@ def inspect_file(path: Path) -> CheckpointInfo:
 
     Raises:
         RefusedError: the suffix is that of a pickle.
-        InputFileError: unreadable, not safetensors, or truncated.
+        InputFileError: the file is unreadable, truncated or not safetensors.
     """
     header = read_header(path)
     shapes = {name: shape for name, (_, shape) in header.tensors.items()}

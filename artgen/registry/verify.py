@@ -38,13 +38,13 @@ class FileCheck:
 
 
 def check_model_files(model: ResolvedModel) -> None:
-    """Check that a model is complete, that its files parse and have the right lengths, and that it has no code.
+    """Check that a model is complete, that its files are valid and have the right lengths, and that it has no code.
 
     This reads only configurations and safetensors headers, which takes some milliseconds.
 
     Raises:
-        RefusedError: remote code, or weights that are only pickles.
-        ModelUnavailableError: a missing, truncated or damaged file; the hint is the command that repairs it.
+        RefusedError: the model has code, or weights only as pickles.
+        ModelUnavailableError: a file is missing, truncated or damaged; the hint is the command that repairs the model.
     """
     if model.is_file:
         _read_weights_header(model.name, model.path)
@@ -65,7 +65,7 @@ def reject_remote_code(folder: Path) -> None:
     """Reject a folder with Python code, which diffusers and transformers would import.
 
     Raises:
-        RefusedError: a pipeline class or a component from a module of the model, or `auto_map` in a configuration.
+        RefusedError: a pipeline class or a component is defined in the model, or a configuration has `auto_map`.
         InputFileError: a configuration is not valid.
     """
     index = diffusers_folder.read_model_index(folder)
@@ -147,8 +147,8 @@ def verify_model_files(name: str, on_progress: OnVerify | None = None) -> list[F
     models and other folders are in `SHA256SUMS`, if that file exists. All safetensors headers are validated.
 
     Raises:
-        ModelUnavailableError: unknown model, or a model that is not on the disk.
-        RefusedError: a pickle.
+        ModelUnavailableError: the model is unknown or not on the disk.
+        RefusedError: the model is a pickle.
     """
     reference = parse_reference(name)
     root = _model_root(reference)

@@ -31,7 +31,7 @@ def parse_sigma(text: str | None) -> SigmaSpec:
     if automatic := re.fullmatch(r"auto(?:\s*\*\s*(\d+\.?\d*|\.\d+))?", word):
         scale = float(automatic[1] or 1)
         if not MIN_SCALE <= scale <= MAX_SCALE:
-            raise UsageError(f"The factor of sigma's estimate must be {MIN_SCALE} to {MAX_SCALE}, not {scale:g}.")
+            raise UsageError(f"The factor of the estimated sigma must be {MIN_SCALE} to {MAX_SCALE}, not {scale:g}.")
         return SigmaSpec(None, scale)
     try:
         sigma = float(word)

@@ -1,4 +1,4 @@
-"""Define what distinguishes the tasks. `artgen.spec.requests.TASKS` is the table of all tasks."""
+"""Define the properties of a task. `artgen.spec.requests.TASKS` is the table of all tasks."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -46,7 +46,7 @@ def wrap_read_errors(path: Path) -> Iterator[None]:
         raise missing_file_error(path) from error
     except PermissionError as error:
         raise InputFileError(f"Cannot read '{path}': permission denied.", "Check the file's permissions.") from error
-    except (OSError, ValueError) as error:  # a name that the file system does not support is a ValueError
+    except (OSError, ValueError) as error:  # An unsupported file name raises ValueError.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputFileError(f"Cannot read '{path}': {reason}.") from error
 

@@ -92,7 +92,7 @@ def _cgroup_limits() -> Iterator[int]:
 
 
 def _cgroup_available(folder: Path, limit_file: str, usage_file: str, cache_key: str) -> Iterator[int]:
-    # the limit of an unlimited group is a word, files can be missing, and a container sees its own group as the root
+    # An unlimited group has the limit `max`. Files can be missing. A container sees its own group as the root.
     with contextlib.suppress(OSError, ValueError, KeyError):
         limit, used = (int((folder / name).read_text("utf-8")) for name in (limit_file, usage_file))
         table = dict(line.split() for line in (folder / "memory.stat").read_text("utf-8").splitlines())

@@ -19,7 +19,7 @@ def configure_process() -> None:
     global _owns_process
     _owns_process = True
     gc.disable()
-    atexit.register(_exit_fast)  # Python calls the function that was registered first last.
+    atexit.register(_exit_fast)  # atexit runs handlers in reverse order, so this handler runs last.
 
 
 def owns_process() -> bool:

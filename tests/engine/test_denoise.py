@@ -353,9 +353,9 @@ def test_models_of_other_architectures_are_rejected(tmp_path: Path, sd1: str, mo
     path = save_image("in.png")
     with pytest.raises(ModelUnavailableError, match="not an unconditional pixel-space diffusion model"):
         denoised(path, model=sd1)
-    with pytest.raises(ModelUnavailableError, match="without a prompt and cannot do txt2img"):
+    with pytest.raises(ModelUnavailableError, match="without a prompt and does not support txt2img"):
         generate(Txt2Img(prompt="a fox", model=model))
-    with pytest.raises(ModelUnavailableError, match="without a prompt and cannot do latent"):
+    with pytest.raises(ModelUnavailableError, match="without a prompt and does not support --method latent"):
         denoised(path, model=model, method="latent")
     with pytest.raises(ModelUnavailableError, match="4 input channels"):
         denoised(path, model=tiny.save(tmp_path / "four", tiny.unet(channels=4)))

@@ -180,7 +180,7 @@ def test_schedulers_of_the_other_prediction_type_are_rejected(
     models: dict[str, Path], kind: str, scheduler: str
 ) -> None:
     events = plain.EventLog()
-    with pytest.raises(UsageError, match=f"{scheduler} does not fit") as raised:
+    with pytest.raises(UsageError, match=f"{scheduler} does not support") as raised:
         generate(Txt2Img(model=str(models[kind]), scheduler=scheduler, **FAST), listener=events)
     assert ("flow-euler" in raised.value.hint) == (kind == "sd3")
     assert events.events == []

@@ -69,8 +69,8 @@ def test_invalid_device_is_rejected(device: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"device": "cuda"}, "There is no CUDA device"),
-        ({"device": "cuda:3"}, "There is no CUDA device"),
+        ({"device": "cuda"}, "Cannot use CUDA"),
+        ({"device": "cuda:3"}, "Cannot use CUDA"),
         ({"offload": "model", "device": "cpu"}, "--offload model needs a GPU"),
         ({"offload": "sequential"}, "--offload sequential needs a GPU"),
     ],

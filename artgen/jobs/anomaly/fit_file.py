@@ -10,9 +10,9 @@ from artgen.errors import InputFileError
 from artgen.registry.safetensors_header import read_header
 
 MIN_NORMAL_IMAGES = 8
-"""Fewer normal images do not show how normal images vary."""
+"""Minimum number of normal images, so that their variation can be estimated."""
 MAX_NORMAL_IMAGES = 500
-"""More normal images may exceed the memory."""
+"""Maximum number of normal images, limited by the memory."""
 FIT_FILE_KIND = "artgen normal pictures"
 FIT_FILE_VERSION = "1"
 
@@ -107,7 +107,7 @@ def check_normal_count(count: int, alpha: float) -> None:
     """Check the number of normal images.
 
     Raises:
-        InputFileError: there are too few images for `alpha`, or too many for the memory.
+        InputFileError: the number of images is too small for `alpha`, or too large for the memory.
     """
     required = min_normal_images(alpha)
     if count < required:

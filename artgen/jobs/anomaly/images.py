@@ -7,7 +7,7 @@ from artgen import images
 from artgen.errors import InputFileError
 
 MIN_SIDE_PX = 32
-"""Smaller images have too few grid cells to compare."""
+"""Minimum side of an image. Smaller images have too few grid cells to compare."""
 
 
 def read_image_sizes(paths: Sequence[Path]) -> tuple[dict[Path, tuple[int, int]], list[InputFileError]]:

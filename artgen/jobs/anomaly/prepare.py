@@ -61,7 +61,7 @@ class AnomalyJob:
         width, height = fitted_size
         raise InputFileError(
             f"Cannot score '{path}': it is {size[0]}x{size[1]}, but all normal images are {width}x{height}.",
-            "Resize the image, or fit normal images of several sizes, which are not compared cell by cell.",
+            "Resize the image, or fit normal images of several sizes. They are not compared cell by cell.",
         )
 
 
@@ -70,7 +70,7 @@ def prepare_anomaly_job(request: Anomaly, listener: Listener = no_op) -> Anomaly
 
     Raises:
         UsageError: settings contradict each other or the fit.
-        InputFileError: there are too few normal images, an image cannot be used, or a file is not a fit file.
+        InputFileError: the number of normal images is too small, an image cannot be used, or a file is not a fit file.
         ModelUnavailableError: the model is unavailable or does not support the method.
         RefusedError: the fit was made with other weights.
     """

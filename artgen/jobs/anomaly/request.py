@@ -22,17 +22,17 @@ class Anomaly(DeviceSettings, ModelRef, AnomalySettings):
     """Request the anomaly score and heat map of images.
 
     Raises:
-        UsageError: on construction, if a value has the wrong type or is outside its limits.
+        UsageError: a value has the wrong type or is outside its limits (on construction).
     """
 
     def __post_init__(self) -> None:
         if isinstance(self.fit, str):
             object.__setattr__(self, "fit", Path(self.fit))
-        if not isinstance(self.noise_levels, str | None):  # a sequence of numbers from Python
+        if not isinstance(self.noise_levels, str | None):  # Python callers may pass numbers.
             object.__setattr__(self, "noise_levels", ",".join(f"{level:g}" for level in self.noise_levels))
         validate(self)
         if self.prompt and self.method == "pixel":
-            raise UsageError("The method pixel takes no prompt.", "Omit --prompt, or use --method latent.")
+            raise UsageError("The method pixel does not support a prompt.", "Omit --prompt, or use --method latent.")
         if self.noise_levels is not None:
             self.parsed_levels()
 
@@ -43,7 +43,7 @@ class Anomaly(DeviceSettings, ModelRef, AnomalySettings):
 
     @property
     def resolved_method(self) -> str:
-        """Method: pixel or latent. The default is latent with a prompt, else pixel."""
+        """Return the method, pixel or latent. The default is latent with a prompt, else pixel."""
         return self.method or ("latent" if self.prompt else "pixel")
 
     def parsed_levels(self) -> tuple[float, ...]:

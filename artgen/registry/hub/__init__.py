@@ -39,7 +39,7 @@ def pull(
         on_note: called with a sentence for the user.
 
     Raises:
-        ModelUnavailableError: unknown or gated repository, not a diffusers model, or the hub cannot be reached.
+        ModelUnavailableError: the repository is unknown, gated or not a diffusers model, or the hub cannot be reached.
         RefusedError: the weights are pickles, or a hash does not match.
         OutputError: the disk has too little space, or the cache cannot be written.
     """
@@ -60,7 +60,7 @@ def pull_files(repo: str, file_names: Sequence[str], *, on_progress: OnProgress 
     """Download some files of a repository's main branch; return the folder of its snapshot.
 
     Raises:
-        ModelUnavailableError: unknown or gated repository, a missing file, or the hub cannot be reached.
+        ModelUnavailableError: the repository is unknown or gated, a file is missing, or the hub cannot be reached.
         RefusedError: a hash does not match.
         OutputError: the disk has too little space, or the cache cannot be written.
     """

@@ -2,7 +2,7 @@
 
 Layout (https://huggingface.co/docs/huggingface_hub/guides/manage-cache): `models--OWNER--NAME/` with `refs/REVISION`
 (a commit hash), `snapshots/COMMIT/` (links) and `blobs/ETAG` (contents). Reading needs no import of huggingface_hub,
-which takes 0.5 s; its constants have the values of the time of that import.
+which takes 0.5 s; its constants have the values at import time.
 """
 
 import logging
@@ -127,7 +127,7 @@ def remove_model(repo: str, revision: str | None = None) -> int:
         scan = scan_cache_dir(cache_folder())
         # Copies of a repository contain the same commits; restrict the deletion to this repository.
         repos = frozenset(cached for cached in scan.repos if cached.repo_path.name == root.name)
-        with without_hub_warnings():  # about files that cannot be deleted
+        with without_hub_warnings():  # Files that cannot be deleted cause warnings.
             replace(scan, repos=repos).delete_revisions(*deleted).execute()
         if remains.exists():  # for example because the scan skips damaged repositories
             shutil.rmtree(remains)

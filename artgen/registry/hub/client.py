@@ -16,7 +16,7 @@ from artgen.errors import ModelUnavailableError
 from artgen.registry.hub import cache
 
 MAX_ATTEMPTS = 4
-TIMEOUT_SECONDS = 30.0  # without a received byte
+TIMEOUT_SECONDS = 30.0  # maximum time without a received byte
 RETRY_STATUS_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
 T = TypeVar("T")
 
@@ -31,8 +31,8 @@ class RemoteFile:
 
     Attributes:
         name: path in the repository.
-        size: bytes.
-        etag: name of its blob in the cache: the SHA-256 if `is_lfs`, else git's SHA-1.
+        size: size in bytes.
+        etag: name of the blob in the cache: the SHA-256 if `is_lfs`, else git's SHA-1.
         is_lfs: whether the hub stores the file with Git LFS.
     """
 
@@ -66,7 +66,7 @@ def fetch_listing(repo: str, revision: str | None) -> RepoListing:
     """List the files of a repository at a revision, with sizes and hashes.
 
     Raises:
-        ModelUnavailableError: unknown, private or gated repository, or the hub cannot be reached.
+        ModelUnavailableError: the repository is unknown, private or gated, or the hub cannot be reached.
     """
 
     def fetch() -> Any:
@@ -154,7 +154,7 @@ def convert_errors(repo: str, revision: str | None = None) -> Iterator[None]:
     from huggingface_hub import errors
 
     try:
-        with cache.without_hub_warnings():  # among them texts of the server
+        with cache.without_hub_warnings():  # The warnings can contain texts of the server.
             yield
     except errors.HfHubHTTPError as error:
         raise _artgen_error(error, repo, revision) from None

@@ -37,7 +37,7 @@ def check_architecture(lora: LoraFile, model_name: str) -> None:
 
     Raises:
         ModelUnavailableError: the LoRA is for another architecture, or the model's name is unknown.
-        UsageError, RefusedError, InputFileError: as `registry.parse_reference`.
+        UsageError, RefusedError, InputFileError: see `registry.parse_reference`.
     """
     info = parse_reference(model_name).info
     if info is not None and info.architecture is not None:

@@ -73,10 +73,10 @@ class LoraFile:
         format: diffusers (tensor names of peft and older versions) or kohya (tensor names of sd-scripts).
         architecture: sd1, sd2, sdxl, sd3, flux, or other if shapes and metadata do not determine it.
         layers: all layers that the LoRA changes.
-        dtype: of most values, as safetensors names it.
+        dtype: dtype of most values, as safetensors names it.
         metadata: free text written by the author.
-        sha256: of the file, 64 hexadecimal digits.
-        autov3: of the tensors' bytes, 12 digits; AUTOMATIC1111 records this hash, and Civitai names it AutoV3.
+        sha256: SHA-256 of the file, 64 hexadecimal digits.
+        autov3: hash of the tensors' bytes, 12 digits. AUTOMATIC1111 records this hash. Civitai names it AutoV3.
     """
 
     path: Path
@@ -110,7 +110,7 @@ def read_lora(path: Path) -> LoraFile:
 
     Raises:
         RefusedError: the suffix is that of a pickle.
-        InputFileError: unreadable or damaged file, not a LoRA, or a kind of LoRA that is not supported.
+        InputFileError: the file is unreadable, damaged, not a LoRA, or an unsupported kind of LoRA.
     """
     reject_pickle(path)
     with wrap_read_errors(path):
@@ -192,10 +192,10 @@ def _layer_shape(path: Path, layer: LayerKey, matrix_shapes: Mapping[bool, tuple
 
 
 def describe_lora(path: Path) -> dict[str, Any]:
-    """Return the facts about a LoRA as a flat JSON object, with the unchanged `metadata` of the file.
+    """Return the properties of a LoRA as a flat JSON object, with the unchanged `metadata` of the file.
 
     Raises:
-        RefusedError, InputFileError: as `read_lora`.
+        RefusedError, InputFileError: see `read_lora`.
     """
     lora = read_lora(path)
     return {
