@@ -46,7 +46,7 @@ class OutputFiles:
         """Check that all files can be written, and that the request provides their contents.
 
         Raises:
-            UsageError: there are no input images, `--save-fit` has no folder of normal images, or a suffix is not
+            UsageError: the input images are missing, `--save-fit` has no folder of normal images, or a suffix is not
                 supported.
             OutputError: a file exists already.
         """

@@ -162,14 +162,19 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
     print_note(", ".join(f"{counts[state]:,} {state}" for state in ("sound", "changed", "missing")) + ".")
     if counts["changed"]:
         raise RefusedError(
-            f"{counts['changed']:,} images differ from the generated images.", "Delete them and run the batch again."
+            f"Verification failed: {counts['changed']:,} images differ from the ledger.",
+            "Delete them and run the batch again.",
         )
     if counts["missing"]:
-        raise InputFileError(f"{counts['missing']:,} images are missing.", "Run the batch again to generate them.")
+        raise InputFileError(
+            f"Verification failed: {counts['missing']:,} images are missing.", "Run the batch again to generate them."
+        )
 
 
 def _refresh_ledger(ledger: Any, folder: Path) -> Any:
     ledger.refresh()
     if not ledger.records and not ledger.run_starts:
-        raise InputFileError(f"'{folder}' does not contain a batch.", "Use the output folder of `artgen batch`.")
+        raise InputFileError(
+            f"Cannot read '{folder}': it does not contain a batch.", "Use the output folder of `artgen batch`."
+        )
     return ledger

@@ -52,7 +52,10 @@ def batch_folder(output: OutputSettings, batch_name: str) -> tuple[Path, dict[st
         UsageError: `--output` is one file, or `--overwrite` is set, which batches do not support.
     """
     if output.overwrite:
-        raise UsageError("A batch does not overwrite images.", "Omit --overwrite, or choose another --output.")
+        raise UsageError(
+            "Cannot use --overwrite: a batch does not overwrite images.",
+            "Omit --overwrite, or choose another --output.",
+        )
     settings = non_default_settings(dataclasses.replace(output, output=None, overwrite=False))
     if output.output is None:
         return Path("outputs", batch_name), settings

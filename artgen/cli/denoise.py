@@ -89,7 +89,7 @@ def denoise(
     if needs_batch(image_paths, sweep):
         if reference or compare:
             raise UsageError(
-                "--reference and --compare support only one image.", "Run the command once for each image."
+                "Cannot use --reference or --compare with several images.", "Run the command once for each image."
             )
         series = SeriesSettings(seed=None if seed.seed is None else str(seed.seed))
         dispatch_batch(Denoise.task, (denoise_settings, steps, model, compute), image_paths, series, sweep, options)

@@ -75,7 +75,7 @@ class LedgerJobs:
         """Validate every entry, and select the jobs that are not completed.
 
         Raises:
-            UsageError: there are no jobs, or a GPU is selected for several processes.
+            UsageError: the batch contains no jobs, or a GPU is selected for several processes.
             typer.Exit: entries are invalid; each error is printed.
         """
         self.ledger.refresh()

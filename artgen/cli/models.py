@@ -262,5 +262,5 @@ def path(name: ModelName) -> None:
     model = registry.find_local_model(name)
     if model is None:
         hint = _install_hint(registry.parse_reference(name), force=False)
-        raise ModelUnavailableError(f"The model '{name}' is not downloaded.", hint)
+        raise ModelUnavailableError(f"Cannot print the path of '{name}': the model is not downloaded.", hint)
     print_result(str(model.path.absolute()))

@@ -140,7 +140,7 @@ def _write_pages(rows: "list[list[Cell]]", output: Path, overwrite: bool) -> Non
 def _format_metrics(metrics: dict[str, float]) -> str:
     return (
         f"PSNR {metrics['psnr']:.2f} dB, SSIM {metrics['ssim']:.4f}, "
-        f"perceptual distance {metrics['vae_feature_distance']:.4f}"
+        f"VAE feature distance {metrics['vae_feature_distance']:.4f}"
     )
 
 

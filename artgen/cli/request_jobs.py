@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from artgen.spec.requests import Request
 
 OnSaved = Callable[["GeneratedImage", Path], dict[str, Any]]
-"""Is called with each saved image and its path; returns additional values for `--json`."""
+"""Receive each saved image and its path; return additional values for `--json`."""
 
 
 class RequestJobs:

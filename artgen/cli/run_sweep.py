@@ -56,7 +56,7 @@ def run_sweep(
         UsageError: there are several input images, or the sweep is invalid.
     """
     if len(image_paths) > 1 or any(path.is_dir() for path in image_paths):
-        raise UsageError("A sweep supports only one input image.", "Run the command once for each image.")
+        raise UsageError("Cannot run a sweep with several input images.", "Run the command once for each image.")
     axes = sweeps.parse_axes(sweep.sweep)
     shared = {**values, "image": image_paths[0]} if image_paths else dict(values)
     axis_names = {axis.name for axis in axes}

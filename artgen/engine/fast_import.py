@@ -34,7 +34,7 @@ def import_engine() -> None:
 
 @contextlib.contextmanager
 def hide_package(name: str) -> Iterator[None]:
-    """Make a package that is not imported yet look as if it were not installed."""
+    """Hide a package that is not imported yet: an import within the block raises ModuleNotFoundError."""
     modules: dict[str, Any] = sys.modules
     if name in modules:
         yield
@@ -47,7 +47,7 @@ def hide_package(name: str) -> Iterator[None]:
 
 
 class _LazyModule(ModuleType):
-    """Represent a module that is executed when an attribute is missing."""
+    """Represent a module whose code runs at the first access to an attribute."""
 
     def __getattr__(self, name: str) -> Any:
         with _lazy_load_lock:
@@ -75,7 +75,7 @@ class _LazyLoader(importlib.abc.Loader):
 
 
 class _LazyFinder(importlib.abc.MetaPathFinder):
-    """Find some modules as Python does, and give them a lazy loader."""
+    """Find the named modules with the default finder, and give them a lazy loader."""
 
     def __init__(self, module_names: tuple[str, ...]) -> None:
         self._module_names = module_names

@@ -104,7 +104,7 @@ class MemoryPolicy:
         self._settings = MemorySettings(MAX_BATCH_SIZE, vae_tiling=False, offload=None)
 
     def settings_for(self, job: GenerationJob, batch_size: int, device_config: DeviceConfig) -> MemorySettings:
-        """Return the settings for `batch_size` images like this job's.
+        """Return the settings for `batch_size` images with the settings of this job.
 
         The settings are planned again if the images need other resources, or more memory than the images before.
         """
@@ -221,7 +221,7 @@ def _choose_offload(
 
 
 def available_bytes(device_config: DeviceConfig, memory_budget: str | None) -> int | None:
-    """Return the bytes that a model and its images may use, including those that this process holds already.
+    """Return the bytes that a model and its images may use, including memory that this process already holds.
 
     The bytes are GPU memory for a GPU and main memory for the CPU. The result is None if neither the system nor
     `memory_budget` gives a limit.

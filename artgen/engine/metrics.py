@@ -40,7 +40,7 @@ def psnr(image: Pixels, reference: Pixels) -> float:
 def ssim(image: Pixels, reference: Pixels) -> float:
     """Return the structural similarity, the mean over channels; 1 for equal images.
 
-    The parameters are those of Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
+    The parameters are from Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
     structural similarity", IEEE TIP 13(4), 2004. Sides below the window of 11 pixels are padded by reflection.
 
     Raises:
@@ -76,7 +76,7 @@ def vae_feature_distance(image: Pixels, reference: Pixels) -> float:
     position alone, noise in flat regions can have a higher distance than the blur.
 
     The distance increases with noise, blur and compression. At equal error, a blur has a higher distance than noise, a
-    change of brightness or a loss of contrast, as human judgments do. Shifts of half a pixel already increase the
+    change of brightness or a loss of contrast, as in human judgments. A shift of half a pixel already increases the
     distance. The distance is not fitted to human judgments and is not comparable with published LPIPS values. Images
     above 512 pixels a side are divided into equal tiles.
 

@@ -24,8 +24,8 @@ class Entry:
     """Represent one job of a prompt file or an image folder, before validation.
 
     Attributes:
-        source: file name of the request, or `stdin`.
-        line: line number, counted from 1; 0 if there are no lines (image folder).
+        source: file that contains the entry, or `stdin`.
+        line: line number, counted from 1; 0 for an image of a folder.
         setting_values: setting name -> value, and `task`.
         defaults: defaults section of the file, used for settings that `setting_values` does not contain.
     """
@@ -46,7 +46,7 @@ class LineError:
 
     @property
     def location(self) -> str:
-        """Return `prompts.txt:12`, or only the source if there is no line number."""
+        """Return `prompts.txt:12`, or only the source without a line number."""
         return location(self.source, self.line)
 
 

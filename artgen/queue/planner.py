@@ -35,7 +35,7 @@ _PROMPT_NAMES = tuple(name for name, setting in settings_of(PromptSettings).item
 
 @dataclass(frozen=True)
 class JobTemplate:
-    """Store what jobs share that differ only in prompts and seed.
+    """Store the common values of jobs that differ only in prompts and seed.
 
     Attributes:
         request: complete request without prompts and with seed 0.
@@ -43,7 +43,7 @@ class JobTemplate:
         destination: file names of the images.
         notes: notes for the user.
         settings_digest: part of the fingerprint that the jobs share, 32 bytes.
-        former_digest: the same part as earlier versions computed it, 32 bytes.
+        former_digest: value of `settings_digest` in earlier versions, 32 bytes.
         shape_id: number that is equal for templates that differ only in the input images.
         animation_output: files of the frames; None if no frames are saved.
         default_size: default batch size.
@@ -187,7 +187,11 @@ class Planner:
         return self._identify(template.settings_digest + text, series)
 
     def _identify(self, line: bytes, series: SeriesSettings) -> list[tuple[int, str]]:
-        """Return seed and fingerprint of each job of a line, which is given as settings digest and prompts."""
+        """Return the seed and the fingerprint of each job of a line.
+
+        Args:
+            line: settings digest and prompts of the line.
+            series: seeds and number of images of the line."""
         line_digest = hashlib.sha256(line).digest()
         found = []
         for seed in expand_seeds(series, lambda: self._derive_seed(line_digest)):
@@ -203,7 +207,7 @@ class Planner:
         return hash_seed(line_digest + str(salt).encode())
 
     def _count_previous(self, digest: bytes) -> int:
-        """Return how often this method was called with `digest` before."""
+        """Return the number of earlier calls of this method with `digest`."""
         count = self._digest_counts.get(digest, 0)
         self._digest_counts[digest] = count + 1
         return count
@@ -228,7 +232,7 @@ class Planner:
     def _build_template(self, setting_values: dict[str, Any]) -> JobTemplate:
         task = setting_values.pop("task", "txt2img")
         if task not in TASKS:
-            raise UsageError(f"There is no task called {task!r}.", f"Tasks: {', '.join(TASKS)}.")
+            raise UsageError(f"Cannot use {task!r} as a task: it is unknown.", f"Use one of: {', '.join(TASKS)}.")
         file_values = {
             name: setting_values.pop(name) for name in fingerprints.OUTPUT_SETTINGS if name in setting_values
         }
@@ -258,7 +262,7 @@ class Planner:
         name = output.output
         if name is not None and (PurePath(name).is_absolute() or ".." in PurePath(name).parts):
             raise UsageError(
-                f"The output '{name}' is outside the folder of the batch.", "Use a file inside the folder."
+                f"Cannot save to '{name}': it is outside the folder of the batch.", "Use a file inside the folder."
             )
         root = str(self._folder).replace("{", "{{").replace("}", "}}")
         return outputs.destination_for_requests([request], dataclasses.replace(output, output=f"{root}/{name or ''}"))

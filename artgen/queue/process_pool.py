@@ -138,7 +138,7 @@ class _WorkerPool:
             try:
                 message = worker.connection.recv()
             except (EOFError, OSError):
-                self._replace_dead_worker(worker, queue, on_result)
+                self._replace_crashed_worker(worker, queue, on_result)
                 continue
             match message:
                 case JobResult():
@@ -155,7 +155,7 @@ class _WorkerPool:
                     self._listener(message)
         self._listener(WaitingForOthers(sum(len(worker.pending) for worker in self._workers)))
 
-    def _replace_dead_worker(self, worker: Worker, queue: JobQueue, on_result: OnResult) -> None:
+    def _replace_crashed_worker(self, worker: Worker, queue: JobQueue, on_result: OnResult) -> None:
         """Restart a crashed worker unless two in a row lost the same GPU.
 
         Raises:

@@ -49,16 +49,16 @@ def _parse_option(token: str, remaining_tokens: Iterator[str]) -> tuple[str, Any
     if flag not in option_flags():
         similar = difflib.get_close_matches(flag, list(option_flags()), n=3)
         hint = f"Similar options: {', '.join(similar)}." if similar else ""
-        raise UsageError(f"Cannot use the option {flag}: it is unknown.", hint)
+        raise UsageError(f"Cannot use the option '{flag}': it is unknown.", hint)
     name, switch = option_flags()[flag]
     if switch is not None:
         if separator:
-            raise UsageError(f"Cannot give {flag} a value: it is a switch.")
+            raise UsageError(f"Cannot use '{token}': it is a switch, which takes no value.")
         return name, switch
     if not separator:
         next_token = next(remaining_tokens, None)
         if next_token is None:
-            raise UsageError(f"Cannot use {flag} without a value.")
+            raise UsageError(f"Cannot use '{flag}' without a value.")
         text = next_token
     if name in LINE_SETTINGS and type_of(LINE_SETTINGS[name], name)[0] is tuple:
         return name, (text,)

@@ -1,4 +1,4 @@
-"""Run a queue on a Ray cluster, with one actor per GPU, or per CPU core if there is no GPU.
+"""Run a queue on a Ray cluster, with one actor per GPU, or per CPU core without GPUs.
 
 The module uses Ray Core instead of Ray Data: one failed item must not fail the others, and finished items must not run
 again. All machines must share the folder of the images.

@@ -110,7 +110,7 @@ def test_invalid_references_are_rejected(model: str) -> None:
     Image.new("RGB", (9, 9)).save("small.png")
     message = run("denoise", "noisy.png", "-m", model, "--reference", "small.png", code=3).stderr
     assert "it is 9x9 pixels, but the image is 50x40." in message
-    assert "only one image" in run("denoise", "noisy.png", "small.png", "--compare", "s.png", code=2).stderr
+    assert "with several images" in run("denoise", "noisy.png", "small.png", "--compare", "s.png", code=2).stderr
     assert "does not exist" in run("denoise", "noisy.png", "-m", model, "--reference", "no.png", code=3).stderr
 
 

@@ -365,7 +365,7 @@ def test_latent_denoising_is_deterministic_and_gives_a_notice(sd1: str) -> None:
     path, events = save_image("in.png", size=(50, 41)), []
     result = generate(Denoise(image=path, method="latent", model=sd1, sigma="25"), listener=events.append)
     assert result.image.size == (50, 41)
-    assert any(isinstance(event, Notice) and "creative clean-up" in event.text for event in events)
+    assert any(isinstance(event, Notice) and "Latent denoising is generative" in event.text for event in events)
     assert result.record["steps"] == 4
     again = generate(Denoise(image=path, method="latent", model=sd1, sigma="25"))
     assert result.image.tobytes() == again.image.tobytes()

@@ -52,7 +52,7 @@ def test_default_precision_of_each_device(monkeypatch: pytest.MonkeyPatch) -> No
     assert resolve_device("auto", "auto") == DeviceConfig("cuda", "fp16")
     assert resolve_device("cuda:1", "auto") == GPU
     assert resolve_device("cuda", "fp32") == DeviceConfig("cuda", "fp32")
-    with pytest.raises(UsageError, match="Cannot use cuda:2"):
+    with pytest.raises(UsageError, match="Cannot use 'cuda:2'"):
         resolve_device("cuda:2", "auto")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

@@ -125,7 +125,7 @@ def test_unscaled_and_variance_preserving_samples_imply_the_same_x0(prediction_t
 
 @pytest.mark.parametrize("convert", [predict_x0, predict_noise, training_target])
 def test_unknown_prediction_types_are_rejected(convert: Any) -> None:
-    with pytest.raises(ValueError, match="unknown prediction type"):
+    with pytest.raises(ValueError, match="Unknown prediction type"):
         convert(latents(1), latents(2), NoiseLevel(1.0, 0.0), "score")
 
 

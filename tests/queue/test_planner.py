@@ -252,7 +252,7 @@ def test_defaults_apply_only_to_tasks_that_have_the_setting() -> None:
     [
         ({"prompt": "x", "strength": 0.5}, "takes no strength"),
         ({"prompt": " "}, "needs a prompt"),
-        ({"prompt": "x", "task": "fly"}, "no task"),
+        ({"prompt": "x", "task": "fly"}, "'fly' as a task: it is unknown"),
         ({"prompt": "x", "output": "/etc/x.png"}, "outside the folder"),
         ({"prompt": "x", "output": "a/../../x.png"}, "outside the folder"),
         ({"prompt": "x", "output": "{nope}"}, "is not a field"),

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 MAX_CACHED_GRAPHS = 4
-"""Most graphs per module. Each graph stores its inputs and outputs; all graphs share one memory pool."""
+"""Maximum number of graphs per module. Each graph stores its inputs and outputs; all graphs share one memory pool."""
 _WARMUP_RUNS = 3
 
 Tensors = tuple[torch.Tensor, ...]
@@ -85,7 +85,7 @@ def _raise_on_sync() -> Iterator[None]:
 
 
 class GraphedModule:
-    """Wrap a module's `forward`; record the second call with the same arguments' shapes and replay it afterwards.
+    """Wrap a module's `forward`: capture the second call with the same argument shapes, and replay it in later calls.
 
     Calls with arguments or outputs that a graph does not support run `forward`.
     """
@@ -150,7 +150,7 @@ class GraphedModule:
 
 @contextlib.contextmanager
 def with_cuda_graph(module: nn.Module, recorder: GraphRecorder) -> Iterator[None]:
-    """Replace a module's `forward` by a `GraphedModule` within the block. The module keeps its graphs for later blocks.
+    """Replace a module's `forward` by a `GraphedModule` within the block. The graphs stay cached for later blocks.
 
     Args:
         module: called without gradients. Supported arguments: tensors, numbers, strings, None, and dicts, lists and
@@ -166,7 +166,7 @@ def with_cuda_graph(module: nn.Module, recorder: GraphRecorder) -> Iterator[None
 
 
 def cached_graphs(module: nn.Module) -> int:
-    """Return the number of graphs that a module keeps."""
+    """Return the number of cached graphs of a module."""
     graphed = module.__dict__.get("_artgen_graphed")
     return 0 if graphed is None else int(graphed.num_graphs)
 

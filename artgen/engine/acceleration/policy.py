@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 CUDA_GRAPH_ARCHS = frozenset({"sd1", "sd2", "sdxl"})
 """Architectures whose small batches are bound by kernel launches."""
 CUDA_GRAPH_MAX_PIXELS = 768 * 768
-"""Largest number of pixels in a batch for a CUDA graph; the GPU is busy with more. Estimated, not measured: from the
-peak matrix throughput of an H200 and about 7 us for each kernel launch."""
+"""Largest number of pixels in a batch for a CUDA graph; larger batches are not bound by kernel launches. Estimated, not
+measured: from the peak matrix throughput of an H200 and about 7 us for each kernel launch."""
 CUDA_GRAPH_MIN_STEPS = 8
-"""Fewest steps for a CUDA graph: a capture runs the step four more times."""
+"""Minimum number of steps for a CUDA graph: a capture runs the step four more times."""
 COMPILE_SECONDS = 8.0
 """Seconds to compile the repeated blocks of a denoiser with an empty cache. Estimated from published compilation times
 (complete denoisers take 20 to 67 s), not measured by artgen."""

@@ -35,7 +35,7 @@ MIN_SIGMA = 0.5
 """Lowest sigma in gray levels that classical methods remove; they have no minimum of their own."""
 
 LATENT_METHOD_WARNING = (
-    "Latent denoising is creative clean-up: the autoencoder limits fidelity, and details are generated anew."
+    "Latent denoising is generative: details can differ from the input, and the autoencoder limits fidelity."
 )
 
 CLASSICAL_METHODS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
@@ -77,7 +77,7 @@ def denoise(
         device_config: device and precision of the model.
         listener: receives events.
         on_progress: called after each network call.
-        tile_halvings: how many times the tile side is halved to save memory.
+        tile_halvings: number of times that the tile side is halved to save memory.
         frame_settings: contents of `GeneratedImage.frames`; None for no frames.
 
     Raises:
@@ -124,12 +124,12 @@ def _resolve_sigma(request: Denoise, pixels: ImageArray, listener: Listener) -> 
     estimated = round(estimate.sigma, 2)
     listener(Notice(f"Estimated noise: sigma {estimated:g} of 255 gray levels."))
     if not estimate.is_white:
-        listener(Notice(f"The noise is not white ({estimate.reason}): some noise may remain; try --sigma."))
+        listener(Notice(f"The noise is not white: {estimate.reason}. If noise remains, set --sigma."))
     return round(estimated * scale, 2), estimated
 
 
 def _copy_input(pixels: ImageArray, listener: Listener) -> np.ndarray:
-    listener(Notice("There is too little noise to remove; the image is unchanged."))
+    listener(Notice("There is too little noise to remove. The image is unchanged."))
     return pixels.color
 
 

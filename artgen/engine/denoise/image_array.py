@@ -33,7 +33,7 @@ def image_to_array(job: DenoiseJob) -> ImageArray:
         UsageError: the job has no image.
     """
     if job.image is None:
-        raise UsageError("denoise needs an image.", "artgen denoise input.png")
+        raise UsageError("Cannot run denoise: the input image is missing.", "artgen denoise input.png")
     values = _to_channels_first(job.image).astype(np.float32)
     if job.low_bytes is not None:
         values = (values * 256 + _to_channels_first(job.low_bytes)) / 257

@@ -1,9 +1,9 @@
 """Denoise in the latent space of Stable Diffusion.
 
-The image is encoded without added noise. It enters the model at the timestep whose noise level equals the noise level
-of the image in latent space; a few steps with an empty prompt follow. The autoencoder limits the PSNR (about 24 dB for
-Stable Diffusion's own), and details are generated anew. The `strength` of img2img is not used: at the low noise levels
-of photographs, `int(steps * strength)` is 0.
+The image is encoded without added noise. Sampling starts at the timestep whose noise level equals the noise level of
+the image in latent space, and takes a few steps with an empty prompt. The autoencoder limits the PSNR (Stable
+Diffusion: about 24 dB), and details can differ from the input. The `strength` of img2img is not used: at the low noise
+levels of photographs, `int(steps * strength)` is 0.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Normalize groups of channels over a local window instead of the complete image.
 
-A network trained on small patches sees other statistics in a large image, and each tile of an image has its own
-statistics, which shows as seams. Local statistics over a window of the size of the training patches avoid both
+The statistics of a large image differ from the statistics of the small training patches, and each tile has its own
+statistics, which causes visible seams. Local statistics over a window of the size of the training patches avoid both
 (test-time local converter: Chu et al., "Improving image restoration by revisiting global information aggregation",
 ECCV 2022).
 

@@ -56,7 +56,7 @@ class NoiseEstimate:
     Attributes:
         sigma: standard deviation in gray levels (0 to 255).
         is_white: True if the noise has the same power at all frequencies, as far as the image shows.
-        reason: why the noise is not white or cannot be estimated, a clause with "it"; empty otherwise.
+        reason: reason why the noise is not white or cannot be estimated, a clause; empty otherwise.
     """
 
     sigma: float
@@ -102,16 +102,16 @@ def estimate_sigma(pixels: Pixels) -> NoiseEstimate:
     """
     planes = _to_planes(pixels)
     if min(planes.shape[:2]) < PATCH_SIDE_PX:
-        return NoiseEstimate(0.0, True, f"it is too small to estimate noise, below {PATCH_SIDE_PX} pixels a side")
+        return NoiseEstimate(0.0, True, f"the image is too small, below {PATCH_SIDE_PX} pixels a side")
     spectrum, blockiness = _estimate_spectrum(*_sample_patch_dcts(planes)), _jpeg_blockiness(planes)
     if blockiness:
         # `blockiness` is measured at block edges; 1.5 is the ratio of the error inside blocks.
-        return NoiseEstimate(max(1.5 * blockiness, _sigma_of(spectrum)), False, "it has the 8x8 blocks of JPEG")
+        return NoiseEstimate(max(1.5 * blockiness, _sigma_of(spectrum)), False, "the image has the 8x8 blocks of JPEG")
     if _is_synthetic(planes):
         return NoiseEstimate(0.0, True, "")
     is_correlated = spectrum.tilt > _MIN_TILT and spectrum.middle_sigma > 2 and spectrum.evenness > 0.7
     if is_correlated and min(planes.shape[:2]) >= 2 * PATCH_SIDE_PX:
-        reason = "it is correlated between pixels, as noise of cameras, resized images and fine texture is"
+        reason = "it is correlated between pixels, like camera noise, resized noise and fine texture"
         return NoiseEstimate(_sigma_of(spectrum), False, reason)
     return NoiseEstimate(spectrum.noise_floor, True, "")
 

@@ -92,6 +92,6 @@ def _tile_spans(side: int, tiling: Tiling) -> Iterator[tuple[slice, slice]]:
 def pad_reflect(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return an image (C, h, w) that is extended to the right and to the bottom by repeated reflection."""
     padding = ((0, 0), (0, height - image.shape[1]), (0, width - image.shape[2]))
-    # "reflect" omits the edge pixel, and a side of one pixel has nothing else to reflect.
+    # "reflect" omits the edge pixel, so it is not defined for a side of one pixel.
     mode = "reflect" if min(image.shape[1:]) > 1 else "symmetric"
     return np.pad(image, padding, mode=mode)  # type: ignore[call-overload, no-any-return]

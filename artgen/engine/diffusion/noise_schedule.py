@@ -115,7 +115,7 @@ def predict_x0(model_output: Array, sample: Array, level: NoiseLevel[Any], predi
         case "sample":
             x0 = model_output
         case _:
-            raise ValueError(f"unknown prediction type {prediction_type!r}")
+            raise ValueError(f"Unknown prediction type '{prediction_type}'.")
     return x0
 
 
@@ -133,7 +133,7 @@ def predict_noise(model_output: Array, sample: Array, level: NoiseLevel[Any], pr
         case "sample":
             epsilon = (sample - level.alpha * model_output) / _at_least_min(level.sigma)
         case _:
-            raise ValueError(f"unknown prediction type {prediction_type!r}")
+            raise ValueError(f"Unknown prediction type '{prediction_type}'.")
     return epsilon
 
 
@@ -154,7 +154,7 @@ def training_target(clean: Array, noise: Array, level: NoiseLevel[Any], predicti
         case "sample":
             target = clean
         case _:
-            raise ValueError(f"unknown prediction type {prediction_type!r}")
+            raise ValueError(f"Unknown prediction type '{prediction_type}'.")
     return target
 
 
@@ -185,7 +185,7 @@ def read_betas(config: Mapping[str, Any], dtype: Literal["fp32", "fp64"] = "fp32
 
     Args:
         config: configuration of a diffusers scheduler, or a value of `SCHEDULE_CONFIGS`.
-        dtype: fp32: the betas of diffusers' schedulers, rescaled for zero terminal SNR if the configuration says so.
+        dtype: fp32: the betas of diffusers' schedulers, rescaled for zero terminal SNR if configured.
             fp64: the same formulas for 1000 timesteps in double precision, without torch and without rescaling.
 
     Raises:

@@ -57,7 +57,7 @@ def resolve_device(device: str, dtype: str, model_bytes: int = 0) -> DeviceConfi
         raise UsageError("Cannot use CUDA: torch finds no CUDA device.", "Remove --device, or use --device cpu.")
     if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
         raise UsageError(
-            f"Cannot use {device}: torch finds {torch.cuda.device_count()} CUDA device(s), numbered from 0."
+            f"Cannot use '{device}': torch finds {torch.cuda.device_count()} CUDA device(s), numbered from 0."
         )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UsageError("Cannot use MPS: this machine has no MPS device.", "Remove --device, or use --device cpu.")

@@ -78,7 +78,7 @@ def quantize_denoiser(pipe: Any, device_config: DeviceConfig) -> None:
 
 
 def enable_vae_slicing_if_large(pipe: Any, batch_size: int, pixels_per_image: int) -> None:
-    """Decode the large images of a batch one by one, which limits the decoder's memory to that of one image.
+    """Decode the large images of a batch one by one, which limits the decoder's memory to the memory of one image.
 
     Args:
         pipe: pipeline after `set_vae_tiling`.

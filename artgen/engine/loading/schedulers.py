@@ -27,7 +27,7 @@ def build_scheduler(model_scheduler: Any, name: str | None, sigmas: str | None) 
     Args:
         model_scheduler: the scheduler of the loaded model.
         name: artgen's name of the scheduler; None for the model's own class.
-        sigmas: `normal`, `karras`, `exponential` or `beta`; None for that of the configuration.
+        sigmas: `normal`, `karras`, `exponential` or `beta`; None: the value in the model's configuration.
 
     Raises:
         UsageError: a required package is missing.

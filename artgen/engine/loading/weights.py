@@ -1,4 +1,4 @@
-"""Load weights in another dtype than that of their files, and cast weights to fp8.
+"""Load weights in a dtype that differs from the dtype of their files, and cast weights to fp8.
 
 safetensors maps a file into memory. The pages that were read belong to the process until the file is closed, which
 diffusers and transformers do after a complete component is loaded. A component in bf16 from an fp32 file then takes
@@ -54,7 +54,7 @@ def cast_to_fp8(module: Any, compute_dtype: torch.dtype) -> None:
 def load_converted_component(
     cls: Any, folder: Path, variant: str | None, dtype: torch.dtype, fp8: bool = False
 ) -> LoadedComponent:
-    """Load a component whose files have another dtype than `dtype`, with the result of its `from_pretrained`.
+    """Load a component whose files have another dtype. The result equals the result of its `from_pretrained`.
 
     Args:
         cls: class of diffusers or transformers.
@@ -81,7 +81,7 @@ def load_converted_component(
 def load_converted_single_file(
     file: Path, config: Path, dtype: torch.dtype, component_filter: Callable[[str], bool]
 ) -> dict[str, Any]:
-    """Load the denoiser and the VAE of a single file in another dtype, with the result of `from_single_file`.
+    """Load the denoiser and the VAE of a single file in another dtype. The result equals that of `from_single_file`.
 
     Args:
         file: a complete checkpoint.
@@ -125,7 +125,7 @@ def load_converted(
 
     Args:
         files: safetensors files. If several files have a tensor, the last file is used.
-        dtype: dtype for floating-point tensors; other tensors keep theirs.
+        dtype: dtype for floating-point tensors; other tensors keep their dtype.
         keep_dtype_substrings: substrings of the names of tensors that keep their dtype.
         tensor_filter: function that returns whether to load the tensor with a name.
         fp8_names: names of the tensors to cast to fp8.

@@ -1,8 +1,8 @@
 """Record the steps of a pipeline call, and convert them to frames: the predicted x0 or the state x_t.
 
 The network input is always alpha * x0 + sigma * epsilon with alpha^2 + sigma^2 = 1 (flow matching: alpha + sigma = 1),
-in whatever scale the scheduler stores its state. Schedulers of the k-diffusion family store x0 + sigma * epsilon and
-divide it by sqrt(sigma^2 + 1) before each call (Karras et al. 2022, arXiv 2206.00364).
+independent of the scheduler's scale. Schedulers of the k-diffusion family store x0 + sigma * epsilon and divide it by
+sqrt(sigma^2 + 1) before each call (Karras et al. 2022, arXiv 2206.00364).
 """
 
 import functools

@@ -121,11 +121,7 @@ def _run_pipeline_once(
     nan_guard = NanGuard(progress.on_step, batch_size, latent_callback)
     approximations = with_approximations(pipe, jobs[0].request.fast, jobs[0].extras)
     try:
-        with (
-            pipeline_cache.silence_libraries(),
-            optimized(pipe, plan),
-            approximations,
-        ):
+        with pipeline_cache.silence_libraries(), optimized(pipe, plan), approximations:
             result = pipe(
                 **_call_kwargs(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, prompt_embeds)
             )
@@ -223,7 +219,7 @@ def _check_decoded(
 
 
 def _resolved_settings(device_config: DeviceConfig, memory_settings: MemorySettings) -> dict[str, Any]:
-    """Return the settings for the record whose values were selected for the call."""
+    """Return the settings whose values were selected for the call, for the record."""
     settings: dict[str, Any] = {"device": device_config.device, "dtype": device_config.dtype}
     if memory_settings.auto:
         settings |= {"offload": memory_settings.offload, "vae_tiling": memory_settings.vae_tiling}

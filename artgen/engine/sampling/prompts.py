@@ -36,7 +36,7 @@ class PromptTokenizer:
 def tokenizer_for(model: ResolvedModel) -> PromptTokenizer | None:
     """Return the tokenizer of a model without loading the model, or None if the pipeline has no tokenizer.
 
-    For Stable Diffusion 3 and Flux the limit is the one of T5: diffusers' `max_sequence_length`, 256 and 512. CLIP
+    For Stable Diffusion 3 and Flux the limit of T5 applies: `max_sequence_length` of diffusers, 256 and 512. CLIP
     receives the first 77 tokens.
     """
     folder = single_file_config(model) if model.is_file else model.path

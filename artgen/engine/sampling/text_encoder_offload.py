@@ -92,7 +92,7 @@ def encode_prompts(
 def cached_embeddings(jobs: Sequence[GenerationJob], device_config: DeviceConfig) -> dict[str, torch.Tensor]:
     """Return the embeddings of the jobs as keyword arguments for a pipeline, with batch size `len(jobs)`.
 
-    The embeddings equal the ones that a pipeline with text encoders computes.
+    The embeddings equal the embeddings that a pipeline with text encoders computes.
     """
     embeddings = _embedding_cache[_cache_key(jobs[0], device_config)]
     entries = [embeddings[_PromptKey.from_job(job)] for job in jobs]

@@ -12,8 +12,8 @@ class EMA:
 
     Args:
         parameters: trainable parameters by name.
-        decay: from 0 to 1. The decay of the first updates is lower, (1 + step) / (10 + step), so that the average
-            forgets the initial weights.
+        decay: from 0 to 1. The decay of the first updates is lower, (1 + step) / (10 + step), so that the initial
+            weights lose their influence.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:

@@ -27,7 +27,7 @@ from artgen.system.files import write_atomically
 NUM_RANDOM_CROPS = 4
 """Crops per image with `--crop random`."""
 
-_TENSOR_NAME = "kept"  # a part of the file format: old trainings resume
+_TENSOR_NAME = "kept"  # part of the file format; older trainings can resume
 
 Encode = Callable[[Tensor], Tensor]
 """Encode an image of shape (1, 3, H, W), from -1 to 1, to the cached tensor of shape (C, h, w)."""

@@ -116,7 +116,7 @@ class TrainingLoop:
         means = dict(zip(losses, reduced.tolist(), strict=True))
         if not torch.isfinite(reduced).all():
             raise NonFiniteError(
-                f"The loss of step {step + 1} is not a finite number.",
+                f"Cannot continue training: the loss of step {step + 1} is NaN or infinite.",
                 "Lower --learning-rate, or use --dtype bf16 or fp32. --resume continues from the last checkpoint.",
             )
         return means

@@ -54,7 +54,7 @@ class LossLog:
 
 
 def read_loss_csv(path: Path) -> list[LossRow]:
-    """Return the lines of a `loss.csv`, without lines that a crash truncated; empty if there is no such file."""
+    """Return the lines of a `loss.csv`, without lines that a crash truncated; empty if the file does not exist."""
     try:
         lines = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from artgen.engine.diffusion.training_schedule import NoiseSchedule
 from artgen.engine.training.perceptual import PerceptualDistance
 
 MIN_PERCEPTUAL_SNR = 0.1
-"""Smallest signal-to-noise ratio for the perceptual term. At more noise, predicted latents are too vague."""
+"""Smallest signal-to-noise ratio for the perceptual term. At a lower SNR, the predicted latents are too blurred."""
 
 KL_WEIGHT = 1e-6
 """Weight of the KL divergence between an autoencoder's latents and a normal distribution, as in Stable Diffusion."""

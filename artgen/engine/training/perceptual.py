@@ -159,7 +159,7 @@ class DenoiserFeatureDistance(FeatureDistance):
 
     Features of a diffusion model as a perceptual loss: Lin and Yang, "Diffusion model with perceptual loss", arXiv
     2401.00110. The denoiser was trained for another task and on other images than the autoencoder in
-    `artgen.engine.metrics`, so the minimized quantity is not the measured one.
+    `artgen.engine.metrics`, so training does not minimize the metric that it is measured with.
 
     Args:
         unet: diffusers' `UNet2DModel` with three input channels.

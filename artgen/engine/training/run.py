@@ -106,7 +106,7 @@ def train(
         if not is_oom(error):
             raise
         raise MemoryExhaustedError(
-            "Out of memory while training.",
+            "Cannot train: out of memory.",
             "Use --gradient-checkpointing, a smaller --batch-size with more --gradient-accumulation-steps, or a "
             "smaller --resolution. Start a new training: --resume requires the same settings.",
         ) from None
@@ -198,7 +198,7 @@ class _Recorder:
         torch.distributed.all_reduce(flag)
         stops = bool(flag.item())
         # Gloo's thread needs the GIL to release the tensor. The destruction of a process group waits for this thread
-        # while it holds the GIL. Wait here until the tensor is released, else the two can deadlock after the last call.
+        # while it holds the GIL. Without this wait, both can deadlock after the last call.
         if flag.device.type == "cpu":
             reference, end = weakref.ref(flag), time.monotonic() + 1
             del flag

@@ -28,7 +28,7 @@ def sample_images(pipe: Any, model: ResolvedModel, prompts: Sequence[str], seed:
         pipe: the pipeline that is trained. Its modes and precision are restored.
         model: defines the number of steps and the guidance scale.
         prompts: one prompt per image.
-        seed: seed of the first image; the seeds of the other images count up.
+        seed: seed of the first image; the seed increases by 1 for each further image.
     """
     modes = {part: part.training for part in pipe.components.values() if isinstance(part, torch.nn.Module)}
     precision = pipe.vae.dtype
