@@ -14,10 +14,7 @@ from artgen.system import hardware
 REQUIRED_PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "huggingface-hub", "pillow", "typer"
 )  # fmt: skip
-OPTIONAL_PACKAGES = {
-    "scipy": "the schedulers lms and dpm++sde, and beta sigmas",
-    "torchsde": "the scheduler dpm++sde",
-}
+OPTIONAL_PACKAGES = {"torchsde": "the scheduler dpm++sde"}
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:

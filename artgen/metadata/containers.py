@@ -172,5 +172,6 @@ def _decode_user_comment(data: bytes) -> str:
     if code != b"UNICODE\0":
         return (body if code[:5] in (b"ASCII", b"\0\0\0\0\0") else data).decode("utf-8", "replace").strip("\0 ")
     big, little = (body.decode(f"utf-16-{order}", "replace") for order in ("be", "le"))
-    swapped = body.startswith(b"\xff\xfe") or ("Steps: " in little and "Steps: " not in big)
+    has_little, has_big = ("Steps: " in text for text in (little, big))
+    swapped = has_little if has_little != has_big else body.startswith(b"\xff\xfe")
     return (little if swapped else big).lstrip("\ufeff")

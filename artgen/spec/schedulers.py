@@ -70,7 +70,7 @@ SCHEDULERS: tuple[Scheduler, ...] = (
     ),
     Scheduler(
         "dpm++sde", "DPM++ SDE", "DPMSolverSDEScheduler", ("dpmpp_sde", "k_dpmpp_sde"),
-        supports_sigmas=True, required_packages=("torchsde", "scipy"), note="stochastic; two model calls per step",
+        supports_sigmas=True, required_packages=("torchsde",), note="stochastic; two model calls per step",
     ),
     Scheduler("euler", "Euler", "EulerDiscreteScheduler", ("k_euler",), supports_sigmas=True, note="first order"),
     Scheduler(
@@ -89,10 +89,7 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         "dpm2-a", "DPM2 a", "KDPM2AncestralDiscreteScheduler", ("dpm_2_ancestral", "k_dpm_2_a", "k_dpm_2_ancestral"),
         supports_sigmas=True, note="dpm2; adds noise at each step",
     ),
-    Scheduler(
-        "lms", "LMS", "LMSDiscreteScheduler", ("k_lms",), supports_sigmas=True, required_packages=("scipy",),
-        note="linear multistep",
-    ),
+    Scheduler("lms", "LMS", "LMSDiscreteScheduler", ("k_lms",), supports_sigmas=True, note="linear multistep"),
     Scheduler("ddim", "DDIM", "DDIMScheduler", note="deterministic (Song et al. 2021)"),
     Scheduler("ddpm", "DDPM", "DDPMScheduler", note="stochastic (Ho et al. 2020); needs hundreds of steps"),
     # The Runge-Kutta warm-up fails below 4 steps. Stable Diffusion 1 disables the warm-up too.

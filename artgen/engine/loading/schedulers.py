@@ -37,8 +37,6 @@ def build_scheduler(model_scheduler: Any, name: str | None, sigmas: str | None) 
         config.update({flag: False for flag in SIGMA_FLAGS.values() if flag in config or sigmas != "normal"})
         if sigmas in SIGMA_FLAGS:
             config[SIGMA_FLAGS[sigmas]] = True
-    if sigmas == "beta":
-        require_packages(name or "beta sigmas", ("scipy",))
     if name is None:
         return type(model_scheduler).from_config(config)
     entry = find_scheduler(name)
