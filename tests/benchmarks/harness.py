@@ -73,7 +73,7 @@ class Measured:
 
 
 class BenchmarkError(Exception):
-    """A program exited with an unexpected code."""
+    """Report an unexpected exit code of a program."""
 
 
 def measure(row: Row, rounds: int, log: Callable[[str], None], warm_up: bool = True) -> Measured:

@@ -68,7 +68,7 @@ VARIANT_IDS = [f"{entry.name}-{sigmas}" for entry, sigmas in VARIANTS]
 
 @pytest.fixture(scope="module")
 def pipelines(models: dict[str, Path]) -> dict[str, Any]:
-    """Plain diffusers pipelines by architecture."""
+    """Return plain diffusers pipelines by architecture."""
     return {
         "sd1": plain.load("StableDiffusionPipeline", models["sd1"]),
         "sd3": plain.load("StableDiffusion3Pipeline", models["sd3"]),
