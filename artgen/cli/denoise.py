@@ -190,7 +190,7 @@ class _Comparison:
 _METRIC_FORMATS = {
     "psnr": ("PSNR", "{:.2f} dB"),
     "ssim": ("SSIM", "{:.4f}"),
-    "vae_feature_distance": ("distance", "{:.4f}"),
+    "vae_feature_distance": ("VAE feature distance", "{:.4f}"),
 }
 
 

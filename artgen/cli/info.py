@@ -44,7 +44,7 @@ def info(
         if as_json:
             print_json({"file": str(file), "source": source, **values})
             continue
-        print_note(f"'{file}': {source}." if values else f"'{file}' contains no metadata.")
+        print_note(f"'{file}': metadata from {source}." if values else f"'{file}' contains no metadata.")
         for name, value in values.items():
             for line in _format_value(name, value):
                 print_result(line)
