@@ -76,9 +76,9 @@ def check_text_offload(request: PromptRequest, model: registry.ResolvedModel, lo
 def text_encoders_inseparable_reason(model: registry.ResolvedModel, loras: Sequence[LoraRequest]) -> str:
     """Return why the text encoders cannot be loaded without the other components; empty if they can."""
     if not model.pipeline.startswith("StableDiffusion"):
-        return f"{model.name} is not Stable Diffusion 1, 2, XL or 3"
+        return f"'{model.name}' is not a Stable Diffusion 1, 2, XL or 3 model"
     if changed := [each.file.name for each in loras if any(part.startswith("text") for part in each.file.components)]:
-        return f"the LoRA {changed[0]} changes its text encoders"
+        return f"the LoRA '{changed[0]}' changes the text encoders"
     return ""
 
 
@@ -98,12 +98,12 @@ def check_task(request: PromptRequest, model: registry.ResolvedModel) -> None:
     """
     if model.architecture == "pixel":
         raise ModelUnavailableError(
-            f"{model.name} is a pixel-space diffusion model without a prompt and does not support {request.task}.",
+            f"Cannot use '{model.name}' for {request.task}: it is a pixel-space diffusion model without a prompt.",
             "Use the model with `artgen denoise`, or choose another --model (`artgen models list`).",
         )
     if model.is_inpainting and TASKS[request.task].pipeline_kind != "Inpainting":
         raise ModelUnavailableError(
-            f"{model.name} is an inpainting model and does not support {request.task}.",
+            f"Cannot use '{model.name}' for {request.task}: it is an inpainting model.",
             "Use the model with inpaint or outpaint, or choose another --model.",
         )
 
@@ -118,7 +118,8 @@ def txt2img_size(width: int | None, height: int | None, model: registry.Resolved
     if width % model.size_multiple or height % model.size_multiple:
         nearest = " or ".join(f"{w}x{h}" for w, h in images.nearest_sizes(width, height, model.size_multiple))
         raise UsageError(
-            f"{model.name} generates sizes that are multiples of {model.size_multiple}, not {width}x{height}.",
+            f"Cannot generate {width}x{height} with '{model.name}': both sides must be multiples of "
+            f"{model.size_multiple}.",
             f"Use --size {nearest}.",
         )
     return width, height
@@ -144,7 +145,8 @@ def _check_scheduler(request: PromptRequest, model: registry.ResolvedModel) -> N
     kind = "flow-matching" if model.is_flow_matching else "noise-predicting"
     fitting = ", ".join(entry.name for entry in SCHEDULERS if entry.is_flow_matching == model.is_flow_matching)
     raise UsageError(
-        f"{request.scheduler} does not support {model.name}, a {kind} model.", f"Supported schedulers: {fitting}."
+        f"The scheduler {request.scheduler} does not support '{model.name}', a {kind} model.",
+        f"Supported schedulers: {fitting}.",
     )
 
 
@@ -152,7 +154,7 @@ def _check_strength(steps: int, strength: float) -> None:
     """Check that at least one step runs. diffusers runs int(steps * strength) steps, and accepts 0 steps."""
     if int(steps * strength) < 1:
         raise UsageError(
-            f"strength {strength:g} of {steps} steps runs no step.",
+            f"strength {strength:g} with {steps} steps runs no step.",
             f"Use --strength {math.ceil(1000 / steps) / 1000:g} or more, or more --steps.",
         )
 
@@ -200,7 +202,7 @@ def check_frames(frames: FramesSettings, job: Job) -> None:
 def size_warnings(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:
     """Return warnings for a width and height in pixels that are far from the size of the training images."""
     ratios = [side / native for side, native in zip(size, model.native_size, strict=True)]
-    trained = f"{model.name} was trained at {model.native_size[0]}x{model.native_size[1]}"
+    trained = f"'{model.name}' was trained at {model.native_size[0]}x{model.native_size[1]}"
     at = f"{trained}; at {size[0]}x{size[1]}"
     large = (f"{at} shapes may repeat.",) if max(ratios) > MAX_NATIVE_RATIO else ()
     small = (f"{at} objects may be unrecognizable.",) if min(ratios) < 1 / MAX_NATIVE_RATIO else ()

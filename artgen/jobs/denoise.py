@@ -64,19 +64,19 @@ def check_model_type(request: Denoise, model: ResolvedModel) -> None:
         _check_latent_model(model)
     elif model.architecture != "pixel":
         raise ModelUnavailableError(
-            f"{model.name} is not an unconditional pixel-space diffusion model.",
-            "Add --method latent to use the model anyway, or remove --model.",
+            f"Cannot use '{model.name}' with --method pixel: it is not an unconditional pixel-space diffusion model.",
+            "Add --method latent, or remove --model.",
         )
 
 
 def _check_latent_model(model: ResolvedModel) -> None:
     if model.architecture == "pixel":
         raise ModelUnavailableError(
-            f"{model.name} is a pixel-space diffusion model without a prompt and does not support --method latent.",
+            f"Cannot use '{model.name}' with --method latent: it is a pixel-space diffusion model without a prompt.",
             "Use the model with --method pixel, or choose another --model (`artgen models list`).",
         )
     if model.architecture not in ("sd1", "sd2", "sdxl"):
         raise ModelUnavailableError(
-            f"{model.name} cannot denoise in latents: this needs a Stable Diffusion 1, 2 or XL model.",
+            f"Cannot use '{model.name}' with --method latent: it is not a Stable Diffusion 1, 2 or XL model.",
             "Choose another --model (`artgen models list`).",
         )

@@ -26,7 +26,9 @@ def check_fast(request: PromptRequest, model: registry.ResolvedModel, strength: 
         hint = f"Remove {entry.name} from --fast."
         if model.architecture not in entry.architectures:
             supported = ", ".join(entry.architectures)
-            raise UsageError(f"--fast {entry.name} works with {supported}; {model.name} is {model.architecture}.", hint)
+            raise UsageError(
+                f"--fast {entry.name} works with {supported}; '{model.name}' is {model.architecture}.", hint
+            )
         if entry.name == "cache" and request.offload == "group":
             raise UsageError(
                 "Cannot combine --fast cache with --offload group, which waits for layers that the cache skips.",
@@ -84,12 +86,12 @@ def _check_lcm(request: PromptRequest, model: registry.ResolvedModel) -> None:
     """Check that the model is a full Stable Diffusion model and that the scheduler is lcm."""
     if model.source.startswith(BUNDLED_PREFIX):
         raise UsageError(
-            f"--fast lcm supports only Stable Diffusion's weights; {model.name} has others.",
+            f"--fast lcm supports only the weights of Stable Diffusion; '{model.name}' has other weights.",
             "Remove lcm from --fast.",
         )
     if model.guidance_scale <= 1 or _has_embedded_guidance(model):
         raise UsageError(
-            f"--fast lcm has no effect: {model.name} needs only {model.steps} steps.", "Remove lcm from --fast."
+            f"--fast lcm has no effect: '{model.name}' needs only {model.steps} steps.", "Remove lcm from --fast."
         )
     if request.scheduler != "lcm":
         raise UsageError(f"--fast lcm needs the scheduler lcm, not {request.scheduler}.", "Remove --scheduler.")
@@ -104,7 +106,7 @@ def _check_tiny_decoder(hub_files: registry.HubFiles, model: registry.ResolvedMo
 
 def _latent_mismatch_error(model: registry.ResolvedModel) -> tuple[str, str]:
     return (
-        f"--fast tiny-decoder cannot decode the latents of {model.name}: their format differs.",
+        f"--fast tiny-decoder cannot decode the latents of '{model.name}': their format differs.",
         "Remove tiny-decoder from --fast.",
     )
 

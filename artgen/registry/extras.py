@@ -43,7 +43,7 @@ def fetch_hub_files(
         return HubFiles(repo, folder)
     if offline or cache.is_offline():
         raise ModelUnavailableError(
-            f"{repo} is not on this computer, and the network is disabled (--offline or HF_HUB_OFFLINE).",
+            f"'{repo}' is not on this computer, and the network is disabled (--offline or HF_HUB_OFFLINE).",
             f"Run the command once with a network; it needs {' and '.join(file_names)} in '{cache.cache_folder()}'.",
         )
     return HubFiles(repo, hub.pull_files(repo, file_names, on_progress=on_download))

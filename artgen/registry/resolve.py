@@ -82,9 +82,11 @@ def _offline_error(reference: ModelReference) -> ModelUnavailableError:
     name = reference.name if not reference.revision else f"{reference.name}@{reference.revision}"
     if folder is not None and (folder / "model_index.json").is_file():
         missing = ", ".join(missing_files(folder)[:3])
-        message = f"The model {name} is incomplete on this computer (missing {missing}) and the network is disabled."
+        message = f"The model '{name}' is incomplete on this computer (missing {missing}), and the network is disabled."
     else:
-        message = f"The model {name} is not on this computer and the network is disabled (--offline or HF_HUB_OFFLINE)."
+        message = (
+            f"The model '{name}' is not on this computer, and the network is disabled (--offline or HF_HUB_OFFLINE)."
+        )
     hint = f"Run `artgen models pull {name}` once with a network"
     if reference.info is None and folder is None:
         return ModelUnavailableError(message, f"{hint}. {similar_names_hint(reference.target)}")

@@ -90,7 +90,7 @@ def _check_complete(model: ResolvedModel, repair_hint: str) -> None:
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES)
         if pickles:
             raise RefusedError(
-                f"Cannot load {model.name}: its {name} has only {pickles[0]}, a Python pickle that can run code.",
+                f"Cannot load '{model.name}': its {name} has only {pickles[0]}, a Python pickle that can run code.",
                 "Use a copy of the model with .safetensors weights, or convert the file on a machine without valuable "
                 "data.",
             )
@@ -98,14 +98,14 @@ def _check_complete(model: ResolvedModel, repair_hint: str) -> None:
         num_more = len(missing) - MAX_LISTED_FILES
         more = f" and {num_more} more" if num_more > 0 else ""
         listed = ", ".join(missing[:MAX_LISTED_FILES])
-        raise ModelUnavailableError(f"Cannot load {model.name}: it lacks {listed}{more}.", repair_hint)
+        raise ModelUnavailableError(f"Cannot load '{model.name}': it lacks {listed}{more}.", repair_hint)
 
 
 def _read_weights_header(name: str, path: Path, repair_hint: str = "Download the file again.") -> SafetensorsHeader:
     try:
         return read_header(path)
     except InputFileError as error:
-        raise ModelUnavailableError(f"Cannot load {name}: {error.message}", repair_hint) from None
+        raise ModelUnavailableError(f"Cannot load '{name}': {error.message}", repair_hint) from None
 
 
 def _check_tensors(
@@ -116,7 +116,7 @@ def _check_tensors(
     repair_hint: str,
 ) -> None:
     """Check that shards contain all tensors of their index, and that a UNet has the configured input channels."""
-    what_failed = f"Cannot load {model.name}: its {component}"
+    what_failed = f"Cannot load '{model.name}': its {component}"
     shapes = {name: shape for header in headers for name, (_, shape) in header.tensors.items()}
     if not shapes:
         raise ModelUnavailableError(f"{what_failed} has no tensors.", repair_hint)
@@ -178,7 +178,7 @@ def _missing_files(reference: ModelReference, root: Path) -> Iterator[FileCheck]
 
 
 def _model_root(reference: ModelReference) -> Path:
-    message = f"The model {reference.name} is not on this computer."
+    message = f"The model '{reference.name}' is not on this computer."
     if reference.kind != "hub":
         if not Path(reference.target).exists():
             raise ModelUnavailableError(message, "Install artgen again.")

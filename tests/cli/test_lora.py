@@ -77,7 +77,7 @@ def test_lora_option_overrides_the_configuration(sd1: str, lora_file: str) -> No
         (("--lora", "x.safetensors:lots"), 2, "number from -10 to 10"),
         (("--lora", "nowhere.safetensors"), 3, "Cannot find the LoRA"),
         (("--lora", "x.ckpt"), 5, "pickle"),
-        (("--lora", "xl.safetensors"), 4, "a LoRA for Stable Diffusion XL, and tiny is Stable Diffusion 1."),
+        (("--lora", "xl.safetensors"), 4, "a LoRA for Stable Diffusion XL, and 'tiny' is Stable Diffusion 1."),
         (("--lora", "text.safetensors"), 3, "not a safetensors file"),
     ],
 )  # fmt: skip

@@ -82,7 +82,7 @@ def test_downloaded_model_can_be_listed_verified_repaired_and_removed(hub: hub_s
 
 
 def test_download_errors_have_messages_and_exit_codes(hub: hub_server.Hub) -> None:
-    assert "Cannot find the model owner/other" in run("pull", "owner/other", code=4).stderr
+    assert "Cannot find the model 'owner/other'" in run("pull", "owner/other", code=4).stderr
     assert "no revision 'x'" in run("pull", "owner/tiny@x", code=4).stderr
     hub.gated = 401
     done = run("pull", hub.repo, code=4, HF_TOKEN="hf_verysecret")

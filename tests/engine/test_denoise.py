@@ -353,9 +353,13 @@ def test_models_of_other_architectures_are_rejected(tmp_path: Path, sd1: str, mo
     path = save_image("in.png")
     with pytest.raises(ModelUnavailableError, match="not an unconditional pixel-space diffusion model"):
         denoised(path, model=sd1)
-    with pytest.raises(ModelUnavailableError, match="without a prompt and does not support txt2img"):
+    with pytest.raises(
+        ModelUnavailableError, match="for txt2img: it is a pixel-space diffusion model without a prompt"
+    ):
         generate(Txt2Img(prompt="a fox", model=model))
-    with pytest.raises(ModelUnavailableError, match="without a prompt and does not support --method latent"):
+    with pytest.raises(
+        ModelUnavailableError, match="with --method latent: it is a pixel-space diffusion model without a prompt"
+    ):
         denoised(path, model=model, method="latent")
     with pytest.raises(ModelUnavailableError, match="4 input channels"):
         denoised(path, model=tiny.save(tmp_path / "four", tiny.unet(channels=4)))
@@ -376,7 +380,7 @@ def test_latent_denoising_is_deterministic_and_gives_a_notice(sd1: str) -> None:
     [
         ({"eta": 0.5}, "eta needs 2 steps"),
         ({"fidelity": 0.5}, "fidelity needs 2 steps"),
-        ({"self_ensemble": 9}, "8 flips and turns"),
+        ({"self_ensemble": 9}, "8 flips and rotations"),
         ({"method": "tv", "steps": 3}, "tv does not support steps"),
         ({"method": "nlm", "model": "tiny"}, "nlm does not support model"),
         ({"method": "latent", "eta": 1.0}, "latent does not support eta"),

@@ -190,7 +190,7 @@ def test_img2img_with_tiny_decoder_encodes_with_the_models_own_vae(sd1: str, mon
 
 
 def test_missing_files_of_a_preset_are_an_error_offline(sd1: str) -> None:
-    with pytest.raises(ModelUnavailableError, match="madebyollin/taesd is not on this computer"):
+    with pytest.raises(ModelUnavailableError, match="'madebyollin/taesd' is not on this computer"):
         generate(Txt2Img(model=sd1, fast="tiny-decoder", offline=True, **SETTINGS))
 
 
@@ -252,9 +252,9 @@ def test_lcm_equals_its_lora_with_its_default_settings(models: dict[str, Path]) 
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
-        ("tiny", UsageError, "only Stable Diffusion's weights"),
+        ("tiny", UsageError, "only the weights of Stable Diffusion"),
         ("sd3", UsageError, "works with sd1, sdxl"),
-        ("sdxl", ModelUnavailableError, "lcm-lora-sdxl is not on this computer"),
+        ("sdxl", ModelUnavailableError, "lcm-lora-sdxl' is not on this computer"),
     ],
 )
 def test_lcm_is_rejected_before_the_model_is_loaded(

@@ -274,7 +274,7 @@ def test_memory_budget_selects_and_records_text_offload(models: dict[str, Path])
 def test_inseparable_text_encoders_are_rejected_or_not_offloaded(models: dict[str, Path], tmp_path: Path) -> None:
     lora = tiny_loras.diffusers_lora(tmp_path / "style.safetensors", models["sd1"])
     request = Txt2Img(model=str(models["sd1"]), device="cpu", lora=(str(lora),), **SETTINGS)
-    with pytest.raises(UsageError, match="the LoRA style changes its text encoders"):
+    with pytest.raises(UsageError, match="the LoRA 'style' changes the text encoders"):
         prepare_jobs([request.replace(offload="text")])
     assert generate(request.replace(memory_budget="256MiB")).record.get("offload") != "text"
     folder = tiny_models.sd1(tmp_path / "other")

@@ -113,7 +113,9 @@ def test_without_range_requests_the_download_starts_again(hub: hub_server.Hub) -
 
 def test_a_truncated_file_is_reported_and_resumed_later(hub: hub_server.Hub) -> None:
     hub.instead[UNET] = hub.files[UNET][:50_000]
-    with pytest.raises(ModelUnavailableError, match=r"fp16.safetensors of owner/tiny is truncated: 50000 of") as caught:
+    with pytest.raises(
+        ModelUnavailableError, match=r"fp16.safetensors' of 'owner/tiny' is truncated: 50000 of"
+    ) as caught:
         downloads.pull(hub.repo)
     assert caught.value.exit_code == 4
     hub.instead.clear()
@@ -181,7 +183,7 @@ def test_the_hint_for_a_gated_model_names_page_and_login(hub: hub_server.Hub, st
 
 def test_the_hint_for_an_unknown_model_has_similar_names(hub: hub_server.Hub) -> None:
     downloads.pull(hub.repo)
-    with pytest.raises(ModelUnavailableError, match="Cannot find the model owner/tinny") as caught:
+    with pytest.raises(ModelUnavailableError, match="Cannot find the model 'owner/tinny'") as caught:
         downloads.pull("owner/tinny")
     assert "Did you mean owner/tiny?" in caught.value.hint
 
@@ -216,7 +218,7 @@ def test_requests_to_a_busy_hub_are_repeated(hub: hub_server.Hub) -> None:
     hub.status = [503, 429]
     downloads.pull(hub.repo)
     hub.status = [503] * 20
-    with pytest.raises(ModelUnavailableError, match="answers 503"):
+    with pytest.raises(ModelUnavailableError, match="returns status 503"):
         downloads.pull(hub.repo)
 
 
@@ -354,7 +356,7 @@ def test_missing_fp16_weights_are_replaced_with_a_note(hub: hub_server.Hub) -> N
     del hub.files[UNET]
     notes: list[str] = []
     folder = downloads.pull(hub.repo, on_note=notes.append)
-    assert notes == ["owner/tiny has no fp16 safetensors of unet; downloading the default variant."]
+    assert notes == ["'owner/tiny' has no fp16 safetensors of unet; the default variant is downloaded."]
     assert (folder / "unet/diffusion_pytorch_model.safetensors").is_file()
     assert registry.resolve_model(hub.repo).variant == "fp16", "the other components have only fp16 weights"
 

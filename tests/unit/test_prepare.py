@@ -188,7 +188,7 @@ def test_notes_mention_sizes_far_from_the_native_size(
         Img2Img(model=str(models["sd1"]), image=image),
     ):
         notes = prepare(request).notes
-        assert tuple(note.removeprefix(f"{models['sd1']} ") for note in notes) == expected
+        assert tuple(note.removeprefix(f"'{models['sd1']}' ") for note in notes) == expected
 
 
 def test_img2img_with_the_seed_of_the_input_image_gives_a_warning() -> None:

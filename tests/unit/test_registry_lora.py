@@ -168,17 +168,17 @@ def test_unsupported_files_are_rejected(shapes: Shapes, message: str) -> None:
 @pytest.mark.parametrize(
     ("shapes", "model", "message"),
     [
-        (kohya(XL_KEY, 2048), "tiny", "it is a LoRA for Stable Diffusion XL, and tiny is Stable Diffusion 1"),
-        (kohya(SD1_KEY, 1024), "tiny", "'style.safetensors': it is a LoRA for Stable Diffusion 2, and tiny is"),
+        (kohya(XL_KEY, 2048), "tiny", "it is a LoRA for Stable Diffusion XL, and 'tiny' is Stable Diffusion 1"),
+        (kohya(SD1_KEY, 1024), "tiny", "'style.safetensors': it is a LoRA for Stable Diffusion 2, and 'tiny' is"),
         ({"transformer.transformer_blocks.0.attn.add_q_proj.lora_A.weight": (4, 8),
           "transformer.transformer_blocks.0.attn.add_q_proj.lora_B.weight": (8, 4)}, "tiny",
-         "Stable Diffusion 3, and tiny"),
-        (kohya(SD1_KEY, 768), "tiny", "tiny: the shape of unet down_blocks_0_attentions_0_transformer_blocks_0_attn2"),
+         "Stable Diffusion 3, and 'tiny'"),
+        (kohya(SD1_KEY, 768), "tiny", "'tiny': the shape of unet down_blocks_0_attentions_0_transformer_blocks_0_attn2"),
         (kohya("lora_unet_nowhere", 8), "tiny", "it changes unet nowhere, which the model does not have"),
         (kohya("lora_te2_text_model_encoder_layers_0_mlp_fc1", 8), "tiny", "LoRA for Stable Diffusion XL"),
         (kohya("lora_unet_mid_block_attentions_0_proj_in", 8), "sd3", "kohya's format"),
-        (kohya(SD1_KEY, 768), "sdxl", "LoRA for Stable Diffusion 1, and sdxl is Stable Diffusion XL"),
-        (kohya("lora_unet_nowhere", 8), "denoiser", "Cannot use a LoRA with denoiser"),
+        (kohya(SD1_KEY, 768), "sdxl", "LoRA for Stable Diffusion 1, and 'sdxl' is Stable Diffusion XL"),
+        (kohya("lora_unet_nowhere", 8), "denoiser", "Cannot use a LoRA with 'denoiser'"),
     ],
 )  # fmt: skip
 def test_incompatible_loras_are_rejected_in_one_sentence(
@@ -257,7 +257,9 @@ def test_invalid_names_are_rejected(name: str, error: type[ArtgenError]) -> None
 def test_loras_are_checked_before_the_model_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artgen.registry.resolve_model", lambda *_, **__: pytest.fail("the model was resolved"))
     zero_file(Path("xl.safetensors"), kohya(XL_KEY, 2048))
-    with pytest.raises(ModelUnavailableError, match=r"LoRA for Stable Diffusion XL, and sd15 is Stable Diffusion 1\."):
+    with pytest.raises(
+        ModelUnavailableError, match=r"LoRA for Stable Diffusion XL, and 'sd15' is Stable Diffusion 1\."
+    ):
         prepare_jobs([Txt2Img(prompt="x", model="sd15", lora=("xl",))])
     with pytest.raises(InputFileError, match="Cannot find the LoRA"):
         prepare_jobs([Txt2Img(prompt="x", lora=("nowhere",))])

@@ -45,7 +45,7 @@ def pull(
     """
     if cache.is_offline():
         raise ModelUnavailableError(
-            f"Cannot download {repo}: the network is disabled (HF_HUB_OFFLINE).", "Unset HF_HUB_OFFLINE."
+            f"Cannot download '{repo}': the network is disabled (HF_HUB_OFFLINE).", "Unset HF_HUB_OFFLINE."
         )
     listing = client.fetch_listing(repo, revision)
     selection = select_files(repo, listing.files, _download_index(listing, force))
@@ -67,7 +67,7 @@ def pull_files(repo: str, file_names: Sequence[str], *, on_progress: OnProgress 
     listing = client.fetch_listing(repo, None)
     files = [file for file in listing.files if file.name in file_names]
     if missing := sorted(set(file_names) - {file.name for file in files}):
-        raise ModelUnavailableError(f"{repo} does not contain {' and '.join(missing)}.", "See its page on the hub.")
+        raise ModelUnavailableError(f"'{repo}' does not contain {' and '.join(missing)}.", "See its page on the hub.")
     return _download_files(listing, files, None, force=False, on_progress=on_progress)
 
 
@@ -96,7 +96,7 @@ def _download_index(listing: RepoListing, force: bool) -> dict[str, Any]:
     if "model_index.json" not in files:
         single = [name for name in files if name.endswith(".safetensors") and "/" not in name]
         hint = f"It has '{single[0]}': download that file and pass its path." if single else "Use another repository."
-        raise ModelUnavailableError(f"{listing.repo} is not a diffusers model: it has no model_index.json.", hint)
+        raise ModelUnavailableError(f"'{listing.repo}' is not a diffusers model: it has no model_index.json.", hint)
     path = download.download(listing, files["model_index.json"], force=force)
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
@@ -104,6 +104,6 @@ def _download_index(listing: RepoListing, force: bool) -> dict[str, Any]:
         index = None
     if not isinstance(index, dict):
         raise ModelUnavailableError(
-            f"The model_index.json of {listing.repo} is not a JSON object.", "Use another repository."
+            f"The model_index.json of '{listing.repo}' is not a JSON object.", "Use another repository."
         )
     return index

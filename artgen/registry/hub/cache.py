@@ -118,7 +118,7 @@ def remove_model(repo: str, revision: str | None = None) -> int:
     root, commit = repository_folder(repo), resolve_commit(repo, revision)
     if not root.is_dir() or (revision and commit is None):
         name = f"{repo}@{revision}" if revision else repo
-        raise ModelUnavailableError(f"{name} is not in the cache.", "`artgen models list` shows the cached models.")
+        raise ModelUnavailableError(f"'{name}' is not in the cache.", "`artgen models list` shows the cached models.")
     size = size_on_disk(repo)
     snapshots = {path.name for path in (root / "snapshots").glob("*")}
     deleted = {str(commit)} if revision else snapshots

@@ -78,7 +78,7 @@ def fetch_listing(repo: str, revision: str | None) -> RepoListing:
         return RepoListing(repo, _validate_hex(info.sha, 40), tuple(map(_parse_sibling, info.siblings)))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ModelUnavailableError(
-            f"Cannot list the files of {repo}: the answer of {endpoint()} is not valid.", "Check HF_ENDPOINT."
+            f"Cannot list the files of '{repo}': the response of {endpoint()} is not valid.", "Check HF_ENDPOINT."
         ) from None
 
 
@@ -170,29 +170,29 @@ def _artgen_error(error: Any, repo: str, revision: str | None) -> Exception:
 
     status, page = error.response.status_code, f"{endpoint()}/{repo}"
     if status in RETRY_STATUS_CODES:
-        return TransientError(f"it answers {status}")
+        return TransientError(f"it returns status {status}")
     if status == 416:
         return TransientError("the hub has no more bytes of the file")
-    # Not in the body: the hub also answers "Invalid username or password." for unknown repositories.
+    # Check the header, not the body: the hub also returns "Invalid username or password." for unknown repositories.
     if status == 401 and "invalid" in error.response.headers.get("X-Error-Message", "").lower():
         return ModelUnavailableError("The hub does not accept your access token.", "Create a new one: `hf auth login`.")
     if status == 403 or isinstance(error, errors.GatedRepoError):
         hint = f"Accept the license at {page}, then `hf auth login`."
-        return ModelUnavailableError(f"{repo} is gated: its owner requires that you accept its license.", hint)
+        return ModelUnavailableError(f"'{repo}' is gated: its owner requires that you accept its license.", hint)
     if isinstance(error, errors.RevisionNotFoundError):
         hint = _similar_names_hint(str(revision), _fetch_revisions(repo)) or f"See its branches: {page}/tree/main"
-        return ModelUnavailableError(f"{repo} has no revision '{revision}'.", hint)
+        return ModelUnavailableError(f"'{repo}' has no revision '{revision}'.", hint)
     if isinstance(error, errors.EntryNotFoundError):
-        return ModelUnavailableError(f"A file of {repo} was deleted from the hub.", "Run `artgen models pull` again.")
+        return ModelUnavailableError(f"A file of '{repo}' was deleted from the hub.", "Run `artgen models pull` again.")
     if status in (401, 404) or isinstance(error, errors.RepositoryNotFoundError):
         return _unknown_repository_error(repo)
-    return ModelUnavailableError(f"The hub at {endpoint()} answers {status} for {repo}.", "Try again later.")
+    return ModelUnavailableError(f"The hub at {endpoint()} returns status {status} for '{repo}'.", "Try again later.")
 
 
 def _unknown_repository_error(repo: str) -> ModelUnavailableError:
     hint = "Check the spelling; for a private model log in first: `hf auth login`."
     similar = _similar_names_hint(repo, list(cache.cached_repositories()))
-    message = f"Cannot find the model {repo} on the hub at {endpoint()}."
+    message = f"Cannot find the model '{repo}' on the hub at {endpoint()}."
     return ModelUnavailableError(message, f"{similar} {hint}".strip())
 
 

@@ -97,7 +97,7 @@ def _download_and_verify(listing: RepoListing, file: RemoteFile, blob: Path, on_
             return
         partial.unlink()
     raise RefusedError(
-        f"{file.name} of {listing.repo} has the wrong hash: {digest[:10]} instead of {file.etag[:10]}.",
+        f"'{file.name}' of '{listing.repo}' has the wrong hash: {digest[:10]} instead of {file.etag[:10]}.",
         "The downloaded file was deleted. Run the command again. If the error persists, the file on the hub or a proxy "
         "is damaged.",
     )
@@ -109,7 +109,9 @@ def _download_ranges(listing: RepoListing, file: RemoteFile, partial: Path, on_p
         if received_bytes > file.size:
             partial.unlink()
             continue
-        truncated = f"{file.name} of {listing.repo} is truncated: {received_bytes} of {file.size} bytes were received."
+        truncated = (
+            f"'{file.name}' of '{listing.repo}' is truncated: {received_bytes} of {file.size} bytes were received."
+        )
         client.retry(lambda: _download_range(listing, file, partial, on_progress), truncated if received_bytes else "")
 
 

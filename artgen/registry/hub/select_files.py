@@ -60,7 +60,7 @@ def select_files(repo: str, files: Iterable[RemoteFile], index: Mapping[str, Any
     notes: tuple[str, ...] = ()
     if default_variant:
         which = f" of {', '.join(default_variant)}" if fp16 else ""
-        notes = (f"{repo} has no fp16 safetensors{which}; downloading the default variant.",)
+        notes = (f"'{repo}' has no fp16 safetensors{which}; the default variant is downloaded.",)
     return FileSelection(tuple(dict.fromkeys(selected)), notes)
 
 
@@ -94,7 +94,7 @@ def _select_weights(
             return variant, [*indices, *(component_files[name] for name in sorted(matches))]
     if any(name.endswith(PICKLE_WEIGHT_SUFFIXES) for name in component_files):
         raise RefusedError(
-            f"Cannot download {repo}: the weights of its {component} are only Python pickles, which can run code.",
+            f"Cannot download '{repo}': the weights of its {component} are only Python pickles, which can run code.",
             "Use a copy of the model with .safetensors weights.",
         )
-    raise ModelUnavailableError(f"{repo} has no weights of its {component}.", "Use a complete copy of the model.")
+    raise ModelUnavailableError(f"'{repo}' has no weights of its {component}.", "Use a complete copy of the model.")

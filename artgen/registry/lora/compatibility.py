@@ -49,12 +49,12 @@ def _check_architecture(lora: LoraFile, model_name: str, architecture: str) -> N
     lora_architecture = ARCHITECTURE_NAMES.get(lora.architecture)
     if architecture not in SUPPORTED_ARCHITECTURES:
         raise ModelUnavailableError(
-            f"Cannot use a LoRA with {model_name}: the model is {model_architecture or 'of another architecture'}.",
+            f"Cannot use a LoRA with '{model_name}': the model is {model_architecture or 'of another architecture'}.",
             "LoRAs work with Stable Diffusion 1, 2, XL and 3.",
         )
     if lora_architecture and lora.architecture != architecture:
         raise ModelUnavailableError(
-            f"Cannot use '{lora.path.name}': it is a LoRA for {lora_architecture}, and {model_name} is "
+            f"Cannot use '{lora.path.name}': it is a LoRA for {lora_architecture}, and '{model_name}' is "
             f"{model_architecture}.",
             _MISMATCH_HINT,
         )
@@ -84,7 +84,9 @@ def _check_layers(lora: LoraFile, model: ResolvedModel) -> None:
         else:
             shapes = f"{_format_shape(actual)} instead of {_format_shape(expected)}"
             reason = f"the shape of {layer.component} {layer.name} is {shapes}"
-        raise ModelUnavailableError(f"Cannot use '{lora.path.name}' with {model.short_name}: {reason}.", _MISMATCH_HINT)
+        raise ModelUnavailableError(
+            f"Cannot use '{lora.path.name}' with '{model.short_name}': {reason}.", _MISMATCH_HINT
+        )
 
 
 def _format_shape(weight: tuple[int, ...]) -> str:
