@@ -45,7 +45,7 @@ UNKNOWN_WORD_PHRASES = (
     "{} made groovy", "an etching of {}", "{} by the harbourmaster", "the alderman's favourite {}",
     "{}, whimsical and serene", "wallpaper with {}", "{} for the kindergarten newsletter", "one glorious {}",
 )  # fmt: skip
-WORDS_BEFORE_BARE_NOUN = ("own", "best", "favourite", "glorious")  # a noun after these words has no article
+WORDS_WITHOUT_ARTICLE = ("own", "best", "favourite", "glorious")  # a noun after one of these words has no article
 SHEET_STEPS = 30
 PEOPLE = ("doctor", "astronaut", "person")
 
@@ -60,7 +60,7 @@ def fill_phrases(nouns: list[str], phrases: tuple[str, ...]) -> list[str]:
     """Return each noun in one of the phrases in turn, with an article if the phrase permits it."""
     taken = (phrases[i % len(phrases)] for i in range(len(nouns)))
     return [
-        phrase.format(noun if any(word in phrase for word in WORDS_BEFORE_BARE_NOUN) else with_article(noun))
+        phrase.format(noun if any(word in phrase for word in WORDS_WITHOUT_ARTICLE) else with_article(noun))
         for phrase, noun in zip(taken, nouns, strict=True)
     ]
 

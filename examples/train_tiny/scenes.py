@@ -103,7 +103,7 @@ def render_background(name: str, side: int, seed: int) -> Pixels:
 
 
 def recolor(sprite: Pixels, color: str) -> Pixels:
-    """Change the main hue of an RGBA sprite to `colour`; other hues, grays and alpha are unchanged.
+    """Change the main hue of an RGBA sprite to `color`; other hues, grays and alpha are unchanged.
 
     The main hue is the maximum of the hue histogram (24 bins), weighted by saturation and alpha. All hues within 50
     degrees of it are rotated with it.
