@@ -173,7 +173,7 @@ def test_unsupported_files_are_rejected(shapes: Shapes, message: str) -> None:
         ({"transformer.transformer_blocks.0.attn.add_q_proj.lora_A.weight": (4, 8),
           "transformer.transformer_blocks.0.attn.add_q_proj.lora_B.weight": (8, 4)}, "tiny",
          "Stable Diffusion 3, and 'tiny'"),
-        (kohya(SD1_KEY, 768), "tiny", "'tiny': the shape of unet down_blocks_0_attentions_0_transformer_blocks_0_attn"),
+        (kohya(SD1_KEY, 768), "tiny", "tiny': the shape of unet down_blocks_0_attentions_0_transformer_blocks_0_attn2"),
         (kohya("lora_unet_nowhere", 8), "tiny", "it changes unet nowhere, which the model does not have"),
         (kohya("lora_te2_text_model_encoder_layers_0_mlp_fc1", 8), "tiny", "LoRA for Stable Diffusion XL"),
         (kohya("lora_unet_mid_block_attentions_0_proj_in", 8), "sd3", "kohya's format"),
