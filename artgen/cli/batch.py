@@ -83,7 +83,7 @@ def run(
 
     artgen batch prompts.txt -o images/
     """
-    from artgen.cli.batch_entries import batch_folder, image_entries, non_default_settings
+    from artgen.cli.batch_entries import batch_folder, non_default_settings
     from artgen.cli.ledger_jobs import LedgerJobs
     from artgen.cli.run_requests import run_requests
     from artgen.queue import prompt_files
@@ -96,31 +96,28 @@ def run(
     batch_name = "stdin" if str(files[0]) == prompt_files.STDIN else files[0].resolve().stem
     folder, output_settings = batch_folder(output, batch_name)
     groups = (
-        prompt,
-        series,
-        sampling,
-        canvas,
-        size,
-        source,
-        mask,
-        blend,
-        expansion,
-        denoise_settings,
-        model,
-        compute,
-        frames,
-    )
+        prompt, series, sampling, canvas, size, source, mask, blend, expansion, denoise_settings, model, compute, frames
+    )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings
     defaults.pop("batch_size", None)
     if run_settings.task:
         defaults["task"] = run_settings.task
+    entries = _read_entries(files, defaults, output)
+    run_requests(LedgerJobs(entries, folder, defaults, run_settings, batch_size=series.batch_size), report)
+
+
+def _read_entries(files: list[Path], defaults: dict[str, Any], output: OutputSettings) -> "list[Entry | LineError]":
+    """Return the entries of prompt files and images; remove a folder of masks from `defaults`."""
+    from artgen.cli.batch_entries import image_entries
+    from artgen.queue import prompt_files
+
     entries: list[Entry | LineError] = []
     for file in files:
         if file.suffix.lower() in prompt_files.PROMPT_FILE_SUFFIXES or str(file) == prompt_files.STDIN:
             entries += prompt_files.read_prompt_file(file)
         else:
             entries += image_entries([file], defaults, output)
-    run_requests(LedgerJobs(entries, folder, defaults, run_settings, batch_size=series.batch_size), report)
+    return entries
 
 
 @app.command()

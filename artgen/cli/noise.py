@@ -76,7 +76,6 @@ def noise(
     artgen noise input.png --steps 8
     """
     from artgen import images, outputs
-    from artgen.images import contact_sheet
 
     _check_choices(schedule=(schedule, SCHEDULES), space=(space, SPACES))
     if source.image is None:
@@ -105,25 +104,20 @@ def noise(
         frame_levels = noise_schedule.noise_levels(config, NUM_ANIMATION_FRAMES) if animation_output else []
         latent_model = resolved if space == "latent" else None
         noisy_images = _noise_image(image, [*levels, *frame_levels], seed, latent_model, reporter)
-        cells = [
-            contact_sheet.Cell(None, _level_label(level), noisy)
-            for level, noisy in zip(levels, noisy_images, strict=False)
-        ]
-        strip = contact_sheet.render_sheet(contact_sheet.ContactSheet([cells]), cell_px=cell_px)
-        path = destination.save(strip, record)
+        path = destination.save(_render_strip(noisy_images[:steps], levels, cell_px), record)
         frames_path = animation_output.save(noisy_images[steps:], record, path) if animation_output else None
     if report.json:
-        values: dict[str, Any] = {**record, "schedule": schedule or model or "linear", "space": space}
-        values |= {"frames": str(frames_path)} if frames_path else {}
-        times = [
-            {"t": level.timestep, "signal": level.alpha, "noise": level.sigma, "snr_db": level.snr_db}
-            for level in levels
-        ]
-        print_json({"file": str(path), **values, "times": times})
+        frames = {"frames": str(frames_path)} if frames_path else {}
+        values = {**record, "schedule": schedule or model or "linear", "space": space, **frames}
+        print_json({"file": str(path), **values, "times": [_level_record(level) for level in levels]})
         return
     print_result(str(path))
     if frames_path:
         print_result(str(frames_path))
+
+
+def _level_record(level: "NoiseLevel[float]") -> dict[str, Any]:
+    return {"t": level.timestep, "signal": level.alpha, "noise": level.sigma, "snr_db": level.snr_db}
 
 
 def _check_choices(**options: tuple[str | None, tuple[str, ...]]) -> None:
@@ -186,6 +180,13 @@ def _shrink_to_fit(image: "Image.Image", max_side: int) -> "Image.Image":
         return image
     width, height = (max(1, round(side * factor)) for side in image.size)
     return image.resize((width, height))
+
+
+def _render_strip(noisy_images: "list[Image.Image]", levels: "list[NoiseLevel[float]]", cell_px: int) -> "Image.Image":
+    from artgen.images.contact_sheet import Cell, ContactSheet, render_sheet
+
+    cells = [Cell(None, _level_label(level), noisy) for level, noisy in zip(levels, noisy_images, strict=True)]
+    return render_sheet(ContactSheet([cells]), cell_px=cell_px)
 
 
 def _level_label(level: "NoiseLevel[float]") -> str:

@@ -186,13 +186,9 @@ class Planner:
                 return former
         return self._identify(template.settings_digest + text, series)
 
-    def _identify(self, line: bytes, series: SeriesSettings) -> list[tuple[int, str]]:
-        """Return the seed and the fingerprint of each job of a line.
-
-        Args:
-            line: settings digest and prompts of the line.
-            series: seeds and number of images of the line."""
-        line_digest = hashlib.sha256(line).digest()
+    def _identify(self, digest_and_prompts: bytes, series: SeriesSettings) -> list[tuple[int, str]]:
+        """Return the seed and the fingerprint of each job of a line, given its settings digest and prompts."""
+        line_digest = hashlib.sha256(digest_and_prompts).digest()
         found = []
         for seed in expand_seeds(series, lambda: self._derive_seed(line_digest)):
             job = hashlib.sha256(line_digest + str(seed).encode())
