@@ -6,7 +6,7 @@ prints both and exits with the exit code of the class.
 
 
 class ArtgenError(Exception):
-    """Base class of all expected errors. Exit code 1 is reserved for bugs.
+    """Represent an expected error; the base class of all of them. Exit code 1 is reserved for bugs.
 
     Args:
         message: what failed and why, as one sentence.

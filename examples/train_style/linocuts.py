@@ -50,7 +50,7 @@ def render_linocut(shapes: tuple[Shape, ...], seed: int) -> Image.Image:
 
 def write_provenance(folder: Path, source: str) -> None:
     """Write the provenance of all images of a folder."""
-    entry = {"file_name": "*", "source": source, "author": "the artgen authors", "licence": "CC0-1.0"}
+    entry = {"file_name": "*", "source": source, "author": "the artgen authors", "license": "CC0-1.0"}
     entry["consent"] = "rendered by a program for this purpose"
     (folder / "provenance.jsonl").write_text(json.dumps(entry) + "\n")
 

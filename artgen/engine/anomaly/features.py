@@ -43,14 +43,17 @@ class FeatureMaps:
 
     @property
     def distances(self) -> NDArray[np.float32]:
-        """Distances without color differences and ratios, shape (levels * 7, rows, columns)."""
+        """Return the distances without color differences and ratios, shape (levels * 7, rows, columns)."""
         rows, columns = self.maps.shape[1:]
         levels = self.maps.reshape(-1, self.channels_per_level, rows, columns)
         return levels[:, :NUM_DISTANCES].reshape(-1, rows, columns)
 
     @property
     def likelihood_ratio(self) -> NDArray[np.float32] | None:
-        """Likelihood ratio, shape (levels, rows, columns), above 0 where the prompt does not match; None without it."""
+        """Return the likelihood ratio, shape (levels, rows, columns); None if there is none.
+
+        The ratio is above 0 where the prompt does not match.
+        """
         rows, columns = self.maps.shape[1:]
         levels = self.maps.reshape(-1, self.channels_per_level, rows, columns)
         return levels[:, -1] if self.channels_per_level == num_channels(has_prompt=True) else None

@@ -33,11 +33,11 @@ class AnomalyResult:
 
     @property
     def is_anomalous(self) -> bool | None:
-        """True if p_value <= alpha; None without a fit."""
+        """Return whether p_value <= alpha; None without a fit."""
         return None if self.p_value is None else self.p_value <= self.alpha
 
     @property
     def peak_xy(self) -> tuple[int, int]:
-        """(x, y) of the most anomalous pixel."""
+        """Return (x, y) of the most anomalous pixel."""
         y, x = np.unravel_index(int(self.heatmap.argmax()), self.heatmap.shape)
         return int(x), int(y)

@@ -82,12 +82,12 @@ class _Spectrum:
 
     @property
     def tilt(self) -> float:
-        """Ratio of middle to high frequencies: 1 for white noise, higher for correlated noise and texture."""
+        """Return the ratio of middle to high frequencies: 1 for white noise, more for correlated noise and texture."""
         return self.middle_sigma / max(self.high_sigma, 1e-6)
 
     @property
     def evenness(self) -> float:
-        """Ratio of the smoothest patches to all smooth patches: about 1 for noise, lower for texture."""
+        """Return the ratio of the smoothest patches to all smooth patches: about 1 for noise, lower for texture."""
         return self.smoothest_middle_sigma / max(self.middle_sigma, 1e-6)
 
 

@@ -48,7 +48,7 @@ class PixelDenoiser:
 
     @property
     def channels(self) -> int:
-        """Number of image channels: 1 for gray models, 3 for color models."""
+        """Return the number of image channels: 1 for gray models, 3 for color models."""
         return int(self.unet.config.in_channels)
 
     def with_smaller_tiles(self) -> "PixelDenoiser | None":

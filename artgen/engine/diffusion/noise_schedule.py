@@ -77,7 +77,7 @@ class NoiseLevel(Generic[Coefficient]):
 
     @property
     def snr_db(self: "NoiseLevel[float]") -> float | None:
-        """Signal-to-noise ratio of unit-variance data in decibels; None if alpha or sigma is 0."""
+        """Return the signal-to-noise ratio of unit-variance data in decibels; None if alpha or sigma is 0."""
         if not self.sigma or not self.alpha:
             return None
         return 20 * math.log10(self.alpha / self.sigma)

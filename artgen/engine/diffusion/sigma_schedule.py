@@ -33,12 +33,12 @@ class SigmaSchedule:
 
     @property
     def min_sigma(self) -> float:
-        """Standard deviation of the weakest trained noise in gray levels."""
+        """Return the standard deviation of the weakest trained noise in gray levels."""
         return float(self.sigmas[0])
 
     @property
     def max_sigma(self) -> float:
-        """Standard deviation of the strongest trained noise in gray levels."""
+        """Return the standard deviation of the strongest trained noise in gray levels."""
         return float(self.sigmas[-1])
 
     def timestep(self, sigma: float) -> float:

@@ -31,7 +31,7 @@ class NoiseSchedule:
 
     @property
     def num_train_timesteps(self) -> int:
-        """Number of training timesteps."""
+        """Return the number of training timesteps."""
         return len(self.alphas)
 
     def level_at(self, timesteps: Tensor) -> NoiseLevel[Tensor]:

@@ -90,7 +90,7 @@ class StepRecorder:
 
     @property
     def num_steps(self) -> int:
-        """Number of scheduler steps of the pipeline call."""
+        """Return the number of scheduler steps of the pipeline call."""
         return int(getattr(self._pipe, "num_timesteps", 0) or len(self._scheduler.timesteps))
 
     def frames(

@@ -16,7 +16,7 @@ class DatasetSettings:
     folder: Path | None = option(
         None,
         "Folder of images. Subfolders are classes. Sources of captions, in this order: `fox.txt` next to fox.png | "
-        "`metadata.jsonl` (file_name, text) | `provenance.jsonl` (file_name, source, author, licence, consent, text) | "
+        "`metadata.jsonl` (file_name, text) | `provenance.jsonl` (file_name, source, author, license, consent, text) | "
         "--caption-template | the names of the folder and the file.",
         flags=("--folder",),
         positional=True,
