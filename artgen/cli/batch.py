@@ -154,9 +154,9 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
         counts[state] += 1
         if as_json:
             print_json({"file": str(folder / file), "state": state})
-        elif state != "sound":
+        elif state != "intact":
             print_result(f"{state}: {folder / file}")
-    print_note(", ".join(f"{counts[state]:,} {state}" for state in ("sound", "changed", "missing")) + ".")
+    print_note(", ".join(f"{counts[state]:,} {state}" for state in ("intact", "changed", "missing")) + ".")
     if counts["changed"]:
         raise RefusedError(
             f"Verification failed: {counts['changed']:,} images differ from the ledger.",

@@ -33,7 +33,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
             print_result(f"{name:<16} {value}")
         for line in advice or ["No problems found."]:
             print_result(f"- {line}")
-    if status["bundled model"] != "sound":
+    if status["bundled model"] != "intact":
         raise typer.Exit(5)
 
 
@@ -72,7 +72,7 @@ def _model_status() -> dict[str, Any]:
 
     try:
         failed = [check for check in registry.verify_model_files("tiny") if not check.ok]
-        bundled = "; ".join(f"{check.file}: {check.detail}" for check in failed) or "sound"
+        bundled = "; ".join(f"{check.file}: {check.detail}" for check in failed) or "intact"
     except ArtgenError as error:
         bundled = error.message
     cache = hub_cache.cache_folder()
@@ -81,7 +81,7 @@ def _model_status() -> dict[str, Any]:
     return {
         "bundled model": bundled,
         "model cache": str(cache),
-        "disk free there": f"{free / 2**30:.0f} GiB",
+        "model cache free": f"{free / 2**30:.0f} GiB",
         "configuration": f"{config_file}{'' if config_file.exists() else ' (does not exist)'}",
         "default model": _default_model(),
     }
@@ -110,6 +110,6 @@ def _advice(status: dict[str, Any]) -> list[str]:
         advice.append("An NVIDIA GPU was found, but torch is built for the CPU: install torch with CUDA.")
     if importlib.util.find_spec("torchvision") and status["torch built for"] == "the CPU":
         advice.append("torchvision of a different build breaks CLIP in transformers: pip uninstall torchvision")
-    if status["bundled model"] != "sound":
+    if status["bundled model"] != "intact":
         advice.append("The bundled model is damaged: pip install --force-reinstall --no-deps artgen")
     return advice

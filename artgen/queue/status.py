@@ -49,7 +49,7 @@ def batch_status(ledger: Ledger) -> BatchStatus:
 
 
 def verify_files(ledger: Ledger) -> Iterator[tuple[str, str]]:
-    """Yield each finished image of the ledger and its state: `sound`, `changed` or `missing`."""
+    """Yield each finished image of the ledger and its state: `intact`, `changed` or `missing`."""
     for record in ledger.records.values():
         if record.state != "done":
             continue
@@ -58,4 +58,4 @@ def verify_files(ledger: Ledger) -> Iterator[tuple[str, str]]:
         except OSError:
             yield record.file, "missing"
             continue
-        yield record.file, "sound" if hashlib.sha256(data).hexdigest() == record.sha256 else "changed"
+        yield record.file, "intact" if hashlib.sha256(data).hexdigest() == record.sha256 else "changed"

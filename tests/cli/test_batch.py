@@ -107,7 +107,7 @@ def test_status_and_verify_report_completed_changed_and_missing_images(sd1: str)
     run("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "out/")
     status = json.loads(run("batch", "status", "out", "--json").stdout)
     assert (status["done"], status["left"], status["total"]) == (2, 0, 2)
-    assert "2 sound, 0 changed, 0 missing" in run("batch", "verify", "out").stderr
+    assert "2 intact, 0 changed, 0 missing" in run("batch", "verify", "out").stderr
     first, second = names("out")
     Path("out", first).unlink()
     result = run("batch", "verify", "out", code=3)
@@ -249,7 +249,7 @@ def test_interrupted_batch_continues_with_the_same_command(sd1: str) -> None:
     time.sleep(0.1)
     run(*arguments, "-q")
     assert len(names("out")) == 40
-    assert "40 sound" in run("batch", "verify", "out").stderr
+    assert "40 intact" in run("batch", "verify", "out").stderr
 
 
 @pytest.mark.slow

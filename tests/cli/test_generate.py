@@ -106,7 +106,7 @@ def test_schedulers_json_has_names_and_aliases() -> None:
 
 def test_doctor_json_reports_versions_and_device() -> None:
     status = json.loads(run("doctor", "--json").stdout)
-    assert status["bundled model"] == "sound"
+    assert status["bundled model"] == "intact"
     assert status["torch"].startswith("2.")
     assert status["device"]
     assert isinstance(status["advice"], list)
