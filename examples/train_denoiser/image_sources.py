@@ -24,6 +24,9 @@ class Source:
     taken: tuple[str, ...]
 
 
+IMAGE_LIST_FILE = "images.json"
+"""List of the fetched images with their hashes, in the folder of the fetched images."""
+
 SKIMAGE = "skimage/data/"
 SOURCES = (
     Source(

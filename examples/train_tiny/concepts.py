@@ -7,6 +7,9 @@ from pathlib import Path
 
 from sources import PACKS, read_characters, read_synonyms
 
+IMAGE_COUNT_KEY = "pictures"
+"""Key of the number of evaluated images in the published `evaluation.json`."""
+
 IRREGULAR_PLURALS = {
     "mouse": "mice", "goose": "geese", "sheep": "sheep", "fish": "fish", "deer": "deer",
     "child": "children", "man": "men", "woman": "women", "person": "people", "foot": "feet",

@@ -1,7 +1,7 @@
 """Evaluate an exported model: concepts, prompt adherence, synonyms, people, speed. Write the contact sheet.
 
 A classifier (`concept_classifier.py`) that the generator never uses names the concepts; prompt adherence is measured
-from pixels (`control.py`). Every measurement is also run on real renders, to measure its own error. Writes
+from pixels (`prompt_adherence.py`). Every measurement is also run on real renders, to measure its own error. Writes
 `evaluation.json` and `contact_sheet.png` to `--out`.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from concept_classifier import ConceptClassifier, load_classifier, probabilities
-from concepts import Concept, has_no_article, plural, read_concepts, read_focus, with_article
+from concepts import IMAGE_COUNT_KEY, Concept, has_no_article, plural, read_concepts, read_focus, with_article
 from diffusers import StableDiffusionPipeline
 from prompt_adherence import background_color, count_objects, halves, object_color
 from render import load_sprites
@@ -53,7 +53,7 @@ PEOPLE = ("doctor", "astronaut", "person")
 def accuracy(hits: np.ndarray) -> dict[str, float]:
     """Return the top-1 and top-5 accuracy. `hits` is bool of shape (..., 2)."""
     first, five = hits.reshape(-1, 2).mean(axis=0)
-    return {"top 1": round(float(first), 4), "top 5": round(float(five), 4), "pictures": hits.size // 2}
+    return {"top 1": round(float(first), 4), "top 5": round(float(five), 4), IMAGE_COUNT_KEY: hits.size // 2}
 
 
 def fill_phrases(nouns: list[str], phrases: tuple[str, ...]) -> list[str]:
@@ -183,7 +183,7 @@ class Evaluation:
         return {
             "right": round(float(np.mean([a == b for a, b in zip(truth, found, strict=True)])), 4),
             "on real renders": round(float(np.mean([a == b for a, b in zip(truth, found_in_renders, strict=True)])), 4),
-            "pictures": len(truth),
+            IMAGE_COUNT_KEY: len(truth),
         }
 
     def count_score(self) -> dict[str, Any]:
@@ -219,7 +219,7 @@ class Evaluation:
             f"{with_article(self.concepts[a].nouns[0])} to the left of {with_article(self.concepts[b].nouns[0])}"
             for a, b in pairs
         ]
-        figures: dict[str, float] = {"pictures": count}
+        figures: dict[str, float] = {IMAGE_COUNT_KEY: count}
         generated = self.images(prompts, list(range(count)))
         renders = self.render([Scene("pair", s.things, "white") for s in scenes])
         for label, images in (("", generated), (" on real renders", renders)):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from concepts import with_article
+from concepts import IMAGE_COUNT_KEY, with_article
 from export import sha256_sums
 
 HEADER = """---
@@ -184,19 +184,19 @@ def figures_section(evaluation: dict[str, Any], work: Path, psnr: float | None) 
                 continue
             score = concepts[name]
             group = "trained" if name == "taught" else name
-            label = f"top-1, top-5 accuracy: {group}, {score['pictures']} images"
+            label = f"top-1, top-5 accuracy: {group}, {score[IMAGE_COUNT_KEY]} images"
             lines.append(f"| {label} | {percent(score['top 1'])}, {percent(score['top 5'])} {real} | {goal} |")
     for name, goal in (("background", "90 %"), ("object colour", "75 %"), ("count", "60 %")):
         if score := evaluation.get(name):
             result = f"{percent(score['right'])} ({percent(score['on real renders'])})"
             label = name.replace("colour", "color")
-            lines.append(f"| {label} correct, {score['pictures']} images | {result} | {goal} |")
+            lines.append(f"| {label} correct, {score[IMAGE_COUNT_KEY]} images | {result} | {goal} |")
     if pair_score := evaluation.get("left and right"):
         labels = {"order right": "order correct", "both named among five": "both in the top 5"}
         for key, label in labels.items():
             result = f"{percent(pair_score[key])} ({percent(pair_score[key + ' on real renders'])})"
             goal = "60 %" if key == "order right" else ""
-            lines.append(f"| left and right: {label}, {pair_score['pictures']} images | {result} | {goal} |")
+            lines.append(f"| left and right: {label}, {pair_score[IMAGE_COUNT_KEY]} images | {result} | {goal} |")
     if speed := evaluation.get("speed"):
         lines.append(f"| 30 steps at native size after loading, two CPU cores | {speed['30 steps, s']} s | 3 s |")
         lines.append(f"| loading, without imports | {speed['loading, s']} s | 1 s |")
