@@ -99,7 +99,7 @@ def read_descriptor(
     idle_seconds: float = PIPE_IDLE_SECONDS,
     total_seconds: float = PIPE_TOTAL_SECONDS,
 ) -> bytes:
-    """Return the remaining content of an open file, pipe or device. The arguments are those of `read_limited`.
+    """Return the remaining content of an open file, pipe or device. `read_limited` explains the arguments.
 
     Args:
         descriptor: open file descriptor. It stays open.
