@@ -10,6 +10,7 @@ from artgen.errors import InputFileError, ModelUnavailableError, RefusedError
 from artgen.registry.hub.select_files import NO_WEIGHTS_CLASSES
 
 WEIGHTS_STEMS = ("diffusion_pytorch_model", "model")
+MODEL_FILE_SUFFIXES = {".json", ".jinja", ".model", ".safetensors", ".txt"}
 _REPAIR_HINT = "Download the model again."
 
 
@@ -151,6 +152,13 @@ def shard_names(index: Mapping[str, Any], index_path: Path) -> list[str]:
                 "Use another copy of the model.",
             )
     return names
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the configurations, tokenizer files and weights of a model folder and its components, sorted."""
+    components = {component_folder(folder, name, cls) for name, _, cls in iter_components(read_model_index(folder))}
+    files = [file for path in {folder, *components} if path.is_dir() for file in path.iterdir()]
+    return sorted(file for file in files if file.suffix in MODEL_FILE_SUFFIXES and file.is_file())
 
 
 def missing_files(folder: Path) -> list[str]:

@@ -1,11 +1,11 @@
 """Represent a model on the disk: its architecture, sizes and default settings."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from artgen.registry import diffusers_folder, hashes
+from artgen.system.files import FileIdentity, file_identity
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,16 @@ class ResolvedModel:
 
     def weight_bytes(self) -> int:
         """Return the total size of `weight_files` in bytes."""
-        return _weight_bytes(self)
+        return sum(path.stat().st_size for path in self.weight_files())
+
+    def file_identities(self) -> tuple[FileIdentity, ...]:
+        """Return the identities of all files that can affect the loaded model, for the keys of caches.
+
+        Raises:
+            InputFileError: a file cannot be read.
+        """
+        files = [self.path] if self.is_file else diffusers_folder.model_files(self.path)
+        return tuple(file_identity(path) for path in files)
 
     def provenance(self) -> dict[str, Any]:
         """Return the model's entries of an image record, without its name; this hashes each weight file once."""
@@ -96,8 +105,3 @@ class ResolvedModel:
     def model_hash(self) -> str:
         """Return the SHA-256 of `weight_files`, 64 lower-case hex digits; see `hashes.model_hash`."""
         return hashes.model_hash(self.weight_files())
-
-
-@lru_cache(maxsize=8)
-def _weight_bytes(model: ResolvedModel) -> int:
-    return sum(path.stat().st_size for path in model.weight_files())

@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from artgen.errors import InputFileError, OutputError, UsageError
 from artgen.system.temporary import CREATE_FLAGS, displace, fsync_folder, fsync_tree, temp_file, temp_folder
@@ -26,6 +27,34 @@ _NO_HARDLINK_ERRNOS = {
     errno.EACCES,
 }
 _NAME_TAKEN_ERRNOS = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
+
+
+class FileIdentity(NamedTuple):
+    """Identify the contents of a file without reading them: if all values are equal, the file is unchanged.
+
+    Attributes:
+        path: absolute path without symbolic links.
+        inode: inode number.
+        size: size in bytes.
+        mtime_ns: time of the last modification in nanoseconds.
+    """
+
+    path: str
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+def file_identity(path: Path) -> FileIdentity:
+    """Return the identity of a file, for the keys of caches. Symbolic links are followed.
+
+    Raises:
+        InputFileError: The file is missing or cannot be read.
+    """
+    with wrap_read_errors(path):
+        resolved = path.resolve()
+        stat = resolved.stat()
+    return FileIdentity(str(resolved), stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
 def missing_file_error(path: Path) -> InputFileError:
