@@ -62,7 +62,7 @@ def _image_metadata(file: Path) -> tuple[str, dict[str, Any]]:
 
 def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any]]:
     from artgen.registry import lora as lora_files
-    from artgen.registry.safetensors_header import inspect_file
+    from artgen.registry.checkpoint_content import inspect_file
 
     checkpoint = inspect_file(file)
     if checkpoint.kind == "lora":

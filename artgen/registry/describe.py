@@ -9,8 +9,9 @@ from typing import Any
 from artgen.errors import InputFileError, ModelUnavailableError
 from artgen.registry import diffusers_folder
 from artgen.registry.catalog import ModelInfo
+from artgen.registry.checkpoint_content import CheckpointInfo, inspect_file
 from artgen.registry.resolved import ResolvedModel
-from artgen.registry.safetensors_header import CheckpointInfo, inspect_file, read_header
+from artgen.registry.safetensors_header import read_header
 
 PIPELINE_CLASSES = {
     "sd1": "StableDiffusionPipeline",

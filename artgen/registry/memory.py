@@ -6,9 +6,10 @@ from functools import lru_cache
 from typing import Any
 
 from artgen.registry import diffusers_folder
+from artgen.registry.checkpoint_content import component_of
 from artgen.registry.describe import vae_scale_factor
 from artgen.registry.resolved import ResolvedModel
-from artgen.registry.safetensors_header import component_of, read_header
+from artgen.registry.safetensors_header import read_header
 from artgen.registry.single_file_configs import single_file_config
 from artgen.spec import memory_budget
 

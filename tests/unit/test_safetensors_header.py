@@ -1,6 +1,9 @@
 """Test the detection of weight files by their headers, and the selection of the configuration of a checkpoint."""
 
+import contextlib
 import json
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,10 @@ from safetensors_files import Shapes, zero_file
 
 from artgen import registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
-from artgen.registry import single_file_configs
-from artgen.registry.safetensors_header import inspect_file, read_header
+from artgen.jobs.anomaly.fit_file import read_fit_header
+from artgen.registry import lora, single_file_configs
+from artgen.registry.checkpoint_content import inspect_file
+from artgen.registry.safetensors_header import MAX_HEADER_BYTES, read_header
 
 M = "model.diffusion_model."
 TEXT_KEYS = f"{M}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"
@@ -111,6 +116,84 @@ def test_damaged_files_raise_an_artgen_error(tmp_path: Path, data: bytes, offset
     file.write_bytes(bytes(content))
     with pytest.raises(ArtgenError):
         inspect_file(file)
+
+
+BIG = "9" * 400
+ENTRY = '{"dtype":%s,"shape":%s,"data_offsets":%s}'
+VALID = ENTRY % ('"F16"', "[1]", "[0,2]")
+HOSTILE_ENTRIES = {
+    **{f"shape {text[:12]}": ENTRY % ('"F16"', text, "[0,2]") for text in (
+        "[1e999]", "[-1]", "[true]", "[1.0]", '["1"]', "[null]", "[[1]]", "{}", "1", "null", '"1"', f"[{BIG}]",
+        "[1,1,1,1,1,1,1,1,1]", "[18446744073709551615]", "[NaN]", "[1,-1,-1]",
+    )},
+    "100,000 dimensions": ENTRY % ('"F16"', f"[{','.join('1' * 100_000)}]", "[0,2]"),
+    "100,000 large dimensions": ENTRY % ('"F16"', f"[{','.join(['999999999'] * 100_000)}]", "[0,2]"),
+    **{f"dtype {text[:12]}": ENTRY % (text, "[1]", "[0,2]") for text in
+       ("16", "null", "[]", '["F16"]', '"f16"', '""', '"X"', "true", '{"F16":1}')},
+    **{f"offsets {text[:12]}": ENTRY % ('"F16"', "[1]", text) for text in
+       ("[0]", "[0,2,4]", "[2,0]", "[-2,0]", "[0.0,2.0]", "[false,2]", '["0","2"]', "null", "{}", f"[0,{BIG}]",
+        "[1e999,2]", "[0,2]]", f"[{','.join('0' * 1_000_000)}]")},
+    **{f"entry {text}": text for text in ("1", "null", "[]", '"x"', "{}", "true")},
+    "deep": "[" * 100_000 + "]" * 100_000,
+    "duplicate": f'{VALID},"a":{VALID}',
+    "long name": f'1,"{"x" * 1_000_000}":1',
+    **{f"metadata {text[:12]}": f'{VALID},"__metadata__":{text}'
+       for text in ("[1]", '"x"', "1", '{"a":1}', '{"a":null}', '{"a":{}}', '{"a":["x"]}')},
+}  # fmt: skip
+READERS = (read_header, inspect_file, registry.resolve_model, lora.read_lora, read_fit_header)
+
+
+@pytest.mark.parametrize("name", HOSTILE_ENTRIES)
+def test_hostile_headers_raise_one_error_in_every_reader(tmp_path: Path, name: str) -> None:
+    text = f'{{"a":{HOSTILE_ENTRIES[name]}}}'.encode()
+    file = tmp_path / "hostile.safetensors"
+    file.write_bytes(len(text).to_bytes(8, "little") + text + b"\0\0")
+    for read in READERS:
+        start = time.process_time()
+        with pytest.raises((InputFileError, ModelUnavailableError)) as caught:
+            read(file if read is not registry.resolve_model else str(file))
+        assert len(caught.value.message) < 1000
+        assert time.process_time() - start < 5
+
+
+def test_a_header_larger_than_the_limit_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "large.safetensors"
+    with file.open("wb") as stream:
+        stream.write((99_000_000).to_bytes(8, "little") + b"{")
+        stream.truncate(100_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputFileError, match="99,000,000 bytes, and artgen reads at most"):
+            read_header(file)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_parsing_a_header_takes_at_most_45_times_its_size(tmp_path: Path) -> None:
+    file, size = tmp_path / "lists.safetensors", MAX_HEADER_BYTES // 20
+    text = b'{"a":[' + b"{}," * (size // 3) + b"{}]}"
+    file.write_bytes(len(text).to_bytes(8, "little") + text)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputFileError, match="not valid"):
+            read_header(file)
+        assert tracemalloc.get_traced_memory()[1] < 45 * size
+    finally:
+        tracemalloc.stop()
+    assert 45 * MAX_HEADER_BYTES < 500_000_000
+
+
+@pytest.mark.parametrize("key", [*SD1, *SD3, *FLUX, "conv_in.weight", "pos_embed.proj.weight"])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (1, 1, 1)])
+def test_characteristic_tensors_of_other_ranks_are_not_a_bug(tmp_path: Path, key: str, shape: tuple[int, ...]) -> None:
+    others = {"down_blocks.0.x": (1,), "time_embedding.linear_1.weight": (1,),
+              "transformer_blocks.0.attn.add_q_proj.weight": (1,)}  # fmt: skip
+    for shapes in (SD1, SD3, {"attn2.to_k.weight": ()}):
+        file = zero_file(tmp_path / "file.safetensors", {**shapes, **others, key: shape})
+        assert inspect_file(file).tensors
+        with contextlib.suppress(ModelUnavailableError):
+            registry.resolve_model(str(file))
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin", ".pth"])

@@ -17,8 +17,9 @@ from accelerate import init_empty_weights
 from diffusers.models.modeling_utils import LegacyModelMixin
 from safetensors import safe_open
 
+from artgen.registry.checkpoint_content import component_of
 from artgen.registry.diffusers_folder import denoiser_name, find_weights, iter_components, read_model_index
-from artgen.registry.safetensors_header import component_of, read_header
+from artgen.registry.safetensors_header import read_header
 
 CHUNK_BYTES = 16 << 20
 """Bytes of a chunk, after which the file is opened again; a single tensor can be larger."""

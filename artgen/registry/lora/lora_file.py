@@ -12,14 +12,9 @@ from typing import Any, NamedTuple
 
 from artgen.errors import InputFileError
 from artgen.registry import file_hash
+from artgen.registry.checkpoint_content import detect_architecture, inspect_file
 from artgen.registry.lora.keys import LayerKey, parse_tensor_key
-from artgen.registry.safetensors_header import (
-    SafetensorsHeader,
-    detect_architecture,
-    inspect_file,
-    read_header,
-    reject_pickle,
-)
+from artgen.registry.safetensors_header import SafetensorsHeader, read_header, reject_pickle
 from artgen.system.files import wrap_read_errors
 
 ARCHITECTURE_NAMES = {
