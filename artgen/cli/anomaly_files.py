@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artgen.cli.console import print_result
+from artgen.cli.console import print_path
 from artgen.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class OutputFiles:
         if self._fit_path is not None:
             self._write_file(self._fit_path, data)
             if not self._root_by_path:
-                print_result(str(self._fit_path))
+                print_path(self._fit_path)
 
     def write_csv(self, results: "Sequence[AnomalyResult]") -> None:
         """Write the table of scores in the order of `results`, if requested.

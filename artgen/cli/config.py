@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from artgen.cli.console import print_json, print_note, print_result
+from artgen.cli.console import print_json, print_note, print_path, print_result
 from artgen.cli.help import App
 from artgen.spec import config
 
@@ -61,4 +61,4 @@ def path(project: Project = False) -> None:
 
     artgen config path
     """
-    print_result(str(_config_file(project).absolute()))
+    print_path(_config_file(project).absolute())

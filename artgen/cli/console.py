@@ -1,19 +1,25 @@
 """Print results to stdout, and everything else to stderr.
 
-Text from a user, a file or a model passes `printable` before it is written to a terminal. JSON is not changed.
+Text from a user, a file or a model passes `printable` before it is written, also to a pipe: one value is one line and
+contains no escape sequences. JSON is not changed.
+
+If the reader of a pipe closes it (`| head -1`), the rest of the output is discarded without a message. A command that
+only prints exits as usual. A command that generates images stops before the next step, see `Reporter`.
 """
 
 import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from artgen.cli.interrupts import DeferredSigint
+from artgen.cli.interrupts import DeferredSigint, OutputClosed
 from artgen.errors import ArtgenError, OutputError
 from artgen.events import (
     CheckingImages,
@@ -26,7 +32,7 @@ from artgen.events import (
     PlanNote,
     StepEvent,
 )
-from artgen.system.terminal import printable
+from artgen.system.terminal import printable, printable_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,9 +42,21 @@ EXIT_SOME_FAILED = 7
 """Exit code if some of several images failed."""
 
 
+EXIT_OUTPUT_CLOSED = 141
+"""Exit code if the reader of stdout or stderr closed the pipe before all images were generated (128 + SIGPIPE)."""
+
+_closed_streams: "weakref.WeakSet[TextIO]" = weakref.WeakSet()
+"""Streams whose reader closed the pipe."""
+
+
 def print_result(line: str) -> None:
-    """Print one line of results to stdout: sanitized for a terminal, unchanged for a pipe or a file."""
-    _write_stdout((printable(line) if _is_terminal(sys.stdout) else line) + "\n")
+    """Print one line of results to stdout, sanitized."""
+    _write_stdout(printable(line) + "\n")
+
+
+def print_path(path: Path) -> None:
+    """Print a path to stdout: sanitized for a terminal; in a pipe or a file, undecodable bytes are kept."""
+    _write_stdout((printable(str(path)) if _is_terminal(sys.stdout) else printable_path(str(path))) + "\n")
 
 
 def print_json(value: Any) -> None:
@@ -51,23 +69,40 @@ def print_text(text: str) -> None:
     _write_stdout(text + "\n")
 
 
+def write_binary(data: bytes) -> None:
+    """Write the bytes of a file to stdout.
+
+    Raises:
+        OutputError: stdout cannot be written.
+    """
+    with _open_stdout() as stream:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
+
+
 def _write_stdout(text: str) -> None:
-    # Flush now: an error during interpreter shutdown cannot be reported.
+    with _open_stdout() as stream:
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:
+            stream.buffer.write(_encode_for_stdout(text))
+        stream.flush()  # an error during interpreter shutdown cannot be reported
+
+
+@contextlib.contextmanager
+def _open_stdout() -> Iterator[Any]:
+    """Yield stdout, and convert its errors. If the reader closed the pipe, the output is discarded."""
     if sys.stdout is None:
         raise OutputError("Cannot write to standard output: it is closed.", "Run artgen with standard output open.")
     try:
-        try:
-            sys.stdout.write(text)
-        except UnicodeEncodeError:
-            sys.stdout.buffer.write(_encode_for_stdout(text))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
+        yield sys.stdout
     except OSError as error:
-        discard_broken_streams()
-        raise OutputError(
-            f"Cannot write to standard output: {error.strerror}.", "Check the target of the redirection."
-        ) from error
+        _discard_stream(sys.stdout, error)
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(
+                f"Cannot write to standard output: {error.strerror}.", "Check the target of the redirection."
+            ) from error
 
 
 def _encode_for_stdout(text: str) -> bytes:
@@ -86,18 +121,27 @@ def discard_broken_streams() -> None:
         try:
             if stream is not None:
                 stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except OSError as error:
+            _discard_stream(stream, error)
+
+
+def _discard_stream(stream: TextIO, error: OSError) -> None:
+    if isinstance(error, BrokenPipeError):
+        _closed_streams.add(stream)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def is_output_closed() -> bool:
+    """Return whether the reader of stdout or stderr closed the pipe."""
+    return any(stream in _closed_streams for stream in (sys.stdout, sys.stderr) if stream is not None)
 
 
 def print_note(text: str) -> None:
     """Print one line to stderr."""
     try:
         _write_stderr(styled(sys.stderr, printable(text), dim=True))
-    except BrokenPipeError:
-        raise
-    except OSError:
-        pass  # the disk is full; the note cannot be reported elsewhere
+    except OSError as error:  # the note cannot be reported elsewhere
+        _discard_stream(sys.stderr, error)
 
 
 def print_error(error: ArtgenError) -> None:
@@ -134,7 +178,7 @@ def stderr_console() -> "Console":
     class Stderr(Console):
         def on_broken_pipe(self) -> None:
             # rich would exit with code 1, which is reserved for bugs.
-            raise BrokenPipeError
+            discard_broken_streams()
 
     # With NO_COLOR, rich still writes bold text and cursor movements.
     plain = False if os.environ.get("NO_COLOR") else None
@@ -142,7 +186,10 @@ def stderr_console() -> "Console":
 
 
 class Reporter:
-    """Show the events of the engine as progress on stderr. Use it as a context manager around the work."""
+    """Show the events of the engine as progress on stderr. Use it as a context manager around the work.
+
+    An event raises KeyboardInterrupt after Ctrl-C, and OutputClosed if the reader of the output closed the pipe.
+    """
 
     def __init__(self, quiet: bool, verbose: bool = False) -> None:
         self._quiet = quiet
@@ -161,7 +208,7 @@ class Reporter:
         self._interrupts.__exit__(*error)
 
     def __call__(self, event: Event) -> None:
-        self._interrupts.raise_if_interrupted()
+        self._stop_if_requested()
         if self._quiet:
             return
         match event:
@@ -190,6 +237,11 @@ class Reporter:
                 print_note(text)
             case _:
                 pass
+
+    def _stop_if_requested(self) -> None:
+        self._interrupts.raise_if_interrupted()
+        if is_output_closed():
+            raise OutputClosed
 
     def start(self, total: int) -> None:
         """Set the number of images of a batch. The display of single images does not use it."""

@@ -29,6 +29,10 @@ def restore_sigint() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+class OutputClosed(KeyboardInterrupt):
+    """Report that the reader of the output closed the pipe. As after Ctrl-C, no error of a job is recorded."""
+
+
 class DeferredSigint:
     """Defer Ctrl-C to the next step boundary.
 

@@ -1,6 +1,7 @@
 """Define the program `artgen`: its commands, its error handling and its exit codes."""
 
 import contextlib
+import errno
 import importlib
 import os
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ import typer
 
 from artgen._version import __version__
 from artgen.cli import interrupts
-from artgen.cli.console import discard_broken_streams, print_error, print_result
+from artgen.cli.console import EXIT_OUTPUT_CLOSED, discard_broken_streams, print_error, print_result
 from artgen.cli.help import App, Group, write_section
-from artgen.cli.interrupts import EXIT_INTERRUPTED
+from artgen.cli.interrupts import EXIT_INTERRUPTED, OutputClosed
 from artgen.errors import ArtgenError, OutputError, UsageError
+from artgen.system.files import WRITE_HINT
 
 COMMAND_SUMMARIES = {
     "txt2img": "Generate an image from a prompt.",
@@ -66,7 +68,7 @@ class ArtgenGroup(Group):
         write_section(formatter, "Commands", list(COMMAND_SUMMARIES.items()))
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _handle_errors():
+        with _handle_errors(), _wrap_completion_errors():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
@@ -87,13 +89,37 @@ def _handle_errors() -> Iterator[None]:
             command = error.ctx.command_path if error.ctx else "artgen"
             print_error(UsageError(message, f"Run `{command} --help` for all options."))
         raise typer.Exit(UsageError.exit_code) from None
-    except BrokenPipeError:
-        discard_broken_streams()
-        raise typer.Exit(OutputError.exit_code) from None
+    except OutputClosed:
+        raise typer.Exit(EXIT_OUTPUT_CLOSED) from None
+    except OSError as error:
+        if error.errno not in _NO_SPACE_ERRNOS:
+            raise
+        print_error(OutputError(f"Cannot write a file: {error.strerror}.", WRITE_HINT))
+        raise typer.Exit(OutputError.exit_code) from error
     except (KeyboardInterrupt, typer.Abort):
         print_error(ArtgenError("Interrupted."))
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
+
+@contextlib.contextmanager
+def _wrap_completion_errors() -> Iterator[None]:
+    """Convert the errors of `--show-completion`, which prints a script, and `--install-completion`, which writes one.
+
+    Raises:
+        OutputError: stdout or a file of the shell cannot be written.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        discard_broken_streams()
+        raise typer.Exit from None
+    except OSError as error:
+        target = f"'{error.filename}'" if error.filename else "the completion script"
+        raise OutputError(f"Cannot write {target}: {error.strerror}.", WRITE_HINT) from error
+
+
+_NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of a full disk, of a quota and of a limit of the file size. Any write of any library can raise them."""
 
 _CLICK_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """The class of all usage errors of Typer, which exports only its subclass `BadParameter`."""

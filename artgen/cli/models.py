@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from artgen import registry
-from artgen.cli.console import Reporter, print_json, print_note, print_result
+from artgen.cli.console import Reporter, print_json, print_note, print_path, print_result
 from artgen.cli.help import App
 from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError, UsageError
 from artgen.events import Downloading, Loading
@@ -16,6 +16,9 @@ from artgen.registry import hub
 from artgen.registry.hub import cache
 
 app = App("List, show, download, verify, alias and remove models.")
+
+MAX_README_BYTES = 1 << 20
+"""Maximum number of bytes of a README that `show` prints."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 ModelName = Annotated[str, typer.Argument(help="Alias, OWNER/NAME[@REVISION], folder or .safetensors file.")]
@@ -129,8 +132,10 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
     readme = model.path / "README.md" if model and not model.is_file else None
     if readme and readme.is_file():
         print_result("")
-        for line in readme.read_text(encoding="utf-8", errors="replace").splitlines():
-            print_result(line)
+        with readme.open("rb") as file:
+            text = file.read(MAX_README_BYTES).decode("utf-8", "replace")
+        for line in text.splitlines():
+            print_result(f"  {line.expandtabs()}")  # indented: a line of the README is not a detail of the model
     if not model:
         print_note(f"'{name}' is not downloaded. {_install_hint(reference, force=False)}")
 
@@ -161,7 +166,7 @@ def pull(
                 on_note=print_note,
             )
         registry.check_model_files(registry.resolve_model(f"{reference.target}@{folder.name}", offline=True))
-        print_result(str(folder))
+        print_path(folder)
 
 
 @app.command()
@@ -263,4 +268,4 @@ def path(name: ModelName) -> None:
     if model is None:
         hint = _install_hint(registry.parse_reference(name), force=False)
         raise ModelUnavailableError(f"Cannot print the path of '{name}': the model is not downloaded.", hint)
-    print_result(str(model.path.absolute()))
+    print_path(model.path.absolute())

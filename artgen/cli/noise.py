@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.console import Reporter, print_json, print_note, print_result
+from artgen.cli.console import Reporter, print_json, print_note, print_path
 from artgen.cli.options import flatten_settings
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.spec.settings import AnimationSettings, FramesSettings, InputImage, OutputSettings, ReportSettings
@@ -111,9 +111,9 @@ def noise(
         values = {**record, "schedule": schedule or model or "linear", "space": space, **frames}
         print_json({"file": str(path), **values, "times": [_level_record(level) for level in levels]})
         return
-    print_result(str(path))
+    print_path(path)
     if frames_path:
-        print_result(str(frames_path))
+        print_path(frames_path)
 
 
 def _level_record(level: "NoiseLevel[float]") -> dict[str, Any]:

@@ -23,14 +23,14 @@ class BatchReporter(Reporter):
     def __call__(self, event: Event) -> None:
         match event:
             case StepEvent(completed, steps, _, num_images, _):
-                self._interrupts.raise_if_interrupted()
+                self._stop_if_requested()
                 batch = f"{num_images} images, " if num_images > 1 else ""
                 self._update_progress(f"{batch}step {completed}/{steps}")
             case Loading(component):
-                self._interrupts.raise_if_interrupted()
+                self._stop_if_requested()
                 self._update_progress(f"loading {component}")
             case Decoding():
-                self._interrupts.raise_if_interrupted()
+                self._stop_if_requested()
                 self._update_progress("decoding")
             case _:
                 super().__call__(event)
@@ -40,6 +40,7 @@ class BatchReporter(Reporter):
         self._total = total
 
     def advance(self) -> None:
+        self._stop_if_requested()
         self._done += 1
         self._update_progress("")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.console import Reporter, print_json, print_note, print_result
+from artgen.cli.console import Reporter, print_json, print_note, print_path
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.sheet import check_sheet_path, write_sheets
@@ -81,7 +81,7 @@ def reconstruct(
         print_note(f"Mean of {len(files)} images: {_format_metrics(totals)}.")
     _write_pages(rows, output, overwrite)
     if not as_json:
-        print_result(str(output))
+        print_path(output)
 
 
 def _resolve_model(model_ref: ModelRef) -> "ResolvedModel":

@@ -16,6 +16,7 @@ from artgen.cli.console import (
     print_error,
     print_json,
     print_note,
+    print_path,
     print_result,
     summary_line,
 )
@@ -173,9 +174,9 @@ def _print_saved(outcome: JobOutcome, path: Path, plan: RunPlan, report: ReportS
         frames = {"frames": str(outcome.frames)} if outcome.frames else {}
         print_json({"file": str(path), **outcome.record, **frames, **outcome.measure()})
         return
-    print_result(str(path))
+    print_path(path)
     if outcome.frames:
-        print_result(str(outcome.frames))
+        print_path(outcome.frames)
     outcome.measure()
 
 

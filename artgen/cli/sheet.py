@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.console import print_note, print_result
+from artgen.cli.console import print_note, print_path
 from artgen.cli.positionals import RequiredImages
 from artgen.errors import InputFileError, OutputError
 
@@ -106,7 +106,7 @@ def write_sheets(
         data = encode_without_metadata(contact_sheet.render_sheet(page, cell_px=cell_px), image_format)
         write_user_file(path, data, overwrite=overwrite, hint=hint)
         if print_paths:
-            print_result(str(path))
+            print_path(path)
     return paths
 
 

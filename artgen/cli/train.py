@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from artgen.cli import report_dataset
-from artgen.cli.console import Reporter, print_json, print_note, print_result
+from artgen.cli.console import Reporter, print_json, print_note, print_path
 from artgen.cli.interrupts import EXIT_INTERRUPTED, DeferredSigint
 from artgen.cli.options import flatten_settings
 from artgen.errors import ArtgenError, UsageError
@@ -102,7 +102,7 @@ def train(
             {"path": str(finished.path), "steps": finished.steps, "loss": finished.loss, **plan.settings_record()}
         )
     elif finished is not None:  # only the main process has a result
-        print_result(str(finished.path))
+        print_path(finished.path)
 
 
 def _is_main_process() -> bool:

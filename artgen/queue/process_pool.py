@@ -25,6 +25,7 @@ from artgen.queue.locks import JobLocks
 from artgen.queue.planner import PlannedJob
 from artgen.queue.retries import CrashTracker
 from artgen.system import hardware, process
+from artgen.system.terminal import printable
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def _worker_main(
     except OutputError as error:
         send(WorkerFailed(error))
     except DeviceLostError as error:
-        print(error.message, file=sys.stderr, flush=True)
+        print(printable(error.message), file=sys.stderr, flush=True)
         sys.exit(error.exit_code)  # the main process starts a replacement
     except (EOFError, OSError):
         pass  # the main process has closed the connection

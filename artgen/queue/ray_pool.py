@@ -19,6 +19,7 @@ from artgen.queue.ledger import JobResult, Ledger
 from artgen.queue.locks import JobLocks
 from artgen.queue.planner import PlannedJob
 from artgen.queue.retries import CrashTracker
+from artgen.system.terminal import printable
 
 if TYPE_CHECKING:
     from artgen.engine.memory_policy import OomHistory
@@ -64,7 +65,7 @@ class RayActor:
             with JobRunner(ledger, self._locks, results.append, no_op, self._oom_history) as job_runner:
                 seconds = job_runner.run(job_batch.jobs, job_batch.batch_size)
         except DeviceLostError as error:
-            print(error.message, file=sys.stderr, flush=True)
+            print(printable(error.message), file=sys.stderr, flush=True)
             os._exit(error.exit_code)  # the coordinator starts a replacement
         finally:
             ledger.close()

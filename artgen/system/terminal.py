@@ -26,6 +26,19 @@ def printable(text: str) -> str:
     return "".join(_escape_character(character) for character in text)
 
 
+def printable_path(text: str) -> str:
+    """Return `printable(text)`, in which bytes that are not UTF-8 and the joiners U+200C and U+200D are kept.
+
+    The result is the exact path unless it contains control characters, so that a script can use a printed path. Pass
+    only paths: in other text, the surrogates that stand for such bytes could form an escape sequence.
+    """
+    return "".join(each if _is_kept_in_paths(each) else _escape_character(each) for each in text)
+
+
+def _is_kept_in_paths(character: str) -> bool:
+    return "\udc80" <= character <= "\udcff" or character in "\u200c\u200d"
+
+
 def markup_safe(text: str) -> str:
     """Return `printable(text)` with rich's markup escaped, for use inside a rich markup string.
 

@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +12,20 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pseudo_terminal import Terminal
 
+import artgen
 from artgen.cli.main import app
+
+BUNDLED_MODEL = Path(artgen.__file__).parent / "assets" / "tiny"
 
 HOSTILE = "fox\x1b]0;title\x07\x1b]8;;http://evil\x1b\\\x1b]52;c;ZXZpbDEx\x07\x1b[2J\x9b2J\x85\u202egnp[/nope]"
 RAW = (b"\x1b]", b"\x1b[2J", b"\x07", b"\x1b\\", "\x9b".encode(), "\x85".encode(), "\u202e".encode())
+
+
+class TerminalStream(io.StringIO):
+    """Represent a stream that is connected to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 COMMANDS = [
@@ -40,19 +52,14 @@ def command_id(value: object) -> str | None:
     return " ".join(value).replace(HOSTILE, "HOSTILE") if isinstance(value, tuple) else None
 
 
-class TerminalStream(io.StringIO):
-    """Represent a stream that is connected to a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
+@pytest.mark.parametrize("stream", [TerminalStream(), io.StringIO()], ids=["terminal", "pipe"])
 @pytest.mark.parametrize(("arguments", "code"), COMMANDS, ids=command_id)
-def test_untrusted_text_is_sanitized_on_terminal_streams(
-    arguments: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch
+def test_untrusted_text_is_sanitized(
+    arguments: tuple[str, ...], code: int, stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_hostile()
-    stream = TerminalStream()
+    stream.seek(0)
+    stream.truncate()
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(sys, "stderr", stream)
     with pytest.raises(SystemExit) as exited:
@@ -61,6 +68,51 @@ def test_untrusted_text_is_sanitized_on_terminal_streams(
     assert exited.value.code == code, output
     assert not [raw for raw in RAW if raw in output], output
     assert b"[/nope]" in output.replace(b"\n", b"")
+
+
+LINES = "fox\nseed: 5\r\x0bseed: 5\x0c\x1cseed: 5\x1d\x1e\x85\u2028seed: 5\u2029seed: 5"
+"""A value with all characters that end a line for `str.splitlines`."""
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (
+            "artgen",
+            json.dumps({"artgen": "0.1.0", "prompt": LINES, f"a\n{LINES}": {"b": 1}, "lora": [LINES]}),
+        ),
+        ("artgen", json.dumps({"artgen": "0.1.0", f"a\n{LINES}": 1, "task": LINES, "model": LINES, "seed": 1})),
+        ("parameters", f"{LINES}\nSteps: 20, Sampler: {json.dumps(LINES)}, Seed: 1, Size: 64x64, Odd: {LINES}"),
+    ],
+    ids=["record", "keys", "parameters"],
+)
+def test_info_prints_one_line_per_field(
+    key: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chunks = PngInfo()
+    chunks.add_itxt(key, text)
+    path = tmp_path / f"{LINES}.png"
+    Image.new("RGB", (8, 8)).save(path, pnginfo=chunks)
+    with pytest.raises(SystemExit):
+        app(["info", str(path)], prog_name="artgen")
+    captured = capsys.readouterr()
+    with pytest.raises(SystemExit):
+        app(["info", str(path), "--json"], prog_name="artgen")
+    fields = json.loads(capsys.readouterr().out)
+    num_fields = len(fields) - 2  # without the file and the source
+    assert len(captured.out.splitlines()) == captured.out.count("\n") == num_fields
+    assert len([line for line in captured.out.splitlines() if line.startswith("seed: ")]) == ("seed" in fields)
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_readme_of_a_model_cannot_imitate_its_details(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = shutil.copytree(BUNDLED_MODEL, tmp_path / "model")
+    (model / "README.md").write_text("license: none\n\x1b[2Jpath: /\n\tx\x0blicense: none\u2028license: none")
+    with pytest.raises(SystemExit):
+        app(["models", "show", str(model)], prog_name="artgen")
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith(("license: ", "path: "))]) == 2
+    assert not any("\x1b" in line for line in lines)
 
 
 @pytest.mark.slow

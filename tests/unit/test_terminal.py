@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from artgen.system.terminal import markup_safe, printable
+from artgen.system.terminal import markup_safe, printable, printable_path
 
 ANY_TEXT = st.text(st.characters(), max_size=60)  # includes lone surrogates
 
@@ -42,6 +42,25 @@ def test_result_contains_no_control_characters(text: str) -> None:
     assert not {unicodedata.category(character) for character in result} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
     assert printable(result) == result
     result.encode("utf-8")
+
+
+@given(ANY_TEXT)
+def test_printed_paths_contain_no_control_characters(text: str) -> None:
+    result = printable_path(text)
+    assert not {unicodedata.category(character) for character in result} & {"Cc", "Zl", "Zp"}
+    assert len(result.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    "text", ["fox.png", "ein Füchslein.png", "\N{MAN}\u200d\N{ROCKET}.png", "a\udcff\udc9b.png", "می\u200cخواهم.png"]
+)
+def test_printed_paths_without_control_characters_are_exact(text: str) -> None:
+    assert printable_path(text) == text
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\x1b[2J", "\x9b", "\u202egnp", "\ud800", "\u2028"])
+def test_control_characters_of_printed_paths_become_escapes(text: str) -> None:
+    assert printable_path(text) == printable(text)
 
 
 def _print(renderable: object) -> str:

@@ -1,0 +1,140 @@
+"""Test that a closed pipe ends every command without a message (`artgen ... | head -1`)."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+from command_line import FAST, record, save_inputs
+
+from artgen.cli.main import COMMAND_SUMMARIES, app, load_command
+
+DRY_RUN = ("-m", "tiny", *FAST, "--dry-run")
+DENOISE = ("denoise", "in.png", "--method", "tv")
+
+PRINTING_COMMANDS = [
+    ("--version",),
+    ("--help",),
+    ("--show-completion", "bash"),
+    ("txt2img", "x", *DRY_RUN),
+    ("txt2img", "x", *DRY_RUN, "--json"),
+    ("txt2img", "x", *DRY_RUN, "--sweep", "steps=2,3"),
+    ("img2img", "in.png", "x", *DRY_RUN),
+    ("inpaint", "in.png", "x", "--mask", "mask.png", *DRY_RUN),
+    ("outpaint", "in.png", "x", "--expand", "8", *DRY_RUN),
+    (*DENOISE, "--dry-run"),
+    ("noise", "in.png"),
+    ("anomaly", "in.png", "--dry-run"),
+    ("batch", "prompts.txt", *DRY_RUN),
+    ("train", "photos", "--resolution", "32", "-o", "x.safetensors", "--dry-run", "--json"),
+    ("reconstruct", "in.png", "-m", "tiny"),
+    ("sheet", "in.png"),
+    ("info", "record.json"),
+    ("info", "record.json", "--json"),
+    ("replay", "record.json", "--dry-run"),
+    ("models", "list"),
+    ("models", "list", "--json"),
+    ("models", "show", "tiny"),
+    ("models", "path", "tiny"),
+    ("models", "verify", "tiny"),
+    ("schedulers",),
+    ("doctor",),
+    ("doctor", "--json"),
+    ("config", "show"),
+    ("config", "path"),
+]
+"""A command line of each command that prints to stdout. The exit code is 0 also if the output is read."""
+
+
+@pytest.fixture
+def closed_pipe() -> Iterator[TextIO]:
+    """Return a stream whose reader has closed the pipe."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w", encoding="utf-8")
+    yield stream
+    stream.close()
+
+
+@pytest.fixture
+def _inputs() -> None:
+    from PIL import Image
+
+    save_inputs()
+    Path("photos").mkdir()
+    for number in range(2):
+        Image.effect_noise((64, 64), 50).convert("RGB").save(f"photos/{number}.png")
+    Path("prompts.txt").write_text("a fox\na car\n")
+    Path("record.json").write_text(json.dumps({"artgen": "0.1.0", **record("txt2img", "x", "-m", "tiny", *FAST)}))
+
+
+def exit_code(*arguments: str) -> Any:
+    with pytest.raises(SystemExit) as exited:
+        app(list(arguments), prog_name="artgen")
+    return exited.value.code
+
+
+@pytest.mark.usefixtures("_inputs")
+@pytest.mark.parametrize("arguments", PRINTING_COMMANDS, ids=" ".join)
+def test_closed_stdout_ends_without_a_message(
+    arguments: tuple[str, ...],
+    closed_pipe: TextIO,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "stdout", closed_pipe)
+    assert exit_code(*arguments) == 0
+    assert "rror" not in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("_inputs")
+@pytest.mark.parametrize("name", COMMAND_SUMMARIES)
+def test_every_help_ends_without_a_message(
+    name: str, closed_pipe: TextIO, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", closed_pipe)
+    for subcommand in getattr(load_command(name), "commands", None) or [""]:
+        assert exit_code(name, *filter(None, [subcommand]), "--help") == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_the_list_contains_every_command() -> None:
+    assert {arguments[0] for arguments in PRINTING_COMMANDS} >= COMMAND_SUMMARIES.keys()
+
+
+@pytest.mark.usefixtures("_inputs")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_generation_stops_before_the_next_image(
+    sd1: str, stream: str, closed_pipe: TextIO, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, stream, closed_pipe)
+    code = exit_code("txt2img", "x", "-m", sd1, *FAST, "--count", "3", "--batch-size", "1")
+    assert code == 141
+    assert len(list(Path().glob("outputs/*"))) < 3
+    assert "rror" not in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("_inputs")
+def test_batch_stops_and_continues(
+    sd1: str, closed_pipe: TextIO, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("batch", "prompts.txt", "-m", sd1, *FAST, "--batch-size", "1", "-o", "out/")
+    with monkeypatch.context() as context:
+        context.setattr(sys, "stdout", closed_pipe)
+        assert exit_code(*arguments) == 141
+    assert len(list(Path("out").glob("*.png"))) == 1
+    assert exit_code(*arguments) == 0
+    assert len(list(Path("out").glob("*.png"))) == 2
+    assert "rror" not in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("_inputs")
+def test_last_image_is_saved_and_the_exit_code_is_0(
+    sd1: str, closed_pipe: TextIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", closed_pipe)
+    assert exit_code("txt2img", "x", "-m", sd1, *FAST, "-o", "x.png", "-q") == 0
+    assert Path("x.png").is_file()
