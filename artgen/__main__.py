@@ -15,8 +15,8 @@ def run() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("error: Interrupted.\n")
         raise SystemExit(130) from None
-    from artgen.cli.main import run as main
-
+    with process.paused_gc():
+        from artgen.cli.main import run as main
     with process.fast_exit():
         main()
 

@@ -1,6 +1,5 @@
 """Define the command `artgen anomaly`."""
 
-import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import OptionalImages
 from artgen.errors import ArtgenError, InputFileError
 from artgen.spec.settings import AnomalySettings, DeviceSettings, ModelRef, ReportSettings
+from artgen.system import process
 
 if TYPE_CHECKING:
     from artgen.engine.anomaly.result import AnomalyResult
@@ -129,8 +129,8 @@ def _score_all(
     failures: list[ArtgenError],
 ) -> "tuple[list[AnomalyResult], bool]":
     """Return the results, and whether Ctrl-C interrupted the loop. Results before Ctrl-C are returned."""
-    gc.enable()
-    from artgen.engine.anomaly.detector import AnomalyDetector, load_fit
+    with process.paused_gc():
+        from artgen.engine.anomaly.detector import AnomalyDetector, load_fit
 
     results: list[AnomalyResult] = []
     detector = AnomalyDetector(job, reporter)

@@ -15,6 +15,7 @@ from artgen.cli.console import EXIT_OUTPUT_CLOSED, discard_broken_streams, print
 from artgen.cli.help import App, Group, write_section
 from artgen.cli.interrupts import EXIT_INTERRUPTED, OutputClosed
 from artgen.errors import ArtgenError, OutputError, UsageError
+from artgen.system import process
 from artgen.system.files import WRITE_HINT
 
 COMMAND_SUMMARIES = {
@@ -51,7 +52,8 @@ class ArtgenGroup(Group):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name not in COMMAND_SUMMARIES:
             return None
-        command = load_command(cmd_name)
+        with process.paused_gc():
+            command = load_command(cmd_name)
         interrupts.restore_sigint()  # from now on, Ctrl-C may interrupt work in progress
         return command
 

@@ -8,6 +8,7 @@ from artgen.cli.console import Reporter, print_json, print_note, print_path
 from artgen.cli.options import flatten_settings
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.spec.settings import AnimationSettings, FramesSettings, InputImage, OutputSettings, ReportSettings
+from artgen.system import process
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -94,9 +95,10 @@ def noise(
         destination.check(*image.size, record)
         if animation_output is not None:
             animation_output.check(record)
-        config = _scheduler_config(schedule, resolved)
-        from artgen.engine.diffusion import noise_schedule
+        with process.paused_gc():
+            from artgen.engine.diffusion import noise_schedule
 
+        config = _scheduler_config(schedule, resolved)
         levels = noise_schedule.noise_levels(config, steps)
         if report.dry_run:
             print_note("Dry run: 1 strip would be generated.")
@@ -168,7 +170,8 @@ def _noise_image(
         from artgen.engine.diffusion import pixel_forward
 
         return pixel_forward.add_pixel_noise(image, levels, seed)
-    from artgen.engine.diffusion import latent_forward
+    with process.paused_gc():
+        from artgen.engine.diffusion import latent_forward
 
     return latent_forward.add_latent_noise(image, levels, seed, model, reporter)
 

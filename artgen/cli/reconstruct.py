@@ -12,6 +12,7 @@ from artgen.cli.positionals import RequiredImages
 from artgen.cli.sheet import check_sheet_path, write_sheets
 from artgen.errors import ModelUnavailableError
 from artgen.spec.settings import DeviceSettings, ModelRef
+from artgen.system import process
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -99,7 +100,9 @@ def _resolve_model(model_ref: ModelRef) -> "ResolvedModel":
 
 def _reconstruct_files(files: list[Path], model: "ResolvedModel", compute: DeviceSettings, reporter: Reporter) -> Any:
     from artgen import images
-    from artgen.engine import reconstruct as vae_reconstruct
+
+    with process.paused_gc():
+        from artgen.engine import reconstruct as vae_reconstruct
     from artgen.engine.loading.device import resolve_device
     from artgen.events import ModelSelected
 

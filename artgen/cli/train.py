@@ -20,6 +20,7 @@ from artgen.spec.settings import (
     ModelRef,
     OptimizerSettings,
 )
+from artgen.system import process
 
 if TYPE_CHECKING:
     from artgen.engine.training.run import Finished
@@ -130,8 +131,9 @@ def _print_plan(plan: "TrainingPlan") -> None:
 
 def _run_training(plan: "TrainingPlan", quiet: bool) -> "Finished | None":
     from artgen.cli.progress_training import TrainingProgressTable
-    from artgen.engine.training import run
 
+    with process.paused_gc():
+        from artgen.engine.training import run
     finished: Finished | None = None
     with DeferredSigint() as interrupts, TrainingProgressTable(plan, quiet=quiet) as table:
         try:

@@ -21,15 +21,19 @@ from artgen.system import process
 _lazy_load_lock = threading.RLock()
 
 
-def import_engine() -> None:
-    """Import the engine; without most of SciPy if artgen owns the process and diffusers is not imported yet."""
-    if process.owns_process() and "diffusers" not in sys.modules:
-        with hide_package("scipy"):
-            importlib.import_module("transformers.models.clip.modeling_clip")
-        with lazy_import("scipy.integrate", "scipy.stats"):
-            importlib.import_module("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
-    importlib.import_module("artgen.engine.generate")
-    process.freeze_gc()
+def import_engine(module: str = "artgen.engine.generate") -> Any:
+    """Import a module of the engine and return it.
+
+    If artgen owns the process, the import runs without garbage collection and, if diffusers is not imported yet,
+    without most of SciPy.
+    """
+    with process.paused_gc():
+        if process.owns_process() and "diffusers" not in sys.modules:
+            with hide_package("scipy"):
+                importlib.import_module("transformers.models.clip.modeling_clip")
+            with lazy_import("scipy.integrate", "scipy.stats"):
+                importlib.import_module("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
+        return importlib.import_module(module)
 
 
 @contextlib.contextmanager

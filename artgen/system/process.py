@@ -12,13 +12,9 @@ _exit_code: int | None = None
 
 
 def configure_process() -> None:
-    """Declare that this process runs nothing but artgen.
-
-    Garbage collection is disabled during imports; `freeze_gc` enables it again.
-    """
+    """Declare that this process runs nothing but artgen. `paused_gc` and `fast_exit` then have an effect."""
     global _owns_process
     _owns_process = True
-    gc.disable()
     atexit.register(_exit_fast)  # atexit runs handlers in reverse order, so this handler runs last.
 
 
@@ -27,14 +23,24 @@ def owns_process() -> bool:
     return _owns_process
 
 
-def freeze_gc() -> None:
-    """Enable garbage collection again and exclude the objects that exist now.
+@contextlib.contextmanager
+def paused_gc() -> Iterator[None]:
+    """Disable garbage collection during imports in the block. Exclude the objects of the imports from later runs.
 
-    Only the first call has an effect: later objects, such as a replaced model, must be collected. In a process that
-    artgen does not own, this function does nothing.
+    Outside such a block garbage collection is always enabled. If the block imports nothing, no object is excluded:
+    later objects, such as a replaced model, must be collected. In a process that artgen does not own, this function
+    does nothing.
     """
-    if _owns_process and not gc.isenabled():
-        gc.freeze()
+    if not _owns_process or not gc.isenabled():
+        yield
+        return
+    num_modules = len(sys.modules)
+    gc.disable()
+    try:
+        yield
+    finally:
+        if len(sys.modules) > num_modules:
+            gc.freeze()
         gc.enable()
 
 

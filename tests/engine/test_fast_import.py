@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sample_images
 from PIL import Image
 
 from artgen import Txt2Img, generate
@@ -95,13 +96,59 @@ def test_artgen_does_not_own_the_process_of_a_library_user() -> None:
     assert not process.owns_process()
 
 
-def test_objects_created_after_the_first_freeze_are_collected() -> None:
-    """A replaced model contains reference cycles. A second freeze would keep it forever."""
+def test_objects_created_after_the_imports_are_collected() -> None:
+    """A replaced model contains reference cycles. A freeze without an import would keep it forever."""
     program = (
         "import gc, weakref\nfrom artgen.system import process\nprocess.configure_process()\n"
-        "assert not gc.isenabled()\nprocess.freeze_gc()\n"
+        "assert gc.isenabled()\nwith process.paused_gc():\n    import json.tool\n    assert not gc.isenabled()\n"
+        "assert gc.isenabled() and gc.get_freeze_count()\n"
         "class Model: pass\nmodel = Model()\nmodel.own = model\nreference = weakref.ref(model)\n"
-        "process.freeze_gc()\ndel model\ngc.collect()\nprint(reference())"
+        "with process.paused_gc():\n    import json.tool\n"
+        "del model\ngc.collect()\nprint(reference())"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert result.stdout.strip() == "None"
+
+
+GC_PROGRAM = """
+import gc, json, sys
+from typer.testing import CliRunner
+from artgen.system import process
+process.configure_process()
+from artgen.cli.main import app
+states, observed = {}, []
+for command in json.loads(sys.argv[1]):
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    states[command[0]] = [gc.isenabled(), *set(observed)]
+    if command[0] == "noise":  # the first command that imports torch
+        from torch.nn.modules import module
+        module.register_module_forward_hook(lambda *_: observed.append(gc.isenabled()))
+    observed.clear()
+print(json.dumps(states))
+"""
+
+
+def test_garbage_is_collected_while_every_command_works(sd1: str) -> None:
+    Path("images").mkdir()
+    for index in range(3):
+        sample_images.photo(Path(f"images/{index}.png"), seed=index)
+    commands = [
+        ["schedulers"],
+        ["noise", "images/0.png", "--space", "latent", "-m", sd1],
+        ["reconstruct", "images/0.png", "-m", sd1],
+        ["anomaly", "images/0.png"],
+        ["train", "images", "-m", sd1, "-o", "lora.safetensors", "--train-steps", "1", "--resolution", "32", "--quiet"],
+        ["denoise", "images/0.png"],
+        ["txt2img", "x", "-m", sd1, "--steps", "1", "--seed", "1", "-o", "x.png"],
+        ["img2img", "images", "x", "-m", sd1, "--steps", "2", "-o", "batch/"],
+        ["replay", "x.png", "-o", "y.png", "--set", f"model={sd1}"],
+        ["sheet", "images", "-o", "sheet.png"],
+    ]
+    args = [sys.executable, "-c", GC_PROGRAM, json.dumps(commands)]
+    result = subprocess.run(args, capture_output=True, text=True, check=False, timeout=600)
+    assert result.returncode == 0, result.stderr
+    states = json.loads(result.stdout)
+    assert list(states) == [command[0] for command in commands]
+    assert all(all(values) for values in states.values()), states
+    assert all(len(states[name]) > 1 for name in ("reconstruct", "anomaly", "train", "denoise", "txt2img", "img2img"))
