@@ -15,6 +15,7 @@ from artgen.cli.positionals import OptionalImages
 from artgen.errors import ArtgenError, InputFileError
 from artgen.spec.settings import AnomalySettings, DeviceSettings, ModelRef, ReportSettings
 from artgen.system import process
+from artgen.system.counts import counted
 
 if TYPE_CHECKING:
     from artgen.engine.anomaly.result import AnomalyResult
@@ -83,8 +84,8 @@ def anomaly(
         image_paths = _filter_by_size(job, image_sizes, failures)
         if report.dry_run:
             print_note(
-                f"Dry run: {_count(len(image_paths))} would be scored, "
-                f"and {_count(len(job.normal_paths))} would be used for the fit."
+                f"Dry run: {counted(len(image_paths), 'image')} would be scored, "
+                f"and {counted(len(job.normal_paths), 'image')} would be used for the fit."
             )
             return
         results, interrupted = _score_all(job, image_paths, output_files, reporter, failures)
@@ -97,10 +98,6 @@ def anomaly(
             print_result(_result_line(result))
     output_files.write_csv(results)
     _exit(len(paths_and_roots), failures, interrupted, print_summary=not report.quiet)
-
-
-def _count(num_images: int) -> str:
-    return f"{num_images:,} {'image' if num_images == 1 else 'images'}"
 
 
 def _filter_by_size(
@@ -161,7 +158,7 @@ def _exit(total: int, failures: Sequence[ArtgenError], interrupted: bool, *, pri
         raise typer.Exit(EXIT_INTERRUPTED)
     if failures:
         if print_summary:
-            print_note(f"{len(failures)} of {total} images could not be scored.")
+            print_note(f"{len(failures):,} of {counted(total, 'image')} could not be scored.")
         raise typer.Exit(EXIT_SOME_FAILED if len(failures) < total else failures[0].exit_code)
 
 

@@ -29,6 +29,7 @@ from artgen.spec.settings import (
     SeriesSettings,
     SizeSettings,
 )
+from artgen.system.counts import counted
 
 if TYPE_CHECKING:
     from artgen.queue.entries import Entry, LineError
@@ -159,12 +160,13 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
     print_note(", ".join(f"{counts[state]:,} {state}" for state in ("intact", "changed", "missing")) + ".")
     if counts["changed"]:
         raise RefusedError(
-            f"Verification failed: {counts['changed']:,} images differ from the ledger.",
+            f"Verification failed: {counted(counts['changed'], 'image differs', 'images differ')} from the ledger.",
             "Delete them and run the batch again.",
         )
     if counts["missing"]:
         raise InputFileError(
-            f"Verification failed: {counts['missing']:,} images are missing.", "Run the batch again to generate them."
+            f"Verification failed: {counted(counts['missing'], 'image is', 'images are')} missing.",
+            "Run the batch again to generate them.",
         )
 
 

@@ -20,6 +20,7 @@ from artgen.queue.planner import BatchPlan, PlannedJob, Planner
 from artgen.queue.timings import Timings
 from artgen.spec.records import to_record
 from artgen.spec.settings import BatchRunSettings, ReportSettings
+from artgen.system.counts import counted
 
 
 class LedgerJobs:
@@ -178,12 +179,14 @@ def _report_line_errors(plan: BatchPlan, *, keep_going: bool) -> None:
     for line in plan.line_errors[:MAX_LISTED_ERRORS]:
         print_error(ArtgenError(f"{line.location}: {line.error.message}", line.error.hint))
     if len(plan.line_errors) > MAX_LISTED_ERRORS:
-        print_note(f"{len(plan.line_errors) - MAX_LISTED_ERRORS:,} more errors are not listed.")
+        print_note(
+            f"{counted(len(plan.line_errors) - MAX_LISTED_ERRORS, 'more error is', 'more errors are')} not listed."
+        )
     if plan.line_errors and not (keep_going and plan.jobs):
         codes = {line.error.exit_code for line in plan.line_errors}
         print_error(
             ArtgenError(
-                f"{len(plan.line_errors):,} of {len(plan.line_errors) + len(plan.jobs):,} jobs are invalid. "
+                f"{len(plan.line_errors):,} of {counted(len(plan.line_errors) + len(plan.jobs), 'job')} cannot run. "
                 "No image was generated.",
                 "Fix them, or add --keep-going to generate the others." if plan.jobs else "",
             )
@@ -195,7 +198,7 @@ def _report_line_errors(plan: BatchPlan, *, keep_going: bool) -> None:
 
 def _batch_summary(state: RunState, folder: Path) -> str:
     total = len(state.jobs)
-    parts = [f"{total:,} {'image' if total == 1 else 'images'} in '{folder}'"]
+    parts = [f"{counted(total, 'image')} in '{folder}'"]
     if state.num_completed:
         parts.append(f"{state.num_completed:,} done")
     if state.failed:

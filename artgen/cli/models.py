@@ -14,6 +14,7 @@ from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError, Usag
 from artgen.events import Downloading, Loading
 from artgen.registry import hub
 from artgen.registry.hub import cache
+from artgen.system.counts import counted
 
 app = App("List, show, download, verify, alias and remove models.")
 
@@ -196,10 +197,10 @@ def verify(
             else:
                 print_result(f"{check.model}: {check.file}: {check.detail}")
         if not as_json and not failed:
-            print_result(f"{name}: {len(checks)} files match their SHA-256.")
+            print_result(f"{name}: {counted(len(checks), 'file matches its', 'files match their')} SHA-256.")
     if failed_checks:
         damaged = list(dict.fromkeys(check.model for check in failed_checks))
-        files = "1 file does" if len(failed_checks) == 1 else f"{len(failed_checks)} files do"
+        files = counted(len(failed_checks), "file does", "files do")
         hints = (_install_hint(registry.parse_reference(name), force=True) for name in damaged)
         raise RefusedError(
             f"Verification of {', '.join(damaged)} failed: {files} not match the SHA-256.",

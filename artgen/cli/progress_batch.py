@@ -90,7 +90,8 @@ def _create_progress_line() -> "Progress":
 def format_rate(num_images: float, seconds: float) -> str:
     """Return a rate such as `42 images/min`, or `9.5 images/h` below 10 images per minute."""
     per_minute = 60 * num_images / seconds
-    return f"{per_minute:.0f} images/min" if per_minute >= 10 else f"{60 * per_minute:.3g} images/h"
+    number, unit = (f"{per_minute:.0f}", "min") if per_minute >= 10 else (f"{60 * per_minute:.3g}", "h")
+    return f"{number} {'image' if number == '1' else 'images'}/{unit}"
 
 
 def format_duration(seconds: float) -> str:

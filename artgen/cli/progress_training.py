@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from artgen.cli.console import Reporter, print_note, stderr_console
 from artgen.events import Event
+from artgen.system.counts import counted
 from artgen.system.terminal import printable
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ class TrainingProgressTable:
         match event:
             case run.Started(start_step=start_step, num_parameters=num_parameters, num_processes=num_processes):
                 self._reporter.close()
-                processes = f" in {num_processes} processes" if num_processes > 1 else ""
+                processes = f" in {counted(num_processes, 'process', 'processes')}" if num_processes > 1 else ""
                 resumed = f" The training resumes after step {start_step}." if start_step else ""
-                print_note(f"{num_parameters:,} trainable parameters{processes}.{resumed}")
+                print_note(f"{counted(num_parameters, 'trainable parameter')}{processes}.{resumed}")
             case run.TrainStep():
                 self._show_step(event)
             case run.CheckpointSaved(step, path) if stderr_console().is_terminal is False:

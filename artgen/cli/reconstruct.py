@@ -13,6 +13,7 @@ from artgen.cli.sheet import check_sheet_path, write_sheets
 from artgen.errors import ModelUnavailableError
 from artgen.spec.settings import DeviceSettings, ModelRef
 from artgen.system import process
+from artgen.system.counts import counted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -79,7 +80,7 @@ def reconstruct(
             elif not quiet:
                 print_note(f"'{file}': {_format_metrics(result.metrics)}.")
     if len(files) > 1 and not quiet and not as_json:
-        print_note(f"Mean of {len(files)} images: {_format_metrics(totals)}.")
+        print_note(f"Mean of {counted(len(files), 'image')}: {_format_metrics(totals)}.")
     _write_pages(rows, output, overwrite)
     if not as_json:
         print_path(output)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from artgen.cli.console import print_error, print_note
 from artgen.dataset.types import Dataset, DatasetError
 from artgen.errors import ArtgenError
+from artgen.system.counts import counted
 
 MAX_LISTED_ITEMS = 12
 """Maximum number of items of one kind that are printed. The rest are counted."""
@@ -39,7 +40,7 @@ def print_dataset_errors() -> Iterator[None]:
 def report_lines(dataset: Dataset, sizes: Sizes) -> Iterator[str]:
     """Yield the summary line by line."""
     total = len(dataset.images) + len(dataset.rejected)
-    yield f"'{dataset.folder}': {len(dataset.images):,} of {total:,} images are used for training."
+    yield f"'{dataset.folder}': training uses {len(dataset.images):,} of {counted(total, 'image')}."
     yield from _count_lines("folder", Counter(image.folder or "(top)" for image in dataset.images))
     yield from _count_lines("shape", Counter(f"{width}x{height}" for width, height in sizes))
     licenses = (image.provenance.license if image.provenance else None for image in dataset.images)

@@ -22,6 +22,7 @@ from artgen.cli.console import (
 )
 from artgen.errors import ArtgenError
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
+from artgen.system.counts import counted
 
 MAX_LISTED_ERRORS = 50
 """Maximum number of errors of one kind that are printed. The rest are counted."""
@@ -153,7 +154,7 @@ def _print_pending(pending: Sequence[PendingJob], report: ReportSettings) -> Non
             print_json({**({"where": job.location} if job.location else {}), **job.record})
         else:
             print_result("  ".join(text for text in (job.location, summary_line(job.record)) if text))
-    print_note(f"Dry run: {len(pending):,} {'image' if len(pending) == 1 else 'images'} would be generated.")
+    print_note(f"Dry run: {counted(len(pending), 'image')} would be generated.")
 
 
 def _print_outcome(outcome: JobOutcome, plan: RunPlan, report: ReportSettings) -> None:
@@ -189,7 +190,9 @@ def _exit_with_failures(failures: Sequence[JobOutcome], plan: RunPlan, report: R
         for outcome, error in list(zip(failures, errors, strict=True))[:MAX_LISTED_ERRORS]:
             print_note(f"{outcome.label}: {error.message}")
         if len(failures) > MAX_LISTED_ERRORS:
-            print_note(f"{len(failures) - MAX_LISTED_ERRORS:,} more failures are not listed.")
+            print_note(
+                f"{counted(len(failures) - MAX_LISTED_ERRORS, 'more failure is', 'more failures are')} not listed."
+            )
     hint = "Add --retry-failed to try them again." if plan.has_ledger else ""
-    print_error(ArtgenError(f"{len(failures):,} of {plan.total:,} images failed.", hint))
+    print_error(ArtgenError(f"{len(failures):,} of {counted(plan.total, 'image')} failed.", hint))
     raise typer.Exit(EXIT_SOME_FAILED)

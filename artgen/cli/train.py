@@ -21,6 +21,7 @@ from artgen.spec.settings import (
     OptimizerSettings,
 )
 from artgen.system import process
+from artgen.system.counts import counted
 
 if TYPE_CHECKING:
     from artgen.engine.training.run import Finished
@@ -119,11 +120,11 @@ def _print_plan(plan: "TrainingPlan") -> None:
     optimizer = settings.optimizer
     batch_size = optimizer.train_batch_size * optimizer.gradient_accumulation_steps
     print_note(
-        f"Training {target} of {plan.model.short_name} on {len(dataset.images)} images of "
+        f"Training {target} of {plan.model.short_name} on {counted(len(dataset.images), 'image')} of "
         f"{plan.resolution}x{plan.resolution} pixels, or the same area."
     )
     print_note(
-        f"{optimizer.train_steps} steps, batch size {batch_size}, learning rate {optimizer.learning_rate:g} "
+        f"{counted(optimizer.train_steps, 'step')}, batch size {batch_size}, learning rate {optimizer.learning_rate:g} "
         f"({optimizer.lr_scheduler}), seed {settings.seed}."
     )
     print_note(f"Result: '{plan.paths.result}'. Checkpoints: '{plan.paths.training_dir}'.")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.dataset.types import Dataset, Provenance, TrainingImage
+from artgen.system.counts import counted
 from artgen.system.files import write_atomically
 
 FORMAT_VERSION = 1
@@ -97,7 +98,7 @@ def _count_values(dataset: Dataset, field_name: str) -> list[tuple[str, int]]:
 
 def _markdown_lines(dataset: Dataset, run_info: Mapping[str, Any], json_name: str, digest: str) -> Iterator[str]:
     yield from ("# Datasheet of the training images", "")
-    yield f"The data set has {len(dataset.images):,} images. `{json_name}` (SHA-256 `{digest}`)"
+    yield f"The data set has {counted(len(dataset.images), 'image')}. `{json_name}` (SHA-256 `{digest}`)"
     yield from ("lists the hash, caption and source of each image.", "")
     yield from _markdown_table(("", ""), [(key, _format_value(value)) for key, value in run_info.items()])
     yield from ("## Motivation", "", "The folder does not state who selected the images, and why.", "")
@@ -122,7 +123,7 @@ def _composition_section(dataset: Dataset) -> Iterator[str]:
     lengths = sorted(len(image.caption.split()) for image in images)
     distinct = len({image.caption for image in images})
     yield f"- shorter side: {sides[0]:,} to {sides[-1]:,} pixels, median {statistics.median(sides):,.0f}"
-    yield f"- captions: {lengths[0]} to {lengths[-1]} words, {distinct:,} distinct captions"
+    yield f"- captions: {lengths[0]} to {lengths[-1]} words, {counted(distinct, 'distinct caption')}"
     yield f"- duplicates: {_format_duplicates(dataset)}"
     yield ""
     folders = Counter(image.folder or "(top)" for image in images).most_common()
@@ -135,7 +136,7 @@ def _composition_section(dataset: Dataset) -> Iterator[str]:
 
 def _cleaning_section(dataset: Dataset) -> Iterator[str]:
     yield from ("Images are rotated upright, converted to sRGB, and composited over white if they are transparent.", "")
-    yield f"{len(dataset.rejected):,} files were rejected."
+    yield f"{counted(len(dataset.rejected), 'file was', 'files were')} rejected."
     yield ""
     yield from _markdown_table(
         ("file", "reason"), [(_escape_markdown(each.name), _escape_markdown(each.reason)) for each in dataset.rejected]
@@ -147,9 +148,8 @@ def _cleaning_section(dataset: Dataset) -> Iterator[str]:
 def _format_duplicates(dataset: Dataset) -> str:
     if not dataset.duplicate_groups:
         return "none"
-    count = len(dataset.duplicate_groups)
     names = "; ".join(_escape_markdown(", ".join(group)) for group in dataset.duplicate_groups)
-    return f"{count:,} group{'s' if count > 1 else ''}: {names}"
+    return f"{counted(len(dataset.duplicate_groups), 'group')}: {names}"
 
 
 def _markdown_table(header: tuple[str, str], rows: list[tuple[str, str]]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from artgen.dataset.types import Dataset, DatasetError, Provenance, RejectedFile
 from artgen.errors import InputFileError
 from artgen.events import CheckingImages, Listener, no_op
 from artgen.spec.settings import DatasetSettings, validate
+from artgen.system.counts import counted
 
 __all__ = [
     "Dataset",
@@ -235,7 +236,8 @@ def _enforce_policy(settings: DatasetSettings, folder: Path, rejected: list[Reje
 
 def _rejected_error(folder: Path, rejected: list[RejectedFile]) -> InputFileError:
     return InputFileError(
-        f"Cannot use {len(rejected)} images of '{folder}': {_format_counts(rejected)}.", _format_first(rejected)
+        f"Cannot use {counted(len(rejected), 'image')} of '{folder}': {_format_counts(rejected)}.",
+        _format_first(rejected),
     )
 
 
@@ -257,7 +259,7 @@ def _dataset_notes(
     names = [relative_name(path, folder) for path in scanned.image_files]
     for kind, table in metadata_tables.items():
         if missing := table.missing_files(names):
-            yield f"{kind} describes {_format_names(missing, 'image')} that do not exist"
+            yield f"{kind} describes missing files: {_format_names(missing, 'image')}"
         if table.unknown_keys:
             yield f"{kind} contains unknown keys, which are ignored: {', '.join(sorted(table.unknown_keys))}"
     stems = {path.with_suffix("") for path in scanned.image_files}
@@ -276,4 +278,4 @@ def _dataset_notes(
 
 def _format_names(names: Sequence[str], noun: str) -> str:
     shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
-    return f"{len(names):,} {noun}{'s' if len(names) > 1 else ''} ({shown})"
+    return f"{counted(len(names), noun)} ({shown})"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artgen.errors import InputFileError
+from artgen.system.counts import counted
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class DatasetError(InputFileError):
 
     def __init__(self, folder: Path, errors: tuple[str, ...]) -> None:
         self.errors = errors
-        count = "1 error" if len(errors) == 1 else f"{len(errors):,} errors, the first one"
+        count = counted(len(errors), "error", "errors, the first one")
         super().__init__(
             f"Cannot read the captions and metadata of '{folder}': {count}: {errors[0]}.", "Correct the files."
         )

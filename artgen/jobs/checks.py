@@ -11,6 +11,7 @@ from artgen.spec.requests import TASKS, PromptRequest
 from artgen.spec.schedulers import SCHEDULERS, find_scheduler
 from artgen.spec.settings import FramesSettings
 from artgen.system import hardware
+from artgen.system.counts import counted
 
 VAE_TILING_MIN_PIXELS = 2**21
 """Image size in pixels above which the VAE decodes in tiles. Decoding without tiles in fp32 takes 3.8 GiB at 1024x1024
@@ -154,7 +155,7 @@ def _check_strength(steps: int, strength: float) -> None:
     """Check that at least one step runs. diffusers runs int(steps * strength) steps, and accepts 0 steps."""
     if int(steps * strength) < 1:
         raise UsageError(
-            f"strength {strength:g} with {steps} steps runs no step.",
+            f"strength {strength:g} with {counted(steps, 'step')} runs no step.",
             f"Use --strength {math.ceil(1000 / steps) / 1000:g} or more, or more --steps.",
         )
 

@@ -10,6 +10,7 @@ from artgen.registry import diffusers_folder
 from artgen.registry.catalog import BUNDLED_PREFIX
 from artgen.spec.fast import parse_presets
 from artgen.spec.requests import PromptRequest
+from artgen.system.counts import counted
 
 LATENT_FORMATS = {"sd1": (4, 0.18215), "sd2": (4, 0.18215), "sdxl": (4, 0.13025), "sd3": (16, 1.5305)}
 """Number of latent channels and scaling factor of the standard VAE of each architecture."""
@@ -40,7 +41,8 @@ def check_fast(request: PromptRequest, model: registry.ResolvedModel, strength: 
             _check_lcm(request, model)
         if steps < entry.min_steps:
             raise UsageError(
-                f"--fast {entry.name} reuses values of the previous step; with {steps} steps they differ too much.",
+                f"--fast {entry.name} reuses values of the previous step; with {counted(steps, 'step')} "
+                "they differ too much.",
                 f"Use --steps {math.ceil(entry.min_steps / strength)} or more, or remove {entry.name} from --fast.",
             )
 
@@ -91,7 +93,8 @@ def _check_lcm(request: PromptRequest, model: registry.ResolvedModel) -> None:
         )
     if model.guidance_scale <= 1 or _has_embedded_guidance(model):
         raise UsageError(
-            f"--fast lcm has no effect: '{model.name}' needs only {model.steps} steps.", "Remove lcm from --fast."
+            f"--fast lcm has no effect: '{model.name}' needs only {counted(model.steps, 'step')}.",
+            "Remove lcm from --fast.",
         )
     if request.scheduler != "lcm":
         raise UsageError(f"--fast lcm needs the scheduler lcm, not {request.scheduler}.", "Remove --scheduler.")

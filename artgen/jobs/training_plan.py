@@ -27,6 +27,7 @@ from artgen.spec.settings import (
 )
 from artgen.spec.settings.training import DatasetSettings
 from artgen.system import hardware
+from artgen.system.counts import counted
 
 TRAINABLE_ARCHITECTURES = ("sd1", "sd2", "sdxl")
 DEFAULT_PERCEPTUAL_WEIGHT = 0.1
@@ -228,7 +229,8 @@ def _check_conflicts(settings: TrainingSettings) -> None:
         )
     if (optimizer.lr_warmup_steps or 0) > optimizer.train_steps:
         raise UsageError(
-            f"Cannot warm up for {optimizer.lr_warmup_steps} steps: the training has {optimizer.train_steps} steps.",
+            f"Cannot warm up for {counted(optimizer.lr_warmup_steps or 0, 'step')}: the training has "
+            f"{counted(optimizer.train_steps, 'step')}.",
             "Use a smaller --lr-warmup-steps.",
         )
 

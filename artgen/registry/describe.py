@@ -12,6 +12,7 @@ from artgen.registry.catalog import ModelInfo
 from artgen.registry.checkpoint_content import CheckpointInfo, inspect_file
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import read_header
+from artgen.system.counts import counted
 
 PIPELINE_CLASSES = {
     "sd1": "StableDiffusionPipeline",
@@ -146,7 +147,8 @@ def _check_is_full_checkpoint(path: Path, checkpoint: CheckpointInfo) -> None:
     if checkpoint.kind != "checkpoint" or checkpoint.architecture not in PIPELINE_CLASSES:
         contents = {"lora": f"a LoRA for {checkpoint.architecture}", "vae": "only a VAE", "unet": "only a denoiser"}
         content = contents.get(
-            checkpoint.kind, f"not a Stable Diffusion 1, 2, XL or 3 checkpoint ({checkpoint.tensors} tensors)"
+            checkpoint.kind,
+            f"not a Stable Diffusion 1, 2, XL or 3 checkpoint ({counted(checkpoint.tensors, 'tensor')})",
         )
         is_lora = checkpoint.kind == "lora"
         hint = "Pass it with --lora, and a model with --model." if is_lora else "Pass a complete checkpoint."

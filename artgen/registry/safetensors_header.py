@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, RefusedError
+from artgen.system.counts import counted
 from artgen.system.external_data import parse_json
 from artgen.system.files import wrap_read_errors
 
@@ -99,7 +100,7 @@ def read_header(path: Path) -> SafetensorsHeader:
             )
         raw = b"{" + file.read(length - 1)
     if len(raw) < length:
-        raise InputFileError(f"'{path}' is truncated: its header ends after {size} bytes.", _DOWNLOAD_HINT)
+        raise InputFileError(f"'{path}' is truncated: its header ends after {counted(size, 'byte')}.", _DOWNLOAD_HINT)
     entries = _parse_header(path, raw)
     metadata = entries.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
@@ -136,7 +137,9 @@ def _check_entries(
         expected_size = data_start + end
     if size != expected_size:
         state = "truncated" if size < expected_size else "damaged"
-        raise InputFileError(f"'{path}' is {state}: it has {size} bytes instead of {expected_size}.", _DOWNLOAD_HINT)
+        raise InputFileError(
+            f"'{path}' is {state}: it has {counted(size, 'byte')} instead of {expected_size:,}.", _DOWNLOAD_HINT
+        )
     return tensors
 
 

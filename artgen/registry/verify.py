@@ -12,6 +12,7 @@ from artgen.registry.hub import cache, download
 from artgen.registry.references import ModelReference, parse_reference
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, SafetensorsHeader, read_header
+from artgen.system.counts import counted
 
 ALLOWED_LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion", "stable_diffusion_xl"})
 """Modules of the components' classes; the last two are modules of diffusers."""
@@ -127,7 +128,7 @@ def _check_tensors(
             raise ModelUnavailableError(f"{what_failed} {reason}.", repair_hint)
     conv_in = shapes.get("conv_in.weight")
     if component == "unet" and conv_in and conv_in[1] != model.unet_channels:
-        reason = f"has {conv_in[1]} input channels instead of {model.unet_channels} in its config.json"
+        reason = f"has {counted(conv_in[1], 'input channel')} instead of {model.unet_channels} in its config.json"
         raise ModelUnavailableError(f"{what_failed} {reason}.", repair_hint)
 
 

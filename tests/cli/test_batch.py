@@ -70,7 +70,7 @@ def test_invalid_lines_abort_the_batch_unless_keep_going_is_set(sd1: str) -> Non
     Path("p.txt").write_text(f"{LINES}x --steps 0\n")
     result = run("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "out/", code=2)
     assert "p.txt:3: steps must be 1 to 1,000, not 0." in result.stderr
-    assert "1 of 3 jobs are invalid. No image was generated." in result.stderr
+    assert "1 of 3 jobs cannot run. No image was generated." in result.stderr
     result = run("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "out/", "--keep-going")
     assert len(result.stdout.splitlines()) == 2
 

@@ -267,7 +267,7 @@ def test_report_counts_files_and_shortens_long_lists(capsys: pytest.CaptureFixtu
     report_dataset.print_dataset_report(dataset, [(144, 112)])
     report = capsys.readouterr().err
     assert "By shape: 144x112 1" in report
-    assert "'data': 1 of 21 images are used for training." in report
+    assert "'data': training uses 1 of 21 images." in report
     assert "Excluded, unreadable: 20" in report
     assert "and 8 more" in report
     assert "\x1b" not in report

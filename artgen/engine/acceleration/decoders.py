@@ -15,6 +15,7 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from artgen.engine.loading.device import execution_device
 from artgen.engine.sampling.vae import scale_latents
 from artgen.errors import ModelUnavailableError
+from artgen.system.counts import counted
 
 
 @contextlib.contextmanager
@@ -94,7 +95,8 @@ def _load_tiny_decoder(folder: Path, device: str, dtype: torch.dtype) -> Any:
     )
     if report["missing_keys"]:
         raise ModelUnavailableError(
-            f"Cannot load the tiny decoder in '{folder}': {len(report['missing_keys'])} tensors are missing.",
+            f"Cannot load the tiny decoder in '{folder}': "
+            f"{counted(len(report['missing_keys']), 'tensor is', 'tensors are')} missing.",
             "Remove the folder and run the command again with a network connection.",
         )
     return decoder.to(device)

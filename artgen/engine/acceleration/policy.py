@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from artgen.system.counts import counted
+
 CUDA_GRAPH_ARCHS = frozenset({"sd1", "sd2", "sdxl"})
 """Architectures whose small batches are bound by kernel launches."""
 CUDA_GRAPH_MAX_PIXELS = 768 * 768
@@ -111,5 +113,5 @@ def _decide_cuda_graph(context: OptimizationContext) -> tuple[bool, str]:
     if context.batch_size * context.size[0] * context.size[1] > CUDA_GRAPH_MAX_PIXELS:
         return False, f"Not using a CUDA graph: the batch has more than {CUDA_GRAPH_MAX_PIXELS} pixels."
     if context.steps < CUDA_GRAPH_MIN_STEPS:
-        return False, f"Not using a CUDA graph: {context.steps} steps are too few."
+        return False, f"Not using a CUDA graph: {counted(context.steps, 'step is', 'steps are')} too few."
     return True, "Using a CUDA graph for the denoiser: small batches are bound by kernel launches."

@@ -27,6 +27,7 @@ from artgen.engine.loading.oom import is_oom
 from artgen.errors import InputFileError, MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, ModelSelected, Notice, StepEvent, no_op
 from artgen.jobs.anomaly import Anomaly, AnomalyJob, FitHeader, load_input_image, prepare_anomaly_job
+from artgen.system.counts import counted
 
 _TENSOR_NAMES = {
     "mean": "mean",
@@ -118,7 +119,7 @@ class AnomalyDetector:
         """
         job, feature_maps, sizes, hashes = self._job, [], set(), []
         num_images = len(job.normal_paths)
-        self._listener(Notice(f"Fitting {num_images} normal images."))
+        self._listener(Notice(f"Fitting {counted(num_images, 'normal image')}."))
         for number, path in enumerate(job.normal_paths, 1):
             loaded = load_input_image(path)
             feature_maps.append(self.compare(loaded.image, number, num_images).maps)
@@ -250,7 +251,9 @@ def _standardization_note(size: tuple[int, int] | None, num_distinct: int, num_i
     else:
         scope = "over all cells, because the sizes of the normal images differ"
     duplicates = (
-        f" Only {num_distinct} of {num_images} normal images are distinct." if num_distinct < num_images else ""
+        f" Only {num_distinct} of {num_images} normal images {'is' if num_distinct == 1 else 'are'} distinct."
+        if num_distinct < num_images
+        else ""
     )
     return f"Scores are standardized {scope}.{duplicates}"
 

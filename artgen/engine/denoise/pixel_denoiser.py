@@ -17,6 +17,7 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import ModelUnavailableError, NonFiniteError
 from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, read_scheduler_config
+from artgen.system.counts import counted
 
 TILE_PX = 640
 """Side of a tile in pixels without its overlap, for networks without attention."""
@@ -120,8 +121,8 @@ def _load_uncached(model: ResolvedModel, device_config: DeviceConfig, listener: 
 def _check_config(config: Any, model_name: str) -> None:
     if config.in_channels not in (1, 3) or config.out_channels not in (config.in_channels, 2 * config.in_channels):
         raise ModelUnavailableError(
-            f"Cannot denoise with '{model_name}': it is not a pixel model ({config.in_channels} input channels, "
-            f"{config.out_channels} output channels).",
+            f"Cannot denoise with '{model_name}': it is not a pixel model "
+            f"({counted(config.in_channels, 'input channel')}, {counted(config.out_channels, 'output channel')}).",
             "Omit --model to use the bundled model.",
         )
     if config.class_embed_type is not None or config.num_class_embeds is not None:

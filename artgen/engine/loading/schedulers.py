@@ -13,6 +13,7 @@ import torch
 
 from artgen.errors import UsageError
 from artgen.spec.schedulers import find_scheduler
+from artgen.system.counts import counted
 
 CPU_TIMESTEP_SCHEDULERS = frozenset({"PNDMScheduler", "DDIMScheduler"})
 """Schedulers that use the timestep only as an index. Others (LCM) compute with the timestep on the device; on the CPU,
@@ -90,7 +91,8 @@ def check_steps(scheduler: Any, steps: int) -> None:
     probe.set_timesteps(steps)
     if float(probe.timesteps.max()) >= num_train_timesteps:
         raise UsageError(
-            f"Cannot use {steps} steps: the scheduler has {num_train_timesteps} training timesteps.",
+            f"Cannot use {counted(steps, 'step')}: the scheduler has "
+            f"{counted(num_train_timesteps, 'training timestep')}.",
             f"Use --steps {num_train_timesteps // 2} or fewer, or another --scheduler.",
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from artgen.errors import InputFileError
 from artgen.registry.safetensors_header import read_header
+from artgen.system.counts import counted
 
 MIN_NORMAL_IMAGES = 8
 """Minimum number of normal images, so that their variation can be estimated."""
@@ -115,11 +116,11 @@ def check_normal_count(count: int, alpha: float) -> None:
         if count >= MIN_NORMAL_IMAGES:
             hint = f"Add images to the folder, or use --alpha {1 / (count + 1):.3f}1"
         raise InputFileError(
-            f"{count} normal images are too few for alpha {alpha:g}: the lowest p-value of n images is 1/(n+1), so "
-            f"{required} images are needed.",
+            f"{counted(count, 'normal image is', 'normal images are')} too few for alpha {alpha:g}: the lowest "
+            f"p-value of n images is 1/(n+1), so {required} images are needed.",
             hint,
         )
     if count > MAX_NORMAL_IMAGES:
         raise InputFileError(
-            f"{count} normal images are too many: the maximum is {MAX_NORMAL_IMAGES}.", "Use a random subset."
+            f"{count:,} normal images are too many: the maximum is {MAX_NORMAL_IMAGES:,}.", "Use a random subset."
         )

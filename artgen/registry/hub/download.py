@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from artgen.errors import OutputError, RefusedError
 from artgen.registry.hub import cache, client
 from artgen.registry.hub.client import RemoteFile, RepoListing, TransientError
+from artgen.system.counts import counted
 
 OnProgress = Callable[[str, int, int], None]
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -109,9 +110,8 @@ def _download_ranges(listing: RepoListing, file: RemoteFile, partial: Path, on_p
         if received_bytes > file.size:
             partial.unlink()
             continue
-        truncated = (
-            f"'{file.name}' of '{listing.repo}' is truncated: {received_bytes} of {file.size} bytes were received."
-        )
+        counts = f"received {received_bytes:,} of {counted(file.size, 'byte')}"
+        truncated = f"'{file.name}' of '{listing.repo}' is truncated: {counts}."
         client.retry(lambda: _download_range(listing, file, partial, on_progress), truncated if received_bytes else "")
 
 
