@@ -1,0 +1,85 @@
+"""Create hostile prompt files and configuration files."""
+
+import json
+
+from hostile.commands import FOLDERS, place
+from hostile.grammar import Grammar, dumps
+from hostile.sandbox import Case
+
+JOB = {"prompt": "a fox", "seed": 1, "steps": 2, "count": 1, "guidance": 3.5, "lora": ["a:1"], "size": "64x64"}
+
+YAML_VALUES = (
+    "2026-13-45", "2026-02-30 25:61:61", "2026-01-01", "!!bool x", "!!int x", "!!float y", "!!timestamp 1", "!!null x",
+    "!!binary x", "!!set {a, b}", "!!python/name:os.system", "!!python/object/apply:os.system [id]", "!!omap [a: 1]",
+    "!!pairs [a: 1]", "!!str 5", "!x y", "*missing", "&a [*a]", "&a {b: *a}", "{<<: 1}", "{<<: {a: 1}}", "? [a]\n  : b",
+    "0x" + "f" * 5000, "1" + "0" * 5000, "1e999", ".nan", ".inf", "1:60:60", "0o9", "on", "~", "[" * 5000,
+    "{a: " * 2000,
+    "|\n  x", ">-", "@x", "`", "%YAML 9.9", "---\n- b", "\t- a", "'open", '"\\ud800"', '"\\x1b[31m"', "<<", "=",
+)  # fmt: skip
+
+
+def prompt_files(g: Grammar) -> Case:
+    suffix, production = g.pick(((".yaml", yaml), (".csv", csv), (".txt", txt), (".jsonl", jsonl)))
+    data = g.encoded(production(g))
+    target = f"jobs{suffix}"
+    (g.work / target).write_bytes(data)
+    if g.chance(0.1):  # captions and metadata of training images
+        (g.work / "photos/metadata.jsonl").write_bytes(data)
+        (g.work / "photos/a.txt").write_bytes(data)
+        return Case(place(g.pick(FOLDERS), "photos"), lists_errors=True)
+    options = g.pick(("", "--dry-run", "--dry-run", "--keep-going --dry-run", "--task img2img")).split()
+    from_stdin = g.chance(0.1)
+    return Case(
+        ["batch", "-" if from_stdin else target, *options],
+        stdin=g.pick((None, data, b"")) if from_stdin else b"",
+        lists_errors=True,
+    )
+
+
+def yaml(g: Grammar) -> str:
+    """Return YAML with special tags, types, aliases or nesting."""
+    if g.chance(0.2):  # an alias bomb
+        levels, copies = g.pick((8, 30)), g.pick((2, 9))
+        lines = [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * copies)}]" for level in range(1, levels)]
+        head = g.pick(("jobs:\n- prompt: ", "- ", "defaults:\n  prompt: "))
+        return "\n".join(["a0: &a0 [x]", *lines, f"{head}*a{levels - 1}", ""])
+    value = g.pick(YAML_VALUES)
+    lines = [
+        f"- {value}", f"- prompt: {value}", f"- {{prompt: x, {g.pick(list(JOB))}: {value}}}", "jobs:", value, "- a fox",
+        "defaults: {steps: 2}", f"- {g.mutated_json(JOB)}", f"- count: {g.number()}", f"- {{{value}: x, prompt: y}}",
+    ]  # fmt: skip
+    return "\n".join(g.pick(lines) for _ in range(g.pick((1, 2, 5)))) + "\n"
+
+
+def csv(g: Grammar) -> str:
+    """Return CSV with a damaged header, unequal rows or very long cells."""
+    headers = ("prompt,seed", "prompt,seed,count", "prompt,prompt", "Prompt,prompt,seed", "prompt,", "", '"prompt',
+               "prompt;seed", "a" * 200_000, "prompt,guidance,cfg-scale")  # fmt: skip
+    rows = ("x,1", 'x,"1', "x,1,2", f'"{g.text(200_000)}",1', f"x,{g.number()}", f"x,1,{g.number()}", "\0,1", ",",
+            'a"b,1', "x\ry,1", "," * 100_000)  # fmt: skip
+    return "\n".join([g.pick(headers), *(g.pick(rows) for _ in range(g.pick((0, 1, 3))))])
+
+
+def txt(g: Grammar) -> str:
+    """Return lines with invalid options, very long lines or unusual line separators."""
+    options = ("--seed", "--count", "--steps", "--size", "--sigmas", "--lora", "-g", "-o", "-i", "--task", "--x" * 500)
+    option = g.pick(options)
+    lines = (f"a {option} {g.number()}", f"a {option}", f"a {option}=", f"a {option} '{g.name()}", g.text(), "\\", '"',
+             f"a --task img2img -i {g.name()}", "#" * 10**6, "a\x85b\u2028c --seed 1")  # fmt: skip
+    return "\n".join(g.pick(lines) for _ in range(g.pick((1, 2, 5, 300))))
+
+
+def jsonl(g: Grammar) -> str:
+    """Return JSON lines with changed values, types or nesting."""
+    lines = (g.mutated_json(JOB), g.mutated_json({"defaults": JOB}), dumps(g.json_value()),
+             dumps({**JOB, "count": g.json_number()}))  # fmt: skip
+    return "\n".join(g.pick(lines) for _ in range(g.pick((1, 2, 5))))
+
+
+def toml(g: Grammar) -> str:
+    """Return a damaged configuration file."""
+    lines = ("steps = 5", "[img2img]\nstrength = 0.5", 'model = "tiny"', f"steps = {g.number()}", f"a = {'[' * 20_000}",
+             f"{json.dumps(g.text(200))} = 1", "steps = 1979-13-45", "steps = inf", f"seed = {'9' * 5000}", "lora = 1",
+             "[txt2img]\n[txt2img]", f"model = {json.dumps(g.text(2000))}", "img2img = 3", "steps = [1]",
+             "a" + ".a" * 5000 + " = 1", 'lora_folder = "~nobody9/x"', f"size = '{g.number()}'")  # fmt: skip
+    return "\n".join(g.pick(lines) for _ in range(g.pick((1, 1, 3)))) + "\n"
