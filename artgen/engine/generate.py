@@ -1,4 +1,7 @@
-"""Generate images from requests: the public functions of the engine."""
+"""Generate images from requests: the public functions of the engine.
+
+The functions are thread-safe. Calls from several threads run one after another; see `artgen.engine.lock`.
+"""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +11,7 @@ from artgen.engine.batch_runner import BatchRunner, GenerationContext
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import resolve_device
 from artgen.engine.loading.oom import is_oom, raise_if_device_lost
+from artgen.engine.lock import ENGINE_LOCK
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import prompts
 from artgen.engine.sampling.pipeline_call import ProgressReporter
@@ -69,7 +73,9 @@ def generate_all(
         MemoryExhaustedError: Out of memory after every fallback.
         DeviceLostError: The GPU is lost for this process.
     """
-    yield from generate_jobs(prepare_jobs(requests, listener), batch_size=batch_size, frames=frames, listener=listener)
+    with ENGINE_LOCK:
+        jobs = prepare_jobs(requests, listener)
+    yield from generate_jobs(jobs, batch_size=batch_size, frames=frames, listener=listener)
 
 
 def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Listener = no_op) -> GeneratedImage:
@@ -88,7 +94,8 @@ def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Li
     spec = replay_jobs.read_replay_spec(path, changes or {})
     for text in spec.notes:
         listener(Notice(text))
-    jobs = prepare_jobs([spec.request], listener)
+    with ENGINE_LOCK:
+        jobs = prepare_jobs([spec.request], listener)
     spec.check_job(jobs[0])
     return _image_or_raise(next(generate_jobs(jobs, batch_size=ExactBatchSize(spec.batch_size), listener=listener)))
 
@@ -122,7 +129,8 @@ def generate_jobs(
         DeviceLostError: The GPU is lost for this process.
     """
     batch_size_policy = MaxBatchSize(batch_size) if isinstance(batch_size, int) else batch_size
-    _reject_long_prompts(jobs)
+    with ENGINE_LOCK:
+        _reject_long_prompts(jobs)
     if frames is not None:
         for job in jobs:
             checks.check_frames(frames, job)
@@ -130,10 +138,11 @@ def generate_jobs(
     start = 0
     while start < len(jobs):
         job = jobs[start]
-        if isinstance(job, DenoiseJob):
-            outcomes = [_denoise_job(job, ProgressReporter(listener, start + 1, 1, len(jobs)), frames)]
-        else:
-            outcomes = runner.run_next_batch(start)
+        with ENGINE_LOCK:
+            if isinstance(job, DenoiseJob):
+                outcomes = [_denoise_job(job, ProgressReporter(listener, start + 1, 1, len(jobs)), frames)]
+            else:
+                outcomes = runner.run_next_batch(start)
         yield from outcomes
         start += len(outcomes)
 

@@ -104,7 +104,7 @@ def load_vae(model: ResolvedModel, device_config: DeviceConfig, listener: Listen
         listener(Loading("vae"))
         return components.load_component(AutoencoderKL, model, "vae", device_config).to(device_config.device)
 
-    vae = pipeline_cache.cached(("vae", model.path, model.revision, device_config), model, load)
+    vae = pipeline_cache.cached(("vae", device_config), model, load)
     if not isinstance(vae, AutoencoderKL):
         raise ModelUnavailableError(
             f"Cannot use the VAE of '{model.name}': it is a {type(vae).__name__}, not an AutoencoderKL.",

@@ -102,6 +102,7 @@ class _Stages:
     def __init__(self, listener: Listener, models: ModelCache) -> None:
         self._on_download = _download_callback(listener)
         self._models = models
+        self._checked_models: set[tuple[str | None, bool]] = set()
         self._inputs: dict[tuple[Any, ...], InputImages] = {}
         self._loras: dict[tuple[Any, ...], tuple[lora_files.LoraRequest, ...]] = {}
         self._shared: dict[tuple[Any, ...], _JobDraft] = {}
@@ -118,6 +119,9 @@ class _Stages:
     def resolve_model(self, draft: _JobDraft) -> _JobDraft:
         """Resolve the model, and check that it supports the task."""
         key = _model_name(draft.request), draft.request.offline
+        if key not in self._checked_models and key in self._models and _has_changed(self._models[key].model):
+            del self._models[key]
+        self._checked_models.add(key)
         if key not in self._models:
             for each in draft.loras:
                 lora_files.check_architecture(each.file, key[0] or "")
@@ -200,6 +204,11 @@ def _resolve_model(name: str | None, offline: bool, on_download: Callable[[str, 
     model = registry.resolve_model(name, offline=offline, on_download=on_download)
     registry.check_model_files(model)
     return _ModelEntry(model, _model_scheduler(model), _model_provenance(model))
+
+
+def _has_changed(model: registry.ResolvedModel | None) -> bool:
+    """Return whether a file of a model was changed, added or removed after the model was resolved."""
+    return model is not None and model.file_identities() != model.files
 
 
 def _check_model(request: Request, model: registry.ResolvedModel | None) -> None:

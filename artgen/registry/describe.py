@@ -254,4 +254,4 @@ def _with_defaults(model: ResolvedModel, fields: Mapping[str, Any]) -> ResolvedM
         int(fields.get(key, size)) for key, size in zip(("width", "height"), model.native_size, strict=True)
     )
     others = {key: value for key, value in fields.items() if key not in ("width", "height")}
-    return replace(model, native_size=(width, height), **others)
+    return replace(model, native_size=(width, height), files=model.file_identities(), **others)

@@ -31,6 +31,7 @@ class ResolvedModel:
         is_flow_matching: whether the model's scheduler is a FlowMatch scheduler.
         max_prompt_tokens: limit of the first tokenizer, with its start and end tokens; None if unknown.
         prediction: prediction type: "epsilon", "v_prediction", "sample", or "flow" for flow matching.
+        files: identities of all files when the model was resolved. A model whose files change is another model.
         source: origin as recorded: hub id, `bundled:NAME`, or the name of the folder or file.
         license: SPDX identifier or name of the license.
         description: one sentence for users.
@@ -54,6 +55,7 @@ class ResolvedModel:
     is_flow_matching: bool = False
     max_prompt_tokens: int | None = None
     prediction: str = "epsilon"
+    files: tuple[FileIdentity, ...] = ()
     source: str = ""
     license: str = "unknown"
     description: str = ""

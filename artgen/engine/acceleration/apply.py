@@ -4,7 +4,6 @@ import contextlib
 import os
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ _NO_OPTIMIZATIONS = OptimizationPlan()
 
 _applied: "weakref.WeakKeyDictionary[Any, OptimizationPlan]" = weakref.WeakKeyDictionary()
 
-_failed_models: set[tuple[Path, str | None]] = set()
+_failed_models: set[ResolvedModel] = set()
 
 
 class OptimizationError(Exception):
@@ -78,12 +77,12 @@ def optimized(pipe: Any, plan: OptimizationPlan, recorder: GraphRecorder | None 
 
 def disable_optimizations(model: ResolvedModel) -> None:
     """Disable optimizations for a model in this process, after one has failed."""
-    _failed_models.add((model.path, model.revision))
+    _failed_models.add(model)
 
 
 def optimizations_disabled(model: ResolvedModel) -> bool:
     """Return whether `disable_optimizations` was called for this model."""
-    return (model.path, model.revision) in _failed_models
+    return model in _failed_models
 
 
 def load_unoptimized(model: ResolvedModel, device_config: DeviceConfig, listener: Listener) -> Any:

@@ -16,6 +16,7 @@ from artgen.engine.loading.device import execution_device
 from artgen.engine.sampling.vae import scale_latents
 from artgen.errors import ModelUnavailableError
 from artgen.system.counts import counted
+from artgen.system.files import FileIdentity, file_identity
 
 
 @contextlib.contextmanager
@@ -29,7 +30,8 @@ def use_tiny_decoder(pipe: Any, folder: Path) -> Iterator[None]:
     Raises:
         ModelUnavailableError: the file of the tiny decoder is incomplete.
     """
-    vae, decoder = pipe.vae, _load_tiny_decoder(folder, str(execution_device(pipe)), pipe.vae.dtype)
+    files = tuple(file_identity(path) for path in sorted(folder.iterdir()))
+    vae, decoder = pipe.vae, _load_tiny_decoder(folder, files, str(execution_device(pipe)), pipe.vae.dtype)
 
     def decode(latents: torch.Tensor, return_dict: bool = True, **_: Any) -> Any:
         # diffusers has unscaled the latents for the pipeline's own VAE. The tiny decoder takes scaled latents.
@@ -89,7 +91,12 @@ def _patched_decode(vae: Any, decode: Callable[..., Any]) -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def _load_tiny_decoder(folder: Path, device: str, dtype: torch.dtype) -> Any:
+def _load_tiny_decoder(
+    folder: Path,
+    files: tuple[FileIdentity, ...],  # noqa: ARG001 - part of the cache key
+    device: str,
+    dtype: torch.dtype,
+) -> Any:
     decoder, report = AutoencoderTiny.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
     )

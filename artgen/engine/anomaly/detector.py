@@ -24,6 +24,7 @@ from artgen.engine.anomaly.statistics import AnomalyMap, NormalStatistics, fit_s
 from artgen.engine.denoise import pixel_denoiser
 from artgen.engine.loading.device import resolve_device
 from artgen.engine.loading.oom import is_oom
+from artgen.engine.lock import ENGINE_LOCK
 from artgen.errors import InputFileError, MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, ModelSelected, Notice, StepEvent, no_op
 from artgen.jobs.anomaly import Anomaly, AnomalyJob, FitHeader, load_input_image, prepare_anomaly_job
@@ -69,7 +70,7 @@ class FittedNormal:
 def find_anomalies(
     image_paths: Sequence[str | Path], request: Anomaly | None = None, *, listener: Listener = no_op
 ) -> Iterator[AnomalyResult]:
-    """Yield the anomaly score and heat map of each image.
+    """Yield the anomaly score and heat map of each image. This function is thread-safe, as `artgen.generate`.
 
     Args:
         image_paths: image files.
@@ -80,7 +81,8 @@ def find_anomalies(
         UsageError, InputFileError, ModelUnavailableError, RefusedError: before a model is loaded.
         NonFiniteError: the model produced NaN or infinity.
     """
-    job = prepare_anomaly_job(request or Anomaly(), listener)
+    with ENGINE_LOCK:
+        job = prepare_anomaly_job(request or Anomaly(), listener)
     paths = [Path(path) for path in image_paths]
     for path in paths:
         job.check_size(path, load_input_image(path).image.size)
@@ -91,7 +93,7 @@ def find_anomalies(
 
 
 class AnomalyDetector:
-    """Score images with a loaded model."""
+    """Score images with a cached model."""
 
     def __init__(self, job: AnomalyJob, listener: Listener) -> None:
         """Load the model.
@@ -101,14 +103,20 @@ class AnomalyDetector:
         """
         self._job = job
         self._listener = listener
-        config, device_config = job.config, resolve_device(job.request.device, job.request.dtype)
-        listener(ModelSelected(job.model.name, device_config.device, device_config.dtype))
-        if config.method == "latent":
+        self._device_config = resolve_device(job.request.device, job.request.dtype)
+        listener(ModelSelected(job.model.name, self._device_config.device, self._device_config.dtype))
+        with ENGINE_LOCK:
+            self._load_model()
+
+    def _load_model(self) -> None:
+        """Load the model, or return it from the cache in its initial state: another thread may have changed it."""
+        job, device_config = self._job, self._device_config
+        if job.config.method == "latent":
             self._latent_reconstructor = latent.load_latent_reconstructor(
-                job.model, config.prompt, device_config, listener
+                job.model, job.config.prompt, device_config, self._listener
             )
         else:
-            self._pixel_denoiser = pixel_denoiser.load_pixel_denoiser(job.model, device_config, listener)
+            self._pixel_denoiser = pixel_denoiser.load_pixel_denoiser(job.model, device_config, self._listener)
 
     def fit(self) -> FittedNormal:
         """Return the fit of the job's normal images.
@@ -169,6 +177,11 @@ class AnomalyDetector:
             MemoryExhaustedError: the image is too large for the memory.
             NonFiniteError: the model produced NaN or infinity.
         """
+        with ENGINE_LOCK:
+            self._load_model()
+            return self._compare(image, image_number, num_images)
+
+    def _compare(self, image: Image.Image, image_number: int, num_images: int) -> FeatureMaps:
         config, size = self._job.config, self._job.working_size(image.size)
         image = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
         pixels = np.ascontiguousarray(np.asarray(image, np.float32).transpose(2, 0, 1))

@@ -93,7 +93,7 @@ def load_pixel_denoiser(model: ResolvedModel, device_config: DeviceConfig, liste
     Raises:
         ModelUnavailableError: weights are missing or damaged, or the model is not an unconditional pixel model.
     """
-    key = ("denoise", model.path, model.revision, device_config)
+    key = ("denoise", device_config)
     denoiser: PixelDenoiser = pipeline_cache.cached(key, model, lambda: _load_uncached(model, device_config, listener))
     return denoiser
 

@@ -19,6 +19,7 @@ from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError
 from artgen.registry.lora import LORA_COMPONENTS, LoraFile, LoraRequest
 from artgen.registry.lora.keys import LayerKey, from_ldm_key, kohya_key, parse_tensor_key
+from artgen.system.files import file_identity
 
 ActiveLoras = tuple[tuple[str, float, bool], ...]
 """Hash, scale, and whether the LoRA changes text encoders, for each LoRA."""
@@ -120,6 +121,8 @@ def _load_lora(pipe: Any, lora_file: LoraFile) -> None:
         else:
             pipe.load_lora_weights(_to_diffusers_keys(pipe, state_dict), adapter_name=lora_file.sha256)
         unmatched = _unmatched_tensors(pipe, lora_file, state_dict)
+        if file_identity(lora_file.path) != lora_file.identity:
+            raise ValueError("the file changed while it was used.")
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
         if is_oom(error) or is_device_lost(error):
             raise

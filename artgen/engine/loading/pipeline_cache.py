@@ -59,7 +59,7 @@ def load_pipeline(
         offloading.apply_offload(pipe, device_config, offload)
         return pipe
 
-    pipe = cached((model.path, model.revision, model.variant, device_config, offload, safety_checker), model, read)
+    pipe = cached((device_config, offload, safety_checker), model, read)
     offloading.set_vae_tiling(pipe, vae_tiling)
     return pipe
 
@@ -70,8 +70,11 @@ def load_text_encoders(model: ResolvedModel, device_config: DeviceConfig, listen
     Raises:
         ModelUnavailableError: weights are missing, damaged or of another architecture.
     """
+    _check_unchanged(model)
     with silence_libraries(), _no_remote_code(), _wrap_load_errors(model):
-        return _read_pipeline(model, device_config, False, listener, lambda name: not _is_denoiser_part(name))
+        pipe = _read_pipeline(model, device_config, False, listener, lambda name: not _is_denoiser_part(name))
+    _check_unchanged(model)
+    return pipe
 
 
 def _is_denoiser_part(name: str) -> bool:
@@ -85,15 +88,31 @@ def _any_component(_: str) -> bool:
 def cached(key: tuple[Any, ...], model: ResolvedModel, loader: Callable[[], Any]) -> Any:
     """Return the cached object of a key, or load it. The object is cached until another key is requested.
 
+    Args:
+        key: properties of the object besides the model.
+        model: the model; an object is loaded again after a file of the model has changed.
+        loader: loads the object.
+
     Raises:
-        ModelUnavailableError: weights are missing, damaged or of another architecture.
+        ModelUnavailableError: weights are missing, damaged or of another architecture, or a file has changed after the
+            model was resolved: its recorded hash would be wrong.
     """
-    if key not in _cache:
+    _check_unchanged(model)
+    if (key := (model.files, model.variant, *key)) not in _cache:
         if _cache:
             clear_cache()
         with silence_libraries(), _no_remote_code(), _wrap_load_errors(model):
-            _cache[key] = loader()
+            loaded = loader()
+        _check_unchanged(model)
+        _cache[key] = loaded
     return _cache[key]
+
+
+def _check_unchanged(model: ResolvedModel) -> None:
+    if model.file_identities() != model.files:
+        raise ModelUnavailableError(
+            f"Cannot use '{model.name}': its files changed while it was used.", "Run the command again."
+        )
 
 
 def clear_cache() -> None:

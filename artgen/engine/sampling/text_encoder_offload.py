@@ -107,7 +107,7 @@ def clear_embeddings() -> None:
 
 
 def _cache_key(job: GenerationJob, device_config: DeviceConfig) -> tuple[Any, ...]:
-    return job.model.path, job.model.revision, job.model.variant, device_config
+    return job.model, device_config
 
 
 def _encode_prompt(pipe: Any, key: _PromptKey) -> PromptEmbeddings:

@@ -15,7 +15,7 @@ from artgen.registry import file_hash
 from artgen.registry.checkpoint_content import detect_architecture, inspect_file
 from artgen.registry.lora.keys import LayerKey, parse_tensor_key
 from artgen.registry.safetensors_header import SafetensorsHeader, read_header, reject_pickle
-from artgen.system.files import wrap_read_errors
+from artgen.system.files import FileIdentity, file_identity
 
 ARCHITECTURE_NAMES = {
     "sd1": "Stable Diffusion 1",
@@ -65,6 +65,7 @@ class LoraFile:
 
     Attributes:
         path: the file.
+        identity: identity of the file that was hashed.
         format: diffusers (tensor names of peft and older versions) or kohya (tensor names of sd-scripts).
         architecture: sd1, sd2, sdxl, sd3, flux, or other if shapes and metadata do not determine it.
         layers: all layers that the LoRA changes.
@@ -75,6 +76,7 @@ class LoraFile:
     """
 
     path: Path
+    identity: FileIdentity
     format: str
     architecture: str
     layers: Mapping[LayerKey, LayerShape]
@@ -101,26 +103,25 @@ class LoraFile:
 
 
 def read_lora(path: Path) -> LoraFile:
-    """Read a LoRA's header and hash the file; results are cached by path, size and modification time.
+    """Read a LoRA's header and hash the file; results are cached until the file changes.
 
     Raises:
         RefusedError: the suffix is that of a pickle.
         InputFileError: the file is unreadable, damaged, not a LoRA, or an unsupported kind of LoRA.
     """
     reject_pickle(path)
-    with wrap_read_errors(path):
-        stat = path.stat()
-    return _read_cached(path, stat.st_size, stat.st_mtime_ns)
+    return _read_cached(path, file_identity(path))
 
 
 @lru_cache(maxsize=256)
-def _read_cached(path: Path, size: int, modified: int) -> LoraFile:  # noqa: ARG001 - part of the cache key
+def _read_cached(path: Path, identity: FileIdentity) -> LoraFile:
     header = read_header(path)
     layers = _parse_layers(path, header)
     shapes = {name: shape for name, (_, shape) in header.tensors.items()}
     architecture = detect_architecture(shapes)[0]
     return LoraFile(
         path=path,
+        identity=identity,
         format="kohya" if any(name.startswith("lora_") for name in header.tensors) else "diffusers",
         architecture=_architecture_from_metadata(header.metadata) if architecture == "other" else architecture,
         layers=layers,
