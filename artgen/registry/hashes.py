@@ -9,7 +9,7 @@ from pathlib import Path
 
 from artgen.errors import InputFileError, OutputError
 from artgen.registry.catalog import ASSETS_FOLDER
-from artgen.system.files import wrap_read_errors, write_atomically
+from artgen.system.files import file_identity, wrap_read_errors, write_atomically
 from artgen.system.paths import user_cache_folder
 
 SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
@@ -53,7 +53,7 @@ def model_hash(files: Sequence[Path]) -> str:
 
 
 def file_hash(path: Path, *, tensors_only: bool = False) -> str:
-    """Return the SHA-256 of a file: known without reading it, else cached by path, size and mtime, else computed.
+    """Return the SHA-256 of a file: known without reading it, else cached by `file_identity`, else computed.
 
     Args:
         path: the file.
@@ -102,14 +102,13 @@ def read_sha256sums(folder: Path) -> dict[str, str]:
 
 
 def _cached_hash(path: Path, tensors_only: bool = False) -> str:
-    """Return a file's hash from artgen's cache if path, size and modification time are the same; else compute it.
+    """Return a file's hash from artgen's cache if the identity of the file is the same; else compute it.
 
     The cache is optional: errors on reading or writing it are ignored.
     """
-    path = path.resolve()
-    with wrap_read_errors(path):
-        stat = path.stat()
-    version = f"{stat.st_size}:{stat.st_mtime_ns}:{path}"
+    identity = file_identity(path)
+    path = Path(identity.path)
+    version = f"{identity.inode}:{identity.size}:{identity.mtime_ns}:{path}"
     key = f"tensors:{version}" if tensors_only else version
     cache_file = user_cache_folder() / "hashes.json"
     cached: dict[str, str] = {}

@@ -172,7 +172,7 @@ def test_changed_single_file_is_loaded_again(model: Path) -> None:
 
 @pytest.mark.parametrize("task", ["denoise", "anomaly"])
 def test_changed_pixel_model_is_loaded_again(task: str) -> None:
-    model = tiny_denoisers.save(Path("denoiser"))
+    model = tiny_denoisers.save(Path("pixel-model"))
     image = sample_images.photo(Path("photo.png"))
 
     def run(model: str) -> Any:
