@@ -32,7 +32,7 @@ from artgen.events import (
     PlanNote,
     StepEvent,
 )
-from artgen.system.terminal import printable, printable_path
+from artgen.system.terminal import printable, printable_message, printable_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,7 +139,7 @@ def is_output_closed() -> bool:
 def print_note(text: str) -> None:
     """Print one line to stderr."""
     try:
-        _write_stderr(styled(sys.stderr, printable(text), dim=True))
+        _write_stderr(styled(sys.stderr, printable_message(text), dim=True))
     except OSError as error:  # the note cannot be reported elsewhere
         _discard_stream(sys.stderr, error)
 
@@ -147,9 +147,9 @@ def print_note(text: str) -> None:
 def print_error(error: ArtgenError) -> None:
     """Print an error and its hint to stderr."""
     with contextlib.suppress(OSError):  # the exit code still reports the error
-        _write_stderr(styled(sys.stderr, "error: ", fg="red", bold=True) + printable(error.message))
+        _write_stderr(styled(sys.stderr, "error: ", fg="red", bold=True) + printable_message(error.message))
         if error.hint:
-            _write_stderr(styled(sys.stderr, f"  {printable(error.hint)}", fg="cyan"))
+            _write_stderr(styled(sys.stderr, f"  {printable_message(error.hint)}", fg="cyan"))
     discard_broken_streams()
 
 

@@ -89,7 +89,7 @@ def _handle_errors() -> Iterator[None]:
     except _CLICK_USAGE_ERROR as error:
         if message := error.format_message():  # empty if the help was printed instead
             command = error.ctx.command_path if error.ctx else "artgen"
-            print_error(UsageError(message, f"Run `{command} --help` for all options."))
+            print_error(UsageError(f"{message.rstrip('.')}.", f"Run `{command} --help` for all options."))
         raise typer.Exit(UsageError.exit_code) from None
     except OutputClosed:
         raise typer.Exit(EXIT_OUTPUT_CLOSED) from None

@@ -8,6 +8,8 @@ replaces them with visible escapes. JSON output is not sanitized, because it mus
 import re
 import unicodedata
 
+MAX_MESSAGE_CHARS = 800
+
 # Cc: control; Cf: format (bidi overrides, zero width, tags); Cs: lone surrogates; Zl, Zp: line, paragraph separators
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -24,6 +26,17 @@ def printable(text: str) -> str:
     if _PRINTABLE_ASCII.match(text):
         return text
     return "".join(_escape_character(character) for character in text)
+
+
+def printable_message(text: str) -> str:
+    """Return `printable(text)`; the middle of a text of more than `MAX_MESSAGE_CHARS` characters is omitted.
+
+    A message can quote a value or a path of any length.
+    """
+    if len(text) > MAX_MESSAGE_CHARS:
+        kept = MAX_MESSAGE_CHARS // 2
+        text = f"{text[:kept]} [{len(text) - 2 * kept:,} characters omitted] {text[-kept:]}"
+    return printable(text)
 
 
 def printable_path(text: str) -> str:

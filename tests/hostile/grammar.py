@@ -77,9 +77,24 @@ class Grammar:
         """Return a text in the place of a number."""
         sign = self.pick(("", "", "", "-", "+", "--"))
         digits = self.pick("0179") * self.pick((1, 2, 8, 20, 60, 400, 5000))
-        words = ("nan", "inf", "Infinity", "0x1F", "1_000", "\u0663", "½", "", " ", "1,5", "0..5", "1e", "none", "1\n2")
+        others = (
+            "nan",
+            "inf",
+            "Infinity",
+            "0x1F",
+            "1_000",
+            "\u0663",
+            "½",
+            "",
+            " ",
+            "1,5",
+            "0..5",
+            "1e",
+            "none",
+            "1\n2",
+        )
         exponent = f"{self.pick('19')}e{self.pick(('3', '400', '999999999', '-400', '-999999999'))}"
-        body = self.pick((digits, digits, f"0.{digits}", exponent, self.pick(words)))
+        body = self.pick((digits, digits, f"0.{digits}", exponent, self.pick(others)))
         suffix = self.pick(("", "", "", "", "%", "GB", "/3", f":{digits}", f"-{digits}", f",{digits}", f"x{digits}"))
         return sign + body + suffix
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-EXIT_CODES = {0, 2, 3, 4, 5, 6, 7, 8, 9, 71, 74, 130}
+EXIT_CODES = {0, 2, 3, 4, 5, 6, 7, 8, 9, 71, 74, 130, 141}
 """Documented exit codes, without 1, which is reserved for bugs."""
 
 ACCEPTED = 250

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from artgen.system.terminal import markup_safe, printable, printable_path
+from artgen.system.terminal import MAX_MESSAGE_CHARS, markup_safe, printable, printable_message, printable_path
 
 ANY_TEXT = st.text(st.characters(), max_size=60)  # includes lone surrogates
 
@@ -78,3 +78,11 @@ def test_markup_is_printed_unchanged(text: str) -> None:
 @given(st.text(st.sampled_from("[]/\\ab=#@ \x1b"), max_size=20))
 def test_escaped_markup_never_raises(text: str) -> None:
     _print(f"[bold]{markup_safe(text)}[/bold]")
+
+
+def test_long_value_in_a_message_is_shortened() -> None:
+    message = printable_message(f"Cannot use {'9' * 5000}: too long.")
+    assert len(message) < MAX_MESSAGE_CHARS + 60
+    assert message.startswith("Cannot use 999")
+    assert message.endswith("999: too long.")
+    assert " characters omitted] 999" in message
