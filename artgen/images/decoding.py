@@ -2,16 +2,18 @@
 
 import hashlib
 import io
-import stat
+import os
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from artgen.errors import InputFileError
 from artgen.images.sixteen_bit import fix_planar_tiff, is_16bit, raw_mode, read_low_byte, set_raw_mode
+from artgen.images.structure import check_structure
 from artgen.system.files import wrap_read_errors
+from artgen.system.input_files import is_regular_file, read_input
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 """Input formats, as Pillow names them. Other decoders are disabled, because each decoder is an attack surface."""
@@ -22,7 +24,26 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", "
 MAX_PIXELS = 89_000_000
 """Default limit of width times height; slightly below Pillow's limit for a warning."""
 
+MAX_SIDE_PX = 100_000
+"""Limit of the width and of the height. Pillow needs up to 24 bytes of memory per line in addition to the pixels."""
+
 MAX_FILE_BYTES = 1 << 30
+"""Limit of the file size of an image with many pixels."""
+
+MAX_SMALL_FILE_BYTES = 1 << 27
+"""Limit of the size of other files, and of pipes."""
+
+MAX_COUNTED_FRAMES = 100
+"""Largest number of frames of a TIFF that is counted. Pillow needs quadratic time."""
+
+MAX_COUNTED_GIF_BYTES = 1 << 20
+"""Largest GIF whose frames are counted."""
+
+_HEADER_BYTES = 1 << 24
+"""Size of the data of a large file that is read before its size is checked."""
+
+_MAX_BYTES_PER_PIXEL = 16
+"""Size of a pixel with four channels of 32 bits."""
 
 _UNSUPPORTED_SIGNATURES = (
     (b"%PDF", 0, "a PDF document"),
@@ -70,14 +91,14 @@ class DecodedImage(NamedTuple):
 
     def redecode(self, rawmode: str) -> Image.Image:
         """Decode the same PNG or TIFF with another raw mode that has the same number of bits per pixel."""
-        image = _open_image(self.raw_bytes)
+        image = _open_image(io.BytesIO(self.raw_bytes))
         set_raw_mode(image, lambda _: rawmode)
         image.load()
         return image
 
     def low_byte_image(self) -> Image.Image | None:
         """Return the low bytes of 16-bit channels, in the mode of `image`; None if Pillow cannot decode them."""
-        image = _open_image(self.raw_bytes)
+        image = _open_image(io.BytesIO(self.raw_bytes))
         if not read_low_byte(image):
             return None
         image.load()
@@ -85,15 +106,15 @@ class DecodedImage(NamedTuple):
 
 
 def decode_image(path: Path, max_pixels: int) -> DecodedImage:
-    """Read and fully decode the first image of a file.
+    """Read and fully decode the first image of a file, of a pipe, or of standard input if `path` is `-`.
 
     Raises:
         InputFileError: The file is missing, a folder, unreadable, empty, not in `READABLE_FORMATS`, damaged, truncated,
             or larger than `max_pixels`.
     """
-    data = _read_bytes(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the size is checked here; warnings about metadata do not help the user
+        data = _read_bytes(path, max_pixels)
         _verify_image(data, path, max_pixels)
         return _decode_bytes(data, path)
 
@@ -101,8 +122,8 @@ def decode_image(path: Path, max_pixels: int) -> DecodedImage:
 def _decode_bytes(data: bytes, path: Path) -> DecodedImage:
     notes: list[str] = []
     try:
-        image = _open_image(data)
-        count = int(getattr(image, "n_frames", 1))
+        image = _open_image(io.BytesIO(data))
+        num_frames = _count_frames(image, len(data))
         image.seek(0)
         rawmode, has_16_bits = raw_mode(image), is_16bit(image)
         image.load()
@@ -111,8 +132,8 @@ def _decode_bytes(data: bytes, path: Path) -> DecodedImage:
             f"Cannot decode '{path}': the file is damaged or truncated: {_error_reason(error)}.",
             "Save the image again, or use another copy.",
         ) from error
-    if count > 1:
-        notes.append(f"'{path.name}' contains {count} images; the first image is used.")
+    if num_frames:
+        notes.append(f"'{path.name}' contains {num_frames} images; the first image is used.")
     transpose = None
     try:
         transpose = _EXIF_TRANSPOSES.get(image.getexif().get(0x0112, 1))
@@ -122,16 +143,38 @@ def _decode_bytes(data: bytes, path: Path) -> DecodedImage:
     return DecodedImage(image, transpose, digest, tuple(notes), data, rawmode, has_16_bits)
 
 
-def _read_bytes(path: Path) -> bytes:
-    with wrap_read_errors(path):
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise InputFileError(f"'{path}' is a folder, not an image file.", "Use a file in the folder.")
-        if not stat.S_ISREG(status.st_mode):
-            raise InputFileError(f"'{path}' is not a regular file.", "Save the image to a file first.")
-        if status.st_size > MAX_FILE_BYTES:
-            raise InputFileError(f"'{path}' has {status.st_size} bytes; the limit is {MAX_FILE_BYTES} bytes.")
-        data = path.read_bytes()
+def _count_frames(image: ImageFile.ImageFile, num_bytes: int) -> str:
+    """Return the number of frames, or `at least` a number if counting all frames takes long; empty for one frame."""
+    if not getattr(image, "is_animated", False):
+        return ""
+    if image.format == "GIF" and num_bytes > MAX_COUNTED_GIF_BYTES:
+        return "at least 2"
+    if image.format != "TIFF":
+        return str(getattr(image, "n_frames", 1))
+    for number in range(2, MAX_COUNTED_FRAMES):
+        try:
+            image.seek(number)
+        except EOFError:
+            return str(number)
+    return f"at least {MAX_COUNTED_FRAMES}"
+
+
+def _read_bytes(path: Path, max_pixels: int) -> bytes:
+    max_bytes = MAX_SMALL_FILE_BYTES
+    if is_regular_file(path):
+        with wrap_read_errors(path), path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if max_bytes < size <= MAX_FILE_BYTES:  # before gigabytes are read
+                head = file.read(_HEADER_BYTES)
+                is_tiff = head.startswith((b"II*\0", b"MM\0*"))  # the directory of a TIFF can be at its end
+                width, height = _read_header(file if is_tiff else io.BytesIO(head), path, max_pixels).size
+                max_bytes = max(max_bytes, min(MAX_FILE_BYTES, width * height * _MAX_BYTES_PER_PIXEL))
+            if size > max_bytes:
+                raise InputFileError(
+                    f"'{path}' has {size} bytes; the limit for an image of its size is {max_bytes} bytes.",
+                    "Save the image again, without other data.",
+                )
+    data = read_input(path, max_bytes)
     if not data:
         raise InputFileError(f"'{path}' is empty.", "Save the image again, or use another copy.")
     return data
@@ -139,19 +182,26 @@ def _read_bytes(path: Path) -> bytes:
 
 def _verify_image(data: bytes, path: Path, max_pixels: int) -> None:
     try:
-        image = _open_image(data)
-        width, height = image.size
-        if width * height > max_pixels:
-            raise InputFileError(
-                f"'{path}' has {width}x{height} = {width * height} pixels; the limit is {max_pixels} pixels.",
-                "Scale the image down first.",
-            )
-        image.verify()
+        check_structure(data)
+        _read_header(io.BytesIO(data), path, max_pixels).verify()
     except InputFileError:
         raise
-    except UnidentifiedImageError as error:
+    except Exception as error:  # as in `_decode_bytes`
         raise InputFileError(
-            f"Cannot read '{path}' as an image: the content is {_describe_content(data)}.",
+            f"Cannot decode '{path}': the file is damaged: {_error_reason(error)}.",
+            "Save the image again, or use another copy.",
+        ) from error
+
+
+def _read_header(file: BinaryIO, path: Path, max_pixels: int) -> ImageFile.ImageFile:
+    """Read the header of an image, and check its size before its pixels are decoded."""
+    try:
+        image = _open_image(file)
+        width, height = image.size
+    except UnidentifiedImageError as error:
+        file.seek(0)
+        raise InputFileError(
+            f"Cannot read '{path}' as an image: the content is {_describe_content(file.read(4096))}.",
             "Use a PNG, JPEG, WebP, TIFF, BMP or GIF file.",
         ) from error
     except Image.DecompressionBombError as error:
@@ -163,10 +213,21 @@ def _verify_image(data: bytes, path: Path, max_pixels: int) -> None:
             f"Cannot decode '{path}': the file is damaged: {_error_reason(error)}.",
             "Save the image again, or use another copy.",
         ) from error
+    if width * height > max_pixels:
+        raise InputFileError(
+            f"'{path}' has {width}x{height} = {width * height} pixels; the limit is {max_pixels} pixels.",
+            "Scale the image down first.",
+        )
+    if max(width, height) > MAX_SIDE_PX:
+        raise InputFileError(
+            f"'{path}' has {width}x{height} pixels; the limit of a side is {MAX_SIDE_PX} pixels.",
+            "Crop the image first.",
+        )
+    return image
 
 
-def _open_image(data: bytes) -> ImageFile.ImageFile:
-    image = Image.open(io.BytesIO(data), formats=READABLE_FORMATS)
+def _open_image(file: BinaryIO) -> ImageFile.ImageFile:
+    image = Image.open(file, formats=READABLE_FORMATS)
     fix_planar_tiff(image)
     return image
 
@@ -178,13 +239,12 @@ def _describe_content(data: bytes) -> str:
     for signature, name in ((b"\x89PNG", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF"), (b"RIFF", "WebP")):
         if data.startswith(signature):
             return f"a damaged {name} file"
-    head = data[:4096]
-    if b"\0" in head:
+    if b"\0" in data:
         return "an unknown format"
     try:
-        head.decode("utf-8", "strict")
+        data.decode("utf-8", "strict")
     except UnicodeDecodeError as error:
-        return "an unknown format" if error.end < len(head) - 3 else "text"
+        return "an unknown format" if error.end < len(data) - 3 else "text"
     return "text"
 
 

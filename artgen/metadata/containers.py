@@ -1,21 +1,28 @@
 """Extract metadata texts from image files and text files without decoding pixels."""
 
 import io
-import stat
 import struct
 import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
 from artgen.errors import InputFileError
+from artgen.images.structure import check_structure
 from artgen.metadata.writing import MAX_SIDECAR_BYTES, MAX_TEXT_BYTES
 from artgen.system.files import wrap_read_errors
+from artgen.system.input_files import open_input
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_PNG_CHUNKS = 100_000
+_MAX_WEBP_CHUNKS = 1_000_000
+_MAX_HEADER_BYTES = 4 << 20
+MAX_PIPE_BYTES = 1 << 27
+"""Limit of an image that is read from a pipe."""
+
 _TEXT_KEYS = {"artgen": "record", "parameters": "parameters", "prompt": "prompt", "workflow": "workflow"}
 
 
@@ -37,19 +44,16 @@ def extract_texts(path: Path) -> RawTexts:
     Raises:
         InputFileError: The file is missing, a folder, unreadable, empty, damaged, or neither an image nor text.
     """
-    with wrap_read_errors(path):
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise InputFileError(f"'{path}' is {kind}, not an image or a record.")
-        with path.open("rb") as file:
-            head = file.read(16)
-            file.seek(0)
-            if head.startswith(_PNG_SIGNATURE):
-                return _read_png_texts(file)
-            if head.startswith(b"\xff\xd8\xff") or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-                return _read_exif_and_xmp(file, path)
-            data = file.read(MAX_SIDECAR_BYTES + 1)
+    with open_input(path, MAX_PIPE_BYTES) as file, wrap_read_errors(path):
+        head = file.read(16)
+        file.seek(0)
+        if head.startswith(_PNG_SIGNATURE):
+            return _read_png_texts(file)
+        if head.startswith(b"\xff\xd8\xff"):
+            return _read_jpeg_texts(file, path)
+        if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+            return _read_webp_texts(file, path)
+        data = file.read(MAX_SIDECAR_BYTES + 1)
     return _classify_text_file(data, path)
 
 
@@ -73,7 +77,7 @@ def _classify_text_file(data: bytes, path: Path) -> RawTexts:
     return RawTexts(False, record=text)
 
 
-def _read_png_texts(file: io.BufferedReader) -> RawTexts:
+def _read_png_texts(file: BinaryIO) -> RawTexts:
     """Read the text chunks of a PNG (https://www.w3.org/TR/png-3/#11textinfo), before and after the pixels."""
     texts: dict[str, str] = {}
     notes: list[str] = []
@@ -138,17 +142,46 @@ def _inflate(data: bytes) -> bytes:
     return plain
 
 
-def _read_exif_and_xmp(file: io.BufferedReader, path: Path) -> RawTexts:
+def _read_jpeg_texts(file: BinaryIO, path: Path) -> RawTexts:
+    """Read the segments before the pixels of a JPEG."""
+    header = file.read(_MAX_HEADER_BYTES)
+    try:
+        check_structure(header)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(header), formats=("JPEG",))
+            packet, exif = image.info.get("xmp"), image.info.get("exif")
+    except Exception as error:  # decoders raise many exception types on damaged data
+        raise _damaged_error(path, error) from error
+    return _exif_and_xmp_texts(exif, packet, path)
+
+
+def _read_webp_texts(file: BinaryIO, path: Path) -> RawTexts:
+    """Read the chunks EXIF and XMP of a WebP (https://developers.google.com/speed/webp/docs/riff_container)."""
+    chunks: dict[bytes, bytes] = {}
+    file.seek(12)
+    for _ in range(_MAX_WEBP_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            break
+        kind, length = struct.unpack("<4sI", head)
+        body = b""
+        if kind in (b"EXIF", b"XMP ") and kind not in chunks and length <= _MAX_HEADER_BYTES:
+            body = chunks[kind] = file.read(length)
+        file.seek(length - len(body) + length % 2, io.SEEK_CUR)
+    return _exif_and_xmp_texts(chunks.get(b"EXIF"), chunks.get(b"XMP "), path)
+
+
+def _exif_and_xmp_texts(exif_data: object, packet: object, path: Path) -> RawTexts:
+    exif = Image.Exif()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(file, formats=("JPEG", "WEBP"))
-            packet = image.info.get("xmp")
-            exif = image.getexif()
+            exif.load(exif_data if isinstance(exif_data, bytes) else b"")
             comment = exif.get_ifd(0x8769).get(0x9286)
             camera = [exif.get(tag) for tag in (0x010F, 0x0110)]
-    except Exception as error:  # decoders raise many exception types on damaged data
-        raise InputFileError(f"Cannot read '{path}': the file is damaged: {error}.") from error
+    except Exception as error:  # as in `_read_jpeg_texts`
+        raise _damaged_error(path, error) from error
     texts: dict[str, str] = {}
     notes: list[str] = []
     if isinstance(packet, bytes) and b"artgen:record" in packet and len(packet) <= 2 * MAX_TEXT_BYTES:
@@ -164,6 +197,10 @@ def _read_exif_and_xmp(file: io.BufferedReader, path: Path) -> RawTexts:
             if isinstance(value, str) and value.startswith(f"{name}:") and len(value) <= MAX_TEXT_BYTES:
                 texts[name] = value.partition(":")[2]
     return _image_texts(texts, notes)
+
+
+def _damaged_error(path: Path, error: Exception) -> InputFileError:
+    return InputFileError(f"Cannot read '{path}': the file is damaged: {error}.")
 
 
 def _decode_user_comment(data: bytes) -> str:

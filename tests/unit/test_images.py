@@ -318,9 +318,6 @@ def test_unusable_files_give_a_reason(tmp_path: Path) -> None:
         with pytest.raises(InputFileError, match=reason) as caught:
             images.load_image(tmp_path / name)
         assert str(tmp_path / name).encode("utf-8", "backslashreplace").decode() in caught.value.message
-    os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(InputFileError, match="regular file"):
-        images.load_image(tmp_path / "pipe.png")
     with pytest.raises(InputFileError):
         images.load_image(Path("nul\0.png"))
 
