@@ -72,7 +72,7 @@ class RequestJobs:
         for job in jobs:
             if self._check_job is not None:
                 self._check_job(job)
-            destination.check(job.width, job.height, preview_record(job))
+            destination.check(job.width, job.height, preview_record(job), has_alpha=job.has_transparency)
             if animation is not None:
                 checks.check_frames(frames, job)
                 animation.check(preview_record(job))

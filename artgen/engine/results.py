@@ -14,11 +14,13 @@ class GeneratedImage:
     """Represent a generated or denoised image.
 
     Attributes:
-        image: RGB image of the requested size. A denoised image has the mode of its input file.
+        image: Image of the requested size, mode RGB. Results of inpaint, outpaint and denoise have the mode, the
+            transparency and the color profile (`image.info`) of the input file; results of img2img its transparency.
         record: Flat JSON record of the used values. `artgen.spec.records.from_record` converts it to a request.
         request: Complete request.
         low_bytes: Low bytes of a 16-bit image; `image` contains the high bytes. None for an 8-bit image.
-        frames: Intermediate steps. The last frame is the image itself. Empty if no frames were requested.
+        frames: Intermediate steps. The last frame is the image itself, in 8-bit sRGB. Empty if no frames were
+            requested.
     """
 
     image: Image.Image

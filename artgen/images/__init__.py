@@ -11,6 +11,14 @@ from artgen.images.canvas import (
     parse_size,
 )
 from artgen.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS, READABLE_FORMATS
+from artgen.images.editing import (
+    convert_to_srgb,
+    expand_lossless,
+    has_transparency,
+    paste_generated,
+    resize_lossless,
+    with_alpha_of,
+)
 from artgen.images.folders import iter_images
 from artgen.images.loading import LoadedImage, load_image
 from artgen.images.lossless import LosslessImage, drop_alpha, load_lossless
@@ -26,10 +34,13 @@ __all__ = [
     "LoadedMask",
     "LosslessImage",
     "composite",
+    "convert_to_srgb",
     "drop_alpha",
     "expand_canvas",
+    "expand_lossless",
     "expansion_to_size",
     "feather",
+    "has_transparency",
     "iter_images",
     "load_image",
     "load_lossless",
@@ -38,4 +49,7 @@ __all__ = [
     "pad_to_multiple",
     "parse_expand",
     "parse_size",
+    "paste_generated",
+    "resize_lossless",
+    "with_alpha_of",
 ]

@@ -6,8 +6,8 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from artgen.errors import InputFileError
+from artgen.images.channels import split_alpha
 from artgen.images.decoding import MAX_PIXELS, decode_image
-from artgen.images.loading import split_alpha
 
 WARN_COVERAGE_FRACTION = 0.95
 
@@ -49,12 +49,17 @@ def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize
     parts = split_alpha(decoded, path)
     notes = [*decoded.notes, *parts.notes]
     mask = parts.color.convert("L")
-    if parts.alpha is not None and _is_single_color(parts.color) and not _is_single_color(parts.alpha):
+    if (
+        parts.alpha is not None
+        and not parts.is_opaque
+        and _is_single_color(parts.color)
+        and not _is_single_color(parts.alpha)
+    ):
         mask = parts.alpha
         notes.append(
             f"The mask '{path.name}' has a single color; its alpha channel is the mask: opaque pixels are generated."
         )
-    elif parts.alpha is not None:
+    elif parts.alpha is not None and not parts.is_opaque:
         mask = Image.composite(mask, Image.new("L", mask.size, 0), parts.alpha)
         notes.append(f"Transparent pixels of the mask '{path.name}' are read as black.")
     if decoded.exif_transpose is not None:

@@ -21,6 +21,7 @@ class InputImages:
         image: input image in the size of the result: mode RGB, or for denoise the mode of the file (L, LA, RGB,
             RGBA); None for txt2img.
         low_bytes: low bytes of an image with 16 bits per channel, in the same mode; None for 8 bits.
+        source: all channels and bits of the input image, in the same size; None if `image` has all of them.
         mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
         provenance: hashes of the files, for the record.
         notes: notes for the user.
@@ -28,6 +29,7 @@ class InputImages:
 
     image: Image.Image | None = None
     low_bytes: Image.Image | None = None
+    source: images.LosslessImage | None = None
     mask: Image.Image | None = None
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -52,11 +54,9 @@ def load_inputs(request: Request) -> InputImages:
 
 def _load_img2img(request: Img2Img, path: Path) -> InputImages:
     loaded = _load_image(request, path)
-    return InputImages(
-        _resize(loaded.image, request.width, request.height),
-        provenance={"image_sha256": loaded.sha256},
-        notes=loaded.notes,
-    )
+    image = _resize(loaded.image, request.width, request.height)
+    source = images.resize_lossless(loaded.source, image.size) if loaded.source else None
+    return InputImages(image, source=source, provenance={"image_sha256": loaded.sha256}, notes=loaded.notes)
 
 
 def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
@@ -66,9 +66,10 @@ def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
         request.input_paths["mask"], loaded.image.size, invert=request.invert_mask, resize=request.resize_mask
     )
     mask = images.feather(masked.mask.resize(image.size, Image.Resampling.BILINEAR), request.feather)
+    source = images.resize_lossless(loaded.source, image.size) if loaded.source else None
     provenance = {"image_sha256": loaded.sha256, "mask_sha256": masked.sha256}
     notes = (*loaded.notes, *masked.notes, f"{masked.coverage:.1%} of the image will be repainted.")
-    return InputImages(image, mask=mask, provenance=provenance, notes=notes)
+    return InputImages(image, source=source, mask=mask, provenance=provenance, notes=notes)
 
 
 def _load_outpaint(request: Outpaint, path: Path) -> InputImages:
@@ -80,6 +81,7 @@ def _load_outpaint(request: Outpaint, path: Path) -> InputImages:
     canvas, mask = images.expand_canvas(loaded.image, left=by.left, top=by.top, right=by.right, bottom=by.bottom)
     return InputImages(
         canvas,
+        source=images.expand_lossless(loaded.source, by) if loaded.source else None,
         mask=images.feather(mask, request.feather),
         provenance={"image_sha256": loaded.sha256},
         notes=loaded.notes,
@@ -101,7 +103,7 @@ _LOADERS: Mapping[str, Callable[[Any, Path], InputImages]] = {
 
 
 def _load_image(request: PromptedImageRequest, path: Path) -> images.LoadedImage:
-    return images.load_image(path, background=request.background)
+    return images.load_image(path, background=request.background, keep_source=True)
 
 
 def _resize(image: Image.Image, width: int | None, height: int | None) -> Image.Image:

@@ -40,6 +40,11 @@ class Job:
         return self.size[1]
 
     @property
+    def has_transparency(self) -> bool:
+        """Return whether the result has pixels that are not opaque."""
+        return False
+
+    @property
     def group_key(self) -> tuple[Any, ...]:
         """Return a value that is equal for jobs that one pipeline call can process."""
         return self.request.group_key(), *self.request.prompt_group_key(), self.size
@@ -53,6 +58,8 @@ class GenerationJob(Job):
         request: complete request.
         model: resolved model.
         image: input image, RGB, in the size of the result (outpaint: the extended canvas); None for txt2img.
+        source: all channels and bits of the input image in the same size, for the result; None if `image` has all of
+            them.
         mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
         extras: downloaded parts of the approximations of `--fast`, by name of the approximation.
     """
@@ -60,6 +67,7 @@ class GenerationJob(Job):
     request: PromptRequest
     model: registry.ResolvedModel
     image: Image.Image | None = None
+    source: images.LosslessImage | None = None
     mask: Image.Image | None = None
     extras: Mapping[str, registry.HubFiles] = field(default_factory=dict)
 
@@ -67,6 +75,16 @@ class GenerationJob(Job):
     def strength(self) -> float | None:
         """Return the amount of change of the input image, 0 to 1; None for txt2img."""
         return getattr(self.request, "strength", None)
+
+    @property
+    def has_transparency(self) -> bool:
+        """Return whether the result has pixels that are not opaque."""
+        return self.source is not None and images.has_transparency(self.source.image)
+
+    @property
+    def pasted_mask(self) -> Image.Image | None:
+        """Return the mask outside which the input image is kept; None if all pixels are generated."""
+        return self.mask if getattr(self.request, "keep_original", True) else None
 
     @property
     def padded_size(self) -> tuple[int, int]:
@@ -94,7 +112,8 @@ class DenoiseJob(Job):
 
     Attributes:
         request: complete request.
-        image: noisy image, mode L, LA, RGB or RGBA.
+        image: noisy image, mode L, LA, RGB or RGBA, with the color profile, resolution and EXIF data of the result in
+            `image.info`; see `artgen.images.LosslessImage`.
         low_bytes: low bytes of an image with 16 bits per channel, in the same mode; None for 8 bits.
         model: resolved model; None for the classical methods.
     """
@@ -103,3 +122,8 @@ class DenoiseJob(Job):
     image: Image.Image
     low_bytes: Image.Image | None = None
     model: registry.ResolvedModel | None = None
+
+    @property
+    def has_transparency(self) -> bool:
+        """Return whether the result has pixels that are not opaque."""
+        return images.has_transparency(self.image)

@@ -186,7 +186,13 @@ def _build_job(draft: _JobDraft) -> Job:
         return DenoiseJob(request=request, image=inputs.image, low_bytes=inputs.low_bytes, model=model, **shared)
     if isinstance(request, PromptRequest) and model is not None:
         return GenerationJob(
-            request=request, model=model, image=inputs.image, mask=inputs.mask, extras=draft.extras, **shared
+            request=request,
+            model=model,
+            image=inputs.image,
+            source=inputs.source,
+            mask=inputs.mask,
+            extras=draft.extras,
+            **shared,
         )
     raise TypeError(f"{type(request).__name__} is not a request of a known task")
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from PIL import Image, ImageChops
 
 from artgen.errors import OutputError
+from artgen.images import convert_to_srgb, drop_alpha
+from artgen.images.file_attributes import merge_exif
 from artgen.metadata import image_save_args
 from artgen.outputs.png import encode_png
 
@@ -37,7 +39,8 @@ def encode_image(
     """Return the bytes of an image file, and the text of its JSON sidecar if the format cannot store the record.
 
     Args:
-        image: image to encode; its own metadata is not written.
+        image: image to encode. Of its own metadata, the color profile is written, and the resolution and the harmless
+            EXIF data in `image.info`; see `artgen.images.LosslessImage`.
         record: see `artgen.metadata.image_save_args`.
         encoding: format and options.
         low_bytes: low bytes of an image with 16 bits per channel, in the mode of `image`, which holds the high bytes.
@@ -48,12 +51,18 @@ def encode_image(
     """
     save_args = image_save_args(record, encoding.format, encoding.metadata)
     save_kwargs: dict[str, object] = dict(save_args.save_kwargs)
+    if encoding.metadata != "none":
+        save_kwargs |= _attributes(image, encoding.format, save_kwargs.get("exif"))
     if encoding.format == "jpeg":
         subsampling = 0 if encoding.quality >= 90 else 2
         save_kwargs |= {"quality": encoding.quality, "subsampling": subsampling, "optimize": False}
     elif encoding.format == "webp":
-        save_kwargs |= {"lossless": True} if encoding.quality == 100 else {"quality": encoding.quality}
-    clean = image.copy()
+        save_kwargs |= {"lossless": True, "exact": True} if encoding.quality == 100 else {"quality": encoding.quality}
+    if encoding.format == "webp" and image.mode in ("L", "LA"):  # WebP stores gray as RGB
+        image, low_bytes = convert_to_srgb(image, low_bytes)
+    if "icc_profile" in image.info:
+        save_kwargs["icc_profile"] = image.info["icc_profile"]
+    clean = image.copy() if encoding.format != "jpeg" else drop_alpha(image).copy()
     clean.info = {}
     try:
         if encoding.format == "png":
@@ -74,6 +83,15 @@ def encode_without_metadata(image: Image.Image, format: str) -> bytes:  # noqa: 
         OutputError: The format cannot store the image.
     """
     return encode_image(image, {}, EncodingOptions(format, metadata="none"))[0]
+
+
+def _attributes(image: Image.Image, format: str, own_exif: object) -> dict[str, object]:  # noqa: A002 - as above
+    """Return the arguments of `Image.save` for the resolution and the EXIF data of an image."""
+    attributes: dict[str, object] = {}
+    if "dpi" in image.info and format != "webp":
+        attributes["dpi"] = image.info["dpi"]
+    exif = merge_exif(own_exif, image, with_resolution=format == "webp")
+    return attributes if exif is None else {**attributes, "exif": exif}
 
 
 def _round_to_8bit(high_bytes: Image.Image, low_bytes: Image.Image) -> Image.Image:

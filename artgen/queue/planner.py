@@ -237,7 +237,7 @@ class Planner:
         job = prepare_jobs([request], self._listener, self._model_cache)[0]
         record = to_record(job.request, job.provenance)
         destination = self._resolve_destination(output, job.request)
-        destination.check(*job.size, record, owned_paths=self._existing_files)
+        destination.check(*job.size, record, has_alpha=job.has_transparency, owned_paths=self._existing_files)
         if self._animation_output is not None:
             checks.check_frames(self._animation_output.settings, job)
             self._animation_output.check(record)

@@ -1,6 +1,7 @@
 """Convert between PIL images and arrays for denoising; preserve mode, transparency and bit depth."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,12 +19,14 @@ class ImageArray:
         alpha: alpha channel in mode L, and its low bytes for 16-bit images; None without transparency.
         mode: L or RGB, the mode of the file without alpha.
         is_16bit: True for 16 bits per channel.
+        info: color profile, resolution and EXIF data of the file, as in `artgen.images.LosslessImage`.
     """
 
     color: np.ndarray
     alpha: tuple[Image.Image, Image.Image | None] | None
     mode: str
     is_16bit: bool
+    info: dict[str | tuple[int, int], Any]
 
 
 def image_to_array(job: DenoiseJob) -> ImageArray:
@@ -43,7 +46,8 @@ def image_to_array(job: DenoiseJob) -> ImageArray:
         alpha = job.image.getchannel("A"), job.low_bytes.getchannel("A") if job.low_bytes else None
     is_gray = len(values) == 1 or bool((values == values[:1]).all())
     mode = job.image.mode.removesuffix("A")
-    return ImageArray(np.ascontiguousarray(values[:1] if is_gray else values), alpha, mode, job.low_bytes is not None)
+    color = np.ascontiguousarray(values[:1] if is_gray else values)
+    return ImageArray(color, alpha, mode, job.low_bytes is not None, dict(job.image.info))
 
 
 def array_to_image(source: ImageArray, denoised: np.ndarray) -> tuple[Image.Image, Image.Image | None]:
@@ -81,4 +85,5 @@ def _to_pil_image(values: np.ndarray, source: ImageArray, byte_index: int) -> Im
     image = Image.fromarray(values[0] if source.mode == "L" else np.ascontiguousarray(values.transpose(1, 2, 0)))
     if source.alpha is not None and (alpha := source.alpha[byte_index]) is not None:
         image.putalpha(alpha)
+    image.info = dict(source.info)
     return image

@@ -55,8 +55,10 @@ class BatchOutput:
         facts = {**job.provenance, **self.provenance, **provenance}
         facts = {name: value for name, value in facts.items() if value not in (None, "", [])}
         request = job.request.replace(**self.resolved_settings)
-        image = _postprocess(Image.fromarray((pixels * 255).round().astype(np.uint8), "RGB"), job)
-        generated = GeneratedImage(image, to_record(request, facts), request)
+        decoded = Image.fromarray((pixels * 255).round().astype(np.uint8), "RGB")
+        image = _postprocess(decoded, job)
+        final, low_bytes = _restore_source(decoded, image, job)
+        generated = GeneratedImage(final, to_record(request, facts), request, low_bytes)
         if self.recorder is None:
             return generated
         return replace(generated, frames=self._frames(self.recorder, index, job, image))
@@ -83,6 +85,29 @@ def _postprocess(image: Image.Image, job: GenerationJob, keep_original: bool = T
     if job.image is None:
         return image
     image = image.crop((0, 0, job.width, job.height))
-    if keep_original and job.mask is not None and getattr(job.request, "keep_original", True):
-        return images.composite(job.image, image, job.mask)
+    if keep_original and (mask := job.pasted_mask) is not None:
+        return images.composite(job.image, image, mask)
     return image
+
+
+def _restore_source(
+    decoded: Image.Image, image: Image.Image, job: GenerationJob
+) -> tuple[Image.Image, Image.Image | None]:
+    """Return the image, and its low bytes for 16 bits per channel, with the properties of the input image.
+
+    inpaint and outpaint keep the gray mode, the transparency, the bits per channel and the color profile; img2img keeps
+    the transparency.
+
+    Args:
+        decoded: output of the model.
+        image: the same image without padding, composited in 8-bit sRGB.
+        job: job of the image.
+    """
+    if job.source is None:
+        return image, None
+    if job.mask is None:
+        return images.with_alpha_of(image, job.source.image), None
+    generated = decoded.crop((0, 0, job.width, job.height))
+    mask = job.pasted_mask or Image.new("L", job.size, 255)
+    restored = images.paste_generated(job.source, generated, mask)
+    return restored.image, restored.low_bytes

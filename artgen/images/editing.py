@@ -1,0 +1,124 @@
+"""Edit lossless images: resize them, extend them, and replace a masked area by generated pixels."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from artgen.images.canvas import Expansion
+from artgen.images.color_profiles import from_srgb, from_srgb_16bit, read_profile, to_srgb
+from artgen.images.lossless import LosslessImage, drop_alpha
+from artgen.images.masks import composite
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def paste_generated(source: LosslessImage, generated: Image.Image, mask: Image.Image) -> LosslessImage:
+    """Replace the masked pixels of an image; keep its mode, transparency, bits per channel and color profile.
+
+    Pixels with mask value 0 are byte-identical to the source. The transparency of all pixels is unchanged.
+
+    Args:
+        source: input image, with a profile that is None or invertible.
+        generated: 8-bit sRGB, mode RGB, same size.
+        mask: mode L, same size: 0 keeps the source, 255 selects the generated pixels, other values blend.
+    """
+    color = drop_alpha(source.image)
+    if source.low_bytes is None:
+        image, low = composite(color, from_srgb(generated, source.profile, color.mode), mask), None
+    else:
+        low_color = drop_alpha(source.low_bytes)
+        pasted = from_srgb_16bit(generated, source.profile, color.mode)
+        image, low = _composite_16bit((color, low_color), pasted, mask)
+        low = with_alpha_of(low, source.low_bytes)
+    image = with_alpha_of(image, source.image)
+    image.info = dict(source.image.info)
+    return replace(source, image=image, low_bytes=low)
+
+
+def resize_lossless(source: LosslessImage, size: tuple[int, int]) -> LosslessImage:
+    """Return an image with all its bits in another size, in pixels."""
+    if size == source.image.size:
+        return source
+    if source.low_bytes is None:
+        image, low = source.image.resize(size, Image.Resampling.LANCZOS), None
+    else:
+        image, low = _resize_16bit(source.image, source.low_bytes, size)
+    image.info = dict(source.image.info)
+    return replace(source, image=image, low_bytes=low)
+
+
+def expand_lossless(source: LosslessImage, expansion: Expansion) -> LosslessImage:
+    """Return an image on a larger canvas. The added pixels are opaque and black, for `paste_generated`."""
+    image, low = (None if part is None else _expand(part, expansion) for part in (source.image, source.low_bytes))
+    if image is None:
+        raise TypeError("the image is missing")
+    image.info = dict(source.image.info)
+    return replace(source, image=image, low_bytes=low)
+
+
+def convert_to_srgb(image: Image.Image, low_bytes: Image.Image | None = None) -> tuple[Image.Image, Image.Image | None]:
+    """Convert an image (mode L, LA, RGB or RGBA) from the valid profile in its `info` to sRGB in the same mode.
+
+    Returns:
+        The image without a profile, and its low bytes. A conversion returns 8 bits per channel and None.
+    """
+    color = drop_alpha(image)
+    profile = read_profile(image.info.get("icc_profile"), color.mode)
+    if profile is None or profile.is_srgb:
+        converted = image.copy()
+    else:
+        low = None if low_bytes is None else drop_alpha(low_bytes)
+        converted, low_bytes = with_alpha_of(to_srgb(color, profile, low).convert(color.mode), image), None
+    converted.info = {name: value for name, value in image.info.items() if name != "icc_profile"}
+    return converted, low_bytes
+
+
+def with_alpha_of(color: Image.Image, image: Image.Image) -> Image.Image:
+    """Return colors (mode L or RGB) with the alpha channel of an image; unchanged if the image has none."""
+    if not image.mode.endswith("A"):
+        return color
+    return Image.merge(f"{color.mode}A", (*color.split(), image.getchannel("A")))
+
+
+def has_transparency(image: Image.Image) -> bool:
+    """Return whether a pixel of an image (mode L, LA, RGB or RGBA) is not opaque."""
+    return image.mode.endswith("A") and image.getchannel("A").getextrema() != (255, 255)
+
+
+def _expand(image: Image.Image, expansion: Expansion) -> Image.Image:
+    canvas = Image.new(image.mode, expansion.expanded_size(*image.size))
+    if image.mode.endswith("A"):
+        canvas.putalpha(255)
+    canvas.paste(image, (expansion.left, expansion.top))
+    return canvas
+
+
+def _composite_16bit(
+    source: tuple[Image.Image, Image.Image], pasted: tuple[Image.Image, Image.Image], mask: Image.Image
+) -> tuple[Image.Image, Image.Image]:
+    """Blend 16-bit images, given as high and low bytes."""
+    import numpy  # the import takes longer than many commands
+
+    old, new = (numpy.asarray(high).astype(numpy.int64) * 256 + numpy.asarray(low) for high, low in (source, pasted))
+    weight = numpy.asarray(mask).astype(numpy.int64)
+    weight = weight if old.ndim == 2 else weight[..., None]
+    blended = (old * (255 - weight) + new * weight + 127) // 255
+    return _split_16bit(blended, source[0].mode)
+
+
+def _resize_16bit(high: Image.Image, low: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
+    import numpy  # as above
+
+    resized = []
+    for bands in zip(high.split(), low.split(), strict=True):
+        values = numpy.asarray(bands[0]).astype(numpy.float32) * 256 + numpy.asarray(bands[1])
+        resized.append(numpy.asarray(Image.fromarray(values).resize(size, Image.Resampling.LANCZOS)))
+    values = numpy.clip(numpy.rint(numpy.stack(resized, axis=-1)), 0, 65535)
+    return _split_16bit(values[..., 0] if len(resized) == 1 else values, high.mode)
+
+
+def _split_16bit(values: "NDArray[Any]", mode: str) -> tuple[Image.Image, Image.Image]:
+    high, low = (values // 256).astype("uint8"), (values % 256).astype("uint8")
+    return Image.fromarray(high, mode), Image.fromarray(low, mode)
