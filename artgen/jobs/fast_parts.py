@@ -101,7 +101,7 @@ def _check_lcm(request: PromptRequest, model: registry.ResolvedModel) -> None:
 
 
 def _check_tiny_decoder(hub_files: registry.HubFiles, model: registry.ResolvedModel) -> None:
-    tiny, config = diffusers_folder.read_optional_json(hub_files.folder / "config.json"), _vae_config(model)
+    tiny, config = diffusers_folder.read_optional_config(hub_files.folder / "config.json"), _vae_config(model)
     factor = tiny.get("upsampling_scaling_factor", 2) ** (len(tiny.get("decoder_block_out_channels", (0,) * 4)) - 1)
     if factor != 2 ** (len(config.get("block_out_channels", (0,) * 4)) - 1):
         raise UsageError(*_latent_mismatch_error(model))
@@ -116,7 +116,7 @@ def _latent_mismatch_error(model: registry.ResolvedModel) -> tuple[str, str]:
 
 def _vae_config(model: registry.ResolvedModel) -> dict[str, Any]:
     """Return the configuration of the model's VAE; empty for a single file, whose VAE is the standard one."""
-    return {} if model.is_file else diffusers_folder.read_optional_json(model.path / "vae" / "config.json")
+    return {} if model.is_file else diffusers_folder.read_optional_config(model.path / "vae" / "config.json")
 
 
 def _has_embedded_guidance(model: registry.ResolvedModel) -> bool:
@@ -124,4 +124,4 @@ def _has_embedded_guidance(model: registry.ResolvedModel) -> bool:
     if model.is_file:
         return False
     config = model.path / diffusers_folder.denoiser_name(model.path) / "config.json"
-    return diffusers_folder.read_optional_json(config).get("time_cond_proj_dim") is not None
+    return diffusers_folder.read_optional_config(config).get("time_cond_proj_dim") is not None

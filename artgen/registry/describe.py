@@ -22,6 +22,8 @@ PIPELINE_CLASSES = {
     "flux": "FluxPipeline",
 }
 NATIVE_SIZES_PX = {"sd1": 512, "sd2": 512, "sdxl": 1024, "sd3": 1024, "flux": 1024}
+MAX_NATIVE_SIDE_PX = 4096
+"""Largest width and height of the training images of a model."""
 DEFAULT_STEPS_AND_GUIDANCE = {
     "sd1": (30, 7.5),
     "sd2": (30, 7.5),
@@ -43,7 +45,7 @@ def describe_folder(name: str, path: Path, info: ModelInfo | None = None) -> Res
     index = diffusers_folder.read_model_index(path)
     classes = {component: class_name for component, _, class_name in diffusers_folder.iter_components(index)}
     denoiser_name = diffusers_folder.denoiser_name(path)
-    denoiser = diffusers_folder.read_optional_json(
+    denoiser = diffusers_folder.read_optional_config(
         diffusers_folder.component_folder(path, denoiser_name, classes.get(denoiser_name, "")) / "config.json"
     )
     if not denoiser:
@@ -52,7 +54,7 @@ def describe_folder(name: str, path: Path, info: ModelInfo | None = None) -> Res
             f"Its components: {', '.join(classes) or 'none'}.",
             "Check the folder.",
         )
-    vae = diffusers_folder.read_optional_json(path / "vae" / "config.json")
+    vae = diffusers_folder.read_optional_config(path / "vae" / "config.json")
     scheduler = diffusers_folder.read_scheduler_config(path)
     pipeline = str(index.get("_class_name", ""))
     architecture = architecture_of(pipeline, denoiser)
@@ -88,16 +90,27 @@ def _sizes(
 ) -> tuple[tuple[int, int], int]:
     """Return the native (width, height) and the size multiple, in pixels."""
     factor = 1 if architecture == "pixel" else vae_scale_factor(vae_config)
-    patch = int(denoiser_config.get("patch_size") or 1) if denoiser_name == "transformer" else 1
+    patch = _spatial_patch(denoiser_config.get("patch_size")) if denoiser_name == "transformer" else 1
     patch = 2 if architecture == "flux" else patch
     size = denoiser_config.get("sample_size") or NATIVE_SIZES_PX.get(architecture, 512) // factor
-    height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[-1]))
+    height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
+    if max(width, height) * factor > MAX_NATIVE_SIDE_PX:
+        raise ModelUnavailableError(
+            f"Cannot use the model: its configuration implies images of {width * factor}x{height * factor} pixels; "
+            f"expected at most {MAX_NATIVE_SIDE_PX} per side.",
+            "Use another copy of the model.",
+        )
     # diffusers' Stable Diffusion pipelines require multiples of 8 for every VAE.
     return (width * factor, height * factor), math.lcm(8, factor * patch)
 
 
+def _spatial_patch(patch_size: int | list[int] | None) -> int:
+    """Return the width of a transformer's patches in latent pixels; the patches of videos are (frames, H, W)."""
+    return patch_size[-1] if isinstance(patch_size, list) else patch_size or 1
+
+
 def _max_prompt_tokens(path: Path) -> int | None:
-    limit = diffusers_folder.read_optional_json(path / "tokenizer" / "tokenizer_config.json").get("model_max_length")
+    limit = diffusers_folder.read_optional_config(path / "tokenizer" / "tokenizer_config.json").get("model_max_length")
     return int(limit) if isinstance(limit, int) and limit < 1_000_000 else None
 
 
@@ -229,22 +242,33 @@ def _catalog_fields(info: ModelInfo | None) -> dict[str, Any]:
     return {key: getattr(info, key) for key in names if getattr(info, key) not in (None, "", "unknown")}
 
 
+_TEXT_FIELDS = ("scheduler", "sigmas", "license", "description", "prediction")
+_NUMBER_FIELDS: Mapping[str, tuple[Any, float, float]] = {
+    "width": (int, 8, MAX_NATIVE_SIDE_PX),
+    "height": (int, 8, MAX_NATIVE_SIDE_PX),
+    "steps": (int, 1, 1000),
+    "guidance_scale": (int | float, 0, 100),
+}
+"""Fields of `artgen.json`: type, smallest and largest value."""
+
+
 def _metadata_file_fields(path: Path) -> dict[str, Any]:
     """Read and validate the fields of an `artgen.json` that artgen uses; return nothing if the file does not exist.
 
     Raises:
         InputFileError: a value has the wrong type or range; the message contains the file and the key.
     """
-    types: dict[str, tuple[type, ...]] = {
-        "width": (int,), "height": (int,), "steps": (int,), "guidance_scale": (int, float), "scheduler": (str,),
-        "sigmas": (str,), "license": (str,), "description": (str,), "prediction": (str,),
-    }  # fmt: skip
-    table = diffusers_folder.read_optional_json(path)
+    table = diffusers_folder.read_optional_config(path)
     table.setdefault("license", table.get("licence"))  # Earlier versions export `licence`.
-    fields = {key: table[key] for key in types if table.get(key) is not None}
+    fields = {key: table[key] for key in (*_TEXT_FIELDS, *_NUMBER_FIELDS) if table.get(key) is not None}
     for key, value in fields.items():
-        is_out_of_range = isinstance(value, int | float) and not (0 <= value < 100_000)
-        if not isinstance(value, types[key]) or isinstance(value, bool) or is_out_of_range:
+        if key in _TEXT_FIELDS:
+            is_valid = isinstance(value, str)
+        else:
+            number_type, low, high = _NUMBER_FIELDS[key]
+            is_number = isinstance(value, number_type) and not isinstance(value, bool)
+            is_valid = is_number and low <= value <= high
+        if not is_valid:
             raise InputFileError(f"Cannot use '{path}': {key} cannot be {value!r}.", "Correct the file.")
     return fields
 

@@ -1,6 +1,5 @@
 """Read model folders in diffusers' layout without diffusers: `model_index.json`, configurations, weight files."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -8,6 +7,7 @@ from typing import Any
 
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError
 from artgen.registry.hub.select_files import NO_WEIGHTS_CLASSES
+from artgen.registry.model_configs import read_config
 
 WEIGHTS_STEMS = ("diffusion_pytorch_model", "model")
 MODEL_FILE_SUFFIXES = {".json", ".jinja", ".model", ".safetensors", ".txt"}
@@ -34,28 +34,9 @@ class WeightFiles:
         return all(file.is_file() for file in self.files)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a model's folder.
-
-    Raises:
-        InputFileError: the file is missing, unreadable or not an object; the message contains the file and the line.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise InputFileError(f"Cannot read '{path}', line {error.lineno}: {error.msg}.", _REPAIR_HINT) from None
-    except (UnicodeDecodeError, RecursionError):
-        raise InputFileError(f"Cannot read '{path}': it is not JSON.", _REPAIR_HINT) from None
-    except OSError as error:
-        raise InputFileError(f"Cannot read '{path}': {error.strerror}.", _REPAIR_HINT) from None
-    if not isinstance(value, dict):
-        raise InputFileError(f"Cannot read '{path}', line 1: it is not a JSON object.", _REPAIR_HINT)
-    return value
-
-
-def read_optional_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object like `read_json`; return an empty object if the file does not exist."""
-    return read_json(path) if path.is_file() else {}
+def read_optional_config(path: Path) -> dict[str, Any]:
+    """Read a JSON object like `read_config`; return an empty object if the file does not exist."""
+    return read_config(path) if path.is_file() else {}
 
 
 def read_model_index(folder: Path) -> dict[str, Any]:
@@ -66,8 +47,8 @@ def read_model_index(folder: Path) -> dict[str, Any]:
         InputFileError: the file is not a JSON object.
     """
     path = folder / "model_index.json"
-    if not path.is_file() and read_optional_json(folder / "config.json").get("_class_name") == "UNet2DModel":
-        scheduler = read_optional_json(folder / "scheduler_config.json").get("_class_name", "DDPMScheduler")
+    if not path.is_file() and read_optional_config(folder / "config.json").get("_class_name") == "UNet2DModel":
+        scheduler = read_optional_config(folder / "scheduler_config.json").get("_class_name", "DDPMScheduler")
         components = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", scheduler]}
         return {"_class_name": "DDPMPipeline", **components}
     if not path.is_file():
@@ -75,24 +56,32 @@ def read_model_index(folder: Path) -> dict[str, Any]:
             f"'{folder}' is not a model folder: it has no model_index.json.",
             "Pass a folder in diffusers' layout, or a single .safetensors file inside it.",
         )
-    return read_json(path)
+    return read_config(path)
 
 
 def iter_components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield (component, library, class) of every component of a model; skip absent components.
+    """Yield (component, library, class) of every component of a model; skip absent components and settings.
 
     Raises:
         RefusedError: a component's name is not the name of a folder inside the model's folder.
+        ModelUnavailableError: a component is not given as [library, class] or [null, null].
     """
     for name, value in index.items():
-        if name.startswith("_") or not isinstance(value, list) or len(value) != 2 or value[0] is None:
+        is_setting = not isinstance(value, list) or (len(value) != 2 and not any(isinstance(x, str) for x in value))
+        if name.startswith("_") or is_setting or value == [None, None]:
             continue
+        if len(value) != 2 or not all(isinstance(text, str) and text.isidentifier() for text in value):
+            raise ModelUnavailableError(
+                f"Cannot load the model: model_index.json has the component '{name[:60]}' without a library and a "
+                "class.",
+                "Use another copy of the model.",
+            )
         if PurePosixPath(name).name != name or name in (".", ".."):
             raise RefusedError(
                 f"model_index.json contains the component {name!r}, which is not the name of a folder.",
                 "Use another copy of the model.",
             )
-        yield name, str(value[0]), str(value[1])
+        yield name, value[0], value[1]
 
 
 def component_folder(folder: Path, component: str, class_name: str) -> Path:
@@ -128,7 +117,7 @@ def find_weights(component_path: Path) -> list[WeightFiles]:
                 found.append(WeightFiles(variant, (single,)))
                 break
             if index.is_file():
-                shards = tuple(component_path / shard for shard in shard_names(read_json(index), index))
+                shards = tuple(component_path / shard for shard in shard_names(read_config(index), index))
                 found.append(WeightFiles(variant, shards, index))
                 break
     return found
@@ -211,4 +200,4 @@ def read_scheduler_config(path: Path) -> dict[str, Any]:
     """
     classes = {name: class_name for name, _, class_name in iter_components(read_model_index(path))}
     folder = component_folder(path, "scheduler", classes.get("scheduler", ""))
-    return read_optional_json(folder / "scheduler_config.json")
+    return read_optional_config(folder / "scheduler_config.json")

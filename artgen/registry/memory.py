@@ -47,8 +47,8 @@ def estimate_memory(
     parameters, dtype_bytes = parameter_counts(model), DTYPE_BYTES[dtype]
     folder = single_file_config(model) if model.is_file else model.path
     denoiser = diffusers_folder.denoiser_name(folder)
-    denoiser_config = diffusers_folder.read_optional_json(folder / denoiser / "config.json")
-    vae = diffusers_folder.read_optional_json(folder / "vae" / "config.json")
+    denoiser_config = diffusers_folder.read_optional_config(folder / denoiser / "config.json")
+    vae = diffusers_folder.read_optional_config(folder / "vae" / "config.json")
     # diffusers decodes in fp32 if the VAE overflows in fp16.
     is_upcast = vae.get("force_upcast", True) and dtype == "fp16" and model.architecture == "sdxl"
     vae_dtype_bytes = 4 if is_upcast else dtype_bytes

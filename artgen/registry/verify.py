@@ -1,12 +1,12 @@
 """Check a model's files: quickly before slow work (`check_model_files`), or by hash (`verify_model_files`)."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
-from artgen.registry import diffusers_folder, hashes
+from artgen.registry import diffusers_folder, hashes, model_configs
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.hub import cache, download
 from artgen.registry.references import ModelReference, parse_reference
@@ -45,43 +45,47 @@ def check_model_files(model: ResolvedModel) -> None:
 
     Raises:
         RefusedError: the model has code, or weights only as pickles.
-        ModelUnavailableError: a file is missing, truncated or damaged; the hint is the command that repairs the model.
+        ModelUnavailableError: a file is missing, truncated or damaged, or a configuration does not fit the
+            weights; the hint is the command that repairs the model.
     """
     if model.is_file:
         _read_weights_header(model.name, model.path)
         return
     repair_hint = _repair_hint(model)
     try:
-        reject_remote_code(model.path)
+        check_configs(model.path)
         _check_complete(model, repair_hint)
         weights = diffusers_folder.select_weights(model.path)[1]
     except InputFileError as error:
         raise ModelUnavailableError(error.message, repair_hint) from None
     for component, weight_files in weights.items():
         headers = [_read_weights_header(model.name, file, repair_hint) for file in weight_files.files]
-        _check_tensors(model, component, weight_files, headers, repair_hint)
+        shapes = {name: shape for header in headers for name, (_, shape) in header.tensors.items()}
+        _check_tensors(model, component, weight_files, shapes, repair_hint)
+        config = weight_files.files[0].with_name("config.json")
+        model_configs.check_config_fits_weights(config, model_configs.read_config(config), shapes)
 
 
-def reject_remote_code(folder: Path) -> None:
-    """Reject a folder with Python code, which diffusers and transformers would import.
+def check_configs(folder: Path) -> None:
+    """Check all configurations of a model folder, and reject Python code, which the libraries would import.
 
     Raises:
-        RefusedError: a pipeline class or a component is defined in the model, or a configuration has `auto_map`.
-        InputFileError: a configuration is not valid.
+        RefusedError: a pipeline class or a component is defined in the model, or a configuration requires code.
+        ModelUnavailableError: a value of a configuration has the wrong type or is out of bounds.
+        InputFileError: a configuration is not valid JSON, or is too large.
     """
     index = diffusers_folder.read_model_index(folder)
     hint = "artgen does not run code of a model. Use another copy of the model."
-    if not isinstance(index.get("_class_name"), str):
+    pipeline = index.get("_class_name")
+    if not isinstance(pipeline, str) or not pipeline.isidentifier():
         raise RefusedError(f"Cannot load '{folder.name}': it requires its own code for the pipeline.", hint)
     for name, library, class_name in diffusers_folder.iter_components(index):
-        component_path = diffusers_folder.component_folder(folder, name, class_name)
-        if library not in ALLOWED_LIBRARIES or list(component_path.glob("*.py")):
+        if library not in ALLOWED_LIBRARIES:
             source = f"{name} ({class_name}) from '{library}'"
             raise RefusedError(f"Cannot load '{folder.name}': it requires its own code for {source}.", hint)
-        for config in component_path.glob("*.json"):
-            if config.name.endswith("config.json") and "auto_map" in diffusers_folder.read_json(config):
-                source = f"{name}/{config.name} (auto_map)"
-                raise RefusedError(f"Cannot load '{folder.name}': it requires its own code in {source}.", hint)
+        component_path = diffusers_folder.component_folder(folder, name, class_name)
+        if component_path.is_dir():
+            model_configs.check_folder(component_path)
 
 
 def _check_complete(model: ResolvedModel, repair_hint: str) -> None:
@@ -113,21 +117,20 @@ def _check_tensors(
     model: ResolvedModel,
     component: str,
     weights: diffusers_folder.WeightFiles,
-    headers: list[SafetensorsHeader],
+    shapes: Mapping[str, tuple[int, ...]],
     repair_hint: str,
 ) -> None:
     """Check that shards contain all tensors of their index, and that a UNet has the configured input channels."""
     what_failed = f"Cannot load '{model.name}': its {component}"
-    shapes = {name: shape for header in headers for name, (_, shape) in header.tensors.items()}
     if not shapes:
         raise ModelUnavailableError(f"{what_failed} has no tensors.", repair_hint)
     if weights.index:
-        missing = sorted(set(diffusers_folder.read_json(weights.index)["weight_map"]) - set(shapes))
+        missing = sorted(set(model_configs.read_config(weights.index)["weight_map"]) - set(shapes))
         if missing:
             reason = f"lacks {len(missing)} of its tensors, first {missing[0]}"
             raise ModelUnavailableError(f"{what_failed} {reason}.", repair_hint)
-    conv_in = shapes.get("conv_in.weight")
-    if component == "unet" and conv_in and conv_in[1] != model.unet_channels:
+    conv_in = shapes.get("conv_in.weight", ())
+    if component == "unet" and len(conv_in) == 4 and conv_in[1] != model.unet_channels:
         reason = f"has {counted(conv_in[1], 'input channel')} instead of {model.unet_channels} in its config.json"
         raise ModelUnavailableError(f"{what_failed} {reason}.", repair_hint)
 
@@ -171,7 +174,7 @@ def _missing_file(reference: ModelReference, file: str) -> FileCheck:
 
 def _missing_files(reference: ModelReference, root: Path) -> Iterator[FileCheck]:
     try:
-        reject_remote_code(root)
+        check_configs(root)
         for file in diffusers_folder.missing_files(root):
             yield _missing_file(reference, file)
     except ArtgenError as error:

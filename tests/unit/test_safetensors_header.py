@@ -251,7 +251,7 @@ def test_an_artgen_json_file_overrides_the_detection(tmp_path: Path) -> None:
         (VAE, "is only a VAE"),
         (FLUX, "no T5 tokenizer"),
         ({k: v for k, v in SD3.items() if "clip" not in k}, "does not include text_encoder and text_encoder_2"),
-        ({"x": (1,)}, r"is not a Stable Diffusion .* checkpoint \(1 tensors\)"),
+        ({"x": (1,)}, r"is not a Stable Diffusion .* checkpoint \(1 tensor\)"),
     ],
 )
 def test_incomplete_checkpoints_are_rejected(tmp_path: Path, shapes: Shapes, message: str) -> None:

@@ -105,7 +105,7 @@ def model_layer_shapes(model: ResolvedModel) -> Mapping[str, LayerShapes]:
     elif model.architecture != "sd3":
         found["unet"] = _unet_shapes_from_checkpoint(shapes)
     for text_encoder in ("text_encoder", "text_encoder_2"):
-        clip_config = diffusers_folder.read_optional_json(config / text_encoder / "config.json")
+        clip_config = diffusers_folder.read_optional_config(config / text_encoder / "config.json")
         if "hidden_size" in clip_config:
             found[text_encoder] = _clip_layer_shapes(clip_config)
     return found
