@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,10 +9,9 @@ from typing import Literal
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.registry.catalog import ModelInfo, builtin_models, known_models, model_info
 from artgen.registry.hub import cache
+from artgen.registry.hub.names import HUB_ID_PATTERN, check_revision
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
 
-HUB_ID_PATTERN = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9._-]{1,96}")
-REVISION_PATTERN = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 _NAMES_HINT = "`artgen models list` shows the names; OWNER/NAME is a model of the hub, ./FOLDER a model on the disk."
 
 
@@ -43,7 +41,7 @@ def parse_reference(name: str) -> ModelReference:
     their suffix.
 
     Raises:
-        UsageError: the name is not valid UTF-8, and no folder or file has this name.
+        UsageError: the name is not valid UTF-8 and no folder or file has this name, or the revision is not valid.
         ModelUnavailableError: the name is unknown, or means both a folder and a cached hub model.
         RefusedError: the suffix is that of a pickle: `.ckpt`, `.pt`, `.bin` or `.pth`.
         InputFileError: the user's alias file is not valid.
@@ -52,9 +50,11 @@ def parse_reference(name: str) -> ModelReference:
     if not name or "\0" in name or "\n" in name:
         raise ModelUnavailableError("The name of the model is empty or contains line breaks.", _NAMES_HINT)
     models = known_models()
-    alias, _, revision = name.partition("@")
+    alias, separator, revision = name.partition("@")
     info = models.get(name) or models.get(alias)
     if info:
+        if separator:
+            check_revision(revision)
         return _reference_from_info(info, revision or None)
     return _reference_from_text(name, None)
 
@@ -64,7 +64,7 @@ def _reference_from_info(info: ModelInfo, revision: str | None) -> ModelReferenc
         return ModelReference("bundled", info.name, str(info.bundled_folder), None, info)
     revision = revision or info.revision
     if info.builtin:
-        return ModelReference("hub", info.name, info.source, _validate_revision(revision), info)
+        return ModelReference("hub", info.name, info.source, check_revision(revision), info)
     found = _reference_from_text(f"{info.source}@{revision}" if revision else info.source, info)
     return ModelReference(found.kind, info.name, found.target, found.revision, found.info)
 
@@ -75,7 +75,7 @@ def _reference_from_text(text: str, info: ModelInfo | None) -> ModelReference:
     is_folder, is_file = os.path.isdir(path), os.path.isfile(path)  # noqa: PTH112, PTH113
     if path.suffix.lower() in PICKLE_SUFFIXES and not is_folder:
         reject_pickle(path)
-    source, _, revision = text.partition("@")
+    source, separator, revision = text.partition("@")
     is_hub_id = bool(HUB_ID_PATTERN.fullmatch(source))
     if is_folder and ((path / "model_index.json").is_file() or not is_hub_id):
         if is_hub_id and cache.snapshot_folder(source, revision or None):
@@ -85,13 +85,15 @@ def _reference_from_text(text: str, info: ModelInfo | None) -> ModelReference:
     if is_file:
         return ModelReference("file", text, str(path), None, info)
     _check_encoding(text)
+    if separator and is_hub_id:
+        check_revision(revision)
     if _looks_like_path(text):
         raise ModelUnavailableError(f"Cannot find a model at {text!r}.", similar_names_hint(text))
     if not is_hub_id:
         raise ModelUnavailableError(f"Cannot find the model {text!r}.", similar_names_hint(text))
     info = info or model_info(source)
     revision = revision or (info.revision if info else None) or ""
-    return ModelReference("hub", source, source, _validate_revision(revision or None), info)
+    return ModelReference("hub", source, source, check_revision(revision or None), info)
 
 
 def _check_encoding(text: str) -> None:
@@ -104,12 +106,6 @@ def _check_encoding(text: str) -> None:
 
 def _looks_like_path(text: str) -> bool:
     return text.startswith((".", "/", "~")) or "\\" in text or text.endswith(("/", ".safetensors", ".gguf"))
-
-
-def _validate_revision(revision: str | None) -> str | None:
-    if revision is not None and not REVISION_PATTERN.fullmatch(revision):
-        raise ModelUnavailableError(f"{revision!r} cannot be a revision.", "Give a branch, a tag or a commit hash.")
-    return revision
 
 
 def similar_names_hint(text: str) -> str:

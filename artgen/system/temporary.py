@@ -11,7 +11,7 @@ from pathlib import Path
 TEMPORARY_PREFIX = ".artgen-"
 TEMPORARY_SUFFIX = ".tmp"
 
-NOFOLLOW = getattr(os, "ONOFOLLOW", 0)
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | getattr(os, "O_BINARY", 0)
 
 _STALE_SECONDS = 300

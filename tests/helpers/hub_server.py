@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -97,6 +97,9 @@ class Hub:
         status_headers: headers of the answers with these statuses.
         ignore_range: send complete files for range requests.
         redirect: redirect requests for large files to another host, as the hub does.
+        listing: fields that replace those of the answer to `/api/models/ID`.
+        sibling: fields that replace those of each file in that answer.
+        hostile: called with the handler and the path of each request; answers the request if it returns True.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -113,6 +116,9 @@ class Hub:
     status_headers: dict[str, str] = field(default_factory=dict)
     ignore_range: bool = False
     redirect: bool = False
+    listing: dict[str, Any] = field(default_factory=dict)
+    sibling: dict[str, Any] = field(default_factory=dict)
+    hostile: Callable[[Any, str], bool] | None = None
 
     def fill(self, folder: Path, prefix: str = "") -> None:
         """Add the files of a folder to `files`."""
@@ -146,7 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         headers = (self.headers.get("Range", ""), self.headers.get("Authorization", ""))
         self.hub.requests.append((self.command, path, *headers))
-        if self.hub.status:
+        if self.hub.hostile and self.hub.hostile(self, path):
+            self.close_connection = True
+        elif self.hub.status:
             self._plain(self.hub.status.pop(0), self.hub.status_headers)
         elif path.startswith("/api/models/"):
             self._api(path.removeprefix("/api/models/"))
@@ -185,8 +193,9 @@ class _Handler(BaseHTTPRequestHandler):
                 sibling["lfs"] = {"sha256": etag(name, data), "size": len(data), "pointerSize": 134}
             else:
                 sibling["blobId"] = etag(name, data)
-            siblings.append(sibling)
-        return self._json({"id": hub.repo, "modelId": hub.repo, "sha": hub.commit, "siblings": siblings})
+            siblings.append(sibling | hub.sibling)
+        answer = {"id": hub.repo, "modelId": hub.repo, "sha": hub.commit, "siblings": siblings}
+        return self._json(answer | hub.listing)
 
     def _json(self, value: object) -> None:
         self._plain(200, {"Content-Type": "application/json"}, json.dumps(value).encode())

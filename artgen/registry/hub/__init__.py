@@ -4,7 +4,7 @@ This package prints nothing: callbacks receive progress and notes. huggingface_h
 need it.
 """
 
-import json
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ from artgen.registry.hub import cache, client, download
 from artgen.registry.hub.client import RemoteFile, RepoListing
 from artgen.registry.hub.download import OnProgress
 from artgen.registry.hub.select_files import select_files
+from artgen.system.external_data import parse_json, read_limited
 from artgen.system.files import write_atomically
 
 __all__ = ["OnNote", "OnProgress", "pull", "pull_files"]
 
+MAX_INDEX_BYTES = 1 << 20
+MAX_INDEX_ENTRIES = 100
 OnNote = Callable[[str], None]
 
 
@@ -40,7 +43,8 @@ def pull(
 
     Raises:
         ModelUnavailableError: the repository is unknown, gated or not a diffusers model, or the hub cannot be reached.
-        RefusedError: the weights are pickles, or a hash does not match.
+        RefusedError: the weights are pickles, a hash does not match, or a folder of the cache is a symbolic link.
+        UsageError: the revision or a network setting is not valid.
         OutputError: the disk has too little space, or the cache cannot be written.
     """
     if cache.is_offline():
@@ -86,6 +90,7 @@ def _download_files(
         download.download(listing, file, force=force, on_progress=on_progress)
     root, ref = cache.repository_folder(listing.repo), revision or "main"
     if ref != listing.commit:
+        cache.reject_links(root, (root / "refs" / ref).parent)
         write_atomically(root / "refs" / ref, listing.commit)
     return root / "snapshots" / listing.commit
 
@@ -97,13 +102,13 @@ def _download_index(listing: RepoListing, force: bool) -> dict[str, Any]:
         single = [name for name in files if name.endswith(".safetensors") and "/" not in name]
         hint = f"It has '{single[0]}': download that file and pass its path." if single else "Use another repository."
         raise ModelUnavailableError(f"'{listing.repo}' is not a diffusers model: it has no model_index.json.", hint)
-    path = download.download(listing, files["model_index.json"], force=force)
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        index = None
-    if not isinstance(index, dict):
+    index = None
+    if files["model_index.json"].size <= MAX_INDEX_BYTES:
+        path = download.download(listing, files["model_index.json"], force=force)
+        with contextlib.suppress(ValueError):
+            index = parse_json(read_limited(path, MAX_INDEX_BYTES))
+    if not isinstance(index, dict) or len(index) > MAX_INDEX_ENTRIES:
         raise ModelUnavailableError(
-            f"The model_index.json of '{listing.repo}' is not a JSON object.", "Use another repository."
+            f"The model_index.json of '{listing.repo}' is not a small JSON object.", "Use another repository."
         )
     return index

@@ -9,24 +9,33 @@ import logging
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from artgen.errors import ModelUnavailableError, OutputError
+from artgen.errors import ModelUnavailableError, OutputError, RefusedError, UsageError
+from artgen.registry.hub.names import COMMIT_PATTERN, is_revision
+from artgen.system.external_data import read_optional
 
-COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}")
+_MAX_REF_BYTES = 1000
 _TRUE_VALUES = {"1", "ON", "YES", "TRUE"}
 
 
 def cache_folder() -> Path:
-    """Return the cache folder from the current `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME`."""
+    """Return the cache folder from the current `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME`.
+
+    Raises:
+        UsageError: a variable contains `~NAME` for an unknown user.
+    """
     names = {"HF_HUB_CACHE": "", "HUGGINGFACE_HUB_CACHE": "", "HF_HOME": "hub", "XDG_CACHE_HOME": "huggingface/hub"}
-    for name, subfolder in names.items():
-        if value := os.environ.get(name):
-            return Path(os.path.expandvars(value)).expanduser() / subfolder
-    return Path("~/.cache/huggingface/hub").expanduser()
+    name = next((name for name in names if os.environ.get(name)), "HOME")
+    value = os.environ.get(name) if name in names else "~/.cache"
+    folder = Path(os.path.expandvars(os.path.expanduser(str(value))))  # noqa: PTH111 - Path.expanduser raises
+    if folder.parts[:1] and folder.parts[0].startswith("~"):
+        raise UsageError(f"{name} is not valid: the home folder of '{folder.parts[0]}' is unknown.", "Use a full path.")
+    return folder / names.get(name, "huggingface/hub")
 
 
 def is_offline() -> bool:
@@ -58,25 +67,33 @@ def locks_folder(repo: str) -> Path:
 
 
 def cached_repositories() -> Iterator[str]:
-    """List the hub models that are in the cache, complete or not, sorted."""
-    for path in sorted(cache_folder().glob("models--*--*")):
-        owner, _, name = path.name.removeprefix("models--").partition("--")
-        if "--" not in name:
+    """List the hub models that are in the cache, complete or not, sorted; none if the cache cannot be read."""
+    try:
+        folder_names = sorted(path.name for path in cache_folder().iterdir())
+    except OSError:
+        return
+    for folder_name in folder_names:
+        owner, separator, name = folder_name.removeprefix("models--").partition("--")
+        if folder_name.startswith("models--") and separator and "--" not in name:
             yield f"{owner}/{name}"
 
 
 def resolve_commit(repo: str, revision: str | None) -> str | None:
     """Return the commit hash of a revision at its last download; None if it is not in the cache."""
     root = repository_folder(repo)
+    if revision and not is_revision(revision):
+        return None
     if revision and COMMIT_PATTERN.fullmatch(revision):
-        return revision if (root / "snapshots" / revision).is_dir() else None
-    try:
-        commit = (root / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        commit = ""
-    if COMMIT_PATTERN.fullmatch(commit) and (root / "snapshots" / commit).is_dir():
+        return revision if _is_folder(root / "snapshots" / revision) else None
+    content = read_optional(root / "refs" / (revision or "main"), _MAX_REF_BYTES) or b""
+    commit = content.decode("ascii", "replace").strip()
+    if COMMIT_PATTERN.fullmatch(commit) and _is_folder(root / "snapshots" / commit):
         return commit
     return _commit_by_prefix(root, revision) if revision else None
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises without permission
 
 
 def _commit_by_prefix(root: Path, revision: str) -> str | None:
@@ -99,9 +116,29 @@ def is_diffusers_model(repo: str) -> bool:
 
 
 def size_on_disk(repo: str) -> int:
-    """Return the bytes that a repository takes in the cache, with partial downloads."""
-    paths = repository_folder(repo).rglob("*")
-    return sum(path.stat().st_size for path in paths if path.is_file() and not path.is_symlink())
+    """Return the bytes that a repository takes in the cache, with partial downloads. Links are not followed."""
+    num_bytes = 0
+    for folder, _, names in os.walk(repository_folder(repo)):
+        for name in names:
+            with suppress(OSError):
+                status = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - faster than pathlib
+                num_bytes += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return num_bytes
+
+
+def reject_links(root: Path, path: Path) -> None:
+    """Check that no folder between a repository's folder and a path in it is a symbolic link, nor the path itself.
+
+    The folder of the repository may be a link, because users move large models to other disks.
+
+    Raises:
+        RefusedError: a folder or the path is a link. artgen would write or delete files outside the cache.
+    """
+    for part in (path, *path.parents):
+        if part == root:
+            return
+        if part.is_symlink():
+            raise RefusedError(f"Cannot use the model cache: '{part}' is a symbolic link.", "Delete the link.")
 
 
 def remove_model(repo: str, revision: str | None = None) -> int:
@@ -111,15 +148,18 @@ def remove_model(repo: str, revision: str | None = None) -> int:
 
     Raises:
         ModelUnavailableError: the model is not in the cache.
+        RefusedError: a folder of the model is a link to another folder.
         OutputError: the model cannot be deleted.
     """
     from huggingface_hub import scan_cache_dir
 
     root, commit = repository_folder(repo), resolve_commit(repo, revision)
-    if not root.is_dir() or (revision and commit is None):
+    if not _is_folder(root) or (revision and commit is None):
         name = f"{repo}@{revision}" if revision else repo
         raise ModelUnavailableError(f"'{name}' is not in the cache.", "`artgen models list` shows the cached models.")
-    size = size_on_disk(repo)
+    blobs, size = root / "blobs", size_on_disk(repo)
+    for folder in (blobs, root / "refs", root / "snapshots" / str(commit)):
+        reject_links(root, folder)
     snapshots = {path.name for path in (root / "snapshots").glob("*")}
     deleted = {str(commit)} if revision else snapshots
     remains = root if deleted >= snapshots else root / "snapshots" / str(commit)
@@ -128,7 +168,10 @@ def remove_model(repo: str, revision: str | None = None) -> int:
         # Copies of a repository contain the same commits; restrict the deletion to this repository.
         repos = frozenset(cached for cached in scan.repos if cached.repo_path.name == root.name)
         with without_hub_warnings():  # Files that cannot be deleted cause warnings.
-            replace(scan, repos=repos).delete_revisions(*deleted).execute()
+            strategy = replace(scan, repos=repos).delete_revisions(*deleted)
+            # A link in a snapshot may point to a file that is not in the cache. huggingface_hub would delete the file.
+            own_blobs = frozenset(path for path in strategy.blobs if path.parent.resolve() == blobs.resolve())
+            replace(strategy, blobs=own_blobs).execute()
         if remains.exists():  # for example because the scan skips damaged repositories
             shutil.rmtree(remains)
     except OSError as error:

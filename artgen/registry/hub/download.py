@@ -8,15 +8,21 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from artgen.errors import OutputError, RefusedError
 from artgen.registry.hub import cache, client
-from artgen.registry.hub.client import RemoteFile, RepoListing, TransientError
+from artgen.registry.hub.client import RemoteFile, RepoListing
+from artgen.registry.hub.transfer import TransientError
 from artgen.system.counts import counted
+from artgen.system.temporary import NOFOLLOW
 
 OnProgress = Callable[[str, int, int], None]
+MIN_PROGRESS_BYTES = 1 << 16
+"""Smallest number of new bytes of a connection that counts as progress."""
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -28,7 +34,7 @@ def download(
     A blob of the right length is not downloaded again; with `force`, its hash must be right too.
 
     Raises:
-        RefusedError: the downloaded file has another hash.
+        RefusedError: the downloaded file has another hash, or a folder or a file of the cache is a symbolic link.
         ModelUnavailableError: the hub cannot be reached, denies access, or ends the file early each time.
         OutputError: the disk is full or the cache cannot be written.
     """
@@ -38,6 +44,9 @@ def download(
     blob = root / "blobs" / file.etag
     pointer = root / "snapshots" / listing.commit / PurePosixPath(file.name)
     lock = cache.locks_folder(listing.repo) / f"{file.etag}.lock"
+    for path in (blob.parent, pointer.parent):
+        cache.reject_links(root, path)
+    cache.reject_links(cache.cache_folder(), lock)
     try:
         for folder in (blob.parent, pointer.parent, lock.parent):
             folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +74,11 @@ def check_disk_space(listing: RepoListing, files: Iterable[RemoteFile]) -> None:
         max(0, size - max(_file_size(blob), _file_size(_partial_file(blob)))) for blob, size in blobs.items()
     )
     folder = cache.cache_folder()
-    free_bytes = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110
+    try:
+        free_bytes = shutil.disk_usage(existing).free
+    except OSError as error:
+        raise _write_error(error, folder) from None
     if needed_bytes > free_bytes:
         raise OutputError(
             f"Cannot download: the download needs {needed_bytes / 1e9:.1f} GB, and the disk of '{folder}' has "
@@ -78,10 +91,10 @@ def _is_valid_blob(blob: Path, file: RemoteFile, force: bool) -> bool:
     """Return whether a blob needs no download; a short blob becomes the partial file, a wrong one is deleted."""
     if not blob.is_file():
         return False
-    size = _file_size(blob)
+    size = blob.stat().st_size  # huggingface_hub can store a blob as a link to a store of the cache
     if size == file.size and (not force or blob_hash(blob, file.is_lfs) == file.etag):
         return True
-    if size < file.size and not _partial_file(blob).exists():
+    if size < file.size and not blob.is_symlink() and not os.path.lexists(_partial_file(blob)):
         blob.replace(_partial_file(blob))
     else:
         blob.unlink()
@@ -105,27 +118,32 @@ def _download_and_verify(listing: RepoListing, file: RemoteFile, blob: Path, on_
 
 
 def _download_ranges(listing: RepoListing, file: RemoteFile, partial: Path, on_progress: OnProgress | None) -> None:
-    """Download until the partial file is complete; `client.retry` limits the attempts without a new byte."""
-    while (received_bytes := _file_size(partial)) != file.size or not partial.exists():
+    """Download until the partial file is complete; `client.retry` limits the attempts without progress."""
+
+    def describe() -> str:
+        if not (received_bytes := _file_size(partial)):
+            return ""
+        counts = f"received {received_bytes:,} of {counted(file.size, 'byte')}"
+        return f"'{file.name}' of '{listing.repo}' is truncated: {counts}."
+
+    while (received_bytes := _file_size(partial)) != file.size or not os.path.lexists(partial):
         if received_bytes > file.size:
             partial.unlink()
             continue
-        counts = f"received {received_bytes:,} of {counted(file.size, 'byte')}"
-        truncated = f"'{file.name}' of '{listing.repo}' is truncated: {counts}."
-        client.retry(lambda: _download_range(listing, file, partial, on_progress), truncated if received_bytes else "")
+        client.retry(lambda: _download_range(listing, file, partial, on_progress), describe)
 
 
 def _download_range(listing: RepoListing, file: RemoteFile, partial: Path, on_progress: OnProgress | None) -> None:
     """Append to the partial file until the connection ends.
 
     Raises:
-        TransientError: no new byte was received.
+        TransientError: less than `MIN_PROGRESS_BYTES` were received, and the file is not complete.
     """
     start_byte, reason = _file_size(partial), "it ends the file early"
     try:
         with (
             client.stream(listing, file, start_byte) as (received_bytes, blocks),
-            partial.open("r+b" if start_byte else "wb") as out,
+            _open_partial(partial) as out,
         ):
             out.truncate(received_bytes)
             out.seek(received_bytes)
@@ -139,7 +157,8 @@ def _download_range(listing: RepoListing, file: RemoteFile, partial: Path, on_pr
                     on_progress(file.name, received_bytes, file.size)
     except TransientError as error:
         reason = str(error)
-    if _file_size(partial) <= start_byte and file.size:
+    size = _file_size(partial)
+    if size != file.size and size < start_byte + MIN_PROGRESS_BYTES:
         raise TransientError(reason)
 
 
@@ -147,8 +166,31 @@ def _partial_file(blob: Path) -> Path:
     return blob.with_name(f"{blob.name}.incomplete")
 
 
+def _open_partial(partial: Path) -> BinaryIO:
+    """Open a partial file for writing; never follow a symbolic link or write to a device.
+
+    Raises:
+        RefusedError: the file is a link or not a regular file.
+        OSError: the file cannot be opened.
+    """
+    try:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | NOFOLLOW | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError:
+        cache.reject_links(partial.parent, partial)
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RefusedError(f"Cannot write to '{partial}': it is not a regular file.", "Delete it.")
+    return os.fdopen(descriptor, "r+b")
+
+
 def _file_size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    """Return the size of a regular file; 0 for a missing file and for a symbolic link."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def blob_hash(path: Path, is_lfs: bool) -> str:
