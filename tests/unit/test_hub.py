@@ -114,7 +114,7 @@ def test_without_range_requests_the_download_starts_again(hub: hub_server.Hub) -
 def test_a_truncated_file_is_reported_and_resumed_later(hub: hub_server.Hub) -> None:
     hub.instead[UNET] = hub.files[UNET][:50_000]
     with pytest.raises(
-        ModelUnavailableError, match=r"fp16.safetensors' of 'owner/tiny' is truncated: 50000 of"
+        ModelUnavailableError, match=r"fp16.safetensors' of 'owner/tiny' is truncated: received 50,000 of"
     ) as caught:
         downloads.pull(hub.repo)
     assert caught.value.exit_code == 4
