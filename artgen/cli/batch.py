@@ -172,6 +172,8 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
 
 def _refresh_ledger(ledger: Any, folder: Path) -> Any:
     ledger.refresh()
+    for note in ledger.damage_notes():
+        print_note(note)
     if not ledger.records and not ledger.run_starts:
         raise InputFileError(
             f"Cannot read '{folder}': it does not contain a batch.", "Use the output folder of `artgen batch`."

@@ -14,8 +14,10 @@ from artgen.errors import ArtgenError, UsageError
 from artgen.jobs.batch_size import AutoTuneBatchSize, parse_batch_size
 from artgen.queue import job_queue
 from artgen.queue.entries import Entry, LineError
+from artgen.queue.failures import changed_failures, missing_images
 from artgen.queue.job_queue import JobFilter, Runner, RunState, in_process_runner, parse_shard, pending_jobs
-from artgen.queue.ledger import JobRecord, JobResult, Ledger
+from artgen.queue.ledger import JobResult, Ledger
+from artgen.queue.ledger_lines import JobRecord
 from artgen.queue.planner import BatchPlan, PlannedJob, Planner
 from artgen.queue.timings import Timings
 from artgen.spec.records import to_record
@@ -94,29 +96,49 @@ class LedgerJobs:
         return RunPlan(
             [PendingJob(job.location, _preview_record(job)) for job in state.pending],
             partial(self._generate, state),
-            len(state.jobs),
+            len(state.jobs) + len(self.plan.line_errors),
             has_ledger=True,
-            notes=[*self.plan.notes, _batch_summary(state, self._folder)],
-            failed=[_failed_outcome(job, record.error, record) for job, record in state.failed],
+            notes=[*self.ledger.damage_notes(), *self.plan.notes, _batch_summary(state, self._folder)],
+            failed=[
+                *(JobOutcome(line.location, error=line.error) for line in self.plan.line_errors),
+                *(_failed_outcome(job.location, record.error, record) for job, record in state.failed),
+            ],
         )
 
     def _generate(self, state: RunState, reporter: Reporter, on_outcome: OnOutcome) -> None:
+        changed = changed_failures(self.plan, self.ledger)
+        if state.pending or changed:
+            num_invalid = len(self.plan.line_errors) if self._filter.shard[0] == 0 else 0
+            self.ledger.record_run_start(len(state.jobs) + num_invalid, state.num_completed)
+            self.ledger.write_all(changed)
+            self.ledger.close()
         if not state.pending:
             return
+        try:
+            self._run_pending(state, reporter, on_outcome)
+        finally:
+            self.ledger.restore()
+            self.ledger.close()
+        for record in missing_images(state.jobs, self.ledger):
+            on_outcome(_failed_outcome(record.where, record.error, record))
+
+    def _run_pending(self, state: RunState, reporter: Reporter, on_outcome: OnOutcome) -> None:
         timings = Timings()
         policy = self._batch_size_policy
         if isinstance(policy, AutoTuneBatchSize):
             policy.best_sizes.update(timings.batch_sizes(state.pending))
-        self.ledger.record_run_start(len(state.jobs), state.num_completed)
-        self.ledger.close()
+        num_left = len(state.pending)
 
         def on_result(job: PlannedJob, result: JobResult) -> None:
+            nonlocal num_left
             record = result.record
             if record is None:
                 return
+            num_left -= 1
+            self.ledger.records[job.fingerprint] = record
             reporter.advance()
             if record.state == "failed":
-                on_outcome(_failed_outcome(job, result.message or record.error, record))
+                on_outcome(_failed_outcome(job.location, result.message or record.error, record))
                 return
             timings.update(job, record.seconds)
             image_record = dict(result.image_record or {})
@@ -130,6 +152,10 @@ class LedgerJobs:
         except KeyboardInterrupt:
             reporter.close()
             print_note("Completed images are saved. Run the same command again to continue.")
+            raise
+        except ArtgenError:
+            reporter.close()
+            print_note(f"{counted(num_left, 'image was', 'images were')} not generated.")
             raise
         finally:
             if isinstance(policy, AutoTuneBatchSize):
@@ -153,11 +179,11 @@ def _preview_record(job: PlannedJob) -> dict[str, Any]:
     return {**to_record(job.request), "width": width, "height": height}
 
 
-def _failed_outcome(job: PlannedJob, message: str, record: JobRecord) -> JobOutcome:
+def _failed_outcome(location: str, message: str, record: JobRecord) -> JobOutcome:
     first_line, _, hint = message.partition("\n")
     error = ArtgenError(first_line, hint)
     error.exit_code = record.exit_code
-    return JobOutcome(job.location, error=error)
+    return JobOutcome(location, error=error)
 
 
 def _reject_selected_gpu(plan: BatchPlan, run_settings: BatchRunSettings) -> None:

@@ -133,6 +133,8 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
                 print_note(text)
         if report.dry_run:
             _print_pending(plan.pending, report)
+            if plan.failed:
+                _exit_with_failures(plan.failed, plan, report)
             return
         failures = list(plan.failed)
 

@@ -13,7 +13,8 @@ from artgen.errors import UsageError
 from artgen.events import Event, Listener, WaitingForOthers
 from artgen.jobs.batch_size import BatchSizePolicy, JobGroup
 from artgen.queue.job_runner import JobRunner
-from artgen.queue.ledger import JobRecord, JobResult, Ledger
+from artgen.queue.ledger import JobResult, Ledger
+from artgen.queue.ledger_lines import JobRecord
 from artgen.queue.locks import JobLocks
 from artgen.queue.planner import PlannedJob
 

@@ -11,7 +11,8 @@ from artgen.errors import ArtgenError, DeviceLostError, OutputError
 from artgen.events import Event, Listener, Loading, StepEvent, no_op
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import ModelCache, prepare_jobs
-from artgen.queue.ledger import JobRecord, JobResult, Ledger, failure_record, now
+from artgen.queue.ledger import JobResult, Ledger, failure_record, now
+from artgen.queue.ledger_lines import DONE, JobRecord
 from artgen.queue.locks import JobLocks
 from artgen.queue.planner import PlannedJob
 from artgen.spec.settings import settings_of
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_PENDING_SAVES = 4
 """Maximum number of images that wait to be saved, in addition to one batch."""
+
+MAX_SAVE_ATTEMPTS = 3
+"""Number of times that an image is saved if somebody removes its folder meanwhile."""
 
 
 class JobRunner:
@@ -163,7 +167,21 @@ class JobRunner:
                 return  # the error is reported when the job runs
 
     def _save(self, job: PlannedJob, generated: Any, seconds: float) -> None:
-        record = JobRecord("done")
+        try:
+            for attempt in range(1, MAX_SAVE_ATTEMPTS + 1):
+                try:
+                    result = self._save_files(job, generated, seconds)
+                    break
+                except OutputError as error:
+                    # Somebody removed the folder while the file was written.
+                    if attempt == MAX_SAVE_ATTEMPTS or not isinstance(error.__cause__, FileNotFoundError):
+                        raise
+        finally:
+            self._locks.release(job.fingerprint)
+        self._report_result(result)
+
+    def _save_files(self, job: PlannedJob, generated: Any, seconds: float) -> JobResult:
+        record = JobRecord(DONE)
         extra: dict[str, str] = {}
 
         def record_job(path: Path, data: bytes) -> None:
@@ -173,20 +191,17 @@ class JobRunner:
                 extra["frames"] = str(animation.save(generated.frames, generated.record, path, job.number))
             file = path.relative_to(self._ledger.folder).as_posix()
             sha256 = hashlib.sha256(data).hexdigest()
-            record = JobRecord("done", file, sha256, round(seconds, 3), job.location, time=now())
+            record = JobRecord(DONE, file, sha256, round(seconds, 3), job.location, time=now())
             self._ledger.write(job.fingerprint, record)
 
-        try:
-            job.template.destination.save(
-                generated.image,
-                generated.record,
-                index=job.number,
-                on_name_chosen=record_job,
-                low_bytes=generated.low_bytes,
-            )
-        finally:
-            self._locks.release(job.fingerprint)
-        self._report_result(JobResult(job.fingerprint, record, {**generated.record, **extra}))
+        job.template.destination.save(
+            generated.image,
+            generated.record,
+            index=job.number,
+            on_name_chosen=record_job,
+            low_bytes=generated.low_bytes,
+        )
+        return JobResult(job.fingerprint, record, {**generated.record, **extra})
 
     def _record_failure(self, job: PlannedJob, error: ArtgenError) -> None:
         record = failure_record(job.location, error)

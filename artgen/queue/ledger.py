@@ -2,52 +2,30 @@
 
 A line is written before an image gets its final name, so each image has a line. A job is done if its line has the state
 `done` *and* the file exists. Each line is written with one call to a file in append mode and is flushed to the disk.
-Lines that a crash truncated are ignored.
+Damaged lines, such as a line that a crash truncated, are skipped. If somebody removes or replaces the file while a
+batch runs, all known lines are written again.
 """
 
-import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import ArtgenError, InputFileError, OutputError
+from artgen.errors import ArtgenError
+from artgen.queue import ledger_lines
+from artgen.queue.ledger_files import LedgerReader, LedgerWriter
+from artgen.queue.ledger_lines import DONE, FAILED, MISSING, JobRecord, RunStart
 
 LEDGER_FOLDER_NAME = "artgen-ledger"
 """Name of the folder of the ledger files in the folder of the images."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRecord:
-    """Store the newest result of a job. The field names are the keys of the ledger file.
-
-    Attributes:
-        state: `done` or `failed`.
-        file: path relative to the folder, with `/`; empty for a failed job.
-        sha256: SHA-256 of the image file, 64 hex digits.
-        seconds: generation time of the image.
-        where: location of the job in the prompt file.
-        error: error message; empty for a finished job.
-        exit_code: exit code of the error; 0 for a finished job.
-        time: seconds since 1970.
-    """
-
-    state: str
-    file: str = ""
-    sha256: str = ""
-    seconds: float = 0.0
-    where: str = ""
-    error: str = ""
-    exit_code: int = 0
-    time: float = 0.0
-
-
 def failure_record(location: str, error: ArtgenError) -> JobRecord:
     """Return the record of a job that fails now."""
-    return JobRecord("failed", where=location, error=error.message, exit_code=error.exit_code, time=now())
+    return JobRecord(FAILED, where=location, error=error.message, exit_code=error.exit_code, time=now())
 
 
 def now() -> float:
@@ -56,7 +34,14 @@ def now() -> float:
 
 
 class Ledger:
-    """Read all ledger files of a folder and write one of them."""
+    """Read all ledger files of a folder and write one of them.
+
+    Attributes:
+        folder: folder of the images.
+        path: the written file.
+        records: newest record of each job, by the key of the job.
+        run_starts: newest start of a run, by the name of its ledger file.
+    """
 
     def __init__(self, folder: Path, suffix: str = "") -> None:
         """Store the paths without opening a file.
@@ -68,31 +53,42 @@ class Ledger:
         self.folder = folder
         self.path = folder / LEDGER_FOLDER_NAME / f"jobs{suffix}.jsonl"
         self.records: dict[str, JobRecord] = {}
-        self.run_starts: list[dict[str, Any]] = []
-        self._read_offsets: dict[Path, int] = {}
-        self._fd: int | None = None
-        self._lock = threading.Lock()
+        self.run_starts: dict[str, RunStart] = {}
+        self._readers: dict[Path, LedgerReader] = {}
+        self._writer = LedgerWriter(self.path)
+        self._lock = threading.RLock()
 
     def refresh(self) -> None:
         """Read the lines that this process or other processes have added since the last call.
 
         Raises:
-            InputFileError: a ledger file cannot be read.
+            InputFileError: a ledger file cannot be read, or a newer version of artgen wrote it.
         """
-        for path in sorted(self.path.parent.glob("jobs*.jsonl")):
-            for line in self._read_new_lines(path):
-                self._apply(line)
+        with self._lock:
+            for path in sorted(self.path.parent.glob("jobs*.jsonl")):
+                reader = self._readers.setdefault(path, LedgerReader(path))
+                for line in reader.new_lines():
+                    self._apply(line, reader)
+
+    def damage_notes(self) -> list[str]:
+        """Return a note for each file with damaged lines that `refresh` skipped."""
+        return [note for reader in self._readers.values() if (note := reader.damage_note())]
+
+    def recent_times(self) -> list[list[float]]:
+        """Return the times of the newest images of the newest run of each ledger file, in the order of the lines."""
+        return [list(reader.times) for reader in self._readers.values()]
 
     def completed(self, key: str) -> JobRecord | None:
         """Return the record of a job if it is done and its image exists, else None."""
         record = self.records.get(key)
-        if record is None or record.state != "done" or not (self.folder / record.file).is_file():
+        if record is None or record.state not in (DONE, MISSING):
             return None
-        return record
+        # Path.is_file raises an error for a name that is too long.
+        return record if os.path.isfile(self.folder / record.file) else None  # noqa: PTH113
 
     def completed_keys(self) -> set[str]:
         """Return the keys of all jobs that are done. Folders are listed once instead of testing each file."""
-        done = {key: record.file for key, record in self.records.items() if record.state == "done"}
+        done = {key: record.file for key, record in self.records.items() if record.state in (DONE, MISSING)}
         existing_files = {
             name for parent in {_folder_prefix(file) for file in done.values()} for name in self._list_files(parent)
         }
@@ -100,24 +96,31 @@ class Ledger:
 
     def completed_files(self) -> set[Path]:
         """Return the paths of all finished images, including images of jobs that are no longer in the plan."""
-        return {self.folder / record.file for record in self.records.values() if record.state == "done"}
+        return {self.folder / record.file for record in self.records.values() if record.state in (DONE, MISSING)}
 
     def _list_files(self, parent: str) -> Iterator[str]:
         try:
             with os.scandir(self.folder / parent) as entries:
                 for entry in entries:
-                    yield f"{parent}{entry.name}"
+                    if entry.is_file():
+                        yield f"{parent}{entry.name}"
         except OSError:
             return
 
     def failed(self, key: str) -> JobRecord | None:
         """Return the record of a job if its newest state is `failed`, else None."""
         record = self.records.get(key)
-        return record if record is not None and record.state == "failed" else None
+        return record if record is not None and record.state == FAILED else None
 
     def record_run_start(self, num_jobs: int, num_completed: int) -> None:
-        """Record the start of a run with the number of jobs and the number of finished jobs."""
-        self._append_line({"plan": num_jobs, "done": num_completed, "shard": self.path.stem, "time": now()})
+        """Record the start of a run with the number of jobs and the number of finished jobs.
+
+        Raises:
+            OutputError: the line cannot be written.
+        """
+        start = RunStart(num_jobs, num_completed, self.path.stem, now())
+        self._append(ledger_lines.run_start_line(start))
+        self.run_starts[start.shard] = start
 
     def write(self, key: str, record: JobRecord) -> None:
         """Append the result of a job.
@@ -125,68 +128,70 @@ class Ledger:
         Raises:
             OutputError: the line cannot be written.
         """
-        fields = {name: value for name in JobRecord.__slots__ if (value := getattr(record, name)) not in ("", 0)}
-        self._append_line({"job": key, **fields})
-        self.records[key] = record
+        self.write_all({key: record})
+
+    def write_all(self, records: Mapping[str, JobRecord]) -> None:
+        """Append the results of jobs.
+
+        Raises:
+            OutputError: the lines cannot be written.
+        """
+        if records:
+            self._append(ledger_lines.job_lines(records))
+            self.records.update(records)
+
+    def restore(self) -> None:
+        """Write the known lines that are no longer in the files, because somebody removed or replaced a file.
+
+        Raises:
+            InputFileError: a ledger file cannot be read.
+            OutputError: the lines cannot be written.
+        """
+        if lines := self._lost_lines():
+            self._append(lines)
 
     def close(self) -> None:
         """Close the written file."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-
-    def _read_new_lines(self, path: Path) -> Iterator[bytes]:
-        try:
-            with path.open("rb") as file:
-                file.seek(self._read_offsets.get(path, 0))
-                data = file.read()
-        except OSError as error:
-            raise InputFileError(
-                f"Cannot read '{path}': {error.strerror or error}.", "Check the permissions of the file."
-            ) from error
-        complete_bytes = data.rfind(b"\n") + 1
-        self._read_offsets[path] = self._read_offsets.get(path, 0) + complete_bytes
-        yield from data[:complete_bytes].split(b"\n")
-
-    def _apply(self, line: bytes) -> None:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            return  # an empty or truncated line
-        if not isinstance(value, dict):
-            return
-        if "plan" in value:
-            self.run_starts.append(value)
-        elif isinstance(key := value.get("job"), str):
-            self.records[key] = JobRecord(**{name: value[name] for name in JobRecord.__slots__ if name in value})
-
-    def _append_line(self, value: dict[str, Any]) -> None:
-        line = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         with self._lock:
-            try:
-                if self._fd is None:
-                    self.path.parent.mkdir(parents=True, exist_ok=True)
-                    self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-                    line = self._newline_if_truncated() + line
-                written = os.write(self._fd, line)
-                os.fsync(self._fd)
-            except OSError as error:
-                raise self._write_error(error.strerror or str(error)) from error
-            if written != len(line):
-                self.close()  # the next write starts with a line feed
-                raise self._write_error("the disk is full")
+            self._writer.close()
 
-    def _newline_if_truncated(self) -> bytes:
-        """Return a line feed if a crash truncated the last line."""
-        size = self.path.stat().st_size
-        if not size:
-            return b""
-        with self.path.open("rb") as file:
-            file.seek(size - 1)
-            return b"" if file.read(1) == b"\n" else b"\n"
+    def _apply(self, line: bytes, reader: LedgerReader) -> None:
+        try:
+            parsed = ledger_lines.parse_line(line, str(reader.path))
+        except ValueError:
+            reader.mark_damaged()
+            return
+        if isinstance(parsed, RunStart):
+            self.run_starts[parsed.shard] = parsed
+            reader.times.clear()
+        elif parsed is not None:
+            key, record = parsed
+            self.records[key] = record
+            if record.state == DONE:
+                reader.times.append(record.time)
 
-    def _write_error(self, reason: str) -> OutputError:
-        return OutputError(f"Cannot write '{self.path}': {reason}.", "Free disk space, then run the same command.")
+    def _append(self, lines: bytes) -> None:
+        with self._lock:
+            self._writer.append(lines, self._is_known_file, self._lost_lines)
+
+    def _is_known_file(self, descriptor: int) -> bool:
+        """Return whether an open file is the file that `refresh` read. True if `refresh` did not read a file."""
+        reader = self._readers.get(self.path)
+        return reader is None or reader.is_current(descriptor)
+
+    def _lost_lines(self) -> bytes:
+        """Read all files again. Return the known lines that they do not contain."""
+        with self._lock:
+            known, run_start = self.records, self.run_starts.get(self.path.stem)
+            self.records, self.run_starts, self._readers = {}, {}, {}
+            self.refresh()
+            lost = {key: record for key, record in known.items() if key not in self.records}
+            self.records = {**known, **self.records}
+            lines = ledger_lines.job_lines(lost)
+            if run_start is not None and self.path.stem not in self.run_starts:
+                self.run_starts[self.path.stem] = run_start
+                lines = ledger_lines.run_start_line(run_start) + lines
+            return lines
 
 
 def _folder_prefix(file: str) -> str:

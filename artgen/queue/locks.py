@@ -10,6 +10,7 @@ from pathlib import Path
 
 from artgen.errors import OutputError
 from artgen.queue import ledger
+from artgen.queue.ledger_files import is_open_file
 
 
 class JobLocks:
@@ -51,6 +52,9 @@ class JobLocks:
             fcntl.lockf(self._open_lock_file(), fcntl.LOCK_UN, 1, _byte_offset(fingerprint))
 
     def _open_lock_file(self) -> int:
+        if self._fd is not None and not is_open_file(self._fd, self._path):
+            os.close(self._fd)  # somebody removed the file; other processes lock a new one
+            self._fd = None
         if self._fd is None:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)

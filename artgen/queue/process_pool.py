@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import ArtgenError, DeviceLostError, OutputError
+from artgen.errors import ArtgenError, DeviceLostError
 from artgen.events import Event, Listener, ModelSelected, Notice, WaitingForOthers
 from artgen.queue.job_queue import JobBatch, JobQueue, OnResult, Runner, handle_result
 from artgen.queue.job_runner import JobRunner
@@ -225,11 +225,11 @@ def _worker_main(
             while True:
                 batch: JobBatch = connection.recv()
                 send(WorkerReady(job_runner.run(batch.jobs, batch.batch_size)))
-    except OutputError as error:
-        send(WorkerFailed(error))
     except DeviceLostError as error:
         print(printable(error.message), file=sys.stderr, flush=True)
         sys.exit(error.exit_code)  # the main process starts a replacement
+    except ArtgenError as error:
+        send(WorkerFailed(error))
     except (EOFError, OSError):
         pass  # the main process has closed the connection
     finally:

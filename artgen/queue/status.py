@@ -1,15 +1,16 @@
 """Compute the progress of a batch and verify its images from the ledger."""
 
 import dataclasses
-import hashlib
-from collections.abc import Iterator
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from artgen.errors import InputFileError
 from artgen.queue.ledger import Ledger
-
-_MAX_RECENT_IMAGES = 50
-"""Number of the newest images from which the speed is computed."""
+from artgen.queue.ledger_lines import DONE, FAILED, MISSING
+from artgen.registry.hashes import compute_sha256
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class BatchStatus:
     Attributes:
         total: number of images in the newest plan of each shard.
         done: number of existing images.
-        failed: number of jobs whose newest state is failed.
+        failed: number of jobs whose newest state is failed, and of images that were removed during a run.
         left: number of other jobs.
         images_per_minute: images per minute of the newest images; None before the second image.
     """
@@ -37,25 +38,32 @@ class BatchStatus:
 
 def batch_status(ledger: Ledger) -> BatchStatus:
     """Return the progress of a batch. Call `Ledger.refresh` before."""
-    done = len(ledger.completed_keys())
-    failed = sum(record.state == "failed" for record in ledger.records.values())
-    latest = {plan.get("shard", ""): int(plan["plan"]) for plan in ledger.run_starts}
-    total = max(sum(latest.values()), done + failed)
-    times = sorted(r.time for r in ledger.records.values() if r.state == "done" and r.time)[-_MAX_RECENT_IMAGES:]
-    start_time = max((plan.get("time", 0) for plan in ledger.run_starts), default=0)
-    times = [time for time in times if time >= start_time]
-    speed = 60 * (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else None
-    return BatchStatus(total, done, failed, total - done - failed, speed)
+    completed = ledger.completed_keys()
+    done = len(completed)
+    states = Counter(record.state for key, record in ledger.records.items() if key not in completed)
+    failed = states[FAILED] + states[MISSING]
+    total = max(sum(start.plan for start in ledger.run_starts.values()), done + failed)
+    speed = sum(map(_images_per_minute, ledger.recent_times()))
+    return BatchStatus(total, done, failed, total - done - failed, speed or None)
+
+
+def _images_per_minute(times: Sequence[float]) -> float:
+    """Return the speed of a run, or 0 if it is unknown. An interval in which the clock was set back is ignored."""
+    intervals = [end - start for start, end in itertools.pairwise(times) if end >= start]
+    return 60 * len(intervals) / sum(intervals) if sum(intervals) > 0 else 0.0
 
 
 def verify_files(ledger: Ledger) -> Iterator[tuple[str, str]]:
     """Yield each finished image of the ledger and its state: `intact`, `changed` or `missing`."""
-    for record in ledger.records.values():
-        if record.state != "done":
+    for key, record in ledger.records.items():
+        if record.state not in (DONE, MISSING):
             continue
-        try:
-            data = (ledger.folder / record.file).read_bytes()
-        except OSError:
+        if ledger.completed(key) is None:
             yield record.file, "missing"
-            continue
-        yield record.file, "intact" if hashlib.sha256(data).hexdigest() == record.sha256 else "changed"
+        else:
+            try:
+                is_intact = compute_sha256(ledger.folder / record.file) == record.sha256
+            except InputFileError:  # somebody removes the file now, or made it unreadable
+                yield record.file, "missing"
+            else:
+                yield record.file, "intact" if is_intact else "changed"

@@ -146,7 +146,8 @@ def _remove(path: Path) -> None:
 
 
 def _is_stale(entry: os.DirEntry[str]) -> bool:
-    if time.time() - entry.stat(follow_symlinks=False).st_mtime < _STALE_SECONDS:
+    # A time in the future is not recent: the clock was set back.
+    if abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) < _STALE_SECONDS:
         return False
     handle = os.open(entry.path, NOFOLLOW | (os.O_RDONLY if entry.is_dir() else os.O_RDWR))
     try:

@@ -71,8 +71,17 @@ def test_invalid_lines_abort_the_batch_unless_keep_going_is_set(sd1: str) -> Non
     result = run("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "out/", code=2)
     assert "p.txt:3: steps must be 1 to 1,000, not 0." in result.stderr
     assert "1 of 3 jobs cannot run. No image was generated." in result.stderr
-    result = run("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "out/", "--keep-going")
+    arguments = ("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "out/", "--keep-going")
+    result = run(*arguments, code=7)
     assert len(result.stdout.splitlines()) == 2
+    assert "1 of 3 images failed." in result.stderr
+    assert run("batch", "status", "out").stdout.splitlines()[0] == "2 done, 1 failed, 0 left of 3"
+    assert '"where": "p.txt:3"' in Path("out/artgen-ledger/jobs.jsonl").read_text()
+    assert "1 of 3 images failed." in run(*arguments, code=7).stderr
+    assert run(*arguments, "--dry-run", code=7).stdout == ""
+    Path("p.txt").write_text(f"{LINES}x --steps 1 --seed 9\n")
+    run(*arguments)
+    assert run("batch", "status", "out").stdout.splitlines()[0] == "3 done, 0 failed, 0 left of 3"
 
 
 def test_batch_with_failures_exits_with_code_7(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
