@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError
+from artgen.system.counts import counted
 from artgen.system.external_data import parse_json, read_limited
 
 MAX_CONFIG_BYTES = 4 << 20
@@ -162,7 +163,8 @@ def check_config_fits_weights(path: Path, config: Mapping[str, Any], shapes: Map
         count = sum(_numbers(config.get(key)))
         if count > len(shapes):
             raise ModelUnavailableError(
-                f"Cannot load '{path}': {key} is {config[key]}, and the weights have {len(shapes)} tensors.", _HINT
+                f"Cannot load '{path}': {key} is {config[key]}, and the weights have {counted(len(shapes), 'tensor')}.",
+                _HINT,
             )
 
 

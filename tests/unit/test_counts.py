@@ -50,7 +50,7 @@ def test_messages_have_no_plural_after_a_number_that_can_be_one() -> None:
 
 
 _NEVER_ONE = (
-    "{count} images; the first image is used",
+    "images; the first image is used",
     "{count:,} normal images are too many",
     "{num_distinct} of {num_images} normal images",
     "{num_images} images, ",

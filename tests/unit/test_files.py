@@ -117,6 +117,15 @@ def test_temporary_files_of_killed_processes_are_removed_after_five_minutes() ->
     assert names() == []
 
 
+@pytest.mark.parametrize("age_seconds", [3600, -3600, -(10**9)])
+def test_temporary_file_is_removed_after_the_clock_was_set_back(age_seconds: float) -> None:
+    path = Path(f"{TEMPORARY_PREFIX}1-2.tmp")
+    path.touch()
+    os.utime(path, (time.time() - age_seconds,) * 2)
+    clean_stale(Path())
+    assert names() == []
+
+
 def test_clean_stale_does_not_follow_symbolic_links() -> None:
     Path("folder").mkdir()
     Path("folder/file").touch()
