@@ -4,6 +4,9 @@ Each expected error is an `ArtgenError` with a message (what failed and why) and
 prints both and exits with the exit code of the class.
 """
 
+MAX_MESSAGE_CHARS = 2000
+"""Limit of a message. The middle of a longer message, which contains a large value, is left out."""
+
 
 class ArtgenError(Exception):
     """Represent an expected error; the base class of all of them. Exit code 1 is reserved for bugs.
@@ -17,9 +20,14 @@ class ArtgenError(Exception):
 
     def __init__(self, message: str, hint: str = "") -> None:
         # File names may contain bytes that are not text; the message must be encodable.
-        self.message = message.encode("utf-8", "backslashreplace").decode("utf-8")
-        self.hint = hint.encode("utf-8", "backslashreplace").decode("utf-8")
+        self.message = _shorten(message.encode("utf-8", "backslashreplace").decode("utf-8"))
+        self.hint = _shorten(hint.encode("utf-8", "backslashreplace").decode("utf-8"))
         super().__init__(self.message)
+
+
+def _shorten(text: str) -> str:
+    half = MAX_MESSAGE_CHARS // 2
+    return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:half]}...{text[-half:]}"
 
 
 class UsageError(ArtgenError):

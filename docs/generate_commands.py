@@ -1,4 +1,4 @@
-"""Generate docs/commands.md from the settings and the commands of artgen.
+"""Generate docs/commands.md and docs/record-fields.md from the settings and the commands of artgen.
 
 python docs/generate_commands.py
 """
@@ -9,8 +9,12 @@ from typing import Any
 import typer
 
 from artgen.cli.main import COMMAND_SUMMARIES, load_command
+from artgen.spec.records import PROVENANCE_FIELDS
+from artgen.spec.requests import TASKS
+from artgen.spec.settings import describe_limits, settings_of, type_of
 
 PAGE = Path(__file__).with_name("commands.md")
+RECORD_PAGE = Path(__file__).with_name("record-fields.md")
 HEADER = """# Commands
 
 `docs/generate_commands.py` generates this page from the settings. Do not edit it.
@@ -18,6 +22,27 @@ HEADER = """# Commands
 Most options also have an environment variable (`ARTGEN_STEPS`) and a key in the configuration files. The default is in
 brackets.
 """
+
+RECORD_HEADER = """# Fields of a record
+
+`docs/generate_commands.py` generates this page from the settings. Do not edit it.
+
+A record is one flat JSON object. A field without a value is left out. [records.md](records.md) explains where the
+record is and how it is read.
+"""
+
+TYPE_NAMES = {
+    str: "text", int: "integer", float: "number", bool: "true or false", Path: "file name", tuple: "list of texts",
+    list: "list of texts",
+}  # fmt: skip
+
+UNITS = {
+    "seed": "", "steps": "denoising steps", "guidance_scale": "factor", "guidance_rescale": "fraction",
+    "width": "pixels", "height": "pixels", "strength": "fraction", "feather": "pixels", "expand": "pixels",
+    "target_size": "pixels", "sigma": "gray levels of 255", "eta": "fraction", "self_ensemble": "runs",
+    "fidelity": "fraction",
+}  # fmt: skip
+"""Units of the settings. Each setting that is a number has an entry."""
 
 
 def render() -> str:
@@ -44,6 +69,39 @@ def render() -> str:
     parts.append("# Options\n")
     parts += [_group_section(title, rows) for title, rows in groups.items()]
     return "\n".join(parts)
+
+
+def render_record_fields() -> str:
+    """Return the page with all fields of a record: the provenance, then the settings."""
+    provenance = [
+        f"| `{name}` | {TYPE_NAMES[field.kind]} | {field.unit} | {field.meaning} |"
+        for name, field in PROVENANCE_FIELDS.items()
+    ]
+    tasks_of: dict[str, list[str]] = {}
+    for task in TASKS.values():
+        for name, setting in settings_of(task.request_class).items():
+            if setting.recorded:
+                tasks_of.setdefault(name, []).append(task.name)
+    rows = [_setting_row(name, tasks) for name, tasks in tasks_of.items()]
+    parts = [
+        RECORD_HEADER,
+        "## Provenance\n",
+        "| field | type | unit | meaning |\n|---|---|---|---|\n" + "\n".join(provenance) + "\n",
+        "## Settings\n",
+        "Values in brackets are the defaults of the setting; a record contains the value that was used.\n",
+        "| field | type | unit | values | tasks | meaning |\n|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n",
+    ]
+    return "\n".join(parts)
+
+
+def _setting_row(name: str, tasks: list[str]) -> str:
+    group = TASKS[tasks[0]].request_class
+    setting, kind = settings_of(group)[name], type_of(group, name)[0]
+    unit = UNITS[name] if kind in (int, float) else UNITS.get(name, "")
+    values = ", ".join(setting.choices) or describe_limits(setting)
+    users = "all" if len(tasks) == len(TASKS) else ", ".join(tasks)
+    meaning = setting.help.replace("|", "\\|")
+    return f"| `{name}` | {TYPE_NAMES[kind]} | {unit} | {values} | {users} | {meaning} |"
 
 
 def _all_commands() -> list[tuple[str, Any]]:
@@ -82,3 +140,4 @@ def _anchor(title: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(render(), encoding="utf-8")
+    RECORD_PAGE.write_text(render_record_fields(), encoding="utf-8")

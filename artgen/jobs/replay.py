@@ -15,7 +15,7 @@ from artgen.errors import InputFileError, ModelUnavailableError, UsageError
 from artgen.jobs import replay_checks, replay_files, replay_other_tools
 from artgen.jobs.job import Job
 from artgen.spec import fast, settings
-from artgen.spec.records import from_record
+from artgen.spec.records import from_record, record_notes
 from artgen.spec.requests import TASKS, Request
 from artgen.spec.settings import options_of, path_settings
 
@@ -88,6 +88,8 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
     if "fast" not in changes:
         _reject_removed_presets(path, record)
     changes_pixels = _apply_changes(record, changes)
+    _build_request(path, record)
+    notes += record_notes(record)
     record |= replay_files.find_inputs(path, record, changes)
     if found.record and "lora" not in changes:
         record["lora"] = replay_files.find_loras(path, record)

@@ -1,5 +1,6 @@
 """Find the input images and LoRAs of a record by name and hash."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def find_lora(path: Path, text: str, digest: str) -> str:
 
 
 def _file_sha256(path: Path) -> str | None:
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for long names
         return None
     try:
         return compute_sha256(path)

@@ -1,6 +1,5 @@
-"""Read the generation metadata of images. Metadata is untrusted: sizes are limited and only plain values are kept."""
+"""Read the generation metadata of images. Metadata is untrusted: the size and the depth of the values are limited."""
 
-import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from artgen.metadata.a1111 import parse_a1111
 from artgen.metadata.comfy import parse_comfy
 from artgen.metadata.containers import extract_texts
 from artgen.metadata.writing import MAX_SIDECAR_BYTES, MINIMAL_KEYS, XMP_NAMESPACE, sidecar_path
+from artgen.system.external_data import parse_json
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ImageMetadata:
     Attributes:
         source: source of `fields`: "artgen" (record in the file), "sidecar" (JSON file next to the image), "a1111" or
             "comfyui".
-        record: artgen's record, flat; values are strings, finite numbers, booleans, None, or lists of these.
+        record: artgen's record. Numbers are finite, and values are nested at most `MAX_JSON_DEPTH` levels.
         parameters: fields of the A1111 text; see `parse_a1111`.
         comfy: fields of a ComfyUI graph; see `parse_comfy`.
         notes: ignored data with the reason, one sentence each.
@@ -89,17 +89,13 @@ def _read_sidecar(path: Path, notes: list[str]) -> dict[str, object] | None:
 
 
 def _parse_record(text: str | None, notes: list[str]) -> dict[str, object] | None:
-    """Parse a record. Keep only plain values."""
     if text is None:
         return None
     decoded = _parse_json(_xmp_payload(text), notes)
     if not isinstance(decoded, dict):
         notes.append("The artgen record is ignored: it is not a JSON object.")
         return None
-    record = {key: value for key, value in decoded.items() if _is_plain_value(value)}
-    if len(record) < len(decoded):
-        notes.append("Entries of the artgen record are ignored: their values are not plain.")
-    return record or None
+    return decoded or None
 
 
 def _xmp_payload(text: str) -> str:
@@ -120,28 +116,11 @@ def _xmp_payload(text: str) -> str:
     return ""
 
 
-def _is_plain_value(value: object) -> bool:
-    if isinstance(value, list):
-        return len(value) <= 256 and all(item is None or isinstance(item, str | int | float | bool) for item in value)
-    return value is None or isinstance(value, str | int | float | bool)
-
-
 def _parse_json(text: str | None, notes: list[str]) -> object:
     if not text:
         return None
     try:
-        return json.loads(text, parse_constant=_reject_constant, parse_float=_parse_finite)
-    except (ValueError, RecursionError, MemoryError):
-        notes.append("A JSON text is ignored: it is not valid.")
+        return parse_json(text)
+    except ValueError as error:
+        notes.append(f"A JSON text is ignored: {error}.")
         return None
-
-
-def _reject_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _parse_finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError("number too large")
-    return value

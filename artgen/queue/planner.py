@@ -17,7 +17,7 @@ from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.outputs import AnimationOutput, Destination
 from artgen.queue import fingerprints
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, location
-from artgen.spec.records import to_record
+from artgen.spec.records import kept_fields, schema_note, to_record, unknown_fields_note
 from artgen.spec.requests import TASKS, Request
 from artgen.spec.seeds import expand_seeds, hash_seed
 from artgen.spec.settings import (
@@ -90,17 +90,40 @@ class PlannedJob:
 
 @dataclass
 class BatchPlan:
-    """Store the jobs of a batch in order, and the errors of invalid entries."""
+    """Store the jobs of a batch in order, and the errors of invalid entries.
+
+    Attributes:
+        folder: folder of the images.
+        jobs: the jobs.
+        line_errors: errors of invalid entries.
+        unknown_fields: names of the unknown fields of all records, in order.
+        num_dropped_fields: number of unknown fields that are not kept.
+        newest_schema: highest schema number of the records.
+    """
 
     folder: Path
     jobs: list[PlannedJob] = field(default_factory=list)
     line_errors: list[LineError] = field(default_factory=list)
+    unknown_fields: dict[str, None] = field(default_factory=dict)
+    num_dropped_fields: int = 0
+    newest_schema: int = 0
 
     @property
     def notes(self) -> list[str]:
         """Return the notes for the user, each note once."""
         templates = {id(job.template): job.template for job in self.jobs}.values()
-        return list(dict.fromkeys(text for template in templates for text in template.notes))
+        notes = [text for template in templates for text in template.notes]
+        notes += [schema_note(self.newest_schema), unknown_fields_note(self.unknown_fields, self.num_dropped_fields)]
+        return [text for text in dict.fromkeys(notes) if text]
+
+    def add_unknown_fields(self, setting_values: dict[str, Any]) -> dict[str, Any]:
+        """Remove the unknown fields of a record and its schema from its settings, and return the fields to keep."""
+        self.newest_schema = max(self.newest_schema, setting_values.pop("schema", 0))
+        fields = setting_values.pop("unknown_fields", {})
+        kept = kept_fields(fields)
+        self.unknown_fields |= dict.fromkeys(fields)
+        self.num_dropped_fields += len(fields) - len(kept)
+        return kept
 
 
 class Planner:
@@ -160,6 +183,7 @@ class Planner:
 
     def _add_jobs(self, plan: BatchPlan, entry: Entry) -> None:
         values = _merge_defaults(entry.setting_values, {**self._defaults, **entry.defaults})
+        unknown_fields = plan.add_unknown_fields(values)
         series = SeriesSettings(seed=values.pop("seed", None), count=values.pop("count", 1))
         prompts = {name: values.pop(name) for name in _PROMPT_NAMES if name in values}
         template = self._cached_template(values)
@@ -170,7 +194,7 @@ class Planner:
         if "prompt" in task.inputs and not prompts.get("prompt", "").strip():
             raise UsageError(f"{task.name} needs a prompt.")
         for seed, fingerprint in self._seeds_and_fingerprints(template, prompts, series):
-            request = template.request.replace(**prompts, seed=seed)
+            request = template.request.replace(**prompts, seed=seed, unknown_fields=unknown_fields)
             group_key = (template.shape_id, *request.prompt_group_key())
             group_id = self._group_ids.setdefault(group_key, len(self._group_ids))
             number = len(plan.jobs) + 1

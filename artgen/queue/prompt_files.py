@@ -13,9 +13,9 @@ from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_value, parse_text_value, setting_name
 from artgen.queue.prompt_line import parse_prompt_line
 from artgen.spec.lora import LoraSpec, parse_lora
-from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_KEYS
+from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS, RECORD_SCHEMA, check_provenance
 from artgen.spec.requests import TASKS
-from artgen.spec.settings import options_of, path_settings
+from artgen.spec.settings import options_of, path_settings, unknown_setting_error
 
 STDIN = "-"
 PROMPT_FILE_SUFFIXES = (".txt", ".jsonl", ".csv", ".yaml", ".yml")
@@ -133,7 +133,7 @@ def _parse_jsonl(source: str, data: bytes) -> Iterator[Entry | LineError]:
             continue
         item = _entry_or_error(source, number, _parse_json_object, text)
         if isinstance(item, Entry) and set(item.setting_values) == {"defaults"}:
-            item = _entry_or_error(source, number, _parse_settings, item.setting_values["defaults"])
+            item = _entry_or_error(source, number, _parse_defaults, item.setting_values["defaults"])
             if isinstance(item, Entry):
                 defaults = dict(item.setting_values)
                 continue
@@ -155,26 +155,63 @@ def _parse_json_object(text: str) -> dict[str, Any]:
 
 
 def _parse_settings(values: Any) -> dict[str, Any]:
-    """Return the settings of a JSON or YAML job. If the job is the record of an image, its other keys are ignored."""
+    """Return the settings of a JSON or YAML job."""
     if not isinstance(values, dict):
         raise UsageError(f"Cannot use {type(values).__name__} as a job: it is not a mapping.", "prompt: a red fox")
-    ignored = _non_setting_keys(values)
-    parsed: dict[str, Any] = {}
-    for key, value in values.items():
-        if key in ignored:
-            continue
-        name = setting_name(str(key))
-        if value is not None:
-            parsed[name] = parse_data_value(name, value)
+    fields = {str(key): value for key, value in values.items() if value is not None}
+    if "artgen" not in fields:
+        return {name: parse_data_value(name, value) for key, value in fields.items() if (name := setting_name(key))}
+    for name in _non_setting_keys(fields) & PROVENANCE_FIELDS.keys() & fields.keys():
+        check_provenance(name, fields[name])
+    return _parse_record(fields, parse_data_value)
+
+
+def _parse_defaults(values: Any) -> dict[str, Any]:
+    """Return the settings of the defaults section, which may be a record without unknown fields."""
+    parsed = _parse_settings(values)
+    for name in parsed.get("unknown_fields", ()):
+        raise UsageError(*unknown_setting_error(name, LINE_SETTINGS))
     return parsed
 
 
-def _non_setting_keys(values: Mapping[str, Any]) -> set[str]:
-    """Return the keys of an image record that are not settings; empty if the values are not a record."""
-    task = values.get("task")
-    if "artgen" not in values or not isinstance(task, str) or task not in TASKS:
-        return set()
-    return {*JSON_ONLY_KEYS, *PROVENANCE_KEYS} - {"task", *options_of(TASKS[task].request_class)}
+def _parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """Return the settings of a job that is the record of an image. The provenance is ignored.
+
+    The result also contains `unknown_fields` if there are any, and `schema` if it is newer than `RECORD_SCHEMA`.
+    """
+    ignored, task = _non_setting_keys(fields), _record_task(fields)
+    all_settings = {name for each in TASKS.values() for name in options_of(each.request_class)}
+    settings_of_other_tasks = all_settings - options_of(TASKS[task].request_class).keys() if task else set()
+    parsed: dict[str, Any] = {}
+    unknown: dict[str, Any] = {}
+    for key, value in fields.items():
+        if key in ignored:
+            continue
+        try:
+            name = setting_name(key)
+        except UsageError:
+            unknown[key] = value
+            continue
+        if name in settings_of_other_tasks:
+            unknown[key] = value
+        else:
+            parsed[name] = parse_value(name, value)
+    if unknown:
+        parsed["unknown_fields"] = unknown
+    schema = fields.get("schema")
+    return {**parsed, "schema": schema} if isinstance(schema, int) and schema > RECORD_SCHEMA else parsed
+
+
+def _record_task(fields: Mapping[str, Any]) -> str | None:
+    task = fields.get("task")
+    return task if isinstance(task, str) and task in TASKS else None
+
+
+def _non_setting_keys(fields: Mapping[str, Any]) -> set[str]:
+    """Return the keys of an image record that are not settings."""
+    task = _record_task(fields)
+    setting_names = options_of(TASKS[task].request_class) if task else LINE_SETTINGS
+    return {*JSON_ONLY_KEYS, *PROVENANCE_FIELDS} - {"task", *setting_names}
 
 
 def _parse_csv(source: str, data: bytes) -> Iterator[Entry | LineError]:
@@ -189,7 +226,8 @@ def _parse_csv(source: str, data: bytes) -> Iterator[Entry | LineError]:
     try:
         for row in rows:
             if header is None and row:
-                header = [setting_name(cell) for cell in row]
+                is_record = "artgen" in row
+                header = [cell.strip() if is_record else setting_name(cell) for cell in row]
             elif header is not None and any(cell.strip() for cell in row):
                 yield _entry_or_error(source, start, _parse_csv_row, header, row)
             start = rows.line_num + 1
@@ -202,7 +240,10 @@ def _parse_csv(source: str, data: bytes) -> Iterator[Entry | LineError]:
 def _parse_csv_row(header: list[str], row: list[str]) -> dict[str, Any]:
     if len(row) > len(header):
         raise UsageError(f"Cannot use {len(row)} cells: the header has {len(header)}.", "Quote cells with commas.")
-    return {name: parse_text_value(name, cell.strip()) for name, cell in zip(header, row, strict=False) if cell.strip()}
+    cells = {name: cell.strip() for name, cell in zip(header, row, strict=False) if cell.strip()}
+    if "artgen" in cells:
+        return _parse_record(cells, parse_text_value)
+    return {name: parse_text_value(name, cell) for key, cell in cells.items() if (name := setting_name(key))}
 
 
 def _parse_yaml(source: str, data: bytes) -> Iterator[Entry | LineError]:
@@ -228,7 +269,7 @@ def _parse_yaml(source: str, data: bytes) -> Iterator[Entry | LineError]:
             if "defaults" in parts:
                 node = parts["defaults"][1]
                 item = _entry_or_error(
-                    source, node.start_mark.line + 1, _parse_settings, reader.construct_document(node)
+                    source, node.start_mark.line + 1, _parse_defaults, reader.construct_document(node)
                 )
                 if isinstance(item, LineError):
                     yield item

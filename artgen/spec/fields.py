@@ -23,6 +23,9 @@ BOOLEAN_LITERALS = {
     "0": False,
 }
 
+MAX_VALUE_CHARS = 80
+"""Limit of a value in a message."""
+
 Effect = Literal["pixels", "memory", "file", "prompt", "input"]
 SettingFields = Mapping[str, dataclasses.Field[Any]]
 
@@ -187,7 +190,7 @@ def _check_type(name: str, value: object, kind: type, setting: Setting) -> None:
     # bool is a subclass of int. An int is accepted as a float.
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and kind is not bool):
-        raise UsageError(f"{name} must be {_describe_type(kind)}, not {value!r}.")
+        raise UsageError(f"{name} must be {_describe_type(kind)}, not {describe_value(value)}.")
     for item in value if isinstance(value, tuple) else ():
         _check_type(name, item, str, setting)
     if isinstance(value, str | Path):
@@ -214,7 +217,7 @@ def _check_limits(name: str, value: Any, setting: Setting) -> None:
 
         close = difflib.get_close_matches(str(value), setting.choices, n=1)
         raise UsageError(
-            f"{name} must be one of {', '.join(setting.choices)}, not {value!r}.",
+            f"{name} must be one of {', '.join(setting.choices)}, not {describe_value(value)}.",
             f"Did you mean {close[0]}?" if close else "",
         )
     too_small = setting.minimum is not None and value < setting.minimum
@@ -265,6 +268,12 @@ def unknown_setting_error(name: str, known_names: Mapping[str, object] | typing.
 
     close = difflib.get_close_matches(name.replace("-", "_"), list(known_names), n=3)
     return f"Unknown setting: '{name}'.", f"Similar names: {', '.join(close)}." if close else ""
+
+
+def describe_value(value: object) -> str:
+    """Return the Python literal of a value for a message, at most `MAX_VALUE_CHARS` characters."""
+    text = repr(value)
+    return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}..."
 
 
 def _describe_type(kind: type) -> str:

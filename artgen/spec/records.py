@@ -2,52 +2,87 @@
 
 A record is the metadata of an image, an entry of a ledger, or a line of a prompt file. It contains the settings of the
 request by name and the provenance of the image: hashes, versions and others. `from_record` ignores the provenance.
+Fields that this version does not know are kept: `to_record` writes them again. `docs/record-fields.md` lists the known
+fields.
 """
 
 import contextlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from artgen._version import __version__
 from artgen.errors import UsageError
+from artgen.spec.fields import describe_value
 from artgen.spec.lora import LoraSpec
 from artgen.spec.requests import TASKS, Request
 from artgen.spec.settings import canonical_keys, options_of, settings_of, type_of, unknown_setting_error
 
-PROVENANCE_KEYS = (
-    "artgen",
-    "task",
-    "model_source",
-    "model_revision",
-    "model_variant",
-    "model_hash",
-    "architecture",
-    "lora_sha256",
-    "lora_autov3",
-    "width",
-    "height",
-    "image_sha256",
-    "mask_sha256",
-    "sigma_estimated",
-    "batch_size",
-    "fast_parts",
-    "rounding",
-    "dropped_prompt",
-    "dropped_negative_prompt",
-    "fallbacks",
-    "torch",
-    "diffusers",
-    "transformers",
-    "scikit-image",
-)
-"""Keys of the provenance. Width and height are settings of some tasks, and provenance in the records of the others."""
+RECORD_SCHEMA = 1
+"""Schema number of the records that this version writes. Older records have no number."""
+
+WRITER_FIELDS = {"artgen": __version__, "schema": RECORD_SCHEMA}
+"""Provenance of all generated images."""
+
+MAX_UNKNOWN_BYTES = 1 << 19
+"""Limit of the unknown fields of a record that are kept, as JSON."""
+
+MAX_LISTED_FIELDS = 8
+MAX_LISTED_NAME_CHARS = 40
+
+
+class RecordField(NamedTuple):
+    """Describe a field of the provenance.
+
+    Attributes:
+        kind: `str`, `int`, `float`, or `list` for a list of texts.
+        meaning: phrase for users.
+        unit: unit of a number.
+    """
+
+    kind: type
+    meaning: str
+    unit: str = ""
+
+
+PROVENANCE_FIELDS: Mapping[str, RecordField] = {
+    "artgen": RecordField(str, "Version of artgen."),
+    "schema": RecordField(int, f"Schema number of the record, {RECORD_SCHEMA} in this version."),
+    "task": RecordField(str, f"Task: {', '.join(TASKS)}."),
+    "model_source": RecordField(
+        str, "Origin of the model: hub id, `bundled:NAME`, `local`, or the file name of the target of an alias."
+    ),
+    "model_revision": RecordField(str, "Commit hash of a hub model."),
+    "model_variant": RecordField(str, "`fp16` if a component of the model has only fp16 weights."),
+    "model_hash": RecordField(str, "SHA-256 of the weights of the denoiser or of the single file."),
+    "architecture": RecordField(str, "Architecture of the model: sd1, sd2, sdxl, sd3, flux, pixel or other."),
+    "lora_sha256": RecordField(list, "SHA-256 of each LoRA."),
+    "lora_autov3": RecordField(list, "AutoV3 hash of each LoRA, as AUTOMATIC1111 and Civitai compute it."),
+    "width": RecordField(int, "Width of the image.", "pixels"),
+    "height": RecordField(int, "Height of the image.", "pixels"),
+    "image_sha256": RecordField(str, "SHA-256 of the input image file."),
+    "mask_sha256": RecordField(str, "SHA-256 of the mask file."),
+    "sigma_estimated": RecordField(float, "Estimated standard deviation of the noise.", "gray levels of 255"),
+    "batch_size": RecordField(int, "Batch size of the pipeline call.", "images"),
+    "fast_parts": RecordField(list, "Hub files of the approximations, as `OWNER/NAME@COMMIT`."),
+    "rounding": RecordField(list, "Optimizations that change rounding."),
+    "dropped_prompt": RecordField(str, "End of the prompt that was removed because of the token limit."),
+    "dropped_negative_prompt": RecordField(str, "End of the negative prompt that was removed."),
+    "fallbacks": RecordField(list, "Fallbacks after out-of-memory errors and non-finite values."),
+    "torch": RecordField(str, "Version of torch."),
+    "diffusers": RecordField(str, "Version of diffusers."),
+    "transformers": RecordField(str, "Version of transformers."),
+    "scikit-image": RecordField(str, "Version of scikit-image."),
+}
+"""Fields of the provenance. Width and height are settings of some tasks, and provenance in records of the others."""
 
 JSON_ONLY_KEYS = ("file", "frames", "before", "after", "source")
 """Keys that `--json` adds to a record: the paths of the image and its frames, measurements, and the metadata source."""
 
 
 def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the record of a request: `task`, all settings that have a value, then `provenance`.
+    """Return the record of a request: `task`, all settings that have a value, `provenance`, then unknown fields.
 
     Input files and LoRAs are recorded without their folders, which are private. Their SHA-256 in the provenance
     identifies them.
@@ -60,28 +95,106 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
         record[name] = value.name if isinstance(value, Path) else value
     if "lora" in record:
         record["lora"] = [str(LoraSpec(lora.file_name, lora.scale)) for lora in request.loras]
-    return {**record, **(provenance or {})}
+    record |= provenance or {}
+    return record | {name: value for name, value in request.unknown_fields.items() if name not in record}
 
 
 def from_record(record: Mapping[str, Any]) -> Request:
     """Return the request of a record.
 
+    Unknown fields are kept in `Request.unknown_fields` if the record has the key `artgen`, which artgen writes.
+    Otherwise a person wrote the keys, and unknown keys are refused.
+
     Raises:
-        UsageError: the task or a key is unknown, or a value is outside the limits of its setting.
+        UsageError: the task or a key is unknown, or a value has the wrong type or is outside the limits of its setting.
     """
     task = record.get("task", "txt2img")
     if not isinstance(task, str) or task not in TASKS:
-        raise UsageError(f"Unknown task: {task!r}.", f"Tasks: {', '.join(TASKS)}.")
+        raise UsageError(f"Unknown task: {describe_value(task)}.", f"Tasks: {', '.join(TASKS)}.")
     cls = TASKS[task].request_class
     known = options_of(cls)
     values: dict[str, Any] = {}
     for name, value in canonical_keys(record, known).items():
-        if name not in known and name in PROVENANCE_KEYS:
-            continue
-        if name not in known:
+        if name in known:
+            values[name] = _from_json(cls, name, value)
+        elif name in PROVENANCE_FIELDS:
+            check_provenance(name, value)
+        elif "artgen" not in record:
             raise UsageError(*unknown_setting_error(name, known))
-        values[name] = _from_json(cls, name, value)
-    return cls(**values)
+    return cls(**values, unknown_fields=kept_fields(unknown_fields(record)))
+
+
+def unknown_fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a record that are neither settings of its task nor provenance."""
+    known = options_of(TASKS[record.get("task", "txt2img")].request_class)
+    ignored = {*known, *PROVENANCE_FIELDS, *JSON_ONLY_KEYS}
+    return {name: value for name, value in canonical_keys(record, known).items() if name not in ignored}
+
+
+def kept_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the unknown fields that fit into `MAX_UNKNOWN_BYTES` of JSON, in order."""
+    kept: dict[str, Any] = {}
+    remaining = MAX_UNKNOWN_BYTES
+    for name, value in fields.items():
+        try:
+            size = len(json.dumps({name: value}, allow_nan=False))
+        except (TypeError, ValueError, RecursionError):  # Not JSON, for example a date in YAML.
+            continue
+        if size <= remaining:
+            remaining -= size
+            kept[name] = value
+    return kept
+
+
+def record_notes(record: Mapping[str, Any]) -> list[str]:
+    """Return notes about a newer schema and about unknown fields of a valid record."""
+    fields = unknown_fields(record)
+    notes = [schema_note(record.get("schema")), unknown_fields_note(fields, len(fields) - len(kept_fields(fields)))]
+    return [text for text in notes if text]
+
+
+def schema_note(schema: int | None) -> str:
+    """Return a note about a schema number that is newer than `RECORD_SCHEMA`, else an empty string."""
+    if schema is None or schema <= RECORD_SCHEMA:
+        return ""
+    return (
+        f"A newer version of artgen wrote the record: it has schema {schema}, and artgen {__version__} supports schema "
+        f"{RECORD_SCHEMA}. The pixels may differ."
+    )
+
+
+def unknown_fields_note(names: Iterable[str], num_dropped: int = 0) -> str:
+    """Return a note about unknown fields; an empty string if there are none.
+
+    Args:
+        names: names of all unknown fields.
+        num_dropped: number of the fields that are not kept, because of their size or because they are not JSON.
+    """
+    listed = [name if len(name) <= MAX_LISTED_NAME_CHARS else f"{name[:MAX_LISTED_NAME_CHARS]}..." for name in names]
+    if not listed:
+        return ""
+    hidden = len(listed) - MAX_LISTED_FIELDS
+    more = f" and {hidden:,} more" if hidden > 0 else ""
+    text = f"Unknown fields of the record have no effect and are kept: {', '.join(listed[:MAX_LISTED_FIELDS])}{more}."
+    if num_dropped:
+        limit = f"{MAX_UNKNOWN_BYTES >> 10} KiB"
+        text += f" {num_dropped:,} of them are not kept: together they are larger than {limit}, or they are not JSON."
+    return text
+
+
+def check_provenance(name: str, value: Any) -> None:
+    """Check the type of a value of the provenance. None is a missing value.
+
+    Raises:
+        UsageError: the value has another type.
+    """
+    kind = PROVENANCE_FIELDS[name].kind
+    fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+    if isinstance(value, list):
+        fits = fits and all(isinstance(item, str) for item in value)
+    if value is not None and not fits:
+        kinds = {str: "text", int: "a whole number", float: "a number", list: "a list of texts"}
+        raise UsageError(f"{name} must be {kinds[kind]}, not {describe_value(value)}.")
 
 
 def _from_json(cls: type, name: str, value: Any) -> Any:

@@ -6,7 +6,7 @@ record is written.
 
 import dataclasses
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -48,6 +48,10 @@ class Request(
 ):  # The order of the fields is the reverse order of the bases.
     """Store the settings of all tasks.
 
+    Attributes:
+        unknown_fields: fields of a record that this version of artgen does not know. They have no effect, and the
+            record of the new image contains them. Requests that differ only in these fields are equal.
+
     Raises:
         UsageError: a value has the wrong type or is outside the limits of its setting (on construction).
     """
@@ -55,6 +59,7 @@ class Request(
     task: ClassVar[str]
     filename_template: ClassVar[str] = "{index:05}-{seed}-{prompt}"
     """Default file name of the images."""
+    unknown_fields: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self._normalize(options_of(type(self)).keys())
@@ -101,7 +106,7 @@ class Request(
             TypeError: a setting does not exist.
             UsageError: a value has the wrong type, is outside its limits or contradicts another setting.
         """
-        if unknown := changes.keys() - options_of(type(self)).keys():
+        if unknown := changes.keys() - options_of(type(self)).keys() - {"unknown_fields"}:
             raise TypeError(f"{type(self).__name__} has no setting {', '.join(sorted(unknown))}")
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__, **changes)

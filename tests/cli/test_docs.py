@@ -100,13 +100,16 @@ def test_links_of_the_page_exist(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-def test_command_reference_equals_the_code() -> None:
-    """To update the page, run `python docs/generate_commands.py`."""
+@pytest.mark.parametrize(
+    ("page", "function"), [("commands.md", "render"), ("record-fields.md", "render_record_fields")]
+)
+def test_generated_page_equals_the_code(page: str, function: str) -> None:
+    """To update the pages, run `python docs/generate_commands.py`."""
     result = subprocess.run(
-        [sys.executable, "-c", "import generate_commands, sys; sys.stdout.write(generate_commands.render())"],
+        [sys.executable, "-c", f"import generate_commands, sys; sys.stdout.write(generate_commands.{function}())"],
         cwd=ROOT / "docs", env={**os.environ, "TERM": "dumb"}, capture_output=True, text=True, check=True, timeout=600,
     )  # fmt: skip
-    assert result.stdout == (ROOT / "docs" / "commands.md").read_text("utf-8")
+    assert result.stdout == (ROOT / "docs" / page).read_text("utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

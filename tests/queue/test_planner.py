@@ -16,6 +16,7 @@ from artgen.queue.ledger import Ledger
 from artgen.queue.planner import BatchPlan, Planner
 from artgen.queue.prompt_files import read_prompt_file
 from artgen.queue.timings import Timings
+from artgen.spec.records import to_record
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, settings_of
 
@@ -55,6 +56,17 @@ def test_count_uses_consecutive_seeds() -> None:
     assert first is not None
     assert [job.request.seed for job in batch_plan.jobs] == [first, first + 1, first + 2]
     assert [job.request.seed for job in plan({"prompt": "a", "seed": "1,4-6"}, count=2).jobs] == [1, 4, 5, 6]
+
+
+def test_unknown_fields_of_records_are_kept_and_do_not_change_the_fingerprint() -> None:
+    line = {"prompt": "fox", "seed": "1"}
+    record_plan = plan({**line, "unknown_fields": {"new": [1], "b\x1b": 2}, "schema": 7}, {"prompt": "a"}, steps=3)
+    assert to_record(record_plan.jobs[0].request).items() >= {"new": [1], "b\x1b": 2}.items()
+    assert not record_plan.jobs[1].request.unknown_fields
+    assert [job.fingerprint for job in record_plan.jobs] == keys(line, {"prompt": "a"}, steps=3)
+    assert len(record_plan.notes) == 2
+    assert "schema 7" in record_plan.notes[0]
+    assert "new, b\x1b" in record_plan.notes[1]
 
 
 TXT2IMG: dict[str, Any] = {"prompt": "fox", "seed": "1", "steps": 2, "size": "32x32"}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,10 +118,45 @@ def test_image_paths_are_relative_to_the_prompt_file() -> None:
 
 def test_image_record_is_a_valid_line() -> None:
     record = {"artgen": "0.1.0", "task": "txt2img", "prompt": "x", "steps": 3, "seed": 5, "width": 32, "height": 32}
-    other_keys = {"file": "a.png", "torch": "2", "model_hash": "0" * 64, "batch_size": 1}
+    other_keys = {"file": "a.png", "torch": "2", "model_hash": "0" * 64, "batch_size": 1, "schema": 1}
     assert parse_valid("a.jsonl", json.dumps({**other_keys, **record})) == [
         (1, {"task": "txt2img", "prompt": "x", "steps": 3, "seed": "5", "width": 32, "height": 32})
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", '{"artgen": "0.2", "task": "txt2img", "prompt": "x", "new": 1, "strength": 0.5, "schema": 9}'),
+        ("a.yaml", "- {artgen: '0.2', task: txt2img, prompt: x, new: 1, strength: 0.5, schema: 9}"),
+        ("a.csv", "artgen,task,prompt,new,strength,schema,torch\n0.2,txt2img,x,1,0.5,9,2.0\n"),
+    ],
+)
+def test_unknown_fields_of_a_record_line_are_separated_from_its_settings(name: str, text: str) -> None:
+    ((_, values),) = parse_valid(name, text)
+    unknown, schema = values.pop("unknown_fields"), values.pop("schema", 9)
+    assert values == {"task": "txt2img", "prompt": "x"}
+    assert {key: float(value) for key, value in unknown.items()} == {"new": 1, "strength": 0.5}
+    assert schema == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", '{"task": "txt2img", "prompt": "x", "new": 1}'),
+        ("a.jsonl", '{"defaults": {"artgen": "0.2", "new": 1}}'),
+        ("a.jsonl", '{"artgen": 2, "prompt": "x"}'),
+        ("a.jsonl", '{"artgen": "0.2", "prompt": "x", "torch": 2}'),
+        ("a.yaml", "- {prompt: x, new: 1}"),
+        ("a.yaml", "defaults: {artgen: '0.2', new: 1}\njobs: [x]"),
+        ("a.csv", "prompt,new\nx,1\n"),
+        ("a.csv", "artgen,prompt,new\n,x,1\n"),
+    ],
+)
+def test_unknown_keys_of_a_person_and_wrong_types_are_refused(name: str, text: str) -> None:
+    errors = [item.error for item in parse(name, text) if isinstance(item, LineError)]
+    assert len(errors) == 1
+    assert re.search(r"Unknown setting: 'new'|(torch|artgen) must be text, not 2", errors[0].message)
 
 
 @pytest.mark.parametrize(

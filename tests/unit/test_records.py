@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from artgen import Txt2Img
 from artgen.errors import UsageError
 from artgen.spec.lora import LoraSpec
-from artgen.spec.records import PROVENANCE_KEYS, from_record, to_record
+from artgen.spec.records import (
+    JSON_ONLY_KEYS,
+    MAX_UNKNOWN_BYTES,
+    PROVENANCE_FIELDS,
+    RECORD_SCHEMA,
+    from_record,
+    record_notes,
+    to_record,
+)
 from artgen.spec.requests import TASKS, Denoise, ImageRequest, Inpaint, Outpaint, Request
 from artgen.spec.schedulers import SCHEDULERS
 from artgen.spec.settings import options_of, settings_of, type_of
@@ -80,17 +88,27 @@ def test_a_request_equals_the_request_of_its_record(request: Request) -> None:
     record = json.loads(json.dumps(to_record(request), allow_nan=False))
     restored = from_record(record)
     unrecorded = {
-        f.name: f.default for f in dataclasses.fields(request) if not settings_of(type(request))[f.name].recorded
+        name: f.default
+        for name, f in options_of(type(request)).items()
+        if not settings_of(type(request))[name].recorded
     }
     assert restored == dataclasses.replace(request, **unrecorded)
     assert to_record(restored) == record
 
 
+PROVENANCE_VALUES: dict[type, st.SearchStrategy[Any]] = {
+    str: TEXT, int: st.integers(), float: st.floats(allow_nan=False, allow_infinity=False), list: st.lists(TEXT),
+}  # fmt: skip
+
+
+@st.composite
+def provenance_values(draw: st.DrawFn) -> dict[str, Any]:
+    names = draw(st.sets(st.sampled_from([name for name in PROVENANCE_FIELDS if name != "task"])))
+    return {name: draw(st.none() | PROVENANCE_VALUES[PROVENANCE_FIELDS[name].kind]) for name in sorted(names)}
+
+
 @settings(max_examples=50, deadline=None)
-@given(
-    REQUESTS,
-    st.dictionaries(st.sampled_from([name for name in PROVENANCE_KEYS if name != "task"]), st.integers() | TEXT),
-)
+@given(REQUESTS, provenance_values())
 def test_provenance_is_recorded_and_ignored_when_a_record_is_read(request: Request, provenance: dict[str, Any]) -> None:
     provenance = {name: value for name, value in provenance.items() if name not in options_of(type(request))}
     record = to_record(request, provenance)
@@ -178,3 +196,75 @@ def test_a_record_gives_the_request_class_of_its_task() -> None:
         inputs |= {"mask": "m.png"} if issubclass(cls, Inpaint) else {}
         inputs |= {"target_size": "64x64"} if issubclass(cls, Outpaint) else {}
         assert type(from_record({"task": name, **inputs})) is cls
+
+
+UNKNOWN_VALUES = [
+    1, -0.5, True, None, "text", "\x1b[2J\u202e", [], [1, [2, {"a": "b"}]], {}, {"a": {"b": [None]}}, 10**30,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", UNKNOWN_VALUES, ids=repr)
+@pytest.mark.parametrize("name", ["new_fact", "", "STEPS", "strength", "a\nb\x1b[2J", "unknown_fields", "__class__"])
+def test_unknown_fields_of_a_record_are_kept_and_noted(name: str, value: object) -> None:
+    record = {"artgen": "0.2.0", "schema": RECORD_SCHEMA, "task": "txt2img", "prompt": "x", name: value}
+    request = from_record(record)
+    assert request == Txt2Img(prompt="x")
+    assert to_record(request.replace(seed=7))[name] == value
+    (note,) = record_notes(record)
+    assert name in note
+    assert to_record(request, {name: "provenance"})[name] == "provenance"
+
+
+def test_unknown_fields_of_a_person_are_refused() -> None:
+    with pytest.raises(UsageError, match="Unknown setting: 'new_fact'"):
+        from_record({"task": "txt2img", "prompt": "x", "new_fact": 1})
+
+
+def test_keys_that_json_output_adds_are_not_unknown_fields() -> None:
+    record = {"artgen": "0.2.0", "prompt": "x", **dict.fromkeys(JSON_ONLY_KEYS, "x")}
+    assert record_notes(record) == []
+    assert "file" not in to_record(from_record(record))
+
+
+@pytest.mark.parametrize("schema", [None, 0, RECORD_SCHEMA, RECORD_SCHEMA + 1, 10**30])
+def test_records_of_every_schema_are_read_and_a_newer_schema_is_noted(schema: int | None) -> None:
+    record = {"artgen": "9.0.0", "schema": schema, "prompt": "x", "steps": 3}
+    assert from_record(record) == Txt2Img(prompt="x", steps=3)
+    assert len(record_notes(record)) == (schema is not None and schema > RECORD_SCHEMA)
+
+
+def test_many_and_large_unknown_fields_are_bounded() -> None:
+    many = {f"field-{number}": number for number in range(10_000)}
+    record = {"artgen": "0.2.0", "prompt": "x", **many}
+    assert many.items() <= to_record(from_record(record)).items()
+    (note,) = record_notes(record)
+    assert "and 9,992 more" in note
+    assert len(note) < 500
+    record = {"artgen": "0.2.0", "prompt": "x", "large": "x" * MAX_UNKNOWN_BYTES, "small": 1, "n" * 10_000: {1, 2}}
+    assert from_record(record).unknown_fields == {"small": 1}
+    (note,) = record_notes(record)
+    assert "2 of them are not kept" in note
+    assert len(note) < 500
+
+
+@pytest.mark.parametrize("name", [name for name in PROVENANCE_FIELDS if name not in ("task", "width", "height")])
+@pytest.mark.parametrize("value", [True, 2.5, {}, [1], {"a": 1}, "text", 7, ["text"]], ids=repr)
+def test_provenance_of_a_wrong_type_is_refused_in_one_short_sentence(name: str, value: object) -> None:
+    kind = PROVENANCE_FIELDS[name].kind
+    record = {"artgen": "0.2.0", "prompt": "x", name: value}
+    if (isinstance(value, kind) or (kind is float and value == 7)) and value is not True and value != [1]:
+        assert from_record(record) == Txt2Img(prompt="x")
+    else:
+        with pytest.raises(UsageError, match=f"{name} must be ") as caught:
+            from_record(record)
+        assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize("name", ["prompt", "device", "steps", "task", "scheduler", "width", "sigmas", "fast", "lora"])
+@pytest.mark.parametrize("value", ["x" * 10**6, {"a": "x" * 10**6}], ids=["text", "object"])
+def test_messages_about_large_values_are_short(name: str, value: object) -> None:
+    if (name, type(value)) in (("prompt", str), ("lora", str)):
+        return
+    with pytest.raises(UsageError) as caught:
+        from_record({"task": "txt2img", name: value})
+    assert len(caught.value.message) + len(caught.value.hint) < 3000

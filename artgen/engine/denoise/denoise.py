@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import transformers
 
-from artgen._version import __version__
 from artgen.engine.denoise import classical, latent_denoiser, noise_estimate, pixel_denoiser
 from artgen.engine.denoise.ddim import ddim_denoise, self_ensemble
 from artgen.engine.denoise.frames import FrameCollector
@@ -27,7 +26,7 @@ from artgen.engine.results import GeneratedImage
 from artgen.events import Listener, ModelSelected, Notice
 from artgen.jobs.job import DenoiseJob
 from artgen.registry import ResolvedModel
-from artgen.spec.records import to_record
+from artgen.spec.records import WRITER_FIELDS, to_record
 from artgen.spec.requests import Denoise
 from artgen.spec.settings import FramesSettings
 
@@ -88,7 +87,7 @@ def denoise(
     request = job.request
     pixels = image_to_array(job)
     sigma, estimated = _resolve_sigma(request, pixels, listener)
-    provenance: dict[str, Any] = {"artgen": __version__, "sigma_estimated": estimated}
+    provenance: dict[str, Any] = {**WRITER_FIELDS, "sigma_estimated": estimated}
     resolved: dict[str, Any] = {"sigma": f"{sigma:g}"}
     collector = FrameCollector(frame_settings, request.steps or 1)
     if job.model is None:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import transformers
 
-from artgen._version import __version__
 from artgen.engine.acceleration import policy
 from artgen.engine.acceleration.apply import (
     OptimizationError,
@@ -34,6 +33,7 @@ from artgen.engine.sampling.task_arguments import task_arguments
 from artgen.errors import NonFiniteError
 from artgen.events import Decoding, Listener, ModelSelected, Notice, PlanNote, StepEvent
 from artgen.jobs.job import GenerationJob
+from artgen.spec.records import WRITER_FIELDS
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import FramesSettings
 
@@ -133,6 +133,7 @@ def _run_pipeline_once(
         "batch_size": batch_size,
         "rounding": plan.inexact_optimizations,
         "fallbacks": fallbacks,
+        **WRITER_FIELDS,
         **_library_versions(),
     }
     resolved_settings = _resolved_settings(device_config, memory_settings)
@@ -228,7 +229,6 @@ def _resolved_settings(device_config: DeviceConfig, memory_settings: MemorySetti
 
 def _library_versions() -> dict[str, str]:
     return {
-        "artgen": __version__,
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,
