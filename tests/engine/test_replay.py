@@ -276,7 +276,6 @@ def test_missing_metadata_and_missing_files_raise_input_file_errors(models: dict
         {"prompt": ["a"]},
         {"scheduler": "unheard-of"},
         {"device": 7},
-        {"unknown_key": 1},
         {"vae_tiling": "yes"},
     ],
 )
@@ -285,24 +284,6 @@ def test_invalid_records_raise_input_file_errors(models: dict[str, Path], change
     with pytest.raises(InputFileError) as caught:
         read_replay_spec(save_record({**generated.record, **changes}), {"model": str(models["sd1"])})
     assert caught.value.message
-
-
-@pytest.mark.parametrize(
-    "provenance",
-    [
-        {"batch_size": "many"},
-        {"batch_size": [2]},
-        {"fallbacks": 7},
-        {"fallbacks": "vae tiling"},
-        {"torch": 7, "diffusers": ["x"]},
-        {"model_hash": 7},
-        {"dropped_prompt": None},
-    ],
-)
-def test_invalid_provenance_is_ignored(models: dict[str, Path], provenance: dict[str, Any]) -> None:
-    generated = generate(Txt2Img(model=str(models["sd1"]), prompt="a fox", seed=1, steps=1))
-    spec = read_replay_spec(save_record({**generated.record, **provenance}), {"model": str(models["sd1"])})
-    assert sample_images.same(generate(spec.request).image, generated.image)
 
 
 def test_notes_state_why_pixels_may_differ(models: dict[str, Path]) -> None:
