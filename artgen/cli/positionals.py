@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,10 @@ import typer
 
 from artgen.errors import UsageError
 from artgen.spec.settings import CanvasSettings, Img2ImgInput, PromptSettings, SizeSettings
+from artgen.system.external_data import decode_text
+from artgen.system.input_files import read_stdin
+
+MAX_PROMPT_BYTES = 2**20
 
 OptionalImages = Annotated[
     list[Path] | None,
@@ -59,13 +62,14 @@ def read_prompt(prompt: PromptSettings) -> PromptSettings:
 
     Raises:
         UsageError: stdin is not UTF-8 text.
+        InputFileError: stdin is closed or has more than 1 MiB.
     """
     if prompt.prompt != "-":
         return prompt
     try:
-        text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"Cannot read the prompt from stdin: byte {error.start} is not UTF-8.") from error
+        text = decode_text(read_stdin(MAX_PROMPT_BYTES)).strip()
+    except ValueError as error:
+        raise UsageError(f"Cannot read the prompt from stdin: {error}.", "Write UTF-8 text.") from error
     return dataclasses.replace(prompt, prompt=text)
 
 

@@ -1,11 +1,12 @@
 """Read the caption of a training image from its text file, or build it from its file name."""
 
-import codecs
+import os
 import re
 import string
 from pathlib import Path
 
-from artgen.errors import UsageError
+from artgen.errors import InputFileError, UsageError
+from artgen.system.external_data import decode_text, read_limited
 
 TEMPLATE_FIELDS = ("folder", "stem", "name")
 
@@ -43,24 +44,13 @@ def read_caption(path: Path) -> str | None:
     Raises:
         ValueError: the file is unreadable, too long, or not UTF-8 text. The message is a clause.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except OSError as error:
-        raise ValueError(f"the file cannot be read: {error.strerror}") from None
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ValueError("the encoding is UTF-16, not UTF-8")
-    if len(data) > MAX_CAPTION_BYTES:
-        raise ValueError(f"the file has {len(data):,} bytes; the maximum is {MAX_CAPTION_BYTES:,}")
-    for number, line in enumerate(data.split(b"\n"), 1):
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"line {number} is not UTF-8 text: byte 0x{line[error.start]:02x}") from None
-        if "\0" in text:
-            raise ValueError(f"line {number} contains a NUL character")
-    return " ".join(data.removeprefix(codecs.BOM_UTF8).decode("utf-8").split())
+    try:
+        data = read_limited(path, MAX_CAPTION_BYTES)
+    except InputFileError as error:
+        raise ValueError(error.message.removesuffix(".")) from None
+    return " ".join(decode_text(data).split())
 
 
 def caption_from_path(name: str, folder: Path, template: str | None) -> str:

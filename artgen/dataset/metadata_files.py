@@ -2,6 +2,7 @@
 
 import codecs
 import fnmatch
+import io
 import json
 import posixpath
 import unicodedata
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from artgen.dataset.types import relative_name
+from artgen.errors import InputFileError
+from artgen.system.external_data import parse_json, read_limited
+
+MAX_METADATA_BYTES = 64 * 2**20
 
 FILE_NAME_KEY = "file_name"
 
@@ -70,15 +75,15 @@ def read_metadata_table(files: Iterable[Path], folder: Path, file_name: str) -> 
 def _read_file(path: Path, folder: Path, table: MetadataTable) -> None:
     source = relative_name(path, folder)
     try:
-        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    except OSError as error:
-        table.errors.append(f"{source}: the file cannot be read: {error.strerror}")
+        data = read_limited(path, MAX_METADATA_BYTES).removeprefix(codecs.BOM_UTF8)
+    except InputFileError as error:
+        table.errors.append(f"{source}: {error.message.removesuffix('.')}")
         return
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         table.errors.append(f"{source}: the encoding is UTF-16, not UTF-8")
         return
     parent = path.parent.relative_to(folder).as_posix()
-    for number, raw in enumerate(data.split(b"\n"), 1):
+    for number, raw in enumerate(io.BytesIO(data), 1):
         if not raw.strip():
             continue
         location = f"{source}:{number}"
@@ -122,13 +127,13 @@ def _parse_line(raw: bytes, allowed_keys: tuple[str, ...], unknown_keys: Counter
 
 def _parse_object(raw: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(raw.decode("utf-8"))
+        value = parse_json(raw.decode("utf-8"), unique_keys=True)
     except UnicodeDecodeError as error:
         raise ValueError(
             f"the line is not UTF-8 text: byte 0x{raw[error.start]:02x} in column {error.start + 1}"
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the line is not JSON: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"the line cannot be parsed: {error}") from None
     if not isinstance(value, dict):
         raise ValueError(f"the line is not a JSON object but {type(value).__name__}")
     return value

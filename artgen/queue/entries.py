@@ -1,5 +1,6 @@
 """Define the entries of prompt files and parse their setting names and values."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,9 @@ from artgen.spec import settings
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import aliases_of, options_of, type_of, unknown_setting_error
 
+MAX_JOBS = 200_000
+"""Maximum number of jobs of a batch. The plan of a job takes 2 kB."""
+
 LINE_SETTINGS: dict[str, type] = {
     name: group
     for group in settings.SETTING_GROUPS
@@ -17,6 +21,9 @@ LINE_SETTINGS: dict[str, type] = {
     if setting.in_prompt_file
 }
 """Settings that are valid in a prompt file -> the group that declares them."""
+
+OUTPUT_SETTINGS = tuple(name for name, group in LINE_SETTINGS.items() if group is settings.OutputSettings)
+"""Settings of the image file that a line of a prompt file may contain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ def parse_data_value(name: str, value: Any) -> Any:
         UsageError: the value does not have the type of the setting.
     """
     if name == "task":
-        if value not in TASKS:
+        if not isinstance(value, str) or value not in TASKS:
             raise UsageError(f"Cannot use {value!r} as a task: it is unknown.", f"Use one of: {', '.join(TASKS)}.")
         return value
     if name == "seed" and not isinstance(value, str | bool):
@@ -94,12 +101,30 @@ def parse_data_value(name: str, value: Any) -> Any:
         return ",".join(map(str, parts))
     kind, _ = type_of(LINE_SETTINGS[name], name)
     if kind is Path and isinstance(value, str):
-        return Path(value)
-    if kind is tuple and isinstance(value, str | list):
-        return tuple(value) if isinstance(value, list) else (value,)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = Path(value)
+    elif kind is tuple and isinstance(value, str | list):
+        value = tuple(value) if isinstance(value, list) else (value,)
+    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    settings.validate(LINE_SETTINGS[name](**{name: value}), (name,))
     return value
+
+
+def merge_defaults(setting_values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a line, with the defaults that its task takes and that do not contradict the line."""
+    if not defaults:
+        return dict(setting_values)
+    task = setting_values.get("task", defaults.get("task", "txt2img"))
+    if task not in TASKS:
+        return dict(setting_values)
+    accepted = {*options_of(TASKS[task].request_class), "task", "count", *OUTPUT_SETTINGS}
+    if "width" in accepted:
+        accepted.add("size")
+    for name in setting_values.keys() & LINE_SETTINGS.keys():
+        accepted.difference_update(settings.settings_of(LINE_SETTINGS[name])[name].excludes)
+    if re.search(r"\d-|,", str(setting_values.get("seed", ""))):
+        accepted.discard("count")  # A list of seeds determines the number of images.
+    return {**{name: value for name, value in defaults.items() if name in accepted}, **setting_values}
 
 
 _SETTING_ALIASES: dict[str, str] = {

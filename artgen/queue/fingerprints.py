@@ -14,9 +14,6 @@ from artgen.queue.entries import LINE_SETTINGS
 from artgen.spec.records import to_record
 from artgen.spec.settings import OutputSettings, Setting, settings_of
 
-OUTPUT_SETTINGS = tuple(name for name, group in LINE_SETTINGS.items() if group is OutputSettings)
-"""Settings of the image file that a line of a prompt file may contain."""
-
 _FORMERLY_IGNORED = frozenset({"device", "offload", "vae_tiling"})
 """Recorded settings that the fingerprints of earlier versions did not contain."""
 

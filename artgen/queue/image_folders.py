@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from artgen.dataset.captions import MAX_CAPTION_BYTES
 from artgen.errors import InputFileError
 from artgen.images import IMAGE_SUFFIXES, iter_images
 from artgen.outputs import FORMAT_SUFFIXES
 from artgen.queue.entries import Entry
+from artgen.system.external_data import decode_text, read_limited
 
 CAPTION_SUFFIX = ".txt"
 
@@ -50,8 +52,8 @@ def read_image_folders(
 
 def _read_caption(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return decode_text(read_limited(path, MAX_CAPTION_BYTES)).strip()
+    except ValueError as error:
         raise InputFileError(f"Cannot read the prompt '{path}': {error}.", "Save it as UTF-8 text.") from error
 
 

@@ -2,13 +2,12 @@
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from artgen import images, outputs
+from artgen import outputs
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, no_op
 from artgen.jobs import checks
@@ -16,7 +15,8 @@ from artgen.jobs.batch_size import default_batch_size
 from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.outputs import AnimationOutput, Destination
 from artgen.queue import fingerprints
-from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, location
+from artgen.queue.entries import MAX_JOBS, OUTPUT_SETTINGS, Entry, LineError, location, merge_defaults
+from artgen.queue.job_settings import build_request
 from artgen.spec.records import kept_fields, schema_note, to_record, unknown_fields_note
 from artgen.spec.requests import TASKS, Request
 from artgen.spec.seeds import expand_seeds, hash_seed
@@ -169,20 +169,25 @@ class Planner:
 
         The seed of a line without a seed, or with seed -1, is computed from the line. Therefore a batch that runs
         again has the same seeds, even if lines were added, moved or removed.
+
+        Raises:
+            UsageError: there are more than `MAX_JOBS` jobs.
         """
         plan = BatchPlan(self._folder)
         for entry in entries:
-            if isinstance(entry, LineError):
-                plan.line_errors.append(entry)
-                continue
             try:
-                self._add_jobs(plan, entry)
+                if isinstance(entry, LineError):
+                    plan.line_errors.append(entry)
+                else:
+                    self._add_jobs(plan, entry)
             except ArtgenError as error:
                 plan.line_errors.append(LineError(entry.source, entry.line, error))
+            if len(plan.jobs) + len(plan.line_errors) > MAX_JOBS:
+                raise UsageError(f"Cannot run the batch: it has more than {MAX_JOBS:,} jobs.", "Split the batch.")
         return plan
 
     def _add_jobs(self, plan: BatchPlan, entry: Entry) -> None:
-        values = _merge_defaults(entry.setting_values, {**self._defaults, **entry.defaults})
+        values = merge_defaults(entry.setting_values, {**self._defaults, **entry.defaults})
         unknown_fields = plan.add_unknown_fields(values)
         series = SeriesSettings(seed=values.pop("seed", None), count=values.pop("count", 1))
         prompts = {name: values.pop(name) for name in _PROMPT_NAMES if name in values}
@@ -253,9 +258,7 @@ class Planner:
         task = setting_values.pop("task", "txt2img")
         if task not in TASKS:
             raise UsageError(f"Cannot use {task!r} as a task: it is unknown.", f"Use one of: {', '.join(TASKS)}.")
-        file_values = {
-            name: setting_values.pop(name) for name in fingerprints.OUTPUT_SETTINGS if name in setting_values
-        }
+        file_values = {name: setting_values.pop(name) for name in OUTPUT_SETTINGS if name in setting_values}
         output = OutputSettings(**file_values)
         request = build_request(task, setting_values).replace(seed=0)
         job = prepare_jobs([request], self._listener, self._model_cache)[0]
@@ -286,38 +289,3 @@ class Planner:
             )
         root = str(self._folder).replace("{", "{{").replace("}", "}}")
         return outputs.destination_for_requests([request], dataclasses.replace(output, output=f"{root}/{name or ''}"))
-
-
-def build_request(task: str, setting_values: Mapping[str, Any]) -> Request:
-    """Build the request of a line from its settings.
-
-    Raises:
-        UsageError: the task does not take a setting, or a value is outside its limits.
-    """
-    request_class = TASKS[task].request_class
-    values = dict(setting_values)
-    size = values.pop("size", None)
-    if size is not None:
-        if "width" not in options_of(request_class):
-            raise UsageError(f"{task} takes no size.")
-        values["width"], values["height"] = images.parse_size(size)
-    for name in values.keys() - options_of(request_class).keys():
-        raise UsageError(f"{task} takes no {name}.", "Remove it, or use another task for this line.")
-    return request_class(**values)
-
-
-def _merge_defaults(setting_values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a line, with the defaults that its task takes and that do not contradict the line."""
-    if not defaults:
-        return dict(setting_values)
-    task = setting_values.get("task", defaults.get("task", "txt2img"))
-    if task not in TASKS:
-        return dict(setting_values)
-    accepted = {*options_of(TASKS[task].request_class), "task", "count", *fingerprints.OUTPUT_SETTINGS}
-    if "width" in accepted:
-        accepted.add("size")
-    for name in setting_values.keys() & LINE_SETTINGS.keys():
-        accepted.difference_update(settings_of(LINE_SETTINGS[name])[name].excludes)
-    if re.search(r"\d-|,", str(setting_values.get("seed", ""))):
-        accepted.discard("count")  # A list of seeds determines the number of images.
-    return {**{name: value for name, value in defaults.items() if name in accepted}, **setting_values}

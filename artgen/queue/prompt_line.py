@@ -39,6 +39,8 @@ def parse_prompt_line(text: str) -> dict[str, Any]:
                 f"Cannot parse {token!r}: it follows an option.", "Put the prompt first, and quote values with spaces."
             )
         name, value = _parse_option(token, tokens)
+        if name in values and not isinstance(value, tuple):
+            raise UsageError(f"Cannot set {name} twice in a line.", "Remove one of the two values.")
         # Values of repeatable options accumulate, as on the command line.
         values[name] = (*values.get(name, ()), *value) if isinstance(value, tuple) else value
     return values

@@ -4,6 +4,7 @@ Each function rejects what later code must not meet: numbers that are not finite
 of digits, endless devices and pipes that nobody writes to.
 """
 
+import codecs
 import json
 import math
 import os
@@ -60,6 +61,24 @@ def parse_json(data: str | bytes, *, unique_keys: bool = False) -> Any:
         raise ValueError(_TOO_DEEP) from None
     _check_depth(value)
     return value
+
+
+def decode_text(data: bytes) -> str:
+    """Return a text in UTF-8, with or without a byte order mark.
+
+    Raises:
+        ValueError: the data is not UTF-8 text. The message is one readable reason without a full stop.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("the encoding is UTF-16, not UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not UTF-8 text: byte 0x{data[error.start]:02x}") from None
+    if "\0" in text:
+        raise ValueError(f"line {text.count(chr(10), 0, text.index(chr(0))) + 1} contains a NUL character")
+    return text
 
 
 def read_limited(

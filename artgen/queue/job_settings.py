@@ -1,0 +1,128 @@
+"""Convert the jobs of a prompt file, which can be records of images, to settings and requests."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from artgen import images
+from artgen.errors import ArtgenError, UsageError
+from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_value, setting_name
+from artgen.spec.fields import describe_value
+from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS, RECORD_SCHEMA, check_provenance
+from artgen.spec.requests import TASKS, Request
+from artgen.spec.settings import options_of, unknown_setting_error
+
+_REPEATED_HINT = "Remove one of them."
+
+
+def parse_settings(values: Any) -> dict[str, Any]:
+    """Return the settings of a JSON or YAML job.
+
+    Raises:
+        UsageError: the job is not a mapping, a setting is unknown or occurs twice, or a value has the wrong type.
+    """
+    if not isinstance(values, dict):
+        raise UsageError(f"Cannot use {describe_value(values)} as a job: it is not a mapping.", "prompt: a red fox")
+    fields = {str(key): value for key, value in values.items() if value is not None}
+    if "artgen" not in fields:
+        names = unique_settings(fields)
+        return {names[key]: parse_data_value(names[key], value) for key, value in fields.items()}
+    for name in _non_setting_keys(fields) & PROVENANCE_FIELDS.keys() & fields.keys():
+        check_provenance(name, fields[name])
+    return parse_record(fields, parse_data_value)
+
+
+def parse_defaults(values: Any) -> dict[str, Any]:
+    """Return the settings of the defaults section, which may be a record without unknown fields."""
+    parsed = parse_settings(values)
+    for name in parsed.get("unknown_fields", ()):
+        raise UsageError(*unknown_setting_error(name, LINE_SETTINGS))
+    return parsed
+
+
+def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """Return the settings of a job that is the record of an image. The provenance is ignored.
+
+    The result also contains `unknown_fields` if there are any, and `schema` if it is newer than `RECORD_SCHEMA`.
+    """
+    ignored, task = _non_setting_keys(fields), _record_task(fields)
+    all_settings = {name for each in TASKS.values() for name in options_of(each.request_class)}
+    settings_of_other_tasks = all_settings - options_of(TASKS[task].request_class).keys() if task else set()
+    parsed: dict[str, Any] = {}
+    unknown: dict[str, Any] = {}
+    for key, value in fields.items():
+        if key in ignored:
+            continue
+        try:
+            name = setting_name(key)
+        except UsageError:
+            unknown[key] = value
+            continue
+        if name in parsed:
+            raise UsageError(f"Cannot set {name} twice: '{key}' is another name of it.", _REPEATED_HINT)
+        if name in settings_of_other_tasks:
+            unknown[key] = value
+        else:
+            parsed[name] = parse_value(name, value)
+    if unknown:
+        parsed["unknown_fields"] = unknown
+    schema = fields.get("schema")
+    return {**parsed, "schema": schema} if isinstance(schema, int) and schema > RECORD_SCHEMA else parsed
+
+
+def _record_task(fields: Mapping[str, Any]) -> str | None:
+    task = fields.get("task")
+    return task if isinstance(task, str) and task in TASKS else None
+
+
+def _non_setting_keys(fields: Mapping[str, Any]) -> set[str]:
+    """Return the keys of an image record that are not settings."""
+    task = _record_task(fields)
+    setting_names = options_of(TASKS[task].request_class) if task else LINE_SETTINGS
+    return {*JSON_ONLY_KEYS, *PROVENANCE_FIELDS} - {"task", *setting_names}
+
+
+def unique_settings(keys: Iterable[str], *, allow_unknown: bool = False) -> dict[str, str]:
+    """Return the setting of each key. With `allow_unknown`, an unknown key is its own setting.
+
+    Raises:
+        UsageError: a setting is unknown, or two keys have the same setting: equal keys, or a name and its alias.
+    """
+    names: dict[str, str] = {}
+    for key in keys:
+        try:
+            name = setting_name(key)
+        except UsageError:
+            if not allow_unknown:
+                raise
+            name = key
+        for first_key, first_name in names.items():
+            if name == first_name:
+                raise UsageError(f"Cannot set {name} twice: with '{first_key}' and with '{key}'.", _REPEATED_HINT)
+        names[key] = name
+    return names
+
+
+def entry_or_error(source: str, line: int, parse: Callable[..., dict[str, Any]], *arguments: Any) -> Entry | LineError:
+    """Return the entry with the settings that `parse(*arguments)` returns, or the error that it raises."""
+    try:
+        return Entry(source, line, parse(*arguments))
+    except ArtgenError as error:
+        return LineError(source, line, error)
+
+
+def build_request(task: str, setting_values: Mapping[str, Any]) -> Request:
+    """Build the request of a line from its settings.
+
+    Raises:
+        UsageError: the task does not take a setting, or a value is outside its limits.
+    """
+    request_class = TASKS[task].request_class
+    values = dict(setting_values)
+    size = values.pop("size", None)
+    if size is not None:
+        if "width" not in options_of(request_class):
+            raise UsageError(f"{task} takes no size.")
+        values["width"], values["height"] = images.parse_size(size)
+    for name in values.keys() - options_of(request_class).keys():
+        raise UsageError(f"{task} takes no {name}.", "Remove it, or use another task for this line.")
+    return request_class(**values)
