@@ -38,6 +38,8 @@ def img2img(
 ) -> None:
     """Generate an image from an image and a prompt.
 
+    The transparency of the input image is kept. The model generates color, so a gray image gives a color image.
+
     artgen img2img input.png "a blue fox" --strength 0.5
     """
     from artgen.spec.requests import Img2Img

@@ -42,6 +42,9 @@ def inpaint(
 ) -> None:
     """Repaint the masked part of an image. Pixels outside the mask do not change.
 
+    Gray mode, transparency, 16 bits per channel and the color profile are kept. JPEG and lossy WebP change all pixels
+    slightly; PNG and WebP with --quality 100 do not.
+
     artgen inpaint input.png --mask mask.png "a hat"
     """
     from artgen.spec.requests import Inpaint

@@ -38,6 +38,8 @@ def outpaint(
 ) -> None:
     """Extend an image beyond its edges. The pixels of the input image do not change.
 
+    Gray mode, transparency, 16 bits per channel and the color profile are kept.
+
     artgen outpaint input.png --expand 64 "a meadow"
     """
     from artgen.spec.requests import Outpaint

@@ -22,11 +22,13 @@ from artgen.images.editing import (
 from artgen.images.folders import iter_images
 from artgen.images.loading import LoadedImage, load_image
 from artgen.images.lossless import LosslessImage, drop_alpha, load_lossless
+from artgen.images.mask_values import MIN_WHITE
 from artgen.images.masks import LoadedMask, composite, feather, load_mask
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "MIN_WHITE",
     "READABLE_FORMATS",
     "Box",
     "Expansion",

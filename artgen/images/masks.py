@@ -6,8 +6,8 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from artgen.errors import InputFileError
-from artgen.images.channels import split_alpha
 from artgen.images.decoding import MAX_PIXELS, decode_image
+from artgen.images.mask_values import MAX_BLACK, read_mask_values
 
 WARN_COVERAGE_FRACTION = 0.95
 
@@ -32,8 +32,9 @@ class LoadedMask:
 def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize: bool = False) -> LoadedMask:
     """Load a mask for an image of `size`; white pixels are generated.
 
-    The mask is the brightness of the file. If the file has a single color and varying transparency, the mask is its
-    alpha channel (opaque pixels are generated); otherwise transparent pixels are black.
+    The mask is the brightness of the file, scaled so that the brightest value is 255; values up to 8 are black. If the
+    visible pixels have one color and the transparency varies, the mask is the alpha channel (opaque pixels are
+    generated); otherwise transparent pixels are black.
 
     Args:
         path: image file, see `load_image`; embedded color profiles are ignored.
@@ -43,28 +44,19 @@ def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize
             strokes when shrinking and creates stairs when enlarging.
 
     Raises:
-        InputFileError: The file cannot be used, its size differs from `size` (without `resize`), or the mask is empty.
+        InputFileError: The file cannot be used, it is a label map or has several colors, its size differs from `size`
+            (without `resize`), or the mask is empty.
     """
     decoded = decode_image(path, MAX_PIXELS)
-    parts = split_alpha(decoded, path)
-    notes = [*decoded.notes, *parts.notes]
-    mask = parts.color.convert("L")
-    if (
-        parts.alpha is not None
-        and not parts.is_opaque
-        and _is_single_color(parts.color)
-        and not _is_single_color(parts.alpha)
-    ):
-        mask = parts.alpha
-        notes.append(
-            f"The mask '{path.name}' has a single color; its alpha channel is the mask: opaque pixels are generated."
-        )
-    elif parts.alpha is not None and not parts.is_opaque:
-        mask = Image.composite(mask, Image.new("L", mask.size, 0), parts.alpha)
-        notes.append(f"Transparent pixels of the mask '{path.name}' are read as black.")
+    mask, value_notes = read_mask_values(decoded, path, invert=invert)
+    notes = [*decoded.notes, *value_notes]
     if decoded.exif_transpose is not None:
         mask = mask.transpose(decoded.exif_transpose)
-    mask = ImageOps.invert(mask) if invert else mask.copy()
+    if invert:
+        mask = ImageOps.invert(mask)
+        if any(mask.histogram()[1 : MAX_BLACK + 1]):
+            notes.append(f"Values of the mask '{path.name}' from {255 - MAX_BLACK} of 255 count as white.")
+            mask = mask.point([0 if level <= MAX_BLACK else level for level in range(256)])
     mask.info = {}
     if mask.size != size:
         if not resize:
@@ -77,7 +69,8 @@ def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize
     coverage = 1 - mask.histogram()[0] / (size[0] * size[1])
     if coverage <= 0:
         raise InputFileError(
-            f"The mask '{path}' is empty: all pixels are black{' after inversion' if invert else ''}.",
+            f"The mask '{path}' is empty: all pixels are "
+            f"{'white, which --invert-mask keeps' if invert else f'black (at most {MAX_BLACK} of 255)'}.",
             f"White pixels are generated; {'omit' if invert else 'try'} --invert-mask.",
         )
     if coverage > WARN_COVERAGE_FRACTION:
@@ -125,7 +118,3 @@ def feather(mask: Image.Image, radius: float) -> Image.Image:
     if radius == 0:
         return mask.copy()
     return ImageChops.darker(mask, mask.filter(ImageFilter.GaussianBlur(radius)))
-
-
-def _is_single_color(image: Image.Image) -> bool:
-    return all(channel.getextrema()[0] == channel.getextrema()[1] for channel in image.split())

@@ -68,7 +68,11 @@ def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
     mask = images.feather(masked.mask.resize(image.size, Image.Resampling.BILINEAR), request.feather)
     source = images.resize_lossless(loaded.source, image.size) if loaded.source else None
     provenance = {"image_sha256": loaded.sha256, "mask_sha256": masked.sha256}
-    notes = (*loaded.notes, *masked.notes, f"{masked.coverage:.1%} of the image will be repainted.")
+    notes = (*loaded.notes, *masked.notes, f"{_percent(masked.coverage)} of the image will be repainted.")
+    highest = max(value for value, count in enumerate(mask.histogram()) if count)
+    if request.feather and highest < images.MIN_WHITE:
+        text = f"--feather {request.feather} is wide for this mask: generated pixels have a weight of at most"
+        notes += (f"{text} {highest / 255:.0%}.",)
     return InputImages(image, source=source, mask=mask, provenance=provenance, notes=notes)
 
 
@@ -104,6 +108,10 @@ _LOADERS: Mapping[str, Callable[[Any, Path], InputImages]] = {
 
 def _load_image(request: PromptedImageRequest, path: Path) -> images.LoadedImage:
     return images.load_image(path, background=request.background, keep_source=True)
+
+
+def _percent(fraction: float) -> str:
+    return f"{fraction:.1%}" if fraction >= 0.0005 else "Less than 0.1%"
 
 
 def _resize(image: Image.Image, width: int | None, height: int | None) -> Image.Image:

@@ -33,10 +33,12 @@ def read_image_folders(
         use_captions: read prompts from text files.
 
     Raises:
-        InputFileError: a file does not exist, a folder contains no image, or an image has no mask.
+        InputFileError: a file does not exist, a folder contains no image, an image has no mask, or two images match one
+            mask.
     """
     suffix = FORMAT_SUFFIXES["jpeg" if format == "jpg" else format]
     entries = []
+    image_of_mask: dict[Path, Path] = {}
     for path, root in iter_images(paths):
         relative_path = path.relative_to(root)
         name = str(relative_path.with_suffix("")).replace("{", "{{").replace("}", "}}").replace(os.sep, "/")
@@ -45,7 +47,12 @@ def read_image_folders(
         if use_captions and caption.is_file():
             values["prompt"] = _read_caption(caption)
         if mask_folder is not None:
-            values["mask"] = _find_mask(mask_folder, relative_path)
+            mask = values["mask"] = _find_mask(mask_folder, relative_path)
+            if (other := image_of_mask.setdefault(mask, path)) != path:
+                raise InputFileError(
+                    f"'{other}' and '{path}' match the same mask '{mask}'.",
+                    "Give each mask the exact file name of its image, or run the command once for each image.",
+                )
         entries.append(Entry(str(path), 0, values))
     return entries
 
@@ -61,7 +68,11 @@ def _find_mask(mask_folder: Path, image_path: Path) -> Path:
     exact = mask_folder / image_path
     if exact.is_file():
         return exact
-    candidates = sorted(p for p in exact.parent.glob(f"{image_path.stem}.*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    candidates = [
+        path
+        for path in (exact.parent.iterdir() if exact.parent.is_dir() else ())
+        if path.stem == image_path.stem and path.suffix.lower() in IMAGE_SUFFIXES
+    ]
     if len(candidates) == 1:
         return candidates[0]
     reason = "several files match" if candidates else "the file does not exist"

@@ -365,7 +365,7 @@ def test_empty_mask_is_rejected_and_full_mask_is_noted(tmp_path: Path) -> None:
     assert full.coverage == 1
     assert "100.0%" in full.notes[0]
     Image.new("L", (10, 10), 255).save(tmp_path / "white.png")
-    with pytest.raises(InputFileError, match="after inversion"):
+    with pytest.raises(InputFileError, match="are white, which --invert-mask keeps"):
         images.load_mask(tmp_path / "white.png", (10, 10), invert=True)
     one = Image.new("L", (10, 10), 0)
     one.putpixel((3, 3), 1)
@@ -379,7 +379,7 @@ def test_mask_from_the_alpha_channel(tmp_path: Path) -> None:
     strokes.save(tmp_path / "strokes.png")
     loaded = images.load_mask(tmp_path / "strokes.png", (4, 1))
     assert list(loaded.mask.tobytes()) == [0, 255, 0, 0]
-    assert "alpha channel" in loaded.notes[0]
+    assert "its transparency is the mask: opaque pixels are repainted" in loaded.notes[0]
     both = Image.new("RGBA", (3, 1), (0, 0, 0, 255))
     both.putpixel((1, 0), (255, 255, 255, 255))
     both.putpixel((2, 0), (255, 255, 255, 0))

@@ -85,7 +85,7 @@ class MaskSettings:
 
     mask: Path | None = option(
         None,
-        "Mask image. White pixels are repainted.",
+        "Mask image. White pixels are repainted. Without white, the brightest value or the only color counts as white.",
         flags=("-M", "--mask"),
         aliases=("--mask-image",),
         is_path=True,
@@ -94,7 +94,9 @@ class MaskSettings:
         affects=("pixels", "input"),
     )
     invert_mask: bool = option(
-        False, "Repaint the black pixels of the mask instead of the white ones.", affects=("pixels", "input")
+        False,
+        "Repaint the black (or transparent) pixels of the mask instead of the white (or opaque) ones.",
+        affects=("pixels", "input"),
     )
     resize_mask: bool = option(
         False,
