@@ -76,8 +76,8 @@ def denoise(
 ) -> None:
     """Remove noise, such as grain and sensor noise, from images.
 
-    The noise level is estimated unless --sigma is set. Size, transparency, gray mode, 16-bit depth, color profile, dpi, date
-    and camera do not change.
+    The noise level is estimated unless --sigma is set. Size, transparency, gray mode, 16-bit depth, color
+    profile, dpi, date and camera do not change.
     (The denoising strength of img2img is a different setting: `artgen img2img --strength`.)
 
     artgen denoise noisy.png
