@@ -119,7 +119,12 @@ class _Comparison:
         from artgen import images
         from artgen.cli.sheet import check_sheet_path
 
-        self._reference = images.load_lossless(reference_path).image if reference_path else None
+        self._reference: Image.Image | None = None
+        if reference_path is not None:
+            reference = images.load_lossless(reference_path)
+            self._reference, _ = images.convert_to_srgb(reference.image, reference.low_bytes)
+            for note in () if report.quiet else reference.notes:
+                print_note(note)
         self._reference_path = reference_path
         self._sheet_path = sheet_path
         self._overwrite = overwrite
@@ -134,9 +139,11 @@ class _Comparison:
         Raises:
             InputFileError: the sizes differ.
         """
+        from artgen import images
         from artgen.jobs.job import DenoiseJob
 
-        self._noisy = job.image if isinstance(job, DenoiseJob) else None
+        if isinstance(job, DenoiseJob):
+            self._noisy, _ = images.convert_to_srgb(job.image, job.low_bytes)
         if self._reference is not None and self._reference.size != job.size:
             width, height = self._reference.size
             raise InputFileError(
@@ -149,17 +156,20 @@ class _Comparison:
         """Print the metrics and write the comparison. Return the metrics before and after denoising."""
         if self._noisy is None:
             raise TypeError("check_job was not called")
+        from artgen import images
+
         metrics: dict[str, dict[str, float]] = {}
+        denoised, _ = images.convert_to_srgb(result.image, result.low_bytes)
         if self._reference is not None:
             from artgen.engine.metrics import compare_images
 
-            before, after = (compare_images(image, self._reference) for image in (self._noisy, result.image))
+            before, after = (compare_images(image, self._reference) for image in (self._noisy, denoised))
             metrics = {"before": before, "after": after}
             if not self._report.quiet:
                 for name, (label, value_format) in _METRIC_FORMATS.items():
                     print_note(f"{label} {value_format.format(before[name])} -> {value_format.format(after[name])}.")
         if self._sheet_path is not None:
-            self._write_sheet(result.image, metrics)
+            self._write_sheet(denoised, metrics)
         # The PSNR of equal images is infinite, which JSON cannot represent.
         return {
             key: {name: _finite_or_none(value) for name, value in values.items()} for key, values in metrics.items()

@@ -82,6 +82,8 @@ def noise(
     if source.image is None:
         raise UsageError("Cannot run noise: the input image is missing.", "artgen noise input.png")
     loaded = images.load_image(source.image)
+    for note in () if report.quiet else loaded.notes:
+        print_note(note)
     record = {"task": "noise", "image": source.image.name, "seed": seed, "steps": steps}
     output_settings = OutputSettings(output=output, overwrite=overwrite, metadata="none")
     destination = outputs.parse_destination(output_settings, "{stem}-noise", input_paths=(source.image,))

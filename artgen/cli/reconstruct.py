@@ -59,7 +59,9 @@ def reconstruct(
         entry.setting_values["image"] for entry in image_folders.read_image_folders(image_paths, use_captions=False)
     ]
     for file in files:
-        images.load_image(file)  # reports unreadable files before the model is loaded
+        loaded = images.load_image(file)  # reports unreadable files before the model is loaded
+        for note in () if quiet else loaded.notes:
+            print_note(note)
     rows: list[list[Cell]] = []
     totals: dict[str, float] = {}
     with Reporter(quiet) as reporter:

@@ -76,7 +76,7 @@ class RequestJobs:
             if animation is not None:
                 checks.check_frames(frames, job)
                 animation.check(preview_record(job))
-        notes = [] if self._options.report.quiet else _collect_notes(jobs)
+        notes = [] if self._options.report.quiet else _collect_notes(jobs, destination)
         if animation is not None and (text := animation.scaling_note(jobs[0].size)):
             notes.append(text)
         return RunPlan(
@@ -137,9 +137,10 @@ def _save_frames(
         return None, error
 
 
-def _collect_notes(jobs: "Sequence[Job]") -> list[str]:
+def _collect_notes(jobs: "Sequence[Job]", destination: "Destination") -> list[str]:
     """Return the notes of all jobs, each note once."""
     from artgen import metadata
+    from artgen.jobs import checks
     from artgen.jobs.prepare import source_seed_warning
 
     @cache
@@ -151,7 +152,7 @@ def _collect_notes(jobs: "Sequence[Job]") -> list[str]:
 
     notes: list[str] = []
     for job in jobs:
-        notes += job.notes
+        notes += [*job.notes, *checks.format_notes(job, destination.encoding)]
         if path := job.request.input_paths.get("image"):
             notes.append(source_seed_warning(job.request, read_record(path)) or "")
     return [text for text in dict.fromkeys(notes) if text]

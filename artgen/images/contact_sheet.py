@@ -8,7 +8,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from artgen.errors import InputFileError, UsageError
+from artgen.errors import UsageError
+from artgen.images.loading import load_image
 
 MAX_SHEET_SIDE_PX = 16_000
 """Longest side of a sheet."""
@@ -131,11 +132,7 @@ def split_common_settings(
 def _read_cell_image(path: Path | None) -> Image.Image:
     if path is None:
         raise TypeError("the cell has no image")
-    try:
-        with Image.open(path) as file:
-            return file.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InputFileError(f"Cannot read '{path}' as an image: {error}.") from error
+    return load_image(path).image
 
 
 def _fit_image(image: Image.Image, cell_px: int) -> Image.Image:

@@ -82,9 +82,9 @@ def with_alpha_of(color: Image.Image, image: Image.Image) -> Image.Image:
     return Image.merge(f"{color.mode}A", (*color.split(), image.getchannel("A")))
 
 
-def has_transparency(image: Image.Image) -> bool:
-    """Return whether a pixel of an image (mode L, LA, RGB or RGBA) is not opaque."""
-    return image.mode.endswith("A") and image.getchannel("A").getextrema() != (255, 255)
+def has_transparency(image: Image.Image, mask: Image.Image | None = None) -> bool:
+    """Return whether a pixel of an image (mode L, LA, RGB or RGBA), inside a mask if there is one, is not opaque."""
+    return image.mode.endswith("A") and any(image.getchannel("A").histogram(mask)[:255])
 
 
 def _expand(image: Image.Image, expansion: Expansion) -> Image.Image:

@@ -76,9 +76,12 @@ def lossless_from(decoded: DecodedImage, path: Path) -> LosslessImage:
     if decoded.exif_transpose is not None:
         image = image.transpose(decoded.exif_transpose)
         low = low.transpose(decoded.exif_transpose) if low else None
-    image.info = {} if profile is None else {"icc_profile": profile.data}
-    image.info |= {"dpi": dpi} if (dpi := resolution(decoded)) else {}
-    image.info |= {"exif": exif} if (exif := harmless_exif(decoded.image)) else {}
+    attributes = {
+        "icc_profile": profile and profile.data,
+        "dpi": resolution(decoded),
+        "exif": harmless_exif(decoded.image),
+    }
+    image.info = {name: value for name, value in attributes.items() if value is not None}
     if low is not None:
         low.info = {}
     return LosslessImage(image, low, decoded.sha256, (*decoded.notes, *notes, *profile_notes), profile)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from artgen import images, registry
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
+from artgen.outputs.encoding import EncodingOptions
 from artgen.registry.lora import LoraRequest
 from artgen.spec.requests import TASKS, PromptRequest
 from artgen.spec.schedulers import SCHEDULERS, find_scheduler
@@ -198,6 +199,23 @@ def check_frames(frames: FramesSettings, job: Job) -> None:
             f"--include-noising shows how noise is added to the input image, but {task.name} {reason}.",
             "Remove --include-noising. `artgen noise input.png` shows the noising of any image.",
         )
+
+
+def format_notes(job: Job, encoding: EncodingOptions) -> tuple[str, ...]:
+    """Return notes about properties of the result that the output format changes."""
+    if encoding.format == "png":
+        return ()
+    notes = []
+    source = job.source if isinstance(job, GenerationJob) and job.mask is not None else None
+    low_bytes = job.low_bytes if isinstance(job, DenoiseJob) else source and source.low_bytes
+    if low_bytes is not None:
+        notes.append(f"{encoding.format.upper()} stores 8 bits per channel. PNG stores the 16 bits of the input image.")
+    if isinstance(job, GenerationJob) and job.pasted_mask is not None and not encoding.is_lossless:
+        notes.append(
+            f"{encoding.format.upper()} is lossy: pixels outside the repainted area change slightly. Use PNG, or WebP "
+            "with --quality 100."
+        )
+    return tuple(notes)
 
 
 def size_warnings(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:

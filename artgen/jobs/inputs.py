@@ -73,6 +73,8 @@ def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
     if request.feather and highest < images.MIN_WHITE:
         text = f"--feather {request.feather} is wide for this mask: generated pixels have a weight of at most"
         notes += (f"{text} {highest / 255:.0%}.",)
+    if source is not None and images.has_transparency(source.image, mask):
+        notes += ("The repainted area keeps the transparency of the input image: transparent pixels stay transparent.",)
     return InputImages(image, source=source, mask=mask, provenance=provenance, notes=notes)
 
 

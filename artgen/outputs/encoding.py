@@ -32,6 +32,11 @@ class EncodingOptions:
     metadata: str = "full"
     png_level: int | None = None
 
+    @property
+    def is_lossless(self) -> bool:
+        """Return whether the format stores 8 bits per channel exactly."""
+        return self.format == "png" or (self.format == "webp" and self.quality == 100)
+
 
 def encode_image(
     image: Image.Image, record: Mapping[str, object], encoding: EncodingOptions, low_bytes: Image.Image | None = None

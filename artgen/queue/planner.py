@@ -273,7 +273,7 @@ class Planner:
             job.request,
             job.size,
             destination,
-            job.notes,
+            (*job.notes, *checks.format_notes(job, destination.encoding)),
             fingerprints.settings_digest(job, output, destination.encoding),
             fingerprints.former_settings_digest(job, output),
             self._shape_ids.setdefault(shape, len(self._shape_ids)),

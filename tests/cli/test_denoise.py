@@ -152,3 +152,38 @@ def test_16_bit_files_are_compatible_with_pillow_and_scikit_image(model: str) ->
         "denoise", "deep.png", "-m", model, "--sigma", "0.001", "-o", "same.png"
     )  # noise below the minimum is not removed
     np.testing.assert_array_equal(skimage.io.imread("same.png"), values)
+
+
+@pytest.mark.parametrize("name", ["linear", "P3"])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_profile_date_camera_and_resolution_are_kept(name: str, depth: int) -> None:
+    from icc_profiles import P3_PRIMARIES, rgb_profile
+
+    from artgen.outputs.png import encode_png
+
+    profile = rgb_profile(1) if name == "linear" else rgb_profile("srgb", P3_PRIMARIES)
+    exif = Image.Exif()
+    exif[0x0110], exif[0x0132], exif[0x8825] = "EOS R5", "2024:05:06 07:08:09", {1: "N", 2: (52.0, 31.0, 7.0)}
+    noisy = Image.open("noisy.png").convert("RGB")
+    options = {"icc_profile": profile, "exif": exif, "dpi": (300, 300)}
+    Path("in.png").write_bytes(encode_png(noisy, options, low_bytes=noisy if depth == 16 else None))
+    run("denoise", "in.png", "--method", "tv", "--sigma", "20", "-o", "out.png")
+    result = Image.open("out.png")
+    assert result.info["icc_profile"] == profile
+    assert round(result.info["dpi"][0]) == 300
+    assert (result.getexif()[0x0110], result.getexif()[0x0132]) == ("EOS R5", "2024:05:06 07:08:09")
+    assert not result.getexif().get_ifd(0x8825)
+    assert (load_lossless(Path("out.png")).low_bytes is not None) == (depth == 16)
+
+
+def test_reference_with_another_profile_is_compared_in_srgb() -> None:
+    from icc_profiles import rgb_profile
+
+    from artgen.images.color_profiles import from_srgb, read_profile
+
+    clean = Image.fromarray((np.mgrid[0:40, 0:50].sum(axis=0) * 2 + 40).astype(np.uint8)).convert("RGB")
+    clean.save("clean.png")
+    from_srgb(clean, read_profile(rgb_profile(1.8), "RGB"), "RGB").save("other.png", icc_profile=rgb_profile(1.8))
+    arguments = ("denoise", "clean.png", "--method", "tv", "--sigma", "0.001", "--reference", "other.png", "--json")
+    metrics = json.loads(run(*arguments).stdout)
+    assert metrics["before"]["psnr"] > 48

@@ -237,3 +237,21 @@ def test_frames_of_a_16_bit_gray_image_are_written() -> None:
     run("inpaint", "in.png", "x", "-M", "mask.png", *FAST, "-o", "same.png")
     assert (values("out.png") == values("same.png")).all()
     assert {Image.open(path).mode for path in Path("frames").iterdir()} == {"RGB"}
+
+
+def test_notes_name_what_the_output_loses() -> None:
+    random_image("RGBA").save("in.png")
+    result = run("inpaint", "in.png", "x", "-M", "mask.png", *FAST, "-o", "a.png", "--dry-run")
+    assert "transparent pixels stay transparent" in result.stderr
+    save_16bit("RGB")
+    arguments = ("inpaint", "in.png", "x", "-M", "mask.png", *FAST, "--dry-run")
+    assert "JPEG stores 8 bits" in run(*arguments, "-o", "a.jpg").stderr
+    assert "JPEG is lossy" in run(*arguments, "-o", "a.jpg").stderr
+    assert "lossy" not in run(*arguments, "-o", "a.png").stderr
+    assert "lossy" not in run(*arguments, "-o", "a.webp", "--quality", "100").stderr
+    Path("folder").mkdir()
+    for name in ("a", "b"):
+        Image.open("in.png").save(f"folder/{name}.png")
+    result = run("inpaint", "folder", "x", "-M", "mask.png", *FAST, "-o", "out/", "--format", "webp", "--dry-run")
+    assert result.stderr.count("WEBP is lossy") == 1
+    assert "stores 8 bits" in run("denoise", "in.png", "-o", "b.webp", "--method", "tv", "--dry-run").stderr
