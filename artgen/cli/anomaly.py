@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from artgen.cli.anomaly_files import OutputFiles
-from artgen.cli.console import EXIT_SOME_FAILED, Reporter, print_error, print_json, print_note, print_result
+from artgen.cli.console import (
+    EXIT_SOME_FAILED,
+    Reporter,
+    discard_note,
+    print_error,
+    print_json,
+    print_note,
+    print_result,
+)
 from artgen.cli.interrupts import EXIT_INTERRUPTED
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import OptionalImages
@@ -70,7 +78,7 @@ def anomaly(
     from artgen.jobs import anomaly as anomaly_jobs
 
     request = anomaly_jobs.Anomaly.from_settings(anomaly_settings, model, compute)
-    paths_and_roots = list(images.iter_images(image_args or []))
+    paths_and_roots = list(images.iter_images(image_args or [], on_note=discard_note if report.quiet else print_note))
     output_files = OutputFiles(paths_and_roots, heatmap_path, csv_path, fit_path, overwrite)
     output_files.check_writable(request)
     image_sizes, read_errors = anomaly_jobs.read_image_sizes([path for path, _ in paths_and_roots])

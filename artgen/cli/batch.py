@@ -1,12 +1,13 @@
 """Define the command `artgen batch`."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.console import print_json, print_note, print_result
+from artgen.cli.console import discard_note, print_json, print_note, print_result
 from artgen.cli.help import App, Group
 from artgen.cli.options import AliasCommand, flatten_settings
 from artgen.cli.progress_batch import format_duration, format_rate
@@ -103,11 +104,17 @@ def run(
     defaults.pop("batch_size", None)
     if run_settings.task:
         defaults["task"] = run_settings.task
-    entries = _read_entries(files, defaults, output)
+    on_note = discard_note if report.quiet else print_note
+    entries = _read_entries(files, defaults, folder, on_note)
     run_requests(LedgerJobs(entries, folder, defaults, run_settings, batch_size=series.batch_size), report)
 
 
-def _read_entries(files: list[Path], defaults: dict[str, Any], output: OutputSettings) -> "list[Entry | LineError]":
+def _read_entries(
+    files: list[Path],
+    defaults: dict[str, Any],
+    folder: Path,
+    on_note: Callable[[str], None],
+) -> "list[Entry | LineError]":
     """Return the entries of prompt files and images; remove a folder of masks from `defaults`."""
     from artgen.cli.batch_entries import image_entries
     from artgen.queue import prompt_files
@@ -117,7 +124,7 @@ def _read_entries(files: list[Path], defaults: dict[str, Any], output: OutputSet
         if file.suffix.lower() in prompt_files.PROMPT_FILE_SUFFIXES or str(file) == prompt_files.STDIN:
             entries += prompt_files.read_prompt_file(file)
         else:
-            entries += image_entries([file], defaults, output)
+            entries += image_entries([file], defaults, folder, on_note)
     return entries
 
 

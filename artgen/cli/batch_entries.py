@@ -2,14 +2,14 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from artgen.errors import UsageError
 from artgen.outputs import SUFFIX_FORMATS
 from artgen.queue import image_folders
-from artgen.queue.entries import Entry
+from artgen.queue.entries import Entry, LineError
 from artgen.spec.settings import OutputSettings, options_of
 
 
@@ -23,11 +23,22 @@ def non_default_settings(*groups: Any) -> dict[str, Any]:
     }
 
 
-def image_entries(image_paths: Sequence[Path], values: dict[str, Any], output: OutputSettings) -> list[Entry]:
+def image_entries(
+    image_paths: Sequence[Path],
+    values: dict[str, Any],
+    folder: Path,
+    on_note: Callable[[str], None],
+) -> list[Entry | LineError]:
     """Return one entry for each image; remove a folder of masks from `values`.
 
+    Args:
+        image_paths: images, and folders of images.
+        values: settings of all images and of the results.
+        folder: folder of the results, which is skipped.
+        on_note: receives the notes for the user.
+
     Raises:
-        InputFileError: an image or a mask does not exist.
+        InputFileError: a folder contains no images.
     """
     mask = values.get("mask")
     mask_folder = values.pop("mask") if mask is not None and mask.is_dir() else None
@@ -35,9 +46,12 @@ def image_entries(image_paths: Sequence[Path], values: dict[str, Any], output: O
     return image_folders.read_image_folders(
         image_paths,
         mask_folder=mask_folder,
-        format=output.format or "png",
+        template=values.get("output"),
+        format=values.get("format") or "png",
         several_seeds=several_seeds,
         use_captions=values.get("task") != "denoise",
+        excluded=image_folders.excluded_paths(image_paths, folder, mask),
+        on_note=on_note,
     )
 
 

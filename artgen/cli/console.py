@@ -144,6 +144,10 @@ def print_note(text: str) -> None:
         _discard_stream(sys.stderr, error)
 
 
+def discard_note(text: str) -> None:
+    """Ignore a note: the effect of `--quiet`."""
+
+
 def print_error(error: ArtgenError) -> None:
     """Print an error and its hint to stderr."""
     with contextlib.suppress(OSError):  # the exit code still reports the error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from artgen.cli.console import print_note
-from artgen.cli.dispatch import dispatch_batch, needs_batch
+from artgen.cli.dispatch import dispatch_batch, needs_batch, note_unused_settings
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import OptionalImages
 from artgen.cli.run_requests import OutputOptions, run_requests
@@ -95,6 +95,8 @@ def denoise(
         series = SeriesSettings(seed=None if seed.seed is None else str(seed.seed))
         dispatch_batch(Denoise.task, (denoise_settings, steps, model, compute), image_paths, series, sweep, options)
         return
+    if not report.quiet:
+        note_unused_settings(sweep)
     from artgen.cli.request_jobs import RequestJobs
 
     request = Denoise.from_settings(*groups, image=image_paths[0] if image_paths else None)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artgen.cli.console import discard_note, print_note
 from artgen.cli.run_requests import OutputOptions, run_requests
-from artgen.spec.settings import BatchRunSettings, SeriesSettings, SweepSettings
+from artgen.spec.settings import RunSettings, SeriesSettings, SweepSettings, options_of
 from artgen.system.files import missing_file_error
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def dispatch(
     if needs_batch(image_paths, sweep):
         dispatch_batch(request_type.task, groups, image_paths, series, sweep, options)
         return
+    if not options.report.quiet:
+        note_unused_settings(sweep)
     from artgen.cli.request_jobs import RequestJobs
     from artgen.jobs.batch_size import parse_batch_size
     from artgen.spec.seeds import expand_seeds
@@ -50,9 +53,21 @@ def dispatch(
     run_requests(RequestJobs(requests, options, batch_size=parse_batch_size(series.batch_size)), options.report)
 
 
+def note_unused_settings(sweep: SweepSettings) -> None:
+    """Print a note for settings of folder runs and sweeps that have no effect on a single image."""
+    flags = [
+        f"--{name.replace('_', '-')}"
+        for name, each in options_of(RunSettings).items()
+        if getattr(sweep, name) != each.default
+    ]
+    if flags:
+        verb = "has" if len(flags) == 1 else "have"
+        print_note(f"{', '.join(flags)} {verb} no effect without a folder, several images or --sweep.")
+
+
 def needs_batch(image_paths: Sequence[Path], sweep: SweepSettings) -> bool:
     """Return whether a command runs as a batch: it has a sweep, a folder or several images."""
-    return bool(sweep.sweep) or len(image_paths) > 1 or any(path.is_dir() for path in image_paths)
+    return bool(sweep.sweep) or len(image_paths) > 1 or any(map(os.path.isdir, image_paths))
 
 
 def dispatch_batch(
@@ -77,11 +92,13 @@ def dispatch_batch(
     if sweep.sweep:
         from artgen.cli.run_sweep import run_sweep
 
-        run_sweep(image_paths, values, series, sweep, options.output, options.report)
+        run_sweep(image_paths, values, series, sweep, options)
         return
     from artgen.cli.ledger_jobs import LedgerJobs
 
     folder, output_settings = batch_folder(options.output, image_paths[0].resolve().stem)
-    entries = image_entries(image_paths, values, options.output)
-    jobs = LedgerJobs(entries, folder, values | output_settings, BatchRunSettings(), batch_size=series.batch_size)
+    on_note = discard_note if options.report.quiet else print_note
+    values |= output_settings
+    entries = image_entries(image_paths, values, folder, on_note)
+    jobs = LedgerJobs(entries, folder, values, sweep, batch_size=series.batch_size)
     run_requests(jobs, options.report)

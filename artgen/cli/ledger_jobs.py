@@ -21,7 +21,7 @@ from artgen.queue.ledger_lines import JobRecord
 from artgen.queue.planner import BatchPlan, PlannedJob, Planner
 from artgen.queue.timings import Timings
 from artgen.spec.records import to_record
-from artgen.spec.settings import BatchRunSettings, ReportSettings
+from artgen.spec.settings import ReportSettings, RunSettings
 from artgen.system.counts import counted
 
 
@@ -38,7 +38,7 @@ class LedgerJobs:
         entries: Iterable[Entry | LineError],
         folder: Path,
         defaults: Mapping[str, Any],
-        run_settings: BatchRunSettings,
+        run_settings: RunSettings,
         *,
         batch_size: str | None = None,
     ) -> None:
@@ -186,7 +186,7 @@ def _failed_outcome(location: str, message: str, record: JobRecord) -> JobOutcom
     return JobOutcome(location, error=error)
 
 
-def _reject_selected_gpu(plan: BatchPlan, run_settings: BatchRunSettings) -> None:
+def _reject_selected_gpu(plan: BatchPlan, run_settings: RunSettings) -> None:
     """Reject `--device cuda:N` for several processes: each process sees only its own GPU.
 
     Raises:
@@ -208,7 +208,7 @@ def _report_line_errors(plan: BatchPlan, *, keep_going: bool) -> None:
         print_note(
             f"{counted(len(plan.line_errors) - MAX_LISTED_ERRORS, 'more error is', 'more errors are')} not listed."
         )
-    if plan.line_errors and not (keep_going and plan.jobs):
+    if plan.line_errors and not keep_going:
         codes = {line.error.exit_code for line in plan.line_errors}
         print_error(
             ArtgenError(
@@ -218,7 +218,7 @@ def _report_line_errors(plan: BatchPlan, *, keep_going: bool) -> None:
             )
         )
         raise typer.Exit(codes.pop() if len(codes) == 1 else UsageError.exit_code)
-    if not plan.jobs:
+    if not plan.jobs and not plan.line_errors:
         raise UsageError("Cannot run the batch: it contains no jobs.", "Write one prompt per line in a prompt file.")
 
 

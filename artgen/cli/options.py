@@ -125,7 +125,7 @@ _PANEL_TITLES: dict[type, str] = {
     settings.PromptSettings: "Prompt",
     settings.SeedSettings: "Sampling",
     settings.SeriesSettings: "Batch",
-    settings.SweepSettings: "Sweep",
+    settings.SweepSettings: "Batch",
     settings.BatchRunSettings: "Batch",
     settings.StepsSettings: "Sampling",
     settings.SamplingSettings: "Sampling",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.console import Reporter, print_json, print_note, print_path
+from artgen.cli.console import Reporter, discard_note, print_json, print_note, print_path
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.sheet import check_sheet_path, write_sheets
@@ -50,14 +50,11 @@ def reconstruct(
     """
     from artgen import images
     from artgen.jobs import checks
-    from artgen.queue import image_folders
 
     checks.check_device(compute.device, None)
     check_sheet_path(output, overwrite, "--output")
     resolved = _resolve_model(model)
-    files = [
-        entry.setting_values["image"] for entry in image_folders.read_image_folders(image_paths, use_captions=False)
-    ]
+    files = [path for path, _ in images.iter_images(image_paths, on_note=discard_note if quiet else print_note)]
     for file in files:
         loaded = images.load_image(file)  # reports unreadable files before the model is loaded
         for note in () if quiet else loaded.notes:

@@ -2,13 +2,14 @@
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from artgen.cli.batch_entries import batch_folder
 from artgen.cli.ledger_jobs import LedgerJobs
-from artgen.cli.run_requests import run_requests
+from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.cli.sheet import write_sheets
 from artgen.errors import UsageError
 from artgen.images import contact_sheet
@@ -20,10 +21,7 @@ from artgen.queue.planner import BatchPlan
 from artgen.queue.sweeps import SweepAxis, combinations
 from artgen.spec.seeds import expand_seeds, hash_seed
 from artgen.spec.settings import (
-    BatchRunSettings,
     FramesSettings,
-    OutputSettings,
-    ReportSettings,
     SeriesSettings,
     SweepSettings,
     options_of,
@@ -39,8 +37,7 @@ def run_sweep(
     values: Mapping[str, Any],
     series: SeriesSettings,
     sweep: SweepSettings,
-    output: OutputSettings,
-    report: ReportSettings,
+    options: OutputOptions,
 ) -> None:
     """Generate an image for every combination of the swept values, and write labeled contact sheets.
 
@@ -48,14 +45,13 @@ def run_sweep(
         image_paths: empty, or the input image.
         values: settings of all combinations.
         series: seeds and number of images.
-        sweep: settings to sweep.
-        output: destination of the images.
-        report: what is printed.
+        sweep: settings to sweep, and settings of the run.
+        options: destination of the images, and what is printed.
 
     Raises:
         UsageError: there are several input images, or the sweep is invalid.
     """
-    if len(image_paths) > 1 or any(path.is_dir() for path in image_paths):
+    if len(image_paths) > 1 or any(map(os.path.isdir, image_paths)):
         raise UsageError("Cannot run a sweep with several input images.", "Run the command once for each image.")
     axes = sweeps.parse_axes(sweep.sweep)
     shared = {**values, "image": image_paths[0]} if image_paths else dict(values)
@@ -67,12 +63,10 @@ def run_sweep(
             axes.insert(0, SweepAxis("seed", tuple(map(str, seeds))))
         else:
             shared["seed"] = str(seeds[0])
-    folder, output_settings = batch_folder(output, f"sweep-{'-'.join(axis.name for axis in axes)}")
+    folder, output_settings = batch_folder(options.output, f"sweep-{'-'.join(axis.name for axis in axes)}")
     defaults = {name: value for name, value in shared.items() if name not in axis_names} | output_settings
-    jobs = LedgerJobs(
-        sweeps.sweep_entries(axes, {}), folder, defaults, BatchRunSettings(), batch_size=series.batch_size
-    )
-    run_requests(jobs, report, on_finished=lambda: write_sheet_and_csv(axes, jobs.plan, jobs.ledger))
+    jobs = LedgerJobs(sweeps.sweep_entries(axes, {}), folder, defaults, sweep, batch_size=series.batch_size)
+    run_requests(jobs, options.report, on_finished=lambda: write_sheet_and_csv(axes, jobs.plan, jobs.ledger))
 
 
 def write_sheet_and_csv(axes: Sequence[SweepAxis], plan: BatchPlan, ledger: Ledger) -> None:
@@ -83,18 +77,22 @@ def write_sheet_and_csv(axes: Sequence[SweepAxis], plan: BatchPlan, ledger: Ledg
     """
     ledger.refresh()
     files: list[Path | None] = []
-    for job in plan.jobs:
-        record = ledger.completed(job.fingerprint)
+    errors: list[str] = []
+    messages = {line.source: line.error.message for line in plan.line_errors}
+    jobs = {job.source: job for job in plan.jobs}
+    for label in (sweeps.combination_label(axes, values) for values in combinations(axes)):
+        key = jobs[label].fingerprint if label in jobs else ""
+        record, failure = ledger.completed(key), ledger.records.get(key)
         files.append(ledger.folder / record.file if record else None)
+        errors.append("" if record else messages.get(label, failure.error if failure else ""))
     buffer = io.StringIO()
     table = csv.writer(buffer)
     table.writerow(["file", *(axis.name for axis in axes), "error"])
-    for job, file, values in zip(plan.jobs, files, combinations(axes), strict=True):
-        failure = ledger.failed(job.fingerprint)
-        name = file.relative_to(ledger.folder).as_posix() if file else ""
-        table.writerow([name, *values, failure.error if failure else ""])
+    for file, error, values in zip(files, errors, combinations(axes), strict=True):
+        table.writerow([file.relative_to(ledger.folder).as_posix() if file else "", *values, error])
     write_atomically(ledger.folder / "sweep.csv", buffer.getvalue())
-    title = getattr(plan.jobs[0].request, "prompt", "") if all(axis.name != "prompt" for axis in axes) else ""
+    has_title = plan.jobs and all(axis.name != "prompt" for axis in axes)
+    title = getattr(plan.jobs[0].request, "prompt", "") if has_title else ""
     pages = _layout_pages(axes, [Cell(file) for file in files], title)
     write_sheets(pages, ledger.folder / "sheet.png", cell_px=CELL_PX, overwrite=True)
 

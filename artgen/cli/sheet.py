@@ -41,11 +41,10 @@ def sheet(
 
     artgen sheet outputs/*.png -o sheet.png
     """
-    from artgen.images import contact_sheet
-    from artgen.queue import image_folders
+    from artgen.images import contact_sheet, iter_images
 
     check_sheet_path(output, overwrite, "--output")
-    files = [entry.setting_values["image"] for entry in image_folders.read_image_folders(image_paths)]
+    files = [path for path, _ in iter_images(image_paths, on_note=print_note)]
     records = [_read_record(file) for file in files]
     shared, differing = contact_sheet.split_common_settings(records, LABEL_SETTINGS)
     names = _label_settings(label, differing)

@@ -8,6 +8,7 @@ from pathlib import Path
 from artgen.dataset.types import RejectedFile, relative_name
 from artgen.errors import InputFileError, UsageError
 from artgen.images import IMAGE_SUFFIXES
+from artgen.images.derived import is_derived
 
 METADATA_FILES = ("metadata.jsonl", "provenance.jsonl")
 """Files that describe the images of their folder and its subfolders."""
@@ -65,10 +66,12 @@ def scan_folder(folder: Path | None) -> ScannedFolder:
             scanned.metadata_files.append(path)
         elif path.suffix.lower() == CAPTION_SUFFIX:
             scanned.caption_files.append(path)
-        elif path.suffix.lower() in _IMAGE_SUFFIXES or _has_image_signature(path):
-            scanned.image_files.append(path)
-        else:
+        elif path.suffix.lower() not in _IMAGE_SUFFIXES and not _has_image_signature(path):
             scanned.other_files.append(path)
+        elif is_derived(path):
+            scanned.notes.append(f"'{relative_name(path, folder)}' is a frame, sheet or map of artgen and is skipped")
+        else:
+            scanned.image_files.append(path)
     return scanned
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from artgen.errors import OutputError, UsageError
+from artgen.images.derived import derived_save_args
 from artgen.outputs.png import encode_png
 
 FOLDER_FORMAT = "folder"
@@ -75,7 +76,7 @@ def encode_animation(frames: Sequence[Image.Image], kind: str, fps: float | None
 
 def encode_png_frames(frames: Sequence[Image.Image]) -> dict[str, bytes]:
     """Return lossless PNG files by name: `0001.png`, `0002.png` ..."""
-    return {f"{number:04}.png": encode_png(frame, {}) for number, frame in enumerate(frames, 1)}
+    return {f"{number:04}.png": encode_png(frame, derived_save_args("png")) for number, frame in enumerate(frames, 1)}
 
 
 def quantize_frame(frame: Image.Image) -> Image.Image:
@@ -86,15 +87,15 @@ def quantize_frame(frame: Image.Image) -> Image.Image:
 def _encode_gif(frames: Sequence[Image.Image], durations: list[int]) -> bytes:
     first, *rest = [quantize_frame(frame) for frame in frames]
     buffer = io.BytesIO()
-    first.save(buffer, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False, disposal=1)
+    options = {"duration": durations, "loop": 0, "optimize": False, "disposal": 1, **derived_save_args("gif")}
+    first.save(buffer, "GIF", save_all=True, append_images=rest, **options)
     return buffer.getvalue()
 
 
 def _encode_webp(frames: Sequence[Image.Image], durations: list[int]) -> bytes:
     buffer = io.BytesIO()
-    frames[0].save(
-        buffer, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=90, method=4
-    )
+    options = {"duration": durations, "loop": 0, "quality": 90, "method": 4, **derived_save_args("webp")}
+    frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], **options)
     return buffer.getvalue()
 
 

@@ -8,9 +8,11 @@ from PIL import Image, ImageChops
 
 from artgen.errors import OutputError
 from artgen.images import convert_to_srgb, drop_alpha
+from artgen.images.derived import derived_save_args
 from artgen.images.file_attributes import merge_exif
 from artgen.metadata import image_save_args
 from artgen.outputs.png import encode_png
+from artgen.spec.settings import TASK_NAMES
 
 DEFAULT_QUALITY = 95
 """JPEG and WebP quality, 1 to 100."""
@@ -46,7 +48,7 @@ def encode_image(
     Args:
         image: image to encode. Of its own metadata, the color profile is written, and the resolution and the harmless
             EXIF data in `image.info`; see `artgen.images.LosslessImage`.
-        record: see `artgen.metadata.image_save_args`.
+        record: see `artgen.metadata.image_save_args`. Without a task, the image is marked as a derived image.
         encoding: format and options.
         low_bytes: low bytes of an image with 16 bits per channel, in the mode of `image`, which holds the high bytes.
             PNG stores all 16 bits; other formats round to 8 bits.
@@ -65,6 +67,8 @@ def encode_image(
         save_kwargs |= {"lossless": True, "exact": True} if encoding.quality == 100 else {"quality": encoding.quality}
     if encoding.format == "webp" and image.mode in ("L", "LA"):  # WebP stores gray as RGB
         image, low_bytes = convert_to_srgb(image, low_bytes)
+    if record.get("task") not in TASK_NAMES:
+        save_kwargs |= derived_save_args(encoding.format)
     if "icc_profile" in image.info:
         save_kwargs["icc_profile"] = image.info["icc_profile"]
     clean = image.copy() if encoding.format != "jpeg" else drop_alpha(image).copy()
@@ -82,7 +86,7 @@ def encode_image(
 
 
 def encode_without_metadata(image: Image.Image, format: str) -> bytes:  # noqa: A002 - the option's name
-    """Return the bytes of an image file without metadata, such as a contact sheet or a plot.
+    """Return the bytes of a derived image without metadata, such as a contact sheet or a plot.
 
     Raises:
         OutputError: The format cannot store the image.

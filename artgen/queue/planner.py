@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from artgen import outputs
-from artgen.errors import ArtgenError, UsageError
+from artgen.errors import ArtgenError, OutputError, UsageError
 from artgen.events import Listener, no_op
 from artgen.jobs import checks
 from artgen.jobs.batch_size import default_batch_size
@@ -264,7 +264,10 @@ class Planner:
         job = prepare_jobs([request], self._listener, self._model_cache)[0]
         record = to_record(job.request, job.provenance)
         destination = self._resolve_destination(output, job.request)
-        destination.check(*job.size, record, has_alpha=job.has_transparency, owned_paths=self._existing_files)
+        try:
+            destination.check(*job.size, record, has_alpha=job.has_transparency, owned_paths=self._existing_files)
+        except OutputError as error:  # a batch has no --overwrite
+            raise OutputError(error.message, error.hint.replace(", or add --overwrite", "")) from error
         if self._animation_output is not None:
             checks.check_frames(self._animation_output.settings, job)
             self._animation_output.check(record)

@@ -68,11 +68,12 @@ def sweep_entries(axes: Sequence[SweepAxis], base_values: Mapping[str, Any]) -> 
     entries = []
     for values in combinations(axes):
         swept = {axis.name: parse_text_value(axis.name, value) for axis, value in zip(axes, values, strict=True)}
-        entries.append(Entry(_combination_label(axes, values), 0, {**base_values, **swept}))
+        entries.append(Entry(combination_label(axes, values), 0, {**base_values, **swept}))
     return entries
 
 
-def _combination_label(axes: Sequence[SweepAxis], values: Sequence[str]) -> str:
+def combination_label(axes: Sequence[SweepAxis], values: Sequence[str]) -> str:
+    """Return the label of a combination: `steps=2, guidance_scale=3`. It is the source of its entry."""
     return ", ".join(f"{axis.name}={value}" for axis, value in zip(axes, values, strict=True))
 
 

@@ -123,7 +123,7 @@ def test_help_page_has_sections_in_two_columns_within_the_width() -> None:
     assert lines[0] == "Usage: artgen txt2img [OPTIONS] [PROMPT]"
     assert max(map(len, lines)) <= WIDTH
     titles = [line.removesuffix(":") for line in lines[1:] if line and not line.startswith(" ")]
-    assert titles[:4] == ["Arguments", "Prompt", "Batch", "Sweep"]
+    assert titles[:3] == ["Arguments", "Prompt", "Batch"]
     assert titles[-1] == "Options"
     assert len(titles) == len(set(titles)), "groups with the same title share a section"
     steps = next(line for line in lines if line.startswith("  --steps"))

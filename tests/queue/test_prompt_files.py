@@ -213,16 +213,18 @@ def test_masks_are_found_by_file_name() -> None:
     for name in ("in/sub/a.jpg", "masks/sub/a.png"):
         Path(name).parent.mkdir(parents=True)
         Path(name).write_bytes(b"")
-    assert image_folders.read_image_folders([Path("in")], mask_folder=Path("masks"))[0].setting_values["mask"] == Path(
-        "masks/sub/a.png"
-    )
+    (entry,) = image_folders.read_image_folders([Path("in")], mask_folder=Path("masks"))
+    assert isinstance(entry, Entry)
+    assert entry.setting_values["mask"] == Path("masks/sub/a.png")
     Path("masks/sub/a.png").unlink()
-    with pytest.raises(InputFileError, match=r"mask of 'sub/a\.jpg'"):
-        image_folders.read_image_folders([Path("in")], mask_folder=Path("masks"))
+    (error,) = image_folders.read_image_folders([Path("in")], mask_folder=Path("masks"))
+    assert isinstance(error, LineError)
+    assert "mask of 'sub/a.jpg'" in error.error.message
     for name in ("masks/sub/a.b.png", "masks/sub/a.png", "masks/sub/[a].png"):  # only one has the stem
         Path(name).write_bytes(b"")
-    found = image_folders.read_image_folders([Path("in")], mask_folder=Path("masks"))
-    assert [entry.setting_values["mask"] for entry in found] == [Path("masks/sub/a.png")]
+    (entry,) = image_folders.read_image_folders([Path("in")], mask_folder=Path("masks"))
+    assert isinstance(entry, Entry)
+    assert entry.setting_values["mask"] == Path("masks/sub/a.png")
 
 
 @pytest.mark.parametrize("images", [("in/a.jpg", "in/a.png"), ("in/a.png", "in/a.webp"), ("one/a.jpg", "two/a.png")])
@@ -231,14 +233,17 @@ def test_two_images_do_not_share_a_mask(images: tuple[str, str]) -> None:
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_bytes(b"")
     folders = sorted({Path(name).parent for name in images})
-    with pytest.raises(InputFileError, match=r"match the same mask 'masks/a\.png'") as caught:
-        image_folders.read_image_folders(folders, mask_folder=Path("masks"))
-    assert "exact file name" in caught.value.hint
+    for line in image_folders.read_image_folders(folders, mask_folder=Path("masks")):
+        assert isinstance(line, LineError)
+        assert "match the same mask 'masks/a.png'" in line.error.message
+        assert "exact file name" in line.error.hint
     if folders == [Path("in")]:
         for name in images:
             Path("masks", Path(name).name).write_bytes(b"")
         found = image_folders.read_image_folders(folders, mask_folder=Path("masks"))
-        assert [entry.setting_values["mask"].name for entry in found] == sorted(Path(name).name for name in images)
+        assert [entry.setting_values["mask"].name for entry in found if isinstance(entry, Entry)] == sorted(
+            Path(name).name for name in images
+        )
 
 
 @pytest.mark.parametrize(

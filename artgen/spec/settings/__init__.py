@@ -21,7 +21,14 @@ from artgen.spec.fields import (
     validate,
 )
 from artgen.spec.settings.anomaly import AnomalySettings
-from artgen.spec.settings.batch import MAX_BATCH_SIZE, TASK_NAMES, BatchRunSettings, SeriesSettings, SweepSettings
+from artgen.spec.settings.batch import (
+    MAX_BATCH_SIZE,
+    TASK_NAMES,
+    BatchRunSettings,
+    RunSettings,
+    SeriesSettings,
+    SweepSettings,
+)
 from artgen.spec.settings.compute import (
     ComputeSettings,
     DeviceSettings,
@@ -91,6 +98,7 @@ __all__ = [
     "OutputSettings",
     "PromptSettings",
     "ReportSettings",
+    "RunSettings",
     "SamplingSettings",
     "SeedSettings",
     "SeriesSettings",

@@ -46,25 +46,9 @@ class SeriesSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepSettings:
-    """Store the settings whose values a sweep combines."""
-
-    sweep: tuple[str, ...] = option(
-        (),
-        "Generate an image for each value: steps=10,20,30 or guidance=3:9:2. Repeat the option to combine settings. "
-        "Also writes labeled contact sheets.",
-        metavar="NAME=VALUES",
-        per_call=True,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchRunSettings:
+class RunSettings:
     """Store the selection of jobs and the processes of a batch run."""
 
-    task: str | None = option(
-        None, "Task of lines that do not set a task. [txt2img]", choices=TASK_NAMES, per_call=True
-    )
     limit: int | None = option(
         None, "Maximum number of images to generate in this run.", minimum=1, maximum=10_000_000, per_call=True
     )
@@ -77,7 +61,12 @@ class BatchRunSettings:
         metavar="i/n",
         per_call=True,
     )
-    keep_going: bool = option(False, "Skip invalid lines instead of aborting.", flags=("--keep-going",), per_call=True)
+    keep_going: bool = option(
+        False,
+        "Generate the other images if lines or input images are invalid. Exit code 7.",
+        flags=("--keep-going",),
+        per_call=True,
+    )
     retry_failed: bool = option(False, "Retry the jobs that failed before.", flags=("--retry-failed",), per_call=True)
     workers: int = option(
         1,
@@ -91,4 +80,26 @@ class BatchRunSettings:
         "Run on a Ray cluster: an address, `auto` (the running cluster) or `local` (start a cluster on this machine).",
         metavar="ADDRESS",
         in_config=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSettings(RunSettings):
+    """Store the settings whose values a sweep combines, and the settings of folder runs."""
+
+    sweep: tuple[str, ...] = option(
+        (),
+        "Generate an image for each value: steps=10,20,30 or guidance=3:9:2. Repeat the option to combine settings. "
+        "Also writes labeled contact sheets.",
+        metavar="NAME=VALUES",
+        per_call=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRunSettings(RunSettings):
+    """Store the settings of `artgen batch`."""
+
+    task: str | None = option(
+        None, "Task of lines that do not set a task. [txt2img]", choices=TASK_NAMES, per_call=True
     )

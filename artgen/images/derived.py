@@ -1,0 +1,37 @@
+"""Mark images that artgen derives from other images, such as frames, contact sheets and heat maps.
+
+Folder runs skip these images. The mark is in the first or last bytes of the file, so that it is found without decoding.
+"""
+
+from pathlib import Path
+
+from PIL.PngImagePlugin import PngInfo
+
+_MARK = "artgen (derived image)"
+_SEARCHED_BYTES = 4096
+
+
+def derived_save_args(format_name: str) -> dict[str, object]:
+    """Return the arguments of `Image.save` that write the mark.
+
+    Args:
+        format_name: `png`, `jpeg`, `webp` or `gif`.
+    """
+    if format_name == "png":
+        text = PngInfo()
+        text.add_text("Software", _MARK)
+        return {"pnginfo": text}
+    if format_name == "webp":  # WebP has no comments
+        return {"xmp": f"<x:xmpmeta xmlns:x='adobe:ns:meta/'><!-- {_MARK} --></x:xmpmeta>".encode()}
+    return {"comment": _MARK.encode()}
+
+
+def is_derived(path: Path) -> bool:
+    """Return whether a regular file has the mark. False if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_SEARCHED_BYTES)
+            file.seek(max(0, file.seek(0, 2) - _SEARCHED_BYTES))
+            return _MARK.encode() in start + file.read(_SEARCHED_BYTES)
+    except OSError:
+        return False
