@@ -16,7 +16,10 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 EXIT_CODES = {0, 2, 3, 4, 5, 6, 7, 8, 9, 71, 74, 130, 141}
@@ -240,11 +243,16 @@ def _reject_other_hosts() -> None:
     socket.getaddrinfo = resolve_locally
 
 
-class _StopAtTorch:
-    """End the process when torch is imported."""
+class _StopAtTorch(Loader):
+    """End the process when torch is imported. It can still be located: artgen reads its version and its libraries."""
 
-    def find_spec(self, name: str, *_: object) -> None:
-        if name == "torch":
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(ACCEPTED)
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path) if name == "torch" else None
+        if spec:
+            spec.loader = self
+        return spec
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ACCEPTED)
