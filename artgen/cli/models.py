@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
@@ -166,7 +166,7 @@ def pull(
                 on_progress=lambda file, done, total: report(Downloading(file, done, total)),
                 on_note=print_note,
             )
-        registry.check_model_files(registry.resolve_model(f"{reference.target}@{folder.name}", offline=True))
+        registry.check_model_files(registry.resolve_reference(replace(reference, revision=folder.name), offline=True))
         print_path(folder)
 
 

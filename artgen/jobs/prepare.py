@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from artgen import registry
+from artgen.errors import ArtgenError
 from artgen.events import Downloading, Listener, no_op
 from artgen.jobs import checks, denoise, fast_parts
 from artgen.jobs import inputs as job_inputs
@@ -31,12 +32,14 @@ class _ModelEntry:
 
     Attributes:
         model: resolved model; None if the request needs no model.
+        name: name that resolves to the same model again, with the commit if a revision was requested.
         scheduler: name and sigmas of the model's default scheduler; None if unknown.
         provenance: values of the model for the record.
         extras: parts of approximations that were found for the model, by name of the approximation.
     """
 
     model: registry.ResolvedModel | None
+    name: str | None = None
     scheduler: tuple[str | None, str | None] = (None, None)
     provenance: dict[str, Any] = field(default_factory=dict)
     extras: dict[str, registry.HubFiles] = field(default_factory=dict)
@@ -114,6 +117,8 @@ class _Stages:
             self._inputs[key] = job_inputs.load_inputs(draft.request)
         if loras not in self._loras:
             self._loras[loras] = lora_files.resolve_loras(loras)
+            for each in self._loras[loras]:
+                registry.save_location(each.file.sha256, each.file.path)
         return replace(draft, inputs=self._inputs[key], loras=self._loras[loras])
 
     def resolve_model(self, draft: _JobDraft) -> _JobDraft:
@@ -207,14 +212,27 @@ def _model_name(request: Request) -> str | None:
 def _resolve_model(name: str | None, offline: bool, on_download: Callable[[str, int, int], None]) -> _ModelEntry:
     if name is None:
         return _ModelEntry(None)
-    model = registry.resolve_model(name, offline=offline, on_download=on_download)
+    reference = registry.parse_reference(name)
+    model = registry.resolve_reference(reference, offline=offline, on_download=on_download)
     registry.check_model_files(model)
-    return _ModelEntry(model, _model_scheduler(model), _model_provenance(model))
+    provenance = model.provenance()
+    full_name = model.name
+    if reference.kind in ("folder", "file"):
+        registry.save_location(provenance.get("model_hash", ""), model.path)
+        if reference.info is None:  # Local models are recorded without their folder; the hash identifies them.
+            provenance.update(model=model.short_name, model_source="local")
+    elif "@" in name and model.revision:
+        full_name = f"{model.name}@{model.revision}"
+        provenance["model"] = model.name
+    return _ModelEntry(model, full_name, _model_scheduler(model), provenance)
 
 
 def _has_changed(model: registry.ResolvedModel | None) -> bool:
     """Return whether a file of a model was changed, added or removed after the model was resolved."""
-    return model is not None and model.file_identities() != model.files
+    try:
+        return model is not None and model.file_identities() != model.files
+    except ArtgenError:
+        return True
 
 
 def _check_model(request: Request, model: registry.ResolvedModel | None) -> None:
@@ -240,7 +258,8 @@ def _fill_request(draft: _JobDraft) -> Request:
     """Return the request with all defaults filled in."""
     request, model = draft.request, draft.entry.model
     if isinstance(request, Denoise):
-        return denoise.fill_defaults(request, model)
+        request = denoise.fill_defaults(request, model)
+        return request if model is None else request.replace(model=draft.entry.name)
     if isinstance(request, PromptRequest) and model is not None:
         return request.replace(**_default_settings(request, model, draft))
     return request
@@ -268,7 +287,7 @@ def _default_settings(request: PromptRequest, model: registry.ResolvedModel, dra
         filled.update(scheduler=scheduler, sigmas=request.sigmas or sigmas)
     if "width" in known:
         filled["width"], filled["height"] = draft.size
-    return {**filled, "model": model.name}
+    return {**filled, "model": draft.entry.name}
 
 
 def _download_callback(listener: Listener) -> Callable[[str, int, int], None]:
@@ -283,15 +302,6 @@ def _model_scheduler(model: registry.ResolvedModel) -> tuple[str | None, str | N
     return identify_scheduler(
         registry.read_scheduler_config(registry.single_file_config(model) if model.is_file else model.path)
     )
-
-
-def _model_provenance(model: registry.ResolvedModel) -> dict[str, Any]:
-    """Return the provenance of a model. Local models are recorded without their folder; the hash identifies them."""
-    provenance = model.provenance()
-    reference = registry.parse_reference(model.name)
-    if reference.kind in ("folder", "file") and reference.info is None:
-        provenance.update(model=model.short_name, model_source="local")
-    return provenance
 
 
 def source_seed_warning(request: Request, source_record: dict[str, Any] | None) -> str | None:

@@ -2,7 +2,8 @@
 
 Metadata is untrusted. File names in it are resolved only next to the image, in the current folder and, for LoRAs, in
 the user's `lora_folder`; a file is used only if it has the recorded SHA-256. A recorded model is used only if it is an
-alias or a hub id, never as a path.
+alias or a hub id, never as a path. Local models and LoRAs are also found by their recorded hash in the index of the
+files that were used on this machine.
 """
 
 from collections.abc import Mapping
@@ -68,7 +69,9 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
 
     Raises:
         InputFileError: the metadata has no record or an invalid one, or an input image or a LoRA is missing.
-        UsageError: a change has an unknown setting or an invalid value, or the model was a local file.
+        UsageError: a change has an unknown setting or an invalid value.
+        ModelUnavailableError: the local model of the image is not on this machine.
+        RefusedError: the recorded model is a path.
     """
     found = metadata.read_metadata(path)
     notes = list(found.notes)
@@ -93,7 +96,8 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
     record |= replay_files.find_inputs(path, record, changes)
     if found.record and "lora" not in changes:
         record["lora"] = replay_files.find_loras(path, record)
-    expected_hashes = _pin_weights(path, record, changes)
+    expected_hashes, model_notes = _pin_weights(path, record, changes)
+    notes += model_notes
     has_device = replay_checks.is_device_available(record)
     if not has_device:
         notes.append(_use_available_device(record))
@@ -158,17 +162,18 @@ def _apply_changes(record: dict[str, Any], changes: Mapping[str, str]) -> bool:
     return bool(set(changes) - {"model", *path_settings(cls)})
 
 
-def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
-    """Add the recorded revision to the model, in place. Return the hashes that the job must have."""
-    expected = {}
+def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Pin the recorded model, in place. Return the hashes that the job must have, and notes about the model."""
+    expected: dict[str, Any] = {}
+    notes: list[str] = []
     if "model" in record and "model" not in changes:
-        record["model"] = replay_checks.pinned_model(path, record)
+        record["model"], notes = replay_checks.pinned_model(path, record)
         if record.get("model_hash"):
             expected["model_hash"] = record["model_hash"]
     parts = record.get("fast_parts")
     if isinstance(parts, list) and "fast" not in changes:
         expected["fast_parts"] = parts
-    return expected
+    return expected, notes
 
 
 def _use_available_device(record: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen import registry
-from artgen.errors import UsageError
+from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.spec.settings import MAX_BATCH_SIZE
 from artgen.system import hardware
 
@@ -13,28 +13,39 @@ PIXEL_AFFECTING_PACKAGES = ("torch", "diffusers", "transformers", "scikit-image"
 """Packages whose versions may affect the pixels."""
 
 
-def pinned_model(path: Path, record: Mapping[str, Any]) -> Any:
-    """Return the recorded model with its recorded revision, such as `ada/fox@<commit>`.
+def pinned_model(path: Path, record: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return the recorded model, and notes about it.
+
+    A model of the hub has its recorded revision, such as `ada/fox@<commit>`. A local model is found by its recorded
+    hash in the index of the models that were used on this machine. A recorded path is never opened.
 
     Raises:
-        UsageError: the model is a local file, or a path that the user has not named.
+        InputFileError: the recorded revision is not valid.
+        ModelUnavailableError: the local model is not on this machine.
+        RefusedError: the recorded name is a path.
     """
-    name = str(record["model"])
-    if record.get("model_source") == "local":
-        raise UsageError(
-            f"Cannot replay '{path}': it was generated with the local model {name!r} (SHA-256 "
-            f"{str(record.get('model_hash'))[:10]}...).",
+    name, source = str(record["model"]), str(record.get("model_source") or "")
+    try:
+        found = registry.recorded_model_name(name, source, record.get("model_revision")) if source != "local" else None
+    except UsageError as error:
+        raise InputFileError(f"Cannot replay '{path}': its record is invalid. {error.message}", error.hint) from error
+    if found is not None:
+        return found, []
+    digest = record.get("model_hash")
+    models = sorted(registry.find_models_by_hash(digest), key=lambda model: model.short_name != name)
+    if models:
+        return models[0].name, [f"Using the model '{models[0].path}', which has the recorded SHA-256."]
+    notes = " ".join(note for note in (registry.index_damage_note(),) if note)
+    if source == "local":
+        raise ModelUnavailableError(
+            f"Cannot replay '{path}': the local model {name!r} with SHA-256 {digest} is not on this computer, or was "
+            f"moved or changed. {notes}".rstrip(),
             "Set the path of the model: --set model=PATH",
         )
-    reference = registry.parse_reference(name)
-    if reference.kind in ("folder", "file") and reference.info is None:
-        raise UsageError(
-            f"Cannot replay '{path}': its model {name!r} is a path on this computer, and paths from metadata are not "
-            "opened.",
-            "Set the model: --set model=NAME",
-        )
-    revision = record.get("model_revision")
-    return f"{name}@{revision}" if revision and "@" not in name else record["model"]
+    raise RefusedError(
+        f"Cannot replay '{path}': its model {name!r} is a path or unknown, and paths from metadata are not opened.",
+        "Set the model: --set model=NAME",
+    )
 
 
 def is_device_available(record: Mapping[str, Any]) -> bool:

@@ -74,7 +74,8 @@ def find_lora(path: Path, text: str, digest: str) -> str:
     if match is None:
         raise InputFileError(
             f"Cannot replay '{path}': its LoRA {lora.file_name!r} (SHA-256 {digest[:10]}...) is not next to the image, "
-            "in the current folder or in your lora_folder. A file with the same name and other contents is not used.",
+            "in the current folder, in your lora_folder or where it was used before. A file with the same name and "
+            "other contents is not used.",
             f"Set the path: --set lora=PATH:{lora.scale:g}. To generate without LoRAs: --set lora=",
         )
     return str(LoraSpec(str(match.path), lora.scale))

@@ -79,7 +79,8 @@ def _file_settings(job: Job, output: OutputSettings, encoding: EncodingOptions) 
 
 def _digest(job: Job, record: Mapping[str, Any], declared: Mapping[str, Setting], file_settings: list[Any]) -> bytes:
     named = {_key(name, declared): value for name, value in record.items()}
-    text = json.dumps([named, job.request.model, file_settings], sort_keys=True, default=str)
+    model = getattr(job, "model", None)
+    text = json.dumps([named, model.name if model else job.request.model, file_settings], sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()
 
 

@@ -10,9 +10,11 @@ from artgen.registry.catalog import ModelInfo, known_models, user_aliases_path
 from artgen.registry.diffusers_folder import read_scheduler_config
 from artgen.registry.extras import HubFiles, fetch_hub_files
 from artgen.registry.hashes import file_hash
+from artgen.registry.location_index import damage_note as index_damage_note
+from artgen.registry.location_index import save_location
 from artgen.registry.memory import VAE_TILE_PX, estimate_memory
-from artgen.registry.references import ModelReference, parse_reference
-from artgen.registry.resolve import find_local_model, resolve_model
+from artgen.registry.references import ModelReference, parse_reference, recorded_model_name
+from artgen.registry.resolve import find_local_model, find_models_by_hash, resolve_model, resolve_reference
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.single_file_configs import single_file_config
 from artgen.registry.verify import FileCheck, check_model_files, verify_model_files
@@ -29,11 +31,16 @@ __all__ = [
     "fetch_hub_files",
     "file_hash",
     "find_local_model",
+    "find_models_by_hash",
+    "index_damage_note",
     "known_models",
     "parse_reference",
     "read_scheduler_config",
+    "recorded_model_name",
     "remove_alias",
     "resolve_model",
+    "resolve_reference",
+    "save_location",
     "set_alias",
     "single_file_config",
     "user_aliases_path",

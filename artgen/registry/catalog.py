@@ -1,7 +1,6 @@
 """List models by short name: the table that ships with artgen (`assets/models.json`) and the user's aliases."""
 
 import json
-import os
 import re
 from dataclasses import dataclass, replace
 from functools import cache
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError
+from artgen.registry.hub.names import HUB_ID_PATTERN
 
 ASSETS_FOLDER = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED_PREFIX = "bundled:"
@@ -133,8 +133,8 @@ def resolve_alias(name: str, alias_targets: dict[str, str]) -> ModelInfo:
         seen.add(target)
         target = alias_targets[target]
     source, _, revision = target.partition("@")
-    if os.path.exists(target):  # noqa: PTH110 - Path.exists raises for long names
-        source, revision = target, ""
+    if source not in builtin_models() and not HUB_ID_PATTERN.fullmatch(source):
+        source, revision = target, ""  # a path, which may contain "@"
     info = builtin_models().get(source) or model_info(source)
     if info:
         return replace(info, name=name, revision=revision or info.revision, builtin=False)

@@ -9,10 +9,14 @@ from pathlib import Path
 
 from artgen.errors import InputFileError, OutputError
 from artgen.registry.catalog import ASSETS_FOLDER
+from artgen.registry.hub import cache
+from artgen.system.external_data import parse_json, read_optional
 from artgen.system.files import file_identity, wrap_read_errors, write_atomically
 from artgen.system.paths import user_cache_folder
 
 SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
+MAX_CACHED_HASHES = 5000
+MAX_CACHE_BYTES = 4 << 20
 _READ_BLOCK_BYTES = 1 << 20
 
 
@@ -72,8 +76,9 @@ def precomputed_hash(path: Path) -> str | None:
     `SHA256SUMS` of other folders can be outdated, for example after a training, so it is not used.
     """
     if path.is_symlink():
-        target = path.readlink().name
-        return target if SHA256_PATTERN.fullmatch(target) else None
+        target = path.resolve()
+        is_blob = target.parent.name == "blobs" and target.is_relative_to(cache.cache_folder().resolve())
+        return target.name if is_blob and SHA256_PATTERN.fullmatch(target.name) else None
     if path.is_relative_to(ASSETS_FOLDER):
         parts = path.relative_to(ASSETS_FOLDER).parts
         return read_sha256sums(ASSETS_FOLDER / parts[0]).get("/".join(parts[1:]))
@@ -111,14 +116,22 @@ def _cached_hash(path: Path, tensors_only: bool = False) -> str:
     version = f"{identity.inode}:{identity.size}:{identity.mtime_ns}:{path}"
     key = f"tensors:{version}" if tensors_only else version
     cache_file = user_cache_folder() / "hashes.json"
-    cached: dict[str, str] = {}
-    with contextlib.suppress(OSError, ValueError):
-        table = json.loads(cache_file.read_text(encoding="utf-8"))
-        cached = table if isinstance(table, dict) else {}
-    if SHA256_PATTERN.fullmatch(str(cached.get(key, ""))):
+    cached = _read_cache(cache_file)
+    if key in cached:
         return cached[key]
     digest = compute_sha256(path, tensors_only=tensors_only)
     valid = {old: value for old, value in cached.items() if not old.endswith(f":{path}") or old.endswith(version)}
+    newest = dict(list({**valid, key: digest}.items())[-MAX_CACHED_HASHES:])
     with contextlib.suppress(OutputError):
-        write_atomically(cache_file, json.dumps({**valid, key: digest}, indent=1))
+        write_atomically(cache_file, json.dumps(newest, indent=1))
     return digest
+
+
+def _read_cache(cache_file: Path) -> dict[str, str]:
+    content = read_optional(cache_file, MAX_CACHE_BYTES)
+    try:
+        table = parse_json(content or b"{}")
+    except ValueError:
+        return {}
+    entries = table.items() if isinstance(table, dict) else ()
+    return {key: value for key, value in entries if isinstance(value, str) and SHA256_PATTERN.fullmatch(value)}

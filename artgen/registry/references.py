@@ -63,9 +63,14 @@ def _reference_from_info(info: ModelInfo, revision: str | None) -> ModelReferenc
     if info.bundled_folder:
         return ModelReference("bundled", info.name, str(info.bundled_folder), None, info)
     revision = revision or info.revision
-    if info.builtin:
+    if info.builtin or HUB_ID_PATTERN.fullmatch(info.source):
         return ModelReference("hub", info.name, info.source, check_revision(revision), info)
-    found = _reference_from_text(f"{info.source}@{revision}" if revision else info.source, info)
+    if revision:
+        raise UsageError(
+            f"The alias {info.name!r} is a path, which has no revision {revision!r}.",
+            f"Write {info.name}, or ./{info.name}@{revision} for a folder.",
+        )
+    found = _reference_from_text(info.source, info)
     return ModelReference(found.kind, info.name, found.target, found.revision, found.info)
 
 
@@ -94,6 +99,39 @@ def _reference_from_text(text: str, info: ModelInfo | None) -> ModelReference:
     info = info or model_info(source)
     revision = revision or (info.revision if info else None) or ""
     return ModelReference("hub", source, source, check_revision(revision or None), info)
+
+
+def recorded_model_name(name: str, source: str | None, revision: str | None) -> str | None:
+    """Return the name that `parse_reference` interprets as the model of an image record, without opening a path.
+
+    Records are untrusted: a recorded name is an alias or a hub id, never a path. An alias of the user that means
+    another model than the recorded hub id is not used.
+
+    Args:
+        name: recorded name.
+        source: recorded origin; a hub id, `bundled:NAME`, another text, or None.
+        revision: recorded revision of a hub model.
+
+    Returns:
+        The name with its revision; None if no alias and no hub id is recorded, or if the name with its revision is
+        also a path.
+
+    Raises:
+        ArtgenError: see `parse_reference`.
+    """
+    base, _, typed_revision = name.strip().partition("@")
+    info = known_models().get(base)
+    if source is not None and HUB_ID_PATTERN.fullmatch(source) and (info is None or info.source != source):
+        base, info = source, None
+    if info is None and not HUB_ID_PATTERN.fullmatch(base):
+        return None
+    revision = typed_revision or revision
+    is_on_hub = info is None or (info.bundled_folder is None and bool(HUB_ID_PATTERN.fullmatch(info.source)))
+    full_name = f"{base}@{revision}" if revision and is_on_hub else base
+    reference = parse_reference(full_name)
+    # Aliases of paths are absolute, unless the user edited the file.
+    is_used = reference.kind == "hub" if is_on_hub else Path(reference.target).is_absolute()
+    return full_name if is_used else None
 
 
 def _check_encoding(text: str) -> None:

@@ -1,11 +1,12 @@
 """Resolve the name of a model to files on the disk; download hub models if necessary and allowed."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from artgen.errors import ModelUnavailableError
-from artgen.registry import hub
+from artgen.errors import ArtgenError, ModelUnavailableError
+from artgen.registry import hub, location_index
 from artgen.registry.describe import describe_file, describe_folder
 from artgen.registry.diffusers_folder import missing_files
 from artgen.registry.hub import cache
@@ -31,7 +32,13 @@ def resolve_model(name: str, *, offline: bool = False, on_download: OnDownload |
         InputFileError: a file is damaged.
         OutputError: the disk is full.
     """
-    reference = parse_reference(name)
+    return resolve_reference(parse_reference(name), offline=offline, on_download=on_download)
+
+
+def resolve_reference(
+    reference: ModelReference, *, offline: bool = False, on_download: OnDownload | None = None
+) -> ResolvedModel:
+    """Find an interpreted model on the disk, or download it. `resolve_model` explains the arguments and the errors."""
     if reference.kind == "file":
         return describe_file(reference.name, Path(reference.target), reference.info)
     if reference.kind == "hub":
@@ -43,6 +50,21 @@ def resolve_model(name: str, *, offline: bool = False, on_download: OnDownload |
             "Install artgen again, or choose another model with --model (`artgen models list`).",
         )
     return describe_folder(reference.name, folder, reference.info)
+
+
+def find_models_by_hash(model_hash: object) -> list[ResolvedModel]:
+    """Return the models of the index of locations that still have a hash, the newest first.
+
+    Args:
+        model_hash: SHA-256 of the weights (see `ResolvedModel.model_hash`), 64 lower-case hex digits.
+    """
+    found = []
+    for path in location_index.locations(model_hash):
+        with contextlib.suppress(ArtgenError, OSError):
+            model = resolve_model(str(path), offline=True)
+            if model.model_hash() == model_hash:
+                found.append(model)
+    return found
 
 
 def find_local_model(name: str) -> ResolvedModel | None:

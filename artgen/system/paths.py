@@ -8,3 +8,10 @@ def user_cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("artgen", appauthor=False))
+
+
+def user_state_folder() -> Path:
+    """Return artgen's folder in the platform's state folder. It contains data that artgen can do without."""
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("artgen", appauthor=False))

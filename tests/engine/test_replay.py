@@ -12,9 +12,23 @@ import sample_images
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from artgen import GeneratedImage, Img2Img, Inpaint, Outpaint, Request, Txt2Img, generate, metadata, outputs, registry
-from artgen.errors import ArtgenError, InputFileError, UsageError
+from artgen import (
+    GeneratedImage,
+    Img2Img,
+    Inpaint,
+    Outpaint,
+    Request,
+    Txt2Img,
+    generate,
+    metadata,
+    outputs,
+    registry,
+    replay,
+)
+from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError
 from artgen.jobs.replay import read_replay_spec
+from artgen.registry import location_index
+from artgen.spec.records import RECORD_SCHEMA
 from artgen.spec.settings import OutputSettings
 
 PROMPTS: dict[str, Any] = {"prompt": "a red fox, \n“quoted” 狐 {x}", "negative_prompt": "house", "seed": 2**40 + 7}
@@ -137,18 +151,34 @@ def test_recorded_input_paths_are_not_opened(models: dict[str, Path], tmp_path: 
         with pytest.raises(InputFileError, match=r"'secret\.png' .* is neither next to the image"):
             read_replay_spec(save_record({**generated.record, "image": name, "image_sha256": digest}), model)
     for changed in ({"image_sha256": None}, {"image": ""}, {"image": ".."}, {"image": None}, {"image": ["in put.png"]}):
-        with pytest.raises(InputFileError, match=r"its image .* is neither next to"):
+        with pytest.raises(InputFileError, match=r"its image .* is neither next to|its record is invalid"):
             read_replay_spec(save_record({**generated.record, "image": "gone.png", **changed}), model)
 
 
-def test_replay_with_a_local_model_requires_its_path(models: dict[str, Path]) -> None:
+def test_a_local_model_is_found_by_its_hash(models: dict[str, Path]) -> None:
     generated = generate(request("txt2img", models["sd1"]))
-    assert generated.record["model_source"] == "local"
-    assert generated.record["model"] == "sd1"
-    with pytest.raises(UsageError, match="local model 'sd1'") as caught:
+    assert (generated.record["model"], generated.record["model_source"]) == ("sd1", "local")
+    replayed = replay(save(generated))
+    assert sample_images.same(replayed.image, generated.image)
+    assert replayed.record == generated.record
+    location_index.index_path().unlink()
+    with pytest.raises(ModelUnavailableError, match="local model 'sd1'") as caught:
         read_replay_spec(save(generated), {})
     assert "--set model=PATH" in caught.value.hint
-    assert generated.record["model_hash"][:10] in caught.value.message
+    assert generated.record["model_hash"] in caught.value.message
+
+
+def test_unknown_fields_are_in_the_record_of_the_new_image(models: dict[str, Path]) -> None:
+    generated = generate(request("txt2img", models["sd1"]))
+    assert generated.record["schema"] == RECORD_SCHEMA
+    unknown = {"new_fact": {"a": [1, None]}, "b\n\x1b": "\u202e"}
+    replayed = replay(save_record({**generated.record, **unknown}))
+    assert replayed.record == {**generated.record, **unknown}
+    assert sample_images.same(replayed.image, generated.image)
+    old = {name: value for name, value in replayed.record.items() if name not in ("schema", *unknown)}
+    assert replay(save_record(old)).record == generated.record
+    for suffix in ("png", "jpg", "webp"):
+        assert metadata.read_metadata(save(replayed, f"replayed.{suffix}")).record == replayed.record
 
 
 def test_recorded_model_paths_are_not_opened(models: dict[str, Path]) -> None:
@@ -156,7 +186,7 @@ def test_recorded_model_paths_are_not_opened(models: dict[str, Path]) -> None:
     record = {name: value for name, value in generated.record.items() if name != "model_source"}
     shutil.copytree(models["sd1"], "here")
     for model in (str(models["sd1"]), "./here", "here"):
-        with pytest.raises(ArtgenError, match="path on this computer"):
+        with pytest.raises(ArtgenError, match="paths from metadata are not opened"):
             read_replay_spec(save_record({**record, "model": model}), {})
     for model in ("/no/such/place", "x.ckpt", "", 7, ["sd1"], None):
         with pytest.raises(ArtgenError):

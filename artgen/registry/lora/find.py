@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from artgen.errors import ArtgenError, InputFileError
+from artgen.registry import location_index
 from artgen.registry.lora.lora_file import LoraFile, read_lora
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
 from artgen.spec import config
@@ -79,7 +80,7 @@ def find_recorded(name: str, digest: str, folders: Sequence[Path]) -> LoraFile |
     """Find the LoRA of an image record; return None unless a file has the recorded hash.
 
     Metadata is untrusted: only files with the last part of `name` are read, in `folders` and in the user's
-    `lora_folder` with its subfolders.
+    `lora_folder` with its subfolders, and then the files that had the hash when they were used on this machine.
 
     Args:
         name: recorded file name; the suffix is optional.
@@ -91,7 +92,7 @@ def find_recorded(name: str, digest: str, folders: Sequence[Path]) -> LoraFile |
     candidates = [folder / f"{stem}{LORA_SUFFIX}" for folder in folders] if stem else []
     if user_folder is not None:
         candidates += [file for file in _iter_lora_files(user_folder) if file.stem.casefold() == stem.casefold()]
-    for file in candidates:
+    for file in [*candidates, *location_index.locations(digest)]:
         if os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises for long names
             try:
                 lora = read_lora(file)

@@ -1,0 +1,129 @@
+"""Remember where the models and LoRAs of this machine are, by hash, so that `replay` finds them.
+
+`model-index.json` in the state folder is `{"schema": 1, "locations": {SHA256: [PATH, ...]}}`, the newest path last. The
+index is optional: artgen works without it, and whoever uses a location must verify the hash of the file.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from artgen.errors import ArtgenError
+from artgen.registry.hub.names import SHA256_PATTERN
+from artgen.system.external_data import parse_json, read_optional
+from artgen.system.files import write_atomically
+from artgen.system.paths import user_state_folder
+from artgen.system.temporary import NOFOLLOW
+
+INDEX_SCHEMA = 1
+MAX_INDEX_BYTES = 4 << 20
+MAX_HASHES = 2000
+MAX_PATHS_PER_HASH = 4
+LOCK_SECONDS = 5.0
+"""Longest time that a writer waits for another one. Then the location is not saved."""
+
+
+def index_path() -> Path:
+    """Return the path of the index. The file may be missing."""
+    return user_state_folder() / "model-index.json"
+
+
+def locations(digest: object) -> list[Path]:
+    """Return the known paths of a hash, the newest first. The files may be missing or changed.
+
+    Args:
+        digest: SHA-256, 64 lower-case hex digits; other values have no paths.
+    """
+    table = _read_index()[0]["locations"]
+    return [Path(path) for path in reversed(table.get(digest, ()))] if isinstance(digest, str) else []
+
+
+def damage_note() -> str | None:
+    """Return a note if the index exists and cannot be read, else None."""
+    return _read_index()[1]
+
+
+def save_location(digest: str, path: Path) -> None:
+    """Add a path of a hash as the newest one. An index that cannot be read is replaced; other errors are ignored.
+
+    Args:
+        digest: SHA-256, 64 lower-case hex digits; other values are ignored.
+        path: model folder or file.
+    """
+    location = str(path.absolute())
+    if not SHA256_PATTERN.fullmatch(digest) or location in _read_index()[0]["locations"].get(digest, ())[-1:]:
+        return
+    with contextlib.suppress(OSError, ArtgenError):
+        index_path().parent.mkdir(parents=True, exist_ok=True)
+        with _lock(index_path().with_suffix(".lock")):
+            index, _ = _read_index()
+            table: dict[str, list[str]] = index["locations"]
+            paths = [each for each in table.pop(digest, ()) if each != location]
+            table[digest] = [*paths, location][-MAX_PATHS_PER_HASH:]
+            index["locations"] = dict(list(table.items())[-MAX_HASHES:])
+            # ASCII keeps file names that are not valid UTF-8.
+            write_atomically(index_path(), json.dumps(index, indent=1) + "\n")
+
+
+def _read_index() -> tuple[dict[str, Any], str | None]:
+    """Return the index and a note about damage. An index of a newer schema keeps its other keys."""
+    path = index_path()
+    content = read_optional(path, MAX_INDEX_BYTES)
+    empty: dict[str, Any] = {"schema": INDEX_SCHEMA, "locations": {}}
+    if content is None:
+        exists = os.path.lexists(path)
+        return empty, _damage_note(path, "it cannot be read") if exists else None
+    try:
+        index = parse_json(content)
+    except ValueError as error:
+        return empty, _damage_note(path, str(error))
+    table = index.get("locations") if isinstance(index, dict) else None
+    if not isinstance(table, dict):
+        return empty, _damage_note(path, "it has no object 'locations'")
+    valid = {digest: paths for digest, paths in table.items() if _is_valid_entry(digest, paths)}
+    note = _damage_note(path, "some entries are invalid") if len(valid) < len(table) else None
+    return {**index, "locations": valid}, note
+
+
+def _is_valid_entry(digest: str, paths: object) -> bool:
+    return (
+        bool(SHA256_PATTERN.fullmatch(digest))
+        and isinstance(paths, list)
+        and all(isinstance(path, str) and Path(path).is_absolute() and "\0" not in path for path in paths)
+    )
+
+
+def _damage_note(path: Path, reason: str) -> str:
+    return f"The index of models '{path}' is ignored where it is damaged: {reason}."
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Exclude other writers, also threads. Systems without `flock` (Windows) have no lock.
+
+    Raises:
+        OSError: the lock cannot be created, or another writer has it for `LOCK_SECONDS`.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
+    try:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,262 @@
+"""Test how replay finds recorded models: by hash in the index of locations, or on the hub, and never by a path."""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artgen import Txt2Img, registry
+from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError
+from artgen.jobs.job import Job
+from artgen.jobs.prepare import prepare_jobs
+from artgen.jobs.replay import ReplaySpec, read_replay_spec
+from artgen.registry import hashes, location_index
+from artgen.registry.hub import cache
+from artgen.spec.records import WRITER_FIELDS, to_record
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+RECORD: dict[str, Any] = {**WRITER_FIELDS, "task": "txt2img", "prompt": "x", "seed": 1, "steps": 2}
+
+
+def replay_record(record: dict[str, Any], **changes: str) -> ReplaySpec:
+    path = Path("record.json")
+    path.write_text(json.dumps(record))
+    return read_replay_spec(path, changes)
+
+
+def prepare(model: str) -> Job:
+    return prepare_jobs([Txt2Img(prompt="x", seed=1, model=model)])[0]
+
+
+def record_of(job: Job) -> dict[str, Any]:
+    return {**RECORD, **to_record(job.request, job.provenance)}
+
+
+@pytest.fixture
+def model(models: dict[str, Path]) -> Path:
+    """Return a copy of a tiny model, so that a test can change it."""
+    return Path(shutil.copytree(models["sd1"], "folder @v1"))
+
+
+def test_a_local_model_is_found_by_its_recorded_hash(model: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    record = record_of(prepare(str(model)))
+    assert (record["model"], record["model_source"]) == ("folder @v1", "local")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    spec = replay_record(record)
+    assert "has the recorded SHA-256" in spec.notes[0]
+    job = prepare_jobs([spec.request])[0]
+    spec.check_job(job)
+    assert record_of(job) == record
+
+
+def test_a_model_with_the_recorded_name_is_preferred(model: Path) -> None:
+    record = record_of(prepare(str(model)))
+    prepare(str(shutil.copytree(model, "copy")))
+    assert replay_record(record).request.model == str(model.absolute())
+    assert replay_record({**record, "model": "copy"}).request.model == str(Path("copy").absolute())
+
+
+def test_moved_and_changed_models_are_reported_with_their_hash(model: Path) -> None:
+    record = record_of(prepare(str(model)))
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(ModelUnavailableError, match=record["model_hash"]) as caught:
+            replay_record(record)
+        assert "--set model=PATH" in caught.value.hint
+        shutil.rmtree(model, ignore_errors=True)
+    assert replay_record(record, model="sd15").request.model == "sd15"
+
+
+def test_a_model_behind_a_removed_alias_is_found_by_its_hash(model: Path) -> None:
+    registry.set_alias("mine", str(model))
+    record = record_of(prepare("mine"))
+    assert replay_record(record).request.model == "mine"
+    registry.remove_alias("mine")
+    assert replay_record(record).request.model == str(model.absolute())
+
+
+HOSTILE_NAMES = (
+    "", ".", "..", "here", "./here", "../work/here", "~/here", "here/", "/tmp", "file.safetensors",
+    "./file.safetensors", "own/file.safetensors",
+    "own/x.ckpt", "own/er", "own/er@v1", "own\\er", "file:///etc/passwd", "a\nb", "x" * 5000,
+    "own/../own/er", "\x1b[2J",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("source", [None, "", "here", "../here", "own/er", "local", "bundled:../here"])
+@pytest.mark.parametrize("revision", [None, "v1", "../../here", "a@b", COMMIT])
+def test_recorded_paths_are_never_used(models: dict[str, Path], source: str | None, revision: str | None) -> None:
+    for folder in ("here", "own/er", "own/er@v1", "own/er@a@b", f"own/er@{COMMIT}"):
+        Path(folder).parent.mkdir(exist_ok=True)
+        Path(folder).symlink_to(models["sd1"])
+    for file in ("file.safetensors", "own/file.safetensors"):
+        Path(file).write_bytes(b"")
+    (Path("~").expanduser() / "here").symlink_to(models["sd1"])
+    for name in HOSTILE_NAMES:
+        record = {**RECORD, "model": name, "model_source": source, "model_revision": revision}
+        try:
+            model = replay_record(record).request.model
+        except ArtgenError as caught:
+            error = caught
+        else:  # A hub id may end with a suffix of a file.
+            assert registry.parse_reference(model or "").kind == "hub", name
+            assert name.startswith("own/"), name
+            continue
+        assert error.exit_code in (3, 4, 5), name
+        assert len(error.message) < 2100, name
+
+
+def test_a_revision_of_a_record_is_not_appended_to_the_path_of_an_alias(models: dict[str, Path]) -> None:
+    shutil.copytree(models["sd1"], "mine")
+    Path("mine@v1").symlink_to(models["pixel"] if "pixel" in models else models["sd1"])
+    registry.set_alias("alias", "mine")
+    spec = replay_record({**RECORD, "model": "alias", "model_revision": "v1"})
+    assert spec.request.model == "alias"
+    with pytest.raises(ArtgenError, match="no revision 'v1'"):
+        registry.parse_reference("alias@v1")
+
+
+def test_an_alias_of_a_hub_model_is_never_a_local_folder(models: dict[str, Path]) -> None:
+    registry.set_alias("plain", "own/er")
+    registry.set_alias("pinned", "own/er@v1")
+    Path("own").mkdir()
+    for folder in ("own/er", "own/er@v1", "own/er@v2"):
+        Path(folder).symlink_to(models["sd1"])
+    for name, revision in (("plain", None), ("pinned", "v1"), ("plain@v1", "v1"), ("pinned@v2", "v2")):
+        found = registry.parse_reference(name)
+        assert (found.kind, found.target, found.revision) == ("hub", "own/er", revision)
+    assert replay_record({**RECORD, "model": "plain", "model_revision": "v1"}).request.model == "plain@v1"
+
+
+def test_an_alias_of_the_user_does_not_replace_a_recorded_hub_model(models: dict[str, Path]) -> None:
+    source = registry.known_models()["sd15"].source
+    record = {**RECORD, "model": "sd15", "model_source": source, "model_revision": COMMIT}
+    assert replay_record(record).request.model == f"sd15@{COMMIT}"
+    registry.set_alias("sd15", str(models["sd1"]))
+    assert replay_record(record).request.model == f"{source}@{COMMIT}"
+    record = {**RECORD, "model": "removed-alias", "model_source": "own/er", "model_revision": COMMIT}
+    assert replay_record(record).request.model == f"own/er@{COMMIT}"
+
+
+def cached_model(models: dict[str, Path], commit: str, revision: str) -> None:
+    root = cache.repository_folder("own/er")
+    shutil.copytree(models["sd1"], root / "snapshots" / commit)
+    (root / "refs").mkdir(exist_ok=True)
+    (root / "refs" / revision).write_text(commit)
+
+
+def test_a_complete_request_keeps_the_revision_and_the_record_the_name(models: dict[str, Path]) -> None:
+    """A batch prepares a complete request again in another process."""
+    cached_model(models, COMMIT, "v1")
+    cached_model(models, COMMIT[::-1], "main")
+    job = prepare("own/er@v1")
+    for _ in range(2):
+        record = record_of(job)
+        assert (record["model"], record["model_source"], record["model_revision"]) == ("own/er", "own/er", COMMIT)
+        job = prepare_jobs([job.request])[0]
+    assert replay_record(record).request.model == f"own/er@{COMMIT}"
+    shutil.copytree(models["sd1"], "own/er")
+    assert record_of(prepare_jobs([job.request])[0]) == record
+    assert record_of(prepare("./own/er"))["model_source"] == "local"
+
+
+DIGEST = "ab" * 32
+DAMAGED = [
+    b"", b"\xff", b"[]", b"{", b'{"locations": []}', b'{"locations": {"%s": "/x"}}' % DIGEST.encode(),
+    b'{"locations": {"%s": [7, "relative"]}}' % DIGEST.encode(), b'{"locations": {"x": ["/x"]}}',
+    b'{"locations": ' + b"[" * 100_000, b'{"schema": 1e999}', b" " * (location_index.MAX_INDEX_BYTES + 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda content: repr(content[:30]))
+def test_a_damaged_index_is_ignored_with_a_note_and_replaced(content: bytes, model: Path) -> None:
+    path = location_index.index_path()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    assert location_index.locations(DIGEST) == []
+    note = location_index.damage_note()
+    assert note
+    assert str(path) in note
+    record = {**RECORD, "model": "x", "model_source": "local", "model_hash": DIGEST}
+    with pytest.raises(ModelUnavailableError, match="index of models"):
+        replay_record(record)
+    prepare(str(model))
+    assert location_index.damage_note() is None
+    assert location_index.locations(hashes.model_hash([model / "unet" / "diffusion_pytorch_model.safetensors"]))
+
+
+def test_an_index_that_cannot_be_read_or_written_is_ignored(model: Path) -> None:
+    location_index.index_path().mkdir(parents=True)
+    prepare(str(model))
+    assert "cannot be read" in str(location_index.damage_note())
+    shutil.rmtree(location_index.index_path().parent)
+    location_index.index_path().parent.write_text("a file, not a folder")
+    prepare(str(model))
+    assert location_index.locations(DIGEST) == []
+
+
+def test_an_index_of_a_newer_schema_keeps_its_other_keys() -> None:
+    path = location_index.index_path()
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"schema": 9, "new": {"a": 1}, "locations": {DIGEST: ["/old"]}}))
+    location_index.save_location("cd" * 32, Path("new"))
+    assert location_index.locations(DIGEST) == [Path("/old")]
+    assert json.loads(path.read_text()) | {"locations": 0} == {"schema": 9, "new": {"a": 1}, "locations": 0}
+
+
+def test_concurrent_writers_lose_no_location() -> None:
+    def save(number: int) -> None:
+        location_index.save_location(f"{number:064x}", Path(f"model-{number}"))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(save, range(64)))
+    for number in range(64):
+        assert location_index.locations(f"{number:064x}") == [Path(f"model-{number}").absolute()]
+
+
+def test_the_index_is_bounded_and_keeps_the_newest_locations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(location_index, "MAX_HASHES", 5)
+    for number in range(9):
+        location_index.save_location(f"{number:064x}", Path("a"))
+    assert [bool(location_index.locations(f"{number:064x}")) for number in range(9)] == [False] * 4 + [True] * 5
+    for name in "abcdefa":
+        location_index.save_location(DIGEST, Path(name))
+    assert [path.name for path in location_index.locations(DIGEST)] == ["a", "f", "e", "d"]
+
+
+def test_locations_keep_names_that_are_not_utf8() -> None:
+    path = Path("/x/\udcff \u202e\n")
+    location_index.save_location(DIGEST, path)
+    assert location_index.locations(DIGEST) == [path]
+
+
+def test_a_link_to_a_file_named_like_a_hash_has_the_hash_of_its_content(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    target = tmp_path / "blobs" / ("0" * 64)
+    target.write_bytes(b"content")
+    link = tmp_path / "model.safetensors"
+    link.symlink_to(target)
+    assert registry.file_hash(link) == hashes.compute_sha256(target)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b"\xff", b'{"a": 7}', b"[" * 100_000])
+def test_a_damaged_cache_of_hashes_is_ignored(content: bytes, tmp_path: Path) -> None:
+    from artgen.system.paths import user_cache_folder
+
+    user_cache_folder().mkdir(parents=True)
+    (user_cache_folder() / "hashes.json").write_bytes(content)
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(b"a")
+    assert registry.file_hash(file) == registry.file_hash(file) == hashes.compute_sha256(file)
+
+
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(RefusedError, match="paths from metadata are not opened"):
+        replay_record({**RECORD, "model": "no-such-alias"})
