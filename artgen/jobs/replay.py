@@ -166,8 +166,9 @@ def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, str])
     """Pin the recorded model, in place. Return the hashes that the job must have, and notes about the model."""
     expected: dict[str, Any] = {}
     notes: list[str] = []
-    if "model" in record and "model" not in changes:
-        record["model"], notes = replay_checks.pinned_model(path, record)
+    if "model" not in changes:
+        if record.get("model") is not None:
+            record["model"], notes = replay_checks.pinned_model(path, record)
         if record.get("model_hash"):
             expected["model_hash"] = record["model_hash"]
     parts = record.get("fast_parts")

@@ -32,11 +32,13 @@ def pinned_model(path: Path, record: Mapping[str, Any]) -> tuple[str, list[str]]
     if found is not None:
         return found, []
     digest = record.get("model_hash")
-    models = sorted(registry.find_models_by_hash(digest), key=lambda model: model.short_name != name)
+    # artgen records local models without folders.
+    is_path = any(separator in name for separator in "/\\") or name.startswith("~")
+    models = [] if is_path else sorted(registry.find_models_by_hash(digest), key=lambda model: model.short_name != name)
     if models:
         return models[0].name, [f"Using the model '{models[0].path}', which has the recorded SHA-256."]
     notes = " ".join(note for note in (registry.index_damage_note(),) if note)
-    if source == "local":
+    if source == "local" and not is_path:
         raise ModelUnavailableError(
             f"Cannot replay '{path}': the local model {name!r} with SHA-256 {digest} is not on this computer, or was "
             f"moved or changed. {notes}".rstrip(),

@@ -25,7 +25,7 @@ from artgen import (
     registry,
     replay,
 )
-from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError
+from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.jobs.replay import read_replay_spec
 from artgen.registry import location_index
 from artgen.spec.records import RECORD_SCHEMA
@@ -186,11 +186,14 @@ def test_recorded_model_paths_are_not_opened(models: dict[str, Path]) -> None:
     record = {name: value for name, value in generated.record.items() if name != "model_source"}
     shutil.copytree(models["sd1"], "here")
     for model in (str(models["sd1"]), "./here", "here"):
-        with pytest.raises(ArtgenError, match="paths from metadata are not opened"):
-            read_replay_spec(save_record({**record, "model": model}), {})
-    for model in ("/no/such/place", "x.ckpt", "", 7, ["sd1"], None):
+        for source in ({}, {"model_source": "local"}) if model != "here" else ({"model_hash": None},):
+            with pytest.raises(RefusedError, match="paths from metadata are not opened"):
+                read_replay_spec(save_record({**record, "model": model, **source}), {})
+    for model in ("/no/such/place", "x.ckpt", "", 7, ["sd1"]):
         with pytest.raises(ArtgenError):
-            read_replay_spec(save_record({**record, "model": model}), {})
+            read_replay_spec(save_record({**record, "model": model, "model_hash": None}), {})
+    with pytest.raises(ModelUnavailableError, match="weights differ"):
+        replay(save_record({**record, "model": None}))
 
 
 def test_models_from_the_hub_have_the_recorded_revision_and_hash() -> None:
