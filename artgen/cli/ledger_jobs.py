@@ -1,9 +1,9 @@
 """Run the entries of a batch with a ledger, so that the same command continues an interrupted batch."""
 
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from artgen.cli.console import Reporter, print_error, print_note
 from artgen.cli.progress_batch import BatchReporter, format_duration
 from artgen.cli.run_requests import MAX_LISTED_ERRORS, JobOutcome, OnOutcome, PendingJob, RunPlan
 from artgen.errors import ArtgenError, UsageError
+from artgen.events import Listener, no_op
 from artgen.jobs.batch_size import AutoTuneBatchSize, parse_batch_size
 from artgen.queue import job_queue
 from artgen.queue.entries import Entry, LineError
@@ -23,6 +24,9 @@ from artgen.queue.timings import Timings
 from artgen.spec.records import to_record
 from artgen.spec.settings import ReportSettings, RunSettings
 from artgen.system.counts import counted
+
+if TYPE_CHECKING:
+    from artgen.engine.check_requests import RequestChecker
 
 
 class LedgerJobs:
@@ -70,8 +74,10 @@ class LedgerJobs:
         self._suffix = f"-{shard.replace('/', 'of')}" if shard else ""
         self.ledger = Ledger(folder, self._suffix)
         self.plan = BatchPlan(folder)
+        self._is_dry_run = False
 
     def create_reporter(self, report: ReportSettings) -> BatchReporter:
+        self._is_dry_run = report.dry_run
         return BatchReporter(report.quiet, report.verbose)
 
     def prepare(self, reporter: Reporter) -> RunPlan:
@@ -88,6 +94,9 @@ class LedgerJobs:
             existing_files=self.ledger.completed_files(),
             known_fingerprints=self.ledger.records,
             listener=reporter,
+            check_job=partial(
+                self._check_job, cache(partial(_create_checker, reporter if self._is_dry_run else no_op))
+            ),
         )
         self.plan = planner.build_plan(self._entries)
         _report_line_errors(self.plan, keep_going=self._run_settings.keep_going)
@@ -96,6 +105,7 @@ class LedgerJobs:
         return RunPlan(
             [PendingJob(job.location, _preview_record(job)) for job in state.pending],
             partial(self._generate, state),
+            lambda _: None,  # the planner checked all jobs
             len(state.jobs) + len(self.plan.line_errors),
             has_ledger=True,
             notes=[*self.ledger.damage_notes(), *self.plan.notes, _batch_summary(state, self._folder)],
@@ -104,6 +114,15 @@ class LedgerJobs:
                 *(_failed_outcome(job.location, record.error, record) for job, record in state.failed),
             ],
         )
+
+    def _check_job(self, create_checker: "Callable[[], RequestChecker]", job: PlannedJob) -> None:
+        """Run the checks of the engine that need no weights, unless the image exists.
+
+        Raises:
+            ArtgenError: the job cannot run.
+        """
+        if not self.ledger.completed(job.fingerprint):
+            create_checker().check(job.request, job.template.model)
 
     def _generate(self, state: RunState, reporter: Reporter, on_outcome: OnOutcome) -> None:
         changed = changed_failures(self.plan, self.ledger)
@@ -172,6 +191,16 @@ class LedgerJobs:
 
             return worker_pool_runner(self._folder, self._run_settings.workers, self._suffix)
         return in_process_runner(self._folder, self._suffix)
+
+
+def _create_checker(listener: Listener) -> "RequestChecker":
+    # Imported here: a batch whose images all exist does not need the engine.
+    from artgen.engine import fast_import
+
+    fast_import.import_engine()
+    from artgen.engine.check_requests import RequestChecker
+
+    return RequestChecker(listener)
 
 
 def _preview_record(job: PlannedJob) -> dict[str, Any]:

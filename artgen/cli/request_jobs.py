@@ -82,6 +82,7 @@ class RequestJobs:
         return RunPlan(
             [PendingJob("", preview_record(job)) for job in jobs],
             partial(self._generate, jobs, destination, animation),
+            partial(check_without_weights, jobs),
             len(jobs),
             has_ledger=False,
             notes=notes,
@@ -116,6 +117,20 @@ class RequestJobs:
             seconds = time.monotonic() - start_time
             on_outcome(JobOutcome(label, path, frames_path, result.record, seconds, error, measure))
             start_time = time.monotonic()
+
+
+def check_without_weights(jobs: "Sequence[Job]", reporter: Reporter) -> None:
+    """Run the checks of the engine that need no weights.
+
+    Raises:
+        ArtgenError: a job cannot run.
+    """
+    from artgen.engine import fast_import
+
+    fast_import.import_engine()
+    from artgen.engine import check_requests
+
+    check_requests.check_jobs(jobs, reporter)
 
 
 def preview_record(job: "Job") -> dict[str, Any]:

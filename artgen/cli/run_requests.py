@@ -89,6 +89,7 @@ class RunPlan:
     Attributes:
         pending: jobs to run now, in order.
         generate: runs the pending jobs and calls its second argument with each outcome.
+        check: runs the checks of the engine, which need no weights, for a dry run.
         total: number of all jobs, including completed jobs.
         has_ledger: the same command can continue the run later.
         notes: notes to print before the run.
@@ -97,6 +98,7 @@ class RunPlan:
 
     pending: Sequence[PendingJob]
     generate: Callable[[Reporter, OnOutcome], None]
+    check: Callable[[Reporter], None]
     total: int
     has_ledger: bool
     notes: Sequence[str] = ()
@@ -132,6 +134,7 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
             for text in plan.notes:
                 print_note(text)
         if report.dry_run:
+            plan.check(reporter)
             _print_pending(plan.pending, report)
             if plan.failed:
                 _exit_with_failures(plan.failed, plan, report)

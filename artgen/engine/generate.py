@@ -8,19 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from artgen.engine.batch_runner import BatchRunner, GenerationContext
+from artgen.engine.check_requests import check_jobs
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import resolve_device
 from artgen.engine.loading.oom import is_oom, raise_if_device_lost
 from artgen.engine.lock import ENGINE_LOCK
 from artgen.engine.results import FailedImage, GeneratedImage
-from artgen.engine.sampling import prompts
 from artgen.engine.sampling.pipeline_call import ProgressReporter
 from artgen.errors import MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, Notice, no_op
 from artgen.jobs import checks
 from artgen.jobs import replay as replay_jobs
 from artgen.jobs.batch_size import BatchSizePolicy, ExactBatchSize, MaxBatchSize
-from artgen.jobs.job import DenoiseJob, GenerationJob, Job
+from artgen.jobs.job import DenoiseJob, Job
 from artgen.jobs.prepare import prepare_jobs
 from artgen.spec.requests import Request
 from artgen.spec.settings import FramesSettings
@@ -125,12 +125,13 @@ def generate_jobs(
 
     Raises:
         UsageError: A prompt is too long for `--long-prompt error`, or a job supports no frames.
+        ModelUnavailableError: A model cannot be loaded.
         MemoryExhaustedError: Out of memory after every fallback.
         DeviceLostError: The GPU is lost for this process.
     """
     batch_size_policy = MaxBatchSize(batch_size) if isinstance(batch_size, int) else batch_size
     with ENGINE_LOCK:
-        _reject_long_prompts(jobs)
+        check_jobs(jobs)
     if frames is not None:
         for job in jobs:
             checks.check_frames(frames, job)
@@ -175,11 +176,3 @@ def _denoise_job(
         f"Cannot denoise {job.width}x{job.height} on {device_config.device}: out of memory.",
         "Use a smaller model, or --method tv.",
     )
-
-
-def _reject_long_prompts(jobs: Sequence[Job]) -> None:
-    """Raise UsageError if `--long-prompt error` forbids a prompt. Runs before a model is loaded."""
-    for job in jobs:
-        if isinstance(job, GenerationJob) and job.request.long_prompt == "error":
-            prompts.reject_long(job.model, job.request.prompt)
-            prompts.reject_long(job.model, job.request.negative_prompt)

@@ -40,6 +40,13 @@ def check_device(device: str, offload: str | None) -> None:
         raise UsageError(
             f"Cannot use CUDA: {reason}.", "Remove --device, or use --device cpu. `artgen doctor` shows more."
         )
+    number = device.removeprefix("cuda:")
+    if number.isdecimal() and int(number) >= hardware.cuda_device_count():
+        raise UsageError(
+            f"Cannot use '{device}': this machine has {counted(hardware.cuda_device_count(), 'CUDA device')}, numbered "
+            "from 0.",
+            "Use --device cuda:0, or remove --device.",
+        )
     if device == "mps" and not hardware.has_mps():
         raise UsageError("Cannot use MPS: this machine has no MPS device.", "Remove --device, or use --device cpu.")
     if _runs_on_cpu(device) and offload not in (None, "none", "auto", "text"):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,11 +12,13 @@ from artgen.errors import ArtgenError, OutputError, UsageError
 from artgen.events import Listener, no_op
 from artgen.jobs import checks
 from artgen.jobs.batch_size import default_batch_size
+from artgen.jobs.job import DenoiseJob, GenerationJob
 from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.outputs import AnimationOutput, Destination
 from artgen.queue import fingerprints
 from artgen.queue.entries import MAX_JOBS, OUTPUT_SETTINGS, Entry, LineError, location, merge_defaults
 from artgen.queue.job_settings import build_request
+from artgen.registry import ResolvedModel
 from artgen.spec.records import kept_fields, schema_note, to_record, unknown_fields_note
 from artgen.spec.requests import TASKS, Request
 from artgen.spec.seeds import expand_seeds, hash_seed
@@ -47,6 +49,7 @@ class JobTemplate:
         shape_id: number that is equal for templates that differ only in the input images.
         animation_output: files of the frames; None if no frames are saved.
         default_size: default batch size.
+        model: resolved model; None for methods without a model.
     """
 
     request: Request
@@ -58,6 +61,7 @@ class JobTemplate:
     shape_id: int
     animation_output: AnimationOutput | None = None
     default_size: int = 1
+    model: ResolvedModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,7 @@ class Planner:
         existing_files: Container[Path] = (),
         known_fingerprints: Container[str] = (),
         listener: Listener = no_op,
+        check_job: Callable[[PlannedJob], None] | None = None,
     ) -> None:
         """Store the arguments. The planner does not read or write files yet.
 
@@ -148,7 +153,9 @@ class Planner:
             known_fingerprints: fingerprints in the batch's ledger. A line whose job an earlier version of artgen
                 wrote there keeps the fingerprint and the seed of that version.
             listener: receives the events of downloads.
+            check_job: raises an ArtgenError if a job cannot run.
         """
+        self._check_job = check_job
         self._folder = folder
         self._existing_files = existing_files
         self._known_fingerprints = known_fingerprints
@@ -203,7 +210,10 @@ class Planner:
             group_key = (template.shape_id, *request.prompt_group_key())
             group_id = self._group_ids.setdefault(group_key, len(self._group_ids))
             number = len(plan.jobs) + 1
-            plan.jobs.append(PlannedJob(number, entry.source, entry.line, request, template, group_id, fingerprint))
+            job = PlannedJob(number, entry.source, entry.line, request, template, group_id, fingerprint)
+            if self._check_job is not None:
+                self._check_job(job)
+            plan.jobs.append(job)
 
     def _seeds_and_fingerprints(
         self, template: JobTemplate, prompts: Mapping[str, str], series: SeriesSettings
@@ -282,6 +292,7 @@ class Planner:
             self._shape_ids.setdefault(shape, len(self._shape_ids)),
             self._animation_output,
             default_batch_size(job),
+            job.model if isinstance(job, GenerationJob | DenoiseJob) else None,
         )
 
     def _resolve_destination(self, output: OutputSettings, request: Request) -> Destination:

@@ -216,6 +216,8 @@ def _check_value(path: Path, key: str, value: Any) -> None:
         raise _invalid(path, key, _shown(value), "the name of a dtype, such as float32")
     if key in NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise _invalid(path, key, _shown(value), "a number")
+    if key == "_class_name" and not isinstance(value, str):
+        raise RefusedError(f"Cannot load '{path}': its class {_shown(value)} requires its own code.", _CODE_HINT)
     if key in TEXTS and not isinstance(value, str):
         raise _invalid(path, key, _shown(value), "a text")
     if key not in WHOLE_NUMBERS:

@@ -84,8 +84,14 @@ def check_configs(folder: Path) -> None:
             source = f"{name} ({class_name}) from '{library}'"
             raise RefusedError(f"Cannot load '{folder.name}': it requires its own code for {source}.", hint)
         component_path = diffusers_folder.component_folder(folder, name, class_name)
-        if component_path.is_dir():
-            model_configs.check_folder(component_path)
+        if not component_path.is_dir():
+            continue
+        model_configs.check_folder(component_path)
+        is_tokenizer = class_name.endswith(("Tokenizer", "TokenizerFast"))
+        if is_tokenizer and not any((component_path / file).is_file() for file in model_configs.VOCABULARY_FILES):
+            raise ModelUnavailableError(
+                f"Cannot load '{folder.name}': its {name} has no vocabulary.", "Use another copy of the model."
+            )
 
 
 def _check_complete(model: ResolvedModel, repair_hint: str) -> None:

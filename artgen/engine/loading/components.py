@@ -5,8 +5,7 @@ tensor that a file lacks with random numbers and only log it.
 """
 
 import importlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, single_file_config
-from artgen.registry.diffusers_folder import denoiser_name
+from artgen.registry.diffusers_folder import denoiser_name, read_model_index
 
 # transformers derives these tensors. Files of older versions lack or contain them.
 DERIVED_TENSOR_SUFFIXES = ("position_ids",)
@@ -51,13 +50,13 @@ def load_folder_pipeline(
     Raises:
         ModelUnavailableError: tensors are missing, or a class of the model is missing in its library.
     """
-    index = json.loads((model.path / "model_index.json").read_text("utf-8"))
+    index = read_model_index(model.path)
     components: dict[str, Any] = {}
     for name, entry in index.items():
         if isinstance(entry, list) and not any(entry):
             components[name] = None  # An optional component that this model does not have.
             continue
-        cls = _component_class(entry)
+        cls = _module_class(entry)
         if cls is not None and not component_filter(name):
             components[name] = _placeholder(cls, model.path / name)
         elif cls is not None and (safety_checker or name != "safety_checker"):
@@ -81,17 +80,40 @@ def _placeholder(cls: Any, folder: Path) -> Any:
         return cls.from_config(cls.load_config(folder))
 
 
-def _component_class(entry: object) -> Any:
+def _module_class(entry: object) -> Any:
     """Return the class of a component with weights; None for tokenizers, schedulers and missing components."""
     if not isinstance(entry, list) or len(entry) != 2 or entry[0] not in LIBRARY_MODULES:
         return None
-    cls = getattr(importlib.import_module(LIBRARY_MODULES[entry[0]]), entry[1], None)
-    if cls is None:
-        raise ModelUnavailableError(
-            f"Cannot load the model: the installed {entry[0]} does not have the class {entry[1]}.",
-            f"pip install --upgrade {entry[0]}",
-        )
+    cls = find_class(*entry)
     return cls if issubclass(cls, diffusers.ModelMixin | transformers.PreTrainedModel) else None
+
+
+def find_class(library: str, class_name: str, base: type = object) -> Any:
+    """Return a class that a configuration names.
+
+    Args:
+        library: key of `LIBRARY_MODULES`.
+        class_name: name of the class.
+        base: required base class.
+
+    Raises:
+        ModelUnavailableError: the installed library does not have the class.
+    """
+    cls = getattr(importlib.import_module(LIBRARY_MODULES[library]), class_name, None)
+    if not isinstance(cls, type) or not issubclass(cls, base):
+        raise ModelUnavailableError(
+            f"Cannot load the model: the installed {library} does not have the class {class_name}.",
+            f"pip install --upgrade {library}",
+        )
+    return cls
+
+
+def missing_tensors_error(model: ResolvedModel, name: str, missing: Sequence[str]) -> ModelUnavailableError:
+    """Return the error to raise for a component without some of its tensors."""
+    return ModelUnavailableError(
+        f"Cannot load the {name} of '{model.name}': it lacks {len(missing)} of its tensors, first {missing[0]}.",
+        f"artgen models pull --force {model.name}" if model.revision else "Use another copy of the model.",
+    )
 
 
 def load_component(cls: Any, model: ResolvedModel, name: str, device_config: DeviceConfig) -> Any:
@@ -118,10 +140,7 @@ def load_component(cls: Any, model: ResolvedModel, name: str, device_config: Dev
         missing_keys = report["missing_keys"]
     missing = sorted(key for key in missing_keys if not key.endswith(DERIVED_TENSOR_SUFFIXES))
     if missing:
-        raise ModelUnavailableError(
-            f"Cannot load the {name} of '{model.name}': it lacks {len(missing)} of its tensors, first {missing[0]}.",
-            f"artgen models pull --force {model.name}",
-        )
+        raise missing_tensors_error(model, name, missing)
     return module
 
 
@@ -135,9 +154,9 @@ def load_single_file_pipeline(
     """
     listener(Loading(model.path.name))
     config = single_file_config(model)
-    index = json.loads((config / "model_index.json").read_text("utf-8"))
+    index = read_model_index(config)
     cls = getattr(diffusers, index["_class_name"])
-    classes = {name: _component_class(entry) for name, entry in index.items()}
+    classes = {name: _module_class(entry) for name, entry in index.items()}
     placeholders = {
         name: _placeholder(part, config / name) for name, part in classes.items() if part and not component_filter(name)
     }

@@ -12,15 +12,14 @@ import diffusers
 import torch
 import transformers
 from diffusers.utils import dynamic_modules_utils
-from safetensors import SafetensorError
 
 from artgen.engine.acceleration import cuda_graphs
-from artgen.engine.loading import components
+from artgen.engine.loading import components, preflight
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading.components import Pipeline
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
-from artgen.errors import ModelUnavailableError
+from artgen.errors import ArtgenError, ModelUnavailableError
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
 
@@ -101,11 +100,22 @@ def cached(key: tuple[Any, ...], model: ResolvedModel, loader: Callable[[], Any]
     if (key := (model.files, model.variant, *key)) not in _cache:
         if _cache:
             clear_cache()
+        check_loadable(model)
         with silence_libraries(), _no_remote_code(), _wrap_load_errors(model):
             loaded = loader()
         _check_unchanged(model)
         _cache[key] = loaded
     return _cache[key]
+
+
+def check_loadable(model: ResolvedModel, *, safety_checker: bool = False) -> None:
+    """Check that a model can be loaded, without reading its weights. See `preflight.check_loadable`.
+
+    Raises:
+        ModelUnavailableError: the model cannot be loaded.
+    """
+    with silence_libraries(), _no_remote_code():
+        preflight.check_loadable(model, safety_checker=safety_checker)
 
 
 def _check_unchanged(model: ResolvedModel) -> None:
@@ -157,16 +167,21 @@ def pipeline_for_task(pipe: Pipeline, diffusers_task: str, task: str) -> Pipelin
             else:
                 shared = getattr(diffusers, f"AutoPipelineFor{diffusers_task}").from_pipe(pipe)
     except ValueError as error:
-        raise ModelUnavailableError(
-            f"Cannot use this model for {task}: diffusers has no {task} pipeline for {type(pipe).__name__} models.",
-            "Choose another model: artgen models list",
-        ) from error
+        raise unsupported_task_error(type(pipe).__name__, task) from error
     shared.set_progress_bar_config(disable=True)
     # diffusers uses these attributes to offload components after a call, and does not copy them to the new pipeline.
     for name in ("_all_hooks", "_offload_device", "_offload_gpu_id"):
         if hasattr(pipe, name):
             setattr(shared, name, getattr(pipe, name))
     return shared
+
+
+def unsupported_task_error(pipeline: str, task: str) -> ModelUnavailableError:
+    """Return the error to raise if diffusers has no pipeline of a task for models of the pipeline class."""
+    return ModelUnavailableError(
+        f"Cannot use this model for {task}: diffusers has no {task} pipeline for {pipeline} models.",
+        "Choose another model: artgen models list",
+    )
 
 
 def _share_components(pipe: Pipeline, cls: Any) -> Pipeline:
@@ -192,7 +207,9 @@ def _read_pipeline(
 def _wrap_load_errors(model: ResolvedModel) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except ArtgenError:
+        raise
+    except Exception as error:  # A constructor can raise any exception for an invalid configuration.
         if is_oom(error) or is_device_lost(error):
             raise
         raise ModelUnavailableError(

@@ -42,6 +42,6 @@ def truncated_prompts(job: GenerationJob, listener: Listener) -> dict[str, str]:
     facts = {}
     for name, label in (("prompt", "prompt"), ("negative_prompt", "negative prompt")):
         if truncated := prompts.truncated_part(job.model, getattr(request, name)):
-            listener(Notice(f"The {label} is too long for this model. Ignoring its end: '{truncated}'."))
+            listener(Notice(prompts.truncation_note(label, truncated)))
             facts[f"dropped_{name}"] = truncated
     return facts

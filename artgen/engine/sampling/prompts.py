@@ -5,7 +5,6 @@ a warning. artgen determines the truncated part before generation. With `--long-
 chunks of 75 tokens and concatenates the embeddings, as AUTOMATIC1111 does.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ import transformers
 from artgen.engine.loading.device import execution_device
 from artgen.errors import UsageError
 from artgen.registry import ResolvedModel, single_file_config
+from artgen.registry.diffusers_folder import read_model_index
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def tokenizer_for(model: ResolvedModel) -> PromptTokenizer | None:
     receives the first 77 tokens.
     """
     folder = single_file_config(model) if model.is_file else model.path
-    index = json.loads((folder / "model_index.json").read_text("utf-8"))
+    index = read_model_index(folder)
     for name, encoder, t5_max_tokens in (
         ("tokenizer_3", "text_encoder_3", 255),
         ("tokenizer_2", "text_encoder_2", 511),
@@ -85,6 +85,16 @@ def reject_long(model: ResolvedModel, prompt: str) -> None:
             f"The part beyond the limit is '{truncated}'.",
             "Shorten the prompt, or use --long-prompt chunk.",
         )
+
+
+def truncation_note(label: str, truncated: str) -> str:
+    """Return the note for a truncated prompt.
+
+    Args:
+        label: `prompt` or `negative prompt`.
+        truncated: the part beyond the limit.
+    """
+    return f"The {label} is too long for this model. Ignoring its end: '{truncated}'."
 
 
 def encode_chunked(

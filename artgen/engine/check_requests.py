@@ -1,0 +1,100 @@
+"""Check requests as far as possible without weights: the model, the scheduler, the pipeline and the length of prompts.
+
+A dry run and a real run use the same checks, so that both report the same errors.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import diffusers
+from diffusers.pipelines import auto_pipeline
+
+from artgen.engine.loading import pipeline_cache, schedulers
+from artgen.engine.loading.components import find_class
+from artgen.engine.sampling import prompts
+from artgen.events import Listener, Notice, no_op
+from artgen.jobs.job import DenoiseJob, GenerationJob, Job
+from artgen.registry import ResolvedModel, read_scheduler_config, single_file_config
+from artgen.spec.requests import TASKS, PromptRequest, Request
+
+
+class RequestChecker:
+    """Check requests one after another. What several requests share is checked once."""
+
+    def __init__(self, listener: Listener = no_op) -> None:
+        """Create a checker.
+
+        Args:
+            listener: receives a note for each truncated prompt. A real run reports them when it generates the image.
+        """
+        self._listener = listener
+        self._checked: set[tuple[Any, ...]] = set()
+
+    def check(self, request: Request, model: ResolvedModel | None) -> None:
+        """Check a complete request.
+
+        Args:
+            request: request with all defaults.
+            model: model that passed `registry.check_model_files`; None for methods without a model.
+
+        Raises:
+            UsageError: the scheduler, the number of steps or a prompt is not supported.
+            ModelUnavailableError: the model cannot be loaded, or does not support the task.
+        """
+        if model is None:
+            return
+        pipeline_cache.check_loadable(model, safety_checker=getattr(request, "safety_checker", False))
+        if not isinstance(request, PromptRequest):
+            return
+        key = (model.files, request.task, request.scheduler, request.sigmas, request.steps)
+        if key not in self._checked:
+            check_task_pipeline(model, request.task)
+            _check_scheduler(request, model)
+            self._checked.add(key)
+        self._check_prompts(request, model)
+
+    def _check_prompts(self, request: PromptRequest, model: ResolvedModel) -> None:
+        for label, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
+            if request.long_prompt == "error":
+                prompts.reject_long(model, text)
+            elif request.long_prompt == "truncate" and (truncated := prompts.truncated_part(model, text)):
+                self._listener(Notice(prompts.truncation_note(label, truncated)))
+
+
+def check_jobs(jobs: Iterable[Job], listener: Listener = no_op) -> None:
+    """Check prepared jobs. `RequestChecker` describes the checks.
+
+    Raises:
+        UsageError, ModelUnavailableError: see `RequestChecker.check`.
+    """
+    checker = RequestChecker(listener)
+    for job in jobs:
+        if isinstance(job, GenerationJob | DenoiseJob):
+            checker.check(job.request, job.model)
+
+
+def check_task_pipeline(model: ResolvedModel, task: str) -> None:
+    """Check that diffusers has a pipeline of a task for the model.
+
+    Raises:
+        ModelUnavailableError: diffusers has no such pipeline.
+    """
+    if pipeline_cache.SD_PIPELINE_PATTERN.fullmatch(model.pipeline):
+        return
+    mapping = {
+        "Text2Image": auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+        "Image2Image": auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+        "Inpainting": auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING,
+    }[TASKS[task].pipeline_kind]
+    try:
+        auto_pipeline._get_task_class(mapping, model.pipeline)
+    except ValueError as error:
+        raise pipeline_cache.unsupported_task_error(model.pipeline, task) from error
+
+
+def _check_scheduler(request: PromptRequest, model: ResolvedModel) -> None:
+    config = read_scheduler_config(single_file_config(model) if model.is_file else model.path)
+    cls = find_class("diffusers", str(config.get("_class_name")), diffusers.SchedulerMixin)
+    with pipeline_cache.silence_libraries():
+        scheduler = schedulers.build_scheduler(cls.from_config(config), request.scheduler, request.sigmas)
+        schedulers.check_steps(scheduler, request.steps or 1)

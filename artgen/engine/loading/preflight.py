@@ -1,0 +1,207 @@
+"""Check that a model can be loaded, without reading its weights.
+
+Each component of a model folder is built on the meta device, which allocates no memory, and compared with the names and
+shapes in the headers of its weights. The scheduler and the tokenizers are small and are loaded. A dry run and a real
+run call `check_loadable`, so that both report the same errors before weights are read.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from accelerate import init_empty_weights
+
+from artgen.engine.loading import components
+from artgen.engine.loading.oom import first_line
+from artgen.errors import ArtgenError, ModelUnavailableError
+from artgen.registry import ResolvedModel
+from artgen.registry.catalog import ASSETS_FOLDER
+from artgen.registry.diffusers_folder import component_folder, iter_components, read_model_index, select_weights
+from artgen.registry.safetensors_header import read_header
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_checked: set[tuple[Any, ...]] = set()
+
+
+def check_loadable(model: ResolvedModel, *, safety_checker: bool = False) -> None:
+    """Check that the installed libraries can build all components of a model folder from its files.
+
+    `pipeline_cache.check_loadable` silences the libraries and calls this function.
+
+    Bundled models and single files, whose configurations are part of artgen, are not checked. A result is cached until
+    a file changes.
+
+    Args:
+        model: model that passed `registry.check_model_files`.
+        safety_checker: whether the safety checker is used.
+
+    Raises:
+        ModelUnavailableError: a class does not exist, a configuration is not valid, tensors are missing or have other
+            shapes, or the components do not fit each other.
+    """
+    if model.is_file or model.path.is_relative_to(ASSETS_FOLDER):
+        return
+    key = (model.files, safety_checker)
+    if key not in _checked:
+        _check_folder(model, safety_checker)
+        _checked.add(key)
+
+
+def _check_folder(model: ResolvedModel, safety_checker: bool) -> None:
+    index = read_model_index(model.path)
+    weights = select_weights(model.path)[1]
+    parts: dict[str, Any] = {name: None for name, value in index.items() if value == [None, None]}
+    for name, library, class_name in iter_components(index):
+        if name == "safety_checker" and not safety_checker:
+            parts[name] = None
+            continue
+        folder = component_folder(model.path, name, class_name)
+        cls = components.find_class(library, class_name)
+        with _wrap_build_errors(model, name):
+            if issubclass(cls, diffusers.ModelMixin | transformers.PreTrainedModel):
+                files = weights[name].files if name in weights else ()
+                shapes = {key: shape for file in files for key, (_, shape) in read_header(file).tensors.items()}
+                parts[name] = _build_module(model, name, cls, folder, shapes)
+            else:
+                parts[name] = cls.from_pretrained(folder, local_files_only=True)
+    _check_pipeline(model, index, parts)
+
+
+def _build_module(model: ResolvedModel, name: str, cls: Any, folder: Path, shapes: Shapes) -> Any:
+    """Return a component on the meta device. Compare its tensors with the shapes of its weights."""
+    state_dict = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    if issubclass(cls, transformers.PreTrainedModel):
+        module, report = cls.from_pretrained(
+            None,
+            config=cls.config_class.from_pretrained(folder, local_files_only=True),
+            state_dict=state_dict,
+            device_map="meta",
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+        missing = sorted(key for key in report["missing_keys"] if not key.endswith(components.DERIVED_TENSOR_SUFFIXES))
+        mismatched = {key: (tuple(found), tuple(expected)) for key, found, expected in report["mismatched_keys"]}
+    else:
+        config = cls.load_config(folder, local_files_only=True)
+        try:
+            with torch.device("meta"):
+                module = cls.from_config(config)
+        except (NotImplementedError, RuntimeError):  # the constructor computes with values
+            with init_empty_weights():
+                module = cls.from_config(config)
+        module._fix_state_dict_keys_on_load(state_dict)
+        expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+        missing = sorted(expected.keys() - state_dict.keys())
+        mismatched = {
+            key: (tuple(state_dict[key].shape), shape)
+            for key, shape in expected.items()
+            if key in state_dict and tuple(state_dict[key].shape) != shape
+        }
+    _reject_tensors(model, name, missing, mismatched)
+    return module
+
+
+def _reject_tensors(
+    model: ResolvedModel, name: str, missing: list[str], mismatched: Mapping[str, tuple[tuple[int, ...], ...]]
+) -> None:
+    if missing:
+        raise components.missing_tensors_error(model, name, missing)
+    for key, (found, expected) in sorted(mismatched.items()):
+        raise ModelUnavailableError(
+            f"Cannot load the {name} of '{model.name}': {key} has the shape {_shape_text(found)}, and its "
+            f"config.json implies {_shape_text(expected)}.",
+            "Use another copy of the model.",
+        )
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a scalar"
+
+
+def _check_pipeline(model: ResolvedModel, index: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    """Check that the pipeline accepts the components, and that the components fit each other."""
+    class_name = index["_class_name"]
+    cls = components.find_class("diffusers", class_name, diffusers.DiffusionPipeline)
+    with _wrap_build_errors(model, "pipeline"):
+        expected, optional = map(set, cls._get_signature_keys(cls))
+        required = expected - set(cls._optional_components)
+        absent = sorted(name for name in required if parts.get(name) is None)
+        if absent:
+            raise ModelUnavailableError(
+                f"Cannot load '{model.name}': {class_name} needs a {absent[0]}, and model_index.json has none.",
+                "Use another copy of the model.",
+            )
+        unknown = sorted(parts.keys() - expected - optional)
+        if unknown:
+            raise ModelUnavailableError(
+                f"Cannot load '{model.name}': {class_name} has no component {unknown[0]}.",
+                "Use another copy of the model.",
+            )
+        _check_types(model, cls, parts)
+        _check_tokenizers(model, parts)
+        settings = {name: value for name, value in index.items() if name in optional - parts.keys()}
+        if parts.get("safety_checker", True) is None:
+            settings["requires_safety_checker"] = False
+        cls(**parts, **settings)
+
+
+def _check_types(model: ResolvedModel, cls: Any, parts: Mapping[str, Any]) -> None:
+    """Check that each component is of one of the classes that the pipeline declares."""
+    for name, allowed in cls._get_signature_types().items():
+        part = parts.get(name)
+        classes = tuple(each for each in allowed if isinstance(each, type))
+        is_module = isinstance(part, torch.nn.Module)
+        if is_module and classes and not any(issubclass(each, torch.nn.Module) for each in classes):
+            raise ModelUnavailableError(
+                f"Cannot load '{model.name}': its {name} is a {type(part).__name__}, and {cls.__name__} needs a "
+                f"{classes[0].__name__}.",
+                "Use another copy of the model.",
+            )
+
+
+def _check_tokenizers(model: ResolvedModel, parts: Mapping[str, Any]) -> None:
+    """Check that each text encoder has an embedding for all tokens and positions of its tokenizer."""
+    for number in ("", "_2", "_3"):
+        tokenizer, encoder = parts.get(f"tokenizer{number}"), parts.get(f"text_encoder{number}")
+        if not isinstance(tokenizer, transformers.PreTrainedTokenizerBase) or encoder is None:
+            continue
+        config = getattr(encoder.config, "text_config", encoder.config)
+        if len(tokenizer) > config.vocab_size:
+            raise ModelUnavailableError(
+                f"Cannot load '{model.name}': its tokenizer{number} has {len(tokenizer):,} tokens, and its "
+                f"text_encoder{number} has {config.vocab_size:,}.",
+                "Use another copy of the model.",
+            )
+        if getattr(tokenizer, "eos_token_id", None) is None or tokenizer.pad_token_id is None:
+            raise ModelUnavailableError(
+                f"Cannot load '{model.name}': its tokenizer{number} has no end token or no padding token.",
+                "Use another copy of the model.",
+            )
+        if "CLIP" in type(encoder).__name__ and tokenizer.model_max_length > config.max_position_embeddings:
+            raise ModelUnavailableError(
+                f"Cannot load '{model.name}': its tokenizer{number} returns {tokenizer.model_max_length:,} tokens, and "
+                f"its text_encoder{number} accepts {config.max_position_embeddings:,}.",
+                "Use another copy of the model.",
+            )
+
+
+@contextlib.contextmanager
+def _wrap_build_errors(model: ResolvedModel, name: str) -> Iterator[None]:
+    """Convert all errors of the libraries: a constructor can raise any exception for an invalid configuration."""
+    try:
+        yield
+    except (ArtgenError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        # An error in the Rust code of tokenizers is a PanicException, which is not an Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ModelUnavailableError(
+            f"Cannot load the {name} of '{model.name}': {first_line(error).rstrip('.')}.",
+            "Use another copy of the model.",
+        ) from error
