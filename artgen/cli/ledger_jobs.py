@@ -88,6 +88,8 @@ class LedgerJobs:
             typer.Exit: entries are invalid; each error is printed.
         """
         self.ledger.refresh()
+        # A real run reports truncated prompts when it generates the images.
+        create_checker = cache(partial(_create_checker, reporter if self._is_dry_run else no_op))
         planner = Planner(
             self._folder,
             self._defaults,
