@@ -96,9 +96,7 @@ class LedgerJobs:
             existing_files=self.ledger.completed_files(),
             known_fingerprints=self.ledger.records,
             listener=reporter,
-            check_job=partial(
-                self._check_job, cache(partial(_create_checker, reporter if self._is_dry_run else no_op))
-            ),
+            check_job=partial(self._check_job, create_checker),
         )
         self.plan = planner.build_plan(self._entries)
         _report_line_errors(self.plan, keep_going=self._run_settings.keep_going)
