@@ -50,7 +50,7 @@ class OutputFiles:
                 supported.
             OutputError: a file exists already.
         """
-        from artgen.outputs import format_from_suffix
+        from artgen.outputs import find_stream, format_from_suffix
 
         if not self._root_by_path and not (self._fit_path and request.fit):
             raise UsageError(
@@ -66,9 +66,11 @@ class OutputFiles:
                 "Cannot save the heat maps: two images have the same name.", "Run the command once for each folder."
             )
         for path in (self._csv_path, self._fit_path, *heatmap_paths):
-            if path is not None and path.exists() and not self._overwrite:
+            if path is None or find_stream(str(path)) is not None:
+                continue
+            if path.exists() and not self._overwrite:
                 raise OutputError(f"'{path}' exists already.", _OVERWRITE_HINT)
-            if path is not None and path.is_dir():
+            if path.is_dir():
                 raise OutputError(f"Cannot write to '{path}': it is a folder.", "Use the name of a file.")
 
     def _check_fit_path(self, fit_path: Path, request: Any) -> None:

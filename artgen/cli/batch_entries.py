@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from artgen.errors import UsageError
-from artgen.outputs import SUFFIX_FORMATS
+from artgen.outputs import SUFFIX_FORMATS, find_stream
 from artgen.queue import image_folders
 from artgen.queue.entries import Entry, LineError
 from artgen.spec.settings import OutputSettings, options_of
@@ -73,6 +73,8 @@ def batch_folder(output: OutputSettings, batch_name: str) -> tuple[Path, dict[st
     settings = non_default_settings(dataclasses.replace(output, output=None, overwrite=False))
     if output.output is None:
         return Path("outputs", batch_name), settings
+    if find_stream(output.output) is not None:
+        raise UsageError(f"Cannot save a batch to '{output.output}': it is not a folder.", "-o images/")
     parts = PurePath(output.output).parts
     num_folders = next((i for i, part in enumerate(parts) if "{" in part), len(parts))
     if num_folders == len(parts) and PurePath(output.output).suffix.lower() in SUFFIX_FORMATS:

@@ -56,7 +56,7 @@ def print_result(line: str) -> None:
 
 def print_path(path: Path) -> None:
     """Print a path to stdout: sanitized for a terminal; in a pipe or a file, undecodable bytes are kept."""
-    _write_stdout((printable(str(path)) if _is_terminal(sys.stdout) else printable_path(str(path))) + "\n")
+    _write_stdout((printable(str(path)) if is_terminal(sys.stdout) else printable_path(str(path))) + "\n")
 
 
 def print_json(value: Any) -> None:
@@ -67,18 +67,6 @@ def print_json(value: Any) -> None:
 def print_text(text: str) -> None:
     """Print text that artgen itself defines to stdout, unchanged."""
     _write_stdout(text + "\n")
-
-
-def write_binary(data: bytes) -> None:
-    """Write the bytes of a file to stdout.
-
-    Raises:
-        OutputError: stdout cannot be written.
-    """
-    with _open_stdout() as stream:
-        stream.flush()
-        stream.buffer.write(data)
-        stream.buffer.flush()
 
 
 def _write_stdout(text: str) -> None:
@@ -108,7 +96,7 @@ def _open_stdout() -> Iterator[Any]:
 def _encode_for_stdout(text: str) -> bytes:
     """Encode text that the encoding of stdout does not support: file names unchanged, other text with escapes."""
     try:
-        if not _is_terminal(sys.stdout):
+        if not is_terminal(sys.stdout):
             return os.fsencode(text)
     except UnicodeEncodeError:
         pass
@@ -166,11 +154,12 @@ def _write_stderr(line: str) -> None:
 
 def styled(stream: TextIO, text: str, **style: Any) -> str:
     """Return the text with styles for a terminal. NO_COLOR and TERM=dumb disable styles."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not _is_terminal(stream)
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal(stream)
     return text if plain else typer.style(text, **style)
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a stream is open and connected to a terminal."""
     return stream is not None and stream.isatty()
 
 
@@ -259,10 +248,12 @@ class Reporter:
             self._show_progress("saving", 0, None, "")
 
     def _show_progress(self, activity: str, done: int, total: int | None, unit: str) -> None:
-        if not _is_terminal(sys.stderr) or not stderr_console().is_terminal:
+        if not is_terminal(sys.stderr) or not stderr_console().is_terminal:
             return
         if self._progress is None:
-            self._progress = _create_progress_bars()
+            from artgen.cli.progress_bars import create_progress_bars
+
+            self._progress = create_progress_bars(stderr_console())
             self._progress.start()
             self._task_id = None
         description = printable(activity)
@@ -287,34 +278,6 @@ def _model_line(event: ModelSelected) -> str:
     if device == "cpu":
         device = "the CPU" if hardware.cuda_device_count() else "the CPU (no CUDA device found)"
     return f"Using {event.model} on {device} in {event.dtype}."
-
-
-def _create_progress_bars() -> "Progress":
-    from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """Show completed steps or bytes, and the number per second."""
-
-        def render(self, task: Any) -> Text:
-            if not task.total:
-                return Text("")
-            speed = task.finished_speed or task.speed  # None before the second step
-            if task.fields["unit"] == "bytes":
-                rate = f" {speed / 1e6:.1f} MB/s" if speed else ""
-                return Text(f"{task.completed / 1e6:,.0f}/{task.total / 1e6:,.0f} MB{rate}")
-            rate = f" {speed:.2f} it/s" if speed else ""
-            return Text(f"{task.completed:.0f}/{task.total:.0f}{rate}")
-
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        Rate(),
-        TimeRemainingColumn(),
-        console=stderr_console(),
-        transient=True,
-    )
 
 
 def summary_line(record: Mapping[str, Any]) -> str:

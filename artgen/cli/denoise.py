@@ -11,6 +11,7 @@ from artgen.cli.dispatch import dispatch_batch, needs_batch, note_unused_setting
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import OptionalImages
 from artgen.cli.run_requests import OutputOptions, run_requests
+from artgen.cli.stdout_image import is_stdout
 from artgen.errors import InputFileError, UsageError
 from artgen.spec.settings import (
     DenoiseSettings,
@@ -100,7 +101,9 @@ def denoise(
     from artgen.cli.request_jobs import RequestJobs
 
     request = Denoise.from_settings(*groups, image=image_paths[0] if image_paths else None)
-    comparison = _Comparison(reference, compare, output.overwrite, report)
+    comparison = _Comparison(
+        reference, compare, output.overwrite, report, print_sheet_path=not (report.json or is_stdout(output.output))
+    )
     jobs = RequestJobs([request], options, check_job=comparison.check_job, on_saved=comparison.on_saved)
     run_requests(jobs, report)
 
@@ -109,7 +112,13 @@ class _Comparison:
     """Compare a denoised image with the noisy image and with a reference."""
 
     def __init__(
-        self, reference_path: Path | None, sheet_path: Path | None, overwrite: bool, report: ReportSettings
+        self,
+        reference_path: Path | None,
+        sheet_path: Path | None,
+        overwrite: bool,
+        report: ReportSettings,
+        *,
+        print_sheet_path: bool,
     ) -> None:
         """Load the reference, if there is one.
 
@@ -131,6 +140,7 @@ class _Comparison:
         self._sheet_path = sheet_path
         self._overwrite = overwrite
         self._report = report
+        self._print_sheet_path = print_sheet_path
         self._noisy: Image.Image | None = None
         if sheet_path is not None:
             check_sheet_path(sheet_path, overwrite, "--compare")
@@ -196,7 +206,7 @@ class _Comparison:
             Path(self._sheet_path or ""),
             cell_px=side,
             overwrite=self._overwrite,
-            print_paths=not self._report.json,
+            print_paths=self._print_sheet_path,
         )
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artgen.cli.console import discard_note, print_note
+from artgen.cli.positionals import check_stdin_uses
 from artgen.cli.run_requests import OutputOptions, run_requests
+from artgen.errors import UsageError
 from artgen.spec.settings import RunSettings, SeriesSettings, SweepSettings, options_of
 from artgen.system.files import missing_file_error
+from artgen.system.input_files import is_stdin
 
 if TYPE_CHECKING:
     from artgen.spec.requests import Request
@@ -36,8 +39,9 @@ def dispatch(
     Raises:
         ArtgenError: a request is invalid, or a single image failed.
     """
+    check_stdin_uses(*image_paths, *(getattr(group, "mask", None) for group in groups))
     for path in image_paths:
-        if not os.path.lexists(path):  # before the modules that read images are imported
+        if not is_stdin(path) and not os.path.lexists(path):  # before the modules that read images are imported
             raise missing_file_error(path)
     if needs_batch(image_paths, sweep):
         dispatch_batch(request_type.task, groups, image_paths, series, sweep, options)
@@ -67,7 +71,8 @@ def note_unused_settings(sweep: SweepSettings) -> None:
 
 def needs_batch(image_paths: Sequence[Path], sweep: SweepSettings) -> bool:
     """Return whether a command runs as a batch: it has a sweep, a folder or several images."""
-    return bool(sweep.sweep) or len(image_paths) > 1 or any(map(os.path.isdir, image_paths))
+    folders = (path for path in image_paths if not is_stdin(path) and os.path.isdir(path))  # noqa: PTH112
+    return bool(sweep.sweep) or len(image_paths) > 1 or any(folders)
 
 
 def dispatch_batch(
@@ -81,8 +86,14 @@ def dispatch_batch(
     """Run a folder, several images or a sweep as a batch. The arguments are described in `dispatch`.
 
     Raises:
+        UsageError: an image is read from stdin.
         ArtgenError: a request is invalid.
     """
+    if any(map(is_stdin, (*image_paths, *(getattr(group, "mask", None) for group in groups)))):
+        raise UsageError(
+            "Cannot read an image from stdin for several results: the run could not be continued.",
+            "Save the image to a file first.",
+        )
     # Imported here: a single image does not need the queue.
     from artgen.cli.batch_entries import batch_folder, image_entries, non_default_settings
 

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.console import Reporter, print_json, print_note, print_path
+from artgen.cli.console import Reporter, print_json, print_note
 from artgen.cli.options import flatten_settings
+from artgen.cli.stdout_image import check_stdout_image, print_saved_path
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.spec.settings import AnimationSettings, FramesSettings, InputImage, OutputSettings, ReportSettings
 from artgen.system import process
@@ -50,7 +51,7 @@ OutputOption = Annotated[
     typer.Option(
         "-o",
         "--output",
-        help="File, folder (with a trailing /) or template.  [default: outputs/{stem}-noise.png]",
+        help="File, folder (with a trailing /), template, or - for stdout.  [default: outputs/{stem}-noise.png]",
     ),
 ]
 CellSize = Annotated[
@@ -87,6 +88,7 @@ def noise(
     record = {"task": "noise", "image": source.image.name, "seed": seed, "steps": steps}
     output_settings = OutputSettings(output=output, overwrite=overwrite, metadata="none")
     destination = outputs.parse_destination(output_settings, "{stem}-noise", input_paths=(source.image,))
+    check_stdout_image(destination.is_stdout, json=report.json, dry_run=report.dry_run)
     animation_output = outputs.parse_frames_option(
         FramesSettings(frames=animation.frames, fps=animation.fps), multiple_images=False, overwrite=overwrite
     )
@@ -115,9 +117,7 @@ def noise(
         values = {**record, "schedule": schedule or model or "linear", "space": space, **frames}
         print_json({"file": str(path), **values, "times": [_level_record(level) for level in levels]})
         return
-    print_path(path)
-    if frames_path:
-        print_path(frames_path)
+    print_saved_path(path, frames_path)
 
 
 def _level_record(level: "NoiseLevel[float]") -> dict[str, Any]:

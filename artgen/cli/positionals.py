@@ -11,19 +11,22 @@ import typer
 from artgen.errors import UsageError
 from artgen.spec.settings import CanvasSettings, Img2ImgInput, PromptSettings, SizeSettings
 from artgen.system.external_data import decode_text
-from artgen.system.input_files import read_stdin
+from artgen.system.input_files import STDIN, read_stdin
 
-MAX_PROMPT_BYTES = 2**20
+MAX_PROMPT_BYTES = 1 << 20
+"""Limit of a prompt that is read from stdin."""
 
 OptionalImages = Annotated[
     list[Path] | None,
-    typer.Argument(help="Images, and folders of images.", metavar="[IMAGE]...", show_default=False),
+    typer.Argument(help="Images, and folders of images. - reads stdin.", metavar="[IMAGE]...", show_default=False),
 ]
-RequiredImages = Annotated[list[Path], typer.Argument(help="Images, and folders of images.", metavar="IMAGE...")]
+RequiredImages = Annotated[
+    list[Path], typer.Argument(help="Images, and folders of images. - reads stdin.", metavar="IMAGE...")
+]
 ImagesAndPrompt = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Images or folders of images, then the prompt. `-` reads the prompt from stdin.",
+        help="Images or folders of images, then the prompt. Either may be -, which reads stdin.",
         metavar="[IMAGE]... [PROMPT]",
         show_default=False,
     ),
@@ -36,17 +39,19 @@ def split_positionals(
     """Split the positional arguments into input images and the prompt.
 
     The first argument is an image unless `--image` is set. Every other argument is an image if the file exists or if
-    its suffix is an image suffix. One other argument may be the prompt.
+    its suffix is an image suffix. One other argument may be the prompt. `-` is standard input.
 
     Raises:
-        UsageError: there is more than one prompt.
+        UsageError: there is more than one prompt, or several inputs are `-`.
     """
     from artgen.images import IMAGE_SUFFIXES
 
     images = [source.image] if source.image else []
     prompts: list[str] = [prompt.prompt] if prompt.prompt else []
     for argument in positionals or []:
-        if not images or Path(argument).suffix.lower() in IMAGE_SUFFIXES or os.path.lexists(argument):
+        if not images or (
+            argument != STDIN and (Path(argument).suffix.lower() in IMAGE_SUFFIXES or os.path.lexists(argument))
+        ):
             images.append(Path(argument))
         else:
             prompts.append(argument)
@@ -54,7 +59,21 @@ def split_positionals(
         raise UsageError(
             f"Unexpected argument '{prompts[1]}': the prompt is already set.", "Quote a prompt that contains spaces."
         )
+    check_stdin_uses(*images, *prompts)
     return images, read_prompt(dataclasses.replace(prompt, prompt=prompts[0] if prompts else ""))
+
+
+def check_stdin_uses(*inputs: Path | str | None) -> None:
+    """Check that at most one input is standard input.
+
+    Raises:
+        UsageError: several inputs are `-`.
+    """
+    if sum(str(each) == STDIN for each in inputs) > 1:
+        raise UsageError(
+            "Cannot read several inputs from stdin: only one of the image, the mask and the prompt can be '-'.",
+            "Save the others to files.",
+        )
 
 
 def read_prompt(prompt: PromptSettings) -> PromptSettings:
@@ -62,9 +81,9 @@ def read_prompt(prompt: PromptSettings) -> PromptSettings:
 
     Raises:
         UsageError: stdin is not UTF-8 text.
-        InputFileError: stdin is closed or has more than 1 MiB.
+        InputFileError: stdin is closed or a terminal, too long, or sends no data.
     """
-    if prompt.prompt != "-":
+    if prompt.prompt != STDIN:
         return prompt
     try:
         text = decode_text(read_stdin(MAX_PROMPT_BYTES)).strip()

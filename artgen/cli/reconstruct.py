@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.console import Reporter, discard_note, print_json, print_note, print_path
+from artgen.cli.console import Reporter, discard_note, print_json, print_note
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.sheet import check_sheet_path, write_sheets
+from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
 from artgen.errors import ModelUnavailableError
 from artgen.spec.settings import DeviceSettings, ModelRef
 from artgen.system import process
@@ -53,6 +54,7 @@ def reconstruct(
 
     checks.check_device(compute.device, None)
     check_sheet_path(output, overwrite, "--output")
+    check_stdout_image(is_stdout(output), json=as_json)
     resolved = _resolve_model(model)
     files = [path for path, _ in images.iter_images(image_paths, on_note=discard_note if quiet else print_note)]
     for file in files:
@@ -82,7 +84,7 @@ def reconstruct(
         print_note(f"Mean of {counted(len(files), 'image')}: {_format_metrics(totals)}.")
     _write_pages(rows, output, overwrite)
     if not as_json:
-        print_path(output)
+        print_saved_path(output)
 
 
 def _resolve_model(model_ref: ModelRef) -> "ResolvedModel":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from artgen.cli.console import Reporter
 from artgen.cli.run_requests import JobOutcome, OnOutcome, OutputOptions, PendingJob, RunPlan
+from artgen.cli.stdout_image import check_stdout_image
 from artgen.errors import InputFileError, OutputError
 from artgen.spec.settings import ReportSettings
 
@@ -68,6 +69,7 @@ class RequestJobs:
         animation = outputs.parse_frames_option(
             frames, multiple_images=len(self._requests) > 1, overwrite=output.overwrite
         )
+        check_stdout_image(destination.is_stdout, json=self._options.report.json, dry_run=self._options.report.dry_run)
         jobs = prepare_jobs(self._requests, reporter)
         for job in jobs:
             if self._check_job is not None:

@@ -16,10 +16,10 @@ from artgen.cli.console import (
     print_error,
     print_json,
     print_note,
-    print_path,
     print_result,
     summary_line,
 )
+from artgen.cli.stdout_image import print_saved_path
 from artgen.errors import ArtgenError
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
 from artgen.system.counts import counted
@@ -180,9 +180,7 @@ def _print_saved(outcome: JobOutcome, path: Path, plan: RunPlan, report: ReportS
         frames = {"frames": str(outcome.frames)} if outcome.frames else {}
         print_json({"file": str(path), **outcome.record, **frames, **outcome.measure()})
         return
-    print_path(path)
-    if outcome.frames:
-        print_path(outcome.frames)
+    print_saved_path(path, outcome.frames)
     outcome.measure()
 
 

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.console import print_note, print_path
+from artgen.cli.console import print_note
 from artgen.cli.positionals import RequiredImages
-from artgen.errors import InputFileError, OutputError
+from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
+from artgen.errors import InputFileError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from artgen.images.contact_sheet import ContactSheet
@@ -44,6 +45,7 @@ def sheet(
     from artgen.images import contact_sheet, iter_images
 
     check_sheet_path(output, overwrite, "--output")
+    check_stdout_image(is_stdout(output), json=False)
     files = [path for path, _ in iter_images(image_paths, on_note=print_note)]
     records = [_read_record(file) for file in files]
     shared, differing = contact_sheet.split_common_settings(records, LABEL_SETTINGS)
@@ -69,9 +71,11 @@ def check_sheet_path(output: Path, overwrite: bool, option: str) -> None:
         UsageError: the suffix is not an image suffix.
         OutputError: the file exists already.
     """
-    from artgen.outputs import format_from_suffix
+    from artgen.outputs import find_stream, format_from_suffix
 
     flag = "-o" if option == "--output" else option
+    if option == "--output" and find_stream(str(output)) is not None:
+        return
     format_from_suffix(output, "A sheet", f"{flag} sheet.png")
     if output.exists() and not overwrite:
         raise OutputError(f"'{output}' exists already.", f"Choose another {option}, or add --overwrite.")
@@ -84,28 +88,31 @@ def write_sheets(
 
     Args:
         pages: the pages.
-        output: path of the first page.
+        output: path of the first page, or a stream; see `artgen.outputs.find_stream`.
         cell_px: width and height of a cell, in pixels.
         overwrite: existing files may be overwritten.
         print_paths: print the paths to stdout.
 
     Raises:
-        UsageError: the suffix is not an image suffix.
+        UsageError: the suffix is not an image suffix, or standard output receives several pages.
         OutputError: a file exists already, or cannot be written.
     """
     from artgen.images import contact_sheet
-    from artgen.outputs import encode_without_metadata, format_from_suffix, write_user_file
+    from artgen.outputs import encode_without_metadata, find_stream, format_from_suffix, write_user_file
 
-    image_format = format_from_suffix(output, "A sheet", "-o sheet.png")
+    stream = find_stream(str(output))
+    if stream is not None and len(pages) > 1:
+        raise UsageError(f"Cannot write several pages to '{output}': it takes one page.", "Use -o sheet.png.")
+    image_format = "png" if stream is not None else format_from_suffix(output, "A sheet", "-o sheet.png")
     hint = "Choose another --output, or add --overwrite."
     paths = [output, *(output.with_stem(f"{output.stem}-{number}") for number in range(2, len(pages) + 1))]
-    if not overwrite and (existing := next((path for path in paths if path.exists()), None)):
+    if not overwrite and stream is None and (existing := next((path for path in paths if path.exists()), None)):
         raise OutputError(f"'{existing}' exists already.", hint)
     for path, page in zip(paths, pages, strict=True):
         data = encode_without_metadata(contact_sheet.render_sheet(page, cell_px=cell_px), image_format)
         write_user_file(path, data, overwrite=overwrite, hint=hint)
         if print_paths:
-            print_path(path)
+            print_saved_path(path)
     return paths
 
 

@@ -9,6 +9,7 @@ from artgen.dataset.types import RejectedFile, relative_name
 from artgen.errors import InputFileError, UsageError
 from artgen.images import IMAGE_SUFFIXES
 from artgen.images.derived import is_derived
+from artgen.images.folders import is_special_file
 
 METADATA_FILES = ("metadata.jsonl", "provenance.jsonl")
 """Files that describe the images of their folder and its subfolders."""
@@ -100,7 +101,11 @@ def _walk_files(folder: Path, scanned: ScannedFolder) -> Iterator[Path]:
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        files += [current / name for name in names if not name.startswith(".")]
+        for path in (current / name for name in names if not name.startswith(".")):
+            if is_special_file(path):
+                scanned.notes.append(f"'{relative_name(path, folder)}' is not a regular file and is skipped")
+            else:
+                files.append(path)
     return iter(sorted(files, key=lambda path: path.relative_to(folder).as_posix()))
 
 

@@ -10,6 +10,7 @@ from artgen.errors import InputFileError
 from artgen.images.decoding import IMAGE_SUFFIXES
 from artgen.images.derived import is_derived
 from artgen.system.counts import counted
+from artgen.system.input_files import is_stdin
 
 OUTPUT = "image in the output folder"
 OWN_RESULT = "image of this batch"
@@ -53,7 +54,7 @@ def iter_images(
     """
     reasons = {file_id: reason for path, reason in (excluded or {}).items() if (file_id := _file_id(path))}
     for path in paths:
-        if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for long names
+        if is_stdin(path) or not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for long names
             yield path, path.parent
             continue
         search = _FolderSearch(path, reasons)
@@ -119,11 +120,19 @@ class _FolderSearch:
         except OSError:
             return True  # the error is reported when the image is read
         reason = self._excluded.get((status.st_dev, status.st_ino))
-        if reason is None and not stat.S_ISREG(status.st_mode):
+        if reason is None and is_special_file(path):
             reason = _SPECIAL
         if reason is not None:
             self.skipped[reason] += 1
         return reason is None
+
+
+def is_special_file(path: Path) -> bool:
+    """Return whether a file in a folder is a pipe, a socket or a device. Reading it could block."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # reading the file reports the error
+        return False
 
 
 def _is_image_name(name: str) -> bool:

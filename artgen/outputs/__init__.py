@@ -11,10 +11,12 @@ from artgen.outputs.parse_output import (
     format_from_suffix,
     parse_destination,
 )
+from artgen.outputs.streams import STDOUT, find_stream, write_stream
 from artgen.outputs.writing import write_user_file
 
 __all__ = [
     "FORMAT_SUFFIXES",
+    "STDOUT",
     "SUFFIX_FORMATS",
     "TEMPLATE_FIELDS",
     "AnimationOutput",
@@ -22,10 +24,12 @@ __all__ = [
     "Template",
     "destination_for_requests",
     "encode_without_metadata",
+    "find_stream",
     "format_from_suffix",
     "parse_destination",
     "parse_frames_option",
     "parse_template",
     "sanitize_component",
+    "write_stream",
     "write_user_file",
 ]

@@ -12,6 +12,7 @@ from artgen.metadata import has_sidecar, needs_sidecar, sidecar_path
 from artgen.outputs.encoding import EncodingOptions, encode_image
 from artgen.outputs.image_and_sidecar import create_with_sidecar, overwrite_with_sidecar, reject_symlink
 from artgen.outputs.names import MAX_NAME_BYTES, Template, next_index, template_values
+from artgen.outputs.streams import reject_special_file
 from artgen.outputs.writing import check_folder, check_inside
 from artgen.system.files import wrap_write_errors
 
@@ -53,6 +54,11 @@ class Destination:
     def is_fixed(self) -> bool:
         """Return whether the name has no fields, so all images have the same name."""
         return not any(part.fields for part in self.templates)
+
+    @property
+    def is_stdout(self) -> bool:
+        """Return whether the image is written to standard output."""
+        return False
 
     def preview(self, record: Mapping[str, object], *, stem: str | None = None) -> Path:
         """Return the path that `save` tries first; `stem` is the value of `{stem}`."""
@@ -240,6 +246,7 @@ class Destination:
 
     def _check_target(self, target: Path, with_sidecar: bool) -> None:
         reject_symlink(target)
+        reject_special_file(target)
         if with_sidecar:
             reject_symlink(sidecar_path(target))
         if target.is_dir():

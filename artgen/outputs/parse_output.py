@@ -9,6 +9,8 @@ from artgen.metadata import METADATA_LEVELS
 from artgen.outputs.destination import Destination
 from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions
 from artgen.outputs.names import parse_template
+from artgen.outputs.stream_destination import StreamDestination
+from artgen.outputs.streams import STDOUT, find_stream
 from artgen.spec.requests import Request
 from artgen.spec.settings import OutputSettings
 
@@ -48,16 +50,17 @@ def parse_destination(
     """Parse the output options.
 
     Args:
-        output: its `output` is a file (`fox.png`; the suffix of the format is added if it is missing), a folder (ends
-            with `/` or exists), a template (`{model}/{seed}.png`, see `artgen.outputs.names.TEMPLATE_FIELDS`), or None
-            for the folder `outputs`.
+        output: its `output` is `-` (standard output), a file (`fox.png`; the suffix of the format is added if it is
+            missing), a folder (ends with `/` or exists), a template (`{model}/{seed}.png`, see
+            `artgen.outputs.names.TEMPLATE_FIELDS`), or None for the folder `outputs`.
         default_template: file name inside a folder, without suffix.
         image_count: number of images to save, >= 1.
         input_paths: input files, which are overwritten only with `output.overwrite`.
 
     Raises:
         UsageError: The field or the format is unknown, the suffix and the format contradict each other, the quality is
-            outside 1 to 100, or the PNG level is outside 0 to 9.
+            outside 1 to 100, the PNG level is outside 0 to 9, or several images are written to standard output.
+        OutputError: The output is a pipe, a socket or a device that cannot be written.
     """
     if output.metadata not in METADATA_LEVELS:
         raise UsageError(f"'{output.metadata}' is not a metadata level.", f"Use {', '.join(METADATA_LEVELS)}.")
@@ -67,6 +70,8 @@ def parse_destination(
         raise UsageError(
             f"--png-level is {output.png_level}; use 0 to 9.", "Omit --png-level for the fastest encoding."
         )
+    if (stream := find_stream(output.output)) is not None:
+        return _stream_destination(stream, output, image_count)
     folder, components = split_output(output.output, default_template)
     stem, suffix, format_name = resolve_format(components[-1], output.format)
     parts = [parse_template(component) for component in (*components[:-1], stem)]
@@ -76,6 +81,18 @@ def parse_destination(
         folder /= parts.pop(0).render({})
     encoding = EncodingOptions(format_name, output.quality or DEFAULT_QUALITY, output.metadata, output.png_level)
     return Destination(folder, tuple(parts), suffix, encoding, output.overwrite, image_count, tuple(input_paths))
+
+
+def _stream_destination(stream: str, output: OutputSettings, image_count: int) -> StreamDestination:
+    if stream == STDOUT and image_count > 1:
+        raise UsageError(
+            "Cannot write several images to standard output: it takes one image.", "Use -o images/ for a folder."
+        )
+    name, suffix, format_name = resolve_format("image", output.format)
+    encoding = EncodingOptions(format_name, output.quality or DEFAULT_QUALITY, output.metadata, output.png_level)
+    return StreamDestination(
+        Path(), (parse_template(name),), suffix, encoding, output.overwrite, image_count, (), stream=stream
+    )
 
 
 def format_from_suffix(path: Path, description: str, hint: str) -> str:
@@ -99,14 +116,12 @@ def split_output(output: str | None, default_template: str) -> tuple[Path, list[
     """Return the literal folder and the path components that can contain fields.
 
     Raises:
-        UsageError: The value is empty, `-`, or names no file.
+        UsageError: The value is empty, or names no file.
     """
     if output is None:
         return Path(DEFAULT_OUTPUT_FOLDER), [default_template]
     if not output.strip() or "\0" in output:
         raise UsageError("--output is empty or contains a NUL character.", "Use a file, a folder or a template.")
-    if output == "-":
-        raise UsageError("Images cannot be written to standard output.", "Use a file, a folder or a template.")
     if _is_folder(Path(output)):
         return Path(output), [default_template]
     path = PurePath(output)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from artgen.errors import OutputError, RefusedError
+from artgen.outputs.streams import find_stream, write_stream
 from artgen.system.files import atomic_create, wrap_write_errors, write_atomically
 from artgen.system.temporary import check_writable, clean_stale
 
@@ -18,8 +19,11 @@ def write_user_file(path: Path, data: bytes, *, overwrite: bool, hint: str) -> N
         hint: hint of the error if the file exists.
 
     Raises:
-        OutputError: The file exists, or it cannot be written.
+        OutputError: The file exists, it cannot be written, or it is a pipe, a socket or a device.
     """
+    if (stream := find_stream(str(path))) is not None:
+        write_stream(stream, data)
+        return
     if overwrite:
         write_atomically(path, data)
         return

@@ -131,7 +131,7 @@ def _find_mask(mask_folder: Path, image_path: Path) -> Path:
     candidates = [
         path
         for path in (exact.parent.iterdir() if exact.parent.is_dir() else ())
-        if path.stem == image_path.stem and path.suffix.lower() in IMAGE_SUFFIXES
+        if path.stem == image_path.stem and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     ]
     if len(candidates) == 1:
         return candidates[0]

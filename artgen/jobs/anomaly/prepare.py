@@ -7,7 +7,7 @@ from pathlib import Path
 
 from artgen import images, registry
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
-from artgen.events import Downloading, Listener, no_op
+from artgen.events import Downloading, Listener, Notice, no_op
 from artgen.jobs import checks
 from artgen.jobs.anomaly.fit_file import AnomalyConfig, FitHeader, check_normal_count, read_fit_header
 from artgen.jobs.anomaly.images import read_image_sizes
@@ -78,7 +78,10 @@ def prepare_anomaly_job(request: Anomaly, listener: Listener = no_op) -> Anomaly
     normal_paths: tuple[Path, ...] = ()
     fit_header = None
     if request.fit is not None and request.fit.is_dir():
-        normal_paths = tuple(path for path, _ in images.iter_images([request.fit]))
+        notes: list[str] = []
+        normal_paths = tuple(path for path, _ in images.iter_images([request.fit], notes))
+        for text in notes:
+            listener(Notice(text))
         check_normal_count(len(normal_paths), request.alpha)
     elif request.fit is not None:
         fit_header = read_fit_header(request.fit)

@@ -14,7 +14,7 @@ class InputImage:
 
     image: Path | None = option(
         None,
-        "Input image.",
+        "Input image. - reads stdin.",
         flags=("-i", "--image"),
         aliases=("--init-image",),
         positional=True,
@@ -85,7 +85,8 @@ class MaskSettings:
 
     mask: Path | None = option(
         None,
-        "Mask image. White pixels are repainted. Without white, the brightest value or the only color counts as white.",
+        "Mask image. - reads stdin. White pixels are repainted. Without white, the brightest value or the only color "
+        "counts as white.",
         flags=("-M", "--mask"),
         aliases=("--mask-image",),
         is_path=True,

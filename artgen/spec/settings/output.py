@@ -14,7 +14,7 @@ class OutputSettings:
 
     output: str | None = option(
         None,
-        "File, folder (with a trailing /) or template such as `{seed}-{prompt}.png`. [outputs/]",
+        "File, folder (with a trailing /), template such as `{seed}-{prompt}.png`, or - for stdout. [outputs/]",
         flags=("-o", "--output"),
     )
     format: str | None = option(None, "File format. [png]", choices=("png", "jpeg", "jpg", "webp"))
