@@ -124,8 +124,7 @@ def test_special_files_in_folders_are_skipped(arguments: tuple[str, ...], name: 
     SPECIAL_FILES[name](Path("folder", name))
     SPECIAL_FILES[name](Path("folder/1.txt"))  # not a caption
     result = run(*arguments)
-    assert f"{name}'" in result.stderr
-    assert "is skipped" in result.stderr
+    assert "skipped" in result.stderr.lower()
 
 
 def written(*arguments: str, code: int = 0, **kwargs: object) -> tuple[bytes, str]:

@@ -78,10 +78,8 @@ def prepare_anomaly_job(request: Anomaly, listener: Listener = no_op) -> Anomaly
     normal_paths: tuple[Path, ...] = ()
     fit_header = None
     if request.fit is not None and request.fit.is_dir():
-        notes: list[str] = []
-        normal_paths = tuple(path for path, _ in images.iter_images([request.fit], notes))
-        for text in notes:
-            listener(Notice(text))
+        found = images.iter_images([request.fit], on_note=lambda text: listener(Notice(text)))
+        normal_paths = tuple(path for path, _ in found)
         check_normal_count(len(normal_paths), request.alpha)
     elif request.fit is not None:
         fit_header = read_fit_header(request.fit)
