@@ -1,7 +1,8 @@
 """Run the checks that depend on the machine or the resolved model, and create warnings."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from artgen import images, registry
 from artgen.errors import ModelUnavailableError, UsageError
@@ -134,13 +135,20 @@ def txt2img_size(width: int | None, height: int | None, model: registry.Resolved
     return width, height
 
 
-def check_sampling(request: PromptRequest, model: registry.ResolvedModel) -> None:
+def check_sampling(request: PromptRequest, model: registry.ResolvedModel, scheduler_config: Mapping[str, Any]) -> None:
     """Check that the sampler settings of a complete request fit the model and each other.
+
+    Args:
+        request: complete request.
+        model: resolved model.
+        scheduler_config: configuration of the model's scheduler.
 
     Raises:
         UsageError: a setting is not supported; the hint contains supported values.
     """
     _check_scheduler(request, model)
+    if scheduler_config.get("rescale_betas_zero_snr"):
+        _check_zero_snr(request, model, scheduler_config)
     strength = getattr(request, "strength", None)
     _check_strength(request.steps or 1, 1.0 if strength is None else strength)
     if request.guidance_rescale:
@@ -157,6 +165,23 @@ def _check_scheduler(request: PromptRequest, model: registry.ResolvedModel) -> N
         f"The scheduler {request.scheduler} does not support '{model.name}', a {kind} model.",
         f"Supported schedulers: {fitting}.",
     )
+
+
+def _check_zero_snr(request: PromptRequest, model: registry.ResolvedModel, scheduler_config: Mapping[str, Any]) -> None:
+    """Check that a model whose last noise level has no signal (zero SNR) is sampled from this level."""
+    if request.scheduler is not None and not find_scheduler(request.scheduler).supports_zero_snr:
+        fitting = ", ".join(entry.name for entry in SCHEDULERS if entry.supports_zero_snr)
+        raise UsageError(
+            f"The scheduler {request.scheduler} does not support '{model.name}': it cannot start at the last noise "
+            "level of the model, which has no signal (rescale_betas_zero_snr).",
+            f"Supported schedulers: {fitting}.",
+        )
+    if model.prediction == "epsilon" and scheduler_config.get("timestep_spacing") in ("trailing", "linspace"):
+        raise UsageError(
+            f"Cannot generate with '{model.name}': its last noise level has no signal (rescale_betas_zero_snr), and a "
+            "prediction of epsilon does not determine the image there.",
+            "Check prediction_type in the scheduler_config.json of the model: such models predict v_prediction.",
+        )
 
 
 def _check_strength(steps: int, strength: float) -> None:

@@ -4,7 +4,7 @@ All validation runs here, before torch is imported and weights are read. The inp
 a model may download gigabytes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,6 +34,7 @@ class _ModelEntry:
         model: resolved model; None if the request needs no model.
         name: name that resolves to the same model again, with the commit if a revision was requested.
         scheduler: name and sigmas of the model's default scheduler; None if unknown.
+        scheduler_config: configuration of the model's scheduler.
         provenance: values of the model for the record.
         extras: parts of approximations that were found for the model, by name of the approximation.
     """
@@ -41,6 +42,7 @@ class _ModelEntry:
     model: registry.ResolvedModel | None
     name: str | None = None
     scheduler: tuple[str | None, str | None] = (None, None)
+    scheduler_config: Mapping[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     extras: dict[str, registry.HubFiles] = field(default_factory=dict)
 
@@ -150,7 +152,7 @@ class _Stages:
             return draft
         if isinstance(request, PromptRequest):
             fast_parts.check_fast(request, model, getattr(request, "strength", None) or 1.0)
-            checks.check_sampling(request, model)
+            checks.check_sampling(request, model, draft.entry.scheduler_config)
         for each in draft.loras:
             lora_files.check_compatible(each.file, model)
         if draft.loras:
@@ -224,7 +226,8 @@ def _resolve_model(name: str | None, offline: bool, on_download: Callable[[str, 
     elif "@" in name and model.revision:
         full_name = f"{model.name}@{model.revision}"
         provenance["model"] = model.name
-    return _ModelEntry(model, full_name, _model_scheduler(model), provenance)
+    config = registry.read_scheduler_config(registry.single_file_config(model) if model.is_file else model.path)
+    return _ModelEntry(model, full_name, _model_scheduler(model, config), config, provenance)
 
 
 def _has_changed(model: registry.ResolvedModel | None) -> bool:
@@ -294,14 +297,12 @@ def _download_callback(listener: Listener) -> Callable[[str, int, int], None]:
     return lambda file, done, total: listener(Downloading(file, done, total))
 
 
-def _model_scheduler(model: registry.ResolvedModel) -> tuple[str | None, str | None]:
+def _model_scheduler(model: registry.ResolvedModel, config: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """Return the name and the sigmas of a model's default scheduler; None for unknown values."""
     if model.scheduler is not None:
         entry, sigmas = find_scheduler_with_sigmas(model.scheduler)
         return entry.name, model.sigmas or sigmas
-    return identify_scheduler(
-        registry.read_scheduler_config(registry.single_file_config(model) if model.is_file else model.path)
-    )
+    return identify_scheduler(config)
 
 
 def source_seed_warning(request: Request, source_record: dict[str, Any] | None) -> str | None:

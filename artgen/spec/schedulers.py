@@ -1,8 +1,9 @@
 """Define the supported schedulers and their names in other tools. The engine creates the schedulers.
 
 Accepted names: AUTOMATIC1111 ("DPM++ 2M Karras", "Euler a"), k-diffusion and ComfyUI (`dpmpp_2m`, `euler_ancestral`),
-stable-diffusion.cpp (`dpm++2m`, `euler_a`) and diffusers (`DPMSolverMultistepScheduler`). The names are matched as in
-the scheduler table of the diffusers documentation. Case, spaces and punctuation are ignored.
+stable-diffusion.cpp (`dpm++2m`, `euler_a`) and diffusers (`DPMSolverMultistepScheduler`). Case, spaces and punctuation
+are ignored. A name selects only the algorithm that it names: another algorithm of the same family is an alternative in
+the hint of the error.
 """
 
 import re
@@ -26,6 +27,8 @@ class Scheduler:
         class_name: name of the diffusers class.
         aliases: other accepted names.
         config_overrides: values that override the scheduler configuration of the model.
+        supports_zero_snr: the class has `rescale_betas_zero_snr`. Other classes ignore it: their first noise level is
+            lower than the level of the model (Lin et al. 2023, arXiv 2305.08891).
         supports_sigmas: `--sigmas` supports values other than `normal`.
         is_flow_matching: the scheduler supports only flow-matching models (Stable Diffusion 3, Flux).
         required_packages: packages that the class needs and that artgen does not install by default.
@@ -38,6 +41,7 @@ class Scheduler:
     aliases: tuple[str, ...] = ()
     config_overrides: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     supports_sigmas: bool = False
+    supports_zero_snr: bool = False
     is_flow_matching: bool = False
     required_packages: tuple[str, ...] = ()
     note: str = ""
@@ -49,33 +53,36 @@ def _freeze_config(**config: object) -> Mapping[str, object]:
 
 SCHEDULERS: tuple[Scheduler, ...] = (
     Scheduler(
-        "dpm++2m", "DPM++ 2M", "DPMSolverMultistepScheduler", ("dpmpp_2m", "k_dpmpp_2m", "dpm-solver++", "dpmsolver"),
-        _freeze_config(algorithm_type="dpmsolver++", solver_order=2), supports_sigmas=True,
+        "dpm++2m", "DPM++ 2M", "DPMSolverMultistepScheduler", ("dpmpp_2m", "k_dpmpp_2m"),
+        _freeze_config(algorithm_type="dpmsolver++", solver_order=2), supports_sigmas=True, supports_zero_snr=True,
         note="second order; 15 steps or more",
     ),
     Scheduler(
         "dpm++2m-sde", "DPM++ 2M SDE", "DPMSolverMultistepScheduler", ("dpmpp_2m_sde", "k_dpmpp_2m_sde"),
-        _freeze_config(algorithm_type="sde-dpmsolver++", solver_order=2), supports_sigmas=True,
+        _freeze_config(algorithm_type="sde-dpmsolver++", solver_order=2), supports_sigmas=True, supports_zero_snr=True,
         note="dpm++2m; adds noise at each step",
     ),
     Scheduler(
         "dpm++3m", "DPM++ 3M", "DPMSolverMultistepScheduler", ("dpmpp_3m",),
-        _freeze_config(algorithm_type="dpmsolver++", solver_order=3), supports_sigmas=True,
+        _freeze_config(algorithm_type="dpmsolver++", solver_order=3), supports_sigmas=True, supports_zero_snr=True,
         note="third order; for many steps",
     ),
     Scheduler(
-        "dpm++2s", "DPM++ 2S", "DPMSolverSinglestepScheduler", ("dpmpp_2s", "dpm++2s-a", "dpmpp_2s_ancestral"),
+        "dpm++2s", "DPM++ 2S", "DPMSolverSinglestepScheduler", ("dpmpp_2s",),
         _freeze_config(algorithm_type="dpmsolver++", solver_order=2, lower_order_final=True), supports_sigmas=True,
-        note="single-step variant of dpm++",
+        note="single-step variant of dpm++2m; deterministic",
     ),
     Scheduler(
         "dpm++sde", "DPM++ SDE", "DPMSolverSDEScheduler", ("dpmpp_sde", "k_dpmpp_sde"),
         supports_sigmas=True, required_packages=("torchsde",), note="stochastic; two model calls per step",
     ),
-    Scheduler("euler", "Euler", "EulerDiscreteScheduler", ("k_euler",), supports_sigmas=True, note="first order"),
+    Scheduler(
+        "euler", "Euler", "EulerDiscreteScheduler", ("k_euler",), supports_sigmas=True, supports_zero_snr=True,
+        note="first order",
+    ),
     Scheduler(
         "euler-a", "Euler a", "EulerAncestralDiscreteScheduler", ("euler_ancestral", "k_euler_a", "k_euler_ancestral"),
-        note="adds noise at each step",
+        supports_zero_snr=True, note="adds noise at each step",
     ),
     Scheduler(
         "heun", "Heun", "HeunDiscreteScheduler", ("k_heun",), supports_sigmas=True,
@@ -90,21 +97,34 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         supports_sigmas=True, note="dpm2; adds noise at each step",
     ),
     Scheduler("lms", "LMS", "LMSDiscreteScheduler", ("k_lms",), supports_sigmas=True, note="linear multistep"),
-    Scheduler("ddim", "DDIM", "DDIMScheduler", note="deterministic (Song et al. 2021)"),
-    Scheduler("ddpm", "DDPM", "DDPMScheduler", note="stochastic (Ho et al. 2020); needs hundreds of steps"),
+    Scheduler("ddim", "DDIM", "DDIMScheduler", supports_zero_snr=True, note="deterministic (Song et al. 2021)"),
+    Scheduler(
+        "ddpm", "DDPM", "DDPMScheduler", supports_zero_snr=True,
+        note="stochastic (Ho et al. 2020); needs hundreds of steps",
+    ),
     # The Runge-Kutta warm-up fails below 4 steps. Stable Diffusion 1 disables the warm-up too.
     Scheduler(
         "pndm", "PLMS", "PNDMScheduler", ("plms",), _freeze_config(skip_prk_steps=True),
         note="default of Stable Diffusion 1",
     ),
-    Scheduler("deis", "DEIS", "DEISMultistepScheduler", supports_sigmas=True, note="for few steps"),
     Scheduler(
-        "unipc", "UniPC", "UniPCMultistepScheduler", ("uni_pc", "uni_pc_bh2"), supports_sigmas=True,
+        "deis", "DEIS", "DEISMultistepScheduler", (), _freeze_config(algorithm_type="deis"), supports_sigmas=True,
         note="for few steps",
     ),
-    Scheduler("sa-solver", "SA Solver", "SASolverScheduler", supports_sigmas=True, note="stochastic Adams"),
-    Scheduler("lcm", "LCM", "LCMScheduler", note="for latent consistency models, 4 to 8 steps"),
-    Scheduler("tcd", "TCD", "TCDScheduler", note="for trajectory consistency models, 4 to 8 steps"),
+    Scheduler(
+        "unipc", "UniPC", "UniPCMultistepScheduler", ("uni_pc", "uni_pc_bh2"), supports_sigmas=True,
+        supports_zero_snr=True, note="for few steps; B(h) variant bh2",
+    ),
+    Scheduler(
+        "sa-solver", "SA Solver", "SASolverScheduler", (), _freeze_config(algorithm_type="data_prediction"),
+        supports_sigmas=True, note="stochastic Adams",
+    ),
+    Scheduler(
+        "lcm", "LCM", "LCMScheduler", supports_zero_snr=True, note="for latent consistency models, 4 to 8 steps"
+    ),
+    Scheduler(
+        "tcd", "TCD", "TCDScheduler", supports_zero_snr=True, note="for trajectory consistency models, 4 to 8 steps"
+    ),
     Scheduler(
         "flow-euler", "Euler (flow)", "FlowMatchEulerDiscreteScheduler", ("flow_match_euler", "rectified_flow"),
         supports_sigmas=True, is_flow_matching=True, note="for Stable Diffusion 3 and Flux",
@@ -114,6 +134,27 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         is_flow_matching=True, note="for Stable Diffusion 3 and Flux; two model calls per step",
     ),
 )  # fmt: skip
+
+
+UNSUPPORTED_SCHEDULERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "DPM++ 2S a": ("euler-a", "dpm2-a", "dpm++2s"),
+        "dpmpp_2s_ancestral": ("euler-a", "dpm2-a", "dpm++2s"),
+        "DPM++ 2M SDE Heun": ("dpm++2m-sde",),
+        # The third-order SDE solver of diffusers 0.42 has another coefficient than k-diffusion's `sample_dpmpp_3m_sde`.
+        "DPM++ 3M SDE": ("dpm++2m-sde", "dpm++3m"),
+        "dpm++2mv2": ("dpm++2m",),
+        "DPM-Solver": ("dpm++2m", "dpm++2s"),
+        "DPM-Solver++": ("dpm++2m", "dpm++2s", "dpm++3m"),
+        "DPM fast": ("dpm++2s", "dpm++2m"),
+        "DPM adaptive": ("dpm++2m", "dpm++3m"),
+        "heunpp2": ("heun",),
+        "Restart": ("heun", "euler-a"),
+        "iPNDM": ("pndm", "deis"),
+        "ipndm_v": ("pndm", "deis"),
+    }
+)
+"""Names of other tools' schedulers that artgen does not have, and the closest schedulers that it has."""
 
 
 def normalize_name(name: str) -> str:
@@ -133,6 +174,7 @@ def _build_index() -> dict[str, Scheduler]:
 
 
 _BY_NAME = _build_index()
+_ALTERNATIVES = {normalize_name(name): alternatives for name, alternatives in UNSUPPORTED_SCHEDULERS.items()}
 
 
 def find_scheduler(name: str) -> Scheduler:
@@ -159,12 +201,22 @@ def find_scheduler_with_sigmas(name: str) -> tuple[Scheduler, str | None]:
         stem = folded.removesuffix(sigmas)
         if stem != folded and stem in _BY_NAME:
             return _BY_NAME[stem], sigmas
+    for stem in (folded, *(folded.removesuffix(sigmas) for sigmas in SIGMA_SPACINGS)):
+        if stem in _ALTERNATIVES:
+            raise UsageError(
+                f"Cannot use the scheduler '{name}': artgen does not have this algorithm.",
+                f"Similar schedulers: {', '.join(_ALTERNATIVES[stem])}.",
+            )
     import difflib
 
     folded_names = {normalize_name(entry.name): entry.name for entry in SCHEDULERS}
     close = difflib.get_close_matches(folded, folded_names, n=3, cutoff=0.4)
     hint = f"Similar names: {', '.join(folded_names[match] for match in close)}. " if close else ""
     raise UsageError(f"Unknown scheduler: '{name}'.", f"{hint}`artgen schedulers` lists all schedulers.")
+
+
+_DEFAULT_ALGORITHMS = {"DEISMultistepScheduler": "deis", "SASolverScheduler": "data_prediction"}
+"""Default of `algorithm_type` in the classes whose default is not dpmsolver++."""
 
 
 def identify_scheduler(config: Mapping[str, object]) -> tuple[str | None, str | None]:
@@ -176,10 +228,11 @@ def identify_scheduler(config: Mapping[str, object]) -> tuple[str | None, str | 
     Returns:
         (None, None) if no entry has the same class and configuration.
     """
-    defaults = {"algorithm_type": "dpmsolver++", "solver_order": 2}
+    class_name = str(config.get("_class_name"))
+    defaults = {"algorithm_type": _DEFAULT_ALGORITHMS.get(class_name, "dpmsolver++"), "solver_order": 2}
     for entry in SCHEDULERS:
         matches = all(config.get(key, defaults.get(key)) == value for key, value in entry.config_overrides.items())
-        if entry.class_name == config.get("_class_name") and matches:
+        if entry.class_name == class_name and matches:
             spacings = [name for name in SIGMA_SPACINGS if config.get(f"use_{name}_sigmas")]
             return entry.name, spacings[0] if spacings else None
     return None, None

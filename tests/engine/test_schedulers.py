@@ -1,6 +1,9 @@
 """Test every scheduler of the table: its names, its parity with diffusers, and finite pixels from one step on."""
 
 import json
+import math
+import re
+import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,12 +13,13 @@ import pytest
 import sample_images
 import torch
 
-from artgen import Img2Img, Txt2Img, generate
+from artgen import Img2Img, Txt2Img, generate, generate_all
 from artgen.engine.loading import schedulers as engine_schedulers
 from artgen.errors import UsageError
 from artgen.spec.schedulers import (
     SCHEDULERS,
     SIGMA_SPACINGS,
+    UNSUPPORTED_SCHEDULERS,
     Scheduler,
     find_scheduler,
     find_scheduler_with_sigmas,
@@ -30,7 +34,7 @@ DIFFUSERS_SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
         "DPMSolverSinglestepScheduler",
         {"algorithm_type": "dpmsolver++", "solver_order": 2, "lower_order_final": True},
     ),
-    "dpm++sde": ("DPMSolverSDEScheduler", {}),
+    "dpm++sde": ("DPMSolverSDEScheduler", {"noise_sampler_seed": 1}),
     "euler": ("EulerDiscreteScheduler", {}),
     "euler-a": ("EulerAncestralDiscreteScheduler", {}),
     "heun": ("HeunDiscreteScheduler", {}),
@@ -40,9 +44,9 @@ DIFFUSERS_SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
     "ddpm": ("DDPMScheduler", {}),
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "deis": ("DEISMultistepScheduler", {}),
+    "deis": ("DEISMultistepScheduler", {"algorithm_type": "deis"}),
     "unipc": ("UniPCMultistepScheduler", {}),
-    "sa-solver": ("SASolverScheduler", {}),
+    "sa-solver": ("SASolverScheduler", {"algorithm_type": "data_prediction"}),
     "lcm": ("LCMScheduler", {}),
     "tcd": ("TCDScheduler", {}),
     "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),
@@ -89,10 +93,8 @@ def test_image_equals_plain_diffusers(
         model=str(models[kind]), prompt="a fox", seed=1, steps=4, scheduler=entry.name, sigmas=sigmas,
         guidance_scale=5.0, device="cpu",
     )  # fmt: skip
-    torch.manual_seed(0)  # DPMSolverSDEScheduler seeds its Brownian tree from the global generator
     image = generate(request).image
     class_name, config = DIFFUSERS_SCHEDULERS[entry.name]
-    torch.manual_seed(0)
     reference = plain.run(
         pipelines[kind], seed=1, prompt="a fox", num_inference_steps=4, guidance_scale=5.0,
         scheduler={"class_name": class_name, "config": {**config, **DIFFUSERS_SIGMAS[sigmas]}},
@@ -191,6 +193,132 @@ def test_every_name_and_alias_selects_its_entry() -> None:
         for name in (entry.name, entry.a1111_name, *entry.aliases):
             assert find_scheduler(name) is entry
             assert find_scheduler(f"  {name.upper()} ") is entry
+
+
+OTHER_ALGORITHMS = [
+    *UNSUPPORTED_SCHEDULERS,
+    "DPM++ 2S a Karras", "dpm++2s_a", "DPMSolver", "DPM++ 3M SDE Exponential", "dpmpp_3m_sde", 
+    "DPM++ 2M SDE Heun Karras",
+    "DPM fast", "dpm_fast", "dpm_adaptive", "k_dpm_fast", "DDIM CFG++", "euler_cfg_pp", "euler_ancestral_cfg_pp",
+    "dpmpp_2s_ancestral_cfg_pp", "dpmpp_2m_sde_gpu", "dpm++2mv2", "ddim_trailing", "res_multistep", "er_sde", "seeds_2",
+    "gradient_estimation", "IPNDMScheduler", "EDMEulerScheduler", "Euler a Euler", "DPM", "dpm++", "sde", "ancestral",
+    "DPM++ 2M a", "DPM++ 3S", "LMS a", "Heun a", "2m", "flow", "Euler SGM Uniform", "DPM++ 2M Polyexponential",
+]  # fmt: skip
+"""Names of algorithms that artgen does not have, and parts of names."""
+
+
+@pytest.mark.parametrize("name", OTHER_ALGORITHMS)
+def test_name_of_another_algorithm_selects_no_scheduler(name: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        find_scheduler(name)
+    assert name in raised.value.message
+    known = {entry.name for entry in SCHEDULERS}
+    if name in UNSUPPORTED_SCHEDULERS:
+        listed = raised.value.hint.removeprefix("Similar schedulers: ").rstrip(".").split(", ")
+        assert known.issuperset(listed)
+        assert tuple(listed) == UNSUPPORTED_SCHEDULERS[name]
+
+
+def test_third_order_sde_solver_of_diffusers_is_not_dpmpp_3m_sde() -> None:
+    """If this test fails, diffusers has the coefficients of k-diffusion, and the table can have `DPM++ 3M SDE`."""
+    scheduler: Any = diffusers.DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", solver_order=3)
+    scheduler.set_timesteps(10)
+    scheduler._step_index = 5
+    first, *others = (torch.tensor(value, dtype=torch.float64) for value in (1.0, 0.3, -0.4))
+    sample = torch.zeros((), dtype=torch.float64)
+    result = scheduler.multistep_dpm_solver_third_order_update(
+        [others[1], others[0], first], sample=sample, noise=torch.zeros_like(sample)
+    )
+    lambdas = [-float(torch.log(sigma)) for sigma in scheduler.sigmas[3:7].double()]
+    h, h1, h2 = lambdas[3] - lambdas[2], lambdas[2] - lambdas[1], lambdas[1] - lambdas[0]
+    alpha = float(1 / (scheduler.sigmas[6].double() ** 2 + 1) ** 0.5)
+    r0, r1, h_eta = h1 / h, h2 / h, 2 * h
+    d10, d11 = (float(first) - 0.3) / r0, (0.3 + 0.4) / r1
+    phi2 = math.expm1(-h_eta) / h_eta + 1
+    phi3 = phi2 / h_eta - 0.5
+    d1, d2 = d10 + (d10 - d11) * r0 / (r0 + r1), (d10 - d11) / (r0 + r1)
+    expected = alpha * (-math.expm1(-h_eta) * float(first) + phi2 * d1 - phi3 * d2)
+    assert abs(float(result) - expected) > 0.01
+    assert float(result) == pytest.approx(expected - alpha * d2, rel=1e-4)  # another sign of the constant 1/2
+
+
+@pytest.mark.parametrize("entry", SCHEDULERS, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("source", SCHEDULERS, ids=lambda entry: entry.name)
+def test_name_selects_its_algorithm_for_every_model(source: Scheduler, entry: Scheduler) -> None:
+    """The configuration of the model may omit keys, or belong to a class with other values of the same keys."""
+    if source.is_flow_matching != entry.is_flow_matching:
+        return
+    config = {"_class_name": source.class_name, **source.config_overrides}
+    omitted = getattr(diffusers, source.class_name).from_config({"_class_name": source.class_name})
+    for model_scheduler in (omitted, getattr(diffusers, source.class_name).from_config(config)):
+        for sigmas in (None, *(SIGMA_SPACINGS if entry.supports_sigmas else ())):
+            scheduler = engine_schedulers.build_scheduler(model_scheduler, entry.name, sigmas)
+            assert type(scheduler).__name__ == entry.class_name
+            for name, value in entry.config_overrides.items():
+                assert scheduler.config[name] == value
+            flags = {name: scheduler.config.get(flag) for name, flag in engine_schedulers.SIGMA_FLAGS.items()}
+            assert [name for name, value in flags.items() if value] == ([] if sigmas in (None, "normal") else [sigmas])
+
+
+ZERO_SNR = {
+    "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "rescale_betas_zero_snr": True,
+    "prediction_type": "v_prediction", "timestep_spacing": "trailing", "clip_sample": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "entry", [entry for entry in SCHEDULERS if not entry.is_flow_matching], ids=lambda entry: entry.name
+)
+def test_zero_snr_schedule_starts_without_signal_or_is_not_supported(entry: Scheduler) -> None:
+    for sigmas in (None, *(SIGMA_SPACINGS if entry.supports_sigmas else ())):
+        for steps in (1, 2, 20):
+            scheduler = engine_schedulers.build_scheduler(diffusers.DDIMScheduler(**ZERO_SNR), entry.name, sigmas)
+            scheduler.set_timesteps(steps)
+            if hasattr(scheduler, "sigmas") and len(scheduler.sigmas):
+                alpha_bar = float(1 / (scheduler.sigmas[0] ** 2 + 1))
+            else:
+                alpha_bar = float(scheduler.alphas_cumprod[int(scheduler.timesteps[0])])
+            assert (alpha_bar < 1e-6) == entry.supports_zero_snr
+
+
+def zero_snr_model(models: dict[str, Path], **changes: Any) -> str:
+    folder = Path(shutil.copytree(models["sd1"], "zero-snr"))
+    diffusers.DDIMScheduler(**{**ZERO_SNR, **changes}).save_pretrained(folder / "scheduler")
+    return str(folder)
+
+
+def test_scheduler_without_zero_snr_is_rejected_for_such_a_model(models: dict[str, Path]) -> None:
+    model = zero_snr_model(models)
+    for entry in SCHEDULERS:
+        if entry.is_flow_matching:
+            continue
+        request = Txt2Img(model=model, prompt="a fox", seed=1, steps=2, scheduler=entry.name, guidance_scale=1.0)
+        if entry.supports_zero_snr:
+            assert len(set(generate(request).image.tobytes())) > 10
+            continue
+        with pytest.raises(UsageError, match=f"{re.escape(entry.name)} does not support 'zero-snr'") as raised:
+            generate(request)
+        assert "ddim" in raised.value.hint
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace"])
+def test_epsilon_prediction_without_signal_is_rejected(models: dict[str, Path], spacing: str) -> None:
+    model = zero_snr_model(models, prediction_type="epsilon", timestep_spacing=spacing)
+    with pytest.raises(UsageError, match="a prediction of epsilon does not determine the image"):
+        generate(Txt2Img(model=model, prompt="a fox", seed=1, steps=2))
+
+
+@pytest.mark.parametrize(
+    "entry", [entry for entry in SCHEDULERS if not entry.is_flow_matching], ids=lambda entry: entry.name
+)
+def test_image_depends_only_on_its_seed(models: dict[str, Path], entry: Scheduler) -> None:
+    """The image does not depend on the images before it, or on the other images of its batch."""
+    settings: dict[str, Any] = {"model": str(models["sd1"]), "prompt": "a fox", "steps": 3, "scheduler": entry.name}
+    requests = [Txt2Img(seed=seed, guidance_scale=1.0, **settings) for seed in (1, 2)]
+    first, second = (generate(request).image for request in requests)
+    assert sample_images.same(generate(requests[0]).image, first)
+    for together, single in zip(generate_all(requests, batch_size=2), (first, second), strict=True):
+        assert sample_images.difference(together.image, single) <= 1  # type: ignore[union-attr]
 
 
 def test_unknown_name_lists_similar_names() -> None:

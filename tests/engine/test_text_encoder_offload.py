@@ -126,6 +126,7 @@ def test_text_encoders_of_a_single_file_are_loaded_separately(tmp_path: Path, mo
     model = dataclasses.replace(
         registry.resolve_model(str(folder), offline=True), path=tmp_path / "model.safetensors", is_file=True
     )
+    model = dataclasses.replace(model, files=model.file_identities())
     for dtype in ("fp32", "bf16"):
         text_pipe = pipeline_cache.load_text_encoders(model, DeviceConfig("cpu", dtype), plain.EventLog())
         assert text_pipe.text_encoder is not None

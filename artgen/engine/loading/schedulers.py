@@ -6,6 +6,7 @@ The scheduler is created from the model's configuration, which defines the noise
 
 import functools
 import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 import diffusers
@@ -33,17 +34,26 @@ def build_scheduler(model_scheduler: Any, name: str | None, sigmas: str | None) 
     Raises:
         UsageError: a required package is missing.
     """
-    config = dict(model_scheduler.config)
+    cls, overrides = type(model_scheduler), {}
     if sigmas:
-        config.update({flag: False for flag in SIGMA_FLAGS.values() if flag in config or sigmas != "normal"})
-        if sigmas in SIGMA_FLAGS:
-            config[SIGMA_FLAGS[sigmas]] = True
-    if name is None:
-        return type(model_scheduler).from_config(config)
-    entry = find_scheduler(name)
-    require_packages(entry.name, entry.required_packages)
-    config.update(entry.config_overrides)
-    return getattr(diffusers, entry.class_name).from_config(config)
+        overrides = {flag: flag == SIGMA_FLAGS.get(sigmas) for flag in SIGMA_FLAGS.values()}
+    if name is not None:
+        entry = find_scheduler(name)
+        require_packages(entry.name, entry.required_packages)
+        cls = getattr(diffusers, entry.class_name)
+        overrides |= entry.config_overrides
+    # Not merged into the configuration: `from_config` ignores the keys that the model's own class has as defaults.
+    return cls.from_config(model_scheduler.config, **overrides)
+
+
+def seed_noise(scheduler: Any, seeds: Sequence[int]) -> None:
+    """Seed the noise of a scheduler that does not accept a generator; one seed per image of the batch.
+
+    Without a seed, `DPMSolverSDEScheduler` selects one with the global generator of torch, so that an image depends on
+    the images before it.
+    """
+    if hasattr(scheduler, "noise_sampler_seed"):
+        scheduler.noise_sampler_seed = [seed % 2**32 for seed in seeds]
 
 
 def use_cpu_timesteps(scheduler: Any) -> Any:

@@ -163,6 +163,7 @@ def _prepare_pipeline(
     lora.set_loras(base, job.loras, device_config, memory_settings.offload)
     pipe = pipeline_cache.pipeline_for_task(base, pipeline_kind, request.task)
     scheduler = schedulers.build_scheduler(base.scheduler, request.scheduler, request.sigmas)
+    schedulers.seed_noise(scheduler, [int(each.request.seed or 0) for each in jobs])
     pipe.scheduler = schedulers.use_cpu_timesteps(scheduler)
     schedulers.check_steps(pipe.scheduler, request.steps or 1)
     return pipe
