@@ -14,6 +14,7 @@ from artgen.engine.loading.device import resolve_device
 from artgen.engine.loading.oom import is_oom, raise_if_device_lost
 from artgen.engine.lock import ENGINE_LOCK
 from artgen.engine.results import FailedImage, GeneratedImage
+from artgen.engine.sampling.outcomes import unchanged_image
 from artgen.engine.sampling.pipeline_call import ProgressReporter
 from artgen.errors import MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, Notice, no_op
@@ -142,6 +143,8 @@ def generate_jobs(
         with ENGINE_LOCK:
             if isinstance(job, DenoiseJob):
                 outcomes = [_denoise_job(job, ProgressReporter(listener, start + 1, 1, len(jobs)), frames)]
+            elif isinstance(job, GenerationJob) and job.strength == 0:
+                outcomes = [unchanged_image(job, with_frames=frames is not None)]
             else:
                 outcomes = runner.run_next_batch(start)
         yield from outcomes

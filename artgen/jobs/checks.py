@@ -8,6 +8,7 @@ from artgen import images, registry
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.outputs.encoding import EncodingOptions
+from artgen.registry import diffusers_folder
 from artgen.registry.lora import LoraRequest
 from artgen.spec.requests import TASKS, PromptRequest
 from artgen.spec.schedulers import SCHEDULERS, find_scheduler
@@ -185,11 +186,15 @@ def _check_zero_snr(request: PromptRequest, model: registry.ResolvedModel, sched
 
 
 def _check_strength(steps: int, strength: float) -> None:
-    """Check that at least one step runs. diffusers runs int(steps * strength) steps, and accepts 0 steps."""
-    if int(steps * strength) < 1:
+    """Check that at least one step runs, unless the strength is 0: then the image does not change.
+
+    diffusers runs int(steps * strength) steps, and accepts 0 steps.
+    """
+    if strength and int(steps * strength) < 1:
         raise UsageError(
             f"strength {strength:g} with {counted(steps, 'step')} runs no step.",
-            f"Use --strength {math.ceil(1000 / steps) / 1000:g} or more, or more --steps.",
+            f"Use --strength {math.ceil(1000 / steps) / 1000:g} or more, or more --steps. Strength 0 returns the image "
+            "unchanged.",
         )
 
 
@@ -248,6 +253,29 @@ def format_notes(job: Job, encoding: EncodingOptions) -> tuple[str, ...]:
             "with --quality 100."
         )
     return tuple(notes)
+
+
+def effect_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tuple[str, ...]:
+    """Return a warning for each setting of a complete request that has no effect."""
+    if getattr(request, "strength", None) == 0:
+        return ("With strength 0 the image does not change. The prompt and the other settings have no effect.",)
+    if not request.negative_prompt:
+        return ()
+    if not request.uses_cfg:
+        reason = f"the guidance scale is {request.guidance_scale:g}, and a value of 1 or less disables guidance"
+    elif model.architecture == "flux" or has_embedded_guidance(model):
+        reason = f"'{model.name}' is distilled, and its guidance does not use a negative prompt"
+    else:
+        return ()
+    return (f"The negative prompt has no effect: {reason}.",)
+
+
+def has_embedded_guidance(model: registry.ResolvedModel) -> bool:
+    """Return whether the guidance scale is an input of the denoiser, as in latent consistency models."""
+    if model.is_file:
+        return False
+    config = model.path / diffusers_folder.denoiser_name(model.path) / "config.json"
+    return diffusers_folder.read_optional_config(config).get("time_cond_proj_dim") is not None
 
 
 def size_warnings(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from artgen import registry
 from artgen.errors import UsageError
+from artgen.jobs import checks
 from artgen.registry import diffusers_folder
 from artgen.registry.catalog import BUNDLED_PREFIX
 from artgen.spec.fast import parse_presets
@@ -91,7 +92,7 @@ def _check_lcm(request: PromptRequest, model: registry.ResolvedModel) -> None:
             f"--fast lcm supports only the weights of Stable Diffusion; '{model.name}' has other weights.",
             "Remove lcm from --fast.",
         )
-    if model.guidance_scale <= 1 or _has_embedded_guidance(model):
+    if model.guidance_scale <= 1 or checks.has_embedded_guidance(model):
         raise UsageError(
             f"--fast lcm has no effect: '{model.name}' needs only {counted(model.steps, 'step')}.",
             "Remove lcm from --fast.",
@@ -117,11 +118,3 @@ def _latent_mismatch_error(model: registry.ResolvedModel) -> tuple[str, str]:
 def _vae_config(model: registry.ResolvedModel) -> dict[str, Any]:
     """Return the configuration of the model's VAE; empty for a single file, whose VAE is the standard one."""
     return {} if model.is_file else diffusers_folder.read_optional_config(model.path / "vae" / "config.json")
-
-
-def _has_embedded_guidance(model: registry.ResolvedModel) -> bool:
-    """Return whether the guidance scale is an input of the denoiser, as in latent consistency models."""
-    if model.is_file:
-        return False
-    config = model.path / diffusers_folder.denoiser_name(model.path) / "config.json"
-    return diffusers_folder.read_optional_config(config).get("time_cond_proj_dim") is not None

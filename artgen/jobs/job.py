@@ -87,6 +87,13 @@ class GenerationJob(Job):
         return self.mask if getattr(self.request, "keep_original", True) else None
 
     @property
+    def canvas_mask(self) -> Image.Image | None:
+        """Return a mask that is 255 on the pixels that outpaint adds and 0 on the input image; None for other tasks."""
+        if self.mask is None or self.request.task != "outpaint":
+            return None
+        return self.mask.point(lambda value: 255 * (value == 255))
+
+    @property
     def padded_size(self) -> tuple[int, int]:
         """Return the size of the result, rounded up to a size that the model supports."""
         multiple = self.model.size_multiple

@@ -141,6 +141,8 @@ class _Stages:
         draft = self._fill_shared(draft)
         request = _fill_request(draft)
         notes = draft.notes if (request.seed or 0) < 2**32 else (*draft.notes, WRAPPED_SEED_NOTE)
+        if isinstance(request, PromptRequest) and draft.entry.model is not None:
+            notes = (*notes, *checks.effect_warnings(request, draft.entry.model))
         if draft.loras:
             request = request.replace(lora=tuple(map(str, draft.loras)))
         return replace(draft, request=request, notes=notes)
@@ -310,7 +312,12 @@ def source_seed_warning(request: Request, source_record: dict[str, Any] | None) 
 
     The same noise is added twice, which oversaturates the colors.
     """
-    if request.task == "img2img" and source_record and source_record.get("seed") == request.seed:
+    if (
+        request.task == "img2img"
+        and getattr(request, "strength", None) != 0
+        and source_record
+        and source_record.get("seed") == request.seed
+    ):
         return (
             f"Seed {request.seed} generated the input image. The same noise oversaturates colors; use another --seed."
         )

@@ -28,7 +28,9 @@ class Timings:
         self._batch_sizes = {key: int(size) for key, size in _parse_numbers(stored, "batch sizes").items() if size >= 1}
 
     def update(self, job: PlannedJob, seconds: float) -> None:
-        """Add the generation time of an image."""
+        """Add the generation time of an image. Ignore an image without steps."""
+        if not _effective_steps(job):
+            return
         measured = seconds / _effective_steps(job)
         average = self._seconds_per_step.get(_timing_key(job), measured)
         self._seconds_per_step[_timing_key(job)] = average + _EMA_WEIGHT * (measured - average)
@@ -37,6 +39,8 @@ class Timings:
         """Return the expected duration of all jobs in seconds, or None if a kind of job was never measured."""
         total = 0.0
         for job in jobs:
+            if not _effective_steps(job):
+                continue
             seconds_per_step = self._seconds_per_step.get(_timing_key(job))
             if seconds_per_step is None:
                 return None
@@ -78,4 +82,6 @@ def _timing_key(job: PlannedJob) -> str:
 
 def _effective_steps(job: PlannedJob) -> float:
     strength = getattr(job.request, "strength", None)
+    if strength == 0:
+        return 0.0
     return max(1.0, (job.request.steps or 1) * (1.0 if strength is None else strength))

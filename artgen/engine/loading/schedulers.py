@@ -34,7 +34,8 @@ def build_scheduler(model_scheduler: Any, name: str | None, sigmas: str | None) 
     Raises:
         UsageError: a required package is missing.
     """
-    cls, overrides = type(model_scheduler), {}
+    cls = type(model_scheduler)
+    overrides: dict[str, object] = {}
     if sigmas:
         overrides = {flag: flag == SIGMA_FLAGS.get(sigmas) for flag in SIGMA_FLAGS.values()}
     if name is not None:

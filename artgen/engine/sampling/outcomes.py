@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from artgen import images
+from artgen._version import __version__
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling.frames import StepRecorder
@@ -71,6 +72,31 @@ class BatchOutput:
             return _postprocess(frame, job, keep_original)
 
         return recorder.frames(index, job, image, postprocess)
+
+
+def unchanged_image(job: GenerationJob, *, with_frames: bool) -> GeneratedImage:
+    """Return the input image of a job with strength 0, with its mode, bits per channel and color profile.
+
+    The image of outpaint has the enlarged canvas, without a repainted border. No model is used.
+
+    Args:
+        job: Job with an input image.
+        with_frames: Whether the result has frames: only the image itself.
+
+    Raises:
+        ValueError: The job has no input image.
+    """
+    if job.image is None:
+        raise ValueError("a job without an input image has no strength")
+    facts = {**job.provenance, "artgen": __version__}
+    record = to_record(job.request, {name: value for name, value in facts.items() if value not in (None, "", [])})
+    frames = (job.image,) if with_frames else ()
+    if job.source is None:
+        return GeneratedImage(job.image, record, job.request, frames=frames)
+    source = job.source
+    if job.canvas_mask is not None:
+        source = images.paste_generated(source, job.image, job.canvas_mask)
+    return GeneratedImage(source.image, record, job.request, source.low_bytes, frames)
 
 
 def _filtered_error() -> FilteredError:

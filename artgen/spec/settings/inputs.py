@@ -31,7 +31,8 @@ class Img2ImgInput(InputImage):
 
     strength: float | None = option(
         None,
-        "Amount of change, 0 to 1. 1 ignores the input image. [img2img: 0.6; inpaint, outpaint: 1]",
+        "Amount of change, 0 to 1. 0 returns the input image unchanged. 1 ignores the input image. [img2img: 0.6; "
+        "inpaint, outpaint: 1]",
         minimum=0,
         maximum=1,
     )
