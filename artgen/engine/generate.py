@@ -21,7 +21,7 @@ from artgen.events import Listener, Notice, no_op
 from artgen.jobs import checks
 from artgen.jobs import replay as replay_jobs
 from artgen.jobs.batch_size import BatchSizePolicy, ExactBatchSize, MaxBatchSize
-from artgen.jobs.job import DenoiseJob, Job
+from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.jobs.prepare import prepare_jobs
 from artgen.spec.requests import Request
 from artgen.spec.settings import FramesSettings
