@@ -82,3 +82,9 @@ class OutputError(ArtgenError):
     """Report that an output file could not be written, or that its destination is invalid."""
 
     exit_code = 74
+
+
+class WrongSizeError(ArtgenError):
+    """Report a bug: an image has another size than its job. No file was written."""
+
+    exit_code = 1

@@ -13,7 +13,7 @@ from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import resolve_device
 from artgen.engine.loading.oom import is_oom, raise_if_device_lost
 from artgen.engine.lock import ENGINE_LOCK
-from artgen.engine.results import FailedImage, GeneratedImage
+from artgen.engine.results import FailedImage, GeneratedImage, wrong_size_error
 from artgen.engine.sampling.outcomes import unchanged_image
 from artgen.engine.sampling.pipeline_call import ProgressReporter
 from artgen.errors import MemoryExhaustedError, NonFiniteError
@@ -44,6 +44,7 @@ def generate(request: Request, *, frames: FramesSettings | None = None, listener
         DeviceLostError: The GPU is lost for this process.
         FilteredError: The safety filter of the model withheld the image.
         NonFiniteError: The model produced NaN or infinity.
+        WrongSizeError: The model produced an image of another size.
     """
     return _image_or_raise(next(generate_all([request], frames=frames, listener=listener)))
 
@@ -147,8 +148,17 @@ def generate_jobs(
                 outcomes = [unchanged_image(job, with_frames=frames is not None)]
             else:
                 outcomes = runner.run_next_batch(start)
-        yield from outcomes
+        yield from map(_check_size, jobs[start:], outcomes)
         start += len(outcomes)
+
+
+def _check_size(job: Job, outcome: GeneratedImage | FailedImage) -> GeneratedImage | FailedImage:
+    """Return the outcome, or a failure if the image or one of its frames has another size than the job."""
+    if isinstance(outcome, FailedImage):
+        return outcome
+    images = (outcome.image, outcome.low_bytes, *outcome.frames)
+    wrong = next((image.size for image in images if image is not None and image.size != job.size), None)
+    return outcome if wrong is None else FailedImage(outcome.request, wrong_size_error(wrong, job.size))
 
 
 def _denoise_job(

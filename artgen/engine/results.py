@@ -5,7 +5,7 @@ from typing import Any
 
 from PIL import Image
 
-from artgen.errors import ArtgenError
+from artgen.errors import ArtgenError, WrongSizeError
 from artgen.spec.requests import Request
 
 
@@ -41,3 +41,11 @@ class FailedImage:
 
     request: Request
     error: ArtgenError
+
+
+def wrong_size_error(size: tuple[int, int], expected: tuple[int, int]) -> WrongSizeError:
+    """Return the error for an image whose width and height in pixels are not the expected ones."""
+    return WrongSizeError(
+        f"The model generated {size[0]}x{size[1]} pixels instead of {expected[0]}x{expected[1]}.",
+        "Choose another model. If the model is right, report this as a bug of artgen.",
+    )

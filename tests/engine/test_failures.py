@@ -1,6 +1,7 @@
 """Test failures of real models: NaN, the safety filter, out-of-memory errors and lost GPUs."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -25,9 +26,10 @@ from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import is_device_lost
 from artgen.engine.memory_policy import MemorySettings
-from artgen.errors import DeviceLostError, FilteredError, MemoryExhaustedError, NonFiniteError
+from artgen.errors import DeviceLostError, FilteredError, MemoryExhaustedError, NonFiniteError, WrongSizeError
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import prepare_jobs
+from artgen.spec.requests import TASKS
 
 SETTINGS: dict[str, Any] = {"prompt": "a red fox", "steps": 3, "guidance_scale": 5.0}
 
@@ -367,3 +369,36 @@ def test_oom_history_does_not_apply_to_requests_with_another_excluded_mode(
     )
     assert ("cache", "group") not in tried
     assert tried[-2] == ("cache", "sequential")
+
+
+@pytest.mark.parametrize("scale", [2, 0.5])
+@pytest.mark.parametrize("task", ["txt2img", "img2img", "inpaint", "outpaint"])
+def test_an_image_of_another_size_is_not_saved(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, task: str, scale: float
+) -> None:
+    def decode(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+        return [torch.nn.functional.interpolate(image, scale_factor=scale) for image in original(self, *args, **kwargs)]
+
+    plain.wrap_method(monkeypatch, AutoencoderKL, "decode", decode)
+    inputs: dict[str, Any] = {} if task == "txt2img" else {"image": sample_images.photo(Path("in.png"), 36, 28)}
+    inputs |= {"mask": sample_images.mask(Path("mask.png"), 36, 28)} if task == "inpaint" else {}
+    inputs |= {"expand": "8"} if task == "outpaint" else {}
+    request = TASKS[task].request_class(model=str(models["sd1"]), seed=7, steps=2, prompt="x", **inputs)
+    with pytest.raises(WrongSizeError, match="instead of"):
+        generate(request)
+
+
+def test_a_denoised_image_or_a_frame_of_another_size_is_an_error(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy = sample_images.photo(Path("noisy.png"), 32, 24)
+    (job,) = prepare_jobs([Denoise(image=noisy, method="tv")])
+    good = generate(job.request)
+    wrong = Image.new("RGB", (32, 25))
+    for changes in ({"image": wrong}, {"frames": (wrong, good.image)}, {"low_bytes": wrong}):
+        bad = dataclasses.replace(good, **changes)
+        monkeypatch.setattr(engine_generate, "_denoise_job", lambda *_, bad=bad: bad)
+        (outcome,) = engine_generate.generate_jobs([job])
+        assert isinstance(outcome, FailedImage)
+        assert isinstance(outcome.error, WrongSizeError)
+        assert "32x25 pixels instead of 32x24" in outcome.error.message

@@ -9,7 +9,7 @@ from PIL import Image
 from artgen import images
 from artgen._version import __version__
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.results import FailedImage, GeneratedImage
+from artgen.engine.results import FailedImage, GeneratedImage, wrong_size_error
 from artgen.engine.sampling.frames import StepRecorder
 from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard
 from artgen.errors import FilteredError
@@ -57,6 +57,8 @@ class BatchOutput:
         facts = {name: value for name, value in facts.items() if value not in (None, "", [])}
         request = job.request.replace(**self.resolved_settings)
         decoded = Image.fromarray((pixels * 255).round().astype(np.uint8), "RGB")
+        if decoded.size != job.padded_size:  # Later the image is cropped to the size of the job.
+            return FailedImage(job.request, wrong_size_error(decoded.size, job.padded_size))
         image = _postprocess(decoded, job)
         final, low_bytes = _restore_source(decoded, image, job)
         generated = GeneratedImage(final, to_record(request, facts), request, low_bytes)
