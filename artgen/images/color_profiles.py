@@ -13,6 +13,9 @@ from PIL import Image, ImageChops, ImageCms
 MAX_SRGB_DIFFERENCE = 2
 """A profile whose colors differ from sRGB by at most this number of 8-bit levels is treated as sRGB."""
 
+_MAX_BLACK, _MIN_WHITE = 32, 224
+"""Limits of black and white in a plausible profile, in 8-bit sRGB."""
+
 _COLOR_SPACES = {"L": ("GRAY", "RGB"), "RGB": ("RGB",), "CMYK": ("CMYK",)}
 """Color spaces of a valid profile, by image mode. An RGB profile also describes the gray axis of its space."""
 
@@ -51,9 +54,9 @@ def read_profile(icc_profile: object, mode: str) -> ColorProfile | None:
     Raises:
         ValueError: The profile is damaged, or it is not valid for the mode.
     """
-    if not isinstance(icc_profile, bytes) or not icc_profile:
+    if not icc_profile:
         return None
-    profile = _parse_profile(icc_profile)
+    profile = _parse_profile(icc_profile) if isinstance(icc_profile, bytes) else None
     if profile is None or profile.mode not in ("L" if space == "GRAY" else space for space in _COLOR_SPACES[mode]):
         raise ValueError(f"the profile is damaged or not a profile for {mode} images")
     return profile
@@ -128,6 +131,8 @@ def _parse_profile(data: bytes) -> ColorProfile | None:
         colors = _convert(probe, profile, "to sRGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
+    if profile.mode != "CMYK" and not _is_plausible(colors):
+        return None
     is_srgb = profile.mode != "CMYK" and _max_difference(colors, probe.convert("RGB")) <= MAX_SRGB_DIFFERENCE
     try:
         _convert(colors, profile, "from sRGB")
@@ -135,6 +140,12 @@ def _parse_profile(data: bytes) -> ColorProfile | None:
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         is_invertible = False
     return ColorProfile(data, profile.mode, profile.name, is_srgb, is_invertible)
+
+
+def _is_plausible(ramp: Image.Image) -> bool:
+    """Return whether black, middle gray and white (at x = 0, 128 and 255) are still black, gray and white."""
+    black, gray, white = (ramp.crop((x, 0, x + 1, 1)).tobytes() for x in (0, 128, 255))
+    return max(black) <= _MAX_BLACK < min(gray) and max(gray) < _MIN_WHITE <= min(white)
 
 
 def _description(parsed: ImageCms.ImageCmsProfile) -> str:

@@ -39,9 +39,19 @@ class LosslessImage:
     profile: ColorProfile | None = None
 
     @property
+    def special_properties(self) -> tuple[str, ...]:
+        """Return what the image has in addition to 8-bit sRGB colors, in words for a note."""
+        return (
+            *(("gray mode",) if self.image.mode in ("L", "LA") else ()),
+            *(("transparency",) if self.image.mode.endswith("A") else ()),
+            *(("16 bits per channel",) if self.low_bytes is not None else ()),
+            *(("color profile",) if self.profile is not None else ()),
+        )
+
+    @property
     def is_plain_rgb(self) -> bool:
         """Return whether the image is 8-bit RGB without transparency and without a profile."""
-        return self.image.mode == "RGB" and self.low_bytes is None and self.profile is None
+        return not self.special_properties
 
 
 def load_lossless(path: Path, *, max_pixels: int = MAX_PIXELS) -> LosslessImage:
@@ -89,8 +99,11 @@ def lossless_from(decoded: DecodedImage, path: Path) -> LosslessImage:
 
 def read_color_profile(decoded: DecodedImage, mode: str, path: Path) -> tuple[ColorProfile | None, tuple[str, ...]]:
     """Return the color profile of an image whose colors have `mode` (L, RGB or CMYK), and notes about ignored data."""
+    icc_profile = decoded.image.info.get("icc_profile", b"")
     try:
-        profile = read_profile(decoded.image.info.get("icc_profile"), mode)
+        if icc_profile is None:  # Pillow cannot decompress it
+            raise ValueError("the profile is damaged")
+        profile = read_profile(icc_profile, mode)
     except ValueError:
         return None, (f"The color profile of '{path.name}' is ignored: it is not valid for the image.",)
     if profile is not None or "srgb" in decoded.image.info:

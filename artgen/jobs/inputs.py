@@ -56,7 +56,12 @@ def _load_img2img(request: Img2Img, path: Path) -> InputImages:
     loaded = _load_image(request, path)
     image = _resize(loaded.image, request.width, request.height)
     source = images.resize_lossless(loaded.source, image.size) if loaded.source else None
-    return InputImages(image, source=source, provenance={"image_sha256": loaded.sha256}, notes=loaded.notes)
+    notes = loaded.notes
+    if source is not None and source.image.mode in ("L", "LA"):
+        notes += (f"'{path.name}' is gray; the model generates color.",)
+    if source is not None and source.image.mode.endswith("A"):
+        notes += (f"The output keeps the transparency of '{path.name}'.",)
+    return InputImages(image, source=source, provenance={"image_sha256": loaded.sha256}, notes=notes)
 
 
 def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
@@ -68,7 +73,12 @@ def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
     mask = images.feather(masked.mask.resize(image.size, Image.Resampling.BILINEAR), request.feather)
     source = images.resize_lossless(loaded.source, image.size) if loaded.source else None
     provenance = {"image_sha256": loaded.sha256, "mask_sha256": masked.sha256}
-    notes = (*loaded.notes, *masked.notes, f"{_percent(masked.coverage)} of the image will be repainted.")
+    notes = (
+        *loaded.notes,
+        *_kept_properties_note(loaded.source, path),
+        *masked.notes,
+        f"{_percent(masked.coverage)} of the image will be repainted.",
+    )
     highest = max(value for value, count in enumerate(mask.histogram()) if count)
     if request.feather and highest < images.MIN_WHITE:
         text = f"--feather {request.feather} is wide for this mask: generated pixels have a weight of at most"
@@ -90,7 +100,7 @@ def _load_outpaint(request: Outpaint, path: Path) -> InputImages:
         source=images.expand_lossless(loaded.source, by) if loaded.source else None,
         mask=images.feather(mask, request.feather),
         provenance={"image_sha256": loaded.sha256},
-        notes=loaded.notes,
+        notes=(*loaded.notes, *_kept_properties_note(loaded.source, path)),
     )
 
 
@@ -110,6 +120,10 @@ _LOADERS: Mapping[str, Callable[[Any, Path], InputImages]] = {
 
 def _load_image(request: PromptedImageRequest, path: Path) -> images.LoadedImage:
     return images.load_image(path, background=request.background, keep_source=True)
+
+
+def _kept_properties_note(source: images.LosslessImage | None, path: Path) -> tuple[str, ...]:
+    return () if source is None else (f"The output keeps of '{path.name}': {', '.join(source.special_properties)}.",)
 
 
 def _percent(fraction: float) -> str:

@@ -1,6 +1,8 @@
 """Test that color profiles are classified by their data, and that colors keep their appearance or their profile."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +125,21 @@ def test_damaged_profiles_are_noted_and_read_as_srgb(tmp_path: Path, damage: byt
         assert notes == ("The color profile of 'image.png' is ignored: it is not valid for the image.",)
 
 
+def test_implausible_and_compressed_garbage_is_noted(tmp_path: Path) -> None:
+    note = ("The color profile of 'image.png' is ignored: it is not valid for the image.",)
+    black, white, hard = rgb_profile(1, ((0, 0, 0),) * 3), rgb_profile(0.004), rgb_profile(200)
+    for profile in (black, white, hard, gray_profile(0.004)):
+        high, _ = save(tmp_path / "image.png", "RGB" if b"RGB " in profile else "L", profile, 8)
+        loaded = images.load_image(tmp_path / "image.png")
+        assert (loaded.image.tobytes(), loaded.notes) == (high.convert("RGB").tobytes(), note)
+    buffer = io.BytesIO()
+    high.save(buffer, "PNG")
+    body = b"iCCPname\0\0garbage"
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    (tmp_path / "image.png").write_bytes(buffer.getvalue()[:33] + chunk + buffer.getvalue()[33:])
+    assert images.load_image(tmp_path / "image.png").notes == note
+
+
 @pytest.mark.parametrize(("mode", "name"), [("RGB", "gray linear"), ("RGB", "CMYK"), ("L", "CMYK")])
 def test_profiles_of_other_color_spaces_are_noted(tmp_path: Path, mode: str, name: str) -> None:
     high, _ = save(tmp_path / "image.png", mode, PROFILES[name], 8)
@@ -143,8 +160,6 @@ def test_conversion_to_16_bits_has_no_error_in_dark_colors(name: str) -> None:
 
 
 def test_png_color_spaces_without_a_profile_are_noted(tmp_path: Path) -> None:
-    import struct
-
     from PIL.PngImagePlugin import PngInfo
 
     chunks = {
