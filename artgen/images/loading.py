@@ -75,11 +75,19 @@ def load_image(
     if alpha is not None:
         alpha.info = {}
         notes.append(f"Transparent pixels of '{path.name}' are blended with the background {background}.")
-    source = lossless_from(decoded, path) if keep_source else None
-    if source is not None and source.profile is not None and not source.profile.is_invertible:
-        image, low_bytes = convert_to_srgb(source.image, source.low_bytes)
-        source = replace(source, image=image, low_bytes=low_bytes, profile=None)
-    return LoadedImage(clean, alpha, decoded.sha256, tuple(notes), None if source and source.is_plain_rgb else source)
+    source = _kept_source(lossless_from(decoded, path)) if keep_source else None
+    return LoadedImage(clean, alpha, decoded.sha256, tuple(notes), source)
+
+
+def _kept_source(source: LosslessImage) -> LosslessImage | None:
+    """Return an image without resolution and EXIF data; None for plain RGB. Convert a one-way profile to sRGB."""
+    image, low_bytes, profile = source.image, source.low_bytes, source.profile
+    if profile is not None and not profile.is_invertible:
+        image, low_bytes = convert_to_srgb(image, low_bytes)
+        profile = None
+    image.info = {} if profile is None else {"icc_profile": profile.data}
+    kept = replace(source, image=image, low_bytes=low_bytes, profile=profile)
+    return None if kept.is_plain_rgb else kept
 
 
 def _parse_color(text: str) -> tuple[int, int, int]:

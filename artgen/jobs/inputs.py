@@ -57,7 +57,7 @@ def _load_img2img(request: Img2Img, path: Path) -> InputImages:
     image = _resize(loaded.image, request.width, request.height)
     source = images.resize_lossless(loaded.source, image.size) if loaded.source else None
     notes = loaded.notes
-    if source is not None and source.image.mode in ("L", "LA"):
+    if source is not None and source.image.mode in ("L", "LA") and request.strength != 0:
         notes += (f"'{path.name}' is gray; the model generates color.",)
     if source is not None and source.image.mode.endswith("A"):
         notes += (f"The output keeps the transparency of '{path.name}'.",)

@@ -1,6 +1,7 @@
 """Build small ICC profiles (ICC.1:2001-04) whose description can contradict their data."""
 
 import struct
+from collections.abc import Callable
 
 SRGB_PRIMARIES = ((0.4360, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
 """XYZ of red, green and blue, adapted to D50."""
@@ -62,19 +63,41 @@ def gray_profile(gamma: float | str, name: str = "sRGB") -> bytes:
     return _assemble(b"GRAY", tags)
 
 
-def cmyk_profile(name: str = "sRGB") -> bytes:
-    """Return a CMYK profile with a table of 2 grid points per channel: white paper, ideal inks."""
-    grid = 2
+def _table_profile(
+    space: bytes, kind: bytes, lab_of: "Callable[[tuple[int, ...]], tuple[float, float, float]]", name: str
+) -> bytes:
+    """Return a profile with a table to Lab of two grid points per channel, and none from Lab."""
+    channels = len(space.strip())
     table = b""
-    for index in range(grid**4):
-        c, m, y, k = ((index >> shift) & 1 for shift in (3, 2, 1, 0))
-        lightness = 100 * (1 - k) * (1 - 0.3 * c - 0.3 * m - 0.1 * y)
-        a, b = (1 - k) * (60 * m - 40 * c), (1 - k) * (70 * y - 40 * c - 10 * m)
+    for index in range(2**channels):
+        values = tuple((index >> shift) & 1 for shift in range(channels - 1, -1, -1))
+        lightness, a, b = lab_of(values)
         table += struct.pack(">3H", round(lightness * 652.8), round((a + 128) * 256), round((b + 128) * 256))
     linear = struct.pack(">2H", 0, 65535)
-    lut = b"mft2\0\0\0\0" + bytes([4, 3, grid, 0]) + _s15_fixed16(1, 0, 0, 0, 1, 0, 0, 0, 1)
-    lut += struct.pack(">2H", 2, 2) + linear * 4 + table + linear * 3
+    lut = b"mft2\0\0\0\0" + bytes([channels, 3, 2, 0]) + _s15_fixed16(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    lut += struct.pack(">2H", 2, 2) + linear * channels + table + linear * 3
     tags = {b"desc": _description(name), b"cprt": b"text\0\0\0\0none\0", b"wtpt": _xyz(_D50), b"A2B0": lut}
-    profile = bytearray(_assemble(b"CMYK", tags))
-    profile[12:16], profile[20:24] = b"prtr", b"Lab "
+    profile = bytearray(_assemble(space, tags))
+    profile[12:16], profile[20:24] = kind, b"Lab "
     return bytes(profile)
+
+
+def cmyk_profile(name: str = "sRGB") -> bytes:
+    """Return a CMYK profile: white paper, ideal inks."""
+
+    def lab_of(inks: tuple[int, ...]) -> tuple[float, float, float]:
+        c, m, y, k = inks
+        lightness = 100 * (1 - k) * (1 - 0.3 * c - 0.3 * m - 0.1 * y)
+        return lightness, (1 - k) * (60 * m - 40 * c), (1 - k) * (70 * y - 40 * c - 10 * m)
+
+    return _table_profile(b"CMYK", b"prtr", lab_of, name)
+
+
+def rgb_scanner_profile(name: str = "sRGB") -> bytes:
+    """Return an RGB profile that is linear in Lab."""
+
+    def lab_of(color: tuple[int, ...]) -> tuple[float, float, float]:
+        r, g, b = color
+        return 100 * (0.3 * r + 0.6 * g + 0.1 * b), 60.0 * (r - g), 60.0 * ((r + g) / 2 - b)
+
+    return _table_profile(b"RGB ", b"scnr", lab_of, name)

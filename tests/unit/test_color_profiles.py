@@ -177,3 +177,17 @@ def test_png_color_spaces_without_a_profile_are_noted(tmp_path: Path) -> None:
         info.add(name, data)
         Image.new("RGB", (3, 3)).save(tmp_path / "image.png", pnginfo=info)
         assert images.load_image(tmp_path / "image.png").notes == ()
+
+
+def test_profile_for_one_direction_is_converted_to_srgb(tmp_path: Path) -> None:
+    """The profiles of scanners have no table from sRGB, so generated pixels cannot be converted to them."""
+    from icc_profiles import rgb_scanner_profile
+
+    save(tmp_path / "image.png", "RGB", rgb_scanner_profile(), 16)
+    profile = read_profile(rgb_scanner_profile(), "RGB")
+    assert profile is not None
+    assert (profile.is_srgb, profile.is_invertible) == (False, False)
+    loaded = images.load_image(tmp_path / "image.png", keep_source=True)
+    assert loaded.source is None
+    assert any("converted to sRGB" in note for note in loaded.notes)
+    assert images.load_lossless(tmp_path / "image.png").image.info["icc_profile"] == rgb_scanner_profile()

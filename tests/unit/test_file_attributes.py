@@ -106,6 +106,10 @@ def test_loaded_images_for_generation_have_no_attributes(tmp_path: Path) -> None
     loaded = images.load_image(tmp_path / "photo.jpg", keep_source=True)
     assert loaded.image.info == {}
     assert loaded.source is None
+    Image.open(tmp_path / "photo.jpg").convert("L").save(tmp_path / "gray.jpg", exif=camera_exif(), dpi=(300, 300))
+    loaded = images.load_image(tmp_path / "gray.jpg", keep_source=True)
+    assert loaded.source is not None
+    assert loaded.source.image.info == {}
 
 
 @pytest.mark.parametrize("value", ["x" * 200, "a\x1b[31mb", "two\nlines", b"bytes", float("nan"), (1.0,) * 9])
