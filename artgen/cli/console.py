@@ -280,9 +280,16 @@ def _model_line(event: ModelSelected) -> str:
     return f"Using {event.model} on {device} in {event.dtype}."
 
 
-def summary_line(record: Mapping[str, Any]) -> str:
-    """Return a record as one line, for `--dry-run`."""
-    names = ("task", "prompt", "image", "method", "sigma", "seed", "steps", "guidance_scale", "scheduler")
-    set_names = (name for name in (*names, "width", "height", "model") if record.get(name) not in (None, ""))
-    loras = [f"lora={text}" for text in record.get("lora") or ()]
-    return "  ".join([*(f"{name}={record[name]}" for name in set_names), *loras])
+def summary_line(settings: Mapping[str, Any]) -> str:
+    """Return the settings of a job as one line, for `--dry-run`: `NAME=VALUE`, separated by two spaces.
+
+    Omits unset settings. A text that contains two spaces or a control character is written as JSON.
+    """
+    parts = []
+    for name, value in settings.items():
+        for item in value if isinstance(value, tuple) else (value,):
+            text = str(item)
+            if item is not None and item is not False and text:
+                is_plain = text.isprintable() and "  " not in text
+                parts.append(f"{name}={text if is_plain else json.dumps(text, ensure_ascii=False)}")
+    return "  ".join(parts)

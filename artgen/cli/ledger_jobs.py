@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from artgen.cli.batch_entries import non_default_settings
 from artgen.cli.console import Reporter, print_error, print_note
 from artgen.cli.progress_batch import BatchReporter, format_duration
 from artgen.cli.run_requests import MAX_LISTED_ERRORS, JobOutcome, OnOutcome, PendingJob, RunPlan
@@ -22,7 +23,7 @@ from artgen.queue.ledger_lines import JobRecord
 from artgen.queue.planner import BatchPlan, PlannedJob, Planner
 from artgen.queue.timings import Timings
 from artgen.spec.records import to_record
-from artgen.spec.settings import ReportSettings, RunSettings
+from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings, RunSettings, options_of
 from artgen.system.counts import counted
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class LedgerJobs:
         _reject_selected_gpu(self.plan, self._run_settings)
         state = pending_jobs(self.plan.jobs, self.ledger, self._filter)
         return RunPlan(
-            [PendingJob(job.location, _preview_record(job)) for job in state.pending],
+            [self._pending_job(job) for job in state.pending],
             partial(self._generate, state),
             lambda _: None,  # the planner checked all jobs
             len(state.jobs) + len(self.plan.line_errors),
@@ -114,6 +115,20 @@ class LedgerJobs:
                 *(_failed_outcome(job.location, record.error, record) for job, record in state.failed),
             ],
         )
+
+    def _pending_job(self, job: PlannedJob) -> PendingJob:
+        width, height = job.template.size
+        record = {**to_record(job.request), "width": width, "height": height}
+        results = {*options_of(OutputSettings), *options_of(FramesSettings)}
+        settings = {
+            "task": job.request.task,
+            **non_default_settings(job.request),
+            "width": width,
+            "height": height,
+            **{name: value for name, value in self._defaults.items() if name in results},
+        }
+        choose_name = partial(job.template.destination.preview, record, index=job.number)
+        return PendingJob(job.location, record, settings, choose_name)
 
     def _check_job(self, create_checker: "Callable[[], RequestChecker]", job: PlannedJob) -> None:
         """Run the checks of the engine that need no weights, unless the image exists.
@@ -201,11 +216,6 @@ def _create_checker(listener: Listener) -> "RequestChecker":
     from artgen.engine.check_requests import RequestChecker
 
     return RequestChecker(listener)
-
-
-def _preview_record(job: PlannedJob) -> dict[str, Any]:
-    width, height = job.template.size
-    return {**to_record(job.request), "width": width, "height": height}
 
 
 def _failed_outcome(location: str, message: str, record: JobRecord) -> JobOutcome:

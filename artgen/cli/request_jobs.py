@@ -82,13 +82,26 @@ class RequestJobs:
         if animation is not None and (text := animation.scaling_note(jobs[0].size)):
             notes.append(text)
         return RunPlan(
-            [PendingJob("", preview_record(job)) for job in jobs],
+            [self._pending_job(job, destination) for job in jobs],
             partial(self._generate, jobs, destination, animation),
             partial(check_without_weights, jobs),
             len(jobs),
             has_ledger=False,
             notes=notes,
         )
+
+    def _pending_job(self, job: "Job", destination: "Destination") -> PendingJob:
+        from artgen.cli.batch_entries import non_default_settings
+
+        record = preview_record(job)
+        settings = {
+            "task": job.request.task,
+            **non_default_settings(job.request),
+            "width": job.width,
+            "height": job.height,
+            **non_default_settings(self._options.output, self._options.frames),
+        }
+        return PendingJob("", record, settings, partial(destination.preview, record))
 
     def _generate(
         self,

@@ -50,10 +50,14 @@ class PendingJob:
     Attributes:
         location: prompt-file line such as `prompts.txt:12`; empty without a prompt file.
         record: the record as far as it is known before generation.
+        settings: the task, and all settings that differ from a request without options.
+        choose_name: returns the path of the image without creating it.
     """
 
     location: str
     record: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    choose_name: Callable[[], Path]
 
 
 @dataclass(frozen=True)
@@ -156,9 +160,11 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
 def _print_pending(pending: Sequence[PendingJob], report: ReportSettings) -> None:
     for job in pending:
         if report.json:
-            print_json({**({"where": job.location} if job.location else {}), **job.record})
+            location = {"where": job.location} if job.location else {}
+            print_json({**location, "file": str(job.choose_name()), **job.record})
         else:
-            print_result("  ".join(text for text in (job.location, summary_line(job.record)) if text))
+            settings = {**job.settings, "output": job.choose_name()}
+            print_result("  ".join(text for text in (job.location, summary_line(settings)) if text))
     print_note(f"Dry run: {counted(len(pending), 'image')} would be generated.")
 
 

@@ -1,5 +1,6 @@
 """Choose a free file name and save images under it."""
 
+import itertools
 import os
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
@@ -60,10 +61,19 @@ class Destination:
         """Return whether the image is written to standard output."""
         return False
 
-    def preview(self, record: Mapping[str, object], *, stem: str | None = None) -> Path:
-        """Return the path that `save` tries first; `stem` is the value of `{stem}`."""
-        key, path_for = self._key_and_namer(record, stem)
-        return path_for(self._next_numbers.get(key) or self._first_number(key))
+    def preview(self, record: Mapping[str, object], *, stem: str | None = None, index: int | None = None) -> Path:
+        """Return the path of the next image without writing a file, for a dry run; arguments as in `save`.
+
+        Each call returns another path, as if an image had been saved.
+        """
+        key, path_for = self._key_and_namer(record, stem, index)
+        for number in itertools.count(self._next_numbers.get(key) or self._first_number(key)):
+            path = path_for(number)
+            if path not in self._written_paths and (self.overwrite or not self._is_taken(path)):
+                break
+        self._written_paths.add(path)
+        self._next_numbers[key] = number + 1 if number else 0
+        return path
 
     def check(
         self,
