@@ -43,7 +43,7 @@ class LosslessImage:
         """Return what the image has in addition to 8-bit sRGB colors, in words for a note."""
         return (
             *(("gray mode",) if self.image.mode in ("L", "LA") else ()),
-            *(("transparency",) if self.image.mode.endswith("A") else ()),
+            *(("alpha channel",) if self.image.mode.endswith("A") else ()),
             *(("16 bits per channel",) if self.low_bytes is not None else ()),
             *(("color profile",) if self.profile is not None else ()),
         )

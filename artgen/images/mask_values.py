@@ -16,10 +16,10 @@ MAX_BLACK = 8
 """Largest value that counts as black: the background of a mask in JPEG is not exactly 0."""
 
 MIN_WHITE = 247
-"""Smallest maximum of a mask whose values are not scaled."""
+"""Smallest maximum of a mask that is scaled without a note."""
 
 _MAX_LABEL = 31
-"""Largest maximum of an image that is a label map if it has more than two values."""
+"""Largest maximum of an image that is a label map if it has more values than 0 and the maximum."""
 
 _MAX_CHROMA = 32
 """Largest difference of the channels of a gray pixel."""
@@ -52,7 +52,7 @@ def read_mask_values(decoded: DecodedImage, path: Path, *, invert: bool = False)
     histogram = values.histogram()
     levels = [level for level in range(256) if histogram[level]]
     highest = levels[-1]
-    is_label_map = len(levels) > 2 and highest <= _MAX_LABEL
+    is_label_map = highest <= _MAX_LABEL and len(levels) > 1 and (len(levels) > 2 or levels[0] > 0)
     if highest <= MAX_BLACK and (is_lossy or len(levels) == 1):
         return Image.new("L", values.size, 0), notes
     if is_label_map:
@@ -65,8 +65,9 @@ def read_mask_values(decoded: DecodedImage, path: Path, *, invert: bool = False)
     if highest < MIN_WHITE:
         notes = (*notes, f"The brightest value of the mask '{path.name}' is {highest} of 255; it counts as white.")
     black = MAX_BLACK if highest > MAX_BLACK else 0
-    scale = 255 / highest if highest < MIN_WHITE else 1
-    return values.point([0 if level <= black else min(255, round(level * scale)) for level in range(256)]), notes
+    return values.point(
+        [0 if level <= black else min(255, round(level * 255 / highest)) for level in range(256)]
+    ), notes
 
 
 def _scale_wide_values(image: Image.Image, path: Path) -> Image.Image:

@@ -60,7 +60,7 @@ def _load_img2img(request: Img2Img, path: Path) -> InputImages:
     if source is not None and source.image.mode in ("L", "LA") and request.strength != 0:
         notes += (f"'{path.name}' is gray; the model generates color.",)
     if source is not None and source.image.mode.endswith("A"):
-        notes += (f"The output keeps the transparency of '{path.name}'.",)
+        notes += (f"The output keeps the alpha channel of '{path.name}'.",)
     return InputImages(image, source=source, provenance={"image_sha256": loaded.sha256}, notes=notes)
 
 
@@ -123,7 +123,11 @@ def _load_image(request: PromptedImageRequest, path: Path) -> images.LoadedImage
 
 
 def _kept_properties_note(source: images.LosslessImage | None, path: Path) -> tuple[str, ...]:
-    return () if source is None else (f"The output keeps of '{path.name}': {', '.join(source.special_properties)}.",)
+    return (
+        ()
+        if source is None
+        else (f"The output keeps these properties of '{path.name}': {', '.join(source.special_properties)}.",)
+    )
 
 
 def _percent(fraction: float) -> str:
