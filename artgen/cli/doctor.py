@@ -1,6 +1,7 @@
 """Define the command `artgen doctor`."""
 
 import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from artgen.cli.console import print_json, print_result
 from artgen.errors import ArtgenError
 from artgen.spec import config
 from artgen.system import hardware
+from artgen.system.files import nearest_existing
 
 REQUIRED_PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "huggingface-hub", "pillow", "typer"
@@ -75,14 +77,17 @@ def _model_status() -> dict[str, Any]:
         bundled = "; ".join(f"{check.file}: {check.detail}" for check in failed) or "intact"
     except ArtgenError as error:
         bundled = error.message
-    cache = hub_cache.cache_folder()
+    try:
+        cache: Path | str = hub_cache.cache_folder()
+        free = f"{shutil.disk_usage(nearest_existing(Path(cache))).free / 2**30:.0f} GiB"
+    except (ArtgenError, OSError) as error:
+        cache, free = f"{error}", "unknown"
     config_file = config.user_config_file()
-    free = shutil.disk_usage(next(p for p in (cache, *cache.parents) if p.exists())).free
     return {
         "bundled model": bundled,
         "model cache": str(cache),
-        "model cache free": f"{free / 2**30:.0f} GiB",
-        "configuration": f"{config_file}{'' if config_file.exists() else ' (does not exist)'}",
+        "model cache free": free,
+        "configuration": f"{config_file}{'' if os.path.exists(config_file) else ' (does not exist)'}",  # noqa: PTH110
         "default model": _default_model(),
     }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, OutputError, UsageError
-from artgen.system.files import wrap_write_errors
+from artgen.system.files import nearest_existing, wrap_write_errors
 from artgen.system.temporary import check_writable
 
 LORA_SUFFIX = ".safetensors"
@@ -119,9 +119,8 @@ def check_training_paths(paths: TrainingPaths, *, resume: bool, overwrite: bool)
 
 
 def _check_writable(folder: Path) -> None:
-    existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     with wrap_write_errors(folder, "Choose another --output."):
-        check_writable(existing)
+        check_writable(nearest_existing(folder))
 
 
 def read_checkpoint_state(checkpoint: Path) -> dict[str, Any]:

@@ -4,13 +4,16 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import platformdirs
-
 from artgen.errors import ArtgenError
 from artgen.queue.planner import PlannedJob
+from artgen.spec.settings import MAX_BATCH_SIZE
 from artgen.system import hardware
+from artgen.system.external_data import parse_json, read_optional
 from artgen.system.files import write_atomically
+from artgen.system.paths import user_cache_folder
 
+_MAX_FILE_BYTES = 1 << 22
+_MAX_SECONDS = 1e6
 _EMA_WEIGHT = 0.3
 """Weight of the newest measurement in the moving average."""
 
@@ -19,13 +22,14 @@ class Timings:
     """Store seconds per step and image, and batch sizes, by model, task, size and device, in the cache folder."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path or Path(platformdirs.user_cache_dir("artgen", appauthor=False)) / "history.json"
+        self._path = path or user_cache_folder() / "history.json"
         try:
-            stored = json.loads(self._path.read_text("utf-8"))
-        except (OSError, ValueError):
+            stored = parse_json(read_optional(self._path, _MAX_FILE_BYTES) or b"")
+        except ValueError:
             stored = {}
-        self._seconds_per_step = _parse_numbers(stored, "seconds")
-        self._batch_sizes = {key: int(size) for key, size in _parse_numbers(stored, "batch sizes").items() if size >= 1}
+        self._seconds_per_step = _parse_numbers(stored, "seconds", _MAX_SECONDS)
+        sizes = _parse_numbers(stored, "batch sizes", MAX_BATCH_SIZE)
+        self._batch_sizes = {key: int(size) for key, size in sizes.items() if size >= 1}
 
     def update(self, job: PlannedJob, seconds: float) -> None:
         """Add the generation time of an image. Ignore an image without steps."""
@@ -66,10 +70,10 @@ class Timings:
             return
 
 
-def _parse_numbers(data: object, name: str) -> dict[str, float]:
+def _parse_numbers(data: object, name: str, maximum: float) -> dict[str, float]:
     section = data.get(name) if isinstance(data, dict) else None
     values = section if isinstance(section, dict) else {}
-    return {str(key): float(value) for key, value in values.items() if isinstance(value, int | float)}
+    return {key: float(value) for key, value in values.items() if type(value) in (int, float) and 0 < value <= maximum}
 
 
 def _timing_key(job: PlannedJob) -> str:

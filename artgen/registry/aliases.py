@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from artgen.errors import UsageError
+from artgen.errors import OutputError, UsageError
 from artgen.registry.catalog import ALIAS_PATTERN, builtin_models, resolve_alias, user_aliases, user_aliases_path
 from artgen.registry.references import parse_reference
+from artgen.spec import config
 from artgen.system.files import write_atomically
 
 
@@ -54,5 +55,7 @@ def remove_alias(name: str) -> None:
 
 
 def _save_aliases(alias_targets: dict[str, str]) -> None:
+    if config.is_unreadable(user_aliases_path()):
+        raise OutputError(f"Cannot change '{user_aliases_path()}': the file cannot be read.", "Move or delete it.")
     text = json.dumps(alias_targets, indent=2, ensure_ascii=False, sort_keys=True)
     write_atomically(user_aliases_path(), f"{text}\n")

@@ -1,5 +1,6 @@
 """List models by short name: the table that ships with artgen (`assets/models.json`) and the user's aliases."""
 
+import codecs
 import json
 import re
 from dataclasses import dataclass, replace
@@ -9,9 +10,12 @@ from typing import Any
 
 from artgen.errors import InputFileError
 from artgen.registry.hub.names import HUB_ID_PATTERN
+from artgen.system.external_data import parse_json, read_optional
 
 ASSETS_FOLDER = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED_PREFIX = "bundled:"
+_MAX_ALIASES_BYTES = 1 << 16
+_MAX_ALIAS_CHAIN = 20
 ALIAS_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
@@ -76,34 +80,27 @@ def user_aliases_path() -> Path:
     """Return the path of the user's aliases, next to `config.toml`."""
     from artgen.spec import config  # not needed for `artgen models --help`
 
-    return config.user_config_folder() / "aliases.json"
+    return config.user_aliases_file()
 
 
 def user_aliases() -> dict[str, str]:
-    """Return the user's aliases as name -> target; empty without a file.
+    """Return the user's aliases as name -> target; empty if the file is missing or unreadable.
 
     Raises:
         InputFileError: the file is not a JSON object of strings; the message contains the line.
     """
     path = user_aliases_path()
+    data = (read_optional(path, _MAX_ALIASES_BYTES) or b"").removeprefix(codecs.BOM_UTF8)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputFileError(f"Cannot read '{path}': {error}.", "Correct the file, or move it away.") from None
-    try:
-        table: Any = json.loads(text) if text.strip() else {}
+        table: Any = parse_json(data, unique_keys=True) if data.strip() else {}
     except ValueError as error:
-        line = getattr(error, "lineno", 1)
-        hint = "Correct the file, or move it away."
-        raise InputFileError(f"Cannot read '{path}', line {line}: {error}.", hint) from None
+        raise InputFileError(f"Cannot read '{path}': {error}.", "Correct the file, or move it away.") from None
     if not isinstance(table, dict):
         hint = 'Write an object such as {"mine": "owner/name"}.'
         raise InputFileError(f"Cannot read '{path}', line 1: the file is not a JSON object.", hint)
     for name, target in table.items():
         if not isinstance(target, str) or not target or not ALIAS_PATTERN.fullmatch(name):
-            line = text[: max(text.find(json.dumps(name)), 0)].count("\n") + 1
+            line = data[: max(data.find(json.dumps(name).encode()), 0)].count(b"\n") + 1
             hint = 'Write an entry such as "mine": "owner/name".'
             raise InputFileError(f"Cannot read '{path}', line {line}: {name!r} is not an alias of a model.", hint)
     return table
@@ -129,7 +126,7 @@ def model_info(source: str) -> ModelInfo | None:
 def resolve_alias(name: str, alias_targets: dict[str, str]) -> ModelInfo:
     """Return the properties of a user's alias; in a loop of aliases, the last name is the (unknown) source."""
     target, seen = alias_targets[name], {name}
-    while target in alias_targets and target not in seen:
+    while target in alias_targets and target not in seen and len(seen) < _MAX_ALIAS_CHAIN:
         seen.add(target)
         target = alias_targets[target]
     source, _, revision = target.partition("@")

@@ -5,13 +5,17 @@ and `assets/configs/clip-merges.txt.gz` the CLIP vocabulary of all; `assets/conf
 `single_file_config` writes them as the folder that diffusers' `from_single_file(..., config=folder)` expects.
 """
 
+import atexit
+import functools
 import gzip
 import hashlib
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import ModelUnavailableError
+from artgen.errors import ModelUnavailableError, OutputError
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import SafetensorsHeader, read_header
@@ -68,14 +72,31 @@ def _sd3_variant(header: SafetensorsHeader) -> str:
 def build_config_folder(name: str) -> Path:
     """Return the folder of a configuration; create it if it does not exist. Several processes may create it at once.
 
+    Without a writable cache folder, the configuration is in a temporary folder of this process.
+
     Raises:
-        OutputError: the cache folder cannot be written.
+        OutputError: neither folder can be written.
     """
     text = (CONFIGS_FOLDER / f"{name}.json").read_text(encoding="utf-8")
     packed = (CONFIGS_FOLDER / "clip-merges.txt.gz").read_bytes()
     digest = hashlib.sha256(text.encode() + packed).hexdigest()[:12]
-    folder = user_cache_folder() / "configs" / f"{name}-{digest}"
-    if folder.is_dir():
+    try:
+        return _create_config_folder(user_cache_folder() / "configs" / f"{name}-{digest}", text, packed)
+    except OutputError:
+        return _create_config_folder(_temporary_folder() / f"{name}-{digest}", text, packed)
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    """Return a folder that is deleted when the process exits."""
+    with wrap_write_errors(Path("TMPDIR")):
+        folder = tempfile.TemporaryDirectory(prefix="artgen-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+def _create_config_folder(folder: Path, text: str, packed: bytes) -> Path:
+    if os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises without permission
         return folder
     with wrap_write_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

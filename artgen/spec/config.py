@@ -20,9 +20,12 @@ import platformdirs
 from artgen.errors import InputFileError, OutputError, UsageError
 from artgen.spec import settings
 from artgen.spec.settings import options_of, unknown_setting_error
+from artgen.system.external_data import read_optional
 from artgen.system.files import write_atomically
 
 PROJECT_FILE = "artgen.toml"
+MAX_USER_FILE_BYTES = 1 << 16
+"""Largest configuration file. tomllib needs quadratic time for long keys."""
 
 CONFIGURABLE_SETTINGS: dict[str, type] = {
     name: group
@@ -43,6 +46,11 @@ def user_config_folder() -> Path:
 def user_config_file() -> Path:
     """Return the path of the user's configuration file. The file may be missing."""
     return user_config_folder() / "config.toml"
+
+
+def user_aliases_file() -> Path:
+    """Return the path of the user's aliases of models. The file may be missing."""
+    return user_config_folder() / "aliases.json"
 
 
 def load_defaults(command: str) -> dict[str, dict[str, Any]]:
@@ -71,23 +79,34 @@ def lora_folder() -> Path | None:
     return Path(os.path.expanduser(folder)) if folder else None  # noqa: PTH111
 
 
+def is_unreadable(path: Path) -> bool:
+    """Return whether a file of the user exists, but cannot be read or is not a regular file of a moderate size.
+
+    Such a file is ignored. The command line prints a note.
+    """
+    return os.path.lexists(path) and read_optional(path, MAX_USER_FILE_BYTES) is None
+
+
+def unreadable_files() -> list[Path]:
+    """Return the files of the user that exist and are ignored, because they cannot be read."""
+    return [path for path in (user_config_file(), Path(PROJECT_FILE), user_aliases_file()) if is_unreadable(path)]
+
+
 def read_config_file(path: Path) -> dict[str, Any]:
-    """Read and validate a configuration file. Return an empty dictionary if the file is missing.
+    """Read and validate a configuration file. Return an empty dictionary if the file is missing or unreadable.
 
     Raises:
         InputFileError: the file is not valid TOML, or contains an unknown setting or a value outside its limits.
     """
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
+    data = read_optional(path, MAX_USER_FILE_BYTES)
+    if data is None:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputFileError(f"Cannot read the configuration file '{path}': {error}.") from error
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        content = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
+    except (ValueError, RecursionError) as error:
+        reason = "its values are nested too deeply" if isinstance(error, RecursionError) else f"{error}".rstrip(".")
         raise InputFileError(
-            f"Cannot read the configuration file '{path}': it is not valid TOML: {error}.", "Edit the file."
+            f"Cannot read the configuration file '{path}': it is not valid TOML: {reason}.", "Edit the file."
         ) from error
     content = {
         name: _canonical(value) if name in settings.TASK_NAMES and isinstance(value, dict) else value
@@ -129,13 +148,10 @@ def set_value(name: str, text: str, path: Path) -> None:
         raise UsageError(*unknown_setting_error(key, CONFIGURABLE_SETTINGS))
     value = settings.parse_value(CONFIGURABLE_SETTINGS[key], key, text)
     settings.validate(CONFIGURABLE_SETTINGS[key](**{key: value}))
-    try:
-        read_config_file(path)
-    except InputFileError as error:
-        if isinstance(error.__cause__, OSError):  # The path is a folder, or its parent is a file.
-            raise OutputError(error.message, "Move or delete it.") from error
-        raise
-    document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+    if is_unreadable(path):
+        raise OutputError(f"Cannot change '{path}': the file cannot be read.", "Move or delete it.")
+    read_config_file(path)
+    document = tomlkit.parse((read_optional(path, MAX_USER_FILE_BYTES) or b"").decode("utf-8-sig"))
     table = document.setdefault(command, tomlkit.table()) if command else document
     for alias, meant in aliases.items():
         if meant.setting == key and alias not in CONFIGURABLE_SETTINGS:

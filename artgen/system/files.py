@@ -62,6 +62,12 @@ def missing_file_error(path: Path) -> InputFileError:
     return InputFileError(f"'{path}' does not exist.", "Check the spelling and the folder.")
 
 
+def nearest_existing(folder: Path) -> Path:
+    """Return a folder, or its nearest parent that exists and is accessible."""
+    # Path.exists raises for long names and without permission.
+    return next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)  # noqa: PTH110
+
+
 @contextlib.contextmanager
 def wrap_read_errors(path: Path) -> Iterator[None]:
     """Convert the errors of reading a file that the user named.

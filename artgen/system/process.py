@@ -18,6 +18,18 @@ def configure_process() -> None:
     atexit.register(_exit_fast)  # atexit runs handlers in reverse order, so this handler runs last.
 
 
+def remove_invalid_variables() -> list[str]:
+    """Remove the environment variables that would stop the import of huggingface_hub; return their names."""
+    removed = []
+    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
+        try:
+            int(os.environ.get(name, "0"))
+        except ValueError:
+            del os.environ[name]
+            removed.append(name)
+    return removed
+
+
 def owns_process() -> bool:
     """Return whether this process runs nothing but artgen."""
     return _owns_process

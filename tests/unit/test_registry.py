@@ -210,7 +210,7 @@ def test_an_invalid_alias_file_is_reported_and_unchanged(text: str, line: int) -
     path.parent.mkdir(parents=True)
     path.write_text(text)
     for action in (registry.known_models, lambda: registry.set_alias("x", "sd15"), lambda: registry.remove_alias("a")):
-        with pytest.raises(InputFileError, match=rf"aliases\.json', line {line}:"):
+        with pytest.raises(InputFileError, match=rf"aliases\.json'.* line {line}\b"):
             action()
     assert path.read_text() == text
 

@@ -18,6 +18,7 @@ from artgen.registry.hub import cache, client
 from artgen.registry.hub.client import RemoteFile, RepoListing
 from artgen.registry.hub.transfer import TransientError
 from artgen.system.counts import counted
+from artgen.system.files import nearest_existing
 from artgen.system.temporary import NOFOLLOW
 
 OnProgress = Callable[[str, int, int], None]
@@ -74,9 +75,8 @@ def check_disk_space(listing: RepoListing, files: Iterable[RemoteFile]) -> None:
         max(0, size - max(_file_size(blob), _file_size(_partial_file(blob)))) for blob, size in blobs.items()
     )
     folder = cache.cache_folder()
-    existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110
     try:
-        free_bytes = shutil.disk_usage(existing).free
+        free_bytes = shutil.disk_usage(nearest_existing(folder)).free
     except OSError as error:
         raise _write_error(error, folder) from None
     if needed_bytes > free_bytes:

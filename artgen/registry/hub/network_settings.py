@@ -139,9 +139,6 @@ def _read_token() -> str | None:
         if text := os.environ.get(name, "").strip():
             token = _check_token(name, text)
             break
-    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
-        if not re.fullmatch(r"\s*[+-]?\d{0,9}\s*", os.environ.get(name, "")):
-            raise UsageError(f"{name} is not valid: it is not a whole number of seconds.", f"Unset {name}.")
     from huggingface_hub import constants, get_token
 
     if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
