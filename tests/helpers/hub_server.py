@@ -64,7 +64,7 @@ def tiny_files() -> dict[str, bytes]:
         "unet/diffusion_pytorch_model.bin": b"pickle",
         "unet/code.py": b"raise SystemExit",
         "vae/config.json": json.dumps(vae).encode(),
-        "vae/diffusion_pytorch_model.fp16.safetensors": filled_bytes({"v": (30,)}),
+        "vae/diffusion_pytorch_model.fp16.safetensors": filled_bytes({"v": (300,)}),
         "vae_decoder/model.onnx": b"onnx",
         "v1.ckpt": b"pickle",
     }
