@@ -221,7 +221,7 @@ def _resolve_model(name: str | None, offline: bool, on_download: Callable[[str, 
     registry.check_model_files(model)
     provenance = model.provenance()
     full_name = model.name
-    if reference.kind in ("folder", "file"):
+    if model.is_local:
         registry.save_location(provenance.get("model_hash", ""), model.path)
         if reference.info is None:  # Local models are recorded without their folder; the hash identifies them.
             provenance.update(model=model.short_name, model_source="local")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.registry import diffusers_folder, hashes
+from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.system.files import FileIdentity, file_identity
 
 
@@ -64,6 +65,11 @@ class ResolvedModel:
     def is_inpainting(self) -> bool:
         """Return whether the denoiser takes a mask and the masked image as additional channels (SD: 4 + 1 + 4)."""
         return self.unet_channels == 2 * self.latent_channels + 1
+
+    @property
+    def is_local(self) -> bool:
+        """Return whether the model is a folder or a file of the user: not bundled, and not of the hub."""
+        return self.revision is None and not self.path.is_relative_to(ASSETS_FOLDER)
 
     @property
     def short_name(self) -> str:

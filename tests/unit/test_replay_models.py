@@ -1,5 +1,7 @@
 """Test how replay finds recorded models: by hash in the index of locations, or on the hub, and never by a path."""
 
+import contextlib
+import dataclasses
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -7,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors_files import zero_file
 
 from artgen import Txt2Img, registry
-from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError
+from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
+from artgen.jobs.anomaly import Anomaly
+from artgen.jobs.anomaly import prepare as anomaly
+from artgen.jobs.anomaly.fit_file import AnomalyConfig
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.replay import ReplaySpec, read_replay_spec
@@ -255,6 +261,36 @@ def test_a_damaged_cache_of_hashes_is_ignored(content: bytes, tmp_path: Path) ->
     file = tmp_path / "x.safetensors"
     file.write_bytes(b"a")
     assert registry.file_hash(file) == registry.file_hash(file) == hashes.compute_sha256(file)
+
+
+def test_a_lora_is_found_by_its_recorded_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    shapes = {f"{key}.lora_down.weight": (4, 32), f"{key}.lora_up.weight": (32, 4)}
+    path = zero_file(tmp_path / "style.safetensors", shapes)
+    digest = registry.file_hash(path)
+    record = {**RECORD, "model": "tiny", "lora": ["style.safetensors:0.5"], "lora_sha256": [digest]}
+    with pytest.raises(InputFileError, match="its LoRA 'style"):
+        replay_record(record)
+    with contextlib.suppress(ModelUnavailableError):  # The bundled model has other layers.
+        prepare_jobs([Txt2Img(prompt="x", model="tiny", lora=(f"{path}:0.5",))])
+    assert replay_record(record).request.loras[0].name == str(path)
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(InputFileError, match="its LoRA 'style"):
+        replay_record(record)
+
+
+@pytest.mark.parametrize("name", ["../x", "./folder @v1", "own/er", "~/x", "no-such-alias", ""])
+def test_the_model_of_a_fit_file_is_found_by_its_hash(name: str, model: Path, models: dict[str, Path]) -> None:
+    Path("own").mkdir()
+    Path("own/er").symlink_to(models["sd1"])
+    request = Anomaly(fit=Path("fit.safetensors"))
+    digest = hashes.model_hash([model / "unet" / "diffusion_pytorch_model.safetensors"])
+    config = AnomalyConfig("latent", name, digest, "", (0.5,), 1, 0)
+    with pytest.raises(ModelUnavailableError, match=digest):
+        anomaly._fitted_model(request, config)
+    prepare(str(model))
+    assert anomaly._fitted_model(request, config) == str(model.absolute())
+    assert anomaly._fitted_model(request, dataclasses.replace(config, model="denoiser")) == "denoiser"
 
 
 def test_an_unknown_model_is_refused() -> None:

@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image
 
 from artgen import images
-from artgen._version import __version__
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.results import FailedImage, GeneratedImage, wrong_size_error
 from artgen.engine.sampling.frames import StepRecorder
@@ -15,7 +14,7 @@ from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard
 from artgen.errors import FilteredError
 from artgen.events import Decoding, Listener
 from artgen.jobs.job import GenerationJob
-from artgen.spec.records import to_record
+from artgen.spec.records import WRITER_FIELDS, to_record
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def unchanged_image(job: GenerationJob, *, with_frames: bool) -> GeneratedImage:
     """
     if job.image is None:
         raise ValueError("a job without an input image has no strength")
-    facts = {**job.provenance, "artgen": __version__}
+    facts = {**job.provenance, **WRITER_FIELDS}
     record = to_record(job.request, {name: value for name, value in facts.items() if value not in (None, "", [])})
     frames = (job.image,) if with_frames else ()
     if job.source is None:

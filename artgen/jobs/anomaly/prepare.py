@@ -100,7 +100,7 @@ def _resolve_config(
     method = request.method or (fit_config.method if fit_config else request.resolved_method)
     if fit_config is not None and method != fit_config.method:
         raise _other_setting_error(request, "method", fit_config.method, method)
-    name = request.model or (fit_config.model if fit_config else "")
+    name = request.model or (_fitted_model(request, fit_config) if fit_config else "")
     name = name or (DEFAULT_DENOISER if method == "pixel" else hardware.default_model())
     model = registry.resolve_model(
         name,
@@ -109,6 +109,9 @@ def _resolve_config(
     )
     registry.check_model_files(model)
     _check_model_type(method, model)
+    model_hash = model.model_hash()
+    if model.is_local:
+        registry.save_location(model_hash, model.path)
     with_method = dataclasses.replace(request, method=method)
     if fit_config is None:
         prompt, seed = request.prompt or "", request.seed
@@ -118,7 +121,24 @@ def _resolve_config(
         prompt = fit_config.prompt if request.prompt is None else request.prompt
         noise_levels = fit_config.noise_levels if request.noise_levels is None else with_method.parsed_levels()
         noise_samples, seed = request.noise_samples or fit_config.noise_samples, request.seed or fit_config.seed
-    return AnomalyConfig(method, model.name, model.model_hash(), prompt, noise_levels, noise_samples, seed), model
+    return AnomalyConfig(method, model.name, model_hash, prompt, noise_levels, noise_samples, seed), model
+
+
+def _fitted_model(request: Anomaly, fit_config: AnomalyConfig) -> str:
+    """Return the model of a fit file: its alias or hub id, else the local model with its hash. No path is opened.
+
+    Raises:
+        ModelUnavailableError: this machine has no model with the hash.
+    """
+    if name := registry.recorded_model_name(fit_config.model, None, None):
+        return name
+    if models := registry.find_models_by_hash(fit_config.model_hash):
+        return str(models[0].path)
+    raise ModelUnavailableError(
+        f"Cannot use '{request.fit}': its model {fit_config.model!r} with SHA-256 {fit_config.model_hash} is not on "
+        "this computer, or was moved or changed.",
+        "Set the path of the model: --model PATH",
+    )
 
 
 def _check_model_type(method: str, model: registry.ResolvedModel) -> None:
