@@ -7,9 +7,12 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from artgen.errors import InputFileError
 from artgen.images.decoding import MAX_PIXELS, decode_image
-from artgen.images.mask_values import MAX_BLACK, read_mask_values
+from artgen.images.mask_values import MAX_BLACK, MIN_WHITE, read_mask_values
 
 WARN_COVERAGE_FRACTION = 0.95
+
+NOTE_GRAY_FRACTION = 0.5
+"""Fraction of gray pixels above which a file is possibly not a mask."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,11 @@ def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize
             f"White pixels are generated; {'omit' if invert else 'try'} --invert-mask.",
         )
     if coverage > WARN_COVERAGE_FRACTION:
-        notes.append(f"The mask '{path.name}' covers {coverage:.1%} of the image; --invert-mask selects the rest.")
+        option = "without --invert-mask it" if invert else "--invert-mask"
+        notes.append(f"The mask '{path.name}' covers {coverage:.1%} of the image; {option} selects the rest.")
+    gray = sum(mask.histogram()[1:MIN_WHITE]) / (size[0] * size[1])
+    if gray > NOTE_GRAY_FRACTION:
+        notes.append(f"{gray:.1%} of the mask '{path.name}' is gray, so these pixels are blended.")
     return LoadedMask(mask, coverage, decoded.sha256, tuple(notes))
 
 

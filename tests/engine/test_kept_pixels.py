@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import FAST, run
+from command_line import FAST
+from command_line import run as run_command
 from icc_profiles import ADOBE_PRIMARIES, P3_PRIMARIES, cmyk_profile, gray_profile, rgb_profile
 from PIL import Image
+from typer.testing import Result
 
 from artgen import images
 from artgen.outputs.png import encode_png
@@ -22,6 +24,9 @@ PROFILES = {
     "P3": rgb_profile("srgb", P3_PRIMARIES),
     "Adobe": rgb_profile(2.2, ADOBE_PRIMARIES),
 }
+MODEL: list[str] = []
+"""Options that select the tiny model."""
+
 Values = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
@@ -30,6 +35,11 @@ def values(path: str) -> Values:
     read = images.load_lossless(Path(path))
     high = np.asarray(read.image).astype(int)
     return high if read.low_bytes is None else high * 256 + np.asarray(read.low_bytes)
+
+
+def run(command: str, *arguments: str, code: int = 0) -> Result:
+    """Run a command, with the tiny model if it needs a model."""
+    return run_command(command, *arguments, *(() if command == "denoise" else MODEL), code=code)
 
 
 def random_image(mode: str, seed: int = 1) -> Image.Image:
@@ -82,7 +92,8 @@ CASES: dict[str, Callable[[], object]] = {
 
 
 @pytest.fixture(autouse=True)
-def _mask() -> None:
+def _mask_and_model(sd1: str) -> None:
+    MODEL[:] = ["-m", sd1]
     mask = Image.new("L", SIZE)
     mask.paste(255, BOX)
     mask.save("mask.png")
@@ -109,6 +120,14 @@ def test_inpaint_and_outpaint_keep_values_alpha_and_profile(case: str) -> None:
         assert (wide[HEIGHT:, :, -1] == wide[..., -1].max()).all()
     profiles = [Image.open(name).info.get("icc_profile") for name in ("in.png", "out.png", "wide.png")]
     assert profiles[0] == profiles[1] == profiles[2]
+
+
+@pytest.mark.parametrize("case", ["8-bit RGBA", "16-bit P3"])
+def test_the_bundled_model_keeps_values(case: str) -> None:
+    """The bundled model masks the latents itself, and not in the pipeline of diffusers."""
+    CASES[case]()
+    run_command("inpaint", "in.png", "x", "-M", "mask.png", *FAST, "-o", "out.png")
+    assert (values("out.png")[OUTSIDE] == values("in.png")[OUTSIDE]).all()
 
 
 @pytest.mark.parametrize("name", PROFILES)
