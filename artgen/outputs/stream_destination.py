@@ -27,6 +27,15 @@ class StreamDestination(Destination):
     def is_stdout(self) -> bool:
         return self.stream == STDOUT
 
+    def preview(
+        self,
+        record: Mapping[str, object],  # noqa: ARG002
+        *,
+        stem: str | None = None,  # noqa: ARG002
+        index: int | None = None,  # noqa: ARG002
+    ) -> Path:
+        return Path(self.stream)
+
     def check_name(
         self,
         record: Mapping[str, object],

@@ -24,7 +24,9 @@ SCHEDULER, TOKENIZER, INDEX = (
 )
 
 
-def _set(file: str, key: str, value: Any) -> Breakage:
+def set_key(file: str, key: str, value: Any) -> Breakage:
+    """Return a function that sets a key of a JSON file."""
+
     def change(folder: Path) -> None:
         path = folder / file
         path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
@@ -36,7 +38,7 @@ def _raw(file: str, key: str, text: str) -> Breakage:
     """Set a key to a JSON text that Python cannot represent."""
 
     def change(folder: Path) -> None:
-        _set(file, key, "@@")(folder)
+        set_key(file, key, "@@")(folder)
         path = folder / file
         path.write_text(path.read_text().replace('"@@"', text))
 
@@ -111,7 +113,7 @@ def _sharded(*shards: str) -> Breakage:
 
 
 def _component(name: str, *entry: Any) -> Breakage:
-    return _set(INDEX, name, list(entry))
+    return set_key(INDEX, name, list(entry))
 
 
 SIZES = {
@@ -127,16 +129,16 @@ WRONG_VALUES: dict[str, Any] = {
     "list": [1] * 9, "fraction": 0.5, "bool": True,
 }  # fmt: skip
 BREAKAGES: dict[str, Breakage] = {
-    **{f"{file} {key} {name}": _set(file, key, value)
+    **{f"{file} {key} {name}": set_key(file, key, value)
        for file, keys in SIZES.items() for key in keys for name, value in WRONG_VALUES.items()},
     **{f"{file} {keys[0]} {text[:9]}": _raw(file, keys[0], text)
        for file, keys in SIZES.items() for text in ("1e999", "NaN", "-Infinity", "9" * 5000, "[" * 5000 + "]" * 5000)},
-    **{f"{file} {key} {i}": _set(file, key, value) for file, key in ((UNET, "block_out_channels"),
+    **{f"{file} {key} {i}": set_key(file, key, value) for file, key in ((UNET, "block_out_channels"),
        (VAE, "block_out_channels")) for i, value in enumerate(
            ([], [0], "x", None, 8, [8], [8, 16, 32], [8, "x"], [8, 10**9], [8, -16], [7, 13], [8] * 100, [[8], [16]]))},
-    **{f"block types {i}": _set(UNET, "down_block_types", value)
+    **{f"block types {i}": set_key(UNET, "down_block_types", value)
        for i, value in enumerate((["No", "Such"], "DownBlock2D", [1, 2], ["DownBlock2D"], None, []))},
-    **{f"code in {key} {i}": _set(TEXT, key, value) for key, values in {
+    **{f"code in {key} {i}": set_key(TEXT, key, value) for key, values in {
         "_attn_implementation": ("owner/kernel", "flash_attention_2", "kernels-community/x@v1:f", 3),
         "attn_implementation": ("owner/kernel", {"": "owner/kernel"}, ["owner/kernel"]),
         "_attn_implementation_internal": ("owner/kernel",),
@@ -146,11 +148,11 @@ BREAKAGES: dict[str, Breakage] = {
         "transformers_weights": ("../x.bin", "adapter_model.bin"),
         "text_config": ({"_attn_implementation": "owner/kernel"},),
     }.items() for i, value in enumerate(values)},
-    "code in the UNet's configuration": _set(UNET, "quantization_config", {"quant_method": "gguf"}),
-    "code in the tokenizer": _set(TOKENIZER, "auto_map", {"AutoTokenizer": ["code.T", None]}),
+    "code in the UNet's configuration": set_key(UNET, "quantization_config", {"quant_method": "gguf"}),
+    "code in the tokenizer": set_key(TOKENIZER, "auto_map", {"AutoTokenizer": ["code.T", None]}),
     "adapter": _write("text_encoder/adapter_config.json", '{"base_model_name_or_path": "owner/other"}'),
-    "dtype of text": _set(TEXT, "dtype", "os.system"),
-    "dtype of number": _set(TEXT, "torch_dtype", 7),
+    "dtype of text": set_key(TEXT, "dtype", "os.system"),
+    "dtype of number": set_key(TEXT, "torch_dtype", 7),
     "python file": _write("unet/code.py", "raise SystemExit"),
     "other library": _component("unet", "os", "UNet2DConditionModel"),
     "module of a library": _component("unet", "diffusers.utils", "UNet2DConditionModel"),
@@ -170,11 +172,11 @@ BREAKAGES: dict[str, Breakage] = {
     "no tokenizer": _drop_key(INDEX, "tokenizer"), "no text encoder": _drop_key(INDEX, "text_encoder"),
     "absent vae": _component("vae", None, None), "absent tokenizer": _component("tokenizer", None, None),
     "absent scheduler": _component("scheduler", None, None),
-    **{f"pipeline {value}": _set(INDEX, "_class_name", value)
+    **{f"pipeline {value}": set_key(INDEX, "_class_name", value)
        for value in ("NoSuchPipeline", "UNet2DConditionModel", 3, None, ["x", "y"], "StableDiffusionXLPipeline",
                      "FluxPipeline", "os.system", "")},
-    **{f"version {value}": _set(INDEX, "_diffusers_version", value) for value in ({"a": 1}, 3)},
-    **{f"class {value} of {file}": _set(file, "_class_name", value)
+    **{f"version {value}": set_key(INDEX, "_diffusers_version", value) for value in ({"a": 1}, 3)},
+    **{f"class {value} of {file}": set_key(file, "_class_name", value)
        for file in (UNET, VAE) for value in (3, ["x"])},
     **{f"{name} removed": _remove(name) for name in
        ("unet", "vae", "text_encoder", "tokenizer", "scheduler", UNET, VAE, TEXT, SCHEDULER, INDEX, UNET_WEIGHTS,
@@ -201,7 +203,7 @@ BREAKAGES: dict[str, Breakage] = {
         "diffusion_pytorch_model-00001-of-00002.safetensors"),
     "tokenizer file of text": _write("tokenizer/tokenizer.json", "x"),
     "tokenizer file of another shape": _write("tokenizer/tokenizer.json", '{"model": {"type": "BPE", "vocab": 3}}'),
-    **{f"scheduler {key}": _set(SCHEDULER, key, value) for key, value in {
+    **{f"scheduler {key}": set_key(SCHEDULER, key, value) for key, value in {
         "beta_schedule": "nope", "beta_start": "x", "prediction_type": 3, "trained_betas": "x",
         "beta_end": None, "timestep_spacing": 3}.items()},
 }  # fmt: skip
