@@ -274,3 +274,15 @@ def test_notes_name_what_the_output_loses() -> None:
     result = run("inpaint", "folder", "x", "-M", "mask.png", *FAST, "-o", "out/", "--format", "webp", "--dry-run")
     assert result.stderr.count("WEBP is lossy") == 1
     assert "stores 8 bits" in run("denoise", "in.png", "-o", "b.webp", "--method", "tv", "--dry-run").stderr
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])
+def test_the_first_image_of_several_is_read_with_a_note(suffix: str) -> None:
+    first = random_image("RGB")
+    first.save(f"in.{suffix}", save_all=True, append_images=[Image.new("RGB", SIZE)])
+    for command in ("img2img", "inpaint", "outpaint", "denoise"):
+        more = {"inpaint": ("x", "-M", "mask.png"), "outpaint": ("x", "--expand", "8"), "denoise": ()}.get(
+            command, ("x",)
+        )
+        result = run(command, f"in.{suffix}", *more, "--dry-run")
+        assert "contains 2 images; the first image is used" in result.stderr
