@@ -25,7 +25,8 @@ from artgen.system.files import write_atomically
 
 PROJECT_FILE = "artgen.toml"
 MAX_USER_FILE_BYTES = 1 << 16
-"""Largest configuration file. tomllib needs quadratic time for long keys."""
+_MAX_DOTS = 100
+"""Limit for a line of a configuration file. tomllib needs quadratic time for keys with many dots."""
 
 CONFIGURABLE_SETTINGS: dict[str, type] = {
     name: group
@@ -102,7 +103,9 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if data is None:
         return {}
     try:
-        content = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
+        if any(line.count(b".") > _MAX_DOTS for line in data.splitlines()):
+            raise ValueError(f"a line has more than {_MAX_DOTS} dots")
+        content = tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         reason = "its values are nested too deeply" if isinstance(error, RecursionError) else f"{error}".rstrip(".")
         raise InputFileError(
