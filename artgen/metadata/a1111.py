@@ -25,9 +25,14 @@ from artgen.spec.schedulers import find_scheduler
 NEGATIVE_PREFIX = "Negative prompt:"
 
 _SCHEDULE_LABELS = {"karras": "Karras", "exponential": "Exponential", "beta": "Beta", "normal": "Normal"}
-_KEY_PATTERN = re.compile(r"\s*(\w[\w \-/.]{0,63}?)\s*:\s*")
+# Text from a file is parsed in linear time: each pattern has a bounded number of attempts at each position. `*+` is
+# possessive: it does not return characters.
+_KEY_PATTERN = re.compile(r"\s*+(\w[\w \-/.]{0,63}?)\s{0,16}:\s*+")
+_JSON_DECODER = json.JSONDecoder()
 _HASH_PATTERN = re.compile(r"[0-9a-fA-F]{10,64}")
-_LORA_PATTERN = re.compile(r"[ ,]*<lora:([^:<>]+)(?::([-+]?(?:\d+\.?\d*|\.\d+)))?>")
+_LORA_PATTERN = re.compile(r"(?<![ ,])[ ,]*+<lora:([^:<>]++)(?::([-+]?(?:\d++(?:\.\d*+)?|\.\d++)))?>")
+_MAX_INVALID_JSON_VALUES = 100
+"""Number of values of a line that start like JSON and are not JSON; an error takes time in proportion to the line."""
 _NEEDS_QUOTES_PATTERN = re.compile(r'[,:\n\r\t]|^["{\[\s]|\s$')
 
 
@@ -161,26 +166,27 @@ def _split_prompts(lines: list[str]) -> tuple[str, str]:
 
 def _parse_pairs(line: str) -> Iterator[tuple[str, str]]:
     """Split `Key: value, Key: "quoted, value", Key: {json}`. A comma inside an unquoted value belongs to the value."""
-    position = 0
-    while match := _KEY_PATTERN.match(line, position):
-        name = match[1]
-        position = match.end()
-        value = ""
-        if line[position : position + 1] in ('"', "{", "["):
+    match = _KEY_PATTERN.match(line)
+    num_invalid = 0
+    while match:
+        name, position = match[1], match.end()
+        value: list[str] = []
+        if line[position : position + 1] in ('"', "{", "[") and num_invalid < _MAX_INVALID_JSON_VALUES:
             try:
-                decoded, position = json.JSONDecoder().raw_decode(line, position)
-                value = decoded if isinstance(decoded, str) else json.dumps(decoded, ensure_ascii=False)
+                decoded, position = _JSON_DECODER.raw_decode(line, position)
+                value = [decoded if isinstance(decoded, str) else json.dumps(decoded, ensure_ascii=False)]
             except (ValueError, RecursionError):
-                value = ""
-        while position < len(line):
+                num_invalid += 1
+        match = None
+        while position < len(line) and not match:
             comma = line.find(",", position)
             end = len(line) if comma < 0 else comma
-            value += line[position:end]
+            value.append(line[position:end])
             position = end + 1
-            if _KEY_PATTERN.match(line, position) or position >= len(line):
-                break
-            value += ","
-        yield name, value.strip()
+            match = _KEY_PATTERN.match(line, position)
+            if not match and position < len(line):
+                value.append(",")
+        yield name, "".join(value).strip()
 
 
 def _add_field(fields: dict[str, object], name: str, value: str) -> None:
