@@ -168,7 +168,7 @@ def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, str])
     notes: list[str] = []
     if "model" not in changes:
         if record.get("model") is not None:
-            record["model"], notes = replay_checks.pinned_model(path, record)
+            record["model"], notes = replay_checks.pinned_model(record, f"Cannot replay '{path}'")
         if record.get("model_hash"):
             expected["model_hash"] = record["model_hash"]
     parts = record.get("fast_parts")

@@ -1,7 +1,6 @@
 """Compare the recorded model, device and versions with this machine."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from artgen import registry
@@ -13,11 +12,18 @@ PIXEL_AFFECTING_PACKAGES = ("torch", "diffusers", "transformers", "scikit-image"
 """Packages whose versions may affect the pixels."""
 
 
-def pinned_model(path: Path, record: Mapping[str, Any]) -> tuple[str, list[str]]:
+def pinned_model(
+    record: Mapping[str, Any], purpose: str, hint: str = "Set the path of the model: --set model=PATH"
+) -> tuple[str, list[str]]:
     """Return the recorded model, and notes about it.
 
     A model of the hub has its recorded revision, such as `ada/fox@<commit>`. A local model is found by its recorded
     hash in the index of the models that were used on this machine. A recorded path is never opened.
+
+    Args:
+        record: record with a model.
+        purpose: begin of the error messages, such as "Cannot replay 'fox.png'".
+        hint: hint of the errors.
 
     Raises:
         InputFileError: the recorded revision is not valid.
@@ -28,7 +34,7 @@ def pinned_model(path: Path, record: Mapping[str, Any]) -> tuple[str, list[str]]
     try:
         found = registry.recorded_model_name(name, source, record.get("model_revision")) if source != "local" else None
     except UsageError as error:
-        raise InputFileError(f"Cannot replay '{path}': its record is invalid. {error.message}", error.hint) from error
+        raise InputFileError(f"{purpose}: its record is invalid. {error.message}", error.hint) from error
     if found is not None:
         return found, []
     digest = record.get("model_hash")
@@ -40,13 +46,13 @@ def pinned_model(path: Path, record: Mapping[str, Any]) -> tuple[str, list[str]]
     notes = " ".join(note for note in (registry.index_damage_note(),) if note)
     if source == "local" and not is_path:
         raise ModelUnavailableError(
-            f"Cannot replay '{path}': the local model {name!r} with SHA-256 {digest} is not on this computer, or was "
+            f"{purpose}: the local model {name!r} with SHA-256 {digest} is not on this computer, or was "
             f"moved or changed. {notes}".rstrip(),
-            "Set the path of the model: --set model=PATH",
+            hint,
         )
     raise RefusedError(
-        f"Cannot replay '{path}': its model {name!r} is a path or unknown, and paths from metadata are not opened.",
-        "Set the model: --set model=NAME",
+        f"{purpose}: its model {name!r} is a path or unknown, and paths from metadata are not opened.",
+        hint,
     )
 
 

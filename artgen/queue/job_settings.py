@@ -11,6 +11,9 @@ from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS, RECORD_SCHEMA
 from artgen.spec.requests import TASKS, Request
 from artgen.spec.settings import options_of, unknown_setting_error
 
+MODEL_PROVENANCE = ("model_source", "model_revision", "model_hash")
+"""Provenance that identifies the model of a record."""
+
 _REPEATED_HINT = "Remove one of them."
 
 
@@ -36,13 +39,15 @@ def parse_defaults(values: Any) -> dict[str, Any]:
     parsed = parse_settings(values)
     for name in parsed.get("unknown_fields", ()):
         raise UsageError(*unknown_setting_error(name, LINE_SETTINGS))
+    parsed.pop("recorded_model", None)
     return parsed
 
 
 def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], Any]) -> dict[str, Any]:
-    """Return the settings of a job that is the record of an image. The provenance is ignored.
+    """Return the settings of a job that is the record of an image. The provenance is ignored, except the model's.
 
-    The result also contains `unknown_fields` if there are any, and `schema` if it is newer than `RECORD_SCHEMA`.
+    The result also contains `unknown_fields` if there are any, `schema` if it is newer than `RECORD_SCHEMA`, and for a
+    record with a model `recorded_model`: the values of `MODEL_PROVENANCE`.
     """
     ignored, task = _non_setting_keys(fields), _record_task(fields)
     all_settings = {name for each in TASKS.values() for name in options_of(each.request_class)}
@@ -65,6 +70,8 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
             parsed[name] = parse_value(name, value)
     if unknown:
         parsed["unknown_fields"] = unknown
+    if "model" in parsed:
+        parsed["recorded_model"] = tuple(fields.get(name) for name in MODEL_PROVENANCE)
     schema = fields.get("schema")
     return {**parsed, "schema": schema} if isinstance(schema, int) and schema > RECORD_SCHEMA else parsed
 

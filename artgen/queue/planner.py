@@ -14,10 +14,11 @@ from artgen.jobs import checks
 from artgen.jobs.batch_size import default_batch_size
 from artgen.jobs.job import DenoiseJob, GenerationJob
 from artgen.jobs.prepare import ModelCache, prepare_jobs
+from artgen.jobs.replay_checks import pinned_model
 from artgen.outputs import AnimationOutput, Destination
 from artgen.queue import fingerprints
 from artgen.queue.entries import MAX_JOBS, OUTPUT_SETTINGS, Entry, LineError, location, merge_defaults
-from artgen.queue.job_settings import build_request
+from artgen.queue.job_settings import MODEL_PROVENANCE, build_request
 from artgen.registry import ResolvedModel
 from artgen.spec.records import kept_fields, schema_note, to_record, unknown_fields_note
 from artgen.spec.requests import TASKS, Request
@@ -33,6 +34,8 @@ from artgen.spec.settings import (
 )
 
 _PROMPT_NAMES = tuple(name for name, setting in settings_of(PromptSettings).items() if setting.per_image)
+
+_RECORDED_MODEL_HINT = "To select a model by its path, remove the key 'artgen' from the job."
 
 
 @dataclass(frozen=True)
@@ -270,6 +273,9 @@ class Planner:
             raise UsageError(f"Cannot use {task!r} as a task: it is unknown.", f"Use one of: {', '.join(TASKS)}.")
         file_values = {name: setting_values.pop(name) for name in OUTPUT_SETTINGS if name in setting_values}
         output = OutputSettings(**file_values)
+        if (recorded := setting_values.pop("recorded_model", None)) is not None:
+            record = {"model": setting_values["model"], **dict(zip(MODEL_PROVENANCE, recorded, strict=True))}
+            setting_values["model"] = pinned_model(record, "Cannot use the record", _RECORDED_MODEL_HINT)[0]
         request = build_request(task, setting_values).replace(seed=0)
         job = prepare_jobs([request], self._listener, self._model_cache)[0]
         record = to_record(job.request, job.provenance)

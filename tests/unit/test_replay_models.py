@@ -19,6 +19,8 @@ from artgen.jobs.anomaly.fit_file import AnomalyConfig
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.replay import ReplaySpec, read_replay_spec
+from artgen.queue import prompt_files
+from artgen.queue.planner import BatchPlan, Planner
 from artgen.registry import hashes, location_index
 from artgen.registry.hub import cache
 from artgen.spec.records import WRITER_FIELDS, to_record
@@ -117,6 +119,31 @@ def test_recorded_paths_are_never_used(models: dict[str, Path], source: str | No
             continue
         assert error.exit_code in (3, 4, 5), name
         assert len(error.message) < 2100, name
+
+
+def plan_record(record: dict[str, Any]) -> BatchPlan:
+    Path("p.jsonl").write_text(json.dumps(record))
+    return Planner(Path("out")).build_plan(prompt_files.read_prompt_file(Path("p.jsonl")))
+
+
+def test_the_model_of_a_record_in_a_prompt_file_is_found_as_in_replay(model: Path, models: dict[str, Path]) -> None:
+    record = record_of(prepare(str(model)))
+    plan = plan_record(record)
+    assert not plan.line_errors, plan.line_errors[0].error
+    (job,) = plan.jobs
+    assert record_of(prepare_jobs([job.request])[0]) == record
+    Path("own").mkdir()
+    Path("own/er").symlink_to(models["sd1"])
+    record["model_hash"] = None
+    for name in ("../x", "./folder @v1", "own/er", "no-such-alias"):
+        (error,) = plan_record({**record, "model": name, "model_source": None}).line_errors
+        assert "paths from metadata are not opened" in error.error.message
+        assert "remove the key 'artgen'" in error.error.hint
+    typed = {"prompt": "x", "model": "./folder @v1"}
+    assert not plan_record(typed).line_errors
+    Path("p.yaml").write_text("defaults: {artgen: '1', model: './folder @v1'}\njobs: [x]")
+    plan = Planner(Path("out")).build_plan(prompt_files.read_prompt_file(Path("p.yaml")))
+    assert not plan.line_errors
 
 
 def test_a_revision_of_a_record_is_not_appended_to_the_path_of_an_alias(models: dict[str, Path]) -> None:
