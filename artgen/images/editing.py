@@ -25,6 +25,10 @@ def paste_generated(source: LosslessImage, generated: Image.Image, mask: Image.I
         mask: mode L, same size: 0 keeps the source, 255 selects the generated pixels, other values blend.
     """
     color = drop_alpha(source.image)
+    if source.profile is not None and not source.profile.is_srgb:  # a soft edge looks the same in every profile
+        srgb, _ = convert_to_srgb(source.image, source.low_bytes)
+        generated = composite(drop_alpha(srgb).convert("RGB"), generated, mask)
+        mask = mask.point([0] + [255] * 255)
     if source.low_bytes is None:
         image, low = composite(color, from_srgb(generated, source.profile, color.mode), mask), None
     else:
