@@ -58,12 +58,20 @@ def dispatch(
 
 
 def note_unused_settings(sweep: SweepSettings) -> None:
-    """Print a note for settings of folder runs and sweeps that have no effect on a single image."""
+    """Print a note for settings of folder runs and sweeps that have no effect on a single image.
+
+    Raises:
+        UsageError: the shard is invalid.
+    """
     flags = [
         f"--{name.replace('_', '-')}"
         for name, each in options_of(RunSettings).items()
         if getattr(sweep, name) != each.default
     ]
+    if sweep.shard is not None:
+        from artgen.queue.job_queue import parse_shard
+
+        parse_shard(sweep.shard)
     if flags:
         verb = "has" if len(flags) == 1 else "have"
         print_note(f"{', '.join(flags)} {verb} no effect without a folder, several images or --sweep.")

@@ -64,15 +64,15 @@ class LedgerJobs:
         self._defaults = defaults
         self._run_settings = run_settings
         self._batch_size_policy = parse_batch_size(batch_size)
-        shard = run_settings.shard
+        shard = (0, 1) if run_settings.shard is None else parse_shard(run_settings.shard)
         self._filter = JobFilter(
-            parse_shard(shard) if shard else (0, 1),
+            shard,
             run_settings.shuffle,
             run_settings.limit,
             run_settings.retry_failed,
         )
         # Shards may run on machines that share a folder without locks, so each shard writes its own ledger.
-        self._suffix = f"-{shard.replace('/', 'of')}" if shard else ""
+        self._suffix = "" if run_settings.shard is None else f"-{shard[0]}of{shard[1]}"
         self.ledger = Ledger(folder, self._suffix)
         self.plan = BatchPlan(folder)
         self._is_dry_run = False
@@ -249,13 +249,11 @@ def _report_line_errors(plan: BatchPlan, *, keep_going: bool) -> None:
         )
     if plan.line_errors and not keep_going:
         codes = {line.error.exit_code for line in plan.line_errors}
-        print_error(
-            ArtgenError(
-                f"{len(plan.line_errors):,} of {counted(len(plan.line_errors) + len(plan.jobs), 'job')} cannot run. "
-                "No image was generated.",
-                "Fix them, or add --keep-going to generate the others." if plan.jobs else "",
-            )
-        )
+        total = len(plan.line_errors) + len(plan.jobs)
+        if total > 1:
+            print_note(f"{len(plan.line_errors):,} of {counted(total, 'job')} cannot run. No image was generated.")
+        if plan.jobs:
+            print_note("Fix them, or add --keep-going to generate the others.")
         raise typer.Exit(codes.pop() if len(codes) == 1 else UsageError.exit_code)
     if not plan.jobs and not plan.line_errors:
         raise UsageError("Cannot run the batch: it contains no jobs.", "Write one prompt per line in a prompt file.")

@@ -61,6 +61,7 @@ def run_sweep(
         seeds = expand_seeds(SeriesSettings(seed=first_seed, count=shared.pop("count", 1)))
         if len(seeds) > 1:
             axes.insert(0, SweepAxis("seed", tuple(map(str, seeds))))
+            sweeps.check_combinations(axes)
         else:
             shared["seed"] = str(seeds[0])
     folder, output_settings = batch_folder(options.output, f"sweep-{'-'.join(axis.name for axis in axes)}")

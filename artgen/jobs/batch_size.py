@@ -11,7 +11,7 @@ from typing import Protocol
 
 from artgen.errors import UsageError
 from artgen.jobs.job import GenerationJob, Job
-from artgen.spec.settings import MAX_BATCH_SIZE
+from artgen.spec.settings import MAX_BATCH_SIZE, describe_value, parse_whole_number
 from artgen.system import hardware
 
 AUTO = "auto"
@@ -160,13 +160,14 @@ def parse_batch_size(text: str | None) -> BatchSizePolicy:
         return DefaultBatchSize()
     if text.strip().casefold() == AUTO:
         return AutoTuneBatchSize()
-    if not text.strip().isdecimal():
+    size = parse_whole_number(text)
+    if size is None:
         raise _invalid_batch_size(text)
-    return MaxBatchSize(int(text))
+    return MaxBatchSize(size)
 
 
 def _invalid_batch_size(text: str) -> UsageError:
     return UsageError(
-        f"Cannot use batch size '{text}': the value must be auto or a number from 1 to {MAX_BATCH_SIZE}.",
+        f"Cannot use batch size {describe_value(text)}: the value must be auto or a number from 1 to {MAX_BATCH_SIZE}.",
         "Use --batch-size auto or --batch-size 4.",
     )

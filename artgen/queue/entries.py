@@ -1,5 +1,6 @@
 """Define the entries of prompt files and parse their setting names and values."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 from artgen.errors import ArtgenError, UsageError
 from artgen.spec import settings
 from artgen.spec.requests import TASKS
-from artgen.spec.settings import aliases_of, options_of, type_of, unknown_setting_error
+from artgen.spec.settings import aliases_of, describe_value, options_of, type_of, unknown_setting_error
 
 MAX_JOBS = 200_000
 """Maximum number of jobs of a batch. The plan of a job takes 2 kB."""
@@ -92,20 +93,25 @@ def parse_data_value(name: str, value: Any) -> Any:
     """
     if name == "task":
         if not isinstance(value, str) or value not in TASKS:
-            raise UsageError(f"Cannot use {value!r} as a task: it is unknown.", f"Use one of: {', '.join(TASKS)}.")
+            raise UsageError(
+                f"Cannot use {describe_value(value)} as a task: it is unknown.", f"Use one of: {', '.join(TASKS)}."
+            )
         return value
     if name == "seed" and not isinstance(value, str | bool):
         parts = value if isinstance(value, list) else [value]
         if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
-            raise UsageError(f"Cannot use {value!r} as a seed: it is not an integer or a list of integers.")
-        return ",".join(map(str, parts))
+            raise UsageError(
+                f"Cannot use {describe_value(value)} as a seed: it is not an integer or a list of integers."
+            )
+        return ",".join(map(describe_value, parts))
     kind, _ = type_of(LINE_SETTINGS[name], name)
     if kind is Path and isinstance(value, str):
         value = Path(value)
     elif kind is tuple and isinstance(value, str | list):
         value = tuple(value) if isinstance(value, list) else (value,)
     elif kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        with contextlib.suppress(OverflowError):  # the check of the limits reports a number that is too large
+            value = float(value)
     settings.validate(LINE_SETTINGS[name](**{name: value}), (name,))
     return value
 

@@ -17,6 +17,9 @@ from artgen.queue.ledger import JobResult, Ledger
 from artgen.queue.ledger_lines import JobRecord
 from artgen.queue.locks import JobLocks
 from artgen.queue.planner import PlannedJob
+from artgen.spec.settings import describe_value, parse_whole_number
+
+MAX_SHARDS = 1_000_000
 
 POLL_SECONDS = 0.5
 """Interval between checks of the jobs that other processes run."""
@@ -238,9 +241,11 @@ def parse_shard(text: str) -> tuple[int, int]:
     Raises:
         UsageError: the text is not two integers i/n with i < n.
     """
-    first, separator, second = text.partition("/")
-    if separator and first.strip().isdecimal() and second.strip().isdecimal() and int(first) < int(second):
-        return int(first), int(second)
+    first, _, second = text.partition("/")
+    index, count = parse_whole_number(first), parse_whole_number(second)
+    if index is not None and count is not None and index < count <= MAX_SHARDS:
+        return index, count
     raise UsageError(
-        f"Cannot use --shard {text!r}: it is not i/n with i from 0 to n-1.", "The first of eight shards is 0/8."
+        f"Cannot use --shard {describe_value(text)}: it is not i/n with i from 0 to n-1 and n up to {MAX_SHARDS:,}.",
+        "The first of eight shards is 0/8.",
     )

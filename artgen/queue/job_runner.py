@@ -24,7 +24,7 @@ MAX_PENDING_SAVES = 4
 """Maximum number of images that wait to be saved, in addition to one batch."""
 
 MAX_SAVE_ATTEMPTS = 3
-"""Number of times that an image is saved if somebody removes its folder meanwhile."""
+"""Number of times that an image is saved if somebody removes its folder at the same time."""
 
 
 class JobRunner:

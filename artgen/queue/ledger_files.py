@@ -1,4 +1,4 @@
-"""Read new lines of a ledger file, and append lines. Detect that somebody removed or replaced the file meanwhile."""
+"""Read new lines of a ledger file, and append lines. Detect that the file was removed or replaced."""
 
 import os
 import stat
@@ -23,7 +23,7 @@ MAX_RECENT_IMAGES = 50
 _FIRST_LINE_BYTES = 256
 
 _MAX_ATTEMPTS = 3
-"""Number of times that a line is written if somebody removes the folder meanwhile."""
+"""Number of times that a line is written if somebody removes the folder at the same time."""
 
 
 class LedgerReader:

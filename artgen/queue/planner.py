@@ -200,6 +200,7 @@ class Planner:
         values = merge_defaults(entry.setting_values, {**self._defaults, **entry.defaults})
         unknown_fields = plan.add_unknown_fields(values)
         series = SeriesSettings(seed=values.pop("seed", None), count=values.pop("count", 1))
+        validate(series)
         prompts = {name: values.pop(name) for name in _PROMPT_NAMES if name in values}
         template = self._cached_template(values)
         task = TASKS[template.request.task]

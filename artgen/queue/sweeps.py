@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from artgen.errors import UsageError
 from artgen.queue.entries import LINE_SETTINGS, Entry, parse_text_value, setting_name
-from artgen.spec.settings import settings_of
+from artgen.spec.settings import describe_value, settings_of
 
 MAX_COMBINATIONS = 100_000
 _RANGE = re.compile(r"(-?[0-9.]+):(-?[0-9.]+)(?::([0-9.]+))?")
@@ -39,19 +40,30 @@ def parse_axes(texts: Sequence[str]) -> list[SweepAxis]:
     for text in texts:
         name, separator, values = text.partition("=")
         if not separator or not values.strip():
-            raise UsageError(f"Cannot parse --sweep {text!r}: it is not NAME=VALUES.", "--sweep steps=10,20,30")
+            raise UsageError(
+                f"Cannot parse --sweep {describe_value(text)}: it is not NAME=VALUES.", "--sweep steps=10,20,30"
+            )
         setting = setting_name(name)
         if setting == "task" or not settings_of(LINE_SETTINGS[setting])[setting].sweepable:
             raise UsageError(f"Cannot sweep {setting}: its value must be the same for all images.")
         if setting in {axis.name for axis in axes}:
             raise UsageError(f"Cannot sweep {setting} twice.", "Give all its values in one --sweep.")
         axes.append(SweepAxis(setting, tuple(_parse_values(setting, values))))
-    total = 1
-    for axis in axes:
-        total *= len(axis.values)
-    if total > MAX_COMBINATIONS:
-        raise UsageError(f"Cannot sweep {total:,} combinations: the maximum is {MAX_COMBINATIONS:,}.")
+    check_combinations(axes)
     return axes
+
+
+def check_combinations(axes: Sequence[SweepAxis]) -> None:
+    """Check the number of combinations.
+
+    Raises:
+        UsageError: there are more than `MAX_COMBINATIONS`.
+    """
+    total = math.prod(len(axis.values) for axis in axes)
+    if total > MAX_COMBINATIONS:
+        raise UsageError(
+            f"Cannot sweep {total:,} combinations: the maximum is {MAX_COMBINATIONS:,}.", "Use fewer values."
+        )
 
 
 def combinations(axes: Sequence[SweepAxis]) -> Iterator[tuple[str, ...]]:
@@ -94,7 +106,7 @@ def _expand_range(text: str, first: str, last: str, step_text: str | None) -> li
     try:
         low, high, step = Decimal(first), Decimal(last), Decimal(step_text or 1)
     except ArithmeticError as error:
-        raise UsageError(f"Cannot parse the range {text!r}: it is not numeric.", _RANGE_HINT) from error
+        raise UsageError(f"Cannot parse the range {describe_value(text)}: it is not numeric.", _RANGE_HINT) from error
     if step <= 0 or high < low or (high - low) / step > MAX_COMBINATIONS:
-        raise UsageError(f"Cannot use the range {text!r}: it is empty or too long.", _RANGE_HINT)
+        raise UsageError(f"Cannot use the range {describe_value(text)}: it is empty or too long.", _RANGE_HINT)
     return [str(low + step * i) for i in range(int((high - low) / step) + 1)]

@@ -26,6 +26,9 @@ BOOLEAN_LITERALS = {
 MAX_VALUE_CHARS = 80
 """Limit of a value in a message."""
 
+MAX_DIGITS = 18
+"""Largest number of digits of a whole number in a text such as a shard. No setting of this kind has a larger limit."""
+
 Effect = Literal["pixels", "memory", "file", "prompt", "input"]
 SettingFields = Mapping[str, dataclasses.Field[Any]]
 
@@ -223,7 +226,7 @@ def _check_limits(name: str, value: Any, setting: Setting) -> None:
     too_small = setting.minimum is not None and value < setting.minimum
     too_large = setting.maximum is not None and value > setting.maximum
     if too_small or too_large:
-        raise UsageError(f"{name} must be {describe_limits(setting)}, not {value}.")
+        raise UsageError(f"{name} must be {describe_limits(setting)}, not {describe_value(value)}.")
 
 
 def describe_limits(setting: Setting) -> str:
@@ -254,12 +257,18 @@ def parse_value(group: type, name: str, text: str) -> Any:
             raise UsageError(f"{name} must be values separated by commas: {error}.") from None
     if kind is bool:
         if text.casefold() not in BOOLEAN_LITERALS:
-            raise UsageError(f"{name} must be true or false, not {text!r}.")
+            raise UsageError(f"{name} must be true or false, not {describe_value(text)}.")
         return BOOLEAN_LITERALS[text.casefold()]
     try:
         return kind(text)
-    except ValueError:
-        raise UsageError(f"{name} must be {_describe_type(kind)}, not {text!r}.") from None
+    except ValueError:  # also for an integer with thousands of digits
+        raise UsageError(f"{name} must be {_describe_type(kind)}, not {describe_value(text)}.") from None
+
+
+def parse_whole_number(text: str) -> int | None:
+    """Return the number that decimal digits represent; None for other text, and for more than `MAX_DIGITS` digits."""
+    digits = text.strip()
+    return int(digits) if digits.isdecimal() and len(digits) <= MAX_DIGITS else None
 
 
 def unknown_setting_error(name: str, known_names: Mapping[str, object] | typing.Iterable[str]) -> tuple[str, str]:
@@ -272,7 +281,10 @@ def unknown_setting_error(name: str, known_names: Mapping[str, object] | typing.
 
 def describe_value(value: object) -> str:
     """Return the Python literal of a value for a message, at most `MAX_VALUE_CHARS` characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to convert integers with thousands of digits
+        return "a number with thousands of digits"
     return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}..."
 
 

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from artgen.errors import UsageError
+from artgen.spec.fields import describe_value
 
 OFFLOAD_MODES = ("none", "text", "model", "group", "sequential")
 """Offload modes, fastest first. CPU memory contains: nothing; the text encoders; all components except the active one;
@@ -35,6 +36,8 @@ RUNTIME_BYTES = 384 << 20
 
 STREAMED_FRACTION = 0.1
 """Fraction of the largest component that is on the GPU when its layers are offloaded."""
+
+MAX_BUDGET_BYTES = 1 << 50
 
 BYTE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -165,19 +168,21 @@ def parse_bytes(text: str) -> int:
     """Return the number of bytes of a size such as `8GiB`, `8GB`, `6.5 GiB` or `8000MiB`; `8G` is 8 GiB.
 
     Raises:
-        UsageError: the text is not a size, or the size is smaller than 256 MiB.
+        UsageError: the text is not a size, or the size is below 256 MiB or above 1 PiB.
     """
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmg]i?)?(b?)", text.strip().lower())
     if match is None:
-        raise UsageError(f"memory_budget must be a size such as 8GiB or 6500MB, not {text!r}.")
+        raise UsageError(f"memory_budget must be a size such as 8GiB or 6500MB, not {describe_value(text)}.")
     number, unit, letter = match.groups(default="")
     unit = f"{unit}i" if unit and not letter and not unit.endswith("i") else unit
-    num_bytes = round(float(number) * BYTE_UNITS[unit])
-    if num_bytes < WORKSPACE_BYTES:
+    num_bytes = float(number) * BYTE_UNITS[unit]
+    if not WORKSPACE_BYTES <= num_bytes <= MAX_BUDGET_BYTES:
         raise UsageError(
-            f"memory_budget must be at least {WORKSPACE_BYTES >> 20} MiB, not {text!r}.", "Use a size such as 8GiB."
+            f"memory_budget must be {WORKSPACE_BYTES >> 20} MiB to {format_gib(MAX_BUDGET_BYTES)}, not "
+            f"{describe_value(text)}.",
+            "Use a size such as 8GiB.",
         )
-    return num_bytes
+    return round(num_bytes)
 
 
 def format_gib(num_bytes: int) -> str:

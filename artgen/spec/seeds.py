@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable
 
 from artgen.errors import UsageError
-from artgen.spec.settings import MAX_SEED, SeriesSettings
+from artgen.spec.settings import MAX_SEED, SeriesSettings, describe_value
 
-MAX_SEEDS_PER_RANGE = 100_000
+MAX_SEEDS = 100_000
+"""Largest number of seeds of one command or of one line of a prompt file."""
 
 
 def generate_seed() -> int:
@@ -23,7 +24,8 @@ def expand_seeds(series: SeriesSettings, random_seed: Callable[[], int] = genera
     A single seed counts up. -1, or no seed, takes the first seed from `random_seed`. A list is not changed.
 
     Raises:
-        UsageError: the text is not a seed, a seed is out of range, or a list is combined with --count.
+        UsageError: the text is not a seed, a seed is out of range, there are too many seeds, or a list is combined with
+            --count.
     """
     seeds = _parse_seeds(series.seed, random_seed) if series.seed is not None else [random_seed()]
     if len(seeds) == 1:
@@ -45,15 +47,28 @@ def hash_seed(data: bytes) -> int:
 def _parse_seeds(text: str, random_seed: Callable[[], int]) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
+        if len(seeds) >= MAX_SEEDS:
+            raise _too_many_seeds_error(text)
         if part.strip() == "-1":
             seeds.append(random_seed())
             continue
         match = re.fullmatch(r"\s*(\d{1,20})(?:\s*-\s*(\d{1,20}))?\s*", part, re.ASCII)
         if match is None:
-            raise UsageError(f"--seed must be a whole number, a list such as 1,2,5-8, or -1, not {text!r}.")
+            raise UsageError(
+                f"--seed must be a whole number up to 2^64-1, a list 1,2,5-8 or -1, not {describe_value(text)}."
+            )
         first = int(match[1])
         last = int(match[2] or first)
-        if last < first or last - first >= MAX_SEEDS_PER_RANGE:
-            raise UsageError(f"--seed {part.strip()} is not a range of at most {MAX_SEEDS_PER_RANGE:,} seeds.")
+        if last < first:
+            raise UsageError(f"--seed must be a range such as 5-8, not {part.strip()!r}: its end is before its start.")
+        if len(seeds) + last - first >= MAX_SEEDS:
+            raise _too_many_seeds_error(text)
         seeds.extend(range(first, last + 1))
     return seeds
+
+
+def _too_many_seeds_error(text: str) -> UsageError:
+    return UsageError(
+        f"Cannot use --seed {describe_value(text)}: it has more than {MAX_SEEDS:,} seeds.",
+        "Run the command several times.",
+    )
