@@ -108,6 +108,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
         content = tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         reason = "its values are nested too deeply" if isinstance(error, RecursionError) else f"{error}".rstrip(".")
+        if "set_int_max_str_digits" in reason:
+            reason = "a number has thousands of digits"
         raise InputFileError(
             f"Cannot read the configuration file '{path}': it is not valid TOML: {reason}.", "Edit the file."
         ) from error
