@@ -22,7 +22,7 @@ COMMAND_SUMMARIES = {
     "txt2img": "Generate an image from a prompt.",
     "img2img": "Generate an image from an image and a prompt.",
     "inpaint": "Repaint the masked part of an image. Pixels outside the mask do not change.",
-    "outpaint": "Extend an image beyond its edges. The pixels of the input image do not change.",
+    "outpaint": "Extend an image beyond its edges. A narrow band at these edges is blended.",
     "denoise": "Remove noise, such as grain and sensor noise, from images.",
     "noise": "Show the forward process of diffusion: an image with increasing noise, as a strip.",
     "anomaly": "Score how anomalous an image is, and locate anomalous regions.",

@@ -36,7 +36,10 @@ def outpaint(
     report: ReportSettings,
     positionals: ImagesAndPrompt = None,
 ) -> None:
-    """Extend an image beyond its edges. The pixels of the input image do not change.
+    """Extend an image beyond its edges. A narrow band at these edges is blended.
+
+    All other pixels of the input image do not change. --feather sets the width of the band; with --feather 0 no pixel
+    of the input image changes.
 
     Gray mode, transparency, 16 bits per channel and the color profile are kept.
 

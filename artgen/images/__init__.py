@@ -3,6 +3,7 @@
 from artgen.images.canvas import (
     Box,
     Expansion,
+    default_feather,
     expand_canvas,
     expansion_to_size,
     nearest_sizes,
@@ -37,6 +38,7 @@ __all__ = [
     "LosslessImage",
     "composite",
     "convert_to_srgb",
+    "default_feather",
     "drop_alpha",
     "expand_canvas",
     "expand_lossless",

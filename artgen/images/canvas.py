@@ -1,5 +1,6 @@
 """Parse sizes, pad images and extend the canvas."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -9,6 +10,9 @@ from artgen.errors import UsageError
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels, as in `Image.crop`."""
+
+DEFAULT_FEATHER_RATIO = 16 / 512
+"""Default width of the blended band divided by the shorter side of the image."""
 
 MAX_EXPANSION_PX = 8192
 """Maximum number of pixels to add on one side."""
@@ -121,17 +125,26 @@ def pad_to_multiple(image: Image.Image, multiple: int) -> tuple[Image.Image, Box
     return _reflect(image, Expansion(right=-width % multiple, bottom=-height % multiple)), box
 
 
+def default_feather(size: tuple[int, int]) -> int:
+    """Return the default width of the blended band of outpaint for an image of (width, height), in pixels, >= 1."""
+    return max(1, round(min(size) * DEFAULT_FEATHER_RATIO))
+
+
 def expand_canvas(
-    image: Image.Image, *, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0
+    image: Image.Image, *, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0, feather: int = 0
 ) -> tuple[Image.Image, Image.Image]:
     """Enlarge an image for outpainting; each side is >= 0 pixels.
 
     The new border is a blurred reflection of the image: it has the colors and the brightness of the neighboring pixels,
     but no mirrored shapes that the model would copy.
 
+    The decoded colors of a generated border differ by some gray levels from the colors of the image. In a band of
+    `feather` pixels inside the image, at the extended sides, the mask decreases from 255 to 0 (half a cosine), so that
+    no step is visible.
+
     Returns:
-        The enlarged image (mode of `image`, original pixels unchanged) and the mask (mode L: 255 in the border, 0 on
-        the original).
+        The enlarged image (mode of `image`, original pixels unchanged) and the mask (mode L: 255 in the border, 1 to
+        254 in the band, 0 on the rest of the original).
 
     Raises:
         ValueError: A side is negative.
@@ -143,8 +156,23 @@ def expand_canvas(
     canvas = reflected.filter(ImageFilter.GaussianBlur(radius))
     canvas.paste(image, (left, top))
     mask = Image.new("L", canvas.size, 255)
-    mask.paste(0, (left, top, left + image.width, top + image.height))
+    for depth in range(feather + 1):
+        box = (
+            left + (depth if left else 0),
+            top + (depth if top else 0),
+            left + image.width - (depth if right else 0),
+            top + image.height - (depth if bottom else 0),
+        )
+        if box[0] < box[2] and box[1] < box[3]:
+            mask.paste(_band_weight(depth, feather), box)
     return canvas, mask
+
+
+def _band_weight(depth: int, feather: int) -> int:
+    """Return the mask value at a depth in pixels inside the image; 0 at and beyond the width of the band."""
+    if depth >= feather:
+        return 0
+    return min(254, max(1, round(127.5 * (1 + math.cos(math.pi * (depth + 0.5) / feather)))))
 
 
 def _reflect(image: Image.Image, expansion: Expansion) -> Image.Image:

@@ -11,6 +11,7 @@ from PIL import Image
 from artgen import images
 from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, PromptedImageRequest, Request
 from artgen.spec.settings import settings_of
+from artgen.system.counts import counted
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class InputImages:
         low_bytes: low bytes of an image with 16 bits per channel, in the same mode; None for 8 bits.
         source: all channels and bits of the input image, in the same size; None if `image` has all of them.
         mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
+        resolved: values of unset settings that depend on the images.
         provenance: hashes of the files, for the record.
         notes: notes for the user.
     """
@@ -31,6 +33,7 @@ class InputImages:
     low_bytes: Image.Image | None = None
     source: images.LosslessImage | None = None
     mask: Image.Image | None = None
+    resolved: dict[str, Any] = dataclasses.field(default_factory=dict)
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -70,7 +73,8 @@ def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
     masked = images.load_mask(
         request.input_paths["mask"], loaded.image.size, invert=request.invert_mask, resize=request.resize_mask
     )
-    mask = images.feather(masked.mask.resize(image.size, Image.Resampling.BILINEAR), request.feather)
+    feather = request.feather or 0
+    mask = images.feather(masked.mask.resize(image.size, Image.Resampling.BILINEAR), feather)
     source = images.resize_lossless(loaded.source, image.size) if loaded.source else None
     provenance = {"image_sha256": loaded.sha256, "mask_sha256": masked.sha256}
     notes = (
@@ -80,12 +84,14 @@ def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
         f"{_percent(masked.coverage)} of the image will be repainted.",
     )
     highest = max(value for value, count in enumerate(mask.histogram()) if count)
-    if request.feather and highest < images.MIN_WHITE:
-        text = f"--feather {request.feather} is wide for this mask: generated pixels have a weight of at most"
+    if feather and highest < images.MIN_WHITE:
+        text = f"--feather {feather} is wide for this mask: generated pixels have a weight of at most"
         notes += (f"{text} {highest / 255:.0%}.",)
     if source is not None and images.has_transparency(source.image, mask):
         notes += ("The repainted area keeps the transparency of the input image: transparent pixels stay transparent.",)
-    return InputImages(image, source=source, mask=mask, provenance=provenance, notes=notes)
+    return InputImages(
+        image, source=source, mask=mask, resolved={"feather": feather}, provenance=provenance, notes=notes
+    )
 
 
 def _load_outpaint(request: Outpaint, path: Path) -> InputImages:
@@ -94,13 +100,21 @@ def _load_outpaint(request: Outpaint, path: Path) -> InputImages:
         by = images.parse_expand(request.expand)
     else:
         by = images.expansion_to_size(loaded.image.size, *images.parse_size(request.target_size or ""))
-    canvas, mask = images.expand_canvas(loaded.image, left=by.left, top=by.top, right=by.right, bottom=by.bottom)
+    feather = images.default_feather(loaded.image.size) if request.feather is None else request.feather
+    canvas, mask = images.expand_canvas(loaded.image, **vars(by), feather=feather)
+    notes = (*loaded.notes, *_kept_properties_note(loaded.source, path))
+    if feather and request.keep_original:
+        band = f"A band of {counted(feather, 'pixel')} inside the input image, at the extended sides,"
+        if mask.getextrema()[0]:
+            band = "The whole input image"
+        notes += (f"{band} will be blended with the new border. --feather 0 keeps all pixels.",)
     return InputImages(
         canvas,
         source=images.expand_lossless(loaded.source, by) if loaded.source else None,
-        mask=images.feather(mask, request.feather),
+        mask=mask,
+        resolved={"feather": feather},
         provenance={"image_sha256": loaded.sha256},
-        notes=(*loaded.notes, *_kept_properties_note(loaded.source, path)),
+        notes=notes,
     )
 
 

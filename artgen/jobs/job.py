@@ -109,7 +109,7 @@ class GenerationJob(Job):
         """Return the mask, extended to `padded_size` by reflection. Pixels that are partly repainted are 255."""
         if self.mask is None:
             return None
-        binary = self.mask.point(lambda value: 255 if value else 0)
+        binary = self.canvas_mask or self.mask.point(lambda value: 255 if value else 0)
         return images.pad_to_multiple(binary, self.model.size_multiple)[0]
 
 

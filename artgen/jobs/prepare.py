@@ -277,6 +277,7 @@ def _default_settings(request: PromptRequest, model: registry.ResolvedModel, dra
         "guidance_scale": model.guidance_scale,
         "vae_tiling": checks.needs_vae_tiling(draft.size),
         "strength": TASKS[request.task].default_strength,
+        **draft.inputs.resolved,
     }
     if request.seed is None:
         defaults["seed"] = generate_seed()

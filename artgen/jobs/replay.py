@@ -16,6 +16,7 @@ from artgen.errors import InputFileError, ModelUnavailableError, UsageError
 from artgen.jobs import replay_checks, replay_files, replay_other_tools
 from artgen.jobs.job import Job
 from artgen.spec import fast, settings
+from artgen.spec.fields import describe_value
 from artgen.spec.records import from_record, record_notes
 from artgen.spec.requests import TASKS, Request
 from artgen.spec.settings import options_of, path_settings
@@ -90,6 +91,8 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
     record, changes = settings.canonical_keys(record, known), settings.canonical_keys(changes, known)
     if "fast" not in changes:
         _reject_removed_presets(path, record)
+    if "feather" not in changes:
+        _reject_former_feather(path, record)
     changes_pixels = _apply_changes(record, changes)
     _build_request(path, record)
     notes += record_notes(record)
@@ -132,6 +135,16 @@ def _reject_removed_presets(path: Path, record: Mapping[str, Any]) -> None:
             f"Cannot replay '{path}': '--fast {name}' was removed; artgen {version} is the last version that supports "
             "it.",
             "To replay without approximations, add --set fast=.",
+        )
+
+
+def _reject_former_feather(path: Path, record: Mapping[str, Any]) -> None:
+    """Reject `feather` of outpaint in a record without a schema number: it softened the edge of the new border."""
+    if record["task"] == "outpaint" and "artgen" in record and "schema" not in record and record.get("feather"):
+        raise InputFileError(
+            f"Cannot replay '{path}': --feather of outpaint had another effect in artgen "
+            f"{describe_value(record['artgen'])}.",
+            "To replay with the current effect, add --set feather=16.",
         )
 
 

@@ -121,6 +121,8 @@ def from_record(record: Mapping[str, Any]) -> Request:
             check_provenance(name, value)
         elif "artgen" not in record:
             raise UsageError(*unknown_setting_error(name, known))
+    if task == "outpaint" and "artgen" in record and "schema" not in record:
+        values.setdefault("feather", 0)  # The default before the records had a schema number.
     return cls(**values, unknown_fields=kept_fields(unknown_fields(record)))
 
 

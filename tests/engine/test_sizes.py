@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sample_images
 from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
@@ -109,13 +110,35 @@ def pixels(image: Image.Image) -> list[bytes]:
     return [data[i : i + 3] for i in range(0, len(data), 3)]
 
 
-@pytest.mark.parametrize("feather", [0, 4])
-def test_outpaint_keeps_the_original_pixels(models: dict[str, Path], feather: int) -> None:
+@pytest.mark.parametrize("feather", [0, 1, 4])
+def test_outpaint_keeps_the_original_pixels_inside_the_band(models: dict[str, Path], feather: int) -> None:
     photo = Image.open(sample_images.photo(Path("photo.png"), 19, 23))
     request = Outpaint(model=str(models["sd1"]), image=Path("photo.png"), expand="x=9,top=6", feather=feather, **FAST)
     generated = generate(request).image
-    assert sample_images.same(generated.crop((9, 6, 28, 29)), photo)
+    inside = (feather, feather, 19 - feather, 23 - feather)
+    assert sample_images.same(generated.crop((9, 6, 28, 29)).crop(inside), photo.crop(inside))
+    assert sample_images.same(generated.crop((9, 6, 28, 29)), photo) == (feather == 0)
     assert not sample_images.same(generated, generate(request.replace(seed=2)).image)
+
+
+def test_band_removes_the_step_at_the_edge_of_the_input_image() -> None:
+    """The decoded border differs by some gray levels from the image. The step is compared with the steps beside it."""
+    fox = Path(__file__).parents[2] / "examples/inputs/fox.png"
+
+    def steps(feather: int | None) -> tuple[float, float]:
+        request = Outpaint(
+            model="tiny", image=fox, prompt="a red fox in the snow", expand="16", seed=1, steps=6, feather=feather
+        )
+        pixels = np.asarray(generate(request).image).astype(float)
+        sides = (pixels, pixels[::-1], pixels.transpose(1, 0, 2), pixels[:, ::-1].transpose(1, 0, 2))
+        differences = np.mean([np.abs(np.diff(side[:, 16:-16], axis=0)).mean((1, 2)) for side in sides], axis=0)
+        return float(differences[15]), float(np.r_[differences[8:14], differences[17:23]].mean())
+
+    edge, _ = steps(0)
+    blended, beside = steps(None)
+    assert edge > 4
+    assert blended < edge / 3
+    assert blended < 1.5 * beside
 
 
 def test_resized_or_inverted_mask(models: dict[str, Path]) -> None:

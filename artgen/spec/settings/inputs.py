@@ -113,9 +113,10 @@ class MaskSettings:
 class InpaintBlend:
     """Store the transition between the repainted area and the input image."""
 
-    feather: int = option(
-        0,
-        "Width in pixels of the soft edge inside the repainted area. [0]",
+    feather: int | None = option(
+        None,
+        "Width in pixels of the soft edge. inpaint: inside the repainted area. outpaint: a band inside the input image "
+        "that is repainted and blended; 0 keeps all its pixels. [inpaint: 0; outpaint: 16 at 512 pixels]",
         minimum=0,
         maximum=512,
         affects=("pixels", "input"),
