@@ -20,12 +20,13 @@ class ArtgenError(Exception):
 
     def __init__(self, message: str, hint: str = "") -> None:
         # File names may contain bytes that are not text; the message must be encodable.
-        self.message = _shorten(message.encode("utf-8", "backslashreplace").decode("utf-8"))
-        self.hint = _shorten(hint.encode("utf-8", "backslashreplace").decode("utf-8"))
+        self.message = shorten(message.encode("utf-8", "backslashreplace").decode("utf-8"))
+        self.hint = shorten(hint.encode("utf-8", "backslashreplace").decode("utf-8"))
         super().__init__(self.message)
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """Return a message without the middle if it is longer than `MAX_MESSAGE_CHARS`."""
     half = MAX_MESSAGE_CHARS // 2
     return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:half]}...{text[-half:]}"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen import metadata
-from artgen.errors import InputFileError, ModelUnavailableError, UsageError
+from artgen.errors import InputFileError, ModelUnavailableError, UsageError, shorten
 from artgen.jobs import replay_checks, replay_files, replay_other_tools
 from artgen.jobs.job import Job
 from artgen.spec import fast, settings
@@ -113,7 +113,7 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
             f"The image was generated with batch size {batch_size}. For identical pixels, replay uses the same batch "
             "size and takes as long as the whole batch."
         )
-    return ReplaySpec(_build_request(path, record), expected_hashes, tuple(notes), batch_size)
+    return ReplaySpec(_build_request(path, record), expected_hashes, tuple(map(shorten, notes)), batch_size)
 
 
 def _check_task(path: Path, record: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from artgen import registry
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
+from artgen.registry.hub.names import HUB_ID_PATTERN
 from artgen.spec.settings import MAX_BATCH_SIZE
 from artgen.system import hardware
 
@@ -27,7 +28,7 @@ def pinned_model(
 
     Raises:
         InputFileError: the recorded revision is not valid.
-        ModelUnavailableError: the local model is not on this machine.
+        ModelUnavailableError: the local model is not on this machine, or the name is unknown.
         RefusedError: the recorded name is a path.
     """
     name, source = str(record["model"]), str(record.get("model_source") or "")
@@ -43,15 +44,12 @@ def pinned_model(
     models = [] if is_path else sorted(registry.find_models_by_hash(digest), key=lambda model: model.short_name != name)
     if models:
         return models[0].name, [f"Using the model '{models[0].path}', which has the recorded SHA-256."]
-    notes = " ".join(note for note in (registry.index_damage_note(),) if note)
-    if source == "local" and not is_path:
-        raise ModelUnavailableError(
-            f"{purpose}: the local model {name!r} with SHA-256 {digest} is not on this computer, or was "
-            f"moved or changed. {notes}".rstrip(),
-            hint,
-        )
-    raise RefusedError(
-        f"{purpose}: its model {name!r} is a path or unknown, and paths from metadata are not opened.",
+    if is_path or HUB_ID_PATTERN.fullmatch(name.partition("@")[0]):
+        raise RefusedError(f"{purpose}: its model {name!r} is a path, and paths from metadata are not opened.", hint)
+    known_hash = f" with SHA-256 {digest}" if digest else ""
+    raise ModelUnavailableError(
+        f"{purpose}: the model {name!r}{known_hash} is not on this computer, or was moved or changed. Paths from "
+        f"metadata are not opened. {registry.index_damage_note() or ''}".rstrip(),
         hint,
     )
 

@@ -18,6 +18,7 @@ from artgen.spec.fields import describe_value
 from artgen.spec.lora import LoraSpec
 from artgen.spec.requests import TASKS, Request
 from artgen.spec.settings import canonical_keys, options_of, settings_of, type_of, unknown_setting_error
+from artgen.system.counts import counted
 
 RECORD_SCHEMA = 1
 """Schema number of the records that this version writes. Older records have no number."""
@@ -180,7 +181,7 @@ def unknown_fields_note(names: Iterable[str], num_dropped: int = 0) -> str:
     text = f"Unknown fields of the record have no effect and are kept: {', '.join(listed[:MAX_LISTED_FIELDS])}{more}."
     if num_dropped:
         limit = f"{MAX_UNKNOWN_BYTES >> 10} KiB"
-        text += f" {num_dropped:,} of them are not kept: together they are larger than {limit}, or they are not JSON."
+        text += f" {counted(num_dropped, 'field is', 'fields are')} not kept: the limit is {limit} of JSON."
     return text
 
 

@@ -243,7 +243,7 @@ def test_many_and_large_unknown_fields_are_bounded() -> None:
     record = {"artgen": "0.2.0", "prompt": "x", "large": "x" * MAX_UNKNOWN_BYTES, "small": 1, "n" * 10_000: {1, 2}}
     assert from_record(record).unknown_fields == {"small": 1}
     (note,) = record_notes(record)
-    assert "2 of them are not kept" in note
+    assert "2 fields are not kept" in note
     assert len(note) < 500
 
 

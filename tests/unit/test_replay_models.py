@@ -137,7 +137,7 @@ def test_the_model_of_a_record_in_a_prompt_file_is_found_as_in_replay(model: Pat
     record["model_hash"] = None
     for name in ("../x", "./folder @v1", "own/er", "no-such-alias"):
         (error,) = plan_record({**record, "model": name, "model_source": None}).line_errors
-        assert "paths from metadata are not opened" in error.error.message
+        assert "aths from metadata are not opened" in error.error.message
         assert "remove the key 'artgen'" in error.error.hint
     typed = {"prompt": "x", "model": "./folder @v1"}
     assert not plan_record(typed).line_errors
@@ -320,6 +320,9 @@ def test_the_model_of_a_fit_file_is_found_by_its_hash(name: str, model: Path, mo
     assert anomaly._fitted_model(request, dataclasses.replace(config, model="denoiser")) == "denoiser"
 
 
-def test_an_unknown_model_is_refused() -> None:
-    with pytest.raises(RefusedError, match="paths from metadata are not opened"):
+def test_paths_are_refused_and_unknown_names_are_unavailable() -> None:
+    for name in ("../x", "own/../er", "~x", "a\\b", "/x"):
+        with pytest.raises(RefusedError, match="paths from metadata are not opened"):
+            replay_record({**RECORD, "model": name})
+    with pytest.raises(ModelUnavailableError, match="'no-such-alias' is not on this computer"):
         replay_record({**RECORD, "model": "no-such-alias"})
