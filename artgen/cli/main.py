@@ -14,7 +14,7 @@ from artgen.cli import interrupts
 from artgen.cli.console import EXIT_OUTPUT_CLOSED, discard_broken_streams, print_error, print_note, print_result
 from artgen.cli.help import App, Group, write_section
 from artgen.cli.interrupts import EXIT_INTERRUPTED, OutputClosed
-from artgen.errors import ArtgenError, OutputError, UsageError
+from artgen.errors import ArtgenError, InputFileError, OutputError, UsageError
 from artgen.system import process
 from artgen.system.files import WRITE_HINT
 
@@ -94,13 +94,25 @@ def _handle_errors() -> Iterator[None]:
     except OutputClosed:
         raise typer.Exit(EXIT_OUTPUT_CLOSED) from None
     except OSError as error:
-        if error.errno not in _NO_SPACE_ERRNOS:
+        if (expected := _expected_error(error)) is None:
             raise
-        print_error(OutputError(f"Cannot write a file: {error.strerror}.", WRITE_HINT))
-        raise typer.Exit(OutputError.exit_code) from error
+        print_error(expected)
+        raise typer.Exit(expected.exit_code) from error
     except (KeyboardInterrupt, typer.Abort):
         print_error(ArtgenError("Interrupted."))
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _expected_error(error: OSError) -> ArtgenError | None:
+    """Return the error to report for an operating system error that any path or any write can cause, or None."""
+    if error.errno in _NO_SPACE_ERRNOS:
+        return OutputError(f"Cannot write a file: {error.strerror}.", WRITE_HINT)
+    if error.errno in _UNUSABLE_NAME_ERRNOS and error.filename is not None:
+        path = os.fsdecode(error.filename)
+        return InputFileError(f"Cannot use the path '{path}': {error.strerror}.", "Use a shorter path without links.")
+    if error.errno == errno.ENOENT and error.filename is None:  # os.getcwd
+        return InputFileError("Cannot use the working directory: it does not exist.", "Change to another folder.")
+    return None
 
 
 @contextlib.contextmanager
@@ -122,6 +134,9 @@ def _wrap_completion_errors() -> Iterator[None]:
 
 _NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors of a full disk, of a quota and of a limit of the file size. Any write of any library can raise them."""
+
+_UNUSABLE_NAME_ERRNOS = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
+"""Errors of a name over 255 bytes, of a path over 4,096 bytes and of a loop of links."""
 
 _CLICK_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """The class of all usage errors of Typer, which exports only its subclass `BadParameter`."""

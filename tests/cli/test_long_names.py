@@ -1,0 +1,107 @@
+"""Test every option and argument of every command with names that no file system accepts."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import FAST, record, save_inputs
+from PIL import Image
+
+from artgen.cli.main import COMMAND_SUMMARIES, app, load_command
+
+MODEL = ("-m", "tiny")
+DRY_RUN = (*MODEL, *FAST, "--dry-run")
+
+BASE_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "txt2img": ("x", *DRY_RUN),
+    "img2img": ("in.png", "x", *DRY_RUN),
+    "inpaint": ("in.png", "x", "--mask", "mask.png", *DRY_RUN),
+    "outpaint": ("in.png", "x", "--expand", "8", *DRY_RUN),
+    "denoise": ("in.png", "--method", "tv", "--dry-run"),
+    "noise": ("in.png", "--dry-run"),
+    "anomaly": ("in.png", "--dry-run"),
+    "batch run": ("prompts.txt", *DRY_RUN),
+    "batch status": ("out",),
+    "batch verify": ("out",),
+    "train": ("photos", "--resolution", "32", "-o", "x.safetensors", "--dry-run"),
+    "reconstruct": ("in.png", *MODEL),
+    "sheet": ("in.png",),
+    "info": ("record.json",),
+    "replay": ("record.json", "--dry-run"),
+    "models list": (),
+    "models show": ("tiny",),
+    "models pull": ("tiny",),
+    "models verify": ("tiny",),
+    "models alias": ("mine", "tiny"),
+    "models remove": ("mine",),
+    "models path": ("tiny",),
+    "schedulers": (),
+    "doctor": (),
+    "config show": (),
+    "config set": ("steps", "3"),
+    "config path": (),
+}
+"""Valid arguments of each command."""
+
+LONG_NAMES = {
+    "name": "n" * 300,
+    "suffix": "n" * 300 + ".png",
+    "wide": "画" * 100,
+    "folder": f"{'n' * 300}/x.png",
+    "path": "d/" * 3000 + "x.png",
+    "slash": "n" * 300 + "/",
+}
+
+EXIT_CODES = frozenset({0, 2, 3, 4, 5, 74})
+
+
+def _commands() -> Iterator[tuple[str, Any]]:
+    for name in COMMAND_SUMMARIES:
+        command = load_command(name)
+        for subname, subcommand in getattr(command, "commands", {"": command}).items():
+            yield f"{name} {subname}".strip(), subcommand
+
+
+def _cases() -> Iterator[tuple[str, str]]:
+    """Yield each command with each option that takes text or a path; an empty option stands for an argument."""
+    for name, command in _commands():
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                yield name, ""
+            elif type(parameter.type).__name__ in ("StringParamType", "TyperPath", "Path"):
+                yield name, max(parameter.opts, key=len)
+
+
+@pytest.fixture
+def _inputs() -> None:
+    save_inputs()
+    Path("photos").mkdir()
+    for number in range(2):
+        Image.effect_noise((64, 64), 50).convert("RGB").save(f"photos/{number}.png")
+    Path("prompts.txt").write_text("a fox\n")
+    Path("record.json").write_text(json.dumps({"artgen": "0.1.0", **record("txt2img", "x", *MODEL, *FAST)}))
+
+
+def test_the_table_contains_every_command() -> None:
+    assert {name for name, _ in _commands()} == BASE_ARGUMENTS.keys()
+
+
+@pytest.mark.usefixtures("_inputs")
+@pytest.mark.parametrize(("command", "option"), dict.fromkeys(_cases()), ids=" ".join)
+def test_long_names_end_with_one_message(
+    command: str, option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(Path().rglob("*"))
+    for name in LONG_NAMES.values():
+        base = BASE_ARGUMENTS[command]
+        arguments = (*base, option, name) if option else (name, *base[1:])
+        with pytest.raises(SystemExit) as exited:
+            app([*command.split(), *arguments], prog_name="artgen")
+        captured = capsys.readouterr()
+        assert exited.value.code in EXIT_CODES, (name[:20], captured.err)
+        if exited.value.code:
+            assert captured.err.count("error: ") >= 1, name[:20]
+    if "reconstruct" not in command and "sheet" not in command:
+        assert sorted(Path().rglob("*")) == before
