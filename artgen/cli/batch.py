@@ -85,7 +85,7 @@ def run(
 
     artgen batch prompts.txt -o images/
     """
-    from artgen.cli.batch_entries import batch_folder, non_default_settings
+    from artgen.cli.batch_entries import batch_folder, batch_name, non_default_settings
     from artgen.cli.ledger_jobs import LedgerJobs
     from artgen.cli.run_requests import run_requests
     from artgen.queue import prompt_files
@@ -95,8 +95,8 @@ def run(
             "Cannot combine artgen batch with --image: the images are positional arguments.",
             f"artgen batch {source.image} --task img2img",
         )
-    batch_name = "stdin" if str(files[0]) == prompt_files.STDIN else files[0].resolve().stem
-    folder, output_settings = batch_folder(output, batch_name)
+    name = "stdin" if str(files[0]) == prompt_files.STDIN else batch_name(files[0])
+    folder, output_settings = batch_folder(output, name)
     groups = (
         prompt, series, sampling, canvas, size, source, mask, blend, expansion, denoise_settings, model, compute, frames
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Convert the settings of a command to the entries, the defaults and the folder of a batch."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
@@ -21,6 +22,11 @@ def non_default_settings(*groups: Any) -> dict[str, Any]:
         for name, field in options_of(type(group)).items()
         if (value := getattr(group, name)) != field.default
     }
+
+
+def batch_name(path: Path) -> str:
+    """Return the name of a batch: the stem of its first file or folder, also of `.` and of a link."""
+    return PurePath(os.path.realpath(path)).stem  # Path.resolve raises for a loop of links
 
 
 def image_entries(

@@ -103,7 +103,7 @@ def dispatch_batch(
             "Save the image to a file first.",
         )
     # Imported here: a single image does not need the queue.
-    from artgen.cli.batch_entries import batch_folder, image_entries, non_default_settings
+    from artgen.cli.batch_entries import batch_folder, batch_name, image_entries, non_default_settings
 
     values = {**non_default_settings(*groups, options.frames, series), "task": task}
     values.pop("batch_size", None)
@@ -115,7 +115,7 @@ def dispatch_batch(
         return
     from artgen.cli.ledger_jobs import LedgerJobs
 
-    folder, output_settings = batch_folder(options.output, image_paths[0].resolve().stem)
+    folder, output_settings = batch_folder(options.output, batch_name(image_paths[0]))
     on_note = discard_note if options.report.quiet else print_note
     values |= output_settings
     entries = image_entries(image_paths, values, folder, on_note)

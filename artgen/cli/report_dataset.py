@@ -33,7 +33,7 @@ def print_dataset_errors() -> Iterator[None]:
         yield
     except DatasetError as error:
         for message in error.errors:
-            print_error(ArtgenError(message))
+            print_error(ArtgenError(f"{message}."))
         raise
 
 

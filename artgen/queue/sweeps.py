@@ -91,7 +91,13 @@ def combination_label(axes: Sequence[SweepAxis], values: Sequence[str]) -> str:
 
 def _parse_values(name: str, text: str) -> list[str]:
     parsed: list[str] = []
-    for part in next(csv.reader([text], skipinitialspace=True)):
+    try:
+        parts = next(csv.reader([text], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise UsageError(
+            f"Cannot parse the values of {name}: {error}.", 'Put a value with a comma in double quotes: "a, b".'
+        ) from None
+    for part in parts:
         if LINE_SETTINGS[name] is not LINE_SETTINGS["prompt"] and (bounds := _RANGE.fullmatch(part.strip())):
             parsed += _expand_range(part, *bounds.groups())
         else:

@@ -147,7 +147,7 @@ def _to_mapping(node: yaml.MappingNode, depth: int) -> dict[str, Any]:
             raise YamlError(f"the key {key!r} is not text", line_of(key_node))
         if key in own:
             raise YamlError(f"the key {key!r} occurs twice", line_of(key_node))
-        if key == "<<" and key_node.style is None:  # merge keys: the first mapping has priority
+        if key == "<<" and not key_node.style:  # merge keys: the first mapping has priority
             parts = value if isinstance(value, list) else [value]
             if not all(isinstance(part, dict) for part in parts):
                 raise YamlError("the key '<<' does not contain a mapping", line_of(key_node))

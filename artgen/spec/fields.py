@@ -29,6 +29,9 @@ MAX_VALUE_CHARS = 80
 MAX_DIGITS = 18
 """Largest number of digits of a whole number in a text such as a shard. No setting of this kind has a larger limit."""
 
+MAX_TEXT_CHARS = 100_000
+"""Limit of a text, such as a prompt. Text encoders read at most some hundred tokens."""
+
 Effect = Literal["pixels", "memory", "file", "prompt", "input"]
 SettingFields = Mapping[str, dataclasses.Field[Any]]
 
@@ -201,6 +204,8 @@ def _check_type(name: str, value: object, kind: type, setting: Setting) -> None:
 
 
 def _check_text(name: str, text: str, setting: Setting) -> None:
+    if len(text) > MAX_TEXT_CHARS:
+        raise UsageError(f"{name} has {len(text):,} characters; the maximum is {MAX_TEXT_CHARS:,}.")
     if "\0" in text:
         raise UsageError(f"{name} contains a NUL character.", "Remove the character: many programs end a text there.")
     try:

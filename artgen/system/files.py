@@ -81,7 +81,8 @@ def wrap_read_errors(path: Path) -> Iterator[None]:
         raise missing_file_error(path) from error
     except PermissionError as error:
         raise InputFileError(f"Cannot read '{path}': permission denied.", "Check the file's permissions.") from error
-    except (OSError, ValueError) as error:  # An unsupported file name raises ValueError.
+    # An unsupported file name raises ValueError. In Python 3.11 and 3.12, a loop of links raises RuntimeError.
+    except (OSError, ValueError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputFileError(f"Cannot read '{path}': {reason}.") from error
 
