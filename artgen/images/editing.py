@@ -68,8 +68,10 @@ def convert_to_srgb(image: Image.Image, low_bytes: Image.Image | None = None) ->
     Returns:
         The image without a profile, and its low bytes. A conversion returns 8 bits per channel and None.
     """
+    if "icc_profile" not in image.info:
+        return image, low_bytes
     color = drop_alpha(image)
-    profile = read_profile(image.info.get("icc_profile"), color.mode)
+    profile = read_profile(image.info["icc_profile"], color.mode)
     if profile is None or profile.is_srgb:
         converted = image.copy()
     else:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from artgen.errors import OutputError, UsageError
+from artgen.images import convert_to_srgb
 from artgen.images.derived import derived_save_args
 from artgen.outputs.png import encode_png
 
@@ -60,7 +61,7 @@ def encode_animation(frames: Sequence[Image.Image], kind: str, fps: float | None
     """
     rate = fps or min(MAX_FPS, max(MIN_FPS, len(frames) / DEFAULT_SECONDS))
     size = fitted_size(frames[0].size, kind)
-    resized = [frame.convert("RGB") for frame in frames]
+    resized = [convert_to_srgb(frame)[0].convert("RGB") for frame in frames]  # players ignore color profiles
     resized = [frame if frame.size == size else frame.resize(size, Image.Resampling.LANCZOS) for frame in resized]
     milliseconds = round(1000 / rate)
     durations = [milliseconds] * (len(resized) - 1) + [milliseconds + round(1000 * LAST_FRAME_EXTRA_SECONDS)]

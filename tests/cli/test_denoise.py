@@ -187,3 +187,17 @@ def test_reference_with_another_profile_is_compared_in_srgb() -> None:
     arguments = ("denoise", "clean.png", "--method", "tv", "--sigma", "0.001", "--reference", "other.png", "--json")
     metrics = json.loads(run(*arguments).stdout)
     assert metrics["before"]["psnr"] > 48
+
+
+def test_frames_have_the_colors_of_the_image(model: str) -> None:
+    from icc_profiles import rgb_profile
+
+    from artgen.images import load_image
+
+    Image.open("noisy.png").convert("RGB").save("in.png", icc_profile=rgb_profile(1))
+    run("denoise", "in.png", "-m", model, "--sigma", "20", "--steps", "2", "-o", "out.png", "--frames", "f.webp")
+    frames = Image.open("f.webp")
+    frames.seek(frames.n_frames - 1)
+    brightness = np.asarray(load_image(Path("out.png")).image).mean()
+    assert abs(np.asarray(frames.convert("RGB")).mean() - brightness) < 4
+    assert abs(np.asarray(Image.open("out.png").convert("RGB")).mean() - brightness) > 30
