@@ -129,7 +129,8 @@ def _check_pipeline(model: ResolvedModel, index: Mapping[str, Any], parts: Mappi
     cls = components.find_class("diffusers", class_name, diffusers.DiffusionPipeline)
     with _wrap_build_errors(model, "pipeline"):
         expected, optional = map(set, cls._get_signature_keys(cls))
-        required = expected - set(cls._optional_components)
+        # diffusers supports Stable Diffusion 3 without its T5 encoder.
+        required = expected - {*cls._optional_components, "text_encoder_3", "tokenizer_3"}
         absent = sorted(name for name in required if parts.get(name) is None)
         if absent:
             raise ModelUnavailableError(
