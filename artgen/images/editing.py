@@ -24,21 +24,33 @@ def paste_generated(source: LosslessImage, generated: Image.Image, mask: Image.I
         generated: 8-bit sRGB, mode RGB, same size.
         mask: mode L, same size: 0 keeps the source, 255 selects the generated pixels, other values blend.
     """
+    box = mask.getbbox()
+    if box is None:
+        return source
+    low_bytes = None if source.low_bytes is None else source.low_bytes.copy()
+    area = replace(source, image=source.image.crop(box), low_bytes=low_bytes and low_bytes.crop(box))
+    image, low_area = _blend(area, generated.crop(box), mask.crop(box))
+    result = source.image.copy()
+    result.paste(image, box)
+    if low_bytes is not None and low_area is not None:
+        low_bytes.paste(low_area, box)
+    return replace(source, image=result, low_bytes=low_bytes)
+
+
+def _blend(source: LosslessImage, generated: Image.Image, mask: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Return the blend of an image and generated pixels, and its low bytes; see `paste_generated`."""
     color = drop_alpha(source.image)
     if source.profile is not None and not source.profile.is_srgb:  # a soft edge looks the same in every profile
         srgb, _ = convert_to_srgb(source.image, source.low_bytes)
         generated = composite(drop_alpha(srgb).convert("RGB"), generated, mask)
         mask = mask.point([0] + [255] * 255)
     if source.low_bytes is None:
-        image, low = composite(color, from_srgb(generated, source.profile, color.mode), mask), None
-    else:
-        low_color = drop_alpha(source.low_bytes)
-        pasted = from_srgb_16bit(generated, source.profile, color.mode)
-        image, low = _composite_16bit((color, low_color), pasted, mask)
-        low = with_alpha_of(low, source.low_bytes)
-    image = with_alpha_of(image, source.image)
-    image.info = dict(source.image.info)
-    return replace(source, image=image, low_bytes=low)
+        return with_alpha_of(
+            composite(color, from_srgb(generated, source.profile, color.mode), mask), source.image
+        ), None
+    pasted = from_srgb_16bit(generated, source.profile, color.mode)
+    image, low_bytes = _composite_16bit((color, drop_alpha(source.low_bytes)), pasted, mask)
+    return with_alpha_of(image, source.image), with_alpha_of(low_bytes, source.low_bytes)
 
 
 def resize_lossless(source: LosslessImage, size: tuple[int, int]) -> LosslessImage:
@@ -107,8 +119,8 @@ def _composite_16bit(
     """Blend 16-bit images, given as high and low bytes."""
     import numpy  # the import takes longer than many commands
 
-    old, new = (numpy.asarray(high).astype(numpy.int64) * 256 + numpy.asarray(low) for high, low in (source, pasted))
-    weight = numpy.asarray(mask).astype(numpy.int64)
+    old, new = (numpy.asarray(high).astype(numpy.int32) * 256 + numpy.asarray(low) for high, low in (source, pasted))
+    weight = numpy.asarray(mask).astype(numpy.int32)
     weight = weight if old.ndim == 2 else weight[..., None]
     blended = (old * (255 - weight) + new * weight + 127) // 255
     return _split_16bit(blended, source[0].mode)

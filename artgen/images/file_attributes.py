@@ -1,6 +1,7 @@
 """Select the resolution and the harmless EXIF data of an image file: the date, the camera and the exposure."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
@@ -57,25 +58,26 @@ def resolution(decoded: DecodedImage) -> tuple[float, float] | None:
     return (y, x) if decoded.exif_transpose in _TRANSPOSES_WITH_SWAPPED_SIDES else (x, y)
 
 
-def merge_exif(own: Any, image: Image.Image, *, with_resolution: bool) -> Image.Exif | None:
-    """Return artgen's EXIF data (`Image.Exif` or None) and the EXIF data in `image.info`; None if there is no data.
+def merge_exif(own: Any, info: Mapping[str, Any], *, with_resolution: bool) -> Image.Exif | None:
+    """Return artgen's EXIF data (`Image.Exif` or None) and the EXIF data of an image; None if there is no data.
 
     Args:
         own: tags that replace those of the image.
-        image: `image.info` as in `LosslessImage`.
+        info: `exif` (bytes) and `dpi` (two numbers) of the image, if it has them.
         with_resolution: add the resolution, for formats that store it only in EXIF.
     """
     merged = Image.Exif()
-    if "exif" in image.info:
-        merged.load(image.info["exif"])
-    exposure = dict(merged.get_ifd(_EXIF_IFD))
+    exposure: dict[int, Any] = {}
+    if "exif" in info:
+        merged.load(info["exif"])
+        exposure = dict(merged.get_ifd(_EXIF_IFD))
     if own is not None:
         exposure |= own.get(_EXIF_IFD) or {}
         merged.update({tag: value for tag, value in own.items() if tag != _EXIF_IFD})
     if exposure:
         merged[_EXIF_IFD] = exposure
-    if with_resolution and "dpi" in image.info:
-        merged[_X_RESOLUTION], merged[_Y_RESOLUTION] = image.info["dpi"]
+    if with_resolution and "dpi" in info:
+        merged[_X_RESOLUTION], merged[_Y_RESOLUTION] = info["dpi"]
         merged[_RESOLUTION_UNIT] = _INCH
     return merged if len(merged) else None
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image, ImageChops
 
@@ -59,7 +60,7 @@ def encode_image(
     save_args = image_save_args(record, encoding.format, encoding.metadata)
     save_kwargs: dict[str, object] = dict(save_args.save_kwargs)
     if encoding.metadata != "none":
-        save_kwargs |= _attributes(image, encoding.format, save_kwargs.get("exif"))
+        save_kwargs |= _attributes(image, encoding, save_kwargs.get("exif"))
     if encoding.format == "jpeg":
         subsampling = 0 if encoding.quality >= 90 else 2
         save_kwargs |= {"quality": encoding.quality, "subsampling": subsampling, "optimize": False}
@@ -94,13 +95,16 @@ def encode_without_metadata(image: Image.Image, format: str) -> bytes:  # noqa: 
     return encode_image(image, {}, EncodingOptions(format, metadata="none"))[0]
 
 
-def _attributes(image: Image.Image, format: str, own_exif: object) -> dict[str, object]:  # noqa: A002 - as above
-    """Return the arguments of `Image.save` for the resolution and the EXIF data of an image."""
-    attributes: dict[str, object] = {}
-    if "dpi" in image.info and format != "webp":
-        attributes["dpi"] = image.info["dpi"]
-    exif = merge_exif(own_exif, image, with_resolution=format == "webp")
-    return attributes if exif is None else {**attributes, "exif": exif}
+def _attributes(image: Image.Image, encoding: EncodingOptions, own_exif: object) -> dict[str, object]:
+    """Return the arguments of `Image.save` for the resolution, and at the level `full` also for the EXIF data."""
+    info: dict[str, Any] = {name: image.info[name] for name in ("dpi", "exif") if name in image.info}
+    if encoding.metadata != "full":
+        info.pop("exif", None)
+    exif = merge_exif(own_exif, info, with_resolution=encoding.format == "webp")
+    attributes: dict[str, object] = {} if exif is None else {"exif": exif}
+    if "dpi" in info and encoding.format != "webp":
+        attributes["dpi"] = info["dpi"]
+    return attributes
 
 
 def _round_to_8bit(high_bytes: Image.Image, low_bytes: Image.Image) -> Image.Image:
