@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from artgen.jobs.anomaly import AnomalyJob
 
 FitOutputFile = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--save-fit",
         help="Save the statistics of the normal images to a .safetensors file.",
@@ -39,16 +39,16 @@ FitOutputFile = Annotated[
     ),
 ]
 HeatmapFile = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--map",
-        help="Save the image next to its heat map. Use a folder for several images.",
+        help="Save the image next to its heat map. A folder ends with / or exists. Several images need a folder.",
         metavar="FILE|FOLDER",
         rich_help_panel="Output",
     ),
 ]
 CsvFile = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--csv", help="Save the ranked scores as a table.", metavar="FILE", rich_help_panel="Output"),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.", rich_help_panel="Output")]

@@ -21,26 +21,39 @@ class OutputFiles:
     def __init__(
         self,
         paths_and_roots: Sequence[tuple[Path, Path]],
-        heatmap_path: Path | None,
-        csv_path: Path | None,
-        fit_path: Path | None,
+        heatmap: str | None,
+        csv_file: str | None,
+        fit_file: str | None,
         overwrite: bool,
     ) -> None:
-        """Store the paths. Nothing is checked or written yet.
+        """Store the paths. Nothing is written yet.
 
         Args:
             paths_and_roots: each input image, and the folder that it was found in.
-            heatmap_path: a file for one image, a folder for several images, or None.
-            csv_path: the table of scores, or None.
-            fit_path: the statistics of the normal images, or None.
+            heatmap: a file for one image, or a folder (ends with `/` or exists, or there are several images), or None.
+            csv_file: the table of scores, or a folder, or None.
+            fit_file: the statistics of the normal images, or a folder, or None.
             overwrite: existing files may be overwritten.
+
+        Raises:
+            UsageError: the value of an option is empty.
         """
+        from artgen.outputs import is_folder_name, path_of_file_option
+
         self._root_by_path = dict(paths_and_roots)
-        self._heatmap_path = heatmap_path
-        self._csv_path = csv_path
-        self._fit_path = fit_path
+        self._heatmap_path, self._csv_path, self._fit_path = (
+            path_of_file_option(value, default_name, option) if value is not None else None
+            for value, default_name, option in (
+                (heatmap, "", "--map"),
+                (csv_file, "scores.csv", "--csv"),
+                (fit_file, "fit.safetensors", "--save-fit"),
+            )
+        )
         self._overwrite = overwrite
-        self._multiple_images = len(paths_and_roots) > 1 or any(path.parent != root for path, root in paths_and_roots)
+        self._has_several_images = len(paths_and_roots) > 1 or any(
+            path.parent != root for path, root in paths_and_roots
+        )
+        self._is_heatmap_folder = heatmap is not None and is_folder_name(heatmap)
 
     def check_writable(self, request: Any) -> None:
         """Check that all files can be written, and that the request provides their contents.
@@ -50,7 +63,7 @@ class OutputFiles:
                 supported.
             OutputError: a file exists already.
         """
-        from artgen.outputs import find_stream, format_from_suffix
+        from artgen.outputs import SUFFIX_FORMATS, find_stream, format_from_suffix
 
         if not self._root_by_path and not (self._fit_path and request.fit):
             raise UsageError(
@@ -58,8 +71,13 @@ class OutputFiles:
             )
         if self._fit_path is not None:
             self._check_fit_path(self._fit_path, request)
-        if self._heatmap_path is not None and not self._multiple_images:
-            format_from_suffix(self._heatmap_path, "A heat map", "--map heat.png")
+        if self._heatmap_path is not None and not self._is_heatmap_folder:
+            if self._has_several_images and self._heatmap_path.suffix.lower() in SUFFIX_FORMATS:
+                raise UsageError(
+                    f"--map '{self._heatmap_path}' is one file, but several images are scored.", "Use --map maps/."
+                )
+            if not self._has_several_images:
+                format_from_suffix(self._heatmap_path, "A heat map", "--map heat.png")
         heatmap_paths = [self._heatmap_path_for(path) for path in self._root_by_path] if self._heatmap_path else []
         if len(set(heatmap_paths)) < len(heatmap_paths):
             raise UsageError(
@@ -85,7 +103,7 @@ class OutputFiles:
     def _heatmap_path_for(self, path: Path) -> Path:
         if self._heatmap_path is None:
             raise TypeError("no heat map was requested")
-        if not self._multiple_images:
+        if not (self._is_heatmap_folder or self._has_several_images):
             return self._heatmap_path
         relative_path = path.relative_to(self._root_by_path[path])
         return self._heatmap_path / relative_path.with_suffix(".png")

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from artgen.errors import UsageError
-from artgen.outputs import SUFFIX_FORMATS, find_stream
+from artgen.outputs import SUFFIX_FORMATS, find_stream, is_folder_name
 from artgen.queue import image_folders
 from artgen.queue.entries import Entry, LineError
 from artgen.spec.settings import OutputSettings, options_of
@@ -83,7 +83,8 @@ def batch_folder(output: OutputSettings, batch_name: str) -> tuple[Path, dict[st
         raise UsageError(f"Cannot save a batch to '{output.output}': it is not a folder.", "-o images/")
     parts = PurePath(output.output).parts
     num_folders = next((i for i, part in enumerate(parts) if "{" in part), len(parts))
-    if num_folders == len(parts) and PurePath(output.output).suffix.lower() in SUFFIX_FORMATS:
+    is_file = PurePath(output.output).suffix.lower() in SUFFIX_FORMATS and not is_folder_name(output.output)
+    if num_folders == len(parts) and is_file:
         raise UsageError(f"Cannot save a batch to '{output.output}': it is one file, not a folder.", "-o images/")
     if num_folders < len(parts):
         settings["output"] = "/".join(parts[num_folders:]) + ("/" if output.output.endswith("/") else "")

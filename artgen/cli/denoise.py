@@ -49,11 +49,11 @@ Reference = Annotated[
     ),
 ]
 Compare = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--compare",
         help="Save a sheet with the noisy image, the denoised image, the removed noise and the reference.",
-        metavar="FILE",
+        metavar="FILE|FOLDER",
         rich_help_panel="Report",
     ),
 ]
@@ -101,8 +101,15 @@ def denoise(
     from artgen.cli.request_jobs import RequestJobs
 
     request = Denoise.from_settings(*groups, image=image_paths[0] if image_paths else None)
+    sheet_path = None
+    if compare is not None:
+        from artgen.outputs import path_of_file_option
+
+        sheet_path = path_of_file_option(
+            compare, f"{image_paths[0].stem if image_paths else ''}-comparison.png", "--compare"
+        )
     comparison = _Comparison(
-        reference, compare, output.overwrite, report, print_sheet_path=not (report.json or is_stdout(output.output))
+        reference, sheet_path, output.overwrite, report, print_sheet_path=not (report.json or is_stdout(output.output))
     )
     jobs = RequestJobs([request], options, check_job=comparison.check_job, on_saved=comparison.on_saved)
     run_requests(jobs, report)

@@ -36,8 +36,14 @@ def reconstruct(
     model: ModelRef,
     compute: DeviceSettings,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The sheet. Further pages are named sheet-2.png, sheet-3.png ...")
-    ] = Path("reconstruction.png"),
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            help="The sheet: a file, or a folder for reconstruction.png. Further pages are named sheet-2.png, "
+            "sheet-3.png ...",
+        ),
+    ] = "reconstruction.png",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON record for each image.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors to stderr.")] = False,
@@ -51,9 +57,11 @@ def reconstruct(
     """
     from artgen import images
     from artgen.jobs import checks
+    from artgen.outputs import path_of_file_option
 
     checks.check_device(compute.device, None)
-    check_sheet_path(output, overwrite, "--output")
+    sheet_path = path_of_file_option(output, "reconstruction.png", "-o")
+    check_sheet_path(sheet_path, overwrite, "--output")
     check_stdout_image(is_stdout(output), json=as_json)
     resolved = _resolve_model(model)
     files = [path for path, _ in images.iter_images(image_paths, on_note=discard_note if quiet else print_note)]
@@ -74,7 +82,7 @@ def reconstruct(
                     {
                         "image": str(file),
                         "model": resolved.name,
-                        "sheet": str(output),
+                        "sheet": str(sheet_path),
                         **_finite_metrics(result.metrics),
                     }
                 )
@@ -82,9 +90,9 @@ def reconstruct(
                 print_note(f"'{file}': {_format_metrics(result.metrics)}.")
     if len(files) > 1 and not quiet and not as_json:
         print_note(f"Mean of {counted(len(files), 'image')}: {_format_metrics(totals)}.")
-    _write_pages(rows, output, overwrite)
+    _write_pages(rows, sheet_path, overwrite)
     if not as_json:
-        print_saved_path(output)
+        print_saved_path(sheet_path)
 
 
 def _resolve_model(model_ref: ModelRef) -> "ResolvedModel":

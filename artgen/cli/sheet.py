@@ -23,8 +23,13 @@ LABEL_SETTINGS = (
 def sheet(
     image_paths: RequiredImages,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The sheet. Further pages are named sheet-2.png, sheet-3.png ...")
-    ] = Path("sheet.png"),
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            help="The sheet: a file, or a folder for sheet.png. Further pages are named sheet-2.png, sheet-3.png ...",
+        ),
+    ] = "sheet.png",
     columns: Annotated[int, typer.Option(min=0, max=100, help="Images per row. 0 makes the sheet square.")] = 0,
     rows: Annotated[int, typer.Option(min=1, max=100, help="Rows per page.")] = 12,
     cell: Annotated[int, typer.Option(min=32, max=2048, help="Width and height of each cell, in pixels.")] = 256,
@@ -43,8 +48,10 @@ def sheet(
     artgen sheet outputs/*.png -o sheet.png
     """
     from artgen.images import contact_sheet, iter_images
+    from artgen.outputs import path_of_file_option
 
-    check_sheet_path(output, overwrite, "--output")
+    sheet_path = path_of_file_option(output, "sheet.png", "-o")
+    check_sheet_path(sheet_path, overwrite, "--output")
     check_stdout_image(is_stdout(output), json=False)
     files = [path for path, _ in iter_images(image_paths, on_note=print_note)]
     records = [_read_record(file) for file in files]
@@ -58,7 +65,7 @@ def sheet(
     title = "" if label == "none" else str(shared.get("prompt") or "")
     write_sheets(
         contact_sheet.paginate(cells, columns=num_columns, rows=rows, title=title),
-        output,
+        sheet_path,
         cell_px=cell,
         overwrite=overwrite,
     )

@@ -9,7 +9,9 @@ from artgen.outputs.parse_output import (
     SUFFIX_FORMATS,
     destination_for_requests,
     format_from_suffix,
+    is_folder_name,
     parse_destination,
+    path_of_file_option,
 )
 from artgen.outputs.streams import STDOUT, find_stream, write_stream
 from artgen.outputs.writing import write_user_file
@@ -26,9 +28,11 @@ __all__ = [
     "encode_without_metadata",
     "find_stream",
     "format_from_suffix",
+    "is_folder_name",
     "parse_destination",
     "parse_frames_option",
     "parse_template",
+    "path_of_file_option",
     "sanitize_component",
     "write_stream",
     "write_user_file",

@@ -83,6 +83,27 @@ def parse_destination(
     return Destination(folder, tuple(parts), suffix, encoding, output.overwrite, image_count, tuple(input_paths))
 
 
+def path_of_file_option(output: str, default_name: str, option_name: str) -> Path:
+    """Return the file that an option names. A folder contains a file with the default name.
+
+    Args:
+        output: value of the option: a file, or a folder (ends with `/` or exists).
+        default_name: name of the file in a folder.
+        option_name: option, for messages.
+
+    Raises:
+        UsageError: The value is empty.
+    """
+    if not output.strip() or "\0" in output:
+        raise UsageError(f"{option_name} is empty or contains a NUL character.", f"Use {option_name} {default_name}.")
+    return Path(output) / default_name if is_folder_name(output) else Path(output)
+
+
+def is_folder_name(output: str) -> bool:
+    """Return whether the value of an output option is a folder: it ends with `/`, or the folder exists."""
+    return output.endswith(("/", os.sep)) or (output != STDOUT and os.path.isdir(output))  # noqa: PTH112 - as above
+
+
 def _stream_destination(stream: str, output: OutputSettings, image_count: int) -> StreamDestination:
     if stream == STDOUT and image_count > 1:
         raise UsageError(
