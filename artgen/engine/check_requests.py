@@ -3,15 +3,19 @@
 A dry run and a real run use the same checks, so that both report the same errors.
 """
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
 import diffusers
+import torch
 from diffusers.pipelines import auto_pipeline
 
 from artgen.engine.loading import pipeline_cache, schedulers
 from artgen.engine.loading.components import find_class
+from artgen.engine.loading.oom import first_line
 from artgen.engine.sampling import prompts
+from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
 from artgen.events import Listener, Notice, no_op
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.registry import ResolvedModel, read_scheduler_config, single_file_config
@@ -95,6 +99,32 @@ def check_task_pipeline(model: ResolvedModel, task: str) -> None:
 def _check_scheduler(request: PromptRequest, model: ResolvedModel) -> None:
     config = read_scheduler_config(single_file_config(model) if model.is_file else model.path)
     cls = find_class("diffusers", str(config.get("_class_name")), diffusers.SchedulerMixin)
-    with pipeline_cache.silence_libraries():
-        scheduler = schedulers.build_scheduler(cls.from_config(config), request.scheduler, request.sigmas)
-        schedulers.check_steps(scheduler, request.steps or 1)
+    try:
+        with pipeline_cache.silence_libraries():
+            scheduler = schedulers.build_scheduler(cls.from_config(config), request.scheduler, request.sigmas)
+            schedulers.check_steps(scheduler, request.steps or 1)
+            _run_first_step(scheduler, request.steps or 1)
+    except ArtgenError:
+        raise
+    except Exception as error:  # A scheduler can raise any exception for an invalid configuration.
+        raise ModelUnavailableError(
+            f"Cannot use the scheduler of '{model.name}': {first_line(error).rstrip('.')}.",
+            "Use another --scheduler, or another copy of the model.",
+        ) from error
+    is_lcm_pipeline = model.pipeline.startswith("LatentConsistencyModel")
+    if is_lcm_pipeline and "original_inference_steps" not in inspect.signature(scheduler.set_timesteps).parameters:
+        raise UsageError(
+            f"Cannot use '{model.name}' with the scheduler {type(scheduler).__name__}: its pipeline needs an "
+            "LCMScheduler.",
+            "Use --scheduler lcm.",
+        )
+
+
+def _run_first_step(scheduler: Any, steps: int) -> None:
+    """Run a step on zeros. Some settings, such as the prediction type, are validated only in a step."""
+    scheduler = type(scheduler).from_config(scheduler.config)
+    scheduler.set_timesteps(steps)
+    sample = torch.zeros(1, 4, 8, 8)
+    if hasattr(scheduler, "scale_model_input"):
+        scheduler.scale_model_input(sample, scheduler.timesteps[0])
+    scheduler.step(torch.zeros_like(sample), scheduler.timesteps[0], sample)

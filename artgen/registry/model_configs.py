@@ -17,6 +17,9 @@ from artgen.system.external_data import parse_json, read_limited
 MAX_CONFIG_BYTES = 4 << 20
 MAX_VOCABULARY_BYTES = 48 << 20
 """Size of `tokenizer.json` and other vocabularies. The largest known is Gemma's (34 MB)."""
+SMALL_VOCABULARY_BYTES = 12 << 20
+"""Size of the vocabularies of CLIP and T5, which have less than 4 MB."""
+MAX_ADDED_TOKENS = 10_000
 MAX_ITEMS = 100_000
 """Items of one list or object, such as `trained_betas`."""
 MAX_TEXT_LENGTH = 100_000
@@ -64,7 +67,7 @@ SCALAR_OR_LIST_KEYS = frozenset(
 )  # fmt: skip
 REQUIRED_NUMBERS = frozenset(
     {"in_channels", "hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings", "intermediate_size",
-     "latent_channels", "layers_per_block"}
+     "latent_channels", "layers_per_block", "scaling_factor"}
 )  # fmt: skip
 """Keys that cannot be null."""
 MAX_BLOCKS = 8
@@ -110,16 +113,27 @@ def read_config(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_vocabulary(path: Path) -> dict[str, Any]:
-    """Read a vocabulary, a JSON object of at most `MAX_VOCABULARY_BYTES`. Its values are not checked.
+def max_vocabulary_bytes(class_name: str) -> int:
+    """Return the size limit of the vocabulary of a tokenizer class."""
+    return SMALL_VOCABULARY_BYTES if class_name.startswith(("CLIP", "T5")) else MAX_VOCABULARY_BYTES
+
+
+def check_added_tokens(folder: Path, class_name: str) -> None:
+    """Check that `tokenizer.json` of a tokenizer is a JSON object with at most `MAX_ADDED_TOKENS` added tokens.
 
     Raises:
-        InputFileError: the file is missing, unreadable, too large or not an object.
+        InputFileError: the file is unreadable, too large or not an object.
+        ModelUnavailableError: it adds too many tokens; adding one takes 0.1 ms.
     """
-    return _read_object(path, MAX_VOCABULARY_BYTES)
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        added = _read_object(path, max_vocabulary_bytes(class_name)).get("added_tokens")
+        if not isinstance(added, list) or len(added) > MAX_ADDED_TOKENS:
+            count = f"{len(added):,} items" if isinstance(added, list) else _shown(added)
+            raise _invalid(path, "added_tokens", count, f"a list of at most {MAX_ADDED_TOKENS:,} tokens")
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, max_vocabulary: int = MAX_VOCABULARY_BYTES) -> None:
     """Check the types and sizes of all files in the folder of a component, and read its configurations.
 
     Links are followed, because the cache of the hub contains links to its blobs.
@@ -136,8 +150,9 @@ def check_folder(folder: Path) -> None:
             raise InputFileError(f"Cannot read '{path}': it is not a regular file.", _HINT)
         if path.name in VOCABULARY_FILES:
             size = path.stat().st_size
-            if size > MAX_VOCABULARY_BYTES:
-                raise InputFileError(f"Cannot read '{path}': it has {size:,} bytes, more than 48 MiB.", _HINT)
+            if size > max_vocabulary:
+                limit = f"{max_vocabulary >> 20} MiB"
+                raise InputFileError(f"Cannot read '{path}': it has {size:,} bytes, more than {limit}.", _HINT)
         elif path.suffix == ".json":
             read_config(path)
 
@@ -216,6 +231,8 @@ def _check_value(path: Path, key: str, value: Any) -> None:
         raise _invalid(path, key, _shown(value), "the name of a dtype, such as float32")
     if key in NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise _invalid(path, key, _shown(value), "a number")
+    if key == "scaling_factor" and value <= 0:
+        raise _invalid(path, key, _shown(value), "a number above 0")
     if key == "_class_name" and not isinstance(value, str):
         raise RefusedError(f"Cannot load '{path}': its class {_shown(value)} requires its own code.", _CODE_HINT)
     if key in TEXTS and not isinstance(value, str):

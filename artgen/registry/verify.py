@@ -8,6 +8,7 @@ from pathlib import Path
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
 from artgen.registry import diffusers_folder, hashes, model_configs
 from artgen.registry.catalog import ASSETS_FOLDER
+from artgen.registry.component_fit import check_components_fit
 from artgen.registry.hub import cache, download
 from artgen.registry.references import ModelReference, parse_reference
 from artgen.registry.resolved import ResolvedModel
@@ -64,6 +65,7 @@ def check_model_files(model: ResolvedModel) -> None:
         _check_tensors(model, component, weight_files, shapes, repair_hint)
         config = weight_files.files[0].with_name("config.json")
         model_configs.check_config_fits_weights(config, model_configs.read_config(config), shapes)
+    check_components_fit(model)
 
 
 def check_configs(folder: Path) -> None:
@@ -86,7 +88,7 @@ def check_configs(folder: Path) -> None:
         component_path = diffusers_folder.component_folder(folder, name, class_name)
         if not component_path.is_dir():
             continue
-        model_configs.check_folder(component_path)
+        model_configs.check_folder(component_path, model_configs.max_vocabulary_bytes(class_name))
         is_tokenizer = class_name.endswith(("Tokenizer", "TokenizerFast"))
         if is_tokenizer and not any((component_path / file).is_file() for file in model_configs.VOCABULARY_FILES):
             raise ModelUnavailableError(

@@ -21,7 +21,13 @@ from artgen.errors import ArtgenError, ModelUnavailableError
 from artgen.registry import ResolvedModel
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.diffusers_folder import component_folder, iter_components, read_model_index, select_weights
+from artgen.registry.model_configs import check_added_tokens
 from artgen.registry.safetensors_header import read_header
+
+SAMPLE_PROMPT = "a fox \u2603"
+CORE_COMPONENTS = frozenset({"unet", "transformer", "vae", "scheduler", "tokenizer", "text_encoder"})
+"""Components that a pipeline needs if its constructor takes them and does not declare them as optional. Others, such as
+the T5 encoder of Stable Diffusion 3, can be null."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -68,8 +74,19 @@ def _check_folder(model: ResolvedModel, safety_checker: bool) -> None:
                 shapes = {key: shape for file in files for key, (_, shape) in read_header(file).tensors.items()}
                 parts[name] = _build_module(model, name, cls, folder, shapes)
             else:
-                parts[name] = cls.from_pretrained(folder, local_files_only=True)
+                parts[name] = _load_part(cls, folder)
     _check_pipeline(model, index, parts)
+
+
+def _load_part(cls: Any, folder: Path) -> Any:
+    """Return a scheduler, a tokenizer or another component without weights."""
+    is_tokenizer = issubclass(cls, transformers.PreTrainedTokenizerBase)
+    if is_tokenizer:
+        check_added_tokens(folder, cls.__name__)
+    part = cls.from_pretrained(folder, local_files_only=True)
+    if is_tokenizer:
+        part(SAMPLE_PROMPT)
+    return part
 
 
 def _build_module(model: ResolvedModel, name: str, cls: Any, folder: Path, shapes: Shapes) -> Any:
@@ -129,9 +146,10 @@ def _check_pipeline(model: ResolvedModel, index: Mapping[str, Any], parts: Mappi
     cls = components.find_class("diffusers", class_name, diffusers.DiffusionPipeline)
     with _wrap_build_errors(model, "pipeline"):
         expected, optional = map(set, cls._get_signature_keys(cls))
-        # diffusers supports Stable Diffusion 3 without its T5 encoder.
-        required = expected - {*cls._optional_components, "text_encoder_3", "tokenizer_3"}
-        absent = sorted(name for name in required if parts.get(name) is None)
+        required = expected - set(cls._optional_components)
+        absent = sorted(
+            name for name in required if name not in parts or (name in CORE_COMPONENTS and parts[name] is None)
+        )
         if absent:
             raise ModelUnavailableError(
                 f"Cannot load '{model.name}': {class_name} needs a {absent[0]}, and model_index.json has none.",
