@@ -6,11 +6,12 @@ a model may download gigabytes.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from artgen import registry
 from artgen.errors import ArtgenError
-from artgen.events import Downloading, Listener, no_op
+from artgen.events import Downloading, Listener, Notice, no_op
 from artgen.jobs import checks, denoise, fast_parts
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs.inputs import InputImages, input_key
@@ -105,6 +106,7 @@ class _Stages:
     """Run the stages. Each stage converts a draft; values that several drafts share are computed once."""
 
     def __init__(self, listener: Listener, models: ModelCache) -> None:
+        self._listener = listener
         self._on_download = _download_callback(listener)
         self._models = models
         self._checked_models: set[tuple[str | None, bool]] = set()
@@ -120,7 +122,7 @@ class _Stages:
         if loras not in self._loras:
             self._loras[loras] = lora_files.resolve_loras(loras)
             for each in self._loras[loras]:
-                registry.save_location(each.file.sha256, each.file.path)
+                self._save_location(each.file.sha256, each.file.path)
         return replace(draft, inputs=self._inputs[key], loras=self._loras[loras])
 
     def resolve_model(self, draft: _JobDraft) -> _JobDraft:
@@ -132,9 +134,16 @@ class _Stages:
         if key not in self._models:
             for each in draft.loras:
                 lora_files.check_architecture(each.file, key[0] or "")
-            self._models[key] = _resolve_model(*key, self._on_download)
+            entry = self._models[key] = _resolve_model(*key, self._on_download)
+            if entry.model is not None and entry.model.is_local:
+                self._save_location(entry.provenance.get("model_hash", ""), entry.model.path)
         _check_model(draft.request, self._models[key].model)
         return replace(draft, entry=self._models[key])
+
+    def _save_location(self, digest: str, path: Path) -> None:
+        """Remember the place of a local file, so that `replay` finds it by its hash."""
+        if note := registry.save_location(digest, path):
+            self._listener(Notice(note))
 
     def fill_defaults(self, draft: _JobDraft) -> _JobDraft:
         """Fill in the size, the unset settings and the values for the record."""
@@ -221,10 +230,9 @@ def _resolve_model(name: str | None, offline: bool, on_download: Callable[[str, 
     registry.check_model_files(model)
     provenance = model.provenance()
     full_name = model.name
-    if model.is_local:
-        registry.save_location(provenance.get("model_hash", ""), model.path)
-        if reference.info is None:  # Local models are recorded without their folder; the hash identifies them.
-            provenance.update(model=model.short_name, model_source="local")
+    if reference.kind in ("folder", "file") and reference.info is None:
+        # Local models are recorded without their folder; the hash identifies them.
+        provenance.update(model=model.short_name, model_source="local")
     elif "@" in name and model.revision:
         full_name = f"{model.name}@{model.revision}"
         provenance["model"] = model.name

@@ -47,16 +47,20 @@ def damage_note() -> str | None:
     return _read_index()[1]
 
 
-def save_location(digest: str, path: Path) -> None:
-    """Add a path of a hash as the newest one. An index that cannot be read is replaced; other errors are ignored.
+def save_location(digest: str, path: Path) -> str | None:
+    """Add a path of a hash as the newest one. A damaged index is replaced; other errors are ignored.
 
     Args:
         digest: SHA-256, 64 lower-case hex digits; other values are ignored.
         path: model folder or file.
+
+    Returns:
+        A note if the index was damaged, else None.
     """
     location = str(path.absolute())
-    if not SHA256_PATTERN.fullmatch(digest) or location in _read_index()[0]["locations"].get(digest, ())[-1:]:
-        return
+    index, note = _read_index()
+    if not SHA256_PATTERN.fullmatch(digest) or location in index["locations"].get(digest, ())[-1:]:
+        return note
     with contextlib.suppress(OSError, ArtgenError):
         index_path().parent.mkdir(parents=True, exist_ok=True)
         with _lock(index_path().with_suffix(".lock")):
@@ -67,6 +71,7 @@ def save_location(digest: str, path: Path) -> None:
             index["locations"] = dict(list(table.items())[-MAX_HASHES:])
             # ASCII keeps file names that are not valid UTF-8.
             write_atomically(index_path(), json.dumps(index, indent=1) + "\n")
+    return note
 
 
 def _read_index() -> tuple[dict[str, Any], str | None]:

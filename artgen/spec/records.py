@@ -2,8 +2,7 @@
 
 A record is the metadata of an image, an entry of a ledger, or a line of a prompt file. It contains the settings of the
 request by name and the provenance of the image: hashes, versions and others. `from_record` ignores the provenance.
-Fields that this version does not know are kept: `to_record` writes them again. `docs/record-fields.md` lists the known
-fields.
+Unknown fields are kept: `to_record` writes them again. `docs/record-fields.md` lists the known fields.
 """
 
 import contextlib

@@ -13,6 +13,7 @@ from safetensors_files import zero_file
 
 from artgen import Txt2Img, registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
+from artgen.events import Notice
 from artgen.jobs.anomaly import Anomaly
 from artgen.jobs.anomaly import prepare as anomaly
 from artgen.jobs.anomaly.fit_file import AnomalyConfig
@@ -186,7 +187,7 @@ def cached_model(models: dict[str, Path], commit: str, revision: str) -> None:
 
 
 def test_a_complete_request_keeps_the_revision_and_the_record_the_name(models: dict[str, Path]) -> None:
-    """A batch prepares a complete request again in another process."""
+    """Prepare a complete request again, as a batch does in another process."""
     cached_model(models, COMMIT, "v1")
     cached_model(models, COMMIT[::-1], "main")
     job = prepare("own/er@v1")
@@ -220,7 +221,9 @@ def test_a_damaged_index_is_ignored_with_a_note_and_replaced(content: bytes, mod
     record = {**RECORD, "model": "x", "model_source": "local", "model_hash": DIGEST}
     with pytest.raises(ModelUnavailableError, match="index of models"):
         replay_record(record)
-    prepare(str(model))
+    events: list[object] = []
+    prepare_jobs([Txt2Img(prompt="x", seed=1, model=str(model))], events.append)
+    assert events == [Notice(note)]
     assert location_index.damage_note() is None
     assert location_index.locations(hashes.model_hash([model / "unet" / "diffusion_pytorch_model.safetensors"]))
 
