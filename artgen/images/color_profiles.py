@@ -57,9 +57,19 @@ def read_profile(icc_profile: object, mode: str) -> ColorProfile | None:
     if not icc_profile:
         return None
     profile = _parse_profile(icc_profile) if isinstance(icc_profile, bytes) else None
-    if profile is None or profile.mode not in ("L" if space == "GRAY" else space for space in _COLOR_SPACES[mode]):
+    if profile is None or profile.mode not in (
+        "L" if space == "GRAY" else space for space in _COLOR_SPACES.get(mode, ())
+    ):
         raise ValueError(f"the profile is damaged or not a profile for {mode} images")
     return profile
+
+
+def embedded_profile(image: Image.Image) -> ColorProfile | None:
+    """Return the profile in the `info` of an image (with or without alpha); None if it has no valid profile."""
+    try:
+        return read_profile(image.info.get("icc_profile"), image.mode.removesuffix("A"))
+    except ValueError:
+        return None
 
 
 def to_srgb(image: Image.Image, profile: ColorProfile | None, low_bytes: Image.Image | None = None) -> Image.Image:

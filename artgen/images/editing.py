@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from artgen.images.canvas import Expansion
-from artgen.images.color_profiles import from_srgb, from_srgb_16bit, read_profile, to_srgb
+from artgen.images.color_profiles import embedded_profile, from_srgb, from_srgb_16bit, to_srgb
 from artgen.images.lossless import LosslessImage, drop_alpha
 from artgen.images.masks import composite
 
@@ -80,14 +80,13 @@ def convert_to_srgb(image: Image.Image, low_bytes: Image.Image | None = None) ->
     Returns:
         The image without a profile, and its low bytes. A conversion returns 8 bits per channel and None.
     """
-    if "icc_profile" not in image.info:
+    profile = embedded_profile(image)
+    if profile is None:
         return image, low_bytes
-    color = drop_alpha(image)
-    profile = read_profile(image.info["icc_profile"], color.mode)
-    if profile is None or profile.is_srgb:
+    if profile.is_srgb:
         converted = image.copy()
     else:
-        low = None if low_bytes is None else drop_alpha(low_bytes)
+        color, low = drop_alpha(image), low_bytes and drop_alpha(low_bytes)
         converted, low_bytes = with_alpha_of(to_srgb(color, profile, low).convert(color.mode), image), None
     converted.info = {name: value for name, value in image.info.items() if name != "icc_profile"}
     return converted, low_bytes

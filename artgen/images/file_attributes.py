@@ -1,5 +1,6 @@
 """Select the resolution and the harmless EXIF data of an image file: the date, the camera and the exposure."""
 
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -36,11 +37,7 @@ _MAX_DPI = 65_535
 def harmless_exif(image: Image.Image) -> bytes | None:
     """Return an EXIF block with the date, the camera and the exposure of an image; None without such data."""
     try:
-        source = image.getexif()
-        exif = Image.Exif()
-        exif.update(_select(source, _MAKE_TO_DATE_TAGS))
-        if exposure := _select(source.get_ifd(_EXIF_IFD), _EXPOSURE_TAGS):
-            exif[_EXIF_IFD] = exposure
+        exif = _select_harmless(image.getexif())
         return exif.tobytes() if len(exif) else None
     except Exception:  # Pillow raises many exception types on damaged EXIF data, which is optional
         return None
@@ -66,11 +63,11 @@ def merge_exif(own: Any, info: Mapping[str, Any], *, with_resolution: bool) -> I
         info: `exif` (bytes) and `dpi` (two numbers) of the image, if it has them.
         with_resolution: add the resolution, for formats that store it only in EXIF.
     """
-    merged = Image.Exif()
-    exposure: dict[int, Any] = {}
-    if "exif" in info:
-        merged.load(info["exif"])
-        exposure = dict(merged.get_ifd(_EXIF_IFD))
+    source = Image.Exif()
+    with contextlib.suppress(Exception):  # as in `harmless_exif`
+        source.load(info.get("exif", b""))
+    merged = _select_harmless(source)
+    exposure = dict(merged.get(_EXIF_IFD) or {})
     if own is not None:
         exposure |= own.get(_EXIF_IFD) or {}
         merged.update({tag: value for tag, value in own.items() if tag != _EXIF_IFD})
@@ -80,6 +77,14 @@ def merge_exif(own: Any, info: Mapping[str, Any], *, with_resolution: bool) -> I
         merged[_X_RESOLUTION], merged[_Y_RESOLUTION] = info["dpi"]
         merged[_RESOLUTION_UNIT] = _INCH
     return merged if len(merged) else None
+
+
+def _select_harmless(source: Image.Exif) -> Image.Exif:
+    exif = Image.Exif()
+    exif.update(_select(source, _MAKE_TO_DATE_TAGS))
+    if _EXIF_IFD in source and (exposure := _select(source.get_ifd(_EXIF_IFD), _EXPOSURE_TAGS)):
+        exif[_EXIF_IFD] = exposure
+    return exif
 
 
 def _select(tags: Any, allowed: tuple[int, ...]) -> dict[int, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 from PIL import Image, ImageChops
 
 from artgen.errors import OutputError
-from artgen.images import convert_to_srgb, drop_alpha
+from artgen.images import convert_to_srgb, drop_alpha, has_transparency
+from artgen.images.color_profiles import embedded_profile
 from artgen.images.derived import derived_save_args
 from artgen.images.file_attributes import merge_exif
 from artgen.metadata import image_save_args
@@ -70,9 +71,10 @@ def encode_image(
         image, low_bytes = convert_to_srgb(image, low_bytes)
     if record.get("task") not in TASK_NAMES:
         save_kwargs |= derived_save_args(encoding.format)
-    if "icc_profile" in image.info:
-        save_kwargs["icc_profile"] = image.info["icc_profile"]
-    clean = image.copy() if encoding.format != "jpeg" else drop_alpha(image).copy()
+    if (profile := embedded_profile(image)) is not None:
+        save_kwargs["icc_profile"] = profile.data
+    is_opaque_jpeg = encoding.format == "jpeg" and not has_transparency(image)
+    clean = (drop_alpha(image) if is_opaque_jpeg else image).copy()
     clean.info = {}
     try:
         if encoding.format == "png":
