@@ -69,7 +69,7 @@ def encode_image(
         save_kwargs |= {"lossless": True, "exact": True} if encoding.quality == 100 else {"quality": encoding.quality}
     if encoding.format == "webp" and image.mode in ("L", "LA"):  # WebP stores gray as RGB
         image, low_bytes = convert_to_srgb(image, low_bytes)
-    if record.get("task") not in TASK_NAMES:
+    if not record or record.get("task", "txt2img") not in TASK_NAMES:
         save_kwargs |= derived_save_args(encoding.format)
     if (profile := embedded_profile(image)) is not None:
         save_kwargs["icc_profile"] = profile.data

@@ -125,8 +125,10 @@ def test_format_limits_are_checked() -> None:
     with pytest.raises(UsageError, match="transparency"):
         to("x.jpg").check(8, 8, RECORD, has_alpha=True)
     with pytest.raises(OutputError, match="jpeg"):
-        to("x.jpg").save(IMAGE.convert("RGBA"), RECORD)
+        to("x.jpg").save(Image.new("RGBA", (8, 8)), RECORD)
     assert files() == []
+    opaque = to("x.jpg").save(IMAGE.convert("RGBA"), RECORD)
+    assert Image.open(opaque).mode == "RGB"
 
 
 def test_higher_quality_gives_a_larger_file() -> None:
