@@ -10,7 +10,7 @@ import typer
 from artgen.cli.console import discard_note, print_json, print_note, print_result
 from artgen.cli.help import App, Group
 from artgen.cli.options import AliasCommand, flatten_settings
-from artgen.cli.progress_batch import format_duration, format_rate
+from artgen.cli.progress_batch import format_rate
 from artgen.errors import InputFileError, RefusedError, UsageError
 from artgen.spec.settings import (
     BatchRunSettings,
@@ -30,7 +30,7 @@ from artgen.spec.settings import (
     SeriesSettings,
     SizeSettings,
 )
-from artgen.system.counts import counted
+from artgen.system.counts import counted, format_duration
 
 if TYPE_CHECKING:
     from artgen.queue.entries import Entry, LineError

@@ -17,10 +17,10 @@ from artgen.spec.settings import (
     DenoiseSettings,
     DeviceSettings,
     FramesSettings,
-    InputImage,
     LoraSettings,
     OutputSettings,
     ReportSettings,
+    ScaledInput,
     SeedSettings,
     SeriesSettings,
     StepsSettings,
@@ -61,7 +61,7 @@ Compare = Annotated[
 
 @flatten_settings
 def denoise(
-    source: InputImage,
+    source: ScaledInput,
     denoise_settings: DenoiseSettings,
     steps: StepsSettings,
     seed: SeedSettings,
@@ -86,7 +86,7 @@ def denoise(
     from artgen.spec.requests import Denoise
 
     image_paths = [*([source.image] if source.image else []), *(image_args or [])]
-    groups = (denoise_settings, steps, seed, model, compute)
+    groups = (source, denoise_settings, steps, seed, model, compute)
     options = OutputOptions(output, frames, report)
     if needs_batch(image_paths, sweep):
         if reference or compare:
@@ -94,7 +94,8 @@ def denoise(
                 "Cannot use --reference or --compare with several images.", "Run the command once for each image."
             )
         series = SeriesSettings(seed=None if seed.seed is None else str(seed.seed))
-        dispatch_batch(Denoise.task, (denoise_settings, steps, model, compute), image_paths, series, sweep, options)
+        batch_groups = (source, denoise_settings, steps, model, compute)
+        dispatch_batch(Denoise.task, batch_groups, image_paths, series, sweep, options)
         return
     if not report.quiet:
         note_unused_settings(sweep)

@@ -9,7 +9,7 @@ import typer
 
 from artgen.cli.batch_entries import non_default_settings
 from artgen.cli.console import Reporter, print_error, print_note
-from artgen.cli.progress_batch import BatchReporter, format_duration
+from artgen.cli.progress_batch import BatchReporter
 from artgen.cli.run_requests import MAX_LISTED_ERRORS, JobOutcome, OnOutcome, PendingJob, RunPlan
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, no_op
@@ -24,7 +24,7 @@ from artgen.queue.planner import BatchPlan, PlannedJob, Planner
 from artgen.queue.timings import Timings
 from artgen.spec.records import to_record
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings, RunSettings, options_of
-from artgen.system.counts import counted
+from artgen.system.counts import counted, format_duration
 
 if TYPE_CHECKING:
     from artgen.engine.check_requests import RequestChecker

@@ -132,6 +132,7 @@ _PANEL_TITLES: dict[type, str] = {
     settings.CanvasSettings: "Size",
     settings.SizeSettings: "Size",
     settings.InputImage: "Input",
+    settings.ScaledInput: "Input",
     settings.Img2ImgInput: "Input",
     settings.DenoiseSettings: "Denoising",
     settings.MaskSettings: "Mask",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from artgen.cli.console import Reporter, stderr_console
 from artgen.events import Decoding, Event, Loading, StepEvent
+from artgen.system.counts import format_duration
 from artgen.system.terminal import printable
 
 if TYPE_CHECKING:
@@ -92,13 +93,3 @@ def format_rate(num_images: float, seconds: float) -> str:
     per_minute = 60 * num_images / seconds
     number, unit = (f"{per_minute:.0f}", "min") if per_minute >= 10 else (f"{60 * per_minute:.3g}", "h")
     return f"{number} {'image' if number == '1' else 'images'}/{unit}"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration such as `45 s`, `3:07 min` or `2:15 h`."""
-    rounded = round(seconds)
-    if rounded < 100:
-        return f"{rounded} s"
-    if rounded < 6000:
-        return f"{rounded // 60}:{rounded % 60:02} min"
-    return f"{rounded // 3600}:{rounded % 3600 // 60:02} h"

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from artgen import images
-from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, PromptedImageRequest, Request
+from artgen.spec.requests import Denoise, ImageRequest, Img2Img, Inpaint, Outpaint, PromptedImageRequest, Request
 from artgen.spec.settings import settings_of
 from artgen.system.counts import counted
 
@@ -57,9 +57,9 @@ def load_inputs(request: Request) -> InputImages:
 
 def _load_img2img(request: Img2Img, path: Path) -> InputImages:
     loaded = _load_image(request, path)
-    image = _resize(loaded.image, request.width, request.height)
+    image = _resize(_downscale(loaded.image, request.max_side), request.width, request.height)
     source = images.resize_lossless(loaded.source, image.size) if loaded.source else None
-    notes = loaded.notes
+    notes = (*loaded.notes, *_downscaling_note(loaded.image.size, request))
     if source is not None and source.image.mode in ("L", "LA") and request.strength != 0:
         notes += (f"'{path.name}' is gray; the model generates color.",)
     if source is not None and source.image.mode.endswith("A"):
@@ -69,7 +69,7 @@ def _load_img2img(request: Img2Img, path: Path) -> InputImages:
 
 def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
     loaded = _load_image(request, path)
-    image = _resize(loaded.image, request.width, request.height)
+    image = _resize(_downscale(loaded.image, request.max_side), request.width, request.height)
     masked = images.load_mask(
         request.input_paths["mask"], loaded.image.size, invert=request.invert_mask, resize=request.resize_mask
     )
@@ -80,6 +80,7 @@ def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
     notes = (
         *loaded.notes,
         *_kept_properties_note(loaded.source, path),
+        *_downscaling_note(loaded.image.size, request),
         *masked.notes,
         f"{_percent(masked.coverage)} of the image will be repainted.",
     )
@@ -96,13 +97,19 @@ def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
 
 def _load_outpaint(request: Outpaint, path: Path) -> InputImages:
     loaded = _load_image(request, path)
+    image = _downscale(loaded.image, request.max_side)
+    source = images.resize_lossless(loaded.source, image.size) if loaded.source else None
     if request.expand is not None:
         by = images.parse_expand(request.expand)
     else:
-        by = images.expansion_to_size(loaded.image.size, *images.parse_size(request.target_size or ""))
-    feather = images.default_feather(loaded.image.size) if request.feather is None else request.feather
-    canvas, mask = images.expand_canvas(loaded.image, **vars(by), feather=feather)
-    notes = (*loaded.notes, *_kept_properties_note(loaded.source, path))
+        by = images.expansion_to_size(image.size, *images.parse_size(request.target_size or ""))
+    feather = images.default_feather(image.size) if request.feather is None else request.feather
+    canvas, mask = images.expand_canvas(image, **vars(by), feather=feather)
+    notes = (
+        *loaded.notes,
+        *_kept_properties_note(loaded.source, path),
+        *_downscaling_note(loaded.image.size, request),
+    )
     if feather and request.keep_original:
         band = f"A band of {counted(feather, 'pixel')} inside the input image, at the extended sides,"
         if mask.getextrema()[0]:
@@ -110,7 +117,7 @@ def _load_outpaint(request: Outpaint, path: Path) -> InputImages:
         notes += (f"{band} will be blended with the new border. --feather 0 keeps all pixels.",)
     return InputImages(
         canvas,
-        source=images.expand_lossless(loaded.source, by) if loaded.source else None,
+        source=images.expand_lossless(source, by) if source else None,
         mask=mask,
         resolved={"feather": feather},
         provenance={"image_sha256": loaded.sha256},
@@ -118,10 +125,12 @@ def _load_outpaint(request: Outpaint, path: Path) -> InputImages:
     )
 
 
-def _load_denoise(request: Denoise, path: Path) -> InputImages:  # noqa: ARG001 - the signature of all loaders
+def _load_denoise(request: Denoise, path: Path) -> InputImages:
     lossless = images.load_lossless(path)
+    notes = (*lossless.notes, *_downscaling_note(lossless.image.size, request))
     provenance = {"image_sha256": lossless.sha256}
-    return InputImages(lossless.image, lossless.low_bytes, provenance=provenance, notes=lossless.notes)
+    lossless = images.resize_lossless(lossless, scaled_size(lossless.image.size, request.max_side))
+    return InputImages(lossless.image, lossless.low_bytes, provenance=provenance, notes=notes)
 
 
 _LOADERS: Mapping[str, Callable[[Any, Path], InputImages]] = {
@@ -146,6 +155,27 @@ def _kept_properties_note(source: images.LosslessImage | None, path: Path) -> tu
 
 def _percent(fraction: float) -> str:
     return f"{fraction:.1%}" if fraction >= 0.0005 else "Less than 0.1%"
+
+
+def scaled_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    """Return a (width, height) with the same aspect ratio whose longer side has at most `max_side` pixels."""
+    longer = max(size)
+    if max_side is None or longer <= max_side:
+        return size
+    return max(1, round(size[0] * max_side / longer)), max(1, round(size[1] * max_side / longer))
+
+
+def _downscale(image: Image.Image, max_side: int | None) -> Image.Image:
+    return _resize(image, *scaled_size(image.size, max_side))
+
+
+def _downscaling_note(size: tuple[int, int], request: ImageRequest) -> tuple[str, ...]:
+    """Return a note if `max_side` reduces an image of (width, height)."""
+    new = scaled_size(size, request.max_side)
+    if new == size:
+        return ()
+    effect = ", which also reduces the noise" if request.task == "denoise" else ""
+    return (f"The input image is downscaled from {size[0]}x{size[1]} to {new[0]}x{new[1]}{effect} (--max-side).",)
 
 
 def _resize(image: Image.Image, width: int | None, height: int | None) -> Image.Image:

@@ -16,9 +16,10 @@ from artgen.jobs import checks, denoise, fast_parts
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs.inputs import InputImages, input_key
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
+from artgen.jobs.time_estimate import time_note
 from artgen.registry import lora as lora_files
 from artgen.spec.fast import LCM_LORA_FILENAME, parse_presets
-from artgen.spec.requests import TASKS, Denoise, PromptRequest, Request
+from artgen.spec.requests import TASKS, Denoise, ImageRequest, PromptRequest, Request
 from artgen.spec.schedulers import find_scheduler_with_sigmas, identify_scheduler
 from artgen.spec.seeds import generate_seed
 from artgen.spec.settings import options_of
@@ -152,6 +153,8 @@ class _Stages:
         notes = draft.notes if (request.seed or 0) < 2**32 else (*draft.notes, WRAPPED_SEED_NOTE)
         if isinstance(request, PromptRequest) and draft.entry.model is not None:
             notes = (*notes, *checks.effect_warnings(request, draft.entry.model))
+        if isinstance(request, ImageRequest):
+            notes = (*notes, *time_note(request, draft.entry.model, draft.size))
         if draft.loras:
             request = request.replace(lora=tuple(map(str, draft.loras)))
         return replace(draft, request=request, notes=notes)

@@ -22,7 +22,6 @@ from artgen.spec.settings import (
     DeviceSettings,
     Img2ImgInput,
     InpaintBlend,
-    InputImage,
     LoraSettings,
     MaskSettings,
     ModelRef,
@@ -30,6 +29,7 @@ from artgen.spec.settings import (
     OutpaintSettings,
     PromptSettings,
     SamplingSettings,
+    ScaledInput,
     SeedSettings,
     StepsSettings,
     options_of,
@@ -177,7 +177,7 @@ class Txt2Img(CanvasSettings, PromptRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageRequest(InputImage, Request):
+class ImageRequest(ScaledInput, Request):
     """Store the settings of all tasks with an input image."""
 
     filename_template: ClassVar[str] = "{stem}-{seed}"

@@ -1,4 +1,4 @@
-"""Write numbers of things with the right form of the noun."""
+"""Write numbers of things with the right form of the noun, and durations."""
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
@@ -10,3 +10,13 @@ def counted(count: int, noun: str, plural: str = "") -> str:
         plural: noun for any other number. Empty adds an `s` to `noun`.
     """
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration such as `45 s`, `3:07 min` or `2:15 h`."""
+    rounded = round(seconds)
+    if rounded < 100:
+        return f"{rounded} s"
+    if rounded < 6000:
+        return f"{rounded // 60}:{rounded % 60:02} min"
+    return f"{rounded // 3600}:{rounded % 3600 // 60:02} h"

@@ -102,6 +102,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "invert_mask": (INPAINT, True),
     "resize_mask": (INPAINT, True),
     "feather": (INPAINT, 4),
+    "max_side": (INPAINT, 16),
     "keep_original": (INPAINT, False),
     "expand": ({**OUTPAINT, "expand": "8"}, "16"),
     "target_size": ({**OUTPAINT, "target_size": "48x48"}, "64x48"),

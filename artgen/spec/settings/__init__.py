@@ -47,6 +47,7 @@ from artgen.spec.settings.inputs import (
     InputImage,
     MaskSettings,
     OutpaintSettings,
+    ScaledInput,
 )
 from artgen.spec.settings.output import OutputSettings, ReportSettings
 from artgen.spec.settings.sampling import (
@@ -102,6 +103,7 @@ __all__ = [
     "ReportSettings",
     "RunSettings",
     "SamplingSettings",
+    "ScaledInput",
     "SeedSettings",
     "SeriesSettings",
     "Setting",
@@ -135,6 +137,7 @@ SETTING_GROUPS: tuple[type, ...] = (
     CanvasSettings,
     SizeSettings,
     InputImage,
+    ScaledInput,
     Img2ImgInput,
     DenoiseSettings,
     MaskSettings,

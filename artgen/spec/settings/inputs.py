@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artgen.spec.fields import option
+from artgen.spec.settings.sampling import MAX_SIDE_PX
 
 DENOISE_METHODS = ("pixel", "latent", "tv", "nlm")
 
@@ -26,7 +27,22 @@ class InputImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Img2ImgInput(InputImage):
+class ScaledInput(InputImage):
+    """Store the input image and its maximum size."""
+
+    max_side: int | None = option(
+        None,
+        "Downscale the input image so that its longer side has at most this number of pixels. The output has the "
+        "reduced size. [the size of the input image]",
+        metavar="PX",
+        minimum=1,
+        maximum=MAX_SIDE_PX,
+        affects=("pixels", "input"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Img2ImgInput(ScaledInput):
     """Store the input image and the amount of change."""
 
     strength: float | None = option(
