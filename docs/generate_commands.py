@@ -38,7 +38,8 @@ TYPE_NAMES = {
 
 UNITS = {
     "seed": "", "steps": "denoising steps", "guidance_scale": "factor", "guidance_rescale": "fraction",
-    "width": "pixels", "height": "pixels", "strength": "fraction", "feather": "pixels", "max_side": "pixels", "expand": "pixels",
+    "width": "pixels", "height": "pixels", "strength": "fraction", "feather": "pixels", "max_side": "pixels",
+    "expand": "pixels",
     "target_size": "pixels", "sigma": "gray levels of 255", "eta": "fraction", "self_ensemble": "runs",
     "fidelity": "fraction",
 }  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from artgen import images, registry
 from artgen.registry.lora import LoraRequest
@@ -92,6 +92,12 @@ class GenerationJob(Job):
         if self.mask is None or self.request.task != "outpaint":
             return None
         return self.mask.point(lambda value: 255 * (value == 255))
+
+    @property
+    def original_size(self) -> tuple[int, int] | None:
+        """Return the size of the image that outpaint extends, in pixels; None for other tasks."""
+        box = ImageOps.invert(self.canvas_mask).getbbox() if self.canvas_mask else None
+        return box and (box[2] - box[0], box[3] - box[1])
 
     @property
     def padded_size(self) -> tuple[int, int]:

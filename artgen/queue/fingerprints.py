@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from artgen import outputs
+from artgen import images, outputs
 from artgen.jobs import checks
-from artgen.jobs.job import Job
+from artgen.jobs.job import GenerationJob, Job
 from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions
 from artgen.queue.entries import LINE_SETTINGS
 from artgen.spec.records import to_record
@@ -52,6 +52,9 @@ def significant_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shared_record(job: Job, declared: Mapping[str, Setting]) -> dict[str, Any]:
     record = to_record(job.request, job.provenance)
+    if isinstance(job, GenerationJob) and (size := job.original_size) is not None:
+        # The default was 0. The new default keeps its fingerprint, so that ledgers of earlier versions stay valid.
+        record["feather"] = {images.default_feather(size): 0, 0: -1}.get(record["feather"], record["feather"])
     return {
         name: value
         for name, value in record.items()

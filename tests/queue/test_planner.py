@@ -329,3 +329,10 @@ def test_timings_and_batch_sizes_are_saved() -> None:
     for damaged in ("[]", '{"seconds": 3}', "not json"):
         Path("history.json").write_text(damaged)
         assert Timings(Path("history.json")).estimate_seconds([first]) is None
+
+
+def test_default_of_feather_keeps_the_fingerprint_of_earlier_versions() -> None:
+    Image.new("RGB", (128, 96), "red").save("a.png")
+    line = {**OUTPAINT, "expand": "8"}
+    assert keys(line) == keys({**line, "feather": 3})  # the default is 1/32 of the shorter side
+    assert len({key for feather in (None, 0, 1, 2, 4) for key in keys({**line, "feather": feather})}) == 5
