@@ -44,8 +44,9 @@ def pinned_model(
     models = [] if is_path else sorted(registry.find_models_by_hash(digest), key=lambda model: model.short_name != name)
     if models:
         return models[0].name, [f"Using the model '{models[0].path}', which has the recorded SHA-256."]
-    if is_path or HUB_ID_PATTERN.fullmatch(name.partition("@")[0]):
-        raise RefusedError(f"{purpose}: its model {name!r} is a path, and paths from metadata are not opened.", hint)
+    if is_path:
+        kind = "also a local path" if HUB_ID_PATTERN.fullmatch(name.partition("@")[0]) else "a path"
+        raise RefusedError(f"{purpose}: its model {name!r} is {kind}, and paths from metadata are not opened.", hint)
     known_hash = f" with SHA-256 {digest}" if digest else ""
     raise ModelUnavailableError(
         f"{purpose}: the model {name!r}{known_hash} is not on this computer, or was moved or changed. Paths from "
