@@ -62,6 +62,24 @@ def test_a_local_model_is_found_by_its_recorded_hash(model: Path, tmp_path: Path
     assert record_of(job) == record
 
 
+def test_a_single_file_is_found_by_its_recorded_hash() -> None:
+    unet = "model.diffusion_model."
+    shapes = {
+        f"{unet}input_blocks.0.0.weight": (320, 4, 3, 3),
+        f"{unet}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+        "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
+        "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
+    }
+    path = zero_file(Path("my model.safetensors"), shapes).absolute()
+    record = record_of(prepare("my model.safetensors"))
+    assert (record["model"], record["model_source"]) == ("my model", "local")
+    assert replay_record(record).request.model == str(path)
+    (found,) = registry.find_models_by_hash(record["model_hash"])
+    assert (found.path, found.is_file, found.is_local) == (path, True, True)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert registry.find_models_by_hash(record["model_hash"]) == []
+
+
 def test_a_model_with_the_recorded_name_is_preferred(model: Path) -> None:
     record = record_of(prepare(str(model)))
     prepare(str(shutil.copytree(model, "copy")))
