@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from artgen.cli import engine_checks
 from artgen.cli.anomaly_files import OutputFiles
 from artgen.cli.console import (
     EXIT_SOME_FAILED,
@@ -91,6 +92,7 @@ def anomaly(
         job = anomaly_jobs.prepare_anomaly_job(request, reporter)
         image_paths = _filter_by_size(job, image_sizes, failures)
         if report.dry_run:
+            engine_checks.check_model(job.model)
             print_note(
                 f"Dry run: {counted(len(image_paths), 'image')} would be scored, "
                 f"and {counted(len(job.normal_paths), 'image')} would be used for the fit."

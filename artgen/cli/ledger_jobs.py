@@ -1,18 +1,19 @@
 """Run the entries of a batch with a ledger, so that the same command continues an interrupted batch."""
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache, partial
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from artgen.cli import engine_checks
 from artgen.cli.batch_entries import non_default_settings
 from artgen.cli.console import Reporter, print_error, print_note
 from artgen.cli.progress_batch import BatchReporter
 from artgen.cli.run_requests import MAX_LISTED_ERRORS, JobOutcome, OnOutcome, PendingJob, RunPlan
 from artgen.errors import ArtgenError, UsageError
-from artgen.events import Listener, no_op
+from artgen.events import no_op
 from artgen.jobs.batch_size import AutoTuneBatchSize, parse_batch_size
 from artgen.queue import job_queue
 from artgen.queue.entries import Entry, LineError
@@ -27,7 +28,7 @@ from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings,
 from artgen.system.counts import counted, format_duration
 
 if TYPE_CHECKING:
-    from artgen.engine.check_requests import RequestChecker
+    pass
 
 
 class LedgerJobs:
@@ -89,18 +90,16 @@ class LedgerJobs:
             typer.Exit: entries are invalid; each error is printed.
         """
         self.ledger.refresh()
-        # A real run reports truncated prompts when it generates the images.
-        create_checker = cache(partial(_create_checker, reporter if self._is_dry_run else no_op))
         planner = Planner(
             self._folder,
             self._defaults,
             existing_files=self.ledger.completed_files(),
             known_fingerprints=self.ledger.records,
             listener=reporter,
-            check_job=partial(self._check_job, create_checker),
         )
         self.plan = planner.build_plan(self._entries)
         _report_line_errors(self.plan, keep_going=self._run_settings.keep_going)
+        self._check_jobs(reporter)
         _reject_selected_gpu(self.plan, self._run_settings)
         state = pending_jobs(self.plan.jobs, self.ledger, self._filter)
         return RunPlan(
@@ -130,14 +129,28 @@ class LedgerJobs:
         choose_name = partial(job.template.destination.preview, record, index=job.number)
         return PendingJob(job.location, record, settings, choose_name)
 
-    def _check_job(self, create_checker: "Callable[[], RequestChecker]", job: PlannedJob) -> None:
-        """Run the checks of the engine that need no weights, unless the image exists.
+    def _check_jobs(self, reporter: Reporter) -> None:
+        """Run the checks of the engine that need no weights on all jobs without an image.
 
         Raises:
-            ArtgenError: the job cannot run.
+            typer.Exit: a job cannot run; each error is printed.
         """
-        if not self.ledger.completed(job.fingerprint):
-            create_checker().check(job.request, job.template.model)
+        pending = [job for job in self.plan.jobs if not self.ledger.completed(job.fingerprint)]
+        if not pending:  # then the engine is not needed
+            return
+        # A real run reports truncated prompts when it generates the images.
+        checker = engine_checks.create_checker(reporter if self._is_dry_run else no_op)
+        errors: dict[int, LineError] = {}
+        for job in pending:
+            try:
+                checker.check(job.request, job.template.model)
+            except ArtgenError as error:
+                errors[job.number] = LineError(job.source, job.line, error)
+        if errors:
+            self.plan.jobs = [job for job in self.plan.jobs if job.number not in errors]
+            self.plan.line_errors += errors.values()
+            failed = BatchPlan(self._folder, self.plan.jobs, list(errors.values()))
+            _report_line_errors(failed, keep_going=self._run_settings.keep_going)
 
     def _generate(self, state: RunState, reporter: Reporter, on_outcome: OnOutcome) -> None:
         changed = changed_failures(self.plan, self.ledger)
@@ -206,16 +219,6 @@ class LedgerJobs:
 
             return worker_pool_runner(self._folder, self._run_settings.workers, self._suffix)
         return in_process_runner(self._folder, self._suffix)
-
-
-def _create_checker(listener: Listener) -> "RequestChecker":
-    # Imported here: a batch whose images all exist does not need the engine.
-    from artgen.engine import fast_import
-
-    fast_import.import_engine()
-    from artgen.engine.check_requests import RequestChecker
-
-    return RequestChecker(listener)
 
 
 def _failed_outcome(location: str, message: str, record: JobRecord) -> JobOutcome:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from artgen.cli import engine_checks
 from artgen.cli.console import Reporter, print_json, print_note
 from artgen.cli.options import flatten_settings
 from artgen.cli.stdout_image import check_stdout_image, print_saved_path
@@ -105,6 +106,7 @@ def noise(
         config = _scheduler_config(schedule, resolved)
         levels = noise_schedule.noise_levels(config, steps)
         if report.dry_run:
+            engine_checks.check_model(resolved if space == "latent" else None)
             print_note("Dry run: 1 strip would be generated.")
             return
         frame_levels = noise_schedule.noise_levels(config, NUM_ANIMATION_FRAMES) if animation_output else []

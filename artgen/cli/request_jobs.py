@@ -6,6 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artgen.cli import engine_checks
 from artgen.cli.console import Reporter
 from artgen.cli.run_requests import JobOutcome, OnOutcome, OutputOptions, PendingJob, RunPlan
 from artgen.cli.stdout_image import check_stdout_image
@@ -84,7 +85,7 @@ class RequestJobs:
         return RunPlan(
             [self._pending_job(job, destination) for job in jobs],
             partial(self._generate, jobs, destination, animation),
-            partial(check_without_weights, jobs),
+            partial(engine_checks.check_jobs, jobs),
             len(jobs),
             has_ledger=False,
             notes=notes,
@@ -132,20 +133,6 @@ class RequestJobs:
             seconds = time.monotonic() - start_time
             on_outcome(JobOutcome(label, path, frames_path, result.record, seconds, error, measure))
             start_time = time.monotonic()
-
-
-def check_without_weights(jobs: "Sequence[Job]", reporter: Reporter) -> None:
-    """Run the checks of the engine that need no weights.
-
-    Raises:
-        ArtgenError: a job cannot run.
-    """
-    from artgen.engine import fast_import
-
-    fast_import.import_engine()
-    from artgen.engine import check_requests
-
-    check_requests.check_jobs(jobs, reporter)
 
 
 def preview_record(job: "Job") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from artgen.cli import report_dataset
+from artgen.cli import engine_checks, report_dataset
 from artgen.cli.console import Reporter, print_json, print_note, print_path
 from artgen.cli.interrupts import EXIT_INTERRUPTED, DeferredSigint
 from artgen.cli.options import flatten_settings
@@ -95,6 +95,7 @@ def train(
     if not quiet:
         _print_plan(plan)
     if dry_run:
+        engine_checks.check_model(plan.model)
         if as_json:
             print_json({**plan.settings_record(), "data": datasheet.datasheet_record(plan.dataset, {})})
         return

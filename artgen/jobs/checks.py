@@ -278,6 +278,24 @@ def has_embedded_guidance(model: registry.ResolvedModel) -> bool:
     return diffusers_folder.read_optional_config(config).get("time_cond_proj_dim") is not None
 
 
+def check_position_limit(size: tuple[int, int], model: registry.ResolvedModel) -> None:
+    """Check that a Stable Diffusion 3 model has a position embedding for each patch of an image.
+
+    Args:
+        size: width and height in pixels.
+        model: any model.
+
+    Raises:
+        UsageError: the image is too large for the model.
+    """
+    limit = registry.position_limit_px(model) if model.architecture == "sd3" else None
+    if limit is not None and max(size) > limit:
+        raise UsageError(
+            f"Cannot generate {size[0]}x{size[1]} with '{model.name}': both sides can have at most {limit} pixels.",
+            f"Use a smaller image, for example --size {model.native_size[0]}x{model.native_size[1]}.",
+        )
+
+
 def size_warnings(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:
     """Return warnings for a width and height in pixels that are far from the size of the training images."""
     ratios = [side / native for side, native in zip(size, model.native_size, strict=True)]

@@ -265,6 +265,7 @@ def _describe_result(draft: _JobDraft) -> _JobDraft:
     if model is not None and TASKS[request.task].pipeline_kind:
         if inputs.image is None:
             size = checks.txt2img_size(getattr(request, "width", None), getattr(request, "height", None), model)
+        checks.check_position_limit(size, model)
         notes = (*notes, *checks.size_warnings(size, model))
     provenance = {"width": size[0], "height": size[1], **inputs.provenance, **draft.entry.provenance}
     return replace(draft, size=size, provenance=provenance, notes=notes)

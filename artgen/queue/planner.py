@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -144,7 +144,6 @@ class Planner:
         existing_files: Container[Path] = (),
         known_fingerprints: Container[str] = (),
         listener: Listener = no_op,
-        check_job: Callable[[PlannedJob], None] | None = None,
     ) -> None:
         """Store the arguments. The planner does not read or write files yet.
 
@@ -156,9 +155,7 @@ class Planner:
             known_fingerprints: fingerprints in the batch's ledger. A line whose job an earlier version of artgen
                 wrote there keeps the fingerprint and the seed of that version.
             listener: receives the events of downloads.
-            check_job: raises an ArtgenError if a job cannot run.
         """
-        self._check_job = check_job
         self._folder = folder
         self._existing_files = existing_files
         self._known_fingerprints = known_fingerprints
@@ -214,10 +211,7 @@ class Planner:
             group_key = (template.shape_id, *request.prompt_group_key())
             group_id = self._group_ids.setdefault(group_key, len(self._group_ids))
             number = len(plan.jobs) + 1
-            job = PlannedJob(number, entry.source, entry.line, request, template, group_id, fingerprint)
-            if self._check_job is not None:
-                self._check_job(job)
-            plan.jobs.append(job)
+            plan.jobs.append(PlannedJob(number, entry.source, entry.line, request, template, group_id, fingerprint))
 
     def _seeds_and_fingerprints(
         self, template: JobTemplate, prompts: Mapping[str, str], series: SeriesSettings

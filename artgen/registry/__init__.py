@@ -12,7 +12,7 @@ from artgen.registry.extras import HubFiles, fetch_hub_files
 from artgen.registry.hashes import file_hash
 from artgen.registry.location_index import damage_note as index_damage_note
 from artgen.registry.location_index import save_location
-from artgen.registry.memory import VAE_TILE_PX, estimate_memory
+from artgen.registry.memory import VAE_TILE_PX, estimate_memory, position_limit_px
 from artgen.registry.references import ModelReference, parse_reference, recorded_model_name
 from artgen.registry.resolve import find_local_model, find_models_by_hash, resolve_model, resolve_reference
 from artgen.registry.resolved import ResolvedModel
@@ -35,6 +35,7 @@ __all__ = [
     "index_damage_note",
     "known_models",
     "parse_reference",
+    "position_limit_px",
     "read_scheduler_config",
     "recorded_model_name",
     "remove_alias",

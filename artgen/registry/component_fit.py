@@ -42,6 +42,9 @@ def _mismatches(model: ResolvedModel) -> Iterator[str]:
         supported = (None, latent, 2 * latent + 1, 2 * latent, latent + 3)
         if channels not in supported:
             yield f"its vae has {latent} latent channels, and its {name} has {channels} input channels"
+    limit, side = denoiser.get("pos_embed_max_size"), denoiser.get("sample_size")
+    if limit and isinstance(side, int) and side // (denoiser.get("patch_size") or 1) > limit:
+        yield f"the sample_size of its {name} is {side}, and its pos_embed_max_size is {limit}"
     yield from _text_mismatches(model, denoiser)
 
 

@@ -72,6 +72,15 @@ def estimate_memory(
     )
 
 
+def position_limit_px(model: ResolvedModel) -> int | None:
+    """Return the largest side in pixels for which a transformer has position embeddings; None without a limit."""
+    folder = single_file_config(model) if model.is_file else model.path
+    transformer = diffusers_folder.read_optional_config(folder / "transformer" / "config.json")
+    limit = transformer.get("pos_embed_max_size")
+    vae = diffusers_folder.read_optional_config(folder / "vae" / "config.json")
+    return limit * (transformer.get("patch_size") or 1) * vae_scale_factor(vae) if limit else None
+
+
 def _values(config: Mapping[str, Any], latents: int) -> int:
     """Return the number of activation values that a denoiser needs at once for an image.
 

@@ -99,7 +99,8 @@ def find_class(library: str, class_name: str, base: type = object) -> Any:
     Raises:
         ModelUnavailableError: the installed library does not have the class.
     """
-    cls = getattr(importlib.import_module(LIBRARY_MODULES[library]), class_name, None)
+    module = importlib.import_module(LIBRARY_MODULES[library]) if library in LIBRARY_MODULES else None
+    cls = getattr(module, class_name, None)
     if not isinstance(cls, type) or not issubclass(cls, base):
         raise ModelUnavailableError(
             f"Cannot load the model: the installed {library} does not have the class {class_name}.",
