@@ -101,7 +101,7 @@ def from_srgb(image: Image.Image, profile: ColorProfile | None, mode: str) -> Im
     """Convert 8-bit sRGB colors (mode RGB) to an invertible profile, mode L or RGB."""
     if profile is None or profile.is_srgb:
         return image.convert(mode)
-    return _convert(image.convert("RGB"), profile, "from sRGB").convert(mode)
+    return _convert(image.convert(mode).convert("RGB"), profile, "from sRGB").convert(mode)
 
 
 def from_srgb_16bit(image: Image.Image, profile: ColorProfile | None, mode: str) -> tuple[Image.Image, Image.Image]:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_MAX_BLENDED_PIXELS = 1 << 20
+"""Number of pixels that are blended at a time, which limits the memory of 16-bit images."""
+
+
 def paste_generated(source: LosslessImage, generated: Image.Image, mask: Image.Image) -> LosslessImage:
     """Replace the masked pixels of an image; keep its mode, transparency, bits per channel and color profile.
 
@@ -24,17 +28,17 @@ def paste_generated(source: LosslessImage, generated: Image.Image, mask: Image.I
         generated: 8-bit sRGB, mode RGB, same size.
         mask: mode L, same size: 0 keeps the source, 255 selects the generated pixels, other values blend.
     """
-    box = mask.getbbox()
-    if box is None:
-        return source
-    low_bytes = None if source.low_bytes is None else source.low_bytes.copy()
-    area = replace(source, image=source.image.crop(box), low_bytes=low_bytes and low_bytes.crop(box))
-    image, low_area = _blend(area, generated.crop(box), mask.crop(box))
-    result = source.image.copy()
-    result.paste(image, box)
-    if low_bytes is not None and low_area is not None:
-        low_bytes.paste(low_area, box)
-    return replace(source, image=result, low_bytes=low_bytes)
+    image, low_bytes = source.image.copy(), source.low_bytes and source.low_bytes.copy()
+    left, first, right, last = mask.getbbox() or (0, 0, 0, 0)
+    rows = max(1, _MAX_BLENDED_PIXELS // image.width)
+    for top in range(first, last, rows):
+        box = (left, top, right, min(top + rows, last))
+        area = replace(source, image=image.crop(box), low_bytes=low_bytes and low_bytes.crop(box))
+        blended, blended_low = _blend(area, generated.crop(box), mask.crop(box))
+        image.paste(blended, box)
+        if low_bytes is not None and blended_low is not None:
+            low_bytes.paste(blended_low, box)
+    return replace(source, image=image, low_bytes=low_bytes)
 
 
 def _blend(source: LosslessImage, generated: Image.Image, mask: Image.Image) -> tuple[Image.Image, Image.Image | None]:
