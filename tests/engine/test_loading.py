@@ -150,10 +150,10 @@ def test_code_of_a_model_never_runs(copy: Path, trap: str) -> None:
     assert not (copy / "ran").exists()
     if trap != "file":  # Without the check, the engine does not run the code either.
         with pytest.raises((ModelUnavailableError, RefusedError)):
-            model = registry.resolve_model(str(copy))
             pipeline_cache.load_pipeline(
-                model, DeviceConfig("cpu", "fp32"), offload=None, vae_tiling=False, safety_checker=True, listener=no_op
-            )
+                registry.resolve_model(str(copy)), DeviceConfig("cpu", "fp32"), offload=None, vae_tiling=False,
+                safety_checker=True, listener=no_op,
+            )  # fmt: skip
         assert not (copy / "ran").exists()
 
 
