@@ -157,8 +157,7 @@ def _save_frames(
 def _collect_notes(jobs: "Sequence[Job]", destination: "Destination") -> list[str]:
     """Return the notes of all jobs, each note once."""
     from artgen import metadata
-    from artgen.jobs import checks
-    from artgen.jobs.prepare import source_seed_warning
+    from artgen.jobs.notes import format_notes, source_seed_warning
 
     @cache
     def read_record(path: Path) -> dict[str, Any] | None:
@@ -169,7 +168,7 @@ def _collect_notes(jobs: "Sequence[Job]", destination: "Destination") -> list[st
 
     notes: list[str] = []
     for job in jobs:
-        notes += [*job.notes, *checks.format_notes(job, destination.encoding)]
+        notes += [*job.notes, *format_notes(job, destination.encoding)]
         if path := job.request.input_paths.get("image"):
             notes.append(source_seed_warning(job.request, read_record(path)) or "")
     return [text for text in dict.fromkeys(notes) if text]

@@ -7,7 +7,6 @@ from typing import Any
 from artgen import images, registry
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
-from artgen.outputs.encoding import EncodingOptions
 from artgen.registry import diffusers_folder
 from artgen.registry.lora import LoraRequest
 from artgen.spec.requests import TASKS, PromptRequest
@@ -19,9 +18,6 @@ from artgen.system.counts import counted
 VAE_TILING_MIN_PIXELS = 2**21
 """Image size in pixels above which the VAE decodes in tiles. Decoding without tiles in fp32 takes 3.8 GiB at 1024x1024
 and 15 GiB at 2048x2048, in addition to the weights."""
-
-MAX_NATIVE_RATIO = 2.0
-"""Ratio between a side of the image and of the training images above which a warning is printed."""
 
 FRAME_ARCHITECTURES = ("sd1", "sd2", "sdxl", "sd3")
 """Architectures whose latents frames can show."""
@@ -191,10 +187,11 @@ def _check_strength(steps: int, strength: float) -> None:
     diffusers runs int(steps * strength) steps, and accepts 0 steps.
     """
     if strength and int(steps * strength) < 1:
+        least = math.ceil(1000 / steps) / 1000
+        enough = "1" if least == 1 else f"{least:g} or more"
         raise UsageError(
             f"strength {strength:g} with {counted(steps, 'step')} runs no step.",
-            f"Use --strength {math.ceil(1000 / steps) / 1000:g} or more, or more --steps. Strength 0 returns the image "
-            "unchanged.",
+            f"Use --strength {enough}, or more --steps. Strength 0 returns the image unchanged.",
         )
 
 
@@ -238,38 +235,6 @@ def check_frames(frames: FramesSettings, job: Job) -> None:
         )
 
 
-def format_notes(job: Job, encoding: EncodingOptions) -> tuple[str, ...]:
-    """Return notes about properties of the result that the output format changes."""
-    if encoding.format == "png":
-        return ()
-    notes = []
-    source = job.source if isinstance(job, GenerationJob) and job.mask is not None else None
-    low_bytes = job.low_bytes if isinstance(job, DenoiseJob) else source and source.low_bytes
-    if low_bytes is not None:
-        notes.append(f"{encoding.format.upper()} stores 8 bits per channel. PNG stores the 16 bits of the input image.")
-    if isinstance(job, GenerationJob) and job.pasted_mask is not None and not encoding.is_lossless:
-        notes.append(
-            f"{encoding.format.upper()} is lossy: pixels outside the repainted area change slightly. Use PNG, or WebP "
-            "with --quality 100."
-        )
-    return tuple(notes)
-
-
-def effect_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tuple[str, ...]:
-    """Return a warning for each setting of a complete request that has no effect."""
-    if getattr(request, "strength", None) == 0:
-        return ("With strength 0 the image does not change. The prompt and the other settings have no effect.",)
-    if not request.negative_prompt:
-        return ()
-    if not request.uses_cfg:
-        reason = f"the guidance scale is {request.guidance_scale:g}, and a value of 1 or less disables guidance"
-    elif model.architecture == "flux" or has_embedded_guidance(model):
-        reason = f"'{model.name}' is distilled, and its guidance does not use a negative prompt"
-    else:
-        return ()
-    return (f"The negative prompt has no effect: {reason}.",)
-
-
 def has_embedded_guidance(model: registry.ResolvedModel) -> bool:
     """Return whether the guidance scale is an input of the denoiser, as in latent consistency models."""
     if model.is_file:
@@ -294,13 +259,3 @@ def check_position_limit(size: tuple[int, int], model: registry.ResolvedModel) -
             f"Cannot generate {size[0]}x{size[1]} with '{model.name}': both sides can have at most {limit} pixels.",
             f"Use a smaller image, for example --size {model.native_size[0]}x{model.native_size[1]}.",
         )
-
-
-def size_warnings(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:
-    """Return warnings for a width and height in pixels that are far from the size of the training images."""
-    ratios = [side / native for side, native in zip(size, model.native_size, strict=True)]
-    trained = f"'{model.name}' was trained at {model.native_size[0]}x{model.native_size[1]}"
-    at = f"{trained}; at {size[0]}x{size[1]}"
-    large = (f"{at} shapes may repeat.",) if max(ratios) > MAX_NATIVE_RATIO else ()
-    small = (f"{at} objects may be unrecognizable.",) if min(ratios) < 1 / MAX_NATIVE_RATIO else ()
-    return large + small

@@ -14,15 +14,14 @@ from artgen.errors import ArtgenError
 from artgen.events import Downloading, Listener, Notice, no_op
 from artgen.jobs import checks, denoise, fast_parts
 from artgen.jobs import inputs as job_inputs
+from artgen.jobs import notes as notes_of
+from artgen.jobs.default_settings import default_settings, model_scheduler
 from artgen.jobs.inputs import InputImages, input_key
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.jobs.time_estimate import time_note
 from artgen.registry import lora as lora_files
-from artgen.spec.fast import LCM_LORA_FILENAME, parse_presets
+from artgen.spec.fast import LCM_LORA_FILENAME
 from artgen.spec.requests import TASKS, Denoise, ImageRequest, PromptRequest, Request
-from artgen.spec.schedulers import find_scheduler_with_sigmas, identify_scheduler
-from artgen.spec.seeds import generate_seed
-from artgen.spec.settings import options_of
 from artgen.system import hardware
 
 WRAPPED_SEED_NOTE = "A seed of 2^32 or more generates the same image as its remainder modulo 2^32."
@@ -152,7 +151,7 @@ class _Stages:
         request = _fill_request(draft)
         notes = draft.notes if (request.seed or 0) < 2**32 else (*draft.notes, WRAPPED_SEED_NOTE)
         if isinstance(request, PromptRequest) and draft.entry.model is not None:
-            notes = (*notes, *checks.effect_warnings(request, draft.entry.model))
+            notes = (*notes, *notes_of.effect_warnings(request, draft.entry.model))
         if isinstance(request, ImageRequest):
             notes = (*notes, *time_note(request, draft.entry.model, draft.size))
         if draft.loras:
@@ -240,7 +239,7 @@ def _resolve_model(name: str | None, offline: bool, on_download: Callable[[str, 
         full_name = f"{model.name}@{model.revision}"
         provenance["model"] = model.name
     config = registry.read_scheduler_config(registry.single_file_config(model) if model.is_file else model.path)
-    return _ModelEntry(model, full_name, _model_scheduler(model, config), config, provenance)
+    return _ModelEntry(model, full_name, model_scheduler(model, config), config, provenance)
 
 
 def _has_changed(model: registry.ResolvedModel | None) -> bool:
@@ -266,7 +265,7 @@ def _describe_result(draft: _JobDraft) -> _JobDraft:
         if inputs.image is None:
             size = checks.txt2img_size(getattr(request, "width", None), getattr(request, "height", None), model)
         checks.check_position_limit(size, model)
-        notes = (*notes, *checks.size_warnings(size, model))
+        notes = (*notes, *notes_of.size_warnings(size, model))
     provenance = {"width": size[0], "height": size[1], **inputs.provenance, **draft.entry.provenance}
     return replace(draft, size=size, provenance=provenance, notes=notes)
 
@@ -278,60 +277,12 @@ def _fill_request(draft: _JobDraft) -> Request:
         request = denoise.fill_defaults(request, model)
         return request if model is None else request.replace(model=draft.entry.name)
     if isinstance(request, PromptRequest) and model is not None:
-        return request.replace(**_default_settings(request, model, draft))
+        return request.replace(
+            **default_settings(request, model, draft.entry.scheduler, draft.inputs.resolved, draft.size),
+            model=draft.entry.name,
+        )
     return request
-
-
-def _default_settings(request: PromptRequest, model: registry.ResolvedModel, draft: _JobDraft) -> dict[str, Any]:
-    """Return the values of the unset settings of a request with a prompt."""
-    defaults: dict[str, Any] = {
-        "steps": model.steps,
-        "guidance_scale": model.guidance_scale,
-        "vae_tiling": checks.needs_vae_tiling(draft.size),
-        "strength": TASKS[request.task].default_strength,
-        **draft.inputs.resolved,
-    }
-    if request.seed is None:
-        defaults["seed"] = generate_seed()
-    scheduler, sigmas = draft.entry.scheduler
-    for entry in parse_presets(request.fast):
-        defaults.update(entry.default_settings)
-        if "scheduler" in entry.default_settings:
-            scheduler, sigmas = entry.default_settings["scheduler"], None
-    known = options_of(type(request))
-    filled = {name: value for name, value in defaults.items() if name in known and getattr(request, name) is None}
-    filled.pop("scheduler", None)
-    if request.scheduler is None and scheduler is not None:
-        filled.update(scheduler=scheduler, sigmas=request.sigmas or sigmas)
-    if "width" in known:
-        filled["width"], filled["height"] = draft.size
-    return {**filled, "model": draft.entry.name}
 
 
 def _download_callback(listener: Listener) -> Callable[[str, int, int], None]:
     return lambda file, done, total: listener(Downloading(file, done, total))
-
-
-def _model_scheduler(model: registry.ResolvedModel, config: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Return the name and the sigmas of a model's default scheduler; None for unknown values."""
-    if model.scheduler is not None:
-        entry, sigmas = find_scheduler_with_sigmas(model.scheduler)
-        return entry.name, model.sigmas or sigmas
-    return identify_scheduler(config)
-
-
-def source_seed_warning(request: Request, source_record: dict[str, Any] | None) -> str | None:
-    """Return a warning if img2img uses the seed that generated its input image; else None.
-
-    The same noise is added twice, which oversaturates the colors.
-    """
-    if (
-        request.task == "img2img"
-        and getattr(request, "strength", None) != 0
-        and source_record
-        and source_record.get("seed") == request.seed
-    ):
-        return (
-            f"Seed {request.seed} generated the input image. The same noise oversaturates colors; use another --seed."
-        )
-    return None

@@ -13,6 +13,7 @@ from artgen.events import Listener, no_op
 from artgen.jobs import checks
 from artgen.jobs.batch_size import default_batch_size
 from artgen.jobs.job import DenoiseJob, GenerationJob
+from artgen.jobs.notes import format_notes
 from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.jobs.replay_checks import pinned_model
 from artgen.outputs import AnimationOutput, Destination
@@ -287,7 +288,7 @@ class Planner:
             job.request,
             job.size,
             destination,
-            (*job.notes, *checks.format_notes(job, destination.encoding)),
+            (*job.notes, *format_notes(job, destination.encoding)),
             fingerprints.settings_digest(job, output, destination.encoding),
             fingerprints.former_settings_digest(job, output),
             self._shape_ids.setdefault(shape, len(self._shape_ids)),

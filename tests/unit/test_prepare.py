@@ -15,7 +15,8 @@ from PIL import Image
 from artgen import Img2Img, Inpaint, Outpaint, Txt2Img
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.jobs.job import Job
-from artgen.jobs.prepare import prepare_jobs, source_seed_warning
+from artgen.jobs.notes import source_seed_warning
+from artgen.jobs.prepare import prepare_jobs
 from artgen.spec.requests import ImageRequest, Request
 from artgen.spec.settings import options_of
 
@@ -77,6 +78,7 @@ def test_prepared_requests_are_complete(models: dict[str, Path], task: str) -> N
         "offload",
         "memory_budget",
         "quantize",
+        "max_side",
         "expand",
         "target_size",
     }
@@ -109,7 +111,7 @@ def test_a_strength_without_steps_is_refused_and_the_suggested_strength_works(
     request = Img2Img(model=str(models["sd1"]), image=image, steps=steps, strength=0.99 / steps)
     with pytest.raises(UsageError, match="runs no step") as caught:
         prepare(request)
-    suggested = float(caught.value.hint.split("--strength ")[1].split(" ")[0])
+    suggested = float(caught.value.hint.split("--strength ")[1].split(" ")[0].rstrip(","))
     assert prepare(request.replace(strength=suggested)).strength == suggested
     assert suggested <= 1 / steps + 0.001
     assert prepare(request.replace(strength=0.0)).strength == 0

@@ -1,0 +1,71 @@
+"""Create the notes about settings without an effect and about properties of the result."""
+
+from typing import Any
+
+from artgen import registry
+from artgen.jobs import checks
+from artgen.jobs.job import DenoiseJob, GenerationJob, Job
+from artgen.outputs.encoding import EncodingOptions
+from artgen.spec.requests import PromptRequest, Request
+
+MAX_NATIVE_RATIO = 2.0
+"""Ratio between a side of the image and of the training images above which a warning is printed."""
+
+
+def effect_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tuple[str, ...]:
+    """Return a warning for each setting of a complete request that has no effect."""
+    if getattr(request, "strength", None) == 0:
+        return ("With strength 0 the image does not change. The prompt and the other settings have no effect.",)
+    if not request.negative_prompt:
+        return ()
+    if not request.uses_cfg:
+        reason = f"the guidance scale is {request.guidance_scale:g}, and a value of 1 or less disables guidance"
+    elif model.architecture == "flux" or checks.has_embedded_guidance(model):
+        reason = f"'{model.name}' is distilled, and its guidance does not use a negative prompt"
+    else:
+        return ()
+    return (f"The negative prompt has no effect: {reason}.",)
+
+
+def size_warnings(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:
+    """Return warnings for a width and height in pixels that are far from the size of the training images."""
+    ratios = [side / native for side, native in zip(size, model.native_size, strict=True)]
+    trained = f"'{model.name}' was trained at {model.native_size[0]}x{model.native_size[1]}"
+    at = f"{trained}; at {size[0]}x{size[1]}"
+    large = (f"{at} shapes may repeat.",) if max(ratios) > MAX_NATIVE_RATIO else ()
+    small = (f"{at} objects may be unrecognizable.",) if min(ratios) < 1 / MAX_NATIVE_RATIO else ()
+    return large + small
+
+
+def format_notes(job: Job, encoding: EncodingOptions) -> tuple[str, ...]:
+    """Return notes about properties of the result that the output format changes."""
+    if encoding.format == "png":
+        return ()
+    notes = []
+    source = job.source if isinstance(job, GenerationJob) and job.mask is not None else None
+    low_bytes = job.low_bytes if isinstance(job, DenoiseJob) else source and source.low_bytes
+    if low_bytes is not None:
+        notes.append(f"{encoding.format.upper()} stores 8 bits per channel. PNG stores the 16 bits of the input image.")
+    if isinstance(job, GenerationJob) and job.pasted_mask is not None and not encoding.is_lossless:
+        notes.append(
+            f"{encoding.format.upper()} is lossy: pixels outside the repainted area change slightly. Use PNG, or WebP "
+            "with --quality 100."
+        )
+    return tuple(notes)
+
+
+def source_seed_warning(request: Request, source_record: dict[str, Any] | None) -> str | None:
+    """Return a warning if img2img uses the seed that generated its input image; else None.
+
+    The same noise is added twice, which oversaturates the colors.
+    """
+    if (
+        request.task == "img2img"
+        and getattr(request, "strength", None) != 0
+        and source_record
+        and source_record.get("seed") == request.seed
+    ):
+        return (
+            f"Seed {request.seed} generated the input image. The same noise oversaturates colors; use another --seed."
+        )
+    return None
