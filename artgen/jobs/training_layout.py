@@ -1,16 +1,17 @@
 """Define and check the output paths of a training."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.system.external_data import parse_json, read_limited
 from artgen.system.files import nearest_existing, wrap_write_errors
 from artgen.system.temporary import check_writable
 
 LORA_SUFFIX = ".safetensors"
 STATE_FILE = "state.json"
+MAX_STATE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,10 @@ def read_checkpoint_state(checkpoint: Path) -> dict[str, Any]:
         InputFileError: the checkpoint cannot be read.
     """
     try:
-        state = json.loads((checkpoint / STATE_FILE).read_text("utf-8"))
+        state = parse_json(read_limited(checkpoint / STATE_FILE, MAX_STATE_BYTES))
         return dict(state, step=int(state["step"]), settings=dict(state["settings"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (InputFileError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputFileError(
-            f"Cannot read the checkpoint '{checkpoint}': {error}.",
+            f"Cannot read the checkpoint '{checkpoint}': {str(error).removesuffix('.')}.",
             "Delete it; --resume then continues from the previous checkpoint.",
         ) from error

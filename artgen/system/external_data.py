@@ -139,8 +139,10 @@ def read_descriptor(
     while wait():
         try:
             chunk = os.read(descriptor, min(_CHUNK_BYTES, max_bytes + 1 - len(content)))
-        except BlockingIOError:  # Another process read the data first.
-            continue
+        except BlockingIOError:
+            if is_regular:  # a file such as /proc/kmsg that waits for data
+                raise
+            continue  # another process read the data first
         if not chunk:
             break
         content += chunk

@@ -15,6 +15,9 @@ from hostile.sandbox import SECRET, Case
 from PIL import Image
 
 RECORD = {"artgen": "0.1.0", "task": "txt2img", "prompt": "x", "seed": 1, "steps": 2, "model": "tiny"}
+FIT = {"kind": "artgen normal pictures", "version": "1"}
+KNOWN = {"look": {"method": "pixel", "model": "tiny", "model_hash": "0" * 64, "prompt": "", "levels": [5.0, 9.0],
+                  "draws": 2, "seed": 0}, "size": [64, 64], "pictures": ["0" * 64] * 20}  # fmt: skip
 
 
 def fill_folder(root: Path) -> None:
@@ -114,6 +117,14 @@ def state_files(g: Grammar) -> Case:
          "batch prompts.txt --dry-run; batch prompts.txt -o out; doctor"),
         ("home/.config/artgen/aliases.json", lambda: g.mutated_json({"mine": "sd15", "other": "owner/name@v1"}),
          "models list; models show mine; models alias b sd15; txt2img x -m mine --dry-run; doctor"),
+        ("home/.local/state/artgen/model-index.json",
+         lambda: g.mutated_json({"schema": 1, "locations": {"0" * 64: [str(g.root / "outside/model.safetensors")]}}),
+         "models list; doctor; replay r.png --dry-run; txt2img x -m tiny --dry-run; models verify tiny"),
+        ("home/.cache/artgen/hashes.json", lambda: g.mutated_json({f"1:2:3:{g.work}/p.png": "0" * 64}),
+         "models verify outside; anomaly p.png --method latent; reconstruct p.png"),
+        ("work/t.training/checkpoints/step-000001/state.json",
+         lambda: g.mutated_json({"step": 1, "settings": {"seed": 1, "resolution": 64}, "scaler": None}),
+         "train photos -o t.safetensors --resume --dry-run; train photos -o t.safetensors --resume"),
         ("work/artgen.toml", partial(prompts.toml, g), 
          "txt2img x --dry-run; config show; config set --project steps 3"),
         ("home/.config/artgen/config.toml", partial(prompts.toml, g), "img2img p.png x; config set steps 3; doctor"),
@@ -179,6 +190,7 @@ def safetensors_headers(g: Grammar) -> Case:
         lambda: dumps({"a": {**tensor, g.pick(("shape", "data_offsets")): [g.json_number(), g.json_number()]}}),
         lambda: dumps({f"a{index}": tensor for index in range(200_000)}),
         lambda: dumps({"__metadata__": {g.text(300): g.text(2**20)}, "a": tensor}),
+        lambda: dumps({"__metadata__": {**FIT, "known": g.mutated_json(KNOWN)}, "a": tensor}),
     )
     length = g.pick((None, None, None, None, 0, 1, 2**31, 2**63, 2**64 - 1))
     data = safetensors(text, length)

@@ -137,7 +137,7 @@ def _check_messages(case: Case, code: int, stdout: str, stderr: str) -> Iterator
     lists_errors = case.lists_errors or any(part.startswith(("batch", "train", "--sweep")) for part in case.argv)
     if len(errors) != 1 and not (errors and lists_errors) and "doctor" not in case.argv:
         yield f"{len(errors)} error messages"
-    if bad := [line for line in errors if not re.fullmatch(r"[Ee]rror: ['\"\w./~\-(].*[.?!]", line)]:
+    if bad := [line for line in errors if not re.fullmatch(r"[Ee]rror: \S.*[.?!]", line)]:
         yield f"not a sentence: {bad[0][-120:]!a}"
     if any(len(line) > MAX_MESSAGE_CHARS for line in lines):
         yield f"a message of {max(map(len, lines))} characters"

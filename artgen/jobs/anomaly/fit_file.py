@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import InputFileError
+from artgen.errors import InputFileError, UsageError
 from artgen.registry.safetensors_header import read_header
+from artgen.spec.settings import AnomalySettings, validate
 from artgen.system.counts import counted
+from artgen.system.external_data import parse_json
 
 MIN_NORMAL_IMAGES = 8
 """Minimum number of normal images, so that their variation can be estimated."""
 MAX_NORMAL_IMAGES = 500
 """Maximum number of normal images, limited by the memory."""
+MAX_NOISE_LEVELS = 1000
 FIT_FILE_KIND = "artgen normal pictures"
 FIT_FILE_VERSION = "1"
 
@@ -80,8 +83,8 @@ def read_fit_header(path: Path) -> FitHeader:
         header = read_header(path)
         if header.metadata.get("kind") != FIT_FILE_KIND or header.metadata.get("version") != FIT_FILE_VERSION:
             raise ValueError
-        return _parse_known(json.loads(header.metadata["known"]))
-    except (InputFileError, ValueError, KeyError, TypeError):
+        return _parse_known(parse_json(header.metadata["known"]))
+    except (InputFileError, UsageError, ValueError, KeyError, TypeError, OverflowError):
         raise InputFileError(
             f"Cannot read '{path}': it is not a fit file of this version of artgen.",
             "Create one: artgen anomaly --fit normal/ --save-fit normal.safetensors",
@@ -91,12 +94,24 @@ def read_fit_header(path: Path) -> FitHeader:
 def _parse_known(known: dict[str, Any]) -> FitHeader:
     look = dict(known["look"])
     noise_levels, noise_samples = tuple(map(float, look.pop("levels"))), look.pop("draws")
-    size = tuple(map(int, known["size"])) if known["size"] else None
-    return FitHeader(
-        AnomalyConfig(**look, noise_levels=noise_levels, noise_samples=noise_samples),
-        size,  # type: ignore[arg-type]
-        tuple(map(str, known["pictures"])),
+    config = AnomalyConfig(**look, noise_levels=noise_levels, noise_samples=noise_samples)
+    validate(
+        AnomalySettings(
+            method=config.method, prompt=config.prompt, noise_samples=config.noise_samples, seed=config.seed
+        )
     )
+    hashes = tuple(known["pictures"])
+    texts = (config.method, config.model, config.model_hash, config.prompt, *hashes)
+    if not all(isinstance(text, str) for text in texts) or None in (config.noise_samples, config.seed):
+        raise TypeError
+    if not 0 < len(noise_levels) <= MAX_NOISE_LEVELS or len(hashes) > MAX_NORMAL_IMAGES or min(noise_levels) <= 0:
+        raise ValueError
+    if not known["size"]:
+        return FitHeader(config, None, hashes)
+    width, height = known["size"]
+    if not all(isinstance(side, int) and 0 < side < 2**31 for side in (width, height)):
+        raise ValueError
+    return FitHeader(config, (width, height), hashes)
 
 
 def min_normal_images(alpha: float) -> int:
