@@ -43,7 +43,11 @@ def format_notes(job: Job, encoding: EncodingOptions) -> tuple[str, ...]:
         return ()
     notes = []
     source = job.source if isinstance(job, GenerationJob) and job.mask is not None else None
-    low_bytes = job.low_bytes if isinstance(job, DenoiseJob) else source and source.low_bytes
+    image, low_bytes = (source.image, source.low_bytes) if source else (None, None)
+    if isinstance(job, DenoiseJob):
+        image, low_bytes = job.image, job.low_bytes
+    if encoding.format == "webp" and image is not None and image.mode in ("L", "LA") and "icc_profile" in image.info:
+        notes.append("WEBP has no gray mode. The gray values are converted from their color profile to sRGB.")
     if low_bytes is not None:
         notes.append(f"{encoding.format.upper()} stores 8 bits per channel. PNG stores the 16 bits of the input image.")
     if isinstance(job, GenerationJob) and job.pasted_mask is not None and not encoding.is_lossless:

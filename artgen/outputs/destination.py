@@ -110,7 +110,7 @@ class Destination:
                 "Use --format png.",
             )
         if has_alpha and self.encoding.format == "jpeg":
-            raise UsageError("JPEG cannot store transparency.", "Use --format png or webp.")
+            raise UsageError("JPEG cannot store transparency.", "Use --format png or webp, or a .png or .webp file.")
         self.check_name(
             record,
             stem=stem,

@@ -274,6 +274,10 @@ def test_notes_name_what_the_output_loses() -> None:
     result = run("inpaint", "folder", "x", "-M", "mask.png", *FAST, "-o", "out/", "--format", "webp", "--dry-run")
     assert result.stderr.count("WEBP is lossy") == 1
     assert "stores 8 bits" in run("denoise", "in.png", "-o", "b.webp", "--method", "tv", "--dry-run").stderr
+    random_image("L").save("in.png", icc_profile=gray_profile(1.8))
+    for command in (("denoise", "in.png", "--method", "tv"), ("inpaint", "in.png", "x", "-M", "mask.png")):
+        assert "WEBP has no gray mode" in run(*command, "--dry-run", "-o", "b.webp").stderr
+        assert "WEBP has no gray mode" not in run(*command, "--dry-run", "-o", "b.png").stderr
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])
