@@ -29,9 +29,12 @@ def derived_save_args(format_name: str) -> dict[str, object]:
 def is_derived(path: Path) -> bool:
     """Return whether a regular file has the mark. False if it cannot be read."""
     try:
+        size = path.stat().st_size
+        if size == 0:  # reading a file of the kernel such as /proc/kmsg can block
+            return False
         with path.open("rb") as file:
             start = file.read(_SEARCHED_BYTES)
-            file.seek(max(0, file.seek(0, 2) - _SEARCHED_BYTES))
+            file.seek(max(0, size - _SEARCHED_BYTES))
             return _MARK.encode() in start + file.read(_SEARCHED_BYTES)
     except OSError:
         return False

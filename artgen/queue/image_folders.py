@@ -86,7 +86,9 @@ def excluded_paths(image_paths: Sequence[Path], output_folder: Path, mask: Path 
     excluded = {output_folder: OUTPUT}
     if mask is not None:
         excluded[mask] = MASK
-    if output_folder.is_dir() and any(_is_inside(path, output_folder) for path in image_paths):
+    if os.path.isdir(output_folder) and any(  # noqa: PTH112 - Path.is_dir raises for long names
+        _is_inside(path, output_folder) for path in image_paths
+    ):
         ledger = Ledger(output_folder)
         ledger.refresh()
         excluded |= dict.fromkeys(ledger.completed_files(), OWN_RESULT)
@@ -95,7 +97,7 @@ def excluded_paths(image_paths: Sequence[Path], output_folder: Path, mask: Path 
 
 def _is_inside(path: Path, folder: Path) -> bool:
     """Return whether a path is a folder or lies in it, under any name of the folder."""
-    resolved = path.resolve()
+    resolved = Path(os.path.realpath(path))  # Path.resolve raises for a loop of links
     return any(parent.exists() and parent.samefile(folder) for parent in (resolved, *resolved.parents))
 
 

@@ -247,3 +247,19 @@ def test_folder_runs_and_batch_accept_the_same_options() -> None:
         assert options - {"sweep", "reference", "compare"} <= batch, command
         assert shared <= options, command
     assert "keep_going" in option_names("txt2img")
+
+
+@pytest.mark.parametrize("command", [("denoise", "loop"), ("batch", "loop.png"), ("batch", "loop.yaml")])
+def test_loop_of_links_is_refused(command: tuple[str, str]) -> None:
+    Path(command[1]).symlink_to(command[1])
+    result = run(*command, code=3)
+    assert result.stderr.count("error: ") == 1
+    assert command[1] in result.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="the system has no /proc/kmsg")
+def test_file_of_the_kernel_in_a_folder_does_not_block() -> None:
+    Path("ph/k.png").symlink_to("/proc/kmsg")
+    result = run("denoise", "ph", "--method", "tv", "-o", "out/", "--keep-going", code=None)
+    assert result.exit_code in (0, 7)
+    assert len(list(Path("out").rglob("*.png"))) == 3
