@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from artgen.cli import engine_checks
 from artgen.cli.console import Reporter
 from artgen.cli.run_requests import JobOutcome, OnOutcome, OutputOptions, PendingJob, RunPlan
 from artgen.cli.stdout_image import check_stdout_image
-from artgen.errors import InputFileError, OutputError
+from artgen.errors import OutputError
 from artgen.spec.settings import ReportSettings
 
 if TYPE_CHECKING:
@@ -156,19 +156,10 @@ def _save_frames(
 
 def _collect_notes(jobs: "Sequence[Job]", destination: "Destination") -> list[str]:
     """Return the notes of all jobs, each note once."""
-    from artgen import metadata
     from artgen.jobs.notes import format_notes, source_seed_warning
-
-    @cache
-    def read_record(path: Path) -> dict[str, Any] | None:
-        try:
-            return metadata.read_metadata(path).record
-        except InputFileError:
-            return None
 
     notes: list[str] = []
     for job in jobs:
         notes += [*job.notes, *format_notes(job, destination.encoding)]
-        if path := job.request.input_paths.get("image"):
-            notes.append(source_seed_warning(job.request, read_record(path)) or "")
+        notes.append(source_seed_warning(job.request) or "")
     return [text for text in dict.fromkeys(notes) if text]

@@ -1,8 +1,7 @@
 """Create the notes about settings without an effect and about properties of the result."""
 
-from typing import Any
-
-from artgen import registry
+from artgen import metadata, registry
+from artgen.errors import InputFileError
 from artgen.jobs import checks
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.outputs.encoding import EncodingOptions
@@ -58,18 +57,18 @@ def format_notes(job: Job, encoding: EncodingOptions) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def source_seed_warning(request: Request, source_record: dict[str, Any] | None) -> str | None:
+def source_seed_warning(request: Request) -> str | None:
     """Return a warning if img2img uses the seed that generated its input image; else None.
 
-    The same noise is added twice, which oversaturates the colors.
+    The same noise is added twice, which oversaturates the colors. The metadata of the input image has the seed.
     """
-    if (
-        request.task == "img2img"
-        and getattr(request, "strength", None) != 0
-        and source_record
-        and source_record.get("seed") == request.seed
-    ):
-        return (
-            f"Seed {request.seed} generated the input image. The same noise oversaturates colors; use another --seed."
-        )
-    return None
+    path = request.input_paths.get("image")
+    if request.task != "img2img" or getattr(request, "strength", None) == 0 or path is None:
+        return None
+    try:
+        record = metadata.read_metadata(path).record
+    except InputFileError:
+        return None
+    if not record or record.get("seed") != request.seed:
+        return None
+    return f"Seed {request.seed} generated '{path.name}'. The same noise oversaturates colors; use another --seed."

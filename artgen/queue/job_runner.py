@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artgen.errors import ArtgenError, DeviceLostError, OutputError
-from artgen.events import Event, Listener, Loading, StepEvent, no_op
+from artgen.events import Event, Listener, Loading, Notice, StepEvent, no_op
 from artgen.jobs.job import Job
+from artgen.jobs.notes import source_seed_warning
 from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.queue.ledger import JobResult, Ledger, failure_record, now
 from artgen.queue.ledger_lines import DONE, JobRecord
@@ -87,6 +88,9 @@ class JobRunner:
                 prepared.append((job, prepare_jobs([job.request], self._listener, self._model_cache)[0]))
             except ArtgenError as error:
                 self._record_failure(job, error)
+        for job, each in prepared:
+            if text := source_seed_warning(each.request):
+                self._listener(Notice(f"{job.location}: {text}" if job.location else text))
         return self._generate(prepared, batch_size, upcoming) if prepared else None
 
     def _acquire_pending(self, jobs: Sequence[PlannedJob]) -> list[PlannedJob]:

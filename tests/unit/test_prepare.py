@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sample_images
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from artgen import Img2Img, Inpaint, Outpaint, Txt2Img
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
@@ -193,11 +194,21 @@ def test_notes_mention_sizes_far_from_the_native_size(
 
 
 def test_img2img_with_the_seed_of_the_input_image_gives_a_warning() -> None:
+    info = PngInfo()
+    info.add_itxt("artgen", json.dumps({"artgen": "0.1.0", "task": "txt2img", "prompt": "x", "seed": 7}))
+    Image.new("RGB", (8, 8)).save("a.png", pnginfo=info)
+    Image.new("RGB", (8, 8)).save("plain.png")
     request = Img2Img(image=Path("a.png"), seed=7)
-    assert "Seed 7 generated the input image" in (source_seed_warning(request, {"seed": 7}) or "")
-    for found in ({"seed": 8}, {}, None):
-        assert source_seed_warning(request, found) is None
-    assert source_seed_warning(Txt2Img(seed=7), {"seed": 7}) is None
+    assert "Seed 7 generated 'a.png'" in (source_seed_warning(request) or "")
+    for other in (
+        request.replace(seed=8),
+        request.replace(strength=0.0),
+        request.replace(image=Path("plain.png")),
+        request.replace(image=Path("missing.png")),
+        Txt2Img(seed=7),
+        Outpaint(image=Path("a.png"), seed=7, expand="8"),
+    ):
+        assert source_seed_warning(other) is None
 
 
 def invalid_requests(models: dict[str, Path]) -> list[tuple[Any, type[ArtgenError]]]:

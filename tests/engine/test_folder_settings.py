@@ -1,4 +1,4 @@
-"""Test `--max-side` in folders and prompt files."""
+"""Test `--max-side` and notes in folders and prompt files."""
 
 import json
 from pathlib import Path
@@ -24,3 +24,13 @@ def test_folder_and_prompt_file_support_it(task: str) -> None:
     Path("jobs.jsonl").write_text(json.dumps(line))
     record = json.loads(command_line.run("batch", "jobs.jsonl", "-o", "out/", "--dry-run", "--json").stdout)
     assert (record["width"], record["height"]) == (10 + more, 5)
+
+
+def test_folder_run_warns_about_the_seed_of_an_input_image(sd1: str) -> None:
+    Path("photos").mkdir()
+    model = ("-m", sd1, "--steps", "2", "--seed", "5")
+    command_line.run("txt2img", "x", *model, "-o", "photos/generated.png")
+    sample_images.photo(Path("photos/photo.png"))
+    result = command_line.run("img2img", "photos", "x", *model, "-o", "out/")
+    assert result.stderr.count("The same noise oversaturates colors") == 1
+    assert "Seed 5 generated 'generated.png'" in result.stderr
