@@ -290,3 +290,13 @@ def test_the_first_image_of_several_is_read_with_a_note(suffix: str) -> None:
         )
         result = run(command, f"in.{suffix}", *more, "--dry-run")
         assert "contains 2 images; the first image is used" in result.stderr
+
+
+def test_noise_and_reconstruct_convert_the_profile_with_a_note(sd1: str) -> None:
+    Image.new("RGB", (128, 128), (60, 128, 200)).save("in.png", icc_profile=rgb_profile(1))
+    result = run_command("noise", "in.png", "--steps", "2", "-o", "strip.png")
+    assert "converted to sRGB" in result.stderr
+    assert Image.open("strip.png").getpixel((64, 64)) == (133, 188, 229)
+    result = run_command("reconstruct", "in.png", "-m", sd1, "-o", "sheet.png")
+    assert "converted to sRGB" in result.stderr
+    assert (133, 188, 229) in {color for _, color in Image.open("sheet.png").getcolors(1 << 20) or ()}

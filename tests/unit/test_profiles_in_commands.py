@@ -39,3 +39,12 @@ def test_training_images_are_converted() -> None:
     loaded = load_rgb_image(Path("a.png"))
     assert loaded.image.getpixel((3, 3)) == IN_SRGB
     assert "converted to sRGB" in loaded.notes[0]
+
+
+def test_scored_images_are_converted() -> None:
+    from artgen.jobs.anomaly import load_input_image
+
+    Image.new("RGB", (64, 64), COLOR).save("a.png", icc_profile=rgb_profile(1))
+    loaded = load_input_image(Path("a.png"))
+    assert loaded.image.getpixel((3, 3)) == IN_SRGB
+    assert "converted to sRGB" in loaded.notes[0]
