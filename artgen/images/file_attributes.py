@@ -56,10 +56,10 @@ def resolution(decoded: DecodedImage) -> tuple[float, float] | None:
 
 
 def merge_exif(own: Any, info: Mapping[str, Any], *, with_resolution: bool) -> Image.Exif | None:
-    """Return artgen's EXIF data (`Image.Exif` or None) and the EXIF data of an image; None if there is no data.
+    """Combine artgen's EXIF data (`Image.Exif` or None) with that of an image. Return None if both are empty.
 
     Args:
-        own: tags that replace those of the image.
+        own: tags that replace tags of the image.
         info: `exif` (bytes) and `dpi` (two numbers) of the image, if it has them.
         with_resolution: add the resolution, for formats that store it only in EXIF.
     """

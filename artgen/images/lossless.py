@@ -40,7 +40,7 @@ class LosslessImage:
 
     @property
     def special_properties(self) -> tuple[str, ...]:
-        """Return what the image has in addition to 8-bit sRGB colors, in words for a note."""
+        """Return the names of the properties that 8-bit RGB in sRGB does not have, for a note."""
         return (
             *(("gray mode",) if self.image.mode in ("L", "LA") else ()),
             *(("alpha channel",) if self.image.mode.endswith("A") else ()),
