@@ -14,6 +14,7 @@ from artgen.registry.references import ModelReference, parse_reference
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, SafetensorsHeader, read_header
 from artgen.system.counts import counted
+from artgen.system.files import wrap_read_errors
 
 ALLOWED_LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion", "stable_diffusion_xl"})
 """Modules of the components' classes; the last two are modules of diffusers."""
@@ -216,14 +217,19 @@ def _verify_file(
         if on_progress:
             on_progress(relative, done, size)
 
+    is_weights = path.suffix == ".safetensors"
+    if path.suffix == ".json" and size > model_configs.MAX_VOCABULARY_BYTES:
+        return FileCheck(reference.name, relative, False, f"too large for a configuration: {size:,} bytes")
     try:
-        if path.suffix == ".safetensors":
+        if is_weights:
             read_header(path)
+        elif not expected:  # no hash to compare, so its content is not read
+            with wrap_read_errors(path), path.open("rb"):
+                return FileCheck(reference.name, relative, True, "readable")
         is_git_hash = len(expected or "") == 40
         digest = download.blob_hash(path, is_lfs=False) if is_git_hash else hashes.compute_sha256(path, on_bytes)
     except ArtgenError as error:
         return FileCheck(reference.name, relative, False, error.message)
     if expected and digest != expected:
         return FileCheck(reference.name, relative, False, f"hash {digest[:10]} instead of {expected[:10]}")
-    is_verified = bool(expected) or path.suffix == ".safetensors"
-    return FileCheck(reference.name, relative, True, digest if is_verified else "readable")
+    return FileCheck(reference.name, relative, True, digest)

@@ -228,3 +228,15 @@ def test_the_checks_of_a_valid_model_are_fast(models: dict[str, Path]) -> None:
     start = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     _resolve_and_check(folder)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - start < 2
+
+
+def test_verify_does_not_read_files_without_a_hash(models: dict[str, Path]) -> None:
+    folder = _copy(models)
+    for name in ("scheduler/scheduler_config.json", "flax_model.msgpack"):
+        with (folder / name).open("wb") as file:
+            file.truncate(1 << 40)  # a sparse file
+    start = time.process_time()
+    checks = {check.file: check for check in registry.verify_model_files(str(folder))}
+    assert time.process_time() - start < 5
+    assert checks["flax_model.msgpack"].detail == "readable"
+    assert "too large" in checks["scheduler/scheduler_config.json"].detail
