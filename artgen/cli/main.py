@@ -110,7 +110,9 @@ def _expected_error(error: OSError) -> ArtgenError | None:
     if error.errno in _UNUSABLE_NAME_ERRNOS and error.filename is not None:
         path = os.fsdecode(error.filename)
         return InputFileError(f"Cannot use the path '{path}': {error.strerror}.", "Use a shorter path without links.")
-    if error.errno == errno.ENOENT and error.filename is None:  # os.getcwd
+    if error.errno == errno.ENOENT and error.filename is None:
+        if "temporary directory" in str(error.strerror):  # `tempfile`, which torch uses
+            return OutputError("Cannot write temporary files: no folder for them is writable.", _TEMPORARY_HINT)
         return InputFileError("Cannot use the working directory: it does not exist.", "Change to another folder.")
     return None
 
@@ -134,6 +136,8 @@ def _wrap_completion_errors() -> Iterator[None]:
 
 _NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors of a full disk, of a quota and of a limit of the file size. Any write of any library can raise them."""
+
+_TEMPORARY_HINT = "Free disk space, or set TMPDIR to a writable folder."
 
 _UNUSABLE_NAME_ERRNOS = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
 """Errors of a name over 255 bytes, of a path over 4,096 bytes and of a loop of links."""
