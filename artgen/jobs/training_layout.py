@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, OutputError, UsageError
-from artgen.system.external_data import parse_json, read_limited
+from artgen.system.external_data import parse_json, read_optional
 from artgen.system.files import nearest_existing, wrap_write_errors
 from artgen.system.temporary import check_writable
 
 LORA_SUFFIX = ".safetensors"
 STATE_FILE = "state.json"
-MAX_STATE_BYTES = 2**20
+MAX_STATE_BYTES = 1 << 24
+MAX_STEPS = 10**9
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,17 @@ def read_checkpoint_state(checkpoint: Path) -> dict[str, Any]:
         InputFileError: the checkpoint cannot be read.
     """
     try:
-        state = parse_json(read_limited(checkpoint / STATE_FILE, MAX_STATE_BYTES))
-        return dict(state, step=int(state["step"]), settings=dict(state["settings"]))
-    except (InputFileError, ValueError, KeyError, TypeError, OverflowError) as error:
+        data = read_optional(checkpoint / STATE_FILE, MAX_STATE_BYTES)
+        if data is None:
+            raise ValueError(f"'{STATE_FILE}' cannot be read")
+        state = parse_json(data)
+        step, settings = state["step"], state["settings"]
+        if type(step) is not int or not 0 <= step < MAX_STEPS or not isinstance(settings, dict):
+            raise ValueError("the step or the settings are not valid")
+        return {**state, "step": step, "settings": settings}
+    except (ValueError, KeyError, TypeError) as error:
+        reason = error if isinstance(error, ValueError) else f"'{STATE_FILE}' has other contents than expected"
         raise InputFileError(
-            f"Cannot read the checkpoint '{checkpoint}': {str(error).removesuffix('.')}.",
+            f"Cannot read the checkpoint '{checkpoint}': {reason}.",
             "Delete it; --resume then continues from the previous checkpoint.",
         ) from error

@@ -99,7 +99,8 @@ def user_aliases() -> dict[str, str]:
         hint = 'Write an object such as {"mine": "owner/name"}.'
         raise InputFileError(f"Cannot read '{path}', line 1: the file is not a JSON object.", hint)
     for name, target in table.items():
-        if not isinstance(target, str) or not target or not ALIAS_PATTERN.fullmatch(name):
+        is_text = isinstance(target, str) and target.encode("utf-8", "ignore").decode() == target
+        if not is_text or not target or not ALIAS_PATTERN.fullmatch(name):
             line = data[: max(data.find(json.dumps(name).encode()), 0)].count(b"\n") + 1
             hint = 'Write an entry such as "mine": "owner/name".'
             raise InputFileError(f"Cannot read '{path}', line {line}: {name!r} is not an alias of a model.", hint)

@@ -1,14 +1,21 @@
 """Test that optional files and folders of the user are optional, and that damaged files cause one sentence."""
 
+import contextlib
+import copy
 import itertools
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import command_line
 import hub_server
 import pytest
 
+from artgen.errors import InputFileError
+from artgen.jobs.anomaly.fit_file import read_fit_header
+from artgen.jobs.training_layout import read_checkpoint_state
 from artgen.registry import hashes, single_file_configs, user_aliases_path
 from artgen.registry.hub import cache
 from artgen.spec import config
@@ -67,11 +74,10 @@ def test_damaged_alias_files_are_ignored_or_reported(kind: str) -> None:
     DAMAGED[kind](path)
     done = command_line.run("txt2img", "x", "--dry-run", code=None)
     is_unreadable = kind in UNREADABLE
-    assert done.exit_code == (0 if is_unreadable or kind == "surrogate" else 3), done.output
-    assert (f"Cannot read '{path}'" in done.stderr) == (kind != "surrogate")
+    assert done.exit_code == (0 if is_unreadable else 3), done.output
+    assert f"Cannot read '{path}'" in done.stderr
     _check_one_sentence(done.stderr)
-    changed = command_line.run("models", "alias", "b", "sdxl", code=None)
-    assert changed.exit_code == (74 if is_unreadable else 0 if kind == "surrogate" else 3)
+    command_line.run("models", "alias", "b", "sdxl", code=74 if is_unreadable else 3)
 
 
 DAMAGED_TOML: dict[str, bytes] = {
@@ -187,3 +193,131 @@ def test_network_settings_do_not_stop_commands_without_a_network(monkeypatch: py
     done = command_line.run("models", "pull", hub_server.Hub().repo, code=2)
     assert name in done.stderr
     assert name == "SSL_CERT_FILE" or "hunter2" not in done.stderr
+
+
+CHECKPOINT_STATES: dict[str, bytes] = {
+    "no object": b"[1]",
+    "no step": b'{"settings": {}}',
+    "text": b'{"step": "2", "settings": {}}',
+    "fraction": b'{"step": 1.5, "settings": {}}',
+    "negative": b'{"step": -1, "settings": {}}',
+    "infinity": b'{"step": Infinity, "settings": {}}',
+    "digits": b'{"step": ' + b"9" * 5000 + b', "settings": {}}',
+    "large": b'{"step": ' + b"9" * 30 + b', "settings": {}}',
+    "list of settings": b'{"step": 2, "settings": [["a", 1]]}',
+    "null": b'{"step": 2, "settings": null}',
+}
+
+
+@pytest.mark.parametrize("kind", [*(kind for kind in DAMAGED if kind != "dangling"), *CHECKPOINT_STATES])
+def test_damaged_checkpoints_are_reported(kind: str) -> None:
+    folder = Path("x-training/checkpoints/step-0000002")
+    folder.mkdir(parents=True)
+    path = folder / "state.json"
+    if kind in DAMAGED:
+        DAMAGED[kind](path)
+    else:
+        path.write_bytes(CHECKPOINT_STATES[kind])
+    with pytest.raises(InputFileError, match="Cannot read the checkpoint"):
+        read_checkpoint_state(folder)
+
+
+FIT: dict[str, Any] = {
+    "look": {
+        "method": "pixel", "model": "denoiser", "model_hash": "a" * 64, "prompt": "", "levels": [25.0, 50.0],
+        "draws": 2, "seed": 7,
+    },
+    "size": [64, 64],
+    "pictures": ["b" * 64] * 8,
+}  # fmt: skip
+HOSTILE_VALUES: dict[str, list[object]] = {
+    "method": ["other", 7, None, ["pixel"]],
+    "model": [7, None, []],
+    "model_hash": [7, None],
+    "prompt": [7, ["x"], "a prompt, which the method does not support"],
+    "levels": [[], [-1], [1e9], ["x"], 7, None, [25.0] * 10**5, list(range(1, 100)), [[25]]],
+    "draws": [0, -1, 10**9, 1.5, "2", None, True],
+    "seed": [-1, 2**65, 1.5, "x", [1]],
+    "size": [[64], [64, -1], [64, 10**9], [64.5, 64], ["64", "64"], 7, "ab", {"a": 1}, [64, 64, 64]],
+    "pictures": [7, None, [7], [None], [1.5]],
+}
+
+
+def _save_fit(known: str) -> Path:
+    path = Path("fit.safetensors")
+    metadata = {"kind": "artgen normal pictures", "version": "1", "known": known}
+    header = json.dumps({"__metadata__": metadata, "mean": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(4))
+    return path
+
+
+def test_a_valid_fit_header_is_read() -> None:
+    header = read_fit_header(_save_fit(json.dumps(FIT)))
+    assert (header.config.noise_levels, header.working_size, len(header.image_hashes)) == ((25.0, 50.0), (64, 64), 8)
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in HOSTILE_VALUES.items() for value in values])
+def test_invalid_values_of_fit_files_are_reported(key: str, value: object) -> None:
+    known = copy.deepcopy(FIT)
+    (known["look"] if key in known["look"] else known)[key] = value
+    with pytest.raises(InputFileError, match="is not a fit file"):
+        read_fit_header(_save_fit(json.dumps(known)))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        "",
+        "7",
+        "[]",
+        "{}",
+        '{"look": []}',
+        '{"look": {}}',
+        "[" * 10**5,
+        '{"look": NaN}',
+        "9" * 5000,
+        '{"a": 1e999}',
+        "\x00",
+    ],
+)
+def test_damaged_fit_files_are_reported(known: str) -> None:
+    with pytest.raises(InputFileError, match="is not a fit file"):
+        read_fit_header(_save_fit(known))
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_other_files_are_not_fit_files(kind: str) -> None:
+    path = Path("fit.safetensors")
+    DAMAGED[kind](path)
+    with pytest.raises(InputFileError, match="Cannot read"):
+        read_fit_header(path)
+
+
+LOSS_LOGS = [
+    b"\0" * 100,
+    b"step,loss,learning rate,seconds\ninf,1,1,1\n1e999,1,1,1\nnan,1,1,1\n",
+    b'"' + b"x" * 200_000,
+    b"\xff\xfe",
+    b"step\n1\n",
+    b"step,a,learning rate,seconds\n1,2,3,4,5,6\n",
+    b"9" * 5000,
+    b"a,a,a\n1,2,3\n",
+]
+
+
+@pytest.mark.parametrize("content", LOSS_LOGS)
+def test_damaged_loss_logs_are_empty_or_reported(content: bytes) -> None:
+    from artgen.engine.training.loss_log import read_loss_csv
+
+    Path("loss.csv").write_bytes(content)
+    with contextlib.suppress(InputFileError):
+        assert read_loss_csv(Path("loss.csv")) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "loop", "dangling", "endless"])
+def test_unreadable_loss_logs_are_reported(kind: str) -> None:
+    from artgen.engine.training.loss_log import read_loss_csv
+
+    DAMAGED[kind](Path("loss.csv"))
+    with pytest.raises(InputFileError, match="Cannot read"):
+        read_loss_csv(Path("loss.csv"))

@@ -232,7 +232,7 @@ def load_fit(job: AnomalyJob) -> FittedNormal | None:
         tensors = load_file(job.request.fit)
         statistics = NormalStatistics(**{key: tensors[name] for key, name in _TENSOR_NAMES.items()})
         fitted = FittedNormal(job.fit_header, statistics, tensors[_SCORES_TENSOR_NAME])
-        _check_shapes(fitted)
+        _check_tensors(fitted)
     except (KeyError, OSError, ValueError, SafetensorError) as error:
         raise InputFileError(
             f"Cannot read '{job.request.fit}': the file is damaged ({error}).", "Fit again."
@@ -240,11 +240,11 @@ def load_fit(job: AnomalyJob) -> FittedNormal | None:
     return fitted
 
 
-def _check_shapes(fitted: FittedNormal) -> None:
-    """Check that the shapes of the tensors match the header.
+def _check_tensors(fitted: FittedNormal) -> None:
+    """Check that the shapes of the tensors match the header, and that all values are finite.
 
     Raises:
-        ValueError: a shape is wrong.
+        ValueError: a shape or a value is wrong.
     """
     config, size = fitted.header.config, fitted.header.working_size
     count = len(config.noise_levels) * num_channels(has_prompt=bool(config.prompt))
@@ -256,6 +256,9 @@ def _check_shapes(fitted: FittedNormal) -> None:
             raise ValueError(f"the shape of {_TENSOR_NAMES[key]} is not {shape}")
     if fitted.calibration_scores.shape != (len(fitted.header.image_hashes),):
         raise ValueError("a calibration score is missing")
+    tensors = [fitted.calibration_scores, *(getattr(fitted.statistics, key) for key in shapes)]
+    if not all(np.isfinite(tensor).all() for tensor in tensors):
+        raise ValueError("a value is not finite")
 
 
 def _standardization_note(size: tuple[int, int] | None, num_distinct: int, num_images: int) -> str:

@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from artgen.engine.training.ema import EMA
-from artgen.errors import InputFileError, OutputError
-from artgen.jobs.training_layout import STATE_FILE, TrainingPaths
+from artgen.errors import ArtgenError, InputFileError, OutputError
+from artgen.jobs.training_layout import STATE_FILE, TrainingPaths, read_checkpoint_state
+from artgen.registry.safetensors_header import read_header
 from artgen.system.files import atomic_folder
 from artgen.system.temporary import clean_stale
 
@@ -96,29 +97,33 @@ def restore_checkpoint(folder: Path, train_state: TrainState) -> None:
     Raises:
         InputFileError: a file is missing, damaged or from a training with other parameters.
     """
+    scaler = read_checkpoint_state(folder).get("scaler")
+    names = (WEIGHTS_FILE, OPTIMIZER_FILE, *((EMA_FILE,) if train_state.ema is not None else ()))
     try:
-        weights = load_file(folder / WEIGHTS_FILE)
-        optimizer_state = load_file(folder / OPTIMIZER_FILE)
-        shadow = load_file(folder / EMA_FILE) if train_state.ema is not None else {}
-        scaler = json.loads((folder / STATE_FILE).read_text("utf-8")).get("scaler")
+        for name in names:
+            if not (folder / name).is_file():  # a pipe would wait for data
+                raise ValueError(f"'{name}' is missing")
+            read_header(folder / name)
+        weights, optimizer_state, *shadows = (load_file(folder / name) for name in names)
         with torch.no_grad():
             for name, parameter in train_state.parameters.items():
                 parameter.copy_(weights[name])
                 if train_state.ema is not None:
-                    train_state.ema.shadow[name].copy_(shadow[name])
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+                    train_state.ema.shadow[name].copy_(shadows[0][name])
+        for key, value in optimizer_state.items():
+            name, _, field = key.rpartition("|")
+            parameter = train_state.parameters[name]
+            if value.dim() and value.shape != parameter.shape:
+                raise ValueError(f"'{key}' of the optimizer has the shape {tuple(value.shape)}")
+            # Adam stores its step counter on the CPU.
+            train_state.optimizer.state[parameter][field] = value if field == "step" else value.to(parameter.device)
+        if train_state.grad_scaler is not None and scaler:
+            train_state.grad_scaler.load_state_dict(scaler)
+    except (ArtgenError, OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputFileError(
-            f"Cannot read the checkpoint '{folder}': {error}.",
+            f"Cannot read the checkpoint '{folder}': {str(error).rstrip('.')}.",
             "Delete it; --resume then continues from the previous checkpoint.",
         ) from error
-    by_name = dict(train_state.parameters)
-    for key, value in optimizer_state.items():
-        name, _, field = key.rpartition("|")
-        state = train_state.optimizer.state[by_name[name]]
-        # Adam stores its step counter on the CPU.
-        state[field] = value if field == "step" else value.to(by_name[name].device)
-    if train_state.grad_scaler is not None and scaler:
-        train_state.grad_scaler.load_state_dict(scaler)
 
 
 def _error_text(error: Exception) -> str:

@@ -22,12 +22,14 @@ from artgen.dataset.read import TrainingImage, open_training_image
 from artgen.engine.training.batch_order import BatchSpec, ImageSize
 from artgen.errors import OutputError
 from artgen.jobs.training_plan import TrainingPlan
+from artgen.system.external_data import read_optional
 from artgen.system.files import write_atomically
 
 NUM_RANDOM_CROPS = 4
 """Crops per image with `--crop random`."""
 
 _TENSOR_NAME = "kept"  # part of the file format; older trainings can resume
+MAX_LATENT_BYTES = 1 << 28
 
 Encode = Callable[[Tensor], Tensor]
 """Encode an image of shape (1, 3, H, W), from -1 to 1, to the cached tensor of shape (C, h, w)."""
@@ -108,8 +110,8 @@ class LatentCache:
 
     def _is_valid(self, path: Path) -> bool:
         try:
-            return _TENSOR_NAME in load(path.read_bytes())
-        except (OSError, SafetensorError):
+            return _TENSOR_NAME in load(read_optional(path, MAX_LATENT_BYTES) or b"")
+        except (SafetensorError, KeyError, ValueError):
             return False
 
     def _write_entry(self, index: int, augmentation: Augmentation, encoded: Tensor) -> None:

@@ -2,12 +2,17 @@
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from artgen.errors import InputFileError
 from artgen.jobs.training_layout import TrainingPaths
+from artgen.system.external_data import read_optional
 from artgen.system.files import wrap_write_errors, write_atomically
+
+MAX_LOSS_CSV_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class LossLog:
         start_step: number of steps of the run that is resumed. Later lines are deleted, because their steps run again.
 
     Raises:
+        InputFileError: the file of an earlier run cannot be read.
         OutputError: the file cannot be written.
     """
 
@@ -54,20 +60,28 @@ class LossLog:
 
 
 def read_loss_csv(path: Path) -> list[LossRow]:
-    """Return the lines of a `loss.csv`, without lines that a crash truncated; empty if the file does not exist."""
+    """Return the lines of a `loss.csv`, without lines that a crash truncated; empty if the file does not exist.
+
+    Raises:
+        InputFileError: the file cannot be read.
+    """
+    data = read_optional(path, MAX_LOSS_CSV_BYTES)
+    if data is None and os.path.lexists(path):
+        raise InputFileError(f"Cannot read '{path}'.", "Move it away.")
     try:
-        lines = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
-    except FileNotFoundError:
-        return []
+        lines = list(csv.DictReader(io.StringIO((data or b"").decode("utf-8", "replace"))))
+    except csv.Error as error:
+        raise InputFileError(f"Cannot read '{path}': {error}.", "Move it away.") from error
     rows = []
     for line in lines:
         try:
             values = {name: float(value) for name, value in line.items()}
             step, rate, seconds = int(values.pop("step")), values.pop("learning rate"), values.pop("seconds")
-        except (TypeError, ValueError, KeyError):
+        except (TypeError, ValueError, KeyError, OverflowError):
             continue
         rows.append(LossRow(step, values, rate, seconds))
-    return rows
+    names = list(rows[0].losses) if rows else []
+    return [row for row in rows if list(row.losses) == names]
 
 
 def _to_csv(rows: Sequence[LossRow], header: bool = True) -> str:

@@ -2,13 +2,14 @@
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import InputFileError, UsageError
+from artgen.errors import ArtgenError, InputFileError
+from artgen.jobs.anomaly.request import Anomaly
 from artgen.registry.safetensors_header import read_header
-from artgen.spec.settings import AnomalySettings, validate
 from artgen.system.counts import counted
 from artgen.system.external_data import parse_json
 
@@ -16,7 +17,8 @@ MIN_NORMAL_IMAGES = 8
 """Minimum number of normal images, so that their variation can be estimated."""
 MAX_NORMAL_IMAGES = 500
 """Maximum number of normal images, limited by the memory."""
-MAX_NOISE_LEVELS = 1000
+MAX_FIT_FILE_BYTES = 1 << 28
+MAX_SIDE_PX = 1 << 16
 FIT_FILE_KIND = "artgen normal pictures"
 FIT_FILE_VERSION = "1"
 
@@ -75,16 +77,20 @@ def read_fit_header(path: Path) -> FitHeader:
     Raises:
         InputFileError: the file is missing or damaged, or is not a fit file of this version.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for long names
         raise InputFileError(
             f"Cannot read '{path}': it does not exist.", "Give --fit a folder of normal images or a fit file."
         )
     try:
+        if not os.path.isfile(path):  # noqa: PTH113 - a pipe would wait for data
+            raise ValueError
         header = read_header(path)
         if header.metadata.get("kind") != FIT_FILE_KIND or header.metadata.get("version") != FIT_FILE_VERSION:
             raise ValueError
+        if path.stat().st_size > MAX_FIT_FILE_BYTES:
+            raise ValueError
         return _parse_known(parse_json(header.metadata["known"]))
-    except (InputFileError, UsageError, ValueError, KeyError, TypeError, OverflowError):
+    except (ArtgenError, OSError, ValueError, KeyError, TypeError, OverflowError):
         raise InputFileError(
             f"Cannot read '{path}': it is not a fit file of this version of artgen.",
             "Create one: artgen anomaly --fit normal/ --save-fit normal.safetensors",
@@ -92,26 +98,34 @@ def read_fit_header(path: Path) -> FitHeader:
 
 
 def _parse_known(known: dict[str, Any]) -> FitHeader:
-    look = dict(known["look"])
-    noise_levels, noise_samples = tuple(map(float, look.pop("levels"))), look.pop("draws")
-    config = AnomalyConfig(**look, noise_levels=noise_levels, noise_samples=noise_samples)
-    validate(
-        AnomalySettings(
-            method=config.method, prompt=config.prompt, noise_samples=config.noise_samples, seed=config.seed
-        )
+    """Return the header with the types and limits of a request.
+
+    Raises:
+        UsageError, ValueError, KeyError, TypeError: a value is missing, has another type or is outside its limits.
+    """
+    look, size, image_hashes = known["look"], known["size"], known["pictures"]
+    levels = tuple(map(float, look["levels"]))
+    request = Anomaly(
+        method=look["method"],
+        model=look["model"],
+        prompt=look["prompt"] or None,
+        noise_levels=",".join(map(repr, levels)),
+        noise_samples=look["draws"],
+        seed=look["seed"],
     )
-    hashes = tuple(known["pictures"])
-    texts = (config.method, config.model, config.model_hash, config.prompt, *hashes)
-    if not all(isinstance(text, str) for text in texts) or None in (config.noise_samples, config.seed):
-        raise TypeError
-    if not 0 < len(noise_levels) <= MAX_NOISE_LEVELS or len(hashes) > MAX_NORMAL_IMAGES or min(noise_levels) <= 0:
+    if levels != request.parsed_levels():
         raise ValueError
-    if not known["size"]:
-        return FitHeader(config, None, hashes)
-    width, height = known["size"]
-    if not all(isinstance(side, int) and 0 < side < 2**31 for side in (width, height)):
+    is_size = size is None or (len(size) == 2 and all(type(side) is int and 0 < side <= MAX_SIDE_PX for side in size))
+    texts = (look["model_hash"], look["model"], look["method"], look["prompt"], *image_hashes)
+    if not is_size or not all(isinstance(text, str) for text in texts) or type(look["draws"]) is not int:
         raise ValueError
-    return FitHeader(config, (width, height), hashes)
+    return FitHeader(
+        AnomalyConfig(
+            look["method"], look["model"], look["model_hash"], look["prompt"], levels, look["draws"], request.seed
+        ),
+        tuple(size) if size else None,
+        tuple(image_hashes),
+    )
 
 
 def min_normal_images(alpha: float) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def prepare_anomaly_job(request: Anomaly, listener: Listener = no_op) -> Anomaly
     checks.check_device(request.device, None)
     normal_paths: tuple[Path, ...] = ()
     fit_header = None
-    if request.fit is not None and request.fit.is_dir():
+    if request.fit is not None and os.path.isdir(request.fit):  # noqa: PTH112 - Path.is_dir raises for long names
         found = images.iter_images([request.fit], on_note=lambda text: listener(Notice(text)))
         normal_paths = tuple(path for path, _ in found)
         check_normal_count(len(normal_paths), request.alpha)
