@@ -113,7 +113,8 @@ def _parse_known(known: dict[str, Any]) -> FitHeader:
         noise_samples=look["draws"],
         seed=look["seed"],
     )
-    if levels != request.parsed_levels():
+    names = {"method", "model", "model_hash", "prompt", "levels", "draws", "seed"}
+    if set(look) != names or levels != request.parsed_levels() or len(image_hashes) > MAX_NORMAL_IMAGES:
         raise ValueError
     is_size = size is None or (len(size) == 2 and all(type(side) is int and 0 < side <= MAX_SIDE_PX for side in size))
     texts = (look["model_hash"], look["model"], look["method"], look["prompt"], *image_hashes)
