@@ -10,7 +10,7 @@ from pathlib import Path
 from artgen.errors import InputFileError, OutputError
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.hub import cache
-from artgen.system.external_data import parse_json, read_optional
+from artgen.system.external_data import parse_json, read_limited, read_optional
 from artgen.system.files import file_identity, wrap_read_errors, write_atomically
 from artgen.system.paths import user_cache_folder
 
@@ -95,7 +95,8 @@ def read_sha256sums(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     sums = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    text = read_limited(path, MAX_CACHE_BYTES).decode("utf-8", "replace")
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         digest, _, name = line.partition(" ")

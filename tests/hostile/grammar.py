@@ -201,7 +201,7 @@ class Grammar:
             lambda: path.write_bytes(b""),
             lambda: path.symlink_to(path.name),
             lambda: path.symlink_to(self.pick(("missing", "/dev/zero", "/dev/random", "/dev/full", "/proc/self/mem"))),
-            lambda: path.symlink_to(self.pick(("/dev/stdin", "/dev/tty", "/dev/fd/9", ".", "/proc/kmsg", "/dev/null"))),
+            lambda: path.symlink_to(self.pick(("/dev/stdin", "/dev/tty", "/dev/fd/9", ".", "/dev/null"))),
             lambda: _make_socket(path),
             lambda: path.write_bytes(b"\n" * self.pick((10, 10**6))),
             lambda: path.write_bytes(self.random.randbytes(self.pick((1, 100, 10**6)))),

@@ -185,7 +185,7 @@ def _run_child(case: Case, root: Path, endpoint: str, output: dict[str, Path], *
         limit = 60 * 2**30 if full else 4 * 2**30  # protects the machine; the check is that of the peak
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**30, 2**30))
-        _shorten_waits()
+        _shorten_waits(uses_hub=case.hub is not None)
         _reject_other_hosts()
         if not full:
             sys.meta_path.insert(0, _StopAtTorch())
@@ -223,8 +223,12 @@ def _set_stdin(data: bytes | None, root: Path) -> None:
     os.dup2(os.open(path, os.O_RDONLY), 0)
 
 
-def _shorten_waits() -> None:
-    """Shorten the time that artgen waits for the writer of a pipe."""
+def _shorten_waits(*, uses_hub: bool) -> None:
+    """Shorten the times that artgen waits for the writer of a pipe and for a slow hub."""
+    if uses_hub:
+        from artgen.registry.hub import transfer
+
+        transfer.READ_SECONDS = transfer.ANSWER_SECONDS = transfer.SLOW_WINDOW_SECONDS = 2.0
     from artgen.system import external_data
 
     for function in (external_data.read_limited, external_data.read_descriptor):

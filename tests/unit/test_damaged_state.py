@@ -1,6 +1,7 @@
 """Test fit files and checkpoints with damaged JSON."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from artgen.errors import InputFileError
 from artgen.jobs.anomaly.fit_file import FIT_FILE_KIND, FIT_FILE_VERSION, read_fit_header
 from artgen.jobs.training_layout import STATE_FILE, read_checkpoint_state
+from artgen.registry import verify_model_files
 
 LOOK = {"method": "pixel", "model": "tiny", "model_hash": "0" * 64, "prompt": "", "levels": [5.0, 9.0], "draws": 2,
         "seed": 0}  # fmt: skip
@@ -86,3 +88,11 @@ def test_endless_checkpoint_state_is_refused() -> None:
     Path(STATE_FILE).symlink_to("/dev/zero")
     with pytest.raises(InputFileError, match="checkpoint"):
         read_checkpoint_state(Path())
+
+
+def test_verification_does_not_read_a_huge_configuration(models: dict[str, Path]) -> None:
+    folder = shutil.copytree(models["sd1"], Path("model"))
+    with (folder / "scheduler" / "scheduler_config.json").open("wb") as file:
+        file.truncate(2**40)
+    failed = {check.file: check.detail for check in verify_model_files("./model") if not check.ok}
+    assert "1,099,511,627,776" in failed["scheduler/scheduler_config.json"]
