@@ -233,7 +233,7 @@ def numbers(g: Grammar) -> Case:
     value = prefix + g.number() + (g.pick((":9", ":5:0.0000001", "")) if option == "--sweep" else "")
     if command[0] == "config":
         return Case([*command, "--", option, value])
-    dry = ["--dry-run"] if command[0] != "sheet" and g.chance(0.7) else []
+    dry = ["--dry-run"] if command[0] != "sheet" else []
     return Case([*command, *dry, f"{option}={value}"], lists_errors=command[0] == "batch")
 
 

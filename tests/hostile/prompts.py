@@ -27,7 +27,9 @@ def prompt_files(g: Grammar) -> Case:
         (g.work / "photos/metadata.jsonl").write_bytes(data)
         (g.work / "photos/a.txt").write_bytes(data)
         return Case(place(g.pick(FOLDERS), "photos"), lists_errors=True)
-    options = g.pick(("", "--dry-run", "--dry-run", "--keep-going --dry-run", "--task img2img")).split()
+    options = g.pick(
+        ("--limit 1", "--dry-run", "--dry-run", "--keep-going --dry-run", "--task img2img --limit 1")
+    ).split()
     from_stdin = g.chance(0.1)
     return Case(
         ["batch", "-" if from_stdin else target, *options],

@@ -90,12 +90,12 @@ def run_case(case: Case, root: Path, *, full: bool, baseline_bytes: int = 0) -> 
         pid = os.fork()
         if pid == 0:
             _run_child(case, root, endpoint, output, full=full)
-        status, usage, timed_out = _wait(pid, MAX_SECONDS)
+        status, usage, timed_out = _wait(pid, MAX_SECONDS * (3 if full else 1))
         seconds = time.monotonic() - started
     code = os.waitstatus_to_exitcode(status)
     stdout, stderr = (output[name].read_bytes().decode("utf-8", "surrogateescape") for name in output)
     extra_bytes = usage.ru_maxrss * 1024 - baseline_bytes
-    faults = [f"timeout of {MAX_SECONDS:g} s"] if timed_out else list(_check_messages(case, code, stdout, stderr))
+    faults = [f"timeout after {seconds:.0f} s"] if timed_out else list(_check_messages(case, code, stdout, stderr))
     if usage.ru_utime + usage.ru_stime > MAX_CPU_SECONDS and not full:
         faults.append(f"{usage.ru_utime + usage.ru_stime:.0f} s of CPU time")
     if extra_bytes > MAX_EXTRA_BYTES:
@@ -137,6 +137,8 @@ def _check_messages(case: Case, code: int, stdout: str, stderr: str) -> Iterator
     lists_errors = case.lists_errors or any(part.startswith(("batch", "train", "--sweep")) for part in case.argv)
     if len(errors) != 1 and not (errors and lists_errors) and "doctor" not in case.argv:
         yield f"{len(errors)} error messages"
+    if sum(line.startswith("  ") for line in lines) > len(errors):
+        yield "more than one hint"
     if bad := [line for line in errors if not re.fullmatch(r"[Ee]rror: \S.*[.?!]", line)]:
         yield f"not a sentence: {bad[0][-120:]!a}"
     if any(len(line) > MAX_MESSAGE_CHARS for line in lines):
