@@ -111,6 +111,13 @@ class Grammar:
             parts.append(fragment * self.pick((1, 1, 3, 40_000 // len(fragment), max_chars // len(fragment))))
         return "".join(parts)[:max_chars]
 
+    def repeated(self, size: int) -> str:
+        """Return a text of `size` characters that makes a backtracking parser slow."""
+        unit = self.pick(
+            (" ", " ", "a: [, ", "\n", ", ", "(", "\\", ": ", '"', "<lora:", "Steps: ", "a:1, ", "\t", 'x: "', "[{")
+        )
+        return self.pick(("x", "a: ", '"', "")) + unit * (size // len(unit))
+
     def url(self) -> str:
         """Return a damaged or unusual URL of this machine or of an unknown host, possibly with a secret."""
         scheme = self.pick(("http", "https", "socks5", "socks5h", "ftp", "file", "", "HTTP", "://", "javascript"))
@@ -137,6 +144,8 @@ class Grammar:
         if depth == 0:
             return self.one_of(*simple)
         deep: tuple[Callable[[], Any], ...] = (
+            self.nested,
+            self.nested,
             self.nested,
             lambda: [self.json_value(depth - 1)] * self.pick((1, 3, 20_000 if depth == 1 else 1)),
             lambda: {self.pick(("a", "", "_class_name", "task")): self.json_value(depth - 1)},
@@ -197,6 +206,8 @@ class Grammar:
             return path
         self.one_of(
             lambda: os.mkfifo(path),
+            lambda: os.mkfifo(path),
+            lambda: os.mkfifo(path),
             lambda: path.mkdir(),
             lambda: path.write_bytes(b""),
             lambda: path.symlink_to(path.name),
@@ -211,7 +222,8 @@ class Grammar:
 
     def header_image(self, path: Path) -> Path:
         """Write an image whose header contains sizes that the data does not have. Return its path without suffix."""
-        width, height = (self.pick((0, 1, 30_000, 65_535, 80_000_000, 2**31 - 1, 2**32 - 1)) for _ in range(2))
+        side = self.pick((0, 1, 30_000, 65_535, 80_000_000, 2**31 - 1, 2**32 - 1))
+        width, height = self.pick(((1, side), (side, 1), (side, side), (1, 80_000_000), (64, 64)))
         suffix, data = self.one_of(
             lambda: (".png", png(width, height, self)),
             lambda: (".bmp", b"BM" + struct.pack("<IIIIiiHHIIiiII", 90, 0, 54, 40, width % 2**31, height % 2**31, 1, 24,
@@ -219,7 +231,7 @@ class Grammar:
             lambda: (".gif", b"GIF89a" + struct.pack("<HHBBB", width % 2**16, height % 2**16, 0x80, 0, 0) + bytes(6)
                      + (b",\0\0\0\0" + struct.pack("<HHB", width % 2**16, height % 2**16, 0) + b"\x02\x02\x4c\x01\0")
                      * self.pick((1, 3000)) + b";"),
-            lambda: (".tif", tiff(width, height, self.pick((1, 3, 50_000)))),
+            lambda: (".tif", tiff(width, height, self.pick((1, 3, 100_000)))),
             lambda: (".jpg", b"\xff\xd8\xff\xc0\0\x11\x08" + struct.pack(">HH", height % 2**16, width % 2**16)
                      + b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01\xff\xd9"),
             lambda: (".webp", b"RIFF" + struct.pack("<I", 30) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4)
@@ -237,12 +249,12 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 def png(width: int, height: int, g: Grammar, extra: bytes = b"") -> bytes:
     """Return a PNG image with these sizes and a compressed stream of zeros of up to 30 MB."""
-    depth, color = g.pick(((8, 2), (8, 6), (16, 2), (1, 0), (8, 3), (16, 0), (3, 9)))
+    depth, color = g.pick(((8, 2), (8, 2), (8, 6), (8, 0), (16, 2), (1, 0), (16, 0), (8, 3), (3, 9)))
     row_bytes = width * 8
     compressor = zlib.compressobj(9)
     pixels = b"".join(compressor.compress(bytes(10**6)) for _ in range(min(30, row_bytes * height // 10**6)))
     data = pixels + compressor.compress(bytes(min(row_bytes * height, 10**6))) + compressor.flush()
-    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, g.pick((0, 0, 1)))
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, g.pick((0, 0, 0, 1)))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 

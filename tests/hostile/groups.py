@@ -153,6 +153,11 @@ def image_text(g: Grammar) -> Case:
         lambda: ("parameters", g.text(size) + g.pick(("\n", "")) + a1111[g.random.randrange(len(a1111)) :]),
         lambda: ("parameters", a1111 + g.pick((", ", "\n")) + g.text(size)),
         lambda: ("parameters", a1111.replace(g.pick(("20", "7", "64")), g.number())),
+        lambda: (
+            "parameters",
+            g.repeated(size) + g.pick(("\nSteps: 20, Seed: 1", "Steps:", "\nNegative prompt: ", "")),
+        ),
+        lambda: ("parameters", f"{a1111}, Hashes: {g.repeated(size)}"),
         lambda: ("artgen", g.mutated_json(RECORD)),
         lambda: (g.pick(("prompt", "workflow")), g.mutated_json(node)),
         lambda: (g.text(60), g.text(size)),
@@ -186,7 +191,8 @@ def safetensors_headers(g: Grammar) -> Case:
     text = g.one_of(
         lambda: g.mutated_json(header),
         lambda: g.mutated_json({"a": tensor}),
-        lambda: dumps({"a": {**tensor, "shape": [1] * g.pick((65, 100_000)), "dtype": g.pick(("F32", "X", 5, None))}}),
+        lambda: dumps({"a": {"dtype": "F32", "shape": [1] * g.pick((65, 100_000)), "data_offsets": [0, 4]}}),
+        lambda: dumps({"a": {**tensor, "dtype": g.pick(("X", 5, None, [], "F8_E4M3"))}}),
         lambda: dumps({"a": {**tensor, g.pick(("shape", "data_offsets")): [g.json_number(), g.json_number()]}}),
         lambda: dumps({f"a{index}": tensor for index in range(200_000)}),
         lambda: dumps({"__metadata__": {g.text(300): g.text(2**20)}, "a": tensor}),
