@@ -145,7 +145,7 @@ def state_files(g: Grammar) -> Case:
 
 
 def image_text(g: Grammar) -> Case:
-    size = g.pick((1000, 100_000, 2**20))
+    size = g.pick((1000, 100_000, 2**20 - 200))
     node = {"1": {"class_type": "KSampler", "inputs": {"seed": 1, "model": ["2", 0], "positive": ["1", 0]}},
             "2": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "x.safetensors"}}}  # fmt: skip
     a1111 = "a fox\nNegative prompt: x\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 64x64, Model: tiny"
@@ -153,10 +153,9 @@ def image_text(g: Grammar) -> Case:
         lambda: ("parameters", g.text(size) + g.pick(("\n", "")) + a1111[g.random.randrange(len(a1111)) :]),
         lambda: ("parameters", a1111 + g.pick((", ", "\n")) + g.text(size)),
         lambda: ("parameters", a1111.replace(g.pick(("20", "7", "64")), g.number())),
-        lambda: (
-            "parameters",
-            g.repeated(size) + g.pick(("\nSteps: 20, Seed: 1", "Steps:", "\nNegative prompt: ", "")),
-        ),
+        lambda: ("parameters", g.repeated(size) + "Steps: 20, Seed: 1"),
+        lambda: ("parameters", f"{g.repeated(size)}\nNegative prompt: x\nSteps: 20"),
+        lambda: ("parameters", f"a fox\nSteps: 20, {g.repeated(size)}"),
         lambda: ("parameters", f"{a1111}, Hashes: {g.repeated(size)}"),
         lambda: ("artgen", g.mutated_json(RECORD)),
         lambda: (g.pick(("prompt", "workflow")), g.mutated_json(node)),
