@@ -15,6 +15,8 @@ MAX_SHEET_SIDE_PX = 16_000
 """Longest side of a sheet."""
 
 _FONTS = ("NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
+MAX_LABEL_CHARS = 2000
+"""Limit of a title or label; the rest of a longer text is not shown."""
 _GAP_PX = 8
 _TEXT_COLOR, _BACKGROUND_COLOR = (32, 32, 36), (255, 255, 255)
 
@@ -154,6 +156,8 @@ def label_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _wrap_text(text: str, font: Any, width: int) -> list[str]:
     """Split text into lines of at most `width` pixels. Long words are split."""
+    if len(text) > MAX_LABEL_CHARS:
+        text = f"{text[:MAX_LABEL_CHARS]}..."
     lines = []
     for paragraph in text.splitlines():
         line = ""
