@@ -32,9 +32,9 @@ Output = Annotated[
     typer.Option(
         "-o",
         "--output",
-        help="The result: a .safetensors file for a LoRA, otherwise a model folder. The folder NAME-training/ next to "
-        "it contains checkpoints, samples.png, loss.csv, datasheet.md, and TensorBoard files if TensorBoard "
-        "is installed.",
+        help="The result: a .safetensors file for a LoRA, otherwise a model folder. A folder for a LoRA ends with / "
+        "or exists; the LoRA has the name of the image folder. The folder NAME-training/ next to it contains "
+        "checkpoints, samples.png, loss.csv, datasheet.md, and TensorBoard files if TensorBoard is installed.",
         rich_help_panel="Output",
     ),
 ]

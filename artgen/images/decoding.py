@@ -27,6 +27,9 @@ MAX_PIXELS = 89_000_000
 MAX_SIDE_PX = 100_000
 """Limit of the width and of the height. Pillow needs up to 24 bytes of memory per line in addition to the pixels."""
 
+MAX_RLE_PIXELS = 2_000_000
+"""Limit of width times height of a compressed BMP: Pillow decodes it in Python, about 1 µs per pixel."""
+
 MAX_FILE_BYTES = 1 << 30
 """Limit of the file size of an image with many pixels."""
 
@@ -217,6 +220,12 @@ def _read_header(file: BinaryIO, path: Path, max_pixels: int) -> ImageFile.Image
         raise InputFileError(
             f"'{path}' has {width}x{height} = {width * height} pixels; the limit is {max_pixels} pixels.",
             "Scale the image down first.",
+        )
+    if width * height > MAX_RLE_PIXELS and any(tile[0] == "bmp_rle" for tile in image.tile):
+        raise InputFileError(
+            f"'{path}' is a BMP image with RLE compression and {width * height} pixels; the limit for this compression "
+            f"is {MAX_RLE_PIXELS} pixels.",
+            "Save the image as a PNG file.",
         )
     if max(width, height) > MAX_SIDE_PX:
         raise InputFileError(

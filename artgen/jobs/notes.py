@@ -1,11 +1,15 @@
 """Create the notes about settings without an effect and about properties of the result."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from artgen import metadata, registry
 from artgen.errors import InputFileError
 from artgen.jobs import checks
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.outputs.encoding import EncodingOptions
 from artgen.spec.requests import PromptRequest, Request
+from artgen.spec.schedulers import find_scheduler
 
 MAX_NATIVE_RATIO = 2.0
 """Ratio between a side of the image and of the training images above which a warning is printed."""
@@ -24,6 +28,34 @@ def effect_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tu
     else:
         return ()
     return (f"The negative prompt has no effect: {reason}.",)
+
+
+def zero_snr_warnings(
+    request: PromptRequest, model: registry.ResolvedModel, scheduler_config: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Return a warning if a zero-SNR model is sampled from a level below its last noise level, which has no signal.
+
+    `leading` timesteps leave out the last ones (Lin et al. 2023, arXiv 2305.08891, section 3.3).
+
+    Args:
+        request: complete request.
+        model: resolved model.
+        scheduler_config: configuration of the model's scheduler.
+    """
+    starts_at_last_level = (getattr(request, "strength", None) or 1.0) == 1.0
+    if not scheduler_config.get("rescale_betas_zero_snr") or not starts_at_last_level:
+        return ()
+    name = find_scheduler(request.scheduler).class_name if request.scheduler else scheduler_config.get("_class_name")
+    spacing = scheduler_config.get("timestep_spacing")
+    if spacing is None and name in ("DDIMScheduler", "DDPMScheduler"):
+        spacing = "leading"  # the default of these classes
+    has_own_levels = request.sigmas not in (None, "normal") and name != "EulerDiscreteScheduler"
+    if spacing != "leading" or has_own_levels or name in ("LCMScheduler", "TCDScheduler"):
+        return ()
+    return (
+        f"The sampling of '{model.name}' skips its last noise level, which has no signal (rescale_betas_zero_snr): its "
+        "timestep_spacing is leading. Set timestep_spacing to trailing in the scheduler_config.json of the model.",
+    )
 
 
 def size_warnings(size: tuple[int, int], model: registry.ResolvedModel) -> tuple[str, ...]:

@@ -151,7 +151,8 @@ class _Stages:
         request = _fill_request(draft)
         notes = draft.notes if (request.seed or 0) < 2**32 else (*draft.notes, WRAPPED_SEED_NOTE)
         if isinstance(request, PromptRequest) and draft.entry.model is not None:
-            notes = (*notes, *notes_of.effect_warnings(request, draft.entry.model))
+            notes += notes_of.effect_warnings(request, draft.entry.model)
+            notes += notes_of.zero_snr_warnings(request, draft.entry.model, draft.entry.scheduler_config)
         if isinstance(request, ImageRequest):
             notes = (*notes, *time_note(request, draft.entry.model, draft.size))
         if draft.loras:

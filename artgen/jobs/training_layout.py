@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.outputs import is_folder_name, sanitize_component
 from artgen.system.external_data import parse_json, read_optional
 from artgen.system.files import nearest_existing, wrap_write_errors
 from artgen.system.temporary import check_writable
@@ -76,26 +77,30 @@ class TrainingPaths:
         return checkpoints[-1] if checkpoints else None
 
 
-def resolve_training_paths(output: str | None, *, is_model_folder: bool) -> TrainingPaths:
+def resolve_training_paths(output: str | None, images: Path | None, *, is_lora: bool) -> TrainingPaths:
     """Return the output paths for the value of `--output`.
 
     Args:
-        output: value of the option. For a LoRA, the suffix `.safetensors` is added if it is missing.
-        is_model_folder: the result is a model folder, not a LoRA.
+        output: value of the option. For a LoRA, the suffix `.safetensors` is added if it is missing. In a folder (ends
+            with `/` or exists), a LoRA has the name of the folder of training images.
+        images: folder of training images.
+        is_lora: the result is a LoRA, not a model folder.
 
     Raises:
         UsageError: no output is given, or the output does not match the kind of result.
     """
-    example = "-o my-model/" if is_model_folder else f"-o my-style{LORA_SUFFIX}"
-    if not output or not output.strip() or not Path(output).name.removesuffix(LORA_SUFFIX):
+    example = f"-o my-style{LORA_SUFFIX}" if is_lora else "-o my-model/"
+    if not output or not output.strip():
         raise UsageError("Cannot train without an output: --output is missing.", example)
-    path = Path(output)
-    if is_model_folder:
-        if path.suffix == LORA_SUFFIX:
-            raise UsageError(f"Cannot write the result to the file '{output}': it is a model folder.", example)
+    path, is_folder = Path(output), is_folder_name(output)
+    if is_lora and is_folder:
+        path /= sanitize_component((images or path).resolve().name)
+    elif path.suffix == LORA_SUFFIX and not is_lora and not is_folder:
+        raise UsageError(f"Cannot write the result to the file '{output}': it is a model folder.", example)
+    if not path.name.removesuffix(LORA_SUFFIX):
+        raise UsageError(f"Cannot write the result to '{output}': it has no name.", example)
+    if not is_lora:
         return TrainingPaths(path)
-    if output.endswith("/") or path.is_dir():
-        raise UsageError(f"Cannot write the LoRA to '{output}': it is a folder, and a LoRA is a file.", example)
     return TrainingPaths(path if path.suffix == LORA_SUFFIX else path.with_name(path.name + LORA_SUFFIX))
 
 

@@ -143,7 +143,7 @@ def create_training_plan(
     checks.check_device(settings.device.device, None)
     if settings.loss.vgg is not None:
         check_vgg(settings.loss.vgg)
-    paths = training_layout.resolve_training_paths(output, is_model_folder=settings.mode != "lora")
+    paths = training_layout.resolve_training_paths(output, settings.dataset.folder, is_lora=settings.mode == "lora")
     training_layout.check_training_paths(paths, resume=settings.checkpointing.resume, overwrite=overwrite)
     model = registry.resolve_model(
         model_ref.model or hardware.default_model(),

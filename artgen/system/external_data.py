@@ -5,6 +5,7 @@ of digits, endless devices and pipes that nobody writes to.
 """
 
 import codecs
+import io
 import json
 import math
 import os
@@ -135,20 +136,20 @@ def read_descriptor(
     if is_regular and status.st_size > max_bytes:
         raise _too_large_error(name, max_bytes)
     wait = _wait_for_nothing if is_regular else _pipe_waiter(descriptor, name, idle_seconds, total_seconds)
-    content = bytearray()
+    content = io.BytesIO()  # its `getvalue` does not copy the content
     while wait():
         try:
-            chunk = os.read(descriptor, min(_CHUNK_BYTES, max_bytes + 1 - len(content)))
+            chunk = os.read(descriptor, min(_CHUNK_BYTES, max_bytes + 1 - content.tell()))
         except BlockingIOError:
             if is_regular:  # a file such as /proc/kmsg that waits for data
                 raise
             continue  # another process read the data first
         if not chunk:
             break
-        content += chunk
-        if len(content) > max_bytes:
+        content.write(chunk)
+        if content.tell() > max_bytes:
             raise _too_large_error(name, max_bytes)
-    return bytes(content)
+    return content.getvalue()
 
 
 def read_optional(path: Path, max_bytes: int) -> bytes | None:

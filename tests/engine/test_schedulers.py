@@ -16,6 +16,7 @@ import torch
 from artgen import Img2Img, Txt2Img, generate, generate_all
 from artgen.engine.loading import schedulers as engine_schedulers
 from artgen.errors import UsageError
+from artgen.jobs.prepare import prepare_jobs
 from artgen.spec.schedulers import (
     SCHEDULERS,
     SIGMA_SPACINGS,
@@ -299,6 +300,32 @@ def test_scheduler_without_zero_snr_is_rejected_for_such_a_model(models: dict[st
         with pytest.raises(UsageError, match=f"{re.escape(entry.name)} does not support 'zero-snr'") as raised:
             generate(request)
         assert "ddim" in raised.value.hint
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing", None])
+def test_note_is_printed_exactly_if_the_last_noise_level_is_skipped(
+    models: dict[str, Path], spacing: str | None
+) -> None:
+    model = zero_snr_model(models, timestep_spacing=spacing or "leading")
+    if spacing is None:
+        path = Path(model, "scheduler", "scheduler_config.json")
+        config = json.loads(path.read_text())
+        del config["timestep_spacing"]
+        path.write_text(json.dumps(config))
+    model_scheduler = diffusers.DDIMScheduler.from_pretrained(model, subfolder="scheduler")
+    for entry in SCHEDULERS:
+        for sigmas in SIGMA_SPACINGS if entry.supports_sigmas else ("normal",):
+            if not entry.supports_zero_snr:
+                continue
+            scheduler = engine_schedulers.build_scheduler(model_scheduler, entry.name, sigmas)
+            scheduler.set_timesteps(5)
+            if hasattr(scheduler, "sigmas") and len(scheduler.sigmas):
+                alpha_bar = float(1 / (scheduler.sigmas[0] ** 2 + 1))
+            else:
+                alpha_bar = float(scheduler.alphas_cumprod[int(scheduler.timesteps[0])])
+            request = Txt2Img(model=model, prompt="a fox", steps=5, scheduler=entry.name, sigmas=sigmas)
+            (job,) = prepare_jobs([request])
+            assert ("skips its last noise level" in " ".join(job.notes)) == (alpha_bar > 1e-6), (entry.name, sigmas)
 
 
 @pytest.mark.parametrize("spacing", ["trailing", "linspace"])

@@ -279,25 +279,28 @@ def test_losses_of_repeated_steps_are_deleted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "is_model_folder", "expected"),
+    ("output", "is_lora", "expected"),
     [
-        ("a/mine", False, "a/mine.safetensors"),
-        ("a/mine.v2", False, "a/mine.v2.safetensors"),
-        ("a/mine/", True, "a/mine"),
-        (None, False, None),
-        ("  ", True, None),
-        ("a/", False, None),
-        ("mine.safetensors", True, None),
+        ("a/mine", True, "a/mine.safetensors"),
+        ("a/mine.v2", True, "a/mine.v2.safetensors"),
+        ("a/mine/", False, "a/mine"),
+        (None, True, None),
+        ("  ", False, None),
+        ("a/", True, "a/photos-of-x.safetensors"),
+        ("a.safetensors/", True, "a.safetensors/photos-of-x.safetensors"),
+        (".", True, "photos-of-x.safetensors"),
+        ("mine.safetensors", False, None),
+        ("mine.safetensors/", False, "mine.safetensors"),
+        (".safetensors", True, None),
+        (".", False, None),
     ],
 )
-def test_output_option_defines_the_training_paths(
-    output: str | None, is_model_folder: bool, expected: str | None
-) -> None:
+def test_output_option_defines_the_training_paths(output: str | None, is_lora: bool, expected: str | None) -> None:
     if expected is None:
         with pytest.raises(ArtgenError):
-            training_layout.resolve_training_paths(output, is_model_folder=is_model_folder)
+            training_layout.resolve_training_paths(output, Path("photos of x"), is_lora=is_lora)
         return
-    paths = training_layout.resolve_training_paths(output, is_model_folder=is_model_folder)
+    paths = training_layout.resolve_training_paths(output, Path("photos of x"), is_lora=is_lora)
     assert paths.result == Path(expected)
     assert paths.training_dir.name == Path(expected).name.removesuffix(".safetensors") + "-training"
 

@@ -59,6 +59,13 @@ def webp(num_frames: int, side: int = 2) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
 
 
+def rle_bmp(side: int) -> bytes:
+    """Return a BMP image with RLE compression whose runs have the length 1."""
+    rows = (b"\1\7" * side + b"\0\0") * side + b"\0\1"
+    size = struct.pack("<IIiHHIIiiII", 40, side, side, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 1078 + len(rows), 0, 0, 1078) + size + bytes(1024) + rows
+
+
 def exif_loop() -> bytes:
     """Return EXIF data whose directory contains itself 65,535 times."""
     entry = struct.pack("<HHII", 0x8769, 4, 1, 8)
@@ -66,6 +73,8 @@ def exif_loop() -> bytes:
 
 
 HOSTILE_IMAGES: dict[str, Callable[[], bytes]] = {
+    "rle.bmp": lambda: rle_bmp(5000),
+    "small_rle.bmp": lambda: rle_bmp(1400),
     "tall.png": lambda: png(size=(1, 80_000_000)),
     "wide.png": lambda: png(size=(80_000_000, 1)),
     "large.png": lambda: png(size=(60_000, 60_000)),

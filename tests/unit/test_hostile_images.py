@@ -55,6 +55,7 @@ def test_hostile_images_need_bounded_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
+        ("rle.bmp", "RLE compression and 25000000 pixels"),
         ("tall.png", "limit of a side"),
         ("wide.png", "limit of a side"),
         ("large.png", "too many pixels"),
