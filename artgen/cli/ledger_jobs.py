@@ -1,5 +1,6 @@
 """Run the entries of a batch with a ledger, so that the same command continues an interrupted batch."""
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from artgen.queue.job_queue import JobFilter, Runner, RunState, in_process_runne
 from artgen.queue.ledger import JobResult, Ledger
 from artgen.queue.ledger_lines import JobRecord
 from artgen.queue.planner import BatchPlan, PlannedJob, Planner
+from artgen.queue.recovery import find_images
 from artgen.queue.timings import Timings
 from artgen.spec.records import to_record
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings, RunSettings, options_of
@@ -76,6 +78,7 @@ class LedgerJobs:
         self._suffix = "" if run_settings.shard is None else f"-{shard[0]}of{shard[1]}"
         self.ledger = Ledger(folder, self._suffix)
         self.plan = BatchPlan(folder)
+        self._recovered: dict[str, JobRecord] = {}
         self._is_dry_run = False
 
     def create_reporter(self, report: ReportSettings) -> BatchReporter:
@@ -95,9 +98,11 @@ class LedgerJobs:
             self._defaults,
             existing_files=self.ledger.completed_files(),
             known_fingerprints=self.ledger.records,
+            recognizes_images=bool(self.ledger.lost_lines_reason()),
             listener=reporter,
         )
         self.plan = planner.build_plan(self._entries)
+        notes = self._recover_images()
         _report_line_errors(self.plan, keep_going=self._run_settings.keep_going)
         self._check_jobs(reporter)
         _reject_selected_gpu(self.plan, self._run_settings)
@@ -108,12 +113,22 @@ class LedgerJobs:
             lambda _: None,  # the planner checked all jobs
             len(state.jobs) + len(self.plan.line_errors),
             has_ledger=True,
-            notes=[*self.ledger.damage_notes(), *self.plan.notes, _batch_summary(state, self._folder)],
+            notes=[*self.ledger.damage_notes(), *notes, *self.plan.notes, _batch_summary(state, self._folder)],
             failed=[
                 *(JobOutcome(line.location, error=line.error) for line in self.plan.line_errors),
                 *(_failed_outcome(job.location, record.error, record) for job, record in state.failed),
             ],
         )
+
+    def _recover_images(self) -> list[str]:
+        """Recognize images of an earlier run if the ledger lacks lines. Return the notes; write nothing."""
+        reason = self.ledger.lost_lines_reason()
+        if not reason or not os.path.isdir(self._folder):  # noqa: PTH112 - Path.is_dir raises for long names
+            return []
+        recovery = find_images(self.plan, self.ledger)
+        self._recovered = recovery.records
+        self.ledger.records |= self._recovered
+        return recovery.notes(reason)
 
     def _pending_job(self, job: PlannedJob) -> PendingJob:
         width, height = job.template.size
@@ -154,7 +169,8 @@ class LedgerJobs:
 
     def _generate(self, state: RunState, reporter: Reporter, on_outcome: OnOutcome) -> None:
         changed = changed_failures(self.plan, self.ledger)
-        if state.pending or changed:
+        if state.pending or changed or self._recovered:
+            self.ledger.write_all(self._recovered)  # before the start of the run, from which the speed is computed
             num_invalid = len(self.plan.line_errors) if self._filter.shard[0] == 0 else 0
             self.ledger.record_run_start(len(state.jobs) + num_invalid, state.num_completed)
             self.ledger.write_all(changed)

@@ -75,6 +75,11 @@ class Destination:
         self._next_numbers[key] = number + 1 if number else 0
         return path
 
+    def existing_paths(self, record: Mapping[str, object], *, index: int) -> list[Path]:
+        """Return the existing files with the names that `save` tries first; arguments as in `save`."""
+        _, path_for = self._key_and_namer(record, None, index)
+        return list(itertools.takewhile(self._is_taken, map(path_for, itertools.count())))
+
     def check(
         self,
         width: int,

@@ -12,7 +12,9 @@ from artgen.jobs.job import GenerationJob, Job
 from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions
 from artgen.queue.entries import LINE_SETTINGS
 from artgen.spec.records import to_record
+from artgen.spec.requests import Denoise, Request
 from artgen.spec.settings import OutputSettings, Setting, settings_of
+from artgen.spec.sigma import MAX_SIGMA
 
 _FORMERLY_IGNORED = frozenset({"device", "offload", "vae_tiling"})
 """Recorded settings that the fingerprints of earlier versions did not contain."""
@@ -38,6 +40,38 @@ def former_settings_digest(job: Job, output: OutputSettings) -> bytes:
     declared = settings_of(type(job.request))
     found = {name: value for name, value in _shared_record(job, declared).items() if name not in _FORMERLY_IGNORED}
     return _digest(job, found, declared, [output.output, output.format, output.quality, output.metadata])
+
+
+def is_record_of(
+    record: Mapping[str, Any], request: Request, provenance: Mapping[str, Any], *, any_prompt: bool = False
+) -> bool:
+    """Return whether the record of an image has all settings and facts that determine the pixels of a job's image.
+
+    Args:
+        record: untrusted record.
+        request: complete request of the job.
+        provenance: provenance of the job.
+        any_prompt: accept any prompts and any seed.
+    """
+    declared = settings_of(type(request))
+    expected = to_record(request, {name: value for name, value in provenance.items() if value not in (None, "", [])})
+    if isinstance(request, Denoise):
+        level, scale = request.sigma_spec
+        estimate = record.get("sigma_estimated")
+        if level is None and isinstance(estimate, int | float) and 0 <= estimate <= MAX_SIGMA:
+            level = round(estimate * scale, 2)
+        expected["sigma"] = None if level is None else f"{level:g}"
+    if expected.get("dtype") == "auto":
+        expected["dtype"] = record.get("dtype")  # the run selects the precision
+    ignored = {name for name, setting in declared.items() if setting.per_image and not setting.is_path and any_prompt}
+    compared = {name for name, setting in declared.items() if setting.recorded and "pixels" in setting.affects}
+    names = {"task", *provenance, *compared} - ignored
+    neutral = {name: (None, *setting.neutral_values) for name, setting in declared.items()}
+    return all(
+        record.get(name) == expected.get(name)
+        or (record.get(name) in neutral.get(name, ()) and expected.get(name) in neutral.get(name, ()))
+        for name in names
+    )
 
 
 def significant_values(values: Mapping[str, Any]) -> dict[str, Any]:

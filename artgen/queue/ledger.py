@@ -74,6 +74,10 @@ class Ledger:
         """Return a note for each file with damaged lines that `refresh` skipped."""
         return [note for reader in self._readers.values() if (note := reader.damage_note())]
 
+    def lost_lines_reason(self) -> str:
+        """Return why the ledger lacks lines, `missing` or `damaged`; empty if it does not. Call `refresh` before."""
+        return "damaged" if self.damage_notes() else "" if self.records else "missing"
+
     def recent_times(self) -> list[list[float]]:
         """Return the times of the newest images of the newest run of each ledger file, in the order of the lines."""
         return [list(reader.times) for reader in self._readers.values()]

@@ -20,6 +20,7 @@ from artgen.outputs import AnimationOutput, Destination
 from artgen.queue import fingerprints
 from artgen.queue.entries import MAX_JOBS, OUTPUT_SETTINGS, Entry, LineError, location, merge_defaults
 from artgen.queue.job_settings import MODEL_PROVENANCE, build_request
+from artgen.queue.recovery import OwnFiles
 from artgen.registry import ResolvedModel
 from artgen.spec.records import kept_fields, schema_note, to_record, unknown_fields_note
 from artgen.spec.requests import TASKS, Request
@@ -54,6 +55,7 @@ class JobTemplate:
         animation_output: files of the frames; None if no frames are saved.
         default_size: default batch size.
         model: resolved model; None for methods without a model.
+        provenance: values for the record of an image in addition to the settings.
     """
 
     request: Request
@@ -66,6 +68,7 @@ class JobTemplate:
     animation_output: AnimationOutput | None = None
     default_size: int = 1
     model: ResolvedModel | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ class Planner:
         *,
         existing_files: Container[Path] = (),
         known_fingerprints: Container[str] = (),
+        recognizes_images: bool = False,
         listener: Listener = no_op,
     ) -> None:
         """Store the arguments. The planner does not read or write files yet.
@@ -155,10 +159,13 @@ class Planner:
             existing_files: files that the batch wrote before; their names are not refused.
             known_fingerprints: fingerprints in the batch's ledger. A line whose job an earlier version of artgen
                 wrote there keeps the fingerprint and the seed of that version.
+            recognizes_images: do not refuse the name of an image with the record of the job, because the ledger lacks
+                lines.
             listener: receives the events of downloads.
         """
         self._folder = folder
         self._existing_files = existing_files
+        self._recognizes_images = recognizes_images
         self._known_fingerprints = known_fingerprints
         self._defaults = dict(defaults or {})
         frames = {name: self._defaults.pop(name) for name in options_of(FramesSettings) if name in self._defaults}
@@ -276,8 +283,9 @@ class Planner:
         job = prepare_jobs([request], self._listener, self._model_cache)[0]
         record = to_record(job.request, job.provenance)
         destination = self._resolve_destination(output, job.request)
+        owned = OwnFiles(self._existing_files, job) if self._recognizes_images else self._existing_files
         try:
-            destination.check(*job.size, record, has_alpha=job.has_transparency, owned_paths=self._existing_files)
+            destination.check(*job.size, record, has_alpha=job.has_transparency, owned_paths=owned)
         except OutputError as error:  # a batch has no --overwrite
             raise OutputError(error.message, error.hint.replace(", or add --overwrite", "")) from error
         if self._animation_output is not None:
@@ -295,6 +303,7 @@ class Planner:
             self._animation_output,
             default_batch_size(job),
             job.model if isinstance(job, GenerationJob | DenoiseJob) else None,
+            job.provenance,
         )
 
     def _resolve_destination(self, output: OutputSettings, request: Request) -> Destination:
