@@ -1,16 +1,15 @@
 """Lock jobs for processes that share a folder. The system releases a lock when its process exits or crashes.
 
-The lock of a job is a POSIX record lock on one byte of an empty file: record locks can be beyond the end of a file, and
-they belong to a process. Therefore a crash leaves no stale lock, and no timeout is necessary.
+The lock of a job is a lock on one byte of an empty file. A crash leaves no stale lock, and no timeout is necessary.
 """
 
-import contextlib
 import os
 from pathlib import Path
 
 from artgen.errors import OutputError
 from artgen.queue import ledger
 from artgen.queue.ledger_files import is_open_file
+from artgen.system.file_locks import try_lock, unlock_byte
 
 
 class JobLocks:
@@ -30,26 +29,16 @@ class JobLocks:
         Raises:
             OutputError: the lock file cannot be created or locked.
         """
-        with contextlib.suppress(ImportError):
-            import fcntl
-
-            try:
-                fcntl.lockf(self._open_lock_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte_offset(fingerprint))
-            except (BlockingIOError, PermissionError):
-                return False
-            except OSError as error:
-                raise OutputError(
-                    f"Cannot lock '{self._path}': {error.strerror or error}.",
-                    "Use a folder on a file system with locks.",
-                ) from error
-        return True
+        try:
+            return try_lock(self._open_lock_file(), _byte_offset(fingerprint))
+        except OSError as error:
+            raise OutputError(
+                f"Cannot lock '{self._path}': {error.strerror or error}.", "Use a folder on a file system with locks."
+            ) from error
 
     def release(self, fingerprint: str) -> None:
         """Release the lock of a job."""
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.lockf(self._open_lock_file(), fcntl.LOCK_UN, 1, _byte_offset(fingerprint))
+        unlock_byte(self._open_lock_file(), _byte_offset(fingerprint))
 
     def _open_lock_file(self) -> int:
         if self._fd is not None and not is_open_file(self._fd, self._path):

@@ -7,14 +7,13 @@ index is optional: artgen works without it, and whoever uses a location must ver
 import contextlib
 import json
 import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from artgen.errors import ArtgenError
 from artgen.registry.hub.names import SHA256_PATTERN
 from artgen.system.external_data import parse_json, read_optional
+from artgen.system.file_locks import locked
 from artgen.system.files import write_atomically
 from artgen.system.paths import user_state_folder
 from artgen.system.temporary import NOFOLLOW
@@ -63,7 +62,8 @@ def save_location(digest: str, path: Path) -> str | None:
         return note
     with contextlib.suppress(OSError, ArtgenError):
         index_path().parent.mkdir(parents=True, exist_ok=True)
-        with _lock(index_path().with_suffix(".lock")):
+        lock = index_path().with_suffix(".lock")
+        with locked(os.open(lock, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600), lock, LOCK_SECONDS):
             index, _ = _read_index()
             table: dict[str, list[str]] = index["locations"]
             paths = [each for each in table.pop(digest, ()) if each != location]
@@ -104,31 +104,3 @@ def _is_valid_entry(digest: str, paths: object) -> bool:
 
 def _damage_note(path: Path, reason: str) -> str:
     return f"The index of models '{path}' is ignored where it is damaged: {reason}."
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Exclude other writers, also threads. Systems without `flock` (Windows) have no lock.
-
-    Raises:
-        OSError: the lock cannot be created, or another writer has it for `LOCK_SECONDS`.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
-    try:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-        yield
-    finally:
-        os.close(descriptor)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from artgen.system.file_locks import try_lock
+
 TEMPORARY_PREFIX = ".artgen-"
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -169,11 +171,6 @@ def _lock_folder(folder: Path) -> int | None:
 def _try_lock(handle: int) -> bool:
     """Lock a file until it is closed. Return False if another process holds the lock, True without lock support."""
     try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):
+        return try_lock(handle)
+    except OSError:
         return True
-    return True
