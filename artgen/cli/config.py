@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from artgen.cli.console import print_json, print_note, print_path, print_result
+from artgen.cli.console import note_unreadable_files, print_json, print_note, print_path, print_result
 from artgen.cli.help import App
 from artgen.spec import config
 
@@ -27,6 +27,7 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 
     artgen config show
     """
+    note_unreadable_files()
     sources = {
         str(path): config.read_config_file(path) for path in (config.user_config_file(), Path(config.PROJECT_FILE))
     }

@@ -136,6 +136,14 @@ def discard_note(text: str) -> None:
     """Ignore a note: the effect of `--quiet`."""
 
 
+def note_unreadable_files() -> None:
+    """Print a note for each file of the user that is ignored, because it cannot be read."""
+    from artgen.spec import config
+
+    for path in config.unreadable_files():
+        print_note(f"Cannot read '{path}'. The file is ignored.")
+
+
 def print_error(error: ArtgenError) -> None:
     """Print an error and its hint to stderr."""
     with contextlib.suppress(OSError):  # the exit code still reports the error

@@ -11,7 +11,14 @@ import typer
 
 from artgen._version import __version__
 from artgen.cli import interrupts
-from artgen.cli.console import EXIT_OUTPUT_CLOSED, discard_broken_streams, print_error, print_note, print_result
+from artgen.cli.console import (
+    EXIT_OUTPUT_CLOSED,
+    discard_broken_streams,
+    note_unreadable_files,
+    print_error,
+    print_note,
+    print_result,
+)
 from artgen.cli.help import App, Group, write_section
 from artgen.cli.interrupts import EXIT_INTERRUPTED, OutputClosed
 from artgen.errors import ArtgenError, InputFileError, OutputError, UsageError
@@ -186,8 +193,8 @@ def main(
 
     for name in process.remove_invalid_variables():
         print_note(f"{name} is not a whole number of seconds. The variable is ignored.")
-    for path in config.unreadable_files():
-        print_note(f"Cannot read '{path}'. The file is ignored.")
+    if context.invoked_subcommand != "config":  # It reports an unreadable file itself.
+        note_unreadable_files()
     context.default_map = config.load_defaults(context.invoked_subcommand or "")
 
 

@@ -104,16 +104,41 @@ def _xmp_payload(text: str) -> str:
         return text
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         return ""
+    finder = _RecordFinder()
     try:
-        tree = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError, RecursionError):
+        parser = ElementTree.XMLParser(target=finder)
+        parser.feed(text)
+        parser.close()
+    except (ElementTree.ParseError, ValueError):
         return ""
-    for element in tree.iter():
-        if element.tag == f"{{{XMP_NAMESPACE}}}record":
-            return element.text or ""
-        if (value := element.get(f"{{{XMP_NAMESPACE}}}record")) is not None:
-            return value
-    return ""
+    return finder.record or ""
+
+
+class _RecordFinder:
+    """Collect the first record of an XMP packet, an attribute or the text of an element, without building a tree."""
+
+    NAME = f"{{{XMP_NAMESPACE}}}record"
+
+    def __init__(self) -> None:
+        self.record: str | None = None
+        self._texts: list[str] | None = None
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if self.record is None and self._texts is None:
+            self.record = attributes.get(self.NAME)
+            if tag == self.NAME:
+                self._texts = []
+
+    def data(self, text: str) -> None:
+        if self._texts is not None:
+            self._texts.append(text)
+
+    def end(self, tag: str) -> None:
+        if tag == self.NAME and self._texts is not None:
+            self.record, self._texts = "".join(self._texts), None
+
+    def close(self) -> None:
+        """Finish the parsing, as the parser requires."""
 
 
 def _parse_json(text: str | None, notes: list[str]) -> object:

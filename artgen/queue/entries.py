@@ -86,7 +86,7 @@ def parse_text_value(name: str, text: str) -> Any:
 
 
 def parse_data_value(name: str, value: Any) -> Any:
-    """Convert a JSON or YAML value to the type of a setting. A seed can be an integer or a list of integers.
+    """Convert a JSON or YAML value to the type of a setting. A seed or a sigma can be a number, a seed also a list.
 
     Raises:
         UsageError: the value does not have the type of the setting.
@@ -104,6 +104,8 @@ def parse_data_value(name: str, value: Any) -> Any:
                 f"Cannot use {describe_value(value)} as a seed: it is not an integer or a list of integers."
             )
         return ",".join(map(describe_value, parts))
+    if name == "sigma" and isinstance(value, int | float) and not isinstance(value, bool):
+        value = describe_value(value)
     kind, _ = type_of(LINE_SETTINGS[name], name)
     if kind is Path and isinstance(value, str):
         value = Path(value)

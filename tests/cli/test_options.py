@@ -127,7 +127,7 @@ def test_config_set_preserves_comments() -> None:
 
 
 def test_more_steps_than_timesteps_are_rejected(sd1: str) -> None:
-    assert "1000" in run("txt2img", "x", "-m", sd1, "--steps", "1000", "--scheduler", "ddim", code=2).stderr
+    assert "1,000" in run("txt2img", "x", "-m", sd1, "--steps", "1000", "--scheduler", "ddim", code=2).stderr
 
 
 def test_priority_of_the_model_is_option_environment_file(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +145,7 @@ def test_unusable_configuration_path_is_reported(project: tuple[str, ...]) -> No
     message = run("config", "set", "steps", "3", *project, code=74).stderr
     assert path.name in message
     assert len(message.splitlines()) == 2, "an error and a hint"
+    assert "is ignored" in run("config", "show").stderr
 
 
 UNDECODABLE = os.fsdecode(b"f\xf6x")

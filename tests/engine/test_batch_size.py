@@ -15,6 +15,7 @@ from PIL import Image
 
 from artgen import Denoise, GeneratedImage, Img2Img, Inpaint, Request, Txt2Img, generate, generate_all
 from artgen.engine import generate as engine_generate
+from artgen.errors import InputFileError
 from artgen.jobs import replay as replay_jobs
 from artgen.jobs.batch_size import (
     AutoTuneBatchSize,
@@ -113,11 +114,19 @@ def test_replay_of_a_batched_image_uses_its_batch_size(
     assert (changed.batch_size, changed.notes) == (1, ())
 
 
-@pytest.mark.parametrize("batch_size", [1, 0, -4, 257, 10**9, 2.0, "4", True, None])
+@pytest.mark.parametrize("batch_size", [1, 0, -4, 257, 10**9, None])
 def test_replay_ignores_an_invalid_recorded_batch_size(models: dict[str, Path], batch_size: Any) -> None:
     generated = generate(Txt2Img(model=str(models["sd1"]), seed=1, **SETTINGS))
     Path("one.json").write_text(json.dumps({**generated.record, "batch_size": batch_size}))
     assert replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])}).batch_size == 1
+
+
+@pytest.mark.parametrize("batch_size", [2.0, "4", True, [4]])
+def test_replay_refuses_a_recorded_batch_size_of_another_type(models: dict[str, Path], batch_size: Any) -> None:
+    generated = generate(Txt2Img(model=str(models["sd1"]), seed=1, **SETTINGS))
+    Path("one.json").write_text(json.dumps({**generated.record, "batch_size": batch_size}))
+    with pytest.raises(InputFileError, match="batch_size must be a whole number"):
+        replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])})
 
 
 @pytest.mark.parametrize(("side", "decoded_sizes"), [(256, [2]), (264, [1, 1])])
