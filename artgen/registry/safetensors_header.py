@@ -16,6 +16,7 @@ from artgen.errors import InputFileError, RefusedError
 from artgen.system.counts import counted
 from artgen.system.external_data import parse_json
 from artgen.system.files import wrap_read_errors
+from artgen.system.input_files import is_regular_file
 
 _DOWNLOAD_HINT = "Download it again."
 PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".bin", ".pth", ".pkl", ".pickle"})
@@ -80,10 +81,14 @@ def read_header(path: Path) -> SafetensorsHeader:
 
     Raises:
         RefusedError: the suffix is that of a pickle.
-        InputFileError: the file is unreadable, truncated, not safetensors, or its header is larger than
-            `MAX_HEADER_BYTES`; the message contains the reason.
+        InputFileError: the path is not a regular file, or the file is unreadable, truncated, not safetensors, or its
+            header is larger than `MAX_HEADER_BYTES`; the message contains the reason.
     """
     reject_pickle(path)
+    if not is_regular_file(path):
+        raise InputFileError(
+            f"Cannot read '{path}': a safetensors file must be a regular file, not a pipe.", "Save the data to a file."
+        )
     with wrap_read_errors(path), path.open("rb") as file:
         size = path.stat().st_size
         start = file.read(8)

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import diffusers
@@ -14,8 +16,12 @@ from accelerate import init_empty_weights
 from diffusers import StableDiffusionPipeline
 from original_layout import to_original_sd1
 from safetensors.torch import save_file
+from safetensors_files import zero_file
 from transformers import CLIPTextConfig, CLIPTokenizer
+from typer.testing import CliRunner
 
+from artgen.cli.main import app
+from artgen.engine.loading import pipeline_cache
 from artgen.registry import single_file_configs
 
 PARAMETERS = {
@@ -106,3 +112,75 @@ def test_diffusers_loads_a_single_file_with_the_shipped_configuration(models: di
     assert pipe.scheduler.config.beta_schedule == "scaled_linear"
     assert pipe.tokenizer("a photo").input_ids == [49406, 320, 1125, 49407]
     assert pipe.safety_checker is None
+
+
+Tensors = dict[str, tuple[int, ...]]
+
+
+@pytest.fixture(scope="module")
+def sd1_tensors() -> Tensors:
+    """Return the names and shapes of the tensors of a complete Stable Diffusion 1 checkpoint."""
+    configs = json.loads((single_file_configs.CONFIGS_FOLDER / "sd1.json").read_text())
+    with torch.device("meta"):
+        states = [
+            module.state_dict()
+            for module in (
+                diffusers.UNet2DConditionModel.from_config(configs["unet/config.json"]),
+                diffusers.AutoencoderKL.from_config(configs["vae/config.json"]),
+                transformers.CLIPTextModel(CLIPTextConfig(**configs["text_encoder/config.json"])),
+            )
+        ]
+    return {name: tuple(tensor.shape) for name, tensor in to_original_sd1(*states).items()}
+
+
+def _without(pattern: str) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {name: shape for name, shape in tensors.items() if not re.search(pattern, name)}
+
+
+def _reshaped(pattern: str, change: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {
+        name: change(shape) if re.search(pattern, name) else shape for name, shape in tensors.items()
+    }
+
+
+SINGLE_FILE_FAULTS = [
+    (_without(r"diffusion_model\.out\.2\.bias"), "the unet of 'broken.safetensors': it lacks 1 of its tensors, first "),
+    (_reshaped(r"encoder\.layers\.0\.self_attn\.q_proj\.weight", lambda s: (s[0], 1)), "has the shape 768x1, and"),
+    (_without(r"first_stage_model\.decoder\.up\.1"), "the vae of 'broken.safetensors': it lacks"),
+    (_without(r"diffusion_model\.middle_block"), "the unet of 'broken.safetensors'"),
+    (_without(r"diffusion_model\.output_blocks\.4\.1\."), "unet of 'broken.safetensors': it lacks 26 of its tensors"),
+    (_without(r"input_blocks\.11\.0\.in_layers\.2\.bias"), "lacks 1 of its tensors, first down_blocks.3.resnets.1"),
+    (_without(r"first_stage_model\.quant_conv\.weight"), "vae of 'broken.safetensors': it lacks 1 of its tensors"),
+    (_without(r"text_model\.encoder\.layers\.7\.mlp"), "text_encoder of 'broken.safetensors': it lacks 4 of its"),
+    (_reshaped(r"output_blocks\.3\.0\.in_layers\.2\.bias", lambda s: (s[0] + 1,)), "has the shape 1281"),
+    (_reshaped(r"first_stage_model\.encoder\.conv_in", lambda s: (*s, 1)), "the vae of 'broken.safetensors': enc"),
+    (_reshaped(r"diffusion_model\.time_embed", lambda s: ()), "the shape a scalar, and its architecture implies"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("break_file", "message"),
+    [
+        pytest.param(*fault, marks=() if index < 3 else pytest.mark.slow)
+        for index, fault in enumerate(SINGLE_FILE_FAULTS)
+    ],
+)
+def test_a_dry_run_refuses_a_broken_single_file_as_a_real_run_does(
+    sd1_tensors: Tensors, break_file: Callable[[Tensors], Tensors], message: str
+) -> None:
+    zero_file(Path("broken.safetensors"), break_file(sd1_tensors))
+    arguments = ["txt2img", "x", "-m", "broken.safetensors", "--steps", "1", "--seed", "1"]
+    dry, real = CliRunner().invoke(app, [*arguments, "--dry-run"]), CliRunner().invoke(app, arguments)
+    assert (dry.exit_code, dry.stderr.splitlines()[-2:]) == (real.exit_code, real.stderr.splitlines()[-2:])
+    assert dry.exit_code == 4
+    assert message in dry.stderr
+    assert not list(Path().glob("*.png"))
+
+
+def test_a_dry_run_accepts_a_complete_single_file(sd1_tensors: Tensors) -> None:
+    zero_file(Path("complete.safetensors"), {**sd1_tensors, "model_ema.decay": (), "other": (3, 4)})
+    loader = diffusers.loaders.single_file_model.load_model_dict_into_meta
+    result = CliRunner().invoke(app, ["txt2img", "x", "-m", "complete.safetensors", "--dry-run"])
+    assert (result.exit_code, result.exception) == (0, None), result.stderr
+    assert diffusers.loaders.single_file_model.load_model_dict_into_meta is loader
+    assert not pipeline_cache._cache

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from artgen import GeneratedImage, Img2Img, Inpaint, Txt2Img, generate, generate_all, registry
 from artgen.engine import memory_policy
-from artgen.engine.loading import components, pipeline_cache
+from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.memory_policy import MemorySettings, plan_memory
 from artgen.engine.sampling import text_encoder_offload
@@ -33,6 +33,7 @@ from artgen.jobs import inputs
 from artgen.jobs.prepare import prepare_jobs
 from artgen.queue.entries import Entry
 from artgen.queue.planner import Planner
+from artgen.registry import single_file_configs
 from artgen.spec import memory_budget
 from artgen.spec.requests import PromptRequest
 from artgen.system import hardware
@@ -122,7 +123,7 @@ def test_text_encoders_of_a_single_file_are_loaded_separately(tmp_path: Path, mo
     components_pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder)
     state = to_original_sd1(*(getattr(components_pipe, name).state_dict() for name in ("unet", "vae", "text_encoder")))
     save_file(state, tmp_path / "model.safetensors")
-    monkeypatch.setattr(components, "single_file_config", lambda _: folder)
+    monkeypatch.setattr(single_file_configs, "build_config_folder", lambda _: folder)
     model = dataclasses.replace(
         registry.resolve_model(str(folder), offline=True), path=tmp_path / "model.safetensors", is_file=True
     )

@@ -21,6 +21,7 @@ from artgen.engine.loading import components, pipeline_cache, weights
 from artgen.engine.loading.device import DTYPES, DeviceConfig
 from artgen.errors import ModelUnavailableError
 from artgen.events import no_op
+from artgen.registry import single_file_configs
 
 FAST: dict[str, Any] = {"prompt": "a fox", "seed": 1, "steps": 1, "guidance_scale": 1.0}
 
@@ -213,13 +214,13 @@ def single_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> registry.Res
     file = tmp_path / "checkpoint.safetensors"
     save_file({**state_dict, **{name: tensor.clone() for name, tensor in ema.items()}}, file)
     model = registry.resolve_model(str(folder), offline=True)
-    monkeypatch.setattr(components, "single_file_config", lambda _: folder)
+    monkeypatch.setattr(single_file_configs, "build_config_folder", lambda _: folder)
     return dataclasses.replace(model, path=file, is_file=True)
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_single_file_tensors_equal_those_of_diffusers(single_file: registry.ResolvedModel, dtype: str) -> None:
-    config, torch_dtype = components.single_file_config(single_file), DTYPES[dtype]
+    config, torch_dtype = single_file_configs.single_file_config(single_file), DTYPES[dtype]
     assert weights.load_converted_single_file(single_file.path, config, torch.float32, any_component) == {}
     assert weights.load_converted_single_file(single_file.path, config, torch_dtype, any_component).keys() == {
         "unet",

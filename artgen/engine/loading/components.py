@@ -5,7 +5,7 @@ tensor that a file lacks with random numbers and only log it.
 """
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +148,7 @@ def load_component(cls: Any, model: ResolvedModel, name: str, device_config: Dev
 def load_single_file_pipeline(
     model: ResolvedModel, device_config: DeviceConfig, listener: Listener, component_filter: ComponentFilter
 ) -> Pipeline:
-    """Load the pipeline of a single file with the components that the filter selects.
-
-    Raises:
-        ModelUnavailableError: tensors are missing.
-    """
+    """Load the pipeline of a single file, which passed `preflight.check_loadable`, with the selected components."""
     listener(Loading(model.path.name))
     config = single_file_config(model)
     index = read_model_index(config)
@@ -163,21 +159,6 @@ def load_single_file_pipeline(
     }
     converted = weights.load_converted_single_file(model.path, config, device_config.torch_dtype, component_filter)
     components = converted | placeholders
-    pipe = cls.from_single_file(
+    return cls.from_single_file(
         str(model.path), config=str(config), dtype=device_config.torch_dtype, local_files_only=True, **components
     )
-    for name, module in pipe.components.items():
-        if name in placeholders:
-            continue
-        empty = [key for key, tensor in _named_parameters(module) if tensor.is_meta]
-        if empty:
-            raise ModelUnavailableError(
-                f"Cannot load '{model.path.name}': it lacks {len(empty)} of the {name}'s tensors, first {empty[0]}.",
-                "Use a complete checkpoint. The file may be a component of a model or a LoRA.",
-            )
-    return pipe
-
-
-def _named_parameters(module: Any) -> Iterator[tuple[str, Any]]:
-    if hasattr(module, "named_parameters"):
-        yield from module.named_parameters()

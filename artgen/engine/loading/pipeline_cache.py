@@ -70,6 +70,7 @@ def load_text_encoders(model: ResolvedModel, device_config: DeviceConfig, listen
         ModelUnavailableError: weights are missing, damaged or of another architecture.
     """
     _check_unchanged(model)
+    check_loadable(model)
     with silence_libraries(), _no_remote_code(), _wrap_load_errors(model):
         pipe = _read_pipeline(model, device_config, False, listener, lambda name: not _is_denoiser_part(name))
     _check_unchanged(model)

@@ -1,12 +1,13 @@
 """Check that a model can be loaded, without reading its weights.
 
-Each component of a model folder is built on the meta device, which allocates no memory, and compared with the names and
-shapes in the headers of its weights. The scheduler and the tokenizers are small and are loaded. A dry run and a real
-run call `check_loadable`, so that both report the same errors before weights are read.
+Each component is built on the meta device, which allocates no memory, and compared with the names and shapes in the
+headers of its weights. diffusers converts the tensors of a single file, also on the meta device. The scheduler and the
+tokenizers are small and are loaded. A dry run and a real run call `check_loadable`, so that both report the same errors
+before weights are read.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import diffusers
 import torch
 import transformers
 from accelerate import init_empty_weights
+from diffusers.loaders import single_file, single_file_model, single_file_utils
 
 from artgen.engine.loading import components
 from artgen.engine.loading.oom import first_line
 from artgen.errors import ArtgenError, ModelUnavailableError
-from artgen.registry import ResolvedModel
+from artgen.registry import ResolvedModel, single_file_config
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.diffusers_folder import component_folder, iter_components, read_model_index, select_weights
 from artgen.registry.model_configs import check_added_tokens
@@ -30,17 +32,18 @@ CORE_COMPONENTS = frozenset({"unet", "transformer", "vae", "scheduler", "tokeniz
 the T5 encoder of Stable Diffusion 3, can be null."""
 
 Shapes = Mapping[str, tuple[int, ...]]
+Mismatches = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+"""Name of a tensor -> found and expected shape."""
 
 _checked: set[tuple[Any, ...]] = set()
 
 
 def check_loadable(model: ResolvedModel, *, safety_checker: bool = False) -> None:
-    """Check that the installed libraries can build all components of a model folder from its files.
+    """Check that the installed libraries can build all components of a model from its files.
 
     `pipeline_cache.check_loadable` silences the libraries and calls this function.
 
-    Bundled models and single files, whose configurations are part of artgen, are not checked. A result is cached until
-    a file changes.
+    Bundled models are not checked. A result is cached until a file changes.
 
     Args:
         model: model that passed `registry.check_model_files`.
@@ -50,12 +53,74 @@ def check_loadable(model: ResolvedModel, *, safety_checker: bool = False) -> Non
         ModelUnavailableError: a class does not exist, a configuration is not valid, tensors are missing or have other
             shapes, or the components do not fit each other.
     """
-    if model.is_file or model.path.is_relative_to(ASSETS_FOLDER):
+    if model.path.is_relative_to(ASSETS_FOLDER):
         return
     key = (model.files, safety_checker)
     if key not in _checked:
-        _check_folder(model, safety_checker)
+        if model.is_file:
+            _check_single_file(model)
+        else:
+            _check_folder(model, safety_checker)
         _checked.add(key)
+
+
+def _check_single_file(model: ResolvedModel) -> None:
+    """Convert the tensors of a single file on the meta device and compare them with its architecture."""
+    folder = single_file_config(model)
+    shapes = {key: shape for key, (_, shape) in read_header(model.path).tensors.items()}
+    for name, library, class_name in iter_components(read_model_index(folder)):
+        cls = components.find_class(library, class_name)
+        if not issubclass(cls, diffusers.ModelMixin | transformers.PreTrainedModel):
+            continue
+        try:
+            with _wrap_build_errors(model, name):
+                try:
+                    with torch.device("meta"):
+                        _convert_component(model, name, class_name, library, folder, shapes)
+                except (NotImplementedError, RuntimeError):  # the constructor computes with values
+                    _convert_component(model, name, class_name, library, folder, shapes)
+        except ModelUnavailableError as error:
+            if isinstance(error.__cause__, KeyError):  # diffusers did not find a tensor to convert
+                raise components.missing_tensors_error(model, name, [str(error.__cause__.args[0])]) from error
+            raise
+
+
+def _convert_component(
+    model: ResolvedModel, name: str, class_name: str, library: str, folder: Path, shapes: Shapes
+) -> None:
+    """Run the conversion of `from_single_file`. Compare the converted tensors instead of loading them."""
+
+    def compare(module: Any, state_dict: Mapping[str, Any], **_: Any) -> None:
+        expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+        missing = sorted(key for key, _ in module.named_parameters() if key not in state_dict)
+        _reject_tensors(model, name, missing, _mismatched(expected, state_dict))
+
+    with _replace_tensor_loader(compare):
+        single_file.load_single_file_sub_model(
+            library_name=library,
+            class_name=class_name,
+            name=name,
+            checkpoint={key: torch.empty(shape, device="meta") for key, shape in shapes.items()},
+            pipelines=diffusers.pipelines,
+            is_pipeline_module=hasattr(diffusers.pipelines, library),
+            cached_model_config_path=str(folder),
+            local_files_only=True,
+            device="meta",
+        )
+
+
+@contextlib.contextmanager
+def _replace_tensor_loader(replacement: Callable[..., None]) -> Iterator[None]:
+    """Replace the function that copies the converted tensors of a single file to a module."""
+    modules: tuple[Any, ...] = (single_file_model, single_file_utils)
+    before = [module.load_model_dict_into_meta for module in modules]
+    try:
+        for module in modules:
+            module.load_model_dict_into_meta = replacement
+        yield
+    finally:
+        for module, function in zip(modules, before, strict=True):
+            module.load_model_dict_into_meta = function
 
 
 def _check_folder(model: ResolvedModel, safety_checker: bool) -> None:
@@ -114,24 +179,32 @@ def _build_module(model: ResolvedModel, name: str, cls: Any, folder: Path, shape
         module._fix_state_dict_keys_on_load(state_dict)
         expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
         missing = sorted(expected.keys() - state_dict.keys())
-        mismatched = {
-            key: (tuple(state_dict[key].shape), shape)
-            for key, shape in expected.items()
-            if key in state_dict and tuple(state_dict[key].shape) != shape
-        }
+        mismatched = _mismatched(expected, state_dict)
     _reject_tensors(model, name, missing, mismatched)
     return module
 
 
+def _mismatched(expected: Shapes, state_dict: Mapping[str, Any]) -> Mismatches:
+    """Return the tensors whose shapes differ."""
+    return {
+        key: (tuple(state_dict[key].shape), shape)
+        for key, shape in expected.items()
+        if key in state_dict and tuple(state_dict[key].shape) != shape
+    }
+
+
 def _reject_tensors(
-    model: ResolvedModel, name: str, missing: list[str], mismatched: Mapping[str, tuple[tuple[int, ...], ...]]
+    model: ResolvedModel,
+    name: str,
+    missing: list[str],
+    mismatched: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
 ) -> None:
     if missing:
         raise components.missing_tensors_error(model, name, missing)
     for key, (found, expected) in sorted(mismatched.items()):
         raise ModelUnavailableError(
             f"Cannot load the {name} of '{model.name}': {key} has the shape {_shape_text(found)}, and its "
-            f"config.json implies {_shape_text(expected)}.",
+            f"{'architecture' if model.is_file else 'config.json'} implies {_shape_text(expected)}.",
             "Use another copy of the model.",
         )
 
