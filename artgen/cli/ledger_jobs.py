@@ -22,7 +22,8 @@ from artgen.queue.failures import changed_failures, missing_images
 from artgen.queue.job_queue import JobFilter, Runner, RunState, in_process_runner, parse_shard, pending_jobs
 from artgen.queue.ledger import JobResult, Ledger
 from artgen.queue.ledger_lines import JobRecord
-from artgen.queue.planner import BatchPlan, PlannedJob, Planner
+from artgen.queue.plan import BatchPlan, PlannedJob
+from artgen.queue.planner import Planner
 from artgen.queue.recovery import find_images
 from artgen.queue.timings import Timings
 from artgen.spec.records import to_record

@@ -17,7 +17,7 @@ from artgen.images.contact_sheet import Cell, ContactSheet
 from artgen.queue import sweeps
 from artgen.queue.fingerprints import significant_values
 from artgen.queue.ledger import Ledger
-from artgen.queue.planner import BatchPlan
+from artgen.queue.plan import BatchPlan
 from artgen.queue.sweeps import SweepAxis, combinations
 from artgen.spec.seeds import expand_seeds, hash_seed
 from artgen.spec.settings import (

@@ -8,7 +8,7 @@ from artgen.errors import OutputError
 from artgen.queue.entries import LineError
 from artgen.queue.ledger import Ledger, failure_record, now
 from artgen.queue.ledger_lines import DONE, DROPPED, FAILED, MISSING, JobRecord
-from artgen.queue.planner import BatchPlan, PlannedJob
+from artgen.queue.plan import BatchPlan, PlannedJob
 
 
 def changed_failures(plan: BatchPlan, ledger: Ledger) -> dict[str, JobRecord]:

@@ -16,7 +16,7 @@ from artgen.queue.job_runner import JobRunner
 from artgen.queue.ledger import JobResult, Ledger
 from artgen.queue.ledger_lines import JobRecord
 from artgen.queue.locks import JobLocks
-from artgen.queue.planner import PlannedJob
+from artgen.queue.plan import PlannedJob
 from artgen.spec.settings import describe_value, parse_whole_number
 
 MAX_SHARDS = 1_000_000

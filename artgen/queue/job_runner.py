@@ -15,7 +15,7 @@ from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.queue.ledger import JobResult, Ledger, failure_record, now
 from artgen.queue.ledger_lines import DONE, JobRecord
 from artgen.queue.locks import JobLocks
-from artgen.queue.planner import PlannedJob
+from artgen.queue.plan import PlannedJob
 from artgen.spec.settings import settings_of
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -16,13 +15,13 @@ from artgen.jobs.job import DenoiseJob, GenerationJob
 from artgen.jobs.notes import format_notes
 from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.jobs.replay_checks import pinned_model
-from artgen.outputs import AnimationOutput, Destination
+from artgen.outputs import Destination
 from artgen.queue import fingerprints
-from artgen.queue.entries import MAX_JOBS, OUTPUT_SETTINGS, Entry, LineError, location, merge_defaults
+from artgen.queue.entries import MAX_JOBS, OUTPUT_SETTINGS, Entry, LineError, merge_defaults
 from artgen.queue.job_settings import MODEL_PROVENANCE, build_request
+from artgen.queue.plan import BatchPlan, JobTemplate, PlannedJob
 from artgen.queue.recovery import OwnFiles
-from artgen.registry import ResolvedModel
-from artgen.spec.records import kept_fields, schema_note, to_record, unknown_fields_note
+from artgen.spec.records import to_record
 from artgen.spec.requests import TASKS, Request
 from artgen.spec.seeds import expand_seeds, hash_seed
 from artgen.spec.settings import (
@@ -38,103 +37,6 @@ from artgen.spec.settings import (
 _PROMPT_NAMES = tuple(name for name, setting in settings_of(PromptSettings).items() if setting.per_image)
 
 _RECORDED_MODEL_HINT = "To select a model by its path, remove the key 'artgen' from the job."
-
-
-@dataclass(frozen=True)
-class JobTemplate:
-    """Store the common values of jobs that differ only in prompts and seed.
-
-    Attributes:
-        request: complete request without prompts and with seed 0.
-        size: width and height of the image in pixels.
-        destination: file names of the images.
-        notes: notes for the user.
-        settings_digest: part of the fingerprint that the jobs share, 32 bytes.
-        former_digest: value of `settings_digest` in earlier versions, 32 bytes.
-        shape_id: number that is equal for templates that differ only in the input images.
-        animation_output: files of the frames; None if no frames are saved.
-        default_size: default batch size.
-        model: resolved model; None for methods without a model.
-        provenance: values for the record of an image in addition to the settings.
-    """
-
-    request: Request
-    size: tuple[int, int]
-    destination: Destination
-    notes: tuple[str, ...]
-    settings_digest: bytes
-    former_digest: bytes
-    shape_id: int
-    animation_output: AnimationOutput | None = None
-    default_size: int = 1
-    model: ResolvedModel | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedJob:
-    """Represent one image of a batch.
-
-    Attributes:
-        number: position in the plan, counted from 1; `{index}` in the file name.
-        source: name of the file that contains the job.
-        line: line in that file, counted from 1; 0 if the source has no lines.
-        request: complete request.
-        template: values that the job shares with other jobs.
-        group_id: number that is equal for jobs that one pipeline call can generate.
-        fingerprint: SHA-256 of everything that determines the image, input files included; 64 hexadecimal digits.
-    """
-
-    number: int
-    source: str
-    line: int
-    request: Request
-    template: JobTemplate
-    group_id: int
-    fingerprint: str
-
-    @property
-    def location(self) -> str:
-        """Return source and line: `prompts.txt:12`."""
-        return location(self.source, self.line)
-
-
-@dataclass
-class BatchPlan:
-    """Store the jobs of a batch in order, and the errors of invalid entries.
-
-    Attributes:
-        folder: folder of the images.
-        jobs: the jobs.
-        line_errors: errors of invalid entries.
-        unknown_fields: names of the unknown fields of all records, in order.
-        num_dropped_fields: number of unknown fields that are not kept.
-        newest_schema: highest schema number of the records.
-    """
-
-    folder: Path
-    jobs: list[PlannedJob] = field(default_factory=list)
-    line_errors: list[LineError] = field(default_factory=list)
-    unknown_fields: dict[str, None] = field(default_factory=dict)
-    num_dropped_fields: int = 0
-    newest_schema: int = 0
-
-    @property
-    def notes(self) -> list[str]:
-        """Return the notes for the user, each note once."""
-        templates = {id(job.template): job.template for job in self.jobs}.values()
-        notes = [text for template in templates for text in template.notes]
-        notes += [schema_note(self.newest_schema), unknown_fields_note(self.unknown_fields, self.num_dropped_fields)]
-        return [text for text in dict.fromkeys(notes) if text]
-
-    def add_unknown_fields(self, setting_values: dict[str, Any]) -> dict[str, Any]:
-        """Remove the unknown fields of a record and its schema from its settings, and return the fields to keep."""
-        self.newest_schema = max(self.newest_schema, setting_values.pop("schema", 0))
-        fields = setting_values.pop("unknown_fields", {})
-        kept = kept_fields(fields)
-        self.unknown_fields |= dict.fromkeys(fields)
-        self.num_dropped_fields += len(fields) - len(kept)
-        return kept
 
 
 class Planner:

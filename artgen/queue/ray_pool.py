@@ -17,7 +17,7 @@ from artgen.queue.job_queue import POLL_SECONDS, JobBatch, JobQueue, OnResult, R
 from artgen.queue.job_runner import JobRunner
 from artgen.queue.ledger import JobResult, Ledger
 from artgen.queue.locks import JobLocks
-from artgen.queue.planner import PlannedJob
+from artgen.queue.plan import PlannedJob
 from artgen.queue.retries import CrashTracker
 from artgen.system.terminal import printable
 

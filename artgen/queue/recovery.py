@@ -17,7 +17,7 @@ from artgen.spec.records import to_record
 from artgen.system.counts import counted
 
 if TYPE_CHECKING:
-    from artgen.queue.planner import BatchPlan, PlannedJob
+    from artgen.queue.plan import BatchPlan, PlannedJob
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from artgen.errors import ArtgenError
 from artgen.queue.job_queue import JobQueue, OnResult
 from artgen.queue.ledger import JobResult, Ledger, failure_record
-from artgen.queue.planner import PlannedJob
+from artgen.queue.plan import PlannedJob
 
 MAX_CRASHES = 3
 """Number of crashes after which a job fails."""

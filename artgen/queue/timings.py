@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from artgen.errors import ArtgenError
-from artgen.queue.planner import PlannedJob
+from artgen.queue.plan import PlannedJob
 from artgen.spec.settings import MAX_BATCH_SIZE
 from artgen.system import hardware
 from artgen.system.external_data import parse_json, read_optional

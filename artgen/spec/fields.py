@@ -1,4 +1,4 @@
-"""Define the properties of a setting, validate values, and convert texts to values."""
+"""Define the properties of a setting, and validate values."""
 
 import dataclasses
 import math
@@ -12,22 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 from artgen.errors import UsageError
 
-BOOLEAN_LITERALS = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
-
 MAX_VALUE_CHARS = 80
 """Limit of a value in a message."""
-
-MAX_DIGITS = 18
-"""Largest number of digits of a whole number in a text such as a shard. No setting of this kind has a larger limit."""
 
 MAX_TEXT_CHARS = 100_000
 """Limit of a text, such as a prompt. Text encoders read at most some hundred tokens."""
@@ -196,7 +182,7 @@ def _check_type(name: str, value: object, kind: type, setting: Setting) -> None:
     # bool is a subclass of int. An int is accepted as a float.
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and kind is not bool):
-        raise UsageError(f"{name} must be {_describe_type(kind)}, not {describe_value(value)}.")
+        raise UsageError(f"{name} must be {describe_type(kind)}, not {describe_value(value)}.")
     for item in value if isinstance(value, tuple) else ():
         _check_type(name, item, str, setting)
     if isinstance(value, str | Path):
@@ -241,41 +227,6 @@ def describe_limits(setting: Setting) -> str:
     return f"{setting.minimum:,} to {setting.maximum:,}"
 
 
-def parse_value(group: type, name: str, text: str) -> Any:
-    """Convert a text, such as a table cell or the right side of `--set steps=50`, to a value of setting `name`.
-
-    Raises:
-        UsageError: the setting does not exist, or the text has another type.
-    """
-    if name not in options_of(group):
-        raise UsageError(*unknown_setting_error(name, options_of(group)))
-    kind, optional = type_of(group, name)
-    text = canonical_value(settings_of(group)[name], text)
-    if optional and text == "":
-        return None
-    if kind is tuple:
-        import csv
-
-        try:
-            return tuple(next(csv.reader([text], skipinitialspace=True), ()))
-        except csv.Error as error:
-            raise UsageError(f"{name} must be values separated by commas: {error}.") from None
-    if kind is bool:
-        if text.casefold() not in BOOLEAN_LITERALS:
-            raise UsageError(f"{name} must be true or false, not {describe_value(text)}.")
-        return BOOLEAN_LITERALS[text.casefold()]
-    try:
-        return kind(text)
-    except ValueError:  # also for an integer with thousands of digits
-        raise UsageError(f"{name} must be {_describe_type(kind)}, not {describe_value(text)}.") from None
-
-
-def parse_whole_number(text: str) -> int | None:
-    """Return the number that decimal digits represent; None for other text, and for more than `MAX_DIGITS` digits."""
-    digits = text.strip()
-    return int(digits) if digits.isdecimal() and len(digits) <= MAX_DIGITS else None
-
-
 def unknown_setting_error(name: str, known_names: Mapping[str, object] | typing.Iterable[str]) -> tuple[str, str]:
     """Return the message and the hint for a setting name that does not exist."""
     import difflib
@@ -293,7 +244,8 @@ def describe_value(value: object) -> str:
     return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}..."
 
 
-def _describe_type(kind: type) -> str:
+def describe_type(kind: type) -> str:
+    """Return the description of a type for a message."""
     names = {
         int: "a whole number",
         float: "a number",

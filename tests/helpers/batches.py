@@ -13,7 +13,8 @@ from artgen.jobs.batch_size import parse_batch_size
 from artgen.queue.entries import Entry
 from artgen.queue.job_queue import JobFilter, Runner, RunState, in_process_runner, pending_jobs, run_jobs
 from artgen.queue.ledger import JobResult, Ledger
-from artgen.queue.planner import BatchPlan, PlannedJob, Planner
+from artgen.queue.plan import BatchPlan, PlannedJob
+from artgen.queue.planner import Planner
 
 
 def create_entries(count: int) -> list[Entry]:

@@ -13,7 +13,8 @@ from tiny_loras import diffusers_lora
 
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError
 from artgen.queue.ledger import Ledger
-from artgen.queue.planner import BatchPlan, Planner
+from artgen.queue.plan import BatchPlan
+from artgen.queue.planner import Planner
 from artgen.queue.prompt_files import read_prompt_file
 from artgen.queue.timings import Timings
 from artgen.spec.records import to_record

@@ -21,7 +21,8 @@ from artgen.jobs.job import Job
 from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.replay import ReplaySpec, read_replay_spec
 from artgen.queue import prompt_files
-from artgen.queue.planner import BatchPlan, Planner
+from artgen.queue.plan import BatchPlan
+from artgen.queue.planner import Planner
 from artgen.registry import hashes, location_index
 from artgen.registry.hub import cache
 from artgen.spec.records import WRITER_FIELDS, to_record

@@ -5,7 +5,6 @@ Records and prompt files use the names of the fields. `validate` checks the limi
 """
 
 from artgen.spec.fields import (
-    BOOLEAN_LITERALS,
     Setting,
     aliases_of,
     canonical_keys,
@@ -14,14 +13,13 @@ from artgen.spec.fields import (
     describe_value,
     option,
     options_of,
-    parse_value,
-    parse_whole_number,
     path_settings,
     settings_of,
     type_of,
     unknown_setting_error,
     validate,
 )
+from artgen.spec.parse_values import BOOLEAN_LITERALS, parse_value, parse_whole_number
 from artgen.spec.settings.anomaly import AnomalySettings
 from artgen.spec.settings.batch import (
     MAX_BATCH_SIZE,
