@@ -14,14 +14,17 @@ class ArtgenError(Exception):
     Args:
         message: what failed and why, as one sentence.
         hint: an instruction or a command; may be empty.
+        settings: names of settings that do not fit the method, the model, the device or each other. The command line
+            ignores the first of them that comes from the environment or a configuration file, with a note.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, settings: tuple[str, ...] = ()) -> None:
         # File names may contain bytes that are not text; the message must be encodable.
         self.message = shorten(message.encode("utf-8", "backslashreplace").decode("utf-8"))
         self.hint = shorten(hint.encode("utf-8", "backslashreplace").decode("utf-8"))
+        self.settings = settings
         super().__init__(self.message)
 
 

@@ -48,7 +48,11 @@ def check_device(device: str, offload: str | None) -> None:
     if device == "mps" and not hardware.has_mps():
         raise UsageError("Cannot use MPS: this machine has no MPS device.", "Remove --device, or use --device cpu.")
     if _runs_on_cpu(device) and offload not in (None, "none", "auto", "text"):
-        raise UsageError(f"--offload {offload} needs a GPU, but the device is the CPU.", "Use --offload text.")
+        raise UsageError(
+            f"--offload {offload} needs a GPU, but the device is the CPU.",
+            "Use --offload text.",
+            settings=("offload",),
+        )
 
 
 def check_memory_budget(device: str, memory_budget: str | None) -> None:
@@ -58,7 +62,11 @@ def check_memory_budget(device: str, memory_budget: str | None) -> None:
         UsageError: the device is neither a CUDA device nor the CPU.
     """
     if memory_budget is not None and not hardware.cuda_device_count() and not _runs_on_cpu(device):
-        raise UsageError("--memory-budget supports only CUDA devices and the CPU, not MPS.", "Remove --memory-budget.")
+        raise UsageError(
+            "--memory-budget supports only CUDA devices and the CPU, not MPS.",
+            "Remove --memory-budget.",
+            settings=("memory_budget",),
+        )
 
 
 def _runs_on_cpu(device: str) -> bool:
@@ -77,6 +85,7 @@ def check_text_offload(request: PromptRequest, model: registry.ResolvedModel, lo
         raise UsageError(
             f"--offload text on the CPU encodes the prompts before the model is loaded, but {reason}.",
             "Remove --offload.",
+            settings=("offload",),
         )
 
 
@@ -161,6 +170,7 @@ def _check_scheduler(request: PromptRequest, model: registry.ResolvedModel) -> N
     raise UsageError(
         f"The scheduler {request.scheduler} does not support '{model.name}', a {kind} model.",
         f"Supported schedulers: {fitting}.",
+        settings=("scheduler",),
     )
 
 
@@ -172,6 +182,7 @@ def _check_zero_snr(request: PromptRequest, model: registry.ResolvedModel, sched
             f"The scheduler {request.scheduler} does not support '{model.name}': it cannot start at the last noise "
             "level of the model, which has no signal (rescale_betas_zero_snr).",
             f"Supported schedulers: {fitting}.",
+            settings=("scheduler",),
         )
     if model.prediction == "epsilon" and scheduler_config.get("timestep_spacing") in ("trailing", "linspace"):
         raise UsageError(
@@ -203,11 +214,13 @@ def _check_guidance_rescale(request: PromptRequest, model: registry.ResolvedMode
             f"--guidance-rescale works with SDXL, and with txt2img of Stable Diffusion 1 and 2; {model.name} is "
             f"{model.architecture}, and the task is {request.task}.",
             "Remove --guidance-rescale.",
+            settings=("guidance_rescale",),
         )
     if not request.uses_cfg:
         raise UsageError(
             f"--guidance-rescale has no effect without guidance; the guidance scale is {request.guidance_scale:g}.",
             "Remove --guidance-rescale, or use a --guidance-scale above 1.",
+            settings=("guidance_rescale",),
         )
 
 

@@ -46,11 +46,14 @@ def fill_defaults(request: Denoise, model: ResolvedModel | None) -> Denoise:
 def _check_steps_and_ensemble(request: Denoise, steps: int) -> None:
     for name in ("eta", "fidelity"):
         if steps == 1 and getattr(request, name):
-            raise UsageError(f"{name} needs 2 steps or more.", f"Add --steps 10, or remove --{name}.")
+            raise UsageError(
+                f"{name} needs 2 steps or more.", f"Add --steps 10, or remove --{name}.", settings=(name, "steps")
+            )
     if not request.eta and (request.self_ensemble or 1) > NUM_AUGMENTATIONS:
         raise UsageError(
             f"--self-ensemble cannot be {request.self_ensemble}: an image has {NUM_AUGMENTATIONS} flips and rotations.",
             "Add --steps 10 --eta 1 for runs with different noise.",
+            settings=("self_ensemble",),
         )
 
 
@@ -66,6 +69,7 @@ def check_model_type(request: Denoise, model: ResolvedModel) -> None:
         raise ModelUnavailableError(
             f"Cannot use '{model.name}' with --method pixel: it is not an unconditional pixel-space diffusion model.",
             "Add --method latent, or remove --model.",
+            settings=("model",),
         )
 
 
@@ -74,9 +78,11 @@ def _check_latent_model(model: ResolvedModel) -> None:
         raise ModelUnavailableError(
             f"Cannot use '{model.name}' with --method latent: it is a pixel-space diffusion model without a prompt.",
             "Use the model with --method pixel, or choose another --model (`artgen models list`).",
+            settings=("model",),
         )
     if model.architecture not in ("sd1", "sd2", "sdxl"):
         raise ModelUnavailableError(
             f"Cannot use '{model.name}' with --method latent: it is not a Stable Diffusion 1, 2 or XL model.",
             "Choose another --model (`artgen models list`).",
+            settings=("model",),
         )

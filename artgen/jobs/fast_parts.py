@@ -29,12 +29,15 @@ def check_fast(request: PromptRequest, model: registry.ResolvedModel, strength: 
         if model.architecture not in entry.architectures:
             supported = ", ".join(entry.architectures)
             raise UsageError(
-                f"--fast {entry.name} works with {supported}; '{model.name}' is {model.architecture}.", hint
+                f"--fast {entry.name} works with {supported}; '{model.name}' is {model.architecture}.",
+                hint,
+                settings=("fast",),
             )
         if entry.name == "cache" and request.offload == "group":
             raise UsageError(
                 "Cannot combine --fast cache with --offload group, which waits for layers that the cache skips.",
                 hint,
+                settings=("fast",),
             )
         if entry.name == "tiny-decoder":
             _check_latent_format(model)
@@ -45,6 +48,7 @@ def check_fast(request: PromptRequest, model: registry.ResolvedModel, strength: 
                 f"--fast {entry.name} reuses values of the previous step; with {counted(steps, 'step')} "
                 "they differ too much.",
                 f"Use --steps {math.ceil(entry.min_steps / strength)} or more, or remove {entry.name} from --fast.",
+                settings=("fast",),
             )
 
 
@@ -82,7 +86,7 @@ def _check_latent_format(model: registry.ResolvedModel) -> None:
     channels, scale = LATENT_FORMATS[model.architecture]
     same = model.latent_channels == channels and not config.get("latents_mean")
     if not same or not math.isclose(config.get("scaling_factor", scale), scale, rel_tol=1e-3):
-        raise UsageError(*_latent_mismatch_error(model))
+        raise _latent_mismatch_error(model)
 
 
 def _check_lcm(request: PromptRequest, model: registry.ResolvedModel) -> None:
@@ -91,27 +95,34 @@ def _check_lcm(request: PromptRequest, model: registry.ResolvedModel) -> None:
         raise UsageError(
             f"--fast lcm supports only the weights of Stable Diffusion; '{model.name}' has other weights.",
             "Remove lcm from --fast.",
+            settings=("fast",),
         )
     if model.guidance_scale <= 1 or checks.has_embedded_guidance(model):
         raise UsageError(
             f"--fast lcm has no effect: '{model.name}' needs only {counted(model.steps, 'step')}.",
             "Remove lcm from --fast.",
+            settings=("fast",),
         )
     if request.scheduler != "lcm":
-        raise UsageError(f"--fast lcm needs the scheduler lcm, not {request.scheduler}.", "Remove --scheduler.")
+        raise UsageError(
+            f"--fast lcm needs the scheduler lcm, not {request.scheduler}.",
+            "Remove --scheduler.",
+            settings=("scheduler", "fast"),
+        )
 
 
 def _check_tiny_decoder(hub_files: registry.HubFiles, model: registry.ResolvedModel) -> None:
     tiny, config = diffusers_folder.read_optional_config(hub_files.folder / "config.json"), _vae_config(model)
     factor = tiny.get("upsampling_scaling_factor", 2) ** (len(tiny.get("decoder_block_out_channels", (0,) * 4)) - 1)
     if factor != 2 ** (len(config.get("block_out_channels", (0,) * 4)) - 1):
-        raise UsageError(*_latent_mismatch_error(model))
+        raise _latent_mismatch_error(model)
 
 
-def _latent_mismatch_error(model: registry.ResolvedModel) -> tuple[str, str]:
-    return (
+def _latent_mismatch_error(model: registry.ResolvedModel) -> UsageError:
+    return UsageError(
         f"--fast tiny-decoder cannot decode the latents of '{model.name}': their format differs.",
         "Remove tiny-decoder from --fast.",
+        settings=("fast",),
     )
 
 

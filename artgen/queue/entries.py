@@ -118,6 +118,12 @@ def parse_data_value(name: str, value: Any) -> Any:
     return value
 
 
+def accepted_settings(task: str) -> set[str]:
+    """Return the settings that the lines of a task take."""
+    accepted = {*options_of(TASKS[task].request_class), "task", "count", *OUTPUT_SETTINGS}
+    return accepted | {"size"} if "width" in accepted else accepted
+
+
 def merge_defaults(setting_values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a line, with the defaults that its task takes and that do not contradict the line."""
     if not defaults:
@@ -125,9 +131,7 @@ def merge_defaults(setting_values: Mapping[str, Any], defaults: Mapping[str, Any
     task = setting_values.get("task", defaults.get("task", "txt2img"))
     if task not in TASKS:
         return dict(setting_values)
-    accepted = {*options_of(TASKS[task].request_class), "task", "count", *OUTPUT_SETTINGS}
-    if "width" in accepted:
-        accepted.add("size")
+    accepted = accepted_settings(task)
     for name in setting_values.keys() & LINE_SETTINGS.keys():
         accepted.difference_update(settings.settings_of(LINE_SETTINGS[name])[name].excludes)
     if re.search(r"\d-|,", str(setting_values.get("seed", ""))):

@@ -1,6 +1,6 @@
 """Define the plan of a batch: its jobs, the values that jobs share, and the errors of invalid entries."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,9 @@ class BatchPlan:
         unknown_fields: names of the unknown fields of all records, in order.
         num_dropped_fields: number of unknown fields that are not kept.
         newest_schema: highest schema number of the records.
+        accepted_settings: settings that the task of at least one entry takes.
+        file_defaults: names in the defaults sections of the prompt files, in order.
+        default_notes: notes about defaults that are ignored, in order.
     """
 
     folder: Path
@@ -90,14 +93,26 @@ class BatchPlan:
     unknown_fields: dict[str, None] = field(default_factory=dict)
     num_dropped_fields: int = 0
     newest_schema: int = 0
+    accepted_settings: set[str] = field(default_factory=set)
+    file_defaults: dict[str, None] = field(default_factory=dict)
+    default_notes: dict[str, None] = field(default_factory=dict)
 
     @property
     def notes(self) -> list[str]:
         """Return the notes for the user, each note once."""
         templates = {id(job.template): job.template for job in self.jobs}.values()
         notes = [text for template in templates for text in template.notes]
+        notes += [*self.default_notes, *self.unused_default_notes(self.file_defaults)]
         notes += [schema_note(self.newest_schema), unknown_fields_note(self.unknown_fields, self.num_dropped_fields)]
         return [text for text in dict.fromkeys(notes) if text]
+
+    def unused_default_notes(self, names: Iterable[str]) -> list[str]:
+        """Return a note for each of these defaults that no entry takes."""
+        return [f"The default of {name} has no effect: no job takes it." for name in self.unused(names)]
+
+    def unused(self, names: Iterable[str]) -> list[str]:
+        """Return the settings among `names` that no entry takes. If there is no valid entry, return none."""
+        return [name for name in names if self.jobs and name not in self.accepted_settings]
 
     def add_unknown_fields(self, setting_values: dict[str, Any]) -> dict[str, Any]:
         """Remove the unknown fields of a record and its schema from its settings, and return the fields to keep."""

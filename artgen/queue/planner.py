@@ -17,7 +17,14 @@ from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.jobs.replay_checks import pinned_model
 from artgen.outputs import Destination
 from artgen.queue import fingerprints
-from artgen.queue.entries import MAX_JOBS, OUTPUT_SETTINGS, Entry, LineError, merge_defaults
+from artgen.queue.entries import (
+    MAX_JOBS,
+    OUTPUT_SETTINGS,
+    Entry,
+    LineError,
+    accepted_settings,
+    merge_defaults,
+)
 from artgen.queue.job_settings import MODEL_PROVENANCE, build_request
 from artgen.queue.plan import BatchPlan, JobTemplate, PlannedJob
 from artgen.queue.recovery import OwnFiles
@@ -50,6 +57,7 @@ class Planner:
         existing_files: Container[Path] = (),
         known_fingerprints: Container[str] = (),
         recognizes_images: bool = False,
+        optional_settings: Container[str] = (),
         listener: Listener = no_op,
     ) -> None:
         """Store the arguments. The planner does not read or write files yet.
@@ -63,11 +71,14 @@ class Planner:
                 wrote there keeps the fingerprint and the seed of that version.
             recognizes_images: do not refuse the name of an image with the record of the job, because the ledger lacks
                 lines.
+            optional_settings: defaults that are ignored with a note if a line does not support them, like the defaults
+                section of a prompt file.
             listener: receives the events of downloads.
         """
         self._folder = folder
         self._existing_files = existing_files
         self._recognizes_images = recognizes_images
+        self._optional_settings = optional_settings
         self._known_fingerprints = known_fingerprints
         self._defaults = dict(defaults or {})
         frames = {name: self._defaults.pop(name) for name in options_of(FramesSettings) if name in self._defaults}
@@ -96,15 +107,31 @@ class Planner:
                 if isinstance(entry, LineError):
                     plan.line_errors.append(entry)
                 else:
-                    self._add_jobs(plan, entry)
+                    self._add_jobs_or_ignore_defaults(plan, entry, {**self._defaults, **entry.defaults})
             except ArtgenError as error:
                 plan.line_errors.append(LineError(entry.source, entry.line, error))
             if len(plan.jobs) + len(plan.line_errors) > MAX_JOBS:
                 raise UsageError(f"Cannot run the batch: it has more than {MAX_JOBS:,} jobs.", "Split the batch.")
         return plan
 
-    def _add_jobs(self, plan: BatchPlan, entry: Entry) -> None:
-        values = merge_defaults(entry.setting_values, {**self._defaults, **entry.defaults})
+    def _add_jobs_or_ignore_defaults(self, plan: BatchPlan, entry: Entry, defaults: Mapping[str, Any]) -> None:
+        """Add the jobs of an entry without the optional defaults that do not fit its other settings."""
+        try:
+            self._add_jobs(plan, entry, defaults)
+        except ArtgenError as error:
+            for name in error.settings:
+                is_optional = name in entry.defaults or name in self._optional_settings
+                if is_optional and name in defaults and name not in entry.setting_values:
+                    plan.default_notes[f"The default of {name} is ignored: {error.message}"] = None
+                    rest = {key: value for key, value in defaults.items() if key != name}
+                    return self._add_jobs_or_ignore_defaults(plan, entry, rest)
+            raise
+
+    def _add_jobs(self, plan: BatchPlan, entry: Entry, defaults: Mapping[str, Any]) -> None:
+        values = merge_defaults(entry.setting_values, defaults)
+        if (task_name := values.get("task", "txt2img")) in TASKS:
+            plan.accepted_settings |= accepted_settings(task_name)
+            plan.file_defaults |= dict.fromkeys(entry.defaults)
         unknown_fields = plan.add_unknown_fields(values)
         series = SeriesSettings(seed=values.pop("seed", None), count=values.pop("count", 1))
         validate(series)

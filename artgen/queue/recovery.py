@@ -4,7 +4,7 @@ import os
 from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from artgen import images
 from artgen.errors import InputFileError
@@ -13,11 +13,9 @@ from artgen.metadata import read_metadata
 from artgen.queue.fingerprints import is_record_of
 from artgen.queue.ledger import Ledger, now
 from artgen.queue.ledger_lines import DONE, JobRecord
+from artgen.queue.plan import BatchPlan, PlannedJob
 from artgen.spec.records import to_record
 from artgen.system.counts import counted
-
-if TYPE_CHECKING:
-    from artgen.queue.plan import BatchPlan, PlannedJob
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Recovery:
         ]
 
 
-def find_images(plan: "BatchPlan", ledger: Ledger) -> Recovery:
+def find_images(plan: BatchPlan, ledger: Ledger) -> Recovery:
     """Search the images of jobs that are not in the ledger under the names that the jobs give to them."""
     recovery = Recovery()
     used_paths = ledger.completed_files()
@@ -87,7 +85,7 @@ def find_images(plan: "BatchPlan", ledger: Ledger) -> Recovery:
     return recovery
 
 
-def _matching_sha256(path: Path, job: "PlannedJob") -> str | None:
+def _matching_sha256(path: Path, job: PlannedJob) -> str | None:
     """Return the SHA-256 of an undamaged image with the record and the size of a job, else None."""
     record = _read_record(path)
     if record is None or not is_record_of(record, job.request, job.template.provenance):

@@ -146,7 +146,9 @@ class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, P
         if "memory_budget" in names and self.memory_budget is not None:
             memory_budget.parse_bytes(self.memory_budget)
         if self.quantize and self.lora:
-            raise UsageError("Cannot use a LoRA with 8-bit weights.", "Remove --quantize or --lora.")
+            raise UsageError(
+                "Cannot use a LoRA with 8-bit weights.", "Remove --quantize or --lora.", settings=("quantize", "lora")
+            )
         if self.fast is not None and "fast" in names:
             object.__setattr__(self, "fast", fast.normalize(self.fast))
 
@@ -159,6 +161,7 @@ class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, P
             raise UsageError(
                 f"The scheduler {self.scheduler!r} implies {sigmas} sigmas, but sigmas is {self.sigmas}.",
                 "Remove one of them.",
+                settings=("sigmas", "scheduler"),
             )
         object.__setattr__(self, "scheduler", entry.name)
         object.__setattr__(self, "sigmas", self.sigmas or sigmas)
@@ -166,6 +169,7 @@ class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, P
             raise UsageError(
                 f"The scheduler {entry.name} does not support {self.sigmas} sigmas.",
                 "Remove --sigmas, or use euler, dpm++2m or another scheduler that `artgen schedulers` marks.",
+                settings=("sigmas", "scheduler"),
             )
 
 
@@ -256,10 +260,16 @@ class Denoise(LoraSettings, DenoiseSettings, ImageRequest):
             if getattr(self, name) is not None:
                 option = f"--{name.replace('_', '-')}"
                 raise UsageError(
-                    f"The method {method} does not support {name}.", f"Remove {option}, or use --method pixel."
+                    f"The method {method} does not support {name}.",
+                    f"Remove {option}, or use --method pixel.",
+                    settings=(name, "method"),
                 )
         if self.lora and method != "latent":
-            raise UsageError(f"The method {method} does not support lora.", "Remove --lora, or use --method latent.")
+            raise UsageError(
+                f"The method {method} does not support lora.",
+                "Remove --lora, or use --method latent.",
+                settings=("lora", "method"),
+            )
 
 
 TASKS: dict[str, Task] = {

@@ -1,0 +1,169 @@
+"""Test settings that no job takes, and defaults of the user that do not fit the other settings."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_loras
+from command_line import run, save_inputs
+
+import artgen
+from artgen.cli.batch import run as batch_command
+from artgen.queue.entries import LINE_SETTINGS, accepted_settings
+from artgen.spec.requests import TASKS
+from artgen.spec.settings import FramesSettings, ReportSettings, RunSettings, Setting, options_of, type_of
+from artgen.system import hardware
+
+LINES: dict[str, dict[str, Any]] = {
+    "txt2img": {"prompt": "a fox"},
+    "img2img": {"prompt": "a fox", "image": "in.png"},
+    "inpaint": {"image": "in.png", "mask": "mask.png"},
+    "outpaint": {"image": "in.png", "expand": "8"},
+    "denoise": {"image": "in.png"},
+}
+VALUES = {
+    "prompt": "a car", "negative_prompt": "x", "seed": "3", "scheduler": "euler", "fast": "cache", "size": "64x64",
+    "background": "red", "sigma": "10", "mask": "mask.png", "expand": "8", "target_size": "64x64", "model": "tiny",
+    "lora": "x", "device": "cpu", "memory_budget": "8GiB", "output": "out/",
+}  # fmt: skip
+NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_of(ReportSettings), "task"} | {
+    "batch_size", "overwrite", "image", "files"
+}  # fmt: skip
+NO_JOB = "No job of the batch takes"
+
+
+@pytest.fixture(autouse=True)
+def _inputs() -> None:
+    save_inputs()
+    for task, line in LINES.items():
+        Path(f"{task}.jsonl").write_text(json.dumps({"task": task, **line}))
+
+
+def typed_option(name: str) -> tuple[str, ...]:
+    """Return the option of a setting with a valid value that is not the default."""
+    setting: Setting = options_of(LINE_SETTINGS[name])[name].metadata["setting"]
+    flag = f"--{name.replace('_', '-')}"
+    if type_of(LINE_SETTINGS[name], name)[0] is bool:
+        return (f"--no-{flag[2:]}",) if options_of(LINE_SETTINGS[name])[name].default is True else (flag,)
+    if setting.minimum is not None:
+        return flag, str(int(setting.minimum) + 1)
+    return flag, VALUES.get(name) or setting.choices[-1]
+
+
+BATCH_OPTIONS = tuple(name for name in batch_command.__annotations__ if name in LINE_SETTINGS and name != "image")
+
+
+def test_the_options_of_batch_are_known() -> None:
+    assert {*batch_command.__annotations__} - {"_context"} <= {*BATCH_OPTIONS} | NOT_IN_LINES
+
+
+@pytest.mark.parametrize("name", BATCH_OPTIONS)
+def test_option_that_no_line_takes_is_refused(name: str) -> None:
+    option = typed_option(name)
+    for task in TASKS:
+        result = run("batch", f"{task}.jsonl", "-o", "out/", *option, "--dry-run", "-q", code=None)
+        if name in accepted_settings(task):
+            assert NO_JOB not in result.stderr
+        else:
+            assert result.exit_code == 2, (task, result.stderr)
+            assert f"{NO_JOB} {option[0]}: the tasks are {task}." in result.stderr
+            assert len(result.stderr.splitlines()) == 2, "an error and a hint"
+    taking = [task for task in TASKS if name in accepted_settings(task)]
+    other = "denoise" if taking[0] != "denoise" else "txt2img"
+    result = run("batch", f"{taking[0]}.jsonl", f"{other}.jsonl", *option, "--dry-run", "-q", code=None)
+    assert NO_JOB not in result.stderr
+
+
+def test_default_that_no_line_takes_gets_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("p.yaml").write_text("defaults: {strength: 0.5, steps: 2}\njobs: [a fox]\n")
+    monkeypatch.setenv("ARTGEN_SIGMA", "10")
+    result = run("batch", "p.yaml", "--dry-run")
+    assert [line for line in result.stderr.splitlines() if "no job takes it" in line] == [
+        "The default of strength has no effect: no job takes it.",
+        "The default of sigma has no effect: no job takes it.",
+    ] or result.stderr.count("no job takes it") == 2
+    assert "steps=2" in result.stdout
+
+
+DENOISE, TEXT, IMAGE = ("denoise", "in.png"), ("txt2img", "x", "-m", "tiny"), ("img2img", "in.png", "x", "-m", "tiny")
+TV = (*DENOISE, "--method", "tv")
+CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("model", "tiny", TV),
+    ("model", "tiny", DENOISE),
+    ("model", "denoiser", (*DENOISE, "--method", "latent")),
+    ("steps", "3", TV),
+    ("steps", "3", (*DENOISE, "--method", "nlm")),
+    ("eta", "0.5", TV),
+    ("eta", "0.5", (*DENOISE, "--method", "latent")),
+    ("eta", "0.5", DENOISE),
+    ("self_ensemble", "2", TV),
+    ("self_ensemble", "10", DENOISE),
+    ("fidelity", "0.5", TV),
+    ("fidelity", "0.5", DENOISE),
+    ("lora", "x.safetensors", TV),
+    ("lora", "x.safetensors", DENOISE),
+    ("method", "tv", (*DENOISE, "--steps", "2")),
+    ("sigmas", "karras", (*TEXT, "--scheduler", "ddim")),
+    ("scheduler", "ddim", (*TEXT, "--sigmas", "karras")),
+    ("scheduler", "DPM++ 2M Karras", (*TEXT, "--sigmas", "exponential")),
+    ("scheduler", "flow-euler", TEXT),
+    ("guidance_rescale", "0.5", IMAGE),
+    ("guidance_rescale", "0.5", (*TEXT, "--guidance-scale", "1")),
+    ("quantize", "fp8", (*TEXT, "--lora", "x.safetensors")),
+    ("offload", "model", TEXT),
+    ("memory_budget", "8GiB", TEXT),
+    ("fast", "lcm", TEXT),
+    ("fast", "cache", (*TEXT, "--steps", "2")),
+)
+
+
+@pytest.mark.parametrize("source", ["environment", "configuration", "batch"])
+def test_default_that_does_not_fit_is_ignored_with_a_note(
+    source: str, sd1: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_loras.diffusers_lora(Path("x.safetensors"), Path(sd1), seed=1)
+    Path("folder").mkdir()
+    Path("in.png").rename("folder/in.png")
+    Path("in.png").symlink_to("folder/in.png")
+    for name, value, command in CASES:
+        arguments = tuple(sd1 if each == "tiny" and "--lora" in command else each for each in command)
+        if source == "batch":
+            if command[0] == "txt2img":
+                continue
+            arguments = tuple("folder" if each == "in.png" else each for each in arguments)
+        with monkeypatch.context() as patch:
+            if name == "memory_budget":
+                patch.setattr(hardware, "has_mps", lambda: True)
+            typed = f"--{name.replace('_', '-')}", value
+            refused = run(*arguments, *typed, "--dry-run", code=None)
+            assert refused.exit_code in (2, 4), (name, command, refused.stderr)
+            expected = run(*arguments, "--seed", "1", "--dry-run")
+            if source == "configuration":
+                run("config", "set", name, value)
+            else:
+                patch.setenv(f"ARTGEN_{name.upper()}", value)
+            result = run(*arguments, "--seed", "1", "--dry-run")
+            assert result.stdout == expected.stdout, (name, command)
+            notes = [line for line in result.stderr.splitlines() if f"The default of {name}" in line]
+            assert len(notes) == 1, (name, command, result.stderr)
+            quiet = run(*arguments, "--seed", "1", "--dry-run", "-q")
+            assert "The default of" not in quiet.stderr
+            if source == "configuration":
+                run("config", "set", name, "")
+
+
+def test_all_checks_of_unsupported_settings_are_tested() -> None:
+    sources = "".join(path.read_text("utf-8") for path in Path(artgen.__file__).parent.rglob("*.py"))
+    checked = {
+        name
+        for names in re.findall(r"settings=\(([^()]*),\)|settings=\(([^()]*)\)", sources)
+        for name in re.findall(r'"(\w+)"', "".join(names))
+    }
+    assert checked == {name for name, _, _ in CASES} | {"quantize"}
+
+
+def test_typed_setting_of_several_lines_is_still_refused() -> None:
+    Path("p.txt").write_text("--task denoise --image in.png --method tv\n")
+    assert "does not support steps" in run("batch", "p.txt", "--steps", "3", "--dry-run", code=2).stderr
