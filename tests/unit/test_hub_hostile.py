@@ -419,13 +419,14 @@ def test_harmless_network_settings_are_accepted(
     downloads.pull(hub.repo)
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "binary", "fifo", "loop"])
+@pytest.mark.parametrize("kind", ["missing", "folder", "binary", "fifo", "loop", "below a file"])
 def test_an_unreadable_token_file_is_optional(
     hub: hub_server.Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
-    path = tmp_path / "token"
+    path = Path(os.devnull, "token") if kind == "below a file" else tmp_path / "token"
     {
         "missing": lambda: None,
+        "below a file": lambda: None,
         "folder": path.mkdir,
         "binary": lambda: path.write_bytes(b""),
         "fifo": lambda: os.mkfifo(path),

@@ -151,7 +151,9 @@ def _read_token() -> str | None:
     try:
         with without_hub_warnings():  # A warning about a damaged file can contain a token.
             token = get_token()
-    except Exception as error:  # OSError, UnicodeDecodeError, errors of huggingface_hub and httpx
+    except OSError:  # such as HF_HOME=/dev/null/x; a missing token file is not an error
+        return token
+    except Exception as error:  # UnicodeDecodeError, errors of huggingface_hub and httpx
         raise UsageError(f"Cannot read the access token of the hub ({type(error).__name__}).", _TOKEN_HINT) from None
     return _check_token("The token file", token) if token else None
 
