@@ -11,9 +11,9 @@ import typer
 from artgen.cli import engine_checks
 from artgen.cli.batch_entries import non_default_settings
 from artgen.cli.console import Reporter, print_error, print_note
-from artgen.cli.options import is_typed
 from artgen.cli.progress_batch import BatchReporter
 from artgen.cli.run_requests import MAX_LISTED_ERRORS, JobOutcome, OnOutcome, PendingJob, RunPlan
+from artgen.cli.user_defaults import check_unused_settings, is_typed
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import no_op
 from artgen.jobs.batch_size import AutoTuneBatchSize, parse_batch_size
@@ -104,7 +104,7 @@ class LedgerJobs:
         self.plan = planner.build_plan(self._entries)
         notes = self._recover_images()
         _report_line_errors(self.plan, keep_going=self._run_settings.keep_going)
-        notes += self._check_unused_settings()
+        notes += check_unused_settings(self.plan, self._defaults)
         self._check_jobs(reporter)
         _reject_selected_gpu(self.plan, self._run_settings)
         state = pending_jobs(self.plan.jobs, self.ledger, self._filter)
@@ -120,21 +120,6 @@ class LedgerJobs:
                 *(_failed_outcome(job.location, record.error, record) for job, record in state.failed),
             ],
         )
-
-    def _check_unused_settings(self) -> list[str]:
-        """Return a note for each setting of the environment or of a configuration file that no job takes.
-
-        Raises:
-            UsageError: no job takes a setting of the command line.
-        """
-        unused = self.plan.unused(name for name in self._defaults if name not in options_of(FramesSettings))
-        if typed := [_flag(name, self._defaults[name]) for name in unused if is_typed(name)]:
-            tasks = ", ".join(sorted({job.request.task for job in self.plan.jobs}))
-            raise UsageError(
-                f"No job of the batch takes {' or '.join(typed)}: the tasks are {tasks}.",
-                f"Remove {' and '.join(typed)}, or set the task of a line or --task.",
-            )
-        return self.plan.unused_default_notes(unused)
 
     def _recover_images(self) -> list[str]:
         """Recognize images of an earlier run if the ledger lacks lines. Return the notes; write nothing."""
@@ -251,10 +236,6 @@ class LedgerJobs:
 
             return worker_pool_runner(self._folder, self._run_settings.workers, self._suffix)
         return in_process_runner(self._folder, self._suffix)
-
-
-def _flag(name: str, value: Any) -> str:
-    return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
 
 
 def _failed_outcome(location: str, message: str, record: JobRecord) -> JobOutcome:

@@ -8,16 +8,15 @@ import functools
 import inspect
 import os
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import MISSING, Field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.models import ArgumentInfo
 
-from artgen.cli.console import print_note
+from artgen.cli import user_defaults
 from artgen.cli.help import Command
 from artgen.errors import ArtgenError, UsageError
 from artgen.spec import settings
@@ -42,12 +41,12 @@ def flatten_settings(command: Callable[..., None]) -> Callable[..., None]:
         filled_groups = {name: _create_group(group, values) for name, group in groups.items()}
         for group in filled_groups.values():
             settings.validate(group)
-        _TYPED_SETTINGS.set(frozenset(name for name in _context.params if _source(_context, name) == "COMMANDLINE"))
+        user_defaults.set_typed(_context)
         while True:  # each repetition has one default less
             try:
                 return command(**filled_groups, **values)
             except ArtgenError as error:
-                filled_groups = _without_default(filled_groups, error)
+                filled_groups = user_defaults.without_default(filled_groups, error)
 
     own = [
         p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -61,38 +60,6 @@ def flatten_settings(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return run
-
-
-_TYPED_SETTINGS: ContextVar[frozenset[str]] = ContextVar("typed settings", default=frozenset())
-
-
-def _source(context: Any, name: str) -> str:
-    return context.get_parameter_source(name).name  # type: ignore[no-any-return]
-
-
-def is_typed(name: str) -> bool:
-    """Return whether a setting of the command was typed. Otherwise it is a default, also of a configuration file."""
-    return name in _TYPED_SETTINGS.get()
-
-
-def _without_default(groups: Mapping[str, Any], error: ArtgenError) -> dict[str, Any]:
-    """Return the groups without the user's default that causes an error, and print a note.
-
-    Raises:
-        ArtgenError: the error, if no default of the environment or of a configuration file causes it.
-    """
-    for setting in error.settings:
-        for key, group in groups.items():
-            field = options_of(type(group)).get(setting)
-            if field is None or is_typed(setting) or getattr(group, setting) == field.default:
-                continue
-            report = next((each for each in groups.values() if isinstance(each, settings.ReportSettings)), None)
-            if report is None or not report.quiet:
-                print_note(
-                    f"The default of {setting} from the environment or a configuration file is ignored: {error.message}"
-                )
-            return {**groups, key: replace(group, **{setting: field.default})}
-    raise error
 
 
 def _create_group(group: type, values: dict[str, Any]) -> Any:
