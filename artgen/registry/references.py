@@ -77,7 +77,8 @@ def _reference_from_info(info: ModelInfo, revision: str | None) -> ModelReferenc
 def _reference_from_text(text: str, info: ModelInfo | None) -> ModelReference:
     path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
     # pathlib's functions raise for long names.
-    is_folder, is_file = os.path.isdir(path), os.path.isfile(path)  # noqa: PTH112, PTH113
+    is_folder = os.path.isdir(path)  # noqa: PTH112
+    is_file = os.path.exists(path) and not is_folder  # noqa: PTH110 - `read_header` refuses a pipe or a device
     if path.suffix.lower() in PICKLE_SUFFIXES and not is_folder:
         reject_pickle(path)
     source, separator, revision = text.partition("@")

@@ -206,7 +206,8 @@ def _verify_file(
     reference: ModelReference, path: Path, relative: str, expected: str | None, on_progress: OnVerify | None
 ) -> FileCheck:
     if not path.is_file():
-        return FileCheck(reference.name, relative, False, "missing (a broken link)")
+        reason = "not a regular file" if path.exists() else "missing (a broken link)"
+        return FileCheck(reference.name, relative, False, reason)
     blob = path.readlink().name if path.is_symlink() else ""
     expected = expected or (blob if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob) else None)
     size, done = path.stat().st_size, 0

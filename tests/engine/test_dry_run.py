@@ -1,16 +1,19 @@
 """Test that a dry run refuses what a real run refuses, with the same message, and prints all settings."""
 
 import random
+import shutil
 from pathlib import Path
 
 import broken_models
 import pytest
+import sample_images
 import tiny_loras
 from command_line import run, save_inputs
 from typer.testing import CliRunner, Result
 
 from artgen.cli.main import app
 from artgen.engine.loading import pipeline_cache
+from artgen.registry import position_limit_px, resolve_model
 
 ONE_SENTENCE_MAX = 600
 SAMPLE = sorted(random.Random(7).sample(sorted(broken_models.BREAKAGES), 60))
@@ -143,3 +146,43 @@ def test_a_dry_run_prints_the_note_about_a_long_prompt(sd1: str) -> None:
     assert note in run(*arguments, "--dry-run").stderr
     Path("p.txt").write_text("x " * 100 + "\n")
     assert run("batch", "p.txt", "-m", sd1, "--dry-run").stderr.count(note) == 1
+
+
+@pytest.mark.parametrize("breakage", ["missing tensor", "text tensor of another shape", f"{broken_models.VAE} removed"])
+@pytest.mark.parametrize("command", ["train", "anomaly", "noise"])
+def test_train_anomaly_and_noise_check_the_model_in_a_dry_run(
+    models: dict[str, Path], command: str, breakage: str
+) -> None:
+    save_inputs()
+    Path("images").mkdir()
+    shutil.copy("in.png", "images/a.png")
+    folder = str(broken_models.write_broken(breakage, models["sd1"], Path("model")))
+    arguments = {
+        "train": ("train", "images", "-m", folder, "--train-steps", "1"),
+        "anomaly": ("anomaly", "in.png", "-m", folder),
+        "noise": ("noise", "in.png", "-m", folder, "--space", "latent"),
+    }[command]
+    output = ("-o", "out/result.safetensors") if command == "train" else () if command == "anomaly" else ("-o", "out/")
+    dry, real = _invoke(*arguments, *output, "--dry-run"), _invoke(*arguments, *output)
+    assert _refusal(dry) == _refusal(real)
+    assert dry.exit_code == 4
+    assert not list(Path().glob("out/*.*"))
+
+
+@pytest.mark.parametrize("task", ["txt2img", "img2img", "outpaint"])
+def test_a_dry_run_refuses_a_size_without_position_embeddings(models: dict[str, Path], task: str) -> None:
+    limit = position_limit_px(resolve_model(str(models["sd3"])))
+    assert limit is not None
+    sample_images.photo(Path("large.png"), limit + 64, 64)
+    sample_images.photo(Path("fitting.png"), limit, 64)
+    for name, width, code in (("fitting.png", limit, 0), ("large.png", limit + 64, 2)):
+        arguments = {
+            "txt2img": ("txt2img", "x", "--size", f"{width}x64"),
+            "img2img": ("img2img", name, "x"),
+            "outpaint": ("outpaint", "fitting.png", "x", "--expand", "top=64" if code == 0 else "left=64"),
+        }[task]
+        result = _invoke(*arguments, "-m", str(models["sd3"]), "--steps", "4", "--dry-run")
+        assert result.exit_code == code, result.stderr
+        if code:
+            assert f"Cannot generate {width}x64 with" in _refusal(result)[1]
+            assert f"both sides can have at most {limit} pixels" in result.stderr

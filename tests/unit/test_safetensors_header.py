@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import os
+import shutil
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from artgen import registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
 from artgen.jobs.anomaly.fit_file import read_fit_header
 from artgen.registry import lora, single_file_configs
+from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.checkpoint_content import inspect_file
 from artgen.registry.safetensors_header import MAX_HEADER_BYTES, read_header
 
@@ -266,3 +270,57 @@ def test_a_configuration_folder_is_created_once(tmp_path: Path) -> None:
     assert single_file_configs.build_config_folder("sd1") == first
     assert (first / "model_index.json").stat().st_mtime_ns == mtime_ns
     assert [path.name for path in first.parent.iterdir()] == [first.name]
+
+
+@pytest.fixture
+def pipe() -> Path:
+    """Return a pipe that nobody writes to. A function that opens the pipe would wait."""
+    os.mkfifo("pipe.safetensors")
+    return Path("pipe.safetensors")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_header,
+        lora.read_lora,
+        lambda path: lora.read_lora(lora.find_lora(str(path))),
+        lambda path: lora.read_lora(lora.find_lora("pipe")),
+        lambda path: registry.resolve_model(str(path)),
+        read_fit_header,
+    ],
+)
+def test_a_pipe_is_refused_without_waiting(pipe: Path, read: Callable[[Path], object]) -> None:
+    with pytest.raises(InputFileError, match=r"pipe\.safetensors"):
+        read(pipe)
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/zero"])
+def test_a_device_is_refused(device: str) -> None:
+    for read in (registry.resolve_model, lambda name: lora.read_lora(lora.find_lora(name))):
+        with pytest.raises(InputFileError, match=f"'{device}' is a device"):
+            read(device)
+
+
+def test_a_pipe_in_the_folder_of_loras_is_skipped(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("loras").resolve()
+    (folder / "sub").mkdir(parents=True)
+    pipe.rename(folder / "style.safetensors")
+    monkeypatch.setattr("artgen.spec.config.lora_folder", lambda: folder)
+    with pytest.raises(InputFileError, match="Cannot find the LoRA 'style'"):
+        lora.find_lora("style")
+    file = zero_file(folder / "sub" / "style.safetensors", {"x": (1,)})
+    assert lora.find_lora("style") == file
+    with pytest.raises(InputFileError) as error:
+        lora.find_lora("loras")
+    assert "style.safetensors" not in error.value.hint
+
+
+@pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.safetensors", "unet/config.json", "model_index.json",
+                                  "scheduler/scheduler_config.json"])  # fmt: skip
+def test_a_pipe_in_a_model_folder_is_refused(tmp_path: Path, file: str) -> None:
+    folder = shutil.copytree(ASSETS_FOLDER / "denoiser", tmp_path / "model")
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    with pytest.raises(ModelUnavailableError):
+        registry.check_model_files(registry.resolve_model(str(folder)))

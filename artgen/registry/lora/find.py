@@ -25,10 +25,11 @@ def find_lora(name: str) -> Path:
     """
     path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
     for file in (path, Path(f"{path}{LORA_SUFFIX}")):
-        if os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises for long names
+        # `read_lora` refuses a pipe or a device. The methods of Path raise for long names.
+        if os.path.exists(file) and not os.path.isdir(file):  # noqa: PTH110, PTH112
             return file
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for long names
-        files = sorted(file.name for file in path.iterdir() if file.suffix == LORA_SUFFIX)
+        files = sorted(file.name for file in path.iterdir() if file.suffix == LORA_SUFFIX and file.is_file())
         hint = f"--lora {path / files[0]}" if files else "Pass a .safetensors file."
         raise InputFileError(f"'{name}' is a folder, not a LoRA.", hint)
     if path.suffix.lower() in PICKLE_SUFFIXES:
@@ -72,8 +73,9 @@ def _iter_lora_files(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
         folders.sort()
         for file in sorted(files):
-            if file.endswith(LORA_SUFFIX):
-                yield Path(parent, file)
+            path = Path(parent, file)
+            if path.suffix == LORA_SUFFIX and os.path.isfile(path):  # noqa: PTH113 - skip pipes
+                yield path
 
 
 def find_recorded(name: str, digest: str, folders: Sequence[Path]) -> LoraFile | None:
