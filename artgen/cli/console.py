@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -286,18 +286,3 @@ def _model_line(event: ModelSelected) -> str:
     if device == "cpu":
         device = "the CPU" if hardware.cuda_device_count() else "the CPU (no CUDA device found)"
     return f"Using {event.model} on {device} in {event.dtype}."
-
-
-def summary_line(settings: Mapping[str, Any]) -> str:
-    """Return the settings of a job as one line, for `--dry-run`: `NAME=VALUE`, separated by two spaces.
-
-    Omits unset settings. A text that contains two spaces or a control character is written as JSON.
-    """
-    parts = []
-    for name, value in settings.items():
-        for item in value if isinstance(value, tuple) else (value,):
-            text = str(item)
-            if item is not None and item is not False and text:
-                is_plain = text.isprintable() and "  " not in text
-                parts.append(f"{name}={text if is_plain else json.dumps(text, ensure_ascii=False)}")
-    return "  ".join(parts)

@@ -3,6 +3,7 @@
 The jobs come from `request_jobs.RequestJobs`, which has no ledger, or from `ledger_jobs.LedgerJobs`, which has one.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,6 @@ from artgen.cli.console import (
     print_json,
     print_note,
     print_result,
-    summary_line,
 )
 from artgen.cli.stdout_image import print_saved_path
 from artgen.errors import ArtgenError
@@ -164,7 +164,7 @@ def _print_pending(pending: Sequence[PendingJob], report: ReportSettings) -> Non
             print_json({**location, "file": str(job.choose_name()), **job.record})
         else:
             settings = {**job.settings, "output": job.choose_name()}
-            print_result("  ".join(text for text in (job.location, summary_line(settings)) if text))
+            print_result("  ".join(text for text in (job.location, _summary_line(settings)) if text))
     print_note(f"Dry run: {counted(len(pending), 'image')} would be generated.")
 
 
@@ -205,3 +205,18 @@ def _exit_with_failures(failures: Sequence[JobOutcome], plan: RunPlan, report: R
     hint = "Add --retry-failed to try them again." if plan.has_ledger else ""
     print_error(ArtgenError(f"{len(failures):,} of {counted(plan.total, 'image')} failed.", hint))
     raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _summary_line(settings: Mapping[str, Any]) -> str:
+    """Return the settings of a job as one line, for `--dry-run`: `NAME=VALUE`, separated by two spaces.
+
+    Omits unset settings. A text that contains two spaces or a control character is written as JSON.
+    """
+    parts = []
+    for name, value in settings.items():
+        for item in value if isinstance(value, tuple) else (value,):
+            text = str(item)
+            if item is not None and item is not False and text:
+                is_plain = text.isprintable() and "  " not in text
+                parts.append(f"{name}={text if is_plain else json.dumps(text, ensure_ascii=False)}")
+    return "  ".join(parts)
