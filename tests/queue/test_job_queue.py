@@ -19,6 +19,7 @@ from PIL import Image, ImageChops
 
 from artgen import replay
 from artgen.engine import generate
+from artgen.engine.loading import pipeline_cache
 from artgen.errors import DeviceLostError, OutputError, UsageError
 from artgen.jobs.batch_size import AutoTuneBatchSize, JobGroup, parse_batch_size
 from artgen.outputs import Destination
@@ -193,6 +194,7 @@ def test_failed_job_does_not_stop_others_and_can_be_retried(model: Path, monkeyp
             result[0].fill_(torch.nan)
         return result
 
+    pipeline_cache.clear_cache()  # hooks of other tests can have an attribute `forward` in the cached UNet
     monkeypatch.setattr(UNet2DConditionModel, "forward", forward_with_nan)
     _, results = run_batch(plan)
     states = [result.record.state for result in results if result.record]
