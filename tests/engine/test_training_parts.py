@@ -266,6 +266,16 @@ def test_damaged_checkpoint_is_rejected(tmp_path: Path) -> None:
         checkpoints.restore_checkpoint(folder, train_state())
 
 
+@pytest.mark.parametrize("name", [checkpoints.WEIGHTS_FILE, checkpoints.OPTIMIZER_FILE, training_layout.STATE_FILE])
+def test_pipe_in_a_checkpoint_is_rejected_without_waiting(tmp_path: Path, name: str) -> None:
+    paths = training_layout.TrainingPaths(tmp_path / "x.safetensors")
+    folder = checkpoints.save_checkpoint(paths, train_state(), 1, {}, max_checkpoints=1)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(InputFileError, match=f"Cannot read the checkpoint .*: '{name}'"):
+        checkpoints.restore_checkpoint(folder, train_state())
+
+
 def test_losses_of_repeated_steps_are_deleted(tmp_path: Path) -> None:
     paths = training_layout.TrainingPaths(tmp_path / "x.safetensors")
     first = loss_log.LossLog(paths, 0)

@@ -102,7 +102,7 @@ def restore_checkpoint(folder: Path, train_state: TrainState) -> None:
     try:
         for name in names:
             if not (folder / name).is_file():  # a pipe would wait for data
-                raise ValueError(f"'{name}' is missing")
+                raise ValueError(f"'{name}' is missing or not a regular file")
             read_header(folder / name)
         weights, optimizer_state, *shadows = (load_file(folder / name) for name in names)
         with torch.no_grad():
