@@ -9,7 +9,6 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers.pipelines import auto_pipeline
 
 from artgen.engine.loading import pipeline_cache, schedulers
 from artgen.engine.loading.components import find_class
@@ -85,6 +84,8 @@ def check_task_pipeline(model: ResolvedModel, task: str) -> None:
     """
     if pipeline_cache.SD_PIPELINE_PATTERN.fullmatch(model.pipeline):
         return
+    from diffusers.pipelines import auto_pipeline  # it imports all pipelines
+
     mapping = {
         "Text2Image": auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
         "Image2Image": auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,

@@ -16,11 +16,18 @@ LEDGER = Path("out/artgen-ledger")
 
 
 def remove_folder() -> None:
-    shutil.rmtree("out")
+    _remove_at_once(Path("out"))
 
 
 def remove_ledger_folder() -> None:
-    shutil.rmtree(LEDGER)
+    _remove_at_once(LEDGER)
+
+
+def _remove_at_once(folder: Path) -> None:
+    """Remove a folder. `rmtree` alone fails if a worker creates a file meanwhile."""
+    removed = Path("removed")
+    folder.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def remove_ledger_file() -> None:
