@@ -153,10 +153,11 @@ def test_changed_lora_is_loaded_again(model: Path) -> None:
     assert after.record["lora_sha256"] == [compute_sha256(Path("other.safetensors"))]
 
 
-def test_changed_single_file_is_loaded_again(model: Path) -> None:
-    from artgen.engine.loading import pipeline_cache
+def test_changed_single_file_is_loaded_again(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from artgen.engine.loading import pipeline_cache, preflight
     from artgen.registry.resolved import ResolvedModel
 
+    monkeypatch.setattr(preflight, "check_loadable", lambda *_, **__: None)  # the file is only a UNet
     file = model / WEIGHTS["unet"]
     described = ResolvedModel("model", file, True, "sd1", "StableDiffusionPipeline")
     objects: Iterator[int] = iter(range(9))

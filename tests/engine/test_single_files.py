@@ -180,6 +180,7 @@ def test_a_dry_run_refuses_a_broken_single_file_as_a_real_run_does(
 def test_a_dry_run_accepts_a_complete_single_file(sd1_tensors: Tensors) -> None:
     zero_file(Path("complete.safetensors"), {**sd1_tensors, "model_ema.decay": (), "other": (3, 4)})
     loader = diffusers.loaders.single_file_model.load_model_dict_into_meta
+    pipeline_cache.clear_cache()
     result = CliRunner().invoke(app, ["txt2img", "x", "-m", "complete.safetensors", "--dry-run"])
     assert (result.exit_code, result.exception) == (0, None), result.stderr
     assert diffusers.loaders.single_file_model.load_model_dict_into_meta is loader
