@@ -151,7 +151,8 @@ class LedgerJobs:
         Raises:
             typer.Exit: a job cannot run; each error is printed.
         """
-        pending = [job for job in self.plan.jobs if not self.ledger.completed(job.fingerprint)]
+        completed = self.ledger.completed_keys()
+        pending = [job for job in self.plan.jobs if job.fingerprint not in completed]
         if not pending:  # then the engine is not needed
             return
         # A real run reports truncated prompts when it generates the images.

@@ -120,7 +120,7 @@ class _FolderSearch:
         except OSError:
             return True  # the error is reported when the image is read
         reason = self._excluded.get((status.st_dev, status.st_ino))
-        if reason is None and is_special_file(path):
+        if reason is None and not stat.S_ISREG(status.st_mode):
             reason = _SPECIAL
         if reason is not None:
             self.skipped[reason] += 1

@@ -25,7 +25,7 @@ MAX_PENDING_SAVES = 4
 """Maximum number of images that wait to be saved, in addition to one batch."""
 
 MAX_SAVE_ATTEMPTS = 3
-"""Number of times that an image is saved if somebody removes its folder at the same time."""
+"""Number of times that an image is saved if its folder is removed at the same time."""
 
 
 class JobRunner:

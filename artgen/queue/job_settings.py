@@ -94,7 +94,7 @@ def unique_settings(keys: Iterable[str], *, allow_unknown: bool = False) -> dict
     Raises:
         UsageError: a setting is unknown, or two keys have the same setting: equal keys, or a name and its alias.
     """
-    names: dict[str, str] = {}
+    first_keys: dict[str, str] = {}
     for key in keys:
         try:
             name = setting_name(key)
@@ -102,11 +102,10 @@ def unique_settings(keys: Iterable[str], *, allow_unknown: bool = False) -> dict
             if not allow_unknown:
                 raise
             name = key
-        for first_key, first_name in names.items():
-            if name == first_name:
-                raise UsageError(f"Cannot set {name} twice: with '{first_key}' and with '{key}'.", _REPEATED_HINT)
-        names[key] = name
-    return names
+        if name in first_keys:
+            raise UsageError(f"Cannot set {name} twice: with '{first_keys[name]}' and with '{key}'.", _REPEATED_HINT)
+        first_keys[name] = key
+    return {key: name for name, key in first_keys.items()}
 
 
 def entry_or_error(source: str, line: int, parse: Callable[..., dict[str, Any]], *arguments: Any) -> Entry | LineError:

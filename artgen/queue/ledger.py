@@ -2,7 +2,7 @@
 
 A line is written before an image gets its final name, so each image has a line. A job is done if its line has the state
 `done` *and* the file exists. Each line is written with one call to a file in append mode and is flushed to the disk.
-Damaged lines, such as a line that a crash truncated, are skipped. If somebody removes or replaces the file while a
+Damaged lines, such as a line that a crash truncated, are skipped. If the file is removed or replaced while a
 batch runs, all known lines are written again.
 """
 
@@ -145,7 +145,7 @@ class Ledger:
             self.records.update(records)
 
     def restore(self) -> None:
-        """Write the known lines that are no longer in the files, because somebody removed or replaced a file.
+        """Write the known lines that are no longer in the files, because a file was removed or replaced.
 
         Raises:
             InputFileError: a ledger file cannot be read.

@@ -1,7 +1,6 @@
 """Read new lines of a ledger file, and append lines. Detect that the file was removed or replaced."""
 
 import os
-import stat
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import BinaryIO
 from artgen.errors import InputFileError, OutputError
 from artgen.queue.ledger_lines import header_line
 from artgen.system.counts import counted
+from artgen.system.external_data import open_regular
 
 MAX_LINE_BYTES = 1 << 20
 """Longest line that is read. The longest lines contain an error message."""
@@ -23,7 +23,7 @@ MAX_RECENT_IMAGES = 50
 _FIRST_LINE_BYTES = 256
 
 _MAX_ATTEMPTS = 3
-"""Number of times that a line is written if somebody removes the folder at the same time."""
+"""Number of times that a line is written if the folder is removed at the same time."""
 
 
 class LedgerReader:
@@ -53,7 +53,7 @@ class LedgerReader:
             InputFileError: the file cannot be read.
         """
         try:
-            with open(self.path, "rb", opener=_open_without_waiting) as file:
+            with open(self.path, "rb", opener=open_regular) as file:
                 if not self.is_current(file.fileno()) or _size(file.fileno()) < self._offset:
                     self._forget_lines()
                     self._first_line = os.pread(file.fileno(), _FIRST_LINE_BYTES, 0).partition(b"\n")[0]
@@ -127,7 +127,7 @@ class LedgerWriter:
             except OSError as error:
                 self.close()
                 if isinstance(error, FileNotFoundError) and attempt < _MAX_ATTEMPTS:
-                    continue  # somebody removed the folder between two calls
+                    continue  # the folder was removed between two calls
                 raise OutputError(
                     f"Cannot write '{self._path}': {error.strerror or error}.",
                     "Check the permissions and the free disk space, then run the same command.",
@@ -146,7 +146,7 @@ class LedgerWriter:
             self.close()
         if self._descriptor is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = _open_without_waiting(str(self._path), os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            self._descriptor = open_regular(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             if not is_known(self._descriptor):
                 data = lost_lines() + data
             size = _size(self._descriptor)
@@ -166,19 +166,6 @@ def is_open_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
         return False
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a regular file. Do not wait for the other end of a pipe.
-
-    Raises:
-        OSError: the file cannot be opened, or is not a regular file.
-    """
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError("it is not a regular file")
-    return descriptor
 
 
 def _size(descriptor: int) -> int:

@@ -42,7 +42,7 @@ class JobLocks:
 
     def _open_lock_file(self) -> int:
         if self._fd is not None and not is_open_file(self._fd, self._path):
-            os.close(self._fd)  # somebody removed the file; other processes lock a new one
+            os.close(self._fd)  # the file was removed; other processes lock a new one
             self._fd = None
         if self._fd is None:
             try:

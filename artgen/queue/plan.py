@@ -111,7 +111,7 @@ class BatchPlan:
         return [f"The default of {name} has no effect: no job takes it." for name in self.unused(names)]
 
     def unused(self, names: Iterable[str]) -> list[str]:
-        """Return the settings among `names` that no entry takes. If there is no valid entry, return none."""
+        """Return the settings in `names` that no entry uses. Return an empty result if no entry is valid."""
         return [name for name in names if self.jobs and name not in self.accepted_settings]
 
     def add_unknown_fields(self, setting_values: dict[str, Any]) -> dict[str, Any]:

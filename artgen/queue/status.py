@@ -63,7 +63,7 @@ def verify_files(ledger: Ledger) -> Iterator[tuple[str, str]]:
         else:
             try:
                 is_intact = compute_sha256(ledger.folder / record.file) == record.sha256
-            except InputFileError:  # somebody removes the file now, or made it unreadable
+            except InputFileError:  # the file was removed meanwhile, or is unreadable
                 yield record.file, "missing"
             else:
                 yield record.file, "intact" if is_intact else "changed"

@@ -82,48 +82,32 @@ def decode_text(data: bytes) -> str:
     return text
 
 
-def read_limited(
-    path: Path,
-    max_bytes: int,
-    *,
-    idle_seconds: float = PIPE_IDLE_SECONDS,
-    total_seconds: float = PIPE_TOTAL_SECONDS,
-) -> bytes:
+def read_limited(path: Path, max_bytes: int) -> bytes:
     """Return the content of a file or pipe that the user named.
 
     Args:
         path: regular file, pipe, or device such as `/dev/stdin`.
         max_bytes: largest content.
-        idle_seconds: longest time that a pipe may send nothing.
-        total_seconds: longest time that reading a pipe may take.
 
     Raises:
         InputFileError: the path is missing, unreadable, a folder or a socket, has more than `max_bytes`, or is a pipe
-            that sends nothing in the time limits.
+            that sends nothing for `PIPE_IDLE_SECONDS` or does not end within `PIPE_TOTAL_SECONDS`.
     """
     with wrap_read_errors(path):
         descriptor = os.open(path, _NONBLOCKING_READ)
         try:
-            return read_descriptor(
-                descriptor, str(path), max_bytes, idle_seconds=idle_seconds, total_seconds=total_seconds
-            )
+            return read_descriptor(descriptor, str(path), max_bytes)
         finally:
             os.close(descriptor)
 
 
-def read_descriptor(
-    descriptor: int,
-    name: str,
-    max_bytes: int,
-    *,
-    idle_seconds: float = PIPE_IDLE_SECONDS,
-    total_seconds: float = PIPE_TOTAL_SECONDS,
-) -> bytes:
-    """Return the remaining content of an open file, pipe or device. `read_limited` explains the arguments.
+def read_descriptor(descriptor: int, name: str, max_bytes: int) -> bytes:
+    """Return the remaining content of an open file, pipe or device.
 
     Args:
         descriptor: open file descriptor. It stays open.
         name: name of the file in messages.
+        max_bytes: largest content.
 
     Raises:
         InputFileError: as `read_limited`.
@@ -135,7 +119,7 @@ def read_descriptor(
     is_regular = stat.S_ISREG(status.st_mode)
     if is_regular and status.st_size > max_bytes:
         raise _too_large_error(name, max_bytes)
-    wait = _wait_for_nothing if is_regular else _pipe_waiter(descriptor, name, idle_seconds, total_seconds)
+    wait = _wait_for_nothing if is_regular else _pipe_waiter(descriptor, name)
     content = io.BytesIO()  # its `getvalue` does not copy the content
     while wait():
         try:
@@ -152,6 +136,23 @@ def read_descriptor(
     return content.getvalue()
 
 
+def open_regular(path: Path | str, flags: int = os.O_RDONLY) -> int:
+    """Open a regular file and return its descriptor. Do not wait for the other end of a pipe.
+
+    Args:
+        path: the file.
+        flags: flags of `os.open`.
+
+    Raises:
+        OSError: the file cannot be opened, or is not a regular file.
+    """
+    descriptor = os.open(path, flags | _NONBLOCKING_READ, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("it is not a regular file")
+    return descriptor
+
+
 def read_optional(path: Path, max_bytes: int) -> bytes | None:
     """Return the content of a state file that artgen can do without.
 
@@ -160,12 +161,10 @@ def read_optional(path: Path, max_bytes: int) -> bytes | None:
         `max_bytes`.
     """
     try:
-        descriptor = os.open(path, _NONBLOCKING_READ)
+        descriptor = open_regular(path)
     except (OSError, ValueError):  # An unsupported file name raises ValueError.
         return None
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
         return read_descriptor(descriptor, str(path), max_bytes)
     except (OSError, InputFileError):
         return None
@@ -216,20 +215,20 @@ def _wait_for_nothing() -> bool:
     return True
 
 
-def _pipe_waiter(descriptor: int, name: str, idle_seconds: float, total_seconds: float) -> Callable[[], bool]:
+def _pipe_waiter(descriptor: int, name: str) -> Callable[[], bool]:
     """Return a function that waits until the pipe has data or is closed."""
     if not hasattr(select, "poll"):
         return _wait_for_nothing
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
-    deadline = time.monotonic() + total_seconds
+    deadline = time.monotonic() + PIPE_TOTAL_SECONDS
 
     def wait() -> bool:
-        seconds = min(idle_seconds, deadline - time.monotonic())
+        seconds = min(PIPE_IDLE_SECONDS, deadline - time.monotonic())
         if seconds <= 0 or not poller.poll(seconds * 1000):
             raise InputFileError(
-                f"Cannot read '{name}': the pipe sent no data for {idle_seconds:g} seconds, or did not end within "
-                f"{total_seconds:g} seconds.",
+                f"Cannot read '{name}': the pipe sent no data for {PIPE_IDLE_SECONDS:g} seconds, or did not end "
+                f"within {PIPE_TOTAL_SECONDS:g} seconds.",
                 "Write to the pipe and close it, or name a file.",
             )
         return True

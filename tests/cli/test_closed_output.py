@@ -1,6 +1,5 @@
 """Test that a closed pipe ends every command without a message (`artgen ... | head -1`)."""
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
-from command_line import FAST, record, save_inputs
+from command_line import FAST, save_inputs_of_all_commands
 
 from artgen.cli.main import COMMAND_SUMMARIES, app, load_command
 
@@ -61,14 +60,7 @@ def closed_pipe() -> Iterator[TextIO]:
 
 @pytest.fixture
 def _inputs() -> None:
-    from PIL import Image
-
-    save_inputs()
-    Path("photos").mkdir()
-    for number in range(2):
-        Image.effect_noise((64, 64), 50).convert("RGB").save(f"photos/{number}.png")
-    Path("prompts.txt").write_text("a fox\na car\n")
-    Path("record.json").write_text(json.dumps({"artgen": "0.1.0", **record("txt2img", "x", "-m", "tiny", *FAST)}))
+    save_inputs_of_all_commands()
 
 
 def exit_code(*arguments: str) -> Any:

@@ -1,13 +1,11 @@
 """Test every option and argument of every command with names that no file system accepts."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import FAST, record, save_inputs
-from PIL import Image
+from command_line import FAST, save_inputs_of_all_commands
 
 from artgen.cli.main import COMMAND_SUMMARIES, app, load_command
 
@@ -76,12 +74,7 @@ def _cases() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def _inputs() -> None:
-    save_inputs()
-    Path("photos").mkdir()
-    for number in range(2):
-        Image.effect_noise((64, 64), 50).convert("RGB").save(f"photos/{number}.png")
-    Path("prompts.txt").write_text("a fox\n")
-    Path("record.json").write_text(json.dumps({"artgen": "0.1.0", **record("txt2img", "x", *MODEL, *FAST)}))
+    save_inputs_of_all_commands()
 
 
 def test_the_table_contains_every_command() -> None:

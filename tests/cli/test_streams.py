@@ -230,7 +230,7 @@ def test_pipes_and_sockets_are_never_replaced(name: str, option: str) -> None:
 def test_pipe_without_a_writer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     from artgen.system import external_data
 
-    monkeypatch.setattr(external_data.read_limited, "__kwdefaults__", {"idle_seconds": 0.2, "total_seconds": 1.0})
+    monkeypatch.setattr(external_data, "PIPE_IDLE_SECONDS", 0.2)
     os.mkfifo("pipe.png")
     assert "sent no data" in run("info", "pipe.png", code=3).stderr
 

@@ -1,6 +1,7 @@
 """Run the command line in the process of the test, and write small input images."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -30,3 +31,13 @@ def save_inputs() -> None:
     mask = Image.new("L", (33, 47))
     mask.paste(255, (5, 5, 20, 20))
     mask.save("mask.png")
+
+
+def save_inputs_of_all_commands() -> None:
+    """Write the files of `save_inputs`, the folder `photos`, `prompts.txt` and the record `record.json`."""
+    save_inputs()
+    Path("photos").mkdir()
+    for number in range(2):
+        Image.effect_noise((64, 64), 50).convert("RGB").save(f"photos/{number}.png")
+    Path("prompts.txt").write_text("a fox\na car\n")
+    Path("record.json").write_text(json.dumps({"artgen": "0.1.0", **record("txt2img", "x", "-m", "tiny", *FAST)}))

@@ -18,7 +18,7 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png(*chunks: bytes, size: tuple[int, int] = (8, 8)) -> bytes:
-    """Return a PNG with chunks before its pixels, which are those of an 8x8 image."""
+    """Return a PNG of 8x8 pixels with chunks before its pixel data."""
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0))
     return _SIGNATURE + header + b"".join(chunks) + png_chunk(b"IDAT", _PIXELS) + png_chunk(b"IEND", b"")
 

@@ -97,8 +97,8 @@ class Hub:
         status_headers: headers of the answers with these statuses.
         ignore_range: send complete files for range requests.
         redirect: redirect requests for large files to another host, as the hub does.
-        listing: fields that replace those of the answer to `/api/models/ID`.
-        sibling: fields that replace those of each file in that answer.
+        listing: fields that replace fields of the answer to `/api/models/ID`.
+        sibling: fields that replace fields of each file in the answer.
         hostile: called with the handler and the path of each request; answers the request if it returns True.
     """
 

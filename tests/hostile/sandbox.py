@@ -233,8 +233,7 @@ def _shorten_waits(*, uses_hub: bool) -> None:
         transfer.READ_SECONDS = transfer.ANSWER_SECONDS = transfer.SLOW_WINDOW_SECONDS = 2.0
     from artgen.system import external_data
 
-    for function in (external_data.read_limited, external_data.read_descriptor):
-        function.__kwdefaults__.update(idle_seconds=0.5, total_seconds=2.0)
+    external_data.PIPE_IDLE_SECONDS, external_data.PIPE_TOTAL_SECONDS = 0.5, 2.0
 
 
 def _reject_other_hosts() -> None:

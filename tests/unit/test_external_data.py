@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from artgen.errors import InputFileError
+from artgen.system import external_data
 from artgen.system.external_data import MAX_JSON_DEPTH, parse_json, read_limited, read_optional
 
 
@@ -71,11 +72,12 @@ def test_a_pipe_is_read_until_its_writer_closes_it(tmp_path):
     writer.join()
 
 
-def test_a_pipe_without_a_writer_ends_with_an_error(tmp_path):
+def test_a_pipe_without_a_writer_ends_with_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(external_data, "PIPE_IDLE_SECONDS", 0.1)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(InputFileError, match="the pipe sent no data"):
-        read_limited(pipe, 100, idle_seconds=0.1)
+        read_limited(pipe, 100)
     assert read_optional(pipe, 100) is None
 
 
