@@ -1,0 +1,245 @@
+"""Describe the image pipelines of diffusers: tasks, sizes, guidance and supported features (`assets/pipelines.json`).
+
+Each entry of the table is one family or variant, such as Flux.1 dev. `find_entry` selects the entry of a model from its
+`model_index.json` and its denoiser configuration; `require_entry` refuses every other pipeline with a reason, before a
+download. This module imports neither torch nor diffusers.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from artgen.errors import ModelUnavailableError
+from artgen.registry.catalog import ASSETS_FOLDER
+
+MAX_FAMILIES_IN_HINT = 12
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """Describe a text encoder of a pipeline.
+
+    Attributes:
+        component: name of the component; its tokenizer is named `tokenizer` instead of `text_encoder`.
+        kind: clip, t5, bert or llm (a language model).
+        max_tokens: prompts are truncated at this number of tokens by default; None if they are not truncated.
+    """
+
+    component: str
+    kind: str
+    max_tokens: int | None
+
+
+@dataclass(frozen=True)
+class PipelineEntry:
+    """Describe a family or a variant of image pipelines. The attributes have the names of the keys of the table.
+
+    Attributes:
+        name: key in the table, such as `flux-schnell`.
+        title: name for users, such as `Flux.1 schnell`.
+        architecture: value of `ResolvedModel.architecture`. LoRAs fit models of the same architecture.
+        tasks: diffusers' pipeline class of each supported task: txt2img, img2img, inpaint, outpaint, and sample for
+            pipelines without a prompt.
+        classes: further class names in `model_index.json` that select this entry, besides those of `tasks`.
+        when: conditions on the model, as `index.KEY` (model_index.json) or `denoiser.KEY` (config.json) -> value. An
+            entry with conditions precedes an entry without conditions.
+        refused_tasks: reasons why tasks are not supported.
+        denoiser: component that predicts the noise.
+        vae: component that decodes the latents; None in pixel space.
+        encoders: text encoders.
+        native_size_px: default side of the images in pixels, if the denoiser's configuration has no `sample_size`.
+        vae_factor: width of the image divided by the width of the latents; None: read it from the VAE's configuration.
+        patch: width of a token in latent pixels; None: `patch_size` of the denoiser's configuration.
+        multiple: sides in pixels are multiples of this number, and of `vae_factor` x `patch`.
+        steps: default number of steps.
+        steps_argument: argument of the pipeline that receives the number of steps.
+        guidance: none, classifier-free (two denoiser calls per step), embedded (the denoiser receives the scale as an
+            input) or true-cfg (classifier-free, if the pipeline also receives a negative prompt).
+        guidance_scale: default guidance scale.
+        guidance_argument: argument of the pipeline that receives the guidance scale.
+        guidance_off: largest guidance scale that disables classifier-free guidance.
+        negative_prompt: none (no effect), guidance (in effect while the guidance is on), or true-cfg (turns on true CFG
+            with `true_cfg_scale`, in addition to embedded guidance).
+        default_negative_prompt: negative prompt of a request without one, if the guidance is on.
+        true_cfg_scale: value of the argument `true_cfg_scale` for a negative prompt, if `negative_prompt` is true-cfg.
+        no_strength: tasks whose pipeline uses the image as a reference and has no strength.
+        guidance_rescale: tasks whose pipeline takes `guidance_rescale`.
+        arguments: constant arguments of each call, for the arguments that the pipeline class has.
+        features: supported features: frames, lora, long-prompts, offload, text-offload (`--offload text` on the CPU),
+            latent-denoise (also latent anomaly detection), latent-noise, training, cuda-graphs, quantize, fast-cache,
+            fast-decoder and so on (the parts of `--fast`).
+        pixel_space: whether the denoiser works on pixels, without a prompt.
+    """
+
+    name: str
+    title: str
+    architecture: str
+    tasks: Mapping[str, str]
+    classes: tuple[str, ...] = ()
+    when: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    refused_tasks: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    denoiser: str = "transformer"
+    vae: str | None = "vae"
+    encoders: tuple[TextEncoder, ...] = ()
+    native_size_px: int = 1024
+    vae_factor: int | None = None
+    patch: int | None = 1
+    multiple: int = 8
+    steps: int = 50
+    steps_argument: str = "num_inference_steps"
+    guidance: str = "classifier-free"
+    guidance_scale: float = 0.0
+    guidance_argument: str = "guidance_scale"
+    guidance_off: float = 1.0
+    negative_prompt: str = "guidance"
+    default_negative_prompt: str | None = None
+    true_cfg_scale: float = 4.0
+    no_strength: tuple[str, ...] = ()
+    guidance_rescale: tuple[str, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    features: frozenset[str] = frozenset()
+    pixel_space: bool = False
+
+    def supports(self, feature: str) -> bool:
+        """Return whether artgen supports a feature with this pipeline; see `features`."""
+        return feature in self.features
+
+    def size_multiple(self, vae_factor: int, patch: int) -> int:
+        """Return the number of pixels that divides width and height.
+
+        Args:
+            vae_factor: factor of the model's VAE; ignored if the entry defines it.
+            patch: patch of the model's denoiser; ignored if the entry defines it.
+        """
+        return math.lcm(self.multiple, (self.vae_factor or vae_factor) * (self.patch or patch))
+
+    def selecting_classes(self) -> frozenset[str]:
+        """Return the class names in `model_index.json` that select this entry."""
+        return frozenset((*self.tasks.values(), *self.classes))
+
+
+@cache
+def pipeline_entries() -> Mapping[str, PipelineEntry]:
+    """Return all entries of the table by name; entries with conditions precede those without."""
+    table = _table()["entries"]
+    found = [_entry(name, table) for name in table]
+    return MappingProxyType({each.name: each for each in sorted(found, key=lambda each: not each.when)})
+
+
+@cache
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = json.loads((ASSETS_FOLDER / "pipelines.json").read_text(encoding="utf-8"))
+    return table
+
+
+def _entry(name: str, table: Mapping[str, Any]) -> PipelineEntry:
+    values = _inherited(name, table)
+    values["classes"] = tuple(values.get("classes", ()))
+    for key in ("no_strength", "guidance_rescale"):
+        values[key] = tuple(task for task in values.get(key, ()) if task in values["tasks"])
+    values["features"] = frozenset(values.get("features", ()))
+    values["encoders"] = tuple(TextEncoder(key, *value) for key, value in values.get("encoders", {}).items())
+    unknown = values.keys() - {each.name for each in fields(PipelineEntry)}
+    if unknown:
+        raise ValueError(f"pipelines.json: the entry {name} has unknown keys: {', '.join(sorted(unknown))}.")
+    return PipelineEntry(name=name, **values)
+
+
+def _inherited(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of an entry; `extends` names the entry of which all other values are taken."""
+    values = dict(table[name])
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    inherited = {key: value for key, value in _inherited(parent, table).items() if key not in ("classes", "when")}
+    return inherited | values
+
+
+def find_entry(
+    class_name: str, index: Mapping[str, Any] = EMPTY, denoiser_config: Mapping[str, Any] = EMPTY
+) -> PipelineEntry | None:
+    """Return the entry of a pipeline class, or None if artgen does not support the pipeline.
+
+    Args:
+        class_name: `_class_name` of the model's `model_index.json`.
+        index: content of `model_index.json`, as far as it is known.
+        denoiser_config: content of the denoiser's `config.json`, as far as it is known. Without it, the entry of the
+            family's base model is returned.
+    """
+    values = {f"index.{key}": value for key, value in index.items()}
+    values |= {f"denoiser.{key}": value for key, value in denoiser_config.items()}
+    for entry in pipeline_entries().values():
+        fits = all(key in values and values[key] == value for key, value in entry.when.items())
+        if class_name in entry.selecting_classes() and fits:
+            return entry
+    return None
+
+
+def architecture_entry(architecture: str) -> PipelineEntry | None:
+    """Return the entry of an architecture's base model: the first without conditions, else the first."""
+    found = [entry for entry in pipeline_entries().values() if entry.architecture == architecture]
+    return next((entry for entry in found if not entry.when), found[0] if found else None)
+
+
+def require_entry(
+    model_name: str,
+    class_name: str,
+    index: Mapping[str, Any] = EMPTY,
+    denoiser_config: Mapping[str, Any] = EMPTY,
+) -> PipelineEntry:
+    """Return the entry of a pipeline class.
+
+    Raises:
+        ModelUnavailableError: artgen does not support the pipeline; the message contains the reason, and the hint names
+            supported families.
+    """
+    if entry := find_entry(class_name, index, denoiser_config):
+        return entry
+    raise ModelUnavailableError(
+        f"Cannot use '{model_name}': its pipeline {class_name[:100]!r} {refusal_reason(class_name)}.",
+        f"Supported families: {', '.join(supported_families()[:MAX_FAMILIES_IN_HINT])} and others; see `artgen models "
+        "list`.",
+    )
+
+
+def refusal_reason(class_name: str) -> str:
+    """Return why artgen does not support a pipeline class, as a predicate: 'generates videos'."""
+    for reason, patterns in _table()["refused"].items():
+        if any(fnmatchcase(class_name, pattern) for pattern in patterns):
+            return str(reason)
+    return "is not an image pipeline of diffusers that artgen knows"
+
+
+@cache
+def supported_families() -> tuple[str, ...]:
+    """Return the title of one entry of each architecture that generates from a prompt, in the order of the table."""
+    families: dict[str, str] = {}
+    for name in _table()["entries"]:
+        entry = pipeline_entries()[name]
+        if "txt2img" in entry.tasks:
+            families.setdefault(entry.architecture, entry.title)
+    return tuple(families.values())
+
+
+def check_task(entry: PipelineEntry, task: str, model_name: str) -> None:
+    """Check that a pipeline supports a task.
+
+    Raises:
+        ModelUnavailableError: the pipeline does not support the task; the message contains the supported tasks.
+    """
+    if task in entry.tasks:
+        return
+    reason = entry.refused_tasks.get(task)
+    supported = ", ".join(entry.tasks)
+    raise ModelUnavailableError(
+        f"Cannot use '{model_name}' for {task}: {reason or f'{entry.title} models support only {supported}'}.",
+        f"Use it with {supported}, or choose another --model (`artgen models list`)."
+        if reason
+        else "Choose another --model (`artgen models list`).",
+    )
