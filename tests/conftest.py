@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import hypothesis
@@ -81,6 +82,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     gc.collect()
     gc.freeze()
     return folders
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Return the folders of tiny models of many architectures by name. A folder is built at its first use."""
+    import torch
+
+    torch.set_num_threads(1)
+    from tiny_zoo import Zoo
+
+    return Zoo(tmp_path_factory.mktemp("zoo"))
 
 
 @pytest.fixture
