@@ -137,11 +137,14 @@ def discard_note(text: str) -> None:
 
 
 def note_unreadable_files() -> None:
-    """Print a note for each file of the user that is ignored, because it cannot be read."""
+    """Print a note for each file and model folder of the user that is ignored, because it cannot be read."""
     from artgen.spec import config
 
     for path in config.unreadable_files():
         print_note(f"Cannot read '{path}'. The file is ignored.")
+    with contextlib.suppress(ArtgenError):  # A command that needs the configuration reports an invalid file.
+        for folder in config.missing_model_folders():
+            print_note(f"The folder '{folder}' of model_folders does not exist. It is ignored.")
 
 
 def print_error(error: ArtgenError) -> None:

@@ -1,5 +1,6 @@
 """Define the command `artgen doctor`."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from artgen.cli.console import print_json, print_result
 from artgen.errors import ArtgenError
 from artgen.spec import config
 from artgen.system import hardware
+from artgen.system.counts import counted
 from artgen.system.files import nearest_existing
 
 REQUIRED_PACKAGES = (
@@ -85,11 +87,25 @@ def _model_status() -> dict[str, Any]:
     config_file = config.user_config_file()
     return {
         "bundled model": bundled,
+        "model folders": _model_folders(),
         "model cache": str(cache),
         "model cache free": free,
         "configuration": f"{config_file}{'' if os.path.exists(config_file) else ' (does not exist)'}",  # noqa: PTH110
         "default model": _default_model(),
     }
+
+
+def _model_folders() -> str:
+    """Return the configured model folders, and the number of files that are found in them and in artgen's folder."""
+    from artgen.registry import model_folders
+
+    try:
+        folders = [f"{each}" for each in config.model_folders()]
+        counts = {kind: sum(1 for _ in model_folders.iter_files(kind)) for kind in model_folders.FOLDER_NAMES}
+    except ArtgenError as error:
+        return error.message
+    names = (counted(count, model_folders.DESCRIPTIONS[kind]) for kind, count in counts.items() if count)
+    return f"{', '.join(folders) or 'none'} ({', '.join(names) or 'no files'})"
 
 
 def _default_model() -> str:
@@ -115,6 +131,11 @@ def _advice(status: dict[str, Any]) -> list[str]:
         advice.append("An NVIDIA GPU was found, but torch is built for the CPU: install torch with CUDA.")
     if importlib.util.find_spec("torchvision") and status["torch built for"] == "the CPU":
         advice.append("torchvision of a different build breaks CLIP in transformers: pip uninstall torchvision")
+    with contextlib.suppress(ArtgenError):  # the row "model folders" contains the error
+        advice += [
+            f"The folder '{folder}' of model_folders does not exist: artgen config set model_folders FOLDER,..."
+            for folder in config.missing_model_folders()
+        ]
     if status["bundled model"] != "intact":
         advice.append("The bundled model is damaged: pip install --force-reinstall --no-deps artgen")
     return advice

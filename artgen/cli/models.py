@@ -49,7 +49,7 @@ def list_(as_json: AsJson = False) -> None:
 
 
 def _iter_model_details() -> Iterator[dict[str, Any]]:
-    """Yield the details of every model with an alias, then of cached models without an alias."""
+    """Yield the details of every model with an alias, of cached models, and of the files in the model folders."""
     named: set[str] = set()
     for model_info in registry.known_models().values():
         named.add(model_info.source)
@@ -57,6 +57,10 @@ def _iter_model_details() -> Iterator[dict[str, Any]]:
     for repo in cache.cached_repositories():
         if repo not in named and cache.is_diffusers_model(repo):
             yield _model_details(repo, registry.ModelInfo(name=repo, source=repo, builtin=False))
+    for file in registry.iter_model_files("model"):
+        if str(file.path) not in named and not file.is_pickle:
+            info = registry.ModelInfo(name=file.stem, source=str(file.path), builtin=False)
+            yield _model_details(str(file.path), info) | {"name": file.stem}
 
 
 def _model_details(name: str, model_info: registry.ModelInfo) -> dict[str, Any]:

@@ -148,7 +148,7 @@ _PANEL_TITLES: dict[type, str] = {
     settings.ModelRef: "Model",
     settings.LoraSettings: "Model",
     settings.ModelSettings: "Model",
-    settings.LoraFolder: "LoRA",
+    settings.ModelFolders: "Model",
     settings.DeviceSettings: "Compute",
     settings.ComputeSettings: "Compute",
     settings.OutputSettings: "Output",

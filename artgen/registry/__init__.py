@@ -13,6 +13,7 @@ from artgen.registry.hashes import file_hash
 from artgen.registry.location_index import damage_note as index_damage_note
 from artgen.registry.location_index import save_location
 from artgen.registry.memory import VAE_TILE_PX, estimate_memory, position_limit_px
+from artgen.registry.model_folders import iter_files as iter_model_files
 from artgen.registry.references import ModelReference, parse_reference, recorded_model_name
 from artgen.registry.resolve import find_local_model, find_models_by_hash, resolve_model, resolve_reference
 from artgen.registry.resolved import ResolvedModel
@@ -33,6 +34,7 @@ __all__ = [
     "find_local_model",
     "find_models_by_hash",
     "index_damage_note",
+    "iter_model_files",
     "known_models",
     "parse_reference",
     "position_limit_px",

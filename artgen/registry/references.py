@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from artgen.errors import ModelUnavailableError, UsageError
+from artgen.registry import model_folders
 from artgen.registry.catalog import ModelInfo, builtin_models, known_models, model_info
 from artgen.registry.hub import cache
 from artgen.registry.hub.names import HUB_ID_PATTERN, check_revision
@@ -35,9 +36,10 @@ class ModelReference:
 
 
 def parse_reference(name: str) -> ModelReference:
-    """Interpret a model's name: alias, `owner/name[@revision]`, folder or `.safetensors` file.
+    """Interpret a model's name: alias, folder or file, name in the user's model folders, `owner/name[@revision]`.
 
-    An alias has precedence over a folder of the same name (`./NAME` is the folder). Pickled checkpoints are rejected by
+    They have precedence in this order: an alias over a folder of the same name (`./NAME` is the folder), a path over a
+    name in the model folders, and such a name over a hub id. Pickled checkpoints are rejected by
     their suffix.
 
     Raises:
@@ -90,6 +92,9 @@ def _reference_from_text(text: str, info: ModelInfo | None) -> ModelReference:
         return ModelReference("folder", text, str(path), None, info)
     if is_file:
         return ModelReference("file", text, str(path), None, info)
+    if found := model_folders.find("model", text):
+        kind: Literal["folder", "file"] = "folder" if found.is_dir() else "file"
+        return ModelReference(kind, str(found), str(found), None, info)
     _check_encoding(text)
     if separator and is_hub_id:
         check_revision(revision)
@@ -152,7 +157,10 @@ def similar_names_hint(text: str) -> str:
     known = {name.lower(): name for name in known_models()}
     known |= {info.source.lower(): info.source for info in builtin_models().values() if not info.bundled_folder}
     known |= {repo.lower(): repo for repo in cache.cached_repositories()}
+    known |= {file.stem.lower(): file.stem for file in model_folders.iter_files("model")}
     short_names = {name.rpartition("/")[2]: known[name] for name in known}
     matches = difflib.get_close_matches(text.lower()[:200], [*known, *short_names], n=4, cutoff=0.6)
     similar = dict.fromkeys(known.get(match) or short_names[match] for match in matches)
+    if hint := model_folders.other_kind_hint("model", text):
+        return hint
     return f"Did you mean {' or '.join(similar)}? {_NAMES_HINT}" if similar else _NAMES_HINT

@@ -36,6 +36,9 @@ CONFIGURABLE_SETTINGS: dict[str, type] = {
 }
 """Settings that a configuration file may contain, each with the group that declares it."""
 
+_SHARED_SETTINGS = options_of(settings.ModelFolders)
+"""Settings that apply to all commands."""
+
 _CONFIGURABLE_FIELDS = {name: options_of(group)[name] for name, group in CONFIGURABLE_SETTINGS.items()}
 
 
@@ -72,12 +75,35 @@ def lora_folder() -> Path | None:
     Raises:
         InputFileError: a file is not valid TOML, or contains an invalid setting.
     """
-    folder = os.environ.get("ARTGEN_LORA_FOLDER") or {
-        **read_config_file(user_config_file()),
-        **read_config_file(Path(PROJECT_FILE)),
-    }.get("lora_folder")
-    # Path.expanduser raises for an unknown ~user.
-    return Path(os.path.expanduser(folder)) if folder else None  # noqa: PTH111
+    folder = os.environ.get("ARTGEN_LORA_FOLDER") or _shared_setting("lora_folder")
+    return _expanded(folder) if folder else None
+
+
+def model_folders() -> list[Path]:
+    """Return the user's model folders, from `ARTGEN_MODEL_FOLDERS` (with commas) or a configuration file.
+
+    Raises:
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
+        UsageError: the variable is not a valid list.
+    """
+    text = os.environ.get("ARTGEN_MODEL_FOLDERS")
+    group = CONFIGURABLE_SETTINGS["model_folders"]
+    folders = settings.parse_value(group, "model_folders", text) if text else _shared_setting("model_folders") or ()
+    return [_expanded(folder) for folder in folders if folder.strip()]
+
+
+def missing_model_folders() -> list[Path]:
+    """Return the model folders that do not exist."""
+    return [folder for folder in model_folders() if not os.path.isdir(folder)]  # noqa: PTH112 - Path.is_dir raises
+
+
+def _shared_setting(name: str) -> Any:
+    """Return a setting of all commands; `artgen.toml` has precedence. None if it is unset."""
+    return {**read_config_file(user_config_file()), **read_config_file(Path(PROJECT_FILE))}.get(name)
+
+
+def _expanded(folder: str) -> Path:
+    return Path(os.path.expanduser(folder))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
 
 
 def is_unreadable(path: Path) -> bool:
@@ -120,6 +146,11 @@ def read_config_file(path: Path) -> dict[str, Any]:
     for name, value in content.items():
         values = value if name in settings.TASK_NAMES and isinstance(value, dict) else {name: value}
         for key, item in values.items():
+            if values is value and key in _SHARED_SETTINGS:
+                raise InputFileError(
+                    f"Invalid configuration file '{path}': '{key}' cannot be in the table '{name}'.",
+                    "Move it above the first table: it applies to all commands.",
+                )
             _check_setting(path, key, item)
     return content
 
@@ -151,6 +182,8 @@ def set_value(name: str, text: str, path: Path) -> None:
         key = aliases[key].setting
     if key not in CONFIGURABLE_SETTINGS:
         raise UsageError(*unknown_setting_error(key, CONFIGURABLE_SETTINGS))
+    if command and key in _SHARED_SETTINGS:
+        raise UsageError(f"'{key}' applies to all commands.", f"artgen config set {key} FOLDER")
     value = settings.parse_value(CONFIGURABLE_SETTINGS[key], key, text)
     settings.validate(CONFIGURABLE_SETTINGS[key](**{key: value}))
     if is_unreadable(path):

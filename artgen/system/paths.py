@@ -10,6 +10,13 @@ def user_cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("artgen", appauthor=False))
 
 
+def user_data_folder() -> Path:
+    """Return artgen's folder in the platform's data folder. It contains files that the user downloaded with artgen."""
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("artgen", appauthor=False))
+
+
 def user_state_folder() -> Path:
     """Return artgen's folder in the platform's state folder. It contains data that artgen can do without."""
     import platformdirs

@@ -23,7 +23,7 @@ import typer
 from artgen.cli.help import App
 from artgen.cli.main import COMMAND_SUMMARIES, app, load_command
 from artgen.cli.options import AliasCommand, flatten_settings
-from artgen.spec.settings import SETTING_GROUPS, LoraFolder
+from artgen.spec.settings import SETTING_GROUPS, ModelFolders
 
 SNAPSHOT_FOLDER = Path(__file__).parents[1] / "help"
 WIDTH = 100
@@ -37,8 +37,8 @@ COMMANDS = [
     *((name,) for name in COMMAND_SUMMARIES),
     *((name, subcommand) for name, subcommands in SUBCOMMANDS.items() for subcommand in subcommands),
 ]
-OPTION_GROUPS = [group for group in SETTING_GROUPS if group is not LoraFolder]
-"""The groups of the commands. `LoraFolder` is set only in configuration files and environment variables."""
+OPTION_GROUPS = [group for group in SETTING_GROUPS if group is not ModelFolders]
+"""The groups of the commands. `ModelFolders` is set only in configuration files and environment variables."""
 
 Row = tuple[str, str, str]
 """Title of the section, option with its value, and help text."""

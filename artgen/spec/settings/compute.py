@@ -37,10 +37,19 @@ class LoraSettings(ModelRef):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoraFolder:
-    """Store the folder of the user's LoRAs. Only configuration files and the environment set it."""
+class ModelFolders:
+    """Store the folders of the user's model files. Only configuration files and the environment set them."""
 
     lora_folder: str | None = option(None, "Folder in which LoRAs are found by name.", in_prompt_file=False, affects=())
+    model_folders: tuple[str, ...] = option(
+        (),
+        "Folders in which models, LoRAs, VAEs and embeddings are found by name: folders of A1111 or ComfyUI, or other "
+        "folders.",
+        metavar="FOLDER,...",
+        is_path=True,
+        in_prompt_file=False,
+        affects=(),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
