@@ -187,7 +187,8 @@ def test_the_home_folder_is_expanded() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["model_folders = '~/ui'", "model_folders = [1]", "[img2img]\nmodel_folders = ['~/ui']", "model_folders = 3"]
+    "text",
+    ["model_folders = '~/ui'", "model_folders = [1]", "[img2img]\nmodel_folders = ['~/ui']", "model_folders = 3"],
 )
 def test_invalid_settings_are_rejected(text: str) -> None:
     Path("artgen.toml").write_text(text)

@@ -14,7 +14,8 @@ class ModelRef:
 
     model: str | None = option(
         None,
-        "Model: an alias, a hub id (owner/name[@revision]), a folder or a .safetensors file. "
+        "Model: an alias, a hub id (owner/name[@revision]), a folder, a .safetensors file, or a name in your "
+        "model_folders. "
         "[sd15 with CUDA, else the bundled `tiny`; denoise: the bundled `denoiser`]",
         flags=("-m", "--model"),
         is_path=True,
@@ -29,8 +30,8 @@ class LoraSettings(ModelRef):
 
     lora: tuple[str, ...] = option(
         (),
-        "LoRA: a .safetensors file, or the name of a LoRA in your lora_folder. SCALE: strength of the LoRA, -10 to 10; "
-        "1 if omitted. Can be repeated.",
+        "LoRA: a .safetensors file, or the name of a LoRA in your lora_folder or model_folders. SCALE: strength of the "
+        "LoRA, -10 to 10; 1 if omitted. Can be repeated.",
         metavar="PATH[:SCALE]",
         is_path=True,
     )
