@@ -34,7 +34,7 @@ COMMAND_SUMMARIES = {
     "noise": "Show the forward process of diffusion: an image with increasing noise, as a strip.",
     "anomaly": "Score how anomalous an image is, and locate anomalous regions.",
     "batch": "Generate images from prompt files and folders of images. Run the same command again to continue.",
-    "train": "Train a LoRA, all weights of a model, or its autoencoder on a folder of images.",
+    "train": "Train a LoRA, all weights of a model, its autoencoder, or a new pixel-space model on a folder of images.",
     "reconstruct": "Encode and decode images with the autoencoder of a model, and measure the difference.",
     "sheet": "Arrange images on a labeled contact sheet.",
     "info": "Print the metadata of images and LoRA files.",

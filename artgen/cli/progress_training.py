@@ -69,16 +69,16 @@ class TrainingProgressTable:
 
                 self._live = Live(console=stderr_console(), transient=False, auto_refresh=False)
                 self._live.start()
-            if now - self._last_update > 0.2 or step.step == self._plan.settings.optimizer.train_steps:
+            if now - self._last_update > 0.2 or step.step == self._plan.num_steps:
                 self._last_update = now
                 self._live.update(self._build_table(), refresh=True)
-        elif now - self._last_update > LINE_INTERVAL_SECONDS or step.step == self._plan.settings.optimizer.train_steps:
+        elif now - self._last_update > LINE_INTERVAL_SECONDS or step.step == self._plan.num_steps:
             self._last_update = now
             print_note("  ".join(f"{name} {value}" for name, value in self._metrics()))
 
     def _metrics(self) -> list[tuple[str, str]]:
         last = self._recent_steps[-1]
-        total = self._plan.settings.optimizer.train_steps
+        total = self._plan.num_steps
         seconds = sum(step.seconds for step in self._recent_steps) / len(self._recent_steps)
         means = {
             name: sum(step.losses[name] for step in self._recent_steps) / len(self._recent_steps)

@@ -73,7 +73,7 @@ def train(
         bool, typer.Option("-q", "--quiet", help="Print only errors to stderr.", rich_help_panel="Report")
     ] = False,
 ) -> None:
-    """Train a LoRA, all weights of a model, or its autoencoder on a folder of images.
+    """Train a LoRA, all weights of a model, its autoencoder, or a new pixel-space model on a folder of images.
 
     Ctrl-C saves a checkpoint. --resume continues, bit-identical to an uninterrupted run. Trainable weights are fp32;
     --dtype is the precision of the computation (auto: bf16 on GPUs that support bf16). On several GPUs, run
@@ -95,7 +95,7 @@ def train(
     if not quiet:
         _print_plan(plan)
     if dry_run:
-        engine_checks.check_model(plan.model)
+        engine_checks.check_model(plan.base_model)
         if as_json:
             print_json({**plan.settings_record(), "data": datasheet.datasheet_record(plan.dataset, {})})
         return
@@ -117,15 +117,21 @@ def _print_plan(plan: "TrainingPlan") -> None:
     settings, dataset = plan.settings, plan.dataset
     report_dataset.print_dataset_report(dataset, plan.image_sizes)
     target = {"lora": f"a LoRA of rank {settings.training.rank} ({settings.training.target})", "full": "all weights",
-            "vae": f"the autoencoder ({settings.training.target})"}[settings.mode]  # fmt: skip
+            "vae": f"the autoencoder ({settings.training.target})",
+            "scratch": "a new pixel-space model from random weights"}[settings.mode]  # fmt: skip
     optimizer = settings.optimizer
-    batch_size = optimizer.train_batch_size * optimizer.gradient_accumulation_steps
+    batch_size = (optimizer.train_batch_size or 1) * optimizer.gradient_accumulation_steps
+    of_model = "" if plan.base_model is None else f" of {plan.base_model.short_name}"
+    same_area = "" if plan.base_model is None else ", or the same area"
     print_note(
-        f"Training {target} of {plan.model.short_name} on {counted(len(dataset.images), 'image')} of "
-        f"{plan.resolution}x{plan.resolution} pixels, or the same area."
+        f"Training {target}{of_model} on {counted(len(dataset.images), 'image')} of "
+        f"{plan.resolution}x{plan.resolution} pixels{same_area}."
     )
+    if plan.base_model is None:
+        channels = "-".join(map(str, plan.unet_config["block_out_channels"]))
+        print_note(f"Network: a UNet with {channels} channels, 1000 timesteps (DDPM).")
     print_note(
-        f"{counted(optimizer.train_steps, 'step')}, batch size {batch_size}, learning rate {optimizer.learning_rate:g} "
+        f"{counted(plan.num_steps, 'step')}, batch size {batch_size}, learning rate {optimizer.learning_rate:g} "
         f"({optimizer.lr_scheduler}), seed {settings.seed}."
     )
     print_note(f"Result: '{plan.paths.result}'. Checkpoints: '{plan.paths.training_dir}'.")

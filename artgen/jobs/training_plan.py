@@ -13,7 +13,7 @@ from artgen.dataset import read
 from artgen.dataset.buckets import nearest_bucket
 from artgen.errors import InputFileError, ModelUnavailableError, UsageError
 from artgen.events import Downloading, Listener, no_op
-from artgen.jobs import checks, training_layout
+from artgen.jobs import checks, scratch_model, training_layout
 from artgen.registry.safetensors_header import read_header
 from artgen.spec.settings import (
     CheckpointSettings,
@@ -34,7 +34,11 @@ DEFAULT_PERCEPTUAL_WEIGHT = 0.1
 """Default weight of the autoencoder's perceptual term."""
 DEFAULT_SNR_GAMMA = 5.0
 """Default gamma of Hang et al., "Efficient diffusion training via min-SNR weighting strategy", ICCV 2023."""
-DEFAULT_LEARNING_RATES = {"lora": 3e-4, "full": 1e-5, "vae": 1e-4}
+DEFAULT_LEARNING_RATES = {"lora": 3e-4, "full": 1e-5, "vae": 1e-4, "scratch": 2e-4}
+DEFAULT_STEPS = {"lora": 500, "full": 500, "vae": 500, "scratch": 10_000}
+DEFAULT_EMA_DECAYS = {"lora": 0.0, "full": 0.0, "vae": 0.0, "scratch": 0.9999}
+DEFAULT_BATCH_SIZE = 4
+"""Default batch size of the modes with a base model."""
 DEFAULT_NUM_SAMPLES = 4
 MAX_LISTED_CHANGES = 4
 """Maximum number of changed settings in the error of a resumed training."""
@@ -56,7 +60,7 @@ class TrainingSettings:
 
     @property
     def mode(self) -> str:
-        """Return lora, full or vae."""
+        """Return lora, full, vae or scratch."""
         return self.training.mode
 
 
@@ -66,21 +70,49 @@ class TrainingPlan:
 
     Attributes:
         settings: settings with all defaults of the mode filled in.
-        model: base model.
+        base_model: base model; None for a training from random weights.
         dataset: training images.
         paths: output paths.
         resolution: side of a square in pixels; the area of each bucket is at most the area of this square.
     """
 
     settings: TrainingSettings
-    model: registry.ResolvedModel
+    base_model: registry.ResolvedModel | None
     dataset: read.Dataset
     paths: training_layout.TrainingPaths
     resolution: int
 
     @property
+    def model(self) -> registry.ResolvedModel:
+        """Return the base model.
+
+        Raises:
+            TypeError: the training starts from random weights.
+        """
+        if self.base_model is None:
+            raise TypeError("a training from random weights has no base model")
+        return self.base_model
+
+    @property
+    def model_name(self) -> str:
+        """Return the short name of the trained model: of the base model, or of the result."""
+        return self.paths.result.name if self.base_model is None else self.base_model.short_name
+
+    @property
+    def num_steps(self) -> int:
+        """Return the number of optimizer steps."""
+        return self.settings.optimizer.train_steps or DEFAULT_STEPS[self.settings.mode]
+
+    @property
+    def unet_config(self) -> dict[str, Any]:
+        """Return the arguments of the `UNet2DModel` of a training from random weights."""
+        return scratch_model.unet_config(self.resolution, self.settings.training.channels or 0)
+
+    @property
     def image_sizes(self) -> list[tuple[int, int]]:
         """Return the bucket size of each image, width and height in pixels."""
+        if self.base_model is None:
+            return [(self.resolution, self.resolution)] * len(self.dataset.images)
         multiple = BUCKET_MULTIPLE if self.resolution >= 512 else self.model.size_multiple
         return [nearest_bucket(each.width, each.height, self.resolution, multiple) for each in self.dataset.images]
 
@@ -101,9 +133,15 @@ class TrainingPlan:
         groups = (settings.training, settings.optimizer, settings.loss, settings.dataset)
         record = {name: _json_value(value) for group in groups for name, value in dataclasses.asdict(group).items()}
         record.update(
-            seed=settings.seed, dtype=settings.device.dtype, resolution=self.resolution, model=self.model.name
+            seed=settings.seed,
+            dtype=settings.device.dtype,
+            resolution=self.resolution,
+            model=self.base_model and self.base_model.name,
         )
-        record["model_hash"] = self.model.model_hash()
+        if self.base_model is None:
+            record |= {"unet": self.unet_config, "noise_schedule": scratch_model.scheduler_config()}
+        else:
+            record["model_hash"] = self.base_model.model_hash()
         record["pictures"] = [image.sha256 for image in self.dataset.images]
         record["captions"] = list(self.captions)
         return {name: value for name, value in record.items() if name != "folder"}
@@ -128,7 +166,7 @@ def create_training_plan(
 
     Args:
         settings: settings of the command.
-        model_ref: base model; the default model of this machine if it is unset.
+        model_ref: base model; the default model of this machine if it is unset. Not used by the mode scratch.
         output: value of `--output`.
         overwrite: replace an existing result and its training folder.
         listener: receives download and image-checking events.
@@ -139,27 +177,35 @@ def create_training_plan(
         ModelUnavailableError: the model is unknown, incomplete or cannot be trained.
         InputFileError: the folder has no usable image, no checkpoint exists for --resume, or the VGG16 file is invalid.
     """
-    _check_conflicts(settings)
+    _check_conflicts(settings, model_ref)
     checks.check_device(settings.device.device, None)
     if settings.loss.vgg is not None:
         check_vgg(settings.loss.vgg)
     paths = training_layout.resolve_training_paths(output, settings.dataset.folder, is_lora=settings.mode == "lora")
     training_layout.check_training_paths(paths, resume=settings.checkpointing.resume, overwrite=overwrite)
+    model = None if settings.mode == "scratch" else _resolve_base_model(model_ref, settings.mode, listener)
+    native_side = scratch_model.DEFAULT_SIZE_PX if model is None else min(model.native_size)
+    resolution = settings.dataset.resolution or native_side
+    if model is None:
+        scratch_model.check_size(resolution)
+    dataset_settings = dataclasses.replace(settings.dataset, resolution=resolution)
+    dataset = read.read_dataset(dataset_settings, listener)
+    settings = _fill_defaults(dataclasses.replace(settings, dataset=dataset_settings), model, resolution)
+    plan = TrainingPlan(settings, model, dataset, paths, resolution)
+    if settings.checkpointing.resume:
+        _check_resume_settings(plan)
+    return plan
+
+
+def _resolve_base_model(model_ref: ModelRef, mode: str, listener: Listener) -> registry.ResolvedModel:
     model = registry.resolve_model(
         model_ref.model or hardware.default_model(),
         offline=model_ref.offline,
         on_download=lambda file, done, total: listener(Downloading(file, done, total)),
     )
     registry.check_model_files(model)
-    check_trainable(model, settings.mode)
-    resolution = settings.dataset.resolution or min(model.native_size)
-    dataset_settings = dataclasses.replace(settings.dataset, resolution=resolution)
-    dataset = read.read_dataset(dataset_settings, listener)
-    settings = _fill_defaults(dataclasses.replace(settings, dataset=dataset_settings), model)
-    plan = TrainingPlan(settings, model, dataset, paths, resolution)
-    if settings.checkpointing.resume:
-        _check_resume_settings(plan)
-    return plan
+    check_trainable(model, mode)
+    return model
 
 
 def check_trainable(model: registry.ResolvedModel, mode: str) -> None:
@@ -207,7 +253,7 @@ VGG_CONV_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
 """Indices of the convolutions up to conv4_3 in torchvision's `vgg16().features`."""
 
 
-def _check_conflicts(settings: TrainingSettings) -> None:
+def _check_conflicts(settings: TrainingSettings, model_ref: ModelRef) -> None:
     training = settings.training
     autoencoder = settings.mode == "vae"
     conflicts = (
@@ -221,22 +267,61 @@ def _check_conflicts(settings: TrainingSettings) -> None:
     for is_conflict, first, second in conflicts:
         if is_conflict:
             raise UsageError(f"Cannot combine {first} with {second}.", "Remove one of them.")
+    if settings.mode == "scratch":
+        _check_scratch_conflicts(settings, model_ref)
+    elif training.channels is not None:
+        raise UsageError(
+            "Cannot use --channels: only --mode scratch creates a new network.",
+            "Remove --channels, or add --mode scratch.",
+            settings=("channels",),
+        )
     optimizer = settings.optimizer
     if optimizer.learning_rate == 0:
         raise UsageError(
             "Cannot train with --learning-rate 0: the weights would not change.",
             f"The default is {DEFAULT_LEARNING_RATES[settings.mode]:g}.",
         )
-    if (optimizer.lr_warmup_steps or 0) > optimizer.train_steps:
+    steps = optimizer.train_steps or DEFAULT_STEPS[settings.mode]
+    if (optimizer.lr_warmup_steps or 0) > steps:
         raise UsageError(
             f"Cannot warm up for {counted(optimizer.lr_warmup_steps or 0, 'step')}: the training has "
-            f"{counted(optimizer.train_steps, 'step')}.",
+            f"{counted(steps, 'step')}.",
             "Use a smaller --lr-warmup-steps.",
         )
 
 
-def _fill_defaults(settings: TrainingSettings, model: registry.ResolvedModel) -> TrainingSettings:
-    """Return the settings with a value for each unset setting."""
+_UNUSED_FROM_SCRATCH = {
+    "training": ("rank", "alpha", "target", "train_text_encoder", "trigger", "caption_dropout"),
+    "loss": ("perceptual_weight", "vgg"),
+    "checkpointing": ("snapshot_prompts", "lora_format"),
+    "dataset": ("caption_template",),
+}
+"""Settings without an effect on a model without prompts, autoencoder and LoRA, by group."""
+
+
+def _check_scratch_conflicts(settings: TrainingSettings, model_ref: ModelRef) -> None:
+    """Check that no setting of a training from random weights needs a base model, a prompt or a LoRA."""
+    given = [
+        (name, (field.metadata["setting"].flags or (f"--{name.replace('_', '-')}",))[-1])
+        for group, names in _UNUSED_FROM_SCRATCH.items()
+        for name, field in options_of(type(getattr(settings, group))).items()
+        if name in names and getattr(getattr(settings, group), name) != field.default
+    ]
+    if model_ref.model is not None:
+        given.insert(0, ("model", "--model"))
+    for name, flag in given:
+        raise UsageError(
+            f"Cannot combine {flag} with --mode scratch, which trains a new model without prompts from random weights.",
+            f"Remove {flag}, or use --mode lora.",
+            settings=(name,),
+        )
+    scratch_model.check_channels(settings.training.channels or scratch_model.DEFAULT_CHANNELS)
+
+
+def _fill_defaults(
+    settings: TrainingSettings, model: registry.ResolvedModel | None, resolution: int
+) -> TrainingSettings:
+    """Return the settings with a value for each unset setting. Without a model, the mode is scratch."""
     mode, training, loss = settings.mode, settings.training, settings.loss
     autoencoder = mode == "vae"
     weight = loss.perceptual_weight
@@ -244,13 +329,18 @@ def _fill_defaults(settings: TrainingSettings, model: registry.ResolvedModel) ->
         weight = DEFAULT_PERCEPTUAL_WEIGHT if autoencoder or loss.vgg is not None else 0.0
     gamma = loss.snr_gamma
     if gamma is None:
-        gamma = DEFAULT_SNR_GAMMA if model.prediction == "epsilon" else 0.0
+        gamma = DEFAULT_SNR_GAMMA if model is not None and model.prediction == "epsilon" else 0.0
     optimizer = settings.optimizer
-    warmup_steps = optimizer.lr_warmup_steps
+    steps, warmup_steps, ema_decay = optimizer.train_steps, optimizer.lr_warmup_steps, optimizer.ema_decay
+    steps = steps or DEFAULT_STEPS[mode]
+    batch_size = DEFAULT_BATCH_SIZE if model is not None else scratch_model.default_batch_size(resolution)
     optimizer = dataclasses.replace(
         optimizer,
+        train_steps=steps,
+        train_batch_size=optimizer.train_batch_size or batch_size,
         learning_rate=optimizer.learning_rate or DEFAULT_LEARNING_RATES[mode],
-        lr_warmup_steps=optimizer.train_steps // 20 if warmup_steps is None else warmup_steps,
+        lr_warmup_steps=steps // 20 if warmup_steps is None else warmup_steps,
+        ema_decay=DEFAULT_EMA_DECAYS[mode] if ema_decay is None else ema_decay,
     )
     return dataclasses.replace(
         settings,
@@ -258,6 +348,7 @@ def _fill_defaults(settings: TrainingSettings, model: registry.ResolvedModel) ->
             training,
             target=training.target or ("decoder" if autoencoder else "attention"),
             alpha=training.alpha or float(training.rank),
+            channels=None if model is not None else training.channels or scratch_model.DEFAULT_CHANNELS,
         ),
         loss=dataclasses.replace(loss, perceptual_weight=weight, snr_gamma=gamma),
         optimizer=optimizer,

@@ -12,6 +12,8 @@ from artgen.engine.loading import pipeline_cache
 from artgen.engine.training import lora
 from artgen.engine.training.setup import TrainingSetup
 from artgen.jobs.training_plan import TrainingPlan
+from artgen.registry import ResolvedModel
+from artgen.system.counts import counted
 from artgen.system.files import atomic_folder, wrap_write_errors, write_atomically
 from artgen.system.temporary import clean_stale
 
@@ -47,15 +49,21 @@ def build_training_record(plan: TrainingPlan, steps: int, datasheet_sha256: str)
         "artgen": __version__,
         "kind": plan.settings.mode,
         "steps": steps,
-        "base_model": plan.model.short_name if plan.model.source == plan.model.path.name else plan.model.name,
-        "base_model_source": plan.model.source,
-        "base_model_revision": plan.model.revision,
-        "base_model_hash": plan.model.model_hash(),
-        "architecture": plan.model.architecture,
+        **({"architecture": "pixel"} if plan.base_model is None else _base_model_record(plan.base_model)),
         "trigger": plan.settings.training.trigger,
         "pictures": len(plan.dataset.images),
         "datasheet_sha256": datasheet_sha256,
         "settings": {name: value for name, value in settings.items() if value is not None and name != "model"},
+    }
+
+
+def _base_model_record(model: ResolvedModel) -> dict[str, Any]:
+    return {
+        "base_model": model.short_name if model.source == model.path.name else model.name,
+        "base_model_source": model.source,
+        "base_model_revision": model.revision,
+        "base_model_hash": model.model_hash(),
+        "architecture": model.architecture,
     }
 
 
@@ -83,14 +91,26 @@ def _export_model_folder(setup: TrainingSetup, path: Path, training_record: Mapp
     """Write the pipeline with the trained weights, so that it can be used with `--model`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     clean_stale(path.parent)
-    model = setup.plan.model
     with atomic_folder(path, overwrite=True) as temporary:
         with pipeline_cache.silence_libraries():
             setup.pipe.save_pretrained(temporary, safe_serialization=True)
-        config = {
-            "width": model.native_size[0], "height": model.native_size[1], "steps": model.steps,
-            "guidance_scale": model.guidance_scale, "scheduler": model.scheduler, "sigmas": model.sigmas,
-            "description": f"{model.short_name}, trained on", "training": dict(training_record),
-        }  # fmt: skip
+        config = {**_model_metadata(setup.plan), "training": dict(training_record)}
         config = {name: value for name, value in config.items() if value is not None}
         (temporary / "artgen.json").write_text(json.dumps(config, indent=1), "utf-8")
+
+
+def _model_metadata(plan: TrainingPlan) -> dict[str, Any]:
+    """Return the entries of `artgen.json` that describe the model; None is unknown."""
+    if plan.base_model is None:
+        images = counted(len(plan.dataset.images), "image")
+        return {
+            "width": plan.resolution,
+            "height": plan.resolution,
+            "description": f"Pixel-space model without prompts, trained on {images}",
+        }
+    model = plan.base_model
+    return {
+        "width": model.native_size[0], "height": model.native_size[1], "steps": model.steps,
+        "guidance_scale": model.guidance_scale, "scheduler": model.scheduler, "sigmas": model.sigmas,
+        "description": f"{model.short_name}, trained on",
+    }  # fmt: skip

@@ -54,7 +54,7 @@ class TrainingLoop:
         accelerator: device, precision and processes.
         objective: the loss, wrapped by accelerate.
         train_state: parameters, optimizer and EMA.
-        settings: optimizer settings.
+        settings: optimizer settings; all of them are set.
         seed: seed of all random numbers.
         image_sizes: width and height of each image, in pixels.
         build_batch: builds the arguments of the objective.
@@ -76,14 +76,15 @@ class TrainingLoop:
         """
         processes = self.accelerator.num_processes
         batches_per_step = self.settings.gradient_accumulation_steps * processes
-        batch_specs = batch_order.batches(self.image_sizes, self.settings.train_batch_size, self.seed)
+        batch_size = self.settings.train_batch_size or 1
+        batch_specs = batch_order.batches(self.image_sizes, batch_size, self.seed)
         batch_specs = islice(batch_specs, start_step * batches_per_step, None)
-        for step in range(start_step, self.settings.train_steps):
+        for step in range(start_step, self.settings.train_steps or 0):
             start_time = time.monotonic()
             rate = learning_rate_at(step, self.settings)
             own_batches = list(islice(batch_specs, batches_per_step))[self.accelerator.process_index :: processes]
             losses = self._train_step(own_batches, rate, step)
-            num_images = batches_per_step * self.settings.train_batch_size
+            num_images = batches_per_step * batch_size
             yield TrainStep(step + 1, losses, rate, time.monotonic() - start_time, num_images)
 
     def _train_step(

@@ -118,6 +118,37 @@ class DenoiserLoss(Objective):
         return encoded[0], encoded[2] if len(encoded) > 2 else None
 
 
+class PixelDenoiserLoss(Objective):
+    """Compute the diffusion loss of an unconditional model in pixel space.
+
+    Ho et al., "Denoising diffusion probabilistic models", NeurIPS 2020, equation 14: the squared error of the predicted
+    noise.
+
+    Args:
+        unet: diffusers' `UNet2DModel`.
+        noise_schedule: noise schedule of the model.
+        snr_gamma: gamma of min-SNR weighting; 0 disables the weighting.
+    """
+
+    def __init__(self, unet: Any, noise_schedule: NoiseSchedule, snr_gamma: float) -> None:
+        super().__init__()
+        self.unet, self.noise_schedule, self.snr_gamma = unet, noise_schedule, snr_gamma
+
+    def forward(self, images: Tensor, noise: Tensor, timesteps: Tensor) -> Losses:
+        """Return the loss of a batch.
+
+        Args:
+            images: shape (B, 3, H, W), from -1 to 1.
+            noise: normal noise of the same shape.
+            timesteps: integers, shape (B,).
+        """
+        level = self.noise_schedule.level_at(timesteps)
+        predicted = self.unet(add_noise(images, noise, level), timesteps).sample.float()
+        target = training_target(images, noise, level, self.noise_schedule.prediction_type)
+        error = (predicted - target).square().mean((1, 2, 3))
+        return {"loss": (self.noise_schedule.min_snr_weights(timesteps, self.snr_gamma) * error).mean()}
+
+
 class AutoencoderLoss(Objective):
     """Compute the squared error of reconstructions and, optionally, their perceptual distance.
 

@@ -119,7 +119,7 @@ def _train(plan: TrainingPlan, listener: Listener, should_stop: Callable[[], boo
     accelerator = training_setup.create_accelerator(plan)
     if accelerator.is_main_process:
         precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
-        listener(ModelSelected(plan.model.short_name, str(accelerator.device), precision))
+        listener(ModelSelected(plan.model_name, str(accelerator.device), precision))
         if not plan.settings.checkpointing.resume:
             shutil.rmtree(plan.paths.training_dir, ignore_errors=True)
     accelerator.wait_for_everyone()
@@ -134,7 +134,7 @@ def _train(plan: TrainingPlan, listener: Listener, should_stop: Callable[[], boo
         checkpoints.restore_checkpoint(newest, loop.train_state)
         start_step = int(read_checkpoint_state(newest)["step"])
     num_parameters = sum(parameter.numel() for parameter in loop.train_state.parameters.values())
-    yield Started(start_step, plan.settings.optimizer.train_steps, num_parameters, accelerator.num_processes)
+    yield Started(start_step, plan.num_steps, num_parameters, accelerator.num_processes)
     recorder = _Recorder(setup, loop, start_step)
     try:
         yield from recorder.record_steps(should_stop)
@@ -163,7 +163,7 @@ class _Recorder:
 
     def record_steps(self, should_stop: Callable[[], bool]) -> Iterator[TrainingEvent]:
         """Run the loop to its end and yield the events of each step. Raise KeyboardInterrupt if a process stops."""
-        settings, total = self._plan.settings.checkpointing, self._plan.settings.optimizer.train_steps
+        settings, total = self._plan.settings.checkpointing, self._plan.num_steps
         datasheet_sha256 = self._write_datasheet()
         if not self._start_step and settings.snapshot_every:
             yield from self._save_samples(0)
@@ -229,6 +229,9 @@ class _Recorder:
                 originals = plan.dataset.images[:DEFAULT_NUM_SAMPLES]
                 reconstructions = samples.reconstruct_images(self._setup.pipe.vae, originals, plan.resolution)
                 return [original.name for original in originals], reconstructions
+            if plan.base_model is None:
+                images = samples.sample_unconditional(self._setup.pipe, DEFAULT_NUM_SAMPLES, plan.settings.seed)
+                return [f"seed {plan.settings.seed + number}" for number in range(len(images))], images
             prompts = plan.sample_prompts
             return prompts, samples.sample_images(self._setup.pipe, plan.model, prompts, plan.settings.seed)
 
@@ -241,7 +244,7 @@ class _Recorder:
             return ""
         plan = self._plan
         run_info = {
-            "model": plan.model.short_name,
+            "model": plan.model_name,
             "resolution": plan.resolution,
             "trigger": plan.settings.training.trigger,
         }

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from artgen import registry
@@ -24,8 +25,9 @@ from artgen.engine.training.checkpoints import TrainState
 from artgen.engine.training.ema import EMA
 from artgen.engine.training.latent_cache import LatentCache
 from artgen.engine.training.loop import BuildBatch, TrainingLoop
-from artgen.engine.training.losses import AutoencoderLoss, DenoiserLoss, Objective
+from artgen.engine.training.losses import AutoencoderLoss, DenoiserLoss, Objective, PixelDenoiserLoss
 from artgen.events import Listener
+from artgen.jobs import scratch_model
 from artgen.jobs.training_plan import TrainingPlan
 from artgen.registry import hashes
 
@@ -95,6 +97,9 @@ def build_setup(plan: TrainingPlan, accelerator: Accelerator, listener: Listener
         ModelUnavailableError: weights are missing or damaged.
     """
     mode = plan.settings.mode
+    torch.manual_seed(plan.settings.seed)
+    if plan.base_model is None:
+        return _build_scratch_setup(plan, accelerator)
     half = {"fp16": "fp16", "bf16": "bf16"}.get(accelerator.mixed_precision, "fp32")
     # Trainable parameters stay in float32; frozen weights can have the precision of the computation.
     dtype = half if mode == "lora" and accelerator.device.type != "cpu" else "fp32"
@@ -114,6 +119,19 @@ def build_setup(plan: TrainingPlan, accelerator: Accelerator, listener: Listener
         module.train()
     cache = LatentCache(plan, encoder_key, encode)
     return TrainingSetup(plan, accelerator, pipe, trained_modules, objective, cache)
+
+
+def _build_scratch_setup(plan: TrainingPlan, accelerator: Accelerator) -> TrainingSetup:
+    """Create a pixel-space model with random weights; torch's global generator is seeded."""
+    unet = UNet2DModel(**plan.unet_config)
+    if plan.settings.optimizer.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    pipe = DDPMPipeline(unet, DDPMScheduler(**scratch_model.scheduler_config()))
+    schedule = read_noise_schedule(pipe.scheduler, plan.model_name).to(accelerator.device)
+    objective = PixelDenoiserLoss(unet, schedule, plan.settings.loss.snr_gamma or 0.0)
+    objective.to(accelerator.device)
+    unet.train()
+    return TrainingSetup(plan, accelerator, pipe, {"unet": unet}, objective, LatentCache(plan, "pixels", _to_uint8))
 
 
 SetupParts = tuple[dict[str, Any], Objective, str, Callable[[Tensor], Tensor]]
@@ -172,8 +190,6 @@ def _to_uint8(images: Tensor) -> Tensor:
 
 
 def _bundled_denoiser_features() -> perceptual.DenoiserFeatureDistance:
-    from diffusers import UNet2DModel
-
     model = registry.resolve_model("denoiser", offline=True)
     unet = components.load_component(UNet2DModel, model, "unet", DeviceConfig("cpu", "fp32"))
     return perceptual.DenoiserFeatureDistance(unet.eval())
@@ -198,7 +214,8 @@ def build_loop(setup: TrainingSetup) -> TrainingLoop:
     decay = settings.optimizer.ema_decay
     objective, prepared = accelerator.prepare(setup.objective, optimizer)
     state = TrainState(parameters, prepared, EMA(parameters, decay) if decay else None, accelerator.scaler)
-    build_batch = _image_batch_builder(setup) if settings.mode == "vae" else _latent_batch_builder(setup)
+    builders = {"vae": _image_batch_builder, "scratch": _pixel_batch_builder}
+    build_batch = builders.get(settings.mode, _latent_batch_builder)(setup)
     return TrainingLoop(
         accelerator, objective, state, settings.optimizer, settings.seed, setup.latent_cache.image_sizes, build_batch
     )
@@ -246,5 +263,18 @@ def _image_batch_builder(setup: TrainingSetup) -> BuildBatch:
         shape = (len(images), channels, height // factor, width // factor)
         noise = torch.randn(shape, generator=generator)
         return {"images": images.to(device), "noise": noise.to(device)}
+
+    return build_batch
+
+
+def _pixel_batch_builder(setup: TrainingSetup) -> BuildBatch:
+    device = setup.accelerator.device
+    schedule = read_noise_schedule(setup.pipe.scheduler, setup.plan.model_name)
+
+    def build_batch(spec: batch_order.BatchSpec, generator: torch.Generator) -> dict[str, Any]:
+        images = setup.latent_cache.load_batch(spec, generator).float() / 127.5 - 1
+        noise = torch.randn(images.shape, generator=generator)
+        timesteps = schedule.sample_timesteps(len(images), generator)
+        return {"images": images.to(device), "noise": noise.to(device), "timesteps": timesteps.to(device)}
 
     return build_batch

@@ -43,7 +43,9 @@ class DatasetSettings:
     )
     resolution: int | None = option(
         None,
-        "Side of a square training image in pixels. Other shapes have at most the same area. [the model's size]",
+        "Side of a square training image in pixels. Other shapes have at most the same area; --mode scratch crops them. "
+        "[the model's size; scratch: 32]",
+        flags=("--size", "--resolution"),
         minimum=16,
         maximum=4096,
     )
@@ -70,7 +72,7 @@ class DatasetSettings:
     )
 
 
-TRAINING_MODES = ("lora", "full", "vae")
+TRAINING_MODES = ("lora", "full", "vae", "scratch")
 TRAINING_TARGETS = ("attention", "linear", "all", "decoder")
 LR_SCHEDULES = ("constant", "cosine", "step")
 LORA_FORMATS = ("diffusers", "kohya")
@@ -82,8 +84,9 @@ class LoraTrainingSettings:
 
     mode: str = option(
         "lora",
-        "lora: train a LoRA of the denoiser. full: train all weights of the denoiser. vae: train the autoencoder. full "
-        "and vae write a model folder.",
+        "lora: train a LoRA of the denoiser. full: train all weights of the denoiser. vae: train the autoencoder. "
+        "scratch: train a new pixel-space model from random weights (DDPM), for `artgen sample`, `denoise` and "
+        "`anomaly`. full, vae and scratch write a model folder.",
         aliases=("--task", "--train-task", "--full=full"),
         choices=TRAINING_MODES,
         value_aliases={"diffusion": "lora", "autoencoder": "vae"},
@@ -111,16 +114,29 @@ class LoraTrainingSettings:
     caption_dropout: float = option(
         0.1, "Caption dropout probability (needed for classifier-free guidance).", minimum=0, maximum=1
     )
+    channels: int | None = option(
+        None,
+        "Channels of the first level of the UNet of --mode scratch, a multiple of 32. Deeper levels have up to 4 times "
+        "as many. [64]",
+        minimum=32,
+        maximum=512,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
     """Store the settings of AdamW and of the batches."""
 
-    train_steps: int = option(500, "Optimizer steps.", aliases=("--max-train-steps",), minimum=1, maximum=10_000_000)
+    train_steps: int | None = option(
+        None,
+        "Optimizer steps. [500; scratch: 10,000]",
+        aliases=("--max-train-steps",),
+        minimum=1,
+        maximum=10_000_000,
+    )
     learning_rate: float | None = option(
         None,
-        "AdamW learning rate. [lora: 0.0003; full: 0.00001; vae: 0.0001]",
+        "AdamW learning rate. [lora: 0.0003; full: 0.00001; vae: 0.0001; scratch: 0.0002]",
         aliases=("--lr",),
         minimum=0,
         maximum=1,
@@ -134,9 +150,9 @@ class OptimizerSettings:
     lr_warmup_steps: int | None = option(
         None, "Linear warm-up of the learning rate, in steps. [5% of the steps]", minimum=0, maximum=1_000_000
     )
-    train_batch_size: int = option(
-        4,
-        "Images per batch of each process.",
+    train_batch_size: int | None = option(
+        None,
+        "Images per batch of each process. [4; scratch: 32 up to 64 pixels, fewer for larger images]",
         flags=("--batch-size",),
         aliases=("--train-batch-size",),
         minimum=1,
@@ -145,9 +161,9 @@ class OptimizerSettings:
     gradient_accumulation_steps: int = option(1, "Batches per optimizer step. [1]", minimum=1, maximum=4096)
     max_grad_norm: float = option(1.0, "Gradient norm clipping; 0 disables it. [1]", minimum=0, maximum=1_000_000)
     weight_decay: float = option(0.01, "AdamW weight decay.", minimum=0, maximum=1)
-    ema_decay: float = option(
-        0.0,
-        "Decay of the exponential moving average of the weights, such as 0.999; 0 disables it. [0]",
+    ema_decay: float | None = option(
+        None,
+        "Decay of the exponential moving average of the weights, such as 0.999; 0 disables it. [0; scratch: 0.9999]",
         minimum=0,
         maximum=0.99999,
     )
@@ -177,7 +193,7 @@ class LossSettings:
     )
     snr_gamma: float | None = option(
         None,
-        "Min-SNR loss weighting; 0 disables it. [5 if the model predicts epsilon, else 0]",
+        "Min-SNR loss weighting; 0 disables it. [5 if the model predicts epsilon, else 0; scratch: 0]",
         minimum=0,
         maximum=1000,
     )
