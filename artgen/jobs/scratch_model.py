@@ -1,7 +1,7 @@
 """Define the network and the noise schedule of a pixel-space model that is trained from random weights.
 
-Ho et al., "Denoising diffusion probabilistic models", NeurIPS 2020, arXiv 2006.11239, appendix B: a UNet that halves the
-image down to 4 or 8 pixels, with self-attention at 16 pixels; 1000 timesteps with linear betas; dropout 0.1.
+Ho et al., "Denoising diffusion probabilistic models", NeurIPS 2020, arXiv 2006.11239, appendix B: a UNet that halves
+the image down to 4 or 8 pixels, with self-attention at 16 pixels; 1000 timesteps with linear betas; dropout 0.1.
 """
 
 from typing import Any

@@ -11,10 +11,11 @@ from typing import Any
 from artgen import registry
 from artgen.dataset import read
 from artgen.dataset.buckets import nearest_bucket
-from artgen.errors import InputFileError, ModelUnavailableError, UsageError
+from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Downloading, Listener, no_op
 from artgen.jobs import checks, scratch_model, training_layout
-from artgen.registry.safetensors_header import read_header
+from artgen.jobs.training_conflicts import check_conflicts, check_vgg
+from artgen.jobs.training_defaults import DEFAULT_STEPS, fill_defaults
 from artgen.spec.settings import (
     CheckpointSettings,
     DeviceSettings,
@@ -27,18 +28,8 @@ from artgen.spec.settings import (
 )
 from artgen.spec.settings.training import DatasetSettings
 from artgen.system import hardware
-from artgen.system.counts import counted
 
 TRAINABLE_ARCHITECTURES = ("sd1", "sd2", "sdxl")
-DEFAULT_PERCEPTUAL_WEIGHT = 0.1
-"""Default weight of the autoencoder's perceptual term."""
-DEFAULT_SNR_GAMMA = 5.0
-"""Default gamma of Hang et al., "Efficient diffusion training via min-SNR weighting strategy", ICCV 2023."""
-DEFAULT_LEARNING_RATES = {"lora": 3e-4, "full": 1e-5, "vae": 1e-4, "scratch": 2e-4}
-DEFAULT_STEPS = {"lora": 500, "full": 500, "vae": 500, "scratch": 10_000}
-DEFAULT_EMA_DECAYS = {"lora": 0.0, "full": 0.0, "vae": 0.0, "scratch": 0.9999}
-DEFAULT_BATCH_SIZE = 4
-"""Default batch size of the modes with a base model."""
 DEFAULT_NUM_SAMPLES = 4
 MAX_LISTED_CHANGES = 4
 """Maximum number of changed settings in the error of a resumed training."""
@@ -177,7 +168,7 @@ def create_training_plan(
         ModelUnavailableError: the model is unknown, incomplete or cannot be trained.
         InputFileError: the folder has no usable image, no checkpoint exists for --resume, or the VGG16 file is invalid.
     """
-    _check_conflicts(settings, model_ref)
+    check_conflicts(settings, model_ref)
     checks.check_device(settings.device.device, None)
     if settings.loss.vgg is not None:
         check_vgg(settings.loss.vgg)
@@ -190,7 +181,7 @@ def create_training_plan(
         scratch_model.check_size(resolution)
     dataset_settings = dataclasses.replace(settings.dataset, resolution=resolution)
     dataset = read.read_dataset(dataset_settings, listener)
-    settings = _fill_defaults(dataclasses.replace(settings, dataset=dataset_settings), model, resolution)
+    settings = fill_defaults(dataclasses.replace(settings, dataset=dataset_settings), model, resolution)
     plan = TrainingPlan(settings, model, dataset, paths, resolution)
     if settings.checkpointing.resume:
         _check_resume_settings(plan)
@@ -221,7 +212,9 @@ def check_trainable(model: registry.ResolvedModel, mode: str) -> None:
         kind = kinds.get(model.architecture, model.architecture)
         raise ModelUnavailableError(
             f"Cannot train '{model.name}': {kind} models are not supported, only Stable Diffusion 1, 2 and XL.",
-            "Choose another --model.",
+            "Train a new model: --mode scratch, without --model."
+            if model.architecture == "pixel"
+            else "Choose another --model.",
         )
     if model.is_inpainting:
         raise ModelUnavailableError(
@@ -233,126 +226,6 @@ def check_trainable(model: registry.ResolvedModel, mode: str) -> None:
             f"Cannot train '{model.name}': training would undo its distillation to few steps.",
             "Train the model that it was distilled from. A LoRA of that model also works with the distilled model.",
         )
-
-
-def check_vgg(path: Path) -> None:
-    """Check that a file contains the convolutions of VGG16.
-
-    Raises:
-        InputFileError: the file cannot be read, or a tensor is missing.
-    """
-    names = {name.rpartition("features.")[2] for name in read_header(path).tensors if "features." in name}
-    missing = [f"features.{number}.weight" for number in VGG_CONV_INDICES if f"{number}.weight" not in names]
-    if missing:
-        raise InputFileError(
-            f"Cannot use '{path}' as VGG16: {missing[0]} is missing.", "Save torchvision's vgg16 as .safetensors."
-        )
-
-
-VGG_CONV_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
-"""Indices of the convolutions up to conv4_3 in torchvision's `vgg16().features`."""
-
-
-def _check_conflicts(settings: TrainingSettings, model_ref: ModelRef) -> None:
-    training = settings.training
-    autoencoder = settings.mode == "vae"
-    conflicts = (
-        (training.train_text_encoder and autoencoder, "--text-encoder", "--mode vae"),
-        (training.train_text_encoder and settings.mode == "full", "--text-encoder", "--mode full"),
-        (training.target == "decoder" and not autoencoder, "--target decoder", "a LoRA"),
-        (training.target in ("attention", "linear") and autoencoder, f"--target {training.target}", "--mode vae"),
-        (bool(training.target) and settings.mode == "full", "--target", "--mode full"),
-        (settings.loss.vgg is not None and settings.loss.perceptual_weight == 0, "--vgg", "--perceptual-weight 0"),
-    )
-    for is_conflict, first, second in conflicts:
-        if is_conflict:
-            raise UsageError(f"Cannot combine {first} with {second}.", "Remove one of them.")
-    if settings.mode == "scratch":
-        _check_scratch_conflicts(settings, model_ref)
-    elif training.channels is not None:
-        raise UsageError(
-            "Cannot use --channels: only --mode scratch creates a new network.",
-            "Remove --channels, or add --mode scratch.",
-            settings=("channels",),
-        )
-    optimizer = settings.optimizer
-    if optimizer.learning_rate == 0:
-        raise UsageError(
-            "Cannot train with --learning-rate 0: the weights would not change.",
-            f"The default is {DEFAULT_LEARNING_RATES[settings.mode]:g}.",
-        )
-    steps = optimizer.train_steps or DEFAULT_STEPS[settings.mode]
-    if (optimizer.lr_warmup_steps or 0) > steps:
-        raise UsageError(
-            f"Cannot warm up for {counted(optimizer.lr_warmup_steps or 0, 'step')}: the training has "
-            f"{counted(steps, 'step')}.",
-            "Use a smaller --lr-warmup-steps.",
-        )
-
-
-_UNUSED_FROM_SCRATCH = {
-    "training": ("rank", "alpha", "target", "train_text_encoder", "trigger", "caption_dropout"),
-    "loss": ("perceptual_weight", "vgg"),
-    "checkpointing": ("snapshot_prompts", "lora_format"),
-    "dataset": ("caption_template",),
-}
-"""Settings without an effect on a model without prompts, autoencoder and LoRA, by group."""
-
-
-def _check_scratch_conflicts(settings: TrainingSettings, model_ref: ModelRef) -> None:
-    """Check that no setting of a training from random weights needs a base model, a prompt or a LoRA."""
-    given = [
-        (name, (field.metadata["setting"].flags or (f"--{name.replace('_', '-')}",))[-1])
-        for group, names in _UNUSED_FROM_SCRATCH.items()
-        for name, field in options_of(type(getattr(settings, group))).items()
-        if name in names and getattr(getattr(settings, group), name) != field.default
-    ]
-    if model_ref.model is not None:
-        given.insert(0, ("model", "--model"))
-    for name, flag in given:
-        raise UsageError(
-            f"Cannot combine {flag} with --mode scratch, which trains a new model without prompts from random weights.",
-            f"Remove {flag}, or use --mode lora.",
-            settings=(name,),
-        )
-    scratch_model.check_channels(settings.training.channels or scratch_model.DEFAULT_CHANNELS)
-
-
-def _fill_defaults(
-    settings: TrainingSettings, model: registry.ResolvedModel | None, resolution: int
-) -> TrainingSettings:
-    """Return the settings with a value for each unset setting. Without a model, the mode is scratch."""
-    mode, training, loss = settings.mode, settings.training, settings.loss
-    autoencoder = mode == "vae"
-    weight = loss.perceptual_weight
-    if weight is None:
-        weight = DEFAULT_PERCEPTUAL_WEIGHT if autoencoder or loss.vgg is not None else 0.0
-    gamma = loss.snr_gamma
-    if gamma is None:
-        gamma = DEFAULT_SNR_GAMMA if model is not None and model.prediction == "epsilon" else 0.0
-    optimizer = settings.optimizer
-    steps, warmup_steps, ema_decay = optimizer.train_steps, optimizer.lr_warmup_steps, optimizer.ema_decay
-    steps = steps or DEFAULT_STEPS[mode]
-    batch_size = DEFAULT_BATCH_SIZE if model is not None else scratch_model.default_batch_size(resolution)
-    optimizer = dataclasses.replace(
-        optimizer,
-        train_steps=steps,
-        train_batch_size=optimizer.train_batch_size or batch_size,
-        learning_rate=optimizer.learning_rate or DEFAULT_LEARNING_RATES[mode],
-        lr_warmup_steps=steps // 20 if warmup_steps is None else warmup_steps,
-        ema_decay=DEFAULT_EMA_DECAYS[mode] if ema_decay is None else ema_decay,
-    )
-    return dataclasses.replace(
-        settings,
-        training=dataclasses.replace(
-            training,
-            target=training.target or ("decoder" if autoencoder else "attention"),
-            alpha=training.alpha or float(training.rank),
-            channels=None if model is not None else training.channels or scratch_model.DEFAULT_CHANNELS,
-        ),
-        loss=dataclasses.replace(loss, perceptual_weight=weight, snr_gamma=gamma),
-        optimizer=optimizer,
-    )
 
 
 def _check_resume_settings(plan: TrainingPlan) -> None:

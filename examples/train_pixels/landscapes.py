@@ -2,6 +2,7 @@
 
 import argparse
 import colorsys
+import itertools
 import json
 import random
 from pathlib import Path
@@ -43,7 +44,7 @@ def ridge(rng: random.Random, height: float, roughness: float) -> list[float]:
     heights = [height + rng.uniform(-roughness, roughness) for _ in range(3)]
     while len(heights) <= RENDER_SIDE_PX:
         roughness /= 2
-        middles = [(a + b) / 2 + rng.uniform(-roughness, roughness) for a, b in zip(heights, heights[1:], strict=False)]
+        middles = [(a + b) / 2 + rng.uniform(-roughness, roughness) for a, b in itertools.pairwise(heights)]
         heights = [value for pair in zip(heights, middles, strict=False) for value in pair] + heights[-1:]
     return heights[:RENDER_SIDE_PX]
 

@@ -28,7 +28,7 @@ from artgen.engine.training.loop import TrainStep
 from artgen.engine.training.lr_schedule import learning_rate_at
 from artgen.errors import ArtgenError, InputFileError, OutputError
 from artgen.events import no_op
-from artgen.jobs import training_layout, training_plan
+from artgen.jobs import training_conflicts, training_layout, training_plan
 from artgen.spec.settings import (
     CheckpointSettings,
     DatasetSettings,
@@ -153,7 +153,7 @@ def distances(tmp_path_factory: pytest.TempPathFactory) -> dict[str, nn.Module]:
 def vgg_tensors() -> dict[str, torch.Tensor]:
     channels = [pair for block in perceptual.Vgg16Distance.BLOCK_CHANNELS for pair in itertools.pairwise(block)]
     tensors = {}
-    for index, (inputs, outputs) in zip(training_plan.VGG_CONV_INDICES, channels, strict=True):
+    for index, (inputs, outputs) in zip(training_conflicts.VGG_CONV_INDICES, channels, strict=True):
         tensors[f"features.{index}.weight"] = torch.randn(outputs, inputs, 3, 3) / (3 * inputs**0.5)
         tensors[f"features.{index}.bias"] = torch.zeros(outputs)
     return tensors
@@ -209,7 +209,7 @@ def test_file_without_vgg_is_rejected(tmp_path: Path) -> None:
     del tensors["features.5.weight"]
     save_file(tensors, tmp_path / "vgg.safetensors")
     with pytest.raises(InputFileError, match=r"features\.5\.weight is missing"):
-        training_plan.check_vgg(tmp_path / "vgg.safetensors")
+        training_conflicts.check_vgg(tmp_path / "vgg.safetensors")
 
 
 def train_state(seed: int = 0) -> checkpoints.TrainState:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from artgen.engine.metrics import normalize_features
 from artgen.engine.sampling.vae import unscale_latents
-from artgen.jobs.training_plan import VGG_CONV_INDICES
+from artgen.jobs.training_conflicts import VGG_CONV_INDICES
 
 
 class PerceptualDistance(Protocol):

@@ -43,8 +43,8 @@ class DatasetSettings:
     )
     resolution: int | None = option(
         None,
-        "Side of a square training image in pixels. Other shapes have at most the same area; --mode scratch crops them. "
-        "[the model's size; scratch: 32]",
+        "Side of a square training image in pixels. Other shapes have at most the same area; --mode scratch crops "
+        "them. [the model's size; scratch: 32]",
         flags=("--size", "--resolution"),
         minimum=16,
         maximum=4096,
