@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from artgen import registry
+from artgen.cli.convert import convert
 from artgen.cli.console import Reporter, print_json, print_note, print_path, print_result
 from artgen.cli.help import App
 from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError, UsageError
@@ -219,6 +220,9 @@ def _install_hint(reference: registry.ModelReference, force: bool) -> str:
     if reference.kind == "bundled":
         return "Install artgen again: pip install --force-reinstall artgen"
     return "Copy the model again from its source."
+
+
+app.command()(convert)
 
 
 @app.command()

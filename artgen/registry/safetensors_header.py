@@ -71,8 +71,8 @@ def reject_pickle(path: Path) -> None:
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise RefusedError(
             f"Cannot open '{path.name}': a {path.suffix} file is a Python pickle and can run code when it is read.",
-            "Use a .safetensors version of the model, or convert the file on a machine without valuable data: "
-            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'model.safetensors').",
+            f"Use a .safetensors version of the model, or run `artgen models convert '{path}'`, which runs no code of "
+            "the file.",
         )
 
 

@@ -105,8 +105,8 @@ def _check_complete(model: ResolvedModel, repair_hint: str) -> None:
         if pickles:
             raise RefusedError(
                 f"Cannot load '{model.name}': its {name} has only {pickles[0]}, a Python pickle that can run code.",
-                "Use a copy of the model with .safetensors weights, or convert the file on a machine without valuable "
-                "data.",
+                f"Use a copy of the model with .safetensors weights, or run "
+                f"`artgen models convert '{folder / pickles[0]}'`.",
             )
     if missing:
         num_more = len(missing) - MAX_LISTED_FILES

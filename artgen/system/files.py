@@ -126,25 +126,34 @@ def write_atomically(path: Path, data: bytes | str, hint: str = WRITE_HINT) -> N
 def atomic_create(path: Path, data: bytes) -> bool:
     """Write a file that must not exist yet. Return False if the name is taken, also by a dangling symbolic link.
 
-    A hard link gives the file its final name: linking fails if the name exists, so exactly one of several processes
-    succeeds. On a file system without hard links (exFAT, some network shares), an empty file reserves the name and is
-    then replaced; only there can a crash leave an empty file.
-
     Raises:
         OSError: The file cannot be written; nothing remains under the final name.
     """
     if os.path.lexists(path):
         return False
     with temp_file(path.parent, data) as temporary:
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
+        return rename_exclusively(temporary, path)
+
+
+def rename_exclusively(temporary: Path, path: Path) -> bool:
+    """Give a complete file in the same file system its final name. Return False if the name is taken.
+
+    A hard link gives the file its final name: linking fails if the name exists, so exactly one of several processes
+    succeeds. On a file system without hard links (exFAT, some network shares), an empty file reserves the name and is
+    then replaced; only there can a crash leave an empty file. The caller removes the temporary file.
+
+    Raises:
+        OSError: The file cannot be renamed; nothing remains under the final name.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_HARDLINK_ERRNOS:
+            raise
+        if not _reserve_and_replace(temporary, path):
             return False
-        except OSError as error:
-            if error.errno not in _NO_HARDLINK_ERRNOS:
-                raise
-            if not _reserve_and_replace(temporary, path):
-                return False
     fsync_folder(path.parent)
     return True
 

@@ -1,0 +1,38 @@
+"""Define the command `artgen models convert`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from artgen.cli.console import print_note, print_path
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(help="Pickled checkpoint: .ckpt, .pt, .pth or .bin.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", help="File, or folder (ends with / or exists).  [default: FILE with .safetensors]"
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+) -> None:
+    """Convert a pickled checkpoint or embedding to a safetensors file, and print its path.
+
+    Another process reads the pickle, with limits of memory and time. It creates only tensors and runs no code of the
+    file.
+
+    artgen models convert model.ckpt
+    """
+    from artgen.outputs.parse_output import path_of_file_option
+    from artgen.registry.convert import convert_pickle, default_output
+
+    target = default_output(file)
+    if output is not None:
+        target = path_of_file_option(output, target.name, "--output")
+    print_note(f"Converting '{file}'.")
+    conversion = convert_pickle(file, target, overwrite=overwrite)
+    for note in conversion.notes:
+        print_note(note)
+    print_path(conversion.path)
