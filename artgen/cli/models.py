@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from artgen import registry
-from artgen.cli.convert import convert
 from artgen.cli.console import Reporter, print_json, print_note, print_path, print_result
+from artgen.cli.convert import convert
 from artgen.cli.help import App
 from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError, UsageError
 from artgen.events import Downloading, Loading

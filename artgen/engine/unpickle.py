@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from torch import _utils
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import _utils
 
 STATE_DICT_KEYS = ("state_dict", "params_ema", "params", "model_state_dict", "model", "module")
 """Keys under which training programs store the weights, in order of preference."""
@@ -70,7 +70,7 @@ def convert(path: Path, output: Path) -> dict[str, Any]:
     """
     is_zip = zipfile.is_zipfile(path)
     placeholders = _check_globals(path, is_zip)
-    torch.serialization.add_safe_globals([(Placeholder, name) for name in placeholders])  # type: ignore[list-item]
+    torch.serialization.add_safe_globals([(Placeholder, name) for name in placeholders])
     content = _load(path, is_zip)
     source, tensors, skipped = _select_tensors(content)
     tensors = _prepare(tensors, path.stat().st_size * MAX_SIZE_RATIO)
@@ -155,8 +155,9 @@ def _select_tensors(content: Any) -> tuple[str, dict[str, torch.Tensor], list[st
         if "string_to_param" in content:  # an embedding of textual inversion
             skipped += [str(key) for key in content if key != "string_to_param"]
             vectors = _tensors_of(content["string_to_param"])
-            named = {EMBEDDING_NAME: vector for vector in vectors.values()} if len(vectors) == 1 else vectors
-            return "string_to_param", named, skipped
+            if len(vectors) == 1:
+                vectors = {EMBEDDING_NAME: vectors.popitem()[1]}
+            return "string_to_param", vectors, skipped
         nested = [key for key, value in content.items() if isinstance(value, Mapping) and _has_tensors(value)]
         if _tensors_of(content) or not nested:
             break
@@ -190,7 +191,7 @@ def _prepare(tensors: Mapping[str, torch.Tensor], max_bytes: int) -> dict[str, t
     """Return dense tensors in memory of their own, in the order of their names.
 
     Raises:
-        DamagedError: there are no tensors, or a tensor cannot be stored or is larger than its data.
+        DamagedError: no tensor was found, or a tensor cannot be stored or is larger than its data.
     """
     if not tensors:
         raise DamagedError("it contains no named tensors")
@@ -226,25 +227,28 @@ def _limit_memory(num_bytes: int) -> None:
         return
 
 
+def report_of(path: Path, output: Path) -> dict[str, Any]:
+    """Convert a file; return the report, which has the status `ok`, `unsafe`, `damaged`, `memory` or `output`."""
+    try:
+        return convert(path, output)
+    except UnsafeError as error:
+        return {"status": "unsafe", "reason": str(error)}
+    except MemoryError:
+        return {"status": "memory"}
+    except (zipfile.BadZipFile, NotImplementedError, RecursionError):
+        return {"status": "damaged", "reason": "it is damaged"}
+    except KeyError as error:
+        return {"status": "damaged", "reason": f"safetensors has no type for its {str(error)[:50]} tensors"}
+    except (DamagedError, OSError, SafetensorError, ValueError, RuntimeError) as error:
+        return {"status": "output" if "os error" in str(error) else "damaged", "reason": str(error)[:300]}
+
+
 def main(arguments: list[str]) -> None:
     """Convert a file and print the report."""
     warnings.simplefilter("ignore")
     path, output, num_bytes = arguments
     _limit_memory(int(num_bytes))
-    try:
-        report = convert(Path(path), Path(output))
-    except UnsafeError as error:
-        report = {"status": "unsafe", "reason": str(error)}
-    except (DamagedError, zipfile.BadZipFile, NotImplementedError, RecursionError) as error:
-        reason = str(error) if isinstance(error, DamagedError) else "it is damaged"
-        report = {"status": "damaged", "reason": reason}
-    except MemoryError:
-        report = {"status": "memory"}
-    except KeyError as error:
-        report = {"status": "damaged", "reason": f"safetensors has no type for its {str(error)[:50]} tensors"}
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        report = {"status": "output" if "os error" in str(error) else "damaged", "reason": str(error)[:200]}
-    print(json.dumps(report))  # noqa: T201 - the parent process reads it
+    print(json.dumps(report_of(Path(path), Path(output))))
 
 
 if __name__ == "__main__":

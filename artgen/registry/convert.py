@@ -1,6 +1,5 @@
-"""Convert pickled checkpoints to safetensors files. Another process reads the pickle, with limits of memory and time."""
+"""Convert pickled checkpoints to safetensors files in another process, which has limits of memory and time."""
 
-import json
 import os
 import shutil
 import signal
@@ -111,13 +110,17 @@ def _check_input(path: Path) -> None:
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise InputFileError(f"'{path}' is a web page, not a checkpoint.", "Download the file again.")
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 32:
-        raise InputFileError(f"'{path}' is a safetensors file with a wrong suffix.", f"Rename it to {path.stem}.safetensors.")
+        raise InputFileError(
+            f"'{path}' is a safetensors file with a wrong suffix.", f"Rename it to {path.stem}.safetensors."
+        )
 
 
 def _check_output(path: Path, output: Path, overwrite: bool) -> int:
     """Check the output before slow work; return the size of the input in bytes."""
     if output.suffix.lower() != ".safetensors":
-        raise UsageError(f"Cannot write '{output}': the suffix must be .safetensors.", f"-o {default_output(path).name}")
+        raise UsageError(
+            f"Cannot write '{output}': the suffix must be .safetensors.", f"-o {default_output(path).name}"
+        )
     if os.path.lexists(output) and (not overwrite or output.is_dir()):
         raise _exists_error(output)
     with wrap_read_errors(path):
@@ -143,7 +146,7 @@ def _run_converter(path: Path, output: Path, size: int) -> dict[str, Any]:
     Raises:
         ArtgenError: the file was not converted; see `convert_pickle`.
     """
-    memory = BASE_MEMORY_BYTES + MEMORY_PER_BYTE * size
+    memory = int(BASE_MEMORY_BYTES + MEMORY_PER_BYTE * size)
     command = [sys.executable, "-P", str(CONVERTER), str(path.absolute()), str(output.absolute()), str(memory)]
     environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
     seconds = BASE_SECONDS + size / MIN_BYTES_PER_SECOND
@@ -172,8 +175,8 @@ def _conversion_error(path: Path, report: dict[str, Any], memory: int) -> Artgen
         return RefusedError(f"Cannot convert '{path}': {reason}.", "Use a .safetensors version of the model.")
     if status == "memory":
         return RefusedError(
-            f"Cannot convert '{path}': reading it needs more than {memory / 1e9:.1f} GB of memory, which is too much for "
-            "a file of its size.",
+            f"Cannot convert '{path}': reading it needs more than {memory / 1e9:.1f} GB of memory, which is too much "
+            "for a file of its size.",
             "Use a .safetensors version of the model.",
         )
     if status == "output":
