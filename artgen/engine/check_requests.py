@@ -49,7 +49,7 @@ class RequestChecker:
         pipeline_cache.check_loadable(model, safety_checker=getattr(request, "safety_checker", False))
         if not isinstance(request, PromptRequest):
             return
-        key = (model.files, request.task, request.scheduler, request.sigmas, request.steps)
+        key = (model.load_key, request.task, request.scheduler, request.sigmas, request.steps)
         if key not in self._checked:
             check_task_pipeline(model, request.task)
             _check_scheduler(request, model)

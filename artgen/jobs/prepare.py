@@ -12,7 +12,7 @@ from typing import Any
 from artgen import registry
 from artgen.errors import ArtgenError
 from artgen.events import Downloading, Listener, Notice, no_op
-from artgen.jobs import checks, denoise, fast_parts
+from artgen.jobs import checks, components, denoise, fast_parts
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs import notes as notes_of
 from artgen.jobs.default_settings import default_settings, model_scheduler
@@ -37,6 +37,7 @@ class _ModelEntry:
         scheduler: name and sigmas of the model's default scheduler; None if unknown.
         scheduler_config: configuration of the model's scheduler.
         provenance: values of the model for the record.
+        settings: settings of its components, with names that resolve to the same files again.
         extras: parts of approximations that were found for the model, by name of the approximation.
     """
 
@@ -45,11 +46,13 @@ class _ModelEntry:
     scheduler: tuple[str | None, str | None] = (None, None)
     scheduler_config: Mapping[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     extras: dict[str, registry.HubFiles] = field(default_factory=dict)
 
 
-ModelCache = dict[tuple[str | None, bool], _ModelEntry]
-"""Resolved models, by name (None: no model) and `offline`."""
+_ModelKey = tuple[str | None, bool, components.ComponentKey]
+ModelCache = dict[_ModelKey, _ModelEntry]
+"""Resolved models, by name (None: no model), `offline` and the settings of components."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class _Stages:
         self._listener = listener
         self._on_download = _download_callback(listener)
         self._models = models
-        self._checked_models: set[tuple[str | None, bool]] = set()
+        self._checked_models: set[_ModelKey] = set()
         self._inputs: dict[tuple[Any, ...], InputImages] = {}
         self._loras: dict[tuple[Any, ...], tuple[lora_files.LoraRequest, ...]] = {}
         self._shared: dict[tuple[Any, ...], _JobDraft] = {}
@@ -127,18 +130,31 @@ class _Stages:
 
     def resolve_model(self, draft: _JobDraft) -> _JobDraft:
         """Resolve the model, and check that it supports the task."""
-        key = _model_name(draft.request), draft.request.offline
+        key = _model_key(draft.request)
         if key not in self._checked_models and key in self._models and _has_changed(self._models[key].model):
             del self._models[key]
         self._checked_models.add(key)
         if key not in self._models:
             for each in draft.loras:
                 lora_files.check_architecture(each.file, key[0] or "")
-            entry = self._models[key] = _resolve_model(*key, self._on_download)
-            if entry.model is not None and entry.model.is_local:
-                self._save_location(entry.provenance.get("model_hash", ""), entry.model.path)
+            self._models[key] = self._resolve_entry(draft.request)
         _check_model(draft.request, self._models[key].model)
         return replace(draft, entry=self._models[key])
+
+    def _resolve_entry(self, request: Request) -> _ModelEntry:
+        """Resolve the model of a request and its components, and remember the places of local files."""
+        entry = _resolve_model(request, self._on_download)
+        if entry.model is None:
+            return entry
+        if entry.model.is_local:
+            self._save_location(entry.provenance.get("model_hash", ""), entry.model.path)
+        _check_model(request, entry.model)
+        found = components.resolve_components(request, entry.model, self._on_download)
+        for digest, path in found.locations:
+            self._save_location(digest, path)
+        return replace(
+            entry, model=found.model, settings=found.settings, provenance={**entry.provenance, **found.provenance}
+        )
 
     def _save_location(self, digest: str, path: Path) -> None:
         """Remember the place of a local file, so that `replay` finds it by its hash."""
@@ -178,7 +194,7 @@ class _Stages:
 
     def _fill_shared(self, draft: _JobDraft) -> _JobDraft:
         """Fill in size, provenance and notes, which are equal for jobs with the same model and the same inputs."""
-        key = (draft.entry.model and draft.entry.model.name, draft.request.offline, input_key(draft.request))
+        key = (_model_key(draft.request), input_key(draft.request))
         if key not in self._shared:
             self._shared[key] = _describe_result(draft)
         shared = self._shared[key]
@@ -225,11 +241,21 @@ def _model_name(request: Request) -> str | None:
     return request.model or hardware.default_model()
 
 
-def _resolve_model(name: str | None, offline: bool, on_download: Callable[[str, int, int], None]) -> _ModelEntry:
+def _model_key(request: Request) -> _ModelKey:
+    return _model_name(request), request.offline, components.component_key(request)
+
+
+def _resolve_model(request: Request, on_download: Callable[[str, int, int], None]) -> _ModelEntry:
+    name = _model_name(request)
     if name is None:
         return _ModelEntry(None)
     reference = registry.parse_reference(name)
-    model = registry.resolve_reference(reference, offline=offline, on_download=on_download)
+    model = registry.resolve_reference(
+        reference,
+        offline=request.offline,
+        on_download=on_download,
+        omitted=components.omitted_components(request),
+    )
     registry.check_model_files(model)
     provenance = model.provenance()
     full_name = model.name
@@ -281,6 +307,7 @@ def _fill_request(draft: _JobDraft) -> Request:
         return request.replace(
             **default_settings(request, model, draft.entry.scheduler, draft.inputs.resolved, draft.size),
             model=draft.entry.name,
+            **draft.entry.settings,
         )
     return request
 

@@ -54,10 +54,12 @@ class ReplaySpec:
                     f"{', '.join(found or ['none'])} is installed.",
                     f"To use the installed files, add --set fast={getattr(job.request, 'fast', None)}.",
                 )
+            setting = name.removesuffix("_hash")
+            weights = getattr(job.request, setting)
             raise ModelUnavailableError(
-                f"Cannot replay with '{job.request.model}': its weights differ from the recorded ones ({name} "
+                f"Cannot replay with '{weights}': its weights differ from the recorded ones ({name} "
                 f"{str(recorded)[:10]}... is recorded, {str(found)[:10]}... is installed).",
-                f"To use the installed weights, add --set model={job.request.model}.",
+                f"To use the installed weights, add --set {setting}={weights}.",
             )
 
 
@@ -179,11 +181,12 @@ def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, str])
     """Pin the recorded model, in place. Return the hashes that the job must have, and notes about the model."""
     expected: dict[str, Any] = {}
     notes: list[str] = []
-    if "model" not in changes:
-        if record.get("model") is not None:
-            record["model"], notes = replay_checks.pinned_model(record, f"Cannot replay '{path}'")
-        if record.get("model_hash"):
-            expected["model_hash"] = record["model_hash"]
+    for setting in replay_checks.PINNED_SETTINGS.keys() - changes.keys():
+        if record.get(setting) is not None:
+            record[setting], more_notes = replay_checks.pinned_model(record, f"Cannot replay '{path}'", setting=setting)
+            notes += more_notes
+        if record.get(f"{setting}_hash"):
+            expected[f"{setting}_hash"] = record[f"{setting}_hash"]
     parts = record.get("fast_parts")
     if isinstance(parts, list) and "fast" not in changes:
         expected["fast_parts"] = parts

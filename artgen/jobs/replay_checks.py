@@ -1,7 +1,8 @@
 """Compare the recorded model, device and versions with this machine."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 from artgen import registry
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
@@ -13,10 +14,32 @@ PIXEL_AFFECTING_PACKAGES = ("torch", "diffusers", "transformers", "scikit-image"
 """Packages whose versions may affect the pixels."""
 
 
+class FoundByHash(Protocol):
+    """Describe what a search by hash returns: a model or a VAE."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def short_name(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+
+
+WEIGHTS_PROVENANCE = ("source", "revision", "hash")
+"""Suffixes of the provenance that identifies the weights of a setting, such as `model_hash`."""
+
+PINNED_SETTINGS: Mapping[str, tuple[str, Callable[[object], Sequence[FoundByHash]]]] = {
+    "model": ("model", registry.find_models_by_hash),
+    "vae": ("VAE", registry.find_vaes_by_hash),
+}
+"""Settings that name weights: the name in messages, and a function that finds local weights by their hash. A recorded
+path of weights is never opened."""
+
+
 def pinned_model(
-    record: Mapping[str, Any], purpose: str, hint: str = "Set the path of the model: --set model=PATH"
+    record: Mapping[str, Any], purpose: str, hint: str = "", setting: str = "model"
 ) -> tuple[str, list[str]]:
-    """Return the recorded model, and notes about it.
+    """Return the recorded model or VAE, and notes about it.
 
     A model of the hub has its recorded revision, such as `ada/fox@<commit>`. A local model is found by its recorded
     hash in the index of the models that were used on this machine. A recorded path is never opened.
@@ -24,32 +47,36 @@ def pinned_model(
     Args:
         record: record with a model.
         purpose: begin of the error messages, such as "Cannot replay 'fox.png'".
-        hint: hint of the errors.
+        hint: hint of the errors; empty: `--set SETTING=PATH`.
+        setting: key of `PINNED_SETTINGS`.
 
     Raises:
         InputFileError: the recorded revision is not valid.
         ModelUnavailableError: the local model is not on this machine, or the name is unknown.
         RefusedError: the recorded name is a path.
     """
-    name, source = str(record["model"]), str(record.get("model_source") or "")
+    label, find_by_hash = PINNED_SETTINGS[setting]
+    hint = hint or f"Set the path of the {label}: --set {setting}=PATH"
+    name, source = str(record[setting]), str(record.get(f"{setting}_source") or "")
+    revision = record.get(f"{setting}_revision")
     try:
-        found = registry.recorded_model_name(name, source, record.get("model_revision")) if source != "local" else None
+        found = registry.recorded_model_name(name, source, revision) if source != "local" else None
     except UsageError as error:
         raise InputFileError(f"{purpose}: its record is invalid. {error.message}", error.hint) from error
     if found is not None:
         return found, []
-    digest = record.get("model_hash")
+    digest = record.get(f"{setting}_hash")
     # artgen records local models without folders.
     is_path = any(separator in name for separator in "/\\") or name.startswith("~")
-    models = [] if is_path else sorted(registry.find_models_by_hash(digest), key=lambda model: model.short_name != name)
+    models = [] if is_path else sorted(find_by_hash(digest), key=lambda model: model.short_name != name)
     if models:
-        return models[0].name, [f"Using the model '{models[0].path}', which has the recorded SHA-256."]
+        return models[0].name, [f"Using the {label} '{models[0].path}', which has the recorded SHA-256."]
     if is_path:
         kind = "also a local path" if HUB_ID_PATTERN.fullmatch(name.partition("@")[0]) else "a path"
-        raise RefusedError(f"{purpose}: its model {name!r} is {kind}, and paths from metadata are not opened.", hint)
+        raise RefusedError(f"{purpose}: its {label} {name!r} is {kind}, and paths from metadata are not opened.", hint)
     known_hash = f" with SHA-256 {digest}" if digest else ""
     raise ModelUnavailableError(
-        f"{purpose}: the model {name!r}{known_hash} is not on this computer, or was moved or changed. Paths from "
+        f"{purpose}: the {label} {name!r}{known_hash} is not on this computer, or was moved or changed. Paths from "
         f"metadata are not opened. {registry.index_damage_note() or ''}".rstrip(),
         hint,
     )

@@ -5,14 +5,12 @@ from typing import Any
 
 from artgen import images
 from artgen.errors import ArtgenError, UsageError
+from artgen.jobs.replay_checks import PINNED_SETTINGS, WEIGHTS_PROVENANCE
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_value, setting_name
 from artgen.spec.fields import describe_value
 from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS, RECORD_SCHEMA, check_provenance
 from artgen.spec.requests import TASKS, Request
 from artgen.spec.settings import options_of, unknown_setting_error
-
-MODEL_PROVENANCE = ("model_source", "model_revision", "model_hash")
-"""Provenance that identifies the model of a record."""
 
 _REPEATED_HINT = "Remove one of them."
 
@@ -39,15 +37,15 @@ def parse_defaults(values: Any) -> dict[str, Any]:
     parsed = parse_settings(values)
     for name in parsed.get("unknown_fields", ()):
         raise UsageError(*unknown_setting_error(name, LINE_SETTINGS))
-    parsed.pop("recorded_model", None)
+    parsed.pop("recorded_weights", None)
     return parsed
 
 
 def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], Any]) -> dict[str, Any]:
-    """Return the settings of a job that is the record of an image. The provenance is ignored, except the model's.
+    """Return the settings of a job that is the record of an image. The provenance is ignored, except that of weights.
 
     The result also contains `unknown_fields` if there are any, `schema` if it is newer than `RECORD_SCHEMA`, and for a
-    record with a model `recorded_model`: the values of `MODEL_PROVENANCE`.
+    record with a setting of `PINNED_SETTINGS` `recorded_weights`: pairs of the name and the value of its provenance.
     """
     ignored, task = _non_setting_keys(fields), _record_task(fields)
     all_settings = {name for each in TASKS.values() for name in options_of(each.request_class)}
@@ -70,8 +68,9 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
             parsed[name] = parse_value(name, value)
     if unknown:
         parsed["unknown_fields"] = unknown
-    if "model" in parsed:
-        parsed["recorded_model"] = tuple(fields.get(name) for name in MODEL_PROVENANCE)
+    names = [f"{setting}_{part}" for setting in PINNED_SETTINGS if setting in parsed for part in WEIGHTS_PROVENANCE]
+    if names:
+        parsed["recorded_weights"] = tuple((name, fields.get(name)) for name in names)
     schema = fields.get("schema")
     return {**parsed, "schema": schema} if isinstance(schema, int) and schema > RECORD_SCHEMA else parsed
 

@@ -14,7 +14,7 @@ from artgen.jobs.batch_size import default_batch_size
 from artgen.jobs.job import DenoiseJob, GenerationJob
 from artgen.jobs.notes import format_notes
 from artgen.jobs.prepare import ModelCache, prepare_jobs
-from artgen.jobs.replay_checks import pinned_model
+from artgen.jobs.replay_checks import PINNED_SETTINGS, pinned_model
 from artgen.outputs import Destination
 from artgen.queue import fingerprints
 from artgen.queue.entries import (
@@ -25,7 +25,7 @@ from artgen.queue.entries import (
     accepted_settings,
     merge_defaults,
 )
-from artgen.queue.job_settings import MODEL_PROVENANCE, build_request
+from artgen.queue.job_settings import build_request
 from artgen.queue.plan import BatchPlan, JobTemplate, PlannedJob
 from artgen.queue.recovery import OwnFiles
 from artgen.spec.records import to_record
@@ -205,9 +205,10 @@ class Planner:
             raise UsageError(f"Cannot use {task!r} as a task: it is unknown.", f"Use one of: {', '.join(TASKS)}.")
         file_values = {name: setting_values.pop(name) for name in OUTPUT_SETTINGS if name in setting_values}
         output = OutputSettings(**file_values)
-        if (recorded := setting_values.pop("recorded_model", None)) is not None:
-            record = {"model": setting_values["model"], **dict(zip(MODEL_PROVENANCE, recorded, strict=True))}
-            setting_values["model"] = pinned_model(record, "Cannot use the record", _RECORDED_MODEL_HINT)[0]
+        recorded = dict(setting_values.pop("recorded_weights", ()))
+        for setting in [name for name in PINNED_SETTINGS if f"{name}_hash" in recorded]:
+            record = {setting: setting_values[setting], **recorded}
+            setting_values[setting] = pinned_model(record, "Cannot use the record", _RECORDED_MODEL_HINT, setting)[0]
         request = build_request(task, setting_values).replace(seed=0)
         job = prepare_jobs([request], self._listener, self._model_cache)[0]
         record = to_record(job.request, job.provenance)

@@ -16,8 +16,9 @@ from artgen.registry.memory import VAE_TILE_PX, estimate_memory, position_limit_
 from artgen.registry.model_folders import iter_files as iter_model_files
 from artgen.registry.references import ModelReference, parse_reference, recorded_model_name
 from artgen.registry.resolve import find_local_model, find_models_by_hash, resolve_model, resolve_reference
-from artgen.registry.resolved import ResolvedModel
+from artgen.registry.resolved import ResolvedModel, VaeFile
 from artgen.registry.single_file_configs import single_file_config
+from artgen.registry.vae import find_vaes_by_hash, resolve_vae
 from artgen.registry.verify import FileCheck, check_model_files, verify_model_files
 
 __all__ = [
@@ -27,12 +28,14 @@ __all__ = [
     "ModelInfo",
     "ModelReference",
     "ResolvedModel",
+    "VaeFile",
     "check_model_files",
     "estimate_memory",
     "fetch_hub_files",
     "file_hash",
     "find_local_model",
     "find_models_by_hash",
+    "find_vaes_by_hash",
     "index_damage_note",
     "iter_model_files",
     "known_models",
@@ -43,6 +46,7 @@ __all__ = [
     "remove_alias",
     "resolve_model",
     "resolve_reference",
+    "resolve_vae",
     "save_location",
     "set_alias",
     "single_file_config",

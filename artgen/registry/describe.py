@@ -35,14 +35,16 @@ DEFAULT_STEPS_AND_GUIDANCE = {
 Flux the values of their model cards."""
 
 
-def describe_folder(name: str, path: Path, info: ModelInfo | None = None) -> ResolvedModel:
+def describe_folder(
+    name: str, path: Path, info: ModelInfo | None = None, omitted: tuple[str, ...] = ()
+) -> ResolvedModel:
     """Read the configurations of a model folder; defaults come from `info`, then from the folder's `artgen.json`.
 
     Raises:
         ModelUnavailableError: the folder is not a model folder, or the pipeline has no denoiser.
         InputFileError, RefusedError: a file is damaged or unsafe.
     """
-    index = diffusers_folder.read_model_index(path)
+    index = diffusers_folder.read_model_index(path, omitted)
     classes = {component: class_name for component, _, class_name in diffusers_folder.iter_components(index)}
     denoiser_name = diffusers_folder.denoiser_name(path)
     denoiser = diffusers_folder.read_optional_config(
@@ -70,7 +72,7 @@ def describe_folder(name: str, path: Path, info: ModelInfo | None = None) -> Res
         is_file=False,
         architecture=architecture,
         pipeline=pipeline,
-        variant=diffusers_folder.select_weights(path)[0],
+        variant=diffusers_folder.select_weights(path, omitted)[0],
         native_size=native_size,
         size_multiple=size_multiple,
         steps=steps,
@@ -81,6 +83,7 @@ def describe_folder(name: str, path: Path, info: ModelInfo | None = None) -> Res
         is_flow_matching=is_flow_matching,
         max_prompt_tokens=_max_prompt_tokens(path),
         prediction="flow" if is_flow_matching else str(scheduler.get("prediction_type", "epsilon")),
+        omitted=omitted,
     )
     return _with_defaults(model, _catalog_fields(info) | _metadata_file_fields(path / "artgen.json"))
 

@@ -1,12 +1,12 @@
 """Read model folders in diffusers' layout without diffusers: `model_index.json`, configurations, weight files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError
-from artgen.registry.hub.select_files import NO_WEIGHTS_CLASSES
+from artgen.registry.hub.select_files import NO_WEIGHTS_CLASSES, omit_components
 from artgen.registry.model_configs import read_config
 
 WEIGHTS_STEMS = ("diffusion_pytorch_model", "model")
@@ -39,8 +39,12 @@ def read_optional_config(path: Path) -> dict[str, Any]:
     return read_config(path) if path.is_file() else {}
 
 
-def read_model_index(folder: Path) -> dict[str, Any]:
+def read_model_index(folder: Path, omitted: Collection[str] = ()) -> dict[str, Any]:
     """Read the `model_index.json` of a folder; create its content for a folder with only an unconditional UNet.
+
+    Args:
+        folder: model folder.
+        omitted: components that are not used. They are absent in the result, as `[null, null]`.
 
     Raises:
         ModelUnavailableError: the file does not exist.
@@ -56,7 +60,7 @@ def read_model_index(folder: Path) -> dict[str, Any]:
             f"'{folder}' is not a model folder: it has no model_index.json.",
             "Pass a folder in diffusers' layout, or a single .safetensors file inside it.",
         )
-    return read_config(path)
+    return omit_components(read_config(path), omitted)
 
 
 def iter_components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -143,21 +147,24 @@ def shard_names(index: Mapping[str, Any], index_path: Path) -> list[str]:
     return names
 
 
-def model_files(folder: Path) -> list[Path]:
-    """Return the configurations, tokenizer files and weights of a model folder and its components, sorted."""
-    components = {component_folder(folder, name, cls) for name, _, cls in iter_components(read_model_index(folder))}
+def model_files(folder: Path, omitted: Collection[str] = ()) -> list[Path]:
+    """Return the configurations, tokenizer files and weights of a model folder and its used components, sorted."""
+    index = read_model_index(folder, omitted)
+    components = {component_folder(folder, name, cls) for name, _, cls in iter_components(index)}
     files = [file for path in {folder, *components} if path.is_dir() for file in path.iterdir()]
     return sorted(file for file in files if file.suffix in MODEL_FILE_SUFFIXES and file.is_file())
 
 
-def missing_files(folder: Path) -> list[str]:
+def missing_files(folder: Path, omitted: Collection[str] = ()) -> list[str]:
     """Return the missing files of a model folder as relative paths; empty if all required names exist.
+
+    Omitted components need no files.
 
     Raises:
         ModelUnavailableError, InputFileError, RefusedError: see `read_model_index` and `find_weights`.
     """
     missing = []
-    for name, _, class_name in iter_components(read_model_index(folder)):
+    for name, _, class_name in iter_components(read_model_index(folder, omitted)):
         component_path = component_folder(folder, name, class_name)
         if not component_path.is_dir() or not any(component_path.iterdir()):
             missing.append(f"{name}/")
@@ -177,15 +184,15 @@ def denoiser_name(folder: Path) -> str:
     return "transformer" if (folder / "transformer").is_dir() else "unet"
 
 
-def select_weights(folder: Path) -> tuple[str | None, dict[str, WeightFiles]]:
-    """Return the variant to load, and the weights of each component that diffusers selects for this variant.
+def select_weights(folder: Path, omitted: Collection[str] = ()) -> tuple[str | None, dict[str, WeightFiles]]:
+    """Return the variant to load, and the weights of each used component that diffusers selects for this variant.
 
     The default variant is preferred because it is valid for every dtype. If a component has only fp16 weights, the
     variant is "fp16", and diffusers then uses fp16 weights of all components that have them.
     """
     found = {
         name: [weights for weights in find_weights(component_folder(folder, name, cls)) if weights.is_complete]
-        for name, _, cls in iter_components(read_model_index(folder))
+        for name, _, cls in iter_components(read_model_index(folder, omitted))
         if needs_weights(cls)
     }
     variant = "fp16" if any(weights and weights[0].variant for weights in found.values()) else None

@@ -22,7 +22,7 @@ VAE_TILE_PX = 512
 def parameter_counts(model: ResolvedModel) -> Mapping[str, int]:
     """Return the number of parameters of each component, by diffusers' component names."""
     if not model.is_file:
-        weights = diffusers_folder.select_weights(model.path)[1]
+        weights = diffusers_folder.select_weights(model.path, model.omitted)[1]
         return {name: sum(read_header(file).parameter_count for file in found.files) for name, found in weights.items()}
     counts: dict[str, int] = {}
     denoiser = "transformer" if model.is_flow_matching else "unet"

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from artgen.errors import ArtgenError, ModelUnavailableError
-from artgen.registry import hub, location_index
+from artgen.registry import diffusers_folder, hub, location_index
 from artgen.registry.describe import describe_file, describe_folder
 from artgen.registry.diffusers_folder import missing_files
 from artgen.registry.hub import cache
 from artgen.registry.references import ModelReference, parse_reference, similar_names_hint
 from artgen.registry.resolved import ResolvedModel
+from artgen.registry.single_file_configs import single_file_config
 
 OnDownload = Callable[[str, int, int], None]
 
@@ -36,20 +37,36 @@ def resolve_model(name: str, *, offline: bool = False, on_download: OnDownload |
 
 
 def resolve_reference(
-    reference: ModelReference, *, offline: bool = False, on_download: OnDownload | None = None
+    reference: ModelReference,
+    *,
+    offline: bool = False,
+    on_download: OnDownload | None = None,
+    omitted: tuple[str, ...] = (),
 ) -> ResolvedModel:
-    """Find an interpreted model on the disk, or download it. `resolve_model` explains the arguments and the errors."""
+    """Find an interpreted model on the disk, or download it. `resolve_model` explains the other arguments and errors.
+
+    Args:
+        reference: interpreted name.
+        offline, on_download: see `resolve_model`.
+        omitted: components that are not used, and not downloaded.
+
+    Raises:
+        UsageError: the model has no component of `omitted`.
+    """
     if reference.kind == "file":
-        return describe_file(reference.name, Path(reference.target), reference.info)
+        model = describe_file(reference.name, Path(reference.target), reference.info)
+        if omitted:
+            diffusers_folder.read_model_index(single_file_config(model), omitted)
+        return replace(model, omitted=omitted)
     if reference.kind == "hub":
-        return _resolve_hub_model(reference, offline or cache.is_offline(), on_download)
+        return _resolve_hub_model(reference, offline or cache.is_offline(), on_download, omitted)
     folder = Path(reference.target)
     if reference.kind == "bundled" and not (folder / "model_index.json").is_file():
         raise ModelUnavailableError(
             f"The bundled model {reference.name!r} is not part of this installation.",
             "Install artgen again, or choose another model with --model (`artgen models list`).",
         )
-    return describe_folder(reference.name, folder, reference.info)
+    return describe_folder(reference.name, folder, reference.info, omitted)
 
 
 def find_models_by_hash(model_hash: object) -> list[ResolvedModel]:
@@ -81,21 +98,23 @@ def find_local_model(name: str) -> ResolvedModel | None:
     return resolve_model(name, offline=True)
 
 
-def complete_snapshot(reference: ModelReference) -> Path | None:
-    """Return the folder of a hub model's snapshot; None if the snapshot or one of its files is missing."""
+def complete_snapshot(reference: ModelReference, omitted: tuple[str, ...] = ()) -> Path | None:
+    """Return the folder of a hub model's snapshot; None if the snapshot or one of its required files is missing."""
     folder = cache.snapshot_folder(reference.target, reference.revision)
-    if folder is None or not (folder / "model_index.json").is_file() or missing_files(folder):
+    if folder is None or not (folder / "model_index.json").is_file() or missing_files(folder, omitted):
         return None
     return folder
 
 
-def _resolve_hub_model(reference: ModelReference, offline: bool, on_download: OnDownload | None) -> ResolvedModel:
-    folder = complete_snapshot(reference)
+def _resolve_hub_model(
+    reference: ModelReference, offline: bool, on_download: OnDownload | None, omitted: tuple[str, ...]
+) -> ResolvedModel:
+    folder = complete_snapshot(reference, omitted)
     if folder is None:
         if offline:
             raise _offline_error(reference)
-        folder = hub.pull(reference.target, revision=reference.revision, on_progress=on_download)
-    model = describe_folder(reference.name, folder, reference.info)
+        folder = hub.pull(reference.target, revision=reference.revision, on_progress=on_download, omitted=omitted)
+    model = describe_folder(reference.name, folder, reference.info, omitted)
     return replace(model, revision=folder.name, source=reference.target)
 
 

@@ -10,6 +10,53 @@ from artgen.system.files import FileIdentity, file_identity
 
 
 @dataclass(frozen=True)
+class VaeFile:
+    """Represent the weights of an AutoencoderKL that replace the VAE of a model.
+
+    Attributes:
+        name: as recorded (alias, `owner/name`, or the path that the user typed).
+        path: folder with `config.json` and weights, or a single safetensors file.
+        weights: the weight file or its shards.
+        source: hub id, `bundled:NAME`, or `local`.
+        revision: commit hash of a hub repository, else None.
+    """
+
+    name: str
+    path: Path
+    weights: tuple[Path, ...]
+    source: str = "local"
+    revision: str | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Return whether the weights are a single file without a configuration."""
+        return self.path in self.weights
+
+    @property
+    def short_name(self) -> str:
+        """Return the name without folders, which are private."""
+        return self.path.name if self.source == "local" else self.name
+
+    def files(self) -> tuple[Path, ...]:
+        """Return all files that can affect the loaded VAE."""
+        return self.weights if self.is_file else (self.path / "config.json", *self.weights)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the entries of an image record; this hashes each weight file once."""
+        entries = {
+            "vae": self.short_name,
+            "vae_source": self.source,
+            "vae_revision": self.revision,
+            "vae_hash": self.hash(),
+        }
+        return {key: value for key, value in entries.items() if value}
+
+    def hash(self) -> str:
+        """Return the SHA-256 of the weights, 64 lower-case hex digits; see `hashes.model_hash`."""
+        return hashes.model_hash(self.weights)
+
+
+@dataclass(frozen=True)
 class ResolvedModel:
     """Represent a model on the disk, with its default settings.
 
@@ -36,6 +83,8 @@ class ResolvedModel:
         source: origin as recorded: hub id, `bundled:NAME`, or the name of the folder or file.
         license: SPDX identifier or name of the license.
         description: one sentence for users.
+        vae: weights that replace the model's VAE; None for its own VAE.
+        omitted: components of the model that are not used, such as the T5 encoder of Stable Diffusion 3.
     """
 
     name: str
@@ -60,6 +109,13 @@ class ResolvedModel:
     source: str = ""
     license: str = "unknown"
     description: str = ""
+    vae: VaeFile | None = None
+    omitted: tuple[str, ...] = ()
+
+    @property
+    def load_key(self) -> tuple[Any, ...]:
+        """Return the part of a cache key that identifies the loaded components."""
+        return self.files, self.variant, self.omitted
 
     @property
     def is_inpainting(self) -> bool:
@@ -82,7 +138,7 @@ class ResolvedModel:
         """Return the weight files of the denoiser, or the single file."""
         if self.is_file:
             return (self.path,)
-        weights = diffusers_folder.select_weights(self.path)[1]
+        weights = diffusers_folder.select_weights(self.path, self.omitted)[1]
         denoiser = weights.get(diffusers_folder.denoiser_name(self.path))
         return denoiser.files if denoiser else ()
 
@@ -96,8 +152,8 @@ class ResolvedModel:
         Raises:
             InputFileError: a file cannot be read.
         """
-        files = [self.path] if self.is_file else diffusers_folder.model_files(self.path)
-        return tuple(file_identity(path) for path in files)
+        files = [self.path] if self.is_file else diffusers_folder.model_files(self.path, self.omitted)
+        return tuple(file_identity(path) for path in (*files, *(self.vae.files() if self.vae else ())))
 
     def provenance(self) -> dict[str, Any]:
         """Return the model's entries of an image record, without its name; this hashes each weight file once."""

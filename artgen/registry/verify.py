@@ -57,7 +57,7 @@ def check_model_files(model: ResolvedModel) -> None:
     try:
         check_configs(model.path)
         _check_complete(model, repair_hint)
-        weights = diffusers_folder.select_weights(model.path)[1]
+        weights = diffusers_folder.select_weights(model.path, model.omitted)[1]
     except InputFileError as error:
         raise ModelUnavailableError(error.message, repair_hint) from None
     for component, weight_files in weights.items():
@@ -98,7 +98,7 @@ def check_configs(folder: Path) -> None:
 
 
 def _check_complete(model: ResolvedModel, repair_hint: str) -> None:
-    missing = diffusers_folder.missing_files(model.path)
+    missing = diffusers_folder.missing_files(model.path, model.omitted)
     for name in (path.removesuffix("/*.safetensors") for path in missing if path.endswith("/*.safetensors")):
         folder = model.path / name if (model.path / name).is_dir() else model.path
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES)

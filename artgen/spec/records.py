@@ -54,6 +54,9 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
         str, "Origin of the model: hub id, `bundled:NAME`, `local`, or the file name of the target of an alias."
     ),
     "model_revision": RecordField(str, "Commit hash of a hub model."),
+    "vae_source": RecordField(str, "Origin of the VAE of `--vae`: hub id, `bundled:NAME` or `local`."),
+    "vae_revision": RecordField(str, "Commit hash of the hub repository of the VAE."),
+    "vae_hash": RecordField(str, "SHA-256 of the weights of the VAE."),
     "model_variant": RecordField(str, "`fp16` if a component of the model has only fp16 weights."),
     "model_hash": RecordField(str, "SHA-256 of the weights of the denoiser or of the single file."),
     "architecture": RecordField(str, "Architecture of the model: sd1, sd2, sdxl, sd3, flux, pixel or other."),

@@ -29,15 +29,22 @@ TOP = {
 def to_original_sd1(unet: Mapping[str, Any], vae: Mapping[str, Any], text_encoder: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the state dicts of three components to the layout of `v1-5-pruned-emaonly.safetensors`."""
     state = {f"model.diffusion_model.{unet_name(key, unet)}": value for key, value in unet.items()}
-    levels = 1 + max(int(key.split(".")[2]) for key in vae if key.startswith("encoder.down_blocks."))
-    for key, value in vae.items():
-        name = vae_name(key, levels)
-        attention = re.search(r"mid\.attn_1\.(q|k|v|proj_out)\.weight$", name)
-        state[f"first_stage_model.{name}"] = value[:, :, None, None] if attention else value
+    state |= to_original_vae(vae, "first_stage_model.")
     for key, value in text_encoder.items():
         if not key.endswith("position_ids"):
             state[f"cond_stage_model.transformer.text_model.{key.removeprefix('text_model.')}"] = value
     return {key: value.contiguous() for key, value in state.items()}
+
+
+def to_original_vae(vae: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Convert the state dict of a VAE to the layout of `vae-ft-mse-840000-ema-pruned.safetensors`."""
+    levels = 1 + max(int(key.split(".")[2]) for key in vae if key.startswith("encoder.down_blocks."))
+    state = {}
+    for key, value in vae.items():
+        name = vae_name(key, levels)
+        attention = re.search(r"mid\.attn_1\.(q|k|v|proj_out)\.weight$", name)
+        state[prefix + name] = (value[:, :, None, None] if attention else value).contiguous()
+    return state
 
 
 def unet_name(key: str, unet: Mapping[str, Any]) -> str:

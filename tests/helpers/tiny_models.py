@@ -6,6 +6,7 @@ pipeline is built in about 0.5 s and generates an image in about 0.05 s.
 
 import json
 import shutil
+import string
 from pathlib import Path
 
 import torch
@@ -24,7 +25,15 @@ from diffusers import (
 )
 from safetensors.torch import load_file, save_file
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 SIZE = 32
 """Native width and height of the tiny models in pixels."""
@@ -80,6 +89,13 @@ def _text_config(tokens: CLIPTokenizer) -> CLIPTextConfig:
         projection_dim=32,
         max_position_embeddings=77,
     )
+
+
+def vae(folder: Path, *, seed: int = 1, latent_channels: int = 4, **kwargs: float) -> Path:
+    """Save the folder of a VAE."""
+    torch.manual_seed(seed)
+    _vae(latent_channels, **kwargs).save_pretrained(folder)
+    return folder
 
 
 def _vae(latent_channels: int = 4, **kwargs: float) -> AutoencoderKL:
@@ -150,8 +166,22 @@ def sdxl(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def sd3(folder: Path, *, seed: int = 0, channels: int = 16) -> Path:
-    """Save a Stable Diffusion 3 model without the optional T5 text encoder. `channels=33`: an inpainting model."""
+def _t5_tokenizer() -> T5Tokenizer:
+    """Return a unigram tokenizer for the words of `VOCABULARY` and single letters."""
+    pieces = ["<pad>", "</s>", "<unk>", "▁", *(f"▁{word}" for word in VOCABULARY), *string.ascii_lowercase]
+    vocabulary = [(piece, -1.0 - index / 100) for index, piece in enumerate(dict.fromkeys(pieces))]
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=512)
+
+
+def _t5(width: int) -> T5EncoderModel:
+    config = T5Config(
+        d_model=width, d_ff=37, d_kv=8, num_layers=2, num_heads=4, vocab_size=64, decoder_start_token_id=0
+    )
+    return T5EncoderModel(config)
+
+
+def sd3(folder: Path, *, seed: int = 0, channels: int = 16, t5: bool = False) -> Path:
+    """Save a Stable Diffusion 3 model, with or without the optional T5 encoder. `channels=33`: an inpainting model."""
     torch.manual_seed(seed)
     tokens = tokenizer(folder / "tokenizer")
     cls = StableDiffusion3Pipeline if channels == 16 else StableDiffusion3InpaintPipeline
@@ -167,8 +197,8 @@ def sd3(folder: Path, *, seed: int = 0, channels: int = 16) -> Path:
         tokenizer=tokens,
         text_encoder_2=CLIPTextModelWithProjection(_text_config(tokens)),
         tokenizer_2=tokenizer(folder / "tokenizer_2"),
-        text_encoder_3=None,
-        tokenizer_3=None,
+        text_encoder_3=_t5(64) if t5 else None,
+        tokenizer_3=_t5_tokenizer() if t5 else None,
     ).save_pretrained(folder)  # fmt: skip
     return folder
 

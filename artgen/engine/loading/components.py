@@ -50,7 +50,7 @@ def load_folder_pipeline(
     Raises:
         ModelUnavailableError: tensors are missing, or a class of the model is missing in its library.
     """
-    index = read_model_index(model.path)
+    index = read_model_index(model.path, model.omitted)
     components: dict[str, Any] = {}
     for name, entry in index.items():
         if isinstance(entry, list) and not any(entry):
@@ -123,15 +123,16 @@ def load_component(cls: Any, model: ResolvedModel, name: str, device_config: Dev
     Raises:
         ModelUnavailableError: tensors are missing.
     """
-    has_subfolder = (model.path / name).is_dir()
-    folder = Path(model.path) / name if has_subfolder else Path(model.path)
+    if name == "vae" and model.vae is not None and model.vae.is_file:
+        return load_vae_file(model, device_config)
+    subfolder = model.vae.path if name == "vae" and model.vae else model.path / name
+    folder = subfolder if subfolder.is_dir() else model.path
     variant = model.variant if model.variant and any(folder.glob(f"*.{model.variant}*safetensors*")) else None
     fp8 = device_config.quantize == "fp8" and name == denoiser_name(model.path)
     module, missing_keys = weights.load_converted_component(cls, folder, variant, device_config.torch_dtype, fp8)
     if module is None:
         module, report = cls.from_pretrained(
-            model.path,
-            subfolder=name if has_subfolder else None,
+            folder,
             variant=variant,
             use_safetensors=True,
             local_files_only=True,
@@ -143,6 +144,19 @@ def load_component(cls: Any, model: ResolvedModel, name: str, device_config: Dev
     if missing:
         raise missing_tensors_error(model, name, missing)
     return module
+
+
+def load_vae_file(model: ResolvedModel, device_config: DeviceConfig) -> Any:
+    """Load the single file of `--vae`. Its configuration is the one of the model's VAE, as in diffusers."""
+    if model.vae is None:
+        return None
+    return diffusers.AutoencoderKL.from_single_file(
+        str(model.vae.path),
+        config=str(single_file_config(model) if model.is_file else model.path),
+        subfolder="vae",
+        dtype=device_config.torch_dtype,
+        local_files_only=True,
+    )
 
 
 def load_single_file_pipeline(
@@ -158,7 +172,10 @@ def load_single_file_pipeline(
         name: _placeholder(part, config / name) for name, part in classes.items() if part and not component_filter(name)
     }
     converted = weights.load_converted_single_file(model.path, config, device_config.torch_dtype, component_filter)
-    components = converted | placeholders
+    components = converted | placeholders | dict.fromkeys(model.omitted)
+    if model.vae is not None and component_filter("vae"):
+        listener(Loading("vae"))
+        components["vae"] = load_component(diffusers.AutoencoderKL, model, "vae", device_config)
     return cls.from_single_file(
         str(model.path), config=str(config), dtype=device_config.torch_dtype, local_files_only=True, **components
     )

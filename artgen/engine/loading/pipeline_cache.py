@@ -98,7 +98,7 @@ def cached(key: tuple[Any, ...], model: ResolvedModel, loader: Callable[[], Any]
             model was resolved: its recorded hash would be wrong.
     """
     _check_unchanged(model)
-    if (key := (model.files, model.variant, *key)) not in _cache:
+    if (key := (*model.load_key, *key)) not in _cache:
         if _cache:
             clear_cache()
         check_loadable(model)

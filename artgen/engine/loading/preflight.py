@@ -7,7 +7,7 @@ before weights are read.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from diffusers.loaders import single_file, single_file_model, single_file_utils
 from artgen.engine.loading import components
 from artgen.engine.loading.oom import first_line
 from artgen.errors import ArtgenError, ModelUnavailableError
-from artgen.registry import ResolvedModel, single_file_config
+from artgen.registry import ResolvedModel, VaeFile, single_file_config
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.diffusers_folder import component_folder, iter_components, read_model_index, select_weights
 from artgen.registry.model_configs import check_added_tokens
@@ -55,7 +55,7 @@ def check_loadable(model: ResolvedModel, *, safety_checker: bool = False) -> Non
     """
     if model.path.is_relative_to(ASSETS_FOLDER):
         return
-    key = (model.files, safety_checker)
+    key = (model.load_key, safety_checker)
     if key not in _checked:
         if model.is_file:
             _check_single_file(model)
@@ -67,8 +67,13 @@ def check_loadable(model: ResolvedModel, *, safety_checker: bool = False) -> Non
 def _check_single_file(model: ResolvedModel) -> None:
     """Convert the tensors of a single file on the meta device and compare them with its architecture."""
     folder = single_file_config(model)
-    shapes = {key: shape for key, (_, shape) in read_header(model.path).tensors.items()}
-    for name, library, class_name in iter_components(read_model_index(folder)):
+    shapes = _shapes((model.path,))
+    if model.vae is not None:
+        with _wrap_build_errors(model, "vae"):
+            _build_vae(model, model.vae)
+    for name, library, class_name in iter_components(read_model_index(folder, model.omitted)):
+        if name == "vae" and model.vae is not None:
+            continue
         cls = components.find_class(library, class_name)
         if not issubclass(cls, diffusers.ModelMixin | transformers.PreTrainedModel):
             continue
@@ -124,8 +129,8 @@ def _replace_tensor_loader(replacement: Callable[..., None]) -> Iterator[None]:
 
 
 def _check_folder(model: ResolvedModel, safety_checker: bool) -> None:
-    index = read_model_index(model.path)
-    weights = select_weights(model.path)[1]
+    index = read_model_index(model.path, model.omitted)
+    weights = select_weights(model.path, model.omitted)[1]
     parts: dict[str, Any] = {name: None for name, value in index.items() if value == [None, None]}
     for name, library, class_name in iter_components(index):
         if name == "safety_checker" and not safety_checker:
@@ -134,13 +139,27 @@ def _check_folder(model: ResolvedModel, safety_checker: bool) -> None:
         folder = component_folder(model.path, name, class_name)
         cls = components.find_class(library, class_name)
         with _wrap_build_errors(model, name):
-            if issubclass(cls, diffusers.ModelMixin | transformers.PreTrainedModel):
+            if name == "vae" and model.vae is not None:
+                parts[name] = _build_vae(model, model.vae)
+            elif issubclass(cls, diffusers.ModelMixin | transformers.PreTrainedModel):
                 files = weights[name].files if name in weights else ()
-                shapes = {key: shape for file in files for key, (_, shape) in read_header(file).tensors.items()}
-                parts[name] = _build_module(model, name, cls, folder, shapes)
+                parts[name] = _build_module(model, name, cls, folder, _shapes(files))
             else:
                 parts[name] = _load_part(cls, folder)
     _check_pipeline(model, index, parts)
+
+
+def _shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
+    return {key: shape for file in files for key, (_, shape) in read_header(file).tensors.items()}
+
+
+def _build_vae(model: ResolvedModel, vae: VaeFile) -> Any:
+    """Return the VAE of `--vae` on the meta device. Compare its tensors with the shapes of its weights."""
+    if not vae.is_file:
+        return _build_module(model, "vae", diffusers.AutoencoderKL, vae.path, _shapes(vae.weights))
+    folder = single_file_config(model) if model.is_file else model.path
+    _convert_component(model, "vae", "AutoencoderKL", "diffusers", folder, _shapes(vae.weights))
+    return diffusers.AutoencoderKL.from_config(diffusers.AutoencoderKL.load_config(folder / "vae"))
 
 
 def _load_part(cls: Any, folder: Path) -> Any:

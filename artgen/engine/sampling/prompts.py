@@ -40,7 +40,7 @@ def tokenizer_for(model: ResolvedModel) -> PromptTokenizer | None:
     receives the first 77 tokens.
     """
     folder = single_file_config(model) if model.is_file else model.path
-    index = read_model_index(folder)
+    index = read_model_index(folder, model.omitted)
     for name, encoder, t5_max_tokens in (
         ("tokenizer_3", "text_encoder_3", 255),
         ("tokenizer_2", "text_encoder_2", 511),

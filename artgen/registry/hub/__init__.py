@@ -5,7 +5,7 @@ need it.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from artgen.errors import ModelUnavailableError
 from artgen.registry.hub import cache, client, download
 from artgen.registry.hub.client import RemoteFile, RepoListing
 from artgen.registry.hub.download import OnProgress
-from artgen.registry.hub.select_files import select_files
+from artgen.registry.hub.select_files import omit_components, select_component_weights, select_files
 from artgen.system.external_data import parse_json, read_limited
 from artgen.system.files import write_atomically
 
-__all__ = ["OnNote", "OnProgress", "pull", "pull_files"]
+__all__ = ["OnNote", "OnProgress", "pull", "pull_files", "pull_vae"]
 
 MAX_INDEX_BYTES = 1 << 20
 MAX_INDEX_ENTRIES = 100
@@ -31,6 +31,7 @@ def pull(
     force: bool = False,
     on_progress: OnProgress | None = None,
     on_note: OnNote | None = None,
+    omitted: Collection[str] = (),
 ) -> Path:
     """Download a model and resume earlier downloads of it; return the folder of its snapshot.
 
@@ -40,6 +41,7 @@ def pull(
         force: verify the hashes of the cached files, and download the damaged ones again.
         on_progress: called with (file, bytes done, total bytes).
         on_note: called with a sentence for the user.
+        omitted: components that are not downloaded.
 
     Raises:
         ModelUnavailableError: the repository is unknown, gated or not a diffusers model, or the hub cannot be reached.
@@ -52,7 +54,8 @@ def pull(
             f"Cannot download '{repo}': the network is disabled (HF_HUB_OFFLINE).", "Unset HF_HUB_OFFLINE."
         )
     listing = client.fetch_listing(repo, revision)
-    selection = select_files(repo, listing.files, _download_index(listing, force))
+    index = omit_components(_download_index(listing, force), omitted)
+    selection = select_files(repo, listing.files, index)
     if on_note:
         for note in selection.notes:
             on_note(note)
@@ -73,6 +76,42 @@ def pull_files(repo: str, file_names: Sequence[str], *, on_progress: OnProgress 
     if missing := sorted(set(file_names) - {file.name for file in files}):
         raise ModelUnavailableError(f"'{repo}' does not contain {' and '.join(missing)}.", "See its page on the hub.")
     return _download_files(listing, files, None, force=False, on_progress=on_progress)
+
+
+def pull_vae(
+    repo: str,
+    *,
+    revision: str | None = None,
+    on_progress: OnProgress | None = None,
+    check_config: Callable[[Path], object],
+) -> Path:
+    """Download the VAE of a repository, from its folder `vae` or from its root; return the folder of the snapshot.
+
+    Args:
+        repo: hub id, `owner/name`.
+        revision: branch, tag or commit; None is the main branch.
+        on_progress: called with (file, bytes done, total bytes).
+        check_config: called with the downloaded `config.json` before the weights are downloaded.
+
+    Raises:
+        ModelUnavailableError: the repository is unknown, gated or has no VAE, or the hub cannot be reached.
+        RefusedError: the weights are pickles, a hash does not match, or a folder of the cache is a symbolic link.
+        OutputError: the disk has too little space, or the cache cannot be written.
+    """
+    listing = client.fetch_listing(repo, revision)
+    folders: dict[str, dict[str, RemoteFile]] = {"vae": {}, "": {}}
+    for file in listing.files:
+        folder, _, name = file.name.rpartition("/")
+        if folder in folders:
+            folders[folder][name] = file
+    files = next((files for files in folders.values() if "config.json" in files), None)
+    if files is None or files["config.json"].size > MAX_INDEX_BYTES:
+        single = [name for name in folders[""] if name.endswith(".safetensors")]
+        hint = f"It has '{single[0]}': download that file and pass its path." if single else "Use another repository."
+        raise ModelUnavailableError(f"'{repo}' has no VAE: it has no config.json of a VAE.", hint)
+    check_config(download.download(listing, files["config.json"]))
+    weights = select_component_weights(repo, "vae", files)[1]
+    return _download_files(listing, (files["config.json"], *weights), revision, force=False, on_progress=on_progress)
 
 
 def _download_files(

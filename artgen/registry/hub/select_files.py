@@ -1,11 +1,11 @@
 """Select the files of a hub model: configurations, tokenizers, and one set of safetensors weights per component."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from artgen.errors import ModelUnavailableError, RefusedError
+from artgen.errors import ModelUnavailableError, RefusedError, UsageError
 from artgen.registry.hub.client import RemoteFile
 
 CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
@@ -54,7 +54,7 @@ def select_files(repo: str, files: Iterable[RemoteFile], index: Mapping[str, Any
         ]
         if str(value[1]).endswith(NO_WEIGHTS_CLASSES):
             continue
-        variant, weights = _select_weights(repo, component, component_files)
+        variant, weights = select_component_weights(repo, component, component_files)
         selected += weights
         (fp16 if variant else default_variant).append(component)
     notes: tuple[str, ...] = ()
@@ -62,6 +62,22 @@ def select_files(repo: str, files: Iterable[RemoteFile], index: Mapping[str, Any
         which = f" of {', '.join(default_variant)}" if fp16 else ""
         notes = (f"'{repo}' has no fp16 safetensors{which}; the default variant is downloaded.",)
     return FileSelection(tuple(dict.fromkeys(selected)), notes)
+
+
+def omit_components(index: Mapping[str, Any], omitted: Collection[str]) -> dict[str, Any]:
+    """Return the content of a `model_index.json` with `[null, null]` for the omitted components.
+
+    Raises:
+        UsageError: the pipeline has no such component.
+    """
+    if missing := [name for name in omitted if name not in index]:
+        raise UsageError(
+            f"--{missing[0].replace('_', '-')} works with Stable Diffusion 3; a {index.get('_class_name')} has no "
+            f"{missing[0]}.",
+            f"Remove --{missing[0].replace('_', '-')}.",
+            settings=(missing[0],),
+        )
+    return {**index, **{name: [None, None] for name in omitted}}
 
 
 def _files_of_component(files: Iterable[RemoteFile], component: str) -> dict[str, RemoteFile]:
@@ -75,7 +91,7 @@ def _files_of_component(files: Iterable[RemoteFile], component: str) -> dict[str
     return found["" if is_old_layout else component]
 
 
-def _select_weights(
+def select_component_weights(
     repo: str, component: str, component_files: Mapping[str, RemoteFile]
 ) -> tuple[str | None, list[RemoteFile]]:
     """Return the variant, and its index and weights."""

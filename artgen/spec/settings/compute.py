@@ -55,7 +55,22 @@ class ModelFolders:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings(LoraSettings):
-    """Store the model, its LoRAs and its safety checker."""
+    """Store the model, its LoRAs, other components and its safety checker."""
+
+    vae: str | None = option(
+        None,
+        "VAE that replaces the VAE of the model: a hub id, a folder, or a .safetensors file. [the model's VAE]",
+        metavar="MODEL_OR_FILE",
+        is_path=True,
+        affects=("pixels", "memory"),
+    )
+    text_encoder_3: str | None = option(
+        None,
+        "none: do not load or download the T5 text encoder of Stable Diffusion 3, which saves memory and changes the "
+        "image. [all text encoders]",
+        choices=("none",),
+        affects=("pixels", "memory"),
+    )
 
     safety_checker: bool = option(
         True, "Run the model's safety checker, if the model has one. [on]", affects=("pixels", "memory")
