@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError
-from artgen.registry import diffusers_folder, hub, location_index
+from artgen.registry import diffusers_folder, hub, location_index, model_folders
 from artgen.registry.checkpoint_content import inspect_file
 from artgen.registry.hub import cache
 from artgen.registry.model_configs import check_config_fits_weights, read_config
@@ -92,11 +92,13 @@ def model_vae_config(model: ResolvedModel) -> dict[str, Any]:
 
 
 def _vae_reference(name: str) -> ModelReference:
-    """Interpret a name like `parse_reference`, and also accept the folder of a VAE."""
+    """Interpret a name like `parse_reference`. The folder of a VAE and VAEs in the user's model folders come first."""
     path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
     with contextlib.suppress(OSError, ValueError):
         if not (path / "model_index.json").is_file() and _vae_folder(path) is not None:
             return ModelReference("folder", name, str(path))
+    if not os.path.lexists(path) and (found := model_folders.find("vae", name)):
+        return ModelReference("folder" if found.is_dir() else "file", str(found), str(found))
     return parse_reference(name)
 
 

@@ -288,3 +288,13 @@ def test_a_record_in_a_prompt_file_finds_the_vae_by_hash(models: dict[str, Path]
         Path("jobs.jsonl").write_text(json.dumps({**result.record, "vae": name, "output": "a.png"}))
         command_line.run("batch", "jobs.jsonl", "-o", f"out{code}/", code=code)
     assert Image.open("out0/a.png").tobytes() == result.image.tobytes()
+
+
+def test_a_vae_is_found_by_name_in_the_model_folders(
+    models: dict[str, Path], vaes: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("comfy/models/vae").mkdir(parents=True)
+    shutil.copy(vaes["original"], "comfy/models/vae/mine.safetensors")
+    monkeypatch.setenv("ARTGEN_MODEL_FOLDERS", str(Path("comfy").absolute()))
+    expected = generate(request(models["sd1"], vae=str(vaes["sd1"]))).image
+    assert generate(request(models["sd1"], vae="mine")).image == expected

@@ -59,7 +59,8 @@ class ModelSettings(LoraSettings):
 
     vae: str | None = option(
         None,
-        "VAE that replaces the VAE of the model: a hub id, a folder, or a .safetensors file. [the model's VAE]",
+        "VAE that replaces the VAE of the model: a hub id, a folder, a .safetensors file, or a name in your "
+        "model_folders. [the model's VAE]",
         metavar="MODEL_OR_FILE",
         is_path=True,
         affects=("pixels", "memory"),
