@@ -167,6 +167,7 @@ def pull(
             folder = hub.pull(
                 reference.target,
                 revision=reference.revision,
+                file=reference.file,
                 force=force,
                 on_progress=lambda file, done, total: report(Downloading(file, done, total)),
                 on_note=print_note,

@@ -4,7 +4,14 @@ import json
 from pathlib import Path
 
 from artgen.errors import OutputError, UsageError
-from artgen.registry.catalog import ALIAS_PATTERN, builtin_models, resolve_alias, user_aliases, user_aliases_path
+from artgen.registry.catalog import (
+    ALIAS_PATTERN,
+    builtin_aliases,
+    builtin_models,
+    resolve_alias,
+    user_aliases,
+    user_aliases_path,
+)
 from artgen.registry.references import parse_reference
 from artgen.spec import config
 from artgen.system.files import write_atomically
@@ -48,7 +55,9 @@ def remove_alias(name: str) -> None:
     """
     aliases = user_aliases()
     if name not in aliases:
-        reason = "is built in and cannot be removed" if name in builtin_models() else "is not an alias"
+        reason = (
+            "is built in and cannot be removed" if name in builtin_models() | builtin_aliases() else "is not an alias"
+        )
         raise UsageError(f"{name!r} {reason}.", "`artgen models list` shows your aliases.")
     del aliases[name]
     _save_aliases(aliases)

@@ -1,11 +1,16 @@
-"""List models by short name: the table that ships with artgen (`assets/models.json`) and the user's aliases."""
+"""List models by short name: the table that ships with artgen (`assets/models.json`) and the user's aliases.
+
+A model of the table is one entry of the file. `tests/unit/test_catalog.py` checks each entry.
+"""
 
 import codecs
 import json
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from artgen.errors import InputFileError
@@ -27,7 +32,9 @@ class ModelInfo:
         name: the alias or hub id.
         source: hub id, path, or `bundled:NAME`.
         revision: branch, tag or commit.
-        architecture: sd1, sd2, sdxl, sd3 or flux.
+        file: name of the checkpoint, if the repository is not in diffusers' layout.
+        aliases: further names.
+        family: name of the entry in the table of pipelines, such as `flux-schnell`.
         width: native width in pixels.
         height: native height in pixels.
         steps: default number of steps.
@@ -37,6 +44,7 @@ class ModelInfo:
         license: SPDX identifier or name of the license.
         gated: whether the hub requires that the user accepts the license.
         download_size: approximate size in bytes of the files that artgen selects.
+        parameters: approximate number of parameters of each component, by diffusers' component names.
         description: one sentence for users.
         inpainting: whether the denoiser is an inpainting UNet.
         notes: further sentences for users.
@@ -46,7 +54,9 @@ class ModelInfo:
     name: str
     source: str
     revision: str | None = None
-    architecture: str | None = None
+    file: str | None = None
+    aliases: tuple[str, ...] = ()
+    family: str | None = None
     width: int | None = None
     height: int | None = None
     steps: int | None = None
@@ -56,10 +66,18 @@ class ModelInfo:
     license: str = "unknown"
     gated: bool = False
     download_size: int | None = None
+    parameters: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     description: str = ""
     inpainting: bool = False
     notes: str = ""
     builtin: bool = True
+
+    @property
+    def architecture(self) -> str | None:
+        """Return the architecture of the family, such as `flux`."""
+        from artgen.registry.pipelines import pipeline_entries  # imports this module
+
+        return pipeline_entries()[self.family].architecture if self.family else None
 
     @property
     def bundled_folder(self) -> Path | None:
@@ -73,7 +91,16 @@ class ModelInfo:
 def builtin_models() -> dict[str, ModelInfo]:
     """Return the models of artgen's table, by name."""
     table = json.loads((ASSETS_FOLDER / "models.json").read_text(encoding="utf-8"))
-    return {name: ModelInfo(name=name, **fields) for name, fields in table.items()}
+    return {
+        name: ModelInfo(name=name, **fields | {"aliases": tuple(fields.get("aliases", ()))})
+        for name, fields in table.items()
+    }
+
+
+@cache
+def builtin_aliases() -> dict[str, ModelInfo]:
+    """Return the models of artgen's table by each further name of theirs."""
+    return {alias: info for info in builtin_models().values() for alias in info.aliases}
 
 
 def user_aliases_path() -> Path:
@@ -116,7 +143,7 @@ def known_models() -> dict[str, ModelInfo]:
         InputFileError: the user's file is not valid.
     """
     aliases = user_aliases()
-    return builtin_models() | {name: resolve_alias(name, aliases) for name in aliases}
+    return builtin_models() | builtin_aliases() | {name: resolve_alias(name, aliases) for name in aliases}
 
 
 def model_info(source: str) -> ModelInfo | None:
@@ -131,9 +158,10 @@ def resolve_alias(name: str, alias_targets: dict[str, str]) -> ModelInfo:
         seen.add(target)
         target = alias_targets[target]
     source, _, revision = target.partition("@")
-    if source not in builtin_models() and not HUB_ID_PATTERN.fullmatch(source):
+    builtin = builtin_models() | builtin_aliases()
+    if source not in builtin and not HUB_ID_PATTERN.fullmatch(source):
         source, revision = target, ""  # a path, which may contain "@"
-    info = builtin_models().get(source) or model_info(source)
+    info = builtin.get(source) or model_info(source)
     if info:
         return replace(info, name=name, revision=revision or info.revision, builtin=False)
     return ModelInfo(name=name, source=source, revision=revision or None, builtin=False)

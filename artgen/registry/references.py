@@ -34,6 +34,11 @@ class ModelReference:
     revision: str | None = None
     info: ModelInfo | None = None
 
+    @property
+    def file(self) -> str | None:
+        """Return the name of the checkpoint in a hub repository without diffusers' layout."""
+        return self.info.file if self.kind == "hub" and self.info else None
+
 
 def parse_reference(name: str) -> ModelReference:
     """Interpret a model's name: alias, folder or file, name in the user's model folders, `owner/name[@revision]`.

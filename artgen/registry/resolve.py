@@ -101,6 +101,8 @@ def find_local_model(name: str) -> ResolvedModel | None:
 def complete_snapshot(reference: ModelReference, omitted: tuple[str, ...] = ()) -> Path | None:
     """Return the folder of a hub model's snapshot; None if the snapshot or one of its required files is missing."""
     folder = cache.snapshot_folder(reference.target, reference.revision)
+    if folder is not None and reference.file:
+        return folder if (folder / reference.file).is_file() else None
     if folder is None or not (folder / "model_index.json").is_file() or missing_files(folder, omitted):
         return None
     return folder
@@ -113,8 +115,17 @@ def _resolve_hub_model(
     if folder is None:
         if offline:
             raise _offline_error(reference)
-        folder = hub.pull(reference.target, revision=reference.revision, on_progress=on_download, omitted=omitted)
-    model = describe_folder(reference.name, folder, reference.info, omitted)
+        folder = hub.pull(
+            reference.target,
+            revision=reference.revision,
+            file=reference.file,
+            on_progress=on_download,
+            omitted=omitted,
+        )
+    if reference.file:
+        model = describe_file(reference.name, folder / reference.file, reference.info)
+    else:
+        model = describe_folder(reference.name, folder, reference.info, omitted)
     return replace(model, revision=folder.name, source=reference.target)
 
 

@@ -172,7 +172,9 @@ def verify_model_files(name: str, on_progress: OnVerify | None = None) -> list[F
         relative = path.relative_to(root).as_posix() if path != root else path.name
         if relative in sums or relative != "SHA256SUMS":
             checks.append(_verify_file(reference, path, relative, sums.get(relative), on_progress))
-    if root.is_dir():
+    if reference.file and not (root / reference.file).is_file():
+        checks.append(_missing_file(reference, reference.file))
+    elif root.is_dir() and not reference.file:
         checks += _missing_files(reference, root)
     return checks
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from artgen import registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.registry import catalog, hashes
-from artgen.spec import schedulers
 
 REPOSITORY = Path(registry.__file__).parents[2]
 
@@ -34,33 +33,6 @@ def edit(path: Path, **changes: object) -> None:
 
 
 # --- built-in models ---
-
-
-def test_the_built_in_table_is_complete_and_valid() -> None:
-    table = catalog.builtin_models()
-    assert {"tiny", "sd15", "sd15-inpaint", "sd21", "sdxl", "sdxl-turbo", "sd35-medium", "lcm-dreamshaper"} <= set(
-        table
-    )
-    for name, info in table.items():
-        assert catalog.ALIAS_PATTERN.fullmatch(name)
-        assert info.license != "unknown"
-        assert info.description.endswith(".")
-        if info.bundled_folder:
-            continue
-        assert registry.parse_reference(info.source).kind == "hub"
-        assert info.architecture in ("sd1", "sd2", "sdxl", "sd3", "flux")
-        assert info.width
-        assert info.width % 64 == 0
-        assert info.steps
-        assert info.guidance_scale is not None
-        assert info.download_size
-        if info.scheduler:
-            assert schedulers.find_scheduler(info.scheduler).name == info.scheduler
-            assert not schedulers.find_scheduler(info.scheduler).is_flow_matching or info.architecture in (
-                "sd3",
-                "flux",
-            )
-    assert len({info.source for info in table.values()}) == len(table)
 
 
 def test_names_are_parsed_without_heavy_imports() -> None:

@@ -28,6 +28,7 @@ def pull(
     repo: str,
     *,
     revision: str | None = None,
+    file: str | None = None,
     force: bool = False,
     on_progress: OnProgress | None = None,
     on_note: OnNote | None = None,
@@ -38,6 +39,7 @@ def pull(
     Args:
         repo: hub id, `owner/name`.
         revision: branch, tag or commit; None is the main branch.
+        file: name of a checkpoint, if the repository is not in diffusers' layout.
         force: verify the hashes of the cached files, and download the damaged ones again.
         on_progress: called with (file, bytes done, total bytes).
         on_note: called with a sentence for the user.
@@ -54,6 +56,8 @@ def pull(
             f"Cannot download '{repo}': the network is disabled (HF_HUB_OFFLINE).", "Unset HF_HUB_OFFLINE."
         )
     listing = client.fetch_listing(repo, revision)
+    if file is not None:
+        return _download_files(listing, _named_files(listing, [file]), revision, force=force, on_progress=on_progress)
     index = omit_components(_download_index(listing, force), omitted)
     selection = select_files(repo, listing.files, index)
     if on_note:
@@ -72,10 +76,16 @@ def pull_files(repo: str, file_names: Sequence[str], *, on_progress: OnProgress 
         OutputError: the disk has too little space, or the cache cannot be written.
     """
     listing = client.fetch_listing(repo, None)
-    files = [file for file in listing.files if file.name in file_names]
-    if missing := sorted(set(file_names) - {file.name for file in files}):
-        raise ModelUnavailableError(f"'{repo}' does not contain {' and '.join(missing)}.", "See its page on the hub.")
-    return _download_files(listing, files, None, force=False, on_progress=on_progress)
+    return _download_files(listing, _named_files(listing, file_names), None, force=False, on_progress=on_progress)
+
+
+def _named_files(listing: RepoListing, names: Sequence[str]) -> list[RemoteFile]:
+    files = [file for file in listing.files if file.name in names]
+    if missing := sorted(set(names) - {file.name for file in files}):
+        raise ModelUnavailableError(
+            f"'{listing.repo}' does not contain {' and '.join(missing)}.", "See its page on the hub."
+        )
+    return files
 
 
 def pull_vae(
