@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from artgen.registry.lora_layers.architecture import architectures_of, is_adapter
 from artgen.registry.safetensors_header import read_header
 
 COMPONENT_PREFIXES = {
@@ -84,9 +85,9 @@ def _included_components(shapes: TensorShapes) -> tuple[str, ...]:
 
 def detect_architecture(shapes: TensorShapes) -> DetectedArchitecture:
     """Return (architecture, kind, unet_channels, layout) of a state dict, given as name -> shape."""
-    if _is_lora(shapes):
+    if is_adapter(shapes):
         layout = "kohya" if _has_prefix(shapes, "lora_unet_", "lora_te") else "peft"
-        return _lora_architecture(shapes), "lora", None, layout
+        return next(iter(architectures_of(shapes)), "other"), "lora", None, layout
     return _detect_ldm(shapes) or _detect_diffusers(shapes) or ("other", "unknown", None, "unknown")
 
 
@@ -147,27 +148,3 @@ def _detect_diffusers(shapes: TensorShapes) -> DetectedArchitecture | None:
     if "encoder.conv_in.weight" in shapes and "decoder.conv_in.weight" in shapes:
         return "other", "vae", None, "diffusers"
     return None
-
-
-def _is_lora(shapes: TensorShapes) -> bool:
-    marks = (".lora_down.weight", ".lora_up.weight", ".lora_A.weight", ".lora_B.weight", ".lora.down.weight",
-             ".lora.up.weight", ".hada_w1_a", ".lokr_w1", ".lora_A.default.weight")  # fmt: skip
-    return any(name.endswith(marks) for name in shapes)
-
-
-def _lora_architecture(shapes: TensorShapes) -> str:
-    """Detect the architecture of a LoRA: by block names, a second text encoder, then the cross-attention width."""
-    is_flux = any("single_transformer_blocks" in name for name in shapes)
-    if not is_flux and any("joint_blocks" in name or "attn.add_q_proj" in name for name in shapes):
-        return "sd3"
-    if is_flux or any("double_blocks" in name for name in shapes):
-        return "flux"
-    if _has_prefix(shapes, "transformer."):
-        return "other"
-    if _has_prefix(shapes, "lora_te1_", "lora_te2_", "text_encoder_2."):
-        return "sdxl"
-    downs = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight", ".lora_A.default.weight")
-    for name, shape in shapes.items():
-        if name.endswith(downs) and ("attn2_to_k" in name or "attn2.to_k" in name or "attn2.processor.to_k" in name):
-            return {768: "sd1", 1024: "sd2", 2048: "sdxl"}.get(shape[1] if len(shape) > 1 else 0, "other")
-    return "other"

@@ -15,7 +15,7 @@ from artgen import Denoise, Txt2Img, registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.jobs.prepare import prepare_jobs
 from artgen.registry import lora as lora_files
-from artgen.registry.lora.keys import LayerKey, from_ldm_key, kohya_key, parse_tensor_key
+from artgen.registry.lora_layers.keys import LayerKey, from_ldm_key, kohya_key, parse_tensor_key
 from artgen.spec.lora import LoraSpec, parse_lora
 
 SD1_KEY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"

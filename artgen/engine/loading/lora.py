@@ -6,6 +6,7 @@ bit-identical. LoRAs are never fused.
 
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,11 +15,13 @@ from safetensors.torch import load_file
 
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading.adapter_weights import WeightChange
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError
-from artgen.registry.lora import LORA_COMPONENTS, LoraFile, LoraRequest
-from artgen.registry.lora.keys import LayerKey, from_ldm_key, kohya_key, parse_tensor_key
+from artgen.registry.lora import LORA_COMPONENTS, LoraFile, LoraRequest, layer_targets, mismatch_reason
+from artgen.registry.lora_layers.keys import DENOISER, LayerKey, kohya_key, parse_tensor_key
+from artgen.registry.lora_layers.original_names import Target
 from artgen.system.files import file_identity
 
 ActiveLoras = tuple[tuple[str, float, bool], ...]
@@ -110,7 +113,9 @@ def _load_lora(pipe: Any, lora_file: LoraFile) -> None:
     """Load a LoRA and check that no tensor is missing: diffusers only logs tensors that it ignores."""
     try:
         state_dict = load_file(lora_file.path)
-        if PEFT_METADATA_KEY in lora_file.metadata:
+        layers = _read_layers(pipe, lora_file, state_dict)
+        is_from_peft = PEFT_METADATA_KEY in lora_file.metadata
+        if is_from_peft:
             pipe.load_lora_weights(
                 str(lora_file.path.parent),
                 weight_name=lora_file.path.name,
@@ -119,8 +124,8 @@ def _load_lora(pipe: Any, lora_file: LoraFile) -> None:
                 use_safetensors=True,
             )
         else:
-            pipe.load_lora_weights(_to_diffusers_keys(pipe, state_dict), adapter_name=lora_file.sha256)
-        unmatched = _unmatched_tensors(pipe, lora_file, state_dict)
+            pipe.load_lora_weights(_to_diffusers_keys(layers), adapter_name=lora_file.sha256)
+        unmatched = _set_layers(pipe, lora_file.sha256, layers, is_from_peft)
         if file_identity(lora_file.path) != lora_file.identity:
             raise ValueError("the file changed while it was used.")
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
@@ -128,7 +133,7 @@ def _load_lora(pipe: Any, lora_file: LoraFile) -> None:
             raise
         raise _attach_error(lora_file, first_line(error)) from error
     if unmatched:
-        reason = f"diffusers ignored {len(unmatched)} of its tensors; the first is {unmatched[0]}."
+        reason = f"diffusers ignored {len(unmatched)} of its layers; the first is {unmatched[0]}."
         raise _attach_error(lora_file, reason)
 
 
@@ -139,58 +144,122 @@ def _attach_error(lora_file: LoraFile, reason: str) -> ModelUnavailableError:
     )
 
 
-def _to_diffusers_keys(pipe: Any, state_dict: StateDict) -> StateDict:
-    """Rename the tensors of a LoRA to names that diffusers always supports; `_unmatched_tensors` sets the alphas.
+@dataclass(frozen=True)
+class _AdapterLayer:
+    """Store the adapter of one layer of a pipeline.
+
+    Attributes:
+        key: layer of the pipeline.
+        path: path of the module in its component.
+        target: rows of the factors' product that change the layer.
+        factors: tensors by factor name, without alpha.
+        multiplier: alpha / rank; None if the file has no alpha.
+        weight: shape of the layer's weight.
+    """
+
+    key: LayerKey
+    path: str
+    target: Target
+    factors: dict[str, torch.Tensor]
+    multiplier: float | None
+    weight: tuple[int, ...]
+
+    @property
+    def is_special(self) -> bool:
+        """Return whether diffusers does not load the adapter of this layer."""
+        return self.factors.keys() != {"down", "up"} or self.factors["down"].dim() != len(self.weight)
+
+    @property
+    def matrices(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the two matrices for diffusers; placeholders of rank 1 if it does not load the adapter."""
+        if not self.is_special:
+            up = self.factors["up"][slice(*self.target.rows)]
+            return self.factors["down"], torch.cat(up.chunk(2)[::-1]) if self.target.swapped else up
+        outputs, *inputs = self.weight
+        return torch.zeros(1, *inputs), torch.zeros(outputs, 1, *[1] * (len(inputs) - 1))
+
+
+def _read_layers(pipe: Any, lora_file: LoraFile, state_dict: StateDict) -> list[_AdapterLayer]:
+    """Return the adapter of each layer of the pipeline that the file changes.
+
+    Raises:
+        ValueError: the pipeline does not have a layer, or the layer has another shape.
+    """
+    factors: dict[LayerKey, dict[str, torch.Tensor]] = {}
+    for name, values in state_dict.items():
+        if tensor := parse_tensor_key(name):
+            factors.setdefault(tensor.layer, {})[tensor.factor] = values
+    paths = _modules_by_layer(pipe)
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for key, (_, module) in paths.items():
+        if isinstance(weight := getattr(module, "weight", None), torch.Tensor) and weight.dim() in (2, 4):
+            shapes.setdefault(key.component, {})[key.name] = tuple(weight.shape)
+    found = []
+    for layer, shape in lora_file.layers.items():
+        if reason := mismatch_reason(layer, shape, shapes):
+            raise ValueError(f"{reason}.")
+        tensors = factors[layer]
+        alpha = tensors.pop("alpha", None)
+        multiplier = None if alpha is None else float(alpha) / shape.rank if shape.rank else 1.0
+        for target in layer_targets(layer, shape.outputs, shapes[layer.component]) or ():
+            key = LayerKey(layer.component, target.name)
+            weight = shapes[layer.component][target.name]
+            found.append(_AdapterLayer(key, paths[key][0], target, tensors, multiplier, weight))
+    return found
+
+
+def _to_diffusers_keys(layers: Sequence[_AdapterLayer]) -> StateDict:
+    """Rename the tensors of a LoRA to names that diffusers always supports; `_set_layers` sets the alphas.
 
     The conversion of kohya files in diffusers 0.42 (`convert_state_dict_to_diffusers`) loses the alphas of text
     encoders whose module names are shorter in transformers 5, and its support of a text encoder depends on the layers.
+    Its conversion of Flux files needs layers of the published sizes.
     """
-    modules = _modules_by_layer(pipe)
     renamed = {}
-    for name, values in state_dict.items():
-        tensor = parse_tensor_key(name)
-        if tensor is not None:
-            key = _to_pipeline_layer(pipe, tensor.layer)
-            layer = modules[key][0] if key in modules else tensor.layer.name
-            matrix = LORA_KEY_NAMES[key.component.startswith("text")][0 if tensor.is_down else 1]
-            renamed[f"{key.component}.{layer}.{matrix}.weight"] = values
+    for layer in layers:
+        names = LORA_KEY_NAMES[layer.key.component.startswith("text")]
+        for name, values in zip(names, layer.matrices, strict=True):
+            renamed[f"{layer.path}.{name}.weight"] = values
     return renamed
 
 
-def _unmatched_tensors(pipe: Any, lora_file: LoraFile, state_dict: StateDict) -> list[str]:
-    """Set the alphas of a loaded LoRA. Return its tensors that the pipeline lacks or has with other values."""
+def _set_layers(pipe: Any, adapter: str, layers: Sequence[_AdapterLayer], is_from_peft: bool) -> list[str]:
+    """Set the alphas and the special layers of a loaded LoRA; peft has set them if it wrote the file.
+
+    Returns:
+        The names of the layers that the pipeline lacks or has with other values.
+    """
     modules = _modules_by_layer(pipe)
     unmatched = []
-    for name, values in state_dict.items():
-        tensor = parse_tensor_key(name)
-        if tensor is None:
+    for layer in layers:
+        module = modules[layer.key][1]
+        if adapter not in getattr(module, "lora_A", {}):
+            unmatched.append(layer.key.name)
             continue
-        _, module = modules.get(_to_pipeline_layer(pipe, tensor.layer), ("", None))
-        if lora_file.sha256 not in getattr(module, "lora_A", {}):
-            unmatched.append(name)
+        loaded = module.lora_A[adapter].weight, module.lora_B[adapter].weight
+        if not all(map(_equals, loaded, layer.matrices)) and not (is_from_peft and layer.is_special):
+            unmatched.append(layer.key.name)
+        if is_from_peft:
             continue
-        loaded = (module.lora_A if tensor.is_down else module.lora_B)[lora_file.sha256].weight
-        if loaded.shape != values.shape or not torch.equal(loaded.detach().cpu(), values.to(loaded.dtype)):
-            unmatched.append(name)
-        alpha = state_dict.get(f"{name.partition('.')[0]}.alpha")
-        if alpha is not None:
-            module.lora_alpha[lora_file.sha256] = float(alpha)
+        if layer.is_special:
+            module.lora_alpha[adapter] = module.r[adapter]
+            multiplier = 1.0 if layer.multiplier is None else layer.multiplier
+            module.lora_variant[adapter] = WeightChange(layer.factors, multiplier, layer.target)
+        elif layer.multiplier is not None:
+            module.lora_alpha[adapter] = layer.multiplier * module.r[adapter]
     return unmatched
 
 
-def _to_pipeline_layer(pipe: Any, layer: LayerKey) -> LayerKey:
-    """Convert a UNet layer from LDM names to diffusers names; return other layers unchanged."""
-    if layer.component != "unet" or not hasattr(pipe, "unet"):
-        return layer
-    layers_per_block = pipe.unet.config.layers_per_block
-    count = layers_per_block if isinstance(layers_per_block, int) else int(layers_per_block[0])
-    return LayerKey("unet", from_ldm_key(layer.name, count))
+def _equals(loaded: torch.Tensor, values: torch.Tensor) -> bool:
+    return loaded.shape == values.shape and torch.equal(loaded.detach().cpu(), values.to(loaded.dtype))
 
 
 def _modules_by_layer(pipe: Any) -> dict[LayerKey, tuple[str, Any]]:
-    """Return the module name and the module of each layer of a pipeline that LoRAs support."""
+    """Return the path (with the component) and the module of each layer of a pipeline."""
     return {
-        LayerKey(component, kohya_key(name)): (name, module)
+        LayerKey(DENOISER if component in ("unet", "transformer") else component, kohya_key(name)): (
+            f"{component}.{name}", module
+        )
         for component in LORA_COMPONENTS
         for name, module in (getattr(pipe, component, None) or torch.nn.Module()).named_modules()
-    }
+    }  # fmt: skip

@@ -4,7 +4,7 @@
 the model. `find_recorded` finds the LoRA of an image record by its hash.
 """
 
-from artgen.registry.lora.compatibility import check_architecture, check_compatible
+from artgen.registry.lora.compatibility import check_architecture, check_compatible, layer_targets, mismatch_reason
 from artgen.registry.lora.find import find_lora, find_recorded
 from artgen.registry.lora.lora_file import ARCHITECTURE_NAMES, LORA_COMPONENTS, LoraFile, describe_lora, read_lora
 from artgen.registry.lora.requested import LoraRequest, lora_provenance, reject_duplicates, resolve_loras
@@ -19,7 +19,9 @@ __all__ = [
     "describe_lora",
     "find_lora",
     "find_recorded",
+    "layer_targets",
     "lora_provenance",
+    "mismatch_reason",
     "read_lora",
     "reject_duplicates",
     "resolve_loras",

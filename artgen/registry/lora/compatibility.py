@@ -6,17 +6,17 @@ from functools import lru_cache
 
 from artgen.errors import ModelUnavailableError
 from artgen.registry import ResolvedModel, diffusers_folder, parse_reference, single_file_config
-from artgen.registry.lora.keys import from_ldm_key, kohya_key
 from artgen.registry.lora.lora_file import ARCHITECTURE_NAMES, LoraFile
-from artgen.registry.safetensors_header import read_header
+from artgen.registry.lora_layers.keys import DENOISER, LayerKey, from_ldm_key, kohya_key
+from artgen.registry.lora_layers.original_names import LayerShapes, Target, find_targets
+from artgen.registry.lora_layers.shapes import LayerShape
+from artgen.registry.safetensors_header import MAX_NAME_LENGTH, read_header
 
-SUPPORTED_ARCHITECTURES = ("sd1", "sd2", "sdxl", "sd3")
+SUPPORTED_ARCHITECTURES = ("sd1", "sd2", "sdxl", "sd3", "flux")
 _LDM_PREFIX = "model.diffusion_model."
 _MISMATCH_HINT = (
     "Choose a LoRA and a --model of the same architecture; `artgen info FILE` shows the architecture of a LoRA."
 )
-
-LayerShapes = Mapping[str, tuple[int, ...]]
 
 
 def check_compatible(lora: LoraFile, model: ResolvedModel) -> None:
@@ -46,47 +46,67 @@ def check_architecture(lora: LoraFile, model_name: str) -> None:
 
 def _check_architecture(lora: LoraFile, model_name: str, architecture: str) -> None:
     model_architecture = ARCHITECTURE_NAMES.get(architecture)
-    lora_architecture = ARCHITECTURE_NAMES.get(lora.architecture)
     if architecture not in SUPPORTED_ARCHITECTURES:
         raise ModelUnavailableError(
             f"Cannot use a LoRA with '{model_name}': the model is {model_architecture or 'of another architecture'}.",
             "LoRAs work with Stable Diffusion 1, 2, XL and 3.",
         )
-    if lora_architecture and lora.architecture != architecture:
+    if lora.architectures and model_architecture and architecture not in lora.architectures:
+        names = " or ".join(ARCHITECTURE_NAMES[each] for each in lora.architectures)
         raise ModelUnavailableError(
-            f"Cannot use '{lora.path.name}': it is a LoRA for {lora_architecture}, and '{model_name}' is "
-            f"{model_architecture}.",
+            f"Cannot use '{lora.path.name}': it is a LoRA for {names}, and '{model_name}' is {model_architecture}.",
             _MISMATCH_HINT,
-        )
-    if lora.format == "kohya" and architecture == "sd3":
-        raise ModelUnavailableError(
-            f"Cannot use '{lora.path.name}': diffusers does not read kohya's format for {model_architecture}.",
-            "Use the same LoRA in diffusers' format.",
         )
 
 
 def _check_layers(lora: LoraFile, model: ResolvedModel) -> None:
-    model_shapes = model_layer_shapes(model)
-    layers_per_block = _layers_per_block(model_shapes.get("unet", {}))
+    layers = model_layer_shapes(model)
     for layer, shape in lora.layers.items():
-        if layer.component == "transformer" and layer.component not in model_shapes and model.is_file:
+        if layer.component == DENOISER and DENOISER not in layers:
             continue
-        is_unet = layer.component == "unet"
-        name = from_ldm_key(layer.name, layers_per_block) if is_unet else layer.name
-        expected = model_shapes.get(layer.component, {}).get(name)
-        actual = (shape.outputs, shape.inputs, *shape.kernel)
-        if actual == expected:
-            continue
-        if layer.component not in model_shapes:
-            reason = f"it changes a {layer.component}, which the model does not have"
-        elif expected is None:
-            reason = f"it changes {layer.component} {layer.name}, which the model does not have"
-        else:
-            shapes = f"{_format_shape(actual)} instead of {_format_shape(expected)}"
-            reason = f"the shape of {layer.component} {layer.name} is {shapes}"
-        raise ModelUnavailableError(
-            f"Cannot use '{lora.path.name}' with '{model.short_name}': {reason}.", _MISMATCH_HINT
-        )
+        if reason := mismatch_reason(layer, shape, layers):
+            raise ModelUnavailableError(
+                f"Cannot use '{lora.path.name}' with '{model.short_name}': {reason}.", _MISMATCH_HINT
+            )
+
+
+def mismatch_reason(layer: LayerKey, shape: LayerShape, layers: Mapping[str, LayerShapes]) -> str:
+    """Return why a model cannot have an adapter of a layer; empty if it can.
+
+    Args:
+        layer: layer of the adapter.
+        shape: shape of the adapter.
+        layers: layers of the model, by component.
+    """
+    name = layer.name[:MAX_NAME_LENGTH]
+    if layer.component not in layers:
+        return f"it changes the {layer.component} in a way that diffusers does not support for this model"
+    targets = layer_targets(layer, shape.outputs, layers[layer.component])
+    if targets is None:
+        return f"it changes the layer {name} of the {layer.component}, which the model does not have"
+    weights = [layers[layer.component][target.name] for target in targets]
+    expected = (sum(weight[0] for weight in weights), *weights[0][1:])
+    if not shape.fits(expected):
+        shapes = f"{_format_shape(shape.weight)} instead of {_format_shape(expected)}"
+        return f"the shape of {layer.component} {name} is {shapes}"
+    if shape.dora_axis == "inputs" and shape.magnitudes != expected[1]:
+        return f"the DoRA of {name} has {shape.magnitudes} magnitudes instead of {expected[1]}"
+    if shape.dora_axis == "inputs" and len(targets) > 1:
+        return f"the DoRA of {name} has magnitudes for the inputs of several layers, which artgen does not support"
+    return ""
+
+
+def layer_targets(layer: LayerKey, outputs: int, layers: LayerShapes) -> tuple[Target, ...] | None:
+    """Return the layers of a component that a layer of an adapter changes; None if the component lacks them.
+
+    Args:
+        layer: layer of the adapter.
+        outputs: rows of the adapter's weight.
+        layers: layers of the component of the model.
+    """
+    if layer.component != DENOISER:
+        return (Target(layer.name, (0, outputs)),) if layer.name in layers else None
+    return find_targets(layer.name, outputs, layers, _layers_per_block(layers))
 
 
 def _format_shape(weight: tuple[int, ...]) -> str:
@@ -96,30 +116,37 @@ def _format_shape(weight: tuple[int, ...]) -> str:
 @lru_cache(maxsize=8)
 def model_layer_shapes(model: ResolvedModel) -> Mapping[str, LayerShapes]:
     """Return the shapes of the weights that a LoRA can change, by component and by layer name with underscores."""
-    shapes = {name: shape for file in model.weight_files() for name, (_, shape) in read_header(file).tensors.items()}
     config = single_file_config(model) if model.is_file else model.path
     found: dict[str, LayerShapes] = {}
     if not model.is_file:
-        denoiser = "transformer" if model.architecture == "sd3" else "unet"
-        found[denoiser] = {_layer_name_of_tensor(name): shape for name, shape in shapes.items() if len(shape) in (2, 4)}
-    elif model.architecture != "sd3":
-        found["unet"] = _unet_shapes_from_checkpoint(shapes)
+        found[DENOISER] = _denoiser_shapes(model)
+    elif model.architecture not in ("sd3", "flux"):
+        found[DENOISER] = _unet_shapes_from_checkpoint(read_header(model.path).tensors)
     for text_encoder in ("text_encoder", "text_encoder_2"):
-        clip_config = diffusers_folder.read_optional_config(config / text_encoder / "config.json")
-        if "hidden_size" in clip_config:
-            found[text_encoder] = _clip_layer_shapes(clip_config)
+        text_config = diffusers_folder.read_optional_config(config / text_encoder / "config.json")
+        if "CLIP" in str(text_config.get("architectures", "CLIP")) and "hidden_size" in text_config:
+            found[text_encoder] = _clip_layer_shapes(text_config)
     return found
+
+
+def _denoiser_shapes(model: ResolvedModel) -> LayerShapes:
+    return {
+        _layer_name_of_tensor(name): shape
+        for file in model.weight_files()
+        for name, (_, shape) in read_header(file).tensors.items()
+        if len(shape) in (2, 4)
+    }
 
 
 def _layer_name_of_tensor(tensor: str) -> str:
     return kohya_key(tensor.removesuffix(".weight"))
 
 
-def _unet_shapes_from_checkpoint(shapes: LayerShapes) -> LayerShapes:
+def _unet_shapes_from_checkpoint(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> LayerShapes:
     """Return a UNet's layers of a checkpoint in the original layout, with diffusers' names."""
     unet = {
         _layer_name_of_tensor(name.removeprefix(_LDM_PREFIX)): shape
-        for name, shape in shapes.items()
+        for name, (_, shape) in tensors.items()
         if name.startswith(_LDM_PREFIX) and len(shape) in (2, 4)
     }
     downsamplers = [int(match[1]) for name in unet if (match := re.fullmatch(r"input_blocks_(\d+)_0_op", name))]

@@ -1,20 +1,22 @@
-"""Read a LoRA's format, architecture, ranks and layers from its header, and its hashes.
+"""Read the format, architecture, ranks and layers of a LoRA, DoRA, LoHa or LoKr from its header, and its hashes.
 
-Low-rank adaptation: Hu et al. 2021, arXiv 2106.09685. Metadata keys: kohya's sd-scripts (`ss_...`) and Stability AI's
-ModelSpec (`modelspec....`).
+Metadata keys: kohya's sd-scripts (`ss_...`) and Stability AI's ModelSpec (`modelspec....`).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from artgen.errors import InputFileError
 from artgen.registry import file_hash
-from artgen.registry.checkpoint_content import detect_architecture, inspect_file
-from artgen.registry.lora.keys import LayerKey, parse_tensor_key
-from artgen.registry.safetensors_header import SafetensorsHeader, read_header, reject_pickle
+from artgen.registry.checkpoint_content import inspect_file
+from artgen.registry.lora_layers.architecture import adapter_kind, detect_architectures
+from artgen.registry.lora_layers.keys import DENOISER, LayerKey, parse_tensor_key
+from artgen.registry.lora_layers.shapes import LayerShape, layer_shape
+from artgen.registry.safetensors_header import MAX_NAME_LENGTH, SafetensorsHeader, read_header, reject_pickle
 from artgen.system.files import FileIdentity, file_identity
 
 ARCHITECTURE_NAMES = {
@@ -23,40 +25,34 @@ ARCHITECTURE_NAMES = {
     "sdxl": "Stable Diffusion XL",
     "sd3": "Stable Diffusion 3",
     "flux": "Flux",
+    "flux2": "Flux.2",
+    "chroma": "Chroma",
+    "qwen_image": "Qwen-Image",
+    "z_image": "Z-Image",
+    "lumina2": "Lumina 2",
+    "auraflow": "AuraFlow",
+    "hidream": "HiDream",
+    "kandinsky5": "Kandinsky 5",
+    "cascade": "Stable Cascade",
+    "wan": "Wan",
 }
 """Architecture -> name for users."""
 
 _METADATA_ARCHITECTURES = (
     ("stable-diffusion-xl", "sdxl"), ("sdxl", "sdxl"), ("stable-diffusion-v2", "sd2"), ("sd_v2", "sd2"),
-    ("stable-diffusion-v1", "sd1"), ("sd_v1", "sd1"), ("stable-diffusion-3", "sd3"), ("sd3", "sd3"), ("flux", "flux"),
+    ("stable-diffusion-v1", "sd1"), ("sd_v1", "sd1"), ("stable-diffusion-3", "sd3"), ("sd3", "sd3"),
+    ("flux.2", "flux2"), ("flux2", "flux2"), ("flux-2", "flux2"), ("flux", "flux"), ("chroma", "chroma"),
+    ("qwen", "qwen_image"), ("z-image", "z_image"), ("zimage", "z_image"), ("z_image", "z_image"),
+    ("lumina", "lumina2"),
 )  # fmt: skip
 """Prefix of `modelspec.architecture` or `ss_base_model_version` -> architecture."""
 
-_UNSUPPORTED_MARKERS = {
-    "dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", ".hada_": "LoHa", ".lokr_": "LoKr", ".oft_": "OFT",
-    "lora_mid.": "LoCon with a third matrix", ".diff": "full difference", "lora_te3_": "LoRA of a T5 text encoder",
-    "text_encoder_3.": "LoRA of a T5 text encoder",
-}  # fmt: skip
-"""Part of a tensor's name -> kind of adapter that diffusers does not load, or not completely."""
 _CONVERT_HINT = "Use a LoRA saved by diffusers or by kohya's sd-scripts."
 LORA_COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
 """Components that a LoRA can change in diffusers."""
-
-
-class LayerShape(NamedTuple):
-    """Store the shape of a layer and the rank of its LoRA.
-
-    Attributes:
-        inputs: input channels.
-        outputs: output channels.
-        kernel: height and width of the convolution kernel; empty for a linear layer.
-        rank: rank of the LoRA.
-    """
-
-    inputs: int
-    outputs: int
-    kernel: tuple[int, ...]
-    rank: int
+_UNET_NAMES = re.compile(r"(down|up|mid|input|output|middle)_block|conv_(in|out)$|(time|add)_embedding_|label_emb")
+_EMBEDDING_PATTERN = re.compile(r"bundle_emb\.(?P<name>.+?)(?:\.(?:clip_[lg]|string_to_param\..+|emb_params|t5.*))?")
+"""Names of tensors of embeddings in files of OneTrainer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +62,11 @@ class LoraFile:
     Attributes:
         path: the file.
         identity: identity of the file that was hashed.
-        format: diffusers (tensor names of peft and older versions) or kohya (tensor names of sd-scripts).
-        architecture: sd1, sd2, sdxl, sd3, flux, or other if shapes and metadata do not determine it.
-        layers: all layers that the LoRA changes.
+        format: diffusers, kohya (sd-scripts), onetrainer, lycoris, comfyui (also ai-toolkit), xlabs or peft.
+        architectures: architectures that the names and shapes of the layers fit, or the one in the metadata; the most
+            probable first; empty if unknown.
+        layers: all layers that the LoRA changes, with the names of the file's format.
+        embeddings: names of the embeddings in the file, which artgen does not use.
         dtype: dtype of most values, as safetensors names it.
         metadata: free text written by the author.
         sha256: SHA-256 of the file, 64 hexadecimal digits.
@@ -78,8 +76,9 @@ class LoraFile:
     path: Path
     identity: FileIdentity
     format: str
-    architecture: str
+    architectures: tuple[str, ...]
     layers: Mapping[LayerKey, LayerShape]
+    embeddings: tuple[str, ...]
     dtype: str
     metadata: Mapping[str, str]
     sha256: str
@@ -91,15 +90,34 @@ class LoraFile:
         return self.path.stem
 
     @property
+    def architecture(self) -> str:
+        """Return the most probable architecture; other if it is unknown."""
+        return self.architectures[0] if self.architectures else "other"
+
+    @property
     def components(self) -> tuple[str, ...]:
         """Return the changed components of the pipeline, by diffusers' names."""
         changed = {layer.component for layer in self.layers}
-        return tuple(component for component in LORA_COMPONENTS if component in changed)
+        is_unet = any(_UNET_NAMES.match(layer.name) for layer in self.layers if layer.component == DENOISER)
+        denoiser = "unet" if is_unet else "transformer"
+        return tuple(
+            component for component in LORA_COMPONENTS
+            if component in changed or (component == denoiser and DENOISER in changed)
+        )  # fmt: skip
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of adapters in the file: LoRA, DoRA, LoHa, LoKr, or a DoRA of the last two."""
+        kinds = {
+            shape.kind if not shape.dora_axis else f"{shape.kind} with DoRA".removeprefix("LoRA with ")
+            for shape in self.layers.values()
+        }
+        return tuple(sorted(kinds))
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """Return the ranks of all layers, without duplicates, ascending."""
-        return tuple(sorted({shape.rank for shape in self.layers.values()}))
+        """Return the ranks of all layers, without duplicates, ascending. A LoKr can have no rank."""
+        return tuple(sorted({shape.rank for shape in self.layers.values() if shape.rank is not None}))
 
 
 def read_lora(path: Path) -> LoraFile:
@@ -117,14 +135,14 @@ def read_lora(path: Path) -> LoraFile:
 def _read_cached(path: Path, identity: FileIdentity) -> LoraFile:
     header = read_header(path)
     layers = _parse_layers(path, header)
-    shapes = {name: shape for name, (_, shape) in header.tensors.items()}
-    architecture = detect_architecture(shapes)[0]
+    formats = {key.layer.component: key.format for name in header.tensors if (key := parse_tensor_key(name))}
     return LoraFile(
         path=path,
         identity=identity,
-        format="kohya" if any(name.startswith("lora_") for name in header.tensors) else "diffusers",
-        architecture=_architecture_from_metadata(header.metadata) if architecture == "other" else architecture,
+        format=formats.get(DENOISER) or next(iter(formats.values())),
+        architectures=_select_architectures(detect_architectures(layers), header.metadata),
         layers=layers,
+        embeddings=_embeddings(header),
         dtype=header.dtype,
         metadata=header.metadata,
         sha256=file_hash(path),
@@ -132,59 +150,71 @@ def _read_cached(path: Path, identity: FileIdentity) -> LoraFile:
     )
 
 
-def _architecture_from_metadata(metadata: Mapping[str, str]) -> str:
-    """Return the architecture in the metadata; other if it is missing or unknown."""
+def _select_architectures(detected: tuple[str, ...], metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the detected architectures; the architecture in the metadata decides between several or none."""
+    if len(detected) == 1:
+        return detected
     for key in ("modelspec.architecture", "ss_base_model_version"):
         text = str(metadata.get(key, "")).lower()
         for prefix, architecture in _METADATA_ARCHITECTURES:
-            if text.startswith(prefix):
-                return architecture
-    return "other"
+            if text.startswith(prefix) and (not detected or architecture in detected):
+                return (architecture,)
+    return detected
+
+
+def _embeddings(header: SafetensorsHeader) -> tuple[str, ...]:
+    found = (_EMBEDDING_PATTERN.fullmatch(name) for name in header.tensors)
+    return tuple(dict.fromkeys(match["name"] for match in found if match))
 
 
 def _parse_layers(path: Path, header: SafetensorsHeader) -> dict[LayerKey, LayerShape]:
-    """Return the layers; reject a file with other tensors than the two matrices of each layer.
-
-    diffusers would ignore the other tensors.
-    """
-    for marker, kind in _UNSUPPORTED_MARKERS.items():
-        if any(marker in name for name in header.tensors):
+    """Return the layers; reject a file of an unsupported kind and a file with tensors of no layer."""
+    for name in header.tensors:
+        if kind := adapter_kind(name):
             raise InputFileError(
-                f"Cannot use '{path.name}': it is a {kind}, which diffusers does not load here.",
-                "Use the same adapter as a standard LoRA, or convert it.",
+                f"Cannot use '{path.name}': it is a {kind}, which artgen does not support.",
+                "Use the same adapter as a LoRA, DoRA, LoHa or LoKr, or convert it.",
             )
-    matrices: dict[LayerKey, dict[bool, tuple[int, ...]]] = {}
+    factors: dict[LayerKey, dict[str, tuple[int, ...]]] = {}
     unknown = []
     for name, (_, shape) in header.tensors.items():
-        if name.startswith("lora_") and name.endswith(".alpha"):
-            continue
         tensor = parse_tensor_key(name)
-        if tensor is None or len(shape) not in (2, 4):
+        if tensor is not None:
+            factors.setdefault(tensor.layer, {})[tensor.factor] = shape
+        elif not _EMBEDDING_PATTERN.fullmatch(name):
             unknown.append(name)
-        else:
-            matrices.setdefault(tensor.layer, {})[tensor.is_down] = shape
-    if not matrices:
-        kind = inspect_file(path).kind
-        content = {"checkpoint": "a complete model", "unet": "a denoiser", "vae": "a VAE"}.get(kind, "unknown layers")
-        hint = "Pass it with --model." if kind == "checkpoint" else _CONVERT_HINT
-        raise InputFileError(f"'{path.name}' is not a LoRA: it contains {content}.", hint)
+    layers = {layer: shapes for layer, shapes in factors.items() if shapes.keys() != {"alpha"}}
+    if not layers:
+        raise _not_a_lora(path)
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise InputFileError(
-            f"Cannot use '{path.name}': it has tensors that diffusers does not load: {unknown[0]}{more}.",
+            f"Cannot use '{path.name}': it has tensors that are not of a LoRA: {unknown[0][:MAX_NAME_LENGTH]}{more}.",
             _CONVERT_HINT,
         )
-    return {layer: _layer_shape(path, layer, shapes) for layer, shapes in matrices.items()}
-
-
-def _layer_shape(path: Path, layer: LayerKey, matrix_shapes: Mapping[bool, tuple[int, ...]]) -> LayerShape:
-    down, up = matrix_shapes.get(True), matrix_shapes.get(False)
-    if down is None or up is None or len(down) != len(up) or down[0] != up[1] or not down[0]:
+    if any(layer.component == "text_encoder_3" for layer in layers):
         raise InputFileError(
-            f"'{path.name}' is damaged: the two matrices of {layer.name} are missing or do not match.",
+            f"Cannot use '{path.name}': it is a LoRA of a T5 text encoder, which diffusers does not support.",
+            _CONVERT_HINT,
+        )
+    return {layer: _layer_shape(path, layer, shapes) for layer, shapes in layers.items()}
+
+
+def _not_a_lora(path: Path) -> InputFileError:
+    kind = inspect_file(path).kind
+    content = {"checkpoint": "a complete model", "unet": "a denoiser", "vae": "a VAE"}.get(kind, "unknown layers")
+    hint = "Pass it with --model." if kind == "checkpoint" else _CONVERT_HINT
+    return InputFileError(f"'{path.name}' is not a LoRA: it contains {content}.", hint)
+
+
+def _layer_shape(path: Path, layer: LayerKey, factors: Mapping[str, tuple[int, ...]]) -> LayerShape:
+    shape = layer_shape(factors)
+    if shape is None:
+        raise InputFileError(
+            f"'{path.name}' is damaged: the matrices of {layer.name[:MAX_NAME_LENGTH]} are missing or do not match.",
             "Download it again.",
         )
-    return LayerShape(down[1], up[0], down[2:], down[0])
+    return shape
 
 
 def describe_lora(path: Path) -> dict[str, Any]:
@@ -196,6 +226,7 @@ def describe_lora(path: Path) -> dict[str, Any]:
     lora = read_lora(path)
     return {
         "kind": "lora",
+        "types": list(lora.kinds),
         "format": lora.format,
         "architecture": lora.architecture,
         "rank": lora.ranks[0] if len(lora.ranks) == 1 else list(lora.ranks),

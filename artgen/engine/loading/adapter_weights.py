@@ -1,0 +1,135 @@
+"""Compute the change of a weight from the factors of a DoRA, LoHa, LoKr or Tucker-decomposed LoRA.
+
+diffusers loads LoRAs, and peft adds them to the result of a layer. This module adds the other kinds in the same place:
+it computes the change of the weight at each call, which needs no memory between calls, and the model is unchanged.
+
+Methods: LoRA: Hu et al. 2021, arXiv 2106.09685. DoRA: Liu et al. 2024, arXiv 2402.09353. LoHa: Hyeon-Woo et al. 2021,
+arXiv 2108.06098. LoKr: Yeh et al. 2023, arXiv 2309.14859. The layouts of the tensors are those of LyCORIS.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from artgen.registry.lora_layers.original_names import Target
+
+Factors = Mapping[str, torch.Tensor]
+
+
+@dataclass
+class WeightChange:
+    """Add the change of a weight to the result of a layer, as a variant of peft's `LoraLayer`.
+
+    Attributes:
+        factors: tensors of the adapter by factor name, without alpha.
+        multiplier: alpha / rank.
+        target: rows of the factors' product that change the layer.
+    """
+
+    factors: dict[str, torch.Tensor]
+    multiplier: float
+    target: Target
+
+    def forward(
+        self, module: Any, active_adapter: str, x: torch.Tensor, result: torch.Tensor, **_: object
+    ) -> torch.Tensor:
+        """Return `result` plus the layer's output for the change of its weight.
+
+        Args:
+            module: peft's layer, with the scale of the adapter in `scaling`.
+            active_adapter: name of the adapter.
+            x: input of the layer, shape (B, ..., inputs) or (B, inputs, H, W).
+            result: output of the layer, shape (B, ..., outputs) or (B, outputs, H, W).
+        """
+        self.factors = {name: values.to(x.device) for name, values in self.factors.items()}
+        layer = module.get_base_layer()
+        change = self.change(_weight_of(layer).to(x.device), module.scaling[active_adapter]).to(x.dtype)
+        if isinstance(layer, torch.nn.Conv2d):
+            # The method of the class respects the padding mode.
+            added: torch.Tensor = layer._conv_forward(x, change, None)
+        else:
+            added = functional.linear(x, change)
+        return result + added
+
+    def change(self, weight: torch.Tensor, scale: float) -> torch.Tensor:
+        """Return the change of a weight in fp32, with its shape.
+
+        The scale of a DoRA is the scale of its low-rank part, as in peft.
+
+        Args:
+            weight: weight of the layer, shape (outputs, inputs) or (outputs, inputs, kernel height, kernel width).
+            scale: scale of the adapter.
+        """
+        product = product_of(self.factors)
+        start, end = self.target.rows
+        product = product[start:end]
+        if self.target.swapped:
+            product = torch.cat(product.chunk(2)[::-1])
+        change = product.reshape(weight.shape) * (self.multiplier * scale)
+        magnitude = self.factors.get("magnitude", self.factors.get("dora_scale"))
+        if magnitude is None:
+            return change
+        weight = weight.float()
+        return _apply_magnitude(weight, change, self._magnitude_of_rows(magnitude, weight.shape)) - weight
+
+    def _magnitude_of_rows(self, magnitude: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """Return the magnitudes with the number of dimensions of the weight."""
+        if "dora_scale" in self.factors and magnitude.shape[0] == 1:
+            return magnitude.float().reshape(1, shape[1], *[1] * (len(shape) - 2))
+        start, end = self.target.rows
+        values = magnitude.float().flatten()[start:end]
+        if self.target.swapped:
+            values = torch.cat(values.chunk(2)[::-1])
+        return values.reshape(-1, *[1] * (len(shape) - 1))
+
+
+def _weight_of(layer: Any) -> torch.Tensor:
+    weight: torch.Tensor = layer.weight
+    if weight.is_meta:
+        from accelerate.utils import align_module_device  # accelerate offloads the weight and is installed.
+
+        with align_module_device(layer):
+            weight = layer.weight.clone()
+    return weight
+
+
+def _apply_magnitude(weight: torch.Tensor, change: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+    """Return the weight of a DoRA: the norms of its rows (or columns) are the magnitudes."""
+    changed = weight + change
+    dims = [dim for dim in range(weight.dim()) if magnitude.shape[dim] == 1]
+    scaled: torch.Tensor = magnitude * changed / changed.norm(dim=dims, keepdim=True)
+    return scaled
+
+
+def product_of(factors: Factors) -> torch.Tensor:
+    """Return the product of an adapter's factors in fp32, shape (outputs, ...), without alpha."""
+    values = {name: tensor.float() for name, tensor in factors.items()}
+    if "down" in values:
+        down, up = values["down"].flatten(1), values["up"].flatten(1)
+        if "mid" in values:
+            return torch.einsum("rskl,si,or->oikl", values["mid"], down, up)
+        return up @ down
+    if "hada_w1_a" in values:
+        return _hada_part(values, 1) * _hada_part(values, 2)
+    first = values["lokr_w1"] if "lokr_w1" in values else values["lokr_w1_a"] @ values["lokr_w1_b"]
+    second = _lokr_second(values)
+    return torch.kron(first.reshape(*first.shape, *[1] * (second.dim() - 2)), second)
+
+
+def _hada_part(values: Factors, number: int) -> torch.Tensor:
+    a, b = values[f"hada_w{number}_a"], values[f"hada_w{number}_b"]
+    if f"hada_t{number}" in values:
+        return torch.einsum("rskl,si,ro->oikl", values[f"hada_t{number}"], b, a)
+    return a @ b
+
+
+def _lokr_second(values: Factors) -> torch.Tensor:
+    if "lokr_w2" in values:
+        return values["lokr_w2"]
+    a, b = values["lokr_w2_a"], values["lokr_w2_b"]
+    if "lokr_t2" in values:
+        return torch.einsum("rskl,si,ro->oikl", values["lokr_t2"], b, a)
+    return (a @ b.flatten(1)).reshape(a.shape[0], *b.shape[1:])
