@@ -136,7 +136,7 @@ class _Stages:
         self._checked_models.add(key)
         if key not in self._models:
             for each in draft.loras:
-                lora_files.check_architecture(each.file, key[0] or "")
+                lora_files.check_named_model(each.file, key[0] or "")
             self._models[key] = self._resolve_entry(draft.request)
         _check_model(draft.request, self._models[key].model)
         return replace(draft, entry=self._models[key])

@@ -6,13 +6,13 @@ from functools import lru_cache
 
 from artgen.errors import ModelUnavailableError
 from artgen.registry import ResolvedModel, diffusers_folder, parse_reference, single_file_config
-from artgen.registry.lora.lora_file import ARCHITECTURE_NAMES, LoraFile
+from artgen.registry.lora.lora_file import LoraFile
 from artgen.registry.lora_layers.keys import DENOISER, LayerKey, from_ldm_key, kohya_key
 from artgen.registry.lora_layers.original_names import LayerShapes, Target, find_targets
 from artgen.registry.lora_layers.shapes import LayerShape
+from artgen.registry.pipelines import architecture_entry, find_entry, pipeline_entries
 from artgen.registry.safetensors_header import MAX_NAME_LENGTH, read_header
 
-SUPPORTED_ARCHITECTURES = ("sd1", "sd2", "sdxl", "sd3", "flux")
 _LDM_PREFIX = "model.diffusion_model."
 _MISMATCH_HINT = (
     "Choose a LoRA and a --model of the same architecture; `artgen info FILE` shows the architecture of a LoRA."
@@ -22,18 +22,18 @@ _MISMATCH_HINT = (
 def check_compatible(lora: LoraFile, model: ResolvedModel) -> None:
     """Compare the layer names and shapes in the headers of a LoRA and a model.
 
-    The denoiser of a single-file Stable Diffusion 3 checkpoint is not compared, because its layers are split in another
-    way; the engine checks these layers when it loads the LoRA.
+    The transformer of a single-file checkpoint is not compared, because its layers are split in another way; the engine
+    checks these layers when it loads the LoRA.
 
     Raises:
         ModelUnavailableError: the LoRA is for another architecture or for other layer shapes.
     """
-    _check_architecture(lora, model.short_name, model.architecture)
+    check_architecture(lora, model.short_name, model.pipeline, model.architecture)
     _check_layers(lora, model)
 
 
-def check_architecture(lora: LoraFile, model_name: str) -> None:
-    """Compare the architecture of a LoRA with the known architecture of a model, before the model is downloaded.
+def check_named_model(lora: LoraFile, model_name: str) -> None:
+    """Compare the architecture of a LoRA with the architecture of a model in the catalog, before it is downloaded.
 
     Raises:
         ModelUnavailableError: the LoRA is for another architecture, or the model's name is unknown.
@@ -41,22 +41,46 @@ def check_architecture(lora: LoraFile, model_name: str) -> None:
     """
     info = parse_reference(model_name).info
     if info is not None and info.architecture is not None:
-        _check_architecture(lora, info.name, info.architecture)
+        check_architecture(lora, info.name, "", info.architecture)
 
 
-def _check_architecture(lora: LoraFile, model_name: str, architecture: str) -> None:
-    model_architecture = ARCHITECTURE_NAMES.get(architecture)
-    if architecture not in SUPPORTED_ARCHITECTURES:
-        raise ModelUnavailableError(
-            f"Cannot use a LoRA with '{model_name}': the model is {model_architecture or 'of another architecture'}.",
-            "LoRAs work with Stable Diffusion 1, 2, XL and 3.",
+def check_architecture(lora: LoraFile, model_name: str, pipeline: str, architecture: str = "other") -> None:
+    """Compare the architecture of a LoRA with the architecture of a model.
+
+    Args:
+        lora: the LoRA.
+        model_name: name of the model for messages.
+        pipeline: diffusers' pipeline class of the model; empty if it is unknown.
+        architecture: architecture of the model; other if only the pipeline is known.
+
+    Raises:
+        ModelUnavailableError: artgen does not support LoRAs with the model, or the LoRA is for another architecture.
+    """
+    entry = find_entry(pipeline) or architecture_entry(architecture)
+    if entry is None or not entry.supports("lora"):
+        title = entry.title if entry else "other"
+        supported = dict.fromkeys(
+            architecture_title(each.architecture) for each in pipeline_entries().values() if each.supports("lora")
         )
-    if lora.architectures and model_architecture and architecture not in lora.architectures:
-        names = " or ".join(ARCHITECTURE_NAMES[each] for each in lora.architectures)
         raise ModelUnavailableError(
-            f"Cannot use '{lora.path.name}': it is a LoRA for {names}, and '{model_name}' is {model_architecture}.",
+            f"Cannot use a LoRA with '{model_name}': artgen does not support LoRAs with {title} models.",
+            f"LoRAs work with {', '.join(supported)}.",
+        )
+    if architecture == "other":
+        architecture = entry.architecture
+    if lora.architectures and architecture not in lora.architectures:
+        names = " or ".join(map(architecture_title, lora.architectures))
+        raise ModelUnavailableError(
+            f"Cannot use '{lora.path.name}': it is a LoRA for {names}, and '{model_name}' is "
+            f"{architecture_title(architecture)}.",
             _MISMATCH_HINT,
         )
+
+
+def architecture_title(architecture: str) -> str:
+    """Return the name of an architecture for users."""
+    entry = architecture_entry(architecture)
+    return entry.title if entry else architecture.title()
 
 
 def _check_layers(lora: LoraFile, model: ResolvedModel) -> None:

@@ -19,30 +19,11 @@ from artgen.registry.lora_layers.shapes import LayerShape, layer_shape
 from artgen.registry.safetensors_header import MAX_NAME_LENGTH, SafetensorsHeader, read_header, reject_pickle
 from artgen.system.files import FileIdentity, file_identity
 
-ARCHITECTURE_NAMES = {
-    "sd1": "Stable Diffusion 1",
-    "sd2": "Stable Diffusion 2",
-    "sdxl": "Stable Diffusion XL",
-    "sd3": "Stable Diffusion 3",
-    "flux": "Flux",
-    "flux2": "Flux.2",
-    "chroma": "Chroma",
-    "qwen_image": "Qwen-Image",
-    "z_image": "Z-Image",
-    "lumina2": "Lumina 2",
-    "auraflow": "AuraFlow",
-    "hidream": "HiDream",
-    "kandinsky5": "Kandinsky 5",
-    "cascade": "Stable Cascade",
-    "wan": "Wan",
-}
-"""Architecture -> name for users."""
-
 _METADATA_ARCHITECTURES = (
     ("stable-diffusion-xl", "sdxl"), ("sdxl", "sdxl"), ("stable-diffusion-v2", "sd2"), ("sd_v2", "sd2"),
     ("stable-diffusion-v1", "sd1"), ("sd_v1", "sd1"), ("stable-diffusion-3", "sd3"), ("sd3", "sd3"),
     ("flux.2", "flux2"), ("flux2", "flux2"), ("flux-2", "flux2"), ("flux", "flux"), ("chroma", "chroma"),
-    ("qwen", "qwen_image"), ("z-image", "z_image"), ("zimage", "z_image"), ("z_image", "z_image"),
+    ("qwen", "qwen-image"), ("z-image", "z-image"), ("zimage", "z-image"), ("z_image", "z-image"),
     ("lumina", "lumina2"),
 )  # fmt: skip
 """Prefix of `modelspec.architecture` or `ss_base_model_version` -> architecture."""

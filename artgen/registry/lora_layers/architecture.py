@@ -14,22 +14,22 @@ _NAME_PATTERNS = (
     (r"distilled_guidance_layer", ("chroma",)),
     (r"joint_blocks_|transformer_blocks_\d+_attn2_add_|pos_embed_proj", ("sd3",)),
     (r"to_qkv_mlp_proj|_stream_modulation|ff(_context)?_linear_(in|out)|time_guidance_embed", ("flux2",)),
-    (r"transformer_blocks_\d+_(img|txt)_(mlp|mod)_", ("qwen_image",)),
+    (r"transformer_blocks_\d+_(img|txt)_(mlp|mod)_", ("qwen-image",)),
     (r"single_transformer_blocks_\d+_|double_blocks_\d+_|single_blocks_\d+_", ("flux", "chroma", "flux2")),
-    (r"(layers|noise_refiner|context_refiner)_\d+_attention_to_|cap_embedder_1|adaLN_modulation_0", ("z_image",)),
+    (r"(layers|noise_refiner|context_refiner)_\d+_attention_to_|cap_embedder_1|adaLN_modulation_0", ("z-image",)),
     (r"(layers|noise_refiner|context_refiner)_\d+_attn_", ("lumina2",)),
-    (r"(layers|noise_refiner|context_refiner)_\d+_(attention|feed_forward|adaLN)", ("z_image", "lumina2")),
-    (r"transformer_blocks_\d+_(attn_|ff_context_|norm1_context_)", ("flux", "sd3", "qwen_image", "chroma", "flux2")),
+    (r"(layers|noise_refiner|context_refiner)_\d+_(attention|feed_forward|adaLN)", ("z-image", "lumina2")),
+    (r"transformer_blocks_\d+_(attn_|ff_context_|norm1_context_)", ("flux", "sd3", "qwen-image", "chroma", "flux2")),
     (r"blocks_\d+_(self_attn|cross_attn)_|blocks_\d+_ffn_", ("wan",)),
 )  # fmt: skip
 """Part of a layer's name -> architectures with such layers, the most common first. The first pattern decides."""
 
 _WIDTHS = {
-    "flux": {3072}, "chroma": {3072}, "qwen_image": {3072}, "flux2": {3072, 4096, 6144}, "sd3": {1536, 2432},
-    "z_image": {3840}, "lumina2": {2304},
+    "flux": {3072}, "chroma": {3072}, "qwen-image": {3072}, "flux2": {3072, 4096, 6144}, "sd3": {1536, 2432},
+    "z-image": {3840}, "lumina2": {2304},
 }  # fmt: skip
 """Widths of the attention layers of the published models."""
-_LAST_BLOCKS = {"flux": 18, "chroma": 18, "qwen_image": 59, "sd3": 37, "flux2": 7}
+_LAST_BLOCKS = {"flux": 18, "chroma": 18, "qwen-image": 59, "sd3": 37, "flux2": 7}
 """Last double-stream block of the published models whose width is 3072, or of Stable Diffusion 3."""
 _CONTEXT_WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 """Width of the prompt embeddings of Stable Diffusion."""

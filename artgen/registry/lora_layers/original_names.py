@@ -98,8 +98,9 @@ _RULES: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     (r"x_embedder", (("all_x_embedder_2-1",),)),
     (r"cap_embedder_1", (("time_caption_embed_caption_embedder_1",),)),
     # Several families
-    (r"final_layer_linear", (("proj_out",), ("all_final_layer_2-1_linear",))),
-    (r"final_layer_adaLN_modulation_1", (("norm_out_linear",), ("all_final_layer_2-1_adaLN_modulation_1",))),
+    (r"final_layer_linear", (("proj_out",), ("all_final_layer_2-1_linear",), ("norm_out_linear_2",))),
+    (r"final_layer_adaLN_modulation_1",
+     (("norm_out_linear",), ("all_final_layer_2-1_adaLN_modulation_1",), ("norm_out_linear_1",))),
 )  # fmt: skip
 """Original name -> alternatives of diffusers' layers; the model has the layers of one alternative."""
 

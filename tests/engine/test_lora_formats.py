@@ -1,0 +1,83 @@
+"""Test that images with adapters of all formats equal images of models with merged weights, for each family."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sample_images
+import tiny_adapters as adapters
+from tiny_adapters import Layer, kohya_key, prefixed_key, save_adapter, xlabs_key
+
+from artgen import Txt2Img, generate, registry
+from artgen.registry import lora as lora_files
+
+SETTINGS: dict[str, Any] = {"prompt": "a red fox", "seed": 3, "steps": 2, "width": 32, "height": 32}
+Key = Callable[[Layer, str], str]
+
+FORMATS: dict[str, tuple[str, Sequence[Layer], Key]] = {
+    "flux-diffusers": ("flux-dev", adapters.DOUBLE_BLOCK, prefixed_key("transformer.")),
+    "flux-kohya": ("flux-dev", adapters.FLUX_ORIGINAL, kohya_key),
+    "flux-schnell-kohya": ("flux-schnell", adapters.FLUX_DOUBLE_ORIGINAL, kohya_key),
+    "flux-comfyui": ("flux-dev", adapters.FLUX_ORIGINAL, prefixed_key("diffusion_model.", matrices="down")),
+    "flux-fal": ("flux-dev", adapters.FLUX_ORIGINAL, prefixed_key("base_model.model.")),
+    "flux-bfl": ("flux-dev", adapters.FLUX_ORIGINAL, prefixed_key("")),
+    "flux-onetrainer": (
+        "flux-dev", adapters.DOUBLE_BLOCK, lambda layer, factor: kohya_key(layer, factor).replace("unet", "transformer")
+    ),
+    "flux-xlabs": ("flux-dev", adapters.XLABS, xlabs_key),
+    "flux-xlabs-comfyui": ("flux-dev", adapters.XLABS, lambda *key: f"diffusion_model.{xlabs_key(*key)}"),
+    "sd3-diffusers": ("sd3", adapters.DOUBLE_BLOCK, prefixed_key("transformer.")),
+    "sd3-kohya": ("sd3", adapters.SD3_ORIGINAL, kohya_key),
+    "sd3-comfyui": ("sd3", adapters.SD3_ORIGINAL, prefixed_key("diffusion_model.")),
+    "qwen-diffusers": ("qwen-image", adapters.QWEN, prefixed_key("transformer.")),
+    "qwen-kohya": ("qwen-image", adapters.QWEN, kohya_key),
+    "qwen-ai-toolkit": ("qwen-image", adapters.QWEN, prefixed_key("diffusion_model.")),
+    "qwen-bare": ("qwen-image", adapters.QWEN, prefixed_key("", matrices="down")),
+    "qwen-lycoris": (
+        "qwen-image", adapters.QWEN, lambda *key: kohya_key(*key).replace("lora_unet_", "lycoris_")
+    ),
+    "z-image-diffusers": ("z-image", adapters.Z_IMAGE, prefixed_key("transformer.")),
+    "z-image-kohya": ("z-image", adapters.Z_IMAGE, kohya_key),
+    "z-image-ai-toolkit": ("z-image-turbo", adapters.Z_IMAGE, prefixed_key("diffusion_model.")),
+    "z-image-original": ("z-image", adapters.Z_IMAGE_ORIGINAL, prefixed_key("diffusion_model.")),
+    "chroma-kohya": ("chroma", adapters.CHROMA_ORIGINAL, kohya_key),
+}  # fmt: skip
+"""Name of the test -> model, layers and names of the tensors."""
+
+
+def images_of(path: Path, model: Path, scale: float = 1.0) -> tuple[Any, Any, Any]:
+    """Return the images without the adapter, with the adapter and with merged weights."""
+    request = Txt2Img(model=str(model), **SETTINGS)
+    with_adapter = generate(request.replace(lora=(f"{path}:{scale}",))).image
+    merged = generate(request.replace(model=str(path.with_suffix("")))).image
+    return generate(request).image, with_adapter, merged
+
+
+def assert_equals_merged(path: Path, model: Path, scale: float = 1.0) -> None:
+    without, with_adapter, merged = images_of(path, model, scale)
+    assert sample_images.difference(with_adapter, merged) <= 1
+    assert sample_images.difference(without, merged) > 5
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_lora_of_each_format_equals_merged_weights(zoo: Mapping[str, Path], name: str) -> None:
+    model, layers, key = FORMATS[name]
+    alpha = None if "xlabs" in name else 1.5
+    path = save_adapter(Path(f"{name}.safetensors"), zoo[model], layers, key=key, alpha=alpha, scale=0.7)
+    lora_files.check_compatible(lora_files.read_lora(path), registry.resolve_model(str(zoo[model])))
+    assert_equals_merged(path, zoo[model], 0.7)
+
+
+KINDS = ("lora", "loha", "lokr", "lokr-full", "lokr-w1")
+
+
+@pytest.mark.parametrize("dora", ["", "outputs", "inputs"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["flux-kohya", "sd3-kohya", "qwen-ai-toolkit", "z-image-kohya"])
+def test_adapter_of_each_kind_equals_merged_weights(zoo: Mapping[str, Path], name: str, kind: str, dora: str) -> None:
+    model, layers, key = FORMATS[name]
+    if dora == "inputs":
+        layers = [layer for layer in layers if len(layer.modules) == 1]
+    path = save_adapter(Path("a.safetensors"), zoo[model], layers, kind=kind, dora=dora, key=key, scale=0.7)
+    assert_equals_merged(path, zoo[model], 0.7)
