@@ -78,28 +78,55 @@ def test_methods_without_stable_diffusion_reject_loras(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "layer", "down"),
+    ("key", "layer", "factor", "file_format"),
     [
-        ("unet.mid_block.attentions.0.proj_in.lora_A.weight", ("unet", "mid_block_attentions_0_proj_in"), True),
-        ("unet.a.attn1.processor.to_out_lora.up.weight", ("unet", "a_attn1_to_out_0"), False),
-        ("unet.a.attn1.to_q.lora.down.weight", ("unet", "a_attn1_to_q"), True),
-        ("text_encoder.text_model.encoder.layers.0.self_attn.to_out_lora.down.weight",
-         ("text_encoder", "encoder_layers_0_self_attn_out_proj"), True),
-        ("text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_linear_layer.up.weight",
-         ("text_encoder", "encoder_layers_0_mlp_fc1"), False),
-        ("lora_te2_text_model_encoder_layers_1_mlp_fc2.lora_down.weight",
-         ("text_encoder_2", "encoder_layers_1_mlp_fc2"), True),
-        ("transformer.transformer_blocks.0.attn.to_q.lora_B.weight", ("transformer", "transformer_blocks_0_attn_to_q"),
-         False),
-        ("down_blocks.0.to_q.lora_A.weight", None, False),
-        ("unet.a.weight", None, False),
+        ("unet.mid_block.attentions.0.proj_in.lora_A.weight", "mid_block_attentions_0_proj_in", "down", "diffusers"),
+        ("unet.a.attn1.processor.to_out_lora.up.weight", "a_attn1_to_out_0", "up", "diffusers"),
+        ("unet.a.attn1.to_q.lora.down.weight", "a_attn1_to_q", "down", "diffusers"),
+        ("transformer.layers.0.attn.to_q.lora_B.weight", "layers_0_attn_to_q", "up", "diffusers"),
+        ("transformer_blocks.0.attn.to_q.lora_A.default.weight", "transformer_blocks_0_attn_to_q", "down", "peft"),
+        ("down_blocks.0.to_q.lora_A.weight", "down_blocks_0_to_q", "down", "peft"),
+        ("base_model.model.double_blocks.0.img_mod.lin.lora_B.weight", "double_blocks_0_img_mod_lin", "up", "peft"),
+        ("unet.a.to_q.lora_magnitude_vector", "a_to_q", "magnitude", "diffusers"),
+        ("unet.a.to_q.lora_magnitude_vector.default.weight", "a_to_q", "magnitude", "diffusers"),
+        ("lora_unet_a_to_q.dora_scale", "a_to_q", "dora_scale", "kohya"),
+        ("lora_unet_a_to_q.lora_mid.weight", "a_to_q", "mid", "kohya"),
+        ("lora_unet_a_to_q.alpha", "a_to_q", "alpha", "kohya"),
+        ("lycoris_a_to_q.lokr_w2_a", "a_to_q", "lokr_w2_a", "lycoris"),
+        ("lora_unet_a_to_q.hada_t1", "a_to_q", "hada_t1", "kohya"),
+        ("lora_transformer_a_to_q.lora_down.weight", "a_to_q", "down", "onetrainer"),
+        ("diffusion_model.layers.0.attention.to_q.lora_A.weight", "layers_0_attention_to_q", "down", "comfyui"),
+        ("double_blocks.3.processor.qkv_lora1.down.weight", "double_blocks_3_qkv1", "down", "xlabs"),
+        ("double_blocks.3.processor.proj_lora2.up.weight", "double_blocks_3_proj2", "up", "xlabs"),
+        ("single_blocks.3.processor.qkv_lora.up.weight", "single_blocks_3_qkv", "up", "xlabs"),
     ],
 )  # fmt: skip
-def test_all_formats_of_a_tensor_name_are_parsed(key: str, layer: tuple[str, str] | None, down: bool) -> None:
+def test_all_formats_of_a_tensor_name_are_parsed(key: str, layer: str, factor: str, file_format: str) -> None:
+    assert parse_tensor_key(key) == (LayerKey("denoiser", layer), factor, file_format)
+
+
+@pytest.mark.parametrize(
+    ("key", "layer"),
+    [
+        ("text_encoder.text_model.encoder.layers.0.self_attn.to_out_lora.down.weight",
+         ("text_encoder", "encoder_layers_0_self_attn_out_proj")),
+        ("text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_linear_layer.down.weight",
+         ("text_encoder", "encoder_layers_0_mlp_fc1")),
+        ("lora_te2_text_model_encoder_layers_1_mlp_fc2.lora_down.weight",
+         ("text_encoder_2", "encoder_layers_1_mlp_fc2")),
+        ("text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_down.weight",
+         ("text_encoder", "encoder_layers_0_mlp_fc1")),
+    ],
+)  # fmt: skip
+def test_all_formats_of_text_encoder_tensors_are_parsed(key: str, layer: tuple[str, str]) -> None:
     found = parse_tensor_key(key)
-    assert (found is None) == (layer is None)
-    if found and layer:
-        assert found == (LayerKey(*layer), down)
+    assert found is not None
+    assert (found.layer, found.factor) == (LayerKey(*layer), "down")
+
+
+@pytest.mark.parametrize("key", ["unet.a.weight", "model.diffusion_model.out.2.weight", "bundle_emb.word"])
+def test_other_tensor_names_are_not_parsed(key: str) -> None:
+    assert parse_tensor_key(key) is None
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
@@ -148,15 +175,19 @@ def test_the_architecture_comes_from_shapes_then_from_metadata(
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ({"a.lokr_w1": (4, 4)}, "is a LoKr"),
-        ({"lora_unet_a.hada_w1_a": (4, 4)}, "is a LoHa"),
-        ({**kohya(SD1_KEY, 768), f"{SD1_KEY}.dora_scale": (1, 320)}, "is a DoRA"),
+        ({"lora_unet_a.oft_blocks": (4, 4, 4)}, "is an OFT"),
+        ({"unet.a.to_q.oft_R": (4, 4)}, "is an OFT"),
+        ({"unet.a.to_q.boft_R": (4, 4)}, "is an OFT"),
+        ({**kohya(SD1_KEY, 768), f"{SD1_KEY}.diff_b": (320,)}, "is a difference of complete weights"),
+        ({"lora_unet_a.a1.weight": (4, 4)}, "is a GLoRA"),
+        ({"lora_unet_a.weight": (4,), "lora_unet_a.on_input": ()}, "is an IA3"),
+        ({"unet.a.lora_A.weight": (4, 8), "unet.a.lora_B.weight": (8, 4), "unet.a.lora_B.bias": (8,)}, "biases"),
         ({"lora_te3_a.lora_down.weight": (4, 4)}, "T5"),
         ({"weight": (4, 4)}, "is not a LoRA: it contains unknown layers"),
         ({"encoder.conv_in.weight": (4, 4), "decoder.conv_in.weight": (4, 4)}, "contains a VAE"),
-        ({**kohya(SD1_KEY, 768), "bundle_emb.word": (4, 4)}, r"does not load: bundle_emb\.word\."),
-        ({f"{SD1_KEY}.lora_down.weight": (4, 768)}, "two matrices"),
-        ({f"{SD1_KEY}.lora_down.weight": (4, 768), f"{SD1_KEY}.lora_up.weight": (320, 8)}, "two matrices"),
+        ({**kohya(SD1_KEY, 768), "surprise": (4, 4)}, r"are not of a LoRA: surprise\."),
+        ({f"{SD1_KEY}.lora_down.weight": (4, 768)}, "matrices of"),
+        ({f"{SD1_KEY}.lora_down.weight": (4, 768), f"{SD1_KEY}.lora_up.weight": (320, 8)}, "matrices of"),
     ],
 )
 def test_unsupported_files_are_rejected(shapes: Shapes, message: str) -> None:
@@ -172,11 +203,11 @@ def test_unsupported_files_are_rejected(shapes: Shapes, message: str) -> None:
         (kohya(SD1_KEY, 1024), "tiny", "'style.safetensors': it is a LoRA for Stable Diffusion 2, and 'tiny' is"),
         ({"transformer.transformer_blocks.0.attn.add_q_proj.lora_A.weight": (4, 8),
           "transformer.transformer_blocks.0.attn.add_q_proj.lora_B.weight": (8, 4)}, "tiny",
-         "Stable Diffusion 3, and 'tiny'"),
-        (kohya(SD1_KEY, 768), "tiny", "tiny': the shape of unet down_blocks_0_attentions_0_transformer_blocks_0_attn2"),
-        (kohya("lora_unet_nowhere", 8), "tiny", "it changes unet nowhere, which the model does not have"),
+         "a LoRA for Flux.1 or Stable Diffusion 3 or"),
+        (kohya(SD1_KEY, 768), "tiny", "tiny': the shape of denoiser down_blocks_0_attentions_0_transformer"),
+        (kohya("lora_unet_nowhere", 8), "tiny", "it changes the layer nowhere of the denoiser, which the model"),
         (kohya("lora_te2_text_model_encoder_layers_0_mlp_fc1", 8), "tiny", "LoRA for Stable Diffusion XL"),
-        (kohya("lora_unet_mid_block_attentions_0_proj_in", 8), "sd3", "kohya's format"),
+        (kohya("lora_unet_mid_block_attentions_0_proj_in", 8), "sd3", "which the model does not have"),
         (kohya(SD1_KEY, 768), "sdxl", "LoRA for Stable Diffusion 1, and 'sdxl' is Stable Diffusion XL"),
         (kohya("lora_unet_nowhere", 8), "denoiser", "Cannot use a LoRA with 'denoiser'"),
     ],

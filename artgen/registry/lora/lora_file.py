@@ -153,7 +153,7 @@ def _parse_layers(path: Path, header: SafetensorsHeader) -> dict[LayerKey, Layer
     for name in header.tensors:
         if kind := adapter_kind(name):
             raise InputFileError(
-                f"Cannot use '{path.name}': it is a {kind}, which artgen does not support.",
+                f"Cannot use '{path.name}': it is {kind}, which artgen does not support.",
                 "Use the same adapter as a LoRA, DoRA, LoHa or LoKr, or convert it.",
             )
     factors: dict[LayerKey, dict[str, tuple[int, ...]]] = {}

@@ -53,19 +53,19 @@ def is_adapter(tensors: Iterable[str]) -> bool:
 
 
 _UNSUPPORTED_PATTERNS = (
-    (r"\.oft_(diag|blocks|R)\b|\.boft_[RS]\b", "OFT"),
-    (r"\.(a|b)[12]\.weight$", "GLoRA"),
-    (r"\.on_input$|\.ia3_l\b", "IA3"),
-    (r"\.diff(_b)?$|\.[wb]_norm$", "difference of complete weights"),
-    (r"^lora_controlnet$|lora_controlnet", "Control-LoRA"),
-    (r"\.lora_[AB](\.\w+)?\.bias$", "LoRA with biases"),
-    (r"\.vera_lambda_[bd]\b", "VeRA"),
-    (r"\.lora_embedding_[AB]\b", "LoRA of an embedding"),
+    (r"\.oft_(diag|blocks|R)\b|\.boft_[RS]\b", "an OFT"),
+    (r"\.(a|b)[12]\.weight$", "a GLoRA"),
+    (r"\.on_input$|\.ia3_l\b", "an IA3"),
+    (r"\.diff(_b)?$|\.[wb]_norm$", "a difference of complete weights"),
+    (r"^lora_controlnet$|lora_controlnet", "a Control-LoRA"),
+    (r"\.lora_[AB](\.\w+)?\.bias$", "a LoRA with biases"),
+    (r"\.vera_lambda_[bd]\b", "a VeRA"),
+    (r"\.lora_embedding_[AB]\b", "a LoRA of an embedding"),
 )  # fmt: skip
 
 
 def adapter_kind(tensor: str) -> str:
-    """Return the unsupported kind of adapter that has a tensor of this name; empty for other tensors."""
+    """Return the unsupported kind of adapter that has a tensor of this name, with an article; else an empty text."""
     return next((kind for pattern, kind in _UNSUPPORTED_PATTERNS if re.search(pattern, tensor)), "")
 
 
