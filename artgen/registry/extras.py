@@ -7,7 +7,7 @@ from pathlib import Path
 from artgen.errors import ModelUnavailableError
 from artgen.registry import hub
 from artgen.registry.hub import cache
-from artgen.registry.hub.download import OnProgress
+from artgen.registry.hub.ranges import OnProgress
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 from artgen.errors import ModelUnavailableError
 from artgen.registry.hub import cache, client, download
 from artgen.registry.hub.client import RemoteFile, RepoListing
-from artgen.registry.hub.download import OnProgress
+from artgen.registry.hub.ranges import OnProgress
 from artgen.registry.hub.select_files import omit_components, select_component_weights, select_files
 from artgen.system.external_data import parse_json, read_limited
 from artgen.system.files import write_atomically

@@ -24,7 +24,7 @@ from artgen.registry.hub.names import (
     check_revision,
 )
 from artgen.registry.hub.network_settings import check_network_settings, endpoint, hub_name, request_headers
-from artgen.registry.hub.transfer import Answer, TransientError, open_answer, read_body
+from artgen.registry.hub.transfer import Answer, Server, TransientError, open_answer, read_body
 from artgen.system.external_data import parse_json
 
 MAX_ATTEMPTS = 4
@@ -61,6 +61,11 @@ class RepoListing:
     files: tuple[RemoteFile, ...]
 
 
+def hub_server() -> Server:
+    """Return the description of the hub for messages."""
+    return Server(f"The hub at {hub_name()}", "Check HF_ENDPOINT.")
+
+
 def fetch_listing(repo: str, revision: str | None) -> RepoListing:
     """List the files of a repository at a revision, with sizes and hashes.
 
@@ -76,7 +81,7 @@ def fetch_listing(repo: str, revision: str | None) -> RepoListing:
         raise _unknown_repository_error(repo)
     path = f"{repo}/revision/{quote(revision, safe='')}" if revision else repo
     try:
-        info = retry(lambda: _fetch_json(f"{path}?blobs=true", repo, revision))
+        info = retry(lambda: _fetch_json(f"{path}?blobs=true", repo, revision), hub_server())
         commit = check_remote_field(info["sha"], COMMIT_PATTERN)
         return RepoListing(repo, commit, tuple(map(_parse_sibling, info["siblings"])))
     except (KeyError, TypeError, ValueError):
@@ -91,7 +96,7 @@ def _fetch_json(path: str, repo: str, revision: str | None = None) -> Any:
     Raises:
         ValueError: the answer is not JSON.
     """
-    with open_answer(f"{endpoint()}/api/models/{path}", request_headers(), other_hosts=False) as answer:
+    with open_answer(f"{endpoint()}/api/models/{path}", request_headers(), hub_server(), other_hosts=False) as answer:
         _check_status(answer, repo, revision)
         return parse_json(read_body(answer, MAX_LISTING_BYTES))
 
@@ -119,7 +124,7 @@ def stream(listing: RepoListing, file: RemoteFile, start_byte: int) -> Iterator[
     """
     url = f"{endpoint()}/{listing.repo}/resolve/{listing.commit}/{quote(file.name)}"
     headers = request_headers() | ({"Range": f"bytes={start_byte}-"} if start_byte else {})
-    with open_answer(url, headers, other_hosts=True) as answer:
+    with open_answer(url, headers, hub_server(), other_hosts=True) as answer:
         _check_status(answer, listing.repo)
         is_partial = answer.status == 206
         if is_partial and not answer.headers.get("Content-Range", "").startswith(f"bytes {start_byte}-"):
@@ -127,7 +132,7 @@ def stream(listing: RepoListing, file: RemoteFile, start_byte: int) -> Iterator[
         yield (start_byte if is_partial else 0), answer.blocks
 
 
-def retry(operation: Callable[[], T], what_failed: Callable[[], str] = str) -> T:
+def retry(operation: Callable[[], T], server: Server, what_failed: Callable[[], str] = str) -> T:
     """Call `operation` up to `MAX_ATTEMPTS` times, with pauses, until it raises no `TransientError`.
 
     Raises:
@@ -141,7 +146,7 @@ def retry(operation: Callable[[], T], what_failed: Callable[[], str] = str) -> T
             if attempt + 1 < MAX_ATTEMPTS:
                 sleep(0.5 * 2**attempt)
     raise ModelUnavailableError(
-        f"{what_failed()} The model hub at {hub_name()} cannot be reached: {reason}.".lstrip(),
+        f"{what_failed()} {server.name} cannot be reached: {reason}.".lstrip(),
         "Check the network and run the command again; it resumes the download. `artgen models list` shows the models "
         "on this computer, which work with --offline.",
     )

@@ -1,29 +1,22 @@
 """Download one file of the hub into the cache: resume it, verify its hash, rename it.
 
-A partial file is `blobs/ETAG.incomplete`. A later run requests only the missing bytes (HTTP range request, RFC 9110,
-section 14.2). huggingface_hub 2 uses other names for its partial files, so the two do not conflict.
+A partial file is `blobs/ETAG.incomplete`. huggingface_hub 2 uses other names for its partial files, so the
+two do not conflict.
 """
 
 import errno
 import hashlib
 import os
 import shutil
-import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
-from artgen.errors import OutputError, RefusedError
+from artgen.errors import OutputError
 from artgen.registry.hub import cache, client
 from artgen.registry.hub.client import RemoteFile, RepoListing
-from artgen.registry.hub.transfer import TransientError
-from artgen.system.counts import counted
+from artgen.registry.hub.ranges import OnProgress, Source, download_and_verify, file_size, partial_file
 from artgen.system.files import nearest_existing
-from artgen.system.temporary import NOFOLLOW
 
-OnProgress = Callable[[str, int, int], None]
-MIN_PROGRESS_BYTES = 1 << 16
-"""Smallest number of new bytes of a connection that counts as progress."""
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -55,7 +48,8 @@ def download(
             if not blob.exists() and pointer.is_file() and not pointer.is_symlink():
                 pointer.replace(blob)  # a cache without symbolic links, as on some Windows systems
             if not _is_valid_blob(blob, file, force):
-                _download_and_verify(listing, file, blob, on_progress)
+                download_and_verify(_source(listing, file), partial_file(blob), on_progress)
+                partial_file(blob).replace(blob)
             elif on_progress:
                 on_progress(file.name, file.size, file.size)
             _link_into_snapshot(blob, pointer)
@@ -72,7 +66,7 @@ def check_disk_space(listing: RepoListing, files: Iterable[RemoteFile]) -> None:
     """
     blobs = {cache.repository_folder(listing.repo) / "blobs" / file.etag: file.size for file in files}
     needed_bytes = sum(
-        max(0, size - max(_file_size(blob), _file_size(_partial_file(blob)))) for blob, size in blobs.items()
+        max(0, size - max(file_size(blob), file_size(partial_file(blob)))) for blob, size in blobs.items()
     )
     folder = cache.cache_folder()
     try:
@@ -94,103 +88,23 @@ def _is_valid_blob(blob: Path, file: RemoteFile, force: bool) -> bool:
     size = blob.stat().st_size  # huggingface_hub can store a blob as a link to a store of the cache
     if size == file.size and (not force or blob_hash(blob, file.is_lfs) == file.etag):
         return True
-    if size < file.size and not blob.is_symlink() and not os.path.lexists(_partial_file(blob)):
-        blob.replace(_partial_file(blob))
+    if size < file.size and not blob.is_symlink() and not os.path.lexists(partial_file(blob)):
+        blob.replace(partial_file(blob))
     else:
         blob.unlink()
     return False
 
 
-def _download_and_verify(listing: RepoListing, file: RemoteFile, blob: Path, on_progress: OnProgress | None) -> None:
-    partial = _partial_file(blob)
-    for _ in range(2):  # the first bytes can be damaged bytes of an earlier run
-        _download_ranges(listing, file, partial, on_progress)
-        digest = blob_hash(partial, file.is_lfs)
-        if digest == file.etag:
-            partial.replace(blob)
-            return
-        partial.unlink()
-    raise RefusedError(
-        f"'{file.name}' of '{listing.repo}' has the wrong hash: {digest[:10]} instead of {file.etag[:10]}.",
-        "The downloaded file was deleted. Run the command again. If the error persists, the file on the hub or a proxy "
-        "is damaged.",
+def _source(listing: RepoListing, file: RemoteFile) -> Source:
+    return Source(
+        name=file.name,
+        label=f"'{file.name}' of '{listing.repo}'",
+        size=file.size,
+        server=client.hub_server(),
+        open_at=lambda start_byte: client.stream(listing, file, start_byte),
+        digest=file.etag,
+        compute_digest=lambda path: blob_hash(path, file.is_lfs),
     )
-
-
-def _download_ranges(listing: RepoListing, file: RemoteFile, partial: Path, on_progress: OnProgress | None) -> None:
-    """Download until the partial file is complete; `client.retry` limits the attempts without progress."""
-
-    def describe() -> str:
-        if not (received_bytes := _file_size(partial)):
-            return ""
-        counts = f"received {received_bytes:,} of {counted(file.size, 'byte')}"
-        return f"'{file.name}' of '{listing.repo}' is truncated: {counts}."
-
-    while (received_bytes := _file_size(partial)) != file.size or not os.path.lexists(partial):
-        if received_bytes > file.size:
-            partial.unlink()
-            continue
-        client.retry(lambda: _download_range(listing, file, partial, on_progress), describe)
-
-
-def _download_range(listing: RepoListing, file: RemoteFile, partial: Path, on_progress: OnProgress | None) -> None:
-    """Append to the partial file until the connection ends.
-
-    Raises:
-        TransientError: less than `MIN_PROGRESS_BYTES` were received, and the file is not complete.
-    """
-    start_byte, reason = _file_size(partial), "it ends the file early"
-    try:
-        with (
-            client.stream(listing, file, start_byte) as (received_bytes, blocks),
-            _open_partial(partial) as out,
-        ):
-            out.truncate(received_bytes)
-            out.seek(received_bytes)
-            for block in blocks:
-                received_bytes += len(block)
-                if received_bytes > file.size:
-                    raise TransientError("the hub sent more bytes than it announced")
-                out.write(block)
-                out.flush()  # a killed process loses no received byte
-                if on_progress:
-                    on_progress(file.name, received_bytes, file.size)
-    except TransientError as error:
-        reason = str(error)
-    size = _file_size(partial)
-    if size != file.size and size < start_byte + MIN_PROGRESS_BYTES:
-        raise TransientError(reason)
-
-
-def _partial_file(blob: Path) -> Path:
-    return blob.with_name(f"{blob.name}.incomplete")
-
-
-def _open_partial(partial: Path) -> BinaryIO:
-    """Open a partial file for writing; never follow a symbolic link or write to a device.
-
-    Raises:
-        RefusedError: the file is a link or not a regular file.
-        OSError: the file cannot be opened.
-    """
-    try:
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | NOFOLLOW | getattr(os, "O_BINARY", 0), 0o666)
-    except OSError:
-        cache.reject_links(partial.parent, partial)
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise RefusedError(f"Cannot write to '{partial}': it is not a regular file.", "Delete it.")
-    return os.fdopen(descriptor, "r+b")
-
-
-def _file_size(path: Path) -> int:
-    """Return the size of a regular file; 0 for a missing file and for a symbolic link."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def blob_hash(path: Path, is_lfs: bool) -> str:

@@ -1,4 +1,4 @@
-"""Receive answers of the model hub in bounded time and memory.
+"""Receive answers of the model hub and of other servers in bounded time and memory.
 
 artgen uses the HTTP session of huggingface_hub. The request functions of huggingface_hub are not used: they read
 answers of any size, and wait without a limit for a server that sends a byte from time to time.
@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
-from artgen.registry.hub.network_settings import hub_name
 
 READ_SECONDS = 20.0
 """Longest time without a received byte."""
@@ -30,7 +29,7 @@ _REDIRECT_CODES = frozenset({301, 302, 303, 307, 308})
 
 
 class TransientError(Exception):
-    """Report a failed connection or a busy hub; the caller tries again."""
+    """Report a failed connection or a busy server; the caller tries again."""
 
 
 class _ReceiverClosedError(Exception):
@@ -38,33 +37,49 @@ class _ReceiverClosedError(Exception):
 
 
 @dataclass(frozen=True)
+class Server:
+    """Describe a server for messages, and its redirects.
+
+    Attributes:
+        name: subject of a sentence, such as `The hub at https://huggingface.co`.
+        hint: hint of an error that wrong settings can cause.
+    """
+
+    name: str
+    hint: str
+
+
+@dataclass(frozen=True)
 class Answer:
     """Represent the answer to a GET request.
 
     Attributes:
+        server: server of the first request.
         status: HTTP status.
         headers: HTTP headers, case-insensitive.
         blocks: blocks of the body. Iteration raises TransientError if the connection fails, and ModelUnavailableError
-            if the hub is too slow.
+            if the server is too slow.
     """
 
+    server: Server
     status: int
     headers: Mapping[str, str]
     blocks: Iterator[bytes]
 
 
 @contextlib.contextmanager
-def open_answer(url: str, headers: Mapping[str, str], *, other_hosts: bool) -> Iterator[Answer]:
+def open_answer(url: str, headers: Mapping[str, str], server: Server, *, other_hosts: bool) -> Iterator[Answer]:
     """Send a GET request. Another thread receives the answer, so that this thread can stop waiting at any time.
 
     Args:
-        url: address at the hub.
+        url: address at the server.
         headers: headers of the request. Other hosts do not receive the access token.
-        other_hosts: follow redirects to other hosts, which store the large files of the hub.
+        server: the server, for messages.
+        other_hosts: follow redirects to other hosts, which store the large files of the server.
 
     Raises:
         TransientError: the connection failed.
-        ModelUnavailableError: the hub does not answer, or redirects to an address that is not allowed.
+        ModelUnavailableError: the server does not answer, or redirects to an address that is not allowed.
         UsageError: the HTTP client does not accept the network settings.
     """
     client = _client()
@@ -73,7 +88,7 @@ def open_answer(url: str, headers: Mapping[str, str], *, other_hosts: bool) -> I
 
     def receive() -> None:
         try:
-            with _follow_redirects(client, url, headers, other_hosts) as response:
+            with _follow_redirects(client, url, headers, server, other_hosts) as response:
                 _put(items, is_closed, response)
                 for block in response.iter_raw():
                     _put(items, is_closed, block)
@@ -89,8 +104,8 @@ def open_answer(url: str, headers: Mapping[str, str], *, other_hosts: bool) -> I
         try:
             response = _take(items, ANSWER_SECONDS)
         except queue.Empty:
-            raise _too_slow_error(f"it does not answer within {ANSWER_SECONDS:g} seconds") from None
-        yield Answer(response.status_code, response.headers, _iter_blocks(items))
+            raise _too_slow_error(server, f"it does not answer within {ANSWER_SECONDS:g} seconds") from None
+        yield Answer(server, response.status_code, response.headers, _iter_blocks(items, server))
     finally:
         is_closed.set()
 
@@ -104,16 +119,16 @@ def read_body(answer: Answer, max_bytes: int) -> bytes:
     """
     deadline = time.monotonic() + ANSWER_SECONDS
     if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise ModelUnavailableError(f"The hub at {hub_name()} sent a compressed answer.", "Check HF_ENDPOINT.")
+        raise ModelUnavailableError(f"{answer.server.name} sent a compressed answer.", answer.server.hint)
     body = bytearray()
     for block in answer.blocks:
         body += block
         if len(body) > max_bytes:
             raise ModelUnavailableError(
-                f"The hub at {hub_name()} sent an answer of more than {max_bytes / 2**20:g} MiB.", "Check HF_ENDPOINT."
+                f"{answer.server.name} sent an answer of more than {max_bytes / 2**20:g} MiB.", answer.server.hint
             )
         if time.monotonic() > deadline:
-            raise _too_slow_error(f"its answer takes longer than {ANSWER_SECONDS:g} seconds")
+            raise _too_slow_error(answer.server, f"its answer takes longer than {ANSWER_SECONDS:g} seconds")
     return bytes(body)
 
 
@@ -129,20 +144,22 @@ def _client() -> Any:
 
 
 @contextlib.contextmanager
-def _follow_redirects(client: Any, url: str, headers: Mapping[str, str], other_hosts: bool) -> Iterator[Any]:
+def _follow_redirects(
+    client: Any, url: str, headers: Mapping[str, str], server: Server, other_hosts: bool
+) -> Iterator[Any]:
     for _ in range(MAX_REDIRECTS):
         with client.stream("GET", url, headers=headers, timeout=READ_SECONDS, follow_redirects=False) as response:
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECT_CODES or not location:
                 yield response
                 return
-        url, headers = _redirect(url, location, headers, other_hosts)
-    raise ModelUnavailableError(
-        f"The hub at {hub_name()} redirects more than {MAX_REDIRECTS} times.", "Try again later."
-    )
+        url, headers = _redirect(url, location, headers, server, other_hosts)
+    raise ModelUnavailableError(f"{server.name} redirects more than {MAX_REDIRECTS} times.", "Try again later.")
 
 
-def _redirect(url: str, location: str, headers: Mapping[str, str], other_hosts: bool) -> tuple[str, Mapping[str, str]]:
+def _redirect(
+    url: str, location: str, headers: Mapping[str, str], server: Server, other_hosts: bool
+) -> tuple[str, Mapping[str, str]]:
     """Return the address and the headers of the next request.
 
     Raises:
@@ -153,8 +170,7 @@ def _redirect(url: str, location: str, headers: Mapping[str, str], other_hosts: 
     is_allowed = new.scheme == "https" or (new.scheme == "http" and old.scheme == "http")
     if not is_allowed or (new.hostname != old.hostname and not other_hosts):
         raise ModelUnavailableError(
-            f"The hub at {hub_name()} redirects to another address, '{new.scheme}://{new.hostname}'.",
-            "If you trust that address, set HF_ENDPOINT to it.",
+            f"{server.name} redirects to another address, '{new.scheme}://{new.hostname}'.", server.hint
         )
     if (new.scheme, new.hostname, new.port) != (old.scheme, old.hostname, old.port):
         headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
@@ -187,7 +203,7 @@ def _take(items: "queue.Queue[Any]", seconds: float) -> Any:
     return item
 
 
-def _iter_blocks(items: "queue.Queue[Any]") -> Iterator[bytes]:
+def _iter_blocks(items: "queue.Queue[Any]", server: Server) -> Iterator[bytes]:
     """Yield the blocks of a body until its end; stop if it is slower than `MIN_BYTES_PER_SECOND`."""
     start, received_bytes = time.monotonic(), 0
     while True:
@@ -195,7 +211,7 @@ def _iter_blocks(items: "queue.Queue[Any]") -> Iterator[bytes]:
             block = _take(items, start + SLOW_WINDOW_SECONDS - time.monotonic())
         except queue.Empty:
             if received_bytes < SLOW_WINDOW_SECONDS * MIN_BYTES_PER_SECOND:
-                raise _too_slow_error(f"it sends less than {MIN_BYTES_PER_SECOND:,} bytes per second") from None
+                raise _too_slow_error(server, f"it sends less than {MIN_BYTES_PER_SECOND:,} bytes per second") from None
             start, received_bytes = time.monotonic(), 0
             continue
         if block is None:
@@ -204,9 +220,9 @@ def _iter_blocks(items: "queue.Queue[Any]") -> Iterator[bytes]:
         yield block
 
 
-def _too_slow_error(reason: str) -> ModelUnavailableError:
+def _too_slow_error(server: Server, reason: str) -> ModelUnavailableError:
     return ModelUnavailableError(
-        f"The hub at {hub_name()} is too slow: {reason}.",
+        f"{server.name} is too slow: {reason}.",
         "Check the network and run the command again; it resumes the download.",
     )
 
