@@ -18,7 +18,9 @@ from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
 from artgen.events import Listener, Notice, no_op
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.registry import ResolvedModel, read_scheduler_config, single_file_config
+from artgen.spec.refiner import parse_refiner
 from artgen.spec.requests import TASKS, PromptRequest, Request
+from artgen.system.counts import counted
 
 
 class RequestChecker:
@@ -47,12 +49,18 @@ class RequestChecker:
         if model is None:
             return
         pipeline_cache.check_loadable(model, safety_checker=getattr(request, "safety_checker", False))
+        if model.refiner is not None:
+            pipeline_cache.check_loadable(model.refiner)
         if not isinstance(request, PromptRequest):
             return
-        key = (model.load_key, request.task, request.scheduler, request.sigmas, request.steps)
+        strength = getattr(request, "strength", None)
+        settings = (request.scheduler, request.sigmas, request.steps, request.refiner, strength)
+        key = (model.load_key, request.task, *settings)
         if key not in self._checked:
             check_task_pipeline(model, request.task)
-            _check_scheduler(request, model)
+            scheduler = _check_scheduler(request, model)
+            if request.refiner is not None:
+                _check_refiner_steps(request, scheduler)
             self._checked.add(key)
         self._check_prompts(request, model)
 
@@ -97,7 +105,8 @@ def check_task_pipeline(model: ResolvedModel, task: str) -> None:
         raise pipeline_cache.unsupported_task_error(model.pipeline, task) from error
 
 
-def _check_scheduler(request: PromptRequest, model: ResolvedModel) -> None:
+def _check_scheduler(request: PromptRequest, model: ResolvedModel) -> Any:
+    """Check that the scheduler of a request can be created and run. Return it."""
     config = read_scheduler_config(single_file_config(model) if model.is_file else model.path)
     cls = find_class("diffusers", str(config.get("_class_name")), diffusers.SchedulerMixin)
     try:
@@ -118,6 +127,29 @@ def _check_scheduler(request: PromptRequest, model: ResolvedModel) -> None:
             f"Cannot use '{model.name}' with the scheduler {type(scheduler).__name__}: its pipeline needs an "
             "LCMScheduler.",
             "Use --scheduler lcm.",
+        )
+    return scheduler
+
+
+def _check_refiner_steps(request: PromptRequest, scheduler: Any) -> None:
+    """Check that the base model and the refiner have a step each.
+
+    Raises:
+        UsageError: one of them has no step.
+    """
+    switch, steps = parse_refiner(str(request.refiner)).switch, request.steps or 1
+    scheduler.set_timesteps(steps)
+    skipped = steps - min(int(steps * (getattr(request, "strength", None) or 1.0)), steps)
+    timesteps = scheduler.timesteps[skipped * scheduler.order :]
+    num_train_timesteps = scheduler.config.num_train_timesteps
+    base_steps = int((timesteps >= round(num_train_timesteps * (1 - switch))).sum())
+    if not 0 < base_steps < len(timesteps):
+        idle = "base model" if base_steps == 0 else "refiner"
+        raise UsageError(
+            f"Cannot use --refiner with a fraction of {switch:g} and {counted(len(timesteps), 'step')}: the {idle} has "
+            "no step.",
+            "Use more --steps, a higher --strength or another fraction.",
+            settings=("refiner", "steps"),
         )
 
 

@@ -18,7 +18,7 @@ from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, Notice, PlanNote
 from artgen.jobs import checks
 from artgen.jobs.job import GenerationJob
-from artgen.registry import estimate_memory
+from artgen.registry import ResolvedModel, estimate_memory
 from artgen.spec import fast
 from artgen.spec import memory_budget as budget
 from artgen.spec.requests import PromptRequest
@@ -233,6 +233,26 @@ def available_bytes(device_config: DeviceConfig, memory_budget: str | None) -> i
     elif (available := hardware.available_ram()) is not None:
         limits.append(available)
     return min(limits, default=None)
+
+
+def fits_beside(
+    model: ResolvedModel, job: GenerationJob, device_config: DeviceConfig, memory_settings: MemorySettings
+) -> bool:
+    """Return whether another model fits into the free memory, so that the cached model can stay.
+
+    Args:
+        model: the other model, such as a refiner.
+        job: job whose image the model generates.
+        device_config, memory_settings: as for the cached model.
+    """
+    batch_size = memory_settings.batch_size if job.request.uses_cfg else 1
+    estimate = estimate_memory(model, device_config.dtype, job.size, batch_size)
+    required = budget.estimate_peak_bytes(estimate, memory_settings.offload or "none", memory_settings.vae_tiling)
+    free_bytes = hardware.available_ram()
+    if device_config.device.startswith("cuda") and memory_settings.offload in (None, "none"):
+        unused = torch.cuda.memory_reserved(device_config.device) - torch.cuda.memory_allocated(device_config.device)
+        free_bytes = torch.cuda.mem_get_info(device_config.device)[0] + unused
+    return free_bytes is None or required <= free_bytes
 
 
 @contextlib.contextmanager

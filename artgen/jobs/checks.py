@@ -91,6 +91,8 @@ def check_text_offload(request: PromptRequest, model: registry.ResolvedModel, lo
 
 def text_encoders_inseparable_reason(model: registry.ResolvedModel, loras: Sequence[LoraRequest]) -> str:
     """Return why the text encoders cannot be loaded without the other components; empty if they can."""
+    if model.refiner is not None:
+        return "the refiner has a text encoder of its own"
     if not model.pipeline.startswith("StableDiffusion"):
         return f"'{model.name}' is not a Stable Diffusion 1, 2, XL or 3 model"
     if changed := [each.file.name for each in loras if any(part.startswith("text") for part in each.file.components)]:
@@ -239,6 +241,8 @@ def check_frames(frames: FramesSettings, job: Job) -> None:
             raise UsageError("Frames need 2 steps or more.", "Add --steps 10, or remove --frames.")
     elif isinstance(job, GenerationJob) and job.model.architecture not in FRAME_ARCHITECTURES:
         raise UsageError(f"Frames cannot show the latents of {job.model.name}.", "Remove --frames for this model.")
+    elif isinstance(job, GenerationJob) and job.model.refiner is not None:
+        raise UsageError("Frames cannot show the steps of two models.", "Remove --frames or --refiner.")
     task = TASKS[job.request.task]
     if frames.include_noising and task.default_strength is None:
         reason = "starts from noise alone" if task.pipeline_kind else "adds no noise"

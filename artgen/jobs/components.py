@@ -1,39 +1,44 @@
-"""Resolve the components that replace components of the model: `--vae` and `--text-encoder-3 none`."""
+"""Resolve the components of a request besides its model: `--vae`, `--refiner` and `--text-encoder-3 none`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from artgen import registry
-from artgen.errors import UsageError
+from artgen.errors import ModelUnavailableError, UsageError
+from artgen.registry.vae import latent_mismatch, model_vae_config
 from artgen.spec.fast import parse_presets
+from artgen.spec.refiner import RefinerSpec, parse_refiner
 from artgen.spec.requests import PromptRequest, Request
 
 ComponentKey = tuple[str | None, ...]
+OnDownload = Callable[[str, int, int], None]
 OMITTED_COMPONENTS = ("text_encoder_3", "tokenizer_3")
 """Components that `--text-encoder-3 none` omits."""
+REFINER_TASKS = ("txt2img", "img2img")
 
 
 @dataclass(frozen=True)
 class Components:
-    """Store a model with its replaced components.
+    """Store a model with its other components.
 
     Attributes:
-        model: the model; `model.vae` is the replaced VAE.
+        model: the model, with `vae` and `refiner`.
         settings: settings of the request, with names that resolve to the same files again.
         provenance: values for the record.
-        locations: hash and path of each local file, so that `replay` finds it.
+        locations: hash and path of each local file or folder, so that `replay` finds it.
     """
 
     model: registry.ResolvedModel
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
-    locations: tuple[tuple[str, Any], ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    locations: tuple[tuple[str, Path], ...] = ()
 
 
 def component_key(request: Request) -> ComponentKey:
     """Return the settings of a request that select components."""
-    return tuple(getattr(request, name, None) for name in ("vae", "text_encoder_3"))
+    return tuple(getattr(request, name, None) for name in ("vae", "refiner", "text_encoder_3"))
 
 
 def omitted_components(request: Request) -> tuple[str, ...]:
@@ -41,26 +46,86 @@ def omitted_components(request: Request) -> tuple[str, ...]:
     return OMITTED_COMPONENTS if getattr(request, "text_encoder_3", None) == "none" else ()
 
 
-def resolve_components(
-    request: Request, model: registry.ResolvedModel, on_download: Callable[[str, int, int], None]
-) -> Components:
+def resolve_components(request: Request, model: registry.ResolvedModel, on_download: OnDownload) -> Components:
     """Find or download the components of a request, and check that they fit the model.
 
     Raises:
-        UsageError: the model does not support a setting.
-        InputFileError, ModelUnavailableError, RefusedError: a component cannot be used; see `registry.resolve_vae`.
+        UsageError: the model or the task does not support a setting.
+        InputFileError, ModelUnavailableError, RefusedError: a component cannot be used.
     """
-    if not isinstance(request, PromptRequest) or request.vae is None:
-        return Components(model, {}, {})
+    found = Components(model)
+    if isinstance(request, PromptRequest) and request.vae is not None:
+        found = _add_vae(found, request, request.vae, on_download)
+    if isinstance(request, PromptRequest) and request.refiner is not None:
+        found = _add_refiner(found, request, parse_refiner(request.refiner), on_download)
+    if not found.settings:
+        return found
+    return replace(found, model=replace(found.model, files=found.model.file_identities()))
+
+
+def _add_vae(found: Components, request: PromptRequest, name: str, on_download: OnDownload) -> Components:
     if any(preset.name == "tiny-decoder" for preset in parse_presets(request.fast)):
         raise UsageError(
             "Cannot combine --vae with --fast tiny-decoder, which replaces the decoder of the VAE.",
             "Remove one of them.",
             settings=("vae", "fast"),
         )
-    vae = registry.resolve_vae(request.vae, model, offline=request.offline, on_download=on_download)
-    name = f"{vae.name}@{vae.revision}" if vae.revision and "@" in request.vae else vae.name
-    model = replace(model, vae=vae)
+    vae = registry.resolve_vae(name, found.model, offline=request.offline, on_download=on_download)
     provenance = vae.provenance()
-    locations = ((provenance["vae_hash"], vae.path),) if vae.source == "local" else ()
-    return Components(replace(model, files=model.file_identities()), {"vae": name}, provenance, locations)
+    full_name = f"{vae.name}@{vae.revision}" if vae.revision and "@" in name else vae.name
+    return Components(
+        replace(found.model, vae=vae),
+        {"vae": full_name},
+        provenance,
+        ((provenance["vae_hash"], vae.path),) if vae.source == "local" else (),
+    )
+
+
+def _add_refiner(found: Components, request: PromptRequest, spec: RefinerSpec, on_download: OnDownload) -> Components:
+    _check_supports_refiner(request, found.model)
+    reference = registry.parse_reference(spec.model)
+    refiner = registry.resolve_reference(reference, offline=request.offline, on_download=on_download)
+    registry.check_model_files(refiner)
+    _check_refiner(refiner, found.model)
+    is_local = refiner.is_local
+    name = f"{refiner.name}@{refiner.revision}" if refiner.revision and "@" in spec.model else refiner.name
+    provenance = {
+        "refiner": str(RefinerSpec(refiner.short_name if is_local else refiner.name, spec.switch)),
+        "refiner_source": "local" if is_local else refiner.source,
+        "refiner_revision": refiner.revision,
+        "refiner_hash": refiner.model_hash(),
+    }
+    return Components(
+        replace(found.model, refiner=refiner),
+        {**found.settings, "refiner": str(RefinerSpec(name, spec.switch))},
+        {**found.provenance, **{key: value for key, value in provenance.items() if value}},
+        (*found.locations, *(((provenance["refiner_hash"], refiner.path),) if is_local else ())),
+    )
+
+
+def _check_supports_refiner(request: PromptRequest, model: registry.ResolvedModel) -> None:
+    """Check that the model is an SDXL model without a refiner's conditioning, and the other settings."""
+    reason = ""
+    if model.architecture != "sdxl" or model.is_inpainting:
+        reason = f"it needs a Stable Diffusion XL base model, and '{model.name}' is {model.architecture}"
+    elif request.task not in REFINER_TASKS:
+        reason = f"it works with {' and '.join(REFINER_TASKS)}, and the task is {request.task}"
+    elif request.fast:
+        reason = f"the approximations of --fast {request.fast} do not support it"
+    if reason:
+        raise UsageError(f"Cannot use --refiner: {reason}.", "Remove --refiner.", settings=("refiner",))
+
+
+def _check_refiner(refiner: registry.ResolvedModel, model: registry.ResolvedModel) -> None:
+    reason = ""
+    if refiner.architecture != "sdxl":
+        reason = f"it is {refiner.architecture}, and a refiner is a Stable Diffusion XL model"
+    elif refiner.is_inpainting:
+        reason = "it is an inpainting model"
+    elif mismatch := latent_mismatch(model_vae_config(refiner), model_vae_config(model)):
+        reason = f"its latents are not those of '{model.name}': {mismatch}"
+    if reason:
+        raise ModelUnavailableError(
+            f"Cannot use '{refiner.name}' as a refiner: {reason}.",
+            "Use stabilityai/stable-diffusion-xl-refiner-1.0 or another Stable Diffusion XL model.",
+        )

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from artgen import registry
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.registry.hub.names import HUB_ID_PATTERN
+from artgen.spec.refiner import parse_refiner
 from artgen.spec.settings import MAX_BATCH_SIZE
 from artgen.system import hardware
 
@@ -31,6 +32,7 @@ WEIGHTS_PROVENANCE = ("source", "revision", "hash")
 PINNED_SETTINGS: Mapping[str, tuple[str, Callable[[object], Sequence[FoundByHash]]]] = {
     "model": ("model", registry.find_models_by_hash),
     "vae": ("VAE", registry.find_vaes_by_hash),
+    "refiner": ("refiner", registry.find_models_by_hash),
 }
 """Settings that name weights: the name in messages, and a function that finds local weights by their hash. A recorded
 path of weights is never opened."""
@@ -57,20 +59,23 @@ def pinned_model(
     """
     label, find_by_hash = PINNED_SETTINGS[setting]
     hint = hint or f"Set the path of the {label}: --set {setting}=PATH"
-    name, source = str(record[setting]), str(record.get(f"{setting}_source") or "")
+    name, suffix, source = str(record[setting]), "", str(record.get(f"{setting}_source") or "")
     revision = record.get(f"{setting}_revision")
     try:
+        if setting == "refiner":
+            name, switch = parse_refiner(name)
+            suffix = f":{switch}"
         found = registry.recorded_model_name(name, source, revision) if source != "local" else None
     except UsageError as error:
         raise InputFileError(f"{purpose}: its record is invalid. {error.message}", error.hint) from error
     if found is not None:
-        return found, []
+        return found + suffix, []
     digest = record.get(f"{setting}_hash")
     # artgen records local models without folders.
     is_path = any(separator in name for separator in "/\\") or name.startswith("~")
     models = [] if is_path else sorted(find_by_hash(digest), key=lambda model: model.short_name != name)
     if models:
-        return models[0].name, [f"Using the {label} '{models[0].path}', which has the recorded SHA-256."]
+        return models[0].name + suffix, [f"Using the {label} '{models[0].path}', which has the recorded SHA-256."]
     if is_path:
         kind = "also a local path" if HUB_ID_PATTERN.fullmatch(name.partition("@")[0]) else "a path"
         raise RefusedError(f"{purpose}: its {label} {name!r} is {kind}, and paths from metadata are not opened.", hint)

@@ -84,6 +84,7 @@ class ResolvedModel:
         license: SPDX identifier or name of the license.
         description: one sentence for users.
         vae: weights that replace the model's VAE; None for its own VAE.
+        refiner: model that denoises the last noise levels; None for no refiner.
         omitted: components of the model that are not used, such as the T5 encoder of Stable Diffusion 3.
     """
 
@@ -110,6 +111,7 @@ class ResolvedModel:
     license: str = "unknown"
     description: str = ""
     vae: VaeFile | None = None
+    refiner: "ResolvedModel | None" = None
     omitted: tuple[str, ...] = ()
 
     @property
@@ -153,7 +155,8 @@ class ResolvedModel:
             InputFileError: a file cannot be read.
         """
         files = [self.path] if self.is_file else diffusers_folder.model_files(self.path, self.omitted)
-        return tuple(file_identity(path) for path in (*files, *(self.vae.files() if self.vae else ())))
+        refiner = self.refiner.file_identities() if self.refiner else ()
+        return (*(file_identity(path) for path in (*files, *(self.vae.files() if self.vae else ()))), *refiner)
 
     def provenance(self) -> dict[str, Any]:
         """Return the model's entries of an image record, without its name; this hashes each weight file once."""

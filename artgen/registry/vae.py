@@ -166,14 +166,19 @@ def _check_config(name: str, path: Path, model: ResolvedModel, expected: Mapping
     found = config.get("_class_name")
     if found != VAE_CLASS:
         raise ModelUnavailableError(f"Cannot use the VAE '{name}': it is a {found}, not an {VAE_CLASS}.", _HINT)
+    if reason := latent_mismatch(config, expected):
+        raise _mismatch_error(name, model, reason)
+    return config
+
+
+def latent_mismatch(config: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """Return why the latents of a VAE are not those of another VAE, given the configurations; empty if they are."""
     for key, default in LATENT_FORMAT.items():
         value, wanted = config.get(key, default), expected.get(key, default)
         if not _equal(value, wanted):
-            raise _mismatch_error(name, model, f"its {key} is {value}, and the VAE of the model has {wanted}")
+            return f"its {key} is {value}, and the VAE of the model has {wanted}"
     blocks, wanted_blocks = (len(each.get("block_out_channels") or (0,)) for each in (config, expected))
-    if blocks != wanted_blocks:
-        raise _mismatch_error(name, model, f"it has {blocks} levels, and the VAE of the model has {wanted_blocks}")
-    return config
+    return f"it has {blocks} levels, and the VAE of the model has {wanted_blocks}" if blocks != wanted_blocks else ""
 
 
 def _equal(value: Any, wanted: Any) -> bool:

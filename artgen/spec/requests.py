@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 from artgen.errors import UsageError
 from artgen.spec import fast, memory_budget
 from artgen.spec.lora import LoraSpec, normalize_lora_list, parse_lora
+from artgen.spec.refiner import parse_refiner
 from artgen.spec.schedulers import find_scheduler_with_sigmas
 from artgen.spec.settings import (
     CanvasSettings,
@@ -151,6 +152,8 @@ class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, P
             )
         if self.fast is not None and "fast" in names:
             object.__setattr__(self, "fast", fast.normalize(self.fast))
+        if self.refiner is not None and "refiner" in names:
+            object.__setattr__(self, "refiner", str(parse_refiner(self.refiner)))
 
     def _normalize_scheduler(self) -> None:
         """Replace the scheduler by its canonical name, so that all spellings have the same record."""

@@ -40,8 +40,11 @@ def load_pipeline(
     vae_tiling: bool,
     safety_checker: bool,
     listener: Listener,
+    keep_others: bool = False,
 ) -> Pipeline:
     """Return the model's pipeline on its device. It is cached until another model is requested.
+
+    With `keep_others`, the cached pipelines of other models stay in memory.
 
     With `--offload text` on the CPU, the pipeline has no text encoders; `load_text_encoders` loads them.
 
@@ -58,7 +61,7 @@ def load_pipeline(
         offloading.apply_offload(pipe, device_config, offload)
         return pipe
 
-    pipe = cached((device_config, offload, safety_checker), model, read)
+    pipe = cached((device_config, offload, safety_checker), model, read, keep_others=keep_others)
     offloading.set_vae_tiling(pipe, vae_tiling)
     return pipe
 
@@ -85,13 +88,14 @@ def _any_component(_: str) -> bool:
     return True
 
 
-def cached(key: tuple[Any, ...], model: ResolvedModel, loader: Callable[[], Any]) -> Any:
+def cached(key: tuple[Any, ...], model: ResolvedModel, loader: Callable[[], Any], *, keep_others: bool = False) -> Any:
     """Return the cached object of a key, or load it. The object is cached until another key is requested.
 
     Args:
         key: properties of the object besides the model.
         model: the model; an object is loaded again after a file of the model has changed.
         loader: loads the object.
+        keep_others: whether objects of other keys stay in memory.
 
     Raises:
         ModelUnavailableError: weights are missing, damaged or of another architecture, or a file has changed after the
@@ -99,7 +103,7 @@ def cached(key: tuple[Any, ...], model: ResolvedModel, loader: Callable[[], Any]
     """
     _check_unchanged(model)
     if (key := (*model.load_key, *key)) not in _cache:
-        if _cache:
+        if _cache and not keep_others:
             clear_cache()
         check_loadable(model)
         with silence_libraries(), _no_remote_code(), _wrap_load_errors(model):
@@ -107,6 +111,11 @@ def cached(key: tuple[Any, ...], model: ResolvedModel, loader: Callable[[], Any]
         _check_unchanged(model)
         _cache[key] = loaded
     return _cache[key]
+
+
+def is_cached(model: ResolvedModel) -> bool:
+    """Return whether an object of a model is in memory."""
+    return any(key[: len(model.load_key)] == model.load_key for key in _cache)
 
 
 def check_loadable(model: ResolvedModel, *, safety_checker: bool = False) -> None:

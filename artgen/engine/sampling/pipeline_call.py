@@ -24,7 +24,7 @@ from artgen.engine.loading import offload as offloading
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
-from artgen.engine.sampling import masked_latents, text_encoder_offload
+from artgen.engine.sampling import masked_latents, refiner, text_encoder_offload
 from artgen.engine.sampling.frames import StepRecorder
 from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard, redecode_fp32
 from artgen.engine.sampling.outcomes import BatchOutput
@@ -122,9 +122,14 @@ def _run_pipeline_once(
     approximations = with_approximations(pipe, jobs[0].request.fast, jobs[0].extras)
     try:
         with pipeline_cache.silence_libraries(), optimized(pipe, plan), approximations:
-            result = pipe(
-                **_call_kwargs(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, prompt_embeds)
-            )
+            kwargs = _call_kwargs(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, prompt_embeds)
+            result = pipe(**{**kwargs, **refiner.base_arguments(jobs[0])})
+        if jobs[0].model.refiner is not None:
+            pipe = refiner.load_refiner(jobs[0], pipe.scheduler, device_config, memory_settings, progress.listener)
+            refined = _call_kwargs(pipe, padded_jobs, refiner.arguments(jobs[0], result.images), nan_guard, None)
+            with pipeline_cache.silence_libraries():
+                # The generators continue: an ancestral scheduler must not add the initial noise again.
+                result = pipe(**{**refined, "generator": kwargs["generator"]})
     except NonFiniteError:
         return [FailedImage(job.request, nan_guard.nonfinite_error(i, device_config)) for i, job in enumerate(jobs)]
     decoded, redecoded = _check_decoded(pipe, result, batch_size, nan_guard, progress.listener)

@@ -70,9 +70,10 @@ def stack_embeddings(encoded_prompts: Sequence[EncodedPrompt]) -> dict[str, torc
 
 
 def _encode_cached(pipe: Any, prompt: str, negative_prompt: str, uses_cfg: bool) -> EncodedPrompt:
-    cache = _embedding_caches.setdefault(pipe.text_encoder, _EmbeddingCache())
+    text_encoder = pipe.text_encoder or pipe.text_encoder_2  # The refiner of SDXL has only the second one.
+    cache = _embedding_caches.setdefault(text_encoder, _EmbeddingCache())
     loras = lora.active_text_encoder_loras(pipe)
-    key = (prompt, negative_prompt, uses_cfg, pipe.text_encoder.dtype, str(execution_device(pipe)), loras)
+    key = (prompt, negative_prompt, uses_cfg, text_encoder.dtype, str(execution_device(pipe)), loras)
     if key in cache:
         cache.move_to_end(key)
         return cache[key]

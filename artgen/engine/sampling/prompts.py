@@ -45,6 +45,7 @@ def tokenizer_for(model: ResolvedModel) -> PromptTokenizer | None:
         ("tokenizer_3", "text_encoder_3", 255),
         ("tokenizer_2", "text_encoder_2", 511),
         ("tokenizer", "text_encoder", 0),
+        ("tokenizer_2", "text_encoder_2", 0),  # The refiner of SDXL has only this one.
     ):
         library, tokenizer_class = index.get(name) or ("", "")
         encoder_class = (index.get(encoder) or (None, None))[1]
@@ -115,12 +116,12 @@ def encode_chunked(
     Raises:
         UsageError: The text encoder of the model is not CLIP.
     """
-    if not hasattr(pipe, "unet") or "CLIP" not in type(getattr(pipe, "text_encoder", None)).__name__:
+    if not hasattr(pipe, "unet") or "CLIP" not in type(_first(pipe, "text_encoder")).__name__:
         raise UsageError(
             f"Cannot encode the prompt in chunks: {type(pipe).__name__} is not Stable Diffusion 1, 2 or XL.",
             "Shorten the prompt, or use --long-prompt truncate.",
         )
-    num_chunks = max(_count_chunks(pipe.tokenizer, text) for text in (*prompts, *negative_prompts))
+    num_chunks = max(_count_chunks(_first(pipe, "tokenizer"), text) for text in (*prompts, *negative_prompts))
     embeds, pooled = _encode_chunks(pipe, prompts, num_chunks)
     kwargs = {"prompt_embeds": embeds}
     if pooled is not None:
@@ -139,6 +140,11 @@ def encode_chunked(
     return kwargs
 
 
+def _first(pipe: Any, component: str) -> Any:
+    """Return the first text encoder or tokenizer of a pipeline. The refiner of SDXL has only the second one."""
+    return getattr(pipe, component, None) or getattr(pipe, f"{component}_2", None)
+
+
 def _max_tokens(tokenizer: Any) -> int:
     return int(tokenizer.model_max_length) - 2
 
@@ -150,16 +156,21 @@ def _count_chunks(tokenizer: Any, text: str) -> int:
 
 def _encode_chunks(pipe: Any, texts: Sequence[str], num_chunks: int) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return embeddings, shape (B, 77 * chunks, D), and for SDXL pooled embeddings, shape (B, D)."""
-    is_sdxl = getattr(pipe, "text_encoder_2", None) is not None
+    second = getattr(pipe, "text_encoder_2", None)
+    encoders = [(pipe.tokenizer, pipe.text_encoder), (getattr(pipe, "tokenizer_2", None), second)]
     embeds, pooled = [], []
     for text in texts:
-        first = [_run_text_encoder(pipe, 1, ids, is_sdxl) for ids in _chunk_ids(pipe.tokenizer, text, num_chunks)]
-        hidden = torch.cat([hidden for hidden, _ in first], dim=1)
-        if is_sdxl:
-            second = [_run_text_encoder(pipe, 2, ids, True) for ids in _chunk_ids(pipe.tokenizer_2, text, num_chunks)]
-            hidden = torch.cat([hidden, torch.cat([hidden for hidden, _ in second], dim=1)], dim=-1)
-            pooled.append(second[0][1])
-        embeds.append(hidden)
+        outputs = [
+            [
+                _run_text_encoder(pipe, encoder, ids, second is not None)
+                for ids in _chunk_ids(tokenizer, text, num_chunks)
+            ]
+            for tokenizer, encoder in encoders
+            if encoder is not None  # The refiner of SDXL has only the second one.
+        ]
+        embeds.append(torch.cat([torch.cat([hidden for hidden, _ in chunks], dim=1) for chunks in outputs], dim=-1))
+        if second is not None:
+            pooled.append(outputs[-1][0][1])
     return torch.cat(embeds), torch.cat(pooled) if pooled else None
 
 
@@ -175,10 +186,9 @@ def _chunk_ids(tokenizer: Any, text: str, num_chunks: int) -> list[list[int]]:
 
 
 def _run_text_encoder(
-    pipe: Any, encoder_number: int, token_ids: list[int], penultimate: bool
+    pipe: Any, encoder: Any, token_ids: list[int], penultimate: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the hidden states and the first output of a text encoder for one chunk."""
-    encoder = pipe.text_encoder if encoder_number == 1 else pipe.text_encoder_2
     with torch.no_grad():
         out = encoder(torch.tensor([token_ids], device=execution_device(pipe)), output_hidden_states=penultimate)
     hidden = out.hidden_states[-2] if penultimate else out[0]

@@ -65,6 +65,14 @@ class ModelSettings(LoraSettings):
         is_path=True,
         affects=("pixels", "memory"),
     )
+    refiner: str | None = option(
+        None,
+        "SDXL, txt2img and img2img: another SDXL model denoises the last part of the noise levels (ensemble of expert "
+        "denoisers). FRACTION: part that --model denoises, between 0 and 1; 0.8 if omitted. [no refiner]",
+        metavar="MODEL[:FRACTION]",
+        is_path=True,
+        affects=("pixels", "memory"),
+    )
     text_encoder_3: str | None = option(
         None,
         "none: do not load or download the T5 text encoder of Stable Diffusion 3, which saves memory and changes the "

@@ -1,0 +1,67 @@
+"""Denoise the last noise levels with a refiner: the ensemble of expert denoisers of SDXL.
+
+The base model denoises the first part of the noise levels and returns latents. The refiner continues from them (Podell
+et al. 2023, arXiv 2307.01952, section 2.5; `denoising_end` and `denoising_start` of diffusers).
+"""
+
+from typing import Any
+
+import torch
+
+from artgen.engine.loading import pipeline_cache, schedulers
+from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.memory_policy import MemorySettings, fits_beside
+from artgen.events import Listener, PlanNote
+from artgen.jobs.job import GenerationJob
+from artgen.spec.refiner import parse_refiner
+
+
+def base_arguments(job: GenerationJob) -> dict[str, Any]:
+    """Return the arguments of the base model's call that end it early; empty without a refiner."""
+    if job.model.refiner is None or job.request.refiner is None:
+        return {}
+    return {"denoising_end": parse_refiner(job.request.refiner).switch, "output_type": "latent"}
+
+
+def arguments(job: GenerationJob, latents: torch.Tensor) -> dict[str, Any]:
+    """Return the arguments of the refiner's call that continue from the latents of the base model."""
+    return {"image": latents, "denoising_start": parse_refiner(str(job.request.refiner)).switch}
+
+
+def load_refiner(
+    job: GenerationJob,
+    scheduler: Any,
+    device_config: DeviceConfig,
+    memory_settings: MemorySettings,
+    listener: Listener,
+) -> Any:
+    """Return the refiner's pipeline. The base model is released first if both do not fit into the memory.
+
+    Args:
+        job: job with a refiner.
+        scheduler: scheduler of the base model. The refiner gets the same class, because the classes scale latents
+            differently.
+        device_config, memory_settings: as for the base model.
+        listener: receives a note if the base model is released.
+    """
+    model = job.model.refiner
+    if model is None:
+        raise ValueError("The job has no refiner.")
+    keeps_base = pipeline_cache.is_cached(model) or fits_beside(model, job, device_config, memory_settings)
+    if not keeps_base:
+        listener(PlanNote("Releasing the base model before the refiner is loaded: both do not fit into the memory."))
+    base = pipeline_cache.load_pipeline(
+        model,
+        device_config,
+        offload=memory_settings.offload,
+        vae_tiling=memory_settings.vae_tiling,
+        safety_checker=False,
+        listener=listener,
+        keep_others=keeps_base,
+    )
+    pipe = pipeline_cache.pipeline_for_task(base, "Image2Image", "img2img")
+    if job.request.scheduler is None:
+        pipe.scheduler = type(scheduler).from_config(base.scheduler.config)
+    else:
+        pipe.scheduler = schedulers.build_scheduler(base.scheduler, job.request.scheduler, job.request.sigmas)
+    return pipe
