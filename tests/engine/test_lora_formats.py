@@ -11,6 +11,7 @@ from tiny_adapters import Layer, kohya_key, prefixed_key, save_adapter, xlabs_ke
 
 from artgen import Txt2Img, generate, registry
 from artgen.registry import lora as lora_files
+from artgen.registry.safetensors_header import read_header
 
 SETTINGS: dict[str, Any] = {"prompt": "a red fox", "seed": 3, "steps": 2, "width": 32, "height": 32}
 Key = Callable[[Layer, str], str]
@@ -69,15 +70,53 @@ def test_lora_of_each_format_equals_merged_weights(zoo: Mapping[str, Path], name
     assert_equals_merged(path, zoo[model], 0.7)
 
 
+SD_UNET = (
+    "to_q", "attn2.to_k", "to_out.0", "proj_in", "ff.net.2", "conv1", "time_emb_proj", "conv_shortcut", "conv_in",
+    "conv2", "downsamplers.0.conv",
+)  # fmt: skip
+SD_TEXT = ("q_proj", "out_proj", "fc1")
+
+
+def stable_diffusion_layers(folder: Path) -> list[Layer]:
+    """Return layers of the UNet (also convolutions) and of the text encoders of a Stable Diffusion model."""
+    found = []
+    for component in ("unet", "text_encoder", "text_encoder_2"):
+        ends = SD_UNET if component == "unet" else SD_TEXT
+        for file in (folder / component).glob("*.safetensors"):
+            names = [name.removesuffix(".weight") for name in read_header(file).tensors if name.endswith(".weight")]
+            found += adapters.same(*(name for name in names if name.endswith(ends)), component=component)
+    return found
+
+
 KINDS = ("lora", "loha", "lokr", "lokr-full", "lokr-w1")
+CONVOLUTION_KINDS = ("locon-tucker", "loha-tucker", "lokr-tucker")
+KIND_NAMES = {"lora": "LoRA", "locon": "LoRA", "loha": "LoHa", "lokr": "LoKr"}
+
+
+@pytest.mark.parametrize("dora", ["", "outputs"])
+@pytest.mark.parametrize("kind", [*KINDS, *CONVOLUTION_KINDS])
+def test_adapter_of_each_kind_equals_merged_weights(models: dict[str, Path], kind: str, dora: str) -> None:
+    layers = stable_diffusion_layers(models["sd1"])
+    path = save_adapter(Path("a.safetensors"), models["sd1"], layers, kinds=[kind], dora=dora, key=kohya_key, scale=0.5)
+    lora = lora_files.read_lora(path)
+    expected = KIND_NAMES[kind.partition("-")[0]]
+    assert lora.kinds == (f"{expected} with DoRA".removeprefix("LoRA with ") if dora else expected,)
+    lora_files.check_compatible(lora, registry.resolve_model(str(models["sd1"])))
+    assert_equals_merged(path, models["sd1"], 0.5)
 
 
 @pytest.mark.parametrize("dora", ["", "outputs", "inputs"])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["flux-kohya", "sd3-kohya", "qwen-ai-toolkit", "z-image-kohya"])
-def test_adapter_of_each_kind_equals_merged_weights(zoo: Mapping[str, Path], name: str, kind: str, dora: str) -> None:
-    model, layers, key = FORMATS[name]
-    if dora == "inputs":
+@pytest.mark.parametrize("name", ["sdxl", "flux-kohya", "sd3-kohya", "qwen-ai-toolkit", "z-image-original"])
+def test_file_with_layers_of_all_kinds_equals_merged_weights(
+    models: dict[str, Path], zoo: Mapping[str, Path], name: str, dora: str
+) -> None:
+    if name == "sdxl":
+        folder, layers, key = models[name], stable_diffusion_layers(models[name]), kohya_key
+    else:
+        model, layers, key = FORMATS[name]
+        folder = zoo[model]
+    if dora == "inputs":  # The magnitudes of the inputs of a layer that is several layers in diffusers do not exist.
         layers = [layer for layer in layers if len(layer.modules) == 1]
-    path = save_adapter(Path("a.safetensors"), zoo[model], layers, kind=kind, dora=dora, key=key, scale=0.7)
-    assert_equals_merged(path, zoo[model], 0.7)
+    kinds = [*KINDS, *CONVOLUTION_KINDS]
+    path = save_adapter(Path("a.safetensors"), folder, layers, kinds=kinds, dora=dora, key=key, scale=-0.6)
+    assert_equals_merged(path, folder, -0.6)

@@ -3,6 +3,7 @@
 The formulas and the names are written independently of artgen: papers of the methods, sd-scripts, XLabs and LyCORIS.
 """
 
+import itertools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -226,7 +227,7 @@ def save_adapter(
     model: Path,
     layers: Sequence[Layer],
     *,
-    kind: str = "lora",
+    kinds: Sequence[str] = ("lora",),
     dora: str = "",
     alpha: float | None = 1.5,
     scale: float = 1.0,
@@ -238,7 +239,7 @@ def save_adapter(
         path: file of the adapter.
         model: folder of the model.
         layers: changed layers.
-        kind: see `adapter_factors`; convolutions with a 3x3 kernel have the variants `-tucker`.
+        kinds: kinds of the layers in turn, see `adapter_factors`; only 3x3 convolutions have the variants `-tucker`.
         dora: outputs or inputs: axis of the magnitudes of a DoRA. empty: no DoRA.
         alpha: alpha of all layers.
         scale: scale of the adapter in the merged weights.
@@ -249,9 +250,11 @@ def save_adapter(
     shutil.copytree(model, merged)
     tensors: Tensors = {}
     for component in dict.fromkeys(layer.component for layer in layers):
-        (file,) = (merged / component).glob("*.safetensors")
+        file = next((merged / component).glob("*.safetensors"))
         weights = load_file(file)
-        for layer in (each for each in layers if each.component == component):
+        for layer, kind in zip(layers, itertools.cycle(kinds), strict=False):
+            if layer.component != component:
+                continue
             names = [f"{module}.weight" for module in layer.modules]
             rows = torch.cat([weights[name] for name in names])
             original = torch.cat(rows.chunk(2)[::-1]) if layer.swapped else rows
@@ -262,8 +265,8 @@ def save_adapter(
             changed = original + multiplier * product(factors).reshape(original.shape)
             if dora:
                 axes = tuple(dim for dim in range(changed.dim()) if dim != (0 if dora == "outputs" else 1))
-                magnitude = original.norm(dim=axes, keepdim=True) * 1.3
-                changed = magnitude * changed / changed.norm(dim=axes, keepdim=True)
+                magnitude = torch.linalg.vector_norm(original, dim=axes, keepdim=True) * 1.3
+                changed = magnitude * changed / torch.linalg.vector_norm(changed, dim=axes, keepdim=True)
                 factors["dora_scale"] = magnitude
             if alpha is not None:
                 factors["alpha"] = torch.tensor(alpha)

@@ -100,7 +100,7 @@ def _apply_magnitude(weight: torch.Tensor, change: torch.Tensor, magnitude: torc
     """Return the weight of a DoRA: the norms of its rows (or columns) are the magnitudes."""
     changed = weight + change
     dims = [dim for dim in range(weight.dim()) if magnitude.shape[dim] == 1]
-    scaled: torch.Tensor = magnitude * changed / changed.norm(dim=dims, keepdim=True)
+    scaled: torch.Tensor = magnitude * changed / torch.linalg.vector_norm(changed, dim=dims, keepdim=True)
     return scaled
 
 
@@ -116,7 +116,7 @@ def product_of(factors: Factors) -> torch.Tensor:
         return _hada_part(values, 1) * _hada_part(values, 2)
     first = values["lokr_w1"] if "lokr_w1" in values else values["lokr_w1_a"] @ values["lokr_w1_b"]
     second = _lokr_second(values)
-    return torch.kron(first.reshape(*first.shape, *[1] * (second.dim() - 2)), second)
+    return torch.kron(first.reshape(*first.shape, *[1] * (second.dim() - 2)), second.contiguous())
 
 
 def _hada_part(values: Factors, number: int) -> torch.Tensor:
