@@ -145,7 +145,7 @@ def _resolve_model(name: str | None, space: str, reporter: Reporter) -> "Resolve
         on_download=lambda file, done, total: reporter(Downloading(file, done, total)),
     )
     registry.check_model_files(model)
-    if space == "latent" and model.architecture not in ("sd1", "sd2", "sdxl", "sd3"):
+    if space == "latent" and not model.pipeline_entry.supports("latent-noise"):
         raise ModelUnavailableError(
             f"Cannot add noise to the latents of '{model.name}': the architecture is not supported.",
             "Use --space pixel.",

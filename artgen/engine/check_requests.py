@@ -19,7 +19,7 @@ from artgen.events import Listener, Notice, no_op
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.registry import ResolvedModel, read_scheduler_config, single_file_config
 from artgen.spec.refiner import parse_refiner
-from artgen.spec.requests import TASKS, PromptRequest, Request
+from artgen.spec.requests import PromptRequest, Request
 from artgen.system.counts import counted
 
 
@@ -57,7 +57,6 @@ class RequestChecker:
         settings = (request.scheduler, request.sigmas, request.steps, request.refiner, strength)
         key = (model.load_key, request.task, *settings)
         if key not in self._checked:
-            check_task_pipeline(model, request.task)
             scheduler = _check_scheduler(request, model)
             if request.refiner is not None:
                 _check_refiner_steps(request, scheduler)
@@ -82,27 +81,6 @@ def check_jobs(jobs: Iterable[Job], listener: Listener = no_op) -> None:
     for job in jobs:
         if isinstance(job, GenerationJob | DenoiseJob):
             checker.check(job.request, job.model)
-
-
-def check_task_pipeline(model: ResolvedModel, task: str) -> None:
-    """Check that diffusers has a pipeline of a task for the model.
-
-    Raises:
-        ModelUnavailableError: diffusers has no such pipeline.
-    """
-    if pipeline_cache.SD_PIPELINE_PATTERN.fullmatch(model.pipeline):
-        return
-    from diffusers.pipelines import auto_pipeline  # it imports all pipelines
-
-    mapping = {
-        "Text2Image": auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
-        "Image2Image": auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
-        "Inpainting": auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING,
-    }[TASKS[task].pipeline_kind]
-    try:
-        auto_pipeline._get_task_class(mapping, model.pipeline)
-    except ValueError as error:
-        raise pipeline_cache.unsupported_task_error(model.pipeline, task) from error
 
 
 def _check_scheduler(request: PromptRequest, model: ResolvedModel) -> Any:

@@ -18,6 +18,7 @@ from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, Notice, PlanNote
 from artgen.jobs import checks
 from artgen.jobs.job import GenerationJob
+from artgen.jobs.pipeline_options import uses_cfg
 from artgen.registry import ResolvedModel, estimate_memory
 from artgen.spec import fast
 from artgen.spec import memory_budget as budget
@@ -109,7 +110,7 @@ class MemoryPolicy:
         The settings are planned again if the images need other resources, or more memory than the images before.
         """
         # Classifier-free guidance doubles the batch.
-        pixels = batch_size * job.width * job.height * (2 if job.request.uses_cfg else 1)
+        pixels = batch_size * job.width * job.height * (2 if uses_cfg(job.request, job.model.pipeline_entry) else 1)
         if (key := resource_key(job)) != self._resource_key:
             self._resource_key = key
             self._planned_pixels = 0
@@ -206,7 +207,7 @@ def _choose_offload(
     memory_settings: MemorySettings, job: GenerationJob, batch_size: int, device_config: DeviceConfig, budget_bytes: int
 ) -> budget.OffloadPlan:
     """Return the cheapest offload mode for `batch_size` images within a memory budget."""
-    unet_batch_size = batch_size * (2 if job.request.uses_cfg else 1)
+    unet_batch_size = batch_size * (2 if uses_cfg(job.request, job.model.pipeline_entry) else 1)
     estimate = estimate_memory(
         job.model, device_config.dtype, job.size, unet_batch_size, fp8=device_config.quantize == "fp8"
     )
@@ -245,7 +246,7 @@ def fits_beside(
         job: job whose image the model generates.
         device_config, memory_settings: as for the cached model.
     """
-    batch_size = memory_settings.batch_size if job.request.uses_cfg else 1
+    batch_size = memory_settings.batch_size if uses_cfg(job.request, job.model.pipeline_entry) else 1
     estimate = estimate_memory(model, device_config.dtype, job.size, batch_size)
     required = budget.estimate_peak_bytes(estimate, memory_settings.offload or "none", memory_settings.vae_tiling)
     free_bytes = hardware.available_ram()

@@ -6,8 +6,9 @@ from typing import Any
 
 from artgen import images, registry
 from artgen.errors import ModelUnavailableError, UsageError
+from artgen.jobs import pipeline_options
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
-from artgen.registry import diffusers_folder
+from artgen.registry import diffusers_folder, pipelines
 from artgen.registry.lora import LoraRequest
 from artgen.spec.requests import TASKS, PromptRequest
 from artgen.spec.schedulers import SCHEDULERS, find_scheduler
@@ -18,9 +19,6 @@ from artgen.system.counts import counted
 VAE_TILING_MIN_PIXELS = 2**21
 """Image size in pixels above which the VAE decodes in tiles. Decoding without tiles in fp32 takes 3.8 GiB at 1024x1024
 and 15 GiB at 2048x2048, in addition to the weights."""
-
-FRAME_ARCHITECTURES = ("sd1", "sd2", "sdxl", "sd3")
-"""Architectures whose latents frames can show."""
 
 
 def check_device(device: str, offload: str | None) -> None:
@@ -93,7 +91,7 @@ def text_encoders_inseparable_reason(model: registry.ResolvedModel, loras: Seque
     """Return why the text encoders cannot be loaded without the other components; empty if they can."""
     if model.refiner is not None:
         return "the refiner has a text encoder of its own"
-    if not model.pipeline.startswith("StableDiffusion"):
+    if not model.pipeline_entry.supports("text-offload"):
         return f"'{model.name}' is not a Stable Diffusion 1, 2, XL or 3 model"
     if changed := [each.file.name for each in loras if any(part.startswith("text") for part in each.file.components)]:
         return f"the LoRA '{changed[0]}' changes the text encoders"
@@ -119,6 +117,7 @@ def check_task(request: PromptRequest, model: registry.ResolvedModel) -> None:
             f"Cannot use '{model.name}' for {request.task}: it is a pixel-space diffusion model without a prompt.",
             "Use the model with `artgen denoise`, or choose another --model (`artgen models list`).",
         )
+    pipelines.check_task(model.pipeline_entry, request.task, model.name)
     if model.is_inpainting and TASKS[request.task].pipeline_kind != "Inpainting":
         raise ModelUnavailableError(
             f"Cannot use '{model.name}' for {request.task}: it is an inpainting model.",
@@ -210,15 +209,14 @@ def _check_strength(steps: int, strength: float) -> None:
 
 def _check_guidance_rescale(request: PromptRequest, model: registry.ResolvedModel) -> None:
     """Check that the pipeline class has `guidance_rescale`, and that guidance is on."""
-    is_txt2img = TASKS[request.task].pipeline_kind == "Text2Image"
-    if model.architecture != "sdxl" and not (model.architecture in ("sd1", "sd2") and is_txt2img):
+    if request.task not in model.pipeline_entry.guidance_rescale:
         raise UsageError(
-            f"--guidance-rescale works with SDXL, and with txt2img of Stable Diffusion 1 and 2; {model.name} is "
-            f"{model.architecture}, and the task is {request.task}.",
+            f"--guidance-rescale works with SDXL, and with txt2img of Stable Diffusion 1 and 2; {model.name} is a "
+            f"{model.pipeline_entry.title} model, and the task is {request.task}.",
             "Remove --guidance-rescale.",
             settings=("guidance_rescale",),
         )
-    if not request.uses_cfg:
+    if not pipeline_options.uses_cfg(request, model.pipeline_entry):
         raise UsageError(
             f"--guidance-rescale has no effect without guidance; the guidance scale is {request.guidance_scale:g}.",
             "Remove --guidance-rescale, or use a --guidance-scale above 1.",
@@ -239,7 +237,7 @@ def check_frames(frames: FramesSettings, job: Job) -> None:
             )
         if (job.request.steps or 1) < 2:
             raise UsageError("Frames need 2 steps or more.", "Add --steps 10, or remove --frames.")
-    elif isinstance(job, GenerationJob) and job.model.architecture not in FRAME_ARCHITECTURES:
+    elif isinstance(job, GenerationJob) and not job.model.pipeline_entry.supports("frames"):
         raise UsageError(f"Frames cannot show the latents of {job.model.name}.", "Remove --frames for this model.")
     elif isinstance(job, GenerationJob) and job.model.refiner is not None:
         raise UsageError("Frames cannot show the steps of two models.", "Remove --frames or --refiner.")

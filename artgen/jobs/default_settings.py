@@ -35,6 +35,8 @@ def default_settings(
         "strength": TASKS[request.task].default_strength,
         **resolved,
     }
+    if request.task in model.pipeline_entry.no_strength:
+        del defaults["strength"]
     if request.seed is None:
         defaults["seed"] = generate_seed()
     scheduler, sigmas = scheduler_and_sigmas

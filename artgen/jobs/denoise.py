@@ -80,9 +80,10 @@ def _check_latent_model(model: ResolvedModel) -> None:
             "Use the model with --method pixel, or choose another --model (`artgen models list`).",
             settings=("model",),
         )
-    if model.architecture not in ("sd1", "sd2", "sdxl"):
+    if not model.pipeline_entry.supports("latent-denoise"):
         raise ModelUnavailableError(
-            f"Cannot use '{model.name}' with --method latent: it is not a Stable Diffusion 1, 2 or XL model.",
+            f"Cannot use '{model.name}' with --method latent: it is a {model.pipeline_entry.title} model, not a Stable "
+            "Diffusion 1, 2 or XL model.",
             "Choose another --model (`artgen models list`).",
             settings=("model",),
         )

@@ -7,7 +7,7 @@ from typing import Any
 from artgen import registry
 from artgen.errors import UsageError
 from artgen.jobs import checks
-from artgen.registry import diffusers_folder
+from artgen.registry import diffusers_folder, pipelines
 from artgen.registry.catalog import BUNDLED_PREFIX
 from artgen.spec.fast import parse_presets
 from artgen.spec.requests import PromptRequest
@@ -26,8 +26,8 @@ def check_fast(request: PromptRequest, model: registry.ResolvedModel, strength: 
     steps = int((request.steps or 1) * strength)
     for entry in parse_presets(request.fast):
         hint = f"Remove {entry.name} from --fast."
-        if model.architecture not in entry.architectures:
-            supported = ", ".join(entry.architectures)
+        if not model.pipeline_entry.supports(f"fast-{entry.name}"):
+            supported = ", ".join(pipelines.architectures_with(f"fast-{entry.name}"))
             raise UsageError(
                 f"--fast {entry.name} works with {supported}; '{model.name}' is {model.architecture}.",
                 hint,

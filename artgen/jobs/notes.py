@@ -5,7 +5,7 @@ from typing import Any
 
 from artgen import metadata, registry
 from artgen.errors import InputFileError
-from artgen.jobs import checks
+from artgen.jobs import checks, pipeline_options
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.outputs.encoding import EncodingOptions
 from artgen.spec.requests import PromptRequest, Request
@@ -21,9 +21,11 @@ def effect_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tu
         return ("With strength 0 the image does not change. The prompt and the other settings have no effect.",)
     if not request.negative_prompt:
         return ()
-    if not request.uses_cfg:
-        reason = f"the guidance scale is {request.guidance_scale:g}, and a value of 1 or less disables guidance"
-    elif model.architecture == "flux" or checks.has_embedded_guidance(model):
+    entry = model.pipeline_entry
+    if not pipeline_options.uses_cfg(request, entry):
+        off = f"a value of {entry.guidance_off:g} or less disables guidance"
+        reason = f"the guidance scale is {request.guidance_scale:g}, and {off}"
+    elif checks.has_embedded_guidance(model):
         reason = f"'{model.name}' is distilled, and its guidance does not use a negative prompt"
     else:
         return ()

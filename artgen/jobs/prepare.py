@@ -12,7 +12,7 @@ from typing import Any
 from artgen import registry
 from artgen.errors import ArtgenError
 from artgen.events import Downloading, Listener, Notice, no_op
-from artgen.jobs import checks, components, denoise, fast_parts
+from artgen.jobs import checks, components, denoise, fast_parts, pipeline_options
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs import notes as notes_of
 from artgen.jobs.default_settings import default_settings, model_scheduler
@@ -282,6 +282,7 @@ def _check_model(request: Request, model: registry.ResolvedModel | None) -> None
         denoise.check_model_type(request, model)
     elif isinstance(request, PromptRequest) and model is not None:
         checks.check_task(request, model)
+        pipeline_options.check_options(request, model)
 
 
 def _describe_result(draft: _JobDraft) -> _JobDraft:

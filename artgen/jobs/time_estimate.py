@@ -3,6 +3,7 @@
 import os
 
 from artgen import registry
+from artgen.jobs import pipeline_options
 from artgen.jobs.inputs import scaled_size
 from artgen.registry.memory import parameter_counts
 from artgen.spec.requests import Denoise, ImageRequest, PromptRequest
@@ -54,7 +55,8 @@ def estimate_seconds(
         calls *= request.self_ensemble or 1
     elif isinstance(request, PromptRequest):
         strength = getattr(request, "strength", None)
-        calls *= (1.0 if strength is None else strength) * (2 if request.uses_cfg else 1)
+        calls *= 1.0 if strength is None else strength
+        calls *= 2 if pipeline_options.uses_cfg(request, model.pipeline_entry) else 1
         if not calls:
             return None
     kind = "pixel" if model.architecture == "pixel" else "denoiser"

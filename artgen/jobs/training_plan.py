@@ -29,7 +29,6 @@ from artgen.spec.settings import (
 from artgen.spec.settings.training import DatasetSettings
 from artgen.system import hardware
 
-TRAINABLE_ARCHITECTURES = ("sd1", "sd2", "sdxl")
 DEFAULT_NUM_SAMPLES = 4
 MAX_LISTED_CHANGES = 4
 """Maximum number of changed settings in the error of a resumed training."""
@@ -207,11 +206,10 @@ def check_trainable(model: registry.ResolvedModel, mode: str) -> None:
     """
     if mode == "vae" and model.architecture != "pixel":
         return
-    if model.architecture not in TRAINABLE_ARCHITECTURES:
-        kinds = {"sd3": "Stable Diffusion 3", "flux": "Flux", "pixel": "pixel"}
-        kind = kinds.get(model.architecture, model.architecture)
+    if not model.pipeline_entry.supports("training"):
         raise ModelUnavailableError(
-            f"Cannot train '{model.name}': {kind} models are not supported, only Stable Diffusion 1, 2 and XL.",
+            f"Cannot train '{model.name}': {model.pipeline_entry.title} models are not supported, only Stable "
+            "Diffusion 1, 2 and XL.",
             "Train a new model: --mode scratch, without --model."
             if model.architecture == "pixel"
             else "Choose another --model.",

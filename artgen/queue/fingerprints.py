@@ -18,6 +18,8 @@ from artgen.spec.sigma import MAX_SIGMA
 
 _FORMERLY_IGNORED = frozenset({"device", "offload", "vae_tiling"})
 """Recorded settings that the fingerprints of earlier versions did not contain."""
+_FORMER_ARCHITECTURES = frozenset({"sd1", "sd2", "sdxl", "sd3", "flux", "pixel"})
+"""Architectures that records of earlier versions distinguish; the others were `other`."""
 
 
 def settings_digest(job: Job, output: OutputSettings, encoding: EncodingOptions) -> bytes:
@@ -66,6 +68,9 @@ def is_record_of(
     ignored = {name for name, setting in declared.items() if setting.per_image and not setting.is_path and any_prompt}
     compared = {name for name, setting in declared.items() if setting.recorded and "pixels" in setting.affects}
     names = {"task", *provenance, *compared} - ignored
+    if isinstance(architecture := record.get("architecture"), str):
+        record = {**record, "architecture": _former_architecture(architecture)}
+        expected["architecture"] = _former_architecture(str(expected.get("architecture")))
     neutral = {name: (None, *setting.neutral_values) for name, setting in declared.items()}
     return all(
         record.get(name) == expected.get(name)
@@ -86,6 +91,8 @@ def significant_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shared_record(job: Job, declared: Mapping[str, Setting]) -> dict[str, Any]:
     record = to_record(job.request, job.provenance)
+    if "architecture" in record:
+        record["architecture"] = _former_architecture(record["architecture"])
     if isinstance(job, GenerationJob) and (size := job.original_size) is not None:
         # The default was 0. The new default keeps its fingerprint, so that ledgers of earlier versions stay valid.
         record["feather"] = {images.default_feather(size): 0, 0: -1}.get(record["feather"], record["feather"])
@@ -94,6 +101,13 @@ def _shared_record(job: Job, declared: Mapping[str, Setting]) -> dict[str, Any]:
         for name, value in record.items()
         if name not in declared or declared[name].is_path or not declared[name].per_image
     }
+
+
+def _former_architecture(architecture: str) -> str:
+    """Return the name that records of earlier versions contain, so that their ledgers stay valid."""
+    if architecture in _FORMER_ARCHITECTURES:
+        return architecture
+    return "flux" if architecture == "flux2" else "other"
 
 
 def _changes_pixels(name: str, value: Any, setting: Setting, job: Job) -> bool:

@@ -1,38 +1,22 @@
 """Describe a model from its files: a folder in diffusers' layout, or a single checkpoint."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, ModelUnavailableError
-from artgen.registry import diffusers_folder
+from artgen.registry import diffusers_folder, pipelines
 from artgen.registry.catalog import ModelInfo
 from artgen.registry.checkpoint_content import CheckpointInfo, inspect_file
+from artgen.registry.pipelines import PipelineEntry
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import read_header
 from artgen.system.counts import counted
 
-PIPELINE_CLASSES = {
-    "sd1": "StableDiffusionPipeline",
-    "sd2": "StableDiffusionPipeline",
-    "sdxl": "StableDiffusionXLPipeline",
-    "sd3": "StableDiffusion3Pipeline",
-    "flux": "FluxPipeline",
-}
-NATIVE_SIZES_PX = {"sd1": 512, "sd2": 512, "sdxl": 1024, "sd3": 1024, "flux": 1024}
+SINGLE_FILE_ARCHITECTURES = ("sd1", "sd2", "sdxl", "sd3")
 MAX_NATIVE_SIDE_PX = 4096
 """Largest width and height of the training images of a model."""
-DEFAULT_STEPS_AND_GUIDANCE = {
-    "sd1": (30, 7.5),
-    "sd2": (30, 7.5),
-    "sdxl": (30, 5.0),
-    "sd3": (28, 4.5),
-    "flux": (28, 3.5),
-}
-"""Steps and guidance scale by architecture: diffusers' default guidance scales (7.5, 5.0) with 30 steps; for SD 3 and
-Flux the values of their model cards."""
 
 
 def describe_folder(
@@ -45,32 +29,31 @@ def describe_folder(
         InputFileError, RefusedError: a file is damaged or unsafe.
     """
     index = diffusers_folder.read_model_index(path, omitted)
+    pipeline = str(index.get("_class_name", ""))
     classes = {component: class_name for component, _, class_name in diffusers_folder.iter_components(index)}
-    denoiser_name = diffusers_folder.denoiser_name(path)
+    denoiser_name = pipelines.require_entry(name, pipeline, index).denoiser
     denoiser = diffusers_folder.read_optional_config(
         diffusers_folder.component_folder(path, denoiser_name, classes.get(denoiser_name, "")) / "config.json"
     )
     if not denoiser:
         raise ModelUnavailableError(
-            f"Cannot generate with '{path}': it has no unet and no transformer. "
+            f"Cannot generate with '{path}': it has no {denoiser_name}. "
             f"Its components: {', '.join(classes) or 'none'}.",
             "Check the folder.",
         )
-    vae = diffusers_folder.read_optional_config(path / "vae" / "config.json")
+    entry = pipelines.require_entry(name, pipeline, index, denoiser)
+    vae = diffusers_folder.read_optional_config(path / (entry.vae or "vae") / "config.json")
     scheduler = diffusers_folder.read_scheduler_config(path)
-    pipeline = str(index.get("_class_name", ""))
-    architecture = architecture_of(pipeline, denoiser)
-    if architecture == "other" and not classes.keys() - {"unet", "scheduler"}:
-        architecture = "pixel"
-    native_size, size_multiple = _sizes(architecture, denoiser_name, denoiser, vae)
+    native_size, size_multiple = _sizes(entry, denoiser, vae)
     is_flow_matching = str(scheduler.get("_class_name", "")).startswith("FlowMatch")
-    steps, guidance_scale, scheduler_name = _default_sampling(architecture, denoiser, scheduler)
+    steps, guidance_scale, scheduler_name = _default_sampling(entry, denoiser, scheduler)
     model = ResolvedModel(
         name=name,
         path=path,
         source=info.source if info and info.bundled_folder else path.resolve().name,
         is_file=False,
-        architecture=architecture,
+        architecture=entry.architecture,
+        family=entry.name,
         pipeline=pipeline,
         variant=diffusers_folder.select_weights(path, omitted)[0],
         native_size=native_size,
@@ -89,13 +72,11 @@ def describe_folder(
 
 
 def _sizes(
-    architecture: str, denoiser_name: str, denoiser_config: Mapping[str, Any], vae_config: Mapping[str, Any]
+    entry: PipelineEntry, denoiser_config: Mapping[str, Any], vae_config: Mapping[str, Any]
 ) -> tuple[tuple[int, int], int]:
     """Return the native (width, height) and the size multiple, in pixels."""
-    factor = 1 if architecture == "pixel" else vae_scale_factor(vae_config)
-    patch = _spatial_patch(denoiser_config.get("patch_size")) if denoiser_name == "transformer" else 1
-    patch = 2 if architecture == "flux" else patch
-    size = denoiser_config.get("sample_size") or NATIVE_SIZES_PX.get(architecture, 512) // factor
+    factor = entry.vae_factor or vae_scale_factor(vae_config)
+    size = (entry.reads_sample_size and denoiser_config.get("sample_size")) or entry.native_size_px // factor
     height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
     if max(width, height) * factor > MAX_NATIVE_SIDE_PX:
         raise ModelUnavailableError(
@@ -103,8 +84,8 @@ def _sizes(
             f"expected at most {MAX_NATIVE_SIDE_PX} per side.",
             "Use another copy of the model.",
         )
-    # diffusers' Stable Diffusion pipelines require multiples of 8 for every VAE.
-    return (width * factor, height * factor), math.lcm(8, factor * patch)
+    patch = _spatial_patch(denoiser_config.get("patch_size"))
+    return (width * factor, height * factor), entry.size_multiple(factor, patch)
 
 
 def _spatial_patch(patch_size: int | list[int] | None) -> int:
@@ -129,21 +110,22 @@ def describe_file(name: str, path: Path, info: ModelInfo | None = None) -> Resol
     checkpoint = inspect_file(path)
     _check_is_full_checkpoint(path, checkpoint)
     architecture = checkpoint.architecture
-    steps, guidance_scale = DEFAULT_STEPS_AND_GUIDANCE[architecture]
+    entry = pipelines.base_entry(architecture)
     is_flow_matching = architecture == "sd3"
     prediction = "flow" if is_flow_matching else _prediction_type(path, checkpoint)
-    size = 768 if (architecture, prediction) == ("sd2", "v_prediction") else NATIVE_SIZES_PX[architecture]
+    size = 768 if (architecture, prediction) == ("sd2", "v_prediction") else entry.native_size_px
     model = ResolvedModel(
         name=name,
         path=path,
         source=path.name,
         is_file=True,
         architecture=architecture,
-        pipeline=PIPELINE_CLASSES[architecture],
+        family=entry.name,
+        pipeline=entry.tasks["txt2img"],
         native_size=(size, size),
         size_multiple=16 if is_flow_matching else 8,
-        steps=steps,
-        guidance_scale=guidance_scale,
+        steps=entry.steps,
+        guidance_scale=entry.guidance_scale,
         unet_channels=checkpoint.unet_channels or 4,
         latent_channels=16 if is_flow_matching else 4,
         is_flow_matching=is_flow_matching,
@@ -160,7 +142,7 @@ def _check_is_full_checkpoint(path: Path, checkpoint: CheckpointInfo) -> None:
             f"Cannot load '{path.name}': it is a Flux file, and artgen has no T5 tokenizer for single files.",
             "Use the model's hub id or its folder in diffusers' layout; they include the tokenizer.",
         )
-    if checkpoint.kind != "checkpoint" or checkpoint.architecture not in PIPELINE_CLASSES:
+    if checkpoint.kind != "checkpoint" or checkpoint.architecture not in SINGLE_FILE_ARCHITECTURES:
         contents = {"lora": f"a LoRA for {checkpoint.architecture}", "vae": "only a VAE", "unet": "only a denoiser"}
         content = contents.get(
             checkpoint.kind,
@@ -198,31 +180,19 @@ def _prediction_type(path: Path, checkpoint: CheckpointInfo) -> str:
     return "epsilon"
 
 
-def architecture_of(pipeline_class: str, denoiser_config: Mapping[str, Any]) -> str:
-    """Return the architecture of a pipeline class with this denoiser configuration."""
-    denoiser_class = str(denoiser_config.get("_class_name", ""))
-    if pipeline_class.startswith("StableDiffusion3") or denoiser_class == "SD3Transformer2DModel":
-        return "sd3"
-    if pipeline_class.startswith("Flux") or denoiser_class == "FluxTransformer2DModel":
-        return "flux"
-    if pipeline_class.startswith("StableDiffusionXL") or denoiser_config.get("addition_embed_type") == "text_time":
-        return "sdxl"
-    if pipeline_class.startswith(("StableDiffusion", "LatentConsistency", "AltDiffusion")):
-        return "sd2" if denoiser_config.get("cross_attention_dim") == 1024 else "sd1"
-    return "other"
-
-
 def vae_scale_factor(vae_config: Mapping[str, Any]) -> int:
     """Return the image's width in pixels divided by the width of the latents.
 
     The VAE halves the resolution between each two of its blocks.
     """
+    if isinstance(halvings := vae_config.get("temperal_downsample"), list):  # Qwen-Image; diffusers' spelling
+        return int(2 ** len(halvings))
     blocks = vae_config.get("block_out_channels") or vae_config.get("encoder_block_out_channels")
     return int(2 ** (len(blocks) - 1)) if isinstance(blocks, list) and blocks else 8
 
 
 def _default_sampling(
-    architecture: str, denoiser_config: Mapping[str, Any], scheduler_config: Mapping[str, Any]
+    entry: PipelineEntry, denoiser_config: Mapping[str, Any], scheduler_config: Mapping[str, Any]
 ) -> tuple[int, float, str | None]:
     """Return default steps, guidance scale and scheduler for a model without a description.
 
@@ -235,7 +205,7 @@ def _default_sampling(
     is_distilled = scheduler_class.startswith("Euler") and scheduler_config.get("timestep_spacing") == "trailing"
     if is_distilled and scheduler_config.get("prediction_type", "epsilon") == "epsilon":
         return 4, 0.0, None
-    return (*DEFAULT_STEPS_AND_GUIDANCE.get(architecture, (30, 7.5)), None)
+    return entry.steps, entry.guidance_scale, None
 
 
 def _catalog_fields(info: ModelInfo | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError
+from artgen.registry import pipelines
 from artgen.registry.hub.select_files import NO_WEIGHTS_CLASSES, omit_components
 from artgen.registry.model_configs import read_config
 
@@ -180,8 +181,9 @@ def missing_files(folder: Path, omitted: Collection[str] = ()) -> list[str]:
 
 
 def denoiser_name(folder: Path) -> str:
-    """Return the name of the denoiser: `unet` or `transformer`."""
-    return "transformer" if (folder / "transformer").is_dir() else "unet"
+    """Return the component of a model folder that predicts the noise, such as `unet` or `transformer`."""
+    entry = pipelines.find_entry(str(read_model_index(folder).get("_class_name", "")))
+    return entry.denoiser if entry else "transformer" if (folder / "transformer").is_dir() else "unet"
 
 
 def select_weights(folder: Path, omitted: Collection[str] = ()) -> tuple[str | None, dict[str, WeightFiles]]:

@@ -50,7 +50,7 @@ def estimate_memory(
     denoiser_config = diffusers_folder.read_optional_config(folder / denoiser / "config.json")
     vae = diffusers_folder.read_optional_config(folder / "vae" / "config.json")
     # diffusers decodes in fp32 if the VAE overflows in fp16.
-    is_upcast = vae.get("force_upcast", True) and dtype == "fp16" and model.architecture == "sdxl"
+    is_upcast = vae.get("force_upcast", True) and dtype == "fp16" and model.pipeline_entry.supports("vae-upcast")
     vae_dtype_bytes = 4 if is_upcast else dtype_bytes
     pixels = size[0] * size[1]
     latents = pixels // vae_scale_factor(vae) ** 2

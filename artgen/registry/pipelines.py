@@ -54,6 +54,7 @@ class PipelineEntry:
         vae: component that decodes the latents; None in pixel space.
         encoders: text encoders.
         native_size_px: default side of the images in pixels, if the denoiser's configuration has no `sample_size`.
+        reads_sample_size: whether the pipeline uses `sample_size` of the denoiser's configuration.
         vae_factor: width of the image divided by the width of the latents; None: read it from the VAE's configuration.
         patch: width of a token in latent pixels; None: `patch_size` of the denoiser's configuration.
         multiple: sides in pixels are multiples of this number, and of `vae_factor` x `patch`.
@@ -63,6 +64,7 @@ class PipelineEntry:
             input) or true-cfg (classifier-free, if the pipeline also receives a negative prompt).
         guidance_scale: default guidance scale.
         guidance_argument: argument of the pipeline that receives the guidance scale.
+        guidance_min: smallest guidance scale that the pipeline accepts.
         guidance_off: largest guidance scale that disables classifier-free guidance.
         negative_prompt: none (no effect), guidance (in effect while the guidance is on), or true-cfg (turns on true CFG
             with `true_cfg_scale`, in addition to embedded guidance).
@@ -71,9 +73,12 @@ class PipelineEntry:
         no_strength: tasks whose pipeline uses the image as a reference and has no strength.
         guidance_rescale: tasks whose pipeline takes `guidance_rescale`.
         arguments: constant arguments of each call, for the arguments that the pipeline class has.
-        features: supported features: frames, lora, long-prompts, offload, text-offload (`--offload text` on the CPU),
-            latent-denoise (also latent anomaly detection), latent-noise, training, cuda-graphs, quantize, fast-cache,
-            fast-decoder and so on (the parts of `--fast`).
+        max_batch_size: largest number of images per pipeline call; None: no limit.
+        features: supported features: frames, lora, long-prompts (chunks), text-offload (`--offload text` on the CPU),
+            schedulers (other schedulers than the model's own), latent-denoise (also latent anomaly detection),
+            latent-noise, latent-masking (inpainting with latents of any width), training, cuda-graphs, unet-blocks
+            (channels-last, fused QKV), vae-upcast (decodes in fp32), prompt-embeddings (`encode_prompt` of Stable
+            Diffusion), quantize (fp8), and fast-NAME for the parts of `--fast`.
         pixel_space: whether the denoiser works on pixels, without a prompt.
     """
 
@@ -88,6 +93,7 @@ class PipelineEntry:
     vae: str | None = "vae"
     encoders: tuple[TextEncoder, ...] = ()
     native_size_px: int = 1024
+    reads_sample_size: bool = True
     vae_factor: int | None = None
     patch: int | None = 1
     multiple: int = 8
@@ -96,6 +102,7 @@ class PipelineEntry:
     guidance: str = "classifier-free"
     guidance_scale: float = 0.0
     guidance_argument: str = "guidance_scale"
+    guidance_min: float = 0.0
     guidance_off: float = 1.0
     negative_prompt: str = "guidance"
     default_negative_prompt: str | None = None
@@ -103,6 +110,7 @@ class PipelineEntry:
     no_strength: tuple[str, ...] = ()
     guidance_rescale: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    max_batch_size: int | None = None
     features: frozenset[str] = frozenset()
     pixel_space: bool = False
 
@@ -181,10 +189,24 @@ def find_entry(
     return None
 
 
+@cache
 def architecture_entry(architecture: str) -> PipelineEntry | None:
-    """Return the entry of an architecture's base model: the first without conditions, else the first."""
-    found = [entry for entry in pipeline_entries().values() if entry.architecture == architecture]
-    return next((entry for entry in found if not entry.when), found[0] if found else None)
+    """Return the entry of an architecture's base model: the first of the table; None if no entry has it."""
+    entries = (pipeline_entries()[name] for name in _table()["entries"])
+    return next((entry for entry in entries if entry.architecture == architecture), None)
+
+
+def base_entry(architecture: str) -> PipelineEntry:
+    """Return the entry of the base model of an architecture that is in the table."""
+    if entry := architecture_entry(architecture):
+        return entry
+    raise KeyError(architecture)
+
+
+def architectures_with(feature: str) -> tuple[str, ...]:
+    """Return the architectures whose base model supports a feature, in the order of the table."""
+    names = dict.fromkeys(pipeline_entries()[name].architecture for name in _table()["entries"])
+    return tuple(name for name in names if base_entry(name).supports(feature))
 
 
 def require_entry(

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.registry import diffusers_folder, hashes
+from artgen.registry import diffusers_folder, hashes, pipelines
 from artgen.registry.catalog import ASSETS_FOLDER
+from artgen.registry.pipelines import PipelineEntry
 from artgen.system.files import FileIdentity, file_identity
 
 
@@ -64,8 +65,10 @@ class ResolvedModel:
         name: as recorded (`sd15`, `owner/name`, or the path that the user typed).
         path: folder in diffusers' layout, or a single safetensors file.
         is_file: whether `path` is a single file (load it with `single_file_config`).
-        architecture: sd1, sd2, sdxl, sd3, flux, pixel (unconditional, in pixel space) or other.
+        architecture: architecture in the table of pipelines: sd1, sd2, sdxl, sd3, flux, pixel (unconditional, in pixel
+            space) and others.
         pipeline: diffusers' text-to-image pipeline class, or the pipeline class of the folder.
+        family: name of the model's entry in the table of pipelines; empty: the entry of `pipeline`.
         revision: commit hash of a hub model, else None.
         variant: "fp16" if some component has only fp16 weights, else None; pass it to `from_pretrained`.
         native_size: (width, height) in pixels of the training images.
@@ -93,6 +96,7 @@ class ResolvedModel:
     is_file: bool
     architecture: str
     pipeline: str
+    family: str = ""
     revision: str | None = None
     variant: str | None = None
     native_size: tuple[int, int] = (512, 512)
@@ -118,6 +122,12 @@ class ResolvedModel:
     def load_key(self) -> tuple[Any, ...]:
         """Return the part of a cache key that identifies the loaded components."""
         return self.files, self.variant, self.omitted
+
+    @property
+    def pipeline_entry(self) -> PipelineEntry:
+        """Return the entry of the model in the table of pipelines."""
+        entries = pipelines.pipeline_entries()
+        return entries[self.family] if self.family else pipelines.require_entry(self.name, self.pipeline)
 
     @property
     def is_inpainting(self) -> bool:

@@ -36,7 +36,6 @@ class Approximation:
     Attributes:
         name: name on the command line and in the record.
         summary: effect of the preset, for `--help`, without a full stop.
-        architectures: supported architectures.
         min_steps: fewest denoising steps that the preset supports.
         filenames: files that the preset needs from the hub.
         repositories: repository of these files for each architecture.
@@ -45,7 +44,6 @@ class Approximation:
 
     name: str
     summary: str
-    architectures: tuple[str, ...]
     min_steps: int = 1
     filenames: tuple[str, ...] = ()
     repositories: Mapping[str, str] = field(default_factory=dict)
@@ -56,18 +54,16 @@ APPROXIMATIONS: Mapping[str, Approximation] = {
     entry.name: entry
     for entry in (
         # `cache` needs the down and up blocks of a UNet.
-        Approximation("cache", "reuses deep features", ("sd1", "sd2", "sdxl"), CACHE_MIN_STEPS),
+        Approximation("cache", "reuses deep features", CACHE_MIN_STEPS),
         Approximation(
             "tiny-decoder",
             "a small decoder, downloaded",
-            tuple(TINY_DECODER_REPOS),
             filenames=("config.json", "diffusion_pytorch_model.safetensors"),
             repositories=TINY_DECODER_REPOS,
         ),
         Approximation(
             "lcm",
             "4 steps with a LoRA, downloaded",
-            tuple(LCM_LORA_REPOS),
             filenames=(LCM_LORA_FILENAME,),
             repositories=LCM_LORA_REPOS,
             default_settings={"steps": 4, "guidance_scale": 1.0, "scheduler": "lcm"},

@@ -62,7 +62,7 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "refiner_hash": RecordField(str, "SHA-256 of the weights of the refiner's denoiser or of its single file."),
     "model_variant": RecordField(str, "`fp16` if a component of the model has only fp16 weights."),
     "model_hash": RecordField(str, "SHA-256 of the weights of the denoiser or of the single file."),
-    "architecture": RecordField(str, "Architecture of the model: sd1, sd2, sdxl, sd3, flux, pixel or other."),
+    "architecture": RecordField(str, "Architecture of the model, such as sd1, sdxl, flux or pixel."),
     "lora_sha256": RecordField(list, "SHA-256 of each LoRA."),
     "lora_autov3": RecordField(list, "AutoV3 hash of each LoRA, as AUTOMATIC1111 and Civitai compute it."),
     "width": RecordField(int, "Width of the image.", "pixels"),

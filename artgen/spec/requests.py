@@ -119,11 +119,6 @@ class Request(
 class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, PromptSettings):
     """Store the settings of all tasks with a prompt."""
 
-    @property
-    def uses_cfg(self) -> bool:
-        """Return whether classifier-free guidance is on. It doubles the batch size of the denoiser."""
-        return (self.guidance_scale or 0) > 1
-
     def group_key(self) -> Request:
         """Return a request without the values that may differ in a pipeline call: prompts, seed and input files."""
         blank: dict[type, Any] = {str: "", int: 0, Path: Path("any")}

@@ -13,6 +13,7 @@ from artgen.engine.acceleration.cuda_graphs import CudaGraphRecorder, GraphRecor
 from artgen.engine.acceleration.decoders import use_bf16_decoder
 from artgen.engine.acceleration.policy import OptimizationPlan
 from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading.components import denoiser_of
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ArtgenError
@@ -33,11 +34,7 @@ class OptimizationError(Exception):
 
 def is_compiled(pipe: Any) -> bool:
     """Return whether the denoiser of a pipeline is compiled."""
-    return _applied.get(_denoiser(pipe), _NO_OPTIMIZATIONS).compiled
-
-
-def _denoiser(pipe: Any) -> Any:
-    return getattr(pipe, "unet", None) or pipe.transformer
+    return _applied.get(denoiser_of(pipe), _NO_OPTIMIZATIONS).compiled
 
 
 @contextlib.contextmanager
@@ -55,14 +52,14 @@ def optimized(pipe: Any, plan: OptimizationPlan, recorder: GraphRecorder | None 
         OptimizationError: an exception other than ArtgenError, an out-of-memory error or a lost device, raised while
             the optimizations are applied or by the block.
     """
-    if plan == _NO_OPTIMIZATIONS == _applied.get(_denoiser(pipe), _NO_OPTIMIZATIONS):
+    if plan == _NO_OPTIMIZATIONS == _applied.get(denoiser_of(pipe), _NO_OPTIMIZATIONS):
         yield
         return
     try:
         _apply(pipe, plan)
         with contextlib.ExitStack() as stack:
             if plan.cuda_graph:
-                denoiser = _denoiser(pipe)
+                denoiser = denoiser_of(pipe)
                 stack.enter_context(with_cuda_graph(denoiser, recorder or CudaGraphRecorder(denoiser.device)))
             if plan.bf16_decoder:
                 stack.enter_context(use_bf16_decoder(pipe))
@@ -99,7 +96,7 @@ def load_unoptimized(model: ResolvedModel, device_config: DeviceConfig, listener
 
 
 def _apply(pipe: Any, plan: OptimizationPlan) -> None:
-    denoiser = _denoiser(pipe)
+    denoiser = denoiser_of(pipe)
     before = _applied.get(denoiser, _NO_OPTIMIZATIONS)
     if before != plan:
         drop_graphs(denoiser)

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 
 from artgen.system.counts import counted
 
-CUDA_GRAPH_ARCHS = frozenset({"sd1", "sd2", "sdxl"})
-"""Architectures whose small batches are bound by kernel launches."""
 CUDA_GRAPH_MAX_PIXELS = 768 * 768
 """Largest number of pixels in a batch for a CUDA graph; larger batches are not bound by kernel launches. Estimated, not
 measured: from the peak matrix throughput of an H200 and about 7 us for each kernel launch."""
@@ -27,6 +25,9 @@ class OptimizationContext:
         level: one of `ACCELERATION_LEVELS`.
         device, dtype: as in a record.
         architecture: architecture of the model.
+        supports_cuda_graphs: whether the table of pipelines allows CUDA graphs: small batches are bound by kernel
+            launches.
+        unet_blocks: whether the denoiser is a UNet with the blocks of Stable Diffusion.
         size: width and height in pixels.
         batch_size: images per pipeline call.
         steps: denoising steps of each image.
@@ -46,6 +47,8 @@ class OptimizationContext:
     steps: int
     on_device: bool
     unmodified: bool
+    supports_cuda_graphs: bool = True
+    unet_blocks: bool = True
     vae_upcast: bool = False
     already_compiled: bool = False
     remaining_seconds: float = 0.0
@@ -88,7 +91,7 @@ def select_optimizations(context: OptimizationContext) -> OptimizationPlan:
     if not context.device.startswith("cuda") or context.level == "none":
         return OptimizationPlan()
     full = context.level == "full"
-    unet = context.architecture in ("sd1", "sd2", "sdxl")
+    unet = context.unet_blocks
     pays_off = context.already_compiled or context.remaining_seconds * COMPILE_SPEEDUP > COMPILE_SECONDS
     compiled = full and context.unmodified and pays_off
     cuda_graph, reason = _decide_cuda_graph(context)
@@ -108,7 +111,7 @@ def _decide_cuda_graph(context: OptimizationContext) -> tuple[bool, str]:
     """Return whether to use a CUDA graph, and the reason."""
     if not context.unmodified:
         return False, "Not using a CUDA graph: the denoiser is offloaded or modified."
-    if context.architecture not in CUDA_GRAPH_ARCHS:
+    if not context.supports_cuda_graphs:
         return False, f"Not using a CUDA graph: not supported for {context.architecture}."
     if context.batch_size * context.size[0] * context.size[1] > CUDA_GRAPH_MAX_PIXELS:
         return False, f"Not using a CUDA graph: the batch has more than {CUDA_GRAPH_MAX_PIXELS} pixels."

@@ -62,11 +62,7 @@ class LatentDenoiser:
         scheduler.set_timesteps(sigmas=sigmas)
         self.pipe.scheduler = scheduler
         recorder = StepRecorder(self.pipe, frame_settings) if frame_settings else None
-        prompt = (
-            prompt_embeddings.prompt_embeddings(self.pipe, [""], [""], False)
-            if prompt_embeddings.supports_embeddings(self.pipe)
-            else {"prompt": ""}
-        )
+        prompt = prompt_embeddings.prompt_embeddings(self.pipe, [""], [""], False)
         with pipeline_cache.silence_libraries():
             output = self.pipe(
                 **prompt,
@@ -113,7 +109,7 @@ def load_latent_denoiser(
     """
     base = apply.load_unoptimized(model, device_config, listener)
     lora.set_loras(base, loras, device_config, None)
-    pipe = pipeline_cache.pipeline_for_task(base, "Text2Image", "denoise")
+    pipe = pipeline_cache.pipeline_for_task(base, model, "txt2img")
     tile_size = max(model.size_multiple, min(model.native_size) // model.size_multiple * model.size_multiple)
     overlap = int(tile_size * TILE_OVERLAP_FRACTION)
     return LatentDenoiser(pipe, Tiling(1, tile_size, tile_size, overlap, blend=True))

@@ -17,7 +17,7 @@ from artgen.engine.loading import weights
 from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
-from artgen.registry import ResolvedModel, single_file_config
+from artgen.registry import ResolvedModel, pipelines, single_file_config
 from artgen.registry.diffusers_folder import denoiser_name, read_model_index
 
 # transformers derives these tensors. Files of older versions lack or contain them.
@@ -67,6 +67,12 @@ def load_folder_pipeline(
     return diffusers.DiffusionPipeline.from_pretrained(
         model.path, dtype=device_config.torch_dtype, local_files_only=True, use_safetensors=True, **components
     )
+
+
+def denoiser_of(pipe: Pipeline) -> Any:
+    """Return the component of a pipeline that predicts the noise."""
+    entry = pipelines.find_entry(type(pipe).__name__)
+    return getattr(pipe, entry.denoiser) if entry else getattr(pipe, "unet", None) or pipe.transformer
 
 
 def _placeholder(cls: Any, folder: Path) -> Any:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.adapter_weights import WeightChange
+from artgen.engine.loading.components import denoiser_of
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError
@@ -40,7 +41,7 @@ _active_loras: "weakref.WeakKeyDictionary[Any, ActiveLoras]" = weakref.WeakKeyDi
 
 def active_loras(pipe: Any) -> ActiveLoras:
     """Return the LoRAs on a pipeline. Pipelines of other tasks share its components and LoRAs."""
-    return _active_loras.get(_denoiser(pipe), ())
+    return _active_loras.get(denoiser_of(pipe), ())
 
 
 def active_text_encoder_loras(pipe: Any) -> ActiveLoras:
@@ -75,11 +76,7 @@ def set_loras(pipe: Any, loras: Sequence[LoraRequest], device_config: DeviceConf
     finally:
         if offloaded:
             offloading.apply_offload(pipe, device_config, offload)
-    _active_loras[_denoiser(pipe)] = requested
-
-
-def _denoiser(pipe: Any) -> Any:
-    return getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+    _active_loras[denoiser_of(pipe)] = requested
 
 
 def _touches_text_encoder(lora_file: LoraFile) -> bool:
@@ -87,7 +84,7 @@ def _touches_text_encoder(lora_file: LoraFile) -> bool:
 
 
 def _unload_all(pipe: Any) -> None:
-    _active_loras.pop(_denoiser(pipe), None)
+    _active_loras.pop(denoiser_of(pipe), None)
     with pipeline_cache.silence_libraries():
         pipe.unload_lora_weights()
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from artgen.engine.loading import weights
+from artgen.engine.loading.components import denoiser_of
 from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import UsageError
 from artgen.registry import VAE_TILE_PX
@@ -73,8 +74,7 @@ def group_offload(pipe: Any, device: torch.device, *, text_encoders_only: bool) 
 def quantize_denoiser(pipe: Any, device_config: DeviceConfig) -> None:
     """Store the denoiser's weights in fp8 if `device_config.quantize` is set; see `weights.cast_to_fp8`."""
     if device_config.quantize == "fp8":
-        denoiser = getattr(pipe, "unet", None) or pipe.transformer
-        weights.cast_to_fp8(denoiser, device_config.torch_dtype)
+        weights.cast_to_fp8(denoiser_of(pipe), device_config.torch_dtype)
 
 
 def enable_vae_slicing_if_large(pipe: Any, batch_size: int, pixels_per_image: int) -> None:
@@ -85,8 +85,10 @@ def enable_vae_slicing_if_large(pipe: Any, batch_size: int, pixels_per_image: in
         batch_size: images per pipeline call.
         pixels_per_image: number of pixels of an image.
     """
-    if batch_size > 1 and pixels_per_image > VAE_SLICING_MIN_PIXELS and hasattr(pipe.vae, "enable_slicing"):
-        pipe.vae.enable_slicing()
+    vae = getattr(pipe, "vae", None)
+    is_large = batch_size > 1 and pixels_per_image > VAE_SLICING_MIN_PIXELS
+    if is_large and vae is not None and hasattr(vae, "enable_slicing"):
+        vae.enable_slicing()
 
 
 def set_vae_tiling(pipe: Any, enabled: bool) -> None:
@@ -97,9 +99,10 @@ def set_vae_tiling(pipe: Any, enabled: bool) -> None:
     Tiles are therefore 512 pixels wide for every model.
     """
     verb = "enable" if enabled else "disable"
+    vae = getattr(pipe, "vae", None)
     for method in (f"{verb}_slicing", f"{verb}_tiling"):
-        if hasattr(pipe.vae, method):
-            getattr(pipe.vae, method)()
-    if enabled and hasattr(pipe.vae, "tile_latent_min_size"):
-        pipe.vae.tile_latent_min_size = pipe.vae.tile_latent_min_size * VAE_TILE_PX // pipe.vae.tile_sample_min_size
-        pipe.vae.tile_sample_min_size = VAE_TILE_PX
+        if hasattr(vae, method):
+            getattr(vae, method)()
+    if enabled and vae is not None and hasattr(vae, "tile_latent_min_size"):
+        vae.tile_latent_min_size = vae.tile_latent_min_size * VAE_TILE_PX // vae.tile_sample_min_size
+        vae.tile_sample_min_size = VAE_TILE_PX

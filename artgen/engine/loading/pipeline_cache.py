@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import inspect
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,10 +21,7 @@ from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ArtgenError, ModelUnavailableError
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
-
-SD_PIPELINE_PATTERN = re.compile("(StableDiffusion(?:XL)?)(?:Img2Img|Inpaint)?Pipeline")
-PIPELINE_SUFFIXES = {"Text2Image": "", "Image2Image": "Img2Img", "Inpainting": "Inpaint"}
-"""Suffixes of the pipeline classes that are found by name. The table of diffusers imports all pipelines."""
+from artgen.registry.pipelines import check_task
 
 LIBRARY_LOGGERS = (diffusers.logging, transformers.logging)
 
@@ -156,42 +152,26 @@ def empty_cuda_cache() -> None:
         torch.cuda.empty_cache()
 
 
-def pipeline_for_task(pipe: Pipeline, diffusers_task: str, task: str) -> Pipeline:
+def pipeline_for_task(pipe: Pipeline, model: ResolvedModel, task: str) -> Pipeline:
     """Return the pipeline of a task with the components of `pipe`.
 
     Args:
         pipe: the model's pipeline.
-        diffusers_task: task name of diffusers: `Text2Image`, `Image2Image` or `Inpainting`.
+        model: the model, whose entry in the table of pipelines names the class.
         task: task name of artgen.
 
     Raises:
-        ModelUnavailableError: diffusers has no pipeline of this task for the architecture.
+        ModelUnavailableError: the model does not support the task.
     """
-    try:
-        with silence_libraries():
-            family = SD_PIPELINE_PATTERN.fullmatch(type(pipe).__name__)
-            if family:
-                shared = _share_components(
-                    pipe, getattr(diffusers, f"{family[1]}{PIPELINE_SUFFIXES[diffusers_task]}Pipeline")
-                )
-            else:
-                shared = getattr(diffusers, f"AutoPipelineFor{diffusers_task}").from_pipe(pipe)
-    except ValueError as error:
-        raise unsupported_task_error(type(pipe).__name__, task) from error
+    check_task(model.pipeline_entry, task, model.name)
+    with silence_libraries():
+        shared = _share_components(pipe, getattr(diffusers, model.pipeline_entry.tasks[task]))
     shared.set_progress_bar_config(disable=True)
     # diffusers uses these attributes to offload components after a call, and does not copy them to the new pipeline.
     for name in ("_all_hooks", "_offload_device", "_offload_gpu_id"):
         if hasattr(pipe, name):
             setattr(shared, name, getattr(pipe, name))
     return shared
-
-
-def unsupported_task_error(pipeline: str, task: str) -> ModelUnavailableError:
-    """Return the error to raise if diffusers has no pipeline of a task for models of the pipeline class."""
-    return ModelUnavailableError(
-        f"Cannot use this model for {task}: diffusers has no {task} pipeline for {pipeline} models.",
-        "Choose another model: artgen models list",
-    )
 
 
 def _share_components(pipe: Pipeline, cls: Any) -> Pipeline:

@@ -20,7 +20,8 @@ from artgen.registry import ResolvedModel
 
 def needs_latent_masking(model: ResolvedModel) -> bool:
     """Return whether a model needs this method: its UNet has neither 4 input channels nor mask channels."""
-    return model.architecture in ("sd1", "sd2", "sdxl") and model.unet_channels == model.latent_channels != 4
+    has_mask_channels = model.unet_channels != model.latent_channels
+    return model.pipeline_entry.supports("latent-masking") and not has_mask_channels and model.latent_channels != 4
 
 
 class MaskedLatentCallback:

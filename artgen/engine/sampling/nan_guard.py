@@ -62,7 +62,8 @@ class NanGuard:
         self._process_flags(max_pending=1 if self.last_latents.is_cuda else 0)
         if None not in self._first_nonfinite_steps:
             raise NonFiniteError("Every image of the batch contains NaN or infinity.")
-        self.on_step(step + 1, int(pipe.num_timesteps))
+        # Older pipelines have no `num_timesteps`.
+        self.on_step(step + 1, int(getattr(pipe, "num_timesteps", 0) or len(pipe.scheduler.timesteps)))
         if self.latent_callback is None:
             return {}
         self.last_latents = self.latent_callback(pipe, step, self.last_latents)
@@ -111,10 +112,12 @@ def redecode_fp32(pipe: Any, decoded: DecodedBatch, nan_guard: NanGuard, listene
     VAE decoders can overflow in fp16 and bf16. The function changes `decoded` in place and runs the safety filter on
     the new images. It returns whether it decoded an image again.
     """
-    last, vae = nan_guard.last_latents, pipe.vae
+    last, vae = nan_guard.last_latents, getattr(pipe, "vae", None)
     overflowed = [
         i for i, is_finite in enumerate(nan_guard.finite) if is_finite and not np.isfinite(decoded.pixels[i]).all()
     ]
+    if vae is None:
+        return False
     # Sequential offloading keeps the parameters on the meta device.
     is_decodable = last is not None and last.ndim == 4 and not any(p.is_meta for p in vae.parameters())
     if not overflowed or last is None or not is_decodable or vae.dtype == torch.float32:

@@ -1,7 +1,6 @@
 """Run one call of a diffusers pipeline, which generates a batch of images."""
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,14 +24,17 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import masked_latents, refiner, text_encoder_offload
+from artgen.engine.sampling.call_arguments import call_arguments
 from artgen.engine.sampling.frames import StepRecorder
 from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard, redecode_fp32
 from artgen.engine.sampling.outcomes import BatchOutput
-from artgen.engine.sampling.prompt_arguments import prompt_arguments, truncated_prompts
+from artgen.engine.sampling.pipeline_errors import wrap_pipeline_errors
+from artgen.engine.sampling.prompt_arguments import truncated_prompts
 from artgen.engine.sampling.task_arguments import task_arguments
 from artgen.errors import NonFiniteError
 from artgen.events import Decoding, Listener, ModelSelected, Notice, PlanNote, StepEvent
 from artgen.jobs.job import GenerationJob
+from artgen.registry.pipelines import PipelineEntry
 from artgen.spec.records import WRITER_FIELDS
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import FramesSettings
@@ -113,7 +115,7 @@ def _run_pipeline_once(
     )
     masks_latents = jobs[0].mask is not None and masked_latents.needs_latent_masking(jobs[0].model)
     task = TASKS["img2img" if masks_latents else jobs[0].request.task]
-    pipe = _prepare_pipeline(padded_jobs, task.pipeline_kind, device_config, memory_settings, progress.listener)
+    pipe = _prepare_pipeline(padded_jobs, task.name, device_config, memory_settings, progress.listener)
     plan = plan_optimizations(pipe, padded_jobs, device_config, memory_settings, progress)
     recorder = StepRecorder(pipe, frames) if frames else None
     truncated = [truncated_prompts(job, progress.listener) for job in jobs]
@@ -121,13 +123,13 @@ def _run_pipeline_once(
     nan_guard = NanGuard(progress.on_step, batch_size, latent_callback)
     approximations = with_approximations(pipe, jobs[0].request.fast, jobs[0].extras)
     try:
-        with pipeline_cache.silence_libraries(), optimized(pipe, plan), approximations:
-            kwargs = _call_kwargs(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, prompt_embeds)
+        with wrap_pipeline_errors(jobs[0]), pipeline_cache.silence_libraries(), optimized(pipe, plan), approximations:
+            kwargs = call_arguments(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, prompt_embeds)
             result = pipe(**{**kwargs, **refiner.base_arguments(jobs[0])})
         if jobs[0].model.refiner is not None:
             pipe = refiner.load_refiner(jobs[0], pipe.scheduler, device_config, memory_settings, progress.listener)
-            refined = _call_kwargs(pipe, padded_jobs, refiner.arguments(jobs[0], result.images), nan_guard, None)
-            with pipeline_cache.silence_libraries():
+            refined = call_arguments(pipe, padded_jobs, refiner.arguments(jobs[0], result.images), nan_guard, None)
+            with wrap_pipeline_errors(jobs[0]), pipeline_cache.silence_libraries():
                 # The generators continue: an ancestral scheduler must not add the initial noise again.
                 result = pipe(**{**refined, "generator": kwargs["generator"]})
     except NonFiniteError:
@@ -148,7 +150,7 @@ def _run_pipeline_once(
 
 def _prepare_pipeline(
     jobs: Sequence[GenerationJob],
-    pipeline_kind: str,
+    task: str,
     device_config: DeviceConfig,
     memory_settings: MemorySettings,
     listener: Listener,
@@ -166,7 +168,7 @@ def _prepare_pipeline(
     )
     offloading.enable_vae_slicing_if_large(base, len(jobs), job.width * job.height)
     lora.set_loras(base, job.loras, device_config, memory_settings.offload)
-    pipe = pipeline_cache.pipeline_for_task(base, pipeline_kind, request.task)
+    pipe = pipeline_cache.pipeline_for_task(base, job.model, task)
     scheduler = schedulers.build_scheduler(base.scheduler, request.scheduler, request.sigmas)
     schedulers.seed_noise(scheduler, [int(each.request.seed or 0) for each in jobs])
     pipe.scheduler = schedulers.use_cpu_timesteps(scheduler)
@@ -184,6 +186,7 @@ def plan_optimizations(
     """Return the optimizations for a pipeline call, and report why they were selected."""
     job, request = jobs[0], jobs[0].request
     on_device = memory_settings.offload in (None, "none")
+    entry = job.model.pipeline_entry
     plan = policy.select_optimizations(
         policy.OptimizationContext(
             level="none" if optimizations_disabled(job.model) else request.acceleration or "none",
@@ -194,8 +197,10 @@ def plan_optimizations(
             batch_size=len(jobs),
             steps=max(1, int((request.steps or 1) * (job.strength or 1))),
             on_device=on_device,
+            supports_cuda_graphs=entry.supports("cuda-graphs"),
+            unet_blocks=entry.supports("unet-blocks"),
             unmodified=on_device and device_config.quantize is None and not job.loras and not request.fast,
-            vae_upcast=_is_vae_upcast(pipe, job.model.architecture, device_config),
+            vae_upcast=_is_vae_upcast(pipe, entry, device_config),
             already_compiled=is_compiled(pipe),
             remaining_seconds=progress.remaining_seconds,
         )
@@ -207,12 +212,12 @@ def plan_optimizations(
     return plan
 
 
-def _is_vae_upcast(pipe: Any, architecture: str, device_config: DeviceConfig) -> bool:
+def _is_vae_upcast(pipe: Any, entry: PipelineEntry, device_config: DeviceConfig) -> bool:
     """Return whether the pipeline decodes in fp32.
 
     `force_upcast` is set in most VAE configurations, but only the SDXL pipelines use it.
     """
-    return architecture == "sdxl" and device_config.dtype == "fp16" and bool(pipe.vae.config.force_upcast)
+    return entry.supports("vae-upcast") and device_config.dtype == "fp16" and bool(pipe.vae.config.force_upcast)
 
 
 def _check_decoded(
@@ -221,7 +226,8 @@ def _check_decoded(
     """Return the decoded batch, and whether images of the batch were decoded again in fp32."""
     listener(Decoding())
     filtered = list(getattr(result, "nsfw_content_detected", None) or [False] * batch_size)
-    decoded = DecodedBatch(np.array(result.images), filtered)
+    images = result.images if hasattr(result, "images") else result.image
+    decoded = DecodedBatch(np.array(images), filtered)
     return decoded, redecode_fp32(pipe, decoded, nan_guard, listener)
 
 
@@ -239,33 +245,3 @@ def _library_versions() -> dict[str, str]:
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,
     }
-
-
-def _call_kwargs(
-    pipe: Any,
-    jobs: Sequence[GenerationJob],
-    task_kwargs: dict[str, Any],
-    nan_guard: NanGuard,
-    prompt_embeds: Mapping[str, torch.Tensor] | None,
-) -> dict[str, Any]:
-    """Return the keyword arguments of the pipeline call.
-
-    Args:
-        pipe: Pipeline to call.
-        jobs: Jobs of the batch.
-        task_kwargs: Arguments that are specific to the task.
-        nan_guard: Callback after each step.
-        prompt_embeds: Embeddings of the prompts as keyword arguments. None: the prompts are not encoded yet.
-    """
-    request = jobs[0].request
-    accepted = inspect.signature(pipe.__call__).parameters
-    # Some image pipelines have no size arguments and use the size of the image.
-    kwargs = {name: value for name, value in task_kwargs.items() if name in accepted or name not in ("width", "height")}
-    kwargs["num_inference_steps"] = request.steps
-    kwargs["guidance_scale"] = request.guidance_scale
-    if request.guidance_rescale:
-        kwargs["guidance_rescale"] = request.guidance_rescale
-    kwargs["generator"] = [torch.Generator("cpu").manual_seed(int(job.request.seed or 0)) for job in jobs]
-    kwargs["output_type"] = "np"
-    kwargs["callback_on_step_end"] = nan_guard
-    return {**kwargs, **(prompt_arguments(pipe, jobs, accepted) if prompt_embeds is None else prompt_embeds)}

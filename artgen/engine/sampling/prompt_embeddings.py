@@ -36,18 +36,13 @@ class _EmbeddingCache(OrderedDict[tuple[Any, ...], EncodedPrompt]):
 _embedding_caches: "weakref.WeakKeyDictionary[Any, _EmbeddingCache]" = weakref.WeakKeyDictionary()
 
 
-def supports_embeddings(pipe: Any) -> bool:
-    """Return whether artgen can call `encode_prompt` of the pipeline: Stable Diffusion 1, 2, XL and 3."""
-    return type(pipe).__name__.startswith("StableDiffusion") and hasattr(pipe, "encode_prompt")
-
-
 def prompt_embeddings(
     pipe: Any, prompts: Sequence[str], negative_prompts: Sequence[str], uses_cfg: bool
 ) -> dict[str, torch.Tensor]:
     """Return prompt embeddings as keyword arguments for a pipeline, with batch size `len(prompts)`.
 
     Args:
-        pipe: A pipeline for which `supports_embeddings` is true.
+        pipe: A pipeline of Stable Diffusion 1, 2, XL or 3.
         prompts: One prompt per image.
         negative_prompts: One negative prompt per image. Empty: no negative prompt.
         uses_cfg: Whether classifier-free guidance is used.

@@ -59,7 +59,7 @@ def load_refiner(
         listener=listener,
         keep_others=keeps_base,
     )
-    pipe = pipeline_cache.pipeline_for_task(base, "Image2Image", "img2img")
+    pipe = pipeline_cache.pipeline_for_task(base, model, "img2img")
     if job.request.scheduler is None:
         pipe.scheduler = type(scheduler).from_config(base.scheduler.config)
     else:

@@ -17,6 +17,7 @@ from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.sampling import prompt_embeddings, prompts
 from artgen.events import Listener
 from artgen.jobs.job import GenerationJob
+from artgen.jobs.pipeline_options import uses_cfg
 
 MAX_PREFETCH_BYTES = 256 << 20
 """Size of the cached embeddings up to which prompts of later jobs are encoded too."""
@@ -38,7 +39,7 @@ class _PromptKey:
         request = job.request
         texts = request.prompt, request.negative_prompt
         chunked = request.long_prompt == "chunk" and any(prompts.truncated_part(job.model, text) for text in texts)
-        return cls(*texts, request.uses_cfg, chunked)
+        return cls(*texts, uses_cfg(request, job.model.pipeline_entry), chunked)
 
 
 _embedding_cache: dict[tuple[Any, ...], dict[_PromptKey, PromptEmbeddings]] = {}

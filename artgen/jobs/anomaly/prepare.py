@@ -148,7 +148,7 @@ def _check_model_type(method: str, model: registry.ResolvedModel) -> None:
             f"Cannot use '{model.name}' with the method pixel: it is not an unconditional pixel model.",
             "Add --method latent, or omit --model.",
         )
-    if method == "latent" and (model.architecture not in ("sd1", "sd2", "sdxl") or model.is_inpainting):
+    if method == "latent" and (not model.pipeline_entry.supports("latent-denoise") or model.is_inpainting):
         raise ModelUnavailableError(
             f"Cannot use '{model.name}' with the method latent: it is not a Stable Diffusion 1, 2 or XL model.",
             "Choose another --model: artgen models list",

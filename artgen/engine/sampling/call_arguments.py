@@ -1,0 +1,63 @@
+"""Build the keyword arguments of a pipeline call, with the names of the arguments from the table of pipelines."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from artgen.engine.sampling.nan_guard import NanGuard
+from artgen.engine.sampling.prompt_arguments import prompt_arguments
+from artgen.jobs.job import GenerationJob
+
+
+def call_arguments(
+    pipe: Any,
+    jobs: Sequence[GenerationJob],
+    task_kwargs: Mapping[str, Any],
+    nan_guard: NanGuard,
+    prompt_embeds: Mapping[str, torch.Tensor] | None,
+) -> dict[str, Any]:
+    """Return the keyword arguments of the pipeline call.
+
+    Args:
+        pipe: Pipeline to call.
+        jobs: Jobs of the batch.
+        task_kwargs: Arguments that are specific to the task.
+        nan_guard: Callback after each step.
+        prompt_embeds: Embeddings of the prompts as keyword arguments. None: the prompts are not encoded yet.
+    """
+    request, entry = jobs[0].request, jobs[0].model.pipeline_entry
+    accepted = inspect.signature(pipe.__call__).parameters
+    # Some image pipelines have no size arguments and use the size of the image.
+    kwargs = {name: value for name, value in task_kwargs.items() if name in accepted or name not in ("width", "height")}
+    if request.task in entry.no_strength:
+        del kwargs["strength"]
+        kwargs["image"] = jobs[0].padded_image  # A list contains several references for one image.
+    if "max_area" in accepted:
+        # Flux Kontext rescales every size to this area.
+        kwargs["max_area"] = jobs[0].padded_size[0] * jobs[0].padded_size[1]
+    kwargs |= {name: value for name, value in entry.arguments.items() if name in accepted}
+    kwargs[entry.steps_argument] = request.steps
+    if entry.guidance != "none" and entry.guidance_argument in accepted:
+        kwargs[entry.guidance_argument] = request.guidance_scale
+    if request.guidance_rescale:
+        kwargs["guidance_rescale"] = request.guidance_rescale
+    kwargs["generator"] = [torch.Generator("cpu").manual_seed(int(job.request.seed or 0)) for job in jobs]
+    kwargs["output_type"] = "np"
+    kwargs |= _callback_arguments(pipe, accepted, nan_guard)
+    return {**kwargs, **(prompt_arguments(pipe, jobs) if prompt_embeds is None else prompt_embeds)}
+
+
+def _callback_arguments(pipe: Any, accepted: Mapping[str, Any], nan_guard: NanGuard) -> dict[str, Any]:
+    """Return the argument that reports the steps; older pipelines have `callback`, and some have none."""
+    if "callback_on_step_end" in accepted:
+        return {"callback_on_step_end": nan_guard}
+    return {"callback": _legacy_callback(pipe, nan_guard)} if "callback" in accepted else {}
+
+
+def _legacy_callback(pipe: Any, nan_guard: NanGuard) -> Callable[[int, Any, torch.Tensor], None]:
+    def on_step(step: int, timestep: Any, latents: torch.Tensor) -> None:
+        nan_guard(pipe, step, timestep, {"latents": latents})
+
+    return on_step

@@ -1,0 +1,108 @@
+"""Check that the pipeline of a model takes the options of a request, with the table of pipelines.
+
+An option without an effect is refused. The errors name their setting, so that the callers refuse only values from the
+command line or from a line of a prompt file, and ignore a default of the user with a note (`ArtgenError.settings`).
+"""
+
+from artgen.errors import UsageError
+from artgen.registry import ResolvedModel
+from artgen.registry.pipelines import PipelineEntry
+from artgen.spec.requests import PromptRequest
+from artgen.spec.schedulers import find_scheduler
+
+
+def uses_cfg(request: PromptRequest, entry: PipelineEntry) -> bool:
+    """Return whether the pipeline uses classifier-free guidance, which doubles the batch size of the denoiser."""
+    if entry.negative_prompt == "true-cfg":
+        return bool(request.negative_prompt)
+    scale = request.guidance_scale or 0.0
+    return entry.guidance in ("classifier-free", "true-cfg") and scale > entry.guidance_off
+
+
+def check_options(request: PromptRequest, model: ResolvedModel) -> None:
+    """Check that the pipeline takes each option that is set. Unset options have not been filled in yet.
+
+    Raises:
+        UsageError: the pipeline does not take an option; `settings` contains its name.
+    """
+    entry = model.pipeline_entry
+    _check_guidance_scale(request, entry, model.name)
+    check_negative_prompt(request.negative_prompt, model)
+    if getattr(request, "strength", None) is not None and request.task in entry.no_strength:
+        raise UsageError(
+            f"Cannot use --strength with '{model.name}': {request.task} of {entry.title} models uses the image as a "
+            "reference and has no strength.",
+            "Remove --strength.",
+            settings=("strength",),
+        )
+    if request.vae_tiling and entry.vae != "vae":
+        raise _unsupported_error("--vae-tiling", "vae_tiling", entry, model.name)
+    if request.quantize and not entry.supports("quantize"):
+        raise _unsupported_error("--quantize", "quantize", entry, model.name)
+    if request.long_prompt == "chunk" and not entry.supports("long-prompts"):
+        raise _unsupported_error("--long-prompt chunk", "long_prompt", entry, model.name)
+    _check_scheduler(request, entry, model.name)
+
+
+def check_negative_prompt(negative_prompt: str, model: ResolvedModel) -> None:
+    """Check that a negative prompt can have an effect.
+
+    Raises:
+        UsageError: the pipeline takes no negative prompt.
+    """
+    entry = model.pipeline_entry
+    if not negative_prompt or entry.negative_prompt != "none":
+        return
+    reasons = {
+        "none": f"{entry.title} models are distilled and have no guidance",
+        "embedded": f"the guidance of {entry.title} models is an input of the denoiser and does not use a negative "
+        "prompt",
+    }
+    reason = reasons.get(entry.guidance, f"the pipeline of {entry.title} models takes none")
+    raise UsageError(
+        f"Cannot use a negative prompt with '{model.name}': {reason}.",
+        "Remove --negative-prompt.",
+        settings=("negative_prompt",),
+    )
+
+
+def _check_guidance_scale(request: PromptRequest, entry: PipelineEntry, model_name: str) -> None:
+    scale = request.guidance_scale
+    if scale is None:
+        return
+    if entry.guidance == "none" and scale > 1:
+        raise UsageError(
+            f"Cannot use --guidance-scale {scale:g} with '{model_name}': {entry.title} models are distilled and have "
+            "no guidance.",
+            "Remove --guidance-scale.",
+            settings=("guidance_scale",),
+        )
+    if scale < entry.guidance_min:
+        raise UsageError(
+            f"Cannot use --guidance-scale {scale:g} with '{model_name}': {entry.title} models need a guidance scale of "
+            f"{entry.guidance_min:g} or more.",
+            f"Use --guidance-scale {entry.guidance_min:g} or more.",
+            settings=("guidance_scale",),
+        )
+
+
+def _check_scheduler(request: PromptRequest, entry: PipelineEntry, model_name: str) -> None:
+    """Check that the pipeline works with other schedulers than its own."""
+    if request.scheduler is not None and not entry.supports("schedulers"):
+        name = find_scheduler(request.scheduler).name
+        raise UsageError(
+            f"Cannot use --scheduler {name} with '{model_name}': {entry.title} models support only their own "
+            "scheduler.",
+            "Remove --scheduler.",
+            settings=("scheduler", "sigmas"),
+        )
+    if request.sigmas is not None and not entry.supports("schedulers"):
+        raise _unsupported_error("--sigmas", "sigmas", entry, model_name)
+
+
+def _unsupported_error(option: str, setting: str, entry: PipelineEntry, model_name: str) -> UsageError:
+    return UsageError(
+        f"Cannot use {option} with '{model_name}': {entry.title} models do not support it.",
+        f"Remove {option}.",
+        settings=(setting,),
+    )
