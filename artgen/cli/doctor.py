@@ -57,14 +57,12 @@ def _package_versions() -> dict[str, Any]:
 def _hardware_status() -> dict[str, Any]:
     cuda = hardware.torch_cuda_version()
     devices = hardware.cuda_device_count()
-    memory = ""
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        memory = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
+    ram = hardware.total_ram()
     return {
         "device": f"cuda, {devices} found" if devices else "mps" if hardware.has_mps() else "cpu",
         "torch built for": f"CUDA {cuda}" if cuda else "the CPU",
         "cores": os.cpu_count(),
-        "memory": memory,
+        "memory": f"{ram / 2**30:.0f} GiB" if ram else "",
     }
 
 

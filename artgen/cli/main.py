@@ -39,7 +39,7 @@ COMMAND_SUMMARIES = {
     "sheet": "Arrange images on a labeled contact sheet.",
     "info": "Print the metadata of images and LoRA files.",
     "replay": "Generate an image again from its metadata.",
-    "models": "List, show, download, verify, alias and remove models.",
+    "models": "List, recommend, show, download, convert, verify, alias and remove models.",
     "schedulers": "List the schedulers and their aliases.",
     "doctor": "Check the installation: versions, devices, memory and models.",
     "config": "Show and set your default settings.",

@@ -1,9 +1,8 @@
 """Define the command `artgen models`."""
 
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,97 +10,22 @@ from artgen import registry
 from artgen.cli.console import Reporter, print_json, print_note, print_path, print_result
 from artgen.cli.convert import convert
 from artgen.cli.help import App
-from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError, UsageError
+from artgen.cli.models_list import AsJson, format_bytes, iter_model_details, list_models, model_details, recommend
+from artgen.errors import ModelUnavailableError, RefusedError, UsageError
 from artgen.events import Downloading, Loading
 from artgen.registry import hub
 from artgen.registry.hub import cache
 from artgen.system.counts import counted
 
-app = App("List, show, download, verify, alias and remove models.")
+app = App("List, recommend, show, download, convert, verify, alias and remove models.")
+app.command("list")(list_models)
+app.command()(recommend)
 
 MAX_README_BYTES = 1 << 20
 """Maximum number of bytes of a README that `show` prints."""
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 ModelName = Annotated[str, typer.Argument(help="Alias, OWNER/NAME[@REVISION], folder or .safetensors file.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Do not show progress.")]
-
-
-@app.command("list")
-def list_(as_json: AsJson = False) -> None:
-    """List the models that have an alias, and the downloaded models.
-
-    artgen models list
-    """
-    rows = list(_iter_model_details())
-    for row in rows:
-        if as_json:
-            print_json(row)
-    if as_json:
-        return
-    print_note(f"{'name':<17} {'kind':<5} {'size':<10} {'on disk':>9}  license")
-    for row in rows:
-        size = f"{row['width']}x{row['height']}" if row["width"] else "-"
-        disk = format_bytes(row["on_disk"]) if row["on_disk"] else "-"
-        disk += "" if row["complete"] or not row["on_disk"] else "*"
-        print_result(f"{row['name']:<17} {row['architecture'] or '-':<5} {size:<10} {disk:>9}  {row['license']}")
-    if any(row["on_disk"] and not row["complete"] for row in rows):
-        print_note("* The download is incomplete. `artgen models pull NAME` continues it.")
-
-
-def _iter_model_details() -> Iterator[dict[str, Any]]:
-    """Yield the details of every model with an alias, of cached models, and of the files in the model folders."""
-    named: set[str] = set()
-    for model_info in registry.known_models().values():
-        named.add(model_info.source)
-        yield _model_details(model_info.name, model_info)
-    for repo in cache.cached_repositories():
-        if repo not in named and cache.is_diffusers_model(repo):
-            yield _model_details(repo, registry.ModelInfo(name=repo, source=repo, builtin=False))
-    for file in registry.iter_model_files("model"):
-        if str(file.path) not in named and not file.is_pickle:
-            info = registry.ModelInfo(name=file.stem, source=str(file.path), builtin=False)
-            yield _model_details(str(file.path), info) | {"name": file.stem}
-
-
-def _model_details(name: str, model_info: registry.ModelInfo) -> dict[str, Any]:
-    """Return the details of a model from the catalog, and from its files if they are available locally."""
-    model: registry.ResolvedModel | None = None
-    try:
-        model = registry.find_local_model(name)
-    except ArtgenError:
-        model = None
-    width, height = model.native_size if model else (model_info.width, model_info.height)
-    return {
-        "name": name,
-        "source": model_info.source,
-        "revision": model.revision if model else model_info.revision,
-        "architecture": model.architecture if model else model_info.architecture,
-        "width": width,
-        "height": height,
-        "license": model.license if model and model.license != "unknown" else model_info.license,
-        "gated": model_info.gated,
-        "inpainting": model.is_inpainting if model else model_info.inpainting,
-        "on_disk": _size_on_disk(model_info, model),
-        "complete": model is not None,
-        "builtin": model_info.builtin,
-        "description": (model.description if model else "") or model_info.description,
-    }
-
-
-def _size_on_disk(model_info: registry.ModelInfo, model: registry.ResolvedModel | None) -> int:
-    if model and not model.revision:
-        files = [model.path] if model.is_file else [path for path in model.path.rglob("*") if path.is_file()]
-        return sum(path.stat().st_size for path in files)
-    return cache.size_on_disk(model_info.source) if "/" in model_info.source else 0
-
-
-def format_bytes(num_bytes: int) -> str:
-    """Return a size such as `4.3 GB`."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if num_bytes >= factor:
-            return f"{num_bytes / factor:.1f} {unit}"
-    return f"{num_bytes} B"
 
 
 TXT2IMG_ONLY_FIELDS = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "latent_channels")
@@ -117,7 +41,7 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
     reference = registry.parse_reference(name)
     model_info = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
     model = registry.find_local_model(name)
-    details = _model_details(name, model_info) | {"path": str(model.path) if model else None}
+    details = model_details(name, model_info) | {"path": str(model.path) if model else None}
     if model:
         details |= {
             key: value for key, value in asdict(model).items() if key not in ("name", "path", "native_size", "is_file")
@@ -188,7 +112,7 @@ def verify(
 
     artgen models verify tiny
     """
-    selected = names or [row["name"] for row in _iter_model_details() if row["on_disk"]]
+    selected = names or [row["name"] for row in iter_model_details() if row["on_disk"]]
     if not selected:
         print_note("No models are downloaded.")
     failed_checks: list[registry.FileCheck] = []

@@ -60,12 +60,25 @@ def estimate_seconds(
         if not calls:
             return None
     kind = "pixel" if model.architecture == "pixel" else "denoiser"
+    return cpu_seconds(kind, denoiser, counts.get("vae", 0), calls, size) / num_cores()
+
+
+def cpu_seconds(kind: str, denoiser: int, vae: int, calls: float, size: tuple[int, int]) -> float:
+    """Return the seconds that one core needs for an image.
+
+    Args:
+        kind: `denoiser`, or `pixel` for a model that works on pixels.
+        denoiser: number of parameters of the denoiser.
+        vae: number of parameters of the VAE.
+        calls: number of calls of the denoiser.
+        size: width and height in pixels.
+    """
     per_megapixel = calls * denoiser * MEGAPIXEL_SECONDS_PER_PARAMETER[kind]
-    per_megapixel += counts.get("vae", 0) * MEGAPIXEL_SECONDS_PER_PARAMETER["vae"]
-    return per_megapixel * size[0] * size[1] / 1e6 / _num_cores()
+    per_megapixel += vae * MEGAPIXEL_SECONDS_PER_PARAMETER["vae"]
+    return per_megapixel * size[0] * size[1] / 1e6
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
     """Return the number of CPU cores that torch uses."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = os.environ.get("OMP_NUM_THREADS", "")

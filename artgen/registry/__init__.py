@@ -6,13 +6,13 @@ configuration files that single checkpoints lack.
 """
 
 from artgen.registry.aliases import remove_alias, set_alias
-from artgen.registry.catalog import ModelInfo, known_models, user_aliases_path
+from artgen.registry.catalog import ModelInfo, known_models, listed_models, user_aliases_path
 from artgen.registry.diffusers_folder import read_scheduler_config
 from artgen.registry.extras import HubFiles, fetch_hub_files
 from artgen.registry.hashes import file_hash
 from artgen.registry.location_index import damage_note as index_damage_note
 from artgen.registry.location_index import save_location
-from artgen.registry.memory import VAE_TILE_PX, estimate_memory, position_limit_px
+from artgen.registry.memory import VAE_TILE_PX, estimate_catalog_memory, estimate_memory, position_limit_px
 from artgen.registry.model_folders import iter_files as iter_model_files
 from artgen.registry.references import ModelReference, parse_reference, recorded_model_name
 from artgen.registry.resolve import find_local_model, find_models_by_hash, resolve_model, resolve_reference
@@ -30,6 +30,7 @@ __all__ = [
     "ResolvedModel",
     "VaeFile",
     "check_model_files",
+    "estimate_catalog_memory",
     "estimate_memory",
     "fetch_hub_files",
     "file_hash",
@@ -39,6 +40,7 @@ __all__ = [
     "index_damage_note",
     "iter_model_files",
     "known_models",
+    "listed_models",
     "parse_reference",
     "position_limit_px",
     "read_scheduler_config",

@@ -44,6 +44,8 @@ class ModelInfo:
         license: SPDX identifier or name of the license.
         gated: whether the hub requires that the user accepts the license.
         download_size: approximate size in bytes of the files that artgen selects.
+        year: year of the release.
+        requires: packages that the model needs besides the dependencies of artgen.
         parameters: approximate number of parameters of each component, by diffusers' component names.
         description: one sentence for users.
         inpainting: whether the denoiser is an inpainting UNet.
@@ -66,6 +68,8 @@ class ModelInfo:
     license: str = "unknown"
     gated: bool = False
     download_size: int | None = None
+    year: int | None = None
+    requires: tuple[str, ...] = ()
     parameters: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     description: str = ""
     inpainting: bool = False
@@ -91,10 +95,10 @@ class ModelInfo:
 def builtin_models() -> dict[str, ModelInfo]:
     """Return the models of artgen's table, by name."""
     table = json.loads((ASSETS_FOLDER / "models.json").read_text(encoding="utf-8"))
-    return {
-        name: ModelInfo(name=name, **fields | {"aliases": tuple(fields.get("aliases", ()))})
-        for name, fields in table.items()
-    }
+    for fields in table.values():
+        for key in ("aliases", "requires"):
+            fields[key] = tuple(fields.get(key, ()))
+    return {name: ModelInfo(name=name, **fields) for name, fields in table.items()}
 
 
 @cache
@@ -132,6 +136,16 @@ def user_aliases() -> dict[str, str]:
             hint = 'Write an entry such as "mine": "owner/name".'
             raise InputFileError(f"Cannot read '{path}', line {line}: {name!r} is not an alias of a model.", hint)
     return table
+
+
+def listed_models() -> dict[str, ModelInfo]:
+    """Return the models of `known_models` without the further names of the built-in models.
+
+    Raises:
+        InputFileError: the user's file is not valid.
+    """
+    aliases = user_aliases()
+    return {name: info for name, info in known_models().items() if name in aliases or name in builtin_models()}
 
 
 def known_models() -> dict[str, ModelInfo]:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from artgen.registry import diffusers_folder
+from artgen.registry.catalog import ModelInfo
 from artgen.registry.checkpoint_content import component_of
 from artgen.registry.describe import vae_scale_factor
 from artgen.registry.resolved import ResolvedModel
@@ -16,6 +17,8 @@ from artgen.spec import memory_budget
 DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 VAE_TILE_PX = 512
 """Width and height in pixels of the tiles of tiled VAE decoding."""
+CATALOG_DECODER_CHANNELS = 128
+"""Channels of the decoder at the full size of the image; the same in nearly all models."""
 
 
 @lru_cache(maxsize=8)
@@ -68,6 +71,36 @@ def estimate_memory(
         decode_activation_bytes=round(pixels * decode_bytes_per_pixel),
         tiled_decode_bytes=round(
             min(pixels, VAE_TILE_PX * VAE_TILE_PX) * decode_bytes_per_pixel + pixels * 3 * vae_dtype_bytes
+        ),
+    )
+
+
+def estimate_catalog_memory(info: ModelInfo, dtype: str) -> memory_budget.MemoryEstimate:
+    """Estimate the memory of a model of the catalog from its parameter counts, at its native size.
+
+    The activations are those of a decoder with 128 channels at the full size, which need more memory than the denoiser.
+
+    Args:
+        info: a model with `parameters`.
+        dtype: `fp32`, `fp16` or `bf16`.
+    """
+    dtype_bytes = DTYPE_BYTES[dtype]
+    pixels = (info.width or 0) * (info.height or 0)
+    decode_bytes_per_pixel = memory_budget.DECODER_ACTIVATION_FACTOR * CATALOG_DECODER_CHANNELS * dtype_bytes
+    sizes = {name: count * dtype_bytes for name, count in info.parameters.items()}
+    text_encoders = [name for name in sizes if name.startswith("text_encoder")]
+    denoisers = [name for name in sizes if name in ("unet", "transformer")]
+    vaes = [name for name in sizes if name in ("vae", "movq")]
+    others = sizes.keys() - {*text_encoders, *denoisers, *vaes}
+    return memory_budget.MemoryEstimate(
+        text_encoder_bytes=tuple(sizes[name] for name in text_encoders),
+        denoiser_bytes=sum(sizes[name] for name in denoisers),
+        vae_bytes=sum(sizes[name] for name in vaes),
+        other_bytes=sum(sizes[name] for name in others),
+        denoise_activation_bytes=0,
+        decode_activation_bytes=round(pixels * decode_bytes_per_pixel),
+        tiled_decode_bytes=round(
+            min(pixels, VAE_TILE_PX * VAE_TILE_PX) * decode_bytes_per_pixel + pixels * 3 * dtype_bytes
         ),
     )
 

@@ -164,7 +164,7 @@ def choose_offload_on_cpu(
     return text if separable_text_encoders and none.required_bytes > budget_bytes else none
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, name: str = "memory_budget") -> int:
     """Return the number of bytes of a size such as `8GiB`, `8GB`, `6.5 GiB` or `8000MiB`; `8G` is 8 GiB.
 
     Raises:
@@ -172,13 +172,13 @@ def parse_bytes(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmg]i?)?(b?)", text.strip().lower())
     if match is None:
-        raise UsageError(f"memory_budget must be a size such as 8GiB or 6500MB, not {describe_value(text)}.")
+        raise UsageError(f"{name} must be a size such as 8GiB or 6500MB, not {describe_value(text)}.")
     number, unit, letter = match.groups(default="")
     unit = f"{unit}i" if unit and not letter and not unit.endswith("i") else unit
     num_bytes = float(number) * BYTE_UNITS[unit]
     if not WORKSPACE_BYTES <= num_bytes <= MAX_BUDGET_BYTES:
         raise UsageError(
-            f"memory_budget must be {WORKSPACE_BYTES >> 20} MiB to {format_gib(MAX_BUDGET_BYTES)}, not "
+            f"{name} must be {WORKSPACE_BYTES >> 20} MiB to {format_gib(MAX_BUDGET_BYTES)}, not "
             f"{describe_value(text)}.",
             "Use a size such as 8GiB.",
         )

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,17 @@ def cuda_device_count() -> int:
     except (OSError, AttributeError):
         return 0
     return count.value
+
+
+def cuda_memory_bytes() -> int | None:
+    """Return the total memory of the first CUDA device; None without a device that the installed torch supports."""
+    if not cuda_device_count():
+        return None
+    library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    device, num_bytes = ctypes.c_int(0), ctypes.c_size_t(0)
+    if library.cuDeviceGet(ctypes.byref(device), 0) or library.cuDeviceTotalMem_v2(ctypes.byref(num_bytes), device):
+        return None
+    return num_bytes.value
 
 
 def torch_cuda_version() -> str | None:
@@ -60,6 +72,13 @@ def available_ram() -> int | None:
     except (OSError, ValueError, KeyError):
         return None
     return min((free, *_cgroup_limits())) + own
+
+
+def total_ram() -> int | None:
+    """Return the bytes of main memory of the machine; None if the system does not report them."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _read_kib(file: Path, name: str) -> int:

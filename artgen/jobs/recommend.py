@@ -1,0 +1,264 @@
+"""Recommend models of the catalog that fit a machine, best first. Torch-free; no network."""
+
+import importlib.util
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from artgen.errors import ArtgenError
+from artgen.jobs.time_estimate import cpu_seconds, num_cores
+from artgen.registry.catalog import ModelInfo, builtin_models
+from artgen.registry.hub import cache
+from artgen.registry.memory import DTYPE_BYTES, estimate_catalog_memory
+from artgen.registry.pipelines import PipelineEntry, pipeline_entries
+from artgen.registry.references import ModelReference
+from artgen.registry.resolve import complete_snapshot
+from artgen.spec import memory_budget
+from artgen.system import hardware
+from artgen.system.counts import format_duration
+from artgen.system.files import nearest_existing
+
+CUDA_RESERVED_FRACTION = 0.05
+"""Fraction of the memory of a GPU that the driver and other programs use."""
+
+YEAR_WEIGHT = 0.75
+"""Value of a newer model: three years are as good as 2.25 doublings of the parameters."""
+OFFLOAD_PENALTIES = {"none": 0.0, "text": 0.25, "model": 0.5, "group": 3.5, "sequential": 5.0}
+"""Cost of offloading, in doublings of the parameters."""
+QUICK_SECONDS = 120.0
+"""Time of an image on the CPU from which a model is ranked lower; each doubling costs 1."""
+TILING_PENALTY = 0.25
+"""Cost of tiled VAE decoding, which changes colors slightly."""
+CALLS_PENALTY = 0.02
+"""Cost of a doubling of the denoiser calls: of two equal models, the distilled one comes first."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Describe the device and the memory for which models are recommended.
+
+    Attributes:
+        device: cuda, mps or cpu.
+        memory_bytes: memory of the GPU, or main memory on the CPU.
+        ram_bytes: main memory, which holds offloaded components; None if unknown.
+        disk_bytes: free bytes on the disk of the model cache; None if unknown.
+        cores: number of CPU cores.
+    """
+
+    device: str
+    memory_bytes: int
+    ram_bytes: int | None
+    disk_bytes: int | None
+    cores: int
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Describe how a model fits a machine.
+
+    Attributes:
+        info: the model.
+        dtype: precision: fp32, fp16 or bf16.
+        plan: offload mode, VAE tiling, and the estimated memory.
+        seconds: estimated seconds of an image on the CPU; None on a GPU.
+        download_bytes: bytes to download; 0 if the model is on the disk.
+        command: command that generates an image.
+        rank: models with a higher rank come first.
+    """
+
+    info: ModelInfo
+    dtype: str
+    plan: memory_budget.OffloadPlan
+    seconds: float | None
+    download_bytes: int
+    command: str
+    rank: float
+
+
+def this_machine(device: str = "auto") -> Machine | None:
+    """Describe this machine; None if its memory cannot be determined.
+
+    Args:
+        device: `auto`, `cuda`, `mps` or `cpu`; `auto` selects as the other commands do.
+    """
+    cuda = hardware.cuda_memory_bytes() if device in ("auto", "cuda") else None
+    ram = hardware.available_ram() or hardware.total_ram()
+    if device == "auto":
+        device = "cuda" if cuda else "mps" if hardware.has_mps() else "cpu"
+    memory = round(cuda * (1 - CUDA_RESERVED_FRACTION)) if cuda else ram
+    if memory is None or (device == "cuda" and cuda is None):
+        return None
+    try:
+        disk = shutil.disk_usage(nearest_existing(Path(cache.cache_folder()))).free
+    except (ArtgenError, OSError):
+        disk = None
+    return Machine(device, memory, ram, disk, num_cores())
+
+
+def recommend(machine: Machine, task: str = "txt2img") -> list[Recommendation]:
+    """Return the models of the catalog that support a task and fit a machine, best first.
+
+    Newer and larger models come first; offloading, and on the CPU much time, rank a model lower.
+    """
+    found = [each for info in _candidates(task) if (each := _fit(info, machine, task)) is not None]
+    return sorted(found, key=lambda each: (-each.rank, each.info.name))
+
+
+def unusable_models(task: str = "txt2img") -> list[ModelInfo]:
+    """Return the models of the catalog that support a task and need a package that is not installed."""
+    models = builtin_models().values()
+    return [info for info in models if supports_task(info, task) and missing_packages(info)]
+
+
+def missing_packages(info: ModelInfo) -> list[str]:
+    """Return the packages that a model needs and that are not installed."""
+    return [name for name in info.requires if importlib.util.find_spec(name) is None]
+
+
+def _candidates(task: str) -> Iterator[ModelInfo]:
+    for info in builtin_models().values():
+        if info.parameters and supports_task(info, task) and not missing_packages(info):
+            yield info
+
+
+def entry_of(info: ModelInfo) -> PipelineEntry | None:
+    """Return the entry of a model's family in the table of pipelines; None if the family is unknown."""
+    return pipeline_entries().get(info.family or "")
+
+
+def supports_task(info: ModelInfo, task: str) -> bool:
+    """Return whether a model supports a task; an inpainting model supports only inpaint and outpaint."""
+    entry = entry_of(info)
+    if entry is None or task not in entry.tasks:
+        return False
+    return task in ("inpaint", "outpaint") or not info.inpainting
+
+
+def _fit(info: ModelInfo, machine: Machine, task: str) -> Recommendation | None:
+    """Return how a model fits a machine; None if the memory or the disk is too small."""
+    entry = entry_of(info)
+    if entry is None:
+        return None
+    download = 0 if _is_on_disk(info) else info.download_size or 0
+    if machine.disk_bytes is not None and download > machine.disk_bytes:
+        return None
+    for dtype in ("fp32", "bf16") if machine.device == "cpu" else ("fp16",):  # fp16 and bf16 need the same memory
+        estimate = estimate_catalog_memory(info, dtype)
+        if machine.device == "cpu":
+            separable = entry.supports("text-offload")
+            plan = memory_budget.choose_offload_on_cpu(
+                estimate, machine.memory_bytes, vae_tiling=False, separable_text_encoders=separable
+            )
+        else:
+            plan = _gpu_plan(estimate, machine.memory_bytes, can_offload=entry.supports("offload"))
+            weights = sum(info.parameters.values()) * DTYPE_BYTES[dtype]
+            if plan.offload != "none" and machine.ram_bytes is not None and weights > machine.ram_bytes:
+                continue
+        if plan.required_bytes <= machine.memory_bytes:
+            return _recommendation(info, entry, machine, task, (dtype, plan, download))
+    return None
+
+
+def _is_on_disk(info: ModelInfo) -> bool:
+    if info.bundled_folder is not None:
+        return True
+    try:
+        return complete_snapshot(ModelReference("hub", info.name, info.source, info.revision, info)) is not None
+    except ArtgenError:  # a damaged snapshot
+        return False
+
+
+def _gpu_plan(
+    estimate: memory_budget.MemoryEstimate, budget_bytes: int, *, can_offload: bool
+) -> memory_budget.OffloadPlan:
+    if can_offload:
+        return memory_budget.choose_offload(estimate, budget_bytes)
+    required = memory_budget.estimate_peak_bytes(estimate, "none", vae_tiling=False)
+    return memory_budget.OffloadPlan("none", False, required, budget_bytes)
+
+
+def _recommendation(
+    info: ModelInfo,
+    entry: PipelineEntry,
+    machine: Machine,
+    task: str,
+    fit: tuple[str, memory_budget.OffloadPlan, int],
+) -> Recommendation:
+    dtype, plan, download = fit
+    denoiser = max(info.parameters.get("unet", 0), info.parameters.get("transformer", 0), 1)
+    seconds = None
+    rank = math.log2(denoiser / 1e9) + YEAR_WEIGHT * ((info.year or 2022) - 2022)
+    rank -= OFFLOAD_PENALTIES[plan.offload] + (TILING_PENALTY if plan.vae_tiling else 0)
+    guided = entry.guidance in ("classifier-free", "true-cfg") and (info.guidance_scale or 0) > entry.guidance_off
+    calls = (info.steps or entry.steps) * (2 if guided else 1)
+    rank -= CALLS_PENALTY * math.log2(calls)
+    if machine.device == "cpu":
+        kind, size = "pixel" if entry.pixel_space else "denoiser", (info.width or 512, info.height or 512)
+        seconds = cpu_seconds(kind, denoiser, info.parameters.get("vae", 0), calls, size) / machine.cores
+        rank -= max(0.0, math.log2(seconds / QUICK_SECONDS))
+    return Recommendation(info, dtype, plan, seconds, download, _command(info, machine, task, dtype, plan), rank)
+
+
+TASK_ARGUMENTS = {
+    "txt2img": 'txt2img "a red fox"',
+    "img2img": 'img2img photo.png "a blue fox"',
+    "inpaint": 'inpaint photo.png --mask mask.png "a snowman"',
+    "outpaint": "outpaint photo.png --expand 64",
+    "sample": "sample",
+}
+"""Example of the arguments of each task."""
+
+
+def _command(info: ModelInfo, machine: Machine, task: str, dtype: str, plan: memory_budget.OffloadPlan) -> str:
+    parts = [f"artgen {TASK_ARGUMENTS[task]} -m {info.name}"]
+    if machine.device == "cpu" and dtype == "bf16":
+        parts.append("--dtype bf16")
+    if machine.device != "cpu" and plan.offload != "none":
+        parts.append(f"--offload {plan.offload}")
+    if plan.vae_tiling:
+        parts.append("--vae-tiling")
+    return " ".join(parts)
+
+
+def reason(each: Recommendation, machine: Machine) -> str:
+    """Return why a model fits a machine, as a sentence or two."""
+    info, plan = each.info, each.plan
+    place = "main memory" if machine.device == "cpu" else "GPU memory"
+    required = memory_budget.format_gib(plan.required_bytes)
+    available = memory_budget.format_gib(machine.memory_bytes)
+    parts = [f"Needs about {required} of {available} {place} in {each.dtype}"]
+    if plan.offload != "none":
+        parts.append(f"with --offload {plan.offload}" if machine.device != "cpu" else "with the text encoders freed")
+    text = f"{' '.join(parts)}; {info.steps} steps at {info.width}x{info.height}"
+    if each.seconds is not None:
+        text += f", about {format_duration(each.seconds)} per image"
+    text += f". Download: about {each.download_bytes / 1e9:.1f} GB" if each.download_bytes else ". On the disk"
+    return f"{text}. License: {info.license}{', gated' if info.gated else ''}."
+
+
+def as_record(each: Recommendation, machine: Machine) -> dict[str, Any]:
+    """Return a recommendation as a JSON object."""
+    info = each.info
+    return {
+        "name": info.name,
+        "source": info.source,
+        "family": info.family,
+        "device": machine.device,
+        "dtype": each.dtype,
+        "offload": each.plan.offload,
+        "vae_tiling": each.plan.vae_tiling,
+        "required_bytes": each.plan.required_bytes,
+        "available_bytes": machine.memory_bytes,
+        "download_bytes": each.download_bytes,
+        "seconds": None if each.seconds is None else round(each.seconds),
+        "width": info.width,
+        "height": info.height,
+        "steps": info.steps,
+        "license": info.license,
+        "gated": info.gated,
+        "reason": reason(each, machine),
+        "command": each.command,
+    }
