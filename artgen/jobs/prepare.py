@@ -138,6 +138,9 @@ class _Stages:
             for each in draft.loras:
                 lora_files.check_named_model(each.file, key[0] or "")
             self._models[key] = self._resolve_entry(draft.request)
+            resolved = self._models[key].model
+            for note in resolved.notes if resolved else ():
+                self._listener(Notice(note))
         _check_model(draft.request, self._models[key].model)
         return replace(draft, entry=self._models[key])
 

@@ -16,7 +16,7 @@ from artgen.registry.memory import VAE_TILE_PX, estimate_catalog_memory, estimat
 from artgen.registry.model_folders import iter_files as iter_model_files
 from artgen.registry.references import ModelReference, parse_reference, recorded_model_name
 from artgen.registry.resolve import find_local_model, find_models_by_hash, resolve_model, resolve_reference
-from artgen.registry.resolved import ResolvedModel, VaeFile
+from artgen.registry.resolved import ResolvedModel, SingleFile, VaeFile
 from artgen.registry.single_file_configs import single_file_config
 from artgen.registry.vae import find_vaes_by_hash, resolve_vae
 from artgen.registry.verify import FileCheck, check_model_files, verify_model_files
@@ -28,6 +28,7 @@ __all__ = [
     "ModelInfo",
     "ModelReference",
     "ResolvedModel",
+    "SingleFile",
     "VaeFile",
     "check_model_files",
     "estimate_catalog_memory",

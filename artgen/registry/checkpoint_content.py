@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from artgen.registry.lora_layers.architecture import architectures_of, is_adapter
-from artgen.registry.safetensors_header import read_header
+from artgen.registry.denoiser_files import EMA_PREFIX, Denoiser, find_denoiser, plain_names
+from artgen.registry.file_kinds import FileKind, find_kind
+from artgen.registry.gguf_header import is_gguf, read_gguf_header
+from artgen.registry.lora_layers.architecture import architectures_of
+from artgen.registry.safetensors_header import SafetensorsHeader, read_header
 
 COMPONENT_PREFIXES = {
     "vae": ("first_stage_model.", "vae."),
     "text_encoder": (
         "cond_stage_model.", "conditioner.embedders.0.transformer.", "text_encoders.clip_l.",
     ),
-    "text_encoder_2": ("conditioner.embedders.1.", "text_encoders.clip_g."),
+    "text_encoder_2": ("conditioner.embedders.1.", "conditioner.embedders.0.model.", "text_encoders.clip_g."),
     "text_encoder_3": ("text_encoders.t5xxl.",),
 }  # fmt: skip
 """Component of the pipeline -> prefixes of its tensors in a single file."""
@@ -27,17 +30,20 @@ DetectedArchitecture = tuple[str, str, int | None, str]
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """Describe the content of a single safetensors file.
+    """Describe the content of a single weights file.
 
     Attributes:
-        architecture: sd1, sd2, sdxl, sd3, flux or other.
-        kind: checkpoint (a complete pipeline), unet (only a UNet or transformer), vae, lora or unknown.
+        architecture: sd1, sd2, sdxl, sdxl-refiner, sd3, flux, flux2, ... or other.
+        kind: checkpoint (a complete pipeline), unet (only a UNet or transformer), unknown, or a kind of `file_kinds`,
+            such as lora, vae or embedding.
         unet_channels: input channels of the denoiser (4; inpainting: 9; SD 3: 16); None if unknown.
         dtype: dtype of most values.
         tensors: number of tensors.
         size: size of the file in bytes.
         layout: original (all components in one file), diffusers, kohya or peft.
         parts: components of a checkpoint other than the denoiser, by diffusers' names.
+        format: safetensors or gguf.
+        is_ema: whether the only denoiser of the file is the average of its weights (EMA).
     """
 
     architecture: str
@@ -48,27 +54,81 @@ class CheckpointInfo:
     size: int
     layout: str = "original"
     parts: tuple[str, ...] = ()
+    format: str = "safetensors"
+    is_ema: bool = False
 
 
-def inspect_file(path: Path) -> CheckpointInfo:
-    """Detect the content of a `.safetensors` file from its header.
+@dataclass(frozen=True)
+class FileContent:
+    """Store what the header of a weights file contains.
+
+    Attributes:
+        header: names, dtypes and shapes.
+        shapes: shapes by plain name; see `denoiser_files.plain_names`.
+        denoiser: denoiser; None if the file has none.
+        file_kind: kind of a file that is not an image model; None for a file with a denoiser and for an unknown file.
+        parts: components other than the denoiser, by diffusers' names.
+        format: safetensors or gguf.
+    """
+
+    header: SafetensorsHeader
+    shapes: TensorShapes
+    denoiser: Denoiser | None
+    file_kind: FileKind | None
+    parts: tuple[str, ...]
+    format: str
+
+    @property
+    def is_ema(self) -> bool:
+        """Return whether the only denoiser of the file is the average of its weights (EMA)."""
+        return self.denoiser is not None and any(
+            name not in self.shapes for name in self.header.tensors if name.startswith(EMA_PREFIX)
+        )
+
+
+def read_weights_header(path: Path) -> SafetensorsHeader:
+    """Read the header of a safetensors or GGUF file.
 
     Raises:
         RefusedError: the suffix is that of a pickle.
-        InputFileError: the file is unreadable, truncated or not safetensors.
+        InputFileError: the file is unreadable, truncated or of another format.
     """
-    header = read_header(path)
-    shapes = {name: shape for name, (_, shape) in header.tensors.items()}
-    architecture, kind, channels, layout = detect_architecture(shapes)
+    return read_gguf_header(path) if is_gguf(path) else read_header(path)
+
+
+def read_content(path: Path) -> FileContent:
+    """Detect the content of a weights file from its header. `read_weights_header` lists the errors."""
+    header = read_weights_header(path)
+    names = plain_names(list(header.tensors))
+    shapes = {names[name]: shape for name, (_, shape) in header.tensors.items()}
+    kind = find_kind(shapes)
+    denoiser = find_denoiser(shapes) if kind is None or kind.kind == "vae" else None
+    return FileContent(
+        header, shapes, denoiser, None if denoiser else kind, _included_components(shapes),
+        "gguf" if is_gguf(path) else "safetensors",
+    )  # fmt: skip
+
+
+def inspect_file(path: Path) -> CheckpointInfo:
+    """Detect the content of a `.safetensors` or `.gguf` file from its header.
+
+    Raises:
+        RefusedError: the suffix is that of a pickle.
+        InputFileError: the file is unreadable, truncated or of another format.
+    """
+    content = read_content(path)
+    architecture, kind, channels, layout = _summary(content.shapes, content.denoiser, content.file_kind)
     return CheckpointInfo(
         architecture=architecture,
         kind=kind,
         unet_channels=channels,
-        dtype=header.dtype,
-        tensors=len(shapes),
-        size=header.file_size_bytes,
+        dtype=content.header.dtype,
+        tensors=len(content.shapes),
+        size=content.header.file_size_bytes,
         layout=layout,
-        parts=_included_components(shapes),
+        parts=content.parts,
+        format=content.format,
+        is_ema=content.is_ema,
     )
 
 
@@ -85,66 +145,22 @@ def _included_components(shapes: TensorShapes) -> tuple[str, ...]:
 
 def detect_architecture(shapes: TensorShapes) -> DetectedArchitecture:
     """Return (architecture, kind, unet_channels, layout) of a state dict, given as name -> shape."""
-    if is_adapter(shapes):
+    kind = find_kind(shapes)
+    denoiser = find_denoiser(shapes) if kind is None or kind.kind == "vae" else None
+    return _summary(shapes, denoiser, None if denoiser else kind)
+
+
+def _summary(shapes: TensorShapes, denoiser: Denoiser | None, kind: FileKind | None) -> DetectedArchitecture:
+    if denoiser:
+        is_complete = _has_prefix(shapes, *COMPONENT_PREFIXES["vae"])
+        return denoiser.architecture, "checkpoint" if is_complete else "unet", denoiser.channels, denoiser.layout
+    if kind is None:
+        return "other", "unknown", None, "unknown"
+    if kind.kind == "lora":
         layout = "kohya" if _has_prefix(shapes, "lora_unet_", "lora_te") else "peft"
         return next(iter(architectures_of(shapes)), "other"), "lora", None, layout
-    return _detect_ldm(shapes) or _detect_diffusers(shapes) or ("other", "unknown", None, "unknown")
+    return "other", kind.kind, None, "original"
 
 
 def _has_prefix(shapes: TensorShapes, *prefixes: str) -> bool:
     return any(name.startswith(prefixes) for name in shapes)
-
-
-def _last(shape: tuple[int, ...]) -> int:
-    return shape[-1] if shape else 0
-
-
-def _detect_ldm(shapes: TensorShapes) -> DetectedArchitecture | None:
-    """Detect checkpoints in the layout of the CompVis and Stability AI repositories."""
-    unet = "model.diffusion_model."
-    conv_in = shapes.get(f"{unet}input_blocks.0.0.weight", shapes.get("input_blocks.0.0.weight", ()))
-    if len(conv_in) == 4:
-        kind = "checkpoint" if _has_prefix(shapes, "first_stage_model.") else "unet"
-        context = f"{unet}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"
-        if _has_prefix(shapes, "conditioner.embedders.1.") or f"{unet}label_emb.0.0.weight" in shapes:
-            is_refiner = not _has_prefix(shapes, "conditioner.embedders.1.") and _has_prefix(
-                shapes, "conditioner.embedders.0.model."
-            )
-            architecture = "other" if is_refiner else "sdxl"
-        elif _last(shapes.get(context, (768,))) == 1024 or _has_prefix(shapes, "cond_stage_model.model."):
-            architecture = "sd2"
-        else:
-            architecture = "sd1" if _last(shapes.get(context, (768,))) == 768 else "other"
-        return architecture, kind, conv_in[1], "original"
-    for prefix in (unet, ""):
-        if f"{prefix}joint_blocks.0.context_block.adaLN_modulation.1.bias" in shapes:
-            patches = shapes.get(f"{prefix}x_embedder.proj.weight", (0, 16, 0, 0))
-            kind = "checkpoint" if _has_prefix(shapes, "first_stage_model.") else "unet"
-            return "sd3", kind, patches[1] if len(patches) == 4 else None, "original"
-        if f"{prefix}double_blocks.0.img_attn.norm.key_norm.scale" in shapes:
-            return "flux", "checkpoint" if _has_prefix(shapes, "vae.") else "unet", None, "original"
-    if "first_stage_model.encoder.conv_in.weight" in shapes or "encoder.down.0.block.0.conv1.weight" in shapes:
-        return "other", "vae", None, "original"
-    return None
-
-
-def _detect_diffusers(shapes: TensorShapes) -> DetectedArchitecture | None:
-    """Detect one component in diffusers' layout: a UNet, a transformer or a VAE."""
-    if (
-        len(shapes.get("conv_in.weight", ())) == 4
-        and _has_prefix(shapes, "down_blocks.")
-        and "time_embedding.linear_1.weight" in shapes
-    ):
-        context = next((_last(s) for n, s in shapes.items() if n.endswith("attn2.to_k.weight")), 0)
-        by_context = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-        architecture = "sdxl" if "add_embedding.linear_1.weight" in shapes else by_context.get(context, "other")
-        return architecture, "unet", shapes["conv_in.weight"][1], "diffusers"
-    if len(shapes.get("pos_embed.proj.weight", ())) == 4 and _has_prefix(
-        shapes, "transformer_blocks.0.attn.add_q_proj."
-    ):
-        return "sd3", "unet", shapes["pos_embed.proj.weight"][1], "diffusers"
-    if _has_prefix(shapes, "single_transformer_blocks.0."):
-        return "flux", "unet", None, "diffusers"
-    if "encoder.conv_in.weight" in shapes and "decoder.conv_in.weight" in shapes:
-        return "other", "vae", None, "diffusers"
-    return None

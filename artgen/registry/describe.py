@@ -1,4 +1,4 @@
-"""Describe a model from its files: a folder in diffusers' layout, or a single checkpoint."""
+"""Describe a model from its configurations: a folder in diffusers' layout."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,13 +8,10 @@ from typing import Any
 from artgen.errors import InputFileError, ModelUnavailableError
 from artgen.registry import diffusers_folder, pipelines
 from artgen.registry.catalog import ModelInfo
-from artgen.registry.checkpoint_content import CheckpointInfo, inspect_file
 from artgen.registry.pipelines import PipelineEntry
 from artgen.registry.resolved import ResolvedModel
-from artgen.registry.safetensors_header import read_header
-from artgen.system.counts import counted
+from artgen.registry.variants import detect_variant
 
-SINGLE_FILE_ARCHITECTURES = ("sd1", "sd2", "sdxl", "sd3")
 MAX_NATIVE_SIDE_PX = 4096
 """Largest width and height of the training images of a model."""
 
@@ -46,7 +43,7 @@ def describe_folder(
     scheduler = diffusers_folder.read_scheduler_config(path)
     native_size, size_multiple = _sizes(entry, denoiser, vae)
     is_flow_matching = str(scheduler.get("_class_name", "")).startswith("FlowMatch")
-    steps, guidance_scale, scheduler_name = _default_sampling(entry, denoiser, scheduler)
+    steps, guidance_scale, scheduler_name = _default_sampling(name, entry, denoiser, scheduler)
     model = ResolvedModel(
         name=name,
         path=path,
@@ -68,7 +65,14 @@ def describe_folder(
         prediction="flow" if is_flow_matching else str(scheduler.get("prediction_type", "epsilon")),
         omitted=omitted,
     )
-    return _with_defaults(model, _catalog_fields(info) | _metadata_file_fields(path / "artgen.json"))
+    fields = read_artgen_json(path / "artgen.json")
+    if scheduler and fields.get("prediction", model.prediction) != model.prediction:
+        raise InputFileError(
+            f"Cannot use '{path / 'artgen.json'}': prediction is {fields['prediction']!r}, and the scheduler of the "
+            f"model has {model.prediction!r}.",
+            "Set prediction_type in the scheduler_config.json of the model.",
+        )
+    return with_defaults(model, catalog_fields(info) | fields)
 
 
 def _sizes(
@@ -98,88 +102,6 @@ def _max_prompt_tokens(path: Path) -> int | None:
     return int(limit) if isinstance(limit, int) and limit < 1_000_000 else None
 
 
-def describe_file(name: str, path: Path, info: ModelInfo | None = None) -> ResolvedModel:
-    """Describe a single safetensors checkpoint from its header.
-
-    Raises:
-        RefusedError: the file is a pickle.
-        InputFileError: the file is damaged or truncated.
-        ModelUnavailableError: the file is not a complete checkpoint (a LoRA, a VAE, only a UNet), or its architecture
-            is unknown.
-    """
-    checkpoint = inspect_file(path)
-    _check_is_full_checkpoint(path, checkpoint)
-    architecture = checkpoint.architecture
-    entry = pipelines.base_entry(architecture)
-    is_flow_matching = architecture == "sd3"
-    prediction = "flow" if is_flow_matching else _prediction_type(path, checkpoint)
-    size = 768 if (architecture, prediction) == ("sd2", "v_prediction") else entry.native_size_px
-    model = ResolvedModel(
-        name=name,
-        path=path,
-        source=path.name,
-        is_file=True,
-        architecture=architecture,
-        family=entry.name,
-        pipeline=entry.tasks["txt2img"],
-        native_size=(size, size),
-        size_multiple=16 if is_flow_matching else 8,
-        steps=entry.steps,
-        guidance_scale=entry.guidance_scale,
-        unet_channels=checkpoint.unet_channels or 4,
-        latent_channels=16 if is_flow_matching else 4,
-        is_flow_matching=is_flow_matching,
-        max_prompt_tokens=77,
-        prediction=prediction,
-    )
-    return _with_defaults(model, _catalog_fields(info) | _metadata_file_fields(path.with_suffix(".artgen.json")))
-
-
-def _check_is_full_checkpoint(path: Path, checkpoint: CheckpointInfo) -> None:
-    """Reject a file that is not a complete checkpoint, and name its content."""
-    if checkpoint.architecture == "flux" and checkpoint.kind != "lora":
-        raise ModelUnavailableError(
-            f"Cannot load '{path.name}': it is a Flux file, and artgen has no T5 tokenizer for single files.",
-            "Use the model's hub id or its folder in diffusers' layout; they include the tokenizer.",
-        )
-    if checkpoint.kind != "checkpoint" or checkpoint.architecture not in SINGLE_FILE_ARCHITECTURES:
-        contents = {"lora": f"a LoRA for {checkpoint.architecture}", "vae": "only a VAE", "unet": "only a denoiser"}
-        content = contents.get(
-            checkpoint.kind,
-            f"not a Stable Diffusion 1, 2, XL or 3 checkpoint ({counted(checkpoint.tensors, 'tensor')})",
-        )
-        is_lora = checkpoint.kind == "lora"
-        hint = "Pass it with --lora, and a model with --model." if is_lora else "Pass a complete checkpoint."
-        raise ModelUnavailableError(f"Cannot generate with '{path.name}': it is {content}.", hint)
-    required = {"text_encoder", "text_encoder_2"} if checkpoint.architecture in ("sdxl", "sd3") else {"text_encoder"}
-    missing = sorted(required - set(checkpoint.parts))
-    if missing:
-        raise ModelUnavailableError(
-            f"Cannot generate with '{path.name}': it does not include {' and '.join(missing)}.",
-            "Use a file that includes the text encoders, or the model's hub id or folder.",
-        )
-
-
-def _prediction_type(path: Path, checkpoint: CheckpointInfo) -> str:
-    """Return the prediction type of a checkpoint, which its tensors do not contain.
-
-    Sources, in this order: the file's `modelspec` metadata (https://github.com/Stability-AI/ModelSpec), a `v_pred`
-    tensor, the file's name. Without any of these, a Stable Diffusion 2 checkpoint is the 768-pixel v-prediction model,
-    as in diffusers; an inpainting checkpoint predicts the noise. `NAME.artgen.json` next to the file overrides all of
-    them with {"prediction": ...}.
-    """
-    header = read_header(path)
-    modelspec = header.metadata.get("modelspec.prediction_type", "").lower()
-    name = path.stem.lower().replace("_", "-")
-    if modelspec:
-        return "v_prediction" if modelspec.startswith("v") else "epsilon"
-    if "v_pred" in header.tensors or any(mark in name for mark in ("v-pred", "vpred", "768-v")):
-        return "v_prediction"
-    if checkpoint.architecture == "sd2" and checkpoint.unet_channels == 4:
-        return "epsilon" if any(mark in name for mark in ("base", "512", "turbo")) else "v_prediction"
-    return "epsilon"
-
-
 def vae_scale_factor(vae_config: Mapping[str, Any]) -> int:
     """Return the image's width in pixels divided by the width of the latents.
 
@@ -192,30 +114,32 @@ def vae_scale_factor(vae_config: Mapping[str, Any]) -> int:
 
 
 def _default_sampling(
-    entry: PipelineEntry, denoiser_config: Mapping[str, Any], scheduler_config: Mapping[str, Any]
+    name: str, entry: PipelineEntry, denoiser_config: Mapping[str, Any], scheduler_config: Mapping[str, Any]
 ) -> tuple[int, float, str | None]:
-    """Return default steps, guidance scale and scheduler for a model without a description.
-
-    Latent consistency models have an LCMScheduler (guidance 8.0 if the UNet embeds the guidance scale, else disabled).
-    Models distilled to a few steps ("turbo") have an Euler scheduler with trailing timesteps and epsilon prediction.
-    """
-    scheduler_class = str(scheduler_config.get("_class_name", ""))
-    if scheduler_class == "LCMScheduler":
-        return 4, 8.0 if denoiser_config.get("time_cond_proj_dim") else 1.0, "lcm"
-    is_distilled = scheduler_class.startswith("Euler") and scheduler_config.get("timestep_spacing") == "trailing"
-    if is_distilled and scheduler_config.get("prediction_type", "epsilon") == "epsilon":
-        return 4, 0.0, None
+    """Return default steps, guidance scale and scheduler for a model without a description."""
+    variant = detect_variant(
+        name,
+        entry.architecture,
+        scheduler=scheduler_config,
+        time_cond_dim=denoiser_config.get("time_cond_proj_dim"),
+    )
+    if variant:
+        is_lcm = scheduler_config.get("_class_name") == "LCMScheduler"
+        return variant.steps, variant.guidance_scale, "lcm" if is_lcm else None
     return entry.steps, entry.guidance_scale, None
 
 
-def _catalog_fields(info: ModelInfo | None) -> dict[str, Any]:
+def catalog_fields(info: ModelInfo | None) -> dict[str, Any]:
     if not info:
         return {}
     names = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "license", "description")
     return {key: getattr(info, key) for key in names if getattr(info, key) not in (None, "", "unknown")}
 
 
-_TEXT_FIELDS = ("scheduler", "sigmas", "license", "description", "prediction")
+PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow")
+_TEXT_FIELDS = ("scheduler", "sigmas", "license", "description", "prediction", "base")
+_FILE_FIELDS = ("base", "zero_snr")
+"""Fields that describe how a single file is loaded, not the defaults of the model."""
 _NUMBER_FIELDS: Mapping[str, tuple[Any, float, float]] = {
     "width": (int, 8, MAX_NATIVE_SIDE_PX),
     "height": (int, 8, MAX_NATIVE_SIDE_PX),
@@ -225,7 +149,7 @@ _NUMBER_FIELDS: Mapping[str, tuple[Any, float, float]] = {
 """Fields of `artgen.json`: type, smallest and largest value."""
 
 
-def _metadata_file_fields(path: Path) -> dict[str, Any]:
+def read_artgen_json(path: Path) -> dict[str, Any]:
     """Read and validate the fields of an `artgen.json` that artgen uses; return nothing if the file does not exist.
 
     Raises:
@@ -233,10 +157,14 @@ def _metadata_file_fields(path: Path) -> dict[str, Any]:
     """
     table = diffusers_folder.read_optional_config(path)
     table.setdefault("license", table.get("licence"))  # Earlier versions export `licence`.
-    fields = {key: table[key] for key in (*_TEXT_FIELDS, *_NUMBER_FIELDS) if table.get(key) is not None}
+    fields = {key: table[key] for key in (*_TEXT_FIELDS, "zero_snr", *_NUMBER_FIELDS) if table.get(key) is not None}
     for key, value in fields.items():
-        if key in _TEXT_FIELDS:
-            is_valid = isinstance(value, str)
+        if key == "prediction":
+            is_valid = value in PREDICTIONS
+        elif key in _TEXT_FIELDS:
+            is_valid = isinstance(value, str) and bool(value.strip())
+        elif key == "zero_snr":
+            is_valid = isinstance(value, bool)
         else:
             number_type, low, high = _NUMBER_FIELDS[key]
             is_number = isinstance(value, number_type) and not isinstance(value, bool)
@@ -246,9 +174,9 @@ def _metadata_file_fields(path: Path) -> dict[str, Any]:
     return fields
 
 
-def _with_defaults(model: ResolvedModel, fields: Mapping[str, Any]) -> ResolvedModel:
+def with_defaults(model: ResolvedModel, fields: Mapping[str, Any]) -> ResolvedModel:
     width, height = (
         int(fields.get(key, size)) for key, size in zip(("width", "height"), model.native_size, strict=True)
     )
-    others = {key: value for key, value in fields.items() if key not in ("width", "height")}
+    others = {key: value for key, value in fields.items() if key not in ("width", "height", *_FILE_FIELDS)}
     return replace(model, native_size=(width, height), files=model.file_identities(), **others)

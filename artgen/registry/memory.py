@@ -7,7 +7,7 @@ from typing import Any
 
 from artgen.registry import diffusers_folder
 from artgen.registry.catalog import ModelInfo
-from artgen.registry.checkpoint_content import component_of
+from artgen.registry.checkpoint_content import component_of, read_weights_header
 from artgen.registry.describe import vae_scale_factor
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import read_header
@@ -28,8 +28,11 @@ def parameter_counts(model: ResolvedModel) -> Mapping[str, int]:
         weights = diffusers_folder.select_weights(model.path, model.omitted)[1]
         return {name: sum(read_header(file).parameter_count for file in found.files) for name, found in weights.items()}
     counts: dict[str, int] = {}
-    denoiser = "transformer" if model.is_flow_matching else "unet"
-    for name, (_, shape) in read_header(model.path).tensors.items():
+    if model.single_file:
+        for component, found in model.single_file.base_weights().items():
+            counts[component] = sum(read_header(file).parameter_count for file in found.files)
+    denoiser = diffusers_folder.denoiser_name(single_file_config(model))
+    for name, (_, shape) in read_weights_header(model.path).tensors.items():
         component = component_of(name) or denoiser
         counts[component] = counts.get(component, 0) + math.prod(shape)
     return counts

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from artgen.errors import ArtgenError, ModelUnavailableError
 from artgen.registry import diffusers_folder, hub, location_index
-from artgen.registry.describe import describe_file, describe_folder
+from artgen.registry.describe import describe_folder
 from artgen.registry.diffusers_folder import missing_files
 from artgen.registry.hub import cache
 from artgen.registry.references import ModelReference, parse_reference, similar_names_hint
 from artgen.registry.resolved import ResolvedModel
+from artgen.registry.single_file import describe_file
 from artgen.registry.single_file_configs import single_file_config
 
+DENOISERS = ("unet/", "transformer/")
+"""Folders whose weights a model that provides the other components does not need."""
 OnDownload = Callable[[str, int, int], None]
 
 
@@ -54,7 +57,7 @@ def resolve_reference(
         UsageError: the model has no component of `omitted`.
     """
     if reference.kind == "file":
-        model = describe_file(reference.name, Path(reference.target), reference.info)
+        model = _describe_file(reference, Path(reference.target), offline, on_download)
         if omitted:
             diffusers_folder.read_model_index(single_file_config(model), omitted)
         return replace(model, omitted=omitted)
@@ -67,6 +70,49 @@ def resolve_reference(
             "Install artgen again, or choose another model with --model (`artgen models list`).",
         )
     return describe_folder(reference.name, folder, reference.info, omitted)
+
+
+def _describe_file(
+    reference: ModelReference, path: Path, offline: bool, on_download: OnDownload | None
+) -> ResolvedModel:
+    return describe_file(
+        reference.name,
+        path,
+        reference.info,
+        find_base=lambda name: find_components(name, offline=offline, on_download=on_download),
+    )
+
+
+def find_components(name: str, *, offline: bool = False, on_download: OnDownload | None = None) -> tuple[str, Path]:
+    """Find or download a model of which only the components beside the denoiser are needed.
+
+    Args:
+        name: alias, hub id with or without `@revision`, or folder.
+        offline, on_download: see `resolve_model`.
+
+    Returns:
+        The name to record, with the commit of a hub model, and the folder. The denoiser can lack its weights.
+
+    Raises:
+        ModelUnavailableError, RefusedError, OutputError: see `resolve_model`.
+    """
+    reference = parse_reference(name)
+    folder: Path | None = Path(reference.target)
+    if reference.kind == "file":
+        raise ModelUnavailableError(f"'{name}' is a single file.", "Name a model folder or a hub id.")
+    if reference.kind != "hub":
+        return Path(reference.target).name, Path(reference.target)
+    folder = cache.snapshot_folder(reference.target, reference.revision)
+    if folder is None or not (folder / "model_index.json").is_file() or _missing_without_denoiser(folder):
+        if offline or cache.is_offline():
+            raise _offline_error(reference)
+        folder = hub.pull(reference.target, revision=reference.revision, on_progress=on_download, without=DENOISERS)
+    return f"{reference.target}@{folder.name}", folder
+
+
+def _missing_without_denoiser(folder: Path) -> list[str]:
+    """Return the missing files of a model folder, except the weights of its denoiser."""
+    return [name for name in missing_files(folder) if not (name.startswith(DENOISERS) and "safetensors" in name)]
 
 
 def find_models_by_hash(model_hash: object) -> list[ResolvedModel]:
@@ -123,7 +169,7 @@ def _resolve_hub_model(
             omitted=omitted,
         )
     if reference.file:
-        model = describe_file(reference.name, folder / reference.file, reference.info)
+        model = _describe_file(reference, folder / reference.file, offline, on_download)
     else:
         model = describe_folder(reference.name, folder, reference.info, omitted)
     return replace(model, revision=folder.name, source=reference.target)

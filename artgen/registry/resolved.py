@@ -58,6 +58,32 @@ class VaeFile:
 
 
 @dataclass(frozen=True)
+class SingleFile:
+    """Describe the components of a single checkpoint.
+
+    Attributes:
+        config: folder with the configurations and tokenizers of all components, without weights.
+        parts: components whose weights the file contains, by diffusers' names.
+        base: model folder with the weights of all other components; None if the file is complete.
+        base_name: name of this model, as recorded.
+        format: safetensors or gguf.
+    """
+
+    config: Path
+    parts: tuple[str, ...]
+    base: Path | None = None
+    base_name: str = ""
+    format: str = "safetensors"
+
+    def base_weights(self) -> dict[str, diffusers_folder.WeightFiles]:
+        """Return the weights of the components that the file lacks, by diffusers' names."""
+        if self.base is None:
+            return {}
+        weights = diffusers_folder.select_weights(self.base)[1]
+        return {name: files for name, files in weights.items() if name not in self.parts}
+
+
+@dataclass(frozen=True)
 class ResolvedModel:
     """Represent a model on the disk, with its default settings.
 
@@ -89,6 +115,8 @@ class ResolvedModel:
         vae: weights that replace the model's VAE; None for its own VAE.
         refiner: model that denoises the last noise levels; None for no refiner.
         omitted: components of the model that are not used, such as the T5 encoder of Stable Diffusion 3.
+        single_file: components of a single checkpoint; None for a folder.
+        notes: sentences for the user about what was detected in the files.
     """
 
     name: str
@@ -117,11 +145,13 @@ class ResolvedModel:
     vae: VaeFile | None = None
     refiner: "ResolvedModel | None" = None
     omitted: tuple[str, ...] = ()
+    single_file: SingleFile | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def load_key(self) -> tuple[Any, ...]:
         """Return the part of a cache key that identifies the loaded components."""
-        return self.files, self.variant, self.omitted
+        return self.files, self.variant, self.omitted, self.single_file
 
     @property
     def pipeline_entry(self) -> PipelineEntry:
@@ -133,6 +163,11 @@ class ResolvedModel:
     def is_inpainting(self) -> bool:
         """Return whether the denoiser takes a mask and the masked image as additional channels (SD: 4 + 1 + 4)."""
         return self.unet_channels == 2 * self.latent_channels + 1
+
+    @property
+    def config_folder(self) -> Path:
+        """Return the folder with the configurations and tokenizers."""
+        return self.single_file.config if self.single_file else self.path
 
     @property
     def is_local(self) -> bool:
@@ -165,6 +200,9 @@ class ResolvedModel:
             InputFileError: a file cannot be read.
         """
         files = [self.path] if self.is_file else diffusers_folder.model_files(self.path, self.omitted)
+        if self.single_file and self.single_file.base:
+            files += [file for weights in self.single_file.base_weights().values() for file in weights.files]
+            files += sorted(file for file in self.single_file.config.rglob("*") if file.is_file())
         refiner = self.refiner.file_identities() if self.refiner else ()
         return (*(file_identity(path) for path in (*files, *(self.vae.files() if self.vae else ()))), *refiner)
 
@@ -176,6 +214,7 @@ class ResolvedModel:
             "model_variant": self.variant,
             "model_hash": self.model_hash(),
             "architecture": self.architecture,
+            "model_base": self.single_file.base_name if self.single_file else None,
         }
         return {key: value for key, value in entries.items() if value}
 

@@ -27,6 +27,9 @@ MAX_NAME_LENGTH = 200
 """Characters of a tensor's name in messages."""
 MAX_DIMENSIONS = 8
 """Largest number of dimensions of a tensor; convolutions of videos have 5."""
+MAX_VALUES = 64
+"""Largest number of values that `read_small_tensor` reads."""
+_VALUE_CODES = {"F64": "d", "F32": "f", "F16": "e", "BF16": "f"}
 DTYPE_BITS = {
     "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16,
     "U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F8_E8M0": 8, "I8": 8, "U8": 8,
@@ -84,6 +87,40 @@ def read_header(path: Path) -> SafetensorsHeader:
         InputFileError: the path is not a regular file, or the file is unreadable, truncated, not safetensors, or its
             header is larger than `MAX_HEADER_BYTES`; the message contains the reason.
     """
+    entries, size, data_start = _read_entries(path)
+    metadata = entries.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise InputFileError(f"'{path}' is damaged: its metadata are not texts.", _DOWNLOAD_HINT)
+    return SafetensorsHeader(_check_entries(path, entries, size, data_start), metadata, size)
+
+
+def read_small_tensor(path: Path, name: str) -> tuple[float, ...]:
+    """Return the values of a floating-point tensor with at most `MAX_VALUES` values.
+
+    Raises:
+        InputFileError: the file has no such tensor.
+    """
+    entries, _, data_start = _read_entries(path)
+    dtype, shape, (begin, end) = _parse_entry(entries.get(name))
+    count = math.prod(shape)
+    if dtype not in _VALUE_CODES or count > MAX_VALUES:
+        raise InputFileError(
+            f"Cannot use '{path}': the tensor '{name[:MAX_NAME_LENGTH]}' is missing, or it is not a list of at most "
+            f"{MAX_VALUES} floating-point values.",
+            _DOWNLOAD_HINT,
+        )
+    with wrap_read_errors(path), path.open("rb") as file:
+        file.seek(data_start + begin)
+        data = file.read(end - begin)
+    if dtype == "BF16":  # the upper half of an F32 value
+        data = b"".join(b"\0\0" + data[at : at + 2] for at in range(0, len(data), 2))
+    if len(data) != count * struct.calcsize(_VALUE_CODES[dtype]):
+        raise InputFileError(f"'{path}' is truncated.", _DOWNLOAD_HINT)
+    return struct.unpack(f"<{count}{_VALUE_CODES[dtype]}", data)
+
+
+def _read_entries(path: Path) -> tuple[dict[str, Any], int, int]:
+    """Return the entries of the header, the size of the file, and the position of the first tensor."""
     reject_pickle(path)
     if not is_regular_file(path):
         raise InputFileError(
@@ -106,11 +143,7 @@ def read_header(path: Path) -> SafetensorsHeader:
         raw = b"{" + file.read(length - 1)
     if len(raw) < length:
         raise InputFileError(f"'{path}' is truncated: its header ends after {counted(size, 'byte')}.", _DOWNLOAD_HINT)
-    entries = _parse_header(path, raw)
-    metadata = entries.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise InputFileError(f"'{path}' is damaged: its metadata are not texts.", _DOWNLOAD_HINT)
-    return SafetensorsHeader(_check_entries(path, entries, size, 8 + length), metadata, size)
+    return _parse_header(path, raw), size, 8 + length
 
 
 def _parse_header(path: Path, raw: bytes) -> dict[str, Any]:

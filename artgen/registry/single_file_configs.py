@@ -1,8 +1,9 @@
 """Create configuration folders for single checkpoints, which contain only weights.
 
-`assets/configs/ARCHITECTURE.json` contains the configurations of an architecture (one object, file name -> contents),
-and `assets/configs/clip-merges.txt.gz` the CLIP vocabulary of all; `assets/configs/PROVENANCE.json` lists the sources.
-`single_file_config` writes them as the folder that diffusers' `from_single_file(..., config=folder)` expects.
+`assets/configs/FAMILY.json` contains the configurations of a family (one object, file name -> contents), and
+`assets/configs/clip-merges.txt.gz` the CLIP vocabulary of all; `assets/configs/PROVENANCE.json` lists the sources.
+Other families take the configurations of a model folder. `build_config_folder` writes them, with the values that a file
+requires, as the folder that diffusers' `from_single_file(..., config=folder)` expects.
 """
 
 import atexit
@@ -12,64 +13,71 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import ModelUnavailableError, OutputError
+from artgen.errors import OutputError
+from artgen.registry import diffusers_folder
 from artgen.registry.catalog import ASSETS_FOLDER
+from artgen.registry.model_configs import MAX_VOCABULARY_BYTES, read_config
 from artgen.registry.resolved import ResolvedModel
-from artgen.registry.safetensors_header import SafetensorsHeader, read_header
+from artgen.system.external_data import read_limited
 from artgen.system.files import atomic_folder, wrap_write_errors
 from artgen.system.paths import user_cache_folder
 
 CONFIGS_FOLDER = ASSETS_FOLDER / "configs"
+CLIP_TOKENIZER_CONFIG = "tokenizer_config.json"
+
+ConfigFiles = dict[str, Any]
+"""Name of a file, relative to the model folder -> JSON object, or the bytes of a file that is not changed."""
 
 
 def single_file_config(model: ResolvedModel) -> Path:
-    """Return a folder with the configurations and tokenizers for a single checkpoint.
+    """Return the folder with the configurations and tokenizers of a single checkpoint. It has no weights."""
+    if model.single_file is None:
+        raise TypeError(f"{model.name} is not a single checkpoint")
+    return model.single_file.config
 
-    The folder is created once in artgen's cache folder. For SD 3, it has no T5 encoder, because artgen does not include
-    its tokenizer; the pipeline then uses its two CLIP encoders.
+
+def shipped_config(name: str) -> ConfigFiles:
+    """Return the configurations of a family in `assets/configs`, with the vocabulary of CLIP."""
+    files: ConfigFiles = json.loads((CONFIGS_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    merges, vocabulary = _clip_files()
+    for path in [path for path in files if path.endswith(f"/{CLIP_TOKENIZER_CONFIG}")]:
+        folder = path.removesuffix(CLIP_TOKENIZER_CONFIG)
+        files |= {f"{folder}merges.txt": merges, f"{folder}vocab.json": vocabulary}
+    return files
+
+
+@functools.cache
+def _clip_files() -> tuple[bytes, bytes]:
+    merges = gzip.decompress((CONFIGS_FOLDER / "clip-merges.txt.gz").read_bytes())
+    return merges, json.dumps(clip_vocabulary(merges.decode("utf-8")), ensure_ascii=False).encode("utf-8")
+
+
+def folder_config(folder: Path) -> ConfigFiles:
+    """Return the configurations and tokenizers of a model folder, without weights and their indices.
 
     Raises:
-        ModelUnavailableError: artgen has no configuration for this architecture.
-        OutputError: the cache folder cannot be written.
+        ModelUnavailableError, InputFileError, RefusedError: see `diffusers_folder.model_files`.
     """
-    return build_config_folder(config_name(model))
+    files: ConfigFiles = {"model_index.json": diffusers_folder.read_model_index(folder)}
+    for path in diffusers_folder.model_files(folder):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix == ".safetensors" or ".safetensors.index" in name or "/" not in name:
+            continue
+        is_config = path.name in ("config.json", "scheduler_config.json")
+        files[name] = read_config(path) if is_config else read_limited(path, MAX_VOCABULARY_BYTES)
+    return files
 
 
-def config_name(model: ResolvedModel) -> str:
-    """Return the name of the configuration in `assets/configs` for a single-file model.
-
-    Raises:
-        ModelUnavailableError: artgen has no configuration for this model.
-    """
-    name = model.architecture
-    if name == "sd2" and model.prediction == "epsilon" and not model.is_inpainting:
-        name = "sd2-base"
-    elif name == "sdxl" and model.prediction == "v_prediction" and not model.is_inpainting:
-        name = "sdxl-v"
-    elif name == "sd3":
-        name = _sd3_variant(read_header(model.path))
-    if model.is_inpainting:
-        name += "-inpaint"
-    if not (CONFIGS_FOLDER / f"{name}.json").is_file():
-        raise ModelUnavailableError(
-            f"Cannot load '{model.path.name}': artgen has no configuration for single {name} files.",
-            "Use the model's folder or hub id; they include the configuration.",
-        )
-    return name
+def patched(files: ConfigFiles, changes: Mapping[str, Mapping[str, Any]]) -> ConfigFiles:
+    """Return configurations with other values: name of a file -> values of its keys."""
+    return files | {name: files.get(name, {}) | dict(values) for name, values in changes.items()}
 
 
-def _sd3_variant(header: SafetensorsHeader) -> str:
-    """Detect Stable Diffusion 3 medium, 3.5 medium (has a second attention) or 3.5 large (has 38 blocks)."""
-    names = header.tensors
-    if any("joint_blocks.37." in name for name in names):
-        return "sd35-large"
-    return "sd35-medium" if any(".x_block.attn2." in name for name in names) else "sd3-medium"
-
-
-def build_config_folder(name: str) -> Path:
+def build_config_folder(name: str, files: ConfigFiles) -> Path:
     """Return the folder of a configuration; create it if it does not exist. Several processes may create it at once.
 
     Without a writable cache folder, the configuration is in a temporary folder of this process.
@@ -77,13 +85,18 @@ def build_config_folder(name: str) -> Path:
     Raises:
         OutputError: neither folder can be written.
     """
-    text = (CONFIGS_FOLDER / f"{name}.json").read_text(encoding="utf-8")
-    packed = (CONFIGS_FOLDER / "clip-merges.txt.gz").read_bytes()
-    digest = hashlib.sha256(text.encode() + packed).hexdigest()[:12]
+    contents = {
+        path: value if isinstance(value, bytes) else (json.dumps(value, indent=2) + "\n").encode()
+        for path, value in files.items()
+    }
+    digest = hashlib.sha256()
+    for path, content in sorted(contents.items()):
+        digest.update(f"{path}\0{len(content)}\0".encode() + content)
+    folder_name = f"{name}-{digest.hexdigest()[:12]}"
     try:
-        return _create_config_folder(user_cache_folder() / "configs" / f"{name}-{digest}", text, packed)
+        return _create_config_folder(user_cache_folder() / "configs" / folder_name, contents)
     except OutputError:
-        return _create_config_folder(_temporary_folder() / f"{name}-{digest}", text, packed)
+        return _create_config_folder(_temporary_folder() / folder_name, contents)
 
 
 @functools.cache
@@ -95,29 +108,21 @@ def _temporary_folder() -> Path:
     return Path(folder.name)
 
 
-def _create_config_folder(folder: Path, text: str, packed: bytes) -> Path:
+def _create_config_folder(folder: Path, contents: Mapping[str, bytes]) -> Path:
     if os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises without permission
         return folder
     with wrap_write_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             with atomic_folder(folder, overwrite=False) as temporary:
-                _write_config_files(temporary, json.loads(text), gzip.decompress(packed).decode("utf-8"))
+                for name, content in contents.items():
+                    path = temporary / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
         except FileExistsError:
             if not folder.is_dir():  # otherwise another process created the folder
                 raise
     return folder
-
-
-def _write_config_files(folder: Path, files: dict[str, Any], merges: str) -> None:
-    vocabulary = json.dumps(clip_vocabulary(merges), ensure_ascii=False)
-    for name, contents in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
-        if path.name == "tokenizer_config.json":
-            (path.parent / "vocab.json").write_text(vocabulary, encoding="utf-8")
-            (path.parent / "merges.txt").write_text(merges, encoding="utf-8")
 
 
 def clip_vocabulary(merges: str) -> dict[str, int]:

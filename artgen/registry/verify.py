@@ -1,5 +1,6 @@
 """Check a model's files: quickly before slow work (`check_model_files`), or by hash (`verify_model_files`)."""
 
+import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
 from artgen.registry import diffusers_folder, hashes, model_configs
 from artgen.registry.catalog import ASSETS_FOLDER
+from artgen.registry.checkpoint_content import read_weights_header
 from artgen.registry.component_fit import check_components_fit
 from artgen.registry.hub import cache, download
 from artgen.registry.references import ModelReference, parse_reference
@@ -51,7 +53,7 @@ def check_model_files(model: ResolvedModel) -> None:
             weights; the hint is the command that repairs the model.
     """
     if model.is_file:
-        _read_weights_header(model.name, model.path)
+        _check_single_file(model)
         return
     repair_hint = _repair_hint(model)
     try:
@@ -67,6 +69,31 @@ def check_model_files(model: ResolvedModel) -> None:
         config = weight_files.files[0].with_name("config.json")
         model_configs.check_config_fits_weights(config, model_configs.read_config(config), shapes)
     check_components_fit(model)
+
+
+def _check_single_file(model: ResolvedModel) -> None:
+    """Check a single file, and the model that provides the components that it lacks."""
+    _read_weights_header(model.name, model.path)
+    contents = model.single_file
+    if contents is None:
+        return
+    if contents.format == "gguf" and importlib.util.find_spec("gguf") is None:
+        raise ModelUnavailableError(
+            f"Cannot load '{model.name}': a GGUF file needs the package gguf.", "pip install 'artgen[gguf]'"
+        )
+    if contents.base is None:
+        return
+    repair_hint = f"Run `artgen models pull {contents.base_name} --force`."
+    try:
+        check_configs(contents.base)
+        for component, files in contents.base_weights().items():
+            for file in files.files:
+                _read_weights_header(contents.base_name, file, repair_hint)
+            config = contents.config / component / "config.json"
+            shapes = {name: shape for file in files.files for name, (_, shape) in read_header(file).tensors.items()}
+            model_configs.check_config_fits_weights(config, model_configs.read_config(config), shapes)
+    except InputFileError as error:
+        raise ModelUnavailableError(error.message, repair_hint) from None
 
 
 def check_configs(folder: Path) -> None:
@@ -117,7 +144,7 @@ def _check_complete(model: ResolvedModel, repair_hint: str) -> None:
 
 def _read_weights_header(name: str, path: Path, repair_hint: str = "Download the file again.") -> SafetensorsHeader:
     try:
-        return read_header(path)
+        return read_weights_header(path)
     except InputFileError as error:
         raise ModelUnavailableError(f"Cannot load '{name}': {error.message}", repair_hint) from None
 
@@ -220,12 +247,12 @@ def _verify_file(
         if on_progress:
             on_progress(relative, done, size)
 
-    is_weights = path.suffix == ".safetensors"
+    is_weights = path.suffix in (".safetensors", ".gguf")
     if path.suffix == ".json" and size > model_configs.MAX_VOCABULARY_BYTES:
         return FileCheck(reference.name, relative, False, f"too large for a configuration: {size:,} bytes")
     try:
         if is_weights:
-            read_header(path)
+            read_weights_header(path)
         elif not expected:  # no hash to compare, so its content is not read
             with wrap_read_errors(path), path.open("rb"):
                 return FileCheck(reference.name, relative, True, "readable")

@@ -26,17 +26,17 @@ from artgen.registry import single_file_configs
 
 PARAMETERS = {
     "sd1": {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480},
-    "sd1-inpaint": {"unet": 859_535_364},
     "sd2": {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840},
-    "sd2-base": {"unet": 865_910_724},
-    "sd2-inpaint": {"unet": 865_925_124},
     "sdxl": {"unet": 2_567_463_684, "text_encoder": 123_060_480, "text_encoder_2": 694_659_840},
-    "sdxl-v": {"unet": 2_567_463_684},
-    "sdxl-inpaint": {"unet": 2_567_478_084},
+    "sdxl-refiner": {"unet": 2_259_526_660, "text_encoder_2": 694_659_840},
     "sd3-medium": {"transformer": 2_028_328_000, "vae": 83_819_683},
     "sd35-medium": {"transformer": 2_243_171_520},
     "sd35-large": {"transformer": 8_056_627_520},
 }
+
+
+def build_shipped_folder(name: str) -> Path:
+    return single_file_configs.build_config_folder(name, single_file_configs.shipped_config(name))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ PARAMETERS = {
 )
 def test_configurations_have_the_published_sizes(name: str) -> None:
     """Build each component on the meta device and count its parameters."""
-    folder = single_file_configs.build_config_folder(name)
+    folder = build_shipped_folder(name)
     for component, parameters in PARAMETERS[name].items():
         config = json.loads((folder / component / "config.json").read_text())
         if "pos_embed_max_size" in config:  # a buffer that is slow to compute and is not counted
@@ -67,7 +67,7 @@ def test_tokenizer_equals_clip() -> None:
     packed = (single_file_configs.CONFIGS_FOLDER / "clip-merges.txt.gz").read_bytes()
     provenance = json.loads((single_file_configs.CONFIGS_FOLDER / "PROVENANCE.json").read_text())["clip-merges.txt.gz"]
     assert hashlib.sha256(packed).hexdigest() == provenance["sha256"]
-    folder = single_file_configs.build_config_folder("sdxl")
+    folder = build_shipped_folder("sdxl")
     tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
     assert len(tokenizer) == 49_408
     expected = [49406, 320, 1125, 539, 550, 18376, 6765, 320, 4558, 49407]
@@ -104,7 +104,7 @@ def test_diffusers_loads_a_single_file_with_the_shipped_configuration(models: di
     tiny = StableDiffusionPipeline.from_pretrained(models["sd1"], local_files_only=True)
     file = tmp_path / "tiny.safetensors"
     save_file(to_original_sd1(*(getattr(tiny, n).state_dict() for n in ("unet", "vae", "text_encoder"))), file)
-    folder = Path(shutil.copytree(single_file_configs.build_config_folder("sd1"), tmp_path / "config"))
+    folder = Path(shutil.copytree(build_shipped_folder("sd1"), tmp_path / "config"))
     for component in ("unet", "vae", "text_encoder"):
         shutil.copy(models["sd1"] / component / "config.json", folder / component / "config.json")
     pipe = StableDiffusionPipeline.from_single_file(str(file), config=str(folder), local_files_only=True)

@@ -33,7 +33,6 @@ from artgen.jobs import inputs
 from artgen.jobs.prepare import prepare_jobs
 from artgen.queue.entries import Entry
 from artgen.queue.planner import Planner
-from artgen.registry import single_file_configs
 from artgen.spec import memory_budget
 from artgen.spec.requests import PromptRequest
 from artgen.system import hardware
@@ -118,14 +117,16 @@ def test_offloading_does_not_change_img2img_and_inpaint(models: dict[str, Path],
         assert sample_images.same(generate(request.replace(offload="text")).image, expected)
 
 
-def test_text_encoders_of_a_single_file_are_loaded_separately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_encoders_of_a_single_file_are_loaded_separately(tmp_path: Path) -> None:
     folder = tiny_models.sd1(tmp_path / "model")
     components_pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder)
     state = to_original_sd1(*(getattr(components_pipe, name).state_dict() for name in ("unet", "vae", "text_encoder")))
     save_file(state, tmp_path / "model.safetensors")
-    monkeypatch.setattr(single_file_configs, "build_config_folder", lambda _: folder)
     model = dataclasses.replace(
-        registry.resolve_model(str(folder), offline=True), path=tmp_path / "model.safetensors", is_file=True
+        registry.resolve_model(str(folder), offline=True),
+        path=tmp_path / "model.safetensors",
+        is_file=True,
+        single_file=registry.SingleFile(folder, ("unet", "vae", "text_encoder")),
     )
     model = dataclasses.replace(model, files=model.file_identities())
     for dtype in ("fp32", "bf16"):

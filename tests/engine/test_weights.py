@@ -17,11 +17,10 @@ from original_layout import to_original_sd1
 from safetensors.torch import load_file, save_file
 
 from artgen import Txt2Img, generate, registry
-from artgen.engine.loading import components, pipeline_cache, weights
+from artgen.engine.loading import pipeline_cache, single_files, weights
 from artgen.engine.loading.device import DTYPES, DeviceConfig
 from artgen.errors import ModelUnavailableError
 from artgen.events import no_op
-from artgen.registry import single_file_configs
 
 FAST: dict[str, Any] = {"prompt": "a fox", "seed": 1, "steps": 1, "guidance_scale": 1.0}
 
@@ -205,7 +204,7 @@ def test_tensor_with_another_shape_is_an_error_with_another_dtype(tmp_path: Path
 
 
 @pytest.fixture
-def single_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> registry.ResolvedModel:
+def single_file(tmp_path: Path) -> registry.ResolvedModel:
     """Save a tiny model as one fp32 file with some EMA weights, with its own configuration."""
     folder = tiny_models.sd1(tmp_path / "model")
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder)
@@ -214,19 +213,14 @@ def single_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> registry.Res
     file = tmp_path / "checkpoint.safetensors"
     save_file({**state_dict, **{name: tensor.clone() for name, tensor in ema.items()}}, file)
     model = registry.resolve_model(str(folder), offline=True)
-    monkeypatch.setattr(single_file_configs, "build_config_folder", lambda _: folder)
-    return dataclasses.replace(model, path=file, is_file=True)
+    contents = registry.SingleFile(folder, ("unet", "vae", "text_encoder"))
+    return dataclasses.replace(model, path=file, is_file=True, single_file=contents)
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_single_file_tensors_equal_those_of_diffusers(single_file: registry.ResolvedModel, dtype: str) -> None:
-    config, torch_dtype = single_file_configs.single_file_config(single_file), DTYPES[dtype]
-    assert weights.load_converted_single_file(single_file.path, config, torch.float32, any_component) == {}
-    assert weights.load_converted_single_file(single_file.path, config, torch_dtype, any_component).keys() == {
-        "unet",
-        "vae",
-    }
-    pipe = components.load_single_file_pipeline(single_file, DeviceConfig("cpu", dtype), no_op, any_component)
+    config, torch_dtype = single_file.config_folder, DTYPES[dtype]
+    pipe = single_files.load_single_file_pipeline(single_file, DeviceConfig("cpu", dtype), no_op, any_component)
     expected = diffusers.StableDiffusionPipeline.from_single_file(
         str(single_file.path), config=str(config), torch_dtype=torch_dtype, local_files_only=True
     )
@@ -243,7 +237,7 @@ def test_single_file_with_a_missing_tensor_is_an_error(single_file: registry.Res
         pipeline_cache.cached(
             ("a file",),
             single_file,
-            lambda: components.load_single_file_pipeline(
+            lambda: single_files.load_single_file_pipeline(
                 single_file, DeviceConfig("cpu", "bf16"), no_op, any_component
             ),
         )

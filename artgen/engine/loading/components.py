@@ -1,4 +1,4 @@
-"""Load the components of a model from a folder or a single file into a diffusers pipeline.
+"""Load the components of a model folder into a diffusers pipeline.
 
 Components of a folder are loaded one by one to get their loading reports: diffusers and transformers initialize a
 tensor that a file lacks with random numbers and only log it.
@@ -17,7 +17,7 @@ from artgen.engine.loading import weights
 from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
-from artgen.registry import ResolvedModel, pipelines, single_file_config
+from artgen.registry import ResolvedModel, pipelines
 from artgen.registry.diffusers_folder import denoiser_name, read_model_index
 
 # transformers derives these tensors. Files of older versions lack or contain them.
@@ -56,9 +56,9 @@ def load_folder_pipeline(
         if isinstance(entry, list) and not any(entry):
             components[name] = None  # An optional component that this model does not have.
             continue
-        cls = _module_class(entry)
+        cls = module_class(entry)
         if cls is not None and not component_filter(name):
-            components[name] = _placeholder(cls, model.path / name)
+            components[name] = placeholder(cls, model.path / name)
         elif cls is not None and (safety_checker or name != "safety_checker"):
             listener(Loading(name))
             components[name] = load_component(cls, model, name, device_config)
@@ -75,7 +75,7 @@ def denoiser_of(pipe: Pipeline) -> Any:
     return getattr(pipe, entry.denoiser) if entry else getattr(pipe, "unet", None) or pipe.transformer
 
 
-def _placeholder(cls: Any, folder: Path) -> Any:
+def placeholder(cls: Any, folder: Path) -> Any:
     """Return the replacement of a component that is not loaded: None, or a module without data for SD3's transformer.
 
     The Stable Diffusion 3 pipeline reads the width of the transformer if T5 is missing.
@@ -86,7 +86,7 @@ def _placeholder(cls: Any, folder: Path) -> Any:
         return cls.from_config(cls.load_config(folder))
 
 
-def _module_class(entry: object) -> Any:
+def module_class(entry: object) -> Any:
     """Return the class of a component with weights; None for tokenizers, schedulers and missing components."""
     if not isinstance(entry, list) or len(entry) != 2 or entry[0] not in LIBRARY_MODULES:
         return None
@@ -158,30 +158,8 @@ def load_vae_file(model: ResolvedModel, device_config: DeviceConfig) -> Any:
         return None
     return diffusers.AutoencoderKL.from_single_file(
         str(model.vae.path),
-        config=str(single_file_config(model) if model.is_file else model.path),
+        config=str(model.config_folder),
         subfolder="vae",
         dtype=device_config.torch_dtype,
         local_files_only=True,
-    )
-
-
-def load_single_file_pipeline(
-    model: ResolvedModel, device_config: DeviceConfig, listener: Listener, component_filter: ComponentFilter
-) -> Pipeline:
-    """Load the pipeline of a single file, which passed `preflight.check_loadable`, with the selected components."""
-    listener(Loading(model.path.name))
-    config = single_file_config(model)
-    index = read_model_index(config)
-    cls = getattr(diffusers, index["_class_name"])
-    classes = {name: _module_class(entry) for name, entry in index.items()}
-    placeholders = {
-        name: _placeholder(part, config / name) for name, part in classes.items() if part and not component_filter(name)
-    }
-    converted = weights.load_converted_single_file(model.path, config, device_config.torch_dtype, component_filter)
-    components = converted | placeholders | dict.fromkeys(model.omitted)
-    if model.vae is not None and component_filter("vae"):
-        listener(Loading("vae"))
-        components["vae"] = load_component(diffusers.AutoencoderKL, model, "vae", device_config)
-    return cls.from_single_file(
-        str(model.path), config=str(config), dtype=device_config.torch_dtype, local_files_only=True, **components
     )

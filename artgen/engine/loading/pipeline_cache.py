@@ -13,7 +13,7 @@ import transformers
 from diffusers.utils import dynamic_modules_utils
 
 from artgen.engine.acceleration import cuda_graphs
-from artgen.engine.loading import components, preflight
+from artgen.engine.loading import components, preflight, single_files
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading.components import Pipeline
 from artgen.engine.loading.device import DeviceConfig
@@ -189,7 +189,7 @@ def _read_pipeline(
 ) -> Pipeline:
     """Load the pipeline with the components that the filter selects."""
     if model.is_file:
-        return components.load_single_file_pipeline(model, device_config, listener, component_filter)
+        return single_files.load_single_file_pipeline(model, device_config, listener, component_filter)
     return components.load_folder_pipeline(model, device_config, safety_checker, listener, component_filter)
 
 

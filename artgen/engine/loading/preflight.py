@@ -7,7 +7,7 @@ before weights are read.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,16 @@ import diffusers
 import torch
 import transformers
 from accelerate import init_empty_weights
-from diffusers.loaders import single_file, single_file_model, single_file_utils
 
-from artgen.engine.loading import components
+from artgen.engine.loading import components, single_files
 from artgen.engine.loading.oom import first_line
 from artgen.errors import ArtgenError, ModelUnavailableError
-from artgen.registry import ResolvedModel, VaeFile, single_file_config
+from artgen.registry import ResolvedModel, VaeFile
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.diffusers_folder import component_folder, iter_components, read_model_index, select_weights
 from artgen.registry.model_configs import check_added_tokens
 from artgen.registry.safetensors_header import read_header
+from artgen.system.counts import counted
 
 SAMPLE_PROMPT = "a fox \u2603"
 CORE_COMPONENTS = frozenset({"unet", "transformer", "vae", "scheduler", "tokenizer", "text_encoder"})
@@ -66,24 +66,30 @@ def check_loadable(model: ResolvedModel, *, safety_checker: bool = False) -> Non
 
 def _check_single_file(model: ResolvedModel) -> None:
     """Convert the tensors of a single file on the meta device and compare them with its architecture."""
-    folder = single_file_config(model)
-    shapes = _shapes((model.path,))
+    contents = single_files.single_file_of(model)
+    base_weights = contents.base_weights()
     if model.vae is not None:
         with _wrap_build_errors(model, "vae"):
             _build_vae(model, model.vae)
-    for name, library, class_name in iter_components(read_model_index(folder, model.omitted)):
+    for name, library, class_name in iter_components(read_model_index(contents.config, model.omitted)):
         if name == "vae" and model.vae is not None:
             continue
         cls = components.find_class(library, class_name)
-        if not issubclass(cls, diffusers.ModelMixin | transformers.PreTrainedModel):
+        if not single_files.is_module_class(cls):
+            continue
+        if name not in contents.parts:
+            files = base_weights[name].files if name in base_weights else ()
+            with _wrap_build_errors(model, name):
+                _build_module(model, name, cls, contents.config / name, _shapes(files))
             continue
         try:
             with _wrap_build_errors(model, name):
+                tensors = single_files.meta_tensors(model, name)
                 try:
                     with torch.device("meta"):
-                        _convert_component(model, name, class_name, library, folder, shapes)
+                        _convert_component(model, name, class_name, library, tensors)
                 except (NotImplementedError, RuntimeError):  # the constructor computes with values
-                    _convert_component(model, name, class_name, library, folder, shapes)
+                    _convert_component(model, name, class_name, library, tensors)
         except ModelUnavailableError as error:
             if isinstance(error.__cause__, KeyError):  # diffusers did not find a tensor to convert
                 raise components.missing_tensors_error(model, name, [str(error.__cause__.args[0])]) from error
@@ -91,7 +97,7 @@ def _check_single_file(model: ResolvedModel) -> None:
 
 
 def _convert_component(
-    model: ResolvedModel, name: str, class_name: str, library: str, folder: Path, shapes: Shapes
+    model: ResolvedModel, name: str, class_name: str, library: str, tensors: Mapping[str, torch.Tensor]
 ) -> None:
     """Run the conversion of `from_single_file`. Compare the converted tensors instead of loading them."""
 
@@ -99,33 +105,16 @@ def _convert_component(
         expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
         missing = sorted(key for key, _ in module.named_parameters() if key not in state_dict)
         _reject_tensors(model, name, missing, _mismatched(expected, state_dict))
+        unknown = sorted(state_dict.keys() - expected.keys())
+        if unknown and name == "transformer":
+            raise ModelUnavailableError(
+                f"Cannot load the {name} of '{model.name}': it has {counted(len(unknown), 'tensor')} that its "
+                f"configuration does not have, first {unknown[0]}.",
+                "Use a model of the same size for the missing components.",
+            )
 
-    with _replace_tensor_loader(compare):
-        single_file.load_single_file_sub_model(
-            library_name=library,
-            class_name=class_name,
-            name=name,
-            checkpoint={key: torch.empty(shape, device="meta") for key, shape in shapes.items()},
-            pipelines=diffusers.pipelines,
-            is_pipeline_module=hasattr(diffusers.pipelines, library),
-            cached_model_config_path=str(folder),
-            local_files_only=True,
-            device="meta",
-        )
-
-
-@contextlib.contextmanager
-def _replace_tensor_loader(replacement: Callable[..., None]) -> Iterator[None]:
-    """Replace the function that copies the converted tensors of a single file to a module."""
-    modules: tuple[Any, ...] = (single_file_model, single_file_utils)
-    before = [module.load_model_dict_into_meta for module in modules]
-    try:
-        for module in modules:
-            module.load_model_dict_into_meta = replacement
-        yield
-    finally:
-        for module, function in zip(modules, before, strict=True):
-            module.load_model_dict_into_meta = function
+    with single_files.replace_tensor_loader(compare):
+        single_files.convert_part(model, library, class_name, name, tensors, device="meta")
 
 
 def _check_folder(model: ResolvedModel, safety_checker: bool) -> None:
@@ -141,7 +130,7 @@ def _check_folder(model: ResolvedModel, safety_checker: bool) -> None:
         with _wrap_build_errors(model, name):
             if name == "vae" and model.vae is not None:
                 parts[name] = _build_vae(model, model.vae)
-            elif issubclass(cls, diffusers.ModelMixin | transformers.PreTrainedModel):
+            elif single_files.is_module_class(cls):
                 files = weights[name].files if name in weights else ()
                 parts[name] = _build_module(model, name, cls, folder, _shapes(files))
             else:
@@ -157,8 +146,9 @@ def _build_vae(model: ResolvedModel, vae: VaeFile) -> Any:
     """Return the VAE of `--vae` on the meta device. Compare its tensors with the shapes of its weights."""
     if not vae.is_file:
         return _build_module(model, "vae", diffusers.AutoencoderKL, vae.path, _shapes(vae.weights))
-    folder = single_file_config(model) if model.is_file else model.path
-    _convert_component(model, "vae", "AutoencoderKL", "diffusers", folder, _shapes(vae.weights))
+    folder = model.config_folder
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in _shapes(vae.weights).items()}
+    _convert_component(model, "vae", "AutoencoderKL", "diffusers", tensors)
     return diffusers.AutoencoderKL.from_config(diffusers.AutoencoderKL.load_config(folder / "vae"))
 
 

@@ -10,15 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 import transformers
 from accelerate import init_empty_weights
 from diffusers.models.modeling_utils import LegacyModelMixin
 from safetensors import safe_open
 
-from artgen.registry.checkpoint_content import component_of
-from artgen.registry.diffusers_folder import denoiser_name, find_weights, iter_components, read_model_index
+from artgen.registry.diffusers_folder import find_weights
 from artgen.registry.safetensors_header import read_header
 
 CHUNK_BYTES = 16 << 20
@@ -28,9 +26,6 @@ FP8 = torch.float8_e4m3fn
 
 SAFETENSORS_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 """Names of the dtypes in safetensors."""
-
-EMA_PREFIX = "model_ema."
-"""Prefix of the EMA weights of a checkpoint's denoiser, which are not used."""
 
 KEEP_FP32_ATTRS = ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
 """Class attributes with the names of the layers that remain in fp32."""
@@ -77,42 +72,6 @@ def load_converted_component(
     if issubclass(cls, transformers.PreTrainedModel):
         return _load_transformers_component(cls, folder, files, dtype)
     return _load_diffusers_component(cls, folder, files, dtype, fp8), ()
-
-
-def load_converted_single_file(
-    file: Path, config: Path, dtype: torch.dtype, component_filter: Callable[[str], bool]
-) -> dict[str, Any]:
-    """Load the denoiser and the VAE of a single file in another dtype. The result equals that of `from_single_file`.
-
-    Args:
-        file: a complete checkpoint.
-        config: model folder without weights.
-        dtype: dtype of the loaded components.
-        component_filter: function that returns whether to load the component with a name.
-
-    Returns:
-        Components by diffusers' names; empty if the file has the dtype, so that mapping it needs no extra memory.
-
-    Raises:
-        InputFileError: the file is damaged.
-    """
-    if read_header(file).dtype == SAFETENSORS_DTYPES[dtype]:
-        return {}
-    main = denoiser_name(config)
-    loaded = {}
-    for name, _, class_name in iter_components(read_model_index(config)):
-        cls = getattr(diffusers, class_name, None)
-        if name not in (main, "vae") or not component_filter(name) or cls is None or cls._keep_in_fp32_modules:
-            continue
-
-        def belongs_to_component(key: str, component: str = name) -> bool:
-            return (component_of(key) or main) == component and not key.startswith(EMA_PREFIX)
-
-        state_dict = load_converted((file,), dtype, tensor_filter=belongs_to_component)
-        loaded[name] = cls.from_single_file(
-            state_dict, config=str(config), subfolder=name, dtype=dtype, local_files_only=True
-        )
-    return loaded
 
 
 def load_converted(

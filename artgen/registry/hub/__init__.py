@@ -13,7 +13,7 @@ from artgen.errors import ModelUnavailableError
 from artgen.registry.hub import cache, client, download
 from artgen.registry.hub.client import RemoteFile, RepoListing
 from artgen.registry.hub.ranges import OnProgress
-from artgen.registry.hub.select_files import omit_components, select_component_weights, select_files
+from artgen.registry.hub.select_files import is_weights, omit_components, select_component_weights, select_files
 from artgen.system.external_data import parse_json, read_limited
 from artgen.system.files import write_atomically
 
@@ -30,6 +30,7 @@ def pull(
     revision: str | None = None,
     file: str | None = None,
     force: bool = False,
+    without: tuple[str, ...] = (),
     on_progress: OnProgress | None = None,
     on_note: OnNote | None = None,
     omitted: Collection[str] = (),
@@ -41,6 +42,7 @@ def pull(
         revision: branch, tag or commit; None is the main branch.
         file: name of a checkpoint, if the repository is not in diffusers' layout.
         force: verify the hashes of the cached files, and download the damaged ones again.
+        without: folders of components, such as `transformer/`, whose weights are not needed.
         on_progress: called with (file, bytes done, total bytes).
         on_note: called with a sentence for the user.
         omitted: components that are not downloaded.
@@ -63,7 +65,8 @@ def pull(
     if on_note:
         for note in selection.notes:
             on_note(note)
-    files = sorted(selection.files, key=lambda file: file.size)
+    needed = [file for file in selection.files if not (file.name.startswith(without) and is_weights(file.name))]
+    files = sorted(needed, key=lambda file: file.size)
     return _download_files(listing, files, revision, force=force, on_progress=on_progress)
 
 

@@ -64,6 +64,11 @@ def select_files(repo: str, files: Iterable[RemoteFile], index: Mapping[str, Any
     return FileSelection(tuple(dict.fromkeys(selected)), notes)
 
 
+def is_weights(name: str) -> bool:
+    """Return whether a file contains weights or is an index of weights."""
+    return name.endswith(".safetensors") or bool(INDEX_PATTERN.fullmatch(name.rpartition("/")[2]))
+
+
 def omit_components(index: Mapping[str, Any], omitted: Collection[str]) -> dict[str, Any]:
     """Return the content of a `model_index.json` with `[null, null]` for the omitted components.
 
