@@ -12,6 +12,7 @@ from artgen.registry.checkpoint_content import FileContent, read_content
 from artgen.registry.describe import catalog_fields, describe_folder, read_artgen_json, with_defaults
 from artgen.registry.file_kinds import FileKind, unsupported_weights
 from artgen.registry.gguf_header import LOADABLE_TYPES
+from artgen.registry.lora_layers.architecture import architectures_of
 from artgen.registry.resolved import ResolvedModel, SingleFile
 from artgen.registry.sampling_facts import SamplingFacts, detect_sampling
 from artgen.registry.single_file_configs import (
@@ -187,9 +188,9 @@ def _kind_error(path: Path, content: FileContent, kind: FileKind | None) -> Mode
         )
     if kind.setting and kind.setting in options_of(Txt2Img):
         hint = f"Pass it with --{kind.setting.replace('_', '-')}, and a model with --model."
-        return ModelUnavailableError(
-            f"Cannot generate with '{path.name}': it is {kind.description}, not a model.", hint
-        )
+        architecture = next(iter(architectures_of(content.shapes)), "") if kind.kind == "lora" else ""
+        description = f"{kind.description} for {architecture}" if architecture else kind.description
+        return ModelUnavailableError(f"Cannot generate with '{path.name}': it is {description}, not a model.", hint)
     return ModelUnavailableError(
         f"Cannot generate with '{path.name}': it is {kind.description}, and artgen does not support such files.",
         _OTHER_MODEL_HINT,

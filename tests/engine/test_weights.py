@@ -17,7 +17,7 @@ from original_layout import to_original_sd1
 from safetensors.torch import load_file, save_file
 
 from artgen import Txt2Img, generate, registry
-from artgen.engine.loading import pipeline_cache, single_files, weights
+from artgen.engine.loading import components, pipeline_cache, single_files, weights
 from artgen.engine.loading.device import DTYPES, DeviceConfig
 from artgen.errors import ModelUnavailableError
 from artgen.events import no_op

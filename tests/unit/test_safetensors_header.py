@@ -54,6 +54,11 @@ SD3: Shapes = {
 FLUX: Shapes = {f"{M}double_blocks.0.img_attn.norm.key_norm.scale": (128,)}
 
 
+def lora_pair(layer: str, inputs: int, names: tuple[str, str] = ("lora_down", "lora_up")) -> Shapes:
+    """Return the two matrices of a LoRA of rank 8."""
+    return {f"{layer}.{names[0]}.weight": (8, inputs), f"{layer}.{names[1]}.weight": (320, 8)}
+
+
 def inpainting(shapes: Shapes) -> Shapes:
     return {**shapes, f"{M}input_blocks.0.0.weight": (320, 9, 3, 3)}
 
@@ -72,15 +77,17 @@ def inpainting(shapes: Shapes) -> Shapes:
         ({k: v for k, v in SD1.items() if k.startswith(M)}, "sd1", "unet", 4),
         ({"encoder.conv_in.weight": (4, 3, 3, 3), "decoder.conv_in.weight": (4, 4, 3, 3)}, "other", "vae", None),
         (VAE, "other", "vae", None),
-        ({"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (8, 768)},
+        (lora_pair("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k", 768),
          "sd1", "lora", None),
-        ({"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (8, 1024)},
+        (lora_pair("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k", 1024),
          "sd2", "lora", None),
-        ({"unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight": (8, 2048)},
+        (lora_pair("unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k", 2048, ("lora_A", "lora_B")),
          "sdxl", "lora", None),
-        ({"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": (8, 1280)}, "sdxl", "lora", None),
-        ({"transformer.transformer_blocks.0.attn.add_q_proj.lora_A.weight": (8, 1536)}, "sd3", "lora", None),
-        ({"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": (8, 3072)}, "flux", "lora", None),
+        (lora_pair("lora_te2_text_model_encoder_layers_0_mlp_fc1", 1280), "sdxl", "lora", None),
+        (lora_pair("transformer.transformer_blocks.0.attn.add_q_proj", 1536, ("lora_A", "lora_B")),
+         "sd3", "lora", None),
+        (lora_pair("transformer.single_transformer_blocks.0.attn.to_q", 3072, ("lora_A", "lora_B")),
+         "flux", "lora", None),
         ({"something": (1,)}, "other", "unknown", None),
     ],
 )  # fmt: skip
@@ -197,7 +204,7 @@ def test_characteristic_tensors_of_other_ranks_are_not_a_bug(tmp_path: Path, key
         file = zero_file(tmp_path / "file.safetensors", {**shapes, **others, key: shape})
         assert inspect_file(file).tensors
         with contextlib.suppress(ModelUnavailableError):
-            registry.resolve_model(str(file))
+            registry.resolve_model(str(file), offline=True)
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin", ".pth"])
@@ -213,29 +220,42 @@ def test_pickles_are_rejected_without_opening_them(tmp_path: Path, suffix: str) 
 
 
 @pytest.mark.parametrize(
-    ("name", "shapes", "metadata", "config", "native_px"),
+    ("name", "shapes", "metadata", "family", "scheduler", "native_px"),
     [
-        ("a", SD1, None, "sd1", 512),
-        ("a", inpainting(SD1), None, "sd1-inpaint", 512),
-        ("a", SD2, None, "sd2", 768),
-        ("v2-1-base", SD2, None, "sd2-base", 512),
-        ("a", SD2, {"modelspec.prediction_type": "epsilon"}, "sd2-base", 512),
-        ("a", inpainting(SD2), None, "sd2-inpaint", 512),
-        ("a", SDXL, None, "sdxl", 1024),
-        ("a", {**SDXL, "v_pred": ()}, None, "sdxl-v", 1024),
-        ("a", inpainting(SDXL), None, "sdxl-inpaint", 1024),
-        ("a", SD3, None, "sd3-medium", 1024),
-        ("a", {**SD3, f"{M}joint_blocks.0.x_block.attn2.qkv.weight": (4,)}, None, "sd35-medium", 1024),
-        ("a", {**SD3, f"{M}joint_blocks.37.x_block.mlp.fc1.weight": (4,)}, None, "sd35-large", 1024),
+        ("a", SD1, None, "sd1", "PNDMScheduler epsilon", 512),
+        ("a", inpainting(SD1), None, "sd1", "PNDMScheduler epsilon", 512),
+        ("a", SD2, None, "sd2", "DDIMScheduler v_prediction", 768),
+        ("v2-1-base", SD2, None, "sd2", "PNDMScheduler epsilon", 512),
+        ("a", SD2, {"modelspec.prediction_type": "epsilon"}, "sd2", "PNDMScheduler epsilon", 512),
+        ("a", inpainting(SD2), None, "sd2", "PNDMScheduler epsilon", 512),
+        ("a", SDXL, None, "sdxl", "EulerDiscreteScheduler epsilon", 1024),
+        ("a", {**SDXL, "v_pred": ()}, None, "sdxl", "EulerDiscreteScheduler v_prediction", 1024),
+        ("a", inpainting(SDXL), None, "sdxl", "EulerDiscreteScheduler epsilon", 1024),
+        ("a", SD3, None, "sd3-medium", "FlowMatchEulerDiscreteScheduler epsilon", 1024),
+        ("a", {**SD3, f"{M}joint_blocks.0.x_block.attn2.qkv.weight": (4,)}, None, "sd35-medium",
+         "FlowMatchEulerDiscreteScheduler epsilon", 1024),
+        ("a", {**SD3, f"{M}joint_blocks.37.x_block.mlp.fc1.weight": (4,)}, None, "sd35-large",
+         "FlowMatchEulerDiscreteScheduler epsilon", 1024),
     ],
-)
+)  # fmt: skip
 def test_a_single_file_gets_its_configuration(
-    tmp_path: Path, name: str, shapes: Shapes, metadata: dict[str, str] | None, config: str, native_px: int
+    tmp_path: Path,
+    name: str,
+    shapes: Shapes,
+    metadata: dict[str, str] | None,
+    family: str,
+    scheduler: str,
+    native_px: int,
 ) -> None:
     model = registry.resolve_model(str(zero_file(tmp_path / f"{name}.safetensors", shapes, metadata)))
-    assert single_file_configs.config_name(model) == config
+    assert model.config_folder.name.startswith(f"{family}-")
+    config = registry.read_scheduler_config(model.config_folder)
+    assert f"{config['_class_name']} {config.get('prediction_type', 'epsilon')}" == scheduler
     assert model.native_size == (native_px, native_px)
     assert model.is_file
+    unet = model.config_folder / "unet/config.json"
+    assert not unet.is_file() or json.loads(unet.read_text())["in_channels"] == model.unet_channels
+    assert ("Inpaint" in model.pipeline) == model.is_inpainting
     index = json.loads((registry.single_file_config(model) / "model_index.json").read_text())
     assert index["_class_name"].startswith("StableDiffusion")
     assert ("Inpaint" in index["_class_name"]) == model.is_inpainting
@@ -245,29 +265,30 @@ def test_an_artgen_json_file_overrides_the_detection(tmp_path: Path) -> None:
     zero_file(tmp_path / "mine.safetensors", SD2)
     (tmp_path / "mine.artgen.json").write_text('{"prediction": "epsilon", "width": 512, "height": 640, "steps": 12}')
     model = registry.resolve_model(str(tmp_path / "mine.safetensors"))
-    assert (single_file_configs.config_name(model), model.native_size, model.steps) == ("sd2-base", (512, 640), 12)
+    assert (model.prediction, model.native_size, model.steps) == ("epsilon", (512, 640), 12)
+    assert registry.read_scheduler_config(model.config_folder)["_class_name"] == "PNDMScheduler"
 
 
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ({"lora_te2_x.lora_down.weight": (1, 1)}, "is a LoRA for sdxl"),
-        (VAE, "is only a VAE"),
-        (FLUX, "no T5 tokenizer"),
-        ({k: v for k, v in SD3.items() if "clip" not in k}, "does not include text_encoder and text_encoder_2"),
-        ({"x": (1,)}, r"is not a Stable Diffusion .* checkpoint \(1 tensor\)"),
+        (lora_pair("lora_te2_text_model_encoder_layers_0_mlp_fc1", 1280), "is a LoRA for sdxl, not a model"),
+        (VAE, "it is a VAE, not a model"),
+        (FLUX, "a Flux.1 schnell file without all of its components: The model 'black-forest-labs/FLUX.1-schnell' is"),
+        ({k: v for k, v in SD3.items() if "clip" not in k}, "a Stable Diffusion 3 Medium file without all of its"),
+        ({"x": (1,)}, r"is not an image model that artgen knows \(1 tensor\)"),
     ],
 )
 def test_incomplete_checkpoints_are_rejected(tmp_path: Path, shapes: Shapes, message: str) -> None:
     file = zero_file(tmp_path / "part.safetensors", shapes)
     with pytest.raises(ModelUnavailableError, match=message):
-        registry.resolve_model(str(file))
+        registry.resolve_model(str(file), offline=True)
 
 
 def test_a_configuration_folder_is_created_once(tmp_path: Path) -> None:
-    first = single_file_configs.build_config_folder("sd1")
+    first = single_file_configs.build_config_folder("sd1", single_file_configs.shipped_config("sd1"))
     mtime_ns = (first / "model_index.json").stat().st_mtime_ns
-    assert single_file_configs.build_config_folder("sd1") == first
+    assert single_file_configs.build_config_folder("sd1", single_file_configs.shipped_config("sd1")) == first
     assert (first / "model_index.json").stat().st_mtime_ns == mtime_ns
     assert [path.name for path in first.parent.iterdir()] == [first.name]
 
