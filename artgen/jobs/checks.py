@@ -93,7 +93,7 @@ def text_encoders_inseparable_reason(model: registry.ResolvedModel, loras: Seque
         return "the refiner has a text encoder of its own"
     if not model.pipeline_entry.supports("text-offload"):
         return f"'{model.name}' is not a Stable Diffusion 1, 2, XL or 3 model"
-    if changed := [each.file.name for each in loras if any(part.startswith("text") for part in each.file.components)]:
+    if changed := [each.file.name for each in loras if each.file.changes_text_encoders]:
         return f"the LoRA '{changed[0]}' changes the text encoders"
     return ""
 

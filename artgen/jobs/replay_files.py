@@ -8,7 +8,7 @@ from typing import Any
 from artgen.errors import InputFileError, UsageError
 from artgen.registry import lora as lora_files
 from artgen.registry.hashes import compute_sha256
-from artgen.spec.lora import LoraSpec, parse_lora
+from artgen.spec.lora import parse_lora
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import path_settings
 
@@ -76,9 +76,9 @@ def find_lora(path: Path, text: str, digest: str) -> str:
             f"Cannot replay '{path}': its LoRA {lora.file_name!r} (SHA-256 {digest[:10]}...) is not next to the image, "
             "in the current folder, in your lora_folder or where it was used before. A file with the same name and "
             "other contents is not used.",
-            f"Set the path: --set lora=PATH:{lora.scale:g}. To generate without LoRAs: --set lora=",
+            f"Set the path: --set lora={lora._replace(name='PATH')}. To generate without LoRAs: --set lora=",
         )
-    return str(LoraSpec(str(match.path), lora.scale))
+    return str(lora._replace(name=str(match.path)))
 
 
 def _file_sha256(path: Path) -> str | None:

@@ -30,7 +30,8 @@ _SCHEDULE_LABELS = {"karras": "Karras", "exponential": "Exponential", "beta": "B
 _KEY_PATTERN = re.compile(r"\s*+(\w[\w \-/.]{0,63}?)\s{0,16}:\s*+")
 _JSON_DECODER = json.JSONDecoder()
 _HASH_PATTERN = re.compile(r"[0-9a-fA-F]{10,64}")
-_LORA_PATTERN = re.compile(r"(?<![ ,])[ ,]*+<lora:([^:<>]++)(?::([-+]?(?:\d++(?:\.\d*+)?|\.\d++)))?>")
+_SCALE = r"[-+]?(?:\d++(?:\.\d*+)?|\.\d++)"
+_LORA_PATTERN = re.compile(rf"(?<![ ,])[ ,]*+<lora:([^:<>]++)(?::({_SCALE}))?(?::({_SCALE}))?>")
 _MAX_INVALID_JSON_VALUES = 100
 """Number of values of a line that start like JSON and are not JSON; an error takes time in proportion to the line."""
 _NEEDS_QUOTES_PATTERN = re.compile(r'[,:\n\r\t]|^["{\[\s]|\s$')
@@ -56,7 +57,7 @@ def format_a1111(record: Mapping[str, object]) -> str:
     The line "Steps: " always contains a sampler. Text values with `,`, `:` or a newline are JSON-quoted. The model hash
     is the first 10 hex digits of the SHA-256. Characters that UTF-8 cannot encode are written as escapes.
     """
-    loras = [f"<lora:{name}:{_to_text(scale)}>" for name, scale in _record_loras(record)]
+    loras = [_lora_tag(lora) for lora in _record_loras(record)]
     lines = [" ".join([_to_text(record.get("prompt")), *loras]).lstrip() if loras else _to_text(record.get("prompt"))]
     negative = _to_text(record.get("negative_prompt"))
     if negative:
@@ -73,8 +74,15 @@ def _record_loras(record: Mapping[str, object]) -> list[LoraSpec]:
     for text in texts if isinstance(texts, list | tuple) else ():
         with contextlib.suppress(UsageError):  # for example a record of another version
             lora = parse_lora(str(text))
-            loras.append(LoraSpec(re.sub(r'[<>:,"\s]', "_", lora.file_name.removesuffix(".safetensors")), lora.scale))
+            name = re.sub(r'[<>:,"\s]', "_", lora.file_name.removesuffix(".safetensors"))
+            loras.append(lora._replace(name=name))
     return loras
+
+
+def _lora_tag(lora: LoraSpec) -> str:
+    """Return `<lora:NAME:SCALE>`, or `<lora:NAME:TEXT:SCALE>` if the scale of the text encoders differs."""
+    scales = [lora.scale] if lora.text_scale is None else [lora.text_scale, lora.scale]
+    return f"<lora:{':'.join([lora.name, *map(_to_text, scales)])}>"
 
 
 def _parameter_pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -136,9 +144,15 @@ def parse_a1111(text: str) -> dict[str, object]:
 
 
 def _extract_loras(fields: dict[str, object]) -> None:
-    """Move `<lora:NAME:SCALE>` from the prompt to the field `lora`. Forms with more numbers stay in the prompt."""
+    """Move `<lora:NAME:SCALE>` and `<lora:NAME:TEXT:SCALE>` from the prompt to the field `lora`.
+
+    Forms with more numbers stay in the prompt.
+    """
     prompt = str(fields["prompt"])
-    loras = [(name.strip(), scale or "1") for name, scale in _LORA_PATTERN.findall(prompt)]
+    loras = [
+        (name.strip(), f"{scale}:{first}" if scale else first or "1")
+        for name, first, scale in _LORA_PATTERN.findall(prompt)
+    ]
     if not loras:
         return
     fields["prompt"] = _LORA_PATTERN.sub("", prompt).strip()

@@ -14,7 +14,7 @@ from artgen.queue.entries import LINE_SETTINGS, MAX_JOBS, Entry, LineError, pars
 from artgen.queue.job_settings import entry_or_error, parse_defaults, parse_record, parse_settings, unique_settings
 from artgen.queue.prompt_line import parse_prompt_line
 from artgen.spec.fields import describe_value
-from artgen.spec.lora import LoraSpec, parse_lora
+from artgen.spec.lora import parse_lora
 from artgen.spec.settings import path_settings
 from artgen.system.external_data import parse_json
 from artgen.system.input_files import read_input
@@ -88,7 +88,7 @@ def _resolve_lora(folder: Path, lora_text: Any) -> Any:
     path = folder / lora.name
     is_name = Path(lora.name).name == lora.name
     exists = any(os.path.isfile(file) for file in (path, f"{path}.safetensors"))  # noqa: PTH113 - does not raise
-    return lora_text if is_name and not exists else str(LoraSpec(str(path), lora.scale))
+    return lora_text if is_name and not exists else str(lora._replace(name=str(path)))
 
 
 def _decode_lines(source: str, data: bytes) -> Iterator[NumberedLine | LineError]:

@@ -1,6 +1,5 @@
-"""Parse the values of `--lora`: `PATH[:SCALE]`."""
+"""Parse the values of `--lora`: `PATH[:SCALE[:TEXT]]`."""
 
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
@@ -9,18 +8,34 @@ from typing import NamedTuple
 from artgen.errors import UsageError
 
 MAX_LORA_SCALE = 10.0
+_FILE_PATTERN = re.compile(r"\.safetensors(:|$)", re.IGNORECASE)
 _SCALE_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
+_EXAMPLE = "--lora my-style.safetensors:0.8"
 
 
 class LoraSpec(NamedTuple):
-    """Represent a LoRA by name or path, with a scale: 0 disables the LoRA, 1 is the scale of the training."""
+    """Represent a LoRA by name or path, with its scales: 0 disables the LoRA, 1 is the scale of the training.
+
+    Attributes:
+        name: name or path.
+        scale: scale in the denoiser.
+        text_scale: scale in the text encoders; None is `scale`.
+    """
 
     name: str
     scale: float = 1.0
+    text_scale: float | None = None
 
     def __str__(self) -> str:
-        """Return `name:scale`. The scale is always included, so that a colon in the path is unambiguous."""
-        return f"{self.name}:{repr(self.scale).removesuffix('.0')}"
+        """Return `name:scale` or `name:scale:text`, from which `parse_lora` reads the same LoRA."""
+        is_ambiguous = bool(_split_scales(f"{self.name}:1")[1][1:])
+        scales = [self.scale] if self.text_scale is None and not is_ambiguous else [self.scale, self.scale_of_text]
+        return ":".join([self.name, *(repr(scale).removesuffix(".0") for scale in scales)])
+
+    @property
+    def scale_of_text(self) -> float:
+        """Return the scale in the text encoders."""
+        return self.scale if self.text_scale is None else self.text_scale
 
     @property
     def file_name(self) -> str:
@@ -29,24 +44,39 @@ class LoraSpec(NamedTuple):
 
 
 def parse_lora(text: str) -> LoraSpec:
-    """Parse a text such as `style.safetensors:0.8`. The default scale is 1. Paths may contain colons (`C:\\...`).
+    """Parse a text such as `style.safetensors:0.8:0.5`. The default scale is 1. Paths may contain colons (`C:\\...`).
 
     Raises:
-        UsageError: the name is missing, or the scale is not a number from -10 to 10.
+        UsageError: the name is missing, or a scale is not a number from -10 to 10.
     """
-    name, colon, tail = text.rpartition(":")
-    if not colon or not _SCALE_PATTERN.fullmatch(tail.strip()):
-        if colon and name.lower().endswith(".safetensors") and not re.search(r"[\\/.]", tail):
-            raise UsageError(
-                f"The scale of a LoRA must be a number from -10 to 10, not {tail!r}.", f"--lora {name}:0.8"
-            )
-        name, tail = text, "1"
-    scale = float(tail)
-    if not name.strip():
-        raise UsageError(f"lora must be PATH[:SCALE], not {text!r}.", "--lora my-style.safetensors:0.8")
-    if not math.isfinite(scale) or abs(scale) > MAX_LORA_SCALE:
-        raise UsageError(f"The scale of a LoRA must be a number from -10 to 10, not {tail}.", f"--lora {name}:0.8")
-    return LoraSpec(name, scale)
+    name, scales = _split_scales(text)
+    if not name.strip() or re.search(r"\.safetensors:[^\\/.]*$", name, re.IGNORECASE):
+        raise UsageError(f"lora must be PATH[:SCALE[:TEXT]], not {text!r}.", _EXAMPLE)
+    for scale in scales:
+        if not _SCALE_PATTERN.fullmatch(scale) or not abs(float(scale)) <= MAX_LORA_SCALE:
+            shown = scale if _SCALE_PATTERN.fullmatch(scale) else repr(scale)
+            raise UsageError(f"The scale of a LoRA must be a number from -10 to 10, not {shown}.", f"--lora {name}:0.8")
+    values = [float(scale) for scale in scales]
+    return LoraSpec(
+        name, values[0] if values else 1.0, values[1] if len(values) == 2 and values[1] != values[0] else None
+    )
+
+
+def _split_scales(text: str) -> tuple[str, list[str]]:
+    """Return the name and the texts of at most two scales.
+
+    After the name of a safetensors file, texts that are not numbers are also scales, if they contain no slash or dot.
+    """
+    name, scales = text, list[str]()
+    while len(scales) < 2 and ":" in name and _SCALE_PATTERN.fullmatch(name.rpartition(":")[2].strip()):
+        name, _, scale = name.rpartition(":")
+        scales.insert(0, scale.strip())
+    head, colon, tail = name.rpartition(":")
+    while colon and not scales[1:] and not re.search(r"[\\/.]", tail) and _FILE_PATTERN.search(head):
+        name = head
+        scales.insert(0, tail.strip())
+        head, colon, tail = name.rpartition(":")
+    return name, scales
 
 
 def normalize_lora_list(value: object) -> object:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from artgen._version import __version__
 from artgen.errors import UsageError
 from artgen.spec.fields import describe_value
-from artgen.spec.lora import LoraSpec
 from artgen.spec.requests import TASKS, Request
 from artgen.spec.settings import canonical_keys, options_of, settings_of, type_of, unknown_setting_error
 from artgen.system.counts import counted
@@ -100,7 +99,7 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
             continue
         record[name] = value.name if isinstance(value, Path) else value
     if "lora" in record:
-        record["lora"] = [str(LoraSpec(lora.file_name, lora.scale)) for lora in request.loras]
+        record["lora"] = [str(lora._replace(name=lora.file_name)) for lora in request.loras]
     record |= provenance or {}
     return record | {name: value for name, value in request.unknown_fields.items() if name not in record}
 

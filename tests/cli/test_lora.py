@@ -173,7 +173,8 @@ def test_a1111_metadata_contains_the_loras_and_can_be_parsed(sd1: str, lora_file
     [
         ("a fox, <lora:x:0.5>, red", "a fox, red", ["x:0.5"]),
         ("<lora:my style:1><lora:b>", "", ["my style:1", "b:1"]),
-        ("a fox <lora:x:0.5:0.2>", "a fox <lora:x:0.5:0.2>", None),
+        ("a fox <lora:x:0.5:0.2>", "a fox", ["x:0.2:0.5"]),
+        ("a fox <lora:x:0.5:0.2:1>", "a fox <lora:x:0.5:0.2:1>", None),
         ("a fox <lora:x:strong> <hypernet:y:1>", "a fox <lora:x:strong> <hypernet:y:1>", None),
     ],
 )

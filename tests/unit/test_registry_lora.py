@@ -27,8 +27,12 @@ def kohya(key: str, width: int, out: int = 320, rank: int = 4) -> Shapes:
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "scale"),
+    ("text", "name", "scales"),
     [
+        ("style.safetensors:0.8:0.5", "style.safetensors", (0.8, 0.5)),
+        ("style:0.8:0.5", "style", (0.8, 0.5)),
+        ("style:0.8:0.8", "style", 0.8),
+        (r"C:\loras\style.safetensors:1:0", r"C:\loras\style.safetensors", (1.0, 0.0)),
         ("style.safetensors", "style.safetensors", 1.0),
         ("style.safetensors:0.8", "style.safetensors", 0.8),
         ("style:-1", "style", -1.0),
@@ -38,19 +42,29 @@ def kohya(key: str, width: int, out: int = 320, rank: int = 4) -> Shapes:
         ("a:b/c:d.safetensors:2", "a:b/c:d.safetensors", 2.0),
     ],
 )
-def test_paths_can_contain_colons(text: str, name: str, scale: float) -> None:
-    assert parse_lora(text) == LoraSpec(name, scale)
+def test_paths_can_contain_colons(text: str, name: str, scales: float | tuple[float, float]) -> None:
+    assert parse_lora(text) == LoraSpec(name, *(scales if isinstance(scales, tuple) else (scales,)))
 
 
-@given(st.text(min_size=1).filter(str.strip), st.floats(-10, 10))
-def test_parsing_inverts_formatting(name: str, scale: float) -> None:
-    assert parse_lora(str(LoraSpec(name, scale))) == LoraSpec(name, scale)
+NAMES = st.text(min_size=1) | st.lists(
+    st.sampled_from(["a", "1", ".5", ".safetensors", ":", "/", "b c"]), min_size=1
+).map("".join)  # fmt: skip
+
+
+@given(NAMES.filter(str.strip), st.floats(-10, 10), st.none() | st.floats(-10, 10))
+def test_parsing_inverts_formatting(name: str, scale: float, text_scale: float | None) -> None:
+    expected = LoraSpec(name, scale, None if text_scale == scale else text_scale)
+    assert parse_lora(str(LoraSpec(name, scale, text_scale))) == expected
 
 
 @pytest.mark.parametrize(
     ("lora", "message"),
     [
         (["x.safetensors:strong"], "number from -10 to 10, not 'strong'"),
+        (["x.safetensors:1:strong"], "number from -10 to 10, not 'strong'"),
+        (["x.safetensors:strong:1"], "number from -10 to 10, not 'strong'"),
+        (["x.safetensors:1:11"], "number from -10 to 10, not 11"),
+        (["x.safetensors:1:2:3"], r"PATH\[:SCALE\[:TEXT\]\]"),
         (["x:11"], "not 11"),
         (["x:nan"], "not nan"),
         (["x:-inf"], "not -inf"),

@@ -25,8 +25,8 @@ from artgen.registry.lora_layers.keys import DENOISER, LayerKey, kohya_key, pars
 from artgen.registry.lora_layers.original_names import Target
 from artgen.system.files import file_identity
 
-ActiveLoras = tuple[tuple[str, float, bool], ...]
-"""Hash, scale, and whether the LoRA changes text encoders, for each LoRA."""
+ActiveLoras = tuple[tuple[str, float, float | None, bool], ...]
+"""Hash, scales, and whether the LoRA changes text encoders, for each LoRA."""
 
 PEFT_METADATA_KEY = "lora_adapter_metadata"
 """Metadata key with the PEFT configuration in files of newer versions of diffusers."""
@@ -46,11 +46,11 @@ def active_loras(pipe: Any) -> ActiveLoras:
 
 def active_text_encoder_loras(pipe: Any) -> ActiveLoras:
     """Return the active LoRAs that change text encoders."""
-    return tuple(each for each in active_loras(pipe) if each[2])
+    return tuple(each for each in active_loras(pipe) if each[3])
 
 
 def set_loras(pipe: Any, loras: Sequence[LoraRequest], device_config: DeviceConfig, offload: str | None) -> None:
-    """Set the active LoRAs of a pipeline. Reuse LoRAs that are already loaded.
+    """Set the active LoRAs of a pipeline. Reuse LoRAs that are already loaded; ignore LoRAs with the scale 0.
 
     Args:
         pipe: the cached pipeline.
@@ -60,7 +60,10 @@ def set_loras(pipe: Any, loras: Sequence[LoraRequest], device_config: DeviceConf
     Raises:
         ModelUnavailableError: diffusers cannot load a LoRA, or ignores some of its tensors. No LoRA is active then.
     """
-    requested = tuple((each.file.sha256, each.scale, _touches_text_encoder(each.file)) for each in loras)
+    loras = [each for each in loras if (each.scale, each.text_scale or 0.0) != (0.0, 0.0)]
+    requested = tuple(
+        (each.file.sha256, each.scale, each.text_scale, each.file.changes_text_encoders) for each in loras
+    )
     before = active_loras(pipe)
     if requested == before:
         return
@@ -69,7 +72,7 @@ def set_loras(pipe: Any, loras: Sequence[LoraRequest], device_config: DeviceConf
         pipe.remove_all_hooks()
     try:
         with pipeline_cache.silence_libraries():
-            _update(pipe, loras, {digest for digest, _, _ in before})
+            _update(pipe, loras, {digest for digest, *_ in before})
     except BaseException:
         _unload_all(pipe)
         raise
@@ -77,10 +80,6 @@ def set_loras(pipe: Any, loras: Sequence[LoraRequest], device_config: DeviceConf
         if offloaded:
             offloading.apply_offload(pipe, device_config, offload)
     _active_loras[denoiser_of(pipe)] = requested
-
-
-def _touches_text_encoder(lora_file: LoraFile) -> bool:
-    return any(component.startswith("text_encoder") for component in lora_file.components)
 
 
 def _unload_all(pipe: Any) -> None:
@@ -99,11 +98,19 @@ def _update(pipe: Any, loras: Sequence[LoraRequest], loaded_hashes: set[str]) ->
     for each in loras:
         if each.file.sha256 not in loaded_hashes:
             _load_lora(pipe, each.file)
-    pipe.set_adapters(names, [each.scale for each in loras])
+    pipe.set_adapters(names, [_component_scales(pipe, each) for each in loras])
     # Loading a LoRA can change the training mode of a component.
     for component in LORA_COMPONENTS:
         if (module := getattr(pipe, component, None)) is not None:
             module.eval()
+
+
+def _component_scales(pipe: Any, lora: LoraRequest) -> float | dict[str, float]:
+    """Return the scale of a LoRA, or its scale by component if they differ."""
+    if lora.text_scale is None:
+        return lora.scale
+    components = (component for component in LORA_COMPONENTS if getattr(pipe, component, None) is not None)
+    return {each: lora.text_scale if each.startswith("text") else lora.scale for each in components}
 
 
 def _load_lora(pipe: Any, lora_file: LoraFile) -> None:

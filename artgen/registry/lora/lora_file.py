@@ -87,6 +87,11 @@ class LoraFile:
         )  # fmt: skip
 
     @property
+    def changes_text_encoders(self) -> bool:
+        """Return whether the LoRA changes a text encoder."""
+        return any(layer.component != DENOISER for layer in self.layers)
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """Return the kinds of adapters in the file: LoRA, DoRA, LoHa, LoKr, or a DoRA of the last two."""
         kinds = {
