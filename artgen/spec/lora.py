@@ -29,7 +29,8 @@ class LoraSpec(NamedTuple):
     def __str__(self) -> str:
         """Return `name:scale` or `name:scale:text`, from which `parse_lora` reads the same LoRA."""
         is_ambiguous = bool(_split_scales(f"{self.name}:1")[1][1:])
-        scales = [self.scale] if self.text_scale is None and not is_ambiguous else [self.scale, self.scale_of_text]
+        needs_both = is_ambiguous or self.scale_of_text != self.scale
+        scales = [self.scale, self.scale_of_text] if needs_both else [self.scale]
         return ":".join([self.name, *(repr(scale).removesuffix(".0") for scale in scales)])
 
     @property

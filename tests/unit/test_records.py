@@ -28,7 +28,7 @@ from artgen.spec.settings import options_of, settings_of, type_of
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60)
 FILE = st.text(st.sampled_from("abc xyz-_0éß漢字.👀"), min_size=1, max_size=12).filter(lambda name: name.strip(". "))
 SPACED = [entry.name for entry in SCHEDULERS if entry.supports_sigmas]
-LORA = st.builds(LoraSpec, FILE, st.floats(-10, 10)).map(str)
+LORA = st.builds(LoraSpec, FILE, st.floats(-10, 10), st.none() | st.floats(-10, 10)).map(str)
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:3", "mps"]),
     "scheduler": st.none() | st.sampled_from(SPACED),
