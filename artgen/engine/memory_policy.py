@@ -209,7 +209,7 @@ def _choose_offload(
     """Return the cheapest offload mode for `batch_size` images within a memory budget."""
     unet_batch_size = batch_size * (2 if uses_cfg(job.request, job.model.pipeline_entry) else 1)
     estimate = estimate_memory(
-        job.model, device_config.dtype, job.size, unet_batch_size, fp8=device_config.quantize == "fp8"
+        job.model, device_config.dtype, job.size, unet_batch_size, quantize=device_config.quantize
     )
     if device_config.device == "cpu":
         separable = not checks.text_encoders_inseparable_reason(job.model, job.loras)
@@ -237,17 +237,22 @@ def available_bytes(device_config: DeviceConfig, memory_budget: str | None) -> i
 
 
 def fits_beside(
-    model: ResolvedModel, job: GenerationJob, device_config: DeviceConfig, memory_settings: MemorySettings
+    model: ResolvedModel,
+    job: GenerationJob,
+    batch_size: int,
+    device_config: DeviceConfig,
+    memory_settings: MemorySettings,
 ) -> bool:
     """Return whether another model fits into the free memory, so that the cached model can stay.
 
     Args:
         model: the other model, such as a refiner.
-        job: job whose image the model generates.
+        job: first job of the pipeline call.
+        batch_size: images per pipeline call.
         device_config, memory_settings: as for the cached model.
     """
-    batch_size = memory_settings.batch_size if uses_cfg(job.request, job.model.pipeline_entry) else 1
-    estimate = estimate_memory(model, device_config.dtype, job.size, batch_size)
+    unet_batch_size = batch_size * (2 if uses_cfg(job.request, job.model.pipeline_entry) else 1)
+    estimate = estimate_memory(model, device_config.dtype, job.size, unet_batch_size, quantize=device_config.quantize)
     required = budget.estimate_peak_bytes(estimate, memory_settings.offload or "none", memory_settings.vae_tiling)
     free_bytes = hardware.available_ram()
     if device_config.device.startswith("cuda") and memory_settings.offload in (None, "none"):

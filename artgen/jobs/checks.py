@@ -1,5 +1,6 @@
 """Run the checks that depend on the machine or the resolved model, and create warnings."""
 
+import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -64,6 +65,27 @@ def check_memory_budget(device: str, memory_budget: str | None) -> None:
             "--memory-budget supports only CUDA devices and the CPU, not MPS.",
             "Remove --memory-budget.",
             settings=("memory_budget",),
+        )
+
+
+def check_quantize(device: str, quantize: str | None) -> None:
+    """Check that the package of a quantization is installed, and that it works on the device.
+
+    Raises:
+        UsageError: the package is missing, or the quantization needs CUDA.
+    """
+    package = {"int8": "torchao", "nf4": "bitsandbytes"}.get(quantize or "")
+    if quantize == "nf4" and (not hardware.cuda_device_count() or device in ("cpu", "mps")):
+        raise UsageError(
+            "--quantize nf4 needs a CUDA device.",
+            "Use --quantize int8, which works on the CPU too.",
+            settings=("quantize",),
+        )
+    if package and importlib.util.find_spec(package) is None:
+        raise UsageError(
+            f"--quantize {quantize} needs the package {package}, which is not installed.",
+            f"pip install 'artgen[{quantize}]'",
+            settings=("quantize",),
         )
 
 

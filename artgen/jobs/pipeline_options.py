@@ -37,6 +37,12 @@ def check_options(request: PromptRequest, model: ResolvedModel) -> None:
         )
     if request.vae_tiling and entry.vae != "vae":
         raise _unsupported_error("--vae-tiling", "vae_tiling", entry, model.name)
+    if request.quantize and model.single_file is not None and model.single_file.format == "gguf":
+        raise UsageError(
+            f"Cannot use --quantize with '{model.name}': the weights of a GGUF file are quantized already.",
+            "Remove --quantize.",
+            settings=("quantize",),
+        )
     if request.quantize and not entry.supports("quantize"):
         raise _unsupported_error("--quantize", "quantize", entry, model.name)
     if request.long_prompt == "chunk" and not entry.supports("long-prompts"):

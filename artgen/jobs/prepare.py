@@ -100,6 +100,8 @@ def prepare_jobs(
         checks.check_device(device, offload)
     for device, budget in dict.fromkeys((each.device, getattr(each, "memory_budget", None)) for each in requests):
         checks.check_memory_budget(device, budget)
+    for device, quantize in dict.fromkeys((each.device, getattr(each, "quantize", None)) for each in requests):
+        checks.check_quantize(device, quantize)
     stages = _Stages(listener, {} if models is None else models)
     drafts = [stages.load_inputs(_JobDraft(request)) for request in requests]
     return [_build_job(stages.validate(stages.fill_defaults(stages.resolve_model(draft)))) for draft in drafts]

@@ -15,6 +15,8 @@ from artgen.registry.single_file_configs import single_file_config
 from artgen.spec import memory_budget
 
 DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+QUANTIZED_BYTES = {"fp8": 1.0, "int8": 1.0, "nf4": 0.5}
+"""Bytes of a quantized value."""
 VAE_TILE_PX = 512
 """Width and height in pixels of the tiles of tiled VAE decoding."""
 CATALOG_DECODER_CHANNELS = 128
@@ -39,7 +41,7 @@ def parameter_counts(model: ResolvedModel) -> Mapping[str, int]:
 
 
 def estimate_memory(
-    model: ResolvedModel, dtype: str, size: tuple[int, int], batch_size: int, *, fp8: bool = False
+    model: ResolvedModel, dtype: str, size: tuple[int, int], batch_size: int, *, quantize: str | None = None
 ) -> memory_budget.MemoryEstimate:
     """Estimate the memory of a model that generates images of one size.
 
@@ -48,7 +50,7 @@ def estimate_memory(
         dtype: `fp32`, `fp16` or `bf16`.
         size: width and height in pixels.
         batch_size: images per forward pass of the denoiser; with guidance, each image counts twice.
-        fp8: whether the denoiser's weights are stored in 8 bits.
+        quantize: format of the denoiser's weights, a key of `QUANTIZED_BYTES`; None: `dtype`.
     """
     parameters, dtype_bytes = parameter_counts(model), DTYPE_BYTES[dtype]
     folder = single_file_config(model) if model.is_file else model.path
@@ -67,7 +69,7 @@ def estimate_memory(
     others = parameters.keys() - {*text_encoders, denoiser, "vae"}
     return memory_budget.MemoryEstimate(
         text_encoder_bytes=tuple(parameters[name] * dtype_bytes for name in text_encoders),
-        denoiser_bytes=parameters.get(denoiser, 0) * (1 if fp8 else dtype_bytes),
+        denoiser_bytes=_denoiser_bytes(model, denoiser, dtype_bytes, quantize),
         vae_bytes=parameters.get("vae", 0) * vae_dtype_bytes,
         other_bytes=sum(parameters[name] * dtype_bytes for name in others),
         denoise_activation_bytes=_values(denoiser_config, latents) * batch_size * dtype_bytes,
@@ -106,6 +108,15 @@ def estimate_catalog_memory(info: ModelInfo, dtype: str) -> memory_budget.Memory
             min(pixels, VAE_TILE_PX * VAE_TILE_PX) * decode_bytes_per_pixel + pixels * 3 * dtype_bytes
         ),
     )
+
+
+def _denoiser_bytes(model: ResolvedModel, denoiser: str, dtype_bytes: int, quantize: str | None) -> int:
+    """Return the size of the denoiser's weights. int8 and nf4 store only matrices in fewer bits, fp8 all weights."""
+    count, per_value = parameter_counts(model).get(denoiser, 0), QUANTIZED_BYTES.get(quantize or "", dtype_bytes)
+    shapes = [shape for file in model.weight_files() for name, (_, shape) in read_weights_header(file).tensors.items()
+              if not model.is_file or component_of(name) is None]  # fmt: skip
+    others = 0 if quantize in (None, "fp8") else sum(math.prod(shape) for shape in shapes if len(shape) != 2)
+    return round((count - others) * per_value + others * dtype_bytes)
 
 
 def position_limit_px(model: ResolvedModel) -> int | None:

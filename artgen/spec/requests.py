@@ -143,7 +143,9 @@ class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, P
             memory_budget.parse_bytes(self.memory_budget)
         if self.quantize and self.lora:
             raise UsageError(
-                "Cannot use a LoRA with 8-bit weights.", "Remove --quantize or --lora.", settings=("quantize", "lora")
+                "Cannot use a LoRA with quantized weights.",
+                "Remove --quantize or --lora.",
+                settings=("quantize", "lora"),
             )
         if self.fast is not None and "fast" in names:
             object.__setattr__(self, "fast", fast.normalize(self.fast))

@@ -48,6 +48,7 @@ def _on_the_cpu(workspace: Workspace) -> Row:
                 artgen_library("artgen, fp32, `--vae-tiling`", model, dtype="fp32", vae_tiling=True, **settings),
                 artgen_library("artgen, fp32, `--quantize fp8`", model, dtype="fp32", quantize="fp8", **settings),
                 artgen_library("artgen, bf16", model, dtype="bf16", **settings),
+                artgen_library("artgen, bf16, `--quantize int8`", model, dtype="bf16", quantize="int8", **settings),
                 artgen_library("artgen, bf16, all of these", model, dtype="bf16", **all_modes, **settings),
             ),
             rounds=1, needs=("sd15",),

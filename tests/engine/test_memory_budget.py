@@ -144,7 +144,7 @@ def test_estimated_weight_sizes_equal_those_of_the_pipeline(models: dict[str, Pa
     assert estimate.vae_bytes == size(pipe.vae)
     text_encoders = [module for name, module in pipe.components.items() if name.startswith("text_encoder") and module]
     assert sorted(estimate.text_encoder_bytes) == sorted(map(size, text_encoders))
-    fp8 = registry.estimate_memory(model, "fp32", (32, 32), 2, fp8=True)
+    fp8 = registry.estimate_memory(model, "fp32", (32, 32), 2, quantize="fp8")
     assert fp8.denoiser_bytes == estimate.denoiser_bytes // 4
     assert (
         registry.estimate_memory(model, "fp32", (64, 32), 2).decode_activation_bytes

@@ -15,6 +15,7 @@ from accelerate import init_empty_weights
 
 from artgen.engine.loading import weights
 from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.loading.quantize import quantization_config
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, pipelines
@@ -134,8 +135,14 @@ def load_component(cls: Any, model: ResolvedModel, name: str, device_config: Dev
     subfolder = model.vae.path if name == "vae" and model.vae else model.path / name
     folder = subfolder if subfolder.is_dir() else model.path
     variant = model.variant if model.variant and any(folder.glob(f"*.{model.variant}*safetensors*")) else None
-    fp8 = device_config.quantize == "fp8" and name == denoiser_name(model.path)
-    module, missing_keys = weights.load_converted_component(cls, folder, variant, device_config.torch_dtype, fp8)
+    is_denoiser = name == denoiser_name(model.path)
+    quantization = quantization_config(device_config) if is_denoiser else None
+    fp8 = device_config.quantize == "fp8" and is_denoiser
+    module, missing_keys = (
+        weights.load_converted_component(cls, folder, variant, device_config.torch_dtype, fp8)
+        if quantization is None
+        else (None, ())
+    )
     if module is None:
         module, report = cls.from_pretrained(
             folder,
@@ -144,6 +151,7 @@ def load_component(cls: Any, model: ResolvedModel, name: str, device_config: Dev
             local_files_only=True,
             output_loading_info=True,
             dtype=device_config.torch_dtype,
+            **({"quantization_config": quantization} if quantization else {}),
         )
         missing_keys = report["missing_keys"]
     missing = sorted(key for key in missing_keys if not key.endswith(DERIVED_TENSOR_SUFFIXES))

@@ -23,7 +23,7 @@ class DeviceConfig:
     Attributes:
         device: device name of torch: `cpu`, `mps`, `cuda` or `cuda:1`.
         dtype: dtype of the computation: `fp32`, `fp16` or `bf16`.
-        quantize: `fp8` if the denoiser's weights are stored in 8 bits, otherwise None.
+        quantize: one of `artgen.spec.settings.compute.QUANTIZATIONS`: format of the denoiser's weights; None: `dtype`.
     """
 
     device: str

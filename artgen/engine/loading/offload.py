@@ -72,7 +72,7 @@ def group_offload(pipe: Any, device: torch.device, *, text_encoders_only: bool) 
 
 
 def quantize_denoiser(pipe: Any, device_config: DeviceConfig) -> None:
-    """Store the denoiser's weights in fp8 if `device_config.quantize` is set; see `weights.cast_to_fp8`."""
+    """Store the denoiser's weights in fp8 if `device_config.quantize` is `fp8`; see `weights.cast_to_fp8`."""
     if device_config.quantize == "fp8":
         weights.cast_to_fp8(denoiser_of(pipe), device_config.torch_dtype)
 

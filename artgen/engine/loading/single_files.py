@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from artgen.engine.loading import components, weights
 from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.loading.quantize import quantization_config
 from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, SingleFile
 from artgen.registry.checkpoint_content import component_of, read_weights_header
@@ -52,7 +53,7 @@ def load_single_file_pipeline(
             listener(Loading(name))
             loaded[name] = components.load_component(cls, model, name, device_config)
         elif name in contents.parts:
-            loaded[name] = _load_part(model, library, class_name, name, device_config.torch_dtype)
+            loaded[name] = _load_part(model, library, class_name, name, device_config)
         else:
             listener(Loading(name))
             loaded[name] = components.load_component(cls, base_model(model), name, device_config)
@@ -80,12 +81,15 @@ def base_model(model: ResolvedModel) -> ResolvedModel:
     return replace(model, path=base, is_file=False, single_file=None, variant=select_weights(base)[0])
 
 
-def _load_part(model: ResolvedModel, library: str, class_name: str, name: str, dtype: torch.dtype) -> Any:
+def _load_part(model: ResolvedModel, library: str, class_name: str, name: str, device_config: DeviceConfig) -> Any:
+    dtype = device_config.torch_dtype
     if single_file_of(model).format == "gguf":
         state_dict = _gguf_tensors(model)
         options = {"quantization_config": diffusers.GGUFQuantizationConfig(compute_dtype=dtype)}
     else:
         state_dict, options = _file_tensors(model, class_name, name, dtype), {}
+        if name == denoiser_name(model.config_folder) and (quantization := quantization_config(device_config)):
+            options = {"quantization_config": quantization}
     return convert_part(model, library, class_name, name, state_dict, torch_dtype=dtype, **options)
 
 

@@ -127,7 +127,9 @@ def _run_pipeline_once(
             kwargs = call_arguments(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, prompt_embeds)
             result = pipe(**{**kwargs, **refiner.base_arguments(jobs[0])})
         if jobs[0].model.refiner is not None:
-            pipe = refiner.load_refiner(jobs[0], pipe.scheduler, device_config, memory_settings, progress.listener)
+            pipe = refiner.load_refiner(
+                jobs[0], batch_size, pipe.scheduler, device_config, memory_settings, progress.listener
+            )
             refined = call_arguments(pipe, padded_jobs, refiner.arguments(jobs[0], result.images), nan_guard, None)
             with wrap_pipeline_errors(jobs[0]), pipeline_cache.silence_libraries():
                 # The generators continue: an ancestral scheduler must not add the initial noise again.

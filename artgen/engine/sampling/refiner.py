@@ -30,6 +30,7 @@ def arguments(job: GenerationJob, latents: torch.Tensor) -> dict[str, Any]:
 
 def load_refiner(
     job: GenerationJob,
+    batch_size: int,
     scheduler: Any,
     device_config: DeviceConfig,
     memory_settings: MemorySettings,
@@ -38,7 +39,8 @@ def load_refiner(
     """Return the refiner's pipeline. The base model is released first if both do not fit into the memory.
 
     Args:
-        job: job with a refiner.
+        job: first job of the pipeline call, with a refiner.
+        batch_size: images per pipeline call.
         scheduler: scheduler of the base model. The refiner gets the same class, because the classes scale latents
             differently.
         device_config, memory_settings: as for the base model.
@@ -47,7 +49,7 @@ def load_refiner(
     model = job.model.refiner
     if model is None:
         raise ValueError("The job has no refiner.")
-    keeps_base = pipeline_cache.is_cached(model) or fits_beside(model, job, device_config, memory_settings)
+    keeps_base = pipeline_cache.is_cached(model) or fits_beside(model, job, batch_size, device_config, memory_settings)
     if not keeps_base:
         listener(PlanNote("Releasing the base model before the refiner is loaded: both do not fit into the memory."))
     base = pipeline_cache.load_pipeline(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from artgen.spec.fields import option
 from artgen.spec.memory_budget import OFFLOAD_MODES
 
+QUANTIZATIONS = ("fp8", "int8", "nf4")
 ACCELERATION_LEVELS = ("none", "exact", "full")
 
 
@@ -122,10 +123,11 @@ class ComputeSettings(DeviceSettings):
     )
     quantize: str | None = option(
         None,
-        "fp8: store the weights of the denoiser in 8 bits. The weights take half of the memory of fp16. Sampling is "
-        "slower and changes the image slightly. [no quantization]",
+        "Store the weights of the denoiser in fewer bits, which changes the image slightly. fp8: 8 bits, half of the "
+        "memory of fp16; sampling is slower. int8: 8 bits for linear layers; needs the package torchao. nf4: 4 bits "
+        "for linear layers, on CUDA; needs bitsandbytes; experimental. [no quantization]",
         aliases=("--weights",),
-        choices=("fp8",),
+        choices=QUANTIZATIONS,
         affects=("pixels", "memory"),
         fingerprint_name="weights",
     )
