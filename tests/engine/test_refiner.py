@@ -1,5 +1,6 @@
 """Test --refiner, the ensemble of expert denoisers of SDXL, and the refiner as the model of img2img."""
 
+import gc
 import json
 import shutil
 from collections.abc import Mapping
@@ -96,11 +97,21 @@ def test_images_do_not_depend_on_the_memory(base: Path, refiner: Path, monkeypat
     both = [outcome.image for outcome in generate_all(requests)]
     assert len(pipeline_cache._cache) == 2
     monkeypatch.setattr(refiner_module, "fits_beside", lambda *_: False)
+    read = pipeline_cache._read_pipeline
+    denoisers: list[int] = []
+
+    def count_denoisers(*arguments: Any) -> Any:
+        denoisers.append(sum(isinstance(each, diffusers.UNet2DConditionModel) for each in gc.get_objects()))
+        return read(*arguments)
+
+    monkeypatch.setattr(pipeline_cache, "_read_pipeline", count_denoisers)
+    plain_scripts._cached_pipeline.cache_clear()
     pipeline_cache.clear_cache()
     log = plain_scripts.EventLog()
     assert [outcome.image for outcome in generate_all(requests, listener=log)] == both
     assert len(pipeline_cache._cache) == 1
     assert sum("Releasing the base model" in str(event) for event in log.events) == 2
+    assert denoisers == [0] * 4
 
 
 def test_batches_with_a_refiner(base: Path, refiner: Path) -> None:

@@ -127,8 +127,10 @@ def _run_pipeline_once(
             kwargs = call_arguments(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, prompt_embeds)
             result = pipe(**{**kwargs, **refiner.base_arguments(jobs[0])})
         if jobs[0].model.refiner is not None:
+            scheduler = pipe.scheduler
+            del pipe  # So that the memory of the base model can be released.
             pipe = refiner.load_refiner(
-                jobs[0], batch_size, pipe.scheduler, device_config, memory_settings, progress.listener
+                jobs[0], batch_size, scheduler, device_config, memory_settings, progress.listener
             )
             refined = call_arguments(pipe, padded_jobs, refiner.arguments(jobs[0], result.images), nan_guard, None)
             with wrap_pipeline_errors(jobs[0]), pipeline_cache.silence_libraries():
