@@ -134,8 +134,7 @@ def _check_refiner_steps(request: PromptRequest, scheduler: Any) -> None:
 def _run_first_step(scheduler: Any, steps: int) -> None:
     """Run a step on zeros. Some settings, such as the prediction type, are validated only in a step."""
     scheduler = type(scheduler).from_config(scheduler.config)
-    # The pipelines compute mu from the size of the image.
-    scheduler.set_timesteps(steps, **({"mu": 1.0} if scheduler.config.get("use_dynamic_shifting") else {}))
+    schedulers.set_timesteps(scheduler, steps)
     sample = torch.zeros(1, 4, 8, 8)
     if hasattr(scheduler, "scale_model_input"):
         scheduler.scale_model_input(sample, scheduler.timesteps[0])

@@ -281,7 +281,7 @@ def has_embedded_guidance(model: registry.ResolvedModel) -> bool:
 
 
 def check_position_limit(size: tuple[int, int], model: registry.ResolvedModel) -> None:
-    """Check that a Stable Diffusion 3 model has a position embedding for each patch of an image.
+    """Check that a transformer has a position embedding for each patch of an image.
 
     Args:
         size: width and height in pixels.
@@ -290,7 +290,7 @@ def check_position_limit(size: tuple[int, int], model: registry.ResolvedModel) -
     Raises:
         UsageError: the image is too large for the model.
     """
-    limit = registry.position_limit_px(model) if model.architecture == "sd3" else None
+    limit = registry.position_limit_px(model)
     if limit is not None and max(size) > limit:
         raise UsageError(
             f"Cannot generate {size[0]}x{size[1]} with '{model.name}': both sides can have at most {limit} pixels.",

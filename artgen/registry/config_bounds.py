@@ -21,7 +21,7 @@ WHOLE_NUMBERS: Mapping[str, tuple[int, int]] = {
     "sample_size": (1, 4096),
     "image_size": (1, 4096),
     "patch_size": (1, 256),
-    "pos_embed_max_size": (1, 4096),
+    "pos_embed_max_size": (1, 65_536),
     "num_train_timesteps": (2, 100_000),
     "original_inference_steps": (1, 100_000),
     "steps_offset": (-1000, 1000),
@@ -41,7 +41,7 @@ SCALAR_OR_LIST_KEYS = frozenset(
 )  # fmt: skip
 REQUIRED_NUMBERS = frozenset(
     {"in_channels", "hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings", "intermediate_size",
-     "latent_channels", "layers_per_block", "scaling_factor"}
+     "latent_channels", "layers_per_block", "scaling_factor", "block_out_channels"}
 )  # fmt: skip
 """Keys that cannot be null."""
 MAX_BLOCKS = 8
@@ -52,6 +52,12 @@ NUMBERS = frozenset(
      "initializer_range", "clip_sample_range", "dynamic_thresholding_ratio", "sample_max_value"}
 )  # fmt: skip
 """Keys whose value is a number or null."""
+PER_BLOCK_NUMBERS = frozenset({"dropout"})
+"""Keys of `NUMBERS` whose value can also be a list with a number for each block (Stable Cascade)."""
+OPTIONAL_IN_BLOCKS = frozenset({"num_attention_heads"})
+"""Keys of `WHOLE_NUMBERS` whose lists contain -1 for a block without the layer (Stable Cascade)."""
+UNBOUNDED = ("lambda_min_clipped", float("-inf"))
+"""Key and value that DPM-Solver schedulers contain by default."""
 TEXTS = frozenset(
     {"_diffusers_version", "transformers_version", "beta_schedule", "prediction_type", "timestep_spacing", "act_fn",
      "hidden_act", "norm_type", "model_type", "variance_type", "algorithm_type", "solver_type", "final_sigmas_type",

@@ -88,11 +88,11 @@ def _sizes(
             f"expected at most {MAX_NATIVE_SIDE_PX} per side.",
             "Use another copy of the model.",
         )
-    patch = _spatial_patch(denoiser_config.get("patch_size"))
+    patch = spatial_patch(denoiser_config.get("patch_size"))
     return (width * factor, height * factor), entry.size_multiple(factor, patch)
 
 
-def _spatial_patch(patch_size: int | list[int] | None) -> int:
+def spatial_patch(patch_size: int | list[int] | None) -> int:
     """Return the width of a transformer's patches in latent pixels; the patches of videos are (frames, H, W)."""
     return patch_size[-1] if isinstance(patch_size, list) else patch_size or 1
 

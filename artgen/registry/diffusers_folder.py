@@ -72,7 +72,8 @@ def iter_components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         ModelUnavailableError: a component is not given as [library, class] or [null, null].
     """
     for name, value in index.items():
-        is_setting = not isinstance(value, list) or (len(value) != 2 and not any(isinstance(x, str) for x in value))
+        is_setting = not isinstance(value, list) or (bool(value) and all(type(x) in (int, float) for x in value))
+        is_setting = is_setting or (len(value) != 2 and not any(isinstance(x, str) for x in value))
         if name.startswith("_") or is_setting or value == [None, None]:
             continue
         if len(value) != 2 or not all(isinstance(text, str) and text.isidentifier() for text in value):

@@ -8,7 +8,7 @@ from typing import Any
 from artgen.registry import diffusers_folder
 from artgen.registry.catalog import ModelInfo
 from artgen.registry.checkpoint_content import component_of, read_weights_header
-from artgen.registry.describe import vae_scale_factor
+from artgen.registry.describe import spatial_patch, vae_scale_factor
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import read_header
 from artgen.registry.single_file_configs import single_file_config
@@ -125,7 +125,10 @@ def position_limit_px(model: ResolvedModel) -> int | None:
     transformer = diffusers_folder.read_optional_config(folder / "transformer" / "config.json")
     limit = transformer.get("pos_embed_max_size")
     vae = diffusers_folder.read_optional_config(folder / "vae" / "config.json")
-    return limit * (transformer.get("patch_size") or 1) * vae_scale_factor(vae) if limit else None
+    if model.pipeline_entry.position_limit is None or not limit:
+        return None
+    side = math.isqrt(limit) if model.pipeline_entry.position_limit == "area" else limit
+    return side * spatial_patch(transformer.get("patch_size")) * vae_scale_factor(vae)
 
 
 def _values(config: Mapping[str, Any], latents: int) -> int:
@@ -138,7 +141,7 @@ def _values(config: Mapping[str, Any], latents: int) -> int:
     if "block_out_channels" in config:
         return memory_budget.UNET_ACTIVATION_FACTOR * _first(config, "block_out_channels", 320) * latents
     hidden = int(config.get("num_attention_heads", 24)) * int(config.get("attention_head_dim", 64))
-    patch = 2 if "Flux" in str(config.get("_class_name")) else int(config.get("patch_size") or 1)
+    patch = 2 if "Flux" in str(config.get("_class_name")) else spatial_patch(config.get("patch_size"))
     return memory_budget.TRANSFORMER_ACTIVATION_FACTOR * hidden * latents // (patch * patch)
 
 

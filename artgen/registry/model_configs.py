@@ -18,10 +18,13 @@ from artgen.registry.config_bounds import (
     LIST_KEYS,
     MAX_BLOCKS,
     NUMBERS,
+    OPTIONAL_IN_BLOCKS,
+    PER_BLOCK_NUMBERS,
     REQUIRED_NUMBERS,
     SAFE_ATTENTION,
     SCALAR_OR_LIST_KEYS,
     TEXTS,
+    UNBOUNDED,
     WHOLE_NUMBERS,
 )
 from artgen.system.counts import counted
@@ -131,7 +134,7 @@ def check_config_fits_weights(path: Path, config: Mapping[str, Any], shapes: Map
 
 def _read_object(path: Path, max_bytes: int) -> dict[str, Any]:
     try:
-        value = parse_json(read_limited(path, max_bytes))
+        value = parse_json(read_limited(path, max_bytes), allow_infinity=True)
     except ValueError as error:
         raise InputFileError(f"Cannot read '{path}': {error}.", _REPAIR_HINT) from None
     except InputFileError as error:
@@ -169,12 +172,16 @@ def _reject_code(path: Path, key: str, value: Any) -> None:
 def _check_value(path: Path, key: str, value: Any) -> None:
     """Check the value of a known key."""
     if value is None:
-        is_required = key in REQUIRED_NUMBERS | LIST_KEYS
+        is_required = key in REQUIRED_NUMBERS
         if is_required or (key == "num_train_timesteps" and path.name == "scheduler_config.json"):
             raise _invalid(path, key, "null", "a number")
         return
     if key in ("dtype", "torch_dtype") and (not isinstance(value, str) or value.removeprefix("torch.") not in DTYPES):
         raise _invalid(path, key, _shown(value), "the name of a dtype, such as float32")
+    if key in PER_BLOCK_NUMBERS and isinstance(value, list):
+        for number in value[:MAX_BLOCKS]:
+            _check_value(path, key, number)
+        return
     if key in NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise _invalid(path, key, _shown(value), "a number")
     if key == "scaling_factor" and value <= 0:
@@ -190,6 +197,8 @@ def _check_value(path: Path, key: str, value: Any) -> None:
         raise _invalid(path, key, _shown(value), f"a list of 1 to {MAX_BLOCKS} numbers")
     is_list = isinstance(value, list) and key in LIST_KEYS | SCALAR_OR_LIST_KEYS and 1 <= len(value) <= 64
     numbers = _flat(value) if is_list else [value]
+    if is_list and key in OPTIONAL_IN_BLOCKS:
+        low = -1
     # JSON's true is a bool, which is an int in Python.
     if not all(type(number) is int and low <= number <= high for number in numbers):
         raise _invalid(path, key, _shown(value), f"a whole number from {low:,} to {high:,}")
@@ -207,6 +216,8 @@ def _check_other(path: Path, key: str, value: Any) -> None:
     elif isinstance(value, str):
         if len(value) > MAX_TEXT_LENGTH:
             raise _invalid(path, key, f"a text of {len(value):,} characters", f"at most {MAX_TEXT_LENGTH:,}")
+    elif (key, value) == UNBOUNDED:
+        return
     elif value is not None and key not in WHOLE_NUMBERS and abs(value) > MAX_NUMBER:
         raise _invalid(path, key, _shown(value), f"a number from {-MAX_NUMBER:,} to {MAX_NUMBER:,}")
 
@@ -232,7 +243,9 @@ def _implied_sizes(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     inner = largest("num_attention_heads") * largest("attention_head_dim")
     if inner and not channels:
         side = largest("pos_embed_max_size") or largest("sample_size") // max(largest("patch_size"), 1)
-        yield "its position embedding (pos_embed_max_size or sample_size)", side * side * inner
+        positions = side if config.get("_class_name") == "AuraFlowTransformer2DModel" else side * side
+        if config.get("_class_name") != "SanaTransformer2DModel":  # has no position embedding
+            yield "its position embedding (pos_embed_max_size or sample_size)", positions * inner
         yield "attention (num_attention_heads x attention_head_dim)", inner * inner
 
 

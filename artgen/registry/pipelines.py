@@ -57,9 +57,10 @@ class PipelineEntry:
         reads_sample_size: whether the pipeline uses `sample_size` of the denoiser's configuration.
         vae_factor: width of the image divided by the width of the latents; None: read it from the VAE's configuration.
         patch: width of a token in latent pixels; None: `patch_size` of the denoiser's configuration.
+        position_limit: `pos_embed_max_size` of the denoiser's configuration limits the tokens per side (side) or of the
+            image (area); None: the sizes have no limit.
         multiple: sides in pixels are multiples of this number, and of `vae_factor` x `patch`.
         steps: default number of steps.
-        steps_argument: argument of the pipeline that receives the number of steps.
         guidance: none, classifier-free (two denoiser calls per step), embedded (the denoiser receives the scale as an
             input) or true-cfg (classifier-free, if the pipeline also receives a negative prompt).
         guidance_scale: default guidance scale.
@@ -72,7 +73,9 @@ class PipelineEntry:
         true_cfg_scale: value of the argument `true_cfg_scale` for a negative prompt, if `negative_prompt` is true-cfg.
         no_strength: tasks whose pipeline uses the image as a reference and has no strength.
         guidance_rescale: tasks whose pipeline takes `guidance_rescale`.
+        denoiser_config: values that the pipelines read from the denoiser's configuration, and that it lacks.
         arguments: constant arguments of each call, for the arguments that the pipeline class has.
+        task_arguments: constant arguments of the calls of a task.
         max_batch_size: largest number of images per pipeline call; None: no limit.
         features: supported features: frames, lora, long-prompts (chunks), text-offload (`--offload text` on the CPU),
             schedulers (other schedulers than the model's own), latent-denoise (also latent anomaly detection),
@@ -96,9 +99,9 @@ class PipelineEntry:
     reads_sample_size: bool = True
     vae_factor: int | None = None
     patch: int | None = 1
+    position_limit: str | None = None
     multiple: int = 8
     steps: int = 50
-    steps_argument: str = "num_inference_steps"
     guidance: str = "classifier-free"
     guidance_scale: float = 0.0
     guidance_argument: str = "guidance_scale"
@@ -109,7 +112,9 @@ class PipelineEntry:
     true_cfg_scale: float = 4.0
     no_strength: tuple[str, ...] = ()
     guidance_rescale: tuple[str, ...] = ()
+    denoiser_config: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     arguments: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    task_arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
     max_batch_size: int | None = None
     features: frozenset[str] = frozenset()
     pixel_space: bool = False

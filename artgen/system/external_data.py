@@ -32,11 +32,12 @@ _NONBLOCKING_READ = (
 )
 
 
-def parse_json(data: str | bytes, *, unique_keys: bool = False) -> Any:
+def parse_json(data: str | bytes, *, unique_keys: bool = False, allow_infinity: bool = False) -> Any:
     """Return the value of a JSON text. Bytes are decoded as UTF-8, with or without a byte order mark.
 
     Args:
         data: JSON text.
+        allow_infinity: accept Infinity and -Infinity, which Python's encoder writes.
         unique_keys: reject an object that contains a key twice. Otherwise the last value of the key is returned.
 
     Raises:
@@ -51,7 +52,7 @@ def parse_json(data: str | bytes, *, unique_keys: bool = False) -> Any:
     try:
         value = json.loads(
             text,
-            parse_constant=_reject_constant,
+            parse_constant=_parse_infinity if allow_infinity else _reject_constant,
             parse_float=_parse_finite,
             parse_int=_parse_integer,
             object_pairs_hook=_unique_object if unique_keys else None,
@@ -62,6 +63,10 @@ def parse_json(data: str | bytes, *, unique_keys: bool = False) -> Any:
         raise ValueError(_TOO_DEEP) from None
     _check_depth(value)
     return value
+
+
+def _parse_infinity(text: str) -> float:
+    return _reject_constant(text) if text == "NaN" else float(text)
 
 
 def decode_text(data: bytes) -> str:

@@ -15,7 +15,7 @@ from diffusers.utils import dynamic_modules_utils
 from artgen.engine.acceleration import cuda_graphs
 from artgen.engine.loading import components, preflight, single_files
 from artgen.engine.loading import offload as offloading
-from artgen.engine.loading.components import Pipeline
+from artgen.engine.loading.components import Pipeline, denoiser_of
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ArtgenError, ModelUnavailableError
@@ -164,6 +164,9 @@ def pipeline_for_task(pipe: Pipeline, model: ResolvedModel, task: str) -> Pipeli
         ModelUnavailableError: the model does not support the task.
     """
     check_task(model.pipeline_entry, task, model.name)
+    denoiser_config = model.pipeline_entry.denoiser_config
+    if denoiser_config and not denoiser_config.keys() <= denoiser_of(pipe).config.keys():
+        denoiser_of(pipe).register_to_config(**denoiser_config)
     with silence_libraries():
         shared = _share_components(pipe, getattr(diffusers, model.pipeline_entry.tasks[task]))
     shared.set_progress_bar_config(disable=True)

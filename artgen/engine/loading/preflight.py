@@ -278,7 +278,8 @@ def _check_tokenizers(model: ResolvedModel, parts: Mapping[str, Any]) -> None:
                 f"text_encoder{number} has {config.vocab_size:,}.",
                 "Use another copy of the model.",
             )
-        if getattr(tokenizer, "eos_token_id", None) is None or tokenizer.pad_token_id is None:
+        needs_end = "Bert" not in type(encoder).__name__
+        if (needs_end and getattr(tokenizer, "eos_token_id", None) is None) or tokenizer.pad_token_id is None:
             raise ModelUnavailableError(
                 f"Cannot load '{model.name}': its tokenizer{number} has no end token or no padding token.",
                 "Use another copy of the model.",

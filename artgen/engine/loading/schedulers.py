@@ -6,6 +6,7 @@ The scheduler is created from the model's configuration, which defines the noise
 
 import functools
 import importlib.util
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,6 +90,16 @@ def _is_element_of(timestep: torch.Tensor, timesteps: torch.Tensor) -> bool:
     return same and timestep.ndim == 0 and timesteps.stride() == (1,)
 
 
+def set_timesteps(scheduler: Any, steps: int) -> None:
+    """Set the timesteps of a scheduler without a pipeline."""
+    arguments: dict[str, Any] = {}
+    if scheduler.config.get("use_dynamic_shifting"):
+        arguments["mu"] = 1.0  # The pipelines compute mu from the size of the image.
+    if "intermediate_timesteps" in inspect.signature(scheduler.set_timesteps).parameters:
+        arguments["intermediate_timesteps"] = None  # The default value is for 2 steps only.
+    scheduler.set_timesteps(steps, **arguments)
+
+
 def check_steps(scheduler: Any, steps: int) -> None:
     """Check that a scheduler supports a number of steps. diffusers raises an IndexError during the call otherwise.
 
@@ -99,7 +110,7 @@ def check_steps(scheduler: Any, steps: int) -> None:
     if num_train_timesteps is None or type(scheduler).__name__.startswith("FlowMatch"):
         return
     probe = type(scheduler).from_config(scheduler.config)
-    probe.set_timesteps(steps)
+    set_timesteps(probe, steps)
     if float(probe.timesteps.max()) >= num_train_timesteps:
         raise UsageError(
             f"Cannot use {counted(steps, 'step')}: the scheduler has "

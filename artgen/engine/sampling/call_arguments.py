@@ -1,6 +1,7 @@
 """Build the keyword arguments of a pipeline call, with the names of the arguments from the table of pipelines."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ import torch
 from artgen.engine.sampling.nan_guard import NanGuard
 from artgen.engine.sampling.prompt_arguments import prompt_arguments
 from artgen.jobs.job import GenerationJob
+
+SPRINT_STEPS = 2
+"""Number of steps for which Sana-Sprint has an intermediate timestep."""
 
 
 def call_arguments(
@@ -34,11 +38,12 @@ def call_arguments(
     if request.task in entry.no_strength:
         del kwargs["strength"]
         kwargs["image"] = jobs[0].padded_image  # A list contains several references for one image.
-    if "max_area" in accepted:
-        # Flux Kontext rescales every size to this area.
-        kwargs["max_area"] = jobs[0].padded_size[0] * jobs[0].padded_size[1]
+    kwargs |= _size_arguments(pipe, accepted, jobs[0].padded_size)
     kwargs |= {name: value for name, value in entry.arguments.items() if name in accepted}
-    kwargs[entry.steps_argument] = request.steps
+    kwargs |= entry.task_arguments.get(request.task, {})
+    kwargs["num_inference_steps"] = request.steps
+    if "intermediate_timesteps" in accepted and request.steps != SPRINT_STEPS:
+        kwargs["intermediate_timesteps"] = None
     if entry.guidance != "none" and entry.guidance_argument in accepted:
         kwargs[entry.guidance_argument] = request.guidance_scale
     if request.guidance_rescale:
@@ -47,6 +52,16 @@ def call_arguments(
     kwargs["output_type"] = "np"
     kwargs |= _callback_arguments(pipe, accepted, nan_guard)
     return {**kwargs, **(prompt_arguments(pipe, jobs) if prompt_embeds is None else prompt_embeds)}
+
+
+def _size_arguments(pipe: Any, accepted: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """Prevent that a pipeline scales the size to the sizes that its model was trained with."""
+    if hasattr(pipe, "resolutions"):  # Kandinsky 5
+        pipe.resolutions = [size]
+    if type(pipe).__name__ == "HiDreamImagePipeline":
+        # Slightly larger than the area: the pipeline rounds down.
+        pipe.default_sample_size = math.prod(size) ** 0.5 * (1 + 1e-6) / pipe.vae_scale_factor
+    return {"max_area": math.prod(size)} if "max_area" in accepted else {}  # Flux Kontext
 
 
 def _callback_arguments(pipe: Any, accepted: Mapping[str, Any], nan_guard: NanGuard) -> dict[str, Any]:
