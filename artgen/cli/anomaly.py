@@ -89,7 +89,7 @@ def anomaly(
     for error in failures:
         print_error(error)
     with Reporter(report.quiet, report.verbose) as reporter:
-        job = anomaly_jobs.prepare_anomaly_job(request, reporter)
+        job = anomaly_jobs.prepare_anomaly_job(request, reporter, download=not report.dry_run)
         image_paths = _filter_by_size(job, image_sizes, failures)
         if report.dry_run:
             engine_checks.check_model(job.model)

@@ -10,12 +10,11 @@ from artgen import registry
 from artgen.cli.console import Reporter, print_json, print_note, print_path, print_result
 from artgen.cli.convert import convert
 from artgen.cli.help import App
-from artgen.cli.models_list import AsJson, format_bytes, iter_model_details, list_models, model_details, recommend
+from artgen.cli.models_list import AsJson, iter_model_details, list_models, model_details, recommend
 from artgen.errors import ModelUnavailableError, RefusedError, UsageError
-from artgen.events import Downloading, Loading
-from artgen.registry import hub
+from artgen.events import Loading
 from artgen.registry.hub import cache
-from artgen.system.counts import counted
+from artgen.system.counts import counted, format_bytes
 
 app = App("List, recommend, show, download, convert, verify, alias and remove models.")
 app.command("list")(list_models)
@@ -88,14 +87,7 @@ def pull(
             print_note(f"'{reference.name}' is not a model of the Hugging Face Hub. Nothing to download.")
             continue
         with Reporter(quiet) as report:
-            folder = hub.pull(
-                reference.target,
-                revision=reference.revision,
-                file=reference.file,
-                force=force,
-                on_progress=lambda file, done, total: report(Downloading(file, done, total)),
-                on_note=print_note,
-            )
+            folder = registry.download_model(reference, force=force, listener=report)
         registry.check_model_files(registry.resolve_reference(replace(reference, revision=folder.name), offline=True))
         print_path(folder)
 

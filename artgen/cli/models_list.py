@@ -13,6 +13,7 @@ from artgen.errors import ArtgenError, UsageError
 from artgen.registry.hub import cache
 from artgen.registry.pipelines import PipelineEntry, pipeline_entries
 from artgen.spec.memory_budget import format_gib, parse_bytes
+from artgen.system.counts import format_bytes
 
 if TYPE_CHECKING:
     from artgen.jobs.recommend import Machine, Recommendation
@@ -154,14 +155,6 @@ def _size_on_disk(model_info: registry.ModelInfo, model: registry.ResolvedModel 
         files = [model.path] if model.is_file else [path for path in model.path.rglob("*") if path.is_file()]
         return sum(path.stat().st_size for path in files)
     return cache.size_on_disk(model_info.source) if "/" in model_info.source else 0
-
-
-def format_bytes(num_bytes: int) -> str:
-    """Return a size such as `4.3 GB`."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if num_bytes >= factor:
-            return f"{num_bytes / factor:.1f} {unit}"
-    return f"{num_bytes} B"
 
 
 def recommend(

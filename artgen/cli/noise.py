@@ -94,7 +94,7 @@ def noise(
         FramesSettings(frames=animation.frames, fps=animation.fps), multiple_images=False, overwrite=overwrite
     )
     with Reporter(report.quiet, report.verbose) as reporter:
-        resolved = _resolve_model(model, space, reporter)
+        resolved = _resolve_model(model, space, reporter, download=not report.dry_run)
         image = _shrink_to_fit(loaded.image, max(resolved.native_size) if resolved and space == "latent" else cell)
         cell_px = max(MIN_CELL_PX, min(cell, max(image.size)))
         destination.check(*image.size, record)
@@ -132,25 +132,30 @@ def _check_choices(**options: tuple[str | None, tuple[str, ...]]) -> None:
             raise UsageError(f"Invalid --{name} '{value}': the values are {', '.join(choices)}.")
 
 
-def _resolve_model(name: str | None, space: str, reporter: Reporter) -> "ResolvedModel | None":
+def _resolve_model(name: str | None, space: str, reporter: Reporter, *, download: bool) -> "ResolvedModel | None":
     """Return the model whose latents or schedule are used, or None."""
     if name is None and space == "pixel":
         return None
     from artgen import registry
-    from artgen.events import Downloading
     from artgen.system import hardware
 
     model = registry.resolve_model(
         name or hardware.default_model(),
-        on_download=lambda file, done, total: reporter(Downloading(file, done, total)),
+        download=download,
+        listener=reporter,
+        check=lambda preview: _check_architecture(preview, space),
     )
     registry.check_model_files(model)
+    _check_architecture(model, space)
+    return model
+
+
+def _check_architecture(model: "ResolvedModel", space: str) -> None:
     if space == "latent" and not model.pipeline_entry.supports("latent-noise"):
         raise ModelUnavailableError(
             f"Cannot add noise to the latents of '{model.name}': the architecture is not supported.",
             "Use --space pixel.",
         )
-    return model
 
 
 def _scheduler_config(schedule: str | None, model: "ResolvedModel | None") -> dict[str, Any]:

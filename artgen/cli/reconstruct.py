@@ -63,7 +63,8 @@ def reconstruct(
     sheet_path = path_of_file_option(output, "reconstruction.png", "-o")
     check_sheet_path(sheet_path, overwrite, "--output")
     check_stdout_image(is_stdout(output), json=as_json)
-    resolved = _resolve_model(model)
+    with Reporter(quiet) as reporter:
+        resolved = _resolve_model(model, reporter)
     files = [path for path, _ in images.iter_images(image_paths, on_note=discard_note if quiet else print_note)]
     for file in files:
         loaded = images.load_image(file)  # reports unreadable files before the model is loaded
@@ -95,17 +96,22 @@ def reconstruct(
         print_saved_path(sheet_path)
 
 
-def _resolve_model(model_ref: ModelRef) -> "ResolvedModel":
+def _resolve_model(model_ref: ModelRef, reporter: Reporter) -> "ResolvedModel":
     from artgen import registry
     from artgen.system import hardware
 
-    model = registry.resolve_model(model_ref.model or hardware.default_model(), offline=model_ref.offline)
+    name = model_ref.model or hardware.default_model()
+    model = registry.resolve_model(name, offline=model_ref.offline, listener=reporter, check=_check_has_vae)
     registry.check_model_files(model)
+    _check_has_vae(model)
+    return model
+
+
+def _check_has_vae(model: "ResolvedModel") -> None:
     if model.architecture == "pixel":
         raise ModelUnavailableError(
             f"Cannot use '{model.name}': it is a pixel model without an autoencoder.", "Choose another --model."
         )
-    return model
 
 
 def _reconstruct_files(files: list[Path], model: "ResolvedModel", compute: DeviceSettings, reporter: Reporter) -> Any:

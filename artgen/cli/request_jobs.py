@@ -11,6 +11,7 @@ from artgen.cli.console import Reporter
 from artgen.cli.run_requests import JobOutcome, OnOutcome, OutputOptions, PendingJob, RunPlan
 from artgen.cli.stdout_image import check_stdout_image
 from artgen.errors import OutputError
+from artgen.events import no_op
 from artgen.spec.settings import ReportSettings
 
 if TYPE_CHECKING:
@@ -71,7 +72,12 @@ class RequestJobs:
             frames, multiple_images=len(self._requests) > 1, overwrite=output.overwrite
         )
         check_stdout_image(destination.is_stdout, json=self._options.report.json, dry_run=self._options.report.dry_run)
-        jobs = prepare_jobs(self._requests, reporter)
+        jobs = prepare_jobs(
+            self._requests,
+            reporter,
+            download=not self._options.report.dry_run,
+            check_previews=partial(engine_checks.check_jobs, listener=no_op),
+        )
         for job in jobs:
             if self._check_job is not None:
                 self._check_job(job)

@@ -91,7 +91,9 @@ def train(
     settings = training_plan.TrainingSettings(dataset, lora, optimizer, loss, checkpoints, compute, seed)
     quiet = quiet or not _is_main_process()
     with Reporter(quiet) as reporter, report_dataset.print_dataset_errors():
-        plan = training_plan.create_training_plan(settings, model, output, overwrite=overwrite, listener=reporter)
+        plan = training_plan.create_training_plan(
+            settings, model, output, overwrite=overwrite, download=not dry_run, listener=reporter
+        )
     if not quiet:
         _print_plan(plan)
     if dry_run:

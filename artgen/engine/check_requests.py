@@ -61,7 +61,8 @@ class RequestChecker:
             if request.refiner is not None:
                 _check_refiner_steps(request, scheduler)
             self._checked.add(key)
-        self._check_prompts(request, model)
+        if model.remote is None:  # else the tokenizer is not on the disk
+            self._check_prompts(request, model)
 
     def _check_prompts(self, request: PromptRequest, model: ResolvedModel) -> None:
         for label, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):

@@ -76,7 +76,7 @@ def generate_all(
         DeviceLostError: The GPU is lost for this process.
     """
     with ENGINE_LOCK:
-        jobs = prepare_jobs(requests, listener)
+        jobs = prepare_jobs(requests, listener, check_previews=check_jobs)
     yield from generate_jobs(jobs, batch_size=batch_size, frames=frames, listener=listener)
 
 
@@ -97,7 +97,7 @@ def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Li
     for text in spec.notes:
         listener(Notice(text))
     with ENGINE_LOCK:
-        jobs = prepare_jobs([spec.request], listener)
+        jobs = prepare_jobs([spec.request], listener, check_previews=check_jobs)
     spec.check_job(jobs[0])
     return _image_or_raise(next(generate_jobs(jobs, batch_size=ExactBatchSize(spec.batch_size), listener=listener)))
 

@@ -1,19 +1,18 @@
 """Resolve the components of a request besides its model: `--vae`, `--refiner` and `--text-encoder-3 none`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from artgen import registry
 from artgen.errors import ModelUnavailableError, UsageError
+from artgen.events import Downloading, Listener
 from artgen.registry.vae import latent_mismatch, model_vae_config
 from artgen.spec.fast import parse_presets
 from artgen.spec.refiner import RefinerSpec, parse_refiner
 from artgen.spec.requests import PromptRequest, Request
 
 ComponentKey = tuple[str | None, ...]
-OnDownload = Callable[[str, int, int], None]
 OMITTED_COMPONENTS = ("text_encoder_3", "tokenizer_3")
 """Components that `--text-encoder-3 none` omits."""
 REFINER_TASKS = ("txt2img", "img2img")
@@ -28,12 +27,14 @@ class Components:
         settings: settings of the request, with names that resolve to the same files again.
         provenance: values for the record.
         locations: hash and path of each local file or folder, so that `replay` finds it.
+        is_pending: whether the weights of a component are not on the disk.
     """
 
     model: registry.ResolvedModel
     settings: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     locations: tuple[tuple[str, Path], ...] = ()
+    is_pending: bool = False
 
 
 def component_key(request: Request) -> ComponentKey:
@@ -46,8 +47,12 @@ def omitted_components(request: Request) -> tuple[str, ...]:
     return OMITTED_COMPONENTS if getattr(request, "text_encoder_3", None) == "none" else ()
 
 
-def resolve_components(request: Request, model: registry.ResolvedModel, on_download: OnDownload) -> Components:
+def resolve_components(
+    request: Request, model: registry.ResolvedModel, listener: Listener, *, download: bool = True
+) -> Components:
     """Find or download the components of a request, and check that they fit the model.
+
+    Without `download`, only the configurations of components on the hub are downloaded and checked.
 
     Raises:
         UsageError: the model or the task does not support a setting.
@@ -55,22 +60,30 @@ def resolve_components(request: Request, model: registry.ResolvedModel, on_downl
     """
     found = Components(model)
     if isinstance(request, PromptRequest) and request.vae is not None:
-        found = _add_vae(found, request, request.vae, on_download)
+        found = _add_vae(found, request, request.vae, listener, download)
     if isinstance(request, PromptRequest) and request.refiner is not None:
-        found = _add_refiner(found, request, parse_refiner(request.refiner), on_download)
+        found = _add_refiner(found, request, parse_refiner(request.refiner), listener, download)
     if not found.settings:
         return found
     return replace(found, model=replace(found.model, files=found.model.file_identities()))
 
 
-def _add_vae(found: Components, request: PromptRequest, name: str, on_download: OnDownload) -> Components:
+def _add_vae(found: Components, request: PromptRequest, name: str, listener: Listener, download: bool) -> Components:
     if any(preset.name == "tiny-decoder" for preset in parse_presets(request.fast)):
         raise UsageError(
             "Cannot combine --vae with --fast tiny-decoder, which replaces the decoder of the VAE.",
             "Remove one of them.",
             settings=("vae", "fast"),
         )
-    vae = registry.resolve_vae(name, found.model, offline=request.offline, on_download=on_download)
+    vae = registry.resolve_vae(
+        name,
+        found.model,
+        offline=request.offline,
+        download=download,
+        on_download=lambda file, done, total: listener(Downloading(file, done, total)),
+    )
+    if vae is None:
+        return replace(found, is_pending=True)
     provenance = vae.provenance()
     full_name = f"{vae.name}@{vae.revision}" if vae.revision and "@" in name else vae.name
     return Components(
@@ -81,10 +94,21 @@ def _add_vae(found: Components, request: PromptRequest, name: str, on_download: 
     )
 
 
-def _add_refiner(found: Components, request: PromptRequest, spec: RefinerSpec, on_download: OnDownload) -> Components:
+def _add_refiner(
+    found: Components, request: PromptRequest, spec: RefinerSpec, listener: Listener, download: bool
+) -> Components:
     _check_supports_refiner(request, found.model)
     reference = registry.parse_reference(spec.model)
-    refiner = registry.resolve_reference(reference, offline=request.offline, on_download=on_download)
+    base = found.model
+    refiner = registry.resolve_reference(
+        reference,
+        offline=request.offline,
+        download=download,
+        listener=listener,
+        check=lambda preview: _check_refiner(preview, base),
+    )
+    if refiner.remote is not None:
+        return replace(found, is_pending=True)
     registry.check_model_files(refiner)
     _check_refiner(refiner, found.model)
     is_local = refiner.is_local

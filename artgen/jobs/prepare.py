@@ -39,6 +39,7 @@ class _ModelEntry:
         provenance: values of the model for the record.
         settings: settings of its components, with names that resolve to the same files again.
         extras: parts of approximations that were found for the model, by name of the approximation.
+        is_preview: whether the weights of the model or of a component are not on the disk.
     """
 
     model: registry.ResolvedModel | None
@@ -48,6 +49,7 @@ class _ModelEntry:
     provenance: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     extras: dict[str, registry.HubFiles] = field(default_factory=dict)
+    is_preview: bool = False
 
 
 _ModelKey = tuple[str | None, bool, components.ComponentKey]
@@ -81,14 +83,23 @@ class _JobDraft:
 
 
 def prepare_jobs(
-    requests: Sequence[Request], listener: Listener = no_op, models: ModelCache | None = None
+    requests: Sequence[Request],
+    listener: Listener = no_op,
+    models: ModelCache | None = None,
+    *,
+    download: bool = True,
+    check_previews: Callable[[Sequence[Job]], None] | None = None,
 ) -> list[Job]:
     """Convert requests to jobs, in order. Input images and models that several requests share are read once.
+
+    If a model is not on the disk, all requests are validated with its configurations before its weights are downloaded.
 
     Args:
         requests: requests; unset settings are filled in.
         listener: receives the events of downloads.
         models: cache of resolved models, for several calls.
+        download: download the weights of models; else the jobs contain models with the attribute `remote`.
+        check_previews: raises an error if jobs whose weights are not downloaded yet cannot run.
 
     Raises:
         UsageError: settings do not fit the model or each other.
@@ -103,8 +114,14 @@ def prepare_jobs(
     for device, quantize in dict.fromkeys((each.device, getattr(each, "quantize", None)) for each in requests):
         checks.check_quantize(device, quantize)
     stages = _Stages(listener, {} if models is None else models)
-    drafts = [stages.load_inputs(_JobDraft(request)) for request in requests]
-    return [_build_job(stages.validate(stages.fill_defaults(stages.resolve_model(draft)))) for draft in drafts]
+    loaded = [stages.load_inputs(_JobDraft(request)) for request in requests]
+    jobs = [_build_job(stages.complete(draft)) for draft in loaded]
+    if not download or not stages.has_previews:
+        return jobs
+    if check_previews is not None:
+        check_previews(jobs)
+    stages.download_models(requests)
+    return [_build_job(stages.complete(draft)) for draft in loaded]
 
 
 class _Stages:
@@ -130,6 +147,22 @@ class _Stages:
                 self._save_location(each.file.sha256, each.file.path)
         return replace(draft, inputs=self._inputs[key], loras=self._loras[loras])
 
+    def complete(self, draft: _JobDraft) -> _JobDraft:
+        """Run all stages after `load_inputs`."""
+        return self.validate(self.fill_defaults(self.resolve_model(draft)))
+
+    @property
+    def has_previews(self) -> bool:
+        """Return whether the weights of a model or of a component are not on the disk."""
+        return any(entry.is_preview for entry in self._models.values())
+
+    def download_models(self, requests: Sequence[Request]) -> None:
+        """Download the weights of the models of requests of which only the configurations are on the disk."""
+        for request in requests:
+            key = _model_key(request)
+            if self._models[key].is_preview:
+                self._models[key] = self._resolve_entry(request, download=True)
+
     def resolve_model(self, draft: _JobDraft) -> _JobDraft:
         """Resolve the model, and check that it supports the task."""
         key = _model_key(draft.request)
@@ -139,26 +172,30 @@ class _Stages:
         if key not in self._models:
             for each in draft.loras:
                 lora_files.check_named_model(each.file, key[0] or "")
-            self._models[key] = self._resolve_entry(draft.request)
+            self._models[key] = self._resolve_entry(draft.request, download=False)
             resolved = self._models[key].model
             for note in resolved.notes if resolved else ():
                 self._listener(Notice(note))
         _check_model(draft.request, self._models[key].model)
         return replace(draft, entry=self._models[key])
 
-    def _resolve_entry(self, request: Request) -> _ModelEntry:
+    def _resolve_entry(self, request: Request, *, download: bool) -> _ModelEntry:
         """Resolve the model of a request and its components, and remember the places of local files."""
-        entry = _resolve_model(request, self._on_download)
+        entry = _resolve_model(request, self._listener, download=download)
         if entry.model is None:
             return entry
         if entry.model.is_local:
             self._save_location(entry.provenance.get("model_hash", ""), entry.model.path)
         _check_model(request, entry.model)
-        found = components.resolve_components(request, entry.model, self._on_download)
+        found = components.resolve_components(request, entry.model, self._listener, download=download)
         for digest, path in found.locations:
             self._save_location(digest, path)
         return replace(
-            entry, model=found.model, settings=found.settings, provenance={**entry.provenance, **found.provenance}
+            entry,
+            model=found.model,
+            settings=found.settings,
+            provenance={**entry.provenance, **found.provenance},
+            is_preview=found.is_pending or entry.model.remote is not None,
         )
 
     def _save_location(self, digest: str, path: Path) -> None:
@@ -199,14 +236,16 @@ class _Stages:
 
     def _fill_shared(self, draft: _JobDraft) -> _JobDraft:
         """Fill in size, provenance and notes, which are equal for jobs with the same model and the same inputs."""
-        key = (_model_key(draft.request), input_key(draft.request))
+        key = (_model_key(draft.request), draft.entry.is_preview, input_key(draft.request))
         if key not in self._shared:
             self._shared[key] = _describe_result(draft)
         shared = self._shared[key]
         return replace(draft, size=shared.size, provenance=shared.provenance, notes=shared.notes)
 
     def _add_extras(self, draft: _JobDraft, request: PromptRequest, model: registry.ResolvedModel) -> _JobDraft:
-        """Add the parts of the approximations, which are downloaded if necessary."""
+        """Add the parts of the approximations, which are downloaded if necessary, after the model."""
+        if model.remote is not None:
+            return draft
         extras = fast_parts.find_extras(request, model, draft.entry.extras, self._on_download)
         if not extras:
             return draft
@@ -250,7 +289,7 @@ def _model_key(request: Request) -> _ModelKey:
     return _model_name(request), request.offline, components.component_key(request)
 
 
-def _resolve_model(request: Request, on_download: Callable[[str, int, int], None]) -> _ModelEntry:
+def _resolve_model(request: Request, listener: Listener, *, download: bool) -> _ModelEntry:
     name = _model_name(request)
     if name is None:
         return _ModelEntry(None)
@@ -258,7 +297,8 @@ def _resolve_model(request: Request, on_download: Callable[[str, int, int], None
     model = registry.resolve_reference(
         reference,
         offline=request.offline,
-        on_download=on_download,
+        download=download,
+        listener=listener,
         omitted=components.omitted_components(request),
     )
     registry.check_model_files(model)
@@ -299,6 +339,8 @@ def _describe_result(draft: _JobDraft) -> _JobDraft:
             size = checks.txt2img_size(getattr(request, "width", None), getattr(request, "height", None), model)
         checks.check_position_limit(size, model)
         notes = (*notes, *notes_of.size_warnings(size, model))
+    if model is not None and model.remote is not None:
+        notes = (*notes, model.download_note())
     provenance = {"width": size[0], "height": size[1], **inputs.provenance, **draft.entry.provenance}
     return replace(draft, size=size, provenance=provenance, notes=notes)
 

@@ -12,7 +12,7 @@ from artgen import registry
 from artgen.dataset import read
 from artgen.dataset.buckets import nearest_bucket
 from artgen.errors import ModelUnavailableError, UsageError
-from artgen.events import Downloading, Listener, no_op
+from artgen.events import Listener, Notice, no_op
 from artgen.jobs import checks, scratch_model, training_layout
 from artgen.jobs.training_conflicts import check_conflicts, check_vgg
 from artgen.jobs.training_defaults import DEFAULT_STEPS, fill_defaults
@@ -150,6 +150,7 @@ def create_training_plan(
     output: str | None,
     *,
     overwrite: bool = False,
+    download: bool = True,
     listener: Listener = no_op,
 ) -> TrainingPlan:
     """Validate a training request and fill in its defaults.
@@ -159,6 +160,7 @@ def create_training_plan(
         model_ref: base model; the default model of this machine if it is unset. Not used by the mode scratch.
         output: value of `--output`.
         overwrite: replace an existing result and its training folder.
+        download: download the weights of the model.
         listener: receives download and image-checking events.
 
     Raises:
@@ -173,7 +175,7 @@ def create_training_plan(
         check_vgg(settings.loss.vgg)
     paths = training_layout.resolve_training_paths(output, settings.dataset.folder, is_lora=settings.mode == "lora")
     training_layout.check_training_paths(paths, resume=settings.checkpointing.resume, overwrite=overwrite)
-    model = None if settings.mode == "scratch" else _resolve_base_model(model_ref, settings.mode, listener)
+    model = None if settings.mode == "scratch" else _resolve_base_model(model_ref, settings.mode, download, listener)
     native_side = scratch_model.DEFAULT_SIZE_PX if model is None else min(model.native_size)
     resolution = settings.dataset.resolution or native_side
     if model is None:
@@ -187,12 +189,16 @@ def create_training_plan(
     return plan
 
 
-def _resolve_base_model(model_ref: ModelRef, mode: str, listener: Listener) -> registry.ResolvedModel:
+def _resolve_base_model(model_ref: ModelRef, mode: str, download: bool, listener: Listener) -> registry.ResolvedModel:
     model = registry.resolve_model(
         model_ref.model or hardware.default_model(),
         offline=model_ref.offline,
-        on_download=lambda file, done, total: listener(Downloading(file, done, total)),
+        download=download,
+        listener=listener,
+        check=lambda preview: check_trainable(preview, mode),
     )
+    if model.remote is not None:
+        listener(Notice(model.download_note()))
     registry.check_model_files(model)
     check_trainable(model, mode)
     return model

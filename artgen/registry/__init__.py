@@ -15,7 +15,13 @@ from artgen.registry.location_index import save_location
 from artgen.registry.memory import VAE_TILE_PX, estimate_catalog_memory, estimate_memory, position_limit_px
 from artgen.registry.model_folders import iter_files as iter_model_files
 from artgen.registry.references import ModelReference, parse_reference, recorded_model_name
-from artgen.registry.resolve import find_local_model, find_models_by_hash, resolve_model, resolve_reference
+from artgen.registry.resolve import (
+    download_model,
+    find_local_model,
+    find_models_by_hash,
+    resolve_model,
+    resolve_reference,
+)
 from artgen.registry.resolved import ResolvedModel, SingleFile, VaeFile
 from artgen.registry.single_file_configs import single_file_config
 from artgen.registry.vae import find_vaes_by_hash, resolve_vae
@@ -31,6 +37,7 @@ __all__ = [
     "SingleFile",
     "VaeFile",
     "check_model_files",
+    "download_model",
     "estimate_catalog_memory",
     "estimate_memory",
     "fetch_hub_files",

@@ -7,7 +7,7 @@ from typing import Any
 
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError
 from artgen.registry import pipelines
-from artgen.registry.hub.select_files import NO_WEIGHTS_CLASSES, omit_components
+from artgen.registry.hub.select_files import LOADABLE_VARIANTS, NO_WEIGHTS_CLASSES, omit_components
 from artgen.registry.model_configs import read_config
 
 WEIGHTS_STEMS = ("diffusion_pytorch_model", "model")
@@ -20,7 +20,7 @@ class WeightFiles:
     """List the weight files of one component in one variant.
 
     Attributes:
-        variant: "fp16" or None.
+        variant: "fp16", "bf16" or None.
         files: in loading order.
         index: the index of sharded weights, else None.
     """
@@ -107,14 +107,14 @@ def needs_weights(class_name: str) -> bool:
 
 
 def find_weights(component_path: Path) -> list[WeightFiles]:
-    """Find the safetensors weights of a component, the default variant before fp16; shards may be missing.
+    """Find the safetensors weights of a component, the default variant first; shards may be missing.
 
     Raises:
         RefusedError: an index contains files outside the folder.
         InputFileError: an index is not valid.
     """
     found: list[WeightFiles] = []
-    for variant in (None, "fp16"):
+    for variant in (None, *LOADABLE_VARIANTS):
         suffix = f".{variant}" if variant else ""
         for stem in WEIGHTS_STEMS:
             single = component_path / f"{stem}{suffix}.safetensors"
@@ -190,16 +190,20 @@ def denoiser_name(folder: Path) -> str:
 def select_weights(folder: Path, omitted: Collection[str] = ()) -> tuple[str | None, dict[str, WeightFiles]]:
     """Return the variant to load, and the weights of each used component that diffusers selects for this variant.
 
-    The default variant is preferred because it is valid for every dtype. If a component has only fp16 weights, the
-    variant is "fp16", and diffusers then uses fp16 weights of all components that have them.
+    The default variant is preferred because it is valid for every dtype. If a component has only fp16 (or bf16)
+    weights, this is the variant, and diffusers then uses this variant of all components that have it.
     """
     found = {
         name: [weights for weights in find_weights(component_folder(folder, name, cls)) if weights.is_complete]
         for name, _, cls in iter_components(read_model_index(folder, omitted))
         if needs_weights(cls)
     }
-    variant = "fp16" if any(weights and weights[0].variant for weights in found.values()) else None
-    return variant, {name: weights[-1 if variant else 0] for name, weights in found.items() if weights}
+    variant = next((weights[0].variant for weights in found.values() if weights and weights[0].variant), None)
+    return variant, {
+        name: next((each for each in weights if each.variant == variant), weights[0])
+        for name, weights in found.items()
+        if weights
+    }
 
 
 def read_scheduler_config(path: Path) -> dict[str, Any]:

@@ -50,7 +50,11 @@ def model_hash(files: Sequence[Path]) -> str:
     Raises:
         InputFileError: a file cannot be read.
     """
-    file_hashes = [file_hash(file) for file in files]
+    return combined_hash([file_hash(file) for file in files])
+
+
+def combined_hash(file_hashes: Sequence[str]) -> str:
+    """Return the hash of a model from the hashes of its weight files; see `model_hash`."""
     if len(file_hashes) < 2:
         return file_hashes[0] if file_hashes else ""
     return hashlib.sha256("\n".join(file_hashes).encode()).hexdigest()

@@ -27,10 +27,10 @@ from artgen.registry.config_bounds import (
     UNBOUNDED,
     WHOLE_NUMBERS,
 )
+from artgen.registry.hub.select_files import MAX_CONFIG_BYTES, VOCABULARY_FILES
 from artgen.system.counts import counted
 from artgen.system.external_data import parse_json, read_limited
 
-MAX_CONFIG_BYTES = 4 << 20
 MAX_VOCABULARY_BYTES = 48 << 20
 """Size of `tokenizer.json` and other vocabularies. The largest known is Gemma's (34 MB)."""
 SMALL_VOCABULARY_BYTES = 12 << 20
@@ -41,8 +41,6 @@ MAX_ITEMS = 100_000
 MAX_TEXT_LENGTH = 100_000
 MAX_NUMBER = 10**9
 """Absolute value of the numbers of unknown keys."""
-
-VOCABULARY_FILES = frozenset({"tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model"})
 
 _HINT = "Use another copy of the model."
 _REPAIR_HINT = "Download the model again."

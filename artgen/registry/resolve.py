@@ -1,34 +1,47 @@
 """Resolve the name of a model to files on the disk; download hub models if necessary and allowed."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from artgen.errors import ArtgenError, ModelUnavailableError
-from artgen.registry import diffusers_folder, hub, location_index
+from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError
+from artgen.events import Downloading, Listener, Notice, no_op
+from artgen.registry import diffusers_folder, hashes, hub, location_index, verify
 from artgen.registry.describe import describe_folder
 from artgen.registry.diffusers_folder import missing_files
 from artgen.registry.hub import cache
 from artgen.registry.references import ModelReference, parse_reference, similar_names_hint
-from artgen.registry.resolved import ResolvedModel
+from artgen.registry.resolved import RemoteWeights, ResolvedModel
 from artgen.registry.single_file import describe_file
 from artgen.registry.single_file_configs import single_file_config
 
 DENOISERS = ("unet/", "transformer/")
 """Folders whose weights a model that provides the other components does not need."""
-OnDownload = Callable[[str, int, int], None]
+Check = Callable[[ResolvedModel], None]
 
 
-def resolve_model(name: str, *, offline: bool = False, on_download: OnDownload | None = None) -> ResolvedModel:
+def resolve_model(
+    name: str,
+    *,
+    offline: bool = False,
+    download: bool = True,
+    listener: Listener = no_op,
+    check: Check | None = None,
+) -> ResolvedModel:
     """Find a model on the disk; download an incomplete or missing hub model unless `offline` is set.
 
-    A complete snapshot in the cache, a folder, a file and a bundled model need no network.
+    A complete snapshot in the cache, a folder, a file and a bundled model need no network. Before weights are
+    downloaded, the index and the configurations of the model are downloaded and checked.
 
     Args:
-        name: alias, hub id with or without `@revision`, folder, or safetensors file.
+        name: alias, hub id with or without `@revision`, folder, safetensors file, or name in the model folders.
         offline: do not use the network; `HF_HUB_OFFLINE=1` has the same effect.
-        on_download: called with (file, bytes done, total bytes) while downloading.
+        download: download the weights; else the result has the attribute `remote` if the weights are not on the disk.
+        listener: receives the events of the download.
+        check: raises an error if the model cannot be used; called before weights are downloaded, and not called for a
+            model on the disk.
 
     Raises:
         ModelUnavailableError: the model is unknown, incomplete or gated, or the network is disabled.
@@ -36,33 +49,51 @@ def resolve_model(name: str, *, offline: bool = False, on_download: OnDownload |
         InputFileError: a file is damaged.
         OutputError: the disk is full.
     """
-    return resolve_reference(parse_reference(name), offline=offline, on_download=on_download)
+    reference = parse_reference(name)
+    return resolve_reference(reference, offline=offline, download=download, listener=listener, check=check)
 
 
 def resolve_reference(
     reference: ModelReference,
     *,
     offline: bool = False,
-    on_download: OnDownload | None = None,
+    download: bool = True,
+    listener: Listener = no_op,
+    check: Check | None = None,
     omitted: tuple[str, ...] = (),
 ) -> ResolvedModel:
     """Find an interpreted model on the disk, or download it. `resolve_model` explains the other arguments and errors.
 
     Args:
         reference: interpreted name.
-        offline, on_download: see `resolve_model`.
+        offline, download, listener, check: see `resolve_model`.
         omitted: components that are not used, and not downloaded.
 
     Raises:
         UsageError: the model has no component of `omitted`.
     """
     if reference.kind == "file":
-        model = _describe_file(reference, Path(reference.target), offline, on_download)
+        model = _describe_file(reference, Path(reference.target), offline, download, listener)
         if omitted:
             diffusers_folder.read_model_index(single_file_config(model), omitted)
         return replace(model, omitted=omitted)
     if reference.kind == "hub":
-        return _resolve_hub_model(reference, offline or cache.is_offline(), on_download, omitted)
+        folder = complete_snapshot(reference, omitted)
+        if folder is None:
+            if offline or cache.is_offline():
+                _check_cached_configs(reference, omitted)
+                raise _offline_error(reference)
+            pending = _fetch_configs(reference, omitted=omitted)
+            preview = _describe_pending(reference, pending, omitted)
+            if check is not None and preview is not None:
+                check(preview)
+            if not download and preview is not None:
+                return preview
+            folder = _finish(pending, listener)
+        if reference.file:
+            model = _describe_file(reference, folder / reference.file, offline, download, listener)
+            return replace(model, revision=folder.name, source=reference.target)
+        return _describe_snapshot(reference, folder, omitted)
     folder = Path(reference.target)
     if reference.kind == "bundled" and not (folder / "model_index.json").is_file():
         raise ModelUnavailableError(
@@ -73,46 +104,55 @@ def resolve_reference(
 
 
 def _describe_file(
-    reference: ModelReference, path: Path, offline: bool, on_download: OnDownload | None
+    reference: ModelReference, path: Path, offline: bool, download: bool, listener: Listener
 ) -> ResolvedModel:
-    return describe_file(
-        reference.name,
-        path,
-        reference.info,
-        find_base=lambda name: find_components(name, offline=offline, on_download=on_download),
-    )
+    """Describe a checkpoint; find or download the model that provides the components that it lacks."""
+    pending: list[hub.PendingDownload] = []
 
+    def find_base(name: str) -> tuple[str, Path]:
+        base = parse_reference(name)
+        folder = Path(base.target)
+        if base.kind == "file":
+            raise ModelUnavailableError(f"'{name}' is a single file.", "Name a model folder or a hub id.")
+        if base.kind != "hub":
+            return folder.name, folder
+        snapshot = cache.snapshot_folder(base.target, base.revision)
+        if snapshot is None or not (snapshot / "model_index.json").is_file() or _missing_without_denoiser(snapshot):
+            if offline or cache.is_offline():
+                raise _offline_error(base)
+            found = _fetch_configs(base).without_weights(DENOISERS)
+            snapshot = found.folder
+            if download:
+                _finish(found, listener)
+            else:
+                pending.append(found)
+        return f"{base.target}@{snapshot.name}", snapshot
 
-def find_components(name: str, *, offline: bool = False, on_download: OnDownload | None = None) -> tuple[str, Path]:
-    """Find or download a model of which only the components beside the denoiser are needed.
-
-    Args:
-        name: alias, hub id with or without `@revision`, or folder.
-        offline, on_download: see `resolve_model`.
-
-    Returns:
-        The name to record, with the commit of a hub model, and the folder. The denoiser can lack its weights.
-
-    Raises:
-        ModelUnavailableError, RefusedError, OutputError: see `resolve_model`.
-    """
-    reference = parse_reference(name)
-    folder: Path | None = Path(reference.target)
-    if reference.kind == "file":
-        raise ModelUnavailableError(f"'{name}' is a single file.", "Name a model folder or a hub id.")
-    if reference.kind != "hub":
-        return Path(reference.target).name, Path(reference.target)
-    folder = cache.snapshot_folder(reference.target, reference.revision)
-    if folder is None or not (folder / "model_index.json").is_file() or _missing_without_denoiser(folder):
-        if offline or cache.is_offline():
-            raise _offline_error(reference)
-        folder = hub.pull(reference.target, revision=reference.revision, on_progress=on_download, without=DENOISERS)
-    return f"{reference.target}@{folder.name}", folder
+    model = describe_file(reference.name, path, reference.info, find_base=find_base)
+    if not pending:
+        return model
+    return replace(model, remote=RemoteWeights(pending[0].num_bytes, 0, ""))
 
 
 def _missing_without_denoiser(folder: Path) -> list[str]:
     """Return the missing files of a model folder, except the weights of its denoiser."""
     return [name for name in missing_files(folder) if not (name.startswith(DENOISERS) and "safetensors" in name)]
+
+
+def download_model(reference: ModelReference, *, force: bool = False, listener: Listener = no_op) -> Path:
+    """Check the configurations of a hub model, and download it; return the folder of its snapshot.
+
+    Args:
+        reference: a hub model.
+        force: verify the hashes of the cached files, and download the damaged ones again.
+        listener: receives the events of the download.
+
+    Raises:
+        ArtgenError: see `resolve_model`.
+    """
+    pending = _fetch_configs(reference, force=force)
+    _describe_pending(reference, pending)
+    return _finish(pending, listener, force=force)
 
 
 def find_models_by_hash(model_hash: object) -> list[ResolvedModel]:
@@ -154,25 +194,73 @@ def complete_snapshot(reference: ModelReference, omitted: tuple[str, ...] = ()) 
     return folder
 
 
-def _resolve_hub_model(
-    reference: ModelReference, offline: bool, on_download: OnDownload | None, omitted: tuple[str, ...]
-) -> ResolvedModel:
-    folder = complete_snapshot(reference, omitted)
-    if folder is None:
-        if offline:
-            raise _offline_error(reference)
-        folder = hub.pull(
-            reference.target,
-            revision=reference.revision,
-            file=reference.file,
-            on_progress=on_download,
-            omitted=omitted,
-        )
-    if reference.file:
-        model = _describe_file(reference, folder / reference.file, offline, on_download)
-    else:
-        model = describe_folder(reference.name, folder, reference.info, omitted)
+def _describe_snapshot(reference: ModelReference, folder: Path, omitted: tuple[str, ...] = ()) -> ResolvedModel:
+    model = describe_folder(reference.name, folder, reference.info, omitted)
     return replace(model, revision=folder.name, source=reference.target)
+
+
+def _fetch_configs(
+    reference: ModelReference, *, force: bool = False, omitted: tuple[str, ...] = ()
+) -> hub.PendingDownload:
+    def check_index(index: Mapping[str, Any]) -> None:
+        verify.check_index(reference.target, index)
+
+    return hub.fetch_configs(
+        reference.target,
+        reference.revision,
+        file=reference.file,
+        check_index=check_index,
+        force=force,
+        omitted=omitted,
+    )
+
+
+def _finish(pending: hub.PendingDownload, listener: Listener, *, force: bool = False) -> Path:
+    for note in (*pending.selection.notes, pending.size_note()):
+        if note:
+            listener(Notice(note))
+    return hub.finish(
+        pending, force=force, on_progress=lambda file, done, total: listener(Downloading(file, done, total))
+    )
+
+
+def _describe_pending(
+    reference: ModelReference, pending: hub.PendingDownload, omitted: tuple[str, ...] = ()
+) -> ResolvedModel | None:
+    """Check and describe a model of which only the index and the configurations are on the disk.
+
+    Return None for a checkpoint, which has no configurations.
+    """
+    if reference.file:
+        return None
+    model = _describe_configs(reference, pending.folder, omitted)
+    weights = pending.selection.weights.get(diffusers_folder.denoiser_name(pending.folder), ())
+    weights = tuple(file for file in weights if file.name.endswith(".safetensors"))
+    is_known = all(file.is_lfs for file in weights)  # else the ETag is not a SHA-256
+    remote = RemoteWeights(
+        download_bytes=pending.num_bytes,
+        denoiser_bytes=sum(file.size for file in weights),
+        model_hash=hashes.combined_hash([file.etag for file in weights]) if is_known else "",
+    )
+    return replace(model, variant=pending.selection.variant, remote=remote)
+
+
+def _describe_configs(reference: ModelReference, folder: Path, omitted: tuple[str, ...]) -> ResolvedModel:
+    try:
+        verify.check_configs(folder, name=reference.name, is_complete=False)
+        return _describe_snapshot(reference, folder, omitted)
+    except InputFileError as error:
+        raise ModelUnavailableError(error.message, "Use another copy of the model.") from error
+
+
+def _check_cached_configs(reference: ModelReference, omitted: tuple[str, ...]) -> None:
+    """Check the configurations of an incomplete model in the cache, if all of them are there."""
+    folder = cache.snapshot_folder(reference.target, reference.revision) or cache.newest_snapshot(reference.target)
+    if reference.file or folder is None or not (folder / "model_index.json").is_file():
+        return
+    verify.check_index(reference.target, diffusers_folder.read_model_index(folder))
+    if all(name.endswith(".safetensors") for name in missing_files(folder, omitted)):
+        _describe_configs(reference, folder, omitted)
 
 
 def _offline_error(reference: ModelReference) -> ModelUnavailableError:

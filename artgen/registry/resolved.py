@@ -7,6 +7,7 @@ from typing import Any
 from artgen.registry import diffusers_folder, hashes, pipelines
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.pipelines import PipelineEntry
+from artgen.system.counts import format_bytes
 from artgen.system.files import FileIdentity, file_identity
 
 
@@ -84,6 +85,21 @@ class SingleFile:
 
 
 @dataclass(frozen=True)
+class RemoteWeights:
+    """Describe the weights of a model that are not on the disk yet.
+
+    Attributes:
+        download_bytes: size of all files that artgen needs.
+        denoiser_bytes: size of the denoiser's weights.
+        model_hash: SHA-256 of the denoiser's weights, as `hashes.model_hash` computes it; empty if it is unknown.
+    """
+
+    download_bytes: int
+    denoiser_bytes: int
+    model_hash: str
+
+
+@dataclass(frozen=True)
 class ResolvedModel:
     """Represent a model on the disk, with its default settings.
 
@@ -96,7 +112,7 @@ class ResolvedModel:
         pipeline: diffusers' text-to-image pipeline class, or the pipeline class of the folder.
         family: name of the model's entry in the table of pipelines; empty: the entry of `pipeline`.
         revision: commit hash of a hub model, else None.
-        variant: "fp16" if some component has only fp16 weights, else None; pass it to `from_pretrained`.
+        variant: "fp16" or "bf16" if some component has no weights of the default variant, else None.
         native_size: (width, height) in pixels of the training images.
         size_multiple: width and height must be multiples of this number of pixels.
         steps: default number of steps.
@@ -117,6 +133,7 @@ class ResolvedModel:
         omitted: components of the model that are not used, such as the T5 encoder of Stable Diffusion 3.
         single_file: components of a single checkpoint; None for a folder.
         notes: sentences for the user about what was detected in the files.
+        remote: weights on the hub, if only the configurations of the model are on the disk.
     """
 
     name: str
@@ -147,6 +164,7 @@ class ResolvedModel:
     omitted: tuple[str, ...] = ()
     single_file: SingleFile | None = None
     notes: tuple[str, ...] = ()
+    remote: RemoteWeights | None = None
 
     @property
     def load_key(self) -> tuple[Any, ...]:
@@ -181,6 +199,11 @@ class ResolvedModel:
             return self.path.stem
         return self.name.rstrip("/").replace("\\", "/").rpartition("/")[2] or self.name
 
+    def download_note(self) -> str:
+        """Return a note about a model whose weights are not on the disk."""
+        size = format_bytes(self.remote.download_bytes if self.remote else 0)
+        return f"'{self.name}' is not downloaded ({size}). Its weights were not checked."
+
     def weight_files(self) -> tuple[Path, ...]:
         """Return the weight files of the denoiser, or the single file."""
         if self.is_file:
@@ -190,7 +213,9 @@ class ResolvedModel:
         return denoiser.files if denoiser else ()
 
     def weight_bytes(self) -> int:
-        """Return the total size of `weight_files` in bytes."""
+        """Return the total size of the denoiser's weights in bytes."""
+        if self.remote is not None and not self.is_file:
+            return self.remote.denoiser_bytes
         return sum(path.stat().st_size for path in self.weight_files())
 
     def file_identities(self) -> tuple[FileIdentity, ...]:
@@ -219,5 +244,7 @@ class ResolvedModel:
         return {key: value for key, value in entries.items() if value}
 
     def model_hash(self) -> str:
-        """Return the SHA-256 of `weight_files`, 64 lower-case hex digits; see `hashes.model_hash`."""
+        """Return the SHA-256 of the denoiser's weights, 64 lower-case hex digits; see `hashes.model_hash`."""
+        if self.remote is not None and not self.is_file:
+            return self.remote.model_hash
         return hashes.model_hash(self.weight_files())

@@ -11,10 +11,9 @@ from typing import Any
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError
 from artgen.registry import diffusers_folder, hub, location_index, model_folders
 from artgen.registry.checkpoint_content import inspect_file
-from artgen.registry.hub import cache
+from artgen.registry.hub import OnProgress, cache
 from artgen.registry.model_configs import check_config_fits_weights, read_config
 from artgen.registry.references import ModelReference, parse_reference
-from artgen.registry.resolve import OnDownload
 from artgen.registry.resolved import ResolvedModel, VaeFile
 from artgen.registry.safetensors_header import read_header
 from artgen.registry.single_file_configs import single_file_config
@@ -28,8 +27,13 @@ _HINT = "Use a VAE for the same family of models as --model."
 
 
 def resolve_vae(
-    name: str, model: ResolvedModel, *, offline: bool = False, on_download: OnDownload | None = None
-) -> VaeFile:
+    name: str,
+    model: ResolvedModel,
+    *,
+    offline: bool = False,
+    download: bool = True,
+    on_download: OnProgress | None = None,
+) -> VaeFile | None:
     """Find the weights of `--vae` on the disk, or download them, and check that they fit a model.
 
     The configuration of a hub repository is checked before the weights are downloaded.
@@ -39,6 +43,7 @@ def resolve_vae(
             of the original repositories.
         model: the model whose VAE is replaced.
         offline: do not use the network.
+        download: download the weights; else return None if the weights of a hub repository are not on the disk.
         on_download: called with (file, bytes done, total bytes) while downloading.
 
     Raises:
@@ -55,7 +60,7 @@ def resolve_vae(
         _check_file(vae, model, expected)
         return vae
     if reference.kind == "hub":
-        return _resolve_hub_vae(reference, model, expected, offline or cache.is_offline(), on_download)
+        return _resolve_hub_vae(reference, model, expected, offline or cache.is_offline(), download, on_download)
     source = reference.info.source if reference.kind == "bundled" and reference.info else "local"
     return _folder_vae(reference.name, path, model, expected, source=source)
 
@@ -138,8 +143,9 @@ def _resolve_hub_vae(
     model: ResolvedModel,
     expected: Mapping[str, Any],
     offline: bool,
-    on_download: OnDownload | None,
-) -> VaeFile:
+    download: bool,
+    on_download: OnProgress | None,
+) -> VaeFile | None:
     snapshot = cache.snapshot_folder(reference.target, reference.revision)
     folder = snapshot and _vae_folder(snapshot)
     if folder is None or not _folder_weights(folder):
@@ -154,7 +160,10 @@ def _resolve_hub_vae(
             revision=reference.revision,
             on_progress=on_download,
             check_config=lambda config: _check_config(reference.name, config, model, expected),
+            weights=download,
         )
+        if not download:
+            return None
     if snapshot is None:
         raise ModelUnavailableError(f"Cannot find the VAE '{reference.name}'.", _HINT)
     return _folder_vae(reference.name, snapshot, model, expected, source=reference.target, revision=snapshot.name)

@@ -4,22 +4,27 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
-from artgen.registry import diffusers_folder, hashes, model_configs
+from artgen.registry import diffusers_folder, hashes, model_configs, pipelines
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.checkpoint_content import read_weights_header
 from artgen.registry.component_fit import check_components_fit
-from artgen.registry.hub import cache, download
+from artgen.registry.hub import cache as hub_cache
+from artgen.registry.hub import download
+from artgen.registry.hub.select_files import TOKENIZER_CLASSES, VOCABULARY_FILES, missing_weights_error
 from artgen.registry.references import ModelReference, parse_reference
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, SafetensorsHeader, read_header
 from artgen.system.counts import counted
 from artgen.system.files import wrap_read_errors
 
-ALLOWED_LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion", "stable_diffusion_xl"})
-"""Modules of the components' classes; the last two are modules of diffusers."""
+COMPONENT_LIBRARIES = ("diffusers", "transformers")
+"""Libraries of the components' classes, besides the modules of diffusers' pipelines."""
+_CODE_HINT = "artgen does not run code of a model. Use another copy of the model."
 MAX_LISTED_FILES = 3
 
 OnVerify = Callable[[str, int, int], None]
@@ -45,13 +50,16 @@ class FileCheck:
 def check_model_files(model: ResolvedModel) -> None:
     """Check that a model is complete, that its files are valid and have the right lengths, and that it has no code.
 
-    This reads only configurations and safetensors headers, which takes some milliseconds.
+    This reads only configurations and safetensors headers, which takes some milliseconds. The configurations of a model
+    with the attribute `remote` were checked when it was resolved.
 
     Raises:
         RefusedError: the model has code, or weights only as pickles.
         ModelUnavailableError: a file is missing, truncated or damaged, or a configuration does not fit the
             weights; the hint is the command that repairs the model.
     """
+    if model.remote is not None:
+        return
     if model.is_file:
         _check_single_file(model)
         return
@@ -96,31 +104,69 @@ def _check_single_file(model: ResolvedModel) -> None:
         raise ModelUnavailableError(error.message, repair_hint) from None
 
 
-def check_configs(folder: Path) -> None:
+def check_index(name: str, index: Mapping[str, Any]) -> None:
+    """Check the `model_index.json` of a model: artgen supports its pipeline, and all classes are in the libraries.
+
+    Args:
+        name: name of the model.
+        index: content of the file.
+
+    Raises:
+        RefusedError: the pipeline or a component requires code of the model.
+        ModelUnavailableError: artgen does not support the pipeline, or the model has no scheduler.
+    """
+    pipeline = index.get("_class_name")
+    if not isinstance(pipeline, str) or not pipeline.isidentifier():
+        raise RefusedError(f"Cannot load '{name}': it requires its own code for the pipeline.", _CODE_HINT)
+    for component, library, class_name in diffusers_folder.iter_components(index):
+        if library not in {*COMPONENT_LIBRARIES, *_pipeline_modules()}:
+            source = f"{component} ({class_name}) from '{library}'"
+            raise RefusedError(f"Cannot load '{name}': it requires its own code for {source}.", _CODE_HINT)
+    pipelines.require_entry(name, pipeline, index)
+    if index.get("scheduler") in (None, [None, None]):
+        raise ModelUnavailableError(
+            f"Cannot use '{name}': its model_index.json has no scheduler.",
+            "Use a complete copy, or copy the folder 'scheduler' of its base model and add the line "
+            '"scheduler": ["diffusers", CLASS] to model_index.json.',
+        )
+
+
+@cache
+def _pipeline_modules() -> frozenset[str]:
+    """Return the modules of diffusers' pipelines, which also contain classes of components. Does not import them."""
+    spec = importlib.util.find_spec("diffusers")
+    folder = Path(spec.origin).parent / "pipelines" if spec and spec.origin else Path()
+    return frozenset(
+        path.parent.name for pattern in ("*", "deprecated/*") for path in folder.glob(f"{pattern}/__init__.py")
+    )
+
+
+def check_configs(folder: Path, *, name: str = "", is_complete: bool = True) -> None:
     """Check all configurations of a model folder, and reject Python code, which the libraries would import.
+
+    Args:
+        folder: folder of the model.
+        name: name of the model; the name of the folder by default.
+        is_complete: whether the folder contains all files, not only the configurations.
 
     Raises:
         RefusedError: a pipeline class or a component is defined in the model, or a configuration requires code.
-        ModelUnavailableError: a value of a configuration has the wrong type or is out of bounds.
+        ModelUnavailableError: artgen does not support the pipeline, or a value of a configuration has the wrong type
+            or is out of bounds.
         InputFileError: a configuration is not valid JSON, or is too large.
     """
     index = diffusers_folder.read_model_index(folder)
-    hint = "artgen does not run code of a model. Use another copy of the model."
-    pipeline = index.get("_class_name")
-    if not isinstance(pipeline, str) or not pipeline.isidentifier():
-        raise RefusedError(f"Cannot load '{folder.name}': it requires its own code for the pipeline.", hint)
-    for name, library, class_name in diffusers_folder.iter_components(index):
-        if library not in ALLOWED_LIBRARIES:
-            source = f"{name} ({class_name}) from '{library}'"
-            raise RefusedError(f"Cannot load '{folder.name}': it requires its own code for {source}.", hint)
-        component_path = diffusers_folder.component_folder(folder, name, class_name)
+    check_index(name or folder.name, index)
+    for component, _, class_name in diffusers_folder.iter_components(index):
+        component_path = diffusers_folder.component_folder(folder, component, class_name)
         if not component_path.is_dir():
             continue
         model_configs.check_folder(component_path, model_configs.max_vocabulary_bytes(class_name))
-        is_tokenizer = class_name.endswith(("Tokenizer", "TokenizerFast"))
-        if is_tokenizer and not any((component_path / file).is_file() for file in model_configs.VOCABULARY_FILES):
+        is_tokenizer = is_complete and class_name.endswith(TOKENIZER_CLASSES)
+        if is_tokenizer and not any((component_path / file).is_file() for file in VOCABULARY_FILES):
             raise ModelUnavailableError(
-                f"Cannot load '{folder.name}': its {name} has no vocabulary.", "Use another copy of the model."
+                f"Cannot load '{name or folder.name}': its {component} has no vocabulary.",
+                "Use another copy of the model.",
             )
 
 
@@ -135,6 +181,11 @@ def _check_complete(model: ResolvedModel, repair_hint: str) -> None:
                 f"Use a copy of the model with .safetensors weights, or run "
                 f"`artgen models convert '{folder / pickles[0]}'`.",
             )
+    for name in (path.removesuffix("/*.safetensors") for path in missing if path.endswith("/*.safetensors")):
+        folder = model.path / name
+        names = [path.name for path in folder.iterdir() if path.suffix == ".safetensors"] if folder.is_dir() else []
+        if names and not model.revision:
+            raise missing_weights_error(model.name, name, names)
     if missing:
         num_more = len(missing) - MAX_LISTED_FILES
         more = f" and {num_more} more" if num_more > 0 else ""
@@ -225,7 +276,7 @@ def _model_root(reference: ModelReference) -> Path:
         if not Path(reference.target).exists():
             raise ModelUnavailableError(message, "Install artgen again.")
         return Path(reference.target)
-    folder = cache.snapshot_folder(reference.target, reference.revision)
+    folder = hub_cache.snapshot_folder(reference.target, reference.revision)
     if folder is None:
         raise ModelUnavailableError(message, f"Run `artgen models pull {reference.name}` first.")
     return folder

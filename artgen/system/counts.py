@@ -1,4 +1,4 @@
-"""Write numbers of things with the right form of the noun, and durations."""
+"""Write numbers of things with the right form of the noun, sizes of files, and durations."""
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
@@ -10,6 +10,14 @@ def counted(count: int, noun: str, plural: str = "") -> str:
         plural: noun for any other number. Empty adds an `s` to `noun`.
     """
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def format_bytes(num_bytes: int) -> str:
+    """Return a size such as `4.3 GB`."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if num_bytes >= factor:
+            return f"{num_bytes / factor:.1f} {unit}"
+    return f"{num_bytes} B"
 
 
 def format_duration(seconds: float) -> str:

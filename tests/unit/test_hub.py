@@ -16,6 +16,7 @@ from safetensors_files import filled_bytes
 
 from artgen import registry
 from artgen.errors import ArtgenError, ModelUnavailableError, OutputError, RefusedError
+from artgen.events import Event, Notice
 from artgen.registry import hub as downloads
 from artgen.registry.hub import cache, client
 from artgen.registry.hub.client import RemoteFile
@@ -354,9 +355,11 @@ def test_a_tag_is_resolved_to_its_commit(hub: hub_server.Hub) -> None:
 
 def test_missing_fp16_weights_are_replaced_with_a_note(hub: hub_server.Hub) -> None:
     del hub.files[UNET]
-    notes: list[str] = []
-    folder = downloads.pull(hub.repo, on_note=notes.append)
-    assert notes == ["'owner/tiny' has no fp16 safetensors of unet; the default variant is downloaded."]
+    events: list[Event] = []
+    folder = registry.download_model(registry.parse_reference(hub.repo), listener=events.append)
+    notes = [event.text for event in events if isinstance(event, Notice)]
+    assert notes[0] == "'owner/tiny' has no fp16 safetensors of unet; the default variant is downloaded."
+    assert notes[1].startswith("Downloading 'owner/tiny': ")
     assert (folder / "unet/diffusion_pytorch_model.safetensors").is_file()
     assert registry.resolve_model(hub.repo).variant == "fp16", "the other components have only fp16 weights"
 
@@ -403,7 +406,7 @@ def test_only_complete_sets_of_shards_are_selected() -> None:
     assert {f.name.partition("/")[2] for f in selected} == {"config.json", *fp16, indices[1]}
     selected = select_files("a/b", files("config.json", *default, fp16[0], *indices), index).files
     assert {f.name.partition("/")[2] for f in selected} == {"config.json", *default, indices[0]}
-    with pytest.raises(ArtgenError, match="no weights"):
+    with pytest.raises(ArtgenError, match="1 of 2 shards"):
         select_files("a/b", files("config.json", default[0]), index)
 
 

@@ -4,7 +4,9 @@ Components of a folder are loaded one by one to get their loading reports: diffu
 tensor that a file lacks with random numbers and only log it.
 """
 
+import contextlib
 import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import diffusers
 import transformers
 from accelerate import init_empty_weights
+from diffusers.utils import deprecation_utils
 
 from artgen.engine.loading import weights
 from artgen.engine.loading.device import DeviceConfig
@@ -19,18 +22,11 @@ from artgen.engine.loading.quantize import quantization_config
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, pipelines
-from artgen.registry.diffusers_folder import denoiser_name, read_model_index
+from artgen.registry.diffusers_folder import denoiser_name, find_weights, read_model_index
+from artgen.registry.verify import COMPONENT_LIBRARIES
 
 # transformers derives these tensors. Files of older versions lack or contain them.
 DERIVED_TENSOR_SUFFIXES = ("position_ids",)
-
-LIBRARY_MODULES = {
-    "diffusers": "diffusers",
-    "transformers": "transformers",
-    "stable_diffusion": "diffusers.pipelines.stable_diffusion",
-    "stable_diffusion_xl": "diffusers.pipelines.stable_diffusion_xl",
-}
-"""Allowed modules of a model's classes, by the library name in `model_index.json`."""
 
 Pipeline = Any
 """A diffusers pipeline of any class."""
@@ -58,7 +54,10 @@ def load_folder_pipeline(
             components[name] = None  # An optional component that this model does not have.
             continue
         cls = module_class(entry)
-        if cls is not None and not component_filter(name):
+        if cls is None and isinstance(entry, list) and entry[:1] == ["transformers"]:
+            # diffusers does not find a tokenizer or an image processor by every name that transformers has written.
+            components[name] = find_class(*entry).from_pretrained(model.path / name, local_files_only=True)
+        elif cls is not None and not component_filter(name):
             components[name] = placeholder(cls, model.path / name)
         elif cls is not None and (safety_checker or name != "safety_checker"):
             listener(Loading(name))
@@ -89,31 +88,57 @@ def placeholder(cls: Any, folder: Path) -> Any:
 
 def module_class(entry: object) -> Any:
     """Return the class of a component with weights; None for tokenizers, schedulers and missing components."""
-    if not isinstance(entry, list) or len(entry) != 2 or entry[0] not in LIBRARY_MODULES:
+    if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(each, str) for each in entry):
         return None
     cls = find_class(*entry)
     return cls if issubclass(cls, diffusers.ModelMixin | transformers.PreTrainedModel) else None
 
 
 def find_class(library: str, class_name: str, base: type = object) -> Any:
-    """Return a class that a configuration names.
+    """Return a class that a configuration names, as diffusers resolves the name.
 
     Args:
-        library: key of `LIBRARY_MODULES`.
-        class_name: name of the class.
+        library: `diffusers`, `transformers`, or a module of diffusers' pipelines such as `kolors`.
+        class_name: name of the class; former names of transformers' classes are replaced by the current ones.
         base: required base class.
 
     Raises:
-        ModelUnavailableError: the installed library does not have the class.
+        ModelUnavailableError: the installed library does not have the class, or the class needs another package.
     """
-    module = importlib.import_module(LIBRARY_MODULES[library]) if library in LIBRARY_MODULES else None
-    cls = getattr(module, class_name, None)
+    names = [class_name]
+    if library == "transformers":
+        # transformers 5 without torchvision writes the class name with "Pil", and reads the name without it.
+        unsuffixed = class_name.removesuffix("Pil").removesuffix("Fast")
+        names += [name for name in (deprecation_utils._maybe_remap_transformers_class(class_name), unsuffixed) if name]
+    module = _module(library)
+    found = [each for name in names if (each := getattr(module, name, None)) is not None]
+    cls = next((each for each in found if not _missing_packages(each)), found[0] if found else None)
+    if missing := _missing_packages(cls):
+        raise ModelUnavailableError(
+            f"Cannot load the model: its class {class_name} needs the package {missing[0]}, which is not installed.",
+            f"pip install {missing[0]}",
+        )
     if not isinstance(cls, type) or not issubclass(cls, base):
         raise ModelUnavailableError(
             f"Cannot load the model: the installed {library} does not have the class {class_name}.",
-            f"pip install --upgrade {library}",
+            f"pip install --upgrade {library if library in COMPONENT_LIBRARIES else 'diffusers'}",
         )
     return cls
+
+
+def _missing_packages(cls: Any) -> list[str]:
+    """Return the packages that a placeholder of a class needs; empty for a class that can be used."""
+    return [name for name in getattr(cls, "_backends", ()) if not importlib.util.find_spec(name)]
+
+
+def _module(library: str) -> Any:
+    """Return a library, or a module of diffusers' pipelines; None if it does not exist or needs another package."""
+    if library in COMPONENT_LIBRARIES:
+        return importlib.import_module(library)
+    for package in ("diffusers.pipelines", "diffusers.pipelines.deprecated"):
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(f"{package}.{library}")
+    return None
 
 
 def missing_tensors_error(model: ResolvedModel, name: str, missing: Sequence[str]) -> ModelUnavailableError:
@@ -134,7 +159,7 @@ def load_component(cls: Any, model: ResolvedModel, name: str, device_config: Dev
         return load_vae_file(model, device_config)
     subfolder = model.vae.path if name == "vae" and model.vae else model.path / name
     folder = subfolder if subfolder.is_dir() else model.path
-    variant = model.variant if model.variant and any(folder.glob(f"*.{model.variant}*safetensors*")) else None
+    variant = next((found.variant for found in find_weights(folder) if found.is_complete), None)
     is_denoiser = name == denoiser_name(model.path)
     quantization = quantization_config(device_config) if is_denoiser else None
     fp8 = device_config.quantize == "fp8" and is_denoiser

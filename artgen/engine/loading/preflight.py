@@ -57,7 +57,11 @@ def check_loadable(model: ResolvedModel, *, safety_checker: bool = False) -> Non
         return
     key = (model.load_key, safety_checker)
     if key not in _checked:
-        if model.is_file:
+        if model.remote is not None and not model.is_file:
+            _check_configurations(model)
+        elif model.remote is not None:
+            return  # the configurations of the other components were checked when the file was described
+        elif model.is_file:
             _check_single_file(model)
         else:
             _check_folder(model, safety_checker)
@@ -152,6 +156,37 @@ def _build_vae(model: ResolvedModel, vae: VaeFile) -> Any:
     return diffusers.AutoencoderKL.from_config(diffusers.AutoencoderKL.load_config(folder / "vae"))
 
 
+def _check_configurations(model: ResolvedModel) -> None:
+    """Check the classes and the configurations of a model whose weights and vocabularies are not on the disk."""
+    index = read_model_index(model.path, model.omitted)
+    cls = components.find_class("diffusers", str(index["_class_name"]), diffusers.DiffusionPipeline)
+    names = set()
+    for name, library, class_name in iter_components(index):
+        part_class = components.find_class(library, class_name)
+        names.add(name)
+        with _wrap_build_errors(model, name):
+            if issubclass(part_class, diffusers.ModelMixin | transformers.PreTrainedModel):
+                _build_empty(part_class, component_folder(model.path, name, class_name))
+            elif issubclass(part_class, diffusers.SchedulerMixin):
+                _load_part(part_class, component_folder(model.path, name, class_name))
+    parts: dict[str, Any] = {name: None for name, value in index.items() if value == [None, None]}
+    _check_component_names(model, cls, {**parts, **dict.fromkeys(names, True)})
+
+
+def _build_empty(cls: Any, folder: Path) -> Any:
+    """Return a module on the meta device."""
+    if issubclass(cls, transformers.PreTrainedModel):
+        with init_empty_weights():
+            return cls(cls.config_class.from_pretrained(folder, local_files_only=True))
+    config = cls.load_config(folder, local_files_only=True)
+    try:
+        with torch.device("meta"):
+            return cls.from_config(config)
+    except (NotImplementedError, RuntimeError):  # the constructor computes with values
+        with init_empty_weights():
+            return cls.from_config(config)
+
+
 def _load_part(cls: Any, folder: Path) -> Any:
     """Return a scheduler, a tokenizer or another component without weights."""
     is_tokenizer = issubclass(cls, transformers.PreTrainedTokenizerBase)
@@ -178,13 +213,7 @@ def _build_module(model: ResolvedModel, name: str, cls: Any, folder: Path, shape
         missing = sorted(key for key in report["missing_keys"] if not key.endswith(components.DERIVED_TENSOR_SUFFIXES))
         mismatched = {key: (tuple(found), tuple(expected)) for key, found, expected in report["mismatched_keys"]}
     else:
-        config = cls.load_config(folder, local_files_only=True)
-        try:
-            with torch.device("meta"):
-                module = cls.from_config(config)
-        except (NotImplementedError, RuntimeError):  # the constructor computes with values
-            with init_empty_weights():
-                module = cls.from_config(config)
+        module = _build_empty(cls, folder)
         module._fix_state_dict_keys_on_load(state_dict)
         expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
         missing = sorted(expected.keys() - state_dict.keys())
@@ -227,28 +256,36 @@ def _check_pipeline(model: ResolvedModel, index: Mapping[str, Any], parts: Mappi
     class_name = index["_class_name"]
     cls = components.find_class("diffusers", class_name, diffusers.DiffusionPipeline)
     with _wrap_build_errors(model, "pipeline"):
-        expected, optional = map(set, cls._get_signature_keys(cls))
-        required = expected - set(cls._optional_components)
-        absent = sorted(
-            name for name in required if name not in parts or (name in CORE_COMPONENTS and parts[name] is None)
-        )
-        if absent:
-            raise ModelUnavailableError(
-                f"Cannot load '{model.name}': {class_name} needs a {absent[0]}, and model_index.json has none.",
-                "Use another copy of the model.",
-            )
-        unknown = sorted(parts.keys() - expected - optional)
-        if unknown:
-            raise ModelUnavailableError(
-                f"Cannot load '{model.name}': {class_name} has no component {unknown[0]}.",
-                "Use another copy of the model.",
-            )
+        optional = _check_component_names(model, cls, parts)
         _check_types(model, cls, parts)
         _check_tokenizers(model, parts)
         settings = {name: value for name, value in index.items() if name in optional - parts.keys()}
         if parts.get("safety_checker", True) is None:
             settings["requires_safety_checker"] = False
         cls(**parts, **settings)
+
+
+def _check_component_names(model: ResolvedModel, cls: Any, parts: Mapping[str, Any]) -> set[str]:
+    """Check that the pipeline class accepts the components; return the names of its other arguments.
+
+    Raises:
+        ModelUnavailableError: a component is missing, or the class does not have it.
+    """
+    expected, optional = map(set, cls._get_signature_keys(cls))
+    required = expected - set(cls._optional_components)
+    absent = sorted(name for name in required if name not in parts or (name in CORE_COMPONENTS and parts[name] is None))
+    if absent:
+        raise ModelUnavailableError(
+            f"Cannot load '{model.name}': {cls.__name__} needs a {absent[0]}, and model_index.json has none.",
+            "Use another copy of the model.",
+        )
+    unknown = sorted(parts.keys() - expected - optional)
+    if unknown:
+        raise ModelUnavailableError(
+            f"Cannot load '{model.name}': {cls.__name__} has no component {unknown[0]}.",
+            "Use another copy of the model.",
+        )
+    return optional
 
 
 def _check_types(model: ResolvedModel, cls: Any, parts: Mapping[str, Any]) -> None:

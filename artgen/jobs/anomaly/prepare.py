@@ -8,7 +8,7 @@ from pathlib import Path
 
 from artgen import images, registry
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
-from artgen.events import Downloading, Listener, Notice, no_op
+from artgen.events import Listener, Notice, no_op
 from artgen.jobs import checks
 from artgen.jobs.anomaly.fit_file import AnomalyConfig, FitHeader, check_normal_count, read_fit_header
 from artgen.jobs.anomaly.images import read_image_sizes
@@ -66,8 +66,13 @@ class AnomalyJob:
         )
 
 
-def prepare_anomaly_job(request: Anomaly, listener: Listener = no_op) -> AnomalyJob:
+def prepare_anomaly_job(request: Anomaly, listener: Listener = no_op, *, download: bool = True) -> AnomalyJob:
     """Resolve the model and validate the normal images or the fit file.
+
+    Args:
+        request: request of the user.
+        listener: receives the events of downloads.
+        download: download the weights of the model.
 
     Raises:
         UsageError: settings contradict each other or the fit.
@@ -85,7 +90,7 @@ def prepare_anomaly_job(request: Anomaly, listener: Listener = no_op) -> Anomaly
     elif request.fit is not None:
         fit_header = read_fit_header(request.fit)
         check_normal_count(len(fit_header.image_hashes), request.alpha)
-    config, model = _resolve_config(request, fit_header.config if fit_header else None, listener)
+    config, model = _resolve_config(request, fit_header.config if fit_header else None, listener, download)
     if fit_header is not None:
         _check_matches_fit(request, config, fit_header.config)
     if failures := read_image_sizes(normal_paths)[1]:
@@ -95,7 +100,7 @@ def prepare_anomaly_job(request: Anomaly, listener: Listener = no_op) -> Anomaly
 
 
 def _resolve_config(
-    request: Anomaly, fit_config: AnomalyConfig | None, listener: Listener
+    request: Anomaly, fit_config: AnomalyConfig | None, listener: Listener, download: bool
 ) -> tuple[AnomalyConfig, registry.ResolvedModel]:
     """Return the settings of the request; unset values come from the fit, then from the defaults."""
     method = request.method or (fit_config.method if fit_config else request.resolved_method)
@@ -106,8 +111,12 @@ def _resolve_config(
     model = registry.resolve_model(
         name,
         offline=request.offline,
-        on_download=lambda file, done, total: listener(Downloading(file, done, total)),
+        download=download,
+        listener=listener,
+        check=lambda preview: _check_model_type(method, preview),
     )
+    if model.remote is not None:
+        listener(Notice(model.download_note()))
     registry.check_model_files(model)
     _check_model_type(method, model)
     model_hash = model.model_hash()

@@ -5,7 +5,8 @@ need it.
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,111 @@ from artgen.errors import ModelUnavailableError
 from artgen.registry.hub import cache, client, download
 from artgen.registry.hub.client import RemoteFile, RepoListing
 from artgen.registry.hub.ranges import OnProgress
-from artgen.registry.hub.select_files import is_weights, omit_components, select_component_weights, select_files
+from artgen.registry.hub.select_files import (
+    FileSelection,
+    is_configuration,
+    is_weights,
+    omit_components,
+    select_component_weights,
+    select_files,
+)
+from artgen.system.counts import counted, format_bytes
 from artgen.system.external_data import parse_json, read_limited
 from artgen.system.files import write_atomically
 
-__all__ = ["OnNote", "OnProgress", "pull", "pull_files", "pull_vae"]
+__all__ = ["OnProgress", "PendingDownload", "fetch_configs", "finish", "pull", "pull_files", "pull_vae"]
 
 MAX_INDEX_BYTES = 1 << 20
 MAX_INDEX_ENTRIES = 100
-OnNote = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PendingDownload:
+    """Represent a model of which the index and the configurations are in the cache.
+
+    Attributes:
+        listing: files of the repository.
+        revision: branch, tag or commit as requested; None is the main branch.
+        selection: files that artgen needs.
+        folder: snapshot; no ref points to it before the download is complete.
+    """
+
+    listing: RepoListing
+    revision: str | None
+    selection: FileSelection
+    folder: Path
+
+    @property
+    def num_bytes(self) -> int:
+        """Return the total size of the needed files."""
+        return sum(file.size for file in self.selection.files)
+
+    def without_weights(self, folders: tuple[str, ...]) -> "PendingDownload":
+        """Return the download without the weights of components, whose folders are given as `transformer/`."""
+        files = self.selection.files
+        needed = tuple(file for file in files if not (file.name.startswith(folders) and is_weights(file.name)))
+        return replace(self, selection=replace(self.selection, files=needed))
+
+    def size_note(self) -> str:
+        """Return a sentence about the total size of the download; empty if all files are in the cache."""
+        missing = download.missing_bytes(self.listing, self.selection.files)
+        if not missing:
+            return ""
+        files = counted(len(self.selection.files), "file")
+        is_started = missing < sum(file.size for file in self.selection.files if not is_configuration(file))
+        cached = f", of which {format_bytes(self.num_bytes - missing)} are in the cache" if is_started else ""
+        return f"Downloading '{self.listing.repo}': {format_bytes(self.num_bytes)} in {files}{cached}."
+
+
+def fetch_configs(
+    repo: str,
+    revision: str | None = None,
+    *,
+    file: str | None = None,
+    check_index: Callable[[Mapping[str, Any]], None] | None = None,
+    force: bool = False,
+    omitted: Collection[str] = (),
+) -> PendingDownload:
+    """Download the index and the configurations of a model, and select its other files.
+
+    Args:
+        repo: hub id, `owner/name`.
+        revision: branch, tag or commit; None is the main branch.
+        file: name of a checkpoint, if the repository is not in diffusers' layout.
+        check_index: raises an error if `model_index.json` describes a model that cannot be used.
+        force: verify the hashes of the cached files.
+        omitted: components that are not selected.
+
+    Raises:
+        ArtgenError: see `pull`; or an error of `check_index`.
+    """
+    if cache.is_offline():
+        raise ModelUnavailableError(
+            f"Cannot download '{repo}': the network is disabled (HF_HUB_OFFLINE).", "Unset HF_HUB_OFFLINE."
+        )
+    listing = client.fetch_listing(repo, revision)
+    folder = cache.repository_folder(repo) / "snapshots" / listing.commit
+    if file is not None:
+        return PendingDownload(listing, revision, FileSelection(tuple(_named_files(listing, [file])), ()), folder)
+    index = _download_index(listing, force)
+    if check_index is not None:
+        check_index(index)
+    selection = select_files(repo, listing.files, omit_components(index, omitted))
+    configs = [each for each in selection.files if is_configuration(each)]
+    download.check_disk_space(listing, configs)
+    for config in configs:
+        download.download(listing, config, force=force)
+    return PendingDownload(listing, revision, selection, folder)
+
+
+def finish(pending: PendingDownload, *, force: bool = False, on_progress: OnProgress | None = None) -> Path:
+    """Download the other files of a model, the smallest first; return the folder of its snapshot.
+
+    Raises:
+        ArtgenError: see `pull`.
+    """
+    files = sorted(pending.selection.files, key=lambda file: file.size)
+    return _download_files(pending.listing, files, pending.revision, force=force, on_progress=on_progress)
 
 
 def pull(
@@ -30,9 +127,7 @@ def pull(
     revision: str | None = None,
     file: str | None = None,
     force: bool = False,
-    without: tuple[str, ...] = (),
     on_progress: OnProgress | None = None,
-    on_note: OnNote | None = None,
     omitted: Collection[str] = (),
 ) -> Path:
     """Download a model and resume earlier downloads of it; return the folder of its snapshot.
@@ -42,9 +137,7 @@ def pull(
         revision: branch, tag or commit; None is the main branch.
         file: name of a checkpoint, if the repository is not in diffusers' layout.
         force: verify the hashes of the cached files, and download the damaged ones again.
-        without: folders of components, such as `transformer/`, whose weights are not needed.
         on_progress: called with (file, bytes done, total bytes).
-        on_note: called with a sentence for the user.
         omitted: components that are not downloaded.
 
     Raises:
@@ -53,21 +146,8 @@ def pull(
         UsageError: the revision or a network setting is not valid.
         OutputError: the disk has too little space, or the cache cannot be written.
     """
-    if cache.is_offline():
-        raise ModelUnavailableError(
-            f"Cannot download '{repo}': the network is disabled (HF_HUB_OFFLINE).", "Unset HF_HUB_OFFLINE."
-        )
-    listing = client.fetch_listing(repo, revision)
-    if file is not None:
-        return _download_files(listing, _named_files(listing, [file]), revision, force=force, on_progress=on_progress)
-    index = omit_components(_download_index(listing, force), omitted)
-    selection = select_files(repo, listing.files, index)
-    if on_note:
-        for note in selection.notes:
-            on_note(note)
-    needed = [file for file in selection.files if not (file.name.startswith(without) and is_weights(file.name))]
-    files = sorted(needed, key=lambda file: file.size)
-    return _download_files(listing, files, revision, force=force, on_progress=on_progress)
+    pending = fetch_configs(repo, revision, file=file, force=force, omitted=omitted)
+    return finish(pending, force=force, on_progress=on_progress)
 
 
 def pull_files(repo: str, file_names: Sequence[str], *, on_progress: OnProgress | None = None) -> Path:
@@ -97,6 +177,7 @@ def pull_vae(
     revision: str | None = None,
     on_progress: OnProgress | None = None,
     check_config: Callable[[Path], object],
+    weights: bool = True,
 ) -> Path:
     """Download the VAE of a repository, from its folder `vae` or from its root; return the folder of the snapshot.
 
@@ -105,6 +186,7 @@ def pull_vae(
         revision: branch, tag or commit; None is the main branch.
         on_progress: called with (file, bytes done, total bytes).
         check_config: called with the downloaded `config.json` before the weights are downloaded.
+        weights: download the weights too, not only the configuration.
 
     Raises:
         ModelUnavailableError: the repository is unknown, gated or has no VAE, or the hub cannot be reached.
@@ -123,8 +205,10 @@ def pull_vae(
         hint = f"It has '{single[0]}': download that file and pass its path." if single else "Use another repository."
         raise ModelUnavailableError(f"'{repo}' has no VAE: it has no config.json of a VAE.", hint)
     check_config(download.download(listing, files["config.json"]))
-    weights = select_component_weights(repo, "vae", files)[1]
-    return _download_files(listing, (files["config.json"], *weights), revision, force=False, on_progress=on_progress)
+    selected = (files["config.json"], *select_component_weights(repo, "vae", files)[1])
+    if not weights:
+        return cache.repository_folder(repo) / "snapshots" / listing.commit
+    return _download_files(listing, selected, revision, force=False, on_progress=on_progress)
 
 
 def _download_files(

@@ -110,6 +110,14 @@ def snapshot_folder(repo: str, revision: str | None = None) -> Path | None:
     return repository_folder(repo) / "snapshots" / commit if commit else None
 
 
+def newest_snapshot(repo: str) -> Path | None:
+    """Return the newest snapshot of a model without a complete download: no ref exists. Else return None."""
+    root = repository_folder(repo)
+    snapshots = [path for path in (root / "snapshots").glob("*") if _is_folder(path)]
+    has_refs = any(path.is_file() for path in (root / "refs").glob("**/*"))
+    return max(snapshots, key=lambda path: path.stat().st_mtime) if snapshots and not has_refs else None
+
+
 def is_diffusers_model(repo: str) -> bool:
     """Return whether a cached repository, complete or not, is an image model in diffusers' layout."""
     return any(repository_folder(repo).glob("snapshots/*/model_index.json"))

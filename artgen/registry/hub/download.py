@@ -58,16 +58,19 @@ def download(
     return pointer
 
 
+def missing_bytes(listing: RepoListing, files: Iterable[RemoteFile]) -> int:
+    """Return the number of bytes of these files that are not in the cache."""
+    blobs = {cache.repository_folder(listing.repo) / "blobs" / file.etag: file.size for file in files}
+    return sum(max(0, size - max(file_size(blob), file_size(partial_file(blob)))) for blob, size in blobs.items())
+
+
 def check_disk_space(listing: RepoListing, files: Iterable[RemoteFile]) -> None:
     """Check that the disk of the cache has space for the missing bytes of these files.
 
     Raises:
         OutputError: the free space is too small.
     """
-    blobs = {cache.repository_folder(listing.repo) / "blobs" / file.etag: file.size for file in files}
-    needed_bytes = sum(
-        max(0, size - max(file_size(blob), file_size(partial_file(blob)))) for blob, size in blobs.items()
-    )
+    needed_bytes = missing_bytes(listing, files)
     folder = cache.cache_folder()
     try:
         free_bytes = shutil.disk_usage(nearest_existing(folder)).free

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from artgen.errors import ModelUnavailableError, RefusedError, UsageError
@@ -12,27 +12,62 @@ CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 PICKLE_WEIGHT_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".msgpack")
 WEIGHTS_STEM = r"(?:diffusion_pytorch_model|model)"
 SHARD_PATTERN = r"-(\d{5})-of-(\d{5})"
-WEIGHT_VARIANTS = {
-    "fp16": re.compile(rf"{WEIGHTS_STEM}(?:\.fp16(?:{SHARD_PATTERN})?|{SHARD_PATTERN}\.fp16)\.safetensors"),
+LOADABLE_VARIANTS = ("fp16", "bf16")
+"""Variants that artgen loads, besides the default variant."""
+
+
+def _weights_pattern(variant: str) -> re.Pattern[str]:
+    """Return the pattern of the file names of a variant, with the new and the former position of its name."""
+    return re.compile(rf"{WEIGHTS_STEM}(?:\.{variant}(?:{SHARD_PATTERN})?|{SHARD_PATTERN}\.{variant})\.safetensors")
+
+
+WEIGHT_VARIANTS: Mapping[str | None, re.Pattern[str]] = {
+    "fp16": _weights_pattern("fp16"),
     None: re.compile(rf"{WEIGHTS_STEM}(?:{SHARD_PATTERN})?\.safetensors"),
+    "bf16": _weights_pattern("bf16"),
 }
+"""Patterns of the file names of each variant, the preferred variant first."""
+OTHER_VARIANT_PATTERN = re.compile(rf"{WEIGHTS_STEM}\.(?!safetensors)(\w+)(?:{SHARD_PATTERN})?\.safetensors")
 INDEX_PATTERN = re.compile(rf"{WEIGHTS_STEM}\.safetensors\.index(?:\.(\w+))?\.json")
-NO_WEIGHTS_CLASSES = ("Scheduler", "Tokenizer", "TokenizerFast", "FeatureExtractor", "ImageProcessor", "Processor")
-"""Suffixes of the class names of components that have a configuration but no weights."""
+VOCABULARY_FILES = frozenset({"tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model"})
+MAX_CONFIG_BYTES = 4 << 20
+TOKENIZER_CLASSES = ("Tokenizer", "TokenizerFast", "TokenizersBackend", "SentencePieceBackend")
+NO_WEIGHTS_CLASSES = (
+    "Scheduler", "FeatureExtractor", "ImageProcessor", "ImageProcessorFast", "ImageProcessorPil", "Processor",
+    *TOKENIZER_CLASSES,
+)  # fmt: skip
+"""Suffixes of the class names of components that have a configuration but no weights. transformers 5 without
+torchvision writes ImageProcessorPil."""
 
 
 @dataclass(frozen=True)
 class FileSelection:
-    """Store the selected files, and notes for the user about the selection."""
+    """Store the selected files.
+
+    Attributes:
+        files: all selected files.
+        notes: sentences for the user about the selection.
+        variant: variant of the components that have no default variant; None if all have it.
+        weights: selected weights of each component.
+    """
 
     files: tuple[RemoteFile, ...]
     notes: tuple[str, ...]
+    variant: str | None = None
+    weights: Mapping[str, tuple[RemoteFile, ...]] = field(default_factory=dict)
+
+
+def is_configuration(file: RemoteFile) -> bool:
+    """Return whether a file is a small JSON file that describes a model: no weights, no index of shards."""
+    name = file.name.rpartition("/")[2]
+    is_index = bool(INDEX_PATTERN.fullmatch(name))
+    return name.endswith(".json") and name not in VOCABULARY_FILES and not is_index and file.size <= MAX_CONFIG_BYTES
 
 
 def select_files(repo: str, files: Iterable[RemoteFile], index: Mapping[str, Any]) -> FileSelection:
     """Select the files of a model, given its `model_index.json`.
 
-    For each component, select the fp16 safetensors if they are complete, else the safetensors of the default variant.
+    For each component, select the fp16 safetensors if they are complete, else those of the default variant, else bf16.
     Pickles, weights of other frameworks, training leftovers (`non_ema`) and code are never selected.
 
     Raises:
@@ -41,8 +76,8 @@ def select_files(repo: str, files: Iterable[RemoteFile], index: Mapping[str, Any
     """
     all_files = tuple(files)
     selected = [file for file in all_files if file.name in ("model_index.json", "artgen.json")]
-    default_variant: list[str] = []
-    fp16: list[str] = []
+    variants: dict[str, str | None] = {}
+    weights: dict[str, tuple[RemoteFile, ...]] = {}
     for component, value in index.items():
         if component.startswith("_") or not isinstance(value, list) or len(value) != 2 or value[0] is None:
             continue
@@ -54,14 +89,21 @@ def select_files(repo: str, files: Iterable[RemoteFile], index: Mapping[str, Any
         ]
         if str(value[1]).endswith(NO_WEIGHTS_CLASSES):
             continue
-        variant, weights = select_component_weights(repo, component, component_files)
-        selected += weights
-        (fp16 if variant else default_variant).append(component)
-    notes: tuple[str, ...] = ()
-    if default_variant:
-        which = f" of {', '.join(default_variant)}" if fp16 else ""
-        notes = (f"'{repo}' has no fp16 safetensors{which}; the default variant is downloaded.",)
-    return FileSelection(tuple(dict.fromkeys(selected)), notes)
+        variants[component], weights[component] = select_component_weights(repo, component, component_files)
+        selected += weights[component]
+    variant = next((each for each in variants.values() if each), None)
+    return FileSelection(tuple(dict.fromkeys(selected)), _variant_notes(repo, variants), variant, weights)
+
+
+def _variant_notes(repo: str, variants: Mapping[str, str | None]) -> tuple[str, ...]:
+    notes = []
+    for variant, text in ((None, "no fp16"), ("bf16", "only bf16")):
+        components = [component for component, each in variants.items() if each == variant]
+        which = f" of {', '.join(components)}" if len(components) < len(variants) else ""
+        if components:
+            name = "default" if variant is None else variant
+            notes.append(f"'{repo}' has {text} safetensors{which}; the {name} variant is downloaded.")
+    return tuple(notes)
 
 
 def is_weights(name: str) -> bool:
@@ -98,13 +140,13 @@ def _files_of_component(files: Iterable[RemoteFile], component: str) -> dict[str
 
 def select_component_weights(
     repo: str, component: str, component_files: Mapping[str, RemoteFile]
-) -> tuple[str | None, list[RemoteFile]]:
+) -> tuple[str | None, tuple[RemoteFile, ...]]:
     """Return the variant, and its index and weights."""
     for variant, pattern in WEIGHT_VARIANTS.items():
         matches = {name: match for name in component_files if (match := pattern.fullmatch(name))}
         unsharded = [name for name, match in matches.items() if not any(match.groups())]
         if unsharded:
-            return variant, [component_files[unsharded[0]]]
+            return variant, (component_files[unsharded[0]],)
         shard_counts = {next(group for group in reversed(match.groups()) if group) for match in matches.values()}
         if len(shard_counts) == 1 and len(matches) == int(shard_counts.pop()):
             indices = [
@@ -112,10 +154,32 @@ def select_component_weights(
                 for name, file in component_files.items()
                 if (match := INDEX_PATTERN.fullmatch(name)) and match[1] == variant
             ]
-            return variant, [*indices, *(component_files[name] for name in sorted(matches))]
+            return variant, (*indices, *(component_files[name] for name in sorted(matches)))
     if any(name.endswith(PICKLE_WEIGHT_SUFFIXES) for name in component_files):
         raise RefusedError(
             f"Cannot download '{repo}': the weights of its {component} are only Python pickles, which can run code.",
             "Use a copy of the model with .safetensors weights.",
         )
-    raise ModelUnavailableError(f"'{repo}' has no weights of its {component}.", "Use a complete copy of the model.")
+    raise missing_weights_error(repo, component, component_files)
+
+
+def missing_weights_error(model_name: str, component: str, file_names: Iterable[str]) -> ModelUnavailableError:
+    """Return the error to raise for a component without weights that artgen can load.
+
+    Args:
+        model_name: hub id or name of the folder.
+        component: name of the component.
+        file_names: names of the files of the component.
+    """
+    names = sorted(file_names)
+    shards = [match for name in names if (match := re.fullmatch(rf"{WEIGHTS_STEM}{SHARD_PATTERN}\.safetensors", name))]
+    others = sorted({match[1] for name in names if (match := OTHER_VARIANT_PATTERN.fullmatch(name))})
+    if shards:
+        found = f"{len(shards)} of {int(shards[0][2])} shards"
+    elif others:
+        found = f"only the variant {' and '.join(others)}; artgen loads the default variant, fp16 and bf16"
+    else:
+        found = "no weights"
+    return ModelUnavailableError(
+        f"Cannot use '{model_name}': its {component} has {found}.", "Use a complete copy of the model."
+    )

@@ -29,7 +29,8 @@ def check_compatible(lora: LoraFile, model: ResolvedModel) -> None:
         ModelUnavailableError: the LoRA is for another architecture or for other layer shapes.
     """
     check_architecture(lora, model.short_name, model.pipeline, model.architecture)
-    _check_layers(lora, model)
+    if model.remote is None:
+        _check_layers(lora, model)
 
 
 def check_named_model(lora: LoraFile, model_name: str) -> None:
