@@ -37,7 +37,7 @@ A1111 = {
 }
 COMFYUI = {
     "models/checkpoints/dreamshaper_8.safetensors": "model",
-    "models/checkpoints/SDXL/juggernaut.safetensors": "model",
+    "models/checkpoints/SDXL/nebula.safetensors": "model",
     "models/diffusion_models/flux.safetensors": "model",
     "models/unet/wan.gguf": "model",
     "models/loras/style.safetensors": "lora",
@@ -103,9 +103,9 @@ def test_models_and_loras_are_resolved_by_name(tmp_path: Path, models: dict[str,
     write_tree(tmp_path / "c", COMFYUI)
     shutil.copytree(models["sd1"], tmp_path / "c/models/diffusers/tiny-folder")
     use(tmp_path / "a", tmp_path / "c")
-    model = registry.resolve_model("juggernaut", offline=True)
-    assert model.path == tmp_path / "c/models/checkpoints/SDXL/juggernaut.safetensors"
-    assert registry.resolve_model("SDXL/juggernaut", offline=True).path == model.path, "precedence over hub ids"
+    model = registry.resolve_model("nebula", offline=True)
+    assert model.path == tmp_path / "c/models/checkpoints/SDXL/nebula.safetensors"
+    assert registry.resolve_model("SDXL/nebula", offline=True).path == model.path, "precedence over hub ids"
     assert registry.resolve_model("mix.v2.1", offline=True).path.name == "mix.v2.1.safetensors"
     assert registry.resolve_model("tiny-folder", offline=True).path == tmp_path / "c/models/diffusers/tiny-folder"
     assert lora_files.find_lora("style") == tmp_path / "c/models/loras/style.safetensors"
@@ -116,11 +116,11 @@ def test_models_and_loras_are_resolved_by_name(tmp_path: Path, models: dict[str,
         registry.resolve_model("style", offline=True)
     assert "LoRA" in caught.value.hint
     with pytest.raises(InputFileError) as lora_error:
-        lora_files.find_lora("juggernaut")
+        lora_files.find_lora("nebula")
     assert "model" in lora_error.value.hint
     with pytest.raises(ModelUnavailableError) as caught:
-        registry.resolve_model("jugernaut", offline=True)
-    assert "juggernaut" in caught.value.hint
+        registry.resolve_model("nebulla", offline=True)
+    assert "nebula" in caught.value.hint
 
 
 def test_aliases_and_paths_have_precedence(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_missing_folder_is_noted_and_reported(tmp_path: Path) -> None:
     use(write_tree(tmp_path / "ui", COMFYUI), tmp_path / "gone")
     listed = run("models", "list")
     assert f"'{tmp_path / 'gone'}' of model_folders does not exist" in listed.stderr
-    assert "SDXL/juggernaut" in listed.stdout
+    assert "SDXL/nebula" in listed.stdout
     assert "4 models, 1 LoRA, 1 VAE, 1 embedding" in run("doctor").stdout
 
 
