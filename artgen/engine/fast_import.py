@@ -9,6 +9,7 @@ SciPy's modules in diffusers until their first use.
 import contextlib
 import importlib.abc
 import importlib.util
+import logging
 import sys
 import threading
 from collections.abc import Iterator
@@ -25,15 +26,27 @@ def import_engine(module: str = "artgen.engine.generate") -> Any:
     """Import a module of the engine and return it.
 
     If artgen owns the process, the import runs without garbage collection and, if diffusers is not imported yet,
-    without most of SciPy.
+    without most of SciPy and without warnings in the log.
     """
-    with process.paused_gc():
+    with process.paused_gc(), quiet_log():
         if process.owns_process() and "diffusers" not in sys.modules:
             with hide_package("scipy"):
                 importlib.import_module("transformers.models.clip.modeling_clip")
             with lazy_import("scipy.integrate", "scipy.stats"):
                 importlib.import_module("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
         return importlib.import_module(module)
+
+
+@contextlib.contextmanager
+def quiet_log() -> Iterator[None]:
+    """Suppress log messages below ERROR if artgen owns the process. torchao logs each CUDA library that is missing."""
+    before = logging.root.manager.disable
+    if process.owns_process():
+        logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @contextlib.contextmanager

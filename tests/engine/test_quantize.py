@@ -2,6 +2,8 @@
 
 import importlib.util
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,3 +92,10 @@ def test_int8_does_not_hide_missing_tensors(zoo: Mapping[str, Path]) -> None:
     weights.write_bytes(weights.read_bytes()[:-100])
     result = command_line.run("txt2img", "x", "-m", str(folder), "--quantize", "int8", code=4)
     assert "truncated" in result.output
+
+
+def test_the_command_line_prints_no_warnings_of_torchao() -> None:
+    pytest.importorskip("torchao")
+    command = [sys.executable, "-m", "artgen", "txt2img", "a fox", "--quantize", "int8", "--steps", "1", "--seed", "7"]
+    process = subprocess.run([*command, "-o", "a.png"], capture_output=True, text=True, timeout=600, check=True)
+    assert [line.split(" on the CPU")[0] for line in process.stderr.splitlines()] == ["Using tiny", "Seed 7."]

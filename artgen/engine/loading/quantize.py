@@ -5,7 +5,6 @@ bits with a scale for each row, and multiplies them in the dtype of the computat
 bits (Dettmers et al. 2023, arXiv 2305.14314), on CUDA only. Convolutions, norms and embeddings keep their dtype.
 """
 
-import logging
 from typing import Any
 
 import diffusers
@@ -16,7 +15,6 @@ from artgen.engine.loading.device import DeviceConfig
 def quantization_config(device_config: DeviceConfig) -> Any:
     """Return the argument `quantization_config` of diffusers for the denoiser; None if it is not quantized this way."""
     if device_config.quantize == "int8":
-        logging.getLogger("torchao").setLevel(logging.CRITICAL)  # It logs each CUDA library that it cannot load.
         from torchao.quantization import Int8WeightOnlyConfig  # an optional package, which `check_quantize` checks
 
         return diffusers.TorchAoConfig(Int8WeightOnlyConfig())
