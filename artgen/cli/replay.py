@@ -52,5 +52,6 @@ def replay(
         OutputOptions(output, frames, report),
         batch_size=ExactBatchSize(spec.batch_size),
         check_job=spec.check_job,
+        prepare_request=spec.prepare,
     )
     run_requests(jobs, report)

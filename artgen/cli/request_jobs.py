@@ -11,13 +11,14 @@ from artgen.cli.console import Reporter
 from artgen.cli.run_requests import JobOutcome, OnOutcome, OutputOptions, PendingJob, RunPlan
 from artgen.cli.stdout_image import check_stdout_image
 from artgen.errors import OutputError
-from artgen.events import no_op
+from artgen.events import Listener, no_op
 from artgen.spec.settings import ReportSettings
 
 if TYPE_CHECKING:
     from artgen.engine.generate import GeneratedImage
     from artgen.jobs.batch_size import BatchSizePolicy
     from artgen.jobs.job import Job
+    from artgen.jobs.prepare import PrepareJobs
     from artgen.outputs import AnimationOutput, Destination
     from artgen.spec.requests import Request
 
@@ -35,6 +36,7 @@ class RequestJobs:
         *,
         batch_size: "int | BatchSizePolicy" = 1,
         check_job: "Callable[[Job], None] | None" = None,
+        prepare_request: "Callable[[Request, PrepareJobs, Listener], Job] | None" = None,
         on_saved: OnSaved | None = None,
     ) -> None:
         """Store the requests. Nothing is validated yet.
@@ -43,6 +45,7 @@ class RequestJobs:
             requests: one request for each image, all of one task.
             options: the settings that apply to the results.
             batch_size: images per pipeline call.
+            prepare_request: converts a request to a job; None: `prepare_jobs`.
             check_job: raises an ArtgenError if a prepared job must not run.
             on_saved: is called with each image after it is saved.
         """
@@ -50,6 +53,7 @@ class RequestJobs:
         self._options = options
         self._batch_size = batch_size
         self._check_job = check_job
+        self._prepare_request = prepare_request
         self._on_saved = on_saved
 
     def create_reporter(self, report: ReportSettings) -> Reporter:
@@ -72,12 +76,16 @@ class RequestJobs:
             frames, multiple_images=len(self._requests) > 1, overwrite=output.overwrite
         )
         check_stdout_image(destination.is_stdout, json=self._options.report.json, dry_run=self._options.report.dry_run)
-        jobs = prepare_jobs(
-            self._requests,
-            reporter,
+        prepare = partial(
+            prepare_jobs,
+            listener=reporter,
             download=not self._options.report.dry_run,
             check_previews=partial(engine_checks.check_jobs, listener=no_op),
         )
+        if self._prepare_request is None:
+            jobs = prepare(self._requests)
+        else:
+            jobs = [self._prepare_request(request, prepare, reporter) for request in self._requests]
         for job in jobs:
             if self._check_job is not None:
                 self._check_job(job)

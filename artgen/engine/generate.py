@@ -3,6 +3,7 @@
 The functions are thread-safe. Calls from several threads run one after another; see `artgen.engine.lock`.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -97,9 +98,10 @@ def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Li
     for text in spec.notes:
         listener(Notice(text))
     with ENGINE_LOCK:
-        jobs = prepare_jobs([spec.request], listener, check_previews=check_jobs)
-    spec.check_job(jobs[0])
-    return _image_or_raise(next(generate_jobs(jobs, batch_size=ExactBatchSize(spec.batch_size), listener=listener)))
+        prepare = functools.partial(prepare_jobs, listener=listener, check_previews=check_jobs)
+        job = spec.prepare(spec.request, prepare, listener)
+    spec.check_job(job)
+    return _image_or_raise(next(generate_jobs([job], batch_size=ExactBatchSize(spec.batch_size), listener=listener)))
 
 
 def _image_or_raise(outcome: GeneratedImage | FailedImage) -> GeneratedImage:

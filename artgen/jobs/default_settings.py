@@ -31,7 +31,7 @@ def default_settings(
     defaults: dict[str, Any] = {
         "steps": model.steps,
         "guidance_scale": model.guidance_scale,
-        "vae_tiling": checks.needs_vae_tiling(size),
+        "vae_tiling": checks.needs_vae_tiling(size) and model.pipeline_entry.vae == "vae",
         "strength": TASKS[request.task].default_strength,
         **resolved,
     }

@@ -16,12 +16,17 @@ MAX_NATIVE_RATIO = 2.0
 
 
 def effect_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tuple[str, ...]:
-    """Return a warning for each setting of a complete request that has no effect."""
+    """Return notes about settings of a complete request without an effect, and about a costly effect."""
     if getattr(request, "strength", None) == 0:
         return ("With strength 0 the image does not change. The prompt and the other settings have no effect.",)
     if not request.negative_prompt:
         return ()
     entry = model.pipeline_entry
+    if entry.negative_prompt == "true-cfg":
+        return (
+            "The negative prompt enables true classifier-free guidance with scale "
+            f"{entry.true_cfg_scale:g}, which calls the denoiser twice per step.",
+        )
     if not pipeline_options.uses_cfg(request, entry):
         off = f"a value of {entry.guidance_off:g} or less disables guidance"
         reason = f"the guidance scale is {request.guidance_scale:g}, and {off}"

@@ -4,11 +4,12 @@ An option without an effect is refused. The errors name their setting, so that t
 command line or from a line of a prompt file, and ignore a default of the user with a note (`ArtgenError.settings`).
 """
 
+from typing import Any
+
 from artgen.errors import UsageError
 from artgen.registry import ResolvedModel
 from artgen.registry.pipelines import PipelineEntry
 from artgen.spec.requests import PromptRequest
-from artgen.spec.schedulers import find_scheduler
 
 
 def uses_cfg(request: PromptRequest, entry: PipelineEntry) -> bool:
@@ -19,14 +20,28 @@ def uses_cfg(request: PromptRequest, entry: PipelineEntry) -> bool:
     return entry.guidance in ("classifier-free", "true-cfg") and scale > entry.guidance_off
 
 
-def check_options(request: PromptRequest, model: ResolvedModel) -> None:
-    """Check that the pipeline takes each option that is set. Unset options have not been filled in yet.
+def with_true_cfg(provenance: dict[str, Any], request: PromptRequest, model: ResolvedModel) -> dict[str, Any]:
+    """Return the provenance with the scale of true CFG, if the negative prompt enables it."""
+    if not request.negative_prompt or model.pipeline_entry.negative_prompt != "true-cfg":
+        return provenance
+    return {**provenance, "true_cfg_scale": model.pipeline_entry.true_cfg_scale}
+
+
+def check_options(
+    request: PromptRequest, model: ResolvedModel, default_scheduler: tuple[str | None, str | None] = (None, None)
+) -> None:
+    """Check that the pipeline takes each option that is set. Options with the default value of the model are accepted.
+
+    Args:
+        request: request, with or without the defaults of the model.
+        model: resolved model.
+        default_scheduler: name and sigmas of the model's scheduler, see `default_settings.model_scheduler`.
 
     Raises:
         UsageError: the pipeline does not take an option; `settings` contains its name.
     """
     entry = model.pipeline_entry
-    _check_guidance_scale(request, entry, model.name)
+    _check_guidance_scale(request, entry, model)
     check_negative_prompt(request.negative_prompt, model)
     if getattr(request, "strength", None) is not None and request.task in entry.no_strength:
         raise UsageError(
@@ -47,7 +62,8 @@ def check_options(request: PromptRequest, model: ResolvedModel) -> None:
         raise _unsupported_error("--quantize", "quantize", entry, model.name)
     if request.long_prompt == "chunk" and not entry.supports("long-prompts"):
         raise _unsupported_error("--long-prompt chunk", "long_prompt", entry, model.name)
-    _check_scheduler(request, entry, model.name)
+    if not entry.supports("schedulers"):
+        _check_scheduler(request, model, default_scheduler)
 
 
 def check_negative_prompt(negative_prompt: str, model: ResolvedModel) -> None:
@@ -72,9 +88,9 @@ def check_negative_prompt(negative_prompt: str, model: ResolvedModel) -> None:
     )
 
 
-def _check_guidance_scale(request: PromptRequest, entry: PipelineEntry, model_name: str) -> None:
-    scale = request.guidance_scale
-    if scale is None:
+def _check_guidance_scale(request: PromptRequest, entry: PipelineEntry, model: ResolvedModel) -> None:
+    scale, model_name = request.guidance_scale, model.name
+    if scale is None or scale == model.guidance_scale:
         return
     if entry.guidance == "none" and scale > 1:
         raise UsageError(
@@ -92,18 +108,20 @@ def _check_guidance_scale(request: PromptRequest, entry: PipelineEntry, model_na
         )
 
 
-def _check_scheduler(request: PromptRequest, entry: PipelineEntry, model_name: str) -> None:
-    """Check that the pipeline works with other schedulers than its own."""
-    if request.scheduler is not None and not entry.supports("schedulers"):
-        name = find_scheduler(request.scheduler).name
+def _check_scheduler(
+    request: PromptRequest, model: ResolvedModel, default_scheduler: tuple[str | None, str | None]
+) -> None:
+    """Check that the request does not replace the scheduler of a model that supports only its own."""
+    name, sigmas = default_scheduler
+    if request.scheduler not in (None, name):
         raise UsageError(
-            f"Cannot use --scheduler {name} with '{model_name}': {entry.title} models support only their own "
-            "scheduler.",
+            f"Cannot use --scheduler {request.scheduler} with '{model.name}': {model.pipeline_entry.title} models "
+            "support only their own scheduler.",
             "Remove --scheduler.",
             settings=("scheduler", "sigmas"),
         )
-    if request.sigmas is not None and not entry.supports("schedulers"):
-        raise _unsupported_error("--sigmas", "sigmas", entry, model_name)
+    if request.sigmas not in (None, sigmas):
+        raise _unsupported_error("--sigmas", "sigmas", model.pipeline_entry, model.name)
 
 
 def _unsupported_error(option: str, setting: str, entry: PipelineEntry, model_name: str) -> UsageError:

@@ -53,6 +53,9 @@ class _ModelEntry:
 
 
 _ModelKey = tuple[str | None, bool, components.ComponentKey]
+PrepareJobs = Callable[[Sequence[Request]], list[Job]]
+"""`prepare_jobs` with its other arguments."""
+
 ModelCache = dict[_ModelKey, _ModelEntry]
 """Resolved models, by name (None: no model), `offline` and the settings of components."""
 
@@ -176,7 +179,7 @@ class _Stages:
             resolved = self._models[key].model
             for note in resolved.notes if resolved else ():
                 self._listener(Notice(note))
-        _check_model(draft.request, self._models[key].model)
+        _check_model(draft.request, self._models[key])
         return replace(draft, entry=self._models[key])
 
     def _resolve_entry(self, request: Request, *, download: bool) -> _ModelEntry:
@@ -186,7 +189,7 @@ class _Stages:
             return entry
         if entry.model.is_local:
             self._save_location(entry.provenance.get("model_hash", ""), entry.model.path)
-        _check_model(request, entry.model)
+        _check_model(request, entry)
         found = components.resolve_components(request, entry.model, self._listener, download=download)
         for digest, path in found.locations:
             self._save_location(digest, path)
@@ -211,6 +214,8 @@ class _Stages:
         if isinstance(request, PromptRequest) and draft.entry.model is not None:
             notes += notes_of.effect_warnings(request, draft.entry.model)
             notes += notes_of.zero_snr_warnings(request, draft.entry.model, draft.entry.scheduler_config)
+            provenance = pipeline_options.with_true_cfg(draft.provenance, request, draft.entry.model)
+            draft = replace(draft, provenance=provenance)
         if isinstance(request, ImageRequest):
             notes = (*notes, *time_note(request, draft.entry.model, draft.size))
         if draft.loras:
@@ -322,12 +327,12 @@ def _has_changed(model: registry.ResolvedModel | None) -> bool:
         return True
 
 
-def _check_model(request: Request, model: registry.ResolvedModel | None) -> None:
-    if isinstance(request, Denoise) and model is not None:
-        denoise.check_model_type(request, model)
-    elif isinstance(request, PromptRequest) and model is not None:
-        checks.check_task(request, model)
-        pipeline_options.check_options(request, model)
+def _check_model(request: Request, entry: _ModelEntry) -> None:
+    if isinstance(request, Denoise) and entry.model is not None:
+        denoise.check_model_type(request, entry.model)
+    elif isinstance(request, PromptRequest) and entry.model is not None:
+        checks.check_task(request, entry.model)
+        pipeline_options.check_options(request, entry.model, entry.scheduler)
 
 
 def _describe_result(draft: _JobDraft) -> _JobDraft:

@@ -7,19 +7,24 @@ files that were used on this machine.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from artgen import metadata
-from artgen.errors import InputFileError, ModelUnavailableError, UsageError, shorten
+from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError, shorten
+from artgen.events import Listener, Notice
 from artgen.jobs import replay_checks, replay_files, replay_other_tools
 from artgen.jobs.job import Job
+from artgen.jobs.prepare import PrepareJobs
 from artgen.spec import fast, settings
 from artgen.spec.fields import describe_value
 from artgen.spec.records import from_record, record_notes
 from artgen.spec.requests import TASKS, Request
 from artgen.spec.settings import options_of, path_settings
+
+IGNORED_SETTINGS = ("guidance_scale", "negative_prompt")
+"""Settings that earlier versions of artgen recorded for models on which they have no effect."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,41 @@ class ReplaySpec:
         expected_hashes: values that the provenance of the job must have (`model_hash`, `fast_parts`).
         notes: reasons why the pixels may differ.
         batch_size: batch size of the original pipeline call. Another batch size rounds differently.
+        recorded: values of the record that no `--set` changed.
     """
 
     request: Request
     expected_hashes: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     batch_size: int = 1
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+
+    def prepare(self, request: Request, prepare_jobs: PrepareJobs, listener: Listener) -> Job:
+        """Return the job of a request of the image, without recorded settings that had no effect.
+
+        Args:
+            request: `self.request`, or a copy with another value of `offline`.
+            prepare_jobs: `prepare.prepare_jobs` with its other arguments.
+            listener: receives notes.
+
+        Raises:
+            ArtgenError: see `prepare_jobs`.
+        """
+        while True:
+            try:
+                job = prepare_jobs([request])[0]
+            except ArtgenError as error:
+                names = [name for name in error.settings if name in IGNORED_SETTINGS and name in self.recorded]
+                if not names or getattr(request, names[0], None) in (None, ""):
+                    raise
+                listener(Notice(f"The recorded {names[0]} is ignored: {error.message}"))
+                request = request.replace(**{names[0]: options_of(type(request))[names[0]].default})
+                continue
+            former = replay_checks.former_guidance(job, self.recorded)
+            if not former:
+                return job
+            listener(Notice(replay_checks.FORMER_GUIDANCE_NOTE))
+            return prepare_jobs([request.replace(**former)])[0]
 
     def check_job(self, job: Job) -> None:
         """Compare a prepared job with the expected hashes.
@@ -115,7 +149,8 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
             f"The image was generated with batch size {batch_size}. For identical pixels, replay uses the same batch "
             "size and takes as long as the whole batch."
         )
-    return ReplaySpec(_build_request(path, record), expected_hashes, tuple(map(shorten, notes)), batch_size)
+    recorded = {name: value for name, value in record.items() if name not in changes}
+    return ReplaySpec(_build_request(path, record), expected_hashes, tuple(map(shorten, notes)), batch_size, recorded)
 
 
 def _check_task(path: Path, record: Mapping[str, Any]) -> None:

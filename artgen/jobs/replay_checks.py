@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from artgen import registry
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
+from artgen.jobs.job import GenerationJob, Job
 from artgen.registry.hub.names import HUB_ID_PATTERN
 from artgen.spec.refiner import parse_refiner
 from artgen.spec.settings import MAX_BATCH_SIZE
@@ -13,6 +14,28 @@ from artgen.system import hardware
 
 PIXEL_AFFECTING_PACKAGES = ("torch", "diffusers", "transformers", "scikit-image")
 """Packages whose versions may affect the pixels."""
+
+
+FORMER_GUIDANCE_NOTE = (
+    "An earlier version of artgen generated the image, in which the guidance scale or the negative prompt had no "
+    "effect on this model. They are changed, so that the pixels are identical."
+)
+
+
+def former_guidance(job: Job, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that generate the image of a record of an earlier version; empty for other records.
+
+    Earlier versions passed no true CFG scale: Qwen-Image used scale 4 with a negative prompt and no guidance without
+    one, and Flux ignored negative prompts. Their records have the architecture `other` or no `true_cfg_scale`.
+    """
+    if not isinstance(job, GenerationJob):
+        return {}
+    entry = job.model.pipeline_entry
+    if entry.guidance == "true-cfg" and record.get("architecture") == "other" and "guidance_scale" in record:
+        former = entry.true_cfg_scale if record.get("negative_prompt") else 1.0
+        return {} if job.request.guidance_scale == former else {"guidance_scale": former}
+    is_former = entry.negative_prompt == "true-cfg" and "true_cfg_scale" not in record and "artgen" in record
+    return {"negative_prompt": ""} if is_former and record.get("negative_prompt") else {}
 
 
 class FoundByHash(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 from artgen import outputs
 from artgen.errors import ArtgenError, OutputError, UsageError
 from artgen.events import Listener, no_op
-from artgen.jobs import checks
+from artgen.jobs import checks, pipeline_options
 from artgen.jobs.batch_size import default_batch_size
 from artgen.jobs.job import DenoiseJob, GenerationJob
 from artgen.jobs.notes import format_notes
@@ -141,6 +141,8 @@ class Planner:
         if unknown := [name for name in prompts if name not in options_of(task.request_class)]:
             raise UsageError(f"{task.name} takes no {' and no '.join(unknown)}.", "Remove it.")
         validate(PromptSettings(**prompts))
+        if template.model is not None:
+            pipeline_options.check_negative_prompt(prompts.get("negative_prompt", ""), template.model)
         if "prompt" in task.inputs and not prompts.get("prompt", "").strip():
             raise UsageError(f"{task.name} needs a prompt.")
         for seed, fingerprint in self._seeds_and_fingerprints(template, prompts, series):

@@ -70,6 +70,7 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "mask_sha256": RecordField(str, "SHA-256 of the mask file."),
     "sigma_estimated": RecordField(float, "Estimated standard deviation of the noise.", "gray levels of 255"),
     "batch_size": RecordField(int, "Batch size of the pipeline call.", "images"),
+    "true_cfg_scale": RecordField(float, "Scale of true classifier-free guidance, which a negative prompt enables."),
     "fast_parts": RecordField(list, "Hub files of the approximations, as `OWNER/NAME@COMMIT`."),
     "rounding": RecordField(list, "Optimizations that change rounding."),
     "dropped_prompt": RecordField(str, "End of the prompt that was removed because of the token limit."),
