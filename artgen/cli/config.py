@@ -29,9 +29,14 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON ob
     """
     note_unreadable_files()
     sources = {
-        str(path): config.read_config_file(path) for path in (config.user_config_file(), Path(config.PROJECT_FILE))
+        str(path): {name: config.printable_value(name, value) for name, value in config.read_config_file(path).items()}
+        for path in (config.user_config_file(), Path(config.PROJECT_FILE))
     }
-    environment = {key: value for key, value in sorted(os.environ.items()) if key.startswith("ARTGEN_")}
+    environment = {
+        key: config.printable_value(key, value)
+        for key, value in sorted(os.environ.items())
+        if key.startswith("ARTGEN_")
+    }
     if as_json:
         print_json({**sources, "environment": environment})
         return
@@ -53,7 +58,7 @@ def set_(
     artgen config set steps 30
     """
     config.set_value(name, value, _config_file(project))
-    print_note(f"Set {name} = {value}." if value else f"Removed {name}.")
+    print_note(f"Set {name} = {config.printable_value(name, value)}." if value else f"Removed {name}.")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from artgen.outputs.animation_output import AnimationOutput, parse_frames_option
 from artgen.outputs.destination import Destination
 from artgen.outputs.encoding import encode_without_metadata
-from artgen.outputs.names import TEMPLATE_FIELDS, Template, parse_template, sanitize_component
+from artgen.outputs.names import TEMPLATE_FIELDS, Template, parse_template
 from artgen.outputs.parse_output import (
     FORMAT_SUFFIXES,
     SUFFIX_FORMATS,
@@ -15,6 +15,7 @@ from artgen.outputs.parse_output import (
 )
 from artgen.outputs.streams import STDOUT, find_stream, write_stream
 from artgen.outputs.writing import write_user_file
+from artgen.system.file_names import sanitize_component
 
 __all__ = [
     "FORMAT_SUFFIXES",

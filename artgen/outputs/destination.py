@@ -12,9 +12,10 @@ from artgen.errors import OutputError, UsageError
 from artgen.metadata import has_sidecar, needs_sidecar, sidecar_path
 from artgen.outputs.encoding import EncodingOptions, encode_image
 from artgen.outputs.image_and_sidecar import create_with_sidecar, overwrite_with_sidecar, reject_symlink
-from artgen.outputs.names import MAX_NAME_BYTES, Template, next_index, template_values
+from artgen.outputs.names import Template, next_index, template_values
 from artgen.outputs.streams import reject_special_file
 from artgen.outputs.writing import check_folder, check_inside
+from artgen.system.file_names import MAX_NAME_BYTES
 from artgen.system.files import wrap_write_errors
 
 _MAX_SIDE_PX = {"jpeg": 65_500, "webp": 16_383, "png": 2**31 - 1}

@@ -8,13 +8,19 @@ import hashlib
 import json
 import os
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
 
 from artgen.errors import UsageError
+from artgen.system.file_names import (
+    MAX_NAME_BYTES,
+    RESERVED_NAMES,
+    encode_utf8,
+    sanitize_component,
+    truncate_utf8,
+)
 from artgen.system.temporary import TEMPORARY_PREFIX
 
 NUMERIC_FIELDS = frozenset({"index", "seed", "steps", "width", "height"})
@@ -24,9 +30,6 @@ TEMPLATE_FIELDS = (
 )  # fmt: skip
 """Field names. A number after a colon is the zero-padded width of a numeric field, else the maximum of characters."""
 
-MAX_NAME_BYTES = 255
-"""Longest file name of common file systems, in UTF-8 bytes."""
-
 MAX_PROMPT_CHARS = 80
 """Characters of the prompt in a name if the template has no number (`{prompt:40}`)."""
 
@@ -34,9 +37,6 @@ EMPTY_NAME = "image"
 """Name to use if all values are empty."""
 
 _TOKEN_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_FORBIDDEN_CHARS = frozenset('<>:"/\\|?*')
-_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Cn"})
-_RESERVED_NAMES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ class Template:
             return self._literal() + suffix
         max_bytes = MAX_NAME_BYTES - len(suffix.encode("utf-8")) - reserved_bytes
         parts = [token.literal if not token.field else _field_value(token, values) for token in self.tokens]
-        while (excess := sum(len(_encode_utf8(part)) for part in parts) - max_bytes) > 0:
+        while (excess := sum(len(encode_utf8(part)) for part in parts) - max_bytes) > 0:
             index = self._longest_field(parts)
             if index is None:
                 break
-            parts[index] = _truncate_utf8(parts[index], max(len(_encode_utf8(parts[index])) - excess, 0))
-        return self._clean_up(_truncate_utf8("".join(parts), max_bytes)) + suffix
+            parts[index] = truncate_utf8(parts[index], max(len(encode_utf8(parts[index])) - excess, 0))
+        return self._clean_up(truncate_utf8("".join(parts), max_bytes)) + suffix
 
     def index_pattern(self) -> re.Pattern[str]:
         """Return a pattern that finds the index (group `index`) in the names that this template can create."""
@@ -112,7 +112,7 @@ class Template:
             name = name.lstrip("-. ")
         if not name.strip(". "):
             name = EMPTY_NAME
-        return f"_{name}" if _RESERVED_NAMES.fullmatch(name) else name
+        return f"_{name}" if RESERVED_NAMES.fullmatch(name) else name
 
 
 def parse_template(text: str) -> Template:
@@ -180,34 +180,9 @@ def next_index(folder: Path, template: Template) -> int:
     return highest + 1
 
 
-def sanitize_component(text: str) -> str:
-    """Make a value safe as a part of a file name on all systems. The result can be empty.
-
-    The text is normalized to NFC. White space becomes `-`. Path separators, characters that Windows forbids, and
-    control, format and undecodable characters become `_`. Dots, dashes and spaces at the ends are removed.
-    """
-    dashed = re.sub(r"\s+", "-", unicodedata.normalize("NFC", text).strip())
-    safe = "".join("_" if _is_forbidden(character) else character for character in dashed)
-    return re.sub(r"^[-. ~]+|[-. ]+$", "", re.sub(r"-{2,}", "-", safe))
-
-
-def _is_forbidden(character: str) -> bool:
-    return character in _FORBIDDEN_CHARS or unicodedata.category(character) in _FORBIDDEN_CATEGORIES
-
-
 def _field_value(token: TemplateToken, values: Mapping[str, str]) -> str:
     value = sanitize_component(values.get(token.field, ""))
     if token.field in NUMERIC_FIELDS:
         return value.zfill(token.width) if value else value
     max_chars = token.width or (MAX_PROMPT_CHARS if token.field == "prompt" else MAX_NAME_BYTES)
     return value[:max_chars].rstrip("-. ")
-
-
-def _encode_utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _truncate_utf8(text: str, max_bytes: int) -> str:
-    """Return at most `max_bytes` bytes of UTF-8 without splitting a character."""
-    data = _encode_utf8(text)
-    return text if len(data) <= max_bytes else data[:max_bytes].decode("utf-8", "ignore").rstrip("-. ")

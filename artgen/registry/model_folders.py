@@ -104,7 +104,7 @@ def iter_files(kind: Kind) -> Iterator[FoundFile]:
     """
     seen: set[str] = set()
     for folder in _folders_of_kind(kind):
-        for file in _walk(folder):
+        for file in walk(folder):
             if (real_path := os.path.realpath(file.path)) not in seen:
                 seen.add(real_path)
                 yield file
@@ -142,7 +142,7 @@ def _subfolders(folder: Path) -> list[Path]:
         return []
 
 
-def _walk(root: Path) -> Iterator[FoundFile]:
+def walk(root: Path) -> Iterator[FoundFile]:
     """Yield the model files and the diffusers folders in a folder; hidden folders are skipped."""
     if _is_diffusers_model(root):
         yield FoundFile(root, root.name)

@@ -25,6 +25,8 @@ from artgen.system.files import write_atomically
 
 PROJECT_FILE = "artgen.toml"
 MAX_USER_FILE_BYTES = 1 << 16
+HIDDEN_VALUE = "(set)"
+"""Text in place of the value of a secret."""
 _MAX_DOTS = 100
 """Limit for a line of a configuration file. tomllib needs quadratic time for keys with many dots."""
 
@@ -90,6 +92,23 @@ def model_folders() -> list[Path]:
     group = CONFIGURABLE_SETTINGS["model_folders"]
     folders = settings.parse_value(group, "model_folders", text) if text else _shared_setting("model_folders") or ()
     return [_expanded(folder) for folder in folders if folder.strip()]
+
+
+def civitai_token() -> str | None:
+    """Return the user's token of Civitai, from `ARTGEN_CIVITAI_TOKEN` or a configuration file.
+
+    Raises:
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
+    """
+    token = os.environ.get("ARTGEN_CIVITAI_TOKEN") or _shared_setting("civitai_token")
+    return token.strip() if token else None
+
+
+def printable_value(name: str, value: Any) -> Any:
+    """Return the value of a setting or a variable for the terminal. The value of a secret is hidden."""
+    field = _CONFIGURABLE_FIELDS.get(name.removeprefix("ARTGEN_").lower())
+    is_secret = field is not None and field.metadata["setting"].is_secret
+    return HIDDEN_VALUE if is_secret and value else value
 
 
 def missing_model_folders() -> list[Path]:

@@ -38,6 +38,7 @@ class Setting:
         positional: whether the value may be given without its flag.
         metavar: placeholder of the value in `--help`.
         is_path: whether the value may be a file name. File names are bytes and may be invalid UTF-8.
+        is_secret: whether the value is an access token. It is never printed.
         recorded: whether the setting is written to the record of an image.
         per_call: whether the setting belongs to one call. Environment and configuration files cannot set it.
         in_config: whether a configuration file may contain the setting, unless it is `per_call`.
@@ -63,6 +64,7 @@ class Setting:
     positional: bool = False
     metavar: str | None = None
     is_path: bool = False
+    is_secret: bool = False
     recorded: bool = True
     per_call: bool = False
     in_config: bool = True

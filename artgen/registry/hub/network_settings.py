@@ -31,7 +31,7 @@ def endpoint() -> str:
     text = os.environ.get("HF_ENDPOINT")
     if not text:
         return DEFAULT_ENDPOINT
-    _split_address("HF_ENDPOINT", text, ("http", "https"), DEFAULT_ENDPOINT)
+    split_address("HF_ENDPOINT", text, ("http", "https"), DEFAULT_ENDPOINT)
     return text.rstrip("/")
 
 
@@ -48,9 +48,18 @@ def check_network_settings() -> None:
         UsageError: a setting is not valid.
     """
     endpoint()
+    check_connection_settings()
+    _read_token()
+
+
+def check_connection_settings() -> None:
+    """Check the proxies and the certificates.
+
+    Raises:
+        UsageError: a setting is not valid.
+    """
     _check_proxies()
     _check_certificates()
-    _read_token()
 
 
 def request_headers() -> dict[str, str]:
@@ -59,12 +68,16 @@ def request_headers() -> dict[str, str]:
     Raises:
         UsageError: the access token is not valid.
     """
+    return headers_with_token(_read_token())
+
+
+def headers_with_token(token: str | None) -> dict[str, str]:
+    """Return the headers of a request to a server that accepts bearer tokens."""
     headers = {"User-Agent": f"artgen/{__version__}", "Accept-Encoding": "identity"}
-    token = _read_token()
     return {**headers, "Authorization": f"Bearer {token}"} if token else headers
 
 
-def _split_address(name: str, text: str, schemes: tuple[str, ...], example: str) -> SplitResult:
+def split_address(name: str, text: str, schemes: tuple[str, ...], example: str) -> SplitResult:
     """Split an address into its parts.
 
     Raises:
@@ -100,7 +113,7 @@ def _check_proxies() -> None:
         names = (f"{scheme}_proxy", f"{scheme}_proxy".upper())
         name = next((name for name in names if os.environ.get(name)), f"The {scheme} proxy of the system")
         address = address if "://" in address else f"http://{address}"
-        parts = _split_address(name, address, _PROXY_SCHEMES, "http://127.0.0.1:3128")
+        parts = split_address(name, address, _PROXY_SCHEMES, "http://127.0.0.1:3128")
         if parts.scheme.startswith("socks") and not importlib.util.find_spec("socksio"):
             raise UsageError(
                 f"Cannot use {name}: a {parts.scheme} proxy needs the package socksio.",
@@ -137,7 +150,7 @@ def _read_token() -> str | None:
     token: str | None = None
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if text := os.environ.get(name, "").strip():
-            token = _check_token(name, text)
+            token = check_token(name, text, _TOKEN_HINT)
             break
     from huggingface_hub import constants, get_token
 
@@ -155,15 +168,20 @@ def _read_token() -> str | None:
         return token
     except Exception as error:  # UnicodeDecodeError, errors of huggingface_hub and httpx
         raise UsageError(f"Cannot read the access token of the hub ({type(error).__name__}).", _TOKEN_HINT) from None
-    return _check_token("The token file", token) if token else None
+    return check_token("The token file", token, _TOKEN_HINT) if token else None
 
 
-def _check_token(name: str, token: str) -> str:
+def check_token(name: str, token: str, hint: str) -> str:
+    """Return an access token that can be part of an HTTP header.
+
+    Raises:
+        UsageError: the token is not valid. The message does not contain it.
+    """
     if not _TOKEN_PATTERN.fullmatch(token):
         reason = (
             "it is too long"
             if len(token) > _MAX_TOKEN_LENGTH
             else "it contains a space, a line break or a character that is not ASCII"
         )
-        raise UsageError(f"{name} is not valid: {reason}.", _TOKEN_HINT)
+        raise UsageError(f"{name} is not valid: {reason}.", hint)
     return token

@@ -53,13 +53,14 @@ def download_and_verify(source: Source, partial: Path, on_progress: OnProgress |
         ModelUnavailableError: the server cannot be reached, denies access, or ends the file early each time.
         OSError: the partial file cannot be written.
     """
+    expected, digest = source.digest, ""
     for _ in range(2):  # the first bytes can be damaged bytes of an earlier run
         _download_ranges(source, partial, on_progress)
-        if source.digest is None or (digest := source.compute_digest(partial)) == source.digest:
+        if expected is None or (digest := source.compute_digest(partial)) == expected:
             return
         partial.unlink()
     raise RefusedError(
-        f"{source.label} has the wrong hash: {digest[:10]} instead of {source.digest[:10]}.",
+        f"{source.label} has the wrong hash: {digest[:10]} instead of {str(expected)[:10]}.",
         "The downloaded file was deleted. Run the command again. If the error persists, the file on the server or a "
         "proxy is damaged.",
     )

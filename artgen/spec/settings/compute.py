@@ -40,7 +40,10 @@ class LoraSettings(ModelRef):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFolders:
-    """Store the folders of the user's model files. Only configuration files and the environment set them."""
+    """Store the folders of the user's model files, and the token of Civitai.
+
+    Only configuration files and the environment set them.
+    """
 
     lora_folder: str | None = option(None, "Folder in which LoRAs are found by name.", in_prompt_file=False, affects=())
     model_folders: tuple[str, ...] = option(
@@ -49,6 +52,14 @@ class ModelFolders:
         "folders.",
         metavar="FOLDER,...",
         is_path=True,
+        in_prompt_file=False,
+        affects=(),
+    )
+    civitai_token: str | None = option(
+        None,
+        "API key of Civitai, for `artgen models pull`.",
+        is_secret=True,
+        recorded=False,
         in_prompt_file=False,
         affects=(),
     )

@@ -1,0 +1,169 @@
+"""Download models from Civitai and other web servers into artgen's own model folder.
+
+This package prints nothing: callbacks receive progress and notes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError
+from artgen.registry.checkpoint_content import inspect_file
+from artgen.registry.hashes import compute_sha256
+from artgen.registry.hub import cache
+from artgen.registry.hub.network_settings import check_connection_settings, headers_with_token
+from artgen.registry.hub.ranges import OnProgress
+from artgen.registry.model_folders import Kind
+from artgen.registry.web import civitai, files
+from artgen.registry.web.addresses import CivitaiSource, HubSource, Source, WebSource, parse_source
+from artgen.registry.web.store import StoredFile, downloads_folder, find_stored, store, stored_files
+
+__all__ = [
+    "CivitaiSource",
+    "HubSource",
+    "Source",
+    "StoredFile",
+    "WebSource",
+    "find_stored",
+    "parse_source",
+    "pull",
+    "stored_files",
+]
+
+OnNote = Callable[[str], None]
+CONTENT_KINDS: Mapping[str, Kind] = {
+    "checkpoint": "model",
+    "unet": "model",
+    "lora": "lora",
+    "vae": "vae",
+    "embedding": "embedding",
+    "controlnet": "controlnet",
+    "text_encoder": "text_encoder",
+}
+"""Kind of each content that `inspect_file` detects."""
+
+
+@dataclass(frozen=True)
+class _Download:
+    """Describe a download: the file, its kind if known, the tag of its name, and the fields of its description."""
+
+    file: files.RemoteFile
+    kind: Kind | None
+    tag: str
+    details: Mapping[str, Any]
+    size: int | None = None
+
+
+def pull(
+    source: CivitaiSource | WebSource,
+    *,
+    force: bool = False,
+    on_progress: OnProgress | None = None,
+    on_note: OnNote | None = None,
+) -> StoredFile:
+    """Download a file, check it, and store it in the folder of its kind. An interrupted download is resumed.
+
+    Args:
+        source: a model of Civitai, or a file on the web.
+        force: verify an existing file, and download it again if it is damaged.
+        on_progress: called with (file, bytes done, total bytes).
+        on_note: called with a sentence for the user.
+
+    Raises:
+        ModelUnavailableError: the network is disabled, the model is unknown or not accessible, or the server cannot be
+            reached or sends something else.
+        RefusedError: the file is a pickle, its hash is wrong, or it is not a valid model file.
+        UsageError: a network setting is not valid.
+        OutputError: the disk has too little space, or the folder cannot be written.
+    """
+    if cache.is_offline():
+        raise ModelUnavailableError(
+            f"Cannot download '{source.name}': the network is disabled (HF_HUB_OFFLINE).", "Unset HF_HUB_OFFLINE."
+        )
+    note = on_note or _ignore
+    check_connection_settings()
+    if isinstance(source, CivitaiSource):
+        download = _prepare_civitai(source, note)
+    else:
+        server = files.web_server(source.url)
+        file = files.RemoteFile(source.url, source.name, server, headers_with_token(None), files.check_web_status)
+        download = _Download(file, None, "", {"source": source.name})
+    if existing := _existing(download, force, note):
+        return existing
+    announced = files.announce(download.file)
+    partial = downloads_folder() / f"{files.partial_key(download.file, announced)}.incomplete"
+    with files.locked(partial):
+        files.download(download.file, announced, partial, on_progress)
+        sha256 = download.file.sha256 or compute_sha256(partial)
+        kind = _check_content(partial, download, announced.name)
+        details = {**download.details, "sha256": sha256, "kind": kind}
+        return store(partial, kind, announced.name, download.tag or sha256[:8], details)
+
+
+def _ignore(note: str) -> None:
+    """Discard a note."""
+
+
+def _prepare_civitai(source: CivitaiSource, note: OnNote) -> _Download:
+    if source.has_token:
+        note("The token in the address is not used. Set CIVITAI_TOKEN to it.")
+    model = civitai.fetch_model(source)
+    for text in model.notes:
+        note(text)
+    note(f"License: {model.details['license']}. The license of the base model applies too.")
+    if words := model.details["trigger_words"]:
+        note(f"Trigger words: {', '.join(words)}.")
+    if model.file.sha256 is None:
+        note("Civitai has no hash of the file. Only its structure is checked.")
+    label = str(model.details["source"])
+    server, headers = civitai.server(), civitai.headers(model.file.url)
+    files.check_url(model.file.url, label)
+    file = files.RemoteFile(
+        model.file.url, label, server, headers, civitai.check_status, model.file.sha256, model.file.name
+    )
+    return _Download(file, model.kind, str(model.version), model.details, model.file.size)
+
+
+def _existing(download: _Download, force: bool, note: OnNote) -> StoredFile | None:
+    """Return the file of an earlier download; None if it must be downloaded."""
+    for stored in stored_files():
+        same_hash = download.file.sha256 is not None and stored.sha256 == download.file.sha256
+        if not same_hash and stored.source != download.details["source"]:
+            continue
+        if download.file.sha256 not in (None, stored.sha256):
+            continue  # the file was replaced on the server
+        if force and compute_sha256(stored.path) != stored.sha256:
+            note(f"'{stored.path}' is damaged. It is downloaded again.")
+            stored.path.unlink()
+            return None
+        note(f"'{stored.path.name}' is downloaded already.")
+        return stored
+    return None
+
+
+def _check_content(partial: Path, download: _Download, name: str) -> Kind:
+    """Return the kind of a complete download, from its content, else from the server's type.
+
+    Raises:
+        RefusedError: the file is not a valid model file; it is deleted.
+        ModelUnavailableError: the kind is unknown.
+    """
+    if name.endswith(".gguf"):
+        return download.kind or "model"
+    try:
+        content = inspect_file(partial).kind
+    except ArtgenError as error:
+        partial.unlink()
+        reason = error.message.replace(f"'{partial}'", "it")
+        raise RefusedError(
+            f"Cannot use '{name}' of '{download.file.label}': {reason.rstrip('.')}.", "Choose another file."
+        ) from None
+    kind = CONTENT_KINDS.get(content) or download.kind
+    if kind is None:
+        partial.unlink()
+        raise ModelUnavailableError(
+            f"Cannot use '{name}' of '{download.file.label}': it is not a checkpoint, LoRA, VAE or embedding.",
+            "Choose another file.",
+        )
+    return kind

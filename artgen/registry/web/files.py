@@ -1,0 +1,284 @@
+"""Download one file of a web server: check what the server announces, then receive the bytes and check them."""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from artgen.errors import ModelUnavailableError, OutputError, RefusedError
+from artgen.registry.hashes import compute_sha256
+from artgen.registry.hub import client
+from artgen.registry.hub.client import MAX_FILE_BYTES, RETRY_STATUS_CODES
+from artgen.registry.hub.ranges import OnProgress, Source, download_and_verify, file_size
+from artgen.registry.hub.transfer import Answer, Server, TransientError, open_answer
+from artgen.registry.safetensors_header import MAX_HEADER_BYTES, PICKLE_SUFFIXES
+from artgen.registry.web.addresses import FILE_SUFFIXES, is_loopback, pickle_error
+from artgen.system.file_names import MAX_NAME_BYTES, RESERVED_NAMES, sanitize_component, truncate_utf8
+from artgen.system.files import nearest_existing, wrap_write_errors
+
+MIN_START_BYTES = 9
+"""Bytes of a file that show its format."""
+RESERVED_BYTES = 40
+"""Bytes of a name that stay free for the suffixes of the description and of temporary files."""
+
+STATUS_REASONS = {401: "requires that you log in", 403: "denies access", 404: "does not have the file"}
+PAGE_TYPES = ("text/html", "application/xhtml+xml")
+
+CheckStatus = Callable[[Answer, str], None]
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """Describe a file on a server.
+
+    Attributes:
+        url: complete address; it can contain a secret.
+        label: name for messages.
+        server: the server.
+        headers: headers of the requests. Other hosts do not receive the access token.
+        check_status: converts an error status to an error.
+        sha256: hash that the file must have; None if unknown.
+        file_name: name of the file, if it is known; the server's name is used otherwise.
+    """
+
+    url: str
+    label: str
+    server: Server
+    headers: Mapping[str, str]
+    check_status: CheckStatus
+    sha256: str | None = None
+    file_name: str = ""
+
+
+@dataclass(frozen=True)
+class AnnouncedFile:
+    """Store what the server announces about a file.
+
+    Attributes:
+        name: safe file name with a suffix.
+        size: size in bytes.
+        validator: value of the header If-Range; empty if the server announces no version of the file.
+    """
+
+    name: str
+    size: int
+    validator: str
+
+
+def web_server(url: str) -> Server:
+    """Return the description of a server for messages."""
+    return Server(f"The server '{urlsplit(url).hostname}'", "Copy the address again.")
+
+
+def check_web_status(answer: Answer, label: str) -> None:
+    """Convert an error status of a web server to an error.
+
+    Raises:
+        TransientError: the server is busy.
+        ModelUnavailableError: all other errors.
+    """
+    if answer.status in (200, 206):
+        return
+    if answer.status in RETRY_STATUS_CODES:
+        raise TransientError(f"it returns status {answer.status}")
+    if answer.status == 416:
+        raise TransientError("it has no more bytes of the file")
+
+    reason = STATUS_REASONS.get(answer.status, "reports an error")
+    raise ModelUnavailableError(
+        f"Cannot download '{label}': the server {reason} (status {answer.status}).",
+        "Open the address in a browser. If the browser can download the file, pass the path of the downloaded file.",
+    )
+
+
+def check_url(url: str, label: str) -> None:
+    """Check an address that a server sent.
+
+    Raises:
+        ModelUnavailableError: the address is not valid, or its connection is not encrypted.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host, parts = "", urlsplit("")
+    is_encrypted = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    if not host or not is_encrypted or not url.isprintable() or " " in url or "@" in parts.netloc:
+        raise ModelUnavailableError(
+            f"Cannot download '{label}': the server sent an address that is not valid or not encrypted.",
+            "Download the file with a browser, and pass its path.",
+        )
+
+
+@contextmanager
+def locked(partial: Path) -> Iterator[None]:
+    """Let only one process write a partial file.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # exported lazily
+
+    with wrap_write_errors(partial.parent):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(partial.with_suffix(".lock")):
+            yield
+
+
+def announce(file: RemoteFile) -> AnnouncedFile:
+    """Ask the server for the name and the size of a file, and check the first bytes.
+
+    Raises:
+        ModelUnavailableError: the server has no such file, announces no size, or sends a web page.
+        RefusedError: the file is a pickle.
+    """
+    return client.retry(lambda: _announce(file), file.server)
+
+
+def _announce(file: RemoteFile) -> AnnouncedFile:
+    with open_answer(file.url, file.headers, file.server, other_hosts=True) as answer:
+        file.check_status(answer, file.label)
+        name = _file_name(file, answer)
+        length = answer.headers.get("Content-Length", "")
+        if answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() in PAGE_TYPES:
+            raise _page_error(file)
+        if answer.headers.get("Content-Encoding", "identity") != "identity" or not re.fullmatch(r"\d{1,16}", length):
+            raise ModelUnavailableError(
+                f"Cannot download '{file.label}': the server does not announce the size of the file.",
+                "Download the file with a browser, and pass its path.",
+            )
+        start = b""
+        for block in answer.blocks:
+            start += block
+            if len(start) >= MIN_START_BYTES:
+                break
+        size = int(length)
+        _check_start(file, name, start, size)
+        if size > MAX_FILE_BYTES:
+            raise ModelUnavailableError(f"Cannot download '{file.label}': it has {size:,} bytes.", "Use another file.")
+        validator = answer.headers.get("ETag", "")
+        if not validator or validator.startswith("W/"):  # a weak validator does not identify bytes
+            validator = answer.headers.get("Last-Modified", "")
+        return AnnouncedFile(name, size, validator if validator.isascii() and validator.isprintable() else "")
+
+
+def _file_name(file: RemoteFile, answer: Answer) -> str:
+    """Return a safe name: the known name, the name of Content-Disposition, or the end of the address.
+
+    Raises:
+        RefusedError: the suffix is that of a pickle.
+        ModelUnavailableError: the suffix is that of another file.
+    """
+    message = Message()
+    message["Content-Disposition"] = (
+        answer.headers.get("Content-Disposition", "").encode("latin-1", "replace").decode("latin-1")
+    )
+    try:
+        announced = message.get_filename("") or ""
+    except (ValueError, LookupError, TypeError):  # a charset that Python does not know
+        announced = ""
+    name = file.file_name or announced or unquote(PurePosixPath(urlsplit(file.url).path).name)
+    name = re.split(r"[\\/]", name)[-1]
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in PICKLE_SUFFIXES:
+        raise pickle_error(file.label, sanitize_component(name))
+    if suffix and suffix not in FILE_SUFFIXES:
+        if not announced and not file.file_name:
+            suffix = ""  # the end of the address of a download link is not a file name, such as `v1.5`
+        else:
+            raise ModelUnavailableError(
+                f"Cannot download '{file.label}': artgen reads {', '.join(FILE_SUFFIXES)} files, not '{suffix[:20]}'.",
+                "Use another file.",
+            )
+    stem = sanitize_component(name.removesuffix(PurePosixPath(name).suffix) if suffix else name) or "model"
+    stem = truncate_utf8(stem, MAX_NAME_BYTES - RESERVED_BYTES)
+    return f"{f'_{stem}' if RESERVED_NAMES.fullmatch(stem) else stem}{suffix or '.safetensors'}"
+
+
+def _check_start(file: RemoteFile, name: str, start: bytes, size: int) -> None:
+    """Check that the first bytes are those of a safetensors or GGUF file, and that the header fits the size."""
+    if start.lstrip()[:1] == b"<":
+        raise _page_error(file)
+    if name.endswith(".gguf"):
+        is_valid = start[:4] == b"GGUF"
+    else:
+        header_bytes = int.from_bytes(start[:8], "little")
+        is_valid = start[8:9] == b"{" and 2 <= header_bytes <= min(MAX_HEADER_BYTES, size - 8)
+    if is_valid:
+        return
+    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise RefusedError(
+            f"Cannot download '{file.label}': it is a zip file or a Python pickle, not a safetensors file.",
+            "Use a .safetensors version of the model.",
+        )
+    raise ModelUnavailableError(
+        f"Cannot download '{file.label}': the server does not send a safetensors file.", file.server.hint
+    )
+
+
+def _page_error(file: RemoteFile) -> ModelUnavailableError:
+    return ModelUnavailableError(
+        f"Cannot download '{file.label}': the server sends a web page instead of the file.",
+        "Some servers require that you log in. Open the address in a browser.",
+    )
+
+
+def download(file: RemoteFile, announced: AnnouncedFile, partial: Path, on_progress: OnProgress | None) -> None:
+    """Complete the partial file, and check its hash if the hash is known.
+
+    Raises:
+        RefusedError: the hash is wrong; the file is deleted.
+        ModelUnavailableError: the server cannot be reached, denies access, or ends the file early each time.
+        OutputError: the disk has too little space, or the file cannot be written.
+    """
+
+    @contextmanager
+    def open_at(start_byte: int) -> Iterator[tuple[int, Iterator[bytes]]]:
+        can_resume = bool(file.sha256 or announced.validator)
+        headers = dict(file.headers)
+        if start_byte and can_resume:
+            headers["Range"] = f"bytes={start_byte}-"
+            if announced.validator:
+                headers["If-Range"] = announced.validator
+        with open_answer(file.url, headers, file.server, other_hosts=True) as answer:
+            file.check_status(answer, file.label)
+            if answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {start_byte}-"):
+                raise TransientError("it sent another range than requested")
+            yield (start_byte if answer.status == 206 else 0), answer.blocks
+
+    _check_disk_space(partial, announced.size - file_size(partial))
+    source = Source(
+        announced.name,
+        f"'{announced.name}' of '{file.label}'",
+        announced.size,
+        file.server,
+        open_at,
+        file.sha256,
+        compute_sha256,
+    )
+    with wrap_write_errors(partial.parent, "Free some space and run the command again; it resumes the download."):
+        download_and_verify(source, partial, on_progress)
+
+
+def partial_key(file: RemoteFile, announced: AnnouncedFile) -> str:
+    """Return the name of the partial file: the same for the same version of a file, also with another signature."""
+    if file.sha256:
+        return file.sha256
+    text = "\n".join((file.label, announced.validator, str(announced.size)))
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _check_disk_space(partial: Path, needed_bytes: int) -> None:
+    with wrap_write_errors(partial.parent):
+        free_bytes = shutil.disk_usage(nearest_existing(partial.parent)).free
+    if needed_bytes > free_bytes:
+        raise OutputError(
+            f"Cannot download: the file needs {needed_bytes / 1e9:.1f} GB, and the disk of '{partial.parent}' has "
+            f"{free_bytes / 1e9:.1f} GB left.",
+            "Free some space.",
+        )
