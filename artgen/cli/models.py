@@ -1,8 +1,9 @@
 """Define the command `artgen models`."""
 
 import sys
-from dataclasses import asdict, replace
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
@@ -10,9 +11,18 @@ from artgen import registry
 from artgen.cli.console import Reporter, print_json, print_note, print_path, print_result
 from artgen.cli.convert import convert
 from artgen.cli.help import App
-from artgen.cli.models_list import AsJson, iter_model_details, list_models, model_details, recommend
+from artgen.cli.models_list import (
+    AsJson,
+    iter_model_details,
+    list_models,
+    model_details,
+    recommend,
+    stored_details,
+)
+from artgen.cli.pull import Quiet, pull
 from artgen.errors import ModelUnavailableError, RefusedError, UsageError
 from artgen.events import Loading
+from artgen.registry import web
 from artgen.registry.hub import cache
 from artgen.system.counts import counted, format_bytes
 
@@ -24,7 +34,6 @@ MAX_README_BYTES = 1 << 20
 """Maximum number of bytes of a README that `show` prints."""
 
 ModelName = Annotated[str, typer.Argument(help="Alias, OWNER/NAME[@REVISION], folder or .safetensors file.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Do not show progress.")]
 
 
 TXT2IMG_ONLY_FIELDS = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "latent_channels")
@@ -37,10 +46,15 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
 
     artgen models show sd15
     """
+    stored = _find_stored(name)
+    if stored and stored.kind != "model":
+        _print_details(dict(stored.details) | stored_details(stored) | {"path": str(stored.path)}, as_json)
+        return
     reference = registry.parse_reference(name)
     model_info = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
     model = registry.find_local_model(name)
     details = model_details(name, model_info) | {"path": str(model.path) if model else None}
+    details = (dict(stored.details) if stored else {}) | details
     if model:
         details |= {
             key: value for key, value in asdict(model).items() if key not in ("name", "path", "native_size", "is_file")
@@ -50,14 +64,9 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
         details |= {key: getattr(model_info, key) for key in keys}
     if details.get("architecture") == "pixel":
         details = {key: value for key, value in details.items() if key not in TXT2IMG_ONLY_FIELDS}
+    _print_details(details, as_json)
     if as_json:
-        print_json(details)
         return
-    for key, value in details.items():
-        if value not in (None, "", False):
-            print_result(
-                f"{key.replace('_', ' ')}: {format_bytes(value) if key in ('on_disk', 'download_size') else value}"
-            )
     readme = model.path / "README.md" if model and not model.is_file else None
     if readme and readme.is_file():
         print_result("")
@@ -69,27 +78,17 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
         print_note(f"'{name}' is not downloaded. {_install_hint(reference, force=False)}")
 
 
-@app.command()
-def pull(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Aliases or hub ids, OWNER/NAME[@REVISION].")],
-    force: Annotated[
-        bool, typer.Option("--force", help="Verify the existing files, and replace damaged files.")
-    ] = False,
-    quiet: Quiet = False,
-) -> None:
-    """Download models, and print their folders. An interrupted download is resumed.
+def _print_details(details: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(details)
+        return
+    for key, value in details.items():
+        if value not in (None, "", False, []):
+            text = format_bytes(value) if key in ("on_disk", "download_size") else value
+            print_result(f"{key.replace('_', ' ')}: {', '.join(map(str, text)) if isinstance(text, list) else text}")
 
-    artgen models pull sd15
-    """
-    references = [registry.parse_reference(name) for name in names]
-    for reference in references:
-        if reference.kind != "hub":
-            print_note(f"'{reference.name}' is not a model of the Hugging Face Hub. Nothing to download.")
-            continue
-        with Reporter(quiet) as report:
-            folder = registry.download_model(reference, force=force, listener=report)
-        registry.check_model_files(registry.resolve_reference(replace(reference, revision=folder.name), offline=True))
-        print_path(folder)
+
+app.command()(pull)
 
 
 @app.command()
@@ -123,11 +122,18 @@ def verify(
     if failed_checks:
         damaged = list(dict.fromkeys(check.model for check in failed_checks))
         files = counted(len(failed_checks), "file does", "files do")
-        hints = (_install_hint(registry.parse_reference(name), force=True) for name in damaged)
+        hints = (_repair_hint(name) for name in damaged)
         raise RefusedError(
             f"Verification of {', '.join(damaged)} failed: {files} not match the SHA-256.",
             " ".join(dict.fromkeys(hints)),
         )
+
+
+def _repair_hint(name: str) -> str:
+    stored = _find_stored(name)
+    if stored and stored.source:
+        return f"Run `artgen models pull {stored.source} --force`."
+    return _install_hint(registry.parse_reference(name), force=True)
 
 
 def _install_hint(reference: registry.ModelReference, force: bool) -> str:
@@ -171,17 +177,35 @@ def remove(
 
     artgen models remove sd15
     """
+    if stored := _find_stored(name):
+        _remove_stored(stored, yes)
+        return
     reference = registry.parse_reference(name)
     if reference.kind != "hub":
         raise UsageError(f"Cannot delete '{name}': it was not downloaded by artgen.", "Delete the files manually.")
     size = cache.size_on_disk(reference.target)
-    if size and not yes and sys.stdin.isatty() and sys.stderr.isatty():
-        question = f"Delete {reference.target} ({format_bytes(size)}) from the cache, which is shared with other tools?"
-        if not typer.confirm(question, err=True):
-            print_note("Nothing was deleted.")
-            return
-    freed_bytes = cache.remove_model(reference.target, reference.revision)
-    print_note(f"Freed {format_bytes(freed_bytes)}.")
+    question = f"Delete {reference.target} ({format_bytes(size)}) from the cache, which is shared with other tools?"
+    if not size or _confirm(question, yes):
+        freed_bytes = cache.remove_model(reference.target, reference.revision)
+        print_note(f"Freed {format_bytes(freed_bytes)}.")
+
+
+def _remove_stored(stored: web.StoredFile, yes: bool) -> None:
+    if _confirm(f"Delete {stored.path} ({format_bytes(stored.path.stat().st_size)})?", yes):
+        print_note(f"Freed {format_bytes(web.remove(stored))}.")
+
+
+def _find_stored(name: str) -> web.StoredFile | None:
+    """Return a file in artgen's own model folder; None if another kind of model has the name."""
+    return None if name in registry.known_models() else web.find_stored(name)
+
+
+def _confirm(question: str, yes: bool) -> bool:
+    """Return whether to delete a model. Ask on a terminal unless `--yes` was given."""
+    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()) or typer.confirm(question, err=True):
+        return True
+    print_note("Nothing was deleted.")
+    return False
 
 
 @app.command()
@@ -190,6 +214,9 @@ def path(name: ModelName) -> None:
 
     artgen models path tiny
     """
+    if stored := _find_stored(name):
+        print_path(stored.path)
+        return
     model = registry.find_local_model(name)
     if model is None:
         hint = _install_hint(registry.parse_reference(name), force=False)

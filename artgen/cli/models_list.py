@@ -10,6 +10,7 @@ import typer
 from artgen import registry
 from artgen.cli.console import print_json, print_note, print_result
 from artgen.errors import ArtgenError, UsageError
+from artgen.registry import web
 from artgen.registry.hub import cache
 from artgen.registry.pipelines import PipelineEntry, pipeline_entries
 from artgen.spec.memory_budget import format_gib, parse_bytes
@@ -119,6 +120,27 @@ def iter_model_details() -> Iterator[dict[str, Any]]:
         if str(file.path) not in named and not file.is_pickle:
             info = registry.ModelInfo(name=file.stem, source=str(file.path), builtin=False)
             yield model_details(str(file.path), info) | {"name": file.stem}
+    for stored in web.stored_files():
+        if stored.kind != "model":
+            yield stored_details(stored)
+
+
+def stored_details(stored: web.StoredFile) -> dict[str, Any]:
+    """Return the details of a downloaded LoRA, VAE, embedding or ControlNet."""
+    info = registry.ModelInfo(
+        name=stored.name,
+        source=stored.source or str(stored.path),
+        license=str(stored.details.get("license") or "unknown"),
+        description=str(stored.details.get("description") or ""),
+        builtin=False,
+    )
+    size = stored.path.stat().st_size
+    return model_details(str(stored.path), info) | {
+        "name": stored.name,
+        "architecture": stored.kind,
+        "on_disk": size,
+        "complete": True,
+    }
 
 
 def model_details(name: str, model_info: registry.ModelInfo) -> dict[str, Any]:

@@ -86,6 +86,15 @@ def _reference_from_text(text: str, info: ModelInfo | None) -> ModelReference:
     # pathlib's functions raise for long names.
     is_folder = os.path.isdir(path)  # noqa: PTH112
     is_file = os.path.exists(path) and not is_folder  # noqa: PTH110 - `read_header` refuses a pipe or a device
+    if not is_file and not is_folder and (":" in text or "." in text.partition("/")[0]):
+        from artgen.registry import web  # rarely necessary
+
+        address = web.parse_source(text)
+        if isinstance(address, web.HubSource) and address.file is None:
+            name = f"{address.repo}@{address.revision}" if address.revision else address.repo
+            return _reference_from_text(name, info)
+        if local := web.local_path(text):
+            return ModelReference("file", str(local), str(local), None, info)
     if path.suffix.lower() in PICKLE_SUFFIXES and not is_folder:
         reject_pickle(path)
     source, separator, revision = text.partition("@")

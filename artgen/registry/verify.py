@@ -10,7 +10,7 @@ from typing import Any
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
 from artgen.registry import diffusers_folder, hashes, model_configs, pipelines
-from artgen.registry.catalog import ASSETS_FOLDER
+from artgen.registry.catalog import ASSETS_FOLDER, known_models
 from artgen.registry.checkpoint_content import read_weights_header
 from artgen.registry.component_fit import check_components_fit
 from artgen.registry.hub import cache as hub_cache
@@ -19,6 +19,7 @@ from artgen.registry.hub.select_files import TOKENIZER_CLASSES, VOCABULARY_FILES
 from artgen.registry.references import ModelReference, parse_reference
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, SafetensorsHeader, read_header
+from artgen.registry.web import find_stored
 from artgen.system.counts import counted
 from artgen.system.files import wrap_read_errors
 
@@ -241,11 +242,14 @@ def verify_model_files(name: str, on_progress: OnVerify | None = None) -> list[F
         ModelUnavailableError: the model is unknown or not on the disk.
         RefusedError: the model is a pickle.
     """
-    reference = parse_reference(name)
+    stored = find_stored(name) if name not in known_models() else None
+    reference = ModelReference("file", name, str(stored.path)) if stored else parse_reference(name)
     root = _model_root(reference)
     sums = hashes.read_sha256sums(root) if root.is_dir() else {}
+    if stored and stored.sha256:
+        sums = {stored.path.name: stored.sha256}
     files = sorted(path for path in root.rglob("*") if path.is_file() or path.is_symlink()) if root.is_dir() else [root]
-    checks = [_missing_file(reference, file) for file in sums if not (root / file).is_file()]
+    checks = [_missing_file(reference, file) for file in sums if root.is_dir() and not (root / file).is_file()]
     for path in files:
         relative = path.relative_to(root).as_posix() if path != root else path.name
         if relative in sums or relative != "SHA256SUMS":

@@ -70,6 +70,8 @@ def _split_scales(text: str) -> tuple[str, list[str]]:
     """
     name, scales = text, list[str]()
     while len(scales) < 2 and ":" in name and _SCALE_PATTERN.fullmatch(name.rpartition(":")[2].strip()):
+        if name.rpartition(":")[0].lower().endswith("civitai"):  # the number of a model, not a scale
+            break
         name, _, scale = name.rpartition(":")
         scales.insert(0, scale.strip())
     head, colon, tail = name.rpartition(":")

@@ -21,6 +21,7 @@ def find_lora(name: str) -> Path:
 
     Raises:
         RefusedError: the suffix is that of a pickle.
+        ModelUnavailableError: the name is the address of a file that is not downloaded.
         InputFileError: the file does not exist, it is a folder, or several files have the name.
     """
     path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
@@ -32,6 +33,11 @@ def find_lora(name: str) -> Path:
         files = sorted(file.name for file in path.iterdir() if file.suffix == LORA_SUFFIX and file.is_file())
         hint = f"--lora {path / files[0]}" if files else "Pass a .safetensors file."
         raise InputFileError(f"'{name}' is a folder, not a LoRA.", hint)
+    if ":" in name:
+        from artgen.registry import web  # rarely necessary
+
+        if local := web.local_path(name):
+            return local
     if path.suffix.lower() in PICKLE_SUFFIXES:
         reject_pickle(path)
     if found := model_folders.find("lora", name):

@@ -17,7 +17,7 @@ from artgen.registry.hub.ranges import OnProgress
 from artgen.registry.model_folders import Kind
 from artgen.registry.web import civitai, files
 from artgen.registry.web.addresses import CivitaiSource, HubSource, Source, WebSource, parse_source
-from artgen.registry.web.store import StoredFile, downloads_folder, find_stored, store, stored_files
+from artgen.registry.web.store import StoredFile, downloads_folder, find_stored, remove, store, stored_files
 
 __all__ = [
     "CivitaiSource",
@@ -25,9 +25,12 @@ __all__ = [
     "Source",
     "StoredFile",
     "WebSource",
+    "content_kind",
     "find_stored",
+    "local_path",
     "parse_source",
     "pull",
+    "remove",
     "stored_files",
 ]
 
@@ -101,6 +104,45 @@ def pull(
         return store(partial, kind, announced.name, download.tag or sha256[:8], details)
 
 
+def local_path(name: str) -> Path | None:
+    """Return the path of the downloaded file of an address; None if the name is not the address of a file.
+
+    Raises:
+        ModelUnavailableError: the file is not downloaded.
+        UsageError, RefusedError: the address is not valid, or that of a pickle; see `parse_source`.
+    """
+    source = parse_source(name)
+    if source is None or (isinstance(source, HubSource) and source.file is None):
+        return None
+    if isinstance(source, HubSource):
+        snapshot = cache.snapshot_folder(source.repo, source.revision)
+        paths = [snapshot / str(source.file)] if snapshot else []
+    else:
+        paths = [stored.path for stored in stored_files() if _is_from(stored, source)]
+    if path := next((path for path in reversed(paths) if path.is_file()), None):
+        return path
+    raise ModelUnavailableError(f"'{source.name}' is not downloaded.", f"Run `artgen models pull {source.name}`.")
+
+
+def _is_from(stored: StoredFile, source: CivitaiSource | WebSource) -> bool:
+    if isinstance(source, WebSource):
+        return stored.source == source.name
+    model, _, version = stored.source.removeprefix("civitai:").partition("@")
+    names = (version, str(stored.details.get("version")).lower())
+    is_model = source.model is None or model == str(source.model)
+    is_version = source.version is None or source.version.lower() in names
+    return stored.source.startswith("civitai:") and is_model and is_version
+
+
+def content_kind(path: Path) -> Kind | None:
+    """Return the kind of a safetensors file from its content; None if the content is unknown.
+
+    Raises:
+        InputFileError: the file is damaged or is not a safetensors file.
+    """
+    return CONTENT_KINDS.get(inspect_file(path).kind)
+
+
 def _ignore(note: str) -> None:
     """Discard a note."""
 
@@ -152,14 +194,13 @@ def _check_content(partial: Path, download: _Download, name: str) -> Kind:
     if name.endswith(".gguf"):
         return download.kind or "model"
     try:
-        content = inspect_file(partial).kind
+        kind = content_kind(partial) or download.kind
     except ArtgenError as error:
         partial.unlink()
-        reason = error.message.replace(f"'{partial}'", "it")
+        reason = error.message.replace(f"'{partial}'", "it").rstrip(".")
         raise RefusedError(
-            f"Cannot use '{name}' of '{download.file.label}': {reason.rstrip('.')}.", "Choose another file."
+            f"Cannot use '{name}' of '{download.file.label}': {reason}.", "Choose another file."
         ) from None
-    kind = CONTENT_KINDS.get(content) or download.kind
     if kind is None:
         partial.unlink()
         raise ModelUnavailableError(

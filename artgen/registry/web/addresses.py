@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from artgen.errors import RefusedError, UsageError
 from artgen.registry.hub.names import HUB_ID_PATTERN, check_revision
+from artgen.registry.hub.network_settings import DEFAULT_ENDPOINT as HUB_ENDPOINT
 from artgen.registry.hub.network_settings import endpoint as hub_endpoint
 from artgen.registry.hub.network_settings import split_address
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES
@@ -51,6 +52,11 @@ class HubSource:
     revision: str | None
     file: str | None
 
+    @property
+    def name(self) -> str:
+        """Return the address of the repository or file at the hub."""
+        return f"{HUB_ENDPOINT}/{self.repo}" + (f"/blob/{self.revision or 'main'}/{self.file}" if self.file else "")
+
 
 @dataclass(frozen=True)
 class CivitaiSource:
@@ -70,9 +76,10 @@ class CivitaiSource:
 
     @property
     def name(self) -> str:
-        """Return the short name of the model, without a secret."""
-        version = f"@{self.version}" if self.version else ""
-        return f"civitai:{self.model}{version}" if self.model else f"version {self.version} of Civitai"
+        """Return a name that `parse_source` interprets as this model, without a secret."""
+        if self.model is None:
+            return f"{CIVITAI_ENDPOINT}/api/download/models/{self.version}"
+        return f"civitai:{self.model}@{self.version}" if self.version else f"civitai:{self.model}"
 
 
 @dataclass(frozen=True)
@@ -191,14 +198,15 @@ def _civitai_source(parts: SplitResult) -> CivitaiSource:
 
 
 def _hub_source(parts: SplitResult) -> HubSource:
-    path = unquote(parts.path)
+    path = parts.path
     if path.startswith(("/datasets/", "/spaces/", "/collections/", "/papers/")):
         raise UsageError(f"'{path[:80]}' is not a model of the hub.", "Example: https://huggingface.co/OWNER/NAME")
     if match := _HUB_FILE.fullmatch(path):
-        _check_suffix(match[3], f"{match[1]}/{match[3]}")
-        return _checked_hub_source(match[1], match[2], match[3])
+        file = unquote(match[3])
+        _check_suffix(file, f"{match[1]}/{file}")
+        return _checked_hub_source(match[1], unquote(match[2]), file)
     if match := _HUB_PAGE.fullmatch(path):
-        return _checked_hub_source(match[1], match[2], None)
+        return _checked_hub_source(match[1], unquote(match[2]) if match[2] else None, None)
     raise UsageError(
         f"'{path[:80]}' is not the page of a model or of a file.", "Example: https://huggingface.co/OWNER/NAME"
     )

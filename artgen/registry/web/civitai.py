@@ -234,10 +234,10 @@ def license_text(answer: Mapping[str, Any]) -> str:
     commercial = answer.get("allowCommercialUse")
     if isinstance(commercial, str):  # such as "{Image,Rent}" in older answers
         commercial = re.findall(r"\w+", commercial)
-    uses = (
-        [_text(use) for use in commercial if _text(use) not in ("", "None")] if isinstance(commercial, list) else None
-    )
-    parts = ["commercial use: unknown" if uses is None else f"commercial use: {', '.join(uses[:8]) or 'no'}"]
+    parts = ["commercial use: unknown"]
+    if isinstance(commercial, list):
+        uses = [_text(use) for use in commercial[:8] if _text(use) not in ("", "None")]
+        parts = [f"commercial use: {', '.join(uses) or 'no'}"]
     if answer.get("allowNoCredit") is False:
         parts.append("credit required")
     if answer.get("allowDerivatives") is False:
@@ -267,9 +267,9 @@ def _select_file(source: CivitaiSource, name: str, version: Mapping[str, Any]) -
         raise RefusedError(
             f"Cannot download '{name}': the scan of Civitai found malicious code.", "Do not use the model."
         )
-    notes: tuple[str, ...] = (
-        ("The main file is a pickle. The safetensors version is downloaded.",) if files[0] in pickles else ()
-    )
+    notes: tuple[str, ...] = ()
+    if files[0] in pickles:
+        notes = ("The main file is a pickle. The safetensors version is downloaded.",)
     if source.wanted and not wanted:
         notes += ("No file has the properties of the address. The main file is downloaded.",)
     size, hashes = file.get("sizeKB"), file.get("hashes")
@@ -281,11 +281,11 @@ def _select_file(source: CivitaiSource, name: str, version: Mapping[str, Any]) -
     url = file.get("downloadUrl") or version.get("downloadUrl")
     if not isinstance(url, str):
         raise ModelUnavailableError(f"'{name}' cannot be downloaded.", "See its page.")
-    return CivitaiFile(_text(file["name"]), size, sha256, url), notes
+    return CivitaiFile(_text(file["name"], MAX_WORD_CHARS), size, sha256, url), notes
 
 
 def _suffix(file: Mapping[str, Any]) -> str:
-    return PurePosixPath(_text(file.get("name"))).suffix.lower()
+    return PurePosixPath(_text(file.get("name"), MAX_WORD_CHARS)).suffix.lower()
 
 
 def _has_properties(file: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
@@ -294,8 +294,8 @@ def _has_properties(file: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
     return all(_text(values.get(key)).lower() == value.lower() for key, value in wanted.items())
 
 
-def _text(value: object) -> str:
-    return value[:MAX_TEXT_CHARS].strip() if isinstance(value, str) else ""
+def _text(value: object, max_chars: int = MAX_TEXT_CHARS) -> str:
+    return value[:max_chars].strip() if isinstance(value, str) else ""
 
 
 def _words(value: object) -> list[str]:

@@ -6,9 +6,8 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.message import Message
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from artgen.errors import ModelUnavailableError, OutputError, RefusedError
 from artgen.registry.hashes import compute_sha256
@@ -16,15 +15,13 @@ from artgen.registry.hub import client
 from artgen.registry.hub.client import MAX_FILE_BYTES, RETRY_STATUS_CODES
 from artgen.registry.hub.ranges import OnProgress, Source, download_and_verify, file_size
 from artgen.registry.hub.transfer import Answer, Server, TransientError, open_answer
-from artgen.registry.safetensors_header import MAX_HEADER_BYTES, PICKLE_SUFFIXES
-from artgen.registry.web.addresses import FILE_SUFFIXES, is_loopback, pickle_error
-from artgen.system.file_names import MAX_NAME_BYTES, RESERVED_NAMES, sanitize_component, truncate_utf8
+from artgen.registry.safetensors_header import MAX_HEADER_BYTES
+from artgen.registry.web import names
+from artgen.registry.web.addresses import is_loopback
 from artgen.system.files import nearest_existing, wrap_write_errors
 
 MIN_START_BYTES = 9
 """Bytes of a file that show its format."""
-RESERVED_BYTES = 40
-"""Bytes of a name that stay free for the suffixes of the description and of temporary files."""
 
 STATUS_REASONS = {401: "requires that you log in", 403: "denies access", 404: "does not have the file"}
 PAGE_TYPES = ("text/html", "application/xhtml+xml")
@@ -143,7 +140,8 @@ def announce(file: RemoteFile) -> AnnouncedFile:
 def _announce(file: RemoteFile) -> AnnouncedFile:
     with open_answer(file.url, file.headers, file.server, other_hosts=True) as answer:
         file.check_status(answer, file.label)
-        name = _file_name(file, answer)
+        disposition = names.disposition_name(answer.headers.get("Content-Disposition", ""))
+        name = names.safe_name(file.label, [name for name in (file.file_name, disposition) if name][:1], file.url)
         length = answer.headers.get("Content-Length", "")
         if answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() in PAGE_TYPES:
             raise _page_error(file)
@@ -165,39 +163,6 @@ def _announce(file: RemoteFile) -> AnnouncedFile:
         if not validator or validator.startswith("W/"):  # a weak validator does not identify bytes
             validator = answer.headers.get("Last-Modified", "")
         return AnnouncedFile(name, size, validator if validator.isascii() and validator.isprintable() else "")
-
-
-def _file_name(file: RemoteFile, answer: Answer) -> str:
-    """Return a safe name: the known name, the name of Content-Disposition, or the end of the address.
-
-    Raises:
-        RefusedError: the suffix is that of a pickle.
-        ModelUnavailableError: the suffix is that of another file.
-    """
-    message = Message()
-    message["Content-Disposition"] = (
-        answer.headers.get("Content-Disposition", "").encode("latin-1", "replace").decode("latin-1")
-    )
-    try:
-        announced = message.get_filename("") or ""
-    except (ValueError, LookupError, TypeError):  # a charset that Python does not know
-        announced = ""
-    name = file.file_name or announced or unquote(PurePosixPath(urlsplit(file.url).path).name)
-    name = re.split(r"[\\/]", name)[-1]
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix in PICKLE_SUFFIXES:
-        raise pickle_error(file.label, sanitize_component(name))
-    if suffix and suffix not in FILE_SUFFIXES:
-        if not announced and not file.file_name:
-            suffix = ""  # the end of the address of a download link is not a file name, such as `v1.5`
-        else:
-            raise ModelUnavailableError(
-                f"Cannot download '{file.label}': artgen reads {', '.join(FILE_SUFFIXES)} files, not '{suffix[:20]}'.",
-                "Use another file.",
-            )
-    stem = sanitize_component(name.removesuffix(PurePosixPath(name).suffix) if suffix else name) or "model"
-    stem = truncate_utf8(stem, MAX_NAME_BYTES - RESERVED_BYTES)
-    return f"{f'_{stem}' if RESERVED_NAMES.fullmatch(stem) else stem}{suffix or '.safetensors'}"
 
 
 def _check_start(file: RemoteFile, name: str, start: bytes, size: int) -> None:

@@ -61,15 +61,16 @@ def stored_files() -> Iterator[StoredFile]:
 
 
 def find_stored(name: str) -> StoredFile | None:
-    """Return the stored file with a name or an origin; None if no file has it."""
-    files = list(stored_files())
-    matches = [file for file in files if name in (file.name, file.path.name, file.source, str(file.path))]
-    return matches[0] if matches else None
+    """Return the stored file with a name or a path; None if no file has it."""
+    names = (name, os.path.abspath(name))  # noqa: PTH100 - Path.resolve follows links
+    return next(
+        (file for file in stored_files() if name in (file.name, file.path.name) or str(file.path) in names), None
+    )
 
 
 def downloads_folder() -> Path:
     """Return the folder of incomplete downloads, in the same file system as the model folders."""
-    return own_folder("model").parent / ".incomplete"
+    return own_folder("model").parent / ".downloads"
 
 
 def store(partial: Path, kind: Kind, file_name: str, tag: str, details: Mapping[str, Any]) -> StoredFile:
