@@ -120,7 +120,9 @@ def test_verify_compares_with_the_hash_of_the_download(web: WebServer) -> None:
 def test_list_show_path_and_remove_take_stored_files(web: WebServer) -> None:
     pull("civitai:12")
     path, _ = stored()
-    assert "Civitai (" in next(line for line in run("models", "list").stdout.splitlines() if line.startswith("fox"))
+    assert any(line.startswith("fox ") for line in run("models", "list").stdout.splitlines())
+    rows = [json.loads(line) for line in run("models", "list", "--json").stdout.splitlines()]
+    assert next(row for row in rows if row["name"] == "fox")["license"].startswith("Civitai (")
     shown = run("models", "show", "fox").stdout
     assert "trigger words: foxstyle, red fur" in shown
     assert run("models", "path", "fox").stdout == f"{path}\n"
