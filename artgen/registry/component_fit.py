@@ -13,7 +13,6 @@ from artgen.registry.resolved import ResolvedModel
 
 Config = Mapping[str, Any]
 
-FLOW_ARCHITECTURES = frozenset({"sd3", "flux"})
 TIME_IDS = (6, 5)
 """Size, crop and target size of SDXL: 6 numbers; its refiner has 5."""
 
@@ -32,12 +31,12 @@ def _mismatches(model: ResolvedModel) -> Iterator[str]:
     """Yield a clause for each pair of components that do not fit."""
     name = diffusers_folder.denoiser_name(model.path)
     denoiser, vae = _config(model.path, name), _config(model.path, "vae")
-    known = model.architecture in ("sd1", "sd2", "sdxl", "sd3", "flux", "pixel")
-    if known and model.is_flow_matching != (model.architecture in FLOW_ARCHITECTURES):
+    entry = model.pipeline_entry
+    if entry.flow_matching is not None and model.is_flow_matching != entry.flow_matching:
         kind = "a flow-matching" if model.is_flow_matching else "not a flow-matching"
         yield f"its scheduler is {kind} scheduler, and its {name} is of the architecture {model.architecture}"
     latent, channels = vae.get("latent_channels"), denoiser.get("in_channels")
-    if model.architecture in ("sd1", "sd2", "sdxl", "sd3") and latent:
+    if entry.supports("latent-channels") and latent:
         # text-to-image, inpainting (mask and masked image), edit models (second image), upscalers (RGB image)
         supported = (None, latent, 2 * latent + 1, 2 * latent, latent + 3)
         if channels not in supported:

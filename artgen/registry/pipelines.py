@@ -5,6 +5,7 @@ Each entry of the table is one family or variant, such as Flux.1 dev. `find_entr
 download. This module imports neither torch nor diffusers.
 """
 
+import importlib.util
 import json
 import math
 from collections.abc import Mapping
@@ -60,11 +61,13 @@ class PipelineEntry:
         position_limit: `pos_embed_max_size` of the denoiser's configuration limits the tokens per side (side) or of the
             image (area); None: the sizes have no limit.
         multiple: sides in pixels are multiples of this number, and of `vae_factor` x `patch`.
+        flow_matching: whether the scheduler is a FlowMatch scheduler; None if other schedulers occur too.
+        packages: packages that the pipeline needs and that artgen does not install by default.
         steps: default number of steps.
         guidance: none, classifier-free (two denoiser calls per step), embedded (the denoiser receives the scale as an
             input) or true-cfg (classifier-free, if the pipeline also receives a negative prompt).
         guidance_scale: default guidance scale.
-        guidance_argument: argument of the pipeline that receives the guidance scale.
+        guidance_argument: argument of the pipeline that receives the guidance scale; `guider` is a component.
         guidance_min: smallest guidance scale that the pipeline accepts.
         guidance_off: largest guidance scale that disables classifier-free guidance.
         negative_prompt: none (no effect), guidance (in effect while the guidance is on), or true-cfg (turns on true CFG
@@ -79,7 +82,8 @@ class PipelineEntry:
         max_batch_size: largest number of images per pipeline call; None: no limit.
         features: supported features: frames, lora, long-prompts (chunks), text-offload (`--offload text` on the CPU),
             schedulers (other schedulers than the model's own), latent-denoise (also latent anomaly detection),
-            latent-noise, latent-masking (inpainting with latents of any width), training, cuda-graphs, unet-blocks
+            latent-noise, latent-channels (the denoiser's channels follow from the VAE), latent-masking (inpainting with
+            latents of any width), training, cuda-graphs, unet-blocks
             (channels-last, fused QKV), vae-upcast (decodes in fp32), prompt-embeddings (`encode_prompt` of Stable
             Diffusion), quantize (fp8), and fast-NAME for the parts of `--fast`.
         pixel_space: whether the denoiser works on pixels, without a prompt.
@@ -101,6 +105,8 @@ class PipelineEntry:
     patch: int | None = 1
     position_limit: str | None = None
     multiple: int = 8
+    flow_matching: bool | None = None
+    packages: tuple[str, ...] = ()
     steps: int = 50
     guidance: str = "classifier-free"
     guidance_scale: float = 0.0
@@ -154,6 +160,7 @@ def _table() -> dict[str, Any]:
 def _entry(name: str, table: Mapping[str, Any]) -> PipelineEntry:
     values = _inherited(name, table)
     values["classes"] = tuple(values.get("classes", ()))
+    values["packages"] = tuple(values.get("packages", ()))
     for key in ("no_strength", "guidance_rescale"):
         values[key] = tuple(task for task in values.get(key, ()) if task in values["tasks"])
     values["features"] = frozenset(values.get("features", ()))
@@ -261,6 +268,7 @@ def check_task(entry: PipelineEntry, task: str, model_name: str) -> None:
         ModelUnavailableError: the pipeline does not support the task; the message contains the supported tasks.
     """
     if task in entry.tasks:
+        _check_packages(entry, model_name)
         return
     reason = entry.refused_tasks.get(task)
     supported = ", ".join(entry.tasks)
@@ -270,3 +278,12 @@ def check_task(entry: PipelineEntry, task: str, model_name: str) -> None:
         if reason
         else "Choose another --model (`artgen models list`).",
     )
+
+
+def _check_packages(entry: PipelineEntry, model_name: str) -> None:
+    missing = [package for package in entry.packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ModelUnavailableError(
+            f"Cannot use '{model_name}': {entry.title} models need {' and '.join(missing)}.",
+            f"pip install {' '.join(missing)}",
+        )

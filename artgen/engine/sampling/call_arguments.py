@@ -46,6 +46,8 @@ def call_arguments(
         kwargs["intermediate_timesteps"] = None
     if entry.guidance != "none" and entry.guidance_argument in accepted:
         kwargs[entry.guidance_argument] = request.guidance_scale
+    if entry.guidance_argument == "guider" and pipe.guider is not None:
+        pipe.guider = pipe.guider.new(guidance_scale=request.guidance_scale)
     if request.guidance_rescale:
         kwargs["guidance_rescale"] = request.guidance_rescale
     kwargs["generator"] = [torch.Generator("cpu").manual_seed(int(job.request.seed or 0)) for job in jobs]

@@ -1,0 +1,97 @@
+"""Test the table of pipelines against the classes of diffusers."""
+
+import ast
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+
+from artgen.registry import pipelines
+from artgen.registry.pipelines import PipelineEntry
+
+PIPELINES_FOLDER = Path(diffusers.__file__).parent / "pipelines"
+ENTRIES = {
+    name: entry
+    for name, entry in pipelines.pipeline_entries().items()
+    if all(importlib.util.find_spec(package) for package in entry.packages)
+}
+NAMES = sorted(
+    name
+    for name in sys.modules["diffusers"]._import_structure["pipelines"]
+    if name.endswith("Pipeline") and not name.startswith(("AutoPipeline", "DiffusionPipeline"))
+)
+
+
+def arguments(class_name: str) -> dict[str, Any]:
+    """Return the parameters of a pipeline call, with the keyword arguments that older classes accept."""
+    return dict(inspect.signature(getattr(diffusers, class_name).__call__).parameters)
+
+
+@pytest.mark.parametrize("class_name", NAMES)
+def test_each_pipeline_class_of_diffusers_has_an_entry_or_a_reason(class_name: str) -> None:
+    if pipelines.find_entry(class_name) is None:
+        assert "that artgen knows" not in pipelines.refusal_reason(class_name)
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_the_class_of_each_task_takes_the_arguments_of_the_entry(entry: PipelineEntry) -> None:
+    for task, class_name in entry.tasks.items():
+        taken = arguments(class_name)
+        assert "num_inference_steps" in taken, class_name
+        if entry.guidance != "none":
+            components = inspect.signature(getattr(diffusers, class_name).__init__).parameters
+            assert entry.guidance_argument in taken.keys() | {"guider"} & components.keys(), class_name
+        if task != "sample":
+            assert "prompt" in taken, class_name
+            assert ("negative_prompt" in taken) or entry.negative_prompt == "none", class_name
+            assert ("true_cfg_scale" in taken) or entry.negative_prompt != "true-cfg", class_name
+        if task in ("img2img", "inpaint", "outpaint"):
+            assert "image" in taken, class_name
+            assert ("strength" in taken) == (task not in entry.no_strength), class_name
+        if task in ("inpaint", "outpaint"):
+            assert "mask_image" in taken, class_name
+        assert ("guidance_rescale" in taken) or task not in entry.guidance_rescale, class_name
+    called = {name for class_name in entry.tasks.values() for name in arguments(class_name)}
+    assert entry.arguments.keys() <= called
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_the_class_of_each_task_can_be_built_from_the_components_of_the_others(entry: PipelineEntry) -> None:
+    signatures = [inspect.signature(getattr(diffusers, name).__init__).parameters for name in entry.tasks.values()]
+    for parameters in signatures:
+        assert entry.denoiser in parameters
+        assert entry.vae is None or entry.vae in parameters
+        assert all(encoder.component in parameters for encoder in entry.encoders)
+        required = {name for name, value in parameters.items() if value.default is inspect.Parameter.empty}
+        assert all(required - {"self"} <= others.keys() for others in signatures)
+
+
+def test_auto_pipelines_have_no_task_that_the_table_lacks() -> None:
+    from diffusers.pipelines import auto_pipeline
+
+    tables = {
+        "txt2img": auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+        "img2img": auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+        "inpaint": auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING,
+    }
+    for task, table in tables.items():
+        for cls in table.values():
+            entry = pipelines.find_entry(cls.__name__)
+            assert entry is None or entry.tasks.get(task) or task in entry.refused_tasks, cls.__name__
+
+
+def test_no_module_tests_for_a_list_of_architectures() -> None:
+    """The table is the only place with facts of pipelines. Single files are recognized by their tensors."""
+    for path in Path(pipelines.__file__).parents[1].rglob("*.py"):
+        if path.name.startswith(("single_file", "sampling_facts")):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Compare) or not isinstance(node.ops[0], ast.In | ast.NotIn):
+                continue
+            values = getattr(node.comparators[0], "elts", [])
+            texts = {value.value for value in values if isinstance(value, ast.Constant)}
+            assert not ({"sd1", "sdxl"} <= texts and "architecture" in ast.dump(node.left)), f"{path}:{node.lineno}"
