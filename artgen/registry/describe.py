@@ -43,7 +43,10 @@ def describe_folder(
     scheduler = diffusers_folder.read_scheduler_config(path)
     native_size, size_multiple = _sizes(entry, denoiser, vae)
     is_flow_matching = str(scheduler.get("_class_name", "")).startswith("FlowMatch")
-    steps, guidance_scale, scheduler_name = _default_sampling(name, entry, denoiser, scheduler)
+    variant = detect_variant(
+        name, entry.architecture, scheduler=scheduler, time_cond_dim=denoiser.get("time_cond_proj_dim")
+    )
+    defaults = variant or entry
     model = ResolvedModel(
         name=name,
         path=path,
@@ -55,15 +58,16 @@ def describe_folder(
         variant=diffusers_folder.select_weights(path, omitted)[0],
         native_size=native_size,
         size_multiple=size_multiple,
-        steps=steps,
-        guidance_scale=guidance_scale,
-        scheduler=scheduler_name,
+        steps=defaults.steps,
+        guidance_scale=defaults.guidance_scale,
+        scheduler="lcm" if variant and scheduler.get("_class_name") == "LCMScheduler" else None,
         unet_channels=int(denoiser.get("in_channels", 4)),
         latent_channels=int(vae.get("latent_channels", 4)),
         is_flow_matching=is_flow_matching,
         max_prompt_tokens=_max_prompt_tokens(path),
         prediction="flow" if is_flow_matching else str(scheduler.get("prediction_type", "epsilon")),
         omitted=omitted,
+        notes=(f"Detected {variant}.",) if variant and info is None else (),
     )
     fields = read_artgen_json(path / "artgen.json")
     if scheduler and fields.get("prediction", model.prediction) != model.prediction:
@@ -111,22 +115,6 @@ def vae_scale_factor(vae_config: Mapping[str, Any]) -> int:
         return int(2 ** len(halvings))
     blocks = vae_config.get("block_out_channels") or vae_config.get("encoder_block_out_channels")
     return int(2 ** (len(blocks) - 1)) if isinstance(blocks, list) and blocks else 8
-
-
-def _default_sampling(
-    name: str, entry: PipelineEntry, denoiser_config: Mapping[str, Any], scheduler_config: Mapping[str, Any]
-) -> tuple[int, float, str | None]:
-    """Return default steps, guidance scale and scheduler for a model without a description."""
-    variant = detect_variant(
-        name,
-        entry.architecture,
-        scheduler=scheduler_config,
-        time_cond_dim=denoiser_config.get("time_cond_proj_dim"),
-    )
-    if variant:
-        is_lcm = scheduler_config.get("_class_name") == "LCMScheduler"
-        return variant.steps, variant.guidance_scale, "lcm" if is_lcm else None
-    return entry.steps, entry.guidance_scale, None
 
 
 def catalog_fields(info: ModelInfo | None) -> dict[str, Any]:

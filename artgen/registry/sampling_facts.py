@@ -84,7 +84,7 @@ def detect_sampling(path: Path, content: FileContent, fields: Mapping[str, Any])
         architecture,
         time_cond_dim=denoiser.time_cond_dim if denoiser else None,
     )
-    notes = [] if variant is None else [_variant_note(variant)]
+    notes = [] if variant is None else [f"Detected {variant}."]
     if architecture not in ("sd1", "sd2", "sdxl", "sdxl-refiner"):
         return SamplingFacts("flow", variant=variant, notes=tuple(notes))
     if edm := _edm(path, content):
@@ -111,11 +111,6 @@ def detect_sampling(path: Path, content: FileContent, fields: Mapping[str, Any])
 
 def _override_hint(path: Path, key: str, value: str) -> str:
     return f'To change this, write {{"{key}": "{value}"}} to \'{path.stem}.artgen.json\' next to the file.'
-
-
-def _variant_note(variant: Variant) -> str:
-    steps = "1 step" if variant.steps == 1 else f"{variant.steps} steps"
-    return f"Detected {variant.name} (from the {variant.source}): {steps}, guidance {variant.guidance_scale:g}."
 
 
 def _prediction(

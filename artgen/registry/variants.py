@@ -1,8 +1,8 @@
 """Detect distilled variants of a model: by the contents of its files first, by its name last.
 
 Sources of the settings: the model cards of SDXL Turbo, SDXL Lightning, Hyper-SD, DMD2, LCM, TCD, Stable Diffusion 3.5
-Large Turbo and Qwen-Image-Lightning. The table of pipelines has the variants with their own pipeline or configuration,
-such as Flux.1 schnell and Flux.2 klein.
+Large Turbo, Qwen-Image-Lightning, Z-Image, HiDream-I1, ERNIE-Image, Chroma1 Flash and Hunyuan-DiT. The table of
+pipelines has the variants with their own pipeline or configuration, such as Flux.1 schnell and Flux.2 klein.
 """
 
 import re
@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
+
+Z_IMAGE_SHIFT = 6.0
+"""Smallest shift of the scheduler of Z-Image, which is not distilled. The table of pipelines has Z-Image-Turbo."""
 
 MAX_VARIANT_STEPS = 16
 """Largest number of steps that a file name can set, as in `sdxl_lightning_8step`."""
@@ -36,6 +39,10 @@ class Variant:
     native_size: tuple[int, int] | None = None
     source: str = "name"
 
+    def __str__(self) -> str:
+        steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
+        return f"{self.name} (from the {self.source}): {steps}, guidance {self.guidance_scale:g}"
+
 
 def _scheduler(class_name: str, **values: object) -> Mapping[str, Any]:
     return MappingProxyType({"_class_name": class_name, **values})
@@ -60,6 +67,11 @@ _BY_NAME: tuple[tuple[str, tuple[str, ...], Variant], ...] = (
     ("turbo", ("sd1", "sd2"), Variant("SD Turbo", 4, 0.0, _EULER)),
     ("turbo", ("sd3",), Variant("Stable Diffusion 3.5 Large Turbo", 4, 0.0)),
     ("lightning", ("qwen-image",), Variant("Qwen-Image-Lightning", 8, 1.0)),
+    ("fast", ("hidream",), Variant("HiDream-I1 Fast", 16, 0.0)),
+    ("dev", ("hidream",), Variant("HiDream-I1 Dev", 28, 0.0)),
+    ("turbo", ("ernie-image",), Variant("ERNIE-Image Turbo", 8, 1.0)),
+    ("flash", ("chroma",), Variant("Chroma1 Flash", 18, 1.0)),
+    ("distilled", ("hunyuandit",), Variant("distilled Hunyuan-DiT", 25, 5.0)),
 )
 """Words of a model's name, architectures, variant."""
 
@@ -85,7 +97,7 @@ def detect_variant(
     words = name_words(name)
     if time_cond_dim:
         return Variant("latent consistency model", 4, 8.0, _LCM, source="tensors")
-    if found := _from_scheduler(scheduler):
+    if found := _from_scheduler(architecture, scheduler, words):
         return _with_steps(found, words)
     for text, architectures, variant in _BY_NAME:
         if architecture in architectures and f" {text} " in f" {words} ":
@@ -93,12 +105,18 @@ def detect_variant(
     return None
 
 
-def _from_scheduler(scheduler: Mapping[str, Any]) -> Variant | None:
+def _from_scheduler(architecture: str, scheduler: Mapping[str, Any], words: str) -> Variant | None:
     """Return the variant that a scheduler configuration implies.
 
     Models distilled to a few steps ("turbo") have an Euler scheduler with trailing timesteps and epsilon prediction.
+    HiDream-I1 Dev and Fast have an LCM scheduler. The shift of Z-Image is 6, that of Z-Image-Turbo is 3.
     """
     class_name = str(scheduler.get("_class_name", ""))
+    if architecture == "hidream" and class_name == "FlowMatchLCMScheduler":
+        name, steps = ("HiDream-I1 Fast", 16) if " fast " in f" {words} " else ("HiDream-I1 Dev", 28)
+        return Variant(name, steps, 0.0, source="scheduler")
+    if architecture == "z-image" and scheduler.get("shift", 0) >= Z_IMAGE_SHIFT:
+        return Variant("Z-Image", 50, 4.0, source="scheduler")
     if class_name == "LCMScheduler":
         return Variant("latent consistency model", 4, 1.0, source="scheduler")
     if class_name == "TCDScheduler":
