@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from artgen.jobs.anomaly import Anomaly
     from artgen.metadata import ImageMetadata
     from artgen.metadata import read_metadata as info
-    from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Request, Txt2Img
+    from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Request, Sample, Txt2Img
 
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Inpaint",
     "Outpaint",
     "Request",
+    "Sample",
     "Txt2Img",
     "__version__",
     "find_anomalies",
@@ -55,6 +56,7 @@ _LAZY_IMPORTS = {
     "Inpaint": ("artgen.spec.requests", "Inpaint"),
     "Outpaint": ("artgen.spec.requests", "Outpaint"),
     "Request": ("artgen.spec.requests", "Request"),
+    "Sample": ("artgen.spec.requests", "Sample"),
     "Txt2Img": ("artgen.spec.requests", "Txt2Img"),
     "FailedImage": ("artgen.engine.generate", "FailedImage"),
     "GeneratedImage": ("artgen.engine.generate", "GeneratedImage"),

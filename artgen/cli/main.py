@@ -31,6 +31,7 @@ COMMAND_SUMMARIES = {
     "inpaint": "Repaint the masked part of an image. Pixels outside the mask do not change.",
     "outpaint": "Extend an image beyond its edges. A narrow band at these edges is blended.",
     "denoise": "Remove noise, such as grain and sensor noise, from images.",
+    "sample": "Generate images from noise with a model that takes no prompt.",
     "noise": "Show the forward process of diffusion: an image with increasing noise, as a strip.",
     "anomaly": "Score how anomalous an image is, and locate anomalous regions.",
     "batch": "Generate images from prompt files and folders of images. Run the same command again to continue.",

@@ -9,11 +9,11 @@ from artgen.engine.loading.device import DeviceConfig, resolve_device
 from artgen.engine.loading.oom import is_oom, raise_if_device_lost
 from artgen.engine.memory_policy import MemoryPolicy, MemorySettings, OomHistory, memory_limit, resource_key
 from artgen.engine.results import FailedImage, GeneratedImage
-from artgen.engine.sampling import text_encoder_offload
+from artgen.engine.sampling import text_encoder_offload, unconditional
 from artgen.engine.sampling.pipeline_call import ProgressReporter, run_pipeline
 from artgen.events import Listener
 from artgen.jobs.batch_size import BatchSizePolicy, JobGroup, default_batch_size
-from artgen.jobs.job import GenerationJob, Job
+from artgen.jobs.job import GenerationJob, Job, PipelineJob, SampleJob
 from artgen.spec.settings import MAX_BATCH_SIZE, FramesSettings
 
 
@@ -62,14 +62,15 @@ class BatchRunner:
             self._group_start, self._group_end = start, _group_end(self._jobs, start)
         # A group contains only generation jobs, because the group key contains the request.
         end = min(self._group_end, start + MAX_BATCH_SIZE)
-        group = [job for job in self._jobs[start:end] if isinstance(job, GenerationJob)]
+        group = [job for job in self._jobs[start:end] if isinstance(job, PipelineJob)]
         job = group[0]
         while True:
             start_time = time.monotonic()
             batch_size = self._next_batch_size(start)
             device_config = _device_config(job)
             memory_settings = self._memory_policy.settings_for(job, batch_size, device_config)
-            batch_size = min(batch_size, memory_settings.batch_size)
+            limit = job.model.pipeline_entry.max_batch_size or MAX_BATCH_SIZE
+            batch_size = min(batch_size, memory_settings.batch_size, limit)
             batch = group[:batch_size]
             outcomes = self._try_batch(start, batch, batch_size, device_config, memory_settings)
             if outcomes is not None:
@@ -89,7 +90,7 @@ class BatchRunner:
     def _try_batch(
         self,
         start: int,
-        batch: Sequence[GenerationJob],
+        batch: Sequence[PipelineJob],
         batch_size: int,
         device_config: DeviceConfig,
         memory_settings: MemorySettings,
@@ -102,10 +103,16 @@ class BatchRunner:
         progress = ProgressReporter(self._listener, start + 1, len(batch), len(self._jobs), remaining_seconds)
         try:
             with memory_limit(device_config, batch[0].request.memory_budget):
+                samples = [job for job in batch if isinstance(job, SampleJob)]
+                if samples:
+                    return unconditional.run_pipeline(
+                        samples, batch_size, device_config, memory_settings, progress, self._frames
+                    )
+                prompted = [job for job in batch if isinstance(job, GenerationJob)]
                 if text_encoder_offload.encodes_prompts_first(memory_settings, device_config):
-                    upcoming = _same_resources(batch[0], self._jobs[start:], self._context.upcoming)
-                    text_encoder_offload.encode_prompts(batch, upcoming, device_config, self._listener)
-                return run_pipeline(batch, batch_size, device_config, memory_settings, progress, self._frames)
+                    upcoming = _same_resources(prompted[0], self._jobs[start:], self._context.upcoming)
+                    text_encoder_offload.encode_prompts(prompted, upcoming, device_config, self._listener)
+                return run_pipeline(prompted, batch_size, device_config, memory_settings, progress, self._frames)
         except (MemoryError, RuntimeError) as error:
             raise_if_device_lost(error)
             if not is_oom(error):
@@ -113,8 +120,10 @@ class BatchRunner:
         return None
 
 
-def _device_config(job: GenerationJob) -> DeviceConfig:
+def _device_config(job: PipelineJob) -> DeviceConfig:
     request = job.request
+    if isinstance(job, SampleJob):
+        return unconditional.resolve_device_config(job)
     config = resolve_device(request.device, request.dtype, job.model.weight_bytes())
     return replace(config, quantize=request.quantize)
 

@@ -3,8 +3,9 @@
 A dry run and a real run use the same checks, so that both report the same errors.
 """
 
+import contextlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import diffusers
@@ -16,10 +17,11 @@ from artgen.engine.loading.oom import first_line
 from artgen.engine.sampling import prompts
 from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
 from artgen.events import Listener, Notice, no_op
-from artgen.jobs.job import DenoiseJob, GenerationJob, Job
+from artgen.jobs import sample
+from artgen.jobs.job import DenoiseJob, Job, PipelineJob
 from artgen.registry import ResolvedModel, read_scheduler_config, single_file_config
 from artgen.spec.refiner import parse_refiner
-from artgen.spec.requests import PromptRequest, Request
+from artgen.spec.requests import PromptRequest, Request, Sample
 from artgen.system.counts import counted
 
 
@@ -51,6 +53,8 @@ class RequestChecker:
         pipeline_cache.check_loadable(model, safety_checker=getattr(request, "safety_checker", False))
         if model.refiner is not None:
             pipeline_cache.check_loadable(model.refiner)
+        if isinstance(request, Sample):
+            _check_sample_scheduler(request, model)
         if not isinstance(request, PromptRequest):
             return
         strength = getattr(request, "strength", None)
@@ -80,26 +84,25 @@ def check_jobs(jobs: Iterable[Job], listener: Listener = no_op) -> None:
     """
     checker = RequestChecker(listener)
     for job in jobs:
-        if isinstance(job, GenerationJob | DenoiseJob):
+        if isinstance(job, PipelineJob | DenoiseJob):
             checker.check(job.request, job.model)
+
+
+def _check_sample_scheduler(request: Sample, model: ResolvedModel) -> None:
+    """Check that the scheduler of a model without a prompt can be created and computes a step."""
+    if model.pipeline == "ScoreSdeVePipeline":  # its scheduler has two kinds of steps
+        return
+    with _wrap_scheduler_errors(model):
+        scheduler = schedulers.build_scheduler(_model_scheduler(model), request.scheduler, None)
+        _run_first_step(scheduler, request.steps or 1, *sample.model_channels(model))
 
 
 def _check_scheduler(request: PromptRequest, model: ResolvedModel) -> Any:
     """Check that the scheduler of a request can be created and run. Return it."""
-    config = read_scheduler_config(single_file_config(model) if model.is_file else model.path)
-    cls = find_class("diffusers", str(config.get("_class_name")), diffusers.SchedulerMixin)
-    try:
-        with pipeline_cache.silence_libraries():
-            scheduler = schedulers.build_scheduler(cls.from_config(config), request.scheduler, request.sigmas)
-            schedulers.check_steps(scheduler, request.steps or 1)
-            _run_first_step(scheduler, request.steps or 1)
-    except ArtgenError:
-        raise
-    except Exception as error:  # A scheduler can raise any exception for an invalid configuration.
-        raise ModelUnavailableError(
-            f"Cannot use the scheduler of '{model.name}': {first_line(error).rstrip('.')}.",
-            "Use another --scheduler, or another copy of the model.",
-        ) from error
+    with _wrap_scheduler_errors(model):
+        scheduler = schedulers.build_scheduler(_model_scheduler(model), request.scheduler, request.sigmas)
+        schedulers.check_steps(scheduler, request.steps or 1)
+        _run_first_step(scheduler, request.steps or 1)
     is_lcm_pipeline = model.pipeline.startswith("LatentConsistencyModel")
     if is_lcm_pipeline and "original_inference_steps" not in inspect.signature(scheduler.set_timesteps).parameters:
         raise UsageError(
@@ -132,11 +135,31 @@ def _check_refiner_steps(request: PromptRequest, scheduler: Any) -> None:
         )
 
 
-def _run_first_step(scheduler: Any, steps: int) -> None:
+def _model_scheduler(model: ResolvedModel) -> Any:
+    config = read_scheduler_config(single_file_config(model) if model.is_file else model.path)
+    return find_class("diffusers", str(config.get("_class_name")), diffusers.SchedulerMixin).from_config(config)
+
+
+@contextlib.contextmanager
+def _wrap_scheduler_errors(model: ResolvedModel) -> Iterator[None]:
+    """Convert all errors: a scheduler can raise any exception for an invalid configuration."""
+    try:
+        with pipeline_cache.silence_libraries():
+            yield
+    except ArtgenError:
+        raise
+    except Exception as error:
+        raise ModelUnavailableError(
+            f"Cannot use the scheduler of '{model.name}': {first_line(error).rstrip('.')}.",
+            "Use another --scheduler, or another copy of the model.",
+        ) from error
+
+
+def _run_first_step(scheduler: Any, steps: int, channels: int = 4, out_channels: int = 4) -> None:
     """Run a step on zeros. Some settings, such as the prediction type, are validated only in a step."""
     scheduler = type(scheduler).from_config(scheduler.config)
     schedulers.set_timesteps(scheduler, steps)
-    sample = torch.zeros(1, 4, 8, 8)
+    state = torch.zeros(1, channels, 8, 8)
     if hasattr(scheduler, "scale_model_input"):
-        scheduler.scale_model_input(sample, scheduler.timesteps[0])
-    scheduler.step(torch.zeros_like(sample), scheduler.timesteps[0], sample)
+        scheduler.scale_model_input(state, scheduler.timesteps[0])
+    scheduler.step(torch.zeros(1, out_channels, 8, 8), scheduler.timesteps[0], state)

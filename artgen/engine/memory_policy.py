@@ -17,12 +17,12 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, Notice, PlanNote
 from artgen.jobs import checks
-from artgen.jobs.job import GenerationJob
+from artgen.jobs.job import PipelineJob
 from artgen.jobs.pipeline_options import uses_cfg
 from artgen.registry import ResolvedModel, estimate_memory
 from artgen.spec import fast
 from artgen.spec import memory_budget as budget
-from artgen.spec.requests import PromptRequest
+from artgen.spec.requests import PromptRequest, Sample
 from artgen.spec.settings import MAX_BATCH_SIZE, settings_of
 from artgen.system import hardware
 
@@ -51,7 +51,7 @@ class MemorySettings:
     allow_cuda_graphs: bool = True
 
     @classmethod
-    def from_request(cls, request: PromptRequest, batch_size: int) -> "MemorySettings":
+    def from_request(cls, request: PromptRequest | Sample, batch_size: int) -> "MemorySettings":
         """Return the settings of a request. `auto` means no offloading until `plan_memory` selects a mode."""
         auto = request.offload == "auto"
         skips_layers = any(preset.name == "cache" for preset in fast.parse_presets(request.fast))
@@ -104,7 +104,7 @@ class MemoryPolicy:
         self._planned_pixels = 0  # pixels per pipeline call that `_settings` were planned for
         self._settings = MemorySettings(MAX_BATCH_SIZE, vae_tiling=False, offload=None)
 
-    def settings_for(self, job: GenerationJob, batch_size: int, device_config: DeviceConfig) -> MemorySettings:
+    def settings_for(self, job: PipelineJob, batch_size: int, device_config: DeviceConfig) -> MemorySettings:
         """Return the settings for `batch_size` images with the settings of this job.
 
         The settings are planned again if the images need other resources, or more memory than the images before.
@@ -124,7 +124,7 @@ class MemoryPolicy:
                 self._settings = plan_memory(self._settings, job, batch_size, device_config, self._listener)
         return self._settings
 
-    def degrade(self, device_config: DeviceConfig, job: GenerationJob, batch_size: int) -> None:
+    def degrade(self, device_config: DeviceConfig, job: PipelineJob, batch_size: int) -> None:
         """Reduce the memory use after an out-of-memory error with `batch_size` images per pipeline call.
 
         Raises:
@@ -138,7 +138,7 @@ class MemoryPolicy:
             self._settings = self._apply_next_fallback(device_config, job, batch_size)
         self._oom_history[self._resource_key] = self._planned_pixels, self._settings
 
-    def _apply_next_fallback(self, device_config: DeviceConfig, job: GenerationJob, batch_size: int) -> MemorySettings:
+    def _apply_next_fallback(self, device_config: DeviceConfig, job: PipelineJob, batch_size: int) -> MemorySettings:
         reduced = self._settings.next_fallback(device_config, batch_size)
         if reduced is None or reduced.offload != self._settings.offload:
             pipeline_cache.clear_cache()
@@ -157,7 +157,7 @@ class MemoryPolicy:
 
 def plan_memory(
     memory_settings: MemorySettings,
-    job: GenerationJob,
+    job: PipelineJob,
     batch_size: int,
     device_config: DeviceConfig,
     listener: Listener,
@@ -204,7 +204,7 @@ def plan_memory(
 
 
 def _choose_offload(
-    memory_settings: MemorySettings, job: GenerationJob, batch_size: int, device_config: DeviceConfig, budget_bytes: int
+    memory_settings: MemorySettings, job: PipelineJob, batch_size: int, device_config: DeviceConfig, budget_bytes: int
 ) -> budget.OffloadPlan:
     """Return the cheapest offload mode for `batch_size` images within a memory budget."""
     unet_batch_size = batch_size * (2 if uses_cfg(job.request, job.model.pipeline_entry) else 1)
@@ -238,7 +238,7 @@ def available_bytes(device_config: DeviceConfig, memory_budget: str | None) -> i
 
 def fits_beside(
     model: ResolvedModel,
-    job: GenerationJob,
+    job: PipelineJob,
     batch_size: int,
     device_config: DeviceConfig,
     memory_settings: MemorySettings,
@@ -279,7 +279,7 @@ def memory_limit(device_config: DeviceConfig, memory_budget: str | None) -> Iter
         torch.cuda.set_per_process_memory_fraction(1.0, index)
 
 
-def resource_key(job: GenerationJob) -> tuple[Any, ...]:
+def resource_key(job: PipelineJob) -> tuple[Any, ...]:
     """Return everything that memory settings depend on, except the image size."""
     request = job.request
     values = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from artgen.errors import UsageError
-from artgen.jobs.job import GenerationJob, Job
+from artgen.jobs.job import Job, PipelineJob
 from artgen.spec.settings import MAX_BATCH_SIZE, describe_value, parse_whole_number
 from artgen.system import hardware
 
@@ -136,7 +136,7 @@ def default_batch_size(job: Job) -> int:
 
     On a CPU the result is 1 for a large model, because one image keeps all cores busy.
     """
-    if not isinstance(job, GenerationJob):
+    if not isinstance(job, PipelineJob) or job.model.pipeline_entry.max_batch_size == 1:
         return 1
     model, device = job.model, job.request.device
     if device.startswith("cuda") or (device == "auto" and hardware.cuda_device_count()):

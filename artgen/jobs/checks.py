@@ -8,7 +8,7 @@ from typing import Any
 from artgen import images, registry
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.jobs import pipeline_options
-from artgen.jobs.job import DenoiseJob, GenerationJob, Job
+from artgen.jobs.job import DenoiseJob, GenerationJob, Job, PipelineJob
 from artgen.registry import diffusers_folder, pipelines
 from artgen.registry.lora import LoraRequest
 from artgen.spec.requests import TASKS, PromptRequest
@@ -259,13 +259,13 @@ def check_frames(frames: FramesSettings, job: Job) -> None:
             )
         if (job.request.steps or 1) < 2:
             raise UsageError("Frames need 2 steps or more.", "Add --steps 10, or remove --frames.")
-    elif isinstance(job, GenerationJob) and not job.model.pipeline_entry.supports("frames"):
+    elif isinstance(job, PipelineJob) and not job.model.pipeline_entry.supports("frames"):
         raise UsageError(f"Frames cannot show the latents of {job.model.name}.", "Remove --frames for this model.")
     elif isinstance(job, GenerationJob) and job.model.refiner is not None:
         raise UsageError("Frames cannot show the steps of two models.", "Remove --frames or --refiner.")
     task = TASKS[job.request.task]
     if frames.include_noising and task.default_strength is None:
-        reason = "starts from noise alone" if task.pipeline_kind else "adds no noise"
+        reason = "adds no noise" if "image" in task.inputs else "starts from noise alone"
         raise UsageError(
             f"--include-noising shows how noise is added to the input image, but {task.name} {reason}.",
             "Remove --include-noising. `artgen noise input.png` shows the noising of any image.",

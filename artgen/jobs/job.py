@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from artgen import images, registry
 from artgen.registry.lora import LoraRequest
-from artgen.spec.requests import Denoise, PromptRequest, Request
+from artgen.spec.requests import Denoise, PromptRequest, Request, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +51,37 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationJob(Job):
-    """Represent a job that runs a diffusers pipeline with a prompt.
+class PipelineJob(Job):
+    """Represent a job that runs a diffusers pipeline.
 
     Attributes:
         request: complete request.
         model: resolved model.
+    """
+
+    request: PromptRequest | Sample
+    model: registry.ResolvedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleJob(PipelineJob):
+    """Represent a job that generates an image from noise without a prompt.
+
+    Attributes:
+        request: complete request.
+        class_number: class of a class-conditional model, from 0; None for an unconditional model.
+    """
+
+    request: Sample
+    class_number: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationJob(PipelineJob):
+    """Represent a job that runs a diffusers pipeline with a prompt.
+
+    Attributes:
+        request: complete request.
         image: input image, RGB, in the size of the result (outpaint: the extended canvas); None for txt2img.
         source: all channels and bits of the input image in the same size, for the result; None if `image` has all of
             them.
@@ -65,7 +90,6 @@ class GenerationJob(Job):
     """
 
     request: PromptRequest
-    model: registry.ResolvedModel
     image: Image.Image | None = None
     source: images.LosslessImage | None = None
     mask: Image.Image | None = None

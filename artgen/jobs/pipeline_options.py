@@ -9,13 +9,13 @@ from typing import Any
 from artgen.errors import UsageError
 from artgen.registry import ResolvedModel
 from artgen.registry.pipelines import PipelineEntry
-from artgen.spec.requests import PromptRequest
+from artgen.spec.requests import PromptRequest, Sample
 
 
-def uses_cfg(request: PromptRequest, entry: PipelineEntry) -> bool:
+def uses_cfg(request: PromptRequest | Sample, entry: PipelineEntry) -> bool:
     """Return whether the pipeline uses classifier-free guidance, which doubles the batch size of the denoiser."""
     if entry.negative_prompt == "true-cfg":
-        return bool(request.negative_prompt)
+        return bool(getattr(request, "negative_prompt", ""))
     scale = request.guidance_scale or 0.0
     return entry.guidance in ("classifier-free", "true-cfg") and scale > entry.guidance_off
 

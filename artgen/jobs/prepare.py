@@ -12,16 +12,16 @@ from typing import Any
 from artgen import registry
 from artgen.errors import ArtgenError
 from artgen.events import Downloading, Listener, Notice, no_op
-from artgen.jobs import checks, components, denoise, fast_parts, pipeline_options
+from artgen.jobs import checks, components, denoise, fast_parts, pipeline_options, sample
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs import notes as notes_of
 from artgen.jobs.default_settings import default_settings, model_scheduler
 from artgen.jobs.inputs import InputImages, input_key
-from artgen.jobs.job import DenoiseJob, GenerationJob, Job
+from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
 from artgen.jobs.time_estimate import time_note
 from artgen.registry import lora as lora_files
 from artgen.spec.fast import LCM_LORA_FILENAME
-from artgen.spec.requests import TASKS, Denoise, ImageRequest, PromptRequest, Request
+from artgen.spec.requests import TASKS, Denoise, ImageRequest, PromptRequest, Request, Sample
 from artgen.system import hardware
 
 WRAPPED_SEED_NOTE = "A seed of 2^32 or more generates the same image as its remainder modulo 2^32."
@@ -218,6 +218,8 @@ class _Stages:
             draft = replace(draft, provenance=provenance)
         if isinstance(request, ImageRequest):
             notes = (*notes, *time_note(request, draft.entry.model, draft.size))
+        if isinstance(draft.request, Sample) and isinstance(request, Sample):
+            notes += sample.notes(draft.request, request)
         if draft.loras:
             request = request.replace(lora=tuple(map(str, draft.loras)))
         return replace(draft, request=request, notes=notes)
@@ -270,6 +272,11 @@ def _build_job(draft: _JobDraft) -> Job:
     }  # fmt: skip
     if isinstance(request, Denoise) and inputs.image is not None:
         return DenoiseJob(request=request, image=inputs.image, low_bytes=inputs.low_bytes, model=model, **shared)
+    if isinstance(request, Sample) and model is not None:
+        found = sample.find_class(request, model)
+        if found is not None and found.name:
+            shared["provenance"] = {**draft.provenance, "class_name": found.name}
+        return SampleJob(request=request, model=model, class_number=found and found.number, **shared)
     if isinstance(request, PromptRequest) and model is not None:
         return GenerationJob(
             request=request,
@@ -287,6 +294,8 @@ def _model_name(request: Request) -> str | None:
     """Return the requested model or the default model; None if the request needs no model."""
     if isinstance(request, Denoise):
         return denoise.model_name(request)
+    if isinstance(request, Sample):
+        return sample.model_name(request)
     return request.model or hardware.default_model()
 
 
@@ -330,6 +339,8 @@ def _has_changed(model: registry.ResolvedModel | None) -> bool:
 def _check_model(request: Request, entry: _ModelEntry) -> None:
     if isinstance(request, Denoise) and entry.model is not None:
         denoise.check_model_type(request, entry.model)
+    elif isinstance(request, Sample) and entry.model is not None:
+        sample.check_model(entry.model)
     elif isinstance(request, PromptRequest) and entry.model is not None:
         checks.check_task(request, entry.model)
         pipeline_options.check_options(request, entry.model, entry.scheduler)
@@ -346,6 +357,8 @@ def _describe_result(draft: _JobDraft) -> _JobDraft:
         notes = (*notes, *notes_of.size_warnings(size, model))
     if model is not None and model.remote is not None:
         notes = (*notes, model.download_note())
+    if isinstance(request, Sample) and model is not None:
+        size = sample.image_size(model)
     provenance = {"width": size[0], "height": size[1], **inputs.provenance, **draft.entry.provenance}
     return replace(draft, size=size, provenance=provenance, notes=notes)
 
@@ -356,6 +369,8 @@ def _fill_request(draft: _JobDraft) -> Request:
     if isinstance(request, Denoise):
         request = denoise.fill_defaults(request, model)
         return request if model is None else request.replace(model=draft.entry.name)
+    if isinstance(request, Sample) and model is not None:
+        return sample.fill_defaults(request, model, draft.entry.scheduler_config).replace(model=draft.entry.name)
     if isinstance(request, PromptRequest) and model is not None:
         return request.replace(
             **default_settings(request, model, draft.entry.scheduler, draft.inputs.resolved, draft.size),

@@ -11,7 +11,7 @@ from artgen.errors import ArtgenError, OutputError, UsageError
 from artgen.events import Listener, no_op
 from artgen.jobs import checks, pipeline_options
 from artgen.jobs.batch_size import default_batch_size
-from artgen.jobs.job import DenoiseJob, GenerationJob
+from artgen.jobs.job import DenoiseJob, PipelineJob
 from artgen.jobs.notes import format_notes
 from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.jobs.replay_checks import PINNED_SETTINGS, pinned_model
@@ -234,7 +234,7 @@ class Planner:
             self._shape_ids.setdefault(shape, len(self._shape_ids)),
             self._animation_output,
             default_batch_size(job),
-            job.model if isinstance(job, GenerationJob | DenoiseJob) else None,
+            job.model if isinstance(job, DenoiseJob | PipelineJob) else None,
             job.provenance,
         )
 

@@ -85,8 +85,10 @@ class PipelineEntry:
             latent-noise, latent-channels (the denoiser's channels follow from the VAE), latent-masking (inpainting with
             latents of any width), training, cuda-graphs, unet-blocks
             (channels-last, fused QKV), vae-upcast (decodes in fp32), prompt-embeddings (`encode_prompt` of Stable
-            Diffusion), quantize (fp8), and fast-NAME for the parts of `--fast`.
+            Diffusion), quantize (fp8), half-precision (fp16 and bf16 in the task sample), and fast-NAME for the
+            parts of `--fast`.
         pixel_space: whether the denoiser works on pixels, without a prompt.
+        schedulers: artgen's names of the schedulers that the task sample supports besides the model's own.
     """
 
     name: str
@@ -124,6 +126,7 @@ class PipelineEntry:
     max_batch_size: int | None = None
     features: frozenset[str] = frozenset()
     pixel_space: bool = False
+    schedulers: tuple[str, ...] = ()
 
     def supports(self, feature: str) -> bool:
         """Return whether artgen supports a feature with this pipeline; see `features`."""
@@ -159,8 +162,8 @@ def _table() -> dict[str, Any]:
 
 def _entry(name: str, table: Mapping[str, Any]) -> PipelineEntry:
     values = _inherited(name, table)
-    values["classes"] = tuple(values.get("classes", ()))
-    values["packages"] = tuple(values.get("packages", ()))
+    for key in ("classes", "packages", "schedulers"):
+        values[key] = tuple(values.get(key, ()))
     for key in ("no_strength", "guidance_rescale"):
         values[key] = tuple(task for task in values.get(key, ()) if task in values["tasks"])
     values["features"] = frozenset(values.get("features", ()))

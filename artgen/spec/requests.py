@@ -29,6 +29,7 @@ from artgen.spec.settings import (
     ModelSettings,
     OutpaintSettings,
     PromptSettings,
+    SampleSettings,
     SamplingSettings,
     ScaledInput,
     SeedSettings,
@@ -272,6 +273,37 @@ class Denoise(LoraSettings, DenoiseSettings, ImageRequest):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sample(SampleSettings, Request):
+    """Generate an image from noise with a model without a prompt."""
+
+    task: ClassVar[str] = "sample"
+    filename_template: ClassVar[str] = "{index:05}-{seed}"
+    offload: ClassVar[None] = None
+    memory_budget: ClassVar[None] = None
+    quantize: ClassVar[None] = None
+    vae_tiling: ClassVar[None] = None
+    fast: ClassVar[None] = None
+    """Settings of other tasks that the memory policy reads."""
+
+    def group_key(self) -> Request:
+        """Return a request without the values that may differ in a pipeline call: seed and class."""
+        return self.replace(seed=0, class_label=None)
+
+    def _normalize(self, names: Collection[str]) -> None:
+        super()._normalize(names)
+        if self.scheduler is None or "scheduler" not in names:
+            return
+        entry, sigmas = find_scheduler_with_sigmas(self.scheduler)
+        if sigmas not in (None, "normal"):
+            raise UsageError(
+                f"The scheduler {self.scheduler!r} implies {sigmas} sigmas, which sample does not support.",
+                f"Use --scheduler {entry.name}.",
+                settings=("scheduler",),
+            )
+        object.__setattr__(self, "scheduler", entry.name)
+
+
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
@@ -286,6 +318,7 @@ TASKS: dict[str, Task] = {
         ),
         Task(Outpaint, "Inpainting", ("image", "mask_image", "strength", "width", "height"), default_strength=1.0),
         Task(Denoise, source_type=ENHANCED, latent_source_type=COMPOSITE),
+        Task(Sample, inputs=(), source_type=GENERATED),
     )
 }
 """All tasks, by name."""

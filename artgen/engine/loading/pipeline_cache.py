@@ -168,19 +168,27 @@ def pipeline_for_task(pipe: Pipeline, model: ResolvedModel, task: str) -> Pipeli
     if denoiser_config and not denoiser_config.keys() <= denoiser_of(pipe).config.keys():
         denoiser_of(pipe).register_to_config(**denoiser_config)
     with silence_libraries():
-        shared = _share_components(pipe, getattr(diffusers, model.pipeline_entry.tasks[task]))
+        shared = share_components(pipe, getattr(diffusers, model.pipeline_entry.tasks[task]))
     shared.set_progress_bar_config(disable=True)
+    return shared
+
+
+def share_components(pipe: Pipeline, cls: Any, **components: Any) -> Pipeline:
+    """Return a pipeline of class `cls` with the components and the supported configuration of `pipe`.
+
+    Args:
+        pipe: the model's pipeline.
+        cls: pipeline class of diffusers.
+        components: components that replace the components of `pipe`.
+    """
+    accepted = inspect.signature(cls.__init__).parameters
+    values = {**pipe.config, **pipe.components, **components}
+    shared = cls(**{name: value for name, value in values.items() if name in accepted})
     # diffusers uses these attributes to offload components after a call, and does not copy them to the new pipeline.
     for name in ("_all_hooks", "_offload_device", "_offload_gpu_id"):
         if hasattr(pipe, name):
             setattr(shared, name, getattr(pipe, name))
     return shared
-
-
-def _share_components(pipe: Pipeline, cls: Any) -> Pipeline:
-    """Return a pipeline of class `cls` with the components and the supported configuration of `pipe`."""
-    accepted = inspect.signature(cls.__init__).parameters
-    return cls(**{name: value for name, value in {**pipe.config, **pipe.components}.items() if name in accepted})
 
 
 def _read_pipeline(

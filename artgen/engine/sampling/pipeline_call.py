@@ -145,7 +145,7 @@ def _run_pipeline_once(
         "rounding": plan.inexact_optimizations,
         "fallbacks": fallbacks,
         **WRITER_FIELDS,
-        **_library_versions(),
+        **library_versions(),
     }
     resolved_settings = _resolved_settings(device_config, memory_settings)
     output = BatchOutput(decoded, nan_guard, device_config, provenance, resolved_settings, recorder, progress.listener)
@@ -243,7 +243,8 @@ def _resolved_settings(device_config: DeviceConfig, memory_settings: MemorySetti
     return settings
 
 
-def _library_versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries for the record."""
     return {
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,

@@ -9,13 +9,13 @@ import artgen
 from artgen.engine.acceleration.apply import OptimizationError
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ArtgenError, ModelUnavailableError
-from artgen.jobs.job import GenerationJob
+from artgen.jobs.job import PipelineJob
 
 _PACKAGE_FOLDER = Path(artgen.__file__).resolve().parent
 
 
 @contextlib.contextmanager
-def wrap_pipeline_errors(job: GenerationJob) -> Iterator[None]:
+def wrap_pipeline_errors(job: PipelineJob) -> Iterator[None]:
     """Convert an exception that another library raises; an exception from artgen's own code is a bug.
 
     Args:

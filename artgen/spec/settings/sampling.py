@@ -69,8 +69,8 @@ class StepsSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingSettings(StepsSettings):
-    """Store the settings of the sampler. The model has defaults for unset settings."""
+class GuidanceSettings:
+    """Store the guidance scale."""
 
     guidance_scale: float | None = option(
         None,
@@ -81,18 +81,44 @@ class SamplingSettings(StepsSettings):
         maximum=100,
         affects=("pixels", "prompt"),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerSettings:
+    """Store the scheduler."""
+
+    scheduler: str | None = option(
+        None,
+        "Scheduler (sampler). `artgen schedulers` lists the names. [the model's default]",
+        aliases=("--sampler",),
+        metavar="NAME",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings(SchedulerSettings, GuidanceSettings, StepsSettings):
+    """Store the settings of a model without a prompt."""
+
+    class_label: str | None = option(
+        None,
+        "Class of a class-conditional model: its name or its number.",
+        flags=("--class",),
+        aliases=("--class",),
+        metavar="NAME|NUMBER",
+        in_config=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings(SchedulerSettings, GuidanceSettings, StepsSettings):
+    """Store the settings of the sampler. The model has defaults for unset settings."""
+
     guidance_rescale: float | None = option(
         None,
         "Rescale guidance by this factor, which reduces overexposure: Stable Diffusion 1 and 2 txt2img, and SDXL. [0]",
         minimum=0,
         maximum=1,
         neutral_values=(0.0,),
-    )
-    scheduler: str | None = option(
-        None,
-        "Scheduler (sampler). `artgen schedulers` lists the names. [the model's default]",
-        aliases=("--sampler",),
-        metavar="NAME",
     )
     sigmas: str | None = option(None, "Spacing of the noise levels. [the scheduler's default]", choices=SIGMA_SPACINGS)
     fast: str | None = option(

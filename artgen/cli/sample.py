@@ -1,0 +1,38 @@
+"""Define the command `artgen sample`."""
+
+from artgen.cli.dispatch import dispatch
+from artgen.cli.options import flatten_settings
+from artgen.cli.run_requests import OutputOptions
+from artgen.spec.settings import (
+    DeviceSettings,
+    FramesSettings,
+    ModelRef,
+    OutputSettings,
+    ReportSettings,
+    SampleSettings,
+    SeriesSettings,
+    SweepSettings,
+)
+
+
+@flatten_settings
+def sample(
+    series: SeriesSettings,
+    sweep: SweepSettings,
+    sampling: SampleSettings,
+    model: ModelRef,
+    compute: DeviceSettings,
+    output: OutputSettings,
+    frames: FramesSettings,
+    report: ReportSettings,
+) -> None:
+    """Generate images from noise with a model that takes no prompt.
+
+    These models are DDPM, DDIM, PNDM, score SDE, consistency models, unconditional latent diffusion and, with --class,
+    class-conditional DiT. The size of the images is the size of the model.
+
+    artgen sample -m google/ddpm-church-256 --count 4 --steps 50
+    """
+    from artgen.spec.requests import Sample
+
+    dispatch(Sample, (sampling, model, compute), series, sweep, OutputOptions(output, frames, report))
