@@ -15,6 +15,7 @@ from artgen.errors import InputFileError, RefusedError, UsageError
 from artgen.spec.settings import (
     BatchRunSettings,
     CanvasSettings,
+    ClassSettings,
     ComputeSettings,
     DenoiseSettings,
     FramesSettings,
@@ -68,6 +69,7 @@ def run(
     prompt: PromptSettings,
     series: SeriesSettings,
     sampling: SamplingSettings,
+    class_settings: ClassSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
     source: Img2ImgInput,
@@ -98,7 +100,8 @@ def run(
     name = "stdin" if str(files[0]) == prompt_files.STDIN else batch_name(files[0])
     folder, output_settings = batch_folder(output, name)
     groups = (
-        prompt, series, sampling, canvas, size, source, mask, blend, expansion, denoise_settings, model, compute, frames
+        prompt, series, sampling, class_settings, canvas, size, source, mask, blend, expansion, denoise_settings, model,
+        compute, frames,
     )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings
     defaults.pop("batch_size", None)

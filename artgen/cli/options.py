@@ -137,7 +137,7 @@ _PANEL_TITLES: dict[type, str] = {
     settings.StepsSettings: "Sampling",
     settings.GuidanceSettings: "Sampling",
     settings.SchedulerSettings: "Sampling",
-    settings.SampleSettings: "Sampling",
+    settings.ClassSettings: "Sampling",
     settings.SamplingSettings: "Sampling",
     settings.CanvasSettings: "Size",
     settings.SizeSettings: "Size",

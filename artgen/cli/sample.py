@@ -4,13 +4,16 @@ from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
 from artgen.cli.run_requests import OutputOptions
 from artgen.spec.settings import (
+    ClassSettings,
     DeviceSettings,
     FramesSettings,
+    GuidanceSettings,
     ModelRef,
     OutputSettings,
     ReportSettings,
-    SampleSettings,
+    SchedulerSettings,
     SeriesSettings,
+    StepsSettings,
     SweepSettings,
 )
 
@@ -19,7 +22,10 @@ from artgen.spec.settings import (
 def sample(
     series: SeriesSettings,
     sweep: SweepSettings,
-    sampling: SampleSettings,
+    steps: StepsSettings,
+    guidance: GuidanceSettings,
+    scheduler: SchedulerSettings,
+    class_settings: ClassSettings,
     model: ModelRef,
     compute: DeviceSettings,
     output: OutputSettings,
@@ -35,4 +41,5 @@ def sample(
     """
     from artgen.spec.requests import Sample
 
-    dispatch(Sample, (sampling, model, compute), series, sweep, OutputOptions(output, frames, report))
+    groups = (steps, guidance, scheduler, class_settings, model, compute)
+    dispatch(Sample, groups, series, sweep, OutputOptions(output, frames, report))

@@ -18,9 +18,11 @@ from artgen.spec.refiner import parse_refiner
 from artgen.spec.schedulers import find_scheduler_with_sigmas
 from artgen.spec.settings import (
     CanvasSettings,
+    ClassSettings,
     ComputeSettings,
     DenoiseSettings,
     DeviceSettings,
+    GuidanceSettings,
     Img2ImgInput,
     InpaintBlend,
     LoraSettings,
@@ -29,9 +31,9 @@ from artgen.spec.settings import (
     ModelSettings,
     OutpaintSettings,
     PromptSettings,
-    SampleSettings,
     SamplingSettings,
     ScaledInput,
+    SchedulerSettings,
     SeedSettings,
     StepsSettings,
     options_of,
@@ -274,7 +276,7 @@ class Denoise(LoraSettings, DenoiseSettings, ImageRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(SampleSettings, Request):
+class Sample(ClassSettings, SchedulerSettings, GuidanceSettings, Request):
     """Generate an image from noise with a model without a prompt."""
 
     task: ClassVar[str] = "sample"

@@ -34,6 +34,7 @@ ARGUMENTS = {
     "inpaint": ("p.png", "x", "--mask", "p.png"),
     "outpaint": ("p.png", "x"),
     "denoise": ("p.png",),
+    "sample": (),
     "noise": ("p.png",),
     "anomaly": ("p.png",),
     "train": ("ph", "-o", "l.safetensors"),

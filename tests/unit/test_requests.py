@@ -32,6 +32,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "inpaint": {"image": Path("in.png"), "mask": Path("mask.png")},
     "outpaint": {"image": Path("in.png"), "expand": "64"},
     "denoise": {"image": Path("in.png")},
+    "sample": {},
 }
 
 

@@ -64,6 +64,10 @@ def load_folder_pipeline(
             components[name] = load_component(cls, model, name, device_config)
     if not safety_checker and "safety_checker" in index:
         components.update(safety_checker=None, requires_safety_checker=False)
+    if not (model.path / "model_index.json").is_file():  # the oldest layout of unconditional models
+        cls = find_class("diffusers", index["_class_name"], diffusers.DiffusionPipeline)
+        scheduler = find_class("diffusers", index["scheduler"][1], diffusers.SchedulerMixin)
+        return cls(**components, scheduler=scheduler.from_pretrained(model.path, local_files_only=True))
     return diffusers.DiffusionPipeline.from_pretrained(
         model.path, dtype=device_config.torch_dtype, local_files_only=True, use_safetensors=True, **components
     )

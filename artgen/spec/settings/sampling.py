@@ -96,8 +96,8 @@ class SchedulerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleSettings(SchedulerSettings, GuidanceSettings, StepsSettings):
-    """Store the settings of a model without a prompt."""
+class ClassSettings:
+    """Store the class of an image of a class-conditional model."""
 
     class_label: str | None = option(
         None,

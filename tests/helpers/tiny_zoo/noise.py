@@ -9,7 +9,13 @@ from diffusers import (
     DDPMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
+    LDMPipeline,
+    PNDMPipeline,
+    PNDMScheduler,
+    ScoreSdeVePipeline,
+    ScoreSdeVeScheduler,
     UNet2DModel,
+    VQModel,
 )
 
 from tiny_zoo import parts
@@ -33,6 +39,28 @@ def ddpm() -> DDPMPipeline:
 def ddim() -> DDIMPipeline:
     """Build a DDPM that is sampled with DDIM."""
     return DDIMPipeline(unet=_unet(), scheduler=DDIMScheduler())
+
+
+@model
+def pndm() -> PNDMPipeline:
+    """Build a DDPM that is sampled with PNDM."""
+    return PNDMPipeline(unet=_unet(), scheduler=PNDMScheduler())
+
+
+@model
+def score_sde_ve() -> ScoreSdeVePipeline:
+    """Build a score SDE with exploding variance."""
+    return ScoreSdeVePipeline(unet=_unet(), scheduler=ScoreSdeVeScheduler())
+
+
+@model
+def ldm_uncond() -> LDMPipeline:
+    """Build an unconditional latent diffusion model."""
+    vqvae = VQModel(
+        block_out_channels=(4, 8), norm_num_groups=4, num_vq_embeddings=16,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    )  # fmt: skip
+    return LDMPipeline(vqvae=vqvae, unet=_unet(), scheduler=DDIMScheduler())
 
 
 @model
