@@ -106,11 +106,11 @@ def fill_defaults(request: Sample, model: ResolvedModel, scheduler_config: Mappi
     entry = entry_of(model)
     _check_settings(request, model, entry)
     found = find_class(request, model)
-    steps = request.steps or min(entry.steps, _max_steps(entry, scheduler_config))
+    steps = request.steps or min(model.steps, _max_steps(entry, scheduler_config))
     _check_steps(steps, model, entry, scheduler_config)
     guidance_scale = request.guidance_scale
     if guidance_scale is None and entry.guidance != "none":
-        guidance_scale = entry.guidance_scale
+        guidance_scale = model.guidance_scale
     scheduler = request.scheduler
     if scheduler is None:
         name = FIXED_SCHEDULERS.get(model.pipeline, identify_scheduler(scheduler_config)[0])
@@ -191,7 +191,7 @@ def _check_settings(request: Sample, model: ResolvedModel, entry: pipelines.Pipe
             "Remove --dtype.",
             settings=("dtype",),
         )
-    scale = entry.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    scale = model.guidance_scale if request.guidance_scale is None else request.guidance_scale
     if model.pipeline == "DiTPipeline" and scale > 1 and _num_classes(model) != DIT_NULL_CLASS:
         raise UsageError(
             f"Guidance does not support '{model.name}': it has {_num_classes(model)} classes, and the guidance of "
