@@ -92,16 +92,15 @@ class LedgerJobs:
             typer.Exit: entries are invalid; each error is printed.
         """
         self.ledger.refresh()
-        planner = Planner(
-            self._folder,
-            self._defaults,
-            existing_files=self.ledger.completed_files(),
-            known_fingerprints=self.ledger.records,
-            recognizes_images=bool(self.ledger.lost_lines_reason()),
-            optional_settings={name for name in self._defaults if not is_typed(name)},
-            listener=reporter,
-        )
-        self.plan = planner.build_plan(self._entries)
+        entries = list(self._entries)
+        planner = self._create_planner(reporter)
+        self.plan = planner.build_plan(entries)
+        if planner.has_previews and not self._is_dry_run:
+            if not self._run_settings.keep_going:  # else the errors are reported after the download
+                _report_line_errors(self.plan, keep_going=False)
+                self._check_jobs(reporter)
+            planner.download_models(self.plan)
+            self.plan = self._create_planner(reporter).build_plan(entries)
         notes = self._recover_images()
         _report_line_errors(self.plan, keep_going=self._run_settings.keep_going)
         notes += check_unused_settings(self.plan, self._defaults)
@@ -119,6 +118,17 @@ class LedgerJobs:
                 *(JobOutcome(line.location, error=line.error) for line in self.plan.line_errors),
                 *(_failed_outcome(job.location, record.error, record) for job, record in state.failed),
             ],
+        )
+
+    def _create_planner(self, reporter: Reporter) -> Planner:
+        return Planner(
+            self._folder,
+            self._defaults,
+            existing_files=self.ledger.completed_files(),
+            known_fingerprints=self.ledger.records,
+            recognizes_images=bool(self.ledger.lost_lines_reason()),
+            optional_settings={name for name in self._defaults if not is_typed(name)},
+            listener=reporter,
         )
 
     def _recover_images(self) -> list[str]:

@@ -114,6 +114,20 @@ class Planner:
                 raise UsageError(f"Cannot run the batch: it has more than {MAX_JOBS:,} jobs.", "Split the batch.")
         return plan
 
+    @property
+    def has_previews(self) -> bool:
+        """Return whether the weights of a model of the planned jobs are not on the disk."""
+        return any(entry.is_preview for entry in self._model_cache.values())
+
+    def download_models(self, plan: BatchPlan) -> None:
+        """Download the weights of the models of all planned jobs. Then another planner must plan the batch again.
+
+        Raises:
+            ArtgenError: a download failed, or the downloaded files are not valid.
+        """
+        requests = {id(job.template): job.template.request for job in plan.jobs}
+        prepare_jobs(list(requests.values()), self._listener, self._model_cache)
+
     def _add_jobs_or_ignore_defaults(self, plan: BatchPlan, entry: Entry, defaults: Mapping[str, Any]) -> None:
         """Add the jobs of an entry without the optional defaults that do not fit its other settings."""
         try:
@@ -212,7 +226,7 @@ class Planner:
             record = {setting: setting_values[setting], **recorded}
             setting_values[setting] = pinned_model(record, "Cannot use the record", _RECORDED_MODEL_HINT, setting)[0]
         request = build_request(task, setting_values).replace(seed=0)
-        job = prepare_jobs([request], self._listener, self._model_cache)[0]
+        job = prepare_jobs([request], self._listener, self._model_cache, download=False)[0]
         record = to_record(job.request, job.provenance)
         destination = self._resolve_destination(output, job.request)
         owned = OwnFiles(self._existing_files, job) if self._recognizes_images else self._existing_files
