@@ -55,10 +55,16 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
     model = registry.find_local_model(name)
     details = model_details(name, model_info) | {"path": str(model.path) if model else None}
     details = (dict(stored.details) if stored else {}) | details
-    if model:
-        details |= {
-            key: value for key, value in asdict(model).items() if key not in ("name", "path", "native_size", "is_file")
-        }
+    described = model
+    if model is None and not model_info.builtin and reference.kind == "hub" and not cache.is_offline():
+        with Reporter(quiet=True) as report:
+            described = registry.resolve_reference(reference, download=False, listener=report)
+    if described:
+        hidden = ("name", "path", "native_size", "is_file", "remote")
+        details |= {key: value for key, value in asdict(described).items() if key not in hidden}
+        if described.remote is not None:
+            details["width"], details["height"] = described.native_size
+            details["download_size"] = described.remote.download_bytes
     else:
         keys = ("steps", "guidance_scale", "scheduler", "sigmas", "download_size")
         details |= {key: getattr(model_info, key) for key in keys}

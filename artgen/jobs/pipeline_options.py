@@ -52,9 +52,9 @@ def check_options(
         )
     if request.vae_tiling and entry.vae != "vae":
         raise _unsupported_error("--vae-tiling", "vae_tiling", entry, model.name)
-    if request.quantize and model.single_file is not None and model.single_file.format == "gguf":
+    if request.quantize and model.has_quantized_denoiser:
         raise UsageError(
-            f"Cannot use --quantize with '{model.name}': the weights of a GGUF file are quantized already.",
+            f"Cannot use --quantize with '{model.name}': its weights are quantized already.",
             "Remove --quantize.",
             settings=("quantize",),
         )

@@ -28,6 +28,7 @@ from artgen.registry.config_bounds import (
     WHOLE_NUMBERS,
 )
 from artgen.registry.hub.select_files import MAX_CONFIG_BYTES, VOCABULARY_FILES
+from artgen.registry.quantization import check_quantization
 from artgen.system.counts import counted
 from artgen.system.external_data import parse_json, read_limited
 
@@ -58,6 +59,11 @@ def read_config(path: Path) -> dict[str, Any]:
     value = _read_object(path, MAX_CONFIG_BYTES)
     _check_object(path, value)
     return value
+
+
+def is_quantized(config: Mapping[str, Any]) -> bool:
+    """Return whether the weights of a component are quantized, according to its configuration."""
+    return config.get("quantization_config") is not None
 
 
 def max_vocabulary_bytes(class_name: str) -> int:
@@ -107,6 +113,8 @@ def check_folder(folder: Path, max_vocabulary: int = MAX_VOCABULARY_BYTES) -> No
 def check_config_fits_weights(path: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Check that no layer and no list of layers of a configuration is larger than the weights of the component.
 
+    Quantized weights are packed, so their sizes are not compared.
+
     Args:
         path: the configuration, for the message.
         config: validated configuration.
@@ -115,6 +123,8 @@ def check_config_fits_weights(path: Path, config: Mapping[str, Any], shapes: Map
     Raises:
         ModelUnavailableError: the configuration describes a larger model.
     """
+    if is_quantized(config):
+        return
     values = sum(map(math.prod, shapes.values()))
     for layer, size in _implied_sizes(config):
         if size > max(values, 1):
@@ -146,6 +156,9 @@ def _check_object(path: Path, config: Mapping[str, Any]) -> None:
     if len(config) > MAX_ITEMS:
         raise _invalid(path, "the object", f"{len(config):,} keys", f"at most {MAX_ITEMS:,} keys")
     for key, value in config.items():
+        if key == "quantization_config" and value is not None:
+            check_quantization(path, value)
+            continue
         _reject_code(path, key, value)
         _check_value(path, key, value)
         _check_other(path, key, value)
@@ -155,7 +168,7 @@ def _reject_code(path: Path, key: str, value: Any) -> None:
     name = key.lstrip("_")
     if value is None:
         return
-    if name in CODE_KEYS:
+    if name in CODE_KEYS or name == "quantization_config":  # with another spelling
         raise RefusedError(f"Cannot load '{path}': its key '{key}' requires its own code or other files.", _CODE_HINT)
     if name.removesuffix("_internal") in ATTENTION_KEYS:
         for implementation in value.values() if isinstance(value, dict) else [value]:

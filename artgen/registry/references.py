@@ -10,9 +10,11 @@ from artgen.errors import ModelUnavailableError, UsageError
 from artgen.registry import model_folders
 from artgen.registry.catalog import ModelInfo, builtin_models, known_models, model_info
 from artgen.registry.hub import cache
-from artgen.registry.hub.names import HUB_ID_PATTERN, check_revision
+from artgen.registry.hub.names import HUB_ID_PATTERN, REMOTE_FILE_PATTERN, check_revision
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
 
+SINGLE_FILE_SUFFIXES = (".safetensors", ".gguf")
+"""Suffixes of the checkpoints that artgen downloads from a repository without diffusers' layout."""
 _NAMES_HINT = "`artgen models list` shows the names; OWNER/NAME is a model of the hub, ./FOLDER a model on the disk."
 
 
@@ -41,7 +43,9 @@ class ModelReference:
 
 
 def parse_reference(name: str) -> ModelReference:
-    """Interpret a model's name: alias, folder or file, name in the user's model folders, `owner/name[@revision]`.
+    """Interpret a model's name: alias, folder or file, name in the user's model folders, hub id or file on the hub.
+
+    Names of the hub are `owner/name[@revision]` and `owner/name/file.safetensors[@revision]`.
 
     They have precedence in this order: an alias over a folder of the same name (`./NAME` is the folder), a path over a
     name in the model folders, and such a name over a hub id. Pickled checkpoints are rejected by
@@ -110,8 +114,12 @@ def _reference_from_text(text: str, info: ModelInfo | None) -> ModelReference:
         kind: Literal["folder", "file"] = "folder" if found.is_dir() else "file"
         return ModelReference(kind, str(found), str(found), None, info)
     _check_encoding(text)
-    if separator and is_hub_id:
+    if separator and (is_hub_id or _hub_file(source)):
         check_revision(revision)
+    if info is None and (hub_file := _hub_file(source)):
+        repo, file = hub_file
+        info = ModelInfo(name=source, source=repo, file=file, builtin=False)
+        return ModelReference("hub", source, repo, check_revision(revision or None), info)
     if _looks_like_path(text):
         raise ModelUnavailableError(f"Cannot find a model at {text!r}.", similar_names_hint(text))
     if not is_hub_id:
@@ -141,6 +149,9 @@ def recorded_model_name(name: str, source: str | None, revision: str | None) -> 
     """
     base, _, typed_revision = name.strip().partition("@")
     info = known_models().get(base)
+    if hub_file := _hub_file(base):
+        full_name = f"{base}@{typed_revision or revision}" if typed_revision or revision else base
+        return full_name if hub_file[0] == source and parse_reference(full_name).kind == "hub" else None
     if source is not None and HUB_ID_PATTERN.fullmatch(source) and (info is None or info.source != source):
         base, info = source, None
     if info is None and not HUB_ID_PATTERN.fullmatch(base):
@@ -152,6 +163,14 @@ def recorded_model_name(name: str, source: str | None, revision: str | None) -> 
     # Aliases of paths are absolute, unless the user edited the file.
     is_used = reference.kind == "hub" if is_on_hub else Path(reference.target).is_absolute()
     return full_name if is_used else None
+
+
+def _hub_file(text: str) -> tuple[str, str] | None:
+    """Return the hub id and the file of a name such as `owner/name/file.safetensors`; None for other names."""
+    parts = text.split("/", 2)
+    repo = "/".join(parts[:2])
+    is_file = len(parts) == 3 and parts[2].endswith(SINGLE_FILE_SUFFIXES) and REMOTE_FILE_PATTERN.fullmatch(parts[2])
+    return (repo, parts[2]) if is_file and HUB_ID_PATTERN.fullmatch(repo) else None
 
 
 def _check_encoding(text: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from artgen.registry import diffusers_folder, hashes, pipelines
 from artgen.registry.catalog import ASSETS_FOLDER
+from artgen.registry.model_configs import is_quantized
 from artgen.registry.pipelines import PipelineEntry
 from artgen.system.counts import format_bytes
 from artgen.system.files import FileIdentity, file_identity
@@ -198,6 +199,14 @@ class ResolvedModel:
         if self.is_file:
             return self.path.stem
         return self.name.rstrip("/").replace("\\", "/").rpartition("/")[2] or self.name
+
+    @property
+    def has_quantized_denoiser(self) -> bool:
+        """Return whether the weights of the denoiser are quantized."""
+        if self.single_file is not None:
+            return self.single_file.format == "gguf"
+        folder = self.path / diffusers_folder.denoiser_name(self.path)
+        return not self.is_file and is_quantized(diffusers_folder.read_optional_config(folder / "config.json"))
 
     def download_note(self) -> str:
         """Return a note about a model whose weights are not on the disk."""

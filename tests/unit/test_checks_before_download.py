@@ -7,8 +7,9 @@ from typing import Any
 
 import hub_server
 import pytest
-from command_line import run, save_inputs, save_inputs_of_all_commands
+from command_line import run, save_inputs
 from hub_models import FLOW_SCHEDULER, folder_files, layout_files, pipeline_files, weight_downloads
+from PIL import Image
 from safetensors_files import filled_bytes, zero_file
 
 from artgen import registry
@@ -28,6 +29,15 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_server.Hub]:
     with hub_server.serve(hub_server.Hub()) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
+
+
+def save_all_inputs() -> None:
+    """Write the input files of all commands. Does not import torch."""
+    save_inputs()
+    Path("photos").mkdir()
+    for number in range(2):
+        Image.effect_noise((64, 64), 50 + number).convert("RGB").save(f"photos/{number}.png")
+    Path("prompts.txt").write_text("a fox\na car\n")
 
 
 def with_config(files: Files, path: str, **changes: Any) -> Files:
@@ -83,7 +93,7 @@ MODELS: dict[str, tuple[Files, int, str]] = {
         4,
         "AutoencoderKL",
     ),
-    "pickle-file": ({"v1-5.ckpt": b"x" * 9999}, 4, "pickle"),
+    "pickle-file": ({"v1-5.ckpt": b"x" * 9999}, 5, "pickle"),
     "gguf-file": ({"flux-Q4_0.gguf": b"x" * 9999}, 4, "owner/tiny/flux-Q4_0.gguf"),
     "transformers-model": ({"config.json": b'{"model_type": "llama"}', "model.safetensors": b"x" * 999}, 4, "llama"),
 }  # fmt: skip
@@ -132,7 +142,7 @@ def test_unusable_models_are_refused_before_the_download(
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("name", ["video", "no-scheduler", "config-with-code", "lora"])
 def test_all_commands_check_before_the_download(hub: hub_server.Hub, name: str, command: tuple[str, ...]) -> None:
-    save_inputs_of_all_commands()
+    save_all_inputs()
     hub.files, code, text = MODELS[name]
     check_refusal(hub, command_with_model(command), code, text)
 
@@ -162,7 +172,7 @@ REQUESTS: dict[str, tuple[Files | str, list[str], int, str]] = {
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_unsupported_requests_are_refused_before_the_download(hub: hub_server.Hub, name: str, tmp_path: Path) -> None:
-    save_inputs_of_all_commands()
+    save_all_inputs()
     Path("lines.txt").write_text("a fox --size 64x64\na car --size 65x65\n")
     zero_file(Path("xl.safetensors"), XL_LORA)
     files, command, code, text = REQUESTS[name]
@@ -195,7 +205,7 @@ def test_pull_and_the_first_use_print_the_total_size(hub: hub_server.Hub, tmp_pa
 
 def test_a_dry_run_downloads_no_weights_and_prints_the_size(hub: hub_server.Hub, tmp_path: Path) -> None:
     hub.files = layout_files("sd1", tmp_path)
-    save_inputs_of_all_commands()
+    save_all_inputs()
     events: list[Event] = []
     model = registry.resolve_model(REPO, download=False, listener=events.append)
     assert model.remote is not None

@@ -373,10 +373,10 @@ def test_pickled_weights_are_rejected_and_not_downloaded(hub: hub_server.Hub) ->
 
 
 def test_a_repository_without_a_pipeline_is_rejected(hub: hub_server.Hub) -> None:
-    hub.files = {"lora.safetensors": filled_bytes({"a": (1,)}), "README.md": b""}
-    with pytest.raises(ModelUnavailableError, match="not a diffusers model") as caught:
+    hub.files = {"model.safetensors": filled_bytes({"a": (1,)}), "README.md": b""}
+    with pytest.raises(ModelUnavailableError, match="not in diffusers' layout") as caught:
         downloads.pull(hub.repo)
-    assert "lora.safetensors" in caught.value.hint
+    assert "model.safetensors" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", "unet/../../x.json", "a\\..\\b"])

@@ -21,8 +21,14 @@ from artgen.engine.loading.oom import first_line
 from artgen.errors import ArtgenError, ModelUnavailableError
 from artgen.registry import ResolvedModel, VaeFile
 from artgen.registry.catalog import ASSETS_FOLDER
-from artgen.registry.diffusers_folder import component_folder, iter_components, read_model_index, select_weights
-from artgen.registry.model_configs import check_added_tokens
+from artgen.registry.diffusers_folder import (
+    component_folder,
+    iter_components,
+    read_model_index,
+    read_optional_config,
+    select_weights,
+)
+from artgen.registry.model_configs import check_added_tokens, is_quantized
 from artgen.registry.safetensors_header import read_header
 from artgen.system.counts import counted
 
@@ -199,7 +205,12 @@ def _load_part(cls: Any, folder: Path) -> Any:
 
 
 def _build_module(model: ResolvedModel, name: str, cls: Any, folder: Path, shapes: Shapes) -> Any:
-    """Return a component on the meta device. Compare its tensors with the shapes of its weights."""
+    """Return a component on the meta device. Compare its tensors with the shapes of its weights.
+
+    Quantized weights are packed, so they are not compared.
+    """
+    if is_quantized(read_optional_config(folder / "config.json")):
+        return _build_empty(cls, folder)
     state_dict = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
     if issubclass(cls, transformers.PreTrainedModel):
         module, report = cls.from_pretrained(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import ModelUnavailableError
-from artgen.registry.hub import cache, client, download
+from artgen.registry.hub import cache, client, download, explain
 from artgen.registry.hub.client import RemoteFile, RepoListing
 from artgen.registry.hub.ranges import OnProgress
 from artgen.registry.hub.select_files import (
@@ -235,9 +235,7 @@ def _download_index(listing: RepoListing, force: bool) -> dict[str, Any]:
     """Download and parse the model's `model_index.json`."""
     files = {file.name: file for file in listing.files}
     if "model_index.json" not in files:
-        single = [name for name in files if name.endswith(".safetensors") and "/" not in name]
-        hint = f"It has '{single[0]}': download that file and pass its path." if single else "Use another repository."
-        raise ModelUnavailableError(f"'{listing.repo}' is not a diffusers model: it has no model_index.json.", hint)
+        raise explain.not_a_pipeline_error(listing)
     index = None
     if files["model_index.json"].size <= MAX_INDEX_BYTES:
         path = download.download(listing, files["model_index.json"], force=force)

@@ -20,6 +20,8 @@ from artgen.registry.hub.names import COMMIT_PATTERN, is_revision
 from artgen.system.external_data import read_optional
 
 _MAX_REF_BYTES = 1000
+SHA256_DIGITS = 64
+"""Length of the names of the blobs of large files; the names of small files are SHA-1, and shorter."""
 _TRUE_VALUES = {"1", "ON", "YES", "TRUE"}
 
 
@@ -119,8 +121,13 @@ def newest_snapshot(repo: str) -> Path | None:
 
 
 def is_diffusers_model(repo: str) -> bool:
-    """Return whether a cached repository, complete or not, is an image model in diffusers' layout."""
-    return any(repository_folder(repo).glob("snapshots/*/model_index.json"))
+    """Return whether a cached repository is an image model in diffusers' layout, of which weights are in the cache.
+
+    The weights can be incomplete. The cache contains only the configurations of a model that was refused.
+    """
+    root = repository_folder(repo)
+    has_weights = any(len(path.name) >= SHA256_DIGITS for path in (root / "blobs").glob("*"))
+    return has_weights and any(root.glob("snapshots/*/model_index.json"))
 
 
 def size_on_disk(repo: str) -> int:
