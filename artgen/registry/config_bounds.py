@@ -66,7 +66,7 @@ TEXTS = frozenset(
 """Keys whose value is a text or null."""
 
 CODE_KEYS = frozenset(
-    {"auto_map", "compression_config", "transformers_weights", "custom_pipelines",
+    {"auto_map", "quantization_config", "compression_config", "transformers_weights", "custom_pipelines",
      "custom_generate", "kernel_config", "use_kernels", "adapter_kwargs", "gguf_file"}
 )  # fmt: skip
 """Keys that make diffusers or transformers import code, load other files, or require other packages."""

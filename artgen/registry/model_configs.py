@@ -57,7 +57,10 @@ def read_config(path: Path) -> dict[str, Any]:
         RefusedError: a key would make a library import or download code.
     """
     value = _read_object(path, MAX_CONFIG_BYTES)
-    _check_object(path, value)
+    quantization = value.get("quantization_config") if path.name == "config.json" else None
+    if quantization is not None:
+        check_quantization(path, quantization)
+    _check_object(path, {key: item for key, item in value.items() if quantization is None or item is not quantization})
     return value
 
 
@@ -156,9 +159,6 @@ def _check_object(path: Path, config: Mapping[str, Any]) -> None:
     if len(config) > MAX_ITEMS:
         raise _invalid(path, "the object", f"{len(config):,} keys", f"at most {MAX_ITEMS:,} keys")
     for key, value in config.items():
-        if key == "quantization_config" and value is not None:
-            check_quantization(path, value)
-            continue
         _reject_code(path, key, value)
         _check_value(path, key, value)
         _check_other(path, key, value)
@@ -168,7 +168,7 @@ def _reject_code(path: Path, key: str, value: Any) -> None:
     name = key.lstrip("_")
     if value is None:
         return
-    if name in CODE_KEYS or name == "quantization_config":  # with another spelling
+    if name in CODE_KEYS:
         raise RefusedError(f"Cannot load '{path}': its key '{key}' requires its own code or other files.", _CODE_HINT)
     if name.removesuffix("_internal") in ATTENTION_KEYS:
         for implementation in value.values() if isinstance(value, dict) else [value]:

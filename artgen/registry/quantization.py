@@ -49,9 +49,13 @@ def check_quantization(path: Path, config: Any) -> None:
     method = config.get("quant_method")
     if not isinstance(method, str) and (config.get("load_in_4bit") or config.get("load_in_8bit")):
         method = "bitsandbytes"
-    if not isinstance(method, str) or method not in PACKAGES:
+    if not isinstance(method, str):
+        raise RefusedError(
+            f"Cannot load '{path}': its quantization_config without a quant_method requires its own code.", _HINT
+        )
+    if method not in PACKAGES:
         raise ModelUnavailableError(
-            f"Cannot load '{path}': it is quantized with {str(method)[:40]!r}; artgen loads only "
+            f"Cannot load '{path}': it is quantized with {method[:40]!r}; artgen loads only "
             f"{', '.join(sorted({name for _, name in PACKAGES.values()}))}.",
             _HINT,
         )
