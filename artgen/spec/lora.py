@@ -51,7 +51,7 @@ def parse_lora(text: str) -> LoraSpec:
         UsageError: the name is missing, or a scale is not a number from -10 to 10.
     """
     name, scales = _split_scales(text)
-    if not name.strip() or re.search(r"\.safetensors:[^\\/.]*$", name, re.IGNORECASE):
+    if not name.strip():
         raise UsageError(f"lora must be PATH[:SCALE[:TEXT]], not {text!r}.", _EXAMPLE)
     for scale in scales:
         if not _SCALE_PATTERN.fullmatch(scale) or not abs(float(scale)) <= MAX_LORA_SCALE:

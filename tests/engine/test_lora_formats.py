@@ -1,5 +1,6 @@
 """Test that images with adapters of all formats equal images of models with merged weights, for each family."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ import sample_images
 import tiny_adapters as adapters
 from tiny_adapters import Layer, kohya_key, prefixed_key, save_adapter, xlabs_key
 
-from artgen import Txt2Img, generate, registry
+from artgen import Img2Img, Inpaint, Txt2Img, generate, registry
 from artgen.registry import lora as lora_files
 from artgen.registry.safetensors_header import read_header
+from artgen.spec.requests import PromptRequest
 
 SETTINGS: dict[str, Any] = {"prompt": "a red fox", "seed": 3, "steps": 2, "width": 32, "height": 32}
 Key = Callable[[Layer, str], str]
@@ -47,18 +49,13 @@ FORMATS: dict[str, tuple[str, Sequence[Layer], Key]] = {
 """Name of the test -> model, layers and names of the tensors."""
 
 
-def images_of(path: Path, model: Path, scale: float = 1.0) -> tuple[Any, Any, Any]:
-    """Return the images without the adapter, with the adapter and with merged weights."""
-    request = Txt2Img(model=str(model), **SETTINGS)
+def assert_equals_merged(path: Path, model: Path | PromptRequest, scale: float = 1.0) -> None:
+    """Compare the images with the adapter, with merged weights (see `save_adapter`), and without the adapter."""
+    request = Txt2Img(model=str(model), **SETTINGS) if isinstance(model, Path) else model
     with_adapter = generate(request.replace(lora=(f"{path}:{scale}",))).image
     merged = generate(request.replace(model=str(path.with_suffix("")))).image
-    return generate(request).image, with_adapter, merged
-
-
-def assert_equals_merged(path: Path, model: Path, scale: float = 1.0) -> None:
-    without, with_adapter, merged = images_of(path, model, scale)
     assert sample_images.difference(with_adapter, merged) <= 1
-    assert sample_images.difference(without, merged) > 5
+    assert sample_images.difference(generate(request).image, merged) > 5
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -86,6 +83,27 @@ def stable_diffusion_layers(folder: Path) -> list[Layer]:
             names = [name.removesuffix(".weight") for name in read_header(file).tensors if name.endswith(".weight")]
             found += adapters.same(*(name for name in names if name.endswith(ends)), component=component)
     return found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["flux2-klein", "flux2-dev", "sana", "sana-sprint", "lumina2", "auraflow", "hidream", "kandinsky5", "ernie-image",
+     "krea2", "flux-fill", "flux-kontext"],
+)  # fmt: skip
+def test_lora_with_the_names_of_diffusers_equals_merged_weights(zoo: Mapping[str, Path], name: str) -> None:
+    (file,) = (zoo[name] / "transformer").glob("*.safetensors")
+    linear = [key.removesuffix(".weight") for key, (_, shape) in read_header(file).tensors.items() if len(shape) == 2]
+    layers = adapters.same(*(layer for layer in linear if re.search(r"attn|attention|ff|feed_forward|mod|norm", layer)))
+    path = save_adapter(Path("a.safetensors"), zoo[name], layers, key=prefixed_key("transformer."))
+    lora_files.check_compatible(lora_files.read_lora(path), registry.resolve_model(str(zoo[name])))
+    settings = {"model": str(zoo[name]), **{key: SETTINGS[key] for key in ("prompt", "seed", "steps")}}
+    photo, mask = sample_images.photo(Path("photo.png")), sample_images.mask(Path("mask.png"))
+    if name == "flux-kontext":
+        assert_equals_merged(path, Img2Img(image=photo, **settings))
+    elif name == "flux-fill":
+        assert_equals_merged(path, Inpaint(image=photo, mask=mask, **settings))
+    else:
+        assert_equals_merged(path, zoo[name])
 
 
 KINDS = ("lora", "loha", "lokr", "lokr-full", "lokr-w1")

@@ -10,7 +10,7 @@ from artgen.registry.lora.lora_file import LoraFile
 from artgen.registry.lora_layers.keys import DENOISER, LayerKey, from_ldm_key, kohya_key
 from artgen.registry.lora_layers.original_names import LayerShapes, Target, find_targets
 from artgen.registry.lora_layers.shapes import LayerShape
-from artgen.registry.pipelines import architecture_entry, find_entry, pipeline_entries
+from artgen.registry.pipelines import PipelineEntry, architecture_entry, pipeline_entries
 from artgen.registry.safetensors_header import MAX_NAME_LENGTH, read_header
 
 _LDM_PREFIX = "model.diffusion_model."
@@ -22,15 +22,29 @@ _MISMATCH_HINT = (
 def check_compatible(lora: LoraFile, model: ResolvedModel) -> None:
     """Compare the layer names and shapes in the headers of a LoRA and a model.
 
-    The transformer of a single-file checkpoint is not compared, because its layers are split in another way; the engine
-    checks these layers when it loads the LoRA.
+    A LoRA whose layers the model has is compatible. The layers are not compared before the weights of the model are
+    downloaded. The transformer of a single-file checkpoint is not compared, because its layers are split in another
+    way; the engine checks these layers when it loads the LoRA.
 
     Raises:
-        ModelUnavailableError: the LoRA is for another architecture or for other layer shapes.
+        ModelUnavailableError: artgen does not support LoRAs with the model, or the LoRA is for another architecture or
+            for other layer shapes.
     """
-    check_architecture(lora, model.short_name, model.pipeline, model.architecture)
-    if model.remote is None:
-        _check_layers(lora, model)
+    entry = model.pipeline_entry
+    _check_feature(model.short_name, entry)
+    layers = model_layer_shapes(model) if model.remote is None else {}
+    reasons = (
+        mismatch_reason(layer, shape, layers)
+        for layer, shape in lora.layers.items()
+        if model.remote is None and (layer.component != DENOISER or DENOISER in layers)
+    )
+    if reason := next(filter(None, reasons), ""):
+        check_architecture(lora, model.short_name, entry)
+        raise ModelUnavailableError(
+            f"Cannot use '{lora.path.name}' with '{model.short_name}': {reason}.", _MISMATCH_HINT
+        )
+    if DENOISER not in layers:
+        check_architecture(lora, model.short_name, entry)
 
 
 def check_named_model(lora: LoraFile, model_name: str) -> None:
@@ -41,40 +55,38 @@ def check_named_model(lora: LoraFile, model_name: str) -> None:
         UsageError, RefusedError, InputFileError: see `registry.parse_reference`.
     """
     info = parse_reference(model_name).info
-    if info is not None and info.architecture is not None:
-        check_architecture(lora, info.name, "", info.architecture)
+    if info is not None and info.family is not None:
+        check_architecture(lora, info.name, pipeline_entries()[info.family])
 
 
-def check_architecture(lora: LoraFile, model_name: str, pipeline: str, architecture: str = "other") -> None:
+def check_architecture(lora: LoraFile, model_name: str, entry: PipelineEntry) -> None:
     """Compare the architecture of a LoRA with the architecture of a model.
 
     Args:
         lora: the LoRA.
         model_name: name of the model for messages.
-        pipeline: diffusers' pipeline class of the model; empty if it is unknown.
-        architecture: architecture of the model; other if only the pipeline is known.
+        entry: entry of the model in the table of pipelines.
 
     Raises:
         ModelUnavailableError: artgen does not support LoRAs with the model, or the LoRA is for another architecture.
     """
-    entry = find_entry(pipeline) or architecture_entry(architecture)
-    if entry is None or not entry.supports("lora"):
-        title = entry.title if entry else "other"
+    _check_feature(model_name, entry)
+    if lora.architectures and entry.architecture not in lora.architectures:
+        raise ModelUnavailableError(
+            f"Cannot use '{lora.path.name}': it is a LoRA for {architecture_title(lora.architecture)}, and "
+            f"'{model_name}' is {architecture_title(entry.architecture)}.",
+            _MISMATCH_HINT,
+        )
+
+
+def _check_feature(model_name: str, entry: PipelineEntry) -> None:
+    if not entry.supports("lora"):
         supported = dict.fromkeys(
             architecture_title(each.architecture) for each in pipeline_entries().values() if each.supports("lora")
         )
         raise ModelUnavailableError(
-            f"Cannot use a LoRA with '{model_name}': artgen does not support LoRAs with {title} models.",
+            f"Cannot use a LoRA with '{model_name}': artgen does not support LoRAs with {entry.title} models.",
             f"LoRAs work with {', '.join(supported)}.",
-        )
-    if architecture == "other":
-        architecture = entry.architecture
-    if lora.architectures and architecture not in lora.architectures:
-        names = " or ".join(map(architecture_title, lora.architectures))
-        raise ModelUnavailableError(
-            f"Cannot use '{lora.path.name}': it is a LoRA for {names}, and '{model_name}' is "
-            f"{architecture_title(architecture)}.",
-            _MISMATCH_HINT,
         )
 
 
@@ -82,17 +94,6 @@ def architecture_title(architecture: str) -> str:
     """Return the name of an architecture for users."""
     entry = architecture_entry(architecture)
     return entry.title if entry else architecture.title()
-
-
-def _check_layers(lora: LoraFile, model: ResolvedModel) -> None:
-    layers = model_layer_shapes(model)
-    for layer, shape in lora.layers.items():
-        if layer.component == DENOISER and DENOISER not in layers:
-            continue
-        if reason := mismatch_reason(layer, shape, layers):
-            raise ModelUnavailableError(
-                f"Cannot use '{lora.path.name}' with '{model.short_name}': {reason}.", _MISMATCH_HINT
-            )
 
 
 def mismatch_reason(layer: LayerKey, shape: LayerShape, layers: Mapping[str, LayerShapes]) -> str:

@@ -12,14 +12,18 @@ _NAME_PATTERNS = (
     (r"(double|single)_stream_blocks_", ("hidream",)),
     (r"(visual|text)_transformer_blocks_", ("kandinsky5",)),
     (r"distilled_guidance_layer", ("chroma",)),
-    (r"joint_blocks_|transformer_blocks_\d+_attn2_add_|pos_embed_proj", ("sd3",)),
+    (r"joint_blocks_|transformer_blocks_\d+_attn2_add_", ("sd3",)),
     (r"to_qkv_mlp_proj|_stream_modulation|ff(_context)?_linear_(in|out)|time_guidance_embed", ("flux2",)),
     (r"transformer_blocks_\d+_(img|txt)_(mlp|mod)_", ("qwen-image",)),
     (r"single_transformer_blocks_\d+_|double_blocks_\d+_|single_blocks_\d+_", ("flux", "chroma", "flux2")),
     (r"(layers|noise_refiner|context_refiner)_\d+_attention_to_|cap_embedder_1|adaLN_modulation_0", ("z-image",)),
     (r"(layers|noise_refiner|context_refiner)_\d+_attn_", ("lumina2",)),
     (r"(layers|noise_refiner|context_refiner)_\d+_(attention|feed_forward|adaLN)", ("z-image", "lumina2")),
-    (r"transformer_blocks_\d+_(attn_|ff_context_|norm1_context_)", ("flux", "sd3", "qwen-image", "chroma", "flux2")),
+    (r"text_fusion_", ("krea2",)),
+    (r"layers_\d+_self_attention_", ("ernie-image",)),
+    (r"transformer_blocks_\d+_(attn_(add_|to_add_)|ff_context_|norm1_context_)",
+     ("flux", "sd3", "qwen-image", "chroma", "flux2")),
+    (r"transformer_blocks_\d+_attn_", ("flux", "sd3", "qwen-image", "chroma", "flux2", "krea2")),
     (r"blocks_\d+_(self_attn|cross_attn)_|blocks_\d+_ffn_", ("wan",)),
 )  # fmt: skip
 """Part of a layer's name -> architectures with such layers, the most common first. The first pattern decides."""
@@ -31,8 +35,8 @@ _WIDTHS = {
 """Widths of the attention layers of the published models."""
 _LAST_BLOCKS = {"flux": 18, "chroma": 18, "qwen-image": 59, "sd3": 37, "flux2": 7}
 """Last double-stream block of the published models whose width is 3072, or of Stable Diffusion 3."""
-_CONTEXT_WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-"""Width of the prompt embeddings of Stable Diffusion."""
+_CONTEXT_WIDTHS = {768: ("sd1",), 1024: ("sd2",), 2048: ("sdxl",)}
+"""Width of the prompt embeddings that the UNet receives -> architectures."""
 
 
 def parse_layers(tensors: Mapping[str, tuple[int, ...]]) -> dict[LayerKey, FactorShapes]:
@@ -78,7 +82,7 @@ def detect_architectures(layers: Mapping[LayerKey, LayerShape]) -> tuple[str, ..
         return _narrow(candidates, denoiser) or candidates
     for name, shape in denoiser.items():
         if "attn2_to_k" in name:
-            return (_CONTEXT_WIDTHS[shape.inputs],) if shape.inputs in _CONTEXT_WIDTHS else ()
+            return _CONTEXT_WIDTHS.get(shape.inputs, ())
     has_second_encoder = any(key.component == "text_encoder_2" for key in layers)
     return ("sdxl",) if has_second_encoder else ()
 
