@@ -1,6 +1,6 @@
 """Create the notes about settings without an effect and about properties of the result."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from artgen import metadata, registry
@@ -8,11 +8,28 @@ from artgen.errors import InputFileError
 from artgen.jobs import checks, pipeline_options
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.outputs.encoding import EncodingOptions
+from artgen.registry.lora import LoraRequest
+from artgen.registry.safetensors_header import MAX_NAME_LENGTH
 from artgen.spec.requests import PromptRequest, Request
 from artgen.spec.schedulers import find_scheduler
 
+MAX_EMBEDDINGS_IN_NOTE = 5
 MAX_NATIVE_RATIO = 2.0
 """Ratio between a side of the image and of the training images above which a warning is printed."""
+
+
+def lora_notes(loras: Sequence[LoraRequest]) -> tuple[str, ...]:
+    """Return a note for each LoRA file with parts that have no effect."""
+    notes = []
+    for lora in loras:
+        if names := lora.file.embeddings:
+            shown = ", ".join(repr(name[:MAX_NAME_LENGTH]) for name in names[:MAX_EMBEDDINGS_IN_NOTE])
+            more = f" and {len(names) - MAX_EMBEDDINGS_IN_NOTE} more" if len(names) > MAX_EMBEDDINGS_IN_NOTE else ""
+            notes.append(
+                f"'{lora.file.path.name}' also contains the {'embedding' if len(names) == 1 else 'embeddings'} "
+                f"{shown}{more}, which artgen does not use."
+            )
+    return tuple(notes)
 
 
 def effect_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tuple[str, ...]:

@@ -222,6 +222,7 @@ class _Stages:
             notes += sample.notes(draft.request, request)
         if draft.loras:
             request = request.replace(lora=tuple(map(str, draft.loras)))
+            notes = (*notes, *notes_of.lora_notes(draft.loras))
         return replace(draft, request=request, notes=notes)
 
     def validate(self, draft: _JobDraft) -> _JobDraft:

@@ -27,11 +27,13 @@ class WeightChange:
         factors: tensors of the adapter by factor name, without alpha.
         multiplier: alpha / rank.
         target: rows of the factors' product that change the layer.
+        shape: shape of the layer's weight: (outputs, inputs) or (outputs, inputs, kernel height, kernel width).
     """
 
     factors: dict[str, torch.Tensor]
     multiplier: float
     target: Target
+    shape: tuple[int, ...]
 
     def forward(
         self, module: Any, active_adapter: str, x: torch.Tensor, result: torch.Tensor, **_: object
@@ -46,7 +48,7 @@ class WeightChange:
         """
         self.factors = {name: values.to(x.device) for name, values in self.factors.items()}
         layer = module.get_base_layer()
-        change = self.change(_weight_of(layer).to(x.device), module.scaling[active_adapter]).to(x.dtype)
+        change = self.change(layer, module.scaling[active_adapter]).to(x.dtype)
         if isinstance(layer, torch.nn.Conv2d):
             # The method of the class respects the padding mode.
             added: torch.Tensor = layer._conv_forward(x, change, None)
@@ -54,36 +56,36 @@ class WeightChange:
             added = functional.linear(x, change)
         return result + added
 
-    def change(self, weight: torch.Tensor, scale: float) -> torch.Tensor:
-        """Return the change of a weight in fp32, with its shape.
+    def change(self, layer: Any, scale: float) -> torch.Tensor:
+        """Return the change of the weight of a layer in fp32, with the shape of the weight.
 
-        The scale of a DoRA is the scale of its low-rank part, as in peft.
+        The scale of a DoRA is the scale of its low-rank part, as in peft. The scale 0 changes nothing.
 
         Args:
-            weight: weight of the layer, shape (outputs, inputs) or (outputs, inputs, kernel height, kernel width).
+            layer: linear layer or convolution.
             scale: scale of the adapter.
         """
-        product = product_of(self.factors)
         start, end = self.target.rows
-        product = product[start:end]
+        product = product_of(self.factors)[start:end]
         if self.target.swapped:
             product = torch.cat(product.chunk(2)[::-1])
-        change = product.reshape(weight.shape) * (self.multiplier * scale)
+        change = product.reshape(self.shape) * (self.multiplier * scale)
         magnitude = self.factors.get("magnitude", self.factors.get("dora_scale"))
-        if magnitude is None:
+        if magnitude is None or scale == 0:
             return change
-        weight = weight.float()
-        return _apply_magnitude(weight, change, self._magnitude_of_rows(magnitude, weight.shape)) - weight
+        weight = _weight_of(layer).to(change)
+        return _apply_magnitude(weight, change, self._magnitude_of_rows(magnitude)) - weight
 
-    def _magnitude_of_rows(self, magnitude: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    def _magnitude_of_rows(self, magnitude: torch.Tensor) -> torch.Tensor:
         """Return the magnitudes with the number of dimensions of the weight."""
+        ones = [1] * (len(self.shape) - 2)
         if "dora_scale" in self.factors and magnitude.shape[0] == 1:
-            return magnitude.float().reshape(1, shape[1], *[1] * (len(shape) - 2))
+            return magnitude.float().reshape(1, self.shape[1], *ones)
         start, end = self.target.rows
         values = magnitude.float().flatten()[start:end]
         if self.target.swapped:
             values = torch.cat(values.chunk(2)[::-1])
-        return values.reshape(-1, *[1] * (len(shape) - 1))
+        return values.reshape(-1, 1, *ones)
 
 
 def _weight_of(layer: Any) -> torch.Tensor:

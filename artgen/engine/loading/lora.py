@@ -196,8 +196,13 @@ def _read_layers(pipe: Any, lora_file: LoraFile, state_dict: StateDict) -> list[
     paths = _modules_by_layer(pipe)
     shapes: dict[str, dict[str, tuple[int, ...]]] = {}
     for key, (_, module) in paths.items():
-        if isinstance(weight := getattr(module, "weight", None), torch.Tensor) and weight.dim() in (2, 4):
-            shapes.setdefault(key.component, {})[key.name] = tuple(weight.shape)
+        if isinstance(
+            layer := module.get_base_layer() if hasattr(module, "get_base_layer") else module, torch.nn.Linear
+        ):
+            # The weight of a quantized layer has another shape.
+            shapes.setdefault(key.component, {})[key.name] = (layer.out_features, layer.in_features)
+        elif isinstance(layer, torch.nn.Conv2d):
+            shapes.setdefault(key.component, {})[key.name] = tuple(layer.weight.shape)
     found = []
     for layer, shape in lora_file.layers.items():
         if reason := mismatch_reason(layer, shape, shapes):
@@ -248,7 +253,7 @@ def _set_layers(pipe: Any, adapter: str, layers: Sequence[_AdapterLayer], is_fro
         if layer.is_special:
             module.lora_alpha[adapter] = module.r[adapter]
             multiplier = 1.0 if layer.multiplier is None else layer.multiplier
-            module.lora_variant[adapter] = WeightChange(layer.factors, multiplier, layer.target)
+            module.lora_variant[adapter] = WeightChange(layer.factors, multiplier, layer.target, layer.weight)
         elif layer.multiplier is not None:
             module.lora_alpha[adapter] = layer.multiplier * module.r[adapter]
     return unmatched

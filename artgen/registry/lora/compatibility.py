@@ -13,6 +13,7 @@ from artgen.registry.lora_layers.shapes import LayerShape
 from artgen.registry.pipelines import PipelineEntry, architecture_entry, pipeline_entries
 from artgen.registry.safetensors_header import MAX_NAME_LENGTH, read_header
 
+SAFETENSORS_SUFFIX = ".safetensors"
 _LDM_PREFIX = "model.diffusion_model."
 _MISMATCH_HINT = (
     "Choose a LoRA and a --model of the same architecture; `artgen info FILE` shows the architecture of a LoRA."
@@ -146,7 +147,7 @@ def model_layer_shapes(model: ResolvedModel) -> Mapping[str, LayerShapes]:
     found: dict[str, LayerShapes] = {}
     if not model.is_file:
         found[DENOISER] = _denoiser_shapes(model)
-    elif model.architecture not in ("sd3", "flux"):
+    elif model.pipeline_entry.denoiser == "unet" and model.path.suffix.lower() == SAFETENSORS_SUFFIX:
         found[DENOISER] = _unet_shapes_from_checkpoint(read_header(model.path).tensors)
     for text_encoder in ("text_encoder", "text_encoder_2"):
         text_config = diffusers_folder.read_optional_config(config / text_encoder / "config.json")
@@ -160,7 +161,7 @@ def _denoiser_shapes(model: ResolvedModel) -> LayerShapes:
         _layer_name_of_tensor(name): shape
         for file in model.weight_files()
         for name, (_, shape) in read_header(file).tensors.items()
-        if len(shape) in (2, 4)
+        if name.endswith(".weight") and len(shape) in (2, 4)
     }
 
 
