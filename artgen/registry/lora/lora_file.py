@@ -218,6 +218,7 @@ def describe_lora(path: Path) -> dict[str, Any]:
         "rank": lora.ranks[0] if len(lora.ranks) == 1 else list(lora.ranks),
         "components": list(lora.components),
         "layers": len(lora.layers),
+        **({"embeddings": list(lora.embeddings)} if lora.embeddings else {}),
         "dtype": lora.dtype,
         "size": path.stat().st_size,
         "sha256": lora.sha256,
