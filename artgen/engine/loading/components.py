@@ -112,7 +112,7 @@ def find_class(library: str, class_name: str, base: type = object) -> Any:
     names = [class_name]
     if library == "transformers":
         # transformers 5 without torchvision writes the class name with "Pil", and reads the name without it.
-        unsuffixed = class_name.removesuffix("Pil").removesuffix("Fast")
+        unsuffixed = class_name.removesuffix("Pil")
         names += [name for name in (deprecation_utils._maybe_remap_transformers_class(class_name), unsuffixed) if name]
     module = _module(library)
     found = [each for name in names if (each := getattr(module, name, None)) is not None]
@@ -120,7 +120,9 @@ def find_class(library: str, class_name: str, base: type = object) -> Any:
     if missing := _missing_packages(cls):
         raise ModelUnavailableError(
             f"Cannot load the model: its class {class_name} needs the package {missing[0]}, which is not installed.",
-            f"pip install {missing[0]}",
+            f"pip install {missing[0]}, or change the class to {class_name.removesuffix('Fast')} in model_index.json."
+            if class_name.endswith("Fast")
+            else f"pip install {missing[0]}",
         )
     if not isinstance(cls, type) or not issubclass(cls, base):
         raise ModelUnavailableError(
