@@ -134,11 +134,6 @@ def check_task(request: PromptRequest, model: registry.ResolvedModel) -> None:
     Raises:
         ModelUnavailableError: the model does not support the task.
     """
-    if model.architecture == "pixel":
-        raise ModelUnavailableError(
-            f"Cannot use '{model.name}' for {request.task}: it is a pixel-space diffusion model without a prompt.",
-            "Use the model with `artgen denoise`, or choose another --model (`artgen models list`).",
-        )
     pipelines.check_task(model.pipeline_entry, request.task, model.name)
     if model.is_inpainting and TASKS[request.task].pipeline_kind != "Inpainting":
         raise ModelUnavailableError(

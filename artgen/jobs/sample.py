@@ -50,7 +50,10 @@ def entry_of(model: ResolvedModel) -> pipelines.PipelineEntry:
     Raises:
         ModelUnavailableError: the pipeline is unknown, or needs a prompt or an image.
     """
-    pipelines.check_task(model.pipeline_entry, Sample.task, model.name)
+    try:
+        pipelines.check_task(model.pipeline_entry, Sample.task, model.name)
+    except ModelUnavailableError as error:
+        raise ModelUnavailableError(error.message, error.hint, settings=("model",)) from None
     return model.pipeline_entry
 
 

@@ -273,6 +273,16 @@ def check_task(entry: PipelineEntry, task: str, model_name: str) -> None:
     if task in entry.tasks:
         _check_packages(entry, model_name)
         return
+    if "sample" in entry.tasks:
+        raise ModelUnavailableError(
+            f"Cannot use '{model_name}' for {task}: {entry.title} models take no prompt and no image.",
+            f"artgen sample -m {model_name}",
+        )
+    if task == "sample" and "txt2img" in entry.tasks:
+        raise ModelUnavailableError(
+            f"Cannot use '{model_name}' for sample: {entry.title} models need a prompt.",
+            f'artgen txt2img "a red fox" -m {model_name}',
+        )
     reason = entry.refused_tasks.get(task)
     supported = ", ".join(entry.tasks)
     raise ModelUnavailableError(

@@ -2,11 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import hub_server
 import numpy as np
 import pytest
 import tiny_denoisers
@@ -416,6 +417,72 @@ def test_denoisers_that_do_not_fit_are_refused(zoo: Mapping[str, Path], tmp_path
     path.write_text(json.dumps({**json.loads(path.read_text()), changed: values[changed]}))
     result = run("sample", "-m", str(folder), "--steps", "1", code=4)
     assert "Cannot" in result.stderr
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_server.Hub]:
+    """Serve an empty repository `owner/tiny`."""
+    with hub_server.serve(hub_server.Hub()) as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "hint"),
+    [
+        ("ddpm", ("txt2img", "a fox"), "artgen sample -m owner/tiny"),
+        ("consistency", ("txt2img", "a fox"), "artgen sample -m owner/tiny"),
+        ("dit", ("txt2img", "a fox"), "artgen sample -m owner/tiny"),
+        ("ldm-uncond", ("img2img", "in.png", "a fox"), "artgen sample -m owner/tiny"),
+        ("sd1", ("sample",), 'artgen txt2img "a red fox" -m owner/tiny'),
+        ("flux-dev", ("sample",), 'artgen txt2img "a red fox" -m owner/tiny'),
+    ],
+)
+def test_the_right_command_is_named_before_the_download(
+    zoo: Mapping[str, Path],
+    models: dict[str, Path],
+    hub: hub_server.Hub,
+    name: str,
+    command: tuple[str, ...],
+    hint: str,
+) -> None:
+    hub.fill(models[name] if name in models else zoo[name])
+    Image.new("RGB", (32, 32)).save("in.png")
+    result = run(*command, "-m", "owner/tiny", code=4)
+    assert hint in result.stderr
+    assert result.stderr.count("error:") == 1
+    assert [file for file in hub.downloads() if file.endswith(".safetensors")] == []
+
+
+@pytest.mark.parametrize("options", [("--class", "3"), ("-g", "3"), ("--scheduler", "euler"), ("--dtype", "int4")])
+def test_settings_are_refused_before_the_download(
+    zoo: Mapping[str, Path], hub: hub_server.Hub, options: tuple[str, ...]
+) -> None:
+    hub.fill(zoo["ddpm"])
+    run("sample", "-m", "owner/tiny", *options, code=2)
+    assert [file for file in hub.downloads() if file.endswith(".safetensors")] == []
+
+
+def test_model_of_the_hub_in_the_oldest_layout(hub: hub_server.Hub, tmp_path: Path) -> None:
+    """Download a repository with all files in one folder, as google/ddpm-church-256."""
+    folder = Path(tiny_denoisers.save_old(tmp_path / "old"))
+    index = {"_class_name": "DDPMPipeline", "_diffusers_version": "0.1.1", "scheduler": ["diffusers", "DDPMScheduler"],
+             "unet": ["diffusers", "UNet2DModel"]}  # fmt: skip
+    (folder / "model_index.json").write_text(json.dumps(index))
+    hub.fill(folder)
+    (theirs,) = plain(folder, [3], num_inference_steps=2)
+    run("sample", "-m", "owner/tiny", "--steps", "2", "--seed", "3", "-o", "out.png")
+    assert Image.open("out.png").tobytes() == theirs.tobytes()
+    assert replay(Path("out.png")).image.tobytes() == theirs.tobytes()
+
+
+def test_default_model_of_the_user_that_needs_a_prompt_is_ignored_with_a_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ARTGEN_MODEL", "tiny")
+    result = run("sample", "--steps", "1", code=2)
+    assert "The default of model from the environment or a configuration file is ignored" in result.stderr
+    assert "--model is missing" in result.stderr
 
 
 def test_half_precision_is_finite(zoo: Mapping[str, Path]) -> None:
