@@ -86,7 +86,7 @@ def normalize_lora_list(value: object) -> object:
     """Convert a value of `lora` to a tuple of texts. Empty texts are removed.
 
     Raises:
-        UsageError: a text is not `PATH[:SCALE]`.
+        UsageError: a text is not `PATH[:SCALE[:TEXT]]`.
     """
     given: Iterable[object] = [value] if isinstance(value, str | Path) else value if isinstance(value, list) else ()
     if isinstance(value, tuple):

@@ -115,7 +115,7 @@ def test_metadata_decides_between_architectures_with_the_same_layers() -> None:
         ("sdxl", "flux-double", "it is a LoRA for Flux.1, and 'sdxl' is Stable Diffusion XL."),
         ("qwen-image", "flux-single", "it is a LoRA for Flux.1, and 'qwen-image' is Qwen-Image."),
         ("z-image-turbo", "sdxl", "it is a LoRA for Stable Diffusion XL, and 'z-image-turbo' is Z-Image."),
-        ("sd3.5-medium", "flux-double", "it is a LoRA for Flux.1, and 'sd3.5-medium' is Stable Diffusion 3."),
+        ("sd35-medium", "flux-double", "it is a LoRA for Flux.1, and 'sd35-medium' is Stable Diffusion 3."),
         ("pixart-sigma", "flux-single", "artgen does not support LoRAs with PixArt-Sigma models."),
         ("hunyuandit", "sd1", "artgen does not support LoRAs with HunyuanDiT models."),
     ],
@@ -151,7 +151,5 @@ def test_bundled_embedding_is_named_in_a_note(tensors: Shapes) -> None:
     path = zero_file(Path("style.safetensors"), {**lora, **tensors})
     assert lora_files.read_lora(path).embeddings == ("word",)
     assert json.loads(run("info", str(path), "--json").stdout)["embeddings"] == ["word"]
-    shown = run("txt2img", "a fox", "-m", "tiny", "--lora", str(path), "--dry-run").stderr
-    assert "'style.safetensors' also contains the embedding 'word', which artgen does not use." in " ".join(
-        shown.split()
-    )
+    (job,) = prepare_jobs([Txt2Img(prompt="a fox", model="tiny", lora=(str(path),))])
+    assert "'style.safetensors' also contains the embedding 'word', which artgen does not use." in job.notes

@@ -31,9 +31,10 @@ class LoraSettings(ModelRef):
 
     lora: tuple[str, ...] = option(
         (),
-        "LoRA: a .safetensors file, or the name of a LoRA in your lora_folder or model_folders. SCALE: strength of the "
-        "LoRA, -10 to 10; 1 if omitted. Can be repeated.",
-        metavar="PATH[:SCALE]",
+        "LoRA, DoRA, LoHa or LoKr: a .safetensors file, or a name in your lora_folder or model_folders. SCALE: strength "
+        "in the denoiser, -10 to 10; 1 if omitted. TEXT: strength in the text encoders; SCALE if omitted. Can be "
+        "repeated.",
+        metavar="PATH[:SCALE[:TEXT]]",
         is_path=True,
     )
 
