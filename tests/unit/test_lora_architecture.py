@@ -8,7 +8,8 @@ from command_line import run
 from isolated_command import modules_after
 from safetensors_files import Shapes, zero_file
 
-from artgen import registry
+from artgen import Txt2Img, registry
+from artgen.jobs.prepare import prepare_jobs
 from artgen.registry import lora as lora_files
 from artgen.registry.checkpoint_content import inspect_file
 

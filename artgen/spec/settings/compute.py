@@ -31,9 +31,9 @@ class LoraSettings(ModelRef):
 
     lora: tuple[str, ...] = option(
         (),
-        "LoRA, DoRA, LoHa or LoKr: a .safetensors file, or a name in your lora_folder or model_folders. SCALE: strength "
-        "in the denoiser, -10 to 10; 1 if omitted. TEXT: strength in the text encoders; SCALE if omitted. Can be "
-        "repeated.",
+        "LoRA, DoRA, LoHa or LoKr: a .safetensors file, or a name in your lora_folder or model_folders. SCALE: "
+        "strength in the denoiser, -10 to 10; 1 if omitted. TEXT: strength in the text encoders; SCALE if omitted. Can "
+        "be repeated.",
         metavar="PATH[:SCALE[:TEXT]]",
         is_path=True,
     )
