@@ -7,6 +7,7 @@ from typing import Any
 
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError
 from artgen.registry import pipelines
+from artgen.registry.hub.explain import not_a_model_folder_error
 from artgen.registry.hub.select_files import LOADABLE_VARIANTS, NO_WEIGHTS_CLASSES, omit_components
 from artgen.registry.model_configs import read_config
 
@@ -57,10 +58,7 @@ def read_model_index(folder: Path, omitted: Collection[str] = ()) -> dict[str, A
         components = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", scheduler]}
         return {"_class_name": "DDPMPipeline", **components}
     if not path.is_file():
-        raise ModelUnavailableError(
-            f"'{folder}' is not a model folder: it has no model_index.json.",
-            "Pass a folder in diffusers' layout, or a single .safetensors file inside it.",
-        )
+        raise not_a_model_folder_error(folder)
     return omit_components(read_config(path), omitted)
 
 

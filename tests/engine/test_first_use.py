@@ -1,6 +1,7 @@
 """Test the first use of a hub model: checks with the libraries, the download and the images."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,10 @@ def test_libraries_check_the_configurations_before_the_download(
     assert weight_downloads(hub) == []
 
 
-@pytest.mark.parametrize("class_name", ["CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPImageProcessorPil",
-                                        "CLIPImageProcessorFast"])  # fmt: skip
+@pytest.mark.parametrize("class_name", ["CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPImageProcessorPil"])
 def test_former_names_of_the_image_processor_are_accepted(
     models: dict[str, Path], class_name: str, tmp_path: Path
 ) -> None:
-    import shutil
-
     folder = tmp_path / "model"
     shutil.copytree(models["sd1"], folder)
     index = json.loads((folder / "model_index.json").read_text())

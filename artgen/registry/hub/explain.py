@@ -1,12 +1,13 @@
-"""Explain why a hub repository without `model_index.json` is not a pipeline, and how its files can be used."""
+"""Explain why a repository or a folder without `model_index.json` is not a pipeline, and how its files can be used."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError
 from artgen.registry.hub import download
-from artgen.registry.hub.client import RemoteFile, RepoListing
+from artgen.registry.hub.client import RepoListing
 from artgen.registry.hub.network_settings import endpoint
 from artgen.registry.hub.select_files import MAX_CONFIG_BYTES, PICKLE_WEIGHT_SUFFIXES
 from artgen.system.external_data import parse_json, read_limited
@@ -18,39 +19,77 @@ MAX_LISTED_FILES = 3
 
 
 def not_a_pipeline_error(listing: RepoListing) -> ArtgenError:
-    """Return the error to raise for a repository without `model_index.json`. At most its `config.json` is downloaded.
-
-    The kinds of repositories are tested in this order: a LoRA, folders of components, a modular pipeline, a component
-    or another model of a library, single checkpoints, pickles.
-    """
+    """Return the error for a repository without `model_index.json`. At most its `config.json` is downloaded."""
     files = {file.name: file for file in listing.files}
-    checkpoints = sorted(name for name in files if name.endswith(CHECKPOINT_SUFFIXES) and "non_ema" not in name)
-    pickles = sorted(name for name in files if name.endswith(PICKLE_WEIGHT_SUFFIXES))
-    lora = next((name for name in (*LORA_FILES, *checkpoints) if name in files and _is_lora_name(name)), None)
-    repo = f"'{listing.repo}'"
-    if lora is not None or _is_lora_name(listing.repo):
-        file = next((name for name in checkpoints if name == lora), checkpoints[0] if checkpoints else "FILE")
-        hint = f"artgen models pull {endpoint()}/{listing.repo}/resolve/main/{file}, and pass the file with --lora."
-        return ModelUnavailableError(f"{repo} is a LoRA, not a complete model.", hint)
-    folders = [name for name in COMPONENT_FOLDERS if any(each.startswith(name) for each in files)]
+
+    def read_root_config() -> Path | None:
+        file = files.get("config.json")
+        return None if file is None or file.size > MAX_CONFIG_BYTES else download.download(listing, file)
+
+    address = f"{endpoint()}/{listing.repo}/resolve/main"
+    return _error(
+        listing.repo,
+        files,
+        read_root_config,
+        lora_hint=lambda file: f"artgen models pull {address}/{file}, and pass the file with --lora.",
+        file_name=lambda file: f"{listing.repo}/{file}",
+    )
+
+
+def not_a_model_folder_error(folder: Path) -> ArtgenError:
+    """Return the error for a folder on the disk without `model_index.json`."""
+    names: list[str] = []
+    with contextlib.suppress(OSError):
+        names = [f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir()]
+    config = folder / "config.json"
+    return _error(
+        str(folder),
+        names,
+        lambda: config if config.is_file() else None,
+        lora_hint=lambda file: f"Pass it with --lora {folder / file}.",
+        file_name=lambda file: str(folder / file),
+    )
+
+
+def _error(
+    name: str,
+    files: Iterable[str],
+    read_root_config: Callable[[], Path | None],
+    *,
+    lora_hint: Callable[[str], str],
+    file_name: Callable[[str], str],
+) -> ArtgenError:
+    """Return the error for the files of a repository or a folder.
+
+    The kinds are tested in this order: a LoRA, folders of components, a modular pipeline, a component or another model
+    of a library, single checkpoints, pickles.
+    """
+    names = sorted(files)
+    checkpoints = [each for each in names if each.endswith(CHECKPOINT_SUFFIXES) and "non_ema" not in each]
+    pickles = [each for each in names if each.endswith(PICKLE_WEIGHT_SUFFIXES)]
+    loras = [each for each in names if _is_lora_name(each)]
+    folders = [folder for folder in COMPONENT_FOLDERS if any(each.startswith(folder) for each in names)]
+    if loras or (checkpoints and _is_lora_name(name) and not folders):
+        file = next((each for each in checkpoints if each in loras), checkpoints[0] if checkpoints else loras[0])
+        return ModelUnavailableError(f"'{name}' is a LoRA, not a complete model.", lora_hint(file))
     if folders:
-        text = f"{repo} has no model_index.json, but folders of components: {', '.join(folders)}."
+        text = f"'{name}' has no model_index.json, but folders of components: {', '.join(folders)}."
         return ModelUnavailableError(text, "Use a complete copy of the model.")
-    if "modular_model_index.json" in files:
-        text = f"{repo} is a modular pipeline, which artgen does not support: it has no model_index.json."
+    if "modular_model_index.json" in names:
+        text = f"'{name}' is a modular pipeline, which artgen does not support: it has no model_index.json."
         return ModelUnavailableError(text, "Use a copy of the model with model_index.json.")
-    if reason := _library_model(listing, files):
-        return ModelUnavailableError(f"{repo} is not a complete model: it is {reason}.", "Use another repository.")
+    if reason := _library_model(read_root_config()):
+        return ModelUnavailableError(f"'{name}' is not a complete model: it is {reason}.", "Use another model.")
     if checkpoints:
-        listed = ", ".join(f"-m {listing.repo}/{name}" for name in checkpoints[:MAX_LISTED_FILES])
-        text = f"{repo} is not in diffusers' layout: it has no model_index.json, but single files."
+        listed = ", ".join(f"-m {file_name(each)}" for each in checkpoints[:MAX_LISTED_FILES])
+        text = f"'{name}' is not in diffusers' layout: it has no model_index.json, but single files."
         return ModelUnavailableError(text, f"Name one of its files: {listed}.")
     if pickles:
-        text = f"Cannot use {repo}: it has only '{pickles[0]}', a Python pickle that can run code."
-        return RefusedError(text, "Use a copy with .safetensors, or download the file and run `artgen models convert`.")
+        text = f"Cannot use '{name}': it has only '{pickles[0]}', a Python pickle that can run code."
+        return RefusedError(text, "Use a copy with .safetensors files, or run `artgen models convert` on the file.")
     return ModelUnavailableError(
-        f"{repo} is not a diffusers model: it has no model_index.json and no .safetensors file.",
-        "Use another repository.",
+        f"'{name}' is not a diffusers model: it has no model_index.json and no .safetensors file.",
+        "Use another model (`artgen models list`).",
     )
 
 
@@ -58,15 +97,12 @@ def _is_lora_name(name: str) -> bool:
     return name in LORA_FILES or "lora" in name.rpartition("/")[2].lower()
 
 
-def _library_model(listing: RepoListing, files: Mapping[str, RemoteFile]) -> str:
-    """Return what a repository with a `config.json` in its root contains; empty if this is unknown."""
-    file = files.get("config.json")
-    if file is None or file.size > MAX_CONFIG_BYTES:
-        return ""
+def _library_model(path: Path | None) -> str:
+    """Return what a folder with this `config.json` contains; empty if this is unknown."""
     config: Any = None
-    path = download.download(listing, file)
-    with contextlib.suppress(ValueError):
-        config = parse_json(read_limited(path, MAX_CONFIG_BYTES))
+    if path is not None:
+        with contextlib.suppress(ValueError, ArtgenError):
+            config = parse_json(read_limited(path, MAX_CONFIG_BYTES))
     if not isinstance(config, dict):
         return ""
     if isinstance(class_name := config.get("_class_name"), str):
