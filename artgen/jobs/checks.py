@@ -9,7 +9,7 @@ from artgen import images, registry
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.jobs import pipeline_options
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, PipelineJob
-from artgen.registry import diffusers_folder, pipelines
+from artgen.registry import pipelines
 from artgen.registry.lora import LoraRequest
 from artgen.spec.requests import TASKS, PromptRequest
 from artgen.spec.schedulers import SCHEDULERS, find_scheduler
@@ -265,14 +265,6 @@ def check_frames(frames: FramesSettings, job: Job) -> None:
             f"--include-noising shows how noise is added to the input image, but {task.name} {reason}.",
             "Remove --include-noising. `artgen noise input.png` shows the noising of any image.",
         )
-
-
-def has_embedded_guidance(model: registry.ResolvedModel) -> bool:
-    """Return whether the guidance scale is an input of the denoiser, as in latent consistency models."""
-    if model.is_file:
-        return False
-    config = model.path / diffusers_folder.denoiser_name(model.path) / "config.json"
-    return diffusers_folder.read_optional_config(config).get("time_cond_proj_dim") is not None
 
 
 def check_position_limit(size: tuple[int, int], model: registry.ResolvedModel) -> None:

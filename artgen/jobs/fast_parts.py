@@ -6,7 +6,6 @@ from typing import Any
 
 from artgen import registry
 from artgen.errors import UsageError
-from artgen.jobs import checks
 from artgen.registry import diffusers_folder, pipelines
 from artgen.registry.catalog import BUNDLED_PREFIX
 from artgen.spec.fast import parse_presets
@@ -97,7 +96,7 @@ def _check_lcm(request: PromptRequest, model: registry.ResolvedModel) -> None:
             "Remove lcm from --fast.",
             settings=("fast",),
         )
-    if model.guidance_scale <= 1 or checks.has_embedded_guidance(model):
+    if model.guidance_scale <= 1 or model.pipeline_entry.guidance == "embedded":
         raise UsageError(
             f"--fast lcm has no effect: '{model.name}' needs only {counted(model.steps, 'step')}.",
             "Remove lcm from --fast.",

@@ -5,7 +5,7 @@ from typing import Any
 
 from artgen import metadata, registry
 from artgen.errors import InputFileError
-from artgen.jobs import checks, pipeline_options
+from artgen.jobs import pipeline_options
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.outputs.encoding import EncodingOptions
 from artgen.registry.lora import LoraRequest
@@ -44,14 +44,12 @@ def effect_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tu
             "The negative prompt enables true classifier-free guidance with scale "
             f"{entry.true_cfg_scale:g}, which calls the denoiser twice per step.",
         )
-    if not pipeline_options.uses_cfg(request, entry):
-        off = f"a value of {entry.guidance_off:g} or less disables guidance"
-        reason = f"the guidance scale is {request.guidance_scale:g}, and {off}"
-    elif checks.has_embedded_guidance(model):
-        reason = f"'{model.name}' is distilled, and its guidance does not use a negative prompt"
-    else:
+    if pipeline_options.uses_cfg(request, entry):
         return ()
-    return (f"The negative prompt has no effect: {reason}.",)
+    return (
+        f"The negative prompt has no effect: the guidance scale is {request.guidance_scale:g}, and a value of "
+        f"{entry.guidance_off:g} or less disables guidance.",
+    )
 
 
 def zero_snr_warnings(

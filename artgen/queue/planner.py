@@ -12,7 +12,7 @@ from artgen.events import Listener, no_op
 from artgen.jobs import checks, pipeline_options
 from artgen.jobs.batch_size import default_batch_size
 from artgen.jobs.job import DenoiseJob, PipelineJob
-from artgen.jobs.notes import format_notes
+from artgen.jobs.notes import effect_warnings, format_notes
 from artgen.jobs.prepare import ModelCache, prepare_jobs
 from artgen.jobs.replay_checks import PINNED_SETTINGS, pinned_model
 from artgen.outputs import Destination
@@ -29,7 +29,7 @@ from artgen.queue.job_settings import build_request
 from artgen.queue.plan import BatchPlan, JobTemplate, PlannedJob
 from artgen.queue.recovery import OwnFiles
 from artgen.spec.records import to_record
-from artgen.spec.requests import TASKS, Request
+from artgen.spec.requests import TASKS, PromptRequest, Request
 from artgen.spec.seeds import expand_seeds, hash_seed
 from artgen.spec.settings import (
     FramesSettings,
@@ -155,8 +155,7 @@ class Planner:
         if unknown := [name for name in prompts if name not in options_of(task.request_class)]:
             raise UsageError(f"{task.name} takes no {' and no '.join(unknown)}.", "Remove it.")
         validate(PromptSettings(**prompts))
-        if template.model is not None:
-            pipeline_options.check_negative_prompt(prompts.get("negative_prompt", ""), template.model)
+        self._check_negative_prompt(plan, template, prompts.get("negative_prompt", ""))
         if "prompt" in task.inputs and not prompts.get("prompt", "").strip():
             raise UsageError(f"{task.name} needs a prompt.")
         for seed, fingerprint in self._seeds_and_fingerprints(template, prompts, series):
@@ -165,6 +164,16 @@ class Planner:
             group_id = self._group_ids.setdefault(group_key, len(self._group_ids))
             number = len(plan.jobs) + 1
             plan.jobs.append(PlannedJob(number, entry.source, entry.line, request, template, group_id, fingerprint))
+
+    def _check_negative_prompt(self, plan: BatchPlan, template: JobTemplate, negative_prompt: str) -> None:
+        """Check a negative prompt, which templates do not contain, and add the notes about its effect."""
+        request = template.request
+        if not negative_prompt or template.model is None or not isinstance(request, PromptRequest):
+            return
+        pipeline_options.check_negative_prompt(negative_prompt, template.model)
+        if getattr(request, "strength", None) != 0:
+            notes = effect_warnings(request.replace(negative_prompt=negative_prompt), template.model)
+            plan.default_notes |= dict.fromkeys(notes)
 
     def _seeds_and_fingerprints(
         self, template: JobTemplate, prompts: Mapping[str, str], series: SeriesSettings

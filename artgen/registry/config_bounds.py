@@ -56,6 +56,8 @@ PER_BLOCK_NUMBERS = frozenset({"dropout"})
 """Keys of `NUMBERS` whose value can also be a list with a number for each block (Stable Cascade)."""
 OPTIONAL_IN_BLOCKS = frozenset({"num_attention_heads"})
 """Keys of `WHOLE_NUMBERS` whose lists contain -1 for a block without the layer (Stable Cascade)."""
+WITHOUT_POSITION_EMBEDDING = frozenset({"SanaTransformer2DModel", "CogView4Transformer2DModel"})
+"""Transformers with `sample_size` or `pos_embed_max_size` and without a position embedding of this size."""
 UNBOUNDED = ("lambda_min_clipped", float("-inf"))
 """Key and value that DPM-Solver schedulers contain by default."""
 TEXTS = frozenset(

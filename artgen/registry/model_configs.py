@@ -26,6 +26,7 @@ from artgen.registry.config_bounds import (
     TEXTS,
     UNBOUNDED,
     WHOLE_NUMBERS,
+    WITHOUT_POSITION_EMBEDDING,
 )
 from artgen.registry.hub.select_files import MAX_CONFIG_BYTES, VOCABULARY_FILES
 from artgen.registry.quantization import check_quantization
@@ -255,7 +256,7 @@ def _implied_sizes(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     if inner and not channels:
         side = largest("pos_embed_max_size") or largest("sample_size") // max(largest("patch_size"), 1)
         positions = side if config.get("_class_name") == "AuraFlowTransformer2DModel" else side * side
-        if config.get("_class_name") != "SanaTransformer2DModel":  # has no position embedding
+        if config.get("_class_name") not in WITHOUT_POSITION_EMBEDDING:
             yield "its position embedding (pos_embed_max_size or sample_size)", positions * inner
         yield "attention (num_attention_heads x attention_head_dim)", inner * inner
 

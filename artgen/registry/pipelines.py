@@ -48,8 +48,8 @@ class PipelineEntry:
         tasks: diffusers' pipeline class of each supported task: txt2img, img2img, inpaint, outpaint, and sample for
             pipelines without a prompt.
         classes: further class names in `model_index.json` that select this entry, besides those of `tasks`.
-        when: conditions on the model, as `index.KEY` (model_index.json) or `denoiser.KEY` (config.json) -> value. An
-            entry with conditions precedes an entry without conditions.
+        when: conditions on the model, as `index.KEY` (model_index.json) or `denoiser.KEY` (config.json) -> value, or
+            "*" for any value. An entry with conditions precedes an entry without conditions.
         refused_tasks: reasons why tasks are not supported.
         denoiser: component that predicts the noise.
         vae: component that decodes the latents; None in pixel space.
@@ -198,7 +198,7 @@ def find_entry(
     values = {f"index.{key}": value for key, value in index.items()}
     values |= {f"denoiser.{key}": value for key, value in denoiser_config.items()}
     for entry in pipeline_entries().values():
-        fits = all(key in values and values[key] == value for key, value in entry.when.items())
+        fits = all(values.get(key) == value or (value == "*" and values.get(key)) for key, value in entry.when.items())
         if class_name in entry.selecting_classes() and fits:
             return entry
     return None

@@ -1,6 +1,7 @@
 """Test strength 0, which returns the input image unchanged, and notes about settings without an effect."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -128,17 +129,18 @@ def test_negative_prompt_has_a_note_for_every_task() -> None:
         assert NO_EFFECT in notes(request)
 
 
-@pytest.mark.parametrize("kind", ["distilled", "turbo"])
-def test_negative_prompt_of_a_model_without_guidance_has_a_note(models: dict[str, Path], kind: str) -> None:
-    import shutil
-
+def test_negative_prompt_of_a_model_without_guidance_has_a_note(models: dict[str, Path]) -> None:
     folder = Path(shutil.copytree(models["sd1"], "model"))
-    if kind == "distilled":  # as latent consistency models: the guidance scale is an input of the UNet
-        config = json.loads((folder / "unet/config.json").read_text())
-        (folder / "unet/config.json").write_text(json.dumps(config | {"time_cond_proj_dim": 32}))
-    else:
-        (folder / "artgen.json").write_text(json.dumps({"guidance_scale": 0.0}))
+    (folder / "artgen.json").write_text(json.dumps({"guidance_scale": 0.0}))
     assert NO_EFFECT in notes(Txt2Img(prompt="x", negative_prompt="y", model=str(folder)))
+
+
+def test_negative_prompt_of_a_model_with_embedded_guidance_is_refused(models: dict[str, Path]) -> None:
+    folder = Path(shutil.copytree(models["sd1"], "model"))
+    config = json.loads((folder / "unet/config.json").read_text())
+    (folder / "unet/config.json").write_text(json.dumps(config | {"time_cond_proj_dim": 32}))
+    with pytest.raises(UsageError, match="Latent consistency models is an input of the denoiser"):
+        notes(Txt2Img(prompt="x", negative_prompt="y", model=str(folder)))
 
 
 def test_strength_0_reports_no_steps() -> None:

@@ -30,10 +30,10 @@ from tiny_zoo.stable_diffusion import image_encoder
 
 
 def _movq() -> VQModel:
-    """Return Kandinsky's autoencoder with spatial normalization, which divides the size by 2 here."""
+    """Return Kandinsky's autoencoder with spatial normalization, which divides the size by 8."""
     return VQModel(
-        block_out_channels=[32, 64], down_block_types=["DownEncoderBlock2D", "AttnDownEncoderBlock2D"],
-        up_block_types=["AttnUpDecoderBlock2D", "UpDecoderBlock2D"], latent_channels=4, layers_per_block=1,
+        block_out_channels=[32, 32, 32, 64], down_block_types=[*["DownEncoderBlock2D"] * 3, "AttnDownEncoderBlock2D"],
+        up_block_types=["AttnUpDecoderBlock2D", *["UpDecoderBlock2D"] * 3], latent_channels=4, layers_per_block=1,
         norm_num_groups=8, norm_type="spatial", num_vq_embeddings=12, vq_embed_dim=4,
     )  # fmt: skip
 

@@ -31,8 +31,17 @@ def build_model(name: str) -> DiffusionPipeline:
     pipeline = BUILDERS[name]()
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
+            _fill_zeros(component)
             component.eval()
     return pipeline
+
+
+def _fill_zeros(module: torch.nn.Module) -> None:
+    """Fill weights that are initialized with zeros. Without this, the prompt has no effect on some models."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim > 1 and not parameter.any():
+                parameter.normal_(std=0.1)
 
 
 class Zoo(Mapping[str, Path]):
