@@ -91,3 +91,56 @@ def vae_name(key: str, levels: int) -> str:
     key = re.sub(r"down_blocks\.(\d)\.downsamplers\.0\.", r"down.\1.downsample.", key)
     key = re.sub(r"up_blocks\.(\d)\.resnets\.", lambda m: f"up.{levels - 1 - int(m[1])}.block.", key)
     return re.sub(r"up_blocks\.(\d)\.upsamplers\.0\.", lambda m: f"up.{levels - 1 - int(m[1])}.upsample.", key)
+
+
+def to_original_sdxl(
+    unet: Mapping[str, Any],
+    vae: Mapping[str, Any],
+    text_encoder: Mapping[str, Any] | None,
+    text_encoder_2: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Convert the state dicts of SDXL, or of its refiner, which has no first text encoder, to one original state."""
+    state = to_original_sd1(
+        {key: value for key, value in unet.items() if not key.startswith("add_embedding.")}, vae, text_encoder or {}
+    )
+    first = "conditioner.embedders.0.transformer."
+    state = {key.replace("cond_stage_model.transformer.", first): value for key, value in state.items()}
+    for number, layer in (("0", "linear_1"), ("2", "linear_2")):
+        for kind in ("weight", "bias"):
+            state[f"model.diffusion_model.label_emb.0.{number}.{kind}"] = unet[f"add_embedding.{layer}.{kind}"]
+    prefix = f"conditioner.embedders.{1 if text_encoder else 0}.model."
+    state |= {f"{prefix}{key}": value for key, value in to_open_clip(text_encoder_2).items()}
+    return {key: value.contiguous() for key, value in state.items()}
+
+
+OPEN_CLIP = {
+    "text_model.embeddings.position_embedding.weight": "positional_embedding",
+    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+    "text_model.final_layer_norm.weight": "ln_final.weight",
+    "text_model.final_layer_norm.bias": "ln_final.bias",
+}
+OPEN_CLIP_LAYERS = {
+    "layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj",
+}  # fmt: skip
+
+
+def to_open_clip(text_encoder: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert a CLIP text encoder with projection to the names of OpenCLIP; query, key and value are one tensor."""
+    import torch
+
+    state: dict[str, Any] = {}
+    for key, value in text_encoder.items():
+        if key == "text_projection.weight":
+            state["text_projection"] = value.T
+        elif key in OPEN_CLIP:
+            state[OPEN_CLIP[key]] = value
+        elif match := re.fullmatch(r"text_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", key):
+            number, layer, kind = match.groups()
+            block = f"transformer.resblocks.{number}"
+            if layer == "self_attn.q_proj":
+                parts = [text_encoder[key.replace("q_proj", f"{name}_proj")] for name in "qkv"]
+                state[f"{block}.attn.in_proj_{kind}"] = torch.cat(parts)
+            elif layer in OPEN_CLIP_LAYERS:
+                state[f"{block}.{OPEN_CLIP_LAYERS[layer]}.{kind}"] = value
+    return state

@@ -17,11 +17,11 @@ from artgen.engine.loading.quantize import quantization_config
 from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, SingleFile
 from artgen.registry.checkpoint_content import component_of, read_weights_header
-from artgen.registry.denoiser_files import EMA_PREFIX, ORIGINAL_PREFIX, plain_names
+from artgen.registry.denoiser_files import EMA_PREFIX, MARKERS, ORIGINAL_PREFIX, plain_names
 from artgen.registry.diffusers_folder import denoiser_name, iter_components, read_model_index, select_weights
 from artgen.registry.safetensors_header import read_header
 
-TensorFilter = Callable[[str], bool]
+SDXL_CLIP_PREFIX = "conditioner.embedders.0.transformer."
 
 # diffusers does not convert the guidance embedding of latent consistency models.
 single_file_utils.DIFFUSERS_TO_LDM_MAPPING["unet"]["layers"].setdefault(
@@ -105,11 +105,15 @@ def convert_part(
         state_dict: all tensors that belong to the component; see `part_names`.
         options: further arguments of `from_single_file`.
     """
+    tensors = dict(state_dict)
+    if any(key.startswith(SDXL_CLIP_PREFIX) for key in tensors):
+        # diffusers detects the first text encoder of SDXL only beside the second one.
+        tensors.setdefault(single_file_utils.CHECKPOINT_KEY_NAMES["open_clip_sdxl"], torch.empty(0, device="meta"))
     module = single_file.load_single_file_sub_model(
         library_name=library,
         class_name=class_name,
         name=name,
-        checkpoint=dict(state_dict),
+        checkpoint=tensors,
         pipelines=diffusers.pipelines,
         is_pipeline_module=hasattr(diffusers.pipelines, library),
         cached_model_config_path=str(model.config_folder),
@@ -127,16 +131,14 @@ def part_names(model: ResolvedModel, name: str) -> dict[str, str]:
         name: name of the component.
     """
     plain = plain_names(list(read_weights_header(model.path).tensors))
-    if name.startswith("text_encoder"):
-        # The conversion detects the encoders of a file by the names of all encoders.
-        return {key: key for key in plain if (component_of(key) or "").startswith("text_encoder")}
-    if name == "vae":
-        return {key: key for key in plain if component_of(key) == "vae"}
+    if name.startswith("text_encoder") or name == "vae":
+        entry = read_model_index(model.config_folder).get(name) or ("", "")
+        part = "text_encoder_3" if str(entry[1]).startswith("T5") else name
+        return {key: key for key in plain if component_of(key) == part}
     is_unet = name == "unet"
     found = {}
     for key, plain_key in plain.items():
-        is_marker = "." not in plain_key or plain_key.startswith("edm_vpred.")
-        if component_of(key) or plain_key.startswith(EMA_PREFIX) or is_marker:
+        if component_of(key) or plain_key.startswith(EMA_PREFIX) or plain_key in MARKERS:
             continue
         bare = plain_key.removeprefix(ORIGINAL_PREFIX).removeprefix("diffusion_model.")
         is_original = bare.startswith(
