@@ -102,8 +102,6 @@ def describe_file(name: str, path: Path, info: ModelInfo | None = None, *, find_
 def _with_sampling(model: ResolvedModel, family: Family, sampling: SamplingFacts) -> ResolvedModel:
     """Return the model with the default steps, guidance scale and size of its variant."""
     variant = sampling.variant
-    if sampling.edm and sampling.edm.name == "Playground 2.5":
-        return replace(model, steps=50, guidance_scale=3.0)
     if variant is not None:
         native_size = variant.native_size or model.native_size
         return replace(model, steps=variant.steps, guidance_scale=variant.guidance_scale, native_size=native_size)

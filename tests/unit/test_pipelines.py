@@ -25,6 +25,13 @@ def test_each_entry_has_known_values() -> None:
         ("StableDiffusionPipeline", {}, {}, "sd1"),
         ("StableDiffusionPipeline", {}, {"cross_attention_dim": 1024}, "sd2"),
         ("StableDiffusionXLImg2ImgPipeline", {"requires_aesthetics_score": True}, {}, "sdxl-refiner"),
+        ("StableDiffusionXLPipeline", {"scheduler": ["diffusers", "EDMEulerScheduler"]}, {}, "cosxl"),
+        (
+            "StableDiffusionXLPipeline",
+            {"scheduler": ["diffusers", "EDMDPMSolverMultistepScheduler"]},
+            {},
+            "playground-v2.5",
+        ),
         ("FluxPipeline", {}, {"guidance_embeds": False}, "flux-schnell"),
         ("FluxPipeline", {}, {"guidance_embeds": True}, "flux"),
         ("Flux2KleinPipeline", {"is_distilled": True}, {}, "flux2-klein"),
