@@ -11,7 +11,7 @@ from artgen.cli.console import print_error, print_json, print_note, print_result
 from artgen.errors import ArtgenError
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES
 
-WEIGHT_FILE_SUFFIXES = PICKLE_SUFFIXES | {".safetensors"}
+WEIGHT_FILE_SUFFIXES = PICKLE_SUFFIXES | {".safetensors", ".gguf"}
 """Suffixes of weight files. Only headers are read; pickles are rejected without reading them."""
 
 MAX_VALUE_CHARS = 300
@@ -21,13 +21,16 @@ MAX_VALUE_CHARS = 300
 def info(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Images, sidecar files, A1111 text files, or .safetensors files.", metavar="FILE..."),
+        typer.Argument(
+            help="Images, sidecar files, A1111 text files, or .safetensors or .gguf files.", metavar="FILE..."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file.")] = False,
 ) -> None:
     """Print the metadata of images and LoRA files.
 
-    Supported are the record of artgen, the text of A1111, workflows of ComfyUI, and .safetensors headers.
+    Supported are the record of artgen, the text of A1111, workflows of ComfyUI, and headers of .safetensors and .gguf
+    files.
 
     artgen info fox.png
     """

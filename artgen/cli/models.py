@@ -60,11 +60,13 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
         with Reporter(quiet=True) as report:
             described = registry.resolve_reference(reference, download=False, listener=report)
     if described:
-        hidden = ("name", "path", "native_size", "is_file", "remote")
+        hidden = ("name", "path", "native_size", "is_file", "remote", "files", "single_file")
         details |= {key: value for key, value in asdict(described).items() if key not in hidden}
         if described.remote is not None:
             details["width"], details["height"] = described.native_size
             details["download_size"] = described.remote.download_bytes
+        if described.single_file:
+            details |= {"included": described.single_file.parts, "base": described.single_file.base_name}
     else:
         keys = ("steps", "guidance_scale", "scheduler", "sigmas", "download_size")
         details |= {key: getattr(model_info, key) for key in keys}

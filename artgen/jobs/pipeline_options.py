@@ -60,6 +60,12 @@ def check_options(
         )
     if request.quantize and not entry.supports("quantize"):
         raise _unsupported_error("--quantize", "quantize", entry, model.name)
+    if request.quantize and model.single_file and model.single_file.format == "gguf":
+        raise UsageError(
+            f"Cannot use --quantize with '{model.name}': the weights of a GGUF file are quantized already.",
+            "Remove --quantize.",
+            settings=("quantize",),
+        )
     if request.long_prompt == "chunk" and not entry.supports("long-prompts"):
         raise _unsupported_error("--long-prompt chunk", "long_prompt", entry, model.name)
     if not entry.supports("schedulers"):

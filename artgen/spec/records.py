@@ -59,6 +59,9 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "refiner_source": RecordField(str, "Origin of the refiner: hub id or `local`."),
     "refiner_revision": RecordField(str, "Commit hash of the hub model of the refiner."),
     "refiner_hash": RecordField(str, "SHA-256 of the weights of the refiner's denoiser or of its single file."),
+    "model_base": RecordField(
+        str, "Model with the components that a single file lacks: hub id with its commit, or name of a folder."
+    ),
     "model_variant": RecordField(str, "`fp16` if a component of the model has only fp16 weights."),
     "model_hash": RecordField(str, "SHA-256 of the weights of the denoiser or of the single file."),
     "architecture": RecordField(str, "Architecture of the model, such as sd1, sdxl, flux or pixel."),
