@@ -227,7 +227,7 @@ def recommend(
         else:
             _print_recommendation(each, machine)
     if unusable := recommending.unusable_models(task):
-        names = ", ".join(f"{info.name} ({', '.join(info.requires)})" for info in unusable)
+        names = ", ".join(f"{info.name} ({', '.join(recommending.missing_packages(info))})" for info in unusable)
         print_note(f"Not listed, because a package is not installed: {names}.")
 
 

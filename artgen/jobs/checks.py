@@ -134,11 +134,17 @@ def check_task(request: PromptRequest, model: registry.ResolvedModel) -> None:
     Raises:
         ModelUnavailableError: the model does not support the task.
     """
-    pipelines.check_task(model.pipeline_entry, request.task, model.name)
+    entry = model.pipeline_entry
+    pipelines.check_task(entry, request.task, model.name)
     if model.is_inpainting and TASKS[request.task].pipeline_kind != "Inpainting":
         raise ModelUnavailableError(
             f"Cannot use '{model.name}' for {request.task}: it is an inpainting model.",
             "Use the model with inpaint or outpaint, or choose another --model.",
+        )
+    if entry.needs_mask_channels and not model.is_inpainting and TASKS[request.task].pipeline_kind == "Inpainting":
+        raise ModelUnavailableError(
+            f"Cannot use '{model.name}' for {request.task}: {entry.title} needs an inpainting model for this task.",
+            "Use the inpainting model of the family.",
         )
 
 

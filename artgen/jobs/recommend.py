@@ -115,7 +115,8 @@ def unusable_models(task: str = "txt2img") -> list[ModelInfo]:
 
 def missing_packages(info: ModelInfo) -> list[str]:
     """Return the packages that a model needs and that are not installed."""
-    return [name for name in info.requires if importlib.util.find_spec(name) is None]
+    entry = entry_of(info)
+    return [name for name in entry.packages if importlib.util.find_spec(name) is None] if entry else []
 
 
 def _candidates(task: str) -> Iterator[ModelInfo]:
@@ -153,7 +154,7 @@ def _fit(info: ModelInfo, machine: Machine, task: str) -> Recommendation | None:
                 estimate, machine.memory_bytes, vae_tiling=False, separable_text_encoders=separable
             )
         else:
-            plan = _gpu_plan(estimate, machine.memory_bytes, can_offload=entry.supports("offload"))
+            plan = memory_budget.choose_offload(estimate, machine.memory_bytes)
             weights = sum(info.parameters.values()) * DTYPE_BYTES[dtype]
             if plan.offload != "none" and machine.ram_bytes is not None and weights > machine.ram_bytes:
                 continue
@@ -169,15 +170,6 @@ def _is_on_disk(info: ModelInfo) -> bool:
         return complete_snapshot(ModelReference("hub", info.name, info.source, info.revision, info)) is not None
     except ArtgenError:  # a damaged snapshot
         return False
-
-
-def _gpu_plan(
-    estimate: memory_budget.MemoryEstimate, budget_bytes: int, *, can_offload: bool
-) -> memory_budget.OffloadPlan:
-    if can_offload:
-        return memory_budget.choose_offload(estimate, budget_bytes)
-    required = memory_budget.estimate_peak_bytes(estimate, "none", vae_tiling=False)
-    return memory_budget.OffloadPlan("none", False, required, budget_bytes)
 
 
 def _recommendation(

@@ -45,7 +45,6 @@ class ModelInfo:
         gated: whether the hub requires that the user accepts the license.
         download_size: approximate size in bytes of the files that artgen selects.
         year: year of the release.
-        requires: packages that the model needs besides the dependencies of artgen.
         parameters: approximate number of parameters of each component, by diffusers' component names.
         description: one sentence for users.
         inpainting: whether the denoiser is an inpainting UNet.
@@ -69,7 +68,6 @@ class ModelInfo:
     gated: bool = False
     download_size: int | None = None
     year: int | None = None
-    requires: tuple[str, ...] = ()
     parameters: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     description: str = ""
     inpainting: bool = False
@@ -96,8 +94,7 @@ def builtin_models() -> dict[str, ModelInfo]:
     """Return the models of artgen's table, by name."""
     table = json.loads((ASSETS_FOLDER / "models.json").read_text(encoding="utf-8"))
     for fields in table.values():
-        for key in ("aliases", "requires"):
-            fields[key] = tuple(fields.get(key, ()))
+        fields["aliases"] = tuple(fields.get("aliases", ()))
     return {name: ModelInfo(name=name, **fields) for name, fields in table.items()}
 
 

@@ -75,6 +75,7 @@ class PipelineEntry:
         default_negative_prompt: negative prompt of a request without one, if the guidance is on.
         true_cfg_scale: value of the argument `true_cfg_scale` for a negative prompt, if `negative_prompt` is true-cfg.
         no_strength: tasks whose pipeline uses the image as a reference and has no strength.
+        needs_mask_channels: whether inpaint and outpaint need a denoiser with the mask as further input channels.
         guidance_rescale: tasks whose pipeline takes `guidance_rescale`.
         denoiser_config: values that the pipelines read from the denoiser's configuration, and that it lacks.
         arguments: constant arguments of each call, for the arguments that the pipeline class has.
@@ -119,6 +120,7 @@ class PipelineEntry:
     default_negative_prompt: str | None = None
     true_cfg_scale: float = 4.0
     no_strength: tuple[str, ...] = ()
+    needs_mask_channels: bool = False
     guidance_rescale: tuple[str, ...] = ()
     denoiser_config: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     arguments: Mapping[str, Any] = field(default_factory=lambda: EMPTY)

@@ -101,12 +101,17 @@ def test_links_of_the_page_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "function"), [("commands.md", "render"), ("record-fields.md", "render_record_fields")]
+    ("page", "module", "function"),
+    [
+        ("commands.md", "generate_commands", "render"),
+        ("record-fields.md", "generate_commands", "render_record_fields"),
+        ("supported-models.md", "generate_supported_models", "render"),
+    ],
 )
-def test_generated_page_equals_the_code(page: str, function: str) -> None:
-    """To update the pages, run `python docs/generate_commands.py`."""
+def test_generated_page_equals_the_code(page: str, module: str, function: str) -> None:
+    """To update the pages, run `python docs/MODULE.py`."""
     result = subprocess.run(
-        [sys.executable, "-c", f"import generate_commands, sys; sys.stdout.write(generate_commands.{function}())"],
+        [sys.executable, "-c", f"import {module}, sys; sys.stdout.write({module}.{function}())"],
         cwd=ROOT / "docs", env={**os.environ, "TERM": "dumb"}, capture_output=True, text=True, check=True, timeout=600,
     )  # fmt: skip
     assert result.stdout == (ROOT / "docs" / page).read_text("utf-8")

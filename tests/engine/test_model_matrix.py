@@ -1,0 +1,29 @@
+"""Test that each model of the zoo generates the bytes of plain diffusers, or is refused, for each task."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import model_matrix
+import pytest
+from tiny_zoo import BUILDERS
+
+EXPECTED = model_matrix.expected_outcomes()
+MIN_MODELS = 45
+
+
+def test_the_matrix_contains_all_models_and_tasks() -> None:
+    assert len(EXPECTED) >= MIN_MODELS
+    assert BUILDERS.keys() <= EXPECTED.keys()
+    for row in EXPECTED.values():
+        assert row.keys() == {"class", "description", *model_matrix.TASKS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", model_matrix.TASKS)
+@pytest.mark.parametrize("name", BUILDERS)
+def test_model_equals_plain_diffusers_or_is_refused(
+    zoo: Mapping[str, Path], tmp_path: Path, name: str, task: str
+) -> None:
+    outcome = model_matrix.compare(name, zoo[name], task, tmp_path)
+    assert not outcome.is_fault, outcome.error
+    assert outcome.pipeline == EXPECTED[name][task], outcome.error
