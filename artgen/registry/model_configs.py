@@ -234,10 +234,6 @@ def _check_other(path: Path, key: str, value: Any) -> None:
         raise _invalid(path, key, _shown(value), f"a number from {-MAX_NUMBER:,} to {MAX_NUMBER:,}")
 
 
-WITHOUT_POSITION_EMBEDDING = ("SanaTransformer2DModel", "CogView4Transformer2DModel", "GlmImageTransformer2DModel")
-"""Transformers whose configuration has a size, but which store no position embedding in the weights."""
-
-
 def _implied_sizes(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """Yield the name and the number of values of layers of a configuration, each of which is part of its weights."""
 
