@@ -214,7 +214,7 @@ DENIED = {
     "redirect loop": (GET, Reply(b"", 302, {"Location": GET}), 4, "redirects more"),
     "redirect to ftp": (GET, Reply(b"", 302, {"Location": "ftp://x/y"}), 4, "redirects to"),
     "redirect of the API": (API, Reply(b"", 302, {"Location": "http://localhost:1/"}), 4, "redirects to"),
-    "huge": (GET, Reply(LORA, 200, {"Content-Length": "900000000000000"}), 74, "disk"),
+    "huge": (GET, Reply(LORA, 200, {"Content-Length": "900000000000000"}), 74, "GB left"),
     "enormous": (GET, Reply(LORA, 200, {"Content-Length": "9" * 16}), 4, "bytes"),
     "absurd size": (GET, Reply(LORA, 200, {"Content-Length": "9" * 40}), 4, "Civitai"),
     "no size": (GET, Reply(LORA, 200, {"Content-Length": None, "Connection": "close"}), 4, "size"),
@@ -420,6 +420,9 @@ def test_damaged_safetensors_files_are_refused_and_deleted(web: WebServer) -> No
     assert "truncated" in pull(f"{web.other_host}/a.safetensors", 5).stderr
     web.replies["/b.safetensors"] = Reply(UNKNOWN)
     assert "not a checkpoint" in pull(f"{web.other_host}/b.safetensors", 4).stderr
+    web.replies["/c.safetensors"] = Reply(filled_bytes({"model.1.sub.0.RDB1.conv1.0.weight": (3, 3)}))
+    assert "an upscaler" in pull(f"{web.other_host}/c.safetensors", 4).stderr
+    assert len(web.requests) == 3, "only the headers are requested"
     assert not list(own_folder("lora").parent.rglob("*.incomplete"))
 
 

@@ -3,13 +3,14 @@
 This package prints nothing: callbacks receive progress and notes.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError
-from artgen.registry.checkpoint_content import inspect_file
+from artgen.registry.checkpoint_content import read_content
 from artgen.registry.hashes import compute_sha256
 from artgen.registry.hub import cache
 from artgen.registry.hub.network_settings import check_connection_settings, headers_with_token
@@ -18,6 +19,9 @@ from artgen.registry.model_folders import Kind
 from artgen.registry.web import civitai, files
 from artgen.registry.web.addresses import CivitaiSource, HubSource, Source, WebSource, parse_source
 from artgen.registry.web.store import StoredFile, downloads_folder, find_stored, remove, store, stored_files
+from artgen.system.counts import format_bytes
+from artgen.system.files import wrap_write_errors
+from artgen.system.temporary import temp_file
 
 __all__ = [
     "CivitaiSource",
@@ -36,15 +40,15 @@ __all__ = [
 
 OnNote = Callable[[str], None]
 CONTENT_KINDS: Mapping[str, Kind] = {
-    "checkpoint": "model",
-    "unet": "model",
     "lora": "lora",
     "vae": "vae",
     "embedding": "embedding",
     "controlnet": "controlnet",
+    "control_lora": "controlnet",
+    "t2i_adapter": "controlnet",
     "text_encoder": "text_encoder",
 }
-"""Kind of each content that `inspect_file` detects."""
+"""Kind of the files that are not image models, by the name of `file_kinds`."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,17 @@ def pull(
         return existing
     announced = files.announce(download.file)
     partial = downloads_folder() / f"{files.partial_key(download.file, announced)}.incomplete"
+    files.check_disk_space(partial, announced)
+    _check_header(announced, download)
+    note(f"Downloading '{announced.name}': {format_bytes(announced.size)}.")
     with files.locked(partial):
         files.download(download.file, announced, partial, on_progress)
         sha256 = download.file.sha256 or compute_sha256(partial)
-        kind = _check_content(partial, download, announced.name)
+        try:
+            kind = _check_content(partial, download, announced.name)
+        except ArtgenError:
+            partial.unlink()
+            raise
         details = {**download.details, "sha256": sha256, "kind": kind}
         return store(partial, kind, announced.name, download.tag or sha256[:8], details)
 
@@ -135,12 +146,15 @@ def _is_from(stored: StoredFile, source: CivitaiSource | WebSource) -> bool:
 
 
 def content_kind(path: Path) -> Kind | None:
-    """Return the kind of a safetensors file from its content; None if the content is unknown.
+    """Return the kind of a safetensors or GGUF file from its content; None if the content is unknown.
 
     Raises:
-        InputFileError: the file is damaged or is not a safetensors file.
+        InputFileError: the file is damaged or is of another format.
     """
-    return CONTENT_KINDS.get(inspect_file(path).kind)
+    content = read_content(path)
+    if content.denoiser:
+        return "model"
+    return CONTENT_KINDS.get(content.file_kind.kind) if content.file_kind else None
 
 
 def _ignore(note: str) -> None:
@@ -184,27 +198,35 @@ def _existing(download: _Download, force: bool, note: OnNote) -> StoredFile | No
     return None
 
 
-def _check_content(partial: Path, download: _Download, name: str) -> Kind:
-    """Return the kind of a complete download, from its content, else from the server's type.
+def _check_header(announced: files.AnnouncedFile, download: _Download) -> None:
+    """Check the header of a safetensors file before the download, on a sparse file of the same size.
 
     Raises:
-        RefusedError: the file is not a valid model file; it is deleted.
-        ModelUnavailableError: the kind is unknown.
+        ArtgenError: see `_check_content`; or the folder cannot be written.
     """
-    if name.endswith(".gguf"):
-        return download.kind or "model"
+    if announced.header:
+        folder = downloads_folder()
+        with wrap_write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with temp_file(folder, announced.header) as path:
+                os.truncate(path, announced.size)
+                _check_content(path, download, announced.name)
+
+
+def _check_content(path: Path, download: _Download, name: str) -> Kind:
+    """Return the kind of a download, from its content, else from the server's type.
+
+    Raises:
+        RefusedError: the file is not a valid model file.
+        ModelUnavailableError: the kind is unknown, or artgen has no use for it.
+    """
+    message = f"Cannot use '{name}' of '{download.file.label}'"
     try:
-        kind = content_kind(partial) or download.kind
+        kind, content = content_kind(path) or download.kind, read_content(path).file_kind
     except ArtgenError as error:
-        partial.unlink()
-        reason = error.message.replace(f"'{partial}'", "it").rstrip(".")
-        raise RefusedError(
-            f"Cannot use '{name}' of '{download.file.label}': {reason}.", "Choose another file."
-        ) from None
+        reason = error.message.replace(f"'{path}'", "it").rstrip(".")
+        raise RefusedError(f"{message}: {reason}.", "Choose another file.") from None
     if kind is None:
-        partial.unlink()
-        raise ModelUnavailableError(
-            f"Cannot use '{name}' of '{download.file.label}': it is not a checkpoint, LoRA, VAE or embedding.",
-            "Choose another file.",
-        )
+        found = content.description if content else "not a checkpoint, LoRA, VAE or embedding"
+        raise ModelUnavailableError(f"{message}: it is {found}.", "Choose another file.")
     return kind

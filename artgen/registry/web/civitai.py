@@ -7,18 +7,17 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from artgen.errors import ModelUnavailableError, RefusedError
+from artgen.errors import ModelUnavailableError
 from artgen.registry.hub import client
-from artgen.registry.hub.client import MAX_FILE_BYTES, MAX_LISTING_BYTES, RETRY_STATUS_CODES
+from artgen.registry.hub.client import MAX_LISTING_BYTES, RETRY_STATUS_CODES
 from artgen.registry.hub.network_settings import check_token, headers_with_token
 from artgen.registry.hub.transfer import Answer, Server, TransientError, open_answer, read_body
 from artgen.registry.model_folders import Kind
-from artgen.registry.safetensors_header import PICKLE_SUFFIXES
-from artgen.registry.web.addresses import CIVITAI_ENDPOINT, FILE_SUFFIXES, CivitaiSource, civitai_endpoint, pickle_error
+from artgen.registry.web.addresses import CIVITAI_ENDPOINT, CivitaiSource, civitai_endpoint
+from artgen.registry.web.civitai_files import CivitaiFile, select_file, text_of, whole_number, words_of
 from artgen.spec import config
 from artgen.system.external_data import parse_json
 
@@ -32,30 +31,8 @@ KINDS: Mapping[str, Kind] = {
     "controlnet": "controlnet",
 }
 """Kind of each type of Civitai, in lower case."""
-FILE_TYPES = ("Model", "Pruned Model", "VAE")
-MAX_TEXT_CHARS = 200
-MAX_TRIGGER_WORDS = 100
-MAX_WORD_CHARS = 2000
 MAX_LISTED_VERSIONS = 8
 TOKEN_HINT = "Create an API key at https://civitai.com/user/account, and set CIVITAI_TOKEN to it."
-_SHA256_PATTERN = re.compile(r"[0-9a-fA-F]{64}")
-
-
-@dataclass(frozen=True)
-class CivitaiFile:
-    """Describe a file of a version.
-
-    Attributes:
-        name: file name; it is not checked.
-        size: approximate size in bytes; None if unknown.
-        sha256: hash in lower case; None if unknown.
-        url: address of the download.
-    """
-
-    name: str
-    size: int | None
-    sha256: str | None
-    url: str
 
 
 @dataclass(frozen=True)
@@ -119,10 +96,10 @@ def fetch_model(source: CivitaiSource) -> CivitaiModel:
     try:
         model_id = source.model
         if model_id is None:
-            model_id = _whole_number(_fetch(f"model-versions/{source.version}", source)["modelId"])
+            model_id = whole_number(_fetch(f"model-versions/{source.version}", source)["modelId"])
         answer = _fetch(f"models/{model_id}", source)
         versions = [version for version in answer["modelVersions"] if isinstance(version, dict)]
-        model_name = _text(answer.get("name")) or str(model_id)
+        model_name = text_of(answer.get("name")) or str(model_id)
         version = _select_version(source, model_name, versions)
         return _describe(source, model_id, answer, version)
     except (KeyError, TypeError, ValueError):
@@ -179,10 +156,10 @@ def _select_version(source: CivitaiSource, model_name: str, versions: Sequence[M
     if source.version is None:
         return versions[0]
     by_id = [version for version in versions if str(version.get("id")) == source.version]
-    by_name = [version for version in versions if _text(version.get("name")).lower() == source.version.lower()]
+    by_name = [version for version in versions if text_of(version.get("name")).lower() == source.version.lower()]
     if matches := by_id or by_name:
         return matches[0]
-    listed = [f"{version.get('id')} ({_text(version.get('name'))})" for version in versions[:MAX_LISTED_VERSIONS]]
+    listed = [f"{version.get('id')} ({text_of(version.get('name'))})" for version in versions[:MAX_LISTED_VERSIONS]]
     more = f" and {len(versions) - MAX_LISTED_VERSIONS} more" if len(versions) > MAX_LISTED_VERSIONS else ""
     raise ModelUnavailableError(
         f"'{model_name}' (civitai:{source.model}) has no version '{source.version}'.",
@@ -193,35 +170,35 @@ def _select_version(source: CivitaiSource, model_name: str, versions: Sequence[M
 def _describe(
     source: CivitaiSource, model_id: int, answer: Mapping[str, Any], version: Mapping[str, Any]
 ) -> CivitaiModel:
-    version_id, model_type = _whole_number(version["id"]), _text(answer.get("type"))
-    name, version_name = _text(answer.get("name")) or str(model_id), _text(version.get("name"))
+    version_id, model_type = whole_number(version["id"]), text_of(answer.get("type"))
+    name, version_name = text_of(answer.get("name")) or str(model_id), text_of(version.get("name"))
     kind = KINDS.get(model_type.lower())
     if kind is None:
         raise ModelUnavailableError(
             f"Cannot use '{name}' (civitai:{model_id}): its type is '{model_type}'.",
             "artgen uses checkpoints, LoRAs, VAEs, embeddings and ControlNets.",
         )
-    if _text(version.get("usageControl")) not in ("", "Download"):
+    if text_of(version.get("usageControl")) not in ("", "Download"):
         raise ModelUnavailableError(
             f"Cannot download '{name}' (civitai:{model_id}@{version_id}): its creator allows only use on the website.",
             "Choose another model.",
         )
-    base_model = _text(version.get("baseModel"))
+    base_model = text_of(version.get("baseModel"))
     notes = [f"{name}, version {version_name or version_id}: {model_type} for {base_model or 'an unknown base model'}."]
-    if _text(version.get("availability")) == "EarlyAccess":
-        end = _text(version.get("earlyAccessEndsAt"))[:10]
+    if text_of(version.get("availability")) == "EarlyAccess":
+        end = text_of(version.get("earlyAccessEndsAt"))[:10]
         until = f" until {end}" if end else ""
         notes.append(f"The version is in early access{until}. Only some accounts can download it.")
-    file, note = _select_file(source, f"civitai:{model_id}@{version_id}", version)
+    file, note = select_file(source, f"civitai:{model_id}@{version_id}", version)
     creator = answer.get("creator")
     details = {
         "name": name,
         "version": version_name,
         "type": model_type,
         "base_model": base_model,
-        "creator": _text(creator.get("username")) if isinstance(creator, dict) else "",
+        "creator": text_of(creator.get("username")) if isinstance(creator, dict) else "",
         "license": license_text(answer),
-        "trigger_words": _words(version.get("trainedWords")),
+        "trigger_words": words_of(version.get("trainedWords")),
         "description": f"{name} {version_name}".strip(),
         "source": f"civitai:{model_id}@{version_id}",
         "page": f"{CIVITAI_ENDPOINT}/models/{model_id}?modelVersionId={version_id}",
@@ -236,7 +213,7 @@ def license_text(answer: Mapping[str, Any]) -> str:
         commercial = re.findall(r"\w+", commercial)
     parts = ["commercial use: unknown"]
     if isinstance(commercial, list):
-        uses = [_text(use) for use in commercial[:8] if _text(use) not in ("", "None")]
+        uses = [text_of(use) for use in commercial[:8] if text_of(use) not in ("", "None")]
         parts = [f"commercial use: {', '.join(uses) or 'no'}"]
     if answer.get("allowNoCredit") is False:
         parts.append("credit required")
@@ -245,65 +222,3 @@ def license_text(answer: Mapping[str, Any]) -> str:
     if answer.get("allowDifferentLicense") is False:
         parts.append("derivatives: same permissions")
     return f"Civitai ({'; '.join(parts)})"
-
-
-def _select_file(source: CivitaiSource, name: str, version: Mapping[str, Any]) -> tuple[CivitaiFile, tuple[str, ...]]:
-    """Return the file to download: the primary file if artgen reads it, else the first one that artgen reads."""
-    files = [file for file in version.get("files") or () if isinstance(file, dict) and _text(file.get("name"))]
-    files = [file for file in files if _text(file.get("type")) in ("", *FILE_TYPES)]
-    wanted = [file for file in files if _has_properties(file, source.wanted)] if source.wanted else files
-    files = sorted(wanted or files, key=lambda file: file.get("primary") is not True)
-    usable = [file for file in files if _suffix(file) in FILE_SUFFIXES]
-    pickles = [file for file in files if _suffix(file) in PICKLE_SUFFIXES]
-    if not usable and pickles:
-        raise pickle_error(name, PurePosixPath(_text(pickles[0]["name"])).name)
-    if not usable:
-        found = ", ".join(sorted({_suffix(file) or "no suffix" for file in files})) or "none"
-        raise ModelUnavailableError(
-            f"'{name}' has no file that artgen reads; its files: {found}.", "Choose another version."
-        )
-    file = usable[0]
-    if "Danger" in (file.get("virusScanResult"), file.get("pickleScanResult")):
-        raise RefusedError(
-            f"Cannot download '{name}': the scan of Civitai found malicious code.", "Do not use the model."
-        )
-    notes: tuple[str, ...] = ()
-    if files[0] in pickles:
-        notes = ("The main file is a pickle. The safetensors version is downloaded.",)
-    if source.wanted and not wanted:
-        notes += ("No file has the properties of the address. The main file is downloaded.",)
-    size, hashes = file.get("sizeKB"), file.get("hashes")
-    size = round(size * 1024) if isinstance(size, int | float) and not isinstance(size, bool) else None
-    if size is not None and not 0 <= size <= MAX_FILE_BYTES:
-        raise ValueError(size)
-    sha256 = hashes.get("SHA256") if isinstance(hashes, dict) else None
-    sha256 = sha256.lower() if isinstance(sha256, str) and _SHA256_PATTERN.fullmatch(sha256) else None
-    url = file.get("downloadUrl") or version.get("downloadUrl")
-    if not isinstance(url, str):
-        raise ModelUnavailableError(f"'{name}' cannot be downloaded.", "See its page.")
-    return CivitaiFile(_text(file["name"], MAX_WORD_CHARS), size, sha256, url), notes
-
-
-def _suffix(file: Mapping[str, Any]) -> str:
-    return PurePosixPath(_text(file.get("name"), MAX_WORD_CHARS)).suffix.lower()
-
-
-def _has_properties(file: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    metadata = file.get("metadata")
-    values = {"type": file.get("type"), **(metadata if isinstance(metadata, dict) else {})}
-    return all(_text(values.get(key)).lower() == value.lower() for key, value in wanted.items())
-
-
-def _text(value: object, max_chars: int = MAX_TEXT_CHARS) -> str:
-    return value[:max_chars].strip() if isinstance(value, str) else ""
-
-
-def _words(value: object) -> list[str]:
-    words = value[:MAX_TRIGGER_WORDS] if isinstance(value, list) else []
-    return [word.strip()[:MAX_WORD_CHARS] for word in words if isinstance(word, str) and word.strip()]
-
-
-def _whole_number(value: object) -> int:
-    if type(value) is not int or not 0 <= value < 10**12:
-        raise ValueError(value)
-    return value

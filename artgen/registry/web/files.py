@@ -60,11 +60,13 @@ class AnnouncedFile:
         name: safe file name with a suffix.
         size: size in bytes.
         validator: value of the header If-Range; empty if the server announces no version of the file.
+        header: first bytes with the complete header of a safetensors file; empty for a GGUF file.
     """
 
     name: str
     size: int
     validator: str
+    header: bytes
 
 
 def web_server(url: str) -> Server:
@@ -150,19 +152,30 @@ def _announce(file: RemoteFile) -> AnnouncedFile:
                 f"Cannot download '{file.label}': the server does not announce the size of the file.",
                 "Download the file with a browser, and pass its path.",
             )
-        start = b""
-        for block in answer.blocks:
-            start += block
-            if len(start) >= MIN_START_BYTES:
-                break
         size = int(length)
-        _check_start(file, name, start, size)
         if size > MAX_FILE_BYTES:
             raise ModelUnavailableError(f"Cannot download '{file.label}': it has {size:,} bytes.", "Use another file.")
+        header = _read_start(answer, MIN_START_BYTES)
+        _check_start(file, name, header, size)
+        if not name.endswith(".gguf"):
+            header_bytes = 8 + int.from_bytes(header[:8], "little")
+            header += _read_start(answer, header_bytes - len(header))
+            if len(header) < header_bytes:
+                raise TransientError("it ends the file early")
+            header = header[:header_bytes]
         validator = answer.headers.get("ETag", "")
         if not validator or validator.startswith("W/"):  # a weak validator does not identify bytes
             validator = answer.headers.get("Last-Modified", "")
-        return AnnouncedFile(name, size, validator if validator.isascii() and validator.isprintable() else "")
+        validator = validator if validator.isascii() and validator.isprintable() else ""
+        return AnnouncedFile(name, size, validator, b"" if name.endswith(".gguf") else header)
+
+
+def _read_start(answer: Answer, num_bytes: int) -> bytes:
+    """Return at least this number of bytes of an answer; fewer at its end."""
+    start = bytearray()
+    while len(start) < num_bytes and (block := next(answer.blocks, None)):
+        start += block
+    return bytes(start)
 
 
 def _check_start(file: RemoteFile, name: str, start: bytes, size: int) -> None:
@@ -199,7 +212,7 @@ def download(file: RemoteFile, announced: AnnouncedFile, partial: Path, on_progr
     Raises:
         RefusedError: the hash is wrong; the file is deleted.
         ModelUnavailableError: the server cannot be reached, denies access, or ends the file early each time.
-        OutputError: the disk has too little space, or the file cannot be written.
+        OutputError: the file cannot be written.
     """
 
     @contextmanager
@@ -216,7 +229,6 @@ def download(file: RemoteFile, announced: AnnouncedFile, partial: Path, on_progr
                 raise TransientError("it sent another range than requested")
             yield (start_byte if answer.status == 206 else 0), answer.blocks
 
-    _check_disk_space(partial, announced.size - file_size(partial))
     source = Source(
         announced.name,
         f"'{announced.name}' of '{file.label}'",
@@ -238,7 +250,13 @@ def partial_key(file: RemoteFile, announced: AnnouncedFile) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def _check_disk_space(partial: Path, needed_bytes: int) -> None:
+def check_disk_space(partial: Path, announced: AnnouncedFile) -> None:
+    """Check that the disk has space for the missing bytes of a partial file.
+
+    Raises:
+        OutputError: the free space is too small.
+    """
+    needed_bytes = announced.size - file_size(partial)
     with wrap_write_errors(partial.parent):
         free_bytes = shutil.disk_usage(nearest_existing(partial.parent)).free
     if needed_bytes > free_bytes:
