@@ -88,6 +88,8 @@ class PipelineEntry:
             (channels-last, fused QKV), vae-upcast (decodes in fp32), prompt-embeddings (`encode_prompt` of Stable
             Diffusion), quantize (fp8), half-precision (fp16 and bf16 in the task sample), and fast-NAME for the
             parts of `--fast`.
+        prior: hub id of the prior that the classes of `combined` need.
+        combined: class of a decoder without its prior -> class of the pipeline that contains both.
         pixel_space: whether the denoiser works on pixels, without a prompt.
         schedulers: artgen's names of the schedulers that the task sample supports besides the model's own.
     """
@@ -127,6 +129,8 @@ class PipelineEntry:
     task_arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
     max_batch_size: int | None = None
     features: frozenset[str] = frozenset()
+    prior: str = ""
+    combined: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     pixel_space: bool = False
     schedulers: tuple[str, ...] = ()
 
@@ -145,7 +149,7 @@ class PipelineEntry:
 
     def selecting_classes(self) -> frozenset[str]:
         """Return the class names in `model_index.json` that select this entry."""
-        return frozenset((*self.tasks.values(), *self.classes))
+        return frozenset((*self.tasks.values(), *self.classes, *self.combined))
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError
 from artgen.events import Downloading, Listener, Notice, no_op
-from artgen.registry import diffusers_folder, hashes, hub, location_index, verify
+from artgen.registry import connected_prior, diffusers_folder, hashes, hub, location_index, verify
 from artgen.registry.describe import describe_folder
 from artgen.registry.diffusers_folder import missing_files
 from artgen.registry.hub import cache
@@ -93,14 +93,34 @@ def resolve_reference(
         if reference.file:
             model = _describe_file(reference, folder / reference.file, offline, download, listener)
             return replace(model, revision=folder.name, source=reference.target)
-        return _describe_snapshot(reference, folder, omitted)
+        model = _describe_snapshot(reference, folder, omitted)
+        return _connect_prior(model, reference, offline, download, listener)
     folder = Path(reference.target)
     if reference.kind == "bundled" and not (folder / "model_index.json").is_file():
         raise ModelUnavailableError(
             f"The bundled model {reference.name!r} is not part of this installation.",
             "Install artgen again, or choose another model with --model (`artgen models list`).",
         )
-    return describe_folder(reference.name, folder, reference.info, omitted)
+    model = describe_folder(reference.name, folder, reference.info, omitted)
+    return _connect_prior(model, reference, offline, download, listener)
+
+
+def _connect_prior(
+    model: ResolvedModel, reference: ModelReference, offline: bool, download: bool, listener: Listener
+) -> ResolvedModel:
+    """Combine a decoder with its prior, which is downloaded if necessary; return other models unchanged."""
+    prior = connected_prior.prior_of(model.path)
+    if prior is None:
+        return model
+    folder = connected_prior.cached_prior(prior)
+    if folder is None:
+        pending = connected_prior.pending_prior(prior, offline=offline)
+        if not download:
+            return replace(model, remote=RemoteWeights(pending.num_bytes, 0, ""))
+        folder = _finish(pending, listener)
+    combined = connected_prior.combined_folder(model.path, folder)
+    found = describe_folder(reference.name, combined, reference.info)
+    return replace(found, revision=model.revision, source=model.source)
 
 
 def _describe_file(

@@ -28,7 +28,7 @@ def build(architecture: str, folder: Path, dtype: torch.dtype) -> Path:
         folder: folder to create. `model_index.json` is written last, so that a folder with it is complete.
         dtype: dtype of the weights in the files.
     """
-    source = single_file_configs.build_config_folder(architecture)
+    source = single_file_configs.build_config_folder(architecture, single_file_configs.shipped_config(architecture))
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("model_index.json"))
     index = json.loads((source / "model_index.json").read_text("utf-8"))

@@ -129,7 +129,7 @@ def _inpaint_and_loading(workspace: Workspace) -> list[Row]:
     command = (
         "txt2img", PROMPT, "--seed", 0, "--steps", 1, "-g", 1, "--size", "64x64", "--dtype", "fp32", *QUIET,
     )  # fmt: skip
-    config = single_file_configs.build_config_folder("sd1")
+    config = single_file_configs.build_config_folder("sd1", single_file_configs.shipped_config("sd1"))
     return [
         Row(
             "inpaint", "`inpaint` in a new process: Stable Diffusion 1.5, random weights, 2 steps, 256x256, fp32",

@@ -141,7 +141,7 @@ def test_folders_of_the_user_are_optional(monkeypatch: pytest.MonkeyPatch, varia
     ):
         assert "error" not in command_line.run(*arguments).stderr
     command_line.run("models", "path", "sd15", code=4)
-    folder = single_file_configs.build_config_folder("sd1")
+    folder = single_file_configs.build_config_folder("sd1", single_file_configs.shipped_config("sd1"))
     assert (folder / "model_index.json").is_file()
 
 

@@ -1,9 +1,13 @@
-"""Test Stable Diffusion 1.5 at full size with random weights: images and peak memory as with plain diffusers.
+"""Test models at full size with random weights: images and peak memory as with plain diffusers.
 
-The model is loaded from a folder and from a single file. The peak memory is printed.
+Stable Diffusion 1.5 is loaded in fp32 from a folder and from a single file. SDXL and Stable Diffusion 3.5 Medium,
+without T5, are loaded in bf16 from a folder. The peak memory is printed, also with `--quantize int8`.
 """
 
+import gc
+import importlib.util
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -18,6 +22,8 @@ from benchmarks import full_size
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
+
+from artgen.registry.safetensors_header import read_header
 
 pytestmark = pytest.mark.slow
 
@@ -50,9 +56,9 @@ print(json.dumps({{
 """
 
 DIFFUSERS = """
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
 model, settings = sys.argv[1], json.loads(sys.argv[2])
-pipe = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
+pipe = DiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
 image = pipe(
     settings["prompt"], num_inference_steps=settings["steps"], guidance_scale=settings["guidance_scale"],
     width=settings["width"], height=settings["height"],
@@ -61,7 +67,7 @@ image = pipe(
 """
 
 DIFFUSERS_FILE = DIFFUSERS.replace(
-    "StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)",
+    "DiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)",
     "StableDiffusionPipeline.from_single_file(model, config=sys.argv[3], local_files_only=True, "
     "torch_dtype=torch.float32)",
 )
@@ -70,6 +76,13 @@ ARTGEN = """
 from artgen import Txt2Img, generate
 image = generate(Txt2Img(model=sys.argv[1], device="cpu", dtype="fp32", **json.loads(sys.argv[2]))).image
 """
+
+
+DIFFUSERS_BF16 = DIFFUSERS.replace("torch.float32", "torch.bfloat16")
+ARTGEN_BF16 = ARTGEN.replace("fp32", "bf16")
+ARTGEN_INT8 = ARTGEN_BF16.replace('dtype="bf16"', 'dtype="bf16", quantize="int8"')
+BF16_MODELS = {"sdxl": ("unet", 2_567_463_684), "sd35-medium": ("transformer", 2_243_171_520)}
+"""Configuration of a model -> its denoiser and the number of the denoiser's parameters."""
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +138,41 @@ def test_images_and_peak_memory_equal_those_of_diffusers(
     assert artgen_file["sha256"] == diffusers_file["sha256"] == diffusers_folder["sha256"]
     assert artgen_folder["peak_mib"] <= MAX_MEMORY_RATIO * diffusers_folder["peak_mib"]
     assert artgen_file["peak_mib"] <= MAX_MEMORY_RATIO * diffusers_file["peak_mib"]
+
+
+@pytest.fixture
+def bf16_model(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Save a folder with random weights in bf16, about 7 GiB; delete it afterwards."""
+    folder = tmp_path / request.param
+    full_size.build(request.param, folder, torch.bfloat16)
+    denoiser, parameters = BF16_MODELS[request.param]
+    shapes = {
+        name: shape
+        for file in (folder / denoiser).glob("*.safetensors")
+        for name, (_, shape) in read_header(file).tensors.items()
+    }
+    shapes.pop("pos_embed.pos_embed", None)  # a buffer
+    assert sum(map(math.prod, shapes.values())) == parameters
+    gc.collect()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("bf16_model", BF16_MODELS, indirect=True)
+def test_bf16_images_and_peak_memory_equal_those_of_diffusers(
+    bf16_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = measure(DIFFUSERS_BF16, bf16_model)
+    artgen = measure(ARTGEN_BF16, bf16_model)
+    rows = [("plain diffusers", plain), ("artgen", artgen)]
+    if importlib.util.find_spec("torchao"):
+        rows.append(("artgen, int8", measure(ARTGEN_INT8, bf16_model)))
+    with capsys.disabled():
+        print(f"\n{bf16_model.name}, random weights, bf16 on the CPU, 2 steps at 256x256:")
+        for name, result in rows:
+            ratio = result["peak_mib"] / plain["peak_mib"]
+            print(f"  {name:16} peak {result['peak_mib']:>6} MiB ({ratio:.2f}), {result['seconds']:>6} s")
+    assert artgen["sha256"] == plain["sha256"]
+    assert artgen["peak_mib"] <= MAX_MEMORY_RATIO * plain["peak_mib"]
+    for _, result in rows[2:]:
+        assert result["peak_mib"] < artgen["peak_mib"]
