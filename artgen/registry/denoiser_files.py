@@ -49,7 +49,7 @@ _TRANSFORMER_KEYS: Mapping[str, tuple[str, str]] = {
     "auraflow": ("double_layers.0.attn.w2q.weight", "joint_transformer_blocks.0.attn.add_q_proj.weight"),
     "qwen-image21": ("txt_in.text_norm.weight", "txt_in.text_norm.weight"),
     "krea2": ("txtfusion.projector.weight", "text_fusion.projector.weight"),
-    "sana": ("blocks.0.cross_attn.q_linear.weight", "transformer_blocks.0.ff.conv_depth.weight"),
+    "sana": ("attention_y_norm.weight", "transformer_blocks.0.ff.conv_depth.weight"),
     "hidream": ("double_stream_blocks.0.block.adaLN_modulation.1.bias",) * 2,
     "pixart": ("t_block.1.weight", "adaln_single.linear.weight"),
     "hunyuan-dit": ("pooler.positional_embedding", "time_extra_emb.pooler.positional_embedding"),

@@ -8,7 +8,7 @@ from typing import Any
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-DTYPE_BYTES = {"F16": 2, "F32": 4}
+DTYPE_BYTES = {"F8_E4M3": 1, "F16": 2, "BF16": 2, "F32": 4}
 
 
 def _header(shapes: Shapes, metadata: Mapping[str, str] | None, dtype: str) -> tuple[bytes, int]:
