@@ -179,8 +179,7 @@ def _check_complete(model: ResolvedModel, repair_hint: str) -> None:
         if pickles:
             raise RefusedError(
                 f"Cannot load '{model.name}': its {name} has only {pickles[0]}, a Python pickle that can run code.",
-                f"Use a copy of the model with .safetensors weights, or run "
-                f"`artgen models convert '{folder / pickles[0]}'`.",
+                f"Use a copy of the model with .safetensors weights, or run `artgen models convert '{model.path}'`.",
             )
     for name in (path.removesuffix("/*.safetensors") for path in missing if path.endswith("/*.safetensors")):
         folder = model.path / name

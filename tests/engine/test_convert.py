@@ -1,7 +1,9 @@
 """Test the conversion of pickled checkpoints: contents, malicious and damaged files, limits and outputs."""
 
+import json
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import run
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -244,6 +247,45 @@ def test_the_process_has_limits(limit: str, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(RefusedError, match=r"memory|longer than"):
         convert_pickle(Path("model.pt"), Path("model.safetensors"))
     assert not Path("model.safetensors").exists()
+
+
+def test_a_folder_with_pickled_weights_is_converted(in_process: None, models: dict[str, Path], tmp_path: Path) -> None:
+    """The converted model generates the same image as the original model."""
+    folder = tmp_path / "model"
+    shutil.copytree(models["sd1"], folder)
+    for file in sorted(folder.glob("*/*.safetensors")):
+        stem = file.stem.replace("model", "pytorch_model") if file.stem.startswith("model") else file.stem
+        torch.save(load_file(file), file.with_name(f"{stem}.bin"))
+        file.unlink()
+    arguments = ("txt2img", "a fox", "--seed", "7", "--steps", "1", "-o")
+    result = run(*arguments, "a.png", "-m", str(folder), code=5)
+    assert f"artgen models convert '{folder}'" in result.stderr
+    assert len(run("models", "convert", str(folder)).stdout.splitlines()) == len(list(folder.glob("*/*.bin")))
+    run(*arguments, "b.png", "-m", str(folder))
+    run(*arguments, "c.png", "-m", str(models["sd1"]))
+    assert Image.open("b.png").tobytes() == Image.open("c.png").tobytes()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_indices_of_shards_are_converted() -> None:
+    folder = Path("text_encoder")
+    folder.mkdir()
+    names = [f"pytorch_model-0000{number}-of-00002.bin" for number in (1, 2)]
+    for name in names:
+        torch.save({name: WEIGHT}, folder / name)
+    torch.save({"lr": 1}, folder / "optimizer.bin")
+    index = {"metadata": {"total_size": 96}, "weight_map": {name: name for name in names}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index), "utf-8")
+    run("models", "convert", "text_encoder")
+    table = json.loads((folder / "model.safetensors.index.json").read_text("utf-8"))["weight_map"]
+    for name, file in table.items():
+        assert torch.equal(load_file(folder / file)[name], WEIGHT)
+    assert "It is kept" in run("models", "convert", "text_encoder").stderr
+    (folder / "pytorch_model.bin.index.json").write_text("[]", "utf-8")
+    assert "not an index" in run("models", "convert", "text_encoder", "--overwrite", code=3).stderr
+    run("models", "convert", "text_encoder", "-o", "x/", code=2)
+    Path("empty").mkdir()
+    assert "no pickled weights" in run("models", "convert", "empty", code=2).stderr
 
 
 def test_refusals_of_pickles_name_the_command() -> None:

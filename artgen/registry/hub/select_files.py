@@ -158,7 +158,8 @@ def select_component_weights(
     if any(name.endswith(PICKLE_WEIGHT_SUFFIXES) for name in component_files):
         raise RefusedError(
             f"Cannot download '{repo}': the weights of its {component} are only Python pickles, which can run code.",
-            "Use a copy of the model with .safetensors weights.",
+            f"Use a copy of the model with .safetensors weights. Or run `hf download {repo} --local-dir FOLDER` and "
+            "`artgen models convert FOLDER`, and use FOLDER as the model.",
         )
     raise missing_weights_error(repo, component, component_files)
 
