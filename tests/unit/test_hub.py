@@ -367,8 +367,10 @@ def test_missing_fp16_weights_are_replaced_with_a_note(hub: hub_server.Hub) -> N
 def test_pickled_weights_are_rejected_and_not_downloaded(hub: hub_server.Hub) -> None:
     for name in [name for name in hub.files if name.startswith("unet/") and name.endswith(".safetensors")]:
         del hub.files[name]
-    with pytest.raises(RefusedError, match="only Python pickles"):
+    with pytest.raises(RefusedError, match="only Python pickles") as caught:
         downloads.pull(hub.repo)
+    assert f"hf download {hub.repo}" in caught.value.hint
+    assert "artgen models convert" in caught.value.hint
     assert hub.downloads() == ["model_index.json"]
 
 
