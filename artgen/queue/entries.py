@@ -86,7 +86,9 @@ def parse_text_value(name: str, text: str) -> Any:
 
 
 def parse_data_value(name: str, value: Any) -> Any:
-    """Convert a JSON or YAML value to the type of a setting. A seed or a sigma can be a number, a seed also a list.
+    """Convert a JSON or YAML value to the type of a setting. A seed, a sigma and a class can be numbers.
+
+    A seed can also be a list.
 
     Raises:
         UsageError: the value does not have the type of the setting.
@@ -104,7 +106,8 @@ def parse_data_value(name: str, value: Any) -> Any:
                 f"Cannot use {describe_value(value)} as a seed: it is not an integer or a list of integers."
             )
         return ",".join(map(describe_value, parts))
-    if name == "sigma" and isinstance(value, int | float) and not isinstance(value, bool):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and (name == "sigma" or (name == "class_label" and isinstance(value, int))):
         value = describe_value(value)
     kind, _ = type_of(LINE_SETTINGS[name], name)
     if kind is Path and isinstance(value, str):
