@@ -15,7 +15,12 @@ from artgen.registry.hub import cache
 from artgen.registry.references import ModelReference, parse_reference, similar_names_hint
 from artgen.registry.resolved import RemoteWeights, ResolvedModel
 from artgen.registry.single_file import describe_file
-from artgen.registry.single_file_configs import single_file_config
+from artgen.registry.single_file_configs import (
+    SHIPPED_FAMILIES,
+    build_config_folder,
+    shipped_config,
+    single_file_config,
+)
 
 DENOISERS = ("unet/", "transformer/")
 """Folders whose weights a model that provides the other components does not need."""
@@ -249,10 +254,16 @@ def _describe_pending(
 ) -> ResolvedModel | None:
     """Check and describe a model of which only the index and the configurations are on the disk.
 
-    Return None for a checkpoint, which has no configurations.
+    A checkpoint of the catalog has the configurations of its family. Return None if artgen has none.
     """
     if reference.file:
-        return None
+        family = reference.info.family if reference.info else None
+        if family not in SHIPPED_FAMILIES:
+            return None
+        preview = _describe_snapshot(reference, build_config_folder(family, shipped_config(family)), omitted)
+        (file,) = pending.selection.files
+        remote = RemoteWeights(pending.num_bytes, file.size, file.etag if file.is_lfs else "")
+        return replace(preview, revision=pending.folder.name, remote=remote)
     model = _describe_configs(reference, pending.folder, omitted)
     weights = pending.selection.weights.get(diffusers_folder.denoiser_name(pending.folder), ())
     weights = tuple(file for file in weights if file.name.endswith(".safetensors"))

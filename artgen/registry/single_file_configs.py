@@ -27,6 +27,8 @@ from artgen.system.files import atomic_folder, wrap_write_errors
 from artgen.system.paths import user_cache_folder
 
 CONFIGS_FOLDER = ASSETS_FOLDER / "configs"
+SHIPPED_FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner")
+"""Families of the table of pipelines whose configurations are in `CONFIGS_FOLDER` under their own name."""
 CLIP_TOKENIZER_CONFIG = "tokenizer_config.json"
 
 ConfigFiles = dict[str, Any]

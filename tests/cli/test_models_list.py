@@ -1,10 +1,13 @@
-"""Test `artgen models list` and `artgen models recommend`."""
+"""Test `artgen models list` and `artgen models recommend`, and checkpoints of the catalog before their download."""
 
 import json
 
 import command_line
+import hub_server
 import pytest
 from typer.testing import Result
+
+from artgen.registry.catalog import builtin_models
 
 
 def run(*arguments: str, code: int = 0, columns: int = 100) -> Result:
@@ -82,3 +85,20 @@ def test_a_machine_that_is_too_small_gets_no_models() -> None:
     done = run("recommend", "--memory", "300MiB", "--device", "cpu")
     assert done.stdout == ""
     assert "0 models fit" in done.stderr
+
+
+@pytest.mark.parametrize(("command", "code"), [("txt2img", 0), ("sample", 4)])
+def test_checkpoint_is_described_and_refused_before_its_download(
+    monkeypatch: pytest.MonkeyPatch, command: str, code: int
+) -> None:
+    info = builtin_models()["sdxl-lightning"]
+    assert info.file is not None
+    with hub_server.serve(hub_server.Hub({info.file: b"x" * 1000}, repo=info.source)) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        prompt = ["x"] if command == "txt2img" else []
+        done = command_line.run(command, *prompt, "-m", info.name, "--dry-run", code=code)
+        assert not hub.ranges(info.file)
+    assert "sdxl-lightning" in done.stdout + done.stderr
+    if code == 0:
+        assert "steps=4" in done.stdout
+        assert "width=1024" in done.stdout
