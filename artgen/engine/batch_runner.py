@@ -66,11 +66,10 @@ class BatchRunner:
         job = group[0]
         while True:
             start_time = time.monotonic()
-            batch_size = self._next_batch_size(start)
+            batch_size = min(self._next_batch_size(start), job.max_batch_size)
             device_config = _device_config(job)
             memory_settings = self._memory_policy.settings_for(job, batch_size, device_config)
-            limit = job.model.pipeline_entry.max_batch_size or MAX_BATCH_SIZE
-            batch_size = min(batch_size, memory_settings.batch_size, limit)
+            batch_size = min(batch_size, memory_settings.batch_size)
             batch = group[:batch_size]
             outcomes = self._try_batch(start, batch, batch_size, device_config, memory_settings)
             if outcomes is not None:

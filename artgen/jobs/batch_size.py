@@ -140,10 +140,10 @@ def default_batch_size(job: Job) -> int:
         return 1
     model, device = job.model, job.request.device
     if device.startswith("cuda") or (device == "auto" and hardware.cuda_device_count()):
-        max_size = CUDA_BATCH_SIZES.get(model.architecture, CUDA_DEFAULT_BATCH_SIZE)
+        max_size = min(CUDA_BATCH_SIZES.get(model.architecture, CUDA_DEFAULT_BATCH_SIZE), job.max_batch_size)
         width, height = model.native_size
     elif model.weight_bytes() < SMALL_MODEL_BYTES:
-        max_size, width, height = CPU_BATCH_SIZE, 128, 128
+        max_size, width, height = min(CPU_BATCH_SIZE, job.max_batch_size), 128, 128
     else:
         return 1
     batch_size = min(max_size, max_size * width * height // (job.width * job.height))

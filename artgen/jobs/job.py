@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 from artgen import images, registry
 from artgen.registry.lora import LoraRequest
 from artgen.spec.requests import Denoise, PromptRequest, Request, Sample
+from artgen.spec.settings import MAX_BATCH_SIZE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,13 @@ class PipelineJob(Job):
 
     request: PromptRequest | Sample
     model: registry.ResolvedModel
+
+    @property
+    def max_batch_size(self) -> int:
+        """Return the largest number of images per pipeline call."""
+        entry = self.model.pipeline_entry
+        # A pipeline uses all its reference images for each image of a batch.
+        return 1 if self.request.task in entry.no_strength else entry.max_batch_size or MAX_BATCH_SIZE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,8 +45,7 @@ def check_options(
     check_negative_prompt(request.negative_prompt, model)
     if getattr(request, "strength", None) is not None and request.task in entry.no_strength:
         raise UsageError(
-            f"Cannot use --strength with '{model.name}': {request.task} of {entry.title} models uses the image as a "
-            "reference and has no strength.",
+            f"Cannot use --strength with '{model.name}': {request.task} of {entry.title} models has no strength.",
             "Remove --strength.",
             settings=("strength",),
         )
