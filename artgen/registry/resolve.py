@@ -156,7 +156,7 @@ def _describe_file(
     model = describe_file(reference.name, path, reference.info, find_base=find_base)
     if not pending:
         return model
-    return replace(model, remote=RemoteWeights(pending[0].num_bytes, 0, ""))
+    return replace(model, remote=RemoteWeights(pending[0].num_bytes))
 
 
 def _missing_without_denoiser(folder: Path) -> list[str]:
@@ -254,16 +254,11 @@ def _describe_pending(
 ) -> ResolvedModel | None:
     """Check and describe a model of which only the index and the configurations are on the disk.
 
-    A checkpoint of the catalog has the configurations of its family. Return None if artgen has none.
+    A checkpoint is described from its header, a GGUF file of the catalog from the configurations of its family. Return
+    None for other GGUF files.
     """
     if reference.file:
-        family = reference.info.family if reference.info else None
-        if family not in SHIPPED_FAMILIES:
-            return None
-        preview = _describe_snapshot(reference, build_config_folder(family, shipped_config(family)), omitted)
-        (file,) = pending.selection.files
-        remote = RemoteWeights(pending.num_bytes, file.size, file.etag if file.is_lfs else "")
-        return replace(preview, revision=pending.folder.name, remote=remote)
+        return _describe_header(reference, pending) or _describe_family(reference, pending, omitted)
     model = _describe_configs(reference, pending.folder, omitted)
     weights = pending.selection.weights.get(diffusers_folder.denoiser_name(pending.folder), ())
     weights = tuple(file for file in weights if file.name.endswith(".safetensors"))
@@ -274,6 +269,31 @@ def _describe_pending(
         model_hash=hashes.combined_hash([file.etag for file in weights]) if is_known else "",
     )
     return replace(model, variant=pending.selection.variant, remote=remote)
+
+
+def _describe_family(
+    reference: ModelReference, pending: hub.PendingDownload, omitted: tuple[str, ...]
+) -> ResolvedModel | None:
+    """Describe a checkpoint of the catalog; return None if artgen has no configurations of its family."""
+    family = reference.info.family if reference.info else None
+    if family not in SHIPPED_FAMILIES:
+        return None
+    preview = _describe_snapshot(reference, build_config_folder(family, shipped_config(family)), omitted)
+    (file,) = pending.selection.files
+    remote = RemoteWeights(pending.num_bytes, file.size, file.etag if file.is_lfs else "")
+    return replace(preview, revision=pending.folder.name, remote=remote)
+
+
+def _describe_header(reference: ModelReference, pending: hub.PendingDownload) -> ResolvedModel | None:
+    """Describe a checkpoint on the hub from the first bytes of the file."""
+    path = hub.fetch_header(pending)
+    if path is None:
+        return None
+    model = _describe_file(reference, path, False, False, no_op)
+    (file,) = pending.selection.files
+    num_bytes = file.size + (model.remote.download_bytes if model.remote else 0)
+    remote = RemoteWeights(num_bytes, file.size, file.etag if file.is_lfs else "")
+    return replace(model, revision=pending.folder.name, source=reference.target, remote=remote)
 
 
 def _describe_configs(reference: ModelReference, folder: Path, omitted: tuple[str, ...]) -> ResolvedModel:

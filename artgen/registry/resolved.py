@@ -91,13 +91,14 @@ class RemoteWeights:
 
     Attributes:
         download_bytes: size of all files that artgen needs.
-        denoiser_bytes: size of the denoiser's weights.
-        model_hash: SHA-256 of the denoiser's weights, as `hashes.model_hash` computes it; empty if it is unknown.
+        denoiser_bytes: size of the denoiser's weights; None if they are on the disk.
+        model_hash: SHA-256 of the denoiser's weights, as `hashes.model_hash` computes it; empty if it is unknown, None
+            if they are on the disk.
     """
 
     download_bytes: int
-    denoiser_bytes: int
-    model_hash: str
+    denoiser_bytes: int | None = None
+    model_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ class ResolvedModel:
 
     def weight_bytes(self) -> int:
         """Return the total size of the denoiser's weights in bytes."""
-        if self.remote is not None and not self.is_file:
+        if self.remote is not None and self.remote.denoiser_bytes is not None:
             return self.remote.denoiser_bytes
         return sum(path.stat().st_size for path in self.weight_files())
 
@@ -254,6 +255,6 @@ class ResolvedModel:
 
     def model_hash(self) -> str:
         """Return the SHA-256 of the denoiser's weights, 64 lower-case hex digits; see `hashes.model_hash`."""
-        if self.remote is not None and not self.is_file:
+        if self.remote is not None and self.remote.model_hash is not None:
             return self.remote.model_hash
         return hashes.model_hash(self.weight_files())

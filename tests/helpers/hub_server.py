@@ -9,7 +9,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -234,7 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, name: str, data: bytes) -> None:
         cut = self.hub.cut_after.get(name)
         if cut is None:
-            self.wfile.write(data)
+            with suppress(ConnectionError):  # the client can close the connection after the header of a file
+                self.wfile.write(data)
             return
         if not self.hub.cut_always:
             del self.hub.cut_after[name]

@@ -273,3 +273,62 @@ def test_an_interrupted_download_of_configurations_is_repeated(hub: hub_server.H
     assert weight_downloads(hub) == []
     hub.cut_after, hub.cut_always = {}, False
     assert registry.resolve_model(REPO).remote is None
+
+
+CHECKPOINT = {
+    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+    "cond_stage_model.transformer.text_model.embeddings.position_ids": (77,),
+    "cond_stage_model.transformer.text_model.encoder.layers.11.mlp.fc1.weight": (3072, 768),
+    "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
+}
+FILE = "deep/v1-5 fp16.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "command", "code", "text"),
+    [
+        ({"a": (9999,)}, ["txt2img", "a fox"], 4, "v1-5"),
+        ({"a": (9999,)}, ["models", "pull"], 4, "v1-5"),
+        (XL_LORA, ["txt2img", "a fox"], 4, "LoRA"),
+        (CHECKPOINT, ["txt2img", "a fox", "--size", "65x64"], 2, "multiples of 8"),
+        (CHECKPOINT, ["txt2img", "a fox", "--lora", "xl.safetensors"], 4, "LoRA"),
+        (CHECKPOINT, ["denoise", "in.png"], 4, "pixel"),
+    ],
+)
+def test_a_checkpoint_on_the_hub_is_checked_with_its_header(
+    hub: hub_server.Hub, shapes: dict[str, tuple[int, ...]], command: list[str], code: int, text: str
+) -> None:
+    save_inputs()
+    zero_file(Path("xl.safetensors"), XL_LORA)
+    hub.files = {FILE: filled_bytes(shapes), "README.md": b"x"}
+    name = f"{REPO}/{FILE}"
+    result = run(*command, *([name] if command[0] == "models" else ["-m", name]), code=code)
+    assert text in result.stderr, result.stderr
+    assert not list(cache.cache_folder().rglob("blobs/*")), "only the header was downloaded"
+
+
+def test_a_checkpoint_on_the_hub_has_a_name(hub: hub_server.Hub) -> None:
+    hub.files = {FILE: filled_bytes(CHECKPOINT)}
+    name = f"{REPO}/{FILE}"
+    preview = registry.resolve_model(name, download=False)
+    assert preview.remote is not None
+    assert preview.remote.download_bytes == len(hub.files[FILE])
+    events: list[Event] = []
+    model = registry.resolve_model(name, listener=events.append)
+    assert any("Downloading 'owner/tiny'" in event.text for event in events if isinstance(event, Notice))
+    assert model.path.read_bytes() == hub.files[FILE]
+    assert (model.name, model.source, model.revision) == (name, REPO, hub.commit)
+    assert model.provenance() == preview.provenance()
+    assert registry.resolve_model(f"{name}@{hub.commit}", offline=True).path == model.path
+    recorded = registry.recorded_model_name(name, REPO, hub.commit)
+    assert recorded == f"{name}@{hub.commit}"
+    assert registry.recorded_model_name(name, "other/repo", hub.commit) is None
+    assert registry.recorded_model_name(name, "local", None) is None
+
+
+@pytest.mark.parametrize("name", ["owner/tiny/../x.safetensors", "owner/tiny//x.safetensors", "owner/x.safetensors"])
+def test_names_of_files_outside_a_repository_are_rejected(hub: hub_server.Hub, name: str) -> None:
+    with pytest.raises(ArtgenError):
+        registry.resolve_model(name)
+    assert not hub.requests

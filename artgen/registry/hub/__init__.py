@@ -7,7 +7,7 @@ need it.
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from artgen.errors import ModelUnavailableError
@@ -24,12 +24,15 @@ from artgen.registry.hub.select_files import (
 )
 from artgen.system.counts import counted, format_bytes
 from artgen.system.external_data import parse_json, read_limited
-from artgen.system.files import write_atomically
+from artgen.system.files import wrap_write_errors, write_atomically
+from artgen.system.paths import user_cache_folder
 
 __all__ = ["OnProgress", "PendingDownload", "fetch_configs", "finish", "pull", "pull_files", "pull_vae"]
 
 MAX_INDEX_BYTES = 1 << 20
 MAX_INDEX_ENTRIES = 100
+MAX_HEADER_BYTES = 10 << 20
+"""Largest accepted header of a safetensors file; see `safetensors_header`."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,41 @@ def fetch_configs(
     for config in configs:
         download.download(listing, config, force=force)
     return PendingDownload(listing, revision, selection, folder)
+
+
+def fetch_header(pending: PendingDownload) -> Path | None:
+    """Download the header of the only file of a download; return None for a file that is not safetensors.
+
+    The returned file is in artgen's cache. It has the size of the complete file, and no data after the header.
+
+    Raises:
+        ModelUnavailableError: the hub cannot be reached.
+        OutputError: the cache cannot be written.
+    """
+    (file,) = pending.selection.files
+    if not file.name.endswith(".safetensors"):
+        return None
+    path = user_cache_folder() / "headers" / file.etag / PurePosixPath(file.name).name
+
+    def read_start() -> bytes:
+        start = b""
+        with client.stream(pending.listing, file, 0) as (_, blocks):
+            for block in blocks:
+                start += block
+                length = min(int.from_bytes(start[:8], "little"), MAX_HEADER_BYTES) + 8
+                if len(start) >= max(length, 8):
+                    return start[:length]
+        return start
+
+    if not path.is_file() or path.stat().st_size != file.size:
+        start = client.retry(read_start, client.hub_server())
+        with wrap_write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            with path.open("xb") as out:
+                out.write(start)
+                out.truncate(file.size)
+    return path
 
 
 def finish(pending: PendingDownload, *, force: bool = False, on_progress: OnProgress | None = None) -> Path:
