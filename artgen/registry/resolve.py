@@ -254,11 +254,11 @@ def _describe_pending(
 ) -> ResolvedModel | None:
     """Check and describe a model of which only the index and the configurations are on the disk.
 
-    A checkpoint is described from its header, a GGUF file of the catalog from the configurations of its family. Return
-    None for other GGUF files.
+    A checkpoint of the catalog has the configurations of its family. Another checkpoint is described from its header.
+    Return None for another GGUF file.
     """
     if reference.file:
-        return _describe_header(reference, pending) or _describe_family(reference, pending, omitted)
+        return _describe_family(reference, pending, omitted) or _describe_header(reference, pending)
     model = _describe_configs(reference, pending.folder, omitted)
     weights = pending.selection.weights.get(diffusers_folder.denoiser_name(pending.folder), ())
     weights = tuple(file for file in weights if file.name.endswith(".safetensors"))
@@ -289,7 +289,11 @@ def _describe_header(reference: ModelReference, pending: hub.PendingDownload) ->
     path = hub.fetch_header(pending)
     if path is None:
         return None
-    model = _describe_file(reference, path, False, False, no_op)
+    try:
+        model = _describe_file(reference, path, False, False, no_op)
+    except InputFileError as error:
+        message = error.message.replace(str(path), reference.name)
+        raise ModelUnavailableError(message, "Use another file of the repository.") from error
     (file,) = pending.selection.files
     num_bytes = file.size + (model.remote.download_bytes if model.remote else 0)
     remote = RemoteWeights(num_bytes, file.size, file.etag if file.is_lfs else "")
