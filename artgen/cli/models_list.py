@@ -14,7 +14,7 @@ from artgen.registry import web
 from artgen.registry.hub import cache
 from artgen.registry.pipelines import PipelineEntry, pipeline_entries
 from artgen.spec.memory_budget import format_gib, parse_bytes
-from artgen.system.counts import format_bytes
+from artgen.system.counts import counted, format_bytes
 
 if TYPE_CHECKING:
     from artgen.jobs.recommend import Machine, Recommendation
@@ -218,9 +218,8 @@ def recommend(
         )
     results = recommending.recommend(machine, task)
     kind = "the CPU" if machine.device == "cpu" else machine.device.upper()
-    print_note(
-        f"{len(results)} models fit {kind} with {format_gib(machine.memory_bytes)}{_disk_text(machine.disk_bytes)}."
-    )
+    number, size = counted(len(results), "model fits", "models fit"), format_gib(machine.memory_bytes)
+    print_note(f"{number} {kind} with {size}{_disk_text(machine.disk_bytes)}.")
     for each in results[:limit]:
         if as_json:
             print_json(recommending.as_record(each, machine))

@@ -61,7 +61,7 @@ class Recommendation:
 
     Attributes:
         info: the model.
-        dtype: precision: fp32, fp16 or bf16.
+        dtype: precision: fp32 or bf16 on the CPU; auto on a GPU, which selects 16 bits.
         plan: offload mode, VAE tiling, and the estimated memory.
         seconds: estimated seconds of an image on the CPU; None on a GPU.
         download_bytes: bytes to download; 0 if the model is on the disk.
@@ -146,8 +146,8 @@ def _fit(info: ModelInfo, machine: Machine, task: str) -> Recommendation | None:
     download = 0 if _is_on_disk(info) else info.download_size or 0
     if machine.disk_bytes is not None and download > machine.disk_bytes:
         return None
-    for dtype in ("fp32", "bf16") if machine.device == "cpu" else ("fp16",):  # fp16 and bf16 need the same memory
-        estimate = estimate_catalog_memory(info, dtype)
+    for dtype in ("fp32", "bf16") if machine.device == "cpu" else ("auto",):
+        estimate = estimate_catalog_memory(info, "fp16" if dtype == "auto" else dtype)
         if machine.device == "cpu":
             separable = entry.supports("text-offload")
             plan = memory_budget.choose_offload_on_cpu(
@@ -155,7 +155,7 @@ def _fit(info: ModelInfo, machine: Machine, task: str) -> Recommendation | None:
             )
         else:
             plan = memory_budget.choose_offload(estimate, machine.memory_bytes)
-            weights = sum(info.parameters.values()) * DTYPE_BYTES[dtype]
+            weights = sum(info.parameters.values()) * DTYPE_BYTES["fp16"]
             if plan.offload != "none" and machine.ram_bytes is not None and weights > machine.ram_bytes:
                 continue
         if plan.required_bytes <= machine.memory_bytes:
@@ -206,6 +206,8 @@ TASK_ARGUMENTS = {
 
 def _command(info: ModelInfo, machine: Machine, task: str, dtype: str, plan: memory_budget.OffloadPlan) -> str:
     parts = [f"artgen {TASK_ARGUMENTS[task]} -m {info.name}"]
+    if info.classes:
+        parts.append("--class 1")
     if machine.device == "cpu" and dtype == "bf16":
         parts.append("--dtype bf16")
     if machine.device != "cpu" and plan.offload != "none":
@@ -221,7 +223,7 @@ def reason(each: Recommendation, machine: Machine) -> str:
     place = "main memory" if machine.device == "cpu" else "GPU memory"
     required = memory_budget.format_gib(plan.required_bytes)
     available = memory_budget.format_gib(machine.memory_bytes)
-    parts = [f"Needs about {required} of {available} {place} in {each.dtype}"]
+    parts = [f"Needs about {required} of {available} {place} in {'16 bits' if each.dtype == 'auto' else each.dtype}"]
     if plan.offload != "none":
         parts.append(f"with --offload {plan.offload}" if machine.device != "cpu" else "with the text encoders freed")
     text = f"{' '.join(parts)}; {info.steps} steps at {info.width}x{info.height}"

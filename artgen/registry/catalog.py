@@ -48,6 +48,7 @@ class ModelInfo:
         parameters: approximate number of parameters of each component, by diffusers' component names.
         description: one sentence for users.
         inpainting: whether the denoiser is an inpainting UNet.
+        classes: number of classes of a class-conditional model.
         notes: further sentences for users.
         builtin: whether the model is in artgen's table, not an alias of the user.
     """
@@ -71,6 +72,7 @@ class ModelInfo:
     parameters: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     description: str = ""
     inpainting: bool = False
+    classes: int | None = None
     notes: str = ""
     builtin: bool = True
 

@@ -72,7 +72,14 @@ def test_entry_describes_a_repository_of_its_family(info: ModelInfo) -> None:
     assert HUB_ID_PATTERN.fullmatch(info.source)
     assert info.file is None or info.file.endswith(".safetensors")
     assert entry.denoiser in info.parameters or entry.name == "glm-image"
-    known = {entry.denoiser, entry.vae, "vision_language_encoder", *(each.component for each in entry.encoders)}
+    priors = ("prior_prior", "prior_image_encoder")
+    known = {
+        entry.denoiser,
+        entry.vae,
+        "vision_language_encoder",
+        *priors,
+        *(each.component for each in entry.encoders),
+    }
     assert info.parameters.keys() <= known
     total = sum(info.parameters.values())
     assert 10**7 < total < 10**11
