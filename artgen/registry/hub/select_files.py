@@ -178,7 +178,7 @@ def missing_weights_error(model_name: str, component: str, file_names: Iterable[
     if shards:
         found = f"{len(shards)} of {int(shards[0][2])} shards"
     elif others:
-        found = f"only the variant {' and '.join(others)}; artgen loads the default variant, fp16 and bf16"
+        found = f"only weights of the variant {' and '.join(others)}; artgen loads the default variant, fp16 and bf16"
     else:
         found = "no weights"
     return ModelUnavailableError(
