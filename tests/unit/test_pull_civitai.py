@@ -13,6 +13,7 @@ from command_line import run
 from safetensors_files import filled_bytes
 from web_server import TOKEN, Reply, WebServer, civitai_file, civitai_model, civitai_version, json_reply
 
+from artgen import registry
 from artgen.errors import RefusedError, UsageError
 from artgen.registry.hub import cache, client, transfer
 from artgen.registry.model_folders import own_folder
@@ -213,6 +214,7 @@ DENIED = {
     "pickle": (GET, Reply(b"PK\x03\x04" + bytes(99), 200), 5, "pickle"),
     "redirect loop": (GET, Reply(b"", 302, {"Location": GET}), 4, "redirects more"),
     "redirect to ftp": (GET, Reply(b"", 302, {"Location": "ftp://x/y"}), 4, "redirects to"),
+    "redirect to http": (GET, Reply(b"", 302, {"Location": "http://example.com/x"}), 4, "redirects to"),
     "redirect of the API": (API, Reply(b"", 302, {"Location": "http://localhost:1/"}), 4, "redirects to"),
     "huge": (GET, Reply(LORA, 200, {"Content-Length": "900000000000000"}), 74, "GB left"),
     "enormous": (GET, Reply(LORA, 200, {"Content-Length": "9" * 16}), 4, "bytes"),
@@ -255,6 +257,7 @@ FILES: dict[str, tuple[dict[str, Any], int, str]] = {
     "negative size": ({"sizeKB": -5}, 4, "not valid"),
     "no address": ({"downloadUrl": None}, 4, "cannot be downloaded"),
     "file address": ({"downloadUrl": "file:///etc/passwd"}, 4, "not encrypted"),
+    "broken address": ({"downloadUrl": "http://[::1"}, 4, "not valid"),
     "unencrypted address": ({"downloadUrl": "http://example.com/x"}, 4, "not encrypted"),
     "wrong hash": ({"hashes": {"SHA256": "0" * 64}}, 5, "wrong hash"),
 }
@@ -363,6 +366,23 @@ def test_slow_servers_are_left_in_bounded_time(web: WebServer, monkeypatch: pyte
 
     web.replies["/api/v1/models/12"] = stall
     assert "is too slow" in pull("civitai:12", 4).stderr
+
+
+def test_a_checkpoint_is_found_by_its_name_with_its_license(web: WebServer) -> None:
+    text = (Path(__file__).parents[1] / "helpers" / "single_file_headers.json").read_text("utf-8")
+    data = json.loads(text)
+    entry = next(entry for entry in data["files"] if "refused" not in entry["verdict"])
+    tensors = {name: shape for each in entry["tensors"] for name, shape in data["tensor_sets"][each].items()}
+    shapes = {name: tuple(map(int, shape.split("x"))) if shape else () for name, shape in sorted(tensors.items())}
+    set_model(web, filled_bytes(shapes), "dream.safetensors", model={"type": "Checkpoint"})
+    assert "Use it with `-m dream`" in pull("civitai:12").stderr
+    for name in ("dream", "civitai:12", "civitai:12@34", "https://civitai.com/models/12"):
+        model = registry.resolve_model(name, offline=True)
+        assert model.path == stored("model", "dream")[0]
+        assert model.license.startswith("Civitai (")
+        assert model.description == "Fox Style v34"
+    assert "base model: SDXL 1.0" in run("models", "show", "dream").stdout
+    run("models", "verify", "dream")
 
 
 def test_offline_mode_refuses(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Check the network settings of the environment before a connection is opened. No value is printed."""
 
 import importlib.util
+import ipaddress
 import os
 import re
 import ssl
@@ -101,6 +102,14 @@ def split_address(name: str, text: str, schemes: tuple[str, ...], example: str) 
     if parts.query or parts.fragment:
         raise UsageError(f"{name} is not valid: it contains '?' or '#'.", hint)
     return parts
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this computer."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_proxies() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
+from artgen.registry.hub.network_settings import is_loopback
 
 READ_SECONDS = 20.0
 """Longest time without a received byte."""
@@ -43,10 +44,12 @@ class Server:
     Attributes:
         name: subject of a sentence, such as `The hub at https://huggingface.co`.
         hint: hint of an error that wrong settings can cause.
+        needs_encryption: whether redirects to `http://` are refused, except to this computer.
     """
 
     name: str
     hint: str
+    needs_encryption: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,8 @@ def _redirect(
     """
     target = urljoin(url, location)
     old, new = urlsplit(url), urlsplit(target)
-    is_allowed = new.scheme == "https" or (new.scheme == "http" and old.scheme == "http")
+    allows_http = old.scheme == "http" and (not server.needs_encryption or is_loopback(new.hostname or ""))
+    is_allowed = new.scheme == "https" or (new.scheme == "http" and allows_http)
     if not is_allowed or (new.hostname != old.hostname and not other_hosts):
         raise ModelUnavailableError(
             f"{server.name} redirects to another address, '{new.scheme}://{new.hostname}'.", server.hint

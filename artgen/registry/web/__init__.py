@@ -173,8 +173,8 @@ def _prepare_civitai(source: CivitaiSource, note: OnNote) -> _Download:
     if model.file.sha256 is None:
         note("Civitai has no hash of the file. Only its structure is checked.")
     label = str(model.details["source"])
-    server, headers = civitai.server(), civitai.headers(model.file.url)
     files.check_url(model.file.url, label)
+    server, headers = civitai.server(), civitai.headers(model.file.url)
     file = files.RemoteFile(
         model.file.url, label, server, headers, civitai.check_status, model.file.sha256, model.file.name
     )
@@ -193,7 +193,8 @@ def _existing(download: _Download, force: bool, note: OnNote) -> StoredFile | No
             note(f"'{stored.path}' is damaged. It is downloaded again.")
             stored.path.unlink()
             return None
-        note(f"'{stored.path.name}' is downloaded already.")
+        is_same = stored.source == download.details["source"]
+        note(f"'{stored.path.name}' {'is downloaded already' if is_same else 'is the same file'}.")
         return stored
     return None
 

@@ -3,7 +3,6 @@
 No address is opened here. The query of an address can contain a secret, so messages and records never contain it.
 """
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from artgen.errors import RefusedError, UsageError
 from artgen.registry.hub.names import HUB_ID_PATTERN, check_revision
 from artgen.registry.hub.network_settings import DEFAULT_ENDPOINT as HUB_ENDPOINT
 from artgen.registry.hub.network_settings import endpoint as hub_endpoint
-from artgen.registry.hub.network_settings import split_address
+from artgen.registry.hub.network_settings import is_loopback, split_address
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES
 
 CIVITAI_ENDPOINT = "https://civitai.com"
@@ -113,14 +112,6 @@ def civitai_endpoint() -> str:
             "CIVITAI_ENDPOINT is not valid: the connection is not encrypted.", f"CIVITAI_ENDPOINT={CIVITAI_ENDPOINT}"
         )
     return text.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is this computer."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def parse_source(text: str) -> Source | None:

@@ -58,7 +58,7 @@ class CivitaiModel:
 
 def server() -> Server:
     """Return the description of Civitai for messages."""
-    return Server(f"Civitai at {civitai_endpoint()}", "Check CIVITAI_ENDPOINT.")
+    return Server(f"Civitai at {civitai_endpoint()}", "Check CIVITAI_ENDPOINT.", needs_encryption=True)
 
 
 def headers(url: str) -> dict[str, str]:

@@ -13,11 +13,11 @@ from artgen.errors import ModelUnavailableError, OutputError, RefusedError
 from artgen.registry.hashes import compute_sha256
 from artgen.registry.hub import client
 from artgen.registry.hub.client import MAX_FILE_BYTES, RETRY_STATUS_CODES
+from artgen.registry.hub.network_settings import is_loopback
 from artgen.registry.hub.ranges import OnProgress, Source, download_and_verify, file_size
 from artgen.registry.hub.transfer import Answer, Server, TransientError, open_answer
 from artgen.registry.safetensors_header import MAX_HEADER_BYTES
 from artgen.registry.web import names
-from artgen.registry.web.addresses import is_loopback
 from artgen.system.files import nearest_existing, wrap_write_errors
 
 MIN_START_BYTES = 9
@@ -71,7 +71,7 @@ class AnnouncedFile:
 
 def web_server(url: str) -> Server:
     """Return the description of a server for messages."""
-    return Server(f"The server '{urlsplit(url).hostname}'", "Copy the address again.")
+    return Server(f"The server '{urlsplit(url).hostname}'", "Copy the address again.", needs_encryption=True)
 
 
 def check_web_status(answer: Answer, label: str) -> None:
@@ -195,7 +195,7 @@ def _check_start(file: RemoteFile, name: str, start: bytes, size: int) -> None:
             "Use a .safetensors version of the model.",
         )
     raise ModelUnavailableError(
-        f"Cannot download '{file.label}': the server does not send a safetensors file.", file.server.hint
+        f"Cannot download '{file.label}': the server sends neither a safetensors nor a GGUF file.", file.server.hint
     )
 
 
