@@ -1,5 +1,6 @@
 """Test loading: models are cached, shared between tasks and complete, and their code never runs."""
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -202,3 +203,33 @@ def test_libraries_print_nothing_and_keep_their_log_settings(
         verbosity,
         progress_bars,
     )
+
+
+@pytest.mark.parametrize(
+    ("library", "class_name", "found"),
+    [
+        ("transformers", "CLIPFeatureExtractor", "CLIPImageProcessor"),
+        ("transformers", "CLIPImageProcessorPil", "CLIPImageProcessorPil"),
+        ("transformers", "SiglipImageProcessorPil", "SiglipImageProcessorPil"),
+        ("transformers", "GemmaTokenizerFast", "GemmaTokenizer"),
+        ("transformers", "PreTrainedTokenizerFast", "TokenizersBackend"),
+        ("kolors", "ChatGLMModel", "ChatGLMModel"),
+        ("stable_diffusion", "StableDiffusionSafetyChecker", "StableDiffusionSafetyChecker"),
+        ("deepfloyd_if", "IFWatermarker", "IFWatermarker"),
+        ("alt_diffusion", "RobertaSeriesModelWithTransformation", "RobertaSeriesModelWithTransformation"),
+        ("stable_cascade", "StableCascadeUNet", None),
+    ],
+)
+def test_class_names_are_resolved_as_diffusers_does(library: str, class_name: str, found: str | None) -> None:
+    if found is None:
+        with pytest.raises(ModelUnavailableError, match=class_name):
+            components.find_class(library, class_name)
+    else:
+        assert components.find_class(library, class_name).__name__.startswith(found)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sentencepiece") is not None, reason="the package is installed")
+def test_a_class_that_needs_another_package_is_refused_by_name() -> None:
+    with pytest.raises(ModelUnavailableError, match="needs the package sentencepiece") as caught:
+        components.find_class("diffusers", "KolorsPipeline")
+    assert caught.value.hint == "pip install sentencepiece"
