@@ -1,5 +1,7 @@
 """Test that images with adapters of all formats equal images of models with merged weights, for each family."""
 
+import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +9,13 @@ from typing import Any
 import pytest
 import sample_images
 import tiny_adapters as adapters
+from command_line import run
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from tiny_adapters import Layer, kohya_key, prefixed_key, save_adapter, xlabs_key
 
-from artgen import Img2Img, Inpaint, Txt2Img, generate, registry
+from artgen import Img2Img, Inpaint, Txt2Img, generate, registry, replay
+from artgen.errors import UsageError
 from artgen.registry import lora as lora_files
 from artgen.registry.safetensors_header import read_header
 from artgen.spec.requests import PromptRequest
@@ -123,6 +129,29 @@ def test_adapter_of_each_kind_equals_merged_weights(models: dict[str, Path], kin
     assert_equals_merged(path, models["sd1"], 0.5)
 
 
+@pytest.mark.parametrize("with_metadata", [False, True])
+def test_dora_of_peft_equals_merged_weights(models: dict[str, Path], with_metadata: bool) -> None:
+    """diffusers 0.42 loads the magnitudes of the UNet and ignores those of text encoders."""
+    ends = ("to_q", "to_out.0", "fc1")
+    layers = [layer for layer in stable_diffusion_layers(models["sd1"]) if layer.name.endswith(ends)]
+    path = save_adapter(Path("a.safetensors"), models["sd1"], layers, dora="outputs", alpha=None, key=peft_key)
+    tensors = {name: values.flatten() if values.shape[-1] == 1 else values for name, values in load_file(path).items()}
+    configs = {f"{part}.{name}": value for part in ("unet", "text_encoder") for name, value in DORA_CONFIG.items()}
+    save_file(tensors, path, {"lora_adapter_metadata": json.dumps(configs)} if with_metadata else None)
+    assert lora_files.read_lora(path).kinds == ("DoRA",)
+    assert_equals_merged(path, models["sd1"])
+
+
+DORA_CONFIG = {"r": 2, "lora_alpha": 2, "use_dora": True, "target_modules": ["to_q", "to_out.0", "fc1"]}
+
+
+def peft_key(layer: Layer, factor: str) -> str:
+    """Return a name as in files that diffusers saves."""
+    names = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight"}
+    name = layer.name.removeprefix("text_model.")
+    return f"{layer.component}.{name}.{names.get(factor, 'lora_magnitude_vector')}"
+
+
 @pytest.mark.parametrize("dora", ["", "outputs", "inputs"])
 @pytest.mark.parametrize("name", ["sdxl", "flux-kohya", "sd3-kohya", "qwen-ai-toolkit", "z-image-original"])
 def test_file_with_layers_of_all_kinds_equals_merged_weights(
@@ -138,3 +167,68 @@ def test_file_with_layers_of_all_kinds_equals_merged_weights(
     kinds = [*KINDS, *CONVOLUTION_KINDS]
     path = save_adapter(Path("a.safetensors"), folder, layers, kinds=kinds, dora=dora, key=key, scale=-0.6)
     assert_equals_merged(path, folder, -0.6)
+
+
+def merge_two(first: Path, second: Path, original: Path, component: str) -> Path:
+    """Save a copy of the model `first` with the changes of both models."""
+    merged = shutil.copytree(first, Path("merged"))
+    (file,) = (merged / component).glob("*.safetensors")
+    weights, added, base = (load_file(folder / component / file.name) for folder in (first, second, original))
+    save_file({name: values + added[name] - base[name] for name, values in weights.items()}, file, {"format": "pt"})
+    return merged
+
+
+def test_adapters_of_two_kinds_equal_the_sum_of_their_changes(zoo: Mapping[str, Path]) -> None:
+    model, layers, key = FORMATS["qwen-kohya"]
+    folder = zoo[model]
+    first = save_adapter(Path("first.safetensors"), folder, layers, key=key, scale=0.7)
+    second = save_adapter(Path("second.safetensors"), folder, layers, kinds=KINDS[1:], dora="outputs", key=key, seed=8)
+    request = Txt2Img(model=str(folder), **SETTINGS)
+    merged = merge_two(first.with_suffix(""), second.with_suffix(""), folder, "transformer")
+    expected = generate(request.replace(model=str(merged))).image
+    without = generate(request).image
+    for loras in ((f"{first}:0.7", f"{second}:1"), (f"{second}:1", f"{first}:0.7")):
+        assert sample_images.difference(generate(request.replace(lora=loras)).image, expected) <= 1
+    for loras in ((f"{first}:0.7",), (f"{second}:1",), ()):
+        assert sample_images.difference(generate(request.replace(lora=loras)).image, expected) > 1
+    assert sample_images.same(generate(request).image, without), "the model is unchanged after the LoRAs are unloaded"
+    assert sample_images.same(generate(request.replace(lora=(f"{second}:0",))).image, without)
+
+
+def test_scale_of_text_encoders_is_separate(models: dict[str, Path]) -> None:
+    layers = stable_diffusion_layers(models["sd1"])
+    both = save_adapter(Path("both.safetensors"), models["sd1"], layers, kinds=KINDS, key=kohya_key)
+    request = Txt2Img(model=str(models["sd1"]), **SETTINGS)
+
+    def image(*loras: str) -> Any:
+        return generate(request.replace(lora=loras)).image
+
+    parts = {}
+    for part in ("unet", "te"):
+        tensors = {name: values for name, values in load_file(both).items() if name.startswith(f"lora_{part}")}
+        save_file(tensors, f"{part}.safetensors")
+        parts[part] = tensors
+    assert parts["unet"]
+    assert parts["te"]
+    expected = image("unet.safetensors:0.8", "te.safetensors:0.3")
+    assert sample_images.difference(image("both.safetensors:0.8:0.3"), expected) <= 1
+    assert sample_images.difference(image("both.safetensors:0:0.3"), image("te.safetensors:0.3")) <= 1
+    assert sample_images.difference(image("both.safetensors:0.8:0"), image("unet.safetensors:0.8")) <= 1
+    assert sample_images.difference(image("both.safetensors:0.8"), expected) > 1
+    with pytest.raises(UsageError, match="'unet' does not change text encoders"):
+        image("unet.safetensors:0.8:0.3")
+
+
+def test_batch_and_replay_use_adapters_of_new_families(zoo: Mapping[str, Path]) -> None:
+    model, layers, key = FORMATS["z-image-original"]
+    path = save_adapter(Path("style.safetensors"), zoo[model], layers, kinds=["lokr"], key=key)
+    Path("prompts.txt").write_text("a red fox --lora style.safetensors:0.7\na red fox\n")
+    run("batch", "prompts.txt", "-m", str(zoo[model]), "--steps", "2", "--size", "32x32", "--seed", "3", "-o", "out/")
+    first, second = sorted(Path("out").glob("*.png"))
+    request = Txt2Img(model=str(zoo[model]), **SETTINGS)
+    assert sample_images.difference(Image.open(first), generate(request.replace(lora=("style:0.7",))).image) <= 1
+    assert sample_images.difference(Image.open(first), Image.open(second)) > 5
+    path.rename("out/style.safetensors")
+    replayed = replay(first, {"model": str(zoo[model])})
+    assert replayed.record["lora"] == ["style.safetensors:0.7"]
+    assert sample_images.difference(replayed.image, Image.open(first)) <= 1

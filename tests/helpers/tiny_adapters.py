@@ -231,6 +231,7 @@ def save_adapter(
     dora: str = "",
     alpha: float | None = 1.5,
     scale: float = 1.0,
+    seed: int = 7,
     key: Callable[[Layer, str], str],
 ) -> Path:
     """Save an adapter to `path`, and a copy of the model with merged weights to `path` without its suffix.
@@ -243,9 +244,10 @@ def save_adapter(
         dora: outputs or inputs: axis of the magnitudes of a DoRA. empty: no DoRA.
         alpha: alpha of all layers.
         scale: scale of the adapter in the merged weights.
+        seed: seed of the factors.
         key: function that returns the tensor's name from the layer and LyCORIS' name of the factor.
     """
-    torch.manual_seed(7)
+    torch.manual_seed(seed)
     merged = path.with_suffix("")
     shutil.copytree(model, merged)
     tensors: Tensors = {}

@@ -21,15 +21,13 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError
 from artgen.registry.lora import LORA_COMPONENTS, LoraFile, LoraRequest, layer_targets, mismatch_reason
+from artgen.registry.lora.peft_config import peft_multiplier
 from artgen.registry.lora_layers.keys import DENOISER, LayerKey, kohya_key, parse_tensor_key
 from artgen.registry.lora_layers.original_names import Target
 from artgen.system.files import file_identity
 
 ActiveLoras = tuple[tuple[str, float, float | None, bool], ...]
 """Hash, scales, and whether the LoRA changes text encoders, for each LoRA."""
-
-PEFT_METADATA_KEY = "lora_adapter_metadata"
-"""Metadata key with the PEFT configuration in files of newer versions of diffusers."""
 
 LORA_KEY_NAMES = {False: ("lora_A", "lora_B"), True: ("lora_linear_layer.down", "lora_linear_layer.up")}
 """Names of the two matrices in diffusers: of a denoiser (False) and of a text encoder (True)."""
@@ -118,18 +116,8 @@ def _load_lora(pipe: Any, lora_file: LoraFile) -> None:
     try:
         state_dict = load_file(lora_file.path)
         layers = _read_layers(pipe, lora_file, state_dict)
-        is_from_peft = PEFT_METADATA_KEY in lora_file.metadata
-        if is_from_peft:
-            pipe.load_lora_weights(
-                str(lora_file.path.parent),
-                weight_name=lora_file.path.name,
-                adapter_name=lora_file.sha256,
-                local_files_only=True,
-                use_safetensors=True,
-            )
-        else:
-            pipe.load_lora_weights(_to_diffusers_keys(layers), adapter_name=lora_file.sha256)
-        unmatched = _set_layers(pipe, lora_file.sha256, layers, is_from_peft)
+        pipe.load_lora_weights(_to_diffusers_keys(layers), adapter_name=lora_file.sha256)
+        unmatched = _set_layers(pipe, lora_file.sha256, layers)
         if file_identity(lora_file.path) != lora_file.identity:
             raise ValueError("the file changed while it was used.")
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
@@ -157,7 +145,7 @@ class _AdapterLayer:
         path: path of the module in its component.
         target: rows of the factors' product that change the layer.
         factors: tensors by factor name, without alpha.
-        multiplier: alpha / rank; None if the file has no alpha.
+        multiplier: alpha / rank; 1 if the file has no alpha.
         weight: shape of the layer's weight.
     """
 
@@ -165,7 +153,7 @@ class _AdapterLayer:
     path: str
     target: Target
     factors: dict[str, torch.Tensor]
-    multiplier: float | None
+    multiplier: float
     weight: tuple[int, ...]
 
     @property
@@ -209,12 +197,22 @@ def _read_layers(pipe: Any, lora_file: LoraFile, state_dict: StateDict) -> list[
             raise ValueError(f"{reason}.")
         tensors = factors[layer]
         alpha = tensors.pop("alpha", None)
-        multiplier = None if alpha is None else float(alpha) / shape.rank if shape.rank else 1.0
         for target in layer_targets(layer, shape.outputs, shapes[layer.component]) or ():
             key = LayerKey(layer.component, target.name)
             weight = shapes[layer.component][target.name]
+            multiplier = _multiplier(lora_file, paths[key][0], alpha, shape.rank)
             found.append(_AdapterLayer(key, paths[key][0], target, tensors, multiplier, weight))
     return found
+
+
+def _multiplier(lora_file: LoraFile, path: str, alpha: torch.Tensor | None, rank: int | None) -> float:
+    """Return alpha / rank of a layer; 1 if the file has no alpha, or if a LoKr has no low-rank factor."""
+    if rank is None:
+        return 1.0
+    if alpha is not None:
+        return float(alpha) / rank
+    multiplier = peft_multiplier(lora_file.peft_config, path, rank)
+    return 1.0 if multiplier is None else multiplier
 
 
 def _to_diffusers_keys(layers: Sequence[_AdapterLayer]) -> StateDict:
@@ -232,8 +230,8 @@ def _to_diffusers_keys(layers: Sequence[_AdapterLayer]) -> StateDict:
     return renamed
 
 
-def _set_layers(pipe: Any, adapter: str, layers: Sequence[_AdapterLayer], is_from_peft: bool) -> list[str]:
-    """Set the alphas and the special layers of a loaded LoRA; peft has set them if it wrote the file.
+def _set_layers(pipe: Any, adapter: str, layers: Sequence[_AdapterLayer]) -> list[str]:
+    """Set the alphas and the special layers of a loaded LoRA.
 
     Returns:
         The names of the layers that the pipeline lacks or has with other values.
@@ -246,16 +244,11 @@ def _set_layers(pipe: Any, adapter: str, layers: Sequence[_AdapterLayer], is_fro
             unmatched.append(layer.key.name)
             continue
         loaded = module.lora_A[adapter].weight, module.lora_B[adapter].weight
-        if not all(map(_equals, loaded, layer.matrices)) and not (is_from_peft and layer.is_special):
+        if not all(map(_equals, loaded, layer.matrices)):
             unmatched.append(layer.key.name)
-        if is_from_peft:
-            continue
         if layer.is_special:
-            module.lora_alpha[adapter] = module.r[adapter]
-            multiplier = 1.0 if layer.multiplier is None else layer.multiplier
-            module.lora_variant[adapter] = WeightChange(layer.factors, multiplier, layer.target, layer.weight)
-        elif layer.multiplier is not None:
-            module.lora_alpha[adapter] = layer.multiplier * module.r[adapter]
+            module.lora_variant[adapter] = WeightChange(layer.factors, layer.multiplier, layer.target, layer.weight)
+        module.lora_alpha[adapter] = module.r[adapter] * (1.0 if layer.is_special else layer.multiplier)
     return unmatched
 
 

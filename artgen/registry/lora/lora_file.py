@@ -13,6 +13,7 @@ from typing import Any
 from artgen.errors import InputFileError
 from artgen.registry import file_hash
 from artgen.registry.checkpoint_content import inspect_file
+from artgen.registry.lora.peft_config import read_peft_config
 from artgen.registry.lora_layers.architecture import adapter_kind, detect_architectures
 from artgen.registry.lora_layers.keys import DENOISER, LayerKey, parse_tensor_key
 from artgen.registry.lora_layers.shapes import LayerShape, layer_shape
@@ -50,6 +51,7 @@ class LoraFile:
         embeddings: names of the embeddings in the file, which artgen does not use.
         dtype: dtype of most values, as safetensors names it.
         metadata: free text written by the author.
+        peft_config: configuration of peft with the alphas; empty if the file has none.
         sha256: SHA-256 of the file, 64 hexadecimal digits.
         autov3: hash of the tensors' bytes, 12 digits. AUTOMATIC1111 records this hash. Civitai names it AutoV3.
     """
@@ -62,6 +64,7 @@ class LoraFile:
     embeddings: tuple[str, ...]
     dtype: str
     metadata: Mapping[str, str]
+    peft_config: Mapping[str, Any]
     sha256: str
     autov3: str
 
@@ -131,6 +134,7 @@ def _read_cached(path: Path, identity: FileIdentity) -> LoraFile:
         embeddings=_embeddings(header),
         dtype=header.dtype,
         metadata=header.metadata,
+        peft_config=read_peft_config(path, header.metadata),
         sha256=file_hash(path),
         autov3=file_hash(path, tensors_only=True)[:12],
     )
