@@ -52,6 +52,10 @@ class ModelUnavailableError(ArtgenError):
     exit_code = 4
 
 
+class PipelineError(ModelUnavailableError):
+    """Report an exception of another library while a pipeline generates an image."""
+
+
 class RefusedError(ArtgenError):
     """Report a refusal for safety or integrity: pickles, remote code or a hash mismatch."""
 

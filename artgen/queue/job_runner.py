@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artgen.errors import ArtgenError, DeviceLostError, OutputError
+from artgen.errors import ArtgenError, DeviceLostError, OutputError, PipelineError
 from artgen.events import Event, Listener, Loading, Notice, StepEvent, no_op
 from artgen.jobs.job import Job
 from artgen.jobs.notes import source_seed_warning
@@ -138,16 +138,16 @@ class JobRunner:
                     )
         except (OutputError, DeviceLostError):
             raise
-        except ArtgenError as error:
-            for job, _ in jobs[saved:]:
-                self._record_failure(job, error)
         except Exception as error:
-            # A bug that one job triggers must not stop a long batch.
-            if len(jobs) - saved > 1:
+            # A bug or an exception of another library that one job triggers must not stop a long batch.
+            is_of_one_job = not isinstance(error, ArtgenError) or isinstance(error, PipelineError)
+            if is_of_one_job and len(jobs) - saved > 1:
                 for remaining in jobs[saved:]:
                     self._generate([remaining], batch_size)
             else:
-                self._record_failure(jobs[saved][0], ArtgenError(f"{type(error).__name__}: {error}"))
+                failure = error if isinstance(error, ArtgenError) else ArtgenError(f"{type(error).__name__}: {error}")
+                for job, _ in jobs[saved:]:
+                    self._record_failure(job, failure)
         self._seconds_per_image = timer.elapsed_seconds / len(jobs)
         return self._seconds_per_image
 

@@ -26,7 +26,14 @@ from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import is_device_lost
 from artgen.engine.memory_policy import MemorySettings
-from artgen.errors import DeviceLostError, FilteredError, MemoryExhaustedError, NonFiniteError, WrongSizeError
+from artgen.errors import (
+    DeviceLostError,
+    FilteredError,
+    MemoryExhaustedError,
+    ModelUnavailableError,
+    NonFiniteError,
+    WrongSizeError,
+)
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import prepare_jobs
 from artgen.spec.requests import TASKS
@@ -277,7 +284,7 @@ def test_other_errors_are_not_treated_as_out_of_memory(
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     plain.wrap_method(monkeypatch, UNet2DConditionModel, "forward", forward)
-    with pytest.raises(RuntimeError, match="mat1"):
+    with pytest.raises(ModelUnavailableError, match="mat1"):
         generate(four_requests(models["sd1"])[0])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import artgen
 from artgen.engine.acceleration.apply import OptimizationError
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
-from artgen.errors import ArtgenError, ModelUnavailableError
+from artgen.errors import ArtgenError, PipelineError
 from artgen.jobs.job import PipelineJob
 
 _PACKAGE_FOLDER = Path(artgen.__file__).resolve().parent
@@ -22,7 +22,7 @@ def wrap_pipeline_errors(job: PipelineJob) -> Iterator[None]:
         job: a job of the pipeline call, for the message.
 
     Raises:
-        ModelUnavailableError: the pipeline, the model or a library failed.
+        PipelineError: the pipeline, the model or a library failed.
     """
     try:
         yield
@@ -31,7 +31,7 @@ def wrap_pipeline_errors(job: PipelineJob) -> Iterator[None]:
     except Exception as error:
         if is_oom(error) or is_device_lost(error) or _is_raised_by_artgen(error):
             raise
-        raise ModelUnavailableError(
+        raise PipelineError(
             f"Cannot generate with '{job.model.name}': {first_line(error).rstrip('.')}.",
             f"Check the model: artgen models verify {job.model.name}",
         ) from error
