@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from artgen.errors import ModelUnavailableError
 from artgen.registry import diffusers_folder, hub, pipelines
@@ -63,7 +64,7 @@ def combined_folder(decoder: Path, prior: Path) -> Path:
     for name, value in diffusers_folder.read_model_index(prior).items():
         if isinstance(value, list):
             components[PRIOR_PREFIX + name] = prior / name, value
-    combined = {"_class_name": entry.combined[class_name] if entry else class_name}
+    combined: dict[str, Any] = {"_class_name": entry.combined[class_name] if entry else class_name}
     combined |= {name: value for name, (_, value) in components.items()}
     text = json.dumps(combined, indent=2)
     digest = hashlib.sha256("\0".join([text, str(decoder.absolute()), str(prior.absolute())]).encode()).hexdigest()

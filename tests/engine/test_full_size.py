@@ -58,7 +58,8 @@ print(json.dumps({{
 DIFFUSERS = """
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 model, settings = sys.argv[1], json.loads(sys.argv[2])
-pipe = DiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
+absent = dict.fromkeys(["text_encoder_3", "tokenizer_3"]) if "sd35" in model else {}
+pipe = DiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32, **absent)
 image = pipe(
     settings["prompt"], num_inference_steps=settings["steps"], guidance_scale=settings["guidance_scale"],
     width=settings["width"], height=settings["height"],
@@ -67,7 +68,7 @@ image = pipe(
 """
 
 DIFFUSERS_FILE = DIFFUSERS.replace(
-    "DiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)",
+    "DiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32, **absent)",
     "StableDiffusionPipeline.from_single_file(model, config=sys.argv[3], local_files_only=True, "
     "torch_dtype=torch.float32)",
 )

@@ -169,11 +169,14 @@ def load_component(cls: Any, model: ResolvedModel, name: str, device_config: Dev
     is_denoiser = name == denoiser_name(model.path)
     quantization = quantization_config(device_config) if is_denoiser else None
     fp8 = device_config.quantize == "fp8" and is_denoiser
-    module, missing_keys = (
-        weights.load_converted_component(cls, folder, variant, device_config.torch_dtype, fp8)
-        if quantization is None
-        else (None, ())
-    )
+    if quantization is None:
+        module, missing_keys = weights.load_converted_component(cls, folder, variant, device_config.torch_dtype, fp8)
+    else:
+        # The loader of diffusers keeps the complete file in memory, in addition to the quantized weights.
+        is_int8 = device_config.quantize == "int8"
+        dtype = device_config.torch_dtype
+        module = weights.load_int8_component(cls, folder, variant, dtype, quantization) if is_int8 else None
+        missing_keys = ()
     if module is None:
         module, report = cls.from_pretrained(
             folder,

@@ -10,10 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 import transformers
 from accelerate import init_empty_weights
+from accelerate.utils import set_module_tensor_to_device
 from diffusers.models.modeling_utils import LegacyModelMixin
+from diffusers.quantizers import DiffusersAutoQuantizer
 from safetensors import safe_open
 
 from artgen.registry.diffusers_folder import find_weights
@@ -116,8 +119,49 @@ def _iter_tensors(file: Path, tensor_filter: Callable[[str], bool]) -> Iterator[
             del tensor  # The last reference to the mapped file.
 
 
+def load_int8_component(
+    cls: Any, folder: Path, variant: str | None, dtype: torch.dtype, quantization: diffusers.TorchAoConfig
+) -> Any:
+    """Load a diffusers component, and quantize each matrix while it is read. The result equals `from_pretrained`.
+
+    Args:
+        cls, folder, variant, dtype: see `load_converted_component`.
+        quantization: configuration of diffusers.
+
+    Returns:
+        The component; None if loading needs more than the assignment of tensors.
+
+    Raises:
+        InputFileError: a file is damaged.
+    """
+    files = next((found.files for found in find_weights(folder) if found.variant == variant), ())
+    if (module := _meta_module(cls, folder, files, dtype)) is None:
+        return None
+    quantizer = DiffusersAutoQuantizer.from_config(quantization, pre_quantized=False)
+    quantizer.preprocess_model(module, device_map=None, keep_in_fp32_modules=[])
+    for file in files:
+        for name, tensor in _iter_tensors(file, lambda _: True):
+            value = tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
+            if quantizer.check_if_quantized_param(module, value, name, {}):
+                quantizer.create_quantized_param(module, value, name, torch.device("cpu"), {}, [])
+            else:
+                set_module_tensor_to_device(module, name, "cpu", value)
+    return module.eval()
+
+
 def _load_diffusers_component(cls: Any, folder: Path, files: Sequence[Path], dtype: torch.dtype, fp8: bool) -> Any:
     """Load a diffusers component; return None if the files and the module differ in a name or a shape."""
+    if (module := _meta_module(cls, folder, files, dtype)) is None:
+        return None
+    module.load_state_dict(
+        load_converted(files, dtype, fp8_names=_fp8_names(module, dtype) if fp8 else ()), assign=True
+    )
+    module.register_to_config(_name_or_path=str(folder))
+    return module.eval()
+
+
+def _meta_module(cls: Any, folder: Path, files: Sequence[Path], dtype: torch.dtype) -> Any:
+    """Return a diffusers component on the meta device; None if the files differ in a name or a shape."""
     config = cls.load_config(folder)
     if issubclass(cls, LegacyModelMixin) or cls._keep_in_fp32_modules or "quantization_config" in config:
         return None
@@ -129,13 +173,7 @@ def _load_diffusers_component(cls: Any, folder: Path, files: Sequence[Path], dty
     finally:
         torch.set_default_dtype(before)
     shapes = {name: shape for file in files for name, (_, shape) in read_header(file).tensors.items()}
-    if shapes != {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}:
-        return None
-    module.load_state_dict(
-        load_converted(files, dtype, fp8_names=_fp8_names(module, dtype) if fp8 else ()), assign=True
-    )
-    module.register_to_config(_name_or_path=str(folder))
-    return module.eval()
+    return module if shapes == {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()} else None
 
 
 def _fp8_names(module: Any, dtype: torch.dtype) -> set[str]:
