@@ -14,6 +14,8 @@ from artgen.registry.safetensors_header import PICKLE_SUFFIXES
 WEIGHT_FILE_SUFFIXES = PICKLE_SUFFIXES | {".safetensors", ".gguf"}
 """Suffixes of weight files. Only headers are read; pickles are rejected without reading them."""
 
+DESCRIPTION_FIELDS = ("base_model", "license", "trigger_words", "source")
+"""Fields of the description beside a file of `artgen models pull` that are printed."""
 MAX_VALUE_CHARS = 300
 """Maximum number of characters that are printed of each value."""
 
@@ -66,11 +68,13 @@ def _image_metadata(file: Path) -> tuple[str, dict[str, Any]]:
 def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any]]:
     from artgen.registry import lora as lora_files
     from artgen.registry.checkpoint_content import inspect_file
+    from artgen.registry.web import read_description
 
     checkpoint = inspect_file(file)
-    if checkpoint.kind == "lora":
-        return "header", lora_files.describe_lora(file)
-    return "header", dataclasses.asdict(checkpoint)
+    is_lora = checkpoint.kind == "lora"
+    values = lora_files.describe_lora(file) if is_lora else dataclasses.asdict(checkpoint)
+    description = read_description(file)
+    return "header", values | {name: description[name] for name in DESCRIPTION_FIELDS if description.get(name)}
 
 
 def _format_value(name: str, value: Any) -> Iterator[str]:

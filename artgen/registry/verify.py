@@ -19,7 +19,6 @@ from artgen.registry.hub.select_files import TOKENIZER_CLASSES, VOCABULARY_FILES
 from artgen.registry.references import ModelReference, parse_reference
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, SafetensorsHeader, read_header
-from artgen.registry.web import find_stored
 from artgen.system.counts import counted
 from artgen.system.files import wrap_read_errors
 
@@ -241,6 +240,8 @@ def verify_model_files(name: str, on_progress: OnVerify | None = None) -> list[F
         ModelUnavailableError: the model is unknown or not on the disk.
         RefusedError: the model is a pickle.
     """
+    from artgen.registry.web import find_stored  # only this function needs it
+
     stored = find_stored(name) if name not in known_models() else None
     reference = ModelReference("file", name, str(stored.path)) if stored else parse_reference(name)
     root = _model_root(reference)

@@ -19,7 +19,8 @@ from artgen.registry.hub import cache, client, transfer
 from artgen.registry.model_folders import own_folder
 from artgen.registry.web.addresses import CivitaiSource, HubSource, WebSource, parse_source
 
-LORA = filled_bytes({"lora_unet_down_blocks_0.lora_down.weight": (4, 8), "lora_unet_x.lora_up.weight": (300, 1000)})
+LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+LORA = filled_bytes({f"{LAYER}.lora_down.weight": (64, 768), f"{LAYER}.lora_up.weight": (1280, 64)})
 VAE = filled_bytes({"encoder.conv_in.weight": (8, 3, 3, 3), "decoder.conv_in.weight": (8, 4, 3, 3)})
 UNKNOWN = filled_bytes({"something": (3, 3)})
 
@@ -72,6 +73,7 @@ def test_a_lora_is_stored_with_license_and_trigger_words(web: WebServer) -> None
     assert description["license"].startswith("Civitai (commercial use: Image; credit required")
     assert description["base_model"] == "SDXL 1.0"
     assert description["source"] == "civitai:12@34"
+    assert "trigger_words: foxstyle, red fur" in run("info", str(path)).stdout
     for text in ("foxstyle, red fur", "commercial use: Image", "--lora fox`", "v34", "SDXL 1.0"):
         assert text in result.stderr
     assert not list(own_folder("lora").parent.rglob("*.incomplete"))

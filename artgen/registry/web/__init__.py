@@ -18,7 +18,15 @@ from artgen.registry.hub.ranges import OnProgress
 from artgen.registry.model_folders import Kind
 from artgen.registry.web import civitai, files
 from artgen.registry.web.addresses import CivitaiSource, HubSource, Source, WebSource, parse_source
-from artgen.registry.web.store import StoredFile, downloads_folder, find_stored, remove, store, stored_files
+from artgen.registry.web.store import (
+    StoredFile,
+    downloads_folder,
+    find_stored,
+    read_description,
+    remove,
+    store,
+    stored_files,
+)
 from artgen.system.counts import format_bytes
 from artgen.system.files import wrap_write_errors
 from artgen.system.temporary import temp_file
@@ -34,6 +42,7 @@ __all__ = [
     "local_path",
     "parse_source",
     "pull",
+    "read_description",
     "remove",
     "stored_files",
 ]

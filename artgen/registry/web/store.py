@@ -57,7 +57,7 @@ def stored_files() -> Iterator[StoredFile]:
     """
     for kind in FOLDER_NAMES:
         for file in walk(own_folder(kind)):
-            yield StoredFile(file.path, kind, file.stem, _read_description(file.path))
+            yield StoredFile(file.path, kind, file.stem, read_description(file.path))
 
 
 def find_stored(name: str) -> StoredFile | None:
@@ -101,7 +101,7 @@ def store(partial: Path, kind: Kind, file_name: str, tag: str, details: Mapping[
                 break
         else:
             raise OutputError(f"Cannot write '{folder / file_name}': the name is taken.", "Move the other files away.")
-    description = {**_read_description(path), **details}
+    description = {**read_description(path), **details}
     write_atomically(description_path(path), f"{json.dumps(description, indent=1, ensure_ascii=False)}\n")
     return StoredFile(path, kind, path.stem, description)
 
@@ -121,7 +121,8 @@ def remove(stored: StoredFile) -> int:
     return freed_bytes
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
+    """Return the description of a model file; an empty dictionary if it is missing or not valid."""
     try:
         table = parse_json(read_optional(description_path(path), MAX_DESCRIPTION_BYTES) or b"{}")
     except ValueError:
