@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from artgen.registry.catalog import ModelInfo, builtin_models
-from artgen.registry.memory import estimate_catalog_memory
+from artgen.registry.memory import catalog_peak_bytes
 from artgen.registry.pipelines import find_entry, pipeline_entries, refusal_reason
-from artgen.spec.memory_budget import OFFLOAD_MODES, estimate_peak_bytes, format_gib
+from artgen.spec.memory_budget import format_gib
 
 PAGE = Path(__file__).with_name("supported-models.md")
 MATRIX_FILE = Path(__file__).with_name("supported-models.json")
@@ -116,16 +116,15 @@ def _catalog_row(info: ModelInfo) -> str:
         str(info.steps or "-"),
         "-" if info.guidance_scale is None else f"{info.guidance_scale:g}",
         f"{info.download_size / 1e9:.1f} GB" if info.download_size else "-",
-        _memory(info) if info.width else "-",
+        _memory(info),
         f"{info.license}{', gated' if info.gated else ''}",
     )
     return f"| {' | '.join(values)} |\n"
 
 
 def _memory(info: ModelInfo) -> str:
-    estimate = estimate_catalog_memory(info, "fp16")
-    peaks = [estimate_peak_bytes(estimate, mode, vae_tiling=False) for mode in (OFFLOAD_MODES[0], "model")]
-    return ", ".join(format_gib(peak) for peak in peaks)
+    peaks = [catalog_peak_bytes(info, mode) for mode in ("none", "model")]
+    return ", ".join(format_gib(peak) for peak in peaks if peak) or "-"
 
 
 if __name__ == "__main__":

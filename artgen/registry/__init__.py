@@ -12,7 +12,7 @@ from artgen.registry.extras import HubFiles, fetch_hub_files
 from artgen.registry.hashes import file_hash
 from artgen.registry.location_index import damage_note as index_damage_note
 from artgen.registry.location_index import save_location
-from artgen.registry.memory import VAE_TILE_PX, estimate_catalog_memory, estimate_memory, position_limit_px
+from artgen.registry.memory import VAE_TILE_PX, catalog_peak_bytes, estimate_memory, position_limit_px
 from artgen.registry.model_folders import iter_files as iter_model_files
 from artgen.registry.references import ModelReference, parse_reference, recorded_model_name
 from artgen.registry.resolve import (
@@ -36,9 +36,9 @@ __all__ = [
     "ResolvedModel",
     "SingleFile",
     "VaeFile",
+    "catalog_peak_bytes",
     "check_model_files",
     "download_model",
-    "estimate_catalog_memory",
     "estimate_memory",
     "fetch_hub_files",
     "file_hash",

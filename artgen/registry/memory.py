@@ -119,6 +119,18 @@ def _denoiser_bytes(model: ResolvedModel, denoiser: str, dtype_bytes: int, quant
     return round((count - others) * per_value + others * dtype_bytes)
 
 
+def catalog_peak_bytes(info: ModelInfo, offload: str = "none") -> int | None:
+    """Return the computed GPU memory of a model of the catalog in 16 bits at its native size; None if it is unknown.
+
+    Args:
+        info: the model.
+        offload: one of `memory_budget.OFFLOAD_MODES`.
+    """
+    if not info.parameters or not info.width:
+        return None
+    return memory_budget.estimate_peak_bytes(estimate_catalog_memory(info, "fp16"), offload, vae_tiling=False)
+
+
 def position_limit_px(model: ResolvedModel) -> int | None:
     """Return the largest side in pixels for which a transformer has position embeddings; None without a limit."""
     folder = single_file_config(model) if model.is_file else model.path

@@ -35,6 +35,18 @@ def test_list_shows_the_download_size_and_what_is_on_the_disk() -> None:
     assert "flux" not in lines, "further names of a model are not models"
 
 
+def test_list_and_show_contain_defaults_and_required_memory() -> None:
+    rows = {row["name"]: row for row in objects(run("list", "--family", "flux", "--json"))}
+    schnell = rows["flux-schnell"]
+    assert (schnell["steps"], schnell["guidance_scale"], schnell["gated"]) == (4, 0.0, True)
+    assert 30e9 < int(str(schnell["gpu_memory"])) < 45e9
+    shown = run("show", "flux-schnell").stdout
+    assert "steps: 4\n" in shown
+    assert "guidance scale: 0.0\n" in shown
+    assert "gpu memory: 3" in shown
+    assert "license: Apache-2.0\n" in shown
+
+
 def test_list_can_be_filtered_by_family_and_task() -> None:
     assert {row["architecture"] for row in objects(run("list", "--family", "flux2", "--json"))} == {"flux2"}
     assert [row["name"] for row in objects(run("list", "--family", "flux-schnell", "--json"))] == ["flux-schnell"]
