@@ -196,8 +196,24 @@ def test_the_architecture_comes_from_shapes_then_from_metadata(
         ({"lora_unet_a.weight": (4,), "lora_unet_a.on_input": ()}, "is an IA3"),
         ({"unet.a.lora_A.weight": (4, 8), "unet.a.lora_B.weight": (8, 4), "unet.a.lora_B.bias": (8,)}, "biases"),
         ({"lora_te3_a.lora_down.weight": (4, 4)}, "T5"),
+        (
+            {
+                "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q.lora_A.weight": (4, 8),
+                "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q.lora_B.weight": (8, 4),
+            },
+            "T5",
+        ),
+        (
+            {
+                "double_blocks.0.img_attn.norm.query_norm.scale": (128,),
+                "img_in.lora_A.weight": (4, 8),
+                "img_in.lora_B.weight": (8, 4),
+            },
+            "is a control LoRA for Flux",
+        ),
+        ({"emb_params": (2, 768)}, "is not a LoRA: it is a textual-inversion embedding"),
         ({"weight": (4, 4)}, "is not a LoRA: it contains unknown layers"),
-        ({"encoder.conv_in.weight": (4, 4), "decoder.conv_in.weight": (4, 4)}, "contains a VAE"),
+        ({"encoder.conv_in.weight": (4, 4), "decoder.conv_in.weight": (4, 4)}, "is not a LoRA: it is a VAE"),
         ({**kohya(SD1_KEY, 768), "surprise": (4, 4)}, r"are not of a LoRA: surprise\."),
         ({f"{SD1_KEY}.lora_down.weight": (4, 768)}, "matrices of"),
         ({f"{SD1_KEY}.lora_down.weight": (4, 768), f"{SD1_KEY}.lora_up.weight": (320, 8)}, "matrices of"),

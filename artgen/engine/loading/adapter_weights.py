@@ -4,7 +4,7 @@ diffusers loads LoRAs, and peft adds them to the result of a layer. This module 
 it computes the change of the weight at each call, which needs no memory between calls, and the model is unchanged.
 
 Methods: LoRA: Hu et al. 2021, arXiv 2106.09685. DoRA: Liu et al. 2024, arXiv 2402.09353. LoHa: Hyeon-Woo et al. 2021,
-arXiv 2108.06098. LoKr: Yeh et al. 2023, arXiv 2309.14859. The layouts of the tensors are those of LyCORIS.
+arXiv 2108.06098. LoKr: Yeh et al. 2023, arXiv 2309.14859. The layouts of the tensors are from LyCORIS.
 """
 
 from collections.abc import Mapping

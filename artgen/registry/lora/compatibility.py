@@ -94,7 +94,7 @@ def _check_feature(model_name: str, entry: PipelineEntry) -> None:
 def architecture_title(architecture: str) -> str:
     """Return the name of an architecture for users."""
     entry = architecture_entry(architecture)
-    return entry.title if entry else architecture.title()
+    return entry.title if entry else architecture.replace("-", " ").title()
 
 
 def mismatch_reason(layer: LayerKey, shape: LayerShape, layers: Mapping[str, LayerShapes]) -> str:

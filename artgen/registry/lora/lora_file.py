@@ -12,7 +12,7 @@ from typing import Any
 
 from artgen.errors import InputFileError
 from artgen.registry import file_hash
-from artgen.registry.checkpoint_content import inspect_file
+from artgen.registry.checkpoint_content import read_content
 from artgen.registry.lora.peft_config import read_peft_config
 from artgen.registry.lora_layers.architecture import adapter_kind, detect_architectures
 from artgen.registry.lora_layers.keys import DENOISER, LayerKey, parse_tensor_key
@@ -33,6 +33,7 @@ _CONVERT_HINT = "Use a LoRA saved by diffusers or by kohya's sd-scripts."
 LORA_COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
 """Components that a LoRA can change in diffusers."""
 _UNET_NAMES = re.compile(r"(down|up|mid|input|output|middle)_block|conv_(in|out)$|(time|add)_embedding_|label_emb")
+_T5_NAMES = re.compile(r"(encoder_)?block_\d+_layer_\d")
 _EMBEDDING_PATTERN = re.compile(r"bundle_emb\.(?P<name>.+?)(?:\.(?:clip_[lg]|string_to_param\..+|emb_params|t5.*))?")
 """Names of tensors of embeddings in files of OneTrainer."""
 
@@ -176,13 +177,17 @@ def _parse_layers(path: Path, header: SafetensorsHeader) -> dict[LayerKey, Layer
     layers = {layer: shapes for layer, shapes in factors.items() if shapes.keys() != {"alpha"}}
     if not layers:
         raise _not_a_lora(path)
+    if any(name.endswith(("query_norm.scale", "key_norm.scale")) for name in unknown):
+        raise InputFileError(
+            f"Cannot use '{path.name}': it is a control LoRA for Flux.1, which artgen does not support.", _CONVERT_HINT
+        )
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise InputFileError(
             f"Cannot use '{path.name}': it has tensors that are not of a LoRA: {unknown[0][:MAX_NAME_LENGTH]}{more}.",
             _CONVERT_HINT,
         )
-    if any(layer.component == "text_encoder_3" for layer in layers):
+    if any(layer.component == "text_encoder_3" or _T5_NAMES.match(layer.name) for layer in layers):
         raise InputFileError(
             f"Cannot use '{path.name}': it is a LoRA of a T5 text encoder, which diffusers does not support.",
             _CONVERT_HINT,
@@ -191,10 +196,15 @@ def _parse_layers(path: Path, header: SafetensorsHeader) -> dict[LayerKey, Layer
 
 
 def _not_a_lora(path: Path) -> InputFileError:
-    kind = inspect_file(path).kind
-    content = {"checkpoint": "a complete model", "unet": "a denoiser", "vae": "a VAE"}.get(kind, "unknown layers")
-    hint = "Pass it with --model." if kind == "checkpoint" else _CONVERT_HINT
-    return InputFileError(f"'{path.name}' is not a LoRA: it contains {content}.", hint)
+    content = read_content(path)
+    if content.denoiser is not None:
+        found = "a complete model" if content.parts else "a denoiser"
+    else:
+        found = content.file_kind.description if content.file_kind else ""
+    hint = "Pass it with --model." if content.denoiser is not None else _CONVERT_HINT
+    return InputFileError(
+        f"'{path.name}' is not a LoRA: it {f'is {found}' if found else 'contains unknown layers'}.", hint
+    )
 
 
 def _layer_shape(path: Path, layer: LayerKey, factors: Mapping[str, tuple[int, ...]]) -> LayerShape:

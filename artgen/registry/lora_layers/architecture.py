@@ -7,7 +7,7 @@ from artgen.registry.lora_layers.keys import DENOISER, LayerKey, parse_tensor_ke
 from artgen.registry.lora_layers.shapes import FactorShapes, LayerShape, layer_shape
 
 _NAME_PATTERNS = (
-    (r"lora_prior_unet_", ("cascade",)),
+    (r"lora_prior_unet_", ("stable-cascade",)),
     (r"joint_transformer_blocks_", ("auraflow",)),
     (r"(double|single)_stream_blocks_", ("hidream",)),
     (r"(visual|text)_transformer_blocks_", ("kandinsky5",)),

@@ -39,7 +39,7 @@ _COMPONENT_PREFIXES = {
     "diffusion_model.": (DENOISER, "comfyui"),
     "base_model.model.": (DENOISER, "peft"),
 }
-"""Prefix of the tensor's name -> (component, format). `comfyui` names are also those of ai-toolkit."""
+"""Prefix of the tensor's name -> (component, format). `comfyui` names are also the names of ai-toolkit."""
 
 _LEGACY_TEXT_KEYS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 _RESNET_KEYS = {

@@ -1,7 +1,7 @@
 """Compute the shape of the weight that an adapter changes from the shapes of its factors.
 
 LoRA: Hu et al. 2021, arXiv 2106.09685. DoRA: Liu et al. 2024, arXiv 2402.09353. LoHa: Hyeon-Woo et al. 2021, arXiv
-2108.06098. LoKr: Yeh et al. 2023, arXiv 2309.14859. The layouts are those of LyCORIS.
+2108.06098. LoKr: Yeh et al. 2023, arXiv 2309.14859. The layouts are from LyCORIS.
 """
 
 import math
