@@ -113,7 +113,8 @@ def check_index(name: str, index: Mapping[str, Any]) -> None:
 
     Raises:
         RefusedError: the pipeline or a component requires code of the model.
-        ModelUnavailableError: artgen does not support the pipeline, or the model has no scheduler.
+        ModelUnavailableError: artgen does not support the pipeline, a package is not installed, or the model has no
+            scheduler.
     """
     pipeline = index.get("_class_name")
     if not isinstance(pipeline, str) or not pipeline.isidentifier():
@@ -123,12 +124,32 @@ def check_index(name: str, index: Mapping[str, Any]) -> None:
             source = f"{component} ({class_name}) from '{library}'"
             raise RefusedError(f"Cannot load '{name}': it requires its own code for {source}.", _CODE_HINT)
     pipelines.require_entry(name, pipeline, index)
+    _check_packages(name, index)
     if index.get("scheduler") in (None, [None, None]):
         raise ModelUnavailableError(
             f"Cannot use '{name}': its model_index.json has no scheduler.",
             "Use a complete copy, or copy the folder 'scheduler' of its base model and add the line "
             '"scheduler": ["diffusers", CLASS] to model_index.json.',
         )
+
+
+PROCESSOR_PACKAGE = "torchvision"
+"""Package of the video processor that is part of each class of `VIDEO_PROCESSORS`."""
+VIDEO_PROCESSORS = ("PixtralProcessor", "Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
+
+
+def _check_packages(name: str, index: Mapping[str, Any]) -> None:
+    """Check that the package is installed that processors of language models need.
+
+    Raises:
+        ModelUnavailableError: the package is missing.
+    """
+    for component, _, class_name in diffusers_folder.iter_components(index):
+        if class_name in VIDEO_PROCESSORS and importlib.util.find_spec(PROCESSOR_PACKAGE) is None:
+            raise ModelUnavailableError(
+                f"Cannot use '{name}': its {component} ({class_name}) needs the package {PROCESSOR_PACKAGE}.",
+                f"Install the build of {PROCESSOR_PACKAGE} for your torch: https://pytorch.org/get-started/locally/",
+            )
 
 
 @cache

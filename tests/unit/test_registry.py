@@ -1,5 +1,6 @@
 """Test the resolution of model names, aliases, defaults of folders, and the checks of model files."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from artgen import registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
-from artgen.registry import catalog, hashes
+from artgen.registry import catalog, hashes, verify
 
 REPOSITORY = Path(registry.__file__).parents[2]
 
@@ -382,3 +383,32 @@ def test_pickled_components_are_rejected(copy: Callable[[str], Path]) -> None:
 def test_a_folder_without_a_model_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailableError, match=r"no model_index\.json"):
         registry.resolve_model(str(tmp_path))
+
+
+# --- packages that artgen does not install ---
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "component", "class_name"),
+    [
+        ("QwenImageEditPipeline", "processor", "Qwen2VLProcessor"),
+        ("QwenImage21Pipeline", "processor", "Qwen3VLProcessor"),
+        ("Flux2Pipeline", "tokenizer", "PixtralProcessor"),
+    ],
+)
+def test_processor_that_needs_a_missing_package_is_refused_by_the_index(
+    monkeypatch: pytest.MonkeyPatch, pipeline: str, component: str, class_name: str
+) -> None:
+    index = {
+        "_class_name": pipeline,
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        component: ["transformers", class_name],
+    }
+    installed = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torchvision" else installed(name))
+    with pytest.raises(
+        ModelUnavailableError, match=f"its {component} \\({class_name}\\) needs the package torchvision"
+    ):
+        verify.check_index("owner/name", index)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed("json" if name == "torchvision" else name))
+    verify.check_index("owner/name", index)
