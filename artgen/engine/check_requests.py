@@ -72,6 +72,8 @@ class RequestChecker:
         for label, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
             if request.long_prompt == "error":
                 prompts.reject_long(model, text)
+            elif request.long_prompt == "chunk" and not model.pipeline_entry.supports("long-prompts"):
+                prompts.reject_chunks(model, text)
             elif request.long_prompt == "truncate" and (truncated := prompts.truncated_part(model, text)):
                 self._listener(Notice(prompts.truncation_note(label, truncated)))
 

@@ -65,8 +65,6 @@ def check_options(
             "Remove --quantize.",
             settings=("quantize",),
         )
-    if request.long_prompt == "chunk" and not entry.supports("long-prompts"):
-        raise _unsupported_error("--long-prompt chunk", "long_prompt", entry, model.name)
     if not entry.supports("schedulers"):
         _check_scheduler(request, model, default_scheduler)
 

@@ -95,3 +95,12 @@ def test_no_module_tests_for_a_list_of_architectures() -> None:
             values = getattr(node.comparators[0], "elts", [])
             texts = {value.value for value in values if isinstance(value, ast.Constant)}
             assert not ({"sd1", "sdxl"} <= texts and "architecture" in ast.dump(node.left)), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_token_limits_are_those_of_the_pipelines(entry: PipelineEntry) -> None:
+    for class_name in entry.tasks.values():
+        default = arguments(class_name).get("max_sequence_length")
+        limits = [encoder.max_tokens for encoder in entry.encoders if encoder.kind in ("t5", "llm")]
+        if default is not None and isinstance(default.default, int) and class_name != "ChromaInpaintPipeline":
+            assert max(filter(None, limits)) == default.default, class_name

@@ -36,27 +36,20 @@ class PromptTokenizer:
 def tokenizer_for(model: ResolvedModel) -> PromptTokenizer | None:
     """Return the tokenizer of a model without loading the model, or None if the pipeline has no tokenizer.
 
-    For Stable Diffusion 3 and Flux the limit of T5 applies: `max_sequence_length` of diffusers, 256 and 512. CLIP
-    receives the first 77 tokens.
+    A model with several text encoders has the limit of the encoder with the most tokens, such as T5. CLIP receives the
+    first 77 tokens. The limits of T5 (without its end token) and of language models (without their template) are those
+    of the pipelines of diffusers.
     """
     folder = single_file_config(model) if model.is_file else model.path
     index = read_model_index(folder, model.omitted)
-    for name, encoder, t5_max_tokens in (
-        ("tokenizer_3", "text_encoder_3", 255),
-        ("tokenizer_2", "text_encoder_2", 511),
-        ("tokenizer", "text_encoder", 0),
-        ("tokenizer_2", "text_encoder_2", 0),  # The refiner of SDXL has only this one.
-    ):
-        library, tokenizer_class = index.get(name) or ("", "")
-        encoder_class = (index.get(encoder) or (None, None))[1]
-        if (
-            library != "transformers"
-            or not encoder_class
-            or (t5_max_tokens and not str(encoder_class).startswith("T5"))
-        ):
-            continue
-        tokenizer = getattr(transformers, str(tokenizer_class)).from_pretrained(folder / name, local_files_only=True)
-        return PromptTokenizer(tokenizer, t5_max_tokens or _max_tokens(tokenizer))
+    for encoder in sorted(model.pipeline_entry.encoders, key=lambda each: -(each.max_tokens or 0)):
+        name = encoder.component.replace("text_encoder", "tokenizer")
+        library, class_name = index.get(name) or ("", "")
+        cls = getattr(transformers, str(class_name), None)
+        if library == "transformers" and cls and encoder.max_tokens and any(index.get(encoder.component) or ()):
+            tokenizer = cls.from_pretrained(folder / name, local_files_only=True)
+            limit = _max_tokens(tokenizer) if encoder.kind in ("clip", "bert") else encoder.max_tokens
+            return PromptTokenizer(tokenizer, limit - (encoder.kind == "t5"))
     return None
 
 
@@ -88,6 +81,20 @@ def reject_long(model: ResolvedModel, prompt: str) -> None:
         )
 
 
+def reject_chunks(model: ResolvedModel, prompt: str) -> None:
+    """Validate that a prompt of a model without chunks fits the token limit.
+
+    Raises:
+        UsageError: The prompt is too long.
+    """
+    if truncated_part(model, prompt):
+        raise UsageError(
+            f"Cannot encode the prompt in chunks: '{model.name}' is not Stable Diffusion 1, 2 or XL.",
+            "Shorten the prompt, or use --long-prompt truncate.",
+            settings=("long_prompt",),
+        )
+
+
 def truncation_note(label: str, truncated: str) -> str:
     """Return the note for a truncated prompt.
 
@@ -112,15 +119,7 @@ def encode_chunked(
     Returns:
         `prompt_embeds` and `negative_prompt_embeds`, shape (B, 77 * chunks, D). For SDXL also the pooled embeddings of
         the first chunk, shape (B, D).
-
-    Raises:
-        UsageError: The text encoder of the model is not CLIP.
     """
-    if not hasattr(pipe, "unet") or "CLIP" not in type(_first(pipe, "text_encoder")).__name__:
-        raise UsageError(
-            f"Cannot encode the prompt in chunks: {type(pipe).__name__} is not Stable Diffusion 1, 2 or XL.",
-            "Shorten the prompt, or use --long-prompt truncate.",
-        )
     num_chunks = max(_count_chunks(_first(pipe, "tokenizer"), text) for text in (*prompts, *negative_prompts))
     embeds, pooled = _encode_chunks(pipe, prompts, num_chunks)
     kwargs = {"prompt_embeds": embeds}
