@@ -91,7 +91,7 @@ def _print_details(details: Mapping[str, Any], as_json: bool) -> None:
         print_json(details)
         return
     for key, value in details.items():
-        if value is not None and value is not False and value not in ("", []):  # 0.0 == False
+        if value is not None and value is not False and value not in ("", [], ()):  # 0.0 == False
             text = format_bytes(value) if key in ("on_disk", "download_size", "gpu_memory") else value
             print_result(f"{key.replace('_', ' ')}: {', '.join(map(str, text)) if isinstance(text, list) else text}")
 

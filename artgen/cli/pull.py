@@ -11,12 +11,9 @@ from artgen.cli.console import Reporter, print_note, print_path
 from artgen.errors import ArtgenError
 from artgen.events import Downloading
 from artgen.registry import hub, model_folders, web
-from artgen.registry.model_folders import DESCRIPTIONS, Kind
+from artgen.registry.model_folders import DESCRIPTIONS, OPTIONS, Kind
 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Do not show progress.")]
-
-OPTIONS: dict[Kind, str] = {"model": "-m", "lora": "--lora", "vae": "--vae"}
-"""Option that takes the name of a file of each kind."""
 
 
 def pull(

@@ -34,7 +34,7 @@ def describe_folder(
     )
     if not denoiser:
         raise ModelUnavailableError(
-            f"Cannot generate with '{path}': it has no {denoiser_name}. "
+            f"Cannot generate with '{name}': it has no {denoiser_name}. "
             f"Its components: {', '.join(classes) or 'none'}.",
             "Check the folder.",
         )

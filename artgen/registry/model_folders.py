@@ -35,6 +35,8 @@ DESCRIPTIONS: dict[Kind, str] = {
     "text_encoder": "text encoder",
     "controlnet": "ControlNet",
 }
+OPTIONS: dict[Kind, str] = {"model": "-m", "lora": "--lora", "vae": "--vae"}
+"""Option that takes the name of a file of each kind."""
 MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".gguf", *PICKLE_SUFFIXES})
 MAX_ENTRIES = 100_000
 """Largest number of files and folders of a model folder."""
@@ -115,7 +117,8 @@ def other_kind_hint(kind: Kind, name: str) -> str:
     for other in FOLDER_NAMES:
         matches = _match(list(iter_files(other)), name.replace("\\", "/")) if other != kind else []
         if matches:
-            return f"'{matches[0].path}' is in a folder of files of the kind {DESCRIPTIONS[other]}."
+            use = f" Pass it with {OPTIONS[other]} {name}." if other in OPTIONS else " No option of artgen takes it."
+            return f"'{matches[0].path}' is in a folder of files of the kind {DESCRIPTIONS[other]}.{use}"
     return ""
 
 

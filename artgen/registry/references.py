@@ -194,6 +194,7 @@ def similar_names_hint(text: str) -> str:
     short_names = {name.rpartition("/")[2]: known[name] for name in known}
     matches = difflib.get_close_matches(text.lower()[:200], [*known, *short_names], n=4, cutoff=0.6)
     similar = dict.fromkeys(known.get(match) or short_names[match] for match in matches)
+    similar.pop(text, None)
     if hint := model_folders.other_kind_hint("model", text):
         return hint
     return f"Did you mean {' or '.join(similar)}? {_NAMES_HINT}" if similar else _NAMES_HINT

@@ -183,7 +183,8 @@ def set_value(name: str, text: str, path: Path) -> None:
 
     Args:
         name: a setting, or `command.setting`.
-        text: value as typed on the command line; an empty text removes the setting.
+        text: value as typed on the command line; an empty text removes the setting. `model_folders` are saved as
+            absolute paths.
         path: configuration file; created if it does not exist.
 
     Raises:
@@ -204,6 +205,8 @@ def set_value(name: str, text: str, path: Path) -> None:
     if command and key in _SHARED_SETTINGS:
         raise UsageError(f"'{key}' applies to all commands.", f"artgen config set {key} FOLDER")
     value = settings.parse_value(CONFIGURABLE_SETTINGS[key], key, text)
+    if key == "model_folders":
+        value = tuple(str(_expanded(folder).absolute()) for folder in value if folder.strip())
     settings.validate(CONFIGURABLE_SETTINGS[key](**{key: value}))
     if is_unreadable(path):
         raise OutputError(f"Cannot change '{path}': the file cannot be read.", "Move or delete it.")

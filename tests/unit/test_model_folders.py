@@ -114,7 +114,7 @@ def test_models_and_loras_are_resolved_by_name(tmp_path: Path, models: dict[str,
     assert all(f"'{tmp_path / tree}" in caught.value.message for tree in ("a/models/Stable", "c/models/checkpoints"))
     with pytest.raises(ModelUnavailableError) as caught:
         registry.resolve_model("style", offline=True)
-    assert "LoRA" in caught.value.hint
+    assert "Pass it with --lora style" in caught.value.hint
     with pytest.raises(InputFileError) as lora_error:
         lora_files.find_lora("nebula")
     assert "model" in lora_error.value.hint
@@ -214,3 +214,25 @@ def test_a_folder_with_too_many_files_is_refused(tmp_path: Path, monkeypatch: py
     use(write_tree(tmp_path / "ui" / "models" / "checkpoints", {f"{i}.safetensors": "model" for i in range(6)}))
     with pytest.raises(ArtgenError, match="more than 5 files"):
         model_folders.find("model", "1")
+
+
+def test_config_set_saves_absolute_paths() -> None:
+    write_tree(Path("ui"), COMFYUI)
+    run("config", "set", "model_folders", "ui,~/other")
+    assert config.model_folders() == [Path("ui").absolute(), Path.home() / "other"]
+    run("config", "set", "model_folders", "")
+    assert config.model_folders() == []
+
+
+def test_replay_finds_a_model_of_a_model_folder_by_its_hash(tmp_path: Path) -> None:
+    use(write_tree(tmp_path / "ui", COMFYUI))
+    model = registry.resolve_model("nebula", offline=True)
+    registry.save_location(model.model_hash(), model.path)
+    config.set_value("model_folders", "", config.user_config_file())
+    assert [found.path for found in registry.find_models_by_hash(model.model_hash())] == [model.path]
+
+
+def test_a_record_selects_no_file_of_a_model_folder(tmp_path: Path) -> None:
+    use(write_tree(tmp_path / "ui", COMFYUI))
+    assert registry.recorded_model_name("nebula", None, None) is None
+    assert registry.recorded_model_name("SDXL/nebula", "SDXL/nebula", None) is None
