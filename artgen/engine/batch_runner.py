@@ -123,7 +123,12 @@ def _device_config(job: PipelineJob) -> DeviceConfig:
     request = job.request
     if isinstance(job, SampleJob):
         return unconditional.resolve_device_config(job)
-    config = resolve_device(request.device, request.dtype, job.model.weight_bytes())
+    config = resolve_device(
+        request.device,
+        request.dtype,
+        job.model.weight_bytes(),
+        is_transformer=job.model.pipeline_entry.denoiser == "transformer",
+    )
     return replace(config, quantize=request.quantize)
 
 

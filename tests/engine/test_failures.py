@@ -363,7 +363,7 @@ def test_oom_history_does_not_apply_to_requests_with_another_excluded_mode(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return [FailedImage(job.request, NonFiniteError("test")) for job in jobs]
 
-    monkeypatch.setattr(batch_runner, "resolve_device", lambda *_: DeviceConfig("cuda", "fp16"))
+    monkeypatch.setattr(batch_runner, "resolve_device", lambda *_, **__: DeviceConfig("cuda", "fp16"))
     monkeypatch.setattr(batch_runner, "memory_limit", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(memory_policy, "available_bytes", lambda *_: 100 << 30)
     monkeypatch.setattr(batch_runner, "run_pipeline", run_out_of_memory)

@@ -32,6 +32,19 @@ def test_auto_is_bf16_for_large_models_on_a_cpu_with_bf16_instructions(monkeypat
     assert resolve_device("cpu", "auto", device.BF16_MIN_MODEL_BYTES).dtype == "fp32"
 
 
+@pytest.mark.parametrize(
+    ("is_transformer", "supports_bf16", "expected"),
+    [(True, True, "bf16"), (True, False, "fp16"), (False, True, "fp16")],
+)
+def test_auto_is_bf16_for_transformers_on_cuda(
+    monkeypatch: pytest.MonkeyPatch, is_transformer: bool, supports_bf16: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supports_bf16)
+    assert resolve_device("cuda", "auto", 10**10, is_transformer=is_transformer).dtype == expected
+    assert resolve_device("cuda", "fp16", 10**10, is_transformer=is_transformer).dtype == "fp16"
+
+
 def test_replay_uses_the_recorded_bf16(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_cpu_capabilities(monkeypatch, avx512_bf16=True)
     monkeypatch.setattr(device, "BF16_MIN_MODEL_BYTES", 1)

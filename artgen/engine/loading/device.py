@@ -39,13 +39,15 @@ class DeviceConfig:
         return not self.device.startswith("cpu")
 
 
-def resolve_device(device: str, dtype: str, model_bytes: int = 0) -> DeviceConfig:
+def resolve_device(device: str, dtype: str, model_bytes: int = 0, *, is_transformer: bool = False) -> DeviceConfig:
     """Resolve `auto` for the device and the dtype.
 
     Args:
         device: `auto` or a device name of torch.
         dtype: `auto` or a dtype.
         model_bytes: size of the model's weights on disk in bytes; 0 for work that never selects bf16 automatically.
+        is_transformer: whether the denoiser is a transformer. Transformers were trained in bf16; the activations of
+            Flux, Qwen-Image, Z-Image and others exceed the range of fp16.
 
     Raises:
         UsageError: the device is not available.
@@ -62,12 +64,16 @@ def resolve_device(device: str, dtype: str, model_bytes: int = 0) -> DeviceConfi
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UsageError("Cannot use MPS: this machine has no MPS device.", "Remove --device, or use --device cpu.")
     if dtype == "auto":
-        dtype = (
-            "bf16"
-            if kind == "cpu" and model_bytes >= BF16_MIN_MODEL_BYTES and _cpu_supports_bf16()
-            else AUTO_DTYPE[kind]
-        )
+        dtype = _auto_dtype(kind, model_bytes, is_transformer)
     return DeviceConfig(device, dtype)
+
+
+def _auto_dtype(kind: str, model_bytes: int, is_transformer: bool) -> str:
+    if kind == "cpu" and model_bytes >= BF16_MIN_MODEL_BYTES and _cpu_supports_bf16():
+        return "bf16"
+    if kind == "cuda" and is_transformer and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return AUTO_DTYPE[kind]
 
 
 def execution_device(pipe: Any) -> torch.device:

@@ -107,7 +107,8 @@ class DeviceSettings:
     device: str = option("auto", "Device: auto, cpu, mps, cuda or cuda:N.", sweepable=False, affects=("memory",))
     dtype: str = option(
         "auto",
-        "Precision. auto: fp16 on a GPU; on the CPU fp32, or bf16 for a large model if the CPU supports bf16. [auto]",
+        "Precision. auto: fp16 on a GPU, or bf16 for transformers such as Flux on CUDA; on the CPU fp32, or bf16 for a "
+        "large model if the CPU supports bf16. [auto]",
         choices=("auto", "fp32", "fp16", "bf16"),
         affects=("pixels", "memory"),
     )
