@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from artgen.errors import ArtgenError
 from artgen.registry import diffusers_folder
 from artgen.registry.checkpoint_content import FileContent
 from artgen.registry.hub import cache
@@ -133,15 +134,21 @@ def find_t5_tokenizer() -> Path | None:
     """Return the folder of a T5 tokenizer in the cache of the hub: of Stable Diffusion 3, Flux or another model."""
     for repository in cache.cached_repositories():
         snapshot = cache.snapshot_folder(repository, None)
-        if snapshot is None:
-            continue
-        for number in ("_3", "_2", ""):
+        for number in ("_3", "_2", "") if snapshot else ():
             folder = snapshot / f"tokenizer{number}"
-            encoder = diffusers_folder.read_optional_config(snapshot / f"text_encoder{number}" / "config.json")
-            is_xxl = encoder.get("model_type") == "t5" and encoder.get("vocab_size") == T5_XXL["vocab_size"]
-            if is_xxl and any((folder / name).is_file() for name in _T5_VOCABULARY_FILES):
+            if any((folder / name).is_file() for name in _T5_VOCABULARY_FILES) and _is_t5_xxl(snapshot, number):
                 return folder
     return None
+
+
+def _is_t5_xxl(snapshot: Path, number: str) -> bool:
+    try:
+        encoder = diffusers_folder.read_optional_config(snapshot / f"text_encoder{number}" / "config.json")
+        index = diffusers_folder.read_model_index(snapshot)
+    except ArtgenError:  # a damaged model that is not used
+        return False
+    has_tokenizer = str((index.get(f"tokenizer{number}") or ("", ""))[1]).startswith("T5Tokenizer")
+    return has_tokenizer and (encoder.get("model_type"), encoder.get("vocab_size")) == ("t5", T5_XXL["vocab_size"])
 
 
 def t5_files(files: ConfigFiles, tokenizer: Path) -> ConfigFiles:

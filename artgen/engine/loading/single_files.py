@@ -21,6 +21,10 @@ from artgen.registry.denoiser_files import EMA_PREFIX, MARKERS, ORIGINAL_PREFIX,
 from artgen.registry.diffusers_folder import denoiser_name, iter_components, read_model_index, select_weights
 from artgen.registry.safetensors_header import read_header
 
+T5_EMBEDDINGS = (
+    "text_encoders.t5xxl.transformer.shared.weight",
+    "text_encoders.t5xxl.transformer.encoder.embed_tokens.weight",
+)
 SDXL_CLIP_PREFIX = "conditioner.embedders.0.transformer."
 
 # diffusers does not convert the guidance embedding of latent consistency models.
@@ -109,6 +113,9 @@ def convert_part(
     if any(key.startswith(SDXL_CLIP_PREFIX) for key in tensors):
         # diffusers detects the first text encoder of SDXL only beside the second one.
         tensors.setdefault(single_file_utils.CHECKPOINT_KEY_NAMES["open_clip_sdxl"], torch.empty(0, device="meta"))
+    for name_in_file, other in (T5_EMBEDDINGS, T5_EMBEDDINGS[::-1]):  # one tensor with two names
+        if name_in_file in tensors:
+            tensors.setdefault(other, tensors[name_in_file])
     module = single_file.load_single_file_sub_model(
         library_name=library,
         class_name=class_name,
