@@ -54,8 +54,10 @@ _TRANSFORMER_KEYS: Mapping[str, tuple[str, str]] = {
     "pixart": ("t_block.1.weight", "adaln_single.linear.weight"),
     "hunyuan-dit": ("pooler.positional_embedding", "time_extra_emb.pooler.positional_embedding"),
 }
-"""Architecture -> names of a tensor in the original layout and in the layout of diffusers."""
+"""Architecture -> names of a tensor in the original layout and in the layout of diffusers. The names are equal if the
+layouts differ only in other tensors, or not at all."""
 
+_CHROMA_DIFFUSERS_KEY = "single_transformer_blocks.0.attn.norm_q.weight"
 _INPUT_LAYERS = ("img_in.weight", "x_embedder.proj.weight", "x_embedder.weight", "pos_embed.proj.weight")
 _SDXL_EMBEDDING_WIDTHS = {2816: "sdxl", 2560: "sdxl-refiner"}
 """Width of the pooled text embedding with sizes and crops (SDXL) or with an aesthetic score (refiner)."""
@@ -133,8 +135,7 @@ def _width(tensors: TensorShapes, name: str) -> int | None:
 
 def _transformer(tensors: TensorShapes) -> Denoiser | None:
     for architecture, keys in _TRANSFORMER_KEYS.items():
-        layouts = dict(zip(keys, ("original", "diffusers"), strict=True))
-        found = next((key for key in layouts if key in tensors), None)
+        found = next((key for key in keys if key in tensors), None)
         if found is None or (found == "pos_embed.proj.weight" and not _is_sd3(tensors)):
             continue
         shape = next((tensors[name] for name in _INPUT_LAYERS if name in tensors), ())
@@ -142,7 +143,9 @@ def _transformer(tensors: TensorShapes) -> Denoiser | None:
         guidance = guidance or any(name.startswith("time_guidance_embed.guidance_") for name in tensors)
         channels = shape[1] if len(shape) > 1 else None
         edit = "Flux.1 Canny or Depth" if architecture == "flux" and channels == _FLUX_CONTROL_CHANNELS else ""
-        return Denoiser(architecture, channels, layouts[found], edit, guidance_embeds=guidance)
+        is_diffusers = found != keys[0] or (architecture == "chroma" and _CHROMA_DIFFUSERS_KEY in tensors)
+        layout = "diffusers" if is_diffusers else "original"
+        return Denoiser(architecture, channels, layout, edit, guidance_embeds=guidance)
     return None
 
 

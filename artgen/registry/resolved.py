@@ -69,6 +69,7 @@ class SingleFile:
         base: model folder with the weights of all other components; None if the file is complete.
         base_name: name of this model, as recorded.
         format: safetensors or gguf.
+        layout: names of the denoiser's tensors: original (of its authors) or diffusers.
     """
 
     config: Path
@@ -76,6 +77,7 @@ class SingleFile:
     base: Path | None = None
     base_name: str = ""
     format: str = "safetensors"
+    layout: str = "original"
 
     def base_weights(self) -> dict[str, diffusers_folder.WeightFiles]:
         """Return the weights of the components that the file lacks, by diffusers' names."""

@@ -75,6 +75,7 @@ def describe_file(name: str, path: Path, info: ModelInfo | None = None, *, find_
     sampling = detect_sampling(path, content, fields)
     source = _find_source(path, content, family, fields, find_base)
     changes = config_changes(source.files, content, family, sampling)
+    layout = content.denoiser.layout if content.denoiser else "original"
     config = build_config_folder(family_name, patched(source.files, changes))
     notes = (
         *source.notes,
@@ -88,7 +89,7 @@ def describe_file(name: str, path: Path, info: ModelInfo | None = None, *, find_
         is_file=True,
         variant=None,
         prediction=sampling.prediction,
-        single_file=SingleFile(config, source.parts, source.base, source.base_name, content.format),
+        single_file=SingleFile(config, source.parts, source.base, source.base_name, content.format, layout),
         notes=notes,
     )
     fields = {key: value for key, value in fields.items() if key != "prediction"}

@@ -7,7 +7,7 @@ before weights are read.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from artgen.registry import ResolvedModel, VaeFile
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.diffusers_folder import (
     component_folder,
+    denoiser_name,
     iter_components,
     read_model_index,
     read_optional_config,
@@ -77,7 +78,7 @@ def check_loadable(model: ResolvedModel, *, safety_checker: bool = False) -> Non
 def _check_single_file(model: ResolvedModel) -> None:
     """Convert the tensors of a single file on the meta device and compare them with its architecture."""
     contents = single_files.single_file_of(model)
-    base_weights = contents.base_weights()
+    base_weights, denoiser = contents.base_weights(), denoiser_name(contents.config)
     if model.vae is not None:
         with _wrap_build_errors(model, "vae"):
             _build_vae(model, model.vae)
@@ -95,6 +96,11 @@ def _check_single_file(model: ResolvedModel) -> None:
         try:
             with _wrap_build_errors(model, name):
                 tensors = single_files.meta_tensors(model, name)
+                if name == denoiser and contents.layout == "diffusers":
+                    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+                    module = _build_module(model, name, cls, contents.config / name, shapes)
+                    _reject_unknown(model, name, tensors.keys() - module.state_dict().keys())
+                    continue
                 try:
                     with torch.device("meta"):
                         _convert_component(model, name, class_name, library, tensors)
@@ -106,6 +112,16 @@ def _check_single_file(model: ResolvedModel) -> None:
             raise
 
 
+def _reject_unknown(model: ResolvedModel, name: str, unknown: Collection[str]) -> None:
+    """Reject tensors without a place in the denoiser, such as layers of a larger model."""
+    if unknown:
+        raise ModelUnavailableError(
+            f"Cannot load the {name} of '{model.name}': it has {counted(len(unknown), 'tensor')} that its "
+            f"configuration does not have, first {min(unknown)}.",
+            "Use a model of the same size for the missing components.",
+        )
+
+
 def _convert_component(
     model: ResolvedModel, name: str, class_name: str, library: str, tensors: Mapping[str, torch.Tensor]
 ) -> None:
@@ -115,13 +131,8 @@ def _convert_component(
         expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
         missing = sorted(key for key, _ in module.named_parameters() if key not in state_dict)
         _reject_tensors(model, name, missing, _mismatched(expected, state_dict))
-        unknown = sorted(state_dict.keys() - expected.keys())
-        if unknown and name == "transformer":
-            raise ModelUnavailableError(
-                f"Cannot load the {name} of '{model.name}': it has {counted(len(unknown), 'tensor')} that its "
-                f"configuration does not have, first {unknown[0]}.",
-                "Use a model of the same size for the missing components.",
-            )
+        if name == "transformer":
+            _reject_unknown(model, name, state_dict.keys() - expected.keys())
 
     with single_files.replace_tensor_loader(compare):
         single_files.convert_part(model, library, class_name, name, tensors, device="meta")
