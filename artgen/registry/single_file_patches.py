@@ -134,7 +134,9 @@ def find_t5_tokenizer() -> Path | None:
     """Return the folder of a T5 tokenizer in the cache of the hub: of Stable Diffusion 3, Flux or another model."""
     for repository in cache.cached_repositories():
         snapshot = cache.snapshot_folder(repository, None)
-        for number in ("_3", "_2", "") if snapshot else ():
+        if snapshot is None:
+            continue
+        for number in ("_3", "_2", ""):
             folder = snapshot / f"tokenizer{number}"
             if any((folder / name).is_file() for name in _T5_VOCABULARY_FILES) and _is_t5_xxl(snapshot, number):
                 return folder

@@ -6,6 +6,7 @@ the expected verdict: the sampling of an accepted model, or the message of a ref
 
 import json
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from safetensors_files import zero_file
 
 from artgen import registry
-from artgen.errors import ModelUnavailableError
+from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError
+from artgen.registry.hub import cache
 
 DATA: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "helpers" / "single_file_headers.json").read_text("utf-8")
@@ -74,3 +76,74 @@ def test_any_other_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
         registry.resolve_model(str(file), offline=True)
     assert caught.value.hint
     assert not caught.value.message.endswith("..")
+
+
+def write_t5_snapshot(repository: str, vocabulary_size: int = 32_128) -> None:
+    """Write the configurations and the tokenizer of a model with T5 to the cache of the hub, without weights."""
+    root = cache.repository_folder(repository)
+    snapshot = root / "snapshots" / ("0" * 40)
+    index = {"_class_name": "FluxPipeline", "tokenizer_2": ["transformers", "T5TokenizerFast"]}
+    files = {
+        "model_index.json": index,
+        "text_encoder_2/config.json": {"model_type": "t5", "vocab_size": vocabulary_size},
+        "tokenizer_2/tokenizer.json": {"version": "1.0"},
+        "tokenizer_2/tokenizer_config.json": {"tokenizer_class": "T5Tokenizer"},
+    }
+    for name, content in files.items():
+        (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+        (snapshot / name).write_text(json.dumps(content))
+    (root / "refs").mkdir()
+    (root / "refs" / "main").write_text("0" * 40)
+
+
+@pytest.mark.parametrize(("vocabulary_size", "is_used"), [(32_128, True), (200, False)])
+def test_the_t5_of_a_file_is_used_if_a_tokenizer_is_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vocabulary_size: int, is_used: bool
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    write_t5_snapshot("owner/model", vocabulary_size)
+    file = write_file(tmp_path, FILES["sd3_medium_incl_clips_t5xxlfp16"])
+    model = registry.resolve_model(str(file), offline=True)
+    assert model.single_file is not None
+    assert ("text_encoder_3" in model.single_file.parts) == is_used
+    assert (model.config_folder / "tokenizer_3" / "tokenizer.json").is_file() == is_used
+    assert any("not used" in note for note in model.notes) != is_used
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "message"),
+    [
+        ({"edm_vpred.sigma_max": 0.0}, "sigma_max is not a noise level"),
+        ({"edm_vpred.sigma_max": float("nan")}, "sigma_max is not a noise level"),
+        ({"edm_vpred.sigma_max": 0.001}, "is not below its largest one"),
+        ({"edm_mean": 1.0}, "edm_mean does not have 4 finite values"),
+    ],
+)
+def test_invalid_edm_parameters_are_refused(tmp_path: Path, sigmas: dict[str, float], message: str) -> None:
+    file = write_file(tmp_path, {**FILES["sd_xl_base_1.0"], "extra": dict.fromkeys(sigmas, ""), "dtype": "F32"})
+    with file.open("rb") as stream:
+        header = stream.read(int.from_bytes(stream.read(8), "little"))
+    entries = json.loads(header)
+    for name, value in sigmas.items():
+        with file.open("r+b") as stream:
+            stream.seek(8 + len(header) + entries[name]["data_offsets"][0])
+            stream.write(struct.pack("<f", value))
+    with pytest.raises(InputFileError, match=message):
+        registry.resolve_model(str(file), offline=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"prediction": "v"}, "prediction cannot be 'v'"),
+        ({"zero_snr": 1}, "zero_snr cannot be 1"),
+        ({"base": ""}, "base cannot be ''"),
+        ({"base": "./missing"}, "Cannot find a model at './missing'"),
+    ],
+)
+def test_invalid_values_of_an_artgen_json_file_are_refused(
+    tmp_path: Path, fields: dict[str, object], message: str
+) -> None:
+    file = write_file(tmp_path, {**FILES["v1-5-pruned-emaonly"], "sidecar": fields})
+    with pytest.raises(ArtgenError, match=re.escape(message)):
+        registry.resolve_model(str(file), offline=True)
