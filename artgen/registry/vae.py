@@ -17,6 +17,7 @@ from artgen.registry.references import ModelReference, parse_reference
 from artgen.registry.resolved import ResolvedModel, VaeFile
 from artgen.registry.safetensors_header import read_header
 from artgen.registry.single_file_configs import single_file_config
+from artgen.spec.fields import describe_value
 
 VAE_CLASS = "AutoencoderKL"
 LATENT_FORMAT: Mapping[str, Any] = {
@@ -89,7 +90,7 @@ def model_vae_config(model: ResolvedModel) -> dict[str, Any]:
     folder = single_file_config(model) if model.is_file else model.path
     entry = diffusers_folder.read_model_index(folder).get("vae")
     if not isinstance(entry, list) or VAE_CLASS not in entry:
-        found = f"its VAE is a {entry[-1]}" if isinstance(entry, list) and entry[-1] else "it has no VAE"
+        found = f"its VAE has the class {entry[-1]}" if isinstance(entry, list) and entry[-1] else "it has no VAE"
         raise UsageError(
             f"--vae replaces an {VAE_CLASS}, and '{model.name}' has none: {found}.", "Remove --vae.", settings=("vae",)
         )
@@ -97,14 +98,26 @@ def model_vae_config(model: ResolvedModel) -> dict[str, Any]:
 
 
 def _vae_reference(name: str) -> ModelReference:
-    """Interpret a name like `parse_reference`. The folder of a VAE and VAEs in the user's model folders come first."""
+    """Interpret a name like `parse_reference`. The folder of a VAE and VAEs in the user's model folders come first.
+
+    Raises:
+        ModelUnavailableError: the name is unknown.
+    """
     path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
     with contextlib.suppress(OSError, ValueError):
         if not (path / "model_index.json").is_file() and _vae_folder(path) is not None:
             return ModelReference("folder", name, str(path))
     if not os.path.lexists(path) and (found := model_folders.find("vae", name)):
         return ModelReference("folder" if found.is_dir() else "file", str(found), str(found))
-    return parse_reference(name)
+    try:
+        return parse_reference(name)
+    except ModelUnavailableError as error:
+        if name.strip() and not error.message.startswith("Cannot find"):
+            raise
+        raise ModelUnavailableError(
+            f"Cannot find the VAE {describe_value(name)}.",
+            "Give a hub id (OWNER/NAME), a folder with a VAE, a .safetensors file, or a name in your model_folders.",
+        ) from error
 
 
 def _vae_folder(path: Path) -> Path | None:
@@ -174,7 +187,7 @@ def _check_config(name: str, path: Path, model: ResolvedModel, expected: Mapping
     config = read_config(path)
     found = config.get("_class_name")
     if found != VAE_CLASS:
-        raise ModelUnavailableError(f"Cannot use the VAE '{name}': it is a {found}, not an {VAE_CLASS}.", _HINT)
+        raise ModelUnavailableError(f"Cannot use the VAE '{name}': its class is {found}, not {VAE_CLASS}.", _HINT)
     if reason := latent_mismatch(config, expected):
         raise _mismatch_error(name, model, reason)
     return config
@@ -217,7 +230,7 @@ def _check_file(vae: VaeFile, model: ResolvedModel, expected: Mapping[str, Any])
     # The VAEs of Stable Diffusion 1 and XL have the same tensors and another scale, so only the name shows the family.
     is_named_xl = re.search(r"sdxl|(?<![a-z])xl(?![a-z])", vae.path.stem.lower())
     scale = expected.get("scaling_factor", LATENT_FORMAT["scaling_factor"])
-    if is_named_xl and wanted == 4 and not _equal(scale, 0.13025):
+    if is_named_xl and wanted == 4 and model.architecture != "sdxl" and not _equal(scale, 0.13025):
         raise _mismatch_error(
             vae.name, model, f"its name is that of a VAE of SDXL, whose scaling_factor is 0.13025 instead of {scale}"
         )

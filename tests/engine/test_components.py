@@ -143,9 +143,10 @@ def test_replay_opens_no_recorded_path(vae: str, models: dict[str, Path], vaes: 
         ("sd1", "wide", ModelUnavailableError, r"the vae of '.*': .* has the shape"),
         ("sd1", "truncated", InputFileError, r"truncated"),
         ("sd1", "vae.pt", ArtgenError, r"pickle"),
-        ("sd1", "tiny", ModelUnavailableError, r"it is a AutoencoderTiny, not an AutoencoderKL"),
+        ("sd1", "tiny", ModelUnavailableError, r"its class is AutoencoderTiny, not AutoencoderKL"),
         ("sd1", "empty", ModelUnavailableError, r"has no complete .safetensors weights"),
-        ("sd1", "no-such-vae", ModelUnavailableError, r"Cannot find"),
+        ("sd1", "no-such-vae", ModelUnavailableError, r"Cannot find the VAE 'no-such-vae'"),
+        ("sd1", " ", ModelUnavailableError, r"Cannot find the VAE ' '"),
         ("sd1", "./missing.safetensors", ModelUnavailableError, r"Cannot find"),
     ],
 )
