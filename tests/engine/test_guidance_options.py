@@ -61,3 +61,15 @@ def test_guidance_and_negative_prompts_have_an_effect_or_are_refused(model: Reso
         assert caught.value.settings == ("negative_prompt",)
     else:
         assert image(model, guidance_scale=8.0) != image(model, guidance_scale=8.0, negative_prompt="0")
+
+
+def test_sizes_are_never_rounded(model: ResolvedModel) -> None:
+    if "txt2img" not in model.pipeline_entry.tasks:
+        pytest.skip("the size is the size of the input image")
+    multiple = model.size_multiple
+    width, height = multiple * -(-48 // multiple), multiple * (-(-48 // multiple) + 1)
+    settings = {**SETTINGS, "model": str(model.path), "steps": 2}
+    result = generate(Txt2Img(width=width, height=height, **settings))
+    assert result.image.size == (width, height) == (result.record["width"], result.record["height"])
+    with pytest.raises(UsageError, match=f"multiples of {multiple}"):
+        generate(Txt2Img(width=width, height=height + multiple // 2, **settings))
