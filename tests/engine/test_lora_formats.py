@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import adapter_layers as adapters
 import pytest
 import sample_images
-import tiny_adapters as adapters
+from adapter_layers import Layer
 from command_line import run
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_adapters import Layer, kohya_key, prefixed_key, save_adapter, xlabs_key
+from tiny_adapters import kohya_key, prefixed_key, save_adapter, xlabs_key
 
 from artgen import Img2Img, Inpaint, Txt2Img, generate, registry, replay
 from artgen.errors import UsageError
@@ -110,6 +111,17 @@ def test_lora_with_the_names_of_diffusers_equals_merged_weights(zoo: Mapping[str
         assert_equals_merged(path, Inpaint(image=photo, mask=mask, **settings))
     else:
         assert_equals_merged(path, zoo[name])
+
+
+@pytest.mark.parametrize("name", ["flux-kohya", "sd3-kohya"])
+def test_lora_of_a_transformer_and_text_encoders_equals_merged_weights(zoo: Mapping[str, Path], name: str) -> None:
+    model, layers, key = FORMATS[name]
+    components = ("text_encoder", "text_encoder_2") if model == "sd3" else ("text_encoder",)
+    text = [layer for layer in stable_diffusion_layers(zoo[model]) if layer.component in components]
+    assert len(text) >= 6 * len(components)
+    path = save_adapter(Path("a.safetensors"), zoo[model], [*layers, *text], kinds=KINDS, key=key)
+    assert lora_files.read_lora(path).components == ("transformer", *components)
+    assert_equals_merged(path, zoo[model])
 
 
 KINDS = ("lora", "loha", "lokr", "lokr-full", "lokr-w1")
