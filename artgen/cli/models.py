@@ -60,7 +60,10 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
         with Reporter(quiet=True) as report:
             described = registry.resolve_reference(reference, download=False, listener=report)
     if described:
-        hidden = ("name", "path", "native_size", "is_file", "remote", "files", "single_file")
+        hidden = (
+            *("name", "path", "native_size", "is_file", "remote", "files", "single_file"),
+            *("vae", "refiner", "omitted"),
+        )
         details |= {key: value for key, value in asdict(described).items() if key not in hidden}
         if described.remote is not None:
             details["width"], details["height"] = described.native_size

@@ -147,7 +147,7 @@ def _check_refiner(refiner: registry.ResolvedModel, model: registry.ResolvedMode
     elif refiner.is_inpainting:
         reason = "it is an inpainting model"
     elif mismatch := latent_mismatch(model_vae_config(refiner), model_vae_config(model)):
-        reason = f"its latents are not those of '{model.name}': {mismatch}"
+        reason = f"it has other latents than '{model.name}': {mismatch}"
     if reason:
         raise ModelUnavailableError(
             f"Cannot use '{refiner.name}' as a refiner: {reason}.",

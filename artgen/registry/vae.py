@@ -194,7 +194,7 @@ def _check_config(name: str, path: Path, model: ResolvedModel, expected: Mapping
 
 
 def latent_mismatch(config: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """Return why the latents of a VAE are not those of another VAE, given the configurations; empty if they are."""
+    """Return why two VAEs have different latents, given their configurations; empty if the latents are the same."""
     for key, default in LATENT_FORMAT.items():
         value, wanted = config.get(key, default), expected.get(key, default)
         if not _equal(value, wanted):

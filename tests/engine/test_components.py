@@ -270,7 +270,6 @@ def test_models_without_t5_refuse_the_option(hub: hub_server.Hub, models: dict[s
 
 
 def test_a_batch_uses_and_resumes_with_the_vae(models: dict[str, Path], vaes: dict[str, Path]) -> None:
-    """A line of a prompt file and the option of the batch select a VAE. Another VAE gives another fingerprint."""
     vae, model = shutil.copy(vaes["sd1"] / "diffusion_pytorch_model.safetensors", "v.safetensors"), str(models["sd1"])
     line = {"prompt": "a red fox", "seed": 7, "width": 32, "height": 32, "output": "a.png"}
     Path("jobs.jsonl").write_text(
