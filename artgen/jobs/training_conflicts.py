@@ -56,7 +56,7 @@ def check_conflicts(settings: "TrainingSettings", model_ref: ModelRef) -> None:
         )
 
 
-_UNUSED_FROM_SCRATCH = {
+UNUSED_FROM_SCRATCH = {
     "training": ("rank", "alpha", "target", "train_text_encoder", "trigger", "caption_dropout"),
     "loss": ("perceptual_weight", "vgg"),
     "checkpointing": ("snapshot_prompts", "lora_format"),
@@ -69,7 +69,7 @@ def _check_scratch_conflicts(settings: "TrainingSettings", model_ref: ModelRef) 
     """Check that no setting of a training from random weights needs a base model, a prompt or a LoRA."""
     given = [
         (name, (field.metadata["setting"].flags or (f"--{name.replace('_', '-')}",))[-1])
-        for group, names in _UNUSED_FROM_SCRATCH.items()
+        for group, names in UNUSED_FROM_SCRATCH.items()
         for name, field in options_of(type(getattr(settings, group))).items()
         if name in names and getattr(getattr(settings, group), name) != field.default
     ]

@@ -14,7 +14,7 @@ from artgen.dataset.buckets import nearest_bucket
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener, Notice, no_op
 from artgen.jobs import checks, scratch_model, training_layout
-from artgen.jobs.training_conflicts import check_conflicts, check_vgg
+from artgen.jobs.training_conflicts import UNUSED_FROM_SCRATCH, check_conflicts, check_vgg
 from artgen.jobs.training_defaults import DEFAULT_STEPS, fill_defaults
 from artgen.spec.settings import (
     CheckpointSettings,
@@ -134,7 +134,10 @@ class TrainingPlan:
             record["model_hash"] = self.base_model.model_hash()
         record["pictures"] = [image.sha256 for image in self.dataset.images]
         record["captions"] = list(self.captions)
-        return {name: value for name, value in record.items() if name != "folder"}
+        unused = {"folder"}
+        if self.base_model is None:
+            unused |= {"captions"}.union(*UNUSED_FROM_SCRATCH.values())
+        return {name: value for name, value in record.items() if name not in unused}
 
 
 def add_trigger(caption: str, trigger: str | None) -> str:

@@ -293,9 +293,7 @@ class Sample(ClassSettings, SchedulerSettings, GuidanceSettings, Request):
         return self.replace(seed=0, class_label=None)
 
     def _normalize(self, names: Collection[str]) -> None:
-        if isinstance(self.class_label, int) and not isinstance(
-            self.class_label, bool
-        ):  # JSON and Python have numbers.
+        if type(self.class_label) is int:  # JSON and Python have numbers
             object.__setattr__(self, "class_label", f"{self.class_label}")
         super()._normalize(names)
         if self.scheduler is None or "scheduler" not in names:

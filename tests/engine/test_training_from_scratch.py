@@ -121,6 +121,7 @@ def test_dry_run_prints_the_defaults() -> None:
     expected = {"resolution": 32, "channels": 64, "train_steps": 10_000, "train_batch_size": 32, "ema_decay": 0.9999,
                 "learning_rate": 0.0002, "snr_gamma": 0, "model": None}  # fmt: skip
     assert {name: plan[name] for name in expected} == expected
+    assert not plan.keys() & {"rank", "alpha", "target", "caption_dropout", "captions", "perceptual_weight"}
     assert "a new pixel-space model from random weights on 4 images of 32x32 pixels." in result.stderr
     assert list(Path().glob("x*")) == []
 
