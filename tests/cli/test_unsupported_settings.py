@@ -22,11 +22,13 @@ LINES: dict[str, dict[str, Any]] = {
     "inpaint": {"image": "in.png", "mask": "mask.png"},
     "outpaint": {"image": "in.png", "expand": "8"},
     "denoise": {"image": "in.png"},
+    "sample": {"model": "denoiser"},
 }
 VALUES = {
     "prompt": "a car", "negative_prompt": "x", "seed": "3", "scheduler": "euler", "fast": "cache", "size": "64x64",
     "background": "red", "sigma": "10", "mask": "mask.png", "expand": "8", "target_size": "64x64", "model": "tiny",
     "lora": "x", "device": "cpu", "memory_budget": "8GiB", "output": "out/",
+    "class_label": "3",
 }  # fmt: skip
 NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_of(ReportSettings), "task"} | {
     "batch_size", "overwrite", "image", "files"

@@ -103,7 +103,7 @@ class ClassSettings:
         None,
         "Class of a class-conditional model: its name or its number.",
         flags=("--class",),
-        aliases=("--class",),
+        aliases=("--class", "--class-label"),
         metavar="NAME|NUMBER",
         in_config=False,
     )
