@@ -6,7 +6,7 @@ from typing import Any
 
 from artgen import registry
 from artgen.errors import ModelUnavailableError, UsageError
-from artgen.events import Downloading, Listener
+from artgen.events import Listener
 from artgen.registry.vae import latent_mismatch, model_vae_config
 from artgen.spec.fast import parse_presets
 from artgen.spec.refiner import RefinerSpec, parse_refiner
@@ -80,7 +80,7 @@ def _add_vae(found: Components, request: PromptRequest, name: str, listener: Lis
         found.model,
         offline=request.offline,
         download=download,
-        on_download=lambda file, done, total: listener(Downloading(file, done, total)),
+        listener=listener,
     )
     if vae is None:
         return replace(found, is_pending=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError
+from artgen.events import Downloading, Listener, Notice, no_op
 from artgen.registry import diffusers_folder, hub, location_index, model_folders
 from artgen.registry.checkpoint_content import inspect_file
-from artgen.registry.hub import OnProgress, cache
+from artgen.registry.hub import cache
 from artgen.registry.model_configs import check_config_fits_weights, read_config
 from artgen.registry.references import ModelReference, parse_reference
 from artgen.registry.resolved import ResolvedModel, VaeFile
@@ -33,7 +34,7 @@ def resolve_vae(
     *,
     offline: bool = False,
     download: bool = True,
-    on_download: OnProgress | None = None,
+    listener: Listener = no_op,
 ) -> VaeFile | None:
     """Find the weights of `--vae` on the disk, or download them, and check that they fit a model.
 
@@ -45,7 +46,7 @@ def resolve_vae(
         model: the model whose VAE is replaced.
         offline: do not use the network.
         download: download the weights; else return None if the weights of a hub repository are not on the disk.
-        on_download: called with (file, bytes done, total bytes) while downloading.
+        listener: receives the events of the download.
 
     Raises:
         UsageError: the model has no AutoencoderKL.
@@ -61,7 +62,7 @@ def resolve_vae(
         _check_file(vae, model, expected)
         return vae
     if reference.kind == "hub":
-        return _resolve_hub_vae(reference, model, expected, offline or cache.is_offline(), download, on_download)
+        return _resolve_hub_vae(reference, model, expected, offline or cache.is_offline(), download, listener)
     source = reference.info.source if reference.kind == "bundled" and reference.info else "local"
     return _folder_vae(reference.name, path, model, expected, source=source)
 
@@ -157,7 +158,7 @@ def _resolve_hub_vae(
     expected: Mapping[str, Any],
     offline: bool,
     download: bool,
-    on_download: OnProgress | None,
+    listener: Listener,
 ) -> VaeFile | None:
     snapshot = cache.snapshot_folder(reference.target, reference.revision)
     folder = snapshot and _vae_folder(snapshot)
@@ -171,7 +172,8 @@ def _resolve_hub_vae(
         snapshot = hub.pull_vae(
             reference.target,
             revision=reference.revision,
-            on_progress=on_download,
+            on_progress=lambda file, done, total: listener(Downloading(file, done, total)),
+            on_note=lambda text: listener(Notice(text)),
             check_config=lambda config: _check_config(reference.name, config, model, expected),
             weights=download,
         )

@@ -214,6 +214,7 @@ def pull_vae(
     *,
     revision: str | None = None,
     on_progress: OnProgress | None = None,
+    on_note: Callable[[str], None] | None = None,
     check_config: Callable[[Path], object],
     weights: bool = True,
 ) -> Path:
@@ -223,6 +224,7 @@ def pull_vae(
         repo: hub id, `owner/name`.
         revision: branch, tag or commit; None is the main branch.
         on_progress: called with (file, bytes done, total bytes).
+        on_note: called with a sentence about the size of the download.
         check_config: called with the downloaded `config.json` before the weights are downloaded.
         weights: download the weights too, not only the configuration.
 
@@ -244,9 +246,13 @@ def pull_vae(
         raise ModelUnavailableError(f"'{repo}' has no VAE: it has no config.json of a VAE.", hint)
     check_config(download.download(listing, files["config.json"]))
     selected = (files["config.json"], *select_component_weights(repo, "vae", files)[1])
+    snapshot = cache.repository_folder(repo) / "snapshots" / listing.commit
+    pending = PendingDownload(listing, revision, FileSelection(selected, ()), snapshot)
     if not weights:
-        return cache.repository_folder(repo) / "snapshots" / listing.commit
-    return _download_files(listing, selected, revision, force=False, on_progress=on_progress)
+        return snapshot
+    if on_note and (note := pending.size_note()):
+        on_note(note)
+    return finish(pending, on_progress=on_progress)
 
 
 def _download_files(
