@@ -1,6 +1,7 @@
 """Test that images with adapters of all formats equal images of models with merged weights, for each family."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,15 +10,20 @@ from typing import Any
 import adapter_layers as adapters
 import pytest
 import sample_images
+import torch
 from adapter_layers import Layer
 from command_line import run
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_adapters import kohya_key, prefixed_key, save_adapter, xlabs_key
 
 from artgen import Img2Img, Inpaint, Txt2Img, generate, registry, replay
+from artgen.engine.loading.adapter_weights import product_of
 from artgen.errors import UsageError
 from artgen.registry import lora as lora_files
+from artgen.registry.lora_layers.shapes import layer_shape
 from artgen.registry.safetensors_header import read_header
 from artgen.spec.requests import PromptRequest
 
@@ -244,3 +250,23 @@ def test_batch_and_replay_use_adapters_of_new_families(zoo: Mapping[str, Path]) 
     replayed = replay(first, {"model": str(zoo[model])})
     assert replayed.record["lora"] == ["style.safetensors:0.7"]
     assert sample_images.difference(replayed.image, Image.open(first)) <= 1
+
+
+FACTOR_SETS = (
+    ("down", "up"), ("down", "mid", "up"), ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),
+    ("hada_t1", "hada_t2", "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"), ("lokr_w1", "lokr_w2"),
+    ("lokr_w1", "lokr_w2_a", "lokr_w2_b"), ("lokr_w1_a", "lokr_w1_b", "lokr_w2"),
+    ("lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b"), ("lokr_w1", "lokr_t2", "lokr_w2_a", "lokr_w2_b"),
+)  # fmt: skip
+SIZES = st.lists(st.integers(0, 2), max_size=5).map(tuple) | st.sampled_from([(2, 2), (2, 2, 1, 1), (2, 2, 3, 3)])
+
+
+@given(st.sampled_from(FACTOR_SETS).flatmap(lambda names: st.fixed_dictionaries(dict.fromkeys(names, SIZES))))
+def test_any_factors_are_refused_or_have_the_shape_of_their_product(
+    shapes: dict[str, tuple[int, ...]],
+) -> None:
+    shape = layer_shape(shapes)
+    if shape is not None:
+        change = product_of({name: torch.ones(sizes) for name, sizes in shapes.items()})
+        assert change.shape[0] == shape.outputs
+        assert change.numel() == math.prod(shape.weight)

@@ -110,12 +110,12 @@ def _lokr_shape(factors: FactorShapes) -> LayerShape | None:
         second = _matrix_shape(factors, "lokr_w2")
     else:
         second = _tucker_shape(factors.get("lokr_w2_a", ()), factors.get("lokr_w2_b", ()), tucker)
-    ranks = [factors[name][0] for name in ("lokr_w2_b", "lokr_w1_b") if name in factors]
     expected: set[str] = set()
     for name in ("lokr_w1", "lokr_w2"):
         expected |= {name} if name in names else {f"{name}_a", f"{name}_b"}
     if first is None or second is None or len(first) != 2 or names - {"lokr_t2"} != expected:
         return None
+    ranks = [factors[name][0] for name in ("lokr_w2_b", "lokr_w1_b") if name in factors]
     kernel = second[2:]
     return LayerShape(first[1] * second[1], first[0] * second[0], kernel, ranks[0] if ranks else None, "LoKr")
 
