@@ -24,6 +24,8 @@ STATE_DICT_KEYS = ("state_dict", "params_ema", "params", "model_state_dict", "mo
 """Keys under which training programs store the weights, in order of preference."""
 EMBEDDING_NAME = "emb_params"
 """Name of the only tensor of an embedding in safetensors files of AUTOMATIC1111."""
+NOT_A_CHECKPOINT = "it is not a checkpoint of PyTorch, or it is damaged"
+MAX_NAME_CHARS = 200
 MAX_NESTING = 4
 MAX_LEGACY_PICKLES = 5
 """Number of pickles at the start of a file that was written before the zip format of PyTorch 1.6."""
@@ -85,10 +87,20 @@ def _check_globals(path: Path, is_zip: bool) -> list[str]:
         UnsafeError: the pickle names another function or class.
     """
     allowed = torch._weights_only_unpickler._get_allowed_globals()
-    names = sorted(set(_iter_globals(path, is_zip)) - set(allowed))
+    found: set[str] = set()
+    damage: DamagedError | None = None
+    try:
+        for name in _iter_globals(path, is_zip):
+            found.add(name)
+    except DamagedError as error:  # a plain pickle of a function is also damaged as a checkpoint
+        damage = error
+    names = sorted(found - set(allowed))
     placeholders = [name for name in names if name.startswith(PLACEHOLDER_PREFIXES) or name in PLACEHOLDER_NAMES]
     if unknown := [name for name in names if name not in placeholders]:
-        raise UnsafeError(f"it requires {' and '.join(map(repr, unknown[:3]))}, which can run code")
+        listed = " and ".join(repr(name[:MAX_NAME_CHARS]) for name in unknown[:3])
+        raise UnsafeError(f"it requires {listed}, which can run code")
+    if damage:
+        raise damage
     return placeholders
 
 
@@ -118,8 +130,8 @@ def _globals_of_pickles(file: BinaryIO, count: int) -> Iterator[str]:
                     yield _current_name(*str(argument).split(" ", 1))
                 elif opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "OBJ", "NEWOBJ_EX"):
                     raise UnsafeError(f"it uses the pickle instruction {opcode.name}, which PyTorch does not write")
-        except ValueError:  # the end of the pickles, or a damaged file, which `torch.load` reports
-            return
+        except ValueError:
+            raise DamagedError(NOT_A_CHECKPOINT) from None
 
 
 def _current_name(module: str, name: str = "") -> str:
@@ -136,13 +148,13 @@ def _load(path: Path, is_zip: bool) -> Any:
         text = str(error)
         if "global" in text.lower() or "reduce" in text or "build" in text:
             raise UnsafeError("it calls functions that are not necessary for tensors") from None
-        raise DamagedError("it is not a checkpoint of PyTorch, or it is damaged") from None
+        raise DamagedError(NOT_A_CHECKPOINT) from None
     except MemoryError:
         raise
     except Exception as error:  # EOFError, KeyError, RuntimeError, ... of a damaged file
         if "memory" in str(error):
             raise MemoryError from None
-        raise DamagedError("it is not a checkpoint of PyTorch, or it is damaged") from None
+        raise DamagedError(NOT_A_CHECKPOINT) from None
 
 
 def _select_tensors(content: Any) -> tuple[str, dict[str, torch.Tensor], list[str]]:
@@ -200,14 +212,14 @@ def _prepare(tensors: Mapping[str, torch.Tensor], max_bytes: int) -> dict[str, t
     for name, value in tensors.items():
         tensor = value.detach()
         if name == "__metadata__" or not name.isprintable():
-            raise DamagedError(f"{name[:200]!r} cannot be the name of a tensor in a safetensors file")
+            raise DamagedError(f"{name[:MAX_NAME_CHARS]!r} cannot be the name of a tensor in a safetensors file")
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise DamagedError(f"its tensor '{name[:200]}' is sparse, quantized or without data")
+            raise DamagedError(f"its tensor '{name[:MAX_NAME_CHARS]}' is sparse, quantized or without data")
         num_bytes = tensor.numel() * tensor.element_size()
         storage = tensor.untyped_storage()
         max_bytes -= num_bytes
         if num_bytes > storage.nbytes() or max_bytes < 0:
-            raise DamagedError(f"its tensor '{name[:200]}' is larger than its data in the file")
+            raise DamagedError(f"its tensor '{name[:MAX_NAME_CHARS]}' is larger than its data in the file")
         is_shared = num_bytes > 0 and storage.data_ptr() in storages
         storages.add(storage.data_ptr())
         prepared[name] = tensor.clone(memory_format=torch.contiguous_format) if is_shared else tensor.contiguous()

@@ -79,6 +79,7 @@ def convert_pickle(path: Path, output: Path, *, overwrite: bool = False) -> Conv
                 raise InputFileError(
                     f"Cannot convert '{path}': it has more names of tensors than artgen reads.", "Use another copy."
                 ) from None
+            temporary.chmod(folder.stat().st_mode & 0o666)  # safetensors creates files that only the user can read
             fsync_tree(folder)
             if overwrite:
                 temporary.replace(output)

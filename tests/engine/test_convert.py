@@ -91,6 +91,7 @@ def test_values_shapes_and_dtypes_are_unchanged() -> None:
     for name, tensor in tensors.items():
         assert (tensor.dtype, tensor.shape) == (content[name].dtype, content[name].shape)
         assert tensor.reshape(-1).view(torch.uint8).tolist() == content[name].reshape(-1).view(torch.uint8).tolist()
+    assert Path("out.safetensors").stat().st_mode == Path("model.ckpt").stat().st_mode
     with safe_open("out.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt"}
 
@@ -169,6 +170,7 @@ DAMAGED: dict[str, Callable[[], object]] = {
     "truncated": save_truncated,
     "compressed": lambda: edited_zip(bytes, zipfile.ZIP_DEFLATED),
     "other zip": lambda: zipfile.ZipFile("model.pt", "w").writestr("a.txt", "b"),
+    "long name": lambda: Path("model.pt").write_bytes(b"\x80\x02c" + b"a" * 1_000_000),
     "no tensors": lambda: torch.save({"epoch": 3}, "model.pt"),
     "list": lambda: torch.save([WEIGHT], "model.pt"),
     "tensor": lambda: torch.save(WEIGHT, "model.pt"),
