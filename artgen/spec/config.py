@@ -21,7 +21,7 @@ from artgen.errors import InputFileError, OutputError, UsageError
 from artgen.spec import settings
 from artgen.spec.settings import options_of, unknown_setting_error
 from artgen.system.external_data import read_optional
-from artgen.system.files import write_atomically
+from artgen.system.files import wrap_write_errors, write_atomically
 
 PROJECT_FILE = "artgen.toml"
 MAX_USER_FILE_BYTES = 1 << 16
@@ -221,6 +221,9 @@ def set_value(name: str, text: str, path: Path) -> None:
     else:
         table[key] = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
     write_atomically(path, tomlkit.dumps(document))
+    if any(field.metadata["setting"].is_secret and name in document for name, field in _CONFIGURABLE_FIELDS.items()):
+        with wrap_write_errors(path):
+            path.chmod(0o600)
 
 
 def _command_settings(path: Path, command: str) -> dict[str, Any]:

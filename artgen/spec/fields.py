@@ -184,7 +184,8 @@ def _check_type(name: str, value: object, kind: type, setting: Setting) -> None:
     # bool is a subclass of int. An int is accepted as a float.
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and kind is not bool):
-        raise UsageError(f"{name} must be {describe_type(kind)}, not {describe_value(value)}.")
+        found = "another value" if setting.is_secret else describe_value(value)
+        raise UsageError(f"{name} must be {describe_type(kind)}, not {found}.")
     for item in value if isinstance(value, tuple) else ():
         _check_type(name, item, str, setting)
     if isinstance(value, str | Path):

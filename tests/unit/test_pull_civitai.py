@@ -18,6 +18,7 @@ from artgen.errors import RefusedError, UsageError
 from artgen.registry.hub import cache, client, transfer
 from artgen.registry.model_folders import own_folder
 from artgen.registry.web.addresses import CivitaiSource, HubSource, WebSource, parse_source
+from artgen.spec import config
 
 LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 LORA = filled_bytes({f"{LAYER}.lora_down.weight": (64, 768), f"{LAYER}.lora_up.weight": (1280, 64)})
@@ -171,6 +172,8 @@ def test_the_token_comes_back_to_no_host_after_a_redirect(web: WebServer, monkey
 
 def test_the_token_of_the_config_is_used_and_hidden(web: WebServer) -> None:
     assert TOKEN not in run("config", "set", "civitai_token", TOKEN).output
+    run("config", "set", "steps", "20")
+    assert config.user_config_file().stat().st_mode & 0o777 == 0o600
     pull("civitai:12")
     assert web.tokens() == {"127.0.0.1": {f"Bearer {TOKEN}"}}
     for options in ((), ("--json",)):
