@@ -16,7 +16,7 @@ class ModelRef:
     model: str | None = option(
         None,
         "Model: an alias, a hub id (owner/name[@revision]), a file of the hub (owner/name/file.safetensors), a folder, "
-        "a .safetensors file, or a name in your model_folders. "
+        "a .safetensors or .gguf file, or a name in your model_folders. "
         "[sd15 with CUDA, else the bundled `tiny`; denoise: the bundled `denoiser`]",
         flags=("-m", "--model"),
         is_path=True,
