@@ -56,6 +56,9 @@ FORMATS: dict[str, tuple[str, Sequence[Layer], Key]] = {
     "z-image-kohya": ("z-image", adapters.Z_IMAGE, kohya_key),
     "z-image-ai-toolkit": ("z-image-turbo", adapters.Z_IMAGE, prefixed_key("diffusion_model.")),
     "z-image-original": ("z-image", adapters.Z_IMAGE_ORIGINAL, prefixed_key("diffusion_model.")),
+    "flux2-kohya": ("flux2-klein", adapters.FLUX2_ORIGINAL, kohya_key),
+    "flux2-ai-toolkit": ("flux2-klein", adapters.FLUX2_ORIGINAL, prefixed_key("diffusion_model.")),
+    "lumina2-comfyui": ("lumina2", adapters.LUMINA2_ORIGINAL, prefixed_key("diffusion_model.")),
     "chroma-kohya": ("chroma", adapters.CHROMA_ORIGINAL, kohya_key),
 }  # fmt: skip
 """Name of the test -> model, layers and names of the tensors."""
@@ -99,8 +102,8 @@ def stable_diffusion_layers(folder: Path) -> list[Layer]:
 
 @pytest.mark.parametrize(
     "name",
-    ["flux2-klein", "flux2-dev", "sana", "sana-sprint", "lumina2", "auraflow", "hidream", "kandinsky5", "ernie-image",
-     "krea2", "flux-fill", "flux-kontext"],
+    ["flux2-klein", "flux2-dev", "sana", "sana-sprint", "lumina2", "auraflow", "cogview4", "hidream", "kandinsky5",
+     "ernie-image", "krea2", "flux-fill", "flux-kontext"],
 )  # fmt: skip
 def test_lora_with_the_names_of_diffusers_equals_merged_weights(zoo: Mapping[str, Path], name: str) -> None:
     (file,) = (zoo[name] / "transformer").glob("*.safetensors")
