@@ -10,6 +10,7 @@ from typing import Any
 import adapter_layers as adapters
 import pytest
 import sample_images
+import single_files
 import torch
 from adapter_layers import Layer
 from command_line import run
@@ -273,3 +274,13 @@ def test_any_factors_are_refused_or_have_the_shape_of_their_product(
         change = product_of({name: torch.ones(sizes) for name, sizes in shapes.items()})
         assert change.shape[0] == shape.outputs
         assert change.numel() == math.prod(shape.weight)
+
+
+@pytest.mark.parametrize("name", ["flux-kohya", "qwen-ai-toolkit", "z-image-original"])
+def test_image_with_an_adapter_is_the_same_for_single_file_and_folder(zoo: Mapping[str, Path], name: str) -> None:
+    model, layers, key = FORMATS[name]
+    path = save_adapter(Path("style.safetensors"), zoo[model], layers, kinds=KINDS, dora="outputs", key=key)
+    state = single_files.component_state(zoo[model], "transformer")
+    file = single_files.write_single_file(model, state, zoo[model])
+    request = Txt2Img(model=str(file), lora=(str(path),), guidance_scale=3.0, **SETTINGS)
+    assert sample_images.same(generate(request).image, generate(request.replace(model=str(zoo[model]))).image)
