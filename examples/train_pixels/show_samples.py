@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-COLUMNS, ROWS = 16, 4
+COLUMNS, ROWS = 16, 2
 """Columns, and rows of each kind of image."""
 ENLARGEMENT = 2
 GAP_PX = 16

@@ -42,7 +42,7 @@ def test_commands_of_the_readme_train_and_sample_a_model(monkeypatch: pytest.Mon
     data = Path("data/train_pixels")
     assert len(list((data / "samples").glob("*.png"))) == 3
     assert {Image.open(path).size for path in (data / "samples").glob("*.png")} == {(32, 32)}
-    assert Image.open(data / "comparison.png").size == (1024, 2 * 256 + 16)
+    assert Image.open(data / "comparison.png").size == (1024, 2 * 128 + 16)
     dataset = read_dataset(DatasetSettings(folder=data / "images", resolution=32, licenses="CC0-1.0"))
     assert len(dataset.images) == 6
 
