@@ -161,6 +161,8 @@ def _run_first_step(scheduler: Any, steps: int, channels: int = 4, out_channels:
     """Run a step on zeros. Some settings, such as the prediction type, are validated only in a step."""
     scheduler = type(scheduler).from_config(scheduler.config)
     schedulers.set_timesteps(scheduler, steps)
+    if str(scheduler.config.get("variance_type")).startswith("learned"):
+        out_channels = 2 * channels
     state = torch.zeros(1, channels, 8, 8)
     if hasattr(scheduler, "scale_model_input"):
         scheduler.scale_model_input(state, scheduler.timesteps[0])

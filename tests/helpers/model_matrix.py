@@ -38,7 +38,7 @@ PROMPT = "a red fox"
 
 CONSTANT_ARGUMENTS: Mapping[str, Any] = {"use_resolution_binning": False, "use_pe": False}
 """Arguments that artgen sets for the models that have them: the requested size and the prompt of the user are used."""
-UNGUIDED_MODELS = ("flux-schnell", "flux2-klein")
+UNGUIDED_MODELS = ("flux-schnell", "flux2-klein", "flux2-klein-kv")
 """Models that refuse a guidance scale."""
 GUIDANCE_SCALES = {"z-image-turbo": 0.0, "krea2-turbo": 0.0}
 CLASS_LABELS = {"dit": "1", "consistency-classes": "1"}
@@ -157,6 +157,9 @@ def _theirs(name: str, folder: Path, pipeline: str, task: str, photo: Path, mask
         **CONSTANT_ARGUMENTS,
         **_guidance(name),
     }
+    if pipeline == "HunyuanImagePipeline":
+        values["distilled_guidance_scale"] = GUIDANCE_SCALE
+        pipe.guider = pipe.guider and pipe.guider.new(guidance_scale=GUIDANCE_SCALE)
     if "true_cfg_scale" in accepted and pipeline.startswith("QwenImage"):
         values |= {"true_cfg_scale": GUIDANCE_SCALE, "negative_prompt": " "}
     if name in CLASS_LABELS:

@@ -34,6 +34,7 @@ MAX_CONFIG_BYTES = 4 << 20
 TOKENIZER_CLASSES = ("Tokenizer", "TokenizerFast", "TokenizersBackend", "SentencePieceBackend")
 NO_WEIGHTS_CLASSES = (
     "Scheduler", "FeatureExtractor", "ImageProcessor", "ImageProcessorFast", "ImageProcessorPil", "Processor",
+    "Guidance",
     *TOKENIZER_CLASSES,
 )  # fmt: skip
 """Suffixes of the class names of components that have a configuration but no weights. transformers 5 without

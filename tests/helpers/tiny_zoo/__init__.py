@@ -5,7 +5,7 @@ than a second. The fixture `zoo` of `conftest.py` returns a `Zoo`: `zoo["flux-de
 that need a package outside of artgen's dependencies are registered only if the package is installed.
 """
 
-from tiny_zoo import flux, kandinsky, noise, qwen, single_encoder, stable_diffusion  # noqa: F401
+from tiny_zoo import flux, further, kandinsky, noise, qwen, single_encoder, stable_diffusion  # noqa: F401
 from tiny_zoo.registry import BUILDERS, Zoo, build_model
 
 __all__ = ["BUILDERS", "Zoo", "build_model"]
