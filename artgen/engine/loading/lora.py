@@ -4,6 +4,7 @@ diffusers adds a LoRA next to the layers and does not change their weights. Afte
 bit-identical. LoRAs are never fused.
 """
 
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -200,6 +201,8 @@ def _read_layers(pipe: Any, lora_file: LoraFile, state_dict: StateDict) -> list[
         for target in layer_targets(layer, shape.outputs, shapes[layer.component]) or ():
             key = LayerKey(layer.component, target.name)
             weight = shapes[layer.component][target.name]
+            if shape.dora_axis and paths[key][1].weight.numel() != math.prod(weight):
+                raise ValueError(f"a DoRA needs weights that are not quantized, and {target.name} is quantized.")
             multiplier = _multiplier(lora_file, paths[key][0], alpha, shape.rank)
             found.append(_AdapterLayer(key, paths[key][0], target, tensors, multiplier, weight))
     return found
