@@ -153,7 +153,7 @@ def test_adapter_of_each_kind_equals_merged_weights(models: dict[str, Path], kin
 
 @pytest.mark.parametrize("with_metadata", [False, True])
 def test_dora_of_peft_equals_merged_weights(models: dict[str, Path], with_metadata: bool) -> None:
-    """diffusers 0.42 loads the magnitudes of the UNet and ignores those of text encoders."""
+    """diffusers 0.42 loads the magnitudes of the UNet and ignores the magnitudes of text encoders."""
     ends = ("to_q", "to_out.0", "fc1")
     layers = [layer for layer in stable_diffusion_layers(models["sd1"]) if layer.name.endswith(ends)]
     path = save_adapter(Path("a.safetensors"), models["sd1"], layers, dora="outputs", alpha=None, key=peft_key)

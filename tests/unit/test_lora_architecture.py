@@ -64,6 +64,11 @@ CASES: dict[str, tuple[str, Sizes, str]] = {
                                        "mid_block.attentions.0.transformer_blocks.0.attn2.to_k": (1280, 768)}, "sd1"),
     "sd2": ("lora_unet_{_}.lora_{way}.weight",
             {"mid_block.attentions.0.transformer_blocks.0.attn2.to_k": (1280, 1024)}, "sd2"),
+    "sdxl-original": ("lora_unet_{_}.lora_{way}.weight",
+                      {"input_blocks.4.1.transformer_blocks.0.attn1.to_k": (640, 640)}, "sdxl"),
+    "sdxl-deep": ("unet.{}.lora_{}.weight",
+                  {"mid_block.attentions.0.transformer_blocks.9.attn1.to_q": (1280, 1280)}, "sdxl"),
+    "sdxl-text": ("lora_te2_{_}.lora_{way}.weight", {"text_model.encoder.layers.0.mlp.fc1": (5120, 1280)}, "sdxl"),
     "sdxl": ("lora_unet_{_}.lora_{way}.weight",
              {"input_blocks.4.1.transformer_blocks.0.attn2.to_k": (640, 2048)}, "sdxl"),
 }  # fmt: skip

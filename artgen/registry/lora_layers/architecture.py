@@ -83,8 +83,11 @@ def detect_architectures(layers: Mapping[LayerKey, LayerShape]) -> tuple[str, ..
     for name, shape in denoiser.items():
         if "attn2_to_k" in name:
             return _CONTEXT_WIDTHS.get(shape.inputs, ())
-    has_second_encoder = any(key.component == "text_encoder_2" for key in layers)
-    return ("sdxl",) if has_second_encoder else ()
+    is_deep = re.search(r"attentions_\d+_transformer_blocks_[2-9]_|blocks?_\d+_1_transformer_blocks_[2-9]_", names)
+    if is_deep or any(key.component == "text_encoder_2" for key in layers):
+        return ("sdxl",)
+    # sd-scripts uses the names of the original code only for SDXL.
+    return ("sdxl", "sd1", "sd2") if re.search(r"^(input|output|middle)_blocks?_", names, re.MULTILINE) else ()
 
 
 def _narrow(candidates: tuple[str, ...], layers: Mapping[str, LayerShape]) -> tuple[str, ...]:
