@@ -21,9 +21,13 @@ from safetensors import safe_open
 
 from artgen.registry.diffusers_folder import find_weights
 from artgen.registry.safetensors_header import read_header
+from artgen.system import process
 
 CHUNK_BYTES = 16 << 20
 """Bytes of a chunk, after which the file is opened again; a single tensor can be larger."""
+
+TRIM_BYTES = 128 << 20
+"""Bytes of freed matrices after which unused heap memory is returned to the system."""
 
 FP8 = torch.float8_e4m3fn
 
@@ -139,13 +143,18 @@ def load_int8_component(
         return None
     quantizer = DiffusersAutoQuantizer.from_config(quantization, pre_quantized=False)
     quantizer.preprocess_model(module, device_map=None, keep_in_fp32_modules=[])
+    freed_bytes = 0
     for file in files:
         for name, tensor in _iter_tensors(file, lambda _: True):
             value = tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
             if quantizer.check_if_quantized_param(module, value, name, {}):
                 quantizer.create_quantized_param(module, value, name, torch.device("cpu"), {}, [])
+                freed_bytes += value.nbytes
             else:
                 set_module_tensor_to_device(module, name, "cpu", value)
+            if freed_bytes > TRIM_BYTES:
+                freed_bytes = 0
+                process.trim_heap()
     return module.eval()
 
 
