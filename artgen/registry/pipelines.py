@@ -47,7 +47,7 @@ class PipelineEntry:
         architecture: value of `ResolvedModel.architecture`. LoRAs fit models of the same architecture.
         tasks: diffusers' pipeline class of each supported task: txt2img, img2img, inpaint, outpaint, and sample for
             pipelines without a prompt.
-        classes: further class names in `model_index.json` that select this entry, besides those of `tasks`.
+        classes: further class names in `model_index.json` that select this entry, besides the values of `tasks`.
         when: conditions on the model, as `index.KEY` (model_index.json) or `denoiser.KEY` (config.json) -> value, or
             "*" for any value. An entry with conditions precedes an entry without conditions.
         refused_tasks: reasons why tasks are not supported.
@@ -256,7 +256,7 @@ def refusal_reason(class_name: str) -> str:
     for reason, patterns in _table()["refused"].items():
         if any(fnmatchcase(class_name, pattern) for pattern in patterns):
             return str(reason)
-    return "is not an image pipeline of diffusers that artgen knows"
+    return "is not in artgen's table of image pipelines"
 
 
 @cache

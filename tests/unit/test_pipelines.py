@@ -54,7 +54,7 @@ def test_configurations_select_the_variant(
         ("StableDiffusionUpscalePipeline", "upscales images"),
         ("WanPipeline", "generates videos"),
         ("StableAudioPipeline", "generates audio"),
-        ("NoSuchPipeline", "not an image pipeline of diffusers that artgen knows"),
+        ("NoSuchPipeline", "is not in artgen's table of image pipelines"),
     ],
 )
 def test_other_pipelines_are_refused_with_the_reason_and_supported_families(class_name: str, reason: str) -> None:
