@@ -32,7 +32,7 @@ class ClassLabel(NamedTuple):
 
 
 def model_name(request: Sample) -> str:
-    """Return the model of a request. There is no default model.
+    """Return the model of a request, which has no default.
 
     Raises:
         UsageError: the request has no model.

@@ -293,8 +293,9 @@ class Sample(ClassSettings, SchedulerSettings, GuidanceSettings, Request):
         return self.replace(seed=0, class_label=None)
 
     def _normalize(self, names: Collection[str]) -> None:
-        if type(self.class_label) is int:  # JSON and Python have numbers
-            object.__setattr__(self, "class_label", f"{self.class_label}")
+        number: object = self.class_label
+        if isinstance(number, int) and not isinstance(number, bool):  # JSON and Python have numbers.
+            object.__setattr__(self, "class_label", f"{number}")
         super()._normalize(names)
         if self.scheduler is None or "scheduler" not in names:
             return

@@ -120,7 +120,7 @@ def test_noise_of_a_stochastic_scheduler_depends_only_on_the_seed(zoo: Mapping[s
 
 @pytest.mark.parametrize("name", MODELS)
 def test_images_do_not_depend_on_the_batch(zoo: Mapping[str, Path], name: str) -> None:
-    """The norm in the corrector of the score SDE is a mean over the batch; its batch size is therefore 1."""
+    """Include the score SDE, whose batch size is 1: the norm in its corrector is a mean over the batch."""
     requests = [request(zoo, name, seed=seed) for seed in (1, 2, 3)]
     one, four = (
         [
@@ -213,7 +213,7 @@ def test_frames_have_the_size_of_the_image_and_end_with_it(zoo: Mapping[str, Pat
 
 
 def test_x0_of_the_last_step_equals_the_image(zoo: Mapping[str, Path]) -> None:
-    """The x0 frame of the last DDIM step is the image; `frames` shows it once."""
+    """Show the x0 frame of the last DDIM step, which is the image, once."""
     result = generate(request(zoo, "ddim", steps=2), frames=FramesSettings(frame_interval=1))
     assert len(result.frames) == 2
     first = np.asarray(result.frames[0], int)
