@@ -6,6 +6,8 @@ from functools import lru_cache
 
 from artgen.errors import ModelUnavailableError
 from artgen.registry import ResolvedModel, diffusers_folder, parse_reference, single_file_config
+from artgen.registry.checkpoint_content import FileContent, component_of, read_content
+from artgen.registry.denoiser_files import ORIGINAL_PREFIX
 from artgen.registry.lora.lora_file import LoraFile
 from artgen.registry.lora_layers.keys import DENOISER, LayerKey, from_ldm_key, kohya_key
 from artgen.registry.lora_layers.original_names import LayerShapes, Target, find_targets
@@ -14,7 +16,6 @@ from artgen.registry.pipelines import PipelineEntry, architecture_entry, pipelin
 from artgen.registry.safetensors_header import MAX_NAME_LENGTH, read_header
 
 SAFETENSORS_SUFFIX = ".safetensors"
-_LDM_PREFIX = "model.diffusion_model."
 _MISMATCH_HINT = (
     "Choose a LoRA and a --model of the same architecture; `artgen info FILE` shows the architecture of a LoRA."
 )
@@ -148,7 +149,7 @@ def model_layer_shapes(model: ResolvedModel) -> Mapping[str, LayerShapes]:
     if not model.is_file:
         found[DENOISER] = _denoiser_shapes(model)
     elif model.pipeline_entry.denoiser == "unet" and model.path.suffix.lower() == SAFETENSORS_SUFFIX:
-        found[DENOISER] = _unet_shapes_from_checkpoint(read_header(model.path).tensors)
+        found[DENOISER] = _unet_shapes_from_file(read_content(model.path))
     for text_encoder in ("text_encoder", "text_encoder_2"):
         text_config = diffusers_folder.read_optional_config(config / text_encoder / "config.json")
         if "CLIP" in str(text_config.get("architectures", "CLIP")) and "hidden_size" in text_config:
@@ -169,13 +170,15 @@ def _layer_name_of_tensor(tensor: str) -> str:
     return kohya_key(tensor.removesuffix(".weight"))
 
 
-def _unet_shapes_from_checkpoint(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> LayerShapes:
-    """Return a UNet's layers of a checkpoint in the original layout, with diffusers' names."""
+def _unet_shapes_from_file(content: FileContent) -> LayerShapes:
+    """Return the layers of the UNet of a single file, with diffusers' names."""
     unet = {
-        _layer_name_of_tensor(name.removeprefix(_LDM_PREFIX)): shape
-        for name, (_, shape) in tensors.items()
-        if name.startswith(_LDM_PREFIX) and len(shape) in (2, 4)
+        _layer_name_of_tensor(name.removeprefix(ORIGINAL_PREFIX)): shape
+        for name, shape in content.shapes.items()
+        if component_of(name) is None and len(shape) in (2, 4)
     }
+    if content.denoiser and content.denoiser.layout == "diffusers":
+        return unet
     downsamplers = [int(match[1]) for name in unet if (match := re.fullmatch(r"input_blocks_(\d+)_0_op", name))]
     layers_per_block = min(downsamplers) - 1 if downsamplers else 2
     return {from_ldm_key(name, layers_per_block): shape for name, shape in unet.items()}
