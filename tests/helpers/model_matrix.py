@@ -82,7 +82,8 @@ def compare(name: str, folder: Path, task: str, work: Path) -> Outcome:
     try:
         ours = _ours(name, folder, task, photo, mask)
     except ArtgenError as error:
-        is_by_design = not pipeline or error.message.startswith("Cannot use ")
+        # The decoder of Kandinsky 2.2 needs a prior from the hub.
+        is_by_design = not pipeline or error.message.startswith(("Cannot use '", "The prior "))
         return Outcome(None, error.message, is_fault=not is_by_design)
     theirs = _theirs(name, folder, pipeline, task, photo, mask)
     if ours.size != theirs.size:
@@ -98,7 +99,12 @@ def _guidance(name: str) -> dict[str, float]:
 
 def _ours(name: str, folder: Path, task: str, photo: Path, mask: Path) -> Image.Image:
     side = SIDES_PX.get(name, SIDE_PX)
-    shared: dict[str, Any] = {"model": str(folder), "seed": SEED, "steps": STEPS_BY_MODEL.get(name, STEPS)}
+    shared: dict[str, Any] = {
+        "model": str(folder),
+        "seed": SEED,
+        "steps": STEPS_BY_MODEL.get(name, STEPS),
+        "offline": True,
+    }
     if task == "sample":
         return artgen.generate(artgen.Sample(class_label=CLASS_LABELS.get(name), **shared)).image
     shared |= {"prompt": PROMPT, **_guidance(name)}
@@ -131,6 +137,11 @@ def _pipeline_class(folder: Path, task: str) -> str:
 
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     entry = find_entry(index["_class_name"], index)
+    if entry is None:
+        return ""
+    config = folder / entry.denoiser / "config.json"
+    denoiser = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    entry = find_entry(index["_class_name"], index, denoiser)
     return entry.tasks.get(task, "") if entry else ""
 
 
