@@ -13,6 +13,7 @@ import single_files
 import torch
 from PIL import Image
 from PIL.ImageChops import difference
+from safetensors.torch import save_file
 
 from artgen import Txt2Img, generate, registry
 from artgen.errors import ModelUnavailableError, UsageError
@@ -78,6 +79,27 @@ def test_the_layout_of_the_file_does_not_change_the_image(models: dict[str, Path
     }
     file = single_files.write_single_file(kind, states[kind], models["sd1"])
     assert image(file) == image(models["sd1"])
+
+
+@pytest.mark.parametrize("kind", ["ema", "bare", "diffusers"])
+def test_a_lora_fits_every_layout_of_the_file(models: dict[str, Path], kind: str) -> None:
+    state = single_files.original_state(models["sd1"])
+    unet = {key: value for key, value in state.items() if key.startswith(single_files.DENOISER)}
+    states = {
+        "ema": single_files.ema_only(state),
+        "bare": {key.removeprefix(single_files.DENOISER): value for key, value in unet.items()},
+        "diffusers": single_files.component_state(models["sd1"], "unet"),
+    }
+    layers: dict[str, torch.Tensor] = {}
+    generator = torch.Generator().manual_seed(0)
+    for key, value in states["diffusers"].items():
+        if key.endswith("attn2.to_v.weight"):
+            layer = f"lora_unet_{key.removesuffix('.weight').replace('.', '_')}"
+            layers[f"{layer}.lora_down.weight"] = torch.randn(2, value.shape[1], generator=generator)
+            layers[f"{layer}.lora_up.weight"] = torch.randn(value.shape[0], 2, generator=generator)
+    save_file(layers, "lora.safetensors")
+    file = single_files.write_single_file(kind, states[kind], models["sd1"])
+    assert image(file, lora=("lora.safetensors",)) == image(models["sd1"], lora=("lora.safetensors",)) != image(file)
 
 
 def test_cosxl_equals_plain_diffusers_and_keeps_its_scheduler(models: dict[str, Path]) -> None:
