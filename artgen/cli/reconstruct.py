@@ -29,6 +29,8 @@ ROWS_PER_PAGE = 8
 MAX_CELL_PX = 512
 """Maximum width and height of an image on the sheet, in pixels."""
 
+SUPPORTED_AUTOENCODERS = ("AutoencoderKL", "AutoencoderKLFlux2")
+
 
 @flatten_settings
 def reconstruct(
@@ -108,10 +110,23 @@ def _resolve_model(model_ref: ModelRef, reporter: Reporter) -> "ResolvedModel":
 
 
 def _check_has_vae(model: "ResolvedModel") -> None:
-    if model.architecture == "pixel":
-        raise ModelUnavailableError(
-            f"Cannot use '{model.name}': it is a pixel model without an autoencoder.", "Choose another --model."
-        )
+    found = _autoencoder_class(model)
+    if found not in SUPPORTED_AUTOENCODERS:
+        supported = " and ".join(SUPPORTED_AUTOENCODERS)
+        reason = f"has the autoencoder {found}, and reconstruct supports {supported}" if found else "has no autoencoder"
+        raise ModelUnavailableError(f"Cannot use '{model.name}': it {reason}.", "Choose another --model.")
+
+
+def _autoencoder_class(model: "ResolvedModel") -> str:
+    """Return the class of a model's autoencoder; empty if the model works on pixels."""
+    from artgen.registry import diffusers_folder
+
+    component = model.pipeline_entry.vae
+    if component is None:
+        return ""
+    if model.is_file:
+        return SUPPORTED_AUTOENCODERS[0]
+    return str((diffusers_folder.read_model_index(model.path).get(component) or [None, ""])[1])
 
 
 def _reconstruct_files(files: list[Path], model: "ResolvedModel", compute: DeviceSettings, reporter: Reporter) -> Any:

@@ -82,3 +82,18 @@ def test_a_default_of_a_prompt_file_gets_a_note(case: Case) -> None:
     result = run("batch", "p.yaml", "-o", "out/", "--dry-run")
     assert f"The default of {setting} is ignored" in result.stderr
     assert reason in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("qwen-image", "has the autoencoder AutoencoderKLQwenImage"),
+        ("sana", "has the autoencoder AutoencoderDC"),
+        ("kandinsky22", "has the autoencoder VQModel"),
+        ("deepfloyd-if", "has no autoencoder"),
+    ],
+)
+def test_reconstruct_refuses_other_autoencoders_by_name(
+    zoo: Mapping[str, Path], photo: Path, name: str, reason: str
+) -> None:
+    assert reason in run("reconstruct", str(photo), "-m", str(zoo[name]), code=4).stderr
