@@ -3,11 +3,13 @@
 import random
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import batches
 import pytest
+import tiny_models
 from PIL import Image
 from tiny_loras import diffusers_lora
 
@@ -123,8 +125,13 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "quality": ({**TXT2IMG, "format": "webp"}, 80),
     "png_level": (TXT2IMG, 9),
     "metadata": (TXT2IMG, "none"),
+    "vae": ({**TXT2IMG, "model": "MODEL sd1"}, "VAE"),
+    "refiner": ({**TXT2IMG, "model": "MODEL sdxl"}, "MODEL sdxl-refiner"),
+    "text_encoder_3": ({**TXT2IMG, "model": "MODEL sd3"}, "none"),
+    "class_label": ({"task": "sample", "model": "MODEL dit", "class_label": "2", "seed": "1", "steps": 2}, "3"),
 }
-"""Setting -> a line, and another value of the setting for this line. The test fills in model and LoRA."""
+"""Setting -> a line, and another value of the setting for this line. The test fills in VAEs, LoRAs, and `MODEL NAME` of
+the tiny models."""
 
 DEFAULTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (TXT2IMG, {"acceleration": "exact"}),
@@ -162,10 +169,17 @@ def test_every_setting_of_a_line_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_setting_changes_the_fingerprint_only_if_it_affects_pixels_or_file(name: str, models: dict[str, Path]) -> None:
+def test_setting_changes_the_fingerprint_only_if_it_affects_pixels_or_file(
+    name: str, models: dict[str, Path], zoo: Mapping[str, Path]
+) -> None:
+    def filled(value: Any) -> Any:
+        is_model = isinstance(value, str) and value.startswith("MODEL ")
+        return str(zoo[value.removeprefix("MODEL ")]) if is_model else value
+
     write_inputs()
     line, value = CHANGES[name]
-    line = {key: each for key, each in line.items() if each is not None}
+    line = {key: filled(each) for key, each in line.items() if each is not None}
+    value = str(tiny_models.vae(Path("vae"))) if value == "VAE" else filled(value)
     if name == "lora":
         line, value = (
             {**line, "model": str(models["sd1"])},

@@ -38,6 +38,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "offline": st.booleans(),
     "lora": st.lists(LORA, max_size=3).map(tuple),
     "memory_budget": st.none() | st.sampled_from(["8GiB", "6500MB"]),
+    "refiner": st.none() | st.sampled_from(["sdxl-refiner", "owner/refiner@v1:0.75", "C:/refiner:0.5"]),
 }
 
 
