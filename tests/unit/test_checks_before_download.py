@@ -58,7 +58,7 @@ MODELS: dict[str, tuple[Files, int, str]] = {
     "controlnet": (pipeline_files("StableDiffusionControlNetPipeline"), 4, "needs a control image"),
     "video": (pipeline_files("WanPipeline"), 4, "generates videos"),
     "upscaler": (pipeline_files("StableDiffusionUpscalePipeline"), 4, "upscales images"),
-    "unknown-pipeline": (pipeline_files("NoSuchPipeline"), 4, "is not an image pipeline"),
+    "unknown-pipeline": (pipeline_files("NoSuchPipeline"), 4, "table of image pipelines"),
     "pipeline-with-code": (pipeline_files(["pipeline", "Mine"]), 5, "its own code"),
     "component-with-code": (
         with_config(PIXART, "model_index.json", transformer=["my_module", "Mine"]), 5, "its own code"
