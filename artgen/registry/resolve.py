@@ -8,7 +8,7 @@ from typing import Any
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError
 from artgen.events import Downloading, Listener, Notice, no_op
-from artgen.registry import connected_prior, diffusers_folder, hashes, hub, location_index, verify
+from artgen.registry import config_checks, connected_prior, diffusers_folder, hashes, hub, location_index
 from artgen.registry.describe import describe_folder
 from artgen.registry.diffusers_folder import missing_files
 from artgen.registry.hub import cache
@@ -228,7 +228,7 @@ def _fetch_configs(
     reference: ModelReference, *, force: bool = False, omitted: tuple[str, ...] = ()
 ) -> hub.PendingDownload:
     def check_index(index: Mapping[str, Any]) -> None:
-        verify.check_index(reference.target, index)
+        config_checks.check_index(reference.target, index)
 
     return hub.fetch_configs(
         reference.target,
@@ -302,7 +302,7 @@ def _describe_header(reference: ModelReference, pending: hub.PendingDownload) ->
 
 def _describe_configs(reference: ModelReference, folder: Path, omitted: tuple[str, ...]) -> ResolvedModel:
     try:
-        verify.check_configs(folder, name=reference.name, is_complete=False)
+        config_checks.check_configs(folder, name=reference.name, is_complete=False)
         return _describe_snapshot(reference, folder, omitted)
     except InputFileError as error:
         raise ModelUnavailableError(error.message, "Use another copy of the model.") from error
@@ -313,7 +313,7 @@ def _check_cached_configs(reference: ModelReference, omitted: tuple[str, ...]) -
     folder = cache.snapshot_folder(reference.target, reference.revision) or cache.newest_snapshot(reference.target)
     if reference.file or folder is None or not (folder / "model_index.json").is_file():
         return
-    verify.check_index(reference.target, diffusers_folder.read_model_index(folder))
+    config_checks.check_index(reference.target, diffusers_folder.read_model_index(folder))
     if all(name.endswith(".safetensors") for name in missing_files(folder, omitted)):
         _describe_configs(reference, folder, omitted)
 

@@ -4,27 +4,23 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
-from artgen.registry import diffusers_folder, hashes, model_configs, pipelines
+from artgen.registry import diffusers_folder, hashes, model_configs
 from artgen.registry.catalog import ASSETS_FOLDER, known_models
 from artgen.registry.checkpoint_content import read_weights_header
 from artgen.registry.component_fit import check_components_fit
+from artgen.registry.config_checks import check_configs
 from artgen.registry.hub import cache as hub_cache
 from artgen.registry.hub import download
-from artgen.registry.hub.select_files import TOKENIZER_CLASSES, VOCABULARY_FILES, missing_weights_error
+from artgen.registry.hub.select_files import missing_weights_error
 from artgen.registry.references import ModelReference, parse_reference
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, SafetensorsHeader, read_header
 from artgen.system.counts import counted
 from artgen.system.files import wrap_read_errors
 
-COMPONENT_LIBRARIES = ("diffusers", "transformers")
-"""Libraries of the components' classes, besides the modules of diffusers' pipelines."""
-_CODE_HINT = "artgen does not run code of a model. Use another copy of the model."
 MAX_LISTED_FILES = 3
 
 OnVerify = Callable[[str, int, int], None]
@@ -102,93 +98,6 @@ def _check_single_file(model: ResolvedModel) -> None:
             model_configs.check_config_fits_weights(config, model_configs.read_config(config), shapes)
     except InputFileError as error:
         raise ModelUnavailableError(error.message, repair_hint) from None
-
-
-def check_index(name: str, index: Mapping[str, Any]) -> None:
-    """Check the `model_index.json` of a model: artgen supports its pipeline, and all classes are in the libraries.
-
-    Args:
-        name: name of the model.
-        index: content of the file.
-
-    Raises:
-        RefusedError: the pipeline or a component requires code of the model.
-        ModelUnavailableError: artgen does not support the pipeline, a package is not installed, or the model has no
-            scheduler.
-    """
-    pipeline = index.get("_class_name")
-    if not isinstance(pipeline, str) or not pipeline.isidentifier():
-        raise RefusedError(f"Cannot load '{name}': it requires its own code for the pipeline.", _CODE_HINT)
-    for component, library, class_name in diffusers_folder.iter_components(index):
-        if library not in {*COMPONENT_LIBRARIES, *_pipeline_modules()}:
-            source = f"{component} ({class_name}) from '{library}'"
-            raise RefusedError(f"Cannot load '{name}': it requires its own code for {source}.", _CODE_HINT)
-    pipelines.require_entry(name, pipeline, index)
-    _check_packages(name, index)
-    if index.get("scheduler") in (None, [None, None]):
-        raise ModelUnavailableError(
-            f"Cannot use '{name}': its model_index.json has no scheduler.",
-            "Use a complete copy, or copy the folder 'scheduler' of its base model and add the line "
-            '"scheduler": ["diffusers", CLASS] to model_index.json.',
-        )
-
-
-PROCESSOR_PACKAGE = "torchvision"
-"""Package of the video processor that is part of each class of `VIDEO_PROCESSORS`."""
-VIDEO_PROCESSORS = ("PixtralProcessor", "Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
-
-
-def _check_packages(name: str, index: Mapping[str, Any]) -> None:
-    """Check that the package is installed that processors of language models need.
-
-    Raises:
-        ModelUnavailableError: the package is missing.
-    """
-    for component, _, class_name in diffusers_folder.iter_components(index):
-        if class_name in VIDEO_PROCESSORS and importlib.util.find_spec(PROCESSOR_PACKAGE) is None:
-            raise ModelUnavailableError(
-                f"Cannot use '{name}': its {component} ({class_name}) needs the package {PROCESSOR_PACKAGE}.",
-                f"Install the build of {PROCESSOR_PACKAGE} for your torch: https://pytorch.org/get-started/locally/",
-            )
-
-
-@cache
-def _pipeline_modules() -> frozenset[str]:
-    """Return the modules of diffusers' pipelines, which also contain classes of components. Does not import them."""
-    spec = importlib.util.find_spec("diffusers")
-    folder = Path(spec.origin).parent / "pipelines" if spec and spec.origin else Path()
-    return frozenset(
-        path.parent.name for pattern in ("*", "deprecated/*") for path in folder.glob(f"{pattern}/__init__.py")
-    )
-
-
-def check_configs(folder: Path, *, name: str = "", is_complete: bool = True) -> None:
-    """Check all configurations of a model folder, and reject Python code, which the libraries would import.
-
-    Args:
-        folder: folder of the model.
-        name: name of the model; the name of the folder by default.
-        is_complete: whether the folder contains all files, not only the configurations.
-
-    Raises:
-        RefusedError: a pipeline class or a component is defined in the model, or a configuration requires code.
-        ModelUnavailableError: artgen does not support the pipeline, or a value of a configuration has the wrong type
-            or is out of bounds.
-        InputFileError: a configuration is not valid JSON, or is too large.
-    """
-    index = diffusers_folder.read_model_index(folder)
-    check_index(name or folder.name, index)
-    for component, _, class_name in diffusers_folder.iter_components(index):
-        component_path = diffusers_folder.component_folder(folder, component, class_name)
-        if not component_path.is_dir():
-            continue
-        model_configs.check_folder(component_path, model_configs.max_vocabulary_bytes(class_name))
-        is_tokenizer = is_complete and class_name.endswith(TOKENIZER_CLASSES)
-        if is_tokenizer and not any((component_path / file).is_file() for file in VOCABULARY_FILES):
-            raise ModelUnavailableError(
-                f"Cannot load '{name or folder.name}': its {component} has no vocabulary.",
-                "Use another copy of the model.",
-            )
 
 
 def _check_complete(model: ResolvedModel, repair_hint: str) -> None:

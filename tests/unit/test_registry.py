@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from artgen import registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
-from artgen.registry import catalog, hashes, verify
+from artgen.registry import catalog, config_checks, hashes
 
 REPOSITORY = Path(registry.__file__).parents[2]
 
@@ -409,6 +409,6 @@ def test_processor_that_needs_a_missing_package_is_refused_by_the_index(
     with pytest.raises(
         ModelUnavailableError, match=f"its {component} \\({class_name}\\) needs the package torchvision"
     ):
-        verify.check_index("owner/name", index)
+        config_checks.check_index("owner/name", index)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed("json" if name == "torchvision" else name))
-    verify.check_index("owner/name", index)
+    config_checks.check_index("owner/name", index)

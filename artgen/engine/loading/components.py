@@ -22,8 +22,8 @@ from artgen.engine.loading.quantize import quantization_config
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, pipelines
+from artgen.registry.config_checks import COMPONENT_LIBRARIES
 from artgen.registry.diffusers_folder import denoiser_name, find_weights, read_model_index
-from artgen.registry.verify import COMPONENT_LIBRARIES
 
 # transformers derives these tensors. Files of older versions lack or contain them.
 DERIVED_TENSOR_SUFFIXES = ("position_ids",)
