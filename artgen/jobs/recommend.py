@@ -12,10 +12,10 @@ from artgen.errors import ArtgenError
 from artgen.jobs.time_estimate import cpu_seconds, num_cores
 from artgen.registry.catalog import ModelInfo, builtin_models
 from artgen.registry.hub import cache
+from artgen.registry.hub_snapshots import complete_snapshot
 from artgen.registry.memory import DTYPE_BYTES, estimate_catalog_memory
 from artgen.registry.pipelines import PipelineEntry, pipeline_entries
 from artgen.registry.references import ModelReference
-from artgen.registry.resolve import complete_snapshot
 from artgen.spec import memory_budget
 from artgen.system import hardware
 from artgen.system.counts import format_duration

@@ -1,18 +1,25 @@
 """Resolve the name of a model to files on the disk; download hub models if necessary and allowed."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError
-from artgen.events import Downloading, Listener, Notice, no_op
+from artgen.events import Listener, no_op
 from artgen.registry import config_checks, connected_prior, diffusers_folder, hashes, hub, location_index
 from artgen.registry.describe import describe_folder
 from artgen.registry.diffusers_folder import missing_files
 from artgen.registry.hub import cache
-from artgen.registry.references import ModelReference, parse_reference, similar_names_hint
+from artgen.registry.hub_snapshots import (
+    DENOISERS,
+    complete_snapshot,
+    fetch_checked_configs,
+    finish_download,
+    missing_without_denoiser,
+    offline_error,
+)
+from artgen.registry.references import ModelReference, parse_reference
 from artgen.registry.resolved import RemoteWeights, ResolvedModel
 from artgen.registry.single_file import describe_file
 from artgen.registry.single_file_configs import (
@@ -22,8 +29,6 @@ from artgen.registry.single_file_configs import (
     single_file_config,
 )
 
-DENOISERS = ("unet/", "transformer/")
-"""Folders whose weights a model that provides the other components does not need."""
 Check = Callable[[ResolvedModel], None]
 
 
@@ -87,14 +92,14 @@ def resolve_reference(
         if folder is None:
             if offline or cache.is_offline():
                 _check_cached_configs(reference, omitted)
-                raise _offline_error(reference)
-            pending = _fetch_configs(reference, omitted=omitted)
+                raise offline_error(reference)
+            pending = fetch_checked_configs(reference, omitted=omitted)
             preview = _describe_pending(reference, pending, omitted)
             if check is not None and preview is not None:
                 check(preview)
             if not download and preview is not None:
                 return preview
-            folder = _finish(pending, listener)
+            folder = finish_download(pending, listener)
         if reference.file:
             model = _describe_file(reference, folder / reference.file, offline, download, listener)
             return replace(model, revision=folder.name, source=reference.target)
@@ -122,7 +127,7 @@ def _connect_prior(
         pending = connected_prior.pending_prior(prior, offline=offline)
         if not download:
             return replace(model, remote=RemoteWeights(pending.num_bytes, 0, ""))
-        folder = _finish(pending, listener)
+        folder = finish_download(pending, listener)
     combined = connected_prior.combined_folder(model.path, folder)
     found = describe_folder(reference.name, combined, reference.info)
     return replace(found, revision=model.revision, source=model.source)
@@ -142,13 +147,13 @@ def _describe_file(
         if base.kind != "hub":
             return folder.name, folder
         snapshot = cache.snapshot_folder(base.target, base.revision)
-        if snapshot is None or not (snapshot / "model_index.json").is_file() or _missing_without_denoiser(snapshot):
+        if snapshot is None or not (snapshot / "model_index.json").is_file() or missing_without_denoiser(snapshot):
             if offline or cache.is_offline():
-                raise _offline_error(base)
-            found = _fetch_configs(base).without_weights(DENOISERS)
+                raise offline_error(base)
+            found = fetch_checked_configs(base).without_weights(DENOISERS)
             snapshot = found.folder
             if download:
-                _finish(found, listener)
+                finish_download(found, listener)
             else:
                 pending.append(found)
         return f"{base.target}@{snapshot.name}", snapshot
@@ -157,11 +162,6 @@ def _describe_file(
     if not pending:
         return model
     return replace(model, remote=RemoteWeights(pending[0].num_bytes))
-
-
-def _missing_without_denoiser(folder: Path) -> list[str]:
-    """Return the missing files of a model folder, except the weights of its denoiser."""
-    return [name for name in missing_files(folder) if not (name.startswith(DENOISERS) and "safetensors" in name)]
 
 
 def download_model(reference: ModelReference, *, force: bool = False, listener: Listener = no_op) -> Path:
@@ -175,9 +175,9 @@ def download_model(reference: ModelReference, *, force: bool = False, listener: 
     Raises:
         ArtgenError: see `resolve_model`.
     """
-    pending = _fetch_configs(reference, force=force)
+    pending = fetch_checked_configs(reference, force=force)
     _describe_pending(reference, pending)
-    return _finish(pending, listener, force=force)
+    return finish_download(pending, listener, force=force)
 
 
 def find_models_by_hash(model_hash: object) -> list[ResolvedModel]:
@@ -209,44 +209,9 @@ def find_local_model(name: str) -> ResolvedModel | None:
     return resolve_model(name, offline=True)
 
 
-def complete_snapshot(reference: ModelReference, omitted: tuple[str, ...] = ()) -> Path | None:
-    """Return the folder of a hub model's snapshot; None if the snapshot or one of its required files is missing."""
-    folder = cache.snapshot_folder(reference.target, reference.revision)
-    if folder is not None and reference.file:
-        return folder if (folder / reference.file).is_file() else None
-    if folder is None or not (folder / "model_index.json").is_file() or missing_files(folder, omitted):
-        return None
-    return folder
-
-
 def _describe_snapshot(reference: ModelReference, folder: Path, omitted: tuple[str, ...] = ()) -> ResolvedModel:
     model = describe_folder(reference.name, folder, reference.info, omitted)
     return replace(model, revision=folder.name, source=reference.target)
-
-
-def _fetch_configs(
-    reference: ModelReference, *, force: bool = False, omitted: tuple[str, ...] = ()
-) -> hub.PendingDownload:
-    def check_index(index: Mapping[str, Any]) -> None:
-        config_checks.check_index(reference.target, index)
-
-    return hub.fetch_configs(
-        reference.target,
-        reference.revision,
-        file=reference.file,
-        check_index=check_index,
-        force=force,
-        omitted=omitted,
-    )
-
-
-def _finish(pending: hub.PendingDownload, listener: Listener, *, force: bool = False) -> Path:
-    for note in (*pending.selection.notes, pending.size_note()):
-        if note:
-            listener(Notice(note))
-    return hub.finish(
-        pending, force=force, on_progress=lambda file, done, total: listener(Downloading(file, done, total))
-    )
 
 
 def _describe_pending(
@@ -316,19 +281,3 @@ def _check_cached_configs(reference: ModelReference, omitted: tuple[str, ...]) -
     config_checks.check_index(reference.target, diffusers_folder.read_model_index(folder))
     if all(name.endswith(".safetensors") for name in missing_files(folder, omitted)):
         _describe_configs(reference, folder, omitted)
-
-
-def _offline_error(reference: ModelReference) -> ModelUnavailableError:
-    folder = cache.snapshot_folder(reference.target, reference.revision)
-    name = reference.name if not reference.revision else f"{reference.name}@{reference.revision}"
-    if folder is not None and (folder / "model_index.json").is_file():
-        missing = ", ".join(missing_files(folder)[:3])
-        message = f"The model '{name}' is incomplete on this computer (missing {missing}), and the network is disabled."
-    else:
-        message = (
-            f"The model '{name}' is not on this computer, and the network is disabled (--offline or HF_HUB_OFFLINE)."
-        )
-    hint = f"Run `artgen models pull {name}` once with a network"
-    if reference.info is None and folder is None:
-        return ModelUnavailableError(message, f"{hint}. {similar_names_hint(reference.target)}")
-    return ModelUnavailableError(message, f"{hint}, or choose a model of `artgen models list`.")

@@ -138,8 +138,8 @@ def test_checkpoint_of_a_repository_without_diffusers_layout_is_downloaded_alone
         folder = registry.hub.pull(info.source, file=info.file)
         assert [path.name for path in folder.iterdir()] == [info.file]
         reference = registry.parse_reference("sdxl-lightning")
-        assert registry.resolve.complete_snapshot(reference) == folder
+        assert registry.hub_snapshots.complete_snapshot(reference) == folder
         assert [check.ok for check in registry.verify_model_files("sdxl-lightning")] == [True]
         (folder / info.file).unlink()
-        assert registry.resolve.complete_snapshot(reference) is None
+        assert registry.hub_snapshots.complete_snapshot(reference) is None
         assert [check.detail for check in registry.verify_model_files("sdxl-lightning")] == ["missing"]
