@@ -9,7 +9,7 @@ from artgen import images, registry
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.jobs import pipeline_options
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, PipelineJob
-from artgen.registry import pipelines
+from artgen.registry import task_support
 from artgen.registry.lora import LoraRequest
 from artgen.spec.requests import TASKS, PromptRequest
 from artgen.spec.schedulers import SCHEDULERS, find_scheduler
@@ -135,7 +135,7 @@ def check_task(request: PromptRequest, model: registry.ResolvedModel) -> None:
         ModelUnavailableError: the model does not support the task.
     """
     entry = model.pipeline_entry
-    pipelines.check_task(entry, request.task, model.name)
+    task_support.check_task(entry, request.task, model.name)
     if model.is_inpainting and TASKS[request.task].pipeline_kind != "Inpainting":
         raise ModelUnavailableError(
             f"Cannot use '{model.name}' for {request.task}: it is an inpainting model.",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from artgen.errors import ModelUnavailableError, UsageError
-from artgen.registry import ResolvedModel, diffusers_folder, pipelines
+from artgen.registry import ResolvedModel, diffusers_folder, pipelines, task_support
 from artgen.registry.describe import vae_scale_factor
 from artgen.spec.requests import Sample
 from artgen.spec.schedulers import identify_scheduler
@@ -51,7 +51,7 @@ def entry_of(model: ResolvedModel) -> pipelines.PipelineEntry:
         ModelUnavailableError: the pipeline is unknown, or needs a prompt or an image.
     """
     try:
-        pipelines.check_task(model.pipeline_entry, Sample.task, model.name)
+        task_support.check_task(model.pipeline_entry, Sample.task, model.name)
     except ModelUnavailableError as error:
         raise ModelUnavailableError(error.message, error.hint, settings=("model",)) from None
     return model.pipeline_entry

@@ -5,7 +5,6 @@ Each entry of the table is one family or variant, such as Flux.1 dev. `find_entr
 download. This module imports neither torch nor diffusers.
 """
 
-import importlib.util
 import json
 import math
 from collections.abc import Mapping
@@ -268,41 +267,3 @@ def supported_families() -> tuple[str, ...]:
         if "txt2img" in entry.tasks:
             families.setdefault(entry.architecture, entry.title)
     return tuple(families.values())
-
-
-def check_task(entry: PipelineEntry, task: str, model_name: str) -> None:
-    """Check that a pipeline supports a task.
-
-    Raises:
-        ModelUnavailableError: the pipeline does not support the task; the message contains the supported tasks.
-    """
-    if task in entry.tasks:
-        _check_packages(entry, model_name)
-        return
-    if "sample" in entry.tasks:
-        raise ModelUnavailableError(
-            f"Cannot use '{model_name}' for {task}: {entry.title} models take no prompt and no image.",
-            f"artgen sample -m {model_name}",
-        )
-    if task == "sample" and "txt2img" in entry.tasks:
-        raise ModelUnavailableError(
-            f"Cannot use '{model_name}' for sample: {entry.title} models need a prompt.",
-            f'artgen txt2img "a red fox" -m {model_name}',
-        )
-    reason = entry.refused_tasks.get(task)
-    supported = ", ".join(entry.tasks)
-    raise ModelUnavailableError(
-        f"Cannot use '{model_name}' for {task}: {reason or f'{entry.title} models support only {supported}'}.",
-        f"Use it with {supported}, or choose another --model (`artgen models list`)."
-        if reason
-        else "Choose another --model (`artgen models list`).",
-    )
-
-
-def _check_packages(entry: PipelineEntry, model_name: str) -> None:
-    missing = [package for package in entry.packages if importlib.util.find_spec(package) is None]
-    if missing:
-        raise ModelUnavailableError(
-            f"Cannot use '{model_name}': {entry.title} models need {' and '.join(missing)}.",
-            f"pip install {' '.join(missing)}",
-        )

@@ -21,7 +21,7 @@ from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ArtgenError, ModelUnavailableError
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
-from artgen.registry.pipelines import check_task
+from artgen.registry.task_support import check_task
 
 LIBRARY_LOGGERS = (diffusers.logging, transformers.logging)
 
