@@ -6,13 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from artgen.cli import engine_checks
 from artgen.cli.batch_entries import non_default_settings
-from artgen.cli.console import Reporter, print_error, print_note
+from artgen.cli.batch_report import batch_summary, report_line_errors
+from artgen.cli.console import Reporter, print_note
 from artgen.cli.progress_batch import BatchReporter
-from artgen.cli.run_requests import MAX_LISTED_ERRORS, JobOutcome, OnOutcome, PendingJob, RunPlan
+from artgen.cli.run_requests import JobOutcome, OnOutcome, PendingJob, RunPlan
 from artgen.cli.user_defaults import check_unused_settings, is_typed
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import no_op
@@ -29,7 +28,7 @@ from artgen.queue.recovery import find_images
 from artgen.queue.timings import Timings
 from artgen.spec.records import to_record
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings, RunSettings, options_of
-from artgen.system.counts import counted, format_duration
+from artgen.system.counts import counted
 
 
 class LedgerJobs:
@@ -97,12 +96,12 @@ class LedgerJobs:
         self.plan = planner.build_plan(entries)
         if planner.has_previews and not self._is_dry_run:
             if not self._run_settings.keep_going:  # else the errors are reported after the download
-                _report_line_errors(self.plan, keep_going=False)
+                report_line_errors(self.plan, keep_going=False)
                 self._check_jobs(reporter)
             planner.download_models(self.plan)
             self.plan = self._create_planner(reporter).build_plan(entries)
         notes = self._recover_images()
-        _report_line_errors(self.plan, keep_going=self._run_settings.keep_going)
+        report_line_errors(self.plan, keep_going=self._run_settings.keep_going)
         notes += check_unused_settings(self.plan, self._defaults)
         self._check_jobs(reporter)
         _reject_selected_gpu(self.plan, self._run_settings)
@@ -113,7 +112,7 @@ class LedgerJobs:
             lambda _: None,  # the planner checked all jobs
             len(state.jobs) + len(self.plan.line_errors),
             has_ledger=True,
-            notes=[*self.ledger.damage_notes(), *notes, *self.plan.notes, _batch_summary(state, self._folder)],
+            notes=[*self.ledger.damage_notes(), *notes, *self.plan.notes, batch_summary(state, self._folder)],
             failed=[
                 *(JobOutcome(line.location, error=line.error) for line in self.plan.line_errors),
                 *(_failed_outcome(job.location, record.error, record) for job, record in state.failed),
@@ -177,7 +176,7 @@ class LedgerJobs:
             self.plan.jobs = [job for job in self.plan.jobs if job.number not in errors]
             self.plan.line_errors += errors.values()
             failed = BatchPlan(self._folder, self.plan.jobs, list(errors.values()))
-            _report_line_errors(failed, keep_going=self._run_settings.keep_going)
+            report_line_errors(failed, keep_going=self._run_settings.keep_going)
 
     def _generate(self, state: RunState, reporter: Reporter, on_outcome: OnOutcome) -> None:
         changed = changed_failures(self.plan, self.ledger)
@@ -269,36 +268,3 @@ def _reject_selected_gpu(plan: BatchPlan, run_settings: RunSettings) -> None:
             f"Cannot combine {option} with --device {devices[0]}: {option} assigns a different GPU to each process.",
             "Omit --device. Select GPUs with CUDA_VISIBLE_DEVICES=0,2.",
         )
-
-
-def _report_line_errors(plan: BatchPlan, *, keep_going: bool) -> None:
-    for line in plan.line_errors[:MAX_LISTED_ERRORS]:
-        print_error(ArtgenError(f"{line.location}: {line.error.message}", line.error.hint))
-    if len(plan.line_errors) > MAX_LISTED_ERRORS:
-        print_note(
-            f"{counted(len(plan.line_errors) - MAX_LISTED_ERRORS, 'more error is', 'more errors are')} not listed."
-        )
-    if plan.line_errors and not keep_going:
-        codes = {line.error.exit_code for line in plan.line_errors}
-        total = len(plan.line_errors) + len(plan.jobs)
-        if total > 1:
-            print_note(f"{len(plan.line_errors):,} of {counted(total, 'job')} cannot run. No image was generated.")
-        if plan.jobs:
-            print_note("Fix them, or add --keep-going to generate the others.")
-        raise typer.Exit(codes.pop() if len(codes) == 1 else UsageError.exit_code)
-    if not plan.jobs and not plan.line_errors:
-        raise UsageError("Cannot run the batch: it contains no jobs.", "Write one prompt per line in a prompt file.")
-
-
-def _batch_summary(state: RunState, folder: Path) -> str:
-    total = len(state.jobs)
-    parts = [f"{counted(total, 'image')} in '{folder}'"]
-    if state.num_completed:
-        parts.append(f"{state.num_completed:,} done")
-    if state.failed:
-        parts.append(f"{len(state.failed):,} failed before (--retry-failed)")
-    if state.num_completed or state.failed:
-        parts.append(f"{len(state.pending):,} to generate")
-    if state.pending and (seconds := Timings().estimate_seconds(state.pending)) is not None:
-        parts.append(f"about {format_duration(seconds)} on this machine")
-    return f"{', '.join(parts)}."
