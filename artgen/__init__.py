@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from artgen.jobs.anomaly import Anomaly
     from artgen.metadata import ImageMetadata
     from artgen.metadata import read_metadata as info
-    from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Request, Sample, Txt2Img
+    from artgen.spec.base_requests import Request
+    from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
 
 
 __all__ = [
@@ -55,7 +56,7 @@ _LAZY_IMPORTS = {
     "Img2Img": ("artgen.spec.requests", "Img2Img"),
     "Inpaint": ("artgen.spec.requests", "Inpaint"),
     "Outpaint": ("artgen.spec.requests", "Outpaint"),
-    "Request": ("artgen.spec.requests", "Request"),
+    "Request": ("artgen.spec.base_requests", "Request"),
     "Sample": ("artgen.spec.requests", "Sample"),
     "Txt2Img": ("artgen.spec.requests", "Txt2Img"),
     "FailedImage": ("artgen.engine.generate", "FailedImage"),

@@ -14,7 +14,7 @@ from artgen.system.files import missing_file_error
 from artgen.system.input_files import is_stdin
 
 if TYPE_CHECKING:
-    from artgen.spec.requests import Request
+    from artgen.spec.base_requests import Request
 
 
 def dispatch(

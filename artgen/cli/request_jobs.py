@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from artgen.jobs.job import Job
     from artgen.jobs.prepare import PrepareJobs
     from artgen.outputs import AnimationOutput, Destination
-    from artgen.spec.requests import Request
+    from artgen.spec.base_requests import Request
 
 OnSaved = Callable[["GeneratedImage", Path], dict[str, Any]]
 """Receive each saved image and its path; return additional values for `--json`."""

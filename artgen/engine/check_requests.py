@@ -20,8 +20,9 @@ from artgen.events import Listener, Notice, no_op
 from artgen.jobs import sample
 from artgen.jobs.job import DenoiseJob, Job, PipelineJob
 from artgen.registry import ResolvedModel, read_scheduler_config, single_file_config
+from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.refiner import parse_refiner
-from artgen.spec.requests import PromptRequest, Request, Sample
+from artgen.spec.requests import Sample
 from artgen.system.counts import counted
 
 

@@ -24,7 +24,7 @@ from artgen.jobs import replay as replay_jobs
 from artgen.jobs.batch_size import BatchSizePolicy, ExactBatchSize, MaxBatchSize
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.jobs.prepare import prepare_jobs
-from artgen.spec.requests import Request
+from artgen.spec.base_requests import Request
 from artgen.spec.settings import FramesSettings
 
 __all__ = ["FailedImage", "GeneratedImage", "generate", "generate_all", "generate_jobs", "replay"]

@@ -22,7 +22,8 @@ from artgen.jobs.pipeline_options import uses_cfg
 from artgen.registry import ResolvedModel, estimate_memory
 from artgen.spec import fast
 from artgen.spec import memory_budget as budget
-from artgen.spec.requests import PromptRequest, Sample
+from artgen.spec.base_requests import PromptRequest
+from artgen.spec.requests import Sample
 from artgen.spec.settings import MAX_BATCH_SIZE, settings_of
 from artgen.system import hardware
 

@@ -6,7 +6,7 @@ from typing import Any
 from PIL import Image
 
 from artgen.errors import ArtgenError, WrongSizeError
-from artgen.spec.requests import Request
+from artgen.spec.base_requests import Request
 
 
 @dataclass(frozen=True)

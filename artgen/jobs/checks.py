@@ -11,7 +11,8 @@ from artgen.jobs import pipeline_options
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, PipelineJob
 from artgen.registry import task_support
 from artgen.registry.lora import LoraRequest
-from artgen.spec.requests import TASKS, PromptRequest
+from artgen.spec.base_requests import PromptRequest
+from artgen.spec.requests import TASKS
 from artgen.spec.schedulers import SCHEDULERS, find_scheduler
 from artgen.spec.settings import FramesSettings
 from artgen.system import hardware

@@ -8,9 +8,9 @@ from artgen import registry
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener
 from artgen.registry.vae import latent_mismatch, model_vae_config
+from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.fast import parse_presets
 from artgen.spec.refiner import RefinerSpec, parse_refiner
-from artgen.spec.requests import PromptRequest, Request
 
 ComponentKey = tuple[str | None, ...]
 OMITTED_COMPONENTS = ("text_encoder_3", "tokenizer_3")

@@ -5,8 +5,9 @@ from typing import Any
 
 from artgen import registry
 from artgen.jobs import checks
+from artgen.spec.base_requests import PromptRequest
 from artgen.spec.fast import parse_presets
-from artgen.spec.requests import TASKS, PromptRequest
+from artgen.spec.requests import TASKS
 from artgen.spec.schedulers import find_scheduler_with_sigmas, identify_scheduler
 from artgen.spec.seeds import generate_seed
 from artgen.spec.settings import options_of

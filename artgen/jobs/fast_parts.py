@@ -8,8 +8,8 @@ from artgen import registry
 from artgen.errors import UsageError
 from artgen.registry import diffusers_folder, pipelines
 from artgen.registry.catalog import BUNDLED_PREFIX
+from artgen.spec.base_requests import PromptRequest
 from artgen.spec.fast import parse_presets
-from artgen.spec.requests import PromptRequest
 from artgen.system.counts import counted
 
 LATENT_FORMATS = {"sd1": (4, 0.18215), "sd2": (4, 0.18215), "sdxl": (4, 0.13025), "sd3": (16, 1.5305)}

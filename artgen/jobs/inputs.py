@@ -9,7 +9,8 @@ from typing import Any
 from PIL import Image
 
 from artgen import images
-from artgen.spec.requests import Denoise, ImageRequest, Img2Img, Inpaint, Outpaint, PromptedImageRequest, Request
+from artgen.spec.base_requests import ImageRequest, PromptedImageRequest, Request
+from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint
 from artgen.spec.settings import settings_of
 from artgen.system.counts import counted
 

@@ -8,7 +8,8 @@ from PIL import Image, ImageOps
 
 from artgen import images, registry
 from artgen.registry.lora import LoraRequest
-from artgen.spec.requests import Denoise, PromptRequest, Request, Sample
+from artgen.spec.base_requests import PromptRequest, Request
+from artgen.spec.requests import Denoise, Sample
 from artgen.spec.settings import MAX_BATCH_SIZE
 
 

@@ -10,7 +10,7 @@ from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.outputs.encoding import EncodingOptions
 from artgen.registry.lora import LoraRequest
 from artgen.registry.safetensors_header import MAX_NAME_LENGTH
-from artgen.spec.requests import PromptRequest, Request
+from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.schedulers import find_scheduler
 
 MAX_EMBEDDINGS_IN_NOTE = 5

@@ -9,7 +9,8 @@ from typing import Any
 from artgen.errors import UsageError
 from artgen.registry import ResolvedModel
 from artgen.registry.pipelines import PipelineEntry
-from artgen.spec.requests import PromptRequest, Sample
+from artgen.spec.base_requests import PromptRequest
+from artgen.spec.requests import Sample
 
 
 def uses_cfg(request: PromptRequest | Sample, entry: PipelineEntry) -> bool:

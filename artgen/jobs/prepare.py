@@ -20,8 +20,9 @@ from artgen.jobs.inputs import InputImages, input_key
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
 from artgen.jobs.time_estimate import time_note
 from artgen.registry import lora as lora_files
+from artgen.spec.base_requests import ImageRequest, PromptRequest, Request
 from artgen.spec.fast import LCM_LORA_FILENAME
-from artgen.spec.requests import TASKS, Denoise, ImageRequest, PromptRequest, Request, Sample
+from artgen.spec.requests import TASKS, Denoise, Sample
 from artgen.system import hardware
 
 WRAPPED_SEED_NOTE = "A seed of 2^32 or more generates the same image as its remainder modulo 2^32."

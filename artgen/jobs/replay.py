@@ -18,9 +18,10 @@ from artgen.jobs import replay_checks, replay_files, replay_other_tools
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import PrepareJobs
 from artgen.spec import fast, settings
+from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
 from artgen.spec.records import from_record, record_notes
-from artgen.spec.requests import TASKS, Request
+from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, path_settings
 
 IGNORED_SETTINGS = ("guidance_scale", "negative_prompt")

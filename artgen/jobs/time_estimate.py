@@ -6,7 +6,8 @@ from artgen import registry
 from artgen.jobs import pipeline_options
 from artgen.jobs.inputs import scaled_size
 from artgen.registry.memory import parameter_counts
-from artgen.spec.requests import Denoise, ImageRequest, PromptRequest
+from artgen.spec.base_requests import ImageRequest, PromptRequest
+from artgen.spec.requests import Denoise
 from artgen.system import hardware
 from artgen.system.counts import format_duration
 

@@ -11,7 +11,7 @@ from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions
 from artgen.outputs.names import parse_template
 from artgen.outputs.stream_destination import StreamDestination
 from artgen.outputs.streams import STDOUT, find_stream
-from artgen.spec.requests import Request
+from artgen.spec.base_requests import Request
 from artgen.spec.settings import OutputSettings
 
 FORMAT_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}

@@ -11,8 +11,9 @@ from artgen.jobs import checks
 from artgen.jobs.job import GenerationJob, Job
 from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions
 from artgen.queue.entries import LINE_SETTINGS
+from artgen.spec.base_requests import Request
 from artgen.spec.records import to_record
-from artgen.spec.requests import Denoise, Request
+from artgen.spec.requests import Denoise
 from artgen.spec.settings import OutputSettings, Setting, settings_of
 from artgen.spec.sigma import MAX_SIGMA
 

@@ -7,9 +7,10 @@ from artgen import images
 from artgen.errors import ArtgenError, UsageError
 from artgen.jobs.replay_checks import PINNED_SETTINGS, WEIGHTS_PROVENANCE
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_value, setting_name
+from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
 from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS, RECORD_SCHEMA, check_provenance
-from artgen.spec.requests import TASKS, Request
+from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, unknown_setting_error
 
 _REPEATED_HINT = "Remove one of them."

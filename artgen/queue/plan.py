@@ -8,8 +8,8 @@ from typing import Any
 from artgen.outputs import AnimationOutput, Destination
 from artgen.queue.entries import LineError, location
 from artgen.registry import ResolvedModel
+from artgen.spec.base_requests import Request
 from artgen.spec.records import kept_fields, schema_note, unknown_fields_note
-from artgen.spec.requests import Request
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ from artgen.queue.entries import (
 from artgen.queue.job_settings import build_request
 from artgen.queue.plan import BatchPlan, JobTemplate, PlannedJob
 from artgen.queue.recovery import OwnFiles
+from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.records import to_record
-from artgen.spec.requests import TASKS, PromptRequest, Request
+from artgen.spec.requests import TASKS
 from artgen.spec.seeds import expand_seeds, hash_seed
 from artgen.spec.settings import (
     FramesSettings,

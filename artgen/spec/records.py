@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from artgen._version import __version__
 from artgen.errors import UsageError
+from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
-from artgen.spec.requests import TASKS, Request
+from artgen.spec.requests import TASKS
 from artgen.spec.settings import canonical_keys, options_of, settings_of, type_of, unknown_setting_error
 from artgen.system.counts import counted
 

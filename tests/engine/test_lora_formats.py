@@ -26,7 +26,7 @@ from artgen.errors import UsageError
 from artgen.registry import lora as lora_files
 from artgen.registry.lora_layers.shapes import layer_shape
 from artgen.registry.safetensors_header import read_header
-from artgen.spec.requests import PromptRequest
+from artgen.spec.base_requests import PromptRequest
 
 SETTINGS: dict[str, Any] = {"prompt": "a red fox", "seed": 3, "steps": 2, "width": 32, "height": 32}
 Key = Callable[[Layer, str], str]

@@ -34,7 +34,7 @@ from artgen.jobs.prepare import prepare_jobs
 from artgen.queue.entries import Entry
 from artgen.queue.planner import Planner
 from artgen.spec import memory_budget
-from artgen.spec.requests import PromptRequest
+from artgen.spec.base_requests import PromptRequest
 from artgen.system import hardware
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -18,7 +18,7 @@ from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, Re
 from artgen.jobs.job import Job
 from artgen.jobs.notes import source_seed_warning
 from artgen.jobs.prepare import prepare_jobs
-from artgen.spec.requests import ImageRequest, Request
+from artgen.spec.base_requests import ImageRequest, Request
 from artgen.spec.settings import options_of
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from artgen import Txt2Img
 from artgen.errors import UsageError
+from artgen.spec.base_requests import ImageRequest, Request
 from artgen.spec.lora import LoraSpec
 from artgen.spec.records import (
     JSON_ONLY_KEYS,
@@ -21,7 +22,7 @@ from artgen.spec.records import (
     record_notes,
     to_record,
 )
-from artgen.spec.requests import TASKS, Denoise, ImageRequest, Inpaint, Outpaint, Request
+from artgen.spec.requests import TASKS, Denoise, Inpaint, Outpaint
 from artgen.spec.schedulers import SCHEDULERS
 from artgen.spec.settings import options_of, settings_of, type_of
 
