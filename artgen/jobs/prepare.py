@@ -4,86 +4,39 @@ All validation runs here, before torch is imported and weights are read. The inp
 a model may download gigabytes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from artgen import registry
-from artgen.errors import ArtgenError
 from artgen.events import Downloading, Listener, Notice, no_op
-from artgen.jobs import checks, components, denoise, fast_parts, pipeline_options, sample
+from artgen.jobs import checks, components, fast_parts, pipeline_options, sample
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs import notes as notes_of
-from artgen.jobs.default_settings import default_settings, model_scheduler
+from artgen.jobs.drafts import JobDraft, build_job, describe_result, fill_request
 from artgen.jobs.inputs import InputImages, input_key
-from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
+from artgen.jobs.job import Job
+from artgen.jobs.model_entries import (
+    ModelCache,
+    ModelEntry,
+    ModelKey,
+    check_model,
+    has_changed,
+    model_key,
+    resolve_model,
+)
 from artgen.jobs.time_estimate import time_note
 from artgen.registry import lora as lora_files
 from artgen.spec.base_requests import ImageRequest, PromptRequest, Request
 from artgen.spec.fast import LCM_LORA_FILENAME
-from artgen.spec.requests import TASKS, Denoise, Sample
-from artgen.system import hardware
+from artgen.spec.requests import Sample
 
 WRAPPED_SEED_NOTE = "A seed of 2^32 or more generates the same image as its remainder modulo 2^32."
 
 
-@dataclass(frozen=True)
-class _ModelEntry:
-    """Store a resolved model.
-
-    Attributes:
-        model: resolved model; None if the request needs no model.
-        name: name that resolves to the same model again, with the commit if a revision was requested.
-        scheduler: name and sigmas of the model's default scheduler; None if unknown.
-        scheduler_config: configuration of the model's scheduler.
-        provenance: values of the model for the record.
-        settings: settings of its components, with names that resolve to the same files again.
-        extras: parts of approximations that were found for the model, by name of the approximation.
-        is_preview: whether the weights of the model or of a component are not on the disk.
-    """
-
-    model: registry.ResolvedModel | None
-    name: str | None = None
-    scheduler: tuple[str | None, str | None] = (None, None)
-    scheduler_config: Mapping[str, Any] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    extras: dict[str, registry.HubFiles] = field(default_factory=dict)
-    is_preview: bool = False
-
-
-_ModelKey = tuple[str | None, bool, components.ComponentKey]
 PrepareJobs = Callable[[Sequence[Request]], list[Job]]
 """`prepare_jobs` with its other arguments."""
-
-ModelCache = dict[_ModelKey, _ModelEntry]
-"""Resolved models, by name (None: no model), `offline` and the settings of components."""
-
-
-@dataclass(frozen=True)
-class _JobDraft:
-    """Represent a job between two stages.
-
-    Attributes:
-        request: request; complete after the stage `fill_defaults`.
-        inputs: prepared input images.
-        loras: LoRAs, in the order of the request.
-        entry: resolved model.
-        extras: parts of the approximations.
-        size: width and height of the result in pixels.
-        provenance: values for the record.
-        notes: notes for the user.
-    """
-
-    request: Request
-    inputs: InputImages = field(default_factory=InputImages)
-    loras: tuple[lora_files.LoraRequest, ...] = ()
-    entry: _ModelEntry = field(default_factory=lambda: _ModelEntry(None))
-    extras: dict[str, registry.HubFiles] = field(default_factory=dict)
-    size: tuple[int, int] = (0, 0)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def prepare_jobs(
@@ -118,14 +71,14 @@ def prepare_jobs(
     for device, quantize in dict.fromkeys((each.device, getattr(each, "quantize", None)) for each in requests):
         checks.check_quantize(device, quantize)
     stages = _Stages(listener, {} if models is None else models)
-    loaded = [stages.load_inputs(_JobDraft(request)) for request in requests]
-    jobs = [_build_job(stages.complete(draft)) for draft in loaded]
+    loaded = [stages.load_inputs(JobDraft(request)) for request in requests]
+    jobs = [build_job(stages.complete(draft)) for draft in loaded]
     if not download or not stages.has_previews:
         return jobs
     if check_previews is not None:
         check_previews(jobs)
     stages.download_models(requests)
-    return [_build_job(stages.complete(draft)) for draft in loaded]
+    return [build_job(stages.complete(draft)) for draft in loaded]
 
 
 class _Stages:
@@ -135,12 +88,12 @@ class _Stages:
         self._listener = listener
         self._on_download = _download_callback(listener)
         self._models = models
-        self._checked_models: set[_ModelKey] = set()
+        self._checked_models: set[ModelKey] = set()
         self._inputs: dict[tuple[Any, ...], InputImages] = {}
         self._loras: dict[tuple[Any, ...], tuple[lora_files.LoraRequest, ...]] = {}
-        self._shared: dict[tuple[Any, ...], _JobDraft] = {}
+        self._shared: dict[tuple[Any, ...], JobDraft] = {}
 
-    def load_inputs(self, draft: _JobDraft) -> _JobDraft:
+    def load_inputs(self, draft: JobDraft) -> JobDraft:
         """Load input images and LoRA files."""
         key, loras = input_key(draft.request), draft.request.loras
         if key not in self._inputs:
@@ -151,7 +104,7 @@ class _Stages:
                 self._save_location(each.file.sha256, each.file.path)
         return replace(draft, inputs=self._inputs[key], loras=self._loras[loras])
 
-    def complete(self, draft: _JobDraft) -> _JobDraft:
+    def complete(self, draft: JobDraft) -> JobDraft:
         """Run all stages after `load_inputs`."""
         return self.validate(self.fill_defaults(self.resolve_model(draft)))
 
@@ -163,14 +116,14 @@ class _Stages:
     def download_models(self, requests: Sequence[Request]) -> None:
         """Download the weights of the models of requests of which only the configurations are on the disk."""
         for request in requests:
-            key = _model_key(request)
+            key = model_key(request)
             if self._models[key].is_preview:
                 self._models[key] = self._resolve_entry(request, download=True)
 
-    def resolve_model(self, draft: _JobDraft) -> _JobDraft:
+    def resolve_model(self, draft: JobDraft) -> JobDraft:
         """Resolve the model, and check that it supports the task."""
-        key = _model_key(draft.request)
-        if key not in self._checked_models and key in self._models and _has_changed(self._models[key].model):
+        key = model_key(draft.request)
+        if key not in self._checked_models and key in self._models and has_changed(self._models[key].model):
             del self._models[key]
         self._checked_models.add(key)
         if key not in self._models:
@@ -180,17 +133,17 @@ class _Stages:
             resolved = self._models[key].model
             for note in resolved.notes if resolved else ():
                 self._listener(Notice(note))
-        _check_model(draft.request, self._models[key])
+        check_model(draft.request, self._models[key])
         return replace(draft, entry=self._models[key])
 
-    def _resolve_entry(self, request: Request, *, download: bool) -> _ModelEntry:
+    def _resolve_entry(self, request: Request, *, download: bool) -> ModelEntry:
         """Resolve the model of a request and its components, and remember the places of local files."""
-        entry = _resolve_model(request, self._listener, download=download)
+        entry = resolve_model(request, self._listener, download=download)
         if entry.model is None:
             return entry
         if entry.model.is_local:
             self._save_location(entry.provenance.get("model_hash", ""), entry.model.path)
-        _check_model(request, entry)
+        check_model(request, entry)
         found = components.resolve_components(request, entry.model, self._listener, download=download)
         for digest, path in found.locations:
             self._save_location(digest, path)
@@ -207,10 +160,10 @@ class _Stages:
         if note := registry.save_location(digest, path):
             self._listener(Notice(note))
 
-    def fill_defaults(self, draft: _JobDraft) -> _JobDraft:
+    def fill_defaults(self, draft: JobDraft) -> JobDraft:
         """Fill in the size, the unset settings and the values for the record."""
         draft = self._fill_shared(draft)
-        request = _fill_request(draft)
+        request = fill_request(draft)
         notes = draft.notes if (request.seed or 0) < 2**32 else (*draft.notes, WRAPPED_SEED_NOTE)
         if isinstance(request, PromptRequest) and draft.entry.model is not None:
             notes += notes_of.effect_warnings(request, draft.entry.model)
@@ -226,7 +179,7 @@ class _Stages:
             notes = (*notes, *notes_of.lora_notes(draft.loras))
         return replace(draft, request=request, notes=notes)
 
-    def validate(self, draft: _JobDraft) -> _JobDraft:
+    def validate(self, draft: JobDraft) -> JobDraft:
         """Check the complete request against the model, and add what its LoRAs and approximations need."""
         model, request = draft.entry.model, draft.request
         if model is None:
@@ -243,15 +196,15 @@ class _Stages:
             checks.check_text_offload(request, model, draft.loras)
         return draft
 
-    def _fill_shared(self, draft: _JobDraft) -> _JobDraft:
+    def _fill_shared(self, draft: JobDraft) -> JobDraft:
         """Fill in size, provenance and notes, which are equal for jobs with the same model and the same inputs."""
-        key = (_model_key(draft.request), draft.entry.is_preview, input_key(draft.request))
+        key = (model_key(draft.request), draft.entry.is_preview, input_key(draft.request))
         if key not in self._shared:
-            self._shared[key] = _describe_result(draft)
+            self._shared[key] = describe_result(draft)
         shared = self._shared[key]
         return replace(draft, size=shared.size, provenance=shared.provenance, notes=shared.notes)
 
-    def _add_extras(self, draft: _JobDraft, request: PromptRequest, model: registry.ResolvedModel) -> _JobDraft:
+    def _add_extras(self, draft: JobDraft, request: PromptRequest, model: registry.ResolvedModel) -> JobDraft:
         """Add the parts of the approximations, which are downloaded if necessary, after the model."""
         if model.remote is not None:
             return draft
@@ -265,121 +218,6 @@ class _Stages:
             lora_files.check_compatible(lcm_lora.file, model)
         provenance = {**draft.provenance, "fast_parts": [part.repo_at_commit for part in extras.values()]}
         return replace(draft, extras=extras, loras=loras, provenance=provenance)
-
-
-def _build_job(draft: _JobDraft) -> Job:
-    request, model, inputs = draft.request, draft.entry.model, draft.inputs
-    shared: dict[str, Any] = {
-        "size": draft.size, "provenance": draft.provenance, "notes": draft.notes, "loras": draft.loras
-    }  # fmt: skip
-    if isinstance(request, Denoise) and inputs.image is not None:
-        return DenoiseJob(request=request, image=inputs.image, low_bytes=inputs.low_bytes, model=model, **shared)
-    if isinstance(request, Sample) and model is not None:
-        found = sample.find_class(request, model)
-        if found is not None and found.name:
-            shared["provenance"] = {**draft.provenance, "class_name": found.name}
-        return SampleJob(request=request, model=model, class_number=found and found.number, **shared)
-    if isinstance(request, PromptRequest) and model is not None:
-        return GenerationJob(
-            request=request,
-            model=model,
-            image=inputs.image,
-            source=inputs.source,
-            mask=inputs.mask,
-            extras=draft.extras,
-            **shared,
-        )
-    raise TypeError(f"{type(request).__name__} is not a request of a known task")
-
-
-def _model_name(request: Request) -> str | None:
-    """Return the requested model or the default model; None if the request needs no model."""
-    if isinstance(request, Denoise):
-        return denoise.model_name(request)
-    if isinstance(request, Sample):
-        return sample.model_name(request)
-    return request.model or hardware.default_model()
-
-
-def _model_key(request: Request) -> _ModelKey:
-    return _model_name(request), request.offline, components.component_key(request)
-
-
-def _resolve_model(request: Request, listener: Listener, *, download: bool) -> _ModelEntry:
-    name = _model_name(request)
-    if name is None:
-        return _ModelEntry(None)
-    reference = registry.parse_reference(name)
-    model = registry.resolve_reference(
-        reference,
-        offline=request.offline,
-        download=download,
-        listener=listener,
-        omitted=components.omitted_components(request),
-    )
-    registry.check_model_files(model)
-    provenance = model.provenance()
-    full_name = model.name
-    if reference.kind in ("folder", "file") and reference.info is None:
-        # Local models are recorded without their folder; the hash identifies them.
-        provenance.update(model=model.short_name, model_source="local")
-    elif "@" in name and model.revision:
-        full_name = f"{model.name}@{model.revision}"
-        provenance["model"] = model.name
-    config = registry.read_scheduler_config(registry.single_file_config(model) if model.is_file else model.path)
-    return _ModelEntry(model, full_name, model_scheduler(model, config), config, provenance)
-
-
-def _has_changed(model: registry.ResolvedModel | None) -> bool:
-    """Return whether a file of a model was changed, added or removed after the model was resolved."""
-    try:
-        return model is not None and model.file_identities() != model.files
-    except ArtgenError:
-        return True
-
-
-def _check_model(request: Request, entry: _ModelEntry) -> None:
-    if isinstance(request, Denoise) and entry.model is not None:
-        denoise.check_model_type(request, entry.model)
-    elif isinstance(request, Sample) and entry.model is not None:
-        sample.check_model(entry.model)
-    elif isinstance(request, PromptRequest) and entry.model is not None:
-        checks.check_task(request, entry.model)
-        pipeline_options.check_options(request, entry.model, entry.scheduler)
-
-
-def _describe_result(draft: _JobDraft) -> _JobDraft:
-    """Fill in size, provenance and notes."""
-    request, model, inputs = draft.request, draft.entry.model, draft.inputs
-    size, notes = inputs.image.size if inputs.image else (0, 0), inputs.notes
-    if model is not None and TASKS[request.task].pipeline_kind:
-        if inputs.image is None:
-            size = checks.txt2img_size(getattr(request, "width", None), getattr(request, "height", None), model)
-        checks.check_position_limit(size, model)
-        notes = (*notes, *notes_of.size_warnings(size, model))
-    if model is not None and model.remote is not None:
-        notes = (*notes, model.download_note())
-    if isinstance(request, Sample) and model is not None:
-        size = sample.image_size(model)
-    provenance = {"width": size[0], "height": size[1], **inputs.provenance, **draft.entry.provenance}
-    return replace(draft, size=size, provenance=provenance, notes=notes)
-
-
-def _fill_request(draft: _JobDraft) -> Request:
-    """Return the request with all defaults filled in."""
-    request, model = draft.request, draft.entry.model
-    if isinstance(request, Denoise):
-        request = denoise.fill_defaults(request, model)
-        return request if model is None else request.replace(model=draft.entry.name)
-    if isinstance(request, Sample) and model is not None:
-        return sample.fill_defaults(request, model, draft.entry.scheduler_config).replace(model=draft.entry.name)
-    if isinstance(request, PromptRequest) and model is not None:
-        return request.replace(
-            **default_settings(request, model, draft.entry.scheduler, draft.inputs.resolved, draft.size),
-            model=draft.entry.name,
-            **draft.entry.settings,
-        )
-    return request
 
 
 def _download_callback(listener: Listener) -> Callable[[str, int, int], None]:

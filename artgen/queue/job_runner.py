@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from artgen.errors import ArtgenError, DeviceLostError, OutputError, PipelineError
 from artgen.events import Event, Listener, Loading, Notice, StepEvent, no_op
 from artgen.jobs.job import Job
+from artgen.jobs.model_entries import ModelCache
 from artgen.jobs.notes import source_seed_warning
-from artgen.jobs.prepare import ModelCache, prepare_jobs
+from artgen.jobs.prepare import prepare_jobs
 from artgen.queue.ledger import JobResult, Ledger, failure_record, now
 from artgen.queue.ledger_lines import DONE, JobRecord
 from artgen.queue.locks import JobLocks

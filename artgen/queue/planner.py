@@ -12,8 +12,9 @@ from artgen.events import Listener, no_op
 from artgen.jobs import checks, pipeline_options
 from artgen.jobs.batch_size import default_batch_size
 from artgen.jobs.job import DenoiseJob, PipelineJob
+from artgen.jobs.model_entries import ModelCache
 from artgen.jobs.notes import effect_warnings, format_notes
-from artgen.jobs.prepare import ModelCache, prepare_jobs
+from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.replay_checks import PINNED_SETTINGS, pinned_model
 from artgen.outputs import Destination
 from artgen.queue import fingerprints

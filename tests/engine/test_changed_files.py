@@ -19,7 +19,8 @@ from artgen import Anomaly, Denoise, Txt2Img, find_anomalies, generate, generate
 from artgen.engine.sampling import prompts
 from artgen.errors import ModelUnavailableError
 from artgen.events import Event, Loading
-from artgen.jobs.prepare import ModelCache, prepare_jobs
+from artgen.jobs.model_entries import ModelCache
+from artgen.jobs.prepare import prepare_jobs
 from artgen.registry.hashes import compute_sha256
 
 WEIGHTS = {

@@ -64,7 +64,7 @@ def test_int8_is_replayed_and_differs_from_other_weights(zoo: Mapping[str, Path]
 
 def test_a_missing_package_is_reported_before_anything_is_loaded(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None)
-    monkeypatch.setattr("artgen.jobs.prepare.registry.resolve_reference", lambda *_, **__: pytest.fail("resolved"))
+    monkeypatch.setattr("artgen.registry.resolve_reference", lambda *_, **__: pytest.fail("resolved"))
     with pytest.raises(UsageError, match="needs the package torchao, which is not installed") as raised:
         generate(request(Path(sd1)))
     assert raised.value.hint == "pip install 'artgen[int8]'"

@@ -7,7 +7,7 @@ tensor that a file lacks with random numbers and only log it.
 import contextlib
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from diffusers.utils import deprecation_utils
 
 from artgen.engine.loading import weights
 from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.loading.oom import first_line
 from artgen.engine.loading.quantize import quantization_config
-from artgen.errors import ModelUnavailableError
+from artgen.errors import ArtgenError, ModelUnavailableError
 from artgen.events import Listener, Loading
 from artgen.registry import ResolvedModel, pipelines
 from artgen.registry.config_checks import COMPONENT_LIBRARIES
@@ -153,6 +154,23 @@ def missing_tensors_error(model: ResolvedModel, name: str, missing: Sequence[str
         f"Cannot load the {name} of '{model.name}': it lacks {len(missing)} of its tensors, first {missing[0]}.",
         f"artgen models pull --force {model.name}" if model.revision else "Use another copy of the model.",
     )
+
+
+@contextlib.contextmanager
+def wrap_build_errors(model: ResolvedModel, name: str) -> Iterator[None]:
+    """Convert all errors of the libraries: a constructor can raise any exception for an invalid configuration."""
+    try:
+        yield
+    except (ArtgenError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        # An error in the Rust code of tokenizers is a PanicException, which is not an Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ModelUnavailableError(
+            f"Cannot load the {name} of '{model.name}': {first_line(error).rstrip('.')}.",
+            "Use another copy of the model.",
+        ) from error
 
 
 def load_component(cls: Any, model: ResolvedModel, name: str, device_config: DeviceConfig) -> Any:

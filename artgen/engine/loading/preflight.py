@@ -6,8 +6,7 @@ tokenizers are small and are loaded. A dry run and a real run call `check_loadab
 before weights are read.
 """
 
-import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ import torch
 import transformers
 from accelerate import init_empty_weights
 
-from artgen.engine.loading import components, single_files
-from artgen.engine.loading.oom import first_line
-from artgen.errors import ArtgenError, ModelUnavailableError
+from artgen.engine.loading import component_fit, components, single_files
+from artgen.errors import ModelUnavailableError
 from artgen.registry import ResolvedModel, VaeFile
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.diffusers_folder import (
@@ -34,9 +32,6 @@ from artgen.registry.safetensors_header import read_header
 from artgen.system.counts import counted
 
 SAMPLE_PROMPT = "a fox \u2603"
-CORE_COMPONENTS = frozenset({"unet", "transformer", "vae", "scheduler", "tokenizer", "text_encoder"})
-"""Components that a pipeline needs if its constructor takes them and does not declare them as optional. Others, such as
-the T5 encoder of Stable Diffusion 3, can be null."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 Mismatches = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
@@ -80,7 +75,7 @@ def _check_single_file(model: ResolvedModel) -> None:
     contents = single_files.single_file_of(model)
     base_weights, denoiser = contents.base_weights(), denoiser_name(contents.config)
     if model.vae is not None:
-        with _wrap_build_errors(model, "vae"):
+        with components.wrap_build_errors(model, "vae"):
             _build_vae(model, model.vae)
     for name, library, class_name in iter_components(read_model_index(contents.config, model.omitted)):
         if name == "vae" and model.vae is not None:
@@ -90,11 +85,11 @@ def _check_single_file(model: ResolvedModel) -> None:
             continue
         if name not in contents.parts:
             files = base_weights[name].files if name in base_weights else ()
-            with _wrap_build_errors(model, name):
+            with components.wrap_build_errors(model, name):
                 _build_module(model, name, cls, contents.config / name, _shapes(files))
             continue
         try:
-            with _wrap_build_errors(model, name):
+            with components.wrap_build_errors(model, name):
                 tensors = single_files.meta_tensors(model, name)
                 if name == denoiser and contents.layout == "diffusers":
                     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
@@ -148,7 +143,7 @@ def _check_folder(model: ResolvedModel, safety_checker: bool) -> None:
             continue
         folder = component_folder(model.path, name, class_name)
         cls = components.find_class(library, class_name)
-        with _wrap_build_errors(model, name):
+        with components.wrap_build_errors(model, name):
             if name == "vae" and model.vae is not None:
                 parts[name] = _build_vae(model, model.vae)
             elif single_files.is_module_class(cls):
@@ -156,7 +151,7 @@ def _check_folder(model: ResolvedModel, safety_checker: bool) -> None:
                 parts[name] = _build_module(model, name, cls, folder, _shapes(files))
             else:
                 parts[name] = _load_part(cls, folder)
-    _check_pipeline(model, index, parts)
+    component_fit.check_pipeline(model, index, parts)
 
 
 def _shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
@@ -181,13 +176,13 @@ def _check_configurations(model: ResolvedModel) -> None:
     for name, library, class_name in iter_components(index):
         part_class = components.find_class(library, class_name)
         names.add(name)
-        with _wrap_build_errors(model, name):
+        with components.wrap_build_errors(model, name):
             if issubclass(part_class, diffusers.ModelMixin | transformers.PreTrainedModel):
                 _build_empty(part_class, component_folder(model.path, name, class_name))
             elif issubclass(part_class, diffusers.SchedulerMixin):
                 _load_part(part_class, component_folder(model.path, name, class_name))
     parts: dict[str, Any] = {name: None for name, value in index.items() if value == [None, None]}
-    _check_component_names(model, cls, {**parts, **dict.fromkeys(names, True)})
+    component_fit.check_component_names(model, cls, {**parts, **dict.fromkeys(names, True)})
 
 
 def _build_empty(cls: Any, folder: Path) -> Any:
@@ -271,98 +266,3 @@ def _reject_tensors(
 
 def _shape_text(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "a scalar"
-
-
-def _check_pipeline(model: ResolvedModel, index: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
-    """Check that the pipeline accepts the components, and that the components fit each other."""
-    class_name = index["_class_name"]
-    cls = components.find_class("diffusers", class_name, diffusers.DiffusionPipeline)
-    with _wrap_build_errors(model, "pipeline"):
-        optional = _check_component_names(model, cls, parts)
-        _check_types(model, cls, parts)
-        _check_tokenizers(model, parts)
-        settings = {name: value for name, value in index.items() if name in optional - parts.keys()}
-        if parts.get("safety_checker", True) is None:
-            settings["requires_safety_checker"] = False
-        cls(**parts, **settings)
-
-
-def _check_component_names(model: ResolvedModel, cls: Any, parts: Mapping[str, Any]) -> set[str]:
-    """Check that the pipeline class accepts the components; return the names of its other arguments.
-
-    Raises:
-        ModelUnavailableError: a component is missing, or the class does not have it.
-    """
-    expected, optional = map(set, cls._get_signature_keys(cls))
-    required = expected - set(cls._optional_components)
-    absent = sorted(name for name in required if name not in parts or (name in CORE_COMPONENTS and parts[name] is None))
-    if absent:
-        raise ModelUnavailableError(
-            f"Cannot load '{model.name}': {cls.__name__} needs a {absent[0]}, and model_index.json has none.",
-            "Use another copy of the model.",
-        )
-    unknown = sorted(parts.keys() - expected - optional)
-    if unknown:
-        raise ModelUnavailableError(
-            f"Cannot load '{model.name}': {cls.__name__} has no component {unknown[0]}.",
-            "Use another copy of the model.",
-        )
-    return optional
-
-
-def _check_types(model: ResolvedModel, cls: Any, parts: Mapping[str, Any]) -> None:
-    """Check that each component is of one of the classes that the pipeline declares."""
-    for name, allowed in cls._get_signature_types().items():
-        part = parts.get(name)
-        classes = tuple(each for each in allowed if isinstance(each, type))
-        is_module = isinstance(part, torch.nn.Module)
-        if is_module and classes and not any(issubclass(each, torch.nn.Module) for each in classes):
-            raise ModelUnavailableError(
-                f"Cannot load '{model.name}': its {name} is a {type(part).__name__}, and {cls.__name__} needs a "
-                f"{classes[0].__name__}.",
-                "Use another copy of the model.",
-            )
-
-
-def _check_tokenizers(model: ResolvedModel, parts: Mapping[str, Any]) -> None:
-    """Check that each text encoder has an embedding for all tokens and positions of its tokenizer."""
-    for number in ("", "_2", "_3"):
-        tokenizer, encoder = parts.get(f"tokenizer{number}"), parts.get(f"text_encoder{number}")
-        if not isinstance(tokenizer, transformers.PreTrainedTokenizerBase) or encoder is None:
-            continue
-        config = getattr(encoder.config, "text_config", encoder.config)
-        if len(tokenizer) > config.vocab_size:
-            raise ModelUnavailableError(
-                f"Cannot load '{model.name}': its tokenizer{number} has {len(tokenizer):,} tokens, and its "
-                f"text_encoder{number} has {config.vocab_size:,}.",
-                "Use another copy of the model.",
-            )
-        needs_end = "Bert" not in type(encoder).__name__
-        if (needs_end and getattr(tokenizer, "eos_token_id", None) is None) or tokenizer.pad_token_id is None:
-            raise ModelUnavailableError(
-                f"Cannot load '{model.name}': its tokenizer{number} has no end token or no padding token.",
-                "Use another copy of the model.",
-            )
-        if "CLIP" in type(encoder).__name__ and tokenizer.model_max_length > config.max_position_embeddings:
-            raise ModelUnavailableError(
-                f"Cannot load '{model.name}': its tokenizer{number} returns {tokenizer.model_max_length:,} tokens, and "
-                f"its text_encoder{number} accepts {config.max_position_embeddings:,}.",
-                "Use another copy of the model.",
-            )
-
-
-@contextlib.contextmanager
-def _wrap_build_errors(model: ResolvedModel, name: str) -> Iterator[None]:
-    """Convert all errors of the libraries: a constructor can raise any exception for an invalid configuration."""
-    try:
-        yield
-    except (ArtgenError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        # An error in the Rust code of tokenizers is a PanicException, which is not an Exception.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise ModelUnavailableError(
-            f"Cannot load the {name} of '{model.name}': {first_line(error).rstrip('.')}.",
-            "Use another copy of the model.",
-        ) from error

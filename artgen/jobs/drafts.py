@@ -1,0 +1,104 @@
+"""Drafts of jobs: describe the result, fill in the defaults, and build the job."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from artgen import registry
+from artgen.jobs import checks, denoise, sample
+from artgen.jobs import notes as notes_of
+from artgen.jobs.default_settings import default_settings
+from artgen.jobs.inputs import InputImages
+from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
+from artgen.jobs.model_entries import ModelEntry
+from artgen.registry import lora as lora_files
+from artgen.spec.base_requests import PromptRequest, Request
+from artgen.spec.requests import TASKS, Denoise, Sample
+
+
+@dataclass(frozen=True)
+class JobDraft:
+    """Represent a job between two stages.
+
+    Attributes:
+        request: request; complete after the stage `fill_defaults`.
+        inputs: prepared input images.
+        loras: LoRAs, in the order of the request.
+        entry: resolved model.
+        extras: parts of the approximations.
+        size: width and height of the result in pixels.
+        provenance: values for the record.
+        notes: notes for the user.
+    """
+
+    request: Request
+    inputs: InputImages = field(default_factory=InputImages)
+    loras: tuple[lora_files.LoraRequest, ...] = ()
+    entry: ModelEntry = field(default_factory=lambda: ModelEntry(None))
+    extras: dict[str, registry.HubFiles] = field(default_factory=dict)
+    size: tuple[int, int] = (0, 0)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def describe_result(draft: JobDraft) -> JobDraft:
+    """Fill in size, provenance and notes."""
+    request, model, inputs = draft.request, draft.entry.model, draft.inputs
+    size, notes = inputs.image.size if inputs.image else (0, 0), inputs.notes
+    if model is not None and TASKS[request.task].pipeline_kind:
+        if inputs.image is None:
+            size = checks.txt2img_size(getattr(request, "width", None), getattr(request, "height", None), model)
+        checks.check_position_limit(size, model)
+        notes = (*notes, *notes_of.size_warnings(size, model))
+    if model is not None and model.remote is not None:
+        notes = (*notes, model.download_note())
+    if isinstance(request, Sample) and model is not None:
+        size = sample.image_size(model)
+    provenance = {"width": size[0], "height": size[1], **inputs.provenance, **draft.entry.provenance}
+    return replace(draft, size=size, provenance=provenance, notes=notes)
+
+
+def fill_request(draft: JobDraft) -> Request:
+    """Return the request with all defaults filled in."""
+    request, model = draft.request, draft.entry.model
+    if isinstance(request, Denoise):
+        request = denoise.fill_defaults(request, model)
+        return request if model is None else request.replace(model=draft.entry.name)
+    if isinstance(request, Sample) and model is not None:
+        return sample.fill_defaults(request, model, draft.entry.scheduler_config).replace(model=draft.entry.name)
+    if isinstance(request, PromptRequest) and model is not None:
+        return request.replace(
+            **default_settings(request, model, draft.entry.scheduler, draft.inputs.resolved, draft.size),
+            model=draft.entry.name,
+            **draft.entry.settings,
+        )
+    return request
+
+
+def build_job(draft: JobDraft) -> Job:
+    """Return the job of a complete draft.
+
+    Raises:
+        TypeError: the request belongs to no known task.
+    """
+    request, model, inputs = draft.request, draft.entry.model, draft.inputs
+    shared: dict[str, Any] = {
+        "size": draft.size, "provenance": draft.provenance, "notes": draft.notes, "loras": draft.loras
+    }  # fmt: skip
+    if isinstance(request, Denoise) and inputs.image is not None:
+        return DenoiseJob(request=request, image=inputs.image, low_bytes=inputs.low_bytes, model=model, **shared)
+    if isinstance(request, Sample) and model is not None:
+        found = sample.find_class(request, model)
+        if found is not None and found.name:
+            shared["provenance"] = {**draft.provenance, "class_name": found.name}
+        return SampleJob(request=request, model=model, class_number=found and found.number, **shared)
+    if isinstance(request, PromptRequest) and model is not None:
+        return GenerationJob(
+            request=request,
+            model=model,
+            image=inputs.image,
+            source=inputs.source,
+            mask=inputs.mask,
+            extras=draft.extras,
+            **shared,
+        )
+    raise TypeError(f"{type(request).__name__} is not a request of a known task")
