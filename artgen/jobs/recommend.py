@@ -26,7 +26,7 @@ CUDA_RESERVED_FRACTION = 0.05
 
 YEAR_WEIGHT = 0.75
 """Value of a newer model: three years are as good as 2.25 doublings of the parameters."""
-OFFLOAD_PENALTIES = {"none": 0.0, "text": 0.25, "model": 0.5, "group": 3.5, "sequential": 5.0}
+OFFLOAD_PENALTIES = {"none": 0.0, "text": 0.25, "model": 0.5, "group": 6.0, "sequential": 8.0}
 """Cost of offloading, in doublings of the parameters."""
 QUICK_SECONDS = 120.0
 """Time of an image on the CPU from which a model is ranked lower; each doubling costs 1."""
