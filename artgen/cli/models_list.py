@@ -198,7 +198,7 @@ def recommend(
 ) -> None:
     """List the models of the catalog that fit this machine, best first, with the reason and the command.
 
-    Newer and larger models come first. Offloading, and on the CPU a long time, rank a model lower. The memory is an
+    Newer and larger models come first. Offloading, or a long computation on the CPU, lowers the rank. The memory is an
     estimate from the number of parameters. Nothing is downloaded.
 
     artgen models recommend

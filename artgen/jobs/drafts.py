@@ -1,4 +1,4 @@
-"""Drafts of jobs: describe the result, fill in the defaults, and build the job."""
+"""Build jobs in stages: describe the result, fill in the defaults, and create the job."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any

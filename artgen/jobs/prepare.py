@@ -137,7 +137,7 @@ class _Stages:
         return replace(draft, entry=self._models[key])
 
     def _resolve_entry(self, request: Request, *, download: bool) -> ModelEntry:
-        """Resolve the model of a request and its components, and remember the places of local files."""
+        """Resolve the model of a request and its components, and record the locations of local files."""
         entry = resolve_model(request, self._listener, download=download)
         if entry.model is None:
             return entry

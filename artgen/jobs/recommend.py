@@ -25,11 +25,11 @@ CUDA_RESERVED_FRACTION = 0.05
 """Fraction of the memory of a GPU that the driver and other programs use."""
 
 YEAR_WEIGHT = 0.75
-"""Value of a newer model: three years are as good as 2.25 doublings of the parameters."""
+"""Increase of the rank per year: three years are equal to 2.25 doublings of the parameters."""
 OFFLOAD_PENALTIES = {"none": 0.0, "text": 0.25, "model": 0.5, "group": 6.0, "sequential": 8.0}
 """Cost of offloading, in doublings of the parameters."""
 QUICK_SECONDS = 120.0
-"""Time of an image on the CPU from which a model is ranked lower; each doubling costs 1."""
+"""Computation time of an image on the CPU above which the rank is lower; each doubling costs 1."""
 TILING_PENALTY = 0.25
 """Cost of tiled VAE decoding, which changes colors slightly."""
 CALLS_PENALTY = 0.02
@@ -101,7 +101,7 @@ def this_machine(device: str = "auto") -> Machine | None:
 def recommend(machine: Machine, task: str = "txt2img") -> list[Recommendation]:
     """Return the models of the catalog that support a task and fit a machine, best first.
 
-    Newer and larger models come first; offloading, and on the CPU much time, rank a model lower.
+    Newer and larger models come first. Offloading, or a long computation on the CPU, lowers the rank.
     """
     found = [each for info in _candidates(task) if (each := _fit(info, machine, task)) is not None]
     return sorted(found, key=lambda each: (-each.rank, each.info.name))

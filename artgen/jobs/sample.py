@@ -25,7 +25,7 @@ FIXED_SCHEDULERS = {"DDIMPipeline": "ddim", "PNDMPipeline": None}
 
 
 class ClassLabel(NamedTuple):
-    """Represent a class of a model: its number, from 0, and its name; the name is empty if the model states none."""
+    """Represent a class of a model: its number, from 0, and its name; an empty name if the model has no class names."""
 
     number: int
     name: str
@@ -184,20 +184,22 @@ def _check_settings(request: Sample, model: ResolvedModel, entry: pipelines.Pipe
     if request.scheduler is not None and request.scheduler not in entry.schedulers:
         supported = ", ".join(entry.schedulers)
         raise UsageError(
-            f"The scheduler {request.scheduler} does not support '{model.name}', a model of the type {model.pipeline}.",
-            f"Supported schedulers: {supported}." if supported else "Remove --scheduler: only the model's own works.",
+            f"Cannot use --scheduler {request.scheduler} with '{model.name}', a model of the type {model.pipeline}.",
+            f"Supported schedulers: {supported}."
+            if supported
+            else "Remove --scheduler: only the scheduler of the model works.",
             settings=("scheduler",),
         )
     if request.dtype in ("fp16", "bf16") and not entry.supports("half-precision"):
         raise UsageError(
-            f"--dtype {request.dtype} does not support '{model.name}': {model.pipeline} computes in fp32.",
+            f"Cannot use --dtype {request.dtype} with '{model.name}': {model.pipeline} computes in fp32.",
             "Remove --dtype.",
             settings=("dtype",),
         )
     scale = model.guidance_scale if request.guidance_scale is None else request.guidance_scale
     if model.pipeline == "DiTPipeline" and scale > 1 and _num_classes(model) != DIT_NULL_CLASS:
         raise UsageError(
-            f"Guidance does not support '{model.name}': it has {_num_classes(model)} classes, and the guidance of "
+            f"Cannot use guidance with '{model.name}': it has {_num_classes(model)} classes, and the guidance of "
             f"DiTPipeline needs {DIT_NULL_CLASS}.",
             "Add --guidance-scale 1.",
         )

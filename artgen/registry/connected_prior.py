@@ -2,7 +2,7 @@
 
 The repositories of Kandinsky 2.2 contain only a decoder, whose input is an image embedding. The prior computes the
 embedding from the prompt. diffusers combines both (`AutoPipelineForText2Image`). `combined_folder` links the components
-of both models into one folder in diffusers' layout, so that it is a model like others.
+of both models into one folder in diffusers' layout, which loads like other models.
 """
 
 import hashlib

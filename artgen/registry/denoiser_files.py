@@ -12,7 +12,7 @@ TensorShapes = Mapping[str, tuple[int, ...]]
 ORIGINAL_PREFIX = "model.diffusion_model."
 EMA_PREFIX = "model_ema."
 MARKERS = ("v_pred", "ztsnr", "edm_mean", "edm_std", "edm_vpred.sigma_min", "edm_vpred.sigma_max")
-"""Tensors that are no weights: they tell ComfyUI how the model is sampled."""
+"""Tensors that are not weights: ComfyUI detects by them how the model is sampled."""
 CONTEXT_KEY = re.compile(r"(?:input_blocks|down_blocks|middle_block|mid_block)\..*attn2\.to_k\.weight$")
 
 

@@ -119,7 +119,7 @@ def _require_family(path: Path, content: FileContent) -> str:
     if method := unsupported_weights(content.shapes):
         raise ModelUnavailableError(
             f"Cannot load '{path.name}': its weights are {method}, which diffusers does not read from a single file.",
-            "Use a fp16, bf16 or plain fp8 version of the file, a GGUF file, or the model's folder or hub id.",
+            "Use an fp16, bf16 or plain fp8 version of the file, a GGUF file, or the model's folder or hub id.",
         )
     family = find_family(content, path.stem)
     if title := FOLDER_ONLY.get(denoiser.architecture):
@@ -181,7 +181,7 @@ def _kind_error(path: Path, content: FileContent, kind: FileKind | None) -> Mode
     """Return the error to raise for a file that is not an image model."""
     if kind is None:
         return ModelUnavailableError(
-            f"Cannot generate with '{path.name}': it is not an image model that artgen knows "
+            f"Cannot generate with '{path.name}': it is not an image model that artgen supports "
             f"({counted(len(content.shapes), 'tensor')}).",
             "Pass a complete checkpoint, a model folder or a hub id.",
         )

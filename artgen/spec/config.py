@@ -203,7 +203,7 @@ def set_value(name: str, text: str, path: Path) -> None:
     if key not in CONFIGURABLE_SETTINGS:
         raise UsageError(*unknown_setting_error(key, CONFIGURABLE_SETTINGS))
     if command and key in _SHARED_SETTINGS:
-        raise UsageError(f"'{key}' applies to all commands.", f"artgen config set {key} FOLDER")
+        raise UsageError(f"'{key}' applies to all commands.", f"artgen config set {key} VALUE")
     value = settings.parse_value(CONFIGURABLE_SETTINGS[key], key, text)
     if key == "model_folders":
         value = tuple(str(_expanded(folder).absolute()) for folder in value if folder.strip())

@@ -72,7 +72,7 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "height": RecordField(int, "Height of the image.", "pixels"),
     "image_sha256": RecordField(str, "SHA-256 of the input image file."),
     "mask_sha256": RecordField(str, "SHA-256 of the mask file."),
-    "class_name": RecordField(str, "Name of the class with the number `class_label`, as the model states it."),
+    "class_name": RecordField(str, "Name of the class with the number `class_label`, from the model's configuration."),
     "sigma_estimated": RecordField(float, "Estimated standard deviation of the noise.", "gray levels of 255"),
     "batch_size": RecordField(int, "Batch size of the pipeline call.", "images"),
     "true_cfg_scale": RecordField(float, "Scale of true classifier-free guidance, which a negative prompt enables."),

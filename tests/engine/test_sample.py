@@ -342,7 +342,7 @@ REFUSED = [
     ("ddpm", ("--scheduler", "euler"), 2, "Supported schedulers: ddpm, ddim"),
     ("ddpm", ("--scheduler", "flow-euler"), 2, "Supported schedulers"),
     ("ddpm", ("--scheduler", "DPM++ 2M Karras"), 2, "implies karras sigmas"),
-    ("consistency", ("--scheduler", "ddim"), 2, "only the model's own works"),
+    ("consistency", ("--scheduler", "ddim"), 2, "only the scheduler of the model works"),
     ("ddpm", ("--steps", "1000", "--steps", "1001"), 2, "steps"),
     ("consistency", ("--steps", "41"), 2, "40 training timesteps"),
     ("dit", (), 2, "--class is missing"),

@@ -276,7 +276,7 @@ def test_an_artgen_json_file_overrides_the_detection(tmp_path: Path) -> None:
         (VAE, "it is a VAE, not a model"),
         (FLUX, "a Flux.1 schnell file without all of its components: The model 'black-forest-labs/FLUX.1-schnell' is"),
         ({k: v for k, v in SD3.items() if "clip" not in k}, "a Stable Diffusion 3 Medium file without all of its"),
-        ({"x": (1,)}, r"is not an image model that artgen knows \(1 tensor\)"),
+        ({"x": (1,)}, r"is not an image model that artgen supports \(1 tensor\)"),
     ],
 )
 def test_incomplete_checkpoints_are_rejected(tmp_path: Path, shapes: Shapes, message: str) -> None:

@@ -57,7 +57,10 @@ def call_arguments(
 
 
 def _size_arguments(pipe: Any, accepted: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """Prevent that a pipeline scales the size to the sizes that its model was trained with."""
+    """Return arguments that make a pipeline generate exactly this size, and configure the pipeline where it has none.
+
+    Without them, the pipeline changes the size to a size that its model was trained with.
+    """
     if hasattr(pipe, "resolutions"):  # Kandinsky 5
         pipe.resolutions = [size]
     if type(pipe).__name__ == "HiDreamImagePipeline":

@@ -172,7 +172,7 @@ def _ignore(note: str) -> None:
 
 def _prepare_civitai(source: CivitaiSource, note: OnNote) -> _Download:
     if source.has_token:
-        note("The token in the address is not used. Set CIVITAI_TOKEN to it.")
+        note("The token in the address is not used. Set CIVITAI_TOKEN to this token.")
     model = civitai.fetch_model(source)
     for text in model.notes:
         note(text)

@@ -116,7 +116,7 @@ def check_url(url: str, label: str) -> None:
 
 @contextmanager
 def locked(partial: Path) -> Iterator[None]:
-    """Let only one process write a partial file.
+    """Lock a partial file, so that only one process writes it.
 
     Raises:
         OutputError: the folder cannot be written.
