@@ -123,6 +123,12 @@ def test_batches_with_a_refiner(base: Path, refiner: Path) -> None:
         assert difference.abs().max() <= 1
 
 
+def test_the_noise_of_the_refiner_depends_only_on_the_seed(base: Path, refiner: Path) -> None:
+    pytest.importorskip("torchsde")
+    first, second = (generate(request(base, refiner, scheduler="dpm++sde", steps=6, seed=3)).image for _ in range(2))
+    assert first == second
+
+
 def test_long_prompts_with_a_refiner(base: Path, refiner: Path) -> None:
     long_prompt = "a red fox in the snow and " * 20
     images = [

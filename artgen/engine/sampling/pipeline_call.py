@@ -132,6 +132,7 @@ def _run_pipeline_once(
             pipe = refiner.load_refiner(
                 jobs[0], batch_size, scheduler, device_config, memory_settings, progress.listener
             )
+            schedulers.seed_noise(pipe.scheduler, _seeds(padded_jobs))
             refined = call_arguments(pipe, padded_jobs, refiner.arguments(jobs[0], result.images), nan_guard, None)
             with wrap_pipeline_errors(jobs[0]), pipeline_cache.silence_libraries():
                 # The generators continue: an ancestral scheduler must not add the initial noise again.
@@ -174,10 +175,14 @@ def _prepare_pipeline(
     lora.set_loras(base, job.loras, device_config, memory_settings.offload)
     pipe = pipeline_cache.pipeline_for_task(base, job.model, task)
     scheduler = schedulers.build_scheduler(base.scheduler, request.scheduler, request.sigmas)
-    schedulers.seed_noise(scheduler, [int(each.request.seed or 0) for each in jobs])
+    schedulers.seed_noise(scheduler, _seeds(jobs))
     pipe.scheduler = schedulers.use_cpu_timesteps(scheduler)
     schedulers.check_steps(pipe.scheduler, request.steps or 1)
     return pipe
+
+
+def _seeds(jobs: Sequence[GenerationJob]) -> list[int]:
+    return [int(job.request.seed or 0) for job in jobs]
 
 
 def plan_optimizations(
