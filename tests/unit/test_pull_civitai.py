@@ -512,6 +512,33 @@ def test_endpoints_without_encryption_are_refused(monkeypatch: pytest.MonkeyPatc
     assert "not encrypted" in pull("civitai:12", 2).stderr
 
 
+def test_endpoints_with_a_password_are_refused_without_printing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIVITAI_ENDPOINT", "https://ada:secret@example.com")
+    result = pull("civitai:12", 2)
+    assert "user name or a password" in result.stderr
+    assert "secret" not in result.stderr
+
+
+def test_files_that_differ_only_in_the_suffix_have_their_own_descriptions(web: WebServer) -> None:
+    own_folder("lora").mkdir(parents=True)
+    other = own_folder("lora") / "fox.gguf"
+    other.write_bytes(b"GGUF")
+    other.with_suffix(".artgen.json").write_text('{"source": "mine"}')
+    pull("civitai:12")
+    assert stored(name="fox-34")[1]["source"] == "civitai:12@34"
+    assert json.loads(other.with_suffix(".artgen.json").read_text()) == {"source": "mine"}
+
+
+def test_files_of_linked_folders_are_not_deleted(web: WebServer, tmp_path: Path) -> None:
+    outside = tmp_path / "comfy"
+    outside.mkdir()
+    (outside / "mine.safetensors").write_bytes(LORA)
+    own_folder("lora").mkdir(parents=True)
+    (own_folder("lora") / "linked").symlink_to(outside)
+    assert "not downloaded by artgen" in run("models", "remove", "mine.safetensors", "--yes", code=2).stderr
+    assert (outside / "mine.safetensors").is_file()
+
+
 @pytest.mark.parametrize("option", ["-m", "--lora"])
 def test_addresses_as_models_name_the_command(web: WebServer, option: str) -> None:
     for name in ("civitai:12", "https://civitai.com/models/12", "https://example.com/a.safetensors"):

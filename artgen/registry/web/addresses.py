@@ -101,16 +101,17 @@ def civitai_endpoint() -> str:
     """Return the address of Civitai: `CIVITAI_ENDPOINT`, else civitai.com.
 
     Raises:
-        UsageError: the variable is not an address, or its connection is not encrypted.
+        UsageError: the variable is not an address, contains a user name, or its connection is not encrypted.
     """
     text = os.environ.get("CIVITAI_ENDPOINT")
     if not text:
         return CIVITAI_ENDPOINT
     parts = split_address("CIVITAI_ENDPOINT", text, ("http", "https"), CIVITAI_ENDPOINT)
+    hint = f"CIVITAI_ENDPOINT={CIVITAI_ENDPOINT}"
+    if "@" in parts.netloc:
+        raise UsageError("CIVITAI_ENDPOINT is not valid: it contains a user name or a password.", hint)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise UsageError(
-            "CIVITAI_ENDPOINT is not valid: the connection is not encrypted.", f"CIVITAI_ENDPOINT={CIVITAI_ENDPOINT}"
-        )
+        raise UsageError("CIVITAI_ENDPOINT is not valid: the connection is not encrypted.", hint)
     return text.rstrip("/")
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import OutputError
+from artgen.errors import OutputError, UsageError
 from artgen.registry.hashes import compute_sha256
-from artgen.registry.model_folders import FOLDER_NAMES, Kind, own_folder, walk
+from artgen.registry.model_folders import FOLDER_NAMES, MODEL_SUFFIXES, Kind, own_folder, walk
 from artgen.system.external_data import parse_json, read_optional
 from artgen.system.files import rename_exclusively, wrap_write_errors, write_atomically
 
@@ -93,6 +93,8 @@ def store(partial: Path, kind: Kind, file_name: str, tag: str, details: Mapping[
     with wrap_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for path in (folder / name for name in names):
+            if _has_sibling(path):
+                continue
             if rename_exclusively(partial, path):
                 partial.unlink(missing_ok=True)
                 break
@@ -106,12 +108,24 @@ def store(partial: Path, kind: Kind, file_name: str, tag: str, details: Mapping[
     return StoredFile(path, kind, path.stem, description)
 
 
+def _has_sibling(path: Path) -> bool:
+    """Return whether a file that differs only in its suffix exists: both would have the same description."""
+    return any(os.path.lexists(path.with_suffix(suffix)) for suffix in MODEL_SUFFIXES - {path.suffix})
+
+
 def remove(stored: StoredFile) -> int:
     """Delete a stored file and its description; return the number of freed bytes.
 
     Raises:
+        UsageError: the file is in a linked folder, or is a folder: artgen did not download it.
         OutputError: a file cannot be deleted.
     """
+    folder = os.path.realpath(own_folder(stored.kind))
+    is_outside = not Path(os.path.realpath(stored.path.parent)).is_relative_to(folder)
+    if is_outside or os.path.isdir(stored.path):  # noqa: PTH112 - Path.is_dir raises without permission
+        raise UsageError(
+            f"Cannot delete '{stored.path}': it was not downloaded by artgen.", "Delete the files manually."
+        )
     freed_bytes = 0
     with wrap_write_errors(stored.path, "Check the folder's permissions."):
         for path in (stored.path, description_path(stored.path)):
