@@ -75,7 +75,7 @@ def detect_sampling(path: Path, content: FileContent, fields: Mapping[str, Any])
         fields: validated content of `NAME.artgen.json`.
 
     Raises:
-        InputFileError: the parameters of an EDM model are not valid.
+        InputFileError: the parameters of an EDM model are not valid, or a field does not fit the file.
     """
     denoiser = content.denoiser
     architecture = denoiser.architecture if denoiser else "other"
@@ -86,10 +86,13 @@ def detect_sampling(path: Path, content: FileContent, fields: Mapping[str, Any])
     )
     notes = [] if variant is None else [f"Detected {variant}."]
     if architecture not in ("sd1", "sd2", "sdxl", "sdxl-refiner"):
+        _check_fields(path, fields, ("flow",), "a flow-matching model")
         return SamplingFacts("flow", variant=variant, notes=tuple(notes))
     if edm := _edm(path, content):
+        _check_fields(path, fields, (edm.prediction,), f"a {edm.name} model")
         notes.insert(0, f"Detected {edm.name}: sampling with the EDM scheduler of this model.")
         return SamplingFacts(edm.prediction, edm=edm, variant=variant, notes=tuple(notes))
+    _check_fields(path, fields, ("epsilon", "v_prediction", "sample"), "a model with a UNet", zero_snr=True)
     prediction, source = _prediction(path, content, fields, variant)
     zero_snr, zero_source = _zero_snr(path, content, fields)
     if zero_snr and prediction != "v_prediction":
@@ -107,6 +110,25 @@ def detect_sampling(path: Path, content: FileContent, fields: Mapping[str, Any])
             f"type. {_override_hint(path, 'prediction', 'epsilon')}"
         )
     return SamplingFacts(prediction, zero_snr, variant=variant, notes=tuple(notes))
+
+
+def _check_fields(
+    path: Path, fields: Mapping[str, Any], predictions: tuple[str, ...], kind: str, *, zero_snr: bool = False
+) -> None:
+    """Reject values of `NAME.artgen.json` that the file cannot have.
+
+    Raises:
+        InputFileError: the prediction is not one of `predictions`, or a zero-SNR schedule is not possible.
+    """
+    is_unfit = {
+        "prediction": fields.get("prediction", predictions[0]) not in predictions,
+        "zero_snr": fields.get("zero_snr", False) and not zero_snr,
+    }
+    for key in (key for key, unfit in is_unfit.items() if unfit):
+        raise InputFileError(
+            f"Cannot use '{path.stem}.artgen.json': {key} cannot be {fields[key]!r}, because '{path.name}' is {kind}.",
+            f"Remove {key} from the file.",
+        )
 
 
 def _override_hint(path: Path, key: str, value: str) -> str:

@@ -103,7 +103,9 @@ def _scheduler(config: Mapping[str, Any], architecture: str, sampling: SamplingF
     class_name = str(config.get("_class_name", ""))
     values: dict[str, Any] = {"prediction_type": sampling.prediction}
     if sampling.variant and sampling.variant.scheduler:
-        values |= sampling.variant.scheduler
+        values = {**sampling.variant.scheduler, **values}
+        if sampling.zero_snr:
+            values["rescale_betas_zero_snr"] = True
     elif sampling.zero_snr:
         values |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
         # The scheduler of Stable Diffusion 1, PNDM, does not have a zero-SNR schedule.

@@ -137,6 +137,7 @@ def test_invalid_edm_parameters_are_refused(tmp_path: Path, sigmas: dict[str, fl
     [
         ({"prediction": "v"}, "prediction cannot be 'v'"),
         ({"zero_snr": 1}, "zero_snr cannot be 1"),
+        ({"prediction": "flow"}, "is a model with a UNet"),
         ({"base": ""}, "base cannot be ''"),
         ({"base": "./missing"}, "Cannot find a model at './missing'"),
     ],
@@ -147,3 +148,29 @@ def test_invalid_values_of_an_artgen_json_file_are_refused(
     file = write_file(tmp_path, {**FILES["v1-5-pruned-emaonly"], "sidecar": fields})
     with pytest.raises(ArtgenError, match=re.escape(message)):
         registry.resolve_model(str(file), offline=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "fields", "message"),
+    [
+        ("sd3_medium_incl_clips", {}, {"prediction": "epsilon"}, "a flow-matching model"),
+        ("sd3_medium_incl_clips", {}, {"zero_snr": True}, "a flow-matching model"),
+        ("sd_xl_base_1.0", {"edm_mean": "4", "edm_std": "4"}, {"prediction": "v_prediction"}, "a Playground 2.5 model"),
+        ("sd_xl_base_1.0", {"edm_mean": "4", "edm_std": "4"}, {"zero_snr": True}, "a Playground 2.5 model"),
+    ],
+)
+def test_values_of_an_artgen_json_file_without_an_effect_are_refused(
+    tmp_path: Path, name: str, extra: dict[str, str], fields: dict[str, object], message: str
+) -> None:
+    file = write_file(tmp_path, {**FILES[name], "extra": extra, "sidecar": fields})
+    with pytest.raises(InputFileError, match=message):
+        registry.resolve_model(str(file), offline=True)
+
+
+@pytest.mark.parametrize("file", ["lightning_4step", "lightning_1step", "hyper_8step", "mix_dmd2", "mix_lcm"])
+def test_a_distilled_variant_keeps_the_detected_zero_snr_schedule(tmp_path: Path, file: str) -> None:
+    entry = {**FILES["sd_xl_base_1.0"], "file": file, "extra": {"v_pred": "", "ztsnr": ""}}
+    model = registry.resolve_model(str(write_file(tmp_path, entry)), offline=True)
+    config = registry.read_scheduler_config(model.config_folder)
+    assert "with a zero-SNR schedule" in " ".join(model.notes)
+    assert (config["prediction_type"], config["rescale_betas_zero_snr"]) == ("v_prediction", True)
