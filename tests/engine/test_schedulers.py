@@ -454,3 +454,15 @@ def test_model_scheduler_is_identified_if_the_table_contains_it() -> None:
         None,
     )
     assert identify_scheduler({"_class_name": "EDMEulerScheduler"}) == (None, None)
+
+
+def test_sigmas_are_refused_if_the_scheduler_of_the_model_does_not_support_them(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(models["sd1"], tmp_path / "ipndm"))
+    config_file, index_file = folder / "scheduler" / "scheduler_config.json", folder / "model_index.json"
+    config_file.write_text(json.dumps({"_class_name": "IPNDMScheduler", "num_train_timesteps": 1000}))
+    index = json.loads(index_file.read_text()) | {"scheduler": ["diffusers", "IPNDMScheduler"]}
+    index_file.write_text(json.dumps(index))
+    with pytest.raises(UsageError, match="IPNDMScheduler, does not support karras sigmas"):
+        generate(Txt2Img(prompt="fox", model=str(folder), sigmas="karras", steps=2, width=32, height=32, seed=1))

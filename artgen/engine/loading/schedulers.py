@@ -33,7 +33,7 @@ def build_scheduler(model_scheduler: Any, name: str | None, sigmas: str | None) 
         sigmas: `normal`, `karras`, `exponential` or `beta`; None: the value in the model's configuration.
 
     Raises:
-        UsageError: a required package is missing.
+        UsageError: a required package is missing, or the scheduler does not support the sigmas.
     """
     cls = type(model_scheduler)
     overrides: dict[str, object] = {}
@@ -44,6 +44,12 @@ def build_scheduler(model_scheduler: Any, name: str | None, sigmas: str | None) 
         require_packages(entry.name, entry.required_packages)
         cls = getattr(diffusers, entry.class_name)
         overrides |= entry.config_overrides
+    if sigmas in SIGMA_FLAGS and SIGMA_FLAGS[sigmas] not in inspect.signature(cls.__init__).parameters:
+        raise UsageError(
+            f"The scheduler of the model, {cls.__name__}, does not support {sigmas} sigmas.",
+            "Remove --sigmas, or add --scheduler euler.",
+            settings=("sigmas",),
+        )
     # Not merged into the configuration: `from_config` ignores the keys that the model's own class has as defaults.
     return cls.from_config(model_scheduler.config, **overrides)
 
