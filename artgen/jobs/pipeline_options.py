@@ -94,7 +94,7 @@ def check_negative_prompt(negative_prompt: str, model: ResolvedModel) -> None:
 
 def _check_guidance_scale(request: PromptRequest, entry: PipelineEntry, model: ResolvedModel) -> None:
     scale, model_name = request.guidance_scale, model.name
-    if scale is None or scale == model.guidance_scale:
+    if scale is None:
         return
     if entry.guidance == "none" and scale > 1:
         raise UsageError(
@@ -103,7 +103,7 @@ def _check_guidance_scale(request: PromptRequest, entry: PipelineEntry, model: R
             "Remove --guidance-scale.",
             settings=("guidance_scale",),
         )
-    if scale < entry.guidance_min:
+    if scale < entry.guidance_min and scale != model.guidance_scale:
         raise UsageError(
             f"Cannot use --guidance-scale {scale:g} with '{model_name}': {entry.title} models need a guidance scale of "
             f"{entry.guidance_min:g} or more.",

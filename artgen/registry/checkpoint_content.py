@@ -25,7 +25,6 @@ COMPONENT_PREFIXES = {
 """Component of the pipeline -> prefixes of its tensors in a single file."""
 
 TensorShapes = Mapping[str, tuple[int, ...]]
-DetectedArchitecture = tuple[str, str, int | None, str]
 
 
 @dataclass(frozen=True)
@@ -143,14 +142,10 @@ def _included_components(shapes: TensorShapes) -> tuple[str, ...]:
     return tuple(component for component, prefixes in COMPONENT_PREFIXES.items() if _has_prefix(shapes, *prefixes))
 
 
-def detect_architecture(shapes: TensorShapes) -> DetectedArchitecture:
-    """Return (architecture, kind, unet_channels, layout) of a state dict, given as name -> shape."""
-    kind = find_kind(shapes)
-    denoiser = find_denoiser(shapes) if kind is None or kind.kind == "vae" else None
-    return _summary(shapes, denoiser, None if denoiser else kind)
-
-
-def _summary(shapes: TensorShapes, denoiser: Denoiser | None, kind: FileKind | None) -> DetectedArchitecture:
+def _summary(
+    shapes: TensorShapes, denoiser: Denoiser | None, kind: FileKind | None
+) -> tuple[str, str, int | None, str]:
+    """Return (architecture, kind, unet_channels, layout) of a file."""
     if denoiser:
         is_complete = _has_prefix(shapes, *COMPONENT_PREFIXES["vae"])
         return denoiser.architecture, "checkpoint" if is_complete else "unet", denoiser.channels, denoiser.layout

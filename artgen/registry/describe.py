@@ -76,6 +76,10 @@ def describe_folder(
             f"model has {model.prediction!r}.",
             "Set prediction_type in the scheduler_config.json of the model.",
         )
+    ignored = tuple(
+        f"{key} in artgen.json has an effect only on single files." for key in _FILE_FIELDS if key in fields
+    )
+    model = replace(model, notes=(*model.notes, *ignored))
     return with_defaults(model, catalog_fields(info) | fields)
 
 
@@ -167,4 +171,8 @@ def with_defaults(model: ResolvedModel, fields: Mapping[str, Any]) -> ResolvedMo
         int(fields.get(key, size)) for key, size in zip(("width", "height"), model.native_size, strict=True)
     )
     others = {key: value for key, value in fields.items() if key not in ("width", "height", *_FILE_FIELDS)}
+    if model.pipeline_entry.guidance == "none" and others.get("guidance_scale", 0) > 1:
+        del others["guidance_scale"]
+        note = f"guidance_scale in artgen.json has no effect: {model.pipeline_entry.title} models have no guidance."
+        model = replace(model, notes=(*model.notes, note))
     return replace(model, native_size=(width, height), files=model.file_identities(), **others)

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import sample_images
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from artgen import Img2Img, Inpaint, Outpaint, Txt2Img
+from artgen import Img2Img, Inpaint, Outpaint, Txt2Img, registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.jobs.job import Job
 from artgen.jobs.notes import source_seed_warning
 from artgen.jobs.prepare import prepare_jobs
+from artgen.registry.describe import with_defaults
+from artgen.registry.hub.select_files import omit_components
 from artgen.spec.base_requests import ImageRequest, Request
 from artgen.spec.settings import options_of
 
@@ -51,6 +54,25 @@ def test_set_values_have_priority_over_the_defaults_of_the_model(model_with_defa
     assert (request.scheduler, request.sigmas) == ("ddim", None)
     assert (request.width, request.height) == (64, 40)  # type: ignore[attr-defined]
     assert prepare(Txt2Img(model=str(model_with_defaults), sigmas="beta")).request.sigmas == "beta"
+
+
+def test_values_of_artgen_json_without_an_effect_get_a_note(model_with_defaults: Path) -> None:
+    model = registry.resolve_model(str(model_with_defaults))
+    without_guidance = with_defaults(replace(model, family="flux-schnell", guidance_scale=0.0), {"guidance_scale": 5.0})
+    assert without_guidance.guidance_scale == 0.0
+    assert "no guidance" in without_guidance.notes[0]
+    (model_with_defaults / "artgen.json").write_text('{"zero_snr": true, "base": "sd15"}')
+    notes = registry.resolve_model(str(model_with_defaults)).notes
+    assert [note.split()[0] for note in notes] == ["base", "zero_snr"]
+
+
+@pytest.mark.parametrize("class_name", ["HiDreamImagePipeline", "StableDiffusionPipeline"])
+def test_text_encoder_3_is_omitted_only_from_stable_diffusion_3(class_name: str) -> None:
+    index = {"_class_name": class_name, "text_encoder_3": ["transformers", "T5EncoderModel"]}
+    with pytest.raises(UsageError, match="works with Stable Diffusion 3"):
+        omit_components(index, ("text_encoder_3",))
+    index["_class_name"] = "StableDiffusion3Pipeline"
+    assert omit_components(index, ("text_encoder_3",))["text_encoder_3"] == [None, None]
 
 
 def test_the_default_scheduler_is_read_from_the_model_folder(models: dict[str, Path]) -> None:

@@ -116,14 +116,16 @@ def omit_components(index: Mapping[str, Any], omitted: Collection[str]) -> dict[
     """Return the content of a `model_index.json` with `[null, null]` for the omitted components.
 
     Raises:
-        UsageError: the pipeline has no such component.
+        UsageError: the pipeline has no such component, or does not work without it.
     """
-    if missing := [name for name in omitted if name not in index]:
+    is_sd3 = str(index.get("_class_name")).startswith("StableDiffusion3")  # HiDream needs its third text encoder
+    if unsupported := [name for name in omitted if not is_sd3 or name not in index]:
+        option = f"--{unsupported[0].replace('_', '-')}"
         raise UsageError(
-            f"--{missing[0].replace('_', '-')} works with Stable Diffusion 3; a {index.get('_class_name')} has no "
-            f"{missing[0]}.",
-            f"Remove --{missing[0].replace('_', '-')}.",
-            settings=(missing[0],),
+            f"{option} works with Stable Diffusion 3; a {index.get('_class_name')} "
+            f"{'needs it' if unsupported[0] in index else f'has no {unsupported[0]}'}.",
+            f"Remove {option}.",
+            settings=(unsupported[0],),
         )
     return {**index, **{name: [None, None] for name in omitted}}
 
