@@ -32,7 +32,7 @@ tasks are those that run a pipeline of diffusers; `artgen denoise` runs none.
 REASONS_HEADER = """
 ## Why tasks are refused
 
-A task that is missing in the following list has no pipeline class in diffusers.
+diffusers has no pipeline class for the refused tasks that are not in this list.
 
 """
 
@@ -50,9 +50,10 @@ artgen sets if none is given; **none** refuses `--guidance-scale` and `--negativ
 CATALOG_HEADER = """
 ## Catalog
 
-`artgen models list` shows these models, `artgen/assets/models.json`. The sizes of the downloads are approximate. GPU
-memory: computed from the number of parameters in 16 bits and the activations of the decoder at the size of the model,
-without offloading and with `--offload model`; not measured. `artgen models recommend` selects models for a machine.
+`artgen models list` shows these models, `artgen/assets/models.json`. The sizes of the downloads are approximate. The
+GPU memory is computed, not measured: the parameters in 16 bits and the activations of the VAE decoder at the native
+size. The first value is without offloading, the second with `--offload model`. `artgen models recommend` selects models
+for a machine.
 
 | `--model` | hub id | size | steps | guidance | download | GPU memory | license |
 |---|---|---|---|---|---|---|---|

@@ -31,8 +31,8 @@ def info(
 ) -> None:
     """Print the metadata of images and LoRA files.
 
-    Supported are the record of artgen, the text of A1111, workflows of ComfyUI, and headers of .safetensors and .gguf
-    files.
+    The command reads the record of artgen, the text of A1111, workflows of ComfyUI, and headers of .safetensors and
+    .gguf files.
 
     artgen info fox.png
     """

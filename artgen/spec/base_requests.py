@@ -135,7 +135,7 @@ class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, P
             memory_budget.parse_bytes(self.memory_budget)
         if self.quantize and self.lora:
             raise UsageError(
-                "Cannot use a LoRA with quantized weights.",
+                "Cannot use a LoRA with --quantize.",
                 "Remove --quantize or --lora.",
                 settings=("quantize", "lora"),
             )

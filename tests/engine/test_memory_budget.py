@@ -262,7 +262,7 @@ def test_memory_limit_applies_to_the_selected_gpu(monkeypatch: pytest.MonkeyPatc
 
 
 def test_lora_with_fp8_weights_is_rejected() -> None:
-    with pytest.raises(UsageError, match="Cannot use a LoRA with quantized weights"):
+    with pytest.raises(UsageError, match="Cannot use a LoRA with --quantize"):
         Txt2Img(quantize="fp8", lora=("style.safetensors",))
 
 

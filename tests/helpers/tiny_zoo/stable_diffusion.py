@@ -79,7 +79,7 @@ def sd1_v() -> StableDiffusionPipeline:
 
 @model
 def sd1_zero_snr() -> StableDiffusionPipeline:
-    """Build Stable Diffusion 1 with v-prediction and a final signal of zero."""
+    """Build Stable Diffusion 1 with v-prediction and zero terminal SNR."""
     return _sd1(
         scheduler=_ddim(prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing")
     )
@@ -276,7 +276,7 @@ def sdxl_turbo() -> StableDiffusionXLPipeline:
 
 @model
 def sdxl_v() -> StableDiffusionXLPipeline:
-    """Build SDXL with v-prediction and a final signal of zero."""
+    """Build SDXL with v-prediction and zero terminal SNR."""
     return _sdxl(scheduler=_euler(prediction_type="v_prediction", rescale_betas_zero_snr=True))
 
 
