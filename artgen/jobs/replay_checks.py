@@ -17,8 +17,8 @@ PIXEL_AFFECTING_PACKAGES = ("torch", "diffusers", "transformers", "scikit-image"
 
 
 FORMER_GUIDANCE_NOTE = (
-    "An earlier version of artgen generated the image, in which the guidance scale or the negative prompt had no "
-    "effect on this model. They are changed, so that the pixels are identical."
+    "An earlier version of artgen generated the image. In that version, the guidance scale or the negative prompt had "
+    "no effect on this model. The setting is changed, so that the pixels are identical."
 )
 
 

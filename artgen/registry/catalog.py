@@ -102,7 +102,7 @@ def builtin_models() -> dict[str, ModelInfo]:
 
 @cache
 def builtin_aliases() -> dict[str, ModelInfo]:
-    """Return the models of artgen's table by each further name of theirs."""
+    """Return a dictionary: further name -> built-in model."""
     return {alias: info for info in builtin_models().values() for alias in info.aliases}
 
 

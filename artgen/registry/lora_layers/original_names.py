@@ -1,7 +1,8 @@
 """Convert the layer names of the original code of Flux, Flux.2, Stable Diffusion 3, Z-Image and Lumina 2 to diffusers'.
 
-One layer of the original code can be several layers of diffusers: the rows of its weight are the rows of theirs, in
-order. The facts are from diffusers' `loaders/single_file_utils.py` and `loaders/lora_conversion_utils.py`.
+One layer of the original code can be several layers of diffusers: the rows of its weight are the rows of these
+layers, in order. The facts are from diffusers' `loaders/single_file_utils.py` and
+`loaders/lora_conversion_utils.py`.
 """
 
 import re
