@@ -237,11 +237,11 @@ def _disk_text(disk_bytes: int | None) -> str:
     return "" if disk_bytes is None else f" and {format_bytes(disk_bytes)} free on the disk"
 
 
-def _print_recommendation(each: "Recommendation", machine: "Machine") -> None:
+def _print_recommendation(recommendation: "Recommendation", machine: "Machine") -> None:
     from artgen.jobs.recommend import reason
 
     columns = shutil.get_terminal_size((DEFAULT_COLUMNS, 24)).columns
-    print_result(_shorten(f"{each.info.name}: {each.info.description}", columns))
-    for line in textwrap.wrap(reason(each, machine), columns, initial_indent="  ", subsequent_indent="  "):
+    print_result(_shorten(f"{recommendation.info.name}: {recommendation.info.description}", columns))
+    for line in textwrap.wrap(reason(recommendation, machine), columns, initial_indent="  ", subsequent_indent="  "):
         print_result(line)
-    print_result(f"  {each.command}")
+    print_result(f"  {recommendation.command}")

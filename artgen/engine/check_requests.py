@@ -122,16 +122,16 @@ def _check_refiner_steps(request: PromptRequest, scheduler: Any) -> None:
     Raises:
         UsageError: one of them has no step.
     """
-    switch, steps = parse_refiner(str(request.refiner)).switch, request.steps or 1
+    base_fraction, steps = parse_refiner(str(request.refiner)).base_fraction, request.steps or 1
     scheduler.set_timesteps(steps)
     skipped = steps - min(int(steps * (getattr(request, "strength", None) or 1.0)), steps)
     timesteps = scheduler.timesteps[skipped * scheduler.order :]
     num_train_timesteps = scheduler.config.num_train_timesteps
-    base_steps = int((timesteps >= round(num_train_timesteps * (1 - switch))).sum())
+    base_steps = int((timesteps >= round(num_train_timesteps * (1 - base_fraction))).sum())
     if not 0 < base_steps < len(timesteps):
         idle = "base model" if base_steps == 0 else "refiner"
         raise UsageError(
-            f"Cannot use --refiner with a fraction of {switch:g} and {counted(len(timesteps), 'step')}: the {idle} has "
+            f"Cannot use --refiner with a fraction of {base_fraction:g} and {counted(len(timesteps), 'step')}: the {idle} has "
             "no step.",
             "Use more --steps, a higher --strength or another fraction.",
             settings=("refiner", "steps"),

@@ -114,14 +114,14 @@ def _add_refiner(
     is_local = refiner.is_local
     name = f"{refiner.name}@{refiner.revision}" if refiner.revision and "@" in spec.model else refiner.name
     provenance = {
-        "refiner": str(RefinerSpec(refiner.short_name if is_local else refiner.name, spec.switch)),
+        "refiner": str(RefinerSpec(refiner.short_name if is_local else refiner.name, spec.base_fraction)),
         "refiner_source": "local" if is_local else refiner.source,
         "refiner_revision": refiner.revision,
         "refiner_hash": refiner.model_hash(),
     }
     return Components(
         replace(found.model, refiner=refiner),
-        {**found.settings, "refiner": str(RefinerSpec(name, spec.switch))},
+        {**found.settings, "refiner": str(RefinerSpec(name, spec.base_fraction))},
         {**found.provenance, **{key: value for key, value in provenance.items() if value}},
         (*found.locations, *(((provenance["refiner_hash"], refiner.path),) if is_local else ())),
     )

@@ -217,42 +217,44 @@ def _command(info: ModelInfo, machine: Machine, task: str, dtype: str, plan: mem
     return " ".join(parts)
 
 
-def reason(each: Recommendation, machine: Machine) -> str:
+def reason(recommendation: Recommendation, machine: Machine) -> str:
     """Return why a model fits a machine, as a sentence or two."""
-    info, plan = each.info, each.plan
+    info, plan = recommendation.info, recommendation.plan
     place = "main memory" if machine.device == "cpu" else "GPU memory"
     required = memory_budget.format_gib(plan.required_bytes)
     available = memory_budget.format_gib(machine.memory_bytes)
-    parts = [f"Needs about {required} of {available} {place} in {'16 bits' if each.dtype == 'auto' else each.dtype}"]
+    dtype = "16 bits" if recommendation.dtype == "auto" else recommendation.dtype
+    parts = [f"Needs about {required} of {available} {place} in {dtype}"]
     if plan.offload != "none":
         parts.append(f"with --offload {plan.offload}" if machine.device != "cpu" else "with the text encoders freed")
     text = f"{' '.join(parts)}; {info.steps} steps at {info.width}x{info.height}"
-    if each.seconds is not None:
-        text += f", about {format_duration(each.seconds)} per image"
-    text += f". Download: about {each.download_bytes / 1e9:.1f} GB" if each.download_bytes else ". On the disk"
+    if recommendation.seconds is not None:
+        text += f", about {format_duration(recommendation.seconds)} per image"
+    download_bytes = recommendation.download_bytes
+    text += f". Download: about {download_bytes / 1e9:.1f} GB" if download_bytes else ". On the disk"
     return f"{text}. License: {info.license}{', gated' if info.gated else ''}."
 
 
-def as_record(each: Recommendation, machine: Machine) -> dict[str, Any]:
+def as_record(recommendation: Recommendation, machine: Machine) -> dict[str, Any]:
     """Return a recommendation as a JSON object."""
-    info = each.info
+    info = recommendation.info
     return {
         "name": info.name,
         "source": info.source,
         "family": info.family,
         "device": machine.device,
-        "dtype": each.dtype,
-        "offload": each.plan.offload,
-        "vae_tiling": each.plan.vae_tiling,
-        "required_bytes": each.plan.required_bytes,
+        "dtype": recommendation.dtype,
+        "offload": recommendation.plan.offload,
+        "vae_tiling": recommendation.plan.vae_tiling,
+        "required_bytes": recommendation.plan.required_bytes,
         "available_bytes": machine.memory_bytes,
-        "download_bytes": each.download_bytes,
-        "seconds": None if each.seconds is None else round(each.seconds),
+        "download_bytes": recommendation.download_bytes,
+        "seconds": None if recommendation.seconds is None else round(recommendation.seconds),
         "width": info.width,
         "height": info.height,
         "steps": info.steps,
         "license": info.license,
         "gated": info.gated,
-        "reason": reason(each, machine),
-        "command": each.command,
+        "reason": reason(recommendation, machine),
+        "command": recommendation.command,
     }

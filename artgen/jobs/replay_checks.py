@@ -86,8 +86,8 @@ def pinned_model(
     revision = record.get(f"{setting}_revision")
     try:
         if setting == "refiner":
-            name, switch = parse_refiner(name)
-            suffix = f":{switch}"
+            name, base_fraction = parse_refiner(name)
+            suffix = f":{base_fraction}"
         found = registry.recorded_model_name(name, source, revision) if source != "local" else None
     except UsageError as error:
         raise InputFileError(f"{purpose}: its record is invalid. {error.message}", error.hint) from error

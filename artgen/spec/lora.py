@@ -29,12 +29,12 @@ class LoraSpec(NamedTuple):
     def __str__(self) -> str:
         """Return `name:scale` or `name:scale:text`, from which `parse_lora` reads the same LoRA."""
         is_ambiguous = bool(_split_scales(f"{self.name}:1")[1][1:])
-        needs_both = is_ambiguous or self.scale_of_text != self.scale
-        scales = [self.scale, self.scale_of_text] if needs_both else [self.scale]
+        needs_both = is_ambiguous or self.effective_text_scale != self.scale
+        scales = [self.scale, self.effective_text_scale] if needs_both else [self.scale]
         return ":".join([self.name, *(repr(scale).removesuffix(".0") for scale in scales)])
 
     @property
-    def scale_of_text(self) -> float:
+    def effective_text_scale(self) -> float:
         """Return the scale in the text encoders."""
         return self.scale if self.text_scale is None else self.text_scale
 

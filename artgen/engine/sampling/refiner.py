@@ -20,12 +20,12 @@ def base_arguments(job: GenerationJob) -> dict[str, Any]:
     """Return the arguments of the base model's call that end it early; empty without a refiner."""
     if job.model.refiner is None or job.request.refiner is None:
         return {}
-    return {"denoising_end": parse_refiner(job.request.refiner).switch, "output_type": "latent"}
+    return {"denoising_end": parse_refiner(job.request.refiner).base_fraction, "output_type": "latent"}
 
 
 def arguments(job: GenerationJob, latents: torch.Tensor) -> dict[str, Any]:
     """Return the arguments of the refiner's call that continue from the latents of the base model."""
-    return {"image": latents, "denoising_start": parse_refiner(str(job.request.refiner)).switch}
+    return {"image": latents, "denoising_start": parse_refiner(str(job.request.refiner)).base_fraction}
 
 
 def load_refiner(
