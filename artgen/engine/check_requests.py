@@ -131,8 +131,8 @@ def _check_refiner_steps(request: PromptRequest, scheduler: Any) -> None:
     if not 0 < base_steps < len(timesteps):
         idle = "base model" if base_steps == 0 else "refiner"
         raise UsageError(
-            f"Cannot use --refiner with a fraction of {base_fraction:g} and {counted(len(timesteps), 'step')}: the {idle} has "
-            "no step.",
+            f"Cannot use --refiner with a fraction of {base_fraction:g} and {counted(len(timesteps), 'step')}: "
+            f"the {idle} has no step.",
             "Use more --steps, a higher --strength or another fraction.",
             settings=("refiner", "steps"),
         )
