@@ -111,6 +111,9 @@ def _add_refiner(
         return replace(found, is_pending=True)
     registry.check_model_files(refiner)
     _check_refiner(refiner, found.model)
+    if base.vae is not None:  # the refiner decodes the image
+        refiner = replace(refiner, vae=base.vae)
+        refiner = replace(refiner, files=refiner.file_identities())
     is_local = refiner.is_local
     name = f"{refiner.name}@{refiner.revision}" if refiner.revision and "@" in spec.model else refiner.name
     provenance = {

@@ -14,6 +14,7 @@ import pytest
 import sample_images
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from artgen import GeneratedImage, Img2Img, Txt2Img, generate, generate_all, replay
 from artgen.engine.loading import pipeline_cache
@@ -36,7 +37,13 @@ def refiner(zoo: Mapping[str, Path]) -> Path:
 
 
 def plain(
-    base: Path, refiner: Path, switch: float, steps: int, scheduler: str = "", image: Path | None = None
+    base: Path,
+    refiner: Path,
+    switch: float,
+    steps: int,
+    scheduler: str = "",
+    image: Path | None = None,
+    vae: Path | None = None,
 ) -> Image.Image:
     """Run the two pipelines of the guide of diffusers."""
     task = "" if image is None else "Img2Img"
@@ -46,6 +53,8 @@ def plain(
     for pipe in (first, second):
         if scheduler:
             pipe.scheduler = getattr(diffusers, scheduler).from_config(pipe.scheduler.config)
+        if vae:
+            pipe.vae = diffusers.AutoencoderKL.from_pretrained(vae)
     generator = torch.Generator("cpu").manual_seed(7)
     call = {**PROMPTS, "num_inference_steps": steps, "generator": generator}
     inputs: dict[str, Any] = SIZE if image is None else {"image": Image.open(image).convert("RGB"), "strength": 0.8}
@@ -83,6 +92,15 @@ def test_refiner_of_img2img(base: Path, refiner: Path) -> None:
     image = sample_images.photo(Path("in.png"), 64, 64)
     settings: dict[str, Any] = {"model": str(base), "image": image, "strength": 0.8, "steps": 10, "seed": 7, **PROMPTS}
     assert generate(Img2Img(refiner=str(refiner), **settings)).image == plain(base, refiner, 0.8, 10, image=image)
+
+
+def test_another_vae_also_decodes_the_image_of_the_refiner(base: Path, refiner: Path, tmp_path: Path) -> None:
+    vae = Path(shutil.copytree(base / "vae", tmp_path / "vae"))
+    weights = vae / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor * 1.1 for name, tensor in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    image = generate(request(base, f"{refiner}:0.8", vae=str(vae))).image
+    assert image == plain(base, refiner, 0.8, 5, vae=vae)
+    assert image != generate(request(base, f"{refiner}:0.8")).image
 
 
 def test_base_model_as_refiner(base: Path) -> None:
