@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from artgen import registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError
 from artgen.registry.checkpoint_content import inspect_file
-from artgen.registry.gguf_header import TYPES, read_gguf_header
+from artgen.registry.gguf_header import TYPES, _original_shape, read_gguf_header
 
 NUMBERS = {name: number for number, (name, _, _) in TYPES.items()}
 FLUX = {
@@ -136,3 +136,10 @@ def test_changed_bytes_never_raise_another_error(tmp_path: Path, position: int, 
         path.write_bytes(content)
         with contextlib.suppress(ArtgenError):
             registry.resolve_model(str(path), offline=True)
+
+
+def test_original_shapes_with_many_sides_are_refused_in_bounded_time() -> None:
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="original shape"):
+        _original_shape("x", (2,), {"comfy.gguf.orig_shape.x": (1 << 60,) * 500_000})
+    assert time.monotonic() - start < 5

@@ -15,6 +15,7 @@ from artgen import Denoise, Txt2Img, registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.jobs.prepare import prepare_jobs
 from artgen.registry import lora as lora_files
+from artgen.registry.lora.peft_config import PEFT_METADATA_KEY, read_peft_config
 from artgen.registry.lora_layers.keys import LayerKey, from_ldm_key, kohya_key, parse_tensor_key
 from artgen.spec.lora import LoraSpec, parse_lora
 
@@ -323,3 +324,10 @@ def test_loras_are_checked_before_the_model_is_resolved(monkeypatch: pytest.Monk
         prepare_jobs([Txt2Img(prompt="x", model="sd15", lora=("xl",))])
     with pytest.raises(InputFileError, match="Cannot find the LoRA"):
         prepare_jobs([Txt2Img(prompt="x", lora=("nowhere",))])
+
+
+@pytest.mark.parametrize("pattern", ["5", '"x"', "[1]", "true"])
+def test_an_alpha_pattern_that_is_no_object_is_refused(pattern: str) -> None:
+    metadata = {PEFT_METADATA_KEY: f'{{"unet.alpha_pattern": {pattern}}}'}
+    with pytest.raises(InputFileError, match=r"unet\.alpha_pattern is not an object"):
+        read_peft_config(Path("fox.safetensors"), metadata)

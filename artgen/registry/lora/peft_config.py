@@ -25,7 +25,9 @@ def read_peft_config(path: Path, metadata: Mapping[str, str]) -> Mapping[str, An
             raise ValueError("it is not a JSON object")
         for key, value in config.items():
             is_pattern = key.endswith(".alpha_pattern")
-            alphas = value.values() if is_pattern and isinstance(value, dict) else [value]
+            if is_pattern and not isinstance(value, dict | None):
+                raise ValueError(f"{key[:100]} is not an object")
+            alphas = value.values() if isinstance(value, dict) else [value]
             if is_pattern or key.endswith(".lora_alpha"):
                 for alpha in alphas:
                     if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, int | float)):
