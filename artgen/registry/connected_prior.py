@@ -61,9 +61,12 @@ def combined_folder(decoder: Path, prior: Path) -> Path:
     class_name = str(index["_class_name"])
     entry = pipelines.find_entry(class_name)
     components = {name: (decoder / name, value) for name, value in index.items() if isinstance(value, list)}
-    for name, value in diffusers_folder.read_model_index(prior).items():
+    folders = {name for name, _, _ in diffusers_folder.iter_components(index)}  # safe names
+    prior_index = diffusers_folder.read_model_index(prior)
+    for name, value in prior_index.items():
         if isinstance(value, list):
             components[PRIOR_PREFIX + name] = prior / name, value
+    folders |= {PRIOR_PREFIX + name for name, _, _ in diffusers_folder.iter_components(prior_index)}
     combined: dict[str, Any] = {"_class_name": entry.combined[class_name] if entry else class_name}
     combined |= {name: value for name, (_, value) in components.items()}
     text = json.dumps(combined, indent=2)
@@ -76,7 +79,7 @@ def combined_folder(decoder: Path, prior: Path) -> Path:
         try:
             with atomic_folder(folder, overwrite=False) as temporary:
                 for name, (target, _) in components.items():
-                    if target.is_dir():
+                    if name in folders and target.is_dir():
                         os.symlink(target.absolute(), temporary / name, target_is_directory=True)  # noqa: PTH211
                 (temporary / "model_index.json").write_text(text, encoding="utf-8")
         except FileExistsError:

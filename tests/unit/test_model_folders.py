@@ -1,5 +1,6 @@
 """Test the lookup of models, LoRAs, VAEs and embeddings by name in folders of A1111, ComfyUI and artgen."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from artgen import registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.registry import lora as lora_files
 from artgen.registry import model_folders
+from artgen.registry.connected_prior import combined_folder
 from artgen.registry.lora.find import find_recorded
 from artgen.spec import config
 
@@ -236,3 +238,14 @@ def test_a_record_selects_no_file_of_a_model_folder(tmp_path: Path) -> None:
     use(write_tree(tmp_path / "ui", COMFYUI))
     assert registry.recorded_model_name("nebula", None, None) is None
     assert registry.recorded_model_name("SDXL/nebula", "SDXL/nebula", None) is None
+
+
+def test_only_components_are_linked_into_a_combined_folder(tmp_path: Path) -> None:
+    index = {"_class_name": "KandinskyV22Pipeline", "unet": ["diffusers", "UNet2DConditionModel"], "../x": [1, 2]}
+    for name in ("decoder", "prior"):
+        (tmp_path / name / "unet").mkdir(parents=True)
+        (tmp_path / name / "model_index.json").write_text(json.dumps(index))
+    (tmp_path / "x").mkdir()
+    folder = combined_folder(tmp_path / "decoder", tmp_path / "prior")
+    assert sorted(path.name for path in folder.iterdir()) == ["model_index.json", "prior_unet", "unet"]
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
