@@ -166,9 +166,9 @@ def _original_shape(name: str, shape: tuple[int, ...], metadata: dict[str, Any])
     stored = metadata.get(f"comfy.gguf.orig_shape.{name}")
     if stored is None:
         return shape
-    is_shape = isinstance(stored, tuple) and len(stored) <= MAX_DIMENSIONS
-    if not is_shape or not all(isinstance(side, int) and side > 0 for side in stored):
+    is_valid = isinstance(stored, tuple) and len(stored) <= MAX_DIMENSIONS
+    if not is_valid or not all(isinstance(side, int) and side > 0 for side in stored):
         raise ValueError(f"the original shape of the tensor '{name[:60]}' is not valid")
     if math.prod(stored) != math.prod(shape):
         raise ValueError(f"the original shape of the tensor '{name[:60]}' has another number of values")
-    return stored
+    return tuple(stored)
