@@ -220,7 +220,7 @@ def recommend(
             f"Cannot determine the memory for the device '{device}'.", "Give it with --memory, such as 8GiB."
         )
     results = recommending.recommend(machine, task)
-    kind = "the CPU" if machine.device == "cpu" else machine.device.upper()
+    kind = "the CPU" if machine.device == "cpu" else f"the {machine.device.upper()} device"
     number, size = counted(len(results), "model fits", "models fit"), format_gib(machine.memory_bytes)
     print_note(f"{number} {kind} with {size}{_disk_text(machine.disk_bytes)}.")
     for each in results[:limit]:

@@ -107,7 +107,7 @@ def pull(
         download = _Download(file, None, "", {"source": source.name})
     if existing := _existing(download, force, note):
         return existing
-    announced = files.announce(download.file)
+    announced = files.fetch_file_info(download.file)
     partial = downloads_folder() / f"{files.partial_key(download.file, announced)}.incomplete"
     files.check_disk_space(partial, announced)
     _check_header(announced, download)

@@ -1,4 +1,4 @@
-"""Download one file of a web server: check what the server announces, then receive the bytes and check them."""
+"""Download one file of a web server: check its name, size and first bytes, then receive and check all bytes."""
 
 import hashlib
 import re
@@ -54,7 +54,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class AnnouncedFile:
-    """Store what the server announces about a file.
+    """Store the properties of a file from the HTTP headers and the first bytes.
 
     Attributes:
         name: safe file name with a suffix.
@@ -129,17 +129,17 @@ def locked(partial: Path) -> Iterator[None]:
             yield
 
 
-def announce(file: RemoteFile) -> AnnouncedFile:
-    """Ask the server for the name and the size of a file, and check the first bytes.
+def fetch_file_info(file: RemoteFile) -> AnnouncedFile:
+    """Request the name, the size and the first bytes of a file, and check the first bytes.
 
     Raises:
         ModelUnavailableError: the server has no such file, announces no size, or sends a web page.
         RefusedError: the file is a pickle.
     """
-    return client.retry(lambda: _announce(file), file.server)
+    return client.retry(lambda: _fetch_file_info(file), file.server)
 
 
-def _announce(file: RemoteFile) -> AnnouncedFile:
+def _fetch_file_info(file: RemoteFile) -> AnnouncedFile:
     with open_answer(file.url, file.headers, file.server, other_hosts=True) as answer:
         file.check_status(answer, file.label)
         disposition = names.disposition_name(answer.headers.get("Content-Disposition", ""))
