@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from artgen import registry
-from artgen.jobs import checks
+from artgen.jobs import checks, pipeline_options
 from artgen.spec.base_requests import PromptRequest
 from artgen.spec.fast import parse_presets
 from artgen.spec.requests import TASKS
@@ -32,7 +32,7 @@ def default_settings(
     defaults: dict[str, Any] = {
         "steps": model.steps,
         "guidance_scale": model.guidance_scale,
-        "vae_tiling": checks.needs_vae_tiling(size) and model.pipeline_entry.vae == "vae",
+        "vae_tiling": checks.needs_vae_tiling(size) and pipeline_options.supports_vae_tiling(model),
         "strength": TASKS[request.task].default_strength,
         **resolved,
     }

@@ -7,10 +7,13 @@ command line or from a line of a prompt file, and ignore a default of the user w
 from typing import Any
 
 from artgen.errors import UsageError
-from artgen.registry import ResolvedModel
+from artgen.registry import ResolvedModel, diffusers_folder
 from artgen.registry.pipelines import PipelineEntry
 from artgen.spec.base_requests import PromptRequest
 from artgen.spec.requests import Sample
+
+VAES_WITHOUT_TILING = ("AsymmetricAutoencoderKL", "VQModel")
+"""Classes of diffusers whose `enable_tiling` raises an error."""
 
 
 def uses_cfg(request: PromptRequest | Sample, entry: PipelineEntry) -> bool:
@@ -19,6 +22,12 @@ def uses_cfg(request: PromptRequest | Sample, entry: PipelineEntry) -> bool:
         return bool(getattr(request, "negative_prompt", ""))
     scale = request.guidance_scale or 0.0
     return entry.guidance in ("classifier-free", "true-cfg") and scale > entry.guidance_off
+
+
+def supports_vae_tiling(model: ResolvedModel) -> bool:
+    """Return whether the VAE of a model can decode an image in tiles."""
+    vae = diffusers_folder.read_model_index(model.config_folder).get("vae")
+    return model.pipeline_entry.vae == "vae" and isinstance(vae, list) and vae[-1] not in VAES_WITHOUT_TILING
 
 
 def with_true_cfg(provenance: dict[str, Any], request: PromptRequest, model: ResolvedModel) -> dict[str, Any]:
@@ -50,7 +59,7 @@ def check_options(
             "Remove --strength.",
             settings=("strength",),
         )
-    if request.vae_tiling and entry.vae != "vae":
+    if request.vae_tiling and not supports_vae_tiling(model):
         raise _unsupported_error("--vae-tiling", "vae_tiling", entry, model.name)
     if request.quantize and model.has_quantized_denoiser:
         raise UsageError(

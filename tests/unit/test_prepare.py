@@ -66,6 +66,16 @@ def test_values_of_artgen_json_without_an_effect_get_a_note(model_with_defaults:
     assert [note.split()[0] for note in notes] == ["base", "zero_snr"]
 
 
+def test_a_vae_without_tiling_gets_no_tiles(model_with_defaults: Path) -> None:
+    index_file = model_with_defaults / "model_index.json"
+    index = json.loads(index_file.read_text()) | {"vae": ["diffusers", "AsymmetricAutoencoderKL"]}
+    index_file.write_text(json.dumps(index))
+    large = Txt2Img(model=str(model_with_defaults), width=2048, height=2048)
+    assert prepare(large).request.vae_tiling is False  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="--vae-tiling"):
+        prepare(large.replace(vae_tiling=True))
+
+
 @pytest.mark.parametrize("class_name", ["HiDreamImagePipeline", "StableDiffusionPipeline"])
 def test_text_encoder_3_is_omitted_only_from_stable_diffusion_3(class_name: str) -> None:
     index = {"_class_name": class_name, "text_encoder_3": ["transformers", "T5EncoderModel"]}

@@ -87,7 +87,7 @@ def enable_vae_slicing_if_large(pipe: Any, batch_size: int, pixels_per_image: in
     """
     vae = getattr(pipe, "vae", None)
     is_large = batch_size > 1 and pixels_per_image > VAE_SLICING_MIN_PIXELS
-    if is_large and vae is not None and hasattr(vae, "enable_slicing"):
+    if is_large and vae is not None and hasattr(vae, "use_slicing"):
         vae.enable_slicing()
 
 
@@ -100,9 +100,9 @@ def set_vae_tiling(pipe: Any, enabled: bool) -> None:
     """
     verb = "enable" if enabled else "disable"
     vae = getattr(pipe, "vae", None)
-    for method in (f"{verb}_slicing", f"{verb}_tiling"):
-        if hasattr(vae, method):
-            getattr(vae, method)()
+    for feature in ("slicing", "tiling"):
+        if hasattr(vae, f"use_{feature}"):
+            getattr(vae, f"{verb}_{feature}")()
     if enabled and vae is not None and hasattr(vae, "tile_latent_min_size"):
         vae.tile_latent_min_size = vae.tile_latent_min_size * VAE_TILE_PX // vae.tile_sample_min_size
         vae.tile_sample_min_size = VAE_TILE_PX
