@@ -41,7 +41,7 @@ def check_quantization(path: Path, config: Any) -> None:
         config: value of the key.
 
     Raises:
-        ModelUnavailableError: the package of the quantization is not installed, or artgen does not know the method.
+        ModelUnavailableError: the package of the quantization is not installed, or artgen does not support the method.
         RefusedError: a key or a value is not one that these packages write.
     """
     if not isinstance(config, dict):

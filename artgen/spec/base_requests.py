@@ -42,7 +42,7 @@ class Request(
     """Store the settings of all tasks.
 
     Attributes:
-        unknown_fields: fields of a record that this version of artgen does not know. They have no effect, and the
+        unknown_fields: fields of a record that this version of artgen does not have. They have no effect, and the
             record of the new image contains them. Requests that differ only in these fields are equal.
 
     Raises:

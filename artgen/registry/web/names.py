@@ -53,5 +53,5 @@ def disposition_name(header: str) -> str:
     message["Content-Disposition"] = header
     try:
         return message.get_filename("") or ""
-    except (ValueError, LookupError, TypeError):  # a charset that Python does not know
+    except (ValueError, LookupError, TypeError):  # an unknown charset
         return ""
