@@ -4,6 +4,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The header is
 entries, the lengths of its texts and the positions of all tensors are bounded before they are used.
 """
 
+import io
 import math
 import struct
 from pathlib import Path
@@ -72,6 +73,21 @@ def read_gguf_header(path: Path) -> SafetensorsHeader:
     raise InputFileError(f"'{path}' is damaged or not a GGUF file: {reason}.", _DOWNLOAD_HINT)
 
 
+def is_complete_header(start: bytes, size: int) -> bool:
+    """Return whether the first bytes of a GGUF file of this size in bytes contain its header, or are damaged."""
+    try:
+        _Reader(io.BytesIO(start), size).read()
+    except _TruncatedError:
+        return False
+    except (struct.error, ValueError):
+        pass
+    return True
+
+
+class _TruncatedError(ValueError):
+    """Report the end of the data inside the header."""
+
+
 class _Reader:
     """Read the values of a header one after another, and count their bytes."""
 
@@ -101,7 +117,7 @@ class _Reader:
             raise ValueError(f"its header has more than {counted(MAX_HEADER_BYTES, 'byte')}")
         data = self._file.read(count)
         if len(data) != count:
-            raise ValueError("its header is truncated")
+            raise _TruncatedError("its header is truncated")
         return data
 
     def _scalar(self, code: str) -> Any:

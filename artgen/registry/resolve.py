@@ -21,7 +21,7 @@ from artgen.registry.hub_snapshots import (
 )
 from artgen.registry.references import ModelReference, parse_reference
 from artgen.registry.resolved import RemoteWeights, ResolvedModel
-from artgen.registry.single_file import describe_file
+from artgen.registry.single_file import check_gguf_package, describe_file
 from artgen.registry.single_file_configs import (
     SHIPPED_FAMILIES,
     build_config_folder,
@@ -259,6 +259,7 @@ def _describe_header(reference: ModelReference, pending: hub.PendingDownload) ->
     except InputFileError as error:
         message = error.message.replace(str(path), reference.name)
         raise ModelUnavailableError(message, "Use another file of the repository.") from error
+    check_gguf_package(model)
     (file,) = pending.selection.files
     num_bytes = file.size + (model.remote.download_bytes if model.remote else 0)
     remote = RemoteWeights(num_bytes, file.size, file.etag if file.is_lfs else "")

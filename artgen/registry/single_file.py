@@ -1,5 +1,6 @@
 """Describe a single checkpoint: what it contains, how it is sampled, and which model provides what it lacks."""
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -159,6 +160,18 @@ def _check_channels(path: Path, content: FileContent, family: str) -> None:
             f"Cannot generate with '{path.name}': it is a {FAMILIES[family].title} model with {channels}; expected "
             f"{' or '.join(map(str, expected))}.",
             _OTHER_MODEL_HINT,
+        )
+
+
+def check_gguf_package(model: ResolvedModel) -> None:
+    """Check that the package is installed that diffusers needs for a GGUF file.
+
+    Raises:
+        ModelUnavailableError: the package is missing.
+    """
+    if model.single_file and model.single_file.format == "gguf" and importlib.util.find_spec("gguf") is None:
+        raise ModelUnavailableError(
+            f"Cannot load '{model.name}': a GGUF file needs the package gguf.", "pip install 'artgen[gguf]'"
         )
 
 

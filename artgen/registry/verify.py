@@ -1,6 +1,5 @@
 """Check a model's files: quickly before slow work (`check_model_files`), or by hash (`verify_model_files`)."""
 
-import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from artgen.registry.hub.select_files import missing_weights_error
 from artgen.registry.references import ModelReference, parse_reference
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, SafetensorsHeader, read_header
+from artgen.registry.single_file import check_gguf_package
 from artgen.system.counts import counted
 from artgen.system.files import wrap_read_errors
 
@@ -81,10 +81,7 @@ def _check_single_file(model: ResolvedModel) -> None:
     contents = model.single_file
     if contents is None:
         return
-    if contents.format == "gguf" and importlib.util.find_spec("gguf") is None:
-        raise ModelUnavailableError(
-            f"Cannot load '{model.name}': a GGUF file needs the package gguf.", "pip install 'artgen[gguf]'"
-        )
+    check_gguf_package(model)
     if contents.base is None:
         return
     repair_hint = f"Run `artgen models pull {contents.base_name} --force`."

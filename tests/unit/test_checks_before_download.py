@@ -8,6 +8,7 @@ from typing import Any
 import hub_server
 import pytest
 from command_line import run, save_inputs
+from gguf_files import gguf_bytes
 from hub_models import FLOW_SCHEDULER, folder_files, layout_files, pipeline_files, weight_downloads
 from PIL import Image
 from safetensors_files import filled_bytes, zero_file
@@ -305,6 +306,27 @@ def test_a_checkpoint_on_the_hub_is_checked_with_its_header(
     name = f"{REPO}/{FILE}"
     result = run(*command, *([name] if command[0] == "models" else ["-m", name]), code=code)
     assert text in result.stderr, result.stderr
+    assert not list(cache.cache_folder().rglob("blobs/*")), "only the header was downloaded"
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("tensors", "text"),
+    [
+        ({f"blk.{index}.attn_q.weight": ("F16", (64, 64)) for index in range(4000)}, "a language model"),
+        (
+            {"double_blocks.0.img_attn.norm.key_norm.scale": ("Q8_K", (256,)), "img_in.weight": ("F16", (3072, 64))},
+            "Q8_K",
+        ),
+        ({"a": ("F16", (320, 4))}, "not an image model"),
+    ],
+)
+def test_a_gguf_file_on_the_hub_is_checked_with_its_header(
+    hub: hub_server.Hub, tensors: dict[str, tuple[str, tuple[int, ...]]], text: str, options: tuple[str, ...]
+) -> None:
+    hub.files = {"model-Q8.gguf": gguf_bytes(tensors)}
+    result = run("txt2img", "a fox", "-m", f"{REPO}/model-Q8.gguf", *options, code=4)
+    assert text in result.stderr
     assert not list(cache.cache_folder().rglob("blobs/*")), "only the header was downloaded"
 
 

@@ -1,7 +1,6 @@
 """Test that GGUF headers are read within bounds, and that damaged and unsupported files are refused by name."""
 
 import contextlib
-import math
 import struct
 import time
 from collections.abc import Mapping
@@ -9,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf_files import gguf_bytes, text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artgen import registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError
 from artgen.registry.checkpoint_content import inspect_file
-from artgen.registry.gguf_header import TYPES, _original_shape, read_gguf_header
+from artgen.registry.gguf_header import _original_shape, read_gguf_header
 
-NUMBERS = {name: number for number, (name, _, _) in TYPES.items()}
 FLUX = {
     "double_blocks.0.img_attn.norm.key_norm.scale": ("F32", (128,)),
     "img_in.weight": ("F16", (3072, 64)),
@@ -27,27 +26,6 @@ UNET = {
     "input_blocks.0.0.weight": ("F16", (320, 4, 3, 3)),
     "input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight": ("Q8_0", (320, 768)),
 }
-
-
-def text(value: str) -> bytes:
-    data = value.encode()
-    return struct.pack("<Q", len(data)) + data
-
-
-def gguf_bytes(
-    tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str] | None = None, version: int = 3
-) -> bytes:
-    """Return a GGUF file of zeros."""
-    entries = {"general.architecture": "flux"} if metadata is None else metadata
-    header = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(entries))
-    header += b"".join(text(key) + struct.pack("<I", 8) + text(value) for key, value in entries.items())
-    offset = 0
-    for name, (kind, shape) in tensors.items():
-        _, values, block_bytes = TYPES[NUMBERS[kind]]
-        header += text(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape[::-1])
-        header += struct.pack("<IQ", NUMBERS[kind], offset)
-        offset += -(-math.prod(shape) // values * block_bytes // 32) * 32
-    return header + bytes(-len(header) % 32) + bytes(offset)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from artgen.errors import ModelUnavailableError
+from artgen.registry.gguf_header import is_complete_header
 from artgen.registry.hub import cache, client, download, explain
 from artgen.registry.hub.client import RemoteFile, RepoListing
 from artgen.registry.hub.ranges import OnProgress
@@ -115,7 +116,7 @@ def fetch_configs(
 
 
 def fetch_header(pending: PendingDownload) -> Path | None:
-    """Download the header of the only file of a download; return None for a file that is not safetensors.
+    """Download the header of the only file of a download; return None for a file that is neither safetensors nor GGUF.
 
     The returned file is in artgen's cache. It has the size of the complete file, and no data after the header.
 
@@ -124,15 +125,21 @@ def fetch_header(pending: PendingDownload) -> Path | None:
         OutputError: the cache cannot be written.
     """
     (file,) = pending.selection.files
-    if not file.name.endswith(".safetensors"):
+    if not file.name.endswith((".safetensors", ".gguf")):
         return None
     path = user_cache_folder() / "headers" / file.etag / PurePosixPath(file.name).name
 
     def read_start() -> bytes:
-        start = b""
+        start, checked_bytes = b"", 0
         with client.stream(pending.listing, file, 0) as (_, blocks):
             for block in blocks:
                 start += block
+                if file.name.endswith(".gguf"):
+                    if len(start) > 2 * checked_bytes:  # a GGUF header does not contain its length
+                        checked_bytes = len(start)
+                        if is_complete_header(start, file.size):
+                            return start
+                    continue
                 length = min(int.from_bytes(start[:8], "little"), MAX_HEADER_BYTES) + 8
                 if len(start) >= max(length, 8):
                     return start[:length]
