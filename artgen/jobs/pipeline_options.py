@@ -69,12 +69,6 @@ def check_options(
         )
     if request.quantize and not entry.supports("quantize"):
         raise _unsupported_error("--quantize", "quantize", entry, model.name)
-    if request.quantize and model.single_file and model.single_file.format == "gguf":
-        raise UsageError(
-            f"Cannot use --quantize with '{model.name}': the weights of a GGUF file are quantized already.",
-            "Remove --quantize.",
-            settings=("quantize",),
-        )
     if not entry.supports("schedulers"):
         _check_scheduler(request, model, default_scheduler)
 

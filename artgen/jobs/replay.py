@@ -67,6 +67,8 @@ class ReplaySpec:
                 listener(Notice(f"The recorded {names[0]} is ignored: {error.message}"))
                 request = request.replace(**{names[0]: options_of(type(request))[names[0]].default})
                 continue
+            if note := replay_checks.base_note(job.provenance, self.recorded):
+                listener(Notice(note))
             former = replay_checks.former_guidance(job, self.recorded)
             if not former:
                 return job

@@ -38,6 +38,17 @@ def former_guidance(job: Job, record: Mapping[str, Any]) -> dict[str, Any]:
     return {"negative_prompt": ""} if is_former and record.get("negative_prompt") else {}
 
 
+def base_note(provenance: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+    """Return a note if another model than the recorded one provides the components that a single file lacks."""
+    recorded, found = record.get("model_base"), provenance.get("model_base")
+    if "model" not in record or not recorded or recorded == found:
+        return None
+    return (
+        f"The components that the file does not include were from {recorded!r} and are now from {found!r}. The pixels "
+        "may differ."
+    )
+
+
 class FoundByHash(Protocol):
     """Describe what a search by hash returns: a model or a VAE."""
 

@@ -14,6 +14,7 @@ from safetensors_files import zero_file
 from artgen import Txt2Img, registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
 from artgen.events import Notice
+from artgen.jobs import replay_checks
 from artgen.jobs.anomaly import Anomaly
 from artgen.jobs.anomaly import prepare as anomaly
 from artgen.jobs.anomaly.fit_file import AnomalyConfig
@@ -348,3 +349,17 @@ def test_paths_are_refused_and_unknown_names_are_unavailable() -> None:
             replay_record({**RECORD, "model": name})
     with pytest.raises(ModelUnavailableError, match="'no-such-alias' is not on this computer"):
         replay_record({**RECORD, "model": "no-such-alias"})
+
+
+@pytest.mark.parametrize(
+    ("record", "is_noted"),
+    [
+        ({"model": "fox", "model_base": "owner/base@abc"}, True),
+        ({"model": "fox", "model_base": "owner/base@def"}, False),
+        ({"model_base": "owner/base@abc"}, False),
+        ({"model": "fox"}, False),
+    ],
+)
+def test_another_base_of_a_single_file_is_noted(record: dict[str, str], is_noted: bool) -> None:
+    note = replay_checks.base_note({"model_base": "owner/base@def"}, record)
+    assert (note is not None) == is_noted
