@@ -27,6 +27,8 @@ def commands(page: Path) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Change to a folder that contains what a reader has after the commands of README."""
+    import huggingface_hub.constants  # noqa: F401 - it reads HF_HUB_OFFLINE once, for all tests of the process
+
     work = tmp_path / "reader"
     work.mkdir()
     (work / "examples").symlink_to(ROOT / "examples")
