@@ -17,7 +17,6 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
     "bitsandbytes_4bit": ("bitsandbytes", "bitsandbytes"),
     "bitsandbytes_8bit": ("bitsandbytes", "bitsandbytes"),
-    "gguf": ("gguf", "gguf"),
     "quanto": ("optimum.quanto", "optimum-quanto"),
     "torchao": ("torchao", "torchao"),
 }

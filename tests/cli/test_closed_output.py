@@ -24,6 +24,7 @@ PRINTING_COMMANDS = [
     ("img2img", "in.png", "x", *DRY_RUN),
     ("inpaint", "in.png", "x", "--mask", "mask.png", *DRY_RUN),
     ("outpaint", "in.png", "x", "--expand", "8", *DRY_RUN),
+    ("sample", "-m", "denoiser", "--dry-run"),
     (*DENOISE, "--dry-run"),
     ("noise", "in.png"),
     ("anomaly", "in.png", "--dry-run"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ VALUES = {
     "prompt": "a car", "negative_prompt": "x", "seed": "3", "scheduler": "euler", "fast": "cache", "size": "64x64",
     "background": "red", "sigma": "10", "mask": "mask.png", "expand": "8", "target_size": "64x64", "model": "tiny",
     "lora": "x", "device": "cpu", "memory_budget": "8GiB", "output": "out/",
-    "class_label": "3",
+    "class_label": "3", "vae": "x", "refiner": "x",
 }  # fmt: skip
 NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_of(ReportSettings), "task"} | {
     "batch_size", "overwrite", "image", "files"
@@ -117,12 +118,23 @@ CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("memory_budget", "8GiB", TEXT),
     ("fast", "lcm", TEXT),
     ("fast", "cache", (*TEXT, "--steps", "2")),
+    ("refiner", "x", TEXT),
+    ("vae", "x", ("txt2img", "x", "-m", "zoo:sana")),
+    ("negative_prompt", "bad", ("txt2img", "x", "-m", "zoo:flux-schnell")),
+    ("guidance_scale", "3", ("txt2img", "x", "-m", "zoo:flux-schnell")),
+    ("long_prompt", "chunk", ("txt2img", "x " * 600, "-m", "zoo:flux-schnell")),
+    ("strength", "0.5", ("img2img", "in.png", "x", "-m", "zoo:flux2-klein")),
+    ("class_label", "3", ("sample", "-m", "zoo:ddpm")),
+    ("guidance_scale", "3", ("sample", "-m", "zoo:ddpm")),
+    ("dtype", "bf16", ("sample", "-m", "zoo:score-sde-ve")),
+    ("channels", "32", ("train", "folder", "-o", "x.safetensors", "--resolution", "32", "-m", "tiny")),
 )
+"""Setting, its value, and a command that does not support it. `zoo:NAME` is a model of the tests."""
 
 
 @pytest.mark.parametrize("source", ["environment", "configuration", "batch"])
 def test_default_that_does_not_fit_is_ignored_with_a_note(
-    source: str, sd1: str, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    source: str, sd1: str, models: dict[str, Path], zoo: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_loras.diffusers_lora(Path("x.safetensors"), Path(sd1), seed=1)
     Path("folder").mkdir()
@@ -131,8 +143,9 @@ def test_default_that_does_not_fit_is_ignored_with_a_note(
     for name, value, command in CASES:
         model = sd1 if "--lora" in command else str(models["sdxl"]) if "--sigmas" in command else "tiny"
         arguments = tuple(model if each == "tiny" else each for each in command)
+        arguments = tuple(str(zoo[each[4:]]) if each.startswith("zoo:") else each for each in arguments)
         if source == "batch":
-            if command[0] == "txt2img":
+            if command[0] in ("txt2img", "sample", "train"):
                 continue
             arguments = tuple("folder" if each == "in.png" else each for each in arguments)
         with monkeypatch.context() as patch:

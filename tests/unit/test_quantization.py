@@ -27,8 +27,6 @@ WRITTEN: list[tuple[str, dict[str, Any]]] = [
                  "quant_type": {"default": {"_type": "Int8WeightOnlyConfig", "_version": 1, "_data": {
                      "group_size": None, "set_inductor_config": True}}}, "untie_embedding_weights": False}),
     ("quanto", {"modules_to_not_convert": [], "quant_method": "quanto", "weights_dtype": "int8"}),
-    ("gguf", {"compute_dtype": "bfloat16", "pre_quantized": True, "modules_to_not_convert": None,
-              "quant_method": "gguf"}),
 ]  # fmt: skip
 """Configurations as diffusers and transformers write them, with the package that they need."""
 
@@ -36,7 +34,7 @@ WRITTEN: list[tuple[str, dict[str, Any]]] = [
 def install(monkeypatch: pytest.MonkeyPatch, *, installed: bool) -> None:
     """Let all packages of quantizations seem to be installed, or none."""
     find = importlib.util.find_spec
-    names = ("bitsandbytes", "torchao", "gguf", "optimum", "optimum.quanto")
+    names = ("bitsandbytes", "torchao", "optimum", "optimum.quanto")
 
     def find_spec(name: str, package: str | None = None) -> Any:
         return (object() if installed else None) if name in names else find(name, package)

@@ -14,6 +14,8 @@ import diffusers
 import torch
 import transformers
 from accelerate import init_empty_weights
+from diffusers.quantizers import DiffusersAutoQuantizer
+from transformers.quantizers import AutoHfQuantizer
 
 from artgen.engine.loading import component_fit, components, single_files
 from artgen.errors import ModelUnavailableError
@@ -186,8 +188,11 @@ def _check_configurations(model: ResolvedModel) -> None:
 
 
 def _build_empty(cls: Any, folder: Path) -> Any:
-    """Return a module on the meta device."""
-    if issubclass(cls, transformers.PreTrainedModel):
+    """Return a module on the meta device. Create its quantization, if it has one, without using it."""
+    is_transformers = issubclass(cls, transformers.PreTrainedModel)
+    if quantization := read_optional_config(folder / "config.json").get("quantization_config"):
+        (AutoHfQuantizer if is_transformers else DiffusersAutoQuantizer).from_config(quantization, pre_quantized=True)
+    if is_transformers:
         with init_empty_weights():
             return cls(cls.config_class.from_pretrained(folder, local_files_only=True))
     config = cls.load_config(folder, local_files_only=True)
