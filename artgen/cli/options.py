@@ -46,7 +46,8 @@ def flatten_settings(command: Callable[..., None]) -> Callable[..., None]:
             try:
                 return command(**filled_groups, **values)
             except ArtgenError as error:
-                filled_groups = user_defaults.without_default(filled_groups, error)
+                quiet = bool(values.get("quiet"))
+                filled_groups = user_defaults.without_default(filled_groups, error, quiet=quiet)
 
     own = [
         p.replace(kind=inspect.Parameter.KEYWORD_ONLY)

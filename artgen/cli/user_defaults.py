@@ -31,8 +31,13 @@ def is_typed(name: str) -> bool:
     return name in _TYPED_SETTINGS.get()
 
 
-def without_default(groups: Mapping[str, Any], error: ArtgenError) -> dict[str, Any]:
+def without_default(groups: Mapping[str, Any], error: ArtgenError, *, quiet: bool = False) -> dict[str, Any]:
     """Return the groups without the user's default that causes an error, and print a note.
+
+    Args:
+        groups: groups of settings by parameter.
+        error: error of the command.
+        quiet: do not print the note. The setting `quiet` has the same effect.
 
     Raises:
         ArtgenError: the error, if no default of the environment or of a configuration file causes it.
@@ -43,7 +48,7 @@ def without_default(groups: Mapping[str, Any], error: ArtgenError) -> dict[str, 
             if field is None or is_typed(setting) or getattr(group, setting) == field.default:
                 continue
             report = next((each for each in groups.values() if isinstance(each, settings.ReportSettings)), None)
-            if report is None or not report.quiet:
+            if not quiet and (report is None or not report.quiet):
                 print_note(
                     f"The default of {setting} from the environment or a configuration file is ignored: {error.message}"
                 )

@@ -67,7 +67,7 @@ class ReplaySpec:
                 listener(Notice(f"The recorded {names[0]} is ignored: {error.message}"))
                 request = request.replace(**{names[0]: options_of(type(request))[names[0]].default})
                 continue
-            if note := replay_checks.base_note(job.provenance, self.recorded):
+            for note in replay_checks.single_file_notes(job.provenance, self.recorded):
                 listener(Notice(note))
             former = replay_checks.former_guidance(job, self.recorded)
             if not former:

@@ -1,6 +1,6 @@
 """Compare the recorded model, device and versions with this machine."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,15 +38,21 @@ def former_guidance(job: Job, record: Mapping[str, Any]) -> dict[str, Any]:
     return {"negative_prompt": ""} if is_former and record.get("negative_prompt") else {}
 
 
-def base_note(provenance: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
-    """Return a note if another model than the recorded one provides the components that a single file lacks."""
-    recorded, found = record.get("model_base"), provenance.get("model_base")
-    if "model" not in record or not recorded or recorded == found:
-        return None
-    return (
-        f"The components that the file does not include were from {recorded!r} and are now from {found!r}. The pixels "
-        "may differ."
-    )
+def single_file_notes(provenance: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a note for each recorded property of a single file that the file does not contain, if it has changed.
+
+    These are the model of the components that the file lacks, and the sampling that its name or its `NAME.artgen.json`
+    implies.
+    """
+    subjects = {
+        "model_base": "The components that the file does not include",
+        "model_sampling": "The detected sampling",
+    }
+    for key, subject in subjects.items():
+        recorded, found = record.get(key), provenance.get(key)
+        if "model" in record and recorded and recorded != found:
+            verbs = ("were from", "are now from") if key == "model_base" else ("was", "is now")
+            yield f"{subject} {verbs[0]} {recorded!r} and {verbs[1]} {found!r}. The pixels may differ."
 
 
 class FoundByHash(Protocol):

@@ -252,8 +252,18 @@ class ResolvedModel:
             "model_hash": self.model_hash(),
             "architecture": self.architecture,
             "model_base": self.single_file.base_name if self.single_file else None,
+            "model_sampling": self._sampling() if self.single_file else None,
         }
         return {key: value for key, value in entries.items() if value}
+
+    def _sampling(self) -> str:
+        """Return the scheduler of a single file and its prediction type, noise levels and timesteps, if it has them.
+
+        They come from the tensors, the metadata, the name and the `NAME.artgen.json` of the file.
+        """
+        config = diffusers_folder.read_scheduler_config(self.config_folder)
+        values = [config.get("_class_name"), *(config.get(key) for key in ("prediction_type", "timestep_spacing"))]
+        return ", ".join(map(str, filter(None, [*values, config.get("rescale_betas_zero_snr") and "zero-SNR"])))
 
     def model_hash(self) -> str:
         """Return the SHA-256 of the denoiser's weights, 64 lower-case hex digits; see `hashes.model_hash`."""

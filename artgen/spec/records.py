@@ -63,6 +63,9 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "model_base": RecordField(
         str, "Model with the components that a single file lacks: hub id with its commit, or name of a folder."
     ),
+    "model_sampling": RecordField(
+        str, "Scheduler, prediction type and timesteps that a single file implies, such as its name or its metadata."
+    ),
     "model_variant": RecordField(str, "`fp16` if a component of the model has only fp16 weights."),
     "model_hash": RecordField(str, "SHA-256 of the weights of the denoiser or of the single file."),
     "architecture": RecordField(str, "Architecture of the model, such as sd1, sdxl, flux or pixel."),

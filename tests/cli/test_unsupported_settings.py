@@ -127,7 +127,7 @@ CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("class_label", "3", ("sample", "-m", "zoo:ddpm")),
     ("guidance_scale", "3", ("sample", "-m", "zoo:ddpm")),
     ("dtype", "bf16", ("sample", "-m", "zoo:score-sde-ve")),
-    ("channels", "32", ("train", "folder", "-o", "x.safetensors", "--resolution", "32", "-m", "tiny")),
+    ("channels", "32", ("train", "folder", "-o", "new.safetensors", "--resolution", "32", "-m", "tiny")),
 )
 """Setting, its value, and a command that does not support it. `zoo:NAME` is a model of the tests."""
 
@@ -141,6 +141,8 @@ def test_default_that_does_not_fit_is_ignored_with_a_note(
     Path("in.png").rename("folder/in.png")
     Path("in.png").symlink_to("folder/in.png")
     for name, value, command in CASES:
+        if source == "configuration" and name == "class_label":  # not a key of the configuration
+            continue
         model = sd1 if "--lora" in command else str(models["sdxl"]) if "--sigmas" in command else "tiny"
         arguments = tuple(model if each == "tiny" else each for each in command)
         arguments = tuple(str(zoo[each[4:]]) if each.startswith("zoo:") else each for each in arguments)
@@ -166,7 +168,7 @@ def test_default_that_does_not_fit_is_ignored_with_a_note(
             quiet = run(*arguments, "--seed", "1", "--dry-run", "-q")
             assert "The default of" not in quiet.stderr
             if source == "configuration":
-                run("config", "set", name, "")
+                run("config", "set", name, "truncate" if name == "long_prompt" else "")
 
 
 def test_all_checks_of_unsupported_settings_are_tested() -> None:

@@ -54,6 +54,16 @@ def test_v_prediction_is_used_however_it_is_stated(models: dict[str, Path], name
     assert image(file) == expected != plain_image("StableDiffusionPipeline", models["sd1"])
 
 
+def test_replay_notes_another_sampling_of_the_file(models: dict[str, Path]) -> None:
+    state = single_files.original_state(models["sd1"])
+    file = single_files.write_single_file("my", state, models["sd1"], prediction="v_prediction")
+    command_line.run("txt2img", "a red fox", "-m", file, *command_line.FAST, "-o", "image.png")
+    assert "sampling" not in command_line.run("replay", "image.png", "-o", "same.png").stderr
+    Path("my.artgen.json").write_text(json.dumps({"base": str(models["sd1"])}))
+    noted = command_line.run("replay", "image.png", "-o", "other.png").stderr
+    assert "The detected sampling was" in noted
+
+
 @pytest.mark.parametrize("has_zero_snr", [False, True])
 def test_sdxl_has_a_zero_snr_schedule_only_if_the_file_says_so(models: dict[str, Path], has_zero_snr: bool) -> None:
     markers = {"v_pred": MARKER, **({"ztsnr": MARKER} if has_zero_snr else {})}

@@ -237,7 +237,7 @@ def test_checkpoint_with_former_setting_names_is_resumed(sd1: str) -> None:
         (("images", "-o", "x", "--target", "decoder"), 2, "Cannot combine"),
         (("images", "-o", "x", "--lr-warmup-steps", "9", "--train-steps", "5"), 2, "Cannot warm up"),
         (("images", "-o", "x", "--vgg", "images/0.png"), 3, "not a safetensors file"),
-        (("images", "-o", "x", "-m", "denoiser"), 4, "pixel models are not supported"),
+        (("images", "-o", "x", "-m", "denoiser"), 4, "Unconditional diffusion (DDIM) models are not supported"),
         (("images", "-o", "/proc/x"), 74, "Cannot write"),
         (("images", "-o", "x", "--device", "cuda"), 2, "Cannot use CUDA"),
     ],
