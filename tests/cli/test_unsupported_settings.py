@@ -168,7 +168,7 @@ def test_default_that_does_not_fit_is_ignored_with_a_note(
             quiet = run(*arguments, "--seed", "1", "--dry-run", "-q")
             assert "The default of" not in quiet.stderr
             if source == "configuration":
-                run("config", "set", name, "truncate" if name == "long_prompt" else "")
+                run("config", "set", name, {"long_prompt": "truncate", "dtype": "auto"}.get(name, ""))
 
 
 def test_all_checks_of_unsupported_settings_are_tested() -> None:
