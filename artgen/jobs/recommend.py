@@ -18,7 +18,7 @@ from artgen.registry.pipelines import PipelineEntry, pipeline_entries
 from artgen.registry.references import ModelReference
 from artgen.spec import memory_budget
 from artgen.system import hardware
-from artgen.system.counts import format_duration
+from artgen.system.counts import counted, format_duration
 from artgen.system.files import nearest_existing
 
 CUDA_RESERVED_FRACTION = 0.05
@@ -227,7 +227,7 @@ def reason(recommendation: Recommendation, machine: Machine) -> str:
     parts = [f"Needs about {required} of {available} {place} in {dtype}"]
     if plan.offload != "none":
         parts.append(f"with --offload {plan.offload}" if machine.device != "cpu" else "with the text encoders freed")
-    text = f"{' '.join(parts)}; {info.steps} steps at {info.width}x{info.height}"
+    text = f"{' '.join(parts)}; {counted(info.steps or 1, 'step')} at {info.width}x{info.height}"
     if recommendation.seconds is not None:
         text += f", about {format_duration(recommendation.seconds)} per image"
     download_bytes = recommendation.download_bytes

@@ -101,7 +101,9 @@ class _Reader:
         if version not in VERSIONS:
             raise ValueError(f"its version is {version}; expected 2 or 3")
         if num_tensors > MAX_TENSORS or num_entries > MAX_METADATA_ENTRIES:
-            raise ValueError(f"its header announces {num_tensors:,} tensors and {num_entries:,} metadata entries")
+            raise ValueError(
+                f"its header announces {counted(num_tensors, 'tensor')} and {num_entries:,} metadata entries"
+            )
         metadata = dict(self._entry() for _ in range(num_entries))
         entries = [self._tensor() for _ in range(num_tensors)]
         if len({name for name, *_ in entries}) != len(entries):

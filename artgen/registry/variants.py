@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from artgen.system.counts import counted
+
 Z_IMAGE_SHIFT = 6.0
 """Smallest shift of the scheduler of Z-Image, which is not distilled. The table of pipelines has Z-Image-Turbo."""
 
@@ -40,8 +42,7 @@ class Variant:
     source: str = "name"
 
     def __str__(self) -> str:
-        steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
-        return f"{self.name} (from the {self.source}): {steps}, guidance {self.guidance_scale:g}"
+        return f"{self.name} (from the {self.source}): {counted(self.steps, 'step')}, guidance {self.guidance_scale:g}"
 
 
 def _scheduler(class_name: str, **values: object) -> Mapping[str, Any]:

@@ -54,5 +54,7 @@ _NEVER_ONE = (
     "{count:,} normal images are too many",
     "{num_distinct} of {num_images} normal images",
     "{num_images} images, ",
+    "{num_entries:,} metadata entries",
+    "{filled.steps} steps of DDPM",
 )
 """Messages that are printed only for larger numbers."""
