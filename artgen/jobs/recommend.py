@@ -120,8 +120,9 @@ def missing_packages(info: ModelInfo) -> list[str]:
 
 
 def _candidates(task: str) -> Iterator[ModelInfo]:
+    """Yield the models of the catalog that support a task; the bundled denoiser has no default steps and size."""
     for info in builtin_models().values():
-        if info.parameters and supports_task(info, task) and not missing_packages(info):
+        if info.parameters and info.steps and supports_task(info, task) and not missing_packages(info):
             yield info
 
 
@@ -227,7 +228,7 @@ def reason(recommendation: Recommendation, machine: Machine) -> str:
     parts = [f"Needs about {required} of {available} {place} in {dtype}"]
     if plan.offload != "none":
         parts.append(f"with --offload {plan.offload}" if machine.device != "cpu" else "with the text encoders freed")
-    text = f"{' '.join(parts)}; {counted(info.steps or 1, 'step')} at {info.width}x{info.height}"
+    text = f"{' '.join(parts)}; {counted(info.steps or 0, 'step')} at {info.width}x{info.height}"
     if recommendation.seconds is not None:
         text += f", about {format_duration(recommendation.seconds)} per image"
     download_bytes = recommendation.download_bytes

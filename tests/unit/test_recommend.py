@@ -31,6 +31,7 @@ def test_each_recommended_model_supports_the_task_and_fits(task: str, gib: int) 
         assert recommending.supports_task(each.info, task)
         assert f"-m {each.info.name}" in each.command
         assert ("--offload" in each.command) == (each.plan.offload != "none")
+        assert "None" not in recommending.reason(each, gpu(gib))
     assert [each.rank for each in results] == sorted((each.rank for each in results), reverse=True)
 
 
