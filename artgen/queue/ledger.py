@@ -145,7 +145,7 @@ class Ledger:
             self.records.update(records)
 
     def restore(self) -> None:
-        """Write the known lines that are no longer in the files, because a file was removed or replaced.
+        """Write the known lines again that the files do not contain: a file was removed or replaced.
 
         Raises:
             InputFileError: a ledger file cannot be read.

@@ -83,7 +83,7 @@ def estimate_memory(
 def estimate_catalog_memory(info: ModelInfo, dtype: str) -> memory_budget.MemoryEstimate:
     """Estimate the memory of a model of the catalog from its parameter counts, at its native size.
 
-    The activations are those of a decoder with 128 channels at the full size, which need more memory than the denoiser.
+    The activations are estimated for a decoder with 128 channels at the full size. The denoiser needs less memory.
 
     Args:
         info: a model with `parameters`.

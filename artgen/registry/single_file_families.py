@@ -14,9 +14,9 @@ class Family:
     Attributes:
         title: name for users.
         base: hub id of a model with the components that a file can lack.
-        config: name of a configuration in `assets/configs`; empty if the configurations are those of `base`.
+        config: name of a configuration in `assets/configs`; empty if `base` contains the configurations.
         pipeline: diffusers' pipeline class, if the file works only with this class.
-        sampling: default steps and guidance scale, if they differ from those of the pipeline.
+        sampling: default steps and guidance scale; None if the family has the defaults of the pipeline.
     """
 
     title: str

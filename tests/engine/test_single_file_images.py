@@ -1,4 +1,4 @@
-"""Test that images of single files equal those of plain diffusers with the scheduler and the weights of the file."""
+"""Compare images of single files with images of plain diffusers that has the same scheduler and weights."""
 
 import json
 from collections.abc import Mapping

@@ -7,15 +7,15 @@ and GET or HEAD of `/ID/resolve/REV/FILE` with ETag, X-Repo-Commit, X-Linked-ETa
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from local_server import run_server
 from safetensors_files import filled_bytes
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -248,14 +248,5 @@ class _Handler(BaseHTTPRequestHandler):
 def serve(hub: Hub) -> Iterator[Hub]:
     """Run the hub at `hub.url` until the block ends."""
     handler = type("Handler", (_Handler,), {"hub": hub})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with run_server(handler) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

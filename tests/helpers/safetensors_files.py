@@ -8,6 +8,15 @@ from typing import Any
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+SD1_SHAPES: Shapes = {
+    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+    "cond_stage_model.transformer.text_model.embeddings.position_ids": (77,),
+    "cond_stage_model.transformer.text_model.encoder.layers.11.mlp.fc1.weight": (3072, 768),
+    "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
+}
+"""Tensors by which a checkpoint of Stable Diffusion 1 is detected."""
+
 DTYPE_BYTES = {"F8_E4M3": 1, "F16": 2, "BF16": 2, "F32": 4}
 
 

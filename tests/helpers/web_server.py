@@ -3,13 +3,14 @@
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from local_server import run_server
 
 TOKEN = "secret-0123456789abcdef"
 
@@ -108,17 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
 def serve(web: WebServer) -> Iterator[WebServer]:
     """Run the server at `web.url` until the block ends."""
     handler = type("Handler", (_Handler,), {"server_of_test": web})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    web.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with run_server(handler) as web.url:
         yield web
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def json_reply(value: object, status: int = 200) -> Reply:

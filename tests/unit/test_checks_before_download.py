@@ -11,7 +11,7 @@ from command_line import run, save_inputs
 from gguf_files import gguf_bytes
 from hub_models import FLOW_SCHEDULER, folder_files, layout_files, pipeline_files, weight_downloads
 from PIL import Image
-from safetensors_files import filled_bytes, zero_file
+from safetensors_files import SD1_SHAPES, filled_bytes, zero_file
 
 from artgen import registry
 from artgen.errors import ArtgenError
@@ -276,13 +276,6 @@ def test_an_interrupted_download_of_configurations_is_repeated(hub: hub_server.H
     assert registry.resolve_model(REPO).remote is None
 
 
-CHECKPOINT = {
-    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
-    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
-    "cond_stage_model.transformer.text_model.embeddings.position_ids": (77,),
-    "cond_stage_model.transformer.text_model.encoder.layers.11.mlp.fc1.weight": (3072, 768),
-    "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
-}
 FILE = "deep/v1-5 fp16.safetensors"
 
 
@@ -292,9 +285,9 @@ FILE = "deep/v1-5 fp16.safetensors"
         ({"a": (9999,)}, ["txt2img", "a fox"], 4, "v1-5"),
         ({"a": (9999,)}, ["models", "pull"], 4, "v1-5"),
         (XL_LORA, ["txt2img", "a fox"], 4, "LoRA"),
-        (CHECKPOINT, ["txt2img", "a fox", "--size", "65x64"], 2, "multiples of 8"),
-        (CHECKPOINT, ["txt2img", "a fox", "--lora", "xl.safetensors"], 4, "LoRA"),
-        (CHECKPOINT, ["denoise", "in.png"], 4, "pixel"),
+        (SD1_SHAPES, ["txt2img", "a fox", "--size", "65x64"], 2, "multiples of 8"),
+        (SD1_SHAPES, ["txt2img", "a fox", "--lora", "xl.safetensors"], 4, "LoRA"),
+        (SD1_SHAPES, ["denoise", "in.png"], 4, "pixel"),
     ],
 )
 def test_a_checkpoint_on_the_hub_is_checked_with_its_header(
@@ -331,7 +324,7 @@ def test_a_gguf_file_on_the_hub_is_checked_with_its_header(
 
 
 def test_a_checkpoint_on_the_hub_has_a_name(hub: hub_server.Hub) -> None:
-    hub.files = {FILE: filled_bytes(CHECKPOINT)}
+    hub.files = {FILE: filled_bytes(SD1_SHAPES)}
     name = f"{REPO}/{FILE}"
     preview = registry.resolve_model(name, download=False)
     assert preview.remote is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from command_line import run
-from safetensors_files import zero_file
+from safetensors_files import SD1_SHAPES, zero_file
 
 from artgen import registry
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
@@ -17,13 +17,6 @@ from artgen.registry.connected_prior import combined_folder
 from artgen.registry.lora.find import find_recorded
 from artgen.spec import config
 
-SD1 = {
-    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
-    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
-    "cond_stage_model.transformer.text_model.embeddings.position_ids": (77,),
-    "cond_stage_model.transformer.text_model.encoder.layers.11.mlp.fc1.weight": (3072, 768),
-    "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
-}
 LORA_KEY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_k"
 LORA = {f"{LORA_KEY}.lora_down.weight": (4, 320), f"{LORA_KEY}.lora_up.weight": (320, 4), f"{LORA_KEY}.alpha": ()}
 
@@ -57,7 +50,7 @@ def write_tree(root: Path, names: dict[str, str]) -> Path:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".safetensors" and kind in ("model", "lora"):
-            zero_file(path, SD1 if kind == "model" else LORA)
+            zero_file(path, SD1_SHAPES if kind == "model" else LORA)
         else:
             path.write_bytes(b"x")
     return root
@@ -130,7 +123,7 @@ def test_aliases_and_paths_have_precedence(tmp_path: Path) -> None:
     use(tmp_path / "c")
     assert registry.parse_reference("tiny").kind == "bundled"
     assert registry.parse_reference("x.safetensors").target == str(tmp_path / "c/checkpoints/x.safetensors")
-    zero_file(Path("x.safetensors"), SD1)
+    zero_file(Path("x.safetensors"), SD1_SHAPES)
     assert registry.parse_reference("x.safetensors").target == "x.safetensors"
     registry.set_alias("x", "tiny")
     assert registry.parse_reference("x").kind == "bundled"

@@ -49,7 +49,6 @@ class Started:
     """Report the start of the first step. `start_step` is the number of steps of the resumed run, else 0."""
 
     start_step: int
-    total_steps: int
     num_parameters: int
     num_processes: int
 
@@ -134,7 +133,7 @@ def _train(plan: TrainingPlan, listener: Listener, should_stop: Callable[[], boo
         checkpoints.restore_checkpoint(newest, loop.train_state)
         start_step = int(read_checkpoint_state(newest)["step"])
     num_parameters = sum(parameter.numel() for parameter in loop.train_state.parameters.values())
-    yield Started(start_step, plan.num_steps, num_parameters, accelerator.num_processes)
+    yield Started(start_step, num_parameters, accelerator.num_processes)
     recorder = _Recorder(setup, loop, start_step)
     try:
         yield from recorder.record_steps(should_stop)

@@ -68,7 +68,7 @@ def is_configuration(file: RemoteFile) -> bool:
 def select_files(repo: str, files: Iterable[RemoteFile], index: Mapping[str, Any]) -> FileSelection:
     """Select the files of a model, given its `model_index.json`.
 
-    For each component, select the fp16 safetensors if they are complete, else those of the default variant, else bf16.
+    For each component, select the complete safetensors files of the first of these variants: fp16, default, bf16.
     Pickles, weights of other frameworks, training leftovers (`non_ema`) and code are never selected.
 
     Raises:

@@ -179,7 +179,7 @@ def _read_start(answer: Answer, num_bytes: int) -> bytes:
 
 
 def _check_start(file: RemoteFile, name: str, start: bytes, size: int) -> None:
-    """Check that the first bytes are those of a safetensors or GGUF file, and that the header fits the size."""
+    """Check that the file starts with the header of a safetensors or GGUF file, and that the header fits the size."""
     if start.lstrip()[:1] == b"<":
         raise _page_error(file)
     if name.endswith(".gguf"):

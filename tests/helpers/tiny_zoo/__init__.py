@@ -1,6 +1,6 @@
 """Build real pipelines of many architectures at tiny sizes.
 
-The classes are those of diffusers and transformers, and the weights are random. Each function builds one model in less
+The classes come from diffusers and transformers. The weights are random. Each function builds one model in less
 than a second. The fixture `zoo` of `conftest.py` returns a `Zoo`: `zoo["flux-dev"]` is the folder of a model. Models
 that need a package outside of artgen's dependencies are registered only if the package is installed.
 """
