@@ -139,15 +139,12 @@ def _resolve_model(name: str | None, space: str, reporter: Reporter, *, download
     from artgen import registry
     from artgen.system import hardware
 
-    model = registry.resolve_model(
+    return registry.resolve_usable_model(
         name or hardware.default_model(),
+        lambda model: _check_architecture(model, space),
         download=download,
         listener=reporter,
-        check=lambda preview: _check_architecture(preview, space),
     )
-    registry.check_model_files(model)
-    _check_architecture(model, space)
-    return model
 
 
 def _check_architecture(model: "ResolvedModel", space: str) -> None:

@@ -103,10 +103,7 @@ def _resolve_model(model_ref: ModelRef, reporter: Reporter) -> "ResolvedModel":
     from artgen.system import hardware
 
     name = model_ref.model or hardware.default_model()
-    model = registry.resolve_model(name, offline=model_ref.offline, listener=reporter, check=_check_has_vae)
-    registry.check_model_files(model)
-    _check_has_vae(model)
-    return model
+    return registry.resolve_usable_model(name, _check_has_vae, offline=model_ref.offline, listener=reporter)
 
 
 def _check_has_vae(model: "ResolvedModel") -> None:

@@ -193,17 +193,15 @@ def create_training_plan(
 
 
 def _resolve_base_model(model_ref: ModelRef, mode: str, download: bool, listener: Listener) -> registry.ResolvedModel:
-    model = registry.resolve_model(
+    model = registry.resolve_usable_model(
         model_ref.model or hardware.default_model(),
+        lambda found: check_trainable(found, mode),
         offline=model_ref.offline,
         download=download,
         listener=listener,
-        check=lambda preview: check_trainable(preview, mode),
     )
     if model.remote is not None:
         listener(Notice(model.download_note()))
-    registry.check_model_files(model)
-    check_trainable(model, mode)
     return model
 
 

@@ -21,6 +21,7 @@ from artgen.registry.resolve import (
     find_models_by_hash,
     resolve_model,
     resolve_reference,
+    resolve_usable_model,
 )
 from artgen.registry.resolved import ResolvedModel, SingleFile, VaeFile
 from artgen.registry.single_file_configs import single_file_config
@@ -56,6 +57,7 @@ __all__ = [
     "remove_alias",
     "resolve_model",
     "resolve_reference",
+    "resolve_usable_model",
     "resolve_vae",
     "save_location",
     "set_alias",

@@ -7,8 +7,9 @@ index is optional: artgen works without it, and whoever uses a location must ver
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from artgen.errors import ArtgenError
 from artgen.registry.hub.names import SHA256_PATTERN
@@ -17,6 +18,8 @@ from artgen.system.file_locks import locked
 from artgen.system.files import write_atomically
 from artgen.system.paths import user_state_folder
 from artgen.system.temporary import NOFOLLOW
+
+Found = TypeVar("Found")
 
 INDEX_SCHEMA = 1
 MAX_INDEX_BYTES = 4 << 20
@@ -39,6 +42,23 @@ def locations(digest: object) -> list[Path]:
     """
     table = _read_index()[0]["locations"]
     return [Path(path) for path in reversed(table.get(digest, ()))] if isinstance(digest, str) else []
+
+
+def find_by_hash(digest: object, load: Callable[[Path], Found], hash_of: Callable[[Found], str]) -> list[Found]:
+    """Return what was loaded from the known paths that still have a hash, the newest first.
+
+    Args:
+        digest: SHA-256, 64 lower-case hex digits; other values have no paths.
+        load: describes the file or folder at a path. A path that cannot be described is left out.
+        hash_of: returns the SHA-256 of the weights of what was loaded.
+    """
+    found = []
+    for path in locations(digest):
+        with contextlib.suppress(ArtgenError, OSError):
+            loaded = load(path)
+            if hash_of(loaded) == digest:
+                found.append(loaded)
+    return found
 
 
 def damage_note() -> str | None:

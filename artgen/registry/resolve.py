@@ -1,11 +1,10 @@
 """Resolve the name of a model to files on the disk; download hub models if necessary and allowed."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError
+from artgen.errors import InputFileError, ModelUnavailableError
 from artgen.events import Listener, no_op
 from artgen.registry import config_checks, connected_prior, diffusers_folder, hashes, hub, location_index
 from artgen.registry.describe import describe_folder
@@ -28,6 +27,7 @@ from artgen.registry.single_file_configs import (
     shipped_config,
     single_file_config,
 )
+from artgen.registry.verify import check_model_files
 
 Check = Callable[[ResolvedModel], None]
 
@@ -38,7 +38,6 @@ def resolve_model(
     offline: bool = False,
     download: bool = True,
     listener: Listener = no_op,
-    check: Check | None = None,
 ) -> ResolvedModel:
     """Find a model on the disk; download an incomplete or missing hub model unless `offline` is set.
 
@@ -50,8 +49,6 @@ def resolve_model(
         offline: do not use the network; `HF_HUB_OFFLINE=1` has the same effect.
         download: download the weights; else the result has the attribute `remote` if the weights are not on the disk.
         listener: receives the events of the download.
-        check: raises an error if the model cannot be used; called before weights are downloaded, and not called for a
-            model on the disk.
 
     Raises:
         ModelUnavailableError: the model is unknown, incomplete or gated, or the network is disabled.
@@ -59,8 +56,27 @@ def resolve_model(
         InputFileError: a file is damaged.
         OutputError: the disk is full.
     """
+    return resolve_reference(parse_reference(name), offline=offline, download=download, listener=listener)
+
+
+def resolve_usable_model(
+    name: str, check: Check, *, offline: bool = False, download: bool = True, listener: Listener = no_op
+) -> ResolvedModel:
+    """Find or download a model, and check its files and its use. `resolve_model` explains the other arguments.
+
+    Args:
+        name: see `resolve_model`.
+        check: raises an error if the model cannot be used; called before weights are downloaded, and for the result.
+        offline, download, listener: see `resolve_model`.
+
+    Raises:
+        ArtgenError: see `resolve_model` and `check_model_files`; or an error of `check`.
+    """
     reference = parse_reference(name)
-    return resolve_reference(reference, offline=offline, download=download, listener=listener, check=check)
+    model = resolve_reference(reference, offline=offline, download=download, listener=listener, check=check)
+    check_model_files(model)
+    check(model)
+    return model
 
 
 def resolve_reference(
@@ -76,7 +92,9 @@ def resolve_reference(
 
     Args:
         reference: interpreted name.
-        offline, download, listener, check: see `resolve_model`.
+        offline, download, listener: see `resolve_model`.
+        check: raises an error if the model cannot be used; called before weights are downloaded, and not called for a
+            model on the disk.
         omitted: components that are not used, and not downloaded.
 
     Raises:
@@ -186,13 +204,9 @@ def find_models_by_hash(model_hash: object) -> list[ResolvedModel]:
     Args:
         model_hash: SHA-256 of the weights (see `ResolvedModel.model_hash`), 64 lower-case hex digits.
     """
-    found = []
-    for path in location_index.locations(model_hash):
-        with contextlib.suppress(ArtgenError, OSError):
-            model = resolve_model(str(path), offline=True)
-            if model.model_hash() == model_hash:
-                found.append(model)
-    return found
+    return location_index.find_by_hash(
+        model_hash, lambda path: resolve_model(str(path), offline=True), ResolvedModel.model_hash
+    )
 
 
 def find_local_model(name: str) -> ResolvedModel | None:

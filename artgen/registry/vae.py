@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError
+from artgen.errors import InputFileError, ModelUnavailableError, UsageError
 from artgen.events import Downloading, Listener, Notice, no_op
 from artgen.registry import diffusers_folder, hub, location_index, model_folders
 from artgen.registry.checkpoint_content import inspect_file
@@ -73,13 +73,11 @@ def find_vaes_by_hash(digest: object) -> list[VaeFile]:
     Args:
         digest: SHA-256 of the weights (see `VaeFile.hash`), 64 lower-case hex digits.
     """
-    found = []
-    for path in location_index.locations(digest):
-        with contextlib.suppress(ArtgenError, OSError):
-            vae = VaeFile(str(path), path, (path,) if path.is_file() else _folder_weights(path))
-            if vae.hash() == digest:
-                found.append(vae)
-    return found
+
+    def describe(path: Path) -> VaeFile:
+        return VaeFile(str(path), path, (path,) if path.is_file() else _folder_weights(path))
+
+    return location_index.find_by_hash(digest, describe, VaeFile.hash)
 
 
 def model_vae_config(model: ResolvedModel) -> dict[str, Any]:

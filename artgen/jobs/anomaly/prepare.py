@@ -108,17 +108,15 @@ def _resolve_config(
         raise _other_setting_error(request, "method", fit_config.method, method)
     name = request.model or (_fitted_model(request, fit_config) if fit_config else "")
     name = name or (DEFAULT_DENOISER if method == "pixel" else hardware.default_model())
-    model = registry.resolve_model(
+    model = registry.resolve_usable_model(
         name,
+        lambda found: _check_model_type(method, found),
         offline=request.offline,
         download=download,
         listener=listener,
-        check=lambda preview: _check_model_type(method, preview),
     )
     if model.remote is not None:
         listener(Notice(model.download_note()))
-    registry.check_model_files(model)
-    _check_model_type(method, model)
     model_hash = model.model_hash()
     if model.is_local:
         registry.save_location(model_hash, model.path)
