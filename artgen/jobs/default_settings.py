@@ -33,6 +33,8 @@ def default_settings(
         "steps": model.steps,
         "guidance_scale": model.guidance_scale,
         "vae_tiling": checks.needs_vae_tiling(size) and pipeline_options.supports_vae_tiling(model),
+        "prompt_weights": "a1111",
+        "long_prompt": "chunk" if model.pipeline_entry.supports("long-prompts") else "truncate",
         "strength": TASKS[request.task].default_strength,
         **resolved,
     }

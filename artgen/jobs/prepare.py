@@ -26,6 +26,7 @@ from artgen.jobs.model_entries import (
     model_key,
     resolve_model,
 )
+from artgen.jobs.prompt_expansion import expand_prompts
 from artgen.jobs.time_estimate import time_note
 from artgen.registry import lora as lora_files
 from artgen.spec.base_requests import ImageRequest, PromptRequest, Request
@@ -70,6 +71,7 @@ def prepare_jobs(
         checks.check_memory_budget(device, budget)
     for device, quantize in dict.fromkeys((each.device, getattr(each, "quantize", None)) for each in requests):
         checks.check_quantize(device, quantize)
+    requests = [expand_prompts(request, listener) for request in requests]
     stages = _Stages(listener, {} if models is None else models)
     loaded = [stages.load_inputs(JobDraft(request)) for request in requests]
     jobs = [build_job(stages.complete(draft)) for draft in loaded]

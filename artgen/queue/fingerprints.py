@@ -19,6 +19,9 @@ from artgen.spec.sigma import MAX_SIGMA
 
 _FORMERLY_IGNORED = frozenset({"device", "offload", "vae_tiling"})
 """Recorded settings that the fingerprints of earlier versions did not contain."""
+_FORMER_LONG_PROMPT = {"chunk": "truncate", "truncate": "cut"}
+"""Value of `long_prompt` in fingerprints. The default was `truncate`; the new default keeps its fingerprint, so that
+ledgers of earlier versions stay valid."""
 _FORMER_ARCHITECTURES = frozenset({"sd1", "sd2", "sdxl", "sd3", "flux", "pixel"})
 """Architectures that records of earlier versions distinguish; the others were `other`."""
 
@@ -97,6 +100,8 @@ def _shared_record(job: Job, declared: Mapping[str, Setting]) -> dict[str, Any]:
     if isinstance(job, GenerationJob) and (size := job.original_size) is not None:
         # The default was 0. The new default keeps its fingerprint, so that ledgers of earlier versions stay valid.
         record["feather"] = {images.default_feather(size): 0, 0: -1}.get(record["feather"], record["feather"])
+    if record.get("long_prompt") in _FORMER_LONG_PROMPT:
+        record["long_prompt"] = _FORMER_LONG_PROMPT[record["long_prompt"]]
     return {
         name: value
         for name, value in record.items()

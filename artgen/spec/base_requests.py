@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 from artgen.errors import UsageError
 from artgen.spec import fast, memory_budget
 from artgen.spec.lora import LoraSpec, normalize_lora_list, parse_lora
+from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.refiner import parse_refiner
 from artgen.spec.schedulers import find_scheduler_with_sigmas
 from artgen.spec.settings import (
@@ -99,7 +100,7 @@ class Request(
             TypeError: a setting does not exist.
             UsageError: a value has the wrong type, is outside its limits or contradicts another setting.
         """
-        if unknown := changes.keys() - options_of(type(self)).keys() - {"unknown_fields"}:
+        if unknown := changes.keys() - options_of(type(self)).keys() - {"unknown_fields", "expansion"}:
             raise TypeError(f"{type(self).__name__} has no setting {', '.join(sorted(unknown))}")
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__, **changes)
@@ -109,7 +110,13 @@ class Request(
 
 @dataclass(frozen=True, kw_only=True)
 class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, PromptSettings):
-    """Store the settings of all tasks with a prompt."""
+    """Store the settings of all tasks with a prompt.
+
+    Attributes:
+        expansion: facts about the expansion of the prompts; None before the expansion.
+    """
+
+    expansion: PromptExpansion | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def group_key(self) -> Request:
         """Return a request without the values that may differ in a pipeline call: prompts, seed and input files."""

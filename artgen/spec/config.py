@@ -72,12 +72,32 @@ def load_defaults(command: str) -> dict[str, dict[str, Any]]:
 
 
 def lora_folder() -> Path | None:
-    """Return the user's folder of LoRAs, from `ARTGEN_LORA_FOLDER` or a configuration file; None if unset.
+    """Return the user's folder of LoRAs; see `_folder`."""
+    return _folder("lora_folder")
+
+
+def embedding_folder() -> Path | None:
+    """Return the user's folder of embeddings; see `_folder`."""
+    return _folder("embedding_folder")
+
+
+def wildcard_folder() -> Path | None:
+    """Return the user's folder of wildcards; see `_folder`."""
+    return _folder("wildcard_folder")
+
+
+def style_folder() -> Path | None:
+    """Return the user's folder of styles; see `_folder`."""
+    return _folder("style_folder")
+
+
+def _folder(name: str) -> Path | None:
+    """Return a folder from its `ARTGEN_*` variable or a configuration file; None if unset.
 
     Raises:
         InputFileError: a file is not valid TOML, or contains an invalid setting.
     """
-    folder = os.environ.get("ARTGEN_LORA_FOLDER") or _shared_setting("lora_folder")
+    folder = os.environ.get(f"ARTGEN_{name.upper()}") or _shared_setting(name)
     return _expanded(folder) if folder else None
 
 

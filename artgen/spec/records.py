@@ -15,6 +15,7 @@ from artgen._version import __version__
 from artgen.errors import UsageError
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
+from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import canonical_keys, options_of, settings_of, type_of, unknown_setting_error
 from artgen.system.counts import counted
@@ -75,6 +76,10 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "height": RecordField(int, "Height of the image.", "pixels"),
     "image_sha256": RecordField(str, "SHA-256 of the input image file."),
     "mask_sha256": RecordField(str, "SHA-256 of the mask file."),
+    "prompt_template": RecordField(str, "Prompt before its wildcards, variants, styles and tags were replaced."),
+    "negative_prompt_template": RecordField(str, "Negative prompt before these replacements."),
+    "prompt_choices": RecordField(list, "Choice of each wildcard and variant, as `TEXT=CHOICE`."),
+    "prompt_styles": RecordField(list, "Names of the styles that were added to the prompts."),
     "class_name": RecordField(str, "Name of the class with the number `class_label`, from the model's configuration."),
     "sigma_estimated": RecordField(float, "Estimated standard deviation of the noise.", "gray levels of 255"),
     "batch_size": RecordField(int, "Batch size of the pipeline call.", "images"),
@@ -109,7 +114,7 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
         record[name] = value.name if isinstance(value, Path) else value
     if "lora" in record:
         record["lora"] = [str(lora._replace(name=lora.file_name)) for lora in request.loras]
-    record |= provenance or {}
+    record |= {name: value for name, value in _expansion_facts(request).items() if value} | dict(provenance or {})
     return record | {name: value for name, value in request.unknown_fields.items() if name not in record}
 
 
@@ -137,7 +142,33 @@ def from_record(record: Mapping[str, Any]) -> Request:
             raise UsageError(*unknown_setting_error(name, known))
     if task == "outpaint" and "artgen" in record and "schema" not in record:
         values.setdefault("feather", 0)  # The default before the records had a schema number.
+    if "artgen" in record and "prompt" in known:
+        values.setdefault("prompt_weights", "none")  # Earlier versions had no syntax and truncated long prompts.
+        values.setdefault("long_prompt", "truncate")
+        values["expansion"] = _read_expansion(record)
     return cls(**values, unknown_fields=kept_fields(unknown_fields(record)))
+
+
+def _expansion_facts(request: Request) -> dict[str, Any]:
+    """Return the provenance of the prompts of a request."""
+    expansion = getattr(request, "expansion", None)
+    if expansion is None:
+        return {}
+    return {
+        "prompt_template": expansion.template,
+        "negative_prompt_template": expansion.negative_template,
+        "prompt_choices": list(expansion.choices),
+        "prompt_styles": list(expansion.styles),
+    }
+
+
+def _read_expansion(record: Mapping[str, Any]) -> PromptExpansion:
+    return PromptExpansion(
+        record.get("prompt_template") or "",
+        record.get("negative_prompt_template") or "",
+        tuple(record.get("prompt_choices") or ()),
+        tuple(record.get("prompt_styles") or ()),
+    )
 
 
 def unknown_fields(record: Mapping[str, Any]) -> dict[str, Any]:

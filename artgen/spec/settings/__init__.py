@@ -48,13 +48,13 @@ from artgen.spec.settings.inputs import (
     ScaledInput,
 )
 from artgen.spec.settings.output import OutputSettings, ReportSettings
+from artgen.spec.settings.prompts import PromptSettings
 from artgen.spec.settings.sampling import (
     MAX_SEED,
     MAX_SIDE_PX,
     CanvasSettings,
     ClassSettings,
     GuidanceSettings,
-    PromptSettings,
     SamplingSettings,
     SchedulerSettings,
     SeedSettings,

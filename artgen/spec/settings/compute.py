@@ -41,7 +41,7 @@ class LoraSettings(ModelRef):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFolders:
-    """Store the folders of the user's model files, and the token of Civitai.
+    """Store the folders of the user's models, wildcards and styles, and the token of Civitai.
 
     Only configuration files and the environment set them.
     """
@@ -55,6 +55,19 @@ class ModelFolders:
         is_path=True,
         in_prompt_file=False,
         affects=(),
+    )
+    embedding_folder: str | None = option(
+        None,
+        "Folder in which embeddings (textual inversions) are found by name. The name of one of its files in a prompt "
+        "selects the embedding.",
+        in_prompt_file=False,
+        affects=(),
+    )
+    wildcard_folder: str | None = option(
+        None, "Folder of the text and YAML files of wildcards: __colors__.", in_prompt_file=False, affects=()
+    )
+    style_folder: str | None = option(
+        None, "Folder of styles: styles.csv of A1111 and JSON files of Fooocus.", in_prompt_file=False, affects=()
     )
     civitai_token: str | None = option(
         None,

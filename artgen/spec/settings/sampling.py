@@ -1,4 +1,4 @@
-"""Declare the settings of the prompt, the seed, the sampler and the image size."""
+"""Declare the settings of the seed, the sampler and the image size."""
 
 from dataclasses import dataclass
 
@@ -8,36 +8,7 @@ from artgen.spec.schedulers import SIGMA_SPACINGS
 
 MAX_SEED = 2**64 - 1
 MAX_SIDE_PX = 16_384
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptSettings:
-    """Store the prompts."""
-
-    prompt: str = option(
-        "",
-        "Text prompt. `-` reads it from stdin.",
-        flags=("-p", "--prompt"),
-        positional=True,
-        per_call=True,
-        per_image=True,
-        affects=("pixels", "prompt"),
-    )
-    negative_prompt: str = option(
-        "",
-        "Text that describes what the image should not show.",
-        flags=("-n", "--negative-prompt"),
-        aliases=("--negative",),
-        per_image=True,
-        affects=("pixels", "prompt"),
-    )
-    long_prompt: str = option(
-        "truncate",
-        "Handling of prompts over the token limit of the model (77). truncate: cut the prompt and print a note. chunk: "
-        "encode chunks of 75 tokens. error: refuse the prompt.",
-        choices=("truncate", "chunk", "error"),
-        affects=("pixels", "prompt"),
-    )
+GUIDES = ("cfg", "apg", "zero-star")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +90,20 @@ class SamplingSettings(SchedulerSettings, GuidanceSettings, StepsSettings):
         minimum=0,
         maximum=1,
         neutral_values=(0.0,),
+    )
+    pag_scale: float | None = option(
+        None,
+        "Scale of perturbed-attention guidance (PAG): Stable Diffusion 1, 2, XL and 3. [0: off]",
+        minimum=0,
+        maximum=100,
+        neutral_values=(0.0,),
+    )
+    guide: str | None = option(
+        None,
+        "Guidance method. cfg: classifier-free guidance. apg: adaptive projected guidance, which reduces "
+        "oversaturation. zero-star: CFG-Zero*, for flow-matching models. [cfg]",
+        choices=GUIDES,
+        neutral_values=("cfg",),
     )
     sigmas: str | None = option(None, "Spacing of the noise levels. [the scheduler's default]", choices=SIGMA_SPACINGS)
     fast: str | None = option(

@@ -1,0 +1,23 @@
+"""Define the facts about the expansion of a request's prompts: wildcards, variants, styles and tags."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PromptExpansion:
+    """Store what the prompts were before their wildcards, variants, styles and tags were replaced.
+
+    A request with an expansion has final prompts: no part of them is looked up again. The requests of image records
+    have an expansion.
+
+    Attributes:
+        template: prompt as typed; empty if it is equal to the prompt.
+        negative_template: negative prompt as typed; empty if it is equal to the negative prompt.
+        choices: text of each wildcard and variant and its choice, `__color__=red`, in the order of the template.
+        styles: names of the styles.
+    """
+
+    template: str = ""
+    negative_template: str = ""
+    choices: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
