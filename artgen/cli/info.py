@@ -61,8 +61,7 @@ def _image_metadata(file: Path) -> tuple[str, dict[str, Any]]:
     from artgen import metadata
 
     image_metadata = metadata.read_metadata(file)
-    values = image_metadata.record or image_metadata.parameters or image_metadata.comfy or {}
-    return image_metadata.source, values
+    return image_metadata.source, image_metadata.values
 
 
 def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any]]:

@@ -130,7 +130,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         image_metadata = metadata.read_metadata(path)
     except InputFileError:
         return {}
-    return dict(image_metadata.record or image_metadata.parameters or image_metadata.comfy or {})
+    return image_metadata.fields
 
 
 def _label_settings(label: str, differing: list[str]) -> list[str]:

@@ -117,8 +117,8 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
     notes = list(found.notes)
     if found.record:
         record: dict[str, Any] = dict(found.record)
-    elif found.fields.get("prompt") is not None:
-        record, more_notes = replay_other_tools.to_record(path, found.fields, changes)
+    elif found.external is not None and found.external.has_prompt:
+        record, more_notes = replay_other_tools.to_record(path, found.external, changes)
         notes += more_notes
     else:
         raise InputFileError(

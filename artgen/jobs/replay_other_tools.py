@@ -6,29 +6,34 @@ from typing import Any
 
 from artgen.errors import InputFileError, UsageError
 from artgen.jobs.replay_files import find_lora
+from artgen.metadata import ExternalRecord
 from artgen.spec.records import from_record
 
-A1111_KEYS = ("prompt", "negative_prompt", "steps", "scheduler", "sigmas", "guidance_scale", "seed", "width", "height")
+SUPPORTED_FIELDS = (
+    "prompt", "negative_prompt", "steps", "scheduler", "sigmas", "guidance_scale", "seed", "width", "height"
+)  # fmt: skip
 """Supported fields. The model is not supported, because other tools name models differently."""
 
-IGNORED_KEYS = frozenset({"model", "model_hash", "Version", "RNG", "lora", "lora_autov3", "Lora hashes"})
+IGNORED_KEYS = frozenset({"model", "model_hash", "Version", "RNG", "Lora hashes"})
 """Fields that are ignored without a note: another note mentions the field, or the field does not affect the pixels."""
 
 MAX_LISTED_FIELDS = 8
 MAX_VALUE_CHARS = 80
 
 
-def to_record(path: Path, fields: Mapping[str, Any], changes: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """Return a record without unsupported values, and a note for each of these values.
 
     Args:
         path: image; its folder is searched for LoRAs.
-        fields: metadata; see `artgen.metadata.read_metadata`.
+        external: metadata of the other tool.
         changes: settings that `--set` replaces.
     """
-    record = {"task": "txt2img", **{name: fields[name] for name in ("prompt", "negative_prompt") if name in fields}}
-    notes = []
-    for name in A1111_KEYS:
+    fields = external.fields
+    record: dict[str, Any] = {"task": "txt2img"}
+    record |= {name: fields[name] for name in ("prompt", "negative_prompt") if name in fields}
+    notes = list(external.notes)
+    for name in SUPPORTED_FIELDS:
         if name not in fields or name in record or name in changes:
             continue
         # Sigmas belong to the scheduler. Do not combine them with another scheduler.
@@ -43,7 +48,9 @@ def to_record(path: Path, fields: Mapping[str, Any], changes: Mapping[str, str])
             notes.append(
                 f"The {name} {str(value)[:MAX_VALUE_CHARS]!r} is not supported. {replacement} is used instead."
             )
-    if unsupported := [name for name in fields if name not in A1111_KEYS and name not in IGNORED_KEYS]:
+    unsupported = [name for name in fields if name not in SUPPORTED_FIELDS and name not in IGNORED_KEYS]
+    unsupported += [name for name in external.other if name not in IGNORED_KEYS]
+    if unsupported:
         listed, hidden = unsupported[:MAX_LISTED_FIELDS], len(unsupported) - MAX_LISTED_FIELDS
         notes.append(f"Ignored metadata: {', '.join(listed)}{f' and {hidden} more' if hidden > 0 else ''}.")
     if fields.get("model") and "model" not in changes:
@@ -52,7 +59,7 @@ def to_record(path: Path, fields: Mapping[str, Any], changes: Mapping[str, str])
             "--set model=NAME."
         )
     if "lora" not in changes:
-        loras, lora_notes = _find_loras(path, fields)
+        loras, lora_notes = _find_loras(path, external)
         notes += lora_notes
         if loras:
             record["lora"] = loras
@@ -67,12 +74,13 @@ def _is_valid(record: Mapping[str, Any], name: str, value: Any) -> bool:
     return True
 
 
-def _find_loras(path: Path, fields: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _find_loras(path: Path, external: ExternalRecord) -> tuple[list[str], list[str]]:
     """Return the LoRAs that have the recorded hash, and a note for each of the others."""
     found, notes = [], []
-    for text, digest in zip(fields.get("lora", ()), fields.get("lora_autov3", ()), strict=False):
+    for lora in external.loras:
+        text = str(lora)
         try:
-            found.append(find_lora(path, text, digest))
+            found.append(find_lora(path, text, lora.digest))
         except InputFileError:
             notes.append(f"The LoRA {text} was not found, or has another hash. To use it, add --set lora=PATH:SCALE.")
     return found, notes

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 
 from artgen.errors import UsageError
+from artgen.metadata.external_record import ExternalRecord, RecordedFile, describe_all, valid_fields
 from artgen.spec.lora import LoraSpec, parse_lora
 from artgen.spec.schedulers import find_scheduler
 
@@ -120,46 +121,44 @@ def public_model_name(model: object) -> str:
     return text
 
 
-def parse_a1111(text: str) -> dict[str, object]:
-    """Parse A1111 text of any tool into record fields.
+def parse_a1111(text: str) -> ExternalRecord:
+    """Parse A1111 text of any tool.
 
     The parameters are the last line that starts with "Steps: ", or the last line if it has three or more `Key: value`
-    pairs. Known keys with a valid type become prompt, negative_prompt, steps, scheduler, sigmas, guidance_scale, seed,
-    width, height, model_hash, model and strength. LoRAs are removed from the prompt: lora (`NAME:SCALE`) and
-    lora_autov3 (the hashes, empty if unknown) are lists of equal length. Every other key is kept as a string. Its name
-    always starts with a capital letter or a digit, so that it never equals a record field such as `image`. The function
-    raises no errors: text without parameters gives only a prompt.
+    pairs. LoRAs are removed from the prompt. The function raises no errors: text without parameters gives only a
+    prompt.
     """
     lines = text.replace("\r\n", "\n").strip().split("\n")
     parameter_line = _find_parameter_line(lines)
     prompt, negative = _split_prompts(lines[:parameter_line])
-    fields: dict[str, object] = {"prompt": prompt}
-    if negative:
-        fields["negative_prompt"] = negative
+    values: dict[str, object] = {"prompt": prompt, "negative_prompt": negative or None}
+    other: dict[str, str] = {}
     for name, value in _parse_pairs("\n".join(lines[parameter_line:])):
-        _add_field(fields, name, value)
-    _split_schedule(fields)
-    _extract_loras(fields)
-    return fields
+        _add_field(values, other, name, value)
+    _split_schedule(values)
+    loras = _extract_loras(values, other)
+    fields, rejected = valid_fields(values)
+    return ExternalRecord("a1111", fields, loras, other=describe_all(other | rejected))
 
 
-def _extract_loras(fields: dict[str, object]) -> None:
-    """Move `<lora:NAME:SCALE>` and `<lora:NAME:TEXT:SCALE>` from the prompt to the field `lora`.
+def _extract_loras(values: dict[str, object], other: Mapping[str, str]) -> tuple[RecordedFile, ...]:
+    """Remove `<lora:NAME:SCALE>` and `<lora:NAME:TEXT:SCALE>` from the prompt and return the LoRAs.
 
     Forms with more numbers stay in the prompt.
     """
-    prompt = str(fields["prompt"])
-    loras = [
-        (name.strip(), f"{scale}:{first}" if scale else first or "1")
-        for name, first, scale in _LORA_PATTERN.findall(prompt)
-    ]
-    if not loras:
-        return
-    fields["prompt"] = _LORA_PATTERN.sub("", prompt).strip()
-    parts = (part.rpartition(":") for part in str(fields.get("Lora hashes", "")).split(","))
+    prompt = str(values["prompt"])
+    tags = _LORA_PATTERN.findall(prompt)
+    if not tags:
+        return ()
+    values["prompt"] = _LORA_PATTERN.sub("", prompt).strip()
+    parts = (part.rpartition(":") for part in other.get("Lora hashes", "").split(","))
     digests = {name.strip(): digest.strip() for name, _, digest in parts}
-    fields["lora"] = [f"{name}:{scale}" for name, scale in loras]
-    fields["lora_autov3"] = [digests.get(name, "") for name, _ in loras]
+    loras = []
+    for tag, first, second in tags:
+        name = tag.strip()
+        scale, text_scale = (second, float(first)) if second else (first or 1, None)
+        loras.append(RecordedFile(name, digests.get(name, ""), float(scale), text_scale))
+    return tuple(loras)
 
 
 def _find_parameter_line(lines: list[str]) -> int:
@@ -203,7 +202,7 @@ def _parse_pairs(line: str) -> Iterator[tuple[str, str]]:
         yield name, "".join(value).strip()
 
 
-def _add_field(fields: dict[str, object], name: str, value: str) -> None:
+def _add_field(fields: dict[str, object], other: dict[str, str], name: str, value: str) -> None:
     if name == "Size" and (size := re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", value)):
         fields["width"], fields["height"] = int(size[1]), int(size[2])
     elif name in ("Steps", "Seed") and re.fullmatch(r"-?[0-9]{1,20}", value):
@@ -219,7 +218,7 @@ def _add_field(fields: dict[str, object], name: str, value: str) -> None:
     elif name == "Schedule type" and value.lower() in _SCHEDULE_LABELS:
         fields["sigmas"] = value.lower()
     else:
-        fields[name[:1].upper() + name[1:] if not name[:1].islower() or name[:1].isascii() else f"X {name}"] = value
+        other[name] = value
 
 
 def _split_schedule(fields: dict[str, object]) -> None:

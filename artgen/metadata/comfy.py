@@ -8,6 +8,8 @@ search starts at the sampler and follows its inputs to the prompts, the size and
 import math
 from collections.abc import Iterator, Mapping
 
+from artgen.metadata.external_record import ExternalRecord, valid_fields
+
 _MAX_NODES = 5000
 _MAX_DEPTH = 64
 
@@ -23,19 +25,18 @@ Node = Mapping[str, object]
 Graph = Mapping[str, Node]
 
 
-def parse_comfy(prompt: object, workflow: object = None) -> dict[str, object] | None:
-    """Extract record fields from a decoded ComfyUI `prompt`, or from `workflow` if `prompt` has no sampler.
+def parse_comfy(prompt: object, workflow: object = None) -> ExternalRecord | None:
+    """Read a decoded ComfyUI `prompt`, or `workflow` if `prompt` has no sampler.
 
     Returns:
-        prompt, negative_prompt, seed, steps, guidance_scale, scheduler, sigmas, strength, width, height and model, if
-        the graph contains them with a valid type; None if the graph has no sampler. The function raises no errors.
+        The record; None if the graph has no sampler. The function raises no errors.
     """
     for graph in (_prompt_nodes(prompt), _workflow_nodes(workflow)):
         samplers = [
             node for _, node in sorted(graph.items(), key=_node_sort_key) if "ksampler" in _class_type(node).lower()
         ]
         if samplers:
-            return _extract_fields(graph, samplers[0])
+            return ExternalRecord("comfyui", valid_fields(_extract_fields(graph, samplers[0]))[0])
     return None
 
 

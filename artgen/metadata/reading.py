@@ -8,6 +8,7 @@ from artgen.errors import InputFileError
 from artgen.metadata.a1111 import parse_a1111
 from artgen.metadata.comfy import parse_comfy
 from artgen.metadata.containers import extract_texts
+from artgen.metadata.external_record import ExternalRecord
 from artgen.metadata.writing import MAX_SIDECAR_BYTES, MINIMAL_KEYS, XMP_NAMESPACE, sidecar_path
 from artgen.system.external_data import parse_json
 
@@ -17,24 +18,27 @@ class ImageMetadata:
     """Store the generation metadata of a file. All values are untrusted.
 
     Attributes:
-        source: source of `fields`: "artgen" (record in the file), "sidecar" (JSON file next to the image), "a1111" or
-            "comfyui".
+        source: "artgen" (record in the file), "sidecar" (JSON file next to the image), or the identifier of another
+            tool; see `TOOL_NAMES`.
         record: artgen's record. Numbers are finite, and values are nested at most `MAX_JSON_DEPTH` levels.
-        parameters: fields of the A1111 text; see `parse_a1111`.
-        comfy: fields of a ComfyUI graph; see `parse_comfy`.
+        external: record of another tool. Images of artgen have one too: the A1111 text.
         notes: ignored data with the reason, one sentence each.
     """
 
     source: str
     record: dict[str, object] | None = None
-    parameters: dict[str, object] | None = None
-    comfy: dict[str, object] | None = None
+    external: ExternalRecord | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def fields(self) -> dict[str, object]:
-        """Return the record, else the A1111 parameters, else the ComfyUI fields."""
-        return self.record or self.parameters or self.comfy or {}
+        """Return the record, else the fields of the other tool's record."""
+        return self.record or (dict(self.external.fields) if self.external else {})
+
+    @property
+    def values(self) -> dict[str, object]:
+        """Return all values as JSON: the record, else the record of the other tool."""
+        return self.record or (self.external.to_dict() if self.external else {})
 
 
 def read_metadata(path: Path) -> ImageMetadata:
@@ -54,18 +58,17 @@ def read_metadata(path: Path) -> ImageMetadata:
         sidecar_record = _read_sidecar(path, notes)
         if sidecar_record is not None:
             record, source = sidecar_record, "sidecar"
-    parameters = parse_a1111(texts.parameters) if texts.parameters else None
-    if parameters is not None and not texts.is_image and len(parameters) < 3:
-        parameters = None  # any text file can be parsed as a prompt
-    comfy = parse_comfy(_parse_json(texts.prompt, notes), _parse_json(texts.workflow, notes))
-    if record is None:
-        source = "a1111" if parameters is not None else "comfyui"
-    if record is None and parameters is None and comfy is None:
+    external = parse_a1111(texts.parameters) if texts.parameters else None
+    if external is not None and not texts.is_image and len(external.fields) < 3:
+        external = None  # any text file can be parsed as a prompt
+    if external is None:
+        external = parse_comfy(_parse_json(texts.prompt, notes), _parse_json(texts.workflow, notes))
+    if record is None and external is None:
         raise InputFileError(
             " ".join([f"'{path}' contains no generation metadata.", *notes]),
             "Use an image saved by artgen, AUTOMATIC1111 or ComfyUI; editors and messengers remove the metadata.",
         )
-    return ImageMetadata(source, record, parameters, comfy, tuple(notes))
+    return ImageMetadata(source if record or external is None else external.tool, record, external, tuple(notes))
 
 
 def has_sidecar(image_path: Path) -> bool:

@@ -161,10 +161,10 @@ def test_a1111_metadata_contains_the_loras_and_can_be_parsed(sd1: str, lora_file
     first, second = (lora_files.read_lora(Path(name)).autov3 for name in (lora_file, "other.safetensors"))
     assert text.startswith("a red fox <lora:style:0.8> <lora:other:-0.5>\n")
     assert f'Lora hashes: "style: {first}, other: {second}"' in text
-    fields = metadata.parse_a1111(text)
-    assert fields["prompt"] == "a red fox"
-    assert fields["lora"] == ["style:0.8", "other:-0.5"]
-    assert fields["lora_autov3"] == [first, second]
+    record = metadata.parse_a1111(text)
+    assert record.fields["prompt"] == "a red fox"
+    assert record.to_dict()["lora"] == ["style:0.8", "other:-0.5"]
+    assert record.to_dict()["lora_hashes"] == [first, second]
     assert "lora: style.safetensors:0.8, other.safetensors:-0.5\n" in run("info", str(path)).stdout
 
 
@@ -181,8 +181,8 @@ def test_a1111_metadata_contains_the_loras_and_can_be_parsed(sd1: str, lora_file
 def test_lora_tags_are_parsed_from_prompts_of_other_tools(
     prompt: str, parsed_prompt: str, loras: list[str] | None
 ) -> None:
-    fields = metadata.parse_a1111(f"{prompt}\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1")
-    assert (fields["prompt"], fields.get("lora")) == (parsed_prompt, loras)
+    record = metadata.parse_a1111(f"{prompt}\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1")
+    assert (record.fields["prompt"], record.to_dict().get("lora")) == (parsed_prompt, loras)
 
 
 def test_replay_finds_loras_by_name_and_hash(

@@ -59,8 +59,8 @@ def test_any_text_round_trips(tmp_path: Path, kind: str, prompt: str, negative: 
     assert found.record == record
     assert list(found.record) == list(record)
     assert found.fields is found.record
-    assert found.parameters is not None
-    assert found.parameters["seed"] == seed
+    assert found.external is not None
+    assert found.external.fields["seed"] == seed
 
 
 def _plain_prompt(text: str) -> bool:
@@ -75,11 +75,11 @@ PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(_p
 def test_a1111_text_round_trips(prompt: str, negative: str, model: str) -> None:
     assume(model == model.strip() == metadata.a1111.public_model_name(model))
     record = {**RECORD, "prompt": prompt, "negative_prompt": negative, "model": model}
-    parsed = metadata.parse_a1111(metadata.format_a1111(record))
+    parsed = metadata.parse_a1111(metadata.format_a1111(record)).fields
     expected = {**record, "scheduler": "DPM++ 2M", "model_hash": "6ce0161689"}
     for name in ("task", "artgen", *(key for key in ("negative_prompt", "model") if not expected[key])):
         del expected[name]
-    assert {key: value for key, value in parsed.items() if key not in ("RNG", "Version")} == expected
+    assert parsed == expected
 
 
 def test_a1111_text_has_the_common_format() -> None:
@@ -121,7 +121,7 @@ def test_independent_reader_reads_all_fields(tmp_path: Path, kind: str, prompt: 
 def test_the_last_parameter_line_is_parsed() -> None:
     old = "Steps: 1, Sampler: Euler, Seed: 1, CFG scale: 1"
     record = {**RECORD, "prompt": f"copied\n{old}\nfrom elsewhere", "negative_prompt": old}
-    parsed = metadata.parse_a1111(metadata.format_a1111(record))
+    parsed = metadata.parse_a1111(metadata.format_a1111(record)).fields
     assert (parsed["prompt"], parsed["negative_prompt"]) == (record["prompt"], old)
     assert (parsed["steps"], parsed["seed"]) == (20, 42)
 
@@ -134,29 +134,29 @@ def test_a1111_text_of_other_tools_is_parsed() -> None:
         'Lora hashes: "a: 1, b: 2", Hashes: {"model": "abc", "lora:a": "def"}, image: /etc/passwd, ENSD: 31337, '
         "Schedule type: Automatic, Version: v1.10"
     )
-    found = metadata.parse_a1111(text)
+    record = metadata.parse_a1111(text)
+    found, other = record.fields, record.other
     assert found["prompt"] == "masterpiece, Steps: to heaven\nSteps: one, two"
-    assert (found["lora"], found["lora_autov3"]) == (["a:0.5"], ["1"])
+    assert record.loras == (metadata.RecordedFile("a", "1", 0.5),)
     assert found["negative_prompt"] == "bad\nNegative prompt: worse"
     assert (found["steps"], found["seed"], found["guidance_scale"]) == (30, 7, 5.5)
     assert (found["scheduler"], found["sigmas"]) == ("DPM++ 2M", "karras")
     assert (found["width"], found["height"]) == (512, 768)
     assert found["model"] == "some, model"
-    assert found["Lora hashes"] == "a: 1, b: 2"
-    assert json.loads(str(found["Hashes"])) == {"model": "abc", "lora:a": "def"}
-    assert found["ENSD"] == "31337"
+    assert other["Lora hashes"] == "a: 1, b: 2"
+    assert json.loads(other["Hashes"]) == {"model": "abc", "lora:a": "def"}
+    assert other["ENSD"] == "31337"
     assert "image" not in found
-    assert found["Image"] == "/etc/passwd"
-    assert (
-        metadata.parse_a1111("Steps: x, Seed: ten, CFG scale: inf, Size: big, Sampler: Euler")["scheduler"] == "Euler"
-    )
-    assert metadata.parse_a1111("just words") == {"prompt": "just words"}
+    assert other["image"] == "/etc/passwd"
+    odd = metadata.parse_a1111("Steps: x, Seed: ten, CFG scale: inf, Size: big, Sampler: Euler")
+    assert odd.fields == {"prompt": "", "scheduler": "Euler"}
+    assert metadata.parse_a1111("just words").fields == {"prompt": "just words"}
 
 
 @fast
 @given(st.text(st.sampled_from('Steps: 1, Sampler"{}[]\\\nNegative prompt:x'), max_size=80))
 def test_parsing_a1111_text_never_raises(text: str) -> None:
-    for key, value in metadata.parse_a1111(text).items():
+    for key, value in metadata.parse_a1111(text).fields.items():
         assert isinstance(value, str | int | float)
         assert isinstance(key, str)
 
@@ -334,13 +334,13 @@ def test_comfy_graphs_are_read(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "comfy.png", pnginfo=info)
     found = metadata.read_metadata(tmp_path / "comfy.png")
     assert found.source == "comfyui"
-    assert found.comfy == found.fields == GRAPH_FIELDS
+    assert found.fields == GRAPH_FIELDS
     exif = Image.Exif()
     exif[0x0110] = "prompt:" + json.dumps(GRAPH)
     Image.new("RGB", (4, 4)).save(tmp_path / "comfy.webp", exif=exif)
-    assert metadata.read_metadata(tmp_path / "comfy.webp").comfy == GRAPH_FIELDS
+    assert metadata.read_metadata(tmp_path / "comfy.webp").fields == GRAPH_FIELDS
     (tmp_path / "graph.json").write_text(json.dumps(GRAPH))
-    assert metadata.read_metadata(tmp_path / "graph.json").comfy == GRAPH_FIELDS
+    assert metadata.read_metadata(tmp_path / "graph.json").fields == GRAPH_FIELDS
 
 
 def test_comfy_workflows_are_read() -> None:
@@ -355,7 +355,9 @@ def test_comfy_workflows_are_read() -> None:
         ],
         "links": [[1, 6, 0, 3, 1, "CONDITIONING"], [2, 7, 0, 3, 2, "CONDITIONING"]],
     }  # fmt: skip
-    assert metadata.parse_comfy(None, workflow) == {
+    found = metadata.parse_comfy(None, workflow)
+    assert found is not None
+    assert found.fields == {
         "prompt": "a fox", "negative_prompt": "bad", "seed": 5, "steps": 20, "guidance_scale": 8.0,
         "scheduler": "euler", "sigmas": "normal", "strength": 0.6,
     }  # fmt: skip
@@ -381,7 +383,9 @@ def test_parsing_random_graphs_never_raises(prompt: object, workflow: object) ->
 def test_cyclic_graph_is_parsed() -> None:
     nodes = {"3": {"class_type": "KSampler", "inputs": {"positive": ["4", 0], "seed": 10**400, "cfg": 10**400}}}
     nodes["4"] = {"class_type": "Loop", "inputs": {"conditioning": ["4", 0], "other": ["3", 0]}}
-    assert "prompt" not in (metadata.parse_comfy(nodes) or {})
+    found = metadata.parse_comfy(nodes)
+    assert found is not None
+    assert not found.has_prompt
 
 
 def test_text_files_and_records_are_read(tmp_path: Path) -> None:
