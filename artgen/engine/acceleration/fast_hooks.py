@@ -10,20 +10,19 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from diffusers.hooks import HookRegistry, ModelHook
+from diffusers.hooks import HookRegistry
 from torch import nn
 
 from artgen.engine.acceleration.decoders import use_tiny_decoder
 from artgen.engine.acceleration.deepcache import CacheSchedule, deepcache_hooks
+from artgen.engine.sampling.denoiser_hooks import ModuleWithHook, attached_hooks
 from artgen.errors import UsageError
 from artgen.registry import HubFiles
 from artgen.spec.fast import CACHE_INTERVAL_STEPS, parse_presets
 
-HOOK_PREFIX = "artgen"
 GROUP_OFFLOADING_HOOK = "group_offloading"
 """Name that diffusers gives the hook that prefetches the next layer."""
 _EMPTY_HOOK_REGISTRY = HookRegistry(nn.Identity())
-ModuleWithHook = tuple[nn.Module, ModelHook]
 
 
 @contextlib.contextmanager
@@ -31,8 +30,6 @@ def with_approximations(
     pipe: Any, fast: str | None, extras: Mapping[str, HubFiles] = MappingProxyType({})
 ) -> Iterator[None]:
     """Attach the approximations of a request to a pipeline. Restore the pipeline after the block.
-
-    The hooks and their caches are new for each call, so that no state is carried from one call to the next.
 
     Args:
         pipe: pipeline that passed `artgen.jobs.fast_parts.check_fast`.
@@ -43,21 +40,10 @@ def with_approximations(
         UsageError: `cache` would skip layers that prefetch other layers (group offloading).
         ModelUnavailableError: the tiny decoder is incomplete.
     """
-    attached: list[nn.Module] = []
     decoder = extras.get("tiny-decoder")
-    try:
-        for module, hook in _approximation_hooks(pipe, fast):
-            name = f"{HOOK_PREFIX}_{type(hook).__name__}"
-            HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, name)
-            attached.append(module)
-        with use_tiny_decoder(pipe, decoder.folder) if decoder else contextlib.nullcontext():
-            yield
-    finally:
-        for module in reversed(attached):
-            registry = HookRegistry.check_if_exists_or_initialize(module)
-            registry.remove_hook(
-                next(name for name in reversed(registry.hooks) if name.startswith(HOOK_PREFIX)), recurse=False
-            )
+    use_decoder = use_tiny_decoder(pipe, decoder.folder) if decoder else contextlib.nullcontext()
+    with attached_hooks(_approximation_hooks(pipe, fast)), use_decoder:
+        yield
 
 
 def _approximation_hooks(pipe: Any, fast: str | None) -> Iterator[ModuleWithHook]:
