@@ -1,6 +1,7 @@
 """Expand the prompts of a request: wildcards, variants, styles, LoRA tags and names of embeddings."""
 
 from artgen.events import Listener, no_op
+from artgen.jobs.prompt_tags import apply_lora_tags
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.prompt_expansion import PromptExpansion
 
@@ -19,7 +20,13 @@ def expand_prompts(request: Request, listener: Listener = no_op) -> Request:
         UsageError: the syntax is invalid, or a wildcard, style, LoRA or embedding is unknown.
         InputFileError: a file of wildcards or styles is invalid.
     """
-    del listener
     if not isinstance(request, PromptRequest) or request.expansion is not None:
         return request
-    return request.replace(expansion=PromptExpansion())
+    template, negative_template = request.prompt, request.negative_prompt
+    request = apply_lora_tags(request, listener)
+    return request.replace(
+        expansion=PromptExpansion(
+            template if template != request.prompt else "",
+            negative_template if negative_template != request.negative_prompt else "",
+        )
+    )

@@ -21,6 +21,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from artgen.errors import UsageError
 from artgen.metadata.external_record import ExternalRecord, RecordedFile, describe_all, valid_fields
 from artgen.spec.lora import LoraSpec, parse_lora
+from artgen.spec.prompt_tags import PromptTag, parse_lora_tag, remove_tags
 from artgen.spec.schedulers import find_scheduler
 
 NEGATIVE_PREFIX = "Negative prompt:"
@@ -31,8 +32,6 @@ _SCHEDULE_LABELS = {"karras": "Karras", "exponential": "Exponential", "beta": "B
 _KEY_PATTERN = re.compile(r"\s*+(\w[\w \-/.]{0,63}?)\s{0,16}:\s*+")
 _JSON_DECODER = json.JSONDecoder()
 _HASH_PATTERN = re.compile(r"[0-9a-fA-F]{10,64}")
-_SCALE = r"[-+]?(?:\d++(?:\.\d*+)?|\.\d++)"
-_LORA_PATTERN = re.compile(rf"(?<![ ,])[ ,]*+<lora:([^:<>]++)(?::({_SCALE}))?(?::({_SCALE}))?>")
 _MAX_INVALID_JSON_VALUES = 100
 """Number of values of a line that start like JSON and are not JSON; an error takes time in proportion to the line."""
 _NEEDS_QUOTES_PATTERN = re.compile(r'[,:\n\r\t]|^["{\[\s]|\s$')
@@ -142,23 +141,24 @@ def parse_a1111(text: str) -> ExternalRecord:
 
 
 def _extract_loras(values: dict[str, object], other: Mapping[str, str]) -> tuple[RecordedFile, ...]:
-    """Remove `<lora:NAME:SCALE>` and `<lora:NAME:TEXT:SCALE>` from the prompt and return the LoRAs.
+    """Remove the LoRA tags from the prompt and return the LoRAs. Tags with invalid scales stay in the prompt."""
+    loras: list[LoraSpec] = []
 
-    Forms with more numbers stay in the prompt.
-    """
-    prompt = str(values["prompt"])
-    tags = _LORA_PATTERN.findall(prompt)
-    if not tags:
-        return ()
-    values["prompt"] = _LORA_PATTERN.sub("", prompt).strip()
+    def read(tag: PromptTag) -> bool:
+        if not tag.is_lora:
+            return False
+        try:
+            loras.append(parse_lora_tag(tag)[0])
+        except UsageError:
+            return False
+        return True
+
+    values["prompt"] = remove_tags(str(values["prompt"]), read)
     parts = (part.rpartition(":") for part in other.get("Lora hashes", "").split(","))
     digests = {name.strip(): digest.strip() for name, _, digest in parts}
-    loras = []
-    for tag, first, second in tags:
-        name = tag.strip()
-        scale, text_scale = (second, float(first)) if second else (first or 1, None)
-        loras.append(RecordedFile(name, digests.get(name, ""), float(scale), text_scale))
-    return tuple(loras)
+    return tuple(
+        RecordedFile(lora.name, digests.get(lora.name, ""), lora.scale, lora.text_scale) for lora in loras
+    )
 
 
 def _find_parameter_line(lines: list[str]) -> int:

@@ -9,7 +9,7 @@ from artgen.errors import UsageError
 
 MAX_LORA_SCALE = 10.0
 _FILE_PATTERN = re.compile(r"\.safetensors(:|$)", re.IGNORECASE)
-_SCALE_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
+SCALE_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 _EXAMPLE = "--lora my-style.safetensors:0.8"
 
 
@@ -54,8 +54,8 @@ def parse_lora(text: str) -> LoraSpec:
     if not name.strip():
         raise UsageError(f"lora must be PATH[:SCALE[:TEXT]], not {text!r}.", _EXAMPLE)
     for scale in scales:
-        if not _SCALE_PATTERN.fullmatch(scale) or not abs(float(scale)) <= MAX_LORA_SCALE:
-            shown = scale if _SCALE_PATTERN.fullmatch(scale) else repr(scale)
+        if not SCALE_PATTERN.fullmatch(scale) or not abs(float(scale)) <= MAX_LORA_SCALE:
+            shown = scale if SCALE_PATTERN.fullmatch(scale) else repr(scale)
             raise UsageError(f"The scale of a LoRA must be a number from -10 to 10, not {shown}.", f"--lora {name}:0.8")
     values = [float(scale) for scale in scales]
     return LoraSpec(
@@ -69,7 +69,7 @@ def _split_scales(text: str) -> tuple[str, list[str]]:
     After the name of a safetensors file, texts that are not numbers are also scales, if they contain no slash or dot.
     """
     name, scales = text, list[str]()
-    while len(scales) < 2 and ":" in name and _SCALE_PATTERN.fullmatch(name.rpartition(":")[2].strip()):
+    while len(scales) < 2 and ":" in name and SCALE_PATTERN.fullmatch(name.rpartition(":")[2].strip()):
         if name.rpartition(":")[0].lower().endswith("civitai"):  # the number of a model, not a scale
             break
         name, _, scale = name.rpartition(":")
