@@ -156,9 +156,7 @@ def _extract_loras(values: dict[str, object], other: Mapping[str, str]) -> tuple
     values["prompt"] = remove_tags(str(values["prompt"]), read)
     parts = (part.rpartition(":") for part in other.get("Lora hashes", "").split(","))
     digests = {name.strip(): digest.strip() for name, _, digest in parts}
-    return tuple(
-        RecordedFile(lora.name, digests.get(lora.name, ""), lora.scale, lora.text_scale) for lora in loras
-    )
+    return tuple(RecordedFile(lora.name, digests.get(lora.name, ""), lora.scale, lora.text_scale) for lora in loras)
 
 
 def _find_parameter_line(lines: list[str]) -> int:
