@@ -1,5 +1,6 @@
 """Write a record into an image file as PNG text, EXIF and XMP, or into a JSON sidecar."""
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 
 from artgen.errors import UsageError
+from artgen.images.file_attributes import TypedExif
 from artgen.metadata.a1111 import format_a1111, public_model_name
 from artgen.spec.requests import TASKS
 from artgen.spec.tasks import COMPOSITE
@@ -138,14 +140,27 @@ def _png_info(
 ) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     if parameters_text is not None:
-        info.add_itxt("parameters", parameters_text)
-    info.add_itxt("artgen", _dump_json(record))
+        _add_text(info, "parameters", parameters_text)
+    _add_text(info, "artgen", _dump_json(record))
     info.add_itxt("XML:com.adobe.xmp", _xmp_packet(record, digital_source_type, None).decode("utf-8"))
     return info
 
 
+def _add_text(info: PngImagePlugin.PngInfo, key: str, text: str) -> None:
+    """Add a tEXt chunk if the text is Latin-1, else an iTXt chunk, which ImageMagick ignores.
+
+    Latin-1 text whose bytes are also valid UTF-8 is written as iTXt, because other tools write UTF-8 into tEXt chunks.
+    """
+    data = text.encode("latin-1", "ignore")
+    with contextlib.suppress(UnicodeDecodeError):
+        if data.decode("utf-8") != text:
+            info.add_itxt(key, text)
+            return
+    info.add_text(key, text)  # Pillow writes iTXt if the text is not Latin-1
+
+
 def _build_exif(record: Mapping[str, object], parameters_text: str | None) -> Image.Exif:
-    exif = Image.Exif()
+    exif = TypedExif()
     exif[0x0131] = _software_name(record)
     if parameters_text is not None:
         exif[0x8769] = {0x9286: b"UNICODE\0" + parameters_text.encode("utf-16-be")}

@@ -11,7 +11,7 @@ from artgen.errors import OutputError
 from artgen.images import convert_to_srgb, drop_alpha, has_transparency
 from artgen.images.color_profiles import embedded_profile
 from artgen.images.derived import derived_save_args
-from artgen.images.file_attributes import merge_exif
+from artgen.images.file_attributes import complete_jpeg_exif, merge_exif
 from artgen.metadata import image_save_args
 from artgen.outputs.png import encode_png
 from artgen.spec.settings import TASK_NAMES
@@ -104,6 +104,9 @@ def _attributes(image: Image.Image, encoding: EncodingOptions, own_exif: object)
         info.pop("exif", None)
     exif = merge_exif(own_exif, info, with_resolution=encoding.format == "webp")
     attributes: dict[str, object] = {} if exif is None else {"exif": exif}
+    if exif is not None and encoding.format == "jpeg":
+        profile = embedded_profile(image)
+        complete_jpeg_exif(exif, image.size, info, is_srgb=profile is None or profile.is_srgb)
     if "dpi" in info and encoding.format != "webp":
         attributes["dpi"] = info["dpi"]
     return attributes
