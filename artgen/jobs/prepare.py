@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen import registry
-from artgen.events import Downloading, Event, Listener, Notice, no_op
+from artgen.events import Downloading, Listener, Notice, no_op
 from artgen.jobs import checks, components, fast_parts, pipeline_options, sample
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs import notes as notes_of
@@ -26,7 +26,7 @@ from artgen.jobs.model_entries import (
     model_key,
     resolve_model,
 )
-from artgen.jobs.prompt_expansion import expand_prompts
+from artgen.jobs.prompt_expansion import PromptSources, expand_prompts, report_once
 from artgen.jobs.time_estimate import time_note
 from artgen.registry import lora as lora_files
 from artgen.spec.base_requests import ImageRequest, PromptRequest, Request
@@ -71,8 +71,8 @@ def prepare_jobs(
         checks.check_memory_budget(device, budget)
     for device, quantize in dict.fromkeys((each.device, getattr(each, "quantize", None)) for each in requests):
         checks.check_quantize(device, quantize)
-    report = _report_once(listener)
-    requests = [expand_prompts(request, report) for request in requests]
+    report, sources = report_once(listener), PromptSources()
+    requests = [expand_prompts(request, report, sources) for request in requests]
     stages = _Stages(listener, {} if models is None else models)
     loaded = [stages.load_inputs(JobDraft(request)) for request in requests]
     jobs = [build_job(stages.complete(draft)) for draft in loaded]
@@ -221,20 +221,6 @@ class _Stages:
             lora_files.check_compatible(lcm_lora.file, model)
         provenance = {**draft.provenance, "fast_parts": [part.repo_at_commit for part in extras.values()]}
         return replace(draft, extras=extras, loras=loras, provenance=provenance)
-
-
-def _report_once(listener: Listener) -> Listener:
-    """Return a listener that ignores repeated notes."""
-    reported: set[str] = set()
-
-    def report(event: Event) -> None:
-        if isinstance(event, Notice):
-            if event.text in reported:
-                return
-            reported.add(event.text)
-        listener(event)
-
-    return report
 
 
 def _download_callback(listener: Listener) -> Callable[[str, int, int], None]:

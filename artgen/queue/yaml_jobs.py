@@ -8,7 +8,7 @@ import yaml
 from artgen.errors import InputFileError, UsageError
 from artgen.queue.entries import Entry, LineError
 from artgen.queue.job_settings import entry_or_error, parse_defaults, parse_settings
-from artgen.queue.yaml_values import YamlError, compose, line_of, to_value
+from artgen.system.yaml_values import YamlError, compose, line_of, to_value
 
 
 def parse_yaml(source: str, data: bytes) -> Iterator[Entry | LineError]:

@@ -105,8 +105,13 @@ def line_of(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def to_value(node: yaml.Node, depth: int = 0) -> Any:
+def to_value(node: yaml.Node, depth: int = 0, *, as_text: bool = False) -> Any:
     """Return the value of a node.
+
+    Args:
+        node: node of `compose`.
+        depth: nesting of the node.
+        as_text: return numbers, true and false, also in keys, as they are written: `007` is text.
 
     Raises:
         YamlError: a tag is not supported, a key occurs twice or is not text, or a number has too many digits.
@@ -115,14 +120,14 @@ def to_value(node: yaml.Node, depth: int = 0) -> Any:
     if depth > MAX_JSON_DEPTH:
         raise YamlError(f"its values are nested deeper than {MAX_JSON_DEPTH} levels", line_of(node))
     if isinstance(node, yaml.SequenceNode) and tag == "seq":
-        return [to_value(item, depth + 1) for item in node.value]
+        return [to_value(item, depth + 1, as_text=as_text) for item in node.value]
     if isinstance(node, yaml.MappingNode) and tag == "map":
-        return _to_mapping(node, depth + 1)
+        return _to_mapping(node, depth + 1, as_text)
     if not isinstance(node, yaml.ScalarNode) or tag not in _SCALARS:
         raise YamlError(f"the tag '{node.tag.replace(_CORE, '!!')}' is not supported", line_of(node))
     if not _SCALARS[tag].fullmatch(node.value):
         raise YamlError(f"{node.value!r} does not have the type of the tag '!!{tag}'", line_of(node))
-    return _to_scalar(node, tag)
+    return node.value if as_text and tag != "null" else _to_scalar(node, tag)
 
 
 def _to_scalar(node: yaml.ScalarNode, tag: str) -> Any:
@@ -138,11 +143,12 @@ def _to_scalar(node: yaml.ScalarNode, tag: str) -> Any:
     return {"null": None, "bool": text.lower() == "true"}.get(tag, text)
 
 
-def _to_mapping(node: yaml.MappingNode, depth: int) -> dict[str, Any]:
+def _to_mapping(node: yaml.MappingNode, depth: int, as_text: bool) -> dict[str, Any]:
     own: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key, value = to_value(key_node, depth), to_value(value_node, depth)
+        key = to_value(key_node, depth, as_text=as_text)
+        value = to_value(value_node, depth, as_text=as_text)
         if not isinstance(key, str):
             raise YamlError(f"the key {key!r} is not text", line_of(key_node))
         if key in own:
