@@ -89,7 +89,7 @@ def parse_edits(text: str) -> Parts:
             stack.append(_Bracket(token, match.start()))
             check_nesting(len(stack) - 1)
         elif token in (")", "]"):
-            closed = _close(stack[-1], token, text[stack[-1].start : match.end()])
+            closed = _close(stack[-1], text, match.end())
             if closed is None:
                 _flatten(stack)
                 stack[0].parts.append(token)
@@ -119,24 +119,25 @@ def _flatten(stack: list[_Bracket]) -> None:
     del stack[1:]
 
 
-def _close(bracket: _Bracket, closing: str, source: str) -> Parts | None:
+def _close(bracket: _Bracket, text: str, end: int) -> Parts | None:
     """Return the parts of a closed bracket, or None if the grammar does not allow its content."""
-    colons = [i for i in bracket.separators if bracket.parts[i] == ":"]
-    if bracket.opening + closing == "()":
-        return ["(", *bracket.parts, ")"] if len(colons) <= 1 else None
-    if bracket.opening + closing != "[]":
+    closing, source = text[end - 1], slice(bracket.start, end)
+    if bracket.opening + closing not in ("()", "[]"):
         return None
+    colons = [i for i in bracket.separators if bracket.parts[i] == ":"]
+    if closing == ")":
+        return ["(", *bracket.parts, ")"] if len(colons) <= 1 else None
     if not bracket.separators:
         return ["[", *bracket.parts, "]"]
     if not colons:
-        return [Edit(tuple(_split(bracket.parts, bracket.separators)), None, source)]
+        return [Edit(tuple(_split(bracket.parts, bracket.separators)), None, text[source])]
     *texts, number = _split(bracket.parts, colons)
     if len(colons) > 2 or len(number) != 1 or not isinstance(number[0], str):
         return None
     when = NUMBER.fullmatch(number[0])
     if when is None:
         return None
-    return [Edit((texts[0] if len(texts) == 2 else [], texts[-1]), when[1], source)]
+    return [Edit((texts[0] if len(texts) == 2 else [], texts[-1]), when[1], text[source])]
 
 
 def _split(parts: Parts, separators: list[int]) -> Iterator[Parts]:
