@@ -70,13 +70,13 @@ class RequestChecker:
             self._check_prompts(request, model)
 
     def _check_prompts(self, request: PromptRequest, model: ResolvedModel) -> None:
-        for label, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
+        for name, label in (("prompt", "prompt"), ("negative_prompt", "negative prompt")):
             if request.long_prompt == "error":
-                prompts.reject_long(model, text)
+                prompts.reject_long(model, request, name)
             elif request.long_prompt == "chunk" and not model.pipeline_entry.supports("long-prompts"):
-                prompts.reject_chunks(model, text)
-            elif request.long_prompt == "truncate" and (truncated := prompts.truncated_part(model, text)):
-                self._listener(Notice(prompts.truncation_note(label, truncated)))
+                prompts.reject_chunks(model, prompts.encoded_text(getattr(request, name), request))
+            elif truncated := prompts.truncated_prompt(model, request, name):
+                self._listener(Notice(prompts.truncation_note(label, truncated, request)))
 
 
 def check_jobs(jobs: Iterable[Job], listener: Listener = no_op) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from artgen import images, registry
+from artgen.jobs import prompt_plan
 from artgen.registry.lora import LoraRequest
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import Denoise, Sample
@@ -49,7 +50,7 @@ class Job:
     @property
     def group_key(self) -> tuple[Any, ...]:
         """Return a value that is equal for jobs that one pipeline call can process."""
-        return self.request.group_key(), *self.request.prompt_group_key(), self.size
+        return self.request.group_key(), self.size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,11 @@ class GenerationJob(PipelineJob):
     source: images.LosslessImage | None = None
     mask: Image.Image | None = None
     extras: Mapping[str, registry.HubFiles] = field(default_factory=dict)
+
+    @property
+    def group_key(self) -> tuple[Any, ...]:
+        """Return a value that is equal for jobs that one pipeline call can process."""
+        return *super().group_key, *prompt_plan.group_key(self.request, self.model)
 
     @property
     def strength(self) -> float | None:

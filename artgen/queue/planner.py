@@ -9,7 +9,7 @@ from typing import Any
 from artgen import outputs
 from artgen.errors import ArtgenError, OutputError, UsageError
 from artgen.events import Listener, no_op
-from artgen.jobs import checks, pipeline_options
+from artgen.jobs import checks, pipeline_options, prompt_plan
 from artgen.jobs.batch_size import default_batch_size
 from artgen.jobs.job import DenoiseJob, PipelineJob
 from artgen.jobs.model_entries import ModelCache
@@ -162,7 +162,7 @@ class Planner:
             raise UsageError(f"{task.name} needs a prompt.")
         for seed, fingerprint in self._seeds_and_fingerprints(template, prompts, series):
             request = template.request.replace(**prompts, seed=seed, unknown_fields=unknown_fields)
-            group_key = (template.shape_id, *request.prompt_group_key())
+            group_key = (template.shape_id, *prompt_plan.group_key(request, template.model))
             group_id = self._group_ids.setdefault(group_key, len(self._group_ids))
             number = len(plan.jobs) + 1
             plan.jobs.append(PlannedJob(number, entry.source, entry.line, request, template, group_id, fingerprint))

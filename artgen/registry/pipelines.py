@@ -80,12 +80,12 @@ class PipelineEntry:
         arguments: constant arguments of each call, for the arguments that the pipeline class has.
         task_arguments: constant arguments of the calls of a task.
         max_batch_size: largest number of images per pipeline call; None: no limit.
-        features: supported features: frames, lora, long-prompts (chunks), text-offload (`--offload text` on the CPU),
-            schedulers (other schedulers than the model's own), latent-denoise (also latent anomaly detection),
-            latent-noise, latent-channels (the denoiser's channels follow from the VAE), latent-masking (inpainting with
-            latents of any width), training, cuda-graphs, unet-blocks
-            (channels-last, fused QKV), vae-upcast (decodes in fp32), prompt-embeddings (`encode_prompt` of Stable
-            Diffusion), quantize (fp8), half-precision (fp16 and bf16 in the task sample), and fast-NAME for the
+        features: supported features: frames, lora, long-prompts (chunks), prompt-syntax (weights, schedules and AND of
+            CLIP text encoders), text-offload (`--offload text` on the CPU), schedulers (other schedulers than the
+            model's own), latent-denoise (also latent anomaly detection), latent-noise, latent-channels (the denoiser's
+            channels follow from the VAE), latent-masking (inpainting with latents of any width), training, cuda-graphs,
+            unet-blocks (channels-last, fused QKV), vae-upcast (decodes in fp32), prompt-embeddings (`encode_prompt` of
+            Stable Diffusion), quantize (fp8), half-precision (fp16 and bf16 in the task sample), and fast-NAME for the
             parts of `--fast`.
         prior: hub id of the prior that the classes of `combined` need.
         combined: class of a decoder without its prior -> class of the pipeline that contains both.

@@ -83,10 +83,6 @@ class Request(
         """Return a request that is equal for all requests that one pipeline call can process if the sizes are equal."""
         return self
 
-    def prompt_group_key(self) -> tuple[Any, ...]:
-        """Return the properties of the prompts that are equal in a pipeline call."""
-        return ()
-
     @classmethod
     def from_settings(cls, *groups: Any, **overrides: Any) -> Self:
         """Build a request from groups of settings, and from single values, which have priority."""
@@ -124,15 +120,6 @@ class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, P
         names = [name for name, setting in settings_of(type(self)).items() if setting.per_image]
         present = [name for name in names if getattr(self, name) is not None]
         return self.replace(**{name: blank[type_of(type(self), name)[0]] for name in present})
-
-    def prompt_group_key(self) -> tuple[Any, ...]:
-        """Return whether the negative prompt is set and, with `--long-prompt chunk`, the prompts.
-
-        All prompts of a batch are padded to the number of chunks of the longest prompt, and padding changes the
-        embeddings.
-        """
-        prompts = (self.prompt, self.negative_prompt) if self.long_prompt == "chunk" else ()
-        return bool(self.negative_prompt), *prompts
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)

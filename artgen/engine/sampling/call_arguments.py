@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from artgen.engine.sampling.conditioning import Conditioning
 from artgen.engine.sampling.nan_guard import NanGuard
-from artgen.engine.sampling.prompt_arguments import prompt_arguments
+from artgen.engine.sampling.prompt_arguments import text_arguments
 from artgen.jobs.job import GenerationJob
 
 SPRINT_STEPS = 2
@@ -20,7 +21,7 @@ def call_arguments(
     jobs: Sequence[GenerationJob],
     task_kwargs: Mapping[str, Any],
     nan_guard: NanGuard,
-    prompt_embeds: Mapping[str, torch.Tensor] | None,
+    conditioning: Conditioning | None,
 ) -> dict[str, Any]:
     """Return the keyword arguments of the pipeline call.
 
@@ -29,7 +30,7 @@ def call_arguments(
         jobs: Jobs of the batch.
         task_kwargs: Arguments that are specific to the task.
         nan_guard: Callback after each step.
-        prompt_embeds: Embeddings of the prompts as keyword arguments. None: the prompts are not encoded yet.
+        conditioning: Embeddings of the prompts. None: the pipeline encodes the prompts.
     """
     request, entry = jobs[0].request, jobs[0].model.pipeline_entry
     accepted = inspect.signature(pipe.__call__).parameters
@@ -53,7 +54,7 @@ def call_arguments(
     kwargs["generator"] = [torch.Generator("cpu").manual_seed(int(job.request.seed or 0)) for job in jobs]
     kwargs["output_type"] = "np"
     kwargs |= _callback_arguments(pipe, accepted, nan_guard)
-    return {**kwargs, **(prompt_arguments(pipe, jobs) if prompt_embeds is None else prompt_embeds)}
+    return {**kwargs, **(text_arguments(jobs) if conditioning is None else conditioning.arguments)}
 
 
 def _size_arguments(pipe: Any, accepted: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:

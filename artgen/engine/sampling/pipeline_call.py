@@ -25,15 +25,17 @@ from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import masked_latents, refiner, text_encoder_offload
 from artgen.engine.sampling.call_arguments import call_arguments
+from artgen.engine.sampling.conditioning import conditioned
 from artgen.engine.sampling.frames import StepRecorder
 from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard, redecode_fp32
 from artgen.engine.sampling.outcomes import BatchOutput
 from artgen.engine.sampling.pipeline_errors import wrap_pipeline_errors
-from artgen.engine.sampling.prompt_arguments import truncated_prompts
+from artgen.engine.sampling.prompt_arguments import prompt_conditioning, truncated_prompts
 from artgen.engine.sampling.task_arguments import task_arguments
 from artgen.errors import NonFiniteError
 from artgen.events import Decoding, Listener, ModelSelected, Notice, PlanNote, StepEvent
 from artgen.jobs.job import GenerationJob
+from artgen.jobs.prompt_plan import prompt_plan
 from artgen.registry.pipelines import PipelineEntry
 from artgen.spec.records import WRITER_FIELDS
 from artgen.spec.requests import TASKS
@@ -108,7 +110,7 @@ def _run_pipeline_once(
         OptimizationError: An optimization failed, and the cached pipeline may be modified.
     """
     padded_jobs = [*jobs, *[jobs[-1]] * (batch_size - len(jobs))]
-    prompt_embeds = (
+    conditioning = (
         text_encoder_offload.cached_embeddings(padded_jobs, device_config)
         if text_encoder_offload.encodes_prompts_first(memory_settings, device_config)
         else None
@@ -124,8 +126,10 @@ def _run_pipeline_once(
     approximations = with_approximations(pipe, jobs[0].request.fast, jobs[0].extras)
     try:
         with wrap_pipeline_errors(jobs[0]), pipeline_cache.silence_libraries(), optimized(pipe, plan), approximations:
-            kwargs = call_arguments(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, prompt_embeds)
-            result = pipe(**{**kwargs, **refiner.base_arguments(jobs[0])})
+            conditioning = conditioning or prompt_conditioning(pipe, padded_jobs)
+            kwargs = call_arguments(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, conditioning)
+            with conditioned(pipe, conditioning, batch_size) as step_counter:
+                result = pipe(**{**kwargs, **refiner.base_arguments(jobs[0])})
         if jobs[0].model.refiner is not None:
             scheduler = pipe.scheduler
             del pipe  # So that the memory of the base model can be released.
@@ -133,10 +137,14 @@ def _run_pipeline_once(
                 jobs[0], batch_size, scheduler, device_config, memory_settings, progress.listener
             )
             schedulers.seed_noise(pipe.scheduler, _seeds(padded_jobs))
-            refined = call_arguments(pipe, padded_jobs, refiner.arguments(jobs[0], result.images), nan_guard, None)
             with wrap_pipeline_errors(jobs[0]), pipeline_cache.silence_libraries():
-                # The generators continue: an ancestral scheduler must not add the initial noise again.
-                result = pipe(**{**refined, "generator": kwargs["generator"]})
+                conditioning = prompt_conditioning(pipe, padded_jobs)
+                refined = call_arguments(
+                    pipe, padded_jobs, refiner.arguments(jobs[0], result.images), nan_guard, conditioning
+                )
+                with conditioned(pipe, conditioning, batch_size, step_counter.next_step):
+                    # The generators continue: an ancestral scheduler must not add the initial noise again.
+                    result = pipe(**{**refined, "generator": kwargs["generator"]})
     except NonFiniteError:
         return [FailedImage(job.request, nan_guard.nonfinite_error(i, device_config)) for i, job in enumerate(jobs)]
     decoded, redecoded = _check_decoded(pipe, result, batch_size, nan_guard, progress.listener)
@@ -208,7 +216,9 @@ def plan_optimizations(
             on_device=on_device,
             supports_cuda_graphs=entry.supports("cuda-graphs"),
             unet_blocks=entry.supports("unet-blocks"),
-            unmodified=on_device and device_config.quantize is None and not job.loras and not request.fast,
+            unmodified=on_device
+            and device_config.quantize is None
+            and not (job.loras or request.fast or prompt_plan(request).is_composed),
             vae_upcast=_is_vae_upcast(pipe, entry, device_config),
             already_compiled=is_compiled(pipe),
             remaining_seconds=progress.remaining_seconds,

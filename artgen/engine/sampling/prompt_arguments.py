@@ -1,28 +1,40 @@
 """Build the arguments of a pipeline call that contain the prompts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from artgen.engine.sampling import prompt_embeddings, prompts
+from artgen.engine.sampling import prompts
+from artgen.engine.sampling.clip_encoding import TextOptions
+from artgen.engine.sampling.conditioning import Conditioning, chunks_of_jobs, encode_job, stack_conditionings
+from artgen.engine.sampling.prompt_embeddings import EncodedPrompt, encode_cached
 from artgen.events import Listener, Notice
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import uses_cfg
+from artgen.jobs.prompt_plan import prompts_of
 
 
-def prompt_arguments(pipe: Any, jobs: Sequence[GenerationJob]) -> Mapping[str, Any]:
-    """Return the prompts as keyword arguments: embeddings if possible, otherwise texts."""
+def prompt_conditioning(pipe: Any, jobs: Sequence[GenerationJob]) -> Conditioning | None:
+    """Return the embeddings of the prompts of a batch; None if the pipeline encodes the texts."""
+    entry = jobs[0].model.pipeline_entry
+    if not entry.supports("prompt-embeddings"):
+        return None
+    cfg, num_chunks = uses_cfg(jobs[0].request, entry), chunks_of_jobs(pipe, jobs)
+
+    def encode(prompt: str, negative_prompt: str, options: TextOptions, chunks: int) -> EncodedPrompt:
+        return encode_cached(pipe, prompt, negative_prompt, cfg, options, chunks)
+
+    distinct = {prompts_of(job.request): job for job in jobs}
+    encoded = {key: encode_job(job, encode, num_chunks) for key, job in distinct.items()}
+    return stack_conditionings([encoded[prompts_of(job.request)] for job in jobs])
+
+
+def text_arguments(jobs: Sequence[GenerationJob]) -> dict[str, Any]:
+    """Return the prompts as keyword arguments of a pipeline that encodes the texts."""
     request, entry = jobs[0].request, jobs[0].model.pipeline_entry
-    cfg = uses_cfg(request, entry)
-    texts = [job.request.prompt for job in jobs]
-    negative_texts = [job.request.negative_prompt for job in jobs]
-    if request.long_prompt == "chunk" and any(
-        prompts.truncated_part(jobs[0].model, text) for text in (*texts, *negative_texts)
-    ):
-        return prompts.encode_chunked(pipe, texts, negative_texts, cfg)
-    if entry.supports("prompt-embeddings"):
-        return prompt_embeddings.prompt_embeddings(pipe, texts, negative_texts, cfg)
+    texts = [prompts.encoded_text(job.request.prompt, job.request) for job in jobs]
+    negative_texts = [prompts.encoded_text(job.request.negative_prompt, job.request) for job in jobs]
     if not any(negative_texts):
-        if not cfg or entry.default_negative_prompt is None:
+        if not uses_cfg(request, entry) or entry.default_negative_prompt is None:
             return {"prompt": texts}
         negative_texts = [entry.default_negative_prompt] * len(texts)
     arguments: dict[str, Any] = {"prompt": texts, "negative_prompt": negative_texts}
@@ -33,12 +45,10 @@ def prompt_arguments(pipe: Any, jobs: Sequence[GenerationJob]) -> Mapping[str, A
 
 def truncated_prompts(job: GenerationJob, listener: Listener) -> dict[str, str]:
     """Return the truncated parts of the prompts as facts for the record."""
-    request = job.request
-    if request.long_prompt == "chunk":
-        return {}
     facts = {}
     for name, label in (("prompt", "prompt"), ("negative_prompt", "negative prompt")):
-        if truncated := prompts.truncated_part(job.model, getattr(request, name)):
-            listener(Notice(prompts.truncation_note(label, truncated)))
-            facts[f"dropped_{name}"] = truncated
+        if truncated := prompts.truncated_prompt(job.model, job.request, name):
+            listener(Notice(prompts.truncation_note(label, truncated, job.request)))
+            if job.request.long_prompt != "chunk":
+                facts[f"dropped_{name}"] = truncated
     return facts

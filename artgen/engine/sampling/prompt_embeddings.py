@@ -13,6 +13,8 @@ import torch
 
 from artgen.engine.loading import lora
 from artgen.engine.loading.device import execution_device
+from artgen.engine.sampling.clip_encoding import TextOptions, encode_text, is_plain
+from artgen.spec import prompt_syntax
 
 EMBEDDING_KWARGS = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 """Values that `encode_prompt` returns, in order, and pipeline arguments that replace the prompt."""
@@ -21,6 +23,8 @@ MAX_CACHE_BYTES = 64 << 20
 """Largest size of the cached embeddings of one text encoder."""
 
 EncodedPrompt = tuple[torch.Tensor | None, ...]
+
+PLAIN_TEXT = TextOptions()
 
 
 class _EmbeddingCache(OrderedDict[tuple[Any, ...], EncodedPrompt]):
@@ -39,7 +43,7 @@ _embedding_caches: "weakref.WeakKeyDictionary[Any, _EmbeddingCache]" = weakref.W
 def prompt_embeddings(
     pipe: Any, prompts: Sequence[str], negative_prompts: Sequence[str], uses_cfg: bool
 ) -> dict[str, torch.Tensor]:
-    """Return prompt embeddings as keyword arguments for a pipeline, with batch size `len(prompts)`.
+    """Return embeddings of plain texts as keyword arguments for a pipeline, with batch size `len(prompts)`.
 
     Args:
         pipe: A pipeline of Stable Diffusion 1, 2, XL or 3.
@@ -49,7 +53,7 @@ def prompt_embeddings(
     """
     return stack_embeddings(
         [
-            _encode_cached(pipe, prompt, negative, uses_cfg)
+            encode_cached(pipe, prompt, negative, uses_cfg)
             for prompt, negative in zip(prompts, negative_prompts, strict=True)
         ]
     )
@@ -59,26 +63,73 @@ def stack_embeddings(encoded_prompts: Sequence[EncodedPrompt]) -> dict[str, torc
     """Return the results of `encode_prompt` for several prompts as keyword arguments for a pipeline."""
     kwargs = {}
     for name, tensors in zip(EMBEDDING_KWARGS, zip(*encoded_prompts, strict=True), strict=False):
-        if all(tensor is not None for tensor in tensors):
-            kwargs[name] = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
+        present = [tensor for tensor in tensors if tensor is not None]
+        if len(present) == len(tensors):
+            kwargs[name] = torch.cat(present) if len(present) > 1 else present[0]
     return kwargs
 
 
-def _encode_cached(pipe: Any, prompt: str, negative_prompt: str, uses_cfg: bool) -> EncodedPrompt:
+def encode_cached(
+    pipe: Any,
+    prompt: str,
+    negative_prompt: str,
+    uses_cfg: bool,
+    options: TextOptions = PLAIN_TEXT,
+    num_chunks: int = 1,
+) -> EncodedPrompt:
+    """Return the result of `encode_prompt`, from the cache if possible."""
     text_encoder = pipe.text_encoder or pipe.text_encoder_2  # The refiner of SDXL has only the second one.
     cache = _embedding_caches.setdefault(text_encoder, _EmbeddingCache())
     loras = lora.active_text_encoder_loras(pipe)
-    key = (prompt, negative_prompt, uses_cfg, text_encoder.dtype, str(execution_device(pipe)), loras)
+    device = execution_device(pipe)
+    key = (prompt, negative_prompt, uses_cfg, options, num_chunks, text_encoder.dtype, str(device), loras)
     if key in cache:
         cache.move_to_end(key)
         return cache[key]
-    encoded = encode_prompt(pipe, prompt, negative_prompt, uses_cfg, execution_device(pipe))
+    encoded = encode_prompt(pipe, prompt, negative_prompt, uses_cfg, device, options, num_chunks)
     cache.put(key, encoded)
     return encoded
 
 
-def encode_prompt(pipe: Any, prompt: str, negative_prompt: str, uses_cfg: bool, device: torch.device) -> EncodedPrompt:
-    """Encode one prompt on `device`. Return the embeddings in the order of `EMBEDDING_KWARGS`, without caching."""
+def encode_prompt(
+    pipe: Any,
+    prompt: str,
+    negative_prompt: str,
+    uses_cfg: bool,
+    device: torch.device,
+    options: TextOptions = PLAIN_TEXT,
+    num_chunks: int = 1,
+) -> EncodedPrompt:
+    """Encode one prompt on `device`, without caching.
+
+    diffusers encodes prompts of one chunk without weights.
+
+    Args:
+        pipe: A pipeline of Stable Diffusion 1, 2, XL or 3.
+        prompt: Text with weights.
+        negative_prompt: Text with weights. Empty: no negative prompt.
+        uses_cfg: Whether classifier-free guidance is used. Without it, the negative prompt is ignored.
+        device: Device of the pipeline.
+        options: How the texts are encoded.
+        num_chunks: Number of chunks of both prompts.
+
+    Returns:
+        The embeddings in the order of `EMBEDDING_KWARGS`.
+    """
+    texts = (prompt, negative_prompt) if uses_cfg else (prompt,)
+    if num_chunks == 1 and all(is_plain(pipe, text, options) for text in texts):
+        return _encode_plain(pipe, *(prompt_syntax.plain_text(text, options.weights) for text in texts), device=device)
+    embeds, pooled = encode_text(pipe, prompt, options, num_chunks)
+    if not uses_cfg:
+        return embeds, None, pooled, None
+    if not negative_prompt and getattr(pipe.config, "force_zeros_for_empty_prompt", False):
+        # SDXL was trained with zeros in place of the embedding of an empty prompt.
+        return embeds, torch.zeros_like(embeds), pooled, pooled if pooled is None else torch.zeros_like(pooled)
+    negative_embeds, negative_pooled = encode_text(pipe, negative_prompt, options, num_chunks)
+    return embeds, negative_embeds, pooled, negative_pooled
+
+
+def _encode_plain(pipe: Any, prompt: str, *negative_prompt: str, device: torch.device) -> EncodedPrompt:
     # Stable Diffusion XL and 3 require these arguments. None: every text encoder receives the same prompt.
     other_prompts = {name: None for name in ("prompt_2", "prompt_3") if hasattr(pipe, f"text_encoder{name[6:]}")}
     with torch.no_grad():
@@ -87,8 +138,8 @@ def encode_prompt(pipe: Any, prompt: str, negative_prompt: str, uses_cfg: bool, 
             **other_prompts,
             device=device,
             num_images_per_prompt=1,
-            do_classifier_free_guidance=uses_cfg,
-            negative_prompt=[negative_prompt] if negative_prompt else None,
+            do_classifier_free_guidance=bool(negative_prompt),
+            negative_prompt=[*negative_prompt] if any(negative_prompt) else None,
         )
     return encoded
 

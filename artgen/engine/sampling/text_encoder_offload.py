@@ -14,15 +14,26 @@ import torch
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.memory_policy import MemorySettings
-from artgen.engine.sampling import prompt_embeddings, prompts
+from artgen.engine.sampling import prompt_embeddings
+from artgen.engine.sampling.clip_encoding import TextOptions
+from artgen.engine.sampling.conditioning import (
+    Conditioning,
+    chunks_of_jobs,
+    encode_job,
+    stack_conditionings,
+    text_options,
+)
+from artgen.engine.sampling.prompt_embeddings import EncodedPrompt
 from artgen.events import Listener
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import uses_cfg
+from artgen.jobs.prompt_plan import prompt_plan, prompts_of
 
 MAX_PREFETCH_BYTES = 256 << 20
 """Size of the cached embeddings up to which prompts of later jobs are encoded too."""
 
-PromptEmbeddings = dict[str, torch.Tensor]
+_embedding_cache: dict[tuple[Any, ...], dict["_PromptKey", Conditioning]] = {}
+"""Embeddings of the last model: `_cache_key` -> prompts -> embeddings."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +43,15 @@ class _PromptKey:
     prompt: str
     negative_prompt: str
     uses_cfg: bool
-    chunked: bool
+    options: TextOptions
+    steps: int
 
     @classmethod
     def from_job(cls, job: GenerationJob) -> "_PromptKey":
         request = job.request
-        texts = request.prompt, request.negative_prompt
-        chunked = request.long_prompt == "chunk" and any(prompts.truncated_part(job.model, text) for text in texts)
-        return cls(*texts, uses_cfg(request, job.model.pipeline_entry), chunked)
-
-
-_embedding_cache: dict[tuple[Any, ...], dict[_PromptKey, PromptEmbeddings]] = {}
-"""Embeddings of the last model: `_cache_key` -> prompts -> embeddings."""
+        steps = (request.steps or 1) if prompt_plan(request).is_dynamic else 0
+        cfg = uses_cfg(request, job.model.pipeline_entry)
+        return cls(*prompts_of(request), cfg, text_options(job), steps)
 
 
 def encodes_prompts_first(memory_settings: MemorySettings, device_config: DeviceConfig) -> bool:
@@ -78,28 +86,25 @@ def encode_prompts(
         embeddings.clear()
     pipeline_cache.clear_cache()
     pipe = pipeline_cache.load_text_encoders(jobs[0].model, device_config, listener)
-    for key in keys:
+    for key, job in zip(keys, jobs, strict=True):
         if key not in embeddings:
-            embeddings[key] = _encode_prompt(pipe, key)
+            embeddings[key] = _encode_prompts(pipe, job)
     for job in upcoming:
         if _nbytes(embeddings) > MAX_PREFETCH_BYTES:
             break
         if (key := _PromptKey.from_job(job)) not in embeddings:
-            embeddings[key] = _encode_prompt(pipe, key)
+            embeddings[key] = _encode_prompts(pipe, job)
     del pipe
     pipeline_cache.empty_cuda_cache()
 
 
-def cached_embeddings(jobs: Sequence[GenerationJob], device_config: DeviceConfig) -> dict[str, torch.Tensor]:
-    """Return the embeddings of the jobs as keyword arguments for a pipeline, with batch size `len(jobs)`.
+def cached_embeddings(jobs: Sequence[GenerationJob], device_config: DeviceConfig) -> Conditioning:
+    """Return the embeddings of the jobs, with batch size `len(jobs)`.
 
     The embeddings equal the embeddings that a pipeline with text encoders computes.
     """
     embeddings = _embedding_cache[_cache_key(jobs[0], device_config)]
-    entries = [embeddings[_PromptKey.from_job(job)] for job in jobs]
-    if len(entries) == 1:
-        return dict(entries[0])
-    return {name: torch.cat([entry[name] for entry in entries]) for name in entries[0]}
+    return stack_conditionings([embeddings[_PromptKey.from_job(job)] for job in jobs])
 
 
 def clear_embeddings() -> None:
@@ -111,15 +116,16 @@ def _cache_key(job: GenerationJob, device_config: DeviceConfig) -> tuple[Any, ..
     return job.model, device_config
 
 
-def _encode_prompt(pipe: Any, key: _PromptKey) -> PromptEmbeddings:
+def _encode_prompts(pipe: Any, job: GenerationJob) -> Conditioning:
+    cfg = uses_cfg(job.request, job.model.pipeline_entry)
+
+    def encode(prompt: str, negative_prompt: str, options: TextOptions, num_chunks: int) -> EncodedPrompt:
+        device = torch.device("cpu")
+        return prompt_embeddings.encode_prompt(pipe, prompt, negative_prompt, cfg, device, options, num_chunks)
+
     with pipeline_cache.silence_libraries():
-        if key.chunked:
-            return dict(prompts.encode_chunked(pipe, [key.prompt], [key.negative_prompt], key.uses_cfg))
-        encoded = prompt_embeddings.encode_prompt(
-            pipe, key.prompt, key.negative_prompt, key.uses_cfg, torch.device("cpu")
-        )
-    return prompt_embeddings.stack_embeddings([encoded])
+        return encode_job(job, encode, chunks_of_jobs(pipe, [job]))
 
 
-def _nbytes(entries: dict[_PromptKey, PromptEmbeddings]) -> int:
-    return sum(tensor.nbytes for entry in entries.values() for tensor in entry.values())
+def _nbytes(entries: dict[_PromptKey, Conditioning]) -> int:
+    return sum(entry.nbytes() for entry in entries.values())
