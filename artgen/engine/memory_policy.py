@@ -18,7 +18,7 @@ from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, Notice, PlanNote
 from artgen.jobs import checks
 from artgen.jobs.job import PipelineJob
-from artgen.jobs.pipeline_options import uses_cfg
+from artgen.jobs.pipeline_options import denoiser_inputs
 from artgen.registry import ResolvedModel, estimate_memory
 from artgen.spec import fast
 from artgen.spec import memory_budget as budget
@@ -110,8 +110,7 @@ class MemoryPolicy:
 
         The settings are planned again if the images need other resources, or more memory than the images before.
         """
-        # Classifier-free guidance doubles the batch.
-        pixels = batch_size * job.width * job.height * (2 if uses_cfg(job.request, job.model.pipeline_entry) else 1)
+        pixels = batch_size * job.width * job.height * denoiser_inputs(job.request, job.model.pipeline_entry)
         if (key := resource_key(job)) != self._resource_key:
             self._resource_key = key
             self._planned_pixels = 0
@@ -208,7 +207,7 @@ def _choose_offload(
     memory_settings: MemorySettings, job: PipelineJob, batch_size: int, device_config: DeviceConfig, budget_bytes: int
 ) -> budget.OffloadPlan:
     """Return the cheapest offload mode for `batch_size` images within a memory budget."""
-    unet_batch_size = batch_size * (2 if uses_cfg(job.request, job.model.pipeline_entry) else 1)
+    unet_batch_size = batch_size * denoiser_inputs(job.request, job.model.pipeline_entry)
     estimate = estimate_memory(
         job.model, device_config.dtype, job.size, unet_batch_size, quantize=device_config.quantize
     )
@@ -252,7 +251,7 @@ def fits_beside(
         batch_size: images per pipeline call.
         device_config, memory_settings: as for the cached model.
     """
-    unet_batch_size = batch_size * (2 if uses_cfg(job.request, job.model.pipeline_entry) else 1)
+    unet_batch_size = batch_size * denoiser_inputs(job.request, job.model.pipeline_entry)
     estimate = estimate_memory(model, device_config.dtype, job.size, unet_batch_size, quantize=device_config.quantize)
     required = budget.estimate_peak_bytes(estimate, memory_settings.offload or "none", memory_settings.vae_tiling)
     free_bytes = hardware.available_ram()

@@ -7,7 +7,7 @@ from typing import Any
 
 from artgen import images, registry
 from artgen.errors import ModelUnavailableError, UsageError
-from artgen.jobs import pipeline_options
+from artgen.jobs.guidance import check_guidance
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, PipelineJob
 from artgen.registry import task_support
 from artgen.registry.lora import LoraRequest
@@ -182,8 +182,7 @@ def check_sampling(request: PromptRequest, model: registry.ResolvedModel, schedu
         _check_zero_snr(request, model, scheduler_config)
     strength = getattr(request, "strength", None)
     _check_strength(request.steps or 1, 1.0 if strength is None else strength)
-    if request.guidance_rescale:
-        _check_guidance_rescale(request, model)
+    check_guidance(request, model)
 
 
 def _check_scheduler(request: PromptRequest, model: registry.ResolvedModel) -> None:
@@ -228,23 +227,6 @@ def _check_strength(steps: int, strength: float) -> None:
         raise UsageError(
             f"strength {strength:g} with {counted(steps, 'step')} runs no step.",
             f"Use --strength {enough}, or more --steps. Strength 0 returns the image unchanged.",
-        )
-
-
-def _check_guidance_rescale(request: PromptRequest, model: registry.ResolvedModel) -> None:
-    """Check that the pipeline class has `guidance_rescale`, and that guidance is on."""
-    if request.task not in model.pipeline_entry.guidance_rescale:
-        raise UsageError(
-            f"--guidance-rescale works with SDXL, and with txt2img of Stable Diffusion 1 and 2; {model.name} is a "
-            f"{model.pipeline_entry.title} model, and the task is {request.task}.",
-            "Remove --guidance-rescale.",
-            settings=("guidance_rescale",),
-        )
-    if not pipeline_options.uses_cfg(request, model.pipeline_entry):
-        raise UsageError(
-            f"--guidance-rescale has no effect without guidance; the guidance scale is {request.guidance_scale:g}.",
-            "Remove --guidance-rescale, or use a --guidance-scale above 1.",
-            settings=("guidance_rescale",),
         )
 
 

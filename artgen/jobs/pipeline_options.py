@@ -24,6 +24,22 @@ def uses_cfg(request: PromptRequest | Sample, entry: PipelineEntry) -> bool:
     return entry.guidance in ("classifier-free", "true-cfg") and scale > entry.guidance_off
 
 
+def pag_scale(request: PromptRequest | Sample, entry: PipelineEntry) -> float:
+    """Return the scale of perturbed-attention guidance (PAG); 0 disables it."""
+    scale = getattr(request, "pag_scale", None)
+    return entry.default_pag_scale if scale is None else float(scale)
+
+
+def changes_guidance(request: PromptRequest, entry: PipelineEntry) -> bool:
+    """Return whether PAG or another method than classifier-free guidance modifies the denoiser during the call."""
+    return request.guide not in (None, "cfg") or pag_scale(request, entry) > 0
+
+
+def denoiser_inputs(request: PromptRequest | Sample, entry: PipelineEntry) -> int:
+    """Return the number of denoiser inputs per image and step: CFG and PAG need one more each."""
+    return 1 + uses_cfg(request, entry) + (pag_scale(request, entry) > 0)
+
+
 def supports_vae_tiling(model: ResolvedModel) -> bool:
     """Return whether the VAE of a model can decode an image in tiles."""
     vae = diffusers_folder.read_model_index(model.config_folder).get("vae")

@@ -57,7 +57,7 @@ def estimate_seconds(
     elif isinstance(request, PromptRequest):
         strength = getattr(request, "strength", None)
         calls *= 1.0 if strength is None else strength
-        calls *= 2 if pipeline_options.uses_cfg(request, model.pipeline_entry) else 1
+        calls *= pipeline_options.denoiser_inputs(request, model.pipeline_entry)
         if not calls:
             return None
     kind = "pixel" if model.architecture == "pixel" else "denoiser"

@@ -119,6 +119,8 @@ def _former_architecture(architecture: str) -> str:
 def _changes_pixels(name: str, value: Any, setting: Setting, job: Job) -> bool:
     if name == "vae_tiling" and value == checks.needs_vae_tiling(job.size):
         return False
+    if name == "pag_scale" and isinstance(job, GenerationJob):
+        return value not in (None, job.model.pipeline_entry.default_pag_scale)
     return "pixels" in setting.affects and value not in setting.neutral_values
 
 

@@ -32,7 +32,8 @@ class OptimizationContext:
         batch_size: images per pipeline call.
         steps: denoising steps of each image.
         on_device: whether the complete model is on the device in the dtype of the computation.
-        unmodified: whether `on_device` is true and the denoiser has no LoRAs, approximations or fp8 weights.
+        unmodified: whether `on_device` is true and the denoiser has no LoRAs, approximations or fp8 weights, and no
+            guidance method other than classifier-free guidance.
         vae_upcast: whether diffusers decodes in fp32, because the decoder overflows in `dtype`.
         already_compiled: whether the denoiser is compiled.
         remaining_seconds: estimated duration of these images and of later images with the same resources; 0 if unknown.

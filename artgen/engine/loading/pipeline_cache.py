@@ -20,6 +20,7 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ArtgenError, ModelUnavailableError
 from artgen.events import Listener
+from artgen.jobs.guidance import pag_layers
 from artgen.registry import ResolvedModel
 from artgen.registry.task_support import check_task
 
@@ -152,23 +153,27 @@ def empty_cuda_cache() -> None:
         torch.cuda.empty_cache()
 
 
-def pipeline_for_task(pipe: Pipeline, model: ResolvedModel, task: str) -> Pipeline:
+def pipeline_for_task(pipe: Pipeline, model: ResolvedModel, task: str, *, pag: bool = False) -> Pipeline:
     """Return the pipeline of a task with the components of `pipe`.
 
     Args:
         pipe: the model's pipeline.
         model: the model, whose entry in the table of pipelines names the class.
         task: task name of artgen.
+        pag: use the pipeline with perturbed-attention guidance.
 
     Raises:
         ModelUnavailableError: the model does not support the task.
     """
-    check_task(model.pipeline_entry, task, model.name)
-    denoiser_config = model.pipeline_entry.denoiser_config
+    entry = model.pipeline_entry
+    check_task(entry, task, model.name)
+    class_name, denoiser_config = (entry.pag if pag else entry.tasks)[task], entry.denoiser_config
     if denoiser_config and not denoiser_config.keys() <= denoiser_of(pipe).config.keys():
         denoiser_of(pipe).register_to_config(**denoiser_config)
     with silence_libraries():
-        shared = share_components(pipe, getattr(diffusers, model.pipeline_entry.tasks[task]))
+        layers = pag_layers(denoiser_of(pipe).config) if pag else None
+        replaced = {} if layers is None else {"pag_applied_layers": layers}
+        shared = share_components(pipe, getattr(diffusers, class_name), **replaced)
     shared.set_progress_bar_config(disable=True)
     return shared
 

@@ -11,6 +11,7 @@ from artgen.engine.sampling.conditioning import Conditioning
 from artgen.engine.sampling.nan_guard import NanGuard
 from artgen.engine.sampling.prompt_arguments import text_arguments
 from artgen.jobs.job import GenerationJob
+from artgen.jobs.pipeline_options import pag_scale
 
 SPRINT_STEPS = 2
 """Number of steps for which Sana-Sprint has an intermediate timestep."""
@@ -49,7 +50,9 @@ def call_arguments(
         kwargs[entry.guidance_argument] = request.guidance_scale
     if entry.guidance_argument == "guider" and pipe.guider is not None:
         pipe.guider = pipe.guider.new(guidance_scale=request.guidance_scale)
-    if request.guidance_rescale:
+    if "pag_scale" in accepted:
+        kwargs["pag_scale"] = pag_scale(request, entry)
+    if request.guidance_rescale and request.guide in (None, "cfg"):  # otherwise the guider rescales
         kwargs["guidance_rescale"] = request.guidance_rescale
     kwargs["generator"] = [torch.Generator("cpu").manual_seed(int(job.request.seed or 0)) for job in jobs]
     kwargs["output_type"] = "np"

@@ -27,6 +27,7 @@ from artgen.engine.sampling import masked_latents, refiner, text_encoder_offload
 from artgen.engine.sampling.call_arguments import call_arguments
 from artgen.engine.sampling.conditioning import conditioned
 from artgen.engine.sampling.frames import StepRecorder
+from artgen.engine.sampling.guidance import with_guidance
 from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard, redecode_fp32
 from artgen.engine.sampling.outcomes import BatchOutput
 from artgen.engine.sampling.pipeline_errors import wrap_pipeline_errors
@@ -35,6 +36,7 @@ from artgen.engine.sampling.task_arguments import task_arguments
 from artgen.errors import NonFiniteError
 from artgen.events import Decoding, Listener, ModelSelected, Notice, PlanNote, StepEvent
 from artgen.jobs.job import GenerationJob
+from artgen.jobs.pipeline_options import changes_guidance, pag_scale
 from artgen.jobs.prompt_plan import prompt_plan
 from artgen.registry.pipelines import PipelineEntry
 from artgen.spec.records import WRITER_FIELDS
@@ -123,12 +125,16 @@ def _run_pipeline_once(
     truncated = [truncated_prompts(job, progress.listener) for job in jobs]
     latent_callback = masked_latents.MaskedLatentCallback(pipe, padded_jobs) if masks_latents else None
     nan_guard = NanGuard(progress.on_step, batch_size, latent_callback)
-    approximations = with_approximations(pipe, jobs[0].request.fast, jobs[0].extras)
     try:
-        with wrap_pipeline_errors(jobs[0]), pipeline_cache.silence_libraries(), optimized(pipe, plan), approximations:
+        with (
+            wrap_pipeline_errors(jobs[0]),
+            pipeline_cache.silence_libraries(),
+            optimized(pipe, plan),
+            with_approximations(pipe, jobs[0].request.fast, jobs[0].extras),
+        ):
             conditioning = conditioning or prompt_conditioning(pipe, padded_jobs)
             kwargs = call_arguments(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, conditioning)
-            with conditioned(pipe, conditioning, batch_size) as step_counter:
+            with conditioned(pipe, conditioning, batch_size) as step_counter, with_guidance(pipe, jobs[0]):
                 result = pipe(**{**kwargs, **refiner.base_arguments(jobs[0])})
         if jobs[0].model.refiner is not None:
             scheduler = pipe.scheduler
@@ -142,7 +148,8 @@ def _run_pipeline_once(
                 refined = call_arguments(
                     pipe, padded_jobs, refiner.arguments(jobs[0], result.images), nan_guard, conditioning
                 )
-                with conditioned(pipe, conditioning, batch_size, step_counter.next_step):
+                first_step = step_counter.next_step
+                with conditioned(pipe, conditioning, batch_size, first_step), with_guidance(pipe, jobs[0]):
                     # The generators continue: an ancestral scheduler must not add the initial noise again.
                     result = pipe(**{**refined, "generator": kwargs["generator"]})
     except NonFiniteError:
@@ -181,7 +188,8 @@ def _prepare_pipeline(
     )
     offloading.enable_vae_slicing_if_large(base, len(jobs), job.width * job.height)
     lora.set_loras(base, job.loras, device_config, memory_settings.offload)
-    pipe = pipeline_cache.pipeline_for_task(base, job.model, task)
+    has_pag = pag_scale(request, job.model.pipeline_entry) > 0
+    pipe = pipeline_cache.pipeline_for_task(base, job.model, task, pag=has_pag)
     scheduler = schedulers.build_scheduler(base.scheduler, request.scheduler, request.sigmas)
     schedulers.seed_noise(scheduler, _seeds(jobs))
     pipe.scheduler = schedulers.use_cpu_timesteps(scheduler)
@@ -218,7 +226,7 @@ def plan_optimizations(
             unet_blocks=entry.supports("unet-blocks"),
             unmodified=on_device
             and device_config.quantize is None
-            and not (job.loras or request.fast or prompt_plan(request).is_composed),
+            and not (job.loras or request.fast or prompt_plan(request).is_composed or changes_guidance(request, entry)),
             vae_upcast=_is_vae_upcast(pipe, entry, device_config),
             already_compiled=is_compiled(pipe),
             remaining_seconds=progress.remaining_seconds,

@@ -13,6 +13,7 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.memory_policy import MemorySettings, fits_beside
 from artgen.events import Listener, PlanNote
 from artgen.jobs.job import GenerationJob
+from artgen.jobs.pipeline_options import pag_scale
 from artgen.spec.refiner import parse_refiner
 
 
@@ -61,7 +62,8 @@ def load_refiner(
         listener=listener,
         keep_others=keeps_base,
     )
-    pipe = pipeline_cache.pipeline_for_task(base, model, "img2img")
+    has_pag = pag_scale(job.request, model.pipeline_entry) > 0
+    pipe = pipeline_cache.pipeline_for_task(base, model, "img2img", pag=has_pag)
     if job.request.scheduler is None:
         pipe.scheduler = type(scheduler).from_config(base.scheduler.config)
     else:

@@ -86,14 +86,16 @@ class SamplingSettings(SchedulerSettings, GuidanceSettings, StepsSettings):
 
     guidance_rescale: float | None = option(
         None,
-        "Rescale guidance by this factor, which reduces overexposure: Stable Diffusion 1 and 2 txt2img, and SDXL. [0]",
+        "Rescale guidance by this factor, which reduces overexposure: SDXL and HunyuanDiT; Stable Diffusion 1 and 2 "
+        "with txt2img, and with inpaint and outpaint if PAG is on. [0]",
         minimum=0,
         maximum=1,
         neutral_values=(0.0,),
     )
     pag_scale: float | None = option(
         None,
-        "Scale of perturbed-attention guidance (PAG): Stable Diffusion 1, 2, XL and 3. [0: off]",
+        "Scale of perturbed-attention guidance (PAG): Stable Diffusion 1, 2, XL; with txt2img also PixArt-Sigma, Sana, "
+        "HunyuanDiT and Kolors; with txt2img and img2img also Stable Diffusion 3. [0: off]",
         minimum=0,
         maximum=100,
         neutral_values=(0.0,),
