@@ -101,9 +101,9 @@ def encode_text(
         return embeds, None
     if not is_sd3:
         return embeds, pooled[-1]
-    t5 = pipe._get_t5_prompt_embeds(
-        prompt=[prompt_syntax.plain_text(text, options.weights)], device=execution_device(pipe)
-    )
+    plain = prompt_syntax.plain_text(text, options.weights)
+    with torch.no_grad():
+        t5 = pipe._get_t5_prompt_embeds(prompt=[plain], device=execution_device(pipe))
     embeds = torch.nn.functional.pad(embeds, (0, t5.shape[-1] - embeds.shape[-1]))
     return torch.cat([embeds, t5], dim=-2), torch.cat(pooled, dim=-1)
 
@@ -129,7 +129,8 @@ def _encode_chunk(
             weighted.append(hidden * weights)
     result = torch.cat(weighted, dim=-1)
     if normalize and options.weights == "a1111" and any(set(chunk.weights) - {1.0} for chunk in chunks):
-        result = result * (torch.cat(plain, dim=-1).mean() / result.mean())
+        factor = torch.cat(plain, dim=-1).mean() / result.mean()
+        result = result * factor if torch.isfinite(factor) else result
     return result, pooled
 
 
