@@ -325,6 +325,7 @@ GRAPH = {
 GRAPH_FIELDS = {
     "prompt": "a red fox", "negative_prompt": "blurry", "seed": 99, "steps": 25, "guidance_scale": 6.0,
     "scheduler": "dpmpp_2m", "sigmas": "karras", "width": 512, "height": 768, "model": "v1-5.safetensors",
+    "prompt_weights": "comfy",
 }  # fmt: skip
 
 
@@ -359,7 +360,7 @@ def test_comfy_workflows_are_read() -> None:
     assert found is not None
     assert found.fields == {
         "prompt": "a fox", "negative_prompt": "bad", "seed": 5, "steps": 20, "guidance_scale": 8.0,
-        "scheduler": "euler", "sigmas": "normal", "strength": 0.6,
+        "scheduler": "euler", "sigmas": "normal", "strength": 0.6, "prompt_weights": "comfy",
     }  # fmt: skip
 
 
