@@ -16,6 +16,7 @@ from artgen.spec.settings import (
     BatchRunSettings,
     CanvasSettings,
     ClassSettings,
+    CombinationSettings,
     ComputeSettings,
     DenoiseSettings,
     FramesSettings,
@@ -68,6 +69,7 @@ def run(
     run_settings: BatchRunSettings,
     prompt: PromptSettings,
     series: SeriesSettings,
+    combination: CombinationSettings,
     sampling: SamplingSettings,
     class_settings: ClassSettings,
     canvas: CanvasSettings,
@@ -100,8 +102,8 @@ def run(
     name = "stdin" if str(files[0]) == prompt_files.STDIN else batch_name(files[0])
     folder, output_settings = batch_folder(output, name)
     groups = (
-        prompt, series, sampling, class_settings, canvas, size, source, mask, blend, expansion, denoise_settings, model,
-        compute, frames,
+        prompt, series, combination, sampling, class_settings, canvas, size, source, mask, blend, expansion,
+        denoise_settings, model, compute, frames,
     )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings
     defaults.pop("batch_size", None)

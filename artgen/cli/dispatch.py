@@ -9,12 +9,14 @@ from artgen.cli.console import discard_note, print_note
 from artgen.cli.positionals import check_stdin_uses
 from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.errors import UsageError
-from artgen.spec.settings import RunSettings, SeriesSettings, SweepSettings, options_of
+from artgen.spec.settings import CombinationSettings, RunSettings, SeriesSettings, SweepSettings, options_of
 from artgen.system.files import missing_file_error
 from artgen.system.input_files import is_stdin
 
 if TYPE_CHECKING:
     from artgen.spec.base_requests import Request
+
+_ONE_CHOICE = CombinationSettings()
 
 
 def dispatch(
@@ -23,10 +25,11 @@ def dispatch(
     series: SeriesSettings,
     sweep: SweepSettings,
     options: OutputOptions,
+    combination: CombinationSettings = _ONE_CHOICE,
     *,
     image_paths: Sequence[Path] = (),
 ) -> None:
-    """Run one request for each seed. A folder, several images or a sweep run as a batch.
+    """Run one request for each seed. A folder, several images, a sweep or `--combinatorial` run as a batch.
 
     Args:
         request_type: class of the requests.
@@ -34,6 +37,7 @@ def dispatch(
         series: seeds and number of images.
         sweep: settings to sweep.
         options: settings that apply to the results.
+        combination: whether each combination of the wildcards is an image.
         image_paths: input images and folders.
 
     Raises:
@@ -43,8 +47,8 @@ def dispatch(
     for path in image_paths:
         if not is_stdin(path) and not os.path.lexists(path):  # before the modules that read images are imported
             raise missing_file_error(path)
-    if needs_batch(image_paths, sweep):
-        dispatch_batch(request_type.task, groups, image_paths, series, sweep, options)
+    if needs_batch(image_paths, sweep) or combination.combinatorial:
+        dispatch_batch(request_type.task, (*groups, combination), image_paths, series, sweep, options)
         return
     if not options.report.quiet:
         note_unused_settings(sweep)
@@ -74,7 +78,7 @@ def note_unused_settings(sweep: SweepSettings) -> None:
         parse_shard(sweep.shard)
     if flags:
         verb = "has" if len(flags) == 1 else "have"
-        print_note(f"{', '.join(flags)} {verb} no effect without a folder, several images or --sweep.")
+        print_note(f"{', '.join(flags)} {verb} no effect without a folder, several images, --combinatorial or --sweep.")
 
 
 def needs_batch(image_paths: Sequence[Path], sweep: SweepSettings) -> bool:
@@ -91,7 +95,7 @@ def dispatch_batch(
     sweep: SweepSettings,
     options: OutputOptions,
 ) -> None:
-    """Run a folder, several images or a sweep as a batch. The arguments are described in `dispatch`.
+    """Run a folder, several images, a sweep or all combinations of a prompt as a batch. See `dispatch`.
 
     Raises:
         UsageError: an image is read from stdin.
@@ -114,10 +118,15 @@ def dispatch_batch(
         run_sweep(image_paths, values, series, sweep, options)
         return
     from artgen.cli.ledger_jobs import LedgerJobs
+    from artgen.queue.entries import Entry, LineError
 
-    folder, output_settings = batch_folder(options.output, batch_name(image_paths[0]))
+    folder, output_settings = batch_folder(
+        options.output, batch_name(image_paths[0]) if image_paths else "combinations"
+    )
     on_note = discard_note if options.report.quiet else print_note
     values |= output_settings
-    entries = image_entries(image_paths, values, folder, on_note)
+    entries: list[Entry | LineError] = [Entry("prompt", 0, {})]
+    if image_paths:
+        entries = image_entries(image_paths, values, folder, on_note)
     jobs = LedgerJobs(entries, folder, values, sweep, batch_size=series.batch_size)
     run_requests(jobs, options.report)

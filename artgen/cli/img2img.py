@@ -6,6 +6,7 @@ from artgen.cli.positionals import ImagesAndPrompt, resolve_size, split_position
 from artgen.cli.run_requests import OutputOptions
 from artgen.spec.settings import (
     CanvasSettings,
+    CombinationSettings,
     ComputeSettings,
     FramesSettings,
     Img2ImgInput,
@@ -25,6 +26,7 @@ def img2img(
     source: Img2ImgInput,
     prompt: PromptSettings,
     series: SeriesSettings,
+    combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
     canvas: CanvasSettings,
@@ -46,4 +48,6 @@ def img2img(
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
     groups = (source, prompt, sampling, resolve_size(canvas, size), model, compute)
-    dispatch(Img2Img, groups, series, sweep, OutputOptions(output, frames, report), image_paths=image_paths)
+    dispatch(
+        Img2Img, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
+    )

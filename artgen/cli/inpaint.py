@@ -6,6 +6,7 @@ from artgen.cli.positionals import ImagesAndPrompt, resolve_size, split_position
 from artgen.cli.run_requests import OutputOptions
 from artgen.spec.settings import (
     CanvasSettings,
+    CombinationSettings,
     ComputeSettings,
     FramesSettings,
     Img2ImgInput,
@@ -29,6 +30,7 @@ def inpaint(
     mask: MaskSettings,
     blend: InpaintBlend,
     series: SeriesSettings,
+    combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
     canvas: CanvasSettings,
@@ -51,4 +53,6 @@ def inpaint(
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
     groups = (source, prompt, mask, blend, sampling, resolve_size(canvas, size), model, compute)
-    dispatch(Inpaint, groups, series, sweep, OutputOptions(output, frames, report), image_paths=image_paths)
+    dispatch(
+        Inpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
+    )

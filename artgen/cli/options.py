@@ -133,6 +133,7 @@ _PANEL_TITLES: dict[type, str] = {
     settings.PromptSettings: "Prompt",
     settings.SeedSettings: "Sampling",
     settings.SeriesSettings: "Batch",
+    settings.CombinationSettings: "Batch",
     settings.SweepSettings: "Batch",
     settings.BatchRunSettings: "Batch",
     settings.StepsSettings: "Sampling",

@@ -5,6 +5,7 @@ from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import ImagesAndPrompt, split_positionals
 from artgen.cli.run_requests import OutputOptions
 from artgen.spec.settings import (
+    CombinationSettings,
     ComputeSettings,
     FramesSettings,
     Img2ImgInput,
@@ -27,6 +28,7 @@ def outpaint(
     expansion: OutpaintSettings,
     blend: InpaintBlend,
     series: SeriesSettings,
+    combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
     model: ModelSettings,
@@ -49,4 +51,6 @@ def outpaint(
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
     groups = (source, prompt, expansion, blend, sampling, model, compute)
-    dispatch(Outpaint, groups, series, sweep, OutputOptions(output, frames, report), image_paths=image_paths)
+    dispatch(
+        Outpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
+    )

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ def run_sweep(
         raise UsageError("Cannot run a sweep with several input images.", "Run the command once for each image.")
     axes = sweeps.parse_axes(sweep.sweep)
     shared = {**values, "image": image_paths[0]} if image_paths else dict(values)
+    chosen: dict[str, dict[str, Any]] = {}
+    if shared.pop("combinatorial", False):
+        axes, chosen = _combine_prompts(axes, shared)
     axis_names = {axis.name for axis in axes}
     if "seed" not in axis_names:
         first_seed = shared.pop("seed", None) or sweep_seed(shared)
@@ -66,8 +70,47 @@ def run_sweep(
             shared["seed"] = str(seeds[0])
     folder, output_settings = batch_folder(options.output, f"sweep-{'-'.join(axis.name for axis in axes)}")
     defaults = {name: value for name, value in shared.items() if name not in axis_names} | output_settings
-    jobs = LedgerJobs(sweeps.sweep_entries(axes, {}), folder, defaults, sweep, batch_size=series.batch_size)
+    entries = [
+        replace(
+            entry, setting_values={**entry.setting_values, **chosen.get(entry.setting_values.get("prompt", ""), {})}
+        )
+        for entry in sweeps.sweep_entries(axes, {})
+    ]
+    jobs = LedgerJobs(entries, folder, defaults, sweep, batch_size=series.batch_size)
     run_requests(jobs, options.report, on_finished=lambda: write_sheet_and_csv(axes, jobs.plan, jobs.ledger))
+
+
+def _combine_prompts(
+    axes: Sequence[SweepAxis], shared: Mapping[str, Any]
+) -> tuple[list[SweepAxis], dict[str, dict[str, Any]]]:
+    """Return the axes with an axis of the prompts of all combinations, and the settings of each of its values.
+
+    Raises:
+        UsageError: another part of the prompts is swept, or there are too many combinations.
+    """
+    from artgen.jobs.prompt_expansion import PromptSources, TypedPrompts, combine_prompts
+
+    by_name = {axis.name: axis for axis in axes}
+    for name in ("negative_prompt", "style"):
+        if name in by_name:
+            raise UsageError(f"Cannot sweep {name} with --combinatorial.", "Write the values as a variant: {a|b}")
+    typed = TypedPrompts(
+        **{name: shared[name] for name in ("prompt", "negative_prompt", "style", "prompt_weights") if name in shared}
+    )
+    sources = PromptSources()
+    values: dict[str, dict[str, Any]] = {}
+    for prompt in by_name["prompt"].values if "prompt" in by_name else (typed.prompt,):
+        for each in combine_prompts(replace(typed, prompt=prompt), sources):
+            label = each.prompt if each.prompt not in values else f"{each.prompt} | {each.negative_prompt}"
+            values[label] = {"prompt": prompt, "chosen_prompts": (each,)}
+        sweeps.check_combinations([SweepAxis("prompt", tuple(values))])
+    axis = SweepAxis("prompt", tuple(values))
+    if "prompt" in by_name:
+        combined = [axis if each.name == "prompt" else each for each in axes]
+    else:
+        combined = [axis, *axes] if len(values) > 1 else list(axes)
+    sweeps.check_combinations(combined)
+    return combined, values if axis in combined else {}
 
 
 def write_sheet_and_csv(axes: Sequence[SweepAxis], plan: BatchPlan, ledger: Ledger) -> None:

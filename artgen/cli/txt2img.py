@@ -7,6 +7,7 @@ from artgen.cli.run_requests import OutputOptions
 from artgen.errors import UsageError
 from artgen.spec.settings import (
     CanvasSettings,
+    CombinationSettings,
     ComputeSettings,
     FramesSettings,
     ModelSettings,
@@ -24,6 +25,7 @@ from artgen.spec.settings import (
 def txt2img(
     prompt: PromptSettings,
     series: SeriesSettings,
+    combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
     canvas: CanvasSettings,
@@ -44,4 +46,4 @@ def txt2img(
     if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
         raise UsageError("Cannot run txt2img: the prompt is missing.", 'artgen txt2img "a red fox in the snow"')
     groups = (prompt, sampling, resolve_size(canvas, size), model, compute)
-    dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report))
+    dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report), combination)

@@ -1,8 +1,11 @@
 """Expand the prompts of a request: styles, wildcards, variants, LoRA tags and names of embeddings."""
 
+import functools
 import itertools
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from artgen.events import Event, Listener, Notice, no_op
@@ -11,12 +14,11 @@ from artgen.spec import config
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.seeds import generate_seed
-from artgen.spec.style_files import Style, StyleFolder, add_style
-from artgen.spec.wildcard_choices import Combination, Expansion, check_number, choose, combine, shorten_label
+from artgen.spec.style_files import StyleFolder, add_style
+from artgen.spec.wildcard_choices import Expansion, check_number, choose, combine, shorten_label
 from artgen.spec.wildcard_files import WildcardFolder
 from artgen.spec.wildcards import has_wildcards, parse
 
-_PROMPTS = ("prompt", "negative_prompt")
 _VARIABLE = re.compile(r"\$\{\w{1,80}[?!:=}]")
 
 
@@ -48,6 +50,40 @@ def report_once(listener: Listener) -> Listener:
     return report
 
 
+@dataclass(frozen=True)
+class TypedPrompts:
+    """Store the prompts of a request before their expansion.
+
+    Attributes:
+        prompt: prompt as typed.
+        negative_prompt: negative prompt as typed.
+        style: names of styles.
+        prompt_weights: rule of the prompt syntax; with `none`, wildcards and variants are text.
+    """
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    style: tuple[str, ...] = ()
+    prompt_weights: str | None = None
+
+
+@dataclass(frozen=True)
+class ChosenPrompts:
+    """Store prompts with styles, and with a choice for each wildcard and variant.
+
+    Attributes:
+        prompt: prompt; it can contain LoRA tags and names of embeddings.
+        negative_prompt: negative prompt.
+        choices: text of each wildcard and variant and its choice, `__color__=red`, in order.
+        notes: notes for the user.
+    """
+
+    prompt: str
+    negative_prompt: str
+    choices: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 def expand_prompts(request: Request, listener: Listener = no_op, sources: PromptSources | None = None) -> Request:
     """Return the request with final prompts, with the LoRAs and embeddings that its prompts name.
 
@@ -65,118 +101,109 @@ def expand_prompts(request: Request, listener: Listener = no_op, sources: Prompt
     """
     if not isinstance(request, PromptRequest) or request.expansion is not None:
         return request
-    sources = sources or PromptSources()
-    expansion = Expansion()
-    styles = [sources.styles.find(name) for name in request.style]
-    texts = {name: _texts_of(request, name, styles) for name in _PROMPTS}
-    if request.prompt_weights == "none":
-        prompts = {name: _merge(each) for name, each in texts.items()}
-        _add_text_notes(texts, expansion)
-        return _finish(request, prompts, (), expansion, listener, sources)
-    if request.seed is None and any(has_wildcards(text) for each in texts.values() for text in each):
+    typed = typed_prompts(request)
+    if request.seed is None:
         request = request.replace(seed=generate_seed())
-    seed = (request.seed or 0) % 2**32  # seeds of the same noise make the same choices
-    prompts = {}
-    for name, each in texts.items():
-        chosen = [
-            choose(text, seed, sources.wildcards.lookup, expansion, salt=_salt(name, styles, index))
-            for index, text in enumerate(each)
-        ]
-        prompts[name] = _merge(chosen)
-    return _finish(request, prompts, tuple(expansion.choices), expansion, listener, sources)
+    chosen = choose_prompts(typed, request.seed or 0, sources or PromptSources())
+    return apply_choices(request, chosen, listener)
 
 
-def expand_combinations(
-    request: Request, listener: Listener = no_op, sources: PromptSources | None = None
-) -> list[Request]:
-    """Return a request for each combination of the wildcards and variants in the prompts and styles of a request.
+def typed_prompts(request: PromptRequest) -> TypedPrompts:
+    """Return the prompts of a request that has no expansion yet."""
+    return TypedPrompts(request.prompt, request.negative_prompt, request.style, request.prompt_weights)
 
-    Args:
-        request: request. Other values than its prompts are equal in all combinations.
-        listener: receives notes.
-        sources: wildcards and styles, for several calls; None: read them for this call.
+
+def choose_prompts(typed: TypedPrompts, seed: int, sources: PromptSources) -> ChosenPrompts:
+    """Return prompts with the choices for a seed. The errors are those of `expand_prompts`."""
+    texts = _prompt_texts(typed, sources)
+    expansion = Expansion()
+
+    def choose_all(each: Mapping[str, str]) -> str:
+        if typed.prompt_weights == "none":
+            return _merge(each.values())
+        # Seeds of the same noise make the same choices.
+        lookup = sources.wildcards.lookup
+        return _merge(choose(text, seed % 2**32, lookup, expansion, salt=salt) for salt, text in each.items())
+
+    prompt, negative_prompt = map(choose_all, texts)
+    chosen = ChosenPrompts(prompt, negative_prompt, tuple(expansion.choices))
+    return _with_notes(chosen, typed, texts, expansion, sources)
+
+
+def combine_prompts(typed: TypedPrompts, sources: PromptSources) -> list[ChosenPrompts]:
+    """Return the prompts of each combination of the wildcards and variants in prompts and styles, each once, in order.
 
     Raises:
         UsageError: there are more than 100,000 combinations, or as for `expand_prompts`.
         InputFileError: see `expand_prompts`.
     """
-    if not isinstance(request, PromptRequest) or request.expansion is not None:
-        return [request]
-    if request.prompt_weights == "none":
-        return [expand_prompts(request, listener, sources)]
-    sources = sources or PromptSources()
+    if typed.prompt_weights == "none":
+        return [choose_prompts(typed, 0, sources)]
+    texts = _prompt_texts(typed, sources)
     expansion = Expansion()
-    styles = [sources.styles.find(name) for name in request.style]
-    texts = {name: _texts_of(request, name, styles) for name in _PROMPTS}
-    combined = [combine(text, sources.wildcards.lookup, expansion) for each in texts.values() for text in each]
-    total = 1
-    for each in combined:
-        total *= len(each)
-    check_number(total)
-    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    combined = [combine(text, sources.wildcards.lookup, expansion) for each in texts for text in each.values()]
+    check_number(math.prod(map(len, combined)))
+    found: dict[tuple[str, str], ChosenPrompts] = {}
     for combination in itertools.product(*combined):
-        prompt, negative_prompt = (
-            _merge(_text_of(each)) for each in (combination[: len(styles) + 1], combination[len(styles) + 1 :])
-        )
+        parts = [text for text, _ in combination]
+        half = len(parts) // 2
+        prompts = _merge(parts[:half]), _merge(parts[half:])
         choices = tuple(choice for _, each in combination for choice in each)
-        found.setdefault((prompt, negative_prompt), choices)
-    return [
-        _finish(request, dict(zip(_PROMPTS, prompts, strict=True)), choices, expansion, listener, sources)
-        for prompts, choices in found.items()
-    ]
+        found.setdefault(prompts, ChosenPrompts(*prompts, choices))
+    return [_with_notes(each, typed, texts, expansion, sources) for each in found.values()]
 
 
-def _finish(
-    request: PromptRequest,
-    prompts: dict[str, str],
-    choices: tuple[str, ...],
-    expansion: Expansion,
-    listener: Listener,
-    sources: PromptSources,
-) -> Request:
-    """Return the request with resolved prompts and the facts about their expansion."""
-    typed = {name: getattr(request, name) for name in _PROMPTS}
-    notes = [*expansion.notes]
-    notes += [
-        f"'{match[0]}' is text: artgen does not support variables of sd-dynamic-prompts."
-        for text in typed.values()
-        if (match := _VARIABLE.search(text))
-    ]
-    if choices:
-        notes += sources.wildcards.notes
-    if request.style:
-        notes += [f"A file of styles is ignored. {error.message}" for error in sources.styles.errors]
-    for note in dict.fromkeys(notes):
+def apply_choices(request: PromptRequest, chosen: ChosenPrompts, listener: Listener) -> PromptRequest:
+    """Return the request with these prompts, with the LoRAs and embeddings that they name, and with its expansion."""
+    for note in chosen.notes:
         listener(Notice(note))
-    changed = request.replace(**{name: text for name, text in prompts.items() if text != typed[name]}, style=())
+    changed = request.replace(prompt=chosen.prompt, negative_prompt=chosen.negative_prompt, style=())
     changed = apply_lora_tags(changed, listener)
-    template, negative_template = ("" if getattr(changed, name) == typed[name] else typed[name] for name in _PROMPTS)
-    return changed.replace(expansion=PromptExpansion(template, negative_template, choices, request.style))
+    expansion = PromptExpansion(
+        "" if changed.prompt == request.prompt else request.prompt,
+        "" if changed.negative_prompt == request.negative_prompt else request.negative_prompt,
+        chosen.choices,
+        request.style,
+    )
+    return changed.replace(expansion=expansion)
 
 
-def _add_text_notes(texts: Mapping[str, Sequence[str]], expansion: Expansion) -> None:
-    """Add a note if prompts contain wildcards or variants that are text."""
-    parts = [part for each in texts.values() for text in each for part in parse(text) if not isinstance(part, str)]
-    if parts:
-        expansion.notes[f"'{shorten_label(parts[0].text)}' is text, because prompt_weights is none."] = None
+def _prompt_texts(typed: TypedPrompts, sources: PromptSources) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the texts of the prompt and of the negative prompt: as typed, then of each style.
+
+    The keys make the choices in the texts independent of each other.
+    """
+    styles = [sources.styles.find(name) for name in typed.style]
+    return (
+        {"prompt": typed.prompt, **{f"prompt of the style {each.name}": each.prompt for each in styles}},
+        {
+            "negative_prompt": typed.negative_prompt,
+            **{f"negative_prompt of the style {each.name}": each.negative_prompt for each in styles},
+        },
+    )
 
 
-def _texts_of(request: PromptRequest, name: str, styles: Sequence[Style]) -> list[str]:
-    """Return a prompt as typed, and the texts of the styles for it."""
-    return [getattr(request, name), *(getattr(style, name) for style in styles)]
+def _with_notes(
+    chosen: ChosenPrompts,
+    typed: TypedPrompts,
+    texts: Sequence[Mapping[str, str]],
+    expansion: Expansion,
+    sources: PromptSources,
+) -> ChosenPrompts:
+    notes = list(expansion.notes)
+    for text in (text for each in texts for text in each.values()):
+        if typed.prompt_weights == "none" and has_wildcards(text):
+            parts = (part.text for part in parse(text) if not isinstance(part, str))
+            notes += [f"'{shorten_label(part)}' is text, because prompt_weights is none." for part in parts][:1]
+        if match := _VARIABLE.search(text):
+            notes.append(f"'{match[0]}' is text: artgen does not support variables of sd-dynamic-prompts.")
+    if chosen.choices:
+        notes += sources.wildcards.notes
+    if typed.style:
+        notes += [f"A file of styles is ignored. {error.message}" for error in sources.styles.errors]
+    return replace(chosen, notes=tuple(dict.fromkeys(notes))) if notes else chosen
 
 
-def _salt(name: str, styles: Sequence[Style], index: int) -> str:
-    """Return a text that makes the choices of the prompts and of each style independent."""
-    return name if index == 0 else f"{name} of the style {styles[index - 1].name}"
-
-
-def _merge(texts: Sequence[str]) -> str:
-    prompt = texts[0]
-    for style_text in texts[1:]:
-        prompt = add_style(style_text, prompt)
-    return prompt
-
-
-def _text_of(combination: Sequence[Combination]) -> list[str]:
-    return [text for text, _ in combination]
+def _merge(texts: Iterable[str]) -> str:
+    """Return a prompt with the texts of styles."""
+    return functools.reduce(lambda prompt, style_text: add_style(style_text, prompt), texts)

@@ -124,6 +124,8 @@ def parse_data_value(name: str, value: Any) -> Any:
 def accepted_settings(task: str) -> set[str]:
     """Return the settings that the lines of a task take."""
     accepted = {*options_of(TASKS[task].request_class), "task", "count", *OUTPUT_SETTINGS}
+    if "prompt" in accepted:
+        accepted.add("combinatorial")
     return accepted | {"size"} if "width" in accepted else accepted
 
 

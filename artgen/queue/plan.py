@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from artgen.events import Event, Notice
 from artgen.outputs import AnimationOutput, Destination
 from artgen.queue.entries import LineError, location
 from artgen.registry import ResolvedModel
@@ -84,7 +85,7 @@ class BatchPlan:
         newest_schema: highest schema number of the records.
         accepted_settings: settings that the task of at least one entry takes.
         file_defaults: names in the defaults sections of the prompt files, in order.
-        default_notes: notes about defaults that are ignored, in order.
+        default_notes: notes about ignored defaults and about prompts, in order.
     """
 
     folder: Path
@@ -113,6 +114,11 @@ class BatchPlan:
     def unused(self, names: Iterable[str]) -> list[str]:
         """Return the settings in `names` that no entry uses. Return an empty result if no entry is valid."""
         return [name for name in names if self.jobs and name not in self.accepted_settings]
+
+    def add_notice(self, event: Event) -> None:
+        """Add the text of a note about a job to the notes, each note once."""
+        if isinstance(event, Notice):
+            self.default_notes[event.text] = None
 
     def add_unknown_fields(self, setting_values: dict[str, Any]) -> dict[str, Any]:
         """Remove the unknown fields of a record and its schema from its settings, and return the fields to keep."""

@@ -2,9 +2,9 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from artgen import outputs
 from artgen.errors import ArtgenError, OutputError, UsageError
@@ -15,6 +15,14 @@ from artgen.jobs.job import DenoiseJob, PipelineJob
 from artgen.jobs.model_entries import ModelCache
 from artgen.jobs.notes import effect_warnings, format_notes
 from artgen.jobs.prepare import prepare_jobs
+from artgen.jobs.prompt_expansion import (
+    ChosenPrompts,
+    PromptSources,
+    TypedPrompts,
+    apply_choices,
+    choose_prompts,
+    combine_prompts,
+)
 from artgen.jobs.replay_checks import PINNED_SETTINGS, pinned_model
 from artgen.outputs import Destination
 from artgen.queue import fingerprints
@@ -42,8 +50,27 @@ from artgen.spec.settings import (
     settings_of,
     validate,
 )
+from artgen.spec.wildcard_choices import check_number
 
-_PROMPT_NAMES = tuple(name for name, setting in settings_of(PromptSettings).items() if setting.per_image)
+_PROMPT_NAMES = (*(name for name, setting in settings_of(PromptSettings).items() if setting.per_image), "style")
+
+_NAMED_IN_PROMPTS = ("lora", "embedding")
+"""Settings to which the text of a prompt can add values."""
+
+PROMPT_STATE = ("combinatorial", "chosen_prompts", "expansion")
+"""Values of an entry that determine the expansion of its prompts: all combinations; the chosen `ChosenPrompts`; the
+`PromptExpansion` of a record, whose prompts are final."""
+
+NOTHING_TO_COMBINE_NOTE = "--combinatorial has no effect on prompts without wildcards and variants."
+
+
+class _ExpandedJob(NamedTuple):
+    """Store a request with resolved prompts, the template of its other settings, and its fingerprint."""
+
+    request: Request
+    template: JobTemplate
+    fingerprint: str
+
 
 _RECORDED_MODEL_HINT = "To select a model by its path, remove the key 'artgen' from the job."
 
@@ -93,6 +120,7 @@ class Planner:
         self._shape_ids: dict[tuple[Any, ...], int] = {}
         self._group_ids: dict[tuple[Any, ...], int] = {}
         self._digest_counts: dict[bytes, int] = {}
+        self._sources = PromptSources()
 
     def build_plan(self, entries: Iterable[Entry | LineError]) -> BatchPlan:
         """Convert every entry to jobs. The plan contains the errors of invalid entries; they are not raised.
@@ -152,20 +180,92 @@ class Planner:
         series = SeriesSettings(seed=values.pop("seed", None), count=values.pop("count", 1))
         validate(series)
         prompts = {name: values.pop(name) for name in _PROMPT_NAMES if name in values}
+        state = {name: values.pop(name, None) for name in PROMPT_STATE}
         template = self._cached_template(values)
         task = TASKS[template.request.task]
-        if unknown := [name for name in prompts if name not in options_of(task.request_class)]:
+        given = [*prompts, *(["combinatorial"] if state["combinatorial"] else [])]
+        if unknown := [name for name in given if name not in accepted_settings(task.name)]:
             raise UsageError(f"{task.name} takes no {' and no '.join(unknown)}.", "Remove it.")
         validate(PromptSettings(**prompts))
         self._check_negative_prompt(plan, template, prompts.get("negative_prompt", ""))
         if "prompt" in task.inputs and not prompts.get("prompt", "").strip():
             raise UsageError(f"{task.name} needs a prompt.")
-        for seed, fingerprint in self._seeds_and_fingerprints(template, prompts, series):
-            request = template.request.replace(**prompts, seed=seed, unknown_fields=unknown_fields)
-            group_key = (template.shape_id, *prompt_plan.group_key(request, template.model))
+        seeds = self._seeds_and_fingerprints(template, prompts, series)
+        for job in self._expanded_jobs(plan, template, values, prompts, state, seeds):
+            request = job.request.replace(unknown_fields=unknown_fields) if unknown_fields else job.request
+            group_key = (job.template.shape_id, *prompt_plan.group_key(request, job.template.model))
             group_id = self._group_ids.setdefault(group_key, len(self._group_ids))
             number = len(plan.jobs) + 1
-            plan.jobs.append(PlannedJob(number, entry.source, entry.line, request, template, group_id, fingerprint))
+            plan.jobs.append(
+                PlannedJob(number, entry.source, entry.line, request, job.template, group_id, job.fingerprint)
+            )
+
+    def _expanded_jobs(
+        self,
+        plan: BatchPlan,
+        template: JobTemplate,
+        values: Mapping[str, Any],
+        prompts: Mapping[str, Any],
+        state: Mapping[str, Any],
+        seeds: Sequence[tuple[int, str]],
+    ) -> list[_ExpandedJob]:
+        """Return the jobs of an entry with resolved prompts.
+
+        Args:
+            plan: receives notes.
+            template: template of the settings without prompts.
+            values: settings of the template.
+            prompts: prompts and styles as typed.
+            state: values of `PROMPT_STATE`.
+            seeds: seed and fingerprint of each image.
+        """
+        request = template.request
+        if not isinstance(request, PromptRequest) or state["expansion"] is not None:
+            final = {"expansion": state["expansion"]} if isinstance(request, PromptRequest) else {}
+            return [
+                _ExpandedJob(request.replace(**prompts, **final, seed=seed), template, fingerprint)
+                for seed, fingerprint in seeds
+            ]
+        typed = TypedPrompts(**prompts, prompt_weights=request.prompt_weights)
+        all_chosen: Sequence[ChosenPrompts] | None = state["chosen_prompts"]
+        if state["combinatorial"] and all_chosen is None:
+            all_chosen = combine_prompts(typed, self._sources)
+            check_number(len(all_chosen) * len(seeds))
+            if len(all_chosen) == 1:
+                plan.default_notes[NOTHING_TO_COMBINE_NOTE] = None
+        jobs = []
+        for seed, fingerprint in seeds:
+            base = request.replace(**prompts, seed=seed, expansion=None)
+            for chosen in all_chosen or [choose_prompts(typed, seed, self._sources)]:
+                job = self._expanded_job(plan, template, values, apply_choices(base, chosen, plan.add_notice))
+                digest = job.template.settings_digest
+                if all_chosen is not None:
+                    text = _prompts_text({"prompt": chosen.prompt, "negative_prompt": chosen.negative_prompt})
+                    job = job._replace(fingerprint=self._job_fingerprint(hashlib.sha256(digest + text).digest(), seed))
+                elif job.template is not template:
+                    job = job._replace(fingerprint=hashlib.sha256(digest + fingerprint.encode()).hexdigest())
+                else:
+                    job = job._replace(fingerprint=fingerprint)
+                jobs.append(job)
+        return jobs
+
+    def _expanded_job(
+        self, plan: BatchPlan, template: JobTemplate, values: Mapping[str, Any], request: PromptRequest
+    ) -> _ExpandedJob:
+        """Return the job of a request with resolved prompts. LoRAs and embeddings in its prompts need a template."""
+        typed = template.request
+        named = {
+            name: getattr(request, name) for name in _NAMED_IN_PROMPTS if getattr(request, name) != getattr(typed, name)
+        }
+        if named:
+            template = self._cached_template({**values, **named})
+            prompts = {
+                name: getattr(request, name) for name in (*_PROMPT_NAMES, "seed", "expansion") if name != "style"
+            }
+            self._check_negative_prompt(plan, template, request.negative_prompt)
+            return _ExpandedJob(template.request.replace(**prompts), template, "")
+        self._check_negative_prompt(plan, template, request.negative_prompt)
+        return _ExpandedJob(request, template, "")
 
     def _check_negative_prompt(self, plan: BatchPlan, template: JobTemplate, negative_prompt: str) -> None:
         """Check a negative prompt, which templates do not contain, and add the notes about its effect."""
@@ -178,9 +278,9 @@ class Planner:
             plan.default_notes |= dict.fromkeys(notes)
 
     def _seeds_and_fingerprints(
-        self, template: JobTemplate, prompts: Mapping[str, str], series: SeriesSettings
+        self, template: JobTemplate, prompts: Mapping[str, Any], series: SeriesSettings
     ) -> list[tuple[int, str]]:
-        text = f"{prompts.get('prompt', '')}\0{prompts.get('negative_prompt', '')}".encode()
+        text = _prompts_text(prompts)
         if template.former_digest != template.settings_digest:
             former = self._identify(template.former_digest + text, series)
             if any(fingerprint in self._known_fingerprints for _, fingerprint in former):
@@ -192,11 +292,15 @@ class Planner:
         line_digest = hashlib.sha256(digest_and_prompts).digest()
         found = []
         for seed in expand_seeds(series, lambda: self._derive_seed(line_digest)):
-            job = hashlib.sha256(line_digest + str(seed).encode())
-            if repetition := self._count_previous(job.digest()):
-                job.update(str(repetition).encode())
-            found.append((seed, job.hexdigest()))
+            found.append((seed, self._job_fingerprint(line_digest, seed)))
         return found
+
+    def _job_fingerprint(self, line_digest: bytes, seed: int) -> str:
+        """Return the fingerprint of a job. A repetition of the job has another fingerprint."""
+        job = hashlib.sha256(line_digest + str(seed).encode())
+        if repetition := self._count_previous(job.digest()):
+            job.update(str(repetition).encode())
+        return job.hexdigest()
 
     def _derive_seed(self, line_digest: bytes) -> int:
         """Return a seed computed from a line, 0 to 2**32 - 1. A repetition of the line has another seed."""
@@ -271,3 +375,9 @@ class Planner:
             )
         root = str(self._folder).replace("{", "{{").replace("}", "}}")
         return outputs.destination_for_requests([request], dataclasses.replace(output, output=f"{root}/{name or ''}"))
+
+
+def _prompts_text(prompts: Mapping[str, Any]) -> bytes:
+    """Return the part of the fingerprint for prompts and styles."""
+    text = f"{prompts.get('prompt', '')}\0{prompts.get('negative_prompt', '')}"
+    return "\0".join((text, *prompts.get("style", ()))).encode()

@@ -128,6 +128,8 @@ class WildcardFolder:
         close = difflib.get_close_matches(name, known[:5000], n=3)
         close += [last_parts[each] for each in difflib.get_close_matches(name, list(last_parts)[:5000], n=3)]
         similar = f"Similar names: {', '.join(list(dict.fromkeys(close))[:3])}." if close else ""
+        if "*" in name and any(_matches(name.replace("*", "**"), each) for each in known):
+            similar = f"To include subfolders, write __{name.replace('*', '**')}__."
         if not known:
             similar = "The folder contains no .txt and no .yaml file."
         hint = "\n".join(text for text in (similar, _TEXT_HINT.format(name=name)) if text)

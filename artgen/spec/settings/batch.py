@@ -46,6 +46,19 @@ class SeriesSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CombinationSettings:
+    """Store whether a prompt becomes one image or one image for each combination of its wildcards and variants."""
+
+    combinatorial: bool = option(
+        False,
+        "Generate an image for each combination of the wildcards and variants in the prompts, instead of one choice.",
+        flags=("--combinatorial",),
+        in_prompt_file=True,
+        per_call=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """Store the selection of jobs and the processes of a batch run."""
 
