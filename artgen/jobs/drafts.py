@@ -11,6 +11,7 @@ from artgen.jobs.inputs import InputImages
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
 from artgen.jobs.model_entries import ModelEntry
 from artgen.registry import lora as lora_files
+from artgen.registry.embeddings import EmbeddingRequest
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import TASKS, Denoise, Sample
 
@@ -23,6 +24,7 @@ class JobDraft:
         request: request; complete after the stage `fill_defaults`.
         inputs: prepared input images.
         loras: LoRAs, in the order of the request.
+        embeddings: embeddings, in the order of the request.
         entry: resolved model.
         extras: parts of the approximations.
         size: width and height of the result in pixels.
@@ -33,6 +35,7 @@ class JobDraft:
     request: Request
     inputs: InputImages = field(default_factory=InputImages)
     loras: tuple[lora_files.LoraRequest, ...] = ()
+    embeddings: tuple[EmbeddingRequest, ...] = ()
     entry: ModelEntry = field(default_factory=lambda: ModelEntry(None))
     extras: dict[str, registry.HubFiles] = field(default_factory=dict)
     size: tuple[int, int] = (0, 0)
@@ -99,6 +102,7 @@ def build_job(draft: JobDraft) -> Job:
             source=inputs.source,
             mask=inputs.mask,
             extras=draft.extras,
+            embeddings=draft.embeddings,
             **shared,
         )
     raise TypeError(f"{type(request).__name__} is not a request of a known task")

@@ -8,8 +8,10 @@ from PIL import Image, ImageOps
 
 from artgen import images, registry
 from artgen.jobs import prompt_plan
+from artgen.registry.embeddings import EmbeddingRequest
 from artgen.registry.lora import LoraRequest
 from artgen.spec.base_requests import PromptRequest, Request
+from artgen.spec.embedding import replace_tokens
 from artgen.spec.requests import Denoise, Sample
 from artgen.spec.settings import MAX_BATCH_SIZE
 
@@ -96,6 +98,7 @@ class GenerationJob(PipelineJob):
         source: all channels and bits of the input image in the same size, for the result; None if `image` has all of
             them.
         mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
+        embeddings: embeddings (textual inversions), in the order of the request.
         extras: downloaded parts of the approximations of `--fast`, by name of the approximation.
     """
 
@@ -103,12 +106,25 @@ class GenerationJob(PipelineJob):
     image: Image.Image | None = None
     source: images.LosslessImage | None = None
     mask: Image.Image | None = None
+    embeddings: tuple[EmbeddingRequest, ...] = ()
     extras: Mapping[str, registry.HubFiles] = field(default_factory=dict)
 
     @property
     def group_key(self) -> tuple[Any, ...]:
         """Return a value that is equal for jobs that one pipeline call can process."""
         return *super().group_key, *prompt_plan.group_key(self.request, self.model)
+
+    @property
+    def encoder_request(self) -> PromptRequest:
+        """Return the request with the prompts for the text encoders: placeholders replace the tokens of embeddings."""
+        if not self.embeddings:
+            return self.request
+        placeholders = {each.token: each.placeholders[0] for each in self.embeddings}
+        prompts = {
+            name: replace_tokens(getattr(self.request, name), placeholders, placeholders.__getitem__)
+            for name in ("prompt", "negative_prompt")
+        }
+        return self.request.replace(**prompts)
 
     @property
     def strength(self) -> float | None:

@@ -26,8 +26,10 @@ from artgen.jobs.model_entries import (
     model_key,
     resolve_model,
 )
+from artgen.jobs.prompt_embedding_names import usable_embeddings
 from artgen.jobs.prompt_expansion import PromptSources, expand_prompts, report_once
 from artgen.jobs.time_estimate import time_note
+from artgen.registry import embeddings as embedding_files
 from artgen.registry import lora as lora_files
 from artgen.spec.base_requests import ImageRequest, PromptRequest, Request
 from artgen.spec.fast import LCM_LORA_FILENAME
@@ -61,7 +63,7 @@ def prepare_jobs(
 
     Raises:
         UsageError: settings do not fit the model or each other.
-        InputFileError: an image, a mask or a LoRA cannot be used.
+        InputFileError: an image, a mask, a LoRA or an embedding cannot be used.
         ModelUnavailableError: the model is unavailable, does not support the task, or does not fit a LoRA.
         RefusedError: the model or a LoRA is a pickle, or the model contains code.
     """
@@ -97,7 +99,7 @@ class _Stages:
         self._shared: dict[tuple[Any, ...], JobDraft] = {}
 
     def load_inputs(self, draft: JobDraft) -> JobDraft:
-        """Load input images and LoRA files."""
+        """Load input images, LoRAs and embeddings."""
         key, loras = input_key(draft.request), draft.request.loras
         if key not in self._inputs:
             self._inputs[key] = job_inputs.load_inputs(draft.request)
@@ -105,7 +107,10 @@ class _Stages:
             self._loras[loras] = lora_files.resolve_loras(loras)
             for each in self._loras[loras]:
                 self._save_location(each.file.sha256, each.file.path)
-        return replace(draft, inputs=self._inputs[key], loras=self._loras[loras])
+        embeddings = embedding_files.resolve_embeddings(draft.request.embeddings)
+        for embedding in embeddings:
+            self._save_location(embedding.file.sha256, embedding.file.path)
+        return replace(draft, inputs=self._inputs[key], loras=self._loras[loras], embeddings=embeddings)
 
     def complete(self, draft: JobDraft) -> JobDraft:
         """Run all stages after `load_inputs`."""
@@ -180,6 +185,10 @@ class _Stages:
         if draft.loras:
             request = request.replace(lora=tuple(map(str, draft.loras)))
             notes = (*notes, *notes_of.lora_notes(draft.loras))
+        if isinstance(request, PromptRequest) and draft.entry.model is not None and draft.embeddings:
+            embeddings, more_notes = usable_embeddings(request, draft.embeddings, draft.entry.model)
+            request = request.replace(embedding=tuple(map(str, embeddings)))
+            draft, notes = replace(draft, embeddings=embeddings), (*notes, *more_notes)
         return replace(draft, request=request, notes=notes)
 
     def validate(self, draft: JobDraft) -> JobDraft:
@@ -192,8 +201,13 @@ class _Stages:
             checks.check_sampling(request, model, draft.entry.scheduler_config)
         for each in draft.loras:
             lora_files.check_compatible(each.file, model)
+        for embedding in draft.embeddings:
+            embedding_files.check_compatible(embedding.file, model)
         if draft.loras:
             draft = replace(draft, provenance={**draft.provenance, **lora_files.lora_provenance(draft.loras)})
+        if draft.embeddings:
+            facts = embedding_files.embedding_provenance(draft.embeddings)
+            draft = replace(draft, provenance={**draft.provenance, **facts})
         if isinstance(request, PromptRequest):
             draft = self._add_extras(draft, request, model)
             checks.check_text_offload(request, model, draft.loras)

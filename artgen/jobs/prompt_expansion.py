@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from artgen.events import Event, Listener, Notice, no_op
+from artgen.jobs.prompt_embedding_names import apply_embeddings
 from artgen.jobs.prompt_tags import apply_lora_tags
 from artgen.spec import config
 from artgen.spec.base_requests import PromptRequest, Request
@@ -158,12 +159,13 @@ def apply_choices(request: PromptRequest, chosen: ChosenPrompts, listener: Liste
     for note in chosen.notes:
         listener(Notice(note))
     changed = request.replace(prompt=chosen.prompt, negative_prompt=chosen.negative_prompt, style=())
-    changed = apply_lora_tags(changed, listener)
+    changed, optional_embeddings = apply_embeddings(apply_lora_tags(changed, listener), listener)
     expansion = PromptExpansion(
         "" if changed.prompt == request.prompt else request.prompt,
         "" if changed.negative_prompt == request.negative_prompt else request.negative_prompt,
         chosen.choices,
         request.style,
+        optional_embeddings,
     )
     return changed.replace(expansion=expansion)
 

@@ -35,7 +35,7 @@ DESCRIPTIONS: dict[Kind, str] = {
     "text_encoder": "text encoder",
     "controlnet": "ControlNet",
 }
-OPTIONS: dict[Kind, str] = {"model": "-m", "lora": "--lora", "vae": "--vae"}
+OPTIONS: dict[Kind, str] = {"model": "-m", "lora": "--lora", "vae": "--vae", "embedding": "--embedding"}
 """Option that takes the name of a file of each kind."""
 MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".gguf", *PICKLE_SUFFIXES})
 MAX_ENTRIES = 100_000
@@ -125,8 +125,9 @@ def other_kind_hint(kind: Kind, name: str) -> str:
 def _folders_of_kind(kind: Kind) -> list[Path]:
     """Return the folders that contain the files of a kind, in the order of precedence."""
     folders = [own_folder(kind)]
-    if kind == "lora" and (lora_folder := config.lora_folder()):
-        folders.append(lora_folder)
+    own_setting = {"lora": config.lora_folder, "embedding": config.embedding_folder}.get(kind)
+    if own_setting is not None and (folder_of_kind := own_setting()):
+        folders.append(folder_of_kind)
     for folder in config.model_folders():
         subfolders = [path for parent in (folder, folder / "models") for path in _subfolders(parent)]
         of_kind = [path for path in subfolders if _KINDS.get(path.name.casefold()) == kind]

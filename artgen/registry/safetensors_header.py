@@ -20,6 +20,7 @@ from artgen.system.input_files import is_regular_file
 
 _DOWNLOAD_HINT = "Download it again."
 PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".bin", ".pth", ".pkl", ".pickle"})
+_PICKLE_PROTOCOLS = (b"\2", b"\3", b"\4", b"\5")
 MAX_HEADER_BYTES = 10 << 20
 """Largest accepted header. Parsing it takes at most 30 times its size; checkpoints have headers below 1 MiB. The limit
 of the safetensors library is 100 MB."""
@@ -75,6 +76,26 @@ def reject_pickle(path: Path) -> None:
         raise RefusedError(
             f"Cannot open '{path.name}': a {path.suffix} file is a Python pickle and can run code when it is read.",
             f"Use a .safetensors version of the model, or run `artgen models convert '{path}'`, which runs no code of "
+            "the file.",
+        )
+
+
+def reject_pickled_content(path: Path) -> None:
+    """Reject a pickle whose suffix is that of another file, by its first bytes.
+
+    Raises:
+        RefusedError: the content is a pickle, or a zip file with a pickle, as PyTorch writes them.
+        InputFileError: the path is not a regular file, or it cannot be read.
+    """
+    if not is_regular_file(path):
+        raise InputFileError(f"Cannot read '{path}': it is not a regular file.", "Save the data to a file.")
+    with wrap_read_errors(path), path.open("rb") as file:
+        start = file.read(9)
+    is_pickle = start[:1] == b"\x80" and start[1:2] in _PICKLE_PROTOCOLS and start[8:] != b"{"
+    if is_pickle or start.startswith(b"PK\x03\x04"):
+        raise RefusedError(
+            f"Cannot open '{path.name}': its content is a Python pickle, which can run code when it is read.",
+            f"Rename it to '{path.stem}.pt', and run `artgen models convert '{path.stem}.pt'`, which runs no code of "
             "the file.",
         )
 

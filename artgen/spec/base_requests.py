@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 from artgen.errors import UsageError
 from artgen.spec import fast, memory_budget
+from artgen.spec.embedding import EmbeddingSpec, normalize_embedding_list, parse_embedding
 from artgen.spec.lora import LoraSpec, normalize_lora_list, parse_lora
 from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.refiner import parse_refiner
@@ -65,6 +66,8 @@ class Request(
                 object.__setattr__(self, name, Path(value))
         if "lora" in names:
             object.__setattr__(self, "lora", normalize_lora_list(getattr(self, "lora", ())))
+        if "embedding" in names:
+            object.__setattr__(self, "embedding", normalize_embedding_list(getattr(self, "embedding", ())))
         validate(self, names)
         if "device" in names:
             _check_device(self.device)
@@ -73,6 +76,11 @@ class Request(
     def loras(self) -> tuple[LoraSpec, ...]:
         """Return the LoRAs, in order."""
         return tuple(parse_lora(text) for text in getattr(self, "lora", ()))
+
+    @property
+    def embeddings(self) -> tuple[EmbeddingSpec, ...]:
+        """Return the embeddings, in order."""
+        return tuple(parse_embedding(text) for text in getattr(self, "embedding", ()))
 
     @property
     def input_paths(self) -> dict[str, Path]:

@@ -15,9 +15,12 @@ class PromptExpansion:
         negative_template: negative prompt as typed; empty if it is equal to the negative prompt.
         choices: text of each wildcard and variant and its choice, `__color__=red`, in the order of the template.
         styles: names of the styles.
+        optional_embeddings: values of `embedding` that are used only if the model supports them, because ordinary words
+            of the prompts select them. They are not recorded.
     """
 
     template: str = ""
     negative_template: str = ""
     choices: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
+    optional_embeddings: tuple[str, ...] = ()

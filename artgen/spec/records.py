@@ -72,6 +72,7 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "architecture": RecordField(str, "Architecture of the model, such as sd1, sdxl, flux or pixel."),
     "lora_sha256": RecordField(list, "SHA-256 of each LoRA."),
     "lora_autov3": RecordField(list, "AutoV3 hash of each LoRA, as AUTOMATIC1111 and Civitai compute it."),
+    "embedding_sha256": RecordField(list, "SHA-256 of each embedding."),
     "width": RecordField(int, "Width of the image.", "pixels"),
     "height": RecordField(int, "Height of the image.", "pixels"),
     "image_sha256": RecordField(str, "SHA-256 of the input image file."),
@@ -103,8 +104,8 @@ JSON_ONLY_KEYS = ("file", "frames", "before", "after", "source")
 def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the record of a request: `task`, all settings that have a value, `provenance`, then unknown fields.
 
-    Input files and LoRAs are recorded without their folders, which are private. Their SHA-256 in the provenance
-    identifies them.
+    Input files, LoRAs and embeddings are recorded without their folders, which are private. Their SHA-256 in the
+    provenance identifies them.
     """
     record: dict[str, Any] = {"task": request.task}
     for name, setting in settings_of(type(request)).items():
@@ -114,6 +115,8 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
         record[name] = value.name if isinstance(value, Path) else value
     if "lora" in record:
         record["lora"] = [str(lora._replace(name=lora.file_name)) for lora in request.loras]
+    if "embedding" in record:
+        record["embedding"] = [str(each._replace(name=each.file_name)) for each in request.embeddings]
     record |= {name: value for name, value in _expansion_facts(request).items() if value} | dict(provenance or {})
     return record | {name: value for name, value in request.unknown_fields.items() if name not in record}
 

@@ -1,0 +1,132 @@
+"""Find the embeddings that prompts name: `embedding:NAME`, and names of files of `embedding_folder`."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from artgen.errors import InputFileError
+from artgen.events import Listener, Notice
+from artgen.registry import embeddings as embedding_files
+from artgen.registry import model_folders
+from artgen.registry.embeddings import EmbeddingRequest
+from artgen.registry.resolved import ResolvedModel
+from artgen.spec import config
+from artgen.spec.base_requests import PromptRequest
+from artgen.spec.embedding import token_pattern
+
+# ComfyUI ends a name at white space; artgen also ends it at a comma and at characters of the syntax of prompts.
+_NAME_PATTERN = re.compile(r"(?<!\w)embedding:([^\s,()\[\]{}<>|:]++)", re.IGNORECASE)
+_PUNCTUATION = ".;!?'\""
+_UNSAFE_PATTERN = re.compile(r"[^\w.+-]+")
+_PROMPTS = ("prompt", "negative_prompt")
+
+
+def apply_embeddings(request: PromptRequest, listener: Listener) -> tuple[PromptRequest, tuple[str, ...]]:
+    """Return the request with the embeddings that its prompts name, and the optional values of `embedding`.
+
+    `embedding:NAME` is replaced by the token of the embedding, which is the name of the file. A word of the prompts
+    that is the name of a file of `embedding_folder` also selects the embedding, as in AUTOMATIC1111. Such an embedding
+    is optional: it is not used if the model does not support it.
+
+    Raises:
+        InputFileError, RefusedError: an embedding is unknown, ambiguous, a pickle or not valid.
+    """
+    prompts = {name: str(getattr(request, name)) for name in _PROMPTS}
+    if request.prompt_weights == "none":
+        if match := next(filter(None, map(_NAME_PATTERN.search, prompts.values())), None):
+            listener(Notice(f"'{match[0][:80]}' is text, because prompt_weights is none."))
+        return request, ()
+    found = list(embedding_files.resolve_embeddings(request.embeddings))
+    bare_names = _bare_names(prompts.values())
+    for name, text in prompts.items():
+        prompts[name] = _NAME_PATTERN.sub(lambda match: _use(match[1], found, prompts, bare_names), text)
+    optional = _add_bare(found, prompts, bare_names, listener)
+    if any(prompts.values()):
+        for each in found:
+            if not any(token_pattern([each.token]).search(text) for text in prompts.values()):
+                listener(
+                    Notice(
+                        f"The embedding '{each.file.path.name}' has no effect: the prompts do not contain its token "
+                        f"'{each.token}'."
+                    )
+                )
+    changed = request.replace(**{name: text for name, text in prompts.items() if text != getattr(request, name)})
+    return changed.replace(embedding=tuple(map(str, found))), tuple(map(str, optional))
+
+
+def _use(name: str, found: list[EmbeddingRequest], prompts: dict[str, str], bare_names: Sequence[str]) -> str:
+    """Return the text that takes the place of `embedding:NAME`, and add the embedding."""
+    stripped = name.rstrip(_PUNCTUATION)
+    for candidate in dict.fromkeys((name, stripped)):
+        if same := [each for each in found if each.token.casefold() == candidate.casefold()]:
+            return same[0].token + name[len(candidate) :]
+    try:
+        path, rest = embedding_files.find_named(name), ""
+    except InputFileError:
+        if not stripped or stripped == name:
+            raise
+        path, rest = embedding_files.find_named(stripped), name[len(stripped) :]
+    file = embedding_files.read_embedding(path)
+    if same := [each for each in found if each.file.sha256 == file.sha256]:
+        return same[0].token + rest
+    stem = _UNSAFE_PATTERN.sub("_", file.name)
+    token, number = stem, 1
+    # The same word in another place of the prompts is text, unless it also selects the embedding.
+    others = " ".join(_NAME_PATTERN.sub(" ", text) for text in prompts.values())
+    while (token.casefold() not in bare_names and token_pattern([token]).search(others)) or any(
+        each.token.casefold() == token.casefold() for each in found
+    ):
+        number += 1
+        token = f"{stem}-{number}"
+    found.append(EmbeddingRequest(file, token))
+    return token + rest
+
+
+def _bare_names(prompts: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the files of `embedding_folder` that occur in prompts, in lower case."""
+    folder = config.embedding_folder()
+    if folder is None or not any(prompts):
+        return ()
+    text = "\n".join(prompts).casefold()
+    names = {PurePosixPath(file.stem).name.casefold() for file in model_folders.walk(folder)}
+    return tuple(sorted(name for name in names if name and name in text))
+
+
+def _add_bare(
+    found: list[EmbeddingRequest], prompts: dict[str, str], bare_names: Sequence[str], listener: Listener
+) -> list[EmbeddingRequest]:
+    """Add the embeddings that words of the prompts select, and return them."""
+    tokens = {each.token.casefold() for each in found}
+    names = [name for name in bare_names if name not in tokens]
+    added: dict[str, EmbeddingRequest] = {}
+    pattern = token_pattern([*names, *tokens])
+    for text in prompts.values():
+        for match in pattern.finditer(text):
+            word = re.sub(r"\\([()\[\]\\])", r"\1", match[0])
+            if word.casefold() in tokens or word.casefold() in added:
+                continue
+            file = embedding_files.read_embedding(embedding_files.find_named(word))
+            added[word.casefold()] = EmbeddingRequest(file, word)
+            listener(
+                Notice(
+                    f"The word '{word}' of the prompts selects the embedding '{file.path.name}' of embedding_folder, "
+                    "as in AUTOMATIC1111."
+                )
+            )
+    found += added.values()
+    return list(added.values())
+
+
+def usable_embeddings(
+    request: PromptRequest, embeddings: Sequence[EmbeddingRequest], model: ResolvedModel
+) -> tuple[tuple[EmbeddingRequest, ...], list[str]]:
+    """Return the embeddings without the optional ones that a model does not support, and a note for each of these."""
+    optional = request.expansion.optional_embeddings if request.expansion else ()
+    usable, notes = [], []
+    for each in embeddings:
+        reason = embedding_files.mismatch_reason(each.file, model) if str(each) in optional else ""
+        if reason:
+            notes.append(f"The word '{each.token}' is text: '{each.file.path.name}' is not used, because {reason}.")
+        else:
+            usable.append(each)
+    return tuple(usable), notes
