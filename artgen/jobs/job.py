@@ -11,7 +11,6 @@ from artgen.jobs import prompt_plan
 from artgen.registry.embeddings import EmbeddingRequest
 from artgen.registry.lora import LoraRequest
 from artgen.spec.base_requests import PromptRequest, Request
-from artgen.spec.embedding import replace_tokens
 from artgen.spec.requests import Denoise, Sample
 from artgen.spec.settings import MAX_BATCH_SIZE
 
@@ -113,18 +112,6 @@ class GenerationJob(PipelineJob):
     def group_key(self) -> tuple[Any, ...]:
         """Return a value that is equal for jobs that one pipeline call can process."""
         return *super().group_key, *prompt_plan.group_key(self.request, self.model)
-
-    @property
-    def encoder_request(self) -> PromptRequest:
-        """Return the request with the prompts for the text encoders: placeholders replace the tokens of embeddings."""
-        if not self.embeddings:
-            return self.request
-        placeholders = {each.token: each.placeholders[0] for each in self.embeddings}
-        prompts = {
-            name: replace_tokens(getattr(self.request, name), placeholders, placeholders.__getitem__)
-            for name in ("prompt", "negative_prompt")
-        }
-        return self.request.replace(**prompts)
 
     @property
     def strength(self) -> float | None:

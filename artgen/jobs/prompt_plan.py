@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from artgen.errors import ArtgenError
 from artgen.jobs import pipeline_options
 from artgen.registry import ResolvedModel
-from artgen.registry.clip_tokenizer import ClipTokenizer, clip_tokenizers
+from artgen.registry.clip_tokenizer import ClipTokenizer, clip_tokenizers, embedding_sizes
+from artgen.registry.embeddings import with_placeholders
 from artgen.spec import prompt_syntax
 from artgen.spec.base_requests import PromptRequest, Request
+from artgen.spec.embedding import PLACEHOLDER_PATTERN
 from artgen.spec.prompt_syntax import Break, WeightedText
 
 COMMA_TOKENS = 20
@@ -89,8 +91,9 @@ class Chunk:
 
 
 def prompts_of(request: PromptRequest) -> tuple[str, str]:
-    """Return the prompt and the negative prompt of a request."""
-    return request.prompt, request.negative_prompt
+    """Return the prompt and the negative prompt of a request, with placeholders of its embeddings."""
+    prompt, negative_prompt = with_placeholders((request.prompt, request.negative_prompt), request.embeddings)
+    return prompt, negative_prompt
 
 
 def prompt_plan(request: PromptRequest) -> PromptPlan:
@@ -145,7 +148,8 @@ def num_chunks(request: PromptRequest, model: ResolvedModel) -> int:
 
 
 def _count(model: ResolvedModel, tokenizer: ClipTokenizer, text: str, rule: str) -> int:
-    if len(text) <= tokenizer.max_tokens and text.isascii() and "BREAK" not in text:
+    is_short = len(text) <= tokenizer.max_tokens and text.isascii() and not PLACEHOLDER_PATTERN.search(text)
+    if is_short and "BREAK" not in text:
         return 1  # A token has at least one character.
     return _count_cached(model, tokenizer.component, text, rule)
 
@@ -153,7 +157,9 @@ def _count(model: ResolvedModel, tokenizer: ClipTokenizer, text: str, rule: str)
 @functools.lru_cache(maxsize=MAX_CACHED_PROMPTS)
 def _count_cached(model: ResolvedModel, component: str, text: str, rule: str) -> int:
     tokenizer = next(each for each in clip_tokenizers(model) if each.component == component)
-    return len(tokenize(text, rule, tokenizer.token_ids, tokenizer.max_tokens, tokenizer.comma))
+    return len(
+        tokenize(text, rule, tokenizer.token_ids, tokenizer.max_tokens, tokenizer.comma, group_sizes=embedding_sizes)
+    )
 
 
 def tokenize(

@@ -13,11 +13,14 @@ from artgen.errors import InputFileError
 from artgen.registry.diffusers_folder import read_model_index, read_optional_config
 from artgen.registry.model_configs import SMALL_VOCABULARY_BYTES
 from artgen.registry.resolved import ResolvedModel
+from artgen.spec.embedding import PLACEHOLDER_PATTERN
 from artgen.system.external_data import decode_text, parse_json, read_limited
 
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 _DEFAULT_TOKEN = "<|endoftext|>"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+FIRST_VECTOR, NEXT_VECTOR = -1, -2
+"""Ids of the vectors of embeddings, which are not in the vocabulary."""
 _COMMA = ",</w>"
 
 
@@ -37,12 +40,35 @@ class ClipTokenizer:
     _backend: Any = field(repr=False, compare=False)
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of the tokens of each text, without start and end tokens."""
-        return [each.ids for each in self._backend.encode_batch(list(texts), add_special_tokens=False)]
+        """Return the ids of the tokens of each text, without start and end tokens.
+
+        The vectors of the placeholder of an embedding have the ids `FIRST_VECTOR` and `NEXT_VECTOR`.
+        """
+        return [self._token_ids(text) for text in texts]
+
+    def _token_ids(self, text: str) -> list[int]:
+        ids: list[int] = []
+        position = 0
+        for match in PLACEHOLDER_PATTERN.finditer(text):
+            ids += self._backend.encode(text[position : match.start()], add_special_tokens=False).ids
+            ids += [FIRST_VECTOR, *[NEXT_VECTOR] * (int(match[1]) - 1)]
+            position = match.end()
+        return ids + list(self._backend.encode(text[position:], add_special_tokens=False).ids)
 
     def tokens(self, text: str) -> list[str]:
         """Return the tokens of a text as pieces of words; `</w>` ends a word."""
         return list(self._backend.encode(text, add_special_tokens=False).tokens)
+
+
+def embedding_sizes(ids: Sequence[int]) -> list[int]:
+    """Return the sizes of the groups of tokens that stay in one chunk: the vectors of an embedding, or one token."""
+    sizes: list[int] = []
+    for token in ids:
+        if token == NEXT_VECTOR:
+            sizes[-1] += 1
+        else:
+            sizes.append(1)
+    return sizes
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,11 +1,11 @@
 """Find embeddings (textual inversions), read their headers, and check that a model supports them. Torch-free."""
 
 import difflib
+import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from artgen.registry.safetensors_header import (
     reject_pickled_content,
 )
 from artgen.spec import config
-from artgen.spec.embedding import EmbeddingSpec
+from artgen.spec.embedding import EmbeddingSpec, placeholder, replace_tokens
 from artgen.system.files import FileIdentity, file_identity
 
 EMBEDDING_SUFFIX = ".safetensors"
@@ -86,13 +86,9 @@ class EmbeddingRequest:
         return str(EmbeddingSpec(str(self.file.path), self.token))
 
     @property
-    def placeholders(self) -> tuple[str, ...]:
-        """Return the text of the token of each vector. No other embedding has the same texts.
-
-        The names are those of diffusers, which replaces the first one in a prompt by all of them.
-        """
-        first = f"<artgen-{self.file.sha256[:16]}>"
-        return (first, *(f"{first}_{number}" for number in range(1, self.file.vectors)))
+    def placeholder(self) -> str:
+        """Return the text that takes the place of the token for the text encoders."""
+        return placeholder(self.file.sha256, self.file.vectors)
 
 
 def find_embedding(name: str) -> Path:
@@ -156,7 +152,7 @@ def read_embedding(path: Path) -> EmbeddingFile:
     return _read_cached(path, file_identity(path))
 
 
-@lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256)
 def _read_cached(path: Path, identity: FileIdentity) -> EmbeddingFile:
     header = read_header(path)
     found: dict[str, str] = {}
@@ -231,8 +227,10 @@ def mismatch_reason(file: EmbeddingFile, model: ResolvedModel) -> str:
         text_config = diffusers_folder.read_optional_config(model.config_folder / encoder.component / "config.json")
         widths[encoder.component] = text_config.get("hidden_size")
     found = dict(zip(file.tensors, file.widths, strict=True))
+    if "text_encoder" not in widths:  # the refiner of SDXL has only the second text encoder
+        found = {name: width for name, width in found.items() if name in widths} or found
     if found == widths:
-        return ""
+        return mismatch_reason(file, model.refiner) if model.refiner is not None else ""
     family = f", as in {file.family}" if file.family else ""
     return (
         f"its vectors have the width {_format_widths(found)}{family}, and the text encoders of the model have "
@@ -295,6 +293,30 @@ def resolve_embeddings(specs: Sequence[EmbeddingSpec]) -> tuple[EmbeddingRequest
             )
         found[token.casefold()] = EmbeddingRequest(file, token)
     return tuple(found.values())
+
+
+def with_placeholders(texts: Sequence[str], specs: Sequence[EmbeddingSpec]) -> tuple[str, ...]:
+    """Return prompts in which placeholders take the place of the tokens of embeddings, for the text encoders.
+
+    Raises:
+        RefusedError, InputFileError: see `resolve_embeddings`.
+    """
+    if not specs:
+        return tuple(texts)
+    placeholders = {each.token: each.placeholder for each in resolve_embeddings(specs)}
+    return tuple(replace_tokens(text, placeholders, placeholders.__getitem__) for text in texts)
+
+
+def without_placeholders(text: str, specs: Sequence[EmbeddingSpec]) -> str:
+    """Return a part of a prompt in which tokens take the place of the names of their vectors, for messages."""
+    for each in resolve_embeddings(specs):
+        name = re.escape(each.placeholder)
+        text = re.sub(rf"{name}(?:_\d+)?(?:\s+{name}_\d+)*", functools.partial(_token_of, each.token), text)
+    return text
+
+
+def _token_of(token: str, _: re.Match[str]) -> str:
+    return token
 
 
 def embedding_provenance(embeddings: Sequence[EmbeddingRequest]) -> dict[str, Any]:

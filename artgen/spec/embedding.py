@@ -9,6 +9,8 @@ from artgen.errors import UsageError
 
 MAX_TOKEN_CHARS = 200
 _FILE_PATTERN = re.compile(r"\.(?:safetensors|sft|pt|bin|pth|ckpt|pkl|pickle)(?=:|$)", re.IGNORECASE)
+PLACEHOLDER_PATTERN = re.compile(r"<artgen-[0-9a-f]{16}-([1-9][0-9]?)>")
+"""Text that takes the place of an embedding's token for the text encoders, with the number of its vectors."""
 _EXAMPLE = "--embedding my-style.safetensors:my-style"
 
 
@@ -68,6 +70,22 @@ def normalize_embedding_list(value: object) -> object:
         if isinstance(text, str):
             parse_embedding(text)
     return texts
+
+
+def placeholder(sha256: str, vectors: int) -> str:
+    """Return the text that takes the place of the token of an embedding. No other embedding has the same text.
+
+    Args:
+        sha256: SHA-256 of the file.
+        vectors: number of its vectors, 1 to 99.
+    """
+    return f"<artgen-{sha256[:16]}-{vectors}>"
+
+
+def vector_names(text: str) -> tuple[str, ...]:
+    """Return the name of the token of each vector of a placeholder, as diffusers names them."""
+    match = PLACEHOLDER_PATTERN.fullmatch(text)
+    return (text, *(f"{text}_{number}" for number in range(1, int(match[1]) if match else 1)))
 
 
 def token_pattern(tokens: Iterable[str]) -> re.Pattern[str]:

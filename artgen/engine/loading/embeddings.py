@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from artgen.errors import InputFileError
 from artgen.registry.embeddings import EmbeddingFile, EmbeddingRequest
+from artgen.spec.embedding import vector_names
 from artgen.system.files import file_identity
 
 
@@ -35,33 +36,29 @@ def attached_embeddings(pipe: Any, embeddings: Sequence[EmbeddingRequest]) -> It
         for component in ("text_encoder", "text_encoder_2") if embeddings else ():
             if (encoder := getattr(pipe, component, None)) is not None:
                 name = component.replace("text_encoder", "tokenizer")
-                vectors = {each.placeholders: _load(each.file, component) for each in embeddings}
+                vectors = {each.placeholder: _load(each.file, component) for each in embeddings}
                 stack.enter_context(_attached(pipe, name, encoder, vectors))
         yield
 
 
 @contextlib.contextmanager
-def _attached(
-    pipe: Any, tokenizer_name: str, encoder: Any, vectors: dict[tuple[str, ...], torch.Tensor]
-) -> Iterator[None]:
+def _attached(pipe: Any, tokenizer_name: str, encoder: Any, vectors: dict[str, torch.Tensor]) -> Iterator[None]:
     original = getattr(pipe, tokenizer_name)
     tokenizer = copy.deepcopy(original)
     rows: dict[int, torch.Tensor] = {}
-    for placeholders, tensor in vectors.items():
-        tokenizer.add_tokens(list(placeholders))
-        rows |= dict(zip(tokenizer.convert_tokens_to_ids(list(placeholders)), tensor, strict=True))
+    for text, tensor in vectors.items():
+        names = list(vector_names(text))
+        tokenizer.add_tokens(names)
+        rows |= dict(zip(tokenizer.convert_tokens_to_ids(names), tensor, strict=True))
     # `setattr` of a pipeline would also change its configuration.
     object.__setattr__(pipe, tokenizer_name, tokenizer)
     found: list[tuple[tuple[int, ...], torch.Tensor]] = []
 
-    def before_encoder(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        ids = args[0] if args else kwargs["input_ids"]
-        found[:] = [
-            (tuple(at), rows[int(ids[tuple(at)])]) for at in torch.isin(ids, _keys(rows, ids)).nonzero().tolist()
-        ]
-        ids = ids.clone()
-        for at, _vector in found:
-            ids[at] = 0
+    def before_encoder(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        ids = (args[0] if args else kwargs["input_ids"]).clone()
+        is_placeholder = torch.isin(ids, torch.tensor(list(rows), dtype=ids.dtype, device=ids.device))
+        found[:] = [(tuple(at), rows[int(ids[tuple(at)])]) for at in is_placeholder.nonzero().tolist()]
+        ids[is_placeholder] = 0
         return ((ids, *args[1:]), kwargs) if args else (args, {**kwargs, "input_ids": ids})
 
     def after_embedding(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:

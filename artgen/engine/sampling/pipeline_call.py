@@ -21,11 +21,12 @@ from artgen.engine.acceleration.fast_hooks import with_approximations
 from artgen.engine.loading import lora, pipeline_cache, schedulers
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.loading.embeddings import attached_embeddings
 from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import masked_latents, refiner, text_encoder_offload
 from artgen.engine.sampling.call_arguments import call_arguments
-from artgen.engine.sampling.conditioning import conditioned
+from artgen.engine.sampling.conditioning import Conditioning, conditioned
 from artgen.engine.sampling.frames import StepRecorder
 from artgen.engine.sampling.guidance import with_guidance
 from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard, redecode_fp32
@@ -132,7 +133,7 @@ def _run_pipeline_once(
             optimized(pipe, plan),
             with_approximations(pipe, jobs[0].request.fast, jobs[0].extras),
         ):
-            conditioning = conditioning or prompt_conditioning(pipe, padded_jobs)
+            conditioning = conditioning or _encode_prompts(pipe, padded_jobs)
             kwargs = call_arguments(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, conditioning)
             with conditioned(pipe, conditioning, batch_size) as step_counter, with_guidance(pipe, jobs[0]):
                 result = pipe(**{**kwargs, **refiner.base_arguments(jobs[0])})
@@ -144,7 +145,7 @@ def _run_pipeline_once(
             )
             schedulers.seed_noise(pipe.scheduler, _seeds(padded_jobs))
             with wrap_pipeline_errors(jobs[0]), pipeline_cache.silence_libraries():
-                conditioning = prompt_conditioning(pipe, padded_jobs)
+                conditioning = _encode_prompts(pipe, padded_jobs)
                 refined = call_arguments(
                     pipe, padded_jobs, refiner.arguments(jobs[0], result.images), nan_guard, conditioning
                 )
@@ -166,6 +167,11 @@ def _run_pipeline_once(
     resolved_settings = _resolved_settings(device_config, memory_settings)
     output = BatchOutput(decoded, nan_guard, device_config, provenance, resolved_settings, recorder, progress.listener)
     return [output.outcome(i, job, truncated[i]) for i, job in enumerate(jobs)]
+
+
+def _encode_prompts(pipe: Any, jobs: Sequence[GenerationJob]) -> Conditioning | None:
+    with attached_embeddings(pipe, jobs[0].embeddings):
+        return prompt_conditioning(pipe, jobs)
 
 
 def _prepare_pipeline(

@@ -13,8 +13,10 @@ from artgen.errors import UsageError
 from artgen.jobs.prompt_plan import prompt_plan
 from artgen.registry import ResolvedModel, single_file_config
 from artgen.registry.diffusers_folder import read_model_index
+from artgen.registry.embeddings import without_placeholders
 from artgen.spec import prompt_syntax
 from artgen.spec.base_requests import PromptRequest
+from artgen.spec.embedding import PLACEHOLDER_PATTERN, vector_names
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ def truncated_part(model: ResolvedModel, prompt: str) -> str:
     if prompt_tokenizer is None:
         return ""
     max_tokens = prompt_tokenizer.max_tokens
+    if names := [name for match in PLACEHOLDER_PATTERN.finditer(prompt) for name in vector_names(match[0])]:
+        prompt_tokenizer.tokenizer.add_tokens(names)
+        prompt = PLACEHOLDER_PATTERN.sub(lambda match: " ".join(vector_names(match[0])), prompt)
     tokens = prompt_tokenizer.tokenizer(prompt, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
     if len(tokens.input_ids) <= max_tokens:
         return ""
@@ -86,7 +91,7 @@ def truncated_prompt(model: ResolvedModel, request: PromptRequest, name: str) ->
     plan, rule = prompt_plan(request), request.prompt_weights or "none"
     texts = plan.prompts if name == "prompt" else plan.negative_prompts
     parts = (truncated_part(model, prompt_syntax.plain_text(text, rule)) for text in texts)
-    return next((part for part in parts if part), "")
+    return without_placeholders(next((part for part in parts if part), ""), request.embeddings)
 
 
 def has_truncated_encoder(model: ResolvedModel) -> bool:

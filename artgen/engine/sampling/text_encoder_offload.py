@@ -13,6 +13,7 @@ import torch
 
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.loading.embeddings import attached_embeddings
 from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.sampling import prompt_embeddings
 from artgen.engine.sampling.clip_encoding import TextOptions
@@ -123,7 +124,7 @@ def _encode_prompts(pipe: Any, job: GenerationJob) -> Conditioning:
         device = torch.device("cpu")
         return prompt_embeddings.encode_prompt(pipe, prompt, negative_prompt, cfg, device, options, num_chunks)
 
-    with pipeline_cache.silence_libraries():
+    with pipeline_cache.silence_libraries(), attached_embeddings(pipe, job.embeddings):
         return encode_job(job, encode, chunks_of_jobs(pipe, [job]))
 
 
