@@ -26,7 +26,7 @@ from artgen.jobs.model_entries import (
     model_key,
     resolve_model,
 )
-from artgen.jobs.prompt_embedding_names import usable_embeddings
+from artgen.jobs.prompt_embedding_names import without_unsupported
 from artgen.jobs.prompt_expansion import PromptSources, expand_prompts, report_once
 from artgen.jobs.time_estimate import time_note
 from artgen.registry import embeddings as embedding_files
@@ -186,8 +186,10 @@ class _Stages:
             request = request.replace(lora=tuple(map(str, draft.loras)))
             notes = (*notes, *notes_of.lora_notes(draft.loras))
         if isinstance(request, PromptRequest) and draft.entry.model is not None and draft.embeddings:
-            embeddings, more_notes = usable_embeddings(request, draft.embeddings, draft.entry.model)
-            request = request.replace(embedding=tuple(map(str, embeddings)))
+            request, more_notes = without_unsupported(
+                request.replace(embedding=tuple(map(str, draft.embeddings))), draft.entry.model
+            )
+            embeddings = tuple(each for each in draft.embeddings if str(each) in request.embedding)
             draft, notes = replace(draft, embeddings=embeddings), (*notes, *more_notes)
         return replace(draft, request=request, notes=notes)
 

@@ -12,7 +12,7 @@ from artgen.registry.embeddings import EmbeddingRequest
 from artgen.registry.resolved import ResolvedModel
 from artgen.spec import config
 from artgen.spec.base_requests import PromptRequest
-from artgen.spec.embedding import token_pattern
+from artgen.spec.embedding import parse_embedding, token_pattern
 
 # ComfyUI ends a name at white space; artgen also ends it at a comma and at characters of the syntax of prompts.
 _NAME_PATTERN = re.compile(r"(?<!\w)embedding:([^\s,()\[\]{}<>|:]++)", re.IGNORECASE)
@@ -117,16 +117,12 @@ def _add_bare(
     return list(added.values())
 
 
-def usable_embeddings(
-    request: PromptRequest, embeddings: Sequence[EmbeddingRequest], model: ResolvedModel
-) -> tuple[tuple[EmbeddingRequest, ...], list[str]]:
-    """Return the embeddings without the optional ones that a model does not support, and a note for each of these."""
+def without_unsupported(request: PromptRequest, model: ResolvedModel) -> tuple[PromptRequest, list[str]]:
+    """Return the request without optional embeddings that a model does not support, and a note for each of these."""
     optional = request.expansion.optional_embeddings if request.expansion else ()
-    usable, notes = [], []
-    for each in embeddings:
-        reason = embedding_files.mismatch_reason(each.file, model) if str(each) in optional else ""
-        if reason:
+    kept, notes = list(request.embedding), []
+    for each in embedding_files.resolve_embeddings([parse_embedding(text) for text in optional if text in kept]):
+        if reason := embedding_files.mismatch_reason(each.file, model):
+            kept.remove(str(each))
             notes.append(f"The word '{each.token}' is text: '{each.file.path.name}' is not used, because {reason}.")
-        else:
-            usable.append(each)
-    return tuple(usable), notes
+    return (request.replace(embedding=tuple(kept)) if notes else request), notes

@@ -15,6 +15,7 @@ from artgen.jobs.job import DenoiseJob, PipelineJob
 from artgen.jobs.model_entries import ModelCache
 from artgen.jobs.notes import effect_warnings, format_notes
 from artgen.jobs.prepare import prepare_jobs
+from artgen.jobs.prompt_embedding_names import without_unsupported
 from artgen.jobs.prompt_expansion import (
     ChosenPrompts,
     PromptSources,
@@ -254,6 +255,9 @@ class Planner:
     ) -> _ExpandedJob:
         """Return the job of a request with resolved prompts. LoRAs and embeddings in its prompts need a template."""
         typed = template.request
+        if template.model is not None:
+            request, notes = without_unsupported(request, template.model)
+            plan.default_notes |= dict.fromkeys(notes)
         named = {
             name: getattr(request, name) for name in _NAMED_IN_PROMPTS if getattr(request, name) != getattr(typed, name)
         }
