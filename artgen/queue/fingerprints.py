@@ -33,19 +33,22 @@ def settings_digest(job: Job, output: OutputSettings, encoding: EncodingOptions)
     does not change the digest.
     """
     declared = settings_of(type(job.request))
-    found = {
-        name: value
-        for name, value in _shared_record(job, declared).items()
-        if name not in declared or _changes_pixels(name, value, declared[name], job)
-    }
+    found = _significant(job, _shared_record(job, declared), declared)
     return _digest(job, found, declared, _file_settings(job, output, encoding))
 
 
-def former_settings_digest(job: Job, output: OutputSettings) -> bytes:
-    """Return the digest that earlier versions computed for the same job, so that their ledgers stay valid."""
+def former_settings_digests(job: Job, output: OutputSettings, encoding: EncodingOptions) -> tuple[bytes, ...]:
+    """Return the digests that earlier versions computed for the same job, so that their ledgers stay valid."""
     declared = settings_of(type(job.request))
-    found = {name: value for name, value in _shared_record(job, declared).items() if name not in _FORMERLY_IGNORED}
-    return _digest(job, found, declared, [output.output, output.format, output.quality, output.metadata])
+    shared = _shared_record(job, declared)
+    if shared.get("prompt_weights") in ("a1111", "none"):
+        del shared["prompt_weights"]  # earlier versions had no prompt syntax
+    oldest = {name: value for name, value in shared.items() if name not in _FORMERLY_IGNORED}
+    digests = [_digest(job, oldest, declared, [output.output, output.format, output.quality, output.metadata])]
+    if shared.get("long_prompt") == _FORMER_LONG_PROMPT["truncate"]:  # formerly the default
+        found = _significant(job, {**shared, "long_prompt": "truncate"}, declared)
+        digests.append(_digest(job, found, declared, _file_settings(job, output, encoding)))
+    return tuple(digests)
 
 
 def is_record_of(
@@ -90,6 +93,14 @@ def significant_values(values: Mapping[str, Any]) -> dict[str, Any]:
         _key(name, declared): value
         for name, value in values.items()
         if name not in declared or value not in declared[name].neutral_values
+    }
+
+
+def _significant(job: Job, record: Mapping[str, Any], declared: Mapping[str, Setting]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in record.items()
+        if name not in declared or _changes_pixels(name, value, declared[name], job)
     }
 
 

@@ -9,7 +9,7 @@ from artgen.jobs.replay_checks import PINNED_SETTINGS, WEIGHTS_PROVENANCE
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_value, setting_name
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
-from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS, RECORD_SCHEMA, check_provenance
+from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS, RECORD_SCHEMA, check_provenance, read_expansion
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, unknown_setting_error
 
@@ -38,15 +38,17 @@ def parse_defaults(values: Any) -> dict[str, Any]:
     parsed = parse_settings(values)
     for name in parsed.get("unknown_fields", ()):
         raise UsageError(*unknown_setting_error(name, LINE_SETTINGS))
-    parsed.pop("recorded_weights", None)
+    for name in {"recorded_weights", "expansion", "prompt_weights", "long_prompt"} - values.keys():
+        parsed.pop(name, None)
     return parsed
 
 
 def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], Any]) -> dict[str, Any]:
     """Return the settings of a job that is the record of an image. The provenance is ignored, except that of weights.
 
-    The result also contains `unknown_fields` if there are any, `schema` if it is newer than `RECORD_SCHEMA`, and for a
-    record with a setting of `PINNED_SETTINGS` `recorded_weights`: pairs of the name and the value of its provenance.
+    The result also contains `expansion`, because the prompts of a record are final, `unknown_fields` if there are any,
+    `schema` if it is newer than `RECORD_SCHEMA`, and for a record with a setting of `PINNED_SETTINGS`
+    `recorded_weights`: pairs of the name and the value of its provenance.
     """
     ignored, task = _non_setting_keys(fields), _record_task(fields)
     all_settings = {name for each in TASKS.values() for name in options_of(each.request_class)}
@@ -67,6 +69,8 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
             unknown[key] = value
         else:
             parsed[name] = parse_value(name, value)
+    if "prompt" in parsed:
+        parsed = {"prompt_weights": "none", "long_prompt": "truncate", **parsed, "expansion": read_expansion(fields)}
     if unknown:
         parsed["unknown_fields"] = unknown
     names = [f"{setting}_{part}" for setting in PINNED_SETTINGS if setting in parsed for part in WEIGHTS_PROVENANCE]

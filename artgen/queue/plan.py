@@ -23,7 +23,7 @@ class JobTemplate:
         destination: file names of the images.
         notes: notes for the user.
         settings_digest: part of the fingerprint that the jobs share, 32 bytes.
-        former_digest: value of `settings_digest` in earlier versions, 32 bytes.
+        former_digests: values of `settings_digest` in earlier versions.
         shape_id: number that is equal for templates that differ only in the input images.
         animation_output: files of the frames; None if no frames are saved.
         default_size: default batch size.
@@ -36,7 +36,7 @@ class JobTemplate:
     destination: Destination
     notes: tuple[str, ...]
     settings_digest: bytes
-    former_digest: bytes
+    former_digests: tuple[bytes, ...]
     shape_id: int
     animation_output: AnimationOutput | None = None
     default_size: int = 1

@@ -1,19 +1,15 @@
 """Convert the entries of a batch to jobs: validate each entry, fill in its defaults and compute its fingerprint."""
 
-import dataclasses
 import hashlib
 from collections.abc import Container, Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from artgen import outputs
-from artgen.errors import ArtgenError, OutputError, UsageError
+from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, no_op
-from artgen.jobs import checks, pipeline_options, prompt_plan
-from artgen.jobs.batch_size import default_batch_size
-from artgen.jobs.job import DenoiseJob, PipelineJob
-from artgen.jobs.model_entries import ModelCache
-from artgen.jobs.notes import effect_warnings, format_notes
+from artgen.jobs import pipeline_options, prompt_plan
+from artgen.jobs.notes import effect_warnings
 from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.prompt_embedding_names import without_unsupported
 from artgen.jobs.prompt_expansion import (
@@ -24,27 +20,20 @@ from artgen.jobs.prompt_expansion import (
     choose_prompts,
     combine_prompts,
 )
-from artgen.jobs.replay_checks import PINNED_SETTINGS, pinned_model
-from artgen.outputs import Destination
-from artgen.queue import fingerprints
 from artgen.queue.entries import (
     MAX_JOBS,
-    OUTPUT_SETTINGS,
     Entry,
     LineError,
     accepted_settings,
     merge_defaults,
 )
-from artgen.queue.job_settings import build_request
+from artgen.queue.job_identities import JobIdentities, prompts_text
+from artgen.queue.job_templates import JobTemplates
 from artgen.queue.plan import BatchPlan, JobTemplate, PlannedJob
-from artgen.queue.recovery import OwnFiles
 from artgen.spec.base_requests import PromptRequest, Request
-from artgen.spec.records import to_record
 from artgen.spec.requests import TASKS
-from artgen.spec.seeds import expand_seeds, hash_seed
 from artgen.spec.settings import (
     FramesSettings,
-    OutputSettings,
     PromptSettings,
     SeriesSettings,
     options_of,
@@ -62,7 +51,7 @@ PROMPT_STATE = ("combinatorial", "chosen_prompts", "expansion")
 """Values of an entry that determine the expansion of its prompts: all combinations; the chosen `ChosenPrompts`; the
 `PromptExpansion` of a record, whose prompts are final."""
 
-NOTHING_TO_COMBINE_NOTE = "--combinatorial has no effect on prompts without wildcards and variants."
+NOTHING_TO_COMBINE_NOTE = "--combinatorial has no effect on a prompt without wildcards and variants."
 
 
 class _ExpandedJob(NamedTuple):
@@ -71,9 +60,6 @@ class _ExpandedJob(NamedTuple):
     request: Request
     template: JobTemplate
     fingerprint: str
-
-
-_RECORDED_MODEL_HINT = "To select a model by its path, remove the key 'artgen' from the job."
 
 
 class Planner:
@@ -106,21 +92,20 @@ class Planner:
             listener: receives the events of downloads.
         """
         self._folder = folder
-        self._existing_files = existing_files
-        self._recognizes_images = recognizes_images
         self._optional_settings = optional_settings
-        self._known_fingerprints = known_fingerprints
         self._defaults = dict(defaults or {})
         frames = {name: self._defaults.pop(name) for name in options_of(FramesSettings) if name in self._defaults}
-        self._animation_output = outputs.parse_frames_option(
-            FramesSettings(**frames), multiple_images=True, overwrite=False
-        )
+        animation_output = outputs.parse_frames_option(FramesSettings(**frames), multiple_images=True, overwrite=False)
         self._listener = listener
-        self._model_cache = ModelCache()
-        self._templates: dict[tuple[Any, ...], JobTemplate | ArtgenError] = {}
-        self._shape_ids: dict[tuple[Any, ...], int] = {}
+        self._templates = JobTemplates(
+            folder,
+            animation_output,
+            existing_files=existing_files,
+            recognizes_images=recognizes_images,
+            listener=listener,
+        )
+        self._identities = JobIdentities(known_fingerprints)
         self._group_ids: dict[tuple[Any, ...], int] = {}
-        self._digest_counts: dict[bytes, int] = {}
         self._sources = PromptSources()
 
     def build_plan(self, entries: Iterable[Entry | LineError]) -> BatchPlan:
@@ -148,7 +133,7 @@ class Planner:
     @property
     def has_previews(self) -> bool:
         """Return whether the weights of a model of the planned jobs are not on the disk."""
-        return any(entry.is_preview for entry in self._model_cache.values())
+        return any(entry.is_preview for entry in self._templates.model_cache.values())
 
     def download_models(self, plan: BatchPlan) -> None:
         """Download the weights of the models of all planned jobs. Then another planner must plan the batch again.
@@ -157,7 +142,7 @@ class Planner:
             ArtgenError: a download failed, or the downloaded files are not valid.
         """
         requests = {id(job.template): job.template.request for job in plan.jobs}
-        prepare_jobs(list(requests.values()), self._listener, self._model_cache)
+        prepare_jobs(list(requests.values()), self._listener, self._templates.model_cache)
 
     def _add_jobs_or_ignore_defaults(self, plan: BatchPlan, entry: Entry, defaults: Mapping[str, Any]) -> None:
         """Add the jobs of an entry without the optional defaults that do not fit its other settings."""
@@ -182,7 +167,7 @@ class Planner:
         validate(series)
         prompts = {name: values.pop(name) for name in _PROMPT_NAMES if name in values}
         state = {name: values.pop(name, None) for name in PROMPT_STATE}
-        template = self._cached_template(values)
+        template = self._templates.find(values)
         task = TASKS[template.request.task]
         given = [*prompts, *(["combinatorial"] if state["combinatorial"] else [])]
         if unknown := [name for name in given if name not in accepted_settings(task.name)]:
@@ -191,7 +176,7 @@ class Planner:
         self._check_negative_prompt(plan, template, prompts.get("negative_prompt", ""))
         if "prompt" in task.inputs and not prompts.get("prompt", "").strip():
             raise UsageError(f"{task.name} needs a prompt.")
-        seeds = self._seeds_and_fingerprints(template, prompts, series)
+        seeds = self._identities.of_line(template, prompts, series)
         for job in self._expanded_jobs(plan, template, values, prompts, state, seeds):
             request = job.request.replace(unknown_fields=unknown_fields) if unknown_fields else job.request
             group_key = (job.template.shape_id, *prompt_plan.group_key(request, job.template.model))
@@ -223,6 +208,13 @@ class Planner:
         request = template.request
         if not isinstance(request, PromptRequest) or state["expansion"] is not None:
             final = {"expansion": state["expansion"]} if isinstance(request, PromptRequest) else {}
+            if prompts.get("style"):
+                raise UsageError(
+                    "Cannot add a style to the record of an image: its prompts are final.",
+                    "Remove the style, or the key 'artgen' of the job.",
+                )
+            if state["combinatorial"]:
+                plan.default_notes[NOTHING_TO_COMBINE_NOTE] = None
             return [
                 _ExpandedJob(request.replace(**prompts, **final, seed=seed), template, fingerprint)
                 for seed, fingerprint in seeds
@@ -234,6 +226,7 @@ class Planner:
             check_number(len(all_chosen) * len(seeds))
             if len(all_chosen) == 1:
                 plan.default_notes[NOTHING_TO_COMBINE_NOTE] = None
+                all_chosen = None
         jobs = []
         for seed, fingerprint in seeds:
             base = request.replace(**prompts, seed=seed, expansion=None)
@@ -241,8 +234,10 @@ class Planner:
                 job = self._expanded_job(plan, template, values, apply_choices(base, chosen, plan.add_notice))
                 digest = job.template.settings_digest
                 if all_chosen is not None:
-                    text = _prompts_text({"prompt": chosen.prompt, "negative_prompt": chosen.negative_prompt})
-                    job = job._replace(fingerprint=self._job_fingerprint(hashlib.sha256(digest + text).digest(), seed))
+                    text = prompts_text({"prompt": chosen.prompt, "negative_prompt": chosen.negative_prompt})
+                    job = job._replace(
+                        fingerprint=self._identities.fingerprint(hashlib.sha256(digest + text).digest(), seed)
+                    )
                 elif job.template is not template:
                     job = job._replace(fingerprint=hashlib.sha256(digest + fingerprint.encode()).hexdigest())
                 else:
@@ -262,7 +257,7 @@ class Planner:
             name: getattr(request, name) for name in _NAMED_IN_PROMPTS if getattr(request, name) != getattr(typed, name)
         }
         if named:
-            template = self._cached_template({**values, **named})
+            template = self._templates.find({**values, **named})
             prompts = {
                 name: getattr(request, name) for name in (*_PROMPT_NAMES, "seed", "expansion") if name != "style"
             }
@@ -280,108 +275,3 @@ class Planner:
         if getattr(request, "strength", None) != 0:
             notes = effect_warnings(request.replace(negative_prompt=negative_prompt), template.model)
             plan.default_notes |= dict.fromkeys(notes)
-
-    def _seeds_and_fingerprints(
-        self, template: JobTemplate, prompts: Mapping[str, Any], series: SeriesSettings
-    ) -> list[tuple[int, str]]:
-        text = _prompts_text(prompts)
-        if template.former_digest != template.settings_digest:
-            former = self._identify(template.former_digest + text, series)
-            if any(fingerprint in self._known_fingerprints for _, fingerprint in former):
-                return former
-        return self._identify(template.settings_digest + text, series)
-
-    def _identify(self, digest_and_prompts: bytes, series: SeriesSettings) -> list[tuple[int, str]]:
-        """Return the seed and the fingerprint of each job of a line, given its settings digest and prompts."""
-        line_digest = hashlib.sha256(digest_and_prompts).digest()
-        found = []
-        for seed in expand_seeds(series, lambda: self._derive_seed(line_digest)):
-            found.append((seed, self._job_fingerprint(line_digest, seed)))
-        return found
-
-    def _job_fingerprint(self, line_digest: bytes, seed: int) -> str:
-        """Return the fingerprint of a job. A repetition of the job has another fingerprint."""
-        job = hashlib.sha256(line_digest + str(seed).encode())
-        if repetition := self._count_previous(job.digest()):
-            job.update(str(repetition).encode())
-        return job.hexdigest()
-
-    def _derive_seed(self, line_digest: bytes) -> int:
-        """Return a seed computed from a line, 0 to 2**32 - 1. A repetition of the line has another seed."""
-        salt = self._count_previous(line_digest + b"seed")
-        return hash_seed(line_digest + str(salt).encode())
-
-    def _count_previous(self, digest: bytes) -> int:
-        """Return the number of earlier calls of this method with `digest`."""
-        count = self._digest_counts.get(digest, 0)
-        self._digest_counts[digest] = count + 1
-        return count
-
-    def _cached_template(self, setting_values: dict[str, Any]) -> JobTemplate:
-        key: tuple[Any, ...] = tuple(sorted(setting_values.items(), key=lambda item: item[0]))
-        try:
-            found = self._templates.get(key)
-        except TypeError:  # An invalid line contains a list or an object, which has no hash.
-            found = None
-            key = (repr(key),)
-        if found is None:
-            try:
-                found = self._build_template(setting_values)
-            except ArtgenError as error:
-                found = error
-            self._templates[key] = found
-        if isinstance(found, ArtgenError):
-            raise found
-        return found
-
-    def _build_template(self, setting_values: dict[str, Any]) -> JobTemplate:
-        task = setting_values.pop("task", "txt2img")
-        if task not in TASKS:
-            raise UsageError(f"Cannot use {task!r} as a task: it is unknown.", f"Use one of: {', '.join(TASKS)}.")
-        file_values = {name: setting_values.pop(name) for name in OUTPUT_SETTINGS if name in setting_values}
-        output = OutputSettings(**file_values)
-        recorded = dict(setting_values.pop("recorded_weights", ()))
-        for setting in [name for name in PINNED_SETTINGS if f"{name}_hash" in recorded]:
-            record = {setting: setting_values[setting], **recorded}
-            setting_values[setting] = pinned_model(record, "Cannot use the record", _RECORDED_MODEL_HINT, setting)[0]
-        request = build_request(task, setting_values).replace(seed=0)
-        job = prepare_jobs([request], self._listener, self._model_cache, download=False)[0]
-        record = to_record(job.request, job.provenance)
-        destination = self._resolve_destination(output, job.request)
-        owned = OwnFiles(self._existing_files, job) if self._recognizes_images else self._existing_files
-        try:
-            destination.check(*job.size, record, has_alpha=job.has_transparency, owned_paths=owned)
-        except OutputError as error:  # a batch has no --overwrite
-            raise OutputError(error.message, error.hint.replace(", or add --overwrite", "")) from error
-        if self._animation_output is not None:
-            checks.check_frames(self._animation_output.settings, job)
-            self._animation_output.check(record)
-        shape = (job.request.group_key(), job.size)
-        return JobTemplate(
-            job.request,
-            job.size,
-            destination,
-            (*job.notes, *format_notes(job, destination.encoding)),
-            fingerprints.settings_digest(job, output, destination.encoding),
-            fingerprints.former_settings_digest(job, output),
-            self._shape_ids.setdefault(shape, len(self._shape_ids)),
-            self._animation_output,
-            default_batch_size(job),
-            job.model if isinstance(job, DenoiseJob | PipelineJob) else None,
-            job.provenance,
-        )
-
-    def _resolve_destination(self, output: OutputSettings, request: Request) -> Destination:
-        name = output.output
-        if name is not None and (PurePath(name).is_absolute() or ".." in PurePath(name).parts):
-            raise UsageError(
-                f"Cannot save to '{name}': it is outside the folder of the batch.", "Use a file inside the folder."
-            )
-        root = str(self._folder).replace("{", "{{").replace("}", "}}")
-        return outputs.destination_for_requests([request], dataclasses.replace(output, output=f"{root}/{name or ''}"))
-
-
-def _prompts_text(prompts: Mapping[str, Any]) -> bytes:
-    """Return the part of the fingerprint for prompts and styles."""
-    text = f"{prompts.get('prompt', '')}\0{prompts.get('negative_prompt', '')}"
-    return "\0".join((text, *prompts.get("style", ()))).encode()

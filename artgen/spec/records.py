@@ -148,7 +148,7 @@ def from_record(record: Mapping[str, Any]) -> Request:
     if "artgen" in record and "prompt" in known:
         values.setdefault("prompt_weights", "none")  # Earlier versions had no syntax and truncated long prompts.
         values.setdefault("long_prompt", "truncate")
-        values["expansion"] = _read_expansion(record)
+        values["expansion"] = read_expansion(record)
     return cls(**values, unknown_fields=kept_fields(unknown_fields(record)))
 
 
@@ -165,13 +165,19 @@ def _expansion_facts(request: Request) -> dict[str, Any]:
     }
 
 
-def _read_expansion(record: Mapping[str, Any]) -> PromptExpansion:
+def read_expansion(record: Mapping[str, Any]) -> PromptExpansion:
+    """Return the facts about the expansion of the prompts of a valid record."""
     return PromptExpansion(
         record.get("prompt_template") or "",
         record.get("negative_prompt_template") or "",
-        tuple(record.get("prompt_choices") or ()),
-        tuple(record.get("prompt_styles") or ()),
+        _texts(record.get("prompt_choices")),
+        _texts(record.get("prompt_styles")),
     )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """Return the texts of a list; a cell of a table is one text."""
+    return tuple(value) if isinstance(value, list) else (value,) if value else ()
 
 
 def unknown_fields(record: Mapping[str, Any]) -> dict[str, Any]:

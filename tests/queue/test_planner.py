@@ -81,7 +81,7 @@ DENOISE = {"task": "denoise", "image": Path("a.png"), "sigma": "20"}
 CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "prompt": (TXT2IMG, "cat"),
     "negative_prompt": (TXT2IMG, "grass"),
-    "long_prompt": (TXT2IMG, "chunk"),
+    "long_prompt": (TXT2IMG, "truncate"),
     "seed": (TXT2IMG, "2"),
     "count": (TXT2IMG, 2),
     "steps": (TXT2IMG, 3),
