@@ -22,6 +22,10 @@ _NUMBER_NAMES = ("value", "int", "float", "number", "Value", "Number", "a", "wid
 _SEPARATOR_NAMES = ("delimiter", "separator", "sep")
 MAX_STEPS = 300_000
 """Limit of the number of links that are followed; real graphs need some thousands."""
+_OTHER_NAMES = re.compile(
+    r"name|mode|type|path|file|format|method|device|image|pixels|model|clip|vae|mask|latent|samples|conditioning|style"
+)
+"""Inputs that are not texts of prompts."""
 _STORED_TEXTS = ("text_0", "text2", "text_1")
 """Inputs of nodes that display a text, with the text that was displayed."""
 
@@ -66,10 +70,20 @@ class Walker:
                 value = node.links[0][1]
             elif (choice := _switch_choice(node)) is not None:
                 value = choice
-            elif role and pipe_links(node) and not is_sampler(node) and not _PIPE_ROLE.fullmatch(role):
-                value = self.attribute(self.visit(value.node), role)
+            elif (piped := self._piped(value.node, role)) is not None:
+                value = piped
             else:
                 return value
+        return value
+
+    def _piped(self, node_id: str, role: str) -> object:
+        """Return the value with a meaning that a context or pipe contains; None if the node is not one."""
+        node = self.graph[node_id]
+        if not role or not pipe_links(node) or is_sampler(node) or _PIPE_ROLE.fullmatch(role):
+            return None
+        value = self.attribute(node, role)
+        if value is not None:
+            self.visit(node_id)
         return value
 
     def attribute(self, node: Node, role: str) -> object:
@@ -156,6 +170,7 @@ class Walker:
 
     def _joined(self, node: Node, parts: list[str], side: str, depth: int) -> str | None:
         """Join texts. ComfyUI's node joins empty texts too; the nodes of extensions omit them."""
+        parts = sorted(parts, key=lambda name: (len(name), name))
         texts = [text for name in parts if (text := self.text(node.inputs[name], side, depth + 1)) is not None]
         if not texts:
             return None
@@ -192,9 +207,10 @@ def _text_sources(node: Node, role: str, side: str) -> list[object]:
     sources += [node.inputs.get(name) for name in (*input_names("text"), *_STORED_TEXTS)]
     sources = [source for source in sources if source is not None]
     if not sources:
-        texts = [value for name, value in node.inputs.items() if isinstance(value, str) or "text" in name.lower()]
-        sources = texts if len(texts) == 1 else []
-    return sources or list[object](link for _, link in node.links[:1])
+        names = [name for name in node.inputs if not _OTHER_NAMES.search(name.lower())]
+        others = [node.inputs[name] for name in names if isinstance(node.inputs[name], str | Link)]
+        sources = others if len(others) == 1 else []
+    return sources
 
 
 def _switch_choice(node: Node) -> object:
