@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from artgen import images, registry
-from artgen.jobs import prompt_plan
+from artgen.jobs import prompt_chunks
 from artgen.registry.embeddings import EmbeddingRequest
 from artgen.registry.lora import LoraRequest
 from artgen.spec.base_requests import PromptRequest, Request
@@ -111,7 +111,7 @@ class GenerationJob(PipelineJob):
     @property
     def group_key(self) -> tuple[Any, ...]:
         """Return a value that is equal for jobs that one pipeline call can process."""
-        return *super().group_key, *prompt_plan.group_key(self.request, self.model)
+        return *super().group_key, *prompt_chunks.group_key(self.request, self.model)
 
     @property
     def strength(self) -> float | None:

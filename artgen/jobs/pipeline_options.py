@@ -7,6 +7,7 @@ command line or from a line of a prompt file, and ignore a default of the user w
 from typing import Any
 
 from artgen.errors import UsageError
+from artgen.jobs.prompt_plan import prompt_plan
 from artgen.registry import ResolvedModel, diffusers_folder
 from artgen.registry.pipelines import PipelineEntry
 from artgen.spec.base_requests import PromptRequest
@@ -36,8 +37,11 @@ def changes_guidance(request: PromptRequest, entry: PipelineEntry) -> bool:
 
 
 def denoiser_inputs(request: PromptRequest | Sample, entry: PipelineEntry) -> int:
-    """Return the number of denoiser inputs per image and step: CFG and PAG need one more each."""
-    return 1 + uses_cfg(request, entry) + (pag_scale(request, entry) > 0)
+    """Return the number of denoiser inputs per image and step: one for each part of the prompt (AND), CFG and PAG."""
+    num_parts = 1
+    if isinstance(request, PromptRequest) and entry.supports("prompt-syntax"):
+        num_parts = len(prompt_plan(request).weights)
+    return num_parts + uses_cfg(request, entry) + (pag_scale(request, entry) > 0)
 
 
 def supports_vae_tiling(model: ResolvedModel) -> bool:

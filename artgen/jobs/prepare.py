@@ -11,7 +11,7 @@ from typing import Any
 
 from artgen import registry
 from artgen.events import Downloading, Listener, Notice, no_op
-from artgen.jobs import checks, components, fast_parts, pipeline_options, sample
+from artgen.jobs import checks, components, fast_parts, pipeline_options, prompt_checks, sample
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs import notes as notes_of
 from artgen.jobs.drafts import JobDraft, build_job, describe_result, fill_request
@@ -201,6 +201,8 @@ class _Stages:
         if isinstance(request, PromptRequest):
             fast_parts.check_fast(request, model, getattr(request, "strength", None) or 1.0)
             checks.check_sampling(request, model, draft.entry.scheduler_config)
+            prompt_checks.check_prompts(request, model)
+            draft = replace(draft, notes=(*draft.notes, *prompt_checks.prompt_notes(request, model)))
         for each in draft.loras:
             lora_files.check_compatible(each.file, model)
         for embedding in draft.embeddings:

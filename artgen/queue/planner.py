@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from artgen import outputs
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, no_op
-from artgen.jobs import pipeline_options, prompt_plan
+from artgen.jobs import pipeline_options, prompt_checks, prompt_chunks
 from artgen.jobs.notes import effect_warnings
 from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.prompt_embedding_names import without_unsupported
@@ -179,7 +179,10 @@ class Planner:
         seeds = self._identities.of_line(template, prompts, series)
         for job in self._expanded_jobs(plan, template, values, prompts, state, seeds):
             request = job.request.replace(unknown_fields=unknown_fields) if unknown_fields else job.request
-            group_key = (job.template.shape_id, *prompt_plan.group_key(request, job.template.model))
+            if isinstance(request, PromptRequest) and job.template.model is not None:
+                prompt_checks.check_prompts(request, job.template.model)
+                plan.default_notes |= dict.fromkeys(prompt_checks.prompt_notes(request, job.template.model))
+            group_key = (job.template.shape_id, *prompt_chunks.group_key(request, job.template.model))
             group_id = self._group_ids.setdefault(group_key, len(self._group_ids))
             number = len(plan.jobs) + 1
             plan.jobs.append(

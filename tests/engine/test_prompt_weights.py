@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from artgen import Txt2Img, generate
 from artgen.engine.sampling.clip_encoding import TextOptions, encode_text
 from artgen.engine.sampling.prompt_embeddings import encode_prompt
-from artgen.jobs.prompt_plan import Chunk, tokenize
+from artgen.jobs.prompt_chunks import Chunk, tokenize
 
 SETTINGS: dict[str, Any] = {"seed": 7, "steps": 2, "guidance_scale": 5.0}
 CLASSES = {

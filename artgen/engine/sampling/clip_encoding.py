@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from artgen.engine.loading.device import execution_device
-from artgen.jobs.prompt_plan import Chunk, tokenize
+from artgen.jobs.prompt_chunks import Chunk, tokenize
 from artgen.spec import prompt_syntax
 
 EMPTY_CHUNK = Chunk((), ())
