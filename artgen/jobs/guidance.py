@@ -5,6 +5,7 @@ from typing import Any
 
 from artgen.errors import UsageError
 from artgen.jobs.pipeline_options import pag_scale, uses_cfg
+from artgen.jobs.prompt_plan import prompt_plan
 from artgen.registry import ResolvedModel, diffusers_folder
 from artgen.registry.pipelines import PipelineEntry, pipeline_entries
 from artgen.spec.base_requests import PromptRequest
@@ -34,6 +35,8 @@ def check_guidance(request: PromptRequest, model: ResolvedModel) -> None:
     """
     if request.pag_scale:
         _check_pag(request, model)
+    if pag_scale(request, model.pipeline_entry) > 0:
+        _check_pag_with_composition(request, model)
     if request.guidance_rescale:
         _check_rescale(request, model)
     if request.guide not in (None, "cfg"):
@@ -53,17 +56,26 @@ def _check_pag(request: PromptRequest, model: ResolvedModel) -> None:
         )
 
 
+def _check_pag_with_composition(request: PromptRequest, model: ResolvedModel) -> None:
+    """Check that the prompt has one part: PAG and AND both add inputs to the batch of the denoiser."""
+    if model.pipeline_entry.supports("prompt-syntax") and prompt_plan(request).is_composed:
+        raise UsageError(
+            "Cannot use AND in the prompt together with perturbed-attention guidance.",
+            "Use --pag-scale 0, or replace AND. `--prompt-weights none` reads AND as a word.",
+            settings=("pag_scale",),
+        )
+
+
 def _check_rescale(request: PromptRequest, model: ResolvedModel) -> None:
     entry = model.pipeline_entry
-    takes_rescale = request.task in (entry.pag_rescale if pag_scale(request, entry) else entry.guidance_rescale)
-    if not takes_rescale:
+    if request.task not in entry.guidance_rescale:
         raise _unsupported_error("guidance_rescale", request, model, lambda each: request.task in each.guidance_rescale)
-    _check_guidance_is_on("guidance_rescale", request, entry)
+    _check_guidance_is_on("guidance_rescale", request, model)
 
 
 def _check_guide(request: PromptRequest, model: ResolvedModel) -> None:
     entry = model.pipeline_entry
-    _check_guidance_is_on("guide", request, entry)
+    _check_guidance_is_on("guide", request, model)
     if not entry.cfg_inputs or request.task in entry.no_guide:
         raise _unsupported_error(
             "guide", request, model, lambda each: bool(each.cfg_inputs) and request.task not in each.no_guide
@@ -88,10 +100,10 @@ def _check_zero_star(request: PromptRequest, model: ResolvedModel) -> None:
         )
 
 
-def _check_guidance_is_on(setting: str, request: PromptRequest, entry: PipelineEntry) -> None:
+def _check_guidance_is_on(setting: str, request: PromptRequest, model: ResolvedModel) -> None:
+    entry, option = model.pipeline_entry, _option(setting)
     if uses_cfg(request, entry):
         return
-    option = _option(setting)
     if entry.guidance == "classifier-free":
         raise UsageError(
             f"{option} has no effect without guidance; the guidance scale is {request.guidance_scale:g}.",
@@ -99,7 +111,7 @@ def _check_guidance_is_on(setting: str, request: PromptRequest, entry: PipelineE
             settings=(setting,),
         )
     raise UsageError(
-        f"{option} has no effect: the pipeline of {entry.title} models does not use classifier-free guidance"
+        f"{option} has no effect with '{model.name}': {entry.title} models do not use classifier-free guidance"
         + (" without a negative prompt." if "true-cfg" in (entry.guidance, entry.negative_prompt) else "."),
         f"Remove {option}.",
         settings=(setting,),

@@ -75,13 +75,12 @@ class PipelineEntry:
         true_cfg_scale: value of the argument `true_cfg_scale` for a negative prompt, if `negative_prompt` is true-cfg.
         no_strength: tasks whose pipeline uses the image as a reference and has no strength.
         needs_mask_channels: whether inpaint and outpaint need a denoiser with the mask as further input channels.
-        guidance_rescale: tasks whose pipeline takes `guidance_rescale`.
+        guidance_rescale: tasks whose pipeline takes `guidance_rescale`, with and without PAG.
         cfg_inputs: how the pipeline passes the two inputs of classifier-free guidance to the denoiser: batch (one call,
             the unconditional input first) or calls (two calls, the conditional input first); empty if `--guide` is not
             supported.
         no_guide: tasks without `--guide`: the denoiser also predicts the noise of reference images.
         pag: diffusers' pipeline class with perturbed-attention guidance (PAG) of each task that has one.
-        pag_rescale: tasks whose PAG pipeline takes `guidance_rescale`.
         default_pag_scale: PAG scale of a request without one; 0 disables PAG.
         denoiser_config: values that the pipelines read from the denoiser's configuration, and that it lacks.
         arguments: constant arguments of each call, for the arguments that the pipeline class has.
@@ -133,7 +132,6 @@ class PipelineEntry:
     cfg_inputs: str = ""
     no_guide: tuple[str, ...] = ()
     pag: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    pag_rescale: tuple[str, ...] = ()
     default_pag_scale: float = 0.0
     denoiser_config: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     arguments: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
@@ -184,7 +182,6 @@ def _entry(name: str, table: Mapping[str, Any]) -> PipelineEntry:
     values["pag"] = {task: name for task, name in values.get("pag", {}).items() if task in values["tasks"]}
     for key in ("no_strength", "guidance_rescale", "no_guide"):
         values[key] = tuple(task for task in values.get(key, ()) if task in values["tasks"])
-    values["pag_rescale"] = tuple(task for task in values.get("pag_rescale", ()) if task in values["pag"])
     values["features"] = frozenset(values.get("features", ()))
     values["encoders"] = tuple(TextEncoder(key, *value) for key, value in values.get("encoders", {}).items())
     unknown = values.keys() - {each.name for each in fields(PipelineEntry)}

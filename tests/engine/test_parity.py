@@ -79,8 +79,8 @@ def test_guidance_rescale(models: dict[str, Path], kind: str, task: str) -> None
 @pytest.mark.parametrize(
     ("kind", "task", "guidance", "reason"),
     [
-        ("sd1", "img2img", 5.0, "is a Stable Diffusion 1 model, and the task is img2img"),
-        ("sd3", "txt2img", 5.0, "is a Stable Diffusion 3 model, and the task is txt2img"),
+        ("sd1", "img2img", 5.0, "img2img of Stable Diffusion 1 models does not support it"),
+        ("sd3", "txt2img", 5.0, "txt2img of Stable Diffusion 3 models does not support it"),
         ("sdxl", "txt2img", 1.0, "the guidance scale is 1"),
     ],
 )

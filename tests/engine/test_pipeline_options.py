@@ -16,7 +16,11 @@ CASES = [
     ("flux-kontext", "img2img", "strength", "0.5", "has no strength"),
     ("flux2-dev", "txt2img", "negative_prompt", "a cat", "does not use a negative prompt"),
     ("lcm", "txt2img", "negative_prompt", "a cat", "does not use a negative prompt"),
-    ("lcm", "txt2img", "guidance_rescale", "0.5", "is a Latent consistency model"),
+    ("lcm", "txt2img", "guidance_rescale", "0.5", "Latent consistency models does not support it"),
+    ("lcm", "txt2img", "pag_scale", "3", "Latent consistency models does not support it"),
+    ("flux-schnell", "txt2img", "guide", "apg", "do not use classifier-free guidance"),
+    ("qwen-image", "txt2img", "guide", "zero-star", "Qwen-Image models does not support it"),
+    ("sd1", "txt2img", "guide", "zero-star", "works with flow-matching models"),
     ("sana", "txt2img", "scheduler", "euler", "support only their own scheduler"),
     ("pixart-sigma", "txt2img", "fast", "cache", "works with sd1"),
     ("kandinsky3", "txt2img", "vae_tiling", "true", "do not support it"),
@@ -59,7 +63,13 @@ def test_a_typed_option_is_an_error(case: Case) -> None:
 
 def test_a_line_of_a_prompt_file_is_an_error(case: Case) -> None:
     _, _, line, setting, value, reason = case
-    typed = {"guidance_scale": float, "strength": float, "guidance_rescale": float, "vae_tiling": bool}
+    typed = {
+        "guidance_scale": float,
+        "pag_scale": float,
+        "strength": float,
+        "guidance_rescale": float,
+        "vae_tiling": bool,
+    }
     Path("p.jsonl").write_text(json.dumps({**line, setting: typed.get(setting, str)(value)}))
     result = run("batch", "p.jsonl", "-o", "out/", "--dry-run", code=2)
     assert "p.jsonl:1" in result.stderr
@@ -76,7 +86,13 @@ def test_a_default_of_the_environment_gets_a_note(case: Case, monkeypatch: pytes
 
 def test_a_default_of_a_prompt_file_gets_a_note(case: Case) -> None:
     _, _, line, setting, value, reason = case
-    typed = {"guidance_scale": float, "strength": float, "guidance_rescale": float, "vae_tiling": bool}
+    typed = {
+        "guidance_scale": float,
+        "pag_scale": float,
+        "strength": float,
+        "guidance_rescale": float,
+        "vae_tiling": bool,
+    }
     jobs = {"defaults": {setting: typed.get(setting, str)(value)}, "jobs": [line]}
     Path("p.yaml").write_text(json.dumps(jobs))
     result = run("batch", "p.yaml", "-o", "out/", "--dry-run")

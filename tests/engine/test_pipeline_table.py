@@ -25,6 +25,9 @@ NAMES = sorted(
     if name.endswith("Pipeline") and not name.startswith(("AutoPipeline", "DiffusionPipeline"))
 )
 
+BROKEN_RESCALE = ("StableDiffusionPAGInpaintPipeline",)
+"""Classes that take `guidance_rescale` and raise UnboundLocalError with it."""
+
 
 def arguments(class_name: str) -> dict[str, Any]:
     """Return the parameters of a pipeline call, with the keyword arguments that older classes accept."""
@@ -54,9 +57,44 @@ def test_the_class_of_each_task_takes_the_arguments_of_the_entry(entry: Pipeline
             assert ("strength" in taken) == (task not in entry.no_strength), class_name
         if task in ("inpaint", "outpaint"):
             assert "mask_image" in taken, class_name
-        assert ("guidance_rescale" in taken) or task not in entry.guidance_rescale, class_name
+        if entry.guidance == "classifier-free" and class_name not in BROKEN_RESCALE:
+            assert ("guidance_rescale" in taken) == (task in entry.guidance_rescale), class_name
     called = {name for class_name in entry.tasks.values() for name in arguments(class_name)}
     assert entry.arguments.keys() <= called
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_the_pag_class_of_each_task_takes_the_components_and_arguments_of_the_task(entry: PipelineEntry) -> None:
+    assert (entry.default_pag_scale > 0) == any("PAG" in name for name in entry.tasks.values())
+    for task, class_name in entry.pag.items():
+        taken, usual = arguments(class_name), arguments(entry.tasks[task])
+        assert "pag_scale" in taken, class_name
+        assert ("guidance_rescale" in taken) or task not in entry.guidance_rescale, class_name
+        assert {
+            name for name in usual if name in ("image", "mask_image", "strength", "negative_prompt")
+        } <= taken.keys()
+        components = inspect.signature(getattr(diffusers, class_name).__init__).parameters
+        assert "pag_applied_layers" in components
+        usual_components = inspect.signature(getattr(diffusers, entry.tasks[task]).__init__).parameters
+        required = {name for name, value in components.items() if value.default is inspect.Parameter.empty}
+        assert required <= usual_components.keys()
+
+
+def test_the_pag_classes_are_those_of_diffusers() -> None:
+    from diffusers.pipelines import auto_pipeline
+
+    tables = {
+        "txt2img": auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+        "img2img": auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+        "inpaint": auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING,
+    }
+    for task, table in tables.items():
+        of_artgen = {entry.pag[task] for entry in pipelines.pipeline_entries().values() if task in entry.pag}
+        of_diffusers = {cls.__name__ for cls in table.values() if "PAG" in cls.__name__}
+        # diffusers lists Kolors only if sentencepiece is installed.
+        assert of_artgen - {"KolorsPAGPipeline"} == {
+            name for name in of_diffusers if "ControlNet" not in name and "Kolors" not in name
+        }
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)

@@ -86,8 +86,8 @@ class SamplingSettings(SchedulerSettings, GuidanceSettings, StepsSettings):
 
     guidance_rescale: float | None = option(
         None,
-        "Rescale guidance by this factor, which reduces overexposure: SDXL and HunyuanDiT; Stable Diffusion 1 and 2 "
-        "with txt2img, and with inpaint and outpaint if PAG is on. [0]",
+        "Rescale guidance by this factor, which reduces overexposure: SDXL, HunyuanDiT, and txt2img of Stable "
+        "Diffusion 1 and 2. [0]",
         minimum=0,
         maximum=1,
         neutral_values=(0.0,),
