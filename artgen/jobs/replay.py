@@ -138,6 +138,8 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
     record |= replay_files.find_inputs(path, record, changes)
     if found.record and "lora" not in changes:
         record["lora"] = replay_files.find_loras(path, record)
+    if found.record and record.get("embedding") and "embedding" not in changes:
+        record["embedding"] = replay_files.find_embeddings(path, record)
     expected_hashes, model_notes = _pin_weights(path, record, changes)
     notes += model_notes
     has_device = replay_checks.is_device_available(record)

@@ -1,4 +1,4 @@
-"""Find the input images and LoRAs of a record by name and hash."""
+"""Find the input images, LoRAs and embeddings of a record by name and hash."""
 
 import os
 from collections.abc import Mapping
@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, UsageError
+from artgen.registry import embeddings as embedding_files
 from artgen.registry import lora as lora_files
 from artgen.registry.hashes import compute_sha256
+from artgen.spec.embedding import parse_embedding
 from artgen.spec.lora import parse_lora
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import path_settings
 
+SET_EMBEDDING_HINT = "Set the embeddings: --set embedding=PATH:TOKEN. To generate without them: --set embedding="
 SET_LORA_HINT = "Set the LoRAs: --set lora=PATH:0.8. To generate without LoRAs: --set lora="
 
 
@@ -79,6 +82,49 @@ def find_lora(path: Path, text: str, digest: str) -> str:
             f"Set the path: --set lora={lora._replace(name='PATH')}. To generate without LoRAs: --set lora=",
         )
     return str(lora._replace(name=str(match.path)))
+
+
+def find_embeddings(path: Path, record: Mapping[str, Any]) -> list[str]:
+    """Return the recorded embeddings with their paths, each as `PATH:TOKEN`.
+
+    Raises:
+        InputFileError: an embedding is missing or has another hash, or the record is invalid.
+    """
+    texts, digests = record.get("embedding") or [], record.get("embedding_sha256") or []
+    if not isinstance(texts, list) or not isinstance(digests, list) or len(texts) != len(digests):
+        raise InputFileError(
+            f"Cannot replay '{path}': its record is invalid. The embeddings and their hashes do not match.",
+            SET_EMBEDDING_HINT,
+        )
+    return [find_embedding(path, str(text), str(digest)) for text, digest in zip(texts, digests, strict=True)]
+
+
+def find_embedding(path: Path, text: str, digest: str) -> str:
+    """Return an embedding as `PATH:TOKEN`.
+
+    Args:
+        path: image; its folder is searched first.
+        text: name and token.
+        digest: SHA-256, at least 10 digits.
+
+    Raises:
+        InputFileError: the embedding is missing or has another hash, or `text` is invalid.
+    """
+    try:
+        spec = parse_embedding(text)
+    except UsageError as error:
+        raise InputFileError(
+            f"Cannot replay '{path}': its record is invalid. {error.message}", SET_EMBEDDING_HINT
+        ) from error
+    match = embedding_files.find_recorded(spec.name, digest, (path.parent, Path()))
+    if match is None:
+        raise InputFileError(
+            f"Cannot replay '{path}': its embedding {spec.file_name!r} (SHA-256 {digest[:10]}...) is not next to the "
+            "image, in the current folder, in your embedding_folder or where it was used before. A file with the same "
+            "name and other contents is not used.",
+            f"Set the path: --set embedding={spec._replace(name='PATH')}. To generate without it: --set embedding=",
+        )
+    return str(spec._replace(name=str(match.path), token=spec.token or Path(spec.name).stem))
 
 
 def _file_sha256(path: Path) -> str | None:

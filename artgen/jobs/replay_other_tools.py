@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, UsageError
-from artgen.jobs.replay_files import find_lora
+from artgen.jobs.replay_files import find_embedding, find_lora
 from artgen.metadata import ExternalRecord
 from artgen.spec.records import from_record
 
@@ -63,6 +63,11 @@ def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, str]) 
         notes += lora_notes
         if loras:
             record["lora"] = loras
+    if "embedding" not in changes:
+        embeddings, embedding_notes = _find_embeddings(path, external)
+        notes += embedding_notes
+        if embeddings:
+            record["embedding"] = embeddings
     return record, notes
 
 
@@ -72,6 +77,20 @@ def _is_valid(record: Mapping[str, Any], name: str, value: Any) -> bool:
     except UsageError:
         return False
     return True
+
+
+def _find_embeddings(path: Path, external: ExternalRecord) -> tuple[list[str], list[str]]:
+    """Return the embeddings that have the recorded hash, and a note for each of the others."""
+    found, notes = [], []
+    for each in external.embeddings:
+        try:
+            found.append(find_embedding(path, each.name, each.digest))
+        except InputFileError:
+            notes.append(
+                f"The embedding {each.name!r} was not found, or has another hash. Its name is text. To use it, add "
+                "--set embedding=PATH."
+            )
+    return found, notes
 
 
 def _find_loras(path: Path, external: ExternalRecord) -> tuple[list[str], list[str]]:
