@@ -1,7 +1,7 @@
 """Find the embeddings that prompts name: `embedding:NAME`, and names of files of `embedding_folder`."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 
 from artgen.errors import InputFileError
@@ -21,12 +21,19 @@ _UNSAFE_PATTERN = re.compile(r"[^\w.+-]+")
 _PROMPTS = ("prompt", "negative_prompt")
 
 
-def apply_embeddings(request: PromptRequest, listener: Listener) -> tuple[PromptRequest, tuple[str, ...]]:
+def apply_embeddings(
+    request: PromptRequest, listener: Listener, known_names: Callable[[], Collection[str]]
+) -> tuple[PromptRequest, tuple[str, ...]]:
     """Return the request with the embeddings that its prompts name, and the optional values of `embedding`.
 
     `embedding:NAME` is replaced by the token of the embedding, which is the name of the file. A word of the prompts
     that is the name of a file of `embedding_folder` also selects the embedding, as in AUTOMATIC1111. Such an embedding
     is optional: it is not used if the model does not support it.
+
+    Args:
+        request: request with resolved wildcards.
+        listener: receives notes.
+        known_names: returns `names_in_folder()`.
 
     Raises:
         InputFileError, RefusedError: an embedding is unknown, ambiguous, a pickle or not valid.
@@ -37,10 +44,12 @@ def apply_embeddings(request: PromptRequest, listener: Listener) -> tuple[Prompt
             listener(Notice(f"'{match[0][:80]}' is text, because prompt_weights is none."))
         return request, ()
     found = list(embedding_files.resolve_embeddings(request.embeddings))
-    bare_names = _bare_names(prompts.values())
+    bare_names = _bare_names(prompts.values(), known_names())
     for name, text in prompts.items():
         prompts[name] = _NAME_PATTERN.sub(lambda match: _use(match[1], found, prompts, bare_names), text)
     optional = _add_bare(found, prompts, bare_names, listener)
+    if not found:
+        return request, ()
     if any(prompts.values()):
         for each in found:
             if not any(token_pattern([each.token]).search(text) for text in prompts.values()):
@@ -82,14 +91,17 @@ def _use(name: str, found: list[EmbeddingRequest], prompts: dict[str, str], bare
     return token + rest
 
 
-def _bare_names(prompts: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of the files of `embedding_folder` that occur in prompts, in lower case."""
+def names_in_folder() -> frozenset[str]:
+    """Return the names of the files of `embedding_folder`, in lower case."""
     folder = config.embedding_folder()
-    if folder is None or not any(prompts):
-        return ()
-    text = "\n".join(prompts).casefold()
-    names = {PurePosixPath(file.stem).name.casefold() for file in model_folders.walk(folder)}
-    return tuple(sorted(name for name in names if name and name in text))
+    names = () if folder is None else (PurePosixPath(file.stem).name for file in model_folders.walk(folder))
+    return frozenset(name.casefold() for name in names if name)
+
+
+def _bare_names(prompts: Iterable[str], known_names: Collection[str]) -> tuple[str, ...]:
+    """Return the known names that occur in prompts."""
+    text = "\n".join(prompts).casefold() if known_names else ""
+    return tuple(sorted(name for name in known_names if name in text))
 
 
 def _add_bare(

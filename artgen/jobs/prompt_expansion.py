@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from artgen.events import Event, Listener, Notice, no_op
-from artgen.jobs.prompt_embedding_names import apply_embeddings
+from artgen.jobs.prompt_embedding_names import apply_embeddings, names_in_folder
 from artgen.jobs.prompt_tags import apply_lora_tags
 from artgen.spec import config
 from artgen.spec.base_requests import PromptRequest, Request
@@ -35,6 +35,11 @@ class PromptSources:
     def styles(self) -> StyleFolder:
         """Return the styles of `style_folder`."""
         return StyleFolder(config.style_folder())
+
+    @cached_property
+    def embedding_names(self) -> frozenset[str]:
+        """Return the names of the files of `embedding_folder`, in lower case."""
+        return names_in_folder()
 
 
 def report_once(listener: Listener) -> Listener:
@@ -103,10 +108,10 @@ def expand_prompts(request: Request, listener: Listener = no_op, sources: Prompt
     if not isinstance(request, PromptRequest) or request.expansion is not None:
         return request
     typed = typed_prompts(request)
+    sources = sources or PromptSources()
     if request.seed is None:
         request = request.replace(seed=generate_seed())
-    chosen = choose_prompts(typed, request.seed or 0, sources or PromptSources())
-    return apply_choices(request, chosen, listener)
+    return apply_choices(request, choose_prompts(typed, request.seed or 0, sources), listener, sources)
 
 
 def typed_prompts(request: PromptRequest) -> TypedPrompts:
@@ -154,12 +159,18 @@ def combine_prompts(typed: TypedPrompts, sources: PromptSources) -> list[ChosenP
     return [_with_notes(each, typed, texts, expansion, sources) for each in found.values()]
 
 
-def apply_choices(request: PromptRequest, chosen: ChosenPrompts, listener: Listener) -> PromptRequest:
+def apply_choices(
+    request: PromptRequest, chosen: ChosenPrompts, listener: Listener, sources: PromptSources
+) -> PromptRequest:
     """Return the request with these prompts, with the LoRAs and embeddings that they name, and with its expansion."""
     for note in chosen.notes:
         listener(Notice(note))
-    changed = request.replace(prompt=chosen.prompt, negative_prompt=chosen.negative_prompt, style=())
-    changed, optional_embeddings = apply_embeddings(apply_lora_tags(changed, listener), listener)
+    changed = request
+    if request.style or (chosen.prompt, chosen.negative_prompt) != (request.prompt, request.negative_prompt):
+        changed = request.replace(prompt=chosen.prompt, negative_prompt=chosen.negative_prompt, style=())
+    changed, optional_embeddings = apply_embeddings(
+        apply_lora_tags(changed, listener), listener, lambda: sources.embedding_names
+    )
     expansion = PromptExpansion(
         "" if changed.prompt == request.prompt else request.prompt,
         "" if changed.negative_prompt == request.negative_prompt else request.negative_prompt,

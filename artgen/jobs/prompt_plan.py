@@ -75,7 +75,8 @@ def prompt_plan(request: PromptRequest) -> PromptPlan:
 
 @functools.lru_cache(maxsize=MAX_CACHED_PLANS)
 def _plan(prompt: str, negative_prompt: str, rule: str, steps: int) -> PromptPlan:
-    if rule != "a1111":  # ComfyUI has no schedules and no AND
+    is_plain = not any(mark in text for text in (prompt, negative_prompt) for mark in ("[", "AND"))
+    if rule != "a1111" or is_plain:  # ComfyUI has no schedules and no AND
         return PromptPlan((PlannedStep(steps, (prompt,), negative_prompt),), (1.0,))
     parts = prompt_syntax.parse_composition(prompt)
     schedules = [

@@ -234,7 +234,9 @@ class Planner:
         for seed, fingerprint in seeds:
             base = request.replace(**prompts, seed=seed, expansion=None)
             for chosen in all_chosen or [choose_prompts(typed, seed, self._sources)]:
-                job = self._expanded_job(plan, template, values, apply_choices(base, chosen, plan.add_notice))
+                job = self._expanded_job(
+                    plan, template, values, apply_choices(base, chosen, plan.add_notice, self._sources)
+                )
                 digest = job.template.settings_digest
                 if all_chosen is not None:
                     text = prompts_text({"prompt": chosen.prompt, "negative_prompt": chosen.negative_prompt})

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -84,7 +84,12 @@ def option(default: Any, help: str, **properties: Any) -> Any:  # noqa: A002
 
 def options_of(group: type) -> dict[str, dataclasses.Field[Any]]:
     """Return the fields of a group or request that are settings, by name."""
-    return {f.name: f for f in dataclasses.fields(group) if "setting" in f.metadata}
+    return dict(_options(group))
+
+
+@cache
+def _options(group: Callable[..., object]) -> dict[str, dataclasses.Field[Any]]:
+    return {f.name: f for f in dataclasses.fields(typing.cast(type, group)) if "setting" in f.metadata}
 
 
 def settings_of(group: type) -> dict[str, Setting]:
@@ -94,6 +99,11 @@ def settings_of(group: type) -> dict[str, Setting]:
 
 def path_settings(group: type) -> tuple[str, ...]:
     """Return the names of the settings whose type is `Path`: the input files of a group or request."""
+    return _path_settings(group)
+
+
+@cache
+def _path_settings(group: Callable[..., object]) -> tuple[str, ...]:
     return tuple(name for name, (kind, _, _) in _declarations(group).items() if kind is Path)
 
 
@@ -163,16 +173,18 @@ def type_of(group: type, name: str) -> tuple[type, bool]:
     return kind, optional
 
 
-def validate(values: Any, names: Container[str] | None = None) -> None:
+def validate(values: Any, names: Collection[str] | None = None) -> None:
     """Check the values of a dataclass, all or those in `names`, against the types and limits of their settings.
 
     Raises:
         UsageError: a value has another type or is outside its limits; the message contains name, limits and value.
     """
     group: type = type(values)
-    for name, (kind, optional, setting) in _declarations(group).items():
-        if names is not None and name not in names:
+    declarations = _declarations(group)
+    for name in declarations if names is None or len(names) > 1 else names:
+        if name not in declarations or (names is not None and name not in names):
             continue
+        kind, optional, setting = declarations[name]
         value = getattr(values, name)
         if value is None and optional:
             continue
