@@ -73,8 +73,6 @@ class RequestChecker:
         for name, label in (("prompt", "prompt"), ("negative_prompt", "negative prompt")):
             if request.long_prompt == "error":
                 prompts.reject_long(model, request, name)
-            elif request.long_prompt == "chunk" and not model.pipeline_entry.supports("long-prompts"):
-                prompts.reject_chunks(model, prompts.encoded_text(getattr(request, name), request))
             elif truncated := prompts.truncated_prompt(model, request, name):
                 self._listener(Notice(prompts.truncation_note(label, truncated, request)))
 

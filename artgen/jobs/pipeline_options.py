@@ -89,6 +89,8 @@ def check_options(
         )
     if request.quantize and not entry.supports("quantize"):
         raise _unsupported_error("--quantize", "quantize", entry, model.name)
+    if request.long_prompt == "chunk" and not entry.supports("long-prompts"):
+        raise _unsupported_error("--long-prompt chunk", "long_prompt", entry, model.name)
     if not entry.supports("schedulers"):
         _check_scheduler(request, model, default_scheduler)
 

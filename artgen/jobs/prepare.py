@@ -11,7 +11,7 @@ from typing import Any
 
 from artgen import registry
 from artgen.events import Downloading, Listener, Notice, no_op
-from artgen.jobs import checks, components, fast_parts, pipeline_options, prompt_checks, sample
+from artgen.jobs import checks, components, fast_parts, pipeline_options, prompt_checks, prompt_notes, sample
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs import notes as notes_of
 from artgen.jobs.drafts import JobDraft, build_job, describe_result, fill_request
@@ -74,7 +74,11 @@ def prepare_jobs(
     for device, quantize in dict.fromkeys((each.device, getattr(each, "quantize", None)) for each in requests):
         checks.check_quantize(device, quantize)
     report, sources = report_once(listener), PromptSources()
+    for note in dict.fromkeys(note for request in requests for note in prompt_notes.input_notes(request)):
+        report(Notice(note))
     requests = [expand_prompts(request, report, sources) for request in requests]
+    for request in requests:
+        prompt_notes.check_syntax(request)
     stages = _Stages(listener, {} if models is None else models)
     loaded = [stages.load_inputs(JobDraft(request)) for request in requests]
     jobs = [build_job(stages.complete(draft)) for draft in loaded]
@@ -175,6 +179,7 @@ class _Stages:
         notes = draft.notes if (request.seed or 0) < 2**32 else (*draft.notes, WRAPPED_SEED_NOTE)
         if isinstance(request, PromptRequest) and draft.entry.model is not None:
             notes += notes_of.effect_warnings(request, draft.entry.model)
+            notes += tuple(prompt_notes.prompt_notes(request, draft.entry.model))
             notes += notes_of.zero_snr_warnings(request, draft.entry.model, draft.entry.scheduler_config)
             provenance = pipeline_options.with_true_cfg(draft.provenance, request, draft.entry.model)
             draft = replace(draft, provenance=provenance)

@@ -1,4 +1,4 @@
-"""Check the syntax of prompts."""
+"""Check the syntax of prompts, and find parts that probably have another meaning than their author intended."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,6 @@ from artgen.spec.prompt_weights import (
     parse_number,
 )
 
-MAX_PROMPT_CHARS = 100_000
 MAX_WEIGHT = 1000
 """Larger weights overflow in float16."""
 
@@ -71,19 +70,17 @@ def check_syntax(text: str, rule: str) -> None:
         rule: a1111, comfy or none.
 
     Raises:
-        UsageError: a weight is not a number or is too large, a fraction of `[a:b:when]` is above 1, or the prompt is
-            too long or has too many brackets.
+        UsageError: a weight is not a number or is too large, a fraction of `[a:b:when]` is above 1, or the prompt has
+            too many brackets.
     """
-    if len(text) > MAX_PROMPT_CHARS:
-        raise UsageError(f"A prompt can have at most {MAX_PROMPT_CHARS} characters, not {len(text)}.")
     if rule == "none":
         return
     parts = parse_a1111_weights(text) if rule == "a1111" else parse_comfy_weights(text)
     for value in iterate_values(text):
         if value.weight(rule) is None and value.is_invalid():
             raise _syntax_error(
-                f"The weight of '{_shorten(value.text)}' must be a number, not '{_shorten(value.value)}'.",
-                rf"Write ({_shorten(value.text)}:1.2) for a weight, and \( for a bracket that is text.",
+                f"The weight of '{shorten(value.text)}' must be a number, not '{shorten(value.value)}'.",
+                rf"Write ({shorten(value.text)}:1.2) for a weight, and \( for a bracket that is text.",
             )
     weighted = [(part.text, part.weight) for part in parts if isinstance(part, WeightedText)]
     if rule == "a1111":
@@ -91,24 +88,23 @@ def check_syntax(text: str, rule: str) -> None:
     for words, weight in weighted:
         if not abs(weight) <= MAX_WEIGHT:
             raise _syntax_error(
-                f"The weight of '{_shorten(words)}' must be at most {MAX_WEIGHT}, not {weight:g}.",
+                f"The weight of '{shorten(words)}' must be at most {MAX_WEIGHT}, not {weight:g}.",
                 "Weights from 0.5 to 1.5 are usual.",
             )
     if rule == "a1111":
         for edit in iterate_edits(parse_edits(text)):
             if edit.when is not None and "." in edit.when and float(edit.when) > 1:
                 raise _syntax_error(
-                    f"The last number of '{_shorten(edit.source)}' must be a step or a fraction below 1, not "
+                    f"The last number of '{shorten(edit.source)}' must be a step or a fraction below 1, not "
                     f"{edit.when}.",
                     "Write [from:to:0.5] for half of the steps, or [from:to:10] for step 10.",
                 )
 
 
 def _syntax_error(message: str, hint: str) -> UsageError:
-    return UsageError(
-        message, f"{hint} --prompt-weights none uses the prompt as plain text.", settings=("prompt_weights",)
-    )
+    return UsageError(message, f"{hint} --prompt-weights none uses the prompt as plain text.")
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """Return the start of a text for a message."""
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -105,7 +105,6 @@ def parse_edits(text: str) -> Parts:
         raise UsageError(
             f"A prompt can have at most {MAX_EDITS} parts such as [a:b:0.5] and [a|b], not {num_edits}.",
             "Use --prompt-weights none for a prompt without syntax.",
-            settings=("prompt_weights",),
         )
     _flatten(stack)
     return stack[0].parts

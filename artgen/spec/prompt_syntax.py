@@ -6,8 +6,8 @@ text of each range of steps, and `parse_weights` returns the weights of one text
 
 import re
 
-from artgen.spec.prompt_checks import check_syntax
-from artgen.spec.prompt_schedule import Edit, ScheduledText, parse_edits, parse_schedule
+from artgen.spec.prompt_checks import check_syntax, shorten
+from artgen.spec.prompt_schedule import ScheduledText, iterate_edits, parse_edits, parse_schedule
 from artgen.spec.prompt_weights import (
     AND,
     Break,
@@ -30,6 +30,7 @@ __all__ = [
     "parse_schedule",
     "parse_weights",
     "plain_text",
+    "uses_edits",
 ]
 
 KEYWORD = re.compile(r"\b(?:BREAK|AND)\b")
@@ -66,6 +67,12 @@ def plain_text(text: str, rule: str) -> str:
     return "".join(" " if isinstance(part, Break) else part.text for part in parts)
 
 
+def uses_edits(text: str) -> tuple[str, ...]:
+    """Return the first edit of a prompt, and AND, if it contains them."""
+    edit = next(iterate_edits(parse_edits(text)), None)
+    return (*([f"'{shorten(edit.source)}'"] if edit else []), *(["AND"] if AND.search(text) else []))
+
+
 def has_syntax(text: str, rule: str) -> bool:
     """Return whether a part of the prompt is not plain text: a weight, an escape, BREAK, AND or an edit.
 
@@ -74,4 +81,4 @@ def has_syntax(text: str, rule: str) -> bool:
     """
     if parse_weights(text, rule) != (WeightedText(text, 1.0),):
         return True
-    return rule == "a1111" and (AND.search(text) is not None or any(isinstance(e, Edit) for e in parse_edits(text)))
+    return rule == "a1111" and bool(uses_edits(text))

@@ -123,7 +123,6 @@ def check_nesting(depth: int) -> None:
         raise UsageError(
             f"A prompt can have at most {MAX_NESTING} nested brackets.",
             r"Write \( and \[ for brackets that are text, or use --prompt-weights none.",
-            settings=("prompt_weights",),
         )
 
 

@@ -29,7 +29,7 @@ VALUES = {
     "prompt": "a car", "negative_prompt": "x", "seed": "3", "scheduler": "euler", "fast": "cache", "size": "64x64",
     "background": "red", "sigma": "10", "mask": "mask.png", "expand": "8", "target_size": "64x64", "model": "tiny",
     "lora": "x", "device": "cpu", "memory_budget": "8GiB", "output": "out/",
-    "class_label": "3", "vae": "x", "refiner": "x",
+    "class_label": "3", "vae": "x", "refiner": "x", "style": "x", "embedding": "x",
 }  # fmt: skip
 NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_of(ReportSettings), "task"} | {
     "batch_size", "overwrite", "image", "files"
@@ -123,6 +123,8 @@ CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("negative_prompt", "bad", ("txt2img", "x", "-m", "zoo:flux-schnell")),
     ("guidance_scale", "3", ("txt2img", "x", "-m", "zoo:flux-schnell")),
     ("long_prompt", "chunk", ("txt2img", "x " * 600, "-m", "zoo:flux-schnell")),
+    ("long_prompt", "chunk", ("txt2img", "x", "-m", "zoo:flux-schnell")),
+    ("clip_skip", "2", ("txt2img", "x", "-m", "zoo:flux-schnell")),
     ("strength", "0.5", ("img2img", "in.png", "x", "-m", "zoo:flux2-klein")),
     ("class_label", "3", ("sample", "-m", "zoo:ddpm")),
     ("guidance_scale", "3", ("sample", "-m", "zoo:ddpm")),

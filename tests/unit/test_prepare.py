@@ -105,6 +105,9 @@ def test_prepared_requests_are_complete(models: dict[str, Path], task: str) -> N
     )
     may_be_unset = {
         "guidance_rescale",
+        "pag_scale",
+        "guide",
+        "clip_skip",
         "sigmas",
         "fast",
         "acceleration",

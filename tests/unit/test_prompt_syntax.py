@@ -286,7 +286,6 @@ REFUSED = {
     "[a:b:1.5]": "The last number of '[a:b:1.5]' must be a step or a fraction below 1, not 1.5.",
     "[a|[b:c:2.0]]": "The last number of '[b:c:2.0]' must be a step or a fraction below 1, not 2.0.",
     "[a|b]" * 1001: "A prompt can have at most 1000 parts such as [a:b:0.5] and [a|b], not 1001.",
-    "a" * 100_001: "A prompt can have at most 100000 characters, not 100001.",
 }
 
 
@@ -295,7 +294,7 @@ def test_invalid_syntax_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_syntax(text, "a1111")
     assert caught.value.message == REFUSED[text]
-    assert caught.value.hint or len(text) > 100_000
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["(red:abc)", "(red:nan)", "(red:inf)", "(a (b:1,5):1.2)", "(" * 101, "(a:9999)"])

@@ -117,20 +117,6 @@ def reject_long(model: ResolvedModel, request: PromptRequest, name: str) -> None
         )
 
 
-def reject_chunks(model: ResolvedModel, prompt: str) -> None:
-    """Validate that a prompt of a model without chunks fits the token limit.
-
-    Raises:
-        UsageError: The prompt is too long.
-    """
-    if truncated_part(model, prompt):
-        raise UsageError(
-            f"Cannot encode the prompt in chunks: '{model.name}' is not Stable Diffusion 1, 2, XL or 3.",
-            "Shorten the prompt, or use --long-prompt truncate.",
-            settings=("long_prompt",),
-        )
-
-
 def truncation_note(label: str, truncated: str, request: PromptRequest) -> str:
     """Return the note for a truncated prompt.
 

@@ -1,0 +1,132 @@
+"""Check the prompts of a request, and create the notes about them."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from artgen.images import IMAGE_SUFFIXES
+from artgen.registry import ResolvedModel
+from artgen.spec import prompt_syntax
+from artgen.spec.base_requests import PromptRequest, Request
+from artgen.spec.prompt_checks import shorten
+from artgen.spec.prompt_notes import syntax_notes
+from artgen.spec.prompt_syntax import Break, parse_weights, uses_edits
+from artgen.spec.settings import SETTING_GROUPS, Setting, aliases_of, options_of
+
+LABELS = {"prompt": "prompt", "negative_prompt": "negative prompt"}
+PROMPT_FILE_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".jsonl", ".yaml", ".yml"})
+MAX_LISTED_OPTIONS = 5
+
+OTHER_OPTIONS = re.compile(
+    "ar|aspect|chaos|cref|cw|hd|iw|niji|no|oref|ow|p|profile|q|quality|raw|relax|repeat|s|sref|stop|stylize|sv|sw|tile|"
+    "turbo|v|version|video|weird|"  # Midjourney
+    "sampler-name|n-iter|do-not-save-grid|restore-faces|tiling"  # prompts from a file of AUTOMATIC1111
+)
+"""Options of other tools in prompts that artgen does not have."""
+
+_OPTION = re.compile(r"(?<!\S)(?:--([a-zA-Z][\w-]{0,40})|-([a-zA-Z]))(?:[ =]+(?!-[a-zA-Z-])(\S{1,40}))?(?!\S)")
+
+
+def check_syntax(request: Request) -> None:
+    """Check the syntax of the prompts of a request.
+
+    Raises:
+        UsageError: see `prompt_syntax.check_syntax`.
+    """
+    if isinstance(request, PromptRequest):
+        for name in LABELS:
+            prompt_syntax.check_syntax(getattr(request, name), request.prompt_weights or "a1111")
+
+
+def prompt_notes(request: PromptRequest, model: ResolvedModel) -> Iterator[str]:
+    """Yield the notes about the syntax of the prompts of a complete request."""
+    rule = request.prompt_weights or "none"
+    for name, label in LABELS.items():
+        text = getattr(request, name)
+        if model.pipeline_entry.supports("prompt-syntax"):
+            yield from syntax_notes(text, rule)
+        elif unused := list(_unused_syntax(text, rule)):
+            yield (
+                f"{model.pipeline_entry.title} models have no CLIP text encoder for weights. Without effect in the "
+                f"{label}: {', '.join(unused)}."
+            )
+
+
+def _unused_syntax(text: str, rule: str) -> Iterator[str]:
+    if text.lstrip().startswith("{"):  # a JSON prompt is not changed
+        return
+    parts = parse_weights(text, rule)
+    weighted = [part for part in parts if not isinstance(part, Break) and part.weight != 1]
+    if weighted:
+        yield f"the weight of '{shorten(weighted[0].text)}'"
+    if any(isinstance(part, Break) for part in parts):
+        yield "BREAK"
+    if rule == "a1111":
+        yield from uses_edits(text)
+
+
+def input_notes(request: Request) -> Iterator[str]:
+    """Yield the notes about prompts that look like another input: options, a prompt file or an image."""
+    if not isinstance(request, PromptRequest) or request.expansion is not None:
+        return
+    for name, label in LABELS.items():
+        text = getattr(request, name)
+        yield from _option_notes(text, label)
+        yield from _file_notes(text, label)
+
+
+def _option_notes(text: str, label: str) -> Iterator[str]:
+    known, others = list[str](), list[str]()
+    for match in _OPTION.finditer(text):
+        long, short, value = match.groups()
+        flag = f"--{long.replace('_', '-').lower()}" if long else f"-{short}"
+        shown = shorten(match[0])
+        if flag in _options() and (long or value):
+            known.append(shown)
+        elif long and OTHER_OPTIONS.fullmatch(flag[2:]):
+            others.append(shown)
+    if known:
+        yield (
+            f"'{_listed(known)}' is part of the {label}, because it is inside the quotation marks. Write options after "
+            "the prompt."
+        )
+    if others:
+        yield (
+            f"'{_listed(others)}' is part of the {label}: artgen has no such option. Use --size for the aspect ratio, "
+            "and --negative-prompt for what the image should not show."
+        )
+
+
+def _listed(found: list[str]) -> str:
+    found = list(dict.fromkeys(found))
+    return "', '".join(found[:MAX_LISTED_OPTIONS])
+
+
+@cache
+def _options() -> frozenset[str]:
+    """Return the options of all settings, with their aliases."""
+    found: set[str] = set()
+    for group in SETTING_GROUPS:
+        fields = options_of(group)
+        for name, field in fields.items():
+            setting: Setting = field.metadata["setting"]
+            found |= {f"--{name.replace('_', '-')}", *setting.flags}
+        found |= {f"--{alias.replace('_', '-')}" for alias in aliases_of(fields)}
+    return frozenset(found)
+
+
+def _file_notes(text: str, label: str) -> Iterator[str]:
+    name = text.strip()
+    suffix = Path(name).suffix.lower() if len(name) < 4096 else ""
+    if suffix not in PROMPT_FILE_SUFFIXES | IMAGE_SUFFIXES or "\n" in name or not _is_file(name):
+        return
+    command = f"artgen img2img {name!r} PROMPT" if suffix in IMAGE_SUFFIXES else f"artgen batch {name!r}"
+    yield f"The {label} is the name of a file, and it is used as text. To read the file: {command}."
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
