@@ -37,7 +37,7 @@ TYPE_NAMES = {
 }  # fmt: skip
 
 UNITS = {
-    "seed": "", "steps": "denoising steps", "guidance_scale": "factor", "guidance_rescale": "fraction",
+    "seed": "", "steps": "denoising steps", "guidance_scale": "factor", "guidance_rescale": "fraction", "pag_scale": "factor",
     "width": "pixels", "height": "pixels", "strength": "fraction", "feather": "pixels", "max_side": "pixels",
     "expand": "pixels",
     "target_size": "pixels", "sigma": "gray levels of 255", "eta": "fraction", "self_ensemble": "runs",

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from artgen.errors import UsageError
-from artgen.jobs.pipeline_options import pag_scale, uses_cfg
-from artgen.jobs.prompt_plan import prompt_plan
+from artgen.jobs.pipeline_options import uses_cfg
 from artgen.registry import ResolvedModel, diffusers_folder
 from artgen.registry.pipelines import PipelineEntry, pipeline_entries
 from artgen.spec.base_requests import PromptRequest
@@ -35,8 +34,6 @@ def check_guidance(request: PromptRequest, model: ResolvedModel) -> None:
     """
     if request.pag_scale:
         _check_pag(request, model)
-    if pag_scale(request, model.pipeline_entry) > 0:
-        _check_pag_with_composition(request, model)
     if request.guidance_rescale:
         _check_rescale(request, model)
     if request.guide not in (None, "cfg"):
@@ -52,16 +49,6 @@ def _check_pag(request: PromptRequest, model: ResolvedModel) -> None:
         raise UsageError(
             f"Cannot use --pag-scale with '{model.name}': its denoiser has no block with self-attention.",
             "Remove --pag-scale.",
-            settings=("pag_scale",),
-        )
-
-
-def _check_pag_with_composition(request: PromptRequest, model: ResolvedModel) -> None:
-    """Check that the prompt has one part: PAG and AND both add inputs to the batch of the denoiser."""
-    if model.pipeline_entry.supports("prompt-syntax") and prompt_plan(request).is_composed:
-        raise UsageError(
-            "Cannot use AND in the prompt together with perturbed-attention guidance.",
-            "Use --pag-scale 0, or replace AND. `--prompt-weights none` reads AND as a word.",
             settings=("pag_scale",),
         )
 

@@ -44,7 +44,9 @@ def _check_composition(request: PromptRequest, model: ResolvedModel) -> None:
         )
     if pag_scale(request, entry) > 0:
         raise UsageError(
-            "Cannot combine prompts with AND with perturbed-attention guidance.", f"Use --pag-scale 0. {_PLAIN_HINT}"
+            "Cannot combine prompts with AND with perturbed-attention guidance.",
+            f"Use --pag-scale 0. {_PLAIN_HINT}",
+            settings=("pag_scale",),
         )
 
 
