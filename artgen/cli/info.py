@@ -24,22 +24,22 @@ def info(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Images, sidecar files, A1111 text files, or .safetensors or .gguf files.", metavar="FILE..."
+            help="Images, sidecar files, text files of other tools, or .safetensors or .gguf files.", metavar="FILE..."
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file.")] = False,
 ) -> None:
     """Print the metadata of images and LoRA files.
 
-    The command reads the record of artgen, the text of A1111, workflows of ComfyUI, and headers of .safetensors and
-    .gguf files.
+    The command reads the record of artgen, the metadata of A1111, ComfyUI and other tools, and headers of .safetensors
+    and .gguf files.
 
     artgen info fox.png
     """
     failures: list[ArtgenError] = []
     for file in files:
         try:
-            source, values = (
+            source, values, notes = (
                 _weight_file_metadata(file) if file.suffix.lower() in WEIGHT_FILE_SUFFIXES else _image_metadata(file)
             )
         except ArtgenError as error:
@@ -47,24 +47,27 @@ def info(
             failures.append(error)
             continue
         if as_json:
-            print_json({"file": str(file), "source": source, **values})
+            print_json({"file": str(file), "source": source, **values, **({"notes": list(notes)} if notes else {})})
             continue
         print_note(f"'{file}': metadata from {source}." if values else f"'{file}' contains no metadata.")
         for name, value in values.items():
             for line in _format_value(name, value):
                 print_result(line)
+        for note in notes:
+            print_note(note)
     if failures:
         raise typer.Exit(failures[0].exit_code)
 
 
-def _image_metadata(file: Path) -> tuple[str, dict[str, Any]]:
+def _image_metadata(file: Path) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     from artgen import metadata
 
     image_metadata = metadata.read_metadata(file)
-    return image_metadata.source, image_metadata.values
+    external = None if image_metadata.record else image_metadata.external
+    return image_metadata.source, image_metadata.values, (*image_metadata.notes, *(external.notes if external else ()))
 
 
-def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any]]:
+def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     from artgen.registry import lora as lora_files
     from artgen.registry.checkpoint_content import inspect_file
     from artgen.registry.web import read_description
@@ -73,7 +76,7 @@ def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any]]:
     is_lora = checkpoint.kind == "lora"
     values = lora_files.describe_lora(file) if is_lora else dataclasses.asdict(checkpoint)
     description = read_description(file)
-    return "header", values | {name: description[name] for name in DESCRIPTION_FIELDS if description.get(name)}
+    return "header", values | {name: description[name] for name in DESCRIPTION_FIELDS if description.get(name)}, ()
 
 
 def _format_value(name: str, value: Any) -> Iterator[str]:

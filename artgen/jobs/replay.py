@@ -122,7 +122,8 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
         notes += more_notes
     else:
         raise InputFileError(
-            f"Cannot replay '{path}': its metadata contains no prompt.",
+            f"Cannot replay '{path}': its metadata contains no prompt."
+            + (f" It is of {found.external.tool_name}." if found.external else ""),
             "`artgen info` shows the metadata. Other programs may have removed it.",
         )
     _check_task(path, record)

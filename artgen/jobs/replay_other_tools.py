@@ -1,24 +1,39 @@
-"""Convert the metadata of AUTOMATIC1111 and ComfyUI to a record."""
+"""Convert the metadata of other tools to a record of artgen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, UsageError
 from artgen.jobs.replay_files import find_embedding, find_lora
-from artgen.metadata import ExternalRecord
+from artgen.metadata import ExternalRecord, Feature
 from artgen.spec.records import from_record
+from artgen.spec.sampler_names import split_spacing
+from artgen.spec.schedulers import find_scheduler
 
 SUPPORTED_FIELDS = (
-    "prompt", "negative_prompt", "steps", "scheduler", "sigmas", "guidance_scale", "seed", "width", "height"
+    "prompt", "negative_prompt", "prompt_weights", "clip_skip", "steps", "scheduler", "sigmas", "guidance_scale",
+    "guidance_rescale", "seed", "width", "height",
 )  # fmt: skip
-"""Supported fields. The model is not supported, because other tools name models differently."""
+"""Fields that are used. The model is not used, because other tools name models differently."""
 
-IGNORED_KEYS = frozenset({"model", "model_hash", "Version", "RNG", "Lora hashes"})
-"""Fields that are ignored without a note: another note mentions the field, or the field does not affect the pixels."""
+OTHER_FIELDS = frozenset({"task", "strength", "model", "model_hash", "vae"})
+"""Fields with a note of their own."""
+
+SILENT_NAMES = frozenset(
+    {
+        "version", "app", "user", "rng", "lora hashes", "ti hashes", "hashes", "backend", "job id", "created_at",
+        "date", "civitai resources",
+    }
+)  # fmt: skip
+"""Metadata that is ignored without a note: another note mentions it, or it does not affect the pixels."""
 
 MAX_LISTED_FIELDS = 8
+MAX_NOTED_FEATURES = 12
 MAX_VALUE_CHARS = 80
+
+INPUT_FEATURES = ("input image", "mask", "denoise below 1")
+"""Features that the note about the missing input image covers."""
 
 
 def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -30,33 +45,26 @@ def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, str]) 
         changes: settings that `--set` replaces.
     """
     fields = external.fields
-    record: dict[str, Any] = {"task": "txt2img"}
-    record |= {name: fields[name] for name in ("prompt", "negative_prompt") if name in fields}
-    notes = list(external.notes)
+    record, notes = _task_record(external, changes)
+    notes = [*external.notes, *notes]
     for name in SUPPORTED_FIELDS:
-        if name not in fields or name in record or name in changes:
+        if name not in fields or name in changes or (name == "sigmas" and "scheduler" in changes):
             continue
-        # Sigmas belong to the scheduler. Do not combine them with another scheduler.
-        lacks_scheduler = name == "sigmas" and "scheduler" not in record and "scheduler" in fields
-        if lacks_scheduler and "scheduler" in changes:
-            continue
-        value = fields[name]
-        if not lacks_scheduler and _is_valid(record, name, value):
-            record[name] = value
+        if name == "scheduler":
+            notes += _set_scheduler(record, external)
+        elif name != "sigmas" and record["task"] != "txt2img" and name in ("width", "height"):
+            continue  # the size of the input image
+        elif name == "sigmas" and "scheduler" in fields and "scheduler" not in record:
+            notes.append(_unsupported_note(name, fields[name]))  # Sigmas belong to the scheduler.
+        elif _is_valid(record, name, fields[name]):
+            record[name] = fields[name]
         else:
-            replacement = "A random seed" if name == "seed" else "The default of the model"
-            notes.append(
-                f"The {name} {str(value)[:MAX_VALUE_CHARS]!r} is not supported. {replacement} is used instead."
-            )
-    unsupported = [name for name in fields if name not in SUPPORTED_FIELDS and name not in IGNORED_KEYS]
-    unsupported += [name for name in external.other if name not in IGNORED_KEYS]
-    if unsupported:
-        listed, hidden = unsupported[:MAX_LISTED_FIELDS], len(unsupported) - MAX_LISTED_FIELDS
-        notes.append(f"Ignored metadata: {', '.join(listed)}{f' and {hidden} more' if hidden > 0 else ''}.")
+            notes.append(_unsupported_note(name, fields[name]))
+    notes += [*_feature_notes(external, record), *_ignored_note(external)]
     if fields.get("model") and "model" not in changes:
         notes.append(
-            f"The image was generated with the model {fields['model']!r} of another tool. To set the model, add "
-            "--set model=NAME."
+            f"The image was generated with the model {str(fields['model'])[:MAX_VALUE_CHARS]!r} of another tool. To set "
+            "the model, add --set model=NAME."
         )
     if "lora" not in changes:
         loras, lora_notes = _find_loras(path, external)
@@ -71,9 +79,100 @@ def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, str]) 
     return record, notes
 
 
-def _is_valid(record: Mapping[str, Any], name: str, value: Any) -> bool:
+def _task_record(external: ExternalRecord, changes: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Return a record with the task: img2img or inpaint if `changes` has the input files, else txt2img with a note."""
+    task, strength = str(external.fields.get("task", "txt2img")), external.fields.get("strength")
+    has_image = bool(changes.get("image"))
+    has_mask = has_image and bool(changes.get("mask"))
+    used = "inpaint" if has_mask else "img2img" if has_image else "txt2img"
+    record: dict[str, Any] = {"task": used}
+    if used != "txt2img" and strength is not None and "strength" not in changes:
+        if _is_valid({"task": used, "image": "-", **({"mask": "-"} if has_mask else {})}, "strength", strength):
+            record["strength"] = strength
+        else:
+            return record, [_unsupported_note("strength", strength)]
+    if task in ("txt2img", used):
+        return record, []
+    files = "an input image and a mask" if task == "inpaint" else "an input image"
+    details = f"{task}, strength {strength}" if strength is not None else task
+    option = "--set image=PATH --set mask=PATH" if task == "inpaint" else "--set image=PATH"
+    missing = "the mask is not used" if has_image else "the prompt alone is used"
+    return record, [
+        f"The image was generated from {files} ({details}), which the metadata does not contain: {missing}. To use "
+        f"{'it' if task == 'img2img' else 'them'}, add {option}."
+    ]
+
+
+def _set_scheduler(record: dict[str, Any], external: ExternalRecord) -> list[str]:
+    """Set the scheduler that has the same algorithm. Return notes."""
+    name = str(external.fields["scheduler"])
+    solver, spacing = name, None
     try:
-        from_record({**record, name: value})
+        find_scheduler(solver)
+    except UsageError:
+        solver, spacing = split_spacing(name)
+    try:
+        scheduler = find_scheduler(solver)
+    except UsageError as error:
+        hint = f" {error.hint}" if error.hint.startswith("Similar") else ""
+        return [
+            f"The scheduler {name[:MAX_VALUE_CHARS]!r} is not supported. The default of the model is used instead."
+            f"{hint} To set it, add --set scheduler=NAME."
+        ]
+    record["scheduler"] = solver
+    notes = []
+    if spacing:
+        if "sigmas" not in external.fields and _is_valid(record, "sigmas", spacing):
+            record["sigmas"] = spacing
+        else:
+            notes.append(
+                f"The spacing of the noise levels {spacing!r} of the scheduler {name!r} is not supported. The default "
+                "of the model is used instead."
+            )
+    if scheduler.name == "unipc" and name.casefold() != "uni_pc_bh2":
+        notes.append("artgen uses the variant bh2 of UniPC; the other tool may have used bh1.")
+    if name.casefold().endswith("_gpu"):
+        notes.append(f"The scheduler {name!r} generated its noise on the GPU, so the image will differ.")
+    return notes
+
+
+def _feature_notes(external: ExternalRecord, record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a note for each feature that is not used."""
+    skipped = INPUT_FEATURES if "task" in external.fields else ()
+    if record["task"] != "txt2img":
+        skipped = INPUT_FEATURES
+    features = [feature for feature in external.features if feature.name not in skipped]
+    for feature in features[:MAX_NOTED_FEATURES]:
+        yield _feature_note(feature)
+    if len(features) > MAX_NOTED_FEATURES:
+        names = ", ".join(feature.name for feature in features[MAX_NOTED_FEATURES:])
+        yield f"Also not used: {names[: 4 * MAX_VALUE_CHARS]}."
+
+
+def _feature_note(feature: Feature) -> str:
+    value = f" ({feature.value[: 3 * MAX_VALUE_CHARS]})" if feature.value else ""
+    return f"Not used: {feature.name}{value}. {feature.reason or 'artgen does not support it.'}"
+
+
+def _ignored_note(external: ExternalRecord) -> list[str]:
+    known = {*SUPPORTED_FIELDS, *OTHER_FIELDS}
+    names = [name for name in external.fields if name not in known]
+    names += [name for name in external.other if name.lower() not in SILENT_NAMES]
+    if not names:
+        return []
+    listed, hidden = names[:MAX_LISTED_FIELDS], len(names) - MAX_LISTED_FIELDS
+    return [f"Ignored metadata: {', '.join(listed)}{f' and {hidden} more' if hidden > 0 else ''}."]
+
+
+def _unsupported_note(name: str, value: object) -> str:
+    replacement = "A random seed" if name == "seed" else "The default of the model"
+    return f"The {name} {str(value)[:MAX_VALUE_CHARS]!r} is not supported. {replacement} is used instead."
+
+
+def _is_valid(record: Mapping[str, Any], name: str, value: Any) -> bool:
+    required = {"img2img": {"image": "-"}, "inpaint": {"image": "-", "mask": "-"}}.get(record["task"], {})
+    try:
+        from_record({**required, **record, name: value})
     except UsageError:
         return False
     return True
@@ -101,5 +200,8 @@ def _find_loras(path: Path, external: ExternalRecord) -> tuple[list[str], list[s
         try:
             found.append(find_lora(path, text, lora.digest))
         except InputFileError:
-            notes.append(f"The LoRA {text} was not found, or has another hash. To use it, add --set lora=PATH:SCALE.")
+            reason = "has another hash" if lora.digest else "the metadata has no hash of it"
+            notes.append(
+                f"The LoRA {text[:MAX_VALUE_CHARS]} was not found, or {reason}. To use it, add --set lora=PATH:SCALE."
+            )
     return found, notes

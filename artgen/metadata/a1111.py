@@ -1,4 +1,4 @@
-"""Write and parse generation parameters in the text format of AUTOMATIC1111's web UI (A1111).
+"""Write generation parameters in the text format of AUTOMATIC1111's web UI (A1111).
 
     PROMPT
     Negative prompt: NEGATIVE
@@ -13,27 +13,17 @@ the first 12 digits of the SHA-256 of the file without its header (`extensions-b
 
 import contextlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 
 from artgen.errors import UsageError
-from artgen.metadata.external_record import ExternalRecord, RecordedFile, describe_all, valid_fields
+from artgen.metadata.a1111_text import NEGATIVE_PREFIX
 from artgen.spec.lora import LoraSpec, parse_lora
-from artgen.spec.prompt_tags import PromptTag, parse_lora_tag, remove_tags
 from artgen.spec.schedulers import find_scheduler
 
-NEGATIVE_PREFIX = "Negative prompt:"
-
 _SCHEDULE_LABELS = {"karras": "Karras", "exponential": "Exponential", "beta": "Beta", "normal": "Normal"}
-# Text from a file is parsed in linear time: each pattern has a bounded number of attempts at each position. `*+` is
-# possessive: it does not return characters.
-_KEY_PATTERN = re.compile(r"\s*+(\w[\w \-/.]{0,63}?)\s{0,16}:\s*+")
-_JSON_DECODER = json.JSONDecoder()
 _HASH_PATTERN = re.compile(r"[0-9a-fA-F]{10,64}")
-_MAX_INVALID_JSON_VALUES = 100
-"""Number of values of a line that start like JSON and are not JSON; an error takes time in proportion to the line."""
 _NEEDS_QUOTES_PATTERN = re.compile(r'[,:\n\r\t]|^["{\[\s]|\s$')
 
 
@@ -118,123 +108,6 @@ def public_model_name(model: object) -> str:
     if text.startswith(("/", "~", ".")) or text.endswith(".safetensors"):
         return PurePosixPath(text).name.removesuffix(".safetensors") or text
     return text
-
-
-def parse_a1111(text: str) -> ExternalRecord:
-    """Parse A1111 text of any tool.
-
-    The parameters are the last line that starts with "Steps: ", or the last line if it has three or more `Key: value`
-    pairs. LoRAs are removed from the prompt. The function raises no errors: text without parameters gives only a
-    prompt.
-    """
-    lines = text.replace("\r\n", "\n").strip().split("\n")
-    parameter_line = _find_parameter_line(lines)
-    prompt, negative = _split_prompts(lines[:parameter_line])
-    values: dict[str, object] = {"prompt": prompt, "negative_prompt": negative or None}
-    other: dict[str, str] = {}
-    for name, value in _parse_pairs("\n".join(lines[parameter_line:])):
-        _add_field(values, other, name, value)
-    _split_schedule(values)
-    loras = _extract_loras(values, other)
-    fields, rejected = valid_fields(values)
-    return ExternalRecord("a1111", fields, loras, other=describe_all(other | rejected))
-
-
-def _extract_loras(values: dict[str, object], other: Mapping[str, str]) -> tuple[RecordedFile, ...]:
-    """Remove the LoRA tags from the prompt and return the LoRAs. Tags with invalid scales stay in the prompt."""
-    loras: list[LoraSpec] = []
-
-    def read(tag: PromptTag) -> bool:
-        if not tag.is_lora:
-            return False
-        try:
-            loras.append(parse_lora_tag(tag)[0])
-        except UsageError:
-            return False
-        return True
-
-    values["prompt"] = remove_tags(str(values["prompt"]), read)
-    parts = (part.rpartition(":") for part in other.get("Lora hashes", "").split(","))
-    digests = {name.strip(): digest.strip() for name, _, digest in parts}
-    return tuple(RecordedFile(lora.name, digests.get(lora.name, ""), lora.scale, lora.text_scale) for lora in loras)
-
-
-def _find_parameter_line(lines: list[str]) -> int:
-    for index in range(len(lines) - 1, -1, -1):
-        if lines[index].startswith("Steps: ") and len(list(_parse_pairs(lines[index]))) >= 3:
-            return index
-    last = len(lines) - 1
-    return last if len(list(_parse_pairs(lines[last]))) >= 3 else len(lines)
-
-
-def _split_prompts(lines: list[str]) -> tuple[str, str]:
-    for index, line in enumerate(lines):
-        if line.startswith(NEGATIVE_PREFIX):
-            negative = [line[len(NEGATIVE_PREFIX) :], *lines[index + 1 :]]
-            return "\n".join(lines[:index]).strip(), "\n".join(negative).strip()
-    return "\n".join(lines).strip(), ""
-
-
-def _parse_pairs(line: str) -> Iterator[tuple[str, str]]:
-    """Split `Key: value, Key: "quoted, value", Key: {json}`. A comma inside an unquoted value belongs to the value."""
-    match = _KEY_PATTERN.match(line)
-    num_invalid = 0
-    while match:
-        name, position = match[1], match.end()
-        value: list[str] = []
-        if line[position : position + 1] in ('"', "{", "[") and num_invalid < _MAX_INVALID_JSON_VALUES:
-            try:
-                decoded, position = _JSON_DECODER.raw_decode(line, position)
-                value = [decoded if isinstance(decoded, str) else json.dumps(decoded, ensure_ascii=False)]
-            except (ValueError, RecursionError):
-                num_invalid += 1
-        match = None
-        while position < len(line) and not match:
-            comma = line.find(",", position)
-            end = len(line) if comma < 0 else comma
-            value.append(line[position:end])
-            position = end + 1
-            match = _KEY_PATTERN.match(line, position)
-            if not match and position < len(line):
-                value.append(",")
-        yield name, "".join(value).strip()
-
-
-def _add_field(fields: dict[str, object], other: dict[str, str], name: str, value: str) -> None:
-    if name == "Size" and (size := re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", value)):
-        fields["width"], fields["height"] = int(size[1]), int(size[2])
-    elif name in ("Steps", "Seed") and re.fullmatch(r"-?[0-9]{1,20}", value):
-        fields[name.lower()] = int(value)
-    elif name == "CFG scale" and (number := _parse_number(value)) is not None:
-        fields["guidance_scale"] = number
-    elif name == "Denoising strength" and (number := _parse_number(value)) is not None:
-        fields["strength"] = number
-    elif name == "Sampler":
-        fields["scheduler"] = value
-    elif name in ("Model", "Model hash"):
-        fields[name.lower().replace(" ", "_")] = value
-    elif name == "Schedule type" and value.lower() in _SCHEDULE_LABELS:
-        fields["sigmas"] = value.lower()
-    else:
-        other[name] = value
-
-
-def _split_schedule(fields: dict[str, object]) -> None:
-    """Split the sampler name of older files, such as "DPM++ 2M Karras"."""
-    sampler = fields.get("scheduler")
-    if not isinstance(sampler, str) or "sigmas" in fields:
-        return
-    head, _, tail = sampler.rpartition(" ")
-    if head and tail.lower() in ("karras", "exponential"):
-        fields["scheduler"], fields["sigmas"] = head, tail.lower()
-
-
-def _parse_number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _quote_if_needed(value: str) -> str:

@@ -138,7 +138,10 @@ class ExternalRecord:
                 values[name] = [str(file) if name == "lora" else file.name for file in files]
                 values[f"{name}_hashes"] = [file.digest for file in files]
         if self.features:
-            values["features"] = {feature.name: feature.value for feature in self.features}
+            values["features"] = {
+                feature.name: f"{feature.value}{'' if feature.supported else ' (not supported)'}".strip()
+                for feature in self.features
+            }
         if self.other:
             values["other"] = dict(self.other)
         return values

@@ -1,16 +1,27 @@
 """Read the generation metadata of images. Metadata is untrusted: the size and the depth of the values are limited."""
 
-import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from artgen.errors import InputFileError
-from artgen.metadata.a1111 import parse_a1111
 from artgen.metadata.comfy import parse_comfy
-from artgen.metadata.containers import extract_texts
+from artgen.metadata.containers import RawTexts, extract_texts, text_file_texts
 from artgen.metadata.external_record import ExternalRecord
-from artgen.metadata.writing import MAX_SIDECAR_BYTES, MINIMAL_KEYS, XMP_NAMESPACE, sidecar_path
-from artgen.system.external_data import parse_json
+from artgen.metadata.json_texts import json_object
+from artgen.metadata.stealth import find_stealth_signature
+from artgen.metadata.tools import read_external
+from artgen.metadata.writing import MAX_SIDECAR_BYTES, MINIMAL_KEYS, sidecar_path
+from artgen.metadata.xmp import RECORD as XMP_RECORD
+from artgen.metadata.xmp import xmp_texts
+from artgen.spec.requests import TASKS
+from artgen.system.external_data import parse_json, read_optional
+
+NEIGHBOR_SUFFIXES = (".txt", ".json", ".swarm.json", ".metadata.json")
+"""Suffixes of the files that AUTOMATIC1111, Easy Diffusion, SwarmUI and mflux write beside an image."""
+
+MAX_SHOWN_TEXTS = 5
+MAX_SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True)
@@ -42,33 +53,95 @@ class ImageMetadata:
 
 
 def read_metadata(path: Path) -> ImageMetadata:
-    """Read a PNG, JPEG or WebP image, a `.json` record or ComfyUI graph, or a text file with A1111 parameters.
+    """Read an image, a JSON record or a text file with A1111 parameters.
 
-    The limit is 1 MiB per text in an image and 8 MiB per text file; larger data is ignored with a note. The JSON
-    sidecar is read only if the image does not contain a full record.
+    Images are PNG, JPEG, WebP, AVIF and TIFF. The limit is 1 MiB per text in an image and 8 MiB per text file; larger
+    data is ignored with a note. The JSON sidecar is read only if the image does not contain a full record. A text file
+    of another tool beside an image is read only if the image has no generation metadata.
 
     Raises:
         InputFileError: The file is missing, unreadable, damaged, or contains no generation metadata.
     """
-    texts = extract_texts(path)
-    notes = list(texts.notes)
-    record = _parse_record(texts.record, notes)
+    raw = extract_texts(path)
+    notes = list(raw.notes)
+    record = _parse_record(_record_text(raw), notes)
     source = "artgen"
-    if texts.is_image and (record is None or record.keys() <= MINIMAL_KEYS):
+    if raw.is_image and (record is None or record.keys() <= MINIMAL_KEYS):
         sidecar_record = _read_sidecar(path, notes)
         if sidecar_record is not None:
             record, source = sidecar_record, "sidecar"
-    external = parse_a1111(texts.parameters) if texts.parameters else None
-    if external is not None and not texts.is_image and len(external.fields) < 3:
-        external = None  # any text file can be parsed as a prompt
-    if external is None:
-        external = parse_comfy(_parse_json(texts.prompt, notes), _parse_json(texts.workflow, notes))
+    external = read_external(raw.texts) or _read_comfy(raw.texts, notes)
+    if record is None and external is None and raw.is_image:
+        external = _read_neighbor(path, notes)
     if record is None and external is None:
-        raise InputFileError(
-            " ".join([f"'{path}' contains no generation metadata.", *notes]),
-            "Use an image saved by artgen, AUTOMATIC1111 or ComfyUI; editors and messengers remove the metadata.",
-        )
+        raise _no_metadata_error(path, raw, notes)
     return ImageMetadata(source if record or external is None else external.tool, record, external, tuple(notes))
+
+
+def _record_text(raw: RawTexts) -> str | None:
+    """Return the text of artgen's record. A JSON file is a record if it has the keys of a record."""
+    text = raw.texts.get("artgen") or raw.texts.get(XMP_RECORD)
+    if text is None and not raw.is_image:
+        data = json_object(raw.texts, "json")
+        is_record = "artgen" in data or data.get("task") in TASKS or isinstance(data.get("prompt"), str)
+        if is_record and read_external(raw.texts) is None:
+            return raw.texts["json"]
+    return text
+
+
+def _read_comfy(texts: Mapping[str, str], notes: list[str]) -> ExternalRecord | None:
+    """Read the graphs of ComfyUI: PNG texts, EXIF texts that start with the name of the graph, or a JSON file."""
+    graphs = {name: texts[name] for name in ("prompt", "workflow") if name in texts}
+    for value in (texts.get("Make", ""), texts.get("Model", ""), texts.get("ImageDescription", "")):
+        name, colon, text = value.partition(":")
+        if colon and name.lower() in ("prompt", "workflow") and text.lstrip().startswith("{"):
+            graphs.setdefault(name.lower(), text)
+    if '"class_type"' in (text := texts.get("json", "")):
+        graphs["prompt"] = text
+    elif '"widgets_values"' in text or '"nodes"' in text:
+        graphs["workflow"] = text
+    graphs = {name: text for name, text in graphs.items() if text.lstrip().startswith("{")}
+    return parse_comfy(_parse_json(graphs.get("prompt"), notes), _parse_json(graphs.get("workflow"), notes))
+
+
+def _read_neighbor(path: Path, notes: list[str]) -> ExternalRecord | None:
+    """Read the text file that other tools write beside an image: `fox.txt`, or the JSON of the image."""
+    for suffix in NEIGHBOR_SUFFIXES:
+        neighbor = path.with_suffix(suffix) if path.suffix else path.with_name(path.name + suffix)
+        data = read_optional(neighbor, MAX_SIDECAR_BYTES)
+        if not data:
+            continue
+        try:
+            texts = text_file_texts(data, neighbor).texts
+        except InputFileError:
+            continue
+        record = read_external(texts) or _read_comfy(texts, [])
+        if record is not None:
+            notes.append(f"The metadata is from '{neighbor.name}' next to the image.")
+            return record
+    return None
+
+
+def _no_metadata_error(path: Path, raw: RawTexts, notes: list[str]) -> InputFileError:
+    """Return the error for a file without a prompt. The message contains what was found instead."""
+    message = f"'{path}' contains no generation metadata."
+    found = [
+        f"{name.removeprefix('xmp:')} {text.strip()[:MAX_SHOWN_CHARS]!r}"
+        for name, text in raw.texts.items()
+        if name != "C2PA" and text.strip()
+    ]
+    if found:
+        more = f" and {len(found) - MAX_SHOWN_TEXTS} more" if len(found) > MAX_SHOWN_TEXTS else ""
+        message += f" Its texts are not prompts: {', '.join(found[:MAX_SHOWN_TEXTS])}{more}."
+    if "C2PA" in raw.texts:
+        message += f" It has C2PA content credentials of {raw.texts['C2PA']}, which contain no prompt."
+    if raw.is_image and (signature := find_stealth_signature(path)):
+        message += f" It has stealth metadata ('{signature}') in its pixels, which artgen does not support."
+    return InputFileError(
+        " ".join([message, *notes]),
+        "Use an image saved by artgen, AUTOMATIC1111, ComfyUI or another tool that embeds the prompt; editors and "
+        "messengers remove it.",
+    )
 
 
 def has_sidecar(image_path: Path) -> bool:
@@ -103,45 +176,8 @@ def _parse_record(text: str | None, notes: list[str]) -> dict[str, object] | Non
 
 def _xmp_payload(text: str) -> str:
     """Return the JSON inside an XMP packet. Text that is not XMP is returned unchanged."""
-    if not text.lstrip("\ufeff \n\r\t").startswith("<"):
-        return text
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        return ""
-    finder = _RecordFinder()
-    try:
-        parser = ElementTree.XMLParser(target=finder)
-        parser.feed(text)
-        parser.close()
-    except (ElementTree.ParseError, ValueError):
-        return ""
-    return finder.record or ""
-
-
-class _RecordFinder:
-    """Collect the first record of an XMP packet, an attribute or the text of an element, without building a tree."""
-
-    NAME = f"{{{XMP_NAMESPACE}}}record"
-
-    def __init__(self) -> None:
-        self.record: str | None = None
-        self._texts: list[str] | None = None
-
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        if self.record is None and self._texts is None:
-            self.record = attributes.get(self.NAME)
-            if tag == self.NAME:
-                self._texts = []
-
-    def data(self, text: str) -> None:
-        if self._texts is not None:
-            self._texts.append(text)
-
-    def end(self, tag: str) -> None:
-        if tag == self.NAME and self._texts is not None:
-            self.record, self._texts = "".join(self._texts), None
-
-    def close(self) -> None:
-        """Finish the parsing, as the parser requires."""
+    is_packet = text.lstrip("\ufeff \n\r\t").startswith("<")
+    return xmp_texts(text).get(XMP_RECORD, "") if is_packet else text
 
 
 def _parse_json(text: str | None, notes: list[str]) -> object:

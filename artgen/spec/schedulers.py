@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from artgen.errors import UsageError
+from artgen.spec.sampler_names import UNSUPPORTED_SCHEDULERS
 
 SIGMA_SPACINGS = ("normal", "karras", "exponential", "beta")
 """Spacings of the noise levels: default of the model, Karras et al. 2022, exponential, Beta distribution."""
@@ -58,7 +59,8 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         note="second order; 15 steps or more",
     ),
     Scheduler(
-        "dpm++2m-sde", "DPM++ 2M SDE", "DPMSolverMultistepScheduler", ("dpmpp_2m_sde", "k_dpmpp_2m_sde"),
+        "dpm++2m-sde", "DPM++ 2M SDE", "DPMSolverMultistepScheduler",
+        ("dpmpp_2m_sde", "k_dpmpp_2m_sde", "dpmpp_2m_sde_gpu"),
         _freeze_config(algorithm_type="sde-dpmsolver++", solver_order=2), supports_sigmas=True, supports_zero_snr=True,
         note="dpm++2m; adds noise at each step",
     ),
@@ -73,7 +75,7 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         note="single-step variant of dpm++2m; deterministic",
     ),
     Scheduler(
-        "dpm++sde", "DPM++ SDE", "DPMSolverSDEScheduler", ("dpmpp_sde", "k_dpmpp_sde"),
+        "dpm++sde", "DPM++ SDE", "DPMSolverSDEScheduler", ("dpmpp_sde", "k_dpmpp_sde", "dpmpp_sde_gpu"),
         supports_sigmas=True, required_packages=("torchsde",), note="stochastic; two model calls per step",
     ),
     Scheduler(
@@ -89,14 +91,15 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         note="second order; two model calls per step",
     ),
     Scheduler(
-        "dpm2", "DPM2", "KDPM2DiscreteScheduler", ("dpm_2", "k_dpm_2"), supports_sigmas=True,
+        "dpm2", "DPM2", "KDPM2DiscreteScheduler", ("dpm_2", "k_dpm_2", "kdpm_2"), supports_sigmas=True,
         note="second order; two model calls per step",
     ),
     Scheduler(
-        "dpm2-a", "DPM2 a", "KDPM2AncestralDiscreteScheduler", ("dpm_2_ancestral", "k_dpm_2_a", "k_dpm_2_ancestral"),
+        "dpm2-a", "DPM2 a", "KDPM2AncestralDiscreteScheduler",
+        ("dpm_2_ancestral", "k_dpm_2_a", "k_dpm_2_ancestral", "kdpm_2_a"),
         supports_sigmas=True, note="dpm2; adds noise at each step",
     ),
-    Scheduler("lms", "LMS", "LMSDiscreteScheduler", ("k_lms",), supports_sigmas=True, note="linear multistep"),
+    Scheduler("lms", "LMS", "LMSDiscreteScheduler", ("k_lms", "LMSD"), supports_sigmas=True, note="linear multistep"),
     Scheduler("ddim", "DDIM", "DDIMScheduler", supports_zero_snr=True, note="deterministic (Song et al. 2021)"),
     Scheduler(
         "ddpm", "DDPM", "DDPMScheduler", supports_zero_snr=True,
@@ -126,35 +129,15 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         "tcd", "TCD", "TCDScheduler", supports_zero_snr=True, note="for trajectory consistency models, 4 to 8 steps"
     ),
     Scheduler(
-        "flow-euler", "Euler (flow)", "FlowMatchEulerDiscreteScheduler", ("flow_match_euler", "rectified_flow"),
+        "flow-euler", "Euler (flow)", "FlowMatchEulerDiscreteScheduler",
+        ("flow_match_euler", "euler_flow_match", "rectified_flow"),
         supports_sigmas=True, is_flow_matching=True, note="for Stable Diffusion 3 and Flux",
     ),
     Scheduler(
-        "flow-heun", "Heun (flow)", "FlowMatchHeunDiscreteScheduler", ("flow_match_heun",),
+        "flow-heun", "Heun (flow)", "FlowMatchHeunDiscreteScheduler", ("flow_match_heun", "heun_flow_match"),
         is_flow_matching=True, note="for Stable Diffusion 3 and Flux; two model calls per step",
     ),
 )  # fmt: skip
-
-
-UNSUPPORTED_SCHEDULERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "DPM++ 2S a": ("euler-a", "dpm2-a", "dpm++2s"),
-        "dpmpp_2s_ancestral": ("euler-a", "dpm2-a", "dpm++2s"),
-        "DPM++ 2M SDE Heun": ("dpm++2m-sde",),
-        # The third-order SDE solver of diffusers 0.42 has another coefficient than k-diffusion's `sample_dpmpp_3m_sde`.
-        "DPM++ 3M SDE": ("dpm++2m-sde", "dpm++3m"),
-        "dpm++2mv2": ("dpm++2m",),
-        "DPM-Solver": ("dpm++2m", "dpm++2s"),
-        "DPM-Solver++": ("dpm++2m", "dpm++2s", "dpm++3m"),
-        "DPM fast": ("dpm++2s", "dpm++2m"),
-        "DPM adaptive": ("dpm++2m", "dpm++3m"),
-        "heunpp2": ("heun",),
-        "Restart": ("heun", "euler-a"),
-        "iPNDM": ("pndm", "deis"),
-        "ipndm_v": ("pndm", "deis"),
-    }
-)
-"""Names of other tools' schedulers that artgen does not have, and the closest schedulers that it has."""
 
 
 def normalize_name(name: str) -> str:
@@ -194,9 +177,11 @@ def find_scheduler_with_sigmas(name: str) -> tuple[Scheduler, str | None]:
     Raises:
         UsageError: the name is unknown; the hint lists similar names.
     """
-    folded = normalize_name(name)
+    folded = normalize_name(name.removeprefix("sample_"))
     if folded in _BY_NAME:
         return _BY_NAME[folded], None
+    if name.endswith(("_k", "_ka")) and (stem := normalize_name(name.rpartition("_")[0])) in _BY_NAME:
+        return _BY_NAME[stem], "karras"
     for sigmas in SIGMA_SPACINGS:
         stem = folded.removesuffix(sigmas)
         if stem != folded and stem in _BY_NAME:

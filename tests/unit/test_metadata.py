@@ -79,7 +79,7 @@ def test_a1111_text_round_trips(prompt: str, negative: str, model: str) -> None:
     expected = {**record, "scheduler": "DPM++ 2M", "model_hash": "6ce0161689"}
     for name in ("task", "artgen", *(key for key in ("negative_prompt", "model") if not expected[key])):
         del expected[name]
-    assert parsed == expected
+    assert parsed == {**expected, "task": "img2img", "prompt_weights": "a1111"}  # a text with a denoising strength
 
 
 def test_a1111_text_has_the_common_format() -> None:
@@ -131,26 +131,26 @@ def test_a1111_text_of_other_tools_is_parsed() -> None:
         "masterpiece, Steps: to heaven\nSteps: one, two\n<lora:a:0.5>\r\n"
         "Negative prompt: bad\nNegative prompt: worse\n"
         "Steps: 30, Sampler: DPM++ 2M Karras, CFG scale: 5.5, Seed: 7, Size: 512x768, Model: some, model, "
-        'Lora hashes: "a: 1, b: 2", Hashes: {"model": "abc", "lora:a": "def"}, image: /etc/passwd, ENSD: 31337, '
+        'Lora hashes: "a: 0123456789ab, b: 2", Hashes: {"model": "abc", "lora:a": "def"}, image: /etc/passwd, ENSD: 31337, '
         "Schedule type: Automatic, Version: v1.10"
     )
     record = metadata.parse_a1111(text)
     found, other = record.fields, record.other
     assert found["prompt"] == "masterpiece, Steps: to heaven\nSteps: one, two"
-    assert record.loras == (metadata.RecordedFile("a", "1", 0.5),)
+    assert record.loras == (metadata.RecordedFile("a", "0123456789ab", 0.5),)
     assert found["negative_prompt"] == "bad\nNegative prompt: worse"
     assert (found["steps"], found["seed"], found["guidance_scale"]) == (30, 7, 5.5)
     assert (found["scheduler"], found["sigmas"]) == ("DPM++ 2M", "karras")
     assert (found["width"], found["height"]) == (512, 768)
     assert found["model"] == "some, model"
-    assert other["Lora hashes"] == "a: 1, b: 2"
+    assert other["Lora hashes"] == "a: 0123456789ab, b: 2"
     assert json.loads(other["Hashes"]) == {"model": "abc", "lora:a": "def"}
-    assert other["ENSD"] == "31337"
+    assert record.features == (metadata.features.make_feature("sampler options", "ENSD: 31337"),)
     assert "image" not in found
     assert other["image"] == "/etc/passwd"
     odd = metadata.parse_a1111("Steps: x, Seed: ten, CFG scale: inf, Size: big, Sampler: Euler")
-    assert odd.fields == {"prompt": "", "scheduler": "Euler"}
-    assert metadata.parse_a1111("just words").fields == {"prompt": "just words"}
+    assert odd.fields == {"prompt": "", "scheduler": "Euler", "prompt_weights": "a1111"}
+    assert metadata.parse_a1111("just words").fields == {"prompt": "just words", "prompt_weights": "a1111"}
 
 
 @fast

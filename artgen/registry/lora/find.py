@@ -12,6 +12,8 @@ from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
 from artgen.spec import config
 
 LORA_SUFFIX = ".safetensors"
+MIN_DIGEST_CHARS = 10
+"""Number of digits of the SHA-256 that other tools record."""
 
 
 def find_lora(name: str) -> Path:
@@ -69,7 +71,7 @@ def find_recorded(name: str, digest: str, folders: Sequence[Path]) -> LoraFile |
 
     Args:
         name: recorded file name; the suffix is optional.
-        digest: SHA-256 of the file (64 hexadecimal digits) or AutoV3 (12 digits).
+        digest: SHA-256 of the file (64 hexadecimal digits, or its first 10 or more) or AutoV3 (12 digits).
         folders: additional folders.
     """
     stem = Path(name.replace("\\", "/")).name.removesuffix(LORA_SUFFIX)
@@ -85,6 +87,8 @@ def find_recorded(name: str, digest: str, folders: Sequence[Path]) -> LoraFile |
                 lora = read_lora(file)
             except ArtgenError:
                 continue
-            if digest and digest.lower() in (lora.sha256, lora.autov3):
+            if len(digest) >= MIN_DIGEST_CHARS and any(
+                value.startswith(digest.lower()) for value in (lora.sha256, lora.autov3)
+            ):
                 return lora
     return None

@@ -1,0 +1,80 @@
+"""Define the features of other tools that are not fields of a record, and what `replay` does about them."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from artgen.metadata.external_record import Feature, describe
+
+_SUPPORTED: Mapping[str, str] = MappingProxyType(
+    {
+        "VAE": "To use another VAE, add --set vae=PATH.",
+        "refiner": "To use a refiner, add --set refiner=MODEL.",
+        "hires fix": "The image before the second pass is generated; `artgen upscale` enlarges it.",
+        "input image": "To use the input image, add --set image=PATH.",
+        "mask": "To repaint a masked area, add --set image=PATH --set mask=PATH.",
+    }
+)
+"""Features with an equivalent in artgen, and how it is used."""
+
+_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "noise source": "artgen generates the noise on the CPU, so the image will differ.",
+        "variation seed": "artgen does not mix the noise of two seeds, so the image will differ.",
+        "sampler options": "artgen uses the default options of the scheduler, so the image will differ.",
+        "hypernetwork": "Hypernetworks are not supported.",
+        "emphasis": "artgen uses the normalization of --prompt-weights.",
+    }
+)
+"""Reasons for features without an equivalent, if they are not obvious."""
+
+_OFF = (None, "", False, 0, "0", "false", "none", "off", "disable", "disabled", "[]", "{}")
+
+
+def make_feature(name: str, value: object = "") -> Feature:
+    """Return a feature with the reason for the note of `replay`.
+
+    Args:
+        name: name for users, such as "ControlNet".
+        value: value or details.
+    """
+    text = value if isinstance(value, str) else describe(value)
+    return Feature(name, text, name in _SUPPORTED, _SUPPORTED.get(name) or _REASONS.get(name, ""))
+
+
+def is_enabled(value: object) -> bool:
+    """Return whether a value enables a feature: it is not empty, zero, false or "none"."""
+    if isinstance(value, str):
+        return value.strip().lower() not in _OFF
+    return bool(value)
+
+
+def find_features(values: Mapping[str, object], prefixes: Mapping[str, str]) -> tuple[tuple[Feature, ...], set[str]]:
+    """Find features by the names of values.
+
+    Args:
+        values: metadata.
+        prefixes: beginning of a name, in lower case -> name of the feature. The longest beginning is used.
+
+    Returns:
+        One feature for each name of a feature with an enabled value, with all of its values, and the names of all
+        values that belong to a feature.
+    """
+    ordered = sorted(prefixes, key=len, reverse=True)
+    details: dict[str, list[str]] = {}
+    found = set()
+    for name, value in values.items():
+        prefix = next((prefix for prefix in ordered if name.lower().startswith(prefix)), None)
+        if prefix is None:
+            continue
+        found.add(name)
+        if is_enabled(value):
+            details.setdefault(prefixes[prefix], []).append(f"{name}: {describe(value)}")
+    return tuple(make_feature(name, ", ".join(texts)) for name, texts in details.items()), found
+
+
+def merge_features(features: Iterable[Feature]) -> tuple[Feature, ...]:
+    """Return the features without duplicates of a name; the first one is kept."""
+    merged: dict[str, Feature] = {}
+    for feature in features:
+        merged.setdefault(feature.name, feature)
+    return tuple(merged.values())

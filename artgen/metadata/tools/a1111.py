@@ -1,0 +1,146 @@
+"""Read A1111 text of any tool that writes it: AUTOMATIC1111, Forge, SD.Next, Fooocus, ComfyUI nodes and artgen."""
+
+import re
+from collections.abc import Mapping
+
+from artgen.metadata.a1111_text import A1111Text, split_a1111
+from artgen.metadata.external_record import ExternalRecord, Feature, describe_all, valid_fields
+from artgen.metadata.features import find_features, make_feature, merge_features
+from artgen.metadata.tools.a1111_files import read_embeddings, read_loras
+from artgen.spec.sampler_names import automatic_sigmas, split_spacing
+
+_FIELDS = {
+    "steps": "steps", "seed": "seed", "cfg scale": "guidance_scale", "distilled cfg scale": "guidance_scale",
+    "model": "model", "model hash": "model_hash", "clip skip": "clip_skip", "sampler": "scheduler",
+    "denoising strength": "strength", "cfg rescale phi": "guidance_rescale", "cfg rescale": "guidance_rescale",
+    "guidance rescale": "guidance_rescale", "schedule type": "sigmas", "scheduler": "sigmas",
+}  # fmt: skip
+_PREFIXES = {
+    "hires": "hires fix", "first pass size": "hires fix", "controlnet": "ControlNet",
+    "variation seed": "variation seed", "seed resize": "variation seed", "refiner": "refiner", "face restoration": "face restoration",
+    "hypernet": "hypernetwork", "tiling": "seamless tiling", "token merging": "token merging",
+    "hypertile": "token merging", "freeu": "FreeU", "adetailer": "ADetailer", "ultimate sd": "upscaling",
+    "sd upscale": "upscaling", "postprocess upscale": "upscaling", "script": "script", "x type": "script",
+    "rp ": "regional prompts", "regional": "regional prompts", "latent couple": "regional prompts",
+    "dynamic thresholding": "dynamic thresholding", "mimic": "dynamic thresholding", "sag": "self-attention guidance",
+    "pag": "perturbed-attention guidance", "perturbed": "perturbed-attention guidance", "ensd": "sampler options",
+    "eta": "sampler options", "sigma": "sampler options", "schedule max": "sampler options",
+    "schedule min": "sampler options", "schedule rho": "sampler options", "ngms": "sampler options",
+    "skip early": "sampler options", "sgm noise": "sampler options", "discard penultimate": "sampler options",
+    "noise multiplier": "sampler options", "extra noise": "sampler options", "downcast": "sampler options",
+    "noise schedule": "sampler options", "beta schedule": "sampler options", "unipc": "sampler options",
+    "shift": "sampler options", "negative guidance": "sampler options", "vae": "VAE",
+    "module": "text encoder and VAE files", "ip-adapter": "IP-Adapter", "ipadapter": "IP-Adapter",
+    "animatediff": "AnimateDiff", "tiled diffusion": "tiled diffusion", "emphasis": "emphasis",
+    "old prompt editing": "emphasis", "pad conds": "emphasis", "image cfg": "input image", "init image": "input image",
+    "mask": "mask", "inpaint": "mask", "conditional mask": "mask", "soft inpainting": "mask",
+    "sharpness": "Fooocus sharpness and ADM guidance", "adm guidance": "Fooocus sharpness and ADM guidance",
+    "reactor": "face swap", "roop": "face swap", "face swap": "face swap", "cads": "CADS",
+    "kohya hrfix": "Kohya hires fix", "loractl": "LoRA schedule", "negpip": "NegPiP", "cutoff": "cutoff",
+}  # fmt: skip
+_HIDDEN = {
+    "version", "user", "app", "backend", "lora hashes", "lora weights", "ti hashes", "ti", "hashes", "rng", "size",
+    "civitai resources", "created date", "raw prompt", "raw negative prompt", "scheduler",
+}  # fmt: skip
+_NO_SAMPLER = ("undefined", "unknown", "default", "none", "")
+
+
+def parse_a1111(text: str) -> ExternalRecord:
+    """Parse A1111 text of any tool. The function raises no errors: text without parameters gives only a prompt.
+
+    LoRAs are removed from the prompt.
+    """
+    return _make_record(split_a1111(text))
+
+
+def read_a1111(texts: Mapping[str, str]) -> ExternalRecord | None:
+    """Return the record of the first text with parameters; None if there is none."""
+    for name in ("parameters", "UserComment", "text", "postprocessing", "comment", "ImageDescription", "Description",
+                 "xmp:UserComment", "xmp:description", "XPComment"):  # fmt: skip
+        if name in texts and not texts[name].lstrip().startswith("{"):
+            split = split_a1111(texts[name])
+            if split.has_parameters:
+                return _make_record(split)
+    return None
+
+
+def _make_record(split: A1111Text) -> ExternalRecord:
+    pairs = dict(split.pairs)
+    values: dict[str, object] = {"prompt": split.prompt, "negative_prompt": split.negative_prompt or None}
+    lowered = {name.lower(): value for name, value in pairs.items()}
+    values |= {field: lowered[name] for name, field in _FIELDS.items() if name in lowered}
+    if size := re.fullmatch(r"([0-9]{1,6})\s?[x×]\s?([0-9]{1,6})", lowered.get("size", "")):
+        values["width"], values["height"] = size[1], size[2]
+    _set_sampler(values)
+    rest = {name: value for name, value in pairs.items() if name.lower() not in _HIDDEN | _FIELDS.keys()}
+    features, names = find_features(rest, _PREFIXES)
+    tool, rule = _tool_and_rule(lowered)
+    values["prompt_weights"] = rule
+    features = _set_task(values, lowered, features)
+    loras, values["prompt"], more_features = read_loras(str(values["prompt"]), lowered)
+    if lowered.get("rng", "CPU").upper() not in ("CPU", ""):
+        features += (make_feature("noise source", lowered["rng"]),)
+    fields, rejected = valid_fields(values)
+    if lowered.get("size") and "width" not in fields:
+        rejected["Size"] = lowered["size"]
+    other = describe_all(rest, names) | rejected | _hidden_values(pairs)
+    return ExternalRecord(
+        tool, fields, loras, read_embeddings(lowered), merge_features((*features, *more_features)), other
+    )
+
+
+def _hidden_values(pairs: Mapping[str, str]) -> dict[str, str]:
+    """Return values without an effect on the pixels, for `artgen info`."""
+    names = ("version", "user", "app", "rng", "lora hashes", "ti hashes", "hashes", "civitai resources")
+    return describe_all({name: value for name, value in pairs.items() if name.lower() in names})
+
+
+def _set_sampler(values: dict[str, object]) -> None:
+    """Split the sampler of older files ("DPM++ 2M Karras"), and resolve the schedule "Automatic" of A1111 1.9."""
+    sampler = str(values.get("scheduler") or "")
+    if sampler.lower() in _NO_SAMPLER:
+        values["scheduler"] = None
+        sampler = ""
+    name, spacing = split_spacing(sampler)
+    schedule = str(values.get("sigmas") or "").lower()
+    if spacing and schedule in ("", "automatic", spacing):
+        values["scheduler"], values["sigmas"] = name, spacing
+    elif schedule == "automatic":
+        values["sigmas"] = automatic_sigmas(sampler)
+    else:
+        values["sigmas"] = schedule or None
+
+
+def _set_task(
+    values: dict[str, object], lowered: Mapping[str, str], features: tuple[Feature, ...]
+) -> tuple[Feature, ...]:
+    """Set `task` if the image had an input image. The strength of hires fix is not a strength of img2img."""
+    found = {feature.name for feature in features}
+    operations = lowered.get("operations", "").lower()
+    if "hires fix" in found or "hires" in operations:
+        strength = values.pop("strength", None)
+        details = f", denoising strength: {strength}" if strength else ""
+        return tuple(
+            make_feature("hires fix", feature.value + details) if feature.name == "hires fix" else feature
+            for feature in features
+        )
+    if "mask" in found or "inpaint" in operations:
+        values["task"] = "inpaint"
+    elif "input image" in found or values.get("strength") is not None or "img2img" in operations:
+        values["task"] = "img2img"
+    return tuple(feature for feature in features if feature.name not in ("mask", "input image"))
+
+
+def _tool_and_rule(lowered: Mapping[str, str]) -> tuple[str, str]:
+    """Return the tool that wrote the text, and its rule of prompt weights."""
+    version, app = lowered.get("version", "").lower(), lowered.get("app", "").lower()
+    tool = "a1111"
+    if "sd.next" in app or "sd.next" in version:
+        tool = "sdnext"
+    elif version.startswith("fooocus"):
+        tool = "fooocus"
+    elif "comfyui" in version:
+        return "comfyui", "comfy"
+    elif re.match(r"f[0-9]|neo|classic|forge", version):
+        tool = "forge"
+    return tool, "none" if lowered.get("emphasis", "").lower() == "none" else "a1111"
