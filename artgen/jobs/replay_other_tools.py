@@ -63,8 +63,8 @@ def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, str]) 
     notes += [*_feature_notes(external, record), *_ignored_note(external)]
     if fields.get("model") and "model" not in changes:
         notes.append(
-            f"The image was generated with the model {str(fields['model'])[:MAX_VALUE_CHARS]!r} of another tool. To set "
-            "the model, add --set model=NAME."
+            f"The image was generated with the model {str(fields['model'])[:MAX_VALUE_CHARS]!r} of another tool. To "
+            "set the model, add --set model=NAME."
         )
     if "lora" not in changes:
         loras, lora_notes = _find_loras(path, external)

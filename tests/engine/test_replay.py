@@ -215,7 +215,7 @@ def test_an_alias_of_the_user_may_refer_to_a_local_model(models: dict[str, Path]
 
 A1111 = """a red fox, snow
 Negative prompt: a house
-Steps: 3, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 42, Size: 40x32, Model: other, Clip skip: 2
+Steps: 3, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 42, Size: 40x32, Model: other, Foo: 2
 """
 
 
@@ -224,7 +224,7 @@ def test_a1111_text_gives_the_same_request_and_pixels(models: dict[str, Path]) -
     spec = read_replay_spec(Path("fox.txt"), {"model": str(models["sd1"])})
     assert spec.request == Txt2Img(
         prompt="a red fox, snow", negative_prompt="a house", steps=3, scheduler="dpm++2m", sigmas="karras",
-        guidance_scale=6.5, seed=42, width=40, height=32, model=str(models["sd1"]),
+        guidance_scale=6.5, seed=42, width=40, height=32, model=str(models["sd1"]), prompt_weights="a1111",
     )  # fmt: skip
     expected = plain_scripts.generate(
         "StableDiffusionPipeline", models["sd1"], seed=42, scheduler=plain_scripts.SCHEDULER, prompt="a red fox, snow",
@@ -232,7 +232,7 @@ def test_a1111_text_gives_the_same_request_and_pixels(models: dict[str, Path]) -
     )  # fmt: skip
     assert sample_images.same(generate(spec.request).image, expected)
     assert read_replay_spec(Path("fox.txt"), {}).notes == (
-        "Ignored metadata: Clip skip.",
+        "Ignored metadata: Foo.",
         "The image was generated with the model 'other' of another tool. To set the model, add --set model=NAME.",
     )
 
@@ -256,7 +256,7 @@ def test_unsupported_values_of_other_tools_are_ignored_with_a_note(models: dict[
         "fox\nSteps: 0, Sampler: Euler a, Schedule type: Karras, CFG scale: 1e9, Seed: -1, Foo: 1"
     )
     spec = read_replay_spec(Path("fox.txt"), {"model": str(models["sd1"])})
-    assert spec.request == Txt2Img(prompt="fox", scheduler="euler-a", model=str(models["sd1"]))
+    assert spec.request == Txt2Img(prompt="fox", scheduler="euler-a", model=str(models["sd1"]), prompt_weights="a1111")
     assert len(spec.notes) == 5
     for text in ("steps '0'", "sigmas 'karras'", "guidance_scale '1000000000.0'", "seed '-1'", "Foo"):
         assert text in " | ".join(spec.notes)
@@ -266,7 +266,7 @@ def test_unsupported_values_of_other_tools_are_ignored_with_a_note(models: dict[
         "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "fox"}},
     }  # fmt: skip
     spec = read_replay_spec(save_record(graph), {"model": str(models["sd1"])})
-    assert spec.request == Txt2Img(prompt="fox", steps=2, model=str(models["sd1"]))
+    assert spec.request == Txt2Img(prompt="fox", steps=2, model=str(models["sd1"]), prompt_weights="comfy")
     assert "'res_multistep' is not supported" in spec.notes[0]
 
 

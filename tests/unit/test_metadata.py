@@ -131,7 +131,8 @@ def test_a1111_text_of_other_tools_is_parsed() -> None:
         "masterpiece, Steps: to heaven\nSteps: one, two\n<lora:a:0.5>\r\n"
         "Negative prompt: bad\nNegative prompt: worse\n"
         "Steps: 30, Sampler: DPM++ 2M Karras, CFG scale: 5.5, Seed: 7, Size: 512x768, Model: some, model, "
-        'Lora hashes: "a: 0123456789ab, b: 2", Hashes: {"model": "abc", "lora:a": "def"}, image: /etc/passwd, ENSD: 31337, '
+        'Lora hashes: "a: 0123456789ab, b: 2", Hashes: {"model": "abc", "lora:a": "def"}, '
+        "image: /etc/passwd, ENSD: 31337, "
         "Schedule type: Automatic, Version: v1.10"
     )
     record = metadata.parse_a1111(text)
