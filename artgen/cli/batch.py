@@ -1,5 +1,6 @@
 """Define the command `artgen batch`."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,7 @@ def run(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Prompt files (.txt .jsonl .csv .yaml), images, or folders of images. - reads stdin.",
+            help="Prompt files (.txt .jsonl .json .csv .tsv .yaml), images, or folders of images. - reads stdin.",
             metavar="FILE...",
         ),
     ],
@@ -110,24 +111,28 @@ def run(
     if run_settings.task:
         defaults["task"] = run_settings.task
     on_note = discard_note if report.quiet else print_note
-    entries = _read_entries(files, defaults, folder, on_note)
+    entries = _read_entries(files, run_settings.ignore_columns, defaults, folder, on_note)
     run_requests(LedgerJobs(entries, folder, defaults, run_settings, batch_size=series.batch_size), report)
 
 
 def _read_entries(
     files: list[Path],
+    ignore_columns: str | None,
     defaults: dict[str, Any],
     folder: Path,
     on_note: Callable[[str], None],
 ) -> "list[Entry | LineError]":
     """Return the entries of prompt files and images; remove a folder of masks from `defaults`."""
     from artgen.cli.batch_entries import image_entries
+    from artgen.images import IMAGE_SUFFIXES
     from artgen.queue import prompt_files
 
     entries: list[Entry | LineError] = []
     for file in files:
-        if file.suffix.lower() in prompt_files.PROMPT_FILE_SUFFIXES or str(file) == prompt_files.STDIN:
-            entries += prompt_files.read_prompt_file(file)
+        is_prompt_file = file.suffix.lower() in prompt_files.PROMPT_FILE_SUFFIXES or str(file) == prompt_files.STDIN
+        is_other_file = os.path.isfile(file) and file.suffix.lower() not in IMAGE_SUFFIXES  # noqa: PTH113
+        if is_prompt_file or is_other_file:  # the error about another suffix lists the known ones
+            entries += prompt_files.read_prompt_file(file, ignore_columns)
         else:
             entries += image_entries([file], defaults, folder, on_note)
     return entries

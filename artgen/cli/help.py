@@ -49,7 +49,26 @@ class PlainHelpMixin:
 
 
 class Command(PlainHelpMixin, TyperCommand):
-    """Represent one command."""
+    """Represent one command. Underscores and dashes are equivalent in the names of its options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, self._with_dashes(args))
+
+    def known_flags(self) -> set[str]:
+        """Return the names of the options."""
+        return {flag for parameter in self.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+
+    def _with_dashes(self, args: list[str]) -> list[str]:
+        """Replace the underscores in the names of options, such as `--negative_prompt`."""
+        known = self.known_flags()
+        end = args.index("--") if "--" in args else len(args)
+        arguments = []
+        for argument in args[:end]:
+            flag, separator, value = argument.partition("=")
+            dashed = flag.replace("_", "-")
+            is_option = flag.startswith("--") and flag not in known and dashed in known
+            arguments.append(f"{dashed}{separator}{value}" if is_option else argument)
+        return [*arguments, *args[end:]]
 
 
 class Group(PlainHelpMixin, TyperGroup):

@@ -238,7 +238,7 @@ class AliasCommand(Command):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, self._without_aliases(args))
+        rest = super().parse_args(ctx, self._without_aliases(self._with_dashes(args)))
         for name, group in _multi_value_settings().items():
             text = os.environ.get(f"ARTGEN_{name.upper()}")
             if text and name in ctx.params and ctx.get_parameter_source(name).name != "COMMANDLINE":
@@ -253,9 +253,12 @@ class AliasCommand(Command):
                 ctx.params[name] = value
         return rest
 
+    def known_flags(self) -> set[str]:
+        return super().known_flags() | _flag_aliases().keys()
+
     def _without_aliases(self, args: Sequence[str]) -> list[str]:
         """Replace aliases with the current names. Switches such as `--full` become `--mode=full`, at the end."""
-        own = {flag for parameter in self.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+        own = super().known_flags()
         end = args.index("--") if "--" in args else len(args)
         arguments: list[str] = []
         switches: list[str] = []

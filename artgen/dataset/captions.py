@@ -4,8 +4,11 @@ import os
 import re
 import string
 from pathlib import Path
+from typing import NamedTuple
 
 from artgen.errors import InputFileError, UsageError
+from artgen.metadata import parse_a1111
+from artgen.metadata.a1111_lines import has_parameters
 from artgen.system.external_data import decode_text, read_limited
 
 TEMPLATE_FIELDS = ("folder", "stem", "name")
@@ -38,8 +41,17 @@ def check_template(template: str | None) -> None:
             raise UsageError(f"Cannot use the field {{{field}{suffix}}} in a caption template: it is unknown.", hint)
 
 
-def read_caption(path: Path) -> str | None:
+class Caption(NamedTuple):
+    """Represent a caption, one line of text, and a note about its file; the note may be empty."""
+
+    text: str
+    note: str = ""
+
+
+def read_caption(path: Path) -> Caption | None:
     """Return the text of a caption file with its lines joined, or None if the file does not exist.
+
+    Of a parameters text of AUTOMATIC1111, only the prompt is the caption.
 
     Raises:
         ValueError: the file is unreadable, too long, or not UTF-8 text. The message is a clause.
@@ -50,7 +62,12 @@ def read_caption(path: Path) -> str | None:
         data = read_limited(path, MAX_CAPTION_BYTES)
     except InputFileError as error:
         raise ValueError(error.message.removesuffix(".")) from None
-    return " ".join(decode_text(data).split())
+    text = decode_text(data)
+    if not has_parameters(text):
+        return Caption(" ".join(text.split()))
+    prompt = str(parse_a1111(text).fields.get("prompt", ""))
+    note = "the caption is the prompt of the parameters text of AUTOMATIC1111; the other parameters are ignored"
+    return Caption(" ".join(prompt.split()), note)
 
 
 def caption_from_path(name: str, folder: Path, template: str | None) -> str:

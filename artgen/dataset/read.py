@@ -113,46 +113,50 @@ def _verify_images(
 
 def _collect_captions(
     scanned: ScannedFolder, folder: Path, metadata_tables: dict[str, metadata_files.MetadataTable]
-) -> dict[str, str]:
+) -> dict[str, captions.Caption]:
     """Return the captions from text files and metadata files, by image name.
 
     Raises:
         DatasetError: files are invalid.
     """
     errors = [error for table in metadata_tables.values() for error in table.errors]
-    texts: dict[str, str] = {}
+    found: dict[str, captions.Caption] = {}
     caption_files = set(scanned.caption_files)
     for path in scanned.image_files:
         name, caption_file = relative_name(path, folder), path.with_suffix(".txt")
         try:
-            text = captions.read_caption(caption_file) if caption_file in caption_files else None
+            caption = captions.read_caption(caption_file) if caption_file in caption_files else None
         except ValueError as error:
             errors.append(f"{relative_name(caption_file, folder)}: {error}")
             continue
-        if text is not None:
-            texts[name] = text
+        if caption is not None:
+            found[name] = caption
             continue
         for kind in METADATA_FILES:
             row = metadata_tables[kind].row_for(name) or {}
             if "text" in row:
-                texts[name] = row["text"]
+                found[name] = captions.Caption(row["text"])
                 break
     if errors:
         raise DatasetError(folder, tuple(dict.fromkeys(errors)))
-    return texts
+    return found
 
 
 def _build_training_image(
     verified: VerifiedImage,
     folder: Path,
     settings: DatasetSettings,
-    captions_by_name: dict[str, str],
+    captions_by_name: dict[str, captions.Caption],
     provenance_table: metadata_files.MetadataTable,
 ) -> TrainingImage:
-    caption = captions_by_name.get(verified.name)
-    if caption is None:
+    stated_caption = captions_by_name.get(verified.name)
+    if stated_caption is None:
         caption = captions.caption_from_path(verified.name, folder, settings.caption_template)
+    else:
+        caption = stated_caption.text
     notes = list(verified.notes)
+    if stated_caption is not None and stated_caption.note:
+        notes.append(stated_caption.note)
     if not caption:
         notes.append("the caption is empty")
     if (tokens := captions.min_token_count(caption)) > captions.MAX_CLIP_TOKENS:

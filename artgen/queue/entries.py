@@ -36,12 +36,14 @@ class Entry:
         line: line number, counted from 1; 0 for an image of a folder.
         setting_values: setting name -> value, and `task`.
         defaults: defaults section of the file, used for settings that `setting_values` does not contain.
+        notes: what is ignored or converted, one sentence each.
     """
 
     source: str
     line: int
     setting_values: Mapping[str, Any]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,22 @@ def location(source: str, line: int) -> str:
     return f"{source}:{line}" if line else source
 
 
+def ignore_note(text: str) -> None:
+    """Ignore a note."""
+
+
+def normal_key(name: str) -> str:
+    """Return a key in lower case with underscores in place of dashes and spaces: `Negative Prompt`, `cfg-scale`."""
+    return re.sub(r"[-\s]+", "_", name.strip()).casefold()
+
+
 def setting_name(name: str) -> str:
-    """Return the setting for a key or an option name: `guidance` and `cfg-scale` are `guidance_scale`.
+    """Return the setting for a key or an option name: `guidance` and `CFG scale` are `guidance_scale`.
 
     Raises:
         UsageError: the setting is unknown. The hint contains similar names.
     """
-    key = name.strip().replace("-", "_").casefold()
+    key = normal_key(name)
     setting = key if key in LINE_SETTINGS or key == "task" else _SETTING_ALIASES.get(key)
     if setting is None:
         raise UsageError(*unknown_setting_error(name, (*LINE_SETTINGS, "task")))

@@ -11,6 +11,7 @@ from artgen.errors import InputFileError
 from artgen.images import IMAGE_SUFFIXES, iter_images
 from artgen.images.folders import MASK, OUTPUT, OWN_RESULT
 from artgen.outputs import FORMAT_SUFFIXES
+from artgen.queue.a1111_text import caption_prompts
 from artgen.queue.entries import Entry, LineError
 from artgen.queue.ledger import Ledger
 from artgen.system.external_data import decode_text, read_limited
@@ -29,7 +30,8 @@ def read_image_folders(
     excluded: Mapping[Path, str] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> list[Entry | LineError]:
-    """Return one entry per image, sorted by path. A text file with the same stem contains the prompt.
+    """Return one entry per image, sorted by path. A text file with the same stem contains the prompt, or a parameters
+    text of AUTOMATIC1111.
 
     An image without a mask of its own, or whose prompt cannot be read, gives an error instead of an entry.
 
@@ -53,6 +55,7 @@ def read_image_folders(
     for path, root in iter_images(paths, excluded=excluded, on_note=on_note):
         relative_path = path.relative_to(root)
         values: dict[str, Any] = {"image": path}
+        notes: list[str] = []
         if template is None or template.endswith("/"):
             name = f"{_escape(relative_path.with_suffix(''))}{'-{seed}' if several_seeds else ''}{suffix}"
             values["output"] = (template or "") + name
@@ -60,14 +63,14 @@ def read_image_folders(
             values["output"] = f"{_escape(relative_path.parent)}/{template}".removeprefix("./")
         try:
             if use_captions and (caption := path.with_suffix(CAPTION_SUFFIX)).is_file():
-                values["prompt"] = _read_caption(caption)
+                values |= caption_prompts(_read_caption(caption), notes.append)
             if mask_folder is not None:
                 values["mask"] = _find_mask(mask_folder, relative_path)
                 images_by_mask[values["mask"]].append(path)
         except InputFileError as error:
             entries.append(LineError(str(path), 0, error))
         else:
-            entries.append(Entry(str(path), 0, values))
+            entries.append(Entry(str(path), 0, values, notes=tuple(notes)))
     return [_reject_shared_mask(entry, images_by_mask) for entry in entries]
 
 

@@ -1,23 +1,27 @@
 """Convert the jobs of a prompt file, which can be records of images, to settings and requests."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from artgen import images
 from artgen.errors import ArtgenError, UsageError
 from artgen.jobs.replay_checks import PINNED_SETTINGS, WEIGHTS_PROVENANCE
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_value, setting_name
+from artgen.queue.keys import REPEATED_HINT, Keys
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
 from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS, RECORD_SCHEMA, check_provenance, read_expansion
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, unknown_setting_error
 
-_REPEATED_HINT = "Remove one of them."
 
-
-def parse_settings(values: Any) -> dict[str, Any]:
+def parse_settings(values: Any, keys: Keys, on_note: Callable[[str], None]) -> dict[str, Any]:
     """Return the settings of a JSON or YAML job.
+
+    Args:
+        values: the job as read from the file.
+        keys: keys to ignore.
+        on_note: receives what is ignored or converted.
 
     Raises:
         UsageError: the job is not a mapping, a setting is unknown or occurs twice, or a value has the wrong type.
@@ -26,16 +30,15 @@ def parse_settings(values: Any) -> dict[str, Any]:
         raise UsageError(f"Cannot use {describe_value(values)} as a job: it is not a mapping.", "prompt: a red fox")
     fields = {str(key): value for key, value in values.items() if value is not None}
     if "artgen" not in fields:
-        names = unique_settings(fields)
-        return {names[key]: parse_data_value(names[key], value) for key, value in fields.items()}
+        return keys.settings(fields, parse_data_value, on_note)
     for name in _non_setting_keys(fields) & PROVENANCE_FIELDS.keys() & fields.keys():
         check_provenance(name, fields[name])
     return parse_record(fields, parse_data_value)
 
 
-def parse_defaults(values: Any) -> dict[str, Any]:
+def parse_defaults(values: Any, keys: Keys, on_note: Callable[[str], None]) -> dict[str, Any]:
     """Return the settings of the defaults section, which may be a record without unknown fields."""
-    parsed = parse_settings(values)
+    parsed = parse_settings(values, keys, on_note)
     for name in parsed.get("unknown_fields", ()):
         raise UsageError(*unknown_setting_error(name, LINE_SETTINGS))
     for name in {"recorded_weights", "expansion", "prompt_weights", "long_prompt"} - values.keys():
@@ -64,7 +67,7 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
             unknown[key] = value
             continue
         if name in parsed:
-            raise UsageError(f"Cannot set {name} twice: '{key}' is another name of it.", _REPEATED_HINT)
+            raise UsageError(f"Cannot set {name} twice: '{key}' is another name of it.", REPEATED_HINT)
         if name in settings_of_other_tasks:
             unknown[key] = value
         else:
@@ -92,32 +95,14 @@ def _non_setting_keys(fields: Mapping[str, Any]) -> set[str]:
     return {*JSON_ONLY_KEYS, *PROVENANCE_FIELDS} - {"task", *setting_names}
 
 
-def unique_settings(keys: Iterable[str], *, allow_unknown: bool = False) -> dict[str, str]:
-    """Return the setting of each key. With `allow_unknown`, an unknown key is its own setting.
-
-    Raises:
-        UsageError: a setting is unknown, or two keys have the same setting: equal keys, or a name and its alias.
-    """
-    first_keys: dict[str, str] = {}
-    for key in keys:
-        try:
-            name = setting_name(key)
-        except UsageError:
-            if not allow_unknown:
-                raise
-            name = key
-        if name in first_keys:
-            raise UsageError(f"Cannot set {name} twice: with '{first_keys[name]}' and with '{key}'.", _REPEATED_HINT)
-        first_keys[name] = key
-    return {key: name for name, key in first_keys.items()}
-
-
 def entry_or_error(source: str, line: int, parse: Callable[..., dict[str, Any]], *arguments: Any) -> Entry | LineError:
-    """Return the entry with the settings that `parse(*arguments)` returns, or the error that it raises."""
+    """Return the entry with the settings that `parse(*arguments, on_note)` returns, or the error that it raises."""
+    notes: list[str] = []
     try:
-        return Entry(source, line, parse(*arguments))
+        values = parse(*arguments, notes.append)
     except ArtgenError as error:
         return LineError(source, line, error)
+    return Entry(source, line, values, notes=tuple(notes))
 
 
 def build_request(task: str, setting_values: Mapping[str, Any]) -> Request:

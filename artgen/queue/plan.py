@@ -7,10 +7,16 @@ from typing import Any
 
 from artgen.events import Event, Notice
 from artgen.outputs import AnimationOutput, Destination
-from artgen.queue.entries import LineError, location
+from artgen.queue.entries import Entry, LineError, location
 from artgen.registry import ResolvedModel
 from artgen.spec.base_requests import Request
 from artgen.spec.records import kept_fields, schema_note, unknown_fields_note
+
+MAX_LISTED_LINES = 5
+"""Maximum number of lines that a note lists."""
+
+MAX_LISTED_NOTES = 50
+"""Maximum number of notes about lines."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class BatchPlan:
         accepted_settings: settings that the task of at least one entry takes.
         file_defaults: names in the defaults sections of the prompt files, in order.
         default_notes: notes about ignored defaults and about prompts, in order.
+        entry_notes: source -> note about entries -> lines of the entries.
     """
 
     folder: Path
@@ -97,15 +104,35 @@ class BatchPlan:
     accepted_settings: set[str] = field(default_factory=set)
     file_defaults: dict[str, None] = field(default_factory=dict)
     default_notes: dict[str, None] = field(default_factory=dict)
+    entry_notes: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
     @property
     def notes(self) -> list[str]:
         """Return the notes for the user, each note once."""
         templates = {id(job.template): job.template for job in self.jobs}.values()
-        notes = [text for template in templates for text in template.notes]
+        notes = [*self._located_notes(), *(text for template in templates for text in template.notes)]
         notes += [*self.default_notes, *self.unused_default_notes(self.file_defaults)]
         notes += [schema_note(self.newest_schema), unknown_fields_note(self.unknown_fields, self.num_dropped_fields)]
         return [text for text in dict.fromkeys(notes) if text]
+
+    def add_entry_notes(self, entry: Entry) -> None:
+        """Add the notes about an entry, which are printed once for each file, with the lines."""
+        notes = self.entry_notes.setdefault(entry.source, {})
+        for text in entry.notes:
+            notes.setdefault(text, []).append(entry.line)
+
+    def _located_notes(self) -> list[str]:
+        """Return the notes about entries with their files and lines: `prompts.txt:3, 7: TEXT`."""
+        located = []
+        for source, notes in self.entry_notes.items():
+            for text, lines in notes.items():
+                listed = ", ".join(map(str, lines[:MAX_LISTED_LINES]))
+                hidden = len(lines) - MAX_LISTED_LINES
+                where = f"{source}:{listed}" if lines[0] else source
+                located.append(f"{where}{f' and {hidden:,} other lines' if hidden > 0 else ''}: {text}")
+        hidden = len(located) - MAX_LISTED_NOTES
+        more = [f"{hidden:,} other notes about lines."] if hidden > 0 else []
+        return located[:MAX_LISTED_NOTES] + more
 
     def unused_default_notes(self, names: Iterable[str]) -> list[str]:
         """Return a note for each of these defaults that no entry takes."""

@@ -123,6 +123,7 @@ class Planner:
                 if isinstance(entry, LineError):
                     plan.line_errors.append(entry)
                 else:
+                    plan.add_entry_notes(entry)
                     self._add_jobs_or_ignore_defaults(plan, entry, {**self._defaults, **entry.defaults})
             except ArtgenError as error:
                 plan.line_errors.append(LineError(entry.source, entry.line, error))

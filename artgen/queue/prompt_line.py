@@ -1,74 +1,252 @@
-"""Parse a line of a `.txt` prompt file: a prompt, then options as on the command line."""
+"""Parse a line of a `.txt` prompt file: a prompt, then options as on the command line or of another tool."""
 
 import difflib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from artgen.errors import UsageError
-from artgen.queue.entries import LINE_SETTINGS, parse_text_value
+from artgen.queue import tool_options
+from artgen.queue.entries import LINE_SETTINGS, ignore_note, parse_text_value
+from artgen.queue.tool_options import A1111, DIALECTS, INVOKEAI, MIDJOURNEY, Dialect
+from artgen.spec.fields import describe_value
+from artgen.spec.schedulers import find_scheduler
 from artgen.spec.settings import options_of, type_of
 
-_FIRST_OPTION = re.compile(r"(?:^|(?<=\s))(?:--[A-Za-z]|-[A-Za-z](?=\s|$))")
+_UNQUOTED_SETTINGS = frozenset({"prompt", "negative_prompt", "scheduler", "style", "model"})
+"""Settings whose value extends to the next option without quotes."""
+
+_TOKEN_PATTERN = re.compile(
+    r"""(?<!\S)(?:
+        "(?:\\.|[^"\\])*+"(?!\S)                      # a quoted text hides options
+      | '[^']*+'(?!\S)
+      | (?P<flag>--[A-Za-z][^\s=]*+)                  # --steps
+      | (?P<dash>[\u2013\u2014])(?P<name>[a-z]++)(?!\S)  # a dash of a word processor in place of --
+      | (?P<short>-(?:ft|cf|tm|fit|save_orig|embiggen\w*+|[A-Za-z]))
+        (?=[\s=]|$|(?P<attached>\d[\d.]*+(?!\S)|(?<=-A)(?:k_|ddim|dpm|euler|heun|lms|plms)))  # -s20, -Ak_lms
+    )""",
+    re.VERBOSE,
+)
+_LONG_DASH_FLAGS = frozenset({"--ar", "--aspect", "--v", "--niji", "--stylize", "--chaos"})
+"""Options of Midjourney that are detected with a long dash. Other words after a long dash, such as `no`, are text."""
+
+_FLAG_WITH_NUMBER = re.compile(r"(--[a-z]+?)(\d[\d.:]*)")
+_MODEL_HASH = re.compile(r" \[[0-9a-fA-F]{8,64}\]$")
 
 
-def parse_prompt_line(text: str) -> dict[str, Any]:
+class _Option(NamedTuple):
+    """Represent an option: its flag with dashes and as typed, its position, and whether its value follows directly."""
+
+    flag: str
+    typed: str
+    start: int
+    end: int
+    is_attached: bool = False
+
+
+def parse_prompt_line(text: str, on_note: Callable[[str], None] = ignore_note) -> dict[str, Any]:
     """Parse the settings of a line such as `a red fox --seed 7 --steps 40`.
 
     The prompt ends at the first option. It does not need quotes: apostrophes and `#` are text. Double quotes around the
-    complete prompt are removed. The value of an option follows after a space or `=`; a value with spaces is quoted. A
-    switch such as `--invert-mask` has no value; `--no-keep-original` turns a switch off.
+    complete prompt are removed. The value of an option follows after a space or `=`; a value with spaces is quoted,
+    except prompts and the names of schedulers, styles and models, which extend to the next option. A switch such as
+    `--invert-mask` has no value; `--no-keep-original` turns a switch off. Underscores and dashes are equivalent.
+
+    Options of AUTOMATIC1111, InvokeAI and Midjourney that artgen does not have are ignored with a note.
 
     Raises:
         UsageError: an option is unknown or has no value, or a value has the wrong type.
     """
-    first = _FIRST_OPTION.search(text)
-    prompt = _strip_quotes(text[: first.start()] if first else text)
-    values: dict[str, Any] = {"prompt": prompt} if prompt else {}
-    if first is None:
-        return values
-    try:
-        tokens = iter(shlex.split(text[first.start() :]))
-    except ValueError as error:
-        raise UsageError(f"Cannot parse the options: {str(error).lower()}.", "Close the quotation marks.") from error
-    for token in tokens:
-        if not token.startswith("-") or token == "-":
-            raise UsageError(
-                f"Cannot parse {token!r}: it follows an option.", "Put the prompt first, and quote values with spaces."
+    candidates = list(_find_options(text))
+    dialect = next((each for each in DIALECTS if _is_detected(each, candidates)), A1111)
+    options = [option for option in candidates if _is_option(option, dialect)]
+    prompt = _strip_quotes(text[: options[0].start] if options else text, on_note)
+    line = _Line(dialect, {"prompt": prompt} if prompt else {}, on_note)
+    ends = [option.start for option in options[1:]] + [len(text)]
+    for option, end in zip(options, ends, strict=False):
+        line.add(option, text[option.end : end])
+    return line.finish()
+
+
+class _Line:
+    """Collect the settings of a line."""
+
+    def __init__(self, dialect: Dialect, values: dict[str, Any], on_note: Callable[[str], None]) -> None:
+        self._dialect = dialect
+        self._values = values
+        self._on_note = on_note
+        self._ignored: list[_Option] = []
+        self._images_per_batch = 1
+
+    def add(self, option: _Option, value_text: str) -> None:
+        """Add an option and the text up to the next option."""
+        flag = option.flag
+        if flag in self._dialect.settings:
+            self._set(self._dialect.settings[flag], option, value_text)
+        elif flag in (self._dialect.ignored | self._dialect.detected_by) or (
+            flag in A1111.ignored and flag not in option_flags()
+        ):
+            self._ignored.append(option)
+        elif flag == "--batch-size":
+            count = _single_value(option, value_text)
+            self._images_per_batch = parse_text_value("count", count)
+            self._on_note("--batch-size is a number of images in this line, as in AUTOMATIC1111.")
+        elif flag in option_flags():
+            name, switch = option_flags()[flag]
+            if switch is None:
+                self._set(name, option, value_text)
+            else:
+                _check_switch(option, value_text)
+                self._store(name, switch)
+        else:
+            known = [*option_flags(), *self._dialect.settings]
+            similar = difflib.get_close_matches(flag, known, n=3)
+            hint = f"Similar options: {', '.join(similar)}." if similar else ""
+            raise UsageError(f"Cannot use the option {describe_value(option.typed)}: it is unknown.", hint)
+
+    def finish(self) -> dict[str, Any]:
+        """Return the settings, and give the notes about options of other tools."""
+        values = self._values
+        if self._images_per_batch > 1:
+            values["count"] = values.get("count", 1) * self._images_per_batch
+        if self._dialect is INVOKEAI:
+            self._on_note(
+                "The line has the options of InvokeAI: -s is the number of steps, -S the seed and -n the number of "
+                "images."
             )
-        name, value = _parse_option(token, tokens)
-        if name in values and not isinstance(value, tuple):
+            _split_negative_prompt(values, self._on_note)
+            if "image" in values and "task" not in values:
+                values["task"] = "inpaint" if "mask" in values else "img2img"
+        elif str(values.get("negative_prompt", "")).strip().isdecimal():
+            self._on_note("The negative prompt is a number. The option for the number of images is --count.")
+        if self._ignored:
+            flags = {option.flag for option in self._ignored}
+            tool = A1111.tool if flags <= A1111.ignored else self._dialect.tool
+            hint = " Set the aspect ratio with --size." if flags & {"--ar", "--aspect"} else ""
+            self._on_note(tool_options.ignored_note(tool, [option.typed for option in self._ignored]) + hint)
+        return values
+
+    def _set(self, name: str, option: _Option, value_text: str) -> None:
+        read = _joined_value if name in _UNQUOTED_SETTINGS else _single_value
+        text = read(option, value_text)
+        if option.flag == "-m" and name == "scheduler" and not _is_scheduler(text):
+            name = "model"
+        if name == "model":
+            text = _MODEL_HASH.sub("", text)
+        if option.flag == "--no" and self._dialect is MIDJOURNEY:
+            self._on_note("The value of --no is the negative prompt, as in Midjourney.")
+        if name in LINE_SETTINGS and type_of(LINE_SETTINGS[name], name)[0] is tuple:
+            self._store(name, (text,))
+        else:
+            self._store(name, parse_text_value(name, text))
+
+    def _store(self, name: str, value: Any) -> None:
+        if name in self._values and not isinstance(value, tuple):
             raise UsageError(f"Cannot set {name} twice in a line.", "Remove one of the two values.")
         # Values of repeatable options accumulate, as on the command line.
-        values[name] = (*values.get(name, ()), *value) if isinstance(value, tuple) else value
-    return values
+        self._values[name] = (*self._values.get(name, ()), *value) if isinstance(value, tuple) else value
 
 
-def _parse_option(token: str, remaining_tokens: Iterator[str]) -> tuple[str, Any]:
-    flag, separator, text = token.partition("=")
-    if flag not in option_flags():
-        similar = difflib.get_close_matches(flag, list(option_flags()), n=3)
-        hint = f"Similar options: {', '.join(similar)}." if similar else ""
-        raise UsageError(f"Cannot use the option '{flag}': it is unknown.", hint)
-    name, switch = option_flags()[flag]
-    if switch is not None:
-        if separator:
-            raise UsageError(f"Cannot use '{token}': it is a switch, which takes no value.")
-        return name, switch
-    if not separator:
-        next_token = next(remaining_tokens, None)
-        if next_token is None:
-            raise UsageError(f"Cannot use '{flag}' without a value.")
-        text = next_token
-    if name in LINE_SETTINGS and type_of(LINE_SETTINGS[name], name)[0] is tuple:
-        return name, (text,)
-    return name, parse_text_value(name, text)
+def _find_options(text: str) -> Iterator[_Option]:
+    """Yield each word outside quotes that can be an option."""
+    for match in _TOKEN_PATTERN.finditer(text):
+        if match["flag"]:
+            flag = match["flag"].replace("_", "-")
+            number = _FLAG_WITH_NUMBER.fullmatch(flag)
+            if number and number[1] in MIDJOURNEY.detected_by and flag not in option_flags():
+                yield _Option(number[1], number[1], match.start(), match.start() + len(number[1]))
+            else:
+                yield _Option(flag, match["flag"], match.start(), match.end())
+        elif match["dash"]:
+            yield _Option(f"--{match['name']}", match[0], match.start(), match.end())
+        elif match["short"]:
+            yield _Option(match["short"], match["short"], match.start(), match.end(), match["attached"] is not None)
+
+
+def _is_detected(dialect: Dialect, options: list[_Option]) -> bool:
+    return any(
+        option.flag in dialect.detected_by - option_flags().keys()
+        and (option.typed[0] == "-" or option.flag in _LONG_DASH_FLAGS)
+        for option in options
+    )
+
+
+def _is_option(option: _Option, dialect: Dialect) -> bool:
+    """Return whether a word is an option and not text of the prompt, as `-f1` and a long dash can be."""
+    known = dialect.settings.keys() | dialect.ignored | dialect.detected_by
+    if option.is_attached:
+        return option.flag in known or _takes_number(option.flag)
+    return option.typed[0] == "-" or option.flag in known
+
+
+def _takes_number(flag: str) -> bool:
+    name, _ = option_flags().get(flag, ("", None))
+    return name == "seed" or (name in LINE_SETTINGS and type_of(LINE_SETTINGS[name], name)[0] in (int, float))
+
+
+def _split(option: _Option, value_text: str) -> list[str]:
+    try:
+        return shlex.split(value_text)
+    except ValueError as error:
+        raise UsageError(
+            f"Cannot parse the value of '{option.typed}': {str(error).lower()}.", "Close the quotation marks."
+        ) from error
+
+
+def _single_value(option: _Option, value_text: str) -> str:
+    """Return the value of an option that is one word or a quoted text."""
+    text = value_text.removeprefix("=")
+    words = _split(option, text)
+    if not words and text == value_text:
+        raise UsageError(f"Cannot use '{option.typed}' without a value.")
+    if len(words) > 1:
+        raise UsageError(
+            f"Cannot parse {describe_value(words[1])}: it follows an option.",
+            "Put the prompt first, and quote values with spaces.",
+        )
+    return words[0] if words else ""
+
+
+def _joined_value(option: _Option, value_text: str) -> str:
+    """Return the value of an option that extends to the next option. Quotes around words are removed as in a shell."""
+    text = value_text.removeprefix("=").strip()
+    if not text and "=" not in value_text:
+        raise UsageError(f"Cannot use '{option.typed}' without a value.")
+    return " ".join(_split(option, text)) if text.startswith(('"', "'")) else text
+
+
+def _check_switch(option: _Option, value_text: str) -> None:
+    if value_text.startswith("="):
+        raise UsageError(f"Cannot use '{option.typed}{value_text.split()[0]}': it is a switch, which takes no value.")
+    if value_text.strip():
+        raise UsageError(
+            f"Cannot parse {describe_value(value_text.split()[0])}: it follows an option.",
+            "Put the prompt first, and quote values with spaces.",
+        )
+
+
+def _is_scheduler(text: str) -> bool:
+    try:
+        find_scheduler(text)
+    except UsageError:
+        return False
+    return True
+
+
+def _split_negative_prompt(values: dict[str, Any], on_note: Callable[[str], None]) -> None:
+    """Move the text in square brackets, which InvokeAI uses as the negative prompt, to the negative prompt."""
+    prompt = values.get("prompt", "")
+    negative = re.findall(r"\[([^\[\]]*+)\]", prompt)
+    if negative and "negative_prompt" not in values:
+        values["prompt"] = " ".join(re.sub(r"\[[^\[\]]*+\]", " ", prompt).split())
+        values["negative_prompt"] = ", ".join(part.strip() for part in negative)
+        on_note("The text in square brackets is the negative prompt, as in InvokeAI.")
 
 
 @cache
-def option_flags() -> dict[str, tuple[str, bool | None]]:
+def option_flags() -> Mapping[str, tuple[str, bool | None]]:
     """Return every option of a line -> its setting, and the value of the setting if the option is a switch."""
     flags: dict[str, tuple[str, bool | None]] = {"--task": ("task", None)}
     for name, group in LINE_SETTINGS.items():
@@ -82,8 +260,14 @@ def option_flags() -> dict[str, tuple[str, bool | None]]:
     return flags
 
 
-def _strip_quotes(prompt: str) -> str:
+def _strip_quotes(prompt: str, on_note: Callable[[str], None]) -> str:
     prompt = prompt.strip()
+    without_comma = prompt.removesuffix(",").rstrip()
+    for quote in ('"', "'"):
+        is_list_item = without_comma != prompt and without_comma.count(quote) == 2
+        if is_list_item and without_comma[0] == without_comma[-1] == quote:
+            on_note("The quotation marks and the comma around the prompt are removed.")
+            return without_comma[1:-1]
     if len(prompt) > 1 and prompt[0] == prompt[-1] == '"' and '"' not in prompt[1:-1]:
         return prompt[1:-1]
     return prompt

@@ -1,6 +1,7 @@
 """Parse the jobs of a YAML prompt file: a list, or the sections `defaults` and `jobs`."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -8,15 +9,17 @@ import yaml
 from artgen.errors import InputFileError, UsageError
 from artgen.queue.entries import Entry, LineError
 from artgen.queue.job_settings import entry_or_error, parse_defaults, parse_settings
+from artgen.queue.keys import Keys
 from artgen.system.yaml_values import YamlError, compose, line_of, to_value
 
 
-def parse_yaml(source: str, data: bytes) -> Iterator[Entry | LineError]:
+def parse_yaml(source: str, data: bytes, keys: Keys) -> Iterator[Entry | LineError]:
     """Yield the entries of a YAML file in order, and an error for each invalid job.
 
     Args:
         source: name of the file in messages.
         data: content of the file.
+        keys: keys to ignore.
     """
     try:
         top = compose(data.decode("utf-8"))
@@ -35,7 +38,7 @@ def parse_yaml(source: str, data: bytes) -> Iterator[Entry | LineError]:
         sections, errors = _find_sections(source, top)
         yield from errors
         if "defaults" in sections:
-            item = _parse_job(source, sections["defaults"], parse_defaults)
+            item = _parse_job(source, sections["defaults"], keys, parse_defaults)
             if isinstance(item, LineError):
                 yield item
             else:
@@ -46,9 +49,9 @@ def parse_yaml(source: str, data: bytes) -> Iterator[Entry | LineError]:
         yield LineError(source, line_of(jobs), UsageError("Cannot find the list of jobs.", hint))
         return
     for node in jobs.value:
-        item = _parse_job(source, node)
+        item = _parse_job(source, node, keys)
         if isinstance(item, Entry):
-            item = Entry(source, item.line, item.setting_values, defaults.setting_values)
+            item = replace(item, defaults=defaults.setting_values)
         yield item
 
 
@@ -70,10 +73,10 @@ def _find_sections(source: str, top: yaml.MappingNode) -> tuple[dict[str, yaml.N
 
 
 def _parse_job(
-    source: str, node: yaml.Node, parse: Callable[[Any], dict[str, Any]] = parse_settings
+    source: str, node: yaml.Node, keys: Keys, parse: Callable[..., dict[str, Any]] = parse_settings
 ) -> Entry | LineError:
     try:
         value = to_value(node)
     except YamlError as error:
         return LineError(source, error.line, UsageError(f"Cannot parse the job as YAML: {error}."))
-    return entry_or_error(source, line_of(node), parse, {"prompt": value} if isinstance(value, str) else value)
+    return entry_or_error(source, line_of(node), parse, {"prompt": value} if isinstance(value, str) else value, keys)

@@ -217,6 +217,7 @@ def set_value(name: str, text: str, path: Path) -> None:
     command, _, key = name.rpartition(".")
     if command and command not in settings.TASK_NAMES:
         raise UsageError(f"Unknown command: {command!r}.", f"Commands: {', '.join(settings.TASK_NAMES)}.")
+    key = key.replace("-", "_")
     aliases = settings.aliases_of(_CONFIGURABLE_FIELDS)
     if key not in CONFIGURABLE_SETTINGS and key in aliases:
         key = aliases[key].setting
@@ -233,9 +234,9 @@ def set_value(name: str, text: str, path: Path) -> None:
     read_config_file(path)
     document = tomlkit.parse((read_optional(path, MAX_USER_FILE_BYTES) or b"").decode("utf-8-sig"))
     table = document.setdefault(command, tomlkit.table()) if command else document
-    for alias, meant in aliases.items():
-        if meant.setting == key and alias not in CONFIGURABLE_SETTINGS:
-            table.pop(alias, None)
+    names = {alias for alias, meant in aliases.items() if meant.setting == key and alias not in CONFIGURABLE_SETTINGS}
+    for name in {*names, *(each.replace("_", "-") for each in {key, *names})} - {key}:
+        table.pop(name, None)
     if value is None or text == "":
         table.pop(key, None)
     else:

@@ -137,14 +137,17 @@ def canonical_value(setting: Setting, value: Any) -> Any:
 def canonical_keys(values: Mapping[str, Any], fields: SettingFields) -> dict[str, Any]:
     """Replace former names and values of the settings `fields` by current ones. Keep unknown keys.
 
-    If `values` contains a setting under its current name and an alias, the current name has priority.
+    Dashes in a key are equivalent to underscores. If `values` contains a setting under its current name and an alias,
+    the current name has priority.
     """
     aliases = {key: alias for key, alias in aliases_of(fields).items() if key not in fields}
     found: dict[str, Any] = {}
-    for key, value in values.items():
+    for typed_key, value in values.items():
+        dashed = typed_key.replace("-", "_")
+        key = dashed if dashed in fields or dashed in aliases else typed_key
         alias = aliases.get(key)
         name = alias.setting if alias else key
-        if alias and name in values:
+        if name in values and name != typed_key:
             continue
         if alias and alias.value is not None:
             if value:

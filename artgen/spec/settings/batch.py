@@ -33,7 +33,7 @@ class SeriesSettings:
         1,
         "Number of images. The seed increases by 1 from image to image. [1]",
         flags=("-c", "--count"),
-        aliases=("--num-images", "--batch-count"),
+        aliases=("--num-images", "--batch-count", "--n-iter"),
         minimum=1,
         maximum=100_000,
         in_prompt_file=True,
@@ -115,4 +115,11 @@ class BatchRunSettings(RunSettings):
 
     task: str | None = option(
         None, "Task of lines that do not set a task. [txt2img]", choices=TASK_NAMES, per_call=True
+    )
+    ignore_columns: str | None = option(
+        None,
+        "Columns of .csv and .tsv files, and keys of JSON and YAML jobs, to ignore: names with commas, or all for all "
+        "unknown columns.",
+        metavar="NAMES|all",
+        per_call=True,
     )

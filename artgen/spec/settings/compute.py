@@ -19,6 +19,7 @@ class ModelRef:
         "a .safetensors or .gguf file, or a name in your model_folders. "
         "[sd15 with CUDA, else the bundled `tiny`; denoise: the bundled `denoiser`]",
         flags=("-m", "--model"),
+        aliases=("--sd-model",),
         is_path=True,
         affects=("pixels", "memory"),
     )

@@ -49,6 +49,7 @@ class Img2ImgInput(ScaledInput):
         None,
         "Amount of change, 0 to 1. 0 returns the input image unchanged. 1 ignores the input image. [img2img: 0.6; "
         "inpaint, outpaint: 1]",
+        aliases=("--denoising-strength",),
         minimum=0,
         maximum=1,
     )

@@ -61,7 +61,7 @@ class SchedulerSettings:
     scheduler: str | None = option(
         None,
         "Scheduler (sampler). `artgen schedulers` lists the names. [the model's default]",
-        aliases=("--sampler",),
+        aliases=("--sampler", "--sampler-name"),
         metavar="NAME",
     )
 
