@@ -14,18 +14,15 @@ from typing import Any
 from artgen import metadata
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError, shorten
 from artgen.events import Listener, Notice
-from artgen.jobs import replay_checks, replay_files, replay_other_tools
+from artgen.jobs import replay_checks, replay_files, replay_other_tools, replay_prompts
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import PrepareJobs
 from artgen.spec import fast, settings
-from artgen.spec.base_requests import PromptRequest, Request
+from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
-from artgen.spec.prompt_expansion import PromptExpansion
-from artgen.spec.prompt_tags import find_tags
 from artgen.spec.records import from_record, record_notes
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, path_settings
-from artgen.spec.wildcards import has_wildcards
 
 IGNORED_SETTINGS = ("guidance_scale", "negative_prompt", "clip_skip", "guidance_rescale")
 """Settings that earlier versions of artgen, or other tools, recorded for models on which they have no effect."""
@@ -137,6 +134,7 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
     if "feather" not in changes:
         _reject_former_feather(path, record)
     changes_pixels = _apply_changes(record, changes)
+    replay_prompts.prepare_record(record, changes)
     _build_request(path, record)
     notes += record_notes(record)
     record |= replay_files.find_inputs(path, record, changes)
@@ -159,29 +157,8 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
             "size and takes as long as the whole batch."
         )
     recorded = {name: value for name, value in record.items() if name not in changes}
-    request, expansion_notes = _finish_prompts(_build_request(path, record), changes)
-    notes += expansion_notes
+    request = replay_prompts.expand_typed(_build_request(path, record), changes, notes)
     return ReplaySpec(request, expected_hashes, tuple(map(shorten, notes)), batch_size, recorded)
-
-
-def _finish_prompts(request: Request, changes: Mapping[str, str]) -> tuple[Request, list[str]]:
-    """Return a request whose recorded prompts trigger no lookup of wildcards, styles, LoRAs and embeddings, and notes.
-
-    Prompts that the user typed are expanded if no recorded prompt is left.
-    """
-    if not isinstance(request, PromptRequest):
-        return request, []
-    is_typed = any(changes.get(name) for name in ("prompt", "negative_prompt", "style"))
-    if is_typed and not any(getattr(request, name) for name in ("prompt", "negative_prompt") if name not in changes):
-        return request.replace(expansion=None), []
-    expansion = request.expansion or PromptExpansion()
-    texts = [changes[name] for name in ("prompt", "negative_prompt") if changes.get(name)]
-    if changes.get("style") or any(has_wildcards(text) or next(find_tags(text), None) for text in texts):
-        return request.replace(expansion=expansion), [
-            "Styles, wildcards and tags of LoRAs in --set are not replaced, because the recorded prompt must not be "
-            "looked up. To replace them, set both prompts."
-        ]
-    return request.replace(expansion=expansion), []
 
 
 def _check_task(path: Path, record: Mapping[str, Any]) -> None:

@@ -1,0 +1,70 @@
+"""Expand the prompts that `--set` gives to a replay. The recorded prompts are final and are not looked up again."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from artgen.errors import UsageError
+from artgen.events import Event, Notice
+from artgen.jobs.prompt_expansion import PromptSources, apply_choices, choose_prompts, typed_prompts
+from artgen.spec.base_requests import PromptRequest, Request
+from artgen.spec.prompt_expansion import PromptExpansion
+from artgen.spec.prompt_syntax import escape
+
+_PROMPTS = ("prompt", "negative_prompt")
+_TEMPLATES = {"prompt": "template", "negative_prompt": "negative_template"}
+
+
+def prepare_record(record: dict[str, Any], changes: Mapping[str, str]) -> None:
+    """Prepare a record for a typed prompt, in place: a record of a version without prompt syntax gets the syntax.
+
+    Raises:
+        UsageError: a style is set, but not the prompt.
+    """
+    if "style" in changes and "prompt" not in changes:
+        raise UsageError(
+            "Cannot set the style of a recorded prompt, which is final.",
+            "Set both: --set prompt=PROMPT --set style=NAME",
+        )
+    is_typed = any(name in changes for name in _PROMPTS)
+    if is_typed and "artgen" in record and "prompt_weights" not in record:
+        record["prompt_weights"] = "a1111"
+        record |= {name: escape(record[name]) for name in _PROMPTS if name not in changes and name in record}
+
+
+def expand_typed(request: Request, changes: Mapping[str, str], notes: list[str]) -> Request:
+    """Return the request with the prompts of `--set` expanded as typed. Other prompts do not change.
+
+    Args:
+        request: request with the changed prompts.
+        changes: values of `--set`.
+        notes: receives notes.
+
+    Raises:
+        ArtgenError: see `prompt_expansion.expand_prompts`.
+    """
+    if not isinstance(request, PromptRequest):
+        return request
+    recorded = request.expansion or PromptExpansion()
+    if not any(name in changes for name in _PROMPTS):
+        if "seed" in changes and recorded.choices:
+            notes.append(
+                "The choices of the wildcards and variants do not change with the seed. For new choices, set the "
+                "recorded prompt_template as the prompt."
+            )
+        return request
+    kept = [name for name in _PROMPTS if name not in changes]
+
+    def add_note(event: Event) -> None:
+        if isinstance(event, Notice):
+            notes.append(event.text)
+
+    typed = request.replace(**dict.fromkeys(kept, ""), embedding=(), expansion=None)
+    sources = PromptSources()
+    chosen = choose_prompts(typed_prompts(typed), request.seed or 0, sources)
+    expanded = apply_choices(typed, chosen, add_note, sources)
+    texts = {name: ", ".join(filter(None, (getattr(request, name), getattr(expanded, name)))) for name in kept}
+    templates = {_TEMPLATES[name]: getattr(recorded, _TEMPLATES[name]) for name in kept}
+    facts = replace(expanded.expansion or recorded, **templates)
+    embedding = tuple(dict.fromkeys((*request.embedding, *expanded.embedding)))
+    return expanded.replace(**texts, embedding=embedding, expansion=facts)
