@@ -52,7 +52,7 @@ def expand_typed(request: Request, changes: Mapping[str, str], notes: list[str])
                 "The choices of the wildcards and variants do not change with the seed. For new choices, set the "
                 "recorded prompt_template as the prompt."
             )
-        return request
+        return request.replace(expansion=recorded)  # also the prompts of other tools' records are final
     kept = [name for name in _PROMPTS if name not in changes]
 
     def add_note(event: Event) -> None:

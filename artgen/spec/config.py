@@ -41,6 +41,8 @@ CONFIGURABLE_SETTINGS: dict[str, type] = {
 _SHARED_SETTINGS = options_of(settings.ModelFolders)
 """Settings that apply to all commands."""
 
+_ABSOLUTE_FOLDERS = ("embedding_folder", "wildcard_folder", "style_folder")
+
 _CONFIGURABLE_FIELDS = {name: options_of(group)[name] for name, group in CONFIGURABLE_SETTINGS.items()}
 
 
@@ -203,8 +205,8 @@ def set_value(name: str, text: str, path: Path) -> None:
 
     Args:
         name: a setting, or `command.setting`.
-        text: value as typed on the command line; an empty text removes the setting. `model_folders` are saved as
-            absolute paths.
+        text: value as typed on the command line; an empty text removes the setting. Folders of models, embeddings,
+            wildcards and styles are saved as absolute paths.
         path: configuration file; created if it does not exist.
 
     Raises:
@@ -228,6 +230,8 @@ def set_value(name: str, text: str, path: Path) -> None:
     value = settings.parse_value(CONFIGURABLE_SETTINGS[key], key, text)
     if key == "model_folders":
         value = tuple(str(_expanded(folder).absolute()) for folder in value if folder.strip())
+    elif key in _ABSOLUTE_FOLDERS and value:
+        value = str(_expanded(value).absolute())
     settings.validate(CONFIGURABLE_SETTINGS[key](**{key: value}))
     if is_unreadable(path):
         raise OutputError(f"Cannot change '{path}': the file cannot be read.", "Move or delete it.")

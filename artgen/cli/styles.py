@@ -1,0 +1,58 @@
+"""Define the command `artgen styles`."""
+
+from typing import Annotated
+
+import typer
+
+from artgen.cli.console import print_error, print_json, print_note, print_result
+from artgen.errors import InputFileError, UsageError
+
+MAX_SHOWN_CHARS = 80
+
+
+def styles(
+    text: Annotated[
+        str, typer.Argument(help="Text that the names must contain. The case is ignored.", metavar="[TEXT]")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+) -> None:
+    """List the styles in your style_folder.
+
+    The folder contains styles.csv files of A1111 and JSON files of Fooocus. --style NAME adds a style to the prompts.
+    {prompt} in a style stands for the prompt.
+
+    artgen styles cinematic
+    """
+    from artgen.spec import config
+    from artgen.spec.style_files import StyleFolder
+
+    folder = StyleFolder(config.style_folder())
+    found = [style for style in folder.styles if text.casefold() in style.name.casefold()]
+    for note in folder.notes:
+        print_note(note)
+    width = min(40, max((len(style.name) for style in found), default=0))
+    for style in found:
+        if as_json:
+            print_json(
+                {
+                    "name": style.name,
+                    "prompt": style.prompt,
+                    "negative_prompt": style.negative_prompt,
+                    "file": style.file,
+                }
+            )
+        else:
+            print_result(f"{style.name:<{width}}  {_shortened(style.prompt or f'negative: {style.negative_prompt}')}")
+    for error in folder.errors:
+        print_error(error)
+    if folder.errors:
+        raise typer.Exit(InputFileError.exit_code)
+    if not found and text and folder.styles:
+        raise UsageError(f"No style has a name that contains '{text}'.", "`artgen styles` lists all styles.")
+    if not folder.styles:
+        print_note("The style_folder contains no styles.")
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_SHOWN_CHARS else f"{line[:MAX_SHOWN_CHARS]}..."
