@@ -37,11 +37,11 @@ TYPE_NAMES = {
 }  # fmt: skip
 
 UNITS = {
-    "seed": "", "steps": "denoising steps", "guidance_scale": "factor", "guidance_rescale": "fraction", "pag_scale": "factor",
-    "width": "pixels", "height": "pixels", "strength": "fraction", "feather": "pixels", "max_side": "pixels",
-    "expand": "pixels",
+    "seed": "", "steps": "denoising steps", "guidance_scale": "factor", "guidance_rescale": "fraction",
+    "pag_scale": "factor", "width": "pixels", "height": "pixels", "strength": "fraction", "feather": "pixels",
+    "max_side": "pixels", "expand": "pixels",
     "target_size": "pixels", "sigma": "gray levels of 255", "eta": "fraction", "self_ensemble": "runs",
-    "fidelity": "fraction",
+    "fidelity": "fraction", "clip_skip": "layers",
 }  # fmt: skip
 """Units of the settings. Each setting that is a number has an entry."""
 

@@ -26,7 +26,7 @@ APG_ETA = 0.0
 """Weight of the part of the update that is parallel to the conditional prediction, which causes oversaturation."""
 APG_MOMENTUM = -0.5
 APG_NORM_THRESHOLD = 15.0
-"""Largest L2 norm of the update of an image. The three values are those of the paper for Stable Diffusion XL."""
+"""Largest L2 norm of the update of an image. The paper uses these three values for Stable Diffusion XL."""
 ZERO_INIT_STEPS = 1
 
 
@@ -52,7 +52,7 @@ def build_guider(job: GenerationJob) -> Guider | None:
     request = job.request
     scale, rescale = float(request.guidance_scale or 0.0), request.guidance_rescale or 0.0
     if request.guide == "apg":
-        # In the original formulation the update is added to the conditional prediction, with the factor g - 1.
+        # `use_original_formulation` adds the update to the conditional prediction, with the factor g - 1 of the paper.
         guider = AdaptiveProjectedGuidance(
             guidance_scale=scale - 1.0,
             adaptive_projected_guidance_momentum=APG_MOMENTUM,
@@ -155,7 +155,7 @@ def with_guidance(pipe: Any, job: GenerationJob) -> Iterator[None]:
 
 
 def _num_predicted_channels(module: nn.Module, sample: torch.Tensor) -> int:
-    """Return the number of channels without those of a predicted variance, which follow them."""
+    """Return the number of channels before the channels of a predicted variance."""
     in_channels = int(module.config.get("in_channels") or 0)  # type: ignore[union-attr,operator]
     return in_channels if sample.ndim == 4 and sample.shape[1] == 2 * in_channels else sample.shape[1]
 

@@ -86,16 +86,16 @@ class SamplingSettings(SchedulerSettings, GuidanceSettings, StepsSettings):
 
     guidance_rescale: float | None = option(
         None,
-        "Rescale guidance by this factor, which reduces overexposure: SDXL, HunyuanDiT, and txt2img of Stable "
-        "Diffusion 1 and 2. [0]",
+        "Rescale guidance by this factor, which reduces overexposure: SDXL, HunyuanDiT; txt2img of Stable Diffusion 1 "
+        "and 2. [0]",
         minimum=0,
         maximum=1,
         neutral_values=(0.0,),
     )
     pag_scale: float | None = option(
         None,
-        "Scale of perturbed-attention guidance (PAG): Stable Diffusion 1, 2, XL; with txt2img also PixArt-Sigma, Sana, "
-        "HunyuanDiT and Kolors; with txt2img and img2img also Stable Diffusion 3. [0: off]",
+        "Scale of perturbed-attention guidance (PAG): Stable Diffusion 1, 2, XL; txt2img and img2img of Stable "
+        "Diffusion 3; txt2img of PixArt-Sigma, Sana, HunyuanDiT and Kolors. 0 disables PAG. [0]",
         minimum=0,
         maximum=100,
         neutral_values=(0.0,),
@@ -103,7 +103,7 @@ class SamplingSettings(SchedulerSettings, GuidanceSettings, StepsSettings):
     guide: str | None = option(
         None,
         "Guidance method. cfg: classifier-free guidance. apg: adaptive projected guidance, which reduces "
-        "oversaturation. zero-star: CFG-Zero*, for flow-matching models. [cfg]",
+        "oversaturation. zero-star: CFG-Zero*, for flow-matching models. docs/guidance.md lists the families. [cfg]",
         choices=GUIDES,
         neutral_values=("cfg",),
     )
