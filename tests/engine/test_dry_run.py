@@ -141,11 +141,24 @@ def test_a_dry_run_prints_the_name_of_each_image(sd1: str) -> None:
 
 
 def test_a_dry_run_prints_the_note_about_a_long_prompt(sd1: str) -> None:
-    arguments = ("txt2img", "x " * 100, "-m", sd1, "--steps", "1")
+    settings = ("-m", sd1, "--long-prompt", "truncate")
     note = "The prompt is too long for this model. Ignoring its end: 'x x"
-    assert note in run(*arguments, "--dry-run").stderr
+    assert note in run("txt2img", "x " * 100, *settings, "--steps", "1", "--dry-run").stderr
     Path("p.txt").write_text("x " * 100 + "\n")
-    assert run("batch", "p.txt", "-m", sd1, "--dry-run").stderr.count(note) == 1
+    assert run("batch", "p.txt", *settings, "--dry-run").stderr.count(note) == 1
+
+
+def test_a_dry_run_prints_the_notes_and_errors_about_schedules_and_composition(sd1: str) -> None:
+    settings = ("-m", sd1, "--steps", "2", "--seed", "1")
+    note = "'[fox:cat:5]' does not change: its first text ends at step 2, and only 2 steps run."
+    error = "Cannot combine prompts with AND without guidance: the guidance scale is 1."
+    for dry_run in ((), ("--dry-run",)):
+        assert run("txt2img", "a [fox:cat:5]", *settings, *dry_run).stderr.count(note) == 1
+        assert error in run("txt2img", "a AND b", *settings, "-g", "1", *dry_run, code=2).stderr
+        Path("p.txt").write_text("a [fox:cat:5]\n")
+        assert run("batch", "p.txt", *settings[:4], *dry_run).stderr.count(note) == 1
+        Path("p.txt").write_text("a AND b\n")
+        assert error in run("batch", "p.txt", *settings[:4], "-g", "1", *dry_run, code=2).stderr
 
 
 @pytest.mark.parametrize("breakage", ["missing tensor", "text tensor of another shape", f"{broken_models.VAE} removed"])

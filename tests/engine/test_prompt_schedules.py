@@ -12,9 +12,10 @@ import sample_images
 import torch
 from PIL import Image
 
-from artgen import GeneratedImage, Img2Img, Txt2Img, generate, generate_all
+from artgen import GeneratedImage, Img2Img, Inpaint, Txt2Img, generate, generate_all
 from artgen.engine.sampling.conditioning import Conditioning, StepCounter
 from artgen.engine.sampling.prompt_embeddings import prompt_embeddings
+from artgen.spec.settings import FramesSettings
 
 CLASSES = {"sd1": "StableDiffusion", "sdxl": "StableDiffusionXL", "sd3": "StableDiffusion3"}
 HEUN = {"sd1": "HeunDiscreteScheduler", "sdxl": "HeunDiscreteScheduler", "sd3": "FlowMatchHeunDiscreteScheduler"}
@@ -224,6 +225,34 @@ def test_composition_with_a_schedule(models: dict[str, Path], kind: str) -> None
 def test_composition_with_other_settings(models: dict[str, Path], changes: dict[str, Any]) -> None:
     parts = generate(request(models["sd1"], "a red fox :0.5 AND a red fox :0.5", **changes)).image
     assert sample_images.difference(parts, generate(request(models["sd1"], "a red fox", **changes)).image) <= 1
+
+
+@pytest.mark.parametrize("guide", ["apg", None])
+def test_guidance_methods_receive_one_prediction_for_all_parts(models: dict[str, Path], guide: str | None) -> None:
+    changes: dict[str, Any] = {"guide": guide} if guide else {"guidance_scale": 2.0}
+    parts = generate(request(models["sdxl"], "a red fox :0.5 AND a red fox :0.5", **changes)).image
+    assert sample_images.difference(parts, generate(request(models["sdxl"], "a red fox", **changes)).image) <= 1
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_a_schedule_with_perturbed_attention_guidance(models: dict[str, Path], kind: str) -> None:
+    images = [
+        generate(request(models[kind], prompt, pag_scale=2.0)).image
+        for prompt in ("a [red:blue:5] fox", "a red fox", "a [red:blue:1] fox", "a [red:blue:0] fox", "a blue fox")
+    ]
+    assert sample_images.same(images[0], images[1])
+    assert sample_images.same(images[3], images[4])
+    assert len({image.tobytes() for image in images}) == 3
+
+
+def test_a_composition_with_masked_latents_and_frames(models: dict[str, Path]) -> None:
+    image, mask = sample_images.photo(Path("photo.png")), sample_images.mask(Path("mask.png"))
+    shared: dict[str, Any] = {"image": image, "mask": mask, "seed": 1, "steps": 5, "model": "tiny", "device": "cpu"}
+    plain_inpaint = Inpaint(prompt="a red fox", **shared)
+    composed_inpaint = plain_inpaint.replace(prompt="a red fox :0.5 AND a red fox :0.5")
+    images = [generate(each, frames=FramesSettings(frames="x.gif")) for each in (plain_inpaint, composed_inpaint)]
+    assert sample_images.difference(images[0].image, images[1].image) <= 1
+    assert len(images[0].frames) == len(images[1].frames)
 
 
 def test_composed_images_share_a_pipeline_call(models: dict[str, Path]) -> None:

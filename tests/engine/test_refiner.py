@@ -233,4 +233,15 @@ def test_the_refiner_as_the_model_of_img2img(refiner: Path, prompt: str) -> None
     expected = plain_scripts.generate(
         "StableDiffusionXLImg2ImgPipeline", refiner, seed=7, num_inference_steps=5, image=Image.open(image), **call
     )
-    assert generate(Img2Img(model=str(refiner), image=image, seed=7, steps=5, **call)).image == expected
+    request = Img2Img(model=str(refiner), image=image, seed=7, steps=5, long_prompt="truncate", **call)
+    assert generate(request).image == expected
+
+
+def test_the_refiner_continues_the_schedule_of_the_base_model(base: Path, refiner: Path) -> None:
+    def image(prompt: str) -> Image.Image:
+        return generate(request(base, refiner, prompt=prompt, steps=10)).image
+
+    scheduled = image("a [red:blue:9] fox")
+    assert not any(sample_images.same(scheduled, image(text)) for text in ("a red fox", "a blue fox"))
+    assert sample_images.same(image("a [red:red:9] fox"), image("a red fox"))
+    assert not sample_images.same(image("a red fox AND a cat"), image("a red fox"))

@@ -108,6 +108,29 @@ def test_offloading_does_not_change_chunked_prompts_and_batches(models: dict[str
     assert loaded_components(log).count("unet") == 1
 
 
+@pytest.mark.parametrize("kind", ["sdxl", "sd3 with T5"])
+def test_offloading_does_not_change_weights_schedules_and_composition(
+    models: dict[str, Path], sd3: Path, kind: str
+) -> None:
+    shared: dict[str, Any] = {"model": str(models.get(kind, sd3)), "steps": 4, "seed": 1, "guidance_scale": 5.0}
+    requests = [
+        Txt2Img(prompt="a (red:1.4) fox", negative_prompt="a [cat]", **shared),
+        Txt2Img(prompt="a (red:1.4) fox", negative_prompt="a [cat]", prompt_weights="comfy", **shared),
+        Txt2Img(prompt="a (red:1.4) fox", clip_skip=2, **shared),
+        Txt2Img(prompt=f"[{LONG_PROMPT}|a cat]", **shared),
+        Txt2Img(prompt="a [red:blue:2] fox AND a cat :0.7", **shared),
+        Txt2Img(prompt="a [red:blue:2] fox AND a cat :0.7", **{**shared, "steps": 3}),
+    ]
+    expected = [generate(each).image for each in requests]
+    assert len({image.tobytes() for image in expected}) == len(requests)
+    pipeline_cache.clear_cache()
+    log = plain.EventLog()
+    outcomes = generate_all([each.replace(offload="text") for each in requests], listener=log)
+    for outcome, image in zip(outcomes, expected, strict=True):
+        assert isinstance(outcome, GeneratedImage)
+        assert sample_images.same(outcome.image, image)
+
+
 @pytest.mark.parametrize("kind", ["sd1", "sd3"])
 def test_offloading_does_not_change_img2img_and_inpaint(models: dict[str, Path], kind: str) -> None:
     image, mask = sample_images.photo(Path("photo.png")), sample_images.mask(Path("mask.png"))

@@ -320,7 +320,13 @@ def test_jobs_of_one_group_can_share_a_pipeline_call() -> None:
         {"prompt": "a", "negative_prompt": "x"}, {"prompt": "b", "negative_prompt": "y"},
         {"prompt": "a", "size": "64x64"}, chunks, {**chunks, "prompt": "b"}, {**chunks, "seed": "7"},
     )  # fmt: skip
-    assert [job.group_id for job in batch_plan.jobs] == [0, 1, 0, 0, 0, 2, 2, 3, 4, 5, 4]
+    assert [job.group_id for job in batch_plan.jobs] == [0, 1, 0, 0, 0, 2, 2, 3, 0, 0, 0]
+
+
+def test_prompts_of_one_group_have_equal_numbers_of_chunks() -> None:
+    texts = ["a fox", "fox " * 40, "cat " * 50, "(a:1.3)", "a BREAK b", "[a|b]", "[a|b]", "[b|a]", "a AND b", "a AND c"]
+    batch_plan = plan(*({"prompt": text} for text in texts))
+    assert [job.group_id for job in batch_plan.jobs] == [0, 1, 1, 0, 1, 2, 2, 3, 4, 5]
 
 
 def test_img2img_jobs_with_equal_image_sizes_share_a_group() -> None:
