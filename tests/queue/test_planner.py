@@ -11,6 +11,7 @@ import batches
 import pytest
 import tiny_models
 from PIL import Image
+from safetensors_files import zero_file
 from tiny_loras import diffusers_lora
 
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError
@@ -72,6 +73,7 @@ def test_unknown_fields_of_records_are_kept_and_do_not_change_the_fingerprint() 
     assert "new, b\x1b" in record_plan.notes[1]
 
 
+TINY_EMBEDDING_WIDTH = 256
 TXT2IMG: dict[str, Any] = {"prompt": "fox", "seed": "1", "steps": 2, "size": "32x32"}
 IMG2IMG = {"task": "img2img", "image": Path("a.png"), "seed": "1", "steps": 4}
 INPAINT = {**IMG2IMG, "task": "inpaint", "mask": Path("mask.png")}
@@ -89,6 +91,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "pag_scale": (TXT2IMG, 3.0),
     "guide": (TXT2IMG, "apg"),
     "seed": (TXT2IMG, "2"),
+    "combinatorial": (TXT2IMG, True),
     "count": (TXT2IMG, 2),
     "steps": (TXT2IMG, 3),
     "guidance_scale": (TXT2IMG, 4.0),
@@ -181,7 +184,7 @@ def test_every_setting_of_a_line_has_a_case() -> None:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_setting_changes_the_fingerprint_only_if_it_affects_pixels_or_file(
-    name: str, models: dict[str, Path], zoo: Mapping[str, Path]
+    name: str, models: dict[str, Path], zoo: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def filled(value: Any) -> Any:
         is_model = isinstance(value, str) and value.startswith("MODEL ")
@@ -198,6 +201,12 @@ def test_setting_changes_the_fingerprint_only_if_it_affects_pixels_or_file(
         )
     if name == "model":
         value = str(models["sd1"])
+    if name == "embedding":
+        value = (str(zero_file(Path("fox.safetensors"), {"emb_params": (2, TINY_EMBEDDING_WIDTH)})),)
+    if name == "style":
+        monkeypatch.setenv("ARTGEN_STYLE_FOLDER", "styles")
+        Path("styles").mkdir()
+        Path("styles/styles.csv").write_text("name,prompt,negative_prompt\nplain,plain style,\n")
     affects = settings_of(LINE_SETTINGS[name])[name].affects
     changed = keys(line)[0] != keys({**line, name: value})[0]
     assert changed == bool({"pixels", "file"} & set(affects))
