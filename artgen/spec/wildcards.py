@@ -18,6 +18,7 @@ MAX_COUNT = 1_000_000
 """Maximum of the numbers before `$$`."""
 MAX_WEIGHT = 1_000_000
 MAX_NAME_CHARS = 200
+MAX_WEIGHT_CHARS = 100
 DEFAULT_SEPARATOR = ", "
 
 _MARK = re.compile(r"[{}]|__")
@@ -27,7 +28,6 @@ _CERTAIN_NAME = re.compile(rf"__((?:[^\W_]|[./*?!@~&+'-]|_(?!_)){{1,{MAX_NAME_CH
 _POSSIBLE_NAME = re.compile(rf"__(?!\s)((?:[^_\s{{}}|\[\]<>\\]|[ \t]|_(?!_)){{1,{MAX_NAME_CHARS}}})(?<!\s)__(?!\w)")
 _SELECTION = re.compile(r"\s*([0-9]{0,7})(-?)([0-9]{0,7})\$\$(?:((?:[^$|{}]|\$(?!\$))*|\s*\|\s*)\$\$)?")
 _WEIGHT = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|nan|inf)::")
-_BREAK_AT_START = re.compile(r"[ \t]*[\r\n]\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,10 @@ class _Parser:
         if depth >= MAX_DEPTH:
             raise UsageError(f"Variants are nested deeper than {MAX_DEPTH} levels.", "Use fewer braces.")
         edges = [first - 1, *bars, end]
-        options = [self._option(left + 1, right, depth, selection) for left, right in itertools.pairwise(edges)]
+        sections = [(left + 1, right) for left, right in itertools.pairwise(edges)]
+        # White space is a part of an option, unless the options are on several lines or are joined.
+        strip = selection is not None or any(self._has_line_break(*section) for section in sections)
+        options = [self._option(*section, depth, strip=strip) for section in sections]
         text = self._text[start : end + 1]
         if not any(option.weight for option in options):
             raise UsageError(f"All weights of '{shorten(text)}' are 0.", "Use a weight above 0: {0.5::red|blue}")
@@ -259,18 +262,22 @@ class _Parser:
             )
         return Selection(low, high, DEFAULT_SEPARATOR if match[4] is None else match[4]), match.end()
 
-    def _option(self, start: int, end: int, depth: int, selection: Selection | None) -> Option:
-        weight, rest = split_weight(self._text[start : min(end, start + 100)])
-        start = min(end, start + 100) - len(rest)
-        if selection is not None:
-            while start < end and self._text[start].isspace():
-                start += 1
-            while start < end and self._text[end - 1].isspace():
-                end -= 1
-        else:  # line breaks separate options of long variants; spaces are part of an option
-            if match := _BREAK_AT_START.match(self._text, start, end):
-                start = match.end()
-            tail = self._text[start:end].rstrip()
-            if any(symbol in "\r\n" for symbol in self._text[start + len(tail) : end]):
-                end = start + len(tail)
+    def _option(self, start: int, end: int, depth: int, *, strip: bool) -> Option:
+        weight, rest = split_weight(self._text[start : min(end, start + MAX_WEIGHT_CHARS)])
+        start = min(end, start + MAX_WEIGHT_CHARS) - len(rest)
+        if strip:
+            start, end = self._stripped(start, end)
         return Option(self.parse(start, end, depth + 1), weight)
+
+    def _stripped(self, start: int, end: int) -> tuple[int, int]:
+        """Return the section without white space at its start and its end."""
+        while start < end and self._text[start].isspace():
+            start += 1
+        while start < end and self._text[end - 1].isspace():
+            end -= 1
+        return start, end
+
+    def _has_line_break(self, start: int, end: int) -> bool:
+        """Return whether the white space at the start or the end of a section contains a line break."""
+        left, right = self._stripped(start, end)
+        return any(symbol in "\r\n" for symbol in self._text[start:left] + self._text[right:end])
