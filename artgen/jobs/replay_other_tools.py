@@ -23,7 +23,7 @@ OTHER_FIELDS = frozenset({"task", "strength", "model", "model_hash", "vae"})
 SILENT_NAMES = frozenset(
     {
         "version", "app", "user", "rng", "lora hashes", "ti hashes", "hashes", "backend", "job id", "created_at",
-        "date", "civitai resources",
+        "date", "civitai resources", "pipeline", "operations",
     }
 )  # fmt: skip
 """Metadata that is ignored without a note: another note mentions it, or it does not affect the pixels."""

@@ -59,15 +59,17 @@ def split_a1111(text: str) -> A1111Text:
     """
     lines = textwrap.dedent(text.replace("\r\n", "\n").replace("\r", "\n")).strip().split("\n")
     index = _find_parameter_line(lines)
-    if index < len(lines):
-        end = _end_of_parameters(lines, index)
-        pairs = [*parse_pairs("\n".join(lines[index:end])), *_following_fields(lines[end:])]
-        prompt, negative, has_negative = _split_prompts(lines[:index])
-        return A1111Text(prompt, negative, tuple(pairs), True)
-    whole = "\n".join(lines)
-    position = _find_inline_parameters(whole)
-    prompt, negative, has_negative = _split_prompts(whole[:position].split("\n"))
-    return A1111Text(prompt, negative, tuple(parse_pairs(whole[position:])), position < len(whole) or has_negative)
+    if index == len(lines):
+        whole = "\n".join(lines)
+        if (position := _find_inline_parameters(whole)) < len(whole):
+            head = whole[:position].split("\n")
+            lines, index = [*head, *whole[position:].split("\n")], len(head)
+    prompt, negative, has_negative = _split_prompts(lines[:index])
+    if index == len(lines):
+        return A1111Text(prompt, negative, (), has_negative)
+    end = _end_of_parameters(lines, index)
+    pairs = (*parse_pairs("\n".join(lines[index:end])), *_following_fields(lines[end:]))
+    return A1111Text(prompt, negative, pairs, True)
 
 
 def _find_parameter_line(lines: list[str]) -> int:
@@ -83,7 +85,7 @@ def _find_parameter_line(lines: list[str]) -> int:
 
 def _is_parameters(line: str, min_pairs: int) -> bool:
     names = [name.lower() for name, _ in _take(parse_pairs(line), _MAX_EVIDENCE_PAIRS)]
-    return len(names) >= min_pairs and len(KNOWN_KEYS.intersection(names)) >= MIN_KNOWN_KEYS
+    return len(names) >= min_pairs and names[0] in KNOWN_KEYS and len(KNOWN_KEYS.intersection(names)) >= MIN_KNOWN_KEYS
 
 
 def _take(pairs: Iterator[tuple[str, str]], count: int) -> Iterator[tuple[str, str]]:

@@ -204,7 +204,7 @@ def _read_with_pillow(data: bytes, image_format: str, path: Path) -> RawTexts:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=(image_format,))
-            exif = image.getexif().tobytes() if image_format == "TIFF" else image.info.get("exif")
+            exif = image.getexif() if image_format == "TIFF" else image.info.get("exif")
         packet, comment = image.info.get("xmp"), image.info.get("comment")
         manifest = b"".join(body for name, body in getattr(image, "applist", ()) if name == "APP11")
     except Exception as error:  # decoders raise many exception types on damaged data
@@ -245,7 +245,7 @@ class _Texts:
 def _exif_and_xmp(exif: object, packet: object, path: Path) -> _Texts:
     notes: list[str] = []
     try:
-        texts = exif_texts(exif if isinstance(exif, bytes) else b"", notes)
+        texts = exif_texts(exif if isinstance(exif, bytes | Image.Exif) else b"", notes)
     except Exception as error:  # as in `_read_with_pillow`
         raise _damaged_error(path, error) from error
     if isinstance(packet, bytes) and len(packet) <= 2 * MAX_TEXT_BYTES:

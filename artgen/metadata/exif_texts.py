@@ -22,7 +22,7 @@ _TAGS = {
 _UTF16_TAGS = ("XPComment",)
 
 
-def exif_texts(data: bytes, notes: list[str]) -> dict[str, str]:
+def exif_texts(data: bytes | Image.Exif, notes: list[str]) -> dict[str, str]:
     """Return the texts of an EXIF block by the name of their tag.
 
     Args:
@@ -52,11 +52,12 @@ def exif_texts(data: bytes, notes: list[str]) -> dict[str, str]:
     return texts
 
 
-def _raw_values(data: bytes) -> Iterator[tuple[str, object]]:
-    exif = Image.Exif()
+def _raw_values(data: bytes | Image.Exif) -> Iterator[tuple[str, object]]:
+    exif = Image.Exif() if isinstance(data, bytes) else data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exif.load(data)
+        if isinstance(data, bytes):
+            exif.load(data)
         for values in (exif.get_ifd(_EXIF_IFD), exif):
             for tag, name in _TAGS.items():
                 yield name, values.get(tag)

@@ -33,7 +33,8 @@ def object_value(value: object) -> dict[str, object]:
 
 
 def list_value(value: object) -> list[object]:
-    """Return a JSON list; a text is split at its commas, and another value is an empty list."""
+    """Return a JSON list; a text such as `a, b` or `['a', 'b']` is split, and another value is an empty list."""
     if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
+        parts = (part.strip(" '\"") for part in value.strip().removeprefix("[").removesuffix("]").split(","))
+        return [part for part in parts if part]
     return value if isinstance(value, list) else []

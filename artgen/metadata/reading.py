@@ -128,7 +128,7 @@ def _no_metadata_error(path: Path, raw: RawTexts, notes: list[str]) -> InputFile
     found = [
         f"{name.removeprefix('xmp:')} {text.strip()[:MAX_SHOWN_CHARS]!r}"
         for name, text in raw.texts.items()
-        if name != "C2PA" and text.strip()
+        if name != "C2PA"
     ]
     if found:
         more = f" and {len(found) - MAX_SHOWN_TEXTS} more" if len(found) > MAX_SHOWN_TEXTS else ""

@@ -54,7 +54,7 @@ def _freeze_config(**config: object) -> Mapping[str, object]:
 
 SCHEDULERS: tuple[Scheduler, ...] = (
     Scheduler(
-        "dpm++2m", "DPM++ 2M", "DPMSolverMultistepScheduler", ("dpmpp_2m", "k_dpmpp_2m"),
+        "dpm++2m", "DPM++ 2M", "DPMSolverMultistepScheduler", ("dpmpp_2m", "k_dpmpp_2m", "dpmpp_2", "k_dpmpp_2"),
         _freeze_config(algorithm_type="dpmsolver++", solver_order=2), supports_sigmas=True, supports_zero_snr=True,
         note="second order; 15 steps or more",
     ),

@@ -41,7 +41,7 @@ _PREFIXES = {
 }  # fmt: skip
 _HIDDEN = {
     "version", "user", "app", "backend", "lora hashes", "lora weights", "ti hashes", "ti", "hashes", "rng", "size",
-    "civitai resources", "created date", "raw prompt", "raw negative prompt", "scheduler",
+    "civitai resources", "civitai metadata", "created date", "raw prompt", "raw negative prompt", "scheduler",
 }  # fmt: skip
 _NO_SAMPLER = ("undefined", "unknown", "default", "none", "")
 
@@ -73,7 +73,10 @@ def _make_record(split: A1111Text) -> ExternalRecord:
     if size := re.fullmatch(r"([0-9]{1,6})\s?[x×]\s?([0-9]{1,6})", lowered.get("size", "")):
         values["width"], values["height"] = size[1], size[2]
     _set_sampler(values)
-    rest = {name: value for name, value in pairs.items() if name.lower() not in _HIDDEN | _FIELDS.keys()}
+    hidden = _HIDDEN | _FIELDS.keys()
+    rest = {
+        name: value for name, value in pairs.items() if name.lower() not in hidden and not name.startswith("AddNet ")
+    }
     features, names = find_features(rest, _PREFIXES)
     tool, rule = _tool_and_rule(lowered)
     values["prompt_weights"] = rule

@@ -21,7 +21,7 @@ def read_loras(prompt: str, lowered: Mapping[str, str]) -> tuple[tuple[RecordedF
         prompt: prompt with tags.
         lowered: parameters; the keys are in lower case.
     """
-    digests = _named_digests(lowered.get("lora hashes", "")) | _digests_of(lowered, "lora:")
+    digests = _digests_of(lowered, "lora:") | _named_digests(lowered.get("lora hashes", ""))
     loras: list[RecordedFile] = []
     features: list[Feature] = []
 
@@ -95,6 +95,6 @@ def _civitai_loras(lowered: Mapping[str, str]) -> Iterable[RecordedFile]:
 
 def read_embeddings(lowered: Mapping[str, str]) -> tuple[RecordedFile, ...]:
     """Return the textual inversions of `TI hashes`, `Hashes` and `TI`."""
-    digests = _named_digests(lowered.get("ti hashes", "")) | _digests_of(lowered, "embed:")
+    digests = _digests_of(lowered, "embed:") | _named_digests(lowered.get("ti hashes", ""))
     names = dict.fromkeys([*digests, *(name.strip() for name in lowered.get("ti", "").split(",") if name.strip())])
     return tuple(RecordedFile(name, digests.get(name, "")) for name in names)
