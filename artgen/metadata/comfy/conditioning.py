@@ -103,7 +103,8 @@ class ConditioningReader:
         if role in _SIDES and has[role]:
             return [find_input(node, role)]
         if all(has.values()):
-            return [find_input(node, _SIDES[slot] if slot < 2 and not role else side)]
+            position = node.outputs[:slot].count(node.outputs[slot]) if slot < len(node.outputs) else slot
+            return [find_input(node, _SIDES[position] if position < 2 else side)]
         conditionings = [link for name, link in node.links if _CONDITIONING_PATTERN.fullmatch(name)]
         if node.kind == "ConditioningAverage" and len(conditionings) == 2:
             weight = coerce(node.inputs.get("conditioning_to_strength"), float)

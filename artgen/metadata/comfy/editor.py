@@ -13,6 +13,10 @@ from artgen.metadata.comfy.widgets import widget_inputs
 
 MUTED, BYPASSED = 2, 4
 MAX_NESTED_SUBGRAPHS = 8
+MAX_SLOTS = 200
+"""Limit of the inputs and of the outputs of a node."""
+MAX_ITEMS = 100_000
+"""Limit of the number of nodes and links that are read."""
 _SUBGRAPH_INPUT = "-10"
 """Node id that represents the inputs of a subgraph inside the subgraph; its outputs have the id -20."""
 _VIRTUAL_KINDS = frozenset({"primitivenode", "note", "markdownnote", "setnode", "getnode"})
@@ -27,6 +31,8 @@ class _Draft:
         links: node id -> input name -> output, which `sources` may replace.
         sources: outputs that have no node of their own -> the output or value that replaces them; None: no value.
         setters: name of a `SetNode` -> its output.
+        getters: output of a `GetNode` -> the name.
+        remaining_items: number of nodes and links that may still be read; each use of a subgraph counts.
     """
 
     definitions: Mapping[str, dict[str, object]]
@@ -36,6 +42,12 @@ class _Draft:
     sources: dict[Link, object] = field(default_factory=dict)
     setters: dict[str, Link] = field(default_factory=dict)
     getters: dict[Link, str] = field(default_factory=dict)
+    remaining_items: int = MAX_ITEMS
+
+    def take(self, *items: object) -> bool:
+        """Count nodes and links before they are read. Return whether they may be read."""
+        self.remaining_items -= sum(len(item) + 1 for item in items if isinstance(item, list | dict))
+        return self.remaining_items >= 0 and len(self.nodes) < MAX_NODES
 
 
 def read_workflow_graph(workflow: object) -> Graph:
@@ -56,6 +68,8 @@ def read_workflow_graph(workflow: object) -> Graph:
 
 
 def _add_scope(draft: _Draft, scope: Mapping[str, object], prefix: str, level: int) -> None:
+    if not draft.take(scope.get("nodes"), scope.get("links")):
+        return
     links = _read_links(scope.get("links"), prefix)
     for item in _dicts(scope.get("nodes")):
         if len(draft.nodes) >= MAX_NODES:
@@ -66,13 +80,13 @@ def _add_scope(draft: _Draft, scope: Mapping[str, object], prefix: str, level: i
 def _add_node(draft: _Draft, item: dict[str, object], links: Mapping[str, Link], place: tuple[str, int]) -> None:
     prefix, level = place
     key, kind = f"{prefix}{item.get('id')}", str(item.get("type", ""))
-    slots = _dicts(item.get("inputs"))
-    outputs = _dicts(item.get("outputs"))
+    slots, outputs = _dicts(item.get("inputs"))[:MAX_SLOTS], _dicts(item.get("outputs"))[:MAX_SLOTS]
     linked = {str(slot.get("name")): links[str(slot["link"])] for slot in slots if str(slot.get("link")) in links}
     if item.get("mode") == MUTED:
         draft.sources |= {Link(key, index): None for index in range(len(outputs) or 1)}
     elif item.get("mode") == BYPASSED:
-        draft.sources |= {Link(key, index): _passed(slots, outputs, index, links) for index in range(len(outputs) or 1)}
+        passed = _passed(slots, [output.get("type") for output in outputs] or [None], links)
+        draft.sources |= {Link(key, index): link for index, link in enumerate(passed)}
     elif kind in draft.definitions and level < MAX_NESTED_SUBGRAPHS:
         _add_subgraph(draft, item, linked, (key, level))
     elif kind.startswith(("workflow/", "workflow>")) and isinstance(draft.groups.get(kind[9:]), dict):
@@ -102,36 +116,46 @@ def _add_virtual(draft: _Draft, item: dict[str, object], linked: Mapping[str, Li
     return True
 
 
-def _passed(
-    slots: list[dict[str, object]], outputs: list[dict[str, object]], index: int, links: Mapping[str, Link]
-) -> Link | None:
-    """Return the link that a bypassed node passes to an output: of the same slot or of the first input of its type."""
-    kind = outputs[index].get("type") if index < len(outputs) else None
-    candidates = [slots[index]] if index < len(slots) else []
-    for slot in [*candidates, *slots]:
-        if (slot.get("type") == kind or kind is None) and str(slot.get("link")) in links:
-            return links[str(slot["link"])]
-    return None
+def _passed(slots: list[dict[str, object]], kinds: list[object], links: Mapping[str, Link]) -> list[Link | None]:
+    """Return the link that a bypassed node passes to each output: of the same slot or of the first input of its type.
+
+    Args:
+        slots: inputs of the node.
+        kinds: types of the outputs; None is unknown.
+        links: outputs by link id.
+    """
+    inputs = [(str(slot.get("type")), links.get(str(slot.get("link")))) for slot in slots]
+    first: dict[str, Link | None] = {}
+    for name, link in inputs:
+        if link is not None:
+            first.setdefault(name, link)
+    passed = []
+    for index, kind in enumerate(kinds):
+        name, link = inputs[index] if index < len(inputs) else ("", None)
+        passed.append(link if link is not None and kind in (None, name) else first.get(str(kind)))
+    return passed
 
 
 def _add_subgraph(draft: _Draft, item: dict[str, object], linked: Mapping[str, Link], place: tuple[str, int]) -> None:
     """Add the nodes of a subgraph. Inside, the node -10 provides the inputs; the node -20 receives the outputs."""
     key, level = place
     definition = draft.definitions[str(item.get("type"))]
+    if not draft.take(definition.get("inputs"), definition.get("links"), definition.get("nodes")):
+        return
     prefix = f"{key}:"
     widgets = _promoted_widgets(item)
     for index, slot in enumerate(_dicts(definition.get("inputs"))):
         name = str(slot.get("name"))
-        draft.sources[Link(prefix + _SUBGRAPH_INPUT, index)] = linked.get(name, widgets.get(("-1", name)))
+        draft.sources[Link(prefix + _SUBGRAPH_INPUT, index)] = linked.get(name, widgets.get("-1", {}).get(name))
     for link in _link_entries(definition.get("links")):
-        if str(link[3]) == "-20" and isinstance(link[4], int):
+        if str(link[3]) == "-20" and isinstance(link[4], int) and link[4] >= 0:
             draft.sources[Link(key, link[4])] = Link(f"{prefix}{link[1]}", _slot(link[2]))
-    inner = [_with_widgets(node, widgets) for node in _dicts(definition.get("nodes"))]
+    inner = [_with_widgets(node, widgets.get(str(node.get("id")), {})) for node in _dicts(definition.get("nodes"))]
     _add_scope(draft, {**definition, "nodes": inner}, prefix, level + 1)
 
 
-def _promoted_widgets(item: dict[str, object]) -> dict[tuple[str, str], object]:
-    """Return (inner node id, widget name) -> value of the widgets that a subgraph shows; "-1" is an input."""
+def _promoted_widgets(item: dict[str, object]) -> dict[str, dict[str, object]]:
+    """Return inner node id -> values of the widgets that a subgraph shows; the id "-1" is an input."""
     values = item.get("widgets_values")
     values = values if isinstance(values, list) else []
     proxies = _dict(item.get("properties")).get("proxyWidgets")
@@ -139,12 +163,15 @@ def _promoted_widgets(item: dict[str, object]) -> dict[tuple[str, str], object]:
         names = [(str(pair[0]), str(pair[1])) for pair in proxies if isinstance(pair, list) and len(pair) >= 2]
     else:
         names = [("-1", str(slot.get("name"))) for slot in _dicts(item.get("inputs")) if slot.get("widget")]
-    return {name: value for name, value in zip(names, values, strict=False) if value is not None}
+    widgets: dict[str, dict[str, object]] = {}
+    for (node, name), value in zip(names, values, strict=False):
+        if value is not None:
+            widgets.setdefault(node, {})[name] = value
+    return widgets
 
 
-def _with_widgets(node: dict[str, object], widgets: Mapping[tuple[str, str], object]) -> dict[str, object]:
+def _with_widgets(node: dict[str, object], changes: Mapping[str, object]) -> dict[str, object]:
     """Return an inner node with the values that the subgraph node has for its widgets."""
-    changes = {name: value for (node_id, name), value in widgets.items() if node_id == str(node.get("id"))}
     if not changes:
         return node
     values = widget_inputs(str(node.get("type", "")), _dicts(node.get("inputs")), node.get("widgets_values"))
@@ -154,6 +181,8 @@ def _with_widgets(node: dict[str, object], widgets: Mapping[tuple[str, str], obj
 def _add_group(draft: _Draft, item: dict[str, object], linked: Mapping[str, Link], key: str) -> None:
     """Add the nodes of a group node, the predecessor of subgraphs. Its links name nodes by their index."""
     definition = _dict(draft.groups.get(str(item.get("type"))[9:]))
+    if not draft.take(definition.get("nodes"), definition.get("links"), definition.get("external")):
+        return
     nodes = _dicts(definition.get("nodes"))[:MAX_NODES]
     sources = _int_rows(definition.get("links"), 4)
     inner = {(target, slot): (origin, origin_slot) for origin, origin_slot, target, slot in sources}
@@ -219,7 +248,7 @@ def _link_entries(value: object) -> Iterable[list[object]]:
 
 
 def _slot(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and value >= 0 else 0
 
 
 def _dict(value: object) -> dict[str, object]:
@@ -234,4 +263,6 @@ def _dicts(value: object) -> list[dict[str, object]]:
 def _int_rows(value: object, width: int) -> list[tuple[int, ...]]:
     """Return the first `width` items of each list in a list, if they are whole numbers."""
     rows = [item[:width] for item in value if isinstance(item, list)] if isinstance(value, list) else []
-    return [tuple(row) for row in rows if len(row) == width and all(isinstance(item, int) for item in row)]
+    return [
+        tuple(row) for row in rows if len(row) == width and all(isinstance(item, int) and item >= 0 for item in row)
+    ]

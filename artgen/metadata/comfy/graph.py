@@ -94,4 +94,4 @@ def _read_value(value: object, nodes: Mapping[str, object]) -> object:
     node, slot = value
     if isinstance(slot, bool) or not isinstance(slot, int) or isinstance(node, bool) or not isinstance(node, str | int):
         return value
-    return Link(str(node), slot) if str(node) in nodes else None
+    return Link(str(node), slot) if str(node) in nodes and slot >= 0 else None
