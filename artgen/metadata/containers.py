@@ -15,6 +15,7 @@ from PIL import Image
 from artgen.errors import InputFileError
 from artgen.images.structure import check_structure
 from artgen.metadata.exif_texts import exif_texts
+from artgen.metadata.json_texts import is_json
 from artgen.metadata.writing import MAX_SIDECAR_BYTES, MAX_TEXT_BYTES
 from artgen.metadata.xmp import xmp_texts
 from artgen.system.files import wrap_read_errors
@@ -96,7 +97,10 @@ def text_file_texts(data: bytes, path: Path) -> RawTexts:
             f"'{path}' is not a PNG, JPEG, WebP, AVIF or TIFF image and not UTF-8 text.",
             "Other formats contain no record.",
         )
-    return RawTexts(False, {"json" if text.lstrip().startswith(("{", "[")) else "text": text})
+    starts_like_json = text.lstrip().startswith(("{", "["))
+    # A prompt can start with a bracket. Damaged JSON has no line "Steps:".
+    kind = "json" if starts_like_json and ("\nSteps:" not in text or is_json(text)) else "text"
+    return RawTexts(False, {kind: text})
 
 
 def _read_png_texts(file: BinaryIO) -> RawTexts:

@@ -1,5 +1,6 @@
 """Read JSON objects from the metadata texts of other tools."""
 
+import json
 from collections.abc import Mapping
 
 from artgen.system.external_data import parse_json
@@ -20,6 +21,17 @@ def json_object(texts: Mapping[str, str], *names: str) -> dict[str, object]:
             if isinstance(value, dict):
                 return {str(key): item for key, item in value.items()}
     return {}
+
+
+def is_json(text: str) -> bool:
+    """Return whether a text is a JSON object or list. The numbers can be NaN."""
+    if not text.lstrip("\ufeff \t\r\n").startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text.lstrip("\ufeff"))
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def text_value(value: object) -> str | None:

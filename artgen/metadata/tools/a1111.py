@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from artgen.metadata.a1111_text import A1111Text, split_a1111
 from artgen.metadata.external_record import ExternalRecord, Feature, describe_all, valid_fields
 from artgen.metadata.features import find_features, make_feature, merge_features
+from artgen.metadata.json_texts import is_json
 from artgen.metadata.tools.a1111_files import read_embeddings, read_loras
 from artgen.spec.sampler_names import automatic_sigmas, split_spacing
 
@@ -58,7 +59,7 @@ def read_a1111(texts: Mapping[str, str]) -> ExternalRecord | None:
     """Return the record of the first text with parameters; None if there is none."""
     for name in ("parameters", "UserComment", "text", "postprocessing", "comment", "ImageDescription", "Description",
                  "xmp:UserComment", "xmp:description", "XPComment"):  # fmt: skip
-        if name in texts and not texts[name].lstrip().startswith("{"):
+        if name in texts and not is_json(texts[name]):
             split = split_a1111(texts[name])
             if split.has_parameters:
                 return _make_record(split)

@@ -1,0 +1,175 @@
+"""Test the requests and notes of `replay` for the metadata of other tools. Nothing in a record is looked up by name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from artgen.jobs.replay import read_replay_spec
+from artgen.spec.sampler_names import automatic_sigmas, split_spacing
+from artgen.spec.schedulers import find_scheduler, find_scheduler_with_sigmas
+from tests.helpers import other_tools as tools
+
+PARAMS = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x512"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 64), "red").save("in.png")
+    Image.new("L", (64, 64), 255).save("mask.png")
+
+
+def replay(text: str, **changes: str) -> tuple[Any, str]:
+    """Return the request of a text file, and all notes as one text."""
+    Path("fox.txt").write_text(text)
+    spec = read_replay_spec(Path("fox.txt"), changes)
+    return spec.request, " | ".join(spec.notes)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "sigmas", "note"),
+    [
+        ("DPM++ 2M Karras", "dpm++2m", "karras", ""),
+        ("DPM++ 2M SDE", "dpm++2m-sde", None, ""),
+        ("dpmpp_2m_sde_gpu", "dpm++2m-sde", None, "generated its noise on the GPU"),
+        ("k_euler_ancestral", "euler-a", None, ""),
+        ("euler_a", "euler-a", None, ""),
+        ("sample_euler_ancestral", "euler-a", None, ""),
+        ("k_dpmpp_2m_ka", "dpm++2m", "karras", ""),
+        ("dpmpp_2m_k", "dpm++2m", "karras", ""),
+        ("kdpm_2_a_k", "dpm2-a", "karras", ""),
+        ("k_dpmpp_2", "dpm++2m", None, ""),
+        ("LCM", "lcm", None, ""),
+        ("UniPC", "unipc", None, "variant bh2"),
+        ("uni_pc", "unipc", None, "variant bh2"),
+        ("uni_pc_bh2", "unipc", None, ""),
+        ("Euler a Trailing", "euler-a", None, "'trailing' is not supported"),
+        ("DPM++ 2M SGM Uniform", "dpm++2m", None, "'sgm uniform' is not supported"),
+        ("Euler A AYS", "euler-a", None, "'ays' is not supported"),
+        ("Euler FlowMatch", "flow-euler", None, ""),
+        ("DPM++ 3M SDE", None, None, "'DPM++ 3M SDE' is not supported"),
+        ("dpmpp_3m_sde_gpu", None, None, "is not supported"),
+        ("DPM++ 3M SDE Exponential", None, None, "Similar schedulers: dpm++2m-sde"),
+        ("DPM++ 2M SDE Heun", None, None, "is not supported"),
+        ("DPM++ 2S a", None, None, "is not supported"),
+        ("k_dpmpp_2s_ancestral", None, None, "is not supported"),
+        ("Restart", None, None, "Similar schedulers: heun"),
+        ("DPM fast", None, None, "is not supported"),
+        ("DPM adaptive", None, None, "is not supported"),
+        ("DDIM CFG++", None, None, "is not supported"),
+        ("res_multistep", None, None, "is not supported"),
+        ("ddim_v3", None, None, "is not supported"),
+        ("[/nope]", None, None, "'[/nope]' is not supported"),
+    ],
+)
+def test_samplers_have_the_same_algorithm_or_a_note(
+    sampler: str, scheduler: str | None, sigmas: str | None, note: str
+) -> None:
+    request, notes = replay(f"fox\n{PARAMS.replace('Euler a', sampler)}")
+    assert (request.scheduler, request.sigmas) == (scheduler, sigmas)
+    assert note in notes
+    assert bool(notes) == bool(note)
+    if scheduler is None:
+        assert "The default of the model is used instead" in notes
+
+
+def test_spacings_are_split_from_sampler_names() -> None:
+    assert split_spacing("DPM++ 2M SDE Align Your Steps") == ("DPM++ 2M SDE", "align your steps")
+    assert split_spacing("Karras") == ("Karras", None)
+    assert split_spacing("euler_simple") == ("euler", "simple")
+    assert (automatic_sigmas("DPM++ 2M"), automatic_sigmas("Euler")) == ("karras", None)
+    assert find_scheduler_with_sigmas("dpmpp_2m_k")[1] == "karras"
+    assert find_scheduler("dpmpp_sde_gpu").name == "dpm++sde"
+
+
+IMG2IMG = f"fox\n{PARAMS}, Denoising strength: 0.5"
+INPAINT = f"{IMG2IMG}, Mask blur: 4, Inpaint area: Only masked"
+
+
+def test_img2img_and_inpaint_records_are_not_replayed_as_txt2img_without_a_note() -> None:
+    request, notes = replay(IMG2IMG)
+    assert request.task == "txt2img"
+    assert "generated from an input image (img2img, strength 0.5)" in notes
+    assert "--set image=PATH" in notes
+    request, notes = replay(INPAINT)
+    assert "an input image and a mask (inpaint, strength 0.5)" in notes
+    request, notes = replay(IMG2IMG, image="in.png")
+    assert (request.task, request.strength, notes) == ("img2img", 0.5, "")
+    assert replay(IMG2IMG, image="in.png", strength="0.9")[0].strength == 0.9
+    request, notes = replay(INPAINT, image="in.png")
+    assert request.task == "img2img"
+    assert "the mask is not used" in notes
+    request, notes = replay(INPAINT, image="in.png", mask="mask.png")
+    assert (request.task, request.strength, notes) == ("inpaint", 0.5, "")
+    request, notes = replay(f"fox\n{PARAMS}", image="in.png")
+    assert request.task == "img2img"
+
+
+def test_hires_fix_and_features_are_noted() -> None:
+    request, notes = replay(
+        f'{IMG2IMG}, Hires upscale: 2, ControlNet 0: "Module: canny", Variation seed: 3, RNG: NV, ENSD: 31337, Foo: 1'
+    )
+    assert request.task == "txt2img"
+    for text in (
+        "hires fix",
+        "denoising strength: 0.5",
+        "ControlNet",
+        "Variation seed: 3",
+        "NV",
+        "ENSD",
+        "metadata: Foo",
+    ):
+        assert text in notes
+    assert "input image" not in notes
+
+
+def test_clip_skip_weights_and_rescale_are_used() -> None:
+    request, notes = replay(f"(fox:1.2)\n{PARAMS}, Clip skip: 2, CFG Rescale phi: 0.7")
+    assert (request.clip_skip, request.prompt_weights, request.guidance_rescale, notes) == (2, "a1111", 0.7, "")
+    request, notes = replay(f"fox\n{PARAMS}, Clip skip: 99")
+    assert request.clip_skip is None
+    assert "clip_skip '99' is not supported" in notes
+
+
+@pytest.mark.parametrize("text", ["{a|b} fox", "__x__ fox", "embedding:x fox", "fox <foo:x>"])
+def test_recorded_prompts_trigger_no_lookup(text: str) -> None:
+    request, _ = replay(f"{text}\nNegative prompt: {text}\n{PARAMS}\nTemplate: {text}")
+    assert (request.prompt, request.negative_prompt) == (text, text)
+    assert request.expansion is not None
+
+
+def test_typed_prompts_are_expanded_and_recorded_prompts_are_kept() -> None:
+    request, _ = replay(f"fox\nNegative prompt: __x__\n{PARAMS}", prompt="an {owl|owl}")
+    assert (request.prompt, request.negative_prompt) == ("an owl", "__x__")
+
+
+def test_missing_loras_and_embeddings_are_noted() -> None:
+    text = f'fox <lora:a:1>, easy\n{PARAMS}, Lora hashes: "a: 0123456789ab", TI hashes: "easy: 0123456789ab"'
+    request, notes = replay(text)
+    assert (request.prompt, request.lora, request.embedding) == ("fox , easy", (), ())
+    assert "The LoRA a:1 was not found" in notes
+    assert "The embedding 'easy' was not found" in notes
+    assert "the metadata has no hash" in replay(f"fox <lora:a:1>\n{PARAMS}")[1]
+
+
+@pytest.mark.parametrize(
+    ("texts", "task", "note"),
+    [
+        ({"parameters": tools.SWARMUI}, "txt2img", "own/fox-model"),
+        ({"parameters": tools.FOOOCUS}, "txt2img", "Fooocus sharpness"),
+        ({"invokeai_metadata": tools.INVOKEAI}, "txt2img", "fox-style"),
+        ({"sd-metadata": tools.INVOKEAI_2}, "txt2img", "fox-model"),
+        ({"Software": "NovelAI", "Description": "a {red} fox", "Comment": tools.NOVELAI}, "txt2img", "converted"),
+        ({"XML:com.adobe.xmp": tools.drawthings_packet(tools.DRAWTHINGS)}, "txt2img", "seed_mode"),
+        ({"Description": tools.MIDJOURNEY}, "txt2img", "Not used: --ar (2:3)"),
+    ],
+)
+def test_records_of_other_tools_are_replayed(texts: dict[str, object], task: str, note: str) -> None:
+    spec = read_replay_spec(tools.write_png(Path("fox.png"), texts), {})
+    request: Any = spec.request
+    assert (request.task, request.seed) == (task, 42)
+    assert "fox" in request.prompt
+    assert note in " | ".join(spec.notes)
+    assert request.expansion is not None
