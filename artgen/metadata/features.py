@@ -11,6 +11,9 @@ _SUPPORTED: Mapping[str, str] = MappingProxyType(
         "refiner": "To use a refiner, add --set refiner=MODEL.",
         "hires fix": "The image before the second pass is generated; `artgen upscale` enlarges it.",
         "input image": "To use the input image, add --set image=PATH.",
+        "perturbed attention guidance": "To use it, add --set pag_scale=SCALE.",
+        "adaptive projected guidance": "To use it, add --set guide=apg.",
+        "CFG-Zero*": "To use it, add --set guide=zero-star.",
         "mask": "To repaint a masked area, add --set image=PATH --set mask=PATH.",
     }
 )
@@ -22,6 +25,10 @@ _REASONS: Mapping[str, str] = MappingProxyType(
         "variation seed": "artgen does not mix the noise of two seeds, so the image will differ.",
         "sampler options": "artgen uses the default options of the scheduler, so the image will differ.",
         "hypernetwork": "Hypernetworks are not supported.",
+        "several passes": "The settings are those of the first pass.",
+        "denoise below 1": "artgen removes all noise of empty latents.",
+        "text of another encoder": "artgen uses one prompt for all text encoders.",
+        "other nodes": "artgen does not know these nodes of the graph.",
         "emphasis": "artgen uses the normalization of --prompt-weights.",
     }
 )

@@ -101,7 +101,8 @@ def _read_comfy(texts: Mapping[str, str], notes: list[str]) -> ExternalRecord | 
     elif '"widgets_values"' in text or '"nodes"' in text:
         graphs["workflow"] = text
     graphs = {name: text for name, text in graphs.items() if text.lstrip().startswith("{")}
-    return parse_comfy(_parse_json(graphs.get("prompt"), notes), _parse_json(graphs.get("workflow"), notes))
+    prompt, workflow = (_parse_graph(graphs.get(name), notes) for name in ("prompt", "workflow"))
+    return parse_comfy(prompt, workflow)
 
 
 def _read_neighbor(path: Path, notes: list[str]) -> ExternalRecord | None:
@@ -180,11 +181,22 @@ def _xmp_payload(text: str) -> str:
     return xmp_texts(text).get(XMP_RECORD, "") if is_packet else text
 
 
-def _parse_json(text: str | None, notes: list[str]) -> object:
+def _parse_graph(text: str | None, notes: list[str]) -> object:
+    """Parse a graph. Python writes NaN and Infinity into JSON, for example for nodes that are always computed again."""
+    try:
+        return parse_json(text) if text else None
+    except ValueError:
+        value = _parse_json(text, notes, unset_non_finite=True)
+    if value is not None:
+        notes.append("Numbers of the graph that are not finite, such as NaN, are unset.")
+    return value
+
+
+def _parse_json(text: str | None, notes: list[str], *, unset_non_finite: bool = False) -> object:
     if not text:
         return None
     try:
-        return parse_json(text)
+        return parse_json(text, unset_non_finite=unset_non_finite)
     except ValueError as error:
         notes.append(f"A JSON text is ignored: {error}.")
         return None

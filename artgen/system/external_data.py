@@ -32,13 +32,16 @@ _NONBLOCKING_READ = (
 )
 
 
-def parse_json(data: str | bytes, *, unique_keys: bool = False, allow_infinity: bool = False) -> Any:
+def parse_json(
+    data: str | bytes, *, unique_keys: bool = False, allow_infinity: bool = False, unset_non_finite: bool = False
+) -> Any:
     """Return the value of a JSON text. Bytes are decoded as UTF-8, with or without a byte order mark.
 
     Args:
         data: JSON text.
         allow_infinity: accept Infinity and -Infinity, which Python's encoder writes.
         unique_keys: reject an object that contains a key twice. Otherwise the last value of the key is returned.
+        unset_non_finite: return None for NaN, Infinity and other numbers that are not finite.
 
     Raises:
         ValueError: the text is not JSON, or contains a number that is not finite, an integer of more than
@@ -52,8 +55,8 @@ def parse_json(data: str | bytes, *, unique_keys: bool = False, allow_infinity: 
     try:
         value = json.loads(
             text,
-            parse_constant=_parse_infinity if allow_infinity else _reject_constant,
-            parse_float=_parse_finite,
+            parse_constant=_unset if unset_non_finite else _parse_infinity if allow_infinity else _reject_constant,
+            parse_float=_parse_finite_or_unset if unset_non_finite else _parse_finite,
             parse_int=_parse_integer,
             object_pairs_hook=_unique_object if unique_keys else None,
         )
@@ -63,6 +66,15 @@ def parse_json(data: str | bytes, *, unique_keys: bool = False, allow_infinity: 
         raise ValueError(_TOO_DEEP) from None
     _check_depth(value)
     return value
+
+
+def _unset(text: str) -> None:
+    """Return None for a constant that is not finite."""
+
+
+def _parse_finite_or_unset(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def _parse_infinity(text: str) -> float:

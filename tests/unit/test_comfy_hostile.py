@@ -1,13 +1,15 @@
 """Test that damaged and hostile ComfyUI graphs are read in bounded time, without errors."""
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artgen.metadata import parse_comfy
+from artgen.metadata import parse_comfy, read_metadata
 from tests.helpers.comfy_graphs import FIELDS, Out, Parts, Pipeline, read, start
 
 MAX_SECONDS = 20
@@ -232,3 +234,22 @@ def wirings(draw: st.DrawFn) -> tuple[Pipeline, dict[str, str]]:
 def test_prompts_of_random_wirings_are_found(wiring: tuple[Pipeline, dict[str, str]], form: str) -> None:
     graph, prompts = wiring
     assert read(graph, form).fields == {**FIELDS, **prompts}
+
+
+@pytest.mark.parametrize("form", ["api", "editor"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_are_unset_with_a_note(value: float, form: str, tmp_path: Path) -> None:
+    graph = start().finish()
+    graph.change(Out("5"), cfg=value)
+    data: Any = graph.api() if form == "api" else graph.workflow()
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(data), "utf-8")
+    found = read_metadata(path)
+    assert found.fields == {name: item for name, item in FIELDS.items() if name != "guidance_scale"}
+    assert any("not finite" in note for note in found.notes)
+    if form == "api":
+        graph.change(Out("5"), cfg=6.5)
+        data = graph.api()
+        data["5"]["is_changed"] = [value]
+        path.write_text(json.dumps(data), "utf-8")
+        assert read_metadata(path).fields == FIELDS

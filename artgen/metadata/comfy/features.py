@@ -9,6 +9,7 @@ from artgen.metadata.comfy.sampling import Pass, read_settings
 from artgen.metadata.comfy.walk import Walker
 from artgen.metadata.comfy.weights import weight_chain
 from artgen.metadata.external_record import MAX_VALUE_CHARS, Feature
+from artgen.metadata.features import make_feature
 
 _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("ControlNet", r"control.?net|controllora|t2iadapter|cnet", ("control_net_name", "strength")),
@@ -25,7 +26,8 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("combined prompts", r"conditioningcombine|conditioningmulti", ()),
     ("reference image", r"referencelatent|kontext|qwenimageedit|instructpix2pix|imagestitch", ()),
     ("refiner", r"sdxlrefiner", ("ascore",)),
-    ("guidance rescale", r"rescalecfg", ("multiplier",)),
+    ("adaptive projected guidance", r"^apg", ("eta", "norm_threshold", "momentum")),
+    ("CFG-Zero*", r"cfgzerostar", ()),
     ("perturbed attention guidance", r"perturbedattention|^pag", ("scale",)),
     ("upscale model", r"upscalewithmodel|ultimatesdupscale", ("model_name", "upscale_by")),
     ("face restoration", r"facerestor|reactor|gfpgan|codeformer", ()),
@@ -46,7 +48,7 @@ _SILENT_PATTERN = re.compile(
     r"to|from|edit|context|reroute|primitive|empty|basic|cfgguider|dualcfg|random|karras|exponential|polyexp|beta|"
     r"sdturbo|alignyour|gits|vpsch|laplace|splitsigmas|conditioning|fluxguidance|fluxdisable|bnk_|smz|cr |sdxl|"
     r"textencode|pack|unpack|inpaintmodel|setlatentnoise|preview|show|string|text|impactwildcard|modelsampling|"
-    r"ksamplerselect|setunion|differential|get|set|null|nunchaku|diffusers|bizyair|dpr)|loader|switch|prompt|encode|lora|"
+    r"ksamplerselect|rescalecfg|setunion|differential|get|set|null|nunchaku|diffusers|bizyair|dpr)|loader|switch|prompt|encode|lora|"
     r"decode|string|seed|latentimage|empty.*latent|cliplayer|setlast|pipe"
 )
 """Nodes that the other modules read, or that do not change the image."""
@@ -65,7 +67,7 @@ def node_features(walker: Walker) -> list[Feature]:
             values.setdefault(name, {})[_describe(walker, node, inputs)] = None
         if not matches and not is_sampler(node) and not _SILENT_PATTERN.search(node.kind.lower()):
             values.setdefault("other nodes", {})[node.kind] = None
-    return [Feature(name, "; ".join(filter(None, found))[:MAX_VALUE_CHARS]) for name, found in values.items()]
+    return [make_feature(name, "; ".join(filter(None, found))[:MAX_VALUE_CHARS]) for name, found in values.items()]
 
 
 def _loads_controlnet(node: Node) -> bool:
@@ -121,9 +123,9 @@ def source_features(walker: Walker, first: Pass) -> tuple[str, list[Feature], di
     has_image = bool(image) or (bool(first.before.source) and not size) or any(map(_encodes_image, path))
     task = "inpaint" if has_mask else "img2img"
     if has_image:
-        features.append(Feature("input image", image, True, f"`artgen {task} IMAGE` generates with an input image."))
+        features.append(make_feature("input image", image))
     if has_mask:
-        features.append(Feature("mask", "", True, "`artgen inpaint IMAGE --mask MASK` generates with a mask."))
+        features.append(make_feature("mask"))
     return (task if has_image or has_mask else ""), features, ({} if has_image else size)
 
 
@@ -165,11 +167,11 @@ def pass_features(walker: Walker, passes: Sequence[Pass], name: str) -> Iterator
         model = weight_chain(walker, input_values(walker, walker.graph[item.node_id], "model"), "model").name
         details = [f"{key} {value}" for key, value in settings.items()]
         if "scale" in kinds or "resize" in kinds:
-            yield Feature("hires fix", ", ".join(details))
+            yield make_feature("hires fix", ", ".join(details))
         elif "refiner" in model.lower() or (model and name and model != name):
-            yield Feature("refiner", ", ".join([model, *details]))
+            yield make_feature("refiner", ", ".join([model, *details]))
     if len(passes) > 1:
-        yield Feature("several passes", f"{len(passes)}", False, "The settings are those of the first pass.")
+        yield make_feature("several passes", f"{len(passes)}")
 
 
 def input_values(walker: Walker, node: Node, role: str) -> list[object]:

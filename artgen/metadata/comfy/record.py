@@ -20,6 +20,7 @@ from artgen.metadata.external_record import (
     RecordedFile,
     valid_fields,
 )
+from artgen.metadata.features import make_feature
 from artgen.spec.lora import LoraSpec
 from artgen.spec.prompt_tags import PromptTag, parse_lora_tag, remove_tags
 
@@ -49,15 +50,17 @@ def read_record(walker: Walker, passes: Sequence[Pass], *, is_editor: bool) -> E
     clip = _clip_chain(walker, texts, model)
     task, features, size = source_features(walker, first)
     values: dict[str, object] = {**settings, **size, "task": task or None, "model": model.name or None}
-    values["vae"] = vae_name(walker, [*last.after.nodes, first.node_id]) or None
+    values["guidance_rescale"] = _guidance_rescale(walker, model)
+    if vae := vae_name(walker, [*last.after.nodes, first.node_id]):
+        features.append(make_feature("VAE", vae))
     features += _step_features(values, has_image=bool(task), has_more=len(passes) > 1)
     features += _guidance_features(values, reader.guidance)
-    features += _clip_features(walker, values, clip)
+    _set_clip_skip(walker, values, clip)
     loras = [*find_loras(walker, model, clip), *_add_prompts(walker, values, texts)]
     for key in last.after.nodes:
         walker.visit(key)
     if len(model.names) > 1:
-        features.append(Feature("model merge", ", ".join(model.names)[:MAX_VALUE_CHARS]))
+        features.append(make_feature("model merge", ", ".join(model.names)[:MAX_VALUE_CHARS]))
     features += pass_features(walker, passes, model.name)
     features += _second_texts(texts)
     features += node_features(walker)
@@ -87,25 +90,21 @@ def _clip_chain(walker: Walker, texts: Texts, model: Chain) -> Chain:
 
 def _step_features(values: dict[str, object], *, has_image: bool, has_more: bool) -> list[Feature]:
     """Convert the first and the last step of a sampler to the strength, in place, or return them as features."""
-    steps, start, end = (values.pop(name, None) if name != "steps" else values.get(name) for name in _STEP_NAMES)
-    strength = values.get("strength")
+    steps, strength = values.get("steps"), values.get("strength")
+    start, end = values.pop("first_step", None), values.pop("last_step", None)
     features = []
     if isinstance(steps, int) and isinstance(start, int) and 0 < start < steps:
         if has_image and strength is None:
             strength = values["strength"] = round(1 - start / steps, 4)
         else:
-            features.append(Feature("first step", f"{start} of {steps}"))
+            features.append(make_feature("first step", f"{start} of {steps}"))
     if isinstance(steps, int) and isinstance(end, int) and end < steps and not has_more:
-        features.append(Feature("last step", f"{end} of {steps}"))
+        features.append(make_feature("last step", f"{end} of {steps}"))
     if isinstance(strength, float) and strength >= 1:
         del values["strength"]
     elif isinstance(strength, float) and not has_image:
-        reason = "artgen removes all noise of empty latents."
-        features.append(Feature("denoise below 1", f"{strength}", False, reason))
+        features.append(make_feature("denoise below 1", f"{strength}"))
     return features
-
-
-_STEP_NAMES = ("steps", "first_step", "last_step")
 
 
 def _guidance_features(values: dict[str, object], guidance: float | None) -> list[Feature]:
@@ -115,21 +114,23 @@ def _guidance_features(values: dict[str, object], guidance: float | None) -> lis
     scale = values.get("guidance_scale")
     values["guidance_scale"] = guidance
     if isinstance(scale, float) and scale != 1:
-        return [Feature("true classifier-free guidance", f"{scale}")]
+        return [make_feature("true classifier-free guidance", f"{scale}")]
     return []
 
 
-def _clip_features(walker: Walker, values: dict[str, object], clip: Chain) -> list[Feature]:
-    """Add `clip_skip`. The text encoders of Stable Diffusion XL use layer -2 by default."""
+def _guidance_rescale(walker: Walker, model: Chain) -> object:
+    nodes = [walker.graph[key] for key in model.nodes]
+    value = next((node.inputs.get("multiplier") for node in nodes if node.kind == "RescaleCFG"), None)
+    return walker.number(value, "multiplier", float)
+
+
+def _set_clip_skip(walker: Walker, values: dict[str, object], clip: Chain) -> None:
+    """Add `clip_skip`. The text encoders of Stable Diffusion XL start with layer -2, which is clip skip 1."""
     skip = clip_skip(walker, clip)
-    if skip is None:
-        return []
-    if any("sdxl" in walker.graph[key].kind.lower() for key in walker.visited):
-        if skip == 2:
-            return []
-        return [Feature("clip skip", f"{skip}", True, "Stable Diffusion XL starts with another layer.")]
-    values["clip_skip"] = skip
-    return []
+    if skip is not None and any("sdxl" in walker.graph[key].kind.lower() for key in walker.visited):
+        skip -= 1
+    if skip is not None and skip > 1:
+        values["clip_skip"] = skip
 
 
 def _add_prompts(walker: Walker, values: dict[str, object], texts: Texts) -> list[RecordedFile]:
@@ -164,9 +165,8 @@ def _uses_a1111_weights(walker: Walker) -> bool:
 
 
 def _second_texts(texts: Texts) -> list[Feature]:
-    reason = "artgen uses one prompt for all text encoders."
     seconds = [text.second for side in _SIDES for text in texts[side] or () if text.second]
-    return [Feature("text of another encoder", text, False, reason) for text in dict.fromkeys(seconds)]
+    return [make_feature("text of another encoder", text) for text in dict.fromkeys(seconds)]
 
 
 def _embeddings(fields: Mapping[str, FieldValue]) -> tuple[RecordedFile, ...]:
@@ -200,6 +200,10 @@ def _notes(walker: Walker, fields: Mapping[str, FieldValue], texts: Texts, *, is
         notes.append(f"The graph saves the images of {samplers} samplers. The record describes one of them.")
     if is_editor and _CHOICE_PATTERN.search(prompts):
         notes.append("The prompt contains choices in braces. The graph does not contain which ones were used.")
+    if "guidance_rescale" in fields:
+        notes.append(
+            "ComfyUI rescales the guidance of the v-prediction, and artgen that of the model's own prediction."
+        )
     if "<lora:" in prompts.lower():
         notes.append("ComfyUI does not read the LoRA tags in the prompt: they are text.")
     return notes
