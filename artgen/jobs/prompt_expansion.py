@@ -120,7 +120,7 @@ def typed_prompts(request: PromptRequest) -> TypedPrompts:
 
 
 def choose_prompts(typed: TypedPrompts, seed: int, sources: PromptSources) -> ChosenPrompts:
-    """Return prompts with the choices for a seed. The errors are those of `expand_prompts`."""
+    """Return prompts with the choices for a seed. Raise the same errors as `expand_prompts`."""
     texts = _prompt_texts(typed, sources)
     expansion = Expansion()
 

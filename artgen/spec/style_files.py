@@ -56,7 +56,7 @@ class StyleFolder:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        """Store the folder, or one file. None: there are no styles."""
+        """Store the folder, or one file; None if it is not set."""
         self._folder = folder
         self.notes: list[str] = []
         self.errors: list[InputFileError] = []
