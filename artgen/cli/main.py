@@ -42,6 +42,7 @@ COMMAND_SUMMARIES = {
     "replay": "Generate an image again from its metadata.",
     "models": "List, recommend, show, download, convert, verify, alias and remove models.",
     "schedulers": "List the schedulers and their aliases.",
+    "prompt": "Explain how a prompt is read, without generating an image.",
     "styles": "List the styles in your style_folder.",
     "doctor": "Check the installation: versions, devices, memory and models.",
     "config": "Show and set your default settings.",

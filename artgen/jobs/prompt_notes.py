@@ -39,12 +39,12 @@ def check_syntax(request: Request) -> None:
             prompt_syntax.check_syntax(getattr(request, name), request.prompt_weights or "a1111")
 
 
-def prompt_notes(request: PromptRequest, model: ResolvedModel) -> Iterator[str]:
-    """Yield the notes about the syntax of the prompts of a complete request."""
+def prompt_notes(request: PromptRequest, model: ResolvedModel | None) -> Iterator[str]:
+    """Yield the notes about the syntax of the prompts of a request, for a model with CLIP text encoders if unknown."""
     rule = request.prompt_weights or "none"
     for name, label in LABELS.items():
         text = getattr(request, name)
-        if model.pipeline_entry.supports("prompt-syntax"):
+        if model is None or model.pipeline_entry.supports("prompt-syntax"):
             yield from syntax_notes(text, rule)
         elif unused := list(_unused_syntax(text, rule)):
             yield (

@@ -68,6 +68,11 @@ def prompts_of(request: PromptRequest) -> tuple[str, str]:
     return prompt, negative_prompt
 
 
+def encoded_text(text: str, request: PromptRequest) -> str:
+    """Return a prompt without the syntax that text encoders other than CLIP do not support. JSON is not changed."""
+    return text if text.lstrip().startswith("{") else prompt_syntax.plain_text(text, request.prompt_weights or "none")
+
+
 def prompt_plan(request: PromptRequest) -> PromptPlan:
     """Return the plan of the prompts of a complete request."""
     return _plan(*prompts_of(request), request.prompt_weights or "none", request.steps or 1)

@@ -55,9 +55,11 @@ class ClipTokenizer:
             position = match.end()
         return ids + list(self._backend.encode(text[position:], add_special_tokens=False).ids)
 
-    def tokens(self, text: str) -> list[str]:
-        """Return the tokens of a text as pieces of words; `</w>` ends a word."""
-        return list(self._backend.encode(text, add_special_tokens=False).tokens)
+    def piece(self, token_id: int) -> str:
+        """Return the text of a token, in which `</w>` ends a word."""
+        if token_id in (FIRST_VECTOR, NEXT_VECTOR):
+            return "<embedding>"
+        return str(self._backend.id_to_token(token_id))
 
 
 def embedding_sizes(ids: Sequence[int]) -> list[int]:

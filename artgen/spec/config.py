@@ -67,6 +67,8 @@ def load_defaults(command: str) -> dict[str, dict[str, Any]]:
     Raises:
         InputFileError: a file is not valid TOML, or contains an invalid setting.
     """
+    if command == "prompt":  # it explains a prompt of txt2img
+        return {command: load_defaults("txt2img")["txt2img"]}
     if command not in settings.TASK_NAMES:
         return {}
     merged = {**_command_settings(user_config_file(), command), **_command_settings(Path(PROJECT_FILE), command)}

@@ -85,10 +85,10 @@ def check_syntax(text: str, rule: str) -> None:
     weighted = [(part.text, part.weight) for part in parts if isinstance(part, WeightedText)]
     if rule == "a1111":
         weighted += [(part.text, part.weight) for part in parse_composition(text)]
-    for words, weight in weighted:
+    for part, weight in weighted:
         if not abs(weight) <= MAX_WEIGHT:
             raise _syntax_error(
-                f"The weight of '{shorten(words)}' must be at most {MAX_WEIGHT}, not {weight:g}.",
+                f"The weight of '{shorten(part)}' must be at most {MAX_WEIGHT}, not {weight:g}.",
                 "Weights from 0.5 to 1.5 are usual.",
             )
     if rule == "a1111":

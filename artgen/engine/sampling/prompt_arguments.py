@@ -10,7 +10,7 @@ from artgen.engine.sampling.prompt_embeddings import EncodedPrompt, encode_cache
 from artgen.events import Listener, Notice
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import uses_cfg
-from artgen.jobs.prompt_plan import prompts_of
+from artgen.jobs.prompt_plan import encoded_text, prompts_of
 
 
 def prompt_conditioning(pipe: Any, jobs: Sequence[GenerationJob]) -> Conditioning | None:
@@ -31,8 +31,8 @@ def prompt_conditioning(pipe: Any, jobs: Sequence[GenerationJob]) -> Conditionin
 def text_arguments(jobs: Sequence[GenerationJob]) -> dict[str, Any]:
     """Return the prompts as keyword arguments of a pipeline that encodes the texts."""
     request, entry = jobs[0].request, jobs[0].model.pipeline_entry
-    texts = [prompts.encoded_text(job.request.prompt, job.request) for job in jobs]
-    negative_texts = [prompts.encoded_text(job.request.negative_prompt, job.request) for job in jobs]
+    texts = [encoded_text(job.request.prompt, job.request) for job in jobs]
+    negative_texts = [encoded_text(job.request.negative_prompt, job.request) for job in jobs]
     if not any(negative_texts):
         if not uses_cfg(request, entry) or entry.default_negative_prompt is None:
             return {"prompt": texts}

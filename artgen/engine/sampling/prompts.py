@@ -10,7 +10,7 @@ from typing import Any
 import transformers
 
 from artgen.errors import UsageError
-from artgen.jobs.prompt_plan import prompt_plan
+from artgen.jobs.prompt_plan import encoded_text, prompt_plan
 from artgen.registry import ResolvedModel, single_file_config
 from artgen.registry.diffusers_folder import read_model_index
 from artgen.registry.embeddings import without_placeholders
@@ -68,11 +68,6 @@ def truncated_part(model: ResolvedModel, prompt: str) -> str:
     if len(tokens.input_ids) <= max_tokens:
         return ""
     return prompt[tokens.offset_mapping[max_tokens][0] :].strip()
-
-
-def encoded_text(text: str, request: PromptRequest) -> str:
-    """Return a prompt without the syntax that its text encoder does not support. JSON is not changed."""
-    return text if text.lstrip().startswith("{") else prompt_syntax.plain_text(text, request.prompt_weights or "none")
 
 
 def truncated_prompt(model: ResolvedModel, request: PromptRequest, name: str) -> str:
