@@ -135,10 +135,10 @@ def _table(label: str, texts: "tuple[ExplainedText, ...]") -> Iterator[str]:
     for text in texts:
         tokens = "\n".join(f"{name}: {_tokens(chunks)}" for name, chunks in text.chunks.items())
         for number, piece in enumerate(text.texts):
-            weight, words = ("", "BREAK") if piece is None else (f"{piece.weight:.4g}", printable(piece.text))
+            weight, shown = ("", "BREAK") if piece is None else (f"{piece.weight:.4g}", printable(piece.text))
             first = number == 0
             table.add_row(
-                _steps(text) if first else "", weight, Text(words), tokens if first else "",
+                _steps(text) if first else "", weight, Text(shown), tokens if first else "",
                 end_section=number == len(text.texts) - 1,
             )  # fmt: skip
     width = max(shutil.get_terminal_size((100, 24)).columns, MIN_TABLE_COLUMNS)

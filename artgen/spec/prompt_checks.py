@@ -82,9 +82,9 @@ def check_syntax(text: str, rule: str) -> None:
                 f"The weight of '{shorten(value.text)}' must be a number, not '{shorten(value.value)}'.",
                 rf"Write ({shorten(value.text)}:1.2) for a weight, and \( for a bracket that is text.",
             )
-    weighted = [(part.text, part.weight) for part in parts if isinstance(part, WeightedText)]
+    weighted = [(each.text, each.weight) for each in parts if isinstance(each, WeightedText)]
     if rule == "a1111":
-        weighted += [(part.text, part.weight) for part in parse_composition(text)]
+        weighted += [(each.text, each.weight) for each in parse_composition(text)]
     for part, weight in weighted:
         if not abs(weight) <= MAX_WEIGHT:
             raise _syntax_error(
