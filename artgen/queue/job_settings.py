@@ -1,11 +1,13 @@
 """Convert the jobs of a prompt file, which can be records of images, to settings and requests."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from artgen import images
-from artgen.errors import ArtgenError, UsageError
+from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.jobs.replay_checks import PINNED_SETTINGS, WEIGHTS_PROVENANCE
+from artgen.jobs.replay_files import find_embedding, find_lora
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_value, setting_name
 from artgen.queue.keys import REPEATED_HINT, Keys
 from artgen.spec.base_requests import Request
@@ -13,6 +15,8 @@ from artgen.spec.fields import describe_value
 from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS, RECORD_SCHEMA, check_provenance, read_expansion
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, unknown_setting_error
+
+_RECORD_PATH = Path("record")
 
 
 def parse_settings(values: Any, keys: Keys, on_note: Callable[[str], None]) -> dict[str, Any]:
@@ -74,6 +78,7 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
             parsed[name] = parse_value(name, value)
     if "prompt" in parsed:
         parsed = {"prompt_weights": "none", "long_prompt": "truncate", **parsed, "expansion": read_expansion(fields)}
+    parsed |= _files_with_recorded_hash(parsed, fields)
     if unknown:
         parsed["unknown_fields"] = unknown
     names = [f"{setting}_{part}" for setting in PINNED_SETTINGS if setting in parsed for part in WEIGHTS_PROVENANCE]
@@ -81,6 +86,29 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
         parsed["recorded_weights"] = tuple((name, fields.get(name)) for name in names)
     schema = fields.get("schema")
     return {**parsed, "schema": schema} if isinstance(schema, int) and schema > RECORD_SCHEMA else parsed
+
+
+def _files_with_recorded_hash(parsed: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the LoRAs and embeddings of a record with the paths of the files that have the recorded hashes.
+
+    Raises:
+        InputFileError: a file is missing, or has another hash.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name, find in (("lora", find_lora), ("embedding", find_embedding)):
+        texts, digests = parsed.get(name) or (), fields.get(f"{name}_sha256")
+        if not isinstance(texts, list | tuple) or not isinstance(digests, list) or len(texts) != len(digests):
+            continue
+        try:
+            pairs = zip(texts, digests, strict=True)
+            found[name] = tuple(find(_RECORD_PATH, str(text), str(digest)) for text, digest in pairs)
+        except InputFileError as error:
+            message = error.message.removeprefix(f"Cannot replay '{_RECORD_PATH}': its ")
+            raise InputFileError(
+                f"Cannot use the record: its {message}",
+                f"Copy the file to your {name}_folder. To use another file, remove the key 'artgen' from the job.",
+            ) from error
+    return found
 
 
 def _record_task(fields: Mapping[str, Any]) -> str | None:
