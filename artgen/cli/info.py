@@ -1,5 +1,6 @@
 """Define the command `artgen info`."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from artgen.cli.console import print_error, print_json, print_note, print_result
-from artgen.errors import ArtgenError
+from artgen.errors import ArtgenError, InputFileError
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES
 
 WEIGHT_FILE_SUFFIXES = PICKLE_SUFFIXES | {".safetensors", ".gguf"}
@@ -29,7 +30,7 @@ def info(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file.")] = False,
 ) -> None:
-    """Print the metadata of images and LoRA files.
+    """Print the metadata of images, and of files of LoRAs and embeddings.
 
     The command reads the record of artgen, the metadata of A1111, ComfyUI and other tools, and headers of .safetensors
     and .gguf files.
@@ -70,11 +71,16 @@ def _image_metadata(file: Path) -> tuple[str, dict[str, Any], tuple[str, ...]]:
 def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     from artgen.registry import lora as lora_files
     from artgen.registry.checkpoint_content import inspect_file
+    from artgen.registry.embeddings import describe_embedding
     from artgen.registry.web import read_description
 
     checkpoint = inspect_file(file)
-    is_lora = checkpoint.kind == "lora"
-    values = lora_files.describe_lora(file) if is_lora else dataclasses.asdict(checkpoint)
+    values = dataclasses.asdict(checkpoint)
+    if checkpoint.kind == "lora":
+        values = lora_files.describe_lora(file)
+    elif checkpoint.kind == "embedding":
+        with contextlib.suppress(InputFileError):  # an embedding that artgen does not support
+            values = describe_embedding(file)
     description = read_description(file)
     return "header", values | {name: description[name] for name in DESCRIPTION_FIELDS if description.get(name)}, ()
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 
-from artgen.errors import InputFileError
+from artgen.errors import InputFileError, RefusedError
 from artgen.events import Listener, Notice
 from artgen.registry import embeddings as embedding_files
 from artgen.registry import model_folders
@@ -117,7 +117,11 @@ def _add_bare(
             word = re.sub(r"\\([()\[\]\\])", r"\1", match[0])
             if word.casefold() in tokens or word.casefold() in added:
                 continue
-            file = embedding_files.read_embedding(embedding_files.find_named(word))
+            try:
+                file = embedding_files.read_embedding(embedding_files.find_named(word))
+            except RefusedError as error:
+                message = f"The word '{word}' of the prompts is the name of an embedding. {error.message}"
+                raise RefusedError(message, error.hint) from error
             added[word.casefold()] = EmbeddingRequest(file, word)
             listener(
                 Notice(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import ArtgenError, InputFileError, MemoryExhaustedError, OutputError, RefusedError, UsageError
-from artgen.registry.safetensors_header import PICKLE_SUFFIXES, read_header
+from artgen.registry.safetensors_header import PICKLE_SUFFIXES, is_pickled_content, read_header
 from artgen.system.counts import counted
 from artgen.system.external_data import parse_json
 from artgen.system.files import nearest_existing, rename_exclusively, wrap_read_errors, wrap_write_errors
@@ -96,6 +96,8 @@ def convert_pickle(path: Path, output: Path, *, overwrite: bool = False) -> Conv
 
 def _check_input(path: Path) -> None:
     if path.suffix.lower() == ".safetensors":
+        if path.is_file() and is_pickled_content(path):
+            raise UsageError(f"'{path}' is a Python pickle with a wrong suffix.", f"Rename it to {path.stem}.pt.")
         raise UsageError(f"'{path}' is a safetensors file already.", "Pass it with --model or --lora.")
     if path.suffix.lower() not in PICKLE_SUFFIXES and not path.is_dir():
         raise UsageError(

@@ -18,6 +18,7 @@ from artgen.registry.resolved import ResolvedModel
 from artgen.registry.safetensors_header import (
     MAX_NAME_LENGTH,
     PICKLE_SUFFIXES,
+    are_finite,
     read_header,
     reject_pickle,
     reject_pickled_content,
@@ -29,6 +30,8 @@ from artgen.system.files import FileIdentity, file_identity
 EMBEDDING_SUFFIX = ".safetensors"
 MAX_VECTORS = 75
 """Largest number of vectors: a chunk of CLIP has 75 tokens."""
+MAX_WIDTH = 8192
+"""Largest width of a vector that is read."""
 PAIR_NAMES = {"text_encoder": ("clip_l", "text_encoders_0"), "text_encoder_2": ("clip_g", "text_encoders_1")}
 """Names of the tensors of an embedding for two text encoders."""
 ENCODER_NAMES = {"text_encoder": "CLIP ViT-L", "text_encoder_2": "OpenCLIP ViT-bigG"}
@@ -135,6 +138,8 @@ def _similar_names_hint(name: str) -> str:
         return f"Did you mean {' or '.join(known[key] for key in similar)}?"
     if hint := model_folders.other_kind_hint("embedding", name):
         return hint
+    if Path(name).name != name:
+        return "Give the path of a file outside your folders with --embedding PATH:TOKEN."
     if config.embedding_folder() is None and not config.model_folders():
         return "Give a path, or set the folder of your embeddings: artgen config set embedding_folder FOLDER"
     return "Give a path, or copy the file to a folder of embedding_folder or model_folders."
@@ -179,6 +184,8 @@ def _read_cached(path: Path, identity: FileIdentity) -> EmbeddingFile:
             f"Cannot use '{path.name}': its vectors have the type {types.pop()} instead of F32, F16 or BF16.",
             "Use another copy of the embedding.",
         )
+    if max(shape[-1] for shape in shapes) > MAX_WIDTH:
+        raise _not_an_embedding(path)
     vectors = counts.pop()
     if vectors > MAX_VECTORS:
         raise InputFileError(
@@ -186,6 +193,8 @@ def _read_cached(path: Path, identity: FileIdentity) -> EmbeddingFile:
             "a time.",
             "Use an embedding with fewer vectors.",
         )
+    if not are_finite(path, found.values()):
+        raise InputFileError(f"'{path.name}' is damaged: it contains values that are not finite.", "Download it again.")
     return EmbeddingFile(path, identity, found, tuple(shape[-1] for shape in shapes), vectors, file_hash(path))
 
 

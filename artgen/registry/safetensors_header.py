@@ -7,7 +7,7 @@ dimensions and all its values are bounded before they are used.
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,21 @@ def reject_pickled_content(path: Path) -> None:
     """Reject a pickle whose suffix is that of another file, by its first bytes.
 
     Raises:
-        RefusedError: the content is a pickle, or a zip file with a pickle, as PyTorch writes them.
+        RefusedError: the content is a pickle.
+        InputFileError: the path is not a regular file, or it cannot be read.
+    """
+    if is_pickled_content(path):
+        raise RefusedError(
+            f"Cannot open '{path.name}': its content is a Python pickle, which can run code when it is read.",
+            f"Rename it to '{path.stem}.pt', and run `artgen models convert '{path.stem}.pt'`, which runs no code of "
+            "the file.",
+        )
+
+
+def is_pickled_content(path: Path) -> bool:
+    """Return whether a file begins like a pickle, or like a zip file, as PyTorch writes them.
+
+    Raises:
         InputFileError: the path is not a regular file, or it cannot be read.
     """
     if not is_regular_file(path):
@@ -92,12 +106,7 @@ def reject_pickled_content(path: Path) -> None:
     with wrap_read_errors(path), path.open("rb") as file:
         start = file.read(9)
     is_pickle = start[:1] == b"\x80" and start[1:2] in _PICKLE_PROTOCOLS and start[8:] != b"{"
-    if is_pickle or start.startswith(b"PK\x03\x04"):
-        raise RefusedError(
-            f"Cannot open '{path.name}': its content is a Python pickle, which can run code when it is read.",
-            f"Rename it to '{path.stem}.pt', and run `artgen models convert '{path.stem}.pt'`, which runs no code of "
-            "the file.",
-        )
+    return is_pickle or start.startswith(b"PK\x03\x04")
 
 
 def read_header(path: Path) -> SafetensorsHeader:
@@ -138,6 +147,29 @@ def read_small_tensor(path: Path, name: str) -> tuple[float, ...]:
     if len(data) != count * struct.calcsize(_VALUE_CODES[dtype]):
         raise InputFileError(f"'{path}' is truncated.", _DOWNLOAD_HINT)
     return struct.unpack(f"<{count}{_VALUE_CODES[dtype]}", data)
+
+
+def are_finite(path: Path, names: Iterable[str]) -> bool:
+    """Return whether all values of some small floating-point tensors are finite.
+
+    Raises:
+        InputFileError: the file cannot be read, or lacks a tensor.
+    """
+    import numpy as np  # rarely necessary
+
+    entries, _, data_start = _read_entries(path)
+    for name in names:
+        dtype, _, (begin, end) = _parse_entry(entries.get(name))
+        with wrap_read_errors(path), path.open("rb") as file:
+            file.seek(data_start + begin)
+            data = file.read(end - begin)
+        if dtype == "BF16":  # the upper half of an F32 value
+            values = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+        else:
+            values = np.frombuffer(data, {"F64": "<f8", "F16": "<f2"}.get(dtype or "", "<f4"))
+        if not np.isfinite(values).all():
+            return False
+    return True
 
 
 def _read_entries(path: Path) -> tuple[dict[str, Any], int, int]:

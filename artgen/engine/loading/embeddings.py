@@ -30,7 +30,7 @@ def attached_embeddings(pipe: Any, embeddings: Sequence[EmbeddingRequest]) -> It
         embeddings: embeddings that the text encoders support.
 
     Raises:
-        InputFileError: a file changed, or contains a value that is not finite.
+        InputFileError: a file changed.
     """
     with contextlib.ExitStack() as stack:
         for component in ("text_encoder", "text_encoder_2") if embeddings else ():
@@ -87,8 +87,4 @@ def _load(file: EmbeddingFile, component: str) -> torch.Tensor:
         raise InputFileError(f"Cannot read '{file.path.name}': {error}.", "Run the command again.") from error
     if file_identity(file.path) != file.identity:
         raise InputFileError(f"Cannot use '{file.path.name}': the file changed while it was used.", "Run it again.")
-    if not torch.isfinite(tensor).all():
-        raise InputFileError(
-            f"'{file.path.name}' is damaged: it contains values that are not finite.", "Download it again."
-        )
     return tensor if tensor.dim() == 2 else tensor.unsqueeze(0)
