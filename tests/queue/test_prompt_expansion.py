@@ -94,9 +94,10 @@ def test_too_many_combinations_are_refused_with_their_number() -> None:
     ten = "{" + "|".join("abcdefghij") + "}"
     found = plan({"prompt": ten * 6, "combinatorial": True}, {"prompt": ten * 4, "combinatorial": True, "count": 11})
     assert not found.jobs
-    assert [
-        error.error.message.partition(" to ")[2].partition(":")[0] for error in found.line_errors
-    ] == ["1,000,000 combinations", "110,000 combinations"]
+    assert [error.error.message.partition(" to ")[2].partition(":")[0] for error in found.line_errors] == [
+        "1,000,000 combinations",
+        "110,000 combinations",
+    ]
 
 
 def test_combinatorial_without_wildcards_has_no_effect_and_a_note() -> None:
