@@ -78,9 +78,16 @@ def _find_parameter_line(lines: list[str]) -> int:
         if lines[index].lstrip().startswith("Steps:") and _is_parameters(lines[index], 2):
             return index
     for index in range(len(lines) - 1, max(-1, len(lines) - 1 - _MAX_SPLIT_ATTEMPTS), -1):
-        if _is_parameters(lines[index], 3) and not lines[index].lstrip().startswith(NEGATIVE_PREFIX):
+        line = lines[index]
+        if _is_parameters(line, 3) and not line.lstrip().startswith(NEGATIVE_PREFIX) and not _is_pasted(line):
             return index
     return len(lines)
+
+
+def _is_pasted(line: str) -> bool:
+    """Return whether the parameters follow a prompt in the same line: "a red fox Steps: 20, Sampler: Euler"."""
+    match = _STEPS_PATTERN.search(line)
+    return match is not None and line[: match.start()].rstrip()[-1:] not in ("", ",")
 
 
 def _is_parameters(line: str, min_pairs: int) -> bool:

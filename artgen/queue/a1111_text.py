@@ -1,6 +1,7 @@
 """Convert the parameters text of AUTOMATIC1111 in prompt files and in the captions of images to settings."""
 
 import contextlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,27 +10,36 @@ from typing import Any
 from artgen import metadata
 from artgen.errors import ArtgenError
 from artgen.jobs import replay_files, replay_other_tools
+from artgen.metadata import ExternalRecord
 from artgen.metadata.a1111_lines import has_parameters
 from artgen.queue.entries import LINE_SETTINGS
 from artgen.spec.fields import describe_value
 
+_SET_OPTION = re.compile(r"--set (\w+)=")
+"""Option of `replay` in a note, which is `--NAME` in a line of a prompt file."""
+
 
 def parse_parameters(text: str, source: str, on_note: Callable[[str], None]) -> dict[str, Any]:
-    """Return the settings of a parameters text as settings of a line.
+    """Return the settings of a parameters text as settings of a line; see `external_settings`."""
+    return external_settings(metadata.parse_a1111(text), source, on_note)
+
+
+def external_settings(external: ExternalRecord, source: str, on_note: Callable[[str], None]) -> dict[str, Any]:
+    """Return the settings of a record of another tool as settings of a line.
 
     Args:
-        text: prompt, negative prompt and parameters.
-        source: file of the text. LoRAs with a recorded hash are searched next to it.
+        external: the record.
+        source: prompt file. LoRAs with a recorded hash are searched next to it.
         on_note: receives what is ignored or converted.
     """
-    external = metadata.parse_a1111(text)
-    changes = {"model": ""}  # the note about the model has another hint
+    # The note about the model has another hint; the prompt finds its embeddings by name.
+    changes = {"model": "", "embedding": ""}
     record, notes = replay_other_tools.to_record(Path(source), replace(external, loras=()), changes)
-    on_note("The parameters text of AUTOMATIC1111 is one job with its settings.")
+    on_note(f"The parameters text of {external.tool_name} is one job with its settings.")
     for note in notes:
-        on_note(note)
+        on_note(_SET_OPTION.sub(lambda match: f"--{match[1].replace('_', '-')} ", note))
     if model := external.fields.get("model"):
-        on_note(f"The model {describe_value(model)} of AUTOMATIC1111 is not used. Set the model with --model.")
+        on_note(f"The model {describe_value(model)} of {external.tool_name} is not used. Set the model with --model.")
     task = record.pop("task", "txt2img")
     if task != "txt2img":
         on_note(f"The text is of an image of the task {task}, without the input image. It is used for txt2img.")

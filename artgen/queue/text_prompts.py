@@ -7,7 +7,8 @@ from typing import Any
 
 from artgen.errors import UsageError
 from artgen.metadata.a1111_lines import has_pasted_parameters, is_parameters_line, is_template_line
-from artgen.queue.a1111_text import parse_parameters
+from artgen.metadata.tools.json_tools import read_easydiffusion
+from artgen.queue.a1111_text import external_settings, parse_parameters
 from artgen.queue.entries import Entry, LineError
 from artgen.queue.job_settings import entry_or_error, parse_settings
 from artgen.queue.json_prompts import parse_json_file
@@ -21,6 +22,9 @@ _NUMBER = re.compile(r"(\d{1,6})[.)]\s+(?=\S)")
 _SEPARATOR = re.compile(r"([-=_*~])\1{2,}")
 _LABEL = re.compile(r"(?:(?:positive )?prompt|positive):", re.IGNORECASE)
 _NEGATIVE_LABEL = re.compile(r"negative(?: prompt)?:", re.IGNORECASE)
+_RECORD_LINE = re.compile(rb"^(?:Seed|Steps|Width|Guidance Scale): ", re.MULTILINE)
+"""Line of a record of Easy Diffusion, which has one parameter per line."""
+_MAX_RECORD_BYTES = 1 << 16
 _HASHTAGS = re.compile(r"#\w+(?:\s+#\w+)+")
 
 
@@ -40,6 +44,11 @@ def parse_text(source: str, data: bytes, keys: Keys) -> Iterator[Entry | LineErr
         yield from parse_json_file(source, data, keys)
         return
     lines = list(decode_lines(source, data))
+    if len(data) <= _MAX_RECORD_BYTES and _RECORD_LINE.search(data):
+        record = read_easydiffusion({"text": "\n".join(line[1] for line in lines if not isinstance(line, LineError))})
+        if record is not None and record.has_prompt:
+            yield entry_or_error(source, 1, external_settings, record, source)
+            return
     texts = ["" if isinstance(line, LineError) else line[1] for line in lines]
     last = max((i for i, text in enumerate(texts) if is_parameters_line(text)), default=-1)
     end = _end_of_template(texts, last + 1) if last >= 0 else 0
