@@ -9,6 +9,8 @@ trailing white space is lost. artgen's own record does not have these limits and
 
 LoRAs are written to the prompt as `<lora:NAME:SCALE>`, and to the parameters as `Lora hashes: "NAME: 0123456789ab"`:
 the first 12 digits of the SHA-256 of the file without its header (`extensions-builtin/Lora/network.py` of the web UI).
+Embeddings are named in the prompt, and written to the parameters as `TI hashes: "NAME: 0123456789ab"`: the first 12
+digits of the SHA-256 of the file (`modules/textual_inversion/textual_inversion.py`).
 """
 
 import contextlib
@@ -19,6 +21,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 from artgen.errors import UsageError
 from artgen.metadata.a1111_text import NEGATIVE_PREFIX
+from artgen.spec.embedding import EmbeddingSpec, parse_embedding, replace_tokens
 from artgen.spec.lora import LoraSpec, parse_lora
 from artgen.spec.schedulers import find_scheduler
 
@@ -48,8 +51,11 @@ def format_a1111(record: Mapping[str, object]) -> str:
     is the first 10 hex digits of the SHA-256. Characters that UTF-8 cannot encode are written as escapes.
     """
     loras = [_lora_tag(lora) for lora in _record_loras(record)]
-    lines = [" ".join([_to_text(record.get("prompt")), *loras]).lstrip() if loras else _to_text(record.get("prompt"))]
-    negative = _to_text(record.get("negative_prompt"))
+    names = {each.token: each.name for each in _record_embeddings(record)}
+    prompt, negative = (
+        replace_tokens(_to_text(record.get(key)), names, names.__getitem__) for key in ("prompt", "negative_prompt")
+    )
+    lines = [" ".join([prompt, *loras]).lstrip() if loras else prompt]
     if negative:
         lines.append(f"{NEGATIVE_PREFIX} {negative}")
     lines.append(", ".join(f"{name}: {_quote_if_needed(value)}" for name, value in _parameter_pairs(record)))
@@ -64,9 +70,25 @@ def _record_loras(record: Mapping[str, object]) -> list[LoraSpec]:
     for text in texts if isinstance(texts, list | tuple) else ():
         with contextlib.suppress(UsageError):  # for example a record of another version
             lora = parse_lora(str(text))
-            name = re.sub(r'[<>:,"\s]', "_", lora.file_name.removesuffix(".safetensors"))
-            loras.append(lora._replace(name=name))
+            loras.append(lora._replace(name=_safe_name(lora.file_name)))
     return loras
+
+
+def _record_embeddings(record: Mapping[str, object]) -> list[EmbeddingSpec]:
+    """Return the embeddings of a record, with the names by which the text format names them, and their tokens."""
+    texts = record.get("embedding")
+    embeddings = []
+    for text in texts if isinstance(texts, list | tuple) else ():
+        with contextlib.suppress(UsageError):  # for example a record of another version
+            each = parse_embedding(str(text))
+            name = _safe_name(each.file_name)
+            embeddings.append(EmbeddingSpec(name, each.token or name))
+    return embeddings
+
+
+def _safe_name(file_name: str) -> str:
+    """Return the name of a file without its suffix and without characters that the text format reserves."""
+    return re.sub(r'[<>:,"\s]', "_", file_name.removesuffix(".safetensors"))
 
 
 def _lora_tag(lora: LoraSpec) -> str:
@@ -96,6 +118,12 @@ def _parameter_pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     digests = record.get("lora_autov3")
     if isinstance(digests, list) and (loras := _record_loras(record)) and len(loras) == len(digests):
         yield "Lora hashes", ", ".join(f"{lora.name}: {digest}" for lora, digest in zip(loras, digests, strict=True))
+    digests = record.get("embedding_sha256")
+    if isinstance(digests, list) and (found := _record_embeddings(record)) and len(found) == len(digests):
+        yield (
+            "TI hashes",
+            ", ".join(f"{each.name}: {str(sha256)[:12]}" for each, sha256 in zip(found, digests, strict=True)),
+        )
     yield "RNG", "CPU"
     yield "Version", f"artgen {_to_text(record.get('artgen'))}".strip()
 
