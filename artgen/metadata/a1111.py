@@ -23,6 +23,7 @@ from artgen.errors import UsageError
 from artgen.metadata.a1111_text import NEGATIVE_PREFIX
 from artgen.spec.embedding import EmbeddingSpec, parse_embedding, replace_tokens
 from artgen.spec.lora import LoraSpec, parse_lora
+from artgen.spec.prompt_syntax import has_syntax
 from artgen.spec.schedulers import find_scheduler
 
 _SCHEDULE_LABELS = {"karras": "Karras", "exponential": "Exponential", "beta": "Beta", "normal": "Normal"}
@@ -115,6 +116,13 @@ def _parameter_pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
         yield "Model", model
     if record.get("strength") is not None:
         yield "Denoising strength", _to_text(record["strength"])
+    for name, field in (
+        ("Clip skip", "clip_skip"),
+        ("Guidance rescale", "guidance_rescale"),
+        ("PAG scale", "pag_scale"),
+    ):
+        if record.get(field) not in (None, 0, 1 if field == "clip_skip" else 0):
+            yield name, _to_text(record[field])
     digests = record.get("lora_autov3")
     if isinstance(digests, list) and (loras := _record_loras(record)) and len(loras) == len(digests):
         yield "Lora hashes", ", ".join(f"{lora.name}: {digest}" for lora, digest in zip(loras, digests, strict=True))
@@ -124,8 +132,30 @@ def _parameter_pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
             "TI hashes",
             ", ".join(f"{each.name}: {str(sha256)[:12]}" for each, sha256 in zip(found, digests, strict=True)),
         )
+    yield from _weight_pairs(record)
     yield "RNG", "CPU"
     yield "Version", f"artgen {_to_text(record.get('artgen'))}".strip()
+
+
+def _weight_pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yield the rule of the weights in the prompts, unless it is the default of A1111 or the prompts have no weights.
+
+    A1111 has no name for the rule of ComfyUI. For SDXL, artgen uses the rule that A1111 calls "No norm".
+    """
+    rule = record.get("prompt_weights")
+    texts = [_to_text(record.get(name)) for name in ("prompt", "negative_prompt")]
+    syntax = "comfy" if rule == "comfy" else "a1111"
+    try:
+        if not any(has_syntax(text, syntax) for text in texts):
+            return
+    except UsageError:
+        return
+    if rule == "comfy":
+        yield "Prompt weights", "comfy"
+    elif rule == "none":
+        yield "Emphasis", "None"
+    elif rule == "a1111" and record.get("architecture") == "sdxl":
+        yield "Emphasis", "No norm"
 
 
 def public_model_name(model: object) -> str:

@@ -148,4 +148,6 @@ def _tool_and_rule(lowered: Mapping[str, str]) -> tuple[str, str]:
         return "comfyui", "comfy"
     elif re.match(r"f[0-9]|neo|classic|forge", version):
         tool = "forge"
+    if lowered.get("prompt weights", "").lower() == "comfy":  # as artgen writes it
+        return tool, "comfy"
     return tool, "none" if lowered.get("emphasis", "").lower() == "none" else "a1111"
