@@ -105,7 +105,8 @@ def tokenize(
     """
     pieces = prompt_syntax.parse_weights(text, rule)
     tokenized = iter(token_ids([piece.text for piece in pieces if isinstance(piece, WeightedText)]))
-    chunker = _Chunker(max_tokens, comma if chunked and rule != "comfy" else None)
+    # Without syntax, the chunks are those of records of earlier versions.
+    chunker = _Chunker(max_tokens, comma if chunked and rule == "a1111" else None)
     for piece in pieces:
         if isinstance(piece, Break):
             if chunked:

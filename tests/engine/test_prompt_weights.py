@@ -220,6 +220,10 @@ def test_comfy_does_not_divide_a_short_weighted_text() -> None:
     assert chunk_lengths("1 " * 60 + ", " + "2 " * 20, "comfy") == [75, 6]
 
 
+def test_plain_text_has_no_syntax_and_no_rule_for_commas() -> None:
+    assert chunk_lengths("1 " * 60 + ", " + "2 " * 20, "none") == [75, 6]
+
+
 def test_without_chunks_a_text_is_truncated() -> None:
     truncated = tokenize("1 " * 60 + ", (2:1.5) BREAK" + " 3" * 20, "a1111", ids_of, 75, 0, chunked=False)  # type: ignore[arg-type]
     assert truncated == (Chunk((1,) * 60 + (0, 2) + (3,) * 13, (1.0,) * 61 + (1.5,) + (1.0,) * 13),)
