@@ -81,6 +81,7 @@ class ConditioningReader:
             self.guidance = float(guidance) if guidance is not None else None
         if "zeroout" in node.kind.lower().replace("_", ""):
             return []
+        num_unreadable = len(self.walker.unreadable)
         sources = self._sources(node, link.slot, side)
         if not sources and (found := self._encode(link.node, node, side)) is not None:
             return found
@@ -92,7 +93,7 @@ class ConditioningReader:
             found = self.texts(source, side, depth + 1)
             is_known = is_known or found is not None
             texts |= dict.fromkeys(found or ())
-        if not is_known:
+        if not is_known and len(self.walker.unreadable) == num_unreadable:
             self.walker.unreadable[node.kind] = None
         return list(texts) if is_known else None
 
