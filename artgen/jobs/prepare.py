@@ -74,8 +74,10 @@ def prepare_jobs(
     for device, quantize in dict.fromkeys((each.device, getattr(each, "quantize", None)) for each in requests):
         checks.check_quantize(device, quantize)
     report, sources = report_once(listener), PromptSources()
-    for note in dict.fromkeys(note for request in requests for note in prompt_notes.input_notes(request)):
-        report(Notice(note))
+    typed = [each for each in requests if isinstance(each, PromptRequest) and each.expansion is None]
+    for prompt, negative_prompt in dict.fromkeys((each.prompt, each.negative_prompt) for each in typed):
+        for note in prompt_notes.input_notes({"prompt": prompt, "negative_prompt": negative_prompt}):
+            report(Notice(note))
     requests = [expand_prompts(request, report, sources) for request in requests]
     for request in requests:
         prompt_notes.check_syntax(request)

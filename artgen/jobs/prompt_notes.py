@@ -1,7 +1,7 @@
 """Check the prompts of a request, and create the notes about them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from artgen.spec.prompt_syntax import Break, parse_weights, uses_edits
 from artgen.spec.settings import SETTING_GROUPS, Setting, aliases_of, options_of
 
 LABELS = {"prompt": "prompt", "negative_prompt": "negative prompt"}
-PROMPT_FILE_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".jsonl", ".yaml", ".yml"})
+PROMPT_FILE_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml"})
 MAX_LISTED_OPTIONS = 5
 
 OTHER_OPTIONS = re.compile(
@@ -66,14 +66,16 @@ def _unused_syntax(text: str, rule: str) -> Iterator[str]:
         yield from uses_edits(text)
 
 
-def input_notes(request: Request) -> Iterator[str]:
-    """Yield the notes about prompts that look like another input: options, a prompt file or an image."""
-    if not isinstance(request, PromptRequest) or request.expansion is not None:
-        return
+def input_notes(prompts: Mapping[str, str]) -> Iterator[str]:
+    """Yield the notes about prompts that look like another input: options, a prompt file or an image.
+
+    Args:
+        prompts: name of the setting -> prompt as typed.
+    """
     for name, label in LABELS.items():
-        text = getattr(request, name)
-        yield from _option_notes(text, label)
-        yield from _file_notes(text, label)
+        if text := prompts.get(name):
+            yield from _option_notes(text, label)
+            yield from _file_notes(text, label)
 
 
 def _option_notes(text: str, label: str) -> Iterator[str]:

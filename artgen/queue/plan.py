@@ -117,22 +117,32 @@ class BatchPlan:
 
     def add_entry_notes(self, entry: Entry) -> None:
         """Add the notes about an entry, which are printed once for each file, with the lines."""
+        self.add_line_notes(entry, entry.notes)
+
+    def add_line_notes(self, entry: Entry, texts: Iterable[str]) -> None:
+        """Add notes about the jobs of an entry. Notes that are equal for several lines are printed once."""
         notes = self.entry_notes.setdefault(entry.source, {})
-        for text in entry.notes:
-            notes.setdefault(text, []).append(entry.line)
+        for text in texts:
+            lines = notes.setdefault(text, [])
+            if entry.line not in lines[-1:]:
+                lines.append(entry.line)
 
     def _located_notes(self) -> list[str]:
-        """Return the notes about entries with their files and lines: `prompts.txt:3, 7: TEXT`."""
-        located = []
+        """Return the notes about entries with their places: `prompts.txt:3, 7: TEXT`, `steps=1, steps=2: TEXT`."""
+        places: dict[tuple[str, str], list[str]] = {}  # name of the file, text -> lines or sources
         for source, notes in self.entry_notes.items():
             for text, lines in notes.items():
-                listed = ", ".join(map(str, lines[:MAX_LISTED_LINES]))
-                hidden = len(lines) - MAX_LISTED_LINES
-                where = f"{source}:{listed}" if lines[0] else source
-                located.append(f"{where}{f' and {hidden:,} other lines' if hidden > 0 else ''}: {text}")
+                file = f"{source}:" if lines[0] else ""
+                places.setdefault((file, text), []).extend(map(str, lines) if file else [source])
+        located = []
+        for (file, text), found in places.items():
+            hidden = len(found) - MAX_LISTED_LINES
+            more = f" and {hidden:,} other {'lines' if file else 'jobs'}" if hidden > 0 else ""
+            where = f"{file}{', '.join(found[:MAX_LISTED_LINES])}{more}"
+            located.append(f"{where}: {text}" if where else text)
         hidden = len(located) - MAX_LISTED_NOTES
-        more = [f"{hidden:,} other notes about lines."] if hidden > 0 else []
-        return located[:MAX_LISTED_NOTES] + more
+        listed = [f"{hidden:,} other notes about lines."] if hidden > 0 else []
+        return located[:MAX_LISTED_NOTES] + listed
 
     def unused_default_notes(self, names: Iterable[str]) -> list[str]:
         """Return a note for each of these defaults that no entry takes."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from artgen import outputs
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, no_op
-from artgen.jobs import pipeline_options, prompt_checks, prompt_chunks
+from artgen.jobs import pipeline_options, prompt_checks, prompt_chunks, prompt_notes
 from artgen.jobs.notes import effect_warnings
 from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.prompt_embedding_names import without_unsupported
@@ -177,11 +177,15 @@ class Planner:
         self._check_negative_prompt(plan, template, prompts.get("negative_prompt", ""))
         if "prompt" in task.inputs and not prompts.get("prompt", "").strip():
             raise UsageError(f"{task.name} needs a prompt.")
+        if state["expansion"] is None:
+            plan.add_line_notes(entry, prompt_notes.input_notes(prompts))
         seeds = self._identities.of_line(template, prompts, series)
         for job in self._expanded_jobs(plan, template, values, prompts, state, seeds):
             request = job.request.replace(unknown_fields=unknown_fields) if unknown_fields else job.request
             if isinstance(request, PromptRequest) and job.template.model is not None:
+                prompt_notes.check_syntax(request)
                 prompt_checks.check_prompts(request, job.template.model)
+                plan.add_line_notes(entry, prompt_notes.prompt_notes(request, job.template.model))
                 plan.default_notes |= dict.fromkeys(prompt_checks.prompt_notes(request, job.template.model))
             group_key = (job.template.shape_id, *prompt_chunks.group_key(request, job.template.model))
             group_id = self._group_ids.setdefault(group_key, len(self._group_ids))
