@@ -3,7 +3,6 @@
 import functools
 import itertools
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,9 +17,7 @@ from artgen.spec.seeds import generate_seed
 from artgen.spec.style_files import StyleFolder, add_style
 from artgen.spec.wildcard_choices import Expansion, check_number, choose, combine, shorten_label
 from artgen.spec.wildcard_files import WildcardFolder
-from artgen.spec.wildcards import has_wildcards, parse
-
-_VARIABLE = re.compile(r"\$\{\w{1,80}[?!:=}]")
+from artgen.spec.wildcards import has_wildcards, parse, unsupported_parts
 
 
 class PromptSources:
@@ -81,12 +78,14 @@ class ChosenPrompts:
         prompt: prompt; it can contain LoRA tags and names of embeddings.
         negative_prompt: negative prompt.
         choices: text of each wildcard and variant and its choice, `__color__=red`, in order.
+        styles: names of the styles in their files.
         notes: notes for the user.
     """
 
     prompt: str
     negative_prompt: str
     choices: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -175,7 +174,7 @@ def apply_choices(
         "" if changed.prompt == request.prompt else request.prompt,
         "" if changed.negative_prompt == request.negative_prompt else request.negative_prompt,
         chosen.choices,
-        request.style,
+        chosen.styles,
         optional_embeddings,
     )
     return changed.replace(expansion=expansion)
@@ -208,12 +207,15 @@ def _with_notes(
         if typed.prompt_weights == "none" and has_wildcards(text):
             parts = (part.text for part in parse(text) if not isinstance(part, str))
             notes += [f"'{shorten_label(part)}' is text, because prompt_weights is none." for part in parts][:1]
-        if match := _VARIABLE.search(text):
-            notes.append(f"'{match[0]}' is text: artgen does not support variables of sd-dynamic-prompts.")
+        if has_wildcards(text):
+            notes += unsupported_parts(text)
     if chosen.choices:
         notes += sources.wildcards.notes
     if typed.style:
+        styles = [sources.styles.find(name).name for name in typed.style]
+        notes += [f"The style '{name}' is named twice and used once." for name in styles if styles.count(name) > 1]
         notes += [f"A file of styles is ignored. {error.message}" for error in sources.styles.errors]
+        chosen = replace(chosen, styles=tuple(dict.fromkeys(styles)))
     return replace(chosen, notes=tuple(dict.fromkeys(notes))) if notes else chosen
 
 

@@ -72,7 +72,7 @@ class WildcardFolder:
         if self._folder is None:
             raise UsageError(
                 f"Cannot use the wildcard '__{name}__': wildcard_folder is not set.",
-                f"{_SET_FOLDER_HINT}\n{_TEXT_HINT.format(name=name)}",
+                f"{_SET_FOLDER_HINT}. {_TEXT_HINT.format(name=name)}",
             )
         found = self._match(name)
         if not found:
@@ -132,7 +132,7 @@ class WildcardFolder:
             similar = f"To include subfolders, write __{name.replace('*', '**')}__."
         if not known:
             similar = "The folder contains no .txt and no .yaml file."
-        hint = "\n".join(text for text in (similar, _TEXT_HINT.format(name=name)) if text)
+        hint = " ".join(text for text in (similar, _TEXT_HINT.format(name=name)) if text)
         return UsageError(f"No wildcard has the name '{name}' in '{folder}'.", hint)
 
     def _files(self) -> dict[str, Path]:

@@ -6,6 +6,7 @@ to the alternation of A1111. `\\{`, `\\}` and `\\__name__` are literal. The pars
 
 import itertools
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -26,7 +27,11 @@ _BRACKET = re.compile(r"\\.|[{}|\[\]]", re.DOTALL)
 _TOKEN = re.compile(r"\\(?:__|.)|[{}\[\]]|_{2,}", re.DOTALL)
 _CERTAIN_NAME = re.compile(rf"__((?:[^\W_]|[./*?!@~&+'-]|_(?!_)){{1,{MAX_NAME_CHARS}}})__")
 _POSSIBLE_NAME = re.compile(rf"__(?!\s)((?:[^_\s{{}}|\[\]<>\\]|[ \t]|_(?!_)){{1,{MAX_NAME_CHARS}}})(?<!\s)__(?!\w)")
-_SELECTION = re.compile(r"\s*([0-9]{0,7})(-?)([0-9]{0,7})\$\$(?:((?:[^$|{}]|\$(?!\$))*|\s*\|\s*)\$\$)?")
+_SELECTION = re.compile(r"\s*([0-9]{0,7})(-?)([0-9]{0,7})\s*\$\$(?:((?:[^$|{}]|\$(?!\$))*|\s*\|\s*)\$\$)?")
+_VARIABLE = re.compile(r"\$\{\w{1,80}[?!:=}]")
+_SAMPLER = re.compile(r"\{([~@!])[^{}|\n]{0,80}(?=\|)")
+_NUMBER = re.compile(r"\{([^{}|$\n]{0,80})\$\$")
+_BRACE = re.compile(r"(?<!\\)[{}]")
 _WEIGHT = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|nan|inf)::")
 
 
@@ -93,6 +98,25 @@ Part = str | Wildcard | Variant
 def has_wildcards(text: str) -> bool:
     """Return whether a text may contain wildcards, variants or their escapes."""
     return _MARK.search(text) is not None
+
+
+def unsupported_parts(text: str) -> list[str]:
+    """Return notes about parts of a prompt that look like wildcards or variants, and are text."""
+    notes = []
+    if match := _VARIABLE.search(text):
+        notes.append(f"'{match[0]}' is text: artgen does not support variables of sd-dynamic-prompts.")
+    if match := _SAMPLER.search(text):
+        notes.append(f"'{match[1]}' in '{match[0]}' is text: artgen does not support samplers of sd-dynamic-prompts.")
+    for match in _NUMBER.finditer(text):
+        if not _SELECTION.match(match[0], 1) or not any(symbol.isdigit() or symbol == "-" for symbol in match[1]):
+            notes.append(
+                f"'{match[0]}' is text: a number or range of options must precede '$$', such as {{1-2$$red|blue}}."
+            )
+            break
+    braces = Counter(_BRACE.findall(text))
+    if "|" in text and braces["{"] != braces["}"]:
+        notes.append("A brace without a counterpart is text. For a literal brace, write \\{ or \\}.")
+    return notes
 
 
 @lru_cache(maxsize=1024)

@@ -274,7 +274,9 @@ def test_styles_are_added_to_prompts(styles: Path, names: tuple[str, ...], promp
     assert (request.prompt, request.negative_prompt) == (prompt, negative_prompt)
     assert request.style == ()
     assert request.expansion is not None
-    assert request.expansion.styles == names
+    assert [name.casefold() for name in request.expansion.styles] == [
+        name.casefold().replace("sai anime", "sai-anime") for name in names
+    ]
     assert request.expansion.template == ("" if prompt == "a fox" else "a fox")
 
 
@@ -288,9 +290,16 @@ def test_style_does_not_change_the_choices_of_the_prompt(styles: Path) -> None:
 def test_record_contains_the_names_of_styles(styles: Path) -> None:
     found = recorded(prompt="a fox", style=("Detail", "cinematic"))
     assert found["prompt"] == "film still of a fox, high detail, grain"
-    assert found["prompt_styles"] == ["Detail", "cinematic"]
+    assert found["prompt_styles"] == ["Detail", "Cinematic"]
     assert found["prompt_template"] == "a fox"
     assert "style" not in found
+
+
+def test_style_that_is_named_twice_is_used_once_with_a_note(styles: Path) -> None:
+    events: list[Event] = []
+    request = expand_prompts(Txt2Img(prompt="a fox", style=("Detail", "detail")), events.append)
+    assert request.prompt == "a fox, high detail"  # type: ignore[attr-defined]
+    assert "The style 'Detail' is named twice and used once." in {getattr(event, "text", "") for event in events}
 
 
 def test_unknown_style_is_refused_with_similar_names(styles: Path) -> None:

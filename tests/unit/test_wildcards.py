@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from artgen.errors import UsageError
 from artgen.spec.fields import MAX_TEXT_CHARS
 from artgen.spec.wildcard_choices import Expansion, Values, choose, combine
-from artgen.spec.wildcards import Selection, Variant, Wildcard, parse
+from artgen.spec.wildcards import Selection, Variant, Wildcard, parse, unsupported_parts
 
 FILES: Mapping[str, tuple[str, ...]] = {
     "color": ("red", "blue", "green"),
@@ -265,3 +265,25 @@ def test_parts_of_a_prompt() -> None:
         " ",
         Variant("{2-3$$ $$b|c}", parse("{b|c}")[0].options, Selection(2, 3, " ")),  # type: ignore[union-attr]
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("{a|b", "A brace without a counterpart"),
+        ("a|b}", "A brace without a counterpart"),
+        ("{~a|b}", "does not support samplers"),
+        ("x {@a|b}", "does not support samplers"),
+        ("${c=!{a|b}} ${c}", "does not support variables"),
+        ("{1.5$$a|b}", "'{1.5$$' is text"),
+        ("{$$a|b}", "'{$$' is text"),
+        ("{a|b}", ""),
+        ("{2 $$a|b}", ""),
+        ("{-2$$ and $$a|b|c}", ""),
+        ("\\{a|b", ""),
+        ('{"a": 1}', ""),
+    ],
+)
+def test_unsupported_parts_have_a_note(text: str, note: str) -> None:
+    assert note in "".join(unsupported_parts(text))
+    assert bool(unsupported_parts(text)) == bool(note)
