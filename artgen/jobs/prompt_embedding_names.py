@@ -63,6 +63,17 @@ def apply_embeddings(
     return changed.replace(embedding=tuple(map(str, found))), tuple(map(str, optional))
 
 
+def final_prompt_notes(request: PromptRequest) -> list[str]:
+    """Return a note if a recorded prompt names an embedding that its record does not contain."""
+    matches = (_NAME_PATTERN.search(getattr(request, name)) for name in _PROMPTS)
+    if request.prompt_weights == "none" or not (match := next(filter(None, matches), None)):
+        return []
+    return [
+        f"'{match[0][:80]}' in the recorded prompt is text: embeddings of records are found by their hash. To use it, "
+        "add --set embedding=PATH:TOKEN."
+    ]
+
+
 def _use(name: str, found: list[EmbeddingRequest], prompts: dict[str, str], bare_names: Sequence[str]) -> str:
     """Return the text that takes the place of `embedding:NAME`, and add the embedding."""
     stripped = name.rstrip(_PUNCTUATION)

@@ -6,6 +6,7 @@ from typing import Any
 
 from artgen.errors import UsageError
 from artgen.events import Event, Notice
+from artgen.jobs.prompt_embedding_names import final_prompt_notes
 from artgen.jobs.prompt_expansion import PromptSources, apply_choices, choose_prompts, typed_prompts
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.prompt_expansion import PromptExpansion
@@ -52,6 +53,7 @@ def expand_typed(request: Request, changes: Mapping[str, str], notes: list[str])
                 "The choices of the wildcards and variants do not change with the seed. For new choices, set the "
                 "recorded prompt_template as the prompt."
             )
+        notes += final_prompt_notes(request)
         return request.replace(expansion=recorded)  # also the prompts of other tools' records are final
     kept = [name for name in _PROMPTS if name not in changes]
 
