@@ -111,7 +111,7 @@ def names_in_folder() -> frozenset[str]:
 
 def _bare_names(prompts: Iterable[str], known_names: Collection[str]) -> tuple[str, ...]:
     """Return the known names that occur in prompts."""
-    text = "\n".join(prompts).casefold() if known_names else ""
+    text = "\n".join(prompts).casefold().replace("\\", "") if known_names else ""
     return tuple(sorted(name for name in known_names if name in text))
 
 

@@ -13,8 +13,9 @@ from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, Re
 from artgen.events import Event, Notice
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.prepare import prepare_jobs
+from artgen.jobs.prompt_chunks import num_chunks
 from artgen.jobs.prompt_expansion import expand_prompts
-from artgen.jobs.prompt_plan import num_chunks, prompts_of
+from artgen.jobs.prompt_plan import prompts_of
 from artgen.jobs.replay import read_replay_spec
 from artgen.registry.embeddings import describe_embedding, read_embedding
 from artgen.spec.embedding import EmbeddingSpec, parse_embedding, replace_tokens
@@ -133,7 +134,7 @@ def test_an_embedding_without_its_token_in_the_prompts_gets_a_note(folder: Path)
         "The embedding 'one.safetensors' has no effect: the prompts do not contain its token '<my>'."
     ]
     assert expand("a <my> fox", embedding=(f"{path}:<my>",))[1] == []
-    with pytest.raises(UsageError, match="have the same token 'x'"):
+    with pytest.raises(UsageError, match="have the same token 'X'"):
         expand("x", embedding=(f"{path}:x", f"{folder / 'sub/deep.safetensors'}:X"))
 
 
@@ -222,7 +223,6 @@ def test_values_that_are_not_finite_are_refused_before_a_model_loads(tmp_path: P
         ("sd1", "sdxl", "its vectors have the width 768 [+] 1280, as in Stable Diffusion XL"),
         ("sdxl", "one", "its vectors have the width 32, and the text encoders of the model have 32 [+] 32"),
         ("sd3", "sdxl", "artgen supports embeddings with Stable Diffusion 1, 2 and XL"),
-        ("flux", "one", "artgen supports embeddings with Stable Diffusion 1, 2 and XL"),
     ],
 )
 def test_embeddings_of_another_family_are_refused(models: dict[str, Path], kind: str, name: str, message: str) -> None:
@@ -230,7 +230,7 @@ def test_embeddings_of_another_family_are_refused(models: dict[str, Path], kind:
         prepare(models[kind], prompt=f"embedding:{name}")
 
 
-@pytest.mark.parametrize("kind", ["sdxl", "flux"])
+@pytest.mark.parametrize("kind", ["sdxl", "sd3"])
 def test_a_bare_name_is_text_if_the_model_does_not_support_the_embedding(models: dict[str, Path], kind: str) -> None:
     job = prepare(models[kind], prompt="a one fox")
     assert (job.embeddings, job.request.embedding) == ((), ())
@@ -238,13 +238,15 @@ def test_a_bare_name_is_text_if_the_model_does_not_support_the_embedding(models:
     assert "embedding_sha256" not in job.provenance
 
 
-def test_vectors_count_as_tokens(models: dict[str, Path], folder: Path) -> None:
-    zero_file(folder / "long.safetensors", {"emb_params": (60, WIDTH)})
-    job = prepare(models["sd1"], prompt="embedding:long, a fox", long_prompt="chunk")
-    assert num_chunks(job.request, job.model) == 1
-    job = prepare(models["sd1"], prompt="embedding:long, embedding:long", long_prompt="chunk")
-    assert num_chunks(job.request, job.model) == 2
-    assert prompts_of(job.request)[0].count("<artgen-") == 2
+@pytest.mark.parametrize(
+    ("prompt", "chunks"),
+    [("embedding:long, a fox", 1), ("embedding:long, a fox in the snow", 2), ("a a a a a a embedding:long", 2)],
+)
+def test_vectors_count_as_tokens_and_stay_in_one_chunk(folder: Path, prompt: str, chunks: int) -> None:
+    zero_file(folder / "long.safetensors", {"emb_params": (26, 256)})  # the bundled model has chunks of 30 tokens
+    job = prepare(Path("tiny"), prompt=prompt)
+    assert prompts_of(job.request)[0].count("<artgen-") == 1
+    assert num_chunks(job.request, job.model) == chunks
 
 
 def test_tokens_are_replaced_once_and_the_longest_first() -> None:
