@@ -4,7 +4,7 @@ A CLIP text encoder accepts chunks of 75 tokens. `artgen.engine.sampling` encode
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from artgen.errors import ArtgenError
@@ -78,7 +78,8 @@ def _count(model: ResolvedModel, tokenizer: ClipTokenizer, text: str, rule: str)
 def _count_cached(model: ResolvedModel, component: str, text: str, rule: str) -> int:
     tokenizer = next(each for each in clip_tokenizers(model) if each.component == component)
     max_tokens, comma = tokenizer.max_tokens, tokenizer.comma
-    return len(tokenize(text, rule, tokenizer.token_ids, max_tokens, comma, group_sizes=embedding_sizes))
+    group_sizes = embedding_sizes if PLACEHOLDER_PATTERN.search(text) else None
+    return len(tokenize(text, rule, tokenizer.token_ids, max_tokens, comma, group_sizes=group_sizes))
 
 
 def tokenize(
@@ -105,65 +106,75 @@ def tokenize(
     """
     pieces = prompt_syntax.parse_weights(text, rule)
     tokenized = iter(token_ids([piece.text for piece in pieces if isinstance(piece, WeightedText)]))
-    # Without syntax, the chunks are those of records of earlier versions.
-    chunker = _Chunker(max_tokens, comma if chunked and rule == "a1111" else None)
+    segments = [_Segment()]
     for piece in pieces:
-        if isinstance(piece, Break):
-            if chunked:
-                chunker.end_chunk()
-            continue
-        ids, position = next(tokenized), 0
-        if chunked and rule == "comfy" and len(ids) < COMFY_WORD_TOKENS:
-            chunker.reserve(len(ids))
-        for size in group_sizes(ids) if group_sizes and chunked else [1] * len(ids):
-            chunker.add(ids[position : position + size], piece.weight)
-            position += size
-    return chunker.chunks() if chunked else chunker.chunks()[:1]
+        if not isinstance(piece, Break):
+            segments[-1].add(next(tokenized), piece.weight, group_sizes, is_word=rule == "comfy")
+        elif chunked:
+            segments.append(_Segment())
+    if not chunked:
+        return (segments[0].chunk(0, max_tokens),)
+    if len(segments) > 1 and not segments[-1].token_ids:
+        del segments[-1]
+    # Without syntax, the chunks are those of records of earlier versions.
+    comma = comma if rule == "a1111" else None
+    return tuple(chunk for segment in segments for chunk in segment.chunks(max_tokens, comma))
 
 
-class _Chunker:
-    """Divide weighted tokens into chunks."""
+class _Segment:
+    """Store the tokens between two BREAKs, and divide them into chunks.
 
-    def __init__(self, max_tokens: int, comma: int | None) -> None:
-        self._max_tokens = max_tokens
-        self._comma = comma
-        self._chunks: list[Chunk] = []
-        self._tokens: list[tuple[int, float]] = []
-        self._last_comma: int | None = None
+    Attributes:
+        token_ids: tokens.
+        weights: weight of each token.
+        joined: indices of the tokens that stay in the chunk of the previous token.
+    """
 
-    def add(self, group: Sequence[int], weight: float) -> None:
-        """Add tokens of one group. A group that is longer than a chunk is divided."""
-        if list(group) == [self._comma]:
-            self._last_comma = len(self._tokens)
-        elif len(self._tokens) == self._max_tokens:
-            self._cut_at_comma()
-        self.reserve(len(group))
-        for token in group:
-            self.reserve(1)
-            self._tokens.append((token, weight))
+    def __init__(self) -> None:
+        self.token_ids: list[int] = []
+        self.weights: list[float] = []
+        self.joined: set[int] = set()
 
-    def _cut_at_comma(self) -> None:
-        """Move the tokens after the last comma of a full chunk to a new chunk, if they are at most COMMA_TOKENS."""
-        comma = self._last_comma
-        if comma is None or len(self._tokens) - comma > COMMA_TOKENS:
-            return
-        moved = self._tokens[comma + 1 :]
-        del self._tokens[comma + 1 :]
-        self.end_chunk()
-        self._tokens = moved
+    def add(
+        self,
+        token_ids: list[int],
+        weight: float,
+        group_sizes: Callable[[list[int]], list[int]] | None,
+        *,
+        is_word: bool,
+    ) -> None:
+        """Add the tokens of a text with one weight."""
+        start = len(self.token_ids)
+        self.token_ids += token_ids
+        self.weights += [weight] * len(token_ids)
+        if is_word and len(token_ids) < COMFY_WORD_TOKENS:
+            self.joined.update(range(start + 1, start + len(token_ids)))
+        elif group_sizes is not None:
+            for size in group_sizes(token_ids):
+                self.joined.update(range(start + 1, start + size))
+                start += size
 
-    def reserve(self, size: int) -> None:
-        """Start a chunk if `size` more tokens do not fit into this one."""
-        if self._tokens and len(self._tokens) + size > self._max_tokens:
-            self.end_chunk()
+    def chunk(self, start: int, end: int) -> Chunk:
+        """Return a range of the tokens."""
+        return Chunk(tuple(self.token_ids[start:end]), tuple(self.weights[start:end]))
 
-    def end_chunk(self) -> None:
-        """Start a new chunk."""
-        self._chunks.append(Chunk(tuple(each[0] for each in self._tokens), tuple(each[1] for each in self._tokens)))
-        self._tokens, self._last_comma = [], None
+    def chunks(self, max_tokens: int, comma: int | None) -> Iterator[Chunk]:
+        """Yield the chunks, at least one."""
+        start = 0
+        while len(self.token_ids) - start > max_tokens:
+            end = self._end(start, start + max_tokens, comma)
+            yield self.chunk(start, end)
+            start = end
+        yield self.chunk(start, len(self.token_ids))
 
-    def chunks(self) -> tuple[Chunk, ...]:
-        """Return all chunks, without an empty one at the end."""
-        if self._tokens or not self._chunks:
-            self.end_chunk()
-        return tuple(self._chunks)
+    def _end(self, start: int, end: int, comma: int | None) -> int:
+        """Return the end of a chunk that can have the tokens from `start` to `end`."""
+        if end in self.joined:
+            first = end
+            while first in self.joined:
+                first -= 1
+            return first if first > start else end  # A group that is longer than a chunk is divided.
+        if self.token_ids[end] == comma:
+            return end
+        last_tokens = range(end - 1, max(start, end - COMMA_TOKENS) - 1, -1)
+        return next((i + 1 for i in last_tokens if self.token_ids[i] == comma), end)
