@@ -50,7 +50,7 @@ def info(
         if as_json:
             print_json({"file": str(file), "source": source, **values, **({"notes": list(notes)} if notes else {})})
             continue
-        print_note(f"'{file}': metadata from {source}." if values else f"'{file}' contains no metadata.")
+        print_note(f"'{file}': metadata from {_source_name(source)}." if values else f"'{file}' contains no metadata.")
         for name, value in values.items():
             for line in _format_value(name, value):
                 print_result(line)
@@ -58,6 +58,12 @@ def info(
             print_note(note)
     if failures:
         raise typer.Exit(failures[0].exit_code)
+
+
+def _source_name(source: str) -> str:
+    from artgen.metadata.external_record import TOOL_NAMES
+
+    return TOOL_NAMES.get(source, source)
 
 
 def _image_metadata(file: Path) -> tuple[str, dict[str, Any], tuple[str, ...]]:

@@ -52,8 +52,9 @@ def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, str]) 
             continue
         if name == "scheduler":
             notes += _set_scheduler(record, external)
-        elif name != "sigmas" and record["task"] != "txt2img" and name in ("width", "height"):
-            continue  # the size of the input image
+        elif record["task"] != "txt2img" and name in ("width", "height"):
+            if name == "width":
+                notes.append(f"The size of the input image is used, not {fields[name]}x{fields.get('height')}.")
         elif name == "sigmas" and "scheduler" in fields and "scheduler" not in record:
             notes.append(_unsupported_note(name, fields[name]))  # Sigmas belong to the scheduler.
         elif _is_valid(record, name, fields[name]):

@@ -18,7 +18,7 @@ KNOWN_KEYS = frozenset(
         "clip skip", "version", "lora hashes", "hashes", "vae hash", "rng", "distilled cfg scale", "scheduler",
     }
 )  # fmt: skip
-"""Keys that tell parameters from other text with colons, such as the data of a camera."""
+"""Keys of parameters. Other text with colons, such as the data of a camera, does not have them."""
 
 MIN_KNOWN_KEYS = 2
 

@@ -201,7 +201,7 @@ OTHER_ALGORITHMS = [
     "DPM++ 2S a Karras", "dpm++2s_a", "DPMSolver", "DPM++ 3M SDE Exponential", "dpmpp_3m_sde", 
     "DPM++ 2M SDE Heun Karras",
     "DPM fast", "dpm_fast", "dpm_adaptive", "k_dpm_fast", "DDIM CFG++", "euler_cfg_pp", "euler_ancestral_cfg_pp",
-    "dpmpp_2s_ancestral_cfg_pp", "dpmpp_2m_sde_gpu", "dpm++2mv2", "ddim_trailing", "res_multistep", "er_sde", "seeds_2",
+    "dpmpp_2s_ancestral_cfg_pp", "dpm++2mv2", "ddim_trailing", "res_multistep", "er_sde", "seeds_2",
     "gradient_estimation", "IPNDMScheduler", "EDMEulerScheduler", "Euler a Euler", "DPM", "dpm++", "sde", "ancestral",
     "DPM++ 2M a", "DPM++ 3S", "LMS a", "Heun a", "2m", "flow", "Euler SGM Uniform", "DPM++ 2M Polyexponential",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 
 from artgen import metadata
 from artgen.errors import InputFileError
+from artgen.metadata.tools import read_external
 from tests.helpers import other_tools as tools
 
 BASE = {
@@ -292,3 +293,15 @@ def test_text_file_beside_an_image_is_read_only_without_other_metadata(tmp_path:
     (tmp_path / "photo.txt").write_bytes(tools.A1111.encode("utf-16"))
     assert metadata.read_metadata(tmp_path / "photo.txt").fields["seed"] == 42
     assert not metadata.has_sidecar(image)
+
+
+def test_character_prompts_of_novelai_are_appended() -> None:
+    def caption(base: str, *characters: str) -> dict[str, object]:
+        captions = [{"char_caption": text, "centers": [{"x": 0.5, "y": 0.5}]} for text in characters]
+        return {"caption": {"base_caption": base, "char_captions": captions}}
+
+    comment = {**tools.NOVELAI, "v4_prompt": caption("a fox", "an {owl}"), "v4_negative_prompt": caption("a house")}
+    record = read_external({**NOVELAI_TEXTS, "Comment": json.dumps(comment)})
+    assert record is not None
+    assert (record.fields["prompt"], record.fields["negative_prompt"]) == ("a fox, an (owl:1.05)", "a house")
+    assert "prompts of the characters" in record.notes[1]

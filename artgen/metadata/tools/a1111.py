@@ -44,6 +44,10 @@ _HIDDEN = {
     "version", "user", "app", "backend", "lora hashes", "lora weights", "ti hashes", "ti", "hashes", "rng", "size",
     "civitai resources", "civitai metadata", "created date", "raw prompt", "raw negative prompt", "scheduler",
 }  # fmt: skip
+_TEXT_NAMES = (
+    "parameters", "UserComment", "text", "postprocessing", "comment", "Comment", "ImageDescription", "Description",
+    "xmp:UserComment", "xmp:description", "XPComment",
+)  # fmt: skip
 _NO_SAMPLER = ("undefined", "unknown", "default", "none", "")
 
 
@@ -57,8 +61,7 @@ def parse_a1111(text: str) -> ExternalRecord:
 
 def read_a1111(texts: Mapping[str, str]) -> ExternalRecord | None:
     """Return the record of the first text with parameters; None if there is none."""
-    for name in ("parameters", "UserComment", "text", "postprocessing", "comment", "ImageDescription", "Description",
-                 "xmp:UserComment", "xmp:description", "XPComment"):  # fmt: skip
+    for name in _TEXT_NAMES:
         if name in texts and not is_json(texts[name]):
             split = split_a1111(texts[name])
             if split.has_parameters:

@@ -26,7 +26,7 @@ _READERS: tuple[Callable[[Mapping[str, str]], ExternalRecord | None], ...] = (
 
 
 def read_external(texts: Mapping[str, str]) -> ExternalRecord | None:
-    """Return the record of another tool; None if no reader knows the texts. ComfyUI's graphs are read separately.
+    """Return the record of another tool; None if no reader supports the texts. ComfyUI's graphs are read separately.
 
     Args:
         texts: metadata texts; see `RawTexts.texts`.
