@@ -4,6 +4,7 @@ The tokens are those of `transformers.CLIPTokenizer`, which is built on the same
 """
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,11 @@ _DEFAULT_TOKEN = "<|endoftext|>"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 FIRST_VECTOR, NEXT_VECTOR = -1, -2
 """Ids of the vectors of embeddings, which are not in the vocabulary."""
+_ASCII_WORDS = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^\sa-z0-9]+", re.ASCII)
+"""`_WORDS` for ASCII texts in lower case without special tokens."""
 _COMMA = ",</w>"
+MAX_CACHED_WORDS = 20_000
+MAX_CACHED_WORD_CHARS = 40
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class ClipTokenizer:
     max_tokens: int
     comma: int | None
     _backend: Any = field(repr=False, compare=False)
+    _special: tuple[str, ...] = field(repr=False, compare=False)
+    _cached_words: dict[str, list[int]] = field(default_factory=dict, repr=False, compare=False)
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of the tokens of each text, without start and end tokens.
@@ -50,10 +57,23 @@ class ClipTokenizer:
         ids: list[int] = []
         position = 0
         for match in PLACEHOLDER_PATTERN.finditer(text):
-            ids += self._backend.encode(text[position : match.start()], add_special_tokens=False).ids
+            ids += self._text_ids(text[position : match.start()])
             ids += [FIRST_VECTOR, *[NEXT_VECTOR] * (int(match[1]) - 1)]
             position = match.end()
-        return ids + list(self._backend.encode(text[position:], add_special_tokens=False).ids)
+        return ids + self._text_ids(text[position:])
+
+    def _text_ids(self, text: str) -> list[int]:
+        """Return the tokens of a text. The tokens of ASCII words are cached: prompts of a batch have equal words."""
+        if not text.isascii() or any(each in text for each in self._special):
+            return list(self._backend.encode(text, add_special_tokens=False).ids)
+        ids: list[int] = []
+        for word in _ASCII_WORDS.findall(text.lower()):
+            if (of_word := self._cached_words.get(word)) is None:
+                of_word = self._backend.encode(word, add_special_tokens=False).ids
+                if len(self._cached_words) < MAX_CACHED_WORDS and len(word) < MAX_CACHED_WORD_CHARS:
+                    self._cached_words[word] = of_word
+            ids += of_word
+        return ids
 
     def piece(self, token_id: int) -> str:
         """Return the text of a token, in which `</w>` ends a word."""
@@ -114,7 +134,7 @@ def _load(folder: Path) -> ClipTokenizer:
         backend.add_special_tokens([AddedToken(text, normalized=False) for text in dict.fromkeys(special)])
     except Exception as error:  # the library raises plain Exception and TypeError for an invalid vocabulary
         raise InputFileError(f"Cannot read the tokenizer in '{folder}': {str(error)[:200].rstrip('.')}.") from error
-    return ClipTokenizer(folder.name, limit - 2, vocabulary.get(_COMMA), backend)
+    return ClipTokenizer(folder.name, limit - 2, vocabulary.get(_COMMA), backend, tuple(dict.fromkeys(special)))
 
 
 def _read_vocabulary(folder: Path) -> tuple[dict[str, int], list[Any]]:
