@@ -28,6 +28,7 @@ _REASONS: Mapping[str, str] = MappingProxyType(
         "several passes": "The settings are those of the first pass.",
         "denoise below 1": "artgen removes all noise of empty latents.",
         "text of another encoder": "artgen uses one prompt for all text encoders.",
+        "other generator": "A node without a sampler, such as a node of a service, generated the image.",
         "other nodes": "artgen does not know these nodes of the graph.",
         "emphasis": "artgen uses the normalization of --prompt-weights.",
     }

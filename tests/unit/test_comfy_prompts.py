@@ -319,6 +319,48 @@ def test_unknown_text_sources_give_a_note_and_no_prompt() -> None:
     assert any("no prompt" in note for note in record.notes)
 
 
+def test_names_of_text_files_are_not_prompts() -> None:
+    parts = start()
+    loader = parts.graph.add("LoadPromptFromFile", prompt_file="prompts/fox.txt", index=0)
+    parts.positive = parts.graph.encode(parts.graph.add("UnzipPrompt", zipped_prompt=loader), parts.clip)
+    record = read(parts.finish())
+    assert "prompt" not in record.fields
+    assert any("LoadPromptFromFile" in note for note in record.notes)
+
+
+def test_random_texts_are_unknown_and_changed_texts_give_a_note() -> None:
+    parts = start()
+    lines = parts.graph.add("Text Random Line", text="a\nb", seed=3)
+    joined = parts.graph.add("Text Concatenate", linebreak_addition="false", text_a=lines, text_b="a red fox")
+    parts.positive = parts.graph.encode(parts.graph.add("Text Parse Tokens", text=joined), parts.clip)
+    record = read(parts.finish())
+    assert record.fields["prompt"] == "a red fox"
+    assert any("Text Random Line" in note for note in record.notes)
+    assert any("Text Parse Tokens" in note for note in record.notes)
+
+
+@pytest.mark.parametrize(("addition", "text"), [("true", "a\nb"), ("false", "ab")])
+def test_line_breaks_of_joined_texts_are_read(addition: str, text: str) -> None:
+    parts = start()
+    texts = {
+        "text_a": parts.graph.add("Text Multiline", text="a"),
+        "text_b": parts.graph.add("Text Multiline", text="b"),
+    }
+    joined = parts.graph.add("Text Concatenate", linebreak_addition=addition, **texts)
+    parts.positive = parts.graph.encode(joined, parts.clip)
+    assert [read(parts.finish(), form).fields["prompt"] for form in ("api", "editor")] == [text, text]
+
+
+@pytest.mark.parametrize("form", ["api", "new editor"])
+def test_prompts_of_services_are_read(form: str) -> None:
+    graph = Pipeline()
+    image = graph.add("OpenAIDalle3", prompt=graph.add("PrimitiveString", value="a red fox"), seed=7, size="1024x1024")
+    graph.add("SaveImage", images=image, filename_prefix="x")
+    record = read(graph, form)
+    assert record.fields == {"prompt": "a red fox", "prompt_weights": "none", "seed": 7}
+    assert [(each.name, each.value) for each in record.features] == [("other generator", "OpenAIDalle3")]
+
+
 def test_embeddings_weights_and_choices_are_kept() -> None:
     text = "a (red:1.3) fox, embedding:styles/soft.pt, {a|b}"
     parts = start()

@@ -211,6 +211,26 @@ def test_masks_are_named(kind: str, form: str) -> None:
     assert "mask" in features(record)
 
 
+@pytest.mark.parametrize("kind", ["VAEEncode", "VAEEncodeForInpaint"])
+def test_the_strength_of_images_is_explicit(kind: str) -> None:
+    parts = start()
+    image = parts.graph.add("LoadImage", image="photo.png")
+    mask = {"mask": Out(image.node, 1)} if kind == "VAEEncodeForInpaint" else {}
+    parts.latent = parts.graph.add(kind, pixels=image, vae=parts.vae, **mask)
+    assert read(parts.finish(denoise=1.0)).fields["strength"] == 1.0
+
+
+def test_control_images_of_flux_are_not_input_images() -> None:
+    parts = start()
+    image = parts.graph.add("LoadImage", image="edges.png")
+    links = {"positive": parts.positive, "negative": parts.negative, "pixels": image, "vae": parts.vae}
+    node = parts.graph.add("InstructPixToPixConditioning", **links)
+    parts.positive, parts.negative, parts.latent = node, Out(node.node, 1), Out(node.node, 2)
+    record = read(parts.finish())
+    assert record.fields == without("width height")
+    assert "edges.png" in features(record)["reference image"]
+
+
 def test_a_late_first_step_of_an_image_is_the_strength() -> None:
     parts = start()
     image = parts.graph.add("LoadImage", image="photo.png")

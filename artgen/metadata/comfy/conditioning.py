@@ -85,7 +85,7 @@ class ConditioningReader:
         sources = self._sources(node, link.slot, side)
         if not sources and (found := self._encode(link.node, node, side)) is not None:
             return found
-        if not sources:
+        if not sources and not _has_own_text(node):
             sources = [value for name, value in node.links if not _OTHER_PATTERN.fullmatch(name.lower())]
         texts: dict[EncodedText, None] = {}
         is_known = False
@@ -132,7 +132,7 @@ class ConditioningReader:
         sources += [
             value
             for name, value in node.inputs.items()
-            if re.search(r"text|prompt", name.lower()) and isinstance(value, str | Link)
+            if re.search(r"text|prompt", name.lower()) and isinstance(value, str | Link) and "file" not in name.lower()
         ]
         sources += [
             value for name, value in node.inputs.items() if name.startswith("widget_") and isinstance(value, str)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from artgen.metadata.comfy.graph import Link, Node
-from artgen.metadata.comfy.node_classes import is_sampler, pipe_links
+from artgen.metadata.comfy.node_classes import is_sampler, own_prompt, pipe_links
 from artgen.metadata.comfy.sampling import Pass, read_settings
 from artgen.metadata.comfy.walk import Walker
 from artgen.metadata.comfy.weights import weight_chain
@@ -24,7 +24,7 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("averaged prompts", r"conditioningaverage", ("conditioning_to_strength",)),
     ("concatenated prompts", r"conditioningconcat", ()),
     ("combined prompts", r"conditioningcombine|conditioningmulti", ()),
-    ("reference image", r"referencelatent|kontext|qwenimageedit|instructpix2pix|imagestitch", ()),
+    ("reference image", r"referencelatent|kontext|qwenimageedit|instructpix(?:2|to)pix|imagestitch", ()),
     ("refiner", r"sdxlrefiner", ("ascore",)),
     ("adaptive projected guidance", r"^apg", ("eta", "norm_threshold", "momentum")),
     ("CFG-Zero*", r"cfgzerostar", ()),
@@ -37,7 +37,7 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         r"^(?:image|latent)_?(?:scale|upscale|resize)|imageresize|imagecrop",
         ("width", "height", "scale_by"),
     ),
-    ("batch of latents", r"latentbatch|repeatlatent", ("amount",)),
+    ("batch of latents", r"latentbatch|latentfrombatch|repeatlatent", ("amount",)),
     ("composition of images", r"composite|blend|imagepad|outpaint", ()),
     ("noise options", r"injectnoise|addnoise|unsampler|disablenoise|noisylatent", ()),
 )
@@ -65,7 +65,12 @@ def node_features(walker: Walker) -> list[Feature]:
             matches.append(("ControlNet", ("control_net_name", "strength")))
         for name, inputs in matches:
             values.setdefault(name, {})[_describe(walker, node, inputs)] = None
-        if not matches and not is_sampler(node) and not _SILENT_PATTERN.search(node.kind.lower()):
+        if (
+            not matches
+            and not is_sampler(node)
+            and own_prompt(node) is None
+            and not _SILENT_PATTERN.search(node.kind.lower())
+        ):
             values.setdefault("other nodes", {})[node.kind] = None
     return [make_feature(name, "; ".join(filter(None, found))[:MAX_VALUE_CHARS]) for name, found in values.items()]
 
@@ -121,12 +126,17 @@ def source_features(walker: Walker, first: Pass) -> tuple[str, list[Feature], di
     size = _latent_size(walker, source)
     features = []
     has_image = bool(image) or (bool(first.before.source) and not size) or any(map(_encodes_image, path))
+    if any(_REFERENCE_PATTERN.search(node.kind.lower()) for node in path):  # The latents have only the image's size.
+        return "", ([make_feature("reference image", image)] if image else []), {}
     task = "inpaint" if has_mask else "img2img"
     if has_image:
         features.append(make_feature("input image", image))
     if has_mask:
         features.append(make_feature("mask"))
     return (task if has_image or has_mask else ""), features, ({} if has_image else size)
+
+
+_REFERENCE_PATTERN = re.compile(r"instructpix(?:2|to)pix")
 
 
 def _encodes_image(node: Node) -> bool:
@@ -182,4 +192,6 @@ def input_values(walker: Walker, node: Node, role: str) -> list[object]:
         if role == "positive" and "conditioning" in node.inputs:
             return [node.inputs["conditioning"]]
     value = walker.attribute(node, role)
+    if value is None and role == "positive":
+        value = own_prompt(node)
     return list(pipe_links(node)) if value is None else [value]

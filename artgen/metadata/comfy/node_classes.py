@@ -38,6 +38,7 @@ _OUTPUTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Power Prompt (rgthree)": ("conditioning", "model", "clip", "text"),
         "FromBasicPipe": ("model", "clip", "vae", "positive", "negative"),
         "FromBasicPipe_v2": ("basic_pipe", "model", "clip", "vae", "positive", "negative"),
+        "Text String": ("text", "text_b", "text_c", "text_d"),
         "ImpactWildcardEncode": ("model", "clip", "conditioning", "text"),
         "easy fullLoader": ("pipe", "model", "vae", "clip", "positive", "negative", "latent"),
         "easy a1111Loader": ("pipe", "model", "vae"),
@@ -55,9 +56,9 @@ _OUTPUTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _INPUTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "positive": ("positive", "pos", "base_positive", "optional_positive", "positive_prompt", "text_positive",
-                     "cond1", "positive_conditioning", "conditioning_positive", "prompt_positive"),
+                     "cond1", "positive_conditioning", "conditioning_positive", "prompt_positive", "positive_seq"),
         "negative": ("negative", "neg", "base_negative", "optional_negative", "negative_prompt", "text_negative",
-                     "negative_conditioning", "conditioning_negative", "prompt_negative"),
+                     "negative_conditioning", "conditioning_negative", "prompt_negative", "negative_seq"),
         "model": ("model", "base_model", "opt_model", "model_override", "unet", "model1", "model_1"),
         "clip": ("clip", "base_clip", "opt_clip", "clip_override", "clip1", "clip_1"),
         "vae": ("vae", "optional_vae", "vae_override"),
@@ -120,6 +121,15 @@ def image_links(node: Node) -> list[Link]:
     links = {name: link for name, link in node.links if _IMAGE_PATTERN.fullmatch(name)}
     first = [links.pop(name) for name in input_names("latent") if name in links]
     return [*first, *links.values()]
+
+
+def own_prompt(node: Node) -> object:
+    """Return the prompt of a node that generates images without a sampler, such as a node of a service; else None."""
+    if re.search(r"encode|load|save|preview", node.kind.lower()) or "clip" in node.inputs:
+        return None
+    names = ("prompt", "positive_prompt", "text_prompt", "prompt_text")
+    values = [node.inputs.get(name) for name in names]
+    return next((value for value in values if isinstance(value, str | Link)), None)
 
 
 def is_transparent(node: Node) -> bool:

@@ -7,7 +7,7 @@ from artgen.errors import UsageError
 from artgen.metadata.comfy.conditioning import ConditioningReader, EncodedText
 from artgen.metadata.comfy.features import input_values, node_features, pass_features, source_features
 from artgen.metadata.comfy.graph import Node
-from artgen.metadata.comfy.node_classes import find_input
+from artgen.metadata.comfy.node_classes import find_input, is_sampler
 from artgen.metadata.comfy.sampling import Pass, count_saved_samplers, read_settings
 from artgen.metadata.comfy.walk import Walker
 from artgen.metadata.comfy.weights import Chain, clip_skip, find_loras, vae_name, weight_chain
@@ -57,6 +57,9 @@ def read_record(walker: Walker, passes: Sequence[Pass], *, is_editor: bool) -> E
     features += _guidance_features(values, reader.guidance)
     _set_clip_skip(walker, values, clip)
     loras = [*find_loras(walker, model, clip), *_add_prompts(walker, values, texts)]
+    if not is_sampler(node):
+        values["prompt_weights"] = "none" if "prompt" in values else None
+        features.append(make_feature("other generator", node.kind))
     for key in last.after.nodes:
         walker.visit(key)
     if len(model.names) > 1:
@@ -100,9 +103,11 @@ def _step_features(values: dict[str, object], *, has_image: bool, has_more: bool
             features.append(make_feature("first step", f"{start} of {steps}"))
     if isinstance(steps, int) and isinstance(end, int) and end < steps and not has_more:
         features.append(make_feature("last step", f"{end} of {steps}"))
-    if isinstance(strength, float) and strength >= 1:
+    if has_image:
+        values.setdefault("strength", 1.0)
+    elif isinstance(strength, float) and strength >= 1:
         del values["strength"]
-    elif isinstance(strength, float) and not has_image:
+    elif isinstance(strength, float):
         features.append(make_feature("denoise below 1", f"{strength}"))
     return features
 
@@ -194,6 +199,8 @@ def _notes(walker: Walker, fields: Mapping[str, FieldValue], texts: Texts, *, is
         listed = list(walker.unreadable)
         more = f" and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
         notes.append(f"Values that these nodes compute are unknown: {', '.join(listed[:MAX_LISTED])}{more}.")
+    if walker.changing:
+        notes.append(f"These nodes may have changed a text: {', '.join(list(walker.changing)[:MAX_LISTED])}.")
     if walker.remaining_steps < 0:
         notes.append("The graph is too large to follow all of its links.")
     if (samplers := count_saved_samplers(walker)) > 1:

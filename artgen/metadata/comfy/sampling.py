@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from artgen.metadata.comfy.graph import Link, Node, sort_key
-from artgen.metadata.comfy.node_classes import find_input, image_links, is_sampler, pipe_links
+from artgen.metadata.comfy.node_classes import find_input, image_links, is_sampler, own_prompt, pipe_links
 from artgen.metadata.comfy.walk import Walker
 from artgen.metadata.external_record import FieldValue
 
@@ -92,8 +92,21 @@ def find_passes(walker: Walker) -> list[Pass]:
             return found
     used = {link.node for node in graph.values() for _, link in node.links}
     samplers = [key for key in ids if is_sampler(graph[key])]
-    unused = [key for key in samplers if key not in used]
-    return _passes_from(walker, [Link(key, 0) for key in [*unused, *samplers][:1]])
+    if samplers:
+        unused = [key for key in samplers if key not in used]
+        return _passes_from(walker, [Link(key, 0) for key in [*unused, *samplers][:1]])
+    return _generators(walker, [key for key in ids if any(word in graph[key].kind.lower() for word in _SAVE_WORDS)])
+
+
+def _generators(walker: Walker, outputs: list[str]) -> list[Pass]:
+    """Return the node with a prompt of its own that the image of the first of some output nodes comes from."""
+    for output in outputs[:MAX_OUTPUTS]:
+        path = _find_source(walker, image_links(walker.graph[output]))
+        for index, key in enumerate([*path.nodes, path.source]):
+            if key and own_prompt(walker.graph[key]) is not None:
+                before = _find_source(walker, image_links(walker.graph[key]))
+                return [Pass(key, Path(path.nodes[:index], key), before)]
+    return []
 
 
 def count_saved_samplers(walker: Walker) -> int:
@@ -165,7 +178,7 @@ def _is_source(node: Node) -> bool:
 def read_settings(walker: Walker, node_id: str) -> dict[str, FieldValue]:
     """Return the settings of a sampler: seed, steps, guidance_scale, scheduler, sigmas, strength.
 
-    The names of the scheduler and the sigmas are those of ComfyUI. `first_step` and `last_step` are set if the sampler
+    The scheduler and the sigmas have the names of ComfyUI. `first_step` and `last_step` are set if the sampler
     runs only a part of the steps.
     """
     node = walker.visit(node_id)

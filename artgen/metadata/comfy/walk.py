@@ -19,6 +19,11 @@ _SWITCH_PATTERN = re.compile(
     r"(?:text|string|prompt|input|value|any|image|conditioning|model|clip)_?0?([0-9]{1,3})", re.I
 )
 _NUMBER_NAMES = ("value", "int", "float", "number", "Value", "Number", "a", "widget_0")
+_CHANGING_PATTERN = re.compile(
+    r"token|parse|style|wildcardproc|replace|regex|translat|trim|strip|truncat|split|substring|case|caption|llm|gpt|"
+    r"enhance|expan"
+)
+"""Nodes of texts that may return another text than their input."""
 _SEPARATOR_NAMES = ("delimiter", "separator", "sep")
 MAX_STEPS = 300_000
 """Limit of the number of links that are followed; real graphs need some thousands."""
@@ -38,12 +43,14 @@ class Walker:
         graph: nodes by id.
         visited: ids of the nodes that affect the image.
         unreadable: classes of the nodes whose value is unknown.
+        changing: classes of the nodes that may change a text.
         remaining_steps: number of links that may still be followed.
     """
 
     graph: Graph
     visited: dict[str, None] = field(default_factory=dict)
     unreadable: dict[str, None] = field(default_factory=dict)
+    changing: dict[str, None] = field(default_factory=dict)
     remaining_steps: int = MAX_STEPS
     _texts: dict[tuple[Link, str], str | None] = field(default_factory=dict)
 
@@ -159,6 +166,11 @@ class Walker:
         return self._texts[key]
 
     def _text_of(self, node: Node, slot: int, side: str, depth: int) -> str | None:
+        if "random" in node.kind.lower() and "populated_text" not in node.inputs:
+            self.unreadable[node.kind] = None
+            return None
+        if _CHANGING_PATTERN.search(node.kind.lower()) and node.inputs.get("action") is None:
+            self.changing[node.kind] = None
         parts = [name for name in node.inputs if _PART_PATTERN.fullmatch(name) and node.inputs[name] is not None]
         if len(parts) > 1 and _joins(node):
             return self._joined(node, parts, side, depth)
@@ -178,8 +190,10 @@ class Walker:
             return texts[0].replace(texts[1], texts[2] if len(texts) > 2 else "")[:MAX_TEXT_CHARS]
         found = next((node.inputs[name] for name in _SEPARATOR_NAMES if name in node.inputs), None)
         separator = self.text(found, side, depth + 1) if found is not None else None
+        if (line_break := node.inputs.get("linebreak_addition", separator)) in ("true", "false"):
+            separator = "\n" if line_break == "true" else ""  # An older version of the node has no delimiter.
         if separator is None:
-            separator = ", " if node.inputs.get("tidy_tags") == "yes" or node.kind == "Text Concatenate" else ""
+            separator = ", " if node.inputs.get("tidy_tags") == "yes" else ""
         if node.kind != "StringConcatenate":
             texts = [text for text in texts if text]
         return separator.replace("\\n", "\n").join(texts)[:MAX_TEXT_CHARS]

@@ -101,7 +101,7 @@ def find_loras(walker: Walker, model: Chain, clip: Chain) -> tuple[RecordedFile,
 
 
 def _loras_of(walker: Walker, node_id: str, seen: set[str]) -> Iterator[RecordedFile]:
-    """Yield the LoRAs that a node loads, and those of the stacks that are connected to it."""
+    """Yield the LoRAs that a node and the stacks connected to it load."""
     if node_id in seen or len(seen) > MAX_LORAS:
         return
     seen.add(node_id)
