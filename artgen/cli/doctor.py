@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,12 @@ REQUIRED_PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "huggingface-hub", "pillow", "typer"
 )  # fmt: skip
 OPTIONAL_PACKAGES = {"torchsde": "the scheduler dpm++sde"}
+
+PROMPT_FOLDERS: dict[str, Callable[[], Path | None]] = {
+    "embedding_folder": config.embedding_folder,
+    "wildcard_folder": config.wildcard_folder,
+    "style_folder": config.style_folder,
+}
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
@@ -86,6 +93,7 @@ def _model_status() -> dict[str, Any]:
     return {
         "bundled model": bundled,
         "model folders": _model_folders(),
+        **{name.replace("_", " "): _prompt_folder(name) for name in PROMPT_FOLDERS},
         "model cache": str(cache),
         "model cache free": free,
         "configuration": f"{config_file}{'' if os.path.exists(config_file) else ' (does not exist)'}",  # noqa: PTH110
@@ -104,6 +112,19 @@ def _model_folders() -> str:
         return error.message
     names = (counted(count, model_folders.DESCRIPTIONS[kind]) for kind, count in counts.items() if count)
     return f"{', '.join(folders) or 'none'} ({', '.join(names) or 'no files'})"
+
+
+def _prompt_folder(name: str) -> str:
+    """Return the folder of a setting, or the error if the configuration cannot be read."""
+    try:
+        folder = PROMPT_FOLDERS[name]()
+    except ArtgenError as error:
+        return error.message
+    return f"{folder or 'none'}{'' if _exists(folder) else ' (does not exist)'}"
+
+
+def _exists(folder: Path | None) -> bool:
+    return folder is None or os.path.isdir(folder)  # noqa: PTH112 - Path.is_dir raises
 
 
 def _default_model() -> str:
@@ -133,6 +154,11 @@ def _advice(status: dict[str, Any]) -> list[str]:
         advice += [
             f"The folder '{folder}' of model_folders does not exist: artgen config set model_folders FOLDER,..."
             for folder in config.missing_model_folders()
+        ]
+        advice += [
+            f"The folder '{find()}' of {name} does not exist: artgen config set {name} FOLDER"
+            for name, find in PROMPT_FOLDERS.items()
+            if not _exists(find())
         ]
     if status["bundled model"] != "intact":
         advice.append("The bundled model is damaged: pip install --force-reinstall --no-deps artgen")

@@ -15,9 +15,11 @@ from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.seeds import generate_seed
 from artgen.spec.style_files import StyleFolder, add_style
-from artgen.spec.wildcard_choices import Expansion, check_number, choose, combine, shorten_label
+from artgen.spec.wildcard_choices import Expansion, choose, shorten_label
+from artgen.spec.wildcard_combinations import check_number, combine
 from artgen.spec.wildcard_files import WildcardFolder
-from artgen.spec.wildcards import has_wildcards, parse, unsupported_parts
+from artgen.spec.wildcard_notes import unsupported_parts
+from artgen.spec.wildcards import has_wildcards, parse
 
 
 class PromptSources:

@@ -40,7 +40,7 @@ from artgen.spec.settings import (
     settings_of,
     validate,
 )
-from artgen.spec.wildcard_choices import check_number
+from artgen.spec.wildcard_combinations import check_number
 
 _PROMPT_NAMES = (*(name for name, setting in settings_of(PromptSettings).items() if setting.per_image), "style")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from artgen.errors import InputFileError, UsageError
 from artgen.spec.fields import describe_value
-from artgen.system.external_data import decode_text, open_regular, parse_json, read_descriptor
+from artgen.system.external_data import decode_text, parse_json, read_regular
 from artgen.system.files import wrap_read_errors
 
 MAX_FILE_BYTES = 16 << 20
@@ -131,7 +131,7 @@ class StyleFolder:
 
     def _read_json(self, path: Path) -> Iterator[Style]:
         try:
-            content = parse_json(_read(path))
+            content = parse_json(read_regular(path, MAX_FILE_BYTES))
         except ValueError as error:
             raise InputFileError(f"Cannot read '{path}': {error}.", _JSON_HINT) from error
         if not isinstance(content, list):  # a folder of A1111 contains other JSON files
@@ -143,7 +143,7 @@ class StyleFolder:
 
 def _read_csv(path: Path) -> Iterator[Style]:
     try:
-        text = decode_text(_read(path))
+        text = decode_text(read_regular(path, MAX_FILE_BYTES))
         rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
         header = [cell.strip() for cell in next(rows, [])]
         if "name" not in header or not {"prompt", "text"} & set(header):
@@ -176,15 +176,6 @@ def _style_of(path: Path, place: str, item: Any, hint: str) -> Style:
     if not isinstance(prompt, str) or not isinstance(negative, str):
         raise InputFileError(f"Cannot read '{path}': a prompt of the style {describe_value(name)} is not text.", hint)
     return Style(name.strip(), prompt, negative, path.name)
-
-
-def _read(path: Path) -> bytes:
-    with wrap_read_errors(path):
-        descriptor = open_regular(path)
-        try:
-            return read_descriptor(descriptor, str(path), MAX_FILE_BYTES)
-        finally:
-            os.close(descriptor)
 
 
 def _folded(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.spec.wildcard_choices import Values
 from artgen.spec.wildcards import MAX_DEPTH, Part, Variant, Wildcard, parse, split_weight
-from artgen.system.external_data import decode_text, open_regular, read_descriptor
+from artgen.system.external_data import decode_text, read_regular
 from artgen.system.files import wrap_read_errors
 
 MAX_FILE_BYTES = 16 << 20
@@ -128,7 +128,7 @@ class WildcardFolder:
         close = difflib.get_close_matches(name, known[:5000], n=3)
         close += [last_parts[each] for each in difflib.get_close_matches(name, list(last_parts)[:5000], n=3)]
         similar = f"Similar names: {', '.join(list(dict.fromkeys(close))[:3])}." if close else ""
-        if "*" in name and any(_matches(name.replace("*", "**"), each) for each in known):
+        if "*" in name and "**" not in name and any(_matches(name.replace("*", "**"), each) for each in known):
             similar = f"To include subfolders, write __{name.replace('*', '**')}__."
         if not known:
             similar = "The folder contains no .txt and no .yaml file."
@@ -195,12 +195,7 @@ class WildcardFolder:
                 yield text.removeprefix("\\") if text.startswith("\\#") else text
 
     def _read_text(self, path: Path) -> str:
-        with wrap_read_errors(path):
-            descriptor = open_regular(path)
-            try:
-                data = read_descriptor(descriptor, str(path), MAX_FILE_BYTES)
-            finally:
-                os.close(descriptor)
+        data = read_regular(path, MAX_FILE_BYTES)
         self._num_bytes += len(data)
         if self._num_bytes > MAX_TOTAL_BYTES:
             raise InputFileError(

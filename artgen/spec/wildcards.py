@@ -6,7 +6,6 @@ to the alternation of A1111. `\\{`, `\\}` and `\\__name__` are literal. The pars
 
 import itertools
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -27,11 +26,7 @@ _BRACKET = re.compile(r"\\.|[{}|\[\]]", re.DOTALL)
 _TOKEN = re.compile(r"\\(?:__|.)|[{}\[\]]|_{2,}", re.DOTALL)
 _CERTAIN_NAME = re.compile(rf"__((?:[^\W_]|[./*?!@~&+'-]|_(?!_)){{1,{MAX_NAME_CHARS}}})__")
 _POSSIBLE_NAME = re.compile(rf"__(?!\s)((?:[^_\s{{}}|\[\]<>\\]|[ \t]|_(?!_)){{1,{MAX_NAME_CHARS}}})(?<!\s)__(?!\w)")
-_SELECTION = re.compile(r"\s*([0-9]{0,7})(-?)([0-9]{0,7})\s*\$\$(?:((?:[^$|{}]|\$(?!\$))*|\s*\|\s*)\$\$)?")
-_VARIABLE = re.compile(r"\$\{\w{1,80}[?!:=}]")
-_SAMPLER = re.compile(r"\{([~@!])[^{}|\n]{0,80}(?=\|)")
-_NUMBER = re.compile(r"\{([^{}|$\n]{0,80})\$\$")
-_BRACE = re.compile(r"(?<!\\)[{}]")
+SELECTION_PATTERN = re.compile(r"\s*([0-9]{0,7})(-?)([0-9]{0,7})\s*\$\$(?:((?:[^$|{}]|\$(?!\$))*|\s*\|\s*)\$\$)?")
 _WEIGHT = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|nan|inf)::")
 
 
@@ -98,25 +93,6 @@ Part = str | Wildcard | Variant
 def has_wildcards(text: str) -> bool:
     """Return whether a text may contain wildcards, variants or their escapes."""
     return _MARK.search(text) is not None
-
-
-def unsupported_parts(text: str) -> list[str]:
-    """Return notes about parts of a prompt that look like wildcards or variants, and are text."""
-    notes = []
-    if match := _VARIABLE.search(text):
-        notes.append(f"'{match[0]}' is text: artgen does not support variables of sd-dynamic-prompts.")
-    if match := _SAMPLER.search(text):
-        notes.append(f"'{match[1]}' in '{match[0]}' is text: artgen does not support samplers of sd-dynamic-prompts.")
-    for match in _NUMBER.finditer(text):
-        if not _SELECTION.match(match[0], 1) or not any(symbol.isdigit() or symbol == "-" for symbol in match[1]):
-            notes.append(
-                f"'{match[0]}' is text: a number or range of options must precede '$$', such as {{1-2$$red|blue}}."
-            )
-            break
-    braces = Counter(_BRACE.findall(text))
-    if "|" in text and braces["{"] != braces["}"]:
-        notes.append("A brace without a counterpart is text. For a literal brace, write \\{ or \\}.")
-    return notes
 
 
 @lru_cache(maxsize=1024)
@@ -270,7 +246,7 @@ class _Parser:
 
     def _selection(self, start: int, end: int) -> tuple[Selection | None, int]:
         """Return the numbers before `$$`, and the start of the first option."""
-        match = _SELECTION.match(self._text, start, end)
+        match = SELECTION_PATTERN.match(self._text, start, end)
         if match is None or not (match[1] or match[2]) or (match[3] and not match[2]):
             return None, start
         low, high = (int(text) if text else None for text in (match[1], match[3]))

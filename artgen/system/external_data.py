@@ -118,6 +118,20 @@ def read_limited(path: Path, max_bytes: int) -> bytes:
             os.close(descriptor)
 
 
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file in a folder of the user.
+
+    Raises:
+        InputFileError: the path is missing, unreadable or not a regular file, or has more than `max_bytes`.
+    """
+    with wrap_read_errors(path):
+        descriptor = open_regular(path)
+        try:
+            return read_descriptor(descriptor, str(path), max_bytes)
+        finally:
+            os.close(descriptor)
+
+
 def read_descriptor(descriptor: int, name: str, max_bytes: int) -> bytes:
     """Return the remaining content of an open file, pipe or device.
 

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from artgen.errors import UsageError
 from artgen.spec.fields import MAX_TEXT_CHARS
-from artgen.spec.wildcard_choices import Expansion, Values, choose, combine
-from artgen.spec.wildcards import Selection, Variant, Wildcard, parse, unsupported_parts
+from artgen.spec.wildcard_choices import Expansion, Values, choose
+from artgen.spec.wildcard_combinations import combine
+from artgen.spec.wildcard_notes import unsupported_parts
+from artgen.spec.wildcards import Selection, Variant, Wildcard, parse
 
 FILES: Mapping[str, tuple[str, ...]] = {
     "color": ("red", "blue", "green"),
