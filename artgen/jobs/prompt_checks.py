@@ -35,12 +35,14 @@ def _check_composition(request: PromptRequest, model: ResolvedModel) -> None:
         raise UsageError(
             f"Cannot combine prompts with AND: '{model.name}' is not Stable Diffusion 1, 2, XL or 3.", _PLAIN_HINT
         )
+    if entry.guidance != "classifier-free":
+        raise UsageError(
+            f"Cannot combine prompts with AND: {entry.title} models do not use classifier-free guidance.", _PLAIN_HINT
+        )
     if not uses_cfg(request, entry):
         raise UsageError(
             f"Cannot combine prompts with AND without guidance: the guidance scale is {request.guidance_scale:g}.",
-            f"Use a --guidance-scale above {entry.guidance_off:g}. {_PLAIN_HINT}"
-            if entry.guidance == "classifier-free"
-            else _PLAIN_HINT,
+            f"Use a --guidance-scale above {entry.guidance_off:g}. {_PLAIN_HINT}",
         )
     if pag_scale(request, entry) > 0:
         raise UsageError(

@@ -1,5 +1,6 @@
 """Test the encoding of prompts with CLIP: weights, chunks and clip skip against references and plain diffusers."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artgen import Txt2Img, generate
+from artgen import Txt2Img, generate, replay
 from artgen.engine.sampling.clip_encoding import TextOptions, encode_text
 from artgen.engine.sampling.prompt_embeddings import encode_prompt
 from artgen.jobs.prompt_chunks import Chunk, tokenize
@@ -237,6 +238,40 @@ def test_chunks_contain_all_tokens_in_order(words: list[str]) -> None:
     expected = [0 if word == "," else 3 if "3" in word else int(word) for word in words if word != "BREAK"]
     assert tokens == expected
     assert all(len(chunk.token_ids) == len(chunk.weights) <= 75 for chunk in chunks)
+
+
+@pytest.mark.parametrize("long_prompt", ["truncate", "chunk"])
+def test_a_record_without_prompt_weights_replays_as_plain_text(
+    folders: dict[str, Path], pipes: Callable[[str], Any], long_prompt: str
+) -> None:
+    """Records of earlier versions have no `prompt_weights`, and `long_prompt` only if chunks were requested."""
+    pipe = pipes("sd1")
+    words = ["a", "(red:1.3)", "fox", "AND", "[cat|tree],", r"\(snow\)"]
+    prompt = " ".join(words * 4)
+    ids = pipe.tokenizer(prompt, add_special_tokens=False).input_ids
+    assert len(ids) > 75
+    start, end = pipe.tokenizer.bos_token_id, pipe.tokenizer.eos_token_id
+    parts = [ids[i : i + 75] for i in range(0, len(ids) if long_prompt == "chunk" else 75, 75)]
+    padded = [[start, *part, *[end] * (76 - len(part))] for part in parts]
+    empty = [start, *[end] * 76]
+    with torch.no_grad():
+        embeds = torch.cat([pipe.text_encoder(torch.tensor([each]))[0] for each in padded], dim=1)
+        negative = torch.cat([pipe.text_encoder(torch.tensor([empty]))[0]] * len(parts), dim=1)
+    expected = plain.run(
+        pipe, seed=7, prompt_embeds=embeds, negative_prompt_embeds=negative, num_inference_steps=2, guidance_scale=5.0
+    )
+    request = Txt2Img(
+        model=str(folders["sd1"]), prompt=prompt, prompt_weights="none", long_prompt=long_prompt, **SETTINGS
+    )
+    generated = generate(request)
+    assert sample_images.same(generated.image, expected)
+    removed = {"prompt_weights", *(["long_prompt"] if long_prompt == "truncate" else [])}
+    record = {name: value for name, value in generated.record.items() if name not in removed}
+    Path("old.json").write_text(json.dumps(record))
+    replayed = replay(Path("old.json"))
+    assert sample_images.same(replayed.image, expected)
+    assert replayed.record["prompt_weights"] == "none"
+    assert replayed.record["long_prompt"] == long_prompt
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])

@@ -127,6 +127,19 @@ def test_chunks_are_rejected_for_models_without_clip(zoo: Mapping[str, Path]) ->
         generate(request(zoo["chroma"], FITS, "chunk"))
 
 
+def test_syntax_is_removed_for_models_without_clip(zoo: Mapping[str, Path]) -> None:
+    def image(prompt: str) -> Any:
+        return generate(Txt2Img(model=str(zoo["chroma"]), prompt=prompt, **SETTINGS)).image
+
+    plain_image = generate(
+        Txt2Img(model=str(zoo["chroma"]), prompt="a red (fox)", prompt_weights="none", **SETTINGS)
+    ).image
+    assert sample_images.same(image(r"a (red:1.3) \(fox\)"), plain_image)
+    json_prompt = '{"subject": "a fox", "colors": ["red", "(blue)"]}'
+    plain_text = Txt2Img(model=str(zoo["chroma"]), prompt=json_prompt, prompt_weights="none", **SETTINGS)
+    assert sample_images.same(image(json_prompt), generate(plain_text).image)
+
+
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
 def test_long_prompt_is_rejected_before_the_model_is_loaded(models: dict[str, Path], kind: str) -> None:
     log = plain.EventLog()

@@ -51,7 +51,7 @@ def test_composition_is_refused_for_models_without_clip(family: str) -> None:
     [
         ("sd1", {"guidance_scale": 1.0}, "without guidance: the guidance scale is 1"),
         ("sdxl", {"guidance_scale": 0.0}, "without guidance: the guidance scale is 0"),
-        ("lcm", {}, "without guidance"),
+        ("lcm", {}, "do not use classifier-free guidance"),
         ("sd1", {"pag_scale": 3.0}, "perturbed-attention"),
     ],
 )
