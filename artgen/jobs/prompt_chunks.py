@@ -116,7 +116,7 @@ def tokenize(
         return (segments[0].chunk(0, max_tokens),)
     if len(segments) > 1 and not segments[-1].token_ids:
         del segments[-1]
-    # Without syntax, the chunks are those of records of earlier versions.
+    # Records of earlier versions have no syntax, and their chunks do not end at commas.
     comma = comma if rule == "a1111" else None
     return tuple(chunk for segment in segments for chunk in segment.chunks(max_tokens, comma))
 

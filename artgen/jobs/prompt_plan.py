@@ -58,7 +58,7 @@ class PromptPlan:
         return tuple(dict.fromkeys(step.negative_prompt for step in self.steps))
 
     def texts(self, *, with_negative: bool) -> tuple[str, ...]:
-        """Return all texts, with or without those of the negative prompt."""
+        """Return all texts of the prompt, and of the negative prompt if requested."""
         return (*self.prompts, *self.negative_prompts) if with_negative else self.prompts
 
 

@@ -1,6 +1,6 @@
 """Tokenize prompts for CLIP text encoders without torch and transformers, whose import takes more than a second.
 
-The tokens are those of `transformers.CLIPTokenizer`, which is built on the same library (`tokenizers`).
+The tokens equal the tokens of `transformers.CLIPTokenizer`, which uses the same library (`tokenizers`).
 """
 
 import functools

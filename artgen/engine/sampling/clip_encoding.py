@@ -1,8 +1,8 @@
 """Encode texts with weights and texts of any length with CLIP text encoders.
 
 A text is divided into chunks, each chunk is encoded alone, and the hidden states of the chunks are concatenated.
-Weights multiply the hidden states (AUTOMATIC1111) or their difference to an empty prompt (ComfyUI). Pooled embeddings
-are those of the first chunk, without weights.
+Weights multiply the hidden states (AUTOMATIC1111) or their difference to an empty prompt (ComfyUI). The pooled
+embeddings of the first chunk are used, without weights.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ def encode_text(
         num_chunks: number of chunks; missing chunks are empty.
 
     Returns:
-        The embeddings, shape (1, 77 * chunks, D), for Stable Diffusion 3 followed by those of T5, and the pooled
+        The embeddings, shape (1, 77 * chunks, D), for Stable Diffusion 3 followed by T5, and the pooled
         embeddings of the first chunk, shape (1, D); None for Stable Diffusion 1 and 2.
     """
     encoders = clip_encoders(pipe)
