@@ -15,6 +15,8 @@ def test_all_prompts_are_right_and_the_page_contains_the_counts(tmp_path: Path) 
     assert wrong == []
     page = (ROOT / "docs" / "other-tools.md").read_text("utf-8")
     for group, numbers in count(cases, results).items():
-        row = re.search(rf"^\| {re.escape(group)} \| (\d+) \| \d+ \| \d+ \| \d+ \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+        row = re.search(
+            rf"^\| {re.escape(group)} \| (\d+) \| \d+ \| \d+ \| \d+ \| (\d+) \| (\d+) \|$", page, re.MULTILINE
+        )
         assert row is not None, group
         assert [int(number) for number in row.groups()] == [numbers.total(), numbers["right"], 0], group
