@@ -1,0 +1,97 @@
+"""Find the file of an embedding by path, by name in the user's folders, or by its recorded hash."""
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from artgen.errors import ArtgenError, InputFileError
+from artgen.registry import location_index, model_folders
+from artgen.registry.embeddings.embedding_file import EmbeddingFile, read_embedding
+from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
+from artgen.spec import config
+
+EMBEDDING_SUFFIX = ".safetensors"
+
+
+def find_embedding(name: str) -> Path:
+    """Find the file for `--embedding` or `embedding:NAME`: a path, or a name in the user's folders.
+
+    Raises:
+        RefusedError: the file is a pickle.
+        ModelUnavailableError: the name is the address of a file that is not downloaded.
+        InputFileError: the file does not exist, it is a folder, or several files have the name.
+    """
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+    for file in (path, Path(f"{path}{EMBEDDING_SUFFIX}")):
+        # `read_embedding` refuses a pipe or a device. The methods of Path raise for long names.
+        if os.path.exists(file) and not os.path.isdir(file):  # noqa: PTH110, PTH112
+            return file
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for long names
+        raise InputFileError(f"'{name}' is a folder, not an embedding.", "Pass a .safetensors file.")
+    if ":" in name:
+        from artgen.registry import web  # rarely necessary
+
+        if local := web.local_path(name):
+            return local
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        reject_pickle(path)
+    return find_named(name)
+
+
+def find_named(name: str) -> Path:
+    """Find an embedding by its name in embedding_folder and model_folders only.
+
+    Raises:
+        RefusedError: only a pickle has the name.
+        InputFileError: no file, or several files, have the name.
+    """
+    if found := model_folders.find("embedding", name):
+        return found
+    raise InputFileError(f"Cannot find the embedding {name!r}.", _similar_names_hint(name))
+
+
+def _similar_names_hint(name: str) -> str:
+    known = {Path(file.stem).name.casefold(): file.stem for file in model_folders.iter_files("embedding")}
+    similar = difflib.get_close_matches(name.removesuffix(EMBEDDING_SUFFIX).casefold(), known, n=3)
+    if similar:
+        return f"Did you mean {' or '.join(known[key] for key in similar)}?"
+    if hint := model_folders.other_kind_hint("embedding", name):
+        return hint
+    if Path(name).name != name:
+        return "Give the path of a file outside your folders with --embedding PATH:TOKEN."
+    if config.embedding_folder() is None and not config.model_folders():
+        return "Give a path, or set the folder of your embeddings: artgen config set embedding_folder FOLDER"
+    return "Give a path, or copy the file to a folder of embedding_folder or model_folders."
+
+
+def find_recorded(name: str, digest: str, folders: Sequence[Path]) -> EmbeddingFile | None:
+    """Find the embedding of an image record; return None unless a file has the recorded hash.
+
+    Metadata is untrusted: only files with the last part of `name` are read, in `folders` and in the user's folders of
+    embeddings, and then the files that had the hash when they were used on this machine.
+
+    Args:
+        name: recorded file name; the suffix is optional.
+        digest: SHA-256 of the file, at least 10 hexadecimal digits.
+        folders: additional folders.
+    """
+    stem = Path(name.replace("\\", "/")).name.removesuffix(EMBEDDING_SUFFIX)
+    candidates = [folder / f"{stem}{EMBEDDING_SUFFIX}" for folder in folders] if stem else []
+    candidates += [
+        file.path
+        for file in model_folders.iter_files("embedding")
+        if not file.is_pickle and Path(file.stem).name.casefold() == stem.casefold()
+    ]
+    if not re.fullmatch(r"[0-9a-f]{10,64}", digest.lower()):
+        return None
+    for path in [*candidates, *location_index.locations(digest)]:
+        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for long names
+            try:
+                file = read_embedding(path)
+            except ArtgenError:
+                continue
+            if file.sha256.startswith(digest.lower()):
+                return file
+    return None
