@@ -38,6 +38,7 @@ class ReplaySpec:
         notes: reasons why the pixels may differ.
         batch_size: batch size of the original pipeline call. Another batch size rounds differently.
         recorded: values of the record that no `--set` changed.
+        optional_settings: recorded settings that are ignored, with a note, if the model does not support them.
     """
 
     request: Request
@@ -45,6 +46,7 @@ class ReplaySpec:
     notes: tuple[str, ...] = ()
     batch_size: int = 1
     recorded: Mapping[str, Any] = field(default_factory=dict)
+    optional_settings: tuple[str, ...] = IGNORED_SETTINGS
 
     def prepare(self, request: Request, prepare_jobs: PrepareJobs, listener: Listener) -> Job:
         """Return the job of a request of the image, without recorded settings that had no effect.
@@ -61,11 +63,15 @@ class ReplaySpec:
             try:
                 job = prepare_jobs([request])[0]
             except ArtgenError as error:
-                names = [name for name in error.settings if name in IGNORED_SETTINGS and name in self.recorded]
+                names = [name for name in error.settings if name in self.optional_settings and name in self.recorded]
                 if not names or getattr(request, names[0], None) in (None, ""):
                     raise
-                listener(Notice(f"The recorded {names[0]} is ignored: {error.message}"))
-                request = request.replace(**{names[0]: options_of(type(request))[names[0]].default})
+                changes = {names[0]: options_of(type(request))[names[0]].default}
+                used = ""
+                if names[0] == "scheduler":
+                    changes, used = replay_other_tools.other_scheduler(str(getattr(request, "scheduler", "")))
+                listener(Notice(f"The recorded {names[0]} is ignored: {error.message}{used}"))
+                request = request.replace(**changes)
                 continue
             for note in replay_checks.single_file_notes(job.provenance, self.recorded):
                 listener(Notice(note))
@@ -158,7 +164,8 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
         )
     recorded = {name: value for name, value in record.items() if name not in changes}
     request = replay_prompts.expand_typed(_build_request(path, record), changes, notes)
-    return ReplaySpec(request, expected_hashes, tuple(map(shorten, notes)), batch_size, recorded)
+    optional = IGNORED_SETTINGS if found.record else replay_other_tools.OPTIONAL_FIELDS
+    return ReplaySpec(request, expected_hashes, tuple(map(shorten, notes)), batch_size, recorded, optional)
 
 
 def _check_task(path: Path, record: Mapping[str, Any]) -> None:

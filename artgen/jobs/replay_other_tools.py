@@ -17,6 +17,11 @@ SUPPORTED_FIELDS = (
 )  # fmt: skip
 """Fields that are used. The model is not used, because other tools name models differently."""
 
+OPTIONAL_FIELDS = ("negative_prompt", "clip_skip", "scheduler", "sigmas", "guidance_scale", "guidance_rescale")
+"""Fields that are ignored, with a note, if the model does not support them: the user chooses another model."""
+
+_FLOW_SCHEDULERS = {"euler": "flow-euler", "heun": "flow-heun"}
+
 OTHER_FIELDS = frozenset({"task", "strength", "model", "model_hash", "vae"})
 """Fields with a note of their own."""
 
@@ -135,6 +140,19 @@ def _set_scheduler(record: dict[str, Any], external: ExternalRecord) -> list[str
     if name.casefold().endswith("_gpu"):
         notes.append(f"The scheduler {name!r} generated its noise on the GPU, so the image will differ.")
     return notes
+
+
+def other_scheduler(name: str) -> tuple[dict[str, Any], str]:
+    """Return the settings that replace a scheduler that the model does not support, and a sentence about them.
+
+    Other tools use one name for the schedulers of noise-predicting and of flow-matching models.
+    """
+    other = _FLOW_SCHEDULERS.get(name)
+    if other is None:
+        return {"scheduler": None, "sigmas": None}, " The defaults of the model are used for scheduler and sigmas."
+    if not find_scheduler(other).supports_sigmas:
+        return {"scheduler": other, "sigmas": None}, f" '{other}' is used, with the default sigmas."
+    return {"scheduler": other}, f" '{other}' is used."
 
 
 def _feature_notes(external: ExternalRecord, record: Mapping[str, Any]) -> Iterator[str]:
