@@ -29,7 +29,7 @@ def syntax_notes(text: str, rule: str) -> Iterator[str]:
     values = list(iterate_values(text))
     high = (value for value in values if abs(value.weight(rule) or 0) > HIGH_WEIGHT)
     yield from _note(
-        (f"'{shorten(value.text)}' ({value.weight(rule):g})" for value in high),
+        (f"'{shorten(value.text) or f'(:{value.value})'}' ({value.weight(rule):g})" for value in high),
         lambda listed: f"A weight above {HIGH_WEIGHT} often distorts the image: {listed}.",
     )
     texts = (value for value in values if value.weight(rule) is None)
