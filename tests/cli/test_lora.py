@@ -171,11 +171,12 @@ def test_a1111_metadata_contains_the_loras_and_can_be_parsed(sd1: str, lora_file
 @pytest.mark.parametrize(
     ("prompt", "parsed_prompt", "loras"),
     [
-        ("a fox, <lora:x:0.5>, red", "a fox, red", ["x:0.5"]),
+        ("a fox, <lora:x:0.5>, red", "a fox, , red", ["x:0.5"]),  # as in AUTOMATIC1111
         ("<lora:my style:1><lora:b>", "", ["my style:1", "b:1"]),
         ("a fox <lora:x:0.5:0.2>", "a fox", ["x:0.2:0.5"]),
-        ("a fox <lora:x:0.5:0.2:1>", "a fox <lora:x:0.5:0.2:1>", None),
-        ("a fox <lora:x:strong> <hypernet:y:1>", "a fox <lora:x:strong> <hypernet:y:1>", None),
+        ("a fox <lora:x:0.5:0.2:1>", "a fox", ["x:0.2:0.5"]),
+        ("a fox <lora:x:strong> <hypernet:y:1>", "a fox", ["x:strong:1"]),
+        ("a fox <lora:x:99>", "a fox", None),
     ],
 )
 def test_lora_tags_are_parsed_from_prompts_of_other_tools(
