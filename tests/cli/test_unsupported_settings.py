@@ -32,7 +32,7 @@ VALUES = {
     "class_label": "3", "vae": "x", "refiner": "x", "style": "x", "embedding": "x",
 }  # fmt: skip
 NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_of(ReportSettings), "task"} | {
-    "batch_size", "overwrite", "image", "files"
+    "batch_size", "overwrite", "image", "files", "ignore_columns"
 }  # fmt: skip
 NO_JOB = "No job of the batch takes"
 
