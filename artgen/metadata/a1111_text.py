@@ -20,6 +20,9 @@ KNOWN_KEYS = frozenset(
 )  # fmt: skip
 """Keys of parameters. Other text with colons, such as the data of a camera, does not have them."""
 
+COMMON_KEYS = frozenset({"size", "model", "version", "seed", "scheduler"})
+"""Known keys that the data of a camera or another text can have too."""
+
 MIN_KNOWN_KEYS = 2
 
 # Text from a file is parsed in linear time: each pattern has a bounded number of attempts at each position. `*+` is
@@ -92,7 +95,13 @@ def _is_pasted(line: str) -> bool:
 
 def _is_parameters(line: str, min_pairs: int) -> bool:
     names = [name.lower() for name, _ in _take(parse_pairs(line), _MAX_EVIDENCE_PAIRS)]
-    return len(names) >= min_pairs and names[0] in KNOWN_KEYS and len(KNOWN_KEYS.intersection(names)) >= MIN_KNOWN_KEYS
+    known = KNOWN_KEYS.intersection(names)
+    return (
+        len(names) >= min_pairs
+        and names[0] in KNOWN_KEYS
+        and len(known) >= MIN_KNOWN_KEYS
+        and known > COMMON_KEYS & known
+    )
 
 
 def _take(pairs: Iterator[tuple[str, str]], count: int) -> Iterator[tuple[str, str]]:

@@ -30,6 +30,10 @@ _REASONS: Mapping[str, str] = MappingProxyType(
         "text of another encoder": "artgen uses one prompt for all text encoders.",
         "other generator": "A node without a sampler, such as a node of a service, generated the image.",
         "other nodes": "artgen does not know these nodes of the graph.",
+        "LoRA without a tag": "Its scale is unknown. To use it, add --set lora=PATH:SCALE.",
+        "embedding that no prompt names": "It has no effect.",
+        "LoRA tag": "Its scale is not a number from -10 to 10.",
+        "LoRA options": "The LoRA is used with its scales only.",
         "emphasis": "artgen uses the normalization of --prompt-weights.",
     }
 )
@@ -52,7 +56,8 @@ def make_feature(name: str, value: object = "") -> Feature:
 def is_enabled(value: object) -> bool:
     """Return whether a value enables a feature: it is not empty, zero, false or "none"."""
     if isinstance(value, str):
-        return value.strip().lower() not in _OFF
+        text = value.strip().lower()
+        return text not in _OFF and not text.startswith(("default", "automatic"))
     return bool(value)
 
 

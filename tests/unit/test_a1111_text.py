@@ -70,14 +70,14 @@ def test_features_of_a1111_text_are_named(parameter: str, feature: str) -> None:
 
 def test_hashes_of_loras_and_embeddings_are_read() -> None:
     text = (
-        f'fox <lora:a:0.5> <lora:b:0.5:0.7>\n{PARAMS}, Lora hashes: "a: 0123456789ab", '
+        f'fox <lora:a:0.5> <lora:b:0.5:0.7>, easy\nNegative prompt: NEG\n{PARAMS}, Lora hashes: "a: 0123456789ab", '
         'TI hashes: "easy: 0123456789ab", '
         'Hashes: {"lora:b": "0123456789", "embed:neg": "abcdef0123", "model": "00"}, AddNet Model 1: c(0123456789ab), '
         'AddNet Weight 1: 0.3, Civitai resources: [{"type": "lora", "weight": 0.8, "modelName": "d"}, {"type": "x"}]'
     )
     record = read_external({"parameters": text})
     assert record is not None
-    assert record.fields["prompt"] == "fox"
+    assert record.fields["prompt"] == "fox , easy"
     assert record.loras == (
         metadata.RecordedFile("a", "0123456789ab", 0.5),
         metadata.RecordedFile("b", "0123456789", 0.7, 0.5),
@@ -85,3 +85,17 @@ def test_hashes_of_loras_and_embeddings_are_read() -> None:
         metadata.RecordedFile("d", "", 0.8),
     )
     assert {(each.name, each.digest) for each in record.embeddings} == {("easy", "0123456789ab"), ("neg", "abcdef0123")}
+
+
+def test_hashes_without_a_tag_or_a_name_in_the_prompts_are_named() -> None:
+    hashes = 'Lora hashes: "foo: abcdef012345", TI hashes: "easy: 0123456789ab", Hashes: {"lora:bar": "0123456789"}'
+    record = read_external({"parameters": f"fox\n{PARAMS}, {hashes}"})
+    assert record is not None
+    assert (record.loras, record.embeddings) == ((), ())
+    features = {feature.name: feature.value for feature in record.features}
+    assert features["LoRA without a tag"] == "bar: 0123456789, foo: abcdef012345"
+    assert features["embedding that no prompt names"] == "easy"
+    record = read_external({"parameters": f"fox <hypernet:h:1> <lora:x:99>\n{PARAMS}"})
+    assert record is not None
+    assert record.fields["prompt"] == "fox"
+    assert [feature.name for feature in record.features] == ["hypernetwork", "LoRA tag"]

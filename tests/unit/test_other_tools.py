@@ -222,6 +222,10 @@ NOT_PROMPTS: dict[str, tuple[Callable[[Path], Path], str]] = {
         ),
         "Make 'Own Camera'",
     ),
+    "lens": (
+        lambda p: tools.write_with_exif(p.with_suffix(".jpg"), {0x010E: "Model: Own, Size: 1x2, Seed: 3, Version: 1"}),
+        "ImageDescription 'Model: Own",
+    ),
     "xmp": (
         lambda p: tools.write_png(
             p, {"XML:com.adobe.xmp": tools.xmp_packet(tools.alternatives("dc:description", "A photo"))}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from artgen.metadata.a1111_text import A1111Text, split_a1111
+from artgen.metadata.a1111_text import NEGATIVE_PREFIX, A1111Text, split_a1111
 from artgen.metadata.external_record import ExternalRecord, Feature, describe_all, valid_fields
 from artgen.metadata.features import find_features, make_feature, merge_features
 from artgen.metadata.json_texts import is_json
@@ -15,6 +15,7 @@ _FIELDS = {
     "model": "model", "model hash": "model_hash", "clip skip": "clip_skip", "sampler": "scheduler",
     "denoising strength": "strength", "cfg rescale phi": "guidance_rescale", "cfg rescale": "guidance_rescale",
     "guidance rescale": "guidance_rescale", "schedule type": "sigmas", "scheduler": "sigmas",
+    "guidance scale": "guidance_scale",
 }  # fmt: skip
 _PREFIXES = {
     "hires": "hires fix", "first pass size": "hires fix", "controlnet": "ControlNet",
@@ -63,7 +64,10 @@ def read_a1111(texts: Mapping[str, str]) -> ExternalRecord | None:
     """Return the record of the first text with parameters; None if there is none."""
     for name in _TEXT_NAMES:
         if name in texts and not is_json(texts[name]):
-            split = split_a1111(texts[name])
+            text = texts[name]
+            if name == "xmp:description" and texts.get("xmp:CreatorTool") == "Draw Things":
+                text = text.replace("\n-", f"\n{NEGATIVE_PREFIX} ", 1)
+            split = split_a1111(text)
             if split.has_parameters:
                 return _make_record(split)
     return None
@@ -92,9 +96,8 @@ def _make_record(split: A1111Text) -> ExternalRecord:
     if lowered.get("size") and "width" not in fields:
         rejected["Size"] = lowered["size"]
     other = describe_all(rest, names) | rejected | _hidden_values(pairs)
-    return ExternalRecord(
-        tool, fields, loras, read_embeddings(lowered), merge_features((*features, *more_features)), other
-    )
+    embeddings, unused = read_embeddings(f"{split.prompt}\n{split.negative_prompt}", lowered)
+    return ExternalRecord(tool, fields, loras, embeddings, merge_features((*features, *more_features, *unused)), other)
 
 
 def _hidden_values(pairs: Mapping[str, str]) -> dict[str, str]:

@@ -42,6 +42,10 @@ def read_loras(prompt: str, lowered: Mapping[str, str]) -> tuple[tuple[RecordedF
     known = {lora.name.lower() for lora in loras}
     more = [*_fooocus_loras(lowered, digests), *_addnet_loras(lowered), *_civitai_loras(lowered)]
     loras += [lora for lora in more if lora.name.lower() not in known]
+    known = {lora.name.lower() for lora in loras}
+    untagged = [f"{name}: {digest}" for name, digest in digests.items() if name.lower() not in known]
+    if untagged:
+        features.append(make_feature("LoRA without a tag", ", ".join(untagged)))
     return tuple(loras), prompt, tuple(features)
 
 
@@ -93,8 +97,16 @@ def _civitai_loras(lowered: Mapping[str, str]) -> Iterable[RecordedFile]:
             yield RecordedFile(name, "", scale if isinstance(scale, float) else 1.0)
 
 
-def read_embeddings(lowered: Mapping[str, str]) -> tuple[RecordedFile, ...]:
-    """Return the textual inversions of `TI hashes`, `Hashes` and `TI`."""
+def read_embeddings(prompts: str, lowered: Mapping[str, str]) -> tuple[tuple[RecordedFile, ...], tuple[Feature, ...]]:
+    """Return the textual inversions of `TI hashes`, `Hashes` and `TI`, and a feature for those without effect.
+
+    Args:
+        prompts: both prompts. An embedding whose name is in neither is not returned.
+        lowered: parameters; the keys are in lower case.
+    """
     digests = _digests_of(lowered, "embed:") | _named_digests(lowered.get("ti hashes", ""))
     names = dict.fromkeys([*digests, *(name.strip() for name in lowered.get("ti", "").split(",") if name.strip())])
-    return tuple(RecordedFile(name, digests.get(name, "")) for name in names)
+    used = [name for name in names if name.lower() in prompts.lower()]
+    unused = [name for name in names if name not in used]
+    features = (make_feature("embedding that no prompt names", ", ".join(unused)),) if unused else ()
+    return tuple(RecordedFile(name, digests.get(name, "")) for name in used), features

@@ -44,12 +44,11 @@ def read_fooocus(texts: Mapping[str, str]) -> ExternalRecord | None:
     fields, rejected = valid_fields(values)
     rest = {name: value for name, value in data.items() if name not in _HIDDEN | {*_FIELDS.values()}}
     loras, lora_names = _loras(data)
-    default_vae = str(rest.get("vae")).startswith("Default")
-    features, names = find_features({k: v for k, v in rest.items() if k != "vae" or not default_vae}, _FEATURES)
+    features, names = find_features(rest, _FEATURES)
     notes: tuple[str, ...] = ()
     if data.get("styles") not in (None, "", "[]", []) and "full_prompt" in data:
         notes = (f"The styles {data['styles']} of Fooocus are part of the prompt.",)
-    other = describe_all(rest, names | lora_names | {"vae"}) | rejected
+    other = describe_all(rest, names | lora_names) | rejected
     return ExternalRecord("fooocus", fields, loras, (), features, other, notes)
 
 
