@@ -71,7 +71,7 @@ def _check_clip_skip(clip_skip: int, model: ResolvedModel) -> None:
 
 
 def max_clip_skip(model: ResolvedModel) -> int:
-    """Return the largest `--clip-skip` of a model with CLIP text encoders, 1 or more."""
+    """Return the largest `--clip-skip` of a model with CLIP text encoders: the number of layers, 1 or more."""
     index = diffusers_folder.read_model_index(model.config_folder, model.omitted)
     encoders = [
         each.component
@@ -79,10 +79,7 @@ def max_clip_skip(model: ResolvedModel) -> int:
         if each.kind == "clip" and any(index.get(each.component) or ())
     ]
     configs = [diffusers_folder.read_optional_config(model.config_folder / name / "config.json") for name in encoders]
-    layers = min((int(config.get("num_hidden_layers", 12)) for config in configs), default=12)
-    # Models with a second text encoder use the penultimate layer without --clip-skip.
-    has_second = any(each.component == "text_encoder_2" for each in model.pipeline_entry.encoders)
-    return max(1, layers - has_second)
+    return max(1, min((int(config.get("num_hidden_layers", 12)) for config in configs), default=12))
 
 
 def prompt_notes(request: PromptRequest, model: ResolvedModel) -> tuple[str, ...]:

@@ -245,7 +245,7 @@ def test_prefetched_embeddings_are_cached_until_a_new_prompt_is_needed(
     requests = [Txt2Img(prompt=f"fox {number}", **shared) for number in range(7)]
     generate(requests[0])
     embeddings = text_encoder_offload.cached_embeddings(prepare_jobs(requests[:1]), DeviceConfig("cpu", "fp32"))
-    num_bytes = sum(tensor.nbytes for tensor in embeddings.values())
+    num_bytes = embeddings.nbytes()
     monkeypatch.setattr(text_encoder_offload, "MAX_PREFETCH_BYTES", 2 * num_bytes)
     text_encoder_offload.clear_embeddings()
     pipeline_cache.clear_cache()
