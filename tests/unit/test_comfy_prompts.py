@@ -104,6 +104,21 @@ def reroutes(parts: Parts) -> None:
             setattr(parts, name, parts.graph.add("Reroute", **{"": getattr(parts, name)}))
 
 
+def pair_of_new_conditionings(parts: Parts) -> None:
+    node = parts.graph.add(
+        "PairConditioningSetProperties", positive_NEW=parts.positive, negative_NEW=parts.negative, strength=1.0
+    )
+    parts.positive, parts.negative = node, Out(node.node, 1)
+
+
+def control_with_model(parts: Parts) -> None:
+    node = parts.graph.add(
+        "ACN_AdvancedControlNetApply", positive=parts.positive, negative=parts.negative, model_optional=parts.model,
+        control_net=control_net(parts), image=parts.graph.add("LoadImage", image="pose.png"), strength=0.5,
+    )  # fmt: skip
+    parts.positive, parts.negative, parts.model = node, Out(node.node, 1), Out(node.node, 2)
+
+
 def controlnet_text(parts: Parts) -> None:
     """Add a node with a text that is only for the ControlNet."""
     parts.positive = parts.graph.add(
@@ -114,6 +129,7 @@ def controlnet_text(parts: Parts) -> None:
 WRAPPERS: list[Callable[[Parts], None]] = [
     apply_to_positive, apply_to_both, apply_negative_first, apply_twice, apply_to_both_of_inpaint, set_ranges, set_area,
     set_mask, style_and_unclip, gligen, reference_latent, reroutes, controlnet_text,
+    pair_of_new_conditionings, control_with_model,
 ]  # fmt: skip
 
 
@@ -261,6 +277,15 @@ def rerouted_text(graph: Pipeline, text: str) -> Out:
     return graph.add("Reroute", **{"": graph.add("easy string", value=text)})
 
 
+def joined(graph: Pipeline, text: str) -> Out:
+    first, _, last = text.partition(" ")
+    return graph.add("JoinStrings", string1=first, string2=last, delimiter=" ")
+
+
+def core_replaced(graph: Pipeline, text: str) -> Out:
+    return graph.add("StringReplace", string=f"{text[:1]}##{text[1:]}", find="##", replace="")
+
+
 def selected(graph: Pipeline, text: str) -> Out:
     texts = [graph.add("PrimitiveString", value=value) for value in ("first", text, "third")]
     inputs = {f"input{index + 1}": out for index, out in enumerate(texts)}
@@ -275,6 +300,7 @@ def replaced(graph: Pipeline, text: str) -> Out:
 
 TEXTS = [
     primitive, long_primitive, concatenation, was_concatenation, appended, shown, rerouted_text, selected, replaced,
+    joined, core_replaced,
 ]  # fmt: skip
 
 

@@ -445,6 +445,63 @@ def test_the_sampler_of_the_saved_image_is_read(number_first: bool, form: str) -
     assert not record.notes
 
 
+@pytest.mark.parametrize(
+    "kind", ["Image Save", "SaveImageWebsocket", "VHS_VideoCombine", "SaveAnimatedWEBP", "easy imageSave", "ImageSaver"]
+)
+def test_nodes_of_extensions_save_images(kind: str) -> None:
+    parts = start()
+    graph = parts.graph
+    other = graph.sampler(parts.model, parts.negative, parts.positive, parts.latent, seed=1)
+    graph.add("PreviewImage", images=graph.add("VAEDecode", samples=other, vae=parts.vae))
+    samples = graph.sampler(parts.model, parts.positive, parts.negative, parts.latent)
+    graph.add(kind, images=graph.add("VAEDecodeTiled", samples=samples, vae=parts.vae, tile_size=512))
+    assert read(graph).fields == FIELDS
+
+
+@FORMS
+def test_split_sigmas_are_two_passes(form: str) -> None:
+    parts = start()
+    graph = parts.graph
+    scheduler = graph.add("BasicScheduler", model=parts.model, scheduler="karras", steps=25, denoise=1.0)
+    sigmas = graph.add("SplitSigmas", sigmas=scheduler, step=15)
+    links = {"model": parts.model, "positive": parts.positive, "negative": parts.negative,
+             "sampler": graph.add("KSamplerSelect", sampler_name="euler")}  # fmt: skip
+    first = graph.add("SamplerCustom", **links, add_noise=True, noise_seed=42, cfg=6.5, sigmas=sigmas,
+                      latent_image=parts.latent)  # fmt: skip
+    second = graph.add("SamplerCustom", **links, add_noise=False, noise_seed=7, cfg=6.5, sigmas=Out(sigmas.node, 1),
+                       latent_image=first)  # fmt: skip
+    graph.save(second, parts.vae)
+    record = read(graph, form)
+    assert record.fields == FIELDS
+    assert features(record)["several passes"] == "2"
+
+
+def test_scripts_of_samplers_are_named() -> None:
+    graph = Pipeline()
+    efficient(graph)
+    script = graph.add("HighRes-Fix Script", upscale_by=2.0, hires_steps=12, denoise=0.5)
+    graph.change(Out("2"), script=script)
+    assert "upscale_by 2.0" in features(read(graph))["hires fix"]
+
+
+@pytest.mark.parametrize(("swap", "size"), [("Off", (896, 1152)), ("On", (1152, 896))])
+def test_sizes_of_nodes_with_an_aspect_ratio_are_read(swap: str, size: tuple[int, int]) -> None:
+    parts = start()
+    ratio = parts.graph.add("CR SDXL Aspect Ratio", width=1024, height=1024, swap_dimensions=swap,
+                            aspect_ratio="3:4 portrait 896x1152")  # fmt: skip
+    parts.graph.change(parts.latent, width=ratio, height=Out(ratio.node, 1))
+    fields = read(parts.finish()).fields
+    assert (fields["width"], fields["height"]) == size
+
+
+def test_computed_numbers_are_unset_with_a_note() -> None:
+    parts = start()
+    number = parts.graph.add("SimpleMath+", a=parts.graph.add("PrimitiveInt", value=5), value="a*2")
+    record = read(parts.finish(seed=number))
+    assert record.fields == without("seed")
+    assert any("SimpleMath+" in note for note in record.notes)
+
+
 def test_several_saved_samplers_give_a_note() -> None:
     parts = start()
     parts.finish()

@@ -15,7 +15,7 @@ from artgen.metadata.external_record import coerce
 
 _SIDES = ("positive", "negative")
 _CONDITIONING_PATTERN = re.compile(
-    r"conditioning(?:_?(?:[0-9]{1,3}|[a-z]|to|from))?|cond_?[0-9]{0,3}|text_embeds|embeds"
+    r"conditioning(?:_?(?:[0-9]{1,3}|[a-z]|to|from))?|cond_?[0-9]{0,3}|cond_NEW|text_embeds|embeds"
 )
 _OTHER_PATTERN = re.compile(
     r".*(?:clip|model|vae|image|pixels|mask|latent|samples|control_net|controlnet|vision|style|sigmas|noise|guider|"
@@ -102,10 +102,10 @@ class ConditioningReader:
         role = output_role(node, slot)
         has = {name: find_input(node, name) is not None for name in _SIDES}
         if role in _SIDES and has[role]:
-            return [find_input(node, role)]
+            return self._side(node, role)
         if all(has.values()):
             position = node.outputs[:slot].count(node.outputs[slot]) if slot < len(node.outputs) else slot
-            return [find_input(node, _SIDES[position] if position < 2 else side)]
+            return self._side(node, _SIDES[position] if position < 2 else side)
         conditionings = [link for name, link in node.links if _CONDITIONING_PATTERN.fullmatch(name)]
         if node.kind == "ConditioningAverage" and len(conditionings) == 2:
             weight = coerce(node.inputs.get("conditioning_to_strength"), float)
@@ -115,6 +115,12 @@ class ConditioningReader:
             return list(conditionings)
         links = [node.inputs[name] for name in input_names(side) if isinstance(node.inputs.get(name), Link)]
         return links[:1] if not _has_own_text(node) else []
+
+    @staticmethod
+    def _side(node: Node, side: str) -> list[object]:
+        """Return the input of a side, and the input that the node adds to it."""
+        first, added = find_input(node, side), node.inputs.get(f"{side}_NEW")
+        return [first] if added is None or added == first else [first, added]
 
     def _encode(self, node_id: str, node: Node, side: str) -> list[EncodedText] | None:
         """Return the text of a text encoder; None if the node has no text."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from artgen.metadata.comfy.graph import Link, Node
-from artgen.metadata.comfy.node_classes import is_sampler, own_prompt, pipe_links
+from artgen.metadata.comfy.node_classes import is_sampler, own_prompt, pipe_links, size_text
 from artgen.metadata.comfy.sampling import Pass, read_settings
 from artgen.metadata.comfy.walk import Walker
 from artgen.metadata.comfy.weights import weight_chain
@@ -24,6 +24,7 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("averaged prompts", r"conditioningaverage", ("conditioning_to_strength",)),
     ("concatenated prompts", r"conditioningconcat", ()),
     ("combined prompts", r"conditioningcombine|conditioningmulti", ()),
+    ("hires fix", r"high.?res.?fix|hires.?fix", ("upscale_by", "hires_steps", "denoise")),
     ("reference image", r"referencelatent|kontext|qwenimageedit|instructpix(?:2|to)pix|imagestitch", ()),
     ("refiner", r"sdxlrefiner", ("ascore",)),
     ("adaptive projected guidance", r"^apg", ("eta", "norm_threshold", "momentum")),
@@ -152,13 +153,11 @@ def _image_name(walker: Walker, nodes: Sequence[Node]) -> str:
 
 
 def _latent_size(walker: Walker, source: Node | None) -> dict[str, int]:
-    """Return the size of empty latents. Nodes with a list of resolutions contain it as "WIDTH x HEIGHT"."""
+    """Return the size of empty latents."""
     if source is None:
         return {}
-    for name in ("resolution", "dimensions", "size", "aspect_ratio"):
-        text = walker.attribute(source, name)
-        if isinstance(text, str) and (match := re.match(r"\D{0,40}([0-9]{2,5})\s?[x×*]\s?([0-9]{2,5})", text)):
-            return {"width": int(match[1]), "height": int(match[2])}
+    if (size := size_text(source)) is not None:
+        return dict(zip(("width", "height"), size, strict=True))
     values = {side: walker.number(walker.attribute(source, side), side, int) for side in ("width", "height")}
     return {side: value for side, value in values.items() if isinstance(value, int)}
 

@@ -56,10 +56,13 @@ _OUTPUTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _INPUTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "positive": ("positive", "pos", "base_positive", "optional_positive", "positive_prompt", "text_positive",
-                     "cond1", "positive_conditioning", "conditioning_positive", "prompt_positive", "positive_seq"),
+                     "cond1", "positive_conditioning", "conditioning_positive", "prompt_positive", "positive_seq",
+                     "positive_NEW"),
         "negative": ("negative", "neg", "base_negative", "optional_negative", "negative_prompt", "text_negative",
-                     "negative_conditioning", "conditioning_negative", "prompt_negative", "negative_seq"),
-        "model": ("model", "base_model", "opt_model", "model_override", "unet", "model1", "model_1"),
+                     "negative_conditioning", "conditioning_negative", "prompt_negative", "negative_seq",
+                     "negative_NEW"),
+        "model": ("model", "base_model", "opt_model", "model_override", "unet", "model1", "model_1",
+                  "model_optional"),
         "clip": ("clip", "base_clip", "opt_clip", "clip_override", "clip1", "clip_1"),
         "vae": ("vae", "optional_vae", "vae_override"),
         "latent": ("latent_image", "latent", "samples", "optional_latent", "init_latent", "image_to_latent"),
@@ -86,6 +89,7 @@ _IMAGE_PATTERN = re.compile(
     r"(?:images?|pixels|samples?|latents?|latent_image|destination|source|frames|upscaled_latent|image_to_latent)"
     r"_?(?:[0-9]{1,3}|[a-z]|to|from|upscale)?"
 )
+_SIZE_PATTERN = re.compile(r"(?<![0-9])([0-9]{2,5}) ?[x×*] ?([0-9]{2,5})(?![0-9])")
 _SAMPLER_PATTERN = re.compile(r"ksampler|samplercustom|sampler_?custom")
 _NO_SAMPLER_PATTERN = re.compile(
     r"select|config|provider|preview|save|presampling|context|detector|loader|hook|parameters|xy ?input|to.*pipe"
@@ -108,6 +112,16 @@ def find_input(node: Node, role: str) -> object:
     """Return the value or link of the first input with a meaning; None if the node has none."""
     names = input_names(role)
     return next((node.inputs[name] for name in names if node.inputs.get(name) is not None), None)
+
+
+def size_text(node: Node) -> tuple[int, int] | None:
+    """Return the width and height of a node with a list of resolutions, such as "896x1152"; None for other nodes."""
+    for name in ("resolution", "dimensions", "size", "aspect_ratio"):
+        text = node.inputs.get(name)
+        if isinstance(text, str) and (match := _SIZE_PATTERN.search(text[:100])):
+            width, height = int(match[1]), int(match[2])
+            return (height, width) if node.inputs.get("swap_dimensions") == "On" else (width, height)
+    return None
 
 
 def pipe_links(node: Node) -> list[Link]:

@@ -42,7 +42,7 @@ _SIGMA_OBJECTS = {
     "GITSScheduler": "gits",
 }
 _OTHER_INPUTS = re.compile(r".*(?:model|clip|vae|positive|negative|conditioning|control_net|mask|lora|text|seed).*")
-_SAVE_WORDS = ("save", "preview", "output", "display", "viewer", "compare", "send", "video")
+_SAVE_WORDS = ("save", "video", "preview", "output", "display", "viewer", "compare", "send")
 MAX_OUTPUTS = 50
 """Limit of the nodes that save images, of which the samplers are searched."""
 
@@ -182,6 +182,8 @@ def read_settings(walker: Walker, node_id: str) -> dict[str, FieldValue]:
     runs only a part of the steps.
     """
     node = walker.visit(node_id)
+    if isinstance(script := walker.follow(node.inputs.get("script")), Link):
+        walker.visit(script.node)
     values: dict[str, object] = {role: walker.attribute(node, role) for role, _ in _SETTINGS}
     values |= {"first_step": node.inputs.get("start_at_step"), "last_step": node.inputs.get("end_at_step")}
     values |= dict(_object_settings(walker, node))

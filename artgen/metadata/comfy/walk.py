@@ -11,6 +11,7 @@ from artgen.metadata.comfy.node_classes import (
     is_transparent,
     output_role,
     pipe_links,
+    size_text,
 )
 from artgen.metadata.external_record import FieldValue, coerce
 
@@ -138,6 +139,8 @@ class Walker:
         if (name := output_role(node, slot)) and (value := find_input(node, name)) is not None:
             return value
         sides = ("width", "height")
+        if role in sides and slot < 2 and (size := size_text(node)) is not None:
+            return size[slot]
         if role in sides and all(find_input(node, side) is not None for side in sides) and slot < 2:
             return find_input(node, sides[slot])
         for name in (*input_names(role), *_NUMBER_NAMES):
@@ -169,6 +172,9 @@ class Walker:
         if "random" in node.kind.lower() and "populated_text" not in node.inputs:
             self.unreadable[node.kind] = None
             return None
+        if node.kind == "StringReplace":
+            texts = [self.text(node.inputs.get(name), side, depth + 1) for name in ("string", "find", "replace")]
+            return _replaced(*texts)
         if _CHANGING_PATTERN.search(node.kind.lower()) and node.inputs.get("action") is None:
             self.changing[node.kind] = None
         parts = [name for name in node.inputs if _PART_PATTERN.fullmatch(name) and node.inputs[name] is not None]
@@ -187,7 +193,7 @@ class Walker:
         if not texts:
             return None
         if node.inputs.get("action") == "replace" and len(texts) >= 2:
-            return texts[0].replace(texts[1], texts[2] if len(texts) > 2 else "")[:MAX_TEXT_CHARS]
+            return _replaced(texts[0], texts[1], texts[2] if len(texts) > 2 else "")
         found = next((node.inputs[name] for name in _SEPARATOR_NAMES if name in node.inputs), None)
         separator = self.text(found, side, depth + 1) if found is not None else None
         if (line_break := node.inputs.get("linebreak_addition", separator)) in ("true", "false"):
@@ -197,6 +203,10 @@ class Walker:
         if node.kind != "StringConcatenate":
             texts = [text for text in texts if text]
         return separator.replace("\\n", "\n").join(texts)[:MAX_TEXT_CHARS]
+
+
+def _replaced(text: str | None, old: str | None, new: str | None) -> str | None:
+    return text.replace(old, new or "")[:MAX_TEXT_CHARS] if text is not None and old else text
 
 
 _PIPE_ROLE = re.compile(r".*(?:pipe|ctx|context|tuple)")

@@ -72,7 +72,7 @@ def weight_chain(walker: Walker, values: Iterable[object], role: str) -> Chain:
 def _is_weight_input(name: str, role: str) -> bool:
     if role != "model":
         return name in input_names(role)
-    is_model = re.fullmatch(r"model_?[0-9a-z]{0,2}|.*_model", name) is not None
+    is_model = re.fullmatch(r"model_?[0-9a-z]{0,2}|model_opt(?:ional)?|.*_model", name) is not None
     return name in input_names(role) or (is_model and not re.match(_OTHER_MODELS, name))
 
 
