@@ -8,6 +8,7 @@ of the end token, as in AUTOMATIC1111.
 
 import contextlib
 import copy
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ from artgen.errors import InputFileError
 from artgen.registry.embeddings import EmbeddingFile, EmbeddingRequest
 from artgen.spec.embedding import vector_names
 from artgen.system.files import file_identity
+
+_copies: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
+"""Copy of a tokenizer with the placeholders of all embeddings that were used. Copying takes a second."""
 
 
 @contextlib.contextmanager
@@ -44,7 +48,8 @@ def attached_embeddings(pipe: Any, embeddings: Sequence[EmbeddingRequest]) -> It
 @contextlib.contextmanager
 def _attached(pipe: Any, tokenizer_name: str, encoder: Any, vectors: dict[str, torch.Tensor]) -> Iterator[None]:
     original = getattr(pipe, tokenizer_name)
-    tokenizer = copy.deepcopy(original)
+    if (tokenizer := _copies.get(original)) is None:
+        _copies[original] = tokenizer = copy.deepcopy(original)
     rows: dict[int, torch.Tensor] = {}
     for text, tensor in vectors.items():
         names = list(vector_names(text))
