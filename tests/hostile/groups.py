@@ -293,6 +293,6 @@ GROUPS: dict[str, Callable[[Grammar], Case]] = {
     function.__name__: function
     for function in (
         network, home, model_configs, state_files, image_text, prompts.prompt_files, safetensors_headers, special_files,
-        long_names, image_limits, hub_answers, numbers, escapes, slashes,
+        long_names, image_limits, hub_answers, numbers, escapes, slashes, prompts.wildcards,
     )
 }  # fmt: skip

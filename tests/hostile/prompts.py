@@ -85,3 +85,49 @@ def toml(g: Grammar) -> str:
              "[txt2img]\n[txt2img]", f"model = {json.dumps(g.text(2000))}", "img2img = 3", "steps = [1]",
              "a" + ".a" * 5000 + " = 1", 'lora_folder = "~nobody9/x"', f"size = '{g.number()}'")  # fmt: skip
     return "\n".join(g.pick(lines) for _ in range(g.pick((1, 1, 3)))) + "\n"
+
+
+WILDCARD_PARTS = (
+    "{a|b}", "{", "}", "|", "{2$$a|b|c}", "{1-2$$ and $$", "{9999999$$a|b}", "{3-1$$a}", "{0.5::a|", "{nan::a|b}", "$$",
+    "{-1::a|b}", "__", "__a__", "__b__", "__*__", "__**/x__", "__../a__", "__/etc/passwd__", "__loop__", "[a|", "]",
+    "\\{", "\\", "<lora:", "<lora:{a|b}:1>", "${x=!{a|b}}", "{~a|b}", "__a b__", "__\x1b[31m__", "\n", "::", "0",
+)  # fmt: skip
+"""Parts of prompts with wildcards, valid and invalid."""
+
+
+def wildcards(g: Grammar) -> Case:
+    """Create prompts, files of wildcards and files of styles that are nested, cyclic, long or invalid."""
+
+    def prompt() -> str:
+        parts = [g.pick(WILDCARD_PARTS) * g.pick((1, 1, 1, 2, 60, 20_000)) for _ in range(g.pick((1, 2, 5)))]
+        return "".join(parts)[:100_001]
+
+    folder, styles = g.work / "wildcards", g.work / "styles"
+    for each in (folder, styles):
+        each.mkdir()
+    for name in ("a.txt", "b.txt", "loop.txt", "c.yaml"):
+        lines = (prompt(), "red", "__a__ __b__", "__loop__", "# x", g.text(1000), f"{g.number()}::x")
+        text = (
+            yaml(g) if name == "c.yaml" and g.chance() else "\n".join(g.pick(lines) for _ in range(g.pick((0, 1, 3))))
+        )
+        (folder / name).write_bytes(g.encoded(text))
+    if g.chance(0.1):
+        g.special_file(folder / "special.txt")
+    row = {"name": "x", "prompt": prompt(), "negative_prompt": prompt()}
+    (styles / "s.json").write_bytes(g.encoded(g.mutated_json([row])))
+    (styles / "s.csv").write_bytes(g.encoded(csv(g).replace("seed", "name")))
+    command = g.pick(
+        (
+            ["txt2img", "@", "--dry-run"], ["txt2img", "@", "--combinatorial", "--dry-run"], ["styles"],
+            ["txt2img", "a", "-n", "@", "--dry-run"], ["txt2img", "@", "--style", "x", "--dry-run"],
+            ["txt2img", "@", "--combinatorial", "--sweep", "steps=1,2", "--dry-run"], ["styles", "x", "--json"],
+            ["batch", "jobs.txt", "--combinatorial", "--dry-run"],
+            ["replay", "r.json", "--set", "prompt=@", "--dry-run"],
+        )
+    )  # fmt: skip
+    text = prompt().replace("\0", "") or "x"
+    (g.work / "jobs.txt").write_bytes(g.encoded("\n".join(prompt() for _ in range(3))))
+    record = {"artgen": "0.1.0", "task": "txt2img", "prompt": prompt(), "seed": 1, "steps": 2, "model": "tiny"}
+    (g.work / "r.json").write_text(dumps(record))
+    env = {"ARTGEN_WILDCARD_FOLDER": "wildcards", "ARTGEN_STYLE_FOLDER": g.pick(("styles", "styles/s.csv", "missing"))}
+    return Case([part.replace("@", text) for part in command], env, lists_errors=True)
