@@ -176,7 +176,7 @@ class Planner:
         validate(PromptSettings(**prompts))
         self._check_negative_prompt(plan, template, prompts.get("negative_prompt", ""))
         if "prompt" in task.inputs and not prompts.get("prompt", "").strip():
-            raise UsageError(f"{task.name} needs a prompt.")
+            raise UsageError(f"{task.name} needs a prompt.", "a red fox --seed 7")
         if state["expansion"] is None:
             plan.add_line_notes(entry, prompt_notes.input_notes(prompts))
         seeds = self._identities.of_line(template, prompts, series)

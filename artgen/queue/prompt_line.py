@@ -102,8 +102,8 @@ class _Line:
                 self._store(name, switch)
         else:
             known = [*option_flags(), *self._dialect.settings]
-            similar = difflib.get_close_matches(flag, known, n=3)
-            hint = f"Similar options: {', '.join(similar)}." if similar else ""
+            similar = difflib.get_close_matches(flag.casefold(), known, n=3)
+            hint = f"Similar options: {', '.join(similar)}." if similar else "`artgen batch --help` lists the options."
             raise UsageError(f"Cannot use the option {describe_value(option.typed)}: it is unknown.", hint)
 
     def finish(self) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _single_value(option: _Option, value_text: str) -> str:
     text = value_text.removeprefix("=")
     words = _split(option, text)
     if not words and text == value_text:
-        raise UsageError(f"Cannot use '{option.typed}' without a value.")
+        raise UsageError(f"Cannot use '{option.typed}' without a value.", "Add the value, or remove the option.")
     if len(words) > 1:
         raise UsageError(
             f"Cannot parse {describe_value(words[1])}: it follows an option.",
@@ -213,13 +213,16 @@ def _joined_value(option: _Option, value_text: str) -> str:
     """Return the value of an option that extends to the next option. Quotes around words are removed as in a shell."""
     text = value_text.removeprefix("=").strip()
     if not text and "=" not in value_text:
-        raise UsageError(f"Cannot use '{option.typed}' without a value.")
+        raise UsageError(f"Cannot use '{option.typed}' without a value.", "Add the value, or remove the option.")
     return " ".join(_split(option, text)) if text.startswith(('"', "'")) else text
 
 
 def _check_switch(option: _Option, value_text: str) -> None:
     if value_text.startswith("="):
-        raise UsageError(f"Cannot use '{option.typed}{value_text.split()[0]}': it is a switch, which takes no value.")
+        raise UsageError(
+            f"Cannot use '{option.typed}{value_text.split()[0]}': it is a switch, which takes no value.",
+            f"Write '{option.typed}'.",
+        )
     if value_text.strip():
         raise UsageError(
             f"Cannot parse {describe_value(value_text.split()[0])}: it follows an option.",

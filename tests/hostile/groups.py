@@ -292,7 +292,8 @@ def hub_answers(g: Grammar) -> Case:
 GROUPS: dict[str, Callable[[Grammar], Case]] = {
     function.__name__: function
     for function in (
-        network, home, model_configs, state_files, image_text, prompts.prompt_files, safetensors_headers, special_files,
-        long_names, image_limits, hub_answers, numbers, escapes, slashes, prompts.wildcards,
+        network, home, model_configs, state_files, image_text, prompts.prompt_files, prompts.tool_prompt_files,
+        safetensors_headers, special_files, long_names, image_limits, hub_answers, numbers, escapes,
+        slashes, prompts.wildcards,
     )
 }  # fmt: skip

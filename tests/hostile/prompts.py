@@ -38,6 +38,77 @@ def prompt_files(g: Grammar) -> Case:
     )
 
 
+def tool_prompt_files(g: Grammar) -> Case:
+    """Return a prompt file in the forms of other tools, with damaged values."""
+    suffix, production = g.pick(((".txt", tool_lines), (".txt", a1111_texts), (".tsv", tables), (".csv", tables),
+                                 (".json", json_jobs), (".txt", json_jobs)))  # fmt: skip
+    data = g.encoded(production(g))
+    if g.chance(0.15):
+        (g.work / "photos/a.txt").write_bytes(data)
+        return Case(place(g.pick(FOLDERS), "photos"), lists_errors=True)
+    target = f"jobs{suffix}"
+    (g.work / target).write_bytes(data)
+    columns = g.pick(("all", "x,y", g.text(40).replace("\0", ""), ",", '"'))
+    options = g.pick(([], [], ["--ignore-columns", columns], ["--keep-going"]))
+    return Case(["batch", target, "--dry-run", *options], lists_errors=True)
+
+
+def tool_lines(g: Grammar) -> str:
+    """Return lines with options of AUTOMATIC1111, InvokeAI and Midjourney."""
+    options = (
+        "--prompt", "--negative_prompt", "--n_iter", "--batch_size", "--sampler_name", "--cfg_scale", "--tiling", "-C",
+        "-S", "-A", "-s", "-n", "-I", "-M", "-f", "-U", "-m", "-ft", "--ar", "--v", "--no", "--niji", "\u2014ar",
+        "\u2013v", "--sd_model", "--styles", "--denoising_strength",
+    )  # fmt: skip
+
+    def part() -> str:
+        value = g.pick((g.number(), g.text(30), "[", "]", '\\"'))
+        return g.pick(options) + g.pick((" ", "=", "", " '", ' "')) + value
+
+    starts = ("a fox ", "- ", "1. ", "prompt: ", "negative:", '"a fox", ', "{", "[a] ", "")
+    return "\n".join(
+        g.pick(starts) + " ".join(part() for _ in range(g.pick((1, 2, 5, 400)))) for _ in range(g.pick((1, 3, 50)))
+    )
+
+
+def a1111_texts(g: Grammar) -> str:
+    """Return texts with damaged parameters of AUTOMATIC1111."""
+    lines = (
+        "a fox", "Negative prompt: x", "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 64x64", "---", "",
+        f"Steps: {g.number()}, Seed: {g.number()}, Size: {g.number()}x{g.number()}", "Steps: 2, " * 2000,
+        f"a Steps: 20, Sampler: {g.text(30)}, CFG scale: {g.number()}", "Template: {a|b}", "Negative Template:",
+        "<lora:x:1> " * 100, f"Steps: 20, Model: {g.text(300)}, Denoising strength: {g.number()}", g.text(200),
+        f'Steps: 3, Sampler: "{g.text(20)}, Lora hashes: "x: {g.text(12)}"', "Seed: 5", "Prompt: a", "Steps: 5",
+        "Stable Diffusion model: x",
+    )  # fmt: skip
+    return "\n".join(g.pick(lines) for _ in range(g.pick((1, 3, 10, 100))))
+
+
+def tables(g: Grammar) -> str:
+    """Return tables with columns of other tools."""
+    names = ("prompt", "Negative Prompt", "cfgs", "filename", "x", "y", "", "Batch size", "n_iter", "scheduler",
+             "sampler_name", "artgen", "size", "Seed", g.text(20))  # fmt: skip
+    separator = g.pick((",", ";", "\t"))
+    width = g.pick((1, 3, 6))
+    rows = [[g.pick(names) for _ in range(width)]]
+    rows += [[g.pick((g.number(), g.text(20), "", '"')) for _ in range(width)] for _ in range(g.pick((0, 1, 5)))]
+    return "\n".join(separator.join(row) for row in rows)
+
+
+def json_jobs(g: Grammar) -> str:
+    """Return JSON lists and objects of jobs."""
+    job = {**JOB, "batch_size": g.json_number(), "sampler_name": "Euler a", "scheduler": g.json_value()}
+    return g.pick(
+        (
+            g.mutated_json([JOB, "a fox", job]),
+            g.mutated_json({"defaults": JOB, "jobs": [job, "x"]}),
+            dumps(g.json_value()),
+            f"[\n{g.mutated_json(job)},\n{g.mutated_json(JOB)}]",
+            *("[" * 100_000, '{"jobs": ' * 1000, "[1,]", "[" + "1," * 300),
+        )
+    )
+
+
 def yaml(g: Grammar) -> str:
     """Return YAML with special tags, types, aliases or nesting."""
     if g.chance(0.2):  # an alias bomb
