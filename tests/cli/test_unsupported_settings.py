@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tiny_loras
 from command_line import run, save_inputs
+from safetensors_files import zero_file
 
 import artgen
 from artgen.cli.batch import run as batch_command
@@ -130,6 +131,7 @@ CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("long_prompt", "chunk", ("txt2img", "x " * 600, "-m", "zoo:flux-schnell")),
     ("long_prompt", "chunk", ("txt2img", "x", "-m", "zoo:flux-schnell")),
     ("clip_skip", "2", ("txt2img", "x", "-m", "zoo:flux-schnell")),
+    ("embedding", "e.safetensors", ("txt2img", "x", "-m", "zoo:flux-schnell")),
     ("strength", "0.5", ("img2img", "in.png", "x", "-m", "zoo:flux2-klein")),
     ("class_label", "3", ("sample", "-m", "zoo:ddpm")),
     ("guidance_scale", "3", ("sample", "-m", "zoo:ddpm")),
@@ -144,6 +146,7 @@ def test_default_that_does_not_fit_is_ignored_with_a_note(
     source: str, sd1: str, models: dict[str, Path], zoo: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_loras.diffusers_lora(Path("x.safetensors"), Path(sd1), seed=1)
+    zero_file(Path("e.safetensors"), {"emb_params": (1, 768)})
     Path("folder").mkdir()
     Path("in.png").rename("folder/in.png")
     Path("in.png").symlink_to("folder/in.png")

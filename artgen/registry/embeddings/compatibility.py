@@ -25,6 +25,7 @@ def check_compatible(file: EmbeddingFile, model: ResolvedModel) -> None:
         raise ModelUnavailableError(
             f"Cannot use '{file.path.name}' with '{model.short_name}': {reason}.",
             "Choose an embedding and a --model of the same family.",
+            settings=("embedding",),
         )
 
 
