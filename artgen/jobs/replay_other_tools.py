@@ -34,6 +34,8 @@ SILENT_NAMES = frozenset(
 """Metadata that is ignored without a note: another note mentions it, or it does not affect the pixels."""
 
 MAX_LISTED_FIELDS = 8
+MAX_FILES = 50
+"""Number of LoRAs, and of embeddings, that are searched."""
 MAX_NOTED_FEATURES = 12
 MAX_VALUE_CHARS = 80
 
@@ -200,7 +202,7 @@ def _is_valid(record: Mapping[str, Any], name: str, value: Any) -> bool:
 def _find_embeddings(path: Path, external: ExternalRecord) -> tuple[list[str], list[str]]:
     """Return the embeddings that have the recorded hash, and a note for each of the others."""
     found, notes = [], []
-    for each in external.embeddings:
+    for each in external.embeddings[:MAX_FILES]:
         try:
             found.append(find_embedding(path, each.name, each.digest))
         except InputFileError:
@@ -214,7 +216,7 @@ def _find_embeddings(path: Path, external: ExternalRecord) -> tuple[list[str], l
 def _find_loras(path: Path, external: ExternalRecord) -> tuple[list[str], list[str]]:
     """Return the LoRAs that have the recorded hash, and a note for each of the others."""
     found, notes = [], []
-    for lora in external.loras:
+    for lora in external.loras[:MAX_FILES]:
         text = str(lora)
         try:
             found.append(find_lora(path, text, lora.digest))
@@ -223,4 +225,6 @@ def _find_loras(path: Path, external: ExternalRecord) -> tuple[list[str], list[s
             notes.append(
                 f"The LoRA {text[:MAX_VALUE_CHARS]} was not found, or {reason}. To use it, add --set lora=PATH:SCALE."
             )
+    if len(external.loras) > MAX_FILES:
+        notes.append(f"The metadata names {len(external.loras):,} LoRAs; only the first {MAX_FILES} are searched.")
     return found, notes

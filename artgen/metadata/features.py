@@ -49,8 +49,7 @@ def make_feature(name: str, value: object = "") -> Feature:
         name: name for users, such as "ControlNet".
         value: value or details.
     """
-    text = value if isinstance(value, str) else describe(value)
-    return Feature(name, text, name in _SUPPORTED, _SUPPORTED.get(name) or _REASONS.get(name, ""))
+    return Feature(name, describe(value), name in _SUPPORTED, _SUPPORTED.get(name) or _REASONS.get(name, ""))
 
 
 def is_enabled(value: object) -> bool:

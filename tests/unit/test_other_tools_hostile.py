@@ -134,6 +134,8 @@ def test_long_texts_are_read_in_bounded_time(template: str, part: str) -> None:
     start = time.process_time()
     for name in ("parameters", "Dream", "Description", "text"):
         read_external({name: text})
+    names = ", ".join(f"{index}: 0123456789ab" for index in range(20_000))
+    read_external({"parameters": f'{text}\nSteps: 20, Sampler: Euler, TI hashes: "{names}", Lora hashes: "{names}"'})
     for comment in ({**tools.NOVELAI, "prompt": text}, {**tools.INVOKEAI, "positive_prompt": text}):
         read_external({"Comment": json.dumps(comment), "invokeai_metadata": json.dumps(comment), "Software": "NovelAI"})
     assert time.process_time() - start < 10

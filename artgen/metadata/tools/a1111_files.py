@@ -10,6 +10,9 @@ from artgen.metadata.json_texts import json_object, object_value, text_value
 from artgen.spec.prompt_tags import HYPERNETWORK_KINDS, PromptTag, parse_lora_tag, remove_tags
 from artgen.system.external_data import parse_json
 
+MAX_EMBEDDINGS = 100
+"""Number of embeddings whose names are searched in the prompts."""
+
 _ADDNET_PATTERN = re.compile(r"(.*?)\(([0-9a-fA-F]{8,64})\)")
 _DIGEST_PATTERN = re.compile(r"[0-9a-fA-F]{8,64}")
 
@@ -105,8 +108,10 @@ def read_embeddings(prompts: str, lowered: Mapping[str, str]) -> tuple[tuple[Rec
         lowered: parameters; the keys are in lower case.
     """
     digests = _digests_of(lowered, "embed:") | _named_digests(lowered.get("ti hashes", ""))
-    names = dict.fromkeys([*digests, *(name.strip() for name in lowered.get("ti", "").split(",") if name.strip())])
-    used = [name for name in names if name.lower() in prompts.lower()]
-    unused = [name for name in names if name not in used]
+    listed = (name.strip() for name in lowered.get("ti", "").split(","))
+    names = list(dict.fromkeys([*digests, *filter(None, listed)]))[:MAX_EMBEDDINGS]
+    prompts = prompts.lower()
+    used = [name for name in names if name.lower() in prompts]
+    unused = [name for name in names if name.lower() not in prompts]
     features = (make_feature("embedding that no prompt names", ", ".join(unused)),) if unused else ()
     return tuple(RecordedFile(name, digests.get(name, "")) for name in used), features
