@@ -1,5 +1,7 @@
 """Test embeddings (textual inversions): images as with plain diffusers, and the model is unchanged afterwards."""
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +182,21 @@ def test_a_converted_pickle_gives_the_same_image(models: dict[str, Path], tmp_pa
         for name in ("my", "expected")
     ]
     assert sample_images.same(*images)
+
+
+def test_an_embedding_works_with_a_refiner(zoo: Mapping[str, Path], tmp_path: Path) -> None:
+    width = 32
+    save_file({"clip_l": torch.randn(2, width), "clip_g": torch.randn(2, width)}, tmp_path / "xl.safetensors")
+    request = Txt2Img(model=str(zoo["sdxl"]), refiner=f"{zoo['sdxl-refiner']}:0.5", prompt="a <x> fox", seed=1, steps=4)
+    changed = request.replace(embedding=(f"{tmp_path / 'xl.safetensors'}:<x>",))
+    before = generate(request).image
+    assert not sample_images.same(before, generate(changed).image)
+    assert sample_images.same(before, generate(request).image)
+
+
+def test_threads_with_and_without_an_embedding_do_not_affect_each_other(models: dict[str, Path]) -> None:
+    requests = [Txt2Img(model=str(models["sd1"]), prompt=text, **SETTINGS) for text in ("a fox", "a one fox")]
+    expected = [generate(request).image.tobytes() for request in requests]
+    with ThreadPoolExecutor(4) as pool:
+        images = list(pool.map(lambda request: generate(request).image.tobytes(), requests * 3))
+    assert images == expected * 3
