@@ -16,6 +16,7 @@ from artgen.errors import InputFileError, UsageError
 from artgen.queue import image_folders, prompt_files, sweeps
 from artgen.queue.entries import Entry, LineError
 from artgen.queue.prompt_line import option_flags, parse_prompt_line
+from artgen.spec.prompt_expansion import PromptExpansion
 
 
 def parse(name: str, text: str | bytes) -> list[Entry | LineError]:
@@ -116,12 +117,23 @@ def test_image_paths_are_relative_to_the_prompt_file() -> None:
     assert item[1]["image"] == Path("jobs/sub/a.png")
 
 
+def settings_of_record(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a record line without the settings of its prompt, which is final."""
+    rest = dict(values)
+    assert rest.pop("prompt_weights") == "none"
+    assert rest.pop("long_prompt") == "truncate"
+    assert isinstance(rest.pop("expansion"), PromptExpansion)
+    return rest
+
+
 def test_image_record_is_a_valid_line() -> None:
     record = {"artgen": "0.1.0", "task": "txt2img", "prompt": "x", "steps": 3, "seed": 5, "width": 32, "height": 32}
     other_keys = {"file": "a.png", "torch": "2", "model_hash": "0" * 64, "batch_size": 1, "schema": 1}
-    assert parse_valid("a.jsonl", json.dumps({**other_keys, **record})) == [
-        (1, {"task": "txt2img", "prompt": "x", "steps": 3, "seed": "5", "width": 32, "height": 32})
-    ]
+    ((line, values),) = parse_valid("a.jsonl", json.dumps({**other_keys, **record}))
+    assert line == 1
+    assert settings_of_record(values) == {
+        "task": "txt2img", "prompt": "x", "steps": 3, "seed": "5", "width": 32, "height": 32
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -135,7 +147,7 @@ def test_image_record_is_a_valid_line() -> None:
 def test_unknown_fields_of_a_record_line_are_separated_from_its_settings(name: str, text: str) -> None:
     ((_, values),) = parse_valid(name, text)
     unknown, schema = values.pop("unknown_fields"), values.pop("schema", 9)
-    assert values == {"task": "txt2img", "prompt": "x"}
+    assert settings_of_record(values) == {"task": "txt2img", "prompt": "x"}
     assert {key: float(value) for key, value in unknown.items()} == {"new": 1, "strength": 0.5}
     assert schema == 9
 
