@@ -82,6 +82,23 @@ def test_set_and_get_nodes_are_followed(setter: str, getter: str, form: str) -> 
     assert read(parts.finish(), form).fields == FIELDS
 
 
+@EDITORS
+def test_broadcasts_to_inputs_without_a_link_are_followed(form: str) -> None:
+    parts = start()
+    graph = workflow(parts.finish(), form)
+    sampler = next(node for node in graph["nodes"] if node["type"] == "KSampler")
+    links = {slot["name"]: slot["link"] for slot in sampler["inputs"] if slot["link"]}
+    for slot in sampler["inputs"]:
+        if slot["name"] in ("model", "positive", "negative"):
+            slot["link"] = None
+    for index, names in enumerate((["model"], ["positive", "negative"])):
+        labels = {"model": "anything", "positive": "+ve", "negative": "-ve"}
+        kind = "Anything Everywhere" if index == 0 else "Prompts Everywhere"
+        inputs = [{"name": labels[name], "type": "*", "link": links[name]} for name in names]
+        graph["nodes"].insert(0, {"id": 80 + index, "type": kind, "inputs": inputs, "outputs": []})
+    assert parse(graph).fields == FIELDS
+
+
 def test_unused_setters_and_cyclic_reroutes_are_ignored() -> None:
     parts = start()
     graph = workflow(parts.finish())

@@ -32,6 +32,10 @@ class _Draft:
         sources: outputs that have no node of their own -> the output or value that replaces them; None: no value.
         setters: name of a `SetNode` -> its output.
         getters: output of a `GetNode` -> the name.
+        types: output -> its type.
+        broadcasts: inputs of the nodes "Anything Everywhere" and "Prompts Everywhere", which connect an output to the
+            inputs without a link.
+        open_inputs: node id, name and type of the inputs without a link.
         remaining_items: number of nodes and links that may still be read; each use of a subgraph counts.
     """
 
@@ -42,6 +46,9 @@ class _Draft:
     sources: dict[Link, object] = field(default_factory=dict)
     setters: dict[str, Link] = field(default_factory=dict)
     getters: dict[Link, str] = field(default_factory=dict)
+    types: dict[Link, str] = field(default_factory=dict)
+    broadcasts: list[tuple[str, Link]] = field(default_factory=list)
+    open_inputs: list[tuple[str, str, str]] = field(default_factory=list)
     remaining_items: int = MAX_ITEMS
 
     def take(self, *items: object) -> bool:
@@ -64,6 +71,7 @@ def read_workflow_graph(workflow: object) -> Graph:
     )
     _add_scope(draft, workflow, "", 0)
     draft.sources |= {link: draft.setters.get(name) for link, name in draft.getters.items()}
+    _connect_broadcasts(draft)
     return {key: _with_links(draft, key, node) for key, node in draft.nodes.items()}
 
 
@@ -95,6 +103,12 @@ def _add_node(draft: _Draft, item: dict[str, object], links: Mapping[str, Link],
         names = tuple(str(output.get("name", "")).lower() for output in outputs)
         draft.nodes[key] = Node(kind, widget_inputs(kind, slots, item.get("widgets_values")), names)
         draft.links[key] = linked
+        draft.types |= {Link(key, index): str(output.get("type")) for index, output in enumerate(outputs)}
+        if kind.startswith(("Anything Everywhere", "Prompts Everywhere")) and not kind.endswith("?"):
+            draft.broadcasts += linked.items()
+        else:
+            free = [slot for slot in slots if slot.get("link") is None and not slot.get("widget")]
+            draft.open_inputs += [(key, str(slot.get("name")), str(slot.get("type"))) for slot in free]
 
 
 def _add_virtual(draft: _Draft, item: dict[str, object], linked: Mapping[str, Link], key: str) -> bool:
@@ -212,6 +226,16 @@ def _add_group(draft: _Draft, item: dict[str, object], linked: Mapping[str, Link
                 output += 1
     for node in prepared:
         _add_node(draft, node, links, (f"{key}:", MAX_NESTED_SUBGRAPHS))
+
+
+def _connect_broadcasts(draft: _Draft) -> None:
+    """Connect broadcasts to inputs of the same type, and prompts to the inputs `positive` and `negative`."""
+    sides = {"+ve": "positive", "-ve": "negative"}
+    by_type = {sides.get(name) or draft.types.get(link, ""): link for name, link in draft.broadcasts}
+    for key, name, kind in draft.open_inputs:
+        link = by_type.get(name if kind == "CONDITIONING" else kind)
+        if link is not None and kind not in ("", "*"):
+            draft.links[key] = {**draft.links[key], name: link}
 
 
 def _with_links(draft: _Draft, key: str, node: Node) -> Node:

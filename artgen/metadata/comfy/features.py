@@ -131,7 +131,7 @@ def source_features(walker: Walker, first: Pass) -> tuple[str, list[Feature], di
         return "", ([make_feature("reference image", image)] if image else []), {}
     task = "inpaint" if has_mask else "img2img"
     if has_image:
-        features.append(make_feature("input image", image))
+        features.append(make_feature("input image", image or (source.kind if source else "")))
     if has_mask:
         features.append(make_feature("mask"))
     return (task if has_image or has_mask else ""), features, ({} if has_image else size)
