@@ -292,3 +292,11 @@ def metadata_record(job: GenerationJob) -> dict[str, Any]:
     from artgen.spec.records import WRITER_FIELDS, to_record
 
     return to_record(job.request, {**job.provenance, **WRITER_FIELDS})
+
+
+def test_an_embedding_given_as_a_lora_names_the_right_option(folder: Path) -> None:
+    from artgen.registry.lora import read_lora
+
+    with pytest.raises(InputFileError, match="it is a textual-inversion embedding") as caught:
+        read_lora(folder / "sd1.safetensors")
+    assert caught.value.hint == "Pass it with --embedding."

@@ -201,7 +201,10 @@ def _not_a_lora(path: Path) -> InputFileError:
         found = "a complete model" if content.parts else "a denoiser"
     else:
         found = content.file_kind.description if content.file_kind else ""
-    hint = "Pass it with --model." if content.denoiser is not None else _CONVERT_HINT
+    option = content.file_kind.setting if content.file_kind else ""
+    hint = f"Pass it with --{option}." if option in ("embedding", "vae") else _CONVERT_HINT
+    if content.denoiser is not None:
+        hint = "Pass it with --model."
     return InputFileError(
         f"'{path.name}' is not a LoRA: it {f'is {found}' if found else 'contains unknown layers'}.", hint
     )
