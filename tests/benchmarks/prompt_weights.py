@@ -103,7 +103,8 @@ def share_table(images: dict[tuple[str, str, float], list[Image.Image]]) -> tupl
             falling = sum(low < high for low, high in zip(shares[0.5], shares[1.0], strict=True))
             count = len(shares[1.0])
             rows.append(
-                f"| `{prompt.format('W')}` | {rule} | {' | '.join(cells)} | {falling} of {count} | {rising} of {count} |"
+                f"| `{prompt.format('W')}` | {rule} | {' | '.join(cells)} | {falling} of {count} "
+                f"| {rising} of {count} |"
             )
             data.append({"prompt": prompt, "rule": rule, "shares": {str(w): shares[w] for w in WEIGHTS}})
     names = " | ".join(f"W = {w:g}" for w in WEIGHTS)
