@@ -78,9 +78,12 @@ def prepare_jobs(
     for prompt, negative_prompt in dict.fromkeys((each.prompt, each.negative_prompt) for each in typed):
         for note in prompt_notes.input_notes({"prompt": prompt, "negative_prompt": negative_prompt}):
             report(Notice(note))
-    requests = [expand_prompts(request, report, sources) for request in requests]
+    expanded = []
     for request in requests:
-        prompt_notes.check_syntax(request)
+        expanded.append(expand_prompts(request, report, sources))
+        if expanded[-1] is not request:  # The tool that wrote a record accepted its prompts.
+            prompt_notes.check_syntax(expanded[-1])
+    requests = expanded
     stages = _Stages(listener, {} if models is None else models)
     loaded = [stages.load_inputs(JobDraft(request)) for request in requests]
     jobs = [build_job(stages.complete(draft)) for draft in loaded]

@@ -8,6 +8,7 @@ from artgen.errors import UsageError
 from artgen.events import Event, Notice
 from artgen.jobs.prompt_embedding_names import final_prompt_notes
 from artgen.jobs.prompt_expansion import PromptSources, apply_choices, choose_prompts, typed_prompts
+from artgen.jobs.prompt_notes import check_syntax, input_notes
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.prompt_syntax import escape
@@ -65,6 +66,8 @@ def expand_typed(request: Request, changes: Mapping[str, str], notes: list[str])
     sources = PromptSources()
     chosen = choose_prompts(typed_prompts(typed), request.seed or 0, sources)
     expanded = apply_choices(typed, chosen, add_note, sources)
+    check_syntax(expanded)
+    notes += input_notes({name: changes[name] for name in _PROMPTS if name in changes})
     texts = {name: ", ".join(filter(None, (getattr(request, name), getattr(expanded, name)))) for name in kept}
     templates = {_TEMPLATES[name]: getattr(recorded, _TEMPLATES[name]) for name in kept}
     facts = replace(expanded.expansion or recorded, **templates)

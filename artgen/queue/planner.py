@@ -183,7 +183,8 @@ class Planner:
         for job in self._expanded_jobs(plan, template, values, prompts, state, seeds):
             request = job.request.replace(unknown_fields=unknown_fields) if unknown_fields else job.request
             if isinstance(request, PromptRequest) and job.template.model is not None:
-                prompt_notes.check_syntax(request)
+                if state["expansion"] is None:
+                    prompt_notes.check_syntax(request)
                 prompt_checks.check_prompts(request, job.template.model)
                 plan.add_line_notes(entry, prompt_notes.prompt_notes(request, job.template.model))
                 plan.default_notes |= dict.fromkeys(prompt_checks.prompt_notes(request, job.template.model))

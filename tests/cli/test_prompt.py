@@ -162,3 +162,16 @@ def test_prompt_prints_a_table_on_a_terminal() -> None:
     lines = terminal.output.decode().splitlines()
     assert any("weight" in line and "tokens" in line for line in lines)
     assert any("1.3" in line and "red" in line for line in lines)
+
+
+def test_syntax_that_the_tool_of_a_record_accepted_is_not_refused() -> None:
+    Path("a.txt").write_text(
+        "2b (nier:automata), [a:b:1.5] <lora:x:1>\nNegative prompt: (bad:x,y)\n"
+        "Steps: 3, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64\n"
+    )
+    Path("a.json").write_text('{"artgen": "1", "prompt": "(red:abc)", "prompt_weights": "a1111", "seed": 1}')
+    for file in ("a.txt", "a.json"):
+        stderr = run("replay", file, "--set", "model=tiny", "--dry-run").stderr
+        assert "No number follows the colon" in stderr
+    refused = run("replay", "a.json", "--set", "model=tiny", "--set", "prompt=(red:abc)", "--dry-run", code=2)
+    assert "must be a number, not 'abc'" in refused.stderr
