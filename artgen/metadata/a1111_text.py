@@ -61,6 +61,8 @@ def split_a1111(text: str) -> A1111Text:
     also follow the prompt in the same line. Lines after the parameters (`Template: ...`) are fields of their own.
     """
     lines = textwrap.dedent(text.replace("\r\n", "\n").replace("\r", "\n")).strip().split("\n")
+    if all(line.startswith(">") for line in lines):  # quoted, as in a mail
+        lines = [line[1:].removeprefix(" ") for line in lines]
     index = _find_parameter_line(lines)
     if index == len(lines):
         whole = "\n".join(lines)
@@ -71,7 +73,8 @@ def split_a1111(text: str) -> A1111Text:
     if index == len(lines):
         return A1111Text(prompt, negative, (), has_negative)
     end = _end_of_parameters(lines, index)
-    pairs = (*parse_pairs("\n".join(lines[index:end])), *_following_fields(lines[end:]))
+    parameters = ", ".join(line.rstrip(" ,") for line in lines[index:end])
+    pairs = (*parse_pairs(parameters), *_following_fields(lines[end:]))
     return A1111Text(prompt, negative, pairs, True)
 
 
@@ -146,7 +149,7 @@ def _find_inline_parameters(text: str) -> int:
 def _split_prompts(lines: list[str]) -> tuple[str, str, bool]:
     """Return the prompts, and whether "Negative prompt:" starts a line."""
     for index, line in enumerate(lines):
-        if line.lstrip().startswith(NEGATIVE_PREFIX):
+        if line.lstrip()[: len(NEGATIVE_PREFIX)].lower() == NEGATIVE_PREFIX.lower():
             negative = [line.lstrip()[len(NEGATIVE_PREFIX) :], *lines[index + 1 :]]
             return "\n".join(lines[:index]).strip(), "\n".join(negative).strip(), True
     prompt, _, negative_text = "\n".join(lines).partition(f" {NEGATIVE_PREFIX}")

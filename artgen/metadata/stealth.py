@@ -13,14 +13,14 @@ from artgen.system.input_files import open_input
 
 _SIGNATURES = ("stealth_pnginfo", "stealth_pngcomp", "stealth_rgbinfo", "stealth_rgbcomp")
 _NUM_BITS = 8 * len(_SIGNATURES[0])
-_MAX_PIXELS = 1 << 26
+_MAX_PIXELS = 1 << 23
 _MAX_BYTES = 1 << 27
 
 
 def find_stealth_signature(path: Path) -> str:
     """Return the signature in the alpha channel or the colors of a PNG or WebP image; an empty text if it has none.
 
-    Images of more than 67 million pixels are not decoded.
+    Images of more than 8 million pixels are not decoded, which would take long.
     """
     try:
         with open_input(path, _MAX_BYTES) as file, warnings.catch_warnings():
