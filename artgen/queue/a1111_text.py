@@ -15,6 +15,8 @@ from artgen.metadata.a1111_lines import has_parameters
 from artgen.queue.entries import LINE_SETTINGS
 from artgen.spec.fields import describe_value
 
+MAX_LISTED_LORAS = 8
+
 _SET_OPTION = re.compile(r"--set (\w+)=")
 """Option of `replay` in a note, which is `--NAME` in a line of a prompt file."""
 
@@ -74,4 +76,7 @@ def caption_prompts(text: str, on_note: Callable[[str], None]) -> dict[str, Any]
         "The caption is a parameters text of AUTOMATIC1111: its prompt and negative prompt are used, and its other "
         "parameters are ignored."
     )
+    if external.loras:
+        names = ", ".join(describe_value(lora.name) for lora in external.loras[:MAX_LISTED_LORAS])
+        on_note(f"The LoRA tags of the caption are not used: {names}. Add --lora.")
     return prompts

@@ -85,8 +85,10 @@ class _Line:
         flag = option.flag
         if flag in self._dialect.settings:
             self._set(self._dialect.settings[flag], option, value_text)
-        elif flag in (self._dialect.ignored | self._dialect.detected_by) or (
-            flag in A1111.ignored and flag not in option_flags()
+        elif (
+            flag in self._dialect.ignored
+            or flag in self._dialect.detected_by
+            or (flag in A1111.ignored and flag not in option_flags())
         ):
             self._ignored.append(option)
         elif flag == "--batch-size":
@@ -167,7 +169,8 @@ def _find_options(text: str) -> Iterator[_Option]:
 
 def _is_detected(dialect: Dialect, options: list[_Option]) -> bool:
     return any(
-        option.flag in dialect.detected_by - option_flags().keys()
+        option.flag in dialect.detected_by
+        and option.flag not in option_flags()
         and (option.typed[0] == "-" or option.flag in _LONG_DASH_FLAGS)
         for option in options
     )
@@ -175,10 +178,11 @@ def _is_detected(dialect: Dialect, options: list[_Option]) -> bool:
 
 def _is_option(option: _Option, dialect: Dialect) -> bool:
     """Return whether a word is an option and not text of the prompt, as `-f1` and a long dash can be."""
-    known = dialect.settings.keys() | dialect.ignored | dialect.detected_by
-    if option.is_attached:
-        return option.flag in known or _takes_number(option.flag)
-    return option.typed[0] == "-" or option.flag in known
+    if option.typed[0] == "-" and not option.is_attached:
+        return True
+    if option.flag in dialect.settings or option.flag in dialect.ignored or option.flag in dialect.detected_by:
+        return True
+    return option.is_attached and _takes_number(option.flag)
 
 
 def _takes_number(flag: str) -> bool:

@@ -173,6 +173,15 @@ def test_parameters_text_beside_an_image_gives_its_prompts(text: str) -> None:
     assert "AUTOMATIC1111" in caption.note
 
 
+def test_lora_tags_of_a_caption_have_a_note() -> None:
+    Image.new("RGB", (16, 16)).save("photo.png")
+    Path("photo.txt").write_text(A1111_TEXT.replace("snow", "snow <lora:detail:0.5>"))
+    (entry,) = image_folders.read_image_folders([Path("photo.png")])
+    assert isinstance(entry, Entry)
+    assert "<lora" not in entry.setting_values["prompt"]
+    assert "'detail'" in entry.notes[1]
+
+
 def test_plain_caption_beside_an_image_is_unchanged() -> None:
     Image.new("RGB", (16, 16)).save("photo.png")
     Path("photo.txt").write_text("a red fox\nsteps: to the door, and more\n")
