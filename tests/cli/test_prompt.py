@@ -169,7 +169,9 @@ def test_syntax_that_the_tool_of_a_record_accepted_is_not_refused() -> None:
         "2b (nier:automata), [a:b:1.5] <lora:x:1>\nNegative prompt: (bad:x,y)\n"
         "Steps: 3, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64\n"
     )
-    Path("a.json").write_text('{"artgen": "1", "prompt": "(red:abc)", "prompt_weights": "a1111", "seed": 1}')
+    Path("a.json").write_text(
+        '{"artgen": "1", "task": "txt2img", "prompt": "(red:abc)", "prompt_weights": "a1111", "seed": 1}'
+    )
     for file in ("a.txt", "a.json"):
         stderr = run("replay", file, "--set", "model=tiny", "--dry-run").stderr
         assert "No number follows the colon" in stderr
