@@ -77,6 +77,6 @@ def caption_prompts(text: str, on_note: Callable[[str], None]) -> dict[str, Any]
         "parameters are ignored."
     )
     if external.loras:
-        names = ", ".join(describe_value(lora.name) for lora in external.loras[:MAX_LISTED_LORAS])
-        on_note(f"The LoRA tags of the caption are not used: {names}. Add --lora.")
+        listed = ", ".join(describe_value(lora.name) for lora in external.loras[:MAX_LISTED_LORAS])
+        on_note(f"The LoRA tags of the caption are not used: {listed}. Add --lora.")
     return prompts
