@@ -38,7 +38,7 @@ COMMAND_SUMMARIES = {
     "train": "Train a LoRA, all weights of a model, its autoencoder, or a new pixel-space model on a folder of images.",
     "reconstruct": "Encode and decode images with the autoencoder of a model, and measure the difference.",
     "sheet": "Arrange images on a labeled contact sheet.",
-    "info": "Print the metadata of images and LoRA files.",
+    "info": "Print the metadata of images, and of files of LoRAs and embeddings.",
     "replay": "Generate an image again from its metadata.",
     "models": "List, recommend, show, download, convert, verify, alias and remove models.",
     "schedulers": "List the schedulers and their aliases.",

@@ -38,7 +38,7 @@ def test_prompt_makes_the_choices_of_the_generation(monkeypatch: pytest.MonkeyPa
     Path("wildcards").mkdir()
     Path("wildcards/color.txt").write_text("red\nblue\ngreen\n")
     Path("styles").mkdir()
-    Path("styles/styles.csv").write_text("name,prompt,negative_prompt\nplain,{prompt} drawn,bad\n")
+    Path("styles/styles.csv").write_text("name,prompt,negative_prompt\nplain,{prompt} painted,bad\n")
     monkeypatch.setenv("ARTGEN_WILDCARD_FOLDER", "wildcards")
     monkeypatch.setenv("ARTGEN_STYLE_FOLDER", "styles")
     arguments = ("a __color__ {fox|dog|cat}", "--style", "plain", "-m", "tiny")

@@ -1,4 +1,4 @@
-"""The parser of prompts gives the published numbers of AUTOMATIC1111 and the weights of ComfyUI, in linear time."""
+"""Test the parser of prompts with the published numbers of AUTOMATIC1111 and the weights of ComfyUI, in linear time."""
 
 import contextlib
 import itertools
