@@ -8,7 +8,7 @@ without weights. Also writes the sheet `docs/images/prompt-weights.png`.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -106,7 +106,7 @@ def share_table(images: dict[tuple[str, str, float], list[Image.Image]]) -> tupl
                 f"| `{prompt.format('W')}` | {rule} | {' | '.join(cells)} | {falling} of {count} "
                 f"| {rising} of {count} |"
             )
-            data.append({"prompt": prompt, "rule": rule, "shares": {str(w): shares[w] for w in WEIGHTS}})
+            data.append({"prompt": prompt, "rule": rule, **_summary(shares, 2), "less": falling, "more": rising})
     names = " | ".join(f"W = {w:g}" for w in WEIGHTS)
     head = [f"| prompt | rule | {names} | less at 0.5 | more at 1.5 |", "|---|---|" + "---|" * (len(WEIGHTS) + 2)]
     return head + rows, data
@@ -122,10 +122,18 @@ def score_table(images: dict[tuple[str, str, float], list[Image.Image]]) -> tupl
         cells = [f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" for values in scores.values()]
         better = sum(high < low for low, high in zip(scores[0.5], scores[1.5], strict=True))
         rows.append(f"| `{prompt.format('W')}` | {text} | {' | '.join(cells)} | {better} of {len(scores[1.0])} |")
-        data.append({"prompt": prompt, "text": text, "scores": {str(w): values for w, values in scores.items()}})
+        data.append({"prompt": prompt, "text": text, **_summary(scores, 3), "lower": better})
     names = " | ".join(f"W = {w:g}" for w in SCORED_WEIGHTS)
     head = [f"| prompt | text | {names} | lower at 1.5 than at 0.5 |", "|---|---|" + "---|" * (len(SCORED_WEIGHTS) + 1)]
     return head + rows, data
+
+
+def _summary(values: Mapping[float, Sequence[float]], digits: int) -> dict[str, dict[str, float]]:
+    """Return the mean and the standard deviation at each weight, rounded."""
+    return {
+        "mean": {f"{weight:g}": round(float(np.mean(each)), digits) for weight, each in values.items()},
+        "deviation": {f"{weight:g}": round(float(np.std(each, ddof=1)), digits) for weight, each in values.items()},
+    }
 
 
 def _scores(detector: AnomalyDetector, images: Sequence[Image.Image]) -> list[float]:
