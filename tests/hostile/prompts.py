@@ -184,8 +184,8 @@ def wildcards(g: Grammar) -> Case:
         (folder / name).write_bytes(g.encoded(text))
     if g.chance(0.1):
         g.special_file(folder / "special.txt")
-    row = {"name": "x", "prompt": prompt(), "negative_prompt": prompt()}
-    (styles / "s.json").write_bytes(g.encoded(g.mutated_json([row])))
+    row = {"name": "x", "prompt": prompt()[:200], "negative_prompt": prompt()[:200]}
+    (styles / "s.json").write_bytes(g.encoded(f"[{g.mutated_json(row)}]"))
     (styles / "s.csv").write_bytes(g.encoded(csv(g).replace("seed", "name")))
     command = g.pick(
         (
