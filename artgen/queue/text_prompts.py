@@ -9,7 +9,7 @@ from artgen.errors import UsageError
 from artgen.metadata.a1111_lines import has_pasted_parameters, is_parameters_line, is_template_line
 from artgen.metadata.tools.json_tools import read_easydiffusion
 from artgen.queue.a1111_text import external_settings, parse_parameters
-from artgen.queue.entries import Entry, LineError
+from artgen.queue.entries import Entry, LineError, normal_key, setting_name
 from artgen.queue.job_settings import entry_or_error, parse_settings
 from artgen.queue.json_prompts import parse_json_file
 from artgen.queue.keys import Keys
@@ -21,11 +21,14 @@ _BULLET = re.compile(r"[-*+\u2022]\s+(?=\S)")
 _NUMBER = re.compile(r"(\d{1,6})[.)]\s+(?=\S)")
 _SEPARATOR = re.compile(r"([-=_*~])\1{2,}")
 _LABEL = re.compile(r"(?:(?:positive )?prompt|positive):", re.IGNORECASE)
-_NEGATIVE_LABEL = re.compile(r"negative(?: prompt)?:", re.IGNORECASE)
+_NEGATIVE_LABEL = re.compile(r"negative(?:[ _-]prompt)?:", re.IGNORECASE)
+_SETTING_LINE = re.compile(r"([A-Za-z][\w -]{1,30}):\s*(\S.{0,80})")
 _RECORD_LINE = re.compile(rb"^(?:Seed|Steps|Width|Guidance Scale): ", re.MULTILINE)
 """Line of a record of Easy Diffusion, which has one parameter per line."""
 _MAX_RECORD_BYTES = 1 << 16
 _HASHTAGS = re.compile(r"#\w+(?:\s+#\w+)+")
+MAX_COLUMNS = 50
+"""Maximum number of columns of a line that is compared with the header of a table."""
 
 
 @dataclass
@@ -124,6 +127,7 @@ def _parse_prompt(prompt: _Prompt, source: str, keys: Keys, on_note: Callable[[s
         if isinstance(value, dict):
             on_note("The line is JSON without the key 'prompt'. It is used as the prompt.")
             return {"prompt": text}
+    _note_other_content(text, on_note)
     values = parse_prompt_line(text.removeprefix("\\") if text.startswith("\\#") else text, on_note)
     if prompt.negative is not None:
         if "negative_prompt" in values:
@@ -131,6 +135,24 @@ def _parse_prompt(prompt: _Prompt, source: str, keys: Keys, on_note: Callable[[s
         values["negative_prompt"] = prompt.negative
         on_note("The line 'Negative prompt:' after the prompt is its negative prompt.")
     return values
+
+
+def _note_other_content(text: str, on_note: Callable[[str], None]) -> None:
+    """Give a note about a prompt that looks like a setting (`Steps: 20`) or like the header of a table."""
+    match = _SETTING_LINE.fullmatch(text)
+    if match and _is_setting(match[1]):
+        on_note(f"The prompt looks like the setting {match[1]!r}. Write settings as options, such as --steps 20.")
+    names = text.split(",")
+    if 1 < len(names) <= MAX_COLUMNS and "prompt" in map(normal_key, names) and all(map(_is_setting, names)):
+        on_note("The prompt looks like the header of a table. Rename the file to .csv.")
+
+
+def _is_setting(name: str) -> bool:
+    try:
+        setting_name(name)
+    except UsageError:
+        return False
+    return True
 
 
 def _group_lines(source: str, lines: Sequence[NumberedLine | LineError]) -> list[_Prompt | LineError]:

@@ -58,13 +58,26 @@ def test_text_file_gives_its_prompts(text: str, expected: list[str]) -> None:
         ('{"scene": "a fox"}', "without the key 'prompt'"),
         ("a fox\nNegative prompt: bad", "is its negative prompt"),
         (A1111_TEXT, "is one job"),
+        ("a fox\nSteps: 20", "looks like the setting 'Steps'"),
+        ("CFG scale: 7", "looks like the setting 'CFG scale'"),
+        ("prompt,Negative Prompt,steps\na fox,bad,3", "header of a table"),
     ],
 )
 def test_changed_text_has_a_note(text: str, note: str) -> None:
     assert note in notes("p.txt", text)
 
 
-@pytest.mark.parametrize("text", ["a fox", "a fox # tag", "# comment\n#a fox --steps 3\na cat", "a fox -- a cat"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a fox",
+        "a fox: a story",
+        "a prompt, a fox",
+        "a fox # tag",
+        "# comment\n#a fox --steps 3\na cat",
+        "a fox -- a cat",
+    ],
+)
 def test_plain_text_has_no_note(text: str) -> None:
     assert not notes("p.txt", text)
 
