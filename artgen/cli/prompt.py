@@ -14,6 +14,7 @@ from artgen.cli.positionals import read_prompt
 from artgen.errors import UsageError
 from artgen.events import Event, Notice
 from artgen.spec.settings import LoraSettings, PromptSettings, SeedSettings, StepsSettings
+from artgen.system.counts import counted
 from artgen.system.terminal import printable
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _facts(report: "PromptReport") -> Iterator[str]:
     request, expansion = report.request, report.expansion
     if report.model:
         yield f"model: {report.model}"
-    yield f"syntax: {request.prompt_weights}, {request.steps} steps"
+    yield f"syntax: {request.prompt_weights}, {counted(request.steps or 1, 'step')}"
     if expansion.choices:
         yield f"seed: {request.seed}"
     for name, values in (

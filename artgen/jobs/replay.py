@@ -24,7 +24,7 @@ from artgen.spec.records import from_record, record_notes
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, path_settings
 
-IGNORED_SETTINGS = ("guidance_scale", "negative_prompt", "clip_skip", "guidance_rescale")
+IGNORED_SETTINGS = ("guidance_scale", "negative_prompt", "long_prompt", "clip_skip", "guidance_rescale")
 """Settings that earlier versions of artgen, or other tools, recorded for models on which they have no effect."""
 
 

@@ -70,7 +70,11 @@ def read_metadata(path: Path) -> ImageMetadata:
         sidecar_record = _read_sidecar(path, notes)
         if sidecar_record is not None:
             record, source = sidecar_record, "sidecar"
-    external = read_external(raw.texts) or _read_comfy(raw.texts, notes)
+    external = read_external(raw.texts)
+    if external is None:
+        external = _read_comfy(raw.texts, notes)
+    elif record is None and raw.is_image and _comfy_graphs(raw.texts):
+        notes.append("The image also contains a graph of ComfyUI, which is not read.")
     if record is None and external is None and raw.is_image:
         external = _read_neighbor(path, notes)
     if record is None and external is None:
@@ -90,7 +94,13 @@ def _record_text(raw: RawTexts) -> str | None:
 
 
 def _read_comfy(texts: Mapping[str, str], notes: list[str]) -> ExternalRecord | None:
-    """Read the graphs of ComfyUI: PNG texts, EXIF texts that start with the name of the graph, or a JSON file."""
+    graphs = _comfy_graphs(texts)
+    prompt, workflow = (_parse_graph(graphs.get(name), notes) for name in ("prompt", "workflow"))
+    return parse_comfy(prompt, workflow)
+
+
+def _comfy_graphs(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return the graphs of ComfyUI: PNG texts, EXIF texts that start with the name of the graph, or a JSON file."""
     graphs = {name: texts[name] for name in ("prompt", "workflow") if name in texts}
     for value in (texts.get("Make", ""), texts.get("Model", ""), texts.get("ImageDescription", "")):
         name, colon, text = value.partition(":")
@@ -100,9 +110,7 @@ def _read_comfy(texts: Mapping[str, str], notes: list[str]) -> ExternalRecord | 
         graphs["prompt"] = text
     elif '"widgets_values"' in text or '"nodes"' in text:
         graphs["workflow"] = text
-    graphs = {name: text for name, text in graphs.items() if text.lstrip().startswith("{")}
-    prompt, workflow = (_parse_graph(graphs.get(name), notes) for name in ("prompt", "workflow"))
-    return parse_comfy(prompt, workflow)
+    return {name: text for name, text in graphs.items() if text.lstrip().startswith("{")}
 
 
 def _read_neighbor(path: Path, notes: list[str]) -> ExternalRecord | None:

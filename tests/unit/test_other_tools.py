@@ -309,3 +309,13 @@ def test_character_prompts_of_novelai_are_appended() -> None:
     assert record is not None
     assert (record.fields["prompt"], record.fields["negative_prompt"]) == ("a fox, an (owl:1.05)", "a house")
     assert "prompts of the characters" in record.notes[1]
+
+
+def test_a_graph_beside_a1111_text_is_named(tmp_path: Path) -> None:
+    graph = '{"1": {"class_type": "KSampler", "inputs": {}}}'
+    path = tools.write_png(
+        tmp_path / "both.png", {"parameters": "a fox\nSteps: 4, Sampler: Euler, Seed: 1", "prompt": graph}
+    )
+    found = metadata.read_metadata(path)
+    assert found.source == "a1111"
+    assert found.notes == ("The image also contains a graph of ComfyUI, which is not read.",)
