@@ -1,7 +1,7 @@
 """Find the embeddings that prompts name: `embedding:NAME`, and names of files of `embedding_folder`."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from artgen.errors import InputFileError, RefusedError
@@ -51,16 +51,20 @@ def apply_embeddings(
     if not found:
         return request, ()
     if any(prompts.values()):
-        for each in found:
-            if not any(token_pattern([each.token]).search(text) for text in prompts.values()):
-                listener(
-                    Notice(
-                        f"The embedding '{each.file.path.name}' has no effect: the prompts do not contain its token "
-                        f"'{each.token}'."
-                    )
-                )
+        for note in unused_embedding_notes(found, prompts.values()):
+            listener(Notice(note))
     changed = request.replace(**{name: text for name, text in prompts.items() if text != getattr(request, name)})
     return changed.replace(embedding=tuple(map(str, found))), tuple(map(str, optional))
+
+
+def unused_embedding_notes(embeddings: Iterable[EmbeddingRequest], prompts: Collection[str]) -> Iterator[str]:
+    """Yield a note for each embedding whose token final prompts do not contain."""
+    for each in embeddings:
+        if not any(token_pattern([each.token]).search(text) for text in prompts):
+            yield (
+                f"The embedding '{each.file.path.name}' has no effect: the prompts do not contain its token "
+                f"'{each.token}'."
+            )
 
 
 def final_prompt_notes(request: PromptRequest) -> list[str]:

@@ -12,6 +12,7 @@ from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.prompt_checks import shorten
 from artgen.spec.prompt_notes import syntax_notes
 from artgen.spec.prompt_syntax import Break, parse_weights, uses_edits
+from artgen.spec.prompt_weights import AND
 from artgen.spec.settings import SETTING_GROUPS, Setting, aliases_of, options_of
 
 LABELS = {"prompt": "prompt", "negative_prompt": "negative prompt"}
@@ -46,6 +47,8 @@ def prompt_notes(request: PromptRequest, model: ResolvedModel | None) -> Iterato
         text = getattr(request, name)
         if model is None or model.pipeline_entry.supports("prompt-syntax"):
             yield from syntax_notes(text, rule)
+            if name == "negative_prompt" and rule == "a1111" and AND.search(text):
+                yield "AND in the negative prompt is text, as in AUTOMATIC1111."
         elif unused := list(_unused_syntax(text, rule)):
             yield (
                 f"{model.pipeline_entry.title} models have no CLIP text encoder for weights. Without effect in the "

@@ -1,17 +1,21 @@
 """Expand the prompts that `--set` gives to a replay. The recorded prompts are final and are not looked up again."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from artgen.errors import UsageError
 from artgen.events import Event, Notice
-from artgen.jobs.prompt_embedding_names import final_prompt_notes
+from artgen.jobs.prompt_embedding_names import final_prompt_notes, unused_embedding_notes
 from artgen.jobs.prompt_expansion import PromptSources, apply_choices, choose_prompts, typed_prompts
 from artgen.jobs.prompt_notes import check_syntax, input_notes
+from artgen.registry.embeddings import resolve_embeddings
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.prompt_syntax import escape
+from artgen.spec.wildcard_choices import MAX_LABEL_CHARS, shorten_label
+from artgen.spec.wildcards import parse
 
 _PROMPTS = ("prompt", "negative_prompt")
 _TEMPLATES = {"prompt": "template", "negative_prompt": "negative_template"}
@@ -55,6 +59,8 @@ def expand_typed(request: Request, changes: Mapping[str, str], notes: list[str])
                 "recorded prompt_template as the prompt."
             )
         notes += final_prompt_notes(request)
+        if "embedding" in changes:
+            notes += _unused_embeddings(request)
         return request.replace(expansion=recorded)  # also the prompts of other tools' records are final
     kept = [name for name in _PROMPTS if name not in changes]
 
@@ -69,7 +75,46 @@ def expand_typed(request: Request, changes: Mapping[str, str], notes: list[str])
     check_syntax(expanded)
     notes += input_notes({name: changes[name] for name in _PROMPTS if name in changes})
     texts = {name: ", ".join(filter(None, (getattr(request, name), getattr(expanded, name)))) for name in kept}
-    templates = {_TEMPLATES[name]: getattr(recorded, _TEMPLATES[name]) for name in kept}
-    facts = replace(expanded.expansion or recorded, **templates)
+    facts = _with_recorded(expanded.expansion or PromptExpansion(), recorded, kept)
     embedding = tuple(dict.fromkeys((*request.embedding, *expanded.embedding)))
-    return expanded.replace(**texts, embedding=embedding, expansion=facts)
+    changed = expanded.replace(**texts, embedding=embedding, expansion=facts)
+    notes += _unused_embeddings(changed)
+    return changed
+
+
+def _unused_embeddings(request: PromptRequest) -> Iterator[str]:
+    prompts = [getattr(request, name) for name in _PROMPTS]
+    return unused_embedding_notes(resolve_embeddings(request.embeddings), prompts)
+
+
+def _with_recorded(expansion: PromptExpansion, recorded: PromptExpansion, kept: Sequence[str]) -> PromptExpansion:
+    """Return the expansion of typed prompts with the recorded facts about the other prompts."""
+    if not kept:
+        return expansion
+    return replace(
+        expansion,
+        **{_TEMPLATES[name]: getattr(recorded, _TEMPLATES[name]) for name in kept},
+        choices=(*_choices_of([getattr(recorded, _TEMPLATES[name]) for name in kept], recorded), *expansion.choices),
+        styles=tuple(dict.fromkeys((*recorded.styles, *expansion.styles))),
+    )
+
+
+def _choices_of(templates: Sequence[str], recorded: PromptExpansion) -> Iterator[str]:
+    """Yield the recorded choices of the wildcards and variants in templates, with the choices inside their options."""
+    own, known = _labels(templates), _labels([recorded.template, recorded.negative_template])
+    is_own = False
+    for choice in recorded.choices:
+        ends = [i for i, symbol in enumerate(choice[: MAX_LABEL_CHARS + 4]) if symbol == "="]
+        if label := next((choice[:end] for end in reversed(ends) if choice[:end] in known), None):
+            is_own = label in own
+        if is_own:
+            yield choice
+
+
+def _labels(templates: Iterable[str]) -> set[str]:
+    """Return the texts of the wildcards and variants of templates, as in recorded choices."""
+    labels: set[str] = set()
+    for template in templates:
+        with contextlib.suppress(UsageError):  # a changed record
+            labels |= {shorten_label(part.text) for part in parse(template) if not isinstance(part, str)}
+    return labels

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from artgen.spec.prompt_checks import iterate_values, shorten
 from artgen.spec.prompt_schedule import iterate_edits, parse_edits
-from artgen.spec.prompt_weights import AND, BREAK, parse_composition
+from artgen.spec.prompt_weights import AND, BREAK, Break, parse_a1111_weights, parse_composition
 
 HIGH_WEIGHT = 2
 MAX_EXAMPLES = 3
@@ -65,6 +65,8 @@ def _comfy_notes(text: str) -> Iterator[str]:
 def _a1111_notes(text: str) -> Iterator[str]:
     parts = parse_composition(text)
     for part in parts:
+        if isinstance(parse_a1111_weights(part.text)[-1], Break):
+            yield f"BREAK at the end of '{shorten(part.text)}' has no effect: no text follows it."
         round_depth, square_depth = _open_brackets(part.text)
         for name, depth, effect in (("(", round_depth, "raises"), ("[", square_depth, "lowers")):
             if depth:

@@ -117,7 +117,8 @@ class StyleFolder:
         files = [folder / name for name in names if Path(name).suffix.lower() in (".csv", ".json")]
         if len(files) > MAX_FILES:
             raise InputFileError(
-                f"Cannot read the style_folder '{folder}': the number of files is {len(files):,} (at most {MAX_FILES:,}).",
+                f"Cannot read the style_folder '{folder}': the number of files is {len(files):,} (at most "
+                f"{MAX_FILES:,}).",
                 "Set a folder that contains only styles.",
             )
         inside = []

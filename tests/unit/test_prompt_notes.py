@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import sample_images
 
-from artgen.jobs.prompt_notes import PROMPT_FILE_SUFFIXES, input_notes
+from artgen.jobs.prompt_notes import PROMPT_FILE_SUFFIXES, input_notes, prompt_notes
 from artgen.queue import prompt_files
 from artgen.spec.prompt_notes import syntax_notes
+from artgen.spec.requests import Txt2Img
 
 SYNTAX_NOTES = {
     "a (red:9) fox": "A weight above 2 often distorts the image: 'red' (9).",
@@ -30,6 +31,11 @@ SYNTAX_NOTES = {
     "x [a:b:c:3]": "Text with a lower weight: '[a:b:c:3]'.",
     "a (fox:1.2), [x], [a:b:3] [a|b] :) 16:9 \\(x\\) 8) BREAK c": "",
     "a fox, 4:3": "",
+    "a fox BREAK": "BREAK at the end of 'a fox BREAK' has no effect: no text follows it.",
+    "(a, BREAK )": "BREAK at the end of '(a, BREAK )' has no effect",
+    "a BREAK AND b": "BREAK at the end of 'a BREAK' has no effect",
+    "BREAK": "BREAK at the end of 'BREAK' has no effect",
+    "BREAK a BREAK b BREAKFAST": "",
     '{"a": "b"}': "",
 }
 
@@ -103,3 +109,11 @@ def test_prompts_that_look_like_other_inputs_get_a_note(text: str, setting: str)
 
 def test_the_suffixes_of_prompt_files_are_known() -> None:
     assert set(prompt_files.PROMPT_FILE_SUFFIXES) <= PROMPT_FILE_SUFFIXES
+
+
+@pytest.mark.parametrize(("rule", "is_noted"), [("a1111", True), ("none", False)])
+def test_and_in_the_negative_prompt_has_a_note(rule: str, is_noted: bool) -> None:
+    request = Txt2Img(prompt="a AND b", negative_prompt="c AND d", prompt_weights=rule)
+    note = "AND in the negative prompt is text, as in AUTOMATIC1111."
+    assert list(prompt_notes(request, None)) == ([note] if is_noted else [])
+    assert not list(prompt_notes(request.replace(negative_prompt="sand ANDY"), None))
