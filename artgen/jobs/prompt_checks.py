@@ -8,7 +8,8 @@ from artgen.jobs.prompt_plan import prompt_plan
 from artgen.registry import ResolvedModel, diffusers_folder
 from artgen.spec import prompt_syntax
 from artgen.spec.base_requests import PromptRequest
-from artgen.spec.prompt_schedule import Edit, iterate_edits, parse_edits
+from artgen.spec.prompt_checks import excerpt
+from artgen.spec.prompt_schedule import iterate_edits, parse_edits
 from artgen.spec.prompt_syntax import Break
 from artgen.system.counts import counted
 
@@ -110,12 +111,8 @@ def _schedule_notes(text: str, request: PromptRequest) -> Iterator[str]:
     for edit in iterate_edits(parse_edits(text)):
         if edit.when is None:
             if len(edit.options) > executed:
-                yield f"Not all texts of '{_shown(edit)}' are used: {run}."
+                yield f"Not all texts of '{excerpt(edit.source)}' are used: {run}."
         elif (last := edit.last_steps(steps)[0]) < 1:
-            yield f"The first text of '{_shown(edit)}' is not used: it ends before step 1."
+            yield f"The first text of '{excerpt(edit.source)}' is not used: it ends before step 1."
         elif last >= executed:
-            yield f"'{_shown(edit)}' does not change: its first text ends at step {last}, and {run}."
-
-
-def _shown(edit: Edit) -> str:
-    return edit.source if len(edit.source) <= 60 else f"{edit.source[:57]}..."
+            yield f"'{excerpt(edit.source)}' does not change: its first text ends at step {last}, and {run}."

@@ -12,7 +12,7 @@ from artgen.registry.embeddings import EmbeddingRequest
 from artgen.registry.resolved import ResolvedModel
 from artgen.spec import config
 from artgen.spec.base_requests import PromptRequest
-from artgen.spec.embedding import parse_embedding, token_pattern
+from artgen.spec.embedding import parse_embedding, token_pattern, unescape_brackets
 
 # ComfyUI ends a name at white space; artgen also ends it at a comma and at characters of the syntax of prompts.
 _NAME_PATTERN = re.compile(r"(?<!\w)embedding:([^\s,()\[\]{}<>|:]++)", re.IGNORECASE)
@@ -129,7 +129,7 @@ def _add_bare(
     pattern = token_pattern([*names, *tokens])
     for text in prompts.values():
         for match in pattern.finditer(text):
-            word = re.sub(r"\\([()\[\]\\])", r"\1", match[0])
+            word = unescape_brackets(match[0])
             if word.casefold() in tokens or word.casefold() in added:
                 continue
             try:

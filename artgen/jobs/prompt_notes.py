@@ -9,9 +9,9 @@ from artgen.images import IMAGE_SUFFIXES
 from artgen.registry import ResolvedModel
 from artgen.spec import prompt_syntax
 from artgen.spec.base_requests import PromptRequest, Request
-from artgen.spec.prompt_checks import shorten
+from artgen.spec.prompt_checks import excerpt
 from artgen.spec.prompt_notes import syntax_notes
-from artgen.spec.prompt_syntax import Break, parse_weights, uses_edits
+from artgen.spec.prompt_syntax import Break, edit_names, parse_weights
 from artgen.spec.prompt_weights import AND
 from artgen.spec.settings import SETTING_GROUPS, Setting, aliases_of, options_of
 
@@ -62,11 +62,11 @@ def _unused_syntax(text: str, rule: str) -> Iterator[str]:
     parts = parse_weights(text, rule)
     weighted = [part for part in parts if not isinstance(part, Break) and part.weight != 1]
     if weighted:
-        yield f"the weight of '{shorten(weighted[0].text)}'"
+        yield f"the weight of '{excerpt(weighted[0].text)}'"
     if any(isinstance(part, Break) for part in parts):
         yield "BREAK"
     if rule == "a1111":
-        yield from uses_edits(text)
+        yield from edit_names(text)
 
 
 def input_notes(prompts: Mapping[str, str]) -> Iterator[str]:
@@ -86,7 +86,7 @@ def _option_notes(text: str, label: str) -> Iterator[str]:
     for match in _OPTION.finditer(text):
         long, short, value = match.groups()
         flag = f"--{long.replace('_', '-').lower()}" if long else f"-{short}"
-        shown = shorten(match[0])
+        shown = excerpt(match[0])
         if flag in _options() and (long or value):
             known.append(shown)
         elif long and OTHER_OPTIONS.fullmatch(flag[2:]):

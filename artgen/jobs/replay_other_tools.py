@@ -210,6 +210,10 @@ def _find_embeddings(path: Path, external: ExternalRecord) -> tuple[list[str], l
                 f"The embedding {each.name!r} was not found, or has another hash. Its name is text. To use it, add "
                 "--set embedding=PATH."
             )
+    if len(external.embeddings) > MAX_FILES:
+        notes.append(
+            f"The metadata names {len(external.embeddings):,} embeddings; only the first {MAX_FILES} are searched."
+        )
     return found, notes
 
 

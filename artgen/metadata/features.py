@@ -11,7 +11,7 @@ _SUPPORTED: Mapping[str, str] = MappingProxyType(
         "refiner": "To use a refiner, add --set refiner=MODEL.",
         "hires fix": "The image before the second pass is generated; `artgen upscale` enlarges it.",
         "input image": "To use the input image, add --set image=PATH.",
-        "perturbed attention guidance": "To use it, add --set pag_scale=SCALE.",
+        "perturbed-attention guidance": "To use it, add --set pag_scale=SCALE.",
         "adaptive projected guidance": "To use it, add --set guide=apg.",
         "CFG-Zero*": "To use it, add --set guide=zero-star.",
         "mask": "To repaint a masked area, add --set image=PATH --set mask=PATH.",

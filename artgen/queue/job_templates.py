@@ -56,6 +56,11 @@ class JobTemplates:
         self._shape_ids: dict[tuple[Any, ...], int] = {}
 
     def find(self, setting_values: dict[str, Any]) -> JobTemplate:
+        """Return the template of settings without prompts, and create it in the first call.
+
+        Raises:
+            ArtgenError: the settings are not valid. Later calls with the same settings raise the same error.
+        """
         key: tuple[Any, ...] = tuple(sorted(setting_values.items(), key=lambda item: item[0]))
         try:
             found = self._templates.get(key)

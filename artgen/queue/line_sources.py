@@ -14,7 +14,7 @@ MAX_PROMPT_FILE_BYTES = 64 * 2**20
 NumberedLine = tuple[int, str]
 
 
-def read_lines_of(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
     """Return the content of a prompt file with LF at the end of each line. `-` is stdin.
 
     Raises:

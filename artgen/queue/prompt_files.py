@@ -12,7 +12,7 @@ from artgen.images import IMAGE_SUFFIXES
 from artgen.queue.entries import LINE_SETTINGS, MAX_JOBS, Entry, LineError
 from artgen.queue.json_prompts import parse_json_file, parse_jsonl
 from artgen.queue.keys import Keys
-from artgen.queue.line_sources import read_lines_of
+from artgen.queue.line_sources import read_content
 from artgen.queue.table_prompts import parse_csv, parse_tsv
 from artgen.queue.text_prompts import parse_text
 from artgen.spec.lora import parse_lora
@@ -42,7 +42,7 @@ def read_prompt_file(path: Path, ignore_columns: str | None = None) -> Iterator[
             f"Cannot read '{path}' as a prompt file: its suffix is unknown.",
             f"Prompt files: {', '.join(PROMPT_FILE_SUFFIXES)}. Images: {', '.join(sorted(IMAGE_SUFFIXES))}.",
         )
-    items: Iterator[Entry | LineError] = _PARSERS[suffix](source, read_lines_of(path), Keys.parse(ignore_columns))
+    items: Iterator[Entry | LineError] = _PARSERS[suffix](source, read_content(path), Keys.parse(ignore_columns))
     items = itertools.islice(items, MAX_JOBS + 1)  # the planner reports the limit
     folder = Path() if str(path) == STDIN else path.parent
     for item in items:

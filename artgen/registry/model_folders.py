@@ -5,6 +5,7 @@ subfolders of `FOLDER_NAMES`, or any other folder with model files. Files that a
 the hub are in `own_folder`, which has the same subfolders.
 """
 
+import difflib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,17 @@ def iter_files(kind: Kind) -> Iterator[FoundFile]:
             if (real_path := os.path.realpath(file.path)) not in seen:
                 seen.add(real_path)
                 yield file
+
+
+def similar_names_hint(kind: Kind, name: str) -> str:
+    """Return a hint with similar names of files of a kind, else as `other_kind_hint`; empty if there is none."""
+    # In a dictionary, the last value of a key has precedence: the shortest path.
+    files = sorted(iter_files(kind), key=lambda file: -file.name.count("/"))
+    known = {PurePosixPath(file.stem).name.casefold(): file.stem for file in files}
+    similar = difflib.get_close_matches(name.removesuffix(".safetensors").casefold(), known, n=3)
+    if similar:
+        return f"Did you mean {' or '.join(known[key] for key in similar)}?"
+    return other_kind_hint(kind, name)
 
 
 def other_kind_hint(kind: Kind, name: str) -> str:

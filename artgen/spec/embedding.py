@@ -101,12 +101,17 @@ def token_pattern(tokens: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(alternatives) or r"(?!)", re.IGNORECASE)
 
 
+def unescape_brackets(text: str) -> str:
+    """Return a text without the backslashes before its brackets and backslashes."""
+    return re.sub(r"\\([()\[\]\\])", r"\1", text)
+
+
 def replace_tokens(text: str, tokens: Iterable[str], replacement: Callable[[str], str]) -> str:
     """Return a prompt in which `replacement(token)` takes the place of each token."""
     by_name = {token.casefold(): token for token in tokens}
 
     def replace(match: re.Match[str]) -> str:
         found = match[0].casefold()
-        return replacement(by_name.get(found) or by_name[re.sub(r"\\([()\[\]\\])", r"\1", found)])
+        return replacement(by_name.get(found) or by_name[unescape_brackets(found)])
 
     return token_pattern(by_name.values()).sub(replace, text)

@@ -1,4 +1,4 @@
-"""Check the syntax of prompts, and find parts that probably have another meaning than their author intended."""
+"""Check the syntax of prompts: weights, brackets, and the numbers of `[from:to:when]`."""
 
 import re
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from artgen.spec.prompt_weights import (
 
 MAX_WEIGHT = 1000
 """Larger weights overflow in float16."""
+MAX_EXCERPT_CHARS = 60
 
 A1111_WEIGHT = re.compile(r"[+-]?[.0-9]+")
 NUMBER_START = re.compile(r"[+-]?[.,]?\d")
@@ -79,8 +80,8 @@ def check_syntax(text: str, rule: str) -> None:
     for value in iterate_values(text):
         if value.weight(rule) is None and value.is_invalid():
             raise _syntax_error(
-                f"The weight of '{shorten(value.text)}' must be a number, not '{shorten(value.value)}'.",
-                rf"Write ({shorten(value.text)}:1.2) for a weight, and \( for a bracket that is text.",
+                f"The weight of '{excerpt(value.text)}' must be a number, not '{excerpt(value.value)}'.",
+                rf"Write ({excerpt(value.text)}:1.2) for a weight, and \( for a bracket that is text.",
             )
     weighted = [(each.text, each.weight) for each in parts if isinstance(each, WeightedText)]
     if rule == "a1111":
@@ -88,14 +89,14 @@ def check_syntax(text: str, rule: str) -> None:
     for part, weight in weighted:
         if not abs(weight) <= MAX_WEIGHT:
             raise _syntax_error(
-                f"The weight of '{shorten(part)}' must be at most {MAX_WEIGHT}, not {weight:g}.",
+                f"The weight of '{excerpt(part)}' must be at most {MAX_WEIGHT}, not {weight:g}.",
                 "Weights from 0.5 to 1.5 are usual.",
             )
     if rule == "a1111":
         for edit in iterate_edits(parse_edits(text)):
             if edit.when is not None and "." in edit.when and float(edit.when) > 1:
                 raise _syntax_error(
-                    f"The last number of '{shorten(edit.source)}' must be a step or a fraction below 1, not "
+                    f"The last number of '{excerpt(edit.source)}' must be a step or a fraction below 1, not "
                     f"{edit.when}.",
                     "Write [from:to:0.5] for half of the steps, or [from:to:10] for step 10.",
                 )
@@ -105,6 +106,6 @@ def _syntax_error(message: str, hint: str) -> UsageError:
     return UsageError(message, f"{hint} --prompt-weights none uses the prompt as plain text.")
 
 
-def shorten(text: str) -> str:
-    """Return the start of a text for a message."""
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def excerpt(text: str) -> str:
+    """Return a text for a message: its start with `...` if it has more than `MAX_EXCERPT_CHARS` characters."""
+    return text if len(text) <= MAX_EXCERPT_CHARS else f"{text[: MAX_EXCERPT_CHARS - 3]}..."

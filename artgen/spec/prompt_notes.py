@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 
-from artgen.spec.prompt_checks import iterate_values, shorten
+from artgen.spec.prompt_checks import excerpt, iterate_values
 from artgen.spec.prompt_schedule import iterate_edits, parse_edits
 from artgen.spec.prompt_weights import AND, BREAK, Break, parse_a1111_weights, parse_composition
 
@@ -29,12 +29,12 @@ def syntax_notes(text: str, rule: str) -> Iterator[str]:
     values = list(iterate_values(text))
     high = (value for value in values if abs(value.weight(rule) or 0) > HIGH_WEIGHT)
     yield from _note(
-        (f"'{shorten(value.text) or f'(:{value.value})'}' ({value.weight(rule):g})" for value in high),
+        (f"'{excerpt(value.text) or f'(:{value.value})'}' ({value.weight(rule):g})" for value in high),
         lambda listed: f"A weight above {HIGH_WEIGHT} often distorts the image: {listed}.",
     )
     texts = (value for value in values if value.weight(rule) is None)
     yield from _note(
-        (f"'({shorten(value.text)}:{shorten(value.value)})'" for value in texts),
+        (f"'({excerpt(value.text)}:{excerpt(value.value)})'" for value in texts),
         lambda listed: rf"No number follows the colon, which is text: {listed}. Write (word:1.2) for a weight.",
     )
     yield from _note(
@@ -58,7 +58,7 @@ def _note(examples: Iterator[str], message: Callable[[str], str]) -> Iterator[st
 def _comfy_notes(text: str) -> Iterator[str]:
     names = ["BREAK"] if BREAK.search(text) else []
     names += ["AND"] if AND.search(text) else []
-    names += [f"'{shorten(edit.source)}'" for edit in iterate_edits(parse_edits(text))]
+    names += [f"'{excerpt(edit.source)}'" for edit in iterate_edits(parse_edits(text))]
     yield from _note(iter(names), lambda listed: f"Text with --prompt-weights comfy, as in ComfyUI: {listed}.")
 
 
@@ -66,12 +66,12 @@ def _a1111_notes(text: str) -> Iterator[str]:
     parts = parse_composition(text)
     for part in parts:
         if isinstance(parse_a1111_weights(part.text)[-1], Break):
-            yield f"BREAK at the end of '{shorten(part.text)}' has no effect: no text follows it."
+            yield f"BREAK at the end of '{excerpt(part.text)}' has no effect: no text follows it."
         round_depth, square_depth = _open_brackets(part.text)
         for name, depth, effect in (("(", round_depth, "raises"), ("[", square_depth, "lowers")):
             if depth:
                 yield (
-                    f"'{name}' without a closing bracket {effect} the weight of the rest of '{shorten(part.text)}'. "
+                    f"'{name}' without a closing bracket {effect} the weight of the rest of '{excerpt(part.text)}'. "
                     rf"Write \{name} for a bracket that is text."
                 )
     lone = (match["lone"] for match in _LONE_BACKSLASH.finditer(text) if match["lone"] is not None)
@@ -98,7 +98,7 @@ def _open_brackets(text: str) -> tuple[int, int]:
 def _edit_notes(text: str) -> Iterator[str]:
     like_edits = (match[0] for match in _LIKE_EDIT.finditer(text) if match[1] and ":" in match[1])
     yield from _note(
-        (f"'{shorten(source)}'" for source in like_edits if not any(iterate_edits(parse_edits(source)))),
+        (f"'{excerpt(source)}'" for source in like_edits if not any(iterate_edits(parse_edits(source)))),
         lambda listed: (
             f"Text with a lower weight: {listed}. Write [from:to:0.5] to change the prompt after half of the steps."
         ),

@@ -6,7 +6,7 @@ text of each range of steps, and `parse_weights` returns the weights of one text
 
 import re
 
-from artgen.spec.prompt_checks import check_syntax, shorten
+from artgen.spec.prompt_checks import check_syntax, excerpt
 from artgen.spec.prompt_schedule import ScheduledText, iterate_edits, parse_edits, parse_schedule
 from artgen.spec.prompt_weights import (
     AND,
@@ -24,13 +24,13 @@ __all__ = [
     "WeightedPrompt",
     "WeightedText",
     "check_syntax",
+    "edit_names",
     "escape",
     "has_syntax",
     "parse_composition",
     "parse_schedule",
     "parse_weights",
     "plain_text",
-    "uses_edits",
 ]
 
 KEYWORD = re.compile(r"\b(?:BREAK|AND)\b")
@@ -67,10 +67,10 @@ def plain_text(text: str, rule: str) -> str:
     return "".join(" " if isinstance(part, Break) else part.text for part in parts)
 
 
-def uses_edits(text: str) -> tuple[str, ...]:
-    """Return the first edit of a prompt, and AND, if it contains them."""
+def edit_names(text: str) -> tuple[str, ...]:
+    """Return texts for messages: the first edit of a prompt in quotes, and AND; only what the prompt contains."""
     edit = next(iterate_edits(parse_edits(text)), None)
-    return (*([f"'{shorten(edit.source)}'"] if edit else []), *(["AND"] if AND.search(text) else []))
+    return (*([f"'{excerpt(edit.source)}'"] if edit else []), *(["AND"] if AND.search(text) else []))
 
 
 def has_syntax(text: str, rule: str) -> bool:
@@ -81,4 +81,4 @@ def has_syntax(text: str, rule: str) -> bool:
     """
     if parse_weights(text, rule) != (WeightedText(text, 1.0),):
         return True
-    return rule == "a1111" and bool(uses_edits(text))
+    return rule == "a1111" and bool(edit_names(text))

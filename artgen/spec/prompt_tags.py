@@ -52,7 +52,7 @@ def find_tags(text: str) -> Iterator[PromptTag]:
 
 
 def unclosed_tags(text: str) -> list[str]:
-    """Return the begins of LoRA tags that lack their `>`."""
+    """Return the texts of LoRA tags without the closing `>`."""
     return [match[0].removesuffix("<") for match in _UNCLOSED_PATTERN.finditer(text)]
 
 

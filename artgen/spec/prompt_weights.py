@@ -43,8 +43,8 @@ class WeightedPrompt:
 def parse_composition(text: str) -> tuple[WeightedPrompt, ...]:
     """Split a prompt at AND, and return the parts with their weights: `a AND b :0.6`.
 
-    A prompt without AND is returned unchanged with weight 1: there, a number after the last colon is text. In
-    AUTOMATIC1111 it is a weight there, too.
+    A prompt without AND is returned unchanged with weight 1: a number after its last colon is text. In AUTOMATIC1111,
+    this number is a weight also without AND.
     """
     parts = AND.split(text)
     if len(parts) == 1:

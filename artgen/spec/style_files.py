@@ -79,7 +79,7 @@ class StyleFolder:
         return found
 
     def find(self, name: str) -> Style:
-        """Return the style with a name; the case and dashes are ignored if no name is equal.
+        """Return the style with a name. If no name is equal, case, dashes and underscores are ignored.
 
         Raises:
             UsageError: no style has the name.

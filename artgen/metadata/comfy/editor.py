@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from artgen.metadata.comfy.graph import MAX_NODES, Graph, Link, Node
 from artgen.metadata.comfy.widgets import widget_inputs
+from artgen.metadata.json_texts import object_value
 
 MUTED, BYPASSED = 2, 4
 MAX_NESTED_SUBGRAPHS = 8
@@ -64,10 +65,10 @@ def read_workflow_graph(workflow: object) -> Graph:
     inner = workflow.get("workflow")
     if isinstance(inner, dict) and "nodes" not in workflow:
         return read_workflow_graph(inner)
-    definitions = _dict(workflow.get("definitions")).get("subgraphs")
+    definitions = object_value(workflow.get("definitions")).get("subgraphs")
     draft = _Draft(
         {str(item.get("id")): item for item in _dicts(definitions)},
-        _dict(_dict(workflow.get("extra")).get("groupNodes")),
+        object_value(object_value(workflow.get("extra")).get("groupNodes")),
     )
     _add_scope(draft, workflow, "", 0)
     draft.sources |= {link: draft.setters.get(name) for link, name in draft.getters.items()}
@@ -172,7 +173,7 @@ def _promoted_widgets(item: dict[str, object]) -> dict[str, dict[str, object]]:
     """Return inner node id -> values of the widgets that a subgraph shows; the id "-1" is an input."""
     values = item.get("widgets_values")
     values = values if isinstance(values, list) else []
-    proxies = _dict(item.get("properties")).get("proxyWidgets")
+    proxies = object_value(item.get("properties")).get("proxyWidgets")
     if isinstance(proxies, list) and proxies:
         names = [(str(pair[0]), str(pair[1])) for pair in proxies if isinstance(pair, list) and len(pair) >= 2]
     else:
@@ -194,7 +195,7 @@ def _with_widgets(node: dict[str, object], changes: Mapping[str, object]) -> dic
 
 def _add_group(draft: _Draft, item: dict[str, object], linked: Mapping[str, Link], key: str) -> None:
     """Add the nodes of a group node, the predecessor of subgraphs. Its links name nodes by their index."""
-    definition = _dict(draft.groups.get(str(item.get("type"))[9:]))
+    definition = object_value(draft.groups.get(str(item.get("type"))[9:]))
     if not draft.take(definition.get("nodes"), definition.get("links"), definition.get("external")):
         return
     nodes = _dicts(definition.get("nodes"))[:MAX_NODES]
@@ -273,10 +274,6 @@ def _link_entries(value: object) -> Iterable[list[object]]:
 
 def _slot(value: object) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
-
-
-def _dict(value: object) -> dict[str, object]:
-    return value if isinstance(value, dict) else {}
 
 
 def _dicts(value: object) -> list[dict[str, object]]:

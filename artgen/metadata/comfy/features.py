@@ -29,7 +29,7 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("refiner", r"sdxlrefiner", ("ascore",)),
     ("adaptive projected guidance", r"^apg", ("eta", "norm_threshold", "momentum")),
     ("CFG-Zero*", r"cfgzerostar", ()),
-    ("perturbed attention guidance", r"perturbedattention|^pag", ("scale",)),
+    ("perturbed-attention guidance", r"perturbedattention|^pag", ("scale",)),
     ("upscale model", r"upscalewithmodel|ultimatesdupscale", ("model_name", "upscale_by")),
     ("face restoration", r"facerestor|reactor|gfpgan|codeformer", ()),
     ("detailer", r"detailer", ()),

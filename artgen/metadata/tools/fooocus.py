@@ -1,4 +1,4 @@
-"""Read the JSON of Fooocus. The text of its scheme `a1111` is read by `a1111_record`.
+"""Read the JSON of Fooocus. The module `a1111` reads the text of its scheme `a1111`.
 
 sd-parsers reads only complete records of recent versions, and neither LoRAs nor the resolved styles; this module reads
 them.

@@ -1,8 +1,8 @@
 """Read metadata with the parsers of the package sd-parsers.
 
 Only its parsers are used, with texts that artgen extracted: its extractors have no size limit and cache the last image
-by its address in memory. The size of the texts is limited before, JSON is checked with `parse_json`, and all exceptions
-of the package are converted to None.
+by its address in memory. Before a parser is called, this module checks the size of the texts and parses JSON with
+`parse_json`. An exception of the package means that the metadata is not readable: the result is None.
 """
 
 from collections.abc import Mapping

@@ -24,7 +24,7 @@ def convert_novelai(text: str) -> str:
     parts = []
     for fragment, weight in _novelai_parts(text[:MAX_CONVERTED_CHARS]):
         head, body, tail = _split_space(fragment)
-        parts.append(fragment_text(head, body, tail, weight))
+        parts.append(_fragment_text(head, body, tail, weight))
     return "".join(parts)
 
 
@@ -43,7 +43,7 @@ def _novelai_parts(text: str) -> Iterator[tuple[str, float]]:
         yield text[position:], factor * NOVELAI_FACTOR**level
 
 
-def fragment_text(head: str, body: str, tail: str, weight: float) -> str:
+def _fragment_text(head: str, body: str, tail: str, weight: float) -> str:
     """Return a text of AUTOMATIC1111 with a weight; spaces stay outside of the brackets."""
     escaped = escape(body)
     if not body or abs(weight - 1) < 5e-4:

@@ -1,6 +1,5 @@
 """Find the file of an embedding by path, by name in the user's folders, or by its recorded hash."""
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -49,15 +48,11 @@ def find_named(name: str) -> Path:
     """
     if found := model_folders.find("embedding", name):
         return found
-    raise InputFileError(f"Cannot find the embedding {name!r}.", _similar_names_hint(name))
+    raise InputFileError(f"Cannot find the embedding {name!r}.", _unknown_name_hint(name))
 
 
-def _similar_names_hint(name: str) -> str:
-    known = {Path(file.stem).name.casefold(): file.stem for file in model_folders.iter_files("embedding")}
-    similar = difflib.get_close_matches(name.removesuffix(EMBEDDING_SUFFIX).casefold(), known, n=3)
-    if similar:
-        return f"Did you mean {' or '.join(known[key] for key in similar)}?"
-    if hint := model_folders.other_kind_hint("embedding", name):
+def _unknown_name_hint(name: str) -> str:
+    if hint := model_folders.similar_names_hint("embedding", name):
         return hint
     if Path(name).name != name:
         return "Give the path of a file outside your folders with --embedding PATH:TOKEN."

@@ -1,6 +1,5 @@
 """Find a LoRA file by path, or by name in the user's `lora_folder` and `model_folders`."""
 
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,17 +43,11 @@ def find_lora(name: str) -> Path:
         reject_pickle(path)
     if found := model_folders.find("lora", name):
         return found
-    raise InputFileError(f"Cannot find the LoRA {name!r}.", _similar_names_hint(name))
+    raise InputFileError(f"Cannot find the LoRA {name!r}.", _unknown_name_hint(name))
 
 
-def _similar_names_hint(name: str) -> str:
-    # In a dictionary, the last value of a key has precedence: the shortest path.
-    files = sorted(model_folders.iter_files("lora"), key=lambda file: -file.name.count("/"))
-    known = {Path(file.stem).name.casefold(): file.stem for file in files}
-    similar = difflib.get_close_matches(name.removesuffix(LORA_SUFFIX).casefold(), known, n=3)
-    if similar:
-        return f"Did you mean {' or '.join(known[key] for key in similar)}?"
-    if hint := model_folders.other_kind_hint("lora", name):
+def _unknown_name_hint(name: str) -> str:
+    if hint := model_folders.similar_names_hint("lora", name):
         return hint
     if Path(name).name != name:
         return "Check the path."
