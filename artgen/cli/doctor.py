@@ -124,6 +124,7 @@ def _prompt_folder(name: str) -> str:
 
 
 def _exists(folder: Path | None) -> bool:
+    """Return whether a folder exists; also True if it is unset."""
     return folder is None or os.path.isdir(folder)  # noqa: PTH112 - Path.is_dir raises
 
 

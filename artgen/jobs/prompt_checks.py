@@ -47,7 +47,7 @@ def _check_composition(request: PromptRequest, model: ResolvedModel) -> None:
         )
     if pag_scale(request, entry) > 0:
         raise UsageError(
-            "Cannot combine prompts with AND with perturbed-attention guidance.",
+            "Cannot combine prompts with AND if perturbed-attention guidance is used.",
             f"Use --pag-scale 0. {_PLAIN_HINT}",
             settings=("pag_scale",),
         )

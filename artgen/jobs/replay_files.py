@@ -9,13 +9,16 @@ from artgen.errors import InputFileError, UsageError
 from artgen.registry import embeddings as embedding_files
 from artgen.registry import lora as lora_files
 from artgen.registry.hashes import compute_sha256
-from artgen.spec.embedding import parse_embedding
-from artgen.spec.lora import parse_lora
+from artgen.spec.embedding import EmbeddingSpec, parse_embedding
+from artgen.spec.lora import LoraSpec, parse_lora
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import path_settings
 
-SET_EMBEDDING_HINT = "Set the embeddings: --set embedding=PATH:TOKEN. To generate without them: --set embedding="
-SET_LORA_HINT = "Set the LoRAs: --set lora=PATH:0.8. To generate without LoRAs: --set lora="
+_LABELS = {"lora": "LoRA", "embedding": "embedding"}
+_SET_HINTS = {
+    "lora": "Set the LoRAs: --set lora=PATH:0.8. To generate without LoRAs: --set lora=",
+    "embedding": "Set the embeddings: --set embedding=PATH:TOKEN. To generate without them: --set embedding=",
+}
 
 
 def find_inputs(path: Path, record: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, str]:
@@ -48,12 +51,7 @@ def find_loras(path: Path, record: Mapping[str, Any]) -> list[str]:
     Raises:
         InputFileError: a LoRA is missing or has another hash, or the record is invalid.
     """
-    loras, digests = record.get("lora") or [], record.get("lora_sha256") or []
-    if not isinstance(loras, list) or not isinstance(digests, list) or len(loras) != len(digests):
-        raise InputFileError(
-            f"Cannot replay '{path}': its record is invalid. The LoRAs and their hashes do not match.", SET_LORA_HINT
-        )
-    return [find_lora(path, str(text), str(digest)) for text, digest in zip(loras, digests, strict=True)]
+    return [find_lora(path, text, digest) for text, digest in _recorded_files(path, record, "lora")]
 
 
 def find_lora(path: Path, text: str, digest: str) -> str:
@@ -70,17 +68,10 @@ def find_lora(path: Path, text: str, digest: str) -> str:
     try:
         lora = parse_lora(text)
     except UsageError as error:
-        raise InputFileError(
-            f"Cannot replay '{path}': its record is invalid. {error.message}", SET_LORA_HINT
-        ) from error
+        raise _invalid_record_error(path, "lora", error.message) from error
     match = lora_files.find_recorded(lora.name, digest, (path.parent, Path()))
     if match is None:
-        raise InputFileError(
-            f"Cannot replay '{path}': its LoRA {lora.file_name!r} (SHA-256 {digest[:10]}...) is not next to the image, "
-            "in the current folder, in your lora_folder or where it was used before. A file with the same name and "
-            "other contents is not used.",
-            f"Set the path: --set lora={lora._replace(name='PATH')}. To generate without LoRAs: --set lora=",
-        )
+        raise _not_found_error(path, "lora", lora, digest)
     return str(lora._replace(name=str(match.path)))
 
 
@@ -90,13 +81,7 @@ def find_embeddings(path: Path, record: Mapping[str, Any]) -> list[str]:
     Raises:
         InputFileError: an embedding is missing or has another hash, or the record is invalid.
     """
-    texts, digests = record.get("embedding") or [], record.get("embedding_sha256") or []
-    if not isinstance(texts, list) or not isinstance(digests, list) or len(texts) != len(digests):
-        raise InputFileError(
-            f"Cannot replay '{path}': its record is invalid. The embeddings and their hashes do not match.",
-            SET_EMBEDDING_HINT,
-        )
-    return [find_embedding(path, str(text), str(digest)) for text, digest in zip(texts, digests, strict=True)]
+    return [find_embedding(path, text, digest) for text, digest in _recorded_files(path, record, "embedding")]
 
 
 def find_embedding(path: Path, text: str, digest: str) -> str:
@@ -113,18 +98,37 @@ def find_embedding(path: Path, text: str, digest: str) -> str:
     try:
         spec = parse_embedding(text)
     except UsageError as error:
-        raise InputFileError(
-            f"Cannot replay '{path}': its record is invalid. {error.message}", SET_EMBEDDING_HINT
-        ) from error
+        raise _invalid_record_error(path, "embedding", error.message) from error
     match = embedding_files.find_recorded(spec.name, digest, (path.parent, Path()))
     if match is None:
-        raise InputFileError(
-            f"Cannot replay '{path}': its embedding {spec.file_name!r} (SHA-256 {digest[:10]}...) is not next to the "
-            "image, in the current folder, in your embedding_folder or where it was used before. A file with the same "
-            "name and other contents is not used.",
-            f"Set the path: --set embedding={spec._replace(name='PATH')}. To generate without it: --set embedding=",
-        )
+        raise _not_found_error(path, "embedding", spec, digest)
     return str(spec._replace(name=str(match.path), token=spec.token or Path(spec.name).stem))
+
+
+def _recorded_files(path: Path, record: Mapping[str, Any], setting: str) -> list[tuple[str, str]]:
+    """Return the text and the SHA-256 of each recorded file of `lora` or `embedding`.
+
+    Raises:
+        InputFileError: the record is invalid.
+    """
+    texts, digests = record.get(setting) or [], record.get(f"{setting}_sha256") or []
+    if not isinstance(texts, list) or not isinstance(digests, list) or len(texts) != len(digests):
+        raise _invalid_record_error(path, setting, f"The {_LABELS[setting]}s and their hashes do not match.")
+    return [(str(text), str(digest)) for text, digest in zip(texts, digests, strict=True)]
+
+
+def _invalid_record_error(path: Path, setting: str, reason: str) -> InputFileError:
+    return InputFileError(f"Cannot replay '{path}': its record is invalid. {reason}", _SET_HINTS[setting])
+
+
+def _not_found_error(path: Path, setting: str, spec: LoraSpec | EmbeddingSpec, digest: str) -> InputFileError:
+    return InputFileError(
+        f"Cannot replay '{path}': its {_LABELS[setting]} {spec.file_name!r} (SHA-256 {digest[:10]}...) is not next to "
+        f"the image, in the current folder, in your {setting}_folder or where it was used before. A file with the same "
+        "name and other contents is not used.",
+        f"Set the path: --set {setting}={spec._replace(name='PATH')}. To generate without {_LABELS[setting]}s: "
+        f"--set {setting}=",
+    )
 
 
 def _file_sha256(path: Path) -> str | None:

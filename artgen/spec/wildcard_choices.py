@@ -193,7 +193,8 @@ def selectable_options(variant: Variant, selection: Selection, lookup: Lookup, e
     wanted = max(selection.minimum, selection.maximum or 0)
     if wanted > len(options):
         expansion.notes[
-            f"'{shorten_label(variant.text)}' selects {wanted:,} of {len(options):,} options. Options are not repeated."
+            f"'{shorten_label(variant.text)}' selects {len(options):,} options, not {wanted:,}: options are not "
+            "repeated."
         ] = None
     return options
 

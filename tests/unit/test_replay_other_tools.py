@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from artgen.jobs import replay_other_tools
 from artgen.jobs.replay import read_replay_spec
 from artgen.spec.sampler_names import automatic_sigmas, split_spacing
 from artgen.spec.schedulers import find_scheduler, find_scheduler_with_sigmas
@@ -125,6 +126,18 @@ def test_hires_fix_and_features_are_noted() -> None:
     ):
         assert text in notes
     assert "input image" not in notes
+
+
+def test_note_of_perturbed_attention_guidance_names_the_setting() -> None:
+    _, notes = replay(f"a fox\n{PARAMS}, PAG Active: True, PAG Scale: 3")
+    assert "Not used: perturbed-attention guidance" in notes
+    assert "--set pag_scale=SCALE" in notes
+
+
+def test_embeddings_over_the_limit_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay_other_tools, "MAX_FILES", 1)
+    _, notes = replay(f'a fox, one, two\n{PARAMS}, TI hashes: "one: 0123456789ab, two: 0123456789cd"')
+    assert "The metadata names 2 embeddings; only the first 1 are searched." in notes
 
 
 def test_clip_skip_weights_and_rescale_are_used() -> None:

@@ -125,7 +125,7 @@ def test_possible_wildcard_without_file_is_text_with_a_note(text: str) -> None:
 def test_selection_of_more_options_than_exist_uses_each_option_once_with_a_note() -> None:
     expansion = Expansion()
     assert sorted(chosen("{5$$a|b}", expansion=expansion).split(", ")) == ["a", "b"]
-    assert list(expansion.notes) == ["'{5$$a|b}' selects 5 of 2 options. Options are not repeated."]
+    assert list(expansion.notes) == ["'{5$$a|b}' selects 2 options, not 5: options are not repeated."]
     assert combinations("{5$$a|b}") == ["a, b"]
 
 

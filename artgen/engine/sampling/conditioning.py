@@ -178,8 +178,8 @@ class ConditioningHook(ModelHook):  # type: ignore[misc]  # diffusers has no typ
         parts = self._conditioning.at_step(self._step_counter.count_call())
         if not self._conditioning.is_composed:
             return self.fn_ref.original_forward(*args, **self._with_embeddings(kwargs, parts))
-        rows = len(kwargs["encoder_hidden_states"])
-        args, kwargs = _repeat_conditional((args, kwargs), rows, len(parts))
+        input_batch_size = len(kwargs["encoder_hidden_states"])
+        args, kwargs = _repeat_conditional((args, kwargs), input_batch_size, len(parts))
         output = self.fn_ref.original_forward(*args, **self._with_embeddings(kwargs, parts))
         uncond, *conds = output[0].split(self._batch_size)
         combined = uncond.clone()
@@ -233,13 +233,13 @@ def _arrange(parts: Sequence[Embeddings], name: str, num_groups: int) -> torch.T
     return torch.cat(groups)
 
 
-def _repeat_conditional(value: Any, rows: int, times: int) -> Any:
-    """Repeat the second half of all tensors with `rows` rows in nested arguments."""
-    if isinstance(value, torch.Tensor) and value.ndim and len(value) == rows:
+def _repeat_conditional(value: Any, batch_size: int, times: int) -> Any:
+    """Repeat the second half of the batch in all tensors in nested arguments whose dimension 0 is `batch_size`."""
+    if isinstance(value, torch.Tensor) and value.ndim and len(value) == batch_size:
         uncond, cond = value.chunk(2)
         return torch.cat([uncond, *[cond] * times])
     if isinstance(value, dict):
-        return {key: _repeat_conditional(item, rows, times) for key, item in value.items()}
+        return {key: _repeat_conditional(item, batch_size, times) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(_repeat_conditional(item, rows, times) for item in value)
+        return type(value)(_repeat_conditional(item, batch_size, times) for item in value)
     return value
