@@ -26,7 +26,8 @@ OTHER_OPTIONS = re.compile(
 )
 """Options of other tools in prompts that artgen does not have."""
 
-_OPTION = re.compile(r"(?<!\S)(?:--([a-zA-Z][\w-]{0,40})|-([a-zA-Z]))(?:[ =]+(?!-[a-zA-Z-])(\S{1,40}))?(?!\S)")
+# Some programs replace two dashes by one long dash.
+_OPTION = re.compile(r"(?<!\S)(?:(?:--|[—–])([a-zA-Z][\w-]{0,40})|-([a-zA-Z]))(?:[ =]+(?!-[a-zA-Z-])(\S{1,40}))?(?!\S)")
 
 
 def check_syntax(request: Request) -> None:

@@ -15,6 +15,7 @@ from artgen.spec.prompt_tags import (
     parse_lora_tag,
     remove_tags,
     scale_error,
+    spaced_tags,
     unclosed_tags,
 )
 
@@ -68,6 +69,8 @@ def _notes(request: PromptRequest, tags: list[PromptTag]) -> Iterator[str]:
         yield f"{_listed(unknown)} {_are(unknown)} text: artgen supports tags of LoRAs only, such as <lora:NAME:0.8>."
     for text in unclosed_tags(request.prompt):
         yield f"'{text[:80]}' is text: a tag of a LoRA ends with '>'."
+    for text in spaced_tags(request.prompt)[:MAX_TAGS_IN_NOTE]:
+        yield f"'{text[:80]}' is text: a tag of a LoRA has no spaces before its name. Write <lora:NAME:0.8>."
     if _has_tag_in_brackets(request.prompt):
         yield "A LoRA whose tag is in square brackets is active in all steps, as in AUTOMATIC1111."
 

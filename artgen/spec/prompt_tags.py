@@ -19,6 +19,7 @@ MAX_TAG_CHARS_IN_MESSAGE = 80
 # Linear time: no attempt at a position passes the next "<".
 _TAG_PATTERN = re.compile(r"<(\w++):([^<>]++)>")
 _UNCLOSED_PATTERN = re.compile(r"<(?:lora|lyco):[^<>]*+(?:<|\Z)", re.IGNORECASE)
+_SPACED_PATTERN = re.compile(r"<(?:\s++(?:lora|lyco)\s*+|(?:lora|lyco)\s++):[^<>]*+>", re.IGNORECASE)
 
 
 class PromptTag(NamedTuple):
@@ -54,6 +55,11 @@ def find_tags(text: str) -> Iterator[PromptTag]:
 def unclosed_tags(text: str) -> list[str]:
     """Return the texts of LoRA tags without the closing `>`."""
     return [match[0].removesuffix("<") for match in _UNCLOSED_PATTERN.finditer(text)]
+
+
+def spaced_tags(text: str) -> list[str]:
+    """Return the LoRA tags that are text because of white space before their name."""
+    return [match[0] for match in _SPACED_PATTERN.finditer(text)]
 
 
 def remove_tags(text: str, is_removed: Callable[[PromptTag], bool]) -> str:

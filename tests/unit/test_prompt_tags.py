@@ -15,7 +15,7 @@ from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.events import Event, Notice
 from artgen.jobs.prompt_expansion import expand_prompts
 from artgen.spec.lora import LoraSpec
-from artgen.spec.prompt_tags import PromptTag, find_tags, parse_lora_tag, remove_tags, unclosed_tags
+from artgen.spec.prompt_tags import PromptTag, find_tags, parse_lora_tag, remove_tags, spaced_tags, unclosed_tags
 
 UNET = {
     "unet.mid_block.attentions.0.proj_in.lora_A.weight": (2, 16),
@@ -134,6 +134,8 @@ def test_wrong_tags_are_refused(prompt: str, error: type[ArtgenError], message: 
     ("settings", "note"),
     [
         ({"prompt": "a <foo:bar> fox"}, "'<foo:bar>' is text"),
+        ({"prompt": "a fox < lora:foo:1>"}, "'< lora:foo:1>' is text: a tag of a LoRA has no spaces before its name."),
+        ({"prompt": "a fox <LoRA :foo>"}, "'<LoRA :foo>' is text: a tag of a LoRA has no spaces before its name."),
         ({"prompt": "a fox <lora:foo"}, "'<lora:foo' is text: a tag of a LoRA ends with '>'."),
         ({"prompt": "a", "negative_prompt": "<lora:foo:1> bad"}, "in the negative prompt is text, as in AUTOMATIC1111"),
         ({"prompt": "a", "negative_prompt": "<hypernet:x:1>"}, "in the negative prompt is text, as in AUTOMATIC1111"),
@@ -189,6 +191,7 @@ def test_tags_are_parsed_in_linear_time(text: str) -> None:
             parse_lora_tag(tag)
     remove_tags(text, lambda _: True)
     unclosed_tags(text)
+    spaced_tags(text)
     assert time.process_time() - start < 3
 
 
