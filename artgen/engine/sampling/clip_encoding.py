@@ -1,8 +1,8 @@
 """Encode texts with weights and texts of any length with CLIP text encoders.
 
 A text is divided into chunks, each chunk is encoded alone, and the hidden states of the chunks are concatenated.
-Weights multiply the hidden states (AUTOMATIC1111) or their difference to an empty prompt (ComfyUI). The pooled
-embeddings of the first chunk are used, without weights.
+Weights multiply the hidden states (AUTOMATIC1111) or their difference from the hidden states of an empty prompt
+(ComfyUI). The pooled embeddings of the first chunk are used, without weights.
 """
 
 from collections.abc import Sequence
