@@ -113,7 +113,7 @@ def _tokens(chunks: "tuple[TextChunk, ...]") -> str:
 
 
 def _lines(label: str, texts: "tuple[ExplainedText, ...]") -> Iterator[str]:
-    """Return the explanation of a prompt as lines, for a pipe."""
+    """Yield the lines that explain a prompt, for a pipe."""
     for text in texts:
         yield f"{label}, steps {_steps(text)}:"
         for piece in text.texts:
@@ -123,7 +123,7 @@ def _lines(label: str, texts: "tuple[ExplainedText, ...]") -> Iterator[str]:
 
 
 def _table(label: str, texts: "tuple[ExplainedText, ...]") -> Iterator[str]:
-    """Return the explanation of a prompt as the lines of a table, for a terminal."""
+    """Yield the lines of a table that explains a prompt, for a terminal."""
     if not texts:
         return
     from rich.console import Console

@@ -42,7 +42,7 @@ def check_syntax(request: Request) -> None:
 
 
 def prompt_notes(request: PromptRequest, model: ResolvedModel | None) -> Iterator[str]:
-    """Yield the notes about the syntax of the prompts of a request, for a model with CLIP text encoders if unknown."""
+    """Yield notes about the syntax of the prompts of a request. If `model` is None, CLIP text encoders are assumed."""
     rule = request.prompt_weights or "none"
     for name, label in LABELS.items():
         text = getattr(request, name)
