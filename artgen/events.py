@@ -94,5 +94,15 @@ Event = (
 Listener = Callable[[Event], None]
 
 
+def note_listener(add_note: Callable[[str], object]) -> Listener:
+    """Return a listener that calls `add_note` with the text of each notice, and ignores other events."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Notice):
+            add_note(event.text)
+
+    return listen
+
+
 def no_op(event: Event) -> None:
     """Ignore an event."""

@@ -12,7 +12,7 @@ from artgen.cli.console import is_terminal, print_json, print_note, print_result
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import read_prompt
 from artgen.errors import UsageError
-from artgen.events import Event, Notice
+from artgen.events import note_listener
 from artgen.spec.settings import LoraSettings, PromptSettings, SeedSettings, StepsSettings
 from artgen.system.counts import counted
 from artgen.system.terminal import printable
@@ -46,7 +46,8 @@ def prompt(
     settings = read_prompt(settings)
     if not settings.prompt.strip() and not settings.style:
         raise UsageError("Cannot explain a prompt: the prompt is missing.", 'artgen prompt "a (red:1.3) fox"')
-    report = explain_prompts(Txt2Img.from_settings(settings, steps, seed, model), _print_notice, _count_tokens)
+    request = Txt2Img.from_settings(settings, steps, seed, model)
+    report = explain_prompts(request, note_listener(print_note), _count_tokens)
     for note in report.notes:
         print_note(note)
     if as_json:
@@ -57,11 +58,6 @@ def prompt(
     for label, texts in (("prompt", report.prompt), ("negative prompt", report.negative_prompt)):
         for line in _table(label, texts) if is_terminal(sys.stdout) else _lines(label, texts):
             print_result(line)
-
-
-def _print_notice(event: Event) -> None:
-    if isinstance(event, Notice):
-        print_note(event.text)
 
 
 def _count_tokens(model: "ResolvedModel", text: str) -> dict[str, tuple[int, int]]:

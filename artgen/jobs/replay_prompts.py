@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from artgen.errors import UsageError
-from artgen.events import Event, Notice
+from artgen.events import note_listener
 from artgen.jobs.prompt_embedding_names import final_prompt_notes, unused_embedding_notes
 from artgen.jobs.prompt_expansion import PromptSources, apply_choices, choose_prompts, typed_prompts
 from artgen.jobs.prompt_notes import check_syntax, input_notes
@@ -63,15 +63,10 @@ def expand_typed(request: Request, changes: Mapping[str, str], notes: list[str])
             notes += _unused_embeddings(request)
         return request.replace(expansion=recorded)  # also the prompts of other tools' records are final
     kept = [name for name in _PROMPTS if name not in changes]
-
-    def add_note(event: Event) -> None:
-        if isinstance(event, Notice):
-            notes.append(event.text)
-
     typed = request.replace(**dict.fromkeys(kept, ""), embedding=(), expansion=None)
     sources = PromptSources()
     chosen = choose_prompts(typed_prompts(typed), request.seed or 0, sources)
-    expanded = apply_choices(typed, chosen, add_note, sources)
+    expanded = apply_choices(typed, chosen, note_listener(notes.append), sources)
     check_syntax(expanded)
     notes += input_notes({name: changes[name] for name in _PROMPTS if name in changes})
     texts = {name: ", ".join(filter(None, (getattr(request, name), getattr(expanded, name)))) for name in kept}

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from artgen.events import Event, Notice
 from artgen.outputs import AnimationOutput, Destination
 from artgen.queue.entries import Entry, LineError, location
 from artgen.registry import ResolvedModel
@@ -152,10 +151,9 @@ class BatchPlan:
         """Return the settings in `names` that no entry uses. Return an empty result if no entry is valid."""
         return [name for name in names if self.jobs and name not in self.accepted_settings]
 
-    def add_notice(self, event: Event) -> None:
-        """Add the text of a note about a job to the notes, each note once."""
-        if isinstance(event, Notice):
-            self.default_notes[event.text] = None
+    def add_note(self, text: str) -> None:
+        """Add a note about a job, each note once."""
+        self.default_notes[text] = None
 
     def add_unknown_fields(self, setting_values: dict[str, Any]) -> dict[str, Any]:
         """Remove the unknown fields of a record and its schema from its settings, and return the fields to keep."""

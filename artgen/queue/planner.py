@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from artgen import outputs
 from artgen.errors import ArtgenError, UsageError
-from artgen.events import Listener, no_op
+from artgen.events import Listener, no_op, note_listener
 from artgen.jobs import pipeline_options, prompt_checks, prompt_chunks, prompt_notes
 from artgen.jobs.notes import effect_warnings
 from artgen.jobs.prepare import prepare_jobs
@@ -236,13 +236,11 @@ class Planner:
             if len(all_chosen) == 1:
                 plan.default_notes[NOTHING_TO_COMBINE_NOTE] = None
                 all_chosen = None
-        jobs = []
+        jobs, listener = [], note_listener(plan.add_note)
         for seed, fingerprint in seeds:
             base = request.replace(**prompts, seed=seed, expansion=None)
             for chosen in all_chosen or [choose_prompts(typed, seed, self._sources)]:
-                job = self._expanded_job(
-                    plan, template, values, apply_choices(base, chosen, plan.add_notice, self._sources)
-                )
+                job = self._expanded_job(plan, template, values, apply_choices(base, chosen, listener, self._sources))
                 digest = job.template.settings_digest
                 if all_chosen is not None:
                     text = prompts_text({"prompt": chosen.prompt, "negative_prompt": chosen.negative_prompt})

@@ -12,7 +12,7 @@ from safetensors_files import zero_file
 
 from artgen import Txt2Img, metadata
 from artgen.errors import ArtgenError, InputFileError, UsageError
-from artgen.events import Event, Notice
+from artgen.events import note_listener
 from artgen.jobs.prompt_expansion import expand_prompts
 from artgen.spec.lora import LoraSpec
 from artgen.spec.prompt_tags import PromptTag, find_tags, parse_lora_tag, remove_tags, spaced_tags, unclosed_tags
@@ -42,12 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def expand(prompt: str, **settings: Any) -> tuple[Txt2Img, list[str]]:
     """Return the expanded request, and the notes."""
     notes: list[str] = []
-
-    def add(event: Event) -> None:
-        if isinstance(event, Notice):
-            notes.append(event.text)
-
-    request = expand_prompts(Txt2Img(prompt=prompt, seed=1, **settings), add)
+    request = expand_prompts(Txt2Img(prompt=prompt, seed=1, **settings), note_listener(notes.append))
     assert isinstance(request, Txt2Img)
     return request, notes
 
