@@ -258,4 +258,7 @@ def _build_request(path: Path, record: Mapping[str, Any]) -> Request:
     try:
         return from_record(record)
     except UsageError as error:
-        raise InputFileError(f"Cannot replay '{path}': its record is invalid. {error.message}", error.hint) from error
+        raise InputFileError(
+            f"Cannot replay '{path}': its record is invalid. {error.message}",
+            error.hint or "`artgen info` shows the metadata. To replace a value, add --set NAME=VALUE.",
+        ) from error

@@ -46,12 +46,14 @@ class A1111Text:
         negative_prompt: negative prompt; may be empty.
         pairs: keys and values of the parameters, in order.
         has_parameters: the text has parameters, or a line that starts with "Negative prompt:".
+        has_more: the text has other prompts and parameters before, which are not read.
     """
 
     prompt: str
     negative_prompt: str
     pairs: tuple[tuple[str, str], ...]
     has_parameters: bool
+    has_more: bool = False
 
 
 def split_a1111(text: str) -> A1111Text:
@@ -63,19 +65,31 @@ def split_a1111(text: str) -> A1111Text:
     lines = textwrap.dedent(text.replace("\r\n", "\n").replace("\r", "\n")).strip().split("\n")
     if all(line.startswith(">") for line in lines):  # quoted, as in a mail
         lines = [line[1:].removeprefix(" ") for line in lines]
+    if len(lines) > 2 and lines[0].startswith("```") and lines[-1].strip() == "```":  # a code block of Markdown
+        lines = lines[1:-1]
     index = _find_parameter_line(lines)
     if index == len(lines):
         whole = "\n".join(lines)
         if (position := _find_inline_parameters(whole)) < len(whole):
             head = whole[:position].split("\n")
             lines, index = [*head, *whole[position:].split("\n")], len(head)
-    prompt, negative, has_negative = _split_prompts(lines[:index])
+    start = _end_of_former_record(lines, index)
+    prompt, negative, has_negative = _split_prompts(lines[start:index])
     if index == len(lines):
         return A1111Text(prompt, negative, (), has_negative)
     end = _end_of_parameters(lines, index)
     parameters = ", ".join(line.rstrip(" ,") for line in lines[index:end])
     pairs = (*parse_pairs(parameters), *_following_fields(lines[end:]))
-    return A1111Text(prompt, negative, pairs, True)
+    return A1111Text(prompt, negative, pairs, True, start > 0)
+
+
+def _end_of_former_record(lines: list[str], index: int) -> int:
+    """Return the index after the parameters of another prompt, which an empty line follows; 0 if there are none."""
+    for former in range(index - 1, 0, -1):
+        if lines[former].lstrip().startswith("Steps:") and _is_parameters(lines[former], 3):
+            end = _end_of_parameters(lines, former)
+            return end if end < index and not lines[end].strip() else 0
+    return 0
 
 
 def _find_parameter_line(lines: list[str]) -> int:

@@ -82,10 +82,11 @@ def text_file_texts(data: bytes, path: Path) -> RawTexts:
         InputFileError: The file is empty, too large or not text.
     """
     if not data:
-        raise InputFileError(f"'{path}' is empty.")
+        raise InputFileError(f"'{path}' is empty.", "Use an image or a text file with a prompt.")
     if len(data) > MAX_SIDECAR_BYTES:
         raise InputFileError(
-            f"'{path}' has more than {MAX_SIDECAR_BYTES} bytes and is not a PNG, JPEG, WebP, AVIF or TIFF file."
+            f"'{path}' has more than {MAX_SIDECAR_BYTES} bytes and is not a PNG, JPEG, WebP, AVIF or TIFF file.",
+            "Other formats contain no record.",
         )
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
@@ -258,4 +259,4 @@ def _exif_and_xmp(exif: object, packet: object, path: Path) -> _Texts:
 
 
 def _damaged_error(path: Path, error: Exception) -> InputFileError:
-    return InputFileError(f"Cannot read '{path}': the file is damaged: {error}.")
+    return InputFileError(f"Cannot read '{path}': the file is damaged: {error}.", "Download or copy the file again.")

@@ -85,13 +85,18 @@ def _decode_unmarked(body: bytes, *, prefers_utf16: bool) -> str:
     num_even, num_odd = body[::2].count(0), body[1::2].count(0)
     if not prefers_utf16 and num_even + num_odd <= len(body) // 8:
         return _decode_first(body, "utf-8", "latin-1")
-    if prefers_utf16 and num_even + num_odd == 0 and _is_ascii_text(body):
-        return body.decode("ascii")
+    if prefers_utf16 and num_even + num_odd == 0 and _is_utf8_text(body):
+        return body.decode("utf-8")
     return body.decode("utf-16-le" if num_odd > num_even else "utf-16-be", "replace").lstrip("\ufeff")
 
 
-def _is_ascii_text(body: bytes) -> bool:
-    return body.isascii() and (b"Steps: " in body or body.lstrip().startswith(b"{"))
+def _is_utf8_text(body: bytes) -> bool:
+    """Return whether a text is UTF-8 with the parameters or the JSON of a tool."""
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return b"Steps: " in body or body.lstrip().startswith(b"{")
 
 
 def _decode_first(data: bytes, *encodings: str) -> str:

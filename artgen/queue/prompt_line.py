@@ -32,6 +32,8 @@ _TOKEN_PATTERN = re.compile(
 _LONG_DASH_FLAGS = frozenset({"--ar", "--aspect", "--v", "--niji", "--stylize", "--chaos"})
 """Options of Midjourney that are detected with a long dash. Other words after a long dash, such as `no`, are text."""
 
+_INVOKEAI_SHORT_OPTIONS = ("-s", "-n")
+"""Options that have another meaning in artgen."""
 _FLAG_WITH_NUMBER = re.compile(r"(--[a-z]+?)(\d[\d.:]*)")
 _MODEL_HASH = re.compile(r" \[[0-9a-fA-F]{8,64}\]$")
 
@@ -46,7 +48,9 @@ class _Option(NamedTuple):
     is_attached: bool = False
 
 
-def parse_prompt_line(text: str, on_note: Callable[[str], None] = ignore_note) -> dict[str, Any]:
+def parse_prompt_line(
+    text: str, on_note: Callable[[str], None] = ignore_note, *, is_invokeai: bool = False
+) -> dict[str, Any]:
     """Parse the settings of a line such as `a red fox --seed 7 --steps 40`.
 
     The prompt ends at the first option. It does not need quotes: apostrophes and `#` are text. Double quotes around the
@@ -56,11 +60,18 @@ def parse_prompt_line(text: str, on_note: Callable[[str], None] = ignore_note) -
 
     Options of AUTOMATIC1111, InvokeAI and Midjourney that artgen does not have are ignored with a note.
 
+    Args:
+        text: line.
+        on_note: receives what is ignored or converted.
+        is_invokeai: short options of a line without options of another tool are those of InvokeAI.
+
     Raises:
         UsageError: an option is unknown or has no value, or a value has the wrong type.
     """
     candidates = list(_find_options(text))
     dialect = next((each for each in DIALECTS if _is_detected(each, candidates)), A1111)
+    if dialect is A1111 and is_invokeai and any(option.flag in _INVOKEAI_SHORT_OPTIONS for option in candidates):
+        dialect = INVOKEAI
     options = [option for option in candidates if _is_option(option, dialect)]
     prompt = _strip_quotes(text[: options[0].start] if options else text, on_note)
     line = _Line(dialect, {"prompt": prompt} if prompt else {}, on_note)
@@ -68,6 +79,11 @@ def parse_prompt_line(text: str, on_note: Callable[[str], None] = ignore_note) -
     for option, end in zip(options, ends, strict=False):
         line.add(option, text[option.end : end])
     return line.finish()
+
+
+def has_invokeai_options(text: str) -> bool:
+    """Return whether a line has options that only InvokeAI has."""
+    return _is_detected(INVOKEAI, list(_find_options(text)))
 
 
 class _Line:

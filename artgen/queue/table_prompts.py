@@ -42,7 +42,7 @@ def _parse_table(source: str, data: bytes, keys: Keys, delimiter: str) -> Iterat
             row = next(rows, None)
         except csv.Error as error:
             row = []
-            invalid.append(LineError(source, start, UsageError(f"Cannot parse the file from this row: {error}.")))
+            invalid.append(LineError(source, start, _row_error(error)))
         yield from invalid
         invalid.clear()
         if row is None:
@@ -57,6 +57,12 @@ def _parse_table(source: str, data: bytes, keys: Keys, delimiter: str) -> Iterat
             notes = []
             if is_valid or isinstance(item, LineError):
                 yield item
+
+
+def _row_error(error: csv.Error) -> UsageError:
+    return UsageError(
+        f"Cannot parse the file from this row: {error}.", "Close the quotation marks, and double those inside a cell."
+    )
 
 
 def _parse_header(row: list[str], keys: Keys, notes: list[str]) -> tuple[list[str | None], UsageError | None]:

@@ -14,14 +14,16 @@ from artgen.queue.job_settings import entry_or_error, parse_settings
 from artgen.queue.json_prompts import parse_json_file
 from artgen.queue.keys import Keys
 from artgen.queue.line_sources import NumberedLine, decode_lines
-from artgen.queue.prompt_line import parse_prompt_line
+from artgen.queue.prompt_line import has_invokeai_options, parse_prompt_line
 from artgen.system.external_data import parse_json
 
 _BULLET = re.compile(r"[-*+\u2022]\s+(?=\S)")
 _NUMBER = re.compile(r"(\d{1,6})[.)]\s+(?=\S)")
 _SEPARATOR = re.compile(r"([-=_*~])\1{2,}")
-_LABEL = re.compile(r"(?:(?:positive )?prompt|positive):", re.IGNORECASE)
+_LABEL = re.compile(r"(?:/imagine )?(?:(?:positive )?prompt|positive):", re.IGNORECASE)
 _NEGATIVE_LABEL = re.compile(r"negative(?:[ _-]prompt)?:", re.IGNORECASE)
+_INVOKEAI_OPTION = re.compile(r"\s-[CSA](?:[\s\d=k]|$)")
+"""Options that only InvokeAI has; the lines that may have one are parsed completely."""
 _SETTING_LINE = re.compile(r"([A-Za-z][\w -]{1,30}):\s*(\S.{0,80})")
 _RECORD_LINE = re.compile(rb"^(?:Seed|Steps|Width|Guidance Scale): ", re.MULTILINE)
 """Line of a record of Easy Diffusion, which has one parameter per line."""
@@ -104,14 +106,19 @@ def _parse_blocks(
 
 def _parse_plain(source: str, lines: Sequence[NumberedLine | LineError], keys: Keys) -> Iterator[Entry | LineError]:
     """Yield the jobs of lines that are prompts. A line `Negative prompt:` belongs to the job before it."""
-    for prompt in _group_lines(source, lines):
+    prompts = _group_lines(source, lines)
+    candidates = [each.text for each in prompts if isinstance(each, _Prompt) and _INVOKEAI_OPTION.search(each.text)]
+    is_invokeai = any(map(has_invokeai_options, candidates))
+    for prompt in prompts:
         if isinstance(prompt, LineError):
             yield prompt
         else:
-            yield entry_or_error(source, prompt.line, _parse_prompt, prompt, source, keys)
+            yield entry_or_error(source, prompt.line, _parse_prompt, prompt, source, keys, is_invokeai)
 
 
-def _parse_prompt(prompt: _Prompt, source: str, keys: Keys, on_note: Callable[[str], None]) -> dict[str, Any]:
+def _parse_prompt(
+    prompt: _Prompt, source: str, keys: Keys, is_invokeai: bool, on_note: Callable[[str], None]
+) -> dict[str, Any]:
     for note in prompt.notes:
         on_note(note)
     text = prompt.text
@@ -128,7 +135,8 @@ def _parse_prompt(prompt: _Prompt, source: str, keys: Keys, on_note: Callable[[s
             on_note("The line is JSON without the key 'prompt'. It is used as the prompt.")
             return {"prompt": text}
     _note_other_content(text, on_note)
-    values = parse_prompt_line(text.removeprefix("\\") if text.startswith("\\#") else text, on_note)
+    line = text.removeprefix("\\") if text.startswith("\\#") else text
+    values = parse_prompt_line(line, on_note, is_invokeai=is_invokeai)
     if prompt.negative is not None:
         if "negative_prompt" in values:
             raise UsageError("Cannot set negative_prompt twice.", "Remove the option or the line 'Negative prompt:'.")

@@ -35,6 +35,8 @@ FRAGMENTS = (
     "\t",
     ": ",
 )
+MAX_JSON_CHARS = 4 << 20
+"""Limit of a list that is repeated; repetitions of repetitions would need all memory."""
 OPENINGS = (("[", "]"), ('{"a":', "}"), ('[{"a":[', "]}]"))
 
 
@@ -51,6 +53,11 @@ def dumps(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(dumps, value)) + "]"
     return json.dumps(value)
+
+
+def repeat(items: list[Any], count: int) -> list[Any]:
+    """Repeat a list, to at most `MAX_JSON_CHARS` characters of JSON."""
+    return items * max(1, min(count, MAX_JSON_CHARS // len(dumps(items))))
 
 
 class Grammar:
@@ -145,7 +152,7 @@ class Grammar:
             self.nested,
             self.nested,
             self.nested,
-            lambda: [self.json_value(depth - 1)] * self.pick((1, 3, 20_000 if depth == 1 else 1)),
+            lambda: repeat([self.json_value(depth - 1)], self.pick((1, 3, 20_000 if depth == 1 else 1))),
             lambda: {self.pick(("a", "", "_class_name", "task")): self.json_value(depth - 1)},
         )
         return self.one_of(*simple, *deep)
@@ -173,7 +180,7 @@ class Grammar:
             return self.one_of(
                 lambda: [self._mutate(value[0]), *value[1:]],
                 lambda: [*value, self.json_value()],
-                lambda: value * self.pick((2, 1000)),
+                lambda: repeat(value, self.pick((2, 1000))),
             )
         return self.json_value()
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prompt_file_jobs import jobs
+from prompt_file_jobs import notes as file_notes
 
 from artgen.errors import UsageError
 from artgen.queue.prompt_line import option_flags, parse_prompt_line
@@ -203,3 +205,20 @@ def test_long_lines_are_parsed_in_linear_time(piece: str) -> None:
 def test_dialects_do_not_share_detecting_options() -> None:
     assert not INVOKEAI.detected_by & MIDJOURNEY.detected_by
     assert not INVOKEAI.detected_by & option_flags().keys()
+
+
+def test_short_options_in_a_file_of_invokeai_have_its_meaning() -> None:
+    lines = "a fox -s 20 -S 42\na cat -s 30 -n 2\na dog --seed 5\n"
+    assert [values for _, values in jobs("a.txt", lines)] == [
+        {"prompt": "a fox", "steps": 20, "seed": "42"},
+        {"prompt": "a cat", "steps": 30, "count": 2},
+        {"prompt": "a dog", "seed": "5"},
+    ]
+    assert file_notes("a.txt", lines).count("-s is the number of steps") == 2
+    assert jobs("a.txt", "a cat -s 30\n") == [(1, {"prompt": "a cat", "seed": "30"})]
+
+
+def test_the_command_of_midjourney_is_a_label() -> None:
+    text = "/imagine prompt: a fox --ar 1:1\n"
+    assert jobs("a.txt", text) == [(1, {"prompt": "a fox"})]
+    assert "The label before the prompt is not part of the prompt." in file_notes("a.txt", text)

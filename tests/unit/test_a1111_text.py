@@ -16,6 +16,8 @@ TEXTS: dict[str, tuple[str, dict[str, object]]] = {
     "wrapped": (f"fox\n{PARAMS.replace(', CFG', ',' + chr(10) + 'CFG')}", {"guidance_scale": 7.0}),
     "wrapped without a comma": (f"fox\n{PARAMS.replace(', CFG', chr(10) + 'CFG')}", {"scheduler": "Euler a"}),
     "quoted": (f"> fox\n> Negative prompt: bad\n> {PARAMS}", {"negative_prompt": "bad"}),
+    "code block": (f"```\nfox\nNegative prompt: bad\n{PARAMS}\n```", {"negative_prompt": "bad"}),
+    "second of two": (f"cat\n{PARAMS}\n\nfox\nNegative prompt: bad\n{PARAMS}", {"negative_prompt": "bad"}),
     "lower case": (f"fox\nnegative prompt: bad\n{PARAMS}", {"negative_prompt": "bad"}),
     "carriage returns": (f"fox\r\nNegative prompt: bad\r\n{PARAMS}\r\n", {"negative_prompt": "bad"}),
     "without spaces": (f"fox\n{PARAMS.replace(', ', ',')}", {"guidance_scale": 7.0}),
@@ -102,3 +104,15 @@ def test_hashes_without_a_tag_or_a_name_in_the_prompts_are_named() -> None:
     assert record is not None
     assert record.fields["prompt"] == "fox"
     assert [feature.name for feature in record.features] == ["hypernetwork", "LoRA tag"]
+
+
+def test_what_is_not_used_of_a_text_has_a_note() -> None:
+    for text, note in (
+        (f"cat\n{PARAMS}\n\nfox\n{PARAMS}", "several prompts"),
+        (f"fox\n{PARAMS}, Seed: 9", "several values, of which the last one is used: Seed."),
+        (f"fox\n{PARAMS}, Seed: 5", ""),
+    ):
+        record = read_external({"parameters": text})
+        assert record is not None
+        assert note in " ".join(record.notes)
+        assert bool(record.notes) == bool(note)

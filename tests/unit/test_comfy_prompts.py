@@ -423,3 +423,62 @@ def test_lora_tags_are_text_unless_a_node_reads_them() -> None:
     record = read(parts.finish())
     assert record.fields["prompt"] == "a red fox"
     assert [str(lora) for lora in record.loras] == ["foo:0.5"]
+
+
+def add_switch(parts: Parts, kind: str, names: tuple[str, str, str], choice: Any) -> None:
+    """Connect the positive input to a node that returns the prompt or another prompt."""
+    other = parts.graph.encode("a blue cat", parts.clip)
+    condition, first, second = names
+    values = {condition: choice, first: parts.positive, second: other}
+    parts.positive = parts.graph.add(kind, **values)
+
+
+@FORMS
+@pytest.mark.parametrize("is_linked", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "names", "first", "second"),
+    [
+        ("ImpactSwitch", ("select", "input1", "input2"), 1, 2),
+        ("ImpactConditionalBranch", ("cond", "tt_value", "ff_value"), True, False),
+        ("easy ifElse", ("boolean", "on_true", "on_false"), True, False),
+        ("ComfySwitchNode", ("switch", "on_true", "on_false"), True, False),
+    ],
+)
+def test_switches_return_the_input_that_they_select(
+    form: str, is_linked: bool, kind: str, names: tuple[str, str, str], first: Any, second: Any
+) -> None:
+    for choice, prompt in ((first, "a red fox"), (second, "a blue cat")):
+        parts = start()
+        parts.graph.change(parts.positive, text="a red fox")
+        source = parts.graph.add("PrimitiveInt", value=choice) if is_linked else choice
+        add_switch(parts, kind, names, source)
+        record = read(parts.finish(), form)
+        assert record.fields["prompt"] == prompt
+        assert not record.notes
+
+
+def test_a_switch_with_a_computed_choice_has_a_note() -> None:
+    parts = start()
+    add_switch(parts, "ImpactSwitch", ("select", "input1", "input2"), parts.graph.add("RandomInt", low=1))
+    assert any("ImpactSwitch" in note for note in read(parts.finish()).notes)
+    switch = parts.positive
+    parts.graph.change(switch, select=switch, input2=switch)  # A cycle.
+    assert any("ImpactSwitch" in note for note in read(parts.graph).notes)
+
+
+def test_the_second_prompt_of_a_guider_is_named() -> None:
+    parts = start()
+    guider = parts.graph.add(
+        "DualCFGGuider", model=parts.model, cond1=parts.positive, cond2=parts.graph.encode("x", parts.clip),
+        negative=parts.negative, cfg_conds=4.0, cfg_cond2_negative=2.0,
+    )  # fmt: skip
+    sampler = parts.graph.add(
+        "SamplerCustomAdvanced", guider=guider, noise=parts.graph.add("RandomNoise", noise_seed=7),
+        sampler=parts.graph.add("KSamplerSelect", sampler_name="euler"), latent_image=parts.graph.latent(),
+        sigmas=parts.graph.add("Flux2Scheduler", steps=20, width=64, height=64),
+    )  # fmt: skip
+    parts.graph.save(sampler, Out(parts.model.node, 2))
+    for form in ("api", "editor"):
+        record = read(parts.graph, form)
+        assert "second prompt of the guidance" in [feature.name for feature in record.features]
+        assert record.fields["steps"] == 20

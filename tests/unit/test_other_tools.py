@@ -188,6 +188,13 @@ INPUTS: dict[str, tuple[dict[str, Any], str, float | None]] = {
         "img2img",
         0.7,
     ),
+    "dream": ({"Dream": f"{tools.DREAM} -I in.png -f 0.4"}, "img2img", 0.4),
+    "mflux mask": (
+        {"comment": {**tools.MFLUX, "image_path": "a.png", "image_strength": 0.3, "masked_image_path": "m.png"}},
+        "inpaint",
+        0.7,
+    ),
+    "easy mask": ({**EASY_PNG, "prompt_strength": "0.8", "mask": "x"}, "inpaint", 0.8),
     "easy": ({**EASY_PNG, "prompt_strength": "0.8"}, "img2img", 0.8),
     "draw": ({"XML:com.adobe.xmp": tools.drawthings_packet({**tools.DRAWTHINGS, "strength": 0.4})}, "img2img", 0.4),
 }
@@ -269,6 +276,7 @@ def test_other_texts_are_not_prompts_and_are_named(tmp_path: Path, name: str) ->
         b"UNICODE\0" + tools.A1111.encode("utf-16"),
         b"UNICODE\0\xfe\xff" + tools.A1111.encode("utf-16-be"),
         b"UNICODE\0" + tools.A1111.encode("utf-8"),
+        b"UNICODE\0" + tools.A1111.replace("a house", "a house, \u65e5\u672c, \u00e9").encode("utf-8"),
         b"ASCII\0\0\0" + tools.A1111.encode(),
         b"\0" * 8 + tools.A1111.encode(),
         b"JIS\0\0\0\0\0" + tools.A1111.encode("iso2022_jp"),
@@ -276,7 +284,20 @@ def test_other_texts_are_not_prompts_and_are_named(tmp_path: Path, name: str) ->
         tools.A1111.encode("utf-16"),
         b"\0" * 8 + tools.A1111.encode("utf-16-le"),
     ],
-    ids=["be", "le", "bom", "be-bom", "utf-8", "ascii", "undefined", "jis", "bare", "bare-utf-16", "undefined-utf-16"],
+    ids=[
+        "be",
+        "le",
+        "bom",
+        "be-bom",
+        "utf-8",
+        "utf-8-text",
+        "ascii",
+        "undefined",
+        "jis",
+        "bare",
+        "bare-utf-16",
+        "undefined-utf-16",
+    ],
 )
 def test_exif_comments_in_all_encodings_are_read(tmp_path: Path, suffix: str, data: bytes) -> None:
     path = tools.write_with_exif(tmp_path / f"a.{suffix}", {}, {0x9286: data})
@@ -319,3 +340,18 @@ def test_a_graph_beside_a1111_text_is_named(tmp_path: Path) -> None:
     found = metadata.read_metadata(path)
     assert found.source == "a1111"
     assert found.notes == ("The image also contains a graph of ComfyUI, which is not read.",)
+
+
+def test_variations_of_the_first_invokeai_are_named() -> None:
+    record = read_external({"Dream": f"{tools.DREAM} -v 0.2 -V 3:0.1"})
+    assert record is not None
+    assert [feature.name for feature in record.features] == ["variation seed"]
+
+
+@pytest.mark.parametrize(("scale", "names"), [(1, []), (2.5, ["true classifier-free guidance"])])
+def test_both_guidance_scales_of_swarmui_are_used_or_named(scale: float, names: list[str]) -> None:
+    changes = {"fluxguidancescale": 3.5, "cfgscale": scale}
+    record = read_external({"parameters": json.dumps(with_changes(tools.SWARMUI, "sui_image_params", **changes))})
+    assert record is not None
+    assert (record.fields["guidance_scale"], [each.name for each in record.features]) == (3.5, names)
+    assert "fluxguidancescale" not in record.other

@@ -24,6 +24,7 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("averaged prompts", r"conditioningaverage", ("conditioning_to_strength",)),
     ("concatenated prompts", r"conditioningconcat", ()),
     ("combined prompts", r"conditioningcombine|conditioningmulti", ()),
+    ("second prompt of the guidance", r"dualcfg", ("cfg_cond2_negative",)),
     ("hires fix", r"high.?res.?fix|hires.?fix", ("upscale_by", "hires_steps", "denoise")),
     ("reference image", r"referencelatent|kontext|qwenimageedit|instructpix(?:2|to)pix|imagestitch", ()),
     ("refiner", r"sdxlrefiner", ("ascore",)),

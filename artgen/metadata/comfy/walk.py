@@ -19,6 +19,13 @@ _PART_PATTERN = re.compile(r"(?:text|string|str|prompt|input|value)_?(?:[a-z]|[0
 _SWITCH_PATTERN = re.compile(
     r"(?:text|string|prompt|input|value|any|image|conditioning|model|clip)_?0?([0-9]{1,3})", re.I
 )
+_CONDITIONS = ("switch", "boolean", "cond", "condition", "bool", "ANY", "Input")
+_CONDITION_PAIRS = (("on_true", "on_false"), ("tt_value", "ff_value"), ("if_true", "if_false"))
+"""Inputs of a node that returns one of them, the input for true first."""
+_SWITCH_PAIRS = tuple(
+    (f"{name}_a", f"{name}_b") for name in ("text", "conditioning", "image", "latent", "model", "clip", "vae", "input")
+)
+_CONSTANT_NAMES = ("value", "boolean", "int", "number", "Value", "Number", "widget_0")
 _NUMBER_NAMES = ("value", "int", "float", "number", "Value", "Number", "a", "widget_0")
 _CHANGING_PATTERN = re.compile(
     r"token|parse|style|wildcardproc|replace|regex|translat|trim|strip|truncat|split|substring|case|caption|llm|gpt|"
@@ -76,13 +83,44 @@ class Walker:
             role = output_role(node, value.slot)
             if is_transparent(node):
                 value = node.links[0][1]
-            elif (choice := _switch_choice(node)) is not None:
+            elif (choice := self._switch_choice(node)) is not None:
                 value = choice
             elif (piped := self._piped(value.node, role)) is not None:
                 value = piped
             else:
+                if _is_unknown_switch(node):
+                    self.unreadable[node.kind] = None
                 return value
         return value
+
+    def _switch_choice(self, node: Node) -> object:
+        """Return the input that a switch selects; None for other nodes and if the choice is unknown.
+
+        A switch has a number (`select`, `input`, `index`) and numbered inputs, or a condition with the inputs `on_true`
+        and `on_false`. rgthree's "Any Switch" returns its first input that has a value.
+        """
+        if (pair := _condition_pair(node)) is not None:
+            condition = self._constant(next((node.inputs[name] for name in _CONDITIONS if name in node.inputs), None))
+            return pair[0 if condition else 1] if isinstance(condition, bool | int) else None
+        if "switch" not in node.kind.lower() or not (numbered := _numbered_inputs(node)):
+            return None
+        for name in ("select", "input", "Input", "index"):
+            selected = coerce(self._constant(node.inputs.get(name)), int)
+            if isinstance(selected, int) and selected in numbered:
+                return numbered[selected]
+        return numbered[min(numbered)] if node.kind.startswith("Any Switch") else None
+
+    def _constant(self, value: object) -> object:
+        """Return a value, or the value of the primitive that a link leads to; None if a node computes it."""
+        for _ in range(MAX_DEPTH):
+            if not isinstance(value, Link):
+                return value
+            link = self._follow_reroutes(value)
+            if link is None:
+                return None
+            inputs = self.graph[link.node].inputs
+            value = next((inputs[name] for name in _CONSTANT_NAMES if inputs.get(name) is not None), None)
+        return None
 
     def _piped(self, node_id: str, role: str) -> object:
         """Return the value with a meaning that a context or pipe contains; None if the node is not one."""
@@ -237,26 +275,22 @@ def _text_sources(node: Node, role: str, side: str) -> list[object]:
     return sources
 
 
-def _switch_choice(node: Node) -> object:
-    """Return the input that a switch selects; None for other nodes.
+def _is_unknown_switch(node: Node) -> bool:
+    """Return whether a node returns one of several inputs, after its choice was not found."""
+    return _condition_pair(node) is not None or ("switch" in node.kind.lower() and len(_numbered_inputs(node)) > 1)
 
-    A switch has a number (`select`, `input`, `index`) and numbered inputs, or a condition with the inputs `on_true` and
-    `on_false`. rgthree's "Any Switch" returns its first input that has a value.
-    """
-    if "switch" not in node.kind.lower():
-        return None
-    for name in ("switch", "boolean"):
-        if isinstance(condition := node.inputs.get(name), bool) and "on_true" in node.inputs:
-            return node.inputs.get("on_true" if condition else "on_false")
-    numbered = {
+
+def _condition_pair(node: Node) -> tuple[object, object] | None:
+    """Return the inputs that a condition selects, the one for true first; None if a node does not have them."""
+    names = {name.lower(): name for name in node.inputs}
+    pairs = _CONDITION_PAIRS if "switch" not in node.kind.lower() else (*_CONDITION_PAIRS, *_SWITCH_PAIRS)
+    pair = next((pair for pair in pairs if names.keys() >= set(pair)), None)
+    return None if pair is None else (node.inputs[names[pair[0]]], node.inputs[names[pair[1]]])
+
+
+def _numbered_inputs(node: Node) -> dict[int, object]:
+    return {
         int(match[1]): value
         for name, value in node.inputs.items()
         if value is not None and (match := _SWITCH_PATTERN.fullmatch(name))
     }
-    if not numbered:
-        return None
-    for name in ("select", "input", "Input", "index"):
-        selected = coerce(node.inputs.get(name), int)
-        if isinstance(selected, int) and selected in numbered:
-            return numbered[selected]
-    return numbered[min(numbered)] if node.kind.startswith("Any Switch") else None

@@ -1,10 +1,10 @@
 """Read A1111 text of any tool that writes it: AUTOMATIC1111, Forge, SD.Next, Fooocus, ComfyUI nodes and artgen."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from artgen.metadata.a1111_text import NEGATIVE_PREFIX, A1111Text, split_a1111
-from artgen.metadata.external_record import ExternalRecord, Feature, describe_all, valid_fields
+from artgen.metadata.external_record import MAX_VALUE_CHARS, ExternalRecord, Feature, describe_all, valid_fields
 from artgen.metadata.features import find_features, make_feature, merge_features
 from artgen.metadata.json_texts import is_json
 from artgen.metadata.tools.a1111_files import read_embeddings, read_loras
@@ -97,7 +97,20 @@ def _make_record(split: A1111Text) -> ExternalRecord:
         rejected["Size"] = lowered["size"]
     other = describe_all(rest, names) | rejected | _hidden_values(pairs)
     embeddings, unused = read_embeddings(f"{split.prompt}\n{split.negative_prompt}", lowered)
-    return ExternalRecord(tool, fields, loras, embeddings, merge_features((*features, *more_features, *unused)), other)
+    features = merge_features((*features, *more_features, *unused))
+    return ExternalRecord(tool, fields, loras, embeddings, features, other, tuple(_notes(split)))
+
+
+def _notes(split: A1111Text) -> Iterator[str]:
+    if split.has_more:
+        yield "The text has several prompts with parameters. The last one is used."
+    values: dict[str, set[str]] = {}
+    for name, value in split.pairs:
+        values.setdefault(name, set()).add(value)
+    repeated = [name for name, different in values.items() if len(different) > 1]
+    if repeated:
+        listed = ", ".join(repeated)[:MAX_VALUE_CHARS]
+        yield f"These parameters have several values, of which the last one is used: {listed}."
 
 
 def _hidden_values(pairs: Mapping[str, str]) -> dict[str, str]:

@@ -27,6 +27,11 @@ _FEATURES = {
     "init_image": "input image", "init_img": "input image", "mask": "mask", "facetool": "face restoration",
     "hires_fix": "hires fix",
 }  # fmt: skip
+_DREAM_NAMES = {
+    "I": "init_img", "M": "mask", "f": "strength", "v": "variations", "V": "with_variations", "G": "facetool",
+    "U": "upscale",
+}  # fmt: skip
+"""Options of the format `Dream` -> names of the later formats."""
 _HIDDEN = {
     "generation_mode", "positive_prompt", "negative_prompt", "model", "loras", "strength", "rand_device", "clip_skip",
     "app_version", "prompt", "type", "sampler", "model_weights", "model_hash", "app_id", "guidance", "image",
@@ -92,7 +97,9 @@ def _read_older(texts: Mapping[str, str]) -> ExternalRecord | None:
         values |= {"task": "inpaint" if parsed.values.get("type") == "inpaint" else "img2img", "strength": strength}
     notes = _add_prompts(values, parsed.prompt, parsed.negative_prompt)
     fields, rejected = valid_fields(values)
-    return _finish(fields, rejected, parsed.values, (), notes)
+    return _finish(
+        fields, rejected, {_DREAM_NAMES.get(key, key): value for key, value in parsed.values.items()}, (), notes
+    )
 
 
 def _add_prompts(values: dict[str, object], prompt: object, negative: object) -> list[str]:

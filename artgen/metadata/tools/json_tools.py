@@ -63,7 +63,7 @@ def read_mflux(texts: Mapping[str, str]) -> ExternalRecord | None:
     values["prompt_weights"] = "none"
     kept = coerce(data.get("image_strength"), float)
     if data.get("image_path") or isinstance(kept, float):
-        values["task"] = "img2img"
+        values["task"] = "inpaint" if data.get("masked_image_path") else "img2img"
         values["strength"] = round(1 - kept, 6) if isinstance(kept, float) else None  # mflux: 1 keeps the image
     fields, rejected = valid_fields(values)
     scales = list_value(data.get("lora_scales"))
@@ -93,7 +93,7 @@ def read_easydiffusion(texts: Mapping[str, str]) -> ExternalRecord | None:
     values["clip_skip"] = 2 if str(_first(data, _EASY_CLIP_SKIP)).lower() == "true" else None
     values["prompt_weights"] = "a1111"
     if values["strength"] is not None:
-        values["task"] = "img2img"
+        values["task"] = "inpaint" if _first(data, ("mask", "Mask")) is not None else "img2img"
     fields, rejected = valid_fields(values)
     names_and_scales = [list_value(_first(data, names)) for names in _EASY_LORAS]
     scales = [coerce(scale, float) for scale in names_and_scales[1] or [_first(data, _EASY_LORAS[1])]]

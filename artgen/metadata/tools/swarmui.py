@@ -30,7 +30,16 @@ _FEATURES = {
     "endstepsearly": "sampler options", "removebackground": "background removal", "negativemodel": "negative model",
     "initimage": "input image", "unsampler": "unsampler",
 }  # fmt: skip
-_HIDDEN = {"swarm_version", "images", "batchsize", "automaticvae", "aspectratio", "sidelength", "cfgscale"}
+_HIDDEN = {
+    "swarm_version",
+    "images",
+    "batchsize",
+    "automaticvae",
+    "aspectratio",
+    "sidelength",
+    "cfgscale",
+    "fluxguidancescale",
+}
 _LORA_NAMES = ("loras", "loraweights", "loratencweights", "lorasectionconfinement")
 
 
@@ -59,6 +68,8 @@ def read_swarmui(texts: Mapping[str, str]) -> ExternalRecord | None:
         features = tuple(feature for feature in features if feature.name not in ("input image", "mask"))
     if "<" in str(fields.get("prompt", "")):
         features += (make_feature("prompt tags", "tags in < > of the prompt"),)
+    if flux_guidance is not None and coerce(params.get("cfgscale"), float) not in (None, 1.0):
+        features += (make_feature("true classifier-free guidance", params["cfgscale"]),)
     hashes = _hashes(data.get("sui_models"))
     extra = object_value(data.get("sui_extra_data"))
     embeddings = [
