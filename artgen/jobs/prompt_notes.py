@@ -1,10 +1,12 @@
 """Check the prompts of a request, and create the notes about them."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from artgen.errors import UsageError
 from artgen.images import IMAGE_SUFFIXES
 from artgen.registry import ResolvedModel
 from artgen.spec import prompt_syntax
@@ -12,8 +14,10 @@ from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.prompt_checks import excerpt
 from artgen.spec.prompt_notes import syntax_notes
 from artgen.spec.prompt_syntax import Break, edit_names, parse_weights
+from artgen.spec.prompt_tags import find_tags
 from artgen.spec.prompt_weights import AND
 from artgen.spec.settings import SETTING_GROUPS, Setting, aliases_of, options_of
+from artgen.spec.wildcards import parse
 
 LABELS = {"prompt": "prompt", "negative_prompt": "negative prompt"}
 PROMPT_FILE_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml"})
@@ -55,6 +59,18 @@ def prompt_notes(request: PromptRequest, model: ResolvedModel | None) -> Iterato
                 f"{model.pipeline_entry.title} models have no CLIP text encoder for weights. Without effect in the "
                 f"{label}: {', '.join(unused)}."
             )
+
+
+def plain_prompt_note(text: str, label: str) -> str:
+    """Return the note about the syntax of a prompt that is used as plain text; empty if it has none."""
+    found: list[str] = []
+    with contextlib.suppress(UsageError):  # too many brackets
+        found += _unused_syntax(text, "a1111")
+    with contextlib.suppress(UsageError):
+        found += [f"'{excerpt(part.text)}'" for part in parse(text) if not isinstance(part, str)]
+    found += map(str, find_tags(text))
+    more = f" and {len(found) - MAX_LISTED_OPTIONS} more" if len(found) > MAX_LISTED_OPTIONS else ""
+    return f"The {label} is plain text. Without effect: {', '.join(found[:MAX_LISTED_OPTIONS])}{more}." if found else ""
 
 
 def _unused_syntax(text: str, rule: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from artgen.dataset.buckets import nearest_bucket
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener, Notice, no_op
 from artgen.jobs import checks, scratch_model, training_layout
+from artgen.jobs.prompt_notes import plain_prompt_note
 from artgen.jobs.training_conflicts import UNUSED_FROM_SCRATCH, check_conflicts, check_vgg
 from artgen.jobs.training_defaults import DEFAULT_STEPS, fill_defaults
 from artgen.spec.settings import (
@@ -189,6 +190,9 @@ def create_training_plan(
     plan = TrainingPlan(settings, model, dataset, paths, resolution)
     if settings.checkpointing.resume:
         _check_resume_settings(plan)
+    for prompt in plan.settings.checkpointing.snapshot_prompts:
+        if note := plain_prompt_note(prompt, "snapshot prompt"):
+            listener(Notice(note))
     return plan
 
 

@@ -17,6 +17,7 @@ from functools import cached_property
 from artgen.errors import UsageError
 from artgen.spec.fields import MAX_TEXT_CHARS
 from artgen.spec.wildcards import MAX_DEPTH, Option, Part, Selection, Variant, Wildcard, parse
+from artgen.system.counts import counted
 
 MAX_CHOICES = 10_000
 """Maximum number of choices of one prompt."""
@@ -193,8 +194,8 @@ def selectable_options(variant: Variant, selection: Selection, lookup: Lookup, e
     wanted = max(selection.minimum, selection.maximum or 0)
     if wanted > len(options):
         expansion.notes[
-            f"'{shorten_label(variant.text)}' selects {len(options):,} options, not {wanted:,}: options are not "
-            "repeated."
+            f"'{shorten_label(variant.text)}' selects {counted(len(options), 'option')}, not {wanted:,}: options "
+            "are not repeated."
         ] = None
     return options
 

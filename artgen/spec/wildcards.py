@@ -26,7 +26,7 @@ _BRACKET = re.compile(r"\\.|[{}|\[\]]", re.DOTALL)
 _TOKEN = re.compile(r"\\(?:__|.)|[{}\[\]]|_{2,}", re.DOTALL)
 _CERTAIN_NAME = re.compile(rf"__((?:[^\W_]|[./*?!@~&+'-]|_(?!_)){{1,{MAX_NAME_CHARS}}})__")
 _POSSIBLE_NAME = re.compile(rf"__(?!\s)((?:[^_\s{{}}|\[\]<>\\]|[ \t]|_(?!_)){{1,{MAX_NAME_CHARS}}})(?<!\s)__(?!\w)")
-SELECTION_PATTERN = re.compile(r"\s*([0-9]{0,7})(-?)([0-9]{0,7})\s*\$\$(?:((?:[^$|{}]|\$(?!\$))*|\s*\|\s*)\$\$)?")
+SELECTION_PATTERN = re.compile(r"\s*([0-9]{0,99})(?:(-)([0-9]{0,99}))?\s*\$\$(?:((?:[^$|{}]|\$(?!\$))*|\s*\|\s*)\$\$)?")
 _WEIGHT = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|nan|inf)::")
 
 
@@ -247,7 +247,7 @@ class _Parser:
     def _selection(self, start: int, end: int) -> tuple[Selection | None, int]:
         """Return the numbers before `$$`, and the start of the first option."""
         match = SELECTION_PATTERN.match(self._text, start, end)
-        if match is None or not (match[1] or match[2]) or (match[3] and not match[2]):
+        if match is None or not (match[1] or match[2]):
             return None, start
         low, high = (int(text) if text else None for text in (match[1], match[3]))
         if not match[2]:

@@ -350,3 +350,10 @@ def test_control_characters_of_file_names_are_escaped(fit: Path) -> None:
     assert (
         "\x1b" not in run("anomaly", "\x1b[2J.png", "intact.png", "--noise-levels", "50", "--noise-samples", "1").stderr
     )
+
+
+def test_the_syntax_of_a_prompt_has_a_note() -> None:
+    notes: list[str] = []
+    request = Anomaly(prompt="a (red:1.3) {fox|cat}", model="tiny")
+    prepare_anomaly_job(request, lambda event: notes.append(getattr(event, "text", "")))
+    assert "The prompt is plain text. Without effect: the weight of 'red', '{fox|cat}'." in notes

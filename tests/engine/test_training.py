@@ -103,8 +103,9 @@ def losses(name: str) -> list[str]:
 
 @pytest.mark.usefixtures("image_folder")
 def test_full_training_creates_a_model_folder(sd1: str) -> None:
-    train("-m", sd1, "--mode", "full", "-o", "full", "--train-steps", "2", "--learning-rate", "0.01",
-            "--snapshot-every", "2", "--snapshot-prompt", "a red fox", "--snapshot-prompt", "snow")  # fmt: skip
+    output = train("-m", sd1, "--mode", "full", "-o", "full", "--train-steps", "2", "--learning-rate", "0.01",
+            "--snapshot-every", "2", "--snapshot-prompt", "a red fox", "--snapshot-prompt", "(snow:1.2)")  # fmt: skip
+    assert "The snapshot prompt is plain text. Without effect: the weight of 'snow'." in output
     run("txt2img", "a red fox", "-m", "full", "--steps", "2", "--seed", "1", "-o", "after.png")
     run("txt2img", "a red fox", "-m", sd1, "--steps", "2", "--seed", "1", "-o", "before.png")
     assert Path("after.png").read_bytes() != Path("before.png").read_bytes()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import sample_images
 
-from artgen.jobs.prompt_notes import PROMPT_FILE_SUFFIXES, input_notes, prompt_notes
+from artgen.jobs.prompt_notes import PROMPT_FILE_SUFFIXES, input_notes, plain_prompt_note, prompt_notes
 from artgen.queue import prompt_files
 from artgen.spec.prompt_notes import syntax_notes
 from artgen.spec.requests import Txt2Img
@@ -120,3 +120,19 @@ def test_and_in_the_negative_prompt_has_a_note(rule: str, is_noted: bool) -> Non
     note = "AND in the negative prompt is text, as in AUTOMATIC1111."
     assert list(prompt_notes(request, None)) == ([note] if is_noted else [])
     assert not list(prompt_notes(request.replace(negative_prompt="sand ANDY"), None))
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a (red:1.3) fox", "the weight of 'red'"),
+        ("a BREAK b AND c", "BREAK, AND"),
+        ("{a|b} __color__", "'{a|b}', '__color__'"),
+        ("x <lora:a:1>", "'<lora:a:1>'"),
+        ("a red fox, 50% {x} \\(y\\)", ""),
+    ],
+)
+def test_the_syntax_of_plain_prompts_has_a_note(text: str, parts: str) -> None:
+    expected = f"The prompt is plain text. Without effect: {parts}." if parts else ""
+    assert plain_prompt_note(text, "prompt") == expected
+    assert plain_prompt_note("(" * 1000 + "{-1::a|b}", "prompt") == ""

@@ -127,6 +127,15 @@ def test_selection_of_more_options_than_exist_uses_each_option_once_with_a_note(
     assert sorted(chosen("{5$$a|b}", expansion=expansion).split(", ")) == ["a", "b"]
     assert list(expansion.notes) == ["'{5$$a|b}' selects 2 options, not 5: options are not repeated."]
     assert combinations("{5$$a|b}") == ["a, b"]
+    expansion = Expansion()
+    chosen("{2$$a}", expansion=expansion)
+    assert list(expansion.notes) == ["'{2$$a}' selects 1 option, not 2: options are not repeated."]
+
+
+@pytest.mark.parametrize("text", ["{1000001$$a|b}", "{99999999$$a|b}", "{1-99999999999$$a|b}", "{-12345678$$a|b}"])
+def test_selections_of_large_numbers_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="Cannot select more than 1,000,000 options"):
+        chosen(text)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from artgen.jobs.anomaly.fit_file import AnomalyConfig, FitHeader, check_normal_
 from artgen.jobs.anomaly.images import read_image_sizes
 from artgen.jobs.anomaly.request import Anomaly
 from artgen.jobs.denoise import DEFAULT_DENOISER
+from artgen.jobs.prompt_notes import plain_prompt_note
 from artgen.system import hardware
 
 DEFAULT_NOISE_SAMPLES = 2
@@ -81,6 +82,8 @@ def prepare_anomaly_job(request: Anomaly, listener: Listener = no_op, *, downloa
         RefusedError: the fit was made with other weights.
     """
     checks.check_device(request.device, None)
+    if note := plain_prompt_note(request.prompt or "", "prompt"):
+        listener(Notice(note))
     normal_paths: tuple[Path, ...] = ()
     fit_header = None
     if request.fit is not None and os.path.isdir(request.fit):  # noqa: PTH112 - Path.is_dir raises for long names
