@@ -126,6 +126,7 @@ def test_options_of_the_page_exist(page: Path) -> None:
     from artgen.cli.main import load_command
 
     known = {"--install-completion", "--help", "--version", "--index-url"}
+    known |= {"--ar", "--no", "--n-iter", "--sampler-name"}  # Lines of prompt files of other tools.
 
     def collect(command: object) -> None:
         for parameter in getattr(command, "params", ()):
@@ -135,5 +136,5 @@ def test_options_of_the_page_exist(page: Path) -> None:
 
     for name in COMMAND_SUMMARIES:
         collect(load_command(name))
-    used = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page.read_text("utf-8")))
-    assert not used - known
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9_-]+", page.read_text("utf-8")))
+    assert not {option.replace("_", "-") for option in used} - known
