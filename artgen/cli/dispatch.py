@@ -78,7 +78,7 @@ def note_unused_settings(sweep: SweepSettings) -> None:
         parse_shard(sweep.shard)
     if flags:
         verb = "has" if len(flags) == 1 else "have"
-        print_note(f"{', '.join(flags)} {verb} no effect without a folder, several images, --combinatorial or --sweep.")
+        print_note(f"{', '.join(flags)} {verb} no effect on a single image.")
 
 
 def needs_batch(image_paths: Sequence[Path], sweep: SweepSettings) -> bool:

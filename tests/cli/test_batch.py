@@ -56,7 +56,9 @@ def test_json_output_of_a_batch_is_a_prompt_file_for_the_same_images(sd1: str) -
 def test_dry_run_lists_pending_jobs_with_their_locations(sd1: str) -> None:
     run("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "out/", "--limit", "1")
     result = run("batch", "p.txt", "-m", sd1, "--steps", "2", "-o", "out/", "--dry-run")
-    assert result.stdout.startswith("p.txt:2  task=txt2img  prompt=a blue cat  seed=8  steps=3")
+    assert result.stdout.startswith(
+        "p.txt:2  task=txt2img  prompt=a blue cat  prompt_weights=a1111  long_prompt=chunk  seed=8  steps=3"
+    )
     assert len(result.stdout.splitlines()) == 1
     assert "2 images in 'out', 1 done, 1 to generate, about" in result.stderr
     assert len(names("out")) == 1

@@ -127,6 +127,7 @@ def test_options_of_the_page_exist(page: Path) -> None:
 
     known = {"--install-completion", "--help", "--version", "--index-url"}
     known |= {"--ar", "--no", "--n-iter", "--sampler-name"}  # Lines of prompt files of other tools.
+    known |= {"--before"}  # A script of the tests.
 
     def collect(command: object) -> None:
         for parameter in getattr(command, "params", ()):

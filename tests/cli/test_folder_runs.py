@@ -228,7 +228,7 @@ def test_invalid_combination_does_not_stop_the_others_with_keep_going(sd1: str) 
 
 def test_settings_of_folder_runs_have_no_silent_effect_on_one_image() -> None:
     result = run("denoise", "ph/a.png", "--method", "tv", "--keep-going", "--limit", "1", "-o", "x.png")
-    assert "--limit, --keep-going have no effect without a folder, several images or --sweep." in result.stderr
+    assert "--limit, --keep-going have no effect on a single image." in result.stderr
 
 
 def option_names(command: str) -> set[str]:

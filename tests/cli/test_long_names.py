@@ -39,6 +39,8 @@ BASE_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "models remove": ("mine",),
     "models path": ("tiny",),
     "schedulers": (),
+    "prompt": ("x", *MODEL),
+    "styles": (),
     "doctor": (),
     "config show": (),
     "config set": ("steps", "3"),

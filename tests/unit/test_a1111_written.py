@@ -27,7 +27,10 @@ PARSED: list[Image.Image] = []
         ({"prompt_weights": "none"}, "Emphasis: None"),
         ({"architecture": "sdxl"}, "Emphasis: No norm"),
         ({"prompt_weights": "comfy"}, "Prompt weights: comfy"),
-        ({"embedding": ["ugly.safetensors"], "embedding_sha256": ["ab" * 32]}, 'TI hashes: "ugly: abababababab"'),
+        (
+            {"prompt": "a (red:1.2) fox, ugly", "embedding": ["ugly.safetensors"], "embedding_sha256": ["ab" * 32]},
+            'TI hashes: "ugly: abababababab"',
+        ),
         ({"lora": ["a.safetensors:0.5:0.2"], "lora_autov3": ["0123456789ab"]}, 'Lora hashes: "a: 0123456789ab"'),
         ({}, "RNG: CPU"),
     ],

@@ -141,7 +141,7 @@ def test_a_record_is_flat_and_contains_no_folders() -> None:
 
 @pytest.mark.parametrize(
     ("key", "suggestion"),
-    [("step", "steps"), ("guidance-scale", "guidance_scale"), ("negative_promt", "negative_prompt")],
+    [("step", "steps"), ("guidance-scal", "guidance_scale"), ("negative_promt", "negative_prompt")],
 )
 def test_unknown_keys_raise_usage_errors_with_suggestions(key: str, suggestion: str) -> None:
     with pytest.raises(UsageError, match=f"Unknown setting: '{key}'") as caught:
