@@ -172,7 +172,8 @@ _PANEL_TITLES: dict[type, str] = {
 
 def _help_text(spec: Setting) -> str:
     """Add the limits to a help text: `Quality. [95]` becomes `Quality. Range: 1 to 100. [default: 95]`."""
-    text, bracket, default = spec.help.partition(" [")
+    has_default = spec.help.endswith("]")
+    text, bracket, default = spec.help.rpartition(" [") if has_default else (spec.help, "", "")
     limits = describe_limits(spec)
     if limits and limits not in text:
         text = f"{text} Range: {limits}."

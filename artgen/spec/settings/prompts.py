@@ -41,7 +41,7 @@ class PromptSettings:
     embedding: tuple[str, ...] = option(
         (),
         "Textual inversion: a .safetensors file, or a name in your embedding_folder or model_folders. TOKEN: word of "
-        "the prompt that it replaces; the name of the file if omitted. Can be repeated.",
+        "the prompts that the embedding replaces; the name of the file if omitted. Can be repeated.",
         metavar="FILE[:TOKEN]",
         is_path=True,
         affects=("pixels", "prompt"),
