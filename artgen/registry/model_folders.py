@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError
+from artgen.registry import location_index
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
 from artgen.spec import config
 from artgen.system.paths import user_data_folder
@@ -38,7 +39,8 @@ DESCRIPTIONS: dict[Kind, str] = {
 }
 OPTIONS: dict[Kind, str] = {"model": "-m", "lora": "--lora", "vae": "--vae", "embedding": "--embedding"}
 """Option that takes the name of a file of each kind."""
-MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".gguf", *PICKLE_SUFFIXES})
+WEIGHTS_SUFFIX = ".safetensors"
+MODEL_SUFFIXES = frozenset({WEIGHTS_SUFFIX, ".sft", ".gguf", *PICKLE_SUFFIXES})
 MAX_ENTRIES = 100_000
 """Largest number of files and folders of a model folder."""
 MAX_LISTED = 10
@@ -122,6 +124,58 @@ def similar_names_hint(kind: Kind, name: str) -> str:
     if similar:
         return f"Did you mean {' or '.join(known[key] for key in similar)}?"
     return other_kind_hint(kind, name)
+
+
+def existing_file(name: str) -> Path | None:
+    """Return the file with a path, whose suffix `.safetensors` is optional; None if it does not exist."""
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+    for file in (path, Path(f"{path}{WEIGHTS_SUFFIX}")):
+        # The readers refuse a pipe or a device. The methods of Path raise for long names.
+        if os.path.exists(file) and not os.path.isdir(file):  # noqa: PTH110, PTH112
+            return file
+    return None
+
+
+def downloaded_file(name: str) -> Path | None:
+    """Return the local file of an address such as `civitai:12`; None if the name is not an address.
+
+    Raises:
+        ModelUnavailableError: the file is not downloaded.
+        RefusedError: the suffix is that of a pickle.
+    """
+    if ":" in name:
+        from artgen.registry import web  # rarely necessary
+
+        if local := web.local_path(name):
+            return local
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        reject_pickle(path)
+    return None
+
+
+def recorded_files(kind: Kind, name: str, digest: str, folders: Sequence[Path]) -> Iterator[Path]:
+    """Yield existing files that may be the file of an image record. The caller compares their hashes.
+
+    Metadata is untrusted: these are files with the last part of `name`, in `folders` and in the user's folders, and
+    then the files that had the hash when they were used on this machine.
+
+    Args:
+        kind: kind of the file.
+        name: recorded file name; the suffix is optional.
+        digest: recorded hash.
+        folders: additional folders.
+    """
+    stem = Path(name.replace("\\", "/")).name.removesuffix(WEIGHTS_SUFFIX)
+    candidates = [folder / f"{stem}{WEIGHTS_SUFFIX}" for folder in folders] if stem else []
+    candidates += [
+        file.path
+        for file in iter_files(kind)
+        if not file.is_pickle and Path(file.stem).name.casefold() == stem.casefold()
+    ]
+    for path in [*candidates, *location_index.locations(digest)]:
+        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for long names
+            yield path
 
 
 def other_kind_hint(kind: Kind, name: str) -> str:

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from artgen.errors import ArtgenError, InputFileError
-from artgen.registry import location_index, model_folders
+from artgen.registry import model_folders
 from artgen.registry.embeddings.embedding_file import EmbeddingFile, read_embedding
-from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
 from artgen.spec import config
-
-EMBEDDING_SUFFIX = ".safetensors"
 
 
 def find_embedding(name: str) -> Path:
@@ -22,20 +19,13 @@ def find_embedding(name: str) -> Path:
         ModelUnavailableError: the name is the address of a file that is not downloaded.
         InputFileError: the file does not exist, it is a folder, or several files have the name.
     """
+    if file := model_folders.existing_file(name):
+        return file
     path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
-    for file in (path, Path(f"{path}{EMBEDDING_SUFFIX}")):
-        # `read_embedding` refuses a pipe or a device. The methods of Path raise for long names.
-        if os.path.exists(file) and not os.path.isdir(file):  # noqa: PTH110, PTH112
-            return file
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for long names
         raise InputFileError(f"'{name}' is a folder, not an embedding.", "Pass a .safetensors file.")
-    if ":" in name:
-        from artgen.registry import web  # rarely necessary
-
-        if local := web.local_path(name):
-            return local
-    if path.suffix.lower() in PICKLE_SUFFIXES:
-        reject_pickle(path)
+    if file := model_folders.downloaded_file(name):
+        return file
     return find_named(name)
 
 
@@ -64,29 +54,20 @@ def _unknown_name_hint(name: str) -> str:
 def find_recorded(name: str, digest: str, folders: Sequence[Path]) -> EmbeddingFile | None:
     """Find the embedding of an image record; return None unless a file has the recorded hash.
 
-    Metadata is untrusted: only files with the last part of `name` are read, in `folders` and in the user's folders of
-    embeddings, and then the files that had the hash when they were used on this machine.
+    See `model_folders.recorded_files`, which yields the files that are read.
 
     Args:
         name: recorded file name; the suffix is optional.
         digest: SHA-256 of the file, at least 10 hexadecimal digits.
         folders: additional folders.
     """
-    stem = Path(name.replace("\\", "/")).name.removesuffix(EMBEDDING_SUFFIX)
-    candidates = [folder / f"{stem}{EMBEDDING_SUFFIX}" for folder in folders] if stem else []
-    candidates += [
-        file.path
-        for file in model_folders.iter_files("embedding")
-        if not file.is_pickle and Path(file.stem).name.casefold() == stem.casefold()
-    ]
     if not re.fullmatch(r"[0-9a-f]{10,64}", digest.lower()):
         return None
-    for path in [*candidates, *location_index.locations(digest)]:
-        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for long names
-            try:
-                file = read_embedding(path)
-            except ArtgenError:
-                continue
-            if file.sha256.startswith(digest.lower()):
-                return file
+    for path in model_folders.recorded_files("embedding", name, digest, folders):
+        try:
+            file = read_embedding(path)
+        except ArtgenError:
+            continue
+        if file.sha256.startswith(digest.lower()):
+            return file
     return None

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from artgen.errors import ArtgenError, InputFileError
-from artgen.registry import location_index, model_folders
+from artgen.registry import model_folders
 from artgen.registry.lora.lora_file import LoraFile, read_lora
-from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
 from artgen.spec import config
 
 LORA_SUFFIX = ".safetensors"
@@ -25,22 +24,15 @@ def find_lora(name: str) -> Path:
         ModelUnavailableError: the name is the address of a file that is not downloaded.
         InputFileError: the file does not exist, it is a folder, or several files have the name.
     """
+    if file := model_folders.existing_file(name):
+        return file
     path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
-    for file in (path, Path(f"{path}{LORA_SUFFIX}")):
-        # `read_lora` refuses a pipe or a device. The methods of Path raise for long names.
-        if os.path.exists(file) and not os.path.isdir(file):  # noqa: PTH110, PTH112
-            return file
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for long names
         files = sorted(file.name for file in path.iterdir() if file.suffix == LORA_SUFFIX and file.is_file())
         hint = f"--lora {path / files[0]}" if files else "Pass a .safetensors file."
         raise InputFileError(f"'{name}' is a folder, not a LoRA.", hint)
-    if ":" in name:
-        from artgen.registry import web  # rarely necessary
-
-        if local := web.local_path(name):
-            return local
-    if path.suffix.lower() in PICKLE_SUFFIXES:
-        reject_pickle(path)
+    if file := model_folders.downloaded_file(name):
+        return file
     if found := model_folders.find("lora", name):
         return found
     raise InputFileError(f"Cannot find the LoRA {name!r}.", _unknown_name_hint(name))
@@ -59,29 +51,20 @@ def _unknown_name_hint(name: str) -> str:
 def find_recorded(name: str, digest: str, folders: Sequence[Path]) -> LoraFile | None:
     """Find the LoRA of an image record; return None unless a file has the recorded hash.
 
-    Metadata is untrusted: only files with the last part of `name` are read, in `folders` and in the user's folders of
-    LoRAs, and then the files that had the hash when they were used on this machine.
+    See `model_folders.recorded_files`, which yields the files that are read.
 
     Args:
         name: recorded file name; the suffix is optional.
         digest: SHA-256 of the file (64 hexadecimal digits, or its first 10 or more) or AutoV3 (12 digits).
         folders: additional folders.
     """
-    stem = Path(name.replace("\\", "/")).name.removesuffix(LORA_SUFFIX)
-    candidates = [folder / f"{stem}{LORA_SUFFIX}" for folder in folders] if stem else []
-    candidates += [
-        file.path
-        for file in model_folders.iter_files("lora")
-        if not file.is_pickle and Path(file.stem).name.casefold() == stem.casefold()
-    ]
-    for file in [*candidates, *location_index.locations(digest)]:
-        if os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises for long names
-            try:
-                lora = read_lora(file)
-            except ArtgenError:
-                continue
-            if len(digest) >= MIN_DIGEST_CHARS and any(
-                value.startswith(digest.lower()) for value in (lora.sha256, lora.autov3)
-            ):
-                return lora
+    for path in model_folders.recorded_files("lora", name, digest, folders):
+        try:
+            lora = read_lora(path)
+        except ArtgenError:
+            continue
+        if len(digest) >= MIN_DIGEST_CHARS and any(
+            value.startswith(digest.lower()) for value in (lora.sha256, lora.autov3)
+        ):
+            return lora
     return None
