@@ -13,11 +13,11 @@ Embeddings are named in the prompt, and written to the parameters as `TI hashes:
 digits of the SHA-256 of the file (`modules/textual_inversion/textual_inversion.py`).
 """
 
-import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
+from typing import TypeVar
 
 from artgen.errors import UsageError
 from artgen.metadata.a1111_text import NEGATIVE_PREFIX
@@ -26,6 +26,7 @@ from artgen.spec.lora import LoraSpec, parse_lora
 from artgen.spec.prompt_syntax import has_syntax
 from artgen.spec.schedulers import find_scheduler
 
+Spec = TypeVar("Spec")
 _SCHEDULE_LABELS = {"karras": "Karras", "exponential": "Exponential", "beta": "Beta", "normal": "Normal"}
 _HASH_PATTERN = re.compile(r"[0-9a-fA-F]{10,64}")
 _NEEDS_QUOTES_PATTERN = re.compile(r'[,:\n\r\t]|^["{\[\s]|\s$')
@@ -66,25 +67,27 @@ def format_a1111(record: Mapping[str, object]) -> str:
 
 def _record_loras(record: Mapping[str, object]) -> list[LoraSpec]:
     """Return the LoRAs of a record. Replace characters that the text format reserves in their names."""
-    texts = record.get("lora")
-    loras = []
-    for text in texts if isinstance(texts, list | tuple) else ():
-        with contextlib.suppress(UsageError):  # for example a record of another version
-            lora = parse_lora(str(text))
-            loras.append(lora._replace(name=_safe_name(lora.file_name)))
-    return loras
+    loras = _parse_listed(record.get("lora"), parse_lora)
+    return [lora._replace(name=_safe_name(lora.file_name)) for lora in loras]
 
 
 def _record_embeddings(record: Mapping[str, object]) -> list[EmbeddingSpec]:
     """Return the embeddings of a record, with the names by which the text format names them, and their tokens."""
-    texts = record.get("embedding")
     embeddings = []
-    for text in texts if isinstance(texts, list | tuple) else ():
-        with contextlib.suppress(UsageError):  # for example a record of another version
-            each = parse_embedding(str(text))
-            name = _safe_name(each.file_name)
-            embeddings.append(EmbeddingSpec(name, each.token or name))
+    for each in _parse_listed(record.get("embedding"), parse_embedding):
+        name = _safe_name(each.file_name)
+        embeddings.append(EmbeddingSpec(name, each.token or name))
     return embeddings
+
+
+def _parse_listed(texts: object, parse: Callable[[str], Spec]) -> Iterator[Spec]:
+    """Yield the parsed texts of a list; skip invalid texts, for example of a record of another version."""
+    for text in texts if isinstance(texts, list | tuple) else ():
+        try:
+            parsed = parse(str(text))
+        except UsageError:
+            continue
+        yield parsed
 
 
 def _safe_name(file_name: str) -> str:
