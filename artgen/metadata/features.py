@@ -25,7 +25,7 @@ _REASONS: Mapping[str, str] = MappingProxyType(
         "variation seed": "artgen does not mix the noise of two seeds, so the image will differ.",
         "sampler options": "artgen uses the default options of the scheduler, so the image will differ.",
         "hypernetwork": "Hypernetworks are not supported.",
-        "several passes": "The settings are those of the first pass.",
+        "several passes": "The settings of the first pass are used.",
         "denoise below 1": "artgen removes all noise of empty latents.",
         "text of another encoder": "artgen uses one prompt for all text encoders.",
         "other generator": "A node without a sampler, such as a node of a service, generated the image.",

@@ -63,7 +63,7 @@ def parse_prompt_line(
     Args:
         text: line.
         on_note: receives what is ignored or converted.
-        is_invokeai: short options of a line without options of another tool are those of InvokeAI.
+        is_invokeai: read the short options as options of InvokeAI, unless the line has options of another tool.
 
     Raises:
         UsageError: an option is unknown or has no value, or a value has the wrong type.

@@ -1,6 +1,6 @@
 """List the options of other tools' prompt files: the settings that they select, and the options without a setting.
 
-Names are those of AUTOMATIC1111's script "Prompts from file" and of its API, of the InvokeAI 2 command line, and of
+The sources of the names are AUTOMATIC1111's script "Prompts from file" and its API, the command line of InvokeAI 2, and
 Midjourney. Names of A1111 with the same meaning, such as `--sampler-name`, are aliases of the settings.
 """
 

@@ -1,9 +1,9 @@
 """Attach embeddings (textual inversions) to the tokenizers and text encoders of a pipeline for one call.
 
 The weights of the text encoders do not change: a hook replaces the rows of the token embeddings. Therefore, a pipeline
-without embeddings generates the same bytes as before. The results equal those of diffusers' `load_textual_inversion`,
-except that the pooled output of a text encoder whose end token is the largest id (`eos_token_id` 2, as in SDXL) is that
-of the end token, as in AUTOMATIC1111.
+without embeddings generates the same bytes as before. diffusers' `load_textual_inversion` gives the same results, with
+one exception: for a text encoder with `eos_token_id` 2 (SDXL), artgen uses the output at the end token as the pooled
+output, as AUTOMATIC1111 does.
 """
 
 import contextlib

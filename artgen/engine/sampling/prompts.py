@@ -39,8 +39,8 @@ def tokenizer_for(model: ResolvedModel) -> PromptTokenizer | None:
     """Return the tokenizer of a model without loading the model, or None if the pipeline has no tokenizer.
 
     A model with several text encoders has the limit of the encoder with the most tokens, such as T5. Without chunks,
-    CLIP receives the first 77 tokens. The limits of T5 (without its end token) and of language models (without their
-    template) are those of the pipelines of diffusers.
+    CLIP receives the first 77 tokens. T5 (without its end token) and language models (without their template) have
+    the same limits as in the pipelines of diffusers.
     """
     folder = single_file_config(model) if model.is_file else model.path
     index = read_model_index(folder, model.omitted)
