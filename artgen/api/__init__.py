@@ -1,0 +1,1 @@
+"""Provide the functions of the Python API: one function for each command."""
