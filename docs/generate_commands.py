@@ -57,7 +57,7 @@ def render() -> str:
             usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
             for parameter in command.get_params(context):
                 row = parameter.get_help_record(context)
-                if row is None or "--help" in parameter.opts:
+                if row is None or parameter.is_eager:  # `--help` and `--help-all`
                     continue
                 title = getattr(parameter, "rich_help_panel", None)
                 if parameter.param_type_name == "argument":

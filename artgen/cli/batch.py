@@ -43,7 +43,8 @@ class _DefaultRunGroup(Group):
     """Run `artgen batch FILE` as `artgen batch run FILE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+        own_flags = {flag for parameter in self.get_params(ctx) for flag in parameter.opts}
+        if args and args[0] not in self.commands and args[0] not in own_flags:
             args.insert(0, "run")
         ctx.default_map = {"run": ctx.default_map or {}}
         return super().parse_args(ctx, args)

@@ -5,10 +5,12 @@ Typer's formatter imports rich, which takes longer than the rest of the start of
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from artgen.cli.console import print_text, styled
 from artgen.system.terminal import printable
@@ -18,11 +20,54 @@ MAX_HELP_COLUMNS = 100
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+@dataclass(frozen=True)
+class EagerOption:
+    """Define an option that prints a text about a command instead of running the command.
+
+    Attributes:
+        flag: name of the option.
+        help: help text of the option.
+        show: prints the text; its argument is the context of the command. Slow modules are imported in this function.
+        applies: returns whether a command has the option; its argument is the command.
+    """
+
+    flag: str
+    help: str
+    show: Callable[[Any], None]
+    applies: Callable[[Any], bool] = lambda _command: True
+
+
+def _show_all(context: Any) -> None:
+    context.command.get_help(context)
+
+
+EAGER_OPTIONS = (EagerOption("--help-all", "Show all options and exit.", _show_all),)
+"""Options of every command and every command group, besides `--help`. All of them take no value."""
+
+
+@cache
+def _eager_parameter(option: EagerOption) -> TyperOption:
+    """Return the parameter of an option. The parser compares parameters by identity."""
+
+    def callback(ctx: Any, param: Any, value: bool) -> None:  # noqa: ARG001
+        if value and not ctx.resilient_parsing:
+            option.show(ctx)
+            ctx.exit()
+
+    return TyperOption(
+        param_decls=[option.flag], is_flag=True, is_eager=True, expose_value=False, callback=callback, help=option.help
+    )
+
+
 class PlainHelpMixin:
     """Format the help of a command or a command group."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "rich_markup_mode": None})
+
+    def get_params(self: Any, ctx: Any) -> list[Any]:
+        eager = [_eager_parameter(option) for option in EAGER_OPTIONS if option.applies(self)]
+        return [*super().get_params(ctx), *eager]  # type: ignore[misc]
 
     def get_help(self: Any, ctx: Any) -> str:
         # Typer would print the returned text without handling a broken stdout.
@@ -55,8 +100,9 @@ class Command(PlainHelpMixin, TyperCommand):
         return super().parse_args(ctx, self._with_dashes(args))
 
     def known_flags(self) -> set[str]:
-        """Return the names of the options."""
-        return {flag for parameter in self.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+        """Return the names of the options, without `--help`."""
+        eager = {option.flag for option in EAGER_OPTIONS if option.applies(self)}
+        return eager | {flag for parameter in self.params for flag in (*parameter.opts, *parameter.secondary_opts)}
 
     def _with_dashes(self, args: list[str]) -> list[str]:
         """Replace the underscores in the names of options, such as `--negative_prompt`."""

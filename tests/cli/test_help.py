@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import typer
 
-from artgen.cli.help import App
+from artgen.cli.help import EAGER_OPTIONS, App
 from artgen.cli.main import COMMAND_SUMMARIES, app, load_command
 from artgen.cli.options import AliasCommand, flatten_settings
 from artgen.spec.settings import SETTING_GROUPS, ModelFolders
@@ -39,6 +39,9 @@ COMMANDS = [
 ]
 OPTION_GROUPS = [group for group in SETTING_GROUPS if group is not ModelFolders]
 """The groups of the commands. `ModelFolders` is set only in configuration files and environment variables."""
+
+EAGER_FLAGS = {option.flag for option in EAGER_OPTIONS}
+"""Options of every command. The snapshots do not contain them."""
 
 Row = tuple[str, str, str]
 """Title of the section, option with its value, and help text."""
@@ -166,7 +169,7 @@ def command_rows(command: Any, context: Any) -> Iterator[tuple[str, Row]]:
     """Yield the name and the row of each parameter that `--help` shows."""
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None:
+        if record is not None and not (parameter.is_eager and set(parameter.opts) & EAGER_FLAGS):
             default_title = "Arguments" if parameter.param_type_name == "argument" else "Options"
             title = getattr(parameter, "rich_help_panel", None) or default_title
             yield parameter.name, (title, *record)
