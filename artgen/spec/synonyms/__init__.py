@@ -1,0 +1,206 @@
+"""Find the meaning of a name that artgen does not know: a word of another tool, or a misspelled name.
+
+Import this module only to report an error: a valid command line does not need the table of words.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+from artgen.spec.synonyms.commands import COMMAND_ROWS
+from artgen.spec.synonyms.options import OPTION_ROWS, SHORT_OPTIONS, OptionRow
+from artgen.spec.synonyms.unsupported import UNSUPPORTED_ROWS, UnsupportedRow
+from artgen.spec.synonyms.values import VALUE_ROWS
+
+MAX_SUGGESTIONS = 3
+
+MAX_NAME_CHARS = 60
+"""Limit of a name that is compared. Every name of artgen is shorter."""
+
+
+def option_hint(name: str, known_names: Iterable[str] | Mapping[str, str], command: str = "") -> str:
+    """Return a hint for an unknown option, key or keyword: a synonym, else similar names; empty if there are none.
+
+    Args:
+        name: name as typed: `--cfg`, `Cfg Scale`, `num_inference_steps`.
+        known_names: names that are valid in its place: options (`--steps`) or settings (`steps`), which determine the
+            form of the hint. A mapping gives the name to show for each, for hidden aliases.
+        command: command or task that does not know the name, for a setting that other commands take.
+    """
+    shown = _shown_names(known_names)
+    is_flag = any(each.startswith("--") for each in shown)
+    word = _folded(name)
+    if not word or len(name) > MAX_NAME_CHARS:
+        return ""
+    meaning = _option_words().get(word if len(word) > 1 else _folded(SHORT_OPTIONS.get(name, "")))
+    exact = next((each for typed, each in shown.items() if _folded(typed) == word), "")
+    if exact and meaning is None:
+        return f"Did you mean {exact}?"
+    if isinstance(meaning, OptionRow):
+        return _synonym_hint(meaning, shown, command, is_flag=is_flag)
+    if meaning is None and (other := _other_commands_hint(word, command, is_flag=is_flag)):
+        return other
+    close = similar_names(name, shown)
+    if meaning is None and not close:
+        negated = _option_words().get(word.removeprefix("disable").removeprefix("no"))
+        meaning = negated if isinstance(negated, UnsupportedRow) else None
+    if meaning is not None:
+        return f"{meaning.feature} is not supported. {meaning.alternative}"
+    return _did_you_mean(close)
+
+
+def command_hint(name: str, known_names: Iterable[str], group: str = "") -> str:
+    """Return a hint for an unknown command: a synonym, else similar names; empty if there are none.
+
+    Args:
+        name: command as typed.
+        known_names: the commands.
+        group: command group, such as `models`; empty for the commands of `artgen`.
+    """
+    known = list(known_names)
+    word = _folded(name)
+    if len(name) > MAX_NAME_CHARS or not word:
+        return ""
+    exact = next((each for each in known if _folded(each) == word), "")
+    if exact:
+        return f"Did you mean '{exact}'?"
+    for row in COMMAND_ROWS:
+        if row.group == group and word in row.words.split():
+            return row.hint
+    close = similar_names(name, known)
+    return f"Did you mean {_listed([repr(each) for each in close])}?" if close else ""
+
+
+def value_hint(setting: str, value: object, choices: Iterable[str] = ()) -> str:
+    """Return a hint for an invalid value of a setting: a synonym, else similar choices; empty if there are none.
+
+    Args:
+        setting: name of the setting.
+        value: value as typed.
+        choices: valid values.
+    """
+    word = _folded_value(str(value))
+    for row in VALUE_ROWS:
+        if row.setting == setting and word in row.words.split():
+            return row.value if row.value.endswith(".") else f"Did you mean {row.value}?"
+    return _did_you_mean(similar_names(str(value), choices))
+
+
+def similar_names(name: str, known_names: Iterable[str] | Mapping[str, str]) -> list[str]:
+    """Return at most `MAX_SUGGESTIONS` names that are spelled like `name`, best first.
+
+    Two names are similar if few letters differ, in the name or in its words in another order, or if `name` consists of
+    some words or of the first letters of the known name.
+    """
+    if len(name) > MAX_NAME_CHARS:
+        return []
+    word, parts = _folded(name), _parts(name)
+    found: dict[str, tuple[int, int]] = {}
+    for known, shown in _shown_names(known_names).items():
+        score = _score(word, parts, _folded(known), _parts(known))
+        if score is not None and score < found.get(shown, (9, 0)):
+            found[shown] = score
+    ranked = sorted(found, key=lambda each: found[each])  # stable: the order of the known names
+    return [each for each in ranked if found[each][0] <= found[ranked[0]][0] + 1][:MAX_SUGGESTIONS]
+
+
+def _score(word: str, parts: list[str], known: str, known_parts: list[str]) -> tuple[int, int] | None:
+    """Return the rank of a similar name, lower is better; None if the names are not similar."""
+    if len(word) < 3 or len(known) < 3:
+        return (0, 0) if word == known else None
+    limit = min(3, max(1, len(word) // 4))
+    distance = _distance(word, known, limit)
+    if distance is not None and (len(word) > 3 or sorted(word) == sorted(known) or len(word) != len(known)):
+        return (0 if distance <= 1 else 1, distance)
+    if len(parts) > 1 and len(parts) == len(known_parts):
+        distance = _distance("".join(sorted(parts)), "".join(sorted(known_parts)), limit)
+        if distance is not None:
+            return (1, distance)
+    if len(word) > 3 and (known.startswith(word) or set(parts) < set(known_parts)):
+        return (2, len(known) - len(word))
+    return None
+
+
+def _distance(first: str, second: str, limit: int) -> int | None:
+    """Return the optimal string alignment distance of two words; None if it is greater than `limit`."""
+    if abs(len(first) - len(second)) > limit:
+        return None
+    before: list[int] = []
+    row = list(range(len(second) + 1))
+    for i, letter in enumerate(first, 1):
+        next_row = [i]
+        for j, other in enumerate(second, 1):
+            cost = min(row[j] + 1, next_row[j - 1] + 1, row[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == second[j - 2] and first[i - 2] == other:
+                cost = min(cost, before[j - 2] + 1)
+            next_row.append(cost)
+        before, row = row, next_row
+    return row[-1] if row[-1] <= limit else None
+
+
+def _synonym_hint(row: OptionRow, shown: Mapping[str, str], command: str, *, is_flag: bool) -> str:
+    name, separator, value = row.setting.partition("=")
+    word = _folded(name)
+    target = next((each for typed, each in shown.items() if _folded(typed) == word), "")
+    if not target:
+        return _other_commands_hint(word, command, is_flag=is_flag)
+    if is_flag and value == "false":
+        target = f"--no-{target.removeprefix('--')}"
+    elif separator:
+        target = f"{target} {value}" if is_flag else f"{target} = {value}"
+    return f"Did you mean {target}?{f' {row.note}' if row.note else ''}"
+
+
+def _other_commands_hint(word: str, command: str, *, is_flag: bool) -> str:
+    """Return a hint for a setting that only other commands take; empty if there is no such setting."""
+    from artgen.spec.requests import TASKS
+    from artgen.spec.settings import options_of
+
+    if not command:
+        return ""
+    for name in dict.fromkeys(name for task in TASKS.values() for name in options_of(task.request_class)):
+        if _folded(name) == word:
+            tasks = [task for task, each in TASKS.items() if name in options_of(each.request_class)]
+            if command not in tasks:
+                typed = f"--{name.replace('_', '-')}" if is_flag else name
+                verb = "takes" if len(tasks) == 1 else "take"
+                return f"{_listed(tasks, 'and')} {verb} {typed}, and {command} does not."
+    return ""
+
+
+def _shown_names(names: Iterable[str] | Mapping[str, str]) -> Mapping[str, str]:
+    return names if isinstance(names, Mapping) else {name: name for name in names}
+
+
+@cache
+def _option_words() -> Mapping[str, OptionRow | UnsupportedRow]:
+    """Return the row of each word, without separators."""
+    words: dict[str, OptionRow | UnsupportedRow] = {}
+    rows: tuple[OptionRow | UnsupportedRow, ...] = (*OPTION_ROWS, *UNSUPPORTED_ROWS)
+    for row in rows:
+        for word in row.words.split():
+            words.setdefault(_folded(word), row)
+    return words
+
+
+def _folded(name: str) -> str:
+    """Return a name in lower case without dashes, spaces and other separators: `--Cfg_Scale` is `cfgscale`."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _folded_value(value: str) -> str:
+    return value.strip().casefold()
+
+
+def _parts(name: str) -> list[str]:
+    """Return the words of a name in lower case: `--negativePrompt` is `negative`, `prompt`."""
+    return re.findall(r"[^\W_]+", re.sub(r"([a-z])([A-Z])", r"\1-\2", name).casefold())
+
+
+def _did_you_mean(names: list[str]) -> str:
+    return f"Did you mean {_listed(names)}?" if names else ""
+
+
+def _listed(names: Iterable[str], conjunction: str = "or") -> str:
+    *first, last = names
+    return f"{', '.join(first)} {conjunction} {last}" if first else last

@@ -1,0 +1,212 @@
+"""List the words of other tools for commands. See `artgen.spec.synonyms.options`."""
+
+from typing import NamedTuple
+
+
+class CommandRow(NamedTuple):
+    """Represent words that mean a command.
+
+    Attributes:
+        words: words of other tools, separated by spaces.
+        tools: tools that have the words.
+        hint: sentences with the command to use.
+        group: command group of the words; empty for commands of `artgen`.
+    """
+
+    words: str
+    tools: str
+    hint: str
+    group: str = ""
+
+
+COMMAND_ROWS = (
+    CommandRow(
+        "draw generate gen imagine create make paint render run image text2image texttoimage txttoimg prompt2img "
+        "t2img sd diffuse new dream produce",
+        "imaginAIry, mflux, InvokeAI, Midjourney, OllamaDiffuser",
+        'To generate an image, run `artgen txt2img "a red fox in the snow"`.',
+    ),
+    CommandRow(
+        "imagetoimage image2image edit remix vary variation variations restyle",
+        "InvokeAI",
+        'To change an image, run `artgen img2img IMAGE "a blue fox" --strength 0.5`.',
+    ),
+    CommandRow(
+        "fill erase removeobject retouch mask generativefill",
+        "Draw Things",
+        "To repaint a part of an image, run `artgen inpaint IMAGE PROMPT --mask MASK`.",
+    ),
+    CommandRow(
+        "extend uncrop expand outcrop zoom zoomout pan",
+        "Midjourney, InvokeAI",
+        "To extend an image, run `artgen outpaint IMAGE PROMPT --expand 64`.",
+    ),
+    CommandRow("clean denoising restore enhance", "image editors", "To remove noise, run `artgen denoise IMAGE`."),
+    CommandRow(
+        "upscale upscaler enlarge superresolution superres hires resize",
+        "imaginAIry, A1111, Midjourney, Stability",
+        "Upscaling with a model is not supported. For a larger image, use `artgen img2img IMAGE PROMPT --size "
+        "1024x1024 --strength 0.4`.",
+    ),
+    CommandRow(
+        "controlnet control canny depth pose",
+        "ComfyUI, A1111",
+        "ControlNet is not supported. To keep the layout of an image, use `artgen img2img IMAGE PROMPT --strength "
+        "0.5`.",
+    ),
+    CommandRow(
+        "video animate txt2vid img2vid gif vid",
+        "ComfyUI",
+        "Video is not supported. `artgen txt2img PROMPT --frames gif` saves the steps of one image.",
+    ),
+    CommandRow(
+        "interrogate caption captions describe clip blip tag",
+        "A1111, Midjourney",
+        "Captioning is not supported. `artgen info IMAGE` prints the settings of an image. Images are saved in "
+        "outputs/, or where --output says.",
+    ),
+    CommandRow(
+        "history gallery images outputs log logs last recent browse show open view",
+        "Midjourney, llm, git",
+        "`artgen info IMAGE` prints the settings of an image. Images are saved in outputs/, or where --output "
+        "says.",
+    ),
+    CommandRow("pnginfo metadata exif inspect parameters read", "A1111", "Run `artgen info IMAGE`."),
+    CommandRow(
+        "serve server web webui ui gui app start launch browser api interactive shell repl chat",
+        "A1111, InvokeAI",
+        "A web interface is not supported. `artgen --help` lists the commands; docs/python-api.md has the "
+        "functions.",
+    ),
+    CommandRow("samplers sampler sched solvers", "A1111, InvokeAI", "Run `artgen schedulers`."),
+    CommandRow(
+        "list ls model listmodels checkpoints checkpoint ckpts ps tags",
+        "Ollama, package managers",
+        "To list models, run `artgen models list`.",
+    ),
+    CommandRow(
+        "pull download fetch get install add",
+        "Ollama, package managers",
+        "To download a model, run `artgen models pull MODEL`.",
+    ),
+    CommandRow(
+        "rm remove delete uninstall del",
+        "Ollama, package managers",
+        "To delete a model, run `artgen models remove MODEL`.",
+    ),
+    CommandRow(
+        "search find civitai hub huggingface",
+        "package managers",
+        "Search for models at https://huggingface.co/models, then run `artgen models pull OWNER/NAME`. `artgen "
+        "models list` lists the models with a short name.",
+    ),
+    CommandRow("convert", "diffusers", "Run `artgen models convert FILE`."),
+    CommandRow("recommend", "artgen", "Run `artgen models recommend`."),
+    CommandRow(
+        "lora loras embeddings vae vaes textualinversion",
+        "A1111",
+        "`artgen info FILE` describes the file of a LoRA or an embedding. Generate with --lora FILE.",
+    ),
+    CommandRow(
+        "finetune dreambooth finetuning fit trainlora kohya learn",
+        "diffusers, kohya",
+        "Run `artgen train FOLDER`.",
+    ),
+    CommandRow(
+        "set settings setting configure preferences prefs options defaults env setup",
+        "package managers",
+        "Run `artgen config show` or `artgen config set NAME VALUE`.",
+    ),
+    CommandRow(
+        "status check diagnose diagnostics health sysinfo system env device devices gpu test selftest debug",
+        "brew, flutter",
+        "Run `artgen doctor`.",
+    ),
+    CommandRow(
+        "grid contactsheet montage collage compare xyz",
+        "A1111, ImageMagick",
+        "To arrange images, run `artgen sheet IMAGE...`.",
+    ),
+    CommandRow("sweep plot", "A1111", "Use --sweep: `artgen txt2img PROMPT --sweep steps=10,20,30`."),
+    CommandRow("repeat redo again regenerate rerun reproduce", "Midjourney", "Run `artgen replay IMAGE`."),
+    CommandRow("resume continue queue prompts file fromfile jobs", "make", "Run `artgen batch FILE`."),
+    CommandRow(
+        "wildcards wildcard tokens tokenize tokenise tokenizer explain",
+        "A1111",
+        "To see how a prompt is read, run `artgen prompt PROMPT`.",
+    ),
+    CommandRow("style", "Fooocus", "To list styles, run `artgen styles`; to use one, add --style NAME."),
+    CommandRow(
+        "upgrade update selfupdate",
+        "package managers",
+        "artgen does not update itself. Run `pip install --upgrade artgen`.",
+    ),
+    CommandRow("completion completions autocomplete", "package managers", "Run `artgen --install-completion`."),
+    CommandRow("login auth token", "huggingface_hub", "Run `hf auth login`, which sets the token of Hugging Face."),
+    CommandRow(
+        "license licences licenses credits about",
+        "command lines",
+        "`artgen models show MODEL` prints the license of a model; `artgen --version` prints the version.",
+    ),
+    CommandRow(
+        "docs documentation man manual usage tutorial examples example quickstart",
+        "command lines",
+        "Run `artgen --help`. `artgen help COMMAND` shows the options of a command.",
+    ),
+    CommandRow("quit exit stop kill cancel", "shells", "To stop a run, press Ctrl-C."),
+    CommandRow(
+        "search find query browse lookup explore",
+        "Ollama, package managers",
+        "Search for models at https://huggingface.co/models, then run `artgen models pull OWNER/NAME`. `artgen "
+        "models list` lists the models with a short name.",
+        "models",
+    ),
+    CommandRow(
+        "download get install add fetch clone import",
+        "Ollama, OllamaDiffuser, InvokeAI",
+        "Run `artgen models pull MODEL`.",
+        "models",
+    ),
+    CommandRow("update upgrade", "package managers", "Run `artgen models pull MODEL --force`.", "models"),
+    CommandRow(
+        "rm delete uninstall del erase prune purge clear",
+        "Ollama",
+        "Run `artgen models remove MODEL`.",
+        "models",
+    ),
+    CommandRow("info describe inspect details card view", "Ollama", "Run `artgen models show MODEL`.", "models"),
+    CommandRow("ls all available installed ps index", "Ollama", "Run `artgen models list`.", "models"),
+    CommandRow("check hash hashes test validate checksum", "InvokeAI", "Run `artgen models verify`.", "models"),
+    CommandRow("where which location folder dir", "command lines", "Run `artgen models path MODEL`.", "models"),
+    CommandRow(
+        "set use select default switch run load",
+        "OllamaDiffuser, Ollama",
+        "To set the default model, run `artgen config set model MODEL`.",
+        "models",
+    ),
+    CommandRow("rename aliases name", "Ollama", "Run `artgen models alias NAME MODEL`.", "models"),
+    CommandRow("suggest best", "command lines", "Run `artgen models recommend`.", "models"),
+    CommandRow("ls all dump print view cat", "git, pip", "Run `artgen config list`.", "config"),
+    CommandRow("put add write update change", "git, npm", "Run `artgen config set NAME VALUE`.", "config"),
+    CommandRow("rm remove delete del clear reset", "npm, git", "Run `artgen config unset NAME`.", "config"),
+    CommandRow("read value", "git", "Run `artgen config get NAME`.", "config"),
+    CommandRow(
+        "edit open editor",
+        "git",
+        "`artgen config path` prints the path of the file. Open it in an editor.",
+        "config",
+    ),
+    CommandRow("where file location which", "command lines", "Run `artgen config path`.", "config"),
+    CommandRow("init create new", "command lines", "`artgen config set NAME VALUE` creates the file.", "config"),
+    CommandRow("create new add write store define", "command lines", "Run `artgen preset save NAME`.", "preset"),
+    CommandRow("rm delete del drop erase", "command lines", "Run `artgen preset remove NAME`.", "preset"),
+    CommandRow("ls all", "command lines", "Run `artgen preset list`.", "preset"),
+    CommandRow("get print view cat describe info", "command lines", "Run `artgen preset show NAME`.", "preset"),
+    CommandRow(
+        "use apply load run",
+        "command lines",
+        "Use --preset NAME in a command that generates images.",
+        "preset",
+    ),
+)  # fmt: skip
+"""Words for commands."""

@@ -1,0 +1,215 @@
+"""List the words of other tools for features that artgen does not have. See `artgen.spec.synonyms.options`."""
+
+from typing import NamedTuple
+
+
+class UnsupportedRow(NamedTuple):
+    """Represent words for a feature that artgen does not have.
+
+    Attributes:
+        feature: name of the feature, the subject of "... is not supported".
+        words: words of other tools, separated by spaces.
+        tools: tools that have the words.
+        alternative: sentences about what to use in its place.
+    """
+
+    feature: str
+    words: str
+    tools: str
+    alternative: str
+
+
+UNSUPPORTED_ROWS = (
+    UnsupportedRow(
+        "Hires fix",
+        "hires_fix hires highres high_res highres_fix enable_hr hr hr_scale hr_upscaler hr_steps hr_resize_x "
+        "hr_resize_y hr_second_pass_steps hires_upscale hires_steps hires_strength hires_upscaler hires_scale "
+        "upscale_denoise",
+        "A1111, InvokeAI, stable-diffusion.cpp",
+        "For a larger image, use `artgen img2img IMAGE PROMPT --size 1024x1024 --strength 0.4`.",
+    ),
+    UnsupportedRow(
+        "Upscaling with a model",
+        "upscale upscaler upscale_by upscale_factor upscale_model upscale_repeats esrgan realesrgan real_esrgan "
+        "embiggen upscaling upscaled hd uhd super_resolution 4x 2x enlarge upscale_tile_size upscale_models "
+        "resize_scale uov ultimate_sd_upscale",
+        "A1111, InvokeAI, stable-diffusion.cpp, Fooocus",
+        "For a larger image, use `artgen img2img IMAGE PROMPT --size 1024x1024 --strength 0.4`.",
+    ),
+    UnsupportedRow(
+        "ControlNet",
+        "controlnet control control_net control_nets control_image control_images control_strength controlnets "
+        "controlnet_image controlnet_strength controlnet_conditioning_scale controlnet_scale control_mode canny "
+        "depth openpose pose scribble lineart t2i_adapter t2i_adapters controlnet_image_path "
+        "control_guidance_start",
+        "A1111, ComfyUI, diffusers, stable-diffusion.cpp",
+        "To keep the layout of an image, use `artgen img2img IMAGE PROMPT --strength 0.5`.",
+    ),
+    UnsupportedRow(
+        "IP-Adapter",
+        "ip_adapter ip_adapters ip_adapter_image ip_adapter_scale ipadapter image_prompt image_prompts "
+        "reference_image reference_images ref_image photo_maker photomaker pulid instantid redux cref sref oref cw "
+        "sw ow style_reference character_reference ref_images",
+        "diffusers, ComfyUI, Fooocus, Midjourney",
+        "To keep the layout of an image, use `artgen img2img IMAGE PROMPT --strength 0.5`.",
+    ),
+    UnsupportedRow(
+        "Face restoration",
+        "restore_faces face_restoration gfpgan codeformer facetool fix_faces gfpgan_strength codeformer_fidelity "
+        "adetailer face_detailer facedetailer face_restore face_fix reactor",
+        "A1111, InvokeAI",
+        "To repaint a face, use `artgen inpaint IMAGE PROMPT --mask MASK`.",
+    ),
+    UnsupportedRow(
+        "Tiling for seamless textures",
+        "tile tiling seamless tileable seamless_axes circular tile_x tile_y seamless_tiling texture",
+        "A1111, InvokeAI, Midjourney, Fooocus",
+        "For tiled decoding, which saves memory, use --vae-tiling.",
+    ),
+    UnsupportedRow(
+        "A variation seed",
+        "variation variations variation_seed variation_strength variation_amount with_variations subseed "
+        "subseed_strength seed_resize_from_w seed_resize_from_h vary v_amount seed_variance",
+        "A1111, InvokeAI",
+        "For similar images, use `artgen img2img IMAGE PROMPT --strength 0.6 --count 4`; for other images, use "
+        "--count.",
+    ),
+    UnsupportedRow(
+        "A choice of the attention implementation",
+        "xformers opt_sdp_attention sdp attention flash_attention diffusion_fa flash_attn sage_attention "
+        "use_sage_attention opt_split_attention attention_slicing use_pytorch_cross_attention enable_xformers "
+        "force_enable_xformers opt_sdp_no_mem_attention opt_channelslast use_split_cross_attention "
+        "enable_attention_slicing split_attention use_flash_attention attention_type use_quad_cross_attention sdpa "
+        "fa",
+        "A1111, ComfyUI, InvokeAI, stable-diffusion.cpp",
+        "artgen uses scaled dot-product attention of PyTorch. Remove the option.",
+    ),
+    UnsupportedRow(
+        "Token merging",
+        "tome token_merging token_merging_ratio tomesd",
+        "A1111",
+        "For approximations, use --fast.",
+    ),
+    UnsupportedRow(
+        "A setting for the sampler's noise",
+        "s_churn s_noise s_tmin s_tmax eta_ddim ddim_eta eta_noise_seed_delta eta ensd initial_noise_multiplier "
+        "noise_multiplier noise_offset perlin threshold dynamic_threshold dynamic_thresholding cpu_rng rng "
+        "use_cpu_noise",
+        "A1111, InvokeAI, stable-diffusion.cpp",
+        "Remove the option.",
+    ),
+    UnsupportedRow(
+        "A regional prompt",
+        "regional regional_prompt region regions regional_prompter latent_couple area_conditioning",
+        "A1111, ComfyUI",
+        "To change a part of an image, use `artgen inpaint IMAGE PROMPT --mask MASK`.",
+    ),
+    UnsupportedRow(
+        "A mask from text",
+        "text_mask mask_prompt clip_seg clipseg segment sam mask_text mask_model masked_prompt",
+        "InvokeAI, imaginAIry",
+        "Save a mask, white where the image is repainted, and use --mask.",
+    ),
+    UnsupportedRow(
+        "A fill mode for masks",
+        "inpaint_fill inpainting_fill inpaint_replace inpaint_full_res inpaint_full_res_padding only_masked "
+        "inpaint_area masked_content padding_mask_crop mask_crop_padding inpaint_padding",
+        "A1111, InvokeAI, diffusers",
+        "artgen repaints the white part of --mask from the content of the image.",
+    ),
+    UnsupportedRow(
+        "A resize mode",
+        "resize_mode resize fit no_aspect crop_mode resize_method center_crop fill_mode just_resize",
+        "A1111, InvokeAI, dgenerate",
+        "Set the size of the result with --size.",
+    ),
+    UnsupportedRow(
+        "Prompt enhancement",
+        "enhance enhance_prompt magic_prompt prompt_upsampling prompt_upscale prompt_magic expand_prompt "
+        "improve_prompt prompt_upscaler fooocus_v2 raw profile personalize",
+        "dgenerate, Fooocus, Midjourney, Replicate",
+        "Styles add words to a prompt: `artgen styles`.",
+    ),
+    UnsupportedRow(
+        "This option of Midjourney",
+        "stylize stylise chaos weird niji uplight upbeta stop v mj version_number relax creative exp draft q",
+        "Midjourney",
+        "Remove the option. --guidance-scale sets how closely the image follows the prompt.",
+    ),
+    UnsupportedRow(
+        "A server",
+        "listen port host share api api_key api_server nowebui autolaunch gradio server_name in_browser "
+        "auto_launch enable_cors_header cors_allow_origins gradio_auth ngrok base_url endpoint url",
+        "A1111, ComfyUI, Fooocus",
+        "artgen is a command line and a Python package: docs/python-api.md.",
+    ),
+    UnsupportedRow(
+        "An option for the number of threads",
+        "threads num_threads t n_threads omp_num_threads cpu_threads",
+        "stable-diffusion.cpp",
+        "Set the environment variable OMP_NUM_THREADS.",
+    ),
+    UnsupportedRow(
+        "A hypernetwork",
+        "hypernet hypernetwork hypernetworks hypernetwork_dir",
+        "A1111",
+        "Use --lora or --embedding.",
+    ),
+    UnsupportedRow(
+        "A separate text encoder",
+        "clip clip_l clip_g clip_name t5xxl t5 text_encoder text_encoders clip_path clip_vision llm qwen2vl "
+        "dual_clip tokenizer text_encoder_2",
+        "stable-diffusion.cpp, ComfyUI, diffusers",
+        "Put the components into a folder in the layout of diffusers, and use --model FOLDER.",
+    ),
+    UnsupportedRow(
+        "Video",
+        "video_frames num_frames animate animatediff video_length svd motion motion_bucket_id vid_gen video_model "
+        "loop",
+        "ComfyUI, diffusers, stable-diffusion.cpp",
+        "To save the steps of one image as an animation, use --frames.",
+    ),
+    UnsupportedRow(
+        "A grid of the results",
+        "grid save_grid n_rows individual no_grid output_grid grid_format grids",
+        "A1111, InvokeAI, CompVis",
+        "Arrange images with `artgen sheet FOLDER`.",
+    ),
+    UnsupportedRow(
+        "A watermark",
+        "watermark invisible_watermark add_watermarker nowatermark no_watermark logo",
+        "diffusers, CompVis",
+        'artgen writes the mark "AI-generated" into the metadata: --metadata minimal.',
+    ),
+    UnsupportedRow(
+        "A callback or precomputed embeddings",
+        "callback callback_steps callback_on_step_end prompt_embeds negative_prompt_embeds pooled_prompt_embeds "
+        "latents return_dict cross_attention_kwargs joint_attention_kwargs timesteps num_timesteps original_size "
+        "crops_coords_top_left",
+        "diffusers",
+        "Use diffusers for these arguments.",
+    ),
+    UnsupportedRow(
+        "Training of this kind",
+        "network_module optimizer optimizer_type mixed_precision network_train_unet_only lr_scheduler_num_cycles "
+        "epochs num_train_epochs max_train_epochs repeats_per_image dreambooth prior_preservation "
+        "with_prior_preservation class_data_dir use_8bit_adam enable_bucket report_to",
+        "kohya, diffusers",
+        "`artgen train --help` lists the options.",
+    ),
+    UnsupportedRow(
+        "Pickled or remote code",
+        "trust_remote_code custom_pipeline use_safetensors disable_safe_unpickle safetensors variant revision "
+        "token hf_token auth_token use_auth_token subfolder",
+        "diffusers, A1111",
+        "Models are safetensors files: -m OWNER/NAME@REVISION selects a revision, `hf auth login` sets a token.",
+    ),
+    UnsupportedRow(
+        "This option of a web interface",
+        "ui_settings_file theme no_gradio_queue skip_torch_cuda_test skip_version_check skip_install "
+        "reinstall_xformers update_check extra_model_paths_config windows_standalone_build dark_theme",
+        "A1111, ComfyUI",
+        "Remove the option.",
+    ),
+)  # fmt: skip
+"""Words for features that artgen does not have."""
