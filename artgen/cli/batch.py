@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.console import discard_note, print_json, print_note, print_result
+from artgen.cli.console import discard_note, print_note, print_result
 from artgen.cli.help import App, Group
+from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import AliasCommand, flatten_settings
 from artgen.cli.progress_batch import format_rate
 from artgen.errors import InputFileError, RefusedError, UsageError
@@ -43,7 +44,7 @@ class _DefaultRunGroup(Group):
     """Run `artgen batch FILE` as `artgen batch run FILE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        own_flags = {flag for parameter in self.get_params(ctx) for flag in parameter.opts}
+        own_flags = {flag for parameter in self.get_params(ctx) for flag in parameter.opts} - {"--json-schema"}
         if args and args[0] not in self.commands and args[0] not in own_flags:
             args.insert(0, "run")
         ctx.default_map = {"run": ctx.default_map or {}}
@@ -139,7 +140,17 @@ def _read_entries(
     return entries
 
 
+def _declare_status() -> type:
+    from artgen.queue.status import BatchStatus
+
+    return BatchStatus
+
+
+STATUS_OUTPUT = JsonOutput(_declare_status, is_list=False)
+
+
 @app.command()
+@STATUS_OUTPUT
 def status(folder: Folder, as_json: AsJson = False) -> None:
     """Print the progress of a batch: done, failed, remaining, images per minute, remaining time.
 
@@ -150,7 +161,7 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
     progress = batch_status(_refresh_ledger(Ledger(folder), folder))
     if as_json:
-        print_json(progress.as_dict())
+        STATUS_OUTPUT.print(progress)
         return
     print_result(f"{progress.done:,} done, {progress.failed:,} failed, {progress.left:,} left of {progress.total:,}")
     if progress.images_per_minute:
@@ -158,7 +169,17 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
         print_result(f"{format_rate(progress.images_per_minute, 60)}{left}")
 
 
+def _declare_verification() -> type:
+    from artgen.queue.status import VerifiedFile
+
+    return VerifiedFile
+
+
+VERIFY_OUTPUT = JsonOutput(_declare_verification)
+
+
 @app.command()
+@VERIFY_OUTPUT
 def verify(folder: Folder, as_json: AsJson = False) -> None:
     """Verify every image of a batch against its SHA-256 in the ledger.
 
@@ -169,12 +190,12 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
 
     ledger = _refresh_ledger(Ledger(folder), folder)
     counts: Counter[str] = Counter()
-    for file, state in verify_files(ledger):
-        counts[state] += 1
+    for verified in verify_files(ledger):
+        counts[verified.state] += 1
         if as_json:
-            print_json({"file": str(folder / file), "state": state})
-        elif state != "intact":
-            print_result(f"{state}: {folder / file}")
+            VERIFY_OUTPUT.print(verified)
+        elif verified.state != "intact":
+            print_result(f"{verified.state}: {verified.file}")
     print_note(", ".join(f"{counts[state]:,} {state}" for state in ("intact", "changed", "missing")) + ".")
     if counts["changed"]:
         raise RefusedError(

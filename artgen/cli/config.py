@@ -1,13 +1,16 @@
 """Define the command `artgen config`: the default settings of the user."""
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from artgen.cli.console import note_unreadable_files, print_json, print_note, print_path, print_result
+from artgen.cli.console import note_unreadable_files, print_note, print_path, print_result
 from artgen.cli.help import App
+from artgen.cli.json_output import JsonOutput
 from artgen.spec import config
 
 app = App("Show and set your default settings.")
@@ -21,30 +24,78 @@ def _config_file(project: bool) -> Path:
     return Path(config.PROJECT_FILE) if project else config.user_config_file()
 
 
+@dataclass(frozen=True)
+class ConfigFile:
+    """Describe a configuration file.
+
+    Attributes:
+        path: path of the file, which need not exist.
+        settings: settings by name. A value is a text, a number, true, false, a list of texts, or an object with the
+            settings of one command. Access tokens are hidden.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ConfigReport:
+    """Describe the default settings, in ascending order of priority.
+
+    Attributes:
+        user: configuration file of the user.
+        project: `artgen.toml` in the working directory.
+        environment: variables with the prefix `ARTGEN_`. Access tokens are hidden.
+    """
+
+    user: ConfigFile
+    project: ConfigFile
+    environment: dict[str, str]
+
+
+SHOW_OUTPUT = JsonOutput(lambda: ConfigReport, is_list=False)
+
+
 @app.command()
+@SHOW_OUTPUT
 def show(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Print the settings of both files and the environment, in ascending order of priority.
 
     artgen config show
     """
     note_unreadable_files()
-    sources = {
-        str(path): {name: config.printable_value(name, value) for name, value in config.read_config_file(path).items()}
-        for path in (config.user_config_file(), Path(config.PROJECT_FILE))
-    }
-    environment = {
-        key: config.printable_value(key, value)
-        for key, value in sorted(os.environ.items())
-        if key.startswith("ARTGEN_")
-    }
+    variables = {name: value for name, value in sorted(os.environ.items()) if name.startswith("ARTGEN_")}
+    report = ConfigReport(
+        _read_file(config.user_config_file()), _read_file(Path(config.PROJECT_FILE)), _printable(variables)
+    )
     if as_json:
-        print_json({**sources, "environment": environment})
+        SHOW_OUTPUT.print(report)
         return
-    for source, values in {**sources, "environment": environment}.items():
+    for source, values in (
+        (report.user.path, report.user.settings),
+        (report.project.path, report.project.settings),
+        ("environment", report.environment),
+    ):
         print_note(f"{source}{'' if values else ': no settings'}")
-        for name, value in values.items():
-            for key, item in value.items() if isinstance(value, dict) else [("", value)]:
-                print_result(f"{name}{'.' + key if key else ''} = {item}")
+        for name, value in _flat(values):
+            print_result(f"{name} = {value}")
+
+
+def _read_file(path: Path) -> ConfigFile:
+    return ConfigFile(path, _printable(config.read_config_file(path)))
+
+
+def _printable(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: config.printable_value(name, value) for name, value in values.items()}
+
+
+def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the settings and, as `img2img.strength`, the settings of one command."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{key}", item) for key, item in value.items())
+        else:
+            yield name, value
 
 
 @app.command("set")

@@ -2,14 +2,16 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from artgen._version import __version__
-from artgen.cli.console import print_json, print_result
+from artgen.cli.console import print_result
+from artgen.cli.json_output import JsonOutput
 from artgen.errors import ArtgenError
 from artgen.spec import config
 from artgen.system import hardware
@@ -22,12 +24,70 @@ REQUIRED_PACKAGES = (
 OPTIONAL_PACKAGES = {"torchsde": "the scheduler dpm++sde"}
 
 PROMPT_FOLDERS: dict[str, Callable[[], Path | None]] = {
+    "lora_folder": config.lora_folder,
     "embedding_folder": config.embedding_folder,
     "wildcard_folder": config.wildcard_folder,
     "style_folder": config.style_folder,
 }
 
 
+@dataclass(frozen=True)
+class DoctorReport:
+    """Store what `artgen doctor` found.
+
+    Attributes:
+        artgen: version of artgen.
+        python: version of Python.
+        packages: version of each package; null if the package is not installed.
+        device: device that `--device auto` selects.
+        cuda_devices: number of CUDA devices.
+        torch_cuda: CUDA version of the torch build; null for a CPU build.
+        cores: number of CPU cores; null if unknown.
+        memory_bytes: main memory in bytes; null if unknown.
+        bundled_model: `intact`, or the damaged files with the reasons.
+        model_folders: folders of the setting `model_folders`.
+        files: number of files in these folders and in artgen's own folder, by kind.
+        lora_folder: the setting; null if it is unset.
+        embedding_folder: the setting; null if it is unset.
+        wildcard_folder: the setting; null if it is unset.
+        style_folder: the setting; null if it is unset.
+        model_cache: folder of downloaded models; null if it cannot be determined.
+        model_cache_free_bytes: free bytes on the disk of the cache; null if unknown.
+        configuration: path of the user's configuration file.
+        configuration_exists: whether this file exists.
+        default_model: model without `--model`; null if the configuration cannot be read.
+        errors: errors that prevented a check, such as an invalid configuration file.
+        advice: instructions for each problem; empty if there are no problems.
+    """
+
+    artgen: str
+    python: str
+    packages: dict[str, str | None]
+    device: Literal["cuda", "mps", "cpu"]
+    cuda_devices: int
+    torch_cuda: str | None
+    cores: int | None
+    memory_bytes: int | None
+    bundled_model: str
+    model_folders: tuple[Path, ...]
+    files: dict[str, int]
+    lora_folder: Path | None
+    embedding_folder: Path | None
+    wildcard_folder: Path | None
+    style_folder: Path | None
+    model_cache: Path | None
+    model_cache_free_bytes: int | None
+    configuration: Path
+    configuration_exists: bool
+    default_model: str | None
+    errors: tuple[str, ...]
+    advice: tuple[str, ...] = ()
+
+
+OUTPUT = JsonOutput(lambda: DoctorReport, is_list=False)
+
+
+@OUTPUT
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Check the installation: versions, devices, memory and models.
 
@@ -35,92 +95,132 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
 
     artgen doctor
     """
-    status = {**_package_versions(), **_hardware_status(), **_model_status()}
-    advice = _advice(status)
+    report = _inspect()
+    report = replace(report, advice=tuple(_advice(report)))
     if as_json:
-        print_json({**status, "advice": advice})
+        OUTPUT.print(report)
     else:
-        for name, value in status.items():
+        for name, value in _lines(report):
             print_result(f"{name:<16} {value}")
-        for line in advice or ["No problems found."]:
+        for line in (*report.errors, *report.advice) or ["No problems found."]:
             print_result(f"- {line}")
-    if status["bundled model"] != "intact":
+    if report.bundled_model != "intact":
         raise typer.Exit(5)
 
 
-def _package_versions() -> dict[str, Any]:
+def _inspect() -> DoctorReport:
+    """Return all findings, without the advice."""
     import importlib.metadata
     import platform
 
-    versions: dict[str, Any] = {"artgen": __version__, "python": platform.python_version()}
+    versions: dict[str, str | None] = {}
     for name in (*REQUIRED_PACKAGES, *OPTIONAL_PACKAGES):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            versions[name] = "missing"
-    return versions
-
-
-def _hardware_status() -> dict[str, Any]:
-    cuda = hardware.torch_cuda_version()
+            versions[name] = None
     devices = hardware.cuda_device_count()
-    ram = hardware.total_ram()
-    return {
-        "device": f"cuda, {devices} found" if devices else "mps" if hardware.has_mps() else "cpu",
-        "torch built for": f"CUDA {cuda}" if cuda else "the CPU",
-        "cores": os.cpu_count(),
-        "memory": f"{ram / 2**30:.0f} GiB" if ram else "",
+    config_file = config.user_config_file()
+    errors: list[str] = []
+    found = {
+        **_model_folders(errors),
+        **{name: _checked(find, errors) for name, find in PROMPT_FOLDERS.items()},
+        **_cache(errors),
+        "default_model": os.environ.get("ARTGEN_MODEL") or _checked(_configured_model, errors),
     }
+    return DoctorReport(
+        artgen=__version__,
+        python=platform.python_version(),
+        packages=versions,
+        device="cuda" if devices else "mps" if hardware.has_mps() else "cpu",
+        cuda_devices=devices,
+        torch_cuda=hardware.torch_cuda_version(),
+        cores=os.cpu_count(),
+        memory_bytes=hardware.total_ram(),
+        bundled_model=_bundled_model(),
+        configuration=config_file,
+        configuration_exists=os.path.exists(config_file),  # noqa: PTH110 - Path.exists raises for long names
+        errors=tuple(dict.fromkeys(errors)),
+        **found,
+    )
 
 
-def _model_status() -> dict[str, Any]:
-    import shutil
+def _checked(find: Callable[[], Any], errors: list[str]) -> Any:
+    """Return the result of a function; None if the configuration cannot be read, with the reason in `errors`."""
+    try:
+        return find()
+    except ArtgenError as error:
+        errors.append(error.message)
+        return None
 
+
+def _bundled_model() -> str:
     from artgen import registry
-    from artgen.registry.hub import cache as hub_cache
 
     try:
         failed = [check for check in registry.verify_model_files("tiny") if not check.ok]
-        bundled = "; ".join(f"{check.file}: {check.detail}" for check in failed) or "intact"
     except ArtgenError as error:
-        bundled = error.message
-    try:
-        cache: Path | str = hub_cache.cache_folder()
-        free = f"{shutil.disk_usage(nearest_existing(Path(cache))).free / 2**30:.0f} GiB"
-    except (ArtgenError, OSError) as error:
-        cache, free = f"{error}", "unknown"
-    config_file = config.user_config_file()
+        return error.message
+    return "; ".join(f"{check.file}: {check.detail}" for check in failed) or "intact"
+
+
+def _model_folders(errors: list[str]) -> dict[str, Any]:
+    from artgen.registry import model_folders
+
+    def count() -> dict[str, int]:
+        return {kind: sum(1 for _ in model_folders.iter_files(kind)) for kind in model_folders.FOLDER_NAMES}
+
     return {
-        "bundled model": bundled,
-        "model folders": _model_folders(),
-        **{name.replace("_", " "): _prompt_folder(name) for name in PROMPT_FOLDERS},
-        "model cache": str(cache),
-        "model cache free": free,
-        "configuration": f"{config_file}{'' if os.path.exists(config_file) else ' (does not exist)'}",  # noqa: PTH110
-        "default model": _default_model(),
+        "model_folders": tuple(_checked(config.model_folders, errors) or ()),
+        "files": _checked(count, errors) or {},
     }
 
 
-def _model_folders() -> str:
-    """Return the configured model folders, and the number of files that are found in them and in artgen's folder."""
-    from artgen.registry import model_folders
+def _cache(errors: list[str]) -> dict[str, Any]:
+    import shutil
 
+    from artgen.registry.hub import cache as hub_cache
+
+    cache = free = None
     try:
-        folders = [f"{each}" for each in config.model_folders()]
-        counts = {kind: sum(1 for _ in model_folders.iter_files(kind)) for kind in model_folders.FOLDER_NAMES}
-    except ArtgenError as error:
-        return error.message
-    names = (counted(count, model_folders.DESCRIPTIONS[kind]) for kind, count in counts.items() if count)
-    return f"{', '.join(folders) or 'none'} ({', '.join(names) or 'no files'})"
+        cache = Path(hub_cache.cache_folder())
+        free = shutil.disk_usage(nearest_existing(cache)).free
+    except (ArtgenError, OSError) as error:
+        errors.append(f"{error}")
+    return {"model_cache": cache, "model_cache_free_bytes": free}
 
 
-def _prompt_folder(name: str) -> str:
-    """Return the folder of a setting, or the error if the configuration cannot be read."""
-    try:
-        folder = PROMPT_FOLDERS[name]()
-    except ArtgenError as error:
-        return error.message
-    return f"{folder or 'none'}{'' if _exists(folder) else ' (does not exist)'}"
+def _configured_model() -> str:
+    return str(config.load_defaults("txt2img")["txt2img"].get("model") or hardware.default_model())
+
+
+def _lines(report: DoctorReport) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each line."""
+    from artgen.registry.model_folders import DESCRIPTIONS
+
+    yield "artgen", report.artgen
+    yield "python", report.python
+    for name, version in report.packages.items():
+        yield name, version or "missing"
+    yield "device", f"cuda, {report.cuda_devices} found" if report.device == "cuda" else report.device
+    yield "torch built for", f"CUDA {report.torch_cuda}" if report.torch_cuda else "the CPU"
+    yield "cores", f"{report.cores or 'unknown'}"
+    yield "memory", _gib(report.memory_bytes)
+    yield "bundled model", report.bundled_model
+    counts = [counted(count, text) for kind, text in DESCRIPTIONS.items() if (count := report.files.get(kind))]
+    folders = ", ".join(map(str, report.model_folders)) or "none"
+    yield "model folders", f"{folders} ({', '.join(counts) or 'no files'})"
+    for name in PROMPT_FOLDERS:
+        folder = getattr(report, name)
+        yield name.replace("_", " "), f"{folder or 'none'}{'' if _exists(folder) else ' (does not exist)'}"
+    yield "model cache", f"{report.model_cache or 'unknown'}"
+    yield "model cache free", _gib(report.model_cache_free_bytes)
+    yield "configuration", f"{report.configuration}{'' if report.configuration_exists else ' (does not exist)'}"
+    yield "default model", report.default_model or "unknown"
+
+
+def _gib(num_bytes: int | None) -> str:
+    return "unknown" if num_bytes is None else f"{num_bytes / 2**30:.0f} GiB"
 
 
 def _exists(folder: Path | None) -> bool:
@@ -128,39 +228,22 @@ def _exists(folder: Path | None) -> bool:
     return folder is None or os.path.isdir(folder)  # noqa: PTH112 - Path.is_dir raises
 
 
-def _default_model() -> str:
-    """Return the default model, or the error if the configuration cannot be read."""
-    if model := os.environ.get("ARTGEN_MODEL"):
-        return model
-    try:
-        return str(config.load_defaults("txt2img")["txt2img"].get("model") or hardware.default_model())
-    except ArtgenError as error:
-        return error.message
-
-
-def _advice(status: dict[str, Any]) -> list[str]:
+def _advice(report: DoctorReport) -> Iterator[str]:
     import importlib.util
     import shutil
 
-    advice = [
-        f"{name} is not installed. It is needed for {use}: pip install {name}"
-        for name, use in OPTIONAL_PACKAGES.items()
-        if status[name] == "missing"
-    ]
-    if status["torch built for"] == "the CPU" and shutil.which("nvidia-smi"):
-        advice.append("An NVIDIA GPU was found, but torch is built for the CPU: install torch with CUDA.")
-    if importlib.util.find_spec("torchvision") and status["torch built for"] == "the CPU":
-        advice.append("torchvision of a different build breaks CLIP in transformers: pip uninstall torchvision")
-    with contextlib.suppress(ArtgenError):  # the row "model folders" contains the error
-        advice += [
-            f"The folder '{folder}' of model_folders does not exist: artgen config set model_folders FOLDER,..."
-            for folder in config.missing_model_folders()
-        ]
-        advice += [
-            f"The folder '{find()}' of {name} does not exist: artgen config set {name} FOLDER"
-            for name, find in PROMPT_FOLDERS.items()
-            if not _exists(find())
-        ]
-    if status["bundled model"] != "intact":
-        advice.append("The bundled model is damaged: pip install --force-reinstall --no-deps artgen")
-    return advice
+    for name, use in OPTIONAL_PACKAGES.items():
+        if report.packages[name] is None:
+            yield f"{name} is not installed. It is needed for {use}: pip install {name}"
+    if report.torch_cuda is None and shutil.which("nvidia-smi"):
+        yield "An NVIDIA GPU was found, but torch is built for the CPU: install torch with CUDA."
+    if report.torch_cuda is None and importlib.util.find_spec("torchvision"):
+        yield "torchvision of a different build breaks CLIP in transformers: pip uninstall torchvision"
+    with contextlib.suppress(ArtgenError):  # `errors` contains the error
+        for folder in config.missing_model_folders():
+            yield f"The folder '{folder}' of model_folders does not exist: artgen config set model_folders FOLDER,..."
+    for name in PROMPT_FOLDERS:
+        if not _exists(getattr(report, name)):
+            yield f"The folder '{getattr(report, name)}' of {name} does not exist: artgen config set {name} FOLDER"
+    if report.bundled_model != "intact":
+        yield "The bundled model is damaged: pip install --force-reinstall --no-deps artgen"

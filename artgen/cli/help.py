@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from artgen.cli.console import print_text, styled
+from artgen.cli.json_output import json_output, print_schema
 from artgen.system.terminal import printable
 
 MAX_HELP_COLUMNS = 100
@@ -29,19 +30,32 @@ class EagerOption:
         help: help text of the option.
         show: prints the text; its argument is the context of the command. Slow modules are imported in this function.
         applies: returns whether a command has the option; its argument is the command.
+        hidden: whether the option is missing in `--help`.
     """
 
     flag: str
     help: str
     show: Callable[[Any], None]
     applies: Callable[[Any], bool] = lambda _command: True
+    hidden: bool = False
 
 
 def _show_all(context: Any) -> None:
     context.command.get_help(context)
 
 
-EAGER_OPTIONS = (EagerOption("--help-all", "Show all options and exit.", _show_all),)
+EAGER_OPTIONS = (
+    EagerOption("--help-all", "Show all options and exit.", _show_all),
+    EagerOption(
+        "--json-schema",
+        "Print the JSON Schema of the objects of --json and exit.",
+        print_schema,
+        applies=lambda command: json_output(command) is not None,
+    ),
+    EagerOption(
+        "--json-schema", "Refuse the option.", print_schema, lambda command: json_output(command) is None, hidden=True
+    ),
+)
 """Options of every command and every command group, besides `--help`. All of them take no value."""
 
 
@@ -55,7 +69,13 @@ def _eager_parameter(option: EagerOption) -> TyperOption:
             ctx.exit()
 
     return TyperOption(
-        param_decls=[option.flag], is_flag=True, is_eager=True, expose_value=False, callback=callback, help=option.help
+        param_decls=[option.flag],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=callback,
+        help=option.help,
+        hidden=option.hidden,
     )
 
 

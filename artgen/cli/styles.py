@@ -4,12 +4,23 @@ from typing import Annotated
 
 import typer
 
-from artgen.cli.console import print_error, print_json, print_note, print_result
+from artgen.cli.console import print_error, print_note, print_result
+from artgen.cli.json_output import JsonOutput
 from artgen.errors import InputFileError, UsageError
 
 MAX_SHOWN_CHARS = 80
 
 
+def _declare_json() -> type:
+    from artgen.spec.style_files import Style
+
+    return Style
+
+
+OUTPUT = JsonOutput(_declare_json)
+
+
+@OUTPUT
 def styles(
     text: Annotated[
         str, typer.Argument(help="Text that the names must contain. The case is ignored.", metavar="[TEXT]")
@@ -33,14 +44,7 @@ def styles(
     width = min(40, max((len(style.name) for style in found), default=0))
     for style in found:
         if as_json:
-            print_json(
-                {
-                    "name": style.name,
-                    "prompt": style.prompt,
-                    "negative_prompt": style.negative_prompt,
-                    "file": style.file,
-                }
-            )
+            OUTPUT.print(style)
         else:
             print_result(f"{style.name:<{width}}  {_shortened(style.prompt or f'negative: {style.negative_prompt}')}")
     for error in folder.errors:

@@ -1,11 +1,11 @@
 """Compute the progress of a batch and verify its images from the ledger."""
 
-import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Literal
 
 from artgen.errors import InputFileError
 from artgen.queue.ledger import Ledger
@@ -31,9 +31,19 @@ class BatchStatus:
     left: int
     images_per_minute: float | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return dataclasses.asdict(self)
+
+@dataclass(frozen=True)
+class VerifiedFile:
+    """Store whether an image of a batch is unchanged.
+
+    Attributes:
+        file: path of the image.
+        state: intact: the image has the SHA-256 of the ledger. changed: it has another SHA-256. missing: it does not
+            exist, or cannot be read.
+    """
+
+    file: Path
+    state: Literal["intact", "changed", "missing"]
 
 
 def batch_status(ledger: Ledger) -> BatchStatus:
@@ -53,17 +63,18 @@ def _images_per_minute(times: Sequence[float]) -> float:
     return 60 * len(intervals) / sum(intervals) if sum(intervals) > 0 else 0.0
 
 
-def verify_files(ledger: Ledger) -> Iterator[tuple[str, str]]:
-    """Yield each finished image of the ledger and its state: `intact`, `changed` or `missing`."""
+def verify_files(ledger: Ledger) -> Iterator[VerifiedFile]:
+    """Yield each finished image of the ledger and its state."""
     for key, record in ledger.records.items():
         if record.state not in (DONE, MISSING):
             continue
+        path = ledger.folder / record.file
         if ledger.completed(key) is None:
-            yield record.file, "missing"
+            yield VerifiedFile(path, "missing")
         else:
             try:
-                is_intact = compute_sha256(ledger.folder / record.file) == record.sha256
+                is_intact = compute_sha256(path) == record.sha256
             except InputFileError:  # the file was removed meanwhile, or is unreadable
-                yield record.file, "missing"
+                yield VerifiedFile(path, "missing")
             else:
-                yield record.file, "intact" if is_intact else "changed"
+                yield VerifiedFile(path, "intact" if is_intact else "changed")

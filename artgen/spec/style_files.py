@@ -28,10 +28,10 @@ class Style:
     """Represent a style.
 
     Attributes:
-        name: name.
+        name: name of the style.
         prompt: text that replaces the prompt if it contains `{prompt}`, else text that is added to the prompt.
         negative_prompt: the same for the negative prompt.
-        file: file name.
+        file: name of the file in the `style_folder`.
     """
 
     name: str

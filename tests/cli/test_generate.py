@@ -106,12 +106,14 @@ def test_schedulers_json_has_names_and_aliases() -> None:
 
 def test_doctor_json_reports_versions_and_device() -> None:
     status = json.loads(run("doctor", "--json").stdout)
-    assert status["bundled model"] == "intact"
-    assert status["torch"].startswith("2.")
+    assert status["bundled_model"] == "intact"
+    assert status["packages"]["torch"].startswith("2.")
     assert status["device"]
     assert isinstance(status["advice"], list)
 
 
 def test_doctor_reports_an_invalid_configuration_file() -> None:
     Path("artgen.toml").write_text("steps = \n")
-    assert "'artgen.toml': it is not valid TOML" in json.loads(run("doctor", "--json").stdout)["default model"]
+    status = json.loads(run("doctor", "--json").stdout)
+    assert status["default_model"] is None
+    assert "'artgen.toml': it is not valid TOML" in status["errors"][0]

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import batches
@@ -172,7 +173,7 @@ def test_newest_of_duplicate_records_counts() -> None:
         ledger.write("ab", record)
     again = Ledger(Path("out"))
     again.refresh()
-    assert batch_status(again).as_dict() | {"images_per_minute": None} == {
+    assert asdict(batch_status(again)) | {"images_per_minute": None} == {
         "total": 1, "done": 1, "failed": 0, "left": 0, "images_per_minute": None
     }  # fmt: skip
 

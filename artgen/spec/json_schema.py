@@ -1,0 +1,163 @@
+"""Derive JSON Schemas (draft 2020-12) from data classes, typed dictionaries and settings, and convert values to JSON.
+
+The description of a field is its entry in the section "Attributes" of the docstring. A field named `class_` has the key
+`class` in JSON.
+"""
+
+import dataclasses
+import inspect
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from artgen.spec.fields import Setting, options_of, settings_of, type_of
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+Schema = dict[str, Any]
+
+_JSON_TYPES: Mapping[Any, str] = {
+    str: "string",
+    Path: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    type(None): "null",
+}
+
+
+def object_schema(cls: type) -> Schema:
+    """Return the schema of the objects of a data class or of a typed dictionary.
+
+    All fields of a data class are required. Objects may contain further keys, so that fields can be added.
+    """
+    descriptions = field_descriptions(cls)
+    if dataclasses.is_dataclass(cls):
+        names = required = [field.name for field in dataclasses.fields(cls)]
+    else:
+        names = list(typing.get_type_hints(cls))
+        required = [name for name in names if name in cast(Any, cls).__required_keys__]
+    hints = typing.get_type_hints(cls)
+    properties = {
+        _key(name): type_schema(hints[name]) | ({"description": text} if (text := descriptions.get(name)) else {})
+        for name in names
+    }
+    return {"type": "object", "properties": properties, "required": [_key(name) for name in required]}
+
+
+def type_schema(hint: Any) -> Schema:
+    """Return the schema of the JSON values of a type.
+
+    Raises:
+        TypeError: values of the type have no JSON form.
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint in (Any, object):
+        return {}
+    if hint in _JSON_TYPES:
+        return {"type": _JSON_TYPES[hint]}
+    if origin in (types.UnionType, typing.Union):
+        return _union_schema([type_schema(part) for part in arguments])
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if dataclasses.is_dataclass(hint) or typing.is_typeddict(hint):
+        return object_schema(cast(type, hint))
+    if origin is tuple and Ellipsis not in arguments:
+        items = [type_schema(part) for part in arguments]
+        return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        return {"type": "array", "items": type_schema(arguments[0])}
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return {"type": "object", "additionalProperties": type_schema(arguments[1])}
+    raise TypeError(f"{hint} has no JSON form")
+
+
+def _union_schema(parts: list[Schema]) -> Schema:
+    """Return the schema of a value that fits one of the schemas."""
+    if all(part.keys() == {"type"} for part in parts):
+        return {"type": [part["type"] for part in parts]}
+    if len(parts) == 2 and {"type": "null"} in parts:
+        (part,) = (part for part in parts if part != {"type": "null"})
+        if isinstance(part.get("type"), str):  # Constraints such as `properties` do not apply to null.
+            return part | {"type": [part["type"], "null"]}
+    return {"anyOf": parts}
+
+
+def settings_schema(group: type) -> Schema:
+    """Return the schemas of the settings of a group or request that a record contains, by name."""
+    return {name: _setting_schema(group, name) for name, setting in settings_of(group).items() if setting.recorded}
+
+
+def _setting_schema(group: type, name: str) -> Schema:
+    kind, setting = type_of(group, name)[0], settings_of(group)[name]
+    schema: Schema = {"type": "array", "items": {"type": "string"}} if kind is tuple else {"type": _JSON_TYPES[kind]}
+    for keyword, limit in (("minimum", setting.minimum), ("maximum", setting.maximum)):
+        if limit is not None:
+            schema[keyword] = limit
+    if setting.choices:
+        schema["enum"] = list(setting.choices)
+    return schema | {"description": _without_default(setting)}
+
+
+def _without_default(setting: Setting) -> str:
+    """Return the help text of a setting without its default: JSON contains the value that is used."""
+    return re.sub(r"\s*\[[^\[\]]*\]$", "", setting.help)
+
+
+def group_schema(*groups: type) -> Schema:
+    """Return the schema of an object with the settings of groups; a setting may be null."""
+    properties: Schema = {}
+    for group in groups:
+        for name in options_of(group):
+            schema = _setting_schema(group, name)
+            if type_of(group, name)[1]:
+                schema["type"] = [schema["type"], "null"]
+                if "enum" in schema:
+                    schema["enum"].append(None)
+            properties[name] = schema
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def field_descriptions(cls: type) -> dict[str, str]:
+    """Return the texts of the section "Attributes" of a docstring, by name. `width, height: TEXT` describes two."""
+    _, _, section = (inspect.getdoc(cls) or "").partition("Attributes:\n")
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.splitlines():
+        if line.strip() and not line.startswith("    "):
+            break
+        if match := re.match(r"    (\w+(?:, \w+)*): (.*)", line):
+            names = match[1].split(", ")
+            found |= dict.fromkeys(names, match[2])
+        elif line.strip():
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+    return {name: _sentence(text) for name, text in found.items()}
+
+
+def _sentence(text: str) -> str:
+    """Return a text about JSON, which has null instead of None, with a capital letter unless it starts with a value."""
+    text = re.sub(r"\bNone\b", "null", text)
+    return text if re.match(r"[\w-]+:", text) else text[0].upper() + text[1:]
+
+
+def to_json(value: Any) -> Any:
+    """Return a value as JSON: data classes as objects, paths as texts, and numbers that are not finite as null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {_key(field.name): to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, str | bool | int) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    return [to_json(item) for item in value]
+
+
+def _key(name: str) -> str:
+    return name.rstrip("_")
