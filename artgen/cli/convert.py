@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from artgen.cli.console import print_note, print_path
-from artgen.errors import UsageError
+from artgen.events import note_listener
 
 
 def convert(
@@ -28,23 +28,8 @@ def convert(
 
     artgen models convert model.ckpt
     """
-    from artgen.outputs.parse_output import path_of_file_option
-    from artgen.registry.convert import convert_pickle, default_output
-    from artgen.registry.convert_folder import convert_folder
+    from artgen.api import models
 
     print_note(f"Converting '{file}'.")
-    if file.is_dir():
-        if output is not None:
-            raise UsageError("Cannot use --output with a folder: the files are written beside the pickles.")
-        for path, notes in convert_folder(file, overwrite=overwrite):
-            for note in notes:
-                print_note(note)
-            print_path(path)
-        return
-    target = default_output(file)
-    if output is not None:
-        target = path_of_file_option(output, target.name, "--output")
-    conversion = convert_pickle(file, target, overwrite=overwrite)
-    for note in conversion.notes:
-        print_note(note)
-    print_path(conversion.path)
+    for path in models.iter_conversions(file, output, overwrite, note_listener(print_note)):
+        print_path(path)

@@ -8,36 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from artgen import registry
+from artgen.api import models
 from artgen.cli.console import Reporter, print_json, print_note, print_path, print_result
 from artgen.cli.convert import convert
 from artgen.cli.help import App
-from artgen.cli.models_list import (
-    AsJson,
-    iter_model_details,
-    list_models,
-    model_details,
-    recommend,
-    stored_details,
-)
+from artgen.cli.models_list import AsJson, list_models, recommend
 from artgen.cli.pull import Quiet, pull
-from artgen.errors import ModelUnavailableError, RefusedError, UsageError
-from artgen.events import Loading
-from artgen.registry import web
-from artgen.registry.hub import cache
+from artgen.errors import RefusedError, UsageError
 from artgen.system.counts import counted, format_bytes
 
 app = App("List, recommend, show, download, convert, verify, alias and remove models.")
 app.command("list")(list_models)
 app.command()(recommend)
 
-MAX_README_BYTES = 1 << 20
-"""Maximum number of bytes of a README that `show` prints."""
-
 ModelName = Annotated[str, typer.Argument(help="Alias, OWNER/NAME[@REVISION], folder or .safetensors file.")]
-
-
-TXT2IMG_ONLY_FIELDS = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "latent_channels")
-"""Details that only text-to-image models have."""
 
 
 @app.command()
@@ -46,47 +30,16 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
 
     artgen models show sd15
     """
-    stored = _find_stored(name)
-    if stored and stored.kind != "model":
-        _print_details(dict(stored.details) | stored_details(stored) | {"path": str(stored.path)}, as_json)
-        return
-    reference = registry.parse_reference(name)
-    model_info = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
-    model = registry.find_local_model(name)
-    details = model_details(name, model_info) | {"path": str(model.path) if model else None}
-    details = (dict(stored.details) if stored else {}) | details
-    described = model
-    if model is None and not model_info.builtin and reference.kind == "hub" and not cache.is_offline():
-        with Reporter(quiet=True) as report:
-            described = registry.resolve_reference(reference, download=False, listener=report)
-    if described:
-        hidden = (
-            *("name", "path", "native_size", "is_file", "remote", "files", "single_file"),
-            *("vae", "refiner", "omitted"),
-        )
-        details |= {key: value for key, value in asdict(described).items() if key not in hidden}
-        if described.remote is not None:
-            details["width"], details["height"] = described.native_size
-            details["download_size"] = described.remote.download_bytes
-        if described.single_file:
-            details |= {"included": described.single_file.parts, "base": described.single_file.base_name}
-    else:
-        keys = ("steps", "guidance_scale", "scheduler", "sigmas", "download_size")
-        details |= {key: getattr(model_info, key) for key in keys}
-    if details.get("architecture") == "pixel":
-        details = {key: value for key, value in details.items() if key not in TXT2IMG_ONLY_FIELDS}
-    _print_details(details, as_json)
+    card = models.show_model(name)
+    _print_details(card.details, as_json)
     if as_json:
         return
-    readme = model.path / "README.md" if model and not model.is_file else None
-    if readme and readme.is_file():
+    if card.readme:
         print_result("")
-        with readme.open("rb") as file:
-            text = file.read(MAX_README_BYTES).decode("utf-8", "replace")
-        for line in text.splitlines():
+        for line in card.readme.splitlines():
             print_result(f"  {line.expandtabs()}")  # indented: a line of the README is not a detail of the model
-    if not model:
-        print_note(f"'{name}' is not downloaded. {_install_hint(reference, force=False)}")
+    if card.path is None:
+        print_note(f"'{name}' is not downloaded. {card.install_hint}")
 
 
 def _print_details(details: Mapping[str, Any], as_json: bool) -> None:
@@ -96,7 +49,9 @@ def _print_details(details: Mapping[str, Any], as_json: bool) -> None:
     for key, value in details.items():
         if value is not None and value is not False and value not in ("", [], ()):  # 0.0 == False
             text = format_bytes(value) if key in ("on_disk", "download_size", "gpu_memory") else value
-            print_result(f"{key.replace('_', ' ')}: {', '.join(map(str, text)) if isinstance(text, list) else text}")
+            print_result(
+                f"{key.replace('_', ' ')}: {', '.join(map(str, text)) if isinstance(text, list | tuple) else text}"
+            )
 
 
 app.command()(pull)
@@ -114,13 +69,13 @@ def verify(
 
     artgen models verify tiny
     """
-    selected = names or [row["name"] for row in iter_model_details() if row["on_disk"]]
+    selected = names or models.downloaded_models()
     if not selected:
         print_note("No models are downloaded.")
     failed_checks: list[registry.FileCheck] = []
     for name in selected:
         with Reporter(quiet) as report:
-            checks = registry.verify_model_files(name, lambda file, *_: report(Loading(file)))
+            checks = models.verify_files(name, report)
         failed = [check for check in checks if not check.ok]
         failed_checks += failed
         for check in checks if as_json else failed:
@@ -133,27 +88,11 @@ def verify(
     if failed_checks:
         damaged = list(dict.fromkeys(check.model for check in failed_checks))
         files = counted(len(failed_checks), "file does", "files do")
-        hints = (_repair_hint(name) for name in damaged)
+        hints = map(models.repair_hint, damaged)
         raise RefusedError(
             f"Verification of {', '.join(damaged)} failed: {files} not match the SHA-256.",
             " ".join(dict.fromkeys(hints)),
         )
-
-
-def _repair_hint(name: str) -> str:
-    stored = _find_stored(name)
-    if stored and stored.source:
-        return f"Run `artgen models pull {stored.source} --force`."
-    return _install_hint(registry.parse_reference(name), force=True)
-
-
-def _install_hint(reference: registry.ModelReference, force: bool) -> str:
-    """Return a hint that explains how to install or repair a model."""
-    if reference.kind == "hub":
-        return f"Run `artgen models pull {reference.name}{' --force' if force else ''}`."
-    if reference.kind == "bundled":
-        return "Install artgen again: pip install --force-reinstall artgen"
-    return "Copy the model again from its source."
 
 
 app.command()(convert)
@@ -188,27 +127,13 @@ def remove(
 
     artgen models remove sd15
     """
-    if stored := _find_stored(name):
-        _remove_stored(stored, yes)
-        return
-    reference = registry.parse_reference(name)
-    if reference.kind != "hub":
-        raise UsageError(f"Cannot delete '{name}': it was not downloaded by artgen.", "Delete the files manually.")
-    size = cache.size_on_disk(reference.target)
-    question = f"Delete {reference.target} ({format_bytes(size)}) from the cache, which is shared with other tools?"
-    if not size or _confirm(question, yes):
-        freed_bytes = cache.remove_model(reference.target, reference.revision)
-        print_note(f"Freed {format_bytes(freed_bytes)}.")
-
-
-def _remove_stored(stored: web.StoredFile, yes: bool) -> None:
-    if _confirm(f"Delete {stored.path} ({format_bytes(stored.path.stat().st_size)})?", yes):
-        print_note(f"Freed {format_bytes(web.remove(stored))}.")
-
-
-def _find_stored(name: str) -> web.StoredFile | None:
-    """Return a file in artgen's own model folder; None if another kind of model has the name."""
-    return None if name in registry.known_models() else web.find_stored(name)
+    removal = models.find_removal(name)
+    size = format_bytes(removal.num_bytes)
+    question = (
+        f"Delete {removal.label} ({size}){' from the cache, which is shared with other tools' * removal.is_shared}?"
+    )
+    if not removal.num_bytes or _confirm(question, yes):
+        print_note(f"Freed {format_bytes(removal.run())}.")
 
 
 def _confirm(question: str, yes: bool) -> bool:
@@ -225,11 +150,4 @@ def path(name: ModelName) -> None:
 
     artgen models path tiny
     """
-    if stored := _find_stored(name):
-        print_path(stored.path)
-        return
-    model = registry.find_local_model(name)
-    if model is None:
-        hint = _install_hint(registry.parse_reference(name), force=False)
-        raise ModelUnavailableError(f"Cannot print the path of '{name}': the model is not downloaded.", hint)
-    print_path(model.path.absolute())
+    print_path(models.model_path(name))

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from artgen.errors import ArtgenError
 from artgen.jobs.time_estimate import cpu_seconds, num_cores
@@ -236,26 +235,73 @@ def reason(recommendation: Recommendation, machine: Machine) -> str:
     return f"{text}. License: {info.license}{', gated' if info.gated else ''}."
 
 
-def as_record(recommendation: Recommendation, machine: Machine) -> dict[str, Any]:
-    """Return a recommendation as a JSON object."""
-    info = recommendation.info
-    return {
-        "name": info.name,
-        "source": info.source,
-        "family": info.family,
-        "device": machine.device,
-        "dtype": recommendation.dtype,
-        "offload": recommendation.plan.offload,
-        "vae_tiling": recommendation.plan.vae_tiling,
-        "required_bytes": recommendation.plan.required_bytes,
-        "available_bytes": machine.memory_bytes,
-        "download_bytes": recommendation.download_bytes,
-        "seconds": None if recommendation.seconds is None else round(recommendation.seconds),
-        "width": info.width,
-        "height": info.height,
-        "steps": info.steps,
-        "license": info.license,
-        "gated": info.gated,
-        "reason": reason(recommendation, machine),
-        "command": recommendation.command,
-    }
+@dataclass(frozen=True, kw_only=True)
+class ModelRecommendation:
+    """Describe a recommended model.
+
+    Attributes:
+        name: name for `model`.
+        source: hub id.
+        family: family of pipelines.
+        device: cuda, mps or cpu.
+        dtype: precision: fp32 or bf16 on the CPU; auto on a GPU, which selects 16 bits.
+        offload: CPU offloading that the model needs: none, text, model, group or sequential.
+        vae_tiling: whether the model needs tiled VAE decoding.
+        required_bytes: estimated memory.
+        available_bytes: memory of the machine.
+        download_bytes: bytes to download; 0 if the model is on the disk.
+        seconds: estimated seconds of an image on the CPU; None on a GPU.
+        width, height: size of the images in pixels that the model was trained on.
+        steps: default number of steps.
+        license: license.
+        gated: whether the hub requires an account and the acceptance of the license.
+        description: one line about the model.
+        reason: why the model fits the machine.
+        command: command that generates an image.
+    """
+
+    name: str
+    source: str
+    family: str | None
+    device: str
+    dtype: str
+    offload: str
+    vae_tiling: bool
+    required_bytes: int
+    available_bytes: int
+    download_bytes: int
+    seconds: int | None
+    width: int | None
+    height: int | None
+    steps: int | None
+    license: str
+    gated: bool
+    description: str
+    reason: str
+    command: str
+
+
+def describe(recommendation: Recommendation, machine: Machine) -> ModelRecommendation:
+    """Return the description of a recommendation, for Python callers and as the fields of a JSON object."""
+    info, plan = recommendation.info, recommendation.plan
+    return ModelRecommendation(
+        name=info.name,
+        source=info.source,
+        family=info.family,
+        device=machine.device,
+        dtype=recommendation.dtype,
+        offload=plan.offload,
+        vae_tiling=plan.vae_tiling,
+        required_bytes=plan.required_bytes,
+        available_bytes=machine.memory_bytes,
+        download_bytes=recommendation.download_bytes,
+        seconds=None if recommendation.seconds is None else round(recommendation.seconds),
+        width=info.width,
+        height=info.height,
+        steps=info.steps,
+        license=info.license,
+        gated=info.gated,
+        description=info.description,
+        reason=reason(recommendation, machine),
+        command=recommendation.command,
+    )

@@ -56,7 +56,7 @@ def test_list_can_be_filtered_by_family_and_task() -> None:
     generating = {row["name"] for row in objects(run("list", "--task", "txt2img", "--json"))}
     assert not {"sd15-inpaint", "flux-fill", "sdxl-refiner", "ddpm-church"} & generating
     assert "Cannot find the family 'nosuch'" in run("list", "--family", "nosuch", code=2).stderr
-    assert "--task must be one of" in run("list", "--task", "paint", code=2).stderr
+    assert "task must be one of" in run("list", "--task", "paint", code=2).stderr
 
 
 def test_recommend_plans_for_another_machine() -> None:

@@ -1,0 +1,249 @@
+"""List the models that artgen knows, and recommend models that fit a machine. Nothing is downloaded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from artgen import registry
+from artgen.errors import ArtgenError, UsageError
+from artgen.registry import web
+from artgen.registry.hub import cache
+from artgen.registry.pipelines import pipeline_entries
+from artgen.spec.fields import describe_value
+from artgen.spec.memory_budget import parse_bytes
+
+if TYPE_CHECKING:
+    from artgen.jobs.recommend import Machine, ModelRecommendation
+
+TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "sample")
+"""Tasks by which models can be selected."""
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDetails:
+    """Describe a model of the catalog, a downloaded model, or a file in the model folders.
+
+    Attributes:
+        name: name for `model`.
+        source: hub id, address or path.
+        revision: commit of the downloaded files, or the revision of the catalog; None if unknown.
+        architecture: group of families whose LoRAs fit; the kind of a file that is not a model, such as `lora`.
+        width, height: size of the images in pixels that the model was trained on; None if unknown.
+        license: license, or `unknown`.
+        gated: whether the hub requires an account and the acceptance of the license.
+        family: family of pipelines; None if unknown.
+        aliases: other names of the model.
+        year: year of publication; None if unknown.
+        download_size: approximate number of bytes to download; None if unknown.
+        gpu_memory: estimated GPU memory in bytes, without offloading; None if unknown.
+        steps: default number of steps; None if unknown.
+        guidance_scale: default guidance scale; None if unknown.
+        inpainting: whether the model is an inpainting model.
+        on_disk: bytes on this computer; 0 if the model is not downloaded.
+        complete: whether all files are on this computer.
+        builtin: whether the model is in the catalog of artgen.
+        description: one line about the model.
+    """
+
+    name: str
+    source: str
+    revision: str | None
+    architecture: str | None
+    width: int | None
+    height: int | None
+    license: str
+    gated: bool
+    family: str | None
+    aliases: tuple[str, ...]
+    year: int | None
+    download_size: int | None
+    gpu_memory: int | None
+    steps: int | None
+    guidance_scale: float | None
+    inpainting: bool
+    on_disk: int
+    complete: bool
+    builtin: bool
+    description: str
+
+
+def list_models(*, family: str | None = None, task: str | None = None) -> list[ModelDetails]:
+    """Return the models that have an alias, and the downloaded models.
+
+    Args:
+        family: return only a family, such as `flux`, `sdxl` or `qwen-image`.
+        task: return only models that support txt2img, img2img, inpaint, outpaint or sample.
+
+    Raises:
+        UsageError: the family or the task is unknown.
+        InputFileError: the file of the aliases is not valid.
+    """
+    if task is not None:
+        check_choice("task", task, TASKS)
+    entries = _entries_of_family(family) if family else None
+    return [
+        each for each in iter_models() if (entries is None or each.family in entries) and _supports_task(each, task)
+    ]
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Check that a value is one of some choices.
+
+    Raises:
+        UsageError: the value is not a choice.
+    """
+    if value not in choices:
+        raise UsageError(f"{name} must be one of {', '.join(choices)}, not {describe_value(value)}.")
+
+
+def _entries_of_family(family: str) -> set[str]:
+    """Return the names of the entries of the table of pipelines that belong to a family: an entry or an architecture.
+
+    Raises:
+        UsageError: the family is unknown.
+    """
+    table = pipeline_entries()
+    found = {name for name, entry in table.items() if family in (name, entry.architecture)}
+    if not found:
+        known = sorted({info.architecture or "" for info in registry.listed_models().values()} - {""})
+        raise UsageError(f"Cannot find the family {family!r}.", f"The catalog has: {', '.join(known)}.")
+    return found
+
+
+def _supports_task(model: ModelDetails, task: str | None) -> bool:
+    if task is None:
+        return True
+    entry = pipeline_entries().get(model.family or "")
+    is_editor = task in ("inpaint", "outpaint")
+    return entry is not None and task in entry.tasks and (is_editor or not model.inpainting)
+
+
+def iter_models() -> Iterator[ModelDetails]:
+    """Yield the details of every model with an alias, of cached models, and of the files in the model folders."""
+    named: set[str] = set()
+    for model_info in registry.listed_models().values():
+        named.add(model_info.source)
+        yield model_details(model_info.name, model_info)
+    for repo in cache.cached_repositories():
+        if repo not in named and cache.is_diffusers_model(repo):
+            yield model_details(repo, registry.ModelInfo(name=repo, source=repo, builtin=False))
+    for file in registry.iter_model_files("model"):
+        if str(file.path) not in named and not file.is_pickle:
+            info = registry.ModelInfo(name=file.stem, source=str(file.path), builtin=False)
+            yield replace(model_details(str(file.path), info), name=file.stem)
+    for stored in web.stored_files():
+        if stored.kind != "model":
+            yield stored_details(stored)
+
+
+def stored_details(stored: web.StoredFile) -> ModelDetails:
+    """Return the details of a downloaded LoRA, VAE, embedding or ControlNet."""
+    info = registry.ModelInfo(
+        name=stored.name,
+        source=stored.source or str(stored.path),
+        license=str(stored.details.get("license") or "unknown"),
+        description=str(stored.details.get("description") or ""),
+        builtin=False,
+    )
+    return replace(
+        model_details(str(stored.path), info),
+        name=stored.name,
+        architecture=stored.kind,
+        on_disk=stored.path.stat().st_size,
+        complete=True,
+    )
+
+
+def model_details(name: str, model_info: registry.ModelInfo) -> ModelDetails:
+    """Return the details of a model from the catalog, and from its files if they are available locally."""
+    model: registry.ResolvedModel | None = None
+    try:
+        model = registry.find_local_model(name)
+    except ArtgenError:
+        model = None
+    width, height = model.native_size if model else (model_info.width, model_info.height)
+    return ModelDetails(
+        name=name,
+        source=model_info.source,
+        revision=model.revision if model else model_info.revision,
+        architecture=model.architecture if model else model_info.architecture,
+        width=width,
+        height=height,
+        license=model.license if model and model.license != "unknown" else model_info.license,
+        gated=model_info.gated,
+        family=model_info.family,
+        aliases=tuple(model_info.aliases),
+        year=model_info.year,
+        download_size=model_info.download_size,
+        gpu_memory=registry.catalog_peak_bytes(model_info),
+        steps=model.steps if model else model_info.steps,
+        guidance_scale=model.guidance_scale if model else model_info.guidance_scale,
+        inpainting=model.is_inpainting if model else model_info.inpainting,
+        on_disk=_size_on_disk(model_info, model),
+        complete=model is not None,
+        builtin=model_info.builtin,
+        description=(model.description if model else "") or model_info.description,
+    )
+
+
+def _size_on_disk(model_info: registry.ModelInfo, model: registry.ResolvedModel | None) -> int:
+    if model and not model.revision:
+        files = [model.path] if model.is_file else [path for path in model.path.rglob("*") if path.is_file()]
+        return sum(path.stat().st_size for path in files)
+    return cache.size_on_disk(model_info.source) if "/" in model_info.source else 0
+
+
+def recommend_models(
+    *, memory: str | int | None = None, device: str = "auto", task: str = "txt2img", limit: int = 10
+) -> "list[ModelRecommendation]":
+    """Return the models of the catalog that fit a machine, best first.
+
+    Newer and larger models come first. Offloading, or a long computation on the CPU, lowers the rank. The memory is an
+    estimate from the number of parameters.
+
+    Args:
+        memory: memory of another machine, such as `24GiB`, or a number of bytes. None: this machine.
+        device: auto, cuda, mps or cpu. With `memory`, auto is cuda.
+        task: txt2img, img2img, inpaint, outpaint or sample.
+        limit: maximum number of models, 1 to 1,000.
+
+    Raises:
+        UsageError: a value is not valid, or the memory of this machine is unknown.
+    """
+    from artgen.jobs import recommend
+
+    check_choice("task", task, TASKS)
+    check_range("limit", limit, 1, 1000)
+    machine = find_machine(memory, device)
+    return [recommend.describe(each, machine) for each in recommend.recommend(machine, task)[:limit]]
+
+
+def check_range(name: str, value: int, minimum: int, maximum: int) -> None:
+    """Check that a value is an integer within inclusive limits.
+
+    Raises:
+        UsageError: the value is not an integer, or is outside the limits.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+        raise UsageError(f"{name} must be {minimum:,} to {maximum:,}, not {describe_value(value)}.")
+
+
+def find_machine(memory: str | int | None, device: str) -> "Machine":
+    """Return the machine for which models are recommended; see `recommend_models`.
+
+    Raises:
+        UsageError: a value is not valid, or the memory of this machine is unknown.
+    """
+    from artgen.jobs import recommend
+    from artgen.jobs.time_estimate import num_cores
+
+    check_choice("device", device, DEVICES)
+    if memory is not None:
+        num_bytes = parse_bytes(str(memory), "--memory")
+        kind = "cuda" if device == "auto" else device
+        return recommend.Machine(kind, num_bytes, num_bytes if kind == "cpu" else None, None, num_cores())
+    if found := recommend.this_machine(device):
+        return found
+    raise UsageError(f"Cannot determine the memory for the device '{device}'.", "Give it with --memory, such as 8GiB.")

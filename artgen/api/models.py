@@ -1,0 +1,373 @@
+"""Show, download, verify, convert and remove models."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from artgen import registry
+from artgen.api.model_lists import iter_models, model_details, stored_details
+from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
+from artgen.events import Downloading, Listener, Loading, Notice, no_op
+from artgen.registry import hub, model_folders, web
+from artgen.registry.hub import cache
+from artgen.registry.model_folders import DESCRIPTIONS, OPTIONS
+
+MAX_README_BYTES = 1 << 20
+"""Maximum number of bytes of a README that is read."""
+
+TXT2IMG_ONLY_FIELDS = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "latent_channels")
+"""Details that only text-to-image models have."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Describe one model in detail.
+
+    Attributes:
+        name: name for `model`.
+        path: folder or file of the model; None if it is not downloaded.
+        details: settings, license, size and other properties, as `artgen models show --json` prints them.
+        readme: text of the README in the model folder; empty if there is none.
+        install_hint: command that downloads or repairs the model.
+    """
+
+    name: str
+    path: Path | None
+    details: Mapping[str, Any]
+    readme: str
+    install_hint: str
+
+
+def show_model(name: str) -> ModelCard:
+    """Return the details of a model: default settings, license, path and README.
+
+    Args:
+        name: alias, OWNER/NAME[@REVISION], folder or file.
+
+    Raises:
+        UsageError, ModelUnavailableError, RefusedError, InputFileError: the model is unknown or damaged.
+    """
+    stored = find_stored(name)
+    if stored and stored.kind != "model":
+        details = dict(stored.details) | asdict(stored_details(stored)) | {"path": str(stored.path)}
+        return ModelCard(name, stored.path, details, "", "")
+    reference = registry.parse_reference(name)
+    model_info = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
+    model = registry.find_local_model(name)
+    details = asdict(model_details(name, model_info)) | {"path": str(model.path) if model else None}
+    details = (dict(stored.details) if stored else {}) | details
+    described = model
+    if model is None and not model_info.builtin and reference.kind == "hub" and not cache.is_offline():
+        described = registry.resolve_reference(reference, download=False)
+    details |= _details_of_files(described) if described else _details_of_catalog(model_info)
+    if details.get("architecture") == "pixel":
+        details = {key: value for key, value in details.items() if key not in TXT2IMG_ONLY_FIELDS}
+    return ModelCard(
+        name, model.path if model else None, details, _read_readme(model), _install_hint(reference, force=False)
+    )
+
+
+def _details_of_files(model: registry.ResolvedModel) -> dict[str, Any]:
+    """Return the details that the files of a model contain, on the disk or on the hub."""
+    hidden = (
+        *("name", "path", "native_size", "is_file", "remote", "files", "single_file"),
+        *("vae", "refiner", "omitted"),
+    )
+    details = {key: value for key, value in asdict(model).items() if key not in hidden}
+    if model.remote is not None:
+        details["width"], details["height"] = model.native_size
+        details["download_size"] = model.remote.download_bytes
+    if model.single_file:
+        details |= {"included": model.single_file.parts, "base": model.single_file.base_name}
+    return details
+
+
+def _details_of_catalog(model_info: registry.ModelInfo) -> dict[str, Any]:
+    keys = ("steps", "guidance_scale", "scheduler", "sigmas", "download_size")
+    return {key: getattr(model_info, key) for key in keys}
+
+
+def _read_readme(model: registry.ResolvedModel | None) -> str:
+    readme = model.path / "README.md" if model and not model.is_file else None
+    if readme is None or not readme.is_file():
+        return ""
+    with readme.open("rb") as file:
+        return file.read(MAX_README_BYTES).decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class PulledFile:
+    """Describe a downloaded model or file.
+
+    Attributes:
+        path: folder of a model, or the file.
+        usage: option that uses the file, such as `--lora NAME`; empty if no option takes it.
+    """
+
+    path: Path
+    usage: str
+
+
+def pull_model(name: str, *, force: bool = False, listener: Listener = no_op) -> PulledFile:
+    """Download a model, a LoRA or another file. An interrupted download is resumed.
+
+    Args:
+        name: alias, OWNER/NAME[@REVISION], civitai:MODEL[@VERSION], or address of a page or a file. A model that is
+            bundled or local is not downloaded.
+        force: verify the existing files, and replace damaged files.
+        listener: receives the events of `artgen.events`: downloads and notes.
+
+    Raises:
+        ModelUnavailableError: the model is unknown, gated or offline, or its files are not valid.
+        RefusedError: a file is a pickle, or its hash is wrong.
+        UsageError: the name is not valid.
+        OutputError: the disk is full or the folder cannot be written.
+    """
+    source = parse_pull_source(name)
+    pulled = pull_source(source, force, listener)
+    if pulled is None:  # a bundled or local model
+        return PulledFile(model_path(name), f"-m {name}")
+    return pulled
+
+
+PullSource = registry.ModelReference | web.Source
+"""Origin of a download: a model, or a file of the hub, of Civitai or of another web server."""
+
+
+def parse_pull_source(name: str) -> PullSource:
+    """Return the origin that a name or an address means; see `pull_model`."""
+    return web.parse_source(name) or registry.parse_reference(name)
+
+
+def pull_source(source: PullSource, force: bool, listener: Listener) -> PulledFile | None:
+    """Download a model or a file. Return None if there is nothing to download, with a notice. See `pull_model`."""
+    if isinstance(source, registry.ModelReference):
+        return _pull_model(source, force, listener)
+    if not isinstance(source, web.HubSource):
+        return _pull_file(source, force, listener)
+    if source.file is None:
+        name = f"{source.repo}@{source.revision}" if source.revision else source.repo
+        return _pull_model(registry.parse_reference(name), force, listener)
+    return _pull_hub_file(source, source.file, force, listener)
+
+
+def _pull_model(reference: registry.ModelReference, force: bool, listener: Listener) -> PulledFile | None:
+    """Download a model of the hub into the cache."""
+    if reference.kind != "hub":
+        listener(Notice(f"'{reference.name}' is not a model of the Hugging Face Hub. Nothing to download."))
+        return None
+    folder = registry.download_model(reference, force=force, listener=listener)
+    registry.check_model_files(registry.resolve_reference(replace(reference, revision=folder.name), offline=True))
+    return PulledFile(folder, f"-m {reference.name}")
+
+
+def _pull_hub_file(source: web.HubSource, file: str, force: bool, listener: Listener) -> PulledFile:
+    """Download one file of the hub into the cache."""
+    folder = hub.pull(
+        source.repo,
+        revision=source.revision,
+        file=file,
+        force=force,
+        on_progress=lambda name, done, total: listener(Downloading(name, done, total)),
+    )
+    return _pulled_file(folder / file, web.content_kind(folder / file), None, listener)
+
+
+def _pull_file(source: web.CivitaiSource | web.WebSource, force: bool, listener: Listener) -> PulledFile:
+    """Download a file into artgen's model folder."""
+    stored = web.pull(
+        source,
+        force=force,
+        on_progress=lambda name, done, total: listener(Downloading(name, done, total)),
+        on_note=lambda text: listener(Notice(text)),
+    )
+    return _pulled_file(stored.path, stored.kind, stored.name, listener)
+
+
+def _pulled_file(path: Path, kind: model_folders.Kind | None, name: str | None, listener: Listener) -> PulledFile:
+    """Return a downloaded file, and send a notice about its use."""
+    if kind in OPTIONS:
+        usage = f"{OPTIONS[kind]} {name if name and _is_found(name, path, kind) else path}"
+        listener(Notice(f"Use it with `{usage}`."))
+        return PulledFile(path, usage)
+    found = DESCRIPTIONS[kind] if kind else "unknown"
+    listener(Notice(f"The kind of the file is {found}. No option of artgen takes it."))
+    return PulledFile(path, "")
+
+
+def _is_found(name: str, path: Path, kind: model_folders.Kind) -> bool:
+    """Return whether a name means this file, and not an alias or another file."""
+    try:
+        if kind == "model":
+            return Path(registry.parse_reference(name).target) == path
+        return model_folders.find(kind, name) == path
+    except ArtgenError:
+        return False
+
+
+def verify_model(*names: str, listener: Listener = no_op) -> list[registry.FileCheck]:
+    """Verify model files against their SHA-256. Each result has the attributes model, file, ok and detail.
+
+    Args:
+        names: names of models. Without names, all downloaded models are verified.
+        listener: receives an event for each file.
+
+    Raises:
+        UsageError, ModelUnavailableError: a model is unknown or not downloaded.
+    """
+    selected = names or downloaded_models()
+    return list(itertools.chain.from_iterable(verify_files(name, listener) for name in selected))
+
+
+def downloaded_models() -> Sequence[str]:
+    """Return the names of all models on the disk."""
+    return [each.name for each in iter_models() if each.on_disk]
+
+
+def verify_files(name: str, listener: Listener) -> list[registry.FileCheck]:
+    """Return the result for each file of a model."""
+    return list(registry.verify_model_files(name, lambda file, *_: listener(Loading(file))))
+
+
+def repair_hint(name: str) -> str:
+    """Return a hint that explains how to repair a model."""
+    stored = find_stored(name)
+    if stored and stored.source:
+        return f"Run `artgen models pull {stored.source} --force`."
+    return _install_hint(registry.parse_reference(name), force=True)
+
+
+def _install_hint(reference: registry.ModelReference, force: bool) -> str:
+    """Return a hint that explains how to install or repair a model."""
+    if reference.kind == "hub":
+        return f"Run `artgen models pull {reference.name}{' --force' if force else ''}`."
+    if reference.kind == "bundled":
+        return "Install artgen again: pip install --force-reinstall artgen"
+    return "Copy the model again from its source."
+
+
+def model_path(name: str) -> Path:
+    """Return the absolute path of a local model: a folder or a file.
+
+    Raises:
+        ModelUnavailableError: the model is unknown or not downloaded.
+    """
+    if stored := find_stored(name):
+        return stored.path
+    model = registry.find_local_model(name)
+    if model is None:
+        hint = _install_hint(registry.parse_reference(name), force=False)
+        raise ModelUnavailableError(f"Cannot print the path of '{name}': the model is not downloaded.", hint)
+    return model.path.absolute()
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Describe a model that can be deleted.
+
+    Attributes:
+        target: file in artgen's model folder, or model of the hub.
+        num_bytes: size on the disk.
+    """
+
+    target: web.StoredFile | registry.ModelReference
+    num_bytes: int
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether the files are in the cache that is shared with other tools."""
+        return isinstance(self.target, registry.ModelReference)
+
+    @property
+    def label(self) -> str:
+        """Return the path of the file, or the id of the hub model."""
+        return self.target.target if isinstance(self.target, registry.ModelReference) else str(self.target.path)
+
+    def run(self) -> int:
+        """Delete the files and return the number of freed bytes."""
+        if isinstance(self.target, registry.ModelReference):
+            return cache.remove_model(self.target.target, self.target.revision)
+        return web.remove(self.target)
+
+
+def find_removal(name: str) -> Removal:
+    """Return what `remove_model` deletes.
+
+    Raises:
+        UsageError: artgen did not download the model.
+        ModelUnavailableError: the model is unknown.
+    """
+    if stored := find_stored(name):
+        return Removal(stored, stored.path.stat().st_size)
+    reference = registry.parse_reference(name)
+    if reference.kind != "hub":
+        raise UsageError(f"Cannot delete '{name}': it was not downloaded by artgen.", "Delete the files manually.")
+    return Removal(reference, cache.size_on_disk(reference.target))
+
+
+def remove_model(name: str) -> int:
+    """Delete a downloaded model, without confirmation. Return the number of freed bytes.
+
+    A model of the hub is deleted from the cache, which is shared with other tools.
+
+    Raises:
+        UsageError: artgen did not download the model.
+        ModelUnavailableError: the model is unknown or not downloaded.
+        OutputError: the files cannot be deleted.
+    """
+    return find_removal(name).run()
+
+
+def find_stored(name: str) -> web.StoredFile | None:
+    """Return a file in artgen's own model folder; None if another kind of model has the name."""
+    return None if name in registry.known_models() else web.find_stored(name)
+
+
+def convert_model(
+    file: str | Path, *, output: str | Path | None = None, overwrite: bool = False, listener: Listener = no_op
+) -> list[Path]:
+    """Convert a pickled checkpoint or embedding to a safetensors file, and return the paths of the new files.
+
+    Another process reads the pickle, with limits of memory and time. It creates only tensors and runs no code of the
+    file.
+
+    Args:
+        file: `.ckpt`, `.pt`, `.pth` or `.bin`; or a model folder, whose components are converted beside the pickles.
+        output: file, or folder (ends with / or exists). None: FILE with the suffix .safetensors.
+        overwrite: replace existing files.
+        listener: receives notes.
+
+    Raises:
+        InputFileError, RefusedError: the file is not a pickled checkpoint, or is not safe.
+        UsageError: `output` is set for a folder.
+        OutputError: the file exists already, or cannot be written.
+    """
+    return list(iter_conversions(Path(file), None if output is None else str(output), overwrite, listener))
+
+
+def iter_conversions(file: Path, output: str | None, overwrite: bool, listener: Listener) -> Iterator[Path]:
+    """Convert a checkpoint, or each checkpoint of a model folder, and yield the path of each new file."""
+    from artgen.outputs.parse_output import path_of_file_option
+    from artgen.registry.convert import convert_pickle, default_output
+    from artgen.registry.convert_folder import convert_folder
+
+    if file.is_dir():
+        if output is not None:
+            raise UsageError("Cannot use --output with a folder: the files are written beside the pickles.")
+        for path, notes in convert_folder(file, overwrite=overwrite):
+            _send_notices(notes, listener)
+            yield path
+        return
+    target = default_output(file)
+    if output is not None:
+        target = path_of_file_option(output, target.name, "--output")
+    conversion = convert_pickle(file, target, overwrite=overwrite)
+    _send_notices(conversion.notes, listener)
+    yield conversion.path
+
+
+def _send_notices(texts: Sequence[str], listener: Listener) -> None:
+    for text in texts:
+        listener(Notice(text))
