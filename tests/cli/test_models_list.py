@@ -84,8 +84,8 @@ def test_recommend_for_this_machine_contains_the_bundled_model() -> None:
     [
         (("--memory", "much"), "--memory must be a size such as 8GiB"),
         (("--memory", "1"), "--memory must be 256 MiB"),
-        (("--device", "tpu"), "--device must be auto, cuda, mps or cpu"),
-        (("--task", "paint"), "--task must be one of"),
+        (("--device", "tpu"), "device must be one of auto, cuda, mps, cpu"),
+        (("--task", "paint"), "task must be one of"),
         (("--limit", "0"), "--limit"),
     ],
 )
