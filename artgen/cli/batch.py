@@ -28,6 +28,7 @@ from artgen.spec.settings import (
     ModelSettings,
     OutpaintSettings,
     OutputSettings,
+    PresetSettings,
     PromptSettings,
     ReportSettings,
     SamplingSettings,
@@ -82,6 +83,7 @@ def run(
     blend: InpaintBlend,
     expansion: OutpaintSettings,
     denoise_settings: DenoiseSettings,
+    preset: PresetSettings,
     model: ModelSettings,
     compute: ComputeSettings,
     output: OutputSettings,
@@ -105,7 +107,7 @@ def run(
     name = "stdin" if str(files[0]) == prompt_files.STDIN else batch_name(files[0])
     folder, output_settings = batch_folder(output, name)
     groups = (
-        prompt, series, combination, sampling, class_settings, canvas, size, source, mask, blend, expansion,
+        preset, prompt, series, combination, sampling, class_settings, canvas, size, source, mask, blend, expansion,
         denoise_settings, model, compute, frames,
     )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings

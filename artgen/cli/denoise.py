@@ -19,6 +19,7 @@ from artgen.spec.settings import (
     FramesSettings,
     LoraSettings,
     OutputSettings,
+    PresetSettings,
     ReportSettings,
     ScaledInput,
     SeedSettings,
@@ -66,6 +67,7 @@ def denoise(
     steps: StepsSettings,
     seed: SeedSettings,
     sweep: SweepSettings,
+    preset: PresetSettings,
     model: LoraSettings,
     compute: DeviceSettings,
     output: OutputSettings,
@@ -86,7 +88,7 @@ def denoise(
     from artgen.spec.requests import Denoise
 
     image_paths = [*([source.image] if source.image else []), *(image_args or [])]
-    groups = (source, denoise_settings, steps, seed, model, compute)
+    groups = (preset, source, denoise_settings, steps, seed, model, compute)
     options = OutputOptions(output, frames, report)
     if needs_batch(image_paths, sweep):
         if reference or compare:
@@ -94,7 +96,7 @@ def denoise(
                 "Cannot use --reference or --compare with several images.", "Run the command once for each image."
             )
         series = SeriesSettings(seed=None if seed.seed is None else str(seed.seed))
-        batch_groups = (source, denoise_settings, steps, model, compute)
+        batch_groups = (preset, source, denoise_settings, steps, model, compute)
         dispatch_batch(Denoise.task, batch_groups, image_paths, series, sweep, options)
         return
     if not report.quiet:

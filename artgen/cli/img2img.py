@@ -12,6 +12,7 @@ from artgen.spec.settings import (
     Img2ImgInput,
     ModelSettings,
     OutputSettings,
+    PresetSettings,
     PromptSettings,
     ReportSettings,
     SamplingSettings,
@@ -31,6 +32,7 @@ def img2img(
     sampling: SamplingSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
+    preset: PresetSettings,
     model: ModelSettings,
     compute: ComputeSettings,
     output: OutputSettings,
@@ -47,7 +49,7 @@ def img2img(
     from artgen.spec.requests import Img2Img
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
-    groups = (source, prompt, sampling, resolve_size(canvas, size), model, compute)
+    groups = (preset, source, prompt, sampling, resolve_size(canvas, size), model, compute)
     dispatch(
         Img2Img, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

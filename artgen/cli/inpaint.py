@@ -14,6 +14,7 @@ from artgen.spec.settings import (
     MaskSettings,
     ModelSettings,
     OutputSettings,
+    PresetSettings,
     PromptSettings,
     ReportSettings,
     SamplingSettings,
@@ -35,6 +36,7 @@ def inpaint(
     sampling: SamplingSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
+    preset: PresetSettings,
     model: ModelSettings,
     compute: ComputeSettings,
     output: OutputSettings,
@@ -52,7 +54,7 @@ def inpaint(
     from artgen.spec.requests import Inpaint
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
-    groups = (source, prompt, mask, blend, sampling, resolve_size(canvas, size), model, compute)
+    groups = (preset, source, prompt, mask, blend, sampling, resolve_size(canvas, size), model, compute)
     dispatch(
         Inpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

@@ -37,11 +37,11 @@ def flatten_settings(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(_context: typer.Context, **values: Any) -> None:
+        user_defaults.apply_priorities(_context, values)
         _assign_positionals([values.pop(name) for name in positionals], list(positionals.values()), values)
         filled_groups = {name: _create_group(group, values) for name, group in groups.items()}
         for group in filled_groups.values():
             settings.validate(group)
-        user_defaults.set_typed(_context)
         while True:  # each repetition has one default less
             try:
                 return command(**filled_groups, **values)
@@ -130,6 +130,7 @@ def _environment_variables(name: str, spec: Setting) -> list[str]:
 
 
 _PANEL_TITLES: dict[type, str] = {
+    settings.PresetSettings: "Preset",
     settings.PromptSettings: "Prompt",
     settings.SeedSettings: "Sampling",
     settings.SeriesSettings: "Batch",

@@ -13,6 +13,7 @@ from artgen.spec.settings import (
     ModelSettings,
     OutpaintSettings,
     OutputSettings,
+    PresetSettings,
     PromptSettings,
     ReportSettings,
     SamplingSettings,
@@ -31,6 +32,7 @@ def outpaint(
     combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
+    preset: PresetSettings,
     model: ModelSettings,
     compute: ComputeSettings,
     output: OutputSettings,
@@ -50,7 +52,7 @@ def outpaint(
     from artgen.spec.requests import Outpaint
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
-    groups = (source, prompt, expansion, blend, sampling, model, compute)
+    groups = (preset, source, prompt, expansion, blend, sampling, model, compute)
     dispatch(
         Outpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

@@ -185,6 +185,7 @@ def sweep_seed(values: Mapping[str, Any]) -> str:
 
     Combinations are compared, so they need the same noise.
     """
-    shared = {name: value for name, value in values.items() if name not in options_of(FramesSettings)}
+    ignored = {*options_of(FramesSettings), "preset"}
+    shared = {name: value for name, value in values.items() if name not in ignored}
     text = repr(sorted((name, str(value)) for name, value in significant_values(shared).items()))
     return str(hash_seed(text.encode("utf-8", "surrogateescape")))

@@ -10,6 +10,7 @@ from artgen.spec.settings import (
     GuidanceSettings,
     ModelRef,
     OutputSettings,
+    PresetSettings,
     ReportSettings,
     SchedulerSettings,
     SeriesSettings,
@@ -26,6 +27,7 @@ def sample(
     guidance: GuidanceSettings,
     scheduler: SchedulerSettings,
     class_settings: ClassSettings,
+    preset: PresetSettings,
     model: ModelRef,
     compute: DeviceSettings,
     output: OutputSettings,
@@ -41,5 +43,5 @@ def sample(
     """
     from artgen.spec.requests import Sample
 
-    groups = (steps, guidance, scheduler, class_settings, model, compute)
+    groups = (preset, steps, guidance, scheduler, class_settings, model, compute)
     dispatch(Sample, groups, series, sweep, OutputOptions(output, frames, report))

@@ -12,6 +12,7 @@ from artgen.spec.settings import (
     FramesSettings,
     ModelSettings,
     OutputSettings,
+    PresetSettings,
     PromptSettings,
     ReportSettings,
     SamplingSettings,
@@ -30,6 +31,7 @@ def txt2img(
     sampling: SamplingSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
+    preset: PresetSettings,
     model: ModelSettings,
     compute: ComputeSettings,
     output: OutputSettings,
@@ -45,5 +47,5 @@ def txt2img(
     prompt = read_prompt(prompt)
     if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
         raise UsageError("Cannot run txt2img: the prompt is missing.", 'artgen txt2img "a red fox in the snow"')
-    groups = (prompt, sampling, resolve_size(canvas, size), model, compute)
+    groups = (preset, prompt, sampling, resolve_size(canvas, size), model, compute)
     dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report), combination)

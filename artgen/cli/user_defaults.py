@@ -1,7 +1,7 @@
-"""Distinguish the settings of the command line from the defaults of the user.
+"""Distinguish the settings of the command line from the defaults of the user, and apply presets.
 
-The defaults come from the environment and from configuration files. A default that does not fit the other settings is
-ignored with a note; a typed setting is refused.
+The defaults come from presets, from the environment and from configuration files. A default that does not fit the other
+settings is ignored with a note; a typed setting is refused.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,34 @@ if TYPE_CHECKING:
     from artgen.queue.plan import BatchPlan
 
 _TYPED_SETTINGS: ContextVar[frozenset[str]] = ContextVar("typed settings", default=frozenset())
+_PRESET_SETTINGS: ContextVar[frozenset[str]] = ContextVar("settings of presets", default=frozenset())
 
 
-def set_typed(context: Any) -> None:
-    """Remember the settings that were typed; `context` is the context of the command."""
+def apply_priorities(context: Any, values: dict[str, Any]) -> None:
+    """Apply the presets of a command, and remove defaults that a stronger setting replaces, in place.
+
+    Args:
+        context: context of the command. The settings that were typed are remembered for `is_typed`.
+        values: setting name -> value.
+
+    Raises:
+        UsageError: a preset is unknown.
+        InputFileError: a file of presets is not valid.
+    """
     sources = {name: context.get_parameter_source(name) for name in context.params}
-    _TYPED_SETTINGS.set(frozenset(name for name, source in sources.items() if source.name == "COMMANDLINE"))
+    typed = {name: values[name] for name, source in sources.items() if source.name == "COMMANDLINE"}
+    _TYPED_SETTINGS.set(frozenset(typed))
+    strong = dict(typed)
+    if typed.get("preset"):
+        from artgen.spec.presets import apply_presets
+
+        strong, notes = apply_presets(typed, values.keys())
+        for note in () if values.get("quiet") else notes:
+            print_note(note)
+    _PRESET_SETTINGS.set(frozenset(strong.keys() - typed.keys()))
+    values |= strong
+    for name in settings.excluded_settings(strong) & values.keys() - typed.keys():
+        values[name] = None
 
 
 def is_typed(name: str) -> bool:
@@ -40,7 +62,7 @@ def without_default(groups: Mapping[str, Any], error: ArtgenError, *, quiet: boo
         quiet: do not print the note. The setting `quiet` has the same effect.
 
     Raises:
-        ArtgenError: the error, if no default of the environment or of a configuration file causes it.
+        ArtgenError: the error, if no preset and no default of the environment or of a configuration file causes it.
     """
     for setting in error.settings:
         for key, group in groups.items():
@@ -49,8 +71,10 @@ def without_default(groups: Mapping[str, Any], error: ArtgenError, *, quiet: boo
                 continue
             report = next((each for each in groups.values() if isinstance(each, settings.ReportSettings)), None)
             if not quiet and (report is None or not report.quiet):
+                is_preset = setting in _PRESET_SETTINGS.get()
+                source = "of the preset" if is_preset else "from the environment or a configuration file"
                 print_note(
-                    f"The default of {setting} from the environment or a configuration file is ignored: {error.message}"
+                    f"The {'value' if is_preset else 'default'} of {setting} {source} is ignored: {error.message}"
                 )
             return {**groups, key: replace(group, **{setting: field.default})}
     raise error

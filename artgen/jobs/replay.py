@@ -203,6 +203,10 @@ def _reject_former_feather(path: Path, record: Mapping[str, Any]) -> None:
 def _apply_changes(record: dict[str, Any], changes: Mapping[str, str]) -> bool:
     """Change `record` in place. Return whether the changes affect the pixels."""
     cls = TASKS[record["task"]].request_class
+    if "preset" in changes:
+        raise UsageError(
+            "Invalid --set: a replay does not read presets.", "Set the settings of the preset, such as --set steps=28."
+        )
     for name, text in changes.items():
         record[name] = settings.parse_value(cls, name, text)
         if name == "scheduler":

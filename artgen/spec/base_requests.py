@@ -24,6 +24,7 @@ from artgen.spec.settings import (
     Img2ImgInput,
     ModelRef,
     ModelSettings,
+    PresetSettings,
     PromptSettings,
     SamplingSettings,
     ScaledInput,
@@ -39,7 +40,7 @@ from artgen.spec.settings import (
 
 @dataclass(frozen=True, kw_only=True)
 class Request(
-    DeviceSettings, ModelRef, StepsSettings, SeedSettings
+    PresetSettings, DeviceSettings, ModelRef, StepsSettings, SeedSettings
 ):  # The order of the fields is the reverse order of the bases.
     """Store the settings of all tasks.
 

@@ -8,6 +8,8 @@ the table of a command apply to the command::
 
     [img2img]
     strength = 0.5
+
+`artgen.toml` may also contain presets; see `artgen.spec.presets`.
 """
 
 import os
@@ -24,6 +26,8 @@ from artgen.system.external_data import read_optional
 from artgen.system.files import wrap_write_errors, write_atomically
 
 PROJECT_FILE = "artgen.toml"
+PRESETS_TABLE = "presets"
+"""Table of `artgen.toml` with presets, which are validated when they are used."""
 MAX_USER_FILE_BYTES = 1 << 16
 HIDDEN_VALUE = "(set)"
 """Text in place of the value of a secret."""
@@ -171,22 +175,14 @@ def read_config_file(path: Path) -> dict[str, Any]:
     data = read_optional(path, MAX_USER_FILE_BYTES)
     if data is None:
         return {}
-    try:
-        if any(line.count(b".") > _MAX_DOTS for line in data.splitlines()):
-            raise ValueError(f"a line has more than {_MAX_DOTS} dots")
-        content = tomllib.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        reason = "its values are nested too deeply" if isinstance(error, RecursionError) else f"{error}".rstrip(".")
-        if "set_int_max_str_digits" in reason:
-            reason = "a number has thousands of digits"
-        raise InputFileError(
-            f"Cannot read the configuration file '{path}': it is not valid TOML: {reason}.", "Edit the file."
-        ) from error
+    content = parse_toml(data, f"the configuration file '{path}'")
     content = {
         name: _canonical(value) if name in settings.TASK_NAMES and isinstance(value, dict) else value
         for name, value in _canonical(content).items()
     }
     for name, value in content.items():
+        if name == PRESETS_TABLE and path == Path(PROJECT_FILE):
+            continue
         values = value if name in settings.TASK_NAMES and isinstance(value, dict) else {name: value}
         for key, item in values.items():
             if values is value and key in _SHARED_SETTINGS:
@@ -196,6 +192,27 @@ def read_config_file(path: Path) -> dict[str, Any]:
                 )
             _check_setting(path, key, item)
     return content
+
+
+def parse_toml(data: bytes, subject: str) -> dict[str, Any]:
+    """Parse a TOML file of the user.
+
+    Args:
+        data: content of the file.
+        subject: description of the file in the message.
+
+    Raises:
+        InputFileError: the content is not valid TOML. The message contains the line.
+    """
+    try:
+        if any(line.count(b".") > _MAX_DOTS for line in data.splitlines()):
+            raise ValueError(f"a line has more than {_MAX_DOTS} dots")
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        reason = "its values are nested too deeply" if isinstance(error, RecursionError) else f"{error}".rstrip(".")
+        if "set_int_max_str_digits" in reason:
+            reason = "a number has thousands of digits"
+        raise InputFileError(f"Cannot read {subject}: it is not valid TOML: {reason}.", "Edit the file.") from error
 
 
 def _canonical(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ A group of settings is a frozen dataclass. The command line converts groups to o
 Records and prompt files use the names of the fields. `validate` checks the limits.
 """
 
+from collections.abc import Collection
+
 from artgen.spec.fields import (
     Setting,
     aliases_of,
@@ -49,6 +51,7 @@ from artgen.spec.settings.inputs import (
     ScaledInput,
 )
 from artgen.spec.settings.output import OutputSettings, ReportSettings
+from artgen.spec.settings.preset import PresetSettings
 from artgen.spec.settings.prompts import PromptSettings
 from artgen.spec.settings.sampling import (
     MAX_SEED,
@@ -104,6 +107,7 @@ __all__ = [
     "OptimizerSettings",
     "OutpaintSettings",
     "OutputSettings",
+    "PresetSettings",
     "PromptSettings",
     "ReportSettings",
     "RunSettings",
@@ -121,6 +125,7 @@ __all__ = [
     "canonical_value",
     "describe_limits",
     "describe_value",
+    "excluded_settings",
     "option",
     "options_of",
     "parse_value",
@@ -133,6 +138,7 @@ __all__ = [
 ]
 
 SETTING_GROUPS: tuple[type, ...] = (
+    PresetSettings,
     PromptSettings,
     SeedSettings,
     SeriesSettings,
@@ -171,6 +177,13 @@ SETTING_GROUPS: tuple[type, ...] = (
     AnomalySettings,
 )
 """All groups."""
+
+
+def excluded_settings(names: Collection[str]) -> set[str]:
+    """Return the settings that settings with these names replace: `width` and `height` for `size`."""
+    declared = {name: setting for group in SETTING_GROUPS for name, setting in settings_of(group).items()}
+    return {each for name in names if name in declared for each in declared[name].excludes}
+
 
 TRAINING_GROUPS: tuple[type, ...] = (
     DatasetSettings,
