@@ -243,7 +243,7 @@ OPTION_ROWS = (
 
 SHORT_OPTIONS = {
     "-A": "sampling_method", "-C": "cfg", "-G": "cfg", "-I": "init_img", "-N": "n_iter", "-O": "outdir", "-P": "text",
-    "-S": "seeds", "-b": "batch_count", "-d": "backend", "-f": "force", "-k": "k_sampler", "-l": "loras", "-t": "threads",
-    "-w": "image_width", "-y": "force",
+    "-S": "seeds", "-b": "batch_count", "-d": "backend", "-f": "force", "-k": "k_sampler", "-l": "loras",
+    "-t": "threads", "-w": "image_width", "-y": "force",
 }  # fmt: skip
 """Short options of other tools, whose case has a meaning -> word of `OPTION_ROWS` or of `UNSUPPORTED_ROWS`."""
