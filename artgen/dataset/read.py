@@ -17,6 +17,7 @@ from artgen.dataset.scan import METADATA_FILES, ScannedFolder, scan_folder
 from artgen.dataset.types import Dataset, DatasetError, Provenance, RejectedFile, TrainingImage, relative_name
 from artgen.errors import InputFileError
 from artgen.events import CheckingImages, Listener, no_op
+from artgen.images import FORMAT_NAMES
 from artgen.spec.settings import DatasetSettings, validate
 from artgen.system.counts import counted
 
@@ -58,7 +59,7 @@ def read_dataset(settings: DatasetSettings, listener: Listener = no_op) -> Datas
     if not scanned.image_files and not scanned.rejected:
         raise InputFileError(
             f"Cannot train on '{folder}': it contains no image.",
-            "Supported formats: PNG, JPEG, WebP, TIFF, BMP and GIF.",
+            f"Supported formats: {FORMAT_NAMES}.",
         )
     tables = {kind: metadata_files.read_metadata_table(scanned.metadata_files, folder, kind) for kind in METADATA_FILES}
     texts = _collect_captions(scanned, folder, tables)

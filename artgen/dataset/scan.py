@@ -10,6 +10,7 @@ from artgen.errors import InputFileError, UsageError
 from artgen.images import IMAGE_SUFFIXES
 from artgen.images.derived import is_derived
 from artgen.images.folders import is_special_file
+from artgen.images.heif import heif_format
 
 METADATA_FILES = ("metadata.jsonl", "provenance.jsonl")
 """Files that describe the images of their folder and its subfolders."""
@@ -20,7 +21,7 @@ TRAINING_OUTPUT_MARKER = "datasheet.json"
 CAPTION_SUFFIX = ".txt"
 
 _IMAGE_SUFFIXES = IMAGE_SUFFIXES | {
-    ".jpe", ".jfif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".ppm", ".pgm", ".ico", ".exr",
+    ".jpe", ".jfif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".ppm", ".pgm", ".ico", ".exr",
     ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".xcf",
 }  # fmt: skip
 """Suffixes of image files, including formats that cannot be read."""
@@ -118,4 +119,5 @@ def _has_image_signature(path: Path) -> bool:
             start = file.read(12)
     except OSError:
         return False
-    return start.startswith(_IMAGE_SIGNATURES) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
+    is_webp = start[:4] == b"RIFF" and start[8:] == b"WEBP"
+    return start.startswith(_IMAGE_SIGNATURES) or is_webp or bool(heif_format(start))

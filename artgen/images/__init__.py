@@ -11,7 +11,7 @@ from artgen.images.canvas import (
     parse_expand,
     parse_size,
 )
-from artgen.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS, READABLE_FORMATS
+from artgen.images.decoding import FORMAT_NAMES, IMAGE_SUFFIXES, MAX_PIXELS, READABLE_FORMATS
 from artgen.images.editing import (
     convert_to_srgb,
     expand_lossless,
@@ -27,6 +27,7 @@ from artgen.images.mask_values import MIN_WHITE
 from artgen.images.masks import LoadedMask, composite, feather, load_mask
 
 __all__ = [
+    "FORMAT_NAMES",
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MIN_WHITE",

@@ -7,18 +7,25 @@ import warnings
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from artgen.errors import InputFileError
+from artgen.images.heif import HEIF_HINT, heif_format, heif_notes, open_heif
 from artgen.images.sixteen_bit import fix_planar_tiff, is_16bit, raw_mode, read_low_byte, set_raw_mode
 from artgen.images.structure import check_structure
 from artgen.system.files import wrap_read_errors
 from artgen.system.input_files import is_regular_file, read_input
 
-READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
-"""Input formats, as Pillow names them. Other decoders are disabled, because each decoder is an attack surface."""
+READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
+"""Input formats that Pillow decodes, as it names them. Its other decoders are disabled, because each decoder is an
+attack surface. HEIC is decoded by pillow-heif."""
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+FORMAT_NAMES = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, BMP and GIF"
+"""Input formats, for messages."""
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".hif", ".tif", ".tiff", ".bmp", ".gif"}
+)
 """Suffixes of images in folders. The suffix of a file that the user names does not matter."""
 
 MAX_PIXELS = 89_000_000
@@ -51,9 +58,6 @@ _MAX_BYTES_PER_PIXEL = 16
 _UNSUPPORTED_SIGNATURES = (
     (b"%PDF", 0, "a PDF document"),
     (b"<svg", 0, "an SVG file"),
-    (b"ftypavif", 4, "an AVIF image"),
-    (b"ftyphei", 4, "a HEIC image"),
-    (b"ftypmif1", 4, "a HEIF image"),
     (b"\xff\x0a", 0, "a JPEG XL image"),
     (b"\x00\x00\x00\x0cJXL ", 0, "a JPEG XL image"),
     (b"8BPS", 0, "a Photoshop document"),
@@ -127,7 +131,10 @@ def _decode_bytes(data: bytes, path: Path) -> DecodedImage:
     try:
         image = _open_image(io.BytesIO(data))
         num_frames = _count_frames(image, len(data))
-        image.seek(0)
+        if image.format == "TIFF":
+            image.seek(0)
+        if image.format in ("AVIF", "HEIF"):
+            notes += heif_notes(image, data, path.name)
         rawmode, has_16_bits = raw_mode(image), is_16bit(image)
         image.load()
     except Exception as error:  # decoders raise many exception types on damaged data
@@ -136,7 +143,8 @@ def _decode_bytes(data: bytes, path: Path) -> DecodedImage:
             "Save the image again, or use another copy.",
         ) from error
     if num_frames:
-        notes.append(f"'{path.name}' contains {num_frames} images; the first image is used.")
+        used = "main" if image.format == "HEIF" else "first"
+        notes.append(f"'{path.name}' contains {num_frames} images; the {used} image is used.")
     transpose = None
     try:
         transpose = _EXIF_TRANSPOSES.get(image.getexif().get(0x0112, 1))
@@ -205,8 +213,10 @@ def _read_header(file: BinaryIO, path: Path, max_pixels: int) -> ImageFile.Image
         file.seek(0)
         raise InputFileError(
             f"Cannot read '{path}' as an image: the content is {_describe_content(file.read(4096))}.",
-            "Use a PNG, JPEG, WebP, TIFF, BMP or GIF file.",
+            f"The formats are {FORMAT_NAMES}.",
         ) from error
+    except ImportError as error:
+        raise InputFileError(f"Cannot read '{path}': HEIC images need the package pillow-heif.", HEIF_HINT) from error
     except Image.DecompressionBombError as error:
         raise InputFileError(
             f"'{path}' has too many pixels; the limit is {max_pixels} pixels.", "Scale the image down first."
@@ -236,12 +246,17 @@ def _read_header(file: BinaryIO, path: Path, max_pixels: int) -> ImageFile.Image
 
 
 def _open_image(file: BinaryIO) -> ImageFile.ImageFile:
+    if heif_format(file.read(256)) == "HEIF":
+        return open_heif(file)
+    file.seek(0)
     image = Image.open(file, formats=READABLE_FORMATS)
     fix_planar_tiff(image)
     return image
 
 
 def _describe_content(data: bytes) -> str:
+    if heif_format(data) == "AVIF":
+        return "an AVIF image, and Pillow has no AVIF decoder" if not features.check("avif") else "a damaged AVIF file"
     for magic, offset, name in _UNSUPPORTED_SIGNATURES:
         if data[offset:].startswith(magic):
             return name

@@ -42,7 +42,7 @@ def load_image(
     GPS position of an input must not reach an output.
 
     Args:
-        path: PNG, JPEG, WebP, TIFF, BMP or GIF file; the content selects the decoder, not the suffix.
+        path: image file of one of `FORMAT_NAMES`; the content selects the decoder, not the suffix.
         background: CSS color name, `#rrggbb` or `rgb(r, g, b)`.
         max_pixels: limit of width times height, >= 1.
         keep_source: also return what `image` loses: gray mode, transparency, 16 bits per channel, color profile.

@@ -26,9 +26,9 @@ _MAX_CHROMA = 32
 
 _HUE_TOLERANCE = 24
 _MAX_LOSSY_OUTLIERS = 0.05
-"""Fraction of pixels whose hue may differ in JPEG and WebP, which change the colors at edges."""
+"""Fraction of pixels whose hue may differ in lossy formats, which change the colors at edges."""
 
-_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")
+_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 _ONE_MASK_HINT = "Save a mask in which the area to repaint is white and the rest is black."
 
 

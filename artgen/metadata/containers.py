@@ -13,6 +13,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from artgen.errors import InputFileError
+from artgen.images.heif import HEIF_HINT, heif_format, open_heif
 from artgen.images.structure import check_structure
 from artgen.metadata.exif_texts import exif_texts
 from artgen.metadata.json_texts import is_json
@@ -59,7 +60,7 @@ def extract_texts(path: Path) -> RawTexts:
         InputFileError: The file is missing, a folder, unreadable, empty, damaged, or neither an image nor text.
     """
     with open_input(path, MAX_PIPE_BYTES) as file, wrap_read_errors(path):
-        head = file.read(16)
+        head = file.read(256)
         file.seek(0)
         if head.startswith(_PNG_SIGNATURE):
             return _read_png_texts(file)
@@ -67,8 +68,8 @@ def extract_texts(path: Path) -> RawTexts:
             return _read_webp_texts(file, path)
         if head.startswith(b"\xff\xd8\xff"):
             return _read_with_pillow(file.read(_MAX_HEADER_BYTES), "JPEG", path)
-        if head[4:8] == b"ftyp":
-            return _read_with_pillow(file.read(MAX_PIPE_BYTES), "AVIF", path)
+        if (heif := heif_format(head)) != "":
+            return _read_with_pillow(file.read(MAX_PIPE_BYTES), heif, path)
         if head[:4] in (b"II*\0", b"MM\0*"):
             return _read_with_pillow(file.read(MAX_PIPE_BYTES), "TIFF", path)
         data = file.read(MAX_SIDECAR_BYTES + 1)
@@ -85,7 +86,7 @@ def text_file_texts(data: bytes, path: Path) -> RawTexts:
         raise InputFileError(f"'{path}' is empty.", "Use an image or a text file with a prompt.")
     if len(data) > MAX_SIDECAR_BYTES:
         raise InputFileError(
-            f"'{path}' has more than {MAX_SIDECAR_BYTES} bytes and is not a PNG, JPEG, WebP, AVIF or TIFF file.",
+            f"'{path}' has more than {MAX_SIDECAR_BYTES} bytes and is not a PNG, JPEG, WebP, AVIF, HEIC or TIFF file.",
             "Other formats contain no record.",
         )
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -95,7 +96,7 @@ def text_file_texts(data: bytes, path: Path) -> RawTexts:
         text = "\0"
     if "\0" in text:
         raise InputFileError(
-            f"'{path}' is not a PNG, JPEG, WebP, AVIF or TIFF image and not UTF-8 text.",
+            f"'{path}' is not a PNG, JPEG, WebP, AVIF, HEIC or TIFF image and not UTF-8 text.",
             "Other formats contain no record.",
         )
     starts_like_json = text.lstrip().startswith(("{", "["))
@@ -203,15 +204,18 @@ def _inflate(data: bytes) -> bytes:
 
 
 def _read_with_pillow(data: bytes, image_format: str, path: Path) -> RawTexts:
-    """Read the metadata of a JPEG (from its first `_MAX_HEADER_BYTES`), AVIF or TIFF file."""
+    """Read the metadata of a JPEG (from its first `_MAX_HEADER_BYTES`), AVIF, HEIC or TIFF file."""
     try:
         check_structure(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=(image_format,))
+            stream = io.BytesIO(data)
+            image = open_heif(stream) if image_format == "HEIF" else Image.open(stream, formats=(image_format,))
             exif = image.getexif() if image_format == "TIFF" else image.info.get("exif")
         packet, comment = image.info.get("xmp"), image.info.get("comment")
         manifest = b"".join(body for name, body in getattr(image, "applist", ()) if name == "APP11")
+    except ImportError as error:
+        raise InputFileError(f"Cannot read '{path}': HEIC images need the package pillow-heif.", HEIF_HINT) from error
     except Exception as error:  # decoders raise many exception types on damaged data
         raise _damaged_error(path, error) from error
     texts = _exif_and_xmp(exif, packet, path)

@@ -55,9 +55,9 @@ class ImageMetadata:
 def read_metadata(path: Path) -> ImageMetadata:
     """Read an image, a JSON record or a text file with A1111 parameters.
 
-    Images are PNG, JPEG, WebP, AVIF and TIFF. The limit is 1 MiB per text in an image and 8 MiB per text file; larger
-    data is ignored with a note. The JSON sidecar is read only if the image does not contain a full record. A text file
-    of another tool beside an image is read only if the image has no generation metadata.
+    Images are PNG, JPEG, WebP, AVIF, HEIC and TIFF. The limit is 1 MiB per text in an image and 8 MiB per text file;
+    larger data is ignored with a note. The JSON sidecar is read only if the image does not contain a full record. A
+    text file of another tool beside an image is read only if the image has no generation metadata.
 
     Raises:
         InputFileError: The file is missing, unreadable, damaged, or contains no generation metadata.

@@ -13,7 +13,7 @@ from artgen.system.file_locks import try_lock, unlock_byte
 
 
 class JobLocks:
-    """Store the locks of this process. On systems without record locks (Windows) every call succeeds."""
+    """Store the locks of this process."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / ledger.LEDGER_FOLDER_NAME / "claims"

@@ -9,6 +9,19 @@ import pytest
 
 from artgen.system.file_locks import locked, try_lock, unlock_byte
 
+WINDOWS = """
+import fcntl, os, sys, types
+def locking(descriptor, mode, count):
+    assert count == 1 and os.lseek(descriptor, 0, os.SEEK_CUR) < 1 << 31
+    os.set_inheritable(descriptor, False)
+    fcntl.lockf(descriptor, mode, 1, os.lseek(descriptor, 0, os.SEEK_CUR))
+sys.modules["msvcrt"] = types.SimpleNamespace(
+    locking=locking, LK_UNLCK=fcntl.LOCK_UN, LK_NBLCK=fcntl.LOCK_EX | fcntl.LOCK_NB
+)
+sys.modules["fcntl"] = None
+"""
+"""Replaces `fcntl` by the interface that Windows has instead, with the same locks of the system."""
+
 OTHER_PROCESS = """
 import os, sys
 from artgen.system.file_locks import try_lock
@@ -49,3 +62,28 @@ def test_bytes_are_locked_against_other_processes(tmp_path: Path) -> None:
     command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "a"), *map(str, bytes_)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False True False\n"
     os.close(descriptor)
+
+
+HOLDER = """
+import os, sys
+from artgen.system.file_locks import try_lock, unlock_byte
+descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+os.write(descriptor, b"data")
+assert all(try_lock(descriptor, byte) for byte in (None, 0, 5, 1 << 55))
+unlock_byte(descriptor, 5)
+assert os.write(descriptor, b"more") and os.lseek(descriptor, 0, os.SEEK_CUR) == 8
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_windows_has_locks(tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    command = [sys.executable, "-c", WINDOWS + HOLDER, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        other = [sys.executable, "-c", WINDOWS + OTHER_PROCESS, path, "0", "5", str(1 << 55)]
+        assert subprocess.run(other, capture_output=True, text=True, check=True).stdout == "False True False\n"
+        holder.kill()
+    assert subprocess.run(other, capture_output=True, text=True, check=True).stdout == "True True True\n"
