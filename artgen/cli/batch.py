@@ -13,6 +13,7 @@ from artgen.cli.help import App, Group
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import AliasCommand, flatten_settings
 from artgen.cli.progress_batch import format_rate
+from artgen.cli.record_output import image_output
 from artgen.errors import InputFileError, RefusedError, UsageError
 from artgen.spec.settings import (
     BatchRunSettings,
@@ -61,6 +62,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command(cls=AliasCommand)
+@image_output()
 @flatten_settings
 def run(
     files: Annotated[

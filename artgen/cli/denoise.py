@@ -1,6 +1,5 @@
 """Define the command `artgen denoise`."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ from artgen.cli.console import print_note
 from artgen.cli.dispatch import dispatch_batch, needs_batch, note_unused_settings
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import OptionalImages
+from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.cli.stdout_image import is_stdout
 from artgen.errors import InputFileError, UsageError
@@ -60,6 +60,7 @@ Compare = Annotated[
 ]
 
 
+@image_output("denoise")
 @flatten_settings
 def denoise(
     source: ScaledInput,
@@ -192,10 +193,7 @@ class _Comparison:
                     print_note(f"{label} {value_format.format(before[name])} -> {value_format.format(after[name])}.")
         if self._sheet_path is not None:
             self._write_sheet(denoised, metrics)
-        # The PSNR of equal images is infinite, which JSON cannot represent.
-        return {
-            key: {name: _finite_or_none(value) for name, value in values.items()} for key, values in metrics.items()
-        }
+        return dict(metrics)
 
     def _write_sheet(self, denoised: "Image.Image", metrics: dict[str, dict[str, float]]) -> None:
         from PIL import ImageChops
@@ -225,10 +223,6 @@ _METRIC_FORMATS = {
     "ssim": ("SSIM", "{:.4f}"),
     "vae_feature_distance": ("VAE feature distance", "{:.4f}"),
 }
-
-
-def _finite_or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _cell_label(name: str, metrics: dict[str, float] | None) -> str:

@@ -3,6 +3,7 @@
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import ImagesAndPrompt, resolve_size, split_positionals
+from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions
 from artgen.spec.settings import (
     CanvasSettings,
@@ -22,6 +23,7 @@ from artgen.spec.settings import (
 )
 
 
+@image_output("img2img")
 @flatten_settings
 def img2img(
     source: Img2ImgInput,

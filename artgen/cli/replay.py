@@ -7,11 +7,13 @@ import typer
 
 from artgen.cli.console import print_note
 from artgen.cli.options import flatten_settings
+from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.errors import UsageError
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
 
 
+@image_output()
 @flatten_settings
 def replay(
     output: OutputSettings,

@@ -15,14 +15,16 @@ from artgen.cli.console import (
     EXIT_SOME_FAILED,
     Reporter,
     print_error,
-    print_json,
     print_note,
     print_result,
 )
+from artgen.cli.record_output import image_output
 from artgen.cli.stdout_image import print_saved_path
 from artgen.errors import ArtgenError
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
 from artgen.system.counts import counted
+
+IMAGE_OUTPUT = image_output()
 
 MAX_LISTED_ERRORS = 50
 """Maximum number of errors of one kind that are printed. The rest are counted."""
@@ -161,7 +163,7 @@ def _print_pending(pending: Sequence[PendingJob], report: ReportSettings) -> Non
     for job in pending:
         if report.json:
             location = {"where": job.location} if job.location else {}
-            print_json({**location, "file": str(job.choose_name()), **job.record})
+            IMAGE_OUTPUT.print({**location, "file": job.choose_name(), **job.record})
         else:
             settings = {**job.settings, "output": job.choose_name()}
             print_result("  ".join(text for text in (job.location, _summary_line(settings)) if text))
@@ -183,8 +185,8 @@ def _print_saved(outcome: JobOutcome, path: Path, plan: RunPlan, report: ReportS
         if text := ", ".join(part for part in parts if part):
             print_note(f"{text}.")
     if report.json:
-        frames = {"frames": str(outcome.frames)} if outcome.frames else {}
-        print_json({"file": str(path), **outcome.record, **frames, **outcome.measure()})
+        frames = {"frames": outcome.frames} if outcome.frames else {}
+        IMAGE_OUTPUT.print({"file": path, **outcome.record, **frames, **outcome.measure()})
         return
     print_saved_path(path, outcome.frames)
     outcome.measure()

@@ -2,6 +2,7 @@
 
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
+from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions
 from artgen.spec.settings import (
     ClassSettings,
@@ -19,6 +20,7 @@ from artgen.spec.settings import (
 )
 
 
+@image_output("sample")
 @flatten_settings
 def sample(
     series: SeriesSettings,

@@ -3,6 +3,7 @@
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import read_prompt, resolve_size
+from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions
 from artgen.errors import UsageError
 from artgen.spec.settings import (
@@ -22,6 +23,7 @@ from artgen.spec.settings import (
 )
 
 
+@image_output("txt2img")
 @flatten_settings
 def txt2img(
     prompt: PromptSettings,

@@ -10,11 +10,14 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from artgen.spec.fields import Setting, options_of, settings_of, type_of
+
+if TYPE_CHECKING:
+    from artgen.spec.records import RecordField
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -90,6 +93,22 @@ def _union_schema(parts: list[Schema]) -> Schema:
 def settings_schema(group: type) -> Schema:
     """Return the schemas of the settings of a group or request that a record contains, by name."""
     return {name: _setting_schema(group, name) for name, setting in settings_of(group).items() if setting.recorded}
+
+
+def record_properties(tasks: Iterable[str]) -> Schema:
+    """Return the schemas of the fields of a record, by name: the provenance, and the settings of tasks."""
+    from artgen.spec.records import PROVENANCE_FIELDS
+    from artgen.spec.requests import TASKS
+
+    properties = {name: _provenance_schema(field) for name, field in PROVENANCE_FIELDS.items()}
+    for task in tasks:
+        properties |= settings_schema(TASKS[task].request_class)
+    return properties
+
+
+def _provenance_schema(field: "RecordField") -> Schema:
+    unit = f" Unit: {field.unit}." if field.unit else ""
+    return type_schema(list[str] if field.kind is list else field.kind) | {"description": f"{field.meaning}{unit}"}
 
 
 def _setting_schema(group: type, name: str) -> Schema:

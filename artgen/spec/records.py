@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from artgen._version import __version__
+from artgen._version import RECORD_SCHEMA, __version__
 from artgen.errors import UsageError
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
@@ -19,9 +19,6 @@ from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import canonical_keys, options_of, settings_of, type_of, unknown_setting_error
 from artgen.system.counts import counted
-
-RECORD_SCHEMA = 1
-"""Schema number of the records that this version writes. Older records have no number."""
 
 WRITER_FIELDS = {"artgen": __version__, "schema": RECORD_SCHEMA}
 """Provenance of all generated images."""
@@ -97,8 +94,8 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
 }
 """Fields of the provenance. Width and height are settings of some tasks, and provenance in records of the others."""
 
-JSON_ONLY_KEYS = ("file", "frames", "before", "after", "source")
-"""Keys that `--json` adds to a record: the paths of the image and its frames, measurements, and the metadata source."""
+JSON_ONLY_KEYS = ("file", "where", "frames", "before", "after", "source", "notes", "record_schema")
+"""Keys that `--json` of the commands that print records adds to a record; see `artgen/cli/record_output.py`."""
 
 
 def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
