@@ -20,7 +20,7 @@ from artgen.jobs.prepare import PrepareJobs
 from artgen.spec import fast, settings
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
-from artgen.spec.records import from_record, record_notes
+from artgen.spec.records import from_record, record_notes, recorded_schema
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, path_settings
 
@@ -192,7 +192,12 @@ def _reject_removed_presets(path: Path, record: Mapping[str, Any]) -> None:
 
 def _reject_former_feather(path: Path, record: Mapping[str, Any]) -> None:
     """Reject `feather` of outpaint in a record without a schema number: it softened the edge of the new border."""
-    if record["task"] == "outpaint" and "artgen" in record and "schema" not in record and record.get("feather"):
+    if (
+        record["task"] == "outpaint"
+        and "artgen" in record
+        and recorded_schema(record) is None
+        and record.get("feather")
+    ):
         raise InputFileError(
             f"Cannot replay '{path}': --feather of outpaint had another effect in artgen "
             f"{describe_value(record['artgen'])}.",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen import images
+from artgen._version import RECORD_SCHEMA
 from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.jobs.replay_checks import PINNED_SETTINGS, WEIGHTS_PROVENANCE
 from artgen.jobs.replay_files import find_embedding, find_lora
@@ -12,7 +13,7 @@ from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_val
 from artgen.queue.keys import REPEATED_HINT, Keys
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
-from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS, RECORD_SCHEMA, check_provenance, read_expansion
+from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS, check_provenance, read_expansion, recorded_schema
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, unknown_setting_error
 
@@ -84,8 +85,8 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
     names = [f"{setting}_{part}" for setting in PINNED_SETTINGS if setting in parsed for part in WEIGHTS_PROVENANCE]
     if names:
         parsed["recorded_weights"] = tuple((name, fields.get(name)) for name in names)
-    schema = fields.get("schema")
-    return {**parsed, "schema": schema} if isinstance(schema, int) and schema > RECORD_SCHEMA else parsed
+    schema = recorded_schema(fields)
+    return {**parsed, "schema": schema} if schema is not None and schema > RECORD_SCHEMA else parsed
 
 
 def _files_with_recorded_hash(parsed: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

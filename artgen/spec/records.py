@@ -98,6 +98,15 @@ JSON_ONLY_KEYS = ("file", "where", "frames", "before", "after", "source", "notes
 """Keys that `--json` of the commands that print records adds to a record; see `artgen/cli/record_output.py`."""
 
 
+def recorded_schema(record: Mapping[str, Any]) -> int | None:
+    """Return the schema number of a record; None for a record of an early version.
+
+    In the objects of `artgen info --json`, `schema` is the number of the object and `record_schema` that of the record.
+    """
+    schema = record["record_schema"] if "record_schema" in record else record.get("schema")
+    return schema if isinstance(schema, int) and not isinstance(schema, bool) else None
+
+
 def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the record of a request: `task`, all settings that have a value, `provenance`, then unknown fields.
 
@@ -140,7 +149,7 @@ def from_record(record: Mapping[str, Any]) -> Request:
             check_provenance(name, value)
         elif "artgen" not in record:
             raise UsageError(*unknown_setting_error(name, known))
-    if task == "outpaint" and "artgen" in record and "schema" not in record:
+    if task == "outpaint" and "artgen" in record and recorded_schema(record) is None:
         values.setdefault("feather", 0)  # The default before the records had a schema number.
     if "artgen" in record and "prompt" in known:
         values.setdefault("prompt_weights", "none")  # Earlier versions had no syntax and truncated long prompts.
@@ -202,7 +211,7 @@ def kept_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 def record_notes(record: Mapping[str, Any]) -> list[str]:
     """Return notes about a newer schema and about unknown fields of a valid record."""
     fields = unknown_fields(record)
-    notes = [schema_note(record.get("schema")), unknown_fields_note(fields, len(fields) - len(kept_fields(fields)))]
+    notes = [schema_note(recorded_schema(record)), unknown_fields_note(fields, len(fields) - len(kept_fields(fields)))]
     return [text for text in notes if text]
 
 

@@ -25,10 +25,10 @@ from artgen import (
     registry,
     replay,
 )
+from artgen._version import RECORD_SCHEMA
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.jobs.replay import read_replay_spec
 from artgen.registry import location_index
-from artgen.spec.records import RECORD_SCHEMA
 from artgen.spec.settings import OutputSettings
 
 PROMPTS: dict[str, Any] = {"prompt": "a red fox, \n“quoted” 狐 {x}", "negative_prompt": "house", "seed": 2**40 + 7}

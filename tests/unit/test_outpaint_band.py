@@ -11,11 +11,12 @@ import sample_images
 from PIL import Image
 
 from artgen import Outpaint, images
+from artgen._version import RECORD_SCHEMA
 from artgen.errors import InputFileError
 from artgen.jobs.inputs import load_inputs
 from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.replay import read_replay_spec
-from artgen.spec.records import RECORD_SCHEMA, from_record, to_record
+from artgen.spec.records import from_record, to_record
 
 SIDES = ("left", "top", "right", "bottom")
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artgen import Txt2Img
+from artgen._version import RECORD_SCHEMA
 from artgen.errors import UsageError
 from artgen.spec.base_requests import ImageRequest, PromptRequest, Request
 from artgen.spec.lora import LoraSpec
@@ -17,7 +18,6 @@ from artgen.spec.records import (
     JSON_ONLY_KEYS,
     MAX_UNKNOWN_BYTES,
     PROVENANCE_FIELDS,
-    RECORD_SCHEMA,
     from_record,
     record_notes,
     to_record,

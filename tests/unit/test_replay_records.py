@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from artgen._version import RECORD_SCHEMA
 from artgen.errors import ArtgenError, InputFileError
 from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.replay import read_replay_spec
-from artgen.spec.records import PROVENANCE_FIELDS, RECORD_SCHEMA, to_record
+from artgen.spec.records import PROVENANCE_FIELDS, to_record
 
 RECORD: dict[str, Any] = {"artgen": "0.1.0", "task": "txt2img", "prompt": "x", "seed": 1, "steps": 2, "model": "tiny"}
 
