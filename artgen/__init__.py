@@ -2,22 +2,35 @@
 
 Every command of the command line is also a function::
 
-    from artgen import Txt2Img, generate
+    import artgen
 
-    result = generate(Txt2Img(prompt="a red fox in the snow", seed=7))
-    result.image.save("fox.png")
+    image = artgen.txt2img("a red fox in the snow", seed=7)
+    image.save("fox.png")
 
-The import of artgen is fast: torch and diffusers are imported when `generate` is first called.
+The import of artgen is fast: torch and diffusers are imported when a function first needs them.
 """
-
-from artgen.errors import ArtgenError
 
 TYPE_CHECKING = False  # type checkers treat this name as True; the import of `typing` takes longer than the rest
 if TYPE_CHECKING:
     from artgen._version import __version__
+    from artgen.api.images import denoise, img2img, inpaint, outpaint, sample, txt2img
     from artgen.engine.anomaly.detector import find_anomalies
     from artgen.engine.anomaly.result import AnomalyResult
-    from artgen.engine.generate import FailedImage, GeneratedImage, generate, generate_all, replay
+    from artgen.engine.generate import generate, generate_all, replay
+    from artgen.engine.results import FailedImage, GeneratedImage
+    from artgen.errors import (
+        ArtgenError,
+        DeviceLostError,
+        FilteredError,
+        InputFileError,
+        MemoryExhaustedError,
+        ModelUnavailableError,
+        NonFiniteError,
+        OutputError,
+        RefusedError,
+        SomeFailedError,
+        UsageError,
+    )
     from artgen.jobs.anomaly import Anomaly
     from artgen.metadata import ImageMetadata
     from artgen.metadata import read_metadata as info
@@ -25,56 +38,76 @@ if TYPE_CHECKING:
     from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
 
 
+_LAZY_IMPORTS = {
+    **dict.fromkeys(("txt2img", "img2img", "inpaint", "outpaint", "denoise", "sample"), "artgen.api.images"),
+    **dict.fromkeys(("Denoise", "Img2Img", "Inpaint", "Outpaint", "Sample", "Txt2Img"), "artgen.spec.requests"),
+    "Request": "artgen.spec.base_requests",
+    **dict.fromkeys(("FailedImage", "GeneratedImage"), "artgen.engine.results"),
+    **dict.fromkeys(("generate", "generate_all", "replay"), "artgen.engine.generate"),
+    "Anomaly": "artgen.jobs.anomaly",
+    "AnomalyResult": "artgen.engine.anomaly.result",
+    "find_anomalies": "artgen.engine.anomaly.detector",
+    "ImageMetadata": "artgen.metadata",
+    "info": "artgen.metadata:read_metadata",
+    **dict.fromkeys(
+        (
+            *("ArtgenError", "DeviceLostError", "FilteredError", "InputFileError", "MemoryExhaustedError"),
+            *("ModelUnavailableError", "NonFiniteError", "OutputError", "RefusedError", "SomeFailedError"),
+            "UsageError",
+        ),
+        "artgen.errors",
+    ),
+    "__version__": "artgen._version",
+}
+"""Module of each public name, which is imported when the name is first used; `MODULE:NAME` if the names differ."""
+
 __all__ = [
     "Anomaly",
     "AnomalyResult",
     "ArtgenError",
     "Denoise",
+    "DeviceLostError",
     "FailedImage",
+    "FilteredError",
     "GeneratedImage",
     "ImageMetadata",
     "Img2Img",
     "Inpaint",
+    "InputFileError",
+    "MemoryExhaustedError",
+    "ModelUnavailableError",
+    "NonFiniteError",
     "Outpaint",
+    "OutputError",
+    "RefusedError",
     "Request",
     "Sample",
+    "SomeFailedError",
     "Txt2Img",
+    "UsageError",
     "__version__",
+    "denoise",
     "find_anomalies",
     "generate",
     "generate_all",
+    "img2img",
     "info",
+    "inpaint",
+    "outpaint",
     "replay",
+    "sample",
+    "txt2img",
 ]
-
-
-_LAZY_IMPORTS = {
-    "Anomaly": ("artgen.jobs.anomaly", "Anomaly"),
-    "AnomalyResult": ("artgen.engine.anomaly.result", "AnomalyResult"),
-    "find_anomalies": ("artgen.engine.anomaly.detector", "find_anomalies"),
-    "Denoise": ("artgen.spec.requests", "Denoise"),
-    "Img2Img": ("artgen.spec.requests", "Img2Img"),
-    "Inpaint": ("artgen.spec.requests", "Inpaint"),
-    "Outpaint": ("artgen.spec.requests", "Outpaint"),
-    "Request": ("artgen.spec.base_requests", "Request"),
-    "Sample": ("artgen.spec.requests", "Sample"),
-    "Txt2Img": ("artgen.spec.requests", "Txt2Img"),
-    "FailedImage": ("artgen.engine.generate", "FailedImage"),
-    "GeneratedImage": ("artgen.engine.generate", "GeneratedImage"),
-    "generate": ("artgen.engine.generate", "generate"),
-    "generate_all": ("artgen.engine.generate", "generate_all"),
-    "replay": ("artgen.engine.generate", "replay"),
-    "ImageMetadata": ("artgen.metadata", "ImageMetadata"),
-    "info": ("artgen.metadata", "read_metadata"),
-    "__version__": ("artgen._version", "__version__"),
-}
-"""Module and attribute of each public name, which is imported when the name is first used."""
 
 
 def __getattr__(name: str) -> object:
     if name in _LAZY_IMPORTS:
         import importlib
 
-        module, attribute = _LAZY_IMPORTS[name]
-        return getattr(importlib.import_module(module), attribute)
+        module, _, attribute = _LAZY_IMPORTS[name].partition(":")
+        return getattr(importlib.import_module(module), attribute or name)
     raise AttributeError(f"module 'artgen' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

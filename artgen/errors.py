@@ -27,6 +27,10 @@ class ArtgenError(Exception):
         self.settings = settings
         super().__init__(self.message)
 
+    def __str__(self) -> str:
+        """Return the message, and the hint in a second line."""
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
 
 def shorten(text: str) -> str:
     """Return a message without the middle if it is longer than `MAX_MESSAGE_CHARS`."""
@@ -72,6 +76,20 @@ class DeviceLostError(ArtgenError):
     """Report that this process lost its GPU. Another process may be able to use the GPU."""
 
     exit_code = 71
+
+
+class SomeFailedError(ArtgenError):
+    """Report that some of several images failed.
+
+    Attributes:
+        outcomes: a `GeneratedImage` or a `FailedImage` for each image, in order.
+    """
+
+    exit_code = 7
+
+    def __init__(self, message: str, hint: str = "", *, outcomes: tuple[object, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.outcomes = outcomes
 
 
 class FilteredError(ArtgenError):

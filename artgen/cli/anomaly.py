@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli import engine_checks
+from artgen.api import engine_checks
 from artgen.cli.anomaly_files import OutputFiles
 from artgen.cli.console import (
     EXIT_SOME_FAILED,

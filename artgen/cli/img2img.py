@@ -2,9 +2,10 @@
 
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
-from artgen.cli.positionals import ImagesAndPrompt, resolve_size, split_positionals
+from artgen.cli.positionals import ImagesAndPrompt, split_positionals
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions
+from artgen.jobs.size import resolve_size
 from artgen.spec.settings import (
     CanvasSettings,
     CombinationSettings,

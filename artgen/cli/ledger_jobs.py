@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from artgen.cli import engine_checks
+from artgen.api import engine_checks
 from artgen.cli.batch_entries import non_default_settings
 from artgen.cli.batch_report import batch_summary, report_line_errors
 from artgen.cli.console import Reporter, print_note

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli import engine_checks
+from artgen.api import engine_checks
 from artgen.cli.console import Reporter, print_json, print_note
 from artgen.cli.options import flatten_settings
 from artgen.cli.stdout_image import check_stdout_image, print_saved_path

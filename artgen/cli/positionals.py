@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from artgen.errors import UsageError
-from artgen.spec.settings import CanvasSettings, Img2ImgInput, PromptSettings, SizeSettings
+from artgen.spec.settings import Img2ImgInput, PromptSettings
 from artgen.system.external_data import decode_text
 from artgen.system.input_files import STDIN, read_stdin
 
@@ -90,19 +90,3 @@ def read_prompt(prompt: PromptSettings) -> PromptSettings:
     except ValueError as error:
         raise UsageError(f"Cannot read the prompt from stdin: {error}.", "Write UTF-8 text.") from error
     return dataclasses.replace(prompt, prompt=text)
-
-
-def resolve_size(canvas: CanvasSettings, size: SizeSettings) -> CanvasSettings:
-    """Merge `--size` with `--width` and `--height`.
-
-    Raises:
-        UsageError: both are set, or the size is invalid.
-    """
-    if size.size is None:
-        return canvas
-    if canvas.width is not None or canvas.height is not None:
-        raise UsageError("Cannot combine --size with --width or --height.", "Omit one of them.")
-    from artgen import images
-
-    width, height = images.parse_size(size.size)
-    return CanvasSettings(width=width, height=height)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artgen.cli import engine_checks
+from artgen.api import engine_checks
 from artgen.cli.console import Reporter
 from artgen.cli.run_requests import JobOutcome, OnOutcome, OutputOptions, PendingJob, RunPlan
 from artgen.cli.stdout_image import check_stdout_image
@@ -170,10 +170,9 @@ def _save_frames(
 
 def _collect_notes(jobs: "Sequence[Job]", destination: "Destination") -> list[str]:
     """Return the notes of all jobs, each note once."""
-    from artgen.jobs.notes import format_notes, source_seed_warning
+    from artgen.jobs.notes import format_notes, job_notes
 
     notes: list[str] = []
     for job in jobs:
-        notes += [*job.notes, *format_notes(job, destination.encoding)]
-        notes.append(source_seed_warning(job.request) or "")
-    return [text for text in dict.fromkeys(notes) if text]
+        notes += [*job_notes(job), *format_notes(job, destination.encoding)]
+    return list(dict.fromkeys(notes))

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from artgen.cli import engine_checks, report_dataset
+from artgen.api import engine_checks
+from artgen.cli import report_dataset
 from artgen.cli.console import Reporter, print_json, print_note, print_path
 from artgen.cli.interrupts import EXIT_INTERRUPTED, DeferredSigint
 from artgen.cli.options import flatten_settings

@@ -2,10 +2,11 @@
 
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
-from artgen.cli.positionals import read_prompt, resolve_size
+from artgen.cli.positionals import read_prompt
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions
 from artgen.errors import UsageError
+from artgen.jobs.size import resolve_size
 from artgen.spec.settings import (
     CanvasSettings,
     CombinationSettings,

@@ -1,15 +1,25 @@
 """Define the result of a request: an image or a failure."""
 
-from dataclasses import dataclass
-from typing import Any
-
-from PIL import Image
+import logging
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from artgen.errors import ArtgenError, WrongSizeError
 from artgen.spec.base_requests import Request
+from artgen.spec.settings import OutputSettings, validate
+from artgen.system.memory_file import MEMORY_NAME, MemoryFile
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_PROMPT_CHARS_IN_REPR = 40
+
+logger = logging.getLogger("artgen")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GeneratedImage:
     """Represent a generated or denoised image.
 
@@ -21,13 +31,89 @@ class GeneratedImage:
         low_bytes: Low bytes of a 16-bit image; `image` contains the high bytes. None for an 8-bit image.
         frames: Intermediate steps. The last frame is the image itself, in 8-bit sRGB. Empty if no frames were
             requested.
+        notes: Notes of the call that generated the image, one sentence each.
     """
 
-    image: Image.Image
+    image: "Image.Image"
     record: dict[str, Any]
     request: Request
-    low_bytes: Image.Image | None = None
-    frames: tuple[Image.Image, ...] = ()
+    low_bytes: "Image.Image | None" = None
+    frames: "tuple[Image.Image, ...]" = ()
+    notes: tuple[str, ...] = ()
+    _saved_names: list[str] = field(default_factory=list, compare=False)
+
+    @property
+    def seed(self) -> int | None:
+        """Return the random seed; None for a method without random numbers."""
+        return self.request.seed
+
+    def save(
+        self,
+        path: "str | os.PathLike[str]" = "outputs/",
+        *,
+        format: Literal["png", "jpeg", "jpg", "webp"] | None = None,  # noqa: A002 - the option's name
+        quality: int | None = None,
+        png_level: int | None = None,
+        metadata: Literal["full", "minimal", "none"] = "full",
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the image with its record, and return the path.
+
+        A record that the format cannot store is written to a JSON file beside the image. PNG stores all 16 bits of an
+        image with 16 bits per channel. To save the same image again under the same name is not an error.
+
+        Args:
+            path: File, or folder (ends with `/` or exists) in which the image gets a new number. A text may contain
+                the fields of `artgen.outputs.TEMPLATE_FIELDS`, such as `{seed}`.
+            format: Format; None: the format of the suffix, else PNG.
+            quality: JPEG and WebP quality, 1 to 100; 100 is lossless WebP. None: 95.
+            png_level: PNG compression level, 0 to 9; None: the fastest.
+            metadata: Metadata to embed: the record, only the mark of a generated image, or nothing.
+            overwrite: Replace an existing file.
+
+        Raises:
+            UsageError: An argument is invalid, or the format cannot store the image.
+            OutputError: Another file with this name exists, or the file cannot be written.
+            RefusedError: The path is a symbolic link.
+        """
+        from artgen.outputs.save_result import save_image
+
+        output = OutputSettings(
+            output=_output_text(path),
+            format=format,
+            quality=quality,
+            png_level=png_level,
+            metadata=metadata,
+            overwrite=overwrite,
+        )
+        validate(output)
+        saved = save_image(self.image, self.record, self.request, output, self.low_bytes)
+        for note in saved.notes:
+            logger.warning("%s", note)
+        if saved.is_complete_png:
+            self._saved_names.append(saved.path.name)
+        return saved.path
+
+    def to_file(self) -> MemoryFile:
+        """Return the PNG file that `save` writes, in memory. The name is the last name under which it was saved."""
+        return MemoryFile.create(self._saved_names[-1] if self._saved_names else MEMORY_NAME, self._repr_png_())
+
+    def _repr_png_(self) -> bytes:
+        """Return the image with its record as a PNG file, which notebooks show."""
+        from artgen.outputs.encoding import EncodingOptions, encode_image
+
+        return encode_image(self.image, self.record, EncodingOptions("png"), self.low_bytes)[0]
+
+    def __repr__(self) -> str:
+        prompt = str(getattr(self.request, "prompt", ""))
+        short = prompt if len(prompt) <= MAX_PROMPT_CHARS_IN_REPR else f"{prompt[:MAX_PROMPT_CHARS_IN_REPR]}..."
+        size = f"{self.image.width}x{self.image.height}"
+        parts = [self.request.task, size, f"seed={self.seed}", *([repr(short)] if prompt else [])]
+        return f"<GeneratedImage {' '.join(parts)}>"
+
+    def with_notes(self, notes: "tuple[str, ...]") -> "GeneratedImage":
+        """Return a copy with other notes."""
+        return replace(self, notes=notes)
 
 
 @dataclass(frozen=True)
@@ -49,3 +135,9 @@ def wrong_size_error(size: tuple[int, int], expected: tuple[int, int]) -> WrongS
         f"The model generated {size[0]}x{size[1]} pixels instead of {expected[0]}x{expected[1]}.",
         "Choose another model. If the model is right, report this as a bug of artgen.",
     )
+
+
+def _output_text(path: "str | os.PathLike[str]") -> str:
+    """Return a path as the value of `--output`. Braces of a `Path` are not fields, and `-` is not standard output."""
+    text = path if isinstance(path, str) else os.fsdecode(path).replace("{", "{{").replace("}", "}}")
+    return f".{os.sep}-" if text == "-" else text

@@ -8,6 +8,7 @@ from artgen.errors import InputFileError
 from artgen.jobs import pipeline_options
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
 from artgen.outputs.encoding import EncodingOptions
+from artgen.outputs.save_result import encoding_notes
 from artgen.registry.lora import LoraRequest
 from artgen.registry.safetensors_header import MAX_NAME_LENGTH
 from artgen.spec.base_requests import PromptRequest, Request
@@ -92,23 +93,17 @@ def size_warnings(size: tuple[int, int], model: registry.ResolvedModel) -> tuple
 
 def format_notes(job: Job, encoding: EncodingOptions) -> tuple[str, ...]:
     """Return notes about properties of the result that the output format changes."""
-    if encoding.format == "png":
-        return ()
-    notes = []
     source = job.source if isinstance(job, GenerationJob) and job.mask is not None else None
     image, low_bytes = (source.image, source.low_bytes) if source else (None, None)
     if isinstance(job, DenoiseJob):
         image, low_bytes = job.image, job.low_bytes
-    if encoding.format == "webp" and image is not None and image.mode in ("L", "LA") and "icc_profile" in image.info:
-        notes.append("WEBP has no gray mode. The gray values are converted from their color profile to sRGB.")
-    if low_bytes is not None:
-        notes.append(f"{encoding.format.upper()} stores 8 bits per channel. PNG stores the 16 bits of the input image.")
-    if isinstance(job, GenerationJob) and job.pasted_mask is not None and not encoding.is_lossless:
-        notes.append(
-            f"{encoding.format.upper()} is lossy: pixels outside the repainted area change slightly. Use PNG, or WebP "
-            "with --quality 100."
-        )
-    return tuple(notes)
+    keeps_pixels = isinstance(job, GenerationJob) and job.pasted_mask is not None
+    return encoding_notes(image, low_bytes, encoding, keeps_pixels=keeps_pixels)
+
+
+def job_notes(job: Job) -> list[str]:
+    """Return the notes about a job that do not depend on its output file."""
+    return [*job.notes, *([warning] if (warning := source_seed_warning(job.request)) else [])]
 
 
 def source_seed_warning(request: Request) -> str | None:

@@ -1,4 +1,4 @@
-"""Read the files that a user named: regular files, standard input (`-`) and pipes."""
+"""Read the files that a user named: regular files, standard input (`-`), pipes, and files in memory."""
 
 import io
 import os
@@ -11,6 +11,7 @@ from typing import BinaryIO
 from artgen.errors import InputFileError
 from artgen.system.external_data import read_descriptor, read_limited
 from artgen.system.files import wrap_read_errors
+from artgen.system.memory_file import file_content
 
 STDIN = "-"
 """Name of standard input."""
@@ -38,7 +39,7 @@ def is_regular_file(path: Path) -> bool:
     Raises:
         InputFileError: the path is missing or cannot be read, or is a folder, a device or a socket.
     """
-    if is_stdin(path):
+    if is_stdin(path) or file_content(path) is not None:
         return False
     with wrap_read_errors(path):
         mode = path.stat().st_mode
@@ -51,7 +52,7 @@ def is_regular_file(path: Path) -> bool:
 
 
 def read_input(path: Path, max_bytes: int) -> bytes:
-    """Return the content of a file, of a pipe, or of standard input if the path is `-`.
+    """Return the content of a file, of a file in memory, of a pipe, or of standard input if the path is `-`.
 
     A pipe and standard input are read once per process, and their content is kept.
 
@@ -61,6 +62,8 @@ def read_input(path: Path, max_bytes: int) -> bytes:
     """
     if is_stdin(path):
         return read_stdin(max_bytes)
+    if (content := file_content(path)) is not None:
+        return content
     if is_regular_file(path):
         return read_limited(path, max_bytes)
     with wrap_read_errors(path):

@@ -1,0 +1,78 @@
+"""Convert the options in messages and hints to keywords of the Python API."""
+
+import contextlib
+import functools
+import re
+from collections.abc import Iterator
+
+from artgen.errors import ArtgenError
+from artgen.spec import settings
+from artgen.spec.settings import options_of, settings_of, type_of
+
+_OPTION_PATTERN = re.compile(r"(?<![\w-])--(?P<name>[a-z][a-z0-9-]*)(?:[ =](?P<value>[^\s,;`)]*[^\s,;`).]))?")
+_REMOVAL_PATTERN = re.compile(r"\b(remove|omit|without|cannot)\b[^.;]*$", re.IGNORECASE)
+_METAVAR_PATTERN = re.compile(r"[A-Z][A-Z:_]*")
+_NUMBER_PATTERN = re.compile(r"-?\d+(\.\d+)?")
+
+
+@contextlib.contextmanager
+def for_python() -> Iterator[None]:
+    """Convert the message and the hint of an ArtgenError in the block."""
+    try:
+        yield
+    except ArtgenError as error:
+        error.message, error.hint = python_text(error.message), python_text(error.hint)
+        error.args = (error.message,)
+        raise
+
+
+def python_text(text: str) -> str:
+    """Return a text in which options such as `--strength 0.5` are keywords, such as `strength=0.5`.
+
+    Options that are not settings stay as they are.
+    """
+    return _OPTION_PATTERN.sub(_keyword, text.replace("--set ", ""))
+
+
+def _keyword(match: re.Match[str]) -> str:
+    option, value = match["name"], match["value"]
+    keyword, fixed = _keywords().get(option, ("", None))
+    if not keyword:
+        return match[0]
+    if fixed is not None:  # a switch
+        is_removed = _REMOVAL_PATTERN.search(match.string[: match.start()]) is not None
+        rest = match[0].partition(value)[0][2 + len(option) :] + value if value else ""
+        return (keyword if is_removed else f"{keyword}={fixed}") + rest
+    if value is None:
+        return keyword
+    if _NUMBER_PATTERN.fullmatch(value) or _METAVAR_PATTERN.fullmatch(value):
+        return f"{keyword}={value}"
+    if value in _choices().get(keyword, ()) or any(character in value for character in "/.=_"):
+        return f"{keyword}={value!r}"
+    return f"{keyword} {value}"
+
+
+@functools.cache
+def _keywords() -> dict[str, tuple[str, str | None]]:
+    """Return the keyword of each option, and the value that the option gives a setting that is true or false."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for group in settings.SETTING_GROUPS:
+        for name, setting in settings_of(group).items():
+            is_switch = type_of(group, name)[0] is bool
+            flags = [name.replace("_", "-"), *(flag[2:] for flag in setting.flags if flag.startswith("--"))]
+            for flag in flags:
+                flag = flag.partition("/")[0]
+                found[flag] = name, "True" if is_switch else None
+                if is_switch:
+                    found[f"no-{flag}"] = name, "False"
+    return found
+
+
+@functools.cache
+def _choices() -> dict[str, tuple[str, ...]]:
+    return {
+        name: settings_of(group)[name].choices
+        for group in settings.SETTING_GROUPS
+        for name in options_of(group)
+        if settings_of(group)[name].choices
+    }

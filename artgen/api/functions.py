@@ -1,0 +1,142 @@
+"""Define the keywords of each function of the Python API, as groups of settings.
+
+`docs/generate_keywords.py` writes `artgen/api/keywords.py` from this table, for editors and type checkers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field
+from typing import Any, NamedTuple
+
+from artgen.spec.settings import (
+    CanvasSettings,
+    ClassSettings,
+    ComputeSettings,
+    DenoiseSettings,
+    DeviceSettings,
+    FramesSettings,
+    GuidanceSettings,
+    Img2ImgInput,
+    InpaintBlend,
+    LoraSettings,
+    MaskSettings,
+    ModelRef,
+    ModelSettings,
+    OutpaintSettings,
+    PromptSettings,
+    SamplingSettings,
+    ScaledInput,
+    SchedulerSettings,
+    SeedSettings,
+    SeriesSettings,
+    SizeSettings,
+    StepsSettings,
+    options_of,
+)
+
+
+class Keyword(NamedTuple):
+    """Describe a keyword that is not a setting, or whose type or meaning differs from the setting.
+
+    Attributes:
+        type: type, as Python code.
+        help: sentences for the docstring of the function.
+        default: default value.
+    """
+
+    type: str
+    help: str
+    default: object = None
+
+
+COMMON_KEYWORDS: Mapping[str, Keyword] = {
+    "progress": Keyword("bool | None", "Show a progress bar on stderr. [in a notebook]"),
+    "listener": Keyword("Listener | None", "Function that receives the events of `artgen.events`."),
+}
+"""Keywords of all functions that generate or download."""
+
+_FRAMES = {"frames": Keyword("bool", "Return the intermediate steps in `GeneratedImage.frames`. [off]", False)}
+_SERIES = {
+    "seed": Keyword(
+        "int | Sequence[int] | None", "Random seed. With a list of seeds, one image for each. -1 is random. [random]"
+    ),
+    "count": Keyword(
+        "int | None",
+        "Number of images. The seed increases by 1 from image to image. [one image, which is not in a list]",
+    ),
+}
+_NOT_IN_PYTHON = ("fps",)
+
+
+@dataclass(frozen=True)
+class FunctionSpec:
+    """Store the keywords of a function.
+
+    Attributes:
+        groups: groups whose settings are keywords, in order.
+        omitted: settings of the groups that are parameters of the function itself, or that it does not take.
+        extra: other keywords; they replace settings with the same name.
+    """
+
+    groups: tuple[type, ...]
+    omitted: tuple[str, ...] = ()
+    extra: Mapping[str, Keyword] = field(default_factory=dict)
+
+
+_ONE_IMAGE = {**_FRAMES, **COMMON_KEYWORDS}
+_IMAGES = {**_SERIES, **_ONE_IMAGE}
+_MODEL = (ModelSettings, ComputeSettings, FramesSettings)
+
+FUNCTIONS: dict[str, FunctionSpec] = {
+    "txt2img": FunctionSpec(
+        (PromptSettings, SamplingSettings, CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
+        ("prompt", *_NOT_IN_PYTHON),
+        _IMAGES,
+    ),
+    "img2img": FunctionSpec(
+        (Img2ImgInput, PromptSettings, SamplingSettings, CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
+        ("image", "prompt", *_NOT_IN_PYTHON),
+        _IMAGES,
+    ),
+    "inpaint": FunctionSpec(
+        (
+            *(Img2ImgInput, PromptSettings, MaskSettings, InpaintBlend, SamplingSettings),
+            *(CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
+        ),
+        ("image", "mask", "prompt", *_NOT_IN_PYTHON),
+        _IMAGES,
+    ),
+    "outpaint": FunctionSpec(
+        (Img2ImgInput, PromptSettings, OutpaintSettings, InpaintBlend, SamplingSettings, SeriesSettings, *_MODEL),
+        ("image", "prompt", *_NOT_IN_PYTHON),
+        _IMAGES,
+    ),
+    "denoise": FunctionSpec(
+        (ScaledInput, DenoiseSettings, StepsSettings, SeedSettings, LoraSettings, DeviceSettings, FramesSettings),
+        ("image", *_NOT_IN_PYTHON),
+        _ONE_IMAGE,
+    ),
+    "sample": FunctionSpec(
+        (
+            *(StepsSettings, GuidanceSettings, SchedulerSettings, ClassSettings, SeriesSettings),
+            *(ModelRef, DeviceSettings, FramesSettings),
+        ),
+        _NOT_IN_PYTHON,
+        _IMAGES,
+    ),
+}
+"""Keywords of the functions, by name of the function."""
+
+
+def keyword_class(name: str) -> str:
+    """Return the name of the class in `artgen.api.keywords` with the keywords of a function."""
+    return "".join(part.capitalize() for part in name.split("_")).replace("2img", "2Img") + "Keywords"
+
+
+def keyword_defaults(spec: FunctionSpec) -> dict[str, Any]:
+    """Return the keywords of a function and their defaults, in order."""
+    defaults: dict[str, Any] = {}
+    for group in spec.groups:
+        for name, each in options_of(group).items():
+            if name not in spec.omitted:
+                defaults.setdefault(name, None if each.default is MISSING else each.default)
+    return defaults | {name: keyword.default for name, keyword in spec.extra.items()}

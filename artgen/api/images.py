@@ -1,0 +1,206 @@
+"""Define the functions that generate and edit images.
+
+Each function has the name of a command, and keywords for its settings. `artgen.api.functions` lists the keywords.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Unpack, overload
+
+from artgen.api.arguments import api_function, read_keywords, take_group
+from artgen.api.inputs import input_file
+from artgen.api.keywords import (
+    DenoiseKeywords,
+    Img2ImgKeywords,
+    InpaintKeywords,
+    OutpaintKeywords,
+    SampleKeywords,
+    Txt2ImgKeywords,
+)
+from artgen.api.run import CallOptions, run_requests, run_series
+from artgen.jobs.size import resolve_size
+from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
+from artgen.spec.settings import CanvasSettings, SizeSettings
+
+if TYPE_CHECKING:
+    from artgen.api.inputs import ImageInput
+    from artgen.engine.results import GeneratedImage
+
+
+@overload
+def txt2img(prompt: str = ..., *, seed: int | None = ..., **settings: Unpack[Txt2ImgKeywords]) -> "GeneratedImage": ...
+@overload
+def txt2img(
+    prompt: str = ..., *, seed: Sequence[int], **settings: Unpack[Txt2ImgKeywords]
+) -> "list[GeneratedImage]": ...
+@overload
+def txt2img(
+    prompt: str = ..., *, seed: int | None = ..., count: int, **settings: Unpack[Txt2ImgKeywords]
+) -> "list[GeneratedImage]": ...
+@api_function("txt2img")
+def txt2img(prompt: str = "", **settings: Any) -> "GeneratedImage | list[GeneratedImage]":
+    """Generate an image from a prompt.
+
+    With `count`, or a list of seeds, the function returns a list of images.
+
+    Raises:
+        UsageError, InputFileError, ModelUnavailableError, RefusedError: A setting is invalid. Raised before a model is
+            loaded.
+        MemoryExhaustedError, FilteredError, NonFiniteError: The image could not be generated.
+    """
+    values = _with_size(read_keywords("txt2img", settings))
+    return run_series(Txt2Img, {"prompt": prompt, **values})
+
+
+@overload
+def img2img(
+    image: "ImageInput", prompt: str = ..., *, seed: int | None = ..., **settings: Unpack[Img2ImgKeywords]
+) -> "GeneratedImage": ...
+@overload
+def img2img(
+    image: "ImageInput", prompt: str = ..., *, seed: Sequence[int], **settings: Unpack[Img2ImgKeywords]
+) -> "list[GeneratedImage]": ...
+@overload
+def img2img(
+    image: "ImageInput", prompt: str = ..., *, seed: int | None = ..., count: int, **settings: Unpack[Img2ImgKeywords]
+) -> "list[GeneratedImage]": ...
+@api_function("img2img")
+def img2img(image: "ImageInput", prompt: str = "", **settings: Any) -> "GeneratedImage | list[GeneratedImage]":
+    """Generate an image from an image and a prompt. The transparency of the image is kept.
+
+    With `count`, or a list of seeds, the function returns a list of images.
+
+    Args:
+        image: Path, PIL image, array, result, or bytes of an image file; see `artgen.api.inputs.ImageInput`.
+        prompt: Text prompt.
+
+    Raises:
+        UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.
+        MemoryExhaustedError, FilteredError, NonFiniteError: The image could not be generated.
+    """
+    values = _with_size(read_keywords("img2img", settings))
+    return run_series(Img2Img, {"image": input_file(image), "prompt": prompt, **values})
+
+
+@overload
+def inpaint(
+    image: "ImageInput",
+    mask: "ImageInput",
+    prompt: str = ...,
+    *,
+    seed: int | None = ...,
+    **settings: Unpack[InpaintKeywords],
+) -> "GeneratedImage": ...
+@overload
+def inpaint(
+    image: "ImageInput",
+    mask: "ImageInput",
+    prompt: str = ...,
+    *,
+    seed: Sequence[int],
+    **settings: Unpack[InpaintKeywords],
+) -> "list[GeneratedImage]": ...
+@overload
+def inpaint(
+    image: "ImageInput",
+    mask: "ImageInput",
+    prompt: str = ...,
+    *,
+    seed: int | None = ...,
+    count: int,
+    **settings: Unpack[InpaintKeywords],
+) -> "list[GeneratedImage]": ...
+@api_function("inpaint")
+def inpaint(
+    image: "ImageInput", mask: "ImageInput", prompt: str = "", **settings: Any
+) -> "GeneratedImage | list[GeneratedImage]":
+    """Repaint the masked part of an image. Pixels outside the mask do not change.
+
+    The result has the mode, the transparency, the bits per channel and the color profile of the image. With `count`, or
+    a list of seeds, the function returns a list of images.
+
+    Args:
+        image: See `img2img`.
+        mask: Mask of the same size; white (255, 1.0 or True) pixels are repainted. Types as for `image`.
+        prompt: Text prompt.
+
+    Raises:
+        UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.
+        MemoryExhaustedError, FilteredError, NonFiniteError: The image could not be generated.
+    """
+    values = _with_size(read_keywords("inpaint", settings))
+    files = {"image": input_file(image), "mask": input_file(mask, "mask")}
+    return run_series(Inpaint, {**files, "prompt": prompt, **values})
+
+
+@overload
+def outpaint(
+    image: "ImageInput", prompt: str = ..., *, seed: int | None = ..., **settings: Unpack[OutpaintKeywords]
+) -> "GeneratedImage": ...
+@overload
+def outpaint(
+    image: "ImageInput", prompt: str = ..., *, seed: Sequence[int], **settings: Unpack[OutpaintKeywords]
+) -> "list[GeneratedImage]": ...
+@overload
+def outpaint(
+    image: "ImageInput", prompt: str = ..., *, seed: int | None = ..., count: int, **settings: Unpack[OutpaintKeywords]
+) -> "list[GeneratedImage]": ...
+@api_function("outpaint")
+def outpaint(image: "ImageInput", prompt: str = "", **settings: Any) -> "GeneratedImage | list[GeneratedImage]":
+    """Extend an image beyond its edges, by `expand` pixels or to `target_size`.
+
+    With `count`, or a list of seeds, the function returns a list of images.
+
+    Args:
+        image: See `img2img`.
+        prompt: Text prompt.
+
+    Raises:
+        UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.
+        MemoryExhaustedError, FilteredError, NonFiniteError: The image could not be generated.
+    """
+    values = read_keywords("outpaint", settings)
+    return run_series(Outpaint, {"image": input_file(image), "prompt": prompt, **values})
+
+
+@api_function("denoise")
+def denoise(image: "ImageInput", **settings: Unpack[DenoiseKeywords]) -> "GeneratedImage":
+    """Remove noise, such as grain and sensor noise, from an image.
+
+    The result has the size, the mode, the transparency, the bits per channel and the color profile of the image.
+
+    Args:
+        image: See `img2img`.
+
+    Raises:
+        UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.
+        MemoryExhaustedError, NonFiniteError: The image could not be denoised.
+    """
+    values = read_keywords("denoise", settings)
+    options = CallOptions.take(values)
+    request = Denoise(image=input_file(image), **values)
+    return run_requests(lambda prepare, _: prepare([request]), options)[0]
+
+
+@overload
+def sample(*, seed: int | None = ..., **settings: Unpack[SampleKeywords]) -> "GeneratedImage": ...
+@overload
+def sample(*, seed: Sequence[int], **settings: Unpack[SampleKeywords]) -> "list[GeneratedImage]": ...
+@overload
+def sample(*, seed: int | None = ..., count: int, **settings: Unpack[SampleKeywords]) -> "list[GeneratedImage]": ...
+@api_function("sample")
+def sample(**settings: Any) -> "GeneratedImage | list[GeneratedImage]":
+    """Generate an image from noise with a model that takes no prompt.
+
+    With `count`, or a list of seeds, the function returns a list of images.
+
+    Raises:
+        UsageError, ModelUnavailableError, RefusedError: See `txt2img`.
+        MemoryExhaustedError, NonFiniteError: The image could not be generated.
+    """
+    return run_series(Sample, read_keywords("sample", settings))
+
+
+def _with_size(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace `size` in converted keywords by `width` and `height`."""
+    size, canvas = take_group(SizeSettings, values), take_group(CanvasSettings, values)
+    return {**values, **vars(resolve_size(canvas, size))}

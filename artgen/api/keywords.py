@@ -1,0 +1,240 @@
+"""Define the types of the keywords of the functions.
+
+`docs/generate_keywords.py` generates this module from `artgen.api.functions`. Do not edit it.
+"""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Literal, TypedDict
+
+from artgen.events import Listener
+
+
+class Txt2ImgKeywords(TypedDict, total=False):
+    """Store the keywords of `txt2img`."""
+
+    negative_prompt: str
+    style: str | Sequence[str]
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]]
+    prompt_weights: Literal["a1111", "comfy", "none"] | None
+    long_prompt: Literal["chunk", "truncate", "error"] | None
+    clip_skip: int | None
+    steps: int | None
+    guidance_scale: float | None
+    scheduler: str | None
+    guidance_rescale: float | None
+    pag_scale: float | None
+    guide: Literal["cfg", "apg", "zero-star"] | None
+    sigmas: Literal["normal", "karras", "exponential", "beta"] | None
+    fast: str | None
+    width: int | None
+    height: int | None
+    size: str | tuple[int, int] | None
+    batch_size: int | Literal["auto"] | None
+    model: str | PathLike[str] | None
+    offline: bool
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
+    vae: str | PathLike[str] | None
+    refiner: str | PathLike[str] | None
+    text_encoder_3: Literal["none"] | None
+    safety_checker: bool
+    device: str
+    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
+    memory_budget: str | None
+    quantize: Literal["fp8", "int8", "nf4"] | None
+    vae_tiling: bool | None
+    acceleration: Literal["none", "exact", "full"] | None
+    frames: bool
+    frames_show: Literal["x0", "xt"]
+    frame_interval: int | None
+    include_noising: bool
+    progress: bool | None
+    listener: Listener | None
+
+
+class Img2ImgKeywords(TypedDict, total=False):
+    """Store the keywords of `img2img`."""
+
+    max_side: int | None
+    strength: float | None
+    background: str
+    negative_prompt: str
+    style: str | Sequence[str]
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]]
+    prompt_weights: Literal["a1111", "comfy", "none"] | None
+    long_prompt: Literal["chunk", "truncate", "error"] | None
+    clip_skip: int | None
+    steps: int | None
+    guidance_scale: float | None
+    scheduler: str | None
+    guidance_rescale: float | None
+    pag_scale: float | None
+    guide: Literal["cfg", "apg", "zero-star"] | None
+    sigmas: Literal["normal", "karras", "exponential", "beta"] | None
+    fast: str | None
+    width: int | None
+    height: int | None
+    size: str | tuple[int, int] | None
+    batch_size: int | Literal["auto"] | None
+    model: str | PathLike[str] | None
+    offline: bool
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
+    vae: str | PathLike[str] | None
+    refiner: str | PathLike[str] | None
+    text_encoder_3: Literal["none"] | None
+    safety_checker: bool
+    device: str
+    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
+    memory_budget: str | None
+    quantize: Literal["fp8", "int8", "nf4"] | None
+    vae_tiling: bool | None
+    acceleration: Literal["none", "exact", "full"] | None
+    frames: bool
+    frames_show: Literal["x0", "xt"]
+    frame_interval: int | None
+    include_noising: bool
+    progress: bool | None
+    listener: Listener | None
+
+
+class InpaintKeywords(TypedDict, total=False):
+    """Store the keywords of `inpaint`."""
+
+    max_side: int | None
+    strength: float | None
+    background: str
+    negative_prompt: str
+    style: str | Sequence[str]
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]]
+    prompt_weights: Literal["a1111", "comfy", "none"] | None
+    long_prompt: Literal["chunk", "truncate", "error"] | None
+    clip_skip: int | None
+    invert_mask: bool
+    resize_mask: bool
+    feather: int | None
+    keep_original: bool
+    steps: int | None
+    guidance_scale: float | None
+    scheduler: str | None
+    guidance_rescale: float | None
+    pag_scale: float | None
+    guide: Literal["cfg", "apg", "zero-star"] | None
+    sigmas: Literal["normal", "karras", "exponential", "beta"] | None
+    fast: str | None
+    width: int | None
+    height: int | None
+    size: str | tuple[int, int] | None
+    batch_size: int | Literal["auto"] | None
+    model: str | PathLike[str] | None
+    offline: bool
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
+    vae: str | PathLike[str] | None
+    refiner: str | PathLike[str] | None
+    text_encoder_3: Literal["none"] | None
+    safety_checker: bool
+    device: str
+    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
+    memory_budget: str | None
+    quantize: Literal["fp8", "int8", "nf4"] | None
+    vae_tiling: bool | None
+    acceleration: Literal["none", "exact", "full"] | None
+    frames: bool
+    frames_show: Literal["x0", "xt"]
+    frame_interval: int | None
+    include_noising: bool
+    progress: bool | None
+    listener: Listener | None
+
+
+class OutpaintKeywords(TypedDict, total=False):
+    """Store the keywords of `outpaint`."""
+
+    max_side: int | None
+    strength: float | None
+    background: str
+    negative_prompt: str
+    style: str | Sequence[str]
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]]
+    prompt_weights: Literal["a1111", "comfy", "none"] | None
+    long_prompt: Literal["chunk", "truncate", "error"] | None
+    clip_skip: int | None
+    expand: int | str | None
+    target_size: str | tuple[int, int] | None
+    feather: int | None
+    keep_original: bool
+    steps: int | None
+    guidance_scale: float | None
+    scheduler: str | None
+    guidance_rescale: float | None
+    pag_scale: float | None
+    guide: Literal["cfg", "apg", "zero-star"] | None
+    sigmas: Literal["normal", "karras", "exponential", "beta"] | None
+    fast: str | None
+    batch_size: int | Literal["auto"] | None
+    model: str | PathLike[str] | None
+    offline: bool
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
+    vae: str | PathLike[str] | None
+    refiner: str | PathLike[str] | None
+    text_encoder_3: Literal["none"] | None
+    safety_checker: bool
+    device: str
+    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
+    memory_budget: str | None
+    quantize: Literal["fp8", "int8", "nf4"] | None
+    vae_tiling: bool | None
+    acceleration: Literal["none", "exact", "full"] | None
+    frames: bool
+    frames_show: Literal["x0", "xt"]
+    frame_interval: int | None
+    include_noising: bool
+    progress: bool | None
+    listener: Listener | None
+
+
+class DenoiseKeywords(TypedDict, total=False):
+    """Store the keywords of `denoise`."""
+
+    max_side: int | None
+    sigma: float | str | None
+    method: Literal["pixel", "latent", "tv", "nlm"] | None
+    eta: float | None
+    self_ensemble: int | None
+    fidelity: float | None
+    steps: int | None
+    seed: int | None
+    model: str | PathLike[str] | None
+    offline: bool
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
+    device: str
+    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    frames: bool
+    frames_show: Literal["x0", "xt"]
+    frame_interval: int | None
+    include_noising: bool
+    progress: bool | None
+    listener: Listener | None
+
+
+class SampleKeywords(TypedDict, total=False):
+    """Store the keywords of `sample`."""
+
+    steps: int | None
+    guidance_scale: float | None
+    scheduler: str | None
+    class_label: int | str | None
+    batch_size: int | Literal["auto"] | None
+    model: str | PathLike[str] | None
+    offline: bool
+    device: str
+    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    frames: bool
+    frames_show: Literal["x0", "xt"]
+    frame_interval: int | None
+    include_noising: bool
+    progress: bool | None
+    listener: Listener | None

@@ -1,0 +1,85 @@
+"""Save one result of the Python API, as the command line does."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from artgen.images import has_transparency
+from artgen.outputs.encoding import EncodingOptions, encode_image
+from artgen.outputs.parse_output import parse_destination
+from artgen.spec.base_requests import Request
+from artgen.spec.settings import OutputSettings
+
+
+class SavedImage(NamedTuple):
+    """Describe a saved image.
+
+    Attributes:
+        path: image file.
+        notes: properties of the image that the format changes, one sentence each.
+        is_complete_png: whether the file is a PNG with the complete record.
+    """
+
+    path: Path
+    notes: tuple[str, ...]
+    is_complete_png: bool
+
+
+def save_image(
+    image: Image.Image,
+    record: Mapping[str, object],
+    request: Request,
+    output: OutputSettings,
+    low_bytes: Image.Image | None = None,
+) -> SavedImage:
+    """Save a result. If a file with a fixed name has the same content already, it is not written again.
+
+    Raises:
+        UsageError, OutputError, RefusedError: see `parse_destination`, `Destination.check` and `Destination.save`.
+    """
+    destination = parse_destination(output, request.filename_template)
+    keeps_pixels = bool(request.input_paths.get("image")) and getattr(request, "keep_original", False)
+    notes = encoding_notes(image, low_bytes, destination.encoding, keeps_pixels=keeps_pixels)
+    is_png = destination.encoding.format == "png" and destination.encoding.metadata == "full"
+    if destination.is_fixed and (existing := destination.existing_paths(record, index=1)):
+        data, sidecar = encode_image(image, record, destination.encoding, low_bytes)
+        if sidecar is None and existing[0].is_file() and _has_content(existing[0], data):
+            return SavedImage(existing[0], notes, is_png)
+    destination.check(*image.size, record, has_alpha=has_transparency(image))
+    path = destination.save(image, record, low_bytes=low_bytes)
+    return SavedImage(path, notes, is_png)
+
+
+def _has_content(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def encoding_notes(
+    image: Image.Image | None, low_bytes: Image.Image | None, encoding: EncodingOptions, *, keeps_pixels: bool
+) -> tuple[str, ...]:
+    """Return notes about properties of a result that its format changes.
+
+    Args:
+        image: result, or the input image whose mode and color profile the result keeps; None if it keeps none.
+        low_bytes: low bytes of a result with 16 bits per channel.
+        encoding: format and options.
+        keeps_pixels: whether the result contains unchanged pixels of an input image.
+    """
+    if encoding.format == "png":
+        return ()
+    notes = []
+    if encoding.format == "webp" and image is not None and image.mode in ("L", "LA") and "icc_profile" in image.info:
+        notes.append("WEBP has no gray mode. The gray values are converted from their color profile to sRGB.")
+    if low_bytes is not None:
+        notes.append(f"{encoding.format.upper()} stores 8 bits per channel. PNG stores the 16 bits of the input image.")
+    if keeps_pixels and not encoding.is_lossless:
+        notes.append(
+            f"{encoding.format.upper()} is lossy: pixels outside the repainted area change slightly. Use PNG, or WebP "
+            "with --quality 100."
+        )
+    return tuple(notes)

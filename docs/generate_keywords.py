@@ -1,0 +1,75 @@
+"""Generate artgen/api/keywords.py, the types of the keywords of the Python API, from the settings.
+
+python docs/generate_keywords.py
+"""
+
+from pathlib import Path
+
+from artgen.api.functions import FUNCTIONS, FunctionSpec, keyword_class, keyword_defaults
+from artgen.spec.settings import options_of, settings_of, type_of
+
+MODULE = Path(__file__).parents[1] / "artgen" / "api" / "keywords.py"
+HEADER = '''"""Define the types of the keywords of the functions.
+
+`docs/generate_keywords.py` generates this module from `artgen.api.functions`. Do not edit it.
+"""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Literal, TypedDict
+
+from artgen.events import Listener
+'''
+
+NUMBER_OR_TEXT = {"sigma": "float | str", "class_label": "int | str", "expand": "int | str", "fast": "str"}
+SIZES = ("size", "target_size")
+PATH_TYPE = "str | PathLike[str]"
+
+
+def render() -> str:
+    """Return the code of the module."""
+    classes = "".join(_class(name, spec) for name, spec in FUNCTIONS.items())
+    return HEADER + classes
+
+
+def _class(function: str, spec: FunctionSpec) -> str:
+    lines = [
+        f"\n\nclass {keyword_class(function)}(TypedDict, total=False):",
+        f'    """Store the keywords of `{function}`."""',
+        "",
+    ]
+    for name in keyword_defaults(spec):
+        if name in ("seed", "count") and "count" in keyword_defaults(spec):
+            continue
+        lines.append(f"    {name}: {_type(name, spec)}")
+    return "\n".join(lines) + "\n"
+
+
+def _type(name: str, spec: FunctionSpec) -> str:
+    if name in spec.extra:
+        return spec.extra[name].type
+    group = next(group for group in spec.groups if name in options_of(group))
+    kind, optional = type_of(group, name)
+    setting = settings_of(group)[name]
+    text = kind.__name__
+    if setting.choices:
+        text = f"Literal[{', '.join(map(_quoted, setting.choices))}]"
+    elif name in NUMBER_OR_TEXT:
+        text = NUMBER_OR_TEXT[name]
+    elif name in SIZES:
+        text = "str | tuple[int, int]"
+    elif name == "batch_size":
+        text = 'int | Literal["auto"]'
+    elif kind is tuple:
+        text = f"{PATH_TYPE} | Sequence[{PATH_TYPE}]" if setting.is_path else "str | Sequence[str]"
+    elif kind is Path or (kind is str and setting.is_path):
+        text = PATH_TYPE
+    return f"{text} | None" if optional else text
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+if __name__ == "__main__":
+    MODULE.write_text(render(), "utf-8")
