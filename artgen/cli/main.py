@@ -46,6 +46,7 @@ COMMAND_SUMMARIES = {
     "styles": "List the styles in your style_folder.",
     "doctor": "Check the installation: versions, devices, memory and models.",
     "config": "Show and set your default settings.",
+    "preset": "Save, list, show and remove presets: named settings for --preset.",
 }
 """Name of each command, and the first line of its help. Each command is a module of this package.
 

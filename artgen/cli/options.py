@@ -8,7 +8,7 @@ import functools
 import inspect
 import os
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,17 +23,21 @@ from artgen.spec import settings
 from artgen.spec.settings import Setting, describe_limits, options_of, type_of
 
 
-def flatten_settings(command: Callable[..., None]) -> Callable[..., None]:
+def flatten_settings(command: Callable[..., None], hidden: Collection[str] = ()) -> Callable[..., None]:
     """Return a function that Typer can run as a command: one parameter per setting of each group.
 
     A positional setting is also an option. Positional arguments are assigned, in order, to the settings whose option is
     not used. If the command defines its own arguments, settings are only options.
+
+    Args:
+        command: function with groups as parameters.
+        hidden: settings that `--help` does not contain.
     """
     groups: dict[str, type] = {
         name: hint for name, hint in typing.get_type_hints(command).items() if hint in settings.SETTING_GROUPS
     }
     has_positionals = _has_positionals(command)
-    parameters, positionals = _build_parameters(groups.values(), has_positionals=has_positionals)
+    parameters, positionals = _build_parameters(groups.values(), hidden, has_positionals=has_positionals)
 
     @functools.wraps(command)
     def run(_context: typer.Context, **values: Any) -> None:
@@ -82,7 +86,7 @@ def _is_argument(annotation: Any) -> bool:
 
 
 def _build_parameters(
-    groups: typing.Iterable[type], *, has_positionals: bool
+    groups: typing.Iterable[type], hidden: Collection[str], *, has_positionals: bool
 ) -> tuple[list[inspect.Parameter], dict[str, str]]:
     """Return the parameters for Typer, and the setting of each positional parameter."""
     arguments, options = [], []
@@ -93,7 +97,7 @@ def _build_parameters(
             if spec.positional and not has_positionals:
                 positionals[f"{name}_positional"] = name
                 arguments.append(_argument_parameter(f"{name}_positional", name, spec))
-            options.append(_option_parameter(group, name, f, spec))
+            options.append(_option_parameter(group, name, f, spec, is_hidden=name in hidden))
     return [*arguments, *options], positionals
 
 
@@ -102,7 +106,9 @@ def _argument_parameter(parameter_name: str, name: str, spec: Setting) -> inspec
     return _keyword_parameter(parameter_name, None, Annotated[str | None, info])
 
 
-def _option_parameter(group: type, name: str, field: Field[Any], spec: Setting) -> inspect.Parameter:
+def _option_parameter(
+    group: type, name: str, field: Field[Any], spec: Setting, *, is_hidden: bool
+) -> inspect.Parameter:
     kind, optional = type_of(group, name)
     # `AliasCommand` reads the variables of settings with several values.
     has_variable = not spec.per_call and kind is not tuple
@@ -119,6 +125,7 @@ def _option_parameter(group: type, name: str, field: Field[Any], spec: Setting) 
         show_default=default not in (None, "", False, True, []) and "[default: " not in text,
         envvar=_environment_variables(name, spec) if has_variable else None,
         show_envvar=False,
+        hidden=is_hidden,
     )
     return _keyword_parameter(name, default, Annotated[kind | None if optional else kind, info])
 

@@ -46,7 +46,7 @@ def parse_defaults(values: Any, keys: Keys, on_note: Callable[[str], None]) -> d
     parsed = parse_settings(values, keys, on_note)
     for name in parsed.get("unknown_fields", ()):
         raise UsageError(*unknown_setting_error(name, LINE_SETTINGS))
-    for name in {"recorded_weights", "expansion", "prompt_weights", "long_prompt"} - values.keys():
+    for name in {"recorded_preset", "recorded_weights", "expansion", "prompt_weights", "long_prompt"} - values.keys():
         parsed.pop(name, None)
     return parsed
 
@@ -55,7 +55,8 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
     """Return the settings of a job that is the record of an image. The provenance is ignored, except that of weights.
 
     The result also contains `expansion`, because the prompts of a record are final, `unknown_fields` if there are any,
-    `schema` if it is newer than `RECORD_SCHEMA`, and for a record with a setting of `PINNED_SETTINGS`
+    `schema` if it is newer than `RECORD_SCHEMA`, `recorded_preset` in place of `preset`, because the record contains
+    the settings of the preset, and for a record with a setting of `PINNED_SETTINGS`
     `recorded_weights`: pairs of the name and the value of its provenance.
     """
     ignored, task = _non_setting_keys(fields), _record_task(fields)
@@ -82,6 +83,8 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
     parsed |= _files_with_recorded_hash(parsed, fields)
     if unknown:
         parsed["unknown_fields"] = unknown
+    if "preset" in parsed:
+        parsed["recorded_preset"] = parsed.pop("preset")
     names = [f"{setting}_{part}" for setting in PINNED_SETTINGS if setting in parsed for part in WEIGHTS_PROVENANCE]
     if names:
         parsed["recorded_weights"] = tuple((name, fields.get(name)) for name in names)

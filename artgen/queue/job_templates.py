@@ -87,6 +87,8 @@ class JobTemplates:
         for setting in [name for name in PINNED_SETTINGS if f"{name}_hash" in recorded]:
             record = {setting: setting_values[setting], **recorded}
             setting_values[setting] = pinned_model(record, "Cannot use the record", _RECORDED_MODEL_HINT, setting)[0]
+        if names := setting_values.pop("recorded_preset", ()):
+            setting_values["preset"] = names
         request = build_request(task, setting_values).replace(seed=0)
         job = prepare_jobs([request], self._listener, self.model_cache, download=False)[0]
         record = to_record(job.request, job.provenance)

@@ -29,6 +29,7 @@ from artgen.queue.entries import (
 )
 from artgen.queue.job_identities import JobIdentities, prompts_text
 from artgen.queue.job_templates import JobTemplates
+from artgen.queue.line_presets import LinePresets
 from artgen.queue.plan import BatchPlan, JobTemplate, PlannedJob
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import TASKS
@@ -107,6 +108,7 @@ class Planner:
         self._identities = JobIdentities(known_fingerprints)
         self._group_ids: dict[tuple[Any, ...], int] = {}
         self._sources = PromptSources()
+        self._presets = LinePresets()
 
     def build_plan(self, entries: Iterable[Entry | LineError]) -> BatchPlan:
         """Convert every entry to jobs. The plan contains the errors of invalid entries; they are not raised.
@@ -124,7 +126,7 @@ class Planner:
                     plan.line_errors.append(entry)
                 else:
                     plan.add_entry_notes(entry)
-                    self._add_jobs_or_ignore_defaults(plan, entry, {**self._defaults, **entry.defaults})
+                    self._add_jobs_or_ignore_defaults(plan, *self._presets.apply(entry, self._defaults))
             except ArtgenError as error:
                 plan.line_errors.append(LineError(entry.source, entry.line, error))
             if len(plan.jobs) + len(plan.line_errors) > MAX_JOBS:

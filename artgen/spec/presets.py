@@ -14,7 +14,6 @@ configuration files.
 """
 
 import contextlib
-import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,10 +88,13 @@ def find_preset(name: str) -> Preset:
     found = {preset.name: preset for preset in list_presets()}
     if name in found:
         return found[name]
-    close = difflib.get_close_matches(name, found, n=3, cutoff=0.5)
-    hint = f"Similar names: {', '.join(close)}. {_LIST_HINT}" if close else _LIST_HINT
     if not found:
         hint = "There are no presets. Save one: artgen preset save portrait --steps 28"
+    else:
+        from artgen.spec.synonyms import similar_names
+
+        close = similar_names(name, list(found))
+        hint = f"Similar names: {', '.join(close)}. {_LIST_HINT}" if close else _LIST_HINT
     raise UsageError(f"Unknown preset: {describe_value(name)}.", hint)
 
 
@@ -156,7 +158,7 @@ def save_preset(name: str, values: Mapping[str, Any], *, overwrite: bool = False
         )
     if not values:
         raise UsageError("Cannot save a preset without settings.", f"artgen preset save {name} --steps 28")
-    values = _checked_values(values)
+    values = checked_values(values)
     path = presets_file()
     if name in _read_presets(path) and not overwrite:
         raise UsageError(f"The preset '{name}' exists.", "To replace it, add --overwrite.")
@@ -229,13 +231,13 @@ def _read_presets(path: Path) -> dict[str, Preset]:
 
 def _read_values(place: "_Place", name: str, values: dict[str, Any]) -> dict[str, Any]:
     try:
-        return _checked_values(settings.canonical_keys(values, _FIELDS))
+        return checked_values(settings.canonical_keys(values, _FIELDS))
     except ArtgenError as error:
         key = next((each for each in error.settings if each in values), "")
         raise place.error(name, key, error.message.rstrip("."), error.hint) from error
 
 
-def _checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
+def checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a preset with the types of their settings.
 
     Raises:
