@@ -13,9 +13,9 @@ from artgen.cli.console import print_note, print_result
 from artgen.cli.help import App
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import AliasCommand, flatten_settings
-from artgen.cli.positionals import resolve_size
 from artgen.cli.user_defaults import is_typed
 from artgen.errors import UsageError
+from artgen.jobs.size import resolve_size
 from artgen.spec.settings import (
     CanvasSettings,
     ComputeSettings,
