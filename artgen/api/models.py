@@ -17,6 +17,13 @@ from artgen.registry.model_folders import DESCRIPTIONS, OPTIONS
 MAX_README_BYTES = 1 << 20
 """Maximum number of bytes of a README that is read."""
 
+MODEL_FILE_FIELDS = (
+    "architecture", "pipeline", "family", "revision", "variant", "size_multiple", "steps", "guidance_scale",
+    "scheduler", "sigmas", "unet_channels", "latent_channels", "is_flow_matching", "max_prompt_tokens", "prediction", "source",
+    "license", "description", "notes",
+)  # fmt: skip
+"""Details of a model that are read from its files: attributes of `ResolvedModel`."""
+
 TXT2IMG_ONLY_FIELDS = ("width", "height", "steps", "guidance_scale", "scheduler", "sigmas", "latent_channels")
 """Details that only text-to-image models have."""
 
@@ -51,31 +58,31 @@ def show_model(name: str) -> ModelCard:
     """
     stored = find_stored(name)
     if stored and stored.kind != "model":
-        details = dict(stored.details) | asdict(stored_details(stored)) | {"path": str(stored.path)}
+        details = _unset_details() | stored.details | asdict(stored_details(stored)) | {"path": str(stored.path)}
         return ModelCard(name, stored.path, details, "", "")
     reference = registry.parse_reference(name)
     model_info = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
     model = registry.find_local_model(name)
     details = asdict(model_details(name, model_info)) | {"path": str(model.path) if model else None}
-    details = (dict(stored.details) if stored else {}) | details
+    details = _unset_details() | (stored.details if stored else {}) | details
     described = model
     if model is None and not model_info.builtin and reference.kind == "hub" and not cache.is_offline():
         described = registry.resolve_reference(reference, download=False)
     details |= _details_of_files(described) if described else _details_of_catalog(model_info)
     if details.get("architecture") == "pixel":
-        details = {key: value for key, value in details.items() if key not in TXT2IMG_ONLY_FIELDS}
+        details |= dict.fromkeys(TXT2IMG_ONLY_FIELDS)
     return ModelCard(
         name, model.path if model else None, details, _read_readme(model), _install_hint(reference, force=False)
     )
 
 
+def _unset_details() -> dict[str, Any]:
+    return dict.fromkeys((*MODEL_FILE_FIELDS, "included", "base"))
+
+
 def _details_of_files(model: registry.ResolvedModel) -> dict[str, Any]:
     """Return the details that the files of a model contain, on the disk or on the hub."""
-    hidden = (
-        *("name", "path", "native_size", "is_file", "remote", "files", "single_file"),
-        *("vae", "refiner", "omitted"),
-    )
-    details = {key: value for key, value in asdict(model).items() if key not in hidden}
+    details = {name: getattr(model, name) for name in MODEL_FILE_FIELDS}
     if model.remote is not None:
         details["width"], details["height"] = model.native_size
         details["download_size"] = model.remote.download_bytes

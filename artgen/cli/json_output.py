@@ -39,7 +39,8 @@ class JsonOutput:
         """Print one object: a data class or a mapping."""
         from artgen.spec.json_schema import to_json
 
-        print_json({"schema": self.number, **to_json(value)})
+        number = {"schema": self.number}
+        print_json(number | to_json(value) | number)
 
     def schema(self, command_path: str) -> dict[str, Any]:
         """Return the JSON Schema of the objects.

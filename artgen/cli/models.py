@@ -2,16 +2,17 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import typer
 
 from artgen import registry
 from artgen.api import models
-from artgen.cli.console import Reporter, print_json, print_note, print_path, print_result
+from artgen.api.model_lists import ModelDetails
+from artgen.cli.console import Reporter, print_note, print_path, print_result
 from artgen.cli.convert import convert
 from artgen.cli.help import App
+from artgen.cli.json_output import JsonOutput
 from artgen.cli.models_list import AsJson, list_models, recommend
 from artgen.cli.pull import Quiet, pull
 from artgen.errors import RefusedError, UsageError
@@ -24,7 +25,55 @@ app.command()(recommend)
 ModelName = Annotated[str, typer.Argument(help="Alias, OWNER/NAME[@REVISION], folder or .safetensors file.")]
 
 
+class ShownFields(TypedDict):
+    """Define the fields of `models show --json` besides those of `models list --json`.
+
+    Attributes:
+        path: folder or file of the model; null if it is not downloaded.
+        included: components in a single file, by diffusers' names; null for other models.
+        base: model with the components that a single file lacks; null for other models, empty if there is none.
+        version: version of a download of Civitai.
+        type: type of a download of Civitai.
+        base_model: base model of a download.
+        creator: creator of a download.
+        trigger_words: trigger words of a download.
+        page: web page of a download.
+        sha256: SHA-256 of a download.
+        kind: kind of a download, such as `lora`.
+    """
+
+    path: str | None
+    included: list[str] | None
+    base: str | None
+    version: NotRequired[Any]
+    type: NotRequired[Any]
+    base_model: NotRequired[Any]
+    creator: NotRequired[Any]
+    trigger_words: NotRequired[Any]
+    page: NotRequired[Any]
+    sha256: NotRequired[Any]
+    kind: NotRequired[Any]
+
+
+def _details_schema() -> dict[str, Any]:
+    from artgen.spec.json_schema import nullable, object_schema
+
+    listed, shown = object_schema(ModelDetails), object_schema(ShownFields)
+    of_files = object_schema(registry.ResolvedModel, models.MODEL_FILE_FIELDS)["properties"]
+    properties = {name: nullable(each) for name, each in of_files.items()} | listed["properties"] | shown["properties"]
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*listed["required"], *shown["required"], *of_files],
+    }
+
+
+SHOW_OUTPUT = JsonOutput(_details_schema, is_list=False)
+VERIFY_OUTPUT = JsonOutput(lambda: registry.FileCheck)
+
+
 @app.command()
+@SHOW_OUTPUT
 def show(name: ModelName, as_json: AsJson = False) -> None:
     """Print the details of a model: default settings, license, path, and its README.
 
@@ -44,7 +93,7 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
 
 def _print_details(details: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        print_json(details)
+        SHOW_OUTPUT.print(details)
         return
     for key, value in details.items():
         if value is not None and value is not False and value not in ("", [], ()):  # 0.0 == False
@@ -58,6 +107,7 @@ app.command()(pull)
 
 
 @app.command()
+@VERIFY_OUTPUT
 def verify(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="Models.  [default: all downloaded models]")
@@ -80,7 +130,7 @@ def verify(
         failed_checks += failed
         for check in checks if as_json else failed:
             if as_json:
-                print_json(asdict(check))
+                VERIFY_OUTPUT.print(check)
             else:
                 print_result(f"{check.model}: {check.file}: {check.detail}")
         if not as_json and not failed:

@@ -2,14 +2,14 @@
 
 import shutil
 import textwrap
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from artgen.api import model_lists
 from artgen.api.model_lists import TASKS, ModelDetails
-from artgen.cli.console import print_json, print_note, print_result
+from artgen.cli.console import print_note, print_result
+from artgen.cli.json_output import JsonOutput
 from artgen.spec.memory_budget import format_gib
 from artgen.system.counts import counted, format_bytes
 
@@ -25,6 +25,17 @@ MAX_LICENSE_COLUMNS = 36
 MIN_DESCRIPTION_COLUMNS = 24
 
 
+def _declare_recommendation() -> type:
+    from artgen.jobs.recommend import ModelRecommendation
+
+    return ModelRecommendation
+
+
+LIST_OUTPUT = JsonOutput(lambda: ModelDetails)
+RECOMMEND_OUTPUT = JsonOutput(_declare_recommendation)
+
+
+@LIST_OUTPUT
 def list_models(
     as_json: AsJson = False,
     family: Annotated[
@@ -41,7 +52,7 @@ def list_models(
     models = model_lists.list_models(family=family, task=task)
     if as_json:
         for each in models:
-            print_json(asdict(each))
+            LIST_OUTPUT.print(each)
         return
     _print_table(models)
     if any(each.on_disk and not each.complete for each in models):
@@ -72,6 +83,7 @@ def _shorten(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3].rstrip()}..."
 
 
+@RECOMMEND_OUTPUT
 def recommend(
     memory: Annotated[
         str | None,
@@ -104,7 +116,7 @@ def recommend(
     for each in results[:limit]:
         described = recommending.describe(each, machine)
         if as_json:
-            print_json(asdict(described))
+            RECOMMEND_OUTPUT.print(described)
         else:
             _print_recommendation(described)
     if unusable := recommending.unusable_models(task):

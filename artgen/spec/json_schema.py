@@ -10,7 +10,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -33,10 +33,14 @@ _JSON_TYPES: Mapping[Any, str] = {
 }
 
 
-def object_schema(cls: type) -> Schema:
+def object_schema(cls: type, fields: Collection[str] = ()) -> Schema:
     """Return the schema of the objects of a data class or of a typed dictionary.
 
     All fields of a data class are required. Objects may contain further keys, so that fields can be added.
+
+    Args:
+        cls: data class or typed dictionary.
+        fields: names of the fields of the objects; empty for all.
     """
     descriptions = field_descriptions(cls)
     if dataclasses.is_dataclass(cls):
@@ -48,8 +52,13 @@ def object_schema(cls: type) -> Schema:
     properties = {
         _key(name): type_schema(hints[name]) | ({"description": text} if (text := descriptions.get(name)) else {})
         for name in names
+        if not fields or name in fields
     }
-    return {"type": "object", "properties": properties, "required": [_key(name) for name in required]}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [_key(name) for name in required if _key(name) in properties],
+    }
 
 
 def type_schema(hint: Any) -> Schema:
@@ -84,10 +93,17 @@ def _union_schema(parts: list[Schema]) -> Schema:
     if all(part.keys() == {"type"} for part in parts):
         return {"type": [part["type"] for part in parts]}
     if len(parts) == 2 and {"type": "null"} in parts:
-        (part,) = (part for part in parts if part != {"type": "null"})
-        if isinstance(part.get("type"), str):  # Constraints such as `properties` do not apply to null.
-            return part | {"type": [part["type"], "null"]}
+        return nullable(next(part for part in parts if part != {"type": "null"}))
     return {"anyOf": parts}
+
+
+def nullable(schema: Schema) -> Schema:
+    """Return the schema of a value that fits a schema or is null."""
+    kinds = schema.get("type", [])
+    if isinstance(kinds, str):
+        kinds = [kinds]
+    found = schema | ({"type": [*kinds, "null"]} if kinds and "null" not in kinds else {})
+    return found | ({"enum": [*schema["enum"], None]} if "enum" in schema else {})
 
 
 def settings_schema(group: type) -> Schema:
@@ -133,11 +149,7 @@ def group_schema(*groups: type) -> Schema:
     for group in groups:
         for name in options_of(group):
             schema = _setting_schema(group, name)
-            if type_of(group, name)[1]:
-                schema["type"] = [schema["type"], "null"]
-                if "enum" in schema:
-                    schema["enum"].append(None)
-            properties[name] = schema
+            properties[name] = nullable(schema) if type_of(group, name)[1] else schema
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-ADDRESS = re.compile(r"https://(?:github\.com/artgen/artgen/blob|raw\.githubusercontent\.com/artgen/artgen)/main/([^#]+)")
+ADDRESS = re.compile(
+    r"https://(?:github\.com/artgen/artgen/blob|raw\.githubusercontent\.com/artgen/artgen)/main/([^#]+)"
+)
 
 
 def readme_of_the_package() -> str:
