@@ -13,7 +13,13 @@ from artgen.errors import ArtgenError, InputFileError, MemoryExhaustedError, Out
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, is_pickled_content, read_header
 from artgen.system.counts import counted
 from artgen.system.external_data import parse_json
-from artgen.system.files import nearest_existing, rename_exclusively, wrap_read_errors, wrap_write_errors
+from artgen.system.files import (
+    missing_file_error,
+    nearest_existing,
+    rename_exclusively,
+    wrap_read_errors,
+    wrap_write_errors,
+)
 from artgen.system.input_files import is_regular_file
 from artgen.system.temporary import fsync_tree, temp_folder
 
@@ -95,6 +101,8 @@ def convert_pickle(path: Path, output: Path, *, overwrite: bool = False) -> Conv
 
 
 def _check_input(path: Path) -> None:
+    if not os.path.lexists(path):
+        raise missing_file_error(path)
     if path.suffix.lower() == ".safetensors":
         if path.is_file() and is_pickled_content(path):
             raise UsageError(f"'{path}' is a Python pickle with a wrong suffix.", f"Rename it to {path.stem}.pt.")
