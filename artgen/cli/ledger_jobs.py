@@ -16,6 +16,7 @@ from artgen.cli.user_defaults import check_unused_settings, is_typed
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import no_op
 from artgen.jobs.batch_size import AutoTuneBatchSize, parse_batch_size
+from artgen.jobs.trained_words import words_note
 from artgen.queue import job_queue
 from artgen.queue.entries import Entry, LineError
 from artgen.queue.failures import changed_failures, missing_images
@@ -106,13 +107,14 @@ class LedgerJobs:
         self._check_jobs(reporter)
         _reject_selected_gpu(self.plan, self._run_settings)
         state = pending_jobs(self.plan.jobs, self.ledger, self._filter)
+        notes += [*self.plan.notes, words_note((job.request, job.template.model) for job in state.pending)]
         return RunPlan(
             [self._pending_job(job) for job in state.pending],
             partial(self._generate, state),
             lambda _: None,  # the planner checked all jobs
             len(state.jobs) + len(self.plan.line_errors),
             has_ledger=True,
-            notes=[*self.ledger.damage_notes(), *notes, *self.plan.notes, batch_summary(state, self._folder)],
+            notes=list(filter(None, [*self.ledger.damage_notes(), *notes, batch_summary(state, self._folder)])),
             failed=[
                 *(JobOutcome(line.location, error=line.error) for line in self.plan.line_errors),
                 *(_failed_outcome(job.location, record.error, record) for job, record in state.failed),

@@ -15,6 +15,7 @@ from artgen.cli.help import App
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.models_list import AsJson, list_models, recommend
 from artgen.cli.pull import Quiet, pull
+from artgen.cli.words import words
 from artgen.errors import RefusedError, UsageError
 from artgen.system.counts import counted, format_bytes
 
@@ -103,6 +104,7 @@ def _print_details(details: Mapping[str, Any], as_json: bool) -> None:
             )
 
 
+app.command()(words)
 app.command()(pull)
 
 

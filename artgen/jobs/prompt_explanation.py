@@ -12,6 +12,7 @@ from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.prompt_chunks import tokenize
 from artgen.jobs.prompt_expansion import expand_prompts, report_once
 from artgen.jobs.prompt_plan import encoded_text
+from artgen.jobs.trained_words import words_note
 from artgen.registry import ResolvedModel
 from artgen.registry.clip_tokenizer import ClipTokenizer, clip_tokenizers, embedding_sizes
 from artgen.registry.embeddings import with_placeholders
@@ -134,6 +135,7 @@ def explain_prompts(request: Txt2Img, listener: Listener, count_tokens: CountTok
     else:
         job = cast(GenerationJob, job)
         request, notes, model = cast(Txt2Img, job.request), job.notes, job.model
+        notes += tuple(filter(None, [words_note([(request, model)])]))
     explained = [
         tuple(_explain(text, request, model, count_tokens)) if text else ()
         for text in (request.prompt, request.negative_prompt)

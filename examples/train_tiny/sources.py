@@ -27,6 +27,9 @@ PACKS = (
 )
 
 
+KEYWORD_PACKAGES = ("emojilib", "emojibase-data")
+
+
 @dataclass(frozen=True)
 class Icon:
     """Represent one icon: style word, name in the pack, and SVG."""
@@ -77,16 +80,19 @@ def read_characters(raw: Path, pack: Pack) -> dict[str, str]:
     return {name: "".join(chr(int(code, 16)) for code in codes.split("-")) for codes, name in characters.items()}
 
 
-def read_synonyms(raw: Path) -> dict[str, list[str]]:
-    """Return emoji -> English keywords of emojilib and emojibase, plain words only."""
+def read_synonyms(raw: Path, *packages: str) -> dict[str, list[str]]:
+    """Return emoji -> English keywords of the packages (default: all of `KEYWORD_PACKAGES`), plain words only."""
     merged: dict[str, list[str]] = {}
-    lib = json.loads((find_package(raw, "emojilib") / "dist/emoji-en-US.json").read_text())
-    base = json.loads((find_package(raw, "emojibase-data") / "en/data.json").read_text())
-    for emoji, keywords in lib.items():
-        merged[emoji.replace("\ufe0f", "")] = [word.replace("_", " ") for word in keywords]
-    for entry in base:
-        key = entry["emoji"].replace("\ufe0f", "")
-        merged.setdefault(key, []).extend([entry["label"], *entry.get("tags", [])])
+    packages = packages or KEYWORD_PACKAGES
+    if "emojilib" in packages:
+        lib = json.loads((find_package(raw, "emojilib") / "dist/emoji-en-US.json").read_text())
+        for emoji, keywords in lib.items():
+            merged[emoji.replace("\ufe0f", "")] = [word.replace("_", " ") for word in keywords]
+    if "emojibase-data" in packages:
+        base = json.loads((find_package(raw, "emojibase-data") / "en/data.json").read_text())
+        for entry in base:
+            key = entry["emoji"].replace("\ufe0f", "")
+            merged.setdefault(key, []).extend([entry["label"], *entry.get("tags", [])])
     plain = re.compile(r"^[a-z][a-z \-']+$")
     return {
         emoji: list(dict.fromkeys(w.lower() for w in keywords if plain.match(w.lower())))

@@ -1,0 +1,50 @@
+"""Name the next step of a user who has only the bundled demonstration model: a larger model that fits the machine."""
+
+from artgen import registry
+from artgen.errors import ArtgenError
+from artgen.jobs.recommend import Machine, Recommendation, recommend, this_machine
+from artgen.registry.hub import cache
+from artgen.system.counts import format_bytes, format_duration
+
+FIRST_MODELS = frozenset({"sd15", "sd-turbo", "sdxl", "sdxl-lightning"})
+"""Models of the catalog for all kinds of prompts, with a download of at most 7 GB and without an account."""
+
+
+def next_step(task: str = "txt2img", machine: Machine | None = None) -> str:
+    """Return the sentence that names the next step: use a larger model, and download it if none is on the disk.
+
+    Args:
+        task: task that the model must support.
+        machine: device and memory; None is this machine.
+    """
+    machine = machine or this_machine()
+    models = [each for each in recommend(machine, task) if not each.info.bundled_folder] if machine else []
+    name = next((each.info.name for each in models if not each.download_bytes), None) or _own_model()
+    if name is not None:
+        return (
+            f"Next step: add `-m {name}`, a larger model on this computer. `artgen config set model {name}` makes it "
+            "the default."
+        )
+    if first := next((each for each in models if each.info.name in FIRST_MODELS), None):
+        return f"Next step: `artgen models pull {first.info.name}` downloads {_describe(first)}"
+    return "Next step: `artgen models recommend` lists larger models for this computer."
+
+
+def _describe(recommendation: Recommendation) -> str:
+    """Return the size of the download, the expected time, and the options that select the model."""
+    seconds = recommendation.seconds
+    time = "" if seconds is None else f", about {format_duration(seconds)} per image on this CPU"
+    options = recommendation.command.partition(" -m ")[2]
+    return f"a larger model ({format_bytes(recommendation.download_bytes)}{time}). Then add `-m {options}`."
+
+
+def _own_model() -> str | None:
+    """Return a model of the hub's cache or of the model folders that is not in the catalog; None if there is none."""
+    try:
+        for repo in cache.cached_repositories():
+            if cache.is_diffusers_model(repo) and registry.find_local_model(repo) is not None:
+                return repo
+        return next((file.path.stem for file in registry.iter_model_files("model") if not file.is_pickle), None)
+    except ArtgenError:
+        return None
+
