@@ -9,6 +9,9 @@ from artgen.system.counts import format_bytes, format_duration
 FIRST_MODELS = frozenset({"sd15", "sd-turbo", "sdxl", "sdxl-lightning"})
 """Models of the catalog for all kinds of prompts, with a download of at most 7 GB and without an account."""
 
+MAX_SECONDS = 180.0
+"""Time of an image on the CPU above which a quicker model is suggested."""
+
 
 def next_step(task: str = "txt2img", machine: Machine | None = None) -> str:
     """Return the sentence that names the next step: use a larger model, and download it if none is on the disk.
@@ -25,7 +28,10 @@ def next_step(task: str = "txt2img", machine: Machine | None = None) -> str:
             f"Next step: add `-m {name}`, a larger model on this computer. `artgen config set model {name}` makes it "
             "the default."
         )
-    if first := next((each for each in models if each.info.name in FIRST_MODELS), None):
+    first_models = [each for each in models if each.info.name in FIRST_MODELS]
+    if first_models:
+        quick = (each for each in first_models if (each.seconds or 0) <= MAX_SECONDS)
+        first = next(quick, min(first_models, key=lambda each: each.seconds or 0))
         return f"Next step: `artgen models pull {first.info.name}` downloads {_describe(first)}"
     return "Next step: `artgen models recommend` lists larger models for this computer."
 
@@ -47,4 +53,3 @@ def _own_model() -> str | None:
         return next((file.path.stem for file in registry.iter_model_files("model") if not file.is_pickle), None)
     except ArtgenError:
         return None
-

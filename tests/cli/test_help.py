@@ -28,7 +28,7 @@ from artgen.spec.settings import SETTING_GROUPS, ModelFolders
 SNAPSHOT_FOLDER = Path(__file__).parents[1] / "help"
 WIDTH = 100
 SUBCOMMANDS = {
-    "models": ("list", "recommend", "show", "pull", "verify", "convert", "alias", "remove", "path"),
+    "models": ("list", "recommend", "show", "words", "pull", "verify", "convert", "alias", "remove", "path"),
     "batch": ("run", "status", "verify"),
     "config": ("show", "set", "path"),
 }
