@@ -15,6 +15,7 @@ from artgen.jobs.batch_size import BatchSizePolicy, parse_batch_size
 from artgen.jobs.job import Job
 from artgen.jobs.notes import job_notes
 from artgen.jobs.prepare import PrepareJobs, prepare_jobs
+from artgen.jobs.trained_words import words_note
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
 from artgen.spec.seeds import expand_seeds
@@ -112,6 +113,8 @@ def run_requests(
                 checks.check_frames(options.frames, job)
             for text in job_notes(job):
                 listener.add_note(text)
+        if text := words_note((job.request, getattr(job, "model", None)) for job in jobs):
+            listener.add_note(text)
         with ENGINE_LOCK:
             from artgen.engine import fast_import
 
