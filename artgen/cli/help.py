@@ -3,8 +3,9 @@
 Typer's formatter imports rich, which takes longer than the rest of the start of a command.
 """
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from artgen.cli.arguments import check_arguments
 from artgen.cli.console import print_text, styled
 from artgen.cli.json_output import json_output, print_schema
 from artgen.system.terminal import printable
@@ -79,6 +81,25 @@ def _eager_parameter(option: EagerOption) -> TyperOption:
     )
 
 
+_CLICK_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""The class of all usage errors of Typer, which exports only its subclass `BadParameter`."""
+
+
+@contextlib.contextmanager
+def _convert_usage_errors(context: Any, args: list[str]) -> Iterator[None]:
+    """Convert the usage errors of Typer to those of artgen.
+
+    Raises:
+        UsageError: the arguments do not fit the command.
+    """
+    try:
+        yield
+    except _CLICK_USAGE_ERROR as error:
+        from artgen.cli.usage_errors import convert_error
+
+        raise convert_error(error, context, args) from None
+
+
 class PlainHelpMixin:
     """Format the help of a command or a command group."""
 
@@ -117,7 +138,18 @@ class Command(PlainHelpMixin, TyperCommand):
     """Represent one command. Underscores and dashes are equivalent in the names of its options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, self._with_dashes(args))
+        args = self._with_dashes(args)
+        if ctx.resilient_parsing:  # completion
+            return super().parse_args(ctx, args)
+        check_arguments(self.get_params(ctx), args)
+        ctx.allow_extra_args = True
+        with _convert_usage_errors(ctx, args):
+            extra = super().parse_args(ctx, list(args))
+        if extra:
+            from artgen.cli.usage_errors import extra_arguments_error
+
+            raise extra_arguments_error(ctx, extra, args)
+        return extra
 
     def known_flags(self) -> set[str]:
         """Return the names of the options, without `--help`."""
@@ -138,7 +170,40 @@ class Command(PlainHelpMixin, TyperCommand):
 
 
 class Group(PlainHelpMixin, TyperGroup):
-    """Represent a command group."""
+    """Represent a command group. Without arguments, it prints its help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            self.get_help(ctx)
+            ctx.exit()
+        with _convert_usage_errors(ctx, args):
+            return super().parse_args(ctx, list(args))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command, and its arguments. `help COMMAND` is `COMMAND --help`."""
+        if ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        commands = self.list_commands(ctx)
+        if args[0] == "help" and "help" not in commands:
+            words = [word for word in args[1:] if word != "help"]
+            if not any(not word.startswith("-") for word in words):
+                self.get_help(ctx)
+                ctx.exit()
+            has_option = any(word.startswith("-") for word in words)
+            return self.resolve_command(ctx, words if has_option else [*words, "--help"])
+        if args[0] not in commands:
+            return self.resolve_unknown(ctx, args, commands)
+        return super().resolve_command(ctx, args)
+
+    def resolve_unknown(self, ctx: Any, args: list[str], commands: list[str]) -> Any:
+        """Refuse a command that the group does not have.
+
+        Raises:
+            UsageError: always. The hint has the meaning of the word or similar commands.
+        """
+        from artgen.cli.usage_errors import unknown_command_error
+
+        raise unknown_command_error(args[0], ctx, commands)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         super().format_options(ctx, formatter)

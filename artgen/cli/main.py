@@ -21,7 +21,7 @@ from artgen.cli.console import (
 )
 from artgen.cli.help import App, Group, write_section
 from artgen.cli.interrupts import EXIT_INTERRUPTED, OutputClosed
-from artgen.errors import ArtgenError, InputFileError, OutputError, UsageError
+from artgen.errors import ArtgenError, InputFileError, OutputError
 from artgen.system import process
 from artgen.system.files import WRITE_HINT
 
@@ -68,14 +68,13 @@ class ArtgenGroup(Group):
         interrupts.restore_sigint()  # from now on, Ctrl-C may interrupt work in progress
         return command
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] not in COMMAND_SUMMARIES:
-            import difflib
+    def resolve_unknown(self, ctx: Any, args: list[str], commands: list[str]) -> Any:
+        """Run `version`; run `txt2img` for a prompt without a command; refuse other unknown commands."""
+        if args == ["version"]:
+            _print_version(requested=True)
+        from artgen.cli.unknown_commands import txt2img_arguments
 
-            close = difflib.get_close_matches(args[0], COMMAND_SUMMARIES, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"Commands: {', '.join(COMMAND_SUMMARIES)}."
-            raise UsageError(f"Unknown command '{args[0]}'.", hint)
-        return super().resolve_command(ctx, args)
+        return self.resolve_command(ctx, ["txt2img", *txt2img_arguments(ctx, args, commands)])
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         write_section(formatter, "Commands", list(COMMAND_SUMMARIES.items()))
@@ -97,11 +96,6 @@ def _handle_errors() -> Iterator[None]:
     except ArtgenError as error:
         print_error(error)
         raise typer.Exit(error.exit_code) from error
-    except _CLICK_USAGE_ERROR as error:
-        if message := error.format_message():  # empty if the help was printed instead
-            command = error.ctx.command_path if error.ctx else "artgen"
-            print_error(UsageError(f"{message.rstrip('.')}.", f"Run `{command} --help` for all options."))
-        raise typer.Exit(UsageError.exit_code) from None
     except OutputClosed:
         raise typer.Exit(EXIT_OUTPUT_CLOSED) from None
     except OSError as error:
@@ -152,9 +146,6 @@ _TEMPORARY_HINT = "Free disk space, or set TMPDIR to a writable folder."
 
 _UNUSABLE_NAME_ERRNOS = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
 """Errors of a name over 255 bytes, of a path over 4,096 bytes and of a loop of links."""
-
-_CLICK_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
-"""The class of all usage errors of Typer, which exports only its subclass `BadParameter`."""
 
 
 def load_command(name: str) -> Any:

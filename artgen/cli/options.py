@@ -265,6 +265,10 @@ class AliasCommand(Command):
     def known_flags(self) -> set[str]:
         return super().known_flags() | _flag_aliases().keys()
 
+    def flag_aliases(self) -> dict[str, str]:
+        """Return the option of each hidden alias, also of aliases of other commands."""
+        return _flag_aliases()
+
     def _without_aliases(self, args: Sequence[str]) -> list[str]:
         """Replace aliases with the current names. Switches such as `--full` become `--mode=full`, at the end."""
         own = super().known_flags()

@@ -1,6 +1,5 @@
 """Parse a line of a `.txt` prompt file: a prompt, then options as on the command line or of another tool."""
 
-import difflib
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -119,10 +118,13 @@ class _Line:
                 _check_switch(option, value_text)
                 self._store(name, switch)
         else:
-            known = [*option_flags(), *self._dialect.settings]
-            similar = difflib.get_close_matches(flag.casefold(), known, n=3)
-            hint = f"Similar options: {', '.join(similar)}." if similar else "`artgen batch --help` lists the options."
-            raise UsageError(f"Cannot use the option {describe_value(option.typed)}: it is unknown.", hint)
+            from artgen.spec.synonyms import option_hint
+
+            hint = option_hint(flag, [*option_flags(), *self._dialect.settings])
+            raise UsageError(
+                f"Cannot use the option {describe_value(option.typed)}: it is unknown.",
+                hint or "`artgen batch --help` lists the options.",
+            )
 
     def finish(self) -> dict[str, Any]:
         """Return the settings, and give the notes about options of other tools."""

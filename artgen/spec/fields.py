@@ -225,12 +225,11 @@ def _check_limits(name: str, value: Any, setting: Setting) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{name} must be a finite number, not {value}.", describe_limits(setting))
     if setting.choices and value not in setting.choices:
-        import difflib
+        from artgen.spec.synonyms import value_hint
 
-        close = difflib.get_close_matches(str(value), setting.choices, n=1)
         raise UsageError(
             f"{name} must be one of {', '.join(setting.choices)}, not {describe_value(value)}.",
-            f"Did you mean {close[0]}?" if close else "",
+            value_hint(name, value, setting.choices),
         )
     too_small = setting.minimum is not None and value < setting.minimum
     too_large = setting.maximum is not None and value > setting.maximum
@@ -245,12 +244,11 @@ def describe_limits(setting: Setting) -> str:
     return f"{setting.minimum:,} to {setting.maximum:,}"
 
 
-def unknown_setting_error(name: str, known_names: Mapping[str, object] | typing.Iterable[str]) -> tuple[str, str]:
-    """Return the message and the hint for a setting name that does not exist."""
-    import difflib
+def unknown_setting_error(name: str, known_names: typing.Iterable[str], task: str = "") -> tuple[str, str]:
+    """Return the message and the hint for a setting name that does not exist, or that `task` does not have."""
+    from artgen.spec.synonyms import option_hint
 
-    close = difflib.get_close_matches(name.replace("-", "_"), list(known_names), n=3)
-    return f"Unknown setting: '{name}'.", f"Similar names: {', '.join(close)}." if close else ""
+    return f"Unknown setting: '{name}'.", option_hint(name, known_names, task)
 
 
 def describe_value(value: object) -> str:

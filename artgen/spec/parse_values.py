@@ -35,7 +35,7 @@ def parse_value(group: type, name: str, text: str) -> Any:
         UsageError: the setting does not exist, or the text has another type.
     """
     if name not in options_of(group):
-        raise UsageError(*unknown_setting_error(name, options_of(group)))
+        raise UsageError(*unknown_setting_error(name, options_of(group), getattr(group, "task", "")))
     kind, optional = type_of(group, name)
     text = canonical_value(settings_of(group)[name], text)
     if optional and text == "":

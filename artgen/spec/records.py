@@ -148,7 +148,7 @@ def from_record(record: Mapping[str, Any]) -> Request:
         elif name in PROVENANCE_FIELDS:
             check_provenance(name, value)
         elif "artgen" not in record:
-            raise UsageError(*unknown_setting_error(name, known))
+            raise UsageError(*unknown_setting_error(name, known, task))
     if task == "outpaint" and "artgen" in record and recorded_schema(record) is None:
         values.setdefault("feather", 0)  # The default before the records had a schema number.
     if "artgen" in record and "prompt" in known:

@@ -54,8 +54,11 @@ def _parse_seeds(text: str, random_seed: Callable[[], int]) -> list[int]:
             continue
         match = re.fullmatch(r"\s*(\d{1,20})(?:\s*-\s*(\d{1,20}))?\s*", part, re.ASCII)
         if match is None:
+            from artgen.spec.synonyms import value_hint
+
             raise UsageError(
-                f"--seed must be a whole number up to 2^64-1, a list 1,2,5-8 or -1, not {describe_value(text)}."
+                f"--seed must be a whole number up to 2^64-1, a list 1,2,5-8 or -1, not {describe_value(text)}.",
+                value_hint("seed", text) or "-1 selects a random seed.",
             )
         first = int(match[1])
         last = int(match[2] or first)

@@ -18,16 +18,19 @@ MAX_NAME_CHARS = 60
 """Limit of a name that is compared. Every name of artgen is shorter."""
 
 
-def option_hint(name: str, known_names: Iterable[str] | Mapping[str, str], command: str = "") -> str:
+def option_hint(
+    name: str, known_names: Iterable[str], command: str = "", *, canonical_names: Mapping[str, str] | None = None
+) -> str:
     """Return a hint for an unknown option, key or keyword: a synonym, else similar names; empty if there are none.
 
     Args:
         name: name as typed: `--cfg`, `Cfg Scale`, `num_inference_steps`.
         known_names: names that are valid in its place: options (`--steps`) or settings (`steps`), which determine the
-            form of the hint. A mapping gives the name to show for each, for hidden aliases.
+            form of the hint.
         command: command or task that does not know the name, for a setting that other commands take.
+        canonical_names: name to show for each known name that is a hidden alias.
     """
-    shown = _shown_names(known_names)
+    shown = {name: (canonical_names or {}).get(name, name) for name in known_names}
     is_flag = any(each.startswith("--") for each in shown)
     word = _folded(name)
     if not word or len(name) > MAX_NAME_CHARS:
@@ -40,10 +43,12 @@ def option_hint(name: str, known_names: Iterable[str] | Mapping[str, str], comma
         return _synonym_hint(meaning, shown, command, is_flag=is_flag)
     if meaning is None and (other := _other_commands_hint(word, command, is_flag=is_flag)):
         return other
-    close = similar_names(name, shown)
+    close = similar_names(name, shown, shown)
     if meaning is None and not close:
-        negated = _option_words().get(word.removeprefix("disable").removeprefix("no"))
-        meaning = negated if isinstance(negated, UnsupportedRow) else None
+        negated = _option_words().get(word.removeprefix("disable").removeprefix("enable").removeprefix("no"))
+        meaning = negated if isinstance(negated, UnsupportedRow) else _misspelled(word)
+    if isinstance(meaning, OptionRow):
+        return _synonym_hint(meaning, shown, command, is_flag=is_flag)
     if meaning is not None:
         return f"{meaning.feature} is not supported. {meaning.alternative}"
     return _did_you_mean(close)
@@ -67,8 +72,11 @@ def command_hint(name: str, known_names: Iterable[str], group: str = "") -> str:
     for row in COMMAND_ROWS:
         if row.group == group and word in row.words.split():
             return row.hint
-    close = similar_names(name, known)
-    return f"Did you mean {_listed([repr(each) for each in close])}?" if close else ""
+    if close := similar_names(name, known):
+        return f"Did you mean {_listed([repr(each) for each in close])}?"
+    words = {each: row.hint for row in COMMAND_ROWS if row.group == group for each in row.words.split()}
+    misspelled = _nearest_word(word, words)
+    return words[misspelled] if misspelled else ""
 
 
 def value_hint(setting: str, value: object, choices: Iterable[str] = ()) -> str:
@@ -86,7 +94,7 @@ def value_hint(setting: str, value: object, choices: Iterable[str] = ()) -> str:
     return _did_you_mean(similar_names(str(value), choices))
 
 
-def similar_names(name: str, known_names: Iterable[str] | Mapping[str, str]) -> list[str]:
+def similar_names(name: str, known_names: Iterable[str], canonical_names: Mapping[str, str] | None = None) -> list[str]:
     """Return at most `MAX_SUGGESTIONS` names that are spelled like `name`, best first.
 
     Two names are similar if few letters differ, in the name or in its words in another order, or if `name` consists of
@@ -96,7 +104,8 @@ def similar_names(name: str, known_names: Iterable[str] | Mapping[str, str]) -> 
         return []
     word, parts = _folded(name), _parts(name)
     found: dict[str, tuple[int, int]] = {}
-    for known, shown in _shown_names(known_names).items():
+    for known in known_names:
+        shown = (canonical_names or {}).get(known, known)
         score = _score(word, parts, _folded(known), _parts(known))
         if score is not None and score < found.get(shown, (9, 0)):
             found[shown] = score
@@ -138,6 +147,17 @@ def _distance(first: str, second: str, limit: int) -> int | None:
     return row[-1] if row[-1] <= limit else None
 
 
+def _misspelled(word: str) -> OptionRow | UnsupportedRow | None:
+    """Return the meaning of a misspelled word of another tool."""
+    return _option_words().get(_nearest_word(word, _option_words()))
+
+
+def _nearest_word(word: str, words: Iterable[str]) -> str:
+    """Return a word that differs by one letter or two exchanged letters; empty if there is none."""
+    near = (each for each in words if len(each) > 3 and _distance(word, each, 1) is not None)
+    return next(near, "") if len(word) > 3 else ""
+
+
 def _synonym_hint(row: OptionRow, shown: Mapping[str, str], command: str, *, is_flag: bool) -> str:
     name, separator, value = row.setting.partition("=")
     word = _folded(name)
@@ -166,10 +186,6 @@ def _other_commands_hint(word: str, command: str, *, is_flag: bool) -> str:
                 verb = "takes" if len(tasks) == 1 else "take"
                 return f"{_listed(tasks, 'and')} {verb} {typed}, and {command} does not."
     return ""
-
-
-def _shown_names(names: Iterable[str] | Mapping[str, str]) -> Mapping[str, str]:
-    return names if isinstance(names, Mapping) else {name: name for name in names}
 
 
 @cache

@@ -1,0 +1,74 @@
+"""Walk the arguments of a command line, and refuse arguments that the parser would misread."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from artgen.errors import UsageError
+
+_WORD_AFTER_ONE_DASH = re.compile(r"-[A-Za-z][A-Za-z_-]{2,}")
+
+
+class Argument(NamedTuple):
+    """Represent one argument: its text, and whether it is an option, the value of an option or positional."""
+
+    text: str
+    kind: Literal["option", "value", "positional"]
+
+
+def iter_arguments(parameters: Sequence[Any], args: Sequence[str]) -> Iterator[Argument]:
+    """Yield the arguments of a command, without `--`.
+
+    Args:
+        parameters: parameters of the command.
+        args: arguments without hidden aliases.
+    """
+    with_value = flags_with_value(parameters)
+    remaining = list(args)
+    while remaining:
+        text = remaining.pop(0)
+        if text == "--":
+            yield from (Argument(each, "positional") for each in remaining)
+            return
+        if not text.startswith("-") or text == "-":
+            yield Argument(text, "positional")
+            continue
+        yield Argument(text, "option")
+        if text in with_value and remaining:
+            yield Argument(remaining.pop(0), "value")
+
+
+def flags_with_value(parameters: Sequence[Any]) -> frozenset[str]:
+    """Return the names of the options that take a value."""
+    return frozenset(
+        flag
+        for parameter in parameters
+        if parameter.param_type_name == "option" and not parameter.is_flag
+        for flag in parameter.opts
+    )
+
+
+def check_arguments(parameters: Sequence[Any], args: Sequence[str]) -> None:
+    """Refuse an option in place of a value (`-o --steps 5`), and one dash in place of two (`-prompt fox`).
+
+    The parser would use `--steps` as the value of `-o`, and `rompt` as the value of `-p`.
+
+    Raises:
+        UsageError: see above.
+    """
+    flags = {flag for each in parameters for flag in (*each.opts, *each.secondary_opts) if flag.startswith("--")}
+    option = ""
+    for text, kind in iter_arguments(parameters, args):
+        name = text.partition("=")[0]
+        if kind == "option" and _WORD_AFTER_ONE_DASH.fullmatch(name) and f"-{name}".replace("_", "-") in flags:
+            raise UsageError(
+                f"Cannot use '{name}': the name of a long option begins with two dashes.",
+                f"Did you mean -{text.replace('_', '-')}?",
+            )
+        if kind == "value" and name in flags:
+            long = next(max(each.opts, key=len) for each in parameters if option in each.opts)
+            raise UsageError(
+                f"Cannot use '{option}' without a value: the option '{name}' follows.",
+                f"To use this text as the value: {long}={text}",
+            )
+        option = text

@@ -1,0 +1,91 @@
+"""Interpret a first argument that is not a command: a prompt, a file, or a word of another tool.
+
+Import this module only if the first argument is not a command.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from artgen.cli.console import print_note
+from artgen.cli.usage_errors import command_line, unknown_command_error
+from artgen.errors import UsageError
+from artgen.images import IMAGE_SUFFIXES
+from artgen.spec.prompt_checks import excerpt
+from artgen.spec.synonyms import command_hint, similar_names
+
+PROMPT_FILE_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml"})
+
+
+def txt2img_arguments(context: Any, args: Sequence[str], commands: Sequence[str]) -> list[str]:
+    """Return the arguments of `txt2img` if the first argument is a prompt, and print a note.
+
+    A text with a space, or with letters or punctuation that no command has, is a prompt, unless it begins with a
+    command. One plain word is never a prompt, because it may be a misspelled command.
+
+    Raises:
+        UsageError: the first argument is not a prompt.
+    """
+    text = args[0]
+    words = text.split()
+    if _is_file(text):
+        raise UsageError(f"Unknown command '{text}'.", _file_hint(text))
+    if not words or not _is_prompt(text):
+        raise _unknown_error(context, args, commands)
+    command = _first_command(words[0], commands)
+    if command:
+        others = command_line(f"artgen {command}", text.split()[1:]) or f"artgen {command}"
+        raise UsageError(
+            f"Cannot run '{excerpt(text)}': it begins with the command '{command}'.",
+            f"To run the command: {others}. To generate an image: {command_line('artgen txt2img', args)}",
+        )
+    if not {"-q", "--quiet"} & set(args):
+        print_note(f"Running artgen txt2img with the prompt '{excerpt(text)}'.")
+    return list(args)
+
+
+def _is_prompt(text: str) -> bool:
+    return any(
+        letter.isspace() or not (letter.isascii() and (letter.isalnum() or letter in "-_./\\")) for letter in text
+    )
+
+
+def _first_command(word: str, commands: Sequence[str]) -> str:
+    """Return the command that a text begins with, which may be misspelled if no other word is like it: `txt2im`."""
+    if word in commands:
+        return word
+    has_digit = any(letter.isdecimal() for letter in word)
+    return next(iter(similar_names(word, commands)), "") if has_digit else ""
+
+
+def _is_file(text: str) -> bool:
+    try:
+        suffix = Path(text).suffix.lower()
+        return os.path.lexists(text) or (suffix in IMAGE_SUFFIXES | PROMPT_FILE_SUFFIXES and len(text.split()) == 1)
+    except (OSError, ValueError):
+        return False
+
+
+def _file_hint(text: str) -> str:
+    suffix = Path(text).suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        change = command_line("artgen img2img", [text, "a blue fox"])
+        return f"To print the settings of the image: {command_line('artgen info', [text])}. To change it: {change}"
+    if suffix in PROMPT_FILE_SUFFIXES:
+        return f"To generate the images of a prompt file: {command_line('artgen batch', [text])}"
+    return "`artgen --help` lists the commands."
+
+
+def _unknown_error(context: Any, args: Sequence[str], commands: Sequence[str]) -> UsageError:
+    """Return the error for a word that is not a command. The hint for a word such as `draw` contains the prompt."""
+    error = unknown_command_error(args[0], context, commands)
+    hint = command_hint(args[0], commands)
+    count = next((i for i, each in enumerate(args) if each.startswith("-")), len(args))
+    if "run `artgen txt2img" in hint and count > 1:
+        typed = command_line("artgen txt2img", [" ".join(args[1:count]), *args[count:]])
+        return UsageError(error.message, f"To generate an image: {typed}") if typed else error
+    if hint or not args[0].isprintable():
+        return error
+    typed = command_line("artgen txt2img", [" ".join(args[:count]), *args[count:]])
+    return UsageError(error.message, f"`artgen --help` lists the commands. To generate an image: {typed}")
