@@ -17,8 +17,12 @@ def run() -> None:
         raise SystemExit(130) from None
     with process.paused_gc():
         from artgen.cli.main import run as main
+        from artgen.cli.status_line import status_line
     with process.fast_exit():
-        main()
+        try:
+            main()
+        finally:
+            status_line.close()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import AliasCommand, flatten_settings
 from artgen.cli.progress_batch import format_rate
 from artgen.cli.record_output import image_output
+from artgen.cli.status_line import status_line
 from artgen.errors import InputFileError, RefusedError, UsageError
 from artgen.spec.settings import (
     BatchRunSettings,
@@ -37,6 +38,7 @@ from artgen.spec.settings import (
     SizeSettings,
 )
 from artgen.system.counts import counted, format_duration
+from artgen.system.input_files import is_stdin
 
 if TYPE_CHECKING:
     from artgen.queue.entries import Entry, LineError
@@ -96,6 +98,8 @@ def run(
 
     artgen batch prompts.txt -o images/
     """
+    if not report.quiet and not any(map(is_stdin, files)):
+        status_line.start()
     from artgen.cli.batch_entries import batch_folder, batch_name, non_default_settings
     from artgen.cli.ledger_jobs import LedgerJobs
     from artgen.cli.run_requests import run_requests

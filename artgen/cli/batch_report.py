@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from artgen.cli.console import print_error, print_note
+from artgen.cli.load_times import LoadTimes
 from artgen.cli.run_requests import MAX_LISTED_ERRORS
 from artgen.errors import ArtgenError, UsageError
 from artgen.queue.job_queue import RunState
@@ -53,5 +54,6 @@ def batch_summary(state: RunState, folder: Path) -> str:
     if state.num_completed or state.failed:
         parts.append(f"{len(state.pending):,} to generate")
     if state.pending and (seconds := Timings().estimate_seconds(state.pending)) is not None:
+        seconds += LoadTimes(state.pending[0].request).remaining_seconds() or 0.0
         parts.append(f"about {format_duration(seconds)} on this machine")
     return f"{', '.join(parts)}."

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from artgen.cli.interrupts import DeferredSigint, OutputClosed
+from artgen.cli.status_line import status_line
 from artgen.errors import ArtgenError, OutputError
 from artgen.events import (
     CheckingImages,
@@ -31,8 +32,10 @@ from artgen.events import (
     Notice,
     PlanNote,
     StepEvent,
+    WaitingForOthers,
 )
-from artgen.system.terminal import printable, printable_message, printable_path
+from artgen.system import process
+from artgen.system.terminal import has_styles, is_terminal, printable, printable_message, printable_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +73,7 @@ def print_text(text: str) -> None:
 
 
 def _write_stdout(text: str) -> None:
-    with _open_stdout() as stream:
+    with status_line.hidden(), _open_stdout() as stream:
         try:
             stream.write(text)
         except UnicodeEncodeError:
@@ -124,10 +127,10 @@ def is_output_closed() -> bool:
     return any(stream in _closed_streams for stream in (sys.stdout, sys.stderr) if stream is not None)
 
 
-def print_note(text: str) -> None:
-    """Print one line to stderr."""
+def print_note(text: str, end: str = "\n") -> None:
+    """Print one line to stderr. With another `end`, the caller continues the line."""
     try:
-        _write_stderr(styled(sys.stderr, printable_message(text), dim=True))
+        _write_stderr(styled(sys.stderr, printable_message(text), dim=True), end)
     except OSError as error:  # the note cannot be reported elsewhere
         _discard_stream(sys.stderr, error)
 
@@ -149,6 +152,7 @@ def note_unreadable_files() -> None:
 
 def print_error(error: ArtgenError) -> None:
     """Print an error and its hint to stderr."""
+    status_line.close()
     with contextlib.suppress(OSError):  # the exit code still reports the error
         _write_stderr(styled(sys.stderr, "error: ", fg="red", bold=True) + printable_message(error.message))
         if error.hint:
@@ -156,22 +160,27 @@ def print_error(error: ArtgenError) -> None:
     discard_broken_streams()
 
 
-def _write_stderr(line: str) -> None:
+def _write_stderr(line: str, end: str = "\n") -> None:
     # Without rich, whose import would delay error messages. An active rich progress bar prints the line above itself.
     if sys.stderr is not None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        with status_line.hidden():
+            sys.stderr.write(line + end)
+            sys.stderr.flush()
 
 
 def styled(stream: TextIO, text: str, **style: Any) -> str:
     """Return the text with styles for a terminal. NO_COLOR and TERM=dumb disable styles."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal(stream)
-    return text if plain else typer.style(text, **style)
+    return typer.style(text, **style) if has_styles(stream) else text
 
 
-def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a stream is open and connected to a terminal."""
-    return stream is not None and stream.isatty()
+def shares_terminal() -> bool:
+    """Return whether stdout and stderr are the same terminal: the user sees both as one text."""
+    try:
+        return is_terminal(sys.stdout) and os.path.samestat(
+            os.fstat(sys.stdout.fileno()), os.fstat(sys.stderr.fileno())
+        )
+    except (OSError, ValueError, AttributeError):  # a stream is closed or is not a file
+        return False
 
 
 @cache
@@ -192,10 +201,21 @@ def stderr_console() -> "Console":
 class Reporter:
     """Show the events of the engine as progress on stderr. Use it as a context manager around the work.
 
-    An event raises KeyboardInterrupt after Ctrl-C, and OutputClosed if the reader of the output closed the pipe.
+    An event raises KeyboardInterrupt after Ctrl-C, and OutputClosed if the reader of the output closed the pipe. Before
+    the first step, Ctrl-C ends the process at once.
+
+    Attributes:
+        loading_seconds: seconds from the start of the process to the end of the first step; None before.
     """
 
     def __init__(self, quiet: bool, verbose: bool = False) -> None:
+        """Create a display.
+
+        Args:
+            quiet: show nothing.
+            verbose: also print what is loaded and which choices were made.
+        """
+        self.loading_seconds: float | None = None
         self._quiet = quiet
         self._verbose = verbose
         self._progress: Progress | None = None
@@ -205,14 +225,18 @@ class Reporter:
 
     def __enter__(self) -> "Reporter":
         self._interrupts.__enter__()
+        self._interrupts.set_exit_at_once(True)
+        if not self._quiet:
+            status_line.start()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.close()
+        status_line.close()
         self._interrupts.__exit__(*error)
 
     def __call__(self, event: Event) -> None:
-        self._stop_if_requested()
+        self._note_progress(event)
         if self._quiet:
             return
         match event:
@@ -242,6 +266,20 @@ class Reporter:
             case _:
                 pass
 
+    def _note_progress(self, event: Event) -> None:
+        """Stop if requested. From the first step on, results can be lost, so Ctrl-C no longer ends the process at once.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed, or the reader of the output closed the pipe.
+        """
+        self._stop_if_requested()
+        if isinstance(event, StepEvent | Decoding) and self.loading_seconds is None:
+            self.loading_seconds = process.elapsed_seconds()
+        if isinstance(event, StepEvent | Decoding | Downloading | WaitingForOthers):
+            self._interrupts.set_exit_at_once(False)
+        elif isinstance(event, Loading) and self.loading_seconds is None:
+            self._interrupts.set_exit_at_once(True)
+
     def _stop_if_requested(self) -> None:
         self._interrupts.raise_if_interrupted()
         if is_output_closed():
@@ -255,6 +293,7 @@ class Reporter:
 
     def show_saving(self) -> None:
         """Show that an image is being written."""
+        self._interrupts.set_exit_at_once(False)
         if not self._quiet:
             self._show_progress("saving", 0, None, "")
 
@@ -265,6 +304,7 @@ class Reporter:
             from artgen.cli.progress_bars import create_progress_bars
 
             self._progress = create_progress_bars(stderr_console())
+            status_line.close()
             self._progress.start()
             self._task_id = None
         description = printable(activity)

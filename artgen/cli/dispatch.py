@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from artgen.cli.console import discard_note, print_note
 from artgen.cli.positionals import check_stdin_uses
 from artgen.cli.run_requests import OutputOptions, run_requests
+from artgen.cli.status_line import status_line
 from artgen.errors import UsageError
 from artgen.spec.settings import CombinationSettings, RunSettings, SeriesSettings, SweepSettings, options_of
 from artgen.system.files import missing_file_error
@@ -47,6 +48,8 @@ def dispatch(
     for path in image_paths:
         if not is_stdin(path) and not os.path.lexists(path):  # before the modules that read images are imported
             raise missing_file_error(path)
+    if not options.report.quiet:
+        status_line.start()
     if needs_batch(image_paths, sweep) or combination.combinatorial:
         dispatch_batch(request_type.task, (*groups, combination), image_paths, series, sweep, options)
         return

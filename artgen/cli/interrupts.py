@@ -1,17 +1,23 @@
-"""Handle Ctrl-C: exit during startup; afterwards stop at the next step, or exit on the second Ctrl-C."""
+"""Handle Ctrl-C: exit during startup and loading; afterwards stop at the next step, or exit on the second Ctrl-C."""
 
 import contextlib
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from artgen.system import process, temporary
+from artgen.system.terminal import has_styles
 
 EXIT_INTERRUPTED = 130
 
 _EXIT_MESSAGE = b"error: Interrupted.\n"
 _STOPPING_MESSAGE = b"\nStopping after this step. Press Ctrl-C again to exit now.\n"
-_SHOW_CURSOR = b"\x1b[?25h"
+_SHOW_CURSOR = b"\x1b[?25h"  # a progress display hides the cursor
+_ERASE_LINE = b"\r\x1b[2K"
 
 
 def exit_on_sigint() -> None:
@@ -43,15 +49,20 @@ class DeferredSigint:
 
     def __init__(self) -> None:
         self._interrupted = False
+        self._exits_at_once = False
         self._previous_handler: Any = None
+        self._watcher: _SignalWatcher | None = None
 
     def __enter__(self) -> "DeferredSigint":
         self._previous_handler = signal.getsignal(signal.SIGINT)
         if self._previous_handler is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._on_sigint)
+            self._watcher = _SignalWatcher(self._exit_if_idle)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
         signal.signal(signal.SIGINT, self._previous_handler)
 
     @property
@@ -59,18 +70,68 @@ class DeferredSigint:
         """Return whether Ctrl-C was pressed."""
         return self._interrupted
 
+    def set_exit_at_once(self, value: bool) -> None:
+        """Set whether Ctrl-C ends the process at once, because no work is in progress, such as during imports.
+
+        The setting has no effect in a process that artgen does not own.
+        """
+        self._exits_at_once = value and process.owns_process()
+
     def raise_if_interrupted(self) -> None:
         """Raise KeyboardInterrupt if Ctrl-C was pressed."""
         if self._interrupted:
             raise KeyboardInterrupt
 
     def _on_sigint(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._exit_if_idle()
         if self._interrupted:
             if sys.__stderr__ and sys.__stderr__.isatty():
-                _write_unbuffered(_SHOW_CURSOR)  # the progress display hides the cursor
+                _write_unbuffered(_SHOW_CURSOR)
             os._exit(EXIT_INTERRUPTED)
         self._interrupted = True
         _write_unbuffered(_STOPPING_MESSAGE)
+
+    def _exit_if_idle(self) -> None:
+        if self._exits_at_once:
+            _exit_at_once()
+
+
+class _SignalWatcher:
+    """Call a function in a thread when a SIGINT arrives.
+
+    Python runs signal handlers between two instructions of the main thread, so a handler waits for the end of a native
+    call, such as the copying of weights. The C part of Python's handler writes to a file descriptor at once.
+    """
+
+    def __init__(self, on_sigint: Callable[[], None]) -> None:
+        self._on_sigint = on_sigint
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._previous_fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(self._reader,), daemon=True).start()
+
+    def close(self) -> None:
+        signal.set_wakeup_fd(self._previous_fd)
+        os.close(self._writer)
+
+    def _watch(self, reader: int) -> None:
+        while signals := os.read(reader, 64):
+            if signal.SIGINT in signals:
+                self._on_sigint()
+        os.close(reader)
+
+
+_exit_lock = threading.Lock()
+
+
+def _exit_at_once() -> None:
+    """End the process with one line of text. The handler and the watcher can call this function at the same time."""
+    if not _exit_lock.acquire(blocking=False):
+        return
+    temporary.remove_own()
+    if has_styles(sys.__stderr__):
+        _write_unbuffered(_ERASE_LINE + _SHOW_CURSOR)
+    _exit_handler(signal.SIGINT, None)
 
 
 def _exit_handler(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001

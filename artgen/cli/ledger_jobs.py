@@ -10,6 +10,7 @@ from artgen.api import engine_checks
 from artgen.cli.batch_entries import non_default_settings
 from artgen.cli.batch_report import batch_summary, report_line_errors
 from artgen.cli.console import Reporter, print_note
+from artgen.cli.load_times import LoadTimes
 from artgen.cli.progress_batch import BatchReporter
 from artgen.cli.run_requests import JobOutcome, OnOutcome, PendingJob, RunPlan
 from artgen.cli.user_defaults import check_unused_settings, is_typed
@@ -119,6 +120,7 @@ class LedgerJobs:
                 *(JobOutcome(line.location, error=line.error) for line in self.plan.line_errors),
                 *(_failed_outcome(job.location, record.error, record) for job, record in state.failed),
             ],
+            folder=f"'{self._folder}'",
         )
 
     def _create_planner(self, reporter: Reporter) -> Planner:
@@ -223,6 +225,7 @@ class LedgerJobs:
             on_outcome(JobOutcome(job.location, path, Path(frames) if frames else None, image_record, record.seconds))
 
         reporter.start(len(state.pending))
+        load_times = LoadTimes(state.pending[0].request)
         try:
             job_queue.run_jobs(state, self._create_runner(), policy, on_result, reporter)
         except KeyboardInterrupt:
@@ -237,6 +240,8 @@ class LedgerJobs:
             if isinstance(policy, AutoTuneBatchSize):
                 timings.update_batch_sizes(state.pending, policy.best_sizes)
             timings.save()
+            if reporter.loading_seconds is not None:
+                load_times.save(reporter.loading_seconds)
 
     def _create_runner(self) -> Runner:
         if self._run_settings.ray is not None:

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from artgen.cli.status_line import status_line
+from artgen.system.counts import format_duration
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -25,12 +28,21 @@ def create_progress_bars(console: "Console") -> "Progress":
             rate = f" {speed:.2f} it/s" if speed else ""
             return Text(f"{task.completed:.0f}/{task.total:.0f}{rate}")
 
+    class TimeLeft(TimeRemainingColumn):
+        """Show the estimate of the progress bar, or the estimate for the command while a model is loaded."""
+
+        def render(self, task: Any) -> Text:
+            if task.total:
+                return super().render(task)
+            seconds = status_line.remaining_seconds
+            return Text(f"about {format_duration(seconds)} left" if seconds else "")
+
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         Rate(),
-        TimeRemainingColumn(),
+        TimeLeft(),
         console=console,
         transient=True,
     )

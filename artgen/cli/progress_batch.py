@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from artgen.cli.console import Reporter, stderr_console
+from artgen.cli.status_line import status_line
 from artgen.events import Decoding, Event, Loading, StepEvent
 from artgen.system.counts import format_duration
 from artgen.system.terminal import printable
@@ -24,14 +25,14 @@ class BatchReporter(Reporter):
     def __call__(self, event: Event) -> None:
         match event:
             case StepEvent(completed, steps, _, num_images, _):
-                self._stop_if_requested()
+                self._note_progress(event)
                 batch = f"{num_images} images, " if num_images > 1 else ""
                 self._update_progress(f"{batch}step {completed}/{steps}")
             case Loading(component):
-                self._stop_if_requested()
+                self._note_progress(event)
                 self._update_progress(f"loading {component}")
             case Decoding():
-                self._stop_if_requested()
+                self._note_progress(event)
                 self._update_progress("decoding")
             case _:
                 super().__call__(event)
@@ -50,6 +51,7 @@ class BatchReporter(Reporter):
             return
         if self._progress is None:
             self._progress = _create_progress_line()
+            status_line.close()
             self._progress.start()
             self._batch_task_id = None
         if self._batch_task_id is None:

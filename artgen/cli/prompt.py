@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from artgen.cli.console import is_terminal, print_json, print_note, print_result
+from artgen.cli.console import print_json, print_note, print_result
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import read_prompt
 from artgen.errors import UsageError
 from artgen.events import note_listener
 from artgen.spec.settings import LoraSettings, PromptSettings, SeedSettings, StepsSettings
 from artgen.system.counts import counted
-from artgen.system.terminal import printable
+from artgen.system.terminal import is_terminal, printable
 
 if TYPE_CHECKING:
     from artgen.jobs.prompt_explanation import ExplainedText, PromptReport, TextChunk

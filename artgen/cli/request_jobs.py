@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from artgen.api import engine_checks
 from artgen.cli.console import Reporter
+from artgen.cli.load_times import LoadTimes
 from artgen.cli.run_requests import JobOutcome, OnOutcome, OutputOptions, PendingJob, RunPlan
+from artgen.cli.status_line import status_line
 from artgen.cli.stdout_image import check_stdout_image
 from artgen.errors import OutputError
 from artgen.events import Listener, no_op
 from artgen.spec.settings import ReportSettings
+from artgen.system import process
 
 if TYPE_CHECKING:
     from artgen.engine.generate import GeneratedImage
@@ -57,6 +60,8 @@ class RequestJobs:
         self._on_saved = on_saved
 
     def create_reporter(self, report: ReportSettings) -> Reporter:
+        self._load_times = LoadTimes(self._requests[0])
+        status_line.set_expected_seconds(self._load_times.expected_seconds(len(self._requests)))
         return Reporter(report.quiet, report.verbose)
 
     def prepare(self, reporter: Reporter) -> RunPlan:
@@ -132,6 +137,8 @@ class RequestJobs:
         from artgen.engine import generate
 
         start_time = time.monotonic()
+        if process.owns_process() and len(jobs) == 1:
+            start_time -= process.elapsed_seconds()  # a single image: the time that the user waited
         frames = animation.settings if animation else None
         for result in generate.generate_jobs(jobs, batch_size=self._batch_size, frames=frames, listener=reporter):
             seed = result.request.seed
@@ -147,6 +154,8 @@ class RequestJobs:
             seconds = time.monotonic() - start_time
             on_outcome(JobOutcome(label, path, frames_path, result.record, seconds, error, measure))
             start_time = time.monotonic()
+        if reporter.loading_seconds is not None:
+            self._load_times.save(reporter.loading_seconds, process.elapsed_seconds(), len(jobs))
 
 
 def preview_record(job: "Job") -> dict[str, Any]:

@@ -4,6 +4,7 @@ The jobs come from `request_jobs.RequestJobs`, which has no ledger, or from `led
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +18,14 @@ from artgen.cli.console import (
     print_error,
     print_note,
     print_result,
+    shares_terminal,
 )
 from artgen.cli.record_output import image_output
-from artgen.cli.stdout_image import print_saved_path
+from artgen.cli.stdout_image import is_stdout, print_saved_path
 from artgen.errors import ArtgenError
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
-from artgen.system.counts import counted
+from artgen.system import process
+from artgen.system.counts import counted, format_duration
 
 IMAGE_OUTPUT = image_output()
 
@@ -100,6 +103,7 @@ class RunPlan:
         has_ledger: the same command can continue the run later.
         notes: notes to print before the run.
         failed: outcomes of jobs that failed in an earlier run and are not retried.
+        folder: the folder of a run with a ledger, in quotes.
     """
 
     pending: Sequence[PendingJob]
@@ -109,6 +113,7 @@ class RunPlan:
     has_ledger: bool
     notes: Sequence[str] = ()
     failed: Sequence[JobOutcome] = ()
+    folder: str = ""
 
 
 class JobSource(Protocol):
@@ -134,6 +139,7 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
         OutputError: a file cannot be written.
         typer.Exit: code 7 if some jobs failed.
     """
+    start_time = time.monotonic()
     with source.create_reporter(report) as reporter:
         plan = source.prepare(reporter)
         if not report.quiet:
@@ -146,15 +152,21 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
                 _exit_with_failures(plan.failed, plan, report)
             return
         failures = list(plan.failed)
+        num_saved = 0
 
         def on_outcome(outcome: JobOutcome) -> None:
+            nonlocal num_saved
             if outcome.error is not None:
                 failures.append(outcome)
+            num_saved += outcome.path is not None
             _print_outcome(outcome, plan, report)
 
         plan.generate(reporter, on_outcome)
     if on_finished is not None:
         on_finished()
+    if num_saved and (plan.has_ledger or plan.total > 1) and not report.quiet:
+        seconds = process.elapsed_seconds() if process.owns_process() else time.monotonic() - start_time
+        print_note(f"{counted(num_saved, 'image')} in {_format_seconds(seconds)}{plan.folder and f': {plan.folder}'}.")
     if failures:
         _exit_with_failures(failures, plan, report)
 
@@ -181,15 +193,20 @@ def _print_outcome(outcome: JobOutcome, plan: RunPlan, report: ReportSettings) -
 
 def _print_saved(outcome: JobOutcome, path: Path, plan: RunPlan, report: ReportSettings) -> None:
     if not report.quiet and (report.verbose or not plan.has_ledger):
-        parts = [outcome.label, f"{outcome.seconds:.1f} s" if report.verbose else ""]
-        if text := ", ".join(part for part in parts if part):
-            print_note(f"{text}.")
+        # On a terminal, the path continues the line. Progress bars of a batch print only complete lines.
+        continues = not (report.json or plan.has_ledger or is_stdout(path)) and shares_terminal()
+        text = ", ".join(part for part in (outcome.label, _format_seconds(outcome.seconds)) if part)
+        print_note(text + (":" if continues else "."), end=" " if continues else "\n")
     if report.json:
         frames = {"frames": outcome.frames} if outcome.frames else {}
         IMAGE_OUTPUT.print({"file": path, **outcome.record, **frames, **outcome.measure()})
         return
     print_saved_path(path, outcome.frames)
     outcome.measure()
+
+
+def _format_seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 100 else format_duration(seconds)
 
 
 def _exit_with_failures(failures: Sequence[JobOutcome], plan: RunPlan, report: ReportSettings) -> None:

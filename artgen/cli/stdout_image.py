@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-from artgen.cli.console import is_terminal, print_note, print_path
+from artgen.cli.console import print_note, print_path
 from artgen.errors import OutputError, UsageError
+from artgen.system.terminal import is_terminal
 
 STDOUT = "-"
 

@@ -143,12 +143,14 @@ def _print_plan(plan: "TrainingPlan") -> None:
 def _run_training(plan: "TrainingPlan", quiet: bool) -> "Finished | None":
     from artgen.cli.progress_training import TrainingProgressTable
 
-    with process.paused_gc():
+    with Reporter(quiet), process.paused_gc():
         from artgen.engine.training import run
     finished: Finished | None = None
     with DeferredSigint() as interrupts, TrainingProgressTable(plan, quiet=quiet) as table:
+        interrupts.set_exit_at_once(True)  # until the model is loaded
         try:
             for event in run.train(plan, listener=table.on_loading, should_stop=lambda: interrupts.interrupted):
+                interrupts.set_exit_at_once(False)
                 table.on_training_event(event)
                 if isinstance(event, run.Finished):
                     finished = event

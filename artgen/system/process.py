@@ -5,9 +5,11 @@ import contextlib
 import gc
 import os
 import sys
+import time
 from collections.abc import Iterator
 
 _owns_process = False
+_start_time = time.monotonic()
 _exit_code: int | None = None
 
 
@@ -33,6 +35,11 @@ def remove_invalid_variables() -> list[str]:
 def owns_process() -> bool:
     """Return whether this process runs nothing but artgen."""
     return _owns_process
+
+
+def elapsed_seconds() -> float:
+    """Return the seconds since this module was imported, which is the first module of the command line."""
+    return time.monotonic() - _start_time
 
 
 @contextlib.contextmanager

@@ -18,6 +18,9 @@ CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | getattr(os, "O_
 
 _STALE_SECONDS = 300
 
+_own_paths: set[Path] = set()
+"""Temporary files and folders of this process that exist."""
+
 
 @contextlib.contextmanager
 def temp_file(folder: Path, data: bytes) -> Iterator[Path]:
@@ -32,6 +35,7 @@ def temp_file(folder: Path, data: bytes) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _own_paths.discard(temporary)
 
 
 @contextlib.contextmanager
@@ -42,6 +46,7 @@ def temp_folder(parent: Path) -> Iterator[Path]:
         OSError: The folder cannot be created.
     """
     temporary = _temporary_path(parent)
+    _own_paths.add(temporary)
     temporary.mkdir()
     lock = _lock_folder(temporary)
     try:
@@ -50,6 +55,7 @@ def temp_folder(parent: Path) -> Iterator[Path]:
         if lock is not None:
             os.close(lock)
         shutil.rmtree(temporary, ignore_errors=True)
+        _own_paths.discard(temporary)
 
 
 @contextlib.contextmanager
@@ -76,7 +82,8 @@ def check_writable(folder: Path) -> None:
     Raises:
         OSError: The folder does not accept files.
     """
-    _write_temporary(folder, b"").unlink()
+    with temp_file(folder, b""):
+        pass
 
 
 def clean_stale(folder: Path) -> None:
@@ -88,6 +95,12 @@ def clean_stale(folder: Path) -> None:
             with contextlib.suppress(OSError):
                 if not entry.is_symlink() and _is_stale(entry):
                     _remove(Path(entry.path))
+
+
+def remove_own() -> None:
+    """Remove the temporary files and folders of this process, before it ends without leaving their contexts."""
+    for path in tuple(_own_paths):
+        _remove(path)
 
 
 def fsync_folder(folder: Path) -> None:
@@ -123,6 +136,7 @@ def _temporary_path(folder: Path) -> Path:
 
 def _write_temporary(folder: Path, data: bytes) -> Path:
     path = _temporary_path(folder)
+    _own_paths.add(path)
     handle = os.open(path, CREATE_FLAGS, 0o666)
     try:
         _try_lock(handle)

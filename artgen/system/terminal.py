@@ -5,8 +5,10 @@ move the cursor, change the window title, write the clipboard (OSC 52) or revers
 replaces them with visible escapes. JSON output is not sanitized, because it must be exact.
 """
 
+import os
 import re
 import unicodedata
+from typing import TextIO
 
 MAX_MESSAGE_CHARS = 800
 
@@ -14,6 +16,16 @@ MAX_MESSAGE_CHARS = 800
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _PRINTABLE_ASCII = re.compile(r"[ -~]*\Z")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a stream is open and connected to a terminal."""
+    return stream is not None and stream.isatty()
+
+
+def has_styles(stream: TextIO | None) -> bool:
+    """Return whether a stream may receive escape sequences: a terminal, unless NO_COLOR or TERM=dumb is set."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def printable(text: str) -> str:

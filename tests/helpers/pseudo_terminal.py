@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -61,3 +62,8 @@ class Terminal:
             chunk = b""
         self.output += chunk
         return chunk
+
+    def lines(self) -> list[str]:
+        """Return the lines that remain on the screen: without erased text and without styles."""
+        shown = [line.rpartition("\r\x1b[2K")[2] for line in self.output.decode().split("\r\n")]
+        return [text for line in shown if (text := re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", line))]
