@@ -19,8 +19,8 @@ MAX_README_BYTES = 1 << 20
 
 MODEL_FILE_FIELDS = (
     "architecture", "pipeline", "family", "revision", "variant", "size_multiple", "steps", "guidance_scale",
-    "scheduler", "sigmas", "unet_channels", "latent_channels", "is_flow_matching", "max_prompt_tokens", "prediction", "source",
-    "license", "description", "notes",
+    "scheduler", "sigmas", "unet_channels", "latent_channels", "is_flow_matching", "max_prompt_tokens", "prediction",
+    "source", "license", "description", "notes",
 )  # fmt: skip
 """Details of a model that are read from its files: attributes of `ResolvedModel`."""
 
@@ -58,13 +58,13 @@ def show_model(name: str) -> ModelCard:
     """
     stored = find_stored(name)
     if stored and stored.kind != "model":
-        details = _unset_details() | stored.details | asdict(stored_details(stored)) | {"path": str(stored.path)}
+        details = _unset_details() | dict(stored.details) | asdict(stored_details(stored)) | {"path": str(stored.path)}
         return ModelCard(name, stored.path, details, "", "")
     reference = registry.parse_reference(name)
     model_info = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
     model = registry.find_local_model(name)
     details = asdict(model_details(name, model_info)) | {"path": str(model.path) if model else None}
-    details = _unset_details() | (stored.details if stored else {}) | details
+    details = _unset_details() | dict(stored.details if stored else {}) | details
     described = model
     if model is None and not model_info.builtin and reference.kind == "hub" and not cache.is_offline():
         described = registry.resolve_reference(reference, download=False)
