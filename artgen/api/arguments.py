@@ -114,7 +114,9 @@ def unknown_keyword_error(function: str, name: str, known: Iterable[str]) -> Usa
     """Return the error for a keyword that the function does not have."""
     from artgen.spec.synonyms import option_hint
 
-    return UsageError(f"{function} has no keyword '{name}'.", option_hint(name, known, function.replace("_", "-")))
+    return UsageError(
+        f"{function} has no keyword '{name}'.", option_hint(name, list(known), function.replace("_", "-"))
+    )
 
 
 def _group_of(groups: Sequence[type], name: str) -> type:

@@ -22,6 +22,7 @@ from artgen.spec.settings import (
     ModelRef,
     ModelSettings,
     OutpaintSettings,
+    PresetSettings,
     PromptSettings,
     SamplingSettings,
     ScaledInput,
@@ -84,7 +85,7 @@ class FunctionSpec:
 
 _ONE_IMAGE = {**_FRAMES, **COMMON_KEYWORDS}
 _IMAGES = {**_SERIES, **_ONE_IMAGE}
-_MODEL = (ModelSettings, ComputeSettings, FramesSettings)
+_MODEL = (PresetSettings, ModelSettings, ComputeSettings, FramesSettings)
 
 FUNCTIONS: dict[str, FunctionSpec] = {
     "txt2img": FunctionSpec(
@@ -111,14 +112,23 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         _IMAGES,
     ),
     "denoise": FunctionSpec(
-        (ScaledInput, DenoiseSettings, StepsSettings, SeedSettings, LoraSettings, DeviceSettings, FramesSettings),
+        (
+            ScaledInput,
+            DenoiseSettings,
+            StepsSettings,
+            SeedSettings,
+            PresetSettings,
+            LoraSettings,
+            DeviceSettings,
+            FramesSettings,
+        ),
         ("image", *_NOT_IN_PYTHON),
         _ONE_IMAGE,
     ),
     "sample": FunctionSpec(
         (
             *(StepsSettings, GuidanceSettings, SchedulerSettings, ClassSettings, SeriesSettings),
-            *(ModelRef, DeviceSettings, FramesSettings),
+            *(PresetSettings, ModelRef, DeviceSettings, FramesSettings),
         ),
         _NOT_IN_PYTHON,
         _IMAGES,

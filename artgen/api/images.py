@@ -6,7 +6,8 @@ Each function has the name of a command, and keywords for its settings. `artgen.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from artgen.api.arguments import api_function, read_keywords, take_group
+from artgen.api.arguments import api_function, take_group
+from artgen.api.call import start_call
 from artgen.api.inputs import input_file
 from artgen.api.keywords import (
     DenoiseKeywords,
@@ -16,7 +17,7 @@ from artgen.api.keywords import (
     SampleKeywords,
     Txt2ImgKeywords,
 )
-from artgen.api.run import CallOptions, run_requests, run_series
+from artgen.api.run import run_call, run_series
 from artgen.jobs.size import resolve_size
 from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
 from artgen.spec.settings import CanvasSettings, SizeSettings
@@ -27,17 +28,15 @@ if TYPE_CHECKING:
 
 
 @overload
-def txt2img(prompt: str = ..., *, seed: int | None = ..., **settings: Unpack[Txt2ImgKeywords]) -> "GeneratedImage": ...
+def txt2img(prompt: str, *, seed: int | None = ..., **settings: Unpack[Txt2ImgKeywords]) -> "GeneratedImage": ...
+@overload
+def txt2img(prompt: str, *, seed: Sequence[int], **settings: Unpack[Txt2ImgKeywords]) -> "list[GeneratedImage]": ...
 @overload
 def txt2img(
-    prompt: str = ..., *, seed: Sequence[int], **settings: Unpack[Txt2ImgKeywords]
-) -> "list[GeneratedImage]": ...
-@overload
-def txt2img(
-    prompt: str = ..., *, seed: int | None = ..., count: int, **settings: Unpack[Txt2ImgKeywords]
+    prompt: str, *, seed: int | None = ..., count: int, **settings: Unpack[Txt2ImgKeywords]
 ) -> "list[GeneratedImage]": ...
 @api_function("txt2img")
-def txt2img(prompt: str = "", **settings: Any) -> "GeneratedImage | list[GeneratedImage]":
+def txt2img(prompt: str, **settings: Any) -> "GeneratedImage | list[GeneratedImage]":
     """Generate an image from a prompt.
 
     With `count`, or a list of seeds, the function returns a list of images.
@@ -47,8 +46,8 @@ def txt2img(prompt: str = "", **settings: Any) -> "GeneratedImage | list[Generat
             loaded.
         MemoryExhaustedError, FilteredError, NonFiniteError: The image could not be generated.
     """
-    values = _with_size(read_keywords("txt2img", settings))
-    return run_series(Txt2Img, {"prompt": prompt, **values})
+    with start_call("txt2img", settings) as call:
+        return run_series(call, Txt2Img, {"prompt": prompt}, _with_size)
 
 
 @overload
@@ -77,8 +76,8 @@ def img2img(image: "ImageInput", prompt: str = "", **settings: Any) -> "Generate
         UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.
         MemoryExhaustedError, FilteredError, NonFiniteError: The image could not be generated.
     """
-    values = _with_size(read_keywords("img2img", settings))
-    return run_series(Img2Img, {"image": input_file(image), "prompt": prompt, **values})
+    with start_call("img2img", settings) as call:
+        return run_series(call, Img2Img, {"image": input_file(image), "prompt": prompt}, _with_size)
 
 
 @overload
@@ -127,9 +126,9 @@ def inpaint(
         UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.
         MemoryExhaustedError, FilteredError, NonFiniteError: The image could not be generated.
     """
-    values = _with_size(read_keywords("inpaint", settings))
-    files = {"image": input_file(image), "mask": input_file(mask, "mask")}
-    return run_series(Inpaint, {**files, "prompt": prompt, **values})
+    with start_call("inpaint", settings) as call:
+        inputs = {"image": input_file(image), "mask": input_file(mask, "mask"), "prompt": prompt}
+        return run_series(call, Inpaint, inputs, _with_size)
 
 
 @overload
@@ -158,8 +157,8 @@ def outpaint(image: "ImageInput", prompt: str = "", **settings: Any) -> "Generat
         UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.
         MemoryExhaustedError, FilteredError, NonFiniteError: The image could not be generated.
     """
-    values = read_keywords("outpaint", settings)
-    return run_series(Outpaint, {"image": input_file(image), "prompt": prompt, **values})
+    with start_call("outpaint", settings) as call:
+        return run_series(call, Outpaint, {"image": input_file(image), "prompt": prompt})
 
 
 @api_function("denoise")
@@ -175,10 +174,9 @@ def denoise(image: "ImageInput", **settings: Unpack[DenoiseKeywords]) -> "Genera
         UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.
         MemoryExhaustedError, NonFiniteError: The image could not be denoised.
     """
-    values = read_keywords("denoise", settings)
-    options = CallOptions.take(values)
-    request = Denoise(image=input_file(image), **values)
-    return run_requests(lambda prepare, _: prepare([request]), options)[0]
+    with start_call("denoise", settings) as call:
+        file = input_file(image)
+        return run_call(call, lambda values: [Denoise(image=file, **values)])[0]
 
 
 @overload
@@ -197,7 +195,8 @@ def sample(**settings: Any) -> "GeneratedImage | list[GeneratedImage]":
         UsageError, ModelUnavailableError, RefusedError: See `txt2img`.
         MemoryExhaustedError, NonFiniteError: The image could not be generated.
     """
-    return run_series(Sample, read_keywords("sample", settings))
+    with start_call("sample", settings) as call:
+        return run_series(call, Sample, {})
 
 
 def _with_size(values: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Txt2ImgKeywords(TypedDict, total=False):
     height: int | None
     size: str | tuple[int, int] | None
     batch_size: int | Literal["auto"] | None
+    preset: str | Sequence[str]
     model: str | PathLike[str] | None
     offline: bool
     lora: str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -77,6 +78,7 @@ class Img2ImgKeywords(TypedDict, total=False):
     height: int | None
     size: str | tuple[int, int] | None
     batch_size: int | Literal["auto"] | None
+    preset: str | Sequence[str]
     model: str | PathLike[str] | None
     offline: bool
     lora: str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -127,6 +129,7 @@ class InpaintKeywords(TypedDict, total=False):
     height: int | None
     size: str | tuple[int, int] | None
     batch_size: int | Literal["auto"] | None
+    preset: str | Sequence[str]
     model: str | PathLike[str] | None
     offline: bool
     lora: str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -174,6 +177,7 @@ class OutpaintKeywords(TypedDict, total=False):
     sigmas: Literal["normal", "karras", "exponential", "beta"] | None
     fast: str | None
     batch_size: int | Literal["auto"] | None
+    preset: str | Sequence[str]
     model: str | PathLike[str] | None
     offline: bool
     lora: str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -207,6 +211,7 @@ class DenoiseKeywords(TypedDict, total=False):
     fidelity: float | None
     steps: int | None
     seed: int | None
+    preset: str | Sequence[str]
     model: str | PathLike[str] | None
     offline: bool
     lora: str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -228,6 +233,7 @@ class SampleKeywords(TypedDict, total=False):
     scheduler: str | None
     class_label: int | str | None
     batch_size: int | Literal["auto"] | None
+    preset: str | Sequence[str]
     model: str | PathLike[str] | None
     offline: bool
     device: str

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from artgen.api.error_text import python_text
 from artgen.errors import UsageError
 from artgen.events import Decoding, Downloading, Event, Listener, Loading, ModelSelected, Notice, StepEvent
 
@@ -37,6 +38,7 @@ class CallListener:
 
     def add_note(self, text: str) -> None:
         """Log a note as a warning, and keep it for the result. A note that is repeated is logged once."""
+        text = python_text(text)
         if text not in self.notes:
             self.notes[text] = None
             logger.warning("%s", text)

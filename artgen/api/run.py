@@ -1,13 +1,12 @@
-"""Run the requests of a function of the Python API: validate all, then generate, with notes and progress."""
+"""Generate the images of a call of the Python API: validate all requests, then generate."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from artgen.api import engine_checks
 from artgen.api.arguments import take_group
-from artgen.api.progress import call_listener
+from artgen.api.call import Call
 from artgen.errors import ArtgenError, SomeFailedError, UsageError
 from artgen.events import Listener, no_op
 from artgen.jobs import checks
@@ -25,71 +24,69 @@ from artgen.system.counts import counted
 if TYPE_CHECKING:
     from artgen.engine.results import GeneratedImage
 
-PrepareAll = Callable[[PrepareJobs, Listener], list[Job]]
-"""Convert the requests of a call to jobs."""
+BuildRequests = Callable[[dict[str, Any]], Sequence[Request]]
+"""Build the requests of a call from its settings. It may change the dictionary."""
 
 
-def run_series(request_class: type[Request], values: dict[str, Any]) -> "GeneratedImage | list[GeneratedImage]":
-    """Generate the images of a call. Return a list if the call has a sequence of seeds or `count`.
+def run_series(
+    call: Call, request_class: type[Request], inputs: Mapping[str, Any], convert: Callable[[dict[str, Any]], Any] = dict
+) -> "GeneratedImage | list[GeneratedImage]":
+    """Generate the images of a call. Return a list if the call has a list of seeds or `count`.
 
     Args:
+        call: call with the keywords of `request_class` and of `SeriesSettings`.
         request_class: class of the requests.
-        values: converted keywords, see `artgen.api.arguments.read_keywords`, and input files.
+        inputs: other settings: input files and the prompt.
+        convert: changes the settings before the requests are built.
 
     Raises:
-        ArtgenError: a request is invalid, or an image failed.
+        ArtgenError: a request is invalid, or all images failed with the same kind of error.
+        SomeFailedError: some images failed.
     """
-    is_list = values.get("count") is not None or _is_sequence(values.get("seed"))
-    series = _take_series(values)
-    options = CallOptions.take(values)
-    requests = [request_class(**values, seed=seed) for seed in expand_seeds(series)]
-    batch_size = parse_batch_size(series.batch_size)
-    images = run_requests(lambda prepare, _: prepare(requests), options, batch_size)
+    is_list = call.values.get("count") is not None or _is_list(call.values.get("seed"))
+    seeds = expand_seeds(_take_series(call.values))
+    batch_size = parse_batch_size(take_group(SeriesSettings, call.values).batch_size)
+
+    def build(values: dict[str, Any]) -> Sequence[Request]:
+        settings = {**inputs, **convert(values)}
+        return [request_class(**settings, seed=seed) for seed in seeds]
+
+    images = run_call(call, build, batch_size)
     return images if is_list else images[0]
 
 
-@dataclasses.dataclass(frozen=True)
-class CallOptions:
-    """Store the keywords of a call that are not settings of its requests.
+def run_call(call: Call, build: BuildRequests, batch_size: "int | BatchSizePolicy" = 1) -> "list[GeneratedImage]":
+    """Build and validate the requests of a call, and generate their images. A preset's value that does not fit is
+    ignored with a note.
 
-    Attributes:
-        progress: show a progress bar; None: only in a notebook.
-        listener: function that receives all events.
-        frames: intermediate steps to return; None: no frames.
+    Raises:
+        ArtgenError, SomeFailedError: see `generate_images`.
     """
+    frames = take_frames(call.values)
 
-    progress: bool | None = None
-    listener: Listener | None = None
-    frames: FramesSettings | None = None
+    def prepare(prepare_jobs: PrepareJobs, _: Listener) -> list[Job]:
+        return prepare_jobs(build(dict(call.values)))
 
-    @classmethod
-    def take(cls, values: dict[str, Any]) -> "CallOptions":
-        """Remove these keywords from the converted keywords of a call.
-
-        Raises:
-            UsageError: settings of frames are used without frames, or a value is invalid.
-        """
-        is_on = values.pop("frames", False)
-        if not isinstance(is_on, bool):
-            raise UsageError(f"frames must be True or False, not {describe_value(is_on)}.", "Save result.frames.")
-        unused = [name for name in options_of(FramesSettings) if name in values]
-        frames = take_group(FramesSettings, values)
-        if not is_on and frames != FramesSettings():
-            raise UsageError(f"{unused[0]} needs frames.", "Add frames=True.")
-        return cls(values.pop("progress", None), values.pop("listener", None), frames if is_on else None)
+    while True:  # each repetition has one value of a preset less
+        try:
+            return generate_images(call, prepare, frames, batch_size)
+        except ArtgenError as error:
+            call.drop_preset_value(error)
 
 
-def run_requests(
-    prepare_all: PrepareAll,
-    options: CallOptions,
+def generate_images(
+    call: Call,
+    prepare: Callable[[PrepareJobs, Listener], list[Job]],
+    frames: FramesSettings | None = None,
     batch_size: "int | BatchSizePolicy" = 1,
     check_job: Callable[[Job], None] | None = None,
 ) -> "list[GeneratedImage]":
-    """Validate all requests before a model is loaded, and generate their images.
+    """Validate jobs before a model is loaded, and generate their images.
 
     Args:
-        prepare_all: converts the requests to jobs.
-        options: keywords of the call.
+        call: call whose notes the images get.
+        prepare: converts the requests of the call to jobs.
+        frames: intermediate steps to return; None: no frames.
         batch_size: images per pipeline call.
         check_job: raises an ArtgenError if a prepared job must not run.
 
@@ -100,28 +97,25 @@ def run_requests(
     from artgen.engine.lock import ENGINE_LOCK
     from artgen.engine.results import FailedImage
 
-    with call_listener(options.progress, options.listener) as listener:
-        prepare = partial(
-            prepare_jobs, listener=listener, check_previews=partial(engine_checks.check_jobs, listener=no_op)
-        )
-        with ENGINE_LOCK:
-            jobs = prepare_all(prepare, listener)
-        for job in jobs:
-            if check_job is not None:
-                check_job(job)
-            if options.frames is not None:
-                checks.check_frames(options.frames, job)
-            for text in job_notes(job):
-                listener.add_note(text)
-        if text := words_note((job.request, getattr(job, "model", None)) for job in jobs):
+    listener = call.listener
+    check_previews = partial(engine_checks.check_jobs, listener=no_op)
+    with ENGINE_LOCK:
+        jobs = prepare(partial(prepare_jobs, listener=listener, check_previews=check_previews), listener)
+    for job in jobs:
+        if check_job is not None:
+            check_job(job)
+        if frames is not None:
+            checks.check_frames(frames, job)
+        for text in job_notes(job):
             listener.add_note(text)
-        with ENGINE_LOCK:
-            from artgen.engine import fast_import
+    if text := words_note((job.request, getattr(job, "model", None)) for job in jobs):
+        listener.add_note(text)
+    with ENGINE_LOCK:
+        from artgen.engine import fast_import
 
-            engine: Any = fast_import.import_engine()
-        outcomes = list(engine.generate_jobs(jobs, batch_size=batch_size, frames=options.frames, listener=listener))
-        notes = tuple(listener.notes)
-    outcomes = [each if isinstance(each, FailedImage) else each.with_notes(notes) for each in outcomes]
+        engine: Any = fast_import.import_engine()
+    outcomes = list(engine.generate_jobs(jobs, batch_size=batch_size, frames=frames, listener=listener))
+    outcomes = [each if isinstance(each, FailedImage) else each.with_notes(call.notes) for each in outcomes]
     results = [each for each in outcomes if not isinstance(each, FailedImage)]
     if errors := [each.error for each in outcomes if isinstance(each, FailedImage)]:
         raise _failure_error(outcomes, errors)
@@ -138,25 +132,39 @@ def _failure_error(outcomes: Sequence[object], errors: Sequence[ArtgenError]) ->
     )
 
 
-def _is_sequence(seed: Any) -> bool:
+def take_frames(values: dict[str, Any]) -> FramesSettings | None:
+    """Remove the settings of the intermediate steps from converted keywords. Return None without frames.
+
+    Raises:
+        UsageError: settings of frames are used without frames, or a value is invalid.
+    """
+    is_on = values.pop("frames", False)
+    if not isinstance(is_on, bool):
+        raise UsageError(
+            f"frames must be True or False, not {describe_value(is_on)}.",
+            "The images of the steps are in the attribute `frames` of the result.",
+        )
+    names = [name for name in options_of(FramesSettings) if name in values]
+    frames = take_group(FramesSettings, values)
+    if not is_on and frames != FramesSettings():
+        raise UsageError(f"{names[0]} needs frames.", "Add frames=True.")
+    return frames if is_on else None
+
+
+def _is_list(seed: Any) -> bool:
     return isinstance(seed, Sequence) and not isinstance(seed, str)
 
 
 def _take_series(values: dict[str, Any]) -> SeriesSettings:
-    """Remove the seeds, the number of images and the batch size from converted keywords.
+    """Remove the seeds and the number of images from converted keywords.
 
     Raises:
         UsageError: a value is invalid.
     """
-    seed = values.get("seed")
-    if _is_sequence(seed):
-        if not seed or not all(isinstance(item, int) and not isinstance(item, bool) for item in seed):
-            raise UsageError(f"seed must be a list of whole numbers, not {describe_value(seed)}.")
-        values["seed"] = ",".join(map(str, seed))
-    elif isinstance(seed, int) and not isinstance(seed, bool):
-        values["seed"] = str(seed)
-    elif seed is not None and not isinstance(seed, str):
+    seed, count = values.pop("seed", None), values.pop("count", None)
+    seeds = list(seed) if _is_list(seed) else [seed]
+    is_number = all(isinstance(item, int) and not isinstance(item, bool) for item in seeds)
+    if seed is not None and not (seeds and (is_number or isinstance(seed, str))):
         raise UsageError(f"seed must be a whole number or a list of whole numbers, not {describe_value(seed)}.")
-    if values.get("count", ...) is None:
-        del values["count"]
-    return take_group(SeriesSettings, values)
+    text = None if seed is None else ",".join(map(str, seeds))
+    return take_group(SeriesSettings, {"seed": text} | ({} if count is None else {"count": count}))
